@@ -1,0 +1,33 @@
+# CPU and GPU alike: the wheels of torch on the package index carry CUDA. With a GPU, start with `--gpus all`
+# (needs the NVIDIA container toolkit on the host).
+#
+#   docker build -t cxr .
+#   docker run --rm -p 127.0.0.1:8501:8501 -v cxr-data:/data -v cxr-runs:/runs -v cxr-weights:/weights cxr
+#   docker run --rm --gpus all --shm-size 2g -p 127.0.0.1:8501:8501 -v cxr-data:/data -v cxr-runs:/runs cxr
+FROM python:3.11-slim
+
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --create-home --uid 1000 researcher \
+    && mkdir -p /app /data /runs /weights \
+    && chown researcher:researcher /app /data /runs /weights
+
+WORKDIR /app
+COPY requirements.txt .
+RUN pip install --no-cache-dir -r requirements.txt
+COPY --chown=researcher:researcher pyproject.toml README.md LICENSE ./
+COPY --chown=researcher:researcher .streamlit .streamlit
+COPY --chown=researcher:researcher cxr cxr
+COPY --chown=researcher:researcher dashboard dashboard
+COPY --chown=researcher:researcher weights weights
+RUN pip install --no-cache-dir --no-deps --editable .
+
+USER researcher
+ENV CXR_DATA=/data CXR_RUNS=/runs CXR_WEIGHTS=/weights PYTHONUNBUFFERED=1
+VOLUME ["/data", "/runs", "/weights"]
+EXPOSE 8501
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
+    CMD python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=4)"
+# The synthetic X-rays are made on the first start, so that every page has something to show.
+CMD ["sh", "-c", "[ -f /data/demo/manifest.csv ] || cxr demo; exec streamlit run dashboard/Home.py --server.address=0.0.0.0 --server.port=8501"]

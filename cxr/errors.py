@@ -1,0 +1,46 @@
+"""Errors for people: one line that names what was wrong, the offending value, and what would be accepted.
+
+Everything that a user can cause is a :class:`CxrError`. The command line prints its text and exits with 1, a page
+shows it in a box; any other exception is a fault of the program and keeps its traceback for the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class CxrError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+
+class ManifestError(CxrError, ValueError):
+    """A manifest that cannot be used: missing column, unknown label, double id, group across splits."""
+
+
+class ImageError(CxrError, ValueError):
+    """A file that does not decode to an X-ray; the text names the file and the reason."""
+
+
+class RecipeError(CxrError, ValueError):
+    """A recipe with an unknown key or a value out of range; the text names the key and what is allowed."""
+
+
+class WeightsError(CxrError, ValueError):
+    """Weights that cannot be found, read safely, or matched to the model."""
+
+
+class RunError(CxrError, RuntimeError):
+    """A run that does not exist or cannot do what was asked of it in its present state."""
+
+
+class ExplainError(CxrError, ValueError):
+    """An explanation that was refused: unknown composite or target, or a network it is not right for."""
+
+
+class TextError(CxrError, ValueError):
+    """A text operation with an unknown mode or an unusable image."""
+
+
+def unknown(what: str, value: object, available: Iterable[object]) -> str:
+    """Return the standard sentence for a name that is not in a registry."""
+    return f"unknown {what} {value!r}. Available: {', '.join(map(str, available))}"

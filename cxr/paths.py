@@ -1,0 +1,48 @@
+"""Where data sets, runs and weights are kept.
+
+Three folders, each overridable by an environment variable (as the Docker image does): ``CXR_DATA`` (imported data
+sets and the image cache), ``CXR_RUNS`` and ``CXR_WEIGHTS``. The default is the project's own folder when ``cxr`` runs
+from a checkout, otherwise the current directory.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def home() -> Path:
+    """Return the folder that holds ``data``, ``runs`` and ``weights`` by default."""
+    return _CHECKOUT if (_CHECKOUT / "pyproject.toml").exists() else Path.cwd()
+
+
+def _folder(variable: str, name: str) -> Path:
+    value = os.environ.get(variable)
+    return Path(value).expanduser().resolve() if value else home() / name
+
+
+def data_root() -> Path:
+    """Return the folder of data sets: ``<data_root>/<name>/manifest.csv``."""
+    return _folder("CXR_DATA", "data")
+
+
+def cache_root() -> Path:
+    """Return the folder of decoded images and cached detections; safe to delete."""
+    return data_root() / ".cache"
+
+
+def runs_root() -> Path:
+    """Return the folder of runs: ``<runs_root>/<id>/``."""
+    return _folder("CXR_RUNS", "runs")
+
+
+def weights_root() -> Path:
+    """Return the folder of shipped and downloaded weights."""
+    return _folder("CXR_WEIGHTS", "weights")
+
+
+def shipped_weights() -> Path:
+    """Return the folder of the weights that come with the project, whatever ``CXR_WEIGHTS`` says."""
+    return _CHECKOUT / "weights"

@@ -1,0 +1,26 @@
+"""What several tests share: real X-rays where they are at hand, and folders that no test shares with another."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real X-rays (``CXR_REAL_DATA``, else ``../shared/data``); the test is skipped without it."""
+    folder = Path(os.environ.get("CXR_REAL_DATA", PROJECT.parent / "shared" / "data"))
+    if not (folder / "manifest.csv").exists():
+        pytest.skip(f"no real X-rays at {folder} (set CXR_REAL_DATA to a folder that holds manifest.csv)")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def private_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data sets and runs of a test live in its own temporary folder."""
+    monkeypatch.setenv("CXR_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("CXR_RUNS", str(tmp_path / "runs"))
