@@ -1,0 +1,446 @@
+"""The manifest: one table, one row per X-ray, that every later step starts from."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cxr.errors import ManifestError, unknown
+
+CLASSES: tuple[str, ...] = ("covid19", "normal", "pneumonia")
+ROLES: tuple[str, ...] = ("", "train", "probe", "external", "intermediate")
+MASKS: tuple[str, ...] = ("lung", "lesion", "token")
+MASK_COLUMNS: tuple[str, ...] = tuple(f"{name}_mask" for name in MASKS)
+PATH_COLUMNS: tuple[str, ...] = ("image", *MASK_COLUMNS)
+SIZE_COLUMNS: tuple[str, ...] = ("width", "height")
+COLUMNS: tuple[str, ...] = (
+    "image_id",
+    *PATH_COLUMNS,
+    "label",
+    "findings",
+    "patient_id",
+    "dup_group",
+    "source",
+    "view",
+    "sex",
+    "age",
+    "licence",
+    "role",
+    "split",
+    *SIZE_COLUMNS,
+)
+TEXT_COLUMNS: tuple[str, ...] = tuple(c for c in COLUMNS if c not in ("age", *SIZE_COLUMNS))
+OLDEST = 130
+
+_UNKNOWN = {"", "nan", "NaN", "NAN", "<NA>"}
+_AGE_WITH_UNIT = re.compile(r"^(\d{1,3})([YMWD])$")
+_YEARS_PER_UNIT = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A validated table of X-rays.
+
+    Use :meth:`load` or :meth:`from_table`; both check the table, so a manifest in hand is a sound one.
+
+    Parameters
+    ----------
+    table
+        One row per X-ray, index 0..n-1, columns :data:`COLUMNS` and any others. Text columns hold "" for unknown,
+        never NaN; ``age`` is in years, NaN for unknown; ``width`` and ``height`` are in pixels, 0 for unknown.
+    root
+        Folder that relative paths in ``image`` and the mask columns refer to.
+    path
+        The file that the table was read from, if any.
+    """
+
+    table: pd.DataFrame
+    root: Path
+    path: Path | None = None
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        columns: Mapping[str, str] | None = None,
+        aliases: Mapping[str, str] | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> Manifest:
+        """Read a CSV (comma, semicolon or tab) or Parquet file.
+
+        Parameters
+        ----------
+        columns
+            ``{our column: column of the file}`` for files that name things differently.
+        aliases
+            ``{label of the file: our class}``; matched exactly, then without regard to case.
+        classes
+            The labels allowed; None allows any.
+
+        Raises
+        ------
+        ManifestError
+            With the row counted from 1 at the first line below the header.
+        """
+        file = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - resolve() would follow links
+        table = _rename(_read(file), columns or {}, file)
+        return cls._checked(table, file.parent, file, aliases, classes)
+
+    @classmethod
+    def from_table(
+        cls,
+        table: pd.DataFrame,
+        root: str | Path,
+        *,
+        aliases: Mapping[str, str] | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> Manifest:
+        """Complete and check a table; ``root`` is the folder that its relative paths refer to."""
+        return cls._checked(table, Path(os.path.abspath(Path(root).expanduser())), None, aliases, classes)  # noqa: PTH100
+
+    @classmethod
+    def _checked(
+        cls,
+        table: pd.DataFrame,
+        root: Path,
+        path: Path | None,
+        aliases: Mapping[str, str] | None,
+        classes: Sequence[str] | None,
+    ) -> Manifest:
+        manifest = cls(_complete(table, root, aliases or {}), root, path)
+        manifest.validate(classes)
+        return manifest
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def ids(self) -> list[str]:
+        """Image ids in the order of the rows."""
+        return self.table["image_id"].tolist()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Labels present, sorted, without the empty one."""
+        return tuple(sorted(set(self.table["label"]) - {""}))
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Splits present, sorted, without the empty one."""
+        return tuple(sorted(set(self.table["split"]) - {""}))
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {image_id: position for position, image_id in enumerate(self.table["image_id"])}
+
+    def row(self, image_id: str) -> pd.Series:
+        """Return the row of an image; a ManifestError names an id that is not there."""
+        if image_id not in self._positions:
+            raise ManifestError(f"image_id {image_id!r} is not in the manifest of {len(self)} images")
+        return self.table.iloc[self._positions[image_id]]
+
+    def resolve(self, path: str) -> Path:
+        """Return a path of the table as a path of this machine."""
+        return self.root / path
+
+    def image_path(self, image_id: str) -> Path:
+        """Return where the image lies; it need not exist."""
+        return self.resolve(self.row(image_id)["image"])
+
+    def mask_path(self, image_id: str, kind: str = "lung") -> Path | None:
+        """Return where a mask (``lung``, ``lesion`` or ``token``) lies, None where the manifest names none."""
+        if kind not in MASKS:
+            raise ManifestError(unknown("mask", kind, MASKS))
+        path = self.row(image_id)[f"{kind}_mask"]
+        return self.resolve(path) if path else None
+
+    def missing_files(self) -> pd.DataFrame:
+        """Return ``image_id, column, file`` of every image or mask that is named but not on disk."""
+        gone = [
+            (row["image_id"], column, str(row[column]))
+            for row in self.table.to_dict("records")
+            for column in PATH_COLUMNS
+            if row[column] and not self.resolve(row[column]).is_file()
+        ]
+        return pd.DataFrame(gone, columns=["image_id", "column", "file"])
+
+    def select(
+        self,
+        split: str | Iterable[str] | None = None,
+        label: str | Iterable[str] | None = None,
+        ids: Iterable[str] | None = None,
+        role: str | Iterable[str] | None = None,
+    ) -> Manifest:
+        """Return the rows that meet every condition given, in the order of this table; ``ids`` sets its own order."""
+        table = self.table
+        for column, wanted in (("split", split), ("label", label), ("role", role)):
+            if wanted is not None:
+                table = table[table[column].isin([wanted] if isinstance(wanted, str) else list(wanted))]
+        if ids is not None:
+            table = self._by_ids(table, list(ids))
+        return self.with_table(table)
+
+    def _by_ids(self, table: pd.DataFrame, ids: list[str]) -> pd.DataFrame:
+        for image_id in ids:
+            self.row(image_id)
+        kept = set(table["image_id"])
+        return self.table.iloc[[self._positions[image_id] for image_id in ids if image_id in kept]]
+
+    def with_table(self, table: pd.DataFrame) -> Manifest:
+        """Return a manifest of other rows or values with the same root."""
+        return Manifest(table.reset_index(drop=True), self.root, self.path)
+
+    def with_splits(self, splits: Mapping[str, str]) -> Manifest:
+        """Return a manifest with ``split`` set from ``{image_id: split}``, "" for ids that are not in it."""
+        return self.with_table(self.table.assign(split=[splits.get(i, "") for i in self.table["image_id"]]))
+
+    def save(self, path: str | Path) -> Manifest:
+        """Write CSV or Parquet (by its ending) and return the manifest as it lies there.
+
+        Paths inside the new folder become relative to it, so that the folder can be moved; others become absolute.
+        """
+        file = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100
+        file.parent.mkdir(parents=True, exist_ok=True)
+        table = self.table.copy()
+        for column in PATH_COLUMNS:
+            table[column] = [self._path_seen_from(file.parent, value) for value in table[column]]
+        _write(table, file)
+        return Manifest(table, file.parent, file)
+
+    def _path_seen_from(self, folder: Path, value: str) -> str:
+        if not value:
+            return ""
+        absolute = Path(os.path.abspath(self.root / value))  # noqa: PTH100
+        return absolute.relative_to(folder).as_posix() if absolute.is_relative_to(folder) else absolute.as_posix()
+
+    def hash(self) -> str:
+        """Return a hex digest of ids, labels, splits and groups, whatever the order of the rows."""
+        return self._digest("image_id", "label", "findings", "split", "patient_id", "dup_group")
+
+    def split_hash(self) -> str:
+        """Return a hex digest of which image is in which split."""
+        return self._digest("image_id", "split")
+
+    def _digest(self, *columns: str) -> str:
+        digest = hashlib.blake2b(digest_size=16)
+        for row in sorted(zip(*(self.table[c] for c in columns), strict=True)):
+            # Lengths keep ("ab", "c") apart from ("a", "bc").
+            digest.update("".join(f"{len(value)}:{value}" for value in row).encode() + b"\n")
+        return digest.hexdigest()
+
+    def validate(self, classes: Sequence[str] | None = None) -> None:
+        """Raise a ManifestError for the first fault, naming its row, counted from 1 below the header."""
+        for check in (_check_images, _check_ids, _check_ages, _check_roles):
+            check(self.table)
+        if classes is not None:
+            _check_labels(self.table, classes)
+
+    def check_splits(self) -> None:
+        """Raise a ManifestError if a patient or a group of duplicates stands in two splits; "" is no split."""
+        placed = self.table[self.table["split"] != ""]
+        for column, what in (("patient_id", "patient"), ("dup_group", "duplicate group")):
+            for name, splits in _straddling(placed, column):
+                raise ManifestError(
+                    f"{what} {name!r} is in the splits {' and '.join(splits)}: all its images must be in one "
+                    "(split the manifest anew, or set their `split` alike)"
+                )
+
+
+def default_image_id(path: str) -> str:
+    """Return the id of an image from its path: 12 hex digits of blake2b, with / between folders."""
+    return hashlib.blake2b(PurePosixPath(path.replace("\\", "/")).as_posix().encode()).hexdigest()[:12]
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a CSV (comma, semicolon or tab) or Parquet file with every column as text, "" for nothing.
+
+    Columns of lists or numbers in a Parquet file become text too; whole numbers lose the ``.0`` that a missing value
+    beside them brings.
+    """
+    table = _read(path)
+    return pd.DataFrame({c: _text(table[c]) for c in table.columns})
+
+
+def _read(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise ManifestError(
+            f"{path} is {'a folder' if path.is_dir() else 'not there'}: a CSV or Parquet file is needed"
+        )
+    try:
+        table = pd.read_parquet(path) if path.suffix.lower() in {".parquet", ".pq"} else _read_csv(path)
+    except UnicodeDecodeError:
+        raise ManifestError(f"{path} is not text in UTF-8: a CSV or Parquet file is needed") from None
+    except (ValueError, OSError) as error:  # pandas' and pyarrow's own errors are ValueErrors
+        reason = str(error).strip().splitlines()[0]
+        raise ManifestError(f"{path} cannot be read as a table ({reason}): a CSV or Parquet file is needed") from None
+    if table.empty:
+        raise ManifestError(f"{path} has no rows below its header")
+    return pd.DataFrame({str(c).strip(): _text(table[c], strip=False) for c in table.columns})
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    with path.open(encoding="utf-8-sig") as file:
+        header = file.readline()
+    if "\0" in header:
+        raise ValueError("it holds zero bytes")
+    separator = max(",;\t", key=header.count)
+    return pd.read_csv(path, dtype=str, keep_default_na=False, sep=separator, encoding="utf-8-sig", index_col=False)
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    if path.suffix.lower() in {".parquet", ".pq"}:
+        table.to_parquet(partial, index=False)
+    else:
+        table.to_csv(partial, index=False)
+    partial.replace(path)
+
+
+def _text(values: pd.Series, strip: bool = True) -> pd.Series:
+    """Return text, "" for missing, whole floats without their ``.0``."""
+    return pd.Series([_one_text(value, strip) for value in values], index=values.index, dtype="str")
+
+
+def _one_text(value: object, strip: bool = True) -> str:
+    if isinstance(value, str):
+        text = value.strip()
+        return "" if text in _UNKNOWN else text if strip else value
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return "|".join(_one_text(v) for v in value)
+    if value is None or value is pd.NaT or value is pd.NA:
+        return ""
+    if isinstance(value, (float, np.floating)):
+        number = float(value)
+        if math.isnan(number):
+            return ""
+        return str(int(number)) if number.is_integer() else str(number)
+    return str(value)
+
+
+def _rename(table: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.DataFrame:
+    for ours, theirs in columns.items():
+        if ours not in COLUMNS:
+            raise ManifestError(unknown("column in the mapping", ours, COLUMNS))
+        if theirs not in table:
+            raise ManifestError(f"{path.name} has no column {theirs!r} (mapped to {ours!r}). Found: {_names(table)}")
+    renamed = {ours: table[theirs] for ours, theirs in columns.items()}
+    # A column that is mapped away goes, unless its name is one of ours: mapping `label` to `findings` keeps both.
+    gone = {*columns, *(theirs for theirs in columns.values() if theirs not in COLUMNS)}
+    rest = table.drop(columns=list(gone), errors="ignore")
+    return pd.concat([pd.DataFrame(renamed, index=table.index), rest], axis=1)
+
+
+def _names(table: pd.DataFrame) -> str:
+    return ", ".join(map(str, table.columns)) or "none"
+
+
+def _complete(table: pd.DataFrame, root: Path, aliases: Mapping[str, str]) -> pd.DataFrame:
+    if "image" not in table:
+        raise ManifestError(
+            f"no column 'image'. Found: {_names(table)} (map one with columns={{'image': 'name of yours'}})"
+        )
+    table = table.reset_index(drop=True)
+    done: dict[str, Any] = {
+        c: _text(table[c], strip=c not in PATH_COLUMNS) if c in table else _blank(table) for c in TEXT_COLUMNS
+    }
+    done["image_id"] = _ids(done["image_id"], done["image"], root)
+    done["label"] = _apply_aliases(done["label"], aliases)
+    done["age"] = _ages(table["age"]) if "age" in table else pd.Series(np.nan, index=table.index)
+    for column in SIZE_COLUMNS:
+        done[column] = _sizes(table[column]) if column in table else pd.Series(0, index=table.index)
+    others = {c: table[c] for c in table.columns if c not in COLUMNS}
+    return pd.DataFrame({c: done[c] for c in COLUMNS} | others, index=table.index)
+
+
+def _blank(table: pd.DataFrame) -> pd.Series:
+    return pd.Series("", index=table.index, dtype="str")
+
+
+def _ids(ids: pd.Series, images: pd.Series, root: Path) -> pd.Series:
+    prefix = f"{root.as_posix()}/"
+    return pd.Series(
+        [i or default_image_id(image.removeprefix(prefix)) for i, image in zip(ids, images, strict=True)],
+        index=ids.index,
+        dtype="str",
+    )
+
+
+def _apply_aliases(labels: pd.Series, aliases: Mapping[str, str]) -> pd.Series:
+    folded = {key.casefold(): value for key, value in aliases.items()}
+    return pd.Series(
+        [aliases.get(label, folded.get(label.casefold(), label)) for label in labels], index=labels.index, dtype="str"
+    )
+
+
+def _ages(values: pd.Series) -> pd.Series:
+    return pd.Series([_age(value, row) for row, value in enumerate(values, 1)], index=values.index, dtype="float64")
+
+
+def _age(value: object, row: int) -> float:
+    text = _one_text(value)
+    if not text:
+        return math.nan
+    with_unit = _AGE_WITH_UNIT.match(text)
+    if with_unit:
+        return int(with_unit[1]) * _YEARS_PER_UNIT[with_unit[2]]
+    try:
+        return float(text)
+    except ValueError:
+        raise ManifestError(f"row {row}: age {text!r} is not a number of years (leave it empty if unknown)") from None
+
+
+def _sizes(values: pd.Series) -> pd.Series:
+    return pd.to_numeric(values, errors="coerce").fillna(0).astype("int64")
+
+
+def _rows(table: pd.DataFrame, wrong: pd.Series) -> Iterator[tuple[int, pd.Series]]:
+    for position in np.flatnonzero(wrong.to_numpy()):
+        yield int(position) + 1, table.iloc[position]
+
+
+def _check_images(table: pd.DataFrame) -> None:
+    for row, _ in _rows(table, table["image"] == ""):
+        raise ManifestError(f"row {row}: `image` is empty; it names the file of the X-ray")
+
+
+def _check_ids(table: pd.DataFrame) -> None:
+    for row, values in _rows(table, table["image_id"].duplicated()):
+        first = table["image_id"].tolist().index(values["image_id"]) + 1
+        raise ManifestError(
+            f"rows {first} and {row}: image_id {values['image_id']!r} is given twice "
+            f"(images {table['image'].iloc[first - 1]!r} and {values['image']!r}); ids are unique"
+        )
+
+
+def _check_ages(table: pd.DataFrame) -> None:
+    for row, values in _rows(table, table["age"].notna() & ~table["age"].between(0, OLDEST)):
+        raise ManifestError(f"row {row}: age {values['age']:g} is not between 0 and {OLDEST} (empty if unknown)")
+
+
+def _check_roles(table: pd.DataFrame) -> None:
+    for row, values in _rows(table, ~table["role"].isin(ROLES)):
+        raise ManifestError(f"row {row}: role {values['role']!r} is not one of {', '.join(ROLES[1:])}, or empty")
+
+
+def _check_labels(table: pd.DataFrame, classes: Sequence[str]) -> None:
+    for row, values in _rows(table, ~table["label"].isin([*classes, ""])):
+        raise ManifestError(
+            f"row {row}: label {values['label']!r} is not one of {', '.join(classes)} (add it to `aliases` to map it)"
+        )
+
+
+def _straddling(placed: pd.DataFrame, column: str) -> Iterator[tuple[str, list[str]]]:
+    known = placed[placed[column] != ""]
+    counts = known.groupby(column)["split"].nunique()
+    for name in counts[counts > 1].index:
+        yield str(name), sorted(set(known.loc[known[column] == name, "split"]))

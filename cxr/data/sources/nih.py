@@ -1,0 +1,83 @@
+"""NIH ChestX-ray14: frontal X-rays with up to 14 findings each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cxr.data.manifest import read_table
+from cxr.data.sources.base import Found, Options, age_in_years, find_table, sex_letter, walk
+from cxr.errors import ManifestError
+
+_NEEDED = ("Image Index", "Finding Labels", "Patient ID")
+_LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
+_LICENCE = "none stated (NIH Clinical Center: public, cite)"
+
+
+def read(path: Path, options: Options) -> Found:
+    """Read ``Data_Entry_2017*.csv`` and the images of ``images/`` or ``images_001/images/`` and so on."""
+    table_file = find_table(path, ["Data_Entry_2017*.csv", "Data_Entry*.csv"], "NIH ChestX-ray14")
+    table = read_table(table_file)
+    absent = [name for name in _NEEDED if name not in table]
+    if absent:
+        raise ManifestError(f"{table_file} has no column {absent[0]!r}. Found: {', '.join(table.columns)}")
+    found = Found(table_file.parent)
+    files = _files_by_name(found)
+    lists = _official_lists(found.root)
+    for row in table.to_dict("records"):
+        _take(row, files, lists, found, options)
+    for file in files.values():
+        found.leave_out(file, f"has no row in {table_file.name}, or a second one")
+    return found
+
+
+def label_of(findings: str, options: Options) -> str:
+    """Return normal for "No Finding" alone, pneumonia where it is among the findings, else ""."""
+    if findings in options.aliases:
+        return options.aliases[findings]
+    names = {name.strip().casefold() for name in findings.split("|")}
+    if names == {"no finding"}:
+        return "normal"
+    return "pneumonia" if "pneumonia" in names else ""
+
+
+def _files_by_name(found: Found) -> dict[str, Path]:
+    folders = [folder for folder in sorted(found.root.glob("images*")) if folder.is_dir()]
+    files: dict[str, Path] = {}
+    for file in (file for folder in folders for file in walk(folder, found)):
+        if files.setdefault(file.name, file) is not file:
+            found.leave_out(file, f"has the name of {files[file.name].relative_to(found.root).as_posix()}")
+    return files
+
+
+def _official_lists(root: Path) -> dict[str, str]:
+    """Return which of the official lists names each image; empty where the lists are not there."""
+    return {
+        line.strip(): name
+        for name, file in _LISTS.items()
+        if (root / file).is_file()
+        for line in (root / file).read_text(encoding="utf-8", errors="replace").splitlines()
+    }
+
+
+def _take(row: dict[str, Any], files: dict[str, Path], lists: dict[str, str], found: Found, options: Options) -> None:
+    name = row["Image Index"]
+    file = files.pop(name, None)
+    if file is None:
+        found.leave_out(name or "row without a name", "has a row, but no image in images*/ (or the row is double)")
+        return
+    number = row["Patient ID"]
+    found.rows.append(
+        {
+            "image": str(file),
+            "label": label_of(row["Finding Labels"], options),
+            "findings": row["Finding Labels"],
+            "patient_id": f"nih_{int(number):08d}" if number.isdecimal() else f"nih_{number}" if number else "",
+            "source": "nih",
+            "view": row.get("View Position", ""),
+            "sex": sex_letter(row.get("Patient Gender", "")),
+            "age": age_in_years(row.get("Patient Age", "")),
+            "licence": _LICENCE,
+        }
+        | ({"official_list": lists.get(name, "")} if lists else {})
+    )

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import pickle
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from data_samples import chest, manifest_of, write_png
+
+from cxr.data import ImageCache, Manifest, read_xray
+from cxr.data.cache import fit_square
+from cxr.data.digests import file_digest, file_digests
+from cxr.errors import ImageError, ManifestError
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Manifest:
+    for seed in range(6):
+        write_png(tmp_path / f"{seed}.png", seed)
+    return manifest_of([{"image_id": f"id{seed}", "image": f"{seed}.png"} for seed in range(6)], tmp_path)
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def test_each_image_is_the_decoded_file_shrunk_by_area(manifest: Manifest, tmp_path: Path):
+    calls: list[tuple[int, int]] = []
+    cache = ImageCache.build(manifest, 24, progress=lambda done, total: calls.append((done, total)))
+    assert cache.images.shape == (6, 24, 24)
+    assert cache.images.dtype == np.uint8
+    assert cache.ids == sorted(manifest.ids)
+    assert cache.missing.empty
+    assert calls[-1] == (6, 6)
+    for image_id in manifest.ids:
+        expected = cv2.resize(read_xray(manifest.image_path(image_id)), (24, 24), interpolation=cv2.INTER_AREA)
+        np.testing.assert_array_equal(cache[image_id], expected)
+        np.testing.assert_array_equal(cache.images[cache.index(image_id)], expected)
+    np.testing.assert_array_equal(cache.rows(["id3", "id0"]), np.stack([cache["id3"], cache["id0"]]))
+    with pytest.raises(ValueError, match="read-only"):
+        cache.images[0, 0, 0] = 1
+
+
+def test_opening_again_decodes_nothing_whatever_the_order_of_rows(manifest: Manifest):
+    first = ImageCache.build(manifest, 24)
+    before = stamps(first.folder)
+    calls: list[int] = []
+    reordered = manifest.with_table(manifest.table.iloc[::-1])
+    second = ImageCache.build(reordered, 24, progress=lambda done, total: calls.append(done))
+    assert second.folder == first.folder
+    assert stamps(second.folder) == before
+    assert calls == []
+
+
+def test_the_key_is_what_files_hold_their_size_and_the_fit(manifest: Manifest, tmp_path: Path):
+    folders = {ImageCache.build(manifest, size, fit=fit).folder for size in (24, 32) for fit in ("stretch", "pad")}
+    assert len(folders) == 4
+    before = ImageCache.build(manifest, 24)
+    write_png(tmp_path / "2.png", seed=99)
+    after = ImageCache.build(manifest, 24)
+    assert after.folder != before.folder
+    assert not np.array_equal(after["id2"], before["id2"])
+    np.testing.assert_array_equal(after["id1"], before["id1"])
+
+
+def test_images_of_another_cache_are_copied_not_decoded_again(manifest: Manifest, monkeypatch: pytest.MonkeyPatch):
+    whole = ImageCache.build(manifest, 24)
+    monkeypatch.setattr("cxr.data.cache.decode", lambda path: pytest.fail("decoded again"))
+    part = ImageCache.build(manifest.select(ids=["id4", "id1"]), 24, workers=0)
+    assert part.ids == ["id1", "id4"]
+    np.testing.assert_array_equal(part.images, whole.rows(["id1", "id4"]))
+
+
+def damage_nothing_but_the_end(folder: Path) -> None:
+    with (folder / "images.npy").open("r+b") as file:
+        file.truncate(file.seek(0, os.SEEK_END) - 5)
+
+
+def flip_a_pixel(folder: Path) -> None:
+    with (folder / "images.npy").open("r+b") as file:
+        file.seek(-100, os.SEEK_END)
+        value = file.read(1)
+        file.seek(-100, os.SEEK_END)
+        file.write(bytes([value[0] ^ 1]))
+
+
+DAMAGES = {
+    "cut": damage_nothing_but_the_end,
+    "one bit": flip_a_pixel,
+    "never completed": lambda folder: (folder / "complete.json").unlink(),
+    "empty completion": lambda folder: (folder / "complete.json").write_text(""),
+    "odd completion": lambda folder: (folder / "complete.json").write_text("[1]"),
+    "no index": lambda folder: (folder / "index.parquet").unlink(),
+    "no images": lambda folder: (folder / "images.npy").unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_or_half_written_cache_is_built_anew(manifest: Manifest, damage: str):
+    cache = ImageCache.build(manifest, 24)
+    expected = cache.images.copy()
+    DAMAGES[damage](cache.folder)
+    again = ImageCache.build(manifest, 24)
+    np.testing.assert_array_equal(again.images, expected)
+    assert json.loads((again.folder / "complete.json").read_text())["n"] == 6
+
+
+def test_what_a_killed_builder_left_behind_is_cleared(manifest: Manifest):
+    folder = ImageCache.build(manifest, 24).folder
+    left = folder.rename(folder.with_name(f".{folder.name}.partial"))
+    (left / "images.npy").write_bytes(b"half")
+    assert len(ImageCache.build(manifest, 24)) == 6
+    assert not left.exists()
+
+
+def test_unreadable_images_are_named_and_left_out(manifest: Manifest, tmp_path: Path):
+    (tmp_path / "1.png").write_text("no image")
+    (tmp_path / "4.png").unlink()
+    for cache in (ImageCache.build(manifest, 24), ImageCache.build(manifest, 24)):
+        assert cache.ids == ["id0", "id2", "id3", "id5"]
+        assert cache.missing[["image_id", "reason"]].to_numpy().tolist() == [
+            ["id1", "is text, not an image"],
+            ["id4", "is not there"],
+        ]
+        np.testing.assert_array_equal(cache["id5"], fit_square(chest(5), 24))
+        assert "id1" not in cache
+        with pytest.raises(ImageError, match="'id4' is not in the cache: its file is not there"):
+            cache["id4"]
+        with pytest.raises(ImageError, match="'zz' is not in the cache: the manifest does not have it"):
+            cache.rows(["zz"])
+
+
+def test_nothing_to_decode_and_impossible_requests_are_errors(manifest: Manifest, tmp_path: Path):
+    with pytest.raises(ManifestError, match="no rows"):
+        ImageCache.build(manifest.select(split="none"), 24)
+    with pytest.raises(ManifestError, match=r"unknown fit 'fill'. Available: stretch, pad, crop"):
+        ImageCache.build(manifest, 24, fit="fill")
+    with pytest.raises(ManifestError, match="size 8 is not"):
+        ImageCache.build(manifest, 8)
+    absent = manifest_of([{"image": "gone.png"}], tmp_path)
+    with pytest.raises(ImageError, match=r"none of the 1 images can be read; the first: .*gone.png is not there"):
+        ImageCache.build(absent, 24)
+    (tmp_path / "file").touch()
+    with pytest.raises(ImageError, match="cannot be written"):
+        ImageCache.build(manifest, 24, root=tmp_path / "file")
+
+
+def test_pad_keeps_the_proportions_and_crop_takes_the_middle():
+    tall = chest(height=100, width=50)
+    padded, cropped = fit_square(tall, 40, "pad"), fit_square(tall, 40, "crop")
+    assert (padded[:, :10] == 0).all()
+    assert (padded[:, 30:] == 0).all()
+    np.testing.assert_array_equal(padded[:, 10:30], cv2.resize(tall, (20, 40), interpolation=cv2.INTER_AREA))
+    np.testing.assert_array_equal(cropped, cv2.resize(tall[25:75], (40, 40), interpolation=cv2.INTER_AREA))
+    assert fit_square(chest(height=40, width=200), 64).shape == (64, 64)
+
+
+def test_a_cache_travels_to_another_process_without_its_pixels(manifest: Manifest):
+    cache = ImageCache.build(manifest, 64)
+    packed = pickle.dumps(cache)
+    assert len(packed) < cache.images.nbytes / 2
+    np.testing.assert_array_equal(pickle.loads(packed).images, cache.images)
+
+
+def build_in_another_process(path: str, root: str, start: float) -> tuple[str, int]:
+    time.sleep(max(start - time.time(), 0))
+    cache = ImageCache.build(Manifest.load(path), 24, root=root, workers=0)
+    return str(cache.folder), int(cache.images.sum())
+
+
+def test_two_processes_that_build_the_same_cache_at_once_both_get_it(manifest: Manifest, tmp_path: Path):
+    manifest.save(tmp_path / "m.csv")
+    work = [(str(tmp_path / "m.csv"), str(tmp_path / "root"), time.time() + 2.5)] * 3
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        results = pool.starmap(build_in_another_process, work)
+    assert len(set(results)) == 1
+    assert [path.name for path in (tmp_path / "root" / "images").glob(".*.partial")] == []
+
+
+def test_digests_are_remembered_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = write_png(tmp_path / "a.png")
+    os.utime(path, (1000, 1000))
+    first = file_digests([path, tmp_path / "absent"], tmp_path / "memory")
+    assert first == {path: file_digest(path), tmp_path / "absent": None}
+    with monkeypatch.context() as patched:
+        patched.setattr("cxr.data.digests.file_digest", lambda path: "hashed again")
+        assert file_digests([path], tmp_path / "memory")[path] == first[path]
+        os.utime(path, (2000, 2000))
+        assert file_digests([path], tmp_path / "memory")[path] == "hashed again"
+
+
+def test_a_file_changed_a_moment_ago_is_not_remembered(tmp_path: Path):
+    path = write_png(tmp_path / "a.png")
+    now = path.stat().st_mtime_ns
+    before = file_digests([path], tmp_path / "memory")[path]
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(now, now))
+    assert file_digests([path], tmp_path / "memory")[path] != before
+
+
+def test_a_spoiled_memory_of_digests_only_costs_time(tmp_path: Path):
+    path = write_png(tmp_path / "a.png")
+    os.utime(path, (1000, 1000))
+    (tmp_path / "memory").write_text("this is not a database, and it is long enough to be looked at as one" * 20)
+    for _ in range(2):
+        assert file_digests([path], tmp_path / "memory")[path] == file_digest(path)
+
+
+def test_real_images_are_cached_and_opened_again_quickly(shared_data: Path, tmp_path: Path):
+    manifest = Manifest.load(shared_data / "manifest.csv").with_table(
+        Manifest.load(shared_data / "manifest.csv").table.iloc[::40]
+    )
+    cache = ImageCache.build(manifest, 128)
+    assert len(cache) == len(manifest)
+    assert cache.images.std() > 30
+    assert ImageCache.build(manifest, 128).folder == cache.folder

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cxr.data.pool import WorkerDied, map_in_order
+
+
+def square(number: int) -> int:
+    time.sleep(0.02 if number % 3 == 0 else 0)
+    return number * number
+
+
+def crash_on_seven(number: int) -> int:
+    if number == 7:
+        os._exit(11)
+    return number
+
+
+def fail_on_three(number: int) -> int:
+    return 1 // (number - 3)
+
+
+def chatter(number: int) -> int:
+    os.write(1, b"a decoder that prints")
+    return number
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_results_come_in_order_and_progress_counts_to_the_total(workers: int):
+    calls: list[tuple[int, int]] = []
+    results = list(map_in_order(square, range(300), workers, lambda done, total: calls.append((done, total))))
+    assert results == [n * n for n in range(300)]
+    assert calls == [(n, 300) for n in range(1, 301)]
+
+
+def test_a_worker_that_crashes_costs_one_item():
+    results = list(map_in_order(crash_on_seven, range(20), 2))
+    assert isinstance(results.pop(7), WorkerDied)
+    assert results == [n for n in range(20) if n != 7]
+
+
+def test_what_a_library_prints_does_not_disturb_the_answers():
+    assert list(map_in_order(chatter, range(10), 1)) == list(range(10))
+
+
+def test_a_function_that_raises_is_a_fault_of_the_program_and_says_on_what():
+    with pytest.raises(RuntimeError, match="on 3: ZeroDivisionError"):
+        list(map_in_order(fail_on_three, range(10), 1))
+
+
+def test_no_process_stays_when_the_caller_gives_up():
+    results = map_in_order(square, range(500), 2)
+    assert next(results) == 0
+    results.close()
+    names = [" ".join(child.cmdline()) for child in psutil.Process().children() if child.is_running()]
+    assert not [name for name in names if "answer_questions" in name]
+
+
+def test_a_script_without_a_main_guard_can_decode_in_processes(tmp_path: Path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from cxr.data.importing import inspect\n"
+        "from cxr.data.pool import map_in_order\n"
+        "from pathlib import Path\n"
+        "print(list(map_in_order(inspect, [Path('absent.png')] * 3, 2)))\n"
+    )
+    result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout.strip() == str(["is not there"] * 3)
