@@ -1,0 +1,265 @@
+"""Recipes: what a training does, as YAML that is checked before anything starts.
+
+A recipe has one stage or several (intermediate tasks first). Every default is this project's, not the paper's, which
+does not give its values.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from cxr.data.augment import Augment
+from cxr.errors import RecipeError, unknown
+from cxr.models.backbone import check_backbone
+
+PRESETS: dict[str, Path] = {
+    name: Path(__file__).with_name("presets") / f"{name}.yaml"
+    for name in ("demo", "scratch", "imagenet", "twice", "twice-keep")
+}
+
+LOWER_IS_BETTER = ("val_loss",)
+
+_FORMS = {"device": "auto, cpu, cuda, cuda:<number>", "name": "letters, digits, - and _, 40 at most"}
+_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true, false",
+    "string": "text",
+    "list": "a list",
+    "dict": "keys and values",
+    "model": "keys and values",
+    "finite": "a finite number",
+}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+class Optimiser(_Part):
+    """How weights follow gradients; ``momentum`` is for sgd alone, ``weight_decay`` is decoupled in adamw."""
+
+    name: Literal["adam", "adamw", "sgd"] = "adamw"
+    lr: float = Field(default=1e-3, gt=0, le=100)
+    weight_decay: float = Field(default=0.01, ge=0, le=10)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+
+
+class Schedule(_Part):
+    """The learning rate over the steps: a linear warm-up, then constant, cosine to 0, or times ``gamma`` in steps."""
+
+    name: Literal["constant", "cosine", "step"] = "cosine"
+    warmup_epochs: float = Field(default=0.0, ge=0, le=1000)
+    step_epochs: int = Field(default=10, ge=1, le=10000)
+    gamma: float = Field(default=0.1, gt=0, le=1)
+
+
+class Stage(_Part):
+    """One task of a recipe.
+
+    The last stage learns ``label`` on the splits of the manifest. Stages before it learn on what shares no patient and
+    no duplicate with any held-out split of the last one; a tenth of their patients validates them.
+    """
+
+    name: str = Field(default="train", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")
+    data: str | None = Field(default=None, description="a manifest of its own; null: the one given")
+    sources: list[str] | None = Field(default=None, description="only these sources; null: see cxr.training.data")
+    task: Literal["single-label", "multi-label"] = "single-label"
+    label: Literal["label", "findings"] = "label"
+    classes: list[str] | None = Field(default=None, min_length=2, description="null: those found")
+    epochs: int = Field(default=10, ge=1, le=10000)
+    batch: int = Field(default=32, ge=2, le=4096)
+    optimiser: Optimiser = Optimiser()
+    schedule: Schedule = Schedule()
+    augment: Augment = Augment()
+    class_weights: Literal["none", "balanced"] = "balanced"
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    clip_gradients: float | None = Field(default=None, gt=0, description="largest norm; null: not clipped")
+    train: Literal["all", "head"] = "all"
+    keep_neurons: bool = Field(default=False, description="shared classes keep their output neuron")
+    aliases: dict[str, str] = Field(default_factory=dict, description="names that mean the same in both tasks")
+    monitor: Literal["val_loss", "val_accuracy", "val_macro_f1"] = "val_loss"
+
+    @model_validator(mode="after")
+    def _task_fits_label(self) -> Stage:
+        wanted = {"label": "single-label", "findings": "multi-label"}[self.label]
+        if self.task != wanted:
+            raise ValueError(f"task {self.task!r} does not go with label {self.label!r}. Allowed: {wanted}")
+        if self.label_smoothing and self.task == "multi-label":
+            raise ValueError(f"label_smoothing {self.label_smoothing} is for single-label. Allowed here: 0")
+        return self
+
+
+class Recipe(_Part):
+    """All that decides a training besides its data; see the fields and ``cxr/training/presets`` for examples."""
+
+    name: str = Field(default="recipe", min_length=1, max_length=80)
+    description: str = ""
+    backbone: str = "densenet121"
+    backbone_args: dict[str, Any] = Field(default_factory=dict)
+    size: int = Field(default=224, ge=32, le=1024)
+    channels: Literal[1, 3] | None = Field(default=None, description="null: 1, or 3 with weights that need it")
+    weights: str | None = Field(default=None, description="null, imagenet, a file, or a name in the folder of weights")
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    threads: int | None = Field(default=None, ge=1, le=1024, description="null: as many as torch takes")
+    checkpoint_every_steps: int | None = Field(default=None, ge=1, description="null: by time alone")
+    checkpoint_every_seconds: float = Field(default=60.0, gt=0)
+    stages: list[Stage] = Field(default_factory=lambda: [Stage()], min_length=1, max_length=10)
+
+    @field_validator("backbone")
+    @classmethod
+    def _backbone_exists(cls, name: str) -> str:
+        return check_backbone(name)
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> Recipe:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"stages are named {', '.join(names)}. Allowed: different names")
+        if self.stages[-1].task != "single-label":
+            raise ValueError("the last stage is multi-label. Allowed: single-label last, multi-label before it")
+        if self.stages[0].keep_neurons and self.weights in (None, "imagenet"):
+            raise ValueError(
+                f"stages.0.keep_neurons: true has nothing to keep with weights {self.weights!r}. Allowed: false, or "
+                "weights from a file with a card"
+            )
+        return self
+
+    def to_yaml(self) -> str:
+        """Return YAML that :func:`load_recipe` reads back to an equal recipe."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+    def changed(self, changes: Mapping[str, Any]) -> Recipe:
+        """Return the recipe with some values replaced, by dotted path: ``{"size": 128, "stages.0.epochs": 3}``.
+
+        ``stages.-1`` is the last stage, ``stages.*`` are all of them.
+        """
+        values = self.model_dump(mode="json")
+        for path, value in changes.items():
+            _assign(values, path.split("."), value, path)
+        return parse_recipe(values)
+
+
+def load_recipe(source: str | Path | Mapping[str, Any] | Recipe) -> Recipe:
+    """Return the recipe that a preset's name, a YAML file or plain values mean.
+
+    Raises
+    ------
+    RecipeError
+        One line: the key, its value, and what is allowed.
+    """
+    if isinstance(source, Recipe):
+        return source
+    if isinstance(source, Mapping):
+        return parse_recipe(source)
+    path = PRESETS.get(str(source), Path(source).expanduser())
+    if not path.is_file():
+        raise RecipeError(f"{unknown('recipe', str(source), PRESETS)}, or a YAML file")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    return parse_recipe(values)
+
+
+def parse_recipe(values: Any) -> Recipe:
+    """Return the recipe in plain values, or raise a RecipeError about the first thing that is wrong."""
+    if not isinstance(values, Mapping):
+        raise RecipeError(f"a recipe is a {type(values).__name__}: keys and values are needed, as in the presets")
+    try:
+        return Recipe.model_validate(dict(values))
+    except ValidationError as error:
+        raise RecipeError(_explain(error.errors(include_url=False))) from None
+
+
+def _explain(errors: Sequence[Any]) -> str:
+    """Return the first error in one line, unknown keys first since they may be the cause of others."""
+    first, *others = sorted(errors, key=lambda e: e["type"] != "extra_forbidden")
+    more = f" (and {len(others)} more)" if others else ""
+    return _one_line(first) + more
+
+
+def _one_line(error: Any) -> str:
+    keys = [key for key in error["loc"] if isinstance(key, int) or not key.startswith("function-")]
+    path, context = ".".join(map(str, keys)), error.get("ctx", {})
+    if error["type"] == "extra_forbidden":
+        return f"{path}: unknown key ({_suggestion(keys)})"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return f"{path}: {message}" if path else message
+    value = error["input"] if isinstance(error["input"], str | int | float | None) else type(error["input"]).__name__
+    return f"{path}: {value!r} is not allowed. Allowed: {_allowed(error['type'], context, keys, message)}"
+
+
+def _allowed(kind: str, context: Mapping[str, Any], keys: Sequence[Any], message: str) -> str:
+    """Return what a key may hold, from the kind of error and the field's own limits."""
+    if kind == "literal_error":
+        return str(context["expected"]).replace("'", "").replace(" or ", ", ")
+    if kind == "string_pattern_mismatch" and keys[-1] in _FORMS:
+        return _FORMS[keys[-1]]
+    if kind == "too_short":
+        return f"a list of {context['min_length']} or more"
+    if kind.startswith(("greater_than", "less_than")):
+        return _range_of(keys) or message
+    return _TYPES.get(kind.partition("_")[0], message)
+
+
+def _range_of(keys: Sequence[Any]) -> str:
+    """Return the range of a field in words, such as ``32 to 1024`` or ``above 0, at most 100``."""
+    metadata = getattr(_fields_at(keys[:-1]).get(keys[-1]), "metadata", [])
+    names = ("Ge", "Gt", "Le", "Lt")
+    limits = {n: getattr(m, n.lower()) for m in metadata for n in names if type(m).__name__ == n}
+    if "Ge" in limits and "Le" in limits:
+        return f"{limits['Ge']} to {limits['Le']}"
+    words = {"Ge": "at least", "Gt": "above", "Le": "at most", "Lt": "below"}
+    return ", ".join(f"{words[name]} {limits[name]}" for name in words if name in limits)
+
+
+def _suggestion(keys: Sequence[Any]) -> str:
+    known = list(_fields_at(keys[:-1]))
+    close = difflib.get_close_matches(str(keys[-1]), known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
+
+
+def _fields_at(keys: Sequence[Any]) -> Mapping[str, Any]:
+    """Return the fields of the part of a recipe that a path of keys leads to."""
+    part: type[BaseModel] = Recipe
+    for key in keys:
+        if isinstance(key, str) and key in part.model_fields:
+            part = _part_in(part.model_fields[key].annotation) or part
+    return part.model_fields
+
+
+def _part_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (list, Union, UnionType):
+        return next((part for inner in get_args(annotation) if (part := _part_in(inner))), None)
+    return None
+
+
+def _assign(values: Any, keys: list[str], new: Any, path: str) -> None:
+    key, *rest = keys
+    if isinstance(values, list):
+        if key == "*":
+            for item in values:
+                _assign(item, rest, new, path)
+            return
+        if not key.lstrip("-").isdigit() or not -len(values) <= int(key) < len(values) or not rest:
+            raise RecipeError(f"{path}: {key!r} is no stage. Allowed: 0 to {len(values) - 1}, -1, *")
+        _assign(values[int(key)], rest, new, path)
+    elif not rest:
+        values[key] = new
+    elif isinstance(values.get(key), dict | list):
+        _assign(values[key], rest, new, path)
+    else:
+        raise RecipeError(f"{path}: {key!r} holds no further keys. Known keys: {', '.join(values)}")
