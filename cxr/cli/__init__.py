@@ -1,0 +1,63 @@
+"""The command ``cxr``: everything that the dashboard does, without a browser.
+
+Exit code 0: done; 1: failed, the reason is one line on stderr (with ``--json`` also ``{"error": ...}`` on stdout);
+2: wrong use. What a command needs is imported inside it, so that ``cxr --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from cxr import __version__
+from cxr.cli import app_dashboard, data, explaining, models, runs, text, training
+from cxr.cli.output import fail
+from cxr.errors import CxrError
+
+app = typer.Typer(
+    name="cxr",
+    help="Chest X-ray classifiers, their LRP heatmaps, and what burned-in text does to them. Not a medical device.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Hold the options that stand before a command."""
+
+
+app.command("demo")(data.demo)
+app.add_typer(data.app, name="data")
+app.command("train")(training.train)
+app.add_typer(training.recipes, name="recipe")
+app.add_typer(runs.app, name="runs")
+app.command("evaluate")(models.evaluate)
+app.command("explain")(explaining.explain)
+app.add_typer(text.app, name="text")
+app.add_typer(models.weights, name="weights")
+app.command("dashboard")(app_dashboard.dashboard)
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    try:
+        app()
+    except CxrError as error:
+        fail(error, "--json" in sys.argv)
+    except BrokenPipeError:  # `cxr runs list | head` is no failure
+        sys.stderr.close()
+        sys.exit(0)

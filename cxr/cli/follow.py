@@ -1,0 +1,80 @@
+"""Watch a run from the terminal: a bar with the newest numbers; Ctrl-C asks for a stop, twice kills."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from cxr.cli.output import bar, duration, emit, note, say
+from cxr.errors import RunError
+from cxr.runs import ENDED, Run
+
+_POLL_S = 0.3
+
+
+def follow(run: Run) -> dict[str, Any]:
+    """Show the progress of ``run`` on stderr until it is over, and return its status."""
+    asked = False
+    with bar(f"{run.kind} {run.id}") as move:
+        reader, numbers = run.folder.metrics_reader(), ""
+        while True:
+            try:
+                status = run.status()
+                numbers = _numbers(reader.read()) or numbers
+                move(status["progress"] or 0.0, " ".join(filter(None, [status["state"], status["message"], numbers])))
+                if status["state"] in ENDED:
+                    return status
+                time.sleep(_POLL_S)
+            except KeyboardInterrupt:
+                _interrupt(run, asked)
+                asked = True
+
+
+def follow_or_leave(run: Run, detach: bool, as_json: bool) -> None:
+    """Follow ``run`` to its end, or just tell its id; a run that failed is an error."""
+    if detach:
+        emit(describe(run), as_json, lambda _: say(f"{run.id} started; `cxr runs show {run.id}` tells how it goes"))
+        return
+    status = follow(run)
+    if status["state"] == "failed":
+        raise RunError(f"run {run.id} failed: {status['error']}")
+    emit(describe(run), as_json, lambda _: _show_end(run, status))
+
+
+def describe(run: Run) -> dict[str, Any]:
+    """Return what ``--json`` tells of a run: spec, status, folder and results."""
+    return {**run.spec, "folder": str(run.folder.path), "status": run.status(), "results": run.results()}
+
+
+def _show_end(run: Run, status: dict[str, Any]) -> None:
+    took = duration((status["ended"] or time.time()) - (status["started"] or run.spec["created"]))
+    say(f"{run.id} {status['state']} after {took}")
+    if status["state"] == "stopped":
+        say(f"`cxr runs resume {run.id}` goes on")
+        return
+    from cxr.cli.results import show_results
+
+    show_results(run.results())
+
+
+def _interrupt(run: Run, asked: bool) -> None:
+    try:
+        if asked:
+            run.kill()
+        else:
+            run.stop()
+            note("stopping after the present step; press Ctrl-C again to kill it")
+    except RunError as error:  # it came to its end in the meantime
+        note(str(error))
+
+
+def _numbers(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return ""
+    known = {key: value for row in rows for key, value in row.items()}
+    shown = [f"{key} {known[key]:.4g}" for key in ("loss", "val_loss", "val_accuracy") if _is_number(known.get(key))]
+    return ", ".join(shown)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,90 @@
+"""``cxr evaluate`` and ``cxr weights``: trained networks, measured and listed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from cxr.cli.follow import follow_or_leave
+from cxr.cli.output import Json, emit, say, show_table
+from cxr.errors import RunError
+from cxr.runs import get_run, is_run_id, start
+
+weights = typer.Typer(help="See the weights that are at hand.", no_args_is_help=True)
+Model = Annotated[
+    str, typer.Argument(metavar="RUN", help="A training run's id, a weights file, or the name of shipped weights.")
+]
+DataOption = Annotated[
+    str | None, typer.Option("--data", help="A data set's name or a manifest; by default the run's own.")
+]
+Detach = Annotated[bool, typer.Option("--detach", help="Return at once, leave it running.")]
+
+
+def manifest_of(model: str, data: str | None) -> str:
+    """Return the manifest to use with ``model``: ``data``, else the one that the run was trained on.
+
+    Raises
+    ------
+    RunError
+        If ``data`` is not given and ``model`` is no run.
+    """
+    if data is not None:
+        from cxr.data.library import resolve_manifest
+
+        return str(resolve_manifest(data))
+    if not is_training(model):
+        raise RunError(f"{model!r} is no run that knows its data: give --data with a data set's name or a manifest")
+    return str(get_run(model).spec["params"]["manifest"])
+
+
+def is_training(model: str) -> bool:
+    """Return whether ``model`` is the id of a training run (and not a weights file or a shipped name)."""
+    try:
+        return is_run_id(model) and get_run(model).kind == "train"
+    except RunError:
+        return False
+
+
+def evaluate(
+    model: Model,
+    data: DataOption = None,
+    split: Annotated[list[str] | None, typer.Option(help="A split, may be repeated; by default all but train.")] = None,
+    detach: Detach = False,
+    as_json: Json = False,
+) -> None:
+    """Measure a trained network: accuracy, F1 and AUC with intervals, confusion matrix, predictions per image."""
+    check_model(model)
+    manifest = manifest_of(model, data)
+    which = {"run": model} if is_training(model) else {"weights": model}
+    params = {**which, "manifest": manifest, **({"splits": split} if split else {})}
+    follow_or_leave(start("evaluate", params, name=f"evaluate {model}"), detach, as_json)
+
+
+def check_model(model: str) -> None:
+    """Raise the error of ``load_trained`` here and now rather than in a process that is started for nothing."""
+    from cxr.evaluation.source import load_trained
+
+    load_trained(model)
+
+
+@weights.command("list")
+def list_(as_json: Json = False) -> None:
+    """List the weights that are at hand."""
+    from cxr.models import list_weights
+
+    rows = [_weights_row(*entry) for entry in list_weights()]
+
+    def show(_: Any) -> None:
+        if not rows:
+            say("no weights at hand")
+            return
+        columns = ["name", "backbone", "size", "classes", "path"]
+        cells = [[row[key] if key != "classes" else ", ".join(row[key]) for key in columns] for row in rows]
+        show_table("", columns, cells)
+
+    emit(rows, as_json, show)
+
+
+def _weights_row(name: str, path: Any, card: Any) -> dict[str, Any]:
+    return {"name": name, "path": str(path), **card.to_dict()} | {"name": name}

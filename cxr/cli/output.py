@@ -1,0 +1,117 @@
+"""How commands speak: results to stdout (tables, or one JSON value), progress and errors to stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from cxr.runs.folder import to_json
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON value to stdout instead of text.")]
+
+
+def stdout() -> Console:
+    """Return the console of results."""
+    return Console(soft_wrap=True, highlight=False)
+
+
+def stderr() -> Console:
+    """Return the console of progress and errors."""
+    return Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def emit(value: Any, as_json: bool, show: Callable[[Any], None]) -> None:
+    """Print ``value`` as one JSON value, or let ``show`` print it for people."""
+    if as_json:
+        print(to_json(value))
+    else:
+        show(value)
+
+
+def say(text: str) -> None:
+    """Print a line to stdout, taken literally."""
+    stdout().print(escape(text))
+
+
+def note(text: str) -> None:
+    """Print a line to stderr, taken literally."""
+    stderr().print(escape(text))
+
+
+def fail(error: Exception, as_json: bool) -> NoReturn:
+    """Print an error that the user can mend in one line, and end with exit code 1."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    print(f"error: {text}", file=sys.stderr)
+    if as_json:
+        print(to_json({"error": text}))
+    sys.exit(1)
+
+
+def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print a table; numbers stand right, text left; the first column is never broken."""
+    rows = [list(row) for row in rows]
+    table = Table(header_style="bold")
+    for index, column in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=index == 0)
+    for row in rows:
+        table.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
+    if title:
+        say(title)
+    Console(highlight=False).print(table)
+
+
+@contextmanager
+def bar(title: str) -> Iterator[Callable[[float, str], None]]:
+    """Show a progress bar on stderr and give the function (fraction, text) that moves it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    console = stderr()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(escape(title), total=1.0)
+
+        def move(fraction: float, text: str = "") -> None:
+            progress.update(task, completed=fraction, description=escape(text or title))
+
+        yield move
+
+
+@contextmanager
+def counted(title: str) -> Iterator[Callable[[int, int], None]]:
+    """As :func:`bar`, for work that reports (done, total)."""
+    with bar(title) as move:
+        yield lambda done, total: move(done / max(total, 1), f"{title} {done}/{total}")
+
+
+def assignments(values: Sequence[str] | None, option: str) -> dict[str, str]:
+    """Return ``["a=b", ...]`` as a mapping; anything else is wrong use of ``option``."""
+    pairs = {}
+    for value in values or ():
+        name, equals, meaning = value.partition("=")
+        if not (name.strip() and equals):
+            raise typer.BadParameter(f"{value!r} is not of the form name=value", param_hint=f"'{option}'")
+        pairs[name.strip()] = meaning.strip()
+    return pairs
+
+
+def percent(value: float | None) -> str:
+    """Return a share as a percentage with one decimal."""
+    return "" if value is None else f"{100 * value:.1f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """Return seconds as ``1 h 02 min``, ``3 min 04 s`` or ``5 s``."""
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

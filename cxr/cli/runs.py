@@ -1,0 +1,122 @@
+"""``cxr runs``: list, show, stop, resume, delete, log."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from cxr.cli.follow import describe, follow_or_leave
+from cxr.cli.output import Json, duration, emit, percent, say, show_table
+from cxr.runs import ENDED, Run, get_run, list_runs
+
+app = typer.Typer(help="See, stop, resume and delete runs.", no_args_is_help=True)
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, see `cxr runs list`.")]
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str | None, typer.Option(help="Only runs of this kind, such as train.")] = None,
+    n: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List the runs, newest first."""
+    found = [(run, run.status()) for run in list_runs(kind=kind)[:n]]
+    rows = [_summary(run, status) for run, status in found]
+    emit(rows, as_json, lambda _: _show_list(rows))
+
+
+@app.command()
+def show(run: RunId, as_json: Json = False) -> None:
+    """Show what a run does or did, and its results."""
+    found = get_run(run)
+    emit(describe(found), as_json, _show_run)
+
+
+@app.command()
+def stop(
+    run: RunId,
+    wait: Annotated[bool, typer.Option(help="Wait until it has ended.")] = True,
+    kill: Annotated[bool, typer.Option(help="End it at once; the work since its last checkpoint is lost.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Ask a run to save its work and end."""
+    found = get_run(run)
+    if kill:
+        found.kill()
+    else:
+        found.stop()
+    status = found.wait() if wait else found.status()
+    emit(_summary(found, status), as_json, lambda _: say(f"{found.id} {status['state']}"))
+
+
+@app.command()
+def resume(
+    run: RunId,
+    detach: Annotated[bool, typer.Option("--detach", help="Return at once, leave it running.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Go on with a stopped or failed run: training from its last checkpoint, other kinds from the beginning."""
+    follow_or_leave(get_run(run).resume(), detach, as_json)
+
+
+@app.command()
+def delete(runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids.")], as_json: Json = False) -> None:
+    """Remove runs and all their files."""
+    found = [get_run(run) for run in runs]
+    for run in found:
+        run.delete()
+    emit({"deleted": runs}, as_json, lambda _: say(f"{len(runs)} deleted"))
+
+
+@app.command()
+def log(
+    run: RunId,
+    n: Annotated[int, typer.Option("-n", "--lines", min=1, help="So many lines.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Print the end of a run's log."""
+    lines = get_run(run).folder.log_tail(n)
+    emit(lines, as_json, lambda _: say("\n".join(lines)))
+
+
+def _summary(run: Run, status: dict[str, Any]) -> dict[str, Any]:
+    keys = ("state", "progress", "message", "eta_s", "error", "started", "ended")
+    return {"id": run.id, "kind": run.kind, "name": run.name, **{key: status[key] for key in keys}}
+
+
+def _show_list(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        say("no runs yet; `cxr demo` and then `cxr train demo --data demo` makes the first")
+        return
+    cells = [
+        [row["id"], row["kind"], row["state"], percent(row["progress"]), _took(row), row["error"] or row["message"]]
+        for row in rows
+    ]
+    show_table("", ["run", "kind", "state", "progress", "time", "message"], cells)
+
+
+def _took(status: dict[str, Any]) -> str:
+    if not status["started"]:
+        return ""
+    end = status["ended"] if status["state"] in ENDED else time.time()
+    return duration(end - status["started"]) if end else ""
+
+
+def _show_run(told: dict[str, Any]) -> None:
+    from cxr.cli.results import show_results
+
+    status = told["status"]
+    say(f"{told['id']}  {told['kind']}  {told['name']}")
+    say(f"created   {datetime.fromtimestamp(told['created']):%Y-%m-%d %H:%M:%S}")
+    say(f"folder    {told['folder']}")
+    say(f"state     {status['state']}, {percent(status['progress'])}, {status['message']}")
+    for title, value in (("time", _took(status)), ("left", duration(status["eta_s"])), ("error", status["error"])):
+        if value:
+            say(f"{title:<9} {value}")
+    for key in ("manifest", "run", "model", "weights", "split", "mode"):
+        if told["params"].get(key):
+            say(f"{key:<9} {told['params'][key]}")
+    show_results(told["results"])

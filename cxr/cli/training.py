@@ -1,0 +1,84 @@
+"""``cxr train`` and ``cxr recipe``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from cxr.cli.follow import follow_or_leave
+from cxr.cli.output import Json, assignments, emit, show_table, stdout
+from cxr.errors import RecipeError
+from cxr.runs import start
+
+recipes = typer.Typer(help="See the recipes that come with the package.", no_args_is_help=True)
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A preset (see `cxr recipe list`) or a YAML file.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="Change a value, such as stages.0.epochs=3; may be repeated.")
+]
+
+
+def train(
+    recipe: RecipeName,
+    data: Annotated[str, typer.Option(help="A data set's name or the path of a manifest.")],
+    name: Annotated[str, typer.Option(help="A name for the run; by default the recipe's.")] = "",
+    changes: Changes = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return at once, leave it running.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a network. Ctrl-C saves and stops; closing the terminal leaves it running."""
+    params = load_changed(recipe, changes)
+    path, manifest_hash = _checked_manifest(data)
+    run = start(
+        "train",
+        {"recipe": params, "manifest": path, "data_name": data},
+        name=name or str(params.get("name") or "train"),
+        manifest_hash=manifest_hash,
+    )
+    follow_or_leave(run, detach, as_json)
+
+
+@recipes.command("list")
+def list_(as_json: Json = False) -> None:
+    """List the presets."""
+    from cxr.training import PRESETS, load_recipe
+
+    rows = [{"name": name, "description": " ".join(load_recipe(name).description.split())} for name in PRESETS]
+    emit(rows, as_json, lambda _: show_table("", ["recipe", "what it does"], [list(row.values()) for row in rows]))
+
+
+@recipes.command("show")
+def show(recipe: RecipeName, changes: Changes = None, as_json: Json = False) -> None:
+    """Print a recipe as YAML: a start for one's own."""
+    from cxr.training import load_recipe
+
+    params = load_changed(recipe, changes)
+    emit(params, as_json, lambda _: stdout().print(load_recipe(params).to_yaml(), markup=False, end=""))
+
+
+def load_changed(recipe: str, changes: list[str] | None) -> dict[str, Any]:
+    """Return a recipe as plain values, with ``["stages.0.epochs=3", ...]`` applied and checked again."""
+    from cxr.training import load_recipe
+
+    values = {key: _value(key, text) for key, text in assignments(changes, "--set").items()}
+    return load_recipe(recipe).changed(values).model_dump(mode="json")
+
+
+def _value(key: str, text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{key}: {text!r} is not YAML. Values are 3, 0.001, true, null, text, [a, b]") from error
+
+
+def _checked_manifest(data: str) -> tuple[str, str]:
+    """Return a manifest's path and hash, after the checks whose failure a user should see before anything starts."""
+    from cxr.data import Manifest
+    from cxr.data.library import resolve_manifest
+
+    path = resolve_manifest(data)
+    manifest = Manifest.load(path)
+    manifest.check_splits()
+    return str(path), manifest.hash()

@@ -1,0 +1,436 @@
+"""The folder of a run: the one place that knows which files it holds and how they are written.
+
+One process writes (the worker), any number of processes read. Whatever is replaced is written to a temporary name in
+the same folder, synced and renamed, so a reader sees the old file or the new one and never a half; what grows
+(``metrics.jsonl``) grows by whole lines. A worker killed at any moment leaves a folder that can be read and resumed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import re
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxr.errors import RunError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPEC, STATUS, METRICS, LOG = "spec.json", "status.json", "metrics.jsonl", "log.txt"
+RESULTS, PREDICTIONS, CHECKPOINTS = "results.json", "predictions.parquet", "checkpoints"
+STOP_FLAG, WORKER_LOCK, STATUS_LOCK = "stop", ".lock", ".status.lock"
+
+ACTIVE = ("queued", "running", "stopping")
+ENDED = ("stopped", "finished", "failed")
+STATES = ACTIVE + ENDED
+
+NEW_STATUS: dict[str, Any] = {
+    "state": "queued",
+    "progress": 0.0,
+    "message": "",
+    "eta_s": None,
+    "pid": None,
+    "pid_started": None,
+    "heartbeat": None,
+    "error": None,
+    "launched": None,
+    "started": None,
+    "ended": None,
+    "resumes": 0,
+    "metrics_generation": 0,
+}
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,119}")
+_VERSIONED = ("cxr", "torch", "timm", "zennit", "numpy")
+
+
+class Stopped(Exception):
+    """Raised by a job that ends early because a stop was asked for, after it has saved what it needs.
+
+    A job may as well just return; this spares functions deep inside it from passing a flag upwards.
+    """
+
+
+def new_run_id(name: str = "") -> str:
+    """Return a new id such as ``20250131-142355-7f3ac2-demo``: sorts by time, safe as a folder's name and in a URL."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")
+    parts = [datetime.now(UTC).strftime("%Y%m%d-%H%M%S"), secrets.token_hex(3), slug]
+    return "-".join(part for part in parts if part)
+
+
+def is_run_id(text: object) -> bool:
+    """Return whether ``text`` has the form of an id: letters, digits, ``-`` and ``_``, nothing that leads elsewhere."""
+    return isinstance(text, str) and _ID.fullmatch(text) is not None
+
+
+class RunFolder:
+    """Read and write one run's folder.
+
+    Parameters
+    ----------
+    path
+        The folder. It need not exist before it is written to; :meth:`create` makes a new one.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._torn_line = True  # whether metrics.jsonl may end in half a line: unknown until looked at
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    @classmethod
+    def create(
+        cls,
+        root: str | os.PathLike[str],
+        kind: str,
+        params: Mapping[str, Any],
+        name: str = "",
+        manifest_hash: str = "",
+    ) -> RunFolder:
+        """Make a new run below ``root``, complete before it gets its name, and return it."""
+        root = Path(root)
+        run_id = new_run_id(name or kind)
+        draft = cls(root / f".new-{run_id}")
+        draft.checkpoints.mkdir(parents=True)
+        spec = {
+            "id": run_id,
+            "kind": kind,
+            "name": name or kind,
+            "created": time.time(),
+            "params": dict(params),
+            "manifest_hash": manifest_hash,
+            "versions": _versions(),
+        }
+        write_json(draft.path / SPEC, spec)
+        write_json(draft.path / STATUS, NEW_STATUS)
+        draft.log_path.touch()
+        draft.path.rename(root / run_id)
+        return cls(root / run_id)
+
+    # what the run is
+
+    @property
+    def id(self) -> str:
+        """The run's id, which is the name of its folder."""
+        return self.path.name
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What was asked for: id, kind, name, created (Unix time), params, manifest_hash, versions.
+
+        Raises
+        ------
+        RunError
+            If the folder is no run's: ``spec.json`` is missing or is not JSON.
+        """
+        spec = self.read_json(SPEC)
+        if not isinstance(spec, dict):
+            raise RunError(f"{self.path} is not the folder of a run: it has no {SPEC}")
+        return spec
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / CHECKPOINTS
+
+    @property
+    def log_path(self) -> Path:
+        """The file that takes what the worker prints."""
+        return self.path / LOG
+
+    # status
+
+    def read_status(self) -> dict[str, Any]:
+        """Return status.json, with defaults for what it lacks; ``Run.status`` also looks after the process."""
+        try:
+            stored = json.loads((self.path / STATUS).read_bytes())
+        except (OSError, ValueError):
+            stored = {}
+        return {**NEW_STATUS, **(stored if isinstance(stored, dict) else {})}
+
+    def update_status(self, **changes: Any) -> dict[str, Any]:
+        """Change some fields of status.json, leave the others, and return all of them.
+
+        Safe between threads and processes: the heartbeat, the job and whoever asks for a stop all write here.
+        """
+        with self.status_transaction() as status:
+            status.update(changes)
+        return status
+
+    @contextlib.contextmanager
+    def status_transaction(self) -> Iterator[dict[str, Any]]:
+        """Hold the status against other writers, hand it out to be changed, write it at the end."""
+        with locked(self.path / STATUS_LOCK):
+            status = self.read_status()
+            before = dict(status)
+            yield status
+            if status["state"] not in STATES:
+                raise RunError(f"unknown state {status['state']!r}. Available: {', '.join(STATES)}")
+            if status != before:
+                write_json(self.path / STATUS, status)
+
+    # metrics
+
+    def append_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append rows to metrics.jsonl in one write; numbers that are not finite become null."""
+        if not rows:
+            return
+        lines = "".join(to_json(dict(row)) + "\n" for row in rows).encode()
+        target = os.open(self.path / METRICS, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            if self._torn_line and _ends_in_half_a_line(target):
+                lines = b"\n" + lines
+            self._torn_line = True
+            while lines:
+                lines = lines[os.write(target, lines) :]
+            self._torn_line = False
+        finally:
+            os.close(target)
+
+    def metrics(self, since: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """Return the complete rows after byte ``since`` and the offset to ask from next time.
+
+        An unfinished last line is left for the next call, a damaged line is skipped. If the file has become shorter
+        than ``since`` the rows come from the beginning (the returned offset may then be below ``since``). A reader
+        that must notice every truncation uses :meth:`metrics_reader`.
+        """
+        rows, offset, _ = self._read_metrics(since)
+        return rows, offset
+
+    def metrics_reader(self) -> MetricsReader:
+        """Return a reader that remembers its place and notices when a resumed run has taken rows back."""
+        return MetricsReader(self)
+
+    def metrics_size(self) -> int:
+        """Return the length of metrics.jsonl in bytes, synced to disk: what a checkpoint notes as its position."""
+        try:
+            target = os.open(self.path / METRICS, os.O_RDWR)
+        except FileNotFoundError:
+            return 0
+        try:
+            os.fsync(target)
+            return os.fstat(target).st_size
+        finally:
+            os.close(target)
+
+    def truncate_metrics(self, offset: int) -> None:
+        """Cut metrics.jsonl to ``offset`` bytes, the position noted in the checkpoint that a run resumes from.
+
+        Truncates before it raises ``metrics_generation``, so that a reader in between sees a shorter file and one
+        afterwards a new generation: neither keeps a row that was taken back.
+        """
+        path = self.path / METRICS
+        if path.exists() and offset < path.stat().st_size:
+            os.truncate(path, max(0, offset))
+        self._torn_line = True
+        with self.status_transaction() as status:
+            status["metrics_generation"] += 1
+
+    def _read_metrics(self, since: int) -> tuple[list[dict[str, Any]], int, int]:
+        try:
+            with (self.path / METRICS).open("rb") as source:
+                size = source.seek(0, os.SEEK_END)
+                start = since if 0 <= since <= size else 0
+                source.seek(start)
+                block = source.read()
+        except FileNotFoundError:
+            return [], 0, 0
+        end = block.rfind(b"\n") + 1
+        rows, damaged = _parse_lines(block[:end])
+        return rows, start + end, damaged
+
+    # results
+
+    def write_json(self, name: str, value: Any) -> Path:
+        """Write ``value`` to the file ``name`` of this folder, all or nothing, and return its path."""
+        return write_json(self._file(name), value)
+
+    def read_json(self, name: str) -> Any:
+        """Return the content of a JSON file of this folder, or None if there is none; RunError if it is damaged."""
+        path = self._file(name)
+        try:
+            return json.loads(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except ValueError as error:
+            raise RunError(f"{path} is damaged: {error}") from error
+
+    def write_predictions(self, table: pd.DataFrame) -> Path:
+        """Write predictions.parquet, all or nothing."""
+        path = self.path / PREDICTIONS
+        with replacing(path) as draft:
+            table.to_parquet(draft, index=False)
+        return path
+
+    def predictions(self) -> pd.DataFrame | None:
+        """Return the predictions, one row per image, or None if the run has none yet."""
+        path = self.path / PREDICTIONS
+        if not path.exists():
+            return None
+        import pandas as pd
+
+        return pd.read_parquet(path)
+
+    def _file(self, name: str) -> Path:
+        if Path(name).name != name or name in ("", ".", ".."):
+            raise RunError(f"{name!r} is not the name of a file in a run's folder")
+        return self.path / name
+
+    # log
+
+    def log_tail(self, n: int = 50) -> list[str]:
+        """Return the last ``n`` lines of the log, read from its end (at most its last 64 KiB)."""
+        try:
+            with self.log_path.open("rb") as source:
+                size = source.seek(0, os.SEEK_END)
+                source.seek(max(0, size - 65536))
+                block = source.read()
+        except FileNotFoundError:
+            return []
+        return block.decode("utf-8", "replace").splitlines()[-n:] if n > 0 else []
+
+    # stop
+
+    def request_stop(self) -> None:
+        """Ask the job to stop at its next step; safe inside a signal handler."""
+        (self.path / STOP_FLAG).touch()
+
+    def stop_requested(self) -> bool:
+        """Return whether somebody asked the job to stop: one ``stat``, cheap enough for every step."""
+        return (self.path / STOP_FLAG).exists()
+
+    def clear_stop(self) -> None:
+        """Forget a request to stop."""
+        (self.path / STOP_FLAG).unlink(missing_ok=True)
+
+
+class MetricsReader:
+    """Reads a run's metrics as they come.
+
+    Attributes
+    ----------
+    reset
+        True after a :meth:`read` whose rows start again from the first one, because a resumed run went back to its
+        checkpoint: forget what was read before.
+    damaged
+        Number of lines skipped because they were no JSON objects, since the last reset.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.reset = False
+        self.damaged = 0
+        self.offset = 0
+        self._generation: int | None = None
+
+    def read(self) -> list[dict[str, Any]]:
+        """Return the rows that are new since the last call, or all of them where :attr:`reset` is then True."""
+        generation = int(self.folder.read_status()["metrics_generation"])
+        since = self.offset if generation == self._generation else 0
+        rows, offset, damaged = self.folder._read_metrics(since)
+        self.reset = self._generation is not None and (generation != self._generation or offset < self.offset)
+        self.damaged = damaged + (0 if self.reset else self.damaged)
+        self.offset, self._generation = offset, generation
+        return rows
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; once the block has written it, sync it and rename it to ``path``."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        yield draft
+        with draft.open("rb+") as written:
+            os.fsync(written.fileno())
+        draft.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on the file ``path`` (made if absent); waits for it. The system frees it on death."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """Write ``value`` to ``path`` as JSON, all or nothing."""
+    with replacing(path) as draft:
+        draft.write_text(to_json(value, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Return JSON that any reader accepts: NumPy scalars and arrays as numbers and lists, NaN and infinity as null."""
+    return json.dumps(_plain(value), indent=indent, allow_nan=False, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):  # NumPy and torch, neither of which this module imports
+        return _plain(value.tolist())
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON: {value!r}")
+
+
+def _parse_lines(block: bytes) -> tuple[list[dict[str, Any]], int]:
+    rows, damaged = [], 0
+    for line in block.split(b"\n"):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        else:
+            damaged += 1
+    return rows, damaged
+
+
+def _ends_in_half_a_line(handle: int) -> bool:
+    size = os.fstat(handle).st_size
+    return size > 0 and os.pread(handle, 1, size - 1) != b"\n"
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": sys.version.split()[0]}
+    for package in _VERSIONED:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions

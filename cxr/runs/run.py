@@ -1,0 +1,355 @@
+"""A run as users of the package see it: start it, watch it, stop it, resume it, find it again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxr import paths
+from cxr.errors import RunError, unknown
+from cxr.runs import launch
+from cxr.runs.folder import ACTIVE, ENDED, RESULTS, WORKER_LOCK, RunFolder, is_run_id
+from cxr.runs.locks import is_held
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KINDS = {
+    "train": "train a network by a recipe",
+    "evaluate": "measure a trained network on splits of a manifest",
+    "explain": "heatmaps of many images",
+    "text-experiment": "accuracy before and after masking burned-in text",
+    "import": "read a data set, split it and keep it under a name",
+    "demo": "make synthetic X-rays",
+}
+CONTINUES = ("train",)  # kinds that resume from a checkpoint; the others begin anew
+
+NO_PROCESS_S = 10.0  # how long a queued run may be without a process: its launcher may be about to start it
+SILENCE_S = 30.0  # how old a heartbeat may be before the status says so
+_PATHS = frozenset({"path", "manifest"})  # parameters that are a path
+_FILES_OR_NAMES = frozenset({"model", "weights", "data", "run", "image"})  # a path only if there is such a file
+_POLL_S = 0.2
+
+
+class Run:
+    """One run.
+
+    Parameters
+    ----------
+    where
+        A run's id (looked for in ``cxr.paths.runs_root()``), its folder, or a :class:`RunFolder`.
+    """
+
+    def __init__(self, where: RunFolder | str | os.PathLike[str]) -> None:
+        if isinstance(where, RunFolder):
+            self.folder = where
+        else:
+            self.folder = RunFolder(paths.runs_root() / where if is_run_id(where) else where)
+        self._spec: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"Run({self.id!r})"
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.folder.id
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What was asked for (see ``RunFolder.spec``); read once, since it never changes."""
+        if self._spec is None:
+            self._spec = self.folder.spec
+        return self._spec
+
+    @property
+    def kind(self) -> str:
+        """The kind of work, one of ``KINDS``."""
+        return str(self.spec["kind"])
+
+    @property
+    def name(self) -> str:
+        """The name that its user gave it."""
+        return str(self.spec.get("name") or self.id)
+
+    @property
+    def active(self) -> bool:
+        """Whether it is queued, running or stopping."""
+        return self.status()["state"] in ACTIVE
+
+    def status(self) -> dict[str, Any]:
+        """Return the status, told as it is now: an active run whose process is gone is ``failed``.
+
+        Keys are those of status.json: state, progress (0 to 1), message, eta_s, pid, pid_started, heartbeat, error,
+        launched, started, ended (Unix times), resumes, metrics_generation. Reads only, never writes.
+        """
+        return _as_it_is(self.folder, self.folder.read_status())
+
+    def metrics(self, since: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """Return the metrics rows after byte ``since`` and the next offset (see ``RunFolder.metrics``)."""
+        return self.folder.metrics(since)
+
+    def results(self) -> dict[str, Any] | None:
+        """Return results.json, or None as long as there is none."""
+        return self.folder.read_json(RESULTS)
+
+    def predictions(self) -> pd.DataFrame | None:
+        """Return the predictions, or None as long as there are none."""
+        return self.folder.predictions()
+
+    def wait(
+        self, timeout: float | None = None, progress: Callable[[float, str], None] | None = None
+    ) -> dict[str, Any]:
+        """Wait until the run is over and return its status; ``progress`` is called at every change.
+
+        Raises
+        ------
+        TimeoutError
+            If it is not over after ``timeout`` seconds; the run goes on.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        seen: tuple[float, str] | None = None
+        while True:
+            status = self.status()
+            now = (float(status["progress"] or 0), str(status["message"]))
+            if progress is not None and now != seen:
+                progress(*now)
+                seen = now
+            if status["state"] in ENDED:
+                return status
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError(f"run {self.id} is still {status['state']} after {timeout:g} s")
+            time.sleep(_POLL_S)
+
+    def stop(self) -> None:
+        """Ask the run to save its work and end; returns at once, :meth:`wait` waits for it.
+
+        Raises
+        ------
+        RunError
+            If it is over already.
+        """
+        with self.folder.status_transaction() as stored:
+            status = _as_it_is(self.folder, stored)
+            if status["state"] in ENDED:
+                raise RunError(f"run {self.id} is {status['state']} already: there is nothing to stop")
+            self.folder.request_stop()
+            stored.update(state="stopping", message="stopping after the present step")
+        # Before the first heartbeat the signal could still kill the process; the flag alone is seen later.
+        if status["heartbeat"] is not None:
+            launch.send_signal(status, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the run's processes at once; what was done since the last checkpoint is lost.
+
+        Raises
+        ------
+        RunError
+            If it is over already.
+        """
+        status = self.status()
+        if status["state"] in ENDED:
+            raise RunError(f"run {self.id} is {status['state']} already: there is nothing to kill")
+        launch.send_signal(status, signal.SIGKILL)
+        launch.sweep(self.folder, status["pid"])
+        with self.folder.status_transaction() as stored:
+            if stored["state"] in ACTIVE:  # else it came to its own end just before
+                stored.update(state="stopped", message="killed", ended=time.time(), eta_s=None)
+
+    def resume(self) -> Run:
+        """Start a stopped or failed run again: training goes on from its checkpoint, other kinds begin anew.
+
+        Raises
+        ------
+        RunError
+            If it is active or finished; of two calls at once only one succeeds.
+        """
+        anew = self.kind not in CONTINUES
+        with self.folder.status_transaction() as stored:
+            status = _as_it_is(self.folder, stored)
+            if status["state"] not in ("stopped", "failed"):
+                raise RunError(f"run {self.id} is {status['state']}: only a stopped or failed run can be resumed")
+            self.folder.clear_stop()
+            stored.update(_QUEUED, launched=time.time(), resumes=stored["resumes"] + 1)
+            if anew:
+                stored.update(progress=0.0)
+        launch.sweep(self.folder, status["pid"])
+        if anew:
+            self.folder.truncate_metrics(0)
+        _launch(self.folder)
+        return self
+
+    def delete(self) -> None:
+        """Remove the run and all its files.
+
+        Raises
+        ------
+        RunError
+            If it is active.
+        """
+        status = self.status()
+        if status["state"] in ACTIVE:
+            raise RunError(f"run {self.id} is {status['state']}: stop it before deleting it")
+        gone = self.folder.path.with_name(f".deleted-{self.id}")
+        self.folder.path.rename(gone)  # out of every list at once, whatever happens while the files go
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+_QUEUED: dict[str, Any] = {
+    "state": "queued",
+    "message": "starting",
+    "eta_s": None,
+    "pid": None,
+    "pid_started": None,
+    "heartbeat": None,
+    "error": None,
+    "ended": None,
+}
+
+
+def start(
+    kind: str,
+    params: Mapping[str, Any],
+    *,
+    name: str = "",
+    root: str | os.PathLike[str] | None = None,
+    manifest_hash: str = "",
+    detached: bool = True,
+    progress: Callable[[float, str], None] | None = None,
+) -> Run:
+    """Make a run's folder and start the process that does the work.
+
+    Parameters
+    ----------
+    kind
+        One of ``KINDS``.
+    params
+        What the work needs, as JSON allows it. Paths of files are made absolute, since the process starts in the
+        project's folder.
+    name
+        For people; it also ends the id. The default is the kind.
+    root
+        Folder of runs, default ``cxr.paths.runs_root()``.
+    manifest_hash
+        ``Manifest.hash()`` of the data, if there are any.
+    detached
+        True returns at once. False waits until the run is over; the work is done in a process of its own just the
+        same, so that it can be stopped and watched from elsewhere.
+    progress
+        With ``detached=False``: called with (fraction, message) at every change.
+
+    Raises
+    ------
+    RunError
+        If ``kind`` is unknown.
+    """
+    if kind not in KINDS:
+        raise RunError(unknown("kind of run", kind, KINDS))
+    folder = RunFolder.create(root or paths.runs_root(), kind, _absolute(params), name, manifest_hash)
+    folder.update_status(launched=time.time(), message="starting")
+    _launch(folder)
+    run = Run(folder)
+    if not detached:
+        run.wait(progress=progress)
+    return run
+
+
+def get_run(run_id: str, root: str | os.PathLike[str] | None = None) -> Run:
+    """Return the run with this id.
+
+    Raises
+    ------
+    RunError
+        If ``run_id`` has not the form of an id (a path, say) or there is no such run.
+    """
+    if not is_run_id(run_id):
+        raise RunError(f"{str(run_id)[:80]!r} is not a run's id: letters, digits, - and _ only")
+    folder = RunFolder(Path(root or paths.runs_root()) / run_id)
+    if not (folder.path / "spec.json").is_file():
+        raise RunError(f"there is no run {run_id!r} in {folder.path.parent}; `cxr runs list` shows those there are")
+    return Run(folder)
+
+
+def list_runs(root: str | os.PathLike[str] | None = None, kind: str | None = None) -> list[Run]:
+    """Return all runs, newest first, those of one ``kind`` if given; folders that are no runs are passed over."""
+    runs = [Run(RunFolder(path)) for path in _folders(Path(root or paths.runs_root()))]
+    found = [(run.spec["created"], run.id, run) for run in runs if _readable(run, kind)]
+    return [run for *_, run in sorted(found, key=lambda item: item[:2], reverse=True)]
+
+
+def _folders(root: Path) -> list[Path]:
+    try:
+        with os.scandir(root) as entries:
+            return [Path(entry.path) for entry in entries if is_run_id(entry.name) and entry.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _readable(run: Run, kind: str | None) -> bool:
+    try:
+        spec = run.spec
+    except (RunError, OSError):
+        return False
+    whole = isinstance(spec.get("kind"), str) and isinstance(spec.get("created"), int | float)
+    return whole and kind in (None, spec["kind"])
+
+
+def _launch(folder: RunFolder) -> None:
+    pid = launch.spawn(folder)
+    with folder.status_transaction() as status:
+        if status["pid"] is None:  # else the worker was quicker and has said so itself
+            status.update(pid=pid, pid_started=launch.start_time(pid) or 0.0)
+
+
+def _as_it_is(folder: RunFolder, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``stored`` corrected by what became of the process."""
+    status = dict(stored)
+    if status["state"] not in ACTIVE:
+        return status
+    if status["pid"] is None:
+        if time.time() - (status["launched"] or 0) > NO_PROCESS_S:
+            status.update(state="failed", eta_s=None, error="its process was never started; resume it to try again")
+    elif _has_process(folder, status):
+        silent = time.time() - (status["heartbeat"] or status["launched"] or time.time())
+        if silent > SILENCE_S:
+            status["message"] = f"no sign of life for {silent:.0f} s"
+    else:
+        current = folder.read_status()  # it may have ended properly since `stored` was read
+        if current["state"] not in ACTIVE:
+            return current
+        status.update(state="failed", eta_s=None, error=_obituary(folder, status))
+    return status
+
+
+def _has_process(folder: RunFolder, status: Mapping[str, Any]) -> bool:
+    # The lock decides where the start times differ: setting the clock moves every process's start time.
+    return launch.is_alive(status["pid"], status["pid_started"]) or is_held(folder.path / WORKER_LOCK)
+
+
+def _obituary(folder: RunFolder, status: Mapping[str, Any]) -> str:
+    last = next((line.strip() for line in reversed(folder.log_tail(20)) if line.strip()), "the log is empty")
+    if status["heartbeat"] is None:
+        return f"its process did not start: {last[:300]}"
+    return f"its process {status['pid']} vanished (killed, or out of memory?); the log ends with: {last[:200]}"
+
+
+def _absolute(value: Any, key: str = "") -> Any:
+    """Return ``value`` with the paths of what exists made absolute, where a key says that it is or may be a path."""
+    if isinstance(value, Mapping):
+        return {name: _absolute(item, str(name)) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_absolute(item, key) for item in value]
+    if isinstance(value, os.PathLike):
+        return str(Path(value).expanduser().resolve())
+    if isinstance(value, str) and value and _is_path(key, Path(value).expanduser()):
+        return str(Path(value).expanduser().resolve())
+    return value
+
+
+def _is_path(key: str, path: Path) -> bool:
+    return path.exists() if key in _PATHS else key in _FILES_OR_NAMES and path.is_file()

@@ -1,0 +1,286 @@
+"""The command line: exit codes, JSON, errors in one line, and the whole way from nothing to an experiment."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from PIL import Image
+
+from cxr.cli import main
+from cxr.runs import list_runs
+
+SMALL = [
+    "backbone_args={growth_rate: 4, block_config: [2, 2]}",
+    "size=32",
+    "device=cpu",
+    "threads=1",
+    "stages.0.epochs=2",
+    "stages.0.batch=8",
+]
+TRAIN = ["train", "demo", "--data", "demo", *(part for value in SMALL for part in ("--set", value))]
+
+
+@pytest.fixture
+def cxr(monkeypatch, capsys):
+    """Run a command line in this process and return (exit code, stdout, stderr)."""
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cxr", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return left.value.code or 0, *capsys.readouterr()
+
+    return command
+
+
+@pytest.fixture
+def value(cxr):
+    """Run a command line with --json, demand that it succeeds, and return what it told."""
+
+    def command(*arguments: object):
+        code, out, err = cxr(*arguments, "--json")
+        assert code == 0, err
+        return json.loads(out)
+
+    return command
+
+
+@pytest.fixture(autouse=True)
+def end_everything():
+    yield
+    for run in list_runs():
+        if run.active:
+            run.kill()
+
+
+@pytest.fixture
+def class_folders(tmp_path: Path) -> Path:
+    """Six X-rays of noise in folders of two classes, and one file that is no image."""
+    rng = np.random.default_rng(0)
+    for label in ("ill", "well"):
+        folder = tmp_path / "xrays" / label
+        folder.mkdir(parents=True)
+        for index in range(3):
+            Image.fromarray(rng.integers(0, 255, (80, 64), np.uint8)).save(folder / f"{index}.png")
+    (tmp_path / "xrays" / "ill" / "broken.png").write_text("no image")
+    return tmp_path / "xrays"
+
+
+def test_help_names_every_command_and_imports_nothing_heavy():
+    script = (
+        "import sys; sys.argv = ['cxr', '--help']\n"
+        "from cxr.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as left: assert not left.code\n"
+        "print('HEAVY', sorted({'torch', 'pandas', 'numpy', 'streamlit', 'cv2', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    commands = ["demo", "data", "train", "recipe", "runs", "evaluate", "explain", "text", "weights", "dashboard"]
+    assert all(f" {command} " in done.stdout for command in commands)
+    assert done.stdout.endswith("HEAVY []\n"), done.stdout + done.stderr
+
+
+def test_the_installed_command_and_the_module_are_the_same():
+    module = subprocess.run([sys.executable, "-m", "cxr", "--version"], capture_output=True, text=True)
+    script = subprocess.run([Path(sys.executable).parent / "cxr", "--version"], capture_output=True, text=True)
+    assert module.returncode == script.returncode == 0
+    assert module.stdout == script.stdout != ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["runs"],
+        ["train", "demo"],
+        ["demo", "--correlation", "2"],
+        ["demo", "--n", "many"],
+        ["data", "import", "manifest", "x.csv"],
+        ["data", "import", "manifest", "x.csv", "--name", "x", "--column", "label"],
+        ["data", "split", "demo", "--fraction", "train=most"],
+        ["data", "split", "no-data-set"],
+        ["dashboard", "--port", "0"],
+    ],
+)
+def test_wrong_use_exits_with_2(cxr, arguments):
+    code, out, err = cxr(*arguments)
+    assert code == 2
+    assert "Traceback" not in out + err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["data", "show", "nowhere"], "'nowhere' is neither a data set"),
+        (["data", "import", "nih", "x", "--name", "x"], "unknown kind of data set 'nih'. Available: covid-chestxray"),
+        (["train", "speedy", "--data", "demo"], "unknown recipe 'speedy'. Available: demo"),
+        (["train", "demo", "--data", "nowhere"], "'nowhere' is neither a data set"),
+        (["train", "demo", "--data", "x", "--set", "stages.0.epoch=3"], "stages.0.epoch: unknown key"),
+        (["recipe", "show", "demo", "--set", "size=0"], "size: 0 is not allowed"),
+        (["recipe", "show", "demo", "--set", "size=[1"], "size: '[1' is not YAML"),
+        (["evaluate", "nothing", "--data", "x"], "no trained network 'nothing'"),
+        (["explain", "nothing", "x.png"], "no trained network 'nothing'"),
+        (["text", "detect", "nowhere.png"], "nowhere.png"),
+        (["text", "experiment", "demo", "--mode", "blue"], "unknown mask mode 'blue'. Available: black"),
+    ],
+)
+def test_a_user_s_error_is_one_line_on_stderr_json_on_stdout_and_exit_code_1(cxr, arguments, words):
+    code, out, err = cxr(*arguments, "--json")
+    assert code == 1
+    assert words in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert json.loads(out) == {"error": err.removeprefix("error: ").rstrip("\n")}
+    assert list_runs() == []
+
+
+def test_folders_of_images_become_a_data_set_and_a_broken_file_is_named(value, cxr, class_folders):
+    told = value("data", "import", "image-folder", class_folders, "--name", "mine", "--alias", "well=normal")
+    assert (told["n"], told["classes"]) == (6, ["ill", "normal"])
+    assert [Path(row["file"]).name for row in told["excluded"]] == ["broken.png"]
+    assert [row["name"] for row in value("data", "list")] == ["mine"]
+    assert sum(row["n"] for row in value("data", "show", "mine")["counts"]) == 6
+    assert "normal" in cxr("data", "show", "mine")[1]
+    code, _, err = cxr("data", "import", "image-folder", class_folders, "--name", "mine")
+    assert (code, "a data set called 'mine' is there already" in err) == (1, True)
+    assert value("data", "import", "image-folder", class_folders, "--name", "mine", "--overwrite")["n"] == 6
+
+
+def test_columns_of_a_manifest_can_have_other_names(value, class_folders, tmp_path):
+    files = sorted(path for path in class_folders.glob("*/*.png") if path.stem != "broken")
+    rows = {"datei": [str(path) for path in files], "befund": [path.parent.name for path in files]}
+    pd.DataFrame(rows).to_csv(tmp_path / "theirs.csv", index=False)
+    columns = ["--column", "image=datei", "--column", "label=befund"]
+    told = value("data", "import", "manifest", tmp_path / "theirs.csv", "--name", "mine", *columns)
+    assert (told["n"], told["classes"]) == (6, ["ill", "well"])
+
+
+def test_a_data_set_is_split_anew_and_keeps_its_left_out_table(value, class_folders):
+    value("data", "import", "image-folder", class_folders, "--name", "mine", "--no-split")
+    assert {row["split"] for row in value("data", "show", "mine")["counts"]} == {""}
+    told = value("data", "split", "mine", "--fraction", "train=.67", "--fraction", "test=.33", "--seed", "1")
+    assert {row["split"] for row in told["counts"]} == {"train", "test"}
+    assert (Path(told["manifest"]).parent / "excluded.csv").read_text().count("broken.png") == 1
+    copy = value("data", "split", told["manifest"], "--name", "copy", "--fraction", "train=.5", "--fraction", "val=.5")
+    assert {row["split"] for row in copy["counts"]} == {"train", "val"}
+
+
+def test_the_kinds_and_the_presets_are_listed(value):
+    assert {"manifest", "dicom", "image-folder"} <= {row["kind"] for row in value("data", "kinds")}
+    assert [row["name"] for row in value("recipe", "list")] == ["demo", "scratch", "imagenet", "twice", "twice-keep"]
+
+
+def test_a_recipe_that_was_shown_can_be_trained_from(cxr, value, tmp_path):
+    code, text, _ = cxr("recipe", "show", "demo", "--set", "stages.0.epochs=3")
+    assert code == 0
+    (tmp_path / "mine.yaml").write_text(text)
+    assert value("recipe", "show", tmp_path / "mine.yaml")["stages"][0]["epochs"] == 3
+
+
+def test_the_whole_way_from_synthetic_x_rays_to_the_effect_of_their_text(value, cxr, tmp_path):
+    demo = value("demo", "--n", 36, "--size", 96)
+    assert (demo["n"], demo["classes"]) == (36, ["covid19", "normal", "pneumonia"])
+
+    trained = value(*TRAIN, "--name", "first")
+    assert (trained["kind"], trained["name"], trained["status"]["state"]) == ("train", "first", "finished")
+    assert trained["manifest_hash"] == demo["hash"]
+    assert {"test", "val"} <= set(trained["results"]["splits"])
+
+    measured = value("evaluate", trained["id"], "--split", "test")
+    assert measured["results"]["splits"]["test"]["confusion"] == trained["results"]["splits"]["test"]["confusion"]
+    code, out, _ = cxr("runs", "show", measured["id"])
+    assert (code, "true class by row" in out) == (0, True)
+
+    image = pd.read_csv(demo["manifest"])["image_id"][0]
+    told = value("explain", trained["id"], image, "--target", "normal", "--out", tmp_path / "maps")
+    relevance = np.load(told["files"]["relevance"])
+    assert relevance.shape[-2:] == (32, 32)
+    assert relevance.sum() == pytest.approx(told["relevance_sum"], abs=1e-5)
+    assert sum(row["probability"] for row in told["predictions"].values()) == pytest.approx(1)
+    assert Image.open(told["files"]["overlay"]).size == (96, 96)
+    again = value("explain", trained["id"], told["image"], "--target", "normal", "--out", tmp_path / "maps2")
+    assert np.array_equal(np.load(again["files"]["relevance"]), relevance)
+    code, _, err = cxr("explain", trained["id"], told["image"], "--target", "lupus")
+    assert (code, err.startswith("error: "), "lupus" in err) == (1, True, True)
+
+    (found,) = value("text", "detect", told["image"])
+    assert found["image"] == told["image"]
+    experiment = value("text", "experiment", trained["id"], "--mode", "black")
+    assert experiment["results"]["mode"] == "black"
+    assert {"before", "after"} <= set(experiment["results"])
+
+    assert [row["kind"] for row in value("runs", "list")] == ["text-experiment", "evaluate", "train"]
+    assert isinstance(value("weights", "list"), list)
+
+
+def test_ctrl_c_saves_and_stops_and_the_run_can_be_resumed(value):
+    value("demo", "--n", 36, "--size", 96)
+    command = [sys.executable, "-m", "cxr", *TRAIN, "--set", "stages.0.epochs=5000"]
+    terminal = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 90
+    while not (list_runs() and list_runs()[0].metrics()[0]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(terminal.pid, signal.SIGINT)
+    out, err = terminal.communicate(timeout=60)
+    (run,) = list_runs()
+    assert run.status()["state"] == "stopped"
+    assert (terminal.returncode, f"`cxr runs resume {run.id}` goes on" in out) == (0, True), out + err
+    assert (run.folder.checkpoints / "last.json").exists()
+    rows = len(run.metrics()[0])
+    told = value("runs", "resume", run.id, "--detach")
+    assert told["status"]["resumes"] == 1
+    while len(run.metrics()[0]) <= rows:
+        assert time.monotonic() < deadline + 90
+        time.sleep(0.05)
+
+
+def test_the_dashboard_answers_on_this_machine_alone_and_its_address_is_printed():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "cxr", "dashboard", "--port", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert server.stdout.readline() == f"dashboard at http://127.0.0.1:{port}\n"
+        deadline = time.monotonic() + 60
+        while not _healthy(port):
+            assert server.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        listening = psutil.Process(server.pid).net_connections("tcp")
+        assert {c.laddr.ip for c in listening if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+    finally:
+        server.terminate()
+        server.wait(20)
+        server.stdout.close()
+
+
+def _healthy(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2) as answer:
+            return answer.read() == b"ok"
+    except OSError:
+        return False
+
+
+def test_a_taken_port_is_named_before_anything_starts(cxr):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, _, err = cxr("dashboard", "--port", str(port))
+    assert code == 1
+    assert f"port {port} of 127.0.0.1 is taken" in err

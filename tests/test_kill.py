@@ -1,0 +1,136 @@
+"""Training bears any death of its process, and does not notice the death of the one that started it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cxr.data import Manifest
+from cxr.data.phantom import write_demo
+from cxr.runs import ENDED, Run, get_run, list_runs, start
+
+PROJECT = Path(__file__).resolve().parents[1]
+KILLS = 10
+VOLATILE = ("time", "images_per_s")
+RECIPE: dict[str, Any] = {
+    "name": "kill",
+    "backbone": "densenet-small",
+    "backbone_args": {"growth_rate": 4, "block_config": [2, 2]},
+    "size": 32,
+    "device": "cpu",
+    "threads": 1,
+    "seed": 7,
+    "checkpoint_every_steps": 3,
+    "stages": [{"name": "final", "epochs": 40, "batch": 4, "augment": {"rotate": 5}, "monitor": "val_loss"}],
+}
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Manifest:
+    return write_demo(tmp_path / "demo", n=60, size=96, seed=3)
+
+
+@pytest.fixture(autouse=True)
+def end_everything():
+    yield
+    for run in list_runs():
+        if run.active:
+            run.kill()
+
+
+def steps(run: Run) -> list[dict[str, Any]]:
+    return [row for row in run.metrics()[0] if row["kind"] == "step"]
+
+
+def wait_until(condition, timeout: float = 90.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def kill_after_progress(run: Run, pause: float) -> int:
+    """Kill the worker ``pause`` seconds after its first new checkpoint; return the rows there were."""
+    pointer = run.folder.checkpoints / "last.json"
+    before = pointer.read_text() if pointer.exists() else ""
+    wait_until(
+        lambda: (pointer.exists() and pointer.read_text() != before) or run.folder.read_status()["state"] in ENDED
+    )
+    time.sleep(pause)
+    status = run.folder.read_status()
+    assert status["state"] not in ENDED, f"it {status['state']} before it could be killed: {status['error']}"
+    os.kill(status["pid"], signal.SIGKILL)
+    wait_until(lambda: run.status()["state"] == "failed", timeout=10)
+    return len(steps(run))
+
+
+def weights(run: Run) -> dict[str, dict[str, torch.Tensor]]:
+    """Every tensor of the best and of the last checkpoint."""
+    found = {"best": load_file(run.folder.checkpoints / "best.safetensors")}
+    (last,) = run.folder.checkpoints.glob("step-*/last.safetensors")
+    return found | {last.parent.name.rsplit("-", 1)[0]: load_file(last)}
+
+
+def lasting(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key not in VOLATILE} for row in rows]
+
+
+def test_a_training_killed_ten_times_ends_with_the_weights_and_curves_of_one_that_was_left_alone(demo):
+    params = {"recipe": RECIPE, "manifest": str(demo.path)}
+    whole = start("train", params, name="whole")
+    assert whole.wait(120)["state"] == "finished", whole.status()["error"]
+
+    killed = start("train", params, name="killed")
+    moments = random.Random(0)
+    seen = []
+    for _ in range(KILLS):
+        seen.append(kill_after_progress(killed, moments.uniform(0.0, 0.3)))
+        assert "vanished" in killed.status()["error"]
+        killed.resume()
+    status = killed.wait(120)
+    assert (status["state"], status["resumes"]) == ("finished", KILLS), status["error"]
+    assert len(set(seen)) > KILLS // 2  # it got on in between: otherwise little was tried
+
+    expected, found = weights(whole), weights(killed)
+    assert expected.keys() == found.keys()
+    for name, tensors in expected.items():
+        assert tensors.keys() == found[name].keys()
+        for key, tensor in tensors.items():
+            assert torch.equal(tensor, found[name][key]), f"{name}: {key} differs"
+    assert lasting(killed.metrics()[0]) == lasting(whole.metrics()[0])
+    pd.testing.assert_frame_equal(killed.predictions(), whole.predictions())
+    assert killed.results()["splits"] == whole.results()["splits"]
+
+
+def test_a_training_goes_on_when_its_parent_and_the_parent_s_group_are_killed_and_others_can_stop_it(demo, tmp_path):
+    long = RECIPE | {"stages": [RECIPE["stages"][0] | {"epochs": 2000}]}
+    identity = tmp_path / "id"
+    script = (
+        "import sys, time; from cxr.runs import start; "
+        f"run = start('train', {{'recipe': {long!r}, 'manifest': {str(demo.path)!r}}}); "
+        f"open({str(identity)!r}, 'w').write(run.id + '\\n'); time.sleep(600)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT, start_new_session=True)
+    wait_until(lambda: identity.exists() and identity.read_text().endswith("\n"))
+    os.killpg(parent.pid, signal.SIGKILL)
+    parent.wait()
+
+    run = get_run(identity.read_text().strip())
+    wait_until(lambda: len(steps(run)) >= 5)
+    seen = len(steps(run))
+    wait_until(lambda: len(steps(run)) > seen)
+    assert run.status()["state"] == "running"
+    run.stop()
+    assert run.wait(60)["state"] == "stopped"
+    assert (run.folder.checkpoints / "last.json").exists()
