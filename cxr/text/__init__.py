@@ -1,0 +1,22 @@
+"""Burned-in text on X-rays: finding tokens, masking them, and measuring what a network makes of them."""
+
+from cxr.text.boxes import KINDS, TextBox, kind_of
+from cxr.text.detect import detect_boxes, detect_text, recognise
+from cxr.text.mask import DEFAULT_MARGIN, MASK_MODES, MaskMode, control_boxes, mask_text
+from cxr.text.store import DetectionStore, detect_cached
+
+__all__ = [
+    "DEFAULT_MARGIN",
+    "KINDS",
+    "MASK_MODES",
+    "DetectionStore",
+    "MaskMode",
+    "TextBox",
+    "control_boxes",
+    "detect_boxes",
+    "detect_cached",
+    "detect_text",
+    "kind_of",
+    "mask_text",
+    "recognise",
+]

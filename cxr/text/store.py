@@ -1,0 +1,99 @@
+"""Detections kept per image content, so that no image is searched twice.
+
+One small JSON file per image under ``<cache>/text/<detector version>/<first two digits>/<hash>.json``, written to a
+temporary name and renamed: any number of processes and threads may share the folder. The key is a hash of the decoded
+pixels, so the same picture uploaded to a page and read from a data set is one entry; a new detector version starts
+afresh.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cxr.paths import cache_root
+from cxr.text.boxes import TextBox
+from cxr.text.detect import DETECTOR_VERSION, detect_text
+
+Detect = Callable[[np.ndarray], list[TextBox]]
+
+
+def content_hash(image: np.ndarray) -> str:
+    """Return 32 hex digits that stand for the pixels and the shape of a uint8 image."""
+    digest = hashlib.blake2b(str(image.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(image).tobytes())
+    return digest.hexdigest()
+
+
+class DetectionStore:
+    """Boxes by image content; ``hits`` and ``misses`` count what this object answered from disk and what it did not.
+
+    Parameters
+    ----------
+    folder
+        Where the files lie; default ``cache_root()/text``.
+    version
+        Detector version that the boxes belong to.
+    """
+
+    def __init__(self, folder: Path | None = None, version: str = DETECTOR_VERSION) -> None:
+        self.folder = (folder or cache_root() / "text") / version
+        self.hits = 0
+        self.misses = 0
+        self._counting = threading.Lock()
+
+    def path(self, key: str) -> Path:
+        """Return the file of an image's hash."""
+        return self.folder / key[:2] / f"{key}.json"
+
+    def get(self, image: np.ndarray) -> list[TextBox] | None:
+        """Return the boxes kept for ``image``, or None; an unreadable file counts as none."""
+        boxes = _read(self.path(content_hash(image)))
+        with self._counting:
+            self.hits += boxes is not None
+            self.misses += boxes is None
+        return boxes
+
+    def put(self, image: np.ndarray, boxes: Sequence[TextBox]) -> None:
+        """Keep the boxes of ``image``."""
+        path = self.path(content_hash(image))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
+        try:
+            temporary.write_text(json.dumps([box.to_dict() for box in boxes]), encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def detect(self, image: np.ndarray, detect: Detect = detect_text) -> list[TextBox]:
+        """Return the boxes of ``image``, from disk or by ``detect``, whose answer is then kept."""
+        boxes = self.get(image)
+        if boxes is None:
+            boxes = detect(image)
+            self.put(image, boxes)
+        return boxes
+
+
+def _read(path: Path) -> list[TextBox] | None:
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return [TextBox(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    return None
+
+
+def detect_cached(image: np.ndarray | Path | str, folder: Path | None = None) -> list[TextBox]:
+    """Return the tokens of an image (uint8 (H, W), or a file that :func:`cxr.data.read_xray` decodes).
+
+    Raises TextError for an unusable array and ImageError for an unreadable file.
+    """
+    if isinstance(image, str | Path):
+        from cxr.data import read_xray
+
+        image = read_xray(Path(image))
+    return DetectionStore(folder).detect(image)

@@ -1,0 +1,257 @@
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from toys import CLASSES, Model, pictures, shaken_densenet
+from zennit.composites import LayerMapComposite
+from zennit.core import Hook
+from zennit.types import Convolution
+
+from cxr.errors import ExplainError
+from cxr.explain import COMPOSITES, DEFAULT_COMPOSITE, Composite, explain
+from cxr.models import build
+
+
+def hooks_of(network):
+    return [
+        hook
+        for module in network.modules()
+        for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
+        for hook in hooks
+    ]
+
+
+def state(network):
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def untouched(network, before):
+    after = network.state_dict()
+    return list(after) == list(before) and all(torch.equal(after[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize("composite", COMPOSITES)
+def test_explaining_leaves_logits_parameters_hooks_and_mode_as_they_were(composite):
+    model = build("densenet-small", CLASSES, size=64).train()
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64), dtype=np.uint8)
+    before = state(model)
+    result = explain(model, images, "normal", composite)
+    assert untouched(model, before)
+    assert hooks_of(model) == []
+    assert model.training
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert result.relevance.shape == (3, 1, 64, 64)
+    assert result.relevance.dtype == np.float32
+    assert np.isfinite(result.relevance).all()
+    model.eval()
+    with torch.no_grad():
+        first = model(images)
+        explain(model, images, "covid19", composite)
+        logits = model(images)
+    assert torch.equal(first, logits)
+    assert np.allclose(result.logits, logits.numpy(), atol=1e-5)
+
+
+class FailingRule(Hook):
+    def backward(self, module, grad_input, grad_output):
+        raise RuntimeError("this rule fails")
+
+
+def test_a_failure_inside_leaves_no_trace(monkeypatch):
+    failing = Composite("fails", "", lambda: LayerMapComposite([((Convolution,), FailingRule())]), exact=False)
+    monkeypatch.setitem(COMPOSITES, "failing", failing)
+    model = Model(shaken_densenet())
+    images = pictures()
+    before, maps = state(model.network), explain(model, images, "normal").relevance
+    with pytest.raises(RuntimeError, match="this rule fails"):
+        explain(model, images, "normal", "failing")
+    assert untouched(model.network, before)
+    assert hooks_of(model.network) == []
+    assert np.array_equal(explain(model, images, "normal").relevance, maps)
+
+
+def test_threads_on_one_model_get_the_maps_of_one_after_the_other():
+    torch.set_num_threads(1)
+    model, images = Model(shaken_densenet()), pictures(4)
+    jobs = [(i, name) for i in range(4) for name in ("epsilon-plus-flat", "epsilon-alpha2-beta1-flat", "epsilon")]
+    alone = {job: explain(model, images[[job[0]]], "covid19", job[1]).relevance for job in jobs}
+    together = {}
+
+    def work(mine):
+        for job in mine:
+            together[job] = explain(model, images[[job[0]]], "covid19", job[1]).relevance
+
+    threads = [threading.Thread(target=work, args=(jobs[k::4],)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(np.array_equal(together[job], alone[job]) for job in jobs)
+
+
+def test_epsilon_near_zero_on_a_network_without_biases_is_gradient_times_input_and_nothing_is_absorbed():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 6, 3, bias=False), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 3, bias=False), nn.ReLU()]
+    network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3, bias=False)).double()
+    lrp = explain(Model(network), pictures(size=20), "normal", "epsilon", epsilon=0.0)
+    gradient = explain(Model(network), pictures(size=20), "normal", "gradient-x-input")
+    assert lrp.relevance.dtype == np.float64
+    assert np.allclose(lrp.relevance, gradient.relevance, rtol=1e-10, atol=1e-14)
+    assert np.allclose(lrp.absorbed, 0, atol=1e-12)
+
+
+def test_epsilon_near_zero_on_a_densenet_is_gradient_times_input():
+    network = shaken_densenet().double()
+    lrp = explain(Model(network), pictures(), "pneumonia", "epsilon", epsilon=0.0)
+    gradient = explain(Model(network), pictures(), "pneumonia", "gradient-x-input")
+    assert np.allclose(lrp.relevance, gradient.relevance, rtol=1e-8, atol=1e-12)
+    assert lrp.exact
+
+
+@pytest.mark.parametrize("composite", ["epsilon-plus-flat", "epsilon-alpha2-beta1-flat"])
+def test_relevance_adds_up_to_the_logit_but_for_the_biases_of_the_last_layer(composite):
+    network = shaken_densenet(lowest=0.2).double()
+    network.classifier.bias.data.zero_()
+    result = explain(Model(network), pictures(3), "normal", composite, epsilon=0.0)
+    if composite == "epsilon-plus-flat":
+        assert np.abs(result.absorbed).max() < 1e-6 * np.abs(result.target_logits).max()
+    assert np.allclose(result.absorbed, result.target_logits - result.relevance.sum(axis=(1, 2, 3)))
+
+
+def two_layer_reference(network, image):
+    """z+ through one dense layer's convolutions written out on the folded weights, for scales above zero."""
+    relu, pool = torch.relu, network.features.pool0
+    f, layer = network.features, network.features.denseblock1.denselayer1
+
+    def fold(norm):
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        return scale.view(1, -1, 1, 1), (norm.bias - norm.running_mean * scale).view(1, -1, 1, 1)
+
+    (s0, t0), (s1, t1), (s2, t2), (s5, t5) = (fold(n) for n in (f.norm0, layer.norm1, layer.norm2, f.norm5))
+    image = image.detach()
+    stem = relu(f.conv0(image) * s0 + t0).requires_grad_()
+    pooled = pool(stem)
+    a1 = relu(pooled * s1 + t1).detach().requires_grad_()
+    w1 = (layer.conv1.weight * s2.view(-1, 1, 1, 1)).detach()
+    a2 = relu(nn.functional.conv2d(a1, w1) + t2).detach().requires_grad_()
+    new = layer.conv2(a2)
+    last = relu(torch.cat([pooled, new], 1) * s5 + t5).detach()
+    logit = network.classifier(last.mean((2, 3)))[:, 1]
+    share = network.classifier.weight[1].view(1, -1, 1, 1) * last / last[0, 0].numel()
+    r_last = share / logit * logit  # the start is the logit itself, the denominator holds the bias
+    c = pooled.shape[1]
+
+    def back(inputs, weight, relevance, **how):
+        z = nn.functional.conv2d(inputs, weight.clamp(min=0), **how)
+        ratio = torch.where(z > 0, relevance / z, 0.0)
+        return inputs.detach() * torch.autograd.grad(z, inputs, ratio.detach())[0]
+
+    r_a2 = back(a2, layer.conv2.weight.detach(), r_last[:, c:], padding=1)
+    r_pooled = r_last[:, :c] + back(a1, w1, r_a2)
+    r_stem = torch.autograd.grad(pooled, stem, r_pooled.detach())[0].sum(1, keepdim=True)
+    ones = torch.ones(1, 1, 7, 7, dtype=image.dtype)
+    cells = nn.functional.conv2d(torch.ones_like(image), ones, stride=2, padding=3)
+    return torch.nn.grad.conv2d_input(image.shape, ones, r_stem / cells, stride=2, padding=3)
+
+
+def test_with_scales_above_zero_the_default_equals_relevance_written_out_by_hand():
+    network = shaken_densenet(lowest=0.2, block_config=(1,), growth_rate=4).double()
+    image = torch.from_numpy(pictures(n=1, size=40)).double()
+    result = explain(Model(network), image.numpy(), "normal", "epsilon-plus-flat", epsilon=0.0)
+    expected = two_layer_reference(network, image).detach().numpy()
+    assert np.allclose(result.relevance, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
+
+
+def test_targets_per_image_and_lists_of_targets_have_their_axes():
+    model, images = Model(shaken_densenet()), pictures(2)
+    one = explain(model, images, ["normal", "covid19"])
+    lists = explain(model, images, [["normal", "covid19"], ["covid19", "pneumonia"]])
+    assert one.relevance.shape == (2, 1, 64, 64)
+    assert lists.relevance.shape == (2, 2, 1, 64, 64)
+    assert lists.absorbed.shape == lists.target_logits.shape == (2, 2)
+    assert np.array_equal(lists.relevance[0, 0], one.relevance[0])
+    assert np.array_equal(lists.relevance[1, 0], one.relevance[1])
+    assert np.array_equal(lists.target_logits[1], one.logits[1, [0, 2]])
+    assert lists.targets == (("normal", "covid19"), ("covid19", "pneumonia"))
+
+
+def test_a_large_set_is_worked_on_in_batches_with_the_same_maps():
+    model, images = Model(shaken_densenet()), pictures(5)
+    whole, parts = explain(model, images, "normal", batch=5), explain(model, images, "normal", batch=2)
+    assert np.allclose(whole.relevance, parts.relevance, atol=1e-6 * np.abs(whole.relevance).max())
+
+
+@pytest.mark.parametrize(
+    ("targets", "named"),
+    [
+        (1, "target 1 is not a class name. Available: covid19, normal, pneumonia"),
+        ([0, 1], "target 0 is not a class name"),
+        ([np.int64(1), np.int64(0)], "is not a class name"),
+        ("flu", "unknown target 'flu'. Available: covid19"),
+        (["normal"], "1 targets for 2 images"),
+        ([["normal"], ["normal", "covid19"]], "2 targets for 2 images"),
+    ],
+)
+def test_targets_that_are_no_class_names_or_do_not_fit_are_refused(targets, named):
+    with pytest.raises(ExplainError, match=named):
+        explain(Model(shaken_densenet()), pictures(2), targets)
+
+
+def test_unknown_composites_options_models_and_empty_batches_are_refused_by_name():
+    model, images = Model(shaken_densenet()), pictures(1)
+    with pytest.raises(ExplainError, match=r"unknown composite 'epsilon_plus'. Available: epsilon-plus-flat, "):
+        explain(model, images, "normal", "epsilon_plus")
+    with pytest.raises(ExplainError, match=r"'gamma'. Available: epsilon"):
+        explain(model, images, "normal", gamma=1.0)
+    with pytest.raises(ExplainError, match="cannot explain a DenseNet: it lacks preprocess, network, classes"):
+        explain(shaken_densenet(), images, "normal")
+    with pytest.raises(ExplainError, match="no images"):
+        explain(model, images[:0], "normal")
+
+
+def test_networks_that_a_composite_was_not_verified_for_are_refused_and_their_gradients_are_not():
+    resnet = build("resnet18", CLASSES, size=64)
+    images = np.zeros((1, 64, 64), np.uint8)
+    with pytest.raises(ExplainError, match=r"not for ResNet. Available: gradient, gradient-x-input"):
+        explain(resnet, images, "normal")
+    assert explain(resnet, images, "normal", "gradient").relevance.shape == (1, 1, 64, 64)
+
+
+def test_a_map_on_a_densenet_says_that_it_is_an_approximation():
+    result = explain(Model(shaken_densenet()), pictures(1), "normal", DEFAULT_COMPOSITE)
+    assert not result.exact
+    assert not COMPOSITES[DEFAULT_COMPOSITE].exact
+    assert "Approximation" in result.notes[0]
+    assert "% of their scales are negative" in result.notes[0]
+    assert np.isnan(explain(Model(shaken_densenet()), pictures(1), "normal", "gradient").absorbed).all()
+
+
+@pytest.mark.parametrize("extreme", [0.0, 1.0, 1e6])
+@pytest.mark.parametrize("composite", COMPOSITES)
+def test_constant_pictures_give_finite_maps(extreme, composite):
+    images = np.full((1, 1, 33, 47), extreme, np.float32)
+    assert np.isfinite(explain(Model(shaken_densenet()), images, "normal", composite).relevance).all()
+
+
+def test_relevance_for_a_planted_mark_lies_in_the_mark():
+    rng = np.random.default_rng(0)
+    images = rng.normal(0, 0.2, (96, 1, 48, 48)).astype(np.float32)
+    labels = np.arange(96) % 2
+    images[labels == 1, :, 6:14, 30:38] += 3.0
+    torch.manual_seed(0)
+    network = shaken_densenet(lowest=0.5, num_classes=2, block_config=(2, 2)).train()
+    optimiser = torch.optim.Adam(network.parameters(), 3e-3)
+    for _ in range(25):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(network(torch.from_numpy(images)), torch.from_numpy(labels)).backward()
+        optimiser.step()
+    model = Model(network.eval(), ("clean", "marked"))
+    result = explain(model, images[labels == 1][:8], "marked")
+    assert (result.logits.argmax(1) == 1).mean() > 0.9
+    positive = result.relevance.clip(min=0).sum(1)
+    inside = positive[:, 4:16, 28:40].sum((1, 2)) / positive.sum((1, 2))
+    area = 12 * 12 / 48**2
+    assert np.median(inside) > 0.5
+    assert np.median(inside) > 5 * area

@@ -1,0 +1,97 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from toys import CLASSES
+
+from cxr.data import ImageCache, Manifest
+from cxr.errors import ExplainError
+from cxr.explain import explain
+from cxr.explain.run import explain_run, read_map
+from cxr.models import build, load_model, save_model
+from cxr.runs.folder import RunFolder
+
+
+@pytest.fixture
+def params(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(5):
+        Image.fromarray(rng.integers(0, 256, (70, 90), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+        rows.append({"image": f"{i}.png", "image_id": f"x{i}", "label": CLASSES[i % 3], "split": "test"})
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    rows.append({"image": "broken.png", "image_id": "x9", "label": "normal", "split": "test"})
+    pd.DataFrame(rows).to_csv(tmp_path / "manifest.csv", index=False)
+    torch.manual_seed(0)
+    save_model(build("densenet-small", CLASSES, size=64).eval(), tmp_path / "net.safetensors")
+    return {"model": str(tmp_path / "net.safetensors"), "manifest": str(tmp_path / "manifest.csv"), "split": "test"}
+
+
+def do(tmp_path, params, progress=lambda fraction, message: None):
+    folder = RunFolder.create(tmp_path / "runs", "explain", params)
+    explain_run(folder, folder.spec, progress)
+    return folder
+
+
+def test_the_store_holds_the_maps_of_explain_with_their_scale(tmp_path, params):
+    folder = do(tmp_path, params | {"targets": "label", "batch": 2, "previews": 2})
+    index = pd.read_parquet(folder.path / "index.parquet")
+    assert list(index["image_id"]) == [f"x{i}" for i in range(5)]
+    assert list(index["target"]) == list(index["label"])
+    store = np.load(folder.path / "relevance.npy", mmap_mode="r")
+    assert (store.dtype, store.shape) == (np.float16, (5, 64, 64))
+    model, manifest = load_model(params["model"]), Manifest.load(params["manifest"])
+    expected = explain(model, ImageCache.build(manifest, 64).rows(["x3"]), "covid19")
+    relevance, row = read_map(folder, "x3")
+    assert np.allclose(relevance, expected.relevance[0].sum(0), atol=1e-3 * np.abs(relevance).max())
+    assert row["logit"] == pytest.approx(expected.target_logits[0], rel=1e-4, abs=1e-5)
+    assert len(list((folder.path / "previews").glob("*.png"))) == 2
+    results = folder.read_json("results.json")
+    assert results["n"] == 5
+    assert [entry["image_id"] for entry in results["left_out"]] == ["x9"]
+    assert "Approximation" in results["notes"][0]
+    json.dumps(results, allow_nan=False)
+
+
+def test_ids_choose_the_images_and_a_class_or_the_prediction_is_explained(tmp_path, params):
+    one = do(tmp_path, params | {"ids": ["x4", "x1"], "targets": "pneumonia", "composite": "gradient-x-input"})
+    index = pd.read_parquet(one.path / "index.parquet")
+    assert set(index["image_id"]) == {"x1", "x4"}
+    assert set(index["target"]) == {"pneumonia"}
+    predicted = do(tmp_path, params | {"n": 3})
+    index = pd.read_parquet(predicted.path / "index.parquet")
+    assert len(index) == 3
+    assert list(index["target"]) == list(index["predicted"])
+
+
+def test_a_stopped_run_keeps_what_it_had_done(tmp_path, params):
+    folder = RunFolder.create(tmp_path / "runs", "explain", params | {"batch": 2})
+    seen = []
+
+    def stop_after_the_first_batch(fraction, message):
+        seen.append(fraction)
+        if fraction > 0:
+            folder.request_stop()
+
+    explain_run(folder, folder.spec, stop_after_the_first_batch)
+    assert seen[-1] < 0.5
+    assert len(pd.read_parquet(folder.path / "index.parquet")) == 2
+    assert np.abs(read_map(folder, "x1")[0]).max() > 0
+    with pytest.raises(ExplainError, match=r"no heatmap of image 'x4' \(it holds 2\)"):
+        read_map(folder, "x4")
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"composite": "lrp"}, "unknown composite 'lrp'"),
+        ({"targets": "flu"}, "unknown target 'flu'. Available: predicted, label, covid19"),
+        ({"split": "night"}, "'night'"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path, params, changes, named):
+    with pytest.raises(ExplainError, match=named):
+        do(tmp_path, params | changes)

@@ -1,0 +1,121 @@
+import threading
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from text_drawing import chest_like, write_text
+
+from cxr.data import read_xray
+from cxr.errors import TextError
+from cxr.text import detect_boxes, detect_text
+from cxr.text.boxes import TextBox, iou
+from cxr.text.detect import MAX_AREA, VIEWS, shared_detector
+
+
+@pytest.mark.parametrize(("height", "width", "size"), [(256, 320, 22), (900, 700, 40), (1200, 1500, 60)])
+def test_boxes_are_in_pixels_of_the_given_image_at_every_size(height, width, size):
+    image, ink = write_text(chest_like(height, width), "PORTABLE", round(0.55 * width), round(0.06 * height), size)
+    found = detect_text(image)
+    best = max(found, key=lambda box: iou(box, TextBox(*ink)))
+    assert iou(best, TextBox(*ink)) > 0.4
+    assert best.text.upper() == "PORTABLE"
+    assert best.kind == "word"
+    assert all(0 <= b.x0 < b.x1 <= width and 0 <= b.y0 < b.y1 <= height for b in found)
+
+
+def test_every_view_maps_its_pixels_back_to_the_same_place_of_the_image():
+    image = np.zeros((400, 600), dtype=np.uint8)
+    image[30:50, 20:60] = 255  # in the top strip and in the left one
+    for name, views in VIEWS.items():
+        seen = 0
+        for view in views(image):
+            y, x = np.nonzero(view.pixels > 128)
+            if not len(x):
+                continue
+            seen += 1
+            corners = np.array([[[x.min(), y.min()], [x.max() + 1, y.max() + 1]]], dtype=float)
+            back = np.sort(view.to_image(corners)[0], axis=0)
+            assert np.abs(back - [[20, 30], [60, 50]]).max() < 2.5, name
+        assert seen >= 1, name
+
+
+def test_finding_without_reading_gives_the_same_boxes_before_and_after_a_full_pass():
+    image, _ = write_text(chest_like(220, 260), "SUPINE 2020", 120, 12, 18)
+    first = detect_boxes(image)
+    read = detect_text(image)
+    again = detect_boxes(image)
+    assert first == again
+    assert [(b.x0, b.y0, b.x1, b.y1) for b in first] == [(b.x0, b.y0, b.x1, b.y1) for b in read]
+    assert {b.text for b in first} == {""}
+    assert any(b.text for b in read)
+
+
+def test_flags_that_another_call_left_behind_in_the_engine_do_no_harm():
+    image, _ = write_text(chest_like(220, 260), "SUPINE 2020", 120, 12, 18)
+    before = detect_text(image)
+    engine = shared_detector()._loaded()
+    engine(np.repeat(image[..., None], 3, axis=2), use_det=False, use_cls=True, use_rec=True)
+    assert detect_text(image) == before
+
+
+def test_threads_share_one_detector_and_get_the_boxes_of_one_after_the_other():
+    images = [write_text(chest_like(200, 260, seed=i), f"ROOM {i}{i}", 120, 20, 24)[0] for i in range(2)]
+    alone = [detect_text(image) for image in images]
+    together = [None] * 2
+    threads = [threading.Thread(target=lambda i=i: together.__setitem__(i, detect_text(images[i]))) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == alone
+
+
+def test_a_vertical_word_is_found():
+    image, ink = write_text(chest_like(350, 250), "ERECT POSITION", 15, 125, 18)
+    turned = np.ascontiguousarray(np.rot90(image))
+    height = turned.shape[0]
+    truth = TextBox(ink[1], height - ink[2], ink[3], height - ink[0])
+    assert max(iou(box, truth) for box in detect_boxes(turned)) > 0.4
+
+
+def test_a_picture_without_text_has_no_boxes_and_no_box_covers_much():
+    assert detect_text(chest_like(200, 200)) == []
+    page = np.full((200, 200), 255, np.uint8)
+    cv2.putText(page, "W", (10, 190), cv2.FONT_HERSHEY_SIMPLEX, 8, 0, 20)
+    assert all(box.area <= MAX_AREA * page.size for box in detect_text(page))
+
+
+def test_tiny_pictures_and_flat_ones_have_no_text():
+    assert detect_text(np.zeros((1, 1), np.uint8)) == []
+    assert detect_text(np.full((6, 400), 7, np.uint8)) == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.float32), np.zeros((0, 4), np.uint8)]
+)
+def test_other_arrays_are_refused_with_their_type_and_shape(wrong):
+    with pytest.raises(TextError, match=rf"{wrong.dtype} of shape"):
+        detect_text(wrong)
+
+
+def test_tokens_of_real_xrays_are_found_and_a_clean_one_stays_clean(shared_data):
+    table = pd.read_csv(shared_data / "text" / "boxes.csv")
+    names = [
+        "images/cohen__pneumococcal-pneumonia-day35.jpg",
+        "images/cohen__covid-19-pneumonia-49-day4.jpg",
+        "images/covidcxnet__443-.png",
+        "images/cohen__16660_2_1.jpg",
+    ]
+    found = wanted = 0
+    for name in names:
+        tokens = table[(table["image"] == name) & table["x0"].notna() & (table["difficult"] != 1)]
+        boxes = detect_boxes(read_xray(shared_data / "text" / name))
+        if tokens.empty:
+            assert boxes == [], name
+        for token in tokens[tokens["kind"] != "arrow"].itertuples():
+            x, y = (token.x0 + token.x1) / 2, (token.y0 + token.y1) / 2
+            wanted += 1
+            found += any(b.x0 <= x < b.x1 and b.y0 <= y < b.y1 for b in boxes)
+    assert wanted >= 6
+    assert found / wanted >= 0.8
