@@ -1,0 +1,125 @@
+"""Choosing one X-ray out of a split: sorted, filtered, with a strip of neighbours and previous and next buttons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from cxr.data import Manifest
+
+from components import load, page, pick
+
+STRIP = 8
+
+_Order = Callable[[pd.DataFrame], pd.DataFrame]
+ORDERS: dict[str, _Order] = {
+    "errors first": lambda t: t.sort_values(["correct", "confidence"], ascending=[True, False], kind="stable"),
+    "class": lambda t: t.sort_values("label", kind="stable"),
+    "confidence, lowest first": lambda t: t.sort_values("confidence", kind="stable"),
+    "confidence, highest first": lambda t: t.sort_values("confidence", ascending=False, kind="stable"),
+}
+
+
+def rows_of(data: Manifest, split: str, predictions: pd.DataFrame | None) -> pd.DataFrame:
+    """Return ``image_id, label`` of a split, with ``predicted, correct, confidence`` where there are predictions."""
+    rows = data.select(split=split).table[["image_id", "label"]]
+    if predictions is None:
+        return rows
+    return rows.merge(predictions[["image_id", "predicted", "correct", "confidence"]], on="image_id")
+
+
+def narrowed(rows: pd.DataFrame, labels: Sequence[str], predicted: Sequence[str], only_errors: bool) -> pd.DataFrame:
+    """Return the rows that meet the filters; an empty list filters nothing."""
+    kept = pd.Series(True, index=rows.index)
+    if labels:
+        kept &= rows["label"].isin(labels)
+    if predicted:
+        kept &= rows["predicted"].isin(predicted)
+    if only_errors:
+        kept &= ~rows["correct"] & (rows["label"] != "")
+    return rows[kept]
+
+
+def image(data: Manifest, split: str, predictions: pd.DataFrame | None) -> str:
+    """Let the user choose an X-ray of a split and return its id; where the filters leave none, say so and end there."""
+    rows = _filtered(rows_of(data, split, predictions))
+    if rows.empty:
+        page.nothing_yet("No X-ray meets these filters. Clear one of them to see some.")
+    captions = dict(zip(rows["image_id"], map(_caption, rows.to_dict("records")), strict=True))
+    return _pick(data, rows["image_id"].tolist(), captions)
+
+
+def _filtered(rows: pd.DataFrame) -> pd.DataFrame:
+    measured = "predicted" in rows
+    orders = list(ORDERS) if measured else ["class"]
+    labels = sorted(set(rows["label"]) - {""})
+    names = sorted(set(rows["predicted"])) if measured else []
+    pick.remember("browse:order", orders[0], orders)
+    pick.remember_some("browse:label", labels)
+    pick.remember_some("browse:predicted", names)
+    sort, label, predicted, errors = st.columns([2, 2, 2, 1], vertical_alignment="bottom")
+    order = sort.selectbox("Sort by", orders, key="browse:order")
+    wanted_labels = label.multiselect("True class", labels, key="browse:label", placeholder="any")
+    wanted_names = predicted.multiselect(
+        "Predicted", names, key="browse:predicted", placeholder="any", disabled=not measured
+    )
+    only = errors.toggle("Only errors", key="browse:errors", disabled=not measured) and measured
+    return ORDERS[order](narrowed(rows, wanted_labels, wanted_names, only))
+
+
+def _caption(row: dict[str, object]) -> str:
+    label = row["label"] or "unlabelled"
+    if "predicted" not in row:
+        return f"{label} · {row['image_id']}"
+    verdict = f"{label} → {row['predicted']} {row['confidence']:.2f}"
+    return f"{verdict}{'' if row['correct'] or not row['label'] else ' ✗'} · {row['image_id']}"
+
+
+def _pick(data: Manifest, ids: list[str], captions: dict[str, str]) -> str:
+    back, middle, forward = st.columns([1, 10, 1], vertical_alignment="bottom")
+    with middle:
+        chosen = pick.from_url(f"X-ray (of {len(ids)})", ids, captions, "image")
+    here = ids.index(chosen)
+    _step(back, ids, here - 1, ":material/chevron_left:", "Previous X-ray", "previous")
+    _step(forward, ids, here + 1, ":material/chevron_right:", "Next X-ray", "next")
+    _strip(data, ids, here, captions)
+    return chosen
+
+
+def _step(column: DeltaGenerator, ids: list[str], to: int, icon: str, text: str, name: str) -> None:
+    inside = 0 <= to < len(ids)
+    target = ids[to] if inside else ""
+    column.button(
+        "",
+        icon=icon,
+        help=text,
+        key=f"browse:{name}",
+        disabled=not inside,
+        on_click=_go,
+        args=(target,),
+        width="stretch",
+    )
+
+
+def _go(image_id: str) -> None:
+    st.session_state["pick:image"] = image_id
+
+
+def _strip(data: Manifest, ids: list[str], here: int, captions: dict[str, str]) -> None:
+    """Show the neighbours of the chosen X-ray, each with a button that chooses it."""
+    start = max(0, min(here - STRIP // 2, len(ids) - STRIP))
+    for place, (cell, image_id) in enumerate(zip(st.columns(STRIP), ids[start : start + STRIP], strict=False)):
+        with cell:
+            st.image(load.thumbnail(data, image_id), caption=captions[image_id].split(" · ")[0], width="stretch")
+            here_it_is = image_id == ids[here]
+            st.button(
+                "Shown" if here_it_is else "Show",
+                key=f"browse:strip:{place}",
+                type="primary" if here_it_is else "secondary",
+                on_click=_go,
+                args=(image_id,),
+                width="stretch",
+            )

@@ -1,0 +1,139 @@
+"""Charts that several pages show, all made with Plotly and free of Streamlit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+COLOURS = ("#4fb3bf", "#f2a65a", "#b48ee0", "#7fc97f", "#e66a6a", "#6fa8dc")
+_HEIGHT = 340
+
+
+def _figure(title: str, x: str, y: str) -> go.Figure:
+    figure = go.Figure()
+    figure.update_layout(
+        title={"text": title, "font": {"size": 16}},
+        height=_HEIGHT,
+        margin={"l": 50, "r": 10, "t": 46, "b": 46},
+        xaxis_title=x,
+        yaxis_title=y,
+        hovermode="x unified",
+        legend={"orientation": "h", "y": 1.13, "x": 1, "xanchor": "right"},
+        uirevision="keep",  # zoom and hidden lines survive the next refresh
+    )
+    return figure
+
+
+def smooth(values: Sequence[float], span: int = 15) -> np.ndarray:
+    """Return an exponentially weighted mean, which is what the eye makes of a noisy loss."""
+    return pd.Series(values, dtype=float).ewm(span=span).mean().to_numpy()
+
+
+def _numbers(rows: Sequence[Mapping], key: str) -> tuple[list, list]:
+    pairs = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
+    return [p[0] for p in pairs], [p[1] for p in pairs]
+
+
+def loss_curves(metrics: Mapping[str, Sequence[Mapping]], most_points: int = 1500) -> go.Figure:
+    """Training loss per step (smoothed over the faint raw line) and validation loss per epoch, for several runs."""
+    figure = _figure("Loss", "step", "loss")
+    for (name, rows), colour in zip(metrics.items(), _colours(len(metrics)), strict=True):
+        steps, losses = _numbers([r for r in rows if r.get("kind") == "step"], "loss")
+        every = max(1, len(steps) // most_points)
+        raw = {"color": colour, "width": 1}
+        figure.add_scatter(
+            x=steps[::every], y=losses[::every], line=raw, opacity=0.25, showlegend=False, hoverinfo="skip"
+        )
+        figure.add_scatter(
+            x=steps[::every], y=smooth(losses)[::every], name=f"{name} · training", line={"color": colour, "width": 2}
+        )
+        steps, losses = _numbers([r for r in rows if r.get("kind") == "epoch"], "val_loss")
+        figure.add_scatter(
+            x=steps,
+            y=losses,
+            name=f"{name} · validation",
+            mode="lines+markers",
+            line={"color": colour, "width": 2, "dash": "dot"},
+            marker={"size": 7},
+        )
+    return figure
+
+
+def score_curves(metrics: Mapping[str, Sequence[Mapping]]) -> go.Figure:
+    """Validation accuracy and macro F1 (or mean AUC of a multi-label stage) per epoch, for several runs."""
+    figure = _figure("Validation", "step", "score")
+    figure.update_yaxes(range=[0, 1.02])
+    styles = (("val_accuracy", "accuracy", "solid"), ("val_macro_f1", "macro F1", "dash"), ("val_auc", "AUC", "dot"))
+    for (name, rows), colour in zip(metrics.items(), _colours(len(metrics)), strict=True):
+        epochs = [r for r in rows if r.get("kind") == "epoch"]
+        for key, label, dash in styles:
+            steps, values = _numbers(epochs, key)
+            if steps:
+                line = {"color": colour, "width": 2, "dash": dash}
+                figure.add_scatter(x=steps, y=values, name=f"{name} · {label}", mode="lines+markers", line=line)
+    return figure
+
+
+def _colours(n: int) -> list[str]:
+    return [COLOURS[i % len(COLOURS)] for i in range(n)]
+
+
+def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> go.Figure:
+    """Confusion matrix as clickable squares: rows are the true class, columns the predicted one.
+
+    Squares are scatter markers because heat map cells return no selection. A point's ``customdata`` is
+    ``[true class, predicted class]``.
+    """
+    matrix = np.asarray(counts)
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    cells = list(np.ndindex(*matrix.shape))
+    side = max(46, min(104, 330 // len(classes)))
+    marker = {
+        "symbol": "square",
+        "size": side,
+        "color": share.ravel(),
+        "colorscale": [[0, "#1f2a34"], [1, "#63c7d3"]],
+        "cmin": 0,
+        "cmax": 1,
+        "line": {"width": 1, "color": "#2c3742"},
+    }
+    figure = go.Figure(
+        go.Scatter(
+            x=[classes[predicted] for _, predicted in cells],
+            y=[classes[true] for true, _ in cells],
+            mode="markers+text",
+            text=[f"<b>{matrix[cell]}</b><br>{share[cell]:.0%}" for cell in cells],
+            textfont={"size": 15, "color": ["white" if share[cell] < 0.6 else "#08222a" for cell in cells]},
+            customdata=[[classes[true], classes[predicted]] for true, predicted in cells],
+            hovertemplate="true %{y}, predicted %{x}<extra>click to see the images</extra>",
+            marker=marker,
+        )
+    )
+    span = len(classes) * (side + 8)
+    figure.update_layout(
+        height=span + 90,
+        width=span + 150,
+        margin={"l": 110, "r": 20, "t": 60, "b": 20},
+        clickmode="event+select",
+        dragmode=False,
+        showlegend=False,
+    )
+    common = {"showgrid": False, "zeroline": False, "fixedrange": True, "categoryarray": list(classes)}
+    ends = [-0.55, len(classes) - 0.45]
+    figure.update_xaxes(title="predicted", side="top", range=ends, **common)
+    figure.update_yaxes(title="true", range=ends[::-1], **common)
+    return figure
+
+
+def interval(estimate: Mapping | None, *, percent: bool = True) -> str:
+    """Return an estimate with its interval as people write it: ``71.7 % [64.6, 78.6]``."""
+    if not estimate or estimate.get("value") is None:
+        return "–"
+    scale, digits, unit = (100, 1, " %") if percent else (1, 3, "")
+    value = f"{estimate['value'] * scale:.{digits}f}{unit}"
+    if estimate.get("low") is None:
+        return value
+    return f"{value} [{estimate['low'] * scale:.{digits}f}, {estimate['high'] * scale:.{digits}f}]"

@@ -1,0 +1,166 @@
+"""Predictions and explanations of single X-rays, cached by ids: the arrays themselves are never hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from cxr.data import ImageCache, Manifest, read_xray
+from cxr.data.cache import fit_square
+from cxr.data.manifest import MASKS
+from cxr.errors import ImageError
+from cxr.evaluation import predict, predictions_table
+from cxr.explain import DEFAULT_COMPOSITE, Explanation, explain
+from cxr.explain.render import relevance_2d
+
+from components import load
+from components.subject import Subject, stored_predictions
+
+PREDICTED = "predicted"
+"""The target that follows the network's decision."""
+AT_ONCE = 300
+"""As many X-rays of a split are predicted without being asked."""
+
+
+@dataclass(frozen=True)
+class Xray:
+    """An X-ray to look at: its id, what changes with its content, its pixels and what is known of it."""
+
+    id: str
+    stamp: str
+    pixels: np.ndarray
+    label: str = ""
+    masks: dict[str, Path] = field(default_factory=dict)
+
+
+def of_manifest(data: Manifest, image_id: str) -> Xray:
+    """Return an X-ray of a manifest with its label and the ground-truth masks whose files are there."""
+    pixels = load.xray(data, image_id)
+    path = data.image_path(image_id)
+    masks = {name: file for name in MASKS if (file := data.mask_path(image_id, name)) and file.is_file()}
+    return Xray(image_id, f"{path}:{path.stat().st_mtime_ns}", pixels, data.row(image_id)["label"], masks)
+
+
+def of_upload(name: str, content: bytes) -> Xray:
+    """Return an uploaded X-ray; an ImageError names the upload, not the temporary file that it was read from."""
+    digest = hashlib.blake2b(content, digest_size=6).hexdigest()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"upload{Path(name).suffix.lower()}"
+        file.write_bytes(content)
+        try:
+            pixels = read_xray(file)
+        except ImageError as error:
+            raise ImageError(str(error).replace(str(file), name).replace(file.name, name)) from None
+    return Xray(f"upload-{digest}", digest, pixels)
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def _logits(reference: str, model_stamp: int, image_id: str, stamp: str, _pixels: np.ndarray) -> np.ndarray:
+    network, _ = load.model(reference)
+    return predict(network, fit_square(_pixels, network.card.size)[None])[0]
+
+
+def logits(reference: str, xray: Xray) -> np.ndarray:
+    """Return the logits (K,) of an X-ray, resized exactly as for training and evaluation."""
+    return _logits(reference, load.model_stamp(reference), xray.id, xray.stamp, xray.pixels)
+
+
+def probabilities(network: object, values: np.ndarray) -> np.ndarray:
+    """Return softmax, or sigmoid for a network of several findings, of logits (..., K)."""
+    values = values.astype(np.float64)
+    if network.card.task == "multi-label":
+        return 1 / (1 + np.exp(-values))
+    shifted = np.exp(values - values.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+@st.cache_data(max_entries=128, show_spinner="Explaining …")
+def _explanation(
+    reference: str, model_stamp: int, image_id: str, stamp: str, composite: str, target: str, _pixels: np.ndarray
+) -> Explanation:
+    network, _ = load.model(reference)
+    return explain(network, fit_square(_pixels, network.card.size)[None], target, composite)
+
+
+def explanation(reference: str, xray: Xray, composite: str, target: str) -> Explanation:
+    """Return the explanation of one class's logit on one X-ray."""
+    stamp = load.model_stamp(reference)
+    return _explanation(reference, stamp, xray.id, xray.stamp, composite, target, xray.pixels)
+
+
+def relevance_of(reference: str, xray: Xray, target: str, composite: str = DEFAULT_COMPOSITE) -> np.ndarray:
+    """Return the map (h, w) of one class's logit, summed over channels."""
+    return relevance_2d(explanation(reference, xray, composite, target).relevance[0])
+
+
+def scores(network: object, values: np.ndarray) -> pd.DataFrame:
+    """Return ``class, probability, logit``, the likeliest class first."""
+    table = pd.DataFrame({"class": network.classes, "probability": probabilities(network, values), "logit": values})
+    return table.sort_values("logit", ascending=False, ignore_index=True)
+
+
+@st.cache_data(max_entries=16, show_spinner="Predicting the split …")
+def _predictions(
+    reference: str, model_stamp: int, manifest_path: str, manifest_stamp: int, split: str, _data: Manifest
+) -> pd.DataFrame:
+    network, _ = load.model(reference)
+    rows = _data.select(split=split)
+    cache = ImageCache.build(rows, network.card.size)
+    ids = [i for i in rows.ids if i in cache]
+    return predictions_table(rows, ids, predict(network, cache, ids), network.classes)
+
+
+def predictions(subject: Subject) -> pd.DataFrame | None:
+    """Return predictions for the chosen split: the run's own, else computed here; large splits only when asked."""
+    stored = stored_predictions(subject)
+    if stored is not None:
+        return stored
+    n = len(subject.data.select(split=subject.split))
+    asked = f"predict:{subject.link}"
+    if n > AT_ONCE and not st.session_state.get(asked):
+        st.caption("The network has not been measured on these X-rays: sorting by error and confidence needs that.")
+        if not st.button(f"Predict all {n} X-rays", icon=":material/calculate:"):
+            return None
+        st.session_state[asked] = True
+    path, reference = subject.manifest_path, subject.reference
+    stamp = path.stat().st_mtime_ns
+    return _predictions(reference, load.model_stamp(reference), str(path), stamp, subject.split, subject.data)
+
+
+def ledger(result: Explanation) -> str:
+    """Return where a logit went: relevance on the pixels, for and against, and what biases absorbed."""
+    values = result.relevance[0].astype(np.float64)
+    logit, absorbed = float(result.target_logits.flat[0]), float(result.absorbed.flat[0])
+    target = result.targets[0][0]
+    if np.isnan(absorbed):
+        return f"Logit of {target} **{logit:+.3f}** · a gradient shows sensitivity, its values do not add up to it"
+    return (
+        f"Logit of {target} **{logit:+.3f}** = relevance on pixels **{values.sum():+.3f}** "
+        f"(for {values[values > 0].sum():+.3f}, against {values[values < 0].sum():+.3f}) "
+        f"+ absorbed by biases **{absorbed:+.3f}**"
+    )
+
+
+def warnings(result: Explanation) -> list[str]:
+    """Return what a reader of the map must know: the notes of the method, and what a logit below zero means."""
+    notes = list(result.notes)
+    if float(result.target_logits.flat[0]) < 0:
+        notes.append(
+            f"The logit of {result.targets[0][0]} is below zero, so its relevance is negative for the most part: blue "
+            "marks what this low score rests on. It may still be the highest of all classes."
+        )
+    return notes
+
+
+def as_npy(values: np.ndarray) -> bytes:
+    """Return an array as the bytes of a .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, values, allow_pickle=False)
+    return buffer.getvalue()

@@ -1,0 +1,128 @@
+"""Reading what pages show, cached in one place and keyed by ids and file times, never by the arrays themselves."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from cxr.data import Manifest, read_xray
+from cxr.errors import CxrError
+from cxr.runs import Run
+
+
+def _stamp(path: Path) -> int:
+    return path.stat().st_mtime_ns
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _manifest(path: str, stamp: int) -> Manifest:
+    return Manifest.load(path)
+
+
+def manifest(path: Path | str) -> Manifest:
+    """Return a manifest, read again when its file has changed."""
+    file = Path(path)
+    if not file.exists():
+        raise CxrError(f"the manifest {file} is gone; import the data set again or put the file back")
+    return _manifest(str(file), _stamp(file))
+
+
+def manifest_of(run: Run) -> Manifest:
+    """Return the manifest that a run was started on."""
+    return manifest(run.spec["params"]["manifest"])
+
+
+@st.cache_resource(max_entries=2, show_spinner="Loading the network …")
+def _model(reference: str, stamp: int) -> tuple[object, str]:
+    from cxr.evaluation.source import load_trained
+
+    return load_trained(reference)
+
+
+def model(reference: str) -> tuple[object, str]:
+    """Return ``(model, description)`` of a run's best checkpoint or of a weights file by its name."""
+    return _model(reference, model_stamp(reference))
+
+
+def model_stamp(reference: str) -> int:
+    """Return what changes whenever the weights behind ``reference`` do."""
+    from cxr.evaluation.source import checkpoint_of
+
+    return _stamp(checkpoint_of(reference))
+
+
+def has_checkpoint(run: Run) -> bool:
+    """Tell whether a run has a network that can be loaded."""
+    return any(run.folder.checkpoints.rglob("best*.safetensors"))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _xray(path: str, stamp: int) -> np.ndarray:
+    return read_xray(path)
+
+
+def xray(data: Manifest, image_id: str) -> np.ndarray:
+    """Return an X-ray at its own size, uint8 (H, W)."""
+    path = data.image_path(image_id)
+    if not path.exists():
+        raise CxrError(f"the image {path} is gone")
+    return _xray(str(path), _stamp(path))
+
+
+@st.cache_data(max_entries=2000, show_spinner=False)
+def _thumbnail(path: str, stamp: int, side: int) -> np.ndarray:
+    image = read_xray(path)
+    scale = side / max(image.shape)
+    width, height = (max(1, round(n * scale)) for n in image.shape[::-1])
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    square = np.zeros((side, side), np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = small
+    return square
+
+
+def thumbnail(data: Manifest, image_id: str, side: int = 192) -> np.ndarray:
+    """Return an X-ray fitted into a black square of ``side`` pixels."""
+    path = data.image_path(image_id)
+    if not path.exists():
+        return np.zeros((side, side), np.uint8)
+    return _thumbnail(str(path), _stamp(path), side)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _table(path: str, stamp: int) -> pd.DataFrame:
+    return pd.read_parquet(path)
+
+
+def table(file: Path) -> pd.DataFrame:
+    """Return a Parquet file of a run, read again when it has changed."""
+    return _table(str(file), _stamp(file))
+
+
+def predictions(run: Run) -> pd.DataFrame | None:
+    """Return a run's predictions, one row per X-ray, or ``None`` before there are any."""
+    file = run.folder.path / "predictions.parquet"
+    return table(file) if file.exists() else None
+
+
+def local_time(value: object) -> str:
+    """Return a time of a spec or status (seconds since 1970 or ISO text) as local ``month-day hour:minute``."""
+    if value in (None, ""):
+        return ""
+    moment = datetime.fromtimestamp(value) if isinstance(value, int | float) else datetime.fromisoformat(str(value))
+    return moment.astimezone().strftime("%m-%d %H:%M")
+
+
+def duration(seconds: float | None) -> str:
+    """Return seconds as people say them: ``45 s``, ``12 min``, ``1 h 20 min``."""
+    if seconds is None:
+        return "–"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,36 @@
+"""The pages of the dashboard, in the order of a researcher's work, and the sidebar that leads to them."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+HOME = "views/home.py"
+DATA = "views/data.py"
+TRAIN = "views/train.py"
+LIVE = "views/live.py"
+RESULTS = "views/results.py"
+EXPLORER = "views/explorer.py"
+TEXT = "views/text.py"
+
+_SECTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
+    "": ((HOME, "Home", "home"),),
+    "Experiment": ((DATA, "Data", "photo_library"), (TRAIN, "Train", "model_training"), (LIVE, "Live", "show_chart")),
+    "Findings": (
+        (RESULTS, "Results", "grid_on"),
+        (EXPLORER, "LRP explorer", "radiology"),
+        (TEXT, "Text tokens", "text_fields"),
+    ),
+}
+
+
+def navigate() -> st.Page:
+    """Draw the sidebar and return the page that the URL asks for."""
+    sections = {
+        title: [
+            st.Page(path, title=name, icon=f":material/{icon}:", default=path == HOME) for path, name, icon in entries
+        ]
+        for title, entries in _SECTIONS.items()
+    }
+    page = st.navigation(sections)
+    st.sidebar.caption("For research on classifiers. Not a medical device.")
+    return page

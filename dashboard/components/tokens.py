@@ -1,0 +1,119 @@
+"""Burned-in tokens of one X-ray: found, masked, and what the network says before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from cxr.evaluation import predict
+from cxr.text import DEFAULT_MARGIN, MASK_MODES, TextBox, detect_cached, mask_text
+from cxr.text.experiment import CONDITIONS, Setting, masked_versions
+
+from components import explaining, load, pick, viewer
+from components.explaining import Xray
+from components.subject import Subject
+
+CONDITION_TITLES = dict(zip(CONDITIONS, ("before", "text masked", "random boxes"), strict=True))
+"""What the page calls the conditions of :data:`cxr.text.experiment.CONDITIONS`."""
+
+_CHANCES = ("prob. before", "prob. masked", "prob. random")
+_MOVES = ("Δ logit masked", "Δ logit random")
+CHANGES_FORMAT = {
+    **{name: st.column_config.NumberColumn(name, format="%.3f") for name in _CHANCES},
+    **{name: st.column_config.NumberColumn(name, format="%+.3f") for name in _MOVES},
+}
+
+
+def masking(for_mode: DeltaGenerator, for_margin: DeltaGenerator) -> dict:
+    """Let the user choose how tokens are masked; returns ``mode`` and ``margin``."""
+    with for_mode:
+        titles = {name: mode.title for name, mode in MASK_MODES.items()}
+        ranked = sorted(MASK_MODES, key=lambda name: name != "mean")
+        help_ = " ".join(f"**{mode.title}:** {mode.description}" for mode in MASK_MODES.values())
+        mode = pick.from_url("Mask", ranked, titles, "mode", help=help_)
+    pick.remember("tokens:margin", DEFAULT_MARGIN)
+    margin = for_margin.slider(
+        "Margin",
+        0.0,
+        0.5,
+        step=0.05,
+        key="tokens:margin",
+        help="Each box grows by this fraction of its shorter side: letters have soft rims.",
+    )
+    return {"mode": mode, "margin": margin}
+
+
+@st.cache_data(max_entries=256, show_spinner="Looking for text …")
+def _boxes(image_id: str, stamp: str, _pixels: np.ndarray) -> list[TextBox]:
+    return detect_cached(_pixels)
+
+
+def boxes_of(xray: Xray) -> list[TextBox]:
+    """Return the tokens on an X-ray, in its own pixels."""
+    return _boxes(xray.id, xray.stamp, xray.pixels)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _logits(
+    reference: str, model_stamp: int, image_id: str, stamp: str, how: dict, _subject: Subject, _boxes: list[TextBox]
+) -> dict[str, np.ndarray]:
+    network, _ = load.model(reference)
+    setting = Setting.of({"model": reference, "manifest": str(_subject.manifest_path), **how})
+    versions = masked_versions(_subject.data, image_id, _boxes, setting, network.card.size)
+    logits = predict(network, np.stack([versions.images[condition] for condition in CONDITIONS]))
+    return dict(zip(CONDITIONS, logits, strict=True))
+
+
+def logits(subject: Subject, xray: Xray, boxes: Sequence[TextBox], how: dict) -> dict[str, np.ndarray]:
+    """Return logits (K,) before, with the text masked, and with random boxes masked, as the experiment finds them."""
+    reference = subject.reference
+    return _logits(reference, load.model_stamp(reference), xray.id, xray.stamp, how, subject, list(boxes))
+
+
+def changes(network: object, by_condition: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Return one row per class: probability before and after, and how the logit moved, also under the control."""
+    chances = {name: explaining.probabilities(network, values) for name, values in by_condition.items()}
+    before = by_condition["before"]
+    moves = (by_condition["after"] - before, by_condition["control"] - before)
+    columns = zip((*_CHANCES, *_MOVES), (*(chances[name] for name in CONDITIONS), *moves), strict=True)
+    return pd.DataFrame({"class": network.classes, **dict(columns)})
+
+
+def verdict(network: object, by_condition: dict[str, np.ndarray]) -> str:
+    """Return the decision before and after in one sentence."""
+    names = {name: network.classes[int(values.argmax())] for name, values in by_condition.items()}
+    if names["before"] != names["after"]:
+        return f"Masking the text changes the prediction from **{names['before']}** to **{names['after']}**."
+    return f"The prediction stays **{names['before']}** when the text is masked."
+
+
+def table(boxes: Sequence[TextBox]) -> pd.DataFrame:
+    """Return the tokens as a table in reading order."""
+    rows = [(b.text, b.kind, b.score, f"{b.width} × {b.height} at {b.x0}, {b.y0}") for b in boxes]
+    return pd.DataFrame(rows, columns=["text", "kind", "score", "box"])
+
+
+def masked(xray: Xray, boxes: Sequence[TextBox], how: dict) -> Xray:
+    """Return the X-ray with its tokens masked, as an X-ray of its own for the cache of explanations."""
+    pixels = mask_text(xray.pixels, boxes, how["mode"], how["margin"])
+    return replace(xray, stamp=f"{xray.stamp}:{how['mode']}:{how['margin']}", pixels=pixels)
+
+
+def show_pictures(xray: Xray, boxes: Sequence[TextBox], how: dict) -> None:
+    """Show the X-ray with its boxes and, beside it, masked."""
+    left, right = st.columns(2)
+    left.image(viewer.with_boxes(xray.pixels, boxes), caption=f"{len(boxes)} tokens found", width="stretch")
+    after = viewer.at_display_size(masked(xray, boxes, how).pixels)
+    right.image(after, caption=f"Masked: {MASK_MODES[how['mode']].title.lower()}", width="stretch")
+
+
+def show_heatmaps(subject: Subject, xray: Xray, boxes: Sequence[TextBox], how: dict, target: str) -> None:
+    """Show what speaks for ``target`` before and after masking, in one colour scale."""
+    pictures = (xray, masked(xray, boxes, how))
+    maps = [explaining.relevance_of(subject.reference, picture, target) for picture in pictures]
+    viewer.show_overlays([p.pixels for p in pictures], maps, ["Before", "Text masked"], target)

@@ -1,0 +1,107 @@
+"""How well a trained network does: numbers with intervals, the confusion matrix, and the images behind each cell."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from cxr.evaluation.metrics import summarise
+
+from components import charts, gallery, load, page, pages, pick
+
+PAPER = (
+    "The paper reports 100 % test accuracy on its own test set. Tested on outside data by the same authors, a plain "
+    "DenseNet201 reached 71.7 % (95 % HDI 64.6 to 78.6). A high figure on a split of the training data is no proof."
+)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def summary(run_id: str, stamp: int, split: str, _table: pd.DataFrame, _classes: list[str]) -> dict:
+    return summarise(_table[_table["split"] == split], _classes)
+
+
+def per_class(result: dict) -> pd.DataFrame:
+    rows = {
+        name: {
+            "images": values["support"],
+            "recall": charts.interval(values["recall"]),
+            "precision": charts.interval(values["precision"]),
+            "F1": charts.interval(values["f1"], percent=False),
+        }
+        for name, values in result["per_class"].items()
+    }
+    return pd.DataFrame(rows).T
+
+
+def clicked(event: dict) -> tuple[str, str] | None:
+    """Return ``(true class, predicted class)`` of the clicked cell."""
+    points = event["selection"]["points"]
+    return tuple(points[0]["customdata"]) if points else None
+
+
+page.header("Results", "Every figure with its 95 % interval; click a cell of the matrix to see its images.")
+with page.told_in_one_line():
+    run = pick.run(empty="No training has been run yet, so there are no results.")
+    table = load.predictions(run)
+    if table is None:
+        page.nothing_yet(
+            f"This run ({run.status()['state']}) has no predictions yet: they are made when the training is finished.",
+            pages.LIVE,
+            "Watch it",
+        )
+    data = load.manifest_of(run)
+    split = pick.split(sorted(table["split"].unique()))
+    classes = [c.removeprefix("logit_") for c in table.columns if c.startswith("logit_")]
+    stamp = (run.folder.path / "predictions.parquet").stat().st_mtime_ns
+    result = summary(run.id, stamp, split, table, classes)
+
+rows = table[table["split"] == split]
+cells = st.columns(4)
+cells[0].metric("Images", result["n"], help="With a label among the network's classes")
+page.estimate(cells[1], "Accuracy", result["accuracy"], help="Wilson interval")
+page.estimate(cells[2], "Macro F1", result["macro_f1"], percent=False, help="Bootstrap over patients")
+page.estimate(cells[3], "AUC", result["auc"], percent=False, help="One against the rest; bootstrap over patients")
+st.caption(PAPER)
+
+left, right = st.columns([1, 1])
+with left:
+    figure = charts.confusion(result["confusion"], result["classes"])
+    event = st.plotly_chart(
+        figure, key=f"confusion:{run.id}:{split}", on_select="rerun", selection_mode="points", width="content"
+    )
+with right:
+    st.subheader("By class", anchor=False)
+    st.dataframe(per_class(result))
+    st.download_button(
+        "Predictions as CSV",
+        rows.to_csv(index=False),
+        f"{run.id}-{split}.csv",
+        "text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+    st.page_link(
+        pages.EXPLORER,
+        label="Explain its images",
+        icon=":material/radiology:",
+        query_params={"model": run.id, "split": split},
+    )
+
+cell = clicked(event)
+if cell is None:
+    shown, title = rows[~rows["correct"]].sort_values("confidence", ascending=False), "Errors, the most confident first"
+else:
+    shown = rows[(rows["label"] == cell[0]) & (rows["predicted"] == cell[1])].sort_values("confidence", ascending=False)
+    title = f"True {cell[0]}, predicted {cell[1]}"
+st.subheader(f"{title} ({len(shown)})", anchor=False)
+if shown.empty:
+    st.caption("None.")
+by_id = shown.set_index("image_id")
+gallery.grid(
+    data,
+    shown["image_id"].tolist(),
+    lambda i: f"{by_id.at[i, 'label']} → {by_id.at[i, 'predicted']} · {by_id.at[i, 'confidence']:.0%}",
+    key=f"results:{split}:{cell}",
+    link={"model": run.id, "split": split},
+)
+page.command("cxr", "evaluate", run.id, "--split", split)

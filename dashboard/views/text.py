@@ -1,0 +1,71 @@
+"""Text tokens: what burned-in words and letters do to a network's predictions."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from cxr.text import DEFAULT_MARGIN
+
+from components import browse, experiments, explaining, load, page, pages, subject, tokens
+
+ONE, SPLIT = "One image", "Whole split"
+
+page.header(
+    "Text tokens",
+    "Finds words, letters and numbers burned into X-rays, masks them, and asks the network again.",
+)
+with page.told_in_one_line():
+    first, second, third, mode, margin = st.columns([3, 3, 2, 2, 2], vertical_alignment="top")
+    reference = subject.network(first)
+    chosen = subject.choose(reference, second, third)
+    how = tokens.masking(mode, margin)
+    section = st.segmented_control(
+        "Look at", [ONE, SPLIT], default=ONE, required=True, key="text:section", label_visibility="collapsed"
+    )
+options = ["--mode", how["mode"]] + (["--margin", how["margin"]] if how["margin"] != DEFAULT_MARGIN else [])
+
+if section == ONE:
+    with page.told_in_one_line():
+        image_id = browse.image(chosen.data, chosen.split, explaining.predictions(chosen))
+        xray = explaining.of_manifest(chosen.data, image_id)
+        network, description = load.model(reference)
+        boxes = tokens.boxes_of(xray)
+        if not boxes:
+            st.info(
+                "No text was found on this X-ray, so masking changes nothing. Try a neighbour or the whole split.",
+                icon=":material/text_fields:",
+            )
+        tokens.show_pictures(xray, boxes, how)
+        if boxes:
+            found = tokens.logits(chosen, xray, boxes, how)
+            left, right = st.columns([3, 2])
+            with left:
+                st.markdown(f"{tokens.verdict(network, found)} True label: {xray.label or 'unknown'}.")
+                st.dataframe(tokens.changes(network, found), hide_index=True, column_config=tokens.CHANGES_FORMAT)
+                st.caption("Random boxes of the same sizes, off the text: what masking as such does.")
+            with right:
+                st.markdown("Tokens, in pixels of the file")
+                st.dataframe(tokens.table(boxes), hide_index=True)
+            if st.toggle("Heatmaps before and after", key="text:heatmaps"):
+                predicted = network.classes[int(found["before"].argmax())]
+                tokens.show_heatmaps(chosen, xray, boxes, how, predicted)
+        st.page_link(
+            pages.EXPLORER,
+            label="Open in the explorer",
+            icon=":material/radiology:",
+            query_params={**chosen.link, "image": image_id},
+        )
+    page.command("cxr", "text", "detect", chosen.data.image_path(image_id))
+else:
+    n = len(chosen.data.select(split=chosen.split))
+    with page.told_in_one_line():
+        if st.button(
+            f"Mask the text of all {n} X-rays", icon=":material/play_arrow:", type="primary", key="text:start"
+        ):
+            experiments.begin(chosen, how)
+        page.command(
+            "cxr", "text", "experiment", reference, "--data", chosen.command_data, "--split", chosen.split, *options
+        )
+        run = experiments.choose(chosen)
+        experiments.watch(run)
+        experiments.show(run)

@@ -1,0 +1,84 @@
+"""Start a training from a recipe, and see those that run."""
+
+from __future__ import annotations
+
+import streamlit as st
+import yaml
+
+from cxr.errors import CxrError
+from cxr.runs import list_runs, start
+from cxr.training.recipe import PRESETS, load_recipe, parse_recipe
+
+from components import load, page, pages, pick, recipe_form
+from components import runs as run_parts
+
+REFRESH_S = 1.5
+
+
+def edited(base: dict, preset: str) -> dict:
+    """Return the recipe as the form or the YAML text has it; not yet validated."""
+    by_hand = st.toggle("Write the YAML myself", key=f"train:by-hand:{preset}")
+    if not by_hand:
+        return recipe_form.recipe_form(base, key=f"train:{preset}")
+    text = st.text_area("Recipe", parse_recipe(base).to_yaml(), height=480, key=f"train:yaml:{preset}")
+    try:
+        recipe = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        raise CxrError(f"the recipe is not YAML{f', see line {place.line + 1}' if place else ''}") from error
+    if not isinstance(recipe, dict):
+        raise CxrError("the recipe must be a table of keys and values, as the presets are")
+    return recipe
+
+
+@st.fragment(run_every=REFRESH_S)
+def trainings() -> None:
+    """Show the newest trainings with their buttons."""
+    for run in list_runs(kind="train")[:6]:
+        status = run.status()
+        with st.container(border=True):
+            name, buttons = st.columns([6, 2], vertical_alignment="center")
+            name.markdown(f"**{run.spec['name']}** · {load.local_time(run.spec['created'])}")
+            with buttons.container(horizontal=True):
+                run_parts.controls(run, status, key=f"train:{run.id}")
+                st.page_link(pages.LIVE, label="Curves", query_params={"run": run.id})
+            run_parts.state_line(run, status)
+
+
+page.header(
+    "Train", "A recipe is trained in a process of its own: closing this page or the dashboard does not touch it."
+)
+with page.told_in_one_line():
+    left, right = st.columns(2)
+    with left:
+        data_set = pick.data_set()
+        data = load.manifest(data_set.manifest_path)
+    with right:
+        names = list(PRESETS)
+        preset = pick.from_url("Recipe to start from", names, {}, "recipe")
+    base = load_recipe(preset)
+    st.caption(base.description)
+    if not data.splits:
+        page.nothing_yet(
+            f"{data_set.name} has no splits yet; make them on the Data page.", pages.DATA, "Make the splits"
+        )
+    recipe = parse_recipe(edited(base.model_dump(mode="json"), preset))
+    name = st.text_input(
+        "Name of the run", f"{recipe.name} on {data_set.name}", key=f"train:name:{preset}:{data_set.name}"
+    )
+    if st.button("Start training", type="primary", icon=":material/play_arrow:"):
+        params = {
+            "recipe": recipe.model_dump(mode="json"),
+            "manifest": str(data_set.manifest_path),
+            "data_name": data_set.name,
+        }
+        run = start("train", params, name=name, manifest_hash=data.hash())
+        st.switch_page(pages.LIVE, query_params={"run": run.id})
+
+with st.expander("This recipe as YAML", icon=":material/description:"):
+    st.code(recipe.to_yaml(), language="yaml")
+    st.download_button("Download", recipe.to_yaml(), f"{recipe.name}.yaml", "text/yaml", on_click="ignore")
+page.command("cxr", "train", f"{recipe.name}.yaml" if recipe != base else preset, "--data", data_set.name)
+if list_runs(kind="train"):
+    st.subheader("Trainings", anchor=False)
+    trainings()

@@ -1,0 +1,141 @@
+"""A researcher's first hour, in a real Chromium: train, watch, stop, resume, results, heatmap, text; and a crash."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+import pytest
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+
+EPOCHS = "25"
+
+
+def metric(tab, label: str) -> str:
+    return tab.get_by_test_id("stMetric").filter(has_text=label).get_by_test_id("stMetricValue").inner_text()
+
+
+def wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if true():
+            return
+        time.sleep(0.3)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+def state(tab) -> str:
+    return tab.get_by_test_id("stBadge").or_(tab.locator(".stMarkdownBadge")).first.inner_text()
+
+
+def has_no_traceback(tab) -> None:
+    assert tab.get_by_test_id("stException").count() == 0
+
+
+def steps(tab) -> int:
+    return int(metric(tab, "Steps"))
+
+
+def points_of_loss_curve(tab) -> int:
+    return tab.evaluate(
+        "() => { const plot = document.querySelector('.js-plotly-plot');"
+        "return plot && plot.data ? Math.max(0, ...plot.data.map(t => (t.x || []).length)) : 0 }"
+    )
+
+
+def start_training(tab, url: str, *, epochs: str, name: str) -> None:
+    tab.goto(f"{url}/train?data=demo&recipe=demo")
+    tab.get_by_role("button", name="Start training").wait_for()
+    for label, value in (("Image size (pixels)", "64"), ("Epochs", epochs)):
+        box = tab.get_by_label(label, exact=True)
+        box.fill(value)
+        box.press("Enter")
+    title = tab.get_by_label("Name of the run")
+    title.fill(name)
+    title.press("Enter")
+    time.sleep(2)  # Streamlit reruns after each field; the button reads the last of them
+    tab.get_by_role("button", name="Start training").click()
+    tab.wait_for_url(re.compile(r"/live\?run="))
+
+
+def click_largest_cell(tab) -> str:
+    """Click the confusion matrix where most images are and return their number."""
+    squares = tab.locator(".js-plotly-plot .textpoint")
+    squares.first.wait_for()
+    texts = tab.evaluate("() => Array.from(document.querySelector('.js-plotly-plot').data[0].text)")
+    counts = [int(re.search(r"<b>(\d+)</b>", text).group(1)) for text in texts]
+    at = squares.nth(counts.index(max(counts))).bounding_box()
+    tab.mouse.click(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
+    return str(max(counts))
+
+
+def test_from_a_click_on_train_to_the_effect_of_text(dashboard, tab) -> None:
+    start_training(tab, dashboard.url, epochs=EPOCHS, name="journey")
+    wait_until(lambda: steps(tab) > 0, 120, "the first step")
+    before = points_of_loss_curve(tab)
+    wait_until(lambda: points_of_loss_curve(tab) > before, 60, "the curve grows without a reload")
+
+    tab.get_by_role("button", name="Stop").click()
+    wait_until(lambda: state(tab) == "stopped", 60, "the training stops")
+    stopped_at = steps(tab)
+    tab.get_by_role("button", name="Resume").click()
+    wait_until(lambda: state(tab) in ("running", "finished"), 60, "the training goes on")
+    wait_until(lambda: steps(tab) > stopped_at, 120, "steps after the resume")
+    wait_until(lambda: state(tab) == "finished", 240, "the training ends")
+    assert metric(tab, "Epochs done") == EPOCHS
+    has_no_traceback(tab)
+
+    tab.get_by_role("link", name="See its results").click()
+    tab.wait_for_url(re.compile(r"/results\?"))
+    assert metric(tab, "Images") == "24"
+    count = click_largest_cell(tab)
+    tab.get_by_role("heading", name=re.compile(rf"True \w+, predicted \w+ \({count}\)")).wait_for()
+    tab.get_by_test_id("stMainBlockContainer").locator("img").first.wait_for()
+    has_no_traceback(tab)
+
+    tab.get_by_role("link", name="Explain", exact=True).first.click()
+    tab.wait_for_url(re.compile(r"/explorer\?"))
+    tab.get_by_role("button", name="Picture with legend (PNG)").wait_for(timeout=120_000)
+    with tab.expect_download() as download:
+        tab.get_by_role("button", name="Picture with legend (PNG)").click()
+    assert download.value.path().read_bytes().startswith(b"\x89PNG")
+    has_no_traceback(tab)
+
+    tab.get_by_role("link", name="What does its text do?").click()
+    tab.wait_for_url(re.compile(r"/text\?"))
+    tab.get_by_text("Whole split", exact=True).click()
+    tab.get_by_role("button", name=re.compile(r"Mask the text of all 24 X-rays")).click()
+    tab.get_by_text(re.compile(r"random boxes", re.IGNORECASE)).first.wait_for(timeout=300_000)
+    wait_until(lambda: tab.get_by_text("before", exact=False).count() > 0, 120, "accuracy before and after")
+    has_no_traceback(tab)
+
+
+def test_a_training_outlives_the_dashboard_and_the_next_one_shows_it(dashboard, tab) -> None:
+    start_training(tab, dashboard.url, epochs="40", name="survivor")
+    wait_until(lambda: steps(tab) > 2, 120, "the first steps")
+    address = tab.url
+    seen = steps(tab)
+    dashboard.kill()
+    time.sleep(3)
+    dashboard.start()
+    tab.goto(address)
+    wait_until(lambda: tab.get_by_test_id("stMetric").count() > 0 and steps(tab) > seen, 60, "it went on meanwhile")
+    assert state(tab) == "running"
+    tab.get_by_role("button", name="Stop").click()
+    wait_until(lambda: state(tab) == "stopped", 60, "the restarted dashboard stops it")
+
+
+def test_no_page_shows_a_traceback_for_ids_that_do_not_exist(dashboard, tab) -> None:
+    for page in (
+        "live?run=../../etc/passwd",
+        "results?run=nope",
+        "explorer?model=x&image=y",
+        "text?model=x",
+        "data?data=x",
+    ):
+        tab.goto(f"{dashboard.url}/{page}")
+        tab.locator("h1").wait_for()
+        time.sleep(1)
+        has_no_traceback(tab)

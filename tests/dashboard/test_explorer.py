@@ -1,0 +1,275 @@
+"""The LRP explorer: choosing an X-ray, explaining a class, uploads, and the pictures themselves."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from apps import opened, said
+from streamlit.testing.v1 import AppTest
+
+from cxr.data import Manifest
+from cxr.data.library import save_data_set
+from cxr.explain import COMPOSITES, explain
+from cxr.runs import Run
+from cxr.text import TextBox
+
+
+def picked(app: AppTest, param: str) -> str:
+    return app.selectbox(key=f"pick:{param}").value
+
+
+def shown_ids(app: AppTest) -> list[str]:
+    """Ids of the image list in its order, which the widget holds as labels that end in the id."""
+    return [label.rsplit(" · ", 1)[1] for label in app.selectbox(key="pick:image").options]
+
+
+def scores(app: AppTest):
+    return app.dataframe[0].value
+
+
+def test_without_a_network_the_explorer_leads_to_training_or_data() -> None:
+    app = opened("explorer")
+    assert not app.exception
+    assert app.info
+
+
+def test_a_heatmap_of_the_predicted_class_is_there_at_once(trained: Run) -> None:
+    app = opened("explorer")
+    assert not app.exception, app.exception
+    assert not app.error
+    predicted = scores(app)["class"][0]
+    words = said(app)
+    assert f"Logit of {predicted}" in words
+    assert f"Predicted **{predicted}**" in words
+    assert "Approximation on DenseNets" in words
+    captions = [caption for image in app.image for caption in image.captions]
+    assert f"Heatmap: red speaks for {predicted}, blue against it" in captions
+    assert {"Picture with legend (PNG)", "Relevance of every input value (.npy)"} <= {
+        button.label for button in app.download_button
+    }
+
+
+def test_the_predictions_shown_are_those_of_the_evaluation(trained: Run) -> None:
+    table = trained.predictions().query("split == 'test'").set_index("image_id")
+    for image_id in table.index[:3]:
+        app = opened("explorer", image=image_id)
+        shown = scores(app).set_index("class")["logit"]
+        for name, logit in shown.items():
+            assert logit == pytest.approx(table.at[image_id, f"logit_{name}"], abs=1e-4)
+
+
+@pytest.fixture
+def weights(trained: Run, tmp_path: Path) -> str:
+    """The trained network as weights in a file, without its run."""
+    (tmp_path / "weights").mkdir()
+    for file in trained.folder.checkpoints.glob("best.*"):
+        shutil.copy(file, tmp_path / "weights" / f"apart{file.suffix}")
+    return "apart"
+
+
+def test_weights_from_a_file_are_measured_on_the_split_when_it_is_opened(trained: Run, weights: str) -> None:
+    table = trained.predictions().query("split == 'test'").sort_values("confidence")
+    app = opened("explorer", model=weights, split="test")
+    assert not app.exception, app.exception
+    app.selectbox(key="browse:order").select("confidence, lowest first").run()
+    assert shown_ids(app) == table["image_id"].tolist()
+
+
+def test_a_large_split_is_measured_only_when_asked(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from components import explaining
+
+    monkeypatch.setattr(explaining, "AT_ONCE", 3)
+    app = opened("explorer", model=weights, split="test")
+    assert app.selectbox(key="browse:order").options == ["class"]
+    next(button for button in app.button if button.label.startswith("Predict all")).click().run()
+    assert "errors first" in app.selectbox(key="browse:order").options
+
+
+def test_choosing_another_network_begins_with_its_own_data(trained: Run, weights: str, demo: Manifest) -> None:
+    save_data_set("another", demo)
+    app = opened("explorer", model=weights, data="another")
+    assert picked(app, "data") == "another"
+    app.selectbox(key="pick:model").select(trained.id).run()
+    assert picked(app, "data") == "demo"
+
+
+def test_a_link_opens_the_image_class_and_composite_that_it_names(trained: Run) -> None:
+    image_id = trained.predictions().query("split == 'val'")["image_id"].iloc[-1]
+    link = {"model": trained.id, "data": "demo", "split": "val", "image": image_id}
+    app = opened("explorer", **link, target="normal", composite="gradient")
+    names = ("model", "data", "split", "image", "target", "composite")
+    assert [picked(app, n) for n in names] == [trained.id, "demo", "val", image_id, "normal", "gradient"]
+    assert "Logit of normal" in said(app)
+    assert "do not add up" in said(app)
+
+
+def test_unknown_ids_in_a_link_are_ignored(trained: Run) -> None:
+    app = opened(
+        "explorer", model="../../etc", data="nowhere", image="none", target="none", composite="none", split="x"
+    )
+    assert not app.exception
+    assert picked(app, "model") == trained.id
+    assert picked(app, "target") == "predicted"
+
+
+def test_next_and_previous_walk_through_the_list(trained: Run) -> None:
+    app = opened("explorer")
+    ids = shown_ids(app)
+    assert picked(app, "image") == ids[0]
+    assert app.button(key="browse:previous").disabled
+    app.button(key="browse:next").click().run()
+    assert picked(app, "image") == ids[1]
+    assert app.query_params["image"] in (ids[1], [ids[1]])
+    app.button(key="browse:previous").click().run()
+    assert picked(app, "image") == ids[0]
+
+
+def test_images_are_sorted_and_filtered_by_what_the_network_said(trained: Run) -> None:
+    table = trained.predictions().query("split == 'test'").set_index("image_id")
+    app = opened("explorer")
+    app.selectbox(key="browse:order").select("confidence, lowest first").run()
+    ids = shown_ids(app)
+    assert table.loc[ids, "confidence"].is_monotonic_increasing
+    app.toggle(key="browse:errors").set_value(True).run()
+    wrong = set(table.index[~table["correct"]])
+    assert wrong, "a network trained for two epochs errs somewhere"
+    assert set(shown_ids(app)) == wrong
+    app.toggle(key="browse:errors").set_value(False)
+    app.multiselect(key="browse:label").set_value(["normal"]).run()
+    assert set(shown_ids(app)) == set(table.index[table["label"] == "normal"])
+
+
+def test_filters_that_leave_nothing_say_so_and_the_choices_below_survive(trained: Run) -> None:
+    table = trained.predictions()
+    trained.folder.write_predictions(table.assign(predicted=table["label"], correct=True))
+    app = opened("explorer", composite="gradient")
+    app.slider(key="explorer:opacity").set_value(0.3).run()
+    app.toggle(key="browse:errors").set_value(True).run()
+    assert "No X-ray meets these filters" in said(app)
+    app.toggle(key="browse:errors").set_value(False).run()
+    assert picked(app, "composite") == "gradient"
+    assert app.slider(key="explorer:opacity").value == 0.3
+
+
+@pytest.mark.parametrize("composite", list(COMPOSITES))
+def test_every_composite_explains_every_class(trained: Run, composite: str) -> None:
+    app = opened("explorer", composite=composite)
+    for target in ("covid19", "normal", "pneumonia"):
+        app.selectbox(key="pick:target").select(target).run()
+        assert not app.exception
+        assert f"Logit of {target}" in said(app)
+
+
+def test_an_uploaded_xray_is_explained_like_the_same_file_of_the_data_set(trained: Run, demo: Manifest) -> None:
+    image_id = demo.select(split="test").ids[0]
+    of_data = scores(opened("explorer", image=image_id, split="test"))
+    app = opened("explorer")
+    app.segmented_control(key="explorer:source").set_value("Upload").run()
+    assert "stays on this computer" in said(app)
+    content = demo.image_path(image_id).read_bytes()
+    app.file_uploader(key="explorer:upload").upload("mine.png", content, "image/png").run()
+    assert not app.exception
+    assert scores(app)["logit"].tolist() == pytest.approx(of_data["logit"].tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("content", [b"", b"plain text", b"\x89PNG\r\n\x1a\n" + b"\0" * 40, b"\0" * 128 + b"DICM"])
+def test_a_bad_upload_is_told_in_one_line_that_names_it(trained: Run, content: bytes) -> None:
+    app = opened("explorer")
+    app.segmented_control(key="explorer:source").set_value("Upload").run()
+    app.file_uploader(key="explorer:upload").upload("scan.png", content, "image/png").run()
+    assert not app.exception
+    (box,) = app.error
+    assert box.value.startswith("scan.png")
+    assert "\n" not in box.value
+    assert "/tmp" not in box.value
+
+
+def test_outlines_of_the_ground_truth_are_offered_where_there_are_masks(trained: Run) -> None:
+    app = opened("explorer")
+    app.pills(key="explorer:outlines").set_value(["lung"]).run()
+    assert not app.exception
+    assert "Outlines:" in said(app)
+    assert "lung" in said(app)
+
+
+def test_a_missing_image_file_is_told_in_one_line(trained: Run, demo: Manifest) -> None:
+    image_id = demo.select(split="test").ids[0]
+    demo.image_path(image_id).unlink()
+    app = opened("explorer", image=image_id, split="test")
+    assert not app.exception
+    assert "is gone" in app.error[0].value
+
+
+def test_the_array_to_download_holds_the_very_relevance_of_the_model(trained: Run, demo: Manifest) -> None:
+    from cxr.data.cache import fit_square
+    from cxr.evaluation import load_trained
+
+    from components import explaining
+
+    network, _ = load_trained(trained.id)
+    xray = explaining.of_manifest(demo, demo.select(split="test").ids[0])
+    result = explaining.explanation(trained.id, xray, "epsilon", "normal")
+    again = explain(network, fit_square(xray.pixels, 64)[None], "normal", "epsilon")
+    stored = np.load(io.BytesIO(explaining.as_npy(result.relevance[0])))
+    assert stored.dtype == np.float32
+    np.testing.assert_allclose(stored, again.relevance[0], atol=1e-6)
+
+
+def test_the_ledger_adds_up_to_the_logit(trained: Run, demo: Manifest) -> None:
+    import re
+
+    from components import explaining
+
+    xray = explaining.of_manifest(demo, demo.select(split="test").ids[0])
+    line = explaining.ledger(explaining.explanation(trained.id, xray, "epsilon", "covid19"))
+    logit, pixels, for_it, against, absorbed = map(float, re.findall(r"[+-]\d+\.\d+", line))
+    assert pixels + absorbed == pytest.approx(logit, abs=2e-3)
+    assert for_it + against == pytest.approx(pixels, abs=2e-3)
+
+
+def test_xray_heatmap_and_overlay_come_at_one_size_with_red_where_relevance_is_positive() -> None:
+    from components import viewer
+
+    image = np.full((300, 200), 90, np.uint8)
+    relevance = np.zeros((16, 16), np.float32)
+    relevance[2:6, 2:6], relevance[10:14, 10:14] = 1.0, -1.0
+    plain, heat, overlay = viewer.relevance_pictures(image, relevance, opacity=0.8, percentile=100)
+    assert plain.shape == heat.shape == overlay.shape == (viewer.SIDE, viewer.SIDE * 2 // 3, 3)
+    size = np.array(heat.shape[:2])
+    positive, negative = (tuple((size * share).astype(int)) for share in (0.25, 0.75))
+    for picture in (heat, overlay):
+        assert picture[positive][0] > picture[positive][2] + 30
+        assert picture[negative][2] > picture[negative][0] + 30
+    corner = overlay[-5, 5]
+    np.testing.assert_array_equal(corner, [90, 90, 90])
+
+
+def test_an_outline_follows_the_edge_of_its_mask_and_leaves_the_inside_alone() -> None:
+    from components import viewer
+
+    picture = np.zeros((200, 200, 3), np.uint8)
+    mask = np.zeros((100, 100), np.uint8)
+    mask[25:75, 25:75] = 255
+    drawn = viewer.with_outlines(picture, {"lung": mask})
+    coloured = (drawn == viewer.MASK_COLOURS["lung"]).all(axis=-1)
+    assert coloured[100, 48:53].any()
+    assert not drawn[60:140, 60:140].any()
+    assert not picture.any(), "the picture given is left alone"
+
+
+def test_boxes_are_drawn_where_they_lie_and_labelled_outside() -> None:
+    from components import viewer
+
+    image = np.zeros((400, 400), np.uint8)
+    drawn = viewer.with_boxes(image, [TextBox(100, 100, 200, 150, "PORTABLE", 0.9, "word")], side=800)
+    ys, xs = np.nonzero((drawn == viewer.BOX_COLOUR).all(axis=-1))
+    assert abs(xs.min() - 200) <= 4
+    assert abs(xs.max() - 400) <= 4
+    assert abs(ys.max() - 300) <= 4
+    assert ys.min() < 196, "the label stands above the box"
+    assert cv2.cvtColor(drawn[204:296, 204:396], cv2.COLOR_RGB2GRAY).max() == 0

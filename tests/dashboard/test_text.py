@@ -1,0 +1,162 @@
+"""The text page: one image before and after masking, and the experiment on a whole split."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from apps import opened, said
+from streamlit.testing.v1 import AppTest
+
+from cxr.data import Manifest
+from cxr.runs import Run, get_run, list_runs, start
+from cxr.text.experiment import condition_table
+
+
+def whole_split(**query: str) -> AppTest:
+    app = opened("text", **query)
+    return app.segmented_control(key="text:section").set_value("Whole split").run()
+
+
+@pytest.fixture(scope="module")
+def finished(master: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished experiment on the test split of the master data."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXR_DATA", str(master / "data"))
+        patch.setenv("CXR_RUNS", str(master / "runs"))
+        (trained,) = list_runs(kind="train")
+        params = {"model": trained.id, "manifest": master / "data" / "demo" / "manifest.csv", "split": "test"}
+        elsewhere = tmp_path_factory.mktemp("experiments")
+        run = start("text-experiment", params | {"mode": "mean"}, name="text demo test", root=elsewhere, detached=False)
+        assert run.status()["state"] == "finished", run.status()["error"]
+    return run.folder.path
+
+
+@pytest.fixture
+def experiment(trained: Run, master: Path, finished: Path, tmp_path: Path) -> Run:
+    """The finished experiment among this test's own runs."""
+    copy = shutil.copytree(finished, tmp_path / "runs" / finished.name)
+    spec = copy / "spec.json"
+    spec.write_text(spec.read_text().replace(str(master), str(tmp_path)))
+    return get_run(finished.name)
+
+
+def test_without_a_network_the_text_page_leads_to_training_or_data() -> None:
+    app = opened("text")
+    assert not app.exception
+    assert app.info
+
+
+def test_one_image_shows_its_tokens_and_the_prediction_before_and_after(trained: Run, demo: Manifest) -> None:
+    table = trained.predictions().query("split == 'test'").set_index("image_id")
+    image_id = table.index[0]
+    app = opened("text", image=image_id, split="test")
+    assert not app.exception, app.exception
+    changes, found = (app.dataframe[i].value for i in (0, 1))
+    assert len(found), "every phantom of full correlation carries text"
+    for name, row in changes.set_index("class").iterrows():
+        assert row["prob. before"] == pytest.approx(table.at[image_id, f"prob_{name}"], abs=1e-4)
+    assert changes["prob. masked"].sum() == pytest.approx(1, abs=1e-6)
+    assert (changes["Δ logit masked"] != 0).any()
+    assert "when the text is masked" in said(app) or "Masking the text changes" in said(app)
+
+
+def test_mask_mode_and_margin_change_what_the_network_sees(trained: Run) -> None:
+    app = opened("text", mode="black")
+    assert app.selectbox(key="pick:mode").value == "black"
+    black = app.dataframe[0].value["Δ logit masked"].tolist()
+    app.selectbox(key="pick:mode").select("inpaint").run()
+    inpainted = app.dataframe[0].value["Δ logit masked"].tolist()
+    app.slider(key="tokens:margin").set_value(0.5).run()
+    wide = app.dataframe[0].value["Δ logit masked"].tolist()
+    assert black != inpainted
+    assert inpainted != wide
+
+
+def test_heatmaps_before_and_after_are_shown_when_asked(trained: Run) -> None:
+    app = opened("text")
+    app.toggle(key="text:heatmaps").set_value(True).run()
+    assert not app.exception
+    captions = [caption for image in app.image for caption in image.captions]
+    assert any(caption.startswith("Before: red speaks for") for caption in captions)
+    assert any(caption.startswith("Text masked: red speaks for") for caption in captions)
+
+
+def test_a_split_without_an_experiment_says_how_to_start_one(trained: Run) -> None:
+    app = whole_split()
+    assert not app.exception
+    assert "Start one" in said(app)
+    assert app.button(key="text:start").label.startswith("Mask the text of all")
+
+
+def test_a_finished_experiment_shows_what_it_found(experiment: Run) -> None:
+    results, table = experiment.results(), experiment.predictions()
+    app = whole_split(run=experiment.id)
+    assert not app.exception, app.exception
+    assert results["finding"] in said(app)
+    assert "only a very small effect on accuracy" in said(app)
+    metrics = {metric.label: metric.value for metric in app.metric}
+    assert metrics["Images"] == str(len(table))
+    assert metrics["Predictions changed"].startswith(str(int(table["changed"].sum())))
+    accuracies, by_class = (app.dataframe[i].value for i in (0, 1))
+    assert accuracies["condition"].tolist() == ["before", "text masked", "random boxes"]
+    for name, shown in zip(("before", "after", "control"), accuracies["accuracy"], strict=True):
+        share = 100 * condition_table(table, name)["correct"].mean()
+        assert shown.startswith(f"{share:.1f} %")
+    with_text = table[table["n_boxes"] > 0]
+    for _, row in by_class.iterrows():
+        change = with_text[f"logit_{row['class']}_after"] - with_text[f"logit_{row['class']}_before"]
+        assert row["logit, text masked"] == pytest.approx(change.mean())
+    app.segmented_control(key=f"experiments:shown:{experiment.id}").set_value("largest moves").run()
+    assert not app.exception
+    assert any("tokens" in m.value and "→" in m.value for m in app.markdown)
+
+
+def test_experiments_on_other_splits_are_listed_when_asked(experiment: Run) -> None:
+    app = whole_split(split="val")
+    assert "No experiment on this network and split" in said(app)
+    app.toggle(key="experiments:all").set_value(True).run()
+    assert app.selectbox(key="pick:run").value == experiment.id
+    assert experiment.results()["finding"] in said(app)
+
+
+def test_an_experiment_started_on_the_page_can_be_stopped_and_says_what_is_missing(trained: Run) -> None:
+    app = whole_split()
+    app.button(key="text:start").click().run()
+    app.button(key="experiment:stop").click().run()
+    (run,) = list_runs(kind="text-experiment")
+    wanted = {"model": trained.id, "split": "test", "mode": "mean", "margin": 0.1}
+    assert wanted.items() <= run.spec["params"].items()
+    assert run.wait(timeout=120)["state"] == "stopped"
+    deadline = time.monotonic() + 10
+    app = whole_split(run=run.id)
+    while "ended before it had results" not in said(app) and time.monotonic() < deadline:
+        app.run()
+    assert "ended before it had results" in said(app)
+    assert not app.exception
+
+
+def test_a_failed_experiment_shows_its_error_in_one_line(trained: Run, demo: Manifest) -> None:
+    for image_id in demo.select(split="test").ids:
+        demo.image_path(image_id).write_bytes(b"no image")
+    app = whole_split()
+    app.button(key="text:start").click().run()
+    (run,) = list_runs(kind="text-experiment")
+    run.wait(timeout=120)
+    app = whole_split(run=run.id)
+    assert not app.exception
+    assert "none of the" in app.error[0].value
+    assert "\n" not in app.error[0].value
+
+
+def test_an_xray_without_text_says_that_masking_changes_nothing(trained: Run, demo: Manifest) -> None:
+    import cv2
+    import numpy as np
+
+    image_id = demo.select(split="test").ids[0]
+    cv2.imwrite(str(demo.image_path(image_id)), np.full((128, 128), 60, np.uint8))
+    app = opened("text", image=image_id, split="test")
+    assert not app.exception
+    assert "No text was found on this X-ray" in said(app)
