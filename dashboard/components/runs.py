@@ -45,10 +45,10 @@ def controls(run: Run, status: dict, *, key: str) -> None:
             _do(run.stop)
     elif state == "stopping":
         st.button("Stopping …", disabled=True, key=f"{key}:stopping")
-    elif state in ("stopped", "failed") and st.button(
-        "Resume", icon=":material/play_circle:", key=f"{key}:resume", type="primary", help="Trainings go on from their checkpoint, other runs begin anew"
-    ):
-        _do(run.resume)
+    elif state in ("stopped", "failed"):
+        help_ = "A training goes on from its checkpoint, other runs begin anew"
+        if st.button("Resume", icon=":material/play_circle:", key=f"{key}:resume", type="primary", help=help_):
+            _do(run.resume)
 
 
 def _do(action: object) -> None:
