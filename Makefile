@@ -11,7 +11,7 @@ dashboard: $(VENV)/.core data/demo/manifest.csv
 
 test: $(VENV)/.dev
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 15
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import cxr  # noqa: F401 - before any test imports torch: it sets how threads wait
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 
