@@ -2,8 +2,8 @@
 
 import os
 
-# GNU OpenMP, which torch brings along, lets idle threads spin for long. Beside any other busy process (a second
-# training, text detection) that made a training more than fifteen times slower; this many spins cost nothing when alone.
+# GNU OpenMP, which torch brings along, lets waiting threads spin for long. Beside another busy process (a second
+# training, text detection) that made a training more than fifteen times slower; this many spins cost nothing alone.
 # It is read when torch is first imported, so it must stand here.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 

@@ -228,7 +228,14 @@ def test_the_whole_way_from_synthetic_x_rays_to_the_effect_of_their_text(value, 
 def test_ctrl_c_saves_and_stops_and_the_run_can_be_resumed(value):
     value("demo", "--n", 36, "--size", 96)
     command = [sys.executable, "-m", "cxr", *TRAIN, "--set", "stages.0.epochs=5000"]
-    terminal = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    terminal = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # tests started in a shell's background inherit an ignored SIGINT; a terminal's commands do not
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 90
     while not (list_runs() and list_runs()[0].metrics()[0]):
         assert time.monotonic() < deadline

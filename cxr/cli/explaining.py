@@ -31,8 +31,8 @@ def explain(
 ) -> None:
     """Explain the prediction for one X-ray, or for those of a split, by Layer-wise Relevance Propagation."""
     if image is None:
-        params = {"model": model, "manifest": manifest_of(model, data), "split": split, "composite": composite}
-        params |= {"targets": target or "predicted"} | ({"n": n} if n else {})
+        params: dict[str, Any] = {"model": model, "manifest": manifest_of(model, data), "split": split}
+        params |= {"composite": composite, "targets": target or "predicted"} | ({"n": n} if n else {})
         follow_or_leave(start("explain", params, name=f"explain {split}"), detach=False, as_json=as_json)
         return
     _explain_one(model, image, composite, target, data, out, as_json)

@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import pickle
-import secrets
 import socket
 import urllib.parse
 import urllib.request
@@ -27,6 +25,7 @@ import torch
 from huggingface_hub import constants as hub
 
 from cxr.errors import WeightsError
+from cxr.files import replacing
 from cxr.models.backbone import ALIASES, XrayClassifier, head_of, make_network
 from cxr.models.card import ModelCard
 from cxr.models.transfer import keep_output_neurons
@@ -160,10 +159,10 @@ def save_model(model: XrayClassifier, path: str | Path) -> Path:
     card = json.dumps(model.card.to_dict(), indent=1, sort_keys=True, default=str)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(path) as draft:
+    with replacing(path) as draft:
         # Not save_file, which makes files that other users cannot read.
         draft.write_bytes(safetensors.torch.save(state, metadata={"card": card}))
-    with _replacing(path.with_suffix(".json")) as draft:
+    with replacing(path.with_suffix(".json")) as draft:
         draft.write_text(card + "\n", encoding="utf-8")
     return path
 
@@ -374,21 +373,3 @@ def _has_address(host: str) -> bool:
     except OSError:
         return False
     return True
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path``; once written, sync it and rename it to ``path``."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        yield draft
-        with draft.open("rb+") as written:
-            os.fsync(written.fileno())
-        draft.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    finally:
-        draft.unlink(missing_ok=True)

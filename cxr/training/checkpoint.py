@@ -8,7 +8,6 @@ is deleted afterwards. ``best.safetensors`` is a copy for readers, loadable by `
 from __future__ import annotations
 
 import json
-import os
 import random
 import secrets
 import shutil
@@ -20,8 +19,9 @@ import numpy as np
 import torch
 
 from cxr.errors import CxrError, RunError
+from cxr.files import replacing, sync_folder
 from cxr.models import XrayClassifier, load_model, save_model
-from cxr.runs.folder import replacing, write_json
+from cxr.runs.folder import write_json
 
 POINTER, BEST, PUBLISHED = "last.json", "best.safetensors", ".published"
 WEIGHTS, STATE = "last.safetensors", "last.state.pt"
@@ -143,7 +143,7 @@ class Checkpoints:
 
     def _point_to(self, name: str, best: str | None) -> None:
         for folder in (self.folder / name, self.folder):
-            _sync(folder)
+            sync_folder(folder)
         write_json(self.folder / POINTER, {"last": name, "best": best})
         self._publish_best(best)
         self._delete_all_but(name, best)
@@ -196,11 +196,3 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

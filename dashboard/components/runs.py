@@ -60,6 +60,15 @@ def _do(action: object) -> None:
         st.rerun()
 
 
+def rerun_when_changed(run: Run, status: dict) -> None:
+    """Run the whole page once when a run starts or ends, so that the refreshing starts or ends with it."""
+    known = st.session_state.setdefault("runs:states", {})
+    before = known.get(run.id, status["state"])
+    known[run.id] = status["state"]
+    if before != status["state"]:
+        st.rerun()
+
+
 def table(runs: Sequence[Run]) -> pd.DataFrame:
     """Return one row per run for ``st.dataframe``."""
     rows = []

@@ -160,6 +160,14 @@ def _taken(name: str) -> bool:
     return any(d.name == name for d in list_data_sets())
 
 
+def told(results: dict | None) -> str:
+    """Return in a few words what an import gave, with a link to the data set."""
+    if not results:
+        return ""
+    name = results["data"]
+    return f": {results['images']} X-rays, {results['left_out']} left out · [look at {name}](data?data={name})"
+
+
 def imports() -> list:
     return [r for r in list_runs() if r.spec["kind"] in ("import", "demo")][:5]
 
@@ -168,7 +176,8 @@ def imports() -> list:
 def running_imports() -> None:
     for run in imports():
         status = run.status()
-        st.markdown(f"**{run.spec['name']}**")
+        run_parts.rerun_when_changed(run, status)  # a new data set must appear among the others
+        st.markdown(f"**{run.name}**{told(run.results())}")
         run_parts.state_line(run, status)
 
 

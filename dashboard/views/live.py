@@ -30,15 +30,6 @@ def throughput(rows: list[dict]) -> str:
     return f"{sum(recent) / len(recent):.1f} images/s" if recent else "–"
 
 
-def rerun_when_changed(run: Run, status: dict) -> None:
-    """Run the whole page once when a run starts or ends, so that the refreshing starts or ends with it."""
-    known = st.session_state.setdefault("live:states", {})
-    before = known.get(run.id, status["state"])
-    known[run.id] = status["state"]
-    if before != status["state"]:
-        st.rerun()
-
-
 page.header("Live", "Loss and validation curves as they grow. Closing this page does not touch the training.")
 with page.told_in_one_line():
     left, right = st.columns(2)
@@ -57,7 +48,7 @@ def live() -> None:
         run_parts.state_line(chosen, status)
     with buttons:
         run_parts.controls(chosen, status, key="live")
-    rerun_when_changed(chosen, status)
+    run_parts.rerun_when_changed(chosen, status)
 
     rows = new_rows(chosen)
     metrics = {chosen.spec["name"]: rows}

@@ -343,7 +343,12 @@ launch.worker_command = lambda folder: [sys.executable, "-c", conftest.WORKER, s
 open({str(tmp_path / "id")!r}, "w").write(start("count", dict(n=100000)).id + "\\n")
 time.sleep(60)
 """
-    parent = subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT, start_new_session=True)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=PROJECT,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # nohup'd tests inherit an ignored one
+    )
     identity = tmp_path / "id"
     until(lambda: identity.exists() and identity.read_text().endswith("\n"))
     run = get_run(identity.read_text().strip())
