@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -58,7 +59,12 @@ def evaluate(
     manifest = manifest_of(model, data)
     which = {"run": model} if is_training(model) else {"weights": model}
     params = {**which, "manifest": manifest, **({"splits": split} if split else {})}
-    follow_or_leave(start("evaluate", params, name=f"evaluate {model}"), detach, as_json)
+    follow_or_leave(start("evaluate", params, name=f"evaluate {name_of(model)}"), detach, as_json)
+
+
+def name_of(model: str) -> str:
+    """Return how people call a network: its training's name, or that of its weights."""
+    return get_run(model).name if is_training(model) else Path(model).stem
 
 
 def check_model(model: str) -> None:

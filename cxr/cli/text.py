@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cxr.cli.follow import follow_or_leave
-from cxr.cli.models import DataOption, Detach, Model, check_model, manifest_of
+from cxr.cli.models import DataOption, Detach, Model, check_model, manifest_of, name_of
 from cxr.cli.output import Json, emit, say, show_table
 from cxr.errors import TextError, unknown
 from cxr.runs import start
@@ -49,7 +49,7 @@ def experiment(
     params: dict[str, Any] = {"model": model, "manifest": manifest_of(model, data), "split": split, "mode": mode}
     if margin is not None:
         params["margin"] = margin
-    follow_or_leave(start("text-experiment", params, name=f"text {model}"), detach, as_json)
+    follow_or_leave(start("text-experiment", params, name=f"text {name_of(model)}"), detach, as_json)
 
 
 def _show_boxes(told: list[dict[str, Any]]) -> None:

@@ -113,7 +113,7 @@ def _strip(data: Manifest, ids: list[str], here: int, captions: dict[str, str]) 
     start = max(0, min(here - STRIP // 2, len(ids) - STRIP))
     for place, (cell, image_id) in enumerate(zip(st.columns(STRIP), ids[start : start + STRIP], strict=False)):
         with cell:
-            st.image(load.thumbnail(data, image_id), caption=captions[image_id].split(" · ")[0], width="stretch")
+            st.image(load.thumbnail(data, image_id), caption=_two_lines(captions[image_id]), width="stretch")
             here_it_is = image_id == ids[here]
             st.button(
                 "Shown" if here_it_is else "Show",
@@ -123,3 +123,9 @@ def _strip(data: Manifest, ids: list[str], here: int, captions: dict[str, str]) 
                 args=(image_id,),
                 width="stretch",
             )
+
+
+def _two_lines(caption: str) -> str:
+    """Return the verdict of a caption broken after its arrow, so that the buttons below pictures stay in line."""
+    verdict = caption.split(" · ")[0].replace(" 0.", " .").replace(" ✗", "✗")
+    return verdict.replace("→ ", "→  \n")

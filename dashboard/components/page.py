@@ -16,7 +16,7 @@ from components import charts
 
 def header(title: str, lead: str) -> None:
     """Write the page's heading and one sentence that says what it is for."""
-    st.html("<style>[data-testid=stMainBlockContainer] {padding-top: 3rem}</style>")
+    st.html("<style>[data-testid=stMainBlockContainer] {padding: 3rem 3.5rem 4rem}</style>")
     st.title(title, anchor=False)
     st.caption(lead)
 

@@ -52,9 +52,14 @@ def describe_run(run: Run) -> str:
     return f"{run.name} · {load.local_time(run.spec['created'])}"
 
 
-def run(kind: str = "train", *, label: str = "Run", states: tuple[str, ...] = (), empty: str = "") -> Run:
-    """Let the user choose a run of ``kind``; without one, say what to do and end the page."""
-    runs = [r for r in list_runs(kind=kind) if not states or r.status()["state"] in states]
+def is_run(reference: str) -> bool:
+    """Tell whether a network's reference is a run's id and not the name of weights."""
+    return any(r.id == reference for r in list_runs(kind="train"))
+
+
+def run(*kinds: str, label: str = "Run", empty: str = "") -> Run:
+    """Let the user choose a run of one of ``kinds``; without one, say what to do and end the page."""
+    runs = [r for r in list_runs() if r.kind in kinds]
     if not runs:
         page.nothing_yet(empty or "No training has been run yet.", pages.TRAIN, "Start a training")
     by_id = {r.id: r for r in runs}

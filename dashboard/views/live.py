@@ -34,7 +34,7 @@ page.header("Live", "Loss and validation curves as they grow. Closing this page 
 with page.told_in_one_line():
     left, right = st.columns(2)
     with left:
-        chosen = pick.run(empty="No training has been started yet, so there are no curves to watch.")
+        chosen = pick.run("train", empty="No training has been started yet, so there are no curves to watch.")
     others = [r for r in list_runs(kind="train") if r.id != chosen.id]
 labels = {r.id: pick.describe_run(r) for r in others}
 compare = right.multiselect("Compare with", list(labels), format_func=labels.get, placeholder="other trainings")
@@ -64,7 +64,7 @@ def live() -> None:
     cells[2].metric("Throughput", throughput(steps) if status["state"] in run_parts.ACTIVE else "–")
     cells[3].metric("Time left", load.duration(status.get("eta_s")) if status["state"] in run_parts.ACTIVE else "–")
     best = max((row["val_accuracy"] for row in epochs if row.get("val_accuracy") is not None), default=None)
-    cells[4].metric("Best val. accuracy", "–" if best is None else f"{best:.1%}")
+    cells[4].metric("Best val. accuracy", "–" if best is None else f"{best * 100:.1f} %")
     left, right = st.columns(2)
     left.plotly_chart(charts.loss_curves(metrics), key="live:loss")
     right.plotly_chart(charts.score_curves(metrics), key="live:score")

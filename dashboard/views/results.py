@@ -5,9 +5,12 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
+from cxr.data.library import list_data_sets
 from cxr.evaluation.metrics import summarise
+from cxr.runs import Run, start
 
-from components import charts, gallery, load, page, pages, pick
+from components import charts, gallery, load, page, pages, pick, subject
+from components import runs as run_parts
 
 PAPER = (
     "The paper reports 100 % test accuracy on its own test set. Tested on outside data by the same authors, a plain "
@@ -39,17 +42,51 @@ def clicked(event: dict) -> tuple[str, str] | None:
     return tuple(points[0]["customdata"]) if points else None
 
 
+def network_of(run: Run) -> str:
+    """Return the network that a run measured: itself for a training."""
+    params = run.spec["params"]
+    return run.id if run.kind == "train" else params.get("run") or params["weights"]
+
+
+def wait_for(run: Run) -> None:
+    """Say how far a run without predictions is, go on by itself when it has them; ends the page."""
+    if run.kind == "train":
+        text = f"This training ({run.status()['state']}) has no predictions yet: it makes them at its end."
+        page.nothing_yet(text, pages.LIVE, "Watch it")
+
+    @st.fragment(run_every=1.5)
+    def progress() -> None:
+        status = run.status()
+        run_parts.state_line(run, status)
+        run_parts.rerun_when_changed(run, status)
+
+    progress()
+    st.stop()
+
+
+def measure_elsewhere(run: Run) -> None:
+    """Let the user measure the network on another data set: a run of its own, shown here when it is done."""
+    with st.expander("Measure this network on other X-rays", icon=":material/travel_explore:"):
+        st.caption("A high figure on a split of the training data proves little; X-rays of another hospital say more.")
+        sets = {d.name: d for d in list_data_sets()}
+        where, start_it = st.columns([3, 1], vertical_alignment="bottom")
+        name = where.selectbox("Data set", list(sets), key="results:elsewhere")
+        if start_it.button("Measure", icon=":material/play_arrow:") and name:
+            network = network_of(run)
+            which = "run" if pick.is_run(network) else "weights"
+            params = {which: network, "manifest": str(sets[name].manifest_path)}
+            st.query_params["run"] = start("evaluate", params, name=f"{run.name} on {name}").id
+            st.rerun()
+
+
 page.header("Results", "Every figure with its 95 % interval; click a cell of the matrix to see its images.")
 with page.told_in_one_line():
-    run = pick.run(empty="No training has been run yet, so there are no results.")
+    run = pick.run("train", "evaluate", empty="No training has been run yet, so there are no results.")
     table = load.predictions(run)
     if table is None:
-        page.nothing_yet(
-            f"This run ({run.status()['state']}) has no predictions yet: they are made when the training is finished.",
-            pages.LIVE,
-            "Watch it",
-        )
+        wait_for(run)
     data = load.manifest_of(run)
+    link = {"model": network_of(run), "data": subject.name_of(data.path)}
     split = pick.split(sorted(table["split"].unique()))
     classes = [c.removeprefix("logit_") for c in table.columns if c.startswith("logit_")]
     stamp = (run.folder.path / "predictions.parquet").stat().st_mtime_ns
@@ -63,7 +100,7 @@ page.estimate(cells[2], "Macro F1", result["macro_f1"], percent=False, help="Boo
 page.estimate(cells[3], "AUC", result["auc"], percent=False, help="One against the rest; bootstrap over patients")
 st.caption(PAPER)
 
-left, right = st.columns([1, 1])
+left, right = st.columns([5, 6])
 with left:
     figure = charts.confusion(result["confusion"], result["classes"])
     event = st.plotly_chart(
@@ -84,7 +121,7 @@ with right:
         pages.EXPLORER,
         label="Explain its images",
         icon=":material/radiology:",
-        query_params={"model": run.id, "split": split},
+        query_params={**link, "split": split},
     )
 
 cell = clicked(event)
@@ -102,6 +139,9 @@ gallery.grid(
     shown["image_id"].tolist(),
     lambda i: f"{by_id.at[i, 'label']} → {by_id.at[i, 'predicted']} · {by_id.at[i, 'confidence']:.0%}",
     key=f"results:{split}:{cell}",
-    link={"model": run.id, "split": split},
+    link={**link, "split": split},
 )
-page.command("cxr", "evaluate", run.id, "--split", split)
+with page.told_in_one_line():
+    measure_elsewhere(run)
+named = link["data"] if link["data"] != subject.OWN else data.path
+page.command("cxr", "evaluate", link["model"], "--data", named, "--split", split)

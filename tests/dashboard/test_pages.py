@@ -10,7 +10,7 @@ from apps import opened, said
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
-from cxr.data.library import describe_data_set, list_data_sets, open_data_set, read_excluded
+from cxr.data.library import describe_data_set, list_data_sets, open_data_set, read_excluded, save_data_set
 from cxr.runs import Run, list_runs
 
 PAGES = ("home", "data", "train", "live", "results", "explorer", "text")
@@ -177,3 +177,18 @@ def test_results_of_a_run_without_predictions_lead_to_its_curves(trained: Run) -
     app = opened("results", run=trained.id)
     assert not app.exception
     assert "no predictions yet" in app.info[0].value
+
+
+def test_results_measure_the_network_on_another_data_set_in_a_run_of_its_own(trained: Run) -> None:
+    save_data_set("other", open_data_set("demo"))
+    app = opened("results", run=trained.id)
+    field(app.selectbox, "Data set").select("other")
+    button(app, "Measure").click().run()
+    assert not app.exception
+    (run,) = list_runs(kind="evaluate")
+    assert run.wait(120)["state"] == "finished", run.status()
+    app = opened("results", run=run.id, split="test")
+    assert not app.exception
+    assert metric(app, "Accuracy") == f"{trained.results()['splits']['test']['accuracy']['value']:.1%}".replace(
+        "%", " %"
+    )
