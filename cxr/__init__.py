@@ -1,6 +1,8 @@
 """Chest X-ray classifiers, their heatmaps, and what burned-in text does to them."""
 
+import importlib
 import os
+from types import ModuleType
 
 # GNU OpenMP, which torch brings along, lets waiting threads spin for long. Beside another busy process (a second
 # training, text detection) that made a training more than fifteen times slower; this many spins cost nothing alone.
@@ -8,3 +10,12 @@ import os
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 __version__ = "0.1.0"
+
+_PARTS = ("data", "evaluation", "explain", "models", "runs", "text", "training")
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import a part when it is first used: ``import cxr`` is quick, and ``cxr.data.Manifest`` works all the same."""
+    if name in _PARTS:
+        return importlib.import_module(f"cxr.{name}")
+    raise AttributeError(f"module 'cxr' has no attribute {name!r}")

@@ -213,8 +213,8 @@ _QUEUED: dict[str, Any] = {
 
 
 def start(
-    kind: str,
-    params: Mapping[str, Any],
+    kind: str | Mapping[str, Any],
+    params: Mapping[str, Any] | None = None,
     *,
     name: str = "",
     root: str | os.PathLike[str] | None = None,
@@ -227,7 +227,7 @@ def start(
     Parameters
     ----------
     kind
-        One of ``KINDS``.
+        One of ``KINDS``; or a whole spec with its ``kind`` and ``params``, such as another run's, to do that again.
     params
         What the work needs, as JSON allows it. Paths of files are made absolute, since the process starts in the
         project's folder.
@@ -248,9 +248,13 @@ def start(
     RunError
         If ``kind`` is unknown.
     """
+    if isinstance(kind, Mapping):
+        spec = kind
+        kind, params = spec.get("kind", ""), {**spec.get("params", {}), **(params or {})}
+        name, manifest_hash = name or spec.get("name", ""), manifest_hash or spec.get("manifest_hash", "")
     if kind not in KINDS:
         raise RunError(unknown("kind of run", kind, KINDS))
-    folder = RunFolder.create(root or paths.runs_root(), kind, _absolute(params), name, manifest_hash)
+    folder = RunFolder.create(root or paths.runs_root(), kind, _absolute(params or {}), name, manifest_hash)
     folder.update_status(launched=time.time(), message="starting")
     _launch(folder)
     run = Run(folder)

@@ -43,7 +43,7 @@ def show_set(chosen: DataSet) -> None:
     cells[0].metric("X-rays", len(data))
     cells[1].metric("Patients", table.loc[table["patient_id"] != "", "patient_id"].nunique() or "unknown")
     cells[2].metric("Sources", table.loc[table["source"] != "", "source"].nunique())
-    cells[3].metric("Splits", ", ".join(data.splits) or "none yet")
+    cells[3].metric("Splits", len(data.splits) or "none yet", help=", ".join(data.splits) or None)
     if one_source_each(table):
         st.warning(
             "A class here comes from sources that no other class has. A network can then tell the classes by the "

@@ -137,7 +137,7 @@ by_id = shown.set_index("image_id")
 gallery.grid(
     data,
     shown["image_id"].tolist(),
-    lambda i: f"{by_id.at[i, 'label']} → {by_id.at[i, 'predicted']} · {by_id.at[i, 'confidence']:.0%}",
+    lambda i: f"{by_id.at[i, 'label']} → {by_id.at[i, 'predicted']}  \n{by_id.at[i, 'confidence']:.0%}",
     key=f"results:{split}:{cell}",
     link={**link, "split": split},
 )

@@ -55,6 +55,13 @@ def test_in_the_foreground_start_returns_when_the_work_is_done():
     assert seen[-1] == 1.0
 
 
+def test_a_spec_of_a_run_starts_the_same_again():
+    first = start("count", {"n": 5}, name="five", detached=False)
+    again = start(first.spec, detached=False)
+    assert again.id != first.id
+    assert (again.kind, again.name, again.results()) == ("count", "five", {"n": 5})
+
+
 def test_an_unknown_kind_is_refused_and_leaves_no_folder(tmp_path):
     with pytest.raises(RunError, match=r"unknown kind of run 'trian'. Available: count, deep"):
         start("trian", {})
