@@ -13,7 +13,7 @@ from cxr.data.sources import SOURCES
 from cxr.errors import CxrError
 from cxr.runs import list_runs, start
 
-from components import gallery, load, page, pages, pick
+from components import gallery, load, page, pick
 from components import runs as run_parts
 
 REFRESH_S = 1.0
@@ -193,6 +193,6 @@ if imports():
         running_imports()
 with sets_tab:
     if not list_data_sets():
-        page.nothing_yet("No data set yet: make the synthetic X-rays or import your own in the tabs above.", pages.HOME)
+        page.nothing_yet("No data set yet: make the synthetic X-rays or import your own in the tabs above.")
     with page.told_in_one_line():
         show_set(pick.data_set())
