@@ -21,6 +21,7 @@ BACKBONES = (
 OPTIMISERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("cosine", "constant", "step")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+DEVICES = ("auto", "cpu", "cuda")
 
 
 def _among(options: tuple[str, ...], value: str) -> list[str]:
@@ -36,7 +37,7 @@ def _choice(cell: Any, label: str, options: tuple[str, ...], value: str, key: st
 def recipe_form(base: dict[str, Any], *, key: str) -> dict[str, Any]:
     """Show the fields of the recipe ``base`` and return it with what the user changed; validates nothing."""
     recipe = copy.deepcopy(base)
-    cells = st.columns(4)
+    cells = st.columns(5)
     recipe["backbone"] = _choice(
         cells[0],
         "Backbone",
@@ -51,6 +52,9 @@ def recipe_form(base: dict[str, Any], *, key: str) -> dict[str, Any]:
     recipe["size"] = cells[1].number_input("Image size (pixels)", 32, 1024, int(recipe["size"]), 32, key=f"{key}:size")
     recipe["seed"] = cells[2].number_input("Seed", 0, 2**31 - 1, int(recipe["seed"]), key=f"{key}:seed")
     recipe["precision"] = _choice(cells[3], "Precision", PRECISIONS, recipe["precision"], f"{key}:precision")
+    recipe["device"] = _choice(
+        cells[4], "Device", DEVICES, recipe["device"], f"{key}:device", help="auto: the first GPU where there is one"
+    )
     stages = recipe["stages"]
     tabs = st.tabs([f"Stage {i + 1}: {stage['name']}" for i, stage in enumerate(stages)])
     for index, (tab, stage) in enumerate(zip(tabs, stages, strict=True)):
@@ -62,7 +66,7 @@ def recipe_form(base: dict[str, Any], *, key: str) -> dict[str, Any]:
 def _stage(stage: dict[str, Any], key: str) -> None:
     cells = st.columns(4)
     stage["epochs"] = cells[0].number_input("Epochs", 1, 1000, int(stage["epochs"]), key=f"{key}:epochs")
-    stage["batch"] = cells[1].number_input("Batch", 1, 4096, int(stage["batch"]), key=f"{key}:batch")
+    stage["batch"] = cells[1].number_input("Batch", 2, 4096, int(stage["batch"]), key=f"{key}:batch")
     weights = ("none", "balanced")
     stage["class_weights"] = _choice(cells[2], "Class weights", weights, stage["class_weights"], f"{key}:weights")
     stage["train"] = _choice(cells[3], "What is trained", ("all", "head"), stage["train"], f"{key}:train")
