@@ -5,7 +5,7 @@ import os
 from types import ModuleType
 
 # GNU OpenMP, which torch brings along, lets waiting threads spin for long. Beside another busy process (a second
-# training, text detection) that made a training more than fifteen times slower; this many spins cost nothing alone.
+# training, text detection) that slows a training many times over; this many spins cost nothing when it is alone.
 # It is read when torch is first imported, so it must stand here.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 

@@ -12,7 +12,7 @@ from cxr.data import ImageCache, Manifest
 from cxr.errors import ManifestError
 from cxr.evaluation.metrics import headline, summarise
 from cxr.evaluation.predict import predict, predictions_table
-from cxr.evaluation.source import load_trained
+from cxr.evaluation.source import load_trained, refuse_new_splits
 from cxr.models.backbone import XrayClassifier
 from cxr.runs.folder import RunFolder, Stopped
 
@@ -34,8 +34,10 @@ def evaluate(folder: RunFolder, spec: dict[str, Any], *, progress: Callable[[flo
         If the network or the manifest cannot be used.
     """
     params, tell = spec["params"], progress or (lambda fraction, message: None)
-    model, description = load_trained(params.get("run") or params.get("weights") or params["model"])
+    network = params.get("run") or params.get("weights") or params["model"]
+    model, description = load_trained(network)
     manifest = Manifest.load(params["manifest"])
+    refuse_new_splits(network, model, manifest)
     by_split = images_to_measure(manifest, model.classes, params.get("splits"))
     log.info("%s on %s", description, {name: len(ids) for name, ids in by_split.items()})
     chosen = manifest.select(ids=[i for ids in by_split.values() for i in ids])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cxr.errors import WeightsError
+from cxr.data import Manifest
+from cxr.errors import ManifestError, WeightsError
 from cxr.models.backbone import XrayClassifier
 from cxr.models.weights import list_weights, load_model
 from cxr.paths import runs_root, shipped_weights, weights_root
+from cxr.runs.folder import RunFolder
 
 BEST = "best.safetensors"
 
@@ -29,6 +31,26 @@ def load_trained(source: str | Path) -> tuple[XrayClassifier, str]:
     path = checkpoint_of(source)
     model = load_model(path)
     return model, _describe(model, path)
+
+
+def refuse_new_splits(source: str | Path, model: XrayClassifier, manifest: Manifest) -> None:
+    """Refuse to measure a run on its own data when the splits were made again since: it may have seen the new test set.
+
+    Raises
+    ------
+    ManifestError
+        If ``manifest`` is the file that the run was trained on and its splits are not those of the training.
+    """
+    spec = checkpoint_of(source).parent.parent / "spec.json"
+    if not spec.is_file() or manifest.path is None:
+        return
+    own = RunFolder(spec.parent).spec["params"].get("manifest")
+    same_file = own is not None and Path(own).resolve() == manifest.path.resolve()
+    if same_file and model.card.split_hash not in ("", manifest.split_hash()):
+        raise ManifestError(
+            f"the splits of {manifest.path} were changed after run {spec.parent.name} was trained on it, so it may "
+            "have seen the images of its present test split; put the old splits back or train again"
+        )
 
 
 def checkpoint_of(source: str | Path) -> Path:

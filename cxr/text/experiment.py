@@ -93,7 +93,7 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
     progress(0.0, "loading")
     model, description = load_trained(setting.model)
     _check_task(model)
-    manifest = _images_of(setting)
+    manifest = _images_of(setting, model)
     boxes, left_out = _detect_all(folder, manifest, setting, progress)
     if folder.stop_requested():
         return
@@ -115,10 +115,12 @@ def _check_task(model: XrayClassifier) -> None:
         raise TextError(f"the text experiment compares single predictions, this network's task is {model.card.task!r}")
 
 
-def _images_of(setting: Setting) -> Manifest:
+def _images_of(setting: Setting, model: XrayClassifier) -> Manifest:
     from cxr.data.library import resolve_manifest
+    from cxr.evaluation.source import refuse_new_splits
 
     manifest = Manifest.load(resolve_manifest(setting.manifest))
+    refuse_new_splits(setting.model, model, manifest)
     chosen = manifest.select(split=setting.split) if setting.split else manifest
     if setting.limit:
         chosen = chosen.select(ids=chosen.ids[: int(setting.limit)])

@@ -104,15 +104,7 @@ def show(run: Run) -> None:
     st.subheader("By class", anchor=False)
     st.dataframe(by_class(results), hide_index=True, column_config=_signed("logit, text masked", "logit, random boxes"))
     st.caption("Mean change of logit over the images with text. “Random boxes” are as many and as large, off the text.")
-    st.download_button(
-        "Predictions before and after as CSV",
-        table.to_csv(index=False),
-        f"{run.id}.csv",
-        "text/csv",
-        icon=":material/download:",
-        on_click="ignore",
-        key="experiments:csv",
-    )
+    page.csv_button("Predictions before and after as CSV", table, run.id)
     _show_left_out(results)
     with page.told_in_one_line():
         _show_images(run, results, table)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from cxr.errors import CxrError
@@ -37,6 +38,19 @@ def estimate(cell: Any, label: str, value: Mapping | None, *, percent: bool = Tr
     cell.metric(label, point, help=help or None)
     if interval:
         cell.caption(f"95 % interval {interval.rstrip(']').replace(',', ' to')}")
+
+
+def csv_button(label: str, table: pd.DataFrame, name: str) -> None:
+    """Offer a table as ``name``.csv."""
+    st.download_button(
+        label,
+        table.to_csv(index=False),
+        f"{name}.csv",
+        "text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+        key=f"csv:{name}",
+    )
 
 
 def command(*words: object) -> None:

@@ -64,6 +64,8 @@ def show_set(chosen: DataSet) -> None:
 def make_splits(chosen: DataSet, data: Manifest) -> None:
     with st.expander("Make the splits again" if data.splits else "Make the splits", expanded=not data.splits):
         st.caption("Grouped by patient and by duplicate, stratified by class; a group never straddles two splits.")
+        if data.splits:
+            st.caption("Networks trained on the present splits cannot be measured on this data set afterwards.")
         cells = st.columns(4, vertical_alignment="bottom")
         validation = cells[0].number_input("Validation share", 0.05, 0.5, 0.1, 0.05)
         test = cells[1].number_input("Test share", 0.05, 0.5, 0.2, 0.05)

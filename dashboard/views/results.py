@@ -109,14 +109,7 @@ with left:
 with right:
     st.subheader("By class", anchor=False)
     st.dataframe(per_class(result))
-    st.download_button(
-        "Predictions as CSV",
-        rows.to_csv(index=False),
-        f"{run.id}-{split}.csv",
-        "text/csv",
-        icon=":material/download:",
-        on_click="ignore",
-    )
+    page.csv_button("Predictions as CSV", rows, f"{run.id}-{split}")
     st.page_link(
         pages.EXPLORER,
         label="Explain its images",

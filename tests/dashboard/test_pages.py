@@ -9,9 +9,16 @@ import pytest
 from apps import opened, said
 from streamlit.testing.v1 import AppTest
 
-from cxr.data import Manifest
-from cxr.data.library import describe_data_set, list_data_sets, open_data_set, read_excluded, save_data_set
-from cxr.runs import Run, list_runs
+from cxr.data import Manifest, split_manifest
+from cxr.data.library import (
+    describe_data_set,
+    list_data_sets,
+    open_data_set,
+    read_excluded,
+    save_data_set,
+    update_data_set,
+)
+from cxr.runs import Run, list_runs, start
 
 PAGES = ("home", "data", "train", "live", "results", "explorer", "text")
 
@@ -192,3 +199,14 @@ def test_results_measure_the_network_on_another_data_set_in_a_run_of_its_own(tra
     assert metric(app, "Accuracy") == f"{trained.results()['splits']['test']['accuracy']['value']:.1%}".replace(
         "%", " %"
     )
+
+
+@pytest.mark.parametrize("kind", ["evaluate", "text-experiment"])
+def test_a_network_is_not_measured_on_its_own_data_once_the_splits_were_made_again(
+    kind: str, trained: Run, demo: Manifest
+) -> None:
+    update_data_set("demo", split_manifest(demo, seed=9)[0])
+    network = {"run": trained.id} if kind == "evaluate" else {"model": trained.id}
+    run = start(kind, {**network, "manifest": str(demo.path)}, detached=False)
+    assert run.status()["state"] == "failed"
+    assert "train again" in run.status()["error"]
