@@ -84,12 +84,13 @@ def test_from_a_click_on_train_to_the_effect_of_text(dashboard, tab) -> None:
     wait_until(lambda: state(tab) in ("running", "finished"), 60, "the training goes on")
     wait_until(lambda: steps(tab) > stopped_at, 120, "steps after the resume")
     wait_until(lambda: state(tab) == "finished", 240, "the training ends")
-    assert metric(tab, "Epochs done") == EPOCHS
+    # a slow machine draws the state a moment before the figures below it
+    wait_until(lambda: metric(tab, "Epochs done") == EPOCHS, 30, f"{EPOCHS} epochs done")
     has_no_traceback(tab)
 
     tab.get_by_role("link", name="See its results").click()
     tab.wait_for_url(re.compile(r"/results\?"))
-    assert metric(tab, "Images") == "24"
+    wait_until(lambda: metric(tab, "Images") == "24", 30, "the results of the 24 test images")
     count = click_largest_cell(tab)
     tab.get_by_role("heading", name=re.compile(rf"True \w+, predicted \w+ \({count}\)")).wait_for()
     tab.get_by_test_id("stMainBlockContainer").locator("img").first.wait_for()
@@ -122,7 +123,7 @@ def test_a_training_outlives_the_dashboard_and_the_next_one_shows_it(dashboard, 
     dashboard.start()
     tab.goto(address)
     wait_until(lambda: tab.get_by_test_id("stMetric").count() > 0 and steps(tab) > seen, 60, "it went on meanwhile")
-    assert state(tab) == "running"
+    wait_until(lambda: state(tab) == "running", 30, "the restarted dashboard shows that it runs")
     tab.get_by_role("button", name="Stop").click()
     wait_until(lambda: state(tab) == "stopped", 60, "the restarted dashboard stops it")
 
