@@ -1,13 +1,14 @@
 """Explain logits: signed relevance per input pixel and channel, without ever touching the model.
 
-Rules are put on a copy of the network (:mod:`cxr.explain.canonical`) under that copy's lock, so any number of threads
-may explain one model at once and its parameters, hooks, mode and logits stay as they are, also after a failure.
+DenseNets go through :mod:`cxr.explain.densenet`, other networks that are understood through :mod:`cxr.explain.chains`;
+methods for comparison are in :mod:`cxr.explain.comparison`. All work on folded weights or on a private copy, so any
+number of threads may explain one model at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import copy
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,13 +17,25 @@ import torch
 from torch import nn
 
 from cxr.errors import ExplainError, unknown
-from cxr.explain.canonical import canonical_of, forget, is_densenet, is_plain_chain, negative_scale_share
-from cxr.explain.lrp import COMPOSITES, DEFAULT_COMPOSITE, Composite
+from cxr.explain import chains, comparison
+from cxr.explain.composites import DEFAULT_COMPOSITE, Composite, composite_of
+from cxr.explain.copies import borrowed, itself, prepared
+from cxr.explain.densenet import backward, forward
+from cxr.explain.folding import is_densenet, read_densenet
+from cxr.explain.kernels import Kernels
+from cxr.explain.rules import Rule
+from cxr.explain.stem import FirstLayer
 
-Targets = str | Sequence[str] | Sequence[Sequence[str]]
+Target = str | int
+Targets = Target | Sequence[Target] | Sequence[Sequence[Target]]
 
 BATCH = 4
-"""Images explained at once by default: rules keep every layer's input, 270 MB an image for densenet121 at 224 px."""
+"""Images explained at once by default: relevance keeps about 40 MB an image for densenet121 at 224 px."""
+
+TARGETS_AT_ONCE = 8
+"""Targets of one batch that go down in one sweep; the forward sweep is shared by all."""
+
+PRECISIONS = ("bfloat16",)
 
 
 class Explainable(Protocol):
@@ -51,24 +64,38 @@ class Explanation:
         float32; float64 for a float64 network. Positive speaks for the target. C are the network's input channels.
     logits
         (N, K), of all classes in the order of ``classes``.
-    absorbed
-        (N,) or (N, T): explained logit minus the sum of its relevance, which went into biases or was lost at zero
-        denominators. NaN for ``gradient``, where nothing adds up.
+    absorbed, lost
+        (N,) or (N, T), float64: what biases (and epsilon) absorbed, and what zero denominators lost. The ledger closes:
+        sum of relevance + absorbed + lost = explained logit. NaN for methods without a ledger; networks other than
+        DenseNets book both under ``absorbed``.
     targets
         Class names per image: (name,) or T names.
-    composite, classes, exact, notes
-        Name of the composite; class names; whether the maps equal the method's definition; what a reader must know.
+    composite, classes, bias, options, notes
+        Name of the composite; class names; bias mode in force ("" where none); options in force; what a reader must
+        know of the method.
+    layers, layer_absorbed, layer_lost
+        Names of L layers from the logit down, and the ledger per layer, (N, L) or (N, T, L).
+    precision
+        "float64", "float32" or "bfloat16": in what numbers relevance was propagated.
+    not_finite
+        Values of ``relevance`` that came out as NaN or infinite and were set to 0, (N,) or (N, T).
     """
 
     relevance: np.ndarray
     logits: np.ndarray
     absorbed: np.ndarray
+    lost: np.ndarray
     targets: tuple[tuple[str, ...], ...]
     composite: str
     classes: tuple[str, ...]
-    exact: bool
+    bias: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    options: dict[str, float] = field(default_factory=dict)
+    layers: tuple[str, ...] = ()
+    layer_absorbed: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    layer_lost: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    precision: str = "float32"
+    not_finite: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
 
     @property
     def target_logits(self) -> np.ndarray:
@@ -77,177 +104,264 @@ class Explanation:
         picked = np.take_along_axis(self.logits, np.asarray(columns, dtype=int).reshape(len(self.logits), -1), axis=1)
         return picked.reshape(self.absorbed.shape)
 
+    @property
+    def residual(self) -> np.ndarray:
+        """Logit minus relevance, absorbed and lost, of the shape of ``absorbed``: rounding, or a fault."""
+        on_pixels = self.relevance.sum(axis=(-3, -2, -1), dtype=np.float64)
+        return self.target_logits - on_pixels - self.absorbed - self.lost
+
 
 def explain(
-    model: Explainable,
+    model: Explainable | nn.Module,
     images: Any,
     targets: Targets,
     composite: str = DEFAULT_COMPOSITE,
     *,
+    bias: str | None = None,
     batch: int = BATCH,
-    **options: float,
+    precision: str | None = None,
+    **options: Any,
 ) -> Explanation:
     """Explain logits (never softmax outputs) of ``model`` on ``images``.
 
     Parameters
     ----------
     model
-        Anything with ``preprocess``, ``network`` and ``classes``, such as :class:`cxr.models.XrayClassifier`.
+        Anything with ``preprocess``, ``network`` and ``classes``, such as :class:`cxr.models.XrayClassifier`; or a bare
+        network, such as a timm DenseNet, which takes its own (normalised) input and whose classes are called by their
+        column, "0", "1", ...
     images
-        As the model's ``preprocess`` takes them: uint8 (N, H, W) or (N, 1, H, W), or float in [0, 1].
+        As the model's ``preprocess`` takes them: uint8 (N, H, W) or (N, 1, H, W), or float in [0, 1]. For a bare
+        network float (N, C, H, W).
     targets
-        One class name for all images, N names, or N lists of T names each. Names, never indices.
+        One class name for all images, N names, or N lists of T names each; for a bare network columns (0, 1, ...).
     composite
-        A name in :data:`cxr.explain.COMPOSITES`; ``options`` are its options (``epsilon``).
+        A name in :data:`cxr.explain.COMPOSITES`; ``options`` are its options.
+    bias
+        "ignore" or "keep" biases in the alpha-beta rules; None takes the composite's default. Other rules always keep
+        them: there both words are accepted and change nothing.
     batch
         Images worked on at once.
+    precision
+        None: float64 networks in float64, all others in float32. "bfloat16" (LRP on DenseNets) is faster where the
+        processor has it, and rough: maps agree to a cosine of about 0.9999, the ledger closes to about a percent.
 
     Raises
     ------
     ExplainError
-        Unknown composite, option or class; targets that do not fit the images; a network for which the composite
-        has not been verified.
+        Unknown composite, option, bias or class; targets that do not fit the images; logits that are not finite; a
+        network for which the composite has not been verified.
     """
-    chosen = _composite(composite, options)
-    network, classes = _parts(model)
-    _check_network(network, composite, chosen)
-    if not len(images):
-        raise ExplainError("no images to explain: 0 given. Accepted: 1 or more")
-    names, per_image = _names_per_image(targets, len(images), classes)
-    relevance, logits = _in_batches(model, network, images, _columns(names, classes), chosen, options, batch)
-    used = dict(chosen.options) | options
-    absorbed = _absorbed(relevance, logits, _columns(names, classes), chosen)
-    if not per_image:
-        relevance, absorbed = relevance[:, 0], absorbed[:, 0]
-    notes = _notes(network, chosen)
-    return Explanation(relevance, logits, absorbed, names, composite, classes, _exact(network, chosen), notes, used)
+    way = composite_of(composite)
+    settings, mode = way.settings(composite, options), way.bias_mode(bias)
+    subject = _Subject.of(model, images)
+    names, per_image = _names_per_image(targets, subject.n, subject.classes, subject.bare)
+    columns = np.array([[subject.classes.index(n) for n in entry] for entry in names], int).reshape(len(names), -1)
+    method = _Method(composite, way, mode, settings, _dtype(subject.network, way, precision))
+    method.check(subject.network)
+    parts = [
+        method.explain(subject, slice(start, start + batch), columns[start : start + batch])
+        for start in range(0, subject.n, max(1, batch))
+    ]
+    _check_logits(np.concatenate([part.logits for part in parts]), columns, subject.classes)
+    return _assembled(parts, method, subject, names, per_image)
 
 
-def _composite(name: str, options: dict[str, float]) -> Composite:
-    if name not in COMPOSITES:
-        raise ExplainError(unknown("composite", name, COMPOSITES))
-    allowed = dict(COMPOSITES[name].options)
-    for option in options:
-        if option not in allowed:
-            raise ExplainError(unknown(f"option of composite {name!r}:", option, allowed or ["none"]))
-    return COMPOSITES[name]
+@dataclass(frozen=True)
+class _Subject:
+    """A network with its images: what makes its input, the names of its logits."""
+
+    network: nn.Module
+    model: Any
+    images: Any
+    classes: tuple[str, ...]
+    bare: bool
+
+    @classmethod
+    def of(cls, model: Any, images: Any) -> _Subject:
+        missing = [name for name in ("preprocess", "network", "classes") if not hasattr(model, name)]
+        if missing and not isinstance(model, nn.Module):
+            raise ExplainError(
+                f"cannot explain a {type(model).__name__}: it lacks {', '.join(missing)}. Accepted: a model with "
+                "preprocess, network and classes, such as cxr.models.XrayClassifier, or a bare network"
+            )
+        if not len(images):
+            raise ExplainError("no images to explain: 0 given. Accepted: 1 or more")
+        if not missing:
+            return cls(model.network, model, images, tuple(model.classes), bare=False)
+        return cls(model, None, images, _columns_of(model, _as_input(images[:1])), bare=True)
+
+    @property
+    def n(self) -> int:
+        return len(self.images)
+
+    def inputs(self, rows: slice) -> torch.Tensor:
+        """Return the network's input of some images, on its device, in its own dtype."""
+        with torch.no_grad():
+            images = self.images[rows]
+            made = _as_input(images) if self.bare else self.model.preprocess(images)
+            device, dtype = _home(self.network)
+            return made.detach().to(device=device, dtype=dtype)
+
+    def bound(self, value: float, inputs: torch.Tensor) -> torch.Tensor | None:
+        """Return the network's input for the pixel value 0 or 1, per channel; None where nobody knows it."""
+        if not hasattr(self.model, "normalise"):
+            return None
+        grey = torch.full((1, 1, 1, 1), value, device=inputs.device, dtype=inputs.dtype)
+        bound: torch.Tensor = self.model.normalise(grey)
+        return bound.detach().to(inputs)
 
 
-def _parts(model: Any) -> tuple[nn.Module, tuple[str, ...]]:
-    missing = [name for name in ("preprocess", "network", "classes") if not hasattr(model, name)]
-    if missing:
+def _as_input(images: Any) -> torch.Tensor:
+    made = torch.as_tensor(np.asarray(images) if not isinstance(images, torch.Tensor) else images)
+    if made.ndim != 4 or not made.is_floating_point():
+        kind = str(made.dtype).removeprefix("torch.")
         raise ExplainError(
-            f"cannot explain a {type(model).__name__}: it lacks {', '.join(missing)}. "
-            "Accepted: a model with preprocess, network and classes, such as cxr.models.XrayClassifier"
+            f"images are {kind} of the shape {tuple(made.shape)}. Accepted for a bare network: float (N, C, H, W)"
         )
-    return model.network, tuple(model.classes)
+    return made
 
 
-def _check_network(network: nn.Module, name: str, composite: Composite) -> None:
-    if composite.kind != "lrp" or is_densenet(network) or is_plain_chain(network):
-        return
-    gradients = [n for n, c in COMPOSITES.items() if c.kind != "lrp"]
-    raise ExplainError(
-        f"composite {name!r} has been verified for DenseNets and plain chains of layers only, "
-        f"not for {type(network).__name__}. Available: {', '.join(gradients)}"
-    )
+def _columns_of(network: nn.Module, image: torch.Tensor) -> tuple[str, ...]:
+    if is_densenet(network):
+        return tuple(map(str, range(network.num_classes)))
+    device, dtype = _home(network)
+    with borrowed(network, itself, "copy") as twin, torch.no_grad():
+        return tuple(map(str, range(twin(image.to(device=device, dtype=dtype)).shape[1])))
 
 
-def _names_per_image(targets: Any, n: int, classes: tuple[str, ...]) -> tuple[tuple[tuple[str, ...], ...], bool]:
-    """Return names per image, and whether lists were given per image (the relevance then has an axis for them)."""
-    per_image = False
-    if isinstance(targets, str):
-        names = ((targets,),) * n
-    else:
-        entries = list(targets) if isinstance(targets, Sequence | np.ndarray) else [targets]
-        per_image = any(isinstance(entry, list | tuple | np.ndarray) for entry in entries)
-        names = tuple(tuple(entry) if isinstance(entry, list | tuple | np.ndarray) else (entry,) for entry in entries)
-    _check_names(names, classes)
-    if len(names) != n or len({len(entry) for entry in names}) > 1:
-        raise ExplainError(f"{len(names)} targets for {n} images. Accepted: one name, {n} names, or {n} equal lists")
-    return names, per_image
+def _home(network: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Return where a network lies and in what numbers it is explained: half precision is brought to float32."""
+    parameter = next(network.parameters(), torch.empty(0))
+    wide = parameter.dtype if parameter.dtype == torch.float64 else torch.float32
+    return parameter.device, wide
 
 
-def _check_names(names: tuple[tuple[Any, ...], ...], classes: tuple[str, ...]) -> None:
-    for name in (name for entry in names for name in entry):
-        if not isinstance(name, str):
-            raise ExplainError(f"target {name!r} is not a class name. Available: {', '.join(classes)}")
-        if name not in classes:
-            raise ExplainError(unknown("target", name, classes))
+def _dtype(network: nn.Module, way: Composite, precision: str | None) -> torch.dtype:
+    if precision is None:
+        return _home(network)[1]
+    if precision not in PRECISIONS:
+        raise ExplainError(unknown("precision", precision, PRECISIONS))
+    if way.kind != "lrp" or not is_densenet(network):
+        raise ExplainError(f"precision {precision!r} is for LRP on DenseNets only. Accepted here: None")
+    return torch.bfloat16
 
 
-def _columns(names: tuple[tuple[str, ...], ...], classes: tuple[str, ...]) -> np.ndarray:
-    """Return the logit's column of every target, int (N, T)."""
-    return np.array([[classes.index(name) for name in entry] for entry in names], dtype=int).reshape(len(names), -1)
+@dataclass
+class _Part:
+    """What came out for some images; tensors (n, T, ...)."""
+
+    relevance: np.ndarray
+    logits: np.ndarray
+    layers: tuple[str, ...]
+    absorbed: np.ndarray
+    lost: np.ndarray
+    notes: tuple[str, ...] = ()
 
 
-def _in_batches(
-    model: Explainable,
-    network: nn.Module,
-    images: Any,
-    columns: np.ndarray,
-    composite: Composite,
-    options: dict[str, float],
-    batch: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    parts = []
-    for start in range(0, len(images), max(1, batch)):
-        stop = start + max(1, batch)
-        parts.append(_explain_batch(model, network, images[start:stop], columns[start:stop], composite, options))
-    maps, logits = zip(*parts, strict=True)
-    return np.concatenate(maps), np.concatenate(logits)
+@dataclass(frozen=True)
+class _Method:
+    """A composite with everything settled."""
+
+    name: str
+    way: Composite
+    bias: str
+    settings: dict[str, Any]
+    dtype: torch.dtype
+
+    def check(self, network: nn.Module) -> None:
+        if self.way.kind == "lrp" and not is_densenet(network):
+            refusal = chains.why_not(network)
+            if refusal:
+                raise ExplainError(refusal)
+
+    def explain(self, subject: _Subject, rows: slice, columns: np.ndarray) -> _Part:
+        inputs = subject.inputs(rows)
+        if self.way.kind != "lrp":
+            return self._compared(subject, inputs, columns)
+        if is_densenet(subject.network):
+            return self._densenet(subject, inputs, columns)
+        return self._chain(subject, inputs, columns)
+
+    def _compared(self, subject: _Subject, inputs: torch.Tensor, columns: np.ndarray) -> _Part:
+        relevance, logits = comparison.attribute(
+            subject.network, inputs, columns, self.name, batch=len(inputs), **self.settings
+        )
+        nothing = np.full((*columns.shape, 0), np.nan)
+        return _Part(_numpy(relevance), _numpy(logits), (), nothing, nothing)
+
+    def _chain(self, subject: _Subject, inputs: torch.Tensor, columns: np.ndarray) -> _Part:
+        known = chains.OPTIONS[self.name]
+        settings = {key: value for key, value in self.settings.items() if key in known}
+        caveat = chains.caveat(subject.network)
+        notes: tuple[str, ...] = (caveat,) if caveat else ()
+        if self.way.first == "box":
+            low, high, more = self._bounds(subject, inputs)
+            notes += more
+            settings |= {"low": low, "high": high}
+        relevance, logits = chains.relevance(subject.network, inputs, columns, self.name, self.bias, settings)
+        explained = np.take_along_axis(_numpy(logits), columns, axis=1)
+        values = _numpy(relevance)
+        absorbed = explained - values.sum(axis=(2, 3, 4), dtype=np.float64)
+        return _Part(values, _numpy(logits), ("all layers",), absorbed[..., None], 0 * absorbed[..., None], notes)
+
+    def _densenet(self, subject: _Subject, inputs: torch.Tensor, columns: np.ndarray) -> _Part:
+        kernels = _kernels(subject.network, self._rule(), self.dtype)
+        first = FirstLayer(self.way.first, epsilon=float(self.settings["epsilon"]))
+        notes: tuple[str, ...] = ()
+        if self.way.first == "box":
+            low, high, notes = self._bounds(subject, inputs)
+            first = FirstLayer("box", low, high)
+        stem_norm, epsilon = self.settings.get("stem_bn", "rule"), float(self.settings["epsilon"])
+        device = inputs.device
+        with torch.inference_mode(), torch.autocast(device.type, enabled=False), _full_float32(device):
+            trace = forward(kernels, inputs.to(self.dtype))
+            sweeps = [
+                backward(kernels, trace, torch.as_tensor(some, device=device), first, stem_norm, epsilon)
+                for some in np.split(columns, range(TARGETS_AT_ONCE, columns.shape[1], TARGETS_AT_ONCE), axis=1)
+            ]
+        layers = tuple(sweeps[0][1].layers)
+        absorbed = np.concatenate([_stacked(ledger.absorbed) for _, ledger in sweeps], axis=1)
+        lost = np.concatenate([_stacked(ledger.lost) for _, ledger in sweeps], axis=1)
+        relevance = np.concatenate([_numpy(values) for values, _ in sweeps], axis=1)
+        return _Part(relevance, _numpy(trace.logits), layers, absorbed, lost, notes)
+
+    def _rule(self) -> Rule:
+        assert self.way.convolution is not None
+        return self.way.convolution(self.bias == "keep", self.settings)
+
+    def _bounds(self, subject: _Subject, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]:
+        """Return the lowest and highest possible input, (1 or n, C or 1, 1, 1), and a note where they were guessed."""
+        own = (inputs.amin(dim=(2, 3), keepdim=True), inputs.amax(dim=(2, 3), keepdim=True))
+        bounds, guessed = [], False
+        for key, value, fallback in (("low", 0.0, own[0]), ("high", 1.0, own[1])):
+            given = self.settings[key]
+            bound = subject.bound(value, inputs) if given is None else comparison.as_picture(key, given, inputs)
+            guessed = guessed or bound is None
+            bounds.append(fallback if bound is None else bound)
+        if bool((bounds[0] > bounds[1]).any()):
+            low, high = self.settings["low"], self.settings["high"]
+            raise ExplainError(f"low {low!r} lies above high {high!r}. Accepted: low at or below high")
+        note = "The first layer's box is each image's own range of values: what inputs are possible is not known."
+        return bounds[0], bounds[1], (note,) if guessed else ()
 
 
-def _explain_batch(
-    model: Explainable,
-    network: nn.Module,
-    images: Any,
-    columns: np.ndarray,
-    composite: Composite,
-    options: dict[str, float],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return relevance (n, T, C, H, W) and logits (n, K)."""
-    parameter = next(network.parameters())
-    with torch.no_grad():
-        inputs = model.preprocess(images).to(device=parameter.device, dtype=parameter.dtype)
-    canonical = canonical_of(network)
-    try:
-        with canonical.lock, torch.enable_grad(), _no_autocast(parameter.device.type):
-            return _attribute(canonical.network, inputs.detach().clone().requires_grad_(), columns, composite, options)
-    except Exception:
-        forget(network)
-        raise
+def _kernels(network: nn.Module, rule: Rule, dtype: torch.dtype) -> Kernels:
+    """Return folded weights, made once per network, kind of rule and dtype, with the rule itself put on."""
+    key = f"folded {rule.rows} {rule.keep} {dtype}"
+    kept = prepared(network, lambda twin: Kernels(read_densenet(twin), rule, dtype), key)
+    mine = copy.copy(kept)
+    mine.rule = rule
+    return mine
 
 
-@contextmanager
-def _no_autocast(device: str) -> Iterator[None]:
-    with torch.autocast(device, enabled=False):
-        yield
+def _full_float32(device: torch.device) -> Any:
+    # TensorFloat-32 has 10 bits of mantissa: quotients of relevance would be off in the third digit.
+    return torch.backends.cudnn.flags(allow_tf32=False) if device.type == "cuda" else torch.no_grad()
 
 
-def _attribute(
-    network: nn.Module, inputs: torch.Tensor, columns: np.ndarray, composite: Composite, options: dict[str, float]
-) -> tuple[np.ndarray, np.ndarray]:
-    if composite.factory is None:
-        return _backward(network, inputs, columns, composite.kind)
-    with composite.factory(**options).context(network) as ruled:
-        return _backward(ruled, inputs, columns, composite.kind)
-
-
-def _backward(
-    network: nn.Module, inputs: torch.Tensor, columns: np.ndarray, kind: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Run forward once and backward once per target. LRP starts from the logit itself, gradients from 1."""
-    logits = network(inputs)
-    maps = []
-    for t in range(columns.shape[1]):
-        start = torch.zeros_like(logits)
-        rows = torch.arange(len(logits)), torch.as_tensor(columns[:, t])
-        start[rows] = logits.detach()[rows] if kind == "lrp" else 1.0
-        last = t == columns.shape[1] - 1
-        (result,) = torch.autograd.grad(logits, inputs, grad_outputs=start, retain_graph=not last)
-        maps.append(result * inputs.detach() if kind == "gradient-x-input" else result)
-    return _numpy(torch.stack(maps, dim=1)), _numpy(logits)
+def _stacked(entries: Iterable[torch.Tensor]) -> np.ndarray:
+    return torch.stack(list(entries), dim=-1).double().cpu().numpy()
 
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray:
@@ -255,26 +369,84 @@ def _numpy(tensor: torch.Tensor) -> np.ndarray:
     return (tensor if tensor.dtype == torch.float64 else tensor.float()).numpy()
 
 
-def _absorbed(relevance: np.ndarray, logits: np.ndarray, columns: np.ndarray, composite: Composite) -> np.ndarray:
-    if composite.kind == "gradient":
-        return np.full(columns.shape, np.nan)
-    explained = np.take_along_axis(logits, columns, axis=1)
-    return explained - relevance.sum(axis=(2, 3, 4), dtype=np.float64)
+def _assembled(
+    parts: list[_Part], method: _Method, subject: _Subject, names: tuple[tuple[str, ...], ...], per_image: bool
+) -> Explanation:
+    relevance = np.concatenate([part.relevance for part in parts])
+    relevance, not_finite = _finite(relevance)
+    absorbed, lost = (np.concatenate([getattr(part, key) for part in parts]) for key in ("absorbed", "lost"))
+    has_ledger = bool(parts[0].layers)
+    totals = [entry.sum(-1) if has_ledger else np.full(entry.shape[:2], np.nan) for entry in (absorbed, lost)]
+    arrays = [relevance, absorbed, lost, not_finite, *totals]
+    relevance, absorbed, lost, not_finite, *totals = arrays if per_image else [array[:, 0] for array in arrays]
+    return Explanation(
+        relevance=relevance,
+        logits=np.concatenate([part.logits for part in parts]),
+        absorbed=totals[0],
+        lost=totals[1],
+        targets=names,
+        composite=method.name,
+        classes=subject.classes,
+        bias=method.bias,
+        options=method.settings,
+        notes=_notes(method, parts),
+        layers=parts[0].layers,
+        layer_absorbed=absorbed,
+        layer_lost=lost,
+        precision=str(method.dtype).removeprefix("torch."),
+        not_finite=not_finite,
+    )
 
 
-def _exact(network: nn.Module, composite: Composite) -> bool:
-    return composite.exact or not is_densenet(network)
+def _finite(relevance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return relevance with NaN and infinity set to 0, and how many values of each map were."""
+    bad = ~np.isfinite(relevance)
+    count = bad.sum(axis=(2, 3, 4))
+    return (np.where(bad, 0, relevance) if count.any() else relevance), count
 
 
-def _notes(network: nn.Module, composite: Composite) -> tuple[str, ...]:
-    notes = []
-    if not _exact(network, composite):
-        share = negative_scale_share(canonical_of(network).network)
-        notes.append(
-            "Approximation on DenseNets: rules are applied layer by layer and batch norms that read a concatenation "
-            f"are passed unchanged, not merged with the convolutions before them ({share:.0%} of their scales are "
-            "negative, where relevance takes the wrong sign of contribution)."
-        )
-    if composite.kind == "gradient":
-        notes.append("A gradient is a sensitivity: its values do not add up to the logit.")
+def _notes(method: _Method, parts: list[_Part]) -> tuple[str, ...]:
+    notes = list(dict.fromkeys(note for part in parts for note in part.notes))
+    if method.way.kind != "lrp":
+        notes.append(f"The values of a map add up to {method.way.adds_up}.")
+    if method.dtype == torch.bfloat16:
+        notes.append("Propagated in bfloat16: values hold about two digits, the ledger closes to about a percent.")
     return tuple(notes)
+
+
+def _names_per_image(
+    targets: Any, n: int, classes: tuple[str, ...], bare: bool
+) -> tuple[tuple[tuple[str, ...], ...], bool]:
+    """Return names per image, and whether lists were given per image (the relevance then has an axis for them)."""
+    targets = targets.tolist() if isinstance(targets, torch.Tensor | np.ndarray | np.generic) else targets
+    if isinstance(targets, str | int):
+        entries, per_image = [(targets,)] * n, False
+    else:
+        given = [entry.tolist() if isinstance(entry, torch.Tensor | np.ndarray) else entry for entry in targets]
+        per_image = any(isinstance(entry, list | tuple) for entry in given)
+        entries = [tuple(entry) if isinstance(entry, list | tuple) else (entry,) for entry in given]
+    names = tuple(tuple(_name(target, classes, bare) for target in entry) for entry in entries)
+    if len(names) != n or len({len(entry) for entry in names}) > 1 or not all(names):
+        raise ExplainError(f"{len(names)} targets for {n} images. Accepted: one name, {n} names, or {n} equal lists")
+    return names, per_image
+
+
+def _name(target: Any, classes: tuple[str, ...], bare: bool) -> str:
+    if bare and isinstance(target, int | np.integer) and not isinstance(target, bool):
+        target = str(int(target))
+    if not isinstance(target, str):
+        raise ExplainError(f"target {target!r} is not a class name. Available: {', '.join(classes)}")
+    if target not in classes:
+        raise ExplainError(unknown("target", target, classes))
+    return target
+
+
+def _check_logits(logits: np.ndarray, columns: np.ndarray, classes: tuple[str, ...]) -> None:
+    explained = np.take_along_axis(logits, columns, axis=1)
+    bad = np.argwhere(~np.isfinite(explained))
+    if len(bad):
+        n, t = bad[0]
+        raise ExplainError(
+            f"the logit of {classes[columns[n, t]]} of image {n} is {explained[n, t]}: it cannot be explained. "
+            "Accepted: images and weights that give finite logits"
+        )

@@ -1,16 +1,16 @@
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 from toys import CLASSES, Model, pictures, shaken_densenet
-from zennit.composites import LayerMapComposite
-from zennit.core import Hook
-from zennit.types import Convolution
 
 from cxr.errors import ExplainError
-from cxr.explain import COMPOSITES, DEFAULT_COMPOSITE, Composite, explain
+from cxr.explain import COMPOSITES, explain
+from cxr.explain.rules import AlphaBeta
 from cxr.models import build
 
 
@@ -54,13 +54,12 @@ def test_explaining_leaves_logits_parameters_hooks_and_mode_as_they_were(composi
     assert np.allclose(result.logits, logits.numpy(), atol=1e-5)
 
 
-class FailingRule(Hook):
-    def backward(self, module, grad_input, grad_output):
-        raise RuntimeError("this rule fails")
-
-
 def test_a_failure_inside_leaves_no_trace(monkeypatch):
-    failing = Composite("fails", "", lambda: LayerMapComposite([((Convolution,), FailingRule())]), exact=False)
+    class Failing(AlphaBeta):
+        def collector(self, *arguments):
+            raise RuntimeError("this rule fails")
+
+    failing = replace(COMPOSITES["epsilon-plus-flat"], convolution=lambda keep, options: Failing())
     monkeypatch.setitem(COMPOSITES, "failing", failing)
     model = Model(shaken_densenet())
     images = pictures()
@@ -107,17 +106,17 @@ def test_epsilon_near_zero_on_a_densenet_is_gradient_times_input():
     lrp = explain(Model(network), pictures(), "pneumonia", "epsilon", epsilon=0.0)
     gradient = explain(Model(network), pictures(), "pneumonia", "gradient-x-input")
     assert np.allclose(lrp.relevance, gradient.relevance, rtol=1e-8, atol=1e-12)
-    assert lrp.exact
 
 
 @pytest.mark.parametrize("composite", ["epsilon-plus-flat", "epsilon-alpha2-beta1-flat"])
-def test_relevance_adds_up_to_the_logit_but_for_the_biases_of_the_last_layer(composite):
+def test_without_biases_in_force_and_every_scale_above_zero_all_of_the_logit_lies_on_pixels(composite):
     network = shaken_densenet(lowest=0.2).double()
     network.classifier.bias.data.zero_()
-    result = explain(Model(network), pictures(3), "normal", composite, epsilon=0.0)
-    if composite == "epsilon-plus-flat":
-        assert np.abs(result.absorbed).max() < 1e-6 * np.abs(result.target_logits).max()
-    assert np.allclose(result.absorbed, result.target_logits - result.relevance.sum(axis=(1, 2, 3)))
+    result = explain(Model(network), pictures(3), "normal", composite, epsilon=0.0, stem_bn="pass")
+    assert np.abs(result.absorbed).max() == 0
+    if composite == "epsilon-plus-flat":  # beta's part is lost wherever nothing speaks against
+        assert np.abs(result.lost).max() < 1e-3 * np.abs(result.target_logits).max()
+    assert np.allclose(result.relevance.sum(axis=(1, 2, 3)) + result.lost, result.target_logits, rtol=1e-12)
 
 
 def two_layer_reference(network, image):
@@ -159,9 +158,9 @@ def two_layer_reference(network, image):
 def test_with_scales_above_zero_the_default_equals_relevance_written_out_by_hand():
     network = shaken_densenet(lowest=0.2, block_config=(1,), growth_rate=4).double()
     image = torch.from_numpy(pictures(n=1, size=40)).double()
-    result = explain(Model(network), image.numpy(), "normal", "epsilon-plus-flat", epsilon=0.0)
+    result = explain(Model(network), image.numpy(), "normal", "epsilon-plus-flat", epsilon=0.0, stem_bn="pass")
     expected = two_layer_reference(network, image).detach().numpy()
-    assert np.allclose(result.relevance, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
+    assert np.allclose(result.relevance, expected, rtol=1e-9, atol=1e-12 * np.abs(expected).max())
 
 
 def test_targets_per_image_and_lists_of_targets_have_their_axes():
@@ -205,27 +204,79 @@ def test_unknown_composites_options_models_and_empty_batches_are_refused_by_name
         explain(model, images, "normal", "epsilon_plus")
     with pytest.raises(ExplainError, match=r"'gamma'. Available: epsilon"):
         explain(model, images, "normal", gamma=1.0)
-    with pytest.raises(ExplainError, match="cannot explain a DenseNet: it lacks preprocess, network, classes"):
-        explain(shaken_densenet(), images, "normal")
+    with pytest.raises(ExplainError, match="cannot explain a str: it lacks preprocess, network, classes"):
+        explain("densenet121", images, "normal")
+    with pytest.raises(ExplainError, match=r"unknown bias 'drop'. Available: ignore, keep"):
+        explain(model, images, "normal", bias="drop")
+    with pytest.raises(ExplainError, match=r"unknown precision 'float16'. Available: bfloat16"):
+        explain(model, images, "normal", precision="float16")
+    with pytest.raises(ExplainError, match="'bfloat16' is for LRP on DenseNets only"):
+        explain(model, images, "normal", "gradient", precision="bfloat16")
+    with pytest.raises(ExplainError, match=r"epsilon -1.0 is out of range"):
+        explain(model, images, "normal", epsilon=-1.0)
+    with pytest.raises(ExplainError, match=r"low 1.0 lies above high 0.0"):
+        explain(model, images, "normal", "epsilon-gamma-box", low=1.0, high=0.0)
     with pytest.raises(ExplainError, match="no images"):
         explain(model, images[:0], "normal")
 
 
 def test_networks_that_a_composite_was_not_verified_for_are_refused_and_their_gradients_are_not():
-    resnet = build("resnet18", CLASSES, size=64)
+    convnext = build("convnext_atto", CLASSES, size=64)
     images = np.zeros((1, 64, 64), np.uint8)
-    with pytest.raises(ExplainError, match=r"not for ResNet. Available: gradient, gradient-x-input"):
-        explain(resnet, images, "normal")
-    assert explain(resnet, images, "normal", "gradient").relevance.shape == (1, 1, 64, 64)
+    with pytest.raises(ExplainError, match=r"not verified for ConvNeXt: .*LayerNorm.* Available: gradient, "):
+        explain(convnext, images, "normal")
+    assert explain(convnext, images, "normal", "gradient").relevance.shape == (1, 1, 64, 64)
 
 
-def test_a_map_on_a_densenet_says_that_it_is_an_approximation():
-    result = explain(Model(shaken_densenet()), pictures(1), "normal", DEFAULT_COMPOSITE)
-    assert not result.exact
-    assert not COMPOSITES[DEFAULT_COMPOSITE].exact
-    assert "Approximation" in result.notes[0]
-    assert "% of their scales are negative" in result.notes[0]
-    assert np.isnan(explain(Model(shaken_densenet()), pictures(1), "normal", "gradient").absorbed).all()
+def test_a_resnet_is_explained_through_its_chain():
+    model = build("resnet18", CLASSES, size=64).double()
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64), dtype=np.uint8)
+    lrp = explain(model, images, "normal", "epsilon", epsilon=0.0)
+    gradient = explain(model, images, "normal", "gradient-x-input")
+    assert np.allclose(lrp.relevance, gradient.relevance, rtol=1e-8, atol=1e-10 * np.abs(gradient.relevance).max())
+    assert lrp.layers == ("all layers",)
+    assert lrp.notes[0].startswith("Residual sums share relevance")
+    assert np.allclose(lrp.residual, 0, atol=1e-12)
+
+
+def test_a_bare_densenet_takes_its_own_input_and_columns_for_targets():
+    network, images = shaken_densenet(), pictures(2)
+    bare = explain(network, images, [2, 0])
+    named = explain(Model(network), images, ["pneumonia", "covid19"])
+    assert bare.classes == ("0", "1", "2")
+    assert bare.targets == (("2",), ("0",))
+    assert np.array_equal(bare.relevance, named.relevance)
+    assert np.array_equal(explain(network, torch.from_numpy(images), torch.tensor([2, 0])).relevance, bare.relevance)
+    with pytest.raises(ExplainError, match=r"unknown target '3'. Available: 0, 1, 2"):
+        explain(network, images, 3)
+    with pytest.raises(ExplainError, match=r"uint8 of the shape \(1, 64, 64\). Accepted for a bare network: float"):
+        explain(network, np.zeros((1, 64, 64), np.uint8), 0)
+
+
+def test_methods_for_comparison_have_no_ledger_and_say_what_adds_up():
+    result = explain(Model(shaken_densenet()), pictures(1), "normal", "gradient")
+    assert np.isnan(result.absorbed).all()
+    assert np.isnan(result.lost).all()
+    assert result.notes == ("The values of a map add up to nothing: a sensitivity.",)
+
+
+def test_a_logit_that_is_no_number_is_refused_by_its_class():
+    network = shaken_densenet()
+    network.classifier.bias.data[1] = float("inf")
+    with pytest.raises(ExplainError, match="the logit of normal of image 0 is inf: it cannot be explained"):
+        explain(Model(network), pictures(1), "normal")
+    assert np.isfinite(explain(Model(network), pictures(1), "covid19").relevance).all()
+
+
+def test_bfloat16_maps_agree_with_those_of_float32():
+    model = build("densenet-small", CLASSES, size=64)
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64), dtype=np.uint8)
+    rough, fine = (explain(model, images, "normal", precision=name) for name in ("bfloat16", None))
+    a, b = rough.relevance.reshape(2, -1), fine.relevance.reshape(2, -1)
+    assert ((a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))).min() > 0.999
+    assert rough.precision == "bfloat16"
+    assert not np.array_equal(a, b)
+    assert "bfloat16" in rough.notes[0]
 
 
 @pytest.mark.parametrize("extreme", [0.0, 1.0, 1e6])
@@ -255,3 +306,20 @@ def test_relevance_for_a_planted_mark_lies_in_the_mark():
     area = 12 * 12 / 48**2
     assert np.median(inside) > 0.5
     assert np.median(inside) > 5 * area
+
+
+@pytest.mark.parametrize("name", ["densenet121", "densenet161", "densenet169", "densenet201", "densenet264d"])
+def test_every_densenet_of_timm_is_explained_in_float32_as_in_float64(name):
+    network = timm.create_model(name, num_classes=2).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.data.uniform_(-0.1, 1.5)
+            module.bias.data.normal_(0, 0.1)
+    images = torch.from_numpy(pictures(1, size=40, channels=3))
+    rough = explain(network, images, [[0, 1]])
+    with torch.no_grad():
+        assert np.allclose(rough.logits, network(images).numpy(), atol=1e-5 * max(1, np.abs(rough.logits).max()))
+    fine = explain(network.double(), images.double(), [[0, 1]])
+    a, b = rough.relevance.reshape(2, -1), fine.relevance.reshape(2, -1)
+    assert np.abs(a - b).max() < 1e-4 * np.abs(b).max()
+    assert np.abs(fine.residual).max() < 1e-12
