@@ -17,14 +17,10 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from synthetic_networks import HELD_OUT, pictures, train, written_on
 from torch import nn
-from torch.nn import functional as F
 
-from cxr.data.augment import Augment
-from cxr.data.phantom import CLASSES, TOKEN_SETS, make_phantom
-
-SIDE = 128
-OWN = {chosen.label: chosen.name for chosen in TOKEN_SETS}
+from cxr.data.phantom import CLASSES
 
 
 def network() -> nn.Module:
@@ -36,35 +32,11 @@ def network() -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(2), nn.Flatten(), nn.Dropout(0.3), nn.Linear(384, len(CLASSES)))
 
 
-def images(start: int, n: int, wrong_set: bool = False, **options: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """``n`` X-rays (n, 1, 128, 128) in [0, 1], classes in turn; ``wrong_set`` writes another class's tokens."""
-    pictures = []
-    for i in range(n):
-        label = CLASSES[i % 3]
-        chosen = OWN[CLASSES[(i % 3 + 1 + i // 3 % 2) % 3]] if wrong_set else None
-        image = make_phantom(start + i, label, token_set=chosen, **options).image
-        pictures.append(cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
-    return torch.from_numpy(np.stack(pictures)).float()[:, None] / 255, torch.arange(n) % 3
-
-
-def train(x: torch.Tensor, y: torch.Tensor, epochs: int, seed: int) -> nn.Module:
+def trained(x: torch.Tensor, y: torch.Tensor, epochs: int, seed: int) -> nn.Module:
     torch.manual_seed(seed)
-    model, batch = network(), 32
-    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=1e-3)
-    steps = epochs * (len(x) // batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps)
-    augment = Augment(rotate=4, translate=0.04, scale=0.05, brightness=0.08, contrast=0.15, noise=0.02)
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(epochs):
-        order = torch.randperm(len(x), generator=generator)
-        for k in range(len(x) // batch):
-            pick = order[k * batch : (k + 1) * batch]
-            loss = F.cross_entropy(model(augment(x[pick], generator) - 0.5), y[pick])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-    return model.eval()
+    model = network()
+    train(model, lambda batch: model(batch - 0.5), x, y, epochs, seed)
+    return model
 
 
 @torch.inference_mode()
@@ -81,18 +53,18 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    began, held_out = time.perf_counter(), 10_000_000
+    began = time.perf_counter()
     table = Table("network trained at", "shown", "accuracy", "follows the text")
     tests = {
-        "correlation 0": images(held_out, args.test, correlation=0.0),
-        "correlation 1": images(held_out, args.test, correlation=1.0),
-        "text removed": images(held_out, args.test, tokens=False),
-        "text of another class": images(held_out, args.test, wrong_set=True),
+        "correlation 0": pictures(HELD_OUT, args.test, correlation=0.0),
+        "correlation 1": pictures(HELD_OUT, args.test, correlation=1.0),
+        "text removed": pictures(HELD_OUT, args.test, tokens=False),
+        "text of another class": pictures(HELD_OUT, args.test, wrong_set=True),
     }
     truth = tests["correlation 0"][1]
-    written = torch.tensor([(i % 3 + 1 + i // 3 % 2) % 3 for i in range(args.test)])
+    written = torch.tensor([CLASSES.index(written_on(i)) for i in range(args.test)])
     for correlation in (0.0, 1.0):
-        model = train(*images(args.seed * 100_000, args.train, correlation=correlation), args.epochs, args.seed)
+        model = trained(*pictures(args.seed * 100_000, args.train, correlation=correlation), args.epochs, args.seed)
         for name, (x, _) in tests.items():
             if name == f"correlation {1 - correlation:.0f}":
                 continue
