@@ -87,7 +87,19 @@ def test_help_names_every_command_and_imports_nothing_heavy():
         "print('HEAVY', sorted({'torch', 'pandas', 'numpy', 'streamlit', 'cv2', 'scipy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    commands = ["demo", "data", "train", "recipe", "runs", "evaluate", "explain", "text", "weights", "dashboard"]
+    commands = [
+        "demo",
+        "data",
+        "train",
+        "recipe",
+        "runs",
+        "evaluate",
+        "explain",
+        "heatmaps",
+        "text",
+        "weights",
+        "dashboard",
+    ]
     assert all(f" {command} " in done.stdout for command in commands)
     assert done.stdout.endswith("HEAVY []\n"), done.stdout + done.stderr
 
@@ -132,6 +144,10 @@ def test_wrong_use_exits_with_2(cxr, arguments):
         (["recipe", "show", "demo", "--set", "size=[1"], "size: '[1' is not YAML"),
         (["evaluate", "nothing", "--data", "x"], "no trained network 'nothing'"),
         (["explain", "nothing", "x.png"], "no trained network 'nothing'"),
+        (["explain", "demo", "x.png", "--composite", "lrp"], "unknown composite 'lrp'. Available: epsilon-plus-flat"),
+        (["explain", "demo", "x.png", "--bias", "lose"], "unknown bias 'lose'. Available: ignore, keep"),
+        (["explain", "demo", "x.png", "--option", "gamma=1"], "unknown option of composite 'epsilon-plus-flat'"),
+        (["explain", "demo", "x.png", "--option", "epsilon=-1"], "epsilon -1 is out of range. Accepted: numbers from"),
         (["text", "detect", "nowhere.png"], "nowhere.png"),
         (["text", "experiment", "demo", "--mode", "blue"], "unknown mask mode 'blue'. Available: black"),
     ],
@@ -215,13 +231,31 @@ def test_the_whole_way_from_synthetic_x_rays_to_the_effect_of_their_text(value, 
     code, _, err = cxr("explain", trained["id"], told["image"], "--target", "lupus")
     assert (code, err.startswith("error: "), "lupus" in err) == (1, True, True)
 
+    every = value("explain", trained["id"], image, "--target", "all", "--bias", "keep", "--out", tmp_path / "all",
+                  "--option", "epsilon=1e-4")  # fmt: skip
+    assert [entry["target"] for entry in every["maps"]] == list(every["predictions"])
+    assert (every["bias"], every["options"]["epsilon"]) == ("keep", 1e-4)
+    for entry in every["maps"]:
+        parts = ("relevance_for", "relevance_against", "absorbed", "lost", "residual")
+        assert sum(entry[part] for part in parts) == pytest.approx(entry["logit"], abs=1e-5)
+        assert all(Path(file).stat().st_size > 0 for file in entry["files"].values())
+    assert any(line.startswith("Convolutions") and "biases kept" in line for line in every["legend"])
+    compared = value("explain", trained["id"], image, "--composite", "grad-cam", "--out", tmp_path / "maps")
+    assert compared["absorbed"] is None
+    run = value("explain", trained["id"], "--n", "2", "--target", "all")
+    assert (run["results"]["n"], run["results"]["maps"]) == (2, 6)
+    stored = value("heatmaps")
+    assert stored["maps"] >= 5
+    assert value("heatmaps", "--clear")["bytes"] == stored["bytes"]
+    assert value("heatmaps")["maps"] == 0
+
     (found,) = value("text", "detect", told["image"])
     assert found["image"] == told["image"]
     experiment = value("text", "experiment", trained["id"], "--mode", "black")
     assert experiment["results"]["mode"] == "black"
     assert {"before", "after"} <= set(experiment["results"])
 
-    assert [row["kind"] for row in value("runs", "list")] == ["text-experiment", "evaluate", "train"]
+    assert [row["kind"] for row in value("runs", "list")] == ["text-experiment", "explain", "evaluate", "train"]
     assert isinstance(value("weights", "list"), list)
 
 

@@ -1,4 +1,4 @@
-"""``cxr explain``: the heatmap of one X-ray, as pictures and as numbers."""
+"""``cxr explain``: heatmaps of one X-ray, as pictures and as numbers, or of many; ``cxr heatmaps``: what is stored."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ import typer
 
 from cxr.cli.follow import follow_or_leave
 from cxr.cli.models import DataOption, Model, manifest_of
-from cxr.cli.output import Json, emit, percent, say, show_table
+from cxr.cli.output import Json, assignments, emit, note, percent, say, show_table
 from cxr.runs import start
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from cxr.explain import Explanation
+    from cxr.explain.heatmap import Heatmap, Way
+
+ALL = "all"
 
 
 def explain(
@@ -21,8 +26,26 @@ def explain(
     image: Annotated[
         str | None, typer.Argument(metavar="[IMAGE]", help="An image file, or an image id of the run's manifest.")
     ] = None,
-    composite: Annotated[str, typer.Option(help="The rules of LRP.")] = "epsilon-plus-flat",
-    target: Annotated[str, typer.Option(help="The class whose logit is explained; by default the predicted one.")] = "",
+    composite: Annotated[
+        str,
+        typer.Option(
+            help="The rules of LRP: epsilon-plus-flat, epsilon-alpha2-beta1-flat, epsilon, epsilon-gamma-box, "
+            "innvestigate-a-flat; or, for comparison: gradient, gradient-x-input, integrated-gradients, smoothgrad, "
+            "grad-cam, occlusion."
+        ),
+    ] = "epsilon-plus-flat",
+    target: Annotated[
+        str, typer.Option(help="The class whose logit is explained, or all; by default the predicted one.")
+    ] = "",
+    bias: Annotated[
+        str | None, typer.Option(metavar="ignore|keep", help="Biases in alpha-beta rules; default: the composite's.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the composite, such as epsilon=1e-4.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="bfloat16", help="Faster and rough, where the processor has it.")
+    ] = None,
     data: DataOption = None,
     split: Annotated[str, typer.Option(help="Without IMAGE: the split whose X-rays are explained.")] = "test",
     n: Annotated[int | None, typer.Option(min=1, help="Without IMAGE: how many; by default all.")] = None,
@@ -30,46 +53,102 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Explain the prediction for one X-ray, or for those of a split, by Layer-wise Relevance Propagation."""
+    from cxr.explain.heatmap import Way
+
+    way = Way.of(composite, bias, precision, _numbers(option))
     if image is None:
         params: dict[str, Any] = {"model": model, "manifest": manifest_of(model, data), "split": split}
-        params |= {"composite": composite, "targets": target or "predicted"} | ({"n": n} if n else {})
+        params |= {"composite": composite, "targets": target or "predicted", "options": _numbers(option)}
+        params |= {key: value for key, value in (("bias", bias), ("precision", precision), ("n", n)) if value}
         follow_or_leave(start("explain", params, name=f"explain {split}"), detach=False, as_json=as_json)
         return
-    _explain_one(model, image, composite, target, data, out, as_json)
+    _explain_one(model, image, way, target, data, out, as_json)
 
 
-def _explain_one(
-    model: str, image: str, composite: str, target: str, data: str | None, out: Path, as_json: bool
+def heatmaps(
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Delete them; what is needed again is computed again.")
+    ] = False,
+    as_json: Json = False,
 ) -> None:
-    import numpy as np
+    """Tell how many heatmaps are stored for the pages, and how large they are; --clear deletes them."""
+    from cxr.explain import store
 
+    found = store.clear() if clear else store.usage()
+    told = {"networks": found.networks, "maps": found.maps, "bytes": found.bytes, "cleared": clear}
+    text = f"{found.maps} heatmaps ({found.bytes / 1e6:.1f} MB, networks: {found.networks})"
+    emit(told, as_json, lambda _: say(f"deleted {text}" if clear else f"{text} in {store.heatmaps_root()}"))
+
+
+def _numbers(option: list[str] | None) -> dict[str, Any]:
+    """Return ``name=value`` options, numbers as numbers."""
+    return {name: _number(value) for name, value in assignments(option, "--option").items()}
+
+
+def _number(value: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value
+
+
+def _explain_one(model: str, image: str, way: Way, target: str, data: str | None, out: Path, as_json: bool) -> None:
     from cxr.data import read_xray
     from cxr.data.cache import fit_square
     from cxr.evaluation.source import load_trained
-    from cxr.explain import explain as explain_images
+    from cxr.explain.heatmap import heatmaps_of, picture_digest
+    from cxr.explain.legend import rules, title
+    from cxr.explain.store import HeatmapStore
 
+    store = HeatmapStore.of(model)
     network, description = load_trained(model)
     path = _image_path(model, image, data)
     pixels = read_xray(path)
     seen = fit_square(pixels, network.card.size)  # shrunk as training and evaluation do it
     scores = _scores(network, seen)
-    target = target or max(scores, key=lambda name: scores[name]["logit"])
-    result = explain_images(network, seen[None], [target], composite=composite)
-    relevance = np.asarray(result.relevance, dtype=np.float32)[0]
-    files = _write(out, f"{path.stem}-{target}-{composite}", pixels, relevance)
+    targets = list(scores) if target == ALL else [target or max(scores, key=lambda name: scores[name]["logit"])]
+    result = way.explain(network, seen[None], [targets])
+    (found,) = heatmaps_of(result)
+    store.put(way, [(picture_digest(seen), heatmap) for heatmap in found])
+    maps = [_map(result, t, found, pixels, out / f"{path.stem}-{{}}-{way.composite}") for t in range(len(found))]
     told = {
         "model": description,
         "image": str(path),
-        "target": target,
-        "composite": composite,
+        "composite": way.composite,
+        "bias": way.bias,
+        "options": dict(way.options),
+        "precision": result.precision,
         "predictions": scores,
-        "relevance_sum": float(relevance.sum()),
-        "absorbed": float(np.asarray(result.absorbed).ravel()[0]),
-        "exact": result.exact,
+        "legend": [title(found[0]), *(f"{layers}: {rule}" for layers, rule in rules(found[0]).items())],
         "notes": list(result.notes),
-        "files": files,
+        "maps": maps,
     }
-    emit(told, as_json, _show)
+    emit(told | (maps[0] if target != ALL else {}), as_json, _show)
+
+
+def _map(result: Explanation, t: int, found: list[Heatmap], pixels: np.ndarray, pattern: Path) -> dict[str, Any]:
+    """Write one map's files and return what is told of it; all maps of a call share one colour scale."""
+    from cxr.explain.health import concerns
+    from cxr.explain.render import colour_scale
+    from cxr.explain.run import safe_name
+
+    one = found[t]
+    ledger = {name: getattr(one, name) if one.has_ledger else None for name in ("absorbed", "lost", "residual")}
+    scale = max(colour_scale(heatmap.relevance) for heatmap in found)
+    folder, stem = pattern.parent, pattern.name.format(safe_name(one.target))
+    return {
+        "target": one.target,
+        "logit": one.logit,
+        "relevance_sum": float(result.relevance[0, t].sum(dtype="float64")),
+        "relevance_for": one.positive,
+        "relevance_against": one.negative,
+        **ledger,
+        "not_finite": one.not_finite,
+        "concerns": concerns(one),
+        "files": _write(folder, stem, pixels, result.relevance[0, t], one, scale),
+    }
 
 
 def _image_path(model: str, image: str, data: str | None) -> Path:
@@ -93,27 +172,42 @@ def _scores(network: Any, pixels: np.ndarray) -> dict[str, dict[str, float]]:
     return {name: {"logit": logit, "probability": share} for name, logit, share in rows}
 
 
-def _write(folder: Path, stem: str, pixels: np.ndarray, relevance: np.ndarray) -> dict[str, str]:
+def _write(
+    folder: Path, stem: str, pixels: np.ndarray, relevance: np.ndarray, heatmap: Heatmap, scale: float
+) -> dict[str, str]:
     import numpy as np
 
-    from cxr.explain import render
+    from cxr.explain import legend, render
 
     folder.mkdir(parents=True, exist_ok=True)
-    flat = render.relevance_2d(relevance)
-    pictures = {"heatmap": render.heatmap_rgb(flat), "overlay": render.overlay(pixels, flat)}
+    pictures = {
+        "heatmap": render.heatmap_rgb(heatmap.relevance, scale),
+        "overlay": render.overlay(pixels, heatmap.relevance, scale=scale),
+        "figure": render.figure(pixels, heatmap.relevance, legend=legend.lines(heatmap), scale=scale, height=512),
+    }
     files = {kind: str(folder / f"{stem}-{kind}.png") for kind in pictures}
     for kind, picture in pictures.items():
         Path(files[kind]).write_bytes(render.to_png(picture))
     files["relevance"] = str(folder / f"{stem}.npy")
-    np.save(files["relevance"], relevance)
+    np.save(files["relevance"], np.asarray(relevance, dtype=np.float32))
     return files
 
 
 def _show(told: dict[str, Any]) -> None:
     rows = [[name, round(row["logit"], 3), percent(row["probability"])] for name, row in told["predictions"].items()]
     show_table(f"{told['image']}", ["class", "logit", "probability"], rows)
-    for text in told["notes"]:
+    ledger = ("logit", "relevance_for", "relevance_against", "absorbed", "lost", "residual")
+    rows = [[one["target"], *(_rounded(one[name]) for name in ledger)] for one in told["maps"]]
+    show_table("where the logit went:", ["explained", "logit", "for", "against", "absorbed", "lost", "residual"], rows)
+    for text in (*told["legend"], *told["notes"]):
         say(text)
-    say(f"relevance of {told['target']} ({told['composite']}), sum {told['relevance_sum']:.4g}:")
-    for path in told["files"].values():
-        say(f"  {path}")
+    for one in told["maps"]:
+        for sentence in one["concerns"]:
+            note(f"{one['target']}: {sentence}")
+        say(f"heatmap of {one['target']}:")
+        for path in one["files"].values():
+            say(f"  {path}")
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")

@@ -104,7 +104,7 @@ def _grey_rgb(image: np.ndarray) -> np.ndarray:
     return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image[..., :3]
 
 
-def colourbar(scale: float, height: int = 224, width: int = 72) -> np.ndarray:
+def colourbar(scale: float, height: int = 224, width: int = 84) -> np.ndarray:
     """Return uint8 RGB (height, width, 3): the colour map from ``scale`` (top) to ``-scale`` with its numbers."""
     bar = Image.new("RGB", (width, height), "white")
     top, bottom = _LINE // 2, height - _LINE // 2
@@ -122,36 +122,37 @@ def figure(
     image: np.ndarray,
     relevance: np.ndarray,
     *,
-    composite: str,
-    target: str,
-    logit: float,
-    absorbed: float | None = None,
-    notes: Sequence[str] = (),
+    legend: Sequence[str] = (),
     percentile: float = 100.0,
     alpha: float = 0.7,
     height: int = 320,
+    scale: float | None = None,
 ) -> np.ndarray:
     """Return one uint8 RGB picture: X-ray, heatmap, overlay and colour bar, under them the legend.
 
-    The legend names the composite, the target with its logit, what biases absorbed, the colour scale and the notes.
+    Parameters
+    ----------
+    legend
+        Lines under the pictures, such as :func:`cxr.explain.legend.lines`; the colour scale is added to them.
+    scale
+        Relevance at full colour; by default the percentile of this map.
     """
     flat = relevance_2d(relevance)
-    scale = colour_scale(flat, percentile)
+    scale = colour_scale(flat, percentile) if scale is None else scale
     width = max(1, round(height * image.shape[1] / image.shape[0]))
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     heat = cv2.resize(heatmap_rgb(flat, scale), (width, height), interpolation=cv2.INTER_NEAREST)
     pictures = [_grey_rgb(small), heat, overlay(small, flat, alpha, scale), colourbar(scale, height)]
     gap = np.full((height, _GAP, 3), 255, np.uint8)
     row = np.concatenate([part for picture in pictures for part in (picture, gap)][:-1], axis=1)
-    return np.concatenate([row, _legend(_legend_lines(composite, target, logit, absorbed, scale, notes), row.shape[1])])
+    return np.concatenate([row, _legend([*legend, scale_line(flat, scale)], row.shape[1])])
 
 
-def _legend_lines(
-    composite: str, target: str, logit: float, absorbed: float | None, scale: float, notes: Sequence[str]
-) -> list[str]:
-    ledger = "" if absorbed is None or not np.isfinite(absorbed) else f" · absorbed {absorbed:+.3g}"
-    first = f"{composite} · target {target} · logit {logit:+.3f}{ledger}"
-    return [first, f"colour scale ±{scale:.3g} (red for the target, blue against it)", *notes]
+def scale_line(relevance: np.ndarray, scale: float) -> str:
+    """Return what the colours of a map mean at this scale."""
+    beyond = float((np.abs(relevance_2d(relevance)) > scale).mean()) if scale > 0 else 0.0
+    cut = f"; {100 * beyond:.2g} % of the pixels lie beyond it" if beyond else ""
+    return f"Colours: red for the class, blue against it, full colour at ±{scale:.3g}{cut}"
 
 
 def _legend(lines: Sequence[str], width: int) -> np.ndarray:

@@ -1,18 +1,23 @@
-"""Explain many X-rays as a background run, into a compact store that pages read without computing.
+"""Explain many X-rays as a background run: maps that pages read without computing, and a table beside them.
 
 Files in the run folder:
 
-- ``relevance.npy`` float16 (n, H, W), memory-mapped: relevance summed over channels, each map divided by its largest
-  absolute value (float16 cannot hold the small numbers themselves)
-- ``index.parquet``: image_id, label, predicted, target, composite, logit, absorbed, scale, row. A map is
-  ``relevance[row] * scale``. Rows are written as batches finish; a stopped run holds what it had done
+- ``relevance.npy`` float16 (n x targets, H, W), memory-mapped: relevance summed over channels, each map divided by its
+  largest absolute value (float16 cannot hold the small numbers themselves)
+- ``index.parquet``: one row per map with its image, class, ledger, ``concerns`` (what makes it unreliable), scale and
+  row. A map is ``relevance[row] * scale``. Rows are written after their maps; a stopped run holds what it had done and
+  goes on from there
 - ``previews/<image_id>.png``: the first pictures with their legend
-- ``results.json``: counts, images left out and why, the notes of the maps
+- ``results.json``: counts, images left out and why, the legend and notes of the maps
+
+The maps also go to the heatmaps that pages read (:mod:`cxr.explain.store`), and those that lie there are taken over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +26,29 @@ import pandas as pd
 
 from cxr.data import ImageCache, Manifest
 from cxr.errors import ExplainError, unknown
-from cxr.explain.attribution import BATCH, Explanation, explain
-from cxr.explain.lrp import COMPOSITES, DEFAULT_COMPOSITE
-from cxr.explain.render import figure, relevance_2d, to_png
+from cxr.explain import legend
+from cxr.explain.attribution import BATCH
+from cxr.explain.composites import DEFAULT_COMPOSITE
+from cxr.explain.health import concerns
+from cxr.explain.heatmap import Heatmap, Way, heatmaps_of, picture_digest
+from cxr.explain.render import figure, to_png
+from cxr.explain.store import HeatmapStore, packed_map
+from cxr.files import replacing
 
 if TYPE_CHECKING:
     from cxr.models import XrayClassifier
     from cxr.runs.folder import RunFolder
 
 Progress = Callable[[float, str], None]
+Row = dict[str, Any]
 STORE, INDEX, PREVIEWS = "relevance.npy", "index.parquet", "previews"
 DEFAULT_PREVIEWS = 24
+PREDICTED, LABEL, ALL = "predicted", "label", "all"
+
+_INDEX_EVERY_S = 2.0
+_LEDGER = ("logit", "positive", "negative", "absorbed", "lost", "residual", "not_finite")
+_COLUMNS = ("image_id", "label", "predicted", "target", "composite", "bias", *_LEDGER, "concerns", "scale", "row",
+            "weights", "picture")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,46 +60,69 @@ class _Job:
     cache: ImageCache
     labels: pd.Series
     ids: list[str]
-    composite: str
-    choose: Callable[[str, str], str]
-    options: dict[str, float]
+    way: Way
+    targets: str
     batch: int
     previews: int
+    store: HeatmapStore
+
+    @property
+    def n_targets(self) -> int:
+        return len(self.model.classes) if self.targets == ALL else 1
+
+    def targets_of(self, image_id: str, predicted: str) -> tuple[str, ...]:
+        """Return the classes to explain for an image; a label that the network does not know has no logit."""
+        if self.targets == ALL:
+            return self.model.classes
+        label = self.labels[image_id]
+        known = {PREDICTED: predicted, LABEL: label if label in self.model.classes else predicted}
+        return (known.get(self.targets, self.targets),)
 
 
 def explain_run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
-    """Do the run. Parameters in ``spec["params"]``:
+    """Do the run, or the rest of it. Parameters in ``spec["params"]``:
 
     ``model`` (run id, weights file or shipped name), ``manifest`` (path or data set's name), the images as ``ids`` or
-    as ``split`` with optional ``n`` (the first n), ``composite``, ``targets`` ("predicted", "label" or a class),
-    optional ``batch``, ``previews`` (how many) and ``options`` of the composite.
+    as ``split`` with optional ``n`` (the first n), ``composite``, ``targets`` ("predicted", "label", "all" or a class),
+    optional ``bias``, ``precision``, ``options`` of the composite, ``batch`` and ``previews`` (how many).
     """
     progress(0.0, "loading")
     params = spec["params"]
     job, description = _loaded(folder, params)
-    table, notes = _stream(job, progress)
+    table, first = _stream(job, progress)
     summary = {
         "model": description,
-        "composite": job.composite,
-        "targets": params.get("targets") or "predicted",
-        "n": len(table),
+        "composite": job.way.composite,
+        "bias": job.way.bias,
+        "options": dict(job.way.options),
+        "targets": job.targets,
+        "n": int(table["image_id"].nunique()),
+        "maps": len(table),
+        "with_concerns": int((table["concerns"] != "").sum()),
         "left_out": job.cache.missing[["image_id", "reason"]].to_dict("records"),
-        "notes": list(notes),
+        "legend": [legend.title(first), *(f"{k}: {v}" for k, v in legend.rules(first).items())] if first else [],
+        "notes": list(first.notes) if first else [],
     }
     folder.write_json("results.json", summary)
-    if len(table) == len(job.ids):
-        progress(1.0, f"{len(table)} images explained")
+    if summary["n"] == len(job.ids):
+        progress(1.0, f"{summary['n']} images explained")
 
 
 def _loaded(folder: RunFolder, params: dict[str, Any]) -> tuple[_Job, str]:
     from cxr.data.library import resolve_manifest
     from cxr.evaluation.source import load_trained
 
-    composite = params.get("composite") or DEFAULT_COMPOSITE
-    if composite not in COMPOSITES:
-        raise ExplainError(unknown("composite", composite, COMPOSITES))
+    way = Way.of(
+        params.get("composite") or DEFAULT_COMPOSITE,
+        params.get("bias"),
+        params.get("precision"),
+        params.get("options") or {},
+    )
+    store = HeatmapStore.of(params["model"])  # before the weights: should they change meanwhile, old keys stay unused
     model, description = load_trained(params["model"])
-    choose = _chooser(params.get("targets") or "predicted", model.classes)
+    targets = params.get("targets") or PREDICTED
+    if targets not in (PREDICTED, LABEL, ALL, *model.classes):
+        raise ExplainError(unknown("target", targets, (PREDICTED, LABEL, ALL, *model.classes)))
     manifest = _selected(Manifest.load(resolve_manifest(params["manifest"])), params)
     cache = ImageCache.build(manifest, model.card.size)
     job = _Job(
@@ -91,11 +131,11 @@ def _loaded(folder: RunFolder, params: dict[str, Any]) -> tuple[_Job, str]:
         cache=cache,
         labels=manifest.table.set_index("image_id")["label"],
         ids=[image_id for image_id in manifest.ids if image_id in cache],
-        composite=composite,
-        choose=choose,
-        options=params.get("options") or {},
+        way=way,
+        targets=targets,
         batch=int(params.get("batch") or BATCH),
         previews=int(params.get("previews", DEFAULT_PREVIEWS)),
+        store=store,
     )
     return job, description
 
@@ -111,46 +151,87 @@ def _selected(manifest: Manifest, params: dict[str, Any]) -> Manifest:
     return chosen
 
 
-def _chooser(targets: str, classes: tuple[str, ...]) -> Callable[[str, str], str]:
-    """Return a function (label, predicted) -> target of one image."""
-    if targets in ("predicted", "label"):
-        # A label the model does not know (an external set's) has no logit: the prediction is explained instead.
-        return lambda label, predicted: label if targets == "label" and label in classes else predicted
-    if targets not in classes:
-        raise ExplainError(unknown("target", targets, ("predicted", "label", *classes)))
-    return lambda label, predicted: targets
-
-
-def _stream(job: _Job, progress: Progress) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Explain batch by batch until done or told to stop; return the index and the notes of the maps."""
-    shape = (len(job.ids), job.cache.size, job.cache.size)
-    store = np.lib.format.open_memmap(job.folder.path / STORE, mode="w+", dtype=np.float16, shape=shape)
-    rows: list[dict[str, Any]] = []
-    notes: tuple[str, ...] = ()
-    for start in range(0, len(job.ids), job.batch):
+def _stream(job: _Job, progress: Progress) -> tuple[pd.DataFrame, Heatmap | None]:
+    """Explain batch by batch until done or told to stop; return the index and one of the new maps."""
+    maps, rows = _opened(job)
+    done = {row["image_id"] for row in rows}
+    todo = [(place, image_id) for place, image_id in enumerate(job.ids) if image_id not in done]
+    first: Heatmap | None = None
+    written = time.monotonic()
+    for start in range(0, len(todo), job.batch):
         if job.folder.stop_requested():
             break
-        new, notes = _one_batch(job, store, start)
-        rows += new
-        store.flush()
-        _write_index(job.folder, rows)
-        progress(0.99 * len(rows) / len(job.ids), f"{len(rows)} of {len(job.ids)} images explained")
-    return _write_index(job.folder, rows), notes
+        new, one = _one_batch(job, maps, todo[start : start + job.batch])
+        rows, first = rows + new, first or one
+        if time.monotonic() - written > _INDEX_EVERY_S:
+            _write_index(job.folder, maps, rows)
+            written = time.monotonic()
+        n = len(done) + min(start + job.batch, len(todo))
+        progress(0.99 * n / len(job.ids), f"{n} of {len(job.ids)} images explained")
+    table = _write_index(job.folder, maps, rows)
+    return table, first or _first_of(job, maps, rows)
 
 
-def _one_batch(job: _Job, store: np.memmap, start: int) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-    ids = job.ids[start : start + job.batch]
+def _opened(job: _Job) -> tuple[np.memmap, list[Row]]:
+    """Return the maps, opened again or made anew, and the rows of those that this run has done before."""
+    shape = (len(job.ids) * job.n_targets, job.cache.size, job.cache.size)
+    try:
+        maps = np.lib.format.open_memmap(job.folder.path / STORE, mode="r+")
+        rows = pd.read_parquet(job.folder.path / INDEX, columns=list(_COLUMNS)).to_dict("records")
+        if (maps.shape, maps.dtype) == (shape, np.float16):
+            return maps, _still_valid(job, rows)
+    except (OSError, ValueError):
+        pass  # nothing yet, or written by an older version: begin anew
+    return np.lib.format.open_memmap(job.folder.path / STORE, mode="w+", dtype=np.float16, shape=shape), []
+
+
+def _still_valid(job: _Job, rows: list[Row]) -> list[Row]:
+    """Return the rows of these weights and pictures; an image counts with all its maps or with none."""
+    places = {image_id: place for place, image_id in enumerate(job.ids)}
+    by_image: dict[str, list[Row]] = {}
+    for row in rows:
+        by_image.setdefault(row["image_id"], []).append(row)
+    kept = []
+    for image_id, mine in by_image.items():
+        if image_id in places and len(mine) == job.n_targets:
+            picture, first = picture_digest(job.cache[image_id]), places[image_id] * job.n_targets
+            expected = [(job.store.folder.name, picture, first + t) for t in range(job.n_targets)]
+            if [(row["weights"], row["picture"], row["row"]) for row in mine] == expected:
+                kept += mine
+    return kept
+
+
+def _one_batch(job: _Job, maps: np.memmap, some: Sequence[tuple[int, str]]) -> tuple[list[Row], Heatmap]:
+    ids = [image_id for _, image_id in some]
     images = job.cache.rows(ids)
     predicted = _predictions(job.model, images)
-    targets = [job.choose(job.labels[i], name) for i, name in zip(ids, predicted, strict=True)]
-    result = explain(job.model, images, targets, job.composite, batch=job.batch, **job.options)
+    targets = [job.targets_of(i, name) for i, name in zip(ids, predicted, strict=True)]
+    pictures = [picture_digest(image) for image in images]
+    explained = _explained(job, images, pictures, targets)
     rows = []
-    for i, image_id in enumerate(ids):
-        row = {"image_id": image_id, "label": job.labels[image_id], "predicted": predicted[i], "row": start + i}
-        rows.append(row | _write_map(store, start + i, result, i))
-        if start + i < job.previews:
-            _write_preview(job.folder, image_id, images[i], result, i)
-    return rows, result.notes
+    for i, (place, image_id) in enumerate(some):
+        about = {"image_id": image_id, "label": job.labels[image_id], "predicted": predicted[i]}
+        about |= {"weights": job.store.folder.name, "picture": pictures[i]}
+        for t, heatmap in enumerate(explained[i]):
+            rows.append(about | _write_map(maps, place * job.n_targets + t, heatmap))
+            if place < job.previews:
+                _write_preview(job, image_id, images[i], heatmap)
+    return rows, explained[0][0]
+
+
+def _explained(
+    job: _Job, images: np.ndarray, pictures: list[str], targets: list[tuple[str, ...]]
+) -> list[list[Heatmap]]:
+    """Return the heatmaps of each image, from the store where it holds all of them."""
+    found = [job.store.get(picture, job.way, names) for picture, names in zip(pictures, targets, strict=True)]
+    missing = [i for i, names in enumerate(targets) if len(found[i]) < len(names)]
+    if missing:
+        wanted = [list(targets[i]) for i in missing]
+        new = heatmaps_of(job.way.explain(job.model, images[missing], wanted, job.batch))
+        for i, heatmaps in zip(missing, new, strict=True):
+            found[i] = {heatmap.target: heatmap for heatmap in heatmaps}
+        job.store.put(job.way, [(pictures[i], heatmap) for i in missing for heatmap in found[i].values()])
+    return [[found[i][name] for name in names] for i, names in enumerate(targets)]
 
 
 def _predictions(model: XrayClassifier, images: np.ndarray) -> list[str]:
@@ -160,55 +241,67 @@ def _predictions(model: XrayClassifier, images: np.ndarray) -> list[str]:
         return [model.classes[k] for k in model(images).argmax(dim=1).tolist()]
 
 
-def _write_map(store: np.memmap, row: int, result: Explanation, i: int) -> dict[str, Any]:
-    flat = relevance_2d(result.relevance[i])
-    scale = float(np.abs(flat).max())
-    store[row] = flat / scale if scale > 0 else 0
+def _write_map(maps: np.memmap, row: int, heatmap: Heatmap) -> Row:
+    maps[row], scale = packed_map(heatmap.relevance)
     return {
-        "target": result.targets[i][0],
-        "composite": result.composite,
-        "logit": float(result.target_logits[i]),
-        "absorbed": float(result.absorbed[i]),
+        "target": heatmap.target,
+        "composite": heatmap.composite,
+        "bias": heatmap.bias,
+        **{name: getattr(heatmap, name) for name in _LEDGER},
+        "concerns": " ".join(concerns(heatmap)),
         "scale": scale,
+        "row": row,
     }
 
 
-def _write_preview(folder: RunFolder, image_id: str, image: np.ndarray, result: Explanation, i: int) -> None:
-    picture = figure(
-        image,
-        result.relevance[i],
-        composite=result.composite,
-        target=result.targets[i][0],
-        logit=float(result.target_logits[i]),
-        absorbed=float(result.absorbed[i]),
-        notes=result.notes,
-    )
-    path = folder.path / PREVIEWS / f"{image_id}.png"
+def _write_preview(job: _Job, image_id: str, image: np.ndarray, heatmap: Heatmap) -> None:
+    picture = figure(image, heatmap.relevance, legend=legend.lines(heatmap))
+    name = f"{image_id}-{safe_name(heatmap.target)}" if job.n_targets > 1 else image_id
+    path = job.folder.path / PREVIEWS / f"{name}.png"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(to_png(picture))
 
 
-_COLUMNS = ("image_id", "label", "predicted", "target", "composite", "logit", "absorbed", "scale", "row")
+def safe_name(name: str) -> str:
+    """Return a class's name as a part of a file's name."""
+    return re.sub(r"[^\w.-]+", "_", name)
 
 
-def _write_index(folder: RunFolder, rows: list[dict[str, Any]]) -> pd.DataFrame:
-    table = pd.DataFrame(rows, columns=list(_COLUMNS))
-    temporary = folder.path / f"{INDEX}.tmp"
-    table.to_parquet(temporary, index=False)
-    temporary.replace(folder.path / INDEX)
+def _write_index(folder: RunFolder, maps: np.memmap, rows: list[Row]) -> pd.DataFrame:
+    maps.flush()
+    table = pd.DataFrame(rows, columns=list(_COLUMNS)).sort_values("row", ignore_index=True)
+    with replacing(folder.path / INDEX) as draft:
+        table.to_parquet(draft, index=False)
     return table
 
 
-def read_map(folder: RunFolder, image_id: str) -> tuple[np.ndarray, pd.Series]:
-    """Return one stored map, float32 (H, W) in relevance, and its row of the index.
+def _first_of(job: _Job, maps: np.memmap, rows: list[Row]) -> Heatmap | None:
+    """Return a map of a run that had nothing left to do, for the legend."""
+    if not rows:
+        return None
+    row = rows[0]
+    return Heatmap(
+        relevance=maps[row["row"]].astype(np.float32) * np.float32(row["scale"]),
+        target=row["target"],
+        composite=job.way.composite,
+        bias=job.way.bias,
+        options=job.way.options,
+        precision=job.way.precision or "float32",
+        **{name: row[name] for name in _LEDGER},
+    )
 
-    Raises ExplainError where the run holds no map of that image.
+
+def read_map(folder: RunFolder, image_id: str, target: str | None = None) -> tuple[np.ndarray, pd.Series]:
+    """Return one stored map, float32 (H, W) in relevance, and its row of the index; by default the image's first.
+
+    Raises ExplainError where the run holds no map of that image and class.
     """
     path = folder.path / INDEX
     table = pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=list(_COLUMNS))
-    found = table.loc[table["image_id"] == image_id]
+    found = table.loc[(table["image_id"] == image_id) & (target is None or table["target"] == target)]
     if found.empty:
-        raise ExplainError(f"run {folder.id} holds no heatmap of image {image_id!r} (it holds {len(table)})")
+        of_class = "" if target is None else f" for {target!r}"
+        raise ExplainError(f"run {folder.id} holds no heatmap of image {image_id!r}{of_class} (it holds {len(table)})")
     entry = found.iloc[0]
     store = np.load(folder.path / STORE, mmap_mode="r")
     return store[int(entry["row"])].astype(np.float32) * np.float32(entry["scale"]), entry

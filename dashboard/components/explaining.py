@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import tempfile
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,14 +19,17 @@ from cxr.data.cache import fit_square
 from cxr.data.manifest import MASKS
 from cxr.errors import ImageError
 from cxr.evaluation import predict, predictions_table
-from cxr.explain import DEFAULT_COMPOSITE, Explanation, explain
-from cxr.explain.render import relevance_2d
+from cxr.explain import DEFAULT_COMPOSITE
+from cxr.explain.heatmap import Heatmap, Way, heatmaps_of, picture_digest
+from cxr.explain.store import HeatmapStore, weights_digest
 
 from components import load
 from components.subject import Subject, stored_predictions
 
 PREDICTED = "predicted"
 """The target that follows the network's decision."""
+HELD = 16
+"""As many explanations are held while a page is open: moving a slider neither reads nor computes them again."""
 AT_ONCE = 300
 """As many X-rays of a split are predicted without being asked."""
 
@@ -81,23 +86,71 @@ def probabilities(network: object, values: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-@st.cache_data(max_entries=128, show_spinner="Explaining …")
-def _explanation(
-    reference: str, model_stamp: int, image_id: str, stamp: str, composite: str, target: str, _pixels: np.ndarray
-) -> Explanation:
+@st.cache_data(max_entries=64, show_spinner=False)
+def _weights(reference: str, model_stamp: int) -> str:
+    return weights_digest(reference)
+
+
+def network_picture(reference: str, xray: Xray) -> np.ndarray:
+    """Return what the network sees of an X-ray, uint8 (size, size), resized as for training and evaluation."""
     network, _ = load.model(reference)
-    return explain(network, fit_square(_pixels, network.card.size)[None], target, composite)
+    return fit_square(xray.pixels, network.card.size)
 
 
-def explanation(reference: str, xray: Xray, composite: str, target: str) -> Explanation:
-    """Return the explanation of one class's logit on one X-ray."""
+@dataclass(frozen=True)
+class Explained:
+    """Heatmaps by class, and where they came from: how many were read from the store, seconds spent on the others."""
+
+    heatmaps: dict[str, Heatmap]
+    read: int
+    seconds: float
+
+    @property
+    def origin(self) -> str:
+        """Where the maps came from, in words."""
+        computed = len(self.heatmaps) - self.read
+        took = f"computed in {self.seconds:.1f} s" if self.seconds >= 0.1 else f"computed in {self.seconds:.2f} s"
+        if not computed:
+            return "read from the store"
+        return f"{self.read} read from the store, {computed} {took}" if self.read else took
+
+
+def heatmaps(reference: str, xray: Xray, way: Way, targets: Sequence[str]) -> Explained:
+    """Return the heatmaps of some classes on one X-ray: those stored are read, the others computed in one sweep."""
     stamp = load.model_stamp(reference)
-    return _explanation(reference, stamp, xray.id, xray.stamp, composite, target, xray.pixels)
+    key = (reference, stamp, xray.id, xray.stamp, way.key, tuple(targets))
+    held: dict[tuple, Explained] = st.session_state.setdefault("explained", {})
+    if key not in held:
+        held[key] = _explained(reference, stamp, xray, way, targets)
+        for oldest in list(held)[:-HELD]:
+            del held[oldest]
+    return held[key]
+
+
+def _explained(reference: str, model_stamp: int, xray: Xray, way: Way, targets: Sequence[str]) -> Explained:
+    store, picture = HeatmapStore(_weights(reference, model_stamp)), network_picture(reference, xray)
+    digest = picture_digest(picture)
+    began = time.perf_counter()
+    found = store.get(digest, way, targets)
+    missing = [name for name in targets if name not in found]
+    if missing:
+        network, _ = load.model(reference)
+        with st.spinner("Explaining …"):
+            (new,) = heatmaps_of(way.explain(network, picture[None], [missing]))
+        store.put(way, [(digest, heatmap) for heatmap in new])
+        found |= {heatmap.target: heatmap for heatmap in new}
+    seconds = time.perf_counter() - began
+    return Explained({name: found[name] for name in targets}, len(targets) - len(missing), seconds)
 
 
 def relevance_of(reference: str, xray: Xray, target: str, composite: str = DEFAULT_COMPOSITE) -> np.ndarray:
     """Return the map (h, w) of one class's logit, summed over channels."""
-    return relevance_2d(explanation(reference, xray, composite, target).relevance[0])
+    return heatmaps(reference, xray, Way.of(composite), [target]).heatmaps[target].relevance
+
+
+def relevance_npy(network: object, picture: np.ndarray, way: Way, target: str) -> bytes:
+    """Return the relevance of every value of the network's input, (C, H, W), computed anew, as a .npy file's bytes."""
+    return as_npy(way.explain(network, picture[None], target).relevance[0])
 
 
 def scores(network: object, values: np.ndarray) -> pd.DataFrame:
@@ -134,29 +187,14 @@ def predictions(subject: Subject) -> pd.DataFrame | None:
     return _predictions(reference, load.model_stamp(reference), str(path), stamp, subject.split, subject.data)
 
 
-def ledger(result: Explanation) -> str:
-    """Return where a logit went: relevance on the pixels, for and against, and what biases absorbed."""
-    values = result.relevance[0].astype(np.float64)
-    logit, absorbed = float(result.target_logits.flat[0]), float(result.absorbed.flat[0])
-    target = result.targets[0][0]
-    if np.isnan(absorbed):
-        return f"Logit of {target} **{logit:+.3f}** · a gradient shows sensitivity, its values do not add up to it"
+def below_zero(heatmap: Heatmap) -> str:
+    """Return what a logit below zero means for the colours, "" for any other and for methods without a ledger."""
+    if heatmap.logit >= 0 or not heatmap.has_ledger:
+        return ""
     return (
-        f"Logit of {target} **{logit:+.3f}** = relevance on pixels **{values.sum():+.3f}** "
-        f"(for {values[values > 0].sum():+.3f}, against {values[values < 0].sum():+.3f}) "
-        f"+ absorbed by biases **{absorbed:+.3f}**"
+        f"The logit of {heatmap.target} is below zero, so blue marks what this low score rests on. It may still be the "
+        "highest of all classes."
     )
-
-
-def warnings(result: Explanation) -> list[str]:
-    """Return what a reader of the map must know: the notes of the method, and what a logit below zero means."""
-    notes = list(result.notes)
-    if float(result.target_logits.flat[0]) < 0:
-        notes.append(
-            f"The logit of {result.targets[0][0]} is below zero, so its relevance is negative for the most part: blue "
-            "marks what this low score rests on. It may still be the highest of all classes."
-        )
-    return notes
 
 
 def as_npy(values: np.ndarray) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 import streamlit as st
 
 from cxr.explain import render
+from cxr.explain.heatmap import Heatmap
 from cxr.text import TextBox
 
 SIDE = 720
@@ -70,7 +72,7 @@ def _label(picture: np.ndarray, text: str, left: int, top: int, bottom: int) -> 
     cv2.putText(picture, text, (left + 3, base - 1), _FONT, _FONT_SCALE, BOX_COLOUR, 1, cv2.LINE_AA)
 
 
-def relevance_pictures(image: np.ndarray, relevance: np.ndarray, opacity: float, percentile: float) -> list[np.ndarray]:
+def relevance_pictures(image: np.ndarray, relevance: np.ndarray, opacity: float, scale: float) -> list[np.ndarray]:
     """Return X-ray, heatmap and overlay, uint8 RGB of one size.
 
     Parameters
@@ -81,11 +83,10 @@ def relevance_pictures(image: np.ndarray, relevance: np.ndarray, opacity: float,
         The map (h, w) at the network's input size.
     opacity
         How much of the X-ray full colour covers, 0 to 1.
-    percentile
-        Of the absolute relevance: what gets full colour.
+    scale
+        The relevance that gets full colour.
     """
     shown = at_display_size(image)
-    scale = render.colour_scale(relevance, percentile)
     # Nearest neighbour: every square is one input value of the network, none is invented.
     size = (shown.shape[1], shown.shape[0])
     heat = cv2.resize(render.heatmap_rgb(relevance, scale), size, interpolation=cv2.INTER_NEAREST)
@@ -97,20 +98,39 @@ def relevance_pictures(image: np.ndarray, relevance: np.ndarray, opacity: float,
 
 
 def show_relevance(
-    image: np.ndarray,
-    relevance: np.ndarray,
-    *,
-    target: str,
-    opacity: float,
-    percentile: float,
-    masks: dict[str, np.ndarray],
+    image: np.ndarray, heatmap: Heatmap, *, opacity: float, scale: float, masks: dict[str, np.ndarray]
 ) -> None:
     """Show X-ray, heatmap and overlay side by side at one size, the colour map's scale below them."""
+    target = heatmap.target
     captions = ("X-ray", f"Heatmap: red speaks for {target}, blue against it", "Overlay")
-    pictures = relevance_pictures(image, relevance, opacity, percentile)
+    pictures = relevance_pictures(image, heatmap.relevance, opacity, scale)
     for cell, picture, caption in zip(st.columns(3), pictures, captions, strict=True):
         cell.image(with_outlines(picture, masks), caption=caption, width="stretch")
-    show_scale(render.colour_scale(relevance, percentile), target)
+    show_scale(scale, target)
+
+
+def show_classes(
+    image: np.ndarray,
+    heatmaps: Sequence[Heatmap],
+    *,
+    opacity: float,
+    scale: float,
+    masks: dict[str, np.ndarray],
+    per_row: int = 3,
+) -> None:
+    """Show heatmap and overlay of several classes, a column each, all at one colour scale, which stands below them."""
+    for start in range(0, len(heatmaps), per_row):
+        for cell, heatmap in zip(st.columns(per_row), heatmaps[start : start + per_row], strict=False):
+            _, heat, laid = relevance_pictures(image, heatmap.relevance, opacity, scale)
+            cell.markdown(f"**{plain(heatmap.target)}** · logit {heatmap.logit:+.3f}")
+            cell.image(with_outlines(laid, masks), width="stretch")
+            cell.image(with_outlines(heat, masks), width="stretch")
+    show_scale(scale, "the class")
+
+
+def plain(text: str) -> str:
+    """Return text that Markdown leaves as it is."""
+    return re.sub(r"([\\`*_{}\[\]()#+!|~$:<>-])", r"\\\1", text)
 
 
 def show_scale(scale: float, target: str) -> None:

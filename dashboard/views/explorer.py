@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from cxr.data import read_xray
-from cxr.explain import COMPOSITES, DEFAULT_COMPOSITE
-from cxr.explain.render import figure, relevance_2d, to_png
+from cxr.explain import DEFAULT_COMPOSITE, legend
+from cxr.explain.composites import composite_of
+from cxr.explain.render import colour_scale, figure, to_png
 
-from components import browse, explaining, load, page, pages, pick, subject, viewer
+from components import browse, explaining, faithful, load, page, pages, pick, reading, subject, viewer
 
 FROM_DATA, UPLOAD = "Data set", "Upload"
+ONE, ALL = "one", "all"
+MOST_CLASSES = 12
 
 
 def chosen_upload() -> explaining.Xray:
@@ -41,14 +46,12 @@ with page.told_in_one_line():
 
     network, description = load.model(reference)
     values = explaining.logits(reference, xray)
-    predicted = network.classes[int(values.argmax())]
+    ranked = [network.classes[k] for k in (-values).argsort(kind="stable")]
+    predicted = ranked[0]
 
     st.divider()
-    rule, goal, look, colour, outline = st.columns([3, 3, 2, 2, 3], vertical_alignment="top")
-    with rule:
-        composite = pick.from_url(
-            "Composite", list(COMPOSITES), {n: c.title for n, c in COMPOSITES.items()}, "composite"
-        )
+    rule, biases, goal, several = st.columns([4, 3, 3, 2], vertical_alignment="bottom")
+    way = reading.choose_way(rule, biases)
     with goal:
         asked = pick.from_url(
             "Class to explain",
@@ -57,6 +60,9 @@ with page.told_in_one_line():
             "target",
         )
     target = predicted if asked == explaining.PREDICTED else asked
+    with several:
+        shown = pick.from_url("Show", [ONE, ALL], {ONE: "this class", ALL: "all classes"}, "classes")
+    look, colour, outline = st.columns([3, 3, 4], vertical_alignment="top")
     pick.remember("explorer:opacity", 0.8)
     opacity = look.slider("Overlay opacity", 0.0, 1.0, step=0.05, key="explorer:opacity")
     pick.remember("explorer:percentile", 99.5)
@@ -76,16 +82,31 @@ with page.told_in_one_line():
         key="explorer:outlines",
     )
     masks = {name: read_xray(xray.masks[name]) for name in wanted if name in xray.masks}
-    result = explaining.explanation(reference, xray, composite, target)
+    others = [name for name in ranked if name != target][: MOST_CLASSES - 1] if shown == ALL else []
+    explained = explaining.heatmaps(reference, xray, way, [target, *others])
 
-relevance = relevance_2d(result.relevance[0])
-viewer.show_relevance(xray.pixels, relevance, target=target, opacity=opacity, percentile=percentile, masks=masks)
+heatmap, maps = explained.heatmaps[target], list(explained.heatmaps.values())
+scale = max(colour_scale(one.relevance, percentile) for one in maps)
+if shown == ALL:
+    viewer.show_classes(xray.pixels, maps, opacity=opacity, scale=scale, masks=masks)
+else:
+    viewer.show_relevance(xray.pixels, heatmap, opacity=opacity, scale=scale, masks=masks)
 if masks:
     st.markdown(f"Outlines: {viewer.legend_of(masks)}")
-st.markdown(explaining.ledger(result))
-st.caption(f"{COMPOSITES[composite].title}: {COMPOSITES[composite].description}")
-for note in explaining.warnings(result):
-    st.warning(note, icon=":material/info:")
+st.caption(f"{legend.title(heatmap)} · {explained.origin}")
+reading.show_concerns(maps, scale)
+for note in filter(None, [*heatmap.notes, explaining.below_zero(heatmap)]):
+    st.caption(f":material/info: {note}")
+
+left, right = st.columns(2)
+with left:
+    reading.show_ledger(maps)
+with right:
+    reading.show_rules(heatmap)
+
+with page.told_in_one_line():
+    faithful.section(reference, xray, way, target)
+    faithful.show_localisation(xray, heatmap)
 
 left, right = st.columns([3, 2])
 with left:
@@ -100,22 +121,16 @@ with left:
         },
     )
 with right:
-    name = f"{xray.id}_{composite}_{target}"
-    picture = figure(
-        xray.pixels,
-        relevance,
-        composite=composite,
-        target=target,
-        logit=float(result.target_logits.flat[0]),
-        absorbed=float(result.absorbed.flat[0]),
-        notes=result.notes,
-        percentile=percentile,
-        alpha=opacity,
-        height=512,
-    )
+    name = f"{xray.id}_{way.composite}_{target}"
+    lines = legend.lines(heatmap)
+
+    def picture() -> bytes:
+        drawn = figure(xray.pixels, heatmap.relevance, legend=lines, scale=scale, alpha=opacity, height=512)
+        return to_png(drawn)
+
     st.download_button(
         "Picture with legend (PNG)",
-        to_png(picture),
+        picture,
         f"{name}.png",
         "image/png",
         icon=":material/download:",
@@ -125,14 +140,14 @@ with right:
     )
     st.download_button(
         "Relevance of every input value (.npy)",
-        explaining.as_npy(result.relevance[0]),
+        partial(explaining.relevance_npy, network, explaining.network_picture(reference, xray), way, target),
         f"{name}.npy",
         "application/octet-stream",
         icon=":material/download:",
         on_click="ignore",
         key="explorer:npy",
         width="stretch",
-        help=f"float32 {result.relevance[0].shape}: channels, height, width of the network's input",
+        help="Signed, float32: channels, height, width of the network's input. Computed when you click.",
     )
     if chosen is not None:
         st.page_link(
@@ -142,6 +157,9 @@ with right:
             query_params={**chosen.link, "image": xray.id},
         )
 st.caption(description)
-options = ["--composite", composite] if composite != DEFAULT_COMPOSITE else []
+reading.show_stored()
+options = ["--composite", way.composite] if way.composite != DEFAULT_COMPOSITE else []
+options += ["--bias", way.bias] if way.bias != composite_of(way.composite).bias else []
 where = ["--data", chosen.command_data] if chosen else []
-page.command("cxr", "explain", reference, xray.id if chosen else "IMAGE", *where, "--target", target, *options)
+goal_word = "all" if shown == ALL else target
+page.command("cxr", "explain", reference, xray.id if chosen else "IMAGE", *where, "--target", goal_word, *options)

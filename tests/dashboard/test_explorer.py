@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from apps import opened, said
 from streamlit.testing.v1 import AppTest
 
-from cxr.data import Manifest
+from cxr.data import Manifest, read_xray
+from cxr.data.cache import fit_square
 from cxr.data.library import save_data_set
+from cxr.evaluation import load_trained
 from cxr.explain import COMPOSITES, explain
-from cxr.runs import Run
+from cxr.explain.heatmap import Heatmap, Way
+from cxr.explain.store import usage
+from cxr.runs import Run, start
 from cxr.text import TextBox
 
 
@@ -29,7 +35,12 @@ def shown_ids(app: AppTest) -> list[str]:
 
 
 def scores(app: AppTest):
-    return app.dataframe[0].value
+    return next(frame.value for frame in app.dataframe if "probability" in frame.value)
+
+
+def booked(app: AppTest) -> pd.DataFrame:
+    """The ledger, a column per class."""
+    return app.table[0].value
 
 
 def test_without_a_network_the_explorer_leads_to_training_or_data() -> None:
@@ -44,9 +55,9 @@ def test_a_heatmap_of_the_predicted_class_is_there_at_once(trained: Run) -> None
     assert not app.error
     predicted = scores(app)["class"][0]
     words = said(app)
-    assert f"Logit of {predicted}" in words
     assert f"Predicted **{predicted}**" in words
-    assert "Approximation on DenseNets" in words
+    assert "LRP: epsilon, z+, flat (epsilon-plus-flat) · biases ignored · epsilon 1e-06 · computed in" in words
+    assert booked(app).columns.tolist()[0] == predicted
     captions = [caption for image in app.image for caption in image.captions]
     assert f"Heatmap: red speaks for {predicted}, blue against it" in captions
     assert {"Picture with legend (PNG)", "Relevance of every input value (.npy)"} <= {
@@ -104,8 +115,7 @@ def test_a_link_opens_the_image_class_and_composite_that_it_names(trained: Run) 
     app = opened("explorer", **link, target="normal", composite="gradient")
     names = ("model", "data", "split", "image", "target", "composite")
     assert [picked(app, n) for n in names] == [trained.id, "demo", "val", image_id, "normal", "gradient"]
-    assert "Logit of normal" in said(app)
-    assert "do not add up" in said(app)
+    assert "The values of a map add up to nothing: a sensitivity" in said(app)
 
 
 def test_unknown_ids_in_a_link_are_ignored(trained: Run) -> None:
@@ -162,7 +172,9 @@ def test_every_composite_explains_every_class(trained: Run, composite: str) -> N
     for target in ("covid19", "normal", "pneumonia"):
         app.selectbox(key="pick:target").select(target).run()
         assert not app.exception
-        assert f"Logit of {target}" in said(app)
+        if COMPOSITES[composite].kind == "lrp":
+            assert booked(app).columns.tolist()[0] == target
+        assert f"({composite})" in said(app)
 
 
 def test_an_uploaded_xray_is_explained_like_the_same_file_of_the_data_set(trained: Run, demo: Manifest) -> None:
@@ -206,30 +218,150 @@ def test_a_missing_image_file_is_told_in_one_line(trained: Run, demo: Manifest) 
 
 
 def test_the_array_to_download_holds_the_very_relevance_of_the_model(trained: Run, demo: Manifest) -> None:
-    from cxr.data.cache import fit_square
-    from cxr.evaluation import load_trained
-
     from components import explaining
 
     network, _ = load_trained(trained.id)
     xray = explaining.of_manifest(demo, demo.select(split="test").ids[0])
-    result = explaining.explanation(trained.id, xray, "epsilon", "normal")
+    picture = explaining.network_picture(trained.id, xray)
+    stored = np.load(io.BytesIO(explaining.relevance_npy(network, picture, Way.of("epsilon"), "normal")))
     again = explain(network, fit_square(xray.pixels, 64)[None], "normal", "epsilon")
-    stored = np.load(io.BytesIO(explaining.as_npy(result.relevance[0])))
     assert stored.dtype == np.float32
     np.testing.assert_allclose(stored, again.relevance[0], atol=1e-6)
 
 
-def test_the_ledger_adds_up_to_the_logit(trained: Run, demo: Manifest) -> None:
-    import re
+def test_a_second_visit_reads_the_map_that_the_first_one_computed(trained: Run, demo: Manifest) -> None:
+    first = opened("explorer")
+    assert "computed in" in said(first)
+    again = opened("explorer")
+    assert "read from the store" in said(again)
+    pd.testing.assert_frame_equal(booked(again), booked(first))
+    every = opened("explorer", classes="all")
+    assert "1 read from the store, 2 computed in" in said(every)
+    other = opened("explorer", bias="keep")
+    assert "read from the store" not in said(other)
 
+
+def test_a_page_reads_what_a_run_has_explained(trained: Run, demo: Manifest) -> None:
+    params = {
+        "model": trained.id,
+        "manifest": str(demo.path),
+        "split": "test",
+        "targets": "all",
+        "composite": "epsilon",
+    }
+    run = start("explain", params, detached=False)
+    assert run.status()["state"] == "finished", run.status()["error"]
+    app = opened("explorer", composite="epsilon", split="test", classes="all")
+    assert "read from the store" in said(app)
+
+
+def test_the_ledger_adds_up_to_the_logit_of_every_class(trained: Run) -> None:
+    app = opened("explorer", classes="all", composite="epsilon")
+    assert not app.exception
+    shown = scores(app).set_index("class")["logit"]
+    table = booked(app)
+    assert set(table.columns) - {""} == set(shown.index)
+    for name, logit in shown.items():
+        numbers = [float(value) for value in table[name]]
+        assert numbers[0] == pytest.approx(logit, abs=2e-4)
+        assert sum(numbers[1:]) == pytest.approx(numbers[0], abs=5e-4)
+
+
+def test_all_classes_stand_side_by_side_at_one_colour_scale(trained: Run) -> None:
+    app = opened("explorer")
+    before = len(app.image)
+    app.selectbox(key="pick:classes").select("all").run()
+    assert not app.exception
+    headings = [m.value for m in app.markdown if " · logit " in m.value]
+    assert len(headings) == 3
+    assert len(app.image) == before + 3
+    assert app.query_params["classes"] in ("all", ["all"])
+    assert "--target all" in app.code[0].value
+
+
+def test_biases_are_a_choice_only_where_the_rules_leave_one(trained: Run) -> None:
+    app = opened("explorer", bias="keep")
+    assert picked(app, "bias") == "keep"
+    assert "biases kept" in said(app)
+    assert "--bias keep" in app.code[0].value
+    app.selectbox(key="pick:composite").select("epsilon").run()
+    assert not [box for box in app.selectbox if box.key == "pick:bias"]
+    assert any(box.disabled and box.value == "always kept" for box in app.selectbox)
+    assert "--bias" not in app.code[0].value
+    app.selectbox(key="pick:composite").select("grad-cam").run()
+    assert not app.exception
+
+
+def test_lrp_stands_first_among_the_ways_and_the_others_say_what_they_are_for(trained: Run) -> None:
+    labels = opened("explorer").selectbox(key="pick:composite").options
+    n_lrp = sum(known.kind == "lrp" for known in COMPOSITES.values())
+    assert [label.startswith("LRP: ") for label in labels] == [i < n_lrp for i in range(len(COMPOSITES))]
+    assert all(label.startswith(("LRP: ", "For comparison: ")) for label in labels)
+
+
+def test_an_unreliable_map_carries_a_warning(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cxr.explain import health
+
+    monkeypatch.setattr(health, "ABSORBED_TIMES", 0.0)
+    app = opened("explorer", composite="epsilon")
+    assert any("Biases absorbed" in warning.value for warning in app.warning)
+    assert not app.exception
+
+
+def test_faithfulness_is_measured_on_a_press_and_kept(trained: Run) -> None:
+    app = opened("explorer")
+    assert not [metric for metric in app.metric if "Removal" in metric.label]
+    app.button(key="faithful:start").click().run()
+    assert not app.exception, app.exception
+    (area,) = [metric for metric in app.metric if "Removal" in metric.label]
+    assert area.value.endswith(" logits")
+    assert "Measured in" in said(app)
+    app.slider(key="explorer:opacity").set_value(0.5).run()
+    assert "Measured in" in said(app)
+    app.selectbox(key="pick:composite").select("epsilon").run()
+    assert "Measured in" not in said(app)
+
+
+def test_a_map_is_compared_with_every_mask_that_there_is(trained: Run, demo: Manifest) -> None:
     from components import explaining
 
     xray = explaining.of_manifest(demo, demo.select(split="test").ids[0])
-    line = explaining.ledger(explaining.explanation(trained.id, xray, "epsilon", "covid19"))
-    logit, pixels, for_it, against, absorbed = map(float, re.findall(r"[+-]\d+\.\d+", line))
-    assert pixels + absorbed == pytest.approx(logit, abs=2e-3)
-    assert for_it + against == pytest.approx(pixels, abs=2e-3)
+    app = opened("explorer", image=xray.id, split="test")
+    (table,) = [frame.value for frame in app.dataframe if "ground truth" in frame.value]
+    filled = [name for name, path in xray.masks.items() if (read_xray(path) > 127).any()]
+    assert set(table["ground truth"]) <= set(filled)
+    assert "lung" in set(table["ground truth"])
+    measured = table.dropna(subset=["mass inside"])
+    assert len(measured)
+    assert (measured["mass inside"] / measured["area"]).tolist() == pytest.approx(measured["times chance"].tolist())
+
+
+def test_stored_heatmaps_are_counted_and_deleted_when_asked(trained: Run) -> None:
+    app = opened("explorer")
+    app.run()
+    assert "1 heatmap of 1 network, " in said(app)
+    next(button for button in app.button if button.label == "Delete stored heatmaps").click().run()
+    assert not app.exception
+    assert usage().maps == 0
+
+
+def test_layers_are_listed_from_the_one_that_kept_most() -> None:
+    from components import reading
+
+    one = replace(_made_up(), layers=("classifier", "a", "b"), layer_absorbed=np.array([0.1, -0.5, 1e-9]))
+    one = replace(one, layer_lost=np.array([0.0, 0.0, 0.0]))
+    assert reading.top_layers(one)["layer"].tolist() == ["a", "classifier"]
+
+
+def _made_up() -> Heatmap:
+    flat = np.ones((4, 4), np.float32)
+    return Heatmap(flat, "normal", 1.0, "epsilon", "keep", {}, "float32", 16.0, 0.0, -15.0, 0.0, 0.0)
+
+
+def test_names_of_classes_are_shown_as_they_are() -> None:
+    from components import viewer
+
+    assert viewer.plain("a_b*c [d] $e$") == r"a\_b\*c \[d\] \$e\$"
 
 
 def test_xray_heatmap_and_overlay_come_at_one_size_with_red_where_relevance_is_positive() -> None:
@@ -238,7 +370,7 @@ def test_xray_heatmap_and_overlay_come_at_one_size_with_red_where_relevance_is_p
     image = np.full((300, 200), 90, np.uint8)
     relevance = np.zeros((16, 16), np.float32)
     relevance[2:6, 2:6], relevance[10:14, 10:14] = 1.0, -1.0
-    plain, heat, overlay = viewer.relevance_pictures(image, relevance, opacity=0.8, percentile=100)
+    plain, heat, overlay = viewer.relevance_pictures(image, relevance, opacity=0.8, scale=1.0)
     assert plain.shape == heat.shape == overlay.shape == (viewer.SIDE, viewer.SIDE * 2 // 3, 3)
     size = np.array(heat.shape[:2])
     positive, negative = (tuple((size * share).astype(int)) for share in (0.25, 0.75))

@@ -10,7 +10,9 @@ from toys import CLASSES
 from cxr.data import ImageCache, Manifest
 from cxr.errors import ExplainError
 from cxr.explain import explain
+from cxr.explain.heatmap import Way, picture_digest
 from cxr.explain.run import explain_run, read_map
+from cxr.explain.store import HeatmapStore, clear
 from cxr.models import build, load_model, save_model
 from cxr.runs.folder import RunFolder
 
@@ -52,7 +54,10 @@ def test_the_store_holds_the_maps_of_explain_with_their_scale(tmp_path, params):
     results = folder.read_json("results.json")
     assert results["n"] == 5
     assert [entry["image_id"] for entry in results["left_out"]] == ["x9"]
-    assert "Approximation" in results["notes"][0]
+    assert results["legend"][0].startswith("LRP: epsilon, z+, flat (epsilon-plus-flat) · biases ignored")
+    assert any(line.startswith("First convolution: flat") for line in results["legend"])
+    ledger = index["positive"] + index["negative"] + index["absorbed"] + index["lost"] + index["residual"]
+    assert np.allclose(ledger, index["logit"])
     json.dumps(results, allow_nan=False)
 
 
@@ -84,12 +89,88 @@ def test_a_stopped_run_keeps_what_it_had_done(tmp_path, params):
         read_map(folder, "x4")
 
 
+def test_all_classes_of_every_image_are_explained_in_one_sweep(tmp_path, params):
+    folder = do(tmp_path, params | {"targets": "all", "n": 2, "bias": "keep", "previews": 1})
+    index = pd.read_parquet(folder.path / "index.parquet")
+    assert list(index["target"]) == [*CLASSES, *CLASSES]
+    assert list(index["row"]) == list(range(6))
+    assert set(index["bias"]) == {"keep"}
+    model, manifest = load_model(params["model"]), Manifest.load(params["manifest"])
+    expected = explain(model, ImageCache.build(manifest, 64).rows(["x1"]), "pneumonia", bias="keep")
+    relevance, row = read_map(folder, "x1", "pneumonia")
+    assert row["row"] == 5
+    assert np.allclose(relevance, expected.relevance[0].sum(0), atol=1e-3 * np.abs(relevance).max())
+    assert {path.name for path in (folder.path / "previews").iterdir()} == {f"x0-{name}.png" for name in CLASSES}
+    results = folder.read_json("results.json")
+    assert (results["n"], results["maps"], results["bias"]) == (2, 6, "keep")
+    with pytest.raises(ExplainError, match="no heatmap of image 'x1' for 'flu'"):
+        read_map(folder, "x1", "flu")
+
+
+def test_pages_find_the_maps_of_a_run_in_the_store_and_a_second_run_takes_them_over(tmp_path, params, monkeypatch):
+    do(tmp_path, params | {"targets": "all", "n": 2})
+    picture = picture_digest(ImageCache.build(Manifest.load(params["manifest"]), 64)["x1"])
+    found = HeatmapStore.of(params["model"]).get(picture, Way.of(), CLASSES)
+    assert set(found) == set(CLASSES)
+
+    def refused(*arguments, **options):
+        raise AssertionError("explained again")
+
+    monkeypatch.setattr(Way, "explain", refused)
+    again = do(tmp_path, params | {"targets": "label", "n": 2})
+    relevance, row = read_map(again, "x1", "normal")
+    assert np.array_equal(relevance, found["normal"].relevance)
+    assert row["absorbed"] == found["normal"].absorbed
+
+
+def test_a_stopped_run_goes_on_where_it_was(tmp_path, params):
+    folder = RunFolder.create(tmp_path / "runs", "explain", params | {"batch": 2, "targets": "all"})
+
+    def stop_after_the_first_batch(fraction, message):
+        if fraction > 0:
+            folder.request_stop()
+
+    explain_run(folder, folder.spec, stop_after_the_first_batch)
+    before = pd.read_parquet(folder.path / "index.parquet")
+    folder.clear_stop()
+    clear()
+    told = []
+    explain_run(folder, folder.spec, lambda fraction, message: told.append(message))
+    assert told[1:] == ["4 of 5 images explained", "5 of 5 images explained", "5 images explained"]
+    index = pd.read_parquet(folder.path / "index.parquet")
+    assert len(index) == 15
+    pd.testing.assert_frame_equal(index.iloc[: len(before)], before)
+    once_more = []
+    explain_run(folder, folder.spec, lambda fraction, message: once_more.append(message))
+    assert once_more[-1] == "5 images explained"
+    assert folder.read_json("results.json")["legend"][0].startswith("LRP: epsilon, z+, flat")
+    assert np.abs(read_map(folder, "x0", "normal")[0]).max() > 0
+
+
+def test_a_resumed_run_explains_again_what_changed_meanwhile(tmp_path, params):
+    folder = do(tmp_path, params)
+    before = {image_id: read_map(folder, image_id)[0] for image_id in ("x0", "x1")}
+    Image.fromarray(np.random.default_rng(9).integers(0, 256, (70, 90), dtype=np.uint8)).save(tmp_path / "1.png")
+    told = []
+    explain_run(folder, folder.spec, lambda fraction, message: told.append(message))
+    assert told[1:] == ["5 of 5 images explained", "5 images explained"]
+    assert np.array_equal(read_map(folder, "x0")[0], before["x0"])
+    assert not np.array_equal(read_map(folder, "x1")[0], before["x1"])
+    torch.manual_seed(1)
+    save_model(build("densenet-small", CLASSES, size=64).eval(), tmp_path / "net.safetensors")
+    explain_run(folder, folder.spec, lambda fraction, message: None)
+    assert not np.array_equal(read_map(folder, "x0")[0], before["x0"])
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
         ({"composite": "lrp"}, "unknown composite 'lrp'"),
-        ({"targets": "flu"}, "unknown target 'flu'. Available: predicted, label, covid19"),
+        ({"targets": "flu"}, "unknown target 'flu'. Available: predicted, label, all, covid19"),
         ({"split": "night"}, "'night'"),
+        ({"bias": "lose"}, "unknown bias 'lose'. Available: ignore, keep"),
+        ({"precision": "float8"}, "unknown precision 'float8'"),
+        ({"options": {"gamma": 1}}, "'gamma'"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path, params, changes, named):

@@ -5,7 +5,16 @@ import pytest
 from PIL import Image
 
 from cxr.errors import ExplainError
-from cxr.explain.render import colour_scale, colourbar, figure, heatmap_rgb, overlay, relevance_2d, to_png
+from cxr.explain.render import (
+    colour_scale,
+    colourbar,
+    figure,
+    heatmap_rgb,
+    overlay,
+    relevance_2d,
+    scale_line,
+    to_png,
+)
 
 
 def test_red_is_positive_blue_negative_white_zero_and_the_scale_symmetric():
@@ -62,7 +71,7 @@ def test_wrong_alpha_and_percentile_are_named():
 
 def test_a_colour_bar_runs_from_red_to_blue_and_shows_numbers():
     bar = colourbar(0.25, height=200).astype(int)
-    assert bar.shape == (200, 72, 3)
+    assert bar.shape == (200, 84, 3)
     assert bar[15, 8, 0] > bar[15, 8, 2]
     assert bar[185, 8, 2] > bar[185, 8, 0]
     assert (bar[:, 20:].min(axis=(1, 2)) < 100).sum() > 20  # ink of the numbers
@@ -72,10 +81,17 @@ def test_a_colour_bar_runs_from_red_to_blue_and_shows_numbers():
 def test_a_figure_with_its_legend_is_a_png_that_grows_with_its_notes():
     image = np.random.default_rng(0).integers(0, 256, (120, 100), dtype=np.uint8)
     relevance = np.random.default_rng(1).normal(size=(1, 32, 32))
-    described = {"composite": "epsilon-plus-flat", "target": "covid19", "logit": 1.5, "height": 120}
-    plain = figure(image, relevance, **described)
-    noted = figure(image, relevance, absorbed=0.1, notes=("an approximation " * 12,), **described)
+    plain = figure(image, relevance, legend=["epsilon-plus-flat · target covid19"], height=120)
+    noted = figure(image, relevance, legend=["epsilon-plus-flat", "an approximation " * 12], height=120)
     assert noted.shape[0] > plain.shape[0] > 120
     png = to_png(noted)
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(png))), noted)
+
+
+def test_the_line_of_the_scale_says_how_many_pixels_lie_beyond_full_colour():
+    relevance = np.zeros((10, 10))
+    relevance[0, :2] = 4.0, -3.0
+    assert scale_line(relevance, 2.0).endswith("full colour at ±2; 2 % of the pixels lie beyond it")
+    assert scale_line(relevance, 4.0).endswith("full colour at ±4")
+    assert scale_line(np.zeros((4, 4)), 0.0).endswith("full colour at ±0")

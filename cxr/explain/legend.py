@@ -1,0 +1,92 @@
+"""What belongs under every heatmap: how it was made, of which class, and where the logit went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cxr.explain.composites import composite_of
+from cxr.explain.heatmap import Heatmap
+
+
+def title(heatmap: Heatmap) -> str:
+    """Return the composite's title with its name and settings."""
+    known = composite_of(heatmap.composite)
+    settings = [_bias(heatmap)] if known.chooses_bias else []
+    told = {name: value for name, value in heatmap.options.items() if value is not None and name != "stem_bn"}
+    settings += [f"{name} {_value(value)}" for name, value in told.items()]  # the rules tell what stem_bn says
+    settings += [heatmap.precision] if heatmap.precision != "float32" else []
+    return " · ".join([f"{known.title} ({heatmap.composite})", *settings])
+
+
+def _bias(heatmap: Heatmap) -> str:
+    return "biases ignored" if heatmap.bias == "ignore" else "biases kept"
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def rules(heatmap: Heatmap) -> dict[str, str]:
+    """Return kind of layer -> rule, in words; empty for methods that know no layers."""
+    return composite_of(heatmap.composite).layers(heatmap.bias, heatmap.options)
+
+
+def ledger(heatmap: Heatmap) -> dict[str, float]:
+    """Return where the logit went, by name: the entries after the first add up to it. Empty without a ledger."""
+    if not heatmap.has_ledger:
+        return {}
+    return {
+        "logit": heatmap.logit,
+        "relevance for": heatmap.positive,
+        "relevance against": heatmap.negative,
+        "absorbed": heatmap.absorbed,
+        "lost": heatmap.lost,
+        "residual": heatmap.residual,
+    }
+
+
+LEDGER_MEANS: Mapping[str, str] = {
+    "logit": "the network's score of the class, before softmax",
+    "relevance for": "red pixels together",
+    "relevance against": "blue pixels together",
+    "absorbed": "kept by biases and epsilon on the way down: belongs to no pixel",
+    "lost": "had nothing to be shared over (zero denominators)",
+    "residual": "rounding; anything larger is a fault",
+}
+"""What each entry of the ledger is."""
+
+
+def per_layer(heatmap: Heatmap) -> pd.DataFrame:
+    """Return ``layer, absorbed, lost`` from the logit down."""
+    columns = {"layer": heatmap.layers, "absorbed": heatmap.layer_absorbed, "lost": heatmap.layer_lost}
+    return pd.DataFrame(columns) if heatmap.has_ledger else pd.DataFrame(columns=list(columns))
+
+
+def lines(heatmap: Heatmap) -> list[str]:
+    """Return the legend as lines of text, for pictures and the command line; the colour scale is the picture's own."""
+    adds_up = f"Values add up to {composite_of(heatmap.composite).adds_up}."
+    known = rules(heatmap)
+    parts = [title(heatmap), ledger_line(heatmap) if heatmap.has_ledger else _without(heatmap)]
+    parts += ["Rules: " + "; ".join(f"{layer}: {rule}" for layer, rule in known.items())] if known else []
+    return list(dict.fromkeys([*parts, *heatmap.notes] + ([] if heatmap.has_ledger or heatmap.notes else [adds_up])))
+
+
+def ledger_line(heatmap: Heatmap) -> str:
+    """Return the ledger as one sum."""
+    ends = f"{heatmap.positive:+.3f}, against {heatmap.negative:+.3f}"
+    small = (("lost", heatmap.lost), ("unaccounted for", heatmap.residual))
+    told = [(n, v) for n, v in small if not abs(v) < 5e-4 * max(1.0, abs(heatmap.logit))]
+    rest = "".join(f" {_signed(value)} {name}" for name, value in [("absorbed", heatmap.absorbed), *told])
+    return f"Class {heatmap.target} · logit {heatmap.logit:+.3f} = relevance {heatmap.total:+.3f} (for {ends}){rest}"
+
+
+def _signed(value: float) -> str:
+    return f"{'-' if np.signbit(value) else '+'} {abs(value):.3f}"
+
+
+def _without(heatmap: Heatmap) -> str:
+    return f"Class {heatmap.target} · logit {heatmap.logit:+.3f}"
