@@ -181,9 +181,9 @@ class Collector:
         self.entered = like.new_zeros((shape[0], shape[1], shape[3]), dtype=torch.float64)
         self.dropped = torch.zeros_like(self.entered)
 
-    def zeros(self) -> torch.Tensor:
+    def zeros(self, dtype: torch.dtype | None = None) -> torch.Tensor:
         """Return an empty page of the block's size."""
-        return self.like.new_zeros(self.shape)
+        return self.like.new_zeros(self.shape, dtype=dtype)
 
     def add(self, above: torch.Tensor, activation: torch.Tensor, consumer: Consumer) -> None:
         """Take the relevance ``activation x above`` of one consumer. ``activation`` may be overwritten."""
@@ -253,23 +253,27 @@ class _Ignoring(Collector):
     def __init__(self, rule: AlphaBeta, shape: tuple[int, ...], like: torch.Tensor, signed: bool) -> None:
         super().__init__(shape, like)
         self.rule = rule
+        # Dozens of consumers are added up: bfloat16 would lose the small ones.
+        self.wide = torch.promote_types(like.dtype, torch.float32)
         self.up: torch.Tensor | None = None
-        self.down = self.zeros() if signed else None
+        self.down = self.zeros(self.wide) if signed else None
 
     def add(self, above: torch.Tensor, activation: torch.Tensor, consumer: Consumer) -> None:
         if not consumer.positive:
             self._set_apart(above, activation, consumer)
         if self.up is None:
-            self.up = (above * activation).expand(self.shape).contiguous()
-        else:
+            self.up = (above * activation).expand(self.shape).to(self.wide).contiguous()
+        elif self.wide == above.dtype:
             self.up[..., : consumer.channels].addcmul_(above, activation)
+        else:
+            self.up[..., : consumer.channels] += above * activation
 
     def _set_apart(self, above: torch.Tensor, activation: torch.Tensor, consumer: Consumer) -> None:
         """Book channels with scales below or at zero, and clear them in ``activation``."""
         if len(consumer.negative):
             assert self.down is not None
             sent = above[..., consumer.negative] * activation[..., consumer.negative]
-            self.down.index_add_(-1, consumer.negative, sent.expand(*self.shape[:3], -1))
+            self.down.index_add_(-1, consumer.negative, sent.to(self.wide).expand(*self.shape[:3], -1))
         if len(consumer.zero):
             sent = (above[..., consumer.zero] * activation[..., consumer.zero]).sum(dim=2, dtype=torch.float64)
             self.dropped.index_add_(-1, consumer.zero, sent.expand(*self.shape[:2], -1))

@@ -46,6 +46,7 @@ def as_rows(picture: torch.Tensor, targets: int) -> torch.Tensor:
 def convolved(rows: torch.Tensor, convolve: Convolve, height: int) -> torch.Tensor:
     """Convolve (n, t, p, c) rows as pictures of ``height``; stride 1."""
     n, t, p, c = rows.shape
+    rows = rows.to(convolve.weight.dtype)
     return as_rows(convolve(rows.reshape(n * t, height, p // height, c).permute(0, 3, 1, 2)), t)
 
 

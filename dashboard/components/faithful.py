@@ -19,8 +19,6 @@ from components.explaining import Xray
 
 KEPT = 8
 """As many measurements are kept while a page is open."""
-SLOW = ("integrated-gradients", "smoothgrad", "occlusion")
-"""Methods that pass the network dozens of times per map: their parameters are not randomised."""
 
 _GREY = "#8a97a3"
 
@@ -53,7 +51,6 @@ def _measured(reference: str, xray: Xray, way: Way, target: str) -> Faithfulness
         explaining.network_picture(reference, xray),
         target,
         way.composite,
-        randomise=way.composite not in SLOW,
         progress=lambda share, text: bar.progress(min(1.0, share), text),
         bias=way.bias or None,
         precision=way.precision,
