@@ -32,12 +32,16 @@ def untouched(network, before):
     return list(after) == list(before) and all(torch.equal(after[name], before[name]) for name in before)
 
 
+FEW = {"integrated-gradients": {"steps": 3}, "smoothgrad": {"samples": 3}, "occlusion": {"stride": 32}}
+"""Options that make slow methods quick: what is tested here does not hang on them."""
+
+
 @pytest.mark.parametrize("composite", COMPOSITES)
 def test_explaining_leaves_logits_parameters_hooks_and_mode_as_they_were(composite):
     model = build("densenet-small", CLASSES, size=64).train()
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64), dtype=np.uint8)
     before = state(model)
-    result = explain(model, images, "normal", composite)
+    result = explain(model, images, "normal", composite, **FEW.get(composite, {}))
     assert untouched(model, before)
     assert hooks_of(model) == []
     assert model.training
@@ -48,7 +52,7 @@ def test_explaining_leaves_logits_parameters_hooks_and_mode_as_they_were(composi
     model.eval()
     with torch.no_grad():
         first = model(images)
-        explain(model, images, "covid19", composite)
+        explain(model, images, "covid19", composite, **FEW.get(composite, {}))
         logits = model(images)
     assert torch.equal(first, logits)
     assert np.allclose(result.logits, logits.numpy(), atol=1e-5)
@@ -283,7 +287,7 @@ def test_bfloat16_maps_agree_with_those_of_float32():
 @pytest.mark.parametrize("composite", COMPOSITES)
 def test_constant_pictures_give_finite_maps(extreme, composite):
     images = np.full((1, 1, 33, 47), extreme, np.float32)
-    assert np.isfinite(explain(Model(shaken_densenet()), images, "normal", composite).relevance).all()
+    assert np.isfinite(explain(Model(shaken_densenet()), images, "normal", composite, **FEW.get(composite, {})).relevance).all()
 
 
 def test_relevance_for_a_planted_mark_lies_in_the_mark():
