@@ -26,6 +26,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 IMAGES = PROJECT / "docs" / "images"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 PAGES = ("home", "data", "train", "live", "results", "explorer", "text")
+TALL = {"explorer": 1850}
+"""Heights of pages whose point lies below the first screen."""
 
 
 def finished(kind: str) -> Run | None:
@@ -101,7 +103,7 @@ def main() -> None:
             for page in options.pages:
                 name = "" if page == "home" else page
                 url = f"http://127.0.0.1:{port}/{name}?{queries.get(page, '')}"
-                picture(browser, url, options.out / f"{page}.png", options.height, wait_s=6)
+                picture(browser, url, options.out / f"{page}.png", TALL.get(page, options.height), wait_s=6)
                 print(os.path.relpath(options.out / f"{page}.png"))
             browser.close()
     finally:
