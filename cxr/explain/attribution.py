@@ -23,7 +23,6 @@ from cxr.explain.copies import borrowed, itself, prepared
 from cxr.explain.densenet import backward, forward
 from cxr.explain.folding import is_densenet, read_densenet
 from cxr.explain.kernels import Kernels
-from cxr.explain.rules import Rule
 from cxr.explain.stem import FirstLayer
 
 Target = str | int
@@ -159,8 +158,9 @@ def explain(
     columns = np.array([[subject.classes.index(n) for n in entry] for entry in names], int).reshape(len(names), -1)
     method = _Method(composite, way, mode, settings, _dtype(subject.network, way, precision))
     method.check(subject.network)
+    kernels = method.kernels(subject.network)
     parts = [
-        method.explain(subject, slice(start, start + batch), columns[start : start + batch])
+        method.explain(subject, kernels, slice(start, start + batch), columns[start : start + batch])
         for start in range(0, subject.n, max(1, batch))
     ]
     _check_logits(np.concatenate([part.logits for part in parts]), columns, subject.classes)
@@ -275,12 +275,24 @@ class _Method:
             if refusal:
                 raise ExplainError(refusal)
 
-    def explain(self, subject: _Subject, rows: slice, columns: np.ndarray) -> _Part:
+    def kernels(self, network: nn.Module) -> Kernels | None:
+        """Return folded weights where this way needs them, made once per network, kind of rule and dtype."""
+        if self.way.kind != "lrp" or not is_densenet(network):
+            return None
+        assert self.way.convolution is not None
+        rule, dtype = self.way.convolution(self.bias == "keep", self.settings), self.dtype
+        key = f"folded {rule.rows} {rule.keep} {dtype}"
+        kept = prepared(network, lambda twin: Kernels(read_densenet(twin), rule, dtype), key)
+        mine = copy.copy(kept)
+        mine.rule = rule
+        return mine
+
+    def explain(self, subject: _Subject, kernels: Kernels | None, rows: slice, columns: np.ndarray) -> _Part:
         inputs = subject.inputs(rows)
+        if kernels is not None:
+            return self._densenet(subject, kernels, inputs, columns)
         if self.way.kind != "lrp":
             return self._compared(subject, inputs, columns)
-        if is_densenet(subject.network):
-            return self._densenet(subject, inputs, columns)
         return self._chain(subject, inputs, columns)
 
     def _compared(self, subject: _Subject, inputs: torch.Tensor, columns: np.ndarray) -> _Part:
@@ -305,8 +317,7 @@ class _Method:
         absorbed = explained - values.sum(axis=(2, 3, 4), dtype=np.float64)
         return _Part(values, _numpy(logits), ("all layers",), absorbed[..., None], 0 * absorbed[..., None], notes)
 
-    def _densenet(self, subject: _Subject, inputs: torch.Tensor, columns: np.ndarray) -> _Part:
-        kernels = _kernels(subject.network, self._rule(), self.dtype)
+    def _densenet(self, subject: _Subject, kernels: Kernels, inputs: torch.Tensor, columns: np.ndarray) -> _Part:
         first = FirstLayer(self.way.first, epsilon=float(self.settings["epsilon"]))
         notes: tuple[str, ...] = ()
         if self.way.first == "box":
@@ -326,10 +337,6 @@ class _Method:
         relevance = np.concatenate([_numpy(values) for values, _ in sweeps], axis=1)
         return _Part(relevance, _numpy(trace.logits), layers, absorbed, lost, notes)
 
-    def _rule(self) -> Rule:
-        assert self.way.convolution is not None
-        return self.way.convolution(self.bias == "keep", self.settings)
-
     def _bounds(self, subject: _Subject, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]:
         """Return the lowest and highest possible input, (1 or n, C or 1, 1, 1), and a note where they were guessed."""
         own = (inputs.amin(dim=(2, 3), keepdim=True), inputs.amax(dim=(2, 3), keepdim=True))
@@ -344,15 +351,6 @@ class _Method:
             raise ExplainError(f"low {low!r} lies above high {high!r}. Accepted: low at or below high")
         note = "The first layer's box is each image's own range of values: what inputs are possible is not known."
         return bounds[0], bounds[1], (note,) if guessed else ()
-
-
-def _kernels(network: nn.Module, rule: Rule, dtype: torch.dtype) -> Kernels:
-    """Return folded weights, made once per network, kind of rule and dtype, with the rule itself put on."""
-    key = f"folded {rule.rows} {rule.keep} {dtype}"
-    kept = prepared(network, lambda twin: Kernels(read_densenet(twin), rule, dtype), key)
-    mine = copy.copy(kept)
-    mine.rule = rule
-    return mine
 
 
 def _full_float32(device: torch.device) -> Any:
