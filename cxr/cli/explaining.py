@@ -210,4 +210,7 @@ def _show(told: dict[str, Any]) -> None:
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.4g}")
+    if value is None:
+        return None
+    # Seven numbers stand in one line of 80 characters.
+    return round(value, 4) if abs(value) >= 1e-3 else float(f"{value:.0e}")
