@@ -18,9 +18,7 @@ from cxr.data import ImageCache, Manifest
 from cxr.data.library import resolve_manifest
 from cxr.evaluation import bootstrap, load_trained, predict
 from cxr.explain import COMPOSITES, DEFAULT_COMPOSITE, explain
-from cxr.explain.faithfulness import SENSITIVITIES, random_baseline, region_perturbation
-
-SLOW = ("integrated-gradients", "smoothgrad", "occlusion")
+from cxr.explain.faithfulness import SENSITIVITIES, SLOW, random_baseline, region_perturbation
 
 
 def ways(names: list[str]) -> dict[str, tuple[str, str | None]]:
