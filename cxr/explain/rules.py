@@ -17,6 +17,7 @@ Shapes: activations and relevance are (images, targets or 1, pixels, channels). 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 import torch
@@ -170,7 +171,7 @@ class Unit:
         return sent, absorbed, 0.0 if self.hole is None else total(above * self.hole)
 
 
-class Collector:
+class Collector(ABC):
     """Relevance that the consumers of one dense block send to its feature maps.
 
     ``entered`` (n, t, channels) counts what came in per channel where a rule's bias takes a share of it.
@@ -185,13 +186,13 @@ class Collector:
         """Return an empty page of the block's size."""
         return self.like.new_zeros(self.shape, dtype=dtype)
 
+    @abstractmethod
     def add(self, above: torch.Tensor, activation: torch.Tensor, consumer: Consumer) -> None:
         """Take the relevance ``activation x above`` of one consumer. ``activation`` may be overwritten."""
-        raise NotImplementedError
 
+    @abstractmethod
     def release(self, channels: slice, parts: Parts) -> Released:
         """Return the messages of the feature map in ``channels``."""
-        raise NotImplementedError
 
     def _booked(self, channels: slice) -> tuple[torch.Tensor, torch.Tensor]:
         return self.entered[..., channels].sum(-1), self.dropped[..., channels].sum(-1)

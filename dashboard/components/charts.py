@@ -12,11 +12,12 @@ COLOURS = ("#4fb3bf", "#f2a65a", "#b48ee0", "#7fc97f", "#e66a6a", "#6fa8dc")
 _HEIGHT = 340
 
 
-def _figure(title: str, x: str, y: str) -> go.Figure:
+def empty_figure(title: str, x: str, y: str, height: int = _HEIGHT) -> go.Figure:
+    """Return an empty figure in the layout of all charts."""
     figure = go.Figure()
     figure.update_layout(
         title={"text": title, "font": {"size": 16}},
-        height=_HEIGHT,
+        height=height,
         margin={"l": 50, "r": 10, "t": 46, "b": 46},
         xaxis_title=x,
         yaxis_title=y,
@@ -39,7 +40,7 @@ def _numbers(rows: Sequence[Mapping], key: str) -> tuple[list, list]:
 
 def loss_curves(metrics: Mapping[str, Sequence[Mapping]], most_points: int = 1500) -> go.Figure:
     """Training loss per step (smoothed over the faint raw line) and validation loss per epoch, for several runs."""
-    figure = _figure("Loss", "step", "loss")
+    figure = empty_figure("Loss", "step", "loss")
     for (name, rows), colour in zip(metrics.items(), _colours(len(metrics)), strict=True):
         steps, losses = _numbers([r for r in rows if r.get("kind") == "step"], "loss")
         every = max(1, len(steps) // most_points)
@@ -64,7 +65,7 @@ def loss_curves(metrics: Mapping[str, Sequence[Mapping]], most_points: int = 150
 
 def score_curves(metrics: Mapping[str, Sequence[Mapping]]) -> go.Figure:
     """Validation accuracy and macro F1 (or mean AUC of a multi-label stage) per epoch, for several runs."""
-    figure = _figure("Validation", "step", "score")
+    figure = empty_figure("Validation", "step", "score")
     figure.update_yaxes(range=[0, 1.02])
     styles = (("val_accuracy", "accuracy", "solid"), ("val_macro_f1", "macro F1", "dash"), ("val_auc", "AUC", "dot"))
     for (name, rows), colour in zip(metrics.items(), _colours(len(metrics)), strict=True):

@@ -14,7 +14,7 @@ from cxr.explain.localisation import localise
 from cxr.explain.randomisation import Randomisation
 
 from components import explaining, load
-from components.charts import COLOURS
+from components.charts import COLOURS, empty_figure
 from components.explaining import Xray
 
 KEPT = 8
@@ -98,7 +98,7 @@ def removal_curve(measured: Perturbation) -> go.Figure:
     """Logit of the class by the share of the picture taken out: by relevance and, as a band, in random orders."""
     table = measured.summary()
     share = 100 * table["share"]
-    figure = _figure("Regions taken out", "% of the picture taken out", f"logit of {measured.target}")
+    figure = empty_figure("Regions taken out", "% of the picture taken out", f"logit of {measured.target}", 400)
     band = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
     figure.add_scatter(x=share, y=table["low"], showlegend=False, **band)
     figure.add_scatter(
@@ -118,7 +118,7 @@ def removal_curve(measured: Perturbation) -> go.Figure:
 
 def pixel_curves(deletion: Curve, insertion: Curve) -> go.Figure:
     """Probability of the class while pixels are deleted and while they are put back."""
-    figure = _figure("Deletion and insertion", "% of the pixels", "probability", 260)
+    figure = empty_figure("Deletion and insertion", "% of the pixels", "probability", 260)
     for name, curve, colour in (("deletion", deletion, COLOURS[1]), ("insertion", insertion, COLOURS[0])):
         figure.add_scatter(x=100 * curve.share, y=curve.probability, name=name, line={"color": colour, "width": 2})
     figure.update_yaxes(range=[-0.02, 1.02])
@@ -130,7 +130,7 @@ def _show_classes(result: Faithfulness) -> None:
         st.caption("The network knows one class only: there is no other map to compare with.")
         return
     table = result.classes.table()
-    figure = _figure("Maps of other classes", "cosine with this map", "", 260)
+    figure = empty_figure("Maps of other classes", "cosine with this map", "", 260)
     figure.add_bar(x=table["cosine"], y=table["class"], orientation="h", marker_color=COLOURS[2], showlegend=False)
     figure.update_xaxes(range=[-1.05, 1.05])
     figure.update_layout(hovermode="closest")
@@ -154,7 +154,7 @@ def _show_randomisation(found: Randomisation | None) -> None:
 def randomisation_curve(found: Randomisation) -> go.Figure:
     """Rank correlation of absolute relevance with the original map, stage by stage."""
     table = found.table()
-    figure = _figure("Weights made random", "", "rank correlation", 260)
+    figure = empty_figure("Weights made random", "", "rank correlation", 260)
     stages = ["trained", *table["stage"]]
     figure.add_scatter(
         x=stages,
@@ -164,20 +164,6 @@ def randomisation_curve(found: Randomisation) -> go.Figure:
         showlegend=False,
     )
     figure.update_yaxes(range=[min(-0.05, float(np.nan_to_num(table["spearman"]).min())), 1.05])
-    return figure
-
-
-def _figure(title: str, x: str, y: str, height: int = 400) -> go.Figure:
-    figure = go.Figure()
-    figure.update_layout(
-        title={"text": title, "font": {"size": 15}},
-        height=height,
-        margin={"l": 50, "r": 10, "t": 60, "b": 46},
-        xaxis_title=x,
-        yaxis_title=y,
-        hovermode="x unified",
-        legend={"orientation": "h", "y": 1.0, "x": 1, "xanchor": "right", "yanchor": "bottom"},
-    )
     return figure
 
 

@@ -1,6 +1,5 @@
 """Maps of chains, VGG and ResNet against explicit float64 sums over all contributions, layer by layer."""
 
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from timm.layers import BlurPool2d, EcaModule
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from timm.models.vgg import VGG
 from torch import nn
-from toys import pictures, shaken_densenet
+from toys import hooks_of, on_threads, pictures, shaken_densenet
 from zennit.core import Hook
 
 from cxr.errors import ExplainError
@@ -370,15 +369,6 @@ def test_biases_are_ignored_by_default_and_kept_on_demand():
 # Nothing stays behind
 
 
-def hooks_of(network):
-    return [
-        hook
-        for module in network.modules()
-        for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
-        for hook in hooks
-    ]
-
-
 @pytest.mark.parametrize("composite", OPTIONS)
 def test_the_network_stays_as_it_was_and_the_chain_keeps_no_rule(composite):
     network, images = case("ResNet of basic blocks")
@@ -414,17 +404,7 @@ def test_threads_on_one_network_get_the_maps_of_one_after_the_other():
     network, images = case("ResNet of basic blocks", n=4)
     jobs = [(i, composite) for composite in OPTIONS for i in range(4)]
     alone = {job: relevance(network, images[[job[0]]], columns_for(1), job[1])[0] for job in jobs}
-    together = {}
-
-    def work(mine):
-        for job in mine:
-            together[job] = relevance(network, images[[job[0]]], columns_for(1), job[1])[0]
-
-    threads = [threading.Thread(target=work, args=(jobs[k::4],)) for k in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together = on_threads(lambda job: relevance(network, images[[job[0]]], columns_for(1), job[1])[0], jobs)
     assert all(torch.equal(together[job], alone[job]) for job in jobs)
 
 

@@ -5,7 +5,7 @@ import weakref
 import pytest
 import torch
 from torch import nn
-from toys import pictures, shaken_densenet
+from toys import hooks_of, pictures, shaken_densenet
 
 from cxr.errors import ExplainError
 from cxr.explain import copies
@@ -14,15 +14,6 @@ from cxr.explain.copies import borrowed, calm, forget, frozen_copy, itself, prep
 
 def kept(network):
     return prepared(network, itself, "copy")
-
-
-def hooks_of(network):
-    return [
-        hook
-        for module in network.modules()
-        for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
-        for hook in hooks
-    ]
 
 
 def test_a_copy_is_frozen_in_evaluation_mode_and_has_the_logits_of_its_original():

@@ -1,4 +1,3 @@
-import threading
 from dataclasses import replace
 
 import numpy as np
@@ -6,21 +5,12 @@ import pytest
 import timm
 import torch
 from torch import nn
-from toys import CLASSES, Model, pictures, shaken_densenet
+from toys import CLASSES, Model, hooks_of, on_threads, pictures, shaken_densenet
 
 from cxr.errors import ExplainError
 from cxr.explain import COMPOSITES, explain
 from cxr.explain.rules import AlphaBeta
 from cxr.models import build
-
-
-def hooks_of(network):
-    return [
-        hook
-        for module in network.modules()
-        for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
-        for hook in hooks
-    ]
 
 
 def state(network):
@@ -80,17 +70,7 @@ def test_threads_on_one_model_get_the_maps_of_one_after_the_other():
     model, images = Model(shaken_densenet()), pictures(4)
     jobs = [(i, name) for i in range(4) for name in ("epsilon-plus-flat", "epsilon-alpha2-beta1-flat", "epsilon")]
     alone = {job: explain(model, images[[job[0]]], "covid19", job[1]).relevance for job in jobs}
-    together = {}
-
-    def work(mine):
-        for job in mine:
-            together[job] = explain(model, images[[job[0]]], "covid19", job[1]).relevance
-
-    threads = [threading.Thread(target=work, args=(jobs[k::4],)) for k in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together = on_threads(lambda job: explain(model, images[[job[0]]], "covid19", job[1]).relevance, jobs)
     assert all(np.array_equal(together[job], alone[job]) for job in jobs)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 import torch
 from timm.models.densenet import DenseNet
@@ -42,3 +46,29 @@ class Model:
 def pictures(n: int = 2, size: int = 64, channels: int = 1, seed: int = 0) -> np.ndarray:
     """Random network inputs (n, channels, size, size)."""
     return np.random.default_rng(seed).normal(size=(n, channels, size, size)).astype(np.float32)
+
+
+def hooks_of(network: nn.Module) -> list:
+    """All hooks that hang on a network."""
+    return [
+        hook
+        for module in network.modules()
+        for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
+        for hook in hooks
+    ]
+
+
+def on_threads(work: Callable[[Any], Any], jobs: Sequence, n: int = 4) -> dict:
+    """Do every job on one of ``n`` threads that run at once; return job -> result."""
+    done = {}
+
+    def some(mine):
+        for job in mine:
+            done[job] = work(job)
+
+    threads = [threading.Thread(target=some, args=(jobs[k::n],)) for k in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return done
