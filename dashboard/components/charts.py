@@ -18,11 +18,11 @@ def empty_figure(title: str, x: str, y: str, height: int = _HEIGHT) -> go.Figure
     figure.update_layout(
         title={"text": title, "font": {"size": 16}},
         height=height,
-        margin={"l": 50, "r": 10, "t": 46, "b": 46},
+        margin={"l": 50, "r": 10, "t": 60, "b": 46},
         xaxis_title=x,
         yaxis_title=y,
         hovermode="x unified",
-        legend={"orientation": "h", "y": 1.13, "x": 1, "xanchor": "right"},
+        legend={"orientation": "h", "y": 1.0, "x": 1, "xanchor": "right", "yanchor": "bottom"},
         uirevision="keep",  # zoom and hidden lines survive the next refresh
     )
     return figure
