@@ -1,18 +1,17 @@
-"""``cxr evaluate`` and ``cxr weights``: trained networks, measured and listed."""
+"""``cxr evaluate``: a trained network, measured; and how the commands name networks and their data."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from cxr.cli.follow import follow_or_leave
-from cxr.cli.output import Json, emit, say, show_table
+from cxr.cli.output import Json
 from cxr.errors import RunError
 from cxr.runs import get_run, is_run_id, start
 
-weights = typer.Typer(help="See the weights that are at hand.", no_args_is_help=True)
 Model = Annotated[
     str, typer.Argument(metavar="RUN", help="A training run's id, a weights file, or the name of shipped weights.")
 ]
@@ -72,25 +71,3 @@ def check_model(model: str) -> None:
     from cxr.evaluation.source import load_trained
 
     load_trained(model)
-
-
-@weights.command("list")
-def list_(as_json: Json = False) -> None:
-    """List the weights that are at hand."""
-    from cxr.models import list_weights
-
-    rows = [_weights_row(*entry) for entry in list_weights()]
-
-    def show(_: Any) -> None:
-        if not rows:
-            say("no weights at hand")
-            return
-        columns = ["name", "backbone", "size", "classes", "path"]
-        cells = [[row[key] if key != "classes" else ", ".join(row[key]) for key in columns] for row in rows]
-        show_table("", columns, cells)
-
-    emit(rows, as_json, show)
-
-
-def _weights_row(name: str, path: Any, card: Any) -> dict[str, Any]:
-    return {"name": name, "path": str(path), **card.to_dict()} | {"name": name}

@@ -2,8 +2,9 @@
 
 from cxr.models.backbone import XrayClassifier, backbones, build
 from cxr.models.card import ModelCard
+from cxr.models.matching import LoadReport
 from cxr.models.transfer import keep_output_neurons, kept_neurons, with_classes
-from cxr.models.weights import LoadReport, list_weights, load_model, save_model
+from cxr.models.weights import list_weights, load_model, save_model
 
 __all__ = [
     "LoadReport",

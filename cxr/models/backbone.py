@@ -234,6 +234,8 @@ def build(
         mean=_per_channel(mean, default_mean, channels),
         std=_per_channel(std, default_std, channels),
         trained_on=source.title,
+        origin=source.origin,
+        checksum=source.checksum,
     )
     model = XrayClassifier(network, card)
     source.load_into(model)

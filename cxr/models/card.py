@@ -36,6 +36,15 @@ class ModelCard:
         By split, as ``cxr.evaluation.metrics.summarise`` returns them.
     manifest_hash, split_hash
         Of the manifest that it was trained on.
+    stages
+        One row for each stage of the training: name, task, classes, the neurons it kept, its best epoch.
+    origin, checksum
+        Where the weights come from that it was made of or began with, and the sha256 of that file with what the sum
+        was compared with.
+    thresholds
+        By class, the probability above which its publisher calls it found; empty where none was published.
+    licence
+        Of the data, or of weights that were imported.
     """
 
     backbone: str
@@ -49,10 +58,14 @@ class ModelCard:
     name: str = ""
     trained_on: str = ""
     recipe: dict[str, Any] = field(default_factory=dict)
+    stages: list[dict[str, Any]] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
     manifest_hash: str = ""
     split_hash: str = ""
     licence: str = ""
+    origin: str = ""
+    checksum: str = ""
+    thresholds: dict[str, float] = field(default_factory=dict)
     intended_use: str = INTENDED_USE
     limits: str = LIMITS
     versions: dict[str, str] = field(default_factory=lambda: software_versions())
@@ -82,6 +95,12 @@ class ModelCard:
         """Return plain values that JSON can hold."""
         plain = dataclasses.asdict(self)
         return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+
+    def to_markdown(self) -> str:
+        """Return the card as a page for people, as ``cxr weights show`` and the export give it."""
+        from cxr.models.card_page import markdown
+
+        return markdown(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelCard:

@@ -63,7 +63,9 @@ def test_classes_that_are_not_the_heads_are_refused():
         keep_output_neurons(nn.Linear(3, 4), FINAL, FINAL)
 
 
-@pytest.mark.parametrize("backbone", ["densenet-small", "resnet18"])
+@pytest.mark.parametrize(
+    "backbone", ["densenet-small", "resnet18", "efficientnet_b0", "mobilenetv3_small_050", "convnext_atto", "vgg11"]
+)
 def test_a_network_gets_new_classes_and_keeps_its_body(backbone):
     old = build(backbone, FINDINGS, size=32, task="multi-label").eval()
     body = {n: t.clone() for n, t in old.network.state_dict().items() if t.shape[:1] != (4,)}

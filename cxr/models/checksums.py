@@ -1,0 +1,135 @@
+"""Whether a weights file is the one that its publisher meant: sha256 against whatever says what it should be."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxr.errors import WeightsError
+from cxr.files import replacing
+
+log = logging.getLogger(__name__)
+
+SUMS = "SHA256SUMS"
+FIRST_USE = ".first-use.sha256"
+_HEX = re.compile(r"[0-9a-f]{64}")
+# torchvision's and timm's files end in the first digits of their sum: densenet121-a639ec97.pth
+_IN_NAME = re.compile(r"-([0-9a-f]{8,64})(?:\.[a-z]+)+$")
+
+# Sums of files whose publishers give them: those of the paper's authors stand in their repository's file pointers.
+_AUTHORS = "github.com/PedroRASB/COVID-19-Twice-Transfer-DNNs"
+PUBLISHED: dict[str, str] = {
+    "a616b485056a68f7a62fc53bf3805f10033e28f81b1982be03e3526103dffcc2": f"{_AUTHORS} NetA.pt",
+    "b3b490cbaaaa9d089dd7cc7ea8b82ef3aace4ef2264ccc4f7871f801cde3a871": f"{_AUTHORS} NetB.pt",
+    "024873a84c1542f208cbdde4179583fa4560fbbb69b8e87f0357d8bf70628f09": f"{_AUTHORS} NetC.pt",
+    "d20c629e175f4ba80a9eb44f577e12e50be184b8eb7fcdb8d51f103a5989b283": f"{_AUTHORS} NetD.pt",
+    "62ee6186cb0795323695aedb7918c418a26ca99c8f73cb43b6ac71c718185db8": f"{_AUTHORS} NetE.pt",
+    "2e53eefaa7dbd57d6e0edd3092f64f476035c5333a54fe880632455eaf61fa60": f"{_AUTHORS} COVID_CheXNet_torch.pt",
+}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The sum of a file and what it was compared with.
+
+    Attributes
+    ----------
+    sha256
+        64 hexadecimal digits.
+    against
+        What said what the sum should be: the file's name, a file of sums, the hub, its publisher; empty where nothing
+        did, and the sum was only written down.
+    """
+
+    sha256: str
+    against: str = ""
+
+    def __str__(self) -> str:
+        return f"sha256 {self.sha256} ({f'agrees with {self.against}' if self.against else 'first use, not verified'})"
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sum of a file as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify(path: Path, *, remember: bool = True) -> Checked:
+    """Compare a file with everything that says what its sum should be.
+
+    That is: ``<file>.sha256`` and ``SHA256SUMS`` beside it, the digits at the end of its name, the hub's cache (whose
+    files are called by their sum), the published sums that we know, and what was remembered at its first use. Where
+    nothing says it, the sum is, with ``remember``, logged and written to ``<file>.first-use.sha256``.
+
+    Raises
+    ------
+    WeightsError
+        If one of them disagrees; both sums are named.
+    """
+    found = sha256_of(path)
+    wanted = _wanted(path)
+    for source, digits in wanted.items():
+        if not found.startswith(digits):
+            raise WeightsError(
+                f"{path} is refused: its sha256 is {found}, but {source} says {digits}. Fetch the file again, or "
+                f"correct {source} if the new file is the right one"
+            )
+    if found in PUBLISHED:
+        wanted[f"its publisher, {PUBLISHED[found]}"] = found
+    if wanted:
+        return Checked(found, ", ".join(wanted))
+    if remember:
+        log.warning("%s: nothing says what its sha256 should be; it is %s", path, found)
+        _remember(path, found)
+    return Checked(found)
+
+
+def _wanted(path: Path) -> dict[str, str]:
+    """Return ``{what says it: the sum or its first digits}``."""
+    wanted = {}
+    for beside in (path.with_name(path.name + ".sha256"), path.with_name(path.name + FIRST_USE)):
+        if beside.is_file():
+            wanted[beside.name] = _sum_in(beside, path.name)
+    sums = path.with_name(SUMS)
+    if sums.is_file() and (listed := _entries(sums).get(path.name)):
+        wanted[SUMS] = listed
+    if digits := _IN_NAME.search(path.name):
+        wanted["the file's name"] = digits[1]
+    blob = path.resolve()
+    if blob.parent.name == "blobs" and _HEX.fullmatch(blob.name):
+        wanted["the hub's cache"] = blob.name
+    return wanted
+
+
+def _sum_in(beside: Path, name: str) -> str:
+    """Return the sum in a sidecar: a bare one, or a line as ``sha256sum`` writes it."""
+    words = _read(beside).split()
+    if words and _HEX.fullmatch(words[0].lower()):
+        return _entries(beside).get(name, words[0].lower())
+    raise WeightsError(f"{beside} holds no sha256: 64 hexadecimal digits are needed, as `sha256sum {name}` prints them")
+
+
+def _entries(sums: Path) -> dict[str, str]:
+    """Return ``{name: sum}`` of a file as ``sha256sum`` writes it."""
+    lines = (line.split(maxsplit=1) for line in _read(sums).splitlines())
+    pairs = (words for words in lines if len(words) == 2 and _HEX.fullmatch(words[0].lower()))
+    return {name.strip().removeprefix("*").removeprefix("./"): digits.lower() for digits, name in pairs}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeightsError(f"{path} cannot be read: {error}") from None
+
+
+def _remember(path: Path, digits: str) -> None:
+    beside = path.with_name(path.name + FIRST_USE)
+    try:
+        with replacing(beside) as draft:
+            draft.write_text(f"{digits}  {path.name}\n", encoding="utf-8")
+    except OSError as error:  # a folder that others own: the card still tells the sum
+        log.warning("the sha256 of %s is not remembered: %s", path, error)

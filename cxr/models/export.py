@@ -1,0 +1,250 @@
+"""Networks for other programs: ONNX with its normalisation inside, and a folder that timm loads.
+
+What was written is loaded again and asked the same question: it is kept only if its logits agree.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import timm
+import torch
+from torch import nn
+
+from cxr.errors import WeightsError, unknown
+from cxr.files import replacing
+from cxr.models.backbone import ALIASES, XrayClassifier, head_of
+
+FORMATS = ("onnx", "timm", "card")
+TOLERANCE = 1e-4  # of the largest logit
+OPSET = 18
+_ARCHITECTURE = {"densenet-small": "densenet121"}  # the same class of timm, made with our backbone_args
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how far its logits are from ours at most (None for a card).
+
+    ``relative`` is the difference as a share of the largest logit.
+    """
+
+    path: Path
+    format: str
+    difference: float | None = None
+    relative: float | None = None
+
+
+def export(model: XrayClassifier, path: str | Path, format: str, *, force: bool = False) -> Exported:
+    """Write ``model`` as ``onnx`` (a file), ``timm`` (a folder) or ``card`` (a page in Markdown).
+
+    Raises
+    ------
+    WeightsError
+        For an unknown format, something in the way (without ``force``), a network that the format cannot hold, or
+        one whose logits come out different.
+    """
+    if format not in FORMATS:
+        raise WeightsError(unknown("format", format, FORMATS))
+    target = Path(path).expanduser()
+    if target.exists() and not force:
+        raise WeightsError(f"{target} is there already: give --force to replace it, or another --out")
+    if format == "timm" and target.exists() and not (target / "config.json").is_file():
+        raise WeightsError(f"{target} is no folder of timm (it has no config.json) and is not replaced")
+    if format != "timm" and target.is_dir():
+        raise WeightsError(f"{target} is a folder: a file is needed for format {format}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    model = model.eval()
+    writers = {"onnx": _onnx, "timm": _timm, "card": _card}
+    return writers[format](model, target)
+
+
+def _card(model: XrayClassifier, target: Path) -> Exported:
+    with replacing(target) as draft:
+        draft.write_text(model.card.to_markdown(), encoding="utf-8")
+    return Exported(target, "card")
+
+
+# ONNX
+
+
+class _WithNormalisation(nn.Module):
+    """Takes grey floats (N, 1, size, size) in [0, 1], as the exported graph does."""
+
+    def __init__(self, model: XrayClassifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.model.network(self.model.normalise(image))
+
+
+def _onnx(model: XrayClassifier, target: Path) -> Exported:
+    with replacing(target) as draft:
+        _write_onnx(model, draft)
+        difference, relative = _differences(model, lambda images: _run_onnx(draft, images), str(target))
+    return Exported(target, "onnx", difference, relative)
+
+
+def _write_onnx(model: XrayClassifier, path: Path) -> None:
+    import onnx
+
+    image = torch.rand(2, 1, model.card.size, model.card.size, device=model.device)
+    with _quiet():
+        program = torch.onnx.export(
+            _WithNormalisation(model).eval(),
+            (image,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+            verbose=False,
+        )
+    assert program is not None  # it is for the old exporter alone
+    proto = program.model_proto
+    for node in proto.graph.node:
+        del node.metadata_props[:]  # the lines of code behind each node, with this machine's paths
+    for key, value in _metadata(model).items():
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = key, value
+    proto.doc_string = "Input: grey X-rays, float32 (N, 1, size, size) in [0, 1]. Output: one logit for each class."
+    onnx.checker.check_model(proto)
+    path.write_bytes(proto.SerializeToString())
+
+
+def _metadata(model: XrayClassifier) -> dict[str, str]:
+    card = model.card
+    return {
+        "classes": json.dumps(list(card.classes)),
+        "task": card.task,
+        "input": f"float32 (N, 1, {card.size}, {card.size}), grey values in [0, 1] (uint8 divided by 255)",
+        "card": json.dumps(card.to_dict(), default=str),
+    }
+
+
+def _run_onnx(path: Path, images: torch.Tensor) -> np.ndarray:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    return session.run(["logits"], {"image": images.cpu().numpy()})[0]
+
+
+# timm
+
+
+def _timm(model: XrayClassifier, target: Path) -> Exported:
+    config = timm_config(model)
+    with _replacing_folder(target) as draft:
+        (draft / "config.json").write_text(json.dumps(config, indent=2, default=str) + "\n", encoding="utf-8")
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
+        (draft / "model.safetensors").write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
+        (draft / "README.md").write_text(model.card.to_markdown(), encoding="utf-8")
+        difference, relative = _differences(model, lambda images: _run_timm(model, draft, images), str(target))
+    return Exported(target, "timm", difference, relative)
+
+
+def timm_config(model: XrayClassifier) -> dict[str, Any]:
+    """Return the ``config.json`` from which ``timm.create_model("local-dir:...")`` makes the network.
+
+    Raises
+    ------
+    WeightsError
+        If timm has no architecture for it.
+    """
+    card = model.card
+    architecture = _ARCHITECTURE.get(card.backbone, card.backbone.partition(".")[0])
+    if not timm.is_model(architecture):
+        raise WeightsError(f"timm has no architecture for backbone {card.backbone!r}: export it as onnx")
+    head, _ = head_of(model.network)
+    first = getattr(model.network, "pretrained_cfg", None) or vars(timm.get_pretrained_cfg(architecture))
+    return {
+        "architecture": architecture,
+        "num_classes": len(card.classes),
+        "num_features": model.network.num_features,
+        "label_names": list(card.classes),
+        "task": card.task,  # timm ignores it, our import reads it
+        "model_args": {"in_chans": card.channels, **ALIASES.get(card.backbone, {}), **card.backbone_args},
+        "pretrained_cfg": {
+            "input_size": [card.channels, card.size, card.size],
+            "fixed_input_size": False,
+            "interpolation": "bilinear",
+            "crop_pct": 1.0,
+            "crop_mode": "squash",
+            "mean": list(card.mean),
+            "std": list(card.std),
+            "num_classes": len(card.classes),
+            "first_conv": first.get("first_conv"),
+            "classifier": head,
+            "license": card.licence or None,
+            "description": f"{card.task}; grey X-rays. {card.intended_use}",
+        },
+    }
+
+
+def _run_timm(model: XrayClassifier, folder: Path, images: torch.Tensor) -> np.ndarray:
+    network = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    with torch.no_grad():
+        return network(model.preprocess(images).cpu()).numpy()
+
+
+# both
+
+
+def _differences(model: XrayClassifier, other: Callable[[torch.Tensor], np.ndarray], path: str) -> tuple[float, float]:
+    """Return the greatest difference of the logits, absolute and as a share of the largest; refuses a large one."""
+    generator = torch.Generator().manual_seed(0)
+    absolute = largest = 0.0
+    for n in (1, 3):  # two sizes of batch: the first dimension must be free
+        images = torch.rand(n, 1, model.card.size, model.card.size, generator=generator)
+        with torch.no_grad():
+            ours = model(images.to(model.device)).cpu().numpy()
+        # np.fmax would drop a NaN and max() may: np.maximum keeps it, and the comparison below refuses it
+        absolute = float(np.maximum(absolute, np.abs(ours - other(images)).max()))
+        largest = float(np.maximum(largest, np.abs(ours).max()))
+    relative = absolute / max(largest, 1e-12)
+    if not relative <= TOLERANCE:
+        raise WeightsError(
+            f"{path} is not written: its logits differ from ours by {absolute:.3g}, {relative:.2g} of the largest "
+            f"(at most {TOLERANCE:g} is accepted)"
+        )
+    return absolute, relative
+
+
+@contextmanager
+def _replacing_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``target`` that takes its place once the block has filled it."""
+    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield draft
+        draft.chmod(0o755)
+        if target.exists():
+            shutil.rmtree(target)
+        draft.replace(target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress and warnings off the terminal."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

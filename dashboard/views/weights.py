@@ -1,0 +1,109 @@
+"""Weights: the networks at hand with their cards, weights of others brought in, ours given away."""
+
+from __future__ import annotations
+
+import re
+
+import streamlit as st
+
+from cxr.errors import WeightsError
+from cxr.evaluation.source import checkpoint_of
+from cxr.models import list_weights
+from cxr.models.weights import read_card
+from cxr.runs import list_runs
+
+from components import foreign, giving, load, page, pages, pick
+
+AT_HAND, IMPORT = "At hand", "Import"
+
+
+def networks() -> list[dict]:
+    """Return one row for each finished run and each weights file."""
+    rows = []
+    for run in list_runs(kind="train"):
+        if load.has_checkpoint(run) and run.status()["state"] == "finished":
+            rows.append({"id": run.id, "network": pick.describe_run(run), "from": "training here"} | _told(run.id))
+    for name, _, _ in list_weights():
+        rows.append({"id": name, "network": name, "from": "file"} | _told(name))
+    return rows
+
+
+def _told(reference: str) -> dict:
+    """Return what the table shows of a card; empty cells where it cannot be read."""
+    try:
+        card = read_card(checkpoint_of(reference))
+    except WeightsError:
+        card = None
+    if card is None:
+        return {"backbone": "", "input": "", "classes": "", "licence": ""}
+    return {
+        "backbone": card.backbone,
+        "input": f"{card.size} px, {'grey' if card.channels == 1 else '3 channels'}",
+        "classes": ", ".join(card.classes),
+        "licence": card.licence or "not stated",
+    }
+
+
+def show_networks() -> None:
+    rows = networks()
+    if not rows:
+        page.nothing_yet("No network yet: train one, or import weights above.", pages.TRAIN, "Start a training")
+    st.dataframe([{k: v for k, v in row.items() if k != "id"} for row in rows], hide_index=True)
+    labels = {row["id"]: row["network"] for row in rows}
+    reference = pick.from_url("Network", list(labels), labels, "model")
+    card = read_card(checkpoint_of(reference))
+    if card is None:
+        raise WeightsError(f"{reference} has no card")
+    name = card.name or reference
+    left, right = st.columns([3, 1], gap="large")
+    with left, st.container(border=True):
+        st.markdown(re.sub(r"^#", "####", card.to_markdown(), flags=re.MULTILINE))  # it is a part of this page
+    with right:
+        giving.card_button(card.to_markdown(), name)
+        with page.told_in_one_line():
+            giving.export_buttons(reference, name)
+        st.page_link(
+            pages.EXPLORER, label="Look at its heatmaps", icon=":material/radiology:", query_params={"model": reference}
+        )
+    page.command("cxr", "weights", "export", reference, "--format", "onnx", "--out", f"{name}.onnx")
+
+
+def show_import() -> None:
+    st.caption(
+        "Recognised: timm, torchvision, CheXNet, torchxrayvision and the paper's networks. No code in a file is run."
+    )
+    given = foreign.choose_file()
+    if given is None:
+        page.command("cxr", "weights", "import", "FILE")
+        return
+    path, called = given
+    found = foreign.look(path)
+    foreign.show_found(found)
+    if not found.report.complete:
+        page.command("cxr", "weights", "import", called, "--backbone", found.backbone)
+        return
+    outcome = st.container()  # above the form, where it is seen
+    told = foreign.ask(found, path.name)
+    foreign.show_command(called)
+    if told is not None:
+        with outcome, page.told_in_one_line():
+            new = foreign.save(found, told)
+            st.success(f"Imported as {new}: {', '.join(told['classes'].split(','))}.", icon=":material/check:")
+            st.button("See its card", icon=":material/arrow_forward:", on_click=look_at_hand, args=(new,))
+
+
+def look_at_hand(name: str) -> None:
+    st.session_state["weights:section"] = AT_HAND
+    st.query_params["model"] = name
+
+
+page.header("Weights", "Networks at hand with their cards; weights of others come in, yours go out.")
+pick.remember("weights:section", AT_HAND, (AT_HAND, IMPORT))
+section = st.segmented_control(
+    "Look at", [AT_HAND, IMPORT], required=True, key="weights:section", label_visibility="collapsed"
+)
+with page.told_in_one_line():
+    if section == AT_HAND:
+        show_networks()
+    else:
+        show_import()
