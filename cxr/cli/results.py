@@ -21,12 +21,28 @@ def show_results(results: Any) -> None:
         [name, summary.get("n", ""), *(_interval(summary.get(key)) for key in scores)] for name, summary in summaries
     ]
     show_table("", ["split", "images", *scores], rows)
+    show_stages(results.get("stages") or [])
     for name, summary in summaries:
         classes = summary.get("classes") or []
         confusion = summary.get("confusion") or []
         body = [[true, *row] for true, row in zip(classes, confusion, strict=False)]
         if body:
             show_table(f"{name}: true class by row, predicted by column", ["", *classes], body)
+
+
+def show_stages(stages: list[dict[str, Any]]) -> None:
+    """Print what each stage of a training was and achieved; nothing for a training of a single one."""
+    if len(stages) < 2:
+        return
+    rows = []
+    for stage in stages:
+        kept = ", ".join(f"{new} (was {old})" for new, old in stage["kept_neurons"].items())
+        found = stage["validation"]
+        score = "accuracy" if "accuracy" in found else "auc"
+        rows.append(
+            [stage["name"], stage["task"], stage["n_train"], f"{score} {_interval(found[score])}", kept or "none"]
+        )
+    show_table("", ["stage", "task", "X-rays", "validation", "kept output neurons"], rows)
 
 
 def _summaries(value: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -36,6 +52,8 @@ def _summaries(value: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]
         yield name, value
         return
     for key, item in value.items():
+        if key == "validation":  # of a stage, shown with it
+            continue
         yield from _summaries(item, f"{name} {key}".strip() if key not in ("metrics", "splits") else name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -32,28 +33,35 @@ class Augment(BaseModel):
         "on the right (as in dextrocardia) and its L and R markers reversed, and lobes and sides are findings",
     )
 
-    def __call__(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(
+        self, batch: Tensor, generator: torch.Generator, *, first: int = 0, whole: int | None = None
+    ) -> Tensor:
         """Return changed copies of ``batch`` (N, 1, H, W), floating point in [0, 1].
 
         All random numbers come from ``generator``, which must be on the CPU or on the batch's device; on the CPU the
         same state gives the same pixels. Changes that are off draw nothing. With all off, the batch itself returns.
+
+        Parameters
+        ----------
+        first, whole
+            The batch is images ``first`` to ``first + N`` of a batch of ``whole`` images and is changed as it would
+            be there, so that a batch may be computed in parts.
         """
-        out = self._move(batch, generator)
-        out = self._shade(out, generator)
+        draws = _Draws(batch, generator, first, len(batch) if whole is None else whole)
+        out = self._move(batch, draws)
+        out = self._shade(out, draws)
         return out if out is batch else out.clamp_(0, 1)
 
-    def _move(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+    def _move(self, batch: Tensor, draws: _Draws) -> Tensor:
         """Turn, zoom, shear, shift and mirror in one resampling; beyond the frame it is black as under a collimator."""
         if not (self.rotate or self.translate or self.scale or self.shear or self.hflip):
             return batch
         n, _, height, width = batch.shape
-        angle = _uniform(n, math.radians(self.rotate), batch, generator)
-        shear = torch.tan(_uniform(n, math.radians(self.shear), batch, generator))
-        zoom = 1 / (1 + _uniform(n, self.scale, batch, generator))
-        shift_x, shift_y = (2 * _uniform(n, self.translate, batch, generator) for _ in range(2))
-        mirror = torch.ones_like(zoom)
-        if self.hflip:
-            mirror = 1 - 2 * (torch.rand(n, generator=generator, device=generator.device) < 0.5).to(batch)
+        angle = draws.uniform(math.radians(self.rotate))
+        shear = torch.tan(draws.uniform(math.radians(self.shear)))
+        zoom = 1 / (1 + draws.uniform(self.scale))
+        shift_x, shift_y = (2 * draws.uniform(self.translate) for _ in range(2))
+        mirror = 1 - 2 * draws.coin() if self.hflip else torch.ones_like(zoom)
         cos, sin, aspect = zoom * torch.cos(angle), zoom * torch.sin(angle), height / width
         # Rows of the inverse map: where in the original each pixel comes from, in coordinates from -1 to 1.
         rows = [mirror * cos, mirror * (shear * cos - sin * aspect), shift_x, sin / aspect, shear * sin / aspect + cos]
@@ -61,28 +69,50 @@ class Augment(BaseModel):
         grid = F.affine_grid(theta, list(batch.shape), align_corners=False)
         return F.grid_sample(batch, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
-    def _shade(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+    def _shade(self, batch: Tensor, draws: _Draws) -> Tensor:
         """Change gamma, contrast and brightness, then add noise."""
-        n, out = len(batch), batch
+        out = batch
         if self.gamma:
-            power = torch.exp(_uniform(n, math.log1p(self.gamma), batch, generator))
+            power = torch.exp(draws.uniform(math.log1p(self.gamma)))
             out = out.clamp(0, 1) ** power.view(-1, 1, 1, 1)
         if self.contrast:
-            factor = 1 + _uniform(n, self.contrast, batch, generator).view(-1, 1, 1, 1)
+            factor = 1 + draws.uniform(self.contrast).view(-1, 1, 1, 1)
             mean = out.mean(dim=(1, 2, 3), keepdim=True)
             out = (out - mean) * factor + mean
         if self.brightness:
-            out = out + _uniform(n, self.brightness, batch, generator).view(-1, 1, 1, 1)
+            out = out + draws.uniform(self.brightness).view(-1, 1, 1, 1)
         if self.noise:
-            deviation = _uniform(n, self.noise, batch, generator).abs().view(-1, 1, 1, 1)
-            grain = torch.randn(batch.shape, generator=generator, device=generator.device).to(batch)
-            out = out + deviation * grain
+            deviation = draws.uniform(self.noise).abs().view(-1, 1, 1, 1)
+            out = out + deviation * draws.grain()
         return out
 
 
-def _uniform(n: int, limit: float, like: Tensor, generator: torch.Generator) -> Tensor:
-    """Return (n,) numbers between -limit and limit; none are drawn for a limit of 0."""
-    if not limit:
-        return torch.zeros(n, dtype=like.dtype, device=like.device)
-    draws = torch.rand(n, generator=generator, device=generator.device)
-    return ((2 * draws - 1) * limit).to(like)
+@dataclass(frozen=True)
+class _Draws:
+    """Random numbers for images ``first`` to ``first + N`` of ``whole``, of the type and on the device of ``like``."""
+
+    like: Tensor
+    generator: torch.Generator
+    first: int
+    whole: int
+
+    def uniform(self, limit: float) -> Tensor:
+        """Return (N,) numbers between -limit and limit; none are drawn for a limit of 0."""
+        if not limit:
+            return torch.zeros(len(self.like), dtype=self.like.dtype, device=self.like.device)
+        return self._mine((2 * self._rand() - 1) * limit)
+
+    def coin(self) -> Tensor:
+        """Return (N,) zeros and ones."""
+        return self._mine((self._rand() < 0.5).float())
+
+    def grain(self) -> Tensor:
+        """Return Gaussian noise of the batch's shape."""
+        shape = (self.whole, *self.like.shape[1:])
+        return self._mine(torch.randn(shape, generator=self.generator, device=self.generator.device))
+
+    def _rand(self) -> Tensor:
+        return torch.rand(self.whole, generator=self.generator, device=self.generator.device)
+
+    def _mine(self, values: Tensor) -> Tensor:
+        return values[self.first : self.first + len(self.like)].to(self.like)

@@ -78,20 +78,93 @@ def point_metrics(truth: np.ndarray, logits: np.ndarray) -> dict[str, float | No
 
 
 def multilabel_metrics(targets: np.ndarray, logits: np.ndarray) -> dict[str, float | None]:
-    """Return metrics of logits (N, K) for 0/1 targets (N, K), a class present from logit 0 on.
+    """Return metrics of logits (N, K) for targets (N, K) of 0 and 1, NaN where unknown.
 
-    ``accuracy`` is the share of right entries, ``macro_f1`` and ``auc`` are means over classes with both values.
+    A class is said to be there from logit 0 on. ``accuracy`` is the share of right entries among the known,
+    ``macro_f1`` and ``auc`` are means over classes with both values.
     """
-    said = logits > 0
-    both = [c for c in range(targets.shape[1]) if 0 < targets[:, c].sum() < len(targets)]
-    hits = (said & (targets > 0)).sum(0)
-    f1 = 2 * hits / np.maximum(said.sum(0) + targets.sum(0), 1)
-    aucs = [roc_auc_score(targets[:, c], logits[:, c]) for c in both]
+    known, true, said = np.isfinite(targets), targets == 1, logits > 0
+    both = [c for c in range(targets.shape[1]) if 0 < true[:, c].sum() < known[:, c].sum()]
+    hits = (said & true).sum(0)
+    f1 = 2 * hits / np.maximum((said & known).sum(0) + true.sum(0), 1)
+    aucs = [roc_auc_score(true[known[:, c], c], logits[known[:, c], c]) for c in both]
     return {
-        "accuracy": float((said == (targets > 0)).mean()) if targets.size else None,
+        "accuracy": float((said == true)[known].mean()) if known.any() else None,
         "macro_f1": float(f1[both].mean()) if both else None,
         "auc": float(np.mean(aucs)) if both else None,
     }
+
+
+def summarise_findings(
+    targets: np.ndarray,
+    logits: np.ndarray,
+    classes: Sequence[str],
+    patients: Sequence[str],
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return the metrics of findings, of which an X-ray may have several.
+
+    Parameters
+    ----------
+    targets
+        (N, K) of 0 and 1, NaN where unknown.
+    logits
+        (N, K), in the order of ``classes``.
+    patients
+        (N,) the patient of each image.
+
+    Returns
+    -------
+    ``n``, ``n_patients``, ``auc`` (mean over classes with both values) and ``per_class`` with ``auc``, ``positive``
+    and ``known`` (numbers of images), ``classes``, ``level``. Intervals at 95 %: bootstrap over patients.
+    """
+    known, true = np.isfinite(targets), targets == 1
+    values = [_roc_auc(true[known[:, c], c], logits[known[:, c], c]) for c in range(len(classes))]
+    defined = [c for c, value in enumerate(values) if value is not None]
+    per_class, mean = [_interval(None, None)] * len(classes), _interval(None, None)
+    if defined:
+
+        def statistic(weights: np.ndarray) -> np.ndarray:
+            aucs = [weighted_auc(true[:, c], logits[:, c], weights * known[:, c]) for c in defined]
+            return np.column_stack([*aucs, np.mean(aucs, axis=0)])
+
+        *each, last = bootstrap(statistic, list(patients), n_bootstrap, seed)
+        for c, limits in zip(defined, each, strict=True):
+            per_class[c] = _interval(values[c], limits)
+        mean = _interval(float(np.mean([values[c] for c in defined])), last)
+    return {
+        "n": len(targets),
+        "n_patients": len(set(patients)),
+        "auc": mean,
+        "per_class": {
+            name: {"auc": per_class[c], "positive": int(true[:, c].sum()), "known": int(known[:, c].sum())}
+            for c, name in enumerate(classes)
+        },
+        "classes": list(classes),
+        "level": 0.95,
+    }
+
+
+def validation_summary(
+    task: str, targets: np.ndarray, logits: np.ndarray, classes: Sequence[str], patients: Sequence[str]
+) -> dict[str, Any]:
+    """Return the metrics with intervals of either task; targets are class indices (N,) or findings (N, K)."""
+    if task == "multi-label":
+        return summarise_findings(targets, logits, classes, patients)
+    table = pd.DataFrame({"label": [classes[k] for k in targets], "patient_id": list(patients)})
+    table["image_id"] = [str(k) for k in range(len(table))]
+    table["predicted"] = [classes[k] for k in logits.argmax(1)]
+    probabilities = softmax(logits)
+    for c, name in enumerate(classes):
+        table[f"prob_{name}"] = probabilities[:, c]
+    return summarise(table, classes)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities (N, K) that sum to 1 over the classes."""
+    shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, axis=1, keepdims=True, initial=-np.inf))
+    return shifted / shifted.sum(1, keepdims=True)
 
 
 def _codes(values: pd.Series, classes: list[str]) -> np.ndarray:

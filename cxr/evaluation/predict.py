@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from cxr.evaluation.metrics import softmax
 from cxr.models.backbone import XrayClassifier
 
 if TYPE_CHECKING:
@@ -84,9 +85,3 @@ def predictions_table(
         for position, name in enumerate(classes):
             table[f"{prefix}_{name}"] = values[:, position]
     return table
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities (N, K) that sum to 1 over the classes."""
-    shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, axis=1, keepdims=True, initial=-np.inf))
-    return shifted / shifted.sum(1, keepdims=True)

@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from cxr.errors import ExplainError, unknown
-from cxr.evaluation.predict import softmax
+from cxr.evaluation.metrics import softmax
 from cxr.explain.agreement import ClassSensitivity, class_sensitivity
 from cxr.explain.attribution import Explainable, explain
 from cxr.explain.copies import prepared

@@ -41,6 +41,8 @@ class Place:
         Of the present epoch.
     best_value, best_epoch, best_file
         The best epoch of the present stage by its monitor; the file lies in the folder of checkpoints.
+    begun
+        Whether the network was validated before the first step of the stage.
     kept_neurons
         ``{stage: {new class: old class}}``.
     """
@@ -54,20 +56,39 @@ class Place:
     best_value: float | None = None
     best_epoch: int | None = None
     best_file: str | None = None
+    begun: bool = False
     seconds: float = 0.0
     kept_neurons: dict[str, dict[str, str]] | None = None
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What a training learns from: it must be the same when the training goes on.
+
+    Attributes
+    ----------
+    manifest_hash
+        Of the manifest.
+    images
+        Fingerprint of all stages' images and targets.
+    missing
+        Files of images that could not be read.
+    """
+
+    manifest_hash: str
+    images: str
+    missing: tuple[str, ...] = ()
+
+
 @dataclass
 class Saved:
-    """A checkpoint as it was read."""
+    """A checkpoint as it was read; ``loop`` is the state of the stage's loop."""
 
     place: Place
     model: XrayClassifier
-    optimiser: dict[str, Any]
-    random_state: dict[str, Any]
+    loop: dict[str, Any]
     metrics_offset: int
-    manifest_hash: str
+    origin: Origin
 
 
 class Checkpoints:
@@ -79,26 +100,40 @@ class Checkpoints:
     def save(
         self,
         model: XrayClassifier,
-        optimiser: torch.optim.Optimizer,
+        loop: dict[str, Any],
         place: Place,
         metrics_offset: int,
-        manifest_hash: str,
+        origin: Origin,
     ) -> None:
         """Save the whole state and make it the one that a resumed run starts from."""
         name = f"step-{place.step:08d}-{secrets.token_hex(3)}"
         target = self.folder / name
         target.mkdir(parents=True)
+        try:
+            self._write(target, model, loop, place, metrics_offset, origin)
+        except OSError:
+            shutil.rmtree(target, ignore_errors=True)  # a full disk needs the room
+            raise
+        self._point_to(name, place.best_file)
+
+    def _write(
+        self,
+        target: Path,
+        model: XrayClassifier,
+        loop: dict[str, Any],
+        place: Place,
+        metrics_offset: int,
+        origin: Origin,
+    ) -> None:
         save_model(model, target / WEIGHTS)
         state = {
             "place": vars(place),
-            "optimiser": optimiser.state_dict(),
-            "random_state": random_state(),
+            "loop": loop,
             "metrics_offset": metrics_offset,
-            "manifest_hash": manifest_hash,
+            "origin": vars(origin),
         }
-        with replacing(target / STATE) as draft:
-            torch.save(state, draft)
-        self._point_to(name, place.best_file)
+        with replacing(target / STATE) as draft, draft.open("wb") as file:
+            torch.save(state, file)  # to a file, whose errors say what is wrong: a path would hide a full disk
 
     def save_best(self, model: XrayClassifier, place: Place) -> str:
         """Write the weights that are the best so far and return their file's name; :meth:`save` then points to it."""
@@ -106,8 +141,8 @@ class Checkpoints:
         save_model(model, self.folder / name)
         return name
 
-    def load(self) -> Saved | None:
-        """Return the last checkpoint, None if there is none yet.
+    def load(self, publish: bool = True) -> Saved | None:
+        """Return the last checkpoint, None if there is none yet; ``publish`` mends the copy of the best weights.
 
         Raises
         ------
@@ -121,11 +156,12 @@ class Checkpoints:
         try:
             state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
             model = load_model(folder / WEIGHTS)
-            place = Place(**state.pop("place"))
+            place, origin = Place(**state.pop("place")), Origin(**state.pop("origin"))
         except (CxrError, OSError, RuntimeError, TypeError, KeyError, EOFError) as error:
             raise RunError(f"the checkpoint {folder} is damaged ({error}): start the training anew") from None
-        self._publish_best(place.best_file)
-        return Saved(place=place, model=model, **state)
+        if publish:
+            self._publish_best(place.best_file)
+        return Saved(place=place, model=model, origin=origin, **state)
 
     def load_best(self, place: Place) -> XrayClassifier:
         """Return the best weights of the present stage."""
@@ -167,28 +203,6 @@ class Checkpoints:
         for path in [*self.folder.glob("step-*"), *self.folder.glob("best-*"), *drafts]:
             if path.name not in kept:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def random_state() -> dict[str, Any]:
-    """Return the state of torch's, Python's and NumPy's global generators, as tensors and plain values."""
-    kind, keys, position, has_gauss, gauss = np.random.get_state()
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "python": random.getstate(),
-        "numpy": (str(kind), torch.from_numpy(np.asarray(keys, np.int64)), int(position), int(has_gauss), float(gauss)),
-    }
-
-
-def restore_random_state(state: dict[str, Any]) -> None:
-    """Set what :func:`random_state` returned; a GPU's generators only where there are as many GPUs."""
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
-    version, words, gauss = state["python"]
-    random.setstate((version, tuple(words), gauss))
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
 
 
 def seed_everything(seed: int) -> None:

@@ -6,8 +6,9 @@ and no duplicate with any held-out image of the last one, and sets a tenth of it
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +16,18 @@ import numpy as np
 import pandas as pd
 
 from cxr.data import ImageCache, Manifest
+from cxr.data.digests import file_digests
 from cxr.data.splits import connected_groups
 from cxr.errors import ManifestError, RecipeError
+from cxr.paths import cache_root
 from cxr.training.recipe import Recipe, Stage
 
 log = logging.getLogger(__name__)
 
 TRAINABLE_SPLITS = ("", "train")
 VALIDATION_SHARE = 0.1
+NO_FINDING = "No Finding"
+UNKNOWN = "?"  # before the name of a finding: it may be there or not
 Tell = Callable[[float, str], None]
 
 
@@ -37,7 +42,9 @@ class StageData:
     train_rows, val_rows
         Rows of ``cache.images``.
     train_targets, val_targets
-        Class indices (n,) int64, or (n, K) float32 of 0 and 1 for findings.
+        Class indices (n,) int64, or (n, K) float32 of 0 and 1 for findings, NaN where a finding is unknown.
+    val_patients
+        (n,) the patient of each validation image, or the image itself where there is none.
     """
 
     manifest: Manifest
@@ -47,10 +54,38 @@ class StageData:
     val_rows: np.ndarray
     train_targets: np.ndarray
     val_targets: np.ndarray
+    val_patients: tuple[str, ...]
 
     def steps(self, batch: int) -> int:
         """Number of batches in an epoch."""
         return -(-len(self.train_rows) // batch)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Files of the manifest's images that cannot be read."""
+        return tuple(self.cache.missing["file"])
+
+    def fingerprint(self) -> str:
+        """Return what changes when an image, a target or the order of any of them does."""
+        digest = hashlib.blake2b(f"{self.cache.folder.name} {self.classes}".encode(), digest_size=16)
+        for array in (self.train_rows, self.val_rows, self.train_targets, self.val_targets):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The rows of a manifest that a stage learns from and is chosen on, before any image is read."""
+
+    manifest: Manifest
+    classes: tuple[str, ...]
+    train: pd.DataFrame
+    val: pd.DataFrame
+
+
+def check(recipe: Recipe, manifest: Manifest) -> None:
+    """Raise what :func:`prepare` would, as far as it can be known without reading an image."""
+    _choose(recipe, manifest)
 
 
 def prepare(recipe: Recipe, manifest: Manifest, tell: Tell) -> list[StageData]:
@@ -61,10 +96,10 @@ def prepare(recipe: Recipe, manifest: Manifest, tell: Tell) -> list[StageData]:
     ManifestError
         Without splits, with a patient in two of them, or without images in ``train`` or ``val``.
     RecipeError
-        If a stage finds nothing to learn from.
+        If a stage finds nothing to learn from, or names what its data do not have.
     """
-    _check_splits(manifest)
-    return [_prepare_stage(recipe, index, manifest, tell) for index in range(len(recipe.stages))]
+    chosen = _choose(recipe, manifest)
+    return [_read(recipe, index, rows, tell) for index, rows in enumerate(chosen)]
 
 
 def epoch_batches(n: int, batch: int, seed: int, stage: int, epoch: int) -> list[np.ndarray]:
@@ -92,41 +127,54 @@ def _check_splits(manifest: Manifest) -> None:
             )
 
 
-def _prepare_stage(recipe: Recipe, index: int, final: Manifest, tell: Tell) -> StageData:
+def _choose(recipe: Recipe, given: Manifest) -> list[_Chosen]:
+    last = recipe.stages[-1]
+    final = given if last.data is None else Manifest.load(Path(last.data).expanduser())
+    _check_splits(final)
+    return [_choose_rows(recipe, index, given, final) for index in range(len(recipe.stages))]
+
+
+def _choose_rows(recipe: Recipe, index: int, given: Manifest, final: Manifest) -> _Chosen:
     stage = recipe.stages[index]
-    manifest = final if stage.data is None else Manifest.load(Path(stage.data).expanduser())
     if index == len(recipe.stages) - 1:
-        if stage.data is not None:
-            _check_splits(manifest)
+        manifest = final
         train, val = _rows_of_splits(manifest.table, stage)
     else:
-        pool = _pool(manifest, final, stage, index)
-        train, val = _carve(pool, recipe.seed)
+        manifest = given if stage.data is None else Manifest.load(Path(stage.data).expanduser())
+        train, val = _intermediate(manifest, final, stage, index, recipe.seed)
     classes = tuple(stage.classes or _classes_found(train, stage))
     _check_classes(classes, train, stage, index)
+    train, val = (_labelled(rows, classes, stage) for rows in (train, val))
+    _check_enough(train, val, index, recipe.devices * stage.accumulate)
+    return _Chosen(manifest, classes, train, val)
+
+
+def _read(recipe: Recipe, index: int, chosen: _Chosen, tell: Tell) -> StageData:
+    """Decode the images of a stage, or open the cache that holds them."""
+    stage, classes = recipe.stages[index], chosen.classes
     cache = ImageCache.build(
-        manifest, recipe.size, progress=lambda done, n: tell(done / n, f"reading images {done}/{n}")
+        chosen.manifest, recipe.size, progress=lambda done, n: tell(done / n, f"reading images {done}/{n}")
     )
-    train, val = (_readable(_labelled(rows, classes, stage), cache) for rows in (train, val))
-    _check_enough(train, val, index)
+    train, val = (_readable(rows, cache) for rows in (chosen.train, chosen.val))
+    _check_enough(train, val, index, recipe.devices * stage.accumulate)
     log.info("stage %s: %d images to train, %d to validate, classes %s", stage.name, len(train), len(val), classes)
+    train_rows, val_rows = (np.array([cache.index(i) for i in rows["image_id"]], np.int64) for rows in (train, val))
     return StageData(
-        manifest,
-        cache,
-        classes,
-        *(np.array([cache.index(i) for i in rows["image_id"]], np.int64) for rows in (train, val)),
-        *(_targets(rows, classes, stage) for rows in (train, val)),
+        manifest=chosen.manifest,
+        cache=cache,
+        classes=classes,
+        train_rows=train_rows,
+        val_rows=val_rows,
+        train_targets=_targets(train, classes, stage),
+        val_targets=_targets(val, classes, stage),
+        val_patients=tuple(val["patient_id"].where(val["patient_id"] != "", val["image_id"])),
     )
 
 
-def _rows_of_splits(table: pd.DataFrame, stage: Stage) -> tuple[pd.DataFrame, pd.DataFrame]:
-    if stage.sources is not None:
-        table = table[table["source"].isin(stage.sources)]
-    return table[table["split"] == "train"], table[table["split"] == "val"]
-
-
-def _pool(manifest: Manifest, final: Manifest, stage: Stage, index: int) -> pd.DataFrame:
-    """Return the rows that an intermediate stage may see."""
+def _intermediate(
+    manifest: Manifest, final: Manifest, stage: Stage, index: int, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return training and validation rows of a stage before the last one, free of all that the last one holds out."""
     table = manifest.table[manifest.table[stage.label] != ""]
     table = table[table["source"].isin(_sources(table, stage))]
     if table.empty:
@@ -134,10 +182,32 @@ def _pool(manifest: Manifest, final: Manifest, stage: Stage, index: int) -> pd.D
             f"stages.{index}.label: {stage.label!r} finds nothing to learn from in {manifest.path or 'the manifest'}. "
             f"Allowed: a manifest whose column `{stage.label}` is filled (`data` of the stage), or a recipe without it"
         )
-    held_out = final.table[~final.table["split"].isin(TRAINABLE_SPLITS)]
-    free = ~_shares_a_group(table, held_out) & table["split"].isin([*TRAINABLE_SPLITS, "val"])
+    shared = _shares_a_group(table, manifest, final)
+    if stage.use_splits:
+        train, val = (table[table["split"] == split] for split in ("train", "val"))
+        _refuse_shared(pd.concat([train, val]), shared, index)
+        return train, val
+    free = ~shared & table["split"].isin([*TRAINABLE_SPLITS, "val"])
     log.info("stage %s: %d of %d images left out (their patients are held out)", stage.name, (~free).sum(), len(free))
-    return table[free]
+    return _carve(table[free], seed)
+
+
+def _refuse_shared(rows: pd.DataFrame, shared: pd.Series, index: int) -> None:
+    taken = rows[shared[rows.index]]
+    if len(taken):
+        patients = sorted(set(taken["patient_id"].where(taken["patient_id"] != "", taken["image_id"])))
+        more = f" and {len(patients) - 10} more" if len(patients) > 10 else ""
+        raise RecipeError(
+            f"stages.{index}.use_splits: {len(taken)} images of these splits are of patients (or duplicates of images) "
+            f"that the last stage holds out: {', '.join(patients[:10])}{more}. Allowed: false, which leaves them out, "
+            "or splits without them"
+        )
+
+
+def _rows_of_splits(table: pd.DataFrame, stage: Stage) -> tuple[pd.DataFrame, pd.DataFrame]:
+    if stage.sources is not None:
+        table = table[table["source"].isin(stage.sources)]
+    return table[table["split"] == "train"], table[table["split"] == "val"]
 
 
 def _sources(table: pd.DataFrame, stage: Stage) -> list[str]:
@@ -148,12 +218,26 @@ def _sources(table: pd.DataFrame, stage: Stage) -> list[str]:
     return sorted(set(marked if stage.label == "findings" and len(marked) else table["source"]))
 
 
-def _shares_a_group(table: pd.DataFrame, held_out: pd.DataFrame) -> pd.Series:
-    """Tell of each row whether it, a duplicate, or its patient is among ``held_out``."""
+def _shares_a_group(table: pd.DataFrame, manifest: Manifest, final: Manifest) -> pd.Series:
+    """Tell of each row whether it, a duplicate, or its patient is held out by the last stage.
+
+    Images of two manifests are the same where their files are, whatever their ids.
+    """
+    held_out = final.table[~final.table["split"].isin(TRAINABLE_SPLITS)]
     columns = ["image_id", "patient_id", "dup_group"]
     both = pd.concat([table[columns], held_out[columns]], ignore_index=True)
+    if manifest is not final:
+        columns.append("content")
+        both["content"] = [*_contents(manifest, table["image_id"]), *_contents(final, held_out["image_id"])]
     groups = connected_groups(both, columns)
     return pd.Series(np.isin(groups[: len(table)], groups[len(table) :]), index=table.index)
+
+
+def _contents(manifest: Manifest, ids: Iterable[str]) -> list[str]:
+    """Return the digest of each image's file, empty where it cannot be read."""
+    paths = [manifest.image_path(image_id) for image_id in ids]
+    digests = file_digests(paths, cache_root() / "digests.sqlite")
+    return [digests[path] or "" for path in paths]
 
 
 def _carve(pool: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -172,23 +256,29 @@ def _carve(pool: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 def _classes_found(rows: pd.DataFrame, stage: Stage) -> list[str]:
     if stage.label == "label":
         return sorted(set(rows["label"]) - {""})
-    return sorted({name for text in rows["findings"] for name in _names(text)})
+    named = {name.removeprefix(UNKNOWN) for text in rows["findings"] for name in _names(text)}
+    return sorted(named if stage.no_finding else named - {NO_FINDING})
 
 
 def _check_classes(classes: Sequence[str], train: pd.DataFrame, stage: Stage, index: int) -> None:
     found = _classes_found(train, stage)
-    absent = [name for name in classes if name not in found]
+    absent = [name for name in classes if name not in {*found, *([NO_FINDING] if stage.label == "findings" else [])}]
     if absent:
         raise RecipeError(f"stages.{index}.classes: no image to train is {absent[0]!r}. Found: {', '.join(found)}")
     if len(classes) < 2:
         raise RecipeError(f"stages.{index}.classes: {list(classes)} is too few. Allowed: 2 or more")
+    weights = stage.class_weights if isinstance(stage.class_weights, dict) else {}
+    for key, names in (("class_weights", weights), *((f"annotated.{s}", n) for s, n in stage.annotated.items())):
+        for name in names:
+            if name not in classes:
+                raise RecipeError(f"stages.{index}.{key}: {name!r} is no class. Allowed: {', '.join(classes)}")
 
 
-def _check_enough(train: pd.DataFrame, val: pd.DataFrame, index: int) -> None:
-    if len(train) < 2 or len(val) < 1:
+def _check_enough(train: pd.DataFrame, val: pd.DataFrame, index: int, parts: int) -> None:
+    if len(train) < max(2, parts) or len(val) < 1:
         raise RecipeError(
             f"stages.{index}: {len(train)} images to train and {len(val)} to validate are left. "
-            "Allowed: 2 or more, and 1 or more"
+            f"Allowed: {max(2, parts)} or more, and 1 or more"
         )
 
 
@@ -212,8 +302,11 @@ def _targets(rows: pd.DataFrame, classes: Sequence[str], stage: Stage) -> np.nda
     if stage.label == "label":
         return np.array([position[name] for name in rows["label"]], np.int64)
     targets = np.zeros((len(rows), len(classes)), np.float32)
-    for row, text in enumerate(rows["findings"]):
-        for name in _names(text):
-            if name in position:
-                targets[row, position[name]] = 1
+    for row, (text, source) in enumerate(zip(rows["findings"], rows["source"], strict=True)):
+        names = _names(text)
+        for name, k in position.items():
+            if f"{UNKNOWN}{name}" in names or name not in stage.annotated.get(source, classes):
+                targets[row, k] = np.nan
+            elif name in names:
+                targets[row, k] = 1
     return targets

@@ -1,7 +1,8 @@
 """The loop of one stage: from rows of the cache to the optimiser's step, on Lightning Fabric.
 
-Everything random in a step is seeded by (seed, stage, epoch, step) or kept in the checkpoint, so on the CPU a training
-that was stopped or killed and resumed ends with the same weights, bit for bit, as one that ran through.
+Everything random in a step is seeded by (seed, stage, epoch, step), so on the CPU a training that was stopped or killed
+and resumed ends with the same weights, bit for bit, as one that ran through. Several ranks do each step together: each
+computes its share of the batch, and the sum of the gradients is that of the whole batch.
 """
 
 from __future__ import annotations
@@ -15,16 +16,25 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from timm.utils import ModelEmaV3
 
+from cxr.errors import RunError
 from cxr.evaluation.metrics import multilabel_metrics, point_metrics
 from cxr.evaluation.predict import predict_rows
 from cxr.models import XrayClassifier
+from cxr.models.backbone import head_of
 from cxr.runs.folder import Stopped
+from cxr.training.batches import Batch, Reader
 from cxr.training.checkpoint import Place
 from cxr.training.data import StageData, derived_seed, epoch_batches
-from cxr.training.optim import choose_parameters, learning_rate, make_loss, make_optimiser, set_training_mode
+from cxr.training.freezing import ever_trained, set_training_mode, thaw
+from cxr.training.global_norm import over_all_ranks
+from cxr.training.losses import make_loss
+from cxr.training.neurons import Neurons
+from cxr.training.optim import learning_rate, make_optimiser
+from cxr.training.ranks import Ranks, split_evenly
 from cxr.training.recipe import LOWER_IS_BETTER, Recipe, Stage
-from cxr.training.report import Report
+from cxr.training.report import ADVICE, Report
 
 log = logging.getLogger(__name__)
 
@@ -36,15 +46,15 @@ class Hooks:
     Attributes
     ----------
     save
-        Writes a checkpoint of the model and the optimiser at the present place.
+        Writes a checkpoint of the model, the loop's state (see :meth:`StageLoop.state`) and the present place.
     save_best
-        Writes the weights as the best so far and returns the file's name.
+        Writes the given network as the best so far and returns the file's name.
     stop_requested
         Asked before each step.
     """
 
-    save: Callable[[torch.optim.Optimizer], None]
-    save_best: Callable[[], str]
+    save: Callable[[dict[str, Any]], None]
+    save_best: Callable[[XrayClassifier], str]
     stop_requested: Callable[[], bool]
 
 
@@ -55,60 +65,122 @@ class StageLoop:
     ----------
     place
         Where the training is; moved forward by every step and read by the hooks.
-    optimiser_state
+    state
         Of the checkpoint that a training resumes from.
     """
 
     def __init__(
         self,
         fabric: Fabric,
+        ranks: Ranks,
         recipe: Recipe,
         place: Place,
         data: StageData,
         model: XrayClassifier,
         report: Report,
-        optimiser_state: dict[str, Any] | None = None,
+        state: dict[str, Any] | None = None,
     ) -> None:
-        self.fabric, self.recipe, self.place, self.data, self.report = fabric, recipe, place, data, report
+        self.fabric, self.ranks, self.recipe, self.place = fabric, ranks, recipe, place
+        self.data, self.report = data, report
         self.stage: Stage = recipe.stages[place.stage]
         # Convolutions are a quarter to a half faster with channels last, on processors as on GPUs.
         self.model = model.to(fabric.device).to(memory_format=torch.channels_last)
-        optimiser = make_optimiser(self.stage.optimiser, choose_parameters(self.model, self.stage.train))
-        if optimiser_state is not None:
-            optimiser.load_state_dict(optimiser_state)
-        self.network, self.optimiser = fabric.setup(self.model.network, optimiser)
-        self.loss = make_loss(self.stage, data.train_targets, len(data.classes), fabric.device)
+        if ranks.world > 1:
+            self.model.network = over_all_ranks(self.model.network, fabric.device)
+        parts = [self.stage.train, *self.stage.unfreeze.values()]
+        optimiser = make_optimiser(self.stage.optimiser, ever_trained(self.model, parts))
+        self.average = self._make_average()
+        self.neurons = Neurons(head_of(self.model.network)[1], self.model.classes, self._kept())
+        if state is not None:
+            self._restore(optimiser, state)
+        self.optimiser: Any = fabric.setup_optimizers(optimiser)
+        self.loss = make_loss(self.stage, data.classes, data.train_targets, fabric.device)
+        self.reader = Reader(data.cache.images, data.train_rows, fabric.device)
+        self._network: Any = None  # the network as it is trained: wrapped for ranks and precision, perhaps compiled
+        self._trained = ""
         self._loss_sum = torch.tensor(place.loss_sum, dtype=torch.float64, device=fabric.device)
         self._saved = time.monotonic()
 
     def run(self, hooks: Hooks) -> None:
-        """Train until the stage's last epoch is done and saved.
+        """Train until the stage is done and saved: after its last epoch, or once it stops getting better.
 
         Raises
         ------
         Stopped
             After a checkpoint, if a stop was asked for.
         """
-        while self.place.epoch < self.stage.epochs:
+        if not self.place.begun:
+            self.report.epoch(self._row() | {"epoch": 0} | self.validate(), kind="start")
+            self.place.begun = True
+        while self.place.epoch < self.stage.epochs and not self._has_converged():
             self._train_epoch(hooks)
             self._end_epoch(hooks)
 
+    @property
+    def validated(self) -> XrayClassifier:
+        """The network that is validated and kept: the mean of the weights if there is one, else the trained one."""
+        return self.model if self.average is None else XrayClassifier(self.average.module, self.model.card)
+
+    def state(self) -> dict[str, Any]:
+        """Return what, besides weights and place, a resumed training needs: plain values and tensors."""
+        return {
+            "optimiser": self.optimiser.state_dict(),
+            "average": None if self.average is None else self.average.module.state_dict(),
+            "neurons": self.neurons.state(),
+            "precision": self.fabric.strategy.precision.state_dict(),
+        }
+
+    def _restore(self, optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        optimiser.load_state_dict(state["optimiser"])
+        self.neurons.restore(state["neurons"])
+        if self.average is not None:
+            self.average.module.load_state_dict(state["average"])
+        if state["precision"]:
+            self.fabric.strategy.precision.load_state_dict(state["precision"])
+
+    def _make_average(self) -> ModelEmaV3 | None:
+        if self.stage.ema is None:
+            return None
+        # With warm-up the mean of a short training is not one of its random beginning.
+        return ModelEmaV3(self.model.network, decay=self.stage.ema, use_warmup=True)
+
+    def _kept(self) -> dict[str, str]:
+        return (self.place.kept_neurons or {}).get(self.stage.name, {})
+
+    def _set_up(self) -> None:
+        """Make what is trained in this epoch move, and wrap the network for it if that has changed."""
+        trained = self.stage.trained_in(self.place.epoch)
+        if trained != self._trained:
+            thaw(self.model, trained)
+            network: Any = self.model.network
+            if self.recipe.compile:
+                network = torch.compile(network)
+            self._network = self.fabric.setup_module(network)
+            self._trained = trained
+        set_training_mode(self.model)
+
     def _train_epoch(self, hooks: Hooks) -> None:
         place, recipe = self.place, self.recipe
-        set_training_mode(self.model, self.stage.train)
+        self._set_up()
         self.report.pause()
         batches = epoch_batches(len(self.data.train_rows), self.stage.batch, recipe.seed, place.stage, place.epoch)
-        for number in range(place.step_in_epoch, len(batches)):
-            if hooks.stop_requested():
+        shares = [(k, batches[k], *self.ranks.share(batches[k])) for k in range(place.step_in_epoch, len(batches))]
+        reading = self.reader.ahead(shares)
+        for _ in shares:
+            if self.ranks.any(hooks.stop_requested()):
                 self._save(hooks)
                 raise Stopped
             began = time.monotonic()
-            lr = self._set_learning_rate(place.epoch * len(batches) + number, len(batches))
-            loss = self._step(batches[number], number)
-            self._advance(loss, len(batches[number]), time.monotonic() - began)
-            message = f"epoch {place.epoch + 1}/{self.stage.epochs}, step {number + 1}/{len(batches)}"
-            self.report.step(self._row() | {"lr": lr}, loss, len(batches[number]), self._titled(message))
-            if self._is_due():
+            batch = next(reading)
+            lr = self._set_learning_rate(place.epoch * len(batches) + batch.number, len(batches))
+            loss = self._step(batch)
+            if self.average is not None:
+                self.average.update(self.model.network, step=place.epoch * len(batches) + batch.number + 1)
+            self._advance(loss, len(batch.positions), time.monotonic() - began)
+            message = f"epoch {place.epoch + 1}/{self.stage.epochs}, step {batch.number + 1}/{len(batches)}"
+            numbers = {"lr": lr, "wait_s": round(batch.waited, 5)}
+            self.report.step(self._row() | numbers, loss, len(batch.positions), self._titled(message))
+            if self.ranks.from_main(self._is_due()):
                 self._save(hooks)
 
     def _advance(self, loss: torch.Tensor, images: int, seconds: float) -> None:
@@ -118,47 +190,73 @@ class StageLoop:
         place.step, place.step_in_epoch = place.step + 1, place.step_in_epoch + 1
         place.images_seen, place.seconds = place.images_seen + images, place.seconds + seconds
 
-    def _step(self, positions: np.ndarray, number: int) -> torch.Tensor:
-        """Do one step on the training images at ``positions`` and return its loss, detached."""
-        images, targets = self._batch(positions, number)
+    def _step(self, batch: Batch) -> torch.Tensor:
+        """Do one step and return the mean loss of all its images, on all ranks, detached."""
         self.optimiser.zero_grad(set_to_none=True)
-        logits = self.network(self.model.normalise(images))
-        loss = self.loss(logits.float(), targets)
-        self.fabric.backward(loss)
+        weight = self.loss.weight_of(self.data.train_targets[batch.positions])
+        total = torch.zeros((), device=self.fabric.device)
+        parts = split_evenly(np.arange(len(batch.pixels)), self.stage.accumulate)
+        for number, part in enumerate(parts):
+            # The ranks exchange gradients once per step.
+            with self.fabric.no_backward_sync(self._network, enabled=number < len(parts) - 1):
+                images, targets = self._images(batch, part)
+                logits = self._network(self.model.normalise(images))
+                loss = self.loss.summed(logits.float(), targets) / weight
+                # DDP takes the mean over the ranks, the loss is a sum over them.
+                self.fabric.backward(loss * self.ranks.world)
+            total += loss.detach()
         if self.stage.clip_gradients is not None:
-            self.fabric.clip_gradients(self.network, self.optimiser, max_norm=self.stage.clip_gradients)
+            self.fabric.clip_gradients(self._network, self.optimiser, max_norm=self.stage.clip_gradients)
         self.optimiser.step()
-        return loss.detach()
+        return self.ranks.sum(total)
 
-    def _batch(self, positions: np.ndarray, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return augmented grey floats (n, 1, size, size) in [0, 1] and targets, on the device."""
-        pixels = np.asarray(self.data.cache.images[self.data.train_rows[positions]])
-        images = torch.from_numpy(pixels).to(self.fabric.device)[:, None].float() / 255
-        targets = torch.from_numpy(self.data.train_targets[positions]).to(self.fabric.device)
-        generator = torch.Generator(device=self.fabric.device)
-        generator.manual_seed(derived_seed(self.recipe.seed, self.place.stage, self.place.epoch, number))
-        return self.stage.augment(images, generator), targets
+    def _images(self, batch: Batch, part: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return augmented grey floats (n, 1, size, size) in [0, 1] and targets, on the device.
+
+        What is random is drawn for the whole step's batch, so that it is the same however the batch is shared out.
+        """
+        device, seeds = self.fabric.device, (self.place.stage, self.place.epoch, batch.number)
+        first = batch.first + int(part[0])
+        pixels = batch.pixels[part[0] : part[-1] + 1].to(device, non_blocking=True)
+        targets = torch.from_numpy(self.data.train_targets[batch.positions[first : first + len(part)]])
+        generator = torch.Generator(device=device)
+        generator.manual_seed(derived_seed(self.recipe.seed, *seeds))
+        torch.manual_seed(derived_seed(self.recipe.seed, *seeds, first))  # of dropout
+        images = self.stage.augment(pixels.float() / 255, generator, first=first, whole=len(batch.positions))
+        return images, targets.to(device)
 
     def _end_epoch(self, hooks: Hooks) -> None:
         place = self.place
         metrics = {"train_loss": self._loss_sum.item() / place.images_seen} | self.validate()
         self.report.epoch(self._row() | metrics)
+        self.report.epoch(self._row() | {"neurons": self.neurons.changes()}, kind="neurons")
         value = metrics[self.stage.monitor]
         log.info("%s", self._titled(f"epoch {place.epoch + 1}/{self.stage.epochs}: {_in_words(metrics)}"))
         if place.best_file is None or is_better(value, place.best_value, self.stage.monitor):
             place.best_value, place.best_epoch = value, place.epoch
-            place.best_file = hooks.save_best()
+            place.best_file = self.ranks.from_main(hooks.save_best(self.validated))
         place.epoch, place.step_in_epoch, place.images_seen = place.epoch + 1, 0, 0
         self._loss_sum.zero_()
+        if self._has_converged():
+            log.info("%s", self._titled(f"stopped early: {self.stage.early_stop} epochs without a better value"))
         self._save(hooks)
 
+    def _has_converged(self) -> bool:
+        """Tell whether the stage's patience is at its end."""
+        if self.stage.early_stop is None or self.place.best_epoch is None:
+            return False
+        return self.place.epoch - 1 - self.place.best_epoch >= self.stage.early_stop
+
     def validate(self) -> dict[str, float | None]:
-        """Return loss and metrics on the validation images, with the stage's own loss."""
-        logits = predict_rows(self.model, self.data.cache.images, self.data.val_rows, 2 * self.stage.batch)
-        targets = self.data.val_targets
+        """Return loss and metrics on the validation images, with the stage's own loss; each rank predicts a share."""
+        rows, _ = self.ranks.share(self.data.val_rows)
+        mine = predict_rows(self.validated, self.data.cache.images, rows, 2 * self.stage.batch)
+        logits, targets = self.ranks.gather(mine), self.data.val_targets
+        if not np.isfinite(logits).all():
+            self.report.flush()  # which says it of a loss with its learning rate, if one was already infinite
+            raise RunError(f"the network's outputs became infinite by step {self.place.step}: {ADVICE}")
         with torch.no_grad():
-            device = self.fabric.device
-            loss = self.loss(torch.from_numpy(logits).to(device), torch.from_numpy(targets).to(device)).item()
+            loss = self.loss.mean(torch.from_numpy(logits).to(self.fabric.device), targets).item()
         measure = multilabel_metrics if self.stage.task == "multi-label" else point_metrics
         return {"val_loss": loss} | {f"val_{name}": value for name, value in measure(targets, logits).items()}
 
@@ -176,7 +274,7 @@ class StageLoop:
 
     def _save(self, hooks: Hooks) -> None:
         self.place.loss_sum = self._loss_sum.item()
-        hooks.save(self.optimiser)
+        hooks.save(self.state())
         self._saved = time.monotonic()
 
     def _row(self) -> dict[str, Any]:

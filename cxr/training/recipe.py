@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -19,14 +20,38 @@ from cxr.data.augment import Augment
 from cxr.errors import RecipeError, unknown
 from cxr.models.backbone import check_backbone
 
-PRESETS: dict[str, Path] = {
-    name: Path(__file__).with_name("presets") / f"{name}.yaml"
-    for name in ("demo", "scratch", "imagenet", "twice", "twice-keep")
+
+@dataclass(frozen=True)
+class Preset:
+    """A recipe that comes with the package: a YAML file and what it changes there (see :meth:`Recipe.changed`)."""
+
+    file: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """The YAML file."""
+        return Path(__file__).with_name("presets") / self.file
+
+
+# The paper's networks are DenseNet201 and DenseNet121 (CheXNet's); a densenet201 at this batch needs 12 GB on a GPU.
+PRESETS: dict[str, Preset] = {
+    name: Preset(f"{name}.yaml") for name in ("demo", "scratch", "imagenet", "twice", "twice-keep")
+} | {
+    f"{name}-densenet201": Preset(f"{name}.yaml", {"name": f"{name}-densenet201", "backbone": "densenet201"})
+    for name in ("scratch", "imagenet", "twice", "twice-keep")
 }
 
 LOWER_IS_BETTER = ("val_loss",)
+ALL, HEAD = "all", "head"
+_WHAT_IS_TRAINED = r"^(all|head|block-[1-9]\d?)$"
 
-_FORMS = {"device": "auto, cpu, cuda, cuda:<number>", "name": "letters, digits, - and _, 40 at most"}
+_NO_KEYS = ("function-", "literal[", "dict[", "[key]")  # what pydantic adds to a path
+_FORMS = {
+    "device": "auto, cpu, cuda, cuda:<number>",
+    "name": "letters, digits, - and _, 40 at most",
+    "train": "all, head, block-<number> (from that block of the network on)",
+}
 _TYPES = {
     "int": "a whole number",
     "float": "a number",
@@ -61,6 +86,10 @@ class Schedule(_Part):
     gamma: float = Field(default=0.1, gt=0, le=1)
 
 
+Trained = Annotated[str, Field(pattern=_WHAT_IS_TRAINED)]
+Weight = Annotated[float, Field(gt=0, le=1000)]
+
+
 class Stage(_Part):
     """One task of a recipe.
 
@@ -73,16 +102,40 @@ class Stage(_Part):
     sources: list[str] | None = Field(default=None, description="only these sources; null: see cxr.training.data")
     task: Literal["single-label", "multi-label"] = "single-label"
     label: Literal["label", "findings"] = "label"
+    use_splits: bool = Field(
+        default=False,
+        description="a stage before the last one takes the splits train and val of its manifest as they are; a patient "
+        "of theirs whom the last stage holds out is then refused, not left out",
+    )
     classes: list[str] | None = Field(default=None, min_length=2, description="null: those found")
+    no_finding: bool = Field(default=False, description="'No Finding' is a class of its own among the findings")
+    annotated: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description="source: the findings that it labels; the others are unknown in its images, not absent",
+    )
     epochs: int = Field(default=10, ge=1, le=10000)
-    batch: int = Field(default=32, ge=2, le=4096)
+    batch: int = Field(default=32, ge=2, le=4096, description="images per step, over all devices")
+    accumulate: int = Field(default=1, ge=1, le=1024, description="parts of a batch that are computed one by one")
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
     augment: Augment = Augment()
-    class_weights: Literal["none", "balanced"] = "balanced"
+    loss: Literal["auto", "cross-entropy", "bce", "focal"] = Field(
+        default="auto", description="auto: cross-entropy for single-label, bce for multi-label"
+    )
+    focal_gamma: float = Field(default=2.0, ge=0, le=10, description="how much focal leaves out what is easy")
+    class_weights: Literal["none", "balanced"] | dict[str, Weight] = Field(
+        default="balanced", description="or a weight per class by its name, 1 for those not named"
+    )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     clip_gradients: float | None = Field(default=None, gt=0, description="largest norm; null: not clipped")
-    train: Literal["all", "head"] = "all"
+    train: Trained = Field(default=ALL, description="all, head, or block-N: from block N of the network on")
+    unfreeze: dict[int, Trained] = Field(
+        default_factory=dict, description="{epoch: what is trained from it on}, epochs counted from 1"
+    )
+    ema: float | None = Field(
+        default=None, gt=0, lt=1, description="decay of the mean of the weights that is validated and kept; null: none"
+    )
+    early_stop: int | None = Field(default=None, ge=1, description="epochs without a better monitor; null: never")
     keep_neurons: bool = Field(default=False, description="shared classes keep their output neuron")
     aliases: dict[str, str] = Field(default_factory=dict, description="names that mean the same in both tasks")
     monitor: Literal["val_loss", "val_accuracy", "val_macro_f1"] = "val_loss"
@@ -92,9 +145,24 @@ class Stage(_Part):
         wanted = {"label": "single-label", "findings": "multi-label"}[self.label]
         if self.task != wanted:
             raise ValueError(f"task {self.task!r} does not go with label {self.label!r}. Allowed: {wanted}")
-        if self.label_smoothing and self.task == "multi-label":
-            raise ValueError(f"label_smoothing {self.label_smoothing} is for single-label. Allowed here: 0")
+        if self.label_smoothing and (self.task == "multi-label" or self.loss == "focal"):
+            raise ValueError(f"label_smoothing {self.label_smoothing} is for cross-entropy. Allowed here: 0")
+        right = {"single-label": "cross-entropy", "multi-label": "bce"}[self.task]
+        if self.loss not in ("auto", "focal", right):
+            raise ValueError(f"loss {self.loss!r} does not go with task {self.task!r}. Allowed: auto, {right}, focal")
         return self
+
+    @model_validator(mode="after")
+    def _unfreezes_within(self) -> Stage:
+        for epoch in self.unfreeze:
+            if not 2 <= epoch <= self.epochs:
+                raise ValueError(f"unfreeze: {epoch} is no later epoch. Allowed: 2 to {self.epochs}")
+        return self
+
+    def trained_in(self, epoch: int) -> str:
+        """Return what is trained in an epoch (counted from 0): ``all``, ``head`` or ``block-N``."""
+        begun = [since for since in self.unfreeze if since <= epoch + 1]
+        return self.unfreeze[max(begun)] if begun else self.train
 
 
 class Recipe(_Part):
@@ -109,7 +177,12 @@ class Recipe(_Part):
     weights: str | None = Field(default=None, description="null, imagenet, a file, or a name in the folder of weights")
     seed: int = Field(default=0, ge=0, lt=2**32)
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    devices: int = Field(
+        default=1, ge=1, le=1024, description="GPUs from `device` on (or processes on the CPU) that share each batch"
+    )
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    compile: bool = Field(default=False, description="torch.compile: slower to start, faster steps on a GPU")
+    deterministic: bool = Field(default=False, description="the same numbers each time on a GPU, at some cost")
     threads: int | None = Field(default=None, ge=1, le=1024, description="null: as many as torch takes")
     checkpoint_every_steps: int | None = Field(default=None, ge=1, description="null: by time alone")
     checkpoint_every_seconds: float = Field(default=60.0, gt=0)
@@ -122,6 +195,13 @@ class Recipe(_Part):
 
     @model_validator(mode="after")
     def _stages_fit(self) -> Recipe:
+        for index, stage in enumerate(self.stages):
+            parts = self.devices * stage.accumulate
+            if stage.batch < 2 * parts:  # the smallest batch of an epoch has half as many images
+                raise ValueError(
+                    f"stages.{index}.batch: {stage.batch} is too small for devices {self.devices} and accumulate "
+                    f"{stage.accumulate}. Allowed: {2 * parts} or more"
+                )
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ValueError(f"stages are named {', '.join(names)}. Allowed: different names")
@@ -161,14 +241,16 @@ def load_recipe(source: str | Path | Mapping[str, Any] | Recipe) -> Recipe:
         return source
     if isinstance(source, Mapping):
         return parse_recipe(source)
-    path = PRESETS.get(str(source), Path(source).expanduser())
+    preset = PRESETS.get(str(source))
+    path = preset.path if preset else Path(source).expanduser()
     if not path.is_file():
         raise RecipeError(f"{unknown('recipe', str(source), PRESETS)}, or a YAML file")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    return parse_recipe(values)
+    recipe = parse_recipe(values)
+    return recipe.changed(preset.changes) if preset and preset.changes else recipe
 
 
 def parse_recipe(values: Any) -> Recipe:
@@ -189,7 +271,7 @@ def _explain(errors: Sequence[Any]) -> str:
 
 
 def _one_line(error: Any) -> str:
-    keys = [key for key in error["loc"] if isinstance(key, int) or not key.startswith("function-")]
+    keys = [key for key in error["loc"] if isinstance(key, int) or not key.startswith(_NO_KEYS)]
     path, context = ".".join(map(str, keys)), error.get("ctx", {})
     if error["type"] == "extra_forbidden":
         return f"{path}: unknown key ({_suggestion(keys)})"
@@ -202,6 +284,8 @@ def _one_line(error: Any) -> str:
 
 def _allowed(kind: str, context: Mapping[str, Any], keys: Sequence[Any], message: str) -> str:
     """Return what a key may hold, from the kind of error and the field's own limits."""
+    if "class_weights" in keys:
+        return "none, balanced, or a number above 0 for each class by its name"
     if kind == "literal_error":
         return str(context["expected"]).replace("'", "").replace(" or ", ", ")
     if kind == "string_pattern_mismatch" and keys[-1] in _FORMS:

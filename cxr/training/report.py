@@ -14,6 +14,7 @@ from cxr.errors import RunError
 from cxr.runs.folder import RunFolder
 
 FLUSH_S = 0.5
+ADVICE = "choose a smaller optimiser.lr, clip_gradients, or precision 32-true"
 _READING, _ENDING = 0.03, 0.03  # shares of the progress bar before the first and after the last step
 
 Progress = Callable[[float, str], None]
@@ -24,11 +25,13 @@ class Report:
 
     Parameters
     ----------
+    folder
+        Takes the rows; None for a process that helps and tells nothing.
     total_steps
         Of all stages, for the progress.
     """
 
-    def __init__(self, folder: RunFolder, progress: Progress | None, total_steps: int = 1) -> None:
+    def __init__(self, folder: RunFolder | None, progress: Progress | None, total_steps: int = 1) -> None:
         self._folder = folder
         self._progress = progress or (lambda fraction, message: None)
         self.total_steps = total_steps
@@ -59,9 +62,9 @@ class Report:
         if now - self._written >= FLUSH_S:
             self.flush()
 
-    def epoch(self, row: dict[str, Any]) -> None:
-        """Add the row of an epoch."""
-        self._rows.append({"kind": "epoch", **row, "time": time.time()})
+    def epoch(self, row: dict[str, Any], kind: str = "epoch") -> None:
+        """Add a row about an epoch: ``epoch`` its metrics, ``start`` those before the first, ``neurons`` the head's."""
+        self._rows.append({"kind": kind, **row, "time": time.time()})
         self.flush()
 
     def flush(self) -> None:
@@ -77,13 +80,13 @@ class Report:
             losses = torch.stack([row["loss"] for row in steps]).float().tolist()
             for row, value in zip(steps, losses, strict=True):
                 row["loss"] = value
-        self._folder.append_metrics(self._rows)
+        if self._folder is not None:
+            self._folder.append_metrics(self._rows)
         self._rows, self._written = [], time.monotonic()
         for row in steps:
             if not math.isfinite(row["loss"]):
                 raise RunError(
-                    f"the loss became {row['loss']} at step {row['step']} (learning rate {row['lr']:.3g}): choose a "
-                    "smaller optimiser.lr, clip_gradients, or precision 32-true"
+                    f"the loss became {row['loss']} at step {row['step']} (learning rate {row['lr']:.3g}): {ADVICE}"
                 )
 
     def _speed(self, now: float, images: int) -> float | None:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from lightning_fabric import Fabric
 
 from cxr.data import Manifest
 from cxr.errors import RecipeError, RunError
+from cxr.evaluation.metrics import validation_summary
 from cxr.evaluation.predict import predict_rows, predictions_table
 from cxr.evaluation.run import images_to_measure, results
 from cxr.models import XrayClassifier, build, save_model, with_classes
 from cxr.models.weights import find_weights, read_card
 from cxr.runs.folder import RunFolder, Stopped
-from cxr.training.checkpoint import BEST, Checkpoints, Place, restore_random_state, seed_everything
+from cxr.training.checkpoint import BEST, Checkpoints, Origin, Place, seed_everything
 from cxr.training.data import StageData, derived_seed, prepare
+from cxr.training.engine import make_fabric, numerics
 from cxr.training.loop import Hooks, StageLoop
+from cxr.training.ranks import Ranks, together
 from cxr.training.recipe import Recipe, load_recipe
 from cxr.training.report import Progress, Report
 
@@ -32,7 +35,8 @@ def train(folder: RunFolder, spec: dict[str, Any], *, progress: Progress | None 
 
     ``spec["params"]``: ``recipe`` (plain values or a preset's name), ``manifest`` (a file with splits) and, for the
     card, ``data_name``. Writes metrics, checkpoints, predictions.parquet and results.json (see
-    :func:`cxr.evaluation.run.results`). The best epoch is chosen on validation images alone.
+    :func:`cxr.evaluation.run.results`). The best epoch is chosen on validation images alone. A recipe with several
+    devices is trained by as many processes, of which this one is the first (see :mod:`cxr.training.ranks`).
 
     Raises
     ------
@@ -41,42 +45,45 @@ def train(folder: RunFolder, spec: dict[str, Any], *, progress: Progress | None 
     Stopped
         After a checkpoint, if the folder asks to stop.
     """
-    Training(folder, spec, progress).run()
+    recipe = load_recipe(spec["params"]["recipe"])
+    with numerics(recipe.deterministic), together(recipe.devices, folder) as ranks:
+        Training(folder, spec["params"], ranks, progress).run()
 
 
 class Training:
-    """One training in one process."""
+    """One training in this process, alone or as one of several ranks; rank 0 alone writes."""
 
-    def __init__(self, folder: RunFolder, spec: dict[str, Any], progress: Progress | None = None) -> None:
-        params = spec["params"]
-        self.folder, self.params = folder, params
+    def __init__(self, folder: RunFolder, params: dict[str, Any], ranks: Ranks, progress: Progress | None) -> None:
+        self.folder, self.params, self.ranks = folder, params, ranks
         self.recipe: Recipe = load_recipe(params["recipe"])
-        self.report = Report(folder, progress)
+        self.report = Report(folder, progress) if ranks.is_main else Report(None, None)
         self.checkpoints = Checkpoints(folder.checkpoints)
         self.place = Place(kept_neurons={})
-        if self.recipe.threads is not None:
-            torch.set_num_threads(self.recipe.threads)
-        self.fabric = make_fabric(self.recipe)
+        self.fabric = make_fabric(self.recipe, ranks)
         self.manifest = Manifest.load(Path(params["manifest"]).expanduser())
-        self.manifest_hash = self.manifest.hash()
 
     def run(self) -> None:
         """Do all stages from where the folder stands, then measure."""
         recipe = self.recipe
-        log.info("recipe %s: %s at %d px on %s", recipe.name, recipe.backbone, recipe.size, self.fabric.device)
+        log.info("recipe %s: %s at %d px on %s", recipe.name, recipe.backbone, recipe.size, self._where())
         self.data = prepare(recipe, self.manifest, self._reading)
+        self.origin = _origin(self.manifest, self.data)
         self.report.total_steps = sum(
             stage.epochs * data.steps(stage.batch) for stage, data in zip(recipe.stages, self.data, strict=True)
         )
-        model, optimiser_state = self._resume()
+        model, state = self._resume()
         while True:
             if model is None:
                 model = self._first_model()
-            self._train_stage(model, optimiser_state)
+            self._train_stage(model, state)
             if self.place.stage == len(recipe.stages) - 1:
                 break
-            model, optimiser_state = self._next_model(), None
-        self._measure()
+            model, state = self._next_model(), None
+        if self.ranks.is_main:
+            self._measure()
+
+    def _where(self) -> str:
+        return f"{self.ranks.world} x {self.fabric.device.type}" if self.ranks.world > 1 else str(self.fabric.device)
 
     def _reading(self, fraction: float, message: str) -> None:
         if self.folder.stop_requested():
@@ -85,20 +92,16 @@ class Training:
 
     def _resume(self) -> tuple[XrayClassifier | None, dict[str, Any] | None]:
         """Go back to the last checkpoint, or to the beginning if there is none; metrics go back with it."""
-        saved = self.checkpoints.load()
+        saved = self.checkpoints.load(publish=self.ranks.is_main)
+        if saved is not None:
+            _refuse_another_origin(saved.origin, self.origin)
+        if self.ranks.is_main:
+            self.folder.truncate_metrics(saved.metrics_offset if saved else 0)
         if saved is None:
-            self.folder.truncate_metrics(0)
             return None, None
-        if saved.manifest_hash != self.manifest_hash:
-            raise RunError(
-                f"the manifest has changed since the run began (hash {saved.manifest_hash[:12]}, now "
-                f"{self.manifest_hash[:12]}): put it back, or start a new run"
-            )
-        self.folder.truncate_metrics(saved.metrics_offset)
         self.place = saved.place
         log.info("going on from step %d", self.place.step)
-        restore_random_state(saved.random_state)
-        return saved.model, saved.optimiser
+        return saved.model, saved.loop
 
     def _first_model(self) -> XrayClassifier:
         recipe, stage, classes = self.recipe, self.recipe.stages[0], self.data[0].classes
@@ -122,14 +125,40 @@ class Training:
     def _next_model(self) -> XrayClassifier:
         """Return the best network of the stage that is done, with the head of the next one, and go there."""
         old = self.checkpoints.load_best(self.place)
-        finished = self.recipe.stages[self.place.stage]
-        save_model(old, self.folder.checkpoints / f"stage-{self.place.stage}-{finished.name}.safetensors")
+        self._keep_stage(old)
         index = self.place.stage + 1
         self.place = Place(
             stage=index, step=self.place.step, seconds=self.place.seconds, kept_neurons=self.place.kept_neurons
         )
         seed_everything(derived_seed(self.recipe.seed, index))
         return self._transfer(old, self.data[index].classes)
+
+    def _keep_stage(self, model: XrayClassifier) -> None:
+        """Keep the network of a stage that is not the last one, and what it achieved on its validation images."""
+        if not self.ranks.is_main:
+            return
+        index, stage = self.place.stage, self.recipe.stages[self.place.stage]
+        outcome = self._outcome(model)
+        model.card = dataclasses.replace(model.card, metrics={"val": outcome["validation"]})
+        save_model(model, self.folder.checkpoints / f"stage-{index}-{stage.name}.safetensors")
+        self.folder.write_json(stage_file(index), outcome)
+
+    def _outcome(self, model: XrayClassifier) -> dict[str, Any]:
+        """Return what the present stage is and what its best network achieved on its validation images."""
+        place, data, stage = self.place, self.data[self.place.stage], self.recipe.stages[self.place.stage]
+        logits = predict_rows(model.to(self.fabric.device), data.cache.images, data.val_rows, 2 * stage.batch)
+        return {
+            "name": stage.name,
+            "task": stage.task,
+            "classes": list(data.classes),
+            "manifest_hash": data.manifest.hash(),
+            "n_train": len(data.train_rows),
+            "n_val": len(data.val_rows),
+            "epochs": place.epoch,
+            "kept_neurons": (place.kept_neurons or {}).get(stage.name, {}),
+            "best": {"epoch": (place.best_epoch or 0) + 1, stage.monitor: place.best_value},
+            "validation": validation_summary(stage.task, data.val_targets, logits, data.classes, data.val_patients),
+        }
 
     def _transfer(self, old: XrayClassifier, classes: tuple[str, ...]) -> XrayClassifier:
         stage = self.recipe.stages[self.place.stage]
@@ -154,27 +183,31 @@ class Training:
             name=self.recipe.name,
             trained_on=f"{len(trained)} X-rays of {name}",
             recipe=self.recipe.model_dump(mode="json"),
+            stages=[self.folder.read_json(stage_file(index)) for index in range(self.place.stage)],
+            metrics={},
             manifest_hash=data.manifest.hash(),
             split_hash=data.manifest.split_hash(),
             licence="; ".join(sorted(set(trained["licence"]) - {""})),
         )
         return model
 
-    def _train_stage(self, model: XrayClassifier, optimiser_state: dict[str, Any] | None) -> None:
-        stage_data = self.data[self.place.stage]
+    def _train_stage(self, model: XrayClassifier, state: dict[str, Any] | None) -> None:
         if self.place.epoch >= self.recipe.stages[self.place.stage].epochs:
             return
-        loop = StageLoop(
-            self.fabric, self.recipe, self.place, stage_data, model, self.report, optimiser_state=optimiser_state
-        )
+        data = self.data[self.place.stage]
+        loop = StageLoop(self.fabric, self.ranks, self.recipe, self.place, data, model, self.report, state=state)
         loop.run(self._hooks(model))
 
     def _hooks(self, model: XrayClassifier) -> Hooks:
-        def save(optimiser: torch.optim.Optimizer) -> None:
+        def save(state: dict[str, Any]) -> None:
             self.report.flush()
-            self.checkpoints.save(model, optimiser, self.place, self.folder.metrics_size(), self.manifest_hash)
+            if self.ranks.is_main:
+                self.checkpoints.save(model, state, self.place, self.folder.metrics_size(), self.origin)
 
-        return Hooks(save, lambda: self.checkpoints.save_best(model, self.place), self.folder.stop_requested)
+        def save_best(validated: XrayClassifier) -> str:
+            return self.checkpoints.save_best(validated, self.place) if self.ranks.is_main else ""
+
+        return Hooks(save, save_best, self.folder.stop_requested)
 
     def _measure(self) -> None:
         """Predict every held-out split with the best network, write the results, and put them on its card."""
@@ -183,11 +216,11 @@ class Training:
         self.folder.write_predictions(table)
         self.report.ending(0.9, "computing intervals")
         found = results(table, model, left_out=len(data.cache.missing))
-        monitor = self.recipe.stages[-1].monitor
-        best = {"stage": self.recipe.stages[-1].name, "epoch": (place.best_epoch or 0) + 1, monitor: place.best_value}
+        stages = [*(self.folder.read_json(stage_file(k)) for k in range(place.stage)), self._outcome(model)]
+        best = {"stage": stages[-1]["name"]} | stages[-1]["best"]
         extra = {"best": best, "kept_neurons": place.kept_neurons, "seconds": round(place.seconds, 1)}
-        self.folder.write_json("results.json", found | extra)
-        model.card = dataclasses.replace(model.card, metrics=found["splits"])
+        self.folder.write_json("results.json", found | extra | {"stages": stages})
+        model.card = dataclasses.replace(model.card, metrics=found["splits"], stages=stages)
         save_model(model, self.folder.checkpoints / BEST)
         self.report.ending(1.0, "finished")
 
@@ -207,39 +240,30 @@ class Training:
         )
 
 
-def make_fabric(recipe: Recipe) -> Fabric:
-    """Return the engine for a recipe's device and precision.
-
-    Raises
-    ------
-    RecipeError
-        If this machine has no such device, or it cannot compute in that precision.
-    """
-    device = resolve_device(recipe.device)
-    on_gpu = device.type == "cuda"
-    precision = recipe.precision
-    if precision == "auto":
-        precision = "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
-    if precision == "16-mixed" and not on_gpu:
-        raise RecipeError("precision: '16-mixed' needs a GPU. Allowed on the CPU: auto, 32-true, bf16-mixed")
-    return Fabric(
-        accelerator="cuda" if on_gpu else "cpu", devices=[device.index or 0] if on_gpu else 1, precision=precision
-    )
+def stage_file(index: int) -> str:
+    """Return the name of the file, in a run's folder, that tells how a stage before the last one ended."""
+    return f"stage-{index}.json"
 
 
-def resolve_device(name: str) -> torch.device:
-    """Return the device that a recipe means; ``auto`` is the first GPU where there is one.
+def _origin(manifest: Manifest, data: Sequence[StageData]) -> Origin:
+    missing = sorted({file for stage in data for file in stage.missing})
+    fingerprint = hashlib.blake2b(" ".join(stage.fingerprint() for stage in data).encode(), digest_size=16)
+    return Origin(manifest.hash(), fingerprint.hexdigest(), tuple(missing))
 
-    Raises
-    ------
-    RecipeError
-        If it is not there.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device.type == "cuda" and (device.index or 0) >= there:
-        others = "".join(f", cuda:{i}" for i in range(there))
-        raise RecipeError(f"device: {name!r} is not on this machine. Allowed: auto, cpu{others}")
-    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+
+def _refuse_another_origin(saved: Origin, now: Origin) -> None:
+    """Refuse to go on with other data than the run began with."""
+    if saved.manifest_hash != now.manifest_hash:
+        raise RunError(
+            f"the manifest has changed since the run began (hash {saved.manifest_hash[:12]}, now "
+            f"{now.manifest_hash[:12]}): put it back, or start a new run"
+        )
+    gone = sorted(set(now.missing) - set(saved.missing))
+    if gone:
+        more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
+        raise RunError(
+            f"{len(gone)} images that the run began with cannot be read now ({', '.join(gone[:3])}{more}): put them "
+            "back, then resume the run"
+        )
+    if saved.images != now.images:
+        raise RunError("the images or the labels have changed since the run began: put them back, or start a new run")

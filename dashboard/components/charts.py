@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 COLOURS = ("#4fb3bf", "#f2a65a", "#b48ee0", "#7fc97f", "#e66a6a", "#6fa8dc")
+VALIDATED = ("start", "epoch")  # kinds of rows with figures on validation images: before the first step, and after
 _HEIGHT = 340
 
 
@@ -51,7 +52,7 @@ def loss_curves(metrics: Mapping[str, Sequence[Mapping]], most_points: int = 150
         figure.add_scatter(
             x=steps[::every], y=smooth(losses)[::every], name=f"{name} · training", line={"color": colour, "width": 2}
         )
-        steps, losses = _numbers([r for r in rows if r.get("kind") == "epoch"], "val_loss")
+        steps, losses = _numbers([r for r in rows if r.get("kind") in VALIDATED], "val_loss")
         figure.add_scatter(
             x=steps,
             y=losses,
@@ -69,12 +70,28 @@ def score_curves(metrics: Mapping[str, Sequence[Mapping]]) -> go.Figure:
     figure.update_yaxes(range=[0, 1.02])
     styles = (("val_accuracy", "accuracy", "solid"), ("val_macro_f1", "macro F1", "dash"), ("val_auc", "AUC", "dot"))
     for (name, rows), colour in zip(metrics.items(), _colours(len(metrics)), strict=True):
-        epochs = [r for r in rows if r.get("kind") == "epoch"]
+        epochs = [r for r in rows if r.get("kind") in VALIDATED]
         for key, label, dash in styles:
             steps, values = _numbers(epochs, key)
             if steps:
                 line = {"color": colour, "width": 2, "dash": dash}
                 figure.add_scatter(x=steps, y=values, name=f"{name} · {label}", mode="lines+markers", line=line)
+    return figure
+
+
+def neuron_curves(rows: Sequence[Mapping]) -> go.Figure:
+    """How far each output neuron has moved since its stage began, per epoch; kept neurons solid, new ones dashed."""
+    figure = empty_figure("Output neurons: change since the stage began", "epoch", "|w − w₀| / |w₀|")
+    names = list(rows[-1]["neurons"])
+    for name, colour in zip(names, _colours(len(names)), strict=True):
+        kept = rows[-1]["neurons"][name]["kept"]
+        figure.add_scatter(
+            x=[row["epoch"] for row in rows],
+            y=[row["neurons"][name]["change"] for row in rows],
+            name=f"{name} (was {kept})" if kept else f"{name} (new)",
+            mode="lines+markers",
+            line={"color": colour, "width": 2, "dash": "solid" if kept else "dash"},
+        )
     return figure
 
 

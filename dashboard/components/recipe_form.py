@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
+
+from cxr.models import list_weights
 
 BACKBONES = (
     "densenet-small",
@@ -22,54 +25,131 @@ OPTIMISERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("cosine", "constant", "step")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 DEVICES = ("auto", "cpu", "cuda")
+NO_WEIGHTS = "none (random)"
+TRAINED = ("all", "head", "block-1", "block-2", "block-3", "block-4")
+LOSSES = {"single-label": ("auto", "cross-entropy", "focal"), "multi-label": ("auto", "bce", "focal")}
+MONITORS = ("val_loss", "val_accuracy", "val_macro_f1")
 
 
-def _among(options: tuple[str, ...], value: str) -> list[str]:
+def _among(options: Sequence[str], value: str) -> list[str]:
     """Return ``options`` with ``value`` among them: a recipe may name more than the form lists."""
     return [*options] if value in options else [value, *options]
 
 
-def _choice(cell: Any, label: str, options: tuple[str, ...], value: str, key: str, **more: Any) -> str:
+def _choice(cell: Any, label: str, options: Sequence[str], value: str, key: str, **more: Any) -> str:
     values = _among(options, value)
     return cell.selectbox(label, values, index=values.index(value), key=key, **more)
+
+
+def _number(cell: Any, label: str, value: float | None, key: str, help: str, **limits: Any) -> float | None:
+    """Return a number, or None where the field is left empty."""
+    return cell.number_input(label, value=value, key=key, help=help, placeholder="off", **limits)
 
 
 def recipe_form(base: dict[str, Any], *, key: str) -> dict[str, Any]:
     """Show the fields of the recipe ``base`` and return it with what the user changed; validates nothing."""
     recipe = copy.deepcopy(base)
-    cells = st.columns(5)
-    recipe["backbone"] = _choice(
-        cells[0],
-        "Backbone",
-        BACKBONES,
-        recipe["backbone"],
-        f"{key}:backbone",
-        accept_new_options=True,
-        help="Any timm CNN",
-    )
-    if recipe["backbone"] != base["backbone"]:
-        recipe["backbone_args"] = {}
-    recipe["size"] = cells[1].number_input("Image size (pixels)", 32, 1024, int(recipe["size"]), 32, key=f"{key}:size")
-    recipe["seed"] = cells[2].number_input("Seed", 0, 2**31 - 1, int(recipe["seed"]), key=f"{key}:seed")
-    recipe["precision"] = _choice(cells[3], "Precision", PRECISIONS, recipe["precision"], f"{key}:precision")
-    recipe["device"] = _choice(
-        cells[4], "Device", DEVICES, recipe["device"], f"{key}:device", help="auto: the first GPU where there is one"
-    )
+    _network(recipe, base, key)
+    _engine(recipe, key)
     stages = recipe["stages"]
     tabs = st.tabs([f"Stage {i + 1}: {stage['name']}" for i, stage in enumerate(stages)])
     for index, (tab, stage) in enumerate(zip(tabs, stages, strict=True)):
         with tab:
-            _stage(stage, f"{key}:stage{index}")
+            _stage(stage, f"{key}:stage{index}", has_neurons=index > 0 or recipe["weights"] not in (None, "imagenet"))
     return recipe
 
 
-def _stage(stage: dict[str, Any], key: str) -> None:
+def _network(recipe: dict[str, Any], base: dict[str, Any], key: str) -> None:
+    cells = st.columns([3, 3, 2, 2])
+    help_ = "Any timm CNN"
+    options = {"accept_new_options": True, "help": help_}
+    recipe["backbone"] = _choice(cells[0], "Backbone", BACKBONES, recipe["backbone"], f"{key}:backbone", **options)
+    if recipe["backbone"] != base["backbone"]:
+        recipe["backbone_args"] = {}
+    names = [NO_WEIGHTS, "imagenet", *(name for name, _, _ in list_weights())]
+    chosen = _choice(
+        cells[1],
+        "Weights to begin with",
+        names,
+        recipe["weights"] or NO_WEIGHTS,
+        f"{key}:weights",
+        accept_new_options=True,
+        help="ImageNet's come through timm, others from the Weights page; a file's path may be typed",
+    )
+    recipe["weights"] = None if chosen == NO_WEIGHTS else chosen
+    recipe["size"] = cells[2].number_input("Image size (pixels)", 32, 1024, int(recipe["size"]), 32, key=f"{key}:size")
+    recipe["seed"] = cells[3].number_input("Seed", 0, 2**31 - 1, int(recipe["seed"]), key=f"{key}:seed")
+
+
+def _engine(recipe: dict[str, Any], key: str) -> None:
+    cells = st.columns([2, 2, 2, 2, 2], vertical_alignment="bottom")
+    help_ = "auto: the first free GPU, or the processor where there is none"
+    recipe["device"] = _choice(cells[0], "Device", DEVICES, recipe["device"], f"{key}:device", help=help_)
+    recipe["devices"] = cells[1].number_input(
+        "Devices", 1, 64, int(recipe["devices"]), key=f"{key}:devices", help="GPUs (or processes) that share each batch"
+    )
+    recipe["precision"] = _choice(
+        cells[2], "Precision", PRECISIONS, recipe["precision"], f"{key}:precision", help="auto: bfloat16 on a GPU"
+    )
+    recipe["compile"] = cells[3].checkbox(
+        "Compile", recipe["compile"], key=f"{key}:compile", help="torch.compile: starts a minute later, then faster"
+    )
+    recipe["deterministic"] = cells[4].checkbox(
+        "Deterministic", recipe["deterministic"], key=f"{key}:deterministic", help="The same numbers each time on a GPU"
+    )
+
+
+def _stage(stage: dict[str, Any], key: str, *, has_neurons: bool) -> None:
     cells = st.columns(4)
     stage["epochs"] = cells[0].number_input("Epochs", 1, 1000, int(stage["epochs"]), key=f"{key}:epochs")
-    stage["batch"] = cells[1].number_input("Batch", 2, 4096, int(stage["batch"]), key=f"{key}:batch")
-    weights = ("none", "balanced")
-    stage["class_weights"] = _choice(cells[2], "Class weights", weights, stage["class_weights"], f"{key}:weights")
-    stage["train"] = _choice(cells[3], "What is trained", ("all", "head"), stage["train"], f"{key}:train")
+    stage["batch"] = cells[1].number_input(
+        "Batch", 2, 4096, int(stage["batch"]), key=f"{key}:batch", help="Images per step, over all devices"
+    )
+    stage["train"] = _choice(
+        cells[2],
+        "What is trained",
+        TRAINED,
+        stage["train"],
+        f"{key}:train",
+        help="block-N: from block N of the network on. Thawing epoch by epoch (`unfreeze`) is set in the YAML.",
+    )
+    stage["monitor"] = _choice(
+        cells[3], "Best epoch by", MONITORS, stage["monitor"], f"{key}:monitor", help="On validation images alone"
+    )
+    _loss(stage, key)
+    _optimiser(stage, key)
+    _augment(stage["augment"], f"{key}:augment")
+    if has_neurons:
+        stage["keep_neurons"] = st.checkbox(
+            "Output neuron keeping", stage["keep_neurons"], key=f"{key}:keep", help="By class name, see the aliases"
+        )
+    if stage["keep_neurons"] and stage["aliases"]:
+        same = ", ".join(f"{name} = {meaning}" for name, meaning in stage["aliases"].items())
+        st.caption(f"The neurons of classes of both tasks keep their weights; the same are {same}.")
+
+
+def _loss(stage: dict[str, Any], key: str) -> None:
+    cells = st.columns(4)
+    stage["loss"] = _choice(cells[0], "Loss", LOSSES[stage["task"]], stage["loss"], f"{key}:loss")
+    if isinstance(stage["class_weights"], str):
+        weights = ("none", "balanced")
+        stage["class_weights"] = _choice(cells[1], "Class weights", weights, stage["class_weights"], f"{key}:weights")
+    else:
+        cells[1].text_input("Class weights", str(stage["class_weights"]), disabled=True, key=f"{key}:weights:own")
+    if stage["loss"] == "focal":
+        stage["focal_gamma"] = cells[2].number_input(
+            "Focal gamma", 0.0, 10.0, float(stage["focal_gamma"]), 0.5, key=f"{key}:gamma"
+        )
+    elif stage["task"] == "single-label":
+        stage["label_smoothing"] = cells[2].number_input(
+            "Label smoothing", 0.0, 0.9, float(stage["label_smoothing"]), 0.05, key=f"{key}:smoothing"
+        )
+    help_ = "Epochs without a better value after which the stage ends; empty: never"
+    limits = {"min_value": 1, "max_value": 1000, "step": 1}
+    stage["early_stop"] = _number(cells[3], "Stop early after", stage["early_stop"], f"{key}:patience", help_, **limits)
+
+
+def _optimiser(stage: dict[str, Any], key: str) -> None:
     cells = st.columns(4)
     optimiser, schedule = stage["optimiser"], stage["schedule"]
     optimiser["name"] = _choice(cells[0], "Optimiser", OPTIMISERS, optimiser["name"], f"{key}:optimiser")
@@ -80,9 +160,25 @@ def _stage(stage: dict[str, Any], key: str) -> None:
         "Weight decay", 0.0, 1.0, float(optimiser["weight_decay"]), format="%.5f", step=1e-4, key=f"{key}:decay"
     )
     schedule["name"] = _choice(cells[3], "Schedule", SCHEDULES, schedule["name"], f"{key}:schedule")
-    _augment(stage["augment"], f"{key}:augment")
-    if stage.get("keep_neurons"):
-        st.caption("Output neuron keeping: the neurons of the classes shared with the stage before keep their weights.")
+    cells = st.columns(4)
+    schedule["warmup_epochs"] = cells[0].number_input(
+        "Warm-up (epochs)", 0.0, 1000.0, float(schedule["warmup_epochs"]), 0.5, key=f"{key}:warmup"
+    )
+    limits = {"min_value": 0.0, "max_value": 1000.0, "step": 0.5}
+    help_ = "Largest norm of the gradients; empty: not clipped"
+    clip = _number(cells[1], "Clip gradients at", stage["clip_gradients"], f"{key}:clip", help_, **limits)
+    stage["clip_gradients"] = clip or None
+    limits = {"min_value": 0.0, "max_value": 0.99999, "step": 0.01, "format": "%.4f"}
+    help_ = "Decay of an exponential moving average of the weights, which is then validated and kept; empty: none"
+    stage["ema"] = _number(cells[2], "Average weights, decay", stage["ema"], f"{key}:ema", help_, **limits) or None
+    stage["accumulate"] = cells[3].number_input(
+        "Parts of a batch",
+        1,
+        1024,
+        int(stage["accumulate"]),
+        key=f"{key}:accumulate",
+        help="Computed one after another, for a GPU too small for the batch",
+    )
 
 
 def _augment(augment: dict[str, Any], key: str) -> None:

@@ -30,6 +30,28 @@ def throughput(rows: list[dict]) -> str:
     return f"{sum(recent) / len(recent):.1f} images/s" if recent else "–"
 
 
+def best_score(run: Run, epochs: list[dict]) -> tuple[str, str]:
+    """Return title and value of the best score of the stage that is trained now."""
+    if not epochs:
+        return "Best val. accuracy", "–"
+    stage = epochs[-1]["stage"]
+    own = [row for row in epochs if row["stage"] == stage]
+    # The share of right entries of findings, most of which are absent, is high for any network.
+    key, title = ("val_auc", "AUC") if own[-1].get("val_auc") is not None else ("val_accuracy", "accuracy")
+    best = max((row[key] for row in own if row.get(key) is not None), default=None)
+    several = len(run.spec["params"]["recipe"].get("stages", [])) > 1
+    title = f"Best val. {title}{f' ({stage})' if several else ''}"
+    return title, "–" if best is None else f"{best:.3f}" if key == "val_auc" else f"{best * 100:.1f} %"
+
+
+def waited(steps: list[dict]) -> str:
+    """Return the share of the last steps' time that the training stood still for data."""
+    recent = [row for row in steps[-40:] if row.get("images_per_s") and row.get("wait_s") is not None]
+    if len(recent) < 2 or recent[-1]["time"] <= recent[0]["time"]:
+        return "–"
+    return f"{100 * sum(row['wait_s'] for row in recent[1:]) / (recent[-1]['time'] - recent[0]['time']):.1f} %"
+
+
 page.header("Live", "Loss and validation curves as they grow. Closing this page does not touch the training.")
 with page.told_in_one_line():
     left, right = st.columns(2)
@@ -61,13 +83,19 @@ def live() -> None:
     cells = st.columns(5)
     cells[0].metric("Epochs done", len(epochs))
     cells[1].metric("Steps", steps[-1]["step"] if steps else 0)
-    cells[2].metric("Throughput", throughput(steps) if status["state"] in run_parts.ACTIVE else "–")
+    running = status["state"] in run_parts.ACTIVE
+    help_ = f"Waited for data: {waited(steps)} of the last steps' time"
+    cells[2].metric("Throughput", throughput(steps) if running else "–", help=help_)
     cells[3].metric("Time left", load.duration(status.get("eta_s")) if status["state"] in run_parts.ACTIVE else "–")
-    best = max((row["val_accuracy"] for row in epochs if row.get("val_accuracy") is not None), default=None)
-    cells[4].metric("Best val. accuracy", "–" if best is None else f"{best * 100:.1f} %")
+    label, best = best_score(chosen, epochs)
+    cells[4].metric(label, best)
     left, right = st.columns(2)
     left.plotly_chart(charts.loss_curves(metrics), key="live:loss")
     right.plotly_chart(charts.score_curves(metrics), key="live:score")
+    neurons = [row for row in rows if row.get("kind") == "neurons"]
+    neurons = [row for row in neurons if row["stage"] == neurons[-1]["stage"]]
+    if neurons and any(n["kept"] for n in neurons[-1]["neurons"].values()):
+        st.plotly_chart(charts.neuron_curves(neurons), key="live:neurons")
     if not rows:
         st.caption("The first point comes when the images are decoded and the first steps are done.")
     with st.expander("Log", expanded=status["state"] == "failed"):

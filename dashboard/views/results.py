@@ -64,6 +64,39 @@ def wait_for(run: Run) -> None:
     st.stop()
 
 
+def stage_table(stages: list[dict]) -> pd.DataFrame:
+    """Return one row per stage of a training: what it was and what it achieved on its validation images."""
+    rows = []
+    for stage in stages:
+        found = stage["validation"]
+        score = "accuracy" if "accuracy" in found else "auc"
+        kept = ", ".join(f"{new} (was {old})" for new, old in stage["kept_neurons"].items())
+        rows.append(
+            {
+                "stage": stage["name"],
+                "task": stage["task"],
+                "X-rays": f"{stage['n_train']} + {stage['n_val']} validation",
+                "epochs": stage["epochs"],
+                "best epoch": stage["best"]["epoch"],
+                "validation": f"{score} {charts.interval(found[score], percent=score == 'accuracy')}",
+                "kept output neurons": kept or "none",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def stage_classes(found: dict) -> pd.DataFrame:
+    """Return one row per class of a stage: AUC with its interval over patients, and how many images have it."""
+    rows = {
+        name: {
+            "AUC": charts.interval(entry["auc"], percent=False),
+            "images": entry.get("positive", entry.get("support")),
+        }
+        for name, entry in found["per_class"].items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
 def measure_elsewhere(run: Run) -> None:
     """Let the user measure the network on another data set: a run of its own, shown here when it is done."""
     with st.expander("Measure this network on other X-rays", icon=":material/travel_explore:"):
@@ -93,6 +126,7 @@ with page.told_in_one_line():
     result = summary(run.id, stamp, split, table, classes)
 
 rows = table[table["split"] == split]
+stages = (run.results() or {}).get("stages", [])
 cells = st.columns(4)
 cells[0].metric("Images", result["n"], help="With a label among the network's classes")
 page.estimate(cells[1], "Accuracy", result["accuracy"], help="Wilson interval")
@@ -134,6 +168,12 @@ gallery.grid(
     key=f"results:{split}:{cell}",
     link={**link, "split": split},
 )
+if stages:
+    st.subheader("Stages", anchor=False)
+    st.dataframe(stage_table(stages), hide_index=True, width="stretch")
+    for stage in stages[:-1]:
+        with st.expander(f"{stage['name']}: AUC of each class on its validation images", icon=":material/stacks:"):
+            st.dataframe(stage_classes(stage["validation"]), width="stretch")
 with page.told_in_one_line():
     measure_elsewhere(run)
 named = link["data"] if link["data"] != subject.OWN else data.path

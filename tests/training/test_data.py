@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 
@@ -94,3 +96,91 @@ def test_the_real_findings_serve_as_an_intermediate_stage(shared_data, recipe):
     assert not set(seen["patient_id"]) & set(held_out["patient_id"])
     assert "No Finding" in first.classes
     assert last.classes == ("covid19", "normal", "pneumonia")
+
+
+def findings_of(tiny, recipe, findings, **table):
+    """The first stage's data where its first images carry these findings."""
+    manifest = Manifest.load(tiny)
+    changed = manifest.table.copy()
+    rows = changed.index[changed["role"] == "intermediate"]
+    changed.loc[rows[4 : 4 + len(findings)], "findings"] = findings
+    for column, values in table.items():
+        changed.loc[rows[4 : 4 + len(values)], column] = values
+    ids = changed.loc[rows[4 : 4 + len(findings)], "image_id"].tolist()
+    first = prepare(recipe, manifest.with_table(changed), quiet)[0]
+    targets = dict(zip(first.train_rows, first.train_targets, strict=True))
+    targets |= dict(zip(first.val_rows, first.val_targets, strict=True))
+    return first, [targets[first.cache.index(image_id)] for image_id in ids]
+
+
+def test_no_finding_is_a_class_only_if_asked_for(tiny, recipe):
+    first, (healthy,) = findings_of(tiny, recipe.changed({"stages.0.no_finding": False}), ["No Finding"])
+    assert first.classes == ("Edema", "Pneumonia")
+    assert healthy.tolist() == [0, 0]
+    named = recipe.changed({"stages.0.classes": ["Pneumonia", "No Finding"], "stages.0.no_finding": False})
+    assert findings_of(tiny, named, ["No Finding"])[1][0].tolist() == [0, 1]
+
+
+def test_a_finding_with_a_question_mark_is_unknown(tiny, recipe):
+    first, (one, other) = findings_of(tiny, recipe, ["?Pneumonia|Edema", "Pneumonia"])
+    assert first.classes == ("Edema", "No Finding", "Pneumonia")
+    assert np.array_equal(one, [1, 0, np.nan], equal_nan=True)
+    assert other.tolist() == [0, 0, 1]
+
+
+def test_what_a_source_does_not_label_is_unknown_there(tiny, recipe):
+    changes = {"stages.0.annotated": {"xrays": ["Edema"]}, "stages.0.sources": ["nih", "xrays"]}
+    _, (one, other) = findings_of(tiny, recipe.changed(changes), ["Edema", "Edema"], source=["xrays", "nih"])
+    assert np.array_equal(one, [1, np.nan, np.nan], equal_nan=True)
+    assert other.tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        (
+            {"stages.0.annotated": {"nih": ["Flu"]}},
+            r"stages\.0\.annotated\.nih: 'Flu' is no class\. Allowed: Edema",
+        ),
+        ({"stages.1.class_weights": {"flu": 2}}, r"stages\.1\.class_weights: 'flu' is no class\. Allowed: covid19"),
+        ({"stages.1.accumulate": 16, "stages.1.batch": 64, "devices": 2}, r"30 images to train .* Allowed: 32 or more"),
+    ],
+)
+def test_names_and_parts_that_do_not_fit_the_data_are_refused(tiny, recipe, changes, error):
+    with pytest.raises(RecipeError, match=error):
+        prepare(recipe.changed(changes), Manifest.load(tiny), quiet)
+
+
+def test_splits_of_its_own_are_taken_as_they_are_and_refused_with_the_patients_who_are_held_out(tiny, recipe):
+    manifest = Manifest.load(tiny)
+    table = manifest.table.copy()
+    rows = table.index[table["role"] == "intermediate"]
+    own = table.loc[rows[4:]].assign(split=["val"] * 5 + ["train"] * 15)
+    path = tiny.parent / "own.csv"
+    Manifest.load(tiny).with_table(own).save(path)
+    chosen = recipe.changed({"stages.0.data": str(path), "stages.0.use_splits": True})
+    first = prepare(chosen, manifest, quiet)[0]
+    assert (len(first.train_rows), len(first.val_rows)) == (15, 5)
+
+    Manifest.load(tiny).with_table(own.assign(patient_id=["p30", "p45", *own["patient_id"][2:]])).save(path)
+    with pytest.raises(RecipeError, match=r"use_splits: 2 images .* holds out: p30, p45\. Allowed: false"):
+        prepare(chosen, manifest, quiet)
+    left_out = prepare(chosen.changed({"stages.0.use_splits": False}), manifest, quiet)[0]
+    patients = Manifest.load(path).table.set_index("image_id")["patient_id"]
+    seen = {patients[left_out.cache.ids[r]] for r in np.r_[left_out.train_rows, left_out.val_rows]}
+    assert not seen & {"p30", "p45"}
+    path.unlink()
+
+
+def test_a_held_out_image_that_another_manifest_has_under_another_name_is_left_out(tiny, recipe, tmp_path):
+    manifest = Manifest.load(tiny)
+    table = manifest.table
+    other = shutil.copytree(tiny.parent, tmp_path / "other")
+    held_out = table[table["split"] == "test"].iloc[0]
+    rows = table[table["role"] == "intermediate"].iloc[4:].assign(split="")
+    shutil.copyfile(tiny.parent / held_out["image"], other / rows.iloc[0]["image"])
+    rows.to_csv(other / "other.csv", index=False)
+    first = prepare(recipe.changed({"stages.0.data": str(other / "other.csv")}), manifest, quiet)[0]
+    ids = {first.cache.ids[r] for r in np.r_[first.train_rows, first.val_rows]}
+    assert len(ids) == 19
+    assert Manifest.load(other / "other.csv").ids[0] not in ids

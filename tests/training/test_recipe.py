@@ -52,6 +52,16 @@ def test_twice_keep_is_twice_with_output_neuron_keeping():
         ({"stages.0.label": "findings"}, "stages.0: task 'single-label' does not go with label 'findings'. Allowed: multi-label"),
         ({"stages.0.label": "findings", "stages.0.task": "multi-label"}, "the last stage is multi-label. Allowed: single-label"),
         ({"stages.0.keep_neurons": True}, "stages.0.keep_neurons: true has nothing to keep"),
+        ({"stages.0.train": "block"}, "stages.0.train: 'block' is not allowed. Allowed: all, head, block-<number>"),
+        ({"stages.0.unfreeze": {2: "bloc-1"}}, "stages.0.unfreeze.2: 'bloc-1' is not allowed"),
+        ({"stages.0.unfreeze": {99: "all"}}, "stages.0: unfreeze: 99 is no later epoch. Allowed: 2 to 48"),
+        ({"stages.0.class_weights": "rare"}, "stages.0.class_weights: 'rare' is not allowed. Allowed: none, balanced, or a number"),
+        ({"stages.0.class_weights": {"covid19": 0}}, "stages.0.class_weights"),
+        ({"stages.0.loss": "bce"}, "stages.0: loss 'bce' does not go with task 'single-label'. Allowed: auto, cross-entropy, focal"),
+        ({"stages.0.loss": "focal", "stages.0.label_smoothing": 0.1}, "stages.0: label_smoothing 0.1 is for cross-entropy"),
+        ({"stages.0.ema": 1}, "stages.0.ema: 1 is not allowed. Allowed: above 0, below 1"),
+        ({"stages.0.early_stop": 0}, "stages.0.early_stop: 0 is not allowed. Allowed: at least 1"),
+        ({"devices": 4, "stages.0.accumulate": 4}, "stages.0.batch: 16 is too small for devices 4 and accumulate 4. Allowed: 32 or more"),
         ({"stages.9.epochs": 1}, "stages.9.epochs: '9' is no stage. Allowed: 0 to 0"),
         ({"size": 1, "stages.0.batch": 1}, "size: 1 is not allowed. Allowed: 32 to 1024 (and 1 more)"),
     ],
@@ -90,3 +100,16 @@ def test_yaml_that_would_run_code_is_refused(tmp_path):
 def test_changes_reach_one_stage_or_all():
     recipe = load_recipe("twice").changed({"size": 64, "stages.*.epochs": 2, "stages.-1.batch": 8})
     assert (recipe.size, [s.epochs for s in recipe.stages], [s.batch for s in recipe.stages]) == (64, [2, 2], [32, 8])
+
+
+def test_each_preset_of_the_paper_is_there_for_both_of_its_networks():
+    for name in ("scratch", "imagenet", "twice", "twice-keep"):
+        small, large = load_recipe(name), load_recipe(f"{name}-densenet201")
+        assert (small.backbone, large.backbone) == ("densenet121", "densenet201")
+        assert small.stages == large.stages
+
+
+def test_what_is_trained_changes_at_the_epochs_that_are_named():
+    changes = {"stages.0.epochs": 5, "stages.0.train": "head", "stages.0.unfreeze": {3: "block-4", 5: "all"}}
+    stage = load_recipe("demo").changed(changes).stages[0]
+    assert [stage.trained_in(epoch) for epoch in range(5)] == ["head", "head", "block-4", "block-4", "all"]

@@ -1,79 +1,20 @@
-import json
 import logging
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from cxr.errors import RecipeError, RunError
 from cxr.evaluation import load_trained
 from cxr.models import load_model
-from cxr.paths import runs_root
-from cxr.runs.folder import RunFolder, Stopped
-from cxr.training import checkpoint, load_recipe, train
-from cxr.training.trainer import resolve_device
-
-TIMES = ("time", "images_per_s")
-SMALL = {
-    "backbone": "densenet-small",
-    "backbone_args": {"block_config": [1, 1, 1, 1], "drop_rate": 0.2},
-    "size": 32,
-    "weights": None,
-    "device": "cpu",
-    "stages.*.epochs": 3,
-    "stages.*.batch": 8,
-    "stages.*.augment": {"rotate": 5, "noise": 0.05},
-}
-STEPS = 4  # in an epoch of the 30 training images
+from cxr.runs.folder import Stopped
+from cxr.training import checkpoint, train
+from cxr.training.engine import resolve_device
+from tests.training.running import STEPS, StopsAt, assert_same, best, interrupted, rows, run, start
 
 
 class Killed(BaseException):
     """A death at a chosen moment; nothing in between may catch it."""
-
-
-class StopsAt(RunFolder):
-    """A folder that asks to stop at the n-th time the loop looks."""
-
-    looks_left = -1
-
-    def stop_requested(self):
-        self.looks_left -= 1
-        return self.looks_left == -1
-
-
-def start(tiny, preset="demo", changes=None, **params):
-    recipe = load_recipe(preset).changed(SMALL | (changes or {}))
-    spec = {"recipe": recipe.model_dump(mode="json"), "manifest": str(tiny), "data_name": "tiny", **params}
-    return RunFolder.create(runs_root(), "train", spec, "test")
-
-
-def run(folder, **options):
-    train(folder, folder.spec, **options)
-    return folder
-
-
-def rows(folder):
-    return [{k: v for k, v in row.items() if k not in TIMES} for row in folder.metrics()[0]]
-
-
-def best(folder):
-    return load_file(folder.checkpoints / "best.safetensors")
-
-
-def last(folder):
-    pointer = json.loads((folder.checkpoints / "last.json").read_text())
-    return load_file(folder.checkpoints / pointer["last"] / "last.safetensors")
-
-
-def assert_same(one, other):
-    """Two runs ended with the same weights, bit for bit, and told the same story."""
-    for read in (best, last):
-        ours, theirs = read(one), read(other)
-        assert ours.keys() == theirs.keys()
-        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    assert rows(one) == rows(other)
-    assert one.predictions().equals(other.predictions())
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +32,8 @@ def test_a_run_leaves_metrics_predictions_results_and_a_loadable_best_network(wh
     epochs = [r for r in told if r["kind"] == "epoch"]
     assert [r["epoch"] for r in epochs] == [1, 2, 3]
     assert {"stage", "stage_index", "train_loss", "val_loss", "val_accuracy", "val_macro_f1"} <= epochs[0].keys()
-    assert {"loss", "lr", "images_per_s", "time"} <= whole.metrics()[0][0].keys()
+    first = next(r for r in whole.metrics()[0] if r["kind"] == "step")
+    assert {"loss", "lr", "images_per_s", "wait_s", "time"} <= first.keys()
     results = whole.read_json("results.json")
     assert {name: s["n"] for name, s in results["splits"].items()} == {"val": 9, "test": 12, "probe": 4}
     assert sorted(whole.predictions()["split"].unique()) == ["probe", "test", "val"]
@@ -121,11 +63,7 @@ def test_old_checkpoints_are_deleted(whole):
 
 @pytest.mark.parametrize("looks", [1, 2, 4, 5, 7, 11])
 def test_a_run_stopped_at_any_step_and_resumed_equals_one_that_ran_through(whole, tiny, looks):
-    folder = start(tiny)
-    interrupted = StopsAt(folder.path)
-    interrupted.looks_left = looks
-    with pytest.raises(Stopped):
-        train(interrupted, folder.spec)
+    folder = interrupted(start(tiny), looks)
     assert len(folder.metrics()[0]) < len(whole.metrics()[0])
     assert folder.read_json("results.json") is None
     assert_same(run(folder), whole)
@@ -134,11 +72,11 @@ def test_a_run_stopped_at_any_step_and_resumed_equals_one_that_ran_through(whole
 def test_a_run_stopped_many_times_equals_one_that_ran_through(whole, tiny):
     folder = start(tiny)
     for _ in range(30):
-        interrupted = StopsAt(folder.path)
-        interrupted.looks_left = 4
+        stopping = StopsAt(folder.path)
+        stopping.looks_left = 4
         torch.rand(3)  # what else happens in the process does not matter
         try:
-            train(interrupted, folder.spec)
+            train(stopping, folder.spec)
             break
         except Stopped:
             continue
@@ -203,7 +141,7 @@ def test_a_stop_asked_for_before_the_first_step_is_obeyed(tiny):
     folder.request_stop()
     with pytest.raises(Stopped):
         run(folder)
-    assert rows(folder) == []
+    assert not [r for r in rows(folder) if r["kind"] == "step"]
 
 
 def test_progress_rises_to_one_and_tells_epoch_step_and_speed(tiny):
@@ -231,12 +169,7 @@ def test_twice_keep_trains_findings_then_keeps_the_neurons_it_names(tiny, caplog
 def test_a_run_of_two_stages_resumes_exactly_in_either(tiny, looks):
     changes = {"stages.*.epochs": 2}
     through = run(start(tiny, "twice-keep", changes))
-    folder = start(tiny, "twice-keep", changes)
-    interrupted = StopsAt(folder.path)
-    interrupted.looks_left = looks
-    with pytest.raises(Stopped):
-        train(interrupted, folder.spec)
-    assert_same(run(folder), through)
+    assert_same(run(interrupted(start(tiny, "twice-keep", changes), looks)), through)
 
 
 def test_kept_neurons_start_the_last_stage_bit_for_bit(tiny, monkeypatch):
@@ -289,8 +222,17 @@ def test_a_manifest_that_changed_meanwhile_is_refused(tiny, tmp_path):
 
 def test_a_loss_that_explodes_fails_with_advice_and_keeps_the_last_good_checkpoint(tiny):
     folder = start(tiny, changes={"stages.0.optimiser": {"name": "sgd", "lr": 100}, "stages.0.epochs": 40})
-    with pytest.raises(RunError, match=r"the loss became .* at step \d+ .*smaller optimiser\.lr"):
+    with pytest.raises(
+        RunError, match=r"(loss|outputs) became .* step \d+.*smaller optimiser\.lr"
+    ):
         run(folder)
+    assert all(r["loss"] is not None for r in rows(folder, "step")[:-1])
+
+
+def test_findings_whose_logits_explode_fail_with_the_same_advice(tiny):
+    changes = {"stages.0.optimiser": {"name": "sgd", "lr": 100}, "stages.0.epochs": 40}
+    with pytest.raises(RunError, match=r"became .* step \d+.*smaller optimiser\.lr"):
+        run(start(tiny, "twice-keep", changes | {"stages.0.clip_gradients": None}))
 
 
 def test_a_device_that_is_not_there_is_named_with_those_that_are():

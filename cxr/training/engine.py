@@ -1,0 +1,116 @@
+"""Where and how precisely a recipe computes: device, precision, processes, determinism."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.strategies import DDPStrategy
+
+from cxr.errors import RecipeError
+from cxr.training.ranks import Ranks
+from cxr.training.recipe import Recipe
+
+CHOSEN_DEVICE = "CXR_DEVICE"  # set by the queue: the device that ``auto`` means for this process
+
+
+def make_fabric(recipe: Recipe, ranks: Ranks) -> Fabric:
+    """Return the engine for a recipe's devices and precision; with several ranks they are connected.
+
+    Raises
+    ------
+    RecipeError
+        If this machine has no such device, or it cannot compute in that precision.
+    """
+    device = resolve_device(recipe.device, ranks.local_world)
+    on_gpu = device.type == "cuda"
+    precision = recipe.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+    if precision == "16-mixed" and not on_gpu:
+        raise RecipeError("precision: '16-mixed' needs a GPU. Allowed on the CPU: auto, 32-true, bf16-mixed")
+    if recipe.compile and not on_gpu:
+        _check_compiler()
+    options: dict[str, Any] = {"plugins": [LightningEnvironment()]}  # who is who is known, whatever started the process
+    if ranks.world > 1:
+        options["strategy"] = DDPStrategy(process_group_backend="nccl" if on_gpu else "gloo")
+        options["num_nodes"] = ranks.world // ranks.local_world
+    first = device.index or 0
+    fabric = Fabric(
+        accelerator="cuda" if on_gpu else "cpu",
+        devices=[first + k for k in range(ranks.local_world)] if on_gpu else ranks.local_world,
+        precision=precision,
+        **options,
+    )
+    if ranks.world > 1:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=UserWarning)  # on threads, which are set below
+            fabric.launch()
+        ranks.connect()
+    torch.set_num_threads(recipe.threads or max(1, _default_threads() // ranks.local_world))
+    return fabric
+
+
+def _check_compiler() -> None:
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        raise RecipeError(f"compile: true needs a C++ compiler, and {compiler!r} is not found. Allowed here: false")
+
+
+def _default_threads() -> int:
+    global _threads
+    _threads = _threads or torch.get_num_threads()
+    return _threads
+
+
+_threads: int | None = None
+
+
+def resolve_device(name: str, count: int = 1) -> torch.device:
+    """Return the (first) device that a recipe means; ``auto`` is what the queue chose, else the first GPU there is.
+
+    Raises
+    ------
+    RecipeError
+        If it, or one of the ``count`` GPUs from it on, is not there.
+    """
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        name = os.environ.get(CHOSEN_DEVICE) or ("cuda" if there else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) + count > there:
+        others = "".join(f", cuda:{i}" for i in range(there))
+        several = f" with {count} GPUs from it on" if count > 1 else ""
+        raise RecipeError(f"device: {name!r}{several} is not on this machine. Allowed: auto, cpu{others}")
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+
+
+@contextlib.contextmanager
+def numerics(deterministic: bool) -> Iterator[None]:
+    """Have the same numbers each time, or the fastest kernels, and afterwards what was before.
+
+    On the CPU both are deterministic.
+    """
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.benchmark,
+        os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+    )
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS has no deterministic mode
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]
+        if before[2] is None:
+            os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)

@@ -1,0 +1,91 @@
+"""The form of a recipe, and what pages tell of a training in stages."""
+
+from __future__ import annotations
+
+import pytest
+from apps import opened
+
+from cxr.data import Manifest
+from cxr.runs import Run, list_runs, start
+from cxr.training import load_recipe
+
+
+def widget(kind: object, label: str, nth: int = 0) -> object:
+    return [w for w in kind if w.label == label][nth]
+
+
+@pytest.fixture
+def with_findings(demo: Manifest) -> Manifest:
+    """The synthetic X-rays, of which a part has findings and serves the first stage alone."""
+    table = demo.table.copy()
+    intermediate = table.index[table["split"] == "train"][::2]
+    names = {"covid19": "Opacity", "normal": "No Finding", "pneumonia": "Pneumonia|Opacity"}
+    table.loc[intermediate, "findings"] = [names[label] for label in table.loc[intermediate, "label"]]
+    table.loc[intermediate, ["label", "split", "role"]] = ["", "", "intermediate"]
+    demo.with_table(table).save(demo.path)
+    return Manifest.load(demo.path)
+
+
+@pytest.fixture
+def in_stages(with_findings: Manifest) -> Run:
+    changes = {"backbone": "densenet-small", "weights": None, "size": 64, "stages.*.epochs": 2, "threads": 1}
+    recipe = load_recipe("twice-keep").changed(changes | {"backbone_args": {"growth_rate": 4, "block_config": [2, 2]}})
+    params = {"recipe": recipe.model_dump(mode="json"), "manifest": str(with_findings.path), "data_name": "demo"}
+    run = start("train", params, name="in stages", detached=False)
+    assert run.status()["state"] == "finished", run.folder.log_tail()
+    return run
+
+
+def test_results_tell_what_each_stage_achieved_and_which_neurons_were_kept(in_stages: Run) -> None:
+    app = opened("results", run=in_stages.id)
+    assert not app.exception
+    table = next(f.value for f in app.dataframe if "kept output neurons" in f.value.columns)
+    assert table["stage"].tolist() == ["findings", "final"]
+    assert table["kept output neurons"].tolist() == ["none", "normal (was No Finding), pneumonia (was Pneumonia)"]
+    assert table["validation"][0].startswith("auc ")
+    by_class = next(f.value for f in app.dataframe if list(f.value.index) == ["No Finding", "Opacity", "Pneumonia"])
+    assert by_class["images"].sum() > 0
+
+
+def test_live_shows_how_far_kept_neurons_moved_and_the_score_of_the_present_stage(in_stages: Run) -> None:
+    app = opened("live", run=in_stages.id)
+    assert not app.exception
+    assert any(m.label == "Best val. accuracy (final)" for m in app.metric)
+    charts = [str(element.proto.spec) for element in app.get("plotly_chart")]
+    assert any("pneumonia (was Pneumonia)" in spec and "covid19 (new)" in spec for spec in charts)
+
+
+def test_the_form_changes_what_is_trained(demo: Manifest) -> None:
+    app = opened("train", recipe="demo")
+    widget(app.selectbox, "What is trained").select("block-3").run()
+    widget(app.selectbox, "Loss").select("focal").run()
+    widget(app.number_input, "Focal gamma").set_value(1.5).run()
+    widget(app.number_input, "Average weights, decay").set_value(0.99).run()
+    widget(app.number_input, "Stop early after").set_value(4).run()
+    widget(app.number_input, "Parts of a batch").set_value(2).run()
+    widget(app.number_input, "Epochs").set_value(1).run()
+    widget(app.checkbox, "Deterministic").check().run()
+    widget(app.button, "Start training").click().run()
+    assert not app.error
+    (run,) = list_runs(kind="train")
+    recipe = run.spec["params"]["recipe"]
+    stage = recipe["stages"][0]
+    assert (stage["train"], stage["loss"], stage["focal_gamma"]) == ("block-3", "focal", 1.5)
+    assert (stage["ema"], stage["early_stop"], stage["accumulate"], stage["epochs"]) == (0.99, 4, 2, 1)
+    assert recipe["deterministic"]
+
+
+def test_what_does_not_go_together_is_told_in_one_line_and_starts_nothing(demo: Manifest) -> None:
+    app = opened("train", recipe="demo")
+    widget(app.number_input, "Devices").set_value(9).run()
+    assert "batch: 16 is too small for devices 9" in app.error[0].value
+    assert not app.exception
+
+
+def test_a_recipe_that_finds_nothing_to_learn_from_is_refused_before_it_starts(demo: Manifest) -> None:
+    app = opened("train", recipe="twice-keep")
+    widget(app.selectbox, "Weights to begin with").select("none (random)").run()
+    widget(app.button, "Start training").click().run()
+    assert "'findings' finds nothing to learn from" in app.error[0].value
+    assert list_runs() == []
+    assert not app.exception
