@@ -1,0 +1,153 @@
+"""``cxr study``: several recipes x several seeds, and what they say about each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from cxr.cli.follow import follow_or_leave
+from cxr.cli.output import Json, emit, percent, say, show_table, stdout
+from cxr.runs import Run, get_run, list_runs
+
+
+class _RunsAFile(TyperGroup):
+    """Lets ``cxr study STUDY.yaml`` mean ``cxr study run STUDY.yaml``."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        return super().resolve_command(ctx, args if args[0] in self.commands else ["run", *args])
+
+
+app = typer.Typer(
+    cls=_RunsAFile,
+    help="Compare recipes over seeds: `cxr study STUDY.yaml --data D`. `cxr study show claim` prints an example.",
+    no_args_is_help=True,
+)
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A YAML file, or an example: claim.")]
+StudyId = Annotated[str, typer.Argument(metavar="ID", help="A study's id, see `cxr study list`.")]
+
+
+def _example(wanted: bool) -> None:
+    if wanted:
+        from cxr.study import EXAMPLES
+
+        stdout().print(EXAMPLES["claim"], markup=False, end="")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    example: Annotated[
+        bool, typer.Option("--example", callback=_example, is_eager=True, help="Print a study to start from.")
+    ] = False,
+) -> None:
+    """Hold the options that stand before a command."""
+
+
+@app.command()
+def run(
+    study: StudyName,
+    data: Annotated[str | None, typer.Option(help="A data set's name or a manifest; default: the study's own.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return at once, leave it running.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check all trainings of a study, then do them. Ctrl-C stops the running one with a checkpoint, and the study."""
+    from cxr.study import load_plan, start_study
+
+    follow_or_leave(start_study(load_plan(study), data), detach, as_json)
+
+
+@app.command()
+def show(study: StudyName, as_json: Json = False) -> None:
+    """Print a study as YAML: a start for one's own."""
+    from cxr.study import EXAMPLES, load_plan
+
+    plan = load_plan(study)
+    text = EXAMPLES.get(study) or plan.to_yaml()
+    emit(plan.to_dict(), as_json, lambda _: stdout().print(text, markup=False, end=""))
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """List the studies, newest first."""
+    rows = [_summary(study) for study in list_runs(kind="study")]
+    emit(rows, as_json, lambda _: _show_list(rows))
+
+
+@app.command()
+def report(
+    study: StudyId,
+    out: Annotated[Path | None, typer.Option(help="Write it to a file: .html, .md or .csv.")] = None,
+    first: Annotated[list[int] | None, typer.Option(min=1, help="Epochs of the beginning; may be repeated.")] = None,
+    accuracy: Annotated[list[float] | None, typer.Option(help="Level to be reached; may be repeated.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what a study found so far: tables, differences with intervals, and the claim."""
+    from cxr.study.report import report as report_of
+
+    found = report_of(get_run(study), first_epochs=first or (), accuracy=accuracy or ())
+    if out is None:
+        emit(found.to_dict(), as_json, lambda _: _show(found))
+        return
+    from cxr.study.render import write
+
+    files = [str(path) for path in write(found, out.expanduser())]
+    emit({"files": files}, as_json, lambda _: say("\n".join(files)))
+
+
+@app.command()
+def stop(
+    study: StudyId,
+    kill: Annotated[bool, typer.Option(help="End all at once; work since the last checkpoints is lost.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Stop a study and its trainings, also where the study's own process has died and left them."""
+    from cxr.study import members, stop_study
+
+    found = get_run(study)
+    stop_study(found, kill=kill)
+    for run in [found, *(member.run for member in members(found) if member.run is not None)]:
+        run.wait()
+    emit(_summary(found), as_json, lambda row: say(f"{found.id} {row['state']}"))
+
+
+def _summary(study: Run) -> dict[str, Any]:
+    from cxr.study import members
+
+    states = [member.state for member in members(study)]
+    status = study.status()
+    return {
+        "id": study.id,
+        "name": study.name,
+        "state": status["state"],
+        "progress": status["progress"],
+        "trainings": len(states),
+        "finished": states.count("finished"),
+        "failed": states.count("failed"),
+        "message": status["error"] or status["message"],
+    }
+
+
+def _show_list(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        say("no studies yet; `cxr study show claim > study.yaml` and then `cxr study study.yaml --data D`")
+        return
+    cells = [
+        [r["id"], r["state"], percent(r["progress"]), f"{r['finished']} of {r['trainings']}", r["failed"], r["message"]]
+        for r in rows
+    ]
+    show_table("", ["study", "state", "progress", "finished", "failed", "message"], cells)
+
+
+def _show(found: Any) -> None:
+    from cxr.study.render import measure_tables
+
+    for measure in found.measures:
+        title = measure.title
+        for _, columns, rows in measure_tables(found, measure):
+            show_table(title, columns, rows)
+            title = ""
+    for sentence in (*found.sentences, "", *found.notes):
+        say(sentence)

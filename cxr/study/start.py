@@ -1,0 +1,136 @@
+"""Start a study, after everything that can be known to fail has been checked for all of its members."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxr.errors import CxrError, ManifestError, RecipeError
+from cxr.runs import Run, start
+from cxr.study.plan import Plan
+
+if TYPE_CHECKING:
+    from cxr.data import Manifest
+    from cxr.training.recipe import Recipe, Stage
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a study needs besides its plan: recipes in plain values, the manifest's file and hash, the data's name."""
+
+    recipes: dict[str, dict[str, Any]]
+    manifest: Path
+    manifest_hash: str
+    data_name: str
+
+
+def start_study(plan: Plan, data: str | None = None, *, root: str | Path | None = None) -> Run:
+    """Check all members, then start the study in a process of its own and return its run.
+
+    Parameters
+    ----------
+    data
+        A data set's name or a manifest; None takes the plan's own.
+
+    Raises
+    ------
+    CxrError
+        For a recipe, a manifest or weights that cannot be used; nothing was started.
+    """
+    checked = check(plan, data)
+    params = {
+        "plan": plan.to_dict(),
+        "recipes": checked.recipes,
+        "manifest": str(checked.manifest),
+        "manifest_sha256": file_hash(checked.manifest),
+        "data_name": checked.data_name,
+    }
+    return start("study", params, name=plan.name, root=root, manifest_hash=checked.manifest_hash)
+
+
+def check(plan: Plan, data: str | None = None) -> Checked:
+    """Return what the members need, or raise the first CxrError that one of them would end with."""
+    from cxr.data import Manifest
+    from cxr.data.library import resolve_manifest
+    from cxr.training.recipe import load_recipe
+
+    wanted = data or plan.data
+    if not wanted:
+        raise RecipeError("data: missing. Give --data, or `data` in the study: a data set's name or a manifest")
+    path = resolve_manifest(wanted)
+    manifest = Manifest.load(path)
+    manifest.check_splits()
+    recipes: dict[str, dict[str, Any]] = {}
+    seen: set[str] = set()
+    for label, entry in plan.recipes.items():
+        with _about(label):
+            recipe = load_recipe(entry.recipe).changed({**plan.changes, **entry.changes})
+            _check_recipe(recipe, manifest, seen)
+        recipes[label] = recipe.model_dump(mode="json")
+    return Checked(recipes, path, manifest.hash(), wanted)
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file: what a study compares before each start, without reading the table."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ManifestError(f"the manifest {path} cannot be read: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _about(label: str) -> Iterator[None]:
+    """Put the recipe's label before an error about it."""
+    try:
+        yield
+    except CxrError as error:
+        raise type(error)(f"recipes.{label}: {error}") from None
+
+
+def _check_recipe(recipe: Recipe, manifest: Manifest, seen: set[str]) -> None:
+    from cxr.training.engine import resolve_device
+
+    resolve_device(recipe.device)
+    for index, stage in enumerate(recipe.stages):
+        _check_stage(stage, index, manifest, last=index == len(recipe.stages) - 1)
+    network = f"{recipe.backbone} {recipe.weights} {recipe.channels} {recipe.backbone_args}"
+    if recipe.weights is not None and network not in seen:
+        _check_weights(recipe)
+    seen.add(network)
+
+
+def _check_stage(stage: Stage, index: int, manifest: Manifest, *, last: bool) -> None:
+    """Refuse a stage whose manifest is not there or holds nothing to learn from."""
+    from cxr.data import Manifest
+
+    own = manifest if stage.data is None else Manifest.load(Path(stage.data).expanduser())
+    rows = own.table[own.table[stage.label] != ""]
+    if stage.sources is not None:
+        rows = rows[rows["source"].isin(stage.sources)]
+    if rows.empty:
+        where = "" if stage.sources is None else f" of the sources {', '.join(stage.sources)}"
+        raise RecipeError(
+            f"stages.{index}: no X-ray{where} has {stage.label}. Allowed: a manifest whose column `{stage.label}` is "
+            "filled (`data` of the stage), or a recipe without it"
+        )
+    for split in ("train", "val") if last else ():
+        if not (rows["split"] == split).any():
+            raise ManifestError(f"no X-ray with a label is in split {split!r}: split the data with `cxr data split`")
+
+
+def _check_weights(recipe: Recipe) -> None:
+    """Build the network once with its weights: what cannot be fetched or does not fit is told now."""
+    from cxr.models import build
+
+    build(
+        recipe.backbone,
+        ("a", "b"),
+        weights=recipe.weights,
+        size=recipe.size,
+        channels=recipe.channels,
+        backbone_args=recipe.backbone_args,
+    )

@@ -1,0 +1,104 @@
+"""Charts of studies: mean curves with bands over seeds, and the differences between recipes as a forest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import plotly.graph_objects as go
+
+from cxr.study.report import METRIC_TITLES, Measure, Report
+from cxr.study.statistics import Mean
+
+from components import charts
+
+_ROW = 34
+_MOST_MARKERS = 60
+
+
+def mean_curves(report: Report, k: int, level: float) -> go.Figure:
+    """Mean of the metric over seeds by epoch of the last stage, with its 95 % band and single seeds faintly behind.
+
+    The first ``k`` epochs are shaded, ``level`` is a dashed line.
+    """
+    title = METRIC_TITLES[report.plan.metric]
+    figure = charts.empty_figure(title[0].upper() + title[1:], "epoch of the last stage", "", height=420)
+    figure.add_vrect(x0=0 if report.start else 1, x1=k, fillcolor="#8899aa", opacity=0.12, line_width=0)
+    figure.add_hline(y=level, line={"color": "#8899aa", "width": 1, "dash": "dash"})
+    for index, (label, curve) in enumerate(report.curves.items()):
+        colour = charts.COLOURS[index % len(charts.COLOURS)]
+        _seeds(figure, report, label, colour)
+        _band(figure, curve, colour, bounded=not report.plan.lower_is_better)
+        epochs = list(curve)
+        spread = [_spread(curve[epoch]) for epoch in epochs]
+        figure.add_scatter(
+            x=epochs,
+            y=[curve[epoch].value for epoch in epochs],
+            name=label,
+            mode="lines+markers" if len(epochs) <= _MOST_MARKERS else "lines",
+            line={"color": colour, "width": 3},
+            marker={"size": 6},
+            customdata=spread,
+            hovertemplate="%{y:.3f} %{customdata}",
+        )
+    return figure
+
+
+def _seeds(figure: go.Figure, report: Report, label: str, colour: str) -> None:
+    for course in report.courses:
+        curve = course.curves.get(report.plan.metric) if course.recipe == label else None
+        if curve:
+            epochs = sorted(curve)
+            line = {"color": colour, "width": 1}
+            values = [curve[epoch] for epoch in epochs]
+            figure.add_scatter(x=epochs, y=values, line=line, opacity=0.3, showlegend=False, hoverinfo="skip")
+
+
+def _band(figure: go.Figure, curve: Mapping[int, Mean], colour: str, *, bounded: bool) -> None:
+    epochs = [epoch for epoch, mean in curve.items() if mean.low is not None]
+    if not epochs:
+        return
+    around = [curve[e].high for e in epochs] + [curve[e].low for e in reversed(epochs)]
+    if bounded:  # no accuracy lies beyond 0 and 1, though an interval of few seeds may
+        around = [min(1.0, max(0.0, value)) for value in around]
+    figure.add_scatter(
+        x=epochs + epochs[::-1],
+        y=around,
+        fill="toself",
+        fillcolor=colour,
+        opacity=0.15,
+        line={"width": 0},
+        mode="lines",
+        showlegend=False,
+        hoverinfo="skip",
+    )
+
+
+def _spread(mean: Mean) -> str:
+    if mean.low is None or mean.high is None:
+        return f"({mean.n} seed)"
+    return f"[{mean.low:.3f}, {mean.high:.3f}], {mean.n} seeds"
+
+
+def forest(measure: Measure) -> go.Figure:
+    """The paired difference of every pair with its 95 % interval; those that exclude 0 are in colour."""
+    rows = [(f"{a} − {b}", d) for (a, b), d in measure.differences.items() if d.mean.n]
+    figure = charts.empty_figure("Paired differences", measure.title, "", height=130 + _ROW * max(1, len(rows)))
+    for name, difference in rows:
+        mean = difference.mean
+        colour = charts.COLOURS[0] if difference.shown else "#8899aa"
+        error = None
+        if mean.low is not None and mean.high is not None and mean.value is not None:
+            error = {"type": "data", "array": [mean.high - mean.value], "arrayminus": [mean.value - mean.low]}
+        figure.add_scatter(
+            x=[mean.value],
+            y=[name],
+            error_x=error,
+            mode="markers",
+            marker={"color": colour, "size": 11},
+            showlegend=False,
+            hovertemplate=f"%{{x:+.3f}} {_spread(mean)}<extra>{name}</extra>",
+        )
+    figure.add_vline(x=0, line={"color": "#8899aa", "width": 1})
+    figure.update_yaxes(autorange="reversed", type="category")
+    figure.update_layout(hovermode="closest", margin={"l": 10, "r": 10, "t": 50, "b": 46})
+    return figure

@@ -1,0 +1,151 @@
+"""Studies: several recipes over the same seeds, compared while they run."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from cxr.data.library import list_data_sets
+from cxr.runs import Run, list_runs
+from cxr.study import members, start_study
+from cxr.study.curves import to_table
+from cxr.study.members import plan_of
+from cxr.study.render import measure_tables, to_html
+from cxr.study.report import Measure, Report
+
+from components import page, pages, pick, study_charts, study_form, study_state
+from components import runs as run_parts
+
+REFRESH_S = 2.0
+CLAIM = (
+    "Bassi and Attux (2021) report that twice transfer learning and output neuron keeping help “mainly in the "
+    "beginning of the training process”. A study asks that of your X-rays, over several seeds."
+)
+
+
+def choose(studies: list[Run]) -> Run:
+    by_id = {run.id: run for run in studies}
+    return by_id[pick.from_url("Study", list(by_id), {i: pick.describe_run(r) for i, r in by_id.items()}, "study")]
+
+
+def settings(study: Run) -> tuple[int, float]:
+    """Let the user say what the beginning and the level are; the study's own come first."""
+    plan = plan_of(study)
+    longest = min(recipe["stages"][-1]["epochs"] for recipe in study.spec["params"]["recipes"].values())
+    left, right = st.columns(2)
+    first = min(plan.first_epochs[0], longest)
+    k = first
+    if longest > 1:
+        k = left.slider("The beginning: first epochs", 1, longest, first, key=f"study:k:{study.id}")
+    highest = max(1.0, *plan.accuracy) if plan.lower_is_better else 1.0
+    label = "Level to reach (at most)" if plan.lower_is_better else "Level to reach"
+    level = right.slider(label, 0.0, highest, plan.accuracy[0], 0.01, key=f"study:level:{study.id}")
+    return k, level
+
+
+def show_differences(report: Report) -> None:
+    # Short names, since titles change with the sliders and the choice should not.
+    by_name = {short_name(measure): measure for measure in report.measures}
+    names = list(by_name)
+    chosen = st.segmented_control("Compare by", names, default=names[0], required=True, key="study:measure")
+    measure = by_name.get(chosen) or report.measures[0]
+    left, right = st.columns([3, 2])
+    if measure.differences:
+        left.plotly_chart(study_charts.forest(measure), key="study:forest")
+    for _, columns, rows in measure_tables(report, measure):
+        (right if columns[0] == "recipe" else left).dataframe(pd.DataFrame(rows, columns=columns), hide_index=True)
+    for sentence in report.sentences:
+        if f": {measure.title} " in sentence:
+            st.markdown(f"- {plain(sentence)}")
+
+
+def short_name(measure: Measure) -> str:
+    kind, _, score = measure.key.partition("_")
+    names = {"area": "the beginning", "reach": "epochs to the level", "best": "best validation"}
+    return names.get(kind) or f"test {score.replace('_', ' ')}"
+
+
+def plain(text: str) -> str:
+    """Return text that Markdown leaves as it is."""
+    return "".join(f"\\{letter}" if letter in r"\`*_[]#<>$~|:" else letter for letter in text)
+
+
+def downloads(study: Run, report: Report) -> None:
+    with st.container(horizontal=True):
+        st.download_button(
+            "Report as one HTML file",
+            to_html(report),
+            f"{study.id}.html",
+            "text/html",
+            icon=":material/download:",
+            on_click="ignore",
+            key="study:html",
+        )
+        page.csv_button("Curves as CSV", to_table(report.courses), study.id)
+
+
+def show(study: Run) -> None:
+    """Show a study, refreshed while it or one of its members runs."""
+    active = study.active or any(member.state in run_parts.ACTIVE for member in members(study))
+
+    @st.fragment(run_every=REFRESH_S if active else None)
+    def live() -> None:
+        plan, found = plan_of(study), members(study)
+        told = study_state.courses(study, found)
+        study_state.state(study, found)
+        study_state.show_members(study, plan, found, told)
+        k, level = settings(study)
+        report = study_state.report(plan, told, k, level)
+        st.plotly_chart(study_charts.mean_curves(report, k, level), key="study:curves")
+        st.caption(
+            "Thick: mean over seeds with the 95 % t interval of the mean. Thin: single seeds. Shaded: beginning."
+        )
+        st.subheader("Mainly in the beginning?", anchor=False)
+        for verdict in report.verdicts:
+            st.markdown(f"- {plain(verdict.sentence)}")
+        if not report.verdicts:
+            st.caption("The beginning is as long as the training: choose fewer epochs to compare it with the end.")
+        show_differences(report)
+        with st.expander("How to read this", icon=":material/help:"):
+            for note in report.notes:
+                st.markdown(f"- {plain(note)}")
+        downloads(study, report)
+
+    live()
+    page.command("cxr", "study", "report", study.id, "--out", "report.html")
+
+
+def new_study() -> None:
+    names = [data_set.name for data_set in list_data_sets()]
+    if not names:
+        page.nothing_yet("A study needs a data set: make one first.", pages.DATA, "Go to Data")
+    data = st.selectbox("Data set", names, key="study:data")
+    with page.told_in_one_line():
+        plan = study_form.study_form()
+        n = len(plan.recipes) * len(plan.seeds)
+        if st.button(
+            f"Start {n} training{'s' * (n != 1)}", type="primary", icon=":material/play_arrow:", key="study:start"
+        ):
+            with st.spinner("Checking every training first …"):
+                run = start_study(plan, data)
+            st.query_params["study"] = run.id
+            st.rerun()
+    with st.expander("This study as YAML", icon=":material/description:"):
+        st.code(plan.to_yaml(), language="yaml")
+        st.download_button("Download", plan.to_yaml(), f"{plan.name}.yaml", "text/yaml", on_click="ignore")
+    page.command("cxr", "study", f"{plan.name}.yaml", "--data", data)
+
+
+page.header(
+    "Studies", "Several recipes over the same seeds, as one thing that is queued, stopped and compared together."
+)
+studies = list_runs(kind="study")
+titles = ("Compare", "New study")
+compare, new = st.tabs(titles, default=titles[0 if studies else 1])
+with compare, page.told_in_one_line():
+    if studies:
+        show(choose(studies))
+    else:
+        st.info(f"No study yet. {CLAIM}", icon=":material/lightbulb:")
+with new:
+    new_study()

@@ -1,0 +1,124 @@
+"""``cxr study`` as people type it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from cxr.cli import main
+from cxr.runs import launch, list_runs
+from cxr.runs.run import members_of
+from cxr.study import EXAMPLES, members, start_study
+from tests.study import quick
+from tests.study.conftest import plan
+
+
+@pytest.fixture(autouse=True)
+def quick_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "worker_command", quick.command)
+
+
+@pytest.fixture
+def cxr(monkeypatch, capsys):
+    """Run a command line in this process and return (exit code, stdout, stderr)."""
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cxr", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return left.value.code or 0, *capsys.readouterr()
+
+    return command
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(plan(name="mine").to_yaml())
+    return path
+
+
+def test_a_file_alone_runs_the_study_and_tells_what_it_found(cxr, file, tiny):
+    code, out, err = cxr("study", file, "--data", tiny)
+    assert code == 0, err
+    (study,) = list_runs(kind="study")
+    assert f"{study.id} finished after" in out
+    assert "4 of 4 trainings finished" in out
+    assert "slow against plain: mean validation accuracy over the first 2 epochs" in out
+
+
+def test_the_same_by_its_whole_name_detached_in_json_then_stopped_listed_and_resumed(cxr, tmp_path, tiny, until):
+    slow = plan({"a": {"recipe": "demo", "set": {"description": "slow"}}, "b": "demo"})
+    (tmp_path / "slow.yaml").write_text(slow.to_yaml())
+    code, out, _ = cxr("study", "run", tmp_path / "slow.yaml", "--data", tiny, "--detach", "--json")
+    assert code == 0
+    told = json.loads(out)
+    assert told["kind"] == "study"
+    (study,) = list_runs(kind="study")
+    until(lambda: members_of(study) and members_of(study)[0].metrics()[0])
+    code, out, _ = cxr("study", "list", "--json")
+    (row,) = json.loads(out)
+    assert (row["id"], row["trainings"], row["finished"]) == (told["id"], 4, 0)
+    assert cxr("runs", "stop", study.id)[0] == 0
+    assert [m.state for m in members(study)] == ["stopped"] + ["not started"] * 3
+    assert cxr("runs", "resume", study.id, "--detach")[0] == 0
+    until(lambda: members(study)[0].state == "running")
+    assert cxr("runs", "stop", study.id, "--kill")[0] == 0
+    assert members(study)[0].state == "stopped"
+    code, _, err = cxr("study", "stop", study.id)
+    assert (code, err) == (1, f"error: study {study.id} is stopped already: there is nothing to stop\n")
+
+
+def test_reports_are_printed_written_and_told_in_json(cxr, tiny, tmp_path):
+    study = start_study(plan(), str(tiny))
+    assert study.wait(60)["state"] == "finished"
+    code, out, _ = cxr("study", "report", study.id)
+    assert code == 0
+    assert "best validation accuracy" in out
+    assert "Seeds are not patients" in out
+    code, out, _ = cxr("study", "report", study.id, "--first", 1, "--accuracy", 0.45, "--json")
+    assert [m["key"] for m in json.loads(out)["measures"]][:2] == ["area_1", "reach_0.45"]
+    code, out, _ = cxr("study", "report", study.id, "--out", tmp_path / "r.html", "--json")
+    assert json.loads(out) == {"files": [str(tmp_path / "r.html")]}
+    assert (tmp_path / "r.html").exists()
+    code, _, err = cxr("study", "report", study.id, "--out", tmp_path / "r.pdf")
+    assert (code, err.count("\n")) == (1, 1)
+    assert ".html, .md, .csv" in err
+
+
+def test_the_example_is_printed_with_its_comments_and_is_a_study(cxr, tmp_path):
+    for words in (("study", "--example"), ("study", "show", "claim")):
+        code, out, _ = cxr(*words)
+        assert (code, out) == (0, EXAMPLES["claim"])
+    assert json.loads(cxr("study", "show", "claim", "--json")[1])["seeds"] == [0, 1, 2, 3, 4]
+
+
+def test_without_studies_the_list_says_how_to_make_one(cxr):
+    assert "cxr study show claim" in cxr("study", "list")[1]
+    assert cxr("study", "list", "--json")[1] == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("study", "clam"), "error: unknown study 'clam'. Available: claim, or a YAML file\n"),
+        (("study", "claim"), "error: data: missing. Give --data, or `data` in the study: a data set's name or a"),
+        (("study", "report", "20250101-000000-abcdef"), "error: there is no run '20250101-000000-abcdef'"),
+    ],
+)
+def test_wrong_use_is_told_in_one_line(cxr, words, message):
+    code, _, err = cxr(*words)
+    assert code == 1
+    assert err.startswith(message)
+    assert err.count("\n") == 1
+
+
+def test_a_training_is_no_study(cxr, tiny):
+    study = start_study(plan(), str(tiny))
+    study.wait(60)
+    code, _, err = cxr("study", "report", members(study)[0].run.id)
+    assert code == 1
+    assert "is of kind train: a study is needed" in err

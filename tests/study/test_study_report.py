@@ -1,0 +1,232 @@
+"""Reports of hand-made courses whose answers are known, and what holds of any."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cxr.errors import RunError
+from cxr.runs.folder import to_json
+from cxr.study.curves import Course, curves_of, to_table
+from cxr.study.plan import parse_plan
+from cxr.study.render import to_html, to_markdown, write
+from cxr.study.report import NO_DIFFERENCE, compare
+
+PLAN = parse_plan({"recipes": ["twice", "keep"], "seeds": 3, "first_epochs": 2, "accuracy": 0.7})
+TEST = {"accuracy": {"value": 0.8, "low": 0.7, "high": 0.9}}
+
+
+def course(recipe, seed, values, *, epochs=None, start=None, **more):
+    """A course with one value per epoch, before that ``start`` at epoch 0 if given."""
+    curve = dict(enumerate(values, start=1)) | ({0: start} if start is not None else {})
+    curves = {"val_accuracy": curve, "val_loss": {e: 1 - v for e, v in curve.items()}}
+    return Course(recipe, seed, epochs or len(values), run=f"run-{recipe}-{seed}", curves=curves, **more)
+
+
+def study(twice, keep, **more):
+    """Courses of two recipes whose curves differ a little from seed to seed."""
+    noise = {"twice": (-0.01, 0.0, 0.01), "keep": (-0.009, 0.0, 0.009)}
+    return [
+        course(name, seed, [v + epoch * noise[name][seed] for epoch, v in enumerate(values, 1)], test=TEST, **more)
+        for name, values in (("twice", twice), ("keep", keep))
+        for seed in range(3)
+    ]
+
+
+def measure(found, key):
+    return next(m for m in found.measures if m.key == key)
+
+
+def only(found, key):
+    return measure(found, key).differences["keep", "twice"]
+
+
+def test_the_beginning_is_compared_seed_by_seed():
+    found = compare(PLAN, study([0.4, 0.6, 0.8, 0.8], [0.5, 0.8, 0.8, 0.8]))
+    difference = only(found, "area_2")
+    assert difference.mean.value == pytest.approx(0.15)
+    assert difference.mean.low == pytest.approx(0.15 - 4.3027 * 0.0015 / 3**0.5, abs=1e-6)  # t of 2 degrees, sd 0.0015
+    assert (difference.p, difference.mean.n) == (0.25, 3)
+    assert found.sentences[0] == (
+        "keep against twice: mean validation accuracy over the first 2 epochs +0.150 [+0.146, +0.154] over 3 seeds"
+    )
+    means = measure(found, "area_2").means
+    assert means["twice"].value == pytest.approx(0.5)
+    assert means["twice"].smallest == pytest.approx(0.485)
+
+
+def test_epoch_0_counts_where_every_member_has_it_and_only_there():
+    rows = study([0.4, 0.6], [0.4, 0.6], start=0.2)
+    assert measure(compare(PLAN, rows), "area_2").means["keep"].value == pytest.approx((0.1 + 0.4 + 0.3) / 2)
+    without = [course("twice", 0, [0.39, 0.59]), *rows[1:]]
+    found = compare(PLAN, without)
+    assert not found.start
+    assert measure(found, "area_2").means["keep"].value == pytest.approx(0.5)
+
+
+def test_a_level_that_is_not_reached_counts_as_one_more_than_the_horizon_and_is_told():
+    found = compare(PLAN, study([0.4, 0.5, 0.6, 0.695], [0.5, 0.8, 0.8, 0.8]))
+    reached = measure(found, "reach_0.7")
+    assert reached.values["twice"] == {0: 5, 1: 5, 2: 4}
+    assert reached.values["keep"] == {0: 2, 1: 2, 2: 2}
+    assert reached.not_reached == {"twice": 2, "keep": 0}
+    assert only(found, "reach_0.7").mean.value == pytest.approx(-8 / 3)
+    sentence = next(s for s in found.sentences if "epochs to validation accuracy 0.7" in s)
+    assert "-2.7 [" in sentence
+    assert sentence.endswith("over 3 seeds (not reached by twice in 2 of 3 seeds)")
+    assert any("counts as 5" in note for note in found.notes)
+
+
+def test_the_horizon_is_the_shortest_last_stage():
+    found = compare(PLAN, study([0.4, 0.5], [0.5, 0.6, 0.65, 0.9]))
+    assert found.horizon == 2
+    assert measure(found, "reach_0.7").values["keep"] == {0: 3, 1: 3, 2: 3}
+
+
+def test_a_member_that_runs_is_not_said_to_miss_a_level_that_it_may_still_reach():
+    rows = study([0.4, 0.5, 0.6, 0.8], [0.5, 0.8, 0.8, 0.8])
+    rows[0] = course("twice", 0, [0.4, 0.5], epochs=4, state="running")
+    found = compare(PLAN, rows)
+    assert 0 not in measure(found, "reach_0.7").values["twice"]
+    assert measure(found, "area_2").values["twice"][0] == pytest.approx(0.45)  # that is known already
+    assert only(found, "best").mean.n == 2
+    assert any("1 of 6 trainings are not finished: twice seed 0 (running)" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("keep", "supports", "said"),
+    [
+        ([0.6, 0.8, 0.80, 0.80], True, "the advantage is larger in the beginning than at the end, as the claim says"),
+        ([0.5, 0.7, 0.90, 0.90], False, "that it is larger than at the end is not shown"),
+        ([0.5, 0.7, 0.99, 0.99], False, "a larger one at the end, against “mainly”"),
+        ([0.3, 0.5, 0.80, 0.80], False, "it is worse in the beginning, against the claim"),
+        ([0.4, 0.6, 0.80, 0.80], False, NO_DIFFERENCE),
+    ],
+)
+def test_the_verdict_on_the_claim_says_what_the_intervals_show(keep, supports, said):
+    (verdict,) = compare(PLAN, study([0.4, 0.6, 0.8, 0.8], keep)).verdicts
+    assert verdict.supports == supports
+    assert verdict.sentence.endswith(said)
+
+
+def test_seeds_that_all_differ_alike_show_nothing_since_their_interval_has_no_width():
+    rows = [course(n, s, [0.4 + 0.1 * (n == "keep"), 0.6, 0.6]) for n in ("twice", "keep") for s in range(3)]
+    (verdict,) = compare(PLAN.model_copy(update={"first_epochs": [1]}), rows).verdicts
+    assert verdict.early.mean.low == verdict.early.mean.high == pytest.approx(0.1)
+    assert not verdict.supports
+
+
+def test_with_the_loss_lower_is_better():
+    plan = PLAN.model_copy(update={"metric": "val_loss", "accuracy": [0.3]})
+    (verdict,) = compare(plan, study([0.4, 0.6, 0.8, 0.8], [0.6, 0.8, 0.8, 0.8])).verdicts
+    assert verdict.supports
+    assert verdict.early.mean.value == pytest.approx(-0.2)
+
+
+def test_a_beginning_as_long_as_the_training_leaves_no_end_and_no_verdict():
+    found = compare(PLAN.model_copy(update={"first_epochs": [4]}), study([0.4, 0.6, 0.8, 0.8], [0.5, 0.8, 0.8, 0.8]))
+    assert found.verdicts == []
+    assert only(found, "area_4").mean.n == 3
+
+
+def test_the_report_says_what_seeds_cannot_tell():
+    notes = " ".join(compare(PLAN, study([0.4, 0.6], [0.5, 0.8])).notes)
+    assert "With 3 seeds the smallest p there can be is 0.25" in notes
+    assert "no p can fall below 0.05" in notes
+    assert "Seeds are not patients" in notes
+
+
+def test_before_the_first_epoch_there_is_a_report_that_says_so():
+    planned = [dataclasses.replace(c, curves={}, test={}, state="not started") for c in study([0.4], [0.5])]
+    found = compare(PLAN, planned)
+    assert found.sentences[0].endswith("cannot be compared yet, no seed has both")
+    assert any("No member has a row with val_accuracy yet" in note for note in found.notes)
+    ET.fromstring(to_html(found).split("<body>")[1].split("<h2>Curves</h2>")[1].split("</svg>")[0] + "</svg>")
+
+
+def test_one_seed_gives_no_interval_and_no_verdict():
+    rows = [c for c in study([0.4, 0.6, 0.8], [0.5, 0.8, 0.8]) if c.seed == 0]
+    found = compare(PLAN.model_copy(update={"seeds": [0]}), rows)
+    assert "(one seed, no interval)" in found.sentences[0]
+    assert "cannot tell early from late" in found.verdicts[0].sentence
+
+
+values = st.lists(st.floats(0, 1), min_size=4, max_size=4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(values, min_size=6, max_size=6), st.randoms())
+def test_neither_the_order_of_members_nor_of_recipes_matters(curves, random):
+    rows = [course(n, s, curves[3 * i + s], test=TEST) for i, n in enumerate(("twice", "keep")) for s in range(3)]
+    shuffled = random.sample(rows, len(rows))
+    one, other = compare(PLAN, rows), compare(PLAN, shuffled)
+    assert json.loads(to_json(one.to_dict())) == json.loads(to_json(other.to_dict()))
+    turned = compare(PLAN.model_copy(update={"baseline": "keep"}), rows)
+    for ours, theirs in zip(one.measures, turned.measures, strict=True):
+        there, back = ours.differences["keep", "twice"], theirs.differences["twice", "keep"]
+        assert there.p == back.p
+        assert there.mean.value == pytest.approx(-back.mean.value, abs=1e-12)
+
+
+def test_p_values_are_corrected_for_the_pairs_of_a_measure():
+    plan = parse_plan({"recipes": ["a", "b", "c"], "seeds": 6, "first_epochs": 1})
+    rng = np.random.default_rng(0)
+    rows = [
+        course(r, s, [0.5 + b + 0.01 * rng.random()])
+        for r, b in zip("abc", (0, 0.1, 0.2), strict=True)
+        for s in range(6)
+    ]
+    differences = measure(compare(plan, rows), "area_1").differences
+    assert list(differences) == [("b", "a"), ("c", "a"), ("c", "b")]
+    assert [d.p for d in differences.values()] == [1 / 32] * 3
+    assert [d.p_holm for d in differences.values()] == [3 / 32] * 3
+
+
+def test_rows_of_other_stages_and_kinds_are_no_part_of_the_curve():
+    rows = [
+        {"kind": "epoch", "stage_index": 0, "epoch": 1, "val_accuracy": 0.1},
+        {"kind": "start", "stage_index": 1, "epoch": 0, "val_accuracy": 0.3},
+        {"kind": "step", "stage_index": 1, "epoch": 1, "loss": 2.0},
+        {"kind": "epoch", "stage_index": 1, "epoch": 1, "val_accuracy": 0.5, "val_loss": None},
+    ]
+    assert curves_of(rows, 1)["val_accuracy"] == {0: 0.3, 1: 0.5}
+    assert curves_of(rows, 1)["val_loss"] == {}
+
+
+def test_a_report_is_written_as_one_page_as_markdown_with_drawings_and_as_a_table(tmp_path):
+    found = compare(PLAN, study([0.4, 0.6, 0.8, 0.8], [0.5, 0.8, 0.8, 0.8], start=0.3))
+    (page,) = write(found, tmp_path / "r.html")
+    text = page.read_text()
+    assert len(text) < 200_000
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+    assert found.sentences[0] in text
+    for part in text.split("<svg")[1:]:
+        ET.fromstring("<svg" + part.split("</svg>")[0] + "</svg>")
+    files = write(found, tmp_path / "r.md")
+    assert "r-curves.svg" in [f.name for f in files]
+    assert all(f.name == "r.md" or f"({f.name})" in files[0].read_text() for f in files)
+    assert "| keep − twice | " in files[0].read_text()
+    (table,) = write(found, tmp_path / "r.csv")
+    assert len(table.read_text().splitlines()) == 1 + 6 * 5
+    with pytest.raises(RunError, match=r"r\.pdf is no form of a report\. Allowed: a name that ends in \.html, \.md"):
+        write(found, tmp_path / "r.pdf")
+
+
+def test_names_from_outside_cannot_put_anything_into_the_page():
+    plan = PLAN.model_copy(update={"name": "<script>x</script>", "description": "<img src=x>"})
+    page = to_html(compare(plan, study([0.4, 0.6], [0.5, 0.8])))
+    assert "<script" not in page
+    assert "<img" not in page
+    assert "<svg" not in to_markdown(compare(plan, study([0.4], [0.5])))
+
+
+def test_the_long_table_has_a_row_per_recipe_seed_and_epoch():
+    table = to_table(study([0.4, 0.6], [0.5, 0.8]))
+    assert list(table.columns) == ["recipe", "seed", "run", "epoch", "val_accuracy", "val_loss"]
+    assert len(table) == 12
