@@ -11,7 +11,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 __version__ = "0.1.0"
 
-_PARTS = ("data", "evaluation", "explain", "models", "runs", "text", "training")
+_PARTS = ("data", "evaluation", "explain", "models", "runs", "study", "text", "training")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -5,11 +5,15 @@ The only place that maps a kind of run to the function that does the work. Such 
 ``folder.stop_requested()`` as often as it can end well, saves, and returns (or raises
 :class:`~cxr.runs.folder.Stopped`). A job that returns although a stop was asked for counts as stopped, unless it
 reported a progress of 1.0 before.
+
+A training on several devices has several such processes. The first, of rank 0, is the run's; those whose environment
+says ``RANK`` 1 or more are its helpers: they call the job function and do nothing else; they have no lock, no place in
+the queue, and write no status.
 """
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import importlib
 import logging
 import os
@@ -23,9 +27,10 @@ from pathlib import Path
 from typing import Any
 
 from cxr.errors import CxrError, RunError, unknown
-from cxr.runs import launch
-from cxr.runs.folder import ENDED, WORKER_LOCK, RunFolder, Stopped
-from cxr.runs.locks import DeviceQueue, FileLock
+from cxr.runs import devices, launch
+from cxr.runs.folder import ENDED, WORKER_LOCK, DiskFullError, RunFolder, Stopped, disk_full, is_disk_full
+from cxr.runs.locks import FileLock
+from cxr.runs.queue import DeviceQueue
 
 KINDS = {
     "train": "cxr.training:train",
@@ -34,10 +39,12 @@ KINDS = {
     "text-experiment": "cxr.text.experiment:run",
     "import": "cxr.data.jobs:run_import",
     "demo": "cxr.data.jobs:run_demo",
+    "study": "cxr.study.job:run_study",
 }
 ONE_PER_DEVICE = ("train",)
 
 HEARTBEAT_S = 2.0
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "_ALLOC_FAILED")
 _PROGRESS_EVERY_S = 0.5
 _PREDECESSOR_S = 5.0  # how long the process of before may take to leave after its last word
 
@@ -46,10 +53,14 @@ log = logging.getLogger("cxr.worker")
 
 def main(folder: str | os.PathLike[str]) -> int:
     """Do the work of the run in ``folder`` and return the exit code: 0 finished or stopped, 1 failed, 2 refused."""
+    rank = int(os.environ.get("RANK") or 0)
+    who = f"rank {rank} " if rank else ""
     logging.basicConfig(
-        stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True
+        stream=sys.stdout, level=logging.INFO, format=f"%(asctime)s {who}%(levelname)s %(message)s", force=True
     )
     run = RunFolder(Path(folder).resolve())
+    if rank:
+        return _help(run)
     lock = FileLock(run.path / WORKER_LOCK)
     try:
         kind = run.spec["kind"]
@@ -68,6 +79,16 @@ def main(folder: str | os.PathLike[str]) -> int:
 
 def _work(run: RunFolder, kind: str) -> int:
     _stop_on_signals(run)
+    with Heartbeat(run):
+        outcome = _outcome(run, kind)
+    log.info("%s%s", outcome["state"], f": {outcome['error']}" if outcome["error"] else "")
+    with contextlib.suppress(DiskFullError):  # whoever looks sees that the process is gone, and a full disk
+        run.end_status(**outcome, ended=time.time() if outcome["state"] in ENDED else None, eta_s=None)
+    return 1 if outcome["state"] == "failed" else 0
+
+
+def _begin(run: RunFolder, kind: str) -> None:
+    run.reserve_status()
     now = time.time()
     with run.status_transaction() as status:
         status.update(
@@ -77,18 +98,30 @@ def _work(run: RunFolder, kind: str) -> int:
             started=status["started"] or now,
             error=None,
             ended=None,
+            host=launch.host(),
+            job=os.environ.get(launch.JOB_VARIABLE),
         )
     log.info("run %s (%s), process %d", run.id, kind, os.getpid())
-    with Heartbeat(run):
-        outcome = _outcome(run, kind)
-    log.info("%s%s", outcome["state"], f": {outcome['error']}" if outcome["error"] else "")
-    run.update_status(**outcome, ended=time.time(), eta_s=None)
-    return 1 if outcome["state"] == "failed" else 0
+
+
+def _help(run: RunFolder) -> int:
+    """Do a helper's share of somebody else's training; return 0 if it came to an end, 1 if it failed."""
+    _stop_on_signals(run)
+    try:
+        spec = run.spec
+        _job(spec["kind"])(run, spec, progress=lambda fraction, message="": None)
+    except Stopped:
+        log.info("stopped")
+    except BaseException as error:
+        log.error("%s", "".join(traceback.format_exception(error)).rstrip())
+        return 1
+    return 0
 
 
 def _outcome(run: RunFolder, kind: str) -> dict[str, Any]:
     """Do the job and return the fields of the status that tell how it ended."""
     try:
+        _begin(run, kind)
         complete = _do(run, kind)
     except Stopped:
         complete = False
@@ -97,19 +130,23 @@ def _outcome(run: RunFolder, kind: str) -> dict[str, Any]:
         return {"state": "failed", "error": one_line(error), "message": "failed"}
     if complete:
         return {"state": "finished", "error": None, "progress": 1.0, "message": "finished"}
+    if run.room_asked():
+        gone = {"pid": None, "pid_started": None, "heartbeat": None}
+        return {"state": "queued", "error": None, "message": "saved to make room", **gone}
     return {"state": "stopped", "error": None, "message": "stopped"}
 
 
 def _do(run: RunFolder, kind: str) -> bool:
-    """Do the job, in the device's queue if it needs one; return whether it came to its end."""
-    if kind not in KINDS:
-        raise RunError(unknown("kind of run", kind, KINDS))
+    """Do the job, once a device is free if it needs one; return whether it came to its end."""
     spec = run.spec
-    if kind not in ONE_PER_DEVICE:
+    if kind not in ONE_PER_DEVICE or launch.JOB_VARIABLE in os.environ:  # Slurm is the queue there
         return _do_now(run, kind, spec)
-    queue = DeviceQueue(run.path.parent, _device(spec["params"]), run.id)
-    with queue.turn(run.stop_requested, lambda text: _say_queued(run, text)) as ours:
-        return ours and _do_now(run, kind, spec)
+    queue, options = DeviceQueue(run.path.parent), _options(spec["params"])
+    with queue.turn(run.id, options, run.stop_requested, lambda text: _say_queued(run, text)) as device:
+        if device is None:
+            return False
+        os.environ[devices.CHOSEN_VARIABLE] = device
+        return _do_now(run, kind, spec)
 
 
 def _do_now(run: RunFolder, kind: str, spec: dict[str, Any]) -> bool:
@@ -119,32 +156,35 @@ def _do_now(run: RunFolder, kind: str, spec: dict[str, Any]) -> bool:
         if status["state"] != "stopping":
             status.update(state="running", message="loading")
     report = Progress(run)
-    _load(KINDS[kind])(run, spec, progress=report)
+    _job(kind)(run, spec, progress=report)
     report.flush()
+    run.flush_metrics()
     return not run.stop_requested() or run.read_status()["progress"] == 1.0
 
 
 def _say_queued(run: RunFolder, text: str) -> None:
     log.info("%s", text)
-    with run.status_transaction() as status:
+    with contextlib.suppress(DiskFullError), run.status_transaction() as status:
         if status["state"] == "queued":
             status["message"] = text
 
 
-def _load(where: str) -> Callable[..., None]:
-    module, _, function = where.partition(":")
+def _job(kind: str) -> Callable[..., None]:
+    """Return the function that does the work; it is imported now, so not before the run's turn has come."""
+    if kind not in KINDS:
+        raise RunError(unknown("kind of run", kind, KINDS))
+    module, _, function = KINDS[kind].partition(":")
     return getattr(importlib.import_module(module), function)
 
 
-def _device(params: dict[str, Any]) -> str:
-    """Return the device that a training will use, such as ``cpu`` or ``cuda:0``; ``auto`` takes the first GPU."""
+def _options(params: dict[str, Any]) -> devices.Options:
+    """Return what a training may take by its recipe, which is not yet checked."""
     recipe = params.get("recipe")
-    device = str((recipe.get("device") if isinstance(recipe, dict) else None) or "auto")
-    if device == "auto":
-        import torch
-
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return "cuda:0" if device == "cuda" else device
+    values = recipe if isinstance(recipe, dict) else {}  # a preset's name: all of these leave the device open
+    device, n = str(values.get("device") or "auto"), values.get("devices") or 1
+    return devices.device_options(
+        device, n if isinstance(n, int) else 1, devices.count_gpus() if device == "auto" else 0
+    )
 
 
 class Progress:
@@ -171,8 +211,10 @@ class Progress:
     def flush(self) -> None:
         """Write what has not been written yet."""
         if self._pending is not None:
-            self._run.update_status(**self._pending)
-            self._pending, self._written = None, time.monotonic()
+            self._written = time.monotonic()
+            with contextlib.suppress(DiskFullError):  # no reason to end the work: it is said again the next time
+                self._run.update_status(**self._pending)
+                self._pending = None
 
     def _time_left(self, now: float, fraction: float) -> float | None:
         began, first = self._began or (now, fraction)
@@ -201,9 +243,9 @@ class Heartbeat:
             try:
                 with self._run.status_transaction() as status:
                     status["heartbeat"] = time.time()
-                    if self._run.stop_requested() and status["state"] in ("queued", "running"):
+                    if self._run.stop_asked() and status["state"] in ("queued", "running"):
                         status.update(state="stopping", message="stopping after the present step")
-            except OSError as error:
+            except (OSError, DiskFullError) as error:
                 log.warning("the status cannot be written: %s", error)
 
 
@@ -212,11 +254,16 @@ def one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, CxrError):
         return text
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full ({error.filename or 'while writing'}): make room, then resume the run"
+    if is_disk_full(error):
+        return disk_full(getattr(error, "filename", None))
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return f"{error.filename} is gone: put it back, then resume the run"
     if _is_out_of_memory(error, text):
-        where = "the GPU" if "CUDA" in text else "this machine"
-        return f"{where} ran out of memory: take a smaller batch, image size or network, then start again"
+        where, other = ("the GPU", "precision bf16-mixed") if _is_gpu(text) else ("this machine", "a smaller network")
+        return (
+            f"{where} ran out of memory: start again with a larger accumulate, a smaller batch, a smaller size or "
+            f"{other}; or resume once other programs have left room"
+        )
     return f"unexpected {type(error).__name__}: {text[:300]} (see the log)"
 
 
@@ -224,15 +271,20 @@ def _is_out_of_memory(error: BaseException, text: str) -> bool:
     # Torch is recognised by name: a job that never used it should not have to import it to fail.
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(names & {"MemoryError", "OutOfMemoryError"}) or (
-        isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+        isinstance(error, RuntimeError) and any(words in text for words in _OUT_OF_MEMORY)
     )
 
 
+def _is_gpu(text: str) -> bool:
+    return any(word in text for word in ("CUDA", "CUBLAS", "cuDNN", "HIP"))
+
+
 def _stop_on_signals(run: RunFolder) -> None:
-    """Turn SIGTERM and SIGINT into the request to stop that the job looks at."""
+    """Turn SIGTERM and SIGINT into the request to stop that the job looks at; Slurm's mean to make room."""
+    request = run.request_room if launch.JOB_VARIABLE in os.environ else run.request_stop
 
     def ask(*_: object) -> None:
-        run.request_stop()  # only the flag: taking the status's lock here could wait for this very thread
+        request()  # only the flag: taking the status's lock here could wait for this very thread
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask)

@@ -257,6 +257,10 @@ def test_the_whole_way_from_synthetic_x_rays_to_the_effect_of_their_text(value, 
 
     assert [row["kind"] for row in value("runs", "list")] == ["text-experiment", "explain", "evaluate", "train"]
     assert isinstance(value("weights", "list"), list)
+    card = value("weights", "show", trained["id"])
+    assert (card["classes"], card["split_hash"] != "") == (demo["classes"], True)
+    given = value("weights", "export", trained["id"], "--format", "timm", "--out", tmp_path / "timm")
+    assert given["relative_difference"] < 1e-4
 
 
 def test_ctrl_c_saves_and_stops_and_the_run_can_be_resumed(value):

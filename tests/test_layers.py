@@ -15,6 +15,7 @@ LAYERS = (
     {"evaluation"},
     {"explain", "text"},
     {"training"},
+    {"study"},
     {"worker"},
     {"cli"},
     {"__main__"},

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from cxr import __version__
-from cxr.cli import app_dashboard, data, explaining, models, runs, text, training
+from cxr.cli import app_dashboard, data, explaining, models, runs, study, text, training, weights
 from cxr.cli.output import fail
 from cxr.errors import CxrError
 
@@ -44,12 +44,13 @@ app.command("demo")(data.demo)
 app.add_typer(data.app, name="data")
 app.command("train")(training.train)
 app.add_typer(training.recipes, name="recipe")
+app.add_typer(study.app, name="study")
 app.add_typer(runs.app, name="runs")
 app.command("evaluate")(models.evaluate)
 app.command("explain")(explaining.explain)
 app.command("heatmaps")(explaining.heatmaps)
 app.add_typer(text.app, name="text")
-app.add_typer(models.weights, name="weights")
+app.add_typer(weights.app, name="weights")
 app.command("dashboard")(app_dashboard.dashboard)
 
 

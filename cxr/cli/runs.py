@@ -1,4 +1,4 @@
-"""``cxr runs``: list, show, stop, resume, delete, log."""
+"""``cxr runs``: list, show, queue, move, stop, resume, delete, log."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import typer
 
 from cxr.cli.follow import describe, follow_or_leave
 from cxr.cli.output import Json, duration, emit, percent, say, show_table
-from cxr.runs import ENDED, Run, get_run, list_runs
+from cxr.runs import ENDED, DeviceQueue, Run, get_run, list_runs
 
-app = typer.Typer(help="See, stop, resume and delete runs.", no_args_is_help=True)
+app = typer.Typer(help="See, stop, resume, queue and delete runs.", no_args_is_help=True)
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, see `cxr runs list`.")]
 
 
@@ -33,6 +33,30 @@ def show(run: RunId, as_json: Json = False) -> None:
     """Show what a run does or did, and its results."""
     found = get_run(run)
     emit(describe(found), as_json, _show_run)
+
+
+@app.command()
+def queue(as_json: Json = False) -> None:
+    """Show which run has which device of this machine, and who waits, in order."""
+    rows = DeviceQueue().rows()
+    emit(rows, as_json, lambda _: _show_queue(rows))
+
+
+@app.command()
+def move(
+    run: RunId,
+    first: Annotated[bool, typer.Option("--first", help="To the front: the next one whose device is free.")] = False,
+    last: Annotated[bool, typer.Option("--last", help="To the end.")] = False,
+    before: Annotated[str | None, typer.Option(metavar="RUN", help="In front of this waiting run.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Give a waiting run another place in the queue."""
+    if first + last + (before is not None) != 1:
+        raise typer.BadParameter("exactly one of --first, --last and --before RUN says where to")
+    moved = get_run(run)
+    DeviceQueue().move(moved.id, before=None if before is None else get_run(before).id, last=last)
+    rows = DeviceQueue().rows()
+    emit(rows, as_json, lambda _: _show_queue(rows))
 
 
 @app.command()
@@ -98,6 +122,18 @@ def _show_list(rows: list[dict[str, Any]]) -> None:
     show_table("", ["run", "kind", "state", "progress", "time", "message"], cells)
 
 
+def _show_queue(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        say("no training has or waits for a device of this machine")
+        return
+    cells = [[row["id"], row["name"], row["place"] or "runs", row["wish"], _since(row["since"])] for row in rows]
+    show_table("", ["run", "name", "place", "device", "since"], cells)
+
+
+def _since(moment: float) -> str:
+    return f"{datetime.fromtimestamp(moment):%m-%d %H:%M:%S}"
+
+
 def _took(status: dict[str, Any]) -> str:
     if not status["started"]:
         return ""
@@ -113,7 +149,13 @@ def _show_run(told: dict[str, Any]) -> None:
     say(f"created   {datetime.fromtimestamp(told['created']):%Y-%m-%d %H:%M:%S}")
     say(f"folder    {told['folder']}")
     say(f"state     {status['state']}, {percent(status['progress'])}, {status['message']}")
-    for title, value in (("time", _took(status)), ("left", duration(status["eta_s"])), ("error", status["error"])):
+    where = f"{status['host'] or 'a cluster'}, Slurm job {status['job']}" if status["job"] else ""
+    for title, value in (
+        ("where", where),
+        ("time", _took(status)),
+        ("left", duration(status["eta_s"])),
+        ("error", status["error"]),
+    ):
         if value:
             say(f"{title:<9} {value}")
     for key in ("manifest", "run", "model", "weights", "split", "mode"):

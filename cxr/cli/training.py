@@ -8,8 +8,8 @@ import typer
 
 from cxr.cli.follow import follow_or_leave
 from cxr.cli.output import Json, assignments, emit, show_table, stdout
-from cxr.errors import RecipeError
-from cxr.runs import start
+from cxr.errors import RecipeError, RunError
+from cxr.runs import Slurm, start
 
 recipes = typer.Typer(help="See the recipes that come with the package.", no_args_is_help=True)
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A preset (see `cxr recipe list`) or a YAML file.")]
@@ -23,17 +23,27 @@ def train(
     data: Annotated[str, typer.Option(help="A data set's name or the path of a manifest.")],
     name: Annotated[str, typer.Option(help="A name for the run; by default the recipe's.")] = "",
     changes: Changes = None,
+    slurm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY=VALUE,...",
+            help="Submit it to a cluster: partition=gpu,time=120,gpus=1,nodes=1,cpus=4,mem=16,account=... and other "
+            "options of sbatch. Time in minutes, gpus and mem (GiB) for each node, cpus for each process.",
+        ),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return at once, leave it running.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train a network. Ctrl-C saves and stops; closing the terminal leaves it running."""
+    where = _slurm(slurm)
     params = load_changed(recipe, changes)
-    path, manifest_hash = _checked_manifest(data)
+    path, manifest_hash = _checked_manifest(data, params)
     run = start(
         "train",
         {"recipe": params, "manifest": path, "data_name": data},
         name=name or str(params.get("name") or "train"),
         manifest_hash=manifest_hash,
+        where=where,
     )
     follow_or_leave(run, detach, as_json)
 
@@ -64,6 +74,13 @@ def load_changed(recipe: str, changes: list[str] | None) -> dict[str, Any]:
     return load_recipe(recipe).changed(values).model_dump(mode="json")
 
 
+def _slurm(text: str | None) -> Slurm | None:
+    try:
+        return None if text is None else Slurm.parse(text)
+    except RunError as error:
+        raise typer.BadParameter(str(error), param_hint="'--slurm'") from error
+
+
 def _value(key: str, text: str) -> Any:
     import yaml
 
@@ -73,12 +90,13 @@ def _value(key: str, text: str) -> Any:
         raise RecipeError(f"{key}: {text!r} is not YAML. Values are 3, 0.001, true, null, text, [a, b]") from error
 
 
-def _checked_manifest(data: str) -> tuple[str, str]:
+def _checked_manifest(data: str, recipe: dict[str, Any]) -> tuple[str, str]:
     """Return a manifest's path and hash, after the checks whose failure a user should see before anything starts."""
     from cxr.data import Manifest
     from cxr.data.library import resolve_manifest
+    from cxr.training import check, load_recipe
 
     path = resolve_manifest(data)
     manifest = Manifest.load(path)
-    manifest.check_splits()
+    check(load_recipe(recipe), manifest)
     return str(path), manifest.hash()

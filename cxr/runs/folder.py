@@ -8,12 +8,14 @@ the same folder, synced and renamed, so a reader sees the old file or the new on
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import math
 import os
 import re
 import secrets
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 
 SPEC, STATUS, METRICS, LOG = "spec.json", "status.json", "metrics.jsonl", "log.txt"
 RESULTS, PREDICTIONS, CHECKPOINTS = "results.json", "predictions.parquet", "checkpoints"
-STOP_FLAG, WORKER_LOCK, STATUS_LOCK = "stop", ".lock", ".status.lock"
+STOP_FLAG, WORKER_LOCK, STATUS_LOCK, RESERVE = "stop", ".lock", ".status.lock", ".status.reserve"
+MAKE_ROOM_FLAG = "make-room"  # a cluster wants the place back: as a stop, but the run will be queued again
 
 ACTIVE = ("queued", "running", "stopping")
 ENDED = ("stopped", "finished", "failed")
@@ -50,10 +53,20 @@ NEW_STATUS: dict[str, Any] = {
     "ended": None,
     "resumes": 0,
     "metrics_generation": 0,
+    "host": None,
+    "job": None,
+    "requeues": 0,
 }
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,119}")
 _VERSIONED = ("cxr", "torch", "timm", "zennit", "numpy")
+_RESERVE_BYTES = 16384  # more than any status takes
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_SAID_WHEN_FULL = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed", "unexpected pos ")
+
+
+class DiskFullError(RunError):
+    """A file of a run could not be written, for want of room or of quota."""
 
 
 class Stopped(Exception):
@@ -87,6 +100,7 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._torn_line = True  # whether metrics.jsonl may end in half a line: unknown until looked at
+        self._unwritten = b""  # what metrics.jsonl still lacks, because the disk was full
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
@@ -99,12 +113,20 @@ class RunFolder:
         params: Mapping[str, Any],
         name: str = "",
         manifest_hash: str = "",
+        slurm: Mapping[str, Any] | None = None,
     ) -> RunFolder:
-        """Make a new run below ``root``, complete before it gets its name, and return it."""
+        """Make a new run below ``root``, complete before it gets its name, and return it.
+
+        ``slurm`` are the settings of its job if it is to run on a cluster (see ``cxr.runs.cluster``).
+
+        Raises
+        ------
+        DiskFullError
+            If there is no room for it; nothing is left of it then.
+        """
         root = Path(root)
         run_id = new_run_id(name or kind)
         draft = cls(root / f".new-{run_id}")
-        draft.checkpoints.mkdir(parents=True)
         spec = {
             "id": run_id,
             "kind": kind,
@@ -114,10 +136,17 @@ class RunFolder:
             "manifest_hash": manifest_hash,
             "versions": _versions(),
         }
-        write_json(draft.path / SPEC, spec)
-        write_json(draft.path / STATUS, NEW_STATUS)
-        draft.log_path.touch()
-        draft.path.rename(root / run_id)
+        if slurm is not None:
+            spec["slurm"] = dict(slurm)
+        try:
+            with _told_when_full(draft.path):
+                draft.checkpoints.mkdir(parents=True)
+                write_json(draft.path / SPEC, spec)
+                write_json(draft.path / STATUS, NEW_STATUS)
+                draft.log_path.touch()
+                draft.path.rename(root / run_id)
+        finally:
+            shutil.rmtree(draft.path, ignore_errors=True)  # still there only if something went wrong
         return cls(root / run_id)
 
     # what the run is
@@ -182,23 +211,79 @@ class RunFolder:
             if status != before:
                 write_json(self.path / STATUS, status)
 
+    def reserve_status(self) -> None:
+        """Set room aside for the last status, which a full disk must not keep from being written.
+
+        Raises
+        ------
+        DiskFullError
+            If there is none.
+        """
+        path = self.path / RESERVE
+        with _told_when_full(path), path.open("wb") as file:
+            file.write(os.urandom(_RESERVE_BYTES))  # bytes that no file system stores as a hole
+            os.fsync(file.fileno())
+
+    def end_status(self, **changes: Any) -> dict[str, Any]:
+        """Change the status as :meth:`update_status` does, as a process's last word: also on a full disk.
+
+        Raises
+        ------
+        DiskFullError
+            If the disk is full and nothing was set aside by :meth:`reserve_status`.
+        """
+        with locked(self.path / STATUS_LOCK):
+            status = {**self.read_status(), **changes}
+            try:
+                write_json(self.path / STATUS, status)
+            except DiskFullError:
+                self._write_into_reserve(status)
+            (self.path / RESERVE).unlink(missing_ok=True)
+        return status
+
+    def _write_into_reserve(self, status: Mapping[str, Any]) -> None:
+        path, content = self.path / RESERVE, to_json(status, indent=1).encode() + b"\n"
+        if not path.exists() or path.stat().st_size < len(content):
+            raise DiskFullError(disk_full(self.path / STATUS))
+        with _told_when_full(path), path.open("rb+") as file:  # over bytes that have their place on the disk
+            file.write(content)
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
+        path.replace(self.path / STATUS)
+
     # metrics
 
     def append_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Append rows to metrics.jsonl in one write; numbers that are not finite become null."""
-        if not rows:
+        """Append rows to metrics.jsonl in one write; numbers that are not finite become null.
+
+        What a full disk does not take is kept and written before the next rows, or by :meth:`flush_metrics`.
+        """
+        self._unwritten += "".join(to_json(dict(row)) + "\n" for row in rows).encode()
+        with contextlib.suppress(DiskFullError):
+            self.flush_metrics()
+
+    def flush_metrics(self) -> None:
+        """Write the rows that a full disk did not take.
+
+        Raises
+        ------
+        DiskFullError
+            If it still does not; they are kept.
+        """
+        if not self._unwritten:
             return
-        lines = "".join(to_json(dict(row)) + "\n" for row in rows).encode()
-        target = os.open(self.path / METRICS, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            if self._torn_line and _ends_in_half_a_line(target):
-                lines = b"\n" + lines
-            self._torn_line = True
-            while lines:
-                lines = lines[os.write(target, lines) :]
-            self._torn_line = False
-        finally:
-            os.close(target)
+        path = self.path / METRICS
+        with _told_when_full(path):
+            target = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                if self._torn_line and _ends_in_half_a_line(target):
+                    self._unwritten = b"\n" + self._unwritten
+                self._torn_line = False
+                while self._unwritten:
+                    self._unwritten = self._unwritten[os.write(target, self._unwritten) :]
+            finally:
+                os.close(target)
 
     def metrics(self, since: int = 0) -> tuple[list[dict[str, Any]], int]:
         """Return the complete rows after byte ``since`` and the offset to ask from next time.
@@ -215,7 +300,14 @@ class RunFolder:
         return MetricsReader(self)
 
     def metrics_size(self) -> int:
-        """Return the length of metrics.jsonl in bytes, synced to disk: what a checkpoint notes as its position."""
+        """Return the length of metrics.jsonl in bytes, synced to disk: what a checkpoint notes as its position.
+
+        Raises
+        ------
+        DiskFullError
+            If the disk does not take rows that were appended.
+        """
+        self.flush_metrics()
         try:
             target = os.open(self.path / METRICS, os.O_RDWR)
         except FileNotFoundError:
@@ -235,7 +327,7 @@ class RunFolder:
         path = self.path / METRICS
         if path.exists() and offset < path.stat().st_size:
             os.truncate(path, max(0, offset))
-        self._torn_line = True
+        self._torn_line, self._unwritten = True, b""
         with self.status_transaction() as status:
             status["metrics_generation"] += 1
 
@@ -271,7 +363,7 @@ class RunFolder:
     def write_predictions(self, table: pd.DataFrame) -> Path:
         """Write predictions.parquet, all or nothing."""
         path = self.path / PREDICTIONS
-        with replacing(path) as draft:
+        with _told_when_full(path), replacing(path) as draft:
             table.to_parquet(draft, index=False)
         return path
 
@@ -309,12 +401,28 @@ class RunFolder:
         (self.path / STOP_FLAG).touch()
 
     def stop_requested(self) -> bool:
-        """Return whether somebody asked the job to stop: one ``stat``, cheap enough for every step."""
+        """Return whether the job has to save and end, for good or for now: two ``stat``, cheap at every step."""
+        return self.stop_asked() or (self.path / MAKE_ROOM_FLAG).exists()
+
+    def stop_asked(self) -> bool:
+        """Return whether somebody asked for a stop."""
         return (self.path / STOP_FLAG).exists()
 
     def clear_stop(self) -> None:
         """Forget a request to stop."""
         (self.path / STOP_FLAG).unlink(missing_ok=True)
+
+    def request_room(self) -> None:
+        """Ask the job to save and end because its time on a cluster is over; safe inside a signal handler."""
+        (self.path / MAKE_ROOM_FLAG).touch()
+
+    def room_asked(self) -> bool:
+        """Return whether the job has to make room and will be queued again; somebody's stop goes first."""
+        return (self.path / MAKE_ROOM_FLAG).exists() and not self.stop_asked()
+
+    def clear_room(self) -> None:
+        """Forget a request to make room."""
+        (self.path / MAKE_ROOM_FLAG).unlink(missing_ok=True)
 
 
 class MetricsReader:
@@ -359,10 +467,42 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, value: Any) -> Path:
-    """Write ``value`` to ``path`` as JSON, all or nothing."""
-    with replacing(path) as draft:
+    """Write ``value`` to ``path`` as JSON, all or nothing.
+
+    Raises
+    ------
+    DiskFullError
+        If there is no room.
+    """
+    with _told_when_full(path), replacing(path) as draft:
         draft.write_text(to_json(value, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def disk_full(path: str | os.PathLike[str] | None) -> str:
+    """Return the sentence for a disk that took no more of ``path``."""
+    return f"the disk is full ({os.fspath(path) if path else 'while writing'}): make room, then resume the run"
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Return whether ``error``, or what it arose from, is that of a full disk, whichever library says so."""
+    while error is not None:
+        if isinstance(error, DiskFullError) or (isinstance(error, OSError) and error.errno in _DISK_FULL):
+            return True
+        if any(words in str(error) for words in _SAID_WHEN_FULL):  # safetensors and torch have no errno
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+@contextlib.contextmanager
+def _told_when_full(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
+            raise
+        raise DiskFullError(disk_full(path)) from error
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

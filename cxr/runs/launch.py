@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +22,10 @@ from cxr import paths
 from cxr.runs.folder import RunFolder
 
 RUN_VARIABLE = "CXR_RUN_FOLDER"
+# What makes a process one of several that train together (torchrun's names), and who started it.
+RANK_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
+RANK_0_VARIABLE = "CXR_RANK_0"
+JOB_VARIABLE = "CXR_SLURM_JOB"  # the number of the Slurm job whose process a worker is
 _SAME_START_S = 2.0  # a start time is reckoned from the boot time, which moves a little when the clock is set
 
 
@@ -51,6 +56,11 @@ def spawn(folder: RunFolder) -> int:
     return process.pid
 
 
+def host() -> str:
+    """Return this machine's name: a process id means something only together with it."""
+    return socket.gethostname()
+
+
 def start_time(pid: int) -> float | None:
     """Return when process ``pid`` started (Unix time), or None if there is none; a zombie counts as none."""
     try:
@@ -70,7 +80,7 @@ def is_alive(pid: int | None, pid_started: float | None) -> bool:
 
 def send_signal(status: dict[str, Any], number: signal.Signals) -> bool:
     """Send a signal to the process that ``status`` names if it is that process; return whether it was sent."""
-    if not is_alive(status["pid"], status["pid_started"]):
+    if status.get("host") not in (None, host()) or not is_alive(status["pid"], status["pid_started"]):
         return False
     try:
         os.kill(status["pid"], number)
@@ -103,10 +113,18 @@ def _belongs(process: psutil.Process, group: int, folder: str) -> bool:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Return this process's environment with the project's folders made absolute: the worker starts elsewhere."""
+    """Return this process's environment with the project's folders made absolute: the worker starts elsewhere.
+
+    What makes this process one of several that train together is left out: a new run is none of them.
+    """
+    left_out = {*RANK_VARIABLES, RANK_0_VARIABLE, JOB_VARIABLE}
+    return {name: value for name, value in os.environ.items() if name not in left_out} | own_environment(folder)
+
+
+def own_environment(folder: Path) -> dict[str, str]:
+    """Return the variables that a worker gets beside its parent's environment, wherever it starts."""
     folders = {"CXR_DATA": paths.data_root(), "CXR_RUNS": paths.runs_root(), "CXR_WEIGHTS": paths.weights_root()}
     return {
-        **os.environ,
         **{name: str(path) for name, path in folders.items()},
         RUN_VARIABLE: str(folder),
         "PYTHONUNBUFFERED": "1",

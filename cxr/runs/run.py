@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from cxr import paths
 from cxr.errors import RunError, unknown
-from cxr.runs import launch
-from cxr.runs.folder import ACTIVE, ENDED, RESULTS, WORKER_LOCK, RunFolder, is_run_id
+from cxr.runs import cluster, launch
+from cxr.runs.folder import ACTIVE, ENDED, RESULTS, WORKER_LOCK, DiskFullError, RunFolder, disk_full, is_run_id
 from cxr.runs.locks import is_held
 
 if TYPE_CHECKING:
@@ -26,11 +27,14 @@ KINDS = {
     "text-experiment": "accuracy before and after masking burned-in text",
     "import": "read a data set, split it and keep it under a name",
     "demo": "make synthetic X-rays",
+    "study": "several recipes x several seeds, one training after another",
 }
-CONTINUES = ("train",)  # kinds that resume from a checkpoint; the others begin anew
+CONTINUES = ("train", "study")  # kinds that resume from a checkpoint; the others begin anew
 
 NO_PROCESS_S = 10.0  # how long a queued run may be without a process: its launcher may be about to start it
 SILENCE_S = 30.0  # how old a heartbeat may be before the status says so
+LOST_S = 120.0  # how old that of a process on another machine may be before the run counts as failed
+NO_ROOM_BYTES = 4096  # a disk with less room is full
 _PATHS = frozenset({"path", "manifest"})  # parameters that are a path
 _FILES_OR_NAMES = frozenset({"model", "weights", "data", "run", "image"})  # a path only if there is such a file
 _POLL_S = 0.2
@@ -86,7 +90,8 @@ class Run:
         """Return the status, told as it is now: an active run whose process is gone is ``failed``.
 
         Keys are those of status.json: state, progress (0 to 1), message, eta_s, pid, pid_started, heartbeat, error,
-        launched, started, ended (Unix times), resumes, metrics_generation. Reads only, never writes.
+        launched, started, ended (Unix times), resumes, metrics_generation, host (where its process runs), job (of a
+        run on a cluster: the number of its Slurm job, "" until it has one) and requeues. Reads only, never writes.
         """
         return _as_it_is(self.folder, self.folder.read_status())
 
@@ -140,6 +145,9 @@ class Run:
                 raise RunError(f"run {self.id} is {status['state']} already: there is nothing to stop")
             self.folder.request_stop()
             stored.update(state="stopping", message="stopping after the present step")
+        if status["job"]:
+            self._leave_slurms_queue(status["job"])
+            return
         # Before the first heartbeat the signal could still kill the process; the flag alone is seen later.
         if status["heartbeat"] is not None:
             launch.send_signal(status, signal.SIGTERM)
@@ -155,11 +163,18 @@ class Run:
         status = self.status()
         if status["state"] in ENDED:
             raise RunError(f"run {self.id} is {status['state']} already: there is nothing to kill")
-        launch.send_signal(status, signal.SIGKILL)
-        launch.sweep(self.folder, status["pid"])
+        if status["job"]:
+            cluster.cancel(status["job"])
+        else:
+            launch.send_signal(status, signal.SIGKILL)
+            launch.sweep(self.folder, status["pid"])
         with self.folder.status_transaction() as stored:
             if stored["state"] in ACTIVE:  # else it came to its own end just before
                 stored.update(state="stopped", message="killed", ended=time.time(), eta_s=None)
+        if self.kind == "study":  # its process is gone and starts no further one
+            for member in members_of(self):
+                with contextlib.suppress(RunError):  # over already
+                    member.kill()
 
     def resume(self) -> Run:
         """Start a stopped or failed run again: training goes on from its checkpoint, other kinds begin anew.
@@ -175,14 +190,27 @@ class Run:
             if status["state"] not in ("stopped", "failed"):
                 raise RunError(f"run {self.id} is {status['state']}: only a stopped or failed run can be resumed")
             self.folder.clear_stop()
+            self.folder.clear_room()
             stored.update(_QUEUED, launched=time.time(), resumes=stored["resumes"] + 1)
             if anew:
                 stored.update(progress=0.0)
         launch.sweep(self.folder, status["pid"])
         if anew:
             self.folder.truncate_metrics(0)
-        _launch(self.folder)
+        try:
+            _launch(self.folder)
+        except RunError:  # Slurm refuses: the run is as it was
+            with self.folder.status_transaction() as stored:
+                stored.update({**status, "metrics_generation": stored["metrics_generation"]})
+            raise
         return self
+
+    def _leave_slurms_queue(self, job: str) -> None:
+        """End the run if it only waits in Slurm; the flag ends one that has begun."""
+        if cluster.cancel_waiting(self.folder, job):
+            with self.folder.status_transaction() as stored:
+                if stored["state"] in ACTIVE:
+                    stored.update(state="stopped", message="stopped while it waited", ended=time.time(), eta_s=None)
 
     def delete(self) -> None:
         """Remove the run and all its files.
@@ -209,6 +237,9 @@ _QUEUED: dict[str, Any] = {
     "heartbeat": None,
     "error": None,
     "ended": None,
+    "host": None,
+    "job": None,
+    "requeues": 0,
 }
 
 
@@ -221,6 +252,7 @@ def start(
     manifest_hash: str = "",
     detached: bool = True,
     progress: Callable[[float, str], None] | None = None,
+    where: cluster.Slurm | None = None,
 ) -> Run:
     """Make a run's folder and start the process that does the work.
 
@@ -242,21 +274,33 @@ def start(
         same, so that it can be stopped and watched from elsewhere.
     progress
         With ``detached=False``: called with (fraction, message) at every change.
+    where
+        None: on this machine (for a whole spec: where that one says). ``cxr.runs.Slurm(...)``: submitted to a cluster
+        that shares the folders of runs and data; a training's recipe gets one device per process of the job.
 
     Raises
     ------
     RunError
-        If ``kind`` is unknown.
+        If ``kind`` is unknown, or Slurm is not here or refuses; no folder is left then.
     """
     if isinstance(kind, Mapping):
         spec = kind
         kind, params = spec.get("kind", ""), {**spec.get("params", {}), **(params or {})}
         name, manifest_hash = name or spec.get("name", ""), manifest_hash or spec.get("manifest_hash", "")
+        where = where or (cluster.Slurm.of(spec["slurm"]) if spec.get("slurm") else None)
     if kind not in KINDS:
         raise RunError(unknown("kind of run", kind, KINDS))
-    folder = RunFolder.create(root or paths.runs_root(), kind, _absolute(params or {}), name, manifest_hash)
+    params = _absolute(params or {})
+    if where is not None:
+        params = cluster.prepared(where, kind, params)
+    slurm = where.stored() if where is not None else None
+    folder = RunFolder.create(root or paths.runs_root(), kind, params, name, manifest_hash, slurm)
     folder.update_status(launched=time.time(), message="starting")
-    _launch(folder)
+    try:
+        _launch(folder)
+    except RunError:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
     run = Run(folder)
     if not detached:
         run.wait(progress=progress)
@@ -286,6 +330,12 @@ def list_runs(root: str | os.PathLike[str] | None = None, kind: str | None = Non
     return [run for *_, run in sorted(found, key=lambda item: item[:2], reverse=True)]
 
 
+def members_of(study: Run) -> list[Run]:
+    """Return the trainings that a study has started, newest first: each names its study in its parameters."""
+    every = list_runs(study.folder.path.parent, kind="train")
+    return [run for run in every if run.spec["params"].get("study") == study.id]
+
+
 def _folders(root: Path) -> list[Path]:
     try:
         with os.scandir(root) as entries:
@@ -304,10 +354,15 @@ def _readable(run: Run, kind: str | None) -> bool:
 
 
 def _launch(folder: RunFolder) -> None:
+    if folder.spec.get("slurm"):
+        folder.update_status(job="", message=cluster.SUBMITTING)
+        cluster.submit(folder, anew=folder.spec["kind"] not in CONTINUES)
+        return
     pid = launch.spawn(folder)
-    with folder.status_transaction() as status:
+    # On a disk that has filled up meanwhile the process ends by itself, and says why if it can.
+    with contextlib.suppress(DiskFullError), folder.status_transaction() as status:
         if status["pid"] is None:  # else the worker was quicker and has said so itself
-            status.update(pid=pid, pid_started=launch.start_time(pid) or 0.0)
+            status.update(pid=pid, pid_started=launch.start_time(pid) or 0.0, host=launch.host())
 
 
 def _as_it_is(folder: RunFolder, stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -315,9 +370,13 @@ def _as_it_is(folder: RunFolder, stored: Mapping[str, Any]) -> dict[str, Any]:
     status = dict(stored)
     if status["state"] not in ACTIVE:
         return status
+    if status["job"] is not None:
+        return cluster.as_slurm_says(folder, status, SILENCE_S)
     if status["pid"] is None:
         if time.time() - (status["launched"] or 0) > NO_PROCESS_S:
-            status.update(state="failed", eta_s=None, error="its process was never started; resume it to try again")
+            never = "its process was never started; resume it to try again"
+            error = disk_full(folder.path) if _is_full(folder) else never
+            status.update(state="failed", eta_s=None, error=error)
     elif _has_process(folder, status):
         silent = time.time() - (status["heartbeat"] or status["launched"] or time.time())
         if silent > SILENCE_S:
@@ -331,15 +390,26 @@ def _as_it_is(folder: RunFolder, stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _has_process(folder: RunFolder, status: Mapping[str, Any]) -> bool:
+    if status["host"] not in (None, launch.host()):  # its number means nothing here: the heartbeat and the lock tell
+        silent = time.time() - (status["heartbeat"] or status["launched"] or time.time())
+        return silent < LOST_S or is_held(folder.path / WORKER_LOCK)
     # The lock decides where the start times differ: setting the clock moves every process's start time.
     return launch.is_alive(status["pid"], status["pid_started"]) or is_held(folder.path / WORKER_LOCK)
 
 
 def _obituary(folder: RunFolder, status: Mapping[str, Any]) -> str:
     last = next((line.strip() for line in reversed(folder.log_tail(20)) if line.strip()), "the log is empty")
+    if _is_full(folder):  # not even its last word was written
+        return disk_full(folder.path)
     if status["heartbeat"] is None:
         return f"its process did not start: {last[:300]}"
+    if status["host"] not in (None, launch.host()):
+        return f"its process on {status['host']} has given no sign of life for {LOST_S / 60:g} minutes"
     return f"its process {status['pid']} vanished (killed, or out of memory?); the log ends with: {last[:200]}"
+
+
+def _is_full(folder: RunFolder) -> bool:
+    return shutil.disk_usage(folder.path).free < NO_ROOM_BYTES
 
 
 def _absolute(value: Any, key: str = "") -> Any:

@@ -8,18 +8,26 @@ HOME = "views/home.py"
 DATA = "views/data.py"
 TRAIN = "views/train.py"
 LIVE = "views/live.py"
+STUDY = "views/study.py"
 RESULTS = "views/results.py"
 EXPLORER = "views/explorer.py"
 TEXT = "views/text.py"
+WEIGHTS = "views/weights.py"
 
 _SECTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "": ((HOME, "Home", "home"),),
-    "Experiment": ((DATA, "Data", "photo_library"), (TRAIN, "Train", "model_training"), (LIVE, "Live", "show_chart")),
+    "Experiment": (
+        (DATA, "Data", "photo_library"),
+        (TRAIN, "Train", "model_training"),
+        (LIVE, "Live", "show_chart"),
+        (STUDY, "Studies", "science"),
+    ),
     "Findings": (
         (RESULTS, "Results", "grid_on"),
         (EXPLORER, "LRP explorer", "radiology"),
         (TEXT, "Text tokens", "text_fields"),
     ),
+    "Networks": ((WEIGHTS, "Weights", "deployed_code"),),
 }
 
 

@@ -7,9 +7,10 @@ import yaml
 
 from cxr.errors import CxrError
 from cxr.runs import list_runs, start
+from cxr.training import check
 from cxr.training.recipe import PRESETS, load_recipe, parse_recipe
 
-from components import load, page, pages, pick, recipe_form
+from components import load, page, pages, pick, queue, recipe_form, viewer, where
 from components import runs as run_parts
 
 REFRESH_S = 1.5
@@ -38,7 +39,7 @@ def trainings() -> None:
         status = run.status()
         with st.container(border=True):
             name, buttons = st.columns([6, 2], vertical_alignment="center")
-            name.markdown(f"**{run.spec['name']}** · {load.local_time(run.spec['created'])}")
+            name.markdown(f"**{viewer.plain(run.spec['name'])}** · {load.local_time(run.spec['created'])}")
             with buttons.container(horizontal=True):
                 run_parts.controls(run, status, key=f"train:{run.id}")
                 st.page_link(pages.LIVE, label="Curves", query_params={"run": run.id})
@@ -66,19 +67,24 @@ with page.told_in_one_line():
     name = st.text_input(
         "Name of the run", f"{recipe.name} on {data_set.name}", key=f"train:name:{preset}:{data_set.name}"
     )
+    place = where.choose()
     if st.button("Start training", type="primary", icon=":material/play_arrow:"):
+        check(recipe, data)
         params = {
             "recipe": recipe.model_dump(mode="json"),
             "manifest": str(data_set.manifest_path),
             "data_name": data_set.name,
         }
-        run = start("train", params, name=name, manifest_hash=data.hash())
+        run = start("train", params, name=name, manifest_hash=data.hash(), where=place)
         st.switch_page(pages.LIVE, query_params={"run": run.id})
 
 with st.expander("This recipe as YAML", icon=":material/description:"):
     st.code(recipe.to_yaml(), language="yaml")
     st.download_button("Download", recipe.to_yaml(), f"{recipe.name}.yaml", "text/yaml", on_click="ignore")
-page.command("cxr", "train", f"{recipe.name}.yaml" if recipe != base else preset, "--data", data_set.name)
+page.command(
+    "cxr", "train", f"{recipe.name}.yaml" if recipe != base else preset, "--data", data_set.name, *where.words(place)
+)
 if list_runs(kind="train"):
+    queue.section()
     st.subheader("Trainings", anchor=False)
     trainings()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import subprocess
 import sys
@@ -16,8 +17,9 @@ KINDS = {
     "deep": "tests.runs.jobs:deep",
     "fail": "tests.runs.jobs:fail",
     "nested": "tests.runs.jobs:nested",
+    "ranks": "tests.runs.jobs:ranks",
     "missing": "tests.runs.no_such_module:job",
-    "train": "tests.runs.jobs:count",
+    "train": "tests.runs.jobs:train",
 }
 
 
@@ -33,6 +35,18 @@ def count(folder: RunFolder, spec: dict, *, progress) -> None:
         progress((index + 1) / n, f"row {index + 1}")
         time.sleep(pause)
     folder.write_json("results.json", {"n": n})
+
+
+def train(folder: RunFolder, spec: dict, *, progress) -> None:
+    """Note the device that the queue gave and have as many helpers as asked for, then go on as ``count``."""
+    folder.write_json("device.json", os.environ.get("CXR_DEVICE"))
+    helper = [sys.executable, "-c", "import time; time.sleep(300)"]
+    helpers = [subprocess.Popen(helper) for _ in range(spec["params"].get("helpers", 0))]
+    folder.write_json("helpers.json", [process.pid for process in helpers])
+    count(folder, spec, progress=progress)
+    for process in helpers:
+        process.kill()
+        process.wait()
 
 
 def deep(folder: RunFolder, spec: dict, *, progress) -> None:
@@ -61,3 +75,20 @@ def nested(folder: RunFolder, spec: dict, *, progress) -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
     folder.write_json("child.json", child.pid)
     count(folder, spec, progress=progress)
+
+
+def ranks(folder: RunFolder, spec: dict, *, progress) -> None:
+    """As rank 0 start a helper, the same command with another rank; each works until somebody says stop."""
+    rank = int(os.environ.get("RANK", "0"))
+    logging.getLogger(__name__).info("helping" if rank else "leading")
+    folder.write_json(f"rank-{rank}.json", {"pid": os.getpid()})
+    if rank == 0:
+        from cxr.runs import launch
+        from tests.runs.conftest import WORKER
+
+        command = [sys.executable, "-c", WORKER, str(folder.path)]
+        helper = subprocess.Popen(command, env={**os.environ, "RANK": "1", launch.RUN_VARIABLE: str(folder.path)})
+    while not folder.stop_requested():
+        time.sleep(0.01)
+    if rank == 0:
+        helper.wait()

@@ -213,7 +213,6 @@ def test_the_heartbeat_goes_on_while_the_job_works(has_rows, until):
     [
         ("user", "x.png is not an image: it holds text"),
         ("disk", "the disk is full (/somewhere/last.safetensors): make room, then resume the run"),
-        ("memory", "this machine ran out of memory: take a smaller batch, image size or network, then start again"),
         ("other", "unexpected KeyError: 'labl' (see the log)"),
     ],
 )

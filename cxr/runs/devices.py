@@ -1,0 +1,58 @@
+"""Devices as the queue sees them: which a run may take, told without importing torch.
+
+A run that waits for its turn must not cost the half gigabyte that torch takes, so torch is asked in a process of its
+own, and only where there is a driver at all.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+CHOSEN_VARIABLE = "CXR_DEVICE"  # tells a training whose recipe says `auto` which device the queue has given it
+
+_DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+_ASK_TORCH = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
+_ANSWER_S = 120.0
+_CUDA = re.compile(r"cuda(?::(\d+))?")
+
+Options = dict[str, tuple[str, ...]]
+
+
+def count_gpus() -> int:
+    """Return how many GPUs torch can use here; 0 also where torch does not answer."""
+    if not any(Path(driver).exists() for driver in _DRIVERS):
+        return 0
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True, timeout=_ANSWER_S, check=True
+        )
+        return int(asked.stdout.split()[-1])
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return 0
+
+
+def device_options(device: str, n: int, gpus: int) -> Options:
+    """Return what a run may take: ``{first device as the training names it: all devices that this occupies}``.
+
+    ``auto`` may take any GPU (any ``n`` neighbours), or the processor where there is none; ``cuda:1`` with ``n`` 2
+    takes ``cuda:1`` and ``cuda:2`` together. A device that makes no sense is its own place: the training refuses it.
+    """
+    named = _CUDA.fullmatch(device)
+    if named:
+        firsts = range(int(named[1] or 0), int(named[1] or 0) + 1)
+    elif device == "auto" and gpus:
+        firsts = range(max(1, gpus - n + 1))
+    else:
+        name = "cpu" if device == "auto" else device
+        return {name: (name,)}
+    return {f"cuda:{first}": tuple(_on_this_machine(first + i) for i in range(max(1, n))) for first in firsts}
+
+
+def _on_this_machine(index: int) -> str:
+    """Return the name that GPU ``index`` of this process has for every process of the machine."""
+    visible = [part.strip() for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    return f"cuda:{visible[index]}" if index < len(visible) and visible[index] else f"cuda:{index}"
