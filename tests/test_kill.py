@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -38,9 +39,8 @@ RECIPE: dict[str, Any] = {
 # Two tasks, kept neurons, parts of a batch, a mean of the weights, blocks that thaw: all that has a state to lose.
 EVERYTHING = RECIPE | {
     "stages": [
-        STAGE
-        | {"name": "first", "epochs": 45, "accumulate": 2, "train": "head", "unfreeze": {10: "block-2", 20: "all"}},
-        STAGE | {"name": "final", "epochs": 45, "ema": 0.95, "keep_neurons": True},
+        STAGE | {"name": "first", "epochs": 15, "accumulate": 2, "train": "head", "unfreeze": {5: "block-2", 8: "all"}},
+        STAGE | {"name": "final", "epochs": 60, "ema": 0.95, "keep_neurons": True},
     ]
 }
 
@@ -60,11 +60,6 @@ def end_everything():
 
 def steps(run: Run) -> list[dict[str, Any]]:
     return [row for row in run.metrics()[0] if row["kind"] == "step"]
-
-
-def seconds_of_training(run: Run) -> float:
-    times = [row["time"] for row in steps(run)]
-    return times[-1] - times[0]
 
 
 def wait_until(condition, timeout: float = 90.0) -> None:
@@ -94,15 +89,23 @@ def warm(monkeypatch: pytest.MonkeyPatch):
     server.wait()
 
 
-def kill_at(run: Run, moment: float, after_checkpoint: bool) -> int:
-    """Kill the worker ``moment`` seconds after its start or its first new checkpoint; return the rows there were."""
+def saved_step(run: Run) -> int:
+    """The step of the last checkpoint, 0 before there is one."""
     pointer = run.folder.checkpoints / "last.json"
-    before = pointer.read_text() if pointer.exists() else ""
-    if after_checkpoint:
-        wait_until(
-            lambda: (pointer.exists() and pointer.read_text() != before) or run.folder.read_status()["state"] in ENDED
+    return int(json.loads(pointer.read_text())["last"].split("-")[1]) if pointer.exists() else 0
+
+
+def kill_after(run: Run, gained: int, seconds: float, pause: float) -> int:
+    """Kill the worker once it has gained so many steps or lived so long, and a pause; return the rows there were."""
+    begin, deadline = saved_step(run), time.monotonic() + seconds
+    wait_until(
+        lambda: (
+            saved_step(run) - begin > gained
+            or time.monotonic() > deadline
+            or run.folder.read_status()["state"] in ENDED
         )
-    time.sleep(moment)
+    )
+    time.sleep(pause)
     status = run.folder.read_status()
     assert status["state"] not in ENDED, f"it {status['state']} before it could be killed: {status['error']}"
     os.kill(status["pid"], signal.SIGKILL)
@@ -128,10 +131,10 @@ def test_a_training_killed_at_fifty_random_moments_ends_as_one_that_was_left_alo
 
     killed = start("train", params, name="killed")
     moments, seen, stages = random.Random(0), [], set()
-    share = seconds_of_training(whole) / KILLS  # a faster machine needs shorter lives to live fifty of them
     for life in range(KILLS):
         # Most lives get on a little; every fifth ends wherever it is, be it while it loads or writes.
-        seen.append(kill_at(killed, moments.uniform(0.0, 1.2 * share), after_checkpoint=life % 5 > 0))
+        seconds = moments.uniform(0.0, 0.5) if life % 5 == 0 else 90
+        seen.append(kill_after(killed, moments.randrange(15), seconds, moments.uniform(0.0, 0.03)))
         stages |= {row["stage"] for row in steps(killed)[-1:]}
         killed.resume()
     status = killed.wait(120)

@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "cxr"
 LAYERS = (
-    {"errors", "paths", "files"},
+    {"errors", "paths", "files", "wording"},
     {"data", "models", "runs"},
     {"evaluation"},
     {"explain", "text"},

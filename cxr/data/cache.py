@@ -97,7 +97,7 @@ class ImageCache:
         """
         _check_request(manifest, size, fit)
         base = Path(root) if root is not None else cache_root()
-        paths = {image_id: manifest.image_path(image_id) for image_id in sorted(manifest.ids)}
+        paths = dict(sorted(manifest.image_paths().items()))
         digests = file_digests(paths.values(), base / "digests.sqlite")
         known = {image_id: d for image_id, path in paths.items() if (d := digests[path]) is not None}
         recipe = _Recipe(base / "images", size, fit)

@@ -157,6 +157,11 @@ class Manifest:
         """Return where the image lies; it need not exist."""
         return self.resolve(self.row(image_id)["image"])
 
+    def image_paths(self) -> dict[str, Path]:
+        """Return ``{image_id: where the image lies}`` of all rows."""
+        pairs = zip(self.table["image_id"], self.table["image"], strict=True)
+        return {image_id: self.resolve(image) for image_id, image in pairs}
+
     def mask_path(self, image_id: str, kind: str = "lung") -> Path | None:
         """Return where a mask (``lung``, ``lesion`` or ``token``) lies, None where the manifest names none."""
         if kind not in MASKS:

@@ -33,9 +33,9 @@ def read_tensors(path: Path) -> State:
         if path.suffix == SAFETENSORS:
             return safetensors.torch.load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (pickle.UnpicklingError, LookupError) as error:  # text that is no pickle is looked up as one
         raise WeightsError(_refusal(path, error)) from None
-    except (safetensors.SafetensorError, OSError, RuntimeError, EOFError, ValueError, LookupError) as error:
+    except (safetensors.SafetensorError, OSError, RuntimeError, EOFError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read: {first_line(error)}") from None
     return _tensors_in(loaded, path)
 
@@ -49,7 +49,14 @@ def wanted_globals(path: Path, error: Exception | None = None) -> tuple[str, ...
     """Return the names of the code that a torch file asks for, read from its pickle without running it."""
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except (ValueError, RuntimeError, OSError, EOFError, pickle.UnpicklingError):  # the format before torch 1.6
+    except (
+        ValueError,
+        RuntimeError,
+        OSError,
+        EOFError,
+        LookupError,
+        pickle.UnpicklingError,
+    ):  # the format before torch 1.6
         names = _GLOBAL.findall(str(error or ""))
     return tuple(sorted(set(names)))
 

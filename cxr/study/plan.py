@@ -12,8 +12,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cxr.errors import RecipeError, unknown
-from cxr.study.checking import one_line
 from cxr.study.examples import EXAMPLES
+from cxr.wording import one_line
 
 METRICS = ("val_accuracy", "val_macro_f1", "val_auc", "val_loss")
 MOST_SEEDS = 20  # all 2^n flips of signs are counted for the p values

@@ -15,7 +15,7 @@ from cxr.study.plan import Plan
 
 if TYPE_CHECKING:
     from cxr.data import Manifest
-    from cxr.training.recipe import Recipe, Stage
+    from cxr.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -92,34 +92,15 @@ def _about(label: str) -> Iterator[None]:
 
 
 def _check_recipe(recipe: Recipe, manifest: Manifest, seen: set[str]) -> None:
+    from cxr.training import check as check_data
     from cxr.training.engine import resolve_device
 
-    resolve_device(recipe.device)
-    for index, stage in enumerate(recipe.stages):
-        _check_stage(stage, index, manifest, last=index == len(recipe.stages) - 1)
+    resolve_device(recipe.device, recipe.devices)
+    check_data(recipe, manifest)
     network = f"{recipe.backbone} {recipe.weights} {recipe.channels} {recipe.backbone_args}"
     if recipe.weights is not None and network not in seen:
         _check_weights(recipe)
     seen.add(network)
-
-
-def _check_stage(stage: Stage, index: int, manifest: Manifest, *, last: bool) -> None:
-    """Refuse a stage whose manifest is not there or holds nothing to learn from."""
-    from cxr.data import Manifest
-
-    own = manifest if stage.data is None else Manifest.load(Path(stage.data).expanduser())
-    rows = own.table[own.table[stage.label] != ""]
-    if stage.sources is not None:
-        rows = rows[rows["source"].isin(stage.sources)]
-    if rows.empty:
-        where = "" if stage.sources is None else f" of the sources {', '.join(stage.sources)}"
-        raise RecipeError(
-            f"stages.{index}: no X-ray{where} has {stage.label}. Allowed: a manifest whose column `{stage.label}` is "
-            "filled (`data` of the stage), or a recipe without it"
-        )
-    for split in ("train", "val") if last else ():
-        if not (rows["split"] == split).any():
-            raise ManifestError(f"no X-ray with a label is in split {split!r}: split the data with `cxr data split`")
 
 
 def _check_weights(recipe: Recipe) -> None:

@@ -178,9 +178,11 @@ def _intermediate(
     table = manifest.table[manifest.table[stage.label] != ""]
     table = table[table["source"].isin(_sources(table, stage))]
     if table.empty:
+        of = f" (sources {', '.join(stage.sources)})" if stage.sources else ""
         raise RecipeError(
-            f"stages.{index}.label: {stage.label!r} finds nothing to learn from in {manifest.path or 'the manifest'}. "
-            f"Allowed: a manifest whose column `{stage.label}` is filled (`data` of the stage), or a recipe without it"
+            f"stages.{index}.label: {stage.label!r} finds nothing to learn from in "
+            f"{manifest.path or 'the manifest'}{of}. Allowed: a manifest whose column `{stage.label}` is filled "
+            "(`data` of the stage), or a recipe without it"
         )
     shared = _shares_a_group(table, manifest, final)
     if stage.use_splits:
@@ -235,7 +237,8 @@ def _shares_a_group(table: pd.DataFrame, manifest: Manifest, final: Manifest) ->
 
 def _contents(manifest: Manifest, ids: Iterable[str]) -> list[str]:
     """Return the digest of each image's file, empty where it cannot be read."""
-    paths = [manifest.image_path(image_id) for image_id in ids]
+    where = manifest.image_paths()
+    paths = [where[image_id] for image_id in ids]
     digests = file_digests(paths, cache_root() / "digests.sqlite")
     return [digests[path] or "" for path in paths]
 

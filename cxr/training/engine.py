@@ -15,10 +15,9 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 
 from cxr.errors import RecipeError
+from cxr.runs.devices import CHOSEN_VARIABLE
 from cxr.training.ranks import Ranks
 from cxr.training.recipe import Recipe
-
-CHOSEN_DEVICE = "CXR_DEVICE"  # set by the queue: the device that ``auto`` means for this process
 
 
 def make_fabric(recipe: Recipe, ranks: Ranks) -> Fabric:
@@ -83,7 +82,7 @@ def resolve_device(name: str, count: int = 1) -> torch.device:
     """
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        name = os.environ.get(CHOSEN_DEVICE) or ("cuda" if there else "cpu")
+        name = os.environ.get(CHOSEN_VARIABLE) or ("cuda" if there else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) + count > there:
         others = "".join(f", cuda:{i}" for i in range(there))

@@ -6,12 +6,10 @@ does not give its values.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -19,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from cxr.data.augment import Augment
 from cxr.errors import RecipeError, unknown
 from cxr.models.backbone import check_backbone
+from cxr.wording import one_line
 
 
 @dataclass(frozen=True)
@@ -46,21 +45,12 @@ LOWER_IS_BETTER = ("val_loss",)
 ALL, HEAD = "all", "head"
 _WHAT_IS_TRAINED = r"^(all|head|block-[1-9]\d?)$"
 
-_NO_KEYS = ("function-", "literal[", "dict[", "[key]")  # what pydantic adds to a path
 _FORMS = {
     "device": "auto, cpu, cuda, cuda:<number>",
     "name": "letters, digits, - and _, 40 at most",
     "train": "all, head, block-<number> (from that block of the network on)",
-}
-_TYPES = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true, false",
-    "string": "text",
-    "list": "a list",
-    "dict": "keys and values",
-    "model": "keys and values",
-    "finite": "a finite number",
+    "unfreeze": "all, head, block-<number> (from that block of the network on)",
+    "class_weights": "none, balanced, or a number above 0 for each class by its name",
 }
 
 
@@ -260,75 +250,7 @@ def parse_recipe(values: Any) -> Recipe:
     try:
         return Recipe.model_validate(dict(values))
     except ValidationError as error:
-        raise RecipeError(_explain(error.errors(include_url=False))) from None
-
-
-def _explain(errors: Sequence[Any]) -> str:
-    """Return the first error in one line, unknown keys first since they may be the cause of others."""
-    first, *others = sorted(errors, key=lambda e: e["type"] != "extra_forbidden")
-    more = f" (and {len(others)} more)" if others else ""
-    return _one_line(first) + more
-
-
-def _one_line(error: Any) -> str:
-    keys = [key for key in error["loc"] if isinstance(key, int) or not key.startswith(_NO_KEYS)]
-    path, context = ".".join(map(str, keys)), error.get("ctx", {})
-    if error["type"] == "extra_forbidden":
-        return f"{path}: unknown key ({_suggestion(keys)})"
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "value_error":
-        return f"{path}: {message}" if path else message
-    value = error["input"] if isinstance(error["input"], str | int | float | None) else type(error["input"]).__name__
-    return f"{path}: {value!r} is not allowed. Allowed: {_allowed(error['type'], context, keys, message)}"
-
-
-def _allowed(kind: str, context: Mapping[str, Any], keys: Sequence[Any], message: str) -> str:
-    """Return what a key may hold, from the kind of error and the field's own limits."""
-    if "class_weights" in keys:
-        return "none, balanced, or a number above 0 for each class by its name"
-    if kind == "literal_error":
-        return str(context["expected"]).replace("'", "").replace(" or ", ", ")
-    if kind == "string_pattern_mismatch" and keys[-1] in _FORMS:
-        return _FORMS[keys[-1]]
-    if kind == "too_short":
-        return f"a list of {context['min_length']} or more"
-    if kind.startswith(("greater_than", "less_than")):
-        return _range_of(keys) or message
-    return _TYPES.get(kind.partition("_")[0], message)
-
-
-def _range_of(keys: Sequence[Any]) -> str:
-    """Return the range of a field in words, such as ``32 to 1024`` or ``above 0, at most 100``."""
-    metadata = getattr(_fields_at(keys[:-1]).get(keys[-1]), "metadata", [])
-    names = ("Ge", "Gt", "Le", "Lt")
-    limits = {n: getattr(m, n.lower()) for m in metadata for n in names if type(m).__name__ == n}
-    if "Ge" in limits and "Le" in limits:
-        return f"{limits['Ge']} to {limits['Le']}"
-    words = {"Ge": "at least", "Gt": "above", "Le": "at most", "Lt": "below"}
-    return ", ".join(f"{words[name]} {limits[name]}" for name in words if name in limits)
-
-
-def _suggestion(keys: Sequence[Any]) -> str:
-    known = list(_fields_at(keys[:-1]))
-    close = difflib.get_close_matches(str(keys[-1]), known, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
-
-
-def _fields_at(keys: Sequence[Any]) -> Mapping[str, Any]:
-    """Return the fields of the part of a recipe that a path of keys leads to."""
-    part: type[BaseModel] = Recipe
-    for key in keys:
-        if isinstance(key, str) and key in part.model_fields:
-            part = _part_in(part.model_fields[key].annotation) or part
-    return part.model_fields
-
-
-def _part_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if get_origin(annotation) in (list, Union, UnionType):
-        return next((part for inner in get_args(annotation) if (part := _part_in(inner))), None)
-    return None
+        raise RecipeError(one_line(error, Recipe, _FORMS)) from None
 
 
 def _assign(values: Any, keys: list[str], new: Any, path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -34,33 +35,77 @@ def smooth(values: Sequence[float], span: int = 15) -> np.ndarray:
     return pd.Series(values, dtype=float).ewm(span=span).mean().to_numpy()
 
 
+def by_stage(rows: Sequence[Mapping]) -> list[list[Mapping]]:
+    """Return the rows of each stage: figures of different tasks are no one curve."""
+    return [list(group) for _, group in itertools.groupby(rows, key=lambda row: row.get("stage_index", 0))]
+
+
 def _numbers(rows: Sequence[Mapping], key: str) -> tuple[list, list]:
     pairs = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
     return [p[0] for p in pairs], [p[1] for p in pairs]
+
+
+def _broken(parts: Sequence[tuple[Sequence, Sequence]]) -> tuple[list, list]:
+    """Join curves to one trace whose line is broken between them."""
+    x: list = []
+    y: list = []
+    for steps, values in parts:
+        x += [None, *steps] if x and len(steps) else [*steps]
+        y += [None, *values] if y and len(values) else [*values]
+    return x, y
+
+
+def _curve(rows: Sequence[Mapping], key: str) -> tuple[list, list]:
+    """Return steps and values of ``key`` with a gap between stages."""
+    return _broken([_numbers(stage, key) for stage in by_stage(rows)])
+
+
+def _training_curve(rows: Sequence[Mapping], most_points: int) -> tuple[tuple[list, list], tuple[list, list]]:
+    """Return the raw and the smoothed training loss, thinned to ``most_points``, with a gap between stages."""
+    every = max(1, len(rows) // most_points)
+    raw, smoothed = [], []
+    for stage in by_stage(rows):
+        steps, losses = _numbers(stage, "loss")
+        raw.append((steps[::every], losses[::every]))
+        smoothed.append((steps[::every], smooth(losses)[::every].tolist()))
+    return _broken(raw), _broken(smoothed)
+
+
+def _mark_stages(figure: go.Figure, metrics: Mapping[str, Sequence[Mapping]]) -> None:
+    """Draw where the stages of a single training begin; those of several would only lie on each other."""
+    stages = by_stage(next(iter(metrics.values()), ()))
+    if len(metrics) != 1 or len(stages) < 2:
+        return
+    # A row `start` carries the last step of the stage before: there the new one begins.
+    for rows in stages:
+        figure.add_vline(
+            x=rows[0]["step"],
+            line={"color": "#8899aa", "width": 1, "dash": "dot"},
+            annotation={"text": rows[0]["stage"], "font": {"size": 12, "color": "#8899aa"}},
+            annotation_position="bottom right",
+        )
 
 
 def loss_curves(metrics: Mapping[str, Sequence[Mapping]], most_points: int = 1500) -> go.Figure:
     """Training loss per step (smoothed over the faint raw line) and validation loss per epoch, for several runs."""
     figure = empty_figure("Loss", "step", "loss")
     for (name, rows), colour in zip(metrics.items(), _colours(len(metrics)), strict=True):
-        steps, losses = _numbers([r for r in rows if r.get("kind") == "step"], "loss")
-        every = max(1, len(steps) // most_points)
-        raw = {"color": colour, "width": 1}
-        figure.add_scatter(
-            x=steps[::every], y=losses[::every], line=raw, opacity=0.25, showlegend=False, hoverinfo="skip"
-        )
-        figure.add_scatter(
-            x=steps[::every], y=smooth(losses)[::every], name=f"{name} · training", line={"color": colour, "width": 2}
-        )
-        steps, losses = _numbers([r for r in rows if r.get("kind") in VALIDATED], "val_loss")
+        before = f"{name} · " if len(metrics) > 1 else ""
+        raw, smoothed = _training_curve([r for r in rows if r.get("kind") == "step"], most_points)
+        line = {"color": colour, "width": 1}
+        figure.add_scatter(x=raw[0], y=raw[1], line=line, opacity=0.25, showlegend=False, hoverinfo="skip")
+        line = {"color": colour, "width": 2}
+        figure.add_scatter(x=smoothed[0], y=smoothed[1], name=f"{before}training", line=line)
+        steps, losses = _curve([r for r in rows if r.get("kind") in VALIDATED], "val_loss")
         figure.add_scatter(
             x=steps,
             y=losses,
-            name=f"{name} · validation",
+            name=f"{before}validation",
             mode="lines+markers",
             line={"color": colour, "width": 2, "dash": "dot"},
             marker={"size": 7},
         )
+    _mark_stages(figure, metrics)
     return figure
 
 
@@ -70,18 +115,21 @@ def score_curves(metrics: Mapping[str, Sequence[Mapping]]) -> go.Figure:
     figure.update_yaxes(range=[0, 1.02])
     styles = (("val_accuracy", "accuracy", "solid"), ("val_macro_f1", "macro F1", "dash"), ("val_auc", "AUC", "dot"))
     for (name, rows), colour in zip(metrics.items(), _colours(len(metrics)), strict=True):
+        before = f"{name} · " if len(metrics) > 1 else ""
         epochs = [r for r in rows if r.get("kind") in VALIDATED]
         for key, label, dash in styles:
-            steps, values = _numbers(epochs, key)
+            steps, values = _curve(epochs, key)
             if steps:
                 line = {"color": colour, "width": 2, "dash": dash}
-                figure.add_scatter(x=steps, y=values, name=f"{name} · {label}", mode="lines+markers", line=line)
+                figure.add_scatter(x=steps, y=values, name=f"{before}{label}", mode="lines+markers", line=line)
+    _mark_stages(figure, metrics)
     return figure
 
 
 def neuron_curves(rows: Sequence[Mapping]) -> go.Figure:
     """How far each output neuron has moved since its stage began, per epoch; kept neurons solid, new ones dashed."""
     figure = empty_figure("Output neurons: change since the stage began", "epoch", "|w − w₀| / |w₀|")
+    figure.update_xaxes(dtick=max(1, len(rows) // 10))  # no ticks between epochs
     names = list(rows[-1]["neurons"])
     for name, colour in zip(names, _colours(len(names)), strict=True):
         kept = rows[-1]["neurons"][name]["kept"]

@@ -69,7 +69,7 @@ def stage_table(stages: list[dict]) -> pd.DataFrame:
     rows = []
     for stage in stages:
         found = stage["validation"]
-        score = "accuracy" if "accuracy" in found else "auc"
+        score, title = ("accuracy", "accuracy") if "accuracy" in found else ("auc", "AUC")
         kept = ", ".join(f"{new} (was {old})" for new, old in stage["kept_neurons"].items())
         rows.append(
             {
@@ -78,7 +78,7 @@ def stage_table(stages: list[dict]) -> pd.DataFrame:
                 "X-rays": f"{stage['n_train']} + {stage['n_val']} validation",
                 "epochs": stage["epochs"],
                 "best epoch": stage["best"]["epoch"],
-                "validation": f"{score} {charts.interval(found[score], percent=score == 'accuracy')}",
+                "validation": f"{title} {charts.interval(found[score], percent=score == 'accuracy')}",
                 "kept output neurons": kept or "none",
             }
         )

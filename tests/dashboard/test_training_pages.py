@@ -42,7 +42,7 @@ def test_results_tell_what_each_stage_achieved_and_which_neurons_were_kept(in_st
     table = next(f.value for f in app.dataframe if "kept output neurons" in f.value.columns)
     assert table["stage"].tolist() == ["findings", "final"]
     assert table["kept output neurons"].tolist() == ["none", "normal (was No Finding), pneumonia (was Pneumonia)"]
-    assert table["validation"][0].startswith("auc ")
+    assert table["validation"][0].startswith("AUC ")
     by_class = next(f.value for f in app.dataframe if list(f.value.index) == ["No Finding", "Opacity", "Pneumonia"])
     assert by_class["images"].sum() > 0
 

@@ -55,7 +55,7 @@ def test_a_recipe_s_file_is_looked_for_beside_the_study_s_file(tmp_path):
         ({"accuracy": []}, r"^accuracy: \[\] is not allowed\. Allowed: a level above 0"),
         ({"first_epochs": 0}, r"^first_epochs: 0 is not allowed"),
         ({"baseline": "c"}, r"^baseline: 'c' is not allowed\. Allowed: a, b$"),
-        ({"parallel": 0}, r"^parallel: 0 is not allowed\. Allowed: greater than or equal to 1$"),
+        ({"parallel": 0}, r"^parallel: 0 is not allowed\. Allowed: 1 to 64$"),
         ({"on_failure": "wait"}, r"^on_failure: 'wait' is not allowed\. Allowed: go-on, stop$"),
     ],
 )

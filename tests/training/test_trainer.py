@@ -222,9 +222,7 @@ def test_a_manifest_that_changed_meanwhile_is_refused(tiny, tmp_path):
 
 def test_a_loss_that_explodes_fails_with_advice_and_keeps_the_last_good_checkpoint(tiny):
     folder = start(tiny, changes={"stages.0.optimiser": {"name": "sgd", "lr": 100}, "stages.0.epochs": 40})
-    with pytest.raises(
-        RunError, match=r"(loss|outputs) became .* step \d+.*smaller optimiser\.lr"
-    ):
+    with pytest.raises(RunError, match=r"(loss|outputs) became .* step \d+.*smaller optimiser\.lr"):
         run(folder)
     assert all(r["loss"] is not None for r in rows(folder, "step")[:-1])
 
