@@ -49,14 +49,8 @@ def wanted_globals(path: Path, error: Exception | None = None) -> tuple[str, ...
     """Return the names of the code that a torch file asks for, read from its pickle without running it."""
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except (
-        ValueError,
-        RuntimeError,
-        OSError,
-        EOFError,
-        LookupError,
-        pickle.UnpicklingError,
-    ):  # the format before torch 1.6
+    # The format before torch 1.6, or no format at all.
+    except (ValueError, RuntimeError, OSError, EOFError, LookupError, pickle.UnpicklingError):
         names = _GLOBAL.findall(str(error or ""))
     return tuple(sorted(set(names)))
 

@@ -23,9 +23,31 @@ Options = dict[str, tuple[str, ...]]
 
 
 def count_gpus() -> int:
-    """Return how many GPUs torch can use here; 0 also where torch does not answer."""
+    """Return how many GPUs torch can use here; 0 also where nobody answers."""
     if not any(Path(driver).exists() for driver in _DRIVERS):
         return 0
+    listed = _nvidia_gpus()
+    return _ask_torch() if listed is None else listed
+
+
+def _nvidia_gpus() -> int | None:
+    """Return the GPUs that NVIDIA's tool lists and CUDA_VISIBLE_DEVICES leaves, None without the tool.
+
+    It answers in a fraction of the time that importing torch takes.
+    """
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=_ANSWER_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    lines = listed.stdout.splitlines()
+    if any(line.strip().startswith("MIG") for line in lines):  # which of its slices torch takes, only torch knows
+        return None
+    there = sum(line.startswith("GPU ") for line in lines)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return there if visible is None else min(there, len([part for part in visible.split(",") if part.strip()]))
+
+
+def _ask_torch() -> int:
     try:
         asked = subprocess.run(
             [sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True, timeout=_ANSWER_S, check=True

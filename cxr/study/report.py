@@ -134,6 +134,7 @@ def compare(plan: Plan, found: Sequence[Course]) -> Report:
     horizon = min(course.epochs for course in found)
     measures = [
         *(_area(plan, begun, k, start) for k in plan.first_epochs),
+        *([_before(plan, begun)] if start else []),
         *(_reach(plan, begun, level, horizon) for level in plan.accuracy),
         _best(plan, begun),
         *_tests(plan, begun),
@@ -183,6 +184,13 @@ def _area(plan: Plan, begun: Sequence[Course], k: int, start: bool) -> Measure:
     values = _by_recipe(begun, lambda course: area(_curve(plan, course), k, start=start))
     title = f"mean {METRIC_TITLES[plan.metric]} over the first {_epochs(k)}"
     return _measure(plan, f"area_{k}", title, values, plan.lower_is_better)
+
+
+def _before(plan: Plan, begun: Sequence[Course]) -> Measure:
+    """Return the metric before the first step: what a network brings along, kept neurons above all."""
+    values = _by_recipe(begun, lambda course: _curve(plan, course)[0])
+    title = f"{METRIC_TITLES[plan.metric]} before the first step"
+    return _measure(plan, "start", title, values, plan.lower_is_better)
 
 
 def _reach(plan: Plan, begun: Sequence[Course], level: float, horizon: int) -> Measure:

@@ -82,7 +82,7 @@ def resolve_device(name: str, count: int = 1) -> torch.device:
     """
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        name = os.environ.get(CHOSEN_VARIABLE) or ("cuda" if there else "cpu")
+        name = (os.environ.get(CHOSEN_VARIABLE) or "cuda") if there else "cpu"
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) + count > there:
         others = "".join(f", cuda:{i}" for i in range(there))

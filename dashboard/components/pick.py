@@ -59,7 +59,11 @@ def is_run(reference: str) -> bool:
 
 def run(*kinds: str, label: str = "Run", empty: str = "") -> Run:
     """Let the user choose a run of one of ``kinds``; without one, say what to do and end the page."""
-    runs = [r for r in list_runs() if r.kind in kinds]
+    known = list_runs()
+    before = st.session_state.get("pick:run")
+    if before and all(r.id != before for r in known):
+        st.toast(f"{before} has been deleted", icon=":material/error:")
+    runs = [r for r in known if r.kind in kinds]
     if not runs:
         page.nothing_yet(empty or "No training has been run yet.", pages.TRAIN, "Start a training")
     by_id = {r.id: r for r in runs}
@@ -82,7 +86,7 @@ def model(*, label: str = "Network", where: DeltaGenerator | None = None) -> str
     """
     trained = [r for r in list_runs(kind="train") if load.has_checkpoint(r)]
     labels = {r.id: describe_run(r) for r in trained}
-    labels |= {name: f"{name} · shipped weights" for name, _, _ in list_weights()}
+    labels |= {name: f"{name} · from the folder of weights" for name, _, _ in list_weights()}
     if not labels:
         page.nothing_yet("No trained network yet.", pages.TRAIN, "Start a training")
     with where or st.container():

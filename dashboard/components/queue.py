@@ -30,7 +30,7 @@ def section() -> None:
             place.markdown(f"**{row['place']}**" if row["place"] else ":blue-badge[runs]")
             name.page_link(pages.LIVE, label=viewer.plain(row["name"]), query_params={"run": row["id"]})
             device.markdown(viewer.plain(row["wish"]))
-            since.caption(f"came {load.local_time(row['since'])}")
+            since.caption(f"since {load.local_time(row['since'])}")
             if row["place"]:
                 with buttons.container(horizontal=True, gap="small"):
                     _buttons(row, waiting)

@@ -69,6 +69,15 @@ def rerun_when_changed(run: Run, status: dict) -> None:
         st.rerun()
 
 
+def rerun_when_gone(*runs: Run) -> None:
+    """Run the whole page once when a run that a fragment shows has been deleted: its pickers then offer what is left.
+
+    Also a press on such a run's button is dropped so.
+    """
+    if not all(run.folder.path.is_dir() for run in runs):
+        st.rerun()
+
+
 def table(runs: Sequence[Run]) -> pd.DataFrame:
     """Return one row per run for ``st.dataframe``."""
     rows = []

@@ -22,6 +22,8 @@ def mean_curves(report: Report, k: int, level: float) -> go.Figure:
     """
     title = METRIC_TITLES[report.plan.metric]
     figure = charts.empty_figure(title[0].upper() + title[1:], "epoch of the last stage", "", height=420)
+    last = max((course.epochs for course in report.courses), default=1)
+    figure.update_xaxes(dtick=max(1, last // 10))  # no ticks between epochs
     figure.add_vrect(x0=0 if report.start else 1, x1=k, fillcolor="#8899aa", opacity=0.12, line_width=0)
     figure.add_hline(y=level, line={"color": "#8899aa", "width": 1, "dash": "dash"})
     for index, (label, curve) in enumerate(report.curves.items()):

@@ -52,7 +52,7 @@ def state(study: Run, found: Sequence[Member]) -> None:
     with line:
         run_parts.state_line(study, status)
     with buttons:
-        run_parts.controls(study, status, key="study")
+        run_parts.controls(study, status, key=f"study:{study.id}")
         _more_buttons(study, status["state"], [member.state for member in found])
     run_parts.rerun_when_changed(study, status)
     for text in (study.results() or {}).get("failures", []) if status["state"] == "finished" else []:

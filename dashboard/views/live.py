@@ -64,12 +64,13 @@ compare = right.multiselect("Compare with", list(labels), format_func=labels.get
 
 @st.fragment(run_every=REFRESH_S if chosen.status()["state"] in run_parts.ACTIVE else None)
 def live() -> None:
+    run_parts.rerun_when_gone(chosen, *(run for run in others if run.id in compare))
     status = chosen.status()
     top, buttons = st.columns([6, 1], vertical_alignment="center")
     with top:
         run_parts.state_line(chosen, status)
     with buttons:
-        run_parts.controls(chosen, status, key="live")
+        run_parts.controls(chosen, status, key=f"live:{chosen.id}")
     run_parts.rerun_when_changed(chosen, status)
 
     rows = new_rows(chosen)
@@ -103,6 +104,8 @@ def live() -> None:
 
 
 live()
+if chosen.status()["state"] == "queued":
+    st.page_link(pages.TRAIN, label="See the queue and change its order", icon=":material/format_list_numbered:")
 if chosen.status()["state"] == "finished":
     st.page_link(pages.RESULTS, label="See its results", icon=":material/grid_on:", query_params={"run": chosen.id})
 page.command("cxr", "runs", "show", chosen.id)

@@ -56,6 +56,7 @@ def wait_for(run: Run) -> None:
 
     @st.fragment(run_every=1.5)
     def progress() -> None:
+        run_parts.rerun_when_gone(run)
         status = run.status()
         run_parts.state_line(run, status)
         run_parts.rerun_when_changed(run, status)
@@ -104,7 +105,8 @@ def measure_elsewhere(run: Run) -> None:
         sets = {d.name: d for d in list_data_sets()}
         where, start_it = st.columns([3, 1], vertical_alignment="bottom")
         name = where.selectbox("Data set", list(sets), key="results:elsewhere")
-        if start_it.button("Measure", icon=":material/play_arrow:") and name:
+        # Its own for each run: a press on the page of a deleted run must not measure the one that takes its place.
+        if start_it.button("Measure", icon=":material/play_arrow:", key=f"results:measure:{run.id}") and name:
             network = network_of(run)
             which = "run" if pick.is_run(network) else "weights"
             params = {which: network, "manifest": str(sets[name].manifest_path)}

@@ -17,6 +17,7 @@ from components import page, pages, pick, study_charts, study_form, study_state
 from components import runs as run_parts
 
 REFRESH_S = 2.0
+TABS = ("Compare", "New study")
 CLAIM = (
     "Bassi and Attux (2021) report that twice transfer learning and output neuron keeping help “mainly in the "
     "beginning of the training process”. A study asks that of your X-rays, over several seeds."
@@ -61,7 +62,12 @@ def show_differences(report: Report) -> None:
 
 def short_name(measure: Measure) -> str:
     kind, _, score = measure.key.partition("_")
-    names = {"area": "the beginning", "reach": "epochs to the level", "best": "best validation"}
+    names = {
+        "area": "the beginning",
+        "start": "before the first step",
+        "reach": "epochs to the level",
+        "best": "best validation",
+    }
     return names.get(kind) or f"test {score.replace('_', ' ')}"
 
 
@@ -90,6 +96,7 @@ def show(study: Run) -> None:
 
     @st.fragment(run_every=REFRESH_S if active else None)
     def live() -> None:
+        run_parts.rerun_when_gone(study)
         plan, found = plan_of(study), members(study)
         told = study_state.courses(study, found)
         study_state.state(study, found)
@@ -119,6 +126,7 @@ def new_study() -> None:
     names = [data_set.name for data_set in list_data_sets()]
     if not names:
         page.nothing_yet("A study needs a data set: make one first.", pages.DATA, "Go to Data")
+    st.caption(CLAIM)
     data = st.selectbox("Data set", names, key="study:data")
     with page.told_in_one_line():
         plan = study_form.study_form()
@@ -129,6 +137,7 @@ def new_study() -> None:
             with st.spinner("Checking every training first …"):
                 run = start_study(plan, data)
             st.query_params["study"] = run.id
+            st.session_state["study:started"] = True  # a widget's own value cannot be changed below it
             st.rerun()
     with st.expander("This study as YAML", icon=":material/description:"):
         st.code(plan.to_yaml(), language="yaml")
@@ -140,12 +149,14 @@ page.header(
     "Studies", "Several recipes over the same seeds, as one thing that is queued, stopped and compared together."
 )
 studies = list_runs(kind="study")
-titles = ("Compare", "New study")
-compare, new = st.tabs(titles, default=titles[0 if studies else 1])
+if st.session_state.pop("study:started", False):
+    st.session_state["study:tab"] = TABS[0]  # where the new study is seen
+pick.remember("study:tab", TABS[0 if studies else 1], TABS)
+compare, new = st.tabs(TABS, key="study:tab", on_change="rerun")
 with compare, page.told_in_one_line():
     if studies:
         show(choose(studies))
     else:
-        st.info(f"No study yet. {CLAIM}", icon=":material/lightbulb:")
+        st.info("No study yet: start one under New study.", icon=":material/lightbulb:")
 with new:
     new_study()

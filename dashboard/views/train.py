@@ -40,7 +40,7 @@ def trainings() -> None:
         with st.container(border=True):
             name, buttons = st.columns([6, 2], vertical_alignment="center")
             name.markdown(f"**{viewer.plain(run.spec['name'])}** · {load.local_time(run.spec['created'])}")
-            with buttons.container(horizontal=True):
+            with buttons.container(horizontal=True, vertical_alignment="center"):
                 run_parts.controls(run, status, key=f"train:{run.id}")
                 st.page_link(pages.LIVE, label="Curves", query_params={"run": run.id})
             run_parts.state_line(run, status)

@@ -185,8 +185,32 @@ def test_a_machine_without_a_driver_is_not_asked_for_its_gpus(monkeypatch):
     assert devices.count_gpus() == 0
 
 
+@pytest.mark.parametrize(
+    ("listed", "visible", "gpus"),
+    [
+        ("GPU 0: NVIDIA H100 (UUID: GPU-1)\nGPU 1: NVIDIA H100 (UUID: GPU-2)", None, 2),
+        ("GPU 0: NVIDIA H100 (UUID: GPU-1)\nGPU 1: NVIDIA H100 (UUID: GPU-2)", "1", 1),
+        ("GPU 0: NVIDIA H100 (UUID: GPU-1)", "", 0),
+        ("GPU 0: NVIDIA H100 (UUID: GPU-1)\n  MIG 1g.10gb Device 0: (UUID: MIG-1)", None, 7),
+    ],
+)
+def test_nvidia_s_tool_tells_the_gpus_and_torch_is_asked_only_about_slices(
+    listed, visible, gpus, monkeypatch, tmp_path
+):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\ncat <<'END'\n{listed}\nEND\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(devices, "_DRIVERS", ("/dev/null",))
+    monkeypatch.setattr(devices, "_ASK_TORCH", "print(7)")
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert devices.count_gpus() == gpus
+
+
 @pytest.mark.parametrize(("answer", "gpus"), [("print('a warning'); print(2)", 2), ("raise SystemExit(3)", 0)])
 def test_where_there_is_a_driver_torch_is_asked_in_a_process_of_its_own(answer, gpus, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))  # where NVIDIA's tool is not
     monkeypatch.setattr(devices, "_DRIVERS", (str(tmp_path),))
     monkeypatch.setattr(devices, "_ASK_TORCH", answer)
     assert devices.count_gpus() == gpus

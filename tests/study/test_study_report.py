@@ -230,3 +230,16 @@ def test_the_long_table_has_a_row_per_recipe_seed_and_epoch():
     table = to_table(study([0.4, 0.6], [0.5, 0.8]))
     assert list(table.columns) == ["recipe", "seed", "run", "epoch", "val_accuracy", "val_loss"]
     assert len(table) == 12
+
+
+def test_what_a_network_brings_along_is_compared_before_the_first_step_where_all_members_have_it():
+    courses = [course("twice", seed, [0.4, 0.6], start=0.3 + seed / 100) for seed in range(3)]
+    courses += [course("keep", seed, [0.4, 0.6], start=0.5 + seed / 100) for seed in range(3)]
+    found = compare(PLAN, courses)
+    assert only(found, "start").mean.value == pytest.approx(0.2)
+    assert measure(found, "start").means["keep"].value == pytest.approx(0.51)
+    assert any(
+        s.startswith("keep against twice: validation accuracy before the first step +0.200") for s in found.sentences
+    )
+    without = compare(PLAN, [*courses[1:], course("twice", 0, [0.4, 0.6])])
+    assert "start" not in [m.key for m in without.measures]
