@@ -1,22 +1,28 @@
-"""Batches on their way from the memory map to the device: read ahead by a thread, changed at random on the device."""
+"""Batches on their way from the memory map to the network: read ahead by a thread, and changed at random.
+
+For a GPU the thread reads, and the GPU changes; on a processor the thread does both, with one core, while the network
+computes.
+"""
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from cxr.data.augment import Augment
+
 AHEAD = 2  # batches that are read before they are asked for
 
 
 @dataclass(frozen=True)
-class Batch:
-    """One step's share of images.
+class Share:
+    """What one process computes of a step.
 
     Attributes
     ----------
@@ -24,18 +30,35 @@ class Batch:
         Of the step in its epoch.
     positions
         Of the whole step's images among the training images.
+    own
+        Those of this process.
     first
-        Where this process's share begins among them.
-    pixels
-        uint8 (n, 1, H, W) of the share, on the processor (pinned where they go to a GPU).
-    waited
-        Seconds that the training stood still for it.
+        Where its own begin among the whole.
+    seed
+        Of what is random in the step. It is drawn for the whole, so that it is the same however the step is shared.
     """
 
     number: int
     positions: np.ndarray
+    own: np.ndarray
     first: int
-    pixels: torch.Tensor
+    seed: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A share with its images.
+
+    Attributes
+    ----------
+    images
+        Takes positions within the share (consecutive), returns grey floats (n, 1, H, W) in [0, 1] on the device.
+    waited
+        Seconds that the training stood still for it.
+    """
+
+    share: Share
+    images: Callable[[np.ndarray], torch.Tensor]
     waited: float
 
 
@@ -50,28 +73,49 @@ class Reader:
         Row of each training image.
     """
 
-    def __init__(self, images: np.ndarray, rows: np.ndarray, device: torch.device) -> None:
+    def __init__(self, images: np.ndarray, rows: np.ndarray, augment: Augment, device: torch.device) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*not writable")  # nobody writes to it
             self._images = torch.from_numpy(images)
         self._rows = torch.from_numpy(rows)
-        self._pinned = device.type == "cuda"
+        self._augment, self._device = augment, device
+
+    def ahead(self, shares: Sequence[Share]) -> Iterator[Batch]:
+        """Yield the shares with their images, in their order."""
+        threads = torch.get_num_threads()
+        with ThreadPoolExecutor(1, thread_name_prefix="reader", initializer=_one_core) as pool:
+            pool.submit(int).result()
+            torch.set_num_threads(threads)  # of this thread, and of those that begin later
+            pending: list[Future[Callable[[np.ndarray], torch.Tensor]]] = []
+            for index, share in enumerate(shares):
+                while len(pending) <= AHEAD and index + len(pending) < len(shares):
+                    pending.append(pool.submit(self._prepare, shares[index + len(pending)]))
+                began = time.monotonic()
+                images = pending.pop(0).result()
+                yield Batch(share, images, time.monotonic() - began)
+
+    def _prepare(self, share: Share) -> Callable[[np.ndarray], torch.Tensor]:
+        pixels = self.read(share.own)
+        if self._device.type != "cpu":
+            return lambda part: self._changed(share, pixels, part)
+        images = self._changed(share, pixels, np.arange(len(pixels)))
+        return lambda part: images[part[0] : part[-1] + 1]
 
     def read(self, positions: np.ndarray) -> torch.Tensor:
-        """Return uint8 (n, 1, H, W)."""
+        """Return uint8 (n, 1, H, W) on the processor, pinned where it goes to a GPU."""
         shape = (len(positions), *self._images.shape[1:])
-        pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self._pinned)
+        pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
         # index_select lets other threads go on meanwhile, NumPy's indexing does not.
         torch.index_select(self._images, 0, self._rows[torch.from_numpy(positions)], out=pixels)
         return pixels[:, None]
 
-    def ahead(self, shares: list[tuple[int, np.ndarray, np.ndarray, int]]) -> Iterator[Batch]:
-        """Yield batches for ``(number, positions of the step, own positions, where these begin)`` in their order."""
-        with ThreadPoolExecutor(1, thread_name_prefix="reader") as pool:
-            pending: list[Future[torch.Tensor]] = []
-            for index, (number, positions, _, first) in enumerate(shares):
-                while len(pending) <= AHEAD and index + len(pending) < len(shares):
-                    pending.append(pool.submit(self.read, shares[index + len(pending)][2]))
-                began = time.monotonic()
-                pixels = pending.pop(0).result()
-                yield Batch(number, positions, first, pixels, time.monotonic() - began)
+    def _changed(self, share: Share, pixels: torch.Tensor, part: np.ndarray) -> torch.Tensor:
+        """Return the images of a part of the share on the device, changed at random."""
+        images = pixels[part[0] : part[-1] + 1].to(self._device, non_blocking=True).float() / 255
+        generator = torch.Generator(device=self._device)
+        generator.manual_seed(share.seed)
+        return self._augment(images, generator, first=share.first + int(part[0]), whole=len(share.positions))
+
+
+def _one_core() -> None:
+    torch.set_num_threads(1)  # holds for the thread that says it; the network's own keep theirs

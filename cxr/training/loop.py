@@ -24,7 +24,7 @@ from cxr.evaluation.predict import predict_rows
 from cxr.models import XrayClassifier
 from cxr.models.backbone import head_of
 from cxr.runs.folder import Stopped
-from cxr.training.batches import Batch, Reader
+from cxr.training.batches import Batch, Reader, Share
 from cxr.training.checkpoint import Place
 from cxr.training.data import StageData, derived_seed, epoch_batches
 from cxr.training.freezing import ever_trained, set_training_mode, thaw
@@ -95,7 +95,7 @@ class StageLoop:
             self._restore(optimiser, state)
         self.optimiser: Any = fabric.setup_optimizers(optimiser)
         self.loss = make_loss(self.stage, data.classes, data.train_targets, fabric.device)
-        self.reader = Reader(data.cache.images, data.train_rows, fabric.device)
+        self.reader = Reader(data.cache.images, data.train_rows, self.stage.augment, fabric.device)
         self._network: Any = None  # the network as it is trained: wrapped for ranks and precision, perhaps compiled
         self._trained = ""
         self._loss_sum = torch.tensor(place.loss_sum, dtype=torch.float64, device=fabric.device)
@@ -160,26 +160,26 @@ class StageLoop:
         set_training_mode(self.model)
 
     def _train_epoch(self, hooks: Hooks) -> None:
-        place, recipe = self.place, self.recipe
+        place, steps = self.place, self.data.steps(self.stage.batch)
         self._set_up()
         self.report.pause()
-        batches = epoch_batches(len(self.data.train_rows), self.stage.batch, recipe.seed, place.stage, place.epoch)
-        shares = [(k, batches[k], *self.ranks.share(batches[k])) for k in range(place.step_in_epoch, len(batches))]
+        shares = self._shares()
         reading = self.reader.ahead(shares)
-        for _ in shares:
+        for share in shares:
             if self.ranks.any(hooks.stop_requested()):
                 self._save(hooks)
                 raise Stopped
             began = time.monotonic()
             batch = next(reading)
-            lr = self._set_learning_rate(place.epoch * len(batches) + batch.number, len(batches))
+            step = place.epoch * steps + share.number
+            lr = self._set_learning_rate(step, steps)
             loss = self._step(batch)
             if self.average is not None:
-                self.average.update(self.model.network, step=place.epoch * len(batches) + batch.number + 1)
-            self._advance(loss, len(batch.positions), time.monotonic() - began)
-            message = f"epoch {place.epoch + 1}/{self.stage.epochs}, step {batch.number + 1}/{len(batches)}"
+                self.average.update(self.model.network, step=step + 1)
+            self._advance(loss, len(share.positions), time.monotonic() - began)
+            message = f"epoch {place.epoch + 1}/{self.stage.epochs}, step {share.number + 1}/{steps}"
             numbers = {"lr": lr, "wait_s": round(batch.waited, 5)}
-            self.report.step(self._row() | numbers, loss, len(batch.positions), self._titled(message))
+            self.report.step(self._row() | numbers, loss, len(share.positions), self._titled(message))
             if self.ranks.from_main(self._is_due()):
                 self._save(hooks)
 
@@ -193,14 +193,16 @@ class StageLoop:
     def _step(self, batch: Batch) -> torch.Tensor:
         """Do one step and return the mean loss of all its images, on all ranks, detached."""
         self.optimiser.zero_grad(set_to_none=True)
-        weight = self.loss.weight_of(self.data.train_targets[batch.positions])
-        total = torch.zeros((), device=self.fabric.device)
-        parts = split_evenly(np.arange(len(batch.pixels)), self.stage.accumulate)
+        share, device = batch.share, self.fabric.device
+        weight = self.loss.weight_of(self.data.train_targets[share.positions])
+        total = torch.zeros((), device=device)
+        parts = split_evenly(np.arange(len(share.own)), self.stage.accumulate)
         for number, part in enumerate(parts):
             # The ranks exchange gradients once per step.
             with self.fabric.no_backward_sync(self._network, enabled=number < len(parts) - 1):
-                images, targets = self._images(batch, part)
-                logits = self._network(self.model.normalise(images))
+                targets = torch.from_numpy(self.data.train_targets[share.own[part]]).to(device)
+                torch.manual_seed(derived_seed(share.seed, share.first + int(part[0])))  # of dropout
+                logits = self._network(self.model.normalise(batch.images(part)))
                 loss = self.loss.summed(logits.float(), targets) / weight
                 # DDP takes the mean over the ranks, the loss is a sum over them.
                 self.fabric.backward(loss * self.ranks.world)
@@ -210,20 +212,14 @@ class StageLoop:
         self.optimiser.step()
         return self.ranks.sum(total)
 
-    def _images(self, batch: Batch, part: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return augmented grey floats (n, 1, size, size) in [0, 1] and targets, on the device.
-
-        What is random is drawn for the whole step's batch, so that it is the same however the batch is shared out.
-        """
-        device, seeds = self.fabric.device, (self.place.stage, self.place.epoch, batch.number)
-        first = batch.first + int(part[0])
-        pixels = batch.pixels[part[0] : part[-1] + 1].to(device, non_blocking=True)
-        targets = torch.from_numpy(self.data.train_targets[batch.positions[first : first + len(part)]])
-        generator = torch.Generator(device=device)
-        generator.manual_seed(derived_seed(self.recipe.seed, *seeds))
-        torch.manual_seed(derived_seed(self.recipe.seed, *seeds, first))  # of dropout
-        images = self.stage.augment(pixels.float() / 255, generator, first=first, whole=len(batch.positions))
-        return images, targets.to(device)
+    def _shares(self) -> list[Share]:
+        """Return what this process has to do of each step that is left of the epoch."""
+        place, seed = self.place, self.recipe.seed
+        batches = epoch_batches(len(self.data.train_rows), self.stage.batch, seed, place.stage, place.epoch)
+        return [
+            Share(k, batches[k], *self.ranks.share(batches[k]), derived_seed(seed, place.stage, place.epoch, k))
+            for k in range(place.step_in_epoch, len(batches))
+        ]
 
     def _end_epoch(self, hooks: Hooks) -> None:
         place = self.place

@@ -170,6 +170,21 @@ def test_live_lets_a_stopped_training_go_on(demo: Manifest) -> None:
     assert run.active
 
 
+def test_a_press_on_the_page_of_a_deleted_run_touches_no_other_run(demo: Manifest, trained: Run) -> None:
+    params = {"recipe": {"name": "none"}, "manifest": str(demo.path)}
+    failed = start("train", params, name="failed", detached=False)
+    other = start("train", params, name="other", detached=False)
+    app = opened("live", run=failed.id)
+    assert 0, (app.exception, [e.value for e in app.error], [b.label for b in app.button], failed.status(), said(app)[:400])
+    resume = button(app, "Resume")
+    failed.delete()
+    resume.click().run()
+    assert not app.exception
+    assert app.toast[0].value == f"{failed.id} has been deleted"
+    assert other.status()["state"] == "failed"
+    assert other.status()["resumes"] == 0
+
+
 def test_results_show_every_figure_with_its_interval(trained: Run) -> None:
     app = opened("results", run=trained.id, split="test")
     summary = trained.results()["splits"]["test"]

@@ -55,6 +55,25 @@ def test_live_shows_how_far_kept_neurons_moved_and_the_score_of_the_present_stag
     assert any("pneumonia (was Pneumonia)" in spec and "covid19 (new)" in spec for spec in charts)
 
 
+def test_curves_of_two_stages_are_not_joined_and_each_beginning_carries_its_name() -> None:
+    from components import charts
+
+    scores = {"val_accuracy": 0.5, "val_loss": 1.0}
+    rows = [
+        {"kind": "start", "stage": "findings", "stage_index": 0, "step": 0} | scores,
+        {"kind": "step", "stage": "findings", "stage_index": 0, "step": 2, "loss": 9.0},
+        {"kind": "epoch", "stage": "findings", "stage_index": 0, "step": 2} | scores,
+        {"kind": "start", "stage": "final", "stage_index": 1, "step": 2} | scores,
+        {"kind": "step", "stage": "final", "stage_index": 1, "step": 3, "loss": 1.0},
+    ]
+    score = charts.score_curves({"x": rows})
+    assert score.data[0].x == (0, 2, None, 2)
+    assert [note.text for note in score.layout.annotations] == ["findings", "final"]
+    training = next(trace for trace in charts.loss_curves({"x": rows}).data if trace.name == "training")
+    assert training.y == (9.0, None, 1.0)  # the second stage is not smoothed into the first
+    assert not charts.score_curves({"x": rows, "y": rows}).layout.annotations
+
+
 def test_the_form_changes_what_is_trained(demo: Manifest) -> None:
     app = opened("train", recipe="demo")
     widget(app.selectbox, "What is trained").select("block-3").run()
