@@ -114,7 +114,7 @@ def test_from_a_click_on_train_to_the_effect_of_text(dashboard, tab) -> None:
 
 
 def test_a_training_outlives_the_dashboard_and_the_next_one_shows_it(dashboard, tab) -> None:
-    start_training(tab, dashboard.url, epochs="40", name="survivor")
+    start_training(tab, dashboard.url, epochs="400", name="survivor")
     wait_until(lambda: steps(tab) > 2, 120, "the first steps")
     address = tab.url
     seen = steps(tab)

@@ -74,6 +74,17 @@ def test_curves_of_two_stages_are_not_joined_and_each_beginning_carries_its_name
     assert not charts.score_curves({"x": rows, "y": rows}).layout.annotations
 
 
+def test_of_findings_the_chart_shows_the_auc_and_no_share_of_right_entries() -> None:
+    from components import charts
+
+    first = {"kind": "epoch", "stage": "findings", "stage_index": 0, "step": 1, "val_accuracy": 0.9, "val_auc": 0.6}
+    last = {"kind": "epoch", "stage": "final", "stage_index": 1, "step": 2, "val_accuracy": 0.5}
+    shown = {
+        trace.name: [y for y in trace.y if y is not None] for trace in charts.score_curves({"x": [first, last]}).data
+    }
+    assert shown == {"accuracy": [0.5], "AUC": [0.6]}
+
+
 def test_the_form_changes_what_is_trained(demo: Manifest) -> None:
     app = opened("train", recipe="demo")
     widget(app.selectbox, "What is trained").select("block-3").run()
