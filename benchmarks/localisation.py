@@ -29,8 +29,8 @@ import pandas as pd
 import torch
 from synthetic_networks import HELD_OUT, SIDE, label_of, pictures, train, written_on, xray
 
-from cxr.data.cache import fit_square
 from cxr.data.phantom import CLASSES, Phantom
+from cxr.data.square import fit_square
 from cxr.evaluation import bootstrap, load_trained, predict
 from cxr.explain import COMPOSITES, explain
 from cxr.explain.faithfulness import SENSITIVITIES, Baseline, Removal, random_baseline, region_perturbation

@@ -26,8 +26,8 @@ from zennit.canonizers import SequentialMergeBatchNorm
 from zennit.composites import EpsilonAlpha2Beta1Flat, EpsilonPlusFlat
 
 from cxr.data import read_xray
-from cxr.data.cache import fit_square
 from cxr.data.phantom import CLASSES, make_phantom
+from cxr.data.square import fit_square
 from cxr.evaluation.source import load_trained
 from cxr.explain import explain
 from cxr.explain.localisation import localise, mask_at

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from cxr.data.augment import Augment
-from cxr.data.cache import fit_square
 from cxr.data.phantom import CLASSES, TOKEN_SETS, Phantom, make_phantom
+from cxr.data.square import fit_square
 
 SIDE = 128
 HELD_OUT = 10_000_000

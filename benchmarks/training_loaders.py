@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet  # noqa: F401 - imports are counted for none, and pandas would import it when it is first used
 import torch
 from torch import nn
 from training_setting import Page, Setting, median, private_folders, quartiles, training_set
 from training_step import never_stopping, synchronise
 
 from cxr.data import Manifest
-from cxr.data.cache import fit_square
 from cxr.data.image import decode
+from cxr.data.square import fit_square
 from cxr.models import build
 from cxr.models.backbone import ALIASES, GREY_MEAN, GREY_STD, make_network
 from cxr.runs.folder import RunFolder

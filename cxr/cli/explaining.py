@@ -96,7 +96,7 @@ def _number(value: str) -> Any:
 
 def _explain_one(model: str, image: str, way: Way, target: str, data: str | None, out: Path, as_json: bool) -> None:
     from cxr.data import read_xray
-    from cxr.data.cache import fit_square
+    from cxr.data.square import fit_square
     from cxr.evaluation.source import load_trained
     from cxr.explain.heatmap import heatmaps_of, picture_digest
     from cxr.explain.legend import rules, title

@@ -1,12 +1,16 @@
 """X-rays as data: the manifest, importers, safe decoding, splits and the image cache."""
 
-from cxr.data.cache import ImageCache
-from cxr.data.image import read_xray
-from cxr.data.importing import ImportResult, import_data
-from cxr.data.library import DataSet, list_data_sets, open_data_set, resolve_manifest, save_data_set
-from cxr.data.manifest import CLASSES, Manifest
-from cxr.data.sources import SOURCES, Excluded
-from cxr.data.splits import split_manifest
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cxr.data.cache import ImageCache
+    from cxr.data.image import read_xray
+    from cxr.data.importing import ImportResult, import_data
+    from cxr.data.library import DataSet, list_data_sets, open_data_set, resolve_manifest, save_data_set
+    from cxr.data.manifest import CLASSES, Manifest
+    from cxr.data.sources import SOURCES, Excluded
+    from cxr.data.splits import split_manifest
 
 __all__ = [
     "CLASSES",
@@ -24,3 +28,23 @@ __all__ = [
     "save_data_set",
     "split_manifest",
 ]
+
+# A decoding process loads `cxr.data.square` and must not wait for pandas and pydicom, so names are looked up when used.
+_MODULES = {
+    "cache": ("ImageCache",),
+    "image": ("read_xray",),
+    "importing": ("ImportResult", "import_data"),
+    "library": ("DataSet", "list_data_sets", "open_data_set", "resolve_manifest", "save_data_set"),
+    "manifest": ("CLASSES", "Manifest"),
+    "sources": ("SOURCES", "Excluded"),
+    "splits": ("split_manifest",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"cxr.data.{name}")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'cxr.data' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"cxr.data.{_MODULE_OF[name]}"), name)

@@ -20,20 +20,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from cxr.data.digests import file_digests
-from cxr.data.image import Refusal, decode, one_line, unreadable_because
+from cxr.data.image import one_line, unreadable_because
 from cxr.data.manifest import Manifest
 from cxr.data.pool import map_in_order
+from cxr.data.square import FITS, decode_square
 from cxr.errors import ImageError, ManifestError, unknown
 from cxr.paths import cache_root
 
 DECODER_VERSION = 1  # raise it when the same file would give other pixels
-FITS = ("stretch", "pad", "crop")
 SIZES = range(16, 4097)
 _FULL_CHECK_BYTES = 512 * 2**20
 _SAMPLED_ROWS = 1000
@@ -156,32 +155,6 @@ class ImageCache:
         self._open()
 
 
-def fit_square(image: NDArray[np.uint8], size: int, fit: str = "stretch") -> NDArray[np.uint8]:
-    """Bring a grey image (H, W) to (size, size): area means where it shrinks, bilinear where it grows."""
-    height, width = image.shape
-    if fit == "crop":
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        image = image[top : top + side, left : left + side]
-    if fit != "pad":
-        return _resize(image, size, size)
-    scale = size / max(height, width)
-    inner = _resize(image, max(round(width * scale), 1), max(round(height * scale), 1))
-    square = np.zeros((size, size), np.uint8)
-    top, left = (size - inner.shape[0]) // 2, (size - inner.shape[1]) // 2
-    square[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
-    return square
-
-
-def _resize(image: NDArray[Any], width: int, height: int) -> NDArray[Any]:
-    shrunk_to = (min(width, image.shape[1]), min(height, image.shape[0]))
-    if shrunk_to != image.shape[::-1]:
-        image = cv2.resize(image, shrunk_to, interpolation=cv2.INTER_AREA)
-    if shrunk_to != (width, height):
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    return image
-
-
 @dataclass(frozen=True)
 class _Recipe:
     """What, besides the files, decides the pixels of a cache, and where caches lie."""
@@ -247,18 +220,10 @@ def _pixels(
     """Yield each image's pixels or the reason why there are none, copied from other caches where they hold them."""
     held = _held_elsewhere(recipe, set(digests.values()))
     new = [paths[image_id] for image_id, digest in digests.items() if digest not in held]
-    decoded = map_in_order(partial(_decode_square, size=recipe.size, fit=recipe.fit), new, workers)
+    decoded = map_in_order(partial(decode_square, size=recipe.size, fit=recipe.fit), new, workers)
     for digest in digests.values():
         result = held[digest] if digest in held else next(decoded)
         yield result if isinstance(result, np.ndarray) else str(result)
-
-
-def _decode_square(path: Path, size: int, fit: str) -> NDArray[np.uint8] | str:
-    """Decode and resize in a worker; the reason instead of an exception."""
-    try:
-        return fit_square(decode(path), size, fit)
-    except Refusal as refusal:
-        return str(refusal)
 
 
 def _held_elsewhere(recipe: _Recipe, wanted: set[str]) -> dict[str, NDArray[np.uint8]]:

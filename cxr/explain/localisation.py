@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from cxr.data.cache import fit_square
+from cxr.data.square import fit_square
 from cxr.errors import ExplainError
 from cxr.explain.render import relevance_2d
 
@@ -124,7 +124,7 @@ def pointing_game(relevance: np.ndarray, mask: np.ndarray, tolerance: float = 0.
 def mask_at(mask: np.ndarray, size: int, fit: str = "stretch") -> np.ndarray:
     """Bring an X-ray's mask to a network's input, bool (size, size), by the way that its pixels went.
 
-    The mask is shrunk as :func:`cxr.data.cache.fit_square` shrinks the X-ray; a pixel is inside where at least half of
+    The mask is shrunk as :func:`cxr.data.square.fit_square` shrinks the X-ray; a pixel is inside where at least half of
     it was. Structures thinner than half a pixel of the input disappear, and the mask may become empty.
 
     Parameters

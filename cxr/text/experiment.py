@@ -23,8 +23,8 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from cxr.data import Manifest, read_xray
-from cxr.data.cache import fit_square
 from cxr.data.pool import WorkerDied, default_workers, map_in_order
+from cxr.data.square import fit_square
 from cxr.errors import ImageError, TextError, unknown
 from cxr.evaluation.intervals import bootstrap
 from cxr.evaluation.metrics import proportion, summarise

@@ -1,16 +1,16 @@
 """Batches on their way from the memory map to the network: read ahead by a thread, and changed at random.
 
-For a GPU the thread reads, and the GPU changes; on a processor the thread does both, with one core, while the network
-computes.
+The thread only reads. On a processor it must not compute beside the network, whose threads wait for each other many
+times in a step: one that shares its core with another thread holds up all of them.
 """
 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -74,39 +74,28 @@ class Reader:
     """
 
     def __init__(self, images: np.ndarray, rows: np.ndarray, augment: Augment, device: torch.device) -> None:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*not writable")  # nobody writes to it
-            self._images = torch.from_numpy(images)
-        self._rows = torch.from_numpy(rows)
+        self._images, self._rows = images, rows
         self._augment, self._device = augment, device
 
     def ahead(self, shares: Sequence[Share]) -> Iterator[Batch]:
         """Yield the shares with their images, in their order."""
-        threads = torch.get_num_threads()
-        with ThreadPoolExecutor(1, thread_name_prefix="reader", initializer=_one_core) as pool:
-            pool.submit(int).result()
-            torch.set_num_threads(threads)  # of this thread, and of those that begin later
-            pending: list[Future[Callable[[np.ndarray], torch.Tensor]]] = []
+        with ThreadPoolExecutor(1, thread_name_prefix="reader") as pool:
+            pending: list[Future[torch.Tensor]] = []
             for index, share in enumerate(shares):
                 while len(pending) <= AHEAD and index + len(pending) < len(shares):
-                    pending.append(pool.submit(self._prepare, shares[index + len(pending)]))
+                    pending.append(pool.submit(self.read, shares[index + len(pending)].own))
                 began = time.monotonic()
-                images = pending.pop(0).result()
-                yield Batch(share, images, time.monotonic() - began)
-
-    def _prepare(self, share: Share) -> Callable[[np.ndarray], torch.Tensor]:
-        pixels = self.read(share.own)
-        if self._device.type != "cpu":
-            return lambda part: self._changed(share, pixels, part)
-        images = self._changed(share, pixels, np.arange(len(pixels)))
-        return lambda part: images[part[0] : part[-1] + 1]
+                pixels = pending.pop(0).result()
+                yield Batch(share, partial(self._changed, share, pixels), time.monotonic() - began)
 
     def read(self, positions: np.ndarray) -> torch.Tensor:
         """Return uint8 (n, 1, H, W) on the processor, pinned where it goes to a GPU."""
         shape = (len(positions), *self._images.shape[1:])
         pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
-        # index_select lets other threads go on meanwhile, NumPy's indexing does not.
-        torch.index_select(self._images, 0, self._rows[torch.from_numpy(positions)], out=pixels)
+        # np.take lets other threads go on meanwhile, indexing does not, and without `clip` it would copy twice.
+        # An operation of torch here would slow down every one of the network's: OpenMP's threads, once there are
+        # more of them than cores, sleep wherever they wait for each other.
+        np.take(self._images, self._rows[positions], axis=0, out=pixels.numpy(), mode="clip")
         return pixels[:, None]
 
     def _changed(self, share: Share, pixels: torch.Tensor, part: np.ndarray) -> torch.Tensor:
@@ -115,7 +104,3 @@ class Reader:
         generator = torch.Generator(device=self._device)
         generator.manual_seed(share.seed)
         return self._augment(images, generator, first=share.first + int(part[0]), whole=len(share.positions))
-
-
-def _one_core() -> None:
-    torch.set_num_threads(1)  # holds for the thread that says it; the network's own keep theirs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import warnings
@@ -30,6 +31,8 @@ def make_fabric(recipe: Recipe, ranks: Ranks) -> Fabric:
     """
     device = resolve_device(recipe.device, ranks.local_world)
     on_gpu = device.type == "cuda"
+    if not on_gpu:
+        _keep_freed_memory()
     precision = recipe.precision
     if precision == "auto":
         precision = "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
@@ -55,6 +58,21 @@ def make_fabric(recipe: Recipe, ranks: Ranks) -> Fabric:
         ranks.connect()
     torch.set_num_threads(recipe.threads or max(1, _default_threads() // ranks.local_world))
     return fabric
+
+
+def _keep_freed_memory() -> None:
+    """Have this process keep memory that it frees, for its next allocation.
+
+    glibc returns large blocks to the system at once, and a step on the CPU frees and allocates gigabytes in blocks of
+    some megabytes: faulting their pages in again costs a sixth of the time of a small network.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library, which has no such setting
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_M_MMAP_THRESHOLD, 2**25)  # the most that glibc accepts
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def _check_compiler() -> None:

@@ -15,8 +15,8 @@ import pandas as pd
 import streamlit as st
 
 from cxr.data import ImageCache, Manifest, read_xray
-from cxr.data.cache import fit_square
 from cxr.data.manifest import MASKS
+from cxr.data.square import fit_square
 from cxr.errors import ImageError
 from cxr.evaluation import predict, predictions_table
 from cxr.explain import DEFAULT_COMPOSITE

@@ -15,8 +15,8 @@ from apps import opened, said
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest, read_xray
-from cxr.data.cache import fit_square
 from cxr.data.library import save_data_set
+from cxr.data.square import fit_square
 from cxr.evaluation import load_trained
 from cxr.explain import COMPOSITES, explain
 from cxr.explain.heatmap import Heatmap, Way

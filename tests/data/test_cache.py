@@ -13,8 +13,8 @@ import pytest
 from data_samples import chest, manifest_of, write_png
 
 from cxr.data import ImageCache, Manifest, read_xray
-from cxr.data.cache import fit_square
 from cxr.data.digests import file_digest, file_digests
+from cxr.data.square import fit_square
 from cxr.errors import ImageError, ManifestError
 
 

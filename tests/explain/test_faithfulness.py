@@ -4,8 +4,8 @@ import torch
 from torch import nn
 from toys import CLASSES, Model, pictures, shaken_densenet
 
-from cxr.data.cache import fit_square
 from cxr.data.phantom import make_phantom
+from cxr.data.square import fit_square
 from cxr.errors import ExplainError
 from cxr.explain import COMPOSITES, explain
 from cxr.explain.faithfulness import (

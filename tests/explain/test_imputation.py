@@ -4,8 +4,8 @@ import torch
 from scipy.sparse import csc_matrix
 from scipy.sparse.linalg import spsolve
 
-from cxr.data.cache import fit_square
 from cxr.data.phantom import make_phantom
+from cxr.data.square import fit_square
 from cxr.errors import ExplainError
 from cxr.explain.imputation import FILLS, NOISE, blurred, fill_named, linear_imputation, road
 

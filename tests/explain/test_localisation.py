@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 
 from cxr.data import ImageCache, Manifest
-from cxr.data.cache import fit_square
 from cxr.data.phantom import make_phantom
+from cxr.data.square import fit_square
 from cxr.errors import ExplainError
 from cxr.explain.localisation import localise, mask_at, pointing_game, relevance_mass, relevance_rank
 
