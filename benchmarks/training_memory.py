@@ -110,7 +110,7 @@ def measure(setting: Setting, page: Page) -> None:
         if (now.st_ino, now.st_mtime_ns) != (made.st_ino, made.st_mtime_ns):
             raise SystemExit("the cache was not accepted and was built anew: this measures nothing")
     batch = setting.batch
-    page.section(f"Memory of a worker on a cache of {IMAGES:,} images at {SIDE} px")
+    page.section(f"Memory of a worker on a cache of {IMAGES:,} images at {SIDE} px, batch {batch}")
     page.say(
         f"A real worker trains densenet-small on the processor with batch {batch}, {steps} steps at random places of "
         f"the {made.st_size / 1e9:.1f} GB map (black images in a sparse file). The most held at any look, five "

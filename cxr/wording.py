@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
+import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -24,6 +25,14 @@ _TYPES = {
     "model": "keys and values",
     "finite": "a finite number",
 }
+
+
+def why_not_yaml(error: yaml.YAMLError) -> str:
+    """Return what is wrong with a text of YAML and where, in one line."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or not problem:
+        return " ".join(str(error).split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
 
 
 def one_line(error: ValidationError, root: type[BaseModel], forms: Mapping[str, str] | None = None) -> str:

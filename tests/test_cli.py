@@ -124,6 +124,7 @@ def test_the_installed_command_and_the_module_are_the_same():
         ["data", "split", "demo", "--fraction", "train=most"],
         ["data", "split", "no-data-set"],
         ["dashboard", "--port", "0"],
+        ["weights", "export", "demo", "--format", "tf", "--out", "x"],
     ],
 )
 def test_wrong_use_exits_with_2(cxr, arguments):
@@ -197,6 +198,30 @@ def test_the_kinds_and_the_presets_are_listed(value):
     assert {"manifest", "dicom", "image-folder"} <= {row["kind"] for row in value("data", "kinds")}
     names = ["demo", "scratch", "imagenet", "twice", "twice-keep"]
     assert [row["name"] for row in value("recipe", "list")] == [*names, *(f"{name}-densenet201" for name in names[1:])]
+
+
+def test_weights_that_are_not_there_are_told_before_a_run_starts(cxr, value, class_folders, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    value("data", "import", "image-folder", class_folders, "--name", "mine", "--no-split")
+    value("data", "split", "mine", "--fraction", "train=.5", "--fraction", "val=.5")
+    code, out, err = cxr("train", "imagenet", "--data", "mine", "--detach")
+    assert (code, out) == (1, "")
+    assert "no ImageNet weights for 'densenet121'" in err
+    assert list_runs() == []
+
+
+def test_on_a_narrow_terminal_a_table_becomes_lines_that_fit(capsys):
+    columns, row = ["run", "state", "message"], ["20261124-165609-76637f-a-name", "finished", "a message " * 6]
+    script = f"from cxr.cli.output import show_table; show_table('', {columns!r}, [{row!r}])"
+    for width, has_borders in ((40, False), (100, True)):
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, env=os.environ | {"COLUMNS": str(width)}
+        )
+        lines = done.stdout.splitlines()
+        assert max(map(len, lines)) <= width, done.stdout + done.stderr
+        assert any("│" in line for line in lines) == has_borders
+        assert " ".join(done.stdout.replace("│", " ").split()).count("a message") == 6
+        assert row[0] in done.stdout
 
 
 def test_a_recipe_that_was_shown_can_be_trained_from(cxr, value, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
@@ -55,18 +56,39 @@ def fail(error: Exception, as_json: bool) -> NoReturn:
     sys.exit(1)
 
 
+_NEVER_NARROWER = 10  # columns of a terminal
+
+
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a table; numbers stand right, text left; the first column is never broken."""
+    """Print a table; numbers stand right, text left; the first column is never broken.
+
+    On a terminal too narrow for that, each row becomes a few lines of its own.
+    """
     rows = [list(row) for row in rows]
-    table = Table(header_style="bold")
+    table, needed = Table(header_style="bold"), 1
     for index, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=index == 0)
+        widest = max(len(line) for cell in (column, *(row[index] for row in rows)) for line in _text(cell).split("\n"))
+        # A long text gives way, not the short columns beside it.
+        least = widest if index == 0 else min(widest, _NEVER_NARROWER)
+        needed += least + 3
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", min_width=least)
     for row in rows:
-        table.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
+        table.add_row(*(escape(_text(cell)) for cell in row))
     if title:
         say(title)
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if needed <= console.width:
+        console.print(table)
+        return
+    for row in rows:
+        say(_text(row[0]))
+        told = [f"{column}: {_text(cell)}" for column, cell in zip(columns[1:], row[1:], strict=True) if _text(cell)]
+        say(textwrap.indent(textwrap.fill(", ".join(told), max(console.width - 2, 20)), "  "))
+
+
+def _text(cell: Any) -> str:
+    return "" if cell is None else str(cell)
 
 
 @contextmanager

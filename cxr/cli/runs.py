@@ -19,7 +19,7 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, see `cxr 
 @app.command("list")
 def list_(
     kind: Annotated[str | None, typer.Option(help="Only runs of this kind, such as train.")] = None,
-    n: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50,
+    n: Annotated[int, typer.Option("-n", "--n", min=1, help="At most so many, the newest first.")] = 50,
     as_json: Json = False,
 ) -> None:
     """List the runs, newest first."""

@@ -94,9 +94,11 @@ def _checked_manifest(data: str, recipe: dict[str, Any]) -> tuple[str, str]:
     """Return a manifest's path and hash, after the checks whose failure a user should see before anything starts."""
     from cxr.data import Manifest
     from cxr.data.library import resolve_manifest
-    from cxr.training import check, load_recipe
+    from cxr.training import check, check_weights, load_recipe
 
     path = resolve_manifest(data)
     manifest = Manifest.load(path)
-    check(load_recipe(recipe), manifest)
+    checked = load_recipe(recipe)
+    check(checked, manifest)
+    check_weights(checked)
     return str(path), manifest.hash()

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from cxr.errors import RecipeError, unknown
 from cxr.study.examples import EXAMPLES
-from cxr.wording import one_line
+from cxr.wording import one_line, why_not_yaml
 
 METRICS = ("val_accuracy", "val_macro_f1", "val_auc", "val_loss")
 MOST_SEEDS = 20  # all 2^n flips of signs are counted for the p values
@@ -162,7 +162,7 @@ def parse_text(text: str, where: str = "the study") -> Plan:
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
+        raise RecipeError(f"{where} is not YAML: {why_not_yaml(error)}") from None
     return parse_plan(values)
 
 

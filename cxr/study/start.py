@@ -93,25 +93,12 @@ def _about(label: str) -> Iterator[None]:
 
 def _check_recipe(recipe: Recipe, manifest: Manifest, seen: set[str]) -> None:
     from cxr.training import check as check_data
+    from cxr.training import check_weights
     from cxr.training.engine import resolve_device
 
     resolve_device(recipe.device, recipe.devices)
     check_data(recipe, manifest)
     network = f"{recipe.backbone} {recipe.weights} {recipe.channels} {recipe.backbone_args}"
-    if recipe.weights is not None and network not in seen:
-        _check_weights(recipe)
+    if network not in seen:
+        check_weights(recipe)
     seen.add(network)
-
-
-def _check_weights(recipe: Recipe) -> None:
-    """Build the network once with its weights: what cannot be fetched or does not fit is told now."""
-    from cxr.models import build
-
-    build(
-        recipe.backbone,
-        ("a", "b"),
-        weights=recipe.weights,
-        size=recipe.size,
-        channels=recipe.channels,
-        backbone_args=recipe.backbone_args,
-    )

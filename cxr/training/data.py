@@ -19,6 +19,7 @@ from cxr.data import ImageCache, Manifest
 from cxr.data.digests import file_digests
 from cxr.data.splits import connected_groups
 from cxr.errors import ManifestError, RecipeError
+from cxr.models import build
 from cxr.paths import cache_root
 from cxr.training.recipe import Recipe, Stage
 
@@ -86,6 +87,20 @@ class _Chosen:
 def check(recipe: Recipe, manifest: Manifest) -> None:
     """Raise what :func:`prepare` would, as far as it can be known without reading an image."""
     _choose(recipe, manifest)
+
+
+def check_weights(recipe: Recipe) -> None:
+    """Build a recipe's network once with the weights it starts from, which may fetch them.
+
+    Raises
+    ------
+    WeightsError
+        If they are not there, cannot be fetched, or do not fit the network.
+    """
+    if recipe.weights is None:
+        return
+    names = ("weights", "size", "channels", "backbone_args")
+    build(recipe.backbone, ("a", "b"), **{name: getattr(recipe, name) for name in names})
 
 
 def prepare(recipe: Recipe, manifest: Manifest, tell: Tell) -> list[StageData]:

@@ -192,7 +192,6 @@ class StageLoop:
 
     def _step(self, batch: Batch) -> torch.Tensor:
         """Do one step and return the mean loss of all its images, on all ranks, detached."""
-        self.optimiser.zero_grad(set_to_none=True)
         share, device = batch.share, self.fabric.device
         weight = self.loss.weight_of(self.data.train_targets[share.positions])
         total = torch.zeros((), device=device)
@@ -210,6 +209,8 @@ class StageLoop:
         if self.stage.clip_gradients is not None:
             self.fabric.clip_gradients(self._network, self.optimiser, max_norm=self.stage.clip_gradients)
         self.optimiser.step()
+        # Now, not before the next step: they would lie among what that one allocates.
+        self.optimiser.zero_grad(set_to_none=True)
         return self.ranks.sum(total)
 
     def _shares(self) -> list[Share]:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from cxr.data.augment import Augment
 from cxr.errors import RecipeError, unknown
 from cxr.models.backbone import check_backbone
-from cxr.wording import one_line
+from cxr.wording import one_line, why_not_yaml
 
 
 @dataclass(frozen=True)
@@ -237,8 +237,10 @@ def load_recipe(source: str | Path | Mapping[str, Any] | Recipe) -> Recipe:
         raise RecipeError(f"{unknown('recipe', str(source), PRESETS)}, or a YAML file")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path} is not YAML: {why_not_yaml(error)}") from None
+    except (UnicodeDecodeError, OSError) as error:
+        raise RecipeError(f"{path} cannot be read as text: {error}") from None
     recipe = parse_recipe(values)
     return recipe.changed(preset.changes) if preset and preset.changes else recipe
 

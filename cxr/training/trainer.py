@@ -21,7 +21,7 @@ from cxr.models.weights import find_weights, read_card
 from cxr.runs.folder import RunFolder, Stopped
 from cxr.training.checkpoint import BEST, Checkpoints, Origin, Place, seed_everything
 from cxr.training.data import StageData, derived_seed, prepare
-from cxr.training.engine import make_fabric, numerics
+from cxr.training.engine import give_back_memory, make_fabric, numerics
 from cxr.training.loop import Hooks, StageLoop
 from cxr.training.ranks import Ranks, together
 from cxr.training.recipe import Recipe, load_recipe
@@ -68,6 +68,7 @@ class Training:
         log.info("recipe %s: %s at %d px on %s", recipe.name, recipe.backbone, recipe.size, self._where())
         self.data = prepare(recipe, self.manifest, self._reading)
         self.origin = _origin(self.manifest, self.data)
+        give_back_memory()
         self.report.total_steps = sum(
             stage.epochs * data.steps(stage.batch) for stage, data in zip(recipe.stages, self.data, strict=True)
         )

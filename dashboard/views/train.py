@@ -7,7 +7,7 @@ import yaml
 
 from cxr.errors import CxrError
 from cxr.runs import list_runs, start
-from cxr.training import check
+from cxr.training import check, check_weights
 from cxr.training.recipe import PRESETS, load_recipe, parse_recipe
 
 from components import load, page, pages, pick, queue, recipe_form, viewer, where
@@ -70,6 +70,8 @@ with page.told_in_one_line():
     place = where.choose()
     if st.button("Start training", type="primary", icon=":material/play_arrow:"):
         check(recipe, data)
+        with st.spinner("Looking for the weights to start from" if recipe.weights else "Starting"):
+            check_weights(recipe)
         params = {
             "recipe": recipe.model_dump(mode="json"),
             "manifest": str(data_set.manifest_path),

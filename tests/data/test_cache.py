@@ -70,7 +70,7 @@ def test_the_key_is_what_files_hold_their_size_and_the_fit(manifest: Manifest, t
 
 def test_images_of_another_cache_are_copied_not_decoded_again(manifest: Manifest, monkeypatch: pytest.MonkeyPatch):
     whole = ImageCache.build(manifest, 24)
-    monkeypatch.setattr("cxr.data.cache.decode", lambda path: pytest.fail("decoded again"))
+    monkeypatch.setattr("cxr.data.square.decode", lambda path: pytest.fail("decoded again"))
     part = ImageCache.build(manifest.select(ids=["id4", "id1"]), 24, workers=0)
     assert part.ids == ["id1", "id4"]
     np.testing.assert_array_equal(part.images, whole.rows(["id1", "id4"]))

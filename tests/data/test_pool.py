@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import cxr.data
 from cxr.data.pool import WorkerDied, map_in_order
 
 
@@ -30,6 +31,20 @@ def fail_on_three(number: int) -> int:
 def chatter(number: int) -> int:
     os.write(1, b"a decoder that prints")
     return number
+
+
+def test_a_decoding_process_does_not_wait_for_what_it_does_not_need():
+    script = "import sys, cxr.data.square; print(sorted({'pandas', 'pydicom', 'sklearn', 'torch'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_every_name_of_the_package_is_found_though_it_is_loaded_late():
+    for name in cxr.data.__all__:
+        assert getattr(cxr.data, name) is not None
+    assert cxr.data.splits.split_manifest is cxr.data.split_manifest
+    with pytest.raises(AttributeError, match="'cxr\\.data' has no attribute 'Manifst'"):
+        _ = cxr.data.Manifst
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
