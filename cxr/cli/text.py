@@ -33,7 +33,9 @@ def experiment(
     model: Model,
     data: DataOption = None,
     split: Annotated[str, typer.Option(help="The split to measure on.")] = "test",
-    mode: Annotated[str, typer.Option(help="How text is masked: black, mean or inpaint.")] = "mean",
+    mode: Annotated[
+        str, typer.Option(help="How text is masked: black, mean, blur, noise, inpaint, inpaint-ns or swap.")
+    ] = "mean",
     margin: Annotated[
         float | None, typer.Option(min=0, help="How far each box grows before it is masked, in its shorter sides.")
     ] = None,

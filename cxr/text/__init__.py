@@ -1,8 +1,9 @@
 """Burned-in text on X-rays: finding tokens, masking them, and measuring what a network makes of them."""
 
 from cxr.text.boxes import KINDS, TextBox, kind_of
+from cxr.text.controls import borrowed_boxes, control_boxes
 from cxr.text.detect import detect_boxes, detect_text, recognise
-from cxr.text.mask import DEFAULT_MARGIN, MASK_MODES, MaskMode, control_boxes, mask_text
+from cxr.text.mask import DEFAULT_MARGIN, MASK_MODES, MaskMode, mask_text
 from cxr.text.store import DetectionStore, detect_cached
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "DetectionStore",
     "MaskMode",
     "TextBox",
+    "borrowed_boxes",
     "control_boxes",
     "detect_boxes",
     "detect_cached",

@@ -30,8 +30,9 @@ from cxr.evaluation.intervals import bootstrap
 from cxr.evaluation.metrics import proportion, summarise
 from cxr.evaluation.predict import predict, predictions_table
 from cxr.text.boxes import TextBox, coverage
+from cxr.text.controls import control_boxes
 from cxr.text.detect import shared_detector
-from cxr.text.mask import DEFAULT_MARGIN, MASK_MODES, control_boxes, grown_boxes, mask_text
+from cxr.text.mask import DEFAULT_MARGIN, MASK_MODES, grown_boxes, mask_text
 from cxr.text.store import DetectionStore
 
 if TYPE_CHECKING:
@@ -227,10 +228,10 @@ def masked_versions(
         return Versions(dict.fromkeys(CONDITIONS, before), 0.0, [])
     grown = grown_boxes(boxes, setting.margin, image.shape)
     rng = np.random.default_rng([setting.seed, zlib.crc32(image_id.encode())])
-    elsewhere = control_boxes(grown, image.shape, rng)
+    elsewhere = control_boxes(boxes, image.shape, rng, margin=setting.margin)
     masked = {
-        "after": mask_text(image, grown, setting.mode, 0.0),
-        "control": mask_text(image, elsewhere, setting.mode, 0.0),
+        "after": mask_text(image, boxes, setting.mode, setting.margin),
+        "control": mask_text(image, elsewhere, setting.mode, setting.margin),
     }
     versions = {"before": before} | {name: fit_square(picture, size) for name, picture in masked.items()}
     return Versions(versions, float(coverage(grown, image.shape).mean()), elsewhere)

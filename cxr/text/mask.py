@@ -1,72 +1,135 @@
-"""Take tokens out of an X-ray, and place control boxes that cover as much of the same X-ray but no token.
+"""Take tokens out of an X-ray: eight ways, each of which changes pixels inside the boxes, grown by a margin, only.
 
-Every mode changes pixels inside the boxes (grown by the margin) and nowhere else.
+The controls that an effect must be held against are in :mod:`cxr.text.controls`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from cxr.errors import TextError, unknown
-from cxr.text.boxes import TextBox, coverage, grow, intersection
+from cxr.text.boxes import TextBox, coverage, grow
+from cxr.text.controls import control_boxes
 
 DEFAULT_MARGIN = 0.1
 """Fraction of a box's shorter side by which it grows before it is masked: letters have soft rims."""
 _RING = 0.5
 _INPAINT_RADIUS = 5.0
 _INPAINT_LONG_SIDE = 1024
-_TRIES = 100
+_PLACES = 20
+_BLUR = 0.5  # standard deviation in shorter sides of the box: strokes are a tenth of it wide
 
 Fill = Callable[[np.ndarray, Sequence[TextBox]], np.ndarray]
 
 
 @dataclass(frozen=True)
 class MaskMode:
-    """A way of masking: ``fill(image, grown boxes)`` returns a new image."""
+    """A way of masking: ``fill(image, grown boxes)`` returns a new image; ``soft`` ones are blended in at the rim.
+
+    A soft mask is whole over the box and the inner half of its margin and fades out over the outer half: a sharp edge
+    would be a mark of its own. Inpainting begins at the rim, and black is meant to be seen.
+    """
 
     title: str
     description: str
     fill: Fill
+    soft: bool = True
 
 
 def _black(image: np.ndarray, boxes: Sequence[TextBox]) -> np.ndarray:
-    out = image.copy()
-    out[coverage(boxes, image.shape)] = 0
-    return out
+    return np.zeros_like(image)
+
+
+def _around(image: np.ndarray, box: TextBox, tokens: np.ndarray) -> np.ndarray:
+    """Return the pixels of a ring around a box; neighbouring tokens do not count."""
+    wide = grow(box, _RING, image.shape)
+    window = np.s_[wide.y0 : wide.y1, wide.x0 : wide.x1]
+    around = image[window][~tokens[window]]
+    if not around.size:  # tokens are all there is: the whole image speaks
+        around = image[~tokens]
+    return around if around.size else np.zeros(1, np.uint8)
 
 
 def _local_mean(image: np.ndarray, boxes: Sequence[TextBox]) -> np.ndarray:
     out, tokens = image.copy(), coverage(boxes, image.shape)
     for box in boxes:
-        # The ring leaves out neighbouring tokens; where they are all there is, the whole image speaks.
-        ring = coverage([grow(box, _RING, image.shape)], image.shape) & ~tokens
-        around = image[ring] if ring.any() else image[~tokens]
-        value = float(around.mean()) if around.size else 0.0
-        out[box.y0 : box.y1, box.x0 : box.x1] = round(value)
+        out[_inside(box)] = round(float(_around(image, box, tokens).mean()))
     return out
 
 
-def _inpaint(image: np.ndarray, boxes: Sequence[TextBox]) -> np.ndarray:
-    """Fill with OpenCV's Telea inpainting, at no more than 1024 px: its time grows with the masked pixels."""
+def _noise(image: np.ndarray, boxes: Sequence[TextBox]) -> np.ndarray:
+    out, tokens = image.copy(), coverage(boxes, image.shape)
+    for box in boxes:
+        around = _around(image, box, tokens).astype(np.float32)
+        drawn = _draws(box).normal(around.mean(), around.std(), (box.height, box.width))
+        out[_inside(box)] = np.clip(np.rint(drawn), 0, 255).astype(np.uint8)
+    return out
+
+
+def _blur(image: np.ndarray, boxes: Sequence[TextBox]) -> np.ndarray:
+    out = image.copy()
+    for box in boxes:
+        sigma = max(1.0, _BLUR * min(box.width, box.height))
+        wide = grow(box, float(np.ceil(3 * sigma)) + 1, image.shape)  # what lies beyond has no weight
+        blurred = cv2.GaussianBlur(image[_inside(wide)], (0, 0), sigma)
+        out[_inside(box)] = blurred[box.y0 - wide.y0 : box.y1 - wide.y0, box.x0 - wide.x0 : box.x1 - wide.x0]
+    return out
+
+
+def _swap(image: np.ndarray, boxes: Sequence[TextBox]) -> np.ndarray:
+    out, tokens = image.copy(), coverage(boxes, image.shape)
+    for box in boxes:
+        draws, grey = _draws(box), _around(image, box, tokens).mean()
+        places = [control_boxes([box], image.shape, draws, avoid=boxes)[0] for _ in range(_PLACES)]
+        # Of several free places the one of the nearest grey: a patch of lung on the shoulder would be a mark.
+        best = min(places, key=lambda place: abs(float(image[_inside(place)].mean()) - grey))
+        out[_inside(box)] = image[_inside(best)]
+    return out
+
+
+def _draws(box: TextBox) -> np.random.Generator:
+    """Return random numbers that are the same whenever the same box is masked."""
+    return np.random.default_rng([box.x0, box.y0, box.x1, box.y1])
+
+
+def _inside(box: TextBox) -> tuple[slice, slice]:
+    return np.s_[box.y0 : box.y1, box.x0 : box.x1]
+
+
+def _inpaint(image: np.ndarray, boxes: Sequence[TextBox], method: int) -> np.ndarray:
+    """Fill with OpenCV's inpainting, at no more than 1024 px: its time grows with the masked pixels."""
     mask = coverage(boxes, image.shape)
     scale = min(1.0, _INPAINT_LONG_SIDE / max(image.shape))
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     # Any small pixel that a token touches is masked, so that no ink is mixed into the fill.
     small_mask = (cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)
-    filled = cv2.inpaint(small, small_mask, _INPAINT_RADIUS, cv2.INPAINT_TELEA)
-    large = cv2.resize(filled, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return np.where(mask, large, image)
+    filled = cv2.inpaint(small, small_mask, _INPAINT_RADIUS, method)
+    return cv2.resize(filled, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _telea(image: np.ndarray, boxes: Sequence[TextBox]) -> np.ndarray:
+    return _inpaint(image, boxes, cv2.INPAINT_TELEA)
+
+
+def _navier_stokes(image: np.ndarray, boxes: Sequence[TextBox]) -> np.ndarray:
+    return _inpaint(image, boxes, cv2.INPAINT_NS)
 
 
 MASK_MODES: dict[str, MaskMode] = {
-    "black": MaskMode("Black", "Boxes become black, as a censored picture does; itself a strong new mark.", _black),
+    "black": MaskMode("Black", "Boxes become black, as a censored picture does; a strong mark.", _black, soft=False),
     "mean": MaskMode("Local mean", "Boxes take the mean grey of a ring around each of them.", _local_mean),
-    "inpaint": MaskMode("Inpainting", "Boxes are filled from their rim (Telea 2004, OpenCV).", _inpaint),
+    "blur": MaskMode("Blur", "Boxes are blurred until nothing can be read; bright ink stays a bright smear.", _blur),
+    "noise": MaskMode("Noise", "Boxes take Gaussian noise of the mean and deviation of a ring around them.", _noise),
+    "inpaint": MaskMode("Inpainting", "Boxes are filled from their rim (Telea 2004).", _telea, soft=False),
+    "inpaint-ns": MaskMode(
+        "Inpainting, fluid", "Boxes are filled from their rim (Navier-Stokes, Bertalmio 2001).", _navier_stokes, False
+    ),
+    "swap": MaskMode("Swap", "Boxes take a patch of their size of like grey from elsewhere on the X-ray.", _swap),
 }
 """Mask modes by the name that pages, the command line and run folders use."""
 
@@ -93,7 +156,34 @@ def mask_text(
     grown = grown_boxes(boxes, margin, image.shape)
     if image.dtype != np.uint8 or image.ndim != 2:
         raise TextError(f"tokens are masked on uint8 images of shape (H, W), not {image.dtype} of shape {image.shape}")
-    return MASK_MODES[mode].fill(image, grown) if grown else image.copy()
+    if not grown:
+        return image.copy()
+    filled = MASK_MODES[mode].fill(image, grown)
+    if not MASK_MODES[mode].soft:
+        return np.where(coverage(grown, image.shape), filled, image)
+    weight = _weights(boxes, margin, image.shape)
+    blended = image + weight * (filled.astype(np.float32) - image)
+    return np.rint(blended).astype(np.uint8)
+
+
+def _weights(boxes: Sequence[TextBox], margin: float, shape: Sequence[int]) -> np.ndarray:
+    """Return (H, W) in 0..1: 1 over boxes and the inner half of their margin, falling to 0 over the outer half."""
+    weights = np.zeros(tuple(shape[:2]), np.float32)
+    for box in boxes:
+        wide = grow(box, margin, shape)
+        by = _margin_in_pixels(box, margin)
+        beyond = [
+            np.maximum(np.maximum(low - np.arange(first, last), np.arange(first, last) - (high - 1)), 0)
+            for low, high, first, last in ((box.y0, box.y1, wide.y0, wide.y1), (box.x0, box.x1, wide.x0, wide.x1))
+        ]
+        distance = np.maximum(beyond[0][:, None], beyond[1][None, :])
+        weight = np.clip((by + 1 - distance) / (by // 2 + 1), 0, 1)
+        np.maximum(weights[_inside(wide)], weight, out=weights[_inside(wide)])
+    return weights
+
+
+def _margin_in_pixels(box: TextBox, margin: float) -> int:
+    return int(np.ceil(margin * min(box.width, box.height))) if margin < 1 else round(margin)
 
 
 def grown_boxes(boxes: Sequence[TextBox], margin: float, shape: Sequence[int]) -> list[TextBox]:
@@ -101,26 +191,3 @@ def grown_boxes(boxes: Sequence[TextBox], margin: float, shape: Sequence[int]) -
     if not margin >= 0:
         raise TextError(f"margin {margin!r} is not allowed. Accepted: 0 and above (below 1 a fraction, else pixels)")
     return [box for box in (grow(b, margin, shape) for b in boxes) if box.area]
-
-
-def control_boxes(boxes: Sequence[TextBox], shape: Sequence[int], rng: np.random.Generator) -> list[TextBox]:
-    """Return boxes of the same number and sizes at random places off ``boxes`` and off each other.
-
-    They tell the effect of a token from the effect of a patch. Where no free place turns up in 100 draws, the draw
-    that overlaps the least is taken.
-    """
-    height, width = shape[:2]
-    placed: list[TextBox] = []
-    for box in sorted(boxes, key=lambda b: -b.area):
-        best, least = box, np.inf
-        for _ in range(_TRIES):
-            x0 = int(rng.integers(0, width - box.width + 1))
-            y0 = int(rng.integers(0, height - box.height + 1))
-            draw = replace(box, x0=x0, y0=y0, x1=x0 + box.width, y1=y0 + box.height, text="", kind="symbol")
-            overlap = sum(intersection(draw, other) for other in (*boxes, *placed))
-            if overlap < least:
-                best, least = draw, overlap
-            if not overlap:
-                break
-        placed.append(best)
-    return placed

@@ -3,8 +3,8 @@ import pytest
 from text_drawing import chest_like, write_text
 
 from cxr.errors import TextError
-from cxr.text import MASK_MODES, TextBox, control_boxes, mask_text
-from cxr.text.boxes import coverage, intersection
+from cxr.text import MASK_MODES, TextBox, borrowed_boxes, control_boxes, mask_text
+from cxr.text.boxes import coverage, grow, intersection
 
 BOXES = [TextBox(200, 20, 280, 50), TextBox(10, 150, 40, 180)]
 
@@ -24,14 +24,15 @@ def test_pixels_change_inside_the_grown_boxes_only(mode, margin):
     assert np.array_equal(image, original)
 
 
-@pytest.mark.parametrize("mode", ["mean", "inpaint"])
+@pytest.mark.parametrize("mode", ["mean", "noise", "inpaint", "inpaint-ns", "swap"])
 def test_a_masked_token_is_gone_and_the_patch_has_the_grey_of_its_surroundings(mode):
     clean = chest_like(400, 400)
     written, ink = write_text(clean, "LEFT", 150, 40, 40)
     masked = mask_text(written, [TextBox(*ink)], mode)
     inside = coverage([TextBox(*ink)], clean.shape)
     assert np.abs(written[inside].astype(int) - clean[inside]).mean() > 15
-    assert np.abs(masked[inside].astype(int) - clean[inside]).mean() < 8
+    # Noise and a patch from elsewhere have grain of their own, so only the grey is near.
+    assert abs(float(masked[inside].mean()) - clean[inside].mean()) < (20 if mode == "swap" else 8)
     assert masked[inside].max() < written[inside].max() - 30
 
 
@@ -50,6 +51,55 @@ def test_a_large_picture_is_inpainted_inside_its_box_only():
     assert np.array_equal(masked[outside], image[outside])
 
 
+def test_blur_leaves_no_stroke():
+    written, ink = write_text(chest_like(400, 400), "LEFT", 150, 40, 40)
+    masked = mask_text(written, [TextBox(*ink)], "blur")
+    inside = np.s_[ink[1] : ink[3], ink[0] : ink[2]]
+    assert np.abs(np.diff(masked[inside].astype(int), axis=1)).max() < 10
+    assert np.abs(np.diff(written[inside].astype(int), axis=1)).max() > 80
+
+
+@pytest.mark.parametrize("mode", [name for name, mode in MASK_MODES.items() if mode.soft])
+def test_a_soft_mask_is_whole_over_the_box_and_fades_over_the_outer_half_of_its_margin(mode):
+    image, box, margin = chest_like(300, 300), TextBox(100, 120, 180, 160), 20
+    masked = mask_text(image, [box], mode, margin)
+    filled = MASK_MODES[mode].fill(image, [TextBox(80, 100, 200, 180)])
+    middle = np.s_[110:170, 90:190]  # the box and the inner half of its margin
+    assert np.array_equal(masked[middle], filled[middle])
+
+    def share(row: int) -> float:
+        moved, whole = (
+            np.abs(there[row, 90:190].astype(int) - image[row, 90:190]).mean() for there in (masked, filled)
+        )
+        return moved / whole
+
+    shares = [share(row) for row in (100, 103, 106, 109, 112)]
+    assert shares == sorted(shares)
+    assert shares[0] < 0.2
+    assert shares[-1] == 1
+
+
+def test_noise_has_the_mean_and_the_deviation_of_the_ring_and_is_the_same_each_time():
+    image, box = chest_like(400, 400), TextBox(150, 100, 250, 160)
+    masked = mask_text(image, [box], "noise", 0)
+    ring = coverage([TextBox(120, 70, 280, 190)], image.shape) & ~coverage([box], image.shape)
+    inside = masked[100:160, 150:250].astype(float)
+    assert inside.mean() == pytest.approx(image[ring].mean(), abs=2)
+    assert inside.std() == pytest.approx(image[ring].std(), rel=0.1)
+    assert np.array_equal(masked, mask_text(image, [box], "noise", 0))
+
+
+def test_a_swapped_patch_is_one_of_the_image_s_own_off_the_text():
+    image = np.random.default_rng(0).integers(0, 256, (200, 120), np.uint8)
+    box, other = TextBox(10, 10, 30, 22), TextBox(60, 100, 100, 140)
+    masked = mask_text(image, [box, other], "swap", 0)
+    windows = np.lib.stride_tricks.sliding_window_view(image, (12, 20))
+    (place,) = np.argwhere((windows == masked[10:22, 10:30]).all(axis=(2, 3)))
+    found = TextBox(int(place[1]), int(place[0]), int(place[1]) + 20, int(place[0]) + 12)
+    assert not intersection(found, box)
+    assert not intersection(found, other)
+
+
 def test_no_boxes_means_an_equal_copy():
     image = chest_like(50, 50)
     masked = mask_text(image, [], "mean")
@@ -59,7 +109,7 @@ def test_no_boxes_means_an_equal_copy():
 
 @pytest.mark.parametrize(("mode", "margin"), [("blurr", 0.1), ("mean", -1), ("mean", float("nan"))])
 def test_a_wrong_mode_or_margin_is_named(mode, margin):
-    with pytest.raises(TextError, match=r"(Available: black, mean, inpaint|Accepted: 0 and above)"):
+    with pytest.raises(TextError, match=r"(Available: black, mean, blur|Accepted: 0 and above)"):
         mask_text(chest_like(50, 50), BOXES, mode, margin)
 
 
@@ -70,6 +120,23 @@ def test_control_boxes_have_the_same_sizes_lie_in_the_image_and_off_the_tokens()
     assert all(intersection(p, t) == 0 for p in placed for t in BOXES)
     assert intersection(*placed) == 0
     assert placed == control_boxes(BOXES, (200, 300), np.random.default_rng(0))
+
+
+def test_control_boxes_that_will_grow_keep_off_what_has_grown():
+    placed = control_boxes(BOXES, (200, 300), np.random.default_rng(3), margin=10)
+    grown, tokens = ([grow(b, 10, (200, 300)) for b in boxes] for boxes in (placed, BOXES))
+    assert sorted((b.width, b.height) for b in placed) == sorted((b.width, b.height) for b in BOXES)
+    assert all(intersection(p, t) == 0 for p in grown for t in tokens)
+    assert intersection(*grown) == 0
+
+
+def test_boxes_of_another_image_lie_at_the_same_relative_places_and_never_on_text():
+    theirs = [TextBox(0, 0, 100, 50, "LEFT", kind="word"), TextBox(300, 350, 400, 400)]
+    moved = borrowed_boxes(theirs, (400, 400), (200, 800), [TextBox(700, 190, 710, 195)])
+    assert [(b.x0, b.y0, b.x1, b.y1, b.text) for b in moved] == [(0, 0, 200, 25, "")]
+    free = borrowed_boxes(theirs, (400, 400), (200, 800), [TextBox(590, 100, 598, 110)])
+    assert len(free) == 2
+    assert len(borrowed_boxes(theirs, (400, 400), (200, 800), [TextBox(590, 180, 598, 190)], margin=4)) == 1
 
 
 def test_control_boxes_without_a_free_place_overlap_as_little_as_was_drawn():
