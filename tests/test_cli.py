@@ -124,7 +124,6 @@ def test_the_installed_command_and_the_module_are_the_same():
         ["data", "split", "demo", "--fraction", "train=most"],
         ["data", "split", "no-data-set"],
         ["dashboard", "--port", "0"],
-        ["weights", "export", "demo", "--format", "tf", "--out", "x"],
     ],
 )
 def test_wrong_use_exits_with_2(cxr, arguments):

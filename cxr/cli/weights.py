@@ -172,13 +172,9 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a network for other programs, or its card for people; what was written is loaded again and compared."""
-    from cxr.errors import unknown
     from cxr.evaluation.source import load_trained
-    from cxr.models.export import FORMATS
     from cxr.models.export import export as write
 
-    if format not in FORMATS:
-        raise typer.BadParameter(unknown("format", format, FORMATS), param_hint="'--format'")
     model, description = load_trained(network)
     done = write(model, out, format, force=force)
     value = {"network": description, "path": str(done.path), "format": done.format,
