@@ -84,7 +84,10 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
     for row in rows:
         say(_text(row[0]))
         told = [f"{column}: {_text(cell)}" for column, cell in zip(columns[1:], row[1:], strict=True) if _text(cell)]
-        say(textwrap.indent(textwrap.fill(", ".join(told), max(console.width - 2, 20)), "  "))
+        lines = textwrap.wrap(
+            ", ".join(told), max(console.width - 2, 20), break_long_words=False, break_on_hyphens=False
+        )
+        say(textwrap.indent("\n".join(lines), "  "))
 
 
 def _text(cell: Any) -> str:

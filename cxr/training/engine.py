@@ -65,8 +65,8 @@ def _keep_freed_memory() -> None:
     """Have this process keep the memory that it frees, for its next allocations.
 
     glibc returns large blocks to the system at once, and a step on the CPU frees and allocates gigabytes of them: to
-    fault their pages in again, all zeros, takes a tenth to a third of a training's time. What the process holds at
-    its peak grows by a few per cent, since blocks no longer fit without gaps.
+    fault their pages in again, all zeros, takes much of a training's time. What the process holds at its peak grows,
+    since blocks no longer fit without gaps.
     """
     with contextlib.suppress(OSError, AttributeError):  # another C library, which has no such setting
         mallopt = ctypes.CDLL("libc.so.6").mallopt
