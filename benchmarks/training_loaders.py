@@ -188,7 +188,10 @@ def timm_script(job: Job) -> list[float]:
     stage = recipe.stages[0]
     settings, size = stage.optimiser, str(recipe.size)
     arguments = ALIASES.get(recipe.backbone, {}) | recipe.backbone_args
-    command = [sys.executable, job.script, job.folders, "--val-split", "val", "--device", recipe.device]
+    command = [sys.executable, job.script, job.folders, "--val-split", "val"]
+    # Scripts before 2024 have no --device, and their prefetcher needs CUDA.
+    newer = "'--device'" in Path(job.script).read_text(encoding="utf-8")
+    command += ["--device", recipe.device] if newer else [] if recipe.device.startswith("cuda") else ["--no-prefetcher"]
     command += ["--model", "densenet121" if recipe.backbone in ALIASES else recipe.backbone]
     command += ["--model-kwargs", *(f"{name}={value}" for name, value in arguments.items())] if arguments else []
     command += ["--num-classes", str(len(job.classes)), "--in-chans", "1", "--input-size", "1", size, size]
