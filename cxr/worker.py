@@ -37,6 +37,8 @@ KINDS = {
     "evaluate": "cxr.evaluation.run:evaluate",
     "explain": "cxr.explain.run:explain_run",
     "text-experiment": "cxr.text.experiment:run",
+    "text-stamping": "cxr.text.stamping:run",
+    "text-vocabulary": "cxr.text.vocabulary_run:run",
     "import": "cxr.data.jobs:run_import",
     "demo": "cxr.data.jobs:run_demo",
     "study": "cxr.study.job:run_study",

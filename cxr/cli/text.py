@@ -10,7 +10,6 @@ import typer
 from cxr.cli.follow import follow_or_leave
 from cxr.cli.models import DataOption, Detach, Model, check_model, manifest_of, name_of
 from cxr.cli.output import Json, emit, say, show_table
-from cxr.errors import TextError, unknown
 from cxr.runs import start
 
 app = typer.Typer(help="Burned-in text: find it, mask it, measure its effect.", no_args_is_help=True)
@@ -18,13 +17,18 @@ app = typer.Typer(help="Burned-in text: find it, mask it, measure its effect.", 
 
 @app.command()
 def detect(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")], as_json: Json = False
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
+    operating_point: Annotated[
+        str, typer.Option(help="careful: few false boxes; mask-all: finds more, and is slower.")
+    ] = "careful",
+    as_json: Json = False,
 ) -> None:
     """Find burned-in text; boxes are in pixels of the file."""
     from cxr.data import read_xray
-    from cxr.text import detect_text
+    from cxr.text.detect import shared_detector
 
-    told = [{"image": str(path), "boxes": [box.to_dict() for box in detect_text(read_xray(path))]} for path in images]
+    detect_in = shared_detector(operating_point=operating_point)
+    told = [{"image": str(path), "boxes": [box.to_dict() for box in detect_in(read_xray(path))]} for path in images]
     emit(told, as_json, _show_boxes)
 
 
@@ -34,24 +38,106 @@ def experiment(
     data: DataOption = None,
     split: Annotated[str, typer.Option(help="The split to measure on.")] = "test",
     mode: Annotated[
-        str, typer.Option(help="How text is masked: black, mean, blur, noise, inpaint, inpaint-ns or swap.")
-    ] = "mean",
+        list[str] | None,
+        typer.Option(
+            help="How text is masked: black, mean, blur, noise, inpaint, inpaint-ns or swap; may be repeated, the "
+            "first leads. Default: inpaint."
+        ),
+    ] = None,
     margin: Annotated[
         float | None, typer.Option(min=0, help="How far each box grows before it is masked, in its shorter sides.")
     ] = None,
+    draws: Annotated[int | None, typer.Option(help="How often random boxes are drawn. Default: 5.")] = None,
+    explained: Annotated[
+        int | None, typer.Option(help="How many X-rays with text get a heatmap, 0 for none. Default: 50.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the control boxes.")] = 0,
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """Compare a network's predictions before and after masking the text of a split."""
-    from cxr.text import MASK_MODES
+    """Compare a network's predictions before and after masking the text of a split, and under controls."""
+    from cxr.text.experiment import Setting
 
-    if mode not in MASK_MODES:
-        raise TextError(unknown("mask mode", mode, MASK_MODES))
+    given = {"modes": mode or [], "margin": margin, "draws": draws, "explained": explained, "seed": seed}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    Setting.of({"model": model, "manifest": ""} | chosen)
     check_model(model)
-    params: dict[str, Any] = {"model": model, "manifest": manifest_of(model, data), "split": split, "mode": mode}
-    if margin is not None:
-        params["margin"] = margin
+    params: dict[str, Any] = {"model": model, "manifest": manifest_of(model, data), "split": split} | chosen
     follow_or_leave(start("text-experiment", params, name=f"text {name_of(model)}"), detach, as_json)
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A finished text experiment.")],
+    out: Annotated[Path, typer.Option(help="An .html file that needs no other, or a .zip of CSV tables.")] = Path(
+        "text.html"
+    ),
+) -> None:
+    """Write a text experiment down for others: sentence, pictures, figures and tables."""
+    from cxr.runs import get_run
+    from cxr.text.report import write
+
+    say(str(write(get_run(run), out)))
+
+
+@app.command()
+def vocabulary(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A data set's name or a manifest.")],
+    split: Annotated[str, typer.Option(help="A split; by default every image.")] = "",
+    min_images: Annotated[int, typer.Option(min=1, help="Leave out tokens that fewer images carry.")] = 3,
+    join: Annotated[
+        bool, typer.Option("--join", help="Put spellings together that OCR confuses (PORTABL, P0RTABLE, GLINICA).")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option(help="Write the whole table to this file.")] = None,
+    detach: Detach = False,
+    as_json: Json = False,
+) -> None:
+    """List the burned-in tokens of a data set; the one that gives a class away stands first.
+
+    Boxes corrected by hand go before those detected. Ctrl-C loses nothing: what was found is kept, and the same command
+    goes on from there.
+    """
+    from cxr.cli.vocabulary import count
+
+    count(data, split, min_images=min_images, join=join, csv=csv, detach=detach, as_json=as_json)
+
+
+@app.command("stamp")
+def stamp(
+    model: Model,
+    word: Annotated[str, typer.Option(help="What is written: a word, several, or a letter.")] = "",
+    cut: Annotated[
+        str, typer.Option("--from", metavar="ID:X0,Y0,X1,Y1", help="Instead: cut from an X-ray of the data, in pixels.")
+    ] = "",
+    take: Annotated[str, typer.Option(help="Of the cut box: ink, bright or dark (which ink it is), or all.")] = "ink",
+    data: DataOption = None,
+    split: Annotated[str, typer.Option(help="The split to measure on.")] = "test",
+    towards: Annotated[str, typer.Option(help="The class it may speak for; by default covid19, or the first.")] = "",
+    onto: Annotated[
+        list[str] | None, typer.Option(help="A class to stamp onto, may be repeated; by default all others.")
+    ] = None,
+    place: Annotated[str, typer.Option(help="top-left, top, top-right, ..., or x,y as shares.")] = "top-right",
+    size: Annotated[
+        list[float] | None, typer.Option(help="Height as a share of the image's, may be repeated: the dose.")
+    ] = None,
+    contrast: Annotated[list[float] | None, typer.Option(help="Above 0 to 1, may be repeated: the dose.")] = None,
+    font: Annotated[str, typer.Option(help="sans-bold, sans, italic, uni, aileron or pixel.")] = "sans-bold",
+    colour: Annotated[str, typer.Option(help="white or black.")] = "white",
+    control: Annotated[str, typer.Option(help="The patch without letters: shuffled or plate.")] = "shuffled",
+    cover: Annotated[bool, typer.Option("--cover", help="May hide tokens that are there; no search for them.")] = False,
+    jitter: Annotated[float, typer.Option(help="By which the place varies, a share of the image's height.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of the control and of the jitter.")] = 0,
+    detach: Detach = False,
+    as_json: Json = False,
+) -> None:
+    """Stamp a token onto X-rays of other classes and measure how predictions move, by size and contrast."""
+    from cxr.cli.stamping import stamp_and_tell
+
+    token = {"word": word, "cut": cut, "take": take, "font": font, "colour": colour}
+    where = {"towards": towards, "onto": onto or [], "place": place, "avoid": not cover, "jitter": jitter}
+    doses = {"sizes": size or [], "contrasts": contrast or [], "control": control, "seed": seed}
+    params = {"model": model, "split": split} | token | where | doses
+    stamp_and_tell(params, data, detach=detach, as_json=as_json)
 
 
 def _show_boxes(told: list[dict[str, Any]]) -> None:

@@ -162,9 +162,9 @@ def validation_summary(
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities (N, K) that sum to 1 over the classes."""
-    shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, axis=1, keepdims=True, initial=-np.inf))
-    return shifted / shifted.sum(1, keepdims=True)
+    """Return probabilities (..., K) that sum to 1 over the classes."""
+    shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, axis=-1, keepdims=True, initial=-np.inf))
+    return shifted / shifted.sum(-1, keepdims=True)
 
 
 def _codes(values: pd.Series, classes: list[str]) -> np.ndarray:

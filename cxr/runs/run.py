@@ -25,6 +25,8 @@ KINDS = {
     "evaluate": "measure a trained network on splits of a manifest",
     "explain": "heatmaps of many images",
     "text-experiment": "accuracy before and after masking burned-in text",
+    "text-stamping": "predictions that move to a class when a token is stamped onto X-rays",
+    "text-vocabulary": "which burned-in tokens a data set holds, by class",
     "import": "read a data set, split it and keep it under a name",
     "demo": "make synthetic X-rays",
     "study": "several recipes x several seeds, one training after another",

@@ -6,7 +6,7 @@ off the tokens tell what patches do. Boxes of another image tell what patches do
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +16,10 @@ from cxr.text.boxes import TextBox, clip, grow, intersection
 _TRIES = 100
 
 
+Place = tuple[float, float]
+"""Where the centre of a token lies, as shares of its X-ray's width and height."""
+
+
 def control_boxes(
     boxes: Sequence[TextBox],
     shape: Sequence[int],
@@ -23,10 +27,15 @@ def control_boxes(
     *,
     margin: float = 0.0,
     avoid: Sequence[TextBox] | None = None,
+    places: Sequence[Place] = (),
+    anywhere: bool = False,
 ) -> list[TextBox]:
-    """Return boxes of the same number and sizes at random places off the tokens and off each other.
+    """Return boxes of the same number and areas at random places off the tokens and off each other.
 
-    Where no free place turns up in 100 draws, the draw that overlaps the least is taken.
+    Text keeps to certain places, and boxes over the lungs would show what hiding the lungs does. So each is centred
+    where a token of another X-ray is, as far as ``places`` tell that, and the place is free. Otherwise it lies as far
+    from the frame as its token does, along any of the four sides, turned where the side asks for it. Where no free
+    place turns up in 100 draws either, the draw that overlaps the least is taken.
 
     Parameters
     ----------
@@ -34,16 +43,16 @@ def control_boxes(
         By which all boxes will grow when they are masked: grown, they do not overlap either.
     avoid
         The tokens; by default ``boxes``.
+    places
+        Of tokens of other X-rays, as :func:`places_of` gives them.
+    anywhere
+        Places all over the X-ray instead, none of them turned.
     """
-    height, width = shape[:2]
     taken = [grow(box, margin, shape) for box in (boxes if avoid is None else avoid)]
     placed: list[TextBox] = []
     for box in sorted((clip(box, shape) for box in boxes), key=lambda b: -b.area):
         best, least = box, np.inf
-        for _ in range(_TRIES):
-            x0 = int(rng.integers(0, width - box.width + 1))
-            y0 = int(rng.integers(0, height - box.height + 1))
-            draw = replace(box, x0=x0, y0=y0, x1=x0 + box.width, y1=y0 + box.height, text="", kind="symbol")
+        for draw in _draws(box, shape, rng, places, anywhere):
             overlap = sum(intersection(grow(draw, margin, shape), other) for other in taken)
             if overlap < least:
                 best, least = draw, overlap
@@ -52,6 +61,65 @@ def control_boxes(
         placed.append(best)
         taken.append(grow(best, margin, shape))
     return placed
+
+
+def places_of(boxes: Sequence[TextBox], shape: Sequence[int]) -> list[Place]:
+    """Return where the centres of boxes lie on their X-ray of ``shape`` (H, W)."""
+    height, width = shape[:2]
+    return [((box.x0 + box.x1) / 2 / width, (box.y0 + box.y1) / 2 / height) for box in boxes]
+
+
+def _draws(
+    box: TextBox, shape: Sequence[int], rng: np.random.Generator, places: Sequence[Place], anywhere: bool
+) -> Iterator[TextBox]:
+    if anywhere:
+        yield from (_anywhere(box, shape, rng) for _ in range(_TRIES))
+        return
+    height, width = shape[:2]
+    for k in rng.permutation(len(places))[:_TRIES]:
+        x, y = places[k][0] * width - box.width / 2, places[k][1] * height - box.height / 2
+        yield _at(
+            box,
+            round(min(max(x, 0), width - box.width)),
+            round(min(max(y, 0), height - box.height)),
+            box.width,
+            box.height,
+        )
+    yield from (_along_the_rim(box, shape, rng) for _ in range(_TRIES))
+
+
+def _anywhere(box: TextBox, shape: Sequence[int], rng: np.random.Generator) -> TextBox:
+    height, width = shape[:2]
+    x0 = int(rng.integers(0, width - box.width + 1))
+    y0 = int(rng.integers(0, height - box.height + 1))
+    return _at(box, x0, y0, box.width, box.height)
+
+
+def _along_the_rim(box: TextBox, shape: Sequence[int], rng: np.random.Generator) -> TextBox:
+    """Return the box at a random place whose nearest side of the frame is as far away as the token's."""
+    height, width = shape[:2]
+    gaps = {"left": box.x0, "right": width - box.x1, "top": box.y0, "bottom": height - box.y1}
+    nearest = min(gaps, key=lambda side: gaps[side])
+    depth, upright = gaps[nearest], {"left": True, "right": True, "top": False, "bottom": False}
+    sides = []  # of the frame, with the box's size there and the places along it that are no nearer to another side
+    for side in gaps:
+        turned = upright[side] != upright[nearest]
+        across, down = (box.height, box.width) if turned else (box.width, box.height)
+        inwards, along = (width - across, height - down) if upright[side] else (height - down, width - across)
+        if inwards >= 2 * depth and along >= 2 * depth:
+            sides.append((side, across, down, along - 2 * depth + 1))
+    if not sides:  # a token in the middle, whose turned box is too long: it may go anywhere
+        return _anywhere(box, shape, rng)
+    places = np.array([places for *_, places in sides], float)
+    side, across, down, n = sides[rng.choice(len(sides), p=places / places.sum())]
+    offset = depth + int(rng.integers(0, n))
+    x0 = {"left": depth, "right": width - depth - across}.get(side, offset)
+    y0 = {"top": depth, "bottom": height - depth - down}.get(side, offset)
+    return _at(box, x0, y0, across, down)
+
+
+def _at(box: TextBox, x0: int, y0: int, across: int, down: int) -> TextBox:
+    return replace(box, x0=x0, y0=y0, x1=x0 + across, y1=y0 + down, text="", kind="symbol")
 
 
 def borrowed_boxes(

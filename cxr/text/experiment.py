@@ -1,39 +1,42 @@
 """The text experiment: does a trained network lean on burned-in tokens?
 
-Tokens are found on the original files, masked there, and the masked X-rays go through the same resizing and the same
-network as before. A masked token also leaves a patch behind, so every image is masked a second time in random places
-with boxes of the same sizes, off the tokens: only what goes beyond this **control** can be blamed on the text.
+Tokens are found on the original files (boxes corrected by hand go first), masked there, and the masked X-rays go
+through the same resizing and the same network as before. A masked token also leaves a patch behind, so every image is
+masked again with the controls of :mod:`cxr.text.conditions`: only what goes beyond them can be blamed on the text.
 
-Files in the run folder: ``predictions.parquet`` (one row per image: predictions before, after and under the control),
-``boxes.parquet`` and ``control_boxes.parquet`` (image_id, x0, y0, x1, y1, text, score, kind; pixels of the file) and
-``results.json``.
+Files in the run folder
+
+- ``predictions.parquet``: one row per image, with the predictions ``before``, ``after`` (tokens masked in the first
+  mode) and ``control`` (random boxes, first draw) and how far they moved
+- ``conditions.parquet``: one row per image and condition: condition, mode, draw, kept, predicted, logits, probabilities
+- ``boxes.parquet`` and ``control_boxes.parquet`` (every draw, and the borrowed ones): pixels of the file
+- ``results.json``: the numbers (:mod:`cxr.text.results`)
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
 from cxr.data import Manifest, read_xray
-from cxr.data.pool import WorkerDied, default_workers, map_in_order
 from cxr.data.square import fit_square
-from cxr.errors import ImageError, TextError, unknown
-from cxr.evaluation.intervals import bootstrap
-from cxr.evaluation.metrics import proportion, summarise
-from cxr.evaluation.predict import predict, predictions_table
+from cxr.errors import TextError
+from cxr.evaluation.predict import predictions_table
+from cxr.text import story
+from cxr.text.asking import Asked, ask
 from cxr.text.boxes import TextBox, coverage
-from cxr.text.controls import control_boxes
-from cxr.text.detect import shared_detector
-from cxr.text.mask import DEFAULT_MARGIN, MASK_MODES, grown_boxes, mask_text
-from cxr.text.store import DetectionStore
+from cxr.text.conditions import BEFORE, DEFAULT_DRAWS, Condition, Masking, controls_of, versions
+from cxr.text.effects import moved
+from cxr.text.mask import DEFAULT_MARGIN, DEFAULT_MODE, grown_boxes
+from cxr.text.relevance import relevance_in_tokens
+from cxr.text.results import results_of
+from cxr.text.review import FileTokens
+from cxr.text.search import search
 
 if TYPE_CHECKING:
     from cxr.models import XrayClassifier
@@ -42,10 +45,10 @@ if TYPE_CHECKING:
 Progress = Callable[[float, str], None]
 
 CONDITIONS = ("before", "after", "control")
-BOXES, CONTROL_BOXES = "boxes.parquet", "control_boxes.parquet"
-_DETECTING = 0.85  # of the whole time, when nothing is cached
-_BATCH = 32
-_SIGNIFICANT = 0.05
+"""What ``predictions.parquet`` holds of each image: nothing, tokens, random boxes (the first draw) masked."""
+BOXES, CONTROL_BOXES, ALL_CONDITIONS = "boxes.parquet", "control_boxes.parquet", "conditions.parquet"
+DEFAULT_EXPLAINED = 50
+_SEARCHED, _PREDICTED = 0.6, 0.9  # of the whole time, when nothing is cached
 
 
 @dataclass(frozen=True)
@@ -54,30 +57,33 @@ class Setting:
 
     model: str
     manifest: str
-    split: str
-    mode: str
-    margin: float
-    seed: int
-    workers: int | None
-    limit: int | None
+    split: str = "test"
+    masking: Masking = field(default_factory=Masking)
+    workers: int | None = None
+    limit: int | None = None
+    explained: int = DEFAULT_EXPLAINED
 
     @classmethod
-    def of(cls, params: dict[str, Any]) -> Setting:
-        """Read ``spec["params"]``; raises TextError for an unknown mask mode or a negative margin."""
-        mode = params.get("mode") or "mean"
-        if mode not in MASK_MODES:
-            raise TextError(unknown("mask mode", mode, MASK_MODES))
-        margin = float(params.get("margin", DEFAULT_MARGIN))
-        grown_boxes([], margin, (1, 1))
+    def of(cls, params: Mapping[str, Any]) -> Setting:
+        """Read ``spec["params"]``; raises TextError for what :class:`Masking` or the counts do not allow."""
+        modes = params.get("modes") or params.get("mode") or DEFAULT_MODE
+        masking = Masking(
+            tuple(dict.fromkeys([modes] if isinstance(modes, str) else modes)),
+            float(params.get("margin", DEFAULT_MARGIN)),
+            int(params.get("draws", DEFAULT_DRAWS)),
+            int(params.get("seed", 0)),
+        )
+        explained = int(params.get("explained", DEFAULT_EXPLAINED))
+        if explained < 0:
+            raise TextError(f"{explained} explained images are not possible. Accepted: 0 and above")
         return cls(
             model=str(params["model"]),
             manifest=str(params["manifest"]),
             split=str(params.get("split", "test")),
-            mode=mode,
-            margin=margin,
-            seed=int(params.get("seed", 0)),
+            masking=masking,
             workers=params.get("workers"),
             limit=params.get("n"),
+            explained=explained,
         )
 
 
@@ -85,8 +91,9 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
     """Do the experiment. Parameters in ``spec["params"]``:
 
     ``model`` (run id, weights file or shipped name), ``manifest`` (path or data set's name), ``split`` ("test"; ""
-    takes every image), ``mode`` and ``margin`` of masking, optional ``seed`` of the control, ``workers`` of the
-    detection and ``n`` (the first n images).
+    takes every image), ``modes`` (names of mask modes, the first of which leads; or ``mode`` for one), ``margin`` and
+    ``draws`` as :class:`Masking` has them; optional ``seed`` of the controls, ``workers`` of the search, ``n`` (the
+    first n images) and ``explained`` (how many X-rays with text get a heatmap; 0 for none).
     """
     from cxr.evaluation.source import load_trained
 
@@ -95,20 +102,43 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
     model, description = load_trained(setting.model)
     _check_task(model)
     manifest = _images_of(setting, model)
-    boxes, left_out = _detect_all(folder, manifest, setting, progress)
+    found, left_out = search(
+        manifest, lambda done, text: progress(_SEARCHED * done, text), folder.stop_requested, setting.workers
+    )
     if folder.stop_requested():
         return
-    conditions = _predict_all(folder, model, manifest, boxes, setting, progress)
-    if conditions is None:
+    asked = ask(
+        model, manifest, found, setting.masking, _between(progress, _SEARCHED, _PREDICTED), folder.stop_requested
+    )
+    if asked is None:
         return
-    table = _table(manifest, conditions, boxes, model.classes)
+    table = _table(manifest, asked, found, setting.masking, model.classes)
     folder.write_predictions(table)
-    _write_boxes(folder.path / BOXES, {i: boxes[i] for i in conditions.ids})
-    _write_boxes(folder.path / CONTROL_BOXES, conditions.control_boxes)
+    _write_boxes(folder.path, asked, found)
+    asked.long_table(model.classes).to_parquet(folder.path / ALL_CONDITIONS, index=False)
     results = _settings_in_words(setting, str(description), left_out)
-    results |= results_of(table, model.classes, {i: boxes[i] for i in conditions.ids}, setting.seed)
+    told = results_of(table, asked.answers(table, setting.masking, model.classes), asked.kept, model.classes, found)
+    explain_progress = _between(progress, _PREDICTED, 0.99)
+    relevance = relevance_in_tokens(
+        model,
+        manifest,
+        found,
+        asked.controls,
+        setting.masking,
+        setting.explained,
+        explain_progress,
+        folder.stop_requested,
+    )
+    if folder.stop_requested():
+        return
+    story.tell(model, manifest, table, found, setting.masking.modes[0], setting.masking.margin, folder.path)
+    results |= told.with_relevance(relevance)
     folder.write_json("results.json", results)
     progress(1.0, results["finding"])
+
+
+def _between(progress: Progress, low: float, high: float) -> Progress:
+    return lambda fraction, text: progress(low + (high - low) * fraction, text)
 
 
 def _check_task(model: XrayClassifier) -> None:
@@ -130,88 +160,12 @@ def _images_of(setting: Setting, model: XrayClassifier) -> Manifest:
     return chosen
 
 
-# --- detection -----------------------------------------------------------------------------------------------------
-
-
-def detect_file(path: Path, threads: int | None = 1) -> list[TextBox] | str:
-    """Return the tokens of an image file, from the store or found now, or the reason why it cannot be read."""
-    try:
-        image = read_xray(path)
-    except ImageError as error:
-        return str(error)
-    return DetectionStore().detect(image, shared_detector(threads))
-
-
-def _detect_all(
-    folder: RunFolder, manifest: Manifest, setting: Setting, progress: Progress
-) -> tuple[dict[str, list[TextBox]], list[dict[str, str]]]:
-    """Return the tokens by image id and the images left out with their reason; stops when asked to."""
-    ids = manifest.ids
-    paths = [manifest.image_path(image_id) for image_id in ids]
-    workers = default_workers() if setting.workers is None and len(ids) > 8 else setting.workers or 0
-    # Side by side, one core each; alone, all of them.
-    detect = partial(detect_file, threads=1 if workers else None)
-    boxes: dict[str, list[TextBox]] = {}
-    left_out = []
-    results = cast("Generator[list[TextBox] | str | WorkerDied]", map_in_order(detect, paths, workers))
-    for done, (image_id, result) in enumerate(zip(ids, results, strict=True), 1):
-        if isinstance(result, str | WorkerDied):
-            reason = result if isinstance(result, str) else "the search for text ended without an answer"
-            left_out.append({"image_id": image_id, "reason": reason})
-        else:
-            boxes[image_id] = result
-        progress(_DETECTING * done / len(ids), f"text searched on {done} of {len(ids)} images")
-        if folder.stop_requested():
-            results.close()
-            break
-    if not boxes and not folder.stop_requested():
-        raise TextError(f"none of the {len(ids)} images can be read; the first: {left_out[0]['reason']}")
-    return boxes, left_out
-
-
-# --- predictions ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """Logits (N, K) of the images ``ids`` by condition, masked shares (N,), and where the control boxes lay."""
-
-    ids: list[str]
-    logits: dict[str, np.ndarray]
-    masked_share: np.ndarray
-    control_boxes: dict[str, list[TextBox]]
-
-
-def _predict_all(
-    folder: RunFolder,
-    model: XrayClassifier,
-    manifest: Manifest,
-    boxes: dict[str, list[TextBox]],
-    setting: Setting,
-    progress: Progress,
-) -> Conditions | None:
-    """Return the logits of all conditions, or None when a stop was asked for."""
-    ids = list(boxes)
-    logits: dict[str, list[np.ndarray]] = {condition: [] for condition in CONDITIONS}
-    shares: list[float] = []
-    controls: dict[str, list[TextBox]] = {}
-    for start in range(0, len(ids), _BATCH):
-        if folder.stop_requested():
-            return None
-        part = [masked_versions(manifest, i, boxes[i], setting, model.card.size) for i in ids[start : start + _BATCH]]
-        for condition in CONDITIONS:
-            logits[condition].append(predict(model, np.stack([p.images[condition] for p in part])))
-        shares += [p.masked_share for p in part]
-        controls |= dict(zip(ids[start : start + _BATCH], (p.control_boxes for p in part), strict=True))
-        done = min(start + _BATCH, len(ids))
-        progress(_DETECTING + (0.99 - _DETECTING) * done / len(ids), f"{done} of {len(ids)} images predicted")
-    joined = {condition: np.concatenate(parts) for condition, parts in logits.items()}
-    return Conditions(ids, joined, np.array(shares), controls)
+# --- one image, for pages ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Versions:
-    """One image at the network's size, uint8 (size, size), by condition."""
+    """One image at the network's size, uint8 (size, size), by condition of :data:`CONDITIONS`."""
 
     images: dict[str, np.ndarray]
     masked_share: float
@@ -223,182 +177,78 @@ def masked_versions(
 ) -> Versions:
     """Decode one image, mask it at its own size, and bring every version to the network's size as the cache does."""
     image = read_xray(manifest.image_path(image_id))
-    before = fit_square(image, size)
-    if not boxes:
-        return Versions(dict.fromkeys(CONDITIONS, before), 0.0, [])
-    grown = grown_boxes(boxes, setting.margin, image.shape)
-    rng = np.random.default_rng([setting.seed, zlib.crc32(image_id.encode())])
-    elsewhere = control_boxes(boxes, image.shape, rng, margin=setting.margin)
-    masked = {
-        "after": mask_text(image, boxes, setting.mode, setting.margin),
-        "control": mask_text(image, elsewhere, setting.mode, setting.margin),
-    }
-    versions = {"before": before} | {name: fit_square(picture, size) for name, picture in masked.items()}
-    return Versions(versions, float(coverage(grown, image.shape).mean()), elsewhere)
+    masking = Masking(setting.masking.modes[:1], setting.masking.margin, 1, setting.masking.seed)
+    controls = controls_of(image_id, image.shape, boxes, masking)
+    names = {"tokens": "after", "random": "control"}
+    pictures = dict.fromkeys(CONDITIONS, fit_square(image, size))
+    for condition, picture in versions(image, boxes, controls, masking):
+        pictures[names[condition.name]] = fit_square(picture, size)
+    return Versions(pictures, masked_share(boxes, masking, image.shape), list(controls.random[0]))
 
+
+def masked_share(boxes: Sequence[TextBox], masking: Masking, shape: Sequence[int]) -> float:
+    """Return the share of the pixels of an image of ``shape`` that masking changes."""
+    return float(coverage(grown_boxes(boxes, masking.margin, shape), shape).mean()) if boxes else 0.0
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
 
 _OWN = ("predicted", "correct", "confidence")
 
 
 def _table(
-    manifest: Manifest, conditions: Conditions, boxes: dict[str, list[TextBox]], classes: Sequence[str]
+    manifest: Manifest, asked: Asked, found: Mapping[str, FileTokens], masking: Masking, classes: Sequence[str]
 ) -> pd.DataFrame:
     """Return one row per image: what it is, then every prediction with its condition as suffix, then what changed."""
-    parts = {name: predictions_table(manifest, conditions.ids, conditions.logits[name], classes) for name in CONDITIONS}
+    leading = masking.modes[0]
+    randoms = [asked.logits[Condition("random", leading, draw)] for draw in range(masking.draws)]
+    shown = (asked.logits[BEFORE], asked.logits[Condition("tokens", leading)], randoms[0])
+    parts = {
+        name: predictions_table(manifest, asked.ids, logits, classes)
+        for name, logits in zip(CONDITIONS, shown, strict=True)
+    }
     per_condition = [*_OWN, *(f"{kind}_{name}" for kind in ("logit", "prob") for name in classes)]
     first = parts["before"].drop(columns=per_condition)
     suffixed = [parts[name][per_condition].add_suffix(f"_{name}") for name in CONDITIONS]
     table = pd.concat([first, *suffixed], axis=1)
     table["changed"] = table["predicted_before"] != table["predicted_after"]
     table["changed_control"] = table["predicted_before"] != table["predicted_control"]
-    table["n_boxes"] = [len(boxes[i]) for i in conditions.ids]
-    table["masked_share"] = conditions.masked_share
+    table["moved"] = moved(shown[0], shown[1][None])
+    table["moved_control"] = moved(shown[0], np.stack(randoms))
+    table["n_boxes"] = [len(found[i].boxes) for i in asked.ids]
+    table["masked_share"] = [masked_share(found[i].boxes, masking, found[i].shape) for i in asked.ids]
+    table["reviewed"] = [found[i].reviewed for i in asked.ids]
     return table
 
 
-def _write_boxes(path: Path, boxes: dict[str, list[TextBox]]) -> None:
-    rows = [{"image_id": image_id} | box.to_dict() for image_id, found in boxes.items() for box in found]
+def _write_boxes(folder: Path, asked: Asked, found: Mapping[str, FileTokens]) -> None:
     columns = ["image_id", "x0", "y0", "x1", "y1", "text", "score", "kind"]
-    temporary = path.with_suffix(".tmp")
-    pd.DataFrame(rows, columns=columns).to_parquet(temporary, index=False)
-    temporary.replace(path)
+    tokens = [{"image_id": i} | box.to_dict() for i in asked.ids for box in found[i].boxes]
+    controls = [
+        {"image_id": image_id, "control": name, "draw": draw} | box.to_dict()
+        for image_id, mine in asked.controls.items()
+        for name, draws in (("random", mine.random), ("other", (mine.other,)))
+        for draw, some in enumerate(draws)
+        for box in some
+    ]
+    for name, rows, wanted in (
+        (BOXES, tokens, columns),
+        (CONTROL_BOXES, controls, ["image_id", "control", "draw", *columns[1:5]]),
+    ):
+        temporary = (folder / name).with_suffix(".tmp")
+        pd.DataFrame(rows, columns=wanted).to_parquet(temporary, index=False)
+        temporary.replace(folder / name)
 
 
 def _settings_in_words(setting: Setting, description: str, left_out: list[dict[str, str]]) -> dict[str, Any]:
+    masking = setting.masking
     return {
         "model": description,
         "split": setting.split,
-        "mode": setting.mode,
-        "margin": setting.margin,
-        "seed": setting.seed,
+        "mode": masking.modes[0],
+        "mask_modes": list(masking.modes),
+        "margin": masking.margin,
+        "draws": masking.draws,
+        "seed": masking.seed,
         "left_out": left_out,
     }
-
-
-# --- results -------------------------------------------------------------------------------------------------------
-
-
-def results_of(
-    table: pd.DataFrame, classes: Sequence[str], boxes: dict[str, list[TextBox]], seed: int = 0
-) -> dict[str, Any]:
-    """Return the numbers of ``results.json`` from the table of predictions.
-
-    ``before``, ``after``, ``control`` are :func:`cxr.evaluation.metrics.summarise`; shares of changed predictions
-    come with Wilson's interval, differences of accuracy (after minus before) with a bootstrap over patients and
-    McNemar's exact p. ``mean_logit_change`` is over images with text only.
-    """
-    with_text = table[table["n_boxes"] > 0]
-    kinds = pd.Series([box.kind for found in boxes.values() for box in found], dtype=str).value_counts()
-    results: dict[str, Any] = {
-        "classes": list(classes),
-        "n_images": len(table),
-        "n_with_text": len(with_text),
-        "n_tokens": int(table["n_boxes"].sum()),
-        "tokens_by_kind": {kind: int(n) for kind, n in kinds.items()},
-        "masked_share_mean": float(with_text["masked_share"].mean()) if len(with_text) else 0.0,
-    }
-    results |= {name: summarise(condition_table(table, name), classes, seed=seed) for name in CONDITIONS}
-    for name, suffix in (("after", ""), ("control", "_control")):
-        changed = table[f"changed{suffix}"]
-        results[f"n_changed{suffix}"] = int(changed.sum())
-        results[f"changed_share{suffix}"] = proportion(int(changed.sum()), len(table))
-        results[f"mean_logit_change{suffix}"] = _mean_logit_change(with_text, classes, name)
-        results[f"accuracy_difference{suffix}"] = accuracy_difference(table, classes, name, seed)
-    results["more_than_control_p"] = paired_p(table["changed"], table["changed_control"])
-    results["changed"] = _changed(table)
-    results["finding"] = finding(results)
-    return results
-
-
-def condition_table(table: pd.DataFrame, condition: str) -> pd.DataFrame:
-    """Return the table of one condition in the form of plain predictions (``predicted``, ``logit_<class>``, ...)."""
-    ending = f"_{condition}"
-    mine = {c: c.removesuffix(ending) for c in table.columns if c.endswith(ending) and not c.startswith("changed")}
-    return table[["image_id", "split", "label", "patient_id", "source", *mine]].rename(columns=mine)
-
-
-def _mean_logit_change(with_text: pd.DataFrame, classes: Sequence[str], condition: str) -> dict[str, float | None]:
-    if with_text.empty:
-        return dict.fromkeys(classes)
-    change = {c: with_text[f"logit_{c}_{condition}"] - with_text[f"logit_{c}_before"] for c in classes}
-    return {c: float(values.mean()) for c, values in change.items()}
-
-
-def accuracy_difference(table: pd.DataFrame, classes: Sequence[str], condition: str, seed: int = 0) -> dict[str, Any]:
-    """Return accuracy under ``condition`` minus before: value, low, high, McNemar's exact p, and both flip counts."""
-    table = table[table["label"].isin(classes)]
-    if table.empty:
-        return dict.fromkeys(("value", "low", "high", "p", "became_wrong", "became_right"))
-    before, after = (table[f"correct_{name}"].to_numpy(bool) for name in ("before", condition))
-    difference = after.astype(float) - before
-    groups = [patient or f"image {i}" for patient, i in zip(table["patient_id"], table["image_id"], strict=True)]
-    (limits,) = bootstrap(lambda weights: (weights @ difference / weights.sum(1))[:, None], groups, seed=seed)
-    low, high = limits or (None, None)
-    return {
-        "value": float(difference.mean()),
-        "low": low,
-        "high": high,
-        "p": paired_p(before, after),
-        "became_wrong": int((before & ~after).sum()),
-        "became_right": int((~before & after).sum()),
-    }
-
-
-def paired_p(first: Sequence[bool] | np.ndarray, second: Sequence[bool] | np.ndarray) -> float:
-    """Return McNemar's exact two-sided p for two yes/no answers about the same images; 1 where they never differ."""
-    first, second = np.asarray(first, bool), np.asarray(second, bool)
-    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    discordant = only_first + only_second
-    return float(binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
-
-
-def _changed(table: pd.DataFrame) -> list[dict[str, Any]]:
-    columns = ["image_id", "label", "predicted_before", "predicted_after", "predicted_control", "n_boxes"]
-    changed = table.loc[table["changed"], [*columns, "confidence_before"]]
-    return changed.sort_values("confidence_before", ascending=False)[columns].to_dict("records")
-
-
-def finding(results: dict[str, Any]) -> str:
-    """Return the result in plain sentences with its uncertainty."""
-    if not results["n_tokens"]:
-        return f"No text was found on the {results['n_images']} images, so there is nothing to mask."
-    return " ".join(_sentences(results))
-
-
-def _sentences(results: dict[str, Any]) -> Iterator[str]:
-    yield (
-        f"Masking {results['n_tokens']} tokens on {results['n_with_text']} of {results['n_images']} images changes "
-        f"{_percent(results['changed_share'])} of the predictions, random boxes of the same sizes "
-        f"{_percent(results['changed_share_control'])}."
-    )
-    yield _verdict(results)
-    difference = results["accuracy_difference"]
-    if difference["value"] is not None:
-        before, after = (100 * results[name]["accuracy"]["value"] for name in ("before", "after"))
-        yield (
-            f"Accuracy goes from {before:.1f} % to {after:.1f} % (difference {_points(difference)}, "
-            f"McNemar p = {difference['p']:.2g})."
-        )
-
-
-def _verdict(results: dict[str, Any]) -> str:
-    p, token, control = (results[k] for k in ("more_than_control_p", "n_changed", "n_changed_control"))
-    if p >= _SIGNIFICANT:
-        return f"The two cannot be told apart (p = {p:.2g}), so this does not show that the text matters."
-    if token > control:
-        return f"The tokens matter more than patches of their size (p = {p:.2g})."
-    return f"Random boxes change more than the tokens do (p = {p:.2g}): the text matters less than what lies elsewhere."
-
-
-def _percent(share: dict[str, float | None]) -> str:
-    if share["value"] is None:
-        return "0 %"
-    value, low, high = (100 * (share[key] or 0.0) for key in ("value", "low", "high"))
-    return f"{value:.1f} % [{low:.1f}, {high:.1f}]"
-
-
-def _points(difference: dict[str, Any]) -> str:
-    value = f"{100 * difference['value']:+.1f} points"
-    if difference["low"] is None:
-        return value
-    return f"{value} [{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}]"

@@ -15,6 +15,8 @@ from cxr.errors import TextError, unknown
 from cxr.text.boxes import TextBox, coverage, grow
 from cxr.text.controls import control_boxes
 
+DEFAULT_MODE = "inpaint"
+"""How experiments mask unless told otherwise: of all ways it leaves the least of a patch (docs/text.md has figures)."""
 DEFAULT_MARGIN = 0.1
 """Fraction of a box's shorter side by which it grows before it is masked: letters have soft rims."""
 _RING = 0.5
@@ -84,7 +86,7 @@ def _swap(image: np.ndarray, boxes: Sequence[TextBox]) -> np.ndarray:
     out, tokens = image.copy(), coverage(boxes, image.shape)
     for box in boxes:
         draws, grey = _draws(box), _around(image, box, tokens).mean()
-        places = [control_boxes([box], image.shape, draws, avoid=boxes)[0] for _ in range(_PLACES)]
+        places = [control_boxes([box], image.shape, draws, avoid=boxes, anywhere=True)[0] for _ in range(_PLACES)]
         # Of several free places the one of the nearest grey: a patch of lung on the shoulder would be a mark.
         best = min(places, key=lambda place: abs(float(image[_inside(place)].mean()) - grey))
         out[_inside(box)] = image[_inside(best)]
@@ -135,7 +137,7 @@ MASK_MODES: dict[str, MaskMode] = {
 
 
 def mask_text(
-    image: np.ndarray, boxes: Sequence[TextBox], mode: str = "mean", margin: float = DEFAULT_MARGIN
+    image: np.ndarray, boxes: Sequence[TextBox], mode: str = DEFAULT_MODE, margin: float = DEFAULT_MARGIN
 ) -> np.ndarray:
     """Return ``image`` (uint8, (H, W)) with the boxes masked; the given array is left alone.
 

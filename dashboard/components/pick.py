@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -30,6 +32,29 @@ def from_url(label: str, ids: Sequence[str], labels: dict[str, str], param: str,
     st.query_params[param] = chosen
     st.session_state[seen] = chosen
     return chosen
+
+
+def arrive(key: str, param: str, default: object, parse: Callable[[str], object] = str, allowed: Any = None) -> None:
+    """Give the widget ``key`` what the URL's ``param`` asks for where that is new, as :func:`remember` otherwise.
+
+    ``parse`` turns the text into the widget's value; what it refuses (ValueError) or is not ``allowed`` is ignored.
+    """
+    asked = st.query_params.get(param)
+    if asked is not None and (key not in st.session_state or asked != st.session_state.get(f"seen:{param}")):
+        with contextlib.suppress(ValueError):
+            value = parse(asked)
+            if allowed is None or value in allowed:
+                st.session_state[key] = value
+    remember(key, default, allowed)
+
+
+def leave(param: str, value: str, default: str) -> None:
+    """Have the URL name a widget's value, unless it is the default, which needs no naming."""
+    if value == default:
+        st.query_params.pop(param, None)
+    else:
+        st.query_params[param] = value
+    st.session_state[f"seen:{param}"] = value
 
 
 def remember(key: str, default: object, allowed: Collection | None = None) -> None:

@@ -11,7 +11,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from cxr.evaluation import predict
-from cxr.text import DEFAULT_MARGIN, MASK_MODES, TextBox, detect_cached, mask_text
+from cxr.text import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, Reviews, TextBox, detect_cached, mask_text, tokens_of
 from cxr.text.experiment import CONDITIONS, Setting, masked_versions
 
 from components import explaining, load, pick, viewer
@@ -21,6 +21,7 @@ from components.subject import Subject
 CONDITION_TITLES = dict(zip(CONDITIONS, ("before", "text masked", "random boxes"), strict=True))
 """What the page calls the conditions of :data:`cxr.text.experiment.CONDITIONS`."""
 
+_MARGIN_STEP, _WIDEST = 0.05, 0.5
 _CHANCES = ("prob. before", "prob. masked", "prob. random")
 _MOVES = ("Δ logit masked", "Δ logit random")
 CHANGES_FORMAT = {
@@ -33,19 +34,27 @@ def masking(for_mode: DeltaGenerator, for_margin: DeltaGenerator) -> dict:
     """Let the user choose how tokens are masked; returns ``mode`` and ``margin``."""
     with for_mode:
         titles = {name: mode.title for name, mode in MASK_MODES.items()}
-        ranked = sorted(MASK_MODES, key=lambda name: name != "mean")
+        ranked = sorted(MASK_MODES, key=lambda name: name != DEFAULT_MODE)
         help_ = " ".join(f"**{mode.title}:** {mode.description}" for mode in MASK_MODES.values())
         mode = pick.from_url("Mask", ranked, titles, "mode", help=help_)
-    pick.remember("tokens:margin", DEFAULT_MARGIN)
+    pick.arrive("tokens:margin", "margin", DEFAULT_MARGIN, _margin)
     margin = for_margin.slider(
         "Margin",
         0.0,
-        0.5,
-        step=0.05,
+        _WIDEST,
+        step=_MARGIN_STEP,
         key="tokens:margin",
         help="Each box grows by this fraction of its shorter side: letters have soft rims.",
     )
+    pick.leave("margin", f"{margin:g}", f"{DEFAULT_MARGIN:g}")
     return {"mode": mode, "margin": margin}
+
+
+def _margin(text: str) -> float:
+    value = round(float(text) / _MARGIN_STEP) * _MARGIN_STEP
+    if not 0 <= value <= _WIDEST:
+        raise ValueError
+    return round(value, 2)
 
 
 @st.cache_data(max_entries=256, show_spinner="Looking for text …")
@@ -58,13 +67,18 @@ def boxes_of(xray: Xray) -> list[TextBox]:
     return _boxes(xray.id, xray.stamp, xray.pixels)
 
 
+def corrected_or_found(subject: Subject, xray: Xray) -> tuple[list[TextBox], bool]:
+    """Return the tokens on an X-ray of a data set, corrected by hand where they were, and whether they were."""
+    return tokens_of(xray.pixels, xray.id, Reviews.beside(subject.manifest_path), lambda _: boxes_of(xray))
+
+
 @st.cache_data(max_entries=256, show_spinner=False)
 def _logits(
-    reference: str, model_stamp: int, image_id: str, stamp: str, how: dict, _subject: Subject, _boxes: list[TextBox]
+    reference: str, model_stamp: int, image_id: str, stamp: str, how: dict, _subject: Subject, boxes: list[TextBox]
 ) -> dict[str, np.ndarray]:
     network, _ = load.model(reference)
     setting = Setting.of({"model": reference, "manifest": str(_subject.manifest_path), **how})
-    versions = masked_versions(_subject.data, image_id, _boxes, setting, network.card.size)
+    versions = masked_versions(_subject.data, image_id, boxes, setting, network.card.size)
     logits = predict(network, np.stack([versions.images[condition] for condition in CONDITIONS]))
     return dict(zip(CONDITIONS, logits, strict=True))
 
@@ -105,11 +119,12 @@ def masked(xray: Xray, boxes: Sequence[TextBox], how: dict) -> Xray:
 
 
 def show_pictures(xray: Xray, boxes: Sequence[TextBox], how: dict) -> None:
-    """Show the X-ray with its boxes and, beside it, masked."""
+    """Show the X-ray with its boxes and, beside it, with a slider from as it is to masked."""
     left, right = st.columns(2)
     left.image(viewer.with_boxes(xray.pixels, boxes), caption=f"{len(boxes)} tokens found", width="stretch")
-    after = viewer.at_display_size(masked(xray, boxes, how).pixels)
-    right.image(after, caption=f"Masked: {MASK_MODES[how['mode']].title.lower()}", width="stretch")
+    pictures = [viewer.at_display_size(pixels) for pixels in (xray.pixels, masked(xray, boxes, how).pixels)]
+    with right:
+        viewer.show_slider(*pictures, ("as it is", f"masked: {MASK_MODES[how['mode']].title.lower()}"))
 
 
 def show_heatmaps(subject: Subject, xray: Xray, boxes: Sequence[TextBox], how: dict, target: str) -> None:

@@ -13,6 +13,7 @@ import streamlit as st
 from cxr.explain import render
 from cxr.explain.heatmap import Heatmap
 from cxr.text import TextBox
+from cxr.text.slider import slider_html
 
 SIDE = 720
 """Longest side of a picture on a page, in pixels."""
@@ -24,6 +25,7 @@ MASK_COLOURS: dict[str, tuple[int, int, int]] = {
 }
 """Outline colour (RGB) of each ground-truth mask: neither red nor blue, which speak of relevance."""
 
+_SLIDER_SIDE = 560
 BOX_COLOUR = (255, 176, 32)
 _PLATE = (20, 24, 30)
 _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.5
@@ -156,6 +158,15 @@ def show_overlays(images: Sequence[np.ndarray], maps: Sequence[np.ndarray], titl
     for cell, picture, title in zip(st.columns(len(pictures)), pictures, titles, strict=True):
         cell.image(picture, caption=f"{title}: red speaks for {target}, blue against it", width="stretch")
     show_scale(scale, target)
+
+
+def show_slider(before: np.ndarray, after: np.ndarray, titles: tuple[str, str]) -> None:
+    """Show two pictures of one shape in one place, with a slider that wipes from the first to the second."""
+    height, width = before.shape[:2]
+    shown = round(_SLIDER_SIDE * height / max(height, width))
+    colour = st.get_option("theme.textColor") or "#d8dee6"
+    figure = slider_html(before, after, titles, round(_SLIDER_SIDE * width / max(height, width)))
+    st.iframe(f"<div style='color:{colour};font-family:sans-serif'>{figure}</div>", height=shown + 70)
 
 
 def legend_of(masks: dict[str, np.ndarray]) -> str:

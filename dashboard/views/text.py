@@ -5,10 +5,28 @@ from __future__ import annotations
 import streamlit as st
 
 from cxr.text import DEFAULT_MARGIN
+from cxr.text.conditions import DEFAULT_DRAWS
 
-from components import browse, experiments, explaining, load, page, pages, subject, tokens
+from components import (
+    browse,
+    experiments,
+    explaining,
+    findings,
+    load,
+    page,
+    pages,
+    pick,
+    reviewing,
+    stamping,
+    subject,
+    tokens,
+    vocabulary,
+)
 
 ONE, SPLIT = "One image", "Whole split"
+VOCABULARY, BOXES = "Vocabulary", "Correct boxes"
+STAMP = "Stamp"
+SECTIONS = (ONE, SPLIT, STAMP, VOCABULARY, BOXES)
 
 page.header(
     "Text tokens",
@@ -19,9 +37,15 @@ with page.told_in_one_line():
     reference = subject.network(first)
     chosen = subject.choose(reference, second, third)
     how = tokens.masking(mode, margin)
+    pick.arrive("text:section", "look", ONE, allowed=SECTIONS)
     section = st.segmented_control(
-        "Look at", [ONE, SPLIT], default=ONE, required=True, key="text:section", label_visibility="collapsed"
+        "Look at",
+        SECTIONS,
+        required=True,
+        key="text:section",
+        label_visibility="collapsed",
     )
+pick.leave("look", section, ONE)
 options = ["--mode", how["mode"]] + (["--margin", how["margin"]] if how["margin"] != DEFAULT_MARGIN else [])
 
 if section == ONE:
@@ -29,7 +53,7 @@ if section == ONE:
         image_id = browse.image(chosen.data, chosen.split, explaining.predictions(chosen))
         xray = explaining.of_manifest(chosen.data, image_id)
         network, description = load.model(reference)
-        boxes = tokens.boxes_of(xray)
+        boxes, by_hand = tokens.corrected_or_found(chosen, xray)
         if not boxes:
             st.info(
                 "No text was found on this X-ray, so masking changes nothing. Try a neighbour or the whole split.",
@@ -44,9 +68,12 @@ if section == ONE:
                 st.dataframe(tokens.changes(network, found), hide_index=True, column_config=tokens.CHANGES_FORMAT)
                 st.caption("Random boxes of the same sizes, off the text: what masking as such does.")
             with right:
-                st.markdown("Tokens, in pixels of the file")
+                st.markdown(f"Tokens, in pixels of the file{' (corrected by hand)' if by_hand else ''}")
                 st.dataframe(tokens.table(boxes), hide_index=True)
-            if st.toggle("Heatmaps before and after", key="text:heatmaps"):
+            pick.arrive("text:heatmaps", "heatmaps", False, lambda asked: asked == "1")
+            heatmaps = st.toggle("Heatmaps before and after", key="text:heatmaps")
+            pick.leave("heatmaps", str(int(heatmaps)), "0")
+            if heatmaps:
                 predicted = network.classes[int(found["before"].argmax())]
                 tokens.show_heatmaps(chosen, xray, boxes, how, predicted)
         st.page_link(
@@ -56,16 +83,36 @@ if section == ONE:
             query_params={**chosen.link, "image": image_id},
         )
     page.command("cxr", "text", "detect", chosen.data.image_path(image_id))
+elif section == STAMP:
+    with page.told_in_one_line():
+        stamping.show(chosen, reference)
+elif section == VOCABULARY:
+    with page.told_in_one_line():
+        vocabulary.show(chosen)
+elif section == BOXES:
+    with page.told_in_one_line():
+        reviewing.show(chosen)
 else:
     n = len(chosen.data.select(split=chosen.split))
     with page.told_in_one_line():
+        params = experiments.settings(how)
         if st.button(
             f"Mask the text of all {n} X-rays", icon=":material/play_arrow:", type="primary", key="text:start"
         ):
-            experiments.begin(chosen, how)
+            experiments.begin(chosen, params)
         page.command(
-            "cxr", "text", "experiment", reference, "--data", chosen.command_data, "--split", chosen.split, *options
+            "cxr",
+            "text",
+            "experiment",
+            reference,
+            "--data",
+            chosen.command_data,
+            "--split",
+            chosen.split,
+            *options,
+            *(word for mode in params["modes"][1:] for word in ("--mode", mode)),
+            *(["--draws", params["draws"]] if params["draws"] != DEFAULT_DRAWS else []),
         )
         run = experiments.choose(chosen)
         experiments.watch(run)
-        experiments.show(run)
+        findings.show(run)

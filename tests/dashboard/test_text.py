@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import html
+import io
+import re
 import shutil
 import time
+import zipfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from apps import opened, said
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
+from cxr.errors import TextError
 from cxr.runs import Run, get_run, list_runs, start
-from cxr.text.experiment import condition_table
+from cxr.text import report
+from cxr.text.results import condition_table
 
 
 def whole_split(**query: str) -> AppTest:
@@ -105,13 +112,60 @@ def test_a_finished_experiment_shows_what_it_found(experiment: Run) -> None:
     for name, shown in zip(("before", "after", "control"), accuracies["accuracy"], strict=True):
         share = 100 * condition_table(table, name)["correct"].mean()
         assert shown.startswith(f"{share:.1f} %")
-    with_text = table[table["n_boxes"] > 0]
     for _, row in by_class.iterrows():
-        change = with_text[f"logit_{row['class']}_after"] - with_text[f"logit_{row['class']}_before"]
-        assert row["logit, text masked"] == pytest.approx(change.mean())
+        change = table[f"logit_{row['class']}_after"] - table[f"logit_{row['class']}_before"]
+        assert row["logit, text masked"].startswith(f"{change.mean():+.3f} [")
+    assert "One X-ray" in [heading.value for heading in app.subheader]
     app.segmented_control(key=f"experiments:shown:{experiment.id}").set_value("largest moves").run()
     assert not app.exception
     assert any("tokens" in m.value and "→" in m.value for m in app.markdown)
+
+
+def test_every_setting_stands_in_the_url(trained: Run) -> None:
+    query = {"look": "Whole split", "mode": "black", "margin": "0.25", "also": "noise,swap", "draws": "3"}
+    app = opened("text", **query)
+    assert not app.exception, app.exception
+    assert app.slider(key="tokens:margin").value == 0.25
+    assert app.number_input(key="experiments:draws").value == 3
+    command = app.code[0].value
+    assert "--mode black --margin 0.25 --mode noise --mode swap --draws 3" in command
+    app.slider(key="tokens:margin").set_value(0.4).run()
+    assert app.query_params["margin"] in ("0.4", ["0.4"])
+    app = opened("text", heatmaps="1", margin="lots", look="Nowhere", draws="-2")
+    assert not app.exception
+    assert app.toggle(key="text:heatmaps").value is True
+    assert app.slider(key="tokens:margin").value == 0.1
+    assert app.segmented_control(key="text:section").value == "One image"
+
+
+def test_the_report_is_one_file_with_the_finding_pictures_and_tables(experiment: Run, tmp_path: Path) -> None:
+    page = report.write(experiment, tmp_path / "text.html").read_text(encoding="utf-8")
+    results = experiment.results()
+    assert html.escape(results["finding"]) in page
+    outside = re.findall(
+        r"""(?:src|href)=["'](?!data:)([^"']+)""", re.sub(r"<script.*?</script>", "", page, flags=re.S)
+    )
+    assert outside == []
+    assert page.count("data:image/png;base64,") >= 4
+    assert '<input type="range"' in page
+    for title in ("One X-ray", "By class", "Every way of masking", "Relevance inside tokens", "How to read this"):
+        assert f">{title}</h" in page
+    with zipfile.ZipFile(io.BytesIO(report.to_zip(experiment))) as archive:
+        predictions = pd.read_csv(archive.open("predictions.csv"))
+        conditions = pd.read_csv(archive.open("conditions.csv"))
+    assert len(predictions) == results["n_images"]
+    assert {"before", "tokens", "random", "other"} <= set(conditions["condition"])
+
+
+def test_a_report_that_cannot_be_written_is_told_in_one_line(experiment: Run, trained: Run, tmp_path: Path) -> None:
+    for run, path, named in (
+        (experiment, tmp_path / "text.docx", "text.docx is no form of a report. Accepted"),
+        (experiment, tmp_path / "nowhere" / "text.html", "is not there"),
+        (trained, tmp_path / "text.html", "has no results of a text experiment"),
+    ):
+        with pytest.raises(TextError, match=named):
+            report.write(run, path)
+    assert not (tmp_path / "text.html").exists()
 
 
 def test_experiments_on_other_splits_are_listed_when_asked(experiment: Run) -> None:
@@ -127,7 +181,7 @@ def test_an_experiment_started_on_the_page_can_be_stopped_and_says_what_is_missi
     app.button(key="text:start").click().run()
     app.button(key="experiment:stop").click().run()
     (run,) = list_runs(kind="text-experiment")
-    wanted = {"model": trained.id, "split": "test", "mode": "mean", "margin": 0.1}
+    wanted = {"model": trained.id, "split": "test", "modes": ["inpaint"], "margin": 0.1, "draws": 5}
     assert wanted.items() <= run.spec["params"].items()
     assert run.wait(timeout=120)["state"] == "stopped"
     deadline = time.monotonic() + 10

@@ -13,8 +13,12 @@ from cxr.errors import TextError
 from cxr.models import build, save_model
 from cxr.paths import cache_root
 from cxr.runs.folder import RunFolder
+from cxr.text.asking import groups_of
+from cxr.text.boxes import TextBox
 from cxr.text.detect import shared_detector
-from cxr.text.experiment import Setting, condition_table, finding, masked_versions, paired_p, results_of, run
+from cxr.text.experiment import Setting, masked_versions, run
+from cxr.text.results import condition_table
+from cxr.text.review import Reviews
 from cxr.text.store import DetectionStore
 
 CLASSES = ("covid19", "normal")
@@ -73,7 +77,8 @@ def test_the_experiment_writes_its_numbers_its_boxes_and_a_sentence(black):
     assert "broken.png" in results["left_out"][0]["reason"]
     assert results["before"]["n"] == results["after"]["n"] == results["control"]["n"] == 6
     assert results["n_changed"] == table["changed"].sum() == len(results["changed"])
-    assert set(results["mean_logit_change"]) == set(CLASSES)
+    assert set(results["modes"]) == {"black"}
+    assert set(results["modes"]["black"]["logit"]["tokens"]) == set(CLASSES)
     assert "3 tokens on 3 of 6 images" in results["finding"]
     json.dumps(results, allow_nan=False)
     fractions = [fraction for fraction, _ in seen]
@@ -82,7 +87,64 @@ def test_the_experiment_writes_its_numbers_its_boxes_and_a_sentence(black):
     boxes = pd.read_parquet(folder.path / "boxes.parquet")
     assert list(boxes.columns) == ["image_id", "x0", "y0", "x1", "y1", "text", "score", "kind"]
     assert set(boxes["text"].str.upper()) == {"PORTABLE"}
-    assert len(pd.read_parquet(folder.path / "control_boxes.parquet")) == 3
+    controls = pd.read_parquet(folder.path / "control_boxes.parquet")
+    assert controls.groupby("control").size()["random"] == 3 * 5
+    assert results["relevance"]["n"] == 3
+    assert 0 < results["relevance"]["tokens"]["positive"]["share"]["value"] < 1
+
+
+def test_every_condition_of_every_image_is_kept(black):
+    folder, _, _ = black
+    long = pd.read_parquet(folder.path / "conditions.parquet")
+    counts = long.groupby("condition").size().to_dict()
+    assert counts == {"before": 6, "tokens": 6, "random": 30, "other": 6, "kept": 6}
+    table = folder.predictions().set_index("image_id")
+    draws = long[(long["condition"] == "random") & (long["draw"] == 0)].set_index("image_id")
+    assert np.allclose(draws["logit_normal"], table.loc[draws.index, "logit_normal_control"])
+    kept = long[long["condition"] == "kept"]
+    assert set(kept["kept"]) == {"kind:word", "word:PORTABLE"}
+    # The only token left in is the image as it was.
+    same = kept.set_index("image_id")["logit_normal"]
+    assert np.allclose(same, table.loc[same.index, "logit_normal_before"])
+
+
+def test_several_modes_share_their_control_boxes_and_are_corrected_together(
+    tmp_path, data, weights, black, monkeypatch
+):
+    monkeypatch.setenv("CXR_DATA", str(black[2]))
+    folder, _ = do(tmp_path, data, weights, modes=["black", "noise"], draws=2, explained=0)
+    results = folder.read_json("results.json")
+    assert list(results["modes"]) == ["black", "noise"]
+    ps = [results["modes"][mode]["moved_beyond_random"] for mode in ("black", "noise")]
+    assert all(one["p_holm"] >= one["p"] for one in ps)
+    assert min(one["p_holm"] for one in ps) == pytest.approx(min(1.0, 2 * min(one["p"] for one in ps)))
+    first = black[0].predictions()["logit_normal_control"]
+    assert np.allclose(folder.predictions()["logit_normal_control"], first)
+    assert results["relevance"]["note"]
+
+
+def test_a_corrected_box_goes_before_the_detectors(tmp_path, data, weights, black, monkeypatch):
+    monkeypatch.setenv("CXR_DATA", str(black[2]))
+    mine = tmp_path / "mine"
+    shutil.copytree(data.parent, mine)
+    manifest = Manifest.load(mine / data.name)
+    Reviews.beside(mine / data.name).save(manifest.ids[0], [], shape=(220, 260), content_hash="")
+    folder, _ = do(tmp_path, mine / data.name, weights, draws=1, explained=0)
+    table = folder.predictions().set_index("image_id")
+    assert table.loc[manifest.ids[0], "n_boxes"] == 0
+    assert table["reviewed"].sum() == folder.read_json("results.json")["n_reviewed"] == 1
+    assert table["n_boxes"].sum() == 2
+
+
+def test_tokens_left_in_are_named_by_kind_and_by_word():
+    boxes = [TextBox(0, 0, 9, 9, "Left AP", kind="word"), TextBox(20, 0, 29, 9, "L", kind="letter")]
+    groups = groups_of(boxes, {"LEFT", "L"})
+    assert {name: len(some) for name, some in groups.items()} == {
+        "kind:word": 1,
+        "kind:letter": 1,
+        "word:LEFT": 1,
+        "word:L": 1,
+    }
 
 
 def test_images_without_text_keep_their_logits_and_images_with_text_do_not(black):
@@ -121,7 +183,7 @@ def test_the_network_sees_the_same_pixels_as_from_the_cache(tmp_path, data):
 def test_a_second_run_finds_every_token_in_the_store(tmp_path, data, weights, black, monkeypatch):
     monkeypatch.setenv("CXR_DATA", str(black[2]))
     stores = []
-    monkeypatch.setattr("cxr.text.experiment.DetectionStore", lambda: stores.append(DetectionStore()) or stores[-1])
+    monkeypatch.setattr("cxr.text.review.DetectionStore", lambda: stores.append(DetectionStore()) or stores[-1])
     do(tmp_path, data, weights, mode="inpaint")
     assert sum(store.hits for store in stores) == 6
     assert sum(store.misses for store in stores) == 0
@@ -139,7 +201,16 @@ def test_a_stop_is_obeyed_without_results(tmp_path, data, weights):
     assert not (folder.path / "results.json").exists()
 
 
-@pytest.mark.parametrize(("changes", "named"), [({"mode": "blurr"}, "'blurr'"), ({"split": "night"}, "'night'")])
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"mode": "blurr"}, "'blurr'"),
+        ({"split": "night"}, "'night'"),
+        ({"draws": 0}, "0 draws"),
+        ({"margin": -0.1}, "-0.1"),
+        ({"explained": -1}, "-1"),
+    ],
+)
 def test_a_wrong_setting_is_named(tmp_path, data, weights, changes, named):
     with pytest.raises(TextError, match=named):
         do(tmp_path, data, weights, **changes)
@@ -153,56 +224,7 @@ def test_worker_processes_give_the_same_numbers(tmp_path, data, weights):
     pd.testing.assert_frame_equal(alone.predictions(), beside.predictions())
 
 
-def made_up(n_token, n_control, n=200):
-    """A table of n images, all right before; the first ones change under masking, the last ones under the control."""
-    predicted = {name: np.array(["a"] * n) for name in ("before", "after", "control")}
-    predicted["after"][:n_token] = "b"
-    predicted["control"][n - n_control :] = "b"
-    table = pd.DataFrame({"image_id": [f"i{k}" for k in range(n)], "split": "test", "label": "a", "source": ""})
-    table["patient_id"] = [f"p{k // 2}" for k in range(n)]
-    for name, values in predicted.items():
-        table[f"predicted_{name}"], table[f"correct_{name}"] = values, values == "a"
-        table[f"confidence_{name}"] = 0.9
-        for c in "ab":
-            table[f"logit_{c}_{name}"] = np.where(values == c, 1.0, -1.0)
-            table[f"prob_{c}_{name}"] = np.where(values == c, 0.9, 0.1)
-    table["changed"] = table["predicted_before"] != table["predicted_after"]
-    table["changed_control"] = table["predicted_before"] != table["predicted_control"]
-    table["n_boxes"], table["masked_share"] = 1, 0.01
-    return table
-
-
-def test_the_sentence_blames_the_text_only_beyond_the_control():
-    strong = results_of(made_up(30, 3), ("a", "b"), {})
-    assert "matter more than patches of their size" in strong["finding"]
-    assert "15.0 % [" in strong["finding"]
-    assert strong["accuracy_difference"]["value"] == pytest.approx(-0.15)
-    assert strong["accuracy_difference"]["low"] < -0.15 < strong["accuracy_difference"]["high"] < 0
-    assert (strong["accuracy_difference"]["became_wrong"], strong["accuracy_difference"]["became_right"]) == (30, 0)
-    assert strong["mean_logit_change"] == pytest.approx({"a": -0.3, "b": 0.3})
-    none = results_of(made_up(3, 4), ("a", "b"), {})
-    assert "cannot be told apart" in none["finding"]
-    reverse = results_of(made_up(2, 30), ("a", "b"), {})
-    assert "Random boxes change more" in reverse["finding"]
-
-
-def test_without_text_or_labels_the_results_say_so_and_hold_no_invented_number():
-    table = made_up(0, 0, n=4)
-    table["n_boxes"], table["label"] = 0, ""
-    results = results_of(table, ("a", "b"), {})
-    assert results["finding"] == finding(results) == ("No text was found on the 4 images, so there is nothing to mask.")
-    assert results["accuracy_difference"]["value"] is None
-    assert results["mean_logit_change"] == {"a": None, "b": None}
-
-
-def test_mcnemars_exact_p_is_the_binomial_one():
-    first, second = np.array([True] * 8 + [False] * 12), np.array([False] * 8 + [True] * 2 + [False] * 10)
-    assert paired_p(first, second) == pytest.approx(2 * (1 + 10 + 45) / 2**10)
-    assert paired_p(first, first) == 1.0
-
-
-def test_one_condition_reads_like_plain_predictions():
-    plain = condition_table(made_up(5, 0), "after")
-    assert {"predicted", "correct", "confidence", "logit_a", "prob_b", "label"} <= set(plain.columns)
+def test_one_condition_reads_like_plain_predictions(black):
+    plain = condition_table(black[0].predictions(), "after")
+    assert {"predicted", "correct", "confidence", "logit_normal", "prob_covid19", "label"} <= set(plain.columns)
     assert not any(column.endswith(("_after", "_before")) for column in plain.columns)
-    assert (plain["predicted"] == "b").sum() == 5

@@ -115,7 +115,7 @@ def test_a_wrong_mode_or_margin_is_named(mode, margin):
 
 def test_control_boxes_have_the_same_sizes_lie_in_the_image_and_off_the_tokens():
     placed = control_boxes(BOXES, (200, 300), np.random.default_rng(0))
-    assert sorted((b.width, b.height) for b in placed) == sorted((b.width, b.height) for b in BOXES)
+    assert sorted(b.area for b in placed) == sorted(b.area for b in BOXES)
     assert all(0 <= b.x0 < b.x1 <= 300 and 0 <= b.y0 < b.y1 <= 200 for b in placed)
     assert all(intersection(p, t) == 0 for p in placed for t in BOXES)
     assert intersection(*placed) == 0
@@ -125,9 +125,23 @@ def test_control_boxes_have_the_same_sizes_lie_in_the_image_and_off_the_tokens()
 def test_control_boxes_that_will_grow_keep_off_what_has_grown():
     placed = control_boxes(BOXES, (200, 300), np.random.default_rng(3), margin=10)
     grown, tokens = ([grow(b, 10, (200, 300)) for b in boxes] for boxes in (placed, BOXES))
-    assert sorted((b.width, b.height) for b in placed) == sorted((b.width, b.height) for b in BOXES)
+    assert sorted(b.area for b in placed) == sorted(b.area for b in BOXES)
     assert all(intersection(p, t) == 0 for p in grown for t in tokens)
     assert intersection(*grown) == 0
+
+
+@pytest.mark.parametrize("token", [TextBox(6, 6, 66, 20), TextBox(120, 90, 150, 110), TextBox(290, 30, 300, 80)])
+def test_control_boxes_lie_as_far_from_the_frame_as_the_token_on_every_side(token):
+    def gaps(box):
+        return box.x0, 300 - box.x1, box.y0, 200 - box.y1
+
+    draws = [control_boxes([token], (200, 300), np.random.default_rng(seed))[0] for seed in range(200)]
+    assert {min(gaps(box)) for box in draws} == {min(gaps(token))}
+    nearest = {gaps(box).index(min(gaps(box))) for box in draws}
+    assert len(nearest) >= 3
+    anywhere = [control_boxes([token], (200, 300), np.random.default_rng(s), anywhere=True)[0] for s in range(200)]
+    assert {(box.width, box.height) for box in anywhere} == {(token.width, token.height)}
+    assert len({min(gaps(box)) for box in anywhere}) > 10
 
 
 def test_boxes_of_another_image_lie_at_the_same_relative_places_and_never_on_text():
@@ -142,5 +156,5 @@ def test_boxes_of_another_image_lie_at_the_same_relative_places_and_never_on_tex
 def test_control_boxes_without_a_free_place_overlap_as_little_as_was_drawn():
     token = TextBox(0, 0, 90, 100)
     (placed,) = control_boxes([token], (100, 100), np.random.default_rng(0))
-    assert (placed.width, placed.height) == (90, 100)
+    assert placed.area == token.area
     assert intersection(placed, token) < token.area

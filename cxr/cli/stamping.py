@@ -1,0 +1,66 @@
+"""``cxr text stamp``: start a stamping experiment and print its dose curve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cxr.cli.follow import follow_or_leave
+from cxr.cli.models import manifest_of, name_of
+from cxr.cli.output import show_table
+from cxr.errors import TextError
+from cxr.runs import start
+
+
+def stamp_and_tell(params: dict[str, Any], data: str | None, *, detach: bool, as_json: bool) -> None:
+    """Check ``params`` (those of :func:`cxr.text.stamping.run` but ``manifest``), start the run, tell its end.
+
+    Raises
+    ------
+    TextError
+        For values that are not allowed, both or none of word and cut, or a class that does not exist.
+    """
+    from cxr.data import Manifest
+    from cxr.evaluation.source import load_trained
+    from cxr.text.stamp_setting import Setting, chosen_images, patch_of
+    from cxr.text.stamping import KIND
+
+    if bool(params["word"]) == bool(params["cut"]):
+        raise TextError("a token is needed: either --word, such as --word DX, or --from IMAGE_ID:x0,y0,x1,y1")
+    network, _ = load_trained(params["model"])
+    params = {name: value for name, value in params.items() if name == "split" or value not in ("", [])}
+    params["manifest"] = manifest_of(params["model"], data)
+    setting = Setting.of(params)
+    # What cannot be is said here and now rather than in a process that is started for nothing.
+    manifest = Manifest.load(params["manifest"])
+    chosen_images(manifest, network.classes, setting)
+    patch_of(setting, manifest)
+    run = start(KIND, params, name=f"stamp {name_of(params['model'])}")
+    follow_or_leave(run, detach, as_json)
+    if not (detach or as_json):
+        _show_doses(run.results())
+
+
+def _show_doses(results: dict[str, Any] | None) -> None:
+    if not results:
+        return
+    rows = [
+        [
+            f"{dose['size']:g}",
+            f"{dose['contrast']:g}",
+            _share(dose["turned"]["stamped"]),
+            _share(dose["turned"]["control"]),
+            f"{dose['turned_beyond']['p_holm']:.2g}",
+            f"{round(100 * dose['probability_beyond']['value'], 1) + 0.0:+.1f}",
+        ]
+        for dose in results["doses"]
+    ]
+    columns = ["size", "contrast", "stamped", "control", "p", "points"]
+    title = f"turned to {results['towards']}; points: of its probability, stamped minus control"
+    show_table(title, columns, rows)
+
+
+def _share(share: dict[str, float | None]) -> str:
+    value = f"{100 * (share['value'] or 0.0):.1f} %"
+    if share["low"] is None or share["high"] is None:
+        return value
+    return f"{value} [{100 * share['low']:.1f}, {100 * share['high']:.1f}]"

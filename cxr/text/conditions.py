@@ -1,0 +1,169 @@
+"""The versions of an X-ray that an experiment asks a network about: as it is, its tokens masked, and the controls.
+
+A **condition** is one of
+
+- ``before``: nothing masked,
+- ``tokens``: every token masked,
+- ``random``: as many boxes of the same sizes, off the tokens, in several draws,
+- ``other``: the boxes of another X-ray at their places, without those that meet a token of this one,
+- ``kept``: every token masked but those of one kind, or one word, which is left in.
+
+All but the first come in every mask mode, ``kept`` in the first mode alone. Random boxes lie at the same places
+whatever the mode.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from cxr.errors import TextError, unknown
+from cxr.text.boxes import TextBox
+from cxr.text.controls import borrowed_boxes, control_boxes, places_of
+from cxr.text.mask import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, grown_boxes, mask_text
+
+NAMES = ("before", "tokens", "random", "other", "kept")
+DEFAULT_DRAWS = 5
+MOST_DRAWS = 100
+_LENDERS = 20
+
+
+class Condition(NamedTuple):
+    """One version of every X-ray; ``draw`` counts random boxes, ``kept`` names the tokens that are left in."""
+
+    name: str
+    mode: str = ""
+    draw: int = 0
+    kept: str = ""
+
+
+BEFORE = Condition("before")
+
+
+@dataclass(frozen=True)
+class Masking:
+    """How tokens are masked, and how often random boxes are drawn.
+
+    Raises
+    ------
+    TextError
+        For no mode or an unknown one, a negative margin, or draws outside 1 to 100.
+    """
+
+    modes: tuple[str, ...] = (DEFAULT_MODE,)
+    margin: float = DEFAULT_MARGIN
+    draws: int = DEFAULT_DRAWS
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.modes:
+            raise TextError(f"no mask mode was given. Accepted: {', '.join(MASK_MODES)}")
+        for mode in self.modes:
+            if mode not in MASK_MODES:
+                raise TextError(unknown("mask mode", mode, MASK_MODES))
+        if not 1 <= self.draws <= MOST_DRAWS:
+            raise TextError(f"{self.draws} draws of random boxes are not possible. Accepted: 1 to {MOST_DRAWS}")
+        grown_boxes([], self.margin, (1, 1))
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Every condition but ``kept``, which depends on the tokens that there are."""
+        masked = [
+            condition
+            for mode in self.modes
+            for condition in (
+                Condition("tokens", mode),
+                *(Condition("random", mode, draw) for draw in range(self.draws)),
+                Condition("other", mode),
+            )
+        ]
+        return (BEFORE, *masked)
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Boxes (in pixels of the X-ray) that are masked in place of its tokens: draws of random ones, and borrowed."""
+
+    random: tuple[tuple[TextBox, ...], ...]
+    other: tuple[TextBox, ...] = ()
+
+
+def controls_of(
+    image_id: str,
+    shape: Sequence[int],
+    boxes: Sequence[TextBox],
+    masking: Masking,
+    lenders: Sequence[tuple[Sequence[TextBox], Sequence[int]]] = (),
+) -> Controls:
+    """Return the control boxes of an X-ray of ``shape`` (H, W), the same for the same id and seed.
+
+    Parameters
+    ----------
+    lenders
+        (boxes, shape) of other X-rays. Random boxes lie at places of their tokens, where these are free; the one whose
+        boxes off the tokens come nearest in area to the tokens lends the borrowed ones.
+    """
+    if not boxes:
+        return Controls(tuple(() for _ in range(masking.draws)))
+    places = [place for theirs, their_shape in lenders for place in places_of(theirs, their_shape)]
+    random = [
+        tuple(control_boxes(boxes, shape, rng, margin=masking.margin, places=places))
+        for rng in (np.random.default_rng([*_key(image_id, masking), draw]) for draw in range(masking.draws))
+    ]
+    wanted = sum(box.area for box in boxes)
+    lent = [borrowed_boxes(theirs, their_shape, shape, boxes, masking.margin) for theirs, their_shape in lenders]
+    other = min(lent, key=lambda some: abs(sum(box.area for box in some) - wanted), default=[])
+    return Controls(tuple(random), tuple(other))
+
+
+def lenders_of(
+    image_id: str, patients: Mapping[str, str], found: Mapping[str, Sequence[TextBox]], masking: Masking
+) -> list[str]:
+    """Return up to 20 ids of other patients' X-rays with tokens, drawn by the id and the seed.
+
+    Parameters
+    ----------
+    patients
+        Patient by id; "" where it is unknown, which counts as a patient of its own.
+    found
+        Tokens by id.
+    """
+    mine = patients.get(image_id, "")
+    others = sorted(
+        i for i, boxes in found.items() if boxes and i != image_id and (not mine or patients.get(i) != mine)
+    )
+    rng = np.random.default_rng(_key(image_id, masking))
+    return [others[k] for k in rng.permutation(len(others))[:_LENDERS]]
+
+
+def _key(image_id: str, masking: Masking) -> list[int]:
+    return [masking.seed, zlib.crc32(image_id.encode())]
+
+
+def versions(
+    image: np.ndarray,
+    boxes: Sequence[TextBox],
+    controls: Controls,
+    masking: Masking,
+    kept: Mapping[str, Sequence[TextBox]] | None = None,
+) -> Iterator[tuple[Condition, np.ndarray]]:
+    """Yield each condition that masks something with its picture, uint8 (H, W) as ``image``; ``before`` is not among.
+
+    Parameters
+    ----------
+    kept
+        By name the tokens (some of ``boxes``) that are left in while the others are masked.
+    """
+    for mode in masking.modes:
+        masked = {Condition("tokens", mode): boxes, Condition("other", mode): controls.other}
+        masked |= {Condition("random", mode, draw): some for draw, some in enumerate(controls.random)}
+        if mode == masking.modes[0]:
+            for name, left_in in (kept or {}).items():
+                masked[Condition("kept", mode, kept=name)] = [box for box in boxes if box not in left_in]
+        for condition, some in masked.items():
+            if some:
+                yield condition, mask_text(image, some, mode, masking.margin)

@@ -1,0 +1,167 @@
+"""The dose curve of a stamped token: what each size and contrast does, beyond the same patch without letters.
+
+All numbers are paired: the same X-rays without a stamp, with the token, and with the control. Intervals are those of
+the bootstrap over patients, p values come from flipping the signs of patients' differences and are corrected over the
+doses (Holm 1979).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cxr.evaluation.intervals import wilson
+from cxr.text.effects import beyond_control, holm, paired_means
+
+CONDITIONS = ("unstamped", "stamped", "control")
+_SIGNIFICANT = 0.05
+
+
+def results_of(
+    table: pd.DataFrame, classes: Sequence[str], towards: str, token: str, onto: Sequence[str] = (), seed: int = 0
+) -> dict[str, Any]:
+    """Return the numbers of ``results.json`` from the long table of answers.
+
+    Returns
+    -------
+    ``n_images``, ``classes``, ``towards``, ``onto``, ``n_there`` (X-rays predicted as ``towards`` unstamped),
+    ``finding``, and ``doses``, each with ``size``, ``contrast``, ``n`` and
+
+    - ``turned``: share of all predictions that turn to ``towards``, ``stamped`` and ``control``, as ``{value, low,
+      high}``; ``turned_beyond``, the difference, with ``p`` and ``p_holm``
+    - ``probability`` and ``logit``: mean change by class, ``stamped``, ``control`` and ``beyond``, the difference;
+      ``probability_beyond``, that of ``towards``, with ``p`` and ``p_holm``
+    - ``change``: mean change of grey over the stamped box, ``stamped`` and ``control``
+    """
+    unstamped = table[table["condition"] == "unstamped"].set_index("image_id")
+    stamped = table[table["condition"] != "unstamped"]
+    doses = [
+        {"size": float(size), "contrast": float(contrast)} | _of_dose(rows, unstamped, classes, towards, seed)
+        for (size, contrast), rows in stamped.groupby(["size", "contrast"], sort=True)
+    ]
+    for name in ("turned_beyond", "probability_beyond"):
+        for dose, corrected in zip(doses, holm([dose[name]["p"] for dose in doses]), strict=True):
+            dose[name]["p_holm"] = corrected
+    results: dict[str, Any] = {
+        "n_images": int(stamped["image_id"].nunique()),
+        "n_there": int((unstamped.loc[stamped["image_id"].unique(), "predicted"] == towards).sum()),
+        "classes": list(classes),
+        "towards": towards,
+        "onto": list(onto),
+        "token": token,
+        "doses": doses,
+    }
+    return results | {"finding": finding(results)}
+
+
+def _of_dose(
+    rows: pd.DataFrame, unstamped: pd.DataFrame, classes: Sequence[str], towards: str, seed: int
+) -> dict[str, Any]:
+    parts = {name: rows[rows["condition"] == name].set_index("image_id") for name in ("stamped", "control")}
+    before = unstamped.loc[parts["stamped"].index]
+    parts = {name: part.loc[before.index] for name, part in parts.items()}
+    patients = [patient or f"image {i}" for i, patient in before["patient_id"].items()]
+    away = (before["predicted"] != towards).to_numpy()
+    turned = {name: (away & (part["predicted"] == towards).to_numpy()).astype(float) for name, part in parts.items()}
+    told: dict[str, Any] = {
+        "n": len(before),
+        "turned": {name: _share(values, patients, seed) for name, values in turned.items()},
+        "turned_beyond": beyond_control(turned["stamped"] - turned["control"], patients, seed),
+        "change": {name: float(part["change"].mean()) for name, part in parts.items()},
+    }
+    for kind, column in (("probability", "prob"), ("logit", "logit")):
+        moves = {
+            (name, c): (part[f"{column}_{c}"] - before[f"{column}_{c}"]).to_numpy()
+            for name, part in parts.items()
+            for c in classes
+        }
+        moves |= {("beyond", c): moves["stamped", c] - moves["control", c] for c in classes}
+        means = paired_means(moves, patients, seed)
+        told[kind] = {c: {name: means[name, c] for name in ("stamped", "control", "beyond")} for c in classes}
+        if kind == "probability":
+            told["probability_beyond"] = beyond_control(moves["beyond", towards], patients, seed)
+    return told
+
+
+def _share(turned: np.ndarray, patients: Sequence[str], seed: int) -> dict[str, float | None]:
+    """Return a share (of N yes or no) with its interval: Wilson's, over patients, where the bootstrap has no spread."""
+    share: dict[str, float | None] = paired_means({"it": turned}, patients, seed)["it"]
+    if len(set(patients)) > 1 and np.ptp(turned) == 0:
+        n = len(set(patients))
+        share["low"], share["high"] = wilson(n if turned[0] else 0, n) or (None, None)
+    return share
+
+
+def strongest(results: dict[str, Any]) -> dict[str, Any]:
+    """Return the dose that the sentence tells of: the largest size, and there the highest contrast."""
+    return max(results["doses"], key=lambda dose: (dose["size"], dose["contrast"]))
+
+
+def least(results: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the smallest dose (size, then contrast) that moves the probability beyond the control, or None."""
+    doses = sorted(results["doses"], key=lambda dose: (dose["size"], dose["contrast"]))
+    found = (
+        d for d in doses if d["probability_beyond"]["p_holm"] < _SIGNIFICANT and d["probability_beyond"]["value"] > 0
+    )
+    return next(found, None)
+
+
+def finding(results: dict[str, Any]) -> str:
+    """Return the result in plain sentences with its uncertainty."""
+    dose, towards = strongest(results), results["towards"]
+    on = f"{dose['n']} images" + (f" of {_listed(results['onto'])}" if results["onto"] else "")
+    beyond = dose["turned_beyond"]
+    first = (
+        f"Stamping {results['token']} onto {on} (size {dose['size']:g}, contrast {dose['contrast']:g}) moves "
+        f"{_percent(dose['turned']['stamped'])} of predictions to {towards}, the same patch without letters "
+        f"{_percent(dose['turned']['control'])} ({_p(beyond['p_holm'], len(results['doses']))})."
+    )
+    return " ".join(filter(None, (first, _about_turned(dose), _about_probability(results))))
+
+
+def _about_turned(dose: dict[str, Any]) -> str:
+    """Return what may be concluded from the predictions that turned; nothing where none did."""
+    stamped, control = (dose["turned"][name]["value"] for name in ("stamped", "control"))
+    if not stamped and not control:
+        return ""
+    if dose["turned_beyond"]["p_holm"] >= _SIGNIFICANT:
+        return "The two cannot be told apart: the patch may do it, letters or not."
+    if stamped > control:
+        return "The letters turn more than a patch of their size does."
+    return "The patch without letters turns more than the letters do."
+
+
+def _about_probability(results: dict[str, Any]) -> str:
+    dose, towards = least(results), results["towards"]
+    if dose is None:
+        return f"At no dose does the token raise the probability of {towards} more than its control does."
+    value = dose["probability_beyond"]
+    return (
+        f"The smallest dose that raises the probability of {towards} beyond the control is size {dose['size']:g} at "
+        f"contrast {dose['contrast']:g}: {100 * value['value']:+.1f} points{_limits(value)} "
+        f"({_p(value['p_holm'], len(results['doses']))})."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _p(p: float, doses: int) -> str:
+    return f"p = {p:.2g}" + (f", Holm over {doses} doses" if doses > 1 else "")
+
+
+def _percent(share: dict[str, float | None]) -> str:
+    value = f"{100 * (share['value'] or 0.0):.1f} %"
+    if share["low"] is None or share["high"] is None:
+        return value
+    return f"{value} [{100 * share['low']:.1f}, {100 * share['high']:.1f}]"
+
+
+def _limits(value: dict[str, float | None]) -> str:
+    if value["low"] is None or value["high"] is None:
+        return ""
+    return f" [{100 * value['low']:+.1f}, {100 * value['high']:+.1f}]"

@@ -1,0 +1,297 @@
+"""What masking does to a network's answers, held against its controls, with the uncertainty of the patients drawn.
+
+Every number compares two answers about the same image, so intervals are those of the paired bootstrap over patients
+and never those of two separate samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from cxr.evaluation.intervals import bootstrap, wilson
+from cxr.evaluation.metrics import softmax, weighted_auc
+
+N_FLIPS = 10_000  # of signs, for a p value; the smallest that can come out is 1 / (N_FLIPS + 1)
+
+Interval = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Logits of the same N images under several conditions.
+
+    Attributes
+    ----------
+    before
+        (N, K), nothing masked.
+    tokens
+        (N, K) by mask mode, the tokens masked.
+    random
+        (D, N, K) by mask mode, D draws of random boxes masked.
+    other
+        (N, K) by mask mode, the boxes of another image masked.
+    truth
+        (N,) index of the label's class, -1 where it is unknown.
+    patients
+        (N,) what is drawn with replacement.
+    """
+
+    before: np.ndarray
+    tokens: dict[str, np.ndarray]
+    random: dict[str, np.ndarray]
+    other: dict[str, np.ndarray]
+    truth: np.ndarray
+    patients: Sequence[str]
+
+    def only(self, chosen: np.ndarray) -> Answers:
+        """Return the answers about the images where ``chosen`` (N,) is True."""
+        return Answers(
+            self.before[chosen],
+            {mode: logits[chosen] for mode, logits in self.tokens.items()},
+            {mode: logits[:, chosen] for mode, logits in self.random.items()},
+            {mode: logits[chosen] for mode, logits in self.other.items()},
+            self.truth[chosen],
+            [patient for patient, there in zip(self.patients, chosen, strict=True) if there],
+        )
+
+
+def effects(answers: Answers, classes: Sequence[str], seed: int = 0) -> dict[str, dict[str, Any]]:
+    """Return what each mask mode does.
+
+    Returns
+    -------
+    By mode:
+
+    - ``changed``: share of predictions that change, for ``tokens``, ``random`` (mean over draws) and ``other``, as
+      ``{value, low, high}``; ``beyond_random`` and ``beyond_other``, the differences, with ``p`` (signs of patients
+      flipped) and ``p_holm``, corrected over modes (Holm 1979)
+    - ``moved``: how far probabilities move (:func:`moved`), and ``moved_beyond_random``, ``moved_beyond_other``
+    - ``accuracy``, ``macro_f1``, ``auc``, ``recall`` by class: after minus before, for the three, on labelled images;
+      accuracy with McNemar's exact ``p`` and ``p_holm``, ``became_wrong``, ``became_right``
+    - ``logit`` and ``probability``: mean change by class, for the three
+    - ``flips``: from which class to which, with the count under random boxes, mean over draws
+    """
+    told = {mode: _of_mode(answers, mode, classes, seed) for mode in answers.tokens}
+    compared = [(f"{what}beyond_{control}",) for what in ("", "moved_") for control in ("random", "other")]
+    for path in (*compared, ("accuracy", "tokens")):
+        entries = [_at(told[mode], path) for mode in told]
+        for entry, corrected in zip(entries, holm([entry["p"] for entry in entries]), strict=True):
+            entry["p_holm"] = corrected
+    return told
+
+
+def _at(values: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    for key in path:
+        values = values[key]
+    return values
+
+
+def _of_mode(answers: Answers, mode: str, classes: Sequence[str], seed: int) -> dict[str, Any]:
+    under = {"tokens": answers.tokens[mode][None], "random": answers.random[mode], "other": answers.other[mode][None]}
+    before = answers.before.argmax(1)
+    changed = {name: (logits.argmax(2) != before).mean(0) for name, logits in under.items()}
+    told: dict[str, Any] = {"changed": paired_shares(changed, answers.patients, seed)}
+    for control in ("random", "other"):
+        beyond = changed["tokens"] - changed[control]
+        told[f"beyond_{control}"] = beyond_control(beyond, answers.patients, seed)
+    distance = {name: moved(answers.before, logits) for name, logits in under.items()}
+    told["moved"] = paired_means(distance, answers.patients, seed)
+    for control in ("random", "other"):
+        told[f"moved_beyond_{control}"] = beyond_control(distance["tokens"] - distance[control], answers.patients, seed)
+    told |= _of_labelled(answers, under, classes, seed)
+    for name, turn in (("logit", np.asarray), ("probability", softmax)):
+        told[name] = _moves(answers, under, classes, turn, seed)
+    told["flips"] = _flips(before, under, classes)
+    return told
+
+
+def paired_means(columns: Mapping[Any, np.ndarray], patients: Sequence[str], seed: int = 0) -> dict[Any, Interval]:
+    """Return the mean of each column (N,) as ``{value, low, high}``, all from the same bootstrap over patients."""
+    if not len(patients):
+        return {name: {"value": None, "low": None, "high": None} for name in columns}
+    values = np.column_stack(list(columns.values())).astype(np.float64)
+    limits = bootstrap(lambda weights: weights @ values / weights.sum(1, keepdims=True), patients, seed=seed)
+    return {name: _interval(float(values[:, k].mean()), limits[k]) for k, name in enumerate(columns)}
+
+
+def paired_shares(columns: Mapping[Any, np.ndarray], patients: Sequence[str], seed: int) -> dict[Any, Interval]:
+    """Return the mean of each column (N,) of shares or of their differences.
+
+    Where no image differs from any other there is nothing to draw from, and the bootstrap's interval would be a point.
+    Then Wilson's stands, for as many trials as there are patients.
+    """
+    means = paired_means(columns, patients, seed)
+    n = len(set(patients))
+    for name, values in columns.items():
+        if n > 1 and (values == values[0]).all():
+            low, high = wilson(0, n) or (0.0, 1.0)
+            signed = {0.0: (low, high), 1.0: (1 - high, 1.0)}.get(float(values[0]))
+            if signed:
+                means[name] |= dict(zip(("low", "high"), signed, strict=True))
+    return means
+
+
+def _interval(value: float | None, limits: tuple[float, float] | None) -> Interval:
+    low, high = limits or (None, None)
+    return {"value": value, "low": low, "high": high}
+
+
+def beyond_control(beyond: np.ndarray, patients: Sequence[str], seed: int = 0) -> dict[str, float | None]:
+    """Return the mean of differences (N,) as ``{value, low, high, p}``; p from :func:`sign_flip_p`.
+
+    Where no image differs from its control the interval is that of a share of 0 among as many patients, to both sides.
+    """
+    entry = paired_shares({"it": beyond}, patients, seed)["it"]
+    if len(beyond) and not np.any(beyond) and entry["high"] is not None:
+        entry["low"] = -entry["high"]
+    return {**entry, "p": sign_flip_p(beyond, patients, seed)}
+
+
+def moved(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Return how far the probabilities of N images moved, 0 to 1 (N,): half the sum over classes, mean over draws.
+
+    Parameters
+    ----------
+    before
+        Logits (N, K).
+    after
+        Logits (D, N, K) of D draws.
+    """
+    return np.abs(softmax(after) - softmax(before)).sum(2).mean(0) / 2
+
+
+def _moves(
+    answers: Answers,
+    under: dict[str, np.ndarray],
+    classes: Sequence[str],
+    turn: Callable[[np.ndarray], np.ndarray],
+    seed: int,
+) -> dict[str, dict[str, Interval]]:
+    """Return how far each class's number moves, mean over images (and draws)."""
+    before = turn(answers.before)
+    columns: dict[tuple[str, str], np.ndarray] = {}
+    for name, draws in under.items():
+        moved = np.mean([turn(logits) for logits in draws], axis=0) - before
+        columns |= {(name, c): moved[:, k] for k, c in enumerate(classes)}
+    means = paired_means(columns, answers.patients, seed)
+    return {name: {c: means[name, c] for c in classes} for name in under}
+
+
+def _flips(before: np.ndarray, under: dict[str, np.ndarray], classes: Sequence[str]) -> list[dict[str, Any]]:
+    n = len(classes)
+    counts = {
+        name: np.mean([np.bincount(before * n + logits.argmax(1), minlength=n * n) for logits in draws], axis=0)
+        for name, draws in under.items()
+    }
+    pairs = [(a, b) for a in range(n) for b in range(n) if a != b]
+    rows = [
+        {"from": classes[a], "to": classes[b]} | {name: float(count[a * n + b]) for name, count in counts.items()}
+        for a, b in pairs
+    ]
+    return sorted((row for row in rows if any(row[name] for name in counts)), key=lambda row: -row["tokens"])
+
+
+# --- what needs labels ---------------------------------------------------------------------------------------------
+
+
+def _of_labelled(answers: Answers, under: dict[str, np.ndarray], classes: Sequence[str], seed: int) -> dict[str, Any]:
+    known = answers.truth >= 0
+    told: dict[str, Any] = {measure: {} for measure in ("accuracy", "macro_f1", "auc")}
+    told["recall"] = {name: {} for name in under}
+    truth, before = answers.truth[known], answers.before[known]
+    present = [k for k in range(len(classes)) if (truth == k).any()]
+    names = ["accuracy", "macro_f1", "auc", *(f"recall {classes[k]}" for k in present)]
+    draws = {name: logits[:, known] for name, logits in under.items()}
+    differences = _differences(truth, before, draws, present)
+    values = np.full(len(names) * len(draws), np.nan)
+    limits: list[tuple[float, float] | None] = [None] * len(values)
+    if known.any():
+        patients = [patient for patient, there in zip(answers.patients, known, strict=True) if there]
+        values, limits = differences(np.ones((1, len(truth))))[0], bootstrap(differences, patients, seed=seed)
+    entries = [_interval(float(v) if np.isfinite(v) else None, i) for v, i in zip(values, limits, strict=True)]
+    for (name, measure), entry in zip(((n, m) for n in draws for m in names), entries, strict=True):
+        if measure.startswith("recall "):
+            told["recall"][name][measure.removeprefix("recall ")] = entry
+        else:
+            told[measure][name] = entry
+    right, still = before.argmax(1) == truth, draws["tokens"][0].argmax(1) == truth
+    told["accuracy"]["tokens"] |= {
+        "p": paired_p(right, still) if known.any() else None,
+        "became_wrong": int((right & ~still).sum()),
+        "became_right": int((~right & still).sum()),
+    }
+    return told
+
+
+def _differences(
+    truth: np.ndarray, before: np.ndarray, draws: dict[str, np.ndarray], present: list[int]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function of weights (B, N): each measure of each condition (mean over draws) minus before, (B, S)."""
+
+    def differences(weights: np.ndarray) -> np.ndarray:
+        base = _measures(truth, before, weights, present)
+        after = [np.mean([_measures(truth, one, weights, present) for one in each], axis=0) for each in draws.values()]
+        return np.concatenate([each - base for each in after], axis=1)
+
+    return differences
+
+
+def _measures(truth: np.ndarray, logits: np.ndarray, weights: np.ndarray, present: list[int]) -> np.ndarray:
+    """Return (B, S): accuracy, macro F1, AUC and the recall of each class that is present, for weights (B, N)."""
+    predicted, chances = logits.argmax(1), softmax(logits)
+    hits = {k: weights @ ((truth == k) & (predicted == k)) for k in present}
+    labelled = {k: weights @ (truth == k) for k in present}
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall = {k: hits[k] / labelled[k] for k in present}
+        f1 = [2 * hits[k] / (labelled[k] + weights @ (predicted == k)) for k in present]
+        aucs = [
+            weighted_auc(truth == k, chances[:, k], weights)
+            if 0 < (truth == k).sum() < len(truth)
+            else np.nan * hits[k]
+            for k in present
+        ]
+    accuracy = weights @ (predicted == truth) / weights.sum(1)
+    return np.column_stack([accuracy, np.mean(f1, axis=0), np.mean(aucs, axis=0), *(recall[k] for k in present)])
+
+
+# --- tests ---------------------------------------------------------------------------------------------------------
+
+
+def paired_p(first: Sequence[bool] | np.ndarray, second: Sequence[bool] | np.ndarray) -> float:
+    """Return McNemar's exact two-sided p for two yes/no answers about the same images; 1 where they never differ."""
+    first, second = np.asarray(first, bool), np.asarray(second, bool)
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    discordant = only_first + only_second
+    return float(binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
+
+
+def sign_flip_p(differences: np.ndarray, patients: Sequence[str], seed: int = 0) -> float:
+    """Return the two-sided p of paired differences (N,) being centred on 0, from flipping the signs of whole patients.
+
+    Unlike McNemar's it takes differences that are means over draws, and images of one patient that go together.
+    """
+    _, place = np.unique(np.asarray(patients, dtype=object).astype(str), return_inverse=True)
+    sums = np.bincount(place, weights=np.asarray(differences, np.float64))
+    sums = sums[sums != 0]
+    if not len(sums):
+        return 1.0
+    signs = np.random.default_rng(seed).integers(0, 2, (N_FLIPS, len(sums)), dtype=np.int8) * 2 - 1
+    # A little slack: the same sum added up in another order must count as equal.
+    as_far = np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9
+    return float((1 + as_far.sum()) / (1 + N_FLIPS))
+
+
+def holm(ps: Sequence[float | None]) -> list[float | None]:
+    """Return the p values corrected for their number (Holm 1979); None stays None and does not count."""
+    there = sorted((p, k) for k, p in enumerate(ps) if p is not None)
+    corrected: list[float | None] = [None] * len(ps)
+    least = 0.0
+    for rank, (p, k) in enumerate(there):
+        least = max(least, min(1.0, p * (len(there) - rank)))
+        corrected[k] = least
+    return corrected

@@ -1,0 +1,227 @@
+"""What a text experiment found: the story of one X-ray, then the whole set, and files to take along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from cxr.data import Manifest, read_xray
+from cxr.explain import render
+from cxr.runs import ACTIVE, Run
+from cxr.text import TextBox, mask_text, report, story, tables
+from cxr.text.experiment import BOXES, Setting
+
+from components import load, page, pages, viewer
+from components.subject import name_of
+
+PAPER = (
+    "Bassi and Attux (2021) report that words on the X-rays influence the predictions and that removing them had “only "
+    "a very small effect on accuracy”. An accuracy that stays says nothing about single images: look at those below."
+)
+_PER_PAGE = 6
+_PICTURE_SIDE = 360
+_SHOWN = ("changed predictions", "largest moves")
+
+
+def show(run: Run) -> None:
+    """Show what a finished experiment found; before that, say what is missing."""
+    results, table = run.results(), load.predictions(run)
+    if results is None or table is None:
+        if run.status()["state"] not in ACTIVE:
+            st.info("This experiment ended before it had results. Resume it or start another.", icon=":material/info:")
+        return
+    if "modes" not in results:
+        st.info("This experiment is of an older version and has no controls by mode. Start it again.")
+        return
+    st.info(results["finding"], icon=":material/lightbulb:")
+    st.caption(PAPER)
+    _show_counts(results)
+    with page.told_in_one_line():
+        _show_story(run, results, table)
+    st.subheader("The whole set", anchor=False)
+    st.dataframe(tables.accuracies(results), hide_index=True)
+    st.markdown("**By class**")
+    st.dataframe(tables.by_class(results), hide_index=True)
+    st.caption("Changes are means over all images, paired. “Random boxes” are as many and as large, off the text.")
+    _show_more(results)
+    _show_exports(run, table)
+    _show_left_out(results)
+    with page.told_in_one_line():
+        _show_images(run, results, table)
+
+
+def _show_story(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None:
+    """Show the X-ray whose probabilities the tokens move most: as it is and masked, its heatmap, its prediction."""
+    told = story.read(run.folder.path)
+    data = load.manifest_of(run)
+    if told is None or not data.image_path(told.image_id).is_file():
+        return
+    st.subheader("One X-ray", anchor=False)
+    image = read_xray(data.image_path(told.image_id))
+    boxes = boxes_by_image(run).get(told.image_id, [])
+    masked = mask_text(image, boxes, results["mode"], results["margin"])
+    st.markdown(
+        viewer.plain(report.in_words(table.set_index("image_id").loc[told.image_id], results["classes"], boxes))
+    )
+    left, right = st.columns(2)
+    shown = [viewer.at_display_size(picture) for picture in (image, masked)]
+    with left:
+        viewer.show_slider(shown[0], shown[1], ("as it is", "text masked"))
+    with right:
+        if told.before is None or told.after is None:
+            st.image(viewer.with_boxes(image, boxes), caption=f"{len(boxes)} tokens", width="stretch")
+        else:
+            scale = max(render.colour_scale(one, 99.5) for one in (told.before, told.after))
+            maps = zip(shown, (told.before, told.after), strict=True)
+            overlays = [render.overlay(picture, relevance, 0.8, scale) for picture, relevance in maps]
+            viewer.show_slider(overlays[0], overlays[1], (f"red speaks for {told.target}: as it is", "text masked"))
+
+
+def _show_more(results: dict[str, Any]) -> None:
+    titles = ["Ways of masking", "Which tokens", "Classes and sources", "Flips", "Relevance"]
+    modes, which, groups, flips, relevance = st.tabs(titles)
+    with modes:
+        st.plotly_chart(tables.changed_figure(results), key="experiments:changed")
+        st.dataframe(tables.by_mode(results), hide_index=True)
+        st.caption(
+            "95 % intervals from the bootstrap over patients; p values from flipped signs of patients and McNemar's "
+            "test, both corrected over the ways of masking (Holm)."
+        )
+    with which:
+        _frame(tables.left_in(results), "No tokens.")
+        st.caption("All tokens masked, against all but these: what they do when they alone are left in.")
+    with groups:
+        _frame(tables.groups(results), "No class or source has five X-rays.")
+    with flips:
+        _frame(tables.flips(results), "No prediction changes under any condition.")
+        st.caption("Random boxes: mean over their draws.")
+    with relevance:
+        _frame(tables.relevance(results), (results.get("relevance") or {}).get("note") or "Nothing was measured.")
+        told = results.get("relevance") or {}
+        if told.get("n"):
+            st.caption(
+                f"LRP ({told['composite']}) of the predicted class on {told['n']} of {told['of']} X-rays with text."
+            )
+
+
+def _frame(rows: pd.DataFrame, nothing: str) -> None:
+    if rows.empty:
+        st.caption(nothing)
+    else:
+        st.dataframe(rows, hide_index=True)
+
+
+def _show_exports(run: Run, table: pd.DataFrame) -> None:
+    st.markdown("**Take it along**")
+    first, second, third = st.columns(3)
+    first.download_button(
+        "Report (one HTML file)",
+        lambda: report.to_html(run).encode(),
+        f"{run.id}.html",
+        "text/html",
+        icon=":material/description:",
+        key="experiments:html",
+    )
+    second.download_button(
+        "All tables (CSV in a ZIP file)",
+        lambda: report.to_zip(run),
+        f"{run.id}.zip",
+        "application/zip",
+        icon=":material/folder_zip:",
+        key="experiments:zip",
+    )
+    with third:
+        page.csv_button("Predictions before and after as CSV", table, run.id)
+    page.command("cxr", "text", "report", run.id, "--out", "text.html")
+
+
+def _show_counts(results: dict[str, Any]) -> None:
+    cells = st.columns(4)
+    n, with_text = results["n_images"], results["n_with_text"]
+    cells[0].metric("Images", n)
+    cells[1].metric("With text", f"{with_text} ({with_text / n:.0%})", help=f"{results['n_tokens']} tokens in all")
+    cells[2].metric("Predictions changed", f"{results['n_changed']} ({results['n_changed'] / n:.1%})")
+    control = next(iter(results["modes"].values()))["changed"]["random"]["value"]
+    help_ = f"Control: same sizes, off the text; mean of {results['draws']} draws"
+    cells[3].metric("… by random boxes", f"{control * n:.1f} ({control:.1%})", help=help_)
+
+
+def _show_left_out(results: dict[str, Any]) -> None:
+    left_out = results.get("left_out") or []
+    if left_out:
+        with st.expander(f"{len(left_out)} images could not be read", icon=":material/warning:"):
+            st.dataframe(pd.DataFrame(left_out), hide_index=True)
+
+
+def _show_images(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None:
+    st.subheader("Images", anchor=False)
+    changed = table[table["changed"]].sort_values("confidence_before", ascending=False)
+    most = table[table["moved"] > 0]
+    tables = dict(zip(_SHOWN, (changed, most.sort_values("moved", ascending=False)), strict=True))
+    shown = st.segmented_control(
+        "Show",
+        list(tables),
+        default=_SHOWN[0] if len(changed) else _SHOWN[1],
+        format_func=lambda name: f"{name} ({len(tables[name])})",
+        required=True,
+        key=f"experiments:shown:{run.id}",
+    )
+    rows = tables[shown]
+    if rows.empty:
+        st.caption("None: with the text masked, the network says the same of every image.")
+        return
+    number = 1
+    if len(rows) > _PER_PAGE:
+        total = -(-len(rows) // _PER_PAGE)
+        number = st.number_input(f"Page (of {total})", 1, total, key=f"experiments:page:{run.id}:{shown}", width=140)
+    _show_pairs(run, rows.iloc[(number - 1) * _PER_PAGE : number * _PER_PAGE])
+
+
+def _show_pairs(run: Run, rows: pd.DataFrame) -> None:
+    """Show each image with its boxes and masked, two pairs in a row."""
+    data, params = load.manifest_of(run), run.spec["params"]
+    boxes = boxes_by_image(run)
+    entries = rows.to_dict("records")
+    for first in range(0, len(entries), 2):
+        for cell, entry in zip(st.columns(2), entries[first : first + 2], strict=False):
+            with cell.container(border=True):
+                _show_pair(data, entry, boxes.get(entry["image_id"], []), params, run)
+
+
+def _show_pair(data: Manifest, entry: dict[str, Any], boxes: list[TextBox], params: dict[str, Any], run: Run) -> None:
+    image_id = entry["image_id"]
+    path = data.image_path(image_id)
+    if not path.is_file():
+        st.caption(f"{image_id}: its file is gone")
+        return
+    pair = _pair(str(path), path.stat().st_mtime_ns, run.id, image_id, boxes, params)
+    for column, picture in zip(st.columns(2), pair, strict=True):
+        column.image(picture, width="stretch")
+    before, after = (f"{entry[f'predicted_{c}']} {entry[f'confidence_{c}']:.0%}" for c in ("before", "after"))
+    st.markdown(f"**{before} → {after}** · true: {entry['label'] or 'unknown'} · {entry['n_boxes']} tokens")
+    where = {"model": params["model"], "data": name_of(Path(params["manifest"])), "split": entry["split"]}
+    st.page_link(pages.EXPLORER, label="Explain", icon=":material/radiology:", query_params=where | {"image": image_id})
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _pair(
+    path: str, stamp: int, run_id: str, image_id: str, _boxes: list[TextBox], _params: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    image = read_xray(path)
+    masking = Setting.of(_params).masking
+    masked = mask_text(image, _boxes, masking.modes[0], masking.margin)
+    return viewer.with_boxes(image, _boxes, _PICTURE_SIDE, labels=False), viewer.at_display_size(masked, _PICTURE_SIDE)
+
+
+def boxes_by_image(run: Run) -> dict[str, list[TextBox]]:
+    """Return the tokens that an experiment found, by image id."""
+    path = run.folder.path / BOXES
+    table = load.table(path) if path.exists() else pd.DataFrame(columns=["image_id"])
+    return {
+        str(image_id): [TextBox(**entry) for entry in rows.drop(columns="image_id").to_dict("records")]
+        for image_id, rows in table.groupby("image_id")
+    }

@@ -1,0 +1,330 @@
+"""The vocabulary: how tokens are normalised, counted over patients, and held against chance."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy.stats import contingency, hypergeom
+from sklearn.metrics import mutual_info_score
+from text_drawing import chest_like, write_text
+
+from cxr.cli import main
+from cxr.data import Manifest
+from cxr.errors import TextError
+from cxr.runs import list_runs
+from cxr.runs.folder import RunFolder
+from cxr.text import DetectionStore, Reviews, TextBox
+from cxr.text.association import by_chance, mutual_information, odds_ratio, permutation_p
+from cxr.text.search import search
+from cxr.text.store import content_hash
+from cxr.text.vocabulary import UNREAD, boxes_with, finding, flat, joined_spellings, place_of, tokens_in, vocabulary
+from cxr.text.vocabulary_run import images_of, read_tables, run, tables
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("Dx", ["DX"]),
+        ("SEDUTO.", ["SEDUTO"]),
+        ("12.03.2020 10:33", ["<date>", "<time>"]),
+        ("2020-03-12", ["<date>"]),
+        ("20200312", ["<date>"]),
+        ("12 MAR 2020", ["<date>"]),
+        ("10:33:05 PM", ["<time>"]),
+        ("80 kV, 2.5", ["<number>", "KV", "<number>"]),
+        ("120kV", ["#KV"]),
+        ("A1204B33", ["A#B#"]),
+        ("->", ["->"]),
+        ("", [UNREAD]),
+        ("  ", [UNREAD]),
+        ("ＡＰ", ["AP"]),
+    ],
+)
+def test_transcriptions_become_tokens(text, tokens):
+    assert tokens_in(text) == tokens
+
+
+def test_only_spellings_that_lack_a_letter_or_look_alike_are_joined_and_the_commoner_gives_the_name():
+    counts = {
+        "PORTABLE": 40,
+        "PORTABL": 3,
+        "ORTABLE": 2,
+        "P#RTABLE": 1,
+        "SUPINE": 9,
+        "SUPINO": 8,
+        "ERECT": 5,
+        "LEFT": 7,
+    }
+    assert joined_spellings(counts | {"LEF": 2, "<date>": 50}) == {
+        "PORTABL": "PORTABLE",
+        "ORTABLE": "PORTABLE",
+        "P#RTABLE": "PORTABLE",
+    }
+    assert joined_spellings({"CLINICA": 5, "GLINICA": 1, "GLINIGA": 1}) == dict.fromkeys(
+        ["GLINICA", "GLINIGA"], "CLINICA"
+    )
+    assert joined_spellings({"PORTABL": 5, "PORTABLE": 2}) == {"PORTABLE": "PORTABL"}
+
+
+def test_places_are_thirds_of_the_picture_as_one_looks_at_it():
+    shape = (300, 600)
+    assert place_of(TextBox(0, 0, 20, 20), shape) == "upper left"
+    assert place_of(TextBox(580, 0, 600, 20), shape) == "upper right"
+    assert place_of(TextBox(290, 140, 310, 160), shape) == "middle centre"
+    assert place_of(TextBox(580, 280, 600, 300), shape) == "lower right"
+
+
+# --- numbers -------------------------------------------------------------------------------------------------------
+
+
+def test_the_odds_ratio_agrees_with_the_cross_product_and_is_finite_where_a_cell_is_empty():
+    value, low, high = odds_ratio(300, 500, 200, 1000)
+    assert value == pytest.approx(contingency.odds_ratio([[300, 200], [200, 800]], kind="sample").statistic, rel=0.01)
+    exact = contingency.odds_ratio([[300, 200], [200, 800]]).confidence_interval(0.95)
+    assert (low, high) == pytest.approx((exact.low, exact.high), rel=0.03)
+    value, low, high = odds_ratio(9, 12, 0, 28)
+    assert value == pytest.approx(9.5 * 28.5 / (3.5 * 0.5))
+    assert 1 < low < value < high < np.inf
+
+
+def test_mutual_information_agrees_with_scikit_learn():
+    present, totals = np.array([30, 5, 0]), np.array([60, 50, 40])
+    labels = np.repeat(np.arange(3), totals)
+    carried = np.concatenate([np.arange(n) < k for k, n in zip(present, totals, strict=True)])
+    assert mutual_information(present, totals) == pytest.approx(mutual_info_score(labels, carried) / np.log(2))
+    assert mutual_information(np.array([10, 10]), np.array([20, 20])) == pytest.approx(0)
+    assert mutual_information(np.array([20, 0]), np.array([20, 20])) == pytest.approx(1)
+
+
+def test_the_permutation_p_is_that_of_the_exact_distribution():
+    totals, present = (12, 28), np.array([6, 3])
+    bits = mutual_information(present, np.array(totals))
+    tables_ = np.array([[k, 9 - k] for k in range(10)])
+    as_far = mutual_information(tables_, np.array(totals)) >= bits - 1e-12
+    exact = hypergeom(40, 12, 9).pmf(np.arange(10))[as_far].sum()
+    assert permutation_p(bits, by_chance(9, totals)) == pytest.approx(exact, abs=0.01)
+
+
+def made(rows):
+    """Tables of images given as (id, label, patient, source, texts)."""
+    images = pd.DataFrame(
+        [{"image_id": i, "label": c, "patient_id": p, "source": s} for i, c, p, s, _ in rows],
+    )
+    tokens = pd.DataFrame(
+        [
+            {"image_id": i, "text": t, "kind": "word", "place": "upper left"}
+            for i, _, _, _, texts in rows
+            for t in texts
+        ],
+        columns=["image_id", "text", "kind", "place"],
+    )
+    return images, tokens
+
+
+def images_with(tokens, group, token, join=False):
+    return boxes_with(tokens, group, token, join)["image_id"].unique().tolist()
+
+
+def of(entries, token, group="token"):
+    (entry,) = [e for e in entries if (e["group"], e["token"]) == (group, token)]
+    return entry
+
+
+@pytest.fixture(scope="module")
+def italian():
+    """60 X-rays: SEDUTO on 18 of 20 covid19, AP on half of all, the rest clean."""
+    rows = []
+    for i in range(60):
+        covid = i < 20
+        texts = (["Seduto"] if i < 10 else ["SEDUTO", "SEDUTO"]) if i < 18 else []
+        texts += ["AP"] if i % 2 else []
+        rows.append((f"x{i}", "covid19" if covid else "normal", f"p{i}", "web" if covid else "nih", texts))
+    return made(rows)
+
+
+def test_the_token_that_gives_a_class_away_stands_first(italian):
+    entries = vocabulary(*italian)
+    words = [e for e in entries if e["group"] == "token"]
+    assert [e["token"] for e in words] == ["SEDUTO", "AP"]
+    seduto, ap = words
+    assert (seduto["times"], seduto["images"], seduto["patients"]) == (26, 18, 18)
+    assert seduto["spellings"] == {"SEDUTO": 16, "Seduto": 10}
+    assert seduto["by_class"]["covid19"] | {"images": 18, "units": 18, "of": 20} == seduto["by_class"]["covid19"]
+    assert seduto["by_class"]["normal"]["units"] == 0
+    assert seduto["by_source"] == {"web": 18}
+    assert seduto["points_to"] == "covid19"
+    assert seduto["by_class"]["covid19"]["low"] > 1 > seduto["by_class"]["normal"]["high"]
+    assert seduto["q"] < 0.01
+    assert ap["q"] > 0.3
+    assert ap["bits"] - ap["chance"] < 0.01
+    told = finding(*italian, entries)
+    assert "SEDUTO tells most: it is on 18 of 20 patients of class covid19 and on 0 of the 40 others" in told
+
+
+def test_rare_tokens_are_left_out_and_images_can_be_found_again(italian):
+    assert not [e for e in vocabulary(*italian, min_images=19) if e["token"] == "SEDUTO"]
+    assert images_with(italian[1], "token", "SEDUTO") == [f"x{i}" for i in range(18)]
+    assert images_with(italian[1], "kind", "any text") == [f"x{i}" for i in range(60) if i < 18 or i % 2]
+
+
+def test_many_images_of_one_patient_are_one_witness():
+    copies = [(f"c{i}", "covid19", "same", "web", ["SEDUTO"]) for i in range(20)]
+    others = [(f"n{i}", "normal", f"p{i}", "nih", []) for i in range(20)]
+    more = [(f"m{i}", "covid19", f"q{i}", "web", []) for i in range(20)]
+    entry = of(vocabulary(*made(copies + others + more)), "SEDUTO")
+    assert (entry["images"], entry["patients"]) == (20, 1)
+    assert entry["by_class"]["covid19"]["units"] == 1
+    assert entry["by_class"]["covid19"]["of"] == 21
+    assert entry["p"] > 0.3, "one patient proves nothing, however many images"
+    unknown = [(i, c, "", s, t) for i, c, _, s, t in copies + others + more]
+    entry = of(vocabulary(*made(unknown)), "SEDUTO")
+    assert entry["by_class"]["covid19"]["units"] == 20
+    assert entry["p"] < 0.001
+
+
+def test_labels_dealt_out_at_random_are_seldom_called_significant():
+    rng = np.random.default_rng(0)
+    words = [f"W{chr(65 + i)}" for i in range(20)]
+    smallest = []
+    for _ in range(20):
+        rows = [
+            (f"x{i}", str(rng.choice(["a", "b", "c"])), f"p{i}", "s", [w for w in words if rng.random() < 0.2])
+            for i in range(80)
+        ]
+        smallest.append(min(e["q"] for e in vocabulary(*made(rows)) if e["group"] == "token"))
+    assert np.mean(np.array(smallest) < 0.05) <= 0.2
+
+
+def test_images_without_a_label_are_counted_but_tell_nothing():
+    rows = [(f"x{i}", "covid19" if i < 4 else "", f"p{i}", "", ["DX"]) for i in range(8)]
+    entry = of(vocabulary(*made(rows)), "DX")
+    assert entry["images"] == 8
+    assert entry["p"] is None
+    assert entry["q"] is None
+    assert "Fewer than two classes" in finding(*made(rows), vocabulary(*made(rows)))
+
+
+def test_joining_adds_the_images_of_the_rarer_spelling():
+    rows = [(f"x{i}", "ab"[i % 2], f"p{i}", "s", ["PORTABLE" if i < 8 else "PORTABL"]) for i in range(12)]
+    assert of(vocabulary(*made(rows)), "PORTABLE")["images"] == 8
+    joined = of(vocabulary(*made(rows), join=True), "PORTABLE")
+    assert joined["images"] == 12
+    assert joined["spellings"] == {"PORTABLE": 8, "PORTABL": 4}
+    assert images_with(made(rows)[1], "token", "PORTABLE", join=True) == [f"x{i}" for i in range(12)]
+
+
+def test_the_flat_table_holds_every_number(italian):
+    table = flat(vocabulary(*italian)).set_index(["group", "token"])
+    row = table.loc[("token", "SEDUTO")]
+    assert row["units covid19"] == 18
+    assert row["of covid19"] == 20
+    assert row["source web"] == 18
+    assert row["source nih"] == 0
+    assert row["odds_ratio covid19"] == pytest.approx(18.5 * 40.5 / (2.5 * 0.5))
+    assert row["spellings"] == "SEDUTO (16), Seduto (10)"
+    assert flat([]).empty
+
+
+# --- the run -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Five pictures, two with a word that OCR reads, one corrected by hand, and a broken file."""
+    folder = tmp_path / "xrays"
+    folder.mkdir()
+    rows = []
+    for i in range(5):
+        image = chest_like(220, 260, seed=i)
+        if i < 2:
+            image, _ = write_text(image, "SEDUTO", 130, 15, 22)
+        Image.fromarray(image).save(folder / f"{i}.png")
+        rows.append({"image": f"{i}.png", "label": "ab"[i // 3], "split": "test", "patient_id": f"p{i}"})
+    (folder / "broken.png").write_bytes(b"no picture")
+    rows.append({"image": "broken.png", "label": "a", "split": "test", "patient_id": "p9"})
+    pd.DataFrame(rows).to_csv(folder / "manifest.csv", index=False)
+    manifest = Manifest.load(folder / "manifest.csv")
+    third = np.asarray(Image.open(folder / "2.png"))
+    box = TextBox(5, 6, 60, 30, "Seduto", 1.0, "word")
+    Reviews.beside(manifest.path).save(manifest.ids[2], [box], shape=third.shape, content_hash=content_hash(third))
+    return manifest
+
+
+def test_a_run_searches_every_image_uses_corrected_boxes_and_names_what_it_left_out(data, tmp_path):
+    params = {"manifest": str(data.path), "split": "test", "min_images": 2, "workers": 0}
+    folder = RunFolder.create(tmp_path / "runs", "text-vocabulary", params)
+    told = []
+    run(folder, folder.spec, lambda fraction, text="": told.append((fraction, text)))
+    results = json.loads((folder.path / "results.json").read_text())
+    images, tokens = read_tables(folder.path)
+    assert results["n_images"] == len(images) == 5
+    assert results["n_reviewed"] == 1
+    assert [left["image_id"] for left in results["left_out"]] == [data.ids[5]]
+    assert of(results["vocabulary"], "SEDUTO")["by_class"]["a"]["images"] == 3
+    assert tokens.query("text == 'Seduto'").iloc[0][["x0", "y0", "x1", "y1"]].tolist() == [5, 6, 60, 30]
+    assert told[-1][0] == 1.0
+    assert [f for f, _ in told] == sorted(f for f, _ in told)
+
+
+def test_a_stop_keeps_what_was_found(data):
+    asked = iter([False, True])
+    found, _ = search(data, stopped=lambda: next(asked), workers=0)
+    assert list(found) == data.ids[:2]
+    for image_id in data.ids[:2]:
+        image = np.asarray(Image.open(data.image_path(image_id)))
+        assert DetectionStore().get(image) == found[image_id].boxes
+    images, tokens = tables(data, found)
+    assert images["image_id"].tolist() == data.ids[:2]
+    assert set(tokens["image_id"]) <= set(data.ids[:2])
+
+
+def test_an_unknown_split_is_named_with_those_there_are(data):
+    with pytest.raises(TextError, match=r"unknown split 'tset'\. Available: test"):
+        images_of(str(data.path), "tset")
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cxr(monkeypatch, capsys):
+    """Run a command line in this process and return (exit code, stdout, stderr)."""
+
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["cxr", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return left.value.code or 0, *capsys.readouterr()
+
+    return command
+
+
+def test_the_command_prints_the_table_and_writes_it(data, tmp_path, cxr):
+    code, out, err = cxr("text", "vocabulary", data.path, "--min-images", 2, "--csv", tmp_path / "v.csv", "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert told["n_images"] == 5
+    written = pd.read_csv(tmp_path / "v.csv").set_index(["group", "token"])
+    assert written.loc[("token", "SEDUTO"), "images a"] == of(told["vocabulary"], "SEDUTO")["by_class"]["a"]["images"]
+    assert len(written) == len(told["vocabulary"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--split", "tset"], "unknown split 'tset'. Available: test"),
+        (["--csv", "/nowhere/v.csv"], "the folder /nowhere is not there"),
+        (["--csv", "v.csv", "--detach"], "give one of them"),
+    ],
+)
+def test_wrong_use_is_told_in_one_line_before_anything_is_started(data, cxr, arguments, told):
+    code, _, err = cxr("text", "vocabulary", data.path, *arguments)
+    assert code == 1
+    assert told in err
+    assert err.count("\n") == 1
+    assert not list_runs()
