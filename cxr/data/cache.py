@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +28,7 @@ from cxr.data.digests import file_digests
 from cxr.data.image import one_line, unreadable_because
 from cxr.data.manifest import Manifest
 from cxr.data.pool import map_in_order
-from cxr.data.square import FITS, decode_square
+from cxr.data.square import FITS, decode_square, decode_treated
 from cxr.errors import ImageError, ManifestError, unknown
 from cxr.paths import cache_root
 
@@ -38,6 +38,34 @@ _FULL_CHECK_BYTES = 512 * 2**20
 _SAMPLED_ROWS = 1000
 
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What is done to images at the size of their files, before they are resized; part of a cache's key.
+
+    Attributes
+    ----------
+    about
+        Plain values that say what it is.
+    apply
+        ``apply(image, what)`` returns the image (H, W) treated, or raises :class:`cxr.data.image.Refusal`; a function
+        of a module, or a ``partial`` of one: it travels to other processes by name.
+    by_image
+        ``what`` by image id, as JSON takes it; images that are not there stay as they are.
+    """
+
+    about: dict[str, Any]
+    apply: Callable[[NDArray[np.uint8], Any], NDArray[np.uint8]]
+    by_image: Mapping[str, Any]
+
+    def digests(self, of_files: Mapping[str, str]) -> dict[str, str]:
+        """Return what stands for each image's pixels: the digest of its file, and of what is done to it."""
+        return {i: d if i not in self.by_image else self._digest(d, self.by_image[i]) for i, d in of_files.items()}
+
+    def _digest(self, of_file: str, what: Any) -> str:
+        text = json.dumps([of_file, what], sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 class ImageCache:
@@ -71,6 +99,7 @@ class ImageCache:
         workers: int | None = None,
         progress: Progress | None = None,
         fit: str = "stretch",
+        treatment: Treatment | None = None,
     ) -> ImageCache:
         """Open the cache of a manifest's images, decoding first what no cache of this size holds yet.
 
@@ -86,6 +115,8 @@ class ImageCache:
             Called with ``(done, total)``.
         fit
             ``stretch`` to the square, ``pad`` with black, or ``crop`` the middle.
+        treatment
+            Done to the decoded files first; treated and untreated pixels lie in different caches.
 
         Raises
         ------
@@ -99,7 +130,9 @@ class ImageCache:
         paths = dict(sorted(manifest.image_paths().items()))
         digests = file_digests(paths.values(), base / "digests.sqlite")
         known = {image_id: d for image_id, path in paths.items() if (d := digests[path]) is not None}
-        recipe = _Recipe(base / "images", size, fit)
+        if treatment is not None:
+            known = treatment.digests(known)
+        recipe = _Recipe(base / "images", size, fit, treatment)
         folder = recipe.folder(known)
         try:
             with _lock(recipe.root / f".{folder.name}.lock"):
@@ -162,9 +195,25 @@ class _Recipe:
     root: Path
     size: int
     fit: str
+    treatment: Treatment | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        return {"size": self.size, "fit": self.fit, "decoder": DECODER_VERSION}
+        plain = {"size": self.size, "fit": self.fit, "decoder": DECODER_VERSION}
+        return plain if self.treatment is None else plain | {"treatment": self.treatment.about}
+
+    def decoded(
+        self, ids: Sequence[str], paths: Mapping[str, Path], workers: int | None
+    ) -> Iterator[NDArray[np.uint8] | str]:
+        """Yield each image's pixels or the reason why there are none."""
+        done: Iterator[Any]
+        if self.treatment is None:
+            square = partial(decode_square, size=self.size, fit=self.fit)
+            done = map_in_order(square, [paths[image_id] for image_id in ids], workers)
+        else:
+            treated = partial(decode_treated, apply=self.treatment.apply, size=self.size, fit=self.fit)
+            items = [(paths[image_id], self.treatment.by_image.get(image_id)) for image_id in ids]
+            done = map_in_order(treated, items, workers)
+        return (result if isinstance(result, np.ndarray) else str(result) for result in done)
 
     def folder(self, digests: Mapping[str, str]) -> Path:
         digest = hashlib.blake2b(json.dumps(self.as_dict(), sort_keys=True).encode(), digest_size=16)
@@ -219,11 +268,10 @@ def _pixels(
 ) -> Iterator[NDArray[np.uint8] | str]:
     """Yield each image's pixels or the reason why there are none, copied from other caches where they hold them."""
     held = _held_elsewhere(recipe, set(digests.values()))
-    new = [paths[image_id] for image_id, digest in digests.items() if digest not in held]
-    decoded = map_in_order(partial(decode_square, size=recipe.size, fit=recipe.fit), new, workers)
+    new = [image_id for image_id, digest in digests.items() if digest not in held]
+    decoded = recipe.decoded(new, paths, workers)
     for digest in digests.values():
-        result = held[digest] if digest in held else next(decoded)
-        yield result if isinstance(result, np.ndarray) else str(result)
+        yield held[digest] if digest in held else next(decoded)
 
 
 def _held_elsewhere(recipe: _Recipe, wanted: set[str]) -> dict[str, NDArray[np.uint8]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,18 @@ def decode_square(path: Path, size: int, fit: str) -> NDArray[np.uint8] | str:
     """Decode and resize in a worker; the reason instead of an exception."""
     try:
         return fit_square(decode(path), size, fit)
+    except Refusal as refusal:
+        return str(refusal)
+
+
+def decode_treated(
+    item: tuple[Path, Any], apply: Callable[[NDArray[np.uint8], Any], NDArray[np.uint8]], size: int, fit: str
+) -> NDArray[np.uint8] | str:
+    """Do the same with ``apply(image, what)`` in between, at the size of the file; ``what`` None leaves it out."""
+    path, what = item
+    try:
+        image = decode(path)
+        return fit_square(image if what is None else apply(image, what), size, fit)
     except Refusal as refusal:
         return str(refusal)
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,9 +20,11 @@ from cxr.data import ImageCache, Manifest
 from cxr.data.digests import file_digests
 from cxr.data.splits import connected_groups
 from cxr.errors import ManifestError, RecipeError
+from cxr.evaluation.run import images_to_measure
 from cxr.models import build
 from cxr.paths import cache_root
 from cxr.training.recipe import Recipe, Stage
+from cxr.training.textless import without_text
 
 log = logging.getLogger(__name__)
 
@@ -39,13 +42,15 @@ class StageData:
     Attributes
     ----------
     cache
-        Pixels of the whole manifest.
+        Pixels of the whole manifest, or, with the text masked, of the images that are learnt from and measured.
     train_rows, val_rows
         Rows of ``cache.images``.
     train_targets, val_targets
         Class indices (n,) int64, or (n, K) float32 of 0 and 1 for findings, NaN where a finding is unknown.
     val_patients
         (n,) the patient of each validation image, or the image itself where there is none.
+    text
+        What was masked and how, see :func:`cxr.training.textless.without_text`; empty where nothing was.
     """
 
     manifest: Manifest
@@ -56,6 +61,7 @@ class StageData:
     train_targets: np.ndarray
     val_targets: np.ndarray
     val_patients: tuple[str, ...]
+    text: dict[str, Any] = field(default_factory=dict)
 
     def steps(self, batch: int) -> int:
         """Number of batches in an epoch."""
@@ -167,9 +173,7 @@ def _choose_rows(recipe: Recipe, index: int, given: Manifest, final: Manifest) -
 def _read(recipe: Recipe, index: int, chosen: _Chosen, tell: Tell) -> StageData:
     """Decode the images of a stage, or open the cache that holds them."""
     stage, classes = recipe.stages[index], chosen.classes
-    cache = ImageCache.build(
-        chosen.manifest, recipe.size, progress=lambda done, n: tell(done / n, f"reading images {done}/{n}")
-    )
+    cache, text = _pixels(recipe, index, chosen, tell)
     train, val = (_readable(rows, cache) for rows in (chosen.train, chosen.val))
     _check_enough(train, val, index, recipe.devices * stage.accumulate)
     log.info("stage %s: %d images to train, %d to validate, classes %s", stage.name, len(train), len(val), classes)
@@ -183,7 +187,26 @@ def _read(recipe: Recipe, index: int, chosen: _Chosen, tell: Tell) -> StageData:
         train_targets=_targets(train, classes, stage),
         val_targets=_targets(val, classes, stage),
         val_patients=tuple(val["patient_id"].where(val["patient_id"] != "", val["image_id"])),
+        text=text,
     )
+
+
+def _pixels(recipe: Recipe, index: int, chosen: _Chosen, tell: Tell) -> tuple[ImageCache, dict[str, Any]]:
+    """Return the cache of a stage's images, and what was masked on them."""
+    manifest, treatment = chosen.manifest, None
+    text: dict[str, Any] = {}
+    if recipe.text.is_masked:
+        # A search takes a second per image: only what the stage learns from, and at the end what is measured.
+        wanted = {*chosen.train["image_id"], *chosen.val["image_id"]}
+        if index == len(recipe.stages) - 1:
+            wanted |= {i for ids in images_to_measure(manifest, chosen.classes).values() for i in ids}
+        manifest = manifest.select(ids=sorted(wanted))
+        treatment, text = without_text(manifest, recipe.text, tell)
+
+    def step(done: int, n: int) -> None:
+        tell(done / n, f"reading images {done}/{n}")
+
+    return ImageCache.build(manifest, recipe.size, progress=step, treatment=treatment), text
 
 
 def _intermediate(

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from cxr.data.augment import Augment
 from cxr.errors import RecipeError, unknown
 from cxr.models.backbone import check_backbone
+from cxr.text.mask import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES
 from cxr.wording import one_line, why_not_yaml
 
 
@@ -74,6 +75,37 @@ class Schedule(_Part):
     warmup_epochs: float = Field(default=0.0, ge=0, le=1000)
     step_epochs: int = Field(default=10, ge=1, le=10000)
     gamma: float = Field(default=0.1, gt=0, le=1)
+
+
+class Text(_Part):
+    """What becomes of burned-in text before a network sees an image, at the size of its file; ``mask`` is a short form.
+
+    What is masked is masked in every stage and split alike; see :mod:`cxr.training.textless`.
+    """
+
+    handling: Literal["keep", "mask"] = "keep"
+    mode: str = DEFAULT_MODE
+    margin: float = Field(
+        default=DEFAULT_MARGIN,
+        ge=0,
+        le=100,
+        description="by which boxes grow: below 1 of the shorter side, else pixels",
+    )
+    measure_on: Literal["masked", "unmasked"] = Field(
+        default="masked", description="the images that predictions and results are of, once a network is trained"
+    )
+
+    @field_validator("mode")
+    @classmethod
+    def _mode_exists(cls, name: str) -> str:
+        if name not in MASK_MODES:
+            raise ValueError(unknown("mask mode", name, MASK_MODES))
+        return name
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether the network learns from masked images."""
+        return self.handling == "mask"
 
 
 Trained = Annotated[str, Field(pattern=_WHAT_IS_TRAINED)]
@@ -165,6 +197,7 @@ class Recipe(_Part):
     size: int = Field(default=224, ge=32, le=1024)
     channels: Literal[1, 3] | None = Field(default=None, description="null: 1, or 3 with weights that need it")
     weights: str | None = Field(default=None, description="null, imagenet, a file, or a name in the folder of weights")
+    text: Text = Field(default=Text(), description="keep, mask, or how it is masked")
     seed: int = Field(default=0, ge=0, lt=2**32)
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     devices: int = Field(
@@ -177,6 +210,11 @@ class Recipe(_Part):
     checkpoint_every_steps: int | None = Field(default=None, ge=1, description="null: by time alone")
     checkpoint_every_seconds: float = Field(default=60.0, gt=0)
     stages: list[Stage] = Field(default_factory=lambda: [Stage()], min_length=1, max_length=10)
+
+    @field_validator("text", mode="before")
+    @classmethod
+    def _text_in_a_word(cls, value: Any) -> Any:
+        return {"handling": value} if isinstance(value, str) else value
 
     @field_validator("backbone")
     @classmethod

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cxr.data import Manifest
+from cxr.data import ImageCache, Manifest
 from cxr.errors import RecipeError, RunError
 from cxr.evaluation.metrics import validation_summary
 from cxr.evaluation.predict import predict_rows, predictions_table
@@ -155,6 +155,7 @@ class Training:
             "manifest_hash": data.manifest.hash(),
             "n_train": len(data.train_rows),
             "n_val": len(data.val_rows),
+            **({"text": data.text} if data.text else {}),
             "epochs": place.epoch,
             "kept_neurons": (place.kept_neurons or {}).get(stage.name, {}),
             "best": {"epoch": (place.best_epoch or 0) + 1, stage.monitor: place.best_value},
@@ -182,7 +183,7 @@ class Training:
         model.card = dataclasses.replace(
             model.card,
             name=self.recipe.name,
-            trained_on=f"{len(trained)} X-rays of {name}",
+            trained_on=f"{len(trained)} X-rays of {name}{_and_masked(self.recipe)}",
             recipe=self.recipe.model_dump(mode="json"),
             stages=[self.folder.read_json(stage_file(index)) for index in range(self.place.stage)],
             metrics={},
@@ -217,6 +218,8 @@ class Training:
         self.folder.write_predictions(table)
         self.report.ending(0.9, "computing intervals")
         found = results(table, model, left_out=len(data.cache.missing))
+        if data.text:
+            found["text"] = data.text
         stages = [*(self.folder.read_json(stage_file(k)) for k in range(place.stage)), self._outcome(model)]
         best = {"stage": stages[-1]["name"]} | stages[-1]["best"]
         extra = {"best": best, "kept_neurons": place.kept_neurons, "seconds": round(place.seconds, 1)}
@@ -228,7 +231,8 @@ class Training:
     def _predictions(self, model: XrayClassifier, data: StageData) -> Any:
         by_split = images_to_measure(data.manifest, model.classes)
         ids = [image_id for ids in by_split.values() for image_id in ids if image_id in data.cache]
-        rows = np.array([data.cache.index(image_id) for image_id in ids], np.int64)
+        cache = self._measured_on(ids, data)
+        rows = np.array([cache.index(image_id) for image_id in ids], np.int64)
 
         def step(done: int, n: int) -> None:
             if self.folder.stop_requested():
@@ -237,8 +241,18 @@ class Training:
 
         batch = 2 * self.recipe.stages[-1].batch
         return predictions_table(
-            data.manifest, ids, predict_rows(model, data.cache.images, rows, batch, step), model.classes
+            data.manifest, ids, predict_rows(model, cache.images, rows, batch, step), model.classes
         )
+
+    def _measured_on(self, ids: Sequence[str], data: StageData) -> ImageCache:
+        """Return the pixels that results are of: those of the training, or the images with their text."""
+        if not self.recipe.text.is_masked or self.recipe.text.measure_on == "masked":
+            return data.cache
+        return ImageCache.build(data.manifest.select(ids=ids), self.recipe.size)
+
+
+def _and_masked(recipe: Recipe) -> str:
+    return f", their text masked ({recipe.text.mode})" if recipe.text.is_masked else ""
 
 
 def stage_file(index: int) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from cxr.models import list_weights
+from cxr.text import MASK_MODES
 
 BACKBONES = (
     "densenet-small",
@@ -29,6 +30,8 @@ NO_WEIGHTS = "none (random)"
 TRAINED = ("all", "head", "block-1", "block-2", "block-3", "block-4")
 LOSSES = {"single-label": ("auto", "cross-entropy", "focal"), "multi-label": ("auto", "bce", "focal")}
 MONITORS = ("val_loss", "val_accuracy", "val_macro_f1")
+HANDLINGS = {"keep": "keep it", "mask": "mask it before training"}
+MEASURED_ON = {"masked": "masked images", "unmasked": "images as they are"}
 
 
 def _among(options: Sequence[str], value: str) -> list[str]:
@@ -50,6 +53,7 @@ def recipe_form(base: dict[str, Any], *, key: str) -> dict[str, Any]:
     """Show the fields of the recipe ``base`` and return it with what the user changed; validates nothing."""
     recipe = copy.deepcopy(base)
     _network(recipe, base, key)
+    _text(recipe["text"], f"{key}:text")
     _engine(recipe, key)
     stages = recipe["stages"]
     tabs = st.tabs([f"Stage {i + 1}: {stage['name']}" for i, stage in enumerate(stages)])
@@ -79,6 +83,46 @@ def _network(recipe: dict[str, Any], base: dict[str, Any], key: str) -> None:
     recipe["weights"] = None if chosen == NO_WEIGHTS else chosen
     recipe["size"] = cells[2].number_input("Image size (pixels)", 32, 1024, int(recipe["size"]), 32, key=f"{key}:size")
     recipe["seed"] = cells[3].number_input("Seed", 0, 2**31 - 1, int(recipe["seed"]), key=f"{key}:seed")
+
+
+def _text(text: dict[str, Any], key: str) -> None:
+    cells = st.columns([2, 2, 2, 2], vertical_alignment="bottom")
+    text["handling"] = cells[0].selectbox(
+        "Burned-in text",
+        list(HANDLINGS),
+        index=list(HANDLINGS).index(text["handling"]),
+        format_func=HANDLINGS.__getitem__,
+        key=f"{key}:handling",
+        help="Masked: tokens are found on the files (about a second per image, once), boxes corrected by hand go "
+        "first, and the network never sees them",
+    )
+    if text["handling"] != "mask":
+        return
+    text["mode"] = cells[1].selectbox(
+        "Masked by",
+        list(MASK_MODES),
+        index=list(MASK_MODES).index(text["mode"]),
+        format_func=lambda name: MASK_MODES[name].title,
+        key=f"{key}:mode",
+        help="  \n".join(f"{mode.title}: {mode.description}" for mode in MASK_MODES.values()),
+    )
+    text["margin"] = cells[2].number_input(
+        "Margin",
+        0.0,
+        100.0,
+        float(text["margin"]),
+        0.05,
+        key=f"{key}:margin",
+        help="Below 1 of a box's shorter side, from 1 on pixels",
+    )
+    text["measure_on"] = cells[3].selectbox(
+        "Results are of",
+        list(MEASURED_ON),
+        index=list(MEASURED_ON).index(text["measure_on"]),
+        format_func=MEASURED_ON.__getitem__,
+        key=f"{key}:measure_on",
+        help="The images that the finished network is measured on; its best epoch is chosen on masked ones",
+    )
 
 
 def _engine(recipe: dict[str, Any], key: str) -> None:
