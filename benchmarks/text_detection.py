@@ -1,32 +1,47 @@
-"""Measure the text detector on X-rays whose tokens were boxed by hand.
+"""Measure the text detector: what it finds on X-rays whose tokens are known, and how fast.
 
 ``--data`` is a folder with ``boxes.csv`` (image, x0, y0, x1, y1, kind, transcription, difficult; an image without text
-has one row without coordinates) and the images it names.
+has one row without coordinates) and the images it names. ``--synthetic N`` measures on N synthetic X-rays as well (or
+instead), whose tokens are known by construction; every fourth carries none.
 
 - recall: a token counts as found when its centre lies in a detected box, or at IoU 0.3; ``difficult`` ones are left out
 - precision: share of the detected boxes that meet a token (hold its centre, have theirs in it, or IoU 0.3)
 - falsely masked: share of an image's pixels in detected boxes and outside every token (grown by half its shorter side)
 - clean images hit: share of the images without text with at least one box
 
-    python benchmarks/text_detection.py --data FOLDER [--recipe views|plain|both] [--threads 2]
+The part ``speed`` reads the images of ``--data`` by plain RapidOCR, one after the other on all cores, and by this
+package in as many processes as cores, in turn, from the file to the transcriptions; models are loaded before.
+
+    python benchmarks/text_detection.py --data FOLDER [--synthetic 60] [--part accuracy|speed|all]
+        [--recipe plain careful mask-all] [--threads 2] [--rounds 3] [--halves] [--out FILE.md]
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import platform
+import shlex
+import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 
+from cxr.data.phantom import CLASSES, make_phantom
 from cxr.text.boxes import TextBox, coverage, grow, iou
-from cxr.text.detect import Detector
+from cxr.text.detect import OPERATING_POINTS, Detector, shared_detector
 
 Recipe = Callable[[np.ndarray], list[TextBox]]
+Truth = list[tuple[TextBox, str, bool]]
+"""(box, kind, difficult) of each token of an image."""
 
 
 def plain_recipe(threads: int | None) -> Recipe:
@@ -51,8 +66,8 @@ def holds(box: TextBox, other: TextBox) -> bool:
     return box.x0 <= x < box.x1 and box.y0 <= y < box.y1
 
 
-def tokens_of(rows: pd.DataFrame) -> list[tuple[TextBox, str, bool]]:
-    """Return (box, kind, difficult) of one image's tokens."""
+def tokens_of(rows: pd.DataFrame) -> Truth:
+    """Return the tokens of one image's rows."""
     rows = rows.dropna(subset=["x0", "y0", "x1", "y1"])
     return [
         (TextBox(round(r.x0), round(r.y0), round(r.x1), round(r.y1)), r.kind, bool(r.difficult == 1))
@@ -60,16 +75,29 @@ def tokens_of(rows: pd.DataFrame) -> list[tuple[TextBox, str, bool]]:
     ]
 
 
-def measure(recipe: Recipe, data: Path, table: pd.DataFrame) -> dict[str, float]:
+def labelled(data: Path, names: list[str]) -> Iterator[tuple[np.ndarray, Truth]]:
+    """Yield the X-rays of a folder with their tokens."""
+    by_name = dict(list(pd.read_csv(data / "boxes.csv").groupby("image", sort=True)))
+    for name in names:
+        yield cv2.imread(str(data / name), cv2.IMREAD_GRAYSCALE), tokens_of(by_name[name])
+
+
+def synthetic(n: int) -> Iterator[tuple[np.ndarray, Truth]]:
+    """Yield synthetic X-rays of three sizes with their tokens; every fourth has none."""
+    for i in range(n):
+        size = (384, 512, 768)[i % 3]
+        phantom = make_phantom(10_000 + i, CLASSES[i // 3 % 3], size=size, tokens=i % 4 != 3)
+        yield phantom.image, [(TextBox(t["x0"], t["y0"], t["x1"], t["y1"]), t["kind"], False) for t in phantom.tokens]
+
+
+def measure(recipe: Recipe, images: Iterable[tuple[np.ndarray, Truth]]) -> dict[str, float]:
     """Run ``recipe`` on every image and return the measures of the module's docstring."""
     found, wanted, seconds, false_share = defaultdict(int), defaultdict(int), [], []
     right = boxes_total = clean = clean_hit = 0
-    for name, rows in table.groupby("image", sort=True):
-        image = cv2.imread(str(data / name), cv2.IMREAD_GRAYSCALE)
+    for image, tokens in images:
         began = time.perf_counter()
         boxes = recipe(image)
         seconds.append(time.perf_counter() - began)
-        tokens = tokens_of(rows)
         for token, kind, difficult in tokens:
             if not difficult:
                 wanted[kind] += 1
@@ -80,24 +108,10 @@ def measure(recipe: Recipe, data: Path, table: pd.DataFrame) -> dict[str, float]
         false_share.append(float((coverage(boxes, image.shape) & ~truth).mean()))
         clean += not tokens
         clean_hit += not tokens and bool(boxes)
-    return summary(found, wanted, right, boxes_total, clean_hit, clean, seconds, false_share)
-
-
-def summary(
-    found: dict[str, int],
-    wanted: dict[str, int],
-    right: int,
-    boxes_total: int,
-    clean_hit: int,
-    clean: int,
-    seconds: Sequence[float],
-    false_share: Sequence[float],
-) -> dict[str, float]:
-    """Return the table's rows in their order."""
     kinds = [k for k in wanted if k != "arrow"]
     rows = {"recall (no arrows)": sum(found[k] for k in kinds) / max(1, sum(wanted[k] for k in kinds))}
     rows |= {f"recall {k} ({wanted[k]})": found[k] / wanted[k] for k in sorted(wanted)}
-    rows |= {
+    return rows | {
         "precision": right / max(1, boxes_total),
         "boxes": boxes_total,
         "falsely masked, mean": float(np.mean(false_share)),
@@ -106,27 +120,99 @@ def summary(
         "s / image, median": float(np.median(seconds)),
         "s / image, mean": float(np.mean(seconds)),
     }
-    return rows
+
+
+def accuracy(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Yield (title, table) of each set of images, one column per recipe."""
+    recipes: dict[str, Recipe] = {}
+    for name in given.recipe:
+        plain = name == "plain"
+        recipes[name] = plain_recipe(given.threads) if plain else Detector(given.threads, operating_point=name)
+        recipes[name](np.zeros((64, 64), dtype=np.uint8))  # the models load at the first call
+    sets: dict[str, Callable[[], Iterable[tuple[np.ndarray, Truth]]]] = {}
+    if given.data:
+        names = sorted(pd.read_csv(given.data / "boxes.csv")["image"].unique())
+        sets[f"{len(names)} X-rays with hand-made boxes"] = lambda: labelled(given.data, names)
+        if given.halves:
+            sets["Every other one of them, from the first"] = lambda: labelled(given.data, names[::2])
+            sets["Every other one of them, from the second"] = lambda: labelled(given.data, names[1::2])
+    if given.synthetic:
+        sets[f"{given.synthetic} synthetic X-rays"] = lambda: synthetic(given.synthetic)
+    for title, images in sets.items():
+        columns = {name: measure(recipe, images()) for name, recipe in recipes.items()}
+        yield title, pd.DataFrame(columns).to_string(float_format=lambda v: f"{v:.3f}")
+
+
+def _warm() -> None:
+    cv2.setNumThreads(1)
+    shared_detector(1)(np.zeros((64, 64), np.uint8))
+
+
+def _boxes_in(path: str) -> int:
+    return len(shared_detector(1)(cv2.imread(path, cv2.IMREAD_GRAYSCALE)))
+
+
+def speed(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Yield (title, table): images per second of plain RapidOCR and of processes side by side, in turn."""
+    names = sorted(pd.read_csv(given.data / "boxes.csv")["image"].unique())
+    paths, cores = [str(given.data / name) for name in names], os.cpu_count() or 1
+    plain = plain_recipe(None)
+    plain(np.zeros((64, 64), np.uint8))
+    theirs, ours = [], []
+    with ProcessPoolExecutor(cores, get_context("spawn")) as pool:
+        list(pool.map(_boxes_in, paths[:1] * 2 * cores))
+        for _ in range(given.rounds):
+            began = time.perf_counter()
+            for path in paths:
+                plain(cv2.imread(path, cv2.IMREAD_GRAYSCALE))
+            theirs.append(len(paths) / (time.perf_counter() - began))
+            began = time.perf_counter()
+            list(pool.map(_boxes_in, paths))
+            ours.append(len(paths) / (time.perf_counter() - began))
+    ratios = np.quantile(np.array(ours) / np.array(theirs), [0.25, 0.5, 0.75])
+    rows = {
+        "images": len(paths),
+        "plain RapidOCR, images/s": float(np.median(theirs)),
+        f"cxr.text, {cores} processes, images/s": float(np.median(ours)),
+        "ratio": ratios[1],
+        "ratio, quartiles": f"{ratios[0]:.2f} to {ratios[2]:.2f}",
+    }
+    yield f"Speed on {len(paths)} X-rays", pd.Series(rows).to_string(float_format=lambda v: f"{v:.2f}")
+
+
+def machine() -> str:
+    """Return the machine in words."""
+    versions = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "rapidocr"))
+    return f"{platform.machine()}, {os.cpu_count()} cores, no GPU, {versions}"
 
 
 def main() -> None:
-    """Print one column per recipe."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with boxes.csv and its images")
-    parser.add_argument("--recipe", choices=("views", "plain", "both"), default="both")
+    """Print the tables, and write them as Markdown if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder with boxes.csv and its images")
+    parser.add_argument("--synthetic", type=int, default=0, help="synthetic X-rays to measure on")
+    parser.add_argument("--part", choices=("accuracy", "speed", "all"), default="accuracy")
+    parser.add_argument(
+        "--recipe", nargs="+", choices=("plain", *OPERATING_POINTS), default=["plain", *OPERATING_POINTS]
+    )
     parser.add_argument("--threads", type=int, default=None, help="cores of one detector call")
-    arguments = parser.parse_args()
-    table = pd.read_csv(arguments.data / "boxes.csv")
-    recipes: dict[str, Recipe] = {}
-    if arguments.recipe in ("plain", "both"):
-        recipes["plain RapidOCR"] = plain_recipe(arguments.threads)
-    if arguments.recipe in ("views", "both"):
-        recipes["cxr.text"] = Detector(arguments.threads)
-    columns = {}
-    for name, recipe in recipes.items():
-        recipe(np.zeros((64, 64), dtype=np.uint8))  # the models load at the first call
-        columns[name] = measure(recipe, arguments.data, table)
-    print(pd.DataFrame(columns).to_string(float_format=lambda v: f"{v:.3f}"))
+    parser.add_argument("--rounds", type=int, default=3, help="of the part speed")
+    parser.add_argument("--halves", action="store_true", help="also on each half of the images")
+    parser.add_argument("--out", type=Path, help="a Markdown file for the results")
+    given = parser.parse_args()
+    if not given.data and (given.part != "accuracy" or not given.synthetic):
+        parser.error("--data FOLDER is needed, or --synthetic N for the accuracy alone")
+    page = [
+        "# The detector of burned-in text",
+        f"Command: `python benchmarks/text_detection.py {shlex.join(sys.argv[1:])}`; {machine()}.",
+    ]
+    parts = {"accuracy": [accuracy], "speed": [speed], "all": [accuracy, speed]}[given.part]
+    for part in parts:
+        for title, table in part(given):
+            print(f"\n## {title}\n\n{table}", flush=True)
+            page += [f"## {title}", f"```\n{table}\n```"]
+            if given.out:
+                given.out.write_text("\n\n".join(page) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

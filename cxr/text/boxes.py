@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-KINDS = ("word", "letter", "number", "symbol")
+KINDS = ("word", "letter", "number", "arrow", "scale", "symbol")
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class TextBox:
     """One token: ``x0 <= x < x1`` and ``y0 <= y < y1`` in pixels.
 
     ``text`` is the transcription ("" where nothing was read), ``score`` the detector's confidence in 0..1 and
-    ``kind`` one of word, letter, number, symbol.
+    ``kind`` one of :data:`KINDS`: arrow and scale (the ticks of a ruler) are told by their looks, symbol is what is
+    neither read nor recognised.
     """
 
     x0: int

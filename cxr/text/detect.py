@@ -1,134 +1,71 @@
-"""Find burned-in tokens on an X-ray with RapidOCR's text detector, and read them with its recogniser.
+"""Find burned-in tokens on an X-ray, and read them.
 
-Detection and reading are kept apart: lone, mirrored or rotated markers are found by the detector and often cannot be
-read, so the detector's own confidence decides and an unreadable token stays a token.
+Three stages, kept apart:
 
-One pass over the whole picture misses lone letters at the borders, vertical words, and large circled letters, so the
-detector runs on several views of the image (:data:`VIEWS`): the long side at 1000 and at 500 pixels, turned by 90
-degrees, and four contrast-enhanced border strips. Boxes of all views are mapped back to the image, filtered and
-merged.
+1. Candidates. RapidOCR's text detector on some views of the image (:mod:`cxr.text.views`), glyph-like components
+   (:mod:`cxr.text.components`), and scale bars (:mod:`cxr.text.scales`).
+2. A judge (:mod:`cxr.text.judge`) that looks at each candidate; an operating point says what it must reach.
+3. RapidOCR's recogniser. Lone, mirrored or turned markers often cannot be read: they stay tokens with an empty text,
+   and the judge names their kind.
+
+No box covers more than :data:`MAX_AREA` of the image: a larger one is refused, and its region searched again, at a
+finer scale.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from cxr.errors import TextError
-from cxr.text.boxes import TextBox, clip, grow, kind_of, merge
-
-if TYPE_CHECKING:
-    from rapidocr import RapidOCR
+from cxr.errors import TextError, unknown
+from cxr.text.boxes import TextBox, grow, intersection, kind_of, merge
+from cxr.text.components import components
+from cxr.text.judge import Verdict, shared_judge
+from cxr.text.ocr import Engine
+from cxr.text.scales import scale_bars
+from cxr.text.views import LONG_SIDE, VIEWS, resized, view_of
 
 #: Changes whenever the same image could give other boxes; cached detections carry it.
-DETECTOR_VERSION = "rapidocr3.10-ppocr6small-views1"
+DETECTOR_VERSION = "rapidocr3.10-ppocr6small-judge2"
 
-MIN_SCORE = 0.4
-"""A box the detector trusts less is dropped."""
 MAX_AREA = 0.05
 """Share of the image above which a box is refused: now and then the detector boxes the whole picture."""
+SECOND_SEARCH_SIDE = 736
+"""Pixels of the long side when the region of a refused box is searched again."""
 MIN_SIDE = 5
 """Pixels: nothing flatter can be a letter."""
 MIN_EDGE = 28.0
 """Grey levels: the 92nd percentile of the gradient inside a token; below it there is nothing sharp enough to be ink."""
-MIN_READ_SCORE = 0.5
-"""A transcription that the recogniser trusts less is left empty."""
-
-_LONG_SIDE, _STRIP_SIDE = 1000, 1600
-_MOST_ENLARGED, _STRIP_MOST_ENLARGED = 3.0, 4.0  # more only costs time: small pictures gain nothing
-_PADDING = 32
-
-Corners = np.ndarray
-"""Float array (n, 4, 2): four corners (x, y) of n boxes."""
 
 
 @dataclass(frozen=True)
-class View:
-    """A picture made from the image for one detector pass, and the way back.
+class OperatingPoint:
+    """What a candidate must reach to be kept.
 
-    ``pixels`` is uint8 (h, w); ``to_image`` maps corners (n, 4, 2) in it to pixels of the image.
+    ``min_score`` is RapidOCR's own confidence below which its boxes are not looked at; ``found`` the least mean of that
+    confidence and the judge's probability; ``alone`` the least probability of a component that RapidOCR did not find.
+    ``views`` are the pictures that RapidOCR searches, names in :data:`cxr.text.views.VIEWS`.
     """
 
-    pixels: np.ndarray
-    to_image: Callable[[Corners], Corners]
+    views: tuple[str, ...]
+    min_score: float
+    found: float
+    alone: float
 
 
-def _resized(image: np.ndarray, long_side: float) -> tuple[np.ndarray, float]:
-    scale = long_side / max(image.shape)
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return cv2.resize(image, size, interpolation=method), scale
-
-
-def _view(region: np.ndarray, long_side: float, left: int = 0, top: int = 0, enhance: bool = False) -> View:
-    pixels, _ = _resized(region, long_side)
-    if enhance:
-        pixels = cv2.createCLAHE(clipLimit=3.0, tileGridSize=(8, 8)).apply(pixels)
-    scale = np.array([region.shape[1] / pixels.shape[1], region.shape[0] / pixels.shape[0]])
-    shift = np.array([left, top])
-    # Tokens cut by the border are found only when something lies beyond it.
-    fill = float(np.median(pixels))
-    padded = cv2.copyMakeBorder(pixels, _PADDING, _PADDING, _PADDING, _PADDING, cv2.BORDER_CONSTANT, value=fill)
-    return View(padded, lambda corners: (corners - _PADDING) * scale + shift)
-
-
-def _turned(view: View) -> View:
-    """Return the view turned by 90 degrees clockwise: vertical words become horizontal."""
-    height = view.pixels.shape[0]
-    turned = np.ascontiguousarray(np.rot90(view.pixels, k=-1))
-    return View(turned, lambda corners: view.to_image(np.stack([corners[..., 1], height - corners[..., 0]], axis=-1)))
-
-
-def _strips(image: np.ndarray, long_side: float) -> Iterator[View]:
-    height, width = image.shape
-    top, bottom, side = (max(1, round(share)) for share in (0.18 * height, 0.12 * height, 0.18 * width))
-    yield _view(image[:top], long_side, enhance=True)
-    yield _view(image[height - bottom :], long_side, top=height - bottom, enhance=True)
-    yield _view(image[:, :side], long_side, enhance=True)
-    yield _view(image[:, width - side :], long_side, left=width - side, enhance=True)
-
-
-def _long_side(image: np.ndarray, wanted: int = _LONG_SIDE) -> float:
-    return min(wanted, _MOST_ENLARGED * max(image.shape))
-
-
-def _whole(image: np.ndarray) -> Iterator[View]:
-    yield _view(image, _long_side(image))
-
-
-def _half(image: np.ndarray) -> Iterator[View]:
-    yield _view(image, _long_side(image, _LONG_SIDE // 2))
-
-
-def _quarter_turn(image: np.ndarray) -> Iterator[View]:
-    yield _turned(_view(image, _long_side(image)))
-
-
-def _borders(image: np.ndarray) -> Iterator[View]:
-    yield from _strips(image, min(_STRIP_SIDE, _STRIP_MOST_ENLARGED * max(image.shape)))
-
-
-VIEWS: dict[str, Callable[[np.ndarray], Iterator[View]]] = {
-    "whole": _whole,
-    "half": _half,
-    "turned": _quarter_turn,
-    "borders": _borders,
+OPERATING_POINTS = {
+    "careful": OperatingPoint(("small",), min_score=0.3, found=0.5, alone=0.93),
+    "mask-all": OperatingPoint(("small", "borders"), min_score=0.3, found=0.35, alone=0.7),
 }
-"""Detector passes by name."""
-
-DEFAULT_VIEWS = tuple(VIEWS)
+"""``careful`` gives few false boxes and is fast; ``mask-all`` finds more, at the price of some anatomy and of time."""
 
 
 class Detector:
-    """RapidOCR's detector and recogniser behind one lock, so that any number of threads may share one.
+    """Candidates, judge and recogniser; any number of threads may share one.
 
     Parameters
     ----------
@@ -136,77 +73,133 @@ class Detector:
         Cores for one call; None takes ``OMP_NUM_THREADS`` if that is set, else all. Processes that work side by side
         take 1 each.
     views
-        Names in :data:`VIEWS`.
+        Names in :data:`cxr.text.views.VIEWS`; default those of the operating point.
+    operating_point
+        Name in :data:`OPERATING_POINTS`.
+
+    Raises
+    ------
+    TextError : an unknown view or operating point.
     """
 
-    def __init__(self, threads: int | None = None, views: Sequence[str] = DEFAULT_VIEWS) -> None:
-        self.views = tuple(views)
+    def __init__(
+        self,
+        threads: int | None = None,
+        views: Sequence[str] | None = None,
+        operating_point: str = "careful",
+    ) -> None:
+        if operating_point not in OPERATING_POINTS:
+            raise TextError(unknown("operating point", operating_point, OPERATING_POINTS))
+        self.point = OPERATING_POINTS[operating_point]
+        self.views = self.point.views if views is None else tuple(views)
+        for name in self.views:
+            if name not in VIEWS:
+                raise TextError(unknown("view", name, VIEWS))
         self._threads = threads
-        self._lock = threading.RLock()
-        self._engine: RapidOCR | None = None
+        self._engine = Engine(threads)
 
     def detect_boxes(self, image: np.ndarray) -> list[TextBox]:
-        """Return the tokens of a uint8 image (H, W) without reading them (kind "symbol", text "")."""
+        """Return the tokens of a uint8 image (H, W) without reading them (text "", kind as the judge sees it)."""
         image = _checked(image)
         if min(image.shape) < MIN_SIDE:
             return []
-        found = [box for name in self.views for view in VIEWS[name](image) for box in self._boxes(view, image.shape)]
-        largest = MAX_AREA * image.size
+        scales = scale_bars(image)
         sharp = _sharpness(image)
-        sized = [box for box in found if min(box.width, box.height) >= MIN_SIDE and box.area <= largest]
-        plausible = [box for box in sized if sharp(box) >= MIN_EDGE]
-        return merge(plausible, max_area=largest)
+        found = [box for box in self._found(image, sharp) if not _lies_in(box, scales)]
+        glyphs = [box for box in components(image) if not _lies_in(box, scales) and sharp(box) >= MIN_EDGE]
+        verdicts = shared_judge(self._threads)(image, found + glyphs)
+        tokens = [_judged(box, v, (box.score + v.token) / 2) for box, v in zip(found, verdicts, strict=False)]
+        tokens = [box for box in tokens if box.score >= self.point.found]
+        alone = [_judged(box, v, v.token) for box, v in zip(glyphs, verdicts[len(found) :], strict=True)]
+        # A box that was found and thrown out hides no letter in it.
+        alone = [box for box in alone if box.score >= self.point.alone and not _lies_in(box, tokens)]
+        alone = self._by_themselves(image, alone, tokens)
+        return merge(tokens + merge(alone, MAX_AREA * image.size) + scales, max_area=MAX_AREA * image.size)
 
     def recognise(self, image: np.ndarray, boxes: Sequence[TextBox]) -> list[TextBox]:
-        """Return the boxes with ``text`` and ``kind`` filled in; a token that cannot be read keeps text ""."""
+        """Return the boxes with ``text`` and ``kind``; a token that cannot be read keeps text "" and its kind."""
         image = _checked(image)
-        if not boxes:
-            return []
-        crops = [_crop(image, box) for box in boxes]
-        with self._lock:
-            read = self._loaded().recognize_txt(crops)
-        pairs = zip(read.txts or (), read.scores or (), strict=True)
-        texts = [text.strip() if score >= MIN_READ_SCORE else "" for text, score in pairs]
-        return [replace(box, text=text, kind=kind_of(text)) for box, text in zip(boxes, texts, strict=True)]
+        legible = [box for box in boxes if box.kind != "scale"]
+        read = dict(zip(legible, self._engine.read(image, legible), strict=True))
+        return [_named(box, read.get(box, "")) for box in boxes]
 
     def __call__(self, image: np.ndarray) -> list[TextBox]:
         """Detect, then read."""
         return self.recognise(image, self.detect_boxes(image))
 
-    def _boxes(self, view: View, shape: Sequence[int]) -> list[TextBox]:
-        with self._lock:
-            # RapidOCR remembers these three flags from call to call, so every call names them all.
-            result: Any = self._loaded()(_bgr(view.pixels), use_det=True, use_cls=False, use_rec=False)
-        if result.boxes is None:
-            return []
-        corners = view.to_image(np.asarray(result.boxes, dtype=float))
-        pairs = zip(corners, result.scores, strict=True)
-        return [clip(_axis_aligned(c, score), shape) for c, score in pairs if score >= MIN_SCORE]
+    def _found(self, image: np.ndarray, sharp: Callable[[TextBox], float]) -> list[TextBox]:
+        """Return what RapidOCR finds in the views, each token once and none larger than allowed."""
+        views = (view for name in self.views for view in VIEWS[name](image))
+        boxes = [box for view in views for box in self._engine.detect(view, image.shape, self.point.min_score)]
+        largest = MAX_AREA * image.size
+        fitting = [box for box in boxes if box.area <= largest]
+        for box in _worth_a_second_search(boxes, largest):
+            fitting += [inner for inner in self._searched_within(image, box) if inner.area <= largest]
+        plausible = [box for box in fitting if min(box.width, box.height) >= MIN_SIDE and sharp(box) >= MIN_EDGE]
+        return merge(plausible, max_area=largest)
 
-    def _loaded(self) -> RapidOCR:
-        with self._lock:
-            if self._engine is None:
-                self._engine = _new_engine(self._threads)
-            return self._engine
+    def _by_themselves(self, image: np.ndarray, alone: list[TextBox], tokens: list[TextBox]) -> list[TextBox]:
+        """Leave out components that stop being tokens once their stronger neighbours are painted out.
+
+        What the judge sees around a box may hold another token: the gap between two words looks like text to it.
+        """
+        kept: list[TextBox] = []
+        for box in sorted(alone, key=lambda box: -box.score):
+            around = grow(box, 0.9, image.shape)
+            near = [
+                o
+                for o in tokens + kept
+                if intersection(around, o) and not _lies_in(box, [o]) and not _lies_in(o, [box])
+            ]
+            if near:
+                (verdict,) = shared_judge(self._threads)(_painted_out(image, around, near, box), [box])
+                if verdict.token < self.point.alone:
+                    continue
+            kept.append(box)
+        return kept
+
+    def _searched_within(self, image: np.ndarray, box: TextBox) -> list[TextBox]:
+        """Return what is found in the region of a box that covers too much, at a finer scale."""
+        region = image[box.y0 : box.y1, box.x0 : box.x1]
+        view = view_of(region, min(SECOND_SEARCH_SIDE, 3 * max(region.shape)), left=box.x0, top=box.y0)
+        return self._engine.detect(view, image.shape, self.point.min_score)
 
 
-def _new_engine(threads: int | None) -> RapidOCR:
-    logging.getLogger("RapidOCR").setLevel(logging.ERROR)
-    from rapidocr import RapidOCR
+def _worth_a_second_search(boxes: Sequence[TextBox], largest: float) -> list[TextBox]:
+    """Return the two likeliest boxes that are too large, up to half of the image.
 
-    # limit_side_len is a *lower* bound that enlarges: 64 leaves the size of every view alone.
-    threads = threads or int(os.environ.get("OMP_NUM_THREADS") or -1)
-    params = {
-        "Global.log_level": "error",
-        "Global.use_preprocess_img": False,
-        "Global.use_vertical_padding": False,
-        "Det.limit_side_len": 64,
-        "Det.limit_type": "min",
-        "Det.thresh": 0.25,
-        "Det.box_thresh": 0.3,
-        "EngineConfig.onnxruntime.intra_op_num_threads": threads,
-    }
-    return RapidOCR(params=params)
+    Beyond that the detector took the picture's own frame for a box, mostly on images without text: that is refused, and
+    so is what it doubts itself.
+    """
+    large = [box for box in boxes if largest < box.area <= 0.5 / MAX_AREA * largest and box.score >= 0.5]
+    return sorted(merge(large), key=lambda box: -box.score)[:2]
+
+
+def _painted_out(image: np.ndarray, around: TextBox, others: Sequence[TextBox], box: TextBox) -> np.ndarray:
+    """Return a copy of the image in which other boxes have the median grey of the surroundings; ``box`` stays."""
+    out = image.copy()
+    fill = np.median(image[around.y0 : around.y1, around.x0 : around.x1])
+    for other in others:
+        out[other.y0 : other.y1, other.x0 : other.x1] = fill
+    out[box.y0 : box.y1, box.x0 : box.x1] = image[box.y0 : box.y1, box.x0 : box.x1]
+    return out
+
+
+def _lies_in(box: TextBox, others: Sequence[TextBox]) -> bool:
+    """Whether half of ``box`` lies in one of the others."""
+    return any(2 * intersection(box, other) >= box.area for other in others)
+
+
+def _judged(box: TextBox, verdict: Verdict, score: float) -> TextBox:
+    return replace(box, score=round(score, 4), kind=verdict.kind)
+
+
+def _named(box: TextBox, text: str) -> TextBox:
+    """Return the box with what was read; one sign read off an arrow is its shaft, not a letter."""
+    legible = sum(c.isalnum() for c in text)
+    if not legible or (box.kind == "arrow" and legible == 1):
+        return replace(box, text="" if box.kind == "arrow" else text)
+    return replace(box, text=text, kind=kind_of(text))
 
 
 def _checked(image: np.ndarray) -> np.ndarray:
@@ -216,19 +209,9 @@ def _checked(image: np.ndarray) -> np.ndarray:
     return image
 
 
-def _bgr(image: np.ndarray) -> np.ndarray:
-    return np.repeat(image[..., None], 3, axis=2)
-
-
-def _axis_aligned(corners: np.ndarray, score: float) -> TextBox:
-    x0, y0 = np.floor(corners.min(axis=0)).astype(int)
-    x1, y1 = np.ceil(corners.max(axis=0)).astype(int)
-    return TextBox(int(x0), int(y0), int(x1), int(y1), score=round(float(score), 4))
-
-
 def _sharpness(image: np.ndarray) -> Callable[[TextBox], float]:
     """Return a function box -> 92nd percentile of the gradient inside it, measured at the detector's scale."""
-    small, scale = _resized(image, min(_LONG_SIDE, max(image.shape)))
+    small, scale = resized(image, min(LONG_SIDE, max(image.shape)))
     dx = cv2.Sobel(small, cv2.CV_32F, 1, 0, ksize=3) / 4
     dy = cv2.Sobel(small, cv2.CV_32F, 0, 1, ksize=3) / 4
     gradient = cv2.magnitude(dx, dy)
@@ -241,18 +224,10 @@ def _sharpness(image: np.ndarray) -> Callable[[TextBox], float]:
     return sharp
 
 
-def _crop(image: np.ndarray, box: TextBox) -> np.ndarray:
-    around = grow(box, 0.1, image.shape)
-    crop = image[around.y0 : around.y1, around.x0 : around.x1]
-    if crop.shape[0] > 1.5 * crop.shape[1]:  # a vertical word is read along its long side
-        crop = np.rot90(crop)
-    return _bgr(np.ascontiguousarray(crop))
-
-
-@lru_cache(maxsize=4)
-def shared_detector(threads: int | None = None) -> Detector:
+@lru_cache(maxsize=8)
+def shared_detector(threads: int | None = None, operating_point: str = "careful") -> Detector:
     """Return this process's detector; the models are loaded at its first use."""
-    return Detector(threads)
+    return Detector(threads, operating_point=operating_point)
 
 
 def detect_boxes(image: np.ndarray) -> list[TextBox]:
@@ -265,9 +240,10 @@ def recognise(image: np.ndarray, boxes: Sequence[TextBox]) -> list[TextBox]:
     return shared_detector().recognise(image, boxes)
 
 
-def detect_text(image: np.ndarray) -> list[TextBox]:
+def detect_text(image: np.ndarray, operating_point: str = "careful") -> list[TextBox]:
     """Return the burned-in tokens of ``image`` (uint8, (H, W)), read, in pixels of that image.
 
-    No model is downloaded: RapidOCR's wheel carries them. Safe to call from several threads.
+    ``operating_point`` is a name in :data:`OPERATING_POINTS`. No model is downloaded: RapidOCR's wheel and this package
+    carry them. Safe to call from several threads.
     """
-    return shared_detector()(image)
+    return shared_detector(operating_point=operating_point)(image)

@@ -20,7 +20,7 @@ import numpy as np
 
 from cxr.paths import cache_root
 from cxr.text.boxes import TextBox
-from cxr.text.detect import DETECTOR_VERSION, detect_text
+from cxr.text.detect import DETECTOR_VERSION, shared_detector
 
 Detect = Callable[[np.ndarray], list[TextBox]]
 
@@ -41,10 +41,16 @@ class DetectionStore:
         Where the files lie; default ``cache_root()/text``.
     version
         Detector version that the boxes belong to.
+    operating_point
+        Name in :data:`cxr.text.detect.OPERATING_POINTS`; each keeps its boxes apart.
     """
 
-    def __init__(self, folder: Path | None = None, version: str = DETECTOR_VERSION) -> None:
-        self.folder = (folder or cache_root() / "text") / version
+    def __init__(
+        self, folder: Path | None = None, version: str = DETECTOR_VERSION, operating_point: str = "careful"
+    ) -> None:
+        name = version if operating_point == "careful" else f"{version}-{operating_point}"
+        self.folder = (folder or cache_root() / "text") / name
+        self._operating_point = operating_point
         self.hits = 0
         self.misses = 0
         self._counting = threading.Lock()
@@ -72,11 +78,14 @@ class DetectionStore:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def detect(self, image: np.ndarray, detect: Detect = detect_text) -> list[TextBox]:
-        """Return the boxes of ``image``, from disk or by ``detect``, whose answer is then kept."""
+    def detect(self, image: np.ndarray, detect: Detect | None = None) -> list[TextBox]:
+        """Return the boxes of ``image``, from disk or by ``detect``, whose answer is then kept.
+
+        Without ``detect``, this process's shared detector of the operating point is asked.
+        """
         boxes = self.get(image)
         if boxes is None:
-            boxes = detect(image)
+            boxes = (detect or shared_detector(operating_point=self._operating_point))(image)
             self.put(image, boxes)
         return boxes
 
@@ -87,7 +96,9 @@ def _read(path: Path) -> list[TextBox] | None:
     return None
 
 
-def detect_cached(image: np.ndarray | Path | str, folder: Path | None = None) -> list[TextBox]:
+def detect_cached(
+    image: np.ndarray | Path | str, folder: Path | None = None, operating_point: str = "careful"
+) -> list[TextBox]:
     """Return the tokens of an image (uint8 (H, W), or a file that :func:`cxr.data.read_xray` decodes).
 
     Raises TextError for an unusable array and ImageError for an unreadable file.
@@ -96,4 +107,4 @@ def detect_cached(image: np.ndarray | Path | str, folder: Path | None = None) ->
         from cxr.data import read_xray
 
         image = read_xray(Path(image))
-    return DetectionStore(folder).detect(image)
+    return DetectionStore(folder, operating_point=operating_point).detect(image)

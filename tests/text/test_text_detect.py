@@ -1,3 +1,4 @@
+import json
 import threading
 
 import cv2
@@ -5,12 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from text_drawing import chest_like, write_text
+from typer.testing import CliRunner
 
+from cxr.cli.text import app
 from cxr.data import read_xray
 from cxr.errors import TextError
 from cxr.text import detect_boxes, detect_text
 from cxr.text.boxes import TextBox, iou
-from cxr.text.detect import MAX_AREA, VIEWS, shared_detector
+from cxr.text.detect import MAX_AREA, OPERATING_POINTS, Detector, _worth_a_second_search, shared_detector
+from cxr.text.views import VIEWS
 
 
 @pytest.mark.parametrize(("height", "width", "size"), [(256, 320, 22), (900, 700, 40), (1200, 1500, 60)])
@@ -54,7 +58,7 @@ def test_finding_without_reading_gives_the_same_boxes_before_and_after_a_full_pa
 def test_flags_that_another_call_left_behind_in_the_engine_do_no_harm():
     image, _ = write_text(chest_like(220, 260), "SUPINE 2020", 120, 12, 18)
     before = detect_text(image)
-    engine = shared_detector()._loaded()
+    engine = shared_detector()._engine._loaded()
     engine(np.repeat(image[..., None], 3, axis=2), use_det=False, use_cls=True, use_rec=True)
     assert detect_text(image) == before
 
@@ -84,6 +88,53 @@ def test_a_picture_without_text_has_no_boxes_and_no_box_covers_much():
     page = np.full((200, 200), 255, np.uint8)
     cv2.putText(page, "W", (10, 190), cv2.FONT_HERSHEY_SIMPLEX, 8, 0, 20)
     assert all(box.area <= MAX_AREA * page.size for box in detect_text(page))
+
+
+def test_a_box_over_a_large_part_is_searched_again_within():
+    image, ink = write_text(chest_like(900, 900), "PORTABLE", 560, 40, 34)
+    large = TextBox(450, 0, 900, 300, score=0.9)
+    within = shared_detector()._searched_within(image, large)
+    assert max(iou(box, TextBox(*ink)) for box in within) > 0.4
+    whole, doubted = TextBox(0, 0, 900, 900, score=0.9), TextBox(0, 300, 300, 900, score=0.4)
+    assert _worth_a_second_search([whole, large, doubted, TextBox(*ink)], MAX_AREA * image.size) == [large]
+    page = chest_like(600, 600)
+    cv2.putText(page, "SUPINE", (10, 340), cv2.FONT_HERSHEY_SIMPLEX, 4.6, 250, 16)  # a quarter of the picture
+    assert all(box.area <= MAX_AREA * page.size for box in detect_text(page))
+
+
+def test_an_unread_letter_or_arrow_has_its_kind_and_no_text():
+    image = chest_like(700, 700)
+    cv2.arrowedLine(image, (320, 350), (380, 300), 250, 4, cv2.LINE_AA, tipLength=0.4)
+    arrows = [box for box in detect_text(image) if box.kind == "arrow"]
+    assert [box.text for box in arrows] == [""]
+    assert iou(arrows[0], TextBox(318, 298, 383, 353)) > 0.4
+
+
+def test_mask_all_keeps_every_token_that_careful_keeps_and_asks_less_of_candidates():
+    image, _ = write_text(chest_like(500, 500), "ERECT", 300, 20, 20)
+    careful, every = (Detector(1, operating_point=name).detect_boxes(image) for name in OPERATING_POINTS)
+    assert careful
+    assert all(max(iou(box, other) for other in every) > 0.3 for box in careful)
+    strict, loose = OPERATING_POINTS.values()
+    assert strict.found > loose.found
+    assert strict.alone > loose.alone
+
+
+def test_unknown_views_and_operating_points_are_refused_by_name():
+    with pytest.raises(TextError, match=r"'all'.*careful, mask-all"):
+        Detector(operating_point="all")
+    with pytest.raises(TextError, match=r"'strips'.*whole"):
+        Detector(views=("strips",))
+
+
+def test_the_command_line_takes_an_operating_point(tmp_path):
+    image, _ = write_text(chest_like(300, 300), "SUPINE", 120, 20, 24)
+    cv2.imwrite(str(tmp_path / "x.png"), image)
+    told = CliRunner().invoke(app, ["detect", str(tmp_path / "x.png"), "--operating-point", "mask-all", "--json"])
+    (entry,) = json.loads(told.output)
+    assert [box["text"] for box in entry["boxes"] if box["kind"] == "word"] == ["SUPINE"]
+    wrong = CliRunner().invoke(app, ["detect", str(tmp_path / "x.png"), "--operating-point", "all"])
+    assert isinstance(wrong.exception, TextError)
 
 
 def test_tiny_pictures_and_flat_ones_have_no_text():

@@ -37,6 +37,16 @@ def test_an_image_without_text_is_remembered_as_such(tmp_path):
     assert store.hits == 1
 
 
+def test_each_operating_point_keeps_its_own_boxes(tmp_path):
+    image = chest_like(40, 40)
+    DetectionStore(tmp_path).put(image, FOUND)
+    every = DetectionStore(tmp_path, operating_point="mask-all")
+    assert every.get(image) is None
+    every.put(image, FOUND[:1])
+    assert DetectionStore(tmp_path).get(image) == FOUND
+    assert DetectionStore(tmp_path, operating_point="mask-all").get(image) == FOUND[:1]
+
+
 def test_a_damaged_file_is_searched_anew_and_mended(tmp_path):
     image = chest_like(60, 80)
     store = DetectionStore(tmp_path)

@@ -1,0 +1,146 @@
+"""Second opinion on a candidate box: is there a burned-in token in it, and of what kind?
+
+A small convolutional network looks at the box with some of its surroundings, scaled to :data:`SIZE` with the long
+side level. It was trained by ``benchmarks/train_text_judge.py`` on tokens drawn over synthetic and real X-rays, against
+drawn clips, wires, tubes and film borders and against candidates on anatomy. Its weights lie beside this file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from cxr.text.boxes import TextBox
+from cxr.text.views import LONG_SIDE, resized
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+CLASSES = ("nothing", "word", "letter", "arrow")
+"""The network's outputs in their order; a number is a word here."""
+SIZE = (48, 96)
+"""Height and width of the network's picture of a box."""
+N_FEATURES = 4
+"""Numbers beside the picture: short side, aspect, contrast, distance to the border."""
+
+_AROUND = 0.4  # surroundings on every side, in short sides of the box
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Probability in 0..1 that a box holds a token of any kind, and the likeliest kind of token."""
+
+    token: float
+    kind: str
+
+
+def patches(image: np.ndarray, boxes: Sequence[TextBox]) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the network is given of each box.
+
+    Returns
+    -------
+    Float32 pictures (n, 2, 48, 96): grey levels about their median in units of their spread, and grey levels in 0..1;
+    float32 features (n, 4), each about -1..1.
+    """
+    small, scale = resized(image, min(LONG_SIDE, max(image.shape)))
+    pictures = np.zeros((len(boxes), 2, *SIZE), np.float32)
+    features = np.zeros((len(boxes), N_FEATURES), np.float32)
+    for i, box in enumerate(boxes):
+        picture = _picture(small, np.array([box.x0, box.y0, box.x1, box.y1]) * scale)
+        dark, middle, bright = np.percentile(picture, (2, 50, 98))
+        spread = max(bright - dark, 12.0)
+        pictures[i] = (picture - middle) / spread, picture / 255
+        features[i] = _features(box, image.shape, spread)
+    return pictures, features
+
+
+def _picture(small: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Return float32 (48, 96) around x0, y0, x1, y1; what lies beyond the border repeats the border."""
+    x0, y0, x1, y1 = corners
+    w, h = max(x1 - x0, 2.0), max(y1 - y0, 2.0)
+    around = _AROUND * min(w, h) + 2
+    tall, wide = min(w, h) + 2 * around, max(w, h) + 2 * around
+    wide = max(wide, tall * SIZE[1] / SIZE[0])
+    half = np.array([wide, tall] if w >= h else [tall, wide]) / 2
+    centre = np.array([x0 + x1, y0 + y1]) / 2
+    low, high = np.floor(centre - half).astype(int), np.ceil(centre + half).astype(int)
+    columns = np.clip(np.arange(low[0], high[0]), 0, small.shape[1] - 1)
+    rows = np.clip(np.arange(low[1], high[1]), 0, small.shape[0] - 1)
+    region = small[rows[:, None], columns]
+    if h > w:
+        region = np.ascontiguousarray(np.rot90(region))
+    method = cv2.INTER_AREA if region.shape[0] > SIZE[0] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(region, SIZE[::-1], interpolation=method), np.float32)
+
+
+def _features(box: TextBox, shape: Sequence[int], spread: float) -> tuple[float, float, float, float]:
+    long_side, (height, width) = max(shape), shape[:2]
+    short, long = min(box.width, box.height), max(box.width, box.height)
+    border = min(box.x0, box.y0, width - box.x1, height - box.y1) / long_side
+    return (
+        float(np.log2(max(short, 1) / long_side) + 5.5) / 2,
+        float(np.log2(max(long, 1) / max(short, 1))) / 2,
+        spread / 255,
+        float(np.clip(border, 0, 0.3)) * 3,
+    )
+
+
+class Judge:
+    """The trained network on ONNX Runtime; calls from several threads may share one.
+
+    Parameters
+    ----------
+    threads
+        Cores for one call; None takes ``OMP_NUM_THREADS`` if that is set, else all.
+    path
+        ONNX file; default the one that comes with the package.
+    """
+
+    def __init__(self, threads: int | None = None, path: Path | None = None) -> None:
+        self._session = _new_session(path or WEIGHTS, threads or int(os.environ.get("OMP_NUM_THREADS") or 0))
+
+    def __call__(self, image: np.ndarray, boxes: Sequence[TextBox]) -> list[Verdict]:
+        """Return one verdict per box of a uint8 image (H, W)."""
+        if not boxes:
+            return []
+        pictures, features = patches(image, boxes)
+        logits = [
+            self._logits(pictures[i : i + _BATCH], features[i : i + _BATCH]) for i in range(0, len(boxes), _BATCH)
+        ]
+        return [_verdict(row) for row in np.concatenate(logits)]
+
+    def _logits(self, pictures: np.ndarray, features: np.ndarray) -> np.ndarray:
+        return np.asarray(self._session.run(None, {"picture": pictures, "features": features})[0])
+
+
+def _verdict(logits: np.ndarray) -> Verdict:
+    shares = np.exp(logits - logits.max())
+    shares /= shares.sum()
+    return Verdict(float(1 - shares[0]), CLASSES[1 + int(shares[1:].argmax())])
+
+
+def _new_session(path: Path, threads: int) -> InferenceSession:
+    from onnxruntime import InferenceSession, SessionOptions
+
+    options = SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+WEIGHTS = Path(__file__).with_name("judge.onnx")
+"""The shipped network."""
+
+
+@lru_cache(maxsize=4)
+def shared_judge(threads: int | None = None) -> Judge:
+    """Return this process's judge."""
+    return Judge(threads)
