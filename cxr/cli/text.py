@@ -69,9 +69,9 @@ def experiment(
 @app.command()
 def report(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A finished text experiment.")],
-    out: Annotated[Path, typer.Option(help="An .html file that needs no other, or a .zip of CSV tables.")] = Path(
-        "text.html"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="An .html file that needs no other, .md without pictures, or a .zip of CSV.")
+    ] = Path("text.html"),
 ) -> None:
     """Write a text experiment down for others: sentence, pictures, figures and tables."""
     from cxr.runs import get_run

@@ -82,6 +82,19 @@ def to_html(run: Run) -> str:
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>\n'
 
 
+def to_markdown(run: Run) -> str:
+    """Return the finding, how it was done and every table as Markdown, without pictures of X-rays."""
+    results, _ = _results(run)
+    parts = [f"# Burned-in text: {results['model']}", results["finding"], _how(run, results)]
+    for name, make in TABLES.items():
+        rows = make(results)
+        if len(rows):
+            cells = [list(rows.columns), ["---"] * len(rows.columns), *rows.astype(str).to_numpy().tolist()]
+            lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
+            parts += [f"## {_TITLES[name]}", "\n".join(lines)]
+    return "\n\n".join([*parts, "## How to read this", "\n".join(f"- {note}" for note in _NOTES)]) + "\n"
+
+
 def to_zip(run: Run) -> bytes:
     """Return a ZIP file of CSV tables: those of the report, the predictions, every condition, and the boxes."""
     results, table = _results(run)
@@ -97,14 +110,18 @@ def to_zip(run: Run) -> bytes:
 
 
 def write(run: Run, path: Path) -> Path:
-    """Write the report in the form that the name asks for, .html or .zip (of CSV), and return the file.
+    """Write the report in the form that the name asks for, .html, .md or .zip (of CSV), and return the file.
 
     Raises
     ------
     TextError
         For another ending, a folder that is not there, or an experiment without results.
     """
-    forms = {".html": lambda: to_html(run).encode(), ".zip": lambda: to_zip(run)}
+    forms = {
+        ".html": lambda: to_html(run).encode(),
+        ".md": lambda: to_markdown(run).encode(),
+        ".zip": lambda: to_zip(run),
+    }
     form = forms.get(path.suffix.lower())
     if form is None:
         raise TextError(f"{path.name} is no form of a report. Accepted: a name that ends in {', '.join(forms)}")

@@ -150,6 +150,9 @@ def test_the_report_is_one_file_with_the_finding_pictures_and_tables(experiment:
     assert '<input type="range"' in page
     for title in ("One X-ray", "By class", "Every way of masking", "Relevance inside tokens", "How to read this"):
         assert f">{title}</h" in page
+    plain = report.write(experiment, tmp_path / "text.md").read_text(encoding="utf-8")
+    assert results["finding"] in plain
+    assert f"| {results['classes'][0]} |" in plain
     with zipfile.ZipFile(io.BytesIO(report.to_zip(experiment))) as archive:
         predictions = pd.read_csv(archive.open("predictions.csv"))
         conditions = pd.read_csv(archive.open("conditions.csv"))
