@@ -235,10 +235,10 @@ def points(difference: Mapping[str, float | None]) -> str:
     """Return a difference of shares as "-2.0 points [-4.1, +0.3]"; "–" where it is not defined."""
     if difference["value"] is None:
         return "–"
-    value = f"{100 * difference['value']:+.1f} points"
+    value = f"{100 * difference['value']:+z.1f} points"  # z: no minus before a zero
     if difference["low"] is None or difference["high"] is None:
         return value
-    return f"{value} [{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}]"
+    return f"{value} [{100 * difference['low']:+z.1f}, {100 * difference['high']:+z.1f}]"
 
 
 def times(gain: Mapping[str, float | None]) -> str:

@@ -49,9 +49,9 @@ def _count(difference: Mapping[str, Any] | None, key: str) -> str:
 def _number(value: Mapping[str, float | None], signed: bool = False) -> str:
     if value["value"] is None:
         return "–"
-    sign = "+" if signed else ""
-    text = f"{value['value']:{sign}.3f}"
-    return text if value["low"] is None else f"{text} [{value['low']:{sign}.3f}, {value['high']:{sign}.3f}]"
+    form = "+z.3f" if signed else "z.3f"  # z: no minus before a zero
+    text = f"{value['value']:{form}}"
+    return text if value["low"] is None else f"{text} [{value['low']:{form}}, {value['high']:{form}}]"
 
 
 def by_class(results: Mapping[str, Any]) -> pd.DataFrame:
