@@ -12,6 +12,7 @@ import numpy as np
 Row = dict[str, Any]
 Interval = dict[str, float | None]
 CONTROLS = {"random": "random boxes", "other": "another X-ray's boxes"}
+MEASURES = {"": "predictions changed", "moved_": "probabilities moved"}
 TITLE = "Planted shortcuts, and what the text experiment says of them"
 
 
@@ -73,15 +74,16 @@ def cells(rows: Sequence[Row], mode: str) -> list[str]:
 def verdicts(rows: Sequence[Row], mode: str) -> str:
     """Return what the table was made to say, each with its count."""
     lines = []
-    for control, name in CONTROLS.items():
-        beyond = {c: [row["effects"][mode][f"beyond_{control}"] for row in of(rows, c)] for c in correlations(rows)}
+    for (control, name), (measure, what) in itertools.product(CONTROLS.items(), MEASURES.items()):
+        key = f"{measure}beyond_{control}"
+        beyond = {c: [row["effects"][mode][key] for row in of(rows, c)] for c in correlations(rows)}
         none, strong = beyond.get(0.0, []), [b for c, some in beyond.items() if c >= 0.75 for b in some]
         cover = sum(not is_above(b) and not is_below(b) for b in none)
         means = [np.mean([b["value"] for b in some]) for some in beyond.values()]
         grows = all(later > earlier for earlier, later in itertools.pairwise(means))
         lines.append(
-            f"- against {name}: at correlation 0 the interval covers zero in {cover} of {len(none)} networks and lies "
-            f"above it in {sum(map(is_above, none))}; at 0.75 and above it lies above zero in "
+            f"- {what} against {name}: at correlation 0 the interval covers zero in {cover} of {len(none)} networks "
+            f"and lies above it in {sum(map(is_above, none))}; at 0.75 and above it lies above zero in "
             f"{sum(map(is_above, strong))} of {len(strong)}; the mean effect "
             + ("grows with every step of the correlation" if grows else "does **not** grow with every step")
         )
