@@ -50,6 +50,7 @@ def a_row(correlation, seed, low, high):
     share = {"value": 0.2, "low": 0.1, "high": 0.3}
     told = {"changed": dict.fromkeys(("tokens", "random", "other"), share)}
     told |= {"beyond_random": middle, "beyond_other": middle, "accuracy": {"tokens": share, "random": share}}
+    told |= {"moved_beyond_random": share, "moved_beyond_other": share}
     told["true_class"] = {"random": middle, "other": middle}
     setting = {
         "modes": ["mean"],
@@ -73,7 +74,9 @@ def test_the_verdict_counts_intervals_above_across_and_below_zero(report):
     none = [a_row(0.0, 0, -0.1, 0.1), a_row(0.0, 1, 0.01, 0.1), a_row(0.0, 2, -0.2, -0.1)]
     strong = [a_row(0.75, 0, 0.2, 0.3), a_row(1.0, 0, 0.5, 0.6), a_row(1.0, 1, -0.1, 1.3)]
     said = report.verdicts(none + strong, "mean")
-    assert "at correlation 0 the interval covers zero in 1 of 3 networks and lies above it in 1" in said
+    changed = "predictions changed against random boxes: at correlation 0 the interval covers zero in"
+    assert f"{changed} 1 of 3 networks and lies above it in 1" in said
+    assert "probabilities moved against random boxes: at correlation 0 the interval covers zero in 0 of 3" in said
     assert "at 0.75 and above it lies above zero in 2 of 3" in said
     assert "grows with every step of the correlation" in said
     assert "does **not** grow" in report.verdicts([*none, a_row(0.75, 0, -0.5, -0.4)], "mean")
