@@ -34,6 +34,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -305,9 +306,18 @@ def joined(paths: Sequence[Path], out: Path) -> None:
     logits = helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, [None, len(CLASSES)])
     graph = helper.make_graph(nodes, "judge", list(model.graph.input), [logits], weights)
     whole = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    _strip(whole)
     onnx.checker.check_model(whole)
     onnx.save(whole, out)
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
+
+
+def _strip(model: Any) -> None:
+    """Take out what the exporter wrote beside the network: stack traces, with the paths of a machine."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        part.doc_string = ""
+        del part.metadata_props[:]
 
 
 def _tell(network: Network, pictures: torch.Tensor, features: torch.Tensor, classes: torch.Tensor) -> None:
