@@ -32,13 +32,26 @@ def follow(run: Run) -> dict[str, Any]:
 
 def follow_or_leave(run: Run, detach: bool, as_json: bool) -> None:
     """Follow ``run`` to its end, or just tell its id; a run that failed is an error."""
+    status = end_of(run, detach, as_json)
+    if status is not None:
+        emit(describe(run), as_json, lambda _: _show_end(run, status))
+
+
+def end_of(run: Run, detach: bool, as_json: bool) -> dict[str, Any] | None:
+    """Follow ``run`` to its end and return its status; if it is to be left, tell its id and return None.
+
+    Raises
+    ------
+    RunError
+        If it fails.
+    """
     if detach:
         emit(describe(run), as_json, lambda _: say(f"{run.id} started; `cxr runs show {run.id}` tells how it goes"))
-        return
+        return None
     status = follow(run)
     if status["state"] == "failed":
         raise RunError(f"run {run.id} failed: {status['error']}")
-    emit(describe(run), as_json, lambda _: _show_end(run, status))
+    return status
 
 
 def describe(run: Run) -> dict[str, Any]:

@@ -41,14 +41,16 @@ def stamp_and_tell(params: dict[str, Any], data: str | None, *, detach: bool, as
 
 
 def _show_doses(results: dict[str, Any] | None) -> None:
+    from cxr.evaluation.words import percent
+
     if not results:
         return
     rows = [
         [
             f"{dose['size']:g}",
             f"{dose['contrast']:g}",
-            _share(dose["turned"]["stamped"]),
-            _share(dose["turned"]["control"]),
+            percent(dose["turned"]["stamped"]),
+            percent(dose["turned"]["control"]),
             f"{dose['turned_beyond']['p_holm']:.2g}",
             f"{round(100 * dose['probability_beyond']['value'], 1) + 0.0:+.1f}",
         ]
@@ -57,10 +59,3 @@ def _show_doses(results: dict[str, Any] | None) -> None:
     columns = ["size", "contrast", "stamped", "control", "p", "points"]
     title = f"turned to {results['towards']}; points: of its probability, stamped minus control"
     show_table(title, columns, rows)
-
-
-def _share(share: dict[str, float | None]) -> str:
-    value = f"{100 * (share['value'] or 0.0):.1f} %"
-    if share["low"] is None or share["high"] is None:
-        return value
-    return f"{value} [{100 * share['low']:.1f}, {100 * share['high']:.1f}]"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cxr.cli.follow import describe, follow
+from cxr.cli.follow import end_of
 from cxr.cli.output import emit, note, say, show_table
 from cxr.errors import RunError, TextError
 from cxr.files import replacing
@@ -17,7 +17,8 @@ _SHOWN = 25
 def count(data: str, split: str, *, min_images: int, join: bool, csv: Path | None, detach: bool, as_json: bool) -> None:
     """Search and count in a run, follow it, and print its table."""
     from cxr.data.library import resolve_manifest
-    from cxr.text.vocabulary_run import KIND, images_of
+    from cxr.text.search import images_of
+    from cxr.text.vocabulary_run import KIND
 
     if csv is not None and not csv.parent.is_dir():
         raise TextError(f"--csv {csv}: the folder {csv.parent} is not there")
@@ -27,12 +28,8 @@ def count(data: str, split: str, *, min_images: int, join: bool, csv: Path | Non
     images_of(str(manifest), split)  # what is wrong is said here and not by a process that is started for nothing
     params = {"manifest": str(manifest), "split": split, "min_images": min_images, "join": join}
     run = start(KIND, params, name=f"vocabulary {manifest.parent.name} {split}".strip())
-    if detach:
-        emit(describe(run), as_json, lambda _: say(f"{run.id} started; `cxr runs show {run.id}` tells how it goes"))
+    if end_of(run, detach, as_json) is None:
         return
-    status = follow(run)
-    if status["state"] == "failed":
-        raise RunError(f"run {run.id} failed: {status['error']}")
     results = run.results()
     if results is None:
         raise RunError("stopped before the table; what was found is kept, and the same command goes on from there")

@@ -40,11 +40,11 @@ def summarise(table: pd.DataFrame, classes: Sequence[str], n_bootstrap: int = 10
     truth, predicted = (_codes(table[column], classes) for column in ("label", "predicted"))
     confusion = _confusion(truth, predicted, len(classes))
     correct = int(np.trace(confusion))
-    f1, macro_f1 = _f1_with_intervals(truth, predicted, len(classes), _patients(table), n_bootstrap, seed)
+    f1, macro_f1 = _f1_with_intervals(truth, predicted, len(classes), patients_of(table), n_bootstrap, seed)
     aucs, auc = _auc_with_intervals(table, truth, classes, n_bootstrap, seed)
     return {
         "n": len(table),
-        "n_patients": len(set(_patients(table))),
+        "n_patients": len(set(patients_of(table))),
         "accuracy": proportion(correct, len(table)),
         "macro_f1": macro_f1,
         "auc": auc,
@@ -175,7 +175,8 @@ def _confusion(truth: np.ndarray, predicted: np.ndarray, n: int) -> np.ndarray:
     return np.bincount(truth * n + predicted, minlength=n * n).reshape(n, n)
 
 
-def _patients(table: pd.DataFrame) -> list[str]:
+def patients_of(table: pd.DataFrame) -> list[str]:
+    """Return what the bootstrap draws for each row of image_id and patient_id: an image without a patient by itself."""
     pairs = zip(table["patient_id"], table["image_id"], strict=True)
     return [f"patient {patient}" if patient else f"image {image}" for patient, image in pairs]
 
@@ -212,7 +213,7 @@ def _auc_with_intervals(
         aucs = np.column_stack([weighted_auc(truth == c, scores[:, c], weights) for c in defined])
         return np.column_stack([aucs, aucs.mean(1)])
 
-    intervals = bootstrap(statistic, _patients(table), n_bootstrap, seed)
+    intervals = bootstrap(statistic, patients_of(table), n_bootstrap, seed)
     per_class = [nothing] * len(classes)
     for c, limits in zip(defined, intervals, strict=False):
         per_class[c] = _interval(values[c], limits)

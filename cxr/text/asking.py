@@ -12,7 +12,7 @@ import pandas as pd
 
 from cxr.data import Manifest, read_xray
 from cxr.data.square import fit_square
-from cxr.evaluation.metrics import softmax
+from cxr.evaluation.metrics import patients_of, softmax
 from cxr.evaluation.predict import predict
 from cxr.text.boxes import TextBox
 from cxr.text.conditions import BEFORE, Condition, Controls, Masking, controls_of, lenders_of, versions
@@ -62,7 +62,7 @@ class Asked:
             },
             other={mode: self.logits[Condition("other", mode)] for mode in masking.modes},
             truth=np.array([places.get(label, -1) for label in table["label"]], dtype=np.int64),
-            patients=[p or f"image {i}" for p, i in zip(table["patient_id"], table["image_id"], strict=True)],
+            patients=patients_of(table),
         )
 
     def long_table(self, classes: Sequence[str]) -> pd.DataFrame:

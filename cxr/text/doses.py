@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from cxr.evaluation.intervals import wilson
-from cxr.text.effects import beyond_control, holm, paired_means
+from cxr.evaluation.metrics import patients_of
+from cxr.evaluation.words import percent, points
+from cxr.text.effects import beyond_control, holm, paired_means, paired_shares
 
 CONDITIONS = ("unstamped", "stamped", "control")
 _SIGNIFICANT = 0.05
@@ -63,12 +63,12 @@ def _of_dose(
     parts = {name: rows[rows["condition"] == name].set_index("image_id") for name in ("stamped", "control")}
     before = unstamped.loc[parts["stamped"].index]
     parts = {name: part.loc[before.index] for name, part in parts.items()}
-    patients = [patient or f"image {i}" for i, patient in before["patient_id"].items()]
+    patients = patients_of(before.reset_index())
     away = (before["predicted"] != towards).to_numpy()
     turned = {name: (away & (part["predicted"] == towards).to_numpy()).astype(float) for name, part in parts.items()}
     told: dict[str, Any] = {
         "n": len(before),
-        "turned": {name: _share(values, patients, seed) for name, values in turned.items()},
+        "turned": paired_shares(turned, patients, seed),
         "turned_beyond": beyond_control(turned["stamped"] - turned["control"], patients, seed),
         "change": {name: float(part["change"].mean()) for name, part in parts.items()},
     }
@@ -84,15 +84,6 @@ def _of_dose(
         if kind == "probability":
             told["probability_beyond"] = beyond_control(moves["beyond", towards], patients, seed)
     return told
-
-
-def _share(turned: np.ndarray, patients: Sequence[str], seed: int) -> dict[str, float | None]:
-    """Return a share (of N yes or no) with its interval: Wilson's, over patients, where the bootstrap has no spread."""
-    share: dict[str, float | None] = paired_means({"it": turned}, patients, seed)["it"]
-    if len(set(patients)) > 1 and np.ptp(turned) == 0:
-        n = len(set(patients))
-        share["low"], share["high"] = wilson(n if turned[0] else 0, n) or (None, None)
-    return share
 
 
 def strongest(results: dict[str, Any]) -> dict[str, Any]:
@@ -116,8 +107,8 @@ def finding(results: dict[str, Any]) -> str:
     beyond = dose["turned_beyond"]
     first = (
         f"Stamping {results['token']} onto {on} (size {dose['size']:g}, contrast {dose['contrast']:g}) moves "
-        f"{_percent(dose['turned']['stamped'])} of predictions to {towards}, the same patch without letters "
-        f"{_percent(dose['turned']['control'])} ({_p(beyond['p_holm'], len(results['doses']))})."
+        f"{percent(dose['turned']['stamped'])} of predictions to {towards}, the same patch without letters "
+        f"{percent(dose['turned']['control'])} ({_p(beyond['p_holm'], len(results['doses']))})."
     )
     return " ".join(filter(None, (first, _about_turned(dose), _about_probability(results))))
 
@@ -141,7 +132,7 @@ def _about_probability(results: dict[str, Any]) -> str:
     value = dose["probability_beyond"]
     return (
         f"The smallest dose that raises the probability of {towards} beyond the control is size {dose['size']:g} at "
-        f"contrast {dose['contrast']:g}: {100 * value['value']:+.1f} points{_limits(value)} "
+        f"contrast {dose['contrast']:g}: {points(value)} "
         f"({_p(value['p_holm'], len(results['doses']))})."
     )
 
@@ -152,16 +143,3 @@ def _listed(names: Sequence[str]) -> str:
 
 def _p(p: float, doses: int) -> str:
     return f"p = {p:.2g}" + (f", Holm over {doses} doses" if doses > 1 else "")
-
-
-def _percent(share: dict[str, float | None]) -> str:
-    value = f"{100 * (share['value'] or 0.0):.1f} %"
-    if share["low"] is None or share["high"] is None:
-        return value
-    return f"{value} [{100 * share['low']:.1f}, {100 * share['high']:.1f}]"
-
-
-def _limits(value: dict[str, float | None]) -> str:
-    if value["low"] is None or value["high"] is None:
-        return ""
-    return f" [{100 * value['low']:+.1f}, {100 * value['high']:+.1f}]"

@@ -27,6 +27,7 @@ from cxr.data import Manifest, read_xray
 from cxr.data.square import fit_square
 from cxr.errors import TextError
 from cxr.evaluation.predict import predictions_table
+from cxr.files import replacing
 from cxr.text import story
 from cxr.text.asking import Asked, ask
 from cxr.text.boxes import TextBox, coverage
@@ -36,7 +37,7 @@ from cxr.text.mask import DEFAULT_MARGIN, DEFAULT_MODE, grown_boxes
 from cxr.text.relevance import relevance_in_tokens
 from cxr.text.results import results_of
 from cxr.text.review import FileTokens
-from cxr.text.search import search
+from cxr.text.search import in_split, search
 
 if TYPE_CHECKING:
     from cxr.models import XrayClassifier
@@ -115,7 +116,8 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
     table = _table(manifest, asked, found, setting.masking, model.classes)
     folder.write_predictions(table)
     _write_boxes(folder.path, asked, found)
-    asked.long_table(model.classes).to_parquet(folder.path / ALL_CONDITIONS, index=False)
+    with replacing(folder.path / ALL_CONDITIONS) as draft:
+        asked.long_table(model.classes).to_parquet(draft, index=False)
     results = _settings_in_words(setting, str(description), left_out)
     told = results_of(table, asked.answers(table, setting.masking, model.classes), asked.kept, model.classes, found)
     explain_progress = _between(progress, _PREDICTED, 0.99)
@@ -152,12 +154,8 @@ def _images_of(setting: Setting, model: XrayClassifier) -> Manifest:
 
     manifest = Manifest.load(resolve_manifest(setting.manifest))
     refuse_new_splits(setting.model, model, manifest)
-    chosen = manifest.select(split=setting.split) if setting.split else manifest
-    if setting.limit:
-        chosen = chosen.select(ids=chosen.ids[: int(setting.limit)])
-    if not len(chosen):
-        raise TextError(f"split {setting.split!r} has no images. Available: {', '.join(manifest.splits) or 'none'}")
-    return chosen
+    chosen = in_split(manifest, setting.split)
+    return chosen.select(ids=chosen.ids[: int(setting.limit)]) if setting.limit else chosen
 
 
 # --- one image, for pages ------------------------------------------------------------------------------------------
@@ -235,9 +233,8 @@ def _write_boxes(folder: Path, asked: Asked, found: Mapping[str, FileTokens]) ->
         (BOXES, tokens, columns),
         (CONTROL_BOXES, controls, ["image_id", "control", "draw", *columns[1:5]]),
     ):
-        temporary = (folder / name).with_suffix(".tmp")
-        pd.DataFrame(rows, columns=wanted).to_parquet(temporary, index=False)
-        temporary.replace(folder / name)
+        with replacing(folder / name) as draft:
+            pd.DataFrame(rows, columns=wanted).to_parquet(draft, index=False)
 
 
 def _settings_in_words(setting: Setting, description: str, left_out: list[dict[str, str]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Take tokens out of an X-ray: eight ways, each of which changes pixels inside the boxes, grown by a margin, only.
+"""Take tokens out of an X-ray: seven ways, each of which changes pixels inside the boxes, grown by a margin, only.
 
 The controls that an effect must be held against are in :mod:`cxr.text.controls`.
 """

@@ -16,6 +16,7 @@ from cxr.data import Manifest, read_xray
 from cxr.data.square import fit_square
 from cxr.errors import ExplainError
 from cxr.evaluation.intervals import bootstrap
+from cxr.evaluation.metrics import patients_of
 from cxr.evaluation.predict import predict
 from cxr.explain import DEFAULT_COMPOSITE, explain
 from cxr.explain.localisation import localise
@@ -102,9 +103,8 @@ def _measured(
 
 
 def _summed(told: dict[str, Any], manifest: Manifest, masking: Masking) -> dict[str, Any]:
-    patients = dict(zip(manifest.table["image_id"], manifest.table["patient_id"].fillna(""), strict=True))
     ids = [row["image_id"] for row in told["images"]]
-    groups = [patients.get(i) or f"image {i}" for i in ids]
+    groups = patients_of(manifest.table.set_index("image_id").loc[ids].reset_index())
     summed: dict[str, Any] = {}
     for name in ("tokens", "random"):
         columns = [f"{name}_area", *(f"{name}_{measure}" for measure in _MEASURES)]

@@ -158,7 +158,7 @@ def _story(run: Run, results: dict[str, Any], table: pd.DataFrame) -> Iterator[s
     image = _image(run, told.image_id) if told else None
     if told is None or image is None:
         return
-    boxes = story.boxes_of(run.folder.path, told.image_id)
+    boxes = _boxes(run).get(told.image_id, [])
     masked = mask_text(image, boxes, results["mode"], results["margin"])
     row = table.set_index("image_id").loc[told.image_id]
     yield "<h2>One X-ray</h2>"
@@ -189,13 +189,13 @@ def in_words(row: pd.Series, classes: Sequence[str], boxes: Sequence[TextBox]) -
 
 
 def _swayed(run: Run, results: dict[str, Any], table: pd.DataFrame) -> Iterator[str]:
+    boxes = _boxes(run)
     yield "<div class='row'>"
     for _, row in table[table["moved"] > 0].sort_values("moved", ascending=False).head(_SWAYED).iterrows():
         image = _image(run, row["image_id"])
         if image is None:
             continue
-        boxes = story.boxes_of(run.folder.path, row["image_id"])
-        masked = mask_text(image, boxes, results["mode"], results["margin"])
+        masked = mask_text(image, boxes.get(row["image_id"], []), results["mode"], results["margin"])
         words = (
             f"{row['image_id']}: {row['predicted_before']} → {row['predicted_after']}, "
             f"true {row['label'] or 'unknown'}; moved {row['moved']:.3f}"
@@ -203,6 +203,10 @@ def _swayed(run: Run, results: dict[str, Any], table: pd.DataFrame) -> Iterator[
         pictures = "".join(f"<img src='{png_url(_small(p, _THUMB))}' alt=''>" for p in (image, masked))
         yield f"<figure>{pictures}<figcaption>{escape(words)}</figcaption></figure>"
     yield "</div>"
+
+
+def _boxes(run: Run) -> dict[str, list[TextBox]]:
+    return story.boxes_of(pd.read_parquet(run.folder.path / "boxes.parquet"))
 
 
 def _image(run: Run, image_id: str) -> np.ndarray | None:

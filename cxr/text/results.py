@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cxr.evaluation.metrics import softmax, summarise
+from cxr.evaluation.words import percent, points, times
 from cxr.text.effects import Answers, beyond_control, effects, moved, paired_means, paired_shares
 from cxr.text.review import FileTokens
 
@@ -219,31 +220,3 @@ def _verdict(effect: Mapping[str, Any], n_modes: int) -> str:
 
 
 _UNLESS = ", though boxes of other images do not show it (p = {:.2g})"
-
-
-def percent(share: Mapping[str, float | None]) -> str:
-    """Return a share as "3.1 % [1.9, 4.6]"; "–" where it is not defined."""
-    if share["value"] is None:
-        return "–"
-    value = f"{100 * share['value']:.1f} %"
-    if share["low"] is None or share["high"] is None:
-        return value
-    return f"{value} [{100 * share['low']:.1f}, {100 * share['high']:.1f}]"
-
-
-def points(difference: Mapping[str, float | None]) -> str:
-    """Return a difference of shares as "-2.0 points [-4.1, +0.3]"; "–" where it is not defined."""
-    if difference["value"] is None:
-        return "–"
-    value = f"{100 * difference['value']:+z.1f} points"  # z: no minus before a zero
-    if difference["low"] is None or difference["high"] is None:
-        return value
-    return f"{value} [{100 * difference['low']:+z.1f}, {100 * difference['high']:+z.1f}]"
-
-
-def times(gain: Mapping[str, float | None]) -> str:
-    """Return a gain as "3.2 times [2.8, 3.9]"; "–" where it is not defined."""
-    if gain["value"] is None:
-        return "–"
-    value = f"{gain['value']:.2g} times"
-    return value if gain["low"] is None else f"{value} [{gain['low']:.2g}, {gain['high']:.2g}]"

@@ -1,4 +1,4 @@
-"""The tokens of many X-rays: corrected boxes first, then the store, then the detector, over processes."""
+"""Many X-rays and their tokens: corrected boxes first, then the store, then the detector, over processes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,27 @@ from typing import cast
 
 from cxr.data import Manifest
 from cxr.data.pool import WorkerDied, default_workers, map_in_order
-from cxr.errors import TextError
+from cxr.errors import TextError, unknown
 from cxr.text.review import FileTokens, Reviews, tokens_of_file
 
 Progress = Callable[[float, str], None]
+
+
+def images_of(data: str, split: str) -> Manifest:
+    """Return the images of a split ("" for all) of a data set; a TextError names the splits there are."""
+    from cxr.data.library import resolve_manifest
+
+    return in_split(Manifest.load(resolve_manifest(data)), split)
+
+
+def in_split(manifest: Manifest, split: str) -> Manifest:
+    """Return the images of a split ("" for all) of a manifest; a TextError names the splits there are."""
+    if split and split not in manifest.splits:
+        raise TextError(unknown("split", split, manifest.splits or ["none: leave it out to take every image"]))
+    chosen = manifest.select(split=split) if split else manifest
+    if not len(chosen):
+        raise TextError(f"{manifest.path or 'the manifest'} has no images")
+    return chosen
 
 
 def search(

@@ -9,6 +9,7 @@ from typing import Any
 from cxr.data import Manifest, read_xray
 from cxr.errors import TextError, unknown
 from cxr.text.boxes import TextBox
+from cxr.text.search import in_split
 from cxr.text.stamp import COLOURS, CONTROLS, FONTS, Patch, cut_patch, place_of, word_patch
 
 SIZES = (0.02, 0.04, 0.08, 0.16)
@@ -142,10 +143,8 @@ def chosen_images(manifest: Manifest, classes: Sequence[str], setting: Setting) 
         if label not in labels or label == towards:
             raise TextError(unknown("class to stamp onto", label, [name for name in labels if name != towards]))
     onto = setting.onto or tuple(name for name in labels if name != towards)
-    in_split = manifest.select(split=setting.split) if setting.split else manifest
-    if not len(in_split):
-        raise TextError(f"split {setting.split!r} has no images. Available: {', '.join(manifest.splits) or 'none'}")
-    chosen = in_split.select(label=onto) if labels else in_split
+    wanted = in_split(manifest, setting.split)
+    chosen = wanted.select(label=onto) if labels else wanted
     if not len(chosen):
         raise TextError(f"split {setting.split!r} has no images of {', '.join(onto) or f'a class but {towards}'}")
     if setting.limit:

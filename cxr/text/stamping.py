@@ -14,21 +14,19 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from cxr.data import Manifest, read_xray
-from cxr.data.pool import default_workers, map_in_order
 from cxr.data.square import fit_square
 from cxr.errors import ImageError, TextError
 from cxr.evaluation.predict import predict, predictions_table
 from cxr.files import replacing
 from cxr.text.boxes import TextBox
 from cxr.text.doses import CONDITIONS, results_of
-from cxr.text.review import FileTokens, Reviews, tokens_of_file
+from cxr.text.search import search
 from cxr.text.stamp import Patch, box_for, place_of, stamp_patch, without_letters
 from cxr.text.stamp_setting import Setting, chosen_images, patch_of
 
@@ -62,8 +60,13 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
     model, description = load_trained(setting.model)
     manifest, chosen, setting = _images_of(setting, model)
     patch = patch_of(setting, manifest)
-    tokens = _tokens_of_all(folder, chosen, setting, progress) if setting.avoid else {}
-    if tokens is None:
+    tokens: dict[str, list[TextBox]] = {}
+    if setting.avoid:
+        found, _ = search(
+            chosen, lambda done, text: progress(_SEARCHING * done, text), folder.stop_requested, setting.workers
+        )
+        tokens = {image_id: of.boxes for image_id, of in found.items()}
+    if folder.stop_requested():
         return
     asked = _ask(folder, model, chosen, patch, tokens, setting, progress)
     if asked is None:
@@ -87,26 +90,6 @@ def _images_of(setting: Setting, model: XrayClassifier) -> tuple[Manifest, Manif
     manifest = Manifest.load(resolve_manifest(setting.manifest))
     refuse_new_splits(setting.model, model, manifest)
     return manifest, *chosen_images(manifest, model.classes, setting)
-
-
-def _tokens_of_all(
-    folder: RunFolder, chosen: Manifest, setting: Setting, progress: Progress
-) -> dict[str, list[TextBox]] | None:
-    """Return the tokens to keep clear of by image id, corrected ones first; None when a stop was asked for."""
-    reviews = Reviews.beside(chosen.path) if chosen.path else None
-    ids = chosen.ids
-    items = [(chosen.image_path(i), reviews.entry(i) if reviews else None) for i in ids]
-    workers = default_workers() if setting.workers is None and len(ids) > 8 else setting.workers or 0
-    found: dict[str, list[TextBox]] = {}
-    results = map_in_order(partial(tokens_of_file, threads=1 if workers else None), items, workers)
-    for done, (image_id, result) in enumerate(zip(ids, results, strict=True), 1):
-        if isinstance(result, FileTokens):
-            found[image_id] = result.boxes
-        progress(_SEARCHING * done / len(ids), f"text searched on {done} of {len(ids)} images")
-        if folder.stop_requested():
-            cast("Any", results).close()
-            return None
-    return found
 
 
 # --- versions of one X-ray -----------------------------------------------------------------------------------------

@@ -81,8 +81,9 @@ def read(folder: Path) -> Story | None:
         return Story(str(kept["image_id"]), str(kept["target"]), maps[0], maps[1])
 
 
-def boxes_of(folder: Path, image_id: str, boxes_file: str = "boxes.parquet") -> list[TextBox]:
-    """Return the tokens that an experiment found on one image."""
-    table = pd.read_parquet(folder / boxes_file)
-    mine = table[table["image_id"] == image_id].drop(columns="image_id")
-    return [TextBox(**entry) for entry in mine.to_dict("records")]
+def boxes_of(table: pd.DataFrame) -> dict[str, list[TextBox]]:
+    """Return the tokens that an experiment found (its ``boxes.parquet``) by image id."""
+    return {
+        str(image_id): [TextBox(**entry) for entry in rows.drop(columns="image_id").to_dict("records")]
+        for image_id, rows in table.groupby("image_id")
+    }

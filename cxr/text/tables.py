@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from cxr.evaluation.words import number, p_value, percent, points, times
 from cxr.text.mask import MASK_MODES
-from cxr.text.results import percent, points, times
 
 UNDER = {"tokens": "text masked", "random": "random boxes", "other": "boxes of another image"}
 """What people read for each condition of :func:`cxr.text.effects.effects`."""
@@ -31,8 +31,8 @@ def accuracies(results: Mapping[str, Any]) -> pd.DataFrame:
                 "difference": points(difference) if difference else "–",
                 "became wrong": _count(difference, "became_wrong"),
                 "became right": _count(difference, "became_right"),
-                "macro F1": _number(results[name]["macro_f1"]),
-                "AUC": _number(results[name]["auc"]),
+                "macro F1": number(results[name]["macro_f1"]),
+                "AUC": number(results[name]["auc"]),
             }
         )
     return pd.DataFrame(rows)
@@ -46,14 +46,6 @@ def _count(difference: Mapping[str, Any] | None, key: str) -> str:
     return str(difference[key]) if difference and difference.get(key) is not None else "–"
 
 
-def _number(value: Mapping[str, float | None], signed: bool = False) -> str:
-    if value["value"] is None:
-        return "–"
-    form = "+z.3f" if signed else "z.3f"  # z: no minus before a zero
-    text = f"{value['value']:{form}}"
-    return text if value["low"] is None else f"{text} [{value['low']:{form}}, {value['high']:{form}}]"
-
-
 def by_class(results: Mapping[str, Any]) -> pd.DataFrame:
     """Return recall before and how recall, logit and probability change in the leading mode, a row per class."""
     effect, rows = _leading(results), []
@@ -65,7 +57,7 @@ def by_class(results: Mapping[str, Any]) -> pd.DataFrame:
             row[f"recall, {UNDER[key]}"] = points(recall) if recall else "–"
         for measure in ("logit", "probability"):
             for key in ("tokens", "random"):
-                row[f"{measure}, {UNDER[key]}"] = _number(effect[measure][key][name], signed=True)
+                row[f"{measure}, {UNDER[key]}"] = number(effect[measure][key][name], signed=True)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -77,21 +69,17 @@ def by_mode(results: Mapping[str, Any]) -> pd.DataFrame:
         row = {"mask": MASK_MODES[mode].title}
         row |= {f"changed, {title}": percent(effect["changed"][key]) for key, title in UNDER.items()}
         row["beyond random boxes"] = points(effect["beyond_random"])
-        row["p (random)"] = _p(effect["beyond_random"]["p_holm"])
-        row["p (another image)"] = _p(effect["beyond_other"]["p_holm"])
-        row["probabilities moved"] = _number(effect["moved"]["tokens"])
-        row["… random boxes"] = _number(effect["moved"]["random"])
-        row["p (moved)"] = _p(effect["moved_beyond_random"]["p_holm"])
+        row["p (random)"] = p_value(effect["beyond_random"]["p_holm"])
+        row["p (another image)"] = p_value(effect["beyond_other"]["p_holm"])
+        row["probabilities moved"] = number(effect["moved"]["tokens"])
+        row["… random boxes"] = number(effect["moved"]["random"])
+        row["p (moved)"] = p_value(effect["moved_beyond_random"]["p_holm"])
         row["accuracy"] = points(effect["accuracy"]["tokens"])
-        row["McNemar p"] = _p(effect["accuracy"]["tokens"]["p_holm"])
-        row["macro F1"] = _number(effect["macro_f1"]["tokens"], signed=True)
-        row["AUC"] = _number(effect["auc"]["tokens"], signed=True)
+        row["McNemar p"] = p_value(effect["accuracy"]["tokens"]["p_holm"])
+        row["macro F1"] = number(effect["macro_f1"]["tokens"], signed=True)
+        row["AUC"] = number(effect["auc"]["tokens"], signed=True)
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _p(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2g}"
 
 
 def flips(results: Mapping[str, Any]) -> pd.DataFrame:
@@ -111,9 +99,9 @@ def left_in(results: Mapping[str, Any]) -> pd.DataFrame:
             "images": row["n_images"],
             "tokens": row["n_tokens"],
             "predictions turned": percent(row["changed"]),
-            "probabilities moved": _number(row["moved"]),
+            "probabilities moved": number(row["moved"]),
             "towards": row["towards"] or "–",
-            "by": _number(row["probability"][row["towards"]], signed=True) if row["towards"] else "–",
+            "by": number(row["probability"][row["towards"]], signed=True) if row["towards"] else "–",
         }
         for row in results["left_in"]
     ]
@@ -131,8 +119,8 @@ def groups(results: Mapping[str, Any]) -> pd.DataFrame:
             "with text": row["n_with_text"],
             **{f"changed, {UNDER[key]}": percent(row["changed"][key]) for key in ("tokens", "random")},
             "beyond random boxes": points(row["beyond_random"]),
-            "probabilities moved": _number(row["moved"]["tokens"]),
-            "… random boxes": _number(row["moved"]["random"]),
+            "probabilities moved": number(row["moved"]["tokens"]),
+            "… random boxes": number(row["moved"]["random"]),
         }
         for row in results["groups"]
     ]

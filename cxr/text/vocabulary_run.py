@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from cxr.data import Manifest
-from cxr.errors import TextError, unknown
 from cxr.files import replacing
 from cxr.text.review import FileTokens
-from cxr.text.search import search
+from cxr.text.search import images_of, search
 from cxr.text.vocabulary import MIN_IMAGES, finding, place_of, vocabulary
 
 if TYPE_CHECKING:
@@ -63,19 +62,6 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
     }
     folder.write_json("results.json", results)
     progress(1.0, results["finding"])
-
-
-def images_of(data: str, split: str) -> Manifest:
-    """Return the images of a split ("" for all) of a data set; a TextError names the splits there are."""
-    from cxr.data.library import resolve_manifest
-
-    manifest = Manifest.load(resolve_manifest(data))
-    if split and split not in manifest.splits:
-        raise TextError(unknown("split", split, manifest.splits or ["none: leave it out to take every image"]))
-    chosen = manifest.select(split=split) if split else manifest
-    if not len(chosen):
-        raise TextError(f"{data!r} has no images")
-    return chosen
 
 
 def tables(manifest: Manifest, found: dict[str, FileTokens]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from cxr.evaluation import words
+
 COLOURS = ("#4fb3bf", "#f2a65a", "#b48ee0", "#7fc97f", "#e66a6a", "#6fa8dc")
 VALIDATED = ("start", "epoch")  # kinds of rows with figures on validation images: before the first step, and after
 _HEIGHT = 340
@@ -198,10 +200,4 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> go.Fig
 
 def interval(estimate: Mapping | None, *, percent: bool = True) -> str:
     """Return an estimate with its interval as people write it: ``71.7 % [64.6, 78.6]``."""
-    if not estimate or estimate.get("value") is None:
-        return "–"
-    scale, digits, unit = (100, 1, " %") if percent else (1, 3, "")
-    value = f"{estimate['value'] * scale:.{digits}f}{unit}"
-    if estimate.get("low") is None:
-        return value
-    return f"{value} [{estimate['low'] * scale:.{digits}f}, {estimate['high'] * scale:.{digits}f}]"
+    return words.percent(estimate) if percent else words.number(estimate)

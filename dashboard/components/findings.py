@@ -220,8 +220,4 @@ def _pair(
 def boxes_by_image(run: Run) -> dict[str, list[TextBox]]:
     """Return the tokens that an experiment found, by image id."""
     path = run.folder.path / BOXES
-    table = load.table(path) if path.exists() else pd.DataFrame(columns=["image_id"])
-    return {
-        str(image_id): [TextBox(**entry) for entry in rows.drop(columns="image_id").to_dict("records")]
-        for image_id, rows in table.groupby("image_id")
-    }
+    return story.boxes_of(load.table(path)) if path.exists() else {}

@@ -13,7 +13,7 @@ import streamlit as st
 from cxr.data import Manifest
 from cxr.errors import CxrError, TextError
 from cxr.runs import Run, list_runs, start
-from cxr.text import Reviews, TextBox, tokens_of
+from cxr.text import TextBox
 from cxr.text.stamp import COLOURS, CONTROLS, FONTS, LONGEST_WORD, PLACES, TAKES
 from cxr.text.stamp_setting import CONTRASTS, SIZES, Setting, chosen_images, default_class, patch_of
 from cxr.text.stamping import KIND, Refused, Version, versions_of
@@ -88,9 +88,10 @@ def _settings(chosen: Subject, classes: tuple[str, ...]) -> Choice:
         help_ = "The same box with the same mean grey: what the patch does without its letters"
         params["control"] = pick.from_url("Control", list(CONTROLS), _CONTROL_TITLES, "control", help=help_)
     params["onto"] = _onto(chosen, params["towards"], second[4])
-    pick.remember("stamping:avoid", True)
+    pick.arrive("stamping:avoid", "cover", True, lambda asked: asked != "1")
     help_ = "Moves the stamp to the nearest place free of text. Looks for text: about a second per X-ray, once."
     params["avoid"] = second[5].toggle("Keep text visible", key="stamping:avoid", help=help_)
+    pick.leave("cover", str(int(not params["avoid"])), "0")
     setting = Setting.of(params)
     images, setting = chosen_images(chosen.data, classes, setting)
     return Choice(params, setting, (float(size), float(contrast)), images)
@@ -132,8 +133,11 @@ def _cut(chosen: Subject, columns: list[Any], for_take: Any, classes: tuple[str,
 
 def _onto(chosen: Subject, towards: str, where: Any) -> list[str]:
     labels = [name for name in chosen.data.classes if name != towards]
+    pick.arrive("stamping:onto", "onto", (), lambda asked: asked.split(","))
     pick.remember_some("stamping:onto", labels)
-    return where.multiselect("Onto", labels, key="stamping:onto", placeholder="all others")
+    onto = where.multiselect("Onto", labels, key="stamping:onto", placeholder="all others")
+    pick.leave("onto", ",".join(onto), "")
+    return onto
 
 
 def _ranked(doses: tuple[float, ...], first: float) -> list[str]:
@@ -161,10 +165,7 @@ def _command(chosen: Subject, params: dict[str, Any]) -> list[str]:
 
 def _tokens(chosen: Subject, xray: Xray) -> list[TextBox]:
     """Return the tokens of an X-ray, corrected ones first."""
-    boxes, _ = tokens_of(
-        xray.pixels, xray.id, Reviews.beside(chosen.manifest_path), lambda _: list(tokens.boxes_of(xray))
-    )
-    return boxes
+    return tokens.corrected_or_found(chosen, xray)[0]
 
 
 def _preview(chosen: Subject, choice: Choice, network: Any) -> None:

@@ -12,6 +12,7 @@ import streamlit as st
 from plotly.subplots import make_subplots
 
 from cxr.data import read_xray
+from cxr.evaluation.words import p_value, percent, points
 from cxr.runs import ACTIVE, Run
 from cxr.text import TextBox
 from cxr.text.stamp import stamp_patch
@@ -129,32 +130,17 @@ def doses(results: dict[str, Any]) -> pd.DataFrame:
             "size": dose["size"],
             "contrast": dose["contrast"],
             "X-rays": dose["n"],
-            "turned, stamped": charts.interval(dose["turned"]["stamped"]),
-            "turned, control": charts.interval(dose["turned"]["control"]),
+            "turned, stamped": percent(dose["turned"]["stamped"]),
+            "turned, control": percent(dose["turned"]["control"]),
             "turned, beyond": points(dose["turned_beyond"]),
-            "p": _p(dose["turned_beyond"]["p_holm"]),
+            "p": p_value(dose["turned_beyond"]["p_holm"]),
             "probability, beyond": points(dose["probability_beyond"]),
-            "p of it": _p(dose["probability_beyond"]["p_holm"]),
+            "p of it": p_value(dose["probability_beyond"]["p_holm"]),
             "logit, stamped": round(dose["logit"][towards]["stamped"]["value"], 3),
             "logit, control": round(dose["logit"][towards]["control"]["value"], 3),
         }
         for dose in results["doses"]
     )
-
-
-def points(estimate: dict[str, Any]) -> str:
-    """Return a difference of shares in points, with its sign and interval."""
-    if estimate["low"] is None:
-        return _signed(estimate["value"])
-    return f"{_signed(estimate['value'])} [{_signed(estimate['low'])}, {_signed(estimate['high'])}]"
-
-
-def _signed(share: float) -> str:
-    return f"{round(100 * share, 1) + 0.0:+.1f}"  # no negative zero
-
-
-def _p(p: float) -> str:
-    return f"{p:.2g}"
 
 
 # --- images --------------------------------------------------------------------------------------------------------

@@ -66,7 +66,9 @@ if section == ONE:
             with left:
                 st.markdown(f"{tokens.verdict(network, found)} True label: {xray.label or 'unknown'}.")
                 st.dataframe(tokens.changes(network, found), hide_index=True, column_config=tokens.CHANGES_FORMAT)
-                st.caption("Random boxes of the same sizes, off the text: what masking as such does.")
+                st.caption(
+                    "Random boxes of the same areas, off the text, as far from the frame: what masking as such does."
+                )
             with right:
                 st.markdown(f"Tokens, in pixels of the file{' (corrected by hand)' if by_hand else ''}")
                 st.dataframe(tokens.table(boxes), hide_index=True)

@@ -204,7 +204,7 @@ def test_a_stop_is_obeyed_without_results(tmp_path, data, weights):
         ({"jitter": -1}, "jitter -1 is not allowed"),
         ({"towards": "flu"}, "unknown class of the network 'flu'. Available: covid19"),
         ({"onto": ["covid19"]}, "unknown class to stamp onto 'covid19'. Available: normal, pneumonia"),
-        ({"split": "night"}, "split 'night' has no images. Available: test"),
+        ({"split": "night"}, "unknown split 'night'. Available: test"),
         ({"cut": "x0"}, "'x0' is no token of an X-ray. Accepted: IMAGE_ID:x0,y0,x1,y1"),
         ({"cut": "x0:1,2,3,9000"}, "is not within the X-ray of 200 x 220 px"),
     ],

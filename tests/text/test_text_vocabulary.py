@@ -20,10 +20,10 @@ from cxr.runs import list_runs
 from cxr.runs.folder import RunFolder
 from cxr.text import DetectionStore, Reviews, TextBox
 from cxr.text.association import by_chance, mutual_information, odds_ratio, permutation_p
-from cxr.text.search import search
+from cxr.text.search import images_of, search
 from cxr.text.store import content_hash
 from cxr.text.vocabulary import UNREAD, boxes_with, finding, flat, joined_spellings, place_of, tokens_in, vocabulary
-from cxr.text.vocabulary_run import images_of, read_tables, run, tables
+from cxr.text.vocabulary_run import read_tables, run, tables
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,45 @@
+"""Estimates with their intervals as people write them: "3.1 % [1.9, 4.6]", "-2.0 points [-4.1, +0.3]".
+
+Each takes ``{value, low, high}`` and returns "–" where the value is None; without limits it leaves the interval out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+Estimate = Mapping[str, float | None]
+
+NOTHING = "–"
+
+
+def percent(share: Estimate | None) -> str:
+    """Return a share: ``3.1 % [1.9, 4.6]``."""
+    return _written(share, "z.1f", 100, " %")
+
+
+def points(difference: Estimate | None) -> str:
+    """Return a difference of shares: ``-2.0 points [-4.1, +0.3]``."""
+    return _written(difference, "+z.1f", 100, " points")
+
+
+def number(estimate: Estimate | None, signed: bool = False) -> str:
+    """Return a number with three digits: ``0.912 [0.880, 0.940]``."""
+    return _written(estimate, "+z.3f" if signed else "z.3f")
+
+
+def times(gain: Estimate | None) -> str:
+    """Return a ratio: ``3.2 times [2.8, 3.9]``."""
+    return _written(gain, ".2g", unit=" times")
+
+
+def p_value(p: float | None) -> str:
+    """Return a p value: ``0.0078``."""
+    return NOTHING if p is None else f"{p:.2g}"
+
+
+def _written(estimate: Estimate | None, form: str, scale: float = 1.0, unit: str = "") -> str:
+    value, low, high = (estimate.get(key) for key in ("value", "low", "high")) if estimate else (None, None, None)
+    if value is None:
+        return NOTHING
+    text = f"{scale * value:{form}}{unit}"  # z in a form: no minus before a zero
+    return text if low is None or high is None else f"{text} [{scale * low:{form}}, {scale * high:{form}}]"
