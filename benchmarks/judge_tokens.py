@@ -90,29 +90,45 @@ def framed(rng: np.random.Generator, alpha: np.ndarray) -> np.ndarray:
 
 
 def arrow(rng: np.random.Generator, length: int) -> np.ndarray:
-    """Return an arrow or an arrowhead as opacity (h, w), in any direction."""
+    """Return an arrow, an arrowhead or a block arrow, filled or in outline, as opacity (h, w), in any direction."""
     side = 3 * length
-    canvas = np.zeros((side, side), np.float32)
     way = rng.uniform(0, 2 * np.pi) if rng.random() < 0.7 else rng.integers(0, 4) * np.pi / 2
     along, across = np.array([np.cos(way), np.sin(way)]), np.array([-np.sin(way), np.cos(way)])
     tip = np.array([side / 2, side / 2]) + along * length / 2
     kind = rng.random()
-    reach = length * (rng.uniform(0.65, 1.0) if kind < 0.3 else rng.uniform(0.2, 0.5))
+    reach = length * (rng.uniform(0.65, 1.0) if kind < 0.25 else rng.uniform(0.2, 0.5))
     half = reach * rng.uniform(0.3, 0.6)
-    base = tip - along * reach
-    notch = base + along * reach * (rng.uniform(0, 0.35) if rng.random() < 0.5 else 0)
-    head = np.array([tip, base + across * half, notch, base - across * half])
-    thick = max(1, round(length * rng.uniform(0.03, 0.12)))
-    fixed = lambda points: np.round(np.asarray(points) * 16).astype(np.int32)  # noqa: E731
-    if kind < 0.85:
-        cv2.fillPoly(canvas, [fixed(head)], 1.0, cv2.LINE_AA, 4)
+    notch = reach * (1 - (rng.uniform(0, 0.35) if rng.random() < 0.5 else 0))
+    block = kind > 0.7
+    thick = max(1, round(length * rng.uniform(0.02, 0.1)))
+    # Corners as (back from the tip, aside): the head, and between its wings the shaft.
+    wing, shaft = (reach, half), half * rng.uniform(0.25, 0.75) if block else thick / 2
+    if kind < 0.25:
+        corners = [(0, 0), wing, (notch, 0), (reach, -half)]
     else:
-        for corner in (head[1], head[3]):
-            cv2.line(canvas, fixed(tip).tolist(), fixed(corner).tolist(), 1.0, thick, cv2.LINE_AA, 4)
-    if kind >= 0.3:
-        tail = tip - along * length
-        near = notch if kind < 0.85 else tip
-        cv2.line(canvas, fixed(near).tolist(), fixed(tail).tolist(), 1.0, thick, cv2.LINE_AA, 4)
+        corners = [(0, 0), wing, (notch, shaft), (length, shaft), (length, -shaft), (notch, -shaft), (reach, -half)]
+    if 0.25 <= kind < 0.45:  # two strokes for a head, the shaft bent a little as by hand
+        small, bend = rng.uniform(0.3, 1.0), length * rng.uniform(-0.35, 0.35) * (rng.random() < 0.6)
+        head = [(small * reach, small * half), (0, 0), (small * reach, -small * half)]
+        shaft_line = [(length * t, bend * t * t) for t in np.linspace(0, 1, 12)]
+        return _stroked([_placed(line, tip, along, across) for line in (head, shaft_line)], side, thick)
+    outline = _placed(corners, tip, along, across)
+    if rng.random() < (0.5 if block else 0.15):
+        return _stroked([np.concatenate([outline, outline[:1]])], side, thick)
+    canvas = np.zeros((side, side), np.float32)
+    cv2.fillPoly(canvas, [outline], 1.0, cv2.LINE_AA, 4)
+    return trimmed(canvas)
+
+
+def _placed(corners: list[tuple[float, float]], tip: np.ndarray, along: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """Return points given as (back from the tip, aside) in sixteenths of pixels."""
+    back, aside = np.array(corners, dtype=float).T[..., None]
+    return np.round((tip - along * back + across * aside) * 16).astype(np.int32)
+
+
+def _stroked(lines: list[np.ndarray], side: int, thick: int) -> np.ndarray:
+    canvas = np.zeros((side, side), np.float32)
+    cv2.polylines(canvas, lines, False, 1.0, thick, cv2.LINE_AA, 4)
     return trimmed(canvas)
 
 

@@ -7,22 +7,20 @@ resemble text (:mod:`judge_things`). A sample is a box as a detector may give it
 - nothing: boxes of drawn things; glyph-like components that touch no token, anywhere on synthetic X-rays and on pieces
   cut from the middle of real ones; on whole real ones only of the sources in ``TRUSTED`` and where those hardly ever
   carry text, for real images are not labelled and carry text of their own
+- with ``--data``, also the boxes of ``judge_labels.csv``: candidates on real X-rays that an earlier judge was not sure
+  of, or found, looked at one by one and called word, letter, arrow or nothing. Every fifth of those X-rays is kept
+  aside, to tell how good the judge is.
 
-That goes on for some rounds, each with new samples and with what the last network takes for tokens on more real
-X-rays, in the same places. The judge is the mean of the networks after each round.
+A first network, trained for a few epochs, then looks for tokens on more real X-rays where there are none; what it finds
+joins the samples as nothing, and the judge is trained on all of them, anew. Its weights are the running mean of the
+training's.
 
 Real images that also lie in ``--held-out`` (a folder with ``images.csv``), by name or by content, are left out. One
 seed fixes the samples and the network's start; on another number of cores sums round otherwise.
 
-    python benchmarks/train_text_judge.py [--data FOLDER] [--held-out FOLDER/text] [--out cxr/text/judge.onnx]
+    python benchmarks/train_text_judge.py --data FOLDER --held-out FOLDER/text [--out cxr/text/judge.onnx]
 
-The judge that is shipped is the mean of five networks: three of an earlier making, by this script before its last
-changes, and the last two rounds of
-
-    --seed 0 --real 500 250 300 250 --synthetic 150 50 60 60 --mine 0 200 160 160 --epochs 7 4 4 4
-
-Either alone was less precise at the same recall on the X-rays boxed by hand; which of the rounds were taken hardly
-mattered.
+made the judge that is shipped. Without ``--data`` it knows drawn X-rays alone, and is worse on real ones.
 """
 
 from __future__ import annotations
@@ -31,8 +29,10 @@ import argparse
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +41,15 @@ import numpy as np
 import pandas as pd
 import torch
 from judge_things import draw_things
-from judge_tokens import Drawn, draw_token
+from judge_tokens import draw_token
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cxr.data.phantom import CLASSES as LABELS
 from cxr.data.phantom import make_phantom
 from cxr.text.boxes import TextBox, clip, grow, intersection, iou
 from cxr.text.components import components
-from cxr.text.judge import CLASSES, N_FEATURES, SIZE, WEIGHTS, Judge, patches
+from cxr.text.judge import CLASSES, N_CHANNELS, N_FEATURES, SIZE, WEIGHTS, Judge, patches
 
 TRUSTED = ("nih", "montgomery")
 """Sources whose middle of the chest hardly ever carries text; images of journals carry arrows there."""
@@ -56,6 +57,12 @@ TEXTLESS = ((0.24, 0.26, 0.76, 0.9), (0.0, 0.42, 1.0, 0.93))
 """x0, y0, x1, y1 as shares of the image: where a component of a real image of those sources counts as nothing."""
 DOUBTFUL = 0.08
 """Probability above which a first judge's candidates on nothing are shown to it again."""
+LABELS_FILE = Path(__file__).with_name("judge_labels.csv")
+"""Candidates on real X-rays, told apart by eye: image as in the manifest, x0, y0, x1, y1 in its pixels, kind."""
+PARTS = 8
+"""Pieces that the images are shared out in, each with a random generator of its own."""
+KEPT_ASIDE = 5
+"""One in so many labelled X-rays is not trained on."""
 
 
 @dataclass
@@ -74,13 +81,21 @@ class Samples:
             self.features.append(features)
             self.classes += [CLASSES.index(kind) for kind in kinds]
 
+    def __iadd__(self, other: Samples) -> Samples:
+        self.pictures += other.pictures
+        self.features += other.features
+        self.classes += other.classes
+        return self
 
-def backgrounds(
-    rng: np.random.Generator, real: pd.DataFrame, root: Path | None, n_real: int, n_phantom: int
-) -> Iterator:
-    """Yield (image, source): real ones in random order, then synthetic ones; sizes as files of hospitals have them."""
-    order = rng.permutation(len(real))[:n_real]
-    for row in real.iloc[order].itertuples():
+    def tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return pictures (n, 3, 48, 96), features (n, 4) and class numbers (n)."""
+        pictures, features = np.concatenate(self.pictures), np.concatenate(self.features)
+        return torch.from_numpy(pictures), torch.from_numpy(features), torch.tensor(self.classes)
+
+
+def backgrounds(rng: np.random.Generator, real: pd.DataFrame, root: Path | None, n_phantom: int) -> Iterator:
+    """Yield (image, source): the real ones, then synthetic ones; sizes as files of hospitals have them."""
+    for row in real.itertuples():
         image = cv2.imread(str(root / row.image), cv2.IMREAD_GRAYSCALE)
         if row.source in TRUSTED and rng.random() < 0.4:  # real texture up to the border, and nothing written on it
             yield _rescaled(rng, _middle(rng, image), (1.0, 2.2)), "middle"
@@ -90,6 +105,55 @@ def backgrounds(
         seed = int(rng.integers(2**31))
         phantom = make_phantom(seed, LABELS[i % 3], size=int(rng.choice([256, 384, 512, 640])), tokens=False)
         yield _rescaled(rng, phantom.image, (1.0, 1.7)), "phantom"
+
+
+def drawn(seed: int, real: pd.DataFrame, root: Path | None, n_phantom: int) -> Samples:
+    """Return samples of tokens and things drawn over the real X-rays and over synthetic ones."""
+    cv2.setNumThreads(1)
+    rng, out = np.random.default_rng(seed), Samples()
+    for image, source in backgrounds(rng, real, root, n_phantom):
+        sample(rng, image, source, out)
+    return out
+
+
+def labelled(seed: int, labels: pd.DataFrame, root: Path, variants: int) -> Samples:
+    """Return the labelled boxes of real X-rays, each ``variants`` times at other sizes, contrasts and positions.
+
+    With no variants the boxes are taken once, as they are.
+    """
+    cv2.setNumThreads(1)
+    rng, out = np.random.default_rng(seed), Samples()
+    for name, rows in labels.groupby("image", sort=True):
+        image = cv2.imread(str(root / str(name)), cv2.IMREAD_GRAYSCALE)
+        boxes = [TextBox(r.x0, r.y0, r.x1, r.y1) for r in rows.itertuples()]
+        if not variants:
+            out.add(image, boxes, list(rows["kind"]))
+        for _ in range(variants):
+            varied, moved = _another_look(rng, image, boxes)
+            out.add(varied, moved, list(rows["kind"]))
+    return out
+
+
+def _another_look(
+    rng: np.random.Generator, image: np.ndarray, boxes: list[TextBox]
+) -> tuple[np.ndarray, list[TextBox]]:
+    """Return the image scaled, mirrored, brighter or blurred, with boxes a little off."""
+    scale = rng.uniform(0.75, 1.7)
+    varied = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    if rng.random() < 0.4:
+        varied = cv2.LUT(varied, (255 * np.linspace(0, 1, 256) ** rng.uniform(0.6, 1.6)).astype(np.uint8))
+    if rng.random() < 0.25:
+        varied = 255 - varied
+    height, width = varied.shape
+    grown = [TextBox(*(round(c * scale) for c in (b.x0, b.y0, b.x1, b.y1))) for b in boxes]
+    moved = [_shifted(rng, b, varied.shape, least=-0.08, most=0.15) for b in grown]
+    if rng.random() < 0.5:
+        varied = np.ascontiguousarray(varied[:, ::-1])
+        moved = [TextBox(width - b.x1, b.y0, width - b.x0, b.y1) for b in moved]
+    if rng.random() < 0.25:
+        varied = np.ascontiguousarray(varied[::-1])
+        moved = [TextBox(b.x0, height - b.y1, b.x1, height - b.y0) for b in moved]
+    return _degraded(rng, varied), moved
 
 
 def _middle(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
@@ -113,7 +177,7 @@ def sample(rng: np.random.Generator, image: np.ndarray, source: str, out: Sample
     tokens = [t for i, t in enumerate(tokens) if not any(intersection(t.box, u.box) for u in tokens[i + 1 :])]
     image = _degraded(rng, image)
     found = components(image)
-    boxes = [_shifted(rng, t, image.shape) for t in tokens]
+    boxes = [_shifted(rng, t.box, image.shape) for t in tokens]
     kinds = [t.kind for t in tokens]
     for box in found:
         best = max(tokens, key=lambda t: iou(t.box, box), default=None)
@@ -143,10 +207,11 @@ def _degraded(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     return image
 
 
-def _shifted(rng: np.random.Generator, token: Drawn, shape: tuple[int, ...]) -> TextBox:
+def _shifted(
+    rng: np.random.Generator, box: TextBox, shape: tuple[int, ...], least: float = -0.08, most: float = 0.3
+) -> TextBox:
     """Return a token's box as a detector gives it: a little off, and mostly too large."""
-    box, short = token.box, min(token.box.width, token.box.height)
-    x0, y0, x1, y1 = rng.uniform(-0.08, 0.3, 4) * short * rng.uniform(0, 1)
+    x0, y0, x1, y1 = rng.uniform(least, most, 4) * min(box.width, box.height) * rng.uniform(0, 1)
     moved = TextBox(round(box.x0 - x0), round(box.y0 - y0), round(box.x1 + x1), round(box.y1 + y1))
     return clip(moved, shape)
 
@@ -158,14 +223,16 @@ def textless(box: TextBox, shape: tuple[int, ...]) -> bool:
     return any(x0 >= a and y0 >= b and x1 <= c and y1 <= d for a, b, c, d in TEXTLESS)
 
 
-def mined(rng: np.random.Generator, real: pd.DataFrame, root: Path, n: int, judge: Judge, out: Samples) -> None:
-    """Add components of real X-rays that carry no text there and that a first judge takes for tokens nevertheless."""
-    rows = real[real["source"].isin(TRUSTED)]
-    for row in rows.iloc[rng.permutation(len(rows))[:n]].itertuples():
+def mined(seed: int, real: pd.DataFrame, root: Path, judge: Path) -> Samples:
+    """Return components of real X-rays that carry no text there and that a first judge takes for tokens."""
+    cv2.setNumThreads(1)
+    rng, out, first = np.random.default_rng(seed), Samples(), Judge(1, judge)
+    for row in real[real["source"].isin(TRUSTED)].itertuples():
         image = _rescaled(rng, cv2.imread(str(root / row.image), cv2.IMREAD_GRAYSCALE), (0.75, 1.5))
         boxes = [b for b in components(image) if textless(b, image.shape)]
-        doubtful = [b for b, v in zip(boxes, judge(image, boxes), strict=True) if v.token > DOUBTFUL]
-        out.add(image, doubtful[:30], ["nothing"] * len(doubtful[:30]))
+        doubtful = [b for b, v in zip(boxes, first(image, boxes), strict=True) if v.token > DOUBTFUL][:30]
+        out.add(image, doubtful, ["nothing"] * len(doubtful))
+    return out
 
 
 def usable(data: Path, held_out: Path | None) -> pd.DataFrame:
@@ -191,20 +258,16 @@ def _thumbnail(path: Path) -> np.ndarray:
 
 
 class Network(nn.Module):
-    """Strided convolutions, mean and maximum over the place, and the features.
+    """Strided convolutions, mean and maximum over the place, and the features."""
 
-    Without ``norm`` it has no batch normalisation: so it lies in an ONNX file, where that is folded into the weights.
-    """
-
-    def __init__(self, norm: bool) -> None:
+    def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for a, b, stride in ((2, 16, 2), (16, 32, 2), (32, 64, 2), (64, 96, 2), (96, 96, 1)):
-            layers += [nn.Conv2d(a, b, 3, stride, 1, bias=not norm)]
-            layers += [nn.BatchNorm2d(b) if norm else nn.Identity(), nn.ReLU()]
+        for a, b, stride in ((N_CHANNELS, 24, 2), (24, 48, 2), (48, 96, 2), (96, 96, 1), (96, 128, 2)):
+            layers += [nn.Conv2d(a, b, 3, stride, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
         self.look = nn.Sequential(*layers)
         self.decide = nn.Sequential(
-            nn.Linear(2 * 96 + N_FEATURES, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, len(CLASSES))
+            nn.Linear(2 * 128 + N_FEATURES, 96), nn.ReLU(), nn.Dropout(0.25), nn.Linear(96, len(CLASSES))
         )
 
     def forward(self, picture: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
@@ -212,62 +275,45 @@ class Network(nn.Module):
         return self.decide(torch.cat([seen.mean((2, 3)), seen.amax((2, 3)), features], dim=1))
 
 
-def opened(path: Path) -> Network:
-    """Return the network of an ONNX file that this script wrote."""
-    import onnx
-
-    network = Network(norm=False)
-    stored = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in onnx.load(path).graph.initializer}
-    wanted = network.state_dict()
-    # The exporter calls a bias that came out of folding "look.0.weight_bias".
-    state = {key: stored[key] if key in stored else stored[key.replace(".bias", ".weight_bias")] for key in wanted}
-    network.load_state_dict(state)
-    return network
-
-
-def train(samples: Samples, epochs: int, seed: int, out: Path, first: Path | None = None) -> None:
-    """Train the network, from scratch or on from ``first``, and write it as ONNX."""
+def train(samples: Samples, aside: Samples | None, epochs: int, seed: int, out: Path) -> None:
+    """Train a network from scratch, tell how it does on what was kept aside, and write it as ONNX."""
     torch.manual_seed(seed)
-    pictures = torch.from_numpy(np.concatenate(samples.pictures))
-    features, classes = torch.from_numpy(np.concatenate(samples.features)), torch.tensor(samples.classes)
-    n = len(classes)
-    valid = torch.zeros(n, dtype=torch.bool)
-    valid[int(0.47 * n) : int(0.51 * n)] = True  # in the order of the images: hardly any is on both sides
-    network, batch = (opened(first) if first else Network(norm=True)), 192
-    rows = torch.nonzero(~valid).flatten()
-    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=2e-3)
-    steps = epochs * (len(rows) // batch) + 1
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 8e-4 if first else 3e-3, total_steps=steps)
+    pictures, features, classes = samples.tensors()
+    n, batch, network = len(classes), 192, Network()
+    mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.998), use_buffers=True)
+    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=epochs * (n // batch) + 1)
     weight = (n / (len(CLASSES) * torch.bincount(classes, minlength=len(CLASSES)).float())).sqrt()
     loss_of = nn.CrossEntropyLoss(weight, label_smoothing=0.02)
     for epoch in range(epochs):
         network.train()
         began, total = time.perf_counter(), 0.0
-        for some in rows[torch.randperm(len(rows))][: len(rows) // batch * batch].split(batch):
-            picture = _varied(pictures[some].float())
+        for some in torch.randperm(n)[: n // batch * batch].split(batch):
             noise = 0.05 * torch.randn(len(some), N_FEATURES)
-            loss = loss_of(network(picture, features[some] + noise), classes[some])
+            loss = loss_of(network(_varied(pictures[some].float()), features[some] + noise), classes[some])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
+            mean.update_parameters(network)
             total += loss.item() * len(some)
-        print(f"epoch {epoch + 1}: loss {total / len(rows):.4f}, {time.perf_counter() - began:.0f} s", flush=True)
-    network.eval()
-    _tell(network, pictures[valid].float(), features[valid], classes[valid])
-    _write(network, out)
+        print(f"epoch {epoch + 1}: loss {total / n:.4f}, {time.perf_counter() - began:.0f} s", flush=True)
+    judge = mean.module.eval()
+    if aside is not None:
+        _tell(judge, *aside.tensors())
+    _write(judge, out)
 
 
 def _varied(picture: torch.Tensor) -> torch.Tensor:
-    """Return a batch mirrored at times, and brighter or darker in its second channel."""
+    """Return a batch mirrored at times, and brighter or darker in its last channel."""
     if torch.rand(()) < 0.5:
         picture = picture.flip(int(torch.randint(2, 4, ())))
-    picture[:, 1] = (picture[:, 1] * (0.8 + 0.4 * torch.rand(len(picture), 1, 1))).clip(0, 1)
+    picture[:, 2] = (picture[:, 2] * (0.8 + 0.4 * torch.rand(len(picture), 1, 1))).clip(0, 1)
     return picture
 
 
 def _write(network: Network, out: Path) -> None:
-    example = (torch.zeros(2, 2, *SIZE), torch.zeros(2, N_FEATURES))
+    example = (torch.zeros(2, N_CHANNELS, *SIZE), torch.zeros(2, N_FEATURES))
     any_number = torch.export.Dim.DYNAMIC
     torch.onnx.export(
         network,
@@ -279,37 +325,31 @@ def _write(network: Network, out: Path) -> None:
         external_data=False,
         verbose=False,
     )
-    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
+    _pack(out)
 
 
-def joined(paths: Sequence[Path], out: Path) -> None:
-    """Write one ONNX file that gives the mean of the logits of several, its weights kept in half precision."""
+def _pack(path: Path) -> None:
+    """Keep the weights of an ONNX file in half precision; they are computed with in single precision."""
     import onnx
-    from onnx import compose, helper, numpy_helper
+    from onnx import helper, numpy_helper
 
-    nodes, weights = [], []
-    for i, path in enumerate(paths):
-        graph = compose.add_prefix(onnx.load(path), f"net{i}_").graph
-        for node in graph.node:
-            node.input[:] = [name.replace(f"net{i}_picture", "picture") for name in node.input]
-            node.input[:] = [name.replace(f"net{i}_features", "features") for name in node.input]
-        for tensor in graph.initializer:
-            values = numpy_helper.to_array(tensor)
-            if values.dtype != np.float32:
-                weights.append(tensor)
-                continue
-            weights.append(numpy_helper.from_array(values.astype(np.float16), f"{tensor.name}_half"))
-            nodes.append(helper.make_node("Cast", [f"{tensor.name}_half"], [tensor.name], to=onnx.TensorProto.FLOAT))
-        nodes += graph.node
-    nodes.append(helper.make_node("Mean", [f"net{i}_logits" for i in range(len(paths))], ["logits"]))
-    model = onnx.load(paths[0])
-    logits = helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, [None, len(CLASSES)])
-    graph = helper.make_graph(nodes, "judge", list(model.graph.input), [logits], weights)
-    whole = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    model = onnx.load(path)
+    graph = model.graph
+    weights, casts = [], []
+    for tensor in graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype != np.float32:
+            weights.append(tensor)
+            continue
+        weights.append(numpy_helper.from_array(values.astype(np.float16), f"{tensor.name}_half"))
+        casts.append(helper.make_node("Cast", [f"{tensor.name}_half"], [tensor.name], to=onnx.TensorProto.FLOAT))
+    nodes = casts + list(graph.node)
+    packed = helper.make_graph(nodes, "judge", list(graph.input), list(graph.output), weights)
+    whole = helper.make_model(packed, opset_imports=model.opset_import, ir_version=model.ir_version)
     _strip(whole)
     onnx.checker.check_model(whole)
-    onnx.save(whole, out)
-    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
+    onnx.save(whole, path)
+    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 
 
 def _strip(model: Any) -> None:
@@ -321,47 +361,69 @@ def _strip(model: Any) -> None:
 
 
 def _tell(network: Network, pictures: torch.Tensor, features: torch.Tensor, classes: torch.Tensor) -> None:
-    """Print the confusions of the images kept aside."""
+    """Print the confusions on the X-rays kept aside."""
     with torch.no_grad():
-        logits = torch.cat([network(p, f) for p, f in zip(pictures.split(512), features.split(512), strict=True)])
+        parts = zip(pictures.float().split(512), features.split(512), strict=True)
+        logits = torch.cat([network(p, f) for p, f in parts])
     table = pd.crosstab(classes.numpy(), logits.argmax(1).numpy(), rownames=["is"], colnames=["said"])
     print(table.rename(index=dict(enumerate(CLASSES)), columns=dict(enumerate(CLASSES))).to_string())
     token = 1 - logits.softmax(1)[:, 0].numpy()
-    for level in (0.2, 0.5, 0.8):
+    for level in (0.3, 0.5, 0.7, 0.8, 0.9):
         kept = (token >= level)[classes.numpy() > 0].mean(), (token >= level)[classes.numpy() == 0].mean()
         print(f"at {level}: tokens kept {kept[0]:.4f}, nothing kept {kept[1]:.4f}")
 
 
+def _side_by_side(work: Callable[..., Samples], seed: int, table: pd.DataFrame, threads: int, *rest: Any) -> Samples:
+    """Share a table's images out over processes; the number of parts, not of processes, decides what is drawn."""
+    parts = [table[table["image"].factorize()[0] % PARTS == i] for i in range(PARTS)]
+    out = Samples()
+    with ProcessPoolExecutor(threads, get_context("spawn")) as pool:
+        jobs = [pool.submit(work, seed * 1000 + i, part, *rest) for i, part in enumerate(parts)]
+        for job in jobs:
+            out += job.result()
+    return out
+
+
 def main() -> None:
-    """Draw, train, write."""
+    """Draw, train, look for mistakes, train again, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder with manifest.csv and real X-rays")
     parser.add_argument("--held-out", type=Path, help="folder with images.csv: real X-rays that must not be trained on")
-    parser.add_argument("--real", type=int, nargs="+", default=[550, 230, 280], help="real backgrounds, per round")
-    parser.add_argument("--synthetic", type=int, nargs="+", default=[150, 50, 60], help="synthetic ones, per round")
-    parser.add_argument("--mine", type=int, nargs="+", default=[0, 240, 160], help="real X-rays searched for mistakes")
-    parser.add_argument("--epochs", type=int, nargs="+", default=[7, 4, 4], help="per round")
+    parser.add_argument("--real", type=int, default=1200, help="real backgrounds to draw on")
+    parser.add_argument("--synthetic", type=int, default=240, help="synthetic ones")
+    parser.add_argument("--mine", type=int, default=500, help="real X-rays searched for mistakes")
+    parser.add_argument("--variants", type=int, default=8, help="of each labelled box")
+    parser.add_argument("--epochs", type=int, nargs=2, default=[3, 12], help="of the first network and of the judge")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     given = parser.parse_args()
-    cv2.setNumThreads(given.threads)
     torch.set_num_threads(given.threads)
-    real = usable(given.data, given.held_out) if given.data else pd.DataFrame(columns=["image", "source"])
-    rounds = zip(given.real, given.synthetic, given.mine, given.epochs, strict=True)
+    rng, threads = np.random.default_rng(given.seed), given.threads
+    real, aside = pd.DataFrame(columns=["image", "source"]), None
+    if given.data:
+        real = usable(given.data, given.held_out)
+    shown = real.iloc[rng.permutation(len(real))[: given.real]]
+    samples = _side_by_side(drawn, given.seed, shown, threads, given.data, given.synthetic // PARTS)
+    if given.data:
+        labels = pd.read_csv(LABELS_FILE)
+        labels = labels[labels["image"].isin(real["image"])]
+        kept = labels["image"].factorize(sort=True)[0] % KEPT_ASIDE == 0
+        aside = labelled(given.seed, labels[kept], given.data, 0)
+        samples += _side_by_side(labelled, given.seed + 1, labels[~kept], threads, given.data, given.variants)
+    _count("first network", samples)
     with tempfile.TemporaryDirectory() as folder:
-        made: list[Path] = []
-        for number, (n_real, n_synthetic, n_mined, epochs) in enumerate(rounds):
-            rng, samples = np.random.default_rng(given.seed + number), Samples()
-            for image, source in backgrounds(rng, real, given.data, n_real if given.data else 0, n_synthetic):
-                sample(rng, image, source, samples)
-            if made and given.data:
-                mined(rng, real, given.data, n_mined, Judge(given.threads, made[-1]), samples)
-            print(f"round {number + 1}: {dict(Counter(CLASSES[c] for c in samples.classes))}", flush=True)
-            path = Path(folder) / f"{number}.onnx"
-            train(samples, epochs, given.seed + number, path, made[-1] if made else None)
-            made.append(path)
-        joined(made, given.out)
+        first = Path(folder) / "first.onnx"
+        train(samples, aside, given.epochs[0], given.seed, first)
+        if given.data:
+            searched = real.iloc[rng.permutation(len(real))[: given.mine]]
+            samples += _side_by_side(mined, given.seed + 2, searched, threads, given.data, first)
+    _count("judge", samples)
+    train(samples, aside, given.epochs[1], given.seed + 1, given.out)
+
+
+def _count(what: str, samples: Samples) -> None:
+    print(f"{what}: {dict(Counter(CLASSES[c] for c in samples.classes))}", flush=True)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ THRESHOLDS = (22, 56)
 _SMALLEST, _LARGEST = 7, 0.13  # long side of a component: pixels, share of the picture's long side
 _LEAST_STEP = 0.45  # gradient at the edge against the ink's contrast; ribs and vessels stay below
 _MOST_UNEVEN = 0.6  # standard deviation of the ink against its contrast
+_MUCH_SMALLER = 0.75  # long side of the second largest glyph of a group against the largest's
 _MOST_GLYPHS = 1200  # per picture and polarity; noise gives more, and costs time
 _MOST_CANDIDATES = 160
 
@@ -116,7 +117,18 @@ def _joined(glyphs: _Glyphs) -> list[tuple[np.ndarray, float]]:
         mine = group == member
         hull = np.concatenate([low[mine].min(axis=0), high[mine].max(axis=0)])
         out.append((hull, float(contrast[mine].mean())))
+        if (largest := _stands_out(long, mine)) is not None:
+            out.append((boxes[largest], float(contrast[largest])))
     return out
+
+
+def _stands_out(long: np.ndarray, mine: np.ndarray) -> int | None:
+    """Return the glyph of a group that is much larger than the others: a side marker, initials beside it."""
+    members = np.flatnonzero(mine)
+    if len(members) < 2:
+        return None
+    second, first = np.argsort(long[members])[-2:]
+    return int(members[first]) if long[members[second]] < _MUCH_SMALLER * long[members[first]] else None
 
 
 def _to_image(box: np.ndarray, contrast: float, scale: float, shape: tuple[int, ...]) -> TextBox:

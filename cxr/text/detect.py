@@ -38,7 +38,7 @@ SECOND_SEARCH_SIDE = 736
 """Pixels of the long side when the region of a refused box is searched again."""
 MIN_SIDE = 5
 """Pixels: nothing flatter can be a letter."""
-MIN_EDGE = 28.0
+MIN_EDGE = 22.0
 """Grey levels: the 92nd percentile of the gradient inside a token; below it there is nothing sharp enough to be ink."""
 
 

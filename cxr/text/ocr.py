@@ -1,4 +1,8 @@
-"""RapidOCR's text detector and recogniser behind one lock, so that any number of threads may share one engine."""
+"""RapidOCR's text detector and recogniser behind one lock, so that any number of threads may share one engine.
+
+The detector runs on OpenVINO, which needs a half to a third of ONNX Runtime's time for it and gives the same boxes; the
+recogniser gains nothing and stays on ONNX Runtime.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +68,7 @@ class Engine:
 
 def _new_engine(threads: int | None) -> RapidOCR:
     logging.getLogger("RapidOCR").setLevel(logging.ERROR)
-    from rapidocr import RapidOCR
+    from rapidocr import EngineType, RapidOCR
 
     # limit_side_len is a *lower* bound that enlarges: 64 leaves the size of every view alone.
     threads = threads or int(os.environ.get("OMP_NUM_THREADS") or -1)
@@ -76,6 +80,9 @@ def _new_engine(threads: int | None) -> RapidOCR:
         "Det.limit_type": "min",
         "Det.thresh": 0.25,
         "Det.box_thresh": 0.3,
+        "Det.engine_type": EngineType.OPENVINO,
+        "EngineConfig.openvino.inference_num_threads": threads,
+        "EngineConfig.openvino.performance_hint": "LATENCY",
         "EngineConfig.onnxruntime.intra_op_num_threads": threads,
     }
     return RapidOCR(params=params)

@@ -129,6 +129,23 @@ def test_a_run_says_that_its_network_never_saw_the_text(manifest):
     assert results["text"]["n_with_text"] == results["text"]["n_images"] - 1
 
 
+def test_no_stage_sees_text(manifest):
+    """The network that a last stage starts from has not seen it either."""
+    named = manifest.table["label"].map({"pneumonia": "Pneumonia"}).fillna("No Finding")
+    manifest.table.assign(findings=named).to_csv(manifest.path, index=False)
+    manifest = Manifest.load(manifest.path)
+    twice = load_recipe("twice-keep").changed(SMALL | {"text": "mask"})
+    stages = prepare(twice, manifest, lambda *_: None)
+    plain = ImageCache.build(manifest, 32, workers=0)
+    assert len(stages) == 2
+    for stage in stages:
+        used = stage.manifest.ids
+        assert used
+        unmasked = [i for i in used if np.array_equal(stage.cache[i], plain[i])]
+        assert set(unmasked) <= {NO_TEXT}
+        assert stage.text["mode"] == "inpaint"
+
+
 @pytest.mark.parametrize("measure_on", ["masked", "unmasked"])
 def test_results_are_of_the_images_that_the_recipe_names(manifest, measure_on):
     changes = {"text": {"handling": "mask", "measure_on": measure_on}, "stages.*.epochs": 1}
