@@ -10,7 +10,8 @@ instead), whose tokens are known by construction; every fourth carries none.
 - clean images hit: share of the images without text with at least one box
 
 The part ``speed`` reads the images of ``--data`` by plain RapidOCR, one after the other on all cores, and by this
-package in as many processes as cores, in turn, from the file to the transcriptions; models are loaded before.
+package in as many processes as cores, in turn, from the file to the transcriptions; models are loaded before. Peak
+memory is that of a whole process, Python and its libraries included.
 
     python benchmarks/text_detection.py --data FOLDER [--synthetic 60] [--part accuracy|speed|all]
         [--recipe plain careful mask-all] [--threads 2] [--rounds 3] [--halves] [--out FILE.md]
@@ -21,6 +22,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import resource
 import shlex
 import sys
 import time
@@ -152,6 +154,19 @@ def _boxes_in(path: str) -> int:
     return len(shared_detector(1)(cv2.imread(path, cv2.IMREAD_GRAYSCALE)))
 
 
+def _peak_memory(_: int = 0) -> float:
+    """Return the most memory that this process has held, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _plain_memory(paths: list[str]) -> float:
+    """Return the peak memory of a process that reads X-rays by plain RapidOCR, in MB."""
+    plain = plain_recipe(None)
+    for path in paths:
+        plain(cv2.imread(path, cv2.IMREAD_GRAYSCALE))
+    return _peak_memory()
+
+
 def speed(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """Yield (title, table): images per second of plain RapidOCR and of processes side by side, in turn."""
     names = sorted(pd.read_csv(given.data / "boxes.csv")["image"].unique())
@@ -169,11 +184,16 @@ def speed(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
             began = time.perf_counter()
             list(pool.map(_boxes_in, paths))
             ours.append(len(paths) / (time.perf_counter() - began))
+        memory = max(pool.map(_peak_memory, range(4 * cores)))
+    with ProcessPoolExecutor(1, get_context("spawn")) as alone:
+        plain_memory = alone.submit(_plain_memory, paths).result()
     ratios = np.quantile(np.array(ours) / np.array(theirs), [0.25, 0.5, 0.75])
     rows = {
         "images": len(paths),
         "plain RapidOCR, images/s": float(np.median(theirs)),
         f"cxr.text, {cores} processes, images/s": float(np.median(ours)),
+        "plain RapidOCR, peak memory, MB": plain_memory,
+        "cxr.text, peak memory of a process, MB": memory,
         "ratio": ratios[1],
         "ratio, quartiles": f"{ratios[0]:.2f} to {ratios[2]:.2f}",
     }
@@ -182,7 +202,7 @@ def speed(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
 
 def machine() -> str:
     """Return the machine in words."""
-    versions = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "rapidocr"))
+    versions = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "openvino", "rapidocr"))
     return f"{platform.machine()}, {os.cpu_count()} cores, no GPU, {versions}"
 
 

@@ -36,7 +36,8 @@ N_CHANNELS = 3
 """Grey levels in units of their spread, the same of wider surroundings, and grey levels in 0..1."""
 
 _AROUND, _WIDELY = 0.4, 2.0  # surroundings on every side, in short sides of the box
-_GROWTHS = (0.0, 0.1, 0.2)  # margins, in short sides, that a box is looked at with: a verdict hangs on no pixel
+_FIRST_LOOK, _MORE_LOOKS = 0.1, (0.0, 0.2)  # margins around a box, in short sides: a verdict hangs on no pixel
+_CLEARLY_NOTHING = 0.02  # probability of a token below which one look is enough
 _BATCH = 64
 
 
@@ -121,12 +122,20 @@ class Judge:
         """Return one verdict per box of a uint8 image (H, W)."""
         if not boxes:
             return []
-        looks = [grow(box, margin, image.shape) for margin in _GROWTHS for box in boxes]
-        pictures, features = patches(image, looks)
-        logits = np.concatenate(
-            [self._logits(pictures[i : i + _BATCH], features[i : i + _BATCH]) for i in range(0, len(looks), _BATCH)]
-        )
-        return [_verdict(row) for row in logits.reshape(len(_GROWTHS), len(boxes), -1).mean(axis=0)]
+        logits = self._looked(image, boxes, _FIRST_LOOK)
+        verdicts = [_verdict(row) for row in logits]
+        unclear = [i for i, verdict in enumerate(verdicts) if verdict.token >= _CLEARLY_NOTHING]
+        if unclear:
+            again = [self._looked(image, [boxes[i] for i in unclear], margin) for margin in _MORE_LOOKS]
+            for i, row in zip(unclear, np.mean([logits[unclear], *again], axis=0), strict=True):
+                verdicts[i] = _verdict(row)
+        return verdicts
+
+    def _looked(self, image: np.ndarray, boxes: Sequence[TextBox], margin: float) -> np.ndarray:
+        """Return the logits (n, 4) of boxes with a margin around them."""
+        pictures, features = patches(image, [grow(box, margin, image.shape) for box in boxes])
+        parts = range(0, len(boxes), _BATCH)
+        return np.concatenate([self._logits(pictures[i : i + _BATCH], features[i : i + _BATCH]) for i in parts])
 
     def _logits(self, pictures: np.ndarray, features: np.ndarray) -> np.ndarray:
         return np.asarray(self._session.run(None, {"picture": pictures, "features": features})[0])

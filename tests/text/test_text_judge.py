@@ -5,7 +5,7 @@ from text_drawing import chest_like, write_text
 
 from cxr.text.boxes import TextBox, iou
 from cxr.text.components import components
-from cxr.text.judge import CLASSES, SIZE, WEIGHTS, patches, shared_judge
+from cxr.text.judge import CLASSES, N_CHANNELS, SIZE, WEIGHTS, patches, shared_judge
 from cxr.text.scales import scale_bars
 
 
@@ -44,9 +44,26 @@ def test_what_the_network_sees_does_not_depend_on_the_size_of_the_file():
     large = cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
     boxes = [TextBox(*ink)], [TextBox(*(2 * v for v in ink))]
     (a, more_a), (b, more_b) = patches(image, boxes[0]), patches(large, boxes[1])
-    assert a.shape == (1, 2, *SIZE)
+    assert a.shape == (1, N_CHANNELS, *SIZE)
     assert np.abs(a - b).mean() < 0.03
     assert more_b == pytest.approx(more_a, abs=0.05)
+
+
+def test_a_verdict_hangs_on_no_single_pixel_of_the_box():
+    image, ink = write_text(chest_like(700, 700), "R", 560, 80, 44)
+    drawn, arrow = with_arrow(image, (380, 300), (320, 350), 250)
+    for box in (TextBox(*ink), arrow):
+        looks = [TextBox(box.x0 - d, box.y0 - e, box.x1 + e, box.y1 + d) for d in range(4) for e in range(4)]
+        assert min(verdict.token for verdict in shared_judge(1)(drawn, looks)) > 0.9
+
+
+def test_the_same_glyph_is_seen_with_more_of_its_surroundings_too():
+    image, ink = write_text(chest_like(700, 700), "L", 600, 60, 40)
+    other = image.copy()
+    other[120:135, 560:660] = 255  # beyond what the first window shows
+    (a, _), (b, _) = patches(image, [TextBox(*ink)]), patches(other, [TextBox(*ink)])
+    assert np.array_equal(a[:, 0], b[:, 0])
+    assert not np.array_equal(a[:, 1], b[:, 1])
 
 
 def test_boxes_at_the_border_and_of_one_pixel_have_a_verdict():
@@ -73,6 +90,14 @@ def test_glyphs_of_a_word_are_joined_whichever_way_it_runs():
         (np.ascontiguousarray(np.rot90(image)), TextBox(ink[1], 700 - ink[2], ink[3], 700 - ink[0])),
     ):
         assert max(iou(box, truth) for box in components(picture)) > 0.6
+
+
+def test_a_marker_is_a_candidate_beside_its_initials():
+    image, marker = write_text(chest_like(900, 900), "L", 700, 60, 70)
+    image, initials = write_text(image, "OBC", marker[0], marker[3] + 6, 36)
+    boxes = components(image)
+    assert max(iou(box, TextBox(*marker)) for box in boxes) > 0.7
+    assert max(iou(box, TextBox(*initials)) for box in boxes) > 0.5
 
 
 @pytest.mark.parametrize("line", [True, False])

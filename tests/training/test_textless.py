@@ -139,7 +139,7 @@ def test_no_stage_sees_text(manifest):
     plain = ImageCache.build(manifest, 32, workers=0)
     assert len(stages) == 2
     for stage in stages:
-        used = stage.manifest.ids
+        used = stage.cache.ids
         assert used
         unmasked = [i for i in used if np.array_equal(stage.cache[i], plain[i])]
         assert set(unmasked) <= {NO_TEXT}
