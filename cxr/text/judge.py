@@ -49,15 +49,19 @@ class Verdict:
     kind: str
 
 
-def patches(image: np.ndarray, boxes: Sequence[TextBox]) -> tuple[np.ndarray, np.ndarray]:
+def patches(
+    image: np.ndarray, boxes: Sequence[TextBox], scaled: tuple[np.ndarray, float] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return what the network is given of each box.
+
+    ``scaled`` is what :func:`at_its_scale` returns of the image, for who asks about the same image again and again.
 
     Returns
     -------
     Float32 pictures (n, 3, 48, 96): grey levels about their median in units of their spread, the same of a window with
     more surroundings, and grey levels in 0..1 of the first; float32 features (n, 4), each about -1..1.
     """
-    small, scale = resized(image, min(LONG_SIDE, max(image.shape)))
+    small, scale = at_its_scale(image) if scaled is None else scaled
     pictures = np.zeros((len(boxes), N_CHANNELS, *SIZE), np.float32)
     features = np.zeros((len(boxes), N_FEATURES), np.float32)
     for i, box in enumerate(boxes):
@@ -68,6 +72,11 @@ def patches(image: np.ndarray, boxes: Sequence[TextBox]) -> tuple[np.ndarray, np
         pictures[i] = (near - middle) / spread, (wide - middle) / spread, near / 255
         features[i] = _features(box, image.shape, spread)
     return pictures, features
+
+
+def at_its_scale(image: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the image at the size that the network looks at, and the factor it was scaled by."""
+    return resized(image, min(LONG_SIDE, max(image.shape)))
 
 
 def _picture(small: np.ndarray, corners: np.ndarray, share: float) -> np.ndarray:
@@ -122,18 +131,21 @@ class Judge:
         """Return one verdict per box of a uint8 image (H, W)."""
         if not boxes:
             return []
-        logits = self._looked(image, boxes, _FIRST_LOOK)
+        scaled = at_its_scale(image)
+        logits = self._looked(image, boxes, scaled, _FIRST_LOOK)
         verdicts = [_verdict(row) for row in logits]
         unclear = [i for i, verdict in enumerate(verdicts) if verdict.token >= _CLEARLY_NOTHING]
         if unclear:
-            again = [self._looked(image, [boxes[i] for i in unclear], margin) for margin in _MORE_LOOKS]
+            again = [self._looked(image, [boxes[i] for i in unclear], scaled, margin) for margin in _MORE_LOOKS]
             for i, row in zip(unclear, np.mean([logits[unclear], *again], axis=0), strict=True):
                 verdicts[i] = _verdict(row)
         return verdicts
 
-    def _looked(self, image: np.ndarray, boxes: Sequence[TextBox], margin: float) -> np.ndarray:
+    def _looked(
+        self, image: np.ndarray, boxes: Sequence[TextBox], scaled: tuple[np.ndarray, float], margin: float
+    ) -> np.ndarray:
         """Return the logits (n, 4) of boxes with a margin around them."""
-        pictures, features = patches(image, [grow(box, margin, image.shape) for box in boxes])
+        pictures, features = patches(image, [grow(box, margin, image.shape) for box in boxes], scaled)
         parts = range(0, len(boxes), _BATCH)
         return np.concatenate([self._logits(pictures[i : i + _BATCH], features[i : i + _BATCH]) for i in parts])
 

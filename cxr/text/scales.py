@@ -35,6 +35,9 @@ def scale_bars(image: np.ndarray) -> list[TextBox]:
 def _level(ink: np.ndarray) -> Iterator[tuple[int, int, int, int]]:
     """Yield x, y, width, height of rows of ticks that stand side by side."""
     closed = cv2.morphologyEx(ink, cv2.MORPH_CLOSE, np.ones((1, _REACH), np.uint8))
+    # Most pictures have no run that long: a running mean tells that in a fraction of the time.
+    if cv2.boxFilter(255 * closed, -1, (_LEAST_LENGTH, 1)).max() < 255:
+        return
     count, _, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=8)
     for x, y, w, h, _ in stats[1:count]:
         long_enough = w >= _LEAST_LENGTH and w >= 4 * h
