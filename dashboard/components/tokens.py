@@ -121,7 +121,8 @@ def masked(xray: Xray, boxes: Sequence[TextBox], how: dict) -> Xray:
 def show_pictures(xray: Xray, boxes: Sequence[TextBox], how: dict) -> None:
     """Show the X-ray with its boxes and, beside it, with a slider from as it is to masked."""
     left, right = st.columns(2)
-    left.image(viewer.with_boxes(xray.pixels, boxes), caption=f"{len(boxes)} tokens found", width="stretch")
+    noun = "token" if len(boxes) == 1 else "tokens"
+    left.image(viewer.with_boxes(xray.pixels, boxes), caption=f"{len(boxes)} {noun} found", width="stretch")
     pictures = [viewer.at_display_size(pixels) for pixels in (xray.pixels, masked(xray, boxes, how).pixels)]
     with right:
         viewer.show_slider(*pictures, ("as it is", f"masked: {MASK_MODES[how['mode']].title.lower()}"))
