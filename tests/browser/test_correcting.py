@@ -27,7 +27,7 @@ def test_a_box_that_is_drawn_is_saved_in_pixels_of_the_file(dashboard, tab) -> N
     tab.mouse.up()
     time.sleep(3)
     tab.get_by_role("button", name="Save", exact=True).click()
-    (manifest,) = (dashboard.folder / "data" / "demo").glob("manifest.*")
+    manifest = dashboard.folder / "data" / "demo" / "manifest.csv"
     saved = manifest.with_name(f"{manifest.name}.boxes.json")
     wait_until(saved.exists, 60, "the boxes are saved")
     (entry,) = json.loads(saved.read_text(encoding="utf-8"))["images"].values()
