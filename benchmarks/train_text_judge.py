@@ -8,15 +8,16 @@ resemble text (:mod:`judge_things`). A sample is a box as a detector may give it
   cut from the middle of real ones; on whole real ones only of the sources in ``TRUSTED`` and where those hardly ever
   carry text, for real images are not labelled and carry text of their own
 - with ``--data``, also the boxes of ``judge_labels.csv``: candidates on real X-rays that an earlier judge was not sure
-  of, or found, looked at one by one and called word, letter, arrow or nothing. Every fifth of those X-rays is kept
-  aside, to tell how good the judge is.
+  of, or found, looked at one by one and called word, letter, arrow or nothing. A fifth of the patients with labels is
+  kept aside, with all their X-rays, to tell how good the judge is.
 
 A first network, trained for a few epochs, then looks for tokens on more real X-rays where there are none; what it finds
 joins the samples as nothing, and the judge is trained on all of them, anew. Its weights are the running mean of the
 training's.
 
-Real images that also lie in ``--held-out`` (a folder with ``images.csv``), by name or by content, are left out. One
-seed fixes the samples and the network's start; on another number of cores sums round otherwise.
+Real images that also lie in ``--held-out`` (a folder with ``images.csv``), by name or by content, are left out with all
+others of their patients, for a patient's X-rays mostly carry the same text. One seed fixes the samples and the
+network's start; on another number of cores sums round otherwise.
 
     python benchmarks/train_text_judge.py --data FOLDER --held-out FOLDER/text [--out cxr/text/judge.onnx]
 
@@ -47,6 +48,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cxr.data.phantom import CLASSES as LABELS
 from cxr.data.phantom import make_phantom
+from cxr.data.splits import connected_groups
 from cxr.text.boxes import TextBox, clip, grow, intersection, iou
 from cxr.text.components import components
 from cxr.text.judge import CLASSES, N_CHANNELS, N_FEATURES, SIZE, WEIGHTS, Judge, patches
@@ -62,7 +64,7 @@ LABELS_FILE = Path(__file__).with_name("judge_labels.csv")
 PARTS = 8
 """Pieces that the images are shared out in, each with a random generator of its own."""
 KEPT_ASIDE = 5
-"""One in so many labelled X-rays is not trained on."""
+"""One in so many patients with labels is not trained on."""
 
 
 @dataclass
@@ -236,9 +238,14 @@ def mined(seed: int, real: pd.DataFrame, root: Path, judge: Path) -> Samples:
 
 
 def usable(data: Path, held_out: Path | None) -> pd.DataFrame:
-    """Return image and source of the real X-rays that are not in ``held_out``, by stem of the name or by content."""
-    table = pd.read_csv(data / "manifest.csv")[["image", "source"]]
+    """Return image, source and group (of patients and duplicates) of the real X-rays that may be trained on.
+
+    A group is left out if one of its images is in ``held_out``, by stem of the name or by content.
+    """
+    table = pd.read_csv(data / "manifest.csv", dtype=str, keep_default_na=False)
     table["source"] = table["source"].str.replace(r"^cohen.*", "cohen", regex=True)
+    table["group"] = connected_groups(table, ("patient_id", "dup_group"))
+    table = table[["image", "source", "group"]]
     if held_out is None:
         return table
     names = pd.read_csv(held_out / "images.csv")["image"]
@@ -246,8 +253,16 @@ def usable(data: Path, held_out: Path | None) -> pd.DataFrame:
     known = np.stack([_thumbnail(held_out / name) for name in names])
     alike = np.array([float((known @ _thumbnail(data / image)).max()) for image in table["image"]])
     same = table["image"].map(lambda image: Path(image).stem in stems).to_numpy() | (alike > 0.985)
-    print(f"left out as held out: {int(same.sum())} of {len(table)} images")
-    return table[~same]
+    out = table["group"].isin(table["group"][same])
+    print(f"held out: {int(same.sum())} of {len(table)} images; left out with their patients: {int(out.sum())}")
+    return table[~out]
+
+
+def told_apart(real: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return the labels to train on, those kept aside, and the real X-rays whose groups are not kept aside."""
+    labels = pd.read_csv(LABELS_FILE).merge(real, on="image")
+    aside = labels["group"].factorize()[0] % KEPT_ASIDE == 0
+    return labels[~aside], labels[aside], real[~real["group"].isin(labels["group"][aside])]
 
 
 def _thumbnail(path: Path) -> np.ndarray:
@@ -400,17 +415,14 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     rng, threads = np.random.default_rng(given.seed), given.threads
-    real, aside = pd.DataFrame(columns=["image", "source"]), None
+    real, aside = pd.DataFrame(columns=["image", "source", "group"]), None
     if given.data:
-        real = usable(given.data, given.held_out)
+        known, unknown, real = told_apart(usable(given.data, given.held_out))
+        aside = labelled(given.seed, unknown, given.data, 0)
     shown = real.iloc[rng.permutation(len(real))[: given.real]]
     samples = _side_by_side(drawn, given.seed, shown, threads, given.data, given.synthetic // PARTS)
     if given.data:
-        labels = pd.read_csv(LABELS_FILE)
-        labels = labels[labels["image"].isin(real["image"])]
-        kept = labels["image"].factorize(sort=True)[0] % KEPT_ASIDE == 0
-        aside = labelled(given.seed, labels[kept], given.data, 0)
-        samples += _side_by_side(labelled, given.seed + 1, labels[~kept], threads, given.data, given.variants)
+        samples += _side_by_side(labelled, given.seed + 1, known, threads, given.data, given.variants)
     _count("first network", samples)
     with tempfile.TemporaryDirectory() as folder:
         first = Path(folder) / "first.onnx"
