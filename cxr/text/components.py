@@ -26,6 +26,7 @@ THRESHOLDS = (22, 56)
 """Grey levels above (or below) the surroundings; the second parts bright glyphs that the first joins."""
 
 _SMALLEST, _LARGEST = 7, 0.13  # long side of a component: pixels, share of the picture's long side
+_LONGEST_ARROW = 0.24  # share of the picture's long side; whatever else is that long has no glyph's size
 _LEAST_STEP = 0.45  # gradient at the edge against the ink's contrast; ribs and vessels stay below
 _MOST_UNEVEN = 0.6  # standard deviation of the ink against its contrast
 _MUCH_SMALLER = 0.75  # long side of the second largest glyph of a group against the largest's
@@ -40,17 +41,35 @@ class _Glyphs:
     boxes: np.ndarray
     contrast: np.ndarray
 
+    @property
+    def long_side(self) -> np.ndarray:
+        """Pixels (n)."""
+        return (self.boxes[:, 2:] - self.boxes[:, :2]).max(axis=1)
+
+    def those(self, which: np.ndarray) -> _Glyphs:
+        """Return the part that ``which``, a bool (n), says."""
+        return _Glyphs(self.boxes[which], self.contrast[which])
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, float]]:
+        yield from zip(self.boxes, self.contrast.tolist(), strict=True)
+
 
 def components(image: np.ndarray) -> list[TextBox]:
     """Return candidate boxes of glyph-like components in a uint8 image (H, W), in its own pixels, likeliest first.
 
-    ``score`` is the step at the edge, in grey levels of the scaled picture over 255: no probability.
+    ``score`` is the step at the edge, in grey levels of the scaled picture over 255: no probability. ``kind`` is
+    "arrow" for what could only be one, being too long for a glyph.
     """
     found: list[TextBox] = []
     for long_side, kernel in SCALES:
         small, scale = resized(image, min(long_side, 2 * max(image.shape)))
         for glyphs in _glyphs(small, kernel):
-            found += [_to_image(box, contrast, scale, image.shape) for box, contrast in _joined(glyphs)]
+            long = glyphs.long_side > _LARGEST * max(small.shape)
+            for (box, contrast), kind in [
+                *((hull, "symbol") for hull in _joined(glyphs.those(~long))),
+                *((alone, "arrow") for alone in glyphs.those(long)),
+            ]:
+                found.append(_to_image(box, contrast, scale, image.shape, kind))
     found.sort(key=lambda box: -box.score)
     return _distinct(found)[:_MOST_CANDIDATES]
 
@@ -73,7 +92,7 @@ def _inky(hat: np.ndarray, gradient: np.ndarray, threshold: int) -> _Glyphs:
     count, labels, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(ink, 8, cv2.CV_32S, cv2.CCL_BBDT)
     x, y, w, h, area = stats.T
     long, short = np.maximum(w, h), np.minimum(w, h)
-    sized = (long >= _SMALLEST) & (long <= _LARGEST * max(hat.shape)) & (short >= 2) & (area >= 12)
+    sized = (long >= _SMALLEST) & (long <= _LONGEST_ARROW * max(hat.shape)) & (short >= 2) & (area >= 12)
     sized &= area <= 0.97 * w * h
     sized[0] = False
     kept = np.flatnonzero(sized)
@@ -105,8 +124,7 @@ def _joined(glyphs: _Glyphs) -> list[tuple[np.ndarray, float]]:
     if not n:
         return []
     low, high = boxes[:, :2], boxes[:, 2:]
-    size = high - low
-    long = size.max(axis=1)
+    size, long = high - low, glyphs.long_side
     gap = np.maximum(low[:, None], low[None]) - np.minimum(high[:, None], high[None])  # (n, n, 2), below 0: overlap
     smaller = np.minimum(long[:, None], long[None])
     near = (gap.max(axis=2) <= 0.55 * smaller) & (
@@ -136,10 +154,11 @@ def _stands_out(long: np.ndarray, mine: np.ndarray) -> int | None:
     return int(members[first]) if long[members[second]] < _MUCH_SMALLER * long[members[first]] else None
 
 
-def _to_image(box: np.ndarray, contrast: float, scale: float, shape: tuple[int, ...]) -> TextBox:
+def _to_image(box: np.ndarray, contrast: float, scale: float, shape: tuple[int, ...], kind: str) -> TextBox:
     x0, y0 = np.floor((box[:2] - 0.5) / scale).astype(int)
     x1, y1 = np.ceil((box[2:] + 0.5) / scale).astype(int)
-    return clip(TextBox(int(x0), int(y0), int(x1), int(y1), score=round(min(1.0, contrast / 255), 4)), shape)
+    score = round(min(1.0, contrast / 255), 4)
+    return clip(TextBox(int(x0), int(y0), int(x1), int(y1), score=score, kind=kind), shape)
 
 
 def _distinct(found: list[TextBox]) -> list[TextBox]:

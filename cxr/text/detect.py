@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from cxr.errors import TextError, unknown
-from cxr.text.boxes import TextBox, grow, intersection, kind_of, merge
+from cxr.text.boxes import TextBox, grow, intersection, iou, kind_of, merge
 from cxr.text.components import components
 from cxr.text.judge import Verdict, shared_judge
 from cxr.text.ocr import Engine
@@ -30,7 +30,7 @@ from cxr.text.scales import scale_bars
 from cxr.text.views import LONG_SIDE, VIEWS, resized, view_of
 
 #: Changes whenever the same image could give other boxes; cached detections carry it.
-DETECTOR_VERSION = "rapidocr3.10-ppocr6small-judge5"
+DETECTOR_VERSION = "rapidocr3.10-ppocr6small-judge6"
 
 MAX_AREA = 0.05
 """Share of the image above which a box is refused: now and then the detector boxes the whole picture."""
@@ -40,6 +40,8 @@ MIN_SIDE = 5
 """Pixels: nothing flatter can be a letter."""
 MIN_EDGE = 22.0
 """Grey levels: the 92nd percentile of the gradient inside a token; below it there is nothing sharp enough to be ink."""
+
+_SAME_INK = 0.5  # IoU from which a component and a box of RapidOCR are the same token
 
 
 @dataclass(frozen=True)
@@ -106,13 +108,19 @@ class Detector:
         scales = scale_bars(image)
         sharp = _sharpness(image)
         found = [box for box in self._found(image, sharp) if not _lies_in(box, scales)]
-        glyphs = [box for box in components(image) if not _lies_in(box, scales) and sharp(box) >= MIN_EDGE]
+        fitting = [box for box in components(image) if box.area <= MAX_AREA * image.size]
+        glyphs = [box for box in fitting if not _lies_in(box, scales) and sharp(box) >= MIN_EDGE]
         verdicts = shared_judge(self._threads)(image, found + glyphs)
         tokens = [_judged(box, v, (box.score + v.token) / 2) for box, v in zip(found, verdicts, strict=False)]
         tokens = [box for box in tokens if box.score >= self.point.found]
-        alone = [_judged(box, v, v.token) for box, v in zip(glyphs, verdicts[len(found) :], strict=True)]
+        alone = [
+            _judged(box, v, v.token)
+            for box, v in zip(glyphs, verdicts[len(found) :], strict=True)
+            if v.token >= self.point.alone and (box.kind != "arrow" or v.kind == "arrow")
+        ]
+        tokens = [_named_by_its_ink(box, alone) for box in tokens]
         # A box that was found and thrown out hides no letter in it.
-        alone = [box for box in alone if box.score >= self.point.alone and not _lies_in(box, tokens)]
+        alone = [box for box in alone if not _lies_in(box, tokens)]
         alone = self._by_themselves(image, alone, tokens)
         return merge(tokens + merge(alone, MAX_AREA * image.size) + scales, max_area=MAX_AREA * image.size)
 
@@ -188,6 +196,12 @@ def _painted_out(image: np.ndarray, around: TextBox, others: Sequence[TextBox], 
 def _lies_in(box: TextBox, others: Sequence[TextBox]) -> bool:
     """Whether half of ``box`` lies in one of the others."""
     return any(2 * intersection(box, other) >= box.area for other in others)
+
+
+def _named_by_its_ink(box: TextBox, glyphs: Sequence[TextBox]) -> TextBox:
+    """Return a token with the kind of the component that lies on it, whose outline is closer; none: as it is."""
+    closest = max(glyphs, key=lambda other: iou(box, other), default=box)
+    return replace(box, kind=closest.kind) if iou(box, closest) >= _SAME_INK else box
 
 
 def _judged(box: TextBox, verdict: Verdict, score: float) -> TextBox:

@@ -102,12 +102,29 @@ def test_a_box_over_a_large_part_is_searched_again_within():
     assert all(box.area <= MAX_AREA * page.size for box in detect_text(page))
 
 
-def test_an_unread_letter_or_arrow_has_its_kind_and_no_text():
+@pytest.mark.parametrize(
+    ("tail", "head"), [((320, 350), (380, 300)), ((500, 420), (440, 380)), ((250, 430), (380, 400))]
+)
+def test_an_arrow_has_its_kind_and_no_text_however_long_it_is(tail, head):
+    empty = chest_like(700, 700)
+    image = cv2.arrowedLine(empty.copy(), tail, head, 250, 4, cv2.LINE_AA, tipLength=0.3)
+    y, x = np.nonzero(image != empty)
+    ink = TextBox(x.min(), y.min(), x.max() + 1, y.max() + 1)
+    (arrow,) = (box for box in detect_text(image) if iou(box, ink) > 0.4)
+    assert (arrow.kind, arrow.text) == ("arrow", "")
+
+
+def test_an_arrow_whose_box_would_swallow_anatomy_is_refused():
     image = chest_like(700, 700)
-    cv2.arrowedLine(image, (320, 350), (380, 300), 250, 4, cv2.LINE_AA, tipLength=0.4)
-    arrows = [box for box in detect_text(image) if box.kind == "arrow"]
-    assert [box.text for box in arrows] == [""]
-    assert iou(arrows[0], TextBox(318, 298, 383, 353)) > 0.4
+    cv2.arrowedLine(image, (200, 200), (361, 361), 250, 4, cv2.LINE_AA, tipLength=0.1)
+    assert all(box.area <= MAX_AREA * image.size for box in detect_boxes(image))
+
+
+def test_what_is_too_long_for_a_glyph_and_no_arrow_is_no_token():
+    image = chest_like(700, 700)
+    cv2.ellipse(image, (330, 380), (60, 45), 20, 0, 200, 250, 3, cv2.LINE_AA)  # a wire
+    image[500:630, 300:308] = 250
+    assert detect_boxes(image) == []
 
 
 def test_mask_all_keeps_every_token_that_careful_keeps_and_asks_less_of_candidates():
