@@ -93,9 +93,12 @@ def _picture(small: np.ndarray, corners: np.ndarray, share: float) -> np.ndarray
     half = np.array([wide, tall] if w >= h else [tall, wide]) / 2
     centre = np.array([x0 + x1, y0 + y1]) / 2
     low, high = np.floor(centre - half).astype(int), np.ceil(centre + half).astype(int)
-    columns = np.clip(np.arange(low[0], high[0]), 0, small.shape[1] - 1)
-    rows = np.clip(np.arange(low[1], high[1]), 0, small.shape[0] - 1)
-    region = small[rows[:, None], columns]
+    if (low >= 0).all() and (high <= small.shape[::-1]).all():
+        region = small[low[1] : high[1], low[0] : high[0]]
+    else:
+        columns = np.clip(np.arange(low[0], high[0]), 0, small.shape[1] - 1)
+        rows = np.clip(np.arange(low[1], high[1]), 0, small.shape[0] - 1)
+        region = small[rows[:, None], columns]
     if h > w:
         region = np.ascontiguousarray(np.rot90(region))
     method = cv2.INTER_AREA if region.shape[0] > SIZE[0] else cv2.INTER_LINEAR

@@ -38,7 +38,8 @@ def _level(ink: np.ndarray) -> Iterator[tuple[int, int, int, int]]:
     # Most pictures have no run that long: a running mean tells that in a fraction of the time.
     if cv2.boxFilter(255 * closed, -1, (_LEAST_LENGTH, 1)).max() < 255:
         return
-    count, _, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=8)
+    # This way of labelling is faster here than the one OpenCV chooses, with the same components.
+    count, _, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(closed, 8, cv2.CV_32S, cv2.CCL_BBDT)
     for x, y, w, h, _ in stats[1:count]:
         long_enough = w >= _LEAST_LENGTH and w >= 4 * h
         if long_enough and _THICKNESS[0] <= h <= _THICKNESS[1] and _has_ticks(ink[y : y + h, x : x + w]):
