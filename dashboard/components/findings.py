@@ -73,7 +73,7 @@ def _show_story(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None:
         viewer.show_slider(shown[0], shown[1], ("as it is", "text masked"))
     with right:
         if told.before is None or told.after is None:
-            st.image(viewer.with_boxes(image, boxes), caption=f"{len(boxes)} tokens", width="stretch")
+            st.image(viewer.with_boxes(image, boxes), caption=page.counted(len(boxes), "token"), width="stretch")
         else:
             scale = max(render.colour_scale(one, 99.5) for one in (told.before, told.after))
             maps = zip(shown, (told.before, told.after), strict=True)
@@ -202,7 +202,8 @@ def _show_pair(data: Manifest, entry: dict[str, Any], boxes: list[TextBox], para
     for column, picture in zip(st.columns(2), pair, strict=True):
         column.image(picture, width="stretch")
     before, after = (f"{entry[f'predicted_{c}']} {entry[f'confidence_{c}']:.0%}" for c in ("before", "after"))
-    st.markdown(f"**{before} → {after}** · true: {entry['label'] or 'unknown'} · {entry['n_boxes']} tokens")
+    tokens = page.counted(entry["n_boxes"], "token")
+    st.markdown(f"**{before} → {after}** · true: {entry['label'] or 'unknown'} · {tokens}")
     where = {"model": params["model"], "data": name_of(Path(params["manifest"])), "split": entry["split"]}
     st.page_link(pages.EXPLORER, label="Explain", icon=":material/radiology:", query_params=where | {"image": image_id})
 

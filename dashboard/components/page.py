@@ -65,3 +65,8 @@ def nothing_yet(text: str, page: str | None = None, label: str = "") -> None:
     if page:
         st.page_link(page, label=label, icon=":material/arrow_forward:")
     st.stop()
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is one."""
+    return f"{n} {noun}{'s' * (n != 1)}"

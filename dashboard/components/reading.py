@@ -13,7 +13,7 @@ from cxr.explain.health import concerns
 from cxr.explain.heatmap import Heatmap, Way
 from cxr.explain.store import clear, usage
 
-from components import pick, viewer
+from components import page, pick, viewer
 
 TOP_LAYERS = 8
 _BIAS_WORDS = {"ignore": "ignored", "keep": "kept, absorb their share"}
@@ -89,7 +89,8 @@ def show_stored() -> None:
     with st.expander("Stored heatmaps", icon=":material/database:"):
         kept = usage()
         st.caption(
-            f"{_counted(kept.maps, 'heatmap')} of {_counted(kept.networks, 'network')}, {kept.bytes / 1e6:.1f} MB. "
+            f"{page.counted(kept.maps, 'heatmap')} of {page.counted(kept.networks, 'network')}, "
+            f"{kept.bytes / 1e6:.1f} MB. "
             "What is needed again after deleting is computed again."
         )
         st.button("Delete stored heatmaps", icon=":material/delete:", on_click=clear, disabled=not kept.maps)
@@ -97,7 +98,3 @@ def show_stored() -> None:
 
 def _entry(value: float) -> str:
     return f"{value:+.4f}" if value == 0 or abs(value) >= 5e-5 else f"{value:+.0e}"
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n} {noun}{'s' * (n != 1)}"

@@ -14,7 +14,7 @@ from cxr.evaluation import predict
 from cxr.text import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, Reviews, TextBox, detect_cached, mask_text, tokens_of
 from cxr.text.experiment import CONDITIONS, Setting, masked_versions
 
-from components import explaining, load, pick, viewer
+from components import explaining, load, page, pick, viewer
 from components.explaining import Xray
 from components.subject import Subject
 
@@ -121,8 +121,8 @@ def masked(xray: Xray, boxes: Sequence[TextBox], how: dict) -> Xray:
 def show_pictures(xray: Xray, boxes: Sequence[TextBox], how: dict) -> None:
     """Show the X-ray with its boxes and, beside it, with a slider from as it is to masked."""
     left, right = st.columns(2)
-    noun = "token" if len(boxes) == 1 else "tokens"
-    left.image(viewer.with_boxes(xray.pixels, boxes), caption=f"{len(boxes)} {noun} found", width="stretch")
+    found = f"{page.counted(len(boxes), 'token')} found"
+    left.image(viewer.with_boxes(xray.pixels, boxes), caption=found, width="stretch")
     pictures = [viewer.at_display_size(pixels) for pixels in (xray.pixels, masked(xray, boxes, how).pixels)]
     with right:
         viewer.show_slider(*pictures, ("as it is", f"masked: {MASK_MODES[how['mode']].title.lower()}"))

@@ -163,10 +163,9 @@ def show_overlays(images: Sequence[np.ndarray], maps: Sequence[np.ndarray], titl
 def show_slider(before: np.ndarray, after: np.ndarray, titles: tuple[str, str]) -> None:
     """Show two pictures of one shape in one place, with a slider that wipes from the first to the second."""
     height, width = before.shape[:2]
-    shown = round(_SLIDER_SIDE * height / max(height, width))
     colour = st.get_option("theme.textColor") or "#d8dee6"
     figure = slider_html(before, after, titles, round(_SLIDER_SIDE * width / max(height, width)))
-    st.iframe(f"<div style='color:{colour};font-family:sans-serif'>{figure}</div>", height=shown + 70)
+    st.iframe(f"<div style='color:{colour};font-family:sans-serif'>{figure}</div>", alt=" / ".join(titles))
 
 
 def legend_of(masks: dict[str, np.ndarray]) -> str:
