@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from cxr.runs import ACTIVE, Run, list_runs, start
+from cxr.errors import CxrError
+from cxr.runs import ACTIVE, Run, get_run, list_runs, start
 from cxr.text import DEFAULT_MODE, MASK_MODES
 from cxr.text.conditions import DEFAULT_DRAWS, MOST_DRAWS
 
 from components import load, page, pick
 from components import runs as run_parts
-from components.subject import Subject
+from components.subject import Subject, name_of
 
 KIND = "text-experiment"
 REFRESH_S = 1.5
@@ -51,6 +53,19 @@ def begin(subject: Subject, how: dict[str, Any]) -> None:
     run = start(KIND, params, name=f"text {subject.data_name} {subject.split}", manifest_hash=subject.data.hash())
     st.query_params["run"] = run.id
     st.rerun()
+
+
+def complete_address(look: str) -> None:
+    """Have an address that names an experiment and no network name what belongs to it, and open ``look``."""
+    asked = st.query_params.get("run")
+    if asked is None or "model" in st.query_params:
+        return
+    with contextlib.suppress(CxrError):  # what is unknown is told where experiments are chosen
+        run = get_run(asked)
+        if run.kind == KIND:
+            params = run.spec["params"]
+            where = {"model": params["model"], "data": name_of(Path(params["manifest"])), "split": params["split"]}
+            st.query_params.update({"look": look} | where)
 
 
 def choose(subject: Subject) -> Run:

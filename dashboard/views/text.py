@@ -33,6 +33,7 @@ page.header(
     "Finds words, letters and numbers burned into X-rays, masks them, and asks the network again.",
 )
 with page.told_in_one_line():
+    experiments.complete_address(SPLIT)
     first, second, third, mode, margin = st.columns([3, 3, 2, 2, 2], vertical_alignment="top")
     reference = subject.network(first)
     chosen = subject.choose(reference, second, third)

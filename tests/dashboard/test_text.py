@@ -118,7 +118,21 @@ def test_a_finished_experiment_shows_what_it_found(experiment: Run) -> None:
     assert "One X-ray" in [heading.value for heading in app.subheader]
     app.segmented_control(key=f"experiments:shown:{experiment.id}").set_value("largest moves").run()
     assert not app.exception
-    assert any("tokens" in m.value and "→" in m.value for m in app.markdown)
+    assert any(" token" in m.value and "→" in m.value for m in app.markdown)
+
+
+def test_an_address_with_an_experiment_alone_opens_it_though_a_newer_network_is_there(
+    experiment: Run, tmp_path: Path
+) -> None:
+    network = experiment.spec["params"]["model"]
+    newer = shutil.copytree(tmp_path / "runs" / network, tmp_path / "runs" / "29990101-000000-abcdef-newer")
+    spec = newer / "spec.json"
+    spec.write_text(spec.read_text().replace(network, newer.name))
+    assert next(iter(list_runs(kind="train"))).id == newer.name
+    app = opened("text", run=experiment.id)
+    assert not app.exception, app.exception
+    assert app.selectbox(key="pick:model").value == network
+    assert experiment.results()["finding"] in said(app)
 
 
 def test_every_setting_stands_in_the_url(trained: Run) -> None:
