@@ -3,8 +3,8 @@
 Burned-in marks are thin or small, of one grey level, and have a sharp edge, whatever their direction. A white and a
 black top-hat at two scales leave what is thinner than the kernel; its connected components are kept when their size,
 the evenness of their ink and the step at their edge are those of ink, and joined when they are near and alike; a side
-marker with initials beside it counts as both. That finds many things besides text (clips,
-wires, ribs' crossings): :mod:`cxr.text.judge` sorts them out.
+marker with initials beside it counts as both. What is longer than a glyph stays by itself, as a possible arrow. That
+finds many things besides text (clips, wires, ribs' crossings): :mod:`cxr.text.judge` sorts them out.
 """
 
 from __future__ import annotations
@@ -65,11 +65,8 @@ def components(image: np.ndarray) -> list[TextBox]:
         small, scale = resized(image, min(long_side, 2 * max(image.shape)))
         for glyphs in _glyphs(small, kernel):
             long = glyphs.long_side > _LARGEST * max(small.shape)
-            for (box, contrast), kind in [
-                *((hull, "symbol") for hull in _joined(glyphs.those(~long))),
-                *((alone, "arrow") for alone in glyphs.those(long)),
-            ]:
-                found.append(_to_image(box, contrast, scale, image.shape, kind))
+            found += [_to_image(*hull, scale, image.shape, "symbol") for hull in _joined(glyphs.those(~long))]
+            found += [_to_image(*glyph, scale, image.shape, "arrow") for glyph in glyphs.those(long)]
     found.sort(key=lambda box: -box.score)
     return _distinct(found)[:_MOST_CANDIDATES]
 

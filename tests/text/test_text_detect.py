@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from cxr.cli.text import app
 from cxr.data import read_xray
 from cxr.errors import TextError
-from cxr.text import detect_boxes, detect_text
+from cxr.text import detect, detect_boxes, detect_text
 from cxr.text.boxes import TextBox, iou
 from cxr.text.detect import MAX_AREA, OPERATING_POINTS, Detector, _worth_a_second_search, shared_detector
 from cxr.text.views import VIEWS
@@ -114,10 +114,12 @@ def test_an_arrow_has_its_kind_and_no_text_however_long_it_is(tail, head):
     assert (arrow.kind, arrow.text) == ("arrow", "")
 
 
-def test_an_arrow_whose_box_would_swallow_anatomy_is_refused():
-    image = chest_like(700, 700)
-    cv2.arrowedLine(image, (200, 200), (361, 361), 250, 4, cv2.LINE_AA, tipLength=0.1)
-    assert all(box.area <= MAX_AREA * image.size for box in detect_boxes(image))
+def test_an_arrow_whose_box_would_swallow_anatomy_is_refused(monkeypatch):
+    image = chest_like(700, 500)
+    cv2.arrowedLine(image, (120, 200), (262, 342), 250, 4, cv2.LINE_AA, tipLength=0.3)
+    assert detect_boxes(image) == []
+    monkeypatch.setattr(detect, "MAX_AREA", 0.08)
+    assert [box.kind for box in detect_boxes(image)] == ["arrow"]
 
 
 def test_what_is_too_long_for_a_glyph_and_no_arrow_is_no_token():
