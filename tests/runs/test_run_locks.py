@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -38,9 +37,8 @@ from pathlib import Path
 from cxr.runs.locks import FileLock
 lock = FileLock(Path({str(tmp_path / "lock")!r}))
 assert lock.acquire()
-child = os.fork()
-if child:
-    print(child, flush=True)
+if not os.fork():
+    print(os.getpid(), flush=True)  # said by the child, which has given its copy up by then
 time.sleep(60)
 """
     holder = run_python(script)
@@ -49,7 +47,6 @@ time.sleep(60)
         assert is_held(tmp_path / "lock")
         holder.kill()
         holder.wait()
-        time.sleep(0.1)
         os.kill(child, 0)  # it lives
         assert not is_held(tmp_path / "lock")
     finally:
