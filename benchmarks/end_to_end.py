@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
 RECIPE = """\
@@ -74,6 +75,16 @@ def print_split(name: str, summary: dict) -> None:
         print(f"  true {label:<{width}}" + "".join(f"{n:>{width}}" for n in row))
 
 
+def results_of(run_id: str) -> dict[str, Any]:
+    """Return a finished run's results."""
+    from cxr.runs import get_run
+
+    results = get_run(run_id).results()
+    if results is None:
+        raise SystemExit(f"{run_id} has left no results")
+    return results
+
+
 def summary(way: Way, run_id: str, experiment_id: str) -> None:
     """Print what the run folders hold; nothing here is computed anew."""
     import pandas as pd
@@ -81,15 +92,14 @@ def summary(way: Way, run_id: str, experiment_id: str) -> None:
     sys.path.insert(0, str(PROJECT))
     os.environ.update(CXR_DATA=way.environment["CXR_DATA"], CXR_RUNS=way.environment["CXR_RUNS"])
     from cxr.data.library import open_data_set
-    from cxr.runs import get_run
 
     table = open_data_set("real").table
     print("\nclass by split")
     print(pd.crosstab(table["label"].replace("", "(none)"), table["split"].replace("", "(none)"), margins=True))
-    results = get_run(run_id).results()
+    results = results_of(run_id)
     for split, found in results["splits"].items():
         print_split(split, found)
-    text = get_run(experiment_id).results()
+    text = results_of(experiment_id)
     print(f"\ntext: {text['n_with_text']} of {text['n_images']} test images have text, {text['n_tokens']} boxes")
     for key in ("before", "after", "control"):
         print(f"  accuracy {key:<8} {percent(text[key]['accuracy'])}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 
 import numpy as np
 
@@ -28,6 +29,10 @@ def ways(names: list[str]) -> dict[str, tuple[str, str | None]]:
         modes = ("ignore", "keep") if COMPOSITES[name].chooses_bias else (None,)
         rows |= {f"{name}, biases {mode}" if mode else name: (name, mode) for mode in modes}
     return rows
+
+
+def _weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return (weights @ values / weights.sum(1))[:, None]
 
 
 def main() -> None:
@@ -56,7 +61,7 @@ def main() -> None:
     print("| way of explaining | faithfulness, logits | wins |\n|---|---|---|")
     default = areas.get(f"{DEFAULT_COMPOSITE}, biases {COMPOSITES[DEFAULT_COMPOSITE].bias}")
     for title, values in areas.items():
-        (interval,) = bootstrap(lambda w, v=values: (w @ v / w.sum(1))[:, None], patients)
+        (interval,) = bootstrap(partial(_weighted_mean, values), patients)
         low, high = interval or (np.nan, np.nan)
         wins = "" if default is None or values is default else f"{np.mean(values > default):.0%}"
         print(f"| {title} | {values.mean():.2f} [{low:.2f}, {high:.2f}] | {wins} |")

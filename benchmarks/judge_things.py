@@ -125,7 +125,7 @@ def surgical(rng: np.random.Generator, image: np.ndarray) -> list[TextBox]:
             step *= unit / max(1e-3, np.hypot(*step))
             a, b = (at - step).astype(int).tolist(), (at + step).astype(int).tolist()
             cv2.line(layer, a, b, 1.0, max(1, round(0.4 * unit)), cv2.LINE_AA)
-        out.append(_around(*at, 1.1 * unit, 1.1 * unit))
+        out.append(_around(at[0], at[1], 1.1 * unit, 1.1 * unit))
     _lay(rng, image, layer, rng.uniform(60, 200))
     return out
 
@@ -180,7 +180,7 @@ def beads(rng: np.random.Generator, image: np.ndarray) -> list[TextBox]:
     filled, out = rng.random() < 0.5, []
     for at in line:
         cv2.circle(layer, at.astype(int).tolist(), r, 1.0, -1 if filled else max(1, r // 3), cv2.LINE_AA)
-        out.append(_around(*at, r + 1, r + 1))
+        out.append(_around(at[0], at[1], r + 1, r + 1))
     _lay(rng, image, layer, rng.uniform(40, 160))
     return out[:4]
 

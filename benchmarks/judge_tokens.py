@@ -52,11 +52,13 @@ def written(rng: np.random.Generator, text: str, cap: int) -> np.ndarray:
         alpha = trimmed(canvas.astype(np.float32) / 255)
     h, w = alpha.shape
     if rng.random() < 0.4:
-        alpha = cv2.resize(alpha, (max(2, round(w * rng.uniform(0.7, 1.35))), h), interpolation=cv2.INTER_LINEAR)
+        width = max(2, round(w * rng.uniform(0.7, 1.35)))
+        alpha = np.asarray(cv2.resize(alpha, (width, h), interpolation=cv2.INTER_LINEAR), np.float32)
     if rng.random() < 0.15:
         shear = rng.uniform(-0.35, 0.35)
         wide = alpha.shape[1] + int(abs(shear) * h) + 1
-        alpha = cv2.warpAffine(alpha, np.float32([[1, shear, -min(0, shear * h)], [0, 1, 0]]), (wide, h))
+        slant = np.array([[1, shear, -min(0, shear * h)], [0, 1, 0]], np.float32)
+        alpha = np.asarray(cv2.warpAffine(alpha, slant, (wide, h)), np.float32)
     if cap >= 14 and rng.random() < 0.08:  # outlined letters
         alpha = np.pad(alpha, 2)
         alpha = np.clip(cv2.dilate(alpha, np.ones((3, 3))) - cv2.erode(alpha, np.ones((3, 3))), 0, 1)

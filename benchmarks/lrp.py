@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +45,9 @@ def network(backbone: str, device: str = "cpu", negative: float = 0.0) -> DenseN
             module.weight.uniform_(0.5, 1.5)
             module.weight[torch.rand_like(module.weight) < negative] *= -1
             module.bias.normal_(0, 0.1)
+            assert module.running_mean is not None
             module.running_mean.normal_(0, 0.1)
+    assert isinstance(model, DenseNet)
     return model.to(device)
 
 
@@ -71,7 +74,7 @@ def contestants(model: DenseNet, signed: DenseNet, images: torch.Tensor) -> dict
     """Return what is compared, by name; the gradient first. ``signed`` has scales below zero."""
     n = len(images)
 
-    def ours(composite: str, targets: object = 0, **options: object) -> Work:
+    def ours(composite: str, targets: Any = 0, **options: Any) -> Work:
         return lambda: explain(model, images, targets, composite, batch=n, **options)
 
     every = [list(range(CLASSES))] * n

@@ -25,7 +25,8 @@ from cxr.data.phantom import CLASSES
 
 def network() -> nn.Module:
     """A plain CNN of about 100,000 parameters."""
-    widths, layers = (1, 16, 32, 48, 64, 96), []
+    widths = (1, 16, 32, 48, 64, 96)
+    layers: list[nn.Module] = []
     for k in range(5):
         layers += [nn.Conv2d(widths[k], widths[k + 1], 3, stride=1 if k == 4 else 2, padding=1, bias=False)]
         layers += [nn.BatchNorm2d(widths[k + 1]), nn.ReLU()]
@@ -64,7 +65,8 @@ def main() -> None:
     truth = tests["correlation 0"][1]
     written = torch.tensor([CLASSES.index(written_on(i)) for i in range(args.test)])
     for correlation in (0.0, 1.0):
-        model = trained(*pictures(args.seed * 100_000, args.train, correlation=correlation), args.epochs, args.seed)
+        x, y = pictures(args.seed * 100_000, args.train, correlation=correlation)
+        model = trained(x, y, args.epochs, args.seed)
         for name, (x, _) in tests.items():
             if name == f"correlation {1 - correlation:.0f}":
                 continue

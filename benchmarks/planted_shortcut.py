@@ -114,7 +114,7 @@ def trained(setting: Setting, correlation: float, seed: int) -> XrayClassifier:
 def boxes_of(phantom: Phantom, setting: Setting) -> list[TextBox]:
     if setting.detect:
         return DetectionStore().detect(phantom.image)
-    return [TextBox(*(int(t[k]) for k in ("x0", "y0", "x1", "y1")), text=t["text"]) for t in phantom.tokens]
+    return [TextBox(int(t["x0"]), int(t["y0"]), int(t["x1"]), int(t["y1"]), text=t["text"]) for t in phantom.tokens]
 
 
 def asked(model: XrayClassifier, shown: list[Phantom], setting: Setting, seed: int) -> tuple[Answers, dict[str, float]]:

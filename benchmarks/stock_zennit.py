@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from timm.models.densenet import DenseNet
 from torch import nn
 from zennit.canonizers import SequentialMergeBatchNorm
 from zennit.composites import EpsilonAlpha2Beta1Flat, EpsilonPlusFlat
@@ -70,8 +69,8 @@ def stock(network: nn.Module, inputs: torch.Tensor, column: int, composite: Any)
     return relevance_2d(relevance[0].double().numpy())
 
 
-def torchvision_twin(network: DenseNet) -> nn.Module | None:
-    """Return torchvision's DenseNet with the same weights, None where it has no such layout."""
+def torchvision_twin(network: Any) -> nn.Module:
+    """Return torchvision's DenseNet with the same weights as ``network``, timm's of the same layout."""
     from torchvision.models import DenseNet as TorchvisionDenseNet
 
     blocks = [block for name, block in network.features.named_children() if name.startswith("denseblock")]
@@ -200,8 +199,7 @@ def main() -> None:
     for composite in STOCK:
         print(f"### {composite}\n\n{table(measured(model, cases, composite))}\n", flush=True)
     twin = torchvision_twin(model.network)
-    if twin is not None:
-        print(f"zennit's batch-norm merger on torchvision's: {merger_fails(twin, model.preprocess(cases[0][0][None]))}")
+    print(f"zennit's batch-norm merger on torchvision's: {merger_fails(twin, model.preprocess(cases[0][0][None]))}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,12 +30,12 @@ def written_on(i: int) -> str:
     return CLASSES[(i % 3 + 1 + i // 3 % 2) % 3]
 
 
-def xray(start: int, i: int, wrong_set: bool = False, **options: float) -> Phantom:
+def xray(start: int, i: int, wrong_set: bool = False, **options: Any) -> Phantom:
     """X-ray ``i`` of those from seed ``start`` on; ``wrong_set`` writes another class's tokens."""
     return make_phantom(start + i, label_of(i), token_set=OWN[written_on(i)] if wrong_set else None, **options)
 
 
-def pictures(start: int, n: int, wrong_set: bool = False, **options: float) -> tuple[torch.Tensor, torch.Tensor]:
+def pictures(start: int, n: int, wrong_set: bool = False, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """``n`` X-rays (n, 1, 128, 128) in [0, 1] and their classes (n,)."""
     stack = np.stack([fit_square(xray(start, i, wrong_set, **options).image, SIDE) for i in range(n)])
     return torch.from_numpy(stack).float()[:, None] / 255, torch.arange(n) % 3

@@ -36,6 +36,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+from grey_images import read_grey
 
 from cxr.data.phantom import CLASSES, make_phantom
 from cxr.text.boxes import TextBox, coverage, grow, iou
@@ -55,11 +56,15 @@ def plain_recipe(threads: int | None) -> Recipe:
 
     def detect(image: np.ndarray) -> list[TextBox]:
         found = engine(np.repeat(image[..., None], 3, axis=2), use_det=True, use_cls=True, use_rec=True)
-        if found.boxes is None:
-            return []
-        return [TextBox(*map(int, (*c.min(axis=0), *np.ceil(c.max(axis=0))))) for c in np.asarray(found.boxes)]
+        corners = getattr(found, "boxes", None)
+        return [] if corners is None else [_around(c) for c in np.asarray(corners)]
 
     return detect
+
+
+def _around(corners: np.ndarray) -> TextBox:
+    (x0, y0), (x1, y1) = corners.min(axis=0), np.ceil(corners.max(axis=0))
+    return TextBox(int(x0), int(y0), int(x1), int(y1))
 
 
 def holds(box: TextBox, other: TextBox) -> bool:
@@ -81,7 +86,7 @@ def labelled(data: Path, names: list[str]) -> Iterator[tuple[np.ndarray, Truth]]
     """Yield the X-rays of a folder with their tokens."""
     by_name = dict(list(pd.read_csv(data / "boxes.csv").groupby("image", sort=True)))
     for name in names:
-        yield cv2.imread(str(data / name), cv2.IMREAD_GRAYSCALE), tokens_of(by_name[name])
+        yield read_grey(data / name), tokens_of(by_name[name])
 
 
 def synthetic(n: int) -> Iterator[tuple[np.ndarray, Truth]]:
@@ -94,7 +99,10 @@ def synthetic(n: int) -> Iterator[tuple[np.ndarray, Truth]]:
 
 def measure(recipe: Recipe, images: Iterable[tuple[np.ndarray, Truth]]) -> dict[str, float]:
     """Run ``recipe`` on every image and return the measures of the module's docstring."""
-    found, wanted, seconds, false_share = defaultdict(int), defaultdict(int), [], []
+    found: dict[str, int] = defaultdict(int)
+    wanted: dict[str, int] = defaultdict(int)
+    seconds: list[float] = []
+    false_share: list[float] = []
     right = boxes_total = clean = clean_hit = 0
     for image, tokens in images:
         began = time.perf_counter()
@@ -151,7 +159,7 @@ def _warm() -> None:
 
 
 def _boxes_in(path: str) -> int:
-    return len(shared_detector(1)(cv2.imread(path, cv2.IMREAD_GRAYSCALE)))
+    return len(shared_detector(1)(read_grey(path)))
 
 
 def _peak_memory(_: int = 0) -> float:
@@ -163,7 +171,7 @@ def _plain_memory(paths: list[str]) -> float:
     """Return the peak memory of a process that reads X-rays by plain RapidOCR, in MB."""
     plain = plain_recipe(None)
     for path in paths:
-        plain(cv2.imread(path, cv2.IMREAD_GRAYSCALE))
+        plain(read_grey(path))
     return _peak_memory()
 
 
@@ -179,7 +187,7 @@ def speed(given: argparse.Namespace) -> Iterator[tuple[str, str]]:
         for _ in range(given.rounds):
             began = time.perf_counter()
             for path in paths:
-                plain(cv2.imread(path, cv2.IMREAD_GRAYSCALE))
+                plain(read_grey(path))
             theirs.append(len(paths) / (time.perf_counter() - began))
             began = time.perf_counter()
             list(pool.map(_boxes_in, paths))

@@ -41,6 +41,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
+from grey_images import read_grey
 from judge_things import draw_things
 from judge_tokens import draw_token
 from torch import nn
@@ -97,8 +98,8 @@ class Samples:
 
 def backgrounds(rng: np.random.Generator, real: pd.DataFrame, root: Path | None, n_phantom: int) -> Iterator:
     """Yield (image, source): the real ones, then synthetic ones; sizes as files of hospitals have them."""
-    for row in real.itertuples():
-        image = cv2.imread(str(root / row.image), cv2.IMREAD_GRAYSCALE)
+    for row in real.itertuples() if root is not None else ():
+        image = read_grey(root / row.image)
         if row.source in TRUSTED and rng.random() < 0.4:  # real texture up to the border, and nothing written on it
             yield _rescaled(rng, _middle(rng, image), (1.0, 2.2)), "middle"
         else:
@@ -126,7 +127,7 @@ def labelled(seed: int, labels: pd.DataFrame, root: Path, variants: int) -> Samp
     cv2.setNumThreads(1)
     rng, out = np.random.default_rng(seed), Samples()
     for name, rows in labels.groupby("image", sort=True):
-        image = cv2.imread(str(root / str(name)), cv2.IMREAD_GRAYSCALE)
+        image = read_grey(root / str(name))
         boxes = [TextBox(r.x0, r.y0, r.x1, r.y1) for r in rows.itertuples()]
         if not variants:
             out.add(image, boxes, list(rows["kind"]))
@@ -147,7 +148,7 @@ def _another_look(
     if rng.random() < 0.25:
         varied = 255 - varied
     height, width = varied.shape
-    grown = [TextBox(*(round(c * scale) for c in (b.x0, b.y0, b.x1, b.y1))) for b in boxes]
+    grown = [TextBox(round(b.x0 * scale), round(b.y0 * scale), round(b.x1 * scale), round(b.y1 * scale)) for b in boxes]
     moved = [_shifted(rng, b, varied.shape, least=-0.08, most=0.15) for b in grown]
     if rng.random() < 0.5:
         varied = np.ascontiguousarray(varied[:, ::-1])
@@ -205,7 +206,13 @@ def _degraded(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
         image = cv2.resize(small, image.shape[::-1], interpolation=cv2.INTER_CUBIC)
     if rng.random() < 0.6:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 96))]
-        image = cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_GRAYSCALE)
+        image = _decoded(cv2.imencode(".jpg", image, quality)[1])
+    return image
+
+
+def _decoded(data: np.ndarray) -> np.ndarray:
+    image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+    assert image is not None  # it was encoded just before
     return image
 
 
@@ -230,7 +237,7 @@ def mined(seed: int, real: pd.DataFrame, root: Path, judge: Path) -> Samples:
     cv2.setNumThreads(1)
     rng, out, first = np.random.default_rng(seed), Samples(), Judge(1, judge)
     for row in real[real["source"].isin(TRUSTED)].itertuples():
-        image = _rescaled(rng, cv2.imread(str(root / row.image), cv2.IMREAD_GRAYSCALE), (0.75, 1.5))
+        image = _rescaled(rng, read_grey(root / row.image), (0.75, 1.5))
         boxes = [b for b in components(image) if textless(b, image.shape)]
         doubtful = [b for b, v in zip(boxes, first(image, boxes), strict=True) if v.token > DOUBTFUL][:30]
         out.add(image, doubtful, ["nothing"] * len(doubtful))
@@ -266,7 +273,7 @@ def told_apart(real: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataF
 
 
 def _thumbnail(path: Path) -> np.ndarray:
-    image = cv2.imread(str(path), cv2.IMREAD_REDUCED_GRAYSCALE_4)
+    image = read_grey(path, cv2.IMREAD_REDUCED_GRAYSCALE_4)
     small = cv2.resize(image, (24, 24), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
     small -= small.mean()
     return small / max(float(np.linalg.norm(small)), 1e-6)
@@ -314,6 +321,7 @@ def train(samples: Samples, aside: Samples | None, epochs: int, seed: int, out: 
             total += loss.item() * len(some)
         print(f"epoch {epoch + 1}: loss {total / n:.4f}, {time.perf_counter() - began:.0f} s", flush=True)
     judge = mean.module.eval()
+    assert isinstance(judge, Network)
     if aside is not None:
         _tell(judge, *aside.tensors())
     _write(judge, out)

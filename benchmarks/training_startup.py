@@ -59,10 +59,10 @@ def _starts(setting: Setting, manifest: Manifest, cold: bool) -> dict[str, np.nd
     ImageCache.build(manifest, setting.size)
     rows = []
     for _ in range(setting.rounds + 1):
-        imports = seconds_of_imports()
+        seconds = seconds_of_imports()
         if cold:
             shutil.rmtree(cache_root())
-        rows.append((imports, _one_start(setting, manifest)))
+        rows.append((seconds, _one_start(setting, manifest)))
     imports = np.array([row[0] for row in rows[1:]])  # the first round warms up
     parts = np.array([row[1] for row in rows[1:]])
     total = parts.sum(1)

@@ -46,12 +46,16 @@ def section(reference: str, xray: Xray, way: Way, target: str) -> None:
 def _measured(reference: str, xray: Xray, way: Way, target: str) -> Faithfulness:
     network, _ = load.model(reference)
     bar = st.progress(0.0, "starting")
+
+    def show(share: float, text: str) -> None:
+        bar.progress(min(1.0, share), text)
+
     result = measure_faithfulness(
         network,
         explaining.network_picture(reference, xray),
         target,
         way.composite,
-        progress=lambda share, text: bar.progress(min(1.0, share), text),
+        progress=show,
         bias=way.bias or None,
         precision=way.precision,
         **way.options,

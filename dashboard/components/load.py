@@ -12,6 +12,7 @@ import streamlit as st
 
 from cxr.data import Manifest, read_xray
 from cxr.errors import CxrError
+from cxr.models import XrayClassifier
 from cxr.runs import Run
 
 
@@ -38,13 +39,13 @@ def manifest_of(run: Run) -> Manifest:
 
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the network …")
-def _model(reference: str, stamp: int) -> tuple[object, str]:
+def _model(reference: str, stamp: int) -> tuple[XrayClassifier, str]:
     from cxr.evaluation.source import load_trained
 
     return load_trained(reference)
 
 
-def model(reference: str) -> tuple[object, str]:
+def model(reference: str) -> tuple[XrayClassifier, str]:
     """Return ``(model, description)`` of a run's best checkpoint or of a weights file by its name."""
     return _model(reference, model_stamp(reference))
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from cxr.explain import BIASES, COMPOSITES, legend
 from cxr.explain.composites import Composite, composite_of
@@ -19,7 +20,7 @@ TOP_LAYERS = 8
 _BIAS_WORDS = {"ignore": "ignored", "keep": "kept, absorb their share"}
 
 
-def choose_way(for_composite: object, for_bias: object) -> Way:
+def choose_way(for_composite: DeltaGenerator, for_bias: DeltaGenerator) -> Way:
     """Let the user choose composite and, where its rules leave it open, what biases do; both stand in the URL."""
     ranked = sorted(COMPOSITES, key=lambda name: COMPOSITES[name].kind != "lrp")
     with for_composite:
@@ -93,7 +94,11 @@ def show_stored() -> None:
             f"{kept.bytes / 1e6:.1f} MB. "
             "What is needed again after deleting is computed again."
         )
-        st.button("Delete stored heatmaps", icon=":material/delete:", on_click=clear, disabled=not kept.maps)
+        st.button("Delete stored heatmaps", icon=":material/delete:", on_click=_clear, disabled=not kept.maps)
+
+
+def _clear() -> None:
+    clear()
 
 
 def _entry(value: float) -> str:

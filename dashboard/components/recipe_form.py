@@ -208,7 +208,7 @@ def _optimiser(stage: dict[str, Any], key: str) -> None:
     schedule["warmup_epochs"] = cells[0].number_input(
         "Warm-up (epochs)", 0.0, 1000.0, float(schedule["warmup_epochs"]), 0.5, key=f"{key}:warmup"
     )
-    limits = {"min_value": 0.0, "max_value": 1000.0, "step": 0.5}
+    limits: dict[str, Any] = {"min_value": 0.0, "max_value": 1000.0, "step": 0.5}
     help_ = "Largest norm of the gradients; empty: not clipped"
     clip = _number(cells[1], "Clip gradients at", stage["clip_gradients"], f"{key}:clip", help_, **limits)
     stage["clip_gradients"] = clip or None
@@ -228,8 +228,13 @@ def _optimiser(stage: dict[str, Any], key: str) -> None:
 def _augment(augment: dict[str, Any], key: str) -> None:
     st.markdown("**Augmentation**")
     cells = st.columns(6)
-    ranges = (("rotate", 45.0, "Rotate ±°"), ("translate", 0.5, "Shift ±"), ("scale", 0.5, "Scale ±"))
-    ranges += (("brightness", 1.0, "Brightness ±"), ("contrast", 1.0, "Contrast ±"))
+    ranges = (
+        ("rotate", 45.0, "Rotate ±°"),
+        ("translate", 0.5, "Shift ±"),
+        ("scale", 0.5, "Scale ±"),
+        ("brightness", 1.0, "Brightness ±"),
+        ("contrast", 1.0, "Contrast ±"),
+    )
     for cell, (name, most, label) in zip(cells, ranges, strict=False):
         step = 1.0 if most > 1 else 0.01
         augment[name] = cell.number_input(label, 0.0, most, float(augment[name]), step, key=f"{key}:{name}")

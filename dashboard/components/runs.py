@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import pandas as pd
 import streamlit as st
@@ -12,7 +13,7 @@ from cxr.runs import Run
 
 from components import load
 
-COLOURS = {
+COLOURS: dict[str, Literal["gray", "blue", "orange", "yellow", "green", "red"]] = {
     "queued": "gray",
     "running": "blue",
     "stopping": "orange",
@@ -51,7 +52,7 @@ def controls(run: Run, status: dict, *, key: str) -> None:
             _do(run.resume)
 
 
-def _do(action: object) -> None:
+def _do(action: Callable[[], object]) -> None:
     try:
         action()
     except CxrError as error:

@@ -77,9 +77,7 @@ def dose_curves(results: dict[str, Any], measure: str) -> go.Figure:
             rows = sorted((d for d in results["doses"] if d["contrast"] == contrast), key=lambda d: d["size"])
             found = [of_measure(dose, measure, condition, results["towards"]) for dose in rows]
             x = [dose["size"] for dose in rows]
-            value, low, high = (
-                [scale * f[key] if f[key] is not None else None for f in found] for key in ("value", "low", "high")
-            )
+            value, low, high = ([_scaled(one[key], scale) for one in found] for key in ("value", "low", "high"))
             band = {"x": [*x, *x[::-1]], "y": [*high, *low[::-1]], "fill": "toself", "fillcolor": colour}
             figure.add_scatter(**band, opacity=0.14, mode="none", showlegend=False, hoverinfo="skip", row=1, col=column)
             figure.add_scatter(
@@ -181,7 +179,7 @@ def _show_image(run: Run, results: dict[str, Any], row: dict[str, Any], contrast
     if not path.is_file():
         st.caption(f"{row['image_id']}: its file is gone")
         return
-    sides = tuple(int(row[name]) for name in ("x0", "y0", "x1", "y1"))
+    sides = (int(row["x0"]), int(row["y0"]), int(row["x1"]), int(row["y1"]))
     st.image(_stamped(str(path), path.stat().st_mtime_ns, run.id, sides, contrast, run), width="stretch")
     chances = [row[f"prob_{towards}{ending}"] for ending in ("", "_stamped", "_control")]
     st.markdown(
@@ -193,8 +191,14 @@ def _show_image(run: Run, results: dict[str, Any], row: dict[str, Any], contrast
     st.page_link(pages.EXPLORER, label="Explain", icon=":material/radiology:", query_params=link)
 
 
+def _scaled(value: float | None, scale: int) -> float | None:
+    return None if value is None else scale * value
+
+
 @st.cache_data(max_entries=256, show_spinner=False)
-def _stamped(path: str, changed: int, run_id: str, sides: tuple[int, ...], contrast: float, _run: Run) -> np.ndarray:
+def _stamped(
+    path: str, changed: int, run_id: str, sides: tuple[int, int, int, int], contrast: float, _run: Run
+) -> np.ndarray:
     patch = patch_of(Setting.of(_run.spec["params"]), load.manifest_of(_run))
     box = TextBox(*sides)
     picture = stamp_patch(read_xray(path), patch.scaled(box.height), box, contrast)

@@ -59,7 +59,8 @@ def _band(figure: go.Figure, curve: Mapping[int, Mean], colour: str, *, bounded:
     epochs = [epoch for epoch, mean in curve.items() if mean.low is not None]
     if not epochs:
         return
-    around = [curve[e].high for e in epochs] + [curve[e].low for e in reversed(epochs)]
+    limits = [curve[e].high for e in epochs] + [curve[e].low for e in reversed(epochs)]
+    around = [value for value in limits if value is not None]  # both are there where the lower one is
     if bounded:  # no accuracy lies beyond 0 and 1, though an interval of few seeds may
         around = [min(1.0, max(0.0, value)) for value in around]
     figure.add_scatter(

@@ -149,7 +149,7 @@ def _show_entries(chosen: Subject, run: Run, found: Tables, entries: list[dict[s
         "Count",
         list(GROUPS),
         default=GROUPS[0],
-        format_func=_TITLES.get,
+        format_func=lambda group: _TITLES[group],
         required=True,
         key="vocabulary:group",
         help="Kinds and places need no reading: they also show a mark that only one class carries in a corner.",
