@@ -4,6 +4,8 @@
 #   docker build -t cxr .
 #   docker run --rm -p 127.0.0.1:8501:8501 -v cxr-data:/data -v cxr-runs:/runs -v cxr-weights:/weights cxr
 #   docker run --rm --gpus all --shm-size 2g -p 127.0.0.1:8501:8501 -v cxr-data:/data -v cxr-runs:/runs cxr
+#
+# Behind a proxy that serves it under a path, add `-e STREAMLIT_SERVER_BASE_URL_PATH=cxr`; the health check follows.
 FROM python:3.11-slim
 
 RUN apt-get update \
@@ -28,6 +30,6 @@ ENV CXR_DATA=/data CXR_RUNS=/runs CXR_WEIGHTS=/weights PYTHONUNBUFFERED=1
 VOLUME ["/data", "/runs", "/weights"]
 EXPOSE 8501
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
-    CMD python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=4)"
+    CMD python -c "import os, urllib.request as u; base = os.environ.get('STREAMLIT_SERVER_BASE_URL_PATH', '').strip('/'); u.urlopen('/'.join(filter(None, ('http://127.0.0.1:8501', base, '_stcore/health'))), timeout=4)"
 # The synthetic X-rays are made on the first start, so that every page has something to show.
 CMD ["sh", "-c", "[ -f /data/demo/manifest.csv ] || cxr demo; exec streamlit run dashboard/Home.py --server.address=0.0.0.0 --server.port=8501"]

@@ -6,6 +6,9 @@ shows it in a box; any other exception is a fault of the program and keeps its t
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 from collections.abc import Iterable
 
 
@@ -44,3 +47,32 @@ class TextError(CxrError, ValueError):
 def unknown(what: str, value: object, available: Iterable[object]) -> str:
     """Return the standard sentence for a name that is not in a registry."""
     return f"unknown {what} {value!r}. Available: {', '.join(map(str, available))}"
+
+
+_REASONS = {
+    errno.EACCES: "permission denied",
+    errno.EPERM: "not permitted",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOSPC: "the disk is full: free some space there",
+    errno.EDQUOT: "the disk quota is used up: free some space there",
+    errno.ENOENT: "no such file or folder",
+    errno.ENOTDIR: "a part of this path is a file, not a folder",
+    errno.EISDIR: "this is a folder, not a file",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.EMFILE: "too many files are open (raise the limit with `ulimit -n`)",
+    errno.EIO: "the disk reports an error (input/output error)",
+    errno.ESTALE: "the network file system lost this file: try again",
+}
+
+
+def system_error(error: OSError) -> str:
+    """Return one line for an error of the operating system: the file it concerns, then the reason."""
+    reason = _REASONS.get(error.errno or 0) or " ".join((error.strerror or str(error)).split()) or type(error).__name__
+    return f"{os.fspath(error.filename)}: {reason}" if isinstance(error.filename, str | os.PathLike) else reason
+
+
+def unsupported_system() -> str | None:
+    """Return why the program cannot run on this operating system, None where it can."""
+    if sys.platform != "win32":
+        return None
+    return "cxr runs on Linux, on macOS, and on Windows inside WSL2 (`wsl --install`, then install cxr there)"

@@ -26,7 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cxr.errors import CxrError, RunError, unknown
+from cxr.errors import CxrError, RunError, system_error, unknown
 from cxr.runs import devices, launch
 from cxr.runs.folder import ENDED, WORKER_LOCK, DiskFullError, RunFolder, Stopped, disk_full, is_disk_full
 from cxr.runs.locks import FileLock
@@ -260,6 +260,8 @@ def one_line(error: BaseException) -> str:
         return disk_full(getattr(error, "filename", None))
     if isinstance(error, FileNotFoundError) and error.filename:
         return f"{error.filename} is gone: put it back, then resume the run"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{system_error(error)} (see the log)"
     if _is_out_of_memory(error, text):
         where, other = ("the GPU", "precision bf16-mixed") if _is_gpu(text) else ("this machine", "a smaller network")
         return (

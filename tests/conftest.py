@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import cxr  # noqa: F401 - before any test imports torch: it sets how threads wait
+from tests.must_run import pytest_runtest_logreport, pytest_sessionfinish  # noqa: F401 - hooks
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -19,6 +20,15 @@ def shared_data() -> Path:
     if not (folder / "manifest.csv").exists():
         pytest.skip(f"no real X-rays at {folder} (set CXR_REAL_DATA to a folder that holds manifest.csv)")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what drives a browser or a cluster by the fixture that brings it."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        for fixture, kind in (("browser", "browser"), ("loopback", "slurm")):
+            if fixture in names:
+                item.add_marker(kind)
 
 
 @pytest.fixture(autouse=True)

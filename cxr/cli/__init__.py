@@ -14,7 +14,7 @@ import typer
 from cxr import __version__
 from cxr.cli import app_dashboard, data, explaining, models, runs, study, text, training, weights
 from cxr.cli.output import fail
-from cxr.errors import CxrError
+from cxr.errors import CxrError, system_error
 
 app = typer.Typer(
     name="cxr",
@@ -63,3 +63,5 @@ def main() -> None:
     except BrokenPipeError:  # `cxr runs list | head` is no failure
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:  # read-only, full, not permitted: nothing that a traceback would help to mend
+        fail(CxrError(system_error(error)), "--json" in sys.argv)
