@@ -1,4 +1,4 @@
-"""Kinds of test that must not be skipped: ``CXR_MUST_RUN="browser slurm"`` makes a skipped one, or none at all, a failure.
+"""Kinds of test that must run: with ``CXR_MUST_RUN="browser slurm"`` a skipped one, or none at all, is a failure.
 
 A browser or a cluster that is missing is no reason to fail on somebody's laptop, and would be an unseen hole where
 everything is checked before it lands.
