@@ -43,7 +43,6 @@ KINDS = {
     "demo": "cxr.data.jobs:run_demo",
     "study": "cxr.study.job:run_study",
 }
-ONE_PER_DEVICE = ("train",)
 
 HEARTBEAT_S = 2.0
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "_ALLOC_FAILED")
@@ -141,9 +140,11 @@ def _outcome(run: RunFolder, kind: str) -> dict[str, Any]:
 def _do(run: RunFolder, kind: str) -> bool:
     """Do the job, once a device is free if it needs one; return whether it came to its end."""
     spec = run.spec
-    if kind not in ONE_PER_DEVICE or launch.JOB_VARIABLE in os.environ:  # Slurm is the queue there
+    on_cluster = launch.JOB_VARIABLE in os.environ  # Slurm is the queue there
+    options = None if on_cluster else devices.options_of(kind, spec["params"])
+    if options is None:
         return _do_now(run, kind, spec)
-    queue, options = DeviceQueue(run.path.parent), _options(spec["params"])
+    queue = DeviceQueue(run.path.parent)
     with queue.turn(run.id, options, run.stop_requested, lambda text: _say_queued(run, text)) as device:
         if device is None:
             return False
@@ -177,16 +178,6 @@ def _job(kind: str) -> Callable[..., None]:
         raise RunError(unknown("kind of run", kind, KINDS))
     module, _, function = KINDS[kind].partition(":")
     return getattr(importlib.import_module(module), function)
-
-
-def _options(params: dict[str, Any]) -> devices.Options:
-    """Return what a training may take by its recipe, which is not yet checked."""
-    recipe = params.get("recipe")
-    values = recipe if isinstance(recipe, dict) else {}  # a preset's name: all of these leave the device open
-    device, n = str(values.get("device") or "auto"), values.get("devices") or 1
-    return devices.device_options(
-        device, n if isinstance(n, int) else 1, devices.count_gpus() if device == "auto" else 0
-    )
 
 
 class Progress:

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "cxr"
 LAYERS = (
     {"errors", "paths", "files", "wording"},
     {"data", "models", "runs"},
+    {"networks"},
     {"evaluation"},
     {"explain"},
     {"text"},

@@ -21,7 +21,7 @@ def predict(
     images: ImageCache | np.ndarray,
     ids: Sequence[str] | None = None,
     batch: int = 32,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Return logits (N, K), float32, of a network in evaluation mode (its mode is restored afterwards).
@@ -32,11 +32,14 @@ def predict(
         The cache that holds ``ids`` (None for all of its images), or an array (N, H, W) of uint8, which is taken whole.
     progress
         Called with the number of images done and their total.
+    device
+        Where the network is moved to and works; None for where it is.
     """
+    model = model if device is None else model.to(device)
     if isinstance(images, np.ndarray):
-        return predict_rows(model.to(device), images, np.arange(len(images)), batch, progress)
+        return predict_rows(model, images, np.arange(len(images)), batch, progress)
     rows = np.array([images.index(i) for i in (images.ids if ids is None else ids)], dtype=np.int64)
-    return predict_rows(model.to(device), images.images, rows, batch, progress)
+    return predict_rows(model, images.images, rows, batch, progress)
 
 
 @torch.no_grad()

@@ -6,14 +6,13 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-
 from cxr.data import ImageCache, Manifest
 from cxr.errors import ManifestError
 from cxr.evaluation.metrics import headline, summarise
 from cxr.evaluation.predict import predict, predictions_table
 from cxr.evaluation.source import load_trained, refuse_new_splits
 from cxr.models.backbone import XrayClassifier
+from cxr.networks import resolve_device
 from cxr.runs.folder import RunFolder, Stopped
 
 log = logging.getLogger(__name__)
@@ -52,8 +51,7 @@ def evaluate(folder: RunFolder, spec: dict[str, Any], *, progress: Callable[[flo
             raise Stopped
         tell(0.5 + 0.45 * done / n, f"predicting {done}/{n}")
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    logits = predict(model, cache, ids, device=device, progress=step)
+    logits = predict(model, cache, ids, device=resolve_device(params.get("device", "auto")), progress=step)
     table = predictions_table(manifest, ids, logits, model.classes)
     if EVERYTHING in by_split:
         table["split"] = EVERYTHING

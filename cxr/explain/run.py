@@ -111,6 +111,7 @@ def explain_run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> 
 def _loaded(folder: RunFolder, params: dict[str, Any]) -> tuple[_Job, str]:
     from cxr.data.library import resolve_manifest
     from cxr.evaluation.source import load_trained
+    from cxr.networks import resolve_device
 
     way = Way.of(
         params.get("composite") or DEFAULT_COMPOSITE,
@@ -120,6 +121,7 @@ def _loaded(folder: RunFolder, params: dict[str, Any]) -> tuple[_Job, str]:
     )
     store = HeatmapStore.of(params["model"])  # before the weights: should they change meanwhile, old keys stay unused
     model, description = load_trained(params["model"])
+    model.to(resolve_device(params.get("device", "auto")))
     targets = params.get("targets") or PREDICTED
     if targets not in (PREDICTED, LABEL, ALL, *model.classes):
         raise ExplainError(unknown("target", targets, (PREDICTED, LABEL, ALL, *model.classes)))

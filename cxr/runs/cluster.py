@@ -21,6 +21,7 @@ from typing import Any
 
 from cxr.errors import RunError
 from cxr.runs import launch
+from cxr.runs.devices import wish_of
 from cxr.runs.folder import ACTIVE, RunFolder
 
 FOLDER = "slurm"  # below the run's folder: the job's script, its pickle, and what Slurm itself had to say
@@ -171,9 +172,8 @@ class Slurm:
             If the recipe wants another number of devices, or a GPU where none is asked for, or the work is not one
             that several processes share.
         """
-        recipe = params.get("recipe")
-        values = recipe if isinstance(recipe, Mapping) else {}
-        devices, device = int(values.get("devices") or 1), str(values.get("device") or "auto")
+        values = params.get("recipe") if isinstance(params.get("recipe"), Mapping) else {}
+        device, devices = wish_of(kind, params)
         if device.startswith("cuda") and not self.gpus:
             raise RunError(f"slurm: the recipe wants device {device!r} but no GPU is asked for: add gpus=1")
         if kind == "study":

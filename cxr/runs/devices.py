@@ -10,7 +10,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 CHOSEN_VARIABLE = "CXR_DEVICE"  # tells a training whose recipe says `auto` which device the queue has given it
 
@@ -20,6 +22,32 @@ _ANSWER_S = 120.0
 _CUDA = re.compile(r"cuda(?::(\d+))?")
 
 Options = dict[str, tuple[str, ...]]
+
+ON_A_DEVICE = ("train", "evaluate", "explain", "text-experiment", "text-stamping")
+"""The kinds of run that compute with a network: each takes its turn on a GPU."""
+
+
+def options_of(kind: str, params: Mapping[str, Any]) -> Options | None:
+    """Return what a run may take, None for one that needs no turn.
+
+    Whatever computes with a network waits for a GPU that is free, where there are GPUs and it did not ask for the
+    processor. The processor is shared, as an evaluation beside a training only slows both; trainings alone have it one
+    at a time.
+    """
+    if kind not in ON_A_DEVICE:
+        return None
+    device, n = wish_of(kind, params)
+    gpus = count_gpus() if device == "auto" else 0
+    options = device_options(device, n, gpus)
+    return None if kind != "train" and set(options) <= {"cpu"} else options
+
+
+def wish_of(kind: str, params: Mapping[str, Any]) -> tuple[str, int]:
+    """Return the device and the number of them that a run asks for; a training says so in its recipe."""
+    recipe = params.get("recipe")
+    values = params if kind != "train" else recipe if isinstance(recipe, Mapping) else {}
+    n = values.get("devices") or 1
+    return str(values.get("device") or "auto"), n if isinstance(n, int) else 1
 
 
 def count_gpus() -> int:

@@ -92,9 +92,9 @@ def _about(label: str) -> Iterator[None]:
 
 
 def _check_recipe(recipe: Recipe, manifest: Manifest, seen: set[str]) -> None:
+    from cxr.networks import resolve_device
     from cxr.training import check as check_data
     from cxr.training import check_weights
-    from cxr.training.engine import resolve_device
 
     resolve_device(recipe.device, recipe.devices)
     check_data(recipe, manifest)

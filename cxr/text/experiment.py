@@ -63,6 +63,7 @@ class Setting:
     workers: int | None = None
     limit: int | None = None
     explained: int = DEFAULT_EXPLAINED
+    device: str = "auto"
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> Setting:
@@ -85,6 +86,7 @@ class Setting:
             workers=params.get("workers"),
             limit=params.get("n"),
             explained=explained,
+            device=str(params.get("device") or "auto"),
         )
 
 
@@ -97,10 +99,12 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
     first n images) and ``explained`` (how many X-rays with text get a heatmap; 0 for none).
     """
     from cxr.evaluation.source import load_trained
+    from cxr.networks import resolve_device
 
     setting = Setting.of(spec["params"])
     progress(0.0, "loading")
     model, description = load_trained(setting.model)
+    model.to(resolve_device(setting.device))
     _check_task(model)
     manifest = _images_of(setting, model)
     found, left_out = search(

@@ -60,6 +60,7 @@ class Setting:
     seed: int = 0
     workers: int | None = None
     limit: int | None = None
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         place_of(self.place)

@@ -54,10 +54,12 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
     ``workers`` of the search for them, and ``n`` (the first n images).
     """
     from cxr.evaluation.source import load_trained
+    from cxr.networks import resolve_device
 
     setting = Setting.of(spec["params"])
     progress(0.0, "loading")
     model, description = load_trained(setting.model)
+    model.to(resolve_device(setting.device))
     manifest, chosen, setting = _images_of(setting, model)
     patch = patch_of(setting, manifest)
     tokens: dict[str, list[TextBox]] = {}

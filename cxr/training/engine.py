@@ -17,7 +17,7 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 
 from cxr.errors import RecipeError
-from cxr.runs.devices import CHOSEN_VARIABLE
+from cxr.networks import resolve_device
 from cxr.training.ranks import Ranks
 from cxr.training.recipe import Recipe
 
@@ -97,25 +97,6 @@ def _default_threads() -> int:
 
 
 _threads: int | None = None
-
-
-def resolve_device(name: str, count: int = 1) -> torch.device:
-    """Return the (first) device that a recipe means; ``auto`` is what the queue chose, else the first GPU there is.
-
-    Raises
-    ------
-    RecipeError
-        If it, or one of the ``count`` GPUs from it on, is not there.
-    """
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
-        name = (os.environ.get(CHOSEN_VARIABLE) or "cuda") if there else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) + count > there:
-        others = "".join(f", cuda:{i}" for i in range(there))
-        several = f" with {count} GPUs from it on" if count > 1 else ""
-        raise RecipeError(f"device: {name!r}{several} is not on this machine. Allowed: auto, cpu{others}")
-    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
 @contextlib.contextmanager

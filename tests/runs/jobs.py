@@ -20,6 +20,10 @@ KINDS = {
     "ranks": "tests.runs.jobs:ranks",
     "missing": "tests.runs.no_such_module:job",
     "train": "tests.runs.jobs:train",
+    "evaluate": "tests.runs.jobs:train",
+    "explain": "tests.runs.jobs:train",
+    "text-experiment": "tests.runs.jobs:train",
+    "text-stamping": "tests.runs.jobs:train",
 }
 
 

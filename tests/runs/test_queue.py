@@ -19,6 +19,7 @@ from cxr.errors import RunError
 from cxr.runs import DeviceQueue, Run, RunFolder, devices, launch, start
 from cxr.runs.devices import device_options
 from cxr.runs.queue import Ticket, grants, in_words, wish
+from cxr.runs.run import KINDS
 
 PROJECT = Path(__file__).resolve().parents[2]
 CPU = {"cpu": ("cpu",)}
@@ -267,6 +268,41 @@ def test_only_what_waits_is_moved_and_every_other_wish_is_refused_in_one_line(li
         assert (code, err.count("\n")) == (1, 1)
         assert message in err
     assert cxr("runs", "move", two.id)[0] == cxr("runs", "move", two.id, "--first", "--last")[0] == 2
+
+
+OTHERS = [kind for kind in devices.ON_A_DEVICE if kind != "train"]
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_whatever_computes_with_a_network_waits_for_the_gpu_that_a_training_has(kind, gpus, until):
+    gpus(1)
+    training = start("train", {"n": 100_000, "recipe": {"device": "auto"}}, name="training")
+    until(lambda: training.status()["state"] == "running")
+    waits = start(kind, {"n": 1}, name="waits")
+    until(lambda: waits.status()["message"] == f"waiting for cuda:0, behind {training.id}")
+    at_once = start(kind, {"n": 1, "device": "cpu"}, name="at once")
+    until(lambda: at_once.status()["state"] == "finished")
+    assert (waits.status()["state"], at_once.folder.read_json("device.json")) == ("queued", None)
+    training.stop()
+    until(lambda: waits.status()["state"] == "finished")
+    assert waits.folder.read_json("device.json") == "cuda:0"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in devices.ON_A_DEVICE])
+def test_what_computes_with_no_network_needs_no_turn(kind, monkeypatch):
+    monkeypatch.setattr(devices, "count_gpus", lambda: 2)
+    assert devices.options_of(kind, {"device": "auto"}) is None
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_the_processor_is_shared_by_all_but_trainings(kind, monkeypatch):
+    monkeypatch.setattr(devices, "count_gpus", lambda: 0)
+    assert devices.options_of(kind, {}) is None
+    assert devices.options_of("train", {"recipe": {}}) == CPU
+    monkeypatch.setattr(devices, "count_gpus", lambda: 2)
+    assert list(devices.options_of(kind, {})) == ["cuda:0", "cuda:1"]
+    assert list(devices.options_of(kind, {"device": "cuda:1"})) == ["cuda:1"]
+    assert devices.options_of(kind, {"device": "cpu"}) is None
 
 
 @pytest.mark.usefixtures("job_kinds")

@@ -8,8 +8,9 @@ import torch
 
 from cxr.errors import RecipeError, RunError
 from cxr.models import load_model
+from cxr.networks import resolve_device
 from cxr.training import load_recipe
-from cxr.training.engine import numerics, resolve_device
+from cxr.training.engine import numerics
 from tests.training.running import (
     STEPS,
     assert_same,

@@ -7,9 +7,9 @@ import torch
 from cxr.errors import RecipeError, RunError
 from cxr.evaluation import load_trained
 from cxr.models import load_model
+from cxr.networks import resolve_device
 from cxr.runs.folder import Stopped
 from cxr.training import checkpoint, train
-from cxr.training.engine import resolve_device
 from tests.training.running import STEPS, StopsAt, assert_same, best, interrupted, rows, run, start
 
 
