@@ -331,13 +331,15 @@ class RunFolder:
         with self.status_transaction() as status:
             status["metrics_generation"] += 1
 
-    def _read_metrics(self, since: int) -> tuple[list[dict[str, Any]], int, int]:
+    def _read_metrics(self, since: int, most_bytes: int = -1) -> tuple[list[dict[str, Any]], int, int]:
         try:
             with (self.path / METRICS).open("rb") as source:
                 size = source.seek(0, os.SEEK_END)
                 start = since if 0 <= since <= size else 0
                 source.seek(start)
-                block = source.read()
+                block = source.read(most_bytes)
+                if len(block) == most_bytes:
+                    block += source.readline()  # a line longer than the block must not stop the reading
         except FileNotFoundError:
             return [], 0, 0
         end = block.rfind(b"\n") + 1
@@ -444,11 +446,14 @@ class MetricsReader:
         self.offset = 0
         self._generation: int | None = None
 
-    def read(self) -> list[dict[str, Any]]:
-        """Return the rows that are new since the last call, or all of them where :attr:`reset` is then True."""
+    def read(self, most_bytes: int = -1) -> list[dict[str, Any]]:
+        """Return the rows that are new since the last call, or all of them where :attr:`reset` is then True.
+
+        With ``most_bytes`` about so many bytes of them are read, and the next call goes on there.
+        """
         generation = int(self.folder.read_status()["metrics_generation"])
         since = self.offset if generation == self._generation else 0
-        rows, offset, damaged = self.folder._read_metrics(since)
+        rows, offset, damaged = self.folder._read_metrics(since, most_bytes)
         self.reset = self._generation is not None and (generation != self._generation or offset < self.offset)
         self.damaged = damaged + (0 if self.reset else self.damaged)
         self.offset, self._generation = offset, generation

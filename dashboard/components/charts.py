@@ -10,9 +10,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from cxr.evaluation import words
+from cxr.runs.metrics_table import Metrics
 
 COLOURS = ("#4fb3bf", "#f2a65a", "#b48ee0", "#7fc97f", "#e66a6a", "#6fa8dc")
 VALIDATED = ("start", "epoch")  # kinds of rows with figures on validation images: before the first step, and after
+MOST_POINTS = 1500  # of a curve: more than a chart has pixels
 _HEIGHT = 340
 
 
@@ -42,11 +44,6 @@ def by_stage(rows: Sequence[Mapping]) -> list[list[Mapping]]:
     return [list(group) for _, group in itertools.groupby(rows, key=lambda row: row.get("stage_index", 0))]
 
 
-def _numbers(rows: Sequence[Mapping], key: str) -> tuple[list, list]:
-    pairs = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
-    return [p[0] for p in pairs], [p[1] for p in pairs]
-
-
 def _broken(parts: Sequence[tuple[Sequence, Sequence]]) -> tuple[list, list]:
     """Join curves to one trace whose line is broken between them."""
     x: list = []
@@ -59,26 +56,50 @@ def _broken(parts: Sequence[tuple[Sequence, Sequence]]) -> tuple[list, list]:
 
 def _curve(rows: Sequence[Mapping], key: str) -> tuple[list, list]:
     """Return steps and values of ``key`` with a gap between stages."""
-    return _broken([_numbers(stage, key) for stage in by_stage(rows)])
-
-
-def _training_curve(rows: Sequence[Mapping], most_points: int) -> tuple[tuple[list, list], tuple[list, list]]:
-    """Return the raw and the smoothed training loss, thinned to ``most_points``, with a gap between stages."""
-    every = max(1, len(rows) // most_points)
-    raw, smoothed = [], []
+    parts = []
     for stage in by_stage(rows):
-        steps, losses = _numbers(stage, "loss")
-        raw.append((steps[::every], losses[::every]))
-        smoothed.append((steps[::every], smooth(losses)[::every].tolist()))
+        having = [row for row in stage if row.get(key) is not None]
+        having = having[:: 1 + len(having) // MOST_POINTS]
+        parts.append(([row["step"] for row in having], [row[key] for row in having]))
+    return _broken(parts)
+
+
+def _training_curve(metrics: Metrics, most_points: int) -> tuple[tuple[list, list], tuple[list, list]]:
+    """Return the raw and the smoothed training loss, thinned to ``most_points``, with a gap between stages."""
+    steps, losses, stages = (metrics.steps[name] for name in ("step", "loss", "stage_index"))
+    there = np.isfinite(losses)
+    steps, losses, stages = steps[there], losses[there], stages[there]
+    ends = np.flatnonzero(np.diff(stages)) + 1
+    raw, smoothed = [], []
+    for part in np.split(np.arange(len(steps)), ends):
+        room = max(2, most_points * len(part) // max(1, len(steps)))
+        shown = extremes(losses[part], room)
+        raw.append((steps[part][shown].tolist(), losses[part][shown].tolist()))
+        every = 1 + len(part) // room
+        smoothed.append((steps[part][::every].tolist(), smooth(losses[part])[::every].tolist()))
     return _broken(raw), _broken(smoothed)
 
 
-def _mark_stages(figure: go.Figure, metrics: Mapping[str, Sequence[Mapping]]) -> None:
+def extremes(values: np.ndarray, most: int) -> np.ndarray:
+    """Return the positions of at most ``most`` values: of each of equal parts the smallest and the largest.
+
+    A curve drawn through them has every spike of the whole one.
+    """
+    if len(values) <= most:
+        return np.arange(len(values))
+    edges = np.linspace(0, len(values), max(1, most // 2) + 1).astype(int)
+    parts = [values[start:end] for start, end in itertools.pairwise(edges)]
+    ends = [(start + int(part.argmin()), start + int(part.argmax())) for start, part in zip(edges, parts, strict=False)]
+    return np.unique([*ends, (0, len(values) - 1)])
+
+
+def _mark_stages(figure: go.Figure, metrics: Mapping[str, Metrics]) -> None:
     """Draw where the stages of a single training begin; those of several would only lie on each other."""
-    stages = by_stage(next(iter(metrics.values()), ()))
-    if len(metrics) != 1 or len(stages) < 2:
+    # Each stage has a row `start`, which carries the last step of the stage before: there the new one begins.
+    starts = next(iter(metrics.values())).of_kind(*VALIDATED) if len(metrics) == 1 else []
+    stages = by_stage(starts)
+    if len(stages) < 2:
         return
-    # A row `start` carries the last step of the stage before: there the new one begins.
     for rows in stages:
         figure.add_vline(
             x=rows[0]["step"],
@@ -88,17 +109,17 @@ def _mark_stages(figure: go.Figure, metrics: Mapping[str, Sequence[Mapping]]) ->
         )
 
 
-def loss_curves(metrics: Mapping[str, Sequence[Mapping]], most_points: int = 1500) -> go.Figure:
+def loss_curves(metrics: Mapping[str, Metrics], most_points: int = MOST_POINTS) -> go.Figure:
     """Training loss per step (smoothed over the faint raw line) and validation loss per epoch, for several runs."""
     figure = empty_figure("Loss", "step", "loss")
-    for (name, rows), colour in zip(metrics.items(), _colours(len(metrics)), strict=True):
+    for (name, one), colour in zip(metrics.items(), _colours(len(metrics)), strict=True):
         before = f"{name} · " if len(metrics) > 1 else ""
-        raw, smoothed = _training_curve([r for r in rows if r.get("kind") == "step"], most_points)
+        raw, smoothed = _training_curve(one, most_points)
         line = {"color": colour, "width": 1}
         figure.add_scatter(x=raw[0], y=raw[1], line=line, opacity=0.25, showlegend=False, hoverinfo="skip")
         line = {"color": colour, "width": 2}
         figure.add_scatter(x=smoothed[0], y=smoothed[1], name=f"{before}training", line=line)
-        steps, losses = _curve([r for r in rows if r.get("kind") in VALIDATED], "val_loss")
+        steps, losses = _curve(one.of_kind(*VALIDATED), "val_loss")
         figure.add_scatter(
             x=steps,
             y=losses,
@@ -111,14 +132,14 @@ def loss_curves(metrics: Mapping[str, Sequence[Mapping]], most_points: int = 150
     return figure
 
 
-def score_curves(metrics: Mapping[str, Sequence[Mapping]]) -> go.Figure:
+def score_curves(metrics: Mapping[str, Metrics]) -> go.Figure:
     """Validation accuracy and macro F1 (or mean AUC of a multi-label stage) per epoch, for several runs."""
     figure = empty_figure("Validation", "step", "score")
     figure.update_yaxes(range=[0, 1.02])
     styles = (("val_accuracy", "accuracy", "solid"), ("val_macro_f1", "macro F1", "dash"), ("val_auc", "AUC", "dot"))
-    for (name, rows), colour in zip(metrics.items(), _colours(len(metrics)), strict=True):
+    for (name, one), colour in zip(metrics.items(), _colours(len(metrics)), strict=True):
         before = f"{name} · " if len(metrics) > 1 else ""
-        epochs = [r for r in rows if r.get("kind") in VALIDATED]
+        epochs = one.of_kind(*VALIDATED)
         for key, label, dash in styles:
             # Of findings most are absent, so the share of right entries is high for any network: AUC stands for it.
             own = [row for row in epochs if key != "val_accuracy" or row.get("val_auc") is None]

@@ -13,7 +13,8 @@ import streamlit as st
 from cxr.data import Manifest, read_xray
 from cxr.errors import CxrError
 from cxr.models import XrayClassifier
-from cxr.runs import Run
+from cxr.runs import Run, RunFolder
+from cxr.runs.metrics_table import Metrics, MetricsTable
 
 
 def _stamp(path: Path) -> int:
@@ -109,6 +110,16 @@ def predictions(run: Run) -> pd.DataFrame | None:
     """Return a run's predictions, one row per X-ray, or ``None`` before there are any."""
     file = run.folder.path / "predictions.parquet"
     return table(file) if file.exists() else None
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _metrics(folder: str) -> MetricsTable:
+    return MetricsTable(RunFolder(Path(folder)))
+
+
+def metrics(run: Run) -> Metrics:
+    """Return a run's metrics as columns; all sessions share them, and only what was added is read."""
+    return _metrics(str(run.folder.path)).refresh()
 
 
 def local_time(value: object) -> str:

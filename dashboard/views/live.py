@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
+import numpy as np
 import streamlit as st
 
 from cxr.runs import Run, get_run, list_runs
+from cxr.runs.metrics_table import Metrics
 
 from components import charts, load, page, pages, pick
 from components import runs as run_parts
 
 REFRESH_S = 1.5
+RECENT = 40  # steps that speed and waiting are taken over
 
 
-def new_rows(run: Run) -> list[dict]:
-    """Return all metric rows of a run, reading only what has been added since the last refresh."""
-    readers = st.session_state.setdefault("live:readers", {})
-    if run.id not in readers:
-        readers[run.id] = (run.folder.metrics_reader(), [])
-    reader, rows = readers[run.id]
-    fresh = reader.read()
-    if reader.reset:
-        rows.clear()
-    rows.extend(fresh)
-    return rows
-
-
-def throughput(rows: list[dict]) -> str:
-    recent = [row["images_per_s"] for row in rows[-40:] if row.get("images_per_s")]
-    return f"{sum(recent) / len(recent):.1f} images/s" if recent else "–"
+def throughput(metrics: Metrics) -> str:
+    recent = metrics.steps["images_per_s"][-RECENT:]
+    recent = recent[recent > 0]
+    return f"{recent.mean():.1f} images/s" if len(recent) else "–"
 
 
 def best_score(run: Run, epochs: list[dict]) -> tuple[str, str]:
@@ -44,12 +35,14 @@ def best_score(run: Run, epochs: list[dict]) -> tuple[str, str]:
     return title, "–" if best is None else f"{best:.3f}" if key == "val_auc" else f"{best * 100:.1f} %"
 
 
-def waited(steps: list[dict]) -> str:
+def waited(metrics: Metrics) -> str:
     """Return the share of the last steps' time that the training stood still for data."""
-    recent = [row for row in steps[-40:] if row.get("images_per_s") and row.get("wait_s") is not None]
-    if len(recent) < 2 or recent[-1]["time"] <= recent[0]["time"]:
+    speed, wait, times = (metrics.steps[name][-RECENT:] for name in ("images_per_s", "wait_s", "time"))
+    there = (speed > 0) & np.isfinite(wait)
+    wait, times = wait[there], times[there]
+    if len(times) < 2 or times[-1] <= times[0]:
         return "–"
-    return f"{100 * sum(row['wait_s'] for row in recent[1:]) / (recent[-1]['time'] - recent[0]['time']):.1f} %"
+    return f"{100 * wait[1:].sum() / (times[-1] - times[0]):.1f} %"
 
 
 page.header("Live", "Loss and validation curves as they grow. Closing this page does not touch the training.")
@@ -73,31 +66,30 @@ def live() -> None:
         run_parts.controls(chosen, status, key=f"live:{chosen.id}")
     run_parts.rerun_when_changed(chosen, status)
 
-    rows = new_rows(chosen)
-    metrics = {chosen.spec["name"]: rows}
+    own = load.metrics(chosen)
+    metrics = {chosen.spec["name"]: own}
     for run_id in compare:
         other = get_run(run_id)
         name = other.spec["name"]
-        metrics[name if name not in metrics else f"{name} ({run_id[-9:]})"] = new_rows(other)
-    epochs = [row for row in rows if row.get("kind") == "epoch"]
-    steps = [row for row in rows if row.get("kind") == "step"]
+        metrics[name if name not in metrics else f"{name} ({run_id[-9:]})"] = load.metrics(other)
+    epochs, steps = own.of_kind("epoch"), own.steps["step"]
     cells = st.columns(5)
     cells[0].metric("Epochs done", len(epochs))
-    cells[1].metric("Steps", steps[-1]["step"] if steps else 0)
+    cells[1].metric("Steps", int(steps[-1]) if len(steps) else 0)
     running = status["state"] in run_parts.ACTIVE
-    help_ = f"Waited for data: {waited(steps)} of the last steps' time"
-    cells[2].metric("Throughput", throughput(steps) if running else "–", help=help_)
+    help_ = f"Waited for data: {waited(own)} of the last steps' time"
+    cells[2].metric("Throughput", throughput(own) if running else "–", help=help_)
     cells[3].metric("Time left", load.duration(status.get("eta_s")) if status["state"] in run_parts.ACTIVE else "–")
     label, best = best_score(chosen, epochs)
     cells[4].metric(label, best)
     left, right = st.columns(2)
     left.plotly_chart(charts.loss_curves(metrics), key="live:loss")
     right.plotly_chart(charts.score_curves(metrics), key="live:score")
-    neurons = [row for row in rows if row.get("kind") == "neurons"]
+    neurons = own.of_kind("neurons")
     neurons = [row for row in neurons if row["stage"] == neurons[-1]["stage"]]
     if neurons and any(n["kept"] for n in neurons[-1]["neurons"].values()):
         st.plotly_chart(charts.neuron_curves(neurons), key="live:neurons")
-    if not rows:
+    if not len(own):
         st.caption("The first point comes when the images are decoded and the first steps are done.")
     with st.expander("Log", expanded=status["state"] == "failed"):
         st.code("\n".join(chosen.folder.log_tail(40)) or "empty so far", language=None)

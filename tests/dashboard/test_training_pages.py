@@ -7,6 +7,7 @@ from apps import opened
 
 from cxr.data import Manifest
 from cxr.runs import Run, list_runs, start
+from cxr.runs.metrics_table import Metrics
 from cxr.training import load_recipe
 
 
@@ -66,12 +67,25 @@ def test_curves_of_two_stages_are_not_joined_and_each_beginning_carries_its_name
         {"kind": "start", "stage": "final", "stage_index": 1, "step": 2} | scores,
         {"kind": "step", "stage": "final", "stage_index": 1, "step": 3, "loss": 1.0},
     ]
-    score = charts.score_curves({"x": rows})
+    metrics = Metrics.of_rows(rows)
+    score = charts.score_curves({"x": metrics})
     assert score.data[0].x == (0, 2, None, 2)
     assert [note.text for note in score.layout.annotations] == ["findings", "final"]
-    training = next(trace for trace in charts.loss_curves({"x": rows}).data if trace.name == "training")
+    training = next(trace for trace in charts.loss_curves({"x": metrics}).data if trace.name == "training")
     assert training.y == (9.0, None, 1.0)  # the second stage is not smoothed into the first
-    assert not charts.score_curves({"x": rows, "y": rows}).layout.annotations
+    assert not charts.score_curves({"x": metrics, "y": metrics}).layout.annotations
+
+
+def test_a_long_training_is_drawn_with_some_thousand_points_and_every_spike() -> None:
+    from components import charts
+
+    rows = [{"kind": "step", "stage_index": n // 70_000, "step": n, "loss": 1.0} for n in range(100_000)]
+    rows[61_803]["loss"] = 50.0
+    rows += [{"kind": "epoch", "stage_index": 1, "step": n, "val_loss": 1.0} for n in range(20_000)]
+    traces = charts.loss_curves({"x": Metrics.of_rows(rows)}).data
+    assert all(len(trace.x) <= charts.MOST_POINTS + 10 for trace in traces)
+    assert max(y for y in traces[0].y if y is not None) == 50.0
+    assert (traces[0].x[0], traces[0].x[-1]) == (0, 99_999)
 
 
 def test_of_findings_the_chart_shows_the_auc_and_no_share_of_right_entries() -> None:
@@ -79,9 +93,8 @@ def test_of_findings_the_chart_shows_the_auc_and_no_share_of_right_entries() -> 
 
     first = {"kind": "epoch", "stage": "findings", "stage_index": 0, "step": 1, "val_accuracy": 0.9, "val_auc": 0.6}
     last = {"kind": "epoch", "stage": "final", "stage_index": 1, "step": 2, "val_accuracy": 0.5}
-    shown = {
-        trace.name: [y for y in trace.y if y is not None] for trace in charts.score_curves({"x": [first, last]}).data
-    }
+    drawn = charts.score_curves({"x": Metrics.of_rows([first, last])}).data
+    shown = {trace.name: [y for y in trace.y if y is not None] for trace in drawn}
     assert shown == {"accuracy": [0.5], "AUC": [0.6]}
 
 
