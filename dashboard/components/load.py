@@ -96,13 +96,14 @@ def thumbnail(data: Manifest, image_id: str, side: int = 192) -> np.ndarray:
     return _thumbnail(str(path), _stamp(path), side)
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
+# Of cache_data every session would get a copy of its own at every run of the script.
+@st.cache_resource(max_entries=16, show_spinner=False)
 def _table(path: str, stamp: int) -> pd.DataFrame:
     return pd.read_parquet(path)
 
 
 def table(file: Path) -> pd.DataFrame:
-    """Return a Parquet file of a run, read again when it has changed."""
+    """Return a Parquet file of a run, read again when it has changed; all sessions share it, so do not write to it."""
     return _table(str(file), _stamp(file))
 
 
