@@ -8,6 +8,7 @@ optional packages of :data:`DECODER_PACKAGES`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ class DicomHeader:
     orientation
         Patient Orientation, rows first, such as ``("L", "F")``.
     sop_class
-        Name of the kind of object ("CT Image Storage").
+        Name of the kind of object ("CT Image Storage"), "" where the standard has none for its UID.
     width, height, frames
         Of the pixels; 0 where the file does not say.
     is_slice
@@ -153,7 +154,7 @@ def _header(dataset: Dataset) -> DicomHeader:
         orientation=tuple(
             _text(dataset, "PatientOrientation").strip("[]").replace("'", "").replace(" ", "").split(",")
         ),
-        sop_class=uid.UID(sop_class).name if sop_class else "",
+        sop_class="" if uid.UID(sop_class).name == sop_class else uid.UID(sop_class).name,
         width=_whole(dataset, "Columns"),
         height=_whole(dataset, "Rows"),
         frames=_whole(dataset, "NumberOfFrames") or 1,
@@ -166,6 +167,14 @@ def _text(dataset: Dataset, name: str) -> str:
         return str(dataset.get(name) or "").strip()
     except Exception:  # a value that breaks its own type
         return ""
+
+
+def _values(dataset: Dataset, name: str) -> tuple[str, ...]:
+    try:
+        value = dataset.get(name) or ()
+        return tuple(str(v).strip().upper() for v in ((value,) if isinstance(value, str) else value))
+    except Exception:
+        return ()
 
 
 def _whole(dataset: Dataset, name: str) -> int:
@@ -209,9 +218,19 @@ def _cannot_decode(syntax: uid.UID, error: Exception) -> str:
     no_decoder = isinstance(error, NotImplementedError) or any(sign in str(error) for sign in _NO_DECODER)
     if not no_decoder or not syntax.is_compressed:
         return f"is broken ({one_line(error)})"
-    if syntax in DECODER_PACKAGES:
-        return f"is compressed as {syntax.name}; to read it: pip install {DECODER_PACKAGES[syntax]}"
-    return f"is compressed as {syntax.name}, which is not supported"
+    packages = DECODER_PACKAGES.get(syntax, "")
+    if packages and _installed(packages):
+        return f"is broken ({one_line(error)})"
+    return f"is compressed as {syntax.name}" + (
+        f"; to read it: pip install {packages}" if packages else ", which is not supported"
+    )
+
+
+def _installed(packages: str) -> bool:
+    try:
+        return all(version(package) for package in packages.split())
+    except PackageNotFoundError:
+        return False
 
 
 def _colour(raw: NDArray, dataset: Dataset) -> NDArray[np.uint8]:

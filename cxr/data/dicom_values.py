@@ -36,7 +36,7 @@ _JUDGED_SIDE = 512  # every n-th row and column of a large image are enough to j
 
 @dataclass(frozen=True)
 class LookupTable:
-    """A Modality or VOI LUT: ``entries`` unsigned (n,), for input values from ``first``; ``white`` is its full scale."""
+    """A Modality or VOI LUT: ``entries`` (n,) for input values from ``first``; ``white`` is its full scale."""
 
     entries: NDArray[np.uint16]
     first: int
@@ -180,7 +180,8 @@ def _hardly_meets(grey: NDArray[np.uint8], values: NDArray, padding: NDArray[np.
     lie between the ends does not make a picture.
     """
     step = max(min(grey.shape) // _JUDGED_SIDE, 1)
-    shown, stored = _middle(*(a if a is None else a[::step, ::step] for a in (grey, values, padding)))
+    every = np.s_[::step, ::step]
+    shown, stored = _middle(grey[every], values[every], None if padding is None else padding[every])
     if stored.size == 0:
         return False
     between, greys = _spread(shown)
