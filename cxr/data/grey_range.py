@@ -8,18 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BINS = 512
-_EMPTY_BIN = 2e-4  # share of the pixels below which a bin of the histogram counts as empty
-_GAP = 1 / 3  # of the whole range: so much of it is empty between the picture and a plateau
-_IN_THE_GAP = 0.03  # share of the pixels that may lie in a gap: soft edges of letters
-_NARROW = 1 / 4  # a plateau is so narrow beside the picture
-_TAIL = 5e-4  # share of the pixels, such as hot ones, that may be cut off without a plateau
+_THIN = 0.03  # of the picture's usual density: below it a bin of the histogram does not belong to the picture
+_HOLE = 8  # bins; narrower holes in the picture are closed
+_APART = 1 / 3  # of the whole range: so far beyond the picture a plateau reaches
+_END_BINS, _END_SHARE = 16, 1e-4  # a plateau has so many of the pixels at the very end
+_SOFT_EDGE = 0.08  # share of the pixels that may lie between picture and plateau: soft edges of letters
+_NARROW = 1 / 2  # a plateau is so narrow beside the picture
+_HOT = 5e-4  # share of the pixels that may be cut off without a plateau, such as hot ones
 _PICTURE_SHARE, _PICTURE_LEVELS = 0.05, 16  # less is no picture, and nothing is cut off from it
-_ROUNDS = 8
+_ROUNDS = 6
 _SAMPLE = 1_000_000
 
 
 class GreyRange(NamedTuple):
-    """Values that become black and white; ``plateaus`` tells that a border or a label beyond them was left out."""
+    """The values that become black and white.
+
+    ``plateaus`` tells whether values beyond them (a border, a burned-in label) were left out.
+    """
 
     low: float
     high: float
@@ -29,9 +34,9 @@ class GreyRange(NamedTuple):
 def grey_range(counted: NDArray) -> GreyRange:
     """Return the 0.1 and 99.9 percentiles of ``counted`` (any shape, finite), plateaus far from the picture left out.
 
-    A plateau is a narrow group of values beyond a gap of a third of the whole range: a border of zeros, a label burned
-    in at 65535 beside 12 bits. What is left must still be a picture (16 values, 5 % of the pixels), or nothing is
-    left out: masks stay masks.
+    A plateau is a narrow group of values at an end of the range, a third of it or more away from the picture: a border
+    of zeros, a label burned in at 65535 beside 12 bits. What remains must be a picture (16 values, 5 % of the pixels),
+    or nothing is left out: masks stay masks.
     """
     low, high, plateaus = picture_ends(counted)
     picture = counted[(counted >= low) & (counted <= high)] if plateaus else counted
@@ -42,56 +47,63 @@ def grey_range(counted: NDArray) -> GreyRange:
 
 
 def picture_ends(counted: NDArray) -> GreyRange:
-    """Return the lowest and highest value of the picture itself, plateaus and single hot pixels left out."""
-    sample = counted.ravel()[:: max(counted.size // _SAMPLE, 1)]
+    """Return the lowest and highest value of the picture itself, plateaus and hot pixels left out."""
+    values = counted.ravel()[:: max(counted.size // _SAMPLE, 1)].astype(np.float64)
     low, high, plateaus = float(counted.min()), float(counted.max()), False
     for _ in range(_ROUNDS):
-        narrower = _without_one_end(sample, low, high)
+        narrower = _without_one_end(values, low, high)
         if narrower is None:
             break
         low, high = narrower.low, narrower.high
         plateaus |= narrower.plateaus
+        values = values[(values >= low) & (values <= high)]
     return GreyRange(low, high, plateaus)
 
 
-def _without_one_end(values: NDArray, low: float, high: float) -> GreyRange | None:
-    """Return a range without the plateau or the few pixels at one of its ends, None where there are none."""
-    if not high > low:
+def _without_one_end(values: NDArray[np.float64], low: float, high: float) -> GreyRange | None:
+    """Return a range without what lies beyond the picture at one of its ends, None if nothing lies far beyond."""
+    if not high > low or values.size == 0:
         return None
-    inside = values[(values >= low) & (values <= high)].astype(np.float64)
-    if inside.size == 0:
+    bins = np.minimum(((values - low) * (_BINS / (high - low))).astype(np.int64), _BINS - 1)
+    shares = np.bincount(bins, minlength=_BINS) / values.size
+    start, stop = _picture_bins(shares)
+    if start == stop:
         return None
-    bins = np.minimum(((inside - low) * (_BINS / (high - low))).astype(np.int64), _BINS - 1)
-    shares = np.bincount(bins, minlength=_BINS) / inside.size
-    for start, stop in _wide_gaps(shares):
-        below, above = inside[bins < start], inside[bins >= stop]
-        cut = _cut_at(below, above, float(shares[start:stop].sum()), low, high)
-        if cut is not None:
-            return cut
+    for beyond, inside, outermost in (
+        (shares[stop:][::-1], bins < stop, bins >= _BINS - _END_BINS),
+        (shares[:start], bins >= start, bins < _END_BINS),
+    ):
+        if len(beyond) >= _APART * _BINS and _is_picture(values[inside], values.size):
+            if beyond.sum() <= _HOT:
+                return _range_of(values[inside], False)
+            if _is_plateau(beyond, values[outermost], values[inside]):
+                return _range_of(values[inside], True)
     return None
 
 
-def _wide_gaps(shares: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Return ``(start, stop)`` of the runs of empty bins that are wide enough, the widest first."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], shares < _EMPTY_BIN, [0]]).astype(np.int8)))
-    runs = [(int(start), int(stop)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
-    return sorted((run for run in runs if run[1] - run[0] >= _GAP * _BINS), key=lambda run: run[0] - run[1])
+def _picture_bins(shares: NDArray[np.float64]) -> tuple[int, int]:
+    """Return ``(start, stop)`` of the widest run of bins that are about as dense as the picture; (0, 0) for none."""
+    inner = shares[1:-1]  # the end bins may hold nothing but a border or a label
+    ranked = np.cumsum(np.sort(inner if inner.sum() >= _PICTURE_SHARE else shares)[::-1])
+    n_dense = int(np.searchsorted(ranked, 0.8 * ranked[-1])) + 1
+    dense = np.flatnonzero(shares >= _THIN * ranked[n_dense - 1] / n_dense)
+    runs = np.split(dense, np.flatnonzero(np.diff(dense) > _HOLE) + 1)
+    ends = [(int(run[0]), int(run[-1]) + 1) for run in runs if run.size]
+    large = [(start, stop) for start, stop in ends if shares[start:stop].sum() >= _PICTURE_SHARE]
+    return max(large, key=lambda run: run[1] - run[0], default=(0, 0))
 
 
-def _cut_at(below: NDArray, above: NDArray, gap_share: float, low: float, high: float) -> GreyRange | None:
-    """Return the range of the picture on one side of a gap, if the other side is a plateau or next to nothing."""
-    if below.size == 0 or above.size == 0:  # the gap reaches an end: what lies in it are single pixels
-        picture = below if above.size == 0 else above
-        cut = gap_share <= _TAIL and _is_picture(picture, picture.size)
-        return GreyRange(float(picture.min()), float(picture.max()), False) if cut else None
-    total = below.size + above.size
-    sides = [(below, float(below.max()) - low), (above, high - float(above.min()))]
-    (plateau, width), (picture, span) = sorted(sides, key=lambda side: side[1])
-    if gap_share > _IN_THE_GAP or width > _NARROW * span or not _is_picture(picture, total):
-        return None
-    return GreyRange(float(picture.min()), float(picture.max()), plateau.size > _TAIL * total)
+def _is_plateau(beyond: NDArray[np.float64], outermost: NDArray[np.float64], picture: NDArray[np.float64]) -> bool:
+    """Tell whether what lies beyond a picture is a plateau; ``beyond`` has the shares of bins from the end inwards."""
+    if beyond[:_END_BINS].sum() < _END_SHARE or beyond[_END_BINS:].sum() > _SOFT_EDGE:
+        return False
+    return float(np.ptp(outermost)) <= _NARROW * float(np.ptp(picture))
 
 
-def _is_picture(values: NDArray, of_pixels: int) -> bool:
+def _is_picture(values: NDArray[np.float64], of_pixels: int) -> bool:
     sample = values[:: max(values.size // 4096, 1)]
     return values.size >= _PICTURE_SHARE * of_pixels and np.unique(sample).size >= _PICTURE_LEVELS
+
+
+def _range_of(values: NDArray[np.float64], plateaus: bool) -> GreyRange:
+    return GreyRange(float(values.min()), float(values.max()), plateaus)
