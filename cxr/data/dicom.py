@@ -8,7 +8,7 @@ optional packages of :data:`DECODER_PACKAGES`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ DECODER_PACKAGES: dict[str, str] = {
     uid.HTJ2KLosslessRPCL: _OPENJPEG,
     uid.HTJ2K: _OPENJPEG,
 }
+_MODULE_OF = {"pylibjpeg-libjpeg": "libjpeg", "pylibjpeg-openjpeg": "openjpeg", "pyjpegls": "jpeg_ls"}
 # What pydicom says where no decoder for a syntax, or for its 12-bit variant, is installed.
 _NO_DECODER = ("missing dependencies", "Pillow does not support")
 _PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
@@ -219,17 +220,17 @@ def _cannot_decode(syntax: uid.UID, error: Exception) -> str:
     if not no_decoder or not syntax.is_compressed:
         return f"is broken ({one_line(error)})"
     packages = DECODER_PACKAGES.get(syntax, "")
-    if packages and _installed(packages):
+    if packages and _can_be_loaded(packages):
         return f"is broken ({one_line(error)})"
     return f"is compressed as {syntax.name}" + (
         f"; to read it: pip install {packages}" if packages else ", which is not supported"
     )
 
 
-def _installed(packages: str) -> bool:
+def _can_be_loaded(packages: str) -> bool:
     try:
-        return all(version(package) for package in packages.split())
-    except PackageNotFoundError:
+        return all(import_module(_MODULE_OF.get(package, package)) for package in packages.split())
+    except ImportError:
         return False
 
 

@@ -11,8 +11,9 @@ _BINS = 512
 _THIN = 0.03  # of the picture's usual density: below it a bin of the histogram does not belong to the picture
 _HOLE = 8  # bins; narrower holes in the picture are closed
 _APART = 1 / 3  # of the whole range: so far beyond the picture a plateau reaches
-_END_BINS, _END_SHARE = 16, 1e-4  # a plateau has so many of the pixels at the very end
-_SOFT_EDGE = 0.08  # share of the pixels that may lie between picture and plateau: soft edges of letters
+_END_BINS, _END_SHARE = 24, 1e-4  # a plateau has this share of the pixels, or more, at the very end
+# Between picture and plateau lie soft edges of letters: at most three times the plateau, unless it is very far away.
+_SOFT_EDGE, _SOFT_EDGE_FAR, _FAR = 0.05, 0.08, 3  # shares of the pixels; distance by the picture's own range
 _NARROW = 1 / 2  # a plateau is so narrow beside the picture
 _HOT = 5e-4  # share of the pixels that may be cut off without a plateau, such as hot ones
 _PICTURE_SHARE, _PICTURE_LEVELS = 0.05, 16  # less is no picture, and nothing is cut off from it
@@ -69,14 +70,14 @@ def _without_one_end(values: NDArray[np.float64], low: float, high: float) -> Gr
     start, stop = _picture_bins(shares)
     if start == stop:
         return None
-    for beyond, inside, outermost in (
-        (shares[stop:][::-1], bins < stop, bins >= _BINS - _END_BINS),
-        (shares[:start], bins >= start, bins < _END_BINS),
+    for beyond, inside, from_end in (
+        (shares[stop:][::-1], bins < stop, _BINS - 1 - bins),
+        (shares[:start], bins >= start, bins),
     ):
         if len(beyond) >= _APART * _BINS and _is_picture(values[inside], values.size):
             if beyond.sum() <= _HOT:
                 return _range_of(values[inside], False)
-            if _is_plateau(beyond, values[outermost], values[inside]):
+            if _is_plateau(beyond, values[from_end < _END_BINS], values[inside]):
                 return _range_of(values[inside], True)
     return None
 
@@ -94,8 +95,13 @@ def _picture_bins(shares: NDArray[np.float64]) -> tuple[int, int]:
 
 
 def _is_plateau(beyond: NDArray[np.float64], outermost: NDArray[np.float64], picture: NDArray[np.float64]) -> bool:
-    """Tell whether what lies beyond a picture is a plateau; ``beyond`` has the shares of bins from the end inwards."""
-    if beyond[:_END_BINS].sum() < _END_SHARE or beyond[_END_BINS:].sum() > _SOFT_EDGE:
+    """Tell whether what lies beyond a picture is a plateau.
+
+    ``beyond`` has the shares of bins from the end inwards, ``outermost`` the values in the first of them.
+    """
+    plateau, between = float(beyond[:_END_BINS].sum()), float(beyond[_END_BINS:].sum())
+    soft = _SOFT_EDGE_FAR if len(beyond) >= _FAR * (_BINS - len(beyond)) else min(_SOFT_EDGE, 3 * plateau)
+    if plateau < _END_SHARE or between > soft:
         return False
     return float(np.ptp(outermost)) <= _NARROW * float(np.ptp(picture))
 
