@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 _BINS = 512
 _THIN = 0.03  # of the picture's usual density: below it a bin of the histogram does not belong to the picture
+_CROWDED = 0.05  # share of the pixels; more in one bin count no more than this for the picture's density
 _HOLE = 8  # bins; narrower holes in the picture are closed
 _APART = 1 / 3  # of the whole range: so far beyond the picture a plateau reaches
 _END_BINS, _END_SHARE = 24, 1e-4  # a plateau has this share of the pixels, or more, at the very end
@@ -84,8 +85,8 @@ def _without_one_end(values: NDArray[np.float64], low: float, high: float) -> Gr
 
 def _picture_bins(shares: NDArray[np.float64]) -> tuple[int, int]:
     """Return ``(start, stop)`` of the widest run of bins that are about as dense as the picture; (0, 0) for none."""
-    inner = shares[1:-1]  # the end bins may hold nothing but a border or a label
-    ranked = np.cumsum(np.sort(inner if inner.sum() >= _PICTURE_SHARE else shares)[::-1])
+    # A bin that holds a border, a label or saturated pixels says little of how dense the picture is.
+    ranked = np.cumsum(np.sort(np.minimum(shares, _CROWDED))[::-1])
     n_dense = int(np.searchsorted(ranked, 0.8 * ranked[-1])) + 1
     dense = np.flatnonzero(shares >= _THIN * ranked[n_dense - 1] / n_dense)
     runs = np.split(dense, np.flatnonzero(np.diff(dense) > _HOLE) + 1)
