@@ -18,7 +18,7 @@ from cxr.data.image import Refusal, decode_with_notes
 from cxr.data.manifest import COLUMNS, Manifest
 from cxr.data.pool import map_in_order
 from cxr.data.sources import SOURCES, Found, Options
-from cxr.data.sources.base import relative
+from cxr.data.sources.base import FILE_NOTES, relative
 from cxr.errors import ManifestError, unknown
 
 Progress = Callable[[int, int], None]
@@ -34,7 +34,7 @@ class ImportResult:
     ----------
     manifest
         The usable X-rays, each decoded once to be sure; its root is the imported folder. Where a file was not
-        followed in something (a window that hardly meets its values), its row says so in the column ``notes``.
+        followed in something (a window that hardly meets its values), its row says so in the column ``file_notes``.
     excluded
         DataFrame ``file, reason``: every row and file left out; ``file`` is relative to the imported folder.
     kind
@@ -47,7 +47,7 @@ class ImportResult:
 
     @property
     def notes(self) -> dict[str, int]:
-        """How many X-rays each note of the manifest's column ``notes`` is on, the most frequent first."""
+        """How many X-rays each note of the manifest's column ``file_notes`` is on, the most frequent first."""
         return count_notes(self.manifest)
 
     def with_manifest(self, manifest: Manifest) -> ImportResult:
@@ -67,7 +67,7 @@ class _Seen:
 
 def count_notes(manifest: Manifest) -> dict[str, int]:
     """Return how many X-rays of a manifest carry each note of an import, the most frequent first."""
-    texts = manifest.table["notes"].fillna("") if "notes" in manifest.table else []
+    texts = manifest.table[FILE_NOTES].fillna("") if FILE_NOTES in manifest.table else []
     return dict(Counter(note for text in texts for note in str(text).split(_BETWEEN_NOTES) if note).most_common())
 
 
@@ -141,8 +141,9 @@ def _decoded(found: Found, progress: Progress | None, workers: int | None) -> li
     images = [Path(row["image"]) for row in found.rows]
     for row, image, seen in zip(found.rows, images, map_in_order(inspect, images, workers, progress), strict=True):
         if isinstance(seen, _Seen):
-            notes = _BETWEEN_NOTES.join(filter(None, (row.get("notes", ""), *seen.notes)))
-            shown = {"width": seen.width, "height": seen.height, "notes": notes, "_digest": seen.digest}
+            earlier = str(row.get(FILE_NOTES) or "").split(_BETWEEN_NOTES)
+            notes = _BETWEEN_NOTES.join(note for note in dict.fromkeys((*earlier, *seen.notes)) if note)
+            shown = {"width": seen.width, "height": seen.height, FILE_NOTES: notes, "_digest": seen.digest}
             usable.append(row | shown)
         else:
             found.leave_out(image, str(seen))
@@ -151,8 +152,8 @@ def _decoded(found: Found, progress: Progress | None, workers: int | None) -> li
 
 def _filled(table: pd.DataFrame, root: Path) -> pd.DataFrame:
     """Set paths relative to the root and groups of files with the same bytes; drop notes if there are none."""
-    if not table["notes"].any():
-        table = table.drop(columns="notes")
+    if not (table[FILE_NOTES] != "").any():
+        table = table.drop(columns=FILE_NOTES)
     for column in (c for c in COLUMNS if c in table and (c == "image" or c.endswith("_mask"))):
         table[column] = [relative(path, root) if path else "" for path in table[column].fillna("")]
     given = table["dup_group"].tolist() if "dup_group" in table else [""] * len(table)

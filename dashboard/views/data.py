@@ -11,6 +11,7 @@ from cxr.data import Manifest, split_manifest
 from cxr.data.importing import count_notes
 from cxr.data.library import DataSet, list_data_sets, read_excluded, update_data_set
 from cxr.data.sources import SOURCES
+from cxr.data.sources.base import FILE_NOTES
 from cxr.errors import CxrError
 from cxr.runs import list_runs, start
 
@@ -103,8 +104,8 @@ def show_notes(data: Manifest) -> None:
         with st.expander(f"Notes on how files were read ({sum(notes.values())})"):
             for text, n in notes.items():
                 st.markdown(f"{n} X-ray{'' if n == 1 else 's'}: {text}")
-            table = data.table[data.table["notes"].fillna("") != ""]
-            st.dataframe(table[["image_id", "image", "notes"]], hide_index=True)
+            table = data.table[data.table[FILE_NOTES].fillna("") != ""]
+            st.dataframe(table[["image_id", "image", FILE_NOTES]], hide_index=True)
 
 
 def show_left_out(chosen: DataSet) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +88,7 @@ def test_views_and_body_parts_are_known_in_every_notation(tmp_path: Path):
     assert views == {f"{name}.dcm": view for name, (_, view) in TAKEN.items()}
     assert result.excluded.empty
     assert result.notes == {}
-    assert "notes" not in result.manifest.table
+    assert "file_notes" not in result.manifest.table
 
 
 @pytest.mark.parametrize("names", [list(LEFT_OUT)[:5], list(LEFT_OUT)[5:]])
@@ -130,6 +132,13 @@ def test_a_file_without_a_modality_is_taken_if_nothing_speaks_against_an_xray(tm
     }
 
 
+def test_the_command_counts_what_was_not_followed_and_takes_other_modalities(tmp_path: Path):
+    write(tmp_path / "in" / "a.dcm", Modality="SC", WindowCenter=60000, WindowWidth=10)
+    command = [sys.executable, "-m", "cxr", "data", "import", "dicom", str(tmp_path / "in"), "--name", "noted"]
+    done = subprocess.run([*command, "--allow-modality", "SC"], capture_output=True, text=True, check=True)
+    assert f"1 X-ray: {WINDOW_LEFT_OUT}" in " ".join(done.stdout.split())
+
+
 class _Folder:
     """Where a job leaves its results."""
 
@@ -147,4 +156,4 @@ def test_what_was_not_followed_and_burned_in_annotation_are_kept_with_the_data_s
     assert folder.results["notes"] == {WINDOW_LEFT_OUT: 2, NO_MODALITY: 1}
     table = Manifest.load(open_data_set("noted").path).table.fillna("")
     assert table["burned_in_annotation"].tolist() == ["YES", "NO", ""]
-    assert table["notes"].tolist() == [WINDOW_LEFT_OUT, f"{NO_MODALITY}; {WINDOW_LEFT_OUT}", ""]
+    assert table["file_notes"].tolist() == [WINDOW_LEFT_OUT, f"{NO_MODALITY}; {WINDOW_LEFT_OUT}", ""]

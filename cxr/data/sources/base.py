@@ -14,6 +14,7 @@ from cxr.data.image import IMAGE_SUFFIXES, one_line
 from cxr.data.manifest import OLDEST
 from cxr.errors import ManifestError
 
+FILE_NOTES = "file_notes"  # column of what was not followed in a file, several notes with "; " between them
 FRONTAL_VIEWS = frozenset({"PA", "AP", "AP SUPINE", "AP ERECT", "AP SEMI ERECT"})
 
 _CLASS_NAMES = {

@@ -7,7 +7,16 @@ from typing import Any
 
 from cxr.data.dicom import DicomHeader, read_header
 from cxr.data.pool import map_in_order
-from cxr.data.sources.base import Found, Options, age_in_years, existing_folder, known_class, sex_letter, walk
+from cxr.data.sources.base import (
+    FILE_NOTES,
+    Found,
+    Options,
+    age_in_years,
+    existing_folder,
+    known_class,
+    sex_letter,
+    walk,
+)
 from cxr.data.views import (
     FRONTAL,
     body_parts_in,
@@ -131,7 +140,7 @@ def _row(file: Path, header: DicomHeader, root: Path, options: Options) -> dict[
         "sex": sex_letter(header.sex),
         "age": age_in_years(header.age),
         "burned_in_annotation": header.burned_in_annotation,
-        "notes": "" if header.modality else NO_MODALITY,
+        FILE_NOTES: "" if header.modality else NO_MODALITY,
     }
 
 
