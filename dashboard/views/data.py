@@ -101,10 +101,10 @@ def show_notes(data: Manifest) -> None:
     """List what of the files was not followed when they were read, such as a window beside their values."""
     notes = count_notes(data)
     if notes:
-        with st.expander(f"Notes on how files were read ({sum(notes.values())})"):
+        table = data.table[data.table[FILE_NOTES].fillna("") != ""]
+        with st.expander(f"Notes on how files were read ({len(table)})"):
             for text, n in notes.items():
                 st.markdown(f"{n} X-ray{'' if n == 1 else 's'}: {text}")
-            table = data.table[data.table[FILE_NOTES].fillna("") != ""]
             st.dataframe(table[["image_id", "image", FILE_NOTES]], hide_index=True)
 
 
