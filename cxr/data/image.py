@@ -62,7 +62,7 @@ def read_xray(path: str | Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
     Colour becomes luminance; transparent pixels lie on black, the colour around an X-ray. Images of more than 8 bits
     are stretched between their 0.1 and 99.9 percentiles, so that 12 bits stored in 16 are not dark and one hot pixel
     does not decide; neither does a border or a label burned in far from all other values. 8 bits stay as they are.
-    DICOM follows its own VOI LUT or window (see :mod:`cxr.data.dicom`). EXIF rotation is applied.
+    DICOM follows its own VOI LUT or window (see :mod:`cxr.data.dicom_values`). EXIF rotation is applied.
 
     Returns
     -------
@@ -75,22 +75,27 @@ def read_xray(path: str | Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
         Names the file and the reason: not there, not a regular file, empty, unknown format, truncated, several
         frames, fewer than 32 or more than ``max_pixels`` pixels.
     """
+    return read_with_notes(path, max_pixels).pixels
+
+
+def read_with_notes(path: str | Path, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """Do the same as :func:`read_xray`, and say what of the file was not followed, such as a window beside its values.
+
+    The same fault gives the same sentence in every file, so that files can be counted by it.
+    """
     try:
-        return decode(Path(path), max_pixels)
+        return decode_with_notes(Path(path), max_pixels)
     except Refusal as refusal:
         raise ImageError(f"{path}: {refusal}") from None
 
 
 def decode(path: Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Do the work of :func:`read_xray`, raising :class:`Refusal` without the file's name."""
+    """Return the pixels of :func:`decode_with_notes`."""
     return decode_with_notes(path, max_pixels).pixels
 
 
 def decode_with_notes(path: Path, max_pixels: int = MAX_PIXELS) -> Decoded:
-    """Decode as :func:`decode` does, and say what of the file was not followed, such as a window beside its values.
-
-    The same fault gives the same sentence in every file, so that files can be counted by it.
-    """
+    """Do the work of :func:`read_with_notes`, raising :class:`Refusal` without the file's name."""
     head = read_head(path)
     notes: list[str] = []
     try:

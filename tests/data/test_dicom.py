@@ -11,9 +11,9 @@ import pytest
 from data_samples import chest, dicom, jpeg_lossless, save_dicom
 from pydicom.dataset import Dataset
 
-from cxr.data import read_xray
+from cxr.data import image, read_xray
 from cxr.data.dicom_values import LUT_LEFT_OUT, LUT_UNREADABLE, WINDOW_INVALID, WINDOW_LEFT_OUT
-from cxr.data.image import PLATEAU_LEFT_OUT, decode_with_notes
+from cxr.data.image import PLATEAU_LEFT_OUT
 from cxr.errors import ImageError
 
 GREY = chest()
@@ -27,7 +27,7 @@ def read(tmp_path: Path, dataset: Dataset, compressed: str = "", name: str = "a.
 
 
 def read_with_notes(tmp_path: Path, dataset: Dataset) -> tuple[np.ndarray, tuple[str, ...]]:
-    return decode_with_notes(save_dicom(tmp_path / "a.dcm", dataset))
+    return image.read_with_notes(save_dicom(tmp_path / "a.dcm", dataset))
 
 
 def encapsulated(dataset: Dataset, stream: bytes, syntax: pydicom.uid.UID) -> Dataset:
@@ -330,7 +330,9 @@ def test_a_window_that_is_no_number_is_as_none(tmp_path: Path, value: str):
     for tag in ("WindowCenter", "WindowWidth"):
         dataset[tag] = pydicom.DataElement(tag, "LO", value)
     path = save_dicom(tmp_path / "a.dcm", dataset)
-    path.write_bytes(path.read_bytes().replace(b"\x28\0\x50\x10LO", b"\x28\0\x50\x10DS"))
+    for tag in (b"\x28\0\x50\x10", b"\x28\0\x51\x10"):
+        assert tag + b"LO" in path.read_bytes()
+        path.write_bytes(path.read_bytes().replace(tag + b"LO", tag + b"DS"))
     np.testing.assert_array_equal(read_xray(path), GREY)
 
 
