@@ -67,6 +67,9 @@ def import_(
     name: Annotated[str, typer.Option(help="The name that the data set gets.")],
     column: Annotated[list[str] | None, typer.Option(help="ours=theirs, may be repeated.")] = None,
     alias: Annotated[list[str] | None, typer.Option(help="their label=our class, may be repeated.")] = None,
+    allow_modality: Annotated[
+        list[str] | None, typer.Option(help="DICOM modality to take besides X-rays', such as SC; may be repeated.")
+    ] = None,
     split: Annotated[bool, typer.Option(help="Make splits where the source brings none.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set of this name.")] = False,
@@ -79,12 +82,19 @@ def import_(
     _refuse_taken(name, overwrite)
     columns, aliases = assignments(column, "--column"), assignments(alias, "--alias")
     with counted("files read") as progress:
-        result = import_data(kind, path, columns=columns or None, aliases=aliases or None, progress=progress)
+        result = import_data(
+            kind,
+            path,
+            columns=columns or None,
+            aliases=aliases or None,
+            modalities=allow_modality or (),
+            progress=progress,
+        )
     if split and result.manifest.classes and not result.manifest.splits:
         result = result.with_manifest(split_manifest(result.manifest, seed=seed)[0])
     folder = save_data_set(name, result, overwrite=overwrite)
     told = _contents(result.manifest, str(folder / "manifest.csv"))
-    told |= {"name": name, "kind": kind, "excluded": result.excluded.to_dict("records")}
+    told |= {"name": name, "kind": kind, "excluded": result.excluded.to_dict("records"), "notes": result.notes}
     emit(told, as_json, _show_import)
 
 
@@ -182,6 +192,8 @@ def _show_contents(told: dict[str, Any]) -> None:
 
 def _show_import(told: dict[str, Any]) -> None:
     _show_contents(told)
+    for text, n in told["notes"].items():
+        say(f"{n} X-ray{'' if n == 1 else 's'}: {text}")
     excluded = told["excluded"]
     if excluded:
         say(f"{len(excluded)} left out:")

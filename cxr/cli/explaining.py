@@ -95,7 +95,7 @@ def _number(value: str) -> Any:
 
 
 def _explain_one(model: str, image: str, way: Way, target: str, data: str | None, out: Path, as_json: bool) -> None:
-    from cxr.data import read_xray
+    from cxr.data.image import read_with_notes
     from cxr.data.square import fit_square
     from cxr.evaluation.source import load_trained
     from cxr.explain.heatmap import heatmaps_of, picture_digest
@@ -105,7 +105,7 @@ def _explain_one(model: str, image: str, way: Way, target: str, data: str | None
     store = HeatmapStore.of(model)
     network, description = load_trained(model)
     path = _image_path(model, image, data)
-    pixels = read_xray(path)
+    pixels, file_notes = read_with_notes(path)
     seen = fit_square(pixels, network.card.size)  # shrunk as training and evaluation do it
     scores = _scores(network, seen)
     targets = list(scores) if target == ALL else [target or max(scores, key=lambda name: scores[name]["logit"])]
@@ -122,7 +122,7 @@ def _explain_one(model: str, image: str, way: Way, target: str, data: str | None
         "precision": result.precision,
         "predictions": scores,
         "legend": [title(found[0]), *(f"{layers}: {rule}" for layers, rule in rules(found[0]).items())],
-        "notes": list(result.notes),
+        "notes": [*file_notes, *result.notes],
         "maps": maps,
     }
     emit(told | (maps[0] if target != ALL else {}), as_json, _show)

@@ -25,14 +25,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxr.data.digests import file_digests
-from cxr.data.image import one_line, unreadable_because
+from cxr.data.image import DECODER_VERSION, one_line, unreadable_because
 from cxr.data.manifest import Manifest
 from cxr.data.pool import map_in_order
 from cxr.data.square import FITS, decode_square, decode_treated
 from cxr.errors import ImageError, ManifestError, unknown
 from cxr.paths import cache_root
 
-DECODER_VERSION = 1  # raise it when the same file would give other pixels
 SIZES = range(16, 4097)
 _FULL_CHECK_BYTES = 512 * 2**20
 _SAMPLED_ROWS = 1000

@@ -1,46 +1,109 @@
-"""DICOM to 8-bit grey as a radiologist's screen would show it: rescale, window, and bone bright.
+"""DICOM files: the header as an importer needs it, and pixels as 8-bit grey, as a radiologist's screen shows them.
 
-Read by pydicom, with Pillow for JPEG (8 bits) and JPEG 2000; RLE, deflated and uncompressed files need neither.
+How values become grey stands in :mod:`cxr.data.dicom_values`. Read by pydicom, with Pillow for JPEG (8 bits) and JPEG
+2000; RLE, deflated and uncompressed files need neither. JPEG Lossless, JPEG-LS, JPEG of 12 bits and HTJ2K need the
+optional packages of :data:`DECODER_PACKAGES`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi
+from pydicom.pixels import apply_color_lut
 
-from cxr.data.image import Refusal, check_size, looks_like_dicom, one_line, quiet, read_head, stretch, to_u8
+from cxr.data.dicom_values import grey_values
+from cxr.data.image import Refusal, check_size, looks_like_dicom, one_line, quiet, read_head, to_u8
 
+_LIBJPEG = "pylibjpeg pylibjpeg-libjpeg"
+_OPENJPEG = "pylibjpeg pylibjpeg-openjpeg"
+DECODER_PACKAGES: dict[str, str] = {
+    uid.JPEGExtended12Bit: _LIBJPEG,
+    uid.JPEGLossless: _LIBJPEG,
+    uid.JPEGLosslessSV1: _LIBJPEG,
+    uid.JPEGLSLossless: "pyjpegls",
+    uid.JPEGLSNearLossless: "pyjpegls",
+    uid.HTJ2KLossless: _OPENJPEG,
+    uid.HTJ2KLosslessRPCL: _OPENJPEG,
+    uid.HTJ2K: _OPENJPEG,
+}
+_MODULE_OF = {"pylibjpeg-libjpeg": "libjpeg", "pylibjpeg-openjpeg": "openjpeg", "pyjpegls": "jpeg_ls"}
+# What pydicom says where no decoder for a syntax, or for its 12-bit variant, is installed.
+_NO_DECODER = ("missing dependencies", "Pillow does not support")
 _PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _SURE_SIGNS = ("SOPClassUID", "Modality", "Rows")
+_CODES = ("ViewCodeSequence", "AnatomicRegionSequence")
+_TEXTS = {
+    "patient_id": "PatientID",
+    "sex": "PatientSex",
+    "age": "PatientAge",
+    "modality": "Modality",
+    "view": "ViewPosition",
+    "body_part": "BodyPartExamined",
+    "series": "SeriesDescription",
+    "protocol": "ProtocolName",
+    "study": "StudyDescription",
+    "burned_in_annotation": "BurnedInAnnotation",
+    "photometric": "PhotometricInterpretation",
+}
+_UPPER = frozenset({"modality", "view", "body_part", "burned_in_annotation", "photometric"})
+_SLICE_SIGNS = ("SliceThickness", "ImageOrientationPatient", "EchoTime", "RadiopharmaceuticalInformationSequence")
 _HEADER_TAGS = [
-    "PatientID",
-    "PatientSex",
-    "PatientAge",
-    "Modality",
-    "ViewPosition",
-    "BodyPartExamined",
+    *_TEXTS.values(),
+    *_CODES,
     *_SURE_SIGNS,
+    *_SLICE_SIGNS,
+    "Columns",
+    "NumberOfFrames",
+    "PatientOrientation",
 ]
 
 
 @dataclass(frozen=True)
 class DicomHeader:
-    """What an importer needs of a DICOM file; "" where the file is silent."""
+    """What an importer needs of a DICOM file; "" where the file is silent.
 
-    patient_id: str
-    sex: str
-    age: str
-    modality: str
-    view: str
-    body_part: str
+    Attributes
+    ----------
+    view_codes, region_codes
+        ``(code value, meaning)`` of View Code Sequence and Anatomic Region Sequence.
+    orientation
+        Patient Orientation, rows first, such as ``("L", "F")``.
+    sop_class
+        Name of the kind of object ("CT Image Storage"), "" where the standard has none for its UID.
+    width, height, frames
+        Of the pixels; 0 where the file does not say.
+    is_slice
+        Whether the header has what only slices and tracers have (CT, MR, PET).
+    """
+
+    patient_id: str = ""
+    sex: str = ""
+    age: str = ""
+    modality: str = ""
+    view: str = ""
+    body_part: str = ""
+    series: str = ""
+    protocol: str = ""
+    study: str = ""
+    burned_in_annotation: str = ""
+    photometric: str = ""
+    view_codes: tuple[tuple[str, str], ...] = ()
+    region_codes: tuple[tuple[str, str], ...] = ()
+    orientation: tuple[str, ...] = ()
+    sop_class: str = ""
+    width: int = 0
+    height: int = 0
+    frames: int = 1
+    is_slice: bool = False
 
 
 def read_header(path: Path) -> DicomHeader | str:
@@ -49,32 +112,23 @@ def read_header(path: Path) -> DicomHeader | str:
         if not looks_like_dicom(path, read_head(path)):
             return "is not a DICOM file"
         with quiet():
-            dataset = _read(path, tags=_HEADER_TAGS)
-            patient_id, sex, age, modality, view, body_part = (_text(dataset, name) for name in _HEADER_TAGS[:6])
+            return _header(_read(path, tags=_HEADER_TAGS))
     except Refusal as refusal:
         return str(refusal)
-    return DicomHeader(patient_id, sex, age, modality.upper(), view.upper(), body_part.upper())
 
 
-def decode_dicom(path: Path, max_pixels: int) -> NDArray[np.uint8]:
-    """Decode a single-frame DICOM image to uint8 (H, W).
+def decode_dicom(path: Path, max_pixels: int, notes: list[str]) -> NDArray[np.uint8]:
+    """Decode a single-frame DICOM image to uint8 (H, W), bone bright; colour becomes luminance.
 
-    The modality LUT or rescale, then the VOI LUT or the first window are applied; without either, values are
-    stretched between their 0.1 and 99.9 percentiles (8-bit values without a rescale stay as they are). MONOCHROME1
-    is inverted, padding is black.
+    ``notes`` receives a sentence for everything of the file that was not followed.
     """
     with quiet():
         dataset = _read(path)
         _check_header(dataset, max_pixels)
         raw = _raw_pixels(dataset)
-        photometric = str(dataset.PhotometricInterpretation)
-        if raw.ndim == 3 or photometric == "PALETTE COLOR":
+        if raw.ndim == 3 or str(dataset.PhotometricInterpretation) == "PALETTE COLOR":
             return _colour(raw, dataset)
-        grey = _windowed(raw, dataset)
-    if photometric == "MONOCHROME1":
-        grey = 255 - grey
-    padding = _padding(raw, dataset)
-    return grey if padding is None else np.where(padding, np.uint8(0), grey)
+        return grey_values(raw, dataset, notes)
 
 
 def _read(path: Path, tags: list[str] | None = None) -> Dataset:
@@ -90,11 +144,51 @@ def _read(path: Path, tags: list[str] | None = None) -> Dataset:
     return dataset
 
 
+def _header(dataset: Dataset) -> DicomHeader:
+    texts = {field: _text(dataset, keyword) for field, keyword in _TEXTS.items()}
+    texts |= {field: texts[field].upper() for field in _UPPER}
+    sop_class = _text(dataset, "SOPClassUID")
+    return DicomHeader(
+        **texts,
+        view_codes=_codes(dataset, "ViewCodeSequence"),
+        region_codes=_codes(dataset, "AnatomicRegionSequence"),
+        orientation=tuple(
+            _text(dataset, "PatientOrientation").strip("[]").replace("'", "").replace(" ", "").split(",")
+        ),
+        sop_class="" if uid.UID(sop_class).name == sop_class else uid.UID(sop_class).name,
+        width=_whole(dataset, "Columns"),
+        height=_whole(dataset, "Rows"),
+        frames=_whole(dataset, "NumberOfFrames") or 1,
+        is_slice=any(name in dataset for name in _SLICE_SIGNS),
+    )
+
+
 def _text(dataset: Dataset, name: str) -> str:
     try:
         return str(dataset.get(name) or "").strip()
     except Exception:  # a value that breaks its own type
         return ""
+
+
+def _values(dataset: Dataset, name: str) -> tuple[str, ...]:
+    try:
+        value = dataset.get(name) or ()
+        return tuple(str(v).strip().upper() for v in ((value,) if isinstance(value, str) else value))
+    except Exception:
+        return ()
+
+
+def _whole(dataset: Dataset, name: str) -> int:
+    text = _text(dataset, name)
+    return int(text) if text.isdecimal() else 0
+
+
+def _codes(dataset: Dataset, name: str) -> tuple[tuple[str, str], ...]:
+    try:
+        items = list(dataset.get(name) or ())
+    except Exception:
+        return ()
+    return tuple((_text(item, "CodeValue"), _text(item, "CodeMeaning")) for item in items)
 
 
 def _check_header(dataset: Dataset, max_pixels: int) -> None:
@@ -110,71 +204,38 @@ def _check_header(dataset: Dataset, max_pixels: int) -> None:
         raise Refusal("does not say how its values are shown (PhotometricInterpretation is missing)")
     if not hasattr(dataset, "file_meta") or "TransferSyntaxUID" not in dataset.file_meta:
         dataset.ensure_file_meta()
-        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian
 
 
 def _raw_pixels(dataset: Dataset) -> NDArray:
     try:
         return dataset.pixel_array
     except (NotImplementedError, RuntimeError) as error:
-        syntax = dataset.file_meta.TransferSyntaxUID
-        if syntax.is_compressed and "missing" in str(error):
-            raise Refusal(f"is compressed as {syntax.name}, which is not supported") from None
-        raise
+        raise Refusal(_cannot_decode(dataset.file_meta.TransferSyntaxUID, error)) from None
 
 
-def _windowed(raw: NDArray, dataset: Dataset) -> NDArray[np.uint8]:
-    values = apply_modality_lut(raw, dataset)
-    for shown in (_by_voi_lut, _by_window):
-        unit = shown(values, dataset)
-        # A window beside the values would leave one flat grey: then the values themselves are the better guide.
-        if unit is not None and unit.max() > unit.min():
-            return to_u8(unit)
-    if values.dtype == np.uint8:
-        return values
-    return stretch(values, _padding(raw, dataset))
+def _cannot_decode(syntax: uid.UID, error: Exception) -> str:
+    """Say that a decoder is missing, and how to get it, or what the decoder said."""
+    no_decoder = isinstance(error, NotImplementedError) or any(sign in str(error) for sign in _NO_DECODER)
+    if not no_decoder or not syntax.is_compressed:
+        return f"is broken ({one_line(error)})"
+    packages = DECODER_PACKAGES.get(syntax, "")
+    if packages and _can_be_loaded(packages):
+        return f"is broken ({one_line(error)})"
+    return f"is compressed as {syntax.name}" + (
+        f"; to read it: pip install {packages}" if packages else ", which is not supported"
+    )
 
 
-def _by_voi_lut(values: NDArray, dataset: Dataset) -> NDArray | None:
-    if not dataset.get("VOILUTSequence") or values.dtype.kind == "f":
-        return None
-    shown = apply_voi(values, dataset, index=0).astype(np.float32)
-    first = dataset.VOILUTSequence[0]
-    # The descriptor often says 16 bits where the table ends at 4095: its own largest entry is white.
-    bits, data = int(first.LUTDescriptor[2]), first.LUTData
-    table = np.frombuffer(data, np.uint8 if bits <= 8 else np.uint16) if isinstance(data, bytes) else np.asarray(data)
-    return shown / max(float(table.max()), 1.0)
-
-
-def _by_window(values: NDArray, dataset: Dataset) -> NDArray | None:
-    """Return the first window's output in 0..1 (DICOM PS3.3 C.11.2.1.2 and C.11.2.1.3)."""
-    centre, width = _first(dataset.get("WindowCenter")), _first(dataset.get("WindowWidth"))
-    if centre is None or width is None:
-        return None
-    function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
-    x = values.astype(np.float32)
-    if function == "SIGMOID":
-        return 1 / (1 + np.exp(-4 * (x - centre) / width)) if width > 0 else None
-    if function == "LINEAR_EXACT":
-        return np.clip((x - centre) / width + 0.5, 0, 1) if width > 0 else None
-    return np.clip((x - (centre - 0.5)) / (width - 1) + 0.5, 0, 1) if width > 1 else None
-
-
-def _first(value: Any) -> float | None:
-    values = value if isinstance(value, (list, pydicom.multival.MultiValue)) else [value]
-    return float(values[0]) if len(values) and values[0] not in (None, "") else None
-
-
-def _padding(raw: NDArray, dataset: Dataset) -> NDArray[np.bool_] | None:
-    value = dataset.get("PixelPaddingValue")
-    if not isinstance(value, int):
-        return None
-    marked = raw == value
-    return marked if marked.any() and not marked.all() else None
+def _can_be_loaded(packages: str) -> bool:
+    try:
+        return all(import_module(_MODULE_OF.get(package, package)) for package in packages.split())
+    except ImportError:
+        return False
 
 
 def _colour(raw: NDArray, dataset: Dataset) -> NDArray[np.uint8]:
     """Return the luminance (ITU-R 601) of a colour capture."""
-    rgb = apply_color_lut(raw, dataset) if raw.ndim == 2 else raw
+    rgb: NDArray[Any] = apply_color_lut(raw, dataset) if raw.ndim == 2 else raw
     grey = rgb[..., :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     return to_u8(grey / np.iinfo(rgb.dtype).max)

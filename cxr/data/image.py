@@ -13,14 +13,20 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cxr.data.grey_range import grey_range
 from cxr.errors import ImageError
 
+# Raise it when the same file would give other pixels; whatever is stored of decoded pixels by the digest of their file
+# has this number in its key. 2: DICOM in the order of the standard (whole rescaled values reach the VOI LUT, 8 bits
+# with an identity rescale stay), windows and LUTs that hardly meet the values left out, padding of every notation,
+# borders and labels far from the other values do not decide the range of more than 8 bits.
+DECODER_VERSION: int = 2
 MAX_PIXELS = 60_000_000
 MIN_SIDE = 32
 IMAGE_SUFFIXES = frozenset(
@@ -36,8 +42,18 @@ _TIFF_PHOTOMETRIC, _TIFF_WHITE_IS_ZERO = 262, 0
 _WARNINGS = threading.Lock()
 
 
+PLATEAU_LEFT_OUT = "values far from all others (a border or a burned-in label) were left out of the range of greys"
+
+
 class Refusal(Exception):
     """Why a file is no X-ray, without the name of the file."""
+
+
+class Decoded(NamedTuple):
+    """Grey values uint8 (H, W), and sentences on what of the file was not followed, "" never among them."""
+
+    pixels: NDArray[np.uint8]
+    notes: tuple[str, ...]
 
 
 def read_xray(path: str | Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -45,7 +61,8 @@ def read_xray(path: str | Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
 
     Colour becomes luminance; transparent pixels lie on black, the colour around an X-ray. Images of more than 8 bits
     are stretched between their 0.1 and 99.9 percentiles, so that 12 bits stored in 16 are not dark and one hot pixel
-    does not decide; DICOM follows its own window where it has one. EXIF rotation is applied.
+    does not decide; neither does a border or a label burned in far from all other values. 8 bits stay as they are.
+    DICOM follows its own VOI LUT or window (see :mod:`cxr.data.dicom_values`). EXIF rotation is applied.
 
     Returns
     -------
@@ -58,24 +75,38 @@ def read_xray(path: str | Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
         Names the file and the reason: not there, not a regular file, empty, unknown format, truncated, several
         frames, fewer than 32 or more than ``max_pixels`` pixels.
     """
+    return read_with_notes(path, max_pixels).pixels
+
+
+def read_with_notes(path: str | Path, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """Do the same as :func:`read_xray`, and say what of the file was not followed, such as a window beside its values.
+
+    The same fault gives the same sentence in every file, so that files can be counted by it.
+    """
     try:
-        return decode(Path(path), max_pixels)
+        return decode_with_notes(Path(path), max_pixels)
     except Refusal as refusal:
         raise ImageError(f"{path}: {refusal}") from None
 
 
 def decode(path: Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Do the work of :func:`read_xray`, raising :class:`Refusal` without the file's name."""
+    """Return the pixels of :func:`decode_with_notes`."""
+    return decode_with_notes(path, max_pixels).pixels
+
+
+def decode_with_notes(path: Path, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """Do the work of :func:`read_with_notes`, raising :class:`Refusal` without the file's name."""
     head = read_head(path)
+    notes: list[str] = []
     try:
-        pixels = _decode_by_content(path, head, max_pixels)
+        pixels = _decode_by_content(path, head, max_pixels, notes)
     except Refusal:
         raise
     except MemoryError:
         raise Refusal("needs more memory than there is") from None
     except Exception as error:  # decoders raise anything from struct.error to KeyError on a broken file
         raise Refusal(f"is broken ({one_line(error)})") from None
-    return np.ascontiguousarray(pixels)
+    return Decoded(np.ascontiguousarray(pixels), tuple(dict.fromkeys(notes)))
 
 
 def looks_like_dicom(path: Path, head: bytes) -> bool:
@@ -106,23 +137,26 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         raise Refusal(f"has {width} x {height} pixels, fewer than {MIN_SIDE} on a side")
 
 
-def stretch(values: NDArray, ignore: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
-    """Map values linearly to 0..255 between their 0.1 and 99.9 percentiles; one single value becomes 0.
+def stretch(
+    values: NDArray, ignore: NDArray[np.bool_] | None = None, notes: list[str] | None = None
+) -> NDArray[np.uint8]:
+    """Map values linearly to 0..255 between their percentiles (see :func:`cxr.data.grey_range.grey_range`).
 
-    ``ignore`` (H, W) marks pixels that do not count for the percentiles.
+    One single value becomes 0. ``ignore`` (H, W) marks pixels that do not count for the percentiles, and may hold
+    anything; ``notes`` receives a sentence if a border or a label far from all other values was left out.
     """
     counted = values if ignore is None or ignore.all() else values[~ignore]
     if not np.isfinite(counted).all():
         raise Refusal("holds values that are not numbers")
-    low, high = np.percentile(counted, (0.1, 99.9))
-    if high <= low:
-        low, high = float(counted.min()), float(counted.max())
+    low, high, plateaus = grey_range(counted)
+    if plateaus and notes is not None:
+        notes.append(PLATEAU_LEFT_OUT)
     return to_u8((values.astype(np.float32) - low) / max(high - low, 1e-12))
 
 
 def to_u8(unit: NDArray) -> NDArray[np.uint8]:
-    """Round values in 0..1 to 0..255, clipping those outside."""
-    return np.rint(np.clip(unit, 0, 1) * 255).astype(np.uint8)
+    """Round values in 0..1 to 0..255, clipping those outside; what is not a number becomes 0."""
+    return np.rint(np.clip(np.nan_to_num(unit, nan=0.0), 0, 1) * 255).astype(np.uint8)
 
 
 @contextmanager
@@ -151,22 +185,22 @@ def read_head(path: Path) -> bytes:
         raise Refusal(f"cannot be opened ({one_line(error)})") from None
 
 
-def _decode_by_content(path: Path, head: bytes, max_pixels: int) -> NDArray[np.uint8]:
+def _decode_by_content(path: Path, head: bytes, max_pixels: int, notes: list[str]) -> NDArray[np.uint8]:
     if looks_like_dicom(path, head):
         from cxr.data.dicom import decode_dicom  # pydicom loads slowly, and most sets have no DICOM
 
-        return decode_dicom(path, max_pixels)
-    return _decode_image(path, head, max_pixels)
+        return decode_dicom(path, max_pixels, notes)
+    return _decode_image(path, head, max_pixels, notes)
 
 
-def _decode_image(path: Path, head: bytes, max_pixels: int) -> NDArray[np.uint8]:
+def _decode_image(path: Path, head: bytes, max_pixels: int, notes: list[str]) -> NDArray[np.uint8]:
     with path.open("rb") as file, _open(file, head) as image:
         check_size(*image.size, max_pixels)
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and image.format != "MPO":  # an MPO is a photograph with its own thumbnails
             raise Refusal(f"holds {frames} images; an X-ray file holds one")
         image.load()
-        pixels = _grey(image)
+        pixels = _grey(image, notes)
         return _upright(pixels, _orientation(image))
 
 
@@ -194,9 +228,9 @@ def _has_image_signature(head: bytes) -> bool:
     return head.startswith(starts) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
-def _grey(image: Image.Image) -> NDArray[np.uint8]:
+def _grey(image: Image.Image, notes: list[str]) -> NDArray[np.uint8]:
     if image.mode in _HIGH_DEPTH:
-        pixels = stretch(np.asarray(image))
+        pixels = stretch(np.asarray(image), notes=notes)
         return 255 - pixels if _white_is_zero(image) else pixels
     if image.mode == "L" and "transparency" not in image.info:
         return np.asarray(image)

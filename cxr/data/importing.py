@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxr.data.digests import file_digest
-from cxr.data.image import Refusal, decode
+from cxr.data.image import Refusal, decode_with_notes
 from cxr.data.manifest import COLUMNS, Manifest
 from cxr.data.pool import map_in_order
 from cxr.data.sources import SOURCES, Found, Options
-from cxr.data.sources.base import relative
+from cxr.data.sources.base import FILE_NOTES, relative
 from cxr.errors import ManifestError, unknown
 
 Progress = Callable[[int, int], None]
 _REASONS_SHOWN = 3
+_BETWEEN_NOTES = "; "
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class ImportResult:
     Attributes
     ----------
     manifest
-        The usable X-rays, each decoded once to be sure; its root is the imported folder.
+        The usable X-rays, each decoded once to be sure; its root is the imported folder. Where a file was not
+        followed in something (a window that hardly meets its values), its row says so in the column ``file_notes``.
     excluded
         DataFrame ``file, reason``: every row and file left out; ``file`` is relative to the imported folder.
     kind
@@ -42,6 +44,11 @@ class ImportResult:
     manifest: Manifest
     excluded: pd.DataFrame
     kind: str
+
+    @property
+    def notes(self) -> dict[str, int]:
+        """How many X-rays each note of the manifest's column ``file_notes`` is on, the most frequent first."""
+        return count_notes(self.manifest)
 
     def with_manifest(self, manifest: Manifest) -> ImportResult:
         """Return the same result with another manifest, as splitting gives one."""
@@ -55,6 +62,13 @@ class _Seen:
     width: int
     height: int
     digest: str
+    notes: tuple[str, ...] = ()
+
+
+def count_notes(manifest: Manifest) -> dict[str, int]:
+    """Return how many X-rays of a manifest carry each note of an import, the most frequent first."""
+    texts = manifest.table[FILE_NOTES].fillna("") if FILE_NOTES in manifest.table else []
+    return dict(Counter(note for text in texts for note in str(text).split(_BETWEEN_NOTES) if note).most_common())
 
 
 def import_data(
@@ -63,6 +77,7 @@ def import_data(
     *,
     columns: Mapping[str, str] | None = None,
     aliases: Mapping[str, str] | None = None,
+    modalities: Sequence[str] = (),
     progress: Progress | None = None,
     workers: int | None = None,
 ) -> ImportResult:
@@ -80,6 +95,8 @@ def import_data(
         ``{our column: theirs}``, for the kind ``manifest`` alone.
     aliases
         ``{their label, finding or folder: our class}``.
+    modalities
+        DICOM modalities to take besides those of X-rays, such as ``SC``, for the kind ``dicom`` alone.
     progress
         Called with ``(decoded, total)``.
     workers
@@ -94,8 +111,10 @@ def import_data(
         raise ManifestError(unknown("kind of data set", kind, SOURCES))
     if columns and kind != "manifest":
         raise ManifestError(f"`columns` maps the columns of kind 'manifest'; kind {kind!r} knows its own")
+    if modalities and kind != "dicom":
+        raise ManifestError(f"`modalities` are those of kind 'dicom'; kind {kind!r} has none")
     folder = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - resolve() would follow links
-    found = SOURCES[kind].read(folder, Options(columns or {}, aliases or {}))
+    found = SOURCES[kind].read(folder, Options(columns or {}, aliases or {}, modalities))
     usable = _decoded(found, progress, workers)
     excluded = pd.DataFrame(found.excluded, columns=["file", "reason"])
     if not usable:
@@ -107,13 +126,13 @@ def import_data(
 def inspect(path: Path) -> _Seen | str:
     """Decode an image in a worker; its size and digest, or the reason why it is not usable."""
     try:
-        pixels = decode(path)
+        pixels, notes = decode_with_notes(path)
     except Refusal as refusal:
         return str(refusal)
     if pixels.min() == pixels.max():
         return f"is blank (every pixel is {pixels[0, 0]})"
     digest = file_digest(path)
-    return _Seen(pixels.shape[1], pixels.shape[0], digest) if digest else "changed while it was read"
+    return _Seen(pixels.shape[1], pixels.shape[0], digest, notes) if digest else "changed while it was read"
 
 
 def _decoded(found: Found, progress: Progress | None, workers: int | None) -> list[dict[str, Any]]:
@@ -122,14 +141,19 @@ def _decoded(found: Found, progress: Progress | None, workers: int | None) -> li
     images = [Path(row["image"]) for row in found.rows]
     for row, image, seen in zip(found.rows, images, map_in_order(inspect, images, workers, progress), strict=True):
         if isinstance(seen, _Seen):
-            usable.append(row | {"width": seen.width, "height": seen.height, "_digest": seen.digest})
+            earlier = str(row.get(FILE_NOTES) or "").split(_BETWEEN_NOTES)
+            notes = _BETWEEN_NOTES.join(note for note in dict.fromkeys((*earlier, *seen.notes)) if note)
+            shown = {"width": seen.width, "height": seen.height, FILE_NOTES: notes, "_digest": seen.digest}
+            usable.append(row | shown)
         else:
             found.leave_out(image, str(seen))
     return usable
 
 
 def _filled(table: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """Set paths relative to the root and groups of files with the same bytes."""
+    """Set paths relative to the root and groups of files with the same bytes; drop notes if there are none."""
+    if not (table[FILE_NOTES] != "").any():
+        table = table.drop(columns=FILE_NOTES)
     for column in (c for c in COLUMNS if c in table and (c == "image" or c.endswith("_mask"))):
         table[column] = [relative(path, root) if path else "" for path in table[column].fillna("")]
     given = table["dup_group"].tolist() if "dup_group" in table else [""] * len(table)

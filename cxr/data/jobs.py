@@ -22,8 +22,8 @@ def run_import(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> N
     """Import a data set, make its splits and save it under its name.
 
     ``spec["params"]``: ``kind`` and ``path`` as :func:`cxr.data.import_data` takes them, ``name`` of the data set,
-    optional ``columns`` and ``aliases``, and ``seed`` of the splits (none are made where the source brings its own or
-    nothing has a label).
+    optional ``columns``, ``aliases`` and ``modalities``, and ``seed`` of the splits (none are made where the source
+    brings its own or nothing has a label).
     """
     params = spec["params"]
     check_name(params["name"])
@@ -32,6 +32,7 @@ def run_import(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> N
         params["path"],
         columns=params.get("columns") or None,
         aliases=params.get("aliases") or None,
+        modalities=params.get("modalities") or (),
         progress=lambda done, total: progress(done / max(total, 1), f"{done} of {total} files read"),
     )
     manifest = result.manifest
@@ -39,7 +40,7 @@ def run_import(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> N
         manifest, _ = split_manifest(manifest, seed=params.get("seed", 0))
         result = result.with_manifest(manifest)
     save_data_set(params["name"], result)
-    summary = {"data": params["name"], "images": len(manifest), "left_out": len(result.excluded)}
+    summary = {"data": params["name"], "images": len(manifest), "left_out": len(result.excluded), "notes": result.notes}
     folder.write_json("results.json", summary)
     progress(1.0, f"{summary['images']} X-rays imported, {summary['left_out']} left out")
 

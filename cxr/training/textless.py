@@ -22,7 +22,7 @@ import numpy as np
 from cxr.data import Manifest
 from cxr.data.cache import Treatment
 from cxr.data.digests import file_digests
-from cxr.data.image import Refusal
+from cxr.data.image import DECODER_VERSION, Refusal
 from cxr.files import replacing
 from cxr.paths import cache_root
 from cxr.runs.locks import FileLock
@@ -119,7 +119,7 @@ def _key(manifest: Manifest) -> str:
     paths = manifest.image_paths()
     digests = file_digests(paths.values(), cache_root() / "digests.sqlite")
     reviews = Reviews.beside(manifest.path) if manifest.path is not None else None
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(f"decoder {DECODER_VERSION}".encode(), digest_size=16)
     for image_id, path in paths.items():
         review = reviews.entry(image_id) if reviews else None
         digest.update(json.dumps([image_id, digests[path], review and asdict(review)]).encode())

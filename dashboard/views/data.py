@@ -8,8 +8,10 @@ import pandas as pd
 import streamlit as st
 
 from cxr.data import Manifest, split_manifest
+from cxr.data.importing import count_notes
 from cxr.data.library import DataSet, list_data_sets, read_excluded, update_data_set
 from cxr.data.sources import SOURCES
+from cxr.data.sources.base import FILE_NOTES
 from cxr.errors import CxrError
 from cxr.runs import list_runs, start
 
@@ -57,6 +59,7 @@ def show_set(chosen: DataSet) -> None:
     if data.classes:
         make_splits(chosen, data)
     show_images(data)
+    show_notes(data)
     show_left_out(chosen)
     page.command("cxr", "data", "show", chosen.name)
 
@@ -94,6 +97,17 @@ def show_images(data: Manifest) -> None:
     gallery.grid(data, table["image_id"].tolist(), caption, key="data")
 
 
+def show_notes(data: Manifest) -> None:
+    """List what of the files was not followed when they were read, such as a window beside their values."""
+    notes = count_notes(data)
+    if notes:
+        table = data.table[data.table[FILE_NOTES].fillna("") != ""]
+        with st.expander(f"Notes on how files were read ({len(table)})"):
+            for text, n in notes.items():
+                st.markdown(f"{n} X-ray{'' if n == 1 else 's'}: {text}")
+            st.dataframe(table[["image_id", "image", FILE_NOTES]], hide_index=True)
+
+
 def show_left_out(chosen: DataSet) -> None:
     excluded = read_excluded(chosen.name)
     with st.expander(f"Left out ({len(excluded)})"):
@@ -123,6 +137,9 @@ def import_form() -> None:
         columns = ""
         if kind == "manifest":
             columns = st.text_area("Columns of the file, where they have other names", placeholder="image = filename")
+        modalities = ""
+        if kind == "dicom":
+            modalities = st.text_input("Modalities besides those of X-rays", placeholder="SC, OT")
         aliases = st.text_area(
             "Labels of the source, where they have other names", placeholder="Covid-19 = covid19", height=80
         )
@@ -138,6 +155,7 @@ def import_form() -> None:
         "name": name.strip(),
         "columns": mapping(columns, "columns"),
         "aliases": mapping(aliases, "labels"),
+        "modalities": modalities.replace(",", " ").split(),
     }
     start("import", params, name=f"import {name.strip()}")
 
@@ -167,7 +185,8 @@ def told(results: dict | None) -> str:
     if not results:
         return ""
     name = results["data"]
-    return f": {results['images']} X-rays, {results['left_out']} left out · [look at {name}](data?data={name})"
+    notes = "".join(f" · {n}: {text}" for text, n in results.get("notes", {}).items())
+    return f": {results['images']} X-rays, {results['left_out']} left out{notes} · [look at {name}](data?data={name})"
 
 
 def imports() -> list:

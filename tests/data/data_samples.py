@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,34 @@ def save_dicom(path: Path, dataset: Dataset, compressed: str = "") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     dataset.save_as(path, enforce_file_format=True)
     return path
+
+
+def jpeg_lossless(pixels: np.ndarray, bits: int) -> bytes:
+    """Encode grey as JPEG Lossless (process 14, predictor 1), which no installed library writes."""
+    values = pixels.astype(int)
+    predicted = np.empty_like(values)
+    predicted[:, 1:] = values[:, :-1]
+    predicted[1:, 0] = values[:-1, 0]
+    predicted[0, 0] = 1 << (bits - 1)
+    stream = "".join(_coded((int(d) + 32768) % 65536 - 32768) for d in (values - predicted).ravel())
+    stream += "1" * (-len(stream) % 8)
+    scan = int(stream, 2).to_bytes(len(stream) // 8, "big").replace(b"\xff", b"\xff\x00")
+    height, width = pixels.shape
+
+    def segment(marker: int, body: bytes) -> bytes:
+        return bytes([0xFF, marker]) + (len(body) + 2).to_bytes(2, "big") + body
+
+    frame = struct.pack(">BHHB3B", bits, height, width, 1, 1, 0x11, 0)
+    table = bytes([0, *[17 if length == 5 else 0 for length in range(1, 17)], *range(17)])
+    start = bytes([1, 1, 0, 1, 0, 0])
+    return b"\xff\xd8" + segment(0xC3, frame) + segment(0xC4, table) + segment(0xDA, start) + scan + b"\xff\xd9"
+
+
+def _coded(difference: int) -> str:
+    """Five bits for how many bits a difference has, and those bits."""
+    n = abs(difference).bit_length()
+    extra = difference if difference > 0 else difference + (1 << n) - 1
+    return f"{n:05b}" + (f"{extra:0{n}b}" if n else "")
 
 
 def manifest_of(rows: list[dict[str, Any]], root: Path) -> Manifest:

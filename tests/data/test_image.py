@@ -13,6 +13,7 @@ from data_samples import chest, write_png
 from PIL import Image
 
 from cxr.data import read_xray
+from cxr.data.image import PLATEAU_LEFT_OUT, decode_with_notes
 from cxr.errors import ImageError
 
 GREY = chest()
@@ -195,3 +196,73 @@ def test_real_files_of_every_mode_decode(shared_data: Path):
                 assert pixels.shape in {image.size[::-1], image.size}
             assert pixels.std() > 10
     assert {"L", "RGB", "RGBA"} <= modes
+
+
+def film(low: int, high: int) -> np.ndarray:
+    """A 16-bit film, 240 x 200, whose picture lies between two values."""
+    picture = np.asarray(Image.fromarray(GREY).convert("F").resize((200, 240), Image.Resampling.BICUBIC))
+    picture = (picture - picture.min()) / np.ptp(picture)
+    return np.rint(low + picture * (high - low)).astype(np.uint16)
+
+
+@pytest.mark.parametrize("share", [0.0005, 0.001, 0.01, 0.05])
+@pytest.mark.parametrize(
+    ("low", "high", "label"),
+    [(0, 4095, 65535), (300, 4000, 65535), (100, 1000, 4095), (0, 1023, 65535), (30000, 50000, 0), (61000, 65000, 0)],
+)
+def test_a_burned_in_label_leaves_the_greys_of_the_rest_as_they_are(
+    tmp_path: Path, low: int, high: int, label: int, share: float
+):
+    plain = film(low, high)
+    labelled = plain.copy()
+    height = max(round((share * plain.size / 4) ** 0.5), 2)
+    corner = np.s_[5 : 5 + height, 5 : 5 + 4 * height]
+    labelled[corner] = label
+    expected = read_xray(saved(tmp_path / "a.png", Image.fromarray(plain))).astype(int)
+    pixels, notes = decode_with_notes(saved(tmp_path / "b.png", Image.fromarray(labelled)))
+    assert (pixels[corner] == (255 if label else 0)).all()
+    outside = np.ones(plain.shape, bool)
+    outside[corner] = False
+    assert np.abs(pixels.astype(int) - expected)[outside].max() <= 5
+    assert notes == ((PLATEAU_LEFT_OUT,) if share > 0.0005 else ())
+
+
+@pytest.mark.parametrize(
+    "ends", [(0, 65535), (65535, 0)], ids=["black border, white label", "white border, black label"]
+)
+def test_a_border_and_a_soft_label_at_both_ends_leave_the_picture_its_greys(tmp_path: Path, ends: tuple[int, int]):
+    border, label = ends
+    soft = film(28_000, 32_000).astype(float)
+    letters = np.zeros(soft.shape)
+    letters[10:22, 60:160] = np.arange(100) % 10 < 6
+    letters = (letters + np.roll(letters, 1, 1) + np.roll(letters, 1, 0)) / 3
+    soft = soft * (1 - letters) + label * letters
+    soft[:, :50] = border
+    pixels, notes = decode_with_notes(saved(tmp_path / "a.png", Image.fromarray(np.rint(soft).astype(np.uint16))))
+    assert len(np.unique(pixels[40:, 50:])) > 180
+    assert notes == (PLATEAU_LEFT_OUT,)
+
+
+def test_eight_bits_with_a_white_label_and_masks_of_sixteen_bits_stay_as_they_are(tmp_path: Path):
+    labelled = GREY // 4
+    labelled[:6, :20] = 255
+    np.testing.assert_array_equal(read_xray(saved(tmp_path / "a.png", Image.fromarray(labelled))), labelled)
+    mask = np.zeros((200, 200), np.uint16)
+    mask[5:8, 5:8] = 65535
+    pixels, notes = decode_with_notes(saved(tmp_path / "b.png", Image.fromarray(mask)))
+    np.testing.assert_array_equal(pixels, mask // 257)
+    assert notes == ()
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1, 2])
+@pytest.mark.parametrize("saturated", [0, 0.02, 0.2])
+def test_a_film_whose_values_are_spread_over_its_range_is_stretched_between_its_percentiles(
+    tmp_path: Path, gamma: float, saturated: float
+):
+    noise = np.random.default_rng(0).normal(0, 0.01, (240, 200))
+    values = (film(0, 1000) / 1000 + noise).clip(0, 1 - saturated / 2) ** gamma * 4000
+    deep = np.rint(values / values.max() * 4000).astype(np.uint16)
+    low, high = np.percentile(deep, (0.1, 99.9))
+    pixels, notes = decode_with_notes(saved(tmp_path / "a.png", Image.fromarray(deep)))
+    assert np.abs(pixels - np.clip((deep - low) / (high - low), 0, 1) * 255).max() <= 0.51
+    assert notes == ()

@@ -259,7 +259,7 @@ def test_a_folder_of_dicom_files_gives_its_frontal_chest_xrays(tmp_path: Path):
     assert len(table) == 3
     assert reasons(result) == {
         "lateral.dcm": "view LL is not frontal (PA or AP)",
-        "ct.dcm": "modality CT is not CR or DX",
+        "ct.dcm": "modality CT is not CR, DX, DR, RG or XR",
         "hand.dcm": "body part HAND is not the chest",
         "report.dcm": "has no pixels (PixelData is missing)",
         "notes.txt": "is not a DICOM file",

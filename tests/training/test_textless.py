@@ -15,7 +15,7 @@ from cxr.evaluation.predict import predict
 from cxr.runs.folder import Stopped
 from cxr.text import DetectionStore, Reviews, TextBox, mask_text
 from cxr.text.store import content_hash
-from cxr.training import load_recipe
+from cxr.training import load_recipe, textless
 from cxr.training.data import prepare
 
 BY_DETECTOR = ("phantom-00000", "phantom-00001")  # nobody has looked at these
@@ -116,6 +116,13 @@ def test_text_is_searched_once_with_its_progress_told_and_a_stop_loses_nothing(m
     assert {path: path.stat().st_mtime_ns for path in files} == files
     _, said = told(manifest, mode="noise")
     assert not [message for message in said if message.startswith("text searched")]
+
+
+def test_pixels_of_another_decoder_are_searched_anew(manifest, monkeypatch):
+    before = textless._key(manifest)
+    assert textless._key(manifest) == before
+    monkeypatch.setattr(textless, "DECODER_VERSION", textless.DECODER_VERSION + 1)
+    assert textless._key(manifest) != before
 
 
 def test_a_run_says_that_its_network_never_saw_the_text(manifest):

@@ -41,7 +41,9 @@ SOURCES: dict[str, Source] = {
         Source(
             "manifest", "CSV or Parquet manifest", "one row per X-ray; columns and labels can be mapped", table.read
         ),
-        Source("dicom", "Folder of DICOM files", "frontal chest X-rays of modality CR or DX", dicom_folder.read),
+        Source(
+            "dicom", "Folder of DICOM files", "frontal chest X-rays, by modality, view and body part", dicom_folder.read
+        ),
     )
 }
 

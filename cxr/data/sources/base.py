@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from cxr.data.image import IMAGE_SUFFIXES, one_line
 from cxr.data.manifest import OLDEST
 from cxr.errors import ManifestError
 
+FILE_NOTES = "file_notes"  # column of what was not followed in a file, several notes with "; " between them
 FRONTAL_VIEWS = frozenset({"PA", "AP", "AP SUPINE", "AP ERECT", "AP SEMI ERECT"})
 
 _CLASS_NAMES = {
@@ -49,10 +50,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Options:
-    """What the caller may say about names: columns of a table, and labels or folders that stand for classes."""
+    """What the caller may say: columns of a table, labels or folders that stand for classes, DICOM modalities."""
 
     columns: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
+    modalities: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

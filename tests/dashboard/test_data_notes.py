@@ -1,0 +1,29 @@
+"""The Data page says what of the files was not followed when they were read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from apps import opened, said
+from PIL import Image
+
+from cxr.data import import_data, save_data_set
+from cxr.data.image import PLATEAU_LEFT_OUT
+
+
+def test_data_lists_the_notes_on_files(tmp_path: Path) -> None:
+    ramp = np.add.outer(np.arange(80), np.arange(64)).astype(np.uint16) * 20
+    for label in ("sick", "well"):
+        for number in range(2):
+            film = ramp + number
+            if label == "sick":
+                film[:10, :20] = 65535
+            path = tmp_path / "in" / label / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(film).save(path)
+    save_data_set("noted", import_data("image-folder", tmp_path / "in"))
+    app = opened("data", data="noted")
+    assert not app.exception
+    assert f"2 X-rays: {PLATEAU_LEFT_OUT}" in said(app)
+    assert any("Notes on how files were read (2)" in expander.label for expander in app.expander)
