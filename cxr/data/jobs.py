@@ -22,7 +22,7 @@ def run_import(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> N
     """Import a data set, make its splits and save it under its name.
 
     ``spec["params"]``: ``kind`` and ``path`` as :func:`cxr.data.import_data` takes them, ``name`` of the data set,
-    optional ``columns`` and ``aliases``, and ``seed`` of the splits (none are made where the source brings its own or
+    optional ``columns``, ``aliases``, ``uncertain``, ``keep_labels`` and ``source``, and ``seed`` of the splits (none are made where the source brings its own or
     nothing has a label).
     """
     params = spec["params"]
@@ -32,6 +32,9 @@ def run_import(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> N
         params["path"],
         columns=params.get("columns") or None,
         aliases=params.get("aliases") or None,
+        uncertain=params.get("uncertain", "unknown"),
+        keep_labels=bool(params.get("keep_labels", False)),
+        source=params.get("source", ""),
         progress=lambda done, total: progress(done / max(total, 1), f"{done} of {total} files read"),
     )
     manifest = result.manifest

@@ -1,4 +1,4 @@
-"""Names and values as tables write them become ours: labels, splits, ages, sexes, views, patients, missing values, paths.
+"""Names and values as tables write them become ours: labels, splits, ages, sexes, views, patients, paths, nothing.
 
 One place for all importers. Every function is pure: text in, value out. A text that a function does not know comes back
 as it is, without the space around it, so that nothing is lost; only ages, sexes and missing values have no such rest.
@@ -48,8 +48,8 @@ _CLASS_OF = {name: label for label, names in _SYNONYMS.items() for name in names
 _CLASS_OF_KIND = {name: label for label, names in _KINDS.items() for name in names}
 
 _SPLIT_NAMES = {
-    "train": ("train", "training", "trn", "tr", "trainval", "trainvalidation", "trainvalid", "learning"),
-    "val": ("val", "valid", "validation", "validate", "validating", "dev", "development", "devel", "tuning", "tune"),
+    "train": ("train", "training", "trn", "trainval", "trainvalidation", "trainvalid"),
+    "val": ("val", "valid", "validation", "validate", "validating", "dev", "development", "tuning"),
     "test": ("test", "testing", "tst", "holdout", "heldout"),
     "external": ("external",),
     "probe": ("probe",),
@@ -83,9 +83,7 @@ _UNITS = {
     **dict.fromkeys(("w", "wk", "wks", "week", "weeks"), 7 / 365.25),
     **dict.fromkeys(("d", "day", "days"), 1 / 365.25),
 }
-_AGE = re.compile(
-    r"(?P<bound>[<>]=?|≥|≤|~|ca\.?)?\s*(?P<value>\d{1,4}(?:[.,]\d+)?)\s*(?P<plus>\+)?\s*(?P<unit>[^\W\d_]*)\+?"
-)
+_AGE = re.compile(r"(?:[<>]=?|≥|≤|~|ca\.?)?\s*(?P<value>\d{1,4}(?:[.,]\d+)?)\s*\+?\s*(?P<unit>[^\W\d_]*)\+?")
 _AGE_RANGE = re.compile(r"(\d{1,3})\s*(?:-|–|to)\s*(\d{1,3})\s*(?:y|yrs|years)?")
 _DECADE = re.compile(r"(\d{1,2}0)['’]?s")
 _DRIVE = re.compile(r"^[A-Za-z]:(?=[\\/])")
@@ -231,13 +229,21 @@ def normalise_path(text: str) -> str:
 
 
 def path_spellings(text: str) -> Iterator[str]:
-    """Yield the spellings of a path to look for on a disk, the given one first: / for \\, no drive, NFC, NFD, no space."""
+    """Yield the spellings of a path to look for on a disk, the given one first, with / for \\ and in NFC and NFD."""
     seen = set()
     for path in (text, text.replace("\\", "/"), normalise_path(text), normalise_path(text.strip())):
         for spelling in (path, unicodedata.normalize("NFC", path), unicodedata.normalize("NFD", path)):
             if spelling and spelling not in seen:
                 seen.add(spelling)
                 yield spelling
+
+
+def label_of_findings(findings: Sequence[str]) -> str:
+    """Return covid19 or pneumonia where one of the findings is, normal for "No Finding" or "normal" alone, else ""."""
+    classes = [known_class(finding) for finding in findings]
+    if len(classes) == 1 and classes[0] == "normal":
+        return "normal"
+    return next((label for label in ("covid19", "pneumonia") if label in classes), "")
 
 
 @dataclass(frozen=True)
@@ -276,8 +282,8 @@ def map_labels(labels: Sequence[str], aliases: Mapping[str, str] | None = None, 
     classes: dict[str, str] = {}
     rest: list[str] = []
     for label in counts:
-        alias = exact.get(label) or exact.get(label.strip()) or folded.get(label.strip().casefold())
-        if alias:
+        alias = exact.get(label, exact.get(label.strip(), folded.get(label.strip().casefold())))
+        if alias is not None:
             classes[label] = alias
         elif is_missing(label):
             classes[label] = ""

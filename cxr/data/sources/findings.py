@@ -1,0 +1,182 @@
+"""Findings of public data sets: columns of 1, 0, -1 or lists become our ``findings`` and, where asked, a label.
+
+``findings`` joins by ``|`` what is there; ``?`` stands before a finding that may be there or not; "No Finding" stands
+alone where nothing was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from cxr.data.normalise import NO_FINDING, is_frontal, is_missing, known_class, label_of_findings, normalise_finding
+from cxr.data.sources.base import Found, Options, Uncertain, join_labels
+from cxr.data.sources.files import Files
+from cxr.errors import ManifestError
+
+State = Literal["yes", "no", "uncertain", ""]
+CHEXPERT_FINDINGS = (
+    *(NO_FINDING, "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema"),
+    *("Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture"),
+    "Support Devices",
+)
+_STATES: dict[str, State] = {
+    **dict.fromkeys(("1", "yes", "true", "positive"), "yes"),
+    **dict.fromkeys(("0", "no", "false", "negative"), "no"),
+    **dict.fromkeys(("-1", "uncertain"), "uncertain"),
+}
+_UNKNOWN = "?"
+_SAID_UNCERTAIN = {
+    "unknown": "unknown (? before the finding)",
+    "positive": "positive",
+    "negative": "negative",
+}
+
+
+def state(value: str) -> State:
+    """Return what a cell of a yes-or-no column says: 1, 0, -1 with or without a decimal point; "" for nothing."""
+    return "" if is_missing(value) else _STATES.get(value.strip().casefold().removesuffix(".0"), "")
+
+
+def is_yes_or_no(values: Sequence[str]) -> bool:
+    """Tell whether a column says yes or no of one finding: some 1 or 0, perhaps -1 or nothing, and no other word."""
+    states = {value: state(value) for value in set(values)}
+    only = all(found or is_missing(value) for value, found in states.items())
+    return only and bool({"yes", "no"} & set(states.values()))
+
+
+def yes_or_no(value: str, finding: str) -> str:
+    """Return the class of a cell in a finding's column: the finding, "no " and the finding, or "" for unknown."""
+    name = known_class(finding) or finding.strip()
+    return {"yes": name, "no": f"no {name}"}.get(state(value), "")
+
+
+def write_findings(states: Mapping[str, State], uncertain: Uncertain = "unknown") -> str:
+    """Return the findings of an X-ray from what is known of each; "" if nothing is known of any."""
+    settled = {name: _settled(value, uncertain) for name, value in states.items() if value and name != NO_FINDING}
+    present = [name for name, value in settled.items() if value == "yes"]
+    present += [f"{_UNKNOWN}{name}" for name, value in settled.items() if value == "uncertain"]
+    if present:
+        return "|".join(present)
+    return NO_FINDING if settled or states.get(NO_FINDING) == "yes" else ""
+
+
+def _settled(value: State, uncertain: Uncertain) -> State:
+    if value != "uncertain" or uncertain == "unknown":
+        return value
+    return "yes" if uncertain == "positive" else "no"
+
+
+@dataclass
+class PublicSet:
+    """Rows of a public data set on their way into a manifest: one finding's column may be the label, others are mapped.
+
+    A row that knows views has a ``view``; it is left out where its view is unknown or not frontal.
+    """
+
+    found: Found
+    options: Options
+    files: Files
+
+    @classmethod
+    def open(cls, root: Path, options: Options, columns: Sequence[str], title: str) -> PublicSet:
+        """Start a data set below ``root``; a ManifestError names a mapped column that is not there."""
+        for ours, theirs in options.columns.items():
+            if theirs not in columns:
+                raise ManifestError(
+                    f"{title} has no column {theirs!r} (mapped to {ours!r}). Found: {', '.join(columns)}"
+                )
+        return cls(Found(root), options, Files(root))
+
+    def add(self, name: str, raw: Mapping[str, str], states: Mapping[str, State], row: Mapping[str, Any]) -> None:
+        """Add the X-ray called ``name``, or leave it out: not there, not frontal, or without the chosen label."""
+        match = self.files.find(name)
+        if match.file is None:
+            self.found.leave_out(name or "row without a name", match.how)
+            return
+        view = str(row.get("view", "frontal"))
+        if is_missing(view) or not is_frontal(view):
+            self.found.leave_out(match.file, f"view {view or 'unknown'} is not frontal")
+            return
+        findings = write_findings(states, self.options.uncertain)
+        label = self._label(states, findings, raw)
+        if label is None:
+            column = self.options.columns["label"]
+            why = "uncertain" if state(raw[column]) == "uncertain" else "not mentioned"
+            self.found.leave_out(match.file, f"{column} is {why}")
+            return
+        mapped = {ours: raw[theirs] for ours, theirs in self.options.columns.items() if ours not in ("image", "label")}
+        self.found.rows.append({"image": str(match.file), "label": label, "findings": findings, **row, **mapped})
+
+    def _label(self, states: Mapping[str, State], findings: str, raw: Mapping[str, str]) -> str | None:
+        """Return the label, None where the chosen column does not say."""
+        column = self.options.columns.get("label")
+        if column is not None and (column in states or is_yes_or_no([raw[column]]) or is_missing(raw[column])):
+            value = _settled(states.get(column, state(raw[column])), self.options.uncertain)
+            return yes_or_no(value, column) or None
+        if column is not None:
+            return raw[column]
+        names = [name for name in findings.split("|") if not name.startswith(_UNKNOWN)]
+        aliases = {key.casefold(): value for key, value in self.options.aliases.items()}
+        named = [aliases[name.casefold()] for name in (findings, *names) if name.casefold() in aliases]
+        if named:
+            return named[0]
+        label = label_of_findings(names)
+        sure = states.get(NO_FINDING) == "yes" and findings == NO_FINDING
+        return "" if label == "normal" and not sure else label
+
+    def finish(self, n_uncertain: int, patients: str) -> Found:
+        """Return what was found, with notes on uncertain findings, on where patients come from, and on the splits."""
+        found, options = self.found, self.options
+        if n_uncertain:
+            found.notes.append(
+                f"findings: {n_uncertain} uncertain, taken as {_SAID_UNCERTAIN[options.uncertain]} (see --uncertain)"
+            )
+        found.notes.append(f"patient_id: {patients}")
+        if "label" in options.columns:
+            column = options.columns["label"]
+            if any(row["label"] == yes_or_no("1", column) for row in found.rows):
+                yes, no = yes_or_no("1", column), yes_or_no("0", column)
+                found.notes.append(f"labels: column {column!r} read as {yes} (1) and {no} (0); others are left out")
+        else:
+            found.notes.append(
+                "labels: pneumonia and normal (No Finding) from the findings, other X-rays have findings alone; "
+                "one finding as label: --column label=NAME"
+            )
+        _drop_single_split(found)
+        join_labels(found, options)
+        return found
+
+
+def without_label(options: Options, own: Sequence[str]) -> Options:
+    """Return the options without a mapping of the label to a column that the data set's own rule reads."""
+    if options.columns.get("label") not in own:
+        return options
+    return replace(options, columns={ours: theirs for ours, theirs in options.columns.items() if ours != "label"})
+
+
+def count_uncertain(rows: Iterable[Mapping[str, State]]) -> int:
+    """Return how many findings are uncertain in all."""
+    return sum(value == "uncertain" for states in rows for value in states.values())
+
+
+def finding_columns(columns: Iterable[str], names: Sequence[str]) -> dict[str, str]:
+    """Return ``{column: finding}`` of the columns that are findings, whatever their case."""
+    known = {name.casefold(): name for name in names}
+    return {column: known[column.strip().casefold()] for column in columns if column.strip().casefold() in known}
+
+
+def list_states(findings: Iterable[str]) -> dict[str, State]:
+    """Return the states of findings that are listed as present."""
+    return dict.fromkeys((normalise_finding(name) for name in findings), "yes")
+
+
+def _drop_single_split(found: Found) -> None:
+    """Forget an official split if all X-rays are in it: it divides nothing."""
+    splits = {row.get("split", "") for row in found.rows}
+    if len(splits) == 1 and splits != {""}:
+        for row in found.rows:
+            row["split"] = ""
+        found.notes.append(f"split: every X-ray is in the official {splits.pop()!r}, which divides nothing; left empty")
