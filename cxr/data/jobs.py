@@ -22,8 +22,8 @@ def run_import(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> N
     """Import a data set, make its splits and save it under its name.
 
     ``spec["params"]``: ``kind`` and ``path`` as :func:`cxr.data.import_data` takes them, ``name`` of the data set,
-    optional ``columns``, ``aliases``, ``uncertain``, ``keep_labels`` and ``source``, and ``seed`` of the splits (none are made where the source brings its own or
-    nothing has a label).
+    optional ``columns``, ``aliases``, ``uncertain``, ``keep_labels`` and ``source``, and ``seed`` of the splits (none
+    are made where the source brings its own or nothing has a label).
     """
     params = spec["params"]
     check_name(params["name"])

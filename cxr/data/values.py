@@ -72,7 +72,7 @@ def normalise_paths(paths: Sequence[str], root: Path) -> tuple[list[str], list[s
         for path in paths
     ]
     n = sum(a != b for a, b in zip(paths, done, strict=True))
-    return done, [f"paths: {n} written with \\ or a drive, read with /"] if n else []
+    return done, [f"paths: {n} written with back slashes or a drive, read with /"] if n else []
 
 
 def _known(text: str) -> str:

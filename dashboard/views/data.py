@@ -8,8 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from cxr.data import Manifest, split_manifest
-from cxr.data.library import DataSet, list_data_sets, read_excluded, update_data_set
-from cxr.data.sources import SOURCES
+from cxr.data.library import DataSet, list_data_sets, read_excluded, read_notes, update_data_set
+from cxr.data.sources import SOURCES, UNCERTAIN
 from cxr.errors import CxrError
 from cxr.runs import list_runs, start
 
@@ -56,6 +56,7 @@ def show_set(chosen: DataSet) -> None:
         cell.dataframe(counts(table, by))
     if data.classes:
         make_splits(chosen, data)
+    show_notes(chosen)
     show_images(data)
     show_left_out(chosen)
     page.command("cxr", "data", "show", chosen.name)
@@ -94,6 +95,15 @@ def show_images(data: Manifest) -> None:
     gallery.grid(data, table["image_id"].tolist(), caption, key="data")
 
 
+def show_notes(chosen: DataSet) -> None:
+    """Show what the import read otherwise than written, and what is not known of the X-rays."""
+    notes = read_notes(chosen.name)
+    if notes:
+        with st.expander(f"Notes of the import ({len(notes)})", expanded=True):
+            for note in notes:
+                st.text(note)
+
+
 def show_left_out(chosen: DataSet) -> None:
     excluded = read_excluded(chosen.name)
     with st.expander(f"Left out ({len(excluded)})"):
@@ -121,10 +131,23 @@ def import_form() -> None:
         path = st.text_input("Folder or file on this machine", placeholder="/home/me/covid-chestxray-dataset")
         name = st.text_input("Name of the data set", placeholder="letters, digits, - and _")
         columns = ""
-        if kind == "manifest":
-            columns = st.text_area("Columns of the file, where they have other names", placeholder="image = filename")
+        uncertain = UNCERTAIN[0]
+        if SOURCES[kind].columns:
+            columns = st.text_area(
+                "Columns of the file, where their names do not say it", placeholder="label = Pneumonia", height=80
+            )
+        if SOURCES[kind].uncertain:
+            uncertain = st.selectbox("Uncertain findings count as", UNCERTAIN)
         aliases = st.text_area(
             "Labels of the source, where they have other names", placeholder="Covid-19 = covid19", height=80
+        )
+        keep_labels = st.checkbox(
+            "Keep labels as they are written", help="Otherwise Covid, covid and COVID-19 are one."
+        )
+        source = st.text_input(
+            "Hospital or data set that all X-rays come from",
+            placeholder="empty if they come from several, or if the files say it",
+            help="Classes are compared by source, to warn of a class that comes from one place alone.",
         )
         if not st.form_submit_button("Import", type="primary", icon=":material/download:"):
             return
@@ -138,6 +161,9 @@ def import_form() -> None:
         "name": name.strip(),
         "columns": mapping(columns, "columns"),
         "aliases": mapping(aliases, "labels"),
+        "uncertain": uncertain,
+        "keep_labels": keep_labels,
+        "source": source.strip(),
     }
     start("import", params, name=f"import {name.strip()}")
 

@@ -54,7 +54,7 @@ class Files:
     def _kind_of(name: str, spelling: str) -> str:
         if spelling == name:
             return ""
-        return "with / for \\" if "\\" in name else "in another Unicode form or without spaces around"
+        return "with / for back slashes" if "\\" in name else "in another Unicode form or without spaces around"
 
     def _find_below(self, parts: Sequence[str]) -> Match:
         folded = [_folded(part) for part in parts]

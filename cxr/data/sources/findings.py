@@ -11,8 +11,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from cxr.data.normalise import NO_FINDING, is_frontal, is_missing, known_class, label_of_findings, normalise_finding
-from cxr.data.sources.base import Found, Options, Uncertain, join_labels
+from cxr.data.dicom import DicomHeader, read_header
+from cxr.data.normalise import (
+    NO_FINDING,
+    is_frontal,
+    is_missing,
+    known_class,
+    label_of_findings,
+    map_labels,
+    normalise_finding,
+)
+from cxr.data.pool import map_in_order
+from cxr.data.sources.base import Found, Options, Uncertain
 from cxr.data.sources.files import Files
 from cxr.errors import ManifestError
 
@@ -28,6 +38,7 @@ _STATES: dict[str, State] = {
     **dict.fromkeys(("-1", "uncertain"), "uncertain"),
 }
 _UNKNOWN = "?"
+_DICOM = {".dcm", ".dicom"}
 _SAID_UNCERTAIN = {
     "unknown": "unknown (? before the finding)",
     "positive": "positive",
@@ -146,8 +157,29 @@ class PublicSet:
                 "one finding as label: --column label=NAME"
             )
         _drop_single_split(found)
-        join_labels(found, options)
+        labels = map_labels([row["label"] for row in found.rows], options.aliases, options.keep_labels)
+        for row in found.rows:
+            row["label"] = labels.classes[row["label"]]
+        # Most X-rays of such a set have no label, as said above: they are not missing.
+        found.notes += [note for note in labels.notes if "missing" not in note]
         return found
+
+
+def add_dicom_facts(found: Found) -> None:
+    """Add view, sex and age from the headers of DICOM images where the tables have none; lateral views are left out."""
+    images = [Path(row["image"]) for row in found.rows]
+    files = [file for file in images if file.suffix.lower() in _DICOM]
+    headers = dict(zip(files, map_in_order(read_header, files), strict=True))
+    rows, found.rows = found.rows, []
+    for row, file in zip(rows, images, strict=True):
+        header = headers.get(file)
+        if isinstance(header, DicomHeader):
+            facts = {"view": header.view, "sex": header.sex, "age": header.age}
+            row |= {name: value for name, value in facts.items() if not row.get(name)}
+        if is_frontal(row.get("view", "")):
+            found.rows.append(row)
+        else:
+            found.leave_out(file, f"view {row['view']} is not frontal")
 
 
 def without_label(options: Options, own: Sequence[str]) -> Options:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
@@ -83,7 +83,7 @@ def _table(folder: Path, what: str) -> pd.DataFrame | None:
     return read_table(files[0]) if files else None
 
 
-def _by_study(labels: pd.DataFrame | None) -> tuple[dict[tuple[str, str], Mapping[str, str]], dict[str, str]]:
+def _by_study(labels: pd.DataFrame | None) -> tuple[dict[tuple[str, str], dict[str, str]], dict[str, str]]:
     """Return the row of each study, and ``{column: finding}``."""
     if labels is None or not set(_STUDY) <= set(labels.columns):
         return {}, {}

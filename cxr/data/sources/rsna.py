@@ -9,7 +9,7 @@ from pathlib import Path
 from cxr.data.manifest import read_table
 from cxr.data.normalise import NO_FINDING
 from cxr.data.sources.base import Found, Options, existing_folder
-from cxr.data.sources.findings import PublicSet, State, state, without_label
+from cxr.data.sources.findings import PublicSet, State, add_dicom_facts, state, without_label
 from cxr.errors import ManifestError
 
 TITLE = "RSNA pneumonia challenge"
@@ -67,6 +67,7 @@ def read(path: Path, options: Options) -> Found:
         rows.add(name, raw, _states(raw), row | ({"label": label} if label and "label" not in options.columns else {}))
     if n_rows > len(said):
         rows.found.notes.append(f"rows: {n_rows} rows of {len(said)} X-rays (several boxes each), joined to one each")
+    add_dicom_facts(rows.found)
     return rows.finish(0, _said_of_patients(bool(patients)))
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from cxr.data.manifest import read_table
 from cxr.data.normalise import NO_FINDING, normalise_finding, normalise_split
 from cxr.data.sources.base import Found, Options, existing_folder
-from cxr.data.sources.findings import PublicSet, State, count_uncertain, state, without_label
+from cxr.data.sources.findings import PublicSet, State, add_dicom_facts, count_uncertain, state, without_label
 from cxr.errors import ManifestError
 
 TITLE = "VinDr-CXR"
@@ -79,6 +79,7 @@ def read(path: Path, options: Options) -> Found:
         f"rows: {n_rows} rows of {len(readings)} X-rays (boxes and readers), joined; "
         "a finding counts if more than half of the readers saw it"
     )
+    add_dicom_facts(rows.found)
     return rows.finish(uncertain, "unknown: VinDr-CXR names no patients")
 
 
