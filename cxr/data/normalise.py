@@ -34,7 +34,7 @@ _SYNONYMS = {
         *("covidpositive", "covid19positive", "positivecovid", "positivecovid19", "coronavirusdisease2019"),
     ),
     "normal": ("normal", "nofinding", "nofindings", "healthy", "healthycontrol", "normalcontrol", "normalcxr"),
-    "pneumonia": ("pneumonia", "pneumonias", "penumonia", "pnuemonia", "pneumoniae"),
+    "pneumonia": ("pneumonia", "pneumonias", "penumonia", "pnemonia", "pnuemonia", "pneumoniae"),
 }
 # Kinds of a class: joined with it only where a data set holds no other kind, for the distinction may be wanted.
 _KINDS = {

@@ -15,6 +15,7 @@ from cxr.errors import ManifestError
 
 TITLE = "CheXpert"
 _TABLES = ("train.csv", "valid.csv", "val.csv", "test.csv", "train.csv.gz", "valid.csv.gz")
+_MANY_FINDINGS = 5
 _LICENCE = "Stanford University Dataset Research Use Agreement (research only)"
 _PATIENT = re.compile(r"patient[ _-]?(\d+)", re.IGNORECASE)
 _SPLIT = re.compile(r"(?:^|/)(train|valid|val|test)/", re.IGNORECASE)
@@ -22,7 +23,9 @@ _SPLIT = re.compile(r"(?:^|/)(train|valid|val|test)/", re.IGNORECASE)
 
 def recognises(columns: Collection[str]) -> bool:
     """Tell whether these are CheXpert's columns."""
-    return {"Path", "Frontal/Lateral"} <= set(columns) and bool(finding_columns(columns, CHEXPERT_FINDINGS))
+    findings = finding_columns(columns, CHEXPERT_FINDINGS)
+    # The table of the test set has findings alone.
+    return "Path" in columns and bool(findings) and ("Frontal/Lateral" in columns or len(findings) >= _MANY_FINDINGS)
 
 
 def read(path: Path, options: Options) -> Found:
@@ -32,7 +35,7 @@ def read(path: Path, options: Options) -> Found:
     for file, table in zip(tables, read_tables, strict=True):
         if not recognises(table.columns):
             raise ManifestError(
-                f"{file} is no table of {TITLE}: it has no columns 'Path', 'Frontal/Lateral' and findings. "
+                f"{file} is no table of {TITLE}: it has no columns 'Path' and findings. "
                 f"Found: {', '.join(table.columns)}"
             )
     columns = list(dict.fromkeys(column for table in read_tables for column in table.columns))
@@ -45,7 +48,7 @@ def read(path: Path, options: Options) -> Found:
             values = {column: str(value) for column, value in raw.items()}
             states = {finding: state(values[column]) for column, finding in named.items()}
             uncertain += count_uncertain([states])
-            lateral = values["Frontal/Lateral"].casefold().startswith("lat")
+            lateral = "lateral" in (values.get("Frontal/Lateral", "") or values["Path"]).casefold()
             patient = _PATIENT.search(values["Path"])
             split = _SPLIT.search(values["Path"].replace("\\", "/"))
             row = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import pandas as pd
 
@@ -69,7 +69,7 @@ def columns_note(guessed: Mapping[str, str]) -> list[str]:
     return [f"columns: {named} (choose others with --column ours=theirs)"]
 
 
-def pick(columns: Sequence[str], *names: str) -> str | None:
+def pick(columns: Collection[str], *names: str) -> str | None:
     """Return the first of our ``names`` that a table has, whatever the case."""
     by_name = {_folded(column): column for column in columns}
     return next((by_name[_folded(name)] for name in names if _folded(name) in by_name), None)

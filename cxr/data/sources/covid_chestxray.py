@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,11 @@ _PNEUMONIAS = frozenset(
         *("staphylococcus", "mrsa", "pneumocystis", "aspergillosis"),
     )
 )
+
+
+def recognises(columns: Collection[str]) -> bool:
+    """Tell whether these are the columns of ``metadata.csv``."""
+    return set(_NEEDED) <= set(columns)
 
 
 def read(path: Path, options: Options) -> Found:

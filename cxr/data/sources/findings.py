@@ -38,6 +38,7 @@ _STATES: dict[str, State] = {
     **dict.fromkeys(("-1", "uncertain"), "uncertain"),
 }
 _UNKNOWN = "?"
+_DEVICES = "Support Devices"  # no finding of a disease: "No Finding" does not speak of them
 _DICOM = {".dcm", ".dicom"}
 _SAID_UNCERTAIN = {
     "unknown": "unknown (? before the finding)",
@@ -125,8 +126,10 @@ class PublicSet:
         """Return the label, None where the chosen column does not say."""
         column = self.options.columns.get("label")
         if column is not None and (column in states or is_yes_or_no([raw[column]]) or is_missing(raw[column])):
-            value = _settled(states.get(column, state(raw[column])), self.options.uncertain)
-            return yes_or_no(value, column) or None
+            value = states.get(column, state(raw[column]))
+            if not value and states.get(NO_FINDING) == "yes" and column != _DEVICES:
+                value = "no"
+            return yes_or_no(_settled(value, self.options.uncertain), column) or None
         if column is not None:
             return raw[column]
         names = [name for name in findings.split("|") if not name.startswith(_UNKNOWN)]
@@ -211,4 +214,6 @@ def _drop_single_split(found: Found) -> None:
     if len(splits) == 1 and splits != {""}:
         for row in found.rows:
             row["split"] = ""
-        found.notes.append(f"split: every X-ray is in the official {splits.pop()!r}, which divides nothing; left empty")
+        found.notes.append(
+            f"split: every X-ray is in the official split {splits.pop()!r}, which divides nothing; left empty"
+        )

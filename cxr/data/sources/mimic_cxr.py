@@ -10,6 +10,7 @@ import pandas as pd
 from cxr.data.manifest import read_table
 from cxr.data.normalise import normalise_patient
 from cxr.data.sources.base import Found, Options, existing_folder
+from cxr.data.sources.columns import pick
 from cxr.data.sources.findings import CHEXPERT_FINDINGS, PublicSet, State, count_uncertain, finding_columns, state
 from cxr.errors import ManifestError
 
@@ -21,23 +22,30 @@ _STUDY = ("subject_id", "study_id")
 def recognises(columns: Collection[str]) -> bool:
     """Tell whether these are the columns of one of MIMIC-CXR's tables."""
     names = set(columns)
-    labels = bool(finding_columns(names, CHEXPERT_FINDINGS))
+    labels = bool(finding_columns(names, CHEXPERT_FINDINGS)) and pick(columns, "path", "image", "filename") is None
     return set(_STUDY) <= names and (labels or {"dicom_id", "ViewPosition"} <= names or {"dicom_id", "split"} <= names)
 
 
 def read(path: Path, options: Options) -> Found:
     """Read ``*-metadata.csv[.gz]`` with ``*-chexpert`` or ``*-negbio`` and ``*-split`` beside it, and ``files/``.
 
-    ``path`` is the folder or any of its tables.
+    ``path`` is the folder or any of its tables; one that holds views and findings of images is enough alone.
     """
     folder = existing_folder(path.parent if path.is_file() else path)
-    metadata = _table(folder, "metadata")
+    given = read_table(path) if path.is_file() else None
+    complete = given is not None and {"dicom_id", "ViewPosition"} <= set(given.columns)
+    metadata = given if complete else _table(folder, "metadata")
     if metadata is None:
         raise ManifestError(f"{folder} is no {TITLE}: it has no *metadata.csv or *metadata.csv.gz")
     absent = [name for name in ("dicom_id", *_STUDY) if name not in metadata]
     if absent:
         raise ManifestError(f"the metadata of {TITLE} in {folder} have no column {absent[0]!r}")
-    labels = _table(folder, "chexpert") if _has(folder, "chexpert") else _table(folder, "negbio")
+    if finding_columns(metadata.columns, CHEXPERT_FINDINGS):
+        labels = metadata
+    elif given is not None and finding_columns(given.columns, CHEXPERT_FINDINGS):
+        labels = given
+    else:
+        labels = _table(folder, "chexpert") if _has(folder, "chexpert") else _table(folder, "negbio")
     studies, named = _by_study(labels)
     splits = _by_image(_table(folder, "split"))
     columns = [*metadata.columns, *named]

@@ -14,8 +14,8 @@ from cxr.errors import ManifestError
 TITLE = "PadChest"
 _NEEDED = ("ImageID", "PatientID", "Labels")
 _LICENCE = "PadChest Dataset Research Use Agreement (research only)"
-# A comparison with an earlier report says nothing of what is there.
-_NO_FINDINGS = frozenset({"unchanged"})
+# A comparison with an earlier report, or a remark on quality, says nothing of what is there.
+_NO_FINDINGS = frozenset({"unchanged", "suboptimal study"})
 _UNUSABLE = frozenset({"exclude"})
 
 
@@ -32,15 +32,16 @@ def read(path: Path, options: Options) -> Found:
     if absent:
         raise ManifestError(f"{file} has no column {absent[0]!r}. Found: {', '.join(table.columns)}")
     options = without_label(options, ("Labels",))
-    known = {name.casefold() for text in table["Labels"].unique() for name in split_findings(text)}
+    known = {name for text in table["Labels"].unique() for name in split_findings(text)}
     rows = PublicSet.open(file.parent, options, [*table.columns, *sorted(known)], TITLE)
     for raw in table.to_dict("records"):
         values = {str(column): str(value) for column, value in raw.items()}
-        labels = [name.casefold() for name in split_findings(values["Labels"])]
-        if _UNUSABLE & set(labels) or values.get("Projection", "") == "EXCLUDE":
+        labels = split_findings(values["Labels"])
+        if _UNUSABLE & {name.casefold() for name in labels} or values.get("Projection", "") == "EXCLUDE":
             rows.found.leave_out(values["ImageID"], "is labelled 'exclude' by PadChest")
             continue
-        findings = [NO_FINDING if name == "normal" else name for name in labels if name not in _NO_FINDINGS]
+        labels = [name for name in labels if name.casefold() not in _NO_FINDINGS]
+        findings = [NO_FINDING if name.casefold() == "normal" else name for name in labels]
         patient = normalise_patient(values["PatientID"])
         row = {
             "patient_id": f"padchest_{patient}" if patient else "",

@@ -9,11 +9,12 @@ from pathlib import Path
 from cxr.data.manifest import read_table
 from cxr.data.normalise import NO_FINDING
 from cxr.data.sources.base import Found, Options, existing_folder
-from cxr.data.sources.findings import PublicSet, State, add_dicom_facts, state, without_label
+from cxr.data.sources.findings import PublicSet, State, add_dicom_facts, state, without_label, yes_or_no
 from cxr.errors import ManifestError
 
 TITLE = "RSNA pneumonia challenge"
 _LICENCE = "none stated (RSNA: challenge terms; images of the NIH Clinical Center: public, cite)"
+_COLUMNS = frozenset(("patientId", "x", "y", "width", "height", "Target", "class"))
 _CLASSES: dict[str, dict[str, State]] = {
     "normal": {NO_FINDING: "yes", "Pneumonia": "no"},
     "lung opacity": {"Pneumonia": "yes"},
@@ -23,7 +24,8 @@ _CLASSES: dict[str, dict[str, State]] = {
 
 def recognises(columns: Collection[str]) -> bool:
     """Tell whether these are the columns of the boxes or of the detailed classes."""
-    return "patientId" in columns and ("Target" in columns or "class" in columns)
+    names = set(columns)
+    return "patientId" in names and bool({"Target", "class"} & names) and names <= _COLUMNS
 
 
 def read(path: Path, options: Options) -> Found:
@@ -31,7 +33,7 @@ def read(path: Path, options: Options) -> Found:
 
     Rows of one image are joined. Pneumonia (opacity) becomes ``pneumonia``; without the detailed classes other X-rays
     are ``no pneumonia``, with them ``normal`` or, if they show something else, without a label. An image whose rows
-    disagree is left out.
+    disagree is left out. ``--column label=Target`` makes it ``pneumonia`` and ``no pneumonia`` in any case.
     """
     folder = existing_folder(path.parent if path.is_file() else path)
     given = [path] if path.is_file() else []
@@ -54,6 +56,7 @@ def read(path: Path, options: Options) -> Found:
         n_rows = max(n_rows, len(table))
         for name, value in zip(table["patientId"], table[column], strict=True):
             said.setdefault(name, {}).setdefault(column, set()).add(value)
+    by_target = tables["class"] is None or options.columns.get("label") == "Target"
     options = without_label(options, ("Target", "class"))
     rows = PublicSet.open(folder, options, columns, TITLE)
     patients = _nih_patients(folder)
@@ -63,8 +66,9 @@ def read(path: Path, options: Options) -> Found:
             continue
         raw = {column: next(iter(values.get(column, {""}))) for column in columns} | {"patientId": name}
         row = {"patient_id": patients.get(name, ""), "source": "rsna", "licence": _LICENCE}
-        label = "no pneumonia" if tables["class"] is None and state(raw["Target"]) == "no" else ""
-        rows.add(name, raw, _states(raw), row | ({"label": label} if label and "label" not in options.columns else {}))
+        if by_target and "label" not in options.columns:
+            row["label"] = yes_or_no(raw.get("Target", ""), "Pneumonia")
+        rows.add(name, raw, _states(raw), row)
     if n_rows > len(said):
         rows.found.notes.append(f"rows: {n_rows} rows of {len(said)} X-rays (several boxes each), joined to one each")
     add_dicom_facts(rows.found)

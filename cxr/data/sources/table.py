@@ -19,7 +19,7 @@ from cxr.data.sources.base import Found, Options, find_table
 from cxr.data.sources.columns import columns_note, guess_columns
 from cxr.data.sources.files import Files
 from cxr.data.sources.findings import is_yes_or_no, yes_or_no
-from cxr.data.sources.recognise import recognise
+from cxr.data.sources.recognise import Known, recognise
 from cxr.data.tables import TextTable, read_text_table
 from cxr.data.values import normalise_values
 from cxr.errors import ManifestError
@@ -31,26 +31,44 @@ _MUST_AGREE = ("label", "patient_id", "split", "role", "source")
 
 def read(path: Path, options: Options) -> Found:
     """Read a table of X-rays, or the one in a folder; known public sets are recognised by their columns."""
-    file = _table_in(path)
-    read_table = read_text_table(file)
+    file = path
+    if path.is_dir():
+        tables = _tables_in(path)
+        if len(tables) > 1 and (known := _known_set(tables, options)):
+            return _read_known(known, path, options)
+        file = _single(tables, path)
+    read_table = read_text_table(find_table(file, [], "table"))
     known = recognise(read_table.table.columns, options)
     if known is not None:
-        found = known.read(file, options)
-        found.notes.insert(0, f"columns of {known.title}: read as kind `{known.name}`")
-        return found
+        return _read_known(known, file, options)
     return _read_any(file, read_table, options)
 
 
-def _table_in(path: Path) -> Path:
-    if not path.is_dir():
-        return find_table(path, [], "table")
-    manifests = [path / f"manifest.{ending}" for ending in TABLES]
-    tables = [file for file in manifests if file.is_file()]
-    tables = tables or sorted({file for ending in TABLES for file in path.glob(f"*.{ending}") if ending != "txt"})
+def _tables_in(folder: Path) -> list[Path]:
+    """Return ``manifest.csv`` of a folder if it is there, else every table."""
+    manifests = [folder / f"manifest.{ending}" for ending in TABLES]
+    if present := [file for file in manifests if file.is_file()]:
+        return present
+    return sorted({file for ending in TABLES if ending != "txt" for file in folder.glob(f"*.{ending}")})
+
+
+def _single(tables: Sequence[Path], folder: Path) -> Path:
     if len(tables) == 1:
         return tables[0]
     names = ", ".join(file.name for file in tables) or "no manifest.csv and no other"
-    raise ManifestError(f"{path} is no folder with a manifest: it has {names}; give the path of the table itself")
+    raise ManifestError(f"{folder} is no folder with a manifest: it has {names}; give the path of the table itself")
+
+
+def _known_set(tables: Sequence[Path], options: Options) -> Known | None:
+    """Return the public data set that one of the tables is of."""
+    columns = (read_text_table(file).table.columns for file in tables)
+    return next((known for names in columns if (known := recognise(names, options))), None)
+
+
+def _read_known(known: Known, path: Path, options: Options) -> Found:
+    found = known.read(path, options)
+    found.notes.insert(0, f"columns of {known.title}: read as kind `{known.name}`")
+    return found
 
 
 def _read_any(file: Path, read_table: TextTable, options: Options) -> Found:
