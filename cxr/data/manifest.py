@@ -410,8 +410,8 @@ def _check_ids(table: pd.DataFrame) -> None:
         first = table["image_id"].tolist().index(values["image_id"]) + 1
         raise ManifestError(
             f"rows {first} and {row}: image_id {values['image_id']!r} is given twice "
-            f"(images {table['image'].iloc[first - 1]!r} and {values['image']!r}); ids are unique "
-            "(`cxr data import manifest` joins the rows of one X-ray)"
+            f"(images {table['image'].iloc[first - 1]!r} and {values['image']!r}); ids are unique"
+            + (" (`cxr data import manifest` joins rows of one image)" if table["image"].duplicated().any() else "")
         )
 
 

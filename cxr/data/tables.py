@@ -236,7 +236,8 @@ def _read_uneven(text: str, separator: str, notes: tuple[str, ...]) -> TextTable
     try:
         lines = [(reader.line_num, row) for row in reader if row and any(map(str.strip, row))]
     except csv.Error as error:
-        raise _NoTableError(f"cannot be read as a table (line {reader.line_num}: {error}): {_ALLOWED}") from None
+        said = "a quote is opened and not closed" if "end of data" in str(error) else str(error)
+        raise _NoTableError(f"cannot be read as a table (line {reader.line_num}: {said}): {_ALLOWED}") from None
     if not lines:
         raise _NoTableError(f"cannot be read as a table (it is empty): {_ALLOWED}")
     (_, header), body = lines[0], lines[1:]

@@ -141,15 +141,17 @@ class PublicSet:
         sure = states.get(NO_FINDING) == "yes" and findings == NO_FINDING
         return "" if label == "normal" and not sure else label
 
-    def finish(self, n_uncertain: int, patients: str) -> Found:
-        """Return what was found, with notes on uncertain findings, on where patients come from, and on the splits."""
+    def finish(self, n_uncertain: int, patients: str, labels: str = "") -> Found:
+        """Return what was found, with notes on uncertain findings, where patients come from, labels and splits."""
         found, options = self.found, self.options
         if n_uncertain:
             found.notes.append(
                 f"findings: {n_uncertain} uncertain, taken as {_SAID_UNCERTAIN[options.uncertain]} (see --uncertain)"
             )
         found.notes.append(f"patient_id: {patients}")
-        if "label" in options.columns:
+        if labels:
+            found.notes.append(f"labels: {labels}")
+        elif "label" in options.columns:
             column = options.columns["label"]
             if any(row["label"] == yes_or_no("1", column) for row in found.rows):
                 yes, no = yes_or_no("1", column), yes_or_no("0", column)
@@ -160,11 +162,11 @@ class PublicSet:
                 "one finding as label: --column label=NAME"
             )
         _drop_single_split(found)
-        labels = map_labels([row["label"] for row in found.rows], options.aliases, options.keep_labels)
+        mapped = map_labels([row["label"] for row in found.rows], options.aliases, options.keep_labels)
         for row in found.rows:
-            row["label"] = labels.classes[row["label"]]
+            row["label"] = mapped.classes[row["label"]]
         # Most X-rays of such a set have no label, as said above: they are not missing.
-        found.notes += [note for note in labels.notes if "missing" not in note]
+        found.notes += [note for note in mapped.notes if "missing" not in note]
         return found
 
 

@@ -72,7 +72,8 @@ def read(path: Path, options: Options) -> Found:
     if n_rows > len(said):
         rows.found.notes.append(f"rows: {n_rows} rows of {len(said)} X-rays (several boxes each), joined to one each")
     add_dicom_facts(rows.found)
-    return rows.finish(0, _said_of_patients(bool(patients)))
+    said_of_labels = "pneumonia where Target is 1, no pneumonia where it is 0" if by_target else ""
+    return rows.finish(0, _said_of_patients(bool(patients)), said_of_labels)
 
 
 def _states(raw: dict[str, str]) -> dict[str, State]:

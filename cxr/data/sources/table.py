@@ -21,7 +21,7 @@ from cxr.data.sources.files import Files
 from cxr.data.sources.findings import is_yes_or_no, yes_or_no
 from cxr.data.sources.recognise import Known, recognise
 from cxr.data.tables import TextTable, read_text_table
-from cxr.data.values import normalise_values
+from cxr.data.values import listed, normalise_values
 from cxr.errors import ManifestError
 
 TABLES = ("csv", "tsv", "txt", "csv.gz", "tsv.gz", "csv.zip", "csv.bz2", "csv.xz", "parquet", "pq")
@@ -107,6 +107,8 @@ def _our_columns(file: Path, table: pd.DataFrame, options: Options, found: Found
     text = [c for c in table.columns if c in COLUMNS and c not in PATH_COLUMNS]
     table = table.assign(**{c: table[c].str.strip() for c in text})
     if "label" not in table:
+        columns = listed(map(str, table.columns))
+        found.notes.append(f"labels: no column for them was found among {columns} (map one with --column label=NAME)")
         return table.assign(label="")
     return _labels(table, named.get("label", "label"), options, found)
 
@@ -176,7 +178,7 @@ def _joined(table: pd.DataFrame, found: Found) -> list[dict[str, Any]]:
             several, n_rows = several + 1, n_rows + len(rows)
         joined.append(_one(rows))
     if several:
-        found.notes.append(f"rows: {n_rows} rows of {several} X-rays with several rows each, joined to one each")
+        found.notes.append(f"rows: {n_rows} rows of {several} images that have several, joined to one each")
     return joined
 
 
