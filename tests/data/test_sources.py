@@ -10,7 +10,7 @@ from PIL import Image
 
 from cxr.data import SOURCES, ImportResult, Manifest, import_data
 from cxr.data.sources import Options
-from cxr.data.sources.base import age_in_years, class_of
+from cxr.data.sources.base import class_of
 from cxr.data.sources.covid_chestxray import label_of as covid_label
 from cxr.data.sources.nih import label_of as nih_label
 from cxr.errors import ManifestError
@@ -315,13 +315,6 @@ def test_the_real_manifest_imports_whole_and_splits(shared_data: Path, tmp_path:
     assert calls[-1] == (len(part), len(part))
     assert result.manifest.table["image_id"].tolist() == part.table["image_id"].tolist()
     assert (result.manifest.table["width"].to_numpy() == part.table["width"].to_numpy()).all()
-
-
-@pytest.mark.parametrize(
-    ("text", "age"), [("058Y", "58Y"), ("414", ""), ("63.0", "63.0"), ("", ""), ("unknown", ""), ("018M", "18M")]
-)
-def test_ages_that_no_person_has_are_unknown(text: str, age: str):
-    assert age_in_years(text) == age
 
 
 @pytest.mark.parametrize(
