@@ -18,7 +18,10 @@ from cxr.data import normalise
         *[(text, "normal") for text in ("NORMAL", " normal ", "No Finding", "No_findings", "Healthy")],
         *[(text, "pneumonia") for text in ("Pneumonia", "PNEUMONIA", "viral pneumonia", "Pneumonia/Bacterial/E.Coli")],
         *[(text, "") for text in ("", " ", "NA", "n/a", "None", "null", "NaN", "-", "?", "Unknown")],
-        *[(text, text) for text in ("COVID-", "non-covid", "no pneumonia", "covid?", "Edema", "肺炎 covid", "abnormal")],
+        *[
+            (text, text)
+            for text in ("COVID-", "non-covid", "no pneumonia", "covid?", "Edema", "肺炎 covid", "abnormal")
+        ],
     ],
 )
 def test_labels_of_many_spellings_are_known_and_others_stay(text: str, label: str):
@@ -106,8 +109,12 @@ def test_a_path_is_looked_for_in_every_spelling():
 def test_spellings_become_one_class_and_each_is_reported_with_its_count():
     mapped = normalise.map_labels(["Covid", "covid", "covid", "NORMAL", "effusion", "Effusion", "Effusion", "NA"])
     assert mapped.classes == {
-        **{"Covid": "covid19", "covid": "covid19", "NORMAL": "normal"},
-        **{"effusion": "Effusion", "Effusion": "Effusion", "NA": ""},
+        "Covid": "covid19",
+        "covid": "covid19",
+        "NORMAL": "normal",
+        "effusion": "Effusion",
+        "Effusion": "Effusion",
+        "NA": "",
     }
     assert mapped.notes[0] == (
         "labels: Covid -> covid19 (1), NORMAL -> normal (1), covid -> covid19 (2), effusion -> Effusion (1)"
