@@ -191,7 +191,7 @@ def test_an_import_says_what_it_read_otherwise_and_keeps_labels_if_asked(value, 
     told = value(*command, "joined")
     assert told["classes"] == ["Hernia", "well"]
     assert "labels: WELL -> well (1), hernia -> Hernia (1)" in told["notes"]
-    assert any("no patient is known" in note for note in told["notes"])
+    assert any("The patient of all 6 X-rays is unknown" in note for note in told["notes"])
     assert json.loads((Path(told["manifest"]).parent / "data.json").read_text())["notes"] == told["notes"]
     assert "labels: WELL -> well (1)" in cxr(*command, "again")[1]
     kept = value(*command, "kept", "--keep-labels", "--source", "north")

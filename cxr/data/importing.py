@@ -126,20 +126,31 @@ def import_data(
 
 def notes_on(manifest: Manifest) -> list[str]:
     """Return what everyone who splits or judges a data set must know: whose patient or source is unknown."""
-    notes = []
-    n = len(manifest)
-    without = int((manifest.table["patient_id"] == "").sum())
-    if without:
-        which = "no patient is known" if without == n else f"{without} of {n} X-rays have no patient"
-        notes.append(f"{which}: each counts as a patient of its own, so X-rays of one person may be in two splits")
-    without = int((manifest.table["source"] == "").sum())
-    if without:
-        which = "every X-ray" if without == n else f"{without} of {n} X-rays"
-        notes.append(
-            f"source: unknown for {which}; whether a class comes from one hospital alone cannot be told "
-            "(--source names it, if all are from one)"
-        )
-    return notes
+    return [note for note in (unknown_patients(manifest), unknown_sources(manifest)) if note]
+
+
+def unknown_patients(manifest: Manifest) -> str:
+    """Return one sentence on X-rays without a known patient, "" if every patient is known."""
+    n, unknown = len(manifest), int((manifest.table["patient_id"] == "").sum())
+    if not unknown:
+        return ""
+    whose = f"all {n} X-rays" if unknown == n else f"{unknown} of {n} X-rays"
+    return (
+        f"The patient of {whose} is unknown: each of them counts as a patient of its own, so X-rays of one patient may "
+        "stand in several splits, and intervals are too narrow."
+    )
+
+
+def unknown_sources(manifest: Manifest) -> str:
+    """Return one sentence on X-rays whose source is not known, "" if every source is known."""
+    n, unknown = len(manifest), int((manifest.table["source"] == "").sum())
+    if not unknown:
+        return ""
+    whose = f"all {n} X-rays" if unknown == n else f"{unknown} of {n} X-rays"
+    return (
+        f"The source of {whose} is unknown: nobody can tell whether a class comes from one hospital alone. "
+        "If all come from one place, name it with --source."
+    )
 
 
 def inspect(path: Path) -> _Seen | str:

@@ -339,7 +339,8 @@ def _names(table: pd.DataFrame) -> str:
 def _complete(table: pd.DataFrame, root: Path, aliases: Mapping[str, str]) -> pd.DataFrame:
     if "image" not in table:
         raise ManifestError(
-            f"no column 'image'. Found: {_names(table)} (map one with columns={{'image': 'name of yours'}})"
+            f"no column 'image'. Found: {_names(table)} (map one with columns={{'image': 'name of yours'}}, or "
+            "import the table: `cxr data import manifest` knows the usual names)"
         )
     table = table.reset_index(drop=True)
     done: dict[str, Any] = {

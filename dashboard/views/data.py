@@ -134,7 +134,7 @@ def import_form() -> None:
         uncertain = UNCERTAIN[0]
         if SOURCES[kind].columns:
             columns = st.text_area(
-                "Columns of the file, where their names do not say it", placeholder="label = Pneumonia", height=80
+                "Columns of the file, where their names do not say it", placeholder="image = filename", height=80
             )
         if SOURCES[kind].uncertain:
             uncertain = st.selectbox("Uncertain findings count as", UNCERTAIN)

@@ -275,10 +275,10 @@ def test_split_folders_of_any_spelling_are_kept_and_told(tmp_path: Path):
 def test_the_source_of_a_folder_is_unknown_unless_it_is_named(tmp_path: Path):
     result = folder_import(tmp_path, "COVID/a.png", "Normal/b.png")
     assert set(result.manifest.table["source"]) == {""}
-    assert any(note.startswith("source: unknown for every X-ray") for note in result.notes)
+    assert any(note.startswith("The source of all 2 X-rays is unknown") for note in result.notes)
     named = import_data("image-folder", tmp_path, source="Clinic A", workers=0)
     assert set(named.manifest.table["source"]) == {"Clinic A"}
-    assert not any(note.startswith("source") for note in named.notes)
+    assert not any(note.startswith("The source") for note in named.notes)
 
 
 def test_folders_whose_names_differ_in_spelling_are_one_class(tmp_path: Path):

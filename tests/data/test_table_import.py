@@ -59,8 +59,8 @@ def test_usual_columns_labels_splits_ages_and_missing_values_are_known_and_told(
         "patient_id: 2 missing (written NA, None)",
         "age: '>89' read as 89 (1)",
         "age: 1 unknown (written 'about 50')",
-        "2 of 3 X-rays have no patient: each counts as a patient of its own",
-        "source: unknown for every X-ray",
+        "The patient of 2 of 3 X-rays is unknown: each of them counts as a patient of its own",
+        "The source of all 3 X-rays is unknown",
     ):
         assert has(result, words), (words, result.notes)
 
@@ -134,6 +134,16 @@ def test_a_column_of_one_finding_becomes_two_classes_and_several_findings_stay_f
     assert column(several, "label") == ["pneumonia", "normal"]
 
 
+def test_columns_of_findings_without_a_label_are_findings(folder: Path):
+    text = "image,Hernia,Pleural_Thickening,Pneumonia\nimg/x0.png,1,1,0\nimg/x1.png,0,0,1\nimg/x2.png,0,-1,0\n"
+    result = read(folder, text + "img/x3.png,0,0,0\n")
+    assert column(result, "findings") == ["Hernia|Pleural_Thickening", "Pneumonia", "?Pleural_Thickening", "No Finding"]
+    assert column(result, "label") == ["", "pneumonia", "", ""], "all 0 is not called normal"
+    assert has(result, "findings: from the columns Hernia, Pleural_Thickening, Pneumonia of 1 and 0")
+    one = read(folder, "image,tuberculosis\nimg/x0.png,1\nimg/x1.png,0\n")
+    assert column(one, "label") == ["tuberculosis", "no tuberculosis"]
+
+
 def test_numbers_for_classes_and_no_column_for_them_are_told(folder: Path):
     assert has(read(folder, "path,class\nimg/x0.png,0\nimg/x1.png,1\n"), "labels are numbers (0, 1): name the classes")
     assert has(read(folder, "path,colour\nimg/x0.png,red\n"), "labels: no column for them was found among")
@@ -149,7 +159,7 @@ def test_a_source_is_unknown_unless_it_is_named(folder: Path):
     text = "image,label,source\nimg/x0.png,a,north\nimg/x1.png,b,NA\n"
     assert column(read(folder, text), "source") == ["north", ""]
     assert column(read(folder, text, source="south"), "source") == ["north", "south"]
-    assert not has(read(folder, text, source="south"), "source: unknown")
+    assert not has(read(folder, text, source="south"), "The source of")
 
 
 def test_notes_are_kept_with_the_data_set(folder: Path, monkeypatch: pytest.MonkeyPatch):

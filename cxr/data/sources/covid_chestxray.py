@@ -32,7 +32,7 @@ def recognises(columns: Collection[str]) -> bool:
 
 def read(path: Path, options: Options) -> Found:
     """Read ``metadata.csv``: frontal X-rays with COVID-19, another pneumonia or no finding."""
-    table_file = find_table(path, ["metadata.csv"], "covid-chestxray-dataset")
+    table_file = find_table(path, ["metadata.csv", "metadata.csv.gz"], "covid-chestxray-dataset")
     table = read_table(table_file)
     absent = [name for name in _NEEDED if name not in table]
     if absent:

@@ -6,10 +6,13 @@ alone where nothing was found.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+
+import pandas as pd
 
 from cxr.data.dicom import DicomHeader, read_header
 from cxr.data.normalise import (
@@ -31,6 +34,10 @@ CHEXPERT_FINDINGS = (
     *(NO_FINDING, "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema"),
     *("Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture"),
     "Support Devices",
+)
+NIH_FINDINGS = (
+    *("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax"),
+    *("Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia"),
 )
 _STATES: dict[str, State] = {
     **dict.fromkeys(("1", "yes", "true", "positive"), "yes"),
@@ -73,6 +80,12 @@ def write_findings(states: Mapping[str, State], uncertain: Uncertain = "unknown"
     if present:
         return "|".join(present)
     return NO_FINDING if settled or states.get(NO_FINDING) == "yes" else ""
+
+
+def sure_label(states: Mapping[str, State], findings: str) -> str:
+    """Return the class that findings stand for; normal only where "No Finding" itself is said, not where all is 0."""
+    label = label_of_findings([name for name in findings.split("|") if not name.startswith(_UNKNOWN)])
+    return "" if label == "normal" and states.get(NO_FINDING) != "yes" else label
 
 
 def _settled(value: State, uncertain: Uncertain) -> State:
@@ -137,9 +150,7 @@ class PublicSet:
         named = [aliases[name.casefold()] for name in (findings, *names) if name.casefold() in aliases]
         if named:
             return named[0]
-        label = label_of_findings(names)
-        sure = states.get(NO_FINDING) == "yes" and findings == NO_FINDING
-        return "" if label == "normal" and not sure else label
+        return sure_label(states, findings)
 
     def finish(self, n_uncertain: int, patients: str, labels: str = "") -> Found:
         """Return what was found, with notes on uncertain findings, where patients come from, labels and splits."""
@@ -203,6 +214,17 @@ def finding_columns(columns: Iterable[str], names: Sequence[str]) -> dict[str, s
     """Return ``{column: finding}`` of the columns that are findings, whatever their case."""
     known = {name.casefold(): name for name in names}
     return {column: known[column.strip().casefold()] for column in columns if column.strip().casefold() in known}
+
+
+def known_finding_columns(table: pd.DataFrame) -> list[str]:
+    """Return the columns of 1 and 0 that are called like a finding, or like covid19, normal or pneumonia."""
+    names = {_folded(name) for name in (*CHEXPERT_FINDINGS, *NIH_FINDINGS, "tuberculosis")}
+    called = [column for column in table.columns if _folded(column) in names or known_class(column)]
+    return [column for column in called if is_yes_or_no(table[column].tolist())]
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.casefold())
 
 
 def list_states(findings: Iterable[str]) -> dict[str, State]:

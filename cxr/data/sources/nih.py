@@ -24,7 +24,7 @@ def recognises(columns: Collection[str]) -> bool:
 
 def read(path: Path, options: Options) -> Found:
     """Read ``Data_Entry_2017*.csv`` and the images of ``images/`` or ``images_001/images/`` and so on, or beside it."""
-    table_file = find_table(path, ["Data_Entry_2017*.csv", "Data_Entry*.csv"], "NIH ChestX-ray14")
+    table_file = find_table(path, ["Data_Entry_2017*.csv", "Data_Entry*.csv", "Data_Entry*.csv.gz"], "NIH ChestX-ray14")
     table = read_table(table_file)
     absent = [name for name in _NEEDED if name not in table]
     if absent:

@@ -14,11 +14,18 @@ from typing import Any
 import pandas as pd
 
 from cxr.data.manifest import COLUMNS, MASK_COLUMNS, PATH_COLUMNS, is_our_own, rename_columns
-from cxr.data.normalise import is_frontal, label_of_findings, map_labels, normalise_findings, split_findings
+from cxr.data.normalise import (
+    is_frontal,
+    label_of_findings,
+    map_labels,
+    normalise_finding,
+    normalise_findings,
+    split_findings,
+)
 from cxr.data.sources.base import Found, Options, find_table
 from cxr.data.sources.columns import columns_note, guess_columns
 from cxr.data.sources.files import Files
-from cxr.data.sources.findings import is_yes_or_no, yes_or_no
+from cxr.data.sources.findings import is_yes_or_no, known_finding_columns, state, sure_label, write_findings, yes_or_no
 from cxr.data.sources.recognise import Known, recognise
 from cxr.data.tables import TextTable, read_text_table
 from cxr.data.values import listed, normalise_values
@@ -106,11 +113,30 @@ def _our_columns(file: Path, table: pd.DataFrame, options: Options, found: Found
         table = table.drop(columns="image_id", errors="ignore")
     text = [c for c in table.columns if c in COLUMNS and c not in PATH_COLUMNS]
     table = table.assign(**{c: table[c].str.strip() for c in text})
+    if "label" not in table and "findings" not in table and (names := known_finding_columns(table)):
+        return _from_finding_columns(table, names, options, found)
     if "label" not in table:
-        columns = listed(map(str, table.columns))
-        found.notes.append(f"labels: no column for them was found among {columns} (map one with --column label=NAME)")
+        there = listed(map(str, table.columns))
+        found.notes.append(f"labels: no column for them was found among {there} (map one with --column label=NAME)")
         return table.assign(label="")
     return _labels(table, named.get("label", "label"), options, found)
+
+
+def _from_finding_columns(table: pd.DataFrame, columns: list[str], options: Options, found: Found) -> pd.DataFrame:
+    """Return the table with label and findings from columns of 1 and 0; one column alone is the label."""
+    if len(columns) == 1:
+        yes, no = yes_or_no("1", columns[0]), yes_or_no("0", columns[0])
+        found.notes.append(f"labels: from the column {columns[0]!r}: {yes} (1), {no} (0)")
+        return table.assign(label=[yes_or_no(text, columns[0]) for text in table[columns[0]]])
+    found.notes.append(
+        f"findings: from the columns {listed(columns)} of 1 and 0; one of them as label: --column label={columns[0]}"
+    )
+    findings, labels = [], []
+    for row in table[columns].to_dict("records"):
+        states = {normalise_finding(str(name)): state(str(value)) for name, value in row.items()}
+        findings.append(write_findings(states, options.uncertain))
+        labels.append(sure_label(states, findings[-1]))
+    return table.assign(findings=findings, label=labels)
 
 
 def _labels(table: pd.DataFrame, column: str, options: Options, found: Found) -> pd.DataFrame:
