@@ -100,6 +100,16 @@ def test_one_finding_of_chexpert_can_be_the_label(chexpert: Path):
         read("chexpert", chexpert, columns={"label": "Scar"})
 
 
+def test_an_xray_that_is_not_there_is_never_that_of_another_patient(chexpert: Path):
+    train = chexpert / "CheXpert-v1.0-small" / "train"
+    (train / "patient00001" / "study1" / "view1_frontal.jpg").unlink()
+    (train / "patient00002" / "study1" / "view2_frontal.jpg").rename(
+        train / "patient00002" / "study1" / "view1_frontal.jpg"
+    )
+    result = read("chexpert", chexpert)
+    assert not {"chexpert_00001", "chexpert_00002"} & set(result.manifest.table["patient_id"])
+
+
 def test_a_label_of_chexpert_that_is_not_mentioned_is_left_out(chexpert: Path):
     result = read("chexpert", chexpert, columns={"label": "Support Devices"})
     assert rows(result, "label") == {

@@ -104,6 +104,15 @@ def test_a_file_of_the_same_name_in_another_folder_is_not_taken(folder: Path):
     result = read(folder, "image,label\nnormal/1.png,normal\ncovid/1.png,covid\n")
     assert column(result, "image") == ["normal/1.png"]
     assert "is not there" in reasons(result)["covid/1.png"]
+    write_png(folder / "patient1" / "view1_frontal.png", 10)
+    two = "patient1/view1_frontal.png,a\npatient2/view1_frontal.png,b\n"
+    assert column(read(folder, f"image,label\n{two}"), "image") == ["patient1/view1_frontal.png"]
+    write_png(folder / "view1_frontal.png", 11)
+    assert column(read(folder, f"image,label\n{two}"), "image") == ["patient1/view1_frontal.png"]
+    (folder / "view1_frontal.png").unlink()
+    once = read(folder, "image,label\nelsewhere/view1_frontal.png,a\n")
+    assert column(once, "image") == ["patient1/view1_frontal.png"]
+    assert has(once, "paths: 1 found by their names")
 
 
 def test_equal_rows_are_one_and_rows_of_one_image_are_joined_where_they_agree(folder: Path):

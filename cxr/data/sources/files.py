@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -32,10 +32,18 @@ class Files:
 
     Looked for in this order: as written; with / for \\ and in another Unicode form; below the folder without the path's
     first folders; anywhere below the folder by the end of its path, case and image ending aside, where just one fits.
+    A file in a folder that the path does not name is taken only if no other path of the table has its name: many sets
+    have a ``view1_frontal.jpg`` for every patient.
+
+    Parameters
+    ----------
+    names
+        All paths of the table.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, names: Iterable[str] = ()) -> None:
         self.root = root
+        self._times_named = Counter(_folded(PurePosixPath(normalise_path(name)).name) for name in set(names))
 
     def find(self, name: str) -> Match:
         """Return the file that ``name`` means."""
@@ -46,6 +54,8 @@ class Files:
                 return Match(self.root / spelling, self._kind_of(name, spelling))
         parts = PurePosixPath(normalise_path(name)).parts
         for start in range(1, len(parts)):
+            if start == len(parts) - 1 and not self._may_lie_here(parts):
+                break
             if (self.root / Path(*parts[start:])).is_file():
                 return Match(self.root / Path(*parts[start:]), "without the first folders of their paths", loose=True)
         return self._find_below(parts)
@@ -69,10 +79,20 @@ class Files:
                 places = ", ".join(path.as_posix() for path in best[:2])
                 return Match(None, f"is not there, and {len(best)} files have its name ({places})")
             best = exact
-        has_folder = len([part for part in parts if part != "/"]) > 1
-        if has_folder and shared[best[0]] < 2 and _is_common(Path(folded[-1]).stem):
+        if self._is_elsewhere(best[0], folded, shared[best[0]]):
             return Match(None, f"is not there ({best[0].as_posix()} has its name, but lies in another folder)")
         return Match(self.root / best[0], "by their names, below the table's folder", loose=True)
+
+    def _may_lie_here(self, parts: Sequence[str]) -> bool:
+        """Tell whether a file at the top, without any folder of its path, can be the one that is meant."""
+        return parts[-2] == self.root.name or self._times_named[_folded(parts[-1])] == 1
+
+    def _is_elsewhere(self, path: PurePosixPath, folded: Sequence[str], n_shared: int) -> bool:
+        """Tell whether a file lies in a folder that contradicts the path, and its name alone is no proof."""
+        folders = [part for part in folded if part != "/"]
+        if n_shared == len(folders) or n_shared == len(path.parts):
+            return False
+        return self._times_named[folded[-1]] != 1 or _is_common(Path(folded[-1]).stem)
 
     @cached_property
     def _all(self) -> list[PurePosixPath]:

@@ -66,10 +66,10 @@ def is_yes_or_no(values: Sequence[str]) -> bool:
     return only and bool({"yes", "no"} & set(states.values()))
 
 
-def yes_or_no(value: str, finding: str) -> str:
+def yes_or_no(value: str, finding: str, uncertain: Uncertain = "unknown") -> str:
     """Return the class of a cell in a finding's column: the finding, "no " and the finding, or "" for unknown."""
     name = known_class(finding) or finding.strip()
-    return {"yes": name, "no": f"no {name}"}.get(state(value), "")
+    return {"yes": name, "no": f"no {name}"}.get(_settled(state(value), uncertain), "")
 
 
 def write_findings(states: Mapping[str, State], uncertain: Uncertain = "unknown") -> str:

@@ -84,7 +84,7 @@ def _read_any(file: Path, read_table: TextTable, options: Options) -> Found:
     if not found.own:
         table, notes = normalise_values(table)
         found.notes += notes
-    files = Files(found.root)
+    files = Files(found.root, table["image"])
     table = _located(table, files, found)
     table = _without_equal_rows(table, found)
     labels = map_labels(table["label"].tolist(), options.aliases, options.keep_labels or found.own)
@@ -127,7 +127,7 @@ def _from_finding_columns(table: pd.DataFrame, columns: list[str], options: Opti
     if len(columns) == 1:
         yes, no = yes_or_no("1", columns[0]), yes_or_no("0", columns[0])
         found.notes.append(f"labels: from the column {columns[0]!r}: {yes} (1), {no} (0)")
-        return table.assign(label=[yes_or_no(text, columns[0]) for text in table[columns[0]]])
+        return table.assign(label=[yes_or_no(text, columns[0], options.uncertain) for text in table[columns[0]]])
     found.notes.append(
         f"findings: from the columns {listed(columns)} of 1 and 0; one of them as label: --column label={columns[0]}"
     )
@@ -145,7 +145,7 @@ def _labels(table: pd.DataFrame, column: str, options: Options, found: Found) ->
     if "label" in options.columns and is_yes_or_no(labels.tolist()) and not _is_general(column):
         yes, no = yes_or_no("1", column), yes_or_no("0", column)
         found.notes.append(f"labels: column {column!r} read as {yes} (1), {no} (0), unknown (-1 or empty)")
-        return table.assign(label=[yes_or_no(text, column) for text in labels])
+        return table.assign(label=[yes_or_no(text, column, options.uncertain) for text in labels])
     if any("|" in text or text.startswith("[") for text in labels):
         findings = [normalise_findings(text) for text in labels]
         aliases = {key.casefold(): value for key, value in options.aliases.items()}
