@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cxr.data import Manifest
+    from cxr.data.sources import Uncertain
 
 app = typer.Typer(help="Import data sets, split them, see what is in them.", no_args_is_help=True)
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A data set's name or the path of a manifest.")]
@@ -65,11 +66,22 @@ def import_(
     kind: Annotated[str, typer.Argument(help="See `cxr data kinds`.")],
     path: Annotated[Path, typer.Argument(help="The folder, or the manifest's file.")],
     name: Annotated[str, typer.Option(help="The name that the data set gets.")],
-    column: Annotated[list[str] | None, typer.Option(help="ours=theirs, may be repeated.")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="ours=theirs, may be repeated; the usual names are known.")
+    ] = None,
     alias: Annotated[list[str] | None, typer.Option(help="their label=our class, may be repeated.")] = None,
     allow_modality: Annotated[
         list[str] | None, typer.Option(help="DICOM modality to take besides X-rays', such as SC; may be repeated.")
     ] = None,
+    keep_labels: Annotated[
+        bool, typer.Option("--keep-labels", help="Do not join spellings of one label (Covid, covid, COVID-19).")
+    ] = False,
+    uncertain: Annotated[
+        str, typer.Option(help="What uncertain findings become: unknown, positive or negative.")
+    ] = "unknown",
+    source: Annotated[
+        str, typer.Option(help="Hospital or data set of the X-rays whose source is not known otherwise.")
+    ] = "",
     split: Annotated[bool, typer.Option(help="Make splits where the source brings none.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set of this name.")] = False,
@@ -88,13 +100,17 @@ def import_(
             columns=columns or None,
             aliases=aliases or None,
             modalities=allow_modality or (),
+            uncertain=cast("Uncertain", uncertain),  # import_data refuses another word
+            keep_labels=keep_labels,
+            source=source,
             progress=progress,
         )
     if split and result.manifest.classes and not result.manifest.splits:
         result = result.with_manifest(split_manifest(result.manifest, seed=seed)[0])
     folder = save_data_set(name, result, overwrite=overwrite)
     told = _contents(result.manifest, str(folder / "manifest.csv"))
-    told |= {"name": name, "kind": kind, "excluded": result.excluded.to_dict("records"), "notes": result.notes}
+    told |= {"name": name, "kind": kind, "notes": list(result.notes)}
+    told |= {"excluded": result.excluded.to_dict("records")}
     emit(told, as_json, _show_import)
 
 
@@ -192,8 +208,8 @@ def _show_contents(told: dict[str, Any]) -> None:
 
 def _show_import(told: dict[str, Any]) -> None:
     _show_contents(told)
-    for text, n in told["notes"].items():
-        say(f"{n} X-ray{'' if n == 1 else 's'}: {text}")
+    for line in told["notes"]:
+        say(f"note: {line}")
     excluded = told["excluded"]
     if excluded:
         say(f"{len(excluded)} left out:")

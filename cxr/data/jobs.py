@@ -22,8 +22,8 @@ def run_import(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> N
     """Import a data set, make its splits and save it under its name.
 
     ``spec["params"]``: ``kind`` and ``path`` as :func:`cxr.data.import_data` takes them, ``name`` of the data set,
-    optional ``columns``, ``aliases`` and ``modalities``, and ``seed`` of the splits (none are made where the source
-    brings its own or nothing has a label).
+    optional ``columns``, ``aliases``, ``modalities``, ``uncertain``, ``keep_labels`` and ``source``, and ``seed`` of
+    the splits (none are made where the source brings its own or nothing has a label).
     """
     params = spec["params"]
     check_name(params["name"])
@@ -33,6 +33,9 @@ def run_import(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> N
         columns=params.get("columns") or None,
         aliases=params.get("aliases") or None,
         modalities=params.get("modalities") or (),
+        uncertain=params.get("uncertain", "unknown"),
+        keep_labels=bool(params.get("keep_labels", False)),
+        source=params.get("source", ""),
         progress=lambda done, total: progress(done / max(total, 1), f"{done} of {total} files read"),
     )
     manifest = result.manifest
@@ -40,7 +43,8 @@ def run_import(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> N
         manifest, _ = split_manifest(manifest, seed=params.get("seed", 0))
         result = result.with_manifest(manifest)
     save_data_set(params["name"], result)
-    summary = {"data": params["name"], "images": len(manifest), "left_out": len(result.excluded), "notes": result.notes}
+    summary = {"data": params["name"], "images": len(manifest), "left_out": len(result.excluded)}
+    summary |= {"notes": list(result.notes)}
     folder.write_json("results.json", summary)
     progress(1.0, f"{summary['images']} X-rays imported, {summary['left_out']} left out")
 

@@ -53,7 +53,7 @@ def save_data_set(name: str, data: ImportResult | Manifest, *, overwrite: bool =
     result = ImportResult(data, _NOTHING_EXCLUDED, "") if isinstance(data, Manifest) else data
     result.manifest.save(folder / "manifest.csv")
     result.excluded.to_csv(folder / "excluded.csv", index=False)
-    _write_facts(folder, kind=result.kind, imported_from=str(result.manifest.root))
+    _write_facts(folder, kind=result.kind, imported_from=str(result.manifest.root), notes=list(result.notes))
     return folder
 
 
@@ -90,6 +90,14 @@ def read_excluded(name: str) -> pd.DataFrame:
     return pd.read_csv(file, dtype=str, keep_default_na=False)
 
 
+def read_notes(name: str) -> list[str]:
+    """Return what an import noted of a data set: what it read otherwise than written, and what is not known."""
+    if not _NAME.fullmatch(name):
+        return []
+    notes = _read_json(data_root() / name / "data.json").get("notes", [])
+    return [str(note) for note in notes] if isinstance(notes, list) else []
+
+
 def resolve_manifest(name_or_path: str | Path) -> Path:
     """Return the manifest of a data set's name, of a folder that holds ``manifest.csv``, or the file itself."""
     name = str(name_or_path)
@@ -114,7 +122,7 @@ def _data_set(folder: Path) -> DataSet:
     return DataSet(folder.name, folder, manifest, n, str(facts.get("kind", "")))
 
 
-def _write_facts(folder: Path, **known: str) -> None:
+def _write_facts(folder: Path, **known: str | list[str]) -> None:
     """Write data.json: what was known, what is ``known`` now, and the count that spares reading the manifest."""
     manifest = folder / "manifest.csv"
     facts = {"created": datetime.now(UTC).isoformat(timespec="seconds"), **_read_json(folder / "data.json"), **known}

@@ -8,9 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from cxr.data import Manifest, split_manifest
-from cxr.data.importing import count_notes
-from cxr.data.library import DataSet, list_data_sets, read_excluded, update_data_set
-from cxr.data.sources import SOURCES
+from cxr.data.library import DataSet, list_data_sets, read_excluded, read_notes, update_data_set
+from cxr.data.sources import SOURCES, UNCERTAIN
 from cxr.data.sources.base import FILE_NOTES
 from cxr.errors import CxrError
 from cxr.runs import list_runs, start
@@ -58,8 +57,8 @@ def show_set(chosen: DataSet) -> None:
         cell.dataframe(counts(table, by))
     if data.classes:
         make_splits(chosen, data)
+    show_notes(chosen, data)
     show_images(data)
-    show_notes(data)
     show_left_out(chosen)
     page.command("cxr", "data", "show", chosen.name)
 
@@ -97,15 +96,16 @@ def show_images(data: Manifest) -> None:
     gallery.grid(data, table["image_id"].tolist(), caption, key="data")
 
 
-def show_notes(data: Manifest) -> None:
-    """List what of the files was not followed when they were read, such as a window beside their values."""
-    notes = count_notes(data)
+def show_notes(chosen: DataSet, data: Manifest) -> None:
+    """Show what the import read otherwise than written, and what of the files was not followed."""
+    notes = read_notes(chosen.name)
     if notes:
-        table = data.table[data.table[FILE_NOTES].fillna("") != ""]
-        with st.expander(f"Notes on how files were read ({len(table)})"):
-            for text, n in notes.items():
-                st.markdown(f"{n} X-ray{'' if n == 1 else 's'}: {text}")
-            st.dataframe(table[["image_id", "image", FILE_NOTES]], hide_index=True)
+        with st.expander(f"Notes of the import ({len(notes)})", expanded=True):
+            for note in notes:
+                st.text(note)
+            if FILE_NOTES in data.table:
+                table = data.table[data.table[FILE_NOTES].fillna("") != ""]
+                st.dataframe(table[["image_id", "image", FILE_NOTES]], hide_index=True)
 
 
 def show_left_out(chosen: DataSet) -> None:
@@ -135,13 +135,26 @@ def import_form() -> None:
         path = st.text_input("Folder or file on this machine", placeholder="/home/me/covid-chestxray-dataset")
         name = st.text_input("Name of the data set", placeholder="letters, digits, - and _")
         columns = ""
-        if kind == "manifest":
-            columns = st.text_area("Columns of the file, where they have other names", placeholder="image = filename")
+        uncertain = UNCERTAIN[0]
+        if SOURCES[kind].columns:
+            columns = st.text_area(
+                "Columns of the file, where their names do not say it", placeholder="image = filename", height=80
+            )
+        if SOURCES[kind].uncertain:
+            uncertain = st.selectbox("Uncertain findings count as", UNCERTAIN)
         modalities = ""
         if kind == "dicom":
             modalities = st.text_input("Modalities besides those of X-rays", placeholder="SC, OT")
         aliases = st.text_area(
             "Labels of the source, where they have other names", placeholder="Covid-19 = covid19", height=80
+        )
+        keep_labels = st.checkbox(
+            "Keep labels as they are written", help="Otherwise Covid, covid and COVID-19 are one."
+        )
+        source = st.text_input(
+            "Hospital or data set that all X-rays come from",
+            placeholder="empty if they come from several, or if the files say it",
+            help="Classes are compared by source, to warn of a class that comes from one place alone.",
         )
         if not st.form_submit_button("Import", type="primary", icon=":material/download:"):
             return
@@ -156,6 +169,9 @@ def import_form() -> None:
         "columns": mapping(columns, "columns"),
         "aliases": mapping(aliases, "labels"),
         "modalities": modalities.replace(",", " ").split(),
+        "uncertain": uncertain,
+        "keep_labels": keep_labels,
+        "source": source.strip(),
     }
     start("import", params, name=f"import {name.strip()}")
 
@@ -185,7 +201,8 @@ def told(results: dict | None) -> str:
     if not results:
         return ""
     name = results["data"]
-    notes = "".join(f" · {n}: {text}" for text, n in results.get("notes", {}).items())
+    n = len(results.get("notes", ()))
+    notes = f" · {page.counted(n, 'note')}" if n else ""
     return f": {results['images']} X-rays, {results['left_out']} left out{notes} · [look at {name}](data?data={name})"
 
 

@@ -26,4 +26,5 @@ def test_data_lists_the_notes_on_files(tmp_path: Path) -> None:
     app = opened("data", data="noted")
     assert not app.exception
     assert f"2 X-rays: {PLATEAU_LEFT_OUT}" in said(app)
-    assert any("Notes on how files were read (2)" in expander.label for expander in app.expander)
+    assert any(expander.label.startswith("Notes of the import") for expander in app.expander)
+    assert any("file_notes" in frame.value.columns and len(frame.value) == 2 for frame in app.dataframe)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from apps import opened, said
 from streamlit.testing.v1 import AppTest
 
-from cxr.data import Manifest, split_manifest
+from cxr.data import ImportResult, Manifest, split_manifest
 from cxr.data.library import (
     describe_data_set,
     list_data_sets,
@@ -114,6 +115,15 @@ def test_data_imports_a_folder_in_the_background_and_lists_what_was_left_out(dem
     assert run.wait(120)["state"] == "finished", run.status()
     assert len(open_data_set("mine")) == 16
     assert "broken.png" in read_excluded("mine")["file"].tolist()[0]
+
+
+def test_data_shows_what_the_import_noted(demo: Manifest) -> None:
+    notes = ("labels: Covid -> covid19 (3)", "no patient is known: each counts as a patient of its own")
+    save_data_set("noted", ImportResult(demo, pd.DataFrame(columns=["file", "reason"]), "manifest", notes))
+    app = opened("data", data="noted")
+    assert "Notes of the import (2)" in [expander.label for expander in app.expander]
+    assert set(notes) <= {text.value for text in app.text}
+    assert not [e for e in opened("data", data="demo").expander if e.label.startswith("Notes")]
 
 
 def test_data_refuses_a_path_that_does_not_exist(demo: Manifest) -> None:

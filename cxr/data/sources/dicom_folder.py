@@ -135,7 +135,7 @@ def _row(file: Path, header: DicomHeader, root: Path, options: Options) -> dict[
         "image": str(file),
         "label": _label(file, root, options),
         "patient_id": header.patient_id,
-        "source": root.name,
+        "source": "",
         "view": next((view for _, view in _views(header) if view), ""),
         "sex": sex_letter(header.sex),
         "age": age_in_years(header.age),
