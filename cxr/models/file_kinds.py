@@ -15,7 +15,8 @@ _HEAD = 4096
 _MAX_ZIP_LIST = 8 * 2**20
 _MAX_SAFETENSORS_HEADER = 100_000_000
 _CONVERT = (
-    "networks of PyTorch are read: look for its publisher's PyTorch weights, or convert it and save its state_dict()"
+    "only files of PyTorch are read. Use its publisher's PyTorch weights, or convert the network to PyTorch and save "
+    "its state_dict()"
 )
 _AGAIN = "fetch it again"
 _UNPACK = "unpack it and give the weights file in it"
