@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-MAX_OPERATIONS = 2_000_000
-"""Opcodes of one pickle; a whole DenseNet201 with the state of its optimizer has about 300,000."""
+MAX_OPERATIONS = 1_000_000
+"""Opcodes of one pickle; a whole DenseNet201 has about 120,000, the state of its optimizer half as many."""
 
 _LAST_PROTOCOL = 5
 # What makes an instance without its class being called: (module, name) of the functions that pickles use for it.
@@ -23,7 +23,7 @@ _RECONSTRUCTORS = {("copyreg", "_reconstructor"), ("copy_reg", "_reconstructor")
 
 
 class PickleDamage(ValueError):
-    """A pickle that is cut, damaged, too large, or written in a way that no saver of networks uses."""
+    """A pickle that is cut, damaged, too long, or written in a way that no saver of networks uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +103,12 @@ def read_pickle(stream: BinaryIO, max_operations: int = MAX_OPERATIONS) -> Pickl
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
             if count >= max_operations:
-                raise PickleDamage(f"it has more than {max_operations:,} steps, which no network needs")
+                raise PickleDamage(f"its pickle has more than {max_operations:,} steps, which no network needs")
             machine.step(opcode.name, argument)
     except PickleDamage:
         raise
     except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, UnicodeError) as error:
-        raise PickleDamage(f"{type(error).__name__}: {str(error)[:120]}") from None
+        raise PickleDamage(f"its pickle is cut short or damaged ({str(error)[:120]})") from None
     return Pickled(machine.result, tuple(machine.globals), tuple(machine.persistent))
 
 
@@ -124,14 +124,14 @@ class _Machine:
         self.result: Any = None
 
     def step(self, name: str, argument: Any) -> None:
-        if name in _VALUES:
+        if name in _STEPS:
+            _STEPS[name](self, argument)
+        elif name in _VALUES:
             self.stack.append(argument)
         elif name in _CONSTANTS:
             self.stack.append(_CONSTANTS[name]())
-        elif name in _STEPS:
-            _STEPS[name](self, argument)
         else:
-            raise PickleDamage(f"it uses {name}, which no saver of networks uses")
+            raise PickleDamage(f"its pickle uses {name}, which no saver of networks uses")
 
     def since_mark(self) -> list[Any]:
         values, self.stack = self.stack, self.below.pop()
@@ -154,13 +154,13 @@ class _Machine:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise PickleDamage(f"it names code by a {type(value).__name__}")
+        raise PickleDamage(f"its pickle names code by a {type(value).__name__}")
     return value
 
 
 def _proto(machine: _Machine, protocol: int) -> None:
     if protocol > _LAST_PROTOCOL:
-        raise PickleDamage(f"its protocol is {protocol}")
+        raise PickleDamage(f"its pickle's protocol is {protocol}")
 
 
 def _nothing(machine: _Machine, argument: Any) -> None:
@@ -216,7 +216,7 @@ def _tuple(machine: _Machine, argument: None) -> None:
 def _short_tuple(length: int) -> Callable[[_Machine, Any], None]:
     def make(machine: _Machine, argument: None) -> None:
         if len(machine.stack) < length:
-            raise PickleDamage("a tuple lacks values")
+            raise PickleDamage("a tuple in its pickle lacks values")
         values = tuple(machine.stack[-length:])
         del machine.stack[-length:]
         machine.stack.append(values)
@@ -257,7 +257,7 @@ def _extend(target: Any, values: list[Any]) -> None:
     elif isinstance(target, list):
         target.extend(values)
     else:
-        raise PickleDamage(f"it appends to a {type(target).__name__}")
+        raise PickleDamage(f"its pickle appends to a {type(target).__name__}")
 
 
 def _insert(target: Any, values: list[Any]) -> None:
@@ -266,7 +266,7 @@ def _insert(target: Any, values: list[Any]) -> None:
         target.pairs = target.pairs if target.pairs is not None else {}
         target = target.pairs
     if not isinstance(target, dict) or len(values) % 2:
-        raise PickleDamage(f"it sets items of a {type(target).__name__}")
+        raise PickleDamage(f"its pickle sets items of a {type(target).__name__}")
     target.update((key, value) for key, value in zip(values[::2], values[1::2], strict=True) if isinstance(key, str))
 
 

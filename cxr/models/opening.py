@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -12,7 +13,7 @@ import torch
 
 from cxr.errors import WeightsError
 from cxr.models.file_kinds import Kind, kind_of
-from cxr.models.inert_pickle import Global, Pickled
+from cxr.models.inert_pickle import Global, Instance, Pickled
 from cxr.models.saved_network import NoNetwork, find_network
 from cxr.models.torch_file import TorchDamage, TorchFile, open_legacy, open_zip
 
@@ -21,10 +22,10 @@ State = dict[str, torch.Tensor]
 SAFETENSORS = ".safetensors"
 _CLEAN = "Ask its author for tensors alone: torch.save(model.state_dict(), FILE), or safetensors"
 # What no network asks for. Nothing that a file asks for is run: these tell a file that means harm by its name.
-_COMMAND_MODULES = ("os", "posix", "nt", "subprocess", "sys", "shutil", "socket", "ctypes", "runpy", "importlib", "imp",
-                    "pty", "webbrowser", "pickle", "_pickle", "marshal", "code", "commands", "pdb", "timeit", "urllib",
-                    "http", "ftplib", "smtplib", "asyncio", "pip", "tempfile", "platform",
-                    "posixpath", "zipimport", "pkgutil", "signal", "multiprocessing")  # fmt: skip
+_COMMAND_MODULES = ("os", "posix", "nt", "_io", "io", "subprocess", "sys", "shutil", "socket", "ctypes", "runpy",
+                    "importlib", "imp", "pty", "webbrowser", "pickle", "_pickle", "marshal", "pdb", "timeit", "cProfile",
+                    "urllib", "ftplib", "smtplib", "asyncio", "pip", "tempfile", "zipimport", "pkgutil",
+                    "multiprocessing")  # fmt: skip
 _COMMANDS = ("eval", "exec", "compile", "open", "__import__", "input", "breakpoint", "execfile", "file", "globals",
              "exit", "quit")  # fmt: skip
 _OPENERS = ("torch.load", "torch.hub", "torch.package", "torch.jit", "torch.serialization", "torch.ops",
@@ -120,10 +121,13 @@ def _open_torch(path: Path, kind: Kind, file: BinaryIO) -> Opened:
     if isinstance(opened, Pickled):
         raise WeightsError(f"{path} is {_other_pickle(opened)}")
     network = find_network(opened.value)
-    return Opened(_tensors(opened, network.tensors), network.class_name, network.class_lists)
+    state = _tensors(opened, network.tensors)
+    if not state:
+        raise NoNetwork(f"holds no tensors{f' in its {network.class_name[:80]}' if network.class_name else ''}")
+    return Opened(state, network.class_name, network.class_lists)
 
 
-def _tensors(file: TorchFile, nodes: dict) -> State:
+def _tensors(file: TorchFile, nodes: Mapping[str, Instance]) -> State:
     tensors = {name: file.tensor(node) for name, node in nodes.items()}
     return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 

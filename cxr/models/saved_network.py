@@ -189,5 +189,5 @@ def _texts(node: object) -> list[str]:
 
 def _a_kind(value: object) -> str:
     if isinstance(value, Instance):
-        return f"a {value.class_name[:80] or 'value'}"
+        return f"an object of {value.class_name[:80]}" if value.class_name else "an object"
     return "nothing" if value is None else f"a {type(value).__name__}"

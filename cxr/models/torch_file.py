@@ -304,4 +304,4 @@ def _read_pickle(stream: io.BytesIO) -> Pickled:
     try:
         return read_pickle(stream)
     except PickleDamage as error:
-        raise TorchDamage(f"it is cut short or damaged ({error})") from None
+        raise TorchDamage(str(error)) from None
