@@ -75,7 +75,7 @@ def import_(
     std: Annotated[str | None, typer.Option(help="As --mean.")] = None,
     channels: Annotated[int | None, typer.Option(help="1 or 3; must be what the first layer takes.")] = None,
     backbone: Annotated[str | None, typer.Option(help="timm's name, where it cannot be told from the tensors.")] = None,
-    licence: Annotated[str | None, typer.Option(help="Of the weights, such as GPL-3.0, MIT or CC-BY-4.0, for the card.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Of the weights, for the card: GPL-3.0, MIT, ...")] = None,
     origin: Annotated[str | None, typer.Option(help="Where the file is from, for the card.")] = None,
     out: Annotated[Path | None, typer.Option(help="The file to write; by default NAME.safetensors here.")] = None,
     force: Force = False,

@@ -170,7 +170,11 @@ def _model_card(model: XrayClassifier) -> str:
     """Return the card with the head that the hub reads, whose licences are in lower case."""
     licence = model.card.licence.lower() or UNKNOWN
     known = re.fullmatch(r"[a-z0-9.-]+", licence) and licence != UNKNOWN
-    head = {"library_name": "timm", "license": licence} if known else {"library_name": "timm", "license": "other", "license_name": licence}
+    head = (
+        {"library_name": "timm", "license": licence}
+        if known
+        else {"library_name": "timm", "license": "other", "license_name": licence}
+    )
     return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n{model.card.to_markdown()}"
 
 

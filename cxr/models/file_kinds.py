@@ -66,7 +66,9 @@ _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
 )  # fmt: skip
 _HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<\?xml)", re.IGNORECASE)
 # ONNX and TensorFlow write protocol buffers: version, then a text that tells who wrote it.
-_ONNX = re.compile(rb"\x08[\x01-\x20]\x12.(pytorch|onnx|tf2onnx|keras2onnx|sklearn|paddle|CNTK|mxnet|.{0,40}onnx)", re.DOTALL)
+_ONNX = re.compile(
+    rb"\x08[\x01-\x20]\x12.(pytorch|onnx|tf2onnx|keras2onnx|sklearn|paddle|CNTK|mxnet|.{0,40}onnx)", re.DOTALL
+)
 _SAVED_MODEL = re.compile(rb"\x08\x01\x12[^\x00]{1,6}\x0a|\x0a[^\x00]{1,8}(serve|saved_model)", re.DOTALL)
 
 
@@ -109,7 +111,9 @@ def _kind_of_the_rest(path: Path, head: bytes, size: int) -> Kind:
         return Kind(None, "a network in ONNX", _CONVERT)
     if path.suffix.lower() == ".pb" or _SAVED_MODEL.match(head):
         return Kind(None, "a network of TensorFlow", _CONVERT)
-    rest = _kind_of_text(head) or Kind(None, f"no weights file that is known (it begins {head[:8].hex(' ')})", _NO_WEIGHTS)
+    rest = _kind_of_text(head) or Kind(
+        None, f"no weights file that is known (it begins {head[:8].hex(' ')})", _NO_WEIGHTS
+    )
     return Kind("pickle", rest.name, rest.advice) if _is_old_pickle(path, head) else rest
 
 

@@ -215,7 +215,7 @@ def recognise(
     backbone: str,
     outputs: int,
     config: Mapping[str, Any] | None = None,
-    clues: Clues = Clues(),  # noqa: B008 - frozen
+    clues: Clues = Clues(),
 ) -> Known:
     """Return what is known about a file of this layout; ``config`` is a timm folder's ``config.json``."""
     if config is not None:

@@ -196,7 +196,7 @@ def card_of(found: Found, **told: Any) -> ModelCard:
     Raises
     ------
     WeightsError
-        If something is still unknown (the options are named; a licence may be unknown), or does not go with the file's tensors.
+        If something but the licence is still unknown (the options are named), or does not go with the file's tensors.
     """
     told = {key: value for key, value in told.items() if value not in (None, "", ())}
     known = found.known

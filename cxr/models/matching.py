@@ -55,7 +55,12 @@ class LoadReport:
     def __str__(self) -> str:
         shapes = [f"{name} ({old} in the file, {new} in the model)" for name, old, new in self.mismatched]
         parts = [f"{len(self.matched)} tensors matched", f"head {self.head}"]
-        kinds = (("missing", self.missing), ("unexpected", self.unexpected), ("of another shape", shapes), ("left aside", [name for name, _ in self.aside]))
+        kinds = (
+            ("missing", self.missing),
+            ("unexpected", self.unexpected),
+            ("of another shape", shapes),
+            ("left aside", [name for name, _ in self.aside]),
+        )
         for what, names in kinds:
             if names:
                 parts.append(f"{len(names)} {what}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}")

@@ -22,8 +22,8 @@ WRAPPERS = ("module", "_orig_mod", "network", "model", "net", "backbone", "encod
             "resnet152", "vgg", "vgg16", "vgg19")  # fmt: skip
 THRESHOLDS = "op_threshs"
 # What training code keeps beside the network under names of its own: losses, their weights, measures.
-_BESIDE = re.compile(r"((train|val|valid|test)_)?(criterion|criteria|loss|losses|loss_fn|loss_func|metrics?|accuracy|acc"
-                     r"|auc|auroc|f1|f1_score|pos_weight|class_weights?)(_\d+)?")  # fmt: skip
+_BESIDE = re.compile(r"((train|val|valid|test)_)?(criterion|criteria|loss|losses|loss_fn|loss_func|metrics?"
+                     r"|accuracy|acc|auc|auroc|f1|f1_score|pos_weight|class_weights?)(_\d+)?")  # fmt: skip
 _JOINED = re.compile(r"(?:(.*)\.)?linear(\d+)\.(weight|bias)")
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
 _HEADS = re.compile(r"(classifier|fc|head\.fc)\.(\d+)\.(weight|bias)")

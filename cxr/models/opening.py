@@ -23,8 +23,8 @@ SAFETENSORS = ".safetensors"
 _CLEAN = "Ask its author for tensors alone: torch.save(model.state_dict(), FILE), or safetensors"
 # What no network asks for. Nothing that a file asks for is run: these tell a file that means harm by its name.
 _COMMAND_MODULES = ("os", "posix", "nt", "_io", "io", "subprocess", "sys", "shutil", "socket", "ctypes", "runpy",
-                    "importlib", "imp", "pty", "webbrowser", "pickle", "_pickle", "marshal", "pdb", "timeit", "cProfile",
-                    "urllib", "ftplib", "smtplib", "asyncio", "pip", "tempfile", "zipimport", "pkgutil",
+                    "importlib", "imp", "pty", "webbrowser", "pickle", "_pickle", "marshal", "pdb", "timeit",
+                    "cProfile", "urllib", "ftplib", "smtplib", "asyncio", "pip", "tempfile", "zipimport", "pkgutil",
                     "multiprocessing")  # fmt: skip
 _COMMANDS = ("eval", "exec", "compile", "open", "__import__", "input", "breakpoint", "execfile", "file", "globals",
              "exit", "quit")  # fmt: skip
@@ -153,4 +153,6 @@ def _is_command(name: Global) -> bool:
 def _other_pickle(pickled: Pickled) -> str:
     modules = dict.fromkeys(name.module.partition(".")[0] for name in pickled.globals)
     asks = f" (it asks for {first_line(ValueError(', '.join(list(modules)[:3])))})" if modules else ""
-    return f"a pickle that torch.save did not write{asks}: save the network's state_dict() with torch.save, or safetensors"
+    return (
+        f"a pickle that torch.save did not write{asks}: save the network's state_dict() with torch.save, or safetensors"
+    )

@@ -12,13 +12,12 @@ import io
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 
 from cxr.models.file_kinds import zip_entries
-from cxr.models.inert_pickle import Global, Instance, Persistent, PickleDamage, Pickled, read_pickle
+from cxr.models.inert_pickle import Global, Instance, Persistent, Pickled, PickleDamage, read_pickle
 
 MAX_PICKLE_BYTES = 32 * 2**20
 """What is read of a file as a pickle; that of a whole DenseNet201 has about 1 MB, its numbers lie outside of it."""
@@ -192,7 +191,7 @@ def _storage_of(node: object) -> _Storage | None:
     if view is None:
         return _Storage(key, dtype, length)
     _, offset, view_length = view
-    if not (isinstance(offset, int) and isinstance(view_length, int) and 0 <= offset and 0 <= view_length):
+    if not (isinstance(offset, int) and isinstance(view_length, int) and offset >= 0 and view_length >= 0):
         raise TorchDamage("a view of a storage has no usable place")
     if offset + view_length > length:
         raise TorchDamage("a view of a storage claims more than it has")

@@ -100,7 +100,11 @@ def test_a_file_is_named_by_its_first_bytes_whatever_it_is_called(tmp_path, kind
 
 
 def test_weights_are_told_by_their_bytes_too(tmp_path):
-    for name, content in (("a.pt", SAFE), ("b.safetensors", torch_bytes(legacy=True)), ("c.h5", torch_bytes(legacy=False))):
+    for name, content in (
+        ("a.pt", SAFE),
+        ("b.safetensors", torch_bytes(legacy=True)),
+        ("c.h5", torch_bytes(legacy=False)),
+    ):
         (tmp_path / name).write_bytes(content)
         assert torch.equal(open_weights(tmp_path / name).state["a"], torch.ones(5000))
 

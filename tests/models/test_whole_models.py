@@ -282,9 +282,9 @@ def test_a_published_sum_tells_publisher_and_licence_whatever_the_file_is_called
     [
         ("lab.json", json.dumps({"licence": "CC-BY-4.0"}), "CC-BY-4.0"),
         ("README.md", "---\nlicense: gpl-3.0\ntags: [x]\n---\n# A card", "GPL-3.0"),
-        ("LICENSE", "                    GNU GENERAL PUBLIC LICENSE\n                       Version 3, 29 June 2007\n", "GPL-3.0"),
+        ("LICENSE", "        GNU GENERAL PUBLIC LICENSE\n          Version 3, 29 June 2007\n", "GPL-3.0"),
         ("LICENSE.txt", "MIT License\n\nPermission is hereby granted, free of charge, to any person", "MIT"),
-        ("COPYING", "                              Apache License\n                        Version 2.0, January", "Apache-2.0"),
+        ("COPYING", "        Apache License\n      Version 2.0, January", "Apache-2.0"),
         ("README.md", "# No head\nlicense: mit", "unknown"),
         ("README.md", "---\n[broken\n---\n", "unknown"),
         ("lab.json", "[" * 100_000, "unknown"),
