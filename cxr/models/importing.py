@@ -19,7 +19,7 @@ from cxr.models.foreign import Known
 from cxr.models.licences import UNKNOWN, licence_beside
 from cxr.models.matching import LoadReport, compare, matters
 from cxr.models.naming import THRESHOLDS, Renamed
-from cxr.models.opening import SAFETENSORS, Opened, open_weights
+from cxr.models.opening import SAFETENSORS, Opened, is_safetensors, open_weights
 from cxr.models.weights import read_card, save_model
 from cxr.paths import weights_root
 
@@ -122,7 +122,7 @@ def look_at(path: str | Path, backbone: str | None = None) -> Found:
         If the file cannot be read, was changed, or belongs to no known network.
     """
     file = _file_of(Path(path).expanduser())
-    if file.suffix == SAFETENSORS and (card := read_card(file)) is not None:
+    if is_safetensors(file) and (card := read_card(file)) is not None:
         raise WeightsError(f"{file} has a card already ({card.backbone}): copy it with its card to {weights_root()}")
     checked = verify(file, remember=False)
     opened = open_weights(file)

@@ -100,6 +100,15 @@ def something_else(path: Path) -> str:
     return "" if kind.layout else str(kind)
 
 
+def is_safetensors(path: Path) -> bool:
+    """Return whether a file is one of safetensors, by its bytes, or is called so and is no other weights file."""
+    try:
+        layout = kind_of(path).layout
+    except OSError:
+        layout = None
+    return layout == "safetensors" or (layout is None and path.suffix == SAFETENSORS)
+
+
 def _open_safetensors(path: Path) -> Opened:
     try:
         with safetensors.safe_open(path, framework="pt") as file:

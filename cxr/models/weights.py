@@ -24,7 +24,7 @@ from cxr.models.foreign import input_channels
 from cxr.models.imagenet import load_imagenet
 from cxr.models.licences import UNKNOWN, licence_beside
 from cxr.models.matching import LoadReport, load_state
-from cxr.models.opening import SAFETENSORS, State, first_line, read_tensors, something_else
+from cxr.models.opening import SAFETENSORS, State, first_line, is_safetensors, read_tensors, something_else
 from cxr.paths import shipped_weights, weights_root
 
 log = logging.getLogger(__name__)
@@ -181,7 +181,7 @@ def load_model(path: str | Path) -> XrayClassifier:
 def read_state(path: Path) -> tuple[State, ModelCard | None]:
     """Return tensors and card of a safetensors file, or the tensors of a torch file opened without running code."""
     state = read_tensors(path)
-    return state, read_card(path) if path.suffix == SAFETENSORS else None
+    return state, read_card(path) if is_safetensors(path) else None
 
 
 def read_card(path: Path) -> ModelCard | None:
