@@ -180,26 +180,6 @@ def outputs_of(state: State, backbone: str, arguments: Mapping[str, Any]) -> int
     return int(weight.shape[0])
 
 
-def _with_head(renamed: Renamed, backbone: str, arguments: Mapping[str, Any]) -> Renamed:
-    """Return the tensors with a single last layer of another name called as the backbone's own."""
-    network = skeleton(backbone, 1, input_channels(renamed.state), arguments)
-    path, head = head_of(network)
-    body = network.state_dict()
-    dense = [name for name, t in renamed.state.items() if t.ndim == 2 and name not in body]
-    if f"{path}.weight" in renamed.state or len(dense) != 1 or not dense[0].endswith(".weight"):
-        return renamed
-    theirs = dense[0].removesuffix(".weight")
-    if renamed.state[dense[0]].shape[1] != head.in_features:
-        return renamed
-    names = {f"{theirs}.{kind}": f"{path}.{kind}" for kind in ("weight", "bias")}
-    return dataclasses.replace(
-        renamed,
-        state={names.get(name, name): tensor for name, tensor in renamed.state.items()},
-        since={names.get(name, name): original for name, original in renamed.since.items()},
-        marks=renamed.marks | {f"head {theirs}"},
-    )
-
-
 @dataclass(frozen=True)
 class Clues:
     """What is known of a file besides its tensors: its name, its sum, and what else a pickle in it holds."""
@@ -321,4 +301,6 @@ def identify(
         arguments = {key: v for key, v in dict(config.get("model_args") or {}).items() if key not in _NOT_OF_A_NETWORK}
     else:
         name, arguments = backbone_of(renamed.state)
-    return _with_head(renamed, name, arguments), name, arguments
+    network = skeleton(name, 1, input_channels(renamed.state), arguments)
+    path, head = head_of(network)
+    return renamed.with_head(path, head.in_features, network.state_dict()), name, arguments

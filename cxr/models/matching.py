@@ -95,9 +95,9 @@ def load_state(model: XrayClassifier, state: Mapping[str, torch.Tensor], card: M
     starts anew. Without a card it is loaded if its shape fits, and starts anew if it does not.
     """
     target = model.network.state_dict()
-    known, aside = our_names(state).split(target)
-    given = {name: tensor for name, tensor in known.items() if name in target or matters(name)}
     head_path, head = head_of(model.network)
+    known, aside = our_names(state).with_head(head_path, head.in_features, target).split(target)
+    given = {name: tensor for name, tensor in known.items() if name in target or matters(name)}
     given, verdict = _fit_head(model, given, card, f"{head_path}.", head)
     report = compare(given, target)
     model.network.load_state_dict({name: given[name] for name in report.matched}, strict=False)

@@ -6,6 +6,7 @@ not.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -64,6 +65,25 @@ class Renamed:
         aside = {name: t for name, t in self.state.items() if name in self.beside and name not in wanted}
         given = {name: tensor for name, tensor in self.state.items() if name not in aside}
         return given, (*((self.since[name], tuple(t.shape)) for name, t in aside.items()), *self.left)
+
+    def with_head(self, path: str, in_features: int, body: Collection[str]) -> Renamed:
+        """Return the tensors with a single last layer of another name called ``path``, as the network's own.
+
+        ``body`` are the names of the network's tensors; a layer among them is no head.
+        """
+        dense = [name for name, t in self.state.items() if t.ndim == 2 and name not in body]
+        if f"{path}.weight" in self.state or len(dense) != 1 or not dense[0].endswith(".weight"):
+            return self
+        if self.state[dense[0]].shape[1] != in_features:
+            return self
+        theirs = dense[0].removesuffix(".weight")
+        names = {f"{theirs}.{kind}": f"{path}.{kind}" for kind in ("weight", "bias")}
+        return dataclasses.replace(
+            self,
+            state={names.get(name, name): tensor for name, tensor in self.state.items()},
+            since={names.get(name, name): original for name, original in self.since.items()},
+            marks=self.marks | {f"head {theirs}"},
+        )
 
 
 def our_names(state: Mapping[str, torch.Tensor]) -> Renamed:

@@ -15,10 +15,12 @@ import onnx
 import pytest
 import safetensors.torch
 import torch
+import torchvision
 
 from cxr.errors import WeightsError
+from cxr.models import build
 from cxr.models.opening import open_weights
-from cxr.models.weights import load_model, read_card
+from cxr.models.weights import load_model, read_card, read_state
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"1" * 64 + b"\nsize 98765432\n"
 
@@ -107,6 +109,17 @@ def test_weights_are_told_by_their_bytes_too(tmp_path):
     ):
         (tmp_path / name).write_bytes(content)
         assert torch.equal(open_weights(tmp_path / name).state["a"], torch.ones(5000))
+
+
+def test_a_state_dict_of_torch_that_is_called_safetensors_is_imported(tmp_path):
+    from cxr.models.importing import look_at
+
+    path = tmp_path / "net.safetensors"
+    torch.save(torchvision.models.resnet18(num_classes=2).state_dict(), path)
+    assert look_at(path).backbone == "resnet18"
+    assert torch.equal(
+        build("resnet18", ("a", "b"), weights=path, channels=3).network.fc.bias, read_state(path)[0]["fc.bias"]
+    )
 
 
 def test_a_pointer_among_the_weights_is_named_wherever_a_card_is_looked_for(tmp_path):

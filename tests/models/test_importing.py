@@ -327,6 +327,8 @@ def test_a_last_layer_outside_of_the_wrapper_is_the_head(tmp_path, head):
     found = look_at(saved(state, tmp_path / "lightning.ckpt"))
     assert found.report.complete
     assert [name for name, _ in found.report.aside] == ["loss.w"]
+    started = build("resnet18", ("a", "b"), weights=tmp_path / "lightning.ckpt", channels=3, size=64)
+    assert torch.equal(started.network.fc.weight, theirs.fc.weight)
     same(imported(found, classes=("a", "b"), **AS_IMAGENET), by_imagenet(theirs, X))
 
 
