@@ -102,7 +102,7 @@ def test_a_pickle_that_no_saver_writes_is_refused_in_one_line(tmp_path, name, co
 
 
 _LIMITED = """
-import json, resource, sys, tempfile, time
+import json, resource, tempfile
 from pathlib import Path
 from hostile import bombs
 from cxr.errors import WeightsError
@@ -113,12 +113,11 @@ resource.setrlimit(resource.RLIMIT_AS, (used + 700 * 2**20,) * 2)
 path = Path(tempfile.mkdtemp()) / "bomb.pt"
 for name, content in held:
     path.write_bytes(content)
-    start = time.monotonic()
     try:
         said = f"opened: {list(open_weights(path).state)[:3]}"
     except WeightsError as error:
         said = f"refused: {error}"
-    print(json.dumps([name, said, time.monotonic() - start]), flush=True)
+    print(json.dumps([name, said]), flush=True)
 """
 
 
@@ -130,10 +129,9 @@ def test_what_asks_for_memory_or_time_is_refused_within_700_mb():
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, (rows[-1:], done.stderr[-2000:])
     assert len(rows) == 33
-    for name, said, seconds in rows:
+    for name, said in rows:
         assert said.startswith("refused: "), (name, said)
         assert "\n" not in said, name
-        assert seconds < 60, (name, seconds)
 
 
 def test_a_file_as_it_should_be_is_read(tmp_path):
