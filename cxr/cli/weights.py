@@ -75,7 +75,7 @@ def import_(
     std: Annotated[str | None, typer.Option(help="As --mean.")] = None,
     channels: Annotated[int | None, typer.Option(help="1 or 3; must be what the first layer takes.")] = None,
     backbone: Annotated[str | None, typer.Option(help="timm's name, where it cannot be told from the tensors.")] = None,
-    licence: Annotated[str | None, typer.Option(help="Of the weights, for the card.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Of the weights, for the card: GPL-3.0, MIT, ...")] = None,
     origin: Annotated[str | None, typer.Option(help="Where the file is from, for the card.")] = None,
     out: Annotated[Path | None, typer.Option(help="The file to write; by default NAME.safetensors here.")] = None,
     force: Force = False,
@@ -84,7 +84,8 @@ def import_(
 ) -> None:  # fmt: skip
     """Make weights of timm, torchvision, CheXNet, torchxrayvision or the paper's authors usable here, with a card.
 
-    No code in the file is run. Tensors that fit only in part are refused.
+    Whole pickled models are read too. No code in the file is run. Tensors that fit only in part are refused. A licence
+    is taken from --licence, from the publisher where the file is known, or from a card, README or LICENSE beside it.
     """
     from cxr.models.importing import import_weights, look_at
 
@@ -97,6 +98,7 @@ def import_(
     more = {"channels": channels, "name": name, "licence": licence, "origin": origin}
     if sys.stdin.isatty() and not as_json:
         told = _ask(found, told)
+        more["licence"] = _licence(found, licence)
     path, model = import_weights(found, out=out, force=force, **told, **more)
     called = path.stem if out is None else str(path)
     value = {
@@ -111,9 +113,28 @@ def import_(
     def told_to_people(_: Any) -> None:
         say(f"{len(found.report.matched)} tensors, all that {found.backbone} has, are now {path}")
         say(f"check sum: {found.checked}")
+        say(licence_line(model.card, found.licence_from if licence is None else "--licence"))
         say(f"next: `cxr evaluate {called} --data ...` measures it, `cxr weights show {called}` prints its card")
 
     emit(value, as_json, told_to_people)
+
+
+def licence_line(card: Any, source: str) -> str:
+    """Return one line on the licence of imported weights, and where it is known from."""
+    from cxr.models.licences import UNKNOWN, sharing_note
+
+    if card.licence == UNKNOWN:
+        return "licence: unknown, nothing beside the file states it; give --licence with --force once you know it"
+    note_ = sharing_note(card.licence)
+    return f"licence: {card.licence}" + (f" (from {source})" if source else "") + (f". {note_}" if note_ else "")
+
+
+def _licence(found: Any, licence: str | None) -> str | None:
+    """Ask at the terminal for a licence that nothing tells; an empty answer leaves it unknown."""
+    if licence is not None or found.licence:
+        return licence
+    note("licence: under which the weights were published, such as GPL-3.0 or MIT")
+    return str(typer.prompt("licence", default="unknown", err=True))
 
 
 def _names(classes: str | None) -> tuple[str, ...] | None:
@@ -125,9 +146,8 @@ def _show_found(found: Any, rows: list[dict[str, str]]) -> None:
         cells = [[row["verdict"], _shape(row), row["tensor"]] for row in rows]
         show_table("", ["verdict", "shape", "tensor"], cells)
     say(f"{found.path}\n{found.known.title}: {found.backbone}, {found.channels} channel(s), {found.outputs} outputs")
-    changes = [f"prefix {name}." for name in found.renamed.wrappers] + sorted(found.renamed.marks)
-    if changes:
-        say(f"names mapped from: {', '.join(changes)}")
+    for line in found.described():
+        say(line)
     say(str(found.report))
 
 

@@ -24,6 +24,7 @@ from cxr.explain.densenet import backward, forward
 from cxr.explain.folding import is_densenet, read_densenet
 from cxr.explain.kernels import Kernels
 from cxr.explain.stem import FirstLayer
+from cxr.explain.unwrapping import as_timm, unwrapped
 
 Target = str | int
 Targets = Target | Sequence[Target] | Sequence[Sequence[Target]]
@@ -127,8 +128,8 @@ def explain(
     ----------
     model
         Anything with ``preprocess``, ``network`` and ``classes``, such as :class:`cxr.models.XrayClassifier`; or a bare
-        network, such as a timm DenseNet, which takes its own (normalised) input and whose classes are called by their
-        column, "0", "1", ...
+        network, such as a DenseNet of timm or torchvision, which takes its own (normalised) input and whose classes are
+        called by their column, "0", "1", ... Either may be inside ``nn.DataParallel``.
     images
         As the model's ``preprocess`` takes them: uint8 (N, H, W) or (N, 1, H, W), or float in [0, 1]. For a bare
         network float (N, C, H, W).
@@ -180,6 +181,7 @@ class _Subject:
 
     @classmethod
     def of(cls, model: Any, images: Any) -> _Subject:
+        model = unwrapped(model)
         missing = [name for name in ("preprocess", "network", "classes") if not hasattr(model, name)]
         if missing and not isinstance(model, nn.Module):
             raise ExplainError(
@@ -189,8 +191,10 @@ class _Subject:
         if not len(images):
             raise ExplainError("no images to explain: 0 given. Accepted: 1 or more")
         if not missing:
-            return cls(model.network, model, images, tuple(model.classes), bare=False)
-        return cls(model, None, images, _columns_of(model, _as_input(images[:1])), bare=True)
+            return cls(unwrapped(model.network), model, images, tuple(model.classes), bare=False)
+        image = _as_input(images[:1])
+        network = as_timm(model, image)
+        return cls(network, None, images, _columns_of(network, image), bare=True)
 
     @property
     def n(self) -> int:

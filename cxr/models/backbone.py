@@ -236,6 +236,7 @@ def build(
         trained_on=source.title,
         origin=source.origin,
         checksum=source.checksum,
+        licence=source.licence,
     )
     model = XrayClassifier(network, card)
     source.load_into(model)

@@ -44,7 +44,8 @@ class ModelCard:
     thresholds
         By class, the probability above which its publisher calls it found; empty where none was published.
     licence
-        Of the data, or of weights that were imported.
+        Of weights that were imported, ``unknown`` where nobody told it; of a trained network those of the weights that
+        it began with and of its data, separated by semicolons.
     """
 
     backbone: str

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from cxr.models.licences import sharing_note
+
 if TYPE_CHECKING:
     from cxr.models.card import ModelCard
 
@@ -23,6 +25,7 @@ def markdown(card: ModelCard) -> str:
         table(("property", "value"), [("backbone", _backbone(card)), *_input(card), *_outputs(card)]),
         "## Where it comes from",
         table(("property", "value"), _history(card)),
+        *filter(None, [sharing_note(card.licence)]),
         *_stages(card),
         "## Figures",
         *_figures(card.metrics),

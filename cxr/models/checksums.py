@@ -19,16 +19,42 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 # torchvision's and timm's files end in the first digits of their sum: densenet121-a639ec97.pth
 _IN_NAME = re.compile(r"-([0-9a-f]{8,64})(?:\.[a-z]+)+$")
 
-# Sums of files whose publishers give them: those of the paper's authors stand in their repository's file pointers.
-_AUTHORS = "github.com/PedroRASB/COVID-19-Twice-Transfer-DNNs"
-PUBLISHED: dict[str, str] = {
-    "a616b485056a68f7a62fc53bf3805f10033e28f81b1982be03e3526103dffcc2": f"{_AUTHORS} NetA.pt",
-    "b3b490cbaaaa9d089dd7cc7ea8b82ef3aace4ef2264ccc4f7871f801cde3a871": f"{_AUTHORS} NetB.pt",
-    "024873a84c1542f208cbdde4179583fa4560fbbb69b8e87f0357d8bf70628f09": f"{_AUTHORS} NetC.pt",
-    "d20c629e175f4ba80a9eb44f577e12e50be184b8eb7fcdb8d51f103a5989b283": f"{_AUTHORS} NetD.pt",
-    "62ee6186cb0795323695aedb7918c418a26ca99c8f73cb43b6ac71c718185db8": f"{_AUTHORS} NetE.pt",
-    "2e53eefaa7dbd57d6e0edd3092f64f476035c5333a54fe880632455eaf61fa60": f"{_AUTHORS} COVID_CheXNet_torch.pt",
+AUTHORS_LICENCE = "GPL-3.0"
+AUTHORS_ORIGIN = (
+    "github.com/PedroRASB/COVID-19-Twice-Transfer-DNNs (Bassi and Attux 2021, doi 10.1007/s42600-021-00132-9)"
+)
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A file whose publisher gives its sum: what it is called there, under which licence, and where it is from."""
+
+    file: str
+    licence: str
+    origin: str
+
+    def __str__(self) -> str:
+        return f"{self.file} of {self.origin}"
+
+
+def _of_the_authors(file: str) -> Publication:
+    return Publication(file, AUTHORS_LICENCE, AUTHORS_ORIGIN)
+
+
+# The sums of the paper's authors stand in their repository's file pointers.
+PUBLISHED: dict[str, Publication] = {
+    "a616b485056a68f7a62fc53bf3805f10033e28f81b1982be03e3526103dffcc2": _of_the_authors("NetA.pt"),
+    "b3b490cbaaaa9d089dd7cc7ea8b82ef3aace4ef2264ccc4f7871f801cde3a871": _of_the_authors("NetB.pt"),
+    "024873a84c1542f208cbdde4179583fa4560fbbb69b8e87f0357d8bf70628f09": _of_the_authors("NetC.pt"),
+    "d20c629e175f4ba80a9eb44f577e12e50be184b8eb7fcdb8d51f103a5989b283": _of_the_authors("NetD.pt"),
+    "62ee6186cb0795323695aedb7918c418a26ca99c8f73cb43b6ac71c718185db8": _of_the_authors("NetE.pt"),
+    "2e53eefaa7dbd57d6e0edd3092f64f476035c5333a54fe880632455eaf61fa60": _of_the_authors("COVID_CheXNet_torch.pt"),
 }
+
+
+def publication_of(sha256: str) -> Publication | None:
+    """Return the published file that has this sum, or None."""
+    return PUBLISHED.get(sha256)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import logging
+import re
 import shutil
 import tempfile
 import warnings
@@ -22,11 +23,13 @@ import numpy as np
 import safetensors.torch
 import timm
 import torch
+import yaml
 from torch import nn
 
 from cxr.errors import WeightsError, unknown
 from cxr.files import replacing
 from cxr.models.backbone import ALIASES, XrayClassifier, head_of
+from cxr.models.licences import UNKNOWN
 
 FORMATS = ("onnx", "timm", "card")
 TOLERANCE = 1e-4  # of the largest logit
@@ -131,6 +134,8 @@ def _metadata(model: XrayClassifier) -> dict[str, str]:
         "classes": json.dumps(list(card.classes)),
         "task": card.task,
         "input": f"float32 (N, 1, {card.size}, {card.size}), grey values in [0, 1] (uint8 divided by 255)",
+        "licence": card.licence or UNKNOWN,
+        "origin": card.origin or UNKNOWN,
         "card": json.dumps(card.to_dict(), default=str),
     }
 
@@ -150,10 +155,27 @@ def _timm(model: XrayClassifier, target: Path) -> Exported:
     with _replacing_folder(target) as draft:
         (draft / "config.json").write_text(json.dumps(config, indent=2, default=str) + "\n", encoding="utf-8")
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
-        (draft / "model.safetensors").write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
-        (draft / "README.md").write_text(model.card.to_markdown(), encoding="utf-8")
+        (draft / "model.safetensors").write_bytes(safetensors.torch.save(state, metadata=_provenance(model)))
+        (draft / "README.md").write_text(_model_card(model), encoding="utf-8")
         difference, relative = _differences(model, lambda images: _run_timm(model, draft, images), str(target))
     return Exported(target, "timm", difference, relative)
+
+
+def _provenance(model: XrayClassifier) -> dict[str, str]:
+    """Return the metadata of a safetensors file: what timm looks for, and the licence and origin of the numbers."""
+    return {"format": "pt", "licence": model.card.licence or UNKNOWN, "origin": model.card.origin or UNKNOWN}
+
+
+def _model_card(model: XrayClassifier) -> str:
+    """Return the card with the head that the hub reads, whose licences are in lower case."""
+    licence = model.card.licence.lower() or UNKNOWN
+    known = re.fullmatch(r"[a-z0-9.-]+", licence) and licence != UNKNOWN
+    head = (
+        {"library_name": "timm", "license": licence}
+        if known
+        else {"library_name": "timm", "license": "other", "license_name": licence}
+    )
+    return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n{model.card.to_markdown()}"
 
 
 def timm_config(model: XrayClassifier) -> dict[str, Any]:
@@ -175,7 +197,8 @@ def timm_config(model: XrayClassifier) -> dict[str, Any]:
         "num_classes": len(card.classes),
         "num_features": model.network.num_features,
         "label_names": list(card.classes),
-        "task": card.task,  # timm ignores it, our import reads it
+        "task": card.task,  # timm ignores this and the next, our import reads them
+        "origin": card.origin,
         "model_args": {"in_chans": card.channels, **ALIASES.get(card.backbone, {}), **card.backbone_args},
         "pretrained_cfg": {
             "input_size": [card.channels, card.size, card.size],
@@ -188,7 +211,7 @@ def timm_config(model: XrayClassifier) -> dict[str, Any]:
             "num_classes": len(card.classes),
             "first_conv": first.get("first_conv"),
             "classifier": head,
-            "license": card.licence or None,
+            "license": card.licence or UNKNOWN,
             "description": f"{card.task}; grey X-rays. {card.intended_use}",
         },
     }

@@ -6,9 +6,11 @@ torchxrayvision (grey DenseNet121 for 18 findings), the networks of the paper's 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import torch
 from cxr.errors import WeightsError
 from cxr.models.backbone import ALIASES, check_backbone, head_of, make_network
 from cxr.models.card import MULTI_LABEL, TASKS
+from cxr.models.checksums import AUTHORS_LICENCE, AUTHORS_ORIGIN, publication_of
 from cxr.models.naming import Renamed, our_names
 from cxr.models.opening import State, first_line
 
@@ -76,6 +79,7 @@ _VGGS = ("vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn",
 # What create_model takes beside a network's own arguments: told by the tensors, or files that nobody asked to open.
 _NOT_OF_A_NETWORK = ("in_chans", "num_classes", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay",
                      "checkpoint_path", "cache_dir", "features_only")  # fmt: skip
+_AUTHORS_FILE = re.compile(r"Net([A-E])\.(?:pt|pth|safetensors)")
 _LAYER = re.compile(r"features\.denseblock(\d+)\.denselayer(\d+)\.conv2\.weight")
 
 
@@ -91,6 +95,8 @@ class Known:
     std: tuple[float, ...] | None = None
     limits: str = ""
     thresholds: dict[str, float] = field(default_factory=dict)
+    licence: str = ""
+    origin: str = ""
 
 
 def backbone_of(state: State) -> tuple[str, dict[str, Any]]:
@@ -108,9 +114,16 @@ def backbone_of(state: State) -> tuple[str, dict[str, Any]]:
         if _has_body_of(state, name):
             return name, {}
     raise WeightsError(
-        f"the backbone cannot be told from {len(state)} tensors ({', '.join(list(state)[:2])}, ...): "
+        f"the backbone cannot be told from {len(state)} tensors ({_groups(state)}): "
         "give it with --backbone (DenseNets, ResNets and VGGs are recognised)"
     )
+
+
+def _groups(names: Iterable[str]) -> str:
+    """Return what the names of tensors begin with, and how many begin so."""
+    firsts = Counter(name.partition(".")[0][:40] for name in names)
+    shown = ", ".join(f"{first}. {count}" for first, count in firsts.most_common(4))
+    return shown + (", ..." if len(firsts) > 4 else "")
 
 
 def _densenet(state: State) -> tuple[str, dict[str, Any]] | None:
@@ -159,35 +172,91 @@ def outputs_of(state: State, backbone: str, arguments: Mapping[str, Any]) -> int
     path, _ = head_of(skeleton(backbone, 1, 1, arguments))
     weight = state.get(f"{path}.weight")
     if weight is None or weight.ndim != 2:
+        dense = [f"{name} ({t.shape[0]} x {t.shape[1]})" for name, t in state.items() if t.ndim == 2]
         raise WeightsError(
             f"the file has no head {path}.weight of two dimensions: a body alone serves as `weights` of a recipe"
+            + (f"; a head of several layers ({', '.join(dense[:3])}) cannot be taken over" if len(dense) > 1 else "")
         )
     return int(weight.shape[0])
 
 
-def recognise(renamed: Renamed, backbone: str, outputs: int, config: Mapping[str, Any] | None = None) -> Known:
+@dataclass(frozen=True)
+class Clues:
+    """What is known of a file besides its tensors: its name, its sum, and what else a pickle in it holds."""
+
+    file_name: str = ""
+    sha256: str = ""
+    class_name: str = ""
+    class_lists: tuple[tuple[str, ...], ...] = ()
+
+
+def recognise(
+    renamed: Renamed,
+    backbone: str,
+    outputs: int,
+    config: Mapping[str, Any] | None = None,
+    clues: Clues = Clues(),
+) -> Known:
     """Return what is known about a file of this layout; ``config`` is a timm folder's ``config.json``."""
     if config is not None:
         return _timm_folder(config)
+    published = publication_of(clues.sha256)
+    known = _by_layout(renamed, backbone.partition(".")[0], outputs, clues)
+    if published is not None:
+        return dataclasses.replace(
+            known, title=f"{published.file} of the paper's authors", licence=published.licence, origin=published.origin
+        )
+    if known.classes is None and (named := next((n for n in clues.class_lists if _may_be_classes(n, outputs)), None)):
+        known = dataclasses.replace(known, classes=named)
+    return known
+
+
+def _may_be_classes(names: Sequence[str], outputs: int) -> bool:
+    return len(names) == outputs == len(set(names)) and all(name.strip() for name in names)
+
+
+def _by_layout(renamed: Renamed, backbone: str, outputs: int, clues: Clues) -> Known:
     grey = input_channels(renamed.state) == 1
-    is_121 = backbone.partition(".")[0] == "densenet121"
-    if renamed.thresholds is not None or (is_121 and grey and outputs == len(XRV18)):
-        return _torchxrayvision(renamed.thresholds, outputs)
+    is_121 = backbone == "densenet121"
+    is_xrv = clues.class_name.startswith("torchxrayvision.") or renamed.thresholds is not None
+    if is_xrv or (is_121 and grey and outputs == len(XRV18)):
+        return _torchxrayvision(renamed.thresholds, outputs, clues.class_lists)
     chexnet_marks = "densenet121" in renamed.wrappers or "sequential head" in renamed.marks
     if is_121 and chexnet_marks and outputs == len(NIH14):
         return Known("CheXNet", NIH14, MULTI_LABEL, 224, IMAGENET_MEAN, IMAGENET_STD)
     if outputs == 3 and backbone in ("densenet121", "densenet201") and not grey:
-        return Known("Three-output DenseNet as the paper's authors publish, class order unknown")
-    return Known("Torchvision" if renamed.marks else "Plain timm or torchvision")
+        return _three_outputs(renamed, backbone, clues)
+    title = f"A whole pickled {clues.class_name}" if clues.class_name else "Plain timm or torchvision"
+    return Known("Torchvision" if renamed.marks and not clues.class_name else title)
 
 
-def _torchxrayvision(thresholds: torch.Tensor | None, outputs: int) -> Known:
+def _three_outputs(renamed: Renamed, backbone: str, clues: Clues) -> Known:
+    """Tell the networks of the paper's authors, whose files may have been saved anew, from others of their shape."""
+    called = _AUTHORS_FILE.fullmatch(clues.file_name)
+    named_so = called is not None and backbone == ("densenet201" if called[1] in "ABC" else "densenet121")
+    if named_so or "joined head" in renamed.marks:
+        why = f"by its {'name' if named_so else 'three joined outputs'} and shape; its sum is not a published one"
+        return Known(
+            "A three-output DenseNet of the paper's authors, class order unknown",
+            licence=AUTHORS_LICENCE,
+            origin=f"{AUTHORS_ORIGIN} ({why})",
+        )
+    return Known("A three-output DenseNet like those of the paper's authors, class order unknown")
+
+
+def _torchxrayvision(thresholds: torch.Tensor | None, outputs: int, lists: Sequence[Sequence[str]] = ()) -> Known:
     """Grey values of 0 to 1 reach these networks as -1024 to 1024: x * 2048 - 1024, which is (x - 0.5) / (1 / 2048)."""
-    classes = XRV18 if outputs == len(XRV18) else None
-    values = [] if thresholds is None or classes is None else thresholds.flatten().tolist()
+    usual = XRV18 if outputs == len(XRV18) else ("",) * outputs
+    named = next((names for names in lists if len(names) == outputs), usual)
+    blank = {index for index, name in enumerate(named) if not name.strip()}  # outputs that were not trained
+    filled = tuple(usual[index] if index in blank else name for index, name in enumerate(named))
+    classes = filled if _may_be_classes(filled, outputs) else None
+    values = [] if thresholds is None else thresholds.flatten().tolist()
     pairs = dict(zip(classes or (), values, strict=False))
     kept = {name: value for name, value in pairs.items() if value == value}  # a NaN is not equal to itself
-    untrained = [name for name in pairs if name not in kept]
+    untrained = [
+        name for index, name in enumerate(classes or ()) if index in blank or (name in pairs and name not in kept)
+    ]
     limits = f"Outputs that its publisher did not train: {', '.join(untrained)}." if untrained else ""
     return Known("torchxrayvision", classes, MULTI_LABEL, 224, (0.5,), (1 / 2048,), limits, kept)
 
@@ -203,6 +272,8 @@ def _timm_folder(config: Mapping[str, Any]) -> Known:
         size[-1],
         tuple(pretrained["mean"]) if pretrained.get("mean") else None,
         tuple(pretrained["std"]) if pretrained.get("std") else None,
+        licence=str(pretrained.get("license") or ""),
+        origin=str(config.get("origin") or ""),
     )
 
 
@@ -224,8 +295,12 @@ def identify(
     """Return the tensors in our names, the backbone and its arguments; a given backbone goes before what is found."""
     renamed = our_names(state)
     if backbone is not None:
-        return renamed, check_backbone(backbone), dict(ALIASES.get(backbone, {}))
-    if config is not None:
+        name, arguments = check_backbone(backbone), dict(ALIASES.get(backbone, {}))
+    elif config is not None:
+        name = check_backbone(str(config["architecture"]))
         arguments = {key: v for key, v in dict(config.get("model_args") or {}).items() if key not in _NOT_OF_A_NETWORK}
-        return renamed, check_backbone(str(config["architecture"])), arguments
-    return renamed, *backbone_of(renamed.state)
+    else:
+        name, arguments = backbone_of(renamed.state)
+    network = skeleton(name, 1, input_channels(renamed.state), arguments)
+    path, head = head_of(network)
+    return renamed.with_head(path, head.in_features, network.state_dict()), name, arguments

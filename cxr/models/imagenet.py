@@ -23,6 +23,7 @@ from huggingface_hub import try_to_load_from_cache
 from cxr.errors import WeightsError
 from cxr.models.backbone import XrayClassifier, head_of
 from cxr.models.checksums import Checked, verify
+from cxr.models.licences import UNKNOWN, licence_beside, usual_spelling
 from cxr.models.matching import LoadReport
 from cxr.models.opening import first_line, read_tensors
 from cxr.paths import weights_root
@@ -54,7 +55,12 @@ def load_imagenet(model: XrayClassifier) -> LoadReport:
         raise WeightsError(_how_to_get(card.backbone, local, error)) from None
     checked = checked or _checked(cached_imagenet(card.backbone))
     model.network.load_state_dict(made.state_dict())
-    model.card = dataclasses.replace(card, origin=origin_of(card.backbone, local), checksum=str(checked or ""))
+    model.card = dataclasses.replace(
+        card,
+        origin=origin_of(card.backbone, local),
+        checksum=str(checked or ""),
+        licence=_licence_of(card.backbone, local),
+    )
     log.info("ImageNet weights of %s: %s, %s", card.backbone, model.card.origin, model.card.checksum or "no file seen")
     head_path, _ = head_of(model.network)
     matched = tuple(name for name in made.state_dict() if not name.startswith(f"{head_path}."))
@@ -95,6 +101,14 @@ def origin_of(backbone: str, local: Path | None) -> str:
         return f"ImageNet weights, file {local.name}"
     pretrained = timm.get_pretrained_cfg(backbone)
     return f"ImageNet weights, {getattr(pretrained, 'hf_hub_id', None) or getattr(pretrained, 'url', None) or 'timm'}"
+
+
+def _licence_of(backbone: str, local: Path | None) -> str:
+    """Return the licence that timm states for its own file, or what lies beside one that was put in place by hand."""
+    if local is not None:
+        beside = licence_beside(local)
+        return beside.licence if beside else f"{UNKNOWN} (weights {local.name})"
+    return usual_spelling(str(getattr(timm.get_pretrained_cfg(backbone), "license", None) or ""))
 
 
 def _checked(path: Path | None) -> Checked | None:

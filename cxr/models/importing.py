@@ -16,9 +16,10 @@ from cxr.models.backbone import XrayClassifier, make_network
 from cxr.models.card import LIMITS, ModelCard
 from cxr.models.checksums import Checked, verify
 from cxr.models.foreign import Known
+from cxr.models.licences import UNKNOWN, licence_beside
 from cxr.models.matching import LoadReport, compare, matters
 from cxr.models.naming import THRESHOLDS, Renamed
-from cxr.models.opening import SAFETENSORS, read_tensors
+from cxr.models.opening import SAFETENSORS, Opened, is_safetensors, open_weights
 from cxr.models.weights import read_card, save_model
 from cxr.paths import weights_root
 
@@ -30,6 +31,9 @@ NEEDED = {
     "mean": "what is subtracted from grey values in [0, 1], such as 0.5, or three numbers, or imagenet",
     "std": "what the difference is divided by, such as 0.25, or three numbers, or imagenet",
 }
+
+
+_FRAMEWORKS = {"tf": "TensorFlow", "flax": "Flax", "jax": "JAX", "mlx": "MLX", "paddle": "PaddlePaddle"}
 
 
 class Misfit(WeightsError):
@@ -54,6 +58,11 @@ class Found:
         What its layout tells about classes and input.
     report
         How its tensors fit the backbone.
+    class_name
+        Of a whole pickled model; empty for tensors alone.
+    licence, licence_from
+        What is known of the licence, and what says it: the publisher, or a file beside this one. Empty where nothing
+        does.
     """
 
     path: Path
@@ -65,11 +74,28 @@ class Found:
     report: LoadReport
     checked: Checked
     renamed: Renamed = dataclasses.field(repr=False)
+    class_name: str = ""
+    licence: str = ""
+    licence_from: str = ""
 
     @property
     def unknown(self) -> tuple[str, ...]:
         """Keys of :data:`NEEDED` that the file does not tell."""
         return tuple(name for name in NEEDED if getattr(self.known, name) is None)
+
+    def described(self) -> list[str]:
+        """Return in sentences what was done with the file's tensors and names, for people."""
+        lines = []
+        if self.class_name:
+            lines.append(f"a whole pickled model ({self.class_name}): its tensors were read, none of its code was run")
+        if joined := {name: parts for name, parts in self.renamed.since.items() if ", " in parts}:
+            parts = next(iter(joined.values()))
+            lines.append(f"the outputs of {self.outputs} layers are joined to one, in this order: {parts}")
+        changes = [f"prefix {name}." for name in self.renamed.wrappers]
+        changes += sorted(self.renamed.marks - {"joined head"})
+        if changes:
+            lines.append(f"names mapped from: {', '.join(changes)}")
+        return lines
 
     def rows(self) -> list[dict[str, str]]:
         """Return the table of all tensors, with their names in the file where these differ."""
@@ -96,28 +122,50 @@ def look_at(path: str | Path, backbone: str | None = None) -> Found:
         If the file cannot be read, was changed, or belongs to no known network.
     """
     file = _file_of(Path(path).expanduser())
-    if file.suffix == SAFETENSORS and (card := read_card(file)) is not None:
+    if is_safetensors(file) and (card := read_card(file)) is not None:
         raise WeightsError(f"{file} has a card already ({card.backbone}): copy it with its card to {weights_root()}")
     checked = verify(file, remember=False)
-    state = read_tensors(file)
-    _check_finite(state, file)
+    opened = open_weights(file)
+    _check_finite(opened.state, file)
     config = foreign.timm_config(file)
-    renamed, name, arguments = foreign.identify(state, backbone, config)
+    renamed, name, arguments = _identified(file, opened, backbone, config)
     channels = foreign.input_channels(renamed.state)
     outputs = foreign.outputs_of(renamed.state, name, arguments)
     target = foreign.skeleton(name, outputs, channels, arguments).state_dict()
-    given = {n: tensor for n, tensor in renamed.state.items() if n in target or matters(n)}
+    own, aside = renamed.split(target)
+    given = {n: tensor for n, tensor in own.items() if n in target or matters(n)}
+    clues = foreign.Clues(file.name, checked.sha256, opened.class_name, opened.class_lists)
+    known = foreign.recognise(renamed, name, outputs, config, clues)
+    beside = licence_beside(file) if not known.licence else None
     return Found(
         path=file,
         backbone=name,
         backbone_args=arguments,
         channels=channels,
         outputs=outputs,
-        known=foreign.recognise(renamed, name, outputs, config),
-        report=compare(given, target),
+        known=known,
+        report=dataclasses.replace(compare(given, target), aside=aside),
         checked=checked,
         renamed=renamed,
+        class_name=opened.class_name,
+        licence=beside.licence if beside else known.licence,
+        licence_from=beside.file if beside else known.origin if known.licence else "",
     )
+
+
+def _identified(
+    file: Path, opened: Opened, backbone: str | None, config: Mapping[str, Any] | None
+) -> tuple[Renamed, str, dict[str, Any]]:
+    """Return what :func:`cxr.models.foreign.identify` does; a refusal names the file and who wrote it."""
+    try:
+        return foreign.identify(opened.state, backbone, config)
+    except WeightsError as error:
+        if opened.framework in _FRAMEWORKS:
+            raise WeightsError(
+                f"{file} was written by {_FRAMEWORKS[opened.framework]}, whose tensors lie in another order: convert "
+                "it to PyTorch and save its state_dict()"
+            ) from None
+        raise WeightsError(f"{file}: {error}") from None
 
 
 def _file_of(path: Path) -> Path:
@@ -148,7 +196,7 @@ def card_of(found: Found, **told: Any) -> ModelCard:
     Raises
     ------
     WeightsError
-        If something is still unknown (the options are named), or does not go with the file's tensors.
+        If something but the licence is still unknown (the options are named), or does not go with the file's tensors.
     """
     told = {key: value for key, value in told.items() if value not in (None, "", ())}
     known = found.known
@@ -172,12 +220,16 @@ def card_of(found: Found, **told: Any) -> ModelCard:
         mean=per_channel(told.get("mean") or known.mean, channels, foreign.IMAGENET_MEAN, "mean"),
         std=per_channel(told.get("std") or known.std, channels, foreign.IMAGENET_STD, "std"),
         name=str(told.get("name") or found.path.stem),
-        licence=str(told.get("licence") or ""),
-        origin=str(told.get("origin") or f"{known.title}, file {found.path.name}"),
+        licence=_one_line(told.get("licence") or found.licence or UNKNOWN),
+        origin=_one_line(told.get("origin") or f"{known.origin or known.title}, file {found.path.name}"),
         checksum=str(found.checked),
         thresholds=known.thresholds if classes == known.classes else {},
         limits=" ".join(filter(None, (known.limits, LIMITS))),
     )
+
+
+def _one_line(value: Any) -> str:
+    return " ".join(str(value).split())
 
 
 def _whole(value: Any, what: str) -> int:

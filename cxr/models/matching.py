@@ -31,6 +31,8 @@ class LoadReport:
         Names of the file that the model lacks.
     mismatched
         Name, shape in the file, shape in the model.
+    aside
+        Name in the file and shape of tensors that belong to no network and were left aside, such as those of a loss.
     head
         ``loaded``, or why the head started anew.
     shapes
@@ -41,6 +43,7 @@ class LoadReport:
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     mismatched: tuple[tuple[str, Shape, Shape], ...] = ()
+    aside: tuple[tuple[str, Shape], ...] = ()
     head: str = "loaded"
     shapes: Mapping[str, Shape] = dataclasses.field(default_factory=dict, repr=False)
 
@@ -52,7 +55,13 @@ class LoadReport:
     def __str__(self) -> str:
         shapes = [f"{name} ({old} in the file, {new} in the model)" for name, old, new in self.mismatched]
         parts = [f"{len(self.matched)} tensors matched", f"head {self.head}"]
-        for what, names in (("missing", self.missing), ("unexpected", self.unexpected), ("of another shape", shapes)):
+        kinds = (
+            ("missing", self.missing),
+            ("unexpected", self.unexpected),
+            ("of another shape", shapes),
+            ("left aside", [name for name, _ in self.aside]),
+        )
+        for what, names in kinds:
             if names:
                 parts.append(f"{len(names)} {what}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}")
         return "; ".join(parts)
@@ -66,7 +75,8 @@ class LoadReport:
             shape = shape_text(self.shapes.get(name, ()))
             sides = ("" if verdict == "missing" else shape, "" if verdict == "unexpected" else shape)
             rows.append(_row(name, verdict, *sides))
-        return rows + [_row(n, "other shape", shape_text(old), shape_text(new)) for n, old, new in self.mismatched]
+        rows += [_row(n, "other shape", shape_text(old), shape_text(new)) for n, old, new in self.mismatched]
+        return rows + [_row(name, "left aside", shape_text(shape), "") for name, shape in self.aside]
 
 
 def _row(name: str, verdict: str, in_file: str, in_model: str) -> dict[str, str]:
@@ -85,9 +95,9 @@ def load_state(model: XrayClassifier, state: Mapping[str, torch.Tensor], card: M
     starts anew. Without a card it is loaded if its shape fits, and starts anew if it does not.
     """
     target = model.network.state_dict()
-    known = our_names(state).state
-    given = {name: tensor for name, tensor in known.items() if name in target or matters(name)}
     head_path, head = head_of(model.network)
+    known, aside = our_names(state).with_head(head_path, head.in_features, target).split(target)
+    given = {name: tensor for name, tensor in known.items() if name in target or matters(name)}
     given, verdict = _fit_head(model, given, card, f"{head_path}.", head)
     report = compare(given, target)
     model.network.load_state_dict({name: given[name] for name in report.matched}, strict=False)
@@ -95,7 +105,7 @@ def load_state(model: XrayClassifier, state: Mapping[str, torch.Tensor], card: M
         report = dataclasses.replace(
             report, missing=tuple(name for name in report.missing if not name.startswith(f"{head_path}."))
         )
-    return dataclasses.replace(report, head=verdict)
+    return dataclasses.replace(report, head=verdict, aside=aside)
 
 
 def compare(given: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor]) -> LoadReport:

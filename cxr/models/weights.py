@@ -19,11 +19,12 @@ from cxr.errors import WeightsError
 from cxr.files import replacing
 from cxr.models.backbone import ALIASES, XrayClassifier, make_network
 from cxr.models.card import ModelCard
-from cxr.models.checksums import verify
+from cxr.models.checksums import publication_of, verify
 from cxr.models.foreign import input_channels
 from cxr.models.imagenet import load_imagenet
+from cxr.models.licences import UNKNOWN, licence_beside
 from cxr.models.matching import LoadReport, load_state
-from cxr.models.opening import SAFETENSORS, State, first_line, read_tensors
+from cxr.models.opening import SAFETENSORS, State, first_line, is_safetensors, read_tensors, something_else
 from cxr.paths import shipped_weights, weights_root
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class Source:
     ----------
     channels
         Input channels of the weights, the model's default.
-    origin, checksum
+    origin, checksum, licence
         As a :class:`ModelCard` has them.
     load
         Fills the model and tells what matched; None leaves the random weights.
@@ -51,6 +52,7 @@ class Source:
     imagenet: bool = False
     origin: str = ""
     checksum: str = ""
+    licence: str = ""
     load: Callable[[XrayClassifier], LoadReport] | None = field(default=None, repr=False)
 
     def load_into(self, model: XrayClassifier) -> None:
@@ -77,10 +79,32 @@ def source_of(weights: str | Path | None, backbone: str) -> Source:
     state, card = read_state(path)
     if card is not None and _plain(card.backbone) != _plain(backbone):
         raise WeightsError(f"{path} holds a {card.backbone}: backbone {backbone!r} cannot take it")
-    origin = (card.origin or f"weights {path.name}", card.checksum) if card else (path.name, str(verify(path)))
+    origin, checksum, licence = _provenance(path, card)
     return Source(
-        str(path), card, input_channels(state), False, *origin, load=lambda model: load_state(model, state, card)
+        title=str(path),
+        card=card,
+        channels=input_channels(state),
+        origin=origin,
+        checksum=checksum,
+        licence=licence,
+        load=lambda model: load_state(model, state, card),
     )
+
+
+def _provenance(path: Path, card: ModelCard | None) -> tuple[str, str, str]:
+    """Return origin, checksum and licence of weights: from their card, their publisher, or what lies beside them."""
+    if card is not None:
+        return card.origin or f"weights {path.name}", card.checksum, _of_file(card.licence, path)
+    checked = verify(path)
+    if published := publication_of(checked.sha256):
+        return str(published), str(checked), published.licence
+    beside = licence_beside(path)
+    return path.name, str(checked), beside.licence if beside else _of_file(UNKNOWN, path)
+
+
+def _of_file(licence: str, path: Path) -> str:
+    """Return a licence that is not known with what it is not known of, as it goes to networks made from the file."""
+    return f"{UNKNOWN} (weights {path.name})" if licence == UNKNOWN else licence
 
 
 def find_weights(name_or_path: str | Path) -> Path:
@@ -157,7 +181,7 @@ def load_model(path: str | Path) -> XrayClassifier:
 def read_state(path: Path) -> tuple[State, ModelCard | None]:
     """Return tensors and card of a safetensors file, or the tensors of a torch file opened without running code."""
     state = read_tensors(path)
-    return state, read_card(path) if path.suffix == SAFETENSORS else None
+    return state, read_card(path) if is_safetensors(path) else None
 
 
 def read_card(path: Path) -> ModelCard | None:
@@ -169,6 +193,8 @@ def read_card(path: Path) -> ModelCard | None:
             text = _beside(path).read_text(encoding="utf-8")
         return None if text is None else ModelCard.from_dict(json.loads(text))
     except (safetensors.SafetensorError, OSError, ValueError, AttributeError) as error:
+        if other := something_else(path):
+            raise WeightsError(f"{path} is {other}") from None
         raise WeightsError(f"{path} or its card cannot be read: {first_line(error)}") from None
 
 

@@ -17,6 +17,7 @@ from cxr.evaluation.metrics import validation_summary
 from cxr.evaluation.predict import predict_rows, predictions_table
 from cxr.evaluation.run import images_to_measure, results
 from cxr.models import XrayClassifier, build, save_model, with_classes
+from cxr.models.licences import joined_licences
 from cxr.models.weights import find_weights, read_card
 from cxr.runs.folder import RunFolder, Stopped
 from cxr.training.checkpoint import BEST, Checkpoints, Origin, Place, seed_everything
@@ -189,7 +190,7 @@ class Training:
             metrics={},
             manifest_hash=data.manifest.hash(),
             split_hash=data.manifest.split_hash(),
-            licence="; ".join(sorted(set(trained["licence"]) - {""})),
+            licence=joined_licences([model.card.licence, *sorted(set(trained["licence"]))]),
         )
         return model
 

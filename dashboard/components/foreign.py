@@ -10,14 +10,19 @@ import pandas as pd
 import streamlit as st
 
 from cxr.errors import WeightsError
+from cxr.files import replacing
 from cxr.models.card import TASKS
 from cxr.models.importing import Found, import_weights, look_at
+from cxr.models.licences import sharing_note
 from cxr.models.weights import read_card
 from cxr.paths import weights_root
 
 from components import page
 
-ENDINGS = ("pth", "pt", "bin", "tar", "safetensors")
+ENDINGS = ("pth", "pt", "bin", "tar", "safetensors", "ckpt", "pkl")
+# Files of other programs may be given too: they are named for what they are, with what to do.
+_OTHERS = ("h5", "hdf5", "keras", "onnx", "pb", "tflite", "zip", "gz", "npz")
+MAX_UPLOAD_MB = 200  # a DenseNet201 has 74 MB, a ResNet101 171 MB
 UPLOAD, FOLDER = "Upload a file", "A file in the folder of weights"
 _LIKELY = {"size": "224", "mean": "0.5", "std": "0.25"}
 _LIKELY_COLOUR = {"size": "224", "mean": "imagenet", "std": "imagenet"}
@@ -30,15 +35,21 @@ def choose_file() -> tuple[Path, str] | None:
 
 
 def _uploaded() -> tuple[Path, str] | None:
-    given = st.file_uploader("Weights file, up to 50 MB", type=ENDINGS, key="weights:upload")
+    given = st.file_uploader(
+        f"Weights file, up to {MAX_UPLOAD_MB} MB",
+        type=[*ENDINGS, *_OTHERS],
+        max_upload_size=MAX_UPLOAD_MB,
+        key="weights:upload",
+    )
     if given is None:
-        st.caption(f"A larger file (a DenseNet201 has 74 MB): put it in {weights_root()}, or use the command below.")
+        st.caption(f"A larger file: put it in {weights_root()}, or use the command below.")
         return None
-    content = given.getvalue()
-    path = _upload_folder() / hashlib.sha256(content).hexdigest()[:16] / Path(given.name).name
-    if not path.is_file():  # the same upload is written once; another one of its name does not replace it
+    # The same upload is written once; another one of its name does not replace it.
+    path = _upload_folder() / hashlib.sha256(given.file_id.encode()).hexdigest()[:16] / Path(given.name).name
+    if not path.is_file():
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
+        with replacing(path) as draft:
+            draft.write_bytes(given.getbuffer())
     return path, path.name
 
 
@@ -101,6 +112,8 @@ def show_found(found: Found) -> None:
         f"**{known.title}**: {found.backbone}, {found.channels} channel(s), {found.outputs} outputs. "
         f"{len(found.report.matched)} tensors match. Check sum: {found.checked}."
     )
+    for line in found.described():
+        st.caption(f"{line[0].upper()}{line[1:]}.")
     rows = pd.DataFrame(found.rows())
     if not found.report.complete:
         st.error(
@@ -108,6 +121,10 @@ def show_found(found: Found) -> None:
             icon=":material/error:",
         )
         st.dataframe(rows[rows["verdict"] != "matched"], hide_index=True)
+    elif found.report.aside:
+        names = [name for name, _ in found.report.aside]
+        listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        st.caption(f"{len(names)} tensor(s) that belong to no network are left aside: {listed}.")
     with st.expander(f"All {len(rows)} tensors"):
         st.dataframe(rows, hide_index=True)
 
@@ -144,10 +161,21 @@ def ask(found: Found, file_name: str) -> dict[str, str] | None:
             "mean": cells[2].text_input("Mean", _numbers(known.mean) or likely["mean"], key=f"{key}:mean", help=_HELP),
             "std": cells[3].text_input("Std", _numbers(known.std) or likely["std"], key=f"{key}:std", help=_HELP),
         }
-        cells = st.columns(3)
-        told["name"] = cells[0].text_input("Name", file_name.split(".")[0], key=f"{key}:name")
-        told["licence"] = cells[1].text_input("Licence of the weights", key=f"{key}:licence")
-        told["origin"] = cells[2].text_input("Where they are from", key=f"{key}:origin")
+        provenance = st.columns(3)
+        told["name"] = provenance[0].text_input("Name", file_name.split(".")[0], key=f"{key}:name")
+        told["licence"] = provenance[1].text_input(
+            "Licence of the weights",
+            found.licence,
+            placeholder="unknown",
+            key=f"{key}:licence",
+            help=f"From {found.licence_from}."
+            if found.licence
+            else "Such as GPL-3.0 or MIT; nothing beside the file "
+            "states it. It goes on the card, into exports, and on networks trained from these.",
+        )
+        told["origin"] = provenance[2].text_input("Where they are from", known.origin, key=f"{key}:origin")
+        if note := sharing_note(found.licence):
+            st.caption(f"{found.licence}: {note}")
         force = st.checkbox("Replace weights of this name", key=f"{key}:force")
         sent = st.form_submit_button("Import", type="primary", icon=":material/download:")
     told["classes"] = ",".join(name.strip() for name in classes.split(",") if name.strip())

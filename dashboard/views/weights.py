@@ -70,7 +70,8 @@ def show_networks() -> None:
 
 def show_import() -> None:
     st.caption(
-        "Recognised: timm, torchvision, CheXNet, torchxrayvision and the paper's networks. No code in a file is run."
+        "Recognised: timm, torchvision, CheXNet, torchxrayvision and the paper's networks, as tensors or as whole "
+        "pickled models. No code in a file is run."
     )
     given = foreign.choose_file()
     if given is None:
@@ -88,7 +89,11 @@ def show_import() -> None:
     if told is not None:
         with outcome, page.told_in_one_line():
             new = foreign.save(found, told)
-            st.success(f"Imported as {new}: {', '.join(told['classes'].split(','))}.", icon=":material/check:")
+            licence = told.get("licence", "unknown")
+            st.success(
+                f"Imported as {new}: {', '.join(told['classes'].split(','))}. Licence: {licence}.",
+                icon=":material/check:",
+            )
             st.button("See its card", icon=":material/arrow_forward:", on_click=look_at_hand, args=(new,))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -162,6 +163,69 @@ def test_a_damaged_upload_is_told_in_one_line(weights: Path, content: bytes) -> 
     app = uploaded(content)
     assert not app.exception
     assert "\n" not in app.error[0].value
+
+
+def test_a_whole_pickled_model_in_dataparallel_is_imported_with_its_licence_on_the_card(weights: Path) -> None:
+    torch.manual_seed(0)
+    held = io.BytesIO()
+    network = torch.nn.DataParallel(torchvision.models.resnet18(num_classes=2))
+    torch.save(network, held, _use_new_zipfile_serialization=False)
+    app = uploaded(held.getvalue(), "whole.pt")
+    assert not app.error
+    assert "A whole pickled model (torch.nn.parallel.data_parallel.DataParallel): its tensors were read" in said(app)
+    field(app.text_area, "Names of the 2 outputs").input("effusion, none")
+    field(app.selectbox, "Task").select("multi-label")
+    licence = field(app.text_input, "Licence")
+    assert (licence.value, licence.placeholder) == ("", "unknown")
+    licence.input("CC-BY-4.0")
+    app = send(app)
+    assert not app.exception
+    assert "Licence: CC-BY-4.0" in app.success[0].value
+    assert load_model("whole").card.licence == "CC-BY-4.0"
+
+
+def test_a_network_of_the_paper_s_authors_comes_with_its_licence_and_origin(weights: Path) -> None:
+    (weights / "NetD.pt").write_bytes(b"")
+    torch.save(torchvision.models.densenet121(num_classes=3).state_dict(), weights / "NetD.pt")
+    app = importing()
+    app.segmented_control(key="weights:from").set_value("A file in the folder of weights").run()
+    assert field(app.text_input, "Licence").value == "GPL-3.0"
+    assert "PedroRASB/COVID-19-Twice-Transfer-DNNs" in field(app.text_input, "Where they are from").value
+    assert "may be passed on only under the same licence" in said(app)
+
+
+def test_tensors_beside_the_network_are_named(weights: Path) -> None:
+    torch.manual_seed(0)
+    held = io.BytesIO()
+    state = {f"model.{n}": t for n, t in torchvision.models.resnet18(num_classes=3).state_dict().items()}
+    torch.save({"state_dict": state | {"criterion.pos_weight": torch.ones(3)}}, held)
+    app = uploaded(held.getvalue(), "lightning.ckpt")
+    assert not app.error
+    assert "1 tensor(s) that belong to no network are left aside: criterion.pos_weight." in said(app)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("net.h5", b"\x89HDF\r\n\x1a\n" + b"\0" * 50, "HDF5 file, as Keras"),
+        ("NetA.pt", b"version https://git-lfs.github.com/spec/v1\noid sha256:11\nsize 7\n", "run `git lfs pull`"),
+    ],
+)
+def test_an_upload_that_is_something_else_is_named_for_what_it_is(
+    weights: Path, name: str, content: bytes, words: str
+) -> None:
+    app = uploaded(content, name)
+    assert not app.exception
+    assert words in app.error[0].value
+    assert "\n" not in app.error[0].value
+
+
+def test_files_as_large_as_the_paper_s_may_be_uploaded(weights: Path) -> None:
+    uploader = importing().file_uploader(key="weights:upload")
+    assert uploader.proto.max_upload_size_mb >= 120
+    assert f"up to {uploader.proto.max_upload_size_mb} MB" in uploader.label
+    config = tomllib.loads((Path(__file__).parents[2] / ".streamlit" / "config.toml").read_text())
+    assert config["server"]["maxUploadSize"] == uploader.proto.max_upload_size_mb, "the server refuses what is larger"
 
 
 def test_a_file_in_the_folder_of_weights_is_offered_and_one_with_a_card_is_not(weights: Path) -> None:

@@ -19,7 +19,7 @@ from strangers import CLASSES, by_imagenet, grey, old_names, perturbed, saved
 from torch import nn
 
 from cxr.errors import WeightsError
-from cxr.models import ModelCard, load_model
+from cxr.models import ModelCard, build, load_model
 from cxr.models.backbone import make_network
 from cxr.models.checksums import sha256_of
 from cxr.models.foreign import NIH14, XRV18, backbone_of
@@ -295,15 +295,72 @@ def test_a_malicious_file_does_not_run_and_what_it_asked_for_is_named(tmp_path, 
     assert not flag.exists()
 
 
-def test_a_whole_model_is_refused_with_the_way_to_a_clean_file(tmp_path):
-    path = saved(torchvision.models.resnet18(num_classes=3), tmp_path / "whole.pt")
-    with pytest.raises(WeightsError) as refusal:
+@pytest.mark.parametrize("prefixes", ["module.", "model.module.", "_orig_mod.", "net.", "backbone.", "network.model."])
+def test_what_stands_beside_a_wrapped_network_is_left_aside_by_name(tmp_path, prefixes):
+    theirs = perturbed(torchvision.models.resnet18(num_classes=2), seed=3)
+    state = {prefixes + name: tensor for name, tensor in theirs.state_dict().items()}
+    state |= {"criterion.pos_weight": torch.ones(2), "ema.shadow": torch.zeros(3, 2)}
+    found = look_at(saved({"state_dict": state}, tmp_path / "wrapped.ckpt"))
+    assert found.renamed.wrappers == tuple(prefixes.split(".")[:-1])
+    assert found.report.aside == (("criterion.pos_weight", (2,)), ("ema.shadow", (3, 2)))
+    assert [(row["tensor"], row["in the file"]) for row in found.rows() if row["verdict"] == "left aside"] == [
+        ("criterion.pos_weight", "2"),
+        ("ema.shadow", "3x2"),
+    ]
+    assert "2 left aside: criterion.pos_weight, ema.shadow" in str(found.report)
+    same(imported(found, classes=("a", "b"), **AS_IMAGENET | {"task": "multi-label"}), by_imagenet(theirs, X))
+
+
+def test_a_loss_beside_a_network_without_a_wrapper_is_left_aside_and_serves_as_weights_too(tmp_path):
+    theirs = perturbed(torchvision.models.resnet18(num_classes=2), seed=3)
+    path = saved({**theirs.state_dict(), "loss_fn.weight": torch.ones(2)}, tmp_path / "plain.pth")
+    assert look_at(path).report.aside == (("loss_fn.weight", (2,)),)
+    model = build("resnet18", ("a", "b"), weights=path, channels=3, size=64)
+    assert torch.equal(model.network.conv1.weight, theirs.conv1.weight)
+
+
+@pytest.mark.parametrize("head", ["fc", "classifier", "head.1"])
+def test_a_last_layer_outside_of_the_wrapper_is_the_head(tmp_path, head):
+    theirs = perturbed(torchvision.models.resnet18(num_classes=2), seed=3)
+    state = {f"encoder.{n}": t for n, t in theirs.state_dict().items() if not n.startswith("fc.")}
+    state |= {f"{head}.weight": theirs.fc.weight.data, f"{head}.bias": theirs.fc.bias.data, "loss.w": torch.ones(1)}
+    found = look_at(saved(state, tmp_path / "lightning.ckpt"))
+    assert found.report.complete
+    assert [name for name, _ in found.report.aside] == ["loss.w"]
+    started = build("resnet18", ("a", "b"), weights=tmp_path / "lightning.ckpt", channels=3, size=64)
+    assert torch.equal(started.network.fc.weight, theirs.fc.weight)
+    same(imported(found, classes=("a", "b"), **AS_IMAGENET), by_imagenet(theirs, X))
+
+
+def test_a_head_of_two_layers_is_refused_by_its_layers(tmp_path):
+    theirs = torchvision.models.resnet18()
+    theirs.fc = nn.Sequential(nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 2))
+    with pytest.raises(WeightsError, match=r"head of several layers \(fc\.0\.weight \(64 x 512\), fc\.2\.weight"):
+        look_at(saved(theirs.state_dict(), tmp_path / "two.pth"))
+
+
+def test_two_networks_side_by_side_are_not_guessed_between(tmp_path):
+    state = torchvision.models.resnet18(num_classes=2).state_dict()
+    both = {f"{prefix}.{name}": tensor for prefix in ("model", "net") for name, tensor in state.items()}
+    with pytest.raises(WeightsError, match=r"holds 2 networks, under model\. and net\.: save the state_dict"):
+        look_at(saved(both, tmp_path / "both.pth"))
+
+
+def test_an_unknown_network_is_described_by_what_its_tensors_are_called(tmp_path):
+    state = {"student.a": torch.ones(2, 2, 1, 1), "student.b": torch.ones(2), "teacher.a": torch.ones(2, 2, 1, 1)}
+    path = saved(state, tmp_path / "strange.pth")
+    with pytest.raises(WeightsError, match=r"cannot be told from 3 tensors \(student\. 2, teacher\. 1\)") as refusal:
         look_at(path)
-    text = str(refusal.value)
-    assert "torchvision.models.resnet" in text or "torch.nn.modules" in text
-    assert "It holds a whole model" in text
-    assert ".state_dict(), " in text
-    assert "\n" not in text
+    assert str(path) in str(refusal.value)
+
+
+def test_numbers_of_numpy_in_a_checkpoint_are_no_obstacle(tmp_path):
+    theirs = perturbed(torchvision.models.resnet18(num_classes=2), seed=3)
+    content = {"state_dict": theirs.state_dict(), "best": np.float64(0.91), "epoch": np.int64(7), "roc": np.ones(3)}
+    for legacy in (True, False):
+        path = tmp_path / f"numpy{legacy}.pth"
+        torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+        same(imported(path, classes=("a", "b"), **AS_IMAGENET, name=path.stem), by_imagenet(theirs, X))
 
 
 @pytest.mark.parametrize("new_format", [True, False])

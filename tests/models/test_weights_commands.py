@@ -78,6 +78,17 @@ def test_the_round_trip_in_processes_of_their_own(theirs, file, tmp_path, weight
     torch.testing.assert_close(by_imagenet(again, x), by_imagenet(theirs, x), rtol=1e-5, atol=1e-5)
 
 
+def test_an_import_says_under_which_licence_the_weights_are_and_how_it_knows(here, file):
+    assert "licence: unknown, nothing beside the file states it" in here("weights", "import", file, "--brief", *TOLD)[1]
+    file.with_name("LICENSE").write_text("GNU GENERAL PUBLIC LICENSE\n  Version 3, 29 June 2007")
+    _, out, _ = here("weights", "import", file, "--brief", "--name", "second", *TOLD)
+    assert "licence: GPL-3.0 (from LICENSE). A network under the GPL" in out
+    _, out, _ = here("weights", "import", file, "--brief", "--name", "third", "--licence", "MIT", *TOLD)
+    assert "licence: MIT (from --licence)" in out
+    code, out, _ = here("weights", "show", "second")
+    assert (code, "| licence | GPL-3.0 |" in out) == (0, True)
+
+
 def test_the_json_of_an_import_lists_every_tensor_and_the_card(here, file):
     code, out, _ = here("weights", "import", file, "--name", "mine", "--json", *TOLD)
     told = json.loads(out)
@@ -131,7 +142,7 @@ def test_at_a_terminal_it_asks_for_what_is_lacking(theirs, file, weights):
     os.close(follower)
     seen = ""
     answers = [("classes of the 3 outputs:", "covid19, normal, pneumonia"), ("task:", "single-label"), ("size:", "64")]
-    answers += [("mean:", "imagenet"), ("std:", "imagenet")]
+    answers += [("mean:", "imagenet"), ("std:", "imagenet"), ("licence [unknown]:", "CC-BY-4.0")]
     try:
         for question, answer in answers:
             seen += _until(leader, question)
@@ -144,6 +155,7 @@ def test_at_a_terminal_it_asks_for_what_is_lacking(theirs, file, weights):
     x = grey()
     torch.testing.assert_close(load_model("asked")(x), by_imagenet(theirs, x), rtol=1e-5, atol=1e-5)
     assert load_model("asked").classes == CLASSES
+    assert load_model("asked").card.licence == "CC-BY-4.0"
 
 
 def _until(leader, words):

@@ -1,16 +1,27 @@
+import dataclasses
 import logging
 
 import numpy as np
 import pytest
 import torch
 
+from cxr.data import Manifest
 from cxr.errors import RecipeError, RunError
 from cxr.evaluation import load_trained
+<<<<<<< HEAD
 from cxr.models import load_model
 from cxr.networks import resolve_device
 from cxr.runs.folder import Stopped
 from cxr.training import checkpoint, train
 from tests.training.running import STEPS, StopsAt, assert_same, best, interrupted, rows, run, start
+=======
+from cxr.models import build, load_model, save_model
+from cxr.models.weights import read_card
+from cxr.runs.folder import Stopped
+from cxr.training import checkpoint, train
+from cxr.training.engine import resolve_device
+from tests.training.running import SMALL, STEPS, StopsAt, assert_same, best, interrupted, rows, run, start
+>>>>>>> weights
 
 
 class Killed(BaseException):
@@ -202,14 +213,25 @@ def test_weights_of_a_run_start_another_and_keep_its_neurons(tiny, whole):
     assert results["kept_neurons"]["final"] == {c: c for c in ("covid19", "normal", "pneumonia")}
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_network_trained_from_others_carries_their_licence_and_origin_beside_that_of_its_data(tiny, tmp_path, keep):
+    theirs = build("densenet-small", ("covid19", "effusion"), size=32, backbone_args=SMALL["backbone_args"])
+    theirs.card = dataclasses.replace(theirs.card, licence="GPL-3.0", origin="github.com/somebody/something")
+    path = save_model(theirs, tmp_path / "theirs.safetensors")
+    changes = {"weights": str(path), "stages.0.keep_neurons": keep, "stages.0.epochs": 1}
+    card = read_card(run(start(tiny, changes=changes)).checkpoints / "best.safetensors")
+    licences = card.licence.split("; ")
+    assert licences[0] == "GPL-3.0"
+    assert set(licences[1:]) == set(Manifest.load(tiny).table["licence"]) - {""}
+    assert card.origin == "github.com/somebody/something"
+
+
 def test_a_stage_with_nothing_in_common_is_refused_where_neurons_should_be_kept(tiny):
     with pytest.raises(RecipeError, match=r"stages\.1\.keep_neurons: .* have no class in common"):
         run(start(tiny, "twice-keep", {"stages.1.aliases": {}, "stages.*.epochs": 1}))
 
 
 def test_a_manifest_that_changed_meanwhile_is_refused(tiny, tmp_path):
-    from cxr.data import Manifest
-
     copy = tmp_path / "copy.csv"
     manifest = Manifest.load(tiny)
     manifest.save(copy)
