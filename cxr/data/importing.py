@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxr.data.digests import file_digest
 from cxr.data.image import Refusal, decode
 from cxr.data.manifest import COLUMNS, Manifest
 from cxr.data.pool import map_in_order
 from cxr.data.sources import SOURCES, Found, Options
 from cxr.data.sources.base import relative
+from cxr.data.splits import connected_groups, split_name
 from cxr.errors import ManifestError, unknown
 
 Progress = Callable[[int, int], None]
+DOUBLES = ("picture", "image_id", "image", "label")
 _REASONS_SHOWN = 3
 
 
@@ -37,11 +38,15 @@ class ImportResult:
         DataFrame ``file, reason``: every row and file left out; ``file`` is relative to the imported folder.
     kind
         Name of the importer in :data:`cxr.data.sources.SOURCES`.
+    doubles
+        DataFrame ``picture, image_id, image, label``: every X-ray whose picture, pixel for pixel, is there more than
+        once; equal pictures have the same number. ``label`` is the findings where there is no label.
     """
 
     manifest: Manifest
     excluded: pd.DataFrame
     kind: str
+    doubles: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(DOUBLES)))
 
     def with_manifest(self, manifest: Manifest) -> ImportResult:
         """Return the same result with another manifest, as splitting gives one."""
@@ -50,7 +55,7 @@ class ImportResult:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What decoding an image showed."""
+    """What decoding an image showed; ``digest`` stands for its pixels, whatever the format of the file."""
 
     width: int
     height: int
@@ -68,7 +73,8 @@ def import_data(
 ) -> ImportResult:
     """Read a data set, decode every image once, and return what is usable and what is not.
 
-    Files with the same bytes share a ``dup_group``. Nothing is copied: the manifest refers to the files where they are.
+    The same picture in several files gets one ``dup_group``, joined with those of the source. Nothing is copied: the
+    manifest refers to the files where they are.
 
     Parameters
     ----------
@@ -100,8 +106,9 @@ def import_data(
     excluded = pd.DataFrame(found.excluded, columns=["file", "reason"])
     if not usable:
         raise ManifestError(_nothing_usable(folder, kind, excluded))
-    table = _filled(pd.DataFrame(usable), found.root)
-    return ImportResult(Manifest.from_table(table, found.root), excluded, kind)
+    table, pictures = _filled(pd.DataFrame(usable), found.root)
+    manifest = Manifest.from_table(table, found.root)
+    return ImportResult(manifest, excluded, kind, _doubles(manifest.table, pictures))
 
 
 def inspect(path: Path) -> _Seen | str:
@@ -112,8 +119,9 @@ def inspect(path: Path) -> _Seen | str:
         return str(refusal)
     if pixels.min() == pixels.max():
         return f"is blank (every pixel is {pixels[0, 0]})"
-    digest = file_digest(path)
-    return _Seen(pixels.shape[1], pixels.shape[0], digest) if digest else "changed while it was read"
+    digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels).tobytes())
+    return _Seen(pixels.shape[1], pixels.shape[0], digest.hexdigest())
 
 
 def _decoded(found: Found, progress: Progress | None, workers: int | None) -> list[dict[str, Any]]:
@@ -128,27 +136,39 @@ def _decoded(found: Found, progress: Progress | None, workers: int | None) -> li
     return usable
 
 
-def _filled(table: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """Set paths relative to the root and groups of files with the same bytes."""
+def _filled(table: pd.DataFrame, root: Path) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """Set paths relative to the root and groups of equal pictures; also return the number of each row's picture."""
     for column in (c for c in COLUMNS if c in table and (c == "image" or c.endswith("_mask"))):
         table[column] = [relative(path, root) if path else "" for path in table[column].fillna("")]
-    given = table["dup_group"].tolist() if "dup_group" in table else [""] * len(table)
-    return table.assign(dup_group=_same_bytes(given, table["_digest"].to_numpy())).drop(columns="_digest")
+    if "split" in table:
+        table["split"] = [split_name(str(name)) if name else "" for name in table["split"].fillna("")]
+    given = table["dup_group"].fillna("").tolist() if "dup_group" in table else [""] * len(table)
+    groups = join_doubles(given, table["_digest"].tolist())
+    pictures = pd.factorize(table["_digest"])[0].astype(np.int64)
+    return table.assign(dup_group=groups).drop(columns="_digest"), pictures
 
 
-def _same_bytes(groups: list[str], digests: NDArray[np.object_]) -> list[str]:
-    """Put files of the same bytes into one group; groups of the source that they belong to become one."""
-    members: dict[str, list[int]] = defaultdict(list)
-    for position, digest in enumerate(digests):
-        members[digest].append(position)
-    for digest, positions in members.items():
-        if len(positions) > 1:
-            joined = {groups[i] for i in positions} - {""}
-            name = min(joined, default=f"bytes-{digest[:12]}")
-            groups = [name if group in joined else group for group in groups]
-            for position in positions:
-                groups[position] = name
-    return groups
+def join_doubles(groups: Sequence[str], digests: Sequence[str]) -> list[str]:
+    """Return a duplicate group for each row: rows of the same digest are in one, and groups that share a row are one.
+
+    A group keeps its name, of several the first by alphabet; one that is new is called ``picture-`` and its digest.
+    """
+    columns = pd.DataFrame({"group": list(groups), "digest": list(digests)})
+    components = connected_groups(columns, ("group", "digest"))
+    columns["component"] = components
+    names = columns[columns["group"] != ""].groupby("component")["group"].min().to_dict()
+    sizes = np.bincount(components)
+    return [
+        names.get(component, "") or (f"picture-{digest[:12]}" if sizes[component] > 1 else "")
+        for component, digest in zip(components.tolist(), digests, strict=True)
+    ]
+
+
+def _doubles(table: pd.DataFrame, pictures: NDArray[np.int64]) -> pd.DataFrame:
+    label = table["label"].where(table["label"] != "", table["findings"])
+    rows = table[["image_id", "image"]].assign(picture=pictures, label=label)[list(DOUBLES)]
+    several = rows.groupby("picture")["image"].transform("nunique") > 1
+    return rows[several].sort_values(["picture", "image"], ignore_index=True)
 
 
 def _nothing_usable(folder: Path, kind: str, excluded: pd.DataFrame) -> str:

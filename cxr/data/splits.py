@@ -22,6 +22,8 @@ from cxr.errors import ManifestError
 
 FRACTIONS: Mapping[str, float] = {"train": 0.7, "val": 0.1, "test": 0.2}
 ORDER = ("train", "val", "test", "external", "probe")
+_NAMES = {"train": ("training",), "val": ("valid", "validation", "dev"), "test": ("testing",)}
+_SPLIT_OF = {spelling: name for name, spellings in _NAMES.items() for spelling in (name, *spellings)}
 _HELD_OUT_ROLES = ("external", "probe")
 _GIVES_WAY_LAST = ("test", "external", "probe", "val")  # of splits that are kept, these keep a patient of two of them
 _NO_LABEL = ""
@@ -47,6 +49,11 @@ class _Task:
 def in_order(splits: Iterable[str]) -> list[str]:
     """Return the names of splits as people list them: train, val, test, external, probe, then the others, "" last."""
     return sorted(splits, key=lambda name: (name == "", ORDER.index(name) if name in ORDER else len(ORDER), name))
+
+
+def split_name(text: str) -> str:
+    """Return train, val or test for their usual spellings ("Training", "valid", "dev"), any other name as it is."""
+    return _SPLIT_OF.get(text.strip().casefold(), text.strip())
 
 
 def split_manifest(
@@ -120,9 +127,7 @@ def connected_groups(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.
     return connected_components(graph, directed=False)[1][:n].astype(np.int64)
 
 
-def _fractions(
-    manifest: Manifest, fractions: Mapping[str, float] | None, keep: Collection[str]
-) -> Mapping[str, float]:
+def _fractions(manifest: Manifest, fractions: Mapping[str, float] | None, keep: Collection[str]) -> Mapping[str, float]:
     """Return the shares of the splits that are made anew, checked."""
     for name in keep:
         if name not in manifest.splits:
@@ -196,7 +201,10 @@ def _nothing_to_split(table: pd.DataFrame) -> str:
         return "no row to split: every row is in a split that is kept"
     others = sorted(set(table["role"]) - {"", "train"})
     if others and not table["role"].isin(["", "train"]).any():
-        return f"no row to split: all {len(table)} rows have the role {' or '.join(others)}, none has the role train"
+        return (
+            f"no row to split: all {len(table)} have the role {' or '.join(others)}, none has the role train. "
+            "Such a data set is measured as a whole"
+        )
     return "no row to split: none has a label and the role train (or no role)"
 
 
