@@ -93,16 +93,19 @@ def split_manifest(
         For fractions that are not positive or do not add up to 1, a split to keep that is not there, nothing to split,
         or a class with too few groups.
     """
-    fractions = _fractions(manifest, fractions, keep)
+    shares = _fractions(manifest, fractions, keep)
     table = manifest.table.sort_values("image_id", ignore_index=True)
     components = connected_groups(table, ("patient_id", "dup_group"))
     splits, owners = _kept(table, components, keep)
     aside = _aside(table, components, owners, splits)
-    if fractions:
-        task = _task(table, free=~table["split"].isin(list(keep)).to_numpy(), keeps=bool(keep))
-        task.chosen[:] &= ~np.isin(components, list(owners))
-        splits |= _split_trainable(table, components, task, fractions, seed)
-        owners = dict.fromkeys(components[task.chosen].tolist(), "train") | owners
+    if shares:
+        free = ~table["split"].isin(list(keep)).to_numpy() & ~np.isin(components, list(owners))
+        task = _task(table, free, keeps=bool(keep))
+        if task.chosen.any():
+            splits |= _split_trainable(table, components, task, shares, seed)
+            owners = dict.fromkeys(components[task.chosen].tolist(), "train") | owners
+        elif fractions is not None or not keep:  # with the default shares, to keep all there is asks for no more
+            raise ManifestError(_nothing_to_split(table[free]))
     held_out, left = _hold_out(table, components, owners, splits)
     result = manifest.with_splits(splits | held_out)
     result.check_splits()
@@ -184,12 +187,10 @@ def _task(table: pd.DataFrame, free: NDArray[np.bool_], keeps: bool) -> _Task:
     trainable = free & table["role"].isin(["", "train"]).to_numpy()
     labelled = trainable & (table["label"] != "").to_numpy()
     with_findings = trainable & (table["findings"] != "").to_numpy()
-    if labelled.any():
-        chosen = labelled | (with_findings & (table["split"] != "").to_numpy()) if keeps else labelled
-        return _Task(chosen, [[label] for label in table["label"]], by_findings=False)
-    if with_findings.any():
+    if not labelled.any():
         return _Task(with_findings, [_findings(text) for text in table["findings"]], by_findings=True)
-    raise ManifestError(_nothing_to_split(table[free]))
+    chosen = labelled | (with_findings & (table["split"] != "").to_numpy()) if keeps else labelled
+    return _Task(chosen, [[label] for label in table["label"]], by_findings=False)
 
 
 def _findings(text: str) -> list[str]:
@@ -198,7 +199,7 @@ def _findings(text: str) -> list[str]:
 
 def _nothing_to_split(table: pd.DataFrame) -> str:
     if table.empty:
-        return "no row to split: every row is in a split that is kept"
+        return "no row to split: every row is in a split that is kept, or shares a patient or a duplicate with one"
     others = sorted(set(table["role"]) - {"", "train"})
     if others and not table["role"].isin(["", "train"]).any():
         return (
@@ -215,8 +216,6 @@ def _split_trainable(
     fractions: Mapping[str, float],
     seed: int,
 ) -> dict[str, str]:
-    if not task.chosen.any():
-        raise ManifestError("no row to split: every labelled row shares a patient or a duplicate with a kept split")
     names = [names for names, chosen in zip(task.names, task.chosen, strict=True) if chosen]
     groups, classes = _groups(table[task.chosen], components[task.chosen], names)
     # Each class is needed in each split; of findings only that no split is empty.
