@@ -122,7 +122,10 @@ def split(
     val=0.1
     """
     from cxr.data.jobs import split_data_set, split_sizes
+    from cxr.data.library import list_data_sets
 
+    if name is None and data not in {known.name for known in list_data_sets()}:
+        raise typer.BadParameter(f"{data!r} is no data set's name: say with --name how to keep the result")
     divided = split_data_set(data, name=name, fractions=_fractions(fraction), seed=seed, keep=tuple(keep or ()))
     told = {**_contents(divided.manifest, str(divided.folder / "manifest.csv")), "name": divided.name}
     told |= {"splits": split_sizes(divided.manifest), "notes": list(divided.notes)}

@@ -146,7 +146,7 @@ def import_data_set(
     if splits == "none":
         result = result.with_manifest(result.manifest.with_splits({}))
     kept_as = name if overwrite or not is_taken(name) else _free_name(name)
-    notes = [*getattr(result, "notes", ()), *import_notes(result)]
+    notes = list(dict.fromkeys((*getattr(result, "notes", ()), *import_notes(result))))
     if kept_as != name:
         notes.append(f"Another import has taken the name {name} meanwhile: this data set is called {kept_as}.")
     official = in_order(result.manifest.splits)

@@ -75,8 +75,9 @@ def show_notes(chosen: DataSet, data: Manifest) -> None:
     facts = facts_beside(chosen.manifest_path)
     if facts.get("split_reason") and not data.splits:
         st.info(f"Kept without splits: {facts['split_reason']}", icon=":material/call_split:")
-    for text in (*facts.get("notes", ()), *facts.get("split_notes", ())):
-        st.caption(viewer.plain(str(text)))
+    notes = [viewer.plain(str(text)) for text in (*facts.get("notes", ()), *facts.get("split_notes", ()))]
+    if notes:
+        st.caption("\n".join(f"- {text}" for text in notes))
 
 
 def make_splits(chosen: DataSet, data: Manifest) -> None:
@@ -162,6 +163,7 @@ def import_form() -> None:
         "Folder or file on this machine", placeholder="/home/me/covid-chestxray-dataset", key=f"{key}:path"
     )
     name = st.text_input("Name of the data set", placeholder="letters, digits, - and _", key=f"{key}:name").strip()
+    overwrite = _overwrite(name, key)
     columns = ""
     if kind == "manifest":
         columns = st.text_area(
@@ -176,7 +178,6 @@ def import_form() -> None:
     splits = st.selectbox(
         "Splits", list(SPLITS), format_func=lambda choice: SPLITS[choice].capitalize(), key=f"{key}:splits"
     )
-    overwrite = _overwrite(name, key)
     if not st.button("Import", type="primary", icon=":material/download:"):
         return
     if not path.strip() or not Path(path).expanduser().exists():
