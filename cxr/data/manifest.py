@@ -470,6 +470,6 @@ def _check_labels(table: pd.DataFrame, classes: Sequence[str]) -> None:
 
 def _straddling(placed: pd.DataFrame, column: str) -> Iterator[tuple[str, list[str]]]:
     known = placed[placed[column] != ""]
-    counts = known.groupby(column)["split"].nunique()
-    for name in counts[counts > 1].index:
-        yield str(name), sorted(set(known.loc[known[column] == name, "split"]))
+    pairs = known[[column, "split"]].drop_duplicates().sort_values([column, "split"])
+    for name, splits in pairs[pairs[column].duplicated(keep=False)].groupby(column)["split"]:
+        yield str(name), splits.tolist()

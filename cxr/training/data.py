@@ -141,6 +141,12 @@ def derived_seed(*numbers: int) -> int:
 def _check_splits(manifest: Manifest, label: str) -> None:
     """Demand a train and a val split with labels (or findings); the advice never touches a test split that is there."""
     manifest.check_splits()
+    if not ((manifest.table[label] != "") & manifest.table["role"].isin(["", "train", "intermediate"])).any():
+        roles = ", ".join(sorted(set(manifest.table["role"]) - {""})) or "none"
+        raise ManifestError(
+            f"no X-ray to train on: none has a {label} and the role train (roles found: {roles}). "
+            "Such a data set can be measured with `cxr evaluate`"
+        )
     for split in ("train", "val"):
         rows = manifest.table[(manifest.table["split"] == split) & (manifest.table[label] != "")]
         if len(rows) < 2:

@@ -79,6 +79,13 @@ def test_a_missing_validation_split_is_offered_from_train_and_the_test_split_sta
     assert "test stays as it is" in str(refused.value)
 
 
+def test_a_set_that_is_all_external_is_refused_with_what_it_is_for(tiny, recipe):
+    manifest = Manifest.load(tiny)
+    external = manifest.with_table(manifest.table.assign(role="external", split=""))
+    with pytest.raises(ManifestError, match=r"no X-ray to train on.*roles found: external.*`cxr evaluate`"):
+        prepare(recipe, external, quiet)
+
+
 def test_a_patient_in_two_splits_is_refused(tiny, recipe):
     manifest = Manifest.load(tiny)
     table = manifest.table.copy()
