@@ -183,6 +183,24 @@ def test_columns_of_a_manifest_can_have_other_names(value, class_folders, tmp_pa
     assert (told["n"], told["classes"]) == (6, ["ill", "well"])
 
 
+def test_an_import_says_what_it_read_otherwise_and_keeps_labels_if_asked(value, cxr, class_folders, tmp_path):
+    files = sorted(path for path in class_folders.glob("*/*.png") if path.stem != "broken")
+    rows = {"image": [str(path) for path in files], "label": ["Hernia", "hernia", "Hernia", "well", "WELL", "well"]}
+    pd.DataFrame(rows).to_csv(tmp_path / "theirs.csv", index=False)
+    command = ["data", "import", "manifest", tmp_path / "theirs.csv", "--no-split", "--name"]
+    told = value(*command, "joined")
+    assert told["classes"] == ["Hernia", "well"]
+    assert "labels: WELL -> well (1), hernia -> Hernia (1)" in told["notes"]
+    assert any("The patient of all 6 X-rays is unknown" in note for note in told["notes"])
+    assert json.loads((Path(told["manifest"]).parent / "data.json").read_text())["notes"] == told["notes"]
+    assert "labels: WELL -> well (1)" in cxr(*command, "again")[1]
+    kept = value(*command, "kept", "--keep-labels", "--source", "north")
+    assert kept["classes"] == ["Hernia", "WELL", "hernia", "well"]
+    assert {row["source"] for row in kept["counts"]} == {"north"}
+    code, _, err = cxr(*command, "wrong", "--uncertain", "maybe")
+    assert (code, "unknown reading of uncertain findings 'maybe'" in err) == (1, True)
+
+
 def test_a_data_set_is_split_anew_and_keeps_its_left_out_table(value, class_folders):
     value("data", "import", "image-folder", class_folders, "--name", "mine", "--no-split")
     assert {row["split"] for row in value("data", "show", "mine")["counts"]} == {""}

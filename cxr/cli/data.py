@@ -64,13 +64,24 @@ def import_(
     kind: Annotated[str, typer.Argument(help="See `cxr data kinds`.")],
     path: Annotated[Path, typer.Argument(help="The folder, or the manifest's file.")],
     name: Annotated[str, typer.Option(help="The name that the data set gets.")],
-    column: Annotated[list[str] | None, typer.Option(help="ours=theirs, may be repeated.")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="ours=theirs, may be repeated; the usual names are known.")
+    ] = None,
     alias: Annotated[list[str] | None, typer.Option(help="their label=our class, may be repeated.")] = None,
     splits: Annotated[
         str,
         typer.Option(help="make (those that come with the data are used as they are), keep (those alone), or none."),
     ] = "make",
     no_split: Annotated[bool, typer.Option("--no-split", help="The same as --splits keep.")] = False,
+    keep_labels: Annotated[
+        bool, typer.Option("--keep-labels", help="Do not join spellings of one label (Covid, covid, COVID-19).")
+    ] = False,
+    uncertain: Annotated[
+        str, typer.Option(help="What uncertain findings become: unknown, positive or negative.")
+    ] = "unknown",
+    source: Annotated[
+        str, typer.Option(help="Hospital or data set of the X-rays whose source is not known otherwise.")
+    ] = "",
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set of this name.")] = False,
     as_json: Json = False,
@@ -92,6 +103,9 @@ def import_(
             name,
             columns=columns or None,
             aliases=aliases or None,
+            uncertain=uncertain,  # import_data refuses another word
+            keep_labels=keep_labels,
+            source=source,
             splits="keep" if no_split else splits,
             seed=seed,
             overwrite=overwrite,
@@ -202,7 +216,7 @@ def _show_known(told: dict[str, Any]) -> None:
     if told.get("split_reason"):
         say(f"kept without splits: {told['split_reason']}")
     for text in told["notes"]:
-        say(text)
+        say(f"note: {text}")
 
 
 def _show_import(told: dict[str, Any]) -> None:

@@ -14,11 +14,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxr.data.image import Refusal, decode
-from cxr.data.manifest import COLUMNS, Manifest
+from cxr.data.manifest import COLUMNS, SIZE_COLUMNS, Manifest
 from cxr.data.pool import map_in_order
-from cxr.data.sources import SOURCES, Found, Options
+from cxr.data.sources import SOURCES, UNCERTAIN, Found, Options, Uncertain
 from cxr.data.sources.base import relative
-from cxr.data.splits import connected_groups, split_name
+from cxr.data.splits import connected_groups
+from cxr.data.values import normalise_values
 from cxr.errors import ManifestError, unknown
 
 Progress = Callable[[int, int], None]
@@ -38,6 +39,8 @@ class ImportResult:
         DataFrame ``file, reason``: every row and file left out; ``file`` is relative to the imported folder.
     kind
         Name of the importer in :data:`cxr.data.sources.SOURCES`.
+    notes
+        Plain sentences: what was read otherwise than it is written, and what is not known.
     doubles
         DataFrame ``picture, image_id, image, label``: every X-ray whose picture, pixel for pixel, is there more than
         once; equal pictures have the same number. ``label`` is the findings where there is no label.
@@ -46,11 +49,16 @@ class ImportResult:
     manifest: Manifest
     excluded: pd.DataFrame
     kind: str
+    notes: tuple[str, ...] = ()
     doubles: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(DOUBLES)))
 
     def with_manifest(self, manifest: Manifest) -> ImportResult:
         """Return the same result with another manifest, as splitting gives one."""
         return replace(self, manifest=manifest)
+
+    def with_notes(self, *notes: str) -> ImportResult:
+        """Return the same result with more notes; one that is there already is not added again."""
+        return replace(self, notes=tuple(dict.fromkeys((*self.notes, *notes))))
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,9 @@ def import_data(
     *,
     columns: Mapping[str, str] | None = None,
     aliases: Mapping[str, str] | None = None,
+    uncertain: Uncertain = "unknown",
+    keep_labels: bool = False,
+    source: str = "",
     progress: Progress | None = None,
     workers: int | None = None,
 ) -> ImportResult:
@@ -83,9 +94,15 @@ def import_data(
     path
         The data set's folder, or its table.
     columns
-        ``{our column: theirs}``, for the kind ``manifest`` alone.
+        ``{our column: theirs}``, for the kinds that read a table: what their names do not say.
     aliases
         ``{their label, finding or folder: our class}``.
+    uncertain
+        What a finding becomes that the source calls uncertain: ``unknown``, ``positive`` or ``negative``.
+    keep_labels
+        Leave labels as they are written, instead of joining the spellings of one name.
+    source
+        Where those X-rays come from whose source the data set does not tell.
     progress
         Called with ``(decoded, total)``.
     workers
@@ -98,17 +115,50 @@ def import_data(
     """
     if kind not in SOURCES:
         raise ManifestError(unknown("kind of data set", kind, SOURCES))
-    if columns and kind != "manifest":
+    if columns and not SOURCES[kind].columns:
         raise ManifestError(f"`columns` maps the columns of kind 'manifest'; kind {kind!r} knows its own")
+    if uncertain not in UNCERTAIN:
+        raise ManifestError(unknown("reading of uncertain findings", uncertain, UNCERTAIN))
     folder = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - resolve() would follow links
-    found = SOURCES[kind].read(folder, Options(columns or {}, aliases or {}))
+    found = SOURCES[kind].read(folder, Options(columns or {}, aliases or {}, uncertain, keep_labels, source.strip()))
     usable = _decoded(found, progress, workers)
     excluded = pd.DataFrame(found.excluded, columns=["file", "reason"])
     if not usable:
         raise ManifestError(_nothing_usable(folder, kind, excluded))
     table, pictures = _filled(pd.DataFrame(usable), found.root)
+    table, notes = _read_values(table, found, source.strip())
     manifest = Manifest.from_table(table, found.root)
-    return ImportResult(manifest, excluded, kind, _doubles(manifest.table, pictures))
+    result = ImportResult(manifest, excluded, kind, doubles=_doubles(manifest.table, pictures))
+    return result.with_notes(*found.notes, *notes, *notes_on(manifest))
+
+
+def notes_on(manifest: Manifest) -> list[str]:
+    """Return what everyone who splits or judges a data set must know: whose patient or source is unknown."""
+    return [note for note in (unknown_patients(manifest), unknown_sources(manifest)) if note]
+
+
+def unknown_patients(manifest: Manifest) -> str:
+    """Return one sentence on X-rays without a known patient, "" if every patient is known."""
+    n, unknown = len(manifest), int((manifest.table["patient_id"] == "").sum())
+    if not unknown:
+        return ""
+    whose = f"all {n} X-rays" if unknown == n else f"{unknown} of {n} X-rays"
+    return (
+        f"The patient of {whose} is unknown: each of them counts as a patient of its own, so X-rays of one patient may "
+        "stand in several splits, and intervals are too narrow."
+    )
+
+
+def unknown_sources(manifest: Manifest) -> str:
+    """Return one sentence on X-rays whose source is not known, "" if every source is known."""
+    n, unknown = len(manifest), int((manifest.table["source"] == "").sum())
+    if not unknown:
+        return ""
+    whose = f"all {n} X-rays" if unknown == n else f"{unknown} of {n} X-rays"
+    return (
+        f"The source of {whose} is unknown: nobody can tell whether a class comes from one hospital alone. "
+        "If all come from one place, name it with --source."
+    )
 
 
 def inspect(path: Path) -> _Seen | str:
@@ -140,12 +190,22 @@ def _filled(table: pd.DataFrame, root: Path) -> tuple[pd.DataFrame, NDArray[np.i
     """Set paths relative to the root and groups of equal pictures; also return the number of each row's picture."""
     for column in (c for c in COLUMNS if c in table and (c == "image" or c.endswith("_mask"))):
         table[column] = [relative(path, root) if path else "" for path in table[column].fillna("")]
-    if "split" in table:
-        table["split"] = [split_name(str(name)) if name else "" for name in table["split"].fillna("")]
     given = table["dup_group"].fillna("").tolist() if "dup_group" in table else [""] * len(table)
     groups = join_doubles(given, table["_digest"].tolist())
     pictures = pd.factorize(table["_digest"])[0].astype(np.int64)
     return table.assign(dup_group=groups).drop(columns="_digest"), pictures
+
+
+def _read_values(table: pd.DataFrame, found: Found, source: str) -> tuple[pd.DataFrame, list[str]]:
+    """Return the table with values as ours, and the source where it is not known."""
+    notes: list[str] = []
+    if not found.own:
+        text = {c: table[c].fillna("") for c in table if c != "age" and c not in SIZE_COLUMNS}
+        table, notes = normalise_values(table.assign(**text))
+    if source:
+        sources = table["source"] if "source" in table else pd.Series("", index=table.index)
+        table = table.assign(source=sources.fillna("").replace("", source))
+    return table, notes
 
 
 def join_doubles(groups: Sequence[str], digests: Sequence[str]) -> list[str]:

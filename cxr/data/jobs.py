@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from cxr.data.importing import ImportResult, import_data
+from cxr.data.importing import ImportResult, import_data, unknown_patients
 from cxr.data.library import (
     check_name,
     describe_data_set,
@@ -25,7 +25,7 @@ from cxr.data.library import (
     update_data_set,
 )
 from cxr.data.manifest import Manifest
-from cxr.data.notes import import_notes, split_notes, straddling_notes, two_labels, unknown_patients
+from cxr.data.notes import import_notes, split_notes, straddling_notes, two_labels
 from cxr.data.phantom import write_demo
 from cxr.data.splits import in_order, split_manifest
 from cxr.errors import ManifestError, unknown
@@ -146,7 +146,7 @@ def import_data_set(
     if splits == "none":
         result = result.with_manifest(result.manifest.with_splits({}))
     kept_as = name if overwrite or not is_taken(name) else _free_name(name)
-    notes = list(dict.fromkeys((*getattr(result, "notes", ()), *import_notes(result))))
+    notes = list(dict.fromkeys((*result.notes, *import_notes(result))))
     if kept_as != name:
         notes.append(f"Another import has taken the name {name} meanwhile: this data set is called {kept_as}.")
     official = in_order(result.manifest.splits)
@@ -208,7 +208,7 @@ def run_import(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> N
     """Import a data set and save it under its name.
 
     ``spec["params"]``: ``kind``, ``path`` and ``name`` as :func:`import_data_set` takes them, optional ``columns``,
-    ``aliases``, ``splits``, ``seed`` and ``overwrite``.
+    ``aliases``, ``uncertain``, ``keep_labels``, ``source``, ``splits``, ``seed`` and ``overwrite``.
     """
     params = spec["params"]
     imported = import_data_set(
@@ -217,6 +217,9 @@ def run_import(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> N
         params["name"],
         columns=params.get("columns") or None,
         aliases=params.get("aliases") or None,
+        uncertain=params.get("uncertain", "unknown"),
+        keep_labels=bool(params.get("keep_labels", False)),
+        source=params.get("source", ""),
         splits=params.get("splits") or "make",
         seed=params.get("seed", 0),
         overwrite=bool(params.get("overwrite")),

@@ -61,7 +61,8 @@ def save_data_set(name: str, data: ImportResult | Manifest, *, overwrite: bool =
     if is_taken(name) and not overwrite:
         raise ManifestError(f"a data set called {name!r} is there already; choose another name or overwrite it")
     result = ImportResult(data, _NOTHING_EXCLUDED, "") if isinstance(data, Manifest) else data
-    known = {"created": _now(), "kind": result.kind, "imported_from": str(result.manifest.root)}
+    known: dict[str, Any] = {"created": _now(), "kind": result.kind, "imported_from": str(result.manifest.root)}
+    known["notes"] = list(result.notes)
     folder = data_root() / name
     _write(folder, result.manifest, known | facts, result.excluded)
     return folder
@@ -109,6 +110,14 @@ def read_excluded(name: str) -> pd.DataFrame:
         return _NOTHING_EXCLUDED.copy()
     file = data_root() / name / "excluded.csv"
     return pd.read_csv(file, dtype=str, keep_default_na=False)
+
+
+def read_notes(name: str) -> list[str]:
+    """Return what an import noted of a data set: what it read otherwise than written, and what is not known."""
+    if not _NAME.fullmatch(name):
+        return []
+    notes = _read_json(data_root() / name / "data.json").get("notes", [])
+    return [str(note) for note in notes] if isinstance(notes, list) else []
 
 
 def resolve_manifest(name_or_path: str | Path) -> Path:

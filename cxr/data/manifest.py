@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from cxr.data.normalise import OLDEST, is_missing, map_labels
+from cxr.data.tables import one_text, read_table, read_text_table, text_column
+from cxr.data.values import normalise_paths, normalise_values
 from cxr.errors import ManifestError, unknown
 from cxr.files import replacing
 from cxr.paths import data_root
+
+__all__ = ["CLASSES", "COLUMNS", "OLDEST", "ROLES", "Manifest", "default_image_id", "read_table"]
+
+log = logging.getLogger(__name__)
 
 CLASSES: tuple[str, ...] = ("covid19", "normal", "pneumonia")
 ROLES: tuple[str, ...] = ("", "train", "probe", "external", "intermediate")
@@ -43,9 +51,7 @@ COLUMNS: tuple[str, ...] = (
     *SIZE_COLUMNS,
 )
 TEXT_COLUMNS: tuple[str, ...] = tuple(c for c in COLUMNS if c not in ("age", *SIZE_COLUMNS))
-OLDEST = 130
 
-_UNKNOWN = {"", "nan", "NaN", "NAN", "<NA>"}
 _AGE_WITH_UNIT = re.compile(r"^(\d{1,3})([YMWD])$")
 _YEARS_PER_UNIT = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
@@ -79,7 +85,11 @@ class Manifest:
         aliases: Mapping[str, str] | None = None,
         classes: Sequence[str] | None = None,
     ) -> Manifest:
-        """Read a CSV (comma, semicolon or tab) or Parquet file.
+        """Read a CSV (comma, semicolon or tab; perhaps packed) or Parquet file.
+
+        A table that has not all of :data:`COLUMNS` was not written by :meth:`save`: its splits, ages, patients, missing
+        values and the like are read as an import reads them, and a warning is logged for each. Labels stay as they are
+        written, but for missing values and ``aliases``; a warning says which an import would join.
 
         Parameters
         ----------
@@ -96,7 +106,12 @@ class Manifest:
             With the row counted from 1 at the first line below the header.
         """
         file = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - resolve() would follow links
-        table = _rename(_read(file), columns or {}, file)
+        read = read_text_table(file)
+        table = rename_columns(read.table, columns or {}, file)
+        if not is_our_own(read.table):
+            table, notes = _as_imported(table, file.parent, aliases or {})
+            for note in (*read.notes, *notes):
+                _warn_once(file, note)
         return cls._checked(table, file.parent, file, aliases, classes)
 
     @classmethod
@@ -291,42 +306,6 @@ def default_image_id(path: str) -> str:
     return hashlib.blake2b(PurePosixPath(path.replace("\\", "/")).as_posix().encode()).hexdigest()[:12]
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV (comma, semicolon or tab) or Parquet file with every column as text, "" for nothing.
-
-    Columns of lists or numbers in a Parquet file become text too; whole numbers lose the ``.0`` that a missing value
-    beside them brings.
-    """
-    table = _read(path)
-    return pd.DataFrame({c: _text(table[c]) for c in table.columns})
-
-
-def _read(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise ManifestError(
-            f"{path} is {'a folder' if path.is_dir() else 'not there'}: a CSV or Parquet file is needed"
-        )
-    try:
-        table = pd.read_parquet(path) if path.suffix.lower() in {".parquet", ".pq"} else _read_csv(path)
-    except UnicodeDecodeError:
-        raise ManifestError(f"{path} is not text in UTF-8: a CSV or Parquet file is needed") from None
-    except (ValueError, OSError) as error:  # pandas' and pyarrow's own errors are ValueErrors
-        reason = str(error).strip().splitlines()[0]
-        raise ManifestError(f"{path} cannot be read as a table ({reason}): a CSV or Parquet file is needed") from None
-    if table.empty:
-        raise ManifestError(f"{path} has no rows below its header")
-    return pd.DataFrame({str(c).strip(): _text(table[c], strip=False) for c in table.columns})
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    with path.open(encoding="utf-8-sig") as file:
-        header = file.readline()
-    if "\0" in header:
-        raise ValueError("it holds zero bytes")
-    separator = max(",;\t", key=header.count)
-    return pd.read_csv(path, dtype=str, keep_default_na=False, sep=separator, encoding="utf-8-sig", index_col=False)
-
-
 def write_table(table: pd.DataFrame, path: Path, parquet: bool = False) -> None:
     """Write a table as CSV or Parquet into a file that does not count yet (see :func:`cxr.files.replacing`)."""
     if parquet:
@@ -335,28 +314,36 @@ def write_table(table: pd.DataFrame, path: Path, parquet: bool = False) -> None:
         table.to_csv(path, index=False)
 
 
-def _text(values: pd.Series, strip: bool = True) -> pd.Series:
-    """Return text, "" for missing, whole floats without their ``.0``."""
-    return pd.Series([_one_text(value, strip) for value in values], index=values.index, dtype="str")
+@lru_cache(maxsize=1000)
+def _warn_once(file: Path, note: str) -> None:
+    """Log what was read otherwise than written: once in a process, which may load a manifest many times."""
+    log.warning("%s: %s", file, note)
 
 
-def _one_text(value: object, strip: bool = True) -> str:
-    if isinstance(value, str):
-        text = value.strip()
-        return "" if text in _UNKNOWN else text if strip else value
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return "|".join(_one_text(v) for v in value)
-    if value is None or value is pd.NaT or value is pd.NA:
-        return ""
-    if isinstance(value, (float, np.floating)):
-        number = float(value)
-        if math.isnan(number):
-            return ""
-        return str(int(number)) if number.is_integer() else str(number)
-    return str(value)
+def is_our_own(table: pd.DataFrame) -> bool:
+    """Tell whether :meth:`Manifest.save` wrote a table: it has every one of our columns."""
+    return set(COLUMNS) <= set(table.columns)
 
 
-def _rename(table: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.DataFrame:
+def _as_imported(table: pd.DataFrame, root: Path, aliases: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:
+    """Return a table of others with values as ours, and one sentence for each that changed or that an import joins."""
+    table, notes = normalise_values(table)
+    if "image" in table:
+        table["image"], more = normalise_paths(table["image"].tolist(), root)
+        notes += more
+    if "label" in table:
+        labels = table["label"].tolist()
+        named = {name.casefold() for name in aliases}
+        known = ["" if is_missing(name) and name.strip().casefold() not in named else name for name in labels]
+        mapped = map_labels([name for name in labels if name.strip().casefold() not in named])
+        notes += [f"{note} by `cxr data import manifest`, not here" for note in mapped.notes if "->" in note]
+        notes += [note for note in mapped.notes if "missing (" in note]
+        table["label"] = known
+    return table, notes
+
+
+def rename_columns(table: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.DataFrame:
+    """Return a table with ``{our column: theirs}`` renamed; a ManifestError names a column that is not there."""
     for ours, theirs in columns.items():
         if ours not in COLUMNS:
             raise ManifestError(unknown("column in the mapping", ours, COLUMNS))
@@ -376,11 +363,12 @@ def _names(table: pd.DataFrame) -> str:
 def _complete(table: pd.DataFrame, root: Path, aliases: Mapping[str, str]) -> pd.DataFrame:
     if "image" not in table:
         raise ManifestError(
-            f"no column 'image'. Found: {_names(table)} (map one with columns={{'image': 'name of yours'}})"
+            f"no column 'image'. Found: {_names(table)} (map one with columns={{'image': 'name of yours'}}, or "
+            "import the table: `cxr data import manifest` knows the usual names)"
         )
     table = table.reset_index(drop=True)
     done: dict[str, Any] = {
-        c: _text(table[c], strip=c not in PATH_COLUMNS) if c in table else _blank(table) for c in TEXT_COLUMNS
+        c: text_column(table[c], keep_space=c in PATH_COLUMNS) if c in table else _blank(table) for c in TEXT_COLUMNS
     }
     done["image_id"] = _ids(done["image_id"], done["image"], root)
     done["label"] = _apply_aliases(done["label"], aliases)
@@ -416,7 +404,7 @@ def _ages(values: pd.Series) -> pd.Series:
 
 
 def _age(value: object, row: int) -> float:
-    text = _one_text(value)
+    text = one_text(value)
     if not text:
         return math.nan
     with_unit = _AGE_WITH_UNIT.match(text)
@@ -448,6 +436,7 @@ def _check_ids(table: pd.DataFrame) -> None:
         raise ManifestError(
             f"rows {first} and {row}: image_id {values['image_id']!r} is given twice "
             f"(images {table['image'].iloc[first - 1]!r} and {values['image']!r}); ids are unique"
+            + (" (`cxr data import manifest` joins rows of one image)" if table["image"].duplicated().any() else "")
         )
 
 

@@ -15,23 +15,11 @@ _WITH_MASKS = ("montgomery", "shenzhen")
 
 
 def import_notes(result: ImportResult) -> list[str]:
-    """Return what an import should tell besides what it left out: patients, equal pictures, masks."""
-    notes = [unknown_patients(result.manifest), *_double_notes(result.doubles)]
+    """Return what an import should tell besides what it left out and its own notes: equal pictures, masks."""
+    notes = list(_double_notes(result.doubles))
     if result.kind in _WITH_MASKS and not (result.manifest.table["lung_mask"] != "").any():
         notes.append("No lung mask lies beside the X-rays. Whatever needs lung masks is left out for this data set.")
-    return [note for note in notes if note]
-
-
-def unknown_patients(manifest: Manifest) -> str:
-    """Return one sentence on X-rays without a known patient, "" if every patient is known."""
-    n, unknown = len(manifest), int((manifest.table["patient_id"] == "").sum())
-    if not unknown:
-        return ""
-    whose = f"all {n} X-rays" if unknown == n else f"{unknown} of {n} X-rays"
-    return (
-        f"The patient of {whose} is unknown: each of them counts as a patient of its own, so X-rays of one patient may "
-        "stand in several splits, and intervals are too narrow."
-    )
+    return notes
 
 
 def two_labels(doubles: pd.DataFrame) -> list[pd.DataFrame]:

@@ -22,8 +22,6 @@ from cxr.errors import ManifestError
 
 FRACTIONS: Mapping[str, float] = {"train": 0.7, "val": 0.1, "test": 0.2}
 ORDER = ("train", "val", "test", "external", "probe")
-_NAMES = {"train": ("training",), "val": ("valid", "validation", "dev"), "test": ("testing",)}
-_SPLIT_OF = {spelling: name for name, spellings in _NAMES.items() for spelling in (name, *spellings)}
 _HELD_OUT_ROLES = ("external", "probe")
 _GIVES_WAY_LAST = ("test", "external", "probe", "val")  # of splits that are kept, these keep a patient of two of them
 _NO_LABEL = ""
@@ -49,11 +47,6 @@ class _Task:
 def in_order(splits: Iterable[str]) -> list[str]:
     """Return the names of splits as people list them: train, val, test, external, probe, then the others, "" last."""
     return sorted(splits, key=lambda name: (name == "", ORDER.index(name) if name in ORDER else len(ORDER), name))
-
-
-def split_name(text: str) -> str:
-    """Return train, val or test for their usual spellings ("Training", "valid", "dev"), any other name as it is."""
-    return _SPLIT_OF.get(text.strip().casefold(), text.strip())
 
 
 def split_manifest(

@@ -11,8 +11,8 @@ import streamlit as st
 
 from cxr.data import Manifest
 from cxr.data.jobs import SPLITS, check_free, split_data_set
-from cxr.data.library import DataSet, facts_beside, is_taken, list_data_sets, read_excluded
-from cxr.data.sources import SOURCES
+from cxr.data.library import DataSet, facts_beside, is_taken, list_data_sets, read_excluded, read_notes
+from cxr.data.sources import SOURCES, UNCERTAIN
 from cxr.data.splits import in_order
 from cxr.errors import CxrError
 from cxr.runs import ENDED, list_runs, start
@@ -62,7 +62,8 @@ def show_set(chosen: DataSet) -> None:
     for cell, by, title in ((left, "split", "Class by split"), (right, "source", "Class by source")):
         cell.markdown(f"**{title}**")
         cell.dataframe(counts(table, by))
-    show_notes(chosen, data)
+    show_notes(chosen)
+    show_split_notes(chosen, data)
     if data.classes or (data.table["findings"] != "").any():
         make_splits(chosen, data)
     show_images(data)
@@ -70,12 +71,12 @@ def show_set(chosen: DataSet) -> None:
     page.command("cxr", "data", "show", chosen.name)
 
 
-def show_notes(chosen: DataSet, data: Manifest) -> None:
-    """Say what the import and the last splitting had to tell, and why there are no splits."""
+def show_split_notes(chosen: DataSet, data: Manifest) -> None:
+    """Say what the last splitting had to tell, or why there are no splits."""
     facts = facts_beside(chosen.manifest_path)
     if facts.get("split_reason") and not data.splits:
         st.info(f"Kept without splits: {facts['split_reason']}", icon=":material/call_split:")
-    notes = [viewer.plain(str(text)) for text in (*facts.get("notes", ()), *facts.get("split_notes", ()))]
+    notes = [viewer.plain(str(text)) for text in facts.get("split_notes", ())]
     if notes:
         st.caption("\n".join(f"- {text}" for text in notes))
 
@@ -133,6 +134,15 @@ def show_images(data: Manifest) -> None:
     gallery.grid(data, table["image_id"].tolist(), caption, key="data")
 
 
+def show_notes(chosen: DataSet) -> None:
+    """Show what the import read otherwise than written, and what is not known of the X-rays."""
+    notes = read_notes(chosen.name)
+    if notes:
+        with st.expander(f"Notes of the import ({len(notes)})", expanded=True):
+            for note in notes:
+                st.text(note)
+
+
 def show_left_out(chosen: DataSet) -> None:
     excluded = read_excluded(chosen.name)
     with st.expander(f"Left out ({len(excluded)})"):
@@ -165,15 +175,32 @@ def import_form() -> None:
     name = st.text_input("Name of the data set", placeholder="letters, digits, - and _", key=f"{key}:name").strip()
     overwrite = _overwrite(name, key)
     columns = ""
-    if kind == "manifest":
+    uncertain = UNCERTAIN[0]
+    if SOURCES[kind].columns:
         columns = st.text_area(
-            "Columns of the file, where they have other names", placeholder="image = filename", key=f"{key}:columns"
+            "Columns of the file, where their names do not say it",
+            placeholder="image = filename",
+            height=80,
+            key=f"{key}:columns",
         )
+    if SOURCES[kind].uncertain:
+        uncertain = st.selectbox("Uncertain findings count as", UNCERTAIN, key=f"{key}:uncertain")
     aliases = st.text_area(
         "Labels of the source, where they have other names",
         placeholder="Covid-19 = covid19",
         height=80,
         key=f"{key}:aliases",
+    )
+    keep_labels = st.checkbox(
+        "Keep labels as they are written",
+        help="Otherwise Covid, covid and COVID-19 are one.",
+        key=f"{key}:keep-labels",
+    )
+    source = st.text_input(
+        "Hospital or data set that all X-rays come from",
+        placeholder="empty if they come from several, or if the files say it",
+        help="Classes are compared by source, to warn of a class that comes from one place alone.",
+        key=f"{key}:source",
     )
     splits = st.selectbox(
         "Splits", list(SPLITS), format_func=lambda choice: SPLITS[choice].capitalize(), key=f"{key}:splits"
@@ -191,6 +218,9 @@ def import_form() -> None:
         "name": name,
         "columns": mapping(columns, "columns"),
         "aliases": mapping(aliases, "labels"),
+        "uncertain": uncertain,
+        "keep_labels": keep_labels,
+        "source": source.strip(),
         "splits": splits,
         "overwrite": overwrite,
     }

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from apps import opened, said
 from streamlit.testing.v1 import AppTest
 
-from cxr.data import Manifest, split_manifest
+from cxr.data import ImportResult, Manifest, split_manifest
 from cxr.data.library import (
     describe_data_set,
     list_data_sets,
@@ -145,7 +146,7 @@ def test_data_keeps_an_import_that_is_too_small_to_split_and_offers_to_replace_i
     assert run.results()["splits"] is None
     app = opened("data", data="mine")
     assert any("Kept without splits: class 'covid19' has 2 groups" in box.value for box in app.info)
-    assert "The patient of all 4 X" in said(app)
+    assert "The patient of all 4 X" in said(app) + "".join(text.value for text in app.text)
 
     fill_import(app, class_folders(demo, tmp_path / "more", n=4), "mine")
     app.run()
@@ -219,6 +220,15 @@ def test_a_data_set_without_splits_can_be_explored(trained: Run, demo: Manifest)
     assert not app.exception
     assert not app.error
     assert "No splits: every X-ray" in said(app)
+
+
+def test_data_shows_what_the_import_noted(demo: Manifest) -> None:
+    notes = ("labels: Covid -> covid19 (3)", "no patient is known: each counts as a patient of its own")
+    save_data_set("noted", ImportResult(demo, pd.DataFrame(columns=["file", "reason"]), "manifest", notes))
+    app = opened("data", data="noted")
+    assert "Notes of the import (2)" in [expander.label for expander in app.expander]
+    assert set(notes) <= {text.value for text in app.text}
+    assert not [e for e in opened("data", data="demo").expander if e.label.startswith("Notes")]
 
 
 def test_data_refuses_a_path_that_does_not_exist(demo: Manifest) -> None:

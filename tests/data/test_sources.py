@@ -10,7 +10,7 @@ from PIL import Image
 
 from cxr.data import SOURCES, ImportResult, Manifest, import_data
 from cxr.data.sources import Options
-from cxr.data.sources.base import age_in_years, class_of
+from cxr.data.sources.base import class_of
 from cxr.data.sources.covid_chestxray import label_of as covid_label
 from cxr.data.sources.nih import label_of as nih_label
 from cxr.errors import ManifestError
@@ -209,6 +209,88 @@ def test_split_folders_above_or_below_the_class_become_splits_and_masks_are_pair
     }
 
 
+def folder_import(root: Path, *files: str, **options: object) -> ImportResult:
+    """Write X-rays of these names and import their folders."""
+    for seed, file in enumerate(files):
+        write_png(root / file, seed)
+    return import_data("image-folder", root, workers=0, **options)
+
+
+def labels_and_patients(result: ImportResult) -> list[tuple[str, str]]:
+    return list(result.manifest.table[["label", "patient_id"]].itertuples(index=False, name=None))
+
+
+def test_folders_below_a_class_are_patients_and_not_classes(tmp_path: Path):
+    files = [f"{label}/patient{n}/study1/view1.png" for label in ("COVID", "Normal") for n in range(2)]
+    result = folder_import(tmp_path, *files)
+    assert labels_and_patients(result) == [
+        ("covid19", "patient0"),
+        ("covid19", "patient1"),
+        ("normal", "patient0"),
+        ("normal", "patient1"),
+    ]
+    notes = "\n".join(result.notes)
+    assert "classes: the folders COVID, Normal" in notes
+    assert "patient_id: from the folder below the class for 4 X-rays" in notes
+    assert "2 folders of one name are in several classes (patient0, patient1); taken as the same patients" in notes
+
+
+@pytest.mark.parametrize(
+    ("files", "labels"),
+    [
+        # Names that nobody knows: the outermost folder below a split, with a folder around the splits.
+        (("set/train/Hernia/p1/a.png", "set/train/Edema/p2/b.png", "set/val/Edema/p3/c.png"), ["Hernia", "Edema"]),
+        (("Hernia/train/p1/a.png", "Edema/test/p2/b.png"), ["Edema", "Hernia"]),
+        (("Hernia/left/a.png", "Edema/right/b.png"), ["Edema", "Hernia"]),
+        # The innermost name that is known, and others on its level.
+        (
+            ("siteA/COVID/1/a.png", "siteB/Normal/b.png", "siteB/Lung_Opacity/c.png"),
+            ["Lung_Opacity", "covid19", "normal"],
+        ),
+        (("archive/0/a.png", "archive/1/b.png"), ["0", "1"]),
+        (("archive/Hernia/images/a.png", "archive/Edema/images/b.png"), ["Edema", "Hernia"]),
+    ],
+)
+def test_the_class_is_the_innermost_known_folder_or_the_outermost_one(
+    tmp_path: Path, files: tuple[str, ...], labels: list[str]
+):
+    assert sorted(set(folder_import(tmp_path, *files).manifest.classes)) == sorted(labels)
+
+
+def test_folders_that_could_be_classes_too_are_named_with_the_way_to_take_them(tmp_path: Path):
+    files = ("north/Hernia/a.png", "south/Edema/b.png", "south/Hernia/c.png")
+    result = folder_import(tmp_path, *files)
+    assert result.manifest.classes == ("north", "south")
+    assert any("not the folders below them (Edema, Hernia)" in note for note in result.notes)
+    result = import_data("image-folder", tmp_path, aliases={"Hernia": "Hernia", "Edema": "Edema"}, workers=0)
+    assert result.manifest.classes == ("Edema", "Hernia")
+
+
+def test_split_folders_of_any_spelling_are_kept_and_told(tmp_path: Path):
+    result = folder_import(tmp_path, "Training/a/1.png", "valid/a/2.png", "TEST/b/3.png", "dev/b/4.png")
+    assert sorted(result.manifest.table["split"]) == ["test", "train", "val", "val"]
+    assert any(note.startswith("split: folders") and "valid -> val (1)" in note for note in result.notes)
+
+
+def test_the_source_of_a_folder_is_unknown_unless_it_is_named(tmp_path: Path):
+    result = folder_import(tmp_path, "COVID/a.png", "Normal/b.png")
+    assert set(result.manifest.table["source"]) == {""}
+    assert any(note.startswith("The source of all 2 X-rays is unknown") for note in result.notes)
+    named = import_data("image-folder", tmp_path, source="Clinic A", workers=0)
+    assert set(named.manifest.table["source"]) == {"Clinic A"}
+    assert not any(note.startswith("The source") for note in named.notes)
+
+
+def test_folders_whose_names_differ_in_spelling_are_one_class(tmp_path: Path):
+    result = folder_import(
+        tmp_path, "train/Covid/a.png", "test/COVID-19/b.png", "train/Hernia/c.png", "test/hernia/d.png"
+    )
+    assert len(result.manifest.classes) == 2
+    assert "covid19" in result.manifest.classes
+    kept = import_data("image-folder", tmp_path, keep_labels=True, workers=0)
+    assert kept.manifest.classes == ("COVID-19", "Covid", "Hernia", "hernia")
+
+
 def test_links_to_files_inside_and_outside_are_followed(tmp_path: Path):
     outside = write_png(tmp_path / "outside" / "a.png", 1)
     inside = write_png(tmp_path / "set" / "normal" / "b.png", 2)
@@ -315,13 +397,6 @@ def test_the_real_manifest_imports_whole_and_splits(shared_data: Path, tmp_path:
     assert calls[-1] == (len(part), len(part))
     assert result.manifest.table["image_id"].tolist() == part.table["image_id"].tolist()
     assert (result.manifest.table["width"].to_numpy() == part.table["width"].to_numpy()).all()
-
-
-@pytest.mark.parametrize(
-    ("text", "age"), [("058Y", "58Y"), ("414", ""), ("63.0", "63.0"), ("", ""), ("unknown", ""), ("018M", "18M")]
-)
-def test_ages_that_no_person_has_are_unknown(text: str, age: str):
-    assert age_in_years(text) == age
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from cxr.data.sources import covid_chestxray, dicom_folder, folders, nih, nlm, table
-from cxr.data.sources.base import Excluded, Found, Options, Source
+from cxr.data.sources import (
+    chexpert,
+    covid_chestxray,
+    dicom_folder,
+    folders,
+    mimic_cxr,
+    nih,
+    nlm,
+    padchest,
+    rsna,
+    table,
+    vindr,
+)
+from cxr.data.sources.base import UNCERTAIN, Excluded, Found, Options, Source, Uncertain
 
 SOURCES: dict[str, Source] = {
     source.name: source
@@ -33,16 +45,59 @@ SOURCES: dict[str, Source] = {
             nlm.read_shenzhen,
         ),
         Source(
+            "chexpert",
+            "CheXpert (Stanford)",
+            "train.csv, valid.csv and train/patientNNNNN/: frontal X-rays with up to 14 findings, some uncertain",
+            chexpert.read,
+            columns=True,
+            uncertain=True,
+        ),
+        Source(
+            "mimic-cxr",
+            "MIMIC-CXR",
+            "*-metadata.csv, *-chexpert.csv, *-split.csv and files/: frontal X-rays with up to 14 findings",
+            mimic_cxr.read,
+            columns=True,
+            uncertain=True,
+        ),
+        Source(
+            "padchest",
+            "PadChest (BIMCV)",
+            "PADCHEST*.csv and images: frontal X-rays with lists of findings",
+            padchest.read,
+            columns=True,
+        ),
+        Source(
+            "vindr",
+            "VinDr-CXR",
+            "image_labels_*.csv, annotations_*.csv or Kaggle's train.csv, and images: findings of several readers",
+            vindr.read,
+            columns=True,
+            uncertain=True,
+        ),
+        Source(
+            "rsna",
+            "RSNA pneumonia challenge",
+            "*train_labels.csv, *detailed_class_info.csv and DICOM images: pneumonia (opacity), normal, other",
+            rsna.read,
+            columns=True,
+        ),
+        Source(
             "image-folder",
             "One folder per class",
-            "any images below class folders, perhaps below train/, val/ and test/",
+            "any images below class folders, perhaps below train/, val/ and test/, perhaps with patients' folders",
             folders.read,
         ),
         Source(
-            "manifest", "CSV or Parquet manifest", "one row per X-ray; columns and labels can be mapped", table.read
+            "manifest",
+            "CSV or Parquet table",
+            "one row or more per X-ray; usual columns, labels, splits and ages are known, others can be mapped",
+            table.read,
+            columns=True,
+            uncertain=True,
         ),
         Source("dicom", "Folder of DICOM files", "frontal chest X-rays of modality CR or DX", dicom_folder.read),
     )
 }
 
-__all__ = ["SOURCES", "Excluded", "Found", "Options", "Source"]
+__all__ = ["SOURCES", "UNCERTAIN", "Excluded", "Found", "Options", "Source", "Uncertain"]

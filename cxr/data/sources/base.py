@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from cxr.data.image import IMAGE_SUFFIXES, one_line
-from cxr.data.manifest import OLDEST
+from cxr.data.normalise import known_class, map_labels, normalise_age, normalise_sex
 from cxr.errors import ManifestError
 
-FRONTAL_VIEWS = frozenset({"PA", "AP", "AP SUPINE", "AP ERECT", "AP SEMI ERECT"})
+Uncertain = Literal["unknown", "positive", "negative"]
+UNCERTAIN: tuple[Uncertain, ...] = ("unknown", "positive", "negative")
 
-_CLASS_NAMES = {
-    "covid19": ("covid", "covid19", "covid19pneumonia", "sarscov2", "ncov", "ncov19"),
-    "normal": ("normal", "nofinding", "nofindings", "healthy"),
-    "pneumonia": ("pneumonia", "viralpneumonia", "bacterialpneumonia", "pneumoniaviral", "pneumoniabacterial"),
-}
-_CLASS_OF = {name: label for label, names in _CLASS_NAMES.items() for name in names}
+age_in_years = normalise_age
+sex_letter = normalise_sex
 
 
 class Excluded(NamedTuple):
@@ -35,12 +31,15 @@ class Excluded(NamedTuple):
 class Found:
     """What an importer found: rows of a manifest with absolute paths, not yet decoded, and what it left out.
 
-    ``root`` is the folder that file names in ``excluded`` are relative to.
+    ``root`` is the folder that file names in ``excluded`` are relative to; ``notes`` are sentences on what was read
+    otherwise than it is written; ``own`` tells that we wrote the table, whose values stay as they are.
     """
 
     root: Path
     rows: list[dict[str, Any]] = field(default_factory=list)
     excluded: list[Excluded] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    own: bool = False
 
     def leave_out(self, file: str | Path, reason: str) -> None:
         """Note a file or row that is left out."""
@@ -49,20 +48,42 @@ class Found:
 
 @dataclass(frozen=True)
 class Options:
-    """What the caller may say about names: columns of a table, and labels or folders that stand for classes."""
+    """What the caller may say about names and values.
+
+    Attributes
+    ----------
+    columns
+        ``{our column: theirs}``.
+    aliases
+        ``{their label, finding or folder: our class}``.
+    uncertain
+        What a finding becomes that a source calls uncertain, or that its readers do not agree on.
+    keep_labels
+        Leave labels as they are written, but for missing values and aliases.
+    source
+        Where X-rays come from whose source is not known otherwise.
+    """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
+    uncertain: Uncertain = "unknown"
+    keep_labels: bool = False
+    source: str = ""
 
 
 @dataclass(frozen=True)
 class Source:
-    """An importer: how it is called, what it reads, and the function that reads it without decoding images."""
+    """An importer: how it is called, what it reads, and the function that reads it without decoding images.
+
+    ``columns`` tells that it reads a table whose columns can be mapped, ``uncertain`` that findings may be uncertain.
+    """
 
     name: str
     title: str
     description: str
     read: Callable[[Path, Options], Found]
+    columns: bool = False
+    uncertain: bool = False
 
 
 def relative(file: str | Path, root: Path) -> str:
@@ -152,19 +173,9 @@ def class_of(name: str, aliases: Mapping[str, str]) -> str:
     return aliases.get(name) or folded.get(name.casefold()) or known_class(name) or name
 
 
-def known_class(name: str) -> str:
-    """Return covid19, normal or pneumonia for their usual spellings ("Covid-19", "No_findings"), "" for others."""
-    return _CLASS_OF.get(re.sub(r"[^a-z0-9]", "", name.casefold()), "")
-
-
-def age_in_years(text: str) -> str:
-    """Return an age as the manifest takes it; what cannot be a person's age ("414", "unknown") becomes ""."""
-    match = re.fullmatch(r"0*(\d{1,3})(?:\.\d+)?([YMWD]?)", text.strip().upper())
-    if not match or (match[2] in {"", "Y"} and int(match[1]) > OLDEST):
-        return ""
-    return f"{match[1]}{match[2]}" if match[2] else text.strip()
-
-
-def sex_letter(text: str) -> str:
-    """Return F or M from the first letter, "" for anything else."""
-    return text.strip().upper()[:1] if text.strip().upper()[:1] in {"F", "M"} else ""
+def join_labels(found: Found, options: Options) -> None:
+    """Turn the labels of all rows, as they are written, into classes, and note which changed."""
+    mapped = map_labels([row["label"] for row in found.rows], options.aliases, options.keep_labels)
+    for row in found.rows:
+        row["label"] = mapped.classes[row["label"]]
+    found.notes += mapped.notes

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from cxr.data.manifest import read_table
-from cxr.data.sources.base import FRONTAL_VIEWS, Found, Options, age_in_years, class_of, find_table, sex_letter, walk
+from cxr.data.normalise import is_frontal, is_missing, normalise_patient
+from cxr.data.sources.base import Found, Options, class_of, find_table, walk
 from cxr.errors import ManifestError
 
 _NEEDED = ("patientid", "finding", "view", "modality", "filename")
@@ -23,9 +25,14 @@ _PNEUMONIAS = frozenset(
 )
 
 
+def recognises(columns: Collection[str]) -> bool:
+    """Tell whether these are the columns of ``metadata.csv``."""
+    return set(_NEEDED) <= set(columns)
+
+
 def read(path: Path, options: Options) -> Found:
     """Read ``metadata.csv``: frontal X-rays with COVID-19, another pneumonia or no finding."""
-    table_file = find_table(path, ["metadata.csv"], "covid-chestxray-dataset")
+    table_file = find_table(path, ["metadata.csv", "metadata.csv.gz"], "covid-chestxray-dataset")
     table = read_table(table_file)
     absent = [name for name in _NEEDED if name not in table]
     if absent:
@@ -67,7 +74,7 @@ def _take(row: dict[str, Any], number: int, named: dict[str, int], found: Found,
 def _reason_against(row: dict[str, Any], label: str) -> str:
     if row["modality"].casefold() not in {"x-ray", "xray"}:
         return f"modality {row['modality'] or 'unknown'} is not X-ray"
-    if row["view"].upper() not in FRONTAL_VIEWS:
+    if is_missing(row["view"]) or not is_frontal(row["view"]):
         return f"view {row['view'] or 'unknown'} is not frontal (PA, AP, AP Supine or AP Erect)"
     if not label:
         return f"finding {row['finding'] or 'unknown'!r} is not COVID-19, pneumonia or no finding"
@@ -76,15 +83,16 @@ def _reason_against(row: dict[str, Any], label: str) -> str:
 
 def _manifest_row(row: dict[str, Any], image: Path, label: str) -> dict[str, Any]:
     findings = "|".join(part.strip() for part in row["finding"].split(",") if part.strip())
+    patient = normalise_patient(row["patientid"])
     return {
         "image": str(image),
         "label": label,
         "findings": findings,
-        "patient_id": f"cohen_{row['patientid']}" if row["patientid"] else "",
+        "patient_id": f"cohen_{patient}" if patient else "",
         "source": "cohen",
         "view": row["view"],
-        "sex": sex_letter(row.get("sex", "")),
-        "age": age_in_years(row.get("age", "")),
+        "sex": row.get("sex", ""),
+        "age": row.get("age", ""),
         "licence": row.get("license", ""),
         "date": row.get("date", ""),
         "location": row.get("location", ""),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from cxr.data.image import IMAGE_SUFFIXES
 from cxr.data.manifest import read_table
-from cxr.data.sources.base import Found, Options, age_in_years, find_table, sex_letter, walk
+from cxr.data.normalise import is_frontal, label_of_findings, normalise_findings, normalise_patient, split_findings
+from cxr.data.sources.base import Found, Options, find_table, walk
 from cxr.errors import ManifestError
 
 _NEEDED = ("Image Index", "Finding Labels", "Patient ID")
@@ -15,9 +18,14 @@ _SPLITS = {"train_val": "train", "test": "test"}
 _LICENCE = "none stated (NIH Clinical Center: public, cite)"
 
 
+def recognises(columns: Collection[str]) -> bool:
+    """Tell whether these are the columns of ChestX-ray14."""
+    return set(_NEEDED) <= set(columns)
+
+
 def read(path: Path, options: Options) -> Found:
-    """Read ``Data_Entry_2017*.csv`` and the images of ``images/`` or ``images_001/images/`` and so on."""
-    table_file = find_table(path, ["Data_Entry_2017*.csv", "Data_Entry*.csv"], "NIH ChestX-ray14")
+    """Read ``Data_Entry_2017*.csv`` and the images of ``images/`` or ``images_001/images/`` and so on, or beside it."""
+    table_file = find_table(path, ["Data_Entry_2017*.csv", "Data_Entry*.csv", "Data_Entry*.csv.gz"], "NIH ChestX-ray14")
     table = read_table(table_file)
     absent = [name for name in _NEEDED if name not in table]
     if absent:
@@ -36,16 +44,16 @@ def label_of(findings: str, options: Options) -> str:
     """Return normal for "No Finding" alone, pneumonia where it is among the findings, else ""."""
     if findings in options.aliases:
         return options.aliases[findings]
-    names = {name.strip().casefold() for name in findings.split("|")}
-    if names == {"no finding"}:
-        return "normal"
-    return "pneumonia" if "pneumonia" in names else ""
+    return label_of_findings(split_findings(findings))
 
 
 def _files_by_name(found: Found) -> dict[str, Path]:
-    folders = [folder for folder in sorted(found.root.glob("images*")) if folder.is_dir()]
+    folders = [folder for folder in sorted(found.root.glob("images*")) if folder.is_dir()] or [found.root]
+    folder_is_root = folders == [found.root]
     files: dict[str, Path] = {}
     for file in (file for folder in folders for file in walk(folder, found)):
+        if folder_is_root and file.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
         if files.setdefault(file.name, file) is not file:
             found.leave_out(file, f"has the name of {files[file.name].relative_to(found.root).as_posix()}")
     return files
@@ -67,17 +75,21 @@ def _take(row: dict[str, Any], files: dict[str, Path], lists: dict[str, str], fo
     if file is None:
         found.leave_out(name or "row without a name", "has a row, but no image in images*/ (or the row is double)")
         return
-    number = row["Patient ID"]
+    number = normalise_patient(row["Patient ID"])
+    view = row.get("View Position", "")
+    if not is_frontal(view):
+        found.leave_out(file, f"view {view} is not frontal")
+        return
     found.rows.append(
         {
             "image": str(file),
             "label": label_of(row["Finding Labels"], options),
-            "findings": row["Finding Labels"],
+            "findings": normalise_findings(row["Finding Labels"]),
             "patient_id": f"nih_{int(number):08d}" if number.isdecimal() else f"nih_{number}" if number else "",
             "source": "nih",
-            "view": row.get("View Position", ""),
-            "sex": sex_letter(row.get("Patient Gender", "")),
-            "age": age_in_years(row.get("Patient Age", "")),
+            "view": view,
+            "sex": row.get("Patient Gender", ""),
+            "age": row.get("Patient Age", ""),
             "licence": _LICENCE,
         }
         | (_official(lists.get(name, "")) if lists else {})

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from cxr.data.image import Refusal, decode
-from cxr.data.sources.base import Found, Options, age_in_years, existing_folder, sex_letter, walk
+from cxr.data.sources.base import Found, Options, existing_folder, walk
 from cxr.errors import ManifestError
 from cxr.files import replacing
 from cxr.paths import data_root
@@ -84,8 +84,8 @@ def _clinical_reading(file: Path) -> dict[str, str]:
     words = [line for line in lines if not re.match(r"(patient's\s+(sex|age)|(fe)?male\b)", line, re.IGNORECASE)]
     unit = (age[3] or "y")[0] if age and age[2] else ""
     return {
-        "sex": sex_letter(sex[1] or sex[2]) if sex else "",
-        "age": age_in_years(f"{age[1] or age[2]}{unit}") if age else "",
+        "sex": (sex[1] or sex[2]) if sex else "",
+        "age": f"{age[1] or age[2]}{unit}".upper() if age else "",
         "text": " ".join(words),
     }
 
