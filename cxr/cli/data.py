@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxr.cli.output import Json, assignments, counted, emit, note, say, show_table
-from cxr.errors import ManifestError
+from cxr.cli.output import Json, assignments, counted, emit, say, show_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from cxr.data import Manifest
-    from cxr.data.sources import Uncertain
 
 app = typer.Typer(help="Import data sets, split them, see what is in them.", no_args_is_help=True)
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A data set's name or the path of a manifest.")]
@@ -73,6 +71,11 @@ def import_(
     allow_modality: Annotated[
         list[str] | None, typer.Option(help="DICOM modality to take besides X-rays', such as SC; may be repeated.")
     ] = None,
+    splits: Annotated[
+        str,
+        typer.Option(help="make (those that come with the data are used as they are), keep (those alone), or none."),
+    ] = "make",
+    no_split: Annotated[bool, typer.Option("--no-split", help="The same as --splits keep.")] = False,
     keep_labels: Annotated[
         bool, typer.Option("--keep-labels", help="Do not join spellings of one label (Covid, covid, COVID-19).")
     ] = False,
@@ -82,35 +85,39 @@ def import_(
     source: Annotated[
         str, typer.Option(help="Hospital or data set of the X-rays whose source is not known otherwise.")
     ] = "",
-    split: Annotated[bool, typer.Option(help="Make splits where the source brings none.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set of this name.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Read a folder of X-rays and keep it as a data set; whatever is left out is listed with the reason."""
-    from cxr.data import import_data, split_manifest
-    from cxr.data.library import save_data_set
+    """Read a folder of X-rays and keep it as a data set; whatever is left out is listed with the reason.
 
-    _refuse_taken(name, overwrite)
+    A data set whose splits cannot be made is kept without them.
+    """
+    from cxr.data.jobs import SPLITS, check_free, import_data_set
+
+    if splits not in SPLITS:
+        raise typer.BadParameter(f"{splits!r} is none of {', '.join(SPLITS)}", param_hint="'--splits'")
+    check_free(name, overwrite)
     columns, aliases = assignments(column, "--column"), assignments(alias, "--alias")
     with counted("files read") as progress:
-        result = import_data(
+        imported = import_data_set(
             kind,
             path,
+            name,
             columns=columns or None,
             aliases=aliases or None,
             modalities=allow_modality or (),
-            uncertain=cast("Uncertain", uncertain),  # import_data refuses another word
+            uncertain=uncertain,  # import_data refuses another word
             keep_labels=keep_labels,
             source=source,
+            splits="keep" if no_split else splits,
+            seed=seed,
+            overwrite=overwrite,
             progress=progress,
         )
-    if split and result.manifest.classes and not result.manifest.splits:
-        result = result.with_manifest(split_manifest(result.manifest, seed=seed)[0])
-    folder = save_data_set(name, result, overwrite=overwrite)
-    told = _contents(result.manifest, str(folder / "manifest.csv"))
-    told |= {"name": name, "kind": kind, "notes": list(result.notes)}
-    told |= {"excluded": result.excluded.to_dict("records")}
+    result = imported.result
+    told = _contents(result.manifest, str(imported.folder / "manifest.csv"))
+    told |= imported.as_dict() | {"excluded": result.excluded.to_dict("records")}
     emit(told, as_json, _show_import)
 
 
@@ -118,27 +125,30 @@ def import_(
 def split(
     data: Data,
     fraction: Annotated[list[str] | None, typer.Option(help="split=share, such as train=.7; may be repeated.")] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(help="A split that stays as it is, such as test; may be repeated.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     name: Annotated[
         str | None, typer.Option(help="Keep the result as this data set; needed if DATA is a file.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Split by patient and by duplicate, stratified by class; earlier splits are replaced."""
-    from cxr.data import Manifest, split_manifest
-    from cxr.data.library import list_data_sets, resolve_manifest, save_data_set, update_data_set
+    """Split by patient and by duplicate, stratified by class; earlier splits are replaced, but for those to --keep.
+
+    To take a validation split from train and leave the test split alone: --keep test --fraction train=0.9 --fraction
+    val=0.1
+    """
+    from cxr.data.jobs import split_data_set, split_sizes
+    from cxr.data.library import list_data_sets
 
     if name is None and data not in {known.name for known in list_data_sets()}:
         raise typer.BadParameter(f"{data!r} is no data set's name: say with --name how to keep the result")
-    if name is not None:
-        _refuse_taken(name, overwrite=False)
-    manifest, aside = split_manifest(Manifest.load(resolve_manifest(data)), **_fractions(fraction), seed=seed)
-    folder = save_data_set(name, manifest) if name else update_data_set(data, manifest)
-    told = {**_contents(manifest, str(folder / "manifest.csv")), "name": name or data}
-    told["aside"] = aside.to_dict("records")
-    emit(told, as_json, _show_contents)
-    if len(aside):
-        note(f"{len(aside)} rows are in no split: they share a patient or a duplicate with another role")
+    divided = split_data_set(data, name=name, fractions=_fractions(fraction), seed=seed, keep=tuple(keep or ()))
+    told = {**_contents(divided.manifest, str(divided.folder / "manifest.csv")), "name": divided.name}
+    told |= {"splits": split_sizes(divided.manifest), "notes": list(divided.notes)}
+    told["aside"] = divided.aside.to_dict("records")
+    emit(told, as_json, _show_known)
 
 
 @app.command("list")
@@ -161,28 +171,22 @@ def list_(as_json: Json = False) -> None:
 def show(data: Data, as_json: Json = False) -> None:
     """Count the images by class, split and source."""
     from cxr.data import Manifest
-    from cxr.data.library import resolve_manifest
+    from cxr.data.library import facts_beside, resolve_manifest
 
     path = resolve_manifest(data)
-    emit(_contents(Manifest.load(path), str(path)), as_json, _show_contents)
+    facts = facts_beside(path)
+    told = _contents(Manifest.load(path), str(path))
+    told |= {"notes": facts.get("notes", []) + facts.get("split_notes", []), "split_reason": facts.get("split_reason")}
+    emit(told, as_json, _show_known)
 
 
-def _refuse_taken(name: str, overwrite: bool) -> None:
-    """Refuse a taken name before hours of decoding rather than after them."""
-    from cxr.data.library import check_name, list_data_sets
-
-    check_name(name)
-    if not overwrite and name in {known.name for known in list_data_sets()}:
-        raise ManifestError(f"a data set called {name!r} is there already: choose another --name or give --overwrite")
-
-
-def _fractions(given: list[str] | None) -> dict[str, dict[str, float]]:
-    """Return the keyword argument of ``split_manifest``, empty for its default."""
+def _fractions(given: list[str] | None) -> dict[str, float] | None:
+    """Return the shares of the splits, None for the default ones."""
     try:
         fractions = {name: float(value) for name, value in assignments(given, "--fraction").items()}
     except ValueError as error:
         raise typer.BadParameter(f"{error}; a share is a number such as 0.7", param_hint="'--fraction'") from error
-    return {"fractions": fractions} if fractions else {}
+    return fractions or None
 
 
 def _contents(manifest: Manifest, path: str) -> dict[str, Any]:
@@ -196,8 +200,13 @@ def _contents(manifest: Manifest, path: str) -> dict[str, Any]:
 
 
 def _counts(table: pd.DataFrame) -> list[dict[str, Any]]:
-    keys = ["label", "split", "source"]
-    return table.groupby(keys, sort=True).size().rename("n").reset_index().to_dict("records")
+    """Return the images of each class, split and source; the splits of a class in the order train, val, test."""
+    from cxr.data.splits import in_order
+
+    place = {name: position for position, name in enumerate(in_order(set(table["split"])))}
+    counts = table.groupby(["label", "split", "source"], sort=True).size().rename("n").reset_index()
+    ordered = counts.sort_values(["label", "split", "source"], key=lambda c: c.map(place) if c.name == "split" else c)
+    return ordered.to_dict("records")
 
 
 def _show_contents(told: dict[str, Any]) -> None:
@@ -206,10 +215,16 @@ def _show_contents(told: dict[str, Any]) -> None:
     show_table("", ["class", "split", "source", "images"], rows)
 
 
-def _show_import(told: dict[str, Any]) -> None:
+def _show_known(told: dict[str, Any]) -> None:
     _show_contents(told)
-    for line in told["notes"]:
-        say(f"note: {line}")
+    if told.get("split_reason"):
+        say(f"kept without splits: {told['split_reason']}")
+    for text in told["notes"]:
+        say(f"note: {text}")
+
+
+def _show_import(told: dict[str, Any]) -> None:
+    _show_known(told)
     excluded = told["excluded"]
     if excluded:
         say(f"{len(excluded)} left out:")

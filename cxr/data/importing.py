@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxr.data.digests import file_digest
 from cxr.data.image import Refusal, decode_with_notes
 from cxr.data.manifest import COLUMNS, SIZE_COLUMNS, Manifest
 from cxr.data.pool import map_in_order
 from cxr.data.sources import SOURCES, UNCERTAIN, Found, Options, Uncertain
 from cxr.data.sources.base import FILE_NOTES, relative
+from cxr.data.splits import connected_groups
 from cxr.data.values import normalise_values
 from cxr.errors import ManifestError, unknown
 
 Progress = Callable[[int, int], None]
+DOUBLES = ("picture", "image_id", "image", "label")
 _REASONS_SHOWN = 3
 _BETWEEN_NOTES = "; "
 
@@ -42,12 +44,16 @@ class ImportResult:
         Name of the importer in :data:`cxr.data.sources.SOURCES`.
     notes
         Plain sentences: what was read otherwise than it is written, and what is not known.
+    doubles
+        DataFrame ``picture, image_id, image, label``: every X-ray whose picture, pixel for pixel, is there more than
+        once; equal pictures have the same number. ``label`` is the findings where there is no label.
     """
 
     manifest: Manifest
     excluded: pd.DataFrame
     kind: str
     notes: tuple[str, ...] = ()
+    doubles: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(DOUBLES)))
 
     def with_manifest(self, manifest: Manifest) -> ImportResult:
         """Return the same result with another manifest, as splitting gives one."""
@@ -60,7 +66,7 @@ class ImportResult:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What decoding an image showed."""
+    """What decoding an image showed; ``digest`` stands for its pixels, whatever the format of the file."""
 
     width: int
     height: int
@@ -89,7 +95,8 @@ def import_data(
 ) -> ImportResult:
     """Read a data set, decode every image once, and return what is usable and what is not.
 
-    Files with the same bytes share a ``dup_group``. Nothing is copied: the manifest refers to the files where they are.
+    The same picture in several files gets one ``dup_group``, joined with those of the source. Nothing is copied: the
+    manifest refers to the files where they are.
 
     Parameters
     ----------
@@ -134,10 +141,12 @@ def import_data(
     excluded = pd.DataFrame(found.excluded, columns=["file", "reason"])
     if not usable:
         raise ManifestError(_nothing_usable(folder, kind, excluded))
-    table, notes = _read_values(_filled(pd.DataFrame(usable), found.root), found, source.strip())
+    table, pictures = _filled(pd.DataFrame(usable), found.root)
+    table, notes = _read_values(table, found, source.strip())
     manifest = Manifest.from_table(table, found.root)
     on_files = [f"{n} X-ray{'s' * (n != 1)}: {note}" for note, n in count_notes(manifest).items()]
-    return ImportResult(manifest, excluded, kind).with_notes(*found.notes, *notes, *on_files, *notes_on(manifest))
+    result = ImportResult(manifest, excluded, kind, doubles=_doubles(manifest.table, pictures))
+    return result.with_notes(*found.notes, *notes, *on_files, *notes_on(manifest))
 
 
 def notes_on(manifest: Manifest) -> list[str]:
@@ -177,8 +186,9 @@ def inspect(path: Path) -> _Seen | str:
         return str(refusal)
     if pixels.min() == pixels.max():
         return f"is blank (every pixel is {pixels[0, 0]})"
-    digest = file_digest(path)
-    return _Seen(pixels.shape[1], pixels.shape[0], digest, notes) if digest else "changed while it was read"
+    digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels).tobytes())
+    return _Seen(pixels.shape[1], pixels.shape[0], digest.hexdigest(), notes)
 
 
 def _decoded(found: Found, progress: Progress | None, workers: int | None) -> list[dict[str, Any]]:
@@ -196,14 +206,19 @@ def _decoded(found: Found, progress: Progress | None, workers: int | None) -> li
     return usable
 
 
-def _filled(table: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """Set paths relative to the root and groups of files with the same bytes; drop notes if there are none."""
+def _filled(table: pd.DataFrame, root: Path) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """Set paths relative to the root and groups of equal pictures; also return the number of each row's picture.
+
+    The column of notes goes if there are none.
+    """
     if not (table[FILE_NOTES] != "").any():
         table = table.drop(columns=FILE_NOTES)
     for column in (c for c in COLUMNS if c in table and (c == "image" or c.endswith("_mask"))):
         table[column] = [relative(path, root) if path else "" for path in table[column].fillna("")]
-    given = table["dup_group"].tolist() if "dup_group" in table else [""] * len(table)
-    return table.assign(dup_group=_same_bytes(given, table["_digest"].to_numpy())).drop(columns="_digest")
+    given = table["dup_group"].fillna("").tolist() if "dup_group" in table else [""] * len(table)
+    groups = join_doubles(given, table["_digest"].tolist())
+    pictures = pd.factorize(table["_digest"])[0].astype(np.int64)
+    return table.assign(dup_group=groups).drop(columns="_digest"), pictures
 
 
 def _read_values(table: pd.DataFrame, found: Found, source: str) -> tuple[pd.DataFrame, list[str]]:
@@ -218,19 +233,27 @@ def _read_values(table: pd.DataFrame, found: Found, source: str) -> tuple[pd.Dat
     return table, notes
 
 
-def _same_bytes(groups: list[str], digests: NDArray[np.object_]) -> list[str]:
-    """Put files of the same bytes into one group; groups of the source that they belong to become one."""
-    members: dict[str, list[int]] = defaultdict(list)
-    for position, digest in enumerate(digests):
-        members[digest].append(position)
-    for digest, positions in members.items():
-        if len(positions) > 1:
-            joined = {groups[i] for i in positions} - {""}
-            name = min(joined, default=f"bytes-{digest[:12]}")
-            groups = [name if group in joined else group for group in groups]
-            for position in positions:
-                groups[position] = name
-    return groups
+def join_doubles(groups: Sequence[str], digests: Sequence[str]) -> list[str]:
+    """Return a duplicate group for each row: rows of the same digest are in one, and groups that share a row are one.
+
+    A group keeps its name, of several the first by alphabet; one that is new is called ``picture-`` and its digest.
+    """
+    columns = pd.DataFrame({"group": list(groups), "digest": list(digests)})
+    components = connected_groups(columns, ("group", "digest"))
+    columns["component"] = components
+    names = columns[columns["group"] != ""].groupby("component")["group"].min().to_dict()
+    sizes = np.bincount(components)
+    return [
+        names.get(component, "") or (f"picture-{digest[:12]}" if sizes[component] > 1 else "")
+        for component, digest in zip(components.tolist(), digests, strict=True)
+    ]
+
+
+def _doubles(table: pd.DataFrame, pictures: NDArray[np.int64]) -> pd.DataFrame:
+    label = table["label"].where(table["label"] != "", table["findings"])
+    rows = table[["image_id", "image"]].assign(picture=pictures, label=label)[list(DOUBLES)]
+    several = rows.groupby("picture")["image"].transform("nunique") > 1
+    return rows[several].sort_values(["picture", "image"], ignore_index=True)
 
 
 def _nothing_usable(folder: Path, kind: str, excluded: pd.DataFrame) -> str:

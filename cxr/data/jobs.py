@@ -1,52 +1,236 @@
-"""Importing and making data sets as background jobs: what the worker runs for the Data page and for large imports."""
+"""Importing, splitting and making data sets: what commands, pages and the worker share.
+
+An import is kept as soon as its images are read. Its splits are a step of their own: one that fails leaves the data set
+without splits, and says why.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxr.data.importing import import_data
-from cxr.data.library import check_name, describe_data_set, save_data_set
+import pandas as pd
+
+from cxr.data.importing import ImportResult, import_data, unknown_patients
+from cxr.data.library import (
+    check_name,
+    describe_data_set,
+    facts_beside,
+    is_taken,
+    list_data_sets,
+    resolve_manifest,
+    save_data_set,
+    update_data_set,
+)
+from cxr.data.manifest import Manifest
+from cxr.data.notes import import_notes, split_notes, straddling_notes, two_labels
 from cxr.data.phantom import write_demo
-from cxr.data.splits import split_manifest
+from cxr.data.splits import in_order, split_manifest
+from cxr.errors import ManifestError, unknown
 from cxr.paths import data_root
 
 if TYPE_CHECKING:
     from cxr.runs.folder import RunFolder
 
 DEMO = "synthetic"
+SPLITS: Mapping[str, str] = {
+    "make": "make them, or use those that come with the data",
+    "keep": "only those that come with the data",
+    "none": "no splits, also not those that come with the data",
+}
+VALIDATION: Mapping[str, float] = {"train": 0.9, "val": 0.1}
 Progress = Callable[[float, str], None]
+_NOT_WANTED = "none were asked for"
+_NO_ASIDE = pd.DataFrame(columns=["image_id", "image", "reason"])
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A data set as an import left it in the library.
+
+    Attributes
+    ----------
+    name, folder
+        Of the data set; the name may differ from the one that was asked for if another import took it meanwhile.
+    result
+        What was imported, with the splits that it has now.
+    split_reason
+        Why there are no splits, "" if there are.
+    notes
+        What a user should know, one sentence each.
+    """
+
+    name: str
+    folder: Path
+    result: ImportResult
+    split_reason: str
+    notes: tuple[str, ...]
+
+    @property
+    def splits(self) -> dict[str, int] | None:
+        """X-rays per split, None if there are no splits."""
+        return split_sizes(self.result.manifest)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what a command or a run tells of the import in plain values."""
+        pairs = two_labels(self.result.doubles)
+        return {
+            "name": self.name,
+            "kind": self.result.kind,
+            "splits": self.splits,
+            "split_reason": self.split_reason or None,
+            "notes": list(self.notes),
+            "two_labels": [rows[["image_id", "image", "label"]].to_dict("records") for rows in pairs],
+        }
+
+
+@dataclass(frozen=True)
+class Divided:
+    """A data set after its splits were made: the manifest, rows set aside (``image_id, image, reason``), and notes."""
+
+    name: str
+    folder: Path
+    manifest: Manifest
+    aside: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+def split_sizes(manifest: Manifest) -> dict[str, int] | None:
+    """Return the number of X-rays in each split, None if there are no splits."""
+    counts = manifest.table["split"].value_counts()
+    return {name: int(counts[name]) for name in in_order(manifest.splits)} or None
+
+
+def import_data_set(
+    kind: str,
+    path: str | Path,
+    name: str,
+    *,
+    splits: str = "make",
+    seed: int = 0,
+    overwrite: bool = False,
+    run: str = "",
+    **options: Any,
+) -> Imported:
+    """Read a data set, keep it in the library, then make its splits and keep it with them.
+
+    Parameters
+    ----------
+    kind, path, options
+        As :func:`cxr.data.import_data` takes them.
+    name
+        What the data set is called.
+    splits
+        A key of :data:`SPLITS`. Splits that come with the data are never made anew: ``make`` only takes rows that
+        share a patient or a picture with a held-out one out of the others.
+    seed
+        Of the splits that are made.
+    overwrite
+        Replace a data set of this name.
+    run
+        The run that imports; it may replace what it kept itself before it was killed.
+
+    Raises
+    ------
+    ManifestError
+        For a name that is not possible or taken, before anything is read, and as :func:`cxr.data.import_data` does.
+        Splits that cannot be made are no error.
+    """
+    if splits not in SPLITS:
+        raise ManifestError(unknown("choice of splits", splits, SPLITS))
+    overwrite = overwrite or _is_of_run(name, run)
+    check_free(name, overwrite)
+    result = import_data(kind, path, **options)
+    if splits == "none":
+        result = result.with_manifest(result.manifest.with_splits({}))
+    kept_as = name if overwrite or not is_taken(name) else _free_name(name)
+    notes = list(dict.fromkeys((*result.notes, *import_notes(result))))
+    if kept_as != name:
+        notes.append(f"Another import has taken the name {name} meanwhile: this data set is called {kept_as}.")
+    official = in_order(result.manifest.splits)
+    about = {"notes": notes, "source_splits": official, "split_reason": _NOT_WANTED if not official else "", "run": run}
+    if splits == "make" and not official:
+        about["split_reason"] = "they have not been made yet"
+    folder = save_data_set(kept_as, result, overwrite=overwrite, **about)
+    result = result.with_manifest(Manifest.load(folder / "manifest.csv"))
+    return _with_splits(kept_as, folder, result, splits, seed, notes)
+
+
+def check_free(name: str, overwrite: bool = False) -> None:
+    """Raise a ManifestError if a new data set cannot have this name: hours of reading come after this."""
+    if is_taken(name) and not overwrite:
+        raise ManifestError(f"a data set called {name!r} is there already: choose another name or overwrite it")
+
+
+def split_data_set(
+    data: str | Path,
+    *,
+    name: str | None = None,
+    fractions: Mapping[str, float] | None = None,
+    seed: int = 0,
+    keep: Collection[str] = (),
+) -> Divided:
+    """Place the rows of a data set anew, without those of the splits in ``keep``, and keep the result.
+
+    Parameters
+    ----------
+    data
+        A data set's name, or a manifest's file.
+    name
+        Keep the result as this new data set; needed where ``data`` is no data set of the library.
+    fractions, seed, keep
+        As :func:`cxr.data.split_manifest` takes them.
+
+    Raises
+    ------
+    ManifestError
+        If the splits cannot be made, or ``name`` is taken or missing; what there was stays as it is.
+    """
+    in_library = str(data) in {known.name for known in list_data_sets()}
+    if name is not None:
+        check_free(name)
+    elif not in_library:
+        raise ManifestError(f"{str(data)!r} is no data set's name: say with --name how to keep the result")
+    before = Manifest.load(resolve_manifest(data))
+    facts = facts_beside(resolve_manifest(data)) if in_library else {}
+    manifest, aside = split_manifest(before, fractions, seed=seed, keep=keep)
+    official = [split for split in facts.get("source_splits", ()) if split in keep]
+    notes = [*split_notes(manifest, aside, keep), *_replaced_notes(facts.get("source_splits", ()), keep)]
+    about: dict[str, Any] = {"split_notes": notes, "split_reason": "", "source_splits": official}
+    folder = save_data_set(name, manifest, **about) if name else update_data_set(str(data), manifest, **about)
+    patients = unknown_patients(manifest)
+    return Divided(name or str(data), folder, manifest, aside, (*notes, *([patients] if patients else [])))
 
 
 def run_import(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
-    """Import a data set, make its splits and save it under its name.
+    """Import a data set and save it under its name.
 
-    ``spec["params"]``: ``kind`` and ``path`` as :func:`cxr.data.import_data` takes them, ``name`` of the data set,
-    optional ``columns``, ``aliases``, ``modalities``, ``uncertain``, ``keep_labels`` and ``source``, and ``seed`` of
-    the splits (none are made where the source brings its own or nothing has a label).
+    ``spec["params"]``: ``kind``, ``path`` and ``name`` as :func:`import_data_set` takes them, optional ``columns``,
+    ``aliases``, ``modalities``, ``uncertain``, ``keep_labels``, ``source``, ``splits``, ``seed`` and ``overwrite``.
     """
     params = spec["params"]
-    check_name(params["name"])
-    result = import_data(
+    imported = import_data_set(
         params["kind"],
         params["path"],
+        params["name"],
         columns=params.get("columns") or None,
         aliases=params.get("aliases") or None,
         modalities=params.get("modalities") or (),
         uncertain=params.get("uncertain", "unknown"),
         keep_labels=bool(params.get("keep_labels", False)),
         source=params.get("source", ""),
+        splits=params.get("splits") or "make",
+        seed=params.get("seed", 0),
+        overwrite=bool(params.get("overwrite")),
+        run=folder.id,
         progress=lambda done, total: progress(done / max(total, 1), f"{done} of {total} files read"),
     )
-    manifest = result.manifest
-    if not manifest.splits and manifest.classes:
-        manifest, _ = split_manifest(manifest, seed=params.get("seed", 0))
-        result = result.with_manifest(manifest)
-    save_data_set(params["name"], result)
-    summary = {"data": params["name"], "images": len(manifest), "left_out": len(result.excluded)}
-    summary |= {"notes": list(result.notes)}
-    folder.write_json("results.json", summary)
-    progress(1.0, f"{summary['images']} X-rays imported, {summary['left_out']} left out")
+    n, left_out = len(imported.result.manifest), len(imported.result.excluded)
+    folder.write_json("results.json", {"data": imported.name, "images": n, "left_out": left_out} | imported.as_dict())
+    without = f"; kept without splits: {imported.split_reason}" if imported.split_reason else ""
+    progress(1.0, f"{n} X-rays imported, {left_out} left out{without}")
 
 
 def run_demo(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
@@ -61,3 +245,35 @@ def run_demo(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> Non
     describe_data_set(name, DEMO)
     folder.write_json("results.json", {"data": name, "images": len(manifest), "left_out": 0})
     progress(1.0, f"{len(manifest)} synthetic X-rays made")
+
+
+def _with_splits(name: str, folder: Path, result: ImportResult, splits: str, seed: int, notes: list[str]) -> Imported:
+    """Make the splits of a data set that is in the library already, if they are wanted and can be made."""
+    manifest, aside, official, reason = result.manifest, _NO_ASIDE, result.manifest.splits, ""
+    try:
+        if splits == "make":
+            manifest, aside = split_manifest(manifest, {} if official else None, seed=seed, keep=official)
+    except ManifestError as error:
+        reason = str(error)
+    if not reason and not manifest.splits:
+        reason = _NOT_WANTED
+    told = [] if reason else [*split_notes(manifest, aside, official), *straddling_notes(manifest)]
+    update_data_set(name, manifest, split_notes=told, split_reason=reason)
+    return Imported(name, folder, result.with_manifest(manifest), reason, (*notes, *told))
+
+
+def _is_of_run(name: str, run: str) -> bool:
+    return bool(run) and is_taken(name) and facts_beside(resolve_manifest(name)).get("run") == run
+
+
+def _free_name(name: str) -> str:
+    return next(other for n in range(2, 10_000) if not is_taken(other := f"{name[:58]}-{n}"))
+
+
+def _replaced_notes(source_splits: Collection[str], keep: Collection[str]) -> list[str]:
+    if "test" not in source_splits or "test" in keep:
+        return []
+    return [
+        "The test split that came with the data was replaced: figures on the new one cannot be compared with others'. "
+        "Import the data set again to get it back; --keep test leaves it as it is."
+    ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Any
 import pandas as pd
 
 from cxr.data.importing import ImportResult
-from cxr.data.manifest import Manifest
+from cxr.data.manifest import Manifest, write_table
 from cxr.errors import ManifestError
+from cxr.files import replacing, replacing_together, settle
 from cxr.paths import data_root
 
 _NOTHING_EXCLUDED = pd.DataFrame(columns=["file", "reason"])
@@ -39,42 +41,62 @@ def check_name(name: str) -> str:
     return name
 
 
-def save_data_set(name: str, data: ImportResult | Manifest, *, overwrite: bool = False) -> Path:
+def is_taken(name: str) -> bool:
+    """Tell whether a data set has this name; a ManifestError says if none can have it."""
+    folder = _settled(data_root() / check_name(name))
+    return (folder / "manifest.csv").exists()
+
+
+def save_data_set(name: str, data: ImportResult | Manifest, *, overwrite: bool = False, **facts: Any) -> Path:
     """Put a manifest into the library and return its folder; images stay where they are.
+
+    Manifest, what was left out and ``facts`` (plain values, see :func:`data_set_facts`) are replaced together: a crash
+    leaves the old ones or the new ones.
 
     Raises
     ------
     ManifestError
         For a name that is not letters, digits, ``.``, ``_`` and ``-``, or one that is taken.
     """
-    folder = data_root() / check_name(name)
-    if (folder / "manifest.csv").exists() and not overwrite:
+    if is_taken(name) and not overwrite:
         raise ManifestError(f"a data set called {name!r} is there already; choose another name or overwrite it")
     result = ImportResult(data, _NOTHING_EXCLUDED, "") if isinstance(data, Manifest) else data
-    result.manifest.save(folder / "manifest.csv")
-    result.excluded.to_csv(folder / "excluded.csv", index=False)
-    _write_facts(folder, kind=result.kind, imported_from=str(result.manifest.root), notes=list(result.notes))
+    known: dict[str, Any] = {"created": _now(), "kind": result.kind, "imported_from": str(result.manifest.root)}
+    known["notes"] = list(result.notes)
+    folder = data_root() / name
+    _write(folder, result.manifest, known | facts, result.excluded)
     return folder
 
 
-def update_data_set(name: str, manifest: Manifest) -> Path:
+def update_data_set(name: str, manifest: Manifest, **facts: Any) -> Path:
     """Replace the manifest of a data set, as new splits do, and keep what else is known of it; return its folder."""
     folder = resolve_manifest(check_name(name)).parent
-    manifest.save(folder / "manifest.csv")
-    _write_facts(folder)
+    _write(folder, manifest, _known(folder) | facts)
     return folder
 
 
 def describe_data_set(name: str, kind: str) -> None:
     """Note of which kind a data set is whose files were made in its folder."""
-    _write_facts(resolve_manifest(check_name(name)).parent, kind=kind)
+    folder = resolve_manifest(check_name(name)).parent
+    with replacing(folder / "data.json") as draft:
+        _write_facts(draft, folder / "manifest.csv", _known(folder) | {"kind": kind})
+
+
+def facts_beside(manifest: Path) -> dict[str, Any]:
+    """Return what is known of a data set besides its manifest, whose file is given; empty for any other manifest.
+
+    Of an import: ``kind``, ``imported_from``, ``created``, ``notes`` (what its user should know, one sentence each),
+    ``split_notes`` (the same of its splits), ``split_reason`` (why it has no splits) and ``source_splits`` (names of
+    the splits that came with the data and are still as they were). Any key may be missing.
+    """
+    return _read_json(manifest.parent / "data.json")
 
 
 def list_data_sets() -> list[DataSet]:
     """Return the data sets of the library by name; a folder without a manifest is none."""
     root = data_root()
     folders = sorted(root.iterdir()) if root.is_dir() else []
-    return [_data_set(folder) for folder in folders if (folder / "manifest.csv").is_file()]
+    return [_data_set(folder) for folder in folders if (_settled(folder) / "manifest.csv").is_file()]
 
 
 def open_data_set(name: str) -> Manifest:
@@ -84,9 +106,9 @@ def open_data_set(name: str) -> Manifest:
 
 def read_excluded(name: str) -> pd.DataFrame:
     """Return ``file, reason`` of what an import left out; empty for a data set that was not imported."""
-    file = data_root() / name / "excluded.csv"
-    if not _NAME.fullmatch(name) or not file.is_file():
+    if not _NAME.fullmatch(name) or not (_settled(data_root() / name) / "excluded.csv").is_file():
         return _NOTHING_EXCLUDED.copy()
+    file = data_root() / name / "excluded.csv"
     return pd.read_csv(file, dtype=str, keep_default_na=False)
 
 
@@ -101,9 +123,8 @@ def read_notes(name: str) -> list[str]:
 def resolve_manifest(name_or_path: str | Path) -> Path:
     """Return the manifest of a data set's name, of a folder that holds ``manifest.csv``, or the file itself."""
     name = str(name_or_path)
-    in_library = data_root() / name / "manifest.csv"
-    if _NAME.fullmatch(name) and in_library.is_file():
-        return in_library
+    if _NAME.fullmatch(name) and is_taken(name):
+        return data_root() / name / "manifest.csv"
     path = Path(name_or_path).expanduser()
     if path.is_file():
         return path
@@ -122,11 +143,34 @@ def _data_set(folder: Path) -> DataSet:
     return DataSet(folder.name, folder, manifest, n, str(facts.get("kind", "")))
 
 
-def _write_facts(folder: Path, **known: str | list[str]) -> None:
-    """Write data.json: what was known, what is ``known`` now, and the count that spares reading the manifest."""
-    manifest = folder / "manifest.csv"
-    facts = {"created": datetime.now(UTC).isoformat(timespec="seconds"), **_read_json(folder / "data.json"), **known}
-    _write_json(folder / "data.json", {**facts, "n": _count_rows(manifest), "stamp": _stamp(manifest)})
+def _settled(folder: Path) -> Path:
+    """Return a folder, after finishing what a killed process began to replace in it."""
+    with contextlib.suppress(OSError):  # read-only: the files are those of before
+        settle(folder)
+    return folder
+
+
+def _known(folder: Path) -> dict[str, Any]:
+    return {"created": _now(), **_read_json(folder / "data.json")}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _write(folder: Path, manifest: Manifest, facts: Mapping[str, Any], excluded: pd.DataFrame | None = None) -> None:
+    """Replace the files of a data set together."""
+    with replacing_together(folder) as draft:
+        write_table(manifest.table_seen_from(folder), draft / "manifest.csv")
+        if excluded is not None:
+            excluded.to_csv(draft / "excluded.csv", index=False)
+        _write_facts(draft / "data.json", draft / "manifest.csv", facts)
+
+
+def _write_facts(path: Path, manifest: Path, facts: Mapping[str, Any]) -> None:
+    """Write data.json: the facts, and the count of rows that spares reading the manifest."""
+    counted = {**facts, "n": _count_rows(manifest), "stamp": _stamp(manifest)}
+    path.write_text(json.dumps(counted, indent=2), encoding="utf-8")
 
 
 def _stamp(manifest: Path) -> str:
@@ -148,9 +192,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return facts if isinstance(facts, dict) else {}
-
-
-def _write_json(path: Path, facts: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(facts, indent=2), encoding="utf-8")
-    partial.replace(path)

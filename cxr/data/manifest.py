@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -20,6 +21,8 @@ from cxr.data.normalise import OLDEST, is_missing, map_labels
 from cxr.data.tables import one_text, read_table, read_text_table, text_column
 from cxr.data.values import normalise_paths, normalise_values
 from cxr.errors import ManifestError, unknown
+from cxr.files import replacing
+from cxr.paths import data_root
 
 __all__ = ["CLASSES", "COLUMNS", "OLDEST", "ROLES", "Manifest", "default_image_id", "read_table"]
 
@@ -231,11 +234,15 @@ class Manifest:
         """
         file = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100
         file.parent.mkdir(parents=True, exist_ok=True)
-        table = self.table.copy()
-        for column in PATH_COLUMNS:
-            table[column] = [self._path_seen_from(file.parent, value) for value in table[column]]
-        _write(table, file)
+        table = self.table_seen_from(file.parent)
+        with replacing(file) as draft:
+            write_table(table, draft, parquet=file.suffix.lower() in {".parquet", ".pq"})
         return Manifest(table, file.parent, file)
+
+    def table_seen_from(self, folder: Path) -> pd.DataFrame:
+        """Return the table with its paths as a manifest in ``folder`` has them: relative inside, absolute outside."""
+        paths = {c: [self._path_seen_from(folder, value) for value in self.table[c]] for c in PATH_COLUMNS}
+        return self.table.assign(**paths)
 
     def _path_seen_from(self, folder: Path, value: str) -> str:
         if not value:
@@ -267,13 +274,31 @@ class Manifest:
 
     def check_splits(self) -> None:
         """Raise a ManifestError if a patient or a group of duplicates stands in two splits; "" is no split."""
-        placed = self.table[self.table["split"] != ""]
-        for column, what in (("patient_id", "patient"), ("dup_group", "duplicate group")):
-            for name, splits in _straddling(placed, column):
+        for what, straddling in self.straddling().items():
+            for name, splits in straddling.items():
+                more = f" ({len(straddling)} {what}s are in several splits)" if len(straddling) > 1 else ""
                 raise ManifestError(
-                    f"{what} {name!r} is in the splits {' and '.join(splits)}: all its images must be in one "
-                    "(split the manifest anew, or set their `split` alike)"
+                    f"{what} {name!r} is in the splits {' and '.join(splits)}{more}: all its images must be in one. "
+                    f"`{self.split_command(*self.splits)}` leaves the test split as it is and takes such images out of "
+                    "the others"
                 )
+
+    def straddling(self) -> dict[str, dict[str, list[str]]]:
+        """Return the patients and the duplicate groups that stand in several splits, each with these splits."""
+        placed = self.table[self.table["split"] != ""]
+        columns = {"patient": "patient_id", "duplicate group": "dup_group"}
+        return {what: dict(_straddling(placed, column)) for what, column in columns.items()}
+
+    def split_command(self, *keep: str, **fractions: float) -> str:
+        """Return the command that places this manifest's rows anew and keeps the splits named as they are."""
+        if self.path is None:
+            words = ["MANIFEST", "--name", "NEW"]
+        elif self.path == data_root() / self.path.parent.name / "manifest.csv":
+            words = [self.path.parent.name]
+        else:
+            words = [str(self.path), "--name", "NEW"]
+        options = [("--keep", name) for name in keep] + [("--fraction", f"{k}={v:g}") for k, v in fractions.items()]
+        return shlex.join(["cxr", "data", "split", *words, *(word for option in options for word in option)])
 
 
 def default_image_id(path: str) -> str:
@@ -281,13 +306,12 @@ def default_image_id(path: str) -> str:
     return hashlib.blake2b(PurePosixPath(path.replace("\\", "/")).as_posix().encode()).hexdigest()[:12]
 
 
-def _write(table: pd.DataFrame, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    if path.suffix.lower() in {".parquet", ".pq"}:
-        table.to_parquet(partial, index=False)
+def write_table(table: pd.DataFrame, path: Path, parquet: bool = False) -> None:
+    """Write a table as CSV or Parquet into a file that does not count yet (see :func:`cxr.files.replacing`)."""
+    if parquet:
+        table.to_parquet(path, index=False)
     else:
-        table.to_csv(partial, index=False)
-    partial.replace(path)
+        table.to_csv(path, index=False)
 
 
 @lru_cache(maxsize=1000)
@@ -435,6 +459,6 @@ def _check_labels(table: pd.DataFrame, classes: Sequence[str]) -> None:
 
 def _straddling(placed: pd.DataFrame, column: str) -> Iterator[tuple[str, list[str]]]:
     known = placed[placed[column] != ""]
-    counts = known.groupby(column)["split"].nunique()
-    for name in counts[counts > 1].index:
-        yield str(name), sorted(set(known.loc[known[column] == name, "split"]))
+    pairs = known[[column, "split"]].drop_duplicates().sort_values([column, "split"])
+    for name, splits in pairs[pairs[column].duplicated(keep=False)].groupby(column)["split"]:
+        yield str(name), splits.tolist()

@@ -1,10 +1,14 @@
-"""Splits that no patient and no duplicate straddles, stratified by class and repeatable from a seed."""
+"""Splits that no patient and no duplicate straddles, stratified by class and repeatable from a seed.
+
+Splits that a data set brings are kept on request, the test split above all: what shares a patient with it is taken out
+of the others, never the other way round.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +21,10 @@ from cxr.data.manifest import Manifest
 from cxr.errors import ManifestError
 
 FRACTIONS: Mapping[str, float] = {"train": 0.7, "val": 0.1, "test": 0.2}
+ORDER = ("train", "val", "test", "external", "probe")
 _HELD_OUT_ROLES = ("external", "probe")
+_GIVES_WAY_LAST = ("test", "external", "probe", "val")  # of splits that are kept, these keep a patient of two of them
+_NO_LABEL = ""
 
 
 @dataclass(frozen=True)
@@ -28,8 +35,25 @@ class _Group:
     counts: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class _Task:
+    """The rows that get a split, one flag per row of the table, and the class or the findings that each counts for."""
+
+    chosen: NDArray[np.bool_]
+    names: list[list[str]]
+    by_findings: bool
+
+
+def in_order(splits: Iterable[str]) -> list[str]:
+    """Return the names of splits as people list them: train, val, test, external, probe, then the others, "" last."""
+    return sorted(splits, key=lambda name: (name == "", ORDER.index(name) if name in ORDER else len(ORDER), name))
+
+
 def split_manifest(
-    manifest: Manifest, fractions: Mapping[str, float] = FRACTIONS, seed: int = 0
+    manifest: Manifest,
+    fractions: Mapping[str, float] | None = None,
+    seed: int = 0,
+    keep: Collection[str] = (),
 ) -> tuple[Manifest, pd.DataFrame]:
     """Give every labelled, trainable row a split; whole groups go together.
 
@@ -37,30 +61,48 @@ def split_manifest(
     duplicates, all three stay together. Rows of role ``probe`` or ``external`` get a split of that name, unless their
     group holds a trainable row; ``intermediate`` and unlabelled rows get "". The largest groups are placed first,
     each where its classes are most lacking. The result depends on ids, labels, groups and seed, not on the row order.
+    Where no row has a label, rows with findings are placed instead, by their findings; a rare finding may then be
+    absent from a split.
+
+    Parameters
+    ----------
+    fractions
+        ``{split: share}`` of the rows that get a new split; by default train 0.7, val 0.1 and test 0.2, without those
+        in ``keep`` and in the same proportion. Empty, with ``keep``: nothing is placed anew.
+    keep
+        Splits whose rows stay as they are, unlabelled ones too. Every other row of their groups is set aside. If two
+        kept splits share a group, test keeps it before external, probe, val and the others.
 
     Returns
     -------
     Manifest
         With ``split`` set anew.
     DataFrame
-        ``image_id, image, reason`` of the probe and external rows that were set aside (split "").
+        ``image_id, image, reason`` of the rows that were set aside (split "").
 
     Raises
     ------
     ManifestError
-        For fractions that are not positive or do not add up to 1, nothing to split, or a class with too few groups.
+        For fractions that are not positive or do not add up to 1, a split to keep that is not there, nothing to split,
+        or a class with too few groups.
     """
-    _check_fractions(fractions)
+    shares = _fractions(manifest, fractions, keep)
     table = manifest.table.sort_values("image_id", ignore_index=True)
     components = connected_groups(table, ("patient_id", "dup_group"))
-    trainable = (table["label"] != "") & table["role"].isin(["", "train"])
-    if not trainable.any():
-        raise ManifestError("no row to split: none has a label and the role train (or no role)")
-    splits = _split_trainable(table, components, trainable.to_numpy(), fractions, seed)
-    held_out, aside = _hold_out(table, components, trainable.to_numpy())
+    splits, owners = _kept(table, components, keep)
+    aside = _aside(table, components, owners, splits)
+    if shares:
+        free = ~table["split"].isin(list(keep)).to_numpy() & ~np.isin(components, list(owners))
+        task = _task(table, free, keeps=bool(keep))
+        if task.chosen.any():
+            splits |= _split_trainable(table, components, task, shares, seed)
+            owners = dict.fromkeys(components[task.chosen].tolist(), "train") | owners
+        elif fractions is not None or not keep:  # with the default shares, to keep all there is asks for no more
+            raise ManifestError(_nothing_to_split(table[free]))
+    held_out, left = _hold_out(table, components, owners, splits)
     result = manifest.with_splits(splits | held_out)
     result.check_splits()
-    return result, aside
+    return result, pd.DataFrame([*aside, *left], columns=["image_id", "image", "reason"])
 
 
 def connected_groups(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
@@ -81,10 +123,26 @@ def connected_groups(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.
     return connected_components(graph, directed=False)[1][:n].astype(np.int64)
 
 
-def _check_fractions(fractions: Mapping[str, float]) -> None:
+def _fractions(manifest: Manifest, fractions: Mapping[str, float] | None, keep: Collection[str]) -> Mapping[str, float]:
+    """Return the shares of the splits that are made anew, checked."""
+    for name in keep:
+        if name not in manifest.splits:
+            found = ", ".join(in_order(manifest.splits)) or "none"
+            raise ManifestError(f"split {name!r} cannot be kept: the data set has no such split. Found: {found}")
+    if fractions is None:
+        rest = {name: share for name, share in FRACTIONS.items() if name not in keep}
+        return {name: share / sum(rest.values()) for name, share in rest.items()}
+    if fractions or not keep:
+        _check_fractions(fractions, keep)
+    return fractions
+
+
+def _check_fractions(fractions: Mapping[str, float], keep: Collection[str]) -> None:
     for name, value in fractions.items():
         if not name or name in _HELD_OUT_ROLES:
             raise ManifestError(f"split {name!r} cannot be asked for: it is kept for the rows of that role")
+        if name in keep:
+            raise ManifestError(f"split {name!r} is to be kept and to get the share {value:g}: say one of the two")
         if not (math.isfinite(value) and 0 < value <= 1):
             raise ManifestError(f"fraction {value!r} of split {name!r} is not above 0 and at most 1")
     if not math.isclose(sum(fractions.values()), 1, abs_tol=1e-6):
@@ -92,43 +150,107 @@ def _check_fractions(fractions: Mapping[str, float]) -> None:
         raise ManifestError(f"fractions ({given}) add up to {sum(fractions.values()):g}, not to 1")
 
 
+def _kept(
+    table: pd.DataFrame, components: NDArray[np.int64], keep: Collection[str]
+) -> tuple[dict[str, str], dict[int, str]]:
+    """Return the splits of the rows that keep theirs, and the kept split that owns each group which has one."""
+    owners: dict[int, str] = {}
+    for split in sorted(keep, key=lambda s: _GIVES_WAY_LAST.index(s) if s in _GIVES_WAY_LAST else len(_GIVES_WAY_LAST)):
+        for component in set(components[(table["split"] == split).to_numpy()].tolist()):
+            owners.setdefault(component, split)
+    rows = zip(table["image_id"], table["split"], components.tolist(), strict=True)
+    return {image_id: split for image_id, split, component in rows if split and owners.get(component) == split}, owners
+
+
+def _aside(
+    table: pd.DataFrame, components: NDArray[np.int64], owners: Mapping[int, str], splits: Mapping[str, str]
+) -> list[tuple[str, str, str]]:
+    """Return ``image_id, image, reason`` of the rows that could be learnt from, but whose group a kept split owns."""
+    owned = np.isin(components, list(owners)) & ~table["image_id"].isin(list(splits)).to_numpy()
+    usable = ((table["split"] != "") | (table["label"] != "")) & table["role"].isin(["", "train"])
+    return [
+        (row["image_id"], row["image"], _shares(row, row["split"], owners[int(components[position])], " that is kept"))
+        for position in np.flatnonzero(owned & usable.to_numpy())
+        for row in [table.iloc[position]]
+    ]
+
+
+def _task(table: pd.DataFrame, free: NDArray[np.bool_], keeps: bool) -> _Task:
+    """Choose the rows to place: the labelled ones, with ``keeps`` those that have a split too, else by findings."""
+    trainable = free & table["role"].isin(["", "train"]).to_numpy()
+    labelled = trainable & (table["label"] != "").to_numpy()
+    with_findings = trainable & (table["findings"] != "").to_numpy()
+    if not labelled.any():
+        return _Task(with_findings, [_findings(text) for text in table["findings"]], by_findings=True)
+    chosen = labelled | (with_findings & (table["split"] != "").to_numpy()) if keeps else labelled
+    return _Task(chosen, [[label] for label in table["label"]], by_findings=False)
+
+
+def _findings(text: str) -> list[str]:
+    return [name.strip().removeprefix("?") for name in text.split("|") if name.strip()]
+
+
+def _nothing_to_split(table: pd.DataFrame) -> str:
+    if table.empty:
+        return "no row to split: every row is in a split that is kept, or shares a patient or a duplicate with one"
+    others = sorted(set(table["role"]) - {"", "train"})
+    if others and not table["role"].isin(["", "train"]).any():
+        return (
+            f"no row to split: all {len(table)} have the role {' or '.join(others)}, none has the role train. "
+            "Such a data set is measured as a whole"
+        )
+    return "no row to split: none has a label and the role train (or no role)"
+
+
 def _split_trainable(
     table: pd.DataFrame,
     components: NDArray[np.int64],
-    trainable: NDArray[np.bool_],
+    task: _Task,
     fractions: Mapping[str, float],
     seed: int,
 ) -> dict[str, str]:
-    groups, classes = _groups(table[trainable], components[trainable])
-    _check_enough(groups, classes, fractions)
+    names = [names for names, chosen in zip(task.names, task.chosen, strict=True) if chosen]
+    groups, classes = _groups(table[task.chosen], components[task.chosen], names)
+    # Each class is needed in each split; of findings only that no split is empty.
+    needed = [] if task.by_findings else [k for k, name in enumerate(classes) if name != _NO_LABEL]
+    _check_enough(groups, classes, fractions, needed)
     shuffled = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
     placement = _place(shuffled, fractions, seats={})
-    if _lacking(placement, fractions):
+    if _lacking(placement, fractions, needed):
         placement = _place(shuffled, fractions, seats=_seats(shuffled, fractions))
-    for split, position in _lacking(placement, fractions):
-        raise ManifestError(f"no group of class {classes[position]!r} is left for split {split!r}; use fewer splits")
+    for split, position in _lacking(placement, fractions, needed):
+        missing = f"class {classes[position]!r}" if needed else "patients or duplicates"
+        raise ManifestError(f"no group of {missing} is left for split {split!r}; use fewer splits")
     return {image_id: split for split, placed in placement.items() for group in placed for image_id in group.ids}
 
 
-def _groups(table: pd.DataFrame, components: NDArray[np.int64]) -> tuple[list[_Group], list[str]]:
-    classes = sorted(set(table["label"]))
+def _groups(
+    table: pd.DataFrame, components: NDArray[np.int64], names: list[list[str]]
+) -> tuple[list[_Group], list[str]]:
+    classes = sorted({name for row in names for name in row})
     position = {name: k for k, name in enumerate(classes)}
-    members: dict[int, list[tuple[str, int]]] = defaultdict(list)
-    for component, image_id, label in zip(components, table["image_id"], table["label"], strict=True):
-        members[int(component)].append((image_id, position[label]))
+    members: dict[int, list[tuple[str, list[str]]]] = defaultdict(list)
+    for component, image_id, row in zip(components.tolist(), table["image_id"], names, strict=True):
+        members[component].append((image_id, row))
     groups = [
-        _Group(tuple(i for i, _ in rows), np.bincount([k for _, k in rows], minlength=len(classes)))
+        _Group(
+            tuple(image_id for image_id, _ in rows),
+            np.bincount([position[name] for _, row in rows for name in row], minlength=len(classes)),
+        )
         for rows in members.values()
     ]
     return sorted(groups, key=lambda group: group.ids[0]), classes
 
 
-def _check_enough(groups: list[_Group], classes: list[str], fractions: Mapping[str, float]) -> None:
+def _check_enough(
+    groups: list[_Group], classes: list[str], fractions: Mapping[str, float], needed: Sequence[int]
+) -> None:
     present = np.sum([group.counts > 0 for group in groups], axis=0)
-    for name, n in zip(classes, present, strict=True):
+    counts = [(f"class {classes[k]!r}", int(present[k])) for k in needed] or [("the data set", len(groups))]
+    for name, n in counts:
         if n < len(fractions):
             raise ManifestError(
-                f"class {name!r} has {n} group{'' if n == 1 else 's'} of patients or duplicates, fewer than the "
+                f"{name} has {n} group{'' if n == 1 else 's'} of patients or duplicates, fewer than the "
                 f"{len(fractions)} splits ({', '.join(fractions)}); add images or use fewer splits"
             )
 
@@ -150,12 +272,17 @@ def _place(groups: list[_Group], fractions: Mapping[str, float], seats: Mapping[
     return placement
 
 
-def _lacking(placement: Mapping[str, list[_Group]], fractions: Mapping[str, float]) -> list[tuple[str, int]]:
+def _lacking(
+    placement: Mapping[str, list[_Group]], fractions: Mapping[str, float], needed: Sequence[int]
+) -> list[tuple[str, int]]:
+    """Return the splits that lack a class which is needed, each with the class; class 0 for an empty split."""
     lacking = []
     for split in fractions:
-        present = np.sum([group.counts for group in placement[split]], axis=0) if placement[split] else None
-        n_classes = len(next(group for placed in placement.values() for group in placed).counts)
-        lacking += [(split, k) for k in range(n_classes) if present is None or present[k] == 0]
+        if not placement[split]:
+            lacking += [(split, k) for k in needed or [0]]
+        else:
+            present = np.sum([group.counts for group in placement[split]], axis=0)
+            lacking += [(split, k) for k in needed if present[k] == 0]
     return lacking
 
 
@@ -174,24 +301,29 @@ def _seats(groups: list[_Group], fractions: Mapping[str, float]) -> dict[int, st
 
 
 def _hold_out(
-    table: pd.DataFrame, components: NDArray[np.int64], trainable: NDArray[np.bool_]
-) -> tuple[dict[str, str], pd.DataFrame]:
-    """Return the splits of probe and external rows, and those whose group another split has."""
-    taken = dict.fromkeys(components[trainable].tolist(), "train")
-    splits: dict[str, str] = {}
+    table: pd.DataFrame, components: NDArray[np.int64], owners: Mapping[int, str], splits: Mapping[str, str]
+) -> tuple[dict[str, str], list[tuple[str, str, str]]]:
+    """Return the splits of probe and external rows, and ``image_id, image, reason`` of those that may not have theirs.
+
+    ``owners`` has the split, or the role, of each group that is taken; rows in ``splits`` have theirs already.
+    """
+    taken = dict(owners)
+    held_out: dict[str, str] = {}
     aside: list[tuple[str, str, str]] = []
     for role in _HELD_OUT_ROLES:
         for position in np.flatnonzero((table["role"] == role).to_numpy()):
             row, component = table.iloc[position], int(components[position])
+            if row["image_id"] in splits:
+                continue
             owner = taken.setdefault(component, role)
             if owner == role:
-                splits[row["image_id"]] = role
+                held_out[row["image_id"]] = role
             else:
-                reason = f"{role} row that shares a patient or duplicate ({_groups_of(row)}) with a {owner} row"
-                aside.append((row["image_id"], row["image"], reason))
-    return splits, pd.DataFrame(aside, columns=["image_id", "image", "reason"])
+                aside.append((row["image_id"], row["image"], _shares(row, role, owner)))
+    return held_out, aside
 
 
-def _groups_of(row: pd.Series) -> str:
+def _shares(row: pd.Series, kind: str, owner: str, which: str = "") -> str:
     named = (("patient_id", row["patient_id"]), ("dup_group", row["dup_group"]))
-    return ", ".join(f"{column} {value}" for column, value in named if value)
+    groups = ", ".join(f"{column} {value}" for column, value in named if value)
+    return f"{kind or 'unsplit'} row that shares a patient or duplicate ({groups}) with a {owner} row{which}"

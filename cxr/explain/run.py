@@ -261,7 +261,8 @@ def _write_preview(job: _Job, image_id: str, image: np.ndarray, heatmap: Heatmap
     name = f"{image_id}-{safe_name(heatmap.target)}" if job.n_targets > 1 else image_id
     path = job.folder.path / PREVIEWS / f"{name}.png"
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(to_png(picture))
+    with replacing(path) as draft:
+        draft.write_bytes(to_png(picture))
 
 
 def safe_name(name: str) -> str:

@@ -1,7 +1,7 @@
 """Detections kept per image content, so that no image is searched twice.
 
-One small JSON file per image under ``<cache>/text/<detector version>/<first two digits>/<hash>.json``, written to a
-temporary name and renamed: any number of processes and threads may share the folder. The key is a hash of the decoded
+One small JSON file per image under ``<cache>/text/<detector version>/<first two digits>/<hash>.json``, replaced as
+a whole: any number of processes and threads may share the folder. The key is a hash of the decoded
 pixels, so the same picture uploaded to a page and read from a data set is one entry; a new detector version starts
 afresh.
 """
@@ -11,13 +11,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from cxr.files import replacing
 from cxr.paths import cache_root
 from cxr.text.boxes import TextBox
 from cxr.text.detect import DETECTOR_VERSION, shared_detector
@@ -71,12 +71,8 @@ class DetectionStore:
         """Keep the boxes of ``image``."""
         path = self.path(content_hash(image))
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
-        try:
-            temporary.write_text(json.dumps([box.to_dict() for box in boxes]), encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(path) as draft:
+            draft.write_text(json.dumps([box.to_dict() for box in boxes]), encoding="utf-8")
 
     def detect(self, image: np.ndarray, detect: Detect | None = None) -> list[TextBox]:
         """Return the boxes of ``image``, from disk or by ``detect``, whose answer is then kept.

@@ -14,6 +14,7 @@ from cxr.data import Manifest, read_xray
 from cxr.data.square import fit_square
 from cxr.errors import ExplainError
 from cxr.explain import DEFAULT_COMPOSITE, explain
+from cxr.files import replacing
 from cxr.text.boxes import TextBox
 from cxr.text.mask import mask_text
 from cxr.text.review import FileTokens
@@ -68,7 +69,7 @@ def tell(
         maps = dict(zip(("before", "after"), told.relevance.reshape(2, *told.relevance.shape[-2:]), strict=True))
     except ExplainError:
         pass  # the pictures alone tell the story then
-    with (folder / FILE).open("wb") as file:
+    with replacing(folder / FILE) as draft, draft.open("wb") as file:
         np.savez_compressed(file, image_id=image_id, target=target, **maps)
 
 

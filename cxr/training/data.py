@@ -18,6 +18,7 @@ import pandas as pd
 
 from cxr.data import ImageCache, Manifest
 from cxr.data.digests import file_digests
+from cxr.data.notes import validation_command
 from cxr.data.splits import connected_groups
 from cxr.errors import ManifestError, RecipeError
 from cxr.evaluation.run import images_to_measure
@@ -137,21 +138,30 @@ def derived_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _check_splits(manifest: Manifest) -> None:
+def _check_splits(manifest: Manifest, label: str) -> None:
+    """Demand a train and a val split with labels (or findings); the advice never touches a test split that is there."""
     manifest.check_splits()
+    if not ((manifest.table[label] != "") & manifest.table["role"].isin(["", "train", "intermediate"])).any():
+        roles = ", ".join(sorted(set(manifest.table["role"]) - {""})) or "none"
+        raise ManifestError(
+            f"no X-ray to train on: none has a {label} and the role train (roles found: {roles}). "
+            "Such a data set can be measured with `cxr evaluate`"
+        )
     for split in ("train", "val"):
-        rows = manifest.table[(manifest.table["split"] == split) & (manifest.table["label"] != "")]
+        rows = manifest.table[(manifest.table["split"] == split) & (manifest.table[label] != "")]
         if len(rows) < 2:
+            what = "labelled images" if label == "label" else f"images with {label}"
+            untouched = ", test stays as it is" if "test" in manifest.splits else ""
             raise ManifestError(
-                f"the manifest has {len(rows)} labelled images in split {split!r}, 2 or more are needed: "
-                "split it with `cxr data split`"
+                f"the manifest has {len(rows)} {what} in split {split!r}, 2 or more are needed. "
+                f"`{validation_command(manifest)}` makes it by patient{untouched}"
             )
 
 
 def _choose(recipe: Recipe, given: Manifest) -> list[_Chosen]:
     last = recipe.stages[-1]
     final = given if last.data is None else Manifest.load(Path(last.data).expanduser())
-    _check_splits(final)
+    _check_splits(final, last.label)
     return [_choose_rows(recipe, index, given, final) for index in range(len(recipe.stages))]
 
 

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import streamlit as st
 
-from cxr.data import Manifest, split_manifest
-from cxr.data.library import DataSet, list_data_sets, read_excluded, read_notes, update_data_set
+from cxr.data import Manifest
+from cxr.data.jobs import SPLITS, check_free, split_data_set
+from cxr.data.library import DataSet, facts_beside, is_taken, list_data_sets, read_excluded, read_notes
 from cxr.data.sources import SOURCES, UNCERTAIN
 from cxr.data.sources.base import FILE_NOTES
+from cxr.data.splits import in_order
 from cxr.errors import CxrError
-from cxr.runs import list_runs, start
+from cxr.runs import ENDED, list_runs, start
 
-from components import gallery, load, page, pick
+from components import gallery, load, page, pick, viewer
 from components import runs as run_parts
 
 REFRESH_S = 1.0
+SHOWN_RUNS = 5
 
 
 def counts(table: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Return X-rays per class and value of ``by``, with totals."""
+    """Return X-rays per class and value of ``by``, with totals; splits in the order train, val, test."""
     named = table.assign(label=table["label"].replace("", "(none)"), **{by: table[by].replace("", "(none)")})
-    return pd.crosstab(named["label"], named[by], margins=True, margins_name="all")
+    crossed = pd.crosstab(named["label"], named[by], margins=True, margins_name="all")
+    if by != "split":
+        return crossed
+    return crossed[[name or "(none)" for name in in_order(set(table["split"]))] + ["all"]]
 
 
 def one_source_each(table: pd.DataFrame) -> bool:
@@ -44,7 +52,7 @@ def show_set(chosen: DataSet) -> None:
     cells[0].metric("X-rays", len(data))
     cells[1].metric("Patients", table.loc[table["patient_id"] != "", "patient_id"].nunique() or "unknown")
     cells[2].metric("Sources", table.loc[table["source"] != "", "source"].nunique())
-    cells[3].metric("Splits", len(data.splits) or "none yet", help=", ".join(data.splits) or None)
+    cells[3].metric("Splits", len(data.splits) or "none yet", help=", ".join(in_order(data.splits)) or None)
     if one_source_each(table):
         st.warning(
             "A class here comes from sources that no other class has. A network can then tell the classes by the "
@@ -55,29 +63,60 @@ def show_set(chosen: DataSet) -> None:
     for cell, by, title in ((left, "split", "Class by split"), (right, "source", "Class by source")):
         cell.markdown(f"**{title}**")
         cell.dataframe(counts(table, by))
-    if data.classes:
-        make_splits(chosen, data)
     show_notes(chosen, data)
+    show_split_notes(chosen, data)
+    if data.classes or (data.table["findings"] != "").any():
+        make_splits(chosen, data)
     show_images(data)
     show_left_out(chosen)
     page.command("cxr", "data", "show", chosen.name)
 
 
+def show_split_notes(chosen: DataSet, data: Manifest) -> None:
+    """Say what the last splitting had to tell, or why there are no splits."""
+    facts = facts_beside(chosen.manifest_path)
+    if facts.get("split_reason") and not data.splits:
+        st.info(f"Kept without splits: {facts['split_reason']}", icon=":material/call_split:")
+    notes = [viewer.plain(str(text)) for text in facts.get("split_notes", ())]
+    if notes:
+        st.caption("\n".join(f"- {text}" for text in notes))
+
+
 def make_splits(chosen: DataSet, data: Manifest) -> None:
+    official = facts_beside(chosen.manifest_path).get("source_splits", ())
     with st.expander("Make the splits again" if data.splits else "Make the splits", expanded=not data.splits):
         st.caption("Grouped by patient and by duplicate, stratified by class; a group never straddles two splits.")
         if data.splits:
             st.caption("Networks trained on the present splits cannot be measured on this data set afterwards.")
+        keep = st.multiselect(
+            "Splits that stay as they are",
+            in_order(data.splits),
+            [name for name in ("test",) if name in official and name in data.splits],
+            help="A test split that came with the data must stay, or its figures cannot be compared with others'",
+            key=f"data:keep:{chosen.name}",
+        )
         cells = st.columns(4, vertical_alignment="bottom")
-        validation = cells[0].number_input("Validation share", 0.05, 0.5, 0.1, 0.05)
-        test = cells[1].number_input("Test share", 0.05, 0.5, 0.2, 0.05)
+        shares = {
+            "val": cells[0].number_input("Validation share", 0.05, 0.5, 0.1, 0.05, disabled="val" in keep),
+            "test": cells[1].number_input("Test share", 0.05, 0.5, 0.2, 0.05, disabled="test" in keep),
+        }
+        shares = {name: share for name, share in shares.items() if name not in keep}
         seed = cells[2].number_input("Seed", 0, 10_000, 0)
         if cells[3].button("Split", icon=":material/call_split:"):
-            fractions = {"train": 1 - validation - test, "val": validation, "test": test}
-            divided, aside = split_manifest(data, fractions, seed=int(seed))
-            update_data_set(chosen.name, divided)
-            st.toast(f"Splits made; {len(aside)} rows set aside")
+            fractions = _fractions(shares, keep)
+            divided = split_data_set(chosen.name, fractions=fractions, seed=int(seed), keep=keep)
+            st.toast(f"Splits made; {page.counted(len(divided.aside), 'row')} set aside")
             st.rerun()
+        words = [word for name in keep for word in ("--keep", name)]
+        words += [word for k, v in _fractions(shares, keep).items() for word in ("--fraction", f"{k}={v:.4g}")]
+        page.command("cxr", "data", "split", chosen.name, *words, "--seed", int(seed))
+
+
+def _fractions(shares: dict[str, float], keep: list[str]) -> dict[str, float]:
+    """Return the shares of the splits to be made; train takes what is left, unless it is kept."""
+    if "train" not in keep:
+        return {"train": 1 - sum(shares.values())} | shares
+    return {name: share / sum(shares.values()) for name, share in shares.items()}
 
 
 def show_images(data: Manifest) -> None:
@@ -129,51 +168,82 @@ def mapping(text: str, what: str) -> dict[str, str]:
 
 
 def import_form() -> None:
+    """Ask what to import and start it. No ``st.form``: there, Enter in a field would import at once."""
     kind = st.selectbox("What it is", list(SOURCES), format_func=lambda k: SOURCES[k].title)
     st.caption(SOURCES[kind].description)
-    with st.form("import", border=False):
-        path = st.text_input("Folder or file on this machine", placeholder="/home/me/covid-chestxray-dataset")
-        name = st.text_input("Name of the data set", placeholder="letters, digits, - and _")
-        columns = ""
-        uncertain = UNCERTAIN[0]
-        if SOURCES[kind].columns:
-            columns = st.text_area(
-                "Columns of the file, where their names do not say it", placeholder="image = filename", height=80
-            )
-        if SOURCES[kind].uncertain:
-            uncertain = st.selectbox("Uncertain findings count as", UNCERTAIN)
-        modalities = ""
-        if kind == "dicom":
-            modalities = st.text_input("Modalities besides those of X-rays", placeholder="SC, OT")
-        aliases = st.text_area(
-            "Labels of the source, where they have other names", placeholder="Covid-19 = covid19", height=80
+    # Fields of their own for every kind, and new ones after an import: nothing of another data set is left in them.
+    key = f"import:{st.session_state.setdefault('import:number', 0)}:{kind}"
+    path = st.text_input(
+        "Folder or file on this machine", placeholder="/home/me/covid-chestxray-dataset", key=f"{key}:path"
+    )
+    name = st.text_input("Name of the data set", placeholder="letters, digits, - and _", key=f"{key}:name").strip()
+    overwrite = _overwrite(name, key)
+    columns = modalities = ""
+    uncertain = UNCERTAIN[0]
+    if kind == "dicom":
+        modalities = st.text_input("Modalities besides those of X-rays", placeholder="SC, OT", key=f"{key}:modalities")
+    if SOURCES[kind].columns:
+        columns = st.text_area(
+            "Columns of the file, where their names do not say it",
+            placeholder="image = filename",
+            height=80,
+            key=f"{key}:columns",
         )
-        keep_labels = st.checkbox(
-            "Keep labels as they are written", help="Otherwise Covid, covid and COVID-19 are one."
-        )
-        source = st.text_input(
-            "Hospital or data set that all X-rays come from",
-            placeholder="empty if they come from several, or if the files say it",
-            help="Classes are compared by source, to warn of a class that comes from one place alone.",
-        )
-        if not st.form_submit_button("Import", type="primary", icon=":material/download:"):
-            return
+    if SOURCES[kind].uncertain:
+        uncertain = st.selectbox("Uncertain findings count as", UNCERTAIN, key=f"{key}:uncertain")
+    aliases = st.text_area(
+        "Labels of the source, where they have other names",
+        placeholder="Covid-19 = covid19",
+        height=80,
+        key=f"{key}:aliases",
+    )
+    keep_labels = st.checkbox(
+        "Keep labels as they are written",
+        help="Otherwise Covid, covid and COVID-19 are one.",
+        key=f"{key}:keep-labels",
+    )
+    source = st.text_input(
+        "Hospital or data set that all X-rays come from",
+        placeholder="empty if they come from several, or if the files say it",
+        help="Classes are compared by source, to warn of a class that comes from one place alone.",
+        key=f"{key}:source",
+    )
+    splits = st.selectbox(
+        "Splits", list(SPLITS), format_func=lambda choice: SPLITS[choice].capitalize(), key=f"{key}:splits"
+    )
+    if not st.button("Import", type="primary", icon=":material/download:"):
+        return
     if not path.strip() or not Path(path).expanduser().exists():
         raise CxrError(f"{path!r} does not exist on this machine; give the full path of a folder or file")
-    if not name.strip() or any(d.name == name.strip() for d in list_data_sets()):
-        raise CxrError(f"name {name!r} is empty or taken; choose another")
+    check_free(name, overwrite)
+    if any(run.active and run.spec["params"].get("name") == name for run in list_runs(kind="import")):
+        raise CxrError(f"a data set {name!r} is being imported just now; wait for it, or choose another name")
     params = {
         "kind": kind,
         "path": str(Path(path).expanduser().resolve()),
-        "name": name.strip(),
+        "name": name,
         "columns": mapping(columns, "columns"),
         "aliases": mapping(aliases, "labels"),
         "modalities": modalities.replace(",", " ").split(),
         "uncertain": uncertain,
         "keep_labels": keep_labels,
         "source": source.strip(),
+        "splits": splits,
+        "overwrite": overwrite,
     }
-    start("import", params, name=f"import {name.strip()}")
+    start("import", params, name=f"import {name}")
+    st.session_state["import:number"] += 1
+    st.rerun()
+
+
+def _overwrite(name: str, key: str) -> bool:
+    """Where the name is taken, offer to replace that data set; return whether it shall be."""
+    if not name:
+        return False
+    if not is_taken(name):  # or it cannot be a name, which is said here
+        return False
+    st.warning(f"There is a data set {name} already.", icon=":material/warning:")
+    return st.checkbox(f"Replace the data set {name}", key=f"{key}:overwrite:{name}")
 
 
 def demo_form() -> None:
@@ -201,34 +271,57 @@ def told(results: dict | None) -> str:
     if not results:
         return ""
     name = results["data"]
+    reason = results.get("split_reason")
+    without = f" · kept without splits: {viewer.plain(reason)}" if reason else ""
     n = len(results.get("notes", ()))
     notes = f" · {page.counted(n, 'note')}" if n else ""
-    return f": {results['images']} X-rays, {results['left_out']} left out{notes} · [look at {name}](data?data={name})"
-
-
-def imports() -> list:
-    return [r for r in list_runs() if r.spec["kind"] in ("import", "demo")][:5]
+    return (
+        f": {results['images']} X-rays, {results['left_out']} left out{notes}{without} · "
+        f"[look at {name}](data?data={name})"
+    )
 
 
 @st.fragment(run_every=REFRESH_S)
-def running_imports() -> None:
-    for run in imports():
+def running(kind: str) -> None:
+    """Show the newest imports, or makings of synthetic X-rays; those that are over can be dismissed."""
+    for run in list_runs(kind=kind)[:SHOWN_RUNS]:
         status = run.status()
         run_parts.rerun_when_changed(run, status)  # a new data set must appear among the others
-        st.markdown(f"**{run.name}**{told(run.results())}")
+        line, dismiss = st.columns([7, 1], vertical_alignment="center")
+        line.markdown(f"**{viewer.plain(run.name)}**{told(run.results())}")
+        help_ = "Deletes this entry and its log. A data set that was imported stays."
+        if status["state"] in ENDED and dismiss.button("Dismiss", key=f"dismiss:{run.id}", help=help_):
+            run.delete()
+            st.rerun()
         run_parts.state_line(run, status)
+
+
+def show_latest(kind: str, title: str) -> None:
+    if list_runs(kind=kind):
+        with st.container(border=True):
+            st.markdown(f"**{title}**")
+            running(kind)
+
+
+@contextlib.contextmanager
+def errors_here() -> Iterator[None]:
+    """Show a user's error in this tab; the other tabs are shown all the same."""
+    try:
+        yield
+    except CxrError as error:
+        st.error(str(error), icon=":material/error:")
 
 
 page.header("Data", "What there is, by class and source. Bring your own: nothing is copied, files stay where they are.")
 sets_tab, import_tab, demo_tab = st.tabs(["Data sets", "Import", "Synthetic X-rays"])
-with import_tab, page.told_in_one_line():
-    import_form()
-with demo_tab, page.told_in_one_line():
-    demo_form()
-if imports():
-    with st.container(border=True):
-        st.markdown("**Latest imports**")
-        running_imports()
+with demo_tab:
+    show_latest("demo", "Synthetic X-rays in the making")
+    with errors_here():
+        demo_form()
+with import_tab:
+    show_latest("import", "Latest imports")
+    with errors_here():
+        import_form()
 with sets_tab:
     if not list_data_sets():
         page.nothing_yet("No data set yet: make the synthetic X-rays or import your own in the tabs above.")

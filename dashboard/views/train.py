@@ -5,6 +5,8 @@ from __future__ import annotations
 import streamlit as st
 import yaml
 
+from cxr.data import DataSet, Manifest
+from cxr.data.jobs import VALIDATION, split_data_set
 from cxr.errors import CxrError
 from cxr.runs import list_runs, start
 from cxr.training import check, check_weights
@@ -30,6 +32,20 @@ def edited(base: dict, preset: str) -> dict:
     if not isinstance(recipe, dict):
         raise CxrError("the recipe must be a table of keys and values, as the presets are")
     return recipe
+
+
+def offer_validation(data_set: DataSet, data: Manifest) -> None:
+    """Where train and test came with the data, but no validation split: offer to take it from train."""
+    if "val" in data.splits or not {"train", "test"} <= set(data.splits):
+        return
+    st.warning(
+        f"{data_set.name} has no validation split, by which the best epoch is chosen. A tenth of the train split can "
+        "become it, by patient; the test split stays as it is.",
+        icon=":material/call_split:",
+    )
+    if st.button("Take validation from train", icon=":material/call_split:"):
+        split_data_set(data_set.name, fractions=VALIDATION, keep=["test"])
+        st.rerun()
 
 
 @st.fragment(run_every=REFRESH_S)
@@ -63,6 +79,7 @@ with page.told_in_one_line():
         page.nothing_yet(
             f"{data_set.name} has no splits yet; make them on the Data page.", pages.DATA, "Make the splits"
         )
+    offer_validation(data_set, data)
     recipe = parse_recipe(edited(base.model_dump(mode="json"), preset))
     name = st.text_input(
         "Name of the run", f"{recipe.name} on {data_set.name}", key=f"train:name:{preset}:{data_set.name}"

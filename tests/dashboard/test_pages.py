@@ -107,7 +107,7 @@ def test_data_imports_a_folder_in_the_background_and_lists_what_was_left_out(dem
     app = opened("data")
     field(app.selectbox, "What it is").select("image-folder").run()
     field(app.text_input, "Folder or file on this machine").input(str(folder))
-    next(t for t in app.text_input if t.label == "Name of the data set" and not t.value).input("mine")
+    next(t for t in app.text_input if t.label == "Name of the data set" and "import" in t.key).input("mine")
     button(app, "Import").click().run()
     assert not app.exception
     assert not app.error
@@ -115,6 +115,111 @@ def test_data_imports_a_folder_in_the_background_and_lists_what_was_left_out(dem
     assert run.wait(120)["state"] == "finished", run.status()
     assert len(open_data_set("mine")) == 16
     assert "broken.png" in read_excluded("mine")["file"].tolist()[0]
+
+
+def class_folders(demo: Manifest, folder: Path, n: int = 3) -> Path:
+    """Two folders of n X-rays each, to import."""
+    for label, theirs in (("covid19", "COVID"), ("normal", "NORMAL")):
+        (folder / theirs).mkdir(parents=True)
+        for row in demo.select(label=label).table["image"][:n]:
+            (folder / theirs / Path(row).name).symlink_to(demo.root / row)
+    return folder
+
+
+def fill_import(app: AppTest, folder: Path, name: str) -> None:
+    field(app.selectbox, "What it is").select("image-folder").run()
+    field(app.text_input, "Folder or file on this machine").input(str(folder))
+    next(t for t in app.text_input if t.label == "Name of the data set" and "import" in t.key).input(name)
+
+
+def test_data_keeps_an_import_that_is_too_small_to_split_and_offers_to_replace_it(
+    demo: Manifest, tmp_path: Path
+) -> None:
+    folder = class_folders(demo, tmp_path / "mine", n=2)
+    app = opened("data")
+    fill_import(app, folder, "mine")
+    app.run()
+    assert list_runs(kind="import") == [], "a field alone imports nothing"
+    button(app, "Import").click().run()
+    (run,) = list_runs(kind="import")
+    assert run.wait(120)["state"] == "finished", run.status()
+    assert run.results()["splits"] is None
+    app = opened("data", data="mine")
+    assert any("Kept without splits: class 'covid19' has 2 groups" in box.value for box in app.info)
+    assert "The patient of all 4 X" in said(app) + "".join(text.value for text in app.text)
+
+    fill_import(app, class_folders(demo, tmp_path / "more", n=4), "mine")
+    app.run()
+    assert "There is a data set mine already." in said(app)
+    button(app, "Import").click().run()
+    assert "'mine' is there already" in app.error[0].value
+    field(app.checkbox, "Replace the data set mine").check().run()
+    button(app, "Import").click().run()
+    assert not app.error
+    assert not next(t for t in app.text_input if t.label == "Folder or file on this machine").value, "the form is empty"
+    newest = list_runs(kind="import")[0]
+    assert newest.wait(120)["state"] == "finished", newest.status()
+    assert len(open_data_set("mine")) == 8
+
+
+def test_data_forgets_path_and_name_when_another_kind_is_chosen_and_shows_the_sets_beside_an_error(
+    demo: Manifest, tmp_path: Path
+) -> None:
+    app = opened("data", data="demo")
+    fill_import(app, tmp_path / "nowhere", "mine")
+    button(app, "Import").click().run()
+    assert "nowhere" in app.error[0].value
+    assert metric(app, "X-rays") == "60", "the tab with the data sets is there all the same"
+    field(app.selectbox, "What it is").select("montgomery").run()
+    assert not field(app.text_input, "Folder or file on this machine").value
+    assert not next(t for t in app.text_input if t.label == "Name of the data set" and "import" in t.key).value
+
+
+def test_data_dismisses_an_attempt_that_failed(demo: Manifest, tmp_path: Path) -> None:
+    params = {"kind": "montgomery", "path": str(tmp_path), "name": "m"}
+    run = start("import", params, name="import m", detached=False)
+    assert run.status()["state"] == "failed"
+    app = opened("data")
+    assert "it has no folder CXR_png" in app.error[0].value
+    button(app, "Dismiss").click().run()
+    assert list_runs() == []
+    assert not opened("data").error
+
+
+def test_data_lists_splits_in_the_order_of_a_training_and_keeps_an_official_test_split(demo: Manifest) -> None:
+    table = demo.table.assign(split=demo.table["split"].replace("val", "train"))
+    save_data_set("official", demo.with_table(table), source_splits=["train", "test"])
+    app = opened("data", data="official")
+    assert list(app.dataframe[0].value.columns) == ["train", "test", "all"]
+    assert field(app.multiselect, "Splits that stay as they are").value == ["test"]
+    assert any("--keep test" in code.value for code in app.code)
+    button(app, "Split").click().run()
+    now = open_data_set("official").table
+    assert set(now["split"]) == {"train", "val", "test"}
+    assert set(now.loc[now["split"] == "test", "image_id"]) == set(table.loc[table["split"] == "test", "image_id"])
+    assert list(opened("data", data="official").dataframe[0].value.columns) == ["train", "val", "test", "all"]
+
+
+def test_train_takes_validation_from_train_where_test_came_with_the_data(demo: Manifest) -> None:
+    table = demo.table.assign(split=demo.table["split"].replace("val", "train"))
+    save_data_set("official", demo.with_table(table))
+    app = opened("train", data="official", recipe="demo")
+    button(app, "Start training").click().run()
+    assert "--keep test --fraction train=0.9 --fraction val=0.1" in app.error[0].value
+    button(app, "Take validation from train").click().run()
+    assert not app.error
+    assert not [b for b in app.button if b.label == "Take validation from train"]
+    now = open_data_set("official").table
+    assert set(now["split"]) == {"train", "val", "test"}
+    assert set(now.loc[now["split"] == "test", "image_id"]) == set(table.loc[table["split"] == "test", "image_id"])
+
+
+def test_a_data_set_without_splits_can_be_explored(trained: Run, demo: Manifest) -> None:
+    save_data_set("whole", demo.with_splits({}))
+    app = opened("explorer", model=trained.id, data="whole")
+    assert not app.exception
+    assert not app.error
+    assert "No splits: every X-ray" in said(app)
 
 
 def test_data_shows_what_the_import_noted(demo: Manifest) -> None:

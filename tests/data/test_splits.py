@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cxr.data import Manifest, split_manifest
-from cxr.data.splits import connected_groups
+from cxr.data.splits import connected_groups, in_order
 from cxr.errors import ManifestError
 
 ROOT = Path("/x")
@@ -103,6 +103,94 @@ def test_unlabelled_and_intermediate_rows_get_no_split():
     assert split.table["split"].tolist()[6:] == ["", ""]
     with pytest.raises(ManifestError, match="no row to split"):
         split_manifest(rows_of(["", ""]))
+
+
+def test_splits_that_are_kept_stay_and_the_others_are_placed_by_patient():
+    patients = [str(i // 2) for i in range(40)]
+    manifest = rows_of(["a", "a", "b", "b"] * 10, patient_id=patients, split=["train"] * 28 + ["test"] * 12)
+    split, aside = split_manifest(manifest, {"train": 0.75, "val": 0.25}, keep=["test"])
+    assert split.table["split"].tolist()[28:] == ["test"] * 12
+    assert set(split.table["split"][:28]) == {"train", "val"}
+    assert aside.empty
+    split.check_splits()
+    kept_all, _ = split_manifest(manifest, keep=["train", "test"])
+    assert kept_all.split_hash() == manifest.split_hash()
+
+
+def test_a_patient_of_several_kept_splits_stays_in_test_and_of_the_others_in_val():
+    manifest = rows_of(
+        ["a"] * 7,
+        patient_id=["p", "p", "p", "q", "q", "r", "s"],
+        split=["train", "val", "test", "train", "val", "train", ""],
+    )
+    split, aside = split_manifest(manifest, {}, keep=["train", "val", "test"])
+    assert split.table["split"].tolist() == ["", "", "test", "", "val", "train", ""]
+    assert (
+        aside["reason"]
+        .tolist()[0]
+        .endswith("row that shares a patient or duplicate (patient_id p) with a test row that is kept")
+    )
+    assert sorted(aside["image"]) == ["0.png", "1.png", "3.png"]
+
+
+def test_the_rows_of_a_kept_split_stay_in_it_without_a_label_and_with_any_role():
+    manifest = rows_of(
+        ["a"] * 6 + ["", "a"],
+        role=[""] * 6 + ["", "external"],
+        split=["train"] * 6 + ["test", "test"],
+        findings=["Edema"] * 8,
+    )
+    split, _ = split_manifest(manifest, {"train": 0.5, "val": 0.5}, keep=["test"])
+    assert split.table["split"].tolist()[6:] == ["test", "test"]
+
+
+@pytest.mark.parametrize(
+    ("fractions", "keep", "says"),
+    [
+        (None, ["test"], r"split 'test' cannot be kept: .* Found: train, val"),
+        ({"train": 0.5, "val": 0.5}, ["val"], "split 'val' is to be kept and to get the share 0.5"),
+        ({"test": 1.0}, ["train", "val"], "no row to split: every row is in a split that is kept"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused(fractions, keep, says: str):
+    with pytest.raises(ManifestError, match=says):
+        split_manifest(rows_of(["a"] * 6, split=["train"] * 4 + ["val"] * 2), fractions, keep=keep)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_a_kept_test_split_never_changes_and_nothing_of_its_patients_is_learnt_from(data: st.DataObject):
+    n = data.draw(st.integers(12, 40))
+    columns = {
+        "patient_id": [data.draw(st.sampled_from(["", *(str(i) for i in range(25))])) for _ in range(n)],
+        "dup_group": [data.draw(st.sampled_from(["", "", "", "g", "h"])) for _ in range(n)],
+        "split": [data.draw(st.sampled_from(["", "train", "train", "val", "test"])) for _ in range(n)],
+    }
+    manifest = rows_of([data.draw(st.sampled_from(["a", "b"])) for _ in range(n)], **columns)
+    assume("test" in columns["split"])
+    try:
+        split, aside = split_manifest(manifest, keep=["test"], seed=data.draw(st.integers(0, 9)))
+    except ManifestError:
+        assume(False)
+    was, is_ = manifest.table["split"] == "test", split.table["split"] == "test"
+    assert was.equals(is_)
+    split.check_splits()
+    assert set(aside["image_id"]) == set(split.table.loc[split.table["split"] == "", "image_id"])
+
+
+def test_where_no_row_has_a_label_the_findings_are_spread_over_the_splits():
+    findings = ["Edema|Hernia", "No Finding", "?Edema|Mass", "Mass"] * 10
+    manifest = rows_of([""] * 40, findings=findings, patient_id=[str(i // 2) for i in range(40)])
+    split, _ = split_manifest(manifest)
+    split.check_splits()
+    assert set(split.table["split"]) == {"train", "val", "test"}
+    test = split.table[split.table["split"] == "test"]
+    assert {name for text in test["findings"] for name in text.split("|")} >= {"Edema", "No Finding", "Mass"}
+
+
+def test_splits_are_listed_in_the_order_of_a_training():
+    names = ["", "test", "fold", "val", "probe", "train", "external"]
+    assert in_order(names) == ["train", "val", "test", "external", "probe", "fold", ""]
 
 
 @settings(max_examples=60, deadline=None)

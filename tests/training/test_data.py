@@ -66,15 +66,31 @@ def test_a_manifest_without_findings_is_refused_with_a_way_out(tiny, recipe):
 
 
 def test_a_manifest_without_splits_is_refused_with_the_command_that_makes_them(tiny, recipe):
-    with pytest.raises(ManifestError, match="`cxr data split`"):
+    with pytest.raises(ManifestError, match=r"`cxr data split \S+manifest.csv --name NEW`"):
         prepare(recipe, Manifest.load(tiny).with_splits({}), quiet)
+
+
+def test_a_missing_validation_split_is_offered_from_train_and_the_test_split_stays(tiny, recipe):
+    manifest = Manifest.load(tiny)
+    table = manifest.table.assign(split=manifest.table["split"].replace("val", "train"))
+    with pytest.raises(ManifestError, match="0 labelled images in split 'val'") as refused:
+        prepare(recipe, manifest.with_table(table), quiet)
+    assert "--name NEW --keep test --fraction train=0.9 --fraction val=0.1`" in str(refused.value)
+    assert "test stays as it is" in str(refused.value)
+
+
+def test_a_set_that_is_all_external_is_refused_with_what_it_is_for(tiny, recipe):
+    manifest = Manifest.load(tiny)
+    external = manifest.with_table(manifest.table.assign(role="external", split=""))
+    with pytest.raises(ManifestError, match=r"no X-ray to train on.*roles found: external.*`cxr evaluate`"):
+        prepare(recipe, external, quiet)
 
 
 def test_a_patient_in_two_splits_is_refused(tiny, recipe):
     manifest = Manifest.load(tiny)
     table = manifest.table.copy()
     table.loc[table["split"].isin(["train", "test"]), "patient_id"] = "one"
-    with pytest.raises(ManifestError, match="patient 'one' is in the splits"):
+    with pytest.raises(ManifestError, match=r"patient 'one' is in the splits test and train.*--keep test"):
         prepare(recipe, manifest.with_table(table), quiet)
 
 

@@ -8,20 +8,12 @@ import torch
 from cxr.data import Manifest
 from cxr.errors import RecipeError, RunError
 from cxr.evaluation import load_trained
-<<<<<<< HEAD
-from cxr.models import load_model
+from cxr.models import build, load_model, save_model
+from cxr.models.weights import read_card
 from cxr.networks import resolve_device
 from cxr.runs.folder import Stopped
 from cxr.training import checkpoint, train
-from tests.training.running import STEPS, StopsAt, assert_same, best, interrupted, rows, run, start
-=======
-from cxr.models import build, load_model, save_model
-from cxr.models.weights import read_card
-from cxr.runs.folder import Stopped
-from cxr.training import checkpoint, train
-from cxr.training.engine import resolve_device
 from tests.training.running import SMALL, STEPS, StopsAt, assert_same, best, interrupted, rows, run, start
->>>>>>> weights
 
 
 class Killed(BaseException):

@@ -17,6 +17,7 @@ from cxr.data.phantom.phantom import CLASSES, Phantom, check_choices, child, mak
 from cxr.data.pool import WorkerDied, map_in_order
 from cxr.data.splits import split_manifest
 from cxr.errors import CxrError
+from cxr.files import replacing
 
 LICENCE = "CC0-1.0 synthetic"
 MIN_IMAGES = 12  # below, a class has too few patients for three splits
@@ -103,7 +104,8 @@ def write_demo(
         rows.append(result[0])
         tokens += result[1]
     columns = ["image_id", "image", "x0", "y0", "x1", "y1", "text", "kind", "phrase"]
-    pd.DataFrame(tokens, columns=columns).to_csv(root / "tokens.csv", index=False)
+    with replacing(root / "tokens.csv") as draft:
+        pd.DataFrame(tokens, columns=columns).to_csv(draft, index=False)
     manifest, _ = split_manifest(Manifest.from_table(pd.DataFrame(rows), root), seed=seed)
     return manifest.save(root / "manifest.csv")
 

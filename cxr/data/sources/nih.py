@@ -14,6 +14,7 @@ from cxr.errors import ManifestError
 
 _NEEDED = ("Image Index", "Finding Labels", "Patient ID")
 _LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
+_SPLITS = {"train_val": "train", "test": "test"}
 _LICENCE = "none stated (NIH Clinical Center: public, cite)"
 
 
@@ -91,5 +92,10 @@ def _take(row: dict[str, Any], files: dict[str, Path], lists: dict[str, str], fo
             "age": row.get("Patient Age", ""),
             "licence": _LICENCE,
         }
-        | ({"official_list": lists.get(name, "")} if lists else {})
+        | (_official(lists.get(name, "")) if lists else {})
     )
+
+
+def _official(list_name: str) -> dict[str, str]:
+    """Return the list that names an image, and the split that this is."""
+    return {"official_list": list_name, "split": _SPLITS.get(list_name, "")}

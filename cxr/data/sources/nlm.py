@@ -17,6 +17,7 @@ from PIL import Image
 from cxr.data.image import Refusal, decode
 from cxr.data.sources.base import Found, Options, existing_folder, walk
 from cxr.errors import ManifestError
+from cxr.files import replacing
 from cxr.paths import data_root
 
 _NAME = re.compile(r"(?P<set>MCUCXR|CHNCXR)_(?P<number>\d+)_(?P<ill>[01])", re.IGNORECASE)
@@ -114,7 +115,6 @@ def _joined(sides: list[Path], source: str, stem: str) -> Path:
     target = data_root() / "masks" / source / f"{stem}-{digest}.png"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(".partial")
-        Image.fromarray(union).save(partial, format="PNG")
-        partial.replace(target)
+        with replacing(target) as draft:
+            Image.fromarray(union).save(draft, format="PNG")
     return target
