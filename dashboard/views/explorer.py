@@ -11,7 +11,7 @@ from cxr.explain import DEFAULT_COMPOSITE, legend
 from cxr.explain.composites import composite_of
 from cxr.explain.render import colour_scale, figure, to_png
 
-from components import browse, explaining, faithful, load, page, pages, pick, reading, subject, viewer
+from components import address, browse, explaining, faithful, load, page, pages, pick, reading, subject, viewer
 
 FROM_DATA, UPLOAD = "Data set", "Upload"
 ONE, ALL = "one", "all"
@@ -27,7 +27,7 @@ def chosen_upload() -> explaining.Xray:
             "opens the link uploads the X-ray again.",
             icon=":material/upload_file:",
         )
-        st.stop()
+        raise address.Ended
     return explaining.of_upload(file.name, file.getvalue())
 
 
