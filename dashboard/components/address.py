@@ -144,7 +144,7 @@ class Ended(BaseException):
 class AddressError(CxrError):
     """What an address names is not there. Carries what the user can do instead."""
 
-    def __init__(self, text: str, param: str, instead: str = "", act: Callable[[], None] | None = None) -> None:
+    def __init__(self, text: str, param: str, instead: str = "", act: Callable[[], object] | None = None) -> None:
         super().__init__(text)
         self.param, self.instead, self.act = param, instead, act
 
@@ -168,6 +168,8 @@ class _State:
     """What the address names and no widget has taken yet."""
     shown: Query | None = None
     """The address of what is shown; None until a run has been through."""
+    completed: bool = False
+    """Whether the browser was told to complete the address."""
     before: Query | None = None
     stepped: float = 0.0
     declared: dict[str, str | None] = field(default_factory=dict)
@@ -217,6 +219,7 @@ def _arrive(page: str) -> _State:
     elif state is None or _is_new(state, page, query):
         query_of_page = query
     else:
+        state.query = query if query == state.shown else state.query
         return state
     for key in state.keys.values() if state else ():
         st.session_state.pop(key, None)
@@ -250,8 +253,14 @@ def _write(state: _State) -> None:
         state.before, state.stepped, state.query = state.shown, time.monotonic(), address
         st.query_params.from_dict(address)
     state.shown = address
-    if state.query != address and state.open:
+    if state.query == address or not state.open:
+        return
+    if not state.completed:
         _complete(state.page, state.query, address)
+        state.completed = True
+    else:  # the browser has it; now Streamlit's own part of the browser takes it over too, without a new entry
+        state.query = address
+        st.query_params.from_dict(address)
 
 
 _COMPLETE = """<script>
@@ -356,7 +365,7 @@ def is_refused(param: str) -> bool:
 
 
 def refuse(
-    param: str, text: str, instead: str = "", act: Callable[[], None] | None = None, value: str = ""
+    param: str, text: str, instead: str = "", act: Callable[[], object] | None = None, value: str = ""
 ) -> NoReturn:
     """Say that what the address asks of a parameter cannot be shown; ends the page with ``text`` and a button.
 

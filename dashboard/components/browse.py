@@ -57,11 +57,16 @@ def _missing(data: Manifest, split: str, every: pd.DataFrame, image_id: str) -> 
     """Return why an X-ray that an address names is not offered; where it is elsewhere, a button shows it there."""
     short = repr(image_id[:80])
     if image_id in set(every["image_id"]):
+
+        def clear() -> None:
+            address.forget("label", "predicted", "errors")
+            address.ask(image=image_id)
+
         address.refuse(
             "image",
             f"The X-ray {short} does not meet the filters of this address.",
             "Clear the filters",
-            lambda: (address.forget("label", "predicted", "errors"), address.ask(image=image_id)),
+            clear,
         )
     if image_id not in data.ids:
         return f"There is no X-ray {short} in this data set."

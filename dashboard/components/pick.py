@@ -114,9 +114,9 @@ def arrive(
     remember(key, default, allowed)
 
 
-def leave(param: str, value: str, default: str) -> None:
-    """Have the URL name a widget's value, unless it is the default, which needs no naming."""
-    address.say(param, value, default)
+def leave(param: str, value: str | None, default: str) -> None:
+    """Have the URL name a widget's value, unless it is the default (or None), which needs no naming."""
+    address.say(param, default if value is None else value, default)
 
 
 def arrive_some(key: str, param: str, options: Sequence[str], default: Sequence[str] = ()) -> None:

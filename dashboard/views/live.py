@@ -61,7 +61,7 @@ with page.told_in_one_line():
     labels = {r.id: pick.describe_run(r) for r in others}
     pick.arrive_some("live:compare", "compare", list(labels))
     compare = right.multiselect(
-        "Compare with", list(labels), format_func=labels.get, placeholder="other trainings", key="live:compare"
+        "Compare with", list(labels), format_func=labels.__getitem__, placeholder="other trainings", key="live:compare"
     )
     pick.leave_some("compare", compare)
 
