@@ -57,7 +57,8 @@ def complete_address(look: str) -> None:
     run = next((run for run in list_runs(kind=KIND) if run.id == asked), None)
     if run is None:
         address.refuse("run", pick.missing_run(asked, (KIND,)), "Show the page without it")
-    address.ask(look=look, **_subject_of(run))
+    wanted = {"look": look, **_subject_of(run)}
+    address.ask(**{name: value for name, value in wanted.items() if address.asks(name) is None})
 
 
 def _subject_of(run: Run) -> dict[str, str]:

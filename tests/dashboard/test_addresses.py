@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apps import opened, said
+from apps import open_address, opened, said
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
@@ -34,13 +34,6 @@ NEEDED = {
 UNREAD = {"tab", "list", "page", "curve", "dose", "count", "entry"}
 """Parameters of the text page's runs, of which there are none here: read in the tests of those runs."""
 TOO_LONG = "nope" * 30
-
-
-def open_address(app: AppTest, query: dict[str, Any]) -> AppTest:
-    """Open an address on the page that is shown, as a link or Back does."""
-    app.query_params.clear()
-    app.query_params.update(query)
-    return app.run()
 
 
 def told(app: AppTest) -> str:
