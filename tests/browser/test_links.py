@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -36,6 +37,20 @@ def measured(dashboard: Any) -> Any:
     """The dashboard with an evaluation of the shipped network, so that every page but Live has something to show."""
     dashboard.cxr("evaluate", "demo", "--data", "demo")
     return dashboard
+
+
+@pytest.fixture(autouse=True)
+def nothing_from_outside(tab: Any) -> Iterator[None]:
+    """No test here, which together open every page, may see a request to another host."""
+    outside: list[str] = []
+
+    def watch(request: Any) -> None:
+        if urlsplit(request.url).hostname not in ("127.0.0.1", None):
+            outside.append(request.url)
+
+    tab.context.on("request", watch)
+    yield
+    assert outside == []
 
 
 def entries(tab: Any) -> int:
@@ -161,23 +176,8 @@ def test_starting_a_training_leads_to_its_curves_in_one_step(measured: Any, tab:
     tab.wait_for_url(re.compile(r"/train\?data=demo&recipe=demo"))
 
 
-def test_no_request_leaves_this_machine(measured: Any, browser: Any) -> None:
-    context = browser.new_context(viewport={"width": 1280, "height": 720})
-    outside: list[str] = []
-
-    def watch(request: Any) -> None:
-        if urlsplit(request.url).hostname not in ("127.0.0.1", None):
-            outside.append(request.url)
-
-    context.on("request", watch)
-    tab = context.new_page()
-    tab.set_default_timeout(60_000)
-    arrive(tab, measured.url)
-    for name in PAGES:
-        open_page(tab, name)
+def test_icon_and_canvas_come_from_this_machine_too(measured: Any, tab: Any) -> None:
     arrive(tab, f"{measured.url}/text?model=demo&data=demo&look=Correct+boxes")
-    tab.locator("canvas.upper-canvas").or_(tab.frame_locator("iframe").locator("canvas").first).first.wait_for()
+    tab.locator("canvas.upper-canvas").wait_for()
     icon = tab.evaluate("document.querySelector(\"link[rel~='icon']\").href")
-    context.close()
-    assert outside == []
     assert urlsplit(icon).hostname == "127.0.0.1"
