@@ -17,7 +17,7 @@ from cxr.models.licences import sharing_note
 from cxr.models.weights import read_card
 from cxr.paths import weights_root
 
-from components import page
+from components import address, page, pick
 
 ENDINGS = ("pth", "pt", "bin", "tar", "safetensors", "ckpt", "pkl")
 # Files of other programs may be given too: they are named for what they are, with what to do.
@@ -30,7 +30,9 @@ _LIKELY_COLOUR = {"size": "224", "mean": "imagenet", "std": "imagenet"}
 
 def choose_file() -> tuple[Path, str] | None:
     """Let the user give a file; returns where it lies on this machine and what a command calls it."""
-    where = st.segmented_control("From", [UPLOAD, FOLDER], default=UPLOAD, required=True, key="weights:from")
+    pick.arrive("weights:from", "from", UPLOAD, {"folder": FOLDER}.__getitem__, accepted="folder")
+    where = st.segmented_control("From", [UPLOAD, FOLDER], required=True, key="weights:from")
+    pick.leave("from", "folder" if where == FOLDER else "", "")
     return _uploaded() if where == UPLOAD else _in_folder()
 
 
@@ -101,7 +103,7 @@ def look(path: Path) -> Found:
         st.info(str(error).replace("--backbone", "its name below"), icon=":material/help:")
         backbone = st.text_input("Backbone (timm's name)", key="weights:backbone").strip()
         if not backbone:
-            st.stop()
+            raise address.Ended from None
         return _look(str(path), stamp, backbone)
 
 

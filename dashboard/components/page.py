@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import pandas as pd
 import streamlit as st
+from pyarrow.lib import ArrowException
 
-from cxr.errors import CxrError
+from cxr.errors import CxrError, system_error
 
-from components import charts
+from components import address, charts
+
+_log = logging.getLogger(__name__)
 
 
 def header(title: str, lead: str) -> None:
@@ -20,16 +24,64 @@ def header(title: str, lead: str) -> None:
     st.html("<style>[data-testid=stMainBlockContainer] {padding: 3rem 3.5rem 4rem}</style>")
     st.title(title, anchor=False)
     st.caption(lead)
+    address.notice_here()
 
 
 @contextmanager
-def told_in_one_line() -> Iterator[None]:
-    """Show a user's error as a box with its one line, and end the page there."""
+def told_in_one_line(*, below_heading: bool = True) -> Iterator[None]:
+    """Show what a user or the machine caused as a box with its one line, and end the page there.
+
+    What an address names and is not there is said below the page's heading, where it is seen.
+    That is every CxrError, every OSError (read-only, full, not permitted) and every damaged Parquet file. Any other
+    exception is a fault of the program: Streamlit says so without details and writes its traceback to the log.
+    """
     try:
         yield
-    except CxrError as error:
-        st.error(str(error), icon=":material/error:")
-        st.stop()
+    except address.AddressError as error:
+        _log.info("%s", error)
+        with (address.notice_place() if below_heading else None) or st.container():
+            st.error(address.plain(str(error)), icon=":material/link_off:")
+            st.button(error.instead, key=f"address:instead:{error.param}", on_click=error.press)
+        raise address.Ended from None
+    except (CxrError, OSError, ArrowException) as error:
+        _log.warning("%s", error, exc_info=not isinstance(error, CxrError))
+        st.error(address.plain(sentence(error)), icon=":material/error:")
+        raise address.Ended from None
+
+
+def sentence(error: Exception) -> str:
+    """Return an error in one line for people; of an OSError, what failed on which file."""
+    if isinstance(error, OSError) and not isinstance(error, CxrError):
+        return system_error(error)
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def tried(action: Callable[[], object]) -> bool:
+    """Do what a button asks for and return whether it went well; an error is told in one line in a corner."""
+    try:
+        action()
+    except (CxrError, OSError) as error:
+        _log.warning("%s", error)
+        st.toast(address.plain(sentence(error)), icon=":material/error:")
+        return False
+    return True
+
+
+def refreshed(every: float | None) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Return a decorator for a part of a page that runs by itself each ``every`` seconds, or only when clicked in.
+
+    Its errors are told in one line and its choices stand in the address, as those of the whole page.
+    """
+
+    def decorate(body: Callable[[], None]) -> Callable[[], None]:
+        @st.fragment(run_every=every)
+        def part() -> None:
+            with address.kept_in_fragment(), told_in_one_line(below_heading=False):
+                body()
+
+        return part
+
+    return decorate
 
 
 def estimate(cell: Any, label: str, value: Mapping | None, *, percent: bool = True, help: str = "") -> None:
@@ -59,12 +111,12 @@ def command(*words: object) -> None:
         st.code(shlex.join(str(word) for word in words), language="bash", wrap_lines=True)
 
 
-def nothing_yet(text: str, page: str | None = None, label: str = "") -> None:
+def nothing_yet(text: str, page: str | None = None, label: str = "") -> NoReturn:
     """Say why the page is empty and link to the page that fills it; the script ends here."""
     st.info(text, icon=":material/lightbulb:")
     if page:
         st.page_link(page, label=label, icon=":material/arrow_forward:")
-    st.stop()
+    raise address.Ended
 
 
 def counted(n: int, noun: str) -> str:

@@ -8,10 +8,9 @@ from typing import Literal
 import pandas as pd
 import streamlit as st
 
-from cxr.errors import CxrError
 from cxr.runs import Run
 
-from components import load
+from components import load, page
 
 COLOURS: dict[str, Literal["gray", "blue", "orange", "yellow", "green", "red"]] = {
     "queued": "gray",
@@ -53,11 +52,7 @@ def controls(run: Run, status: dict, *, key: str) -> None:
 
 
 def _do(action: Callable[[], object]) -> None:
-    try:
-        action()
-    except CxrError as error:
-        st.toast(str(error), icon=":material/error:")
-    else:
+    if page.tried(action):
         st.rerun()
 
 

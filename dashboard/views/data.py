@@ -18,11 +18,12 @@ from cxr.data.splits import in_order
 from cxr.errors import CxrError
 from cxr.runs import ENDED, list_runs, start
 
-from components import gallery, load, page, pick, viewer
+from components import address, gallery, load, page, pick, viewer
 from components import runs as run_parts
 
 REFRESH_S = 1.0
 SHOWN_RUNS = 5
+TABS = ("Data sets", "Import", "Synthetic X-rays")
 
 
 def counts(table: pd.DataFrame, by: str) -> pd.DataFrame:
@@ -124,7 +125,10 @@ def show_images(data: Manifest) -> None:
     table = data.table
     cells = st.columns(3)
     for cell, column in zip(cells, ("label", "source", "split"), strict=True):
-        values = cell.multiselect(column.capitalize(), sorted(set(table[column])), format_func=lambda v: v or "(none)")
+        options, key = sorted(set(table[column])), f"data:{column}"
+        pick.arrive_some(key, column, options)
+        values = cell.multiselect(column.capitalize(), options, format_func=lambda v: v or "(none)", key=key)
+        pick.leave_some(column, values)
         table = table[table[column].isin(values)] if values else table
     by_id = table.set_index("image_id")
 
@@ -281,7 +285,7 @@ def told(results: dict | None) -> str:
     )
 
 
-@st.fragment(run_every=REFRESH_S)
+@page.refreshed(REFRESH_S)
 def running(kind: str) -> None:
     """Show the newest imports, or makings of synthetic X-rays; those that are over can be dismissed."""
     for run in list_runs(kind=kind)[:SHOWN_RUNS]:
@@ -305,15 +309,18 @@ def show_latest(kind: str, title: str) -> None:
 
 @contextlib.contextmanager
 def errors_here() -> Iterator[None]:
-    """Show a user's error in this tab; the other tabs are shown all the same."""
+    """Show a user's or the system's error in this tab; the other tabs are shown all the same."""
     try:
         yield
-    except CxrError as error:
-        st.error(str(error), icon=":material/error:")
+    except (CxrError, OSError) as error:
+        st.error(address.plain(page.sentence(error)), icon=":material/error:")
 
 
 page.header("Data", "What there is, by class and source. Bring your own: nothing is copied, files stay where they are.")
-sets_tab, import_tab, demo_tab = st.tabs(["Data sets", "Import", "Synthetic X-rays"])
+with page.told_in_one_line():
+    pick.arrive("data:tab", "tab", TABS[0], allowed=TABS)
+sets_tab, import_tab, demo_tab = st.tabs(TABS, key="data:tab", on_change="rerun")
+pick.leave("tab", st.session_state["data:tab"], TABS[0])
 with demo_tab:
     show_latest("demo", "Synthetic X-rays in the making")
     with errors_here():
@@ -323,7 +330,7 @@ with import_tab:
     with errors_here():
         import_form()
 with sets_tab:
-    if not list_data_sets():
+    if not list_data_sets() and not address.asks("data"):
         page.nothing_yet("No data set yet: make the synthetic X-rays or import your own in the tabs above.")
     with page.told_in_one_line():
         show_set(pick.data_set())

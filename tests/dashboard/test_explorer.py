@@ -118,15 +118,6 @@ def test_a_link_opens_the_image_class_and_composite_that_it_names(trained: Run) 
     assert "The values of a map add up to nothing: a sensitivity" in said(app)
 
 
-def test_unknown_ids_in_a_link_are_ignored(trained: Run) -> None:
-    app = opened(
-        "explorer", model="../../etc", data="nowhere", image="none", target="none", composite="none", split="x"
-    )
-    assert not app.exception
-    assert picked(app, "model") == trained.id
-    assert picked(app, "target") == "predicted"
-
-
 def test_next_and_previous_walk_through_the_list(trained: Run) -> None:
     app = opened("explorer")
     ids = shown_ids(app)

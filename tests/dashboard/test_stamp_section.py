@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from apps import opened, said
+from apps import opened, refused, said
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest, read_xray
@@ -116,7 +116,7 @@ def test_a_finished_run_shows_its_sentence_curves_table_and_images(finished: Run
     assert results["finding"] in said(app)
     table = app.dataframe[1].value
     assert table[["size", "contrast"]].to_numpy().tolist() == [[d["size"], d["contrast"]] for d in results["doses"]]
-    app.segmented_control(key=f"stamping:curve:{finished.id}").set_value("logit of covid19").run()
+    app.segmented_control(key=f"stamping:curve:{finished.id}").set_value("logit").run()
     assert not app.exception, app.exception
     assert len(app.get("plotly_chart")) == 1
     answers = pd.read_parquet(finished.folder.path / "stamped.parquet")
@@ -127,6 +127,15 @@ def test_a_finished_run_shows_its_sentence_curves_table_and_images(finished: Run
     cards = [m.value.replace("\\", "") for m in app.markdown if "control" in m.value and "→" in m.value]
     chance = largest.set_index("image_id").at[first, "prob_covid19"]
     assert f"covid19 {before[first]:.0%} → {chance:.0%}" in cards[0]
+
+
+def test_what_an_address_names_of_a_stamping_comes_back_or_is_told(finished: Run) -> None:
+    query = {"look": "Stamp", "cover": "1", "split": "test", "stamping": finished.id}
+    app = opened("text", **query, curve="probability", dose="0.05x0.5")
+    assert not app.error
+    assert app.segmented_control(key=f"stamping:curve:{finished.id}").value == "probability"
+    assert app.selectbox(key=f"stamping:dose:{finished.id}").value == "0.05x0.5"
+    refused(app, query, "curve", "dose")
 
 
 def test_the_picture_of_a_swayed_xray_is_the_one_that_was_asked_about(finished: Run, demo: Manifest) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from apps import opened, said
+from apps import opened, refused, said
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
@@ -84,6 +84,19 @@ def test_the_beginning_and_the_level_can_be_moved(demo: Manifest) -> None:
 
 
 @pytest.mark.usefixtures("quick_members")
+def test_what_an_address_names_of_a_study_comes_back_or_is_told(demo: Manifest) -> None:
+    done = study(demo)
+    done.wait(60)
+    query = {"study": done.id}
+    app = opened("study", **query, first="4", level="0.5", measure="epochs to the level")
+    assert not app.error
+    assert field(app.slider, "The beginning: first epochs").value == 4
+    assert field(app.slider, "Level to reach").value == 0.5
+    assert app.button_group[0].value == "epochs to the level"
+    refused(app, query, "first", "level", "measure")
+
+
+@pytest.mark.usefixtures("quick_members")
 def test_a_running_study_is_stopped_and_resumed_from_the_page(demo: Manifest, until: Any) -> None:
     running = study(demo, "slow")
     until(lambda: members_of(running) and members_of(running)[0].metrics()[0])
@@ -156,12 +169,6 @@ def test_what_a_member_would_fail_with_is_told_before_anything_starts(demo: Mani
     assert "recipes.imagenet: no ImageNet weights" in app.error[0].value
     assert list_runs() == []
     assert field(app.multiselect, "Recipes, the first one is the baseline").value == ["imagenet"]
-
-
-def test_unknown_ids_in_the_url_are_ignored(demo: Manifest) -> None:
-    app = opened("study", study="../../etc")
-    assert not app.exception
-    assert not app.error
 
 
 def test_real_members_are_shown_with_their_real_curves(demo: Manifest, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from apps import opened, said
+from apps import opened, refused, said
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
@@ -145,11 +145,21 @@ def test_every_setting_stands_in_the_url(trained: Run) -> None:
     assert "--mode black --margin 0.25 --mode noise --mode swap --draws 3" in command
     app.slider(key="tokens:margin").set_value(0.4).run()
     assert app.query_params["margin"] in ("0.4", ["0.4"])
-    app = opened("text", heatmaps="1", margin="lots", look="Nowhere", draws="-2")
+    app = opened("text", heatmaps="1")
     assert not app.exception
     assert app.toggle(key="text:heatmaps").value is True
-    assert app.slider(key="tokens:margin").value == 0.1
-    assert app.segmented_control(key="text:section").value == "One image"
+
+
+def test_what_an_address_names_of_an_experiment_comes_back_or_is_told(experiment: Run) -> None:
+    query = {"run": experiment.id, "look": "Whole split"}
+    app = opened("text", **query, tab="Flips", list="largest moves")
+    assert app.session_state["experiments:tab"] == "Flips"
+    assert app.segmented_control(key=f"experiments:shown:{experiment.id}").value == "largest moves"
+    refused(app, query, "tab", "list", "page")
+    app = opened("text", **query, split="val")
+    assert "not on what is chosen above" in app.error[0].value
+    app.button(key="address:instead:run").click().run()
+    assert experiment.results()["finding"] in said(app)
 
 
 def test_the_report_is_one_file_with_the_finding_pictures_and_tables(experiment: Run, tmp_path: Path) -> None:

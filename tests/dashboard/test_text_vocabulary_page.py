@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from apps import opened, said
+from apps import opened, refused, said
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest, read_xray
@@ -117,3 +117,13 @@ def test_a_failed_search_says_why_in_one_line(trained: Run, demo: Manifest) -> N
     app = section(split="test")
     assert "none of the" in app.error[0].value
     assert "\n" not in app.error[0].value
+
+
+def test_what_an_address_names_of_the_vocabulary_comes_back_or_is_told(searched: Run) -> None:
+    query = {"look": "Vocabulary", "split": "test"}
+    app = opened("text", **query, count="kind", least="2", join="1")
+    assert not app.error
+    assert app.segmented_control(key="vocabulary:group").value == "kind"
+    assert app.number_input(key="vocabulary:least").value == 2
+    assert app.toggle(key="vocabulary:join").value is True
+    refused(app, query, "count", "entry", "page")

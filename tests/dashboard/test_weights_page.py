@@ -241,13 +241,6 @@ def test_a_file_in_the_folder_of_weights_is_offered_and_one_with_a_card_is_not(w
     assert f"cxr weights import {weights / 'NetD.pt'}" in commands(app)
 
 
-def test_unknown_ids_in_the_url_are_ignored(weights: Path) -> None:
-    app = opened("weights", model="../../etc")
-    assert not app.exception
-    assert not app.error
-    assert app.selectbox(key="pick:model").value == "demo"
-
-
 def test_a_backbone_that_the_tensors_do_not_tell_is_asked_for(weights: Path) -> None:
     import timm
 
