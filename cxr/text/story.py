@@ -14,6 +14,7 @@ from cxr.data import Manifest, read_xray
 from cxr.data.square import fit_square
 from cxr.errors import ExplainError
 from cxr.explain import DEFAULT_COMPOSITE, explain
+from cxr.explain.render import relevance_2d
 from cxr.text.boxes import TextBox
 from cxr.text.mask import mask_text
 from cxr.text.review import FileTokens
@@ -65,7 +66,7 @@ def tell(
     maps: dict[str, Any] = {}
     try:
         told = explain(model, np.stack([fit_square(p, model.card.size) for p in pictures]), target, DEFAULT_COMPOSITE)
-        maps = dict(zip(("before", "after"), told.relevance.reshape(2, *told.relevance.shape[-2:]), strict=True))
+        maps = dict(zip(("before", "after"), relevance_2d(told.relevance), strict=True))
     except ExplainError:
         pass  # the pictures alone tell the story then
     with (folder / FILE).open("wb") as file:
