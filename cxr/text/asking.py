@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 
 from cxr.data import Manifest, read_xray
+from cxr.data.findings import finding_targets
 from cxr.data.square import fit_square
-from cxr.evaluation.metrics import patients_of, softmax
+from cxr.evaluation.metrics import patients_of, probabilities
 from cxr.evaluation.predict import predict
+from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 from cxr.text.boxes import TextBox
 from cxr.text.conditions import BEFORE, Condition, Controls, Masking, controls_of, lenders_of, versions
 from cxr.text.effects import Answers
@@ -49,10 +51,10 @@ class Asked:
     logits: dict[Condition, np.ndarray]
     kept: dict[str, Kept]
     controls: dict[str, Controls]
+    task: str = SINGLE_LABEL
 
     def answers(self, table: pd.DataFrame, masking: Masking, classes: Sequence[str]) -> Answers:
         """Return what :func:`cxr.text.effects.effects` takes; ``table`` is that of the predictions."""
-        places = {name: k for k, name in enumerate(classes)}
         draws = range(masking.draws)
         return Answers(
             before=self.logits[BEFORE],
@@ -61,9 +63,16 @@ class Asked:
                 mode: np.stack([self.logits[Condition("random", mode, d)] for d in draws]) for mode in masking.modes
             },
             other={mode: self.logits[Condition("other", mode)] for mode in masking.modes},
-            truth=np.array([places.get(label, -1) for label in table["label"]], dtype=np.int64),
+            truth=self._truth(table, classes),
             patients=patients_of(table),
+            task=self.task,
         )
+
+    def _truth(self, table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
+        if self.task == MULTI_LABEL:
+            return finding_targets(table["findings"], classes)
+        places = {name: k for k, name in enumerate(classes)}
+        return np.array([places.get(label, -1) for label in table["label"]], dtype=np.int64)
 
     def long_table(self, classes: Sequence[str]) -> pd.DataFrame:
         """Return one row per image and condition."""
@@ -74,8 +83,9 @@ class Asked:
         for condition, rows, logits in everything:
             part = pd.DataFrame({"image_id": [self.ids[row] for row in rows]})
             part["condition"], part["mode"], part["draw"], part["kept"] = condition
-            part["predicted"] = [classes[k] for k in logits.argmax(1)]
-            chances = softmax(logits)
+            if self.task == SINGLE_LABEL:
+                part["predicted"] = [classes[k] for k in logits.argmax(1)]
+            chances = probabilities(logits, self.task)
             part = part.assign(**{f"logit_{c}": logits[:, k] for k, c in enumerate(classes)})
             parts.append(part.assign(**{f"prob_{c}": chances[:, k] for k, c in enumerate(classes)}))
         return pd.concat(parts, ignore_index=True)
@@ -153,7 +163,7 @@ class _Asking:
             name: Kept(np.array([row for row, _ in rows]), np.stack([answer for _, answer in rows]), self._counts[name])
             for name, rows in self._kept.items()
         }
-        return Asked(self.ids, self._logits, kept, self._controls)
+        return Asked(self.ids, self._logits, kept, self._controls, self._model.card.task)
 
 
 def frequent_words(boxes: Iterable[Sequence[TextBox]]) -> set[str]:

@@ -9,6 +9,7 @@ Files in the run folder
 - ``predictions.parquet``: one row per image, with the predictions ``before``, ``after`` (tokens masked in the first
   mode) and ``control`` (random boxes, first draw) and how far they moved
 - ``conditions.parquet``: one row per image and condition: condition, mode, draw, kept, predicted, logits, probabilities
+  (a network of several findings predicts no class: there is no such column then)
 - ``boxes.parquet`` and ``control_boxes.parquet`` (every draw, and the borrowed ones): pixels of the file
 - ``results.json``: the numbers (:mod:`cxr.text.results`)
 """
@@ -28,11 +29,12 @@ from cxr.data.square import fit_square
 from cxr.errors import TextError
 from cxr.evaluation.predict import predictions_table
 from cxr.files import replacing
+from cxr.models.card import SINGLE_LABEL
 from cxr.text import story
 from cxr.text.asking import Asked, ask
 from cxr.text.boxes import TextBox, coverage
 from cxr.text.conditions import BEFORE, DEFAULT_DRAWS, Condition, Masking, controls_of, versions
-from cxr.text.effects import moved
+from cxr.text.effects import decisions_differ, moved
 from cxr.text.mask import DEFAULT_MARGIN, DEFAULT_MODE, grown_boxes
 from cxr.text.relevance import relevance_in_tokens
 from cxr.text.results import results_of
@@ -101,7 +103,6 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
     setting = Setting.of(spec["params"])
     progress(0.0, "loading")
     model, description = load_trained(setting.model)
-    _check_task(model)
     manifest = _images_of(setting, model)
     found, left_out = search(
         manifest, lambda done, text: progress(_SEARCHED * done, text), folder.stop_requested, setting.workers
@@ -113,7 +114,7 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
     )
     if asked is None:
         return
-    table = _table(manifest, asked, found, setting.masking, model.classes)
+    table = _table(manifest, asked, found, setting.masking, model)
     folder.write_predictions(table)
     _write_boxes(folder.path, asked, found)
     with replacing(folder.path / ALL_CONDITIONS) as draft:
@@ -141,11 +142,6 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
 
 def _between(progress: Progress, low: float, high: float) -> Progress:
     return lambda fraction, text: progress(low + (high - low) * fraction, text)
-
-
-def _check_task(model: XrayClassifier) -> None:
-    if model.card.task != "single-label":
-        raise TextError(f"the text experiment compares single predictions, this network's task is {model.card.task!r}")
 
 
 def _images_of(setting: Setting, model: XrayClassifier) -> Manifest:
@@ -195,24 +191,25 @@ _OWN = ("predicted", "correct", "confidence")
 
 
 def _table(
-    manifest: Manifest, asked: Asked, found: Mapping[str, FileTokens], masking: Masking, classes: Sequence[str]
+    manifest: Manifest, asked: Asked, found: Mapping[str, FileTokens], masking: Masking, model: XrayClassifier
 ) -> pd.DataFrame:
     """Return one row per image: what it is, then every prediction with its condition as suffix, then what changed."""
+    classes, task = model.classes, model.card.task
     leading = masking.modes[0]
     randoms = [asked.logits[Condition("random", leading, draw)] for draw in range(masking.draws)]
     shown = (asked.logits[BEFORE], asked.logits[Condition("tokens", leading)], randoms[0])
     parts = {
-        name: predictions_table(manifest, asked.ids, logits, classes)
+        name: predictions_table(manifest, asked.ids, logits, classes, task)
         for name, logits in zip(CONDITIONS, shown, strict=True)
     }
-    per_condition = [*_OWN, *(f"{kind}_{name}" for kind in ("logit", "prob") for name in classes)]
+    per_condition = [*(_OWN if task == SINGLE_LABEL else ()), *(f"{kind}_{name}" for kind in ("logit", "prob") for name in classes)]
     first = parts["before"].drop(columns=per_condition)
     suffixed = [parts[name][per_condition].add_suffix(f"_{name}") for name in CONDITIONS]
     table = pd.concat([first, *suffixed], axis=1)
-    table["changed"] = table["predicted_before"] != table["predicted_after"]
-    table["changed_control"] = table["predicted_before"] != table["predicted_control"]
-    table["moved"] = moved(shown[0], shown[1][None])
-    table["moved_control"] = moved(shown[0], np.stack(randoms))
+    table["changed"] = decisions_differ(shown[0], shown[1], task)
+    table["changed_control"] = decisions_differ(shown[0], shown[2], task)
+    table["moved"] = moved(shown[0], shown[1][None], task)
+    table["moved_control"] = moved(shown[0], np.stack(randoms), task)
     table["n_boxes"] = [len(found[i].boxes) for i in asked.ids]
     table["masked_share"] = [masked_share(found[i].boxes, masking, found[i].shape) for i in asked.ids]
     table["reviewed"] = [found[i].reviewed for i in asked.ids]
