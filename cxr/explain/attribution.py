@@ -193,7 +193,9 @@ class _Subject:
                 "preprocess, network and classes, such as cxr.models.XrayClassifier, or a bare network"
             )
         if not hasattr(images, "__len__"):
-            raise ExplainError(f"images are a {type(images).__name__}. Accepted: an array, a tensor or a list of images")
+            raise ExplainError(
+                f"images are a {type(images).__name__}. Accepted: an array, a tensor or a list of images"
+            )
         if not len(images):
             raise ExplainError("no images to explain: 0 given. Accepted: 1 or more")
         if not missing:

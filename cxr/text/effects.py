@@ -145,7 +145,7 @@ def paired_means(columns: Mapping[Any, np.ndarray], patients: Sequence[str], see
         return {name: {"value": None, "low": None, "high": None} for name in columns}
     values = np.column_stack(list(columns.values())).astype(np.float64)
     limits = bootstrap(lambda weights: weights @ values / weights.sum(1, keepdims=True), patients, seed=seed)
-    return {name: _interval(float(values[:, k].mean()), limits[k]) for k, name in enumerate(columns)}
+    return {name: interval(float(values[:, k].mean()), limits[k]) for k, name in enumerate(columns)}
 
 
 def paired_shares(columns: Mapping[Any, np.ndarray], patients: Sequence[str], seed: int) -> dict[Any, Interval]:
@@ -165,7 +165,8 @@ def paired_shares(columns: Mapping[Any, np.ndarray], patients: Sequence[str], se
     return means
 
 
-def _interval(value: float | None, limits: tuple[float, float] | None) -> Interval:
+def interval(value: float | None, limits: tuple[float, float] | None) -> Interval:
+    """Return ``{value, low, high}``, without limits None for both."""
     low, high = limits or (None, None)
     return {"value": value, "low": low, "high": high}
 
@@ -252,7 +253,7 @@ def _of_labelled(answers: Answers, under: dict[str, np.ndarray], classes: Sequen
     if known.any():
         patients = [patient for patient, there in zip(answers.patients, known, strict=True) if there]
         values, limits = differences(np.ones((1, len(truth))))[0], bootstrap(differences, patients, seed=seed)
-    entries = [_interval(float(v) if np.isfinite(v) else None, i) for v, i in zip(values, limits, strict=True)]
+    entries = [interval(float(v) if np.isfinite(v) else None, i) for v, i in zip(values, limits, strict=True)]
     for (name, measure), entry in zip(((n, m) for n in draws for m in names), entries, strict=True):
         if measure.startswith("recall "):
             told["recall"][name][measure.removeprefix("recall ")] = entry

@@ -202,7 +202,10 @@ def _table(
         name: predictions_table(manifest, asked.ids, logits, classes, task)
         for name, logits in zip(CONDITIONS, shown, strict=True)
     }
-    per_condition = [*(_OWN if task == SINGLE_LABEL else ()), *(f"{kind}_{name}" for kind in ("logit", "prob") for name in classes)]
+    per_condition = [
+        *(_OWN if task == SINGLE_LABEL else ()),
+        *(f"{kind}_{name}" for kind in ("logit", "prob") for name in classes),
+    ]
     first = parts["before"].drop(columns=per_condition)
     suffixed = [parts[name][per_condition].add_suffix(f"_{name}") for name in CONDITIONS]
     table = pd.concat([first, *suffixed], axis=1)

@@ -6,14 +6,14 @@ corrected over all findings and mask modes together (Holm 1979): of 14 findings 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from cxr.evaluation.intervals import bootstrap
 from cxr.evaluation.metrics import sigmoid, weighted_auc
-from cxr.text.effects import Answers, beyond_control, effects, holm, paired_means, paired_shares
+from cxr.text.effects import Answers, beyond_control, effects, holm, interval, paired_means, paired_shares
 
 SIGNIFICANT = 0.05
 _COMPARED = ("moved_beyond_random", "moved_beyond_other")
@@ -45,9 +45,7 @@ def effects_by_finding(answers: Answers, classes: Sequence[str], seed: int = 0) 
     return told
 
 
-def _of_mode(
-    answers: Answers, under: Mapping[str, np.ndarray], classes: Sequence[str], seed: int
-) -> dict[str, Any]:
+def _of_mode(answers: Answers, under: Mapping[str, np.ndarray], classes: Sequence[str], seed: int) -> dict[str, Any]:
     findings = {c: _of_finding(answers, under, k, seed) for k, c in enumerate(classes)}
     told = {"findings": findings, "flips": _crossings(answers.before, under, classes)}
     return told | _of_known(answers, under, classes, seed)
@@ -74,9 +72,7 @@ def _of_finding(answers: Answers, under: Mapping[str, np.ndarray], k: int, seed:
     return told
 
 
-def _crossings(
-    before: np.ndarray, under: Mapping[str, np.ndarray], classes: Sequence[str]
-) -> list[dict[str, Any]]:
+def _crossings(before: np.ndarray, under: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[dict[str, Any]]:
     there = before > 0
     rows = []
     for to, was in (("present", ~there), ("absent", there)):
@@ -96,20 +92,15 @@ def measurable(truth: np.ndarray) -> list[int]:
     return [k for k in range(truth.shape[1]) if (truth[:, k] == 1).any() and (truth[:, k] == 0).any()]
 
 
-def _of_known(
-    answers: Answers, under: Mapping[str, np.ndarray], classes: Sequence[str], seed: int
-) -> dict[str, Any]:
-    nothing = {"value": None, "low": None, "high": None}
+def _of_known(answers: Answers, under: Mapping[str, np.ndarray], classes: Sequence[str], seed: int) -> dict[str, Any]:
+    nothing = interval(None, None)
     columns = measurable(answers.truth)
     if not columns:
         return {"auc": dict.fromkeys(under, nothing), "auc_by_finding": {name: {} for name in under}}
     differences = _differences(answers, under, columns)
     values = differences(np.ones((1, len(answers.truth))))[0]
     limits = bootstrap(differences, answers.patients, seed=seed)
-    entries: Iterator[dict[str, float | None]] = (
-        {"value": float(value)} | dict(zip(("low", "high"), pair or (None, None), strict=True))
-        for value, pair in zip(values, limits, strict=True)
-    )
+    entries = iter([interval(float(v), pair) for v, pair in zip(values, limits, strict=True)])
     told: dict[str, Any] = {"auc": {}, "auc_by_finding": {}}
     for name in under:
         told["auc_by_finding"][name] = {classes[k]: next(entries) for k in columns}

@@ -65,12 +65,13 @@ def results_of(
 
     Returns
     -------
-    ``task``, ``classes``, ``n_images``, ``n_with_text``, ``n_reviewed``, ``n_tokens``, ``tokens_by_kind``, ``masked_share_mean`` (over images
-    with text); ``before``, ``after``, ``control`` as :func:`cxr.evaluation.metrics.summarise` (of several findings
-    :func:`cxr.evaluation.metrics.summarise_findings`) in the leading mode; ``modes`` as
-    :func:`cxr.text.effects.effects` (:func:`cxr.text.per_finding.effects_by_finding`); ``left_in``, a row per kind and
-    word (:func:`left_in`); ``groups``, a row per class or finding and source (:func:`by_group`); ``n_changed`` and
-    ``n_changed_control`` (leading mode, first draw); ``changed``, the images whose prediction changes.
+    ``task``, ``classes``, ``n_images``, ``n_with_text``, ``n_reviewed``, ``n_tokens``, ``tokens_by_kind``,
+    ``masked_share_mean`` (over images with text); ``before``, ``after``, ``control`` as
+    :func:`cxr.evaluation.metrics.summarise` (of several findings :func:`cxr.evaluation.metrics.summarise_findings`) in
+    the leading mode; ``modes`` as :func:`cxr.text.effects.effects` (of several findings
+    :func:`cxr.text.per_finding.effects_by_finding`); ``left_in``, a row per kind and word (:func:`left_in`);
+    ``groups``, a row per class or finding and source (:func:`by_group`); ``n_changed`` and ``n_changed_control``
+    (leading mode, first draw); ``changed``, the images whose prediction changes.
     """
     with_text = table[table["n_boxes"] > 0]
     kinds = pd.Series([box.kind for of in found.values() for box in of.boxes], dtype=str).value_counts()
@@ -199,9 +200,7 @@ def by_group(table: pd.DataFrame, answers: Answers, classes: Sequence[str] = (),
     return rows
 
 
-def _groups(
-    table: pd.DataFrame, answers: Answers, classes: Sequence[str]
-) -> Iterator[tuple[str, str, np.ndarray]]:
+def _groups(table: pd.DataFrame, answers: Answers, classes: Sequence[str]) -> Iterator[tuple[str, str, np.ndarray]]:
     """Yield what images are grouped by, the group's name, and which of them (N,) belong to it."""
     if answers.multi_label:
         yield from (("finding", name, answers.truth[:, k] == 1) for k, name in enumerate(classes))

@@ -13,6 +13,7 @@ from cxr.evaluation.words import number, p_value, percent, points, times
 from cxr.models.card import MULTI_LABEL
 from cxr.text.mask import MASK_MODES
 
+
 def is_of_findings(results: Mapping[str, Any]) -> bool:
     """Tell whether an experiment was one on a network of several findings."""
     return results.get("task") == MULTI_LABEL

@@ -273,7 +273,9 @@ def test_the_experiment_ends_with_its_results_whatever_the_network(configured):
     for k, c in enumerate(classes):
         change = (after - before)[:, k].mean()
         assert effect["probability"]["tokens"][c]["value"] == pytest.approx(change, abs=1e-6)
-    crossed = ((before > 0.5) != (after > 0.5)).any(1) if configuration.multi_label else before.argmax(1) != after.argmax(1)
+    crossed = (
+        ((before > 0.5) != (after > 0.5)).any(1) if configuration.multi_label else before.argmax(1) != after.argmax(1)
+    )
     assert table["changed"].tolist() == crossed.tolist()
     assert results["n_changed"] == crossed.sum() == len(results["changed"])
     divisor = len(classes) if configuration.multi_label else 2
