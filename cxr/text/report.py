@@ -65,7 +65,7 @@ _NOTES_OF_FINDINGS = (
     _NOTES[0],
     _NOTES[1],
     "The network gives each finding a probability of its own. “Moves” is the size of the change of a probability, up "
-    "or down, mean over findings; a finding counts as there from 0.5 on, which is a convention and no clinical threshold.",
+    "or down, mean over findings; a finding counts as there from 0.5 on, a convention and no clinical threshold.",
     "p values beside controls flip the signs of whole patients (10,000 draws). They are corrected over the mask modes, "
     "those of single findings over all findings and modes (Holm). Those within findings and sources are not corrected.",
     "AUC is measured on images whose findings are known; an image without a finding's name counts as one without it.",

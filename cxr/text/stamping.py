@@ -50,9 +50,9 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
     takes every image); ``word``, or ``cut`` (``IMAGE_ID:x0,y0,x1,y1`` of the same manifest) with ``take`` (what of the
     box: ink, bright, dark, all); ``towards`` (class or finding; covid19, or the network's first), ``onto`` (labels or
     findings; all but ``towards``), ``place`` (a name or "x,y" as shares), ``jitter`` (shares of the height by which the
-    place varies), ``sizes`` (height of the token as shares of the image's), ``contrasts`` (above 0 to 1), ``font``, ``colour``
-    (white, black), ``control`` (shuffled, plate), ``avoid`` (True: tokens that are there stay free), ``seed``,
-    ``workers`` of the search for them, and ``n`` (the first n images).
+    place varies), ``sizes`` (height of the token as shares of the image's), ``contrasts`` (above 0 to 1), ``font``,
+    ``colour`` (white, black), ``control`` (shuffled, plate), ``avoid`` (True: tokens that are there stay free),
+    ``seed``, ``workers`` of the search for them, and ``n`` (the first n images).
     """
     from cxr.evaluation.source import load_trained
 
