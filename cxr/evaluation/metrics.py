@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from cxr.evaluation.intervals import bootstrap, wilson
+from cxr.models.card import MULTI_LABEL, SINGLE_LABEL, TASKS
 
 Interval = dict[str, float | None]
 
@@ -165,6 +167,24 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Return probabilities (..., K) that sum to 1 over the classes."""
     shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, axis=-1, keepdims=True, initial=-np.inf))
     return shifted / shifted.sum(-1, keepdims=True)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Return a probability in [0, 1] for each logit (...), float64."""
+    return np.asarray(expit(np.asarray(logits, np.float64)))
+
+
+def probabilities(logits: np.ndarray, task: str = SINGLE_LABEL) -> np.ndarray:
+    """Return what a network's logits (..., K) mean: softmax over the classes, or for ``multi-label`` a sigmoid of each.
+
+    Raises
+    ------
+    ValueError
+        If ``task`` is neither ``single-label`` nor ``multi-label``.
+    """
+    if task not in TASKS:
+        raise ValueError(f"task {task!r} is not one of {', '.join(TASKS)}")
+    return sigmoid(logits) if task == MULTI_LABEL else softmax(logits)
 
 
 def _codes(values: pd.Series, classes: list[str]) -> np.ndarray:
