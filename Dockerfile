@@ -17,7 +17,6 @@ WORKDIR /app
 COPY requirements.txt .
 RUN pip install --no-cache-dir -r requirements.txt
 COPY --chown=researcher:researcher pyproject.toml README.md LICENSE ./
-COPY --chown=researcher:researcher .streamlit .streamlit
 COPY --chown=researcher:researcher cxr cxr
 COPY --chown=researcher:researcher dashboard dashboard
 COPY --chown=researcher:researcher weights weights

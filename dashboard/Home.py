@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 
 from components import pages
 
-st.set_page_config(page_title="cxr", page_icon=":material/radiology:", layout="wide")
-pages.navigate().run()
+# A file of our own: an icon by its name would be fetched from a host of fonts.
+st.set_page_config(page_title="cxr", page_icon=Path(__file__).with_name("icon.png"), layout="wide")
+pages.show(pages.navigate())

@@ -23,7 +23,7 @@ def dashboard(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 
     if _taken(port):
         raise CxrError(f"port {port} of {HOST} is taken: a dashboard may run there already, or choose another --port")
     print(f"dashboard at http://{HOST}:{port}", flush=True)
-    os.chdir(PAGES.parents[1])  # where .streamlit/config.toml lies
+    os.chdir(PAGES.parents[1])
     options = [f"--server.address={HOST}", f"--server.port={port}", "--server.headless=true"]
     os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", str(PAGES), *options])
 

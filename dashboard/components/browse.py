@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from cxr.data import Manifest
 
-from components import load, page, pick
+from components import address, load, page, pick
 
 STRIP = 8
 
@@ -45,11 +45,37 @@ def narrowed(rows: pd.DataFrame, labels: Sequence[str], predicted: Sequence[str]
 
 def image(data: Manifest, split: str, predictions: pd.DataFrame | None) -> str:
     """Let the user choose an X-ray of a split and return its id; where the filters leave none, say so and end there."""
-    rows = _filtered(rows_of(data, split, predictions))
-    if rows.empty:
+    every = rows_of(data, split, predictions)
+    rows = _filtered(every)
+    if rows.empty and not address.asks("image"):
         page.nothing_yet("No X-ray meets these filters. Clear one of them to see some.")
     captions = dict(zip(rows["image_id"], map(_caption, rows.to_dict("records")), strict=True))
-    return _pick(data, rows["image_id"].tolist(), captions)
+    return _pick(data, rows["image_id"].tolist(), captions, lambda image_id: _missing(data, split, every, image_id))
+
+
+def _missing(data: Manifest, split: str, every: pd.DataFrame, image_id: str) -> str:
+    """Return why an X-ray that an address names is not offered; where it is elsewhere, a button shows it there."""
+    short = repr(image_id[:80])
+    if image_id in set(every["image_id"]):
+        address.refuse(
+            "image",
+            f"The X-ray {short} does not meet the filters of this address.",
+            "Clear the filters",
+            lambda: (address.forget("label", "predicted", "errors"), address.ask(image=image_id)),
+        )
+    if image_id not in data.ids:
+        return f"There is no X-ray {short} in this data set."
+    there = str(data.row(image_id)["split"])
+    if there == split:
+        return f"The network was not measured on the X-ray {short}."
+    if not there:
+        return f"The X-ray {short} belongs to no split of this data set."
+    return address.refuse(
+        "image",
+        f"The X-ray {short} is in the split {there!r} of this data set, not in {split!r}.",
+        f"Show it in {there}",
+        lambda: address.ask(split=there, image=image_id),
+    )
 
 
 def _filtered(rows: pd.DataFrame) -> pd.DataFrame:
@@ -57,9 +83,12 @@ def _filtered(rows: pd.DataFrame) -> pd.DataFrame:
     orders = list(ORDERS) if measured else ["class"]
     labels = sorted(set(rows["label"]) - {""})
     names = sorted(set(rows["predicted"])) if measured else []
-    pick.remember("browse:order", orders[0], orders)
-    pick.remember_some("browse:label", labels)
-    pick.remember_some("browse:predicted", names)
+    pick.arrive("browse:order", "sort", orders[0], allowed=orders)
+    pick.arrive_some("browse:label", "label", labels)
+    pick.arrive_some("browse:predicted", "predicted", names)
+    pick.arrive(
+        "browse:errors", "errors", False, pick.switched, (False, True) if measured else (False,), accepted="0, 1"
+    )
     sort, label, predicted, errors = st.columns([2, 2, 2, 1], vertical_alignment="bottom")
     order = sort.selectbox("Sort by", orders, key="browse:order")
     wanted_labels = label.multiselect("True class", labels, key="browse:label", placeholder="any")
@@ -67,6 +96,10 @@ def _filtered(rows: pd.DataFrame) -> pd.DataFrame:
         "Predicted", names, key="browse:predicted", placeholder="any", disabled=not measured
     )
     only = errors.toggle("Only errors", key="browse:errors", disabled=not measured) and measured
+    pick.leave("sort", order, orders[0])
+    pick.leave_some("label", wanted_labels)
+    pick.leave_some("predicted", wanted_names)
+    pick.leave("errors", str(int(only)), "0")
     return ORDERS[order](narrowed(rows, wanted_labels, wanted_names, only))
 
 
@@ -78,10 +111,10 @@ def _caption(row: dict[str, object]) -> str:
     return f"{verdict}{'' if row['correct'] or not row['label'] else ' ✗'} · {row['image_id']}"
 
 
-def _pick(data: Manifest, ids: list[str], captions: dict[str, str]) -> str:
+def _pick(data: Manifest, ids: list[str], captions: dict[str, str], missing: pick.Sentence) -> str:
     back, middle, forward = st.columns([1, 10, 1], vertical_alignment="bottom")
     with middle:
-        chosen = pick.from_url(f"X-ray (of {len(ids)})", ids, captions, "image")
+        chosen = pick.from_url(f"X-ray (of {len(ids)})", ids, captions, "image", missing=missing)
     here = ids.index(chosen)
     _step(back, ids, here - 1, ":material/chevron_left:", "Previous X-ray", "previous")
     _step(forward, ids, here + 1, ":material/chevron_right:", "Next X-ray", "next")

@@ -12,7 +12,7 @@ from cxr.data import Manifest, read_xray
 from cxr.text import TextBox
 from cxr.text.vocabulary import boxes_with
 
-from components import pages, viewer
+from components import pages, pick, viewer
 from components.subject import Subject
 
 _BOX_COLUMNS = ("x0", "y0", "x1", "y1", "text", "score", "kind")
@@ -30,11 +30,8 @@ def show(
     ids = [i for i in boxes["image_id"].unique() if i in known]
     hint = "" if picked else " · the first row; click another one to see its X-rays"
     st.markdown(f"**{viewer.plain(entry['token'])}** on {len(ids)} X-rays{hint}")
-    number = 1
-    if len(ids) > _PER_PAGE:
-        total = -(-len(ids) // _PER_PAGE)
-        key = f"vocabulary:page:{entry['group']}:{entry['token']}"
-        number = st.number_input(f"Page (of {total})", 1, total, key=key, width=140)
+    key = f"vocabulary:page:{entry['group']}:{entry['token']}"
+    number = pick.page_number(-(-len(ids) // _PER_PAGE), key=key)
     shown = ids[(number - 1) * _PER_PAGE : number * _PER_PAGE]
     by_image = dict(iter(boxes.groupby("image_id")))
     for first in range(0, len(shown), _PER_ROW):

@@ -151,15 +151,19 @@ def _colours(n: int) -> list[str]:
     return [COLOURS[i % len(COLOURS)] for i in range(n)]
 
 
-def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> go.Figure:
+def confusion(
+    counts: Sequence[Sequence[int]], classes: Sequence[str], chosen: tuple[str, str] | None = None
+) -> go.Figure:
     """Confusion matrix as clickable squares: rows are the true class, columns the predicted one.
 
+    The cell ``chosen``, (true class, predicted class), has a frame; the others stay as legible as they were.
     Squares are scatter markers because heat map cells return no selection. A point's ``customdata`` is
     ``[true class, predicted class]``.
     """
     matrix = np.asarray(counts)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     cells = list(np.ndindex(*matrix.shape))
+    framed = (classes.index(chosen[0]), classes.index(chosen[1])) if chosen else None
     side = max(46, min(104, 330 // len(classes)))
     marker = {
         "symbol": "square",
@@ -168,7 +172,10 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> go.Fig
         "colorscale": [[0, "#1f2a34"], [1, "#63c7d3"]],
         "cmin": 0,
         "cmax": 1,
-        "line": {"width": 1, "color": "#2c3742"},
+        "line": {
+            "width": [4 if cell == framed else 1 for cell in cells],
+            "color": [COLOURS[1] if cell == framed else "#2c3742" for cell in cells],
+        },
     }
     figure = go.Figure(
         go.Scatter(
@@ -180,6 +187,9 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> go.Fig
             customdata=[[classes[true], classes[predicted]] for true, predicted in cells],
             hovertemplate="true %{y}, predicted %{x}<extra>click to see the images</extra>",
             marker=marker,
+            # The frame says which cell is chosen; Plotly would fade all others.
+            selected={"marker": {"opacity": 1}},
+            unselected={"marker": {"opacity": 1}},
         )
     )
     span = len(classes) * (side + 8)

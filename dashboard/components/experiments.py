@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from cxr.errors import CxrError
-from cxr.runs import ACTIVE, Run, get_run, list_runs, start
+from cxr.runs import ACTIVE, Run, list_runs, start
 from cxr.text import DEFAULT_MODE, MASK_MODES
 from cxr.text.conditions import DEFAULT_DRAWS, MOST_DRAWS
 
-from components import load, page, pick
+from components import address, load, page, pick
 from components import runs as run_parts
 from components.subject import Subject, name_of
 
@@ -25,8 +23,7 @@ def settings(how: dict[str, Any]) -> dict[str, Any]:
     """Let the user choose the rest of an experiment; returns its parameters, ``modes`` with that of ``how`` first."""
     others = [name for name in MASK_MODES if name != how["mode"]]
     left, right = st.columns([5, 1], vertical_alignment="bottom")
-    pick.arrive("experiments:modes", "also", (), _names)
-    pick.remember_some("experiments:modes", others)
+    pick.arrive_some("experiments:modes", "also", others)
     also = left.pills(
         "Also mask by",
         others,
@@ -35,37 +32,38 @@ def settings(how: dict[str, Any]) -> dict[str, Any]:
         key="experiments:modes",
         help="Each way of masking leaves another kind of patch. What all of them agree on is safest; each takes time.",
     )
-    pick.leave("also", ",".join(also), "")
-    pick.arrive("experiments:draws", "draws", DEFAULT_DRAWS, int, range(1, MOST_DRAWS + 1))
+    pick.leave_some("also", also)
+    few, many = 1, MOST_DRAWS
+    pick.arrive("experiments:draws", "draws", DEFAULT_DRAWS, int, range(few, many + 1), accepted=f"{few} to {many}")
     help_ = "How often random boxes are drawn, as a control. More draws make the control more certain, and take longer."
     draws = int(right.number_input("Random draws", 1, MOST_DRAWS, key="experiments:draws", help=help_))
     pick.leave("draws", str(draws), str(DEFAULT_DRAWS))
     return {"modes": [how["mode"], *also], "margin": how["margin"], "draws": draws}
 
 
-def _names(text: str) -> list[str]:
-    return [name for name in text.split(",") if name in MASK_MODES]
-
-
 def begin(subject: Subject, how: dict[str, Any]) -> None:
     """Start an experiment on the chosen split and show it."""
     params = {"model": subject.reference, "manifest": subject.manifest_path, "split": subject.split, **how}
     run = start(KIND, params, name=f"text {subject.data_name} {subject.split}", manifest_hash=subject.data.hash())
-    st.query_params["run"] = run.id
+    address.ask(run=run.id)
     st.rerun()
 
 
 def complete_address(look: str) -> None:
     """Have an address that names an experiment and no network name what belongs to it, and open ``look``."""
-    asked = st.query_params.get("run")
-    if asked is None or "model" in st.query_params:
+    asked = address.asks("run")
+    if asked is None or address.asks("model") is not None:
         return
-    with contextlib.suppress(CxrError):  # what is unknown is told where experiments are chosen
-        run = get_run(asked)
-        if run.kind == KIND:
-            params = run.spec["params"]
-            where = {"model": params["model"], "data": name_of(Path(params["manifest"])), "split": params["split"]}
-            st.query_params.update({"look": look} | where)
+    run = next((run for run in list_runs(kind=KIND) if run.id == asked), None)
+    if run is None:
+        address.refuse("run", pick.missing_run(asked, (KIND,)), "Show the page without it")
+    address.ask(look=look, **_subject_of(run))
+
+
+def _subject_of(run: Run) -> dict[str, str]:
+    """Return the parameters of an address that name what an experiment is on."""
+    params = run.spec["params"]
+    return {"model": params["model"], "data": name_of(Path(params["manifest"])), "split": params["split"]}
 
 
 def choose(subject: Subject) -> Run:
@@ -75,15 +73,28 @@ def choose(subject: Subject) -> Run:
     left, right = st.columns([4, 1], vertical_alignment="bottom")
     others = len(every) - len(mine)
     help_ = "Lists experiments on other networks, data sets and splits too"
+    pick.arrive("experiments:all", "all", False, pick.switched, accepted="0, 1")
     show_all = others > 0 and right.toggle(f"All ({len(every)})", key="experiments:all", help=help_)
+    pick.leave("all", str(int(show_all)), "0")
     listed = every if show_all else mine
-    if not listed:
+    if not listed and not address.asks("run"):
         more = f" {others} on other networks or data can be listed with the switch above." if others else ""
         page.nothing_yet(f"No experiment on this network and split yet. Start one: it runs in the background.{more}")
     labels = {run.id: _describe(run, named=show_all) for run in listed}
     by_id = {run.id: run for run in listed}
     with left:
-        return by_id[pick.from_url("Experiment", list(by_id), labels, "run")]
+        return by_id[pick.from_url("Experiment", list(by_id), labels, "run", missing=_missing)]
+
+
+def _missing(run_id: str) -> str:
+    """Return why an experiment is not among those listed; one on another network, data set or split can be opened."""
+    run = next((run for run in list_runs(kind=KIND) if run.id == run_id), None)
+    if run is None:
+        return pick.missing_run(run_id, (KIND,))
+    where = _subject_of(run)
+    on = f"the network {where['model']!r}, the data set {where['data']!r} and its split {where['split']!r}"
+    text = f"The experiment {run_id!r} is on {on}, not on what is chosen above."
+    return address.refuse("run", text, "Open it with what it is on", lambda: address.ask(run=run_id, **where))
 
 
 def _concerns(run: Run, subject: Subject) -> bool:
@@ -106,7 +117,7 @@ def watch(run: Run) -> None:
     """Show state and buttons of an experiment, refreshed as long as it is active; the whole page follows its end."""
     active = run.status()["state"] in ACTIVE
 
-    @st.fragment(run_every=REFRESH_S if active else None)
+    @page.refreshed(REFRESH_S if active else None)
     def progress() -> None:
         status = run.status()
         if active and status["state"] not in ACTIVE:

@@ -15,7 +15,7 @@ from cxr.runs import ACTIVE, Run
 from cxr.text import TextBox, mask_text, report, story, tables
 from cxr.text.experiment import BOXES, Setting
 
-from components import load, page, pages, viewer
+from components import load, page, pages, pick, viewer
 from components.subject import name_of
 
 PAPER = (
@@ -83,7 +83,9 @@ def _show_story(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None:
 
 def _show_more(results: dict[str, Any]) -> None:
     titles = ["Ways of masking", "Which tokens", "Classes and sources", "Flips", "Relevance"]
-    modes, which, groups, flips, relevance = st.tabs(titles)
+    pick.arrive("experiments:tab", "tab", titles[0], allowed=titles)
+    modes, which, groups, flips, relevance = st.tabs(titles, key="experiments:tab", on_change="rerun")
+    pick.leave("tab", st.session_state["experiments:tab"], titles[0])
     with modes:
         st.plotly_chart(tables.changed_figure(results), key="experiments:changed")
         st.dataframe(tables.by_mode(results), hide_index=True)
@@ -162,22 +164,21 @@ def _show_images(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None
     changed = table[table["changed"]].sort_values("confidence_before", ascending=False)
     most = table[table["moved"] > 0]
     tables = dict(zip(_SHOWN, (changed, most.sort_values("moved", ascending=False)), strict=True))
+    first = _SHOWN[0] if len(changed) else _SHOWN[1]
+    pick.arrive(f"experiments:shown:{run.id}", "list", first, allowed=_SHOWN)
     shown = st.segmented_control(
         "Show",
         list(tables),
-        default=_SHOWN[0] if len(changed) else _SHOWN[1],
         format_func=lambda name: f"{name} ({len(tables[name])})",
         required=True,
         key=f"experiments:shown:{run.id}",
     )
+    pick.leave("list", shown, first)
     rows = tables[shown]
     if rows.empty:
         st.caption("None: with the text masked, the network says the same of every image.")
         return
-    number = 1
-    if len(rows) > _PER_PAGE:
-        total = -(-len(rows) // _PER_PAGE)
-        number = st.number_input(f"Page (of {total})", 1, total, key=f"experiments:page:{run.id}:{shown}", width=140)
+    number = pick.page_number(-(-len(rows) // _PER_PAGE), key=f"experiments:page:{run.id}:{shown}")
     _show_pairs(run, rows.iloc[(number - 1) * _PER_PAGE : number * _PER_PAGE])
 
 

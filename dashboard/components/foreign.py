@@ -15,7 +15,7 @@ from cxr.models.importing import Found, import_weights, look_at
 from cxr.models.weights import read_card
 from cxr.paths import weights_root
 
-from components import page
+from components import page, pick
 
 ENDINGS = ("pth", "pt", "bin", "tar", "safetensors")
 UPLOAD, FOLDER = "Upload a file", "A file in the folder of weights"
@@ -25,7 +25,9 @@ _LIKELY_COLOUR = {"size": "224", "mean": "imagenet", "std": "imagenet"}
 
 def choose_file() -> tuple[Path, str] | None:
     """Let the user give a file; returns where it lies on this machine and what a command calls it."""
-    where = st.segmented_control("From", [UPLOAD, FOLDER], default=UPLOAD, required=True, key="weights:from")
+    pick.arrive("weights:from", "from", UPLOAD, {"folder": FOLDER}.__getitem__, accepted="folder")
+    where = st.segmented_control("From", [UPLOAD, FOLDER], required=True, key="weights:from")
+    pick.leave("from", "folder" if where == FOLDER else "", "")
     return _uploaded() if where == UPLOAD else _in_folder()
 
 

@@ -8,7 +8,7 @@ import streamlit as st
 
 from cxr.data import Manifest
 
-from components import load, pages
+from components import load, pages, pick
 
 
 def grid(
@@ -27,9 +27,7 @@ def grid(
     """
     per_page = columns * rows
     pages_total = -(-len(ids) // per_page)
-    page = 0
-    if pages_total > 1:
-        page = st.number_input(f"Page (of {pages_total})", 1, pages_total, key=f"{key}:page", width=140) - 1
+    page = pick.page_number(pages_total, key=f"{key}:page") - 1
     shown = ids[page * per_page : (page + 1) * per_page]
     for start in range(0, len(shown), columns):
         for cell, image_id in zip(st.columns(columns), shown[start : start + columns], strict=False):

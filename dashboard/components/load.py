@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import streamlit as st
+from pyarrow.lib import ArrowException
 
 from cxr.data import Manifest, read_xray
 from cxr.errors import CxrError
@@ -96,7 +97,11 @@ def thumbnail(data: Manifest, image_id: str, side: int = 192) -> np.ndarray:
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def _table(path: str, stamp: int) -> pd.DataFrame:
-    return pd.read_parquet(path)
+    try:
+        return pd.read_parquet(path)
+    except (ArrowException, ValueError) as error:  # cut or overwritten
+        reason = str(error).splitlines()[0][:120]
+        raise CxrError(f"{path} is damaged: {reason}. Resume the run, or measure again") from error
 
 
 def table(file: Path) -> pd.DataFrame:

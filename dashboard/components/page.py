@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
 import streamlit as st
+from pyarrow.lib import ArrowException
 
 from cxr.errors import CxrError
 
-from components import charts
+from components import address, charts
+
+_log = logging.getLogger(__name__)
 
 
 def header(title: str, lead: str) -> None:
@@ -20,16 +24,63 @@ def header(title: str, lead: str) -> None:
     st.html("<style>[data-testid=stMainBlockContainer] {padding: 3rem 3.5rem 4rem}</style>")
     st.title(title, anchor=False)
     st.caption(lead)
+    address.notice_here()
 
 
 @contextmanager
 def told_in_one_line() -> Iterator[None]:
-    """Show a user's error as a box with its one line, and end the page there."""
+    """Show what a user or the machine caused as a box with its one line, and end the page there.
+
+    That is every CxrError, every OSError (read-only, full, not permitted) and every damaged Parquet file. Any other
+    exception is a fault of the program: Streamlit says so without details and writes its traceback to the log.
+    """
     try:
         yield
-    except CxrError as error:
-        st.error(str(error), icon=":material/error:")
+    except address.AddressError as error:
+        _log.info("%s", error)
+        st.error(address.plain(str(error)), icon=":material/link_off:")
+        st.button(error.instead, key=f"address:instead:{error.param}", on_click=error.press)
         st.stop()
+    except (CxrError, OSError, ArrowException) as error:
+        _log.warning("%s", error, exc_info=not isinstance(error, CxrError))
+        st.error(address.plain(sentence(error)), icon=":material/error:")
+        st.stop()
+
+
+def sentence(error: Exception) -> str:
+    """Return an error in one line for people; of an OSError, what failed on which file."""
+    if isinstance(error, OSError) and not isinstance(error, CxrError) and error.strerror:
+        files = " to ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+        return f"{error.strerror}{f': {files}' if files else ''}. Check the disk and its permissions, then try again."
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def tried(action: Callable[[], object]) -> bool:
+    """Do what a button asks for and return whether it went well; an error is told in one line in a corner."""
+    try:
+        action()
+    except (CxrError, OSError) as error:
+        _log.warning("%s", error)
+        st.toast(address.plain(sentence(error)), icon=":material/error:")
+        return False
+    return True
+
+
+def refreshed(every: float | None) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Return a decorator for a part of a page that runs by itself each ``every`` seconds, or only when clicked in.
+
+    Its errors are told in one line and its choices stand in the address, as those of the whole page.
+    """
+
+    def decorate(body: Callable[[], None]) -> Callable[[], None]:
+        @st.fragment(run_every=every)
+        def part() -> None:
+            with told_in_one_line(), address.kept_in_fragment():
+                body()
+
+        return part
+
+    return decorate
 
 
 def estimate(cell: Any, label: str, value: Mapping | None, *, percent: bool = True, help: str = "") -> None:

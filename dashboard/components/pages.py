@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
+from components import address
+from components.page import told_in_one_line
+
 HOME = "views/home.py"
 DATA = "views/data.py"
 TRAIN = "views/train.py"
@@ -29,6 +32,12 @@ _SECTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "Networks": ((WEIGHTS, "Weights", "deployed_code"),),
 }
+
+
+def show(chosen: st.Page) -> None:
+    """Run a page. What goes wrong there is told in one line; the address names what it shows."""
+    with address.kept(chosen.url_path or "home"), told_in_one_line():
+        chosen.run()
 
 
 def navigate() -> st.Page:

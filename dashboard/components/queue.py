@@ -6,16 +6,15 @@ from typing import Any
 
 import streamlit as st
 
-from cxr.errors import CxrError
 from cxr.runs import DeviceQueue
 
-from components import load, pages, viewer
+from components import load, page, pages, viewer
 
 REFRESH_S = 1.5
 _WIDTHS = (1, 5, 3, 2, 3)
 
 
-@st.fragment(run_every=REFRESH_S)
+@page.refreshed(REFRESH_S)
 def section() -> None:
     """Show the queue as it is now."""
     rows = DeviceQueue().rows()
@@ -59,7 +58,4 @@ def _buttons(row: dict[str, Any], waiting: list[dict[str, Any]]) -> None:
 
 
 def _move(run_id: str, where: dict[str, Any]) -> None:
-    try:
-        DeviceQueue().move(run_id, **where)
-    except CxrError as error:  # its turn came between the drawing and the click
-        st.toast(str(error), icon=":material/error:")
+    page.tried(lambda: DeviceQueue().move(run_id, **where))  # its turn may have come since the drawing

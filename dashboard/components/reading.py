@@ -93,7 +93,13 @@ def show_stored() -> None:
             f"{kept.bytes / 1e6:.1f} MB. "
             "What is needed again after deleting is computed again."
         )
-        st.button("Delete stored heatmaps", icon=":material/delete:", on_click=clear, disabled=not kept.maps)
+        st.button(
+            "Delete stored heatmaps",
+            icon=":material/delete:",
+            on_click=page.tried,
+            args=(clear,),
+            disabled=not kept.maps,
+        )
 
 
 def _entry(value: float) -> str:

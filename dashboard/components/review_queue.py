@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from components import pick
+from components import address, pick
 from components.subject import Subject
 
 ALL, OPEN, DONE = "all", "not reviewed", "reviewed"
@@ -21,24 +21,33 @@ def choose(chosen: Subject, every: list[str], reviewed: frozenset[str]) -> str |
     st.progress(done / len(every), f"{done} of {len(every)} X-rays of this split reviewed")
     which, picker, following = st.columns([4, 5, 2], vertical_alignment="bottom")
     counts = {ALL: len(every), OPEN: len(every) - done, DONE: done}
+    pick.arrive("reviewing:filter", "reviewed", ALL, allowed=(ALL, OPEN, DONE))
     with which:
         shown = st.segmented_control(
             "Show",
             [ALL, OPEN, DONE],
-            default=ALL,
             required=True,
             format_func=lambda name: f"{name} ({counts[name]})",
             key="reviewing:filter",
         )
+    pick.leave("reviewed", shown, ALL)
     ids = [i for i in every if shown == ALL or (i in reviewed) == (shown == DONE)]
-    if not ids:
+    if not ids and not address.asks("image"):
         text = "Every X-ray of this split is reviewed." if shown == OPEN else "No X-ray of this split is reviewed yet."
         st.info(text, icon=":material/lightbulb:")
         return None
     labels = chosen.data.table.set_index("image_id")["label"]
     captions = {i: f"{'✓' if i in reviewed else '○'} {i} · {labels[i] or 'unlabelled'}" for i in ids}
+
+    def missing(image_id: str) -> str:
+        if image_id in every:
+            return f"The X-ray {image_id!r} is not in the list {shown!r}."
+        return f"There is no X-ray {image_id[:80]!r} in this split."
+
     with picker:
-        image_id = pick.from_url(f"X-ray (of {len(ids)}; ✓ reviewed, ○ not yet)", ids, captions, "image")
+        image_id = pick.from_url(
+            f"X-ray (of {len(ids)}; ✓ reviewed, ○ not yet)", ids, captions, "image", missing=missing
+        )
     target = next_open(every, image_id, reviewed)
     following.button(
         "Next not reviewed",

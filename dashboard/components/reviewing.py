@@ -16,7 +16,7 @@ from cxr.errors import CxrError, TextError
 from cxr.text import KINDS, Reviews, TextBox, recognise, tokens_of
 from cxr.text.store import content_hash
 
-from components import explaining, pages, review_queue, tokens
+from components import address, explaining, page, pages, pick, review_queue, tokens
 from components.boxes import SIDES, canvas_size, from_canvas, from_table, to_canvas, to_table
 from components.explaining import Xray
 from components.subject import Subject
@@ -119,9 +119,10 @@ def _show_state(reviews: Reviews, image_id: str, by_hand: bool, *, changed: bool
 def _draw(xray: Xray, draft: Draft, image_id: str) -> None:
     from streamlit_drawable_canvas import boxes_to_drawing, st_canvas  # needs a Streamlit that runs
 
-    zoom = st.segmented_control(
-        "Zoom", ZOOMS, default=1.0, required=True, format_func=lambda z: f"{z:g} ×", key="reviewing:zoom"
-    )
+    zooms = ", ".join(f"{zoom:g}" for zoom in ZOOMS)
+    pick.arrive("reviewing:zoom", "zoom", ZOOMS[0], float, ZOOMS, accepted=zooms)
+    zoom = st.segmented_control("Zoom", ZOOMS, required=True, format_func=lambda z: f"{z:g} ×", key="reviewing:zoom")
+    pick.leave("zoom", f"{zoom:g}", f"{ZOOMS[0]:g}")
     if zoom != draft.zoom:
         draft.zoom = zoom
         draft.restart(draft.current)
@@ -275,6 +276,6 @@ def _told(action: Any) -> Path | bool | None:
     """Do it; an error is told in one line, and what was drawn stays."""
     try:
         return action()
-    except CxrError as error:
-        st.error(str(error), icon=":material/error:")
+    except (CxrError, OSError) as error:
+        st.error(address.plain(page.sentence(error)), icon=":material/error:")
         return None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 import streamlit as st
 
-from cxr.errors import CxrError
 from cxr.runs import Run
 
-from components import load
+from components import load, page
 
 COLOURS = {
     "queued": "gray",
@@ -51,12 +50,8 @@ def controls(run: Run, status: dict, *, key: str) -> None:
             _do(run.resume)
 
 
-def _do(action: object) -> None:
-    try:
-        action()
-    except CxrError as error:
-        st.toast(str(error), icon=":material/error:")
-    else:
+def _do(action: Callable[[], object]) -> None:
+    if page.tried(action):
         st.rerun()
 
 

@@ -18,7 +18,7 @@ from cxr.text.stamp import COLOURS, CONTROLS, FONTS, LONGEST_WORD, PLACES, TAKES
 from cxr.text.stamp_setting import CONTRASTS, SIZES, Setting, chosen_images, default_class, patch_of
 from cxr.text.stamping import KIND, Refused, Version, versions_of
 
-from components import browse, experiments, explaining, load, page, pick, stamping_results, tokens, viewer
+from components import address, browse, experiments, explaining, load, page, pick, stamping_results, tokens, viewer
 from components.explaining import Xray
 from components.subject import Subject
 
@@ -52,7 +52,7 @@ def show(chosen: Subject, reference: str) -> None:
     if st.button(label, icon=":material/play_arrow:", type="primary", key="stamping:start"):
         name = f"stamp {chosen.data_name} {chosen.split}"
         run = start(KIND, choice.params, name=name, manifest_hash=chosen.data.hash())
-        st.query_params["stamping"] = run.id
+        address.ask(stamping=run.id)
         st.rerun()
     sizes, contrasts = (", ".join(f"{dose:g}" for dose in doses) for doses in (SIZES, CONTRASTS))
     st.caption(f"In sizes of {sizes} of the image's height and contrasts of {contrasts}, each beside its control.")
@@ -88,7 +88,7 @@ def _settings(chosen: Subject, classes: tuple[str, ...]) -> Choice:
         help_ = "The same box with the same mean grey: what the patch does without its letters"
         params["control"] = pick.from_url("Control", list(CONTROLS), _CONTROL_TITLES, "control", help=help_)
     params["onto"] = _onto(chosen, params["towards"], second[4])
-    pick.arrive("stamping:avoid", "cover", True, lambda asked: asked != "1")
+    pick.arrive("stamping:avoid", "cover", True, lambda asked: not pick.switched(asked), accepted="0, 1")
     help_ = "Moves the stamp to the nearest place free of text. Looks for text: about a second per X-ray, once."
     params["avoid"] = second[5].toggle("Keep text visible", key="stamping:avoid", help=help_)
     pick.leave("cover", str(int(not params["avoid"])), "0")
@@ -99,15 +99,20 @@ def _settings(chosen: Subject, classes: tuple[str, ...]) -> Choice:
 
 def _word(columns: list[Any], for_ink: Any) -> dict[str, Any]:
     with columns[1]:
-        asked = st.query_params.get("word", DEFAULT_WORD)[:LONGEST_WORD]
-        pick.remember("stamping:word", asked)
+        pick.arrive("stamping:word", "word", DEFAULT_WORD, _short_word, accepted=f"up to {LONGEST_WORD} letters")
         word = st.text_input("Word", key="stamping:word", max_chars=LONGEST_WORD)
-        st.query_params["word"] = word
+        pick.leave("word", word, DEFAULT_WORD)
     with columns[2]:
         font = pick.from_url("Font", sorted(FONTS, key=lambda name: name != "sans-bold"), {}, "font")
     with for_ink:
         colour = pick.from_url("Ink", list(COLOURS), {}, "ink")
     return {"word": word, "font": font, "colour": colour}
+
+
+def _short_word(text: str) -> str:
+    if len(text) > LONGEST_WORD:
+        raise ValueError(text)
+    return text
 
 
 def _cut(chosen: Subject, columns: list[Any], for_take: Any, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -133,10 +138,9 @@ def _cut(chosen: Subject, columns: list[Any], for_take: Any, classes: tuple[str,
 
 def _onto(chosen: Subject, towards: str, where: Any) -> list[str]:
     labels = [name for name in chosen.data.classes if name != towards]
-    pick.arrive("stamping:onto", "onto", (), lambda asked: asked.split(","))
-    pick.remember_some("stamping:onto", labels)
+    pick.arrive_some("stamping:onto", "onto", labels)
     onto = where.multiselect("Onto", labels, key="stamping:onto", placeholder="all others")
-    pick.leave("onto", ",".join(onto), "")
+    pick.leave_some("onto", onto)
     return onto
 
 
@@ -248,11 +252,17 @@ def _verdict(network: Any, answers: dict[str, np.ndarray], setting: Setting) -> 
 def _choose(chosen: Subject) -> Run:
     """Let the user choose a run of the present network and split; without one, say what to do."""
     runs = [run for run in list_runs(kind=KIND) if _concerns(run, chosen)]
-    if not runs:
+    if not runs and not address.asks("stamping"):
         page.nothing_yet("No stamping of this network and split yet. Start one: it runs in the background.")
     by_id = {run.id: run for run in runs}
     labels = {run.id: _describe(run) for run in runs}
-    return by_id[pick.from_url("Stamping", list(by_id), labels, "stamping")]
+    return by_id[pick.from_url("Stamping", list(by_id), labels, "stamping", missing=_missing)]
+
+
+def _missing(run_id: str) -> str:
+    if any(run.id == run_id for run in list_runs(kind=KIND)):
+        return f"The stamping {run_id!r} is of another network, data set or split than what is chosen above."
+    return pick.missing_run(run_id, (KIND,))
 
 
 def _concerns(run: Run, chosen: Subject) -> bool:

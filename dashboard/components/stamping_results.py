@@ -19,7 +19,7 @@ from cxr.text.stamp import stamp_patch
 from cxr.text.stamp_setting import Setting, patch_of
 from cxr.text.stamping import STAMPED
 
-from components import charts, load, page, pages, viewer
+from components import charts, load, page, pages, pick, viewer
 from components.subject import name_of
 
 _MOST_IMAGES = 6
@@ -37,12 +37,13 @@ def show(run: Run) -> None:
     towards = results["towards"]
     measures = {f"predictions turned to {towards}": "turned", f"probability of {towards}": "probability"}
     measures[f"logit of {towards}"] = "logit"
+    names = {measure: title for title, measure in measures.items()}
+    pick.arrive(f"stamping:curve:{run.id}", "curve", "turned", allowed=names)
     shown = st.segmented_control(
-        "Curve", list(measures), default=next(iter(measures)), required=True, key=f"stamping:curve:{run.id}"
+        "Curve", list(names), format_func=names.__getitem__, required=True, key=f"stamping:curve:{run.id}"
     )
-    st.plotly_chart(
-        dose_curves(results, measures[shown]), key=f"stamping:chart:{run.id}", config={"displaylogo": False}
-    )
+    pick.leave("curve", shown, "turned")
+    st.plotly_chart(dose_curves(results, shown), key=f"stamping:chart:{run.id}", config={"displaylogo": False})
     st.dataframe(doses(results), hide_index=True)
     st.caption(
         f"{results['n_images']} X-rays, {results['n_there']} of them predicted {towards} without any stamp. Beyond: "
@@ -165,9 +166,12 @@ def _show_images(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None
     known = [(dose["size"], dose["contrast"]) for dose in results["doses"]]
     known.sort(reverse=True)
     key = f"stamping:dose:{run.id}"
-    size, contrast = st.selectbox(
-        "Dose", known, format_func=lambda dose: f"size {dose[0]:g}, contrast {dose[1]:g}", key=key, width=260
-    )
+    by_name = {f"{size:g}x{contrast:g}": (size, contrast) for size, contrast in known}
+    pick.arrive(key, "dose", next(iter(by_name)), allowed=by_name)
+    titles = {name: f"size {size:g}, contrast {contrast:g}" for name, (size, contrast) in by_name.items()}
+    dose = st.selectbox("Dose", list(by_name), format_func=titles.__getitem__, key=key, width=260)
+    pick.leave("dose", dose, next(iter(by_name)))
+    size, contrast = by_name[dose]
     rows = swayed(table, results["towards"], size, contrast).head(_MOST_IMAGES).to_dict("records")
     for first in range(0, len(rows), 3):
         for cell, row in zip(st.columns(3), rows[first : first + 3], strict=False):

@@ -9,13 +9,13 @@ from urllib.parse import quote
 import pandas as pd
 import streamlit as st
 
-from cxr.errors import CxrError
 from cxr.runs import Run
 from cxr.study import Member, retry, stop_study
 from cxr.study.curves import Course, course
 from cxr.study.plan import Plan
 from cxr.study.report import METRIC_TITLES, Report, compare
 
+from components import page
 from components import runs as run_parts
 
 MARKS = {"finished": "✓", "failed": "✗", "stopped": "◼", "running": "▶", "queued": "…", "stopping": "◻"}
@@ -71,11 +71,7 @@ def _more_buttons(study: Run, state: str, states: Sequence[str]) -> None:
 
 
 def _do(action: Any) -> None:
-    try:
-        action()
-    except CxrError as error:
-        st.toast(str(error), icon=":material/error:")
-    else:
+    if page.tried(action):
         st.rerun()
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from cxr.data import Manifest
@@ -14,7 +13,7 @@ from cxr.data.library import list_data_sets
 from cxr.errors import CxrError
 from cxr.runs import Run, get_run
 
-from components import load, page, pages, pick
+from components import address, load, page, pages, pick
 
 OWN = "own"
 """What the URL says for the manifest that a run was trained on, where that is no data set of the library."""
@@ -53,21 +52,25 @@ class Subject:
 
 def network(where: DeltaGenerator) -> str:
     """Let the user choose a network and return its reference: a run's id or the name of weights."""
-    asked = st.query_params.get("model")
-    reference = pick.model(where=where)
-    if asked not in (None, reference):  # another network was chosen here: begin with the data that belong to it
-        st.query_params.pop("data", None)
-        st.session_state.pop("pick:data", None)
-    return reference
+    return pick.model(where=where, resets=("data",))  # another network: begin with the data that belong to it
 
 
 def choose(reference: str, for_data: DeltaGenerator, for_split: DeltaGenerator) -> Subject:
     """Let the user choose data and split for a network in the two columns given; without data, say what to do."""
     paths, labels = _data_for(reference)
-    if not paths:
+    if address.asks("data") == OWN and OWN not in paths and own_manifest(reference) is not None:
+        address.ask(data=next(iter(paths)))  # its own manifest has become a data set of the library since
+    if not paths and not address.asks("data"):
         page.nothing_yet("No X-rays yet: make the synthetic ones or import your own.", pages.DATA, "Go to Data")
     with for_data:
-        name = pick.from_url("Data set", list(paths), labels, "data")
+        name = pick.from_url(
+            "Data set",
+            list(paths),
+            labels,
+            "data",
+            missing=lambda name: _missing_data(reference, name, paths),
+            stays=True,
+        )
     manifest = load.manifest(paths[name])
     with for_split:
         return Subject(reference, manifest, name, pick.split(manifest.splits))
@@ -84,6 +87,17 @@ def _data_for(reference: str) -> tuple[dict[str, Path], dict[str, str]]:
     mine = next((name for name, path in paths.items() if path.resolve() == own), OWN)
     labels[mine] = f"{labels.get(mine, own.parent.name)} (its own)"
     return {mine: own} | paths, labels
+
+
+def _missing_data(reference: str, name: str, paths: dict[str, Path]) -> str:
+    """Return why a data set that an address names is not there."""
+    if name != OWN:
+        return address.unknown("data", name, list(paths))
+    run = run_of(reference)
+    if run is None:
+        return f"{reference!r} are weights of a file: they have no X-rays of their own here."
+    file = run.spec["params"].get("manifest", "")
+    return f"The X-rays that {reference!r} was trained on are gone: there is no {file}."
 
 
 def name_of(manifest: Path) -> str:

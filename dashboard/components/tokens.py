@@ -37,7 +37,8 @@ def masking(for_mode: DeltaGenerator, for_margin: DeltaGenerator) -> dict:
         ranked = sorted(MASK_MODES, key=lambda name: name != DEFAULT_MODE)
         help_ = " ".join(f"**{mode.title}:** {mode.description}" for mode in MASK_MODES.values())
         mode = pick.from_url("Mask", ranked, titles, "mode", help=help_)
-    pick.arrive("tokens:margin", "margin", DEFAULT_MARGIN, _margin)
+    reach = (0.0, _WIDEST, _MARGIN_STEP)
+    pick.arrive("tokens:margin", "margin", DEFAULT_MARGIN, pick.number(*reach), accepted=pick.in_steps(*reach))
     margin = for_margin.slider(
         "Margin",
         0.0,
@@ -48,13 +49,6 @@ def masking(for_mode: DeltaGenerator, for_margin: DeltaGenerator) -> dict:
     )
     pick.leave("margin", f"{margin:g}", f"{DEFAULT_MARGIN:g}")
     return {"mode": mode, "margin": margin}
-
-
-def _margin(text: str) -> float:
-    value = round(float(text) / _MARGIN_STEP) * _MARGIN_STEP
-    if not 0 <= value <= _WIDEST:
-        raise ValueError
-    return round(value, 2)
 
 
 @st.cache_data(max_entries=256, show_spinner="Looking for text …")

@@ -15,7 +15,7 @@ from cxr.text import Reviews
 from cxr.text.vocabulary import GROUPS, MIN_IMAGES, finding, flat, odds_in_words, vocabulary
 from cxr.text.vocabulary_run import IMAGES, KIND, TOKENS, read_tables
 
-from components import carriers, experiments, load, page
+from components import carriers, experiments, load, page, pick
 from components.subject import Subject
 
 EVERY = "all splits"
@@ -29,18 +29,23 @@ Tables = tuple[pd.DataFrame, pd.DataFrame]
 def show(chosen: Subject) -> None:
     """Show the section: what was found on the chosen X-rays, or how to search them."""
     scope, least, spellings = st.columns([3, 2, 4], vertical_alignment="bottom")
+    pick.arrive("vocabulary:scope", "scope", chosen.split, {"all": EVERY}.__getitem__, (chosen.split, EVERY))
     with scope:
-        where = st.segmented_control(
-            "X-rays", [chosen.split, EVERY], default=chosen.split, required=True, key="vocabulary:scope"
-        )
+        where = st.segmented_control("X-rays", [chosen.split, EVERY], required=True, key="vocabulary:scope")
+    pick.leave("scope", "all" if where == EVERY else "", "")
     split = "" if where == EVERY else chosen.split
-    min_images = least.number_input("On at least … X-rays", 1, 10_000, MIN_IMAGES, key="vocabulary:least")
+    most = 10_000
+    pick.arrive("vocabulary:least", "least", MIN_IMAGES, int, range(1, most + 1), accepted=f"1 to {most}")
+    min_images = least.number_input("On at least … X-rays", 1, most, key="vocabulary:least")
+    pick.leave("least", str(int(min_images)), str(MIN_IMAGES))
+    pick.arrive("vocabulary:join", "join", False, pick.switched, accepted="0, 1")
     join = spellings.toggle(
         "Join near-equal spellings",
         key="vocabulary:join",
         help="A word of five letters or more that lacks one letter (PORTABL), has a digit in its place (P0RTABLE) "
         "or another of the same shape (GLINICA) counts as its commoner spelling. Upper and lower case are always one.",
     )
+    pick.leave("join", str(int(join)), "0")
     here = chosen.data.select(split=split) if split else chosen.data
     run = _search(chosen, split, len(here))
     options = ["--split", split] * bool(split) + ["--min-images", min_images] + ["--join"] * join
@@ -145,19 +150,23 @@ def _show_left_out(run: Run) -> None:
 
 
 def _show_entries(chosen: Subject, run: Run, found: Tables, entries: list[dict[str, Any]], join: bool) -> None:
+    pick.arrive("vocabulary:group", "count", GROUPS[0], allowed=GROUPS)
     group = st.segmented_control(
         "Count",
         list(GROUPS),
-        default=GROUPS[0],
         format_func=_TITLES.get,
         required=True,
         key="vocabulary:group",
         help="Kinds and places need no reading: they also show a mark that only one class carries in a corner.",
     )
+    pick.leave("count", group, GROUPS[0])
     listed = [entry for entry in entries if entry["group"] == group]
     if not listed:
         st.caption("None on enough X-rays.")
         return
+    tokens = [entry["token"] for entry in listed]
+    pick.arrive("vocabulary:entry", "entry", "", allowed=["", *tokens])
+    picked = st.session_state["vocabulary:entry"]
     event = st.dataframe(
         table(listed),
         hide_index=True,
@@ -165,12 +174,15 @@ def _show_entries(chosen: Subject, run: Run, found: Tables, entries: list[dict[s
         column_config=_columns(listed),
         on_select="rerun",
         selection_mode="single-row",
+        selection_default={"selection": {"rows": [tokens.index(picked)] if picked else []}},
         key=f"vocabulary:table:{run.id}:{group}:{len(listed)}:{join}",
     )
     st.caption(_explanation(listed))
     page.csv_button("Whole table as CSV", flat(entries), f"vocabulary_{run.id}")
     rows = [row for row in event.selection.rows if row < len(listed)]
     entry = listed[rows[0]] if rows else listed[0]
+    st.session_state["vocabulary:entry"] = tokens[rows[0]] if rows else ""
+    pick.leave("entry", st.session_state["vocabulary:entry"], "")
     carriers.show(chosen, found, entry, join, picked=bool(rows))
     left, right = st.columns(2)
     left.plotly_chart(heat(listed, "class"), key="vocabulary:by-class", theme="streamlit")

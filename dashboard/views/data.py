@@ -13,10 +13,11 @@ from cxr.data.sources import SOURCES
 from cxr.errors import CxrError
 from cxr.runs import list_runs, start
 
-from components import gallery, load, page, pick
+from components import address, gallery, load, page, pick
 from components import runs as run_parts
 
 REFRESH_S = 1.0
+TABS = ("Data sets", "Import", "Synthetic X-rays")
 
 
 def counts(table: pd.DataFrame, by: str) -> pd.DataFrame:
@@ -83,7 +84,10 @@ def show_images(data: Manifest) -> None:
     table = data.table
     cells = st.columns(3)
     for cell, column in zip(cells, ("label", "source", "split"), strict=True):
-        values = cell.multiselect(column.capitalize(), sorted(set(table[column])), format_func=lambda v: v or "(none)")
+        options, key = sorted(set(table[column])), f"data:{column}"
+        pick.arrive_some(key, column, options)
+        values = cell.multiselect(column.capitalize(), options, format_func=lambda v: v or "(none)", key=key)
+        pick.leave_some(column, values)
         table = table[table[column].isin(values)] if values else table
     by_id = table.set_index("image_id")
 
@@ -174,7 +178,7 @@ def imports() -> list:
     return [r for r in list_runs() if r.spec["kind"] in ("import", "demo")][:5]
 
 
-@st.fragment(run_every=REFRESH_S)
+@page.refreshed(REFRESH_S)
 def running_imports() -> None:
     for run in imports():
         status = run.status()
@@ -184,7 +188,10 @@ def running_imports() -> None:
 
 
 page.header("Data", "What there is, by class and source. Bring your own: nothing is copied, files stay where they are.")
-sets_tab, import_tab, demo_tab = st.tabs(["Data sets", "Import", "Synthetic X-rays"])
+with page.told_in_one_line():
+    pick.arrive("data:tab", "tab", TABS[0], allowed=TABS)
+sets_tab, import_tab, demo_tab = st.tabs(TABS, key="data:tab", on_change="rerun")
+pick.leave("tab", st.session_state["data:tab"], TABS[0])
 with import_tab, page.told_in_one_line():
     import_form()
 with demo_tab, page.told_in_one_line():
@@ -194,7 +201,7 @@ if imports():
         st.markdown("**Latest imports**")
         running_imports()
 with sets_tab:
-    if not list_data_sets():
+    if not list_data_sets() and not address.asks("data"):
         page.nothing_yet("No data set yet: make the synthetic X-rays or import your own in the tabs above.")
     with page.told_in_one_line():
         show_set(pick.data_set())

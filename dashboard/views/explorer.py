@@ -16,12 +16,17 @@ from components import browse, explaining, faithful, load, page, pages, pick, re
 FROM_DATA, UPLOAD = "Data set", "Upload"
 ONE, ALL = "one", "all"
 MOST_CLASSES = 12
+OPACITY, PERCENTILE = 0.8, 99.5
 
 
 def chosen_upload() -> explaining.Xray:
     file = st.file_uploader("X-ray (PNG, JPEG or DICOM)", key="explorer:upload")
     if file is None:
-        st.info("Upload a frontal chest X-ray. It stays on this computer.", icon=":material/upload_file:")
+        st.info(
+            "Upload a frontal chest X-ray. It stays on this computer. A link to this page does not hold it: whoever "
+            "opens the link uploads the X-ray again.",
+            icon=":material/upload_file:",
+        )
         st.stop()
     return explaining.of_upload(file.name, file.getvalue())
 
@@ -33,9 +38,11 @@ page.header(
 with page.told_in_one_line():
     first, second, third, fourth = st.columns([3, 2, 3, 2])
     reference = subject.network(first)
+    pick.arrive("explorer:source", "source", FROM_DATA, {"upload": UPLOAD}.__getitem__, accepted="upload")
     source = second.segmented_control(
-        "X-ray from", [FROM_DATA, UPLOAD], default=FROM_DATA, required=True, key="explorer:source", width="stretch"
+        "X-ray from", [FROM_DATA, UPLOAD], required=True, key="explorer:source", width="stretch"
     )
+    pick.leave("source", "upload" if source == UPLOAD else "", "")
     if source == UPLOAD:
         chosen, xray = None, chosen_upload()
     else:
@@ -63,9 +70,13 @@ with page.told_in_one_line():
     with several:
         shown = pick.from_url("Show", [ONE, ALL], {ONE: "this class", ALL: "all classes"}, "classes")
     look, colour, outline = st.columns([3, 3, 4], vertical_alignment="top")
-    pick.remember("explorer:opacity", 0.8)
+    opacities, percentiles = (0.0, 1.0, 0.05), (95.0, 100.0, 0.1)
+    accepted = pick.in_steps(*opacities)
+    pick.arrive("explorer:opacity", "opacity", OPACITY, pick.number(*opacities), accepted=accepted)
     opacity = look.slider("Overlay opacity", 0.0, 1.0, step=0.05, key="explorer:opacity")
-    pick.remember("explorer:percentile", 99.5)
+    pick.leave("opacity", f"{opacity:g}", f"{OPACITY:g}")
+    accepted = pick.in_steps(*percentiles)
+    pick.arrive("explorer:percentile", "percentile", PERCENTILE, pick.number(*percentiles), accepted=accepted)
     percentile = colour.slider(
         "Colour percentile",
         95.0,
@@ -74,13 +85,15 @@ with page.told_in_one_line():
         key="explorer:percentile",
         help="Relevance at this percentile of its absolute values gets full colour. Lower shows more of weak parts.",
     )
-    pick.remember_some("explorer:outlines", xray.masks)
+    pick.leave("percentile", f"{percentile:g}", f"{PERCENTILE:g}")
+    pick.arrive_some("explorer:outlines", "outlines", list(xray.masks))
     wanted = outline.pills(
         "Outlines of the ground truth" if xray.masks else "No masks to outline",
         list(xray.masks),
         selection_mode="multi",
         key="explorer:outlines",
     )
+    pick.leave_some("outlines", wanted)
     masks = {name: read_xray(xray.masks[name]) for name in wanted if name in xray.masks}
     others = [name for name in ranked if name != target][: MOST_CLASSES - 1] if shown == ALL else []
     explained = explaining.heatmaps(reference, xray, way, [target, *others])

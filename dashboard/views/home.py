@@ -9,7 +9,7 @@ from cxr.errors import CxrError
 from cxr.paths import data_root
 from cxr.runs import list_runs, start
 
-from components import page, pages
+from components import address, page, pages
 from components import runs as run_parts
 
 REFRESH_S = 3
@@ -43,7 +43,7 @@ def train_demo() -> None:
         raise CxrError("the synthetic X-rays are missing; make them on the Data page or with `cxr demo`")
     params = {"recipe": load_recipe("demo").model_dump(), "manifest": str(manifest), "data_name": "demo"}
     run = start("train", params, name="demo")
-    st.switch_page(pages.LIVE, query_params={"run": run.id})
+    address.switch(pages.LIVE, run=run.id)
 
 
 page.header(
@@ -78,7 +78,7 @@ with right:
     )
 
 
-@st.fragment(run_every=REFRESH_S if any(r.status()["state"] in run_parts.ACTIVE for r in runs) else None)
+@page.refreshed(REFRESH_S if any(r.status()["state"] in run_parts.ACTIVE for r in runs) else None)
 def recent() -> None:
     st.subheader("Runs", anchor=False)
     newest = list_runs()[:15]

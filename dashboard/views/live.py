@@ -58,11 +58,15 @@ with page.told_in_one_line():
     with left:
         chosen = pick.run("train", empty="No training has been started yet, so there are no curves to watch.")
     others = [r for r in list_runs(kind="train") if r.id != chosen.id]
-labels = {r.id: pick.describe_run(r) for r in others}
-compare = right.multiselect("Compare with", list(labels), format_func=labels.get, placeholder="other trainings")
+    labels = {r.id: pick.describe_run(r) for r in others}
+    pick.arrive_some("live:compare", "compare", list(labels))
+    compare = right.multiselect(
+        "Compare with", list(labels), format_func=labels.get, placeholder="other trainings", key="live:compare"
+    )
+    pick.leave_some("compare", compare)
 
 
-@st.fragment(run_every=REFRESH_S if chosen.status()["state"] in run_parts.ACTIVE else None)
+@page.refreshed(REFRESH_S if chosen.status()["state"] in run_parts.ACTIVE else None)
 def live() -> None:
     run_parts.rerun_when_gone(chosen, *(run for run in others if run.id in compare))
     status = chosen.status()

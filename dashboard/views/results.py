@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -9,7 +11,7 @@ from cxr.data.library import list_data_sets
 from cxr.evaluation.metrics import summarise
 from cxr.runs import Run, start
 
-from components import charts, gallery, load, page, pages, pick, subject
+from components import address, charts, gallery, load, page, pages, pick, subject
 from components import runs as run_parts
 
 PAPER = (
@@ -36,10 +38,29 @@ def per_class(result: dict) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
-def clicked(event: dict) -> tuple[str, str] | None:
-    """Return ``(true class, predicted class)`` of the clicked cell."""
-    points = event["selection"]["points"]
-    return tuple(points[0]["customdata"]) if points else None
+CELL = "results:cell"
+
+
+def cell_of(classes: list[str]) -> tuple[str, str] | None:
+    """Return ``(true class, predicted class)`` of the cell that the address names, None where it names none."""
+    cells = [address.joined((true, predicted)) for true in classes for predicted in classes]
+    pick.arrive(CELL, "cell", "", allowed=["", *cells])
+    name = st.session_state[CELL]
+    pick.leave("cell", name, "")
+    true, predicted = address.parted(name) if name else ("", "")
+    return (true, predicted) if name else None
+
+
+def take_cell(chart: str) -> None:
+    """Show the images of the cell that was clicked; a second click shows all errors again."""
+    points = st.session_state[chart]["selection"]["points"]
+    name = address.joined(points[0]["customdata"]) if points else ""
+    st.session_state[CELL] = "" if name == st.session_state.get(CELL) else name
+
+
+def all_errors() -> None:
+    """Leave the cell."""
+    st.session_state[CELL] = ""
 
 
 def network_of(run: Run) -> str:
@@ -54,7 +75,7 @@ def wait_for(run: Run) -> None:
         text = f"This training ({run.status()['state']}) has no predictions yet: it makes them at its end."
         page.nothing_yet(text, pages.LIVE, "Watch it")
 
-    @st.fragment(run_every=1.5)
+    @page.refreshed(1.5)
     def progress() -> None:
         run_parts.rerun_when_gone(run)
         status = run.status()
@@ -110,7 +131,8 @@ def measure_elsewhere(run: Run) -> None:
             network = network_of(run)
             which = "run" if pick.is_run(network) else "weights"
             params = {which: network, "manifest": str(sets[name].manifest_path)}
-            st.query_params["run"] = start("evaluate", params, name=f"{run.name} on {name}").id
+            address.forget("split", "cell", "page")
+            address.ask(run=start("evaluate", params, name=f"{run.name} on {name}").id)
             st.rerun()
 
 
@@ -138,10 +160,12 @@ st.caption(PAPER)
 
 left, right = st.columns([5, 6])
 with left:
-    figure = charts.confusion(result["confusion"], result["classes"])
-    event = st.plotly_chart(
-        figure, key=f"confusion:{run.id}:{split}", on_select="rerun", selection_mode="points", width="content"
-    )
+    cell = cell_of(result["classes"])
+    figure = charts.confusion(result["confusion"], result["classes"], cell)
+    chart = f"confusion:{run.id}:{split}:{cell}"
+    st.plotly_chart(figure, key=chart, on_select=partial(take_cell, chart), selection_mode="points", width="content")
+    if cell is not None:
+        st.button("Show all errors", icon=":material/undo:", key="results:all", on_click=all_errors)
 with right:
     st.subheader("By class", anchor=False)
     st.dataframe(per_class(result))
@@ -153,7 +177,6 @@ with right:
         query_params={**link, "split": split},
     )
 
-cell = clicked(event)
 if cell is None:
     shown, title = rows[~rows["correct"]].sort_values("confidence", ascending=False), "Errors, the most confident first"
 else:

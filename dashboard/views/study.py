@@ -13,7 +13,7 @@ from cxr.study.members import plan_of
 from cxr.study.render import measure_tables, to_html
 from cxr.study.report import Measure, Report
 
-from components import page, pages, pick, study_charts, study_form, study_state
+from components import address, page, pages, pick, study_charts, study_form, study_state
 from components import runs as run_parts
 
 REFRESH_S = 2.0
@@ -26,7 +26,9 @@ CLAIM = (
 
 def choose(studies: list[Run]) -> Run:
     by_id = {run.id: run for run in studies}
-    return by_id[pick.from_url("Study", list(by_id), {i: pick.describe_run(r) for i, r in by_id.items()}, "study")]
+    labels = {i: pick.describe_run(r) for i, r in by_id.items()}
+    missing = lambda run_id: pick.missing_run(run_id, ("study",))  # noqa: E731
+    return by_id[pick.from_url("Study", list(by_id), labels, "study", missing=missing, stays=True)]
 
 
 def settings(study: Run) -> tuple[int, float]:
@@ -37,10 +39,16 @@ def settings(study: Run) -> tuple[int, float]:
     first = min(plan.first_epochs[0], longest)
     k = first
     if longest > 1:
-        k = left.slider("The beginning: first epochs", 1, longest, first, key=f"study:k:{study.id}")
+        key = f"study:k:{study.id}"
+        pick.arrive(key, "first", first, int, range(1, longest + 1), accepted=f"1 to {longest}")
+        k = left.slider("The beginning: first epochs", 1, longest, key=key)
+        pick.leave("first", str(k), str(first))
     highest = max(1.0, *plan.accuracy) if plan.lower_is_better else 1.0
     label = "Level to reach (at most)" if plan.lower_is_better else "Level to reach"
-    level = right.slider(label, 0.0, highest, plan.accuracy[0], 0.01, key=f"study:level:{study.id}")
+    key, reach = f"study:level:{study.id}", (0.0, highest, 0.01)
+    pick.arrive(key, "level", plan.accuracy[0], pick.number(*reach), accepted=pick.in_steps(*reach))
+    level = right.slider(label, 0.0, highest, step=0.01, key=key)
+    pick.leave("level", f"{level:g}", f"{plan.accuracy[0]:g}")
     return k, level
 
 
@@ -48,7 +56,9 @@ def show_differences(report: Report) -> None:
     # Short names, since titles change with the sliders and the choice should not.
     by_name = {short_name(measure): measure for measure in report.measures}
     names = list(by_name)
-    chosen = st.segmented_control("Compare by", names, default=names[0], required=True, key="study:measure")
+    pick.arrive("study:measure", "measure", names[0], allowed=names)
+    chosen = st.segmented_control("Compare by", names, required=True, key="study:measure")
+    pick.leave("measure", chosen, names[0])
     measure = by_name.get(chosen) or report.measures[0]
     left, right = st.columns([3, 2])
     if measure.differences:
@@ -94,7 +104,7 @@ def show(study: Run) -> None:
     """Show a study, refreshed while it or one of its members runs."""
     active = study.active or any(member.state in run_parts.ACTIVE for member in members(study))
 
-    @st.fragment(run_every=REFRESH_S if active else None)
+    @page.refreshed(REFRESH_S if active else None)
     def live() -> None:
         run_parts.rerun_when_gone(study)
         plan, found = plan_of(study), members(study)
@@ -136,8 +146,7 @@ def new_study() -> None:
         ):
             with st.spinner("Checking every training first …"):
                 run = start_study(plan, data)
-            st.query_params["study"] = run.id
-            st.session_state["study:started"] = True  # a widget's own value cannot be changed below it
+            address.ask(study=run.id, tab=TABS[0])  # where the new study is seen
             st.rerun()
     with st.expander("This study as YAML", icon=":material/description:"):
         st.code(plan.to_yaml(), language="yaml")
@@ -149,12 +158,12 @@ page.header(
     "Studies", "Several recipes over the same seeds, as one thing that is queued, stopped and compared together."
 )
 studies = list_runs(kind="study")
-if st.session_state.pop("study:started", False):
-    st.session_state["study:tab"] = TABS[0]  # where the new study is seen
-pick.remember("study:tab", TABS[0 if studies else 1], TABS)
+first_tab = TABS[0 if studies or address.asks("study") else 1]
+pick.arrive("study:tab", "tab", first_tab, allowed=TABS)
 compare, new = st.tabs(TABS, key="study:tab", on_change="rerun")
+pick.leave("tab", st.session_state["study:tab"], first_tab)
 with compare, page.told_in_one_line():
-    if studies:
+    if studies or address.asks("study"):
         show(choose(studies))
     else:
         st.info("No study yet: start one under New study.", icon=":material/lightbulb:")

@@ -46,7 +46,7 @@ with page.told_in_one_line():
         key="text:section",
         label_visibility="collapsed",
     )
-pick.leave("look", section, ONE)
+    pick.leave("look", section, ONE)
 options = ["--mode", how["mode"]] + (["--margin", how["margin"]] if how["margin"] != DEFAULT_MARGIN else [])
 
 if section == ONE:
@@ -73,7 +73,7 @@ if section == ONE:
             with right:
                 st.markdown(f"Tokens, in pixels of the file{' (corrected by hand)' if by_hand else ''}")
                 st.dataframe(tokens.table(boxes), hide_index=True)
-            pick.arrive("text:heatmaps", "heatmaps", False, lambda asked: asked == "1")
+            pick.arrive("text:heatmaps", "heatmaps", False, pick.switched, accepted="0, 1")
             heatmaps = st.toggle("Heatmaps before and after", key="text:heatmaps")
             pick.leave("heatmaps", str(int(heatmaps)), "0")
             if heatmaps:

@@ -10,7 +10,7 @@ from cxr.runs import list_runs, start
 from cxr.training import check, check_weights
 from cxr.training.recipe import PRESETS, load_recipe, parse_recipe
 
-from components import load, page, pages, pick, queue, recipe_form, viewer, where
+from components import address, load, page, pages, pick, queue, recipe_form, viewer, where
 from components import runs as run_parts
 
 REFRESH_S = 1.5
@@ -32,7 +32,7 @@ def edited(base: dict, preset: str) -> dict:
     return recipe
 
 
-@st.fragment(run_every=REFRESH_S)
+@page.refreshed(REFRESH_S)
 def trainings() -> None:
     """Show the newest trainings with their buttons."""
     for run in list_runs(kind="train")[:6]:
@@ -78,7 +78,7 @@ with page.told_in_one_line():
             "data_name": data_set.name,
         }
         run = start("train", params, name=name, manifest_hash=data.hash(), where=place)
-        st.switch_page(pages.LIVE, query_params={"run": run.id})
+        address.switch(pages.LIVE, run=run.id)
 
 with st.expander("This recipe as YAML", icon=":material/description:"):
     st.code(recipe.to_yaml(), language="yaml")

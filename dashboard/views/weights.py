@@ -12,7 +12,7 @@ from cxr.models import list_weights
 from cxr.models.weights import read_card
 from cxr.runs import list_runs
 
-from components import foreign, giving, load, page, pages, pick
+from components import address, foreign, giving, load, page, pages, pick
 
 AT_HAND, IMPORT = "At hand", "Import"
 
@@ -46,11 +46,11 @@ def _told(reference: str) -> dict:
 
 def show_networks() -> None:
     rows = networks()
-    if not rows:
+    if not rows and not address.asks("model"):
         page.nothing_yet("No network yet: train one, or import weights above.", pages.TRAIN, "Start a training")
     st.dataframe([{k: v for k, v in row.items() if k != "id"} for row in rows], hide_index=True)
     labels = {row["id"]: row["network"] for row in rows}
-    reference = pick.from_url("Network", list(labels), labels, "model")
+    reference = pick.from_url("Network", list(labels), labels, "model", missing=pick.missing_network, stays=True)
     card = read_card(checkpoint_of(reference))
     if card is None:
         raise WeightsError(f"{reference} has no card")
@@ -93,15 +93,15 @@ def show_import() -> None:
 
 
 def look_at_hand(name: str) -> None:
-    st.session_state["weights:section"] = AT_HAND
-    st.query_params["model"] = name
+    address.ask(look=AT_HAND, model=name)
 
 
 page.header("Weights", "Networks at hand with their cards; weights of others come in, yours go out.")
-pick.remember("weights:section", AT_HAND, (AT_HAND, IMPORT))
+pick.arrive("weights:section", "look", AT_HAND, allowed=(AT_HAND, IMPORT))
 section = st.segmented_control(
     "Look at", [AT_HAND, IMPORT], required=True, key="weights:section", label_visibility="collapsed"
 )
+pick.leave("look", section, AT_HAND)
 with page.told_in_one_line():
     if section == AT_HAND:
         show_networks()
