@@ -41,9 +41,11 @@ def stamp_and_tell(params: dict[str, Any], data: str | None, *, detach: bool, as
 
 
 def turned_to(results: dict[str, Any]) -> str:
-    """Return what a share of X-rays that turn means: to a class, or a finding's probability above 0.5."""
+    """Return what a share of X-rays that turn means: to a class, or a finding's probability above its threshold."""
     of_findings = results.get("task") == "multi-label"
-    return f"{results['towards']} above 0.5" if of_findings else f"turned to {results['towards']}"
+    return (
+        f"{results['towards']} above {results['threshold']:.3g}" if of_findings else f"turned to {results['towards']}"
+    )
 
 
 def show_doses(results: dict[str, Any] | None) -> None:

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 
 from cxr.data import Manifest, read_xray
-from cxr.data.findings import finding_targets
 from cxr.data.square import fit_square
 from cxr.evaluation.metrics import patients_of, probabilities
 from cxr.evaluation.predict import predict
+from cxr.evaluation.summary import TARGET
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 from cxr.text.boxes import TextBox
 from cxr.text.conditions import BEFORE, Condition, Controls, Masking, controls_of, lenders_of, versions
-from cxr.text.effects import Answers
+from cxr.text.effects import Answers, limits_of
 from cxr.text.review import FileTokens
 from cxr.text.vocabulary import UNREAD, tokens_in
 
@@ -45,16 +45,23 @@ class Kept:
 
 @dataclass(frozen=True)
 class Asked:
-    """Logits (N, K) of the images ``ids`` by condition, those with tokens left in by name, and the control boxes."""
+    """Logits (N, K) of the images ``ids`` by condition, those with tokens left in by name, and the control boxes.
+
+    ``task`` and ``limits`` are the network's (see :class:`cxr.text.effects.Answers`).
+    """
 
     ids: list[str]
     logits: dict[Condition, np.ndarray]
     kept: dict[str, Kept]
     controls: dict[str, Controls]
     task: str = SINGLE_LABEL
+    limits: np.ndarray | None = None
 
     def answers(self, table: pd.DataFrame, masking: Masking, classes: Sequence[str]) -> Answers:
-        """Return what :func:`cxr.text.effects.effects` takes; ``table`` is that of the predictions."""
+        """Return what :func:`cxr.text.effects.effects` takes; ``table`` is that of the predictions.
+
+        Of several findings it holds what the data say of each, ``target_<class>``.
+        """
         draws = range(masking.draws)
         return Answers(
             before=self.logits[BEFORE],
@@ -66,11 +73,12 @@ class Asked:
             truth=self._truth(table, classes),
             patients=patients_of(table),
             task=self.task,
+            limits=self.limits,
         )
 
     def _truth(self, table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
         if self.task == MULTI_LABEL:
-            return finding_targets(table["findings"], classes)
+            return table[[TARGET + name for name in classes]].to_numpy(np.float64)
         places = {name: k for k, name in enumerate(classes)}
         return np.array([places.get(label, -1) for label in table["label"]], dtype=np.int64)
 
@@ -163,7 +171,8 @@ class _Asking:
             name: Kept(np.array([row for row, _ in rows]), np.stack([answer for _, answer in rows]), self._counts[name])
             for name, rows in self._kept.items()
         }
-        return Asked(self.ids, self._logits, kept, self._controls, self._model.card.task)
+        card = self._model.card
+        return Asked(self.ids, self._logits, kept, self._controls, card.task, limits_of(card))
 
 
 def frequent_words(boxes: Iterable[Sequence[TextBox]]) -> set[str]:

@@ -5,7 +5,7 @@ the bootstrap over patients, p values come from flipping the signs of patients' 
 doses (Holm 1979).
 
 An X-ray is said to have a class where it is predicted. A network of several findings says of each by itself: there it
-is a probability above 0.5.
+is a probability above the finding's threshold, which the network's publisher states, else above 0.5.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from cxr.evaluation.metrics import patients_of
+from cxr.evaluation.multilabel import THRESHOLD
 from cxr.evaluation.words import percent, points
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 from cxr.text.effects import beyond_control, holm, paired_means, paired_shares
@@ -26,7 +27,13 @@ _SIGNIFICANT = 0.05
 
 
 def results_of(
-    table: pd.DataFrame, classes: Sequence[str], towards: str, token: str, onto: Sequence[str] = (), seed: int = 0
+    table: pd.DataFrame,
+    classes: Sequence[str],
+    towards: str,
+    token: str,
+    onto: Sequence[str] = (),
+    seed: int = 0,
+    threshold: float = THRESHOLD,
 ) -> dict[str, Any]:
     """Return the numbers of ``results.json`` from the long table of answers.
 
@@ -44,7 +51,8 @@ def results_of(
     unstamped = table[table["condition"] == "unstamped"].set_index("image_id")
     stamped = table[table["condition"] != "unstamped"]
     doses = [
-        {"size": float(size), "contrast": float(contrast)} | _of_dose(rows, unstamped, classes, towards, seed)
+        {"size": float(size), "contrast": float(contrast)}
+        | _of_dose(rows, unstamped, classes, towards, seed, threshold)
         for (size, contrast), rows in stamped.groupby(["size", "contrast"], sort=True)
     ]
     for name in ("turned_beyond", "probability_beyond"):
@@ -52,32 +60,38 @@ def results_of(
             dose[name]["p_holm"] = corrected
     results: dict[str, Any] = {
         "n_images": int(stamped["image_id"].nunique()),
-        "n_there": int(said_to_have(unstamped.loc[stamped["image_id"].unique()], towards).sum()),
+        "n_there": int(said_to_have(unstamped.loc[stamped["image_id"].unique()], towards, threshold).sum()),
         "classes": list(classes),
         "towards": towards,
         "onto": list(onto),
         "token": token,
         "doses": doses,
         "task": SINGLE_LABEL if "predicted" in table else MULTI_LABEL,
+        "threshold": threshold,
     }
     return results | {"finding": finding(results)}
 
 
-def said_to_have(table: pd.DataFrame, name: str) -> np.ndarray:
+def said_to_have(table: pd.DataFrame, name: str, threshold: float = THRESHOLD) -> np.ndarray:
     """Return of which rows of answers the network says the class ``name``, bool (N,)."""
-    said = table["predicted"] == name if "predicted" in table else table[f"prob_{name}"] > 0.5
+    said = table["predicted"] == name if "predicted" in table else table[f"prob_{name}"] > threshold
     return said.to_numpy(dtype=bool)
 
 
 def _of_dose(
-    rows: pd.DataFrame, unstamped: pd.DataFrame, classes: Sequence[str], towards: str, seed: int
+    rows: pd.DataFrame,
+    unstamped: pd.DataFrame,
+    classes: Sequence[str],
+    towards: str,
+    seed: int,
+    threshold: float = THRESHOLD,
 ) -> dict[str, Any]:
     parts = {name: rows[rows["condition"] == name].set_index("image_id") for name in ("stamped", "control")}
     before = unstamped.loc[parts["stamped"].index]
     parts = {name: part.loc[before.index] for name, part in parts.items()}
     patients = patients_of(before.reset_index())
-    away = ~said_to_have(before, towards)
-    turned = {name: (away & said_to_have(part, towards)).astype(float) for name, part in parts.items()}
+    away = ~said_to_have(before, towards, threshold)
+    turned = {name: (away & said_to_have(part, towards, threshold)).astype(float) for name, part in parts.items()}
     told: dict[str, Any] = {
         "n": len(before),
         "turned": paired_shares(turned, patients, seed),
@@ -118,10 +132,10 @@ def finding(results: dict[str, Any]) -> str:
     beyond = dose["turned_beyond"]
     stamped, control = (percent(dose["turned"][name]) for name in ("stamped", "control"))
     if results["task"] == MULTI_LABEL:
+        threshold = f"{results['threshold']:.3g}"
         on = f"{dose['n']} images" + (f" without {towards}" if results["onto"] else "")
-        turns = (
-            f"takes the probability of {towards} above 0.5 on {stamped}, the same patch without letters on {control}"
-        )
+        turns = f"takes the probability of {towards} above {threshold} on {stamped}"
+        turns += f", the same patch without letters on {control}"
     else:
         on = f"{dose['n']} images" + (f" of {_listed(results['onto'])}" if results["onto"] else "")
         turns = f"moves {stamped} of predictions to {towards}, the same patch without letters {control}"

@@ -3,8 +3,9 @@
 Every number compares two answers about the same image, so intervals are those of the paired bootstrap over patients
 and never those of two separate samples.
 
-A network of one decision predicts a class. One of several findings says of each whether it is there, from a probability
-of 0.5 on; what it says of an image has changed where any finding crosses that (see also :mod:`cxr.text.per_finding`).
+A network of one decision predicts a class. One of several findings says of each whether it is there: above the
+threshold that its publisher states, else above a probability of 0.5. What it says of an image has changed where any
+finding crosses its threshold (see also :mod:`cxr.text.per_finding`).
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.special import logit
 from scipy.stats import binomtest
 
 from cxr.evaluation.intervals import bootstrap, wilson
 from cxr.evaluation.metrics import probabilities, softmax, weighted_auc
-from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
+from cxr.evaluation.multilabel import THRESHOLD
+from cxr.models.card import MULTI_LABEL, SINGLE_LABEL, ModelCard
 
 N_FLIPS = 10_000  # of signs, for a p value; the smallest that can come out is 1 / (N_FLIPS + 1)
 
@@ -46,6 +49,8 @@ class Answers:
         (N,) what is drawn with replacement.
     task
         ``single-label`` or ``multi-label``.
+    limits
+        (K,) logits above which each of several findings is said to be there; None for 0 (:func:`limits_of`).
     """
 
     before: np.ndarray
@@ -55,6 +60,7 @@ class Answers:
     truth: np.ndarray
     patients: Sequence[str]
     task: str = SINGLE_LABEL
+    limits: np.ndarray | None = None
 
     @property
     def multi_label(self) -> bool:
@@ -79,7 +85,11 @@ class Answers:
 
     def changed(self, after: np.ndarray) -> np.ndarray:
         """Return the share of draws (N,) in which the network says something else; ``after`` is (D, N, K)."""
-        return decisions_differ(self.before, after, self.task).mean(0)
+        return self.differ(self.before, after).mean(0)
+
+    def differ(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """Return whether the network says something else of each image; arguments as :func:`decisions_differ`."""
+        return decisions_differ(before, after, self.task, self.limits)
 
 
 def effects(answers: Answers, classes: Sequence[str], seed: int = 0) -> dict[str, dict[str, Any]]:
@@ -182,10 +192,18 @@ def beyond_control(beyond: np.ndarray, patients: Sequence[str], seed: int = 0) -
     return {**entry, "p": sign_flip_p(beyond, patients, seed)}
 
 
-def decisions_differ(before: np.ndarray, after: np.ndarray, task: str = SINGLE_LABEL) -> np.ndarray:
+def limits_of(card: ModelCard) -> np.ndarray:
+    """Return the logits (K,) above which a network says of each finding that it is there: 0 is a probability of 0.5."""
+    return np.array([logit(card.thresholds.get(name, THRESHOLD)) for name in card.classes])
+
+
+def decisions_differ(
+    before: np.ndarray, after: np.ndarray, task: str = SINGLE_LABEL, limits: np.ndarray | None = None
+) -> np.ndarray:
     """Return whether a network says something else of each image, bool (..., N), of logits (N, K) and (..., N, K)."""
     if task == MULTI_LABEL:
-        return np.asarray(((before > 0) != (after > 0)).any(-1))
+        cut = 0.0 if limits is None else limits
+        return np.asarray(((before > cut) != (after > cut)).any(-1))
     return np.asarray(before.argmax(-1) != after.argmax(-1))
 
 

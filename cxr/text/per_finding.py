@@ -1,6 +1,7 @@
 """What masking does to each finding of a network that looks for several, which do not exclude each other.
 
-Each finding has a probability of its own (sigmoid) and counts as there from 0.5 on. Tests of single findings are
+Each finding has a probability of its own (sigmoid) and counts as there above its threshold: the publisher's, else 0.5.
+Tests of single findings are
 corrected over all findings and mask modes together (Holm 1979): of 14 findings one is expected to stand out by chance.
 """
 
@@ -27,8 +28,8 @@ def effects_by_finding(answers: Answers, classes: Sequence[str], seed: int = 0) 
     By mode, what :func:`cxr.text.effects.effects` tells of any network (``changed``, ``moved`` and what goes beyond the
     controls, ``logit``, ``probability``), and
 
-    - ``findings``, by name: ``changed`` (share of images on which it crosses 0.5) and ``moved`` (mean size of the
-      change of its probability) for ``tokens``, ``random`` and ``other``; ``moved_beyond_random`` and
+    - ``findings``, by name: ``changed`` (share of images on which it crosses its threshold) and ``moved`` (mean size of
+      the change of its probability) for ``tokens``, ``random`` and ``other``; ``moved_beyond_random`` and
       ``moved_beyond_other``, the differences, with ``p`` (signs of patients flipped) and ``p_holm``, corrected over all
       findings of all modes
     - ``auc``: after minus before, for the three, mean over the findings that some images have and others have not;
@@ -47,7 +48,7 @@ def effects_by_finding(answers: Answers, classes: Sequence[str], seed: int = 0) 
 
 def _of_mode(answers: Answers, under: Mapping[str, np.ndarray], classes: Sequence[str], seed: int) -> dict[str, Any]:
     findings = {c: _of_finding(answers, under, k, seed) for k, c in enumerate(classes)}
-    told = {"findings": findings, "flips": _crossings(answers.before, under, classes)}
+    told = {"findings": findings, "flips": _crossings(answers, under, classes)}
     return told | _of_known(answers, under, classes, seed)
 
 
@@ -60,7 +61,8 @@ def standing_out(effect: Mapping[str, Any]) -> list[str]:
 
 def _of_finding(answers: Answers, under: Mapping[str, np.ndarray], k: int, seed: int) -> dict[str, Any]:
     before = answers.before[:, k]
-    crossed = {name: ((logits[:, :, k] > 0) != (before > 0)).mean(0) for name, logits in under.items()}
+    cut = 0.0 if answers.limits is None else answers.limits[k]
+    crossed = {name: ((logits[:, :, k] > cut) != (before > cut)).mean(0) for name, logits in under.items()}
     sizes = {name: np.abs(sigmoid(logits[:, :, k]) - sigmoid(before)).mean(0) for name, logits in under.items()}
     told: dict[str, Any] = {
         "changed": paired_shares(crossed, answers.patients, seed),
@@ -72,11 +74,12 @@ def _of_finding(answers: Answers, under: Mapping[str, np.ndarray], k: int, seed:
     return told
 
 
-def _crossings(before: np.ndarray, under: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[dict[str, Any]]:
-    there = before > 0
+def _crossings(answers: Answers, under: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[dict[str, Any]]:
+    cut = 0.0 if answers.limits is None else answers.limits
+    there = answers.before > cut
     rows = []
     for to, was in (("present", ~there), ("absent", there)):
-        counts = {name: (was & ((logits > 0) != there)).sum(1).mean(0) for name, logits in under.items()}
+        counts = {name: (was & ((logits > cut) != there)).sum(1).mean(0) for name, logits in under.items()}
         rows += [
             {"finding": c, "to": to} | {name: float(count[k]) for name, count in counts.items()}
             for k, c in enumerate(classes)

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from cxr.data import Manifest, read_xray
-from cxr.data.findings import finding_names
 from cxr.data.library import resolve_manifest
 from cxr.errors import CxrError, TextError
+from cxr.evaluation.truth import finding_names
 from cxr.explain import render
 from cxr.files import replacing
 from cxr.runs import Run
@@ -46,7 +46,7 @@ _TITLES = {
 _TITLES_OF_FINDINGS = _TITLES | {
     "accuracy": "Area under the ROC curve",
     "classes": "By finding",
-    "flips": "Findings that cross a probability of 0.5",
+    "flips": "Findings that cross their threshold",
     "groups": "Within findings and sources",
 }
 _NOTES = (
@@ -65,10 +65,11 @@ _NOTES_OF_FINDINGS = (
     _NOTES[0],
     _NOTES[1],
     "The network gives each finding a probability of its own. “Moves” is the size of the change of a probability, up "
-    "or down, mean over findings; a finding counts as there from 0.5 on, a convention and no clinical threshold.",
+    "or down, mean over findings. A finding counts as there above the threshold that the network's publisher states, "
+    "else above 0.5, which is a convention and no clinical threshold.",
     "p values beside controls flip the signs of whole patients (10,000 draws). They are corrected over the mask modes, "
     "those of single findings over all findings and modes (Holm). Those within findings and sources are not corrected.",
-    "AUC is measured on images whose findings are known; an image without a finding's name counts as one without it.",
+    "AUC is measured on images of which the finding is known to be there or absent.",
     _NOTES[3],
     "Relevance per area: share of the positive (or absolute) LRP relevance of the most probable finding inside the "
     "boxes, by their share of the picture. 1 is what a map without preference has.",

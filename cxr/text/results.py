@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from cxr.evaluation.metrics import probabilities, summarise, summarise_findings
+from cxr.evaluation.metrics import probabilities, summarise
+from cxr.evaluation.multilabel import THRESHOLD, summarise_findings
 from cxr.evaluation.words import number, percent, points, times
 from cxr.models.card import MULTI_LABEL
 from cxr.text.effects import (
     Answers,
     beyond_control,
-    decisions_differ,
     effects,
     moved,
     paired_means,
@@ -51,6 +51,7 @@ def results_of(
     classes: Sequence[str],
     found: Mapping[str, FileTokens],
     seed: int = 0,
+    thresholds: Mapping[str, float] | None = None,
 ) -> Results:
     """Return the numbers of an experiment.
 
@@ -62,6 +63,8 @@ def results_of(
         Answers with some tokens left in, by ``kind:<kind>`` or ``word:<word>``.
     found
         Tokens by image id.
+    thresholds
+        Of several findings, the probability above which each is said to be there; 0.5 for those without one.
 
     Returns
     -------
@@ -73,6 +76,7 @@ def results_of(
     ``groups``, a row per class or finding and source (:func:`by_group`); ``n_changed`` and ``n_changed_control``
     (leading mode, first draw); ``changed``, the images whose prediction changes.
     """
+    limits = {name: float((thresholds or {}).get(name, THRESHOLD)) for name in classes}
     with_text = table[table["n_boxes"] > 0]
     kinds = pd.Series([box.kind for of in found.values() for box in of.boxes], dtype=str).value_counts()
     values: dict[str, Any] = {
@@ -89,16 +93,20 @@ def results_of(
         "modes": (effects_by_finding if answers.multi_label else effects)(answers, classes, seed),
         "left_in": left_in(answers, kept, classes, seed),
         "groups": by_group(table, answers, classes, seed),
-        "changed": _changed_findings(table, classes) if answers.multi_label else _changed(table),
+        "changed": _changed_findings(table, limits) if answers.multi_label else _changed(table),
     }
-    return Results(values | {name: _summary(condition_table(table, name), answers, classes, seed) for name in _SHOWN})
+    if answers.multi_label:
+        values["thresholds"] = limits
+    for name in _SHOWN:
+        values[name] = _summary(condition_table(table, name), answers, limits, seed)
+    return Results(values)
 
 
-def _summary(table: pd.DataFrame, answers: Answers, classes: Sequence[str], seed: int) -> dict[str, Any]:
+def _summary(table: pd.DataFrame, answers: Answers, limits: Mapping[str, float], seed: int) -> dict[str, Any]:
     if not answers.multi_label:
-        return summarise(table, classes, seed=seed)
-    logits = table[[f"logit_{name}" for name in classes]].to_numpy(np.float64)
-    return summarise_findings(answers.truth, logits, classes, answers.patients, seed=seed)
+        return summarise(table, list(limits), seed=seed)
+    chances = table[[f"prob_{name}" for name in limits]].to_numpy(np.float64)
+    return summarise_findings(answers.truth, chances, list(limits), answers.patients, limits, seed=seed)
 
 
 def condition_table(table: pd.DataFrame, condition: str) -> pd.DataFrame:
@@ -116,15 +124,15 @@ def _changed(table: pd.DataFrame) -> list[dict[str, Any]]:
     return changed.sort_values("confidence_before", ascending=False)[columns].to_dict("records")
 
 
-def _changed_findings(table: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]]:
+def _changed_findings(table: pd.DataFrame, limits: Mapping[str, float]) -> list[dict[str, Any]]:
     changed = table[table["changed"]].sort_values("moved", ascending=False)
     rows = []
     for row in changed.to_dict("records"):
-        pairs = {name: (row[f"prob_{name}_before"], row[f"prob_{name}_after"]) for name in classes}
+        pairs = {name: (row[f"prob_{name}_before"], row[f"prob_{name}_after"]) for name in limits}
         rows.append(
             {name: row[name] for name in ("image_id", "findings", "n_boxes")}
-            | {"appears": [name for name, (before, after) in pairs.items() if before <= 0.5 < after]}
-            | {"disappears": [name for name, (before, after) in pairs.items() if after <= 0.5 < before]}
+            | {"appears": [name for name, (before, after) in pairs.items() if before <= limits[name] < after]}
+            | {"disappears": [name for name, (before, after) in pairs.items() if after <= limits[name] < before]}
         )
     return rows
 
@@ -147,7 +155,7 @@ def left_in(answers: Answers, kept: Mapping[str, Kept], classes: Sequence[str], 
         group, token = name.split(":", 1)
         without, patients = masked[one.rows], [answers.patients[row] for row in one.rows]
         change = probabilities(one.logits, answers.task) - probabilities(without, answers.task)
-        turned = paired_shares({"changed": decisions_differ(without, one.logits, answers.task)}, patients, seed)
+        turned = paired_shares({"changed": answers.differ(without, one.logits)}, patients, seed)
         columns: dict[Any, np.ndarray] = {"moved": moved(without, one.logits[None], answers.task)}
         columns |= {(c,): change[:, k] for k, c in enumerate(classes)}
         means = turned | paired_means(columns, patients, seed)
@@ -240,8 +248,10 @@ def _of_predictions(results: Mapping[str, Any], first: Mapping[str, Any]) -> Ite
     difference = first["accuracy"]["tokens"]
     if difference["value"] is not None:
         before, after = (100 * results[name]["accuracy"]["value"] for name in ("before", "after"))
+        n, of = results["before"].get("n"), results["n_images"]
+        known = "" if n in (None, of) else f" on the {n} of {of} images whose label the network knows"
         yield (
-            f"Accuracy goes from {before:.1f} % to {after:.1f} % (difference {points(difference)}, "
+            f"Accuracy{known} goes from {before:.1f} % to {after:.1f} % (difference {points(difference)}, "
             f"McNemar p = {difference['p_holm']:.2g})."
         )
 
@@ -263,14 +273,22 @@ def _of_findings(results: Mapping[str, Any], first: Mapping[str, Any]) -> Iterat
         yield _single_findings(first, n * len(results["modes"]))
     some = "at least one finding crosses" if n > 1 else "it crosses"
     yield (
-        f"On {percent(first['changed']['tokens'])} of the images {some} a probability of 0.5, under random boxes on "
-        f"{percent(first['changed']['random'])}."
+        f"On {percent(first['changed']['tokens'])} of the images {some} {threshold_in_words(results)}, under random "
+        f"boxes on {percent(first['changed']['random'])}."
     )
     difference = first["auc"]["tokens"]
     if difference["value"] is not None:
         before, after = (results[name]["auc"]["value"] for name in ("before", "after"))
+        measured = len(first["auc_by_finding"]["tokens"])
         mean = "Mean AUC" if n > 1 else "AUC"
+        mean += f" of the {measured} findings that have one" if measured < n else ""
         yield f"{mean} goes from {before:.3f} to {after:.3f} (difference {number(difference, signed=True)})."
+
+
+def threshold_in_words(results: Mapping[str, Any]) -> str:
+    """Return what a finding crosses where it appears or disappears."""
+    stated = set((results.get("thresholds") or {}).values()) - {THRESHOLD}
+    return "the threshold that the network states" if stated else f"a probability of {THRESHOLD:g}"
 
 
 def _verdict_of_findings(effect: Mapping[str, Any], n_modes: int) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cxr.data import Manifest, read_xray
-from cxr.data.findings import UNCERTAIN, finding_names, finding_targets
 from cxr.errors import TextError, unknown
+from cxr.evaluation.truth import UNCERTAIN, finding_names, finding_targets
 from cxr.models.card import SINGLE_LABEL
 from cxr.text.boxes import TextBox
 from cxr.text.search import in_split
@@ -149,7 +149,7 @@ def chosen_images(
             raise TextError(unknown("class to stamp onto", label, [name for name in labels if name != towards]))
     onto = setting.onto or tuple(name for name in labels if name != towards)
     wanted = in_split(manifest, setting.split)
-    chosen = _without(wanted, towards, onto, task) if labels else wanted
+    chosen = _without(wanted, manifest, towards, onto, task) if labels else wanted
     if not len(chosen):
         raise TextError(f"split {setting.split!r} has no images of {', '.join(onto) or f'a class but {towards}'}")
     if setting.limit:
@@ -165,10 +165,11 @@ def labels_of(manifest: Manifest, task: str = SINGLE_LABEL) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if not name.startswith(UNCERTAIN)))
 
 
-def _without(manifest: Manifest, towards: str, onto: Sequence[str], task: str) -> Manifest:
+def _without(wanted: Manifest, every: Manifest, towards: str, onto: Sequence[str], task: str) -> Manifest:
+    """Return those of ``wanted`` that have one of ``onto`` and, as ``every`` row tells, do not have ``towards``."""
     if task == SINGLE_LABEL:
-        return manifest.select(label=onto)
-    findings = manifest.table["findings"]
-    absent = finding_targets(findings, (towards,))[:, 0] == 0
-    wanted = [bool(set(finding_names(text)) & set(onto)) for text in findings]
-    return manifest.select(ids=manifest.table.loc[absent & wanted, "image_id"].tolist())
+        return wanted.select(label=onto)
+    absent = finding_targets(every.table, (towards,))[:, 0] == 0
+    named = [bool(set(finding_names(text)) & set(onto)) for text in every.table["findings"]]
+    kept = set(every.table.loc[absent & named, "image_id"])
+    return wanted.select(ids=[image_id for image_id in wanted.ids if image_id in kept])

@@ -23,6 +23,7 @@ import pandas as pd
 from cxr.data import Manifest, read_xray
 from cxr.data.square import fit_square
 from cxr.errors import ImageError, TextError
+from cxr.evaluation.multilabel import THRESHOLD
 from cxr.evaluation.predict import predict, predictions_table
 from cxr.files import replacing
 from cxr.text.boxes import TextBox
@@ -77,7 +78,10 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
         table.to_parquet(draft, index=False)
     results: dict[str, Any] = {"model": str(description), "split": setting.split, "token": setting.title}
     results |= {"place": setting.place, "control": setting.control, "left_out": left_out}
-    results |= results_of(table, model.classes, setting.towards, setting.title, setting.onto, setting.seed)
+    threshold = model.card.thresholds.get(setting.towards, THRESHOLD)
+    results |= results_of(
+        table, model.classes, setting.towards, setting.title, setting.onto, setting.seed, threshold=threshold
+    )
     folder.write_json("results.json", results)
     progress(1.0, results["finding"])
 

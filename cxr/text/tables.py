@@ -101,8 +101,8 @@ def _of_finding(results: Mapping[str, Any], effect: Mapping[str, Any], name: str
     for key in ("tokens", "random"):
         row[f"size of change, {UNDER[key]}"] = number(of["moved"][key])
     row["p (random)"] = p_value(of["moved_beyond_random"]["p_holm"])
-    row[f"crosses 0.5, {UNDER['tokens']}"] = percent(of["changed"]["tokens"])
-    row[f"crosses 0.5, {UNDER['random']}"] = percent(of["changed"]["random"])
+    row[f"crosses its threshold, {UNDER['tokens']}"] = percent(of["changed"]["tokens"])
+    row[f"crosses its threshold, {UNDER['random']}"] = percent(of["changed"]["random"])
     return row
 
 
@@ -130,7 +130,7 @@ def by_mode(results: Mapping[str, Any]) -> pd.DataFrame:
 def flips(results: Mapping[str, Any]) -> pd.DataFrame:
     """Return how many predictions go from which class to which in the leading mode (random boxes: mean of draws).
 
-    Of several findings it is on how many images each crosses a probability of 0.5, and which way.
+    Of several findings it is on how many images each crosses its threshold, and which way.
     """
     names = ("finding", "to") if is_of_findings(results) else ("from", "to")
     rows = [
@@ -211,9 +211,11 @@ TABLES = {
 def changed_figure(results: Mapping[str, Any]) -> go.Figure:
     """Draw the share of predictions that change, tokens and controls of each mode, with 95 % intervals.
 
-    Of several findings it is the share of images on which at least one crosses a probability of 0.5.
+    Of several findings it is the share of images on which at least one crosses its threshold.
     """
-    share_of = "images with a finding that crosses 0.5 (%)" if is_of_findings(results) else "predictions changed (%)"
+    share_of = (
+        "images with a finding that crosses its threshold (%)" if is_of_findings(results) else "predictions changed (%)"
+    )
     modes = list(results["modes"])
     figure = go.Figure()
     for key, title in UNDER.items():
