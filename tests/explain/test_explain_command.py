@@ -22,7 +22,16 @@ def explained(monkeypatch, capsys, tmp_path):
     def command(configuration, *options, as_json=True):
         weights = write_network(configuration, tmp_path / "network.safetensors")
         image = write_xrays(tmp_path / "xrays", configuration, n=2).parent / "0.png"
-        line = ["cxr", "explain", weights, image, "--out", tmp_path / "maps", *options, *(["--json"] if as_json else [])]
+        line = [
+            "cxr",
+            "explain",
+            weights,
+            image,
+            "--out",
+            tmp_path / "maps",
+            *options,
+            *(["--json"] if as_json else []),
+        ]
         monkeypatch.setattr(sys, "argv", [str(part) for part in line])
         with pytest.raises(SystemExit) as left:
             main()
