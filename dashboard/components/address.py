@@ -9,6 +9,7 @@ history. Completing an address that has just arrived adds none.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,8 @@ from typing import Any, NoReturn
 from urllib.parse import urlencode
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import StopException, get_script_run_ctx
+from streamlit.delta_generator import DeltaGenerator
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from cxr.errors import CxrError
 
@@ -135,6 +137,10 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
 """Every parameter of every page. One that is not listed here cannot be read."""
 
 
+class Ended(BaseException):
+    """Ends a page early, as ``st.stop`` does. After that the address could not be written, which this allows."""
+
+
 class AddressError(CxrError):
     """What an address names is not there. Carries what the user can do instead."""
 
@@ -170,7 +176,7 @@ class _State:
     values: dict[str, Any] = field(default_factory=dict)
     """What each widget had, also while another section is looked at."""
     open: bool = False
-    notice: Any = None
+    notice: DeltaGenerator | None = None
 
 
 # --- of a run of a page --------------------------------------------------------------------------------------------
@@ -182,12 +188,10 @@ def kept(page: str) -> Iterator[None]:
     state = _arrive(page)
     state.declared, state.open, state.notice = {}, True, None
     try:
-        yield
-        _tell_what_is_left(state)
-        _write(state, complete=True)
-    except StopException:
-        _write(state, complete=False)
-        raise
+        with contextlib.suppress(Ended):
+            yield
+            _tell_what_is_left(state)
+        _write(state)
     finally:
         state.open = False
 
@@ -196,9 +200,12 @@ def kept(page: str) -> Iterator[None]:
 def kept_in_fragment() -> Iterator[None]:
     """Write the address after a part of a page that runs by itself; does nothing while the whole page runs."""
     state = _state()
-    yield
-    if not state.open:
-        _write(state, complete=False)
+    if state.open:
+        yield
+        return
+    with contextlib.suppress(Ended):
+        yield
+    _write(state)
 
 
 def _arrive(page: str) -> _State:
@@ -233,15 +240,12 @@ def _state() -> _State:
     return st.session_state[_STATE]
 
 
-def _write(state: _State, *, complete: bool) -> None:
+def _write(state: _State) -> None:
     if state.refused:  # an address that cannot be shown stays as it is
         if state.shown is None:
             state.shown = dict(state.query)
         return
-    before = state.shown if state.shown is not None else state.pending
-    kept_names = {} if complete else {name: value for name, value in before.items() if name not in state.declared}
-    named = {name: [value] for name, value in state.declared.items() if value is not None}
-    address = state.pending | kept_names | named
+    address = state.pending | {name: [value] for name, value in state.declared.items() if value is not None}
     if state.shown is not None and address != state.shown:
         state.before, state.stepped, state.query = state.shown, time.monotonic(), address
         st.query_params.from_dict(address)
@@ -291,7 +295,12 @@ def notice_here() -> None:
             text = f"The address names {_short(name)}, which this page does not know. Did you mean {meant!r}?"
             state.refused[name] = state.pending[name]
             raise AddressError(text, name, "Show the page without it")
-    state.notice = st.empty()
+    state.notice = st.container()
+
+
+def notice_place() -> DeltaGenerator | None:
+    """Return the place below the page's heading, None before there is one."""
+    return _state().notice
 
 
 def _tell_what_is_left(state: _State) -> None:

@@ -15,7 +15,7 @@ from cxr.models.importing import Found, import_weights, look_at
 from cxr.models.weights import read_card
 from cxr.paths import weights_root
 
-from components import page, pick
+from components import address, page, pick
 
 ENDINGS = ("pth", "pt", "bin", "tar", "safetensors")
 UPLOAD, FOLDER = "Upload a file", "A file in the folder of weights"
@@ -92,7 +92,7 @@ def look(path: Path) -> Found:
         st.info(str(error).replace("--backbone", "its name below"), icon=":material/help:")
         backbone = st.text_input("Backbone (timm's name)", key="weights:backbone").strip()
         if not backbone:
-            st.stop()
+            raise address.Ended from None
         return _look(str(path), stamp, backbone)
 
 

@@ -6,7 +6,7 @@ import logging
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import pandas as pd
 import streamlit as st
@@ -28,9 +28,10 @@ def header(title: str, lead: str) -> None:
 
 
 @contextmanager
-def told_in_one_line() -> Iterator[None]:
+def told_in_one_line(*, below_heading: bool = True) -> Iterator[None]:
     """Show what a user or the machine caused as a box with its one line, and end the page there.
 
+    What an address names and is not there is said below the page's heading, where it is seen.
     That is every CxrError, every OSError (read-only, full, not permitted) and every damaged Parquet file. Any other
     exception is a fault of the program: Streamlit says so without details and writes its traceback to the log.
     """
@@ -38,13 +39,14 @@ def told_in_one_line() -> Iterator[None]:
         yield
     except address.AddressError as error:
         _log.info("%s", error)
-        st.error(address.plain(str(error)), icon=":material/link_off:")
-        st.button(error.instead, key=f"address:instead:{error.param}", on_click=error.press)
-        st.stop()
+        with (address.notice_place() if below_heading else None) or st.container():
+            st.error(address.plain(str(error)), icon=":material/link_off:")
+            st.button(error.instead, key=f"address:instead:{error.param}", on_click=error.press)
+        raise address.Ended from None
     except (CxrError, OSError, ArrowException) as error:
         _log.warning("%s", error, exc_info=not isinstance(error, CxrError))
         st.error(address.plain(sentence(error)), icon=":material/error:")
-        st.stop()
+        raise address.Ended from None
 
 
 def sentence(error: Exception) -> str:
@@ -75,7 +77,7 @@ def refreshed(every: float | None) -> Callable[[Callable[[], None]], Callable[[]
     def decorate(body: Callable[[], None]) -> Callable[[], None]:
         @st.fragment(run_every=every)
         def part() -> None:
-            with told_in_one_line(), address.kept_in_fragment():
+            with address.kept_in_fragment(), told_in_one_line(below_heading=False):
                 body()
 
         return part
@@ -110,12 +112,12 @@ def command(*words: object) -> None:
         st.code(shlex.join(str(word) for word in words), language="bash", wrap_lines=True)
 
 
-def nothing_yet(text: str, page: str | None = None, label: str = "") -> None:
+def nothing_yet(text: str, page: str | None = None, label: str = "") -> NoReturn:
     """Say why the page is empty and link to the page that fills it; the script ends here."""
     st.info(text, icon=":material/lightbulb:")
     if page:
         st.page_link(page, label=label, icon=":material/arrow_forward:")
-    st.stop()
+    raise address.Ended
 
 
 def counted(n: int, noun: str) -> str:

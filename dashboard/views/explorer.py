@@ -12,7 +12,7 @@ from cxr.explain.composites import composite_of
 from cxr.explain.render import colour_scale, figure, to_png
 from cxr.explain.run import safe_names
 
-from components import browse, explaining, faithful, load, page, pages, pick, reading, subject, viewer
+from components import address, browse, explaining, faithful, load, page, pages, pick, reading, subject, viewer
 
 FROM_DATA, UPLOAD = "Data set", "Upload"
 ONE, ALL = "one", "all"
@@ -28,7 +28,7 @@ def chosen_upload() -> explaining.Xray:
             "opens the link uploads the X-ray again.",
             icon=":material/upload_file:",
         )
-        st.stop()
+        raise address.Ended
     return explaining.of_upload(file.name, file.getvalue())
 
 

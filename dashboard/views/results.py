@@ -83,7 +83,7 @@ def wait_for(run: Run) -> None:
         run_parts.rerun_when_changed(run, status)
 
     progress()
-    st.stop()
+    raise address.Ended
 
 
 def stage_table(stages: list[dict]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 HOME = Path(__file__).resolve().parents[2] / "dashboard" / "Home.py"
 
 
-def opened(page: str, **query: str) -> AppTest:
+def opened(page: str, /, **query: str) -> AppTest:
     """Open a page as a link with these query parameters does."""
     app = AppTest.from_file(str(HOME), default_timeout=180)
     app.run()
