@@ -55,11 +55,6 @@ def done(kind: str, job, params: dict[str, object], tmp_path: Path) -> RunFolder
     return folder
 
 
-def plain(app: AppTest) -> str:
-    """Return what a page says as people read it."""
-    return said(app).replace("\\", "")
-
-
 @any_network
 def test_the_explorer_shows_one_kind_of_probability(configuration: Configuration, where: dict[str, str]) -> None:
     app = opened("explorer", **where, classes="all")
@@ -70,7 +65,7 @@ def test_the_explorer_shows_one_kind_of_probability(configuration: Configuration
     expected = probabilities(table["logit"].to_numpy()[None], configuration.task)[0]
     assert table["probability"].tolist() == pytest.approx(expected.tolist(), abs=1e-6)
     first = table.iloc[0]
-    words = plain(app)
+    words = said(app)
     captions = [caption.replace("\\", "") for image in app.image for caption in image.captions]
     if configuration.multi_label:
         assert f"Most probable **{first['class']}** ({first['probability']:.2f})" in words
@@ -109,10 +104,10 @@ def test_the_text_page_of_one_image_speaks_of_the_network_as_it_is(
     moved = (changes["prob. masked"] - changes["prob. before"]).abs().idxmax()
     captions = [caption.replace("\\", "") for image in app.image for caption in image.captions]
     if configuration.multi_label:
-        assert f"Masking the text moves **{moved}** most" in plain(app)
+        assert f"Masking the text moves **{moved}** most" in said(app)
         assert f"Before: red speaks for {moved}, blue against it" in captions
     else:
-        assert "prediction" in plain(app)
+        assert "prediction" in said(app)
 
 
 @few_networks
@@ -123,8 +118,8 @@ def test_a_finished_experiment_is_shown_on_the_page(
     app = opened("text", run=folder.id)
     assert not app.exception, app.exception
     assert not app.error, app.error
-    words, results = plain(app), folder.read_json("results.json")
-    assert results["finding"].replace("\\", "") in words
+    words, results = said(app), folder.read_json("results.json")
+    assert results["finding"] in words
     by_class = app.dataframe[1].value
     assert by_class.iloc[:, 0].tolist() == list(configuration.classes)
     metrics = {metric.label: metric.value for metric in app.metric}
@@ -135,7 +130,7 @@ def test_a_finished_experiment_is_shown_on_the_page(
     assert not app.exception, app.exception
     first = folder.predictions().sort_values("moved", ascending=False).iloc[0]
     if configuration.multi_label:
-        assert change_of(first, most_moved(first, configuration.classes)[0]).replace("\\", "") in plain(app)
+        assert change_of(first, most_moved(first, configuration.classes)[0]) in said(app)
     assert "accuracy" not in app.dataframe[0].value or not configuration.multi_label
 
 
@@ -150,8 +145,8 @@ def test_stamping_is_previewed_and_its_results_are_shown(
     app = opened("text", **where, **query)
     assert not app.exception, app.exception
     assert not app.error, app.error
-    words, results = plain(app), folder.read_json("results.json")
-    assert results["finding"].replace("\\", "") in words
+    words, results = said(app), folder.read_json("results.json")
+    assert results["finding"] in words
     preview = app.dataframe[0].value.set_index("class")
     assert set(preview.index) == set(configuration.classes)
     if configuration.multi_label:
