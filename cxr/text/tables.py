@@ -213,9 +213,7 @@ def changed_figure(results: Mapping[str, Any]) -> go.Figure:
 
     Of several findings it is the share of images on which at least one crosses its threshold.
     """
-    share_of = (
-        "images with a finding that crosses its threshold (%)" if is_of_findings(results) else "predictions changed (%)"
-    )
+    share_of = "images with a crossing (%)" if is_of_findings(results) else "predictions changed (%)"
     modes = list(results["modes"])
     figure = go.Figure()
     for key, title in UNDER.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -155,8 +156,10 @@ def _filtered(rows: pd.DataFrame, of_findings: bool) -> pd.DataFrame:
     return every[order](narrowed(rows, wanted_labels, wanted_names, only))
 
 
-def _caption(row: dict[str, object]) -> str:
-    label = row["label"] or "unlabelled"
+def _caption(row: dict[str, Any]) -> str:
+    names = row["names"]
+    more = f" +{len(names) - 1}" if len(names) > 1 else ""
+    label = f"{names[0]}{more}" if row["label"] else "unlabelled"
     if "predicted" not in row:
         return f"{label} · {row['image_id']}"
     verdict = f"{label} → {row['predicted']} {row['confidence']:.2f}"
