@@ -117,7 +117,8 @@ def explain_run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> 
     """Do the run, or the rest of it. Parameters in ``spec["params"]``:
 
     ``model`` (run id, weights file or shipped name), ``manifest`` (path or data set's name), the images as ``ids`` or
-    as ``split`` with optional ``n`` (the first n), ``composite``, ``targets`` (see :class:`Targets`), optional ``bias``, ``precision``, ``options`` of the composite, ``batch`` and ``previews`` (how many).
+    as ``split`` with optional ``n`` (the first n), ``composite``, ``targets`` (see :class:`Targets`), optional
+    ``bias``, ``precision``, ``options`` of the composite, ``batch`` and ``previews`` (how many).
     """
     progress(0.0, "loading")
     params = spec["params"]

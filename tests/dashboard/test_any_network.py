@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from apps import opened, said
 from configurations import CONFIGURATIONS, ODD_NAMES, ONE_FINDING, Configuration, write_network, write_xrays
-from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
 from cxr.data.library import save_data_set
