@@ -33,6 +33,8 @@ FOURTEEN = (
     "Pleural_Thickening",
     "Hernia",
 )
+ODD = ("all", "predicted", "a/b", "a b", "A_B", "50 % | $x$", "*<b>flu</b>*", "肺炎 [1](2)", "..", "label")
+"""Names that files, tables, Markdown, HTML, formats or our own words could mistake for something else."""
 TINY: Mapping[str, Any] = {"growth_rate": 4, "block_config": [1, 1]}
 
 
@@ -61,6 +63,8 @@ CONFIGURATIONS = (
     Configuration(3, "multi-label", THREE),
     Configuration(1, "multi-label", FOURTEEN),
 )
+ODD_NAMES = (Configuration(3, "single-label", ODD), Configuration(1, "multi-label", ODD))
+ONE_FINDING = Configuration(3, "multi-label", ("Effusion",))
 every_configuration = pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=str)
 """Runs a test with each of :data:`CONFIGURATIONS`; class-, module- and session-scoped fixtures may take it too."""
 

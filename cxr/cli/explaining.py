@@ -35,7 +35,7 @@ def explain(
         ),
     ] = "epsilon-plus-flat",
     target: Annotated[
-        str, typer.Option(help="The class whose logit is explained, or all; by default the predicted one.")
+        str, typer.Option(help="The class whose logit is explained, or all; default: the predicted, or most probable.")
     ] = "",
     bias: Annotated[
         str | None, typer.Option(metavar="ignore|keep", help="Biases in alpha-beta rules; default: the composite's.")
@@ -57,9 +57,11 @@ def explain(
 
     way = Way.of(composite, bias, precision, _numbers(option))
     if image is None:
+        _check_target(model, target)
         params: dict[str, Any] = {"model": model, "manifest": manifest_of(model, data), "split": split}
-        params |= {"composite": composite, "targets": target or "predicted", "options": _numbers(option)}
-        params |= {key: value for key, value in (("bias", bias), ("precision", precision), ("n", n)) if value}
+        params |= {"composite": composite, "options": _numbers(option)}
+        given = (("targets", target), ("bias", bias), ("precision", precision), ("n", n))
+        params |= {key: value for key, value in given if value}
         follow_or_leave(start("explain", params, name=f"explain {split}"), detach=False, as_json=as_json)
         return
     _explain_one(model, image, way, target, data, out, as_json)
@@ -78,6 +80,14 @@ def heatmaps(
     told = {"networks": found.networks, "maps": found.maps, "bytes": found.bytes, "cleared": clear}
     text = f"{found.maps} heatmaps ({found.bytes / 1e6:.1f} MB, networks: {found.networks})"
     emit(told, as_json, lambda _: say(f"deleted {text}" if clear else f"{text} in {store.heatmaps_root()}"))
+
+
+def _check_target(model: str, target: str) -> None:
+    """Raise the run's error of a target here and now rather than in a process that is started for nothing."""
+    from cxr.evaluation.source import load_trained
+    from cxr.explain.run import Targets
+
+    Targets.of(target, load_trained(model)[0])
 
 
 def _numbers(option: list[str] | None) -> dict[str, Any]:
@@ -100,6 +110,7 @@ def _explain_one(model: str, image: str, way: Way, target: str, data: str | None
     from cxr.evaluation.source import load_trained
     from cxr.explain.heatmap import heatmaps_of, picture_digest
     from cxr.explain.legend import rules, title
+    from cxr.explain.run import safe_names
     from cxr.explain.store import HeatmapStore
 
     store = HeatmapStore.of(model)
@@ -108,11 +119,14 @@ def _explain_one(model: str, image: str, way: Way, target: str, data: str | None
     pixels, file_notes = read_with_notes(path)
     seen = fit_square(pixels, network.card.size)  # shrunk as training and evaluation do it
     scores = _scores(network, seen)
-    targets = list(scores) if target == ALL else [target or max(scores, key=lambda name: scores[name]["logit"])]
+    every = target == ALL and ALL not in scores  # a class of that name goes first
+    targets = list(scores) if every else [target or max(scores, key=lambda name: scores[name]["logit"])]
     result = way.explain(network, seen[None], [targets])
     (found,) = heatmaps_of(result)
     store.put(way, [(picture_digest(seen), heatmap) for heatmap in found])
-    maps = [_map(result, t, found, pixels, out / f"{path.stem}-{{}}-{way.composite}") for t in range(len(found))]
+    names = safe_names(network.classes)
+    stems = [f"{path.stem}-{names[heatmap.target]}-{way.composite}" for heatmap in found]
+    maps = [_map(result, t, found, pixels, out, stem) for t, stem in enumerate(stems)]
     told = {
         "model": description,
         "image": str(path),
@@ -125,19 +139,19 @@ def _explain_one(model: str, image: str, way: Way, target: str, data: str | None
         "notes": [*file_notes, *result.notes],
         "maps": maps,
     }
-    emit(told | (maps[0] if target != ALL else {}), as_json, _show)
+    emit(told | ({} if every else maps[0]), as_json, _show)
 
 
-def _map(result: Explanation, t: int, found: list[Heatmap], pixels: np.ndarray, pattern: Path) -> dict[str, Any]:
+def _map(
+    result: Explanation, t: int, found: list[Heatmap], pixels: np.ndarray, folder: Path, stem: str
+) -> dict[str, Any]:
     """Write one map's files and return what is told of it; all maps of a call share one colour scale."""
     from cxr.explain.health import concerns
     from cxr.explain.render import colour_scale
-    from cxr.explain.run import safe_name
 
     one = found[t]
     ledger = {name: getattr(one, name) if one.has_ledger else None for name in ("absorbed", "lost", "residual")}
     scale = max(colour_scale(heatmap.relevance) for heatmap in found)
-    folder, stem = pattern.parent, pattern.name.format(safe_name(one.target))
     return {
         "target": one.target,
         "logit": one.logit,

@@ -10,6 +10,7 @@ from cxr.errors import RunError
 from cxr.runs import ENDED, Run
 
 _POLL_S = 0.3
+_SHOWN = ("loss", "val_loss", "val_accuracy", "val_auc")
 
 
 def follow(run: Run) -> dict[str, Any]:
@@ -85,7 +86,11 @@ def _numbers(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return ""
     known = {key: value for row in rows for key, value in row.items()}
-    shown = [f"{key} {known[key]:.4g}" for key in ("loss", "val_loss", "val_accuracy") if _is_number(known.get(key))]
+    shown = [
+        f"{key} {known[key]:.4g}"
+        for key in ("loss", "val_loss", "val_accuracy", "val_auc")
+        if _is_number(known.get(key))
+    ]
     return ", ".join(shown)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cxr.cli.follow import follow_or_leave
-from cxr.cli.output import Json
+from cxr.cli.output import Json, assignments
 from cxr.errors import RunError
 from cxr.runs import get_run, is_run_id, start
 
@@ -49,15 +49,31 @@ def is_training(model: str) -> bool:
 def evaluate(
     model: Model,
     data: DataOption = None,
-    split: Annotated[list[str] | None, typer.Option(help="A split, may be repeated; by default all but train.")] = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A split, may be repeated; `all` for every X-ray with a known label. By default all splits but train, "
+            "and everything if the network was trained on other patients and files."
+        ),
+    ] = None,
+    alias: Annotated[
+        list[str] | None,
+        typer.Option(help="label of the data=class of the network, for names that mean the same; may be repeated."),
+    ] = None,
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a trained network: accuracy, F1 and AUC with intervals, confusion matrix, predictions per image."""
+    """Measure a trained network, with intervals, and write its predictions of each image.
+
+    Classes that exclude each other: accuracy, F1, AUC and the confusion matrix. Several findings: AUC, average
+    precision, sensitivity and specificity of each. What is left out of the measure is counted by reason and label.
+    """
+    aliases = assignments(alias, "--alias")
     check_model(model)
     manifest = manifest_of(model, data)
     which = {"run": model} if is_training(model) else {"weights": model}
-    params = {**which, "manifest": manifest, **({"splits": split} if split else {})}
+    options = {"splits": split or None, "aliases": aliases or None}
+    params = {**which, "manifest": manifest, **{key: value for key, value in options.items() if value}}
     follow_or_leave(start("evaluate", params, name=f"evaluate {name_of(model)}"), detach, as_json)
 
 

@@ -1,4 +1,4 @@
-"""Print a run's results.json for people: one table of scores per split, and the confusion matrices."""
+"""Print a run's results.json for people: scores per split, confusion matrices or findings, and what was left out."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from typing import Any
 
 from cxr.cli.output import say, show_table
 
+MULTI_LABEL = "multi-label"  # as cxr.models.card has it, which would load all of torch for a word
+_TITLES = {"accuracy": "accuracy", "auc": "mean AUC"}
+
 
 def show_results(results: Any) -> None:
-    """Print every summary (as ``cxr.evaluation`` makes them) found in ``results``; nothing if there are none."""
+    """Print every summary (as ``cxr.evaluation`` makes them) found in ``results``, and what was left out of them."""
     results = results if isinstance(results, dict) else {}
-    summaries = list(_summaries(results))
     if results.get("finding"):
         say(results["finding"])
+    summaries = list(_summaries(results))
+    for several, show in ((False, _show_classes), (True, _show_findings)):
+        own = [(name, summary) for name, summary in summaries if is_of_findings(summary) == several]
+        if own:
+            show(own)
     if not summaries:
         return
-    scores = ("accuracy", "macro_f1", "auc")
-    rows = [
-        [name, summary.get("n", ""), *(_interval(summary.get(key)) for key in scores)] for name, summary in summaries
-    ]
-    show_table("", ["split", "images", *scores], rows)
     show_stages(results.get("stages") or [])
     for name, summary in summaries:
         classes = summary.get("classes") or []
@@ -28,6 +30,41 @@ def show_results(results: Any) -> None:
         body = [[true, *row] for true, row in zip(classes, confusion, strict=False)]
         if body:
             show_table(f"{name}: true class by row, predicted by column", ["", *classes], body)
+    for line in results.get("notes") or ():
+        say(line)
+
+
+def is_of_findings(summary: dict[str, Any]) -> bool:
+    """Return whether a summary is of findings, each by itself, and not of classes that exclude each other."""
+    return summary.get("task") == MULTI_LABEL
+
+
+def _show_classes(summaries: list[tuple[str, dict[str, Any]]]) -> None:
+    _show_scores(summaries, {"accuracy": "accuracy", "macro_f1": "macro_f1", "auc": "auc"})
+
+
+def _show_findings(summaries: list[tuple[str, dict[str, Any]]]) -> None:
+    _show_scores(summaries, {"auc": "mean AUC", "average_precision": "mean average precision"})
+    for name, summary in summaries:
+        rows = [_finding_row(finding, found) for finding, found in summary["per_class"].items()]
+        columns = list(rows[0])
+        show_table(f"{name}, by finding (* no published threshold)", columns, [list(row.values()) for row in rows])
+
+
+def _show_scores(summaries: list[tuple[str, dict[str, Any]]], titles: dict[str, str]) -> None:
+    rows = [[name, found.get("n", ""), *(_interval(found.get(key)) for key in titles)] for name, found in summaries]
+    show_table("", ["split", "images", *titles.values()], rows)
+
+
+def _finding_row(finding: str, found: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "finding": finding,
+        "positive of known": f"{found['positive']} of {found['known']}",
+        "AUC": _interval(found["auc"]),
+        "average precision": _interval(found["average_precision"]),
+        "threshold": f"{found['threshold']:.3g}{'' if found['published'] else ' *'}",
+        **{name: _interval(found[name]) for name in ("sensitivity", "specificity", "precision", "f1")},
+    }
 
 
 def show_stages(stages: list[dict[str, Any]]) -> None:
@@ -38,9 +75,15 @@ def show_stages(stages: list[dict[str, Any]]) -> None:
     for stage in stages:
         kept = ", ".join(f"{new} (was {old})" for new, old in stage["kept_neurons"].items())
         found = stage["validation"]
-        score = "accuracy" if "accuracy" in found else "auc"
+        score = "auc" if stage["task"] == MULTI_LABEL else "accuracy"
         rows.append(
-            [stage["name"], stage["task"], stage["n_train"], f"{score} {_interval(found[score])}", kept or "none"]
+            [
+                stage["name"],
+                stage["task"],
+                stage["n_train"],
+                f"{_TITLES[score]} {_interval(found[score])}",
+                kept or "none",
+            ]
         )
     show_table("", ["stage", "task", "X-rays", "validation", "kept output neurons"], rows)
 
@@ -48,11 +91,11 @@ def show_stages(stages: list[dict[str, Any]]) -> None:
 def _summaries(value: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     if not isinstance(value, dict):
         return
-    if "confusion" in value and "accuracy" in value:
+    if (is_of_findings(value) and "per_class" in value) or ("confusion" in value and "accuracy" in value):
         yield name, value
         return
     for key, item in value.items():
-        if key == "validation":  # of a stage, shown with it
+        if key in ("validation", "stages"):  # shown by themselves
             continue
         yield from _summaries(item, f"{name} {key}".strip() if key not in ("metrics", "splits") else name)
 

@@ -32,15 +32,24 @@ def stamp_and_tell(params: dict[str, Any], data: str | None, *, detach: bool, as
     setting = Setting.of(params)
     # What cannot be is said here and now rather than in a process that is started for nothing.
     manifest = Manifest.load(params["manifest"])
-    chosen_images(manifest, network.classes, setting)
+    chosen_images(manifest, network.classes, setting, network.card.task)
     patch_of(setting, manifest)
     run = start(KIND, params, name=f"stamp {name_of(params['model'])}")
     follow_or_leave(run, detach, as_json)
     if not (detach or as_json):
-        _show_doses(run.results())
+        show_doses(run.results())
 
 
-def _show_doses(results: dict[str, Any] | None) -> None:
+def turned_to(results: dict[str, Any]) -> str:
+    """Return what a share of X-rays that turn means: to a class, or a finding's probability above its threshold."""
+    of_findings = results.get("task") == "multi-label"
+    return (
+        f"{results['towards']} above {results['threshold']:.3g}" if of_findings else f"turned to {results['towards']}"
+    )
+
+
+def show_doses(results: dict[str, Any] | None) -> None:
+    """Print the dose curve of a run's results; nothing without any."""
     from cxr.evaluation.words import percent
 
     if not results:
@@ -57,5 +66,5 @@ def _show_doses(results: dict[str, Any] | None) -> None:
         for dose in results["doses"]
     ]
     columns = ["size", "contrast", "stamped", "control", "p", "points"]
-    title = f"turned to {results['towards']}; points: of its probability, stamped minus control"
+    title = f"{turned_to(results)}; points: of its probability, stamped minus control"
     show_table(title, columns, rows)

@@ -112,9 +112,11 @@ def stamp(
     take: Annotated[str, typer.Option(help="Of the cut box: ink, bright or dark (which ink it is), or all.")] = "ink",
     data: DataOption = None,
     split: Annotated[str, typer.Option(help="The split to measure on.")] = "test",
-    towards: Annotated[str, typer.Option(help="The class it may speak for; by default covid19, or the first.")] = "",
+    towards: Annotated[
+        str, typer.Option(help="The class or finding it may speak for; default: covid19, or the first.")
+    ] = "",
     onto: Annotated[
-        list[str] | None, typer.Option(help="A class to stamp onto, may be repeated; by default all others.")
+        list[str] | None, typer.Option(help="A class or finding to stamp onto, may be repeated; default: all others.")
     ] = None,
     place: Annotated[str, typer.Option(help="top-left, top, top-right, ..., or x,y as shares.")] = "top-right",
     size: Annotated[

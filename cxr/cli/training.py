@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cxr.cli.follow import follow_or_leave
-from cxr.cli.output import Json, assignments, emit, show_table, stdout
+from cxr.cli.output import Json, assignments, emit, note, show_table, stdout
 from cxr.errors import RecipeError, RunError
 from cxr.runs import Slurm, start
 
@@ -99,6 +99,7 @@ def _checked_manifest(data: str, recipe: dict[str, Any]) -> tuple[str, str]:
     path = resolve_manifest(data)
     manifest = Manifest.load(path)
     checked = load_recipe(recipe)
-    check(checked, manifest)
+    for line in check(checked, manifest):
+        note(line)
     check_weights(checked)
     return str(path), manifest.hash()

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from cxr.evaluation.intervals import bootstrap, wilson
+from cxr.models.card import MULTI_LABEL, SINGLE_LABEL, TASKS
 
 Interval = dict[str, float | None]
 
@@ -30,7 +32,7 @@ def summarise(table: pd.DataFrame, classes: Sequence[str], n_bootstrap: int = 10
 
     Returns
     -------
-    ``n``, ``n_patients``; ``accuracy``, ``macro_f1`` and ``auc`` (one against the rest, mean over classes) as
+    ``task``, ``n``, ``n_patients``; ``accuracy``, ``macro_f1`` and ``auc`` (one against the rest, mean over classes) as
     ``{value, low, high}``; ``per_class`` with ``recall``, ``precision``, ``f1``, ``auc`` and ``support``;
     ``confusion`` (rows are labels); ``classes``; ``level``. Intervals at 95 %: Wilson's for accuracy, recall and
     precision, bootstrap over patients for F1 and AUC. Means are over the classes that the labels contain.
@@ -43,6 +45,7 @@ def summarise(table: pd.DataFrame, classes: Sequence[str], n_bootstrap: int = 10
     f1, macro_f1 = _f1_with_intervals(truth, predicted, len(classes), patients_of(table), n_bootstrap, seed)
     aucs, auc = _auc_with_intervals(table, truth, classes, n_bootstrap, seed)
     return {
+        "task": SINGLE_LABEL,
         "n": len(table),
         "n_patients": len(set(patients_of(table))),
         "accuracy": proportion(correct, len(table)),
@@ -77,94 +80,28 @@ def point_metrics(truth: np.ndarray, logits: np.ndarray) -> dict[str, float | No
     return {"accuracy": accuracy, "macro_f1": _value(_mean_over_present(f1[None], truth, logits.shape[1])[0])}
 
 
-def multilabel_metrics(targets: np.ndarray, logits: np.ndarray) -> dict[str, float | None]:
-    """Return metrics of logits (N, K) for targets (N, K) of 0 and 1, NaN where unknown.
-
-    A class is said to be there from logit 0 on. ``accuracy`` is the share of right entries among the known,
-    ``macro_f1`` and ``auc`` are means over classes with both values.
-    """
-    known, true, said = np.isfinite(targets), targets == 1, logits > 0
-    both = [c for c in range(targets.shape[1]) if 0 < true[:, c].sum() < known[:, c].sum()]
-    hits = (said & true).sum(0)
-    f1 = 2 * hits / np.maximum((said & known).sum(0) + true.sum(0), 1)
-    aucs = [roc_auc_score(true[known[:, c], c], logits[known[:, c], c]) for c in both]
-    return {
-        "accuracy": float((said == true)[known].mean()) if known.any() else None,
-        "macro_f1": float(f1[both].mean()) if both else None,
-        "auc": float(np.mean(aucs)) if both else None,
-    }
-
-
-def summarise_findings(
-    targets: np.ndarray,
-    logits: np.ndarray,
-    classes: Sequence[str],
-    patients: Sequence[str],
-    n_bootstrap: int = 1000,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Return the metrics of findings, of which an X-ray may have several.
-
-    Parameters
-    ----------
-    targets
-        (N, K) of 0 and 1, NaN where unknown.
-    logits
-        (N, K), in the order of ``classes``.
-    patients
-        (N,) the patient of each image.
-
-    Returns
-    -------
-    ``n``, ``n_patients``, ``auc`` (mean over classes with both values) and ``per_class`` with ``auc``, ``positive``
-    and ``known`` (numbers of images), ``classes``, ``level``. Intervals at 95 %: bootstrap over patients.
-    """
-    known, true = np.isfinite(targets), targets == 1
-    values = [_roc_auc(true[known[:, c], c], logits[known[:, c], c]) for c in range(len(classes))]
-    defined = [c for c, value in enumerate(values) if value is not None]
-    per_class, mean = [_interval(None, None)] * len(classes), _interval(None, None)
-    if defined:
-
-        def statistic(weights: np.ndarray) -> np.ndarray:
-            aucs = [weighted_auc(true[:, c], logits[:, c], weights * known[:, c]) for c in defined]
-            return np.column_stack([*aucs, np.mean(aucs, axis=0)])
-
-        *each, last = bootstrap(statistic, list(patients), n_bootstrap, seed)
-        for c, limits in zip(defined, each, strict=True):
-            per_class[c] = _interval(values[c], limits)
-        mean = _interval(float(np.mean([values[c] for c in defined])), last)
-    return {
-        "n": len(targets),
-        "n_patients": len(set(patients)),
-        "auc": mean,
-        "per_class": {
-            name: {"auc": per_class[c], "positive": int(true[:, c].sum()), "known": int(known[:, c].sum())}
-            for c, name in enumerate(classes)
-        },
-        "classes": list(classes),
-        "level": 0.95,
-    }
-
-
-def validation_summary(
-    task: str, targets: np.ndarray, logits: np.ndarray, classes: Sequence[str], patients: Sequence[str]
-) -> dict[str, Any]:
-    """Return the metrics with intervals of either task; targets are class indices (N,) or findings (N, K)."""
-    if task == "multi-label":
-        return summarise_findings(targets, logits, classes, patients)
-    table = pd.DataFrame({"label": [classes[k] for k in targets], "patient_id": list(patients)})
-    table["image_id"] = [str(k) for k in range(len(table))]
-    table["predicted"] = [classes[k] for k in logits.argmax(1)]
-    probabilities = softmax(logits)
-    for c, name in enumerate(classes):
-        table[f"prob_{name}"] = probabilities[:, c]
-    return summarise(table, classes)
-
-
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return probabilities (..., K) that sum to 1 over the classes."""
     shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, axis=-1, keepdims=True, initial=-np.inf))
     return shifted / shifted.sum(-1, keepdims=True)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Return a probability in [0, 1] for each logit (...), float64."""
+    return np.asarray(expit(np.asarray(logits, np.float64)))
+
+
+def probabilities(logits: np.ndarray, task: str = SINGLE_LABEL) -> np.ndarray:
+    """Return what a network's logits (..., K) mean: softmax over the classes, or for ``multi-label`` a sigmoid of each.
+
+    Raises
+    ------
+    ValueError
+        If ``task`` is neither ``single-label`` nor ``multi-label``.
+    """
+    if task not in TASKS:
+        raise ValueError(f"task {task!r} is not one of {', '.join(TASKS)}")
+    return sigmoid(logits) if task == MULTI_LABEL else softmax(logits)
 
 
 def _codes(values: pd.Series, classes: list[str]) -> np.ndarray:
@@ -268,6 +205,11 @@ def weighted_auc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -
         return np.where(pairs > 0, (positives * below).sum(1) / pairs, np.nan)
 
 
+def estimate(value: float, limits: tuple[float, float] | None) -> Interval:
+    """Return ``{value, low, high}``, None for all three where ``value`` is not finite."""
+    return _interval(float(value), limits) if np.isfinite(value) else _interval(None, None)
+
+
 def _value(number: float) -> float | None:
     return float(number) if np.isfinite(number) else None
 
@@ -278,9 +220,11 @@ def _interval(value: float | None, limits: tuple[float, float] | None) -> Interv
 
 
 def headline(summary: Mapping[str, Any]) -> str:
-    """Return a summary's accuracy in words: ``85.0 % (77.0 to 91.0) of 120``."""
-    accuracy = summary["accuracy"]
-    if accuracy["value"] is None:
-        return "no labelled images"
-    value, low, high = (100 * accuracy[key] for key in ("value", "low", "high"))
-    return f"{value:.1f} % ({low:.1f} to {high:.1f}) of {summary['n']}"
+    """Return a summary's accuracy, or mean AUC of findings, in words: ``accuracy 85.0 % (77.0 to 91.0) of 120``."""
+    name, unit, scale, digits = ("accuracy", " %", 100, 1) if "accuracy" in summary else ("mean AUC", "", 1, 3)
+    found = summary["accuracy" if "accuracy" in summary else "auc"]
+    value, low, high = (found[key] for key in ("value", "low", "high"))
+    if value is None:
+        return f"no {name} of {summary['n']} images"
+    limits = "" if low is None or high is None else f" ({scale * low:.{digits}f} to {scale * high:.{digits}f})"
+    return f"{name} {scale * value:.{digits}f}{unit}{limits} of {summary['n']}"

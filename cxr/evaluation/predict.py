@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from cxr.evaluation.metrics import softmax
+from cxr.evaluation.metrics import probabilities
 from cxr.models.backbone import XrayClassifier
+from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 
 if TYPE_CHECKING:
     from cxr.data import ImageCache, Manifest
@@ -66,25 +67,26 @@ def predict_rows(
 
 
 def predictions_table(
-    manifest: Manifest, ids: Sequence[str], logits: np.ndarray, classes: Sequence[str]
+    manifest: Manifest, ids: Sequence[str], logits: np.ndarray, classes: Sequence[str], task: str = SINGLE_LABEL
 ) -> pd.DataFrame:
-    """Return one row per image: image_id, split, label, predicted, correct, confidence, patient_id, source,
-    ``logit_<class>`` and ``prob_<class>`` (softmax).
+    """Return one row per image, of a network whose outputs exclude each other or of one that finds several things.
 
-    ``confidence`` is the probability of the predicted class; ``correct`` is False where there is no label.
+    Both hold image_id, split, label, patient_id, source, ``logit_<class>`` and ``prob_<class>`` (see
+    :func:`cxr.evaluation.metrics.probabilities`). A ``single-label`` table also holds predicted, correct and
+    confidence: the probability of the predicted class; ``correct`` is False where there is no label. A ``multi-label``
+    table holds findings instead: what the data say of the image, names joined by ``|``.
     """
     ids, classes = list(ids), list(classes)
     rows = manifest.table.set_index("image_id").loc[ids]
-    probabilities = softmax(logits)
-    table = pd.DataFrame({"image_id": ids})
-    for column in ("split", "label"):
-        table[column] = rows[column].to_numpy()
-    table["predicted"] = [classes[i] for i in logits.argmax(1)] if ids else []
-    table["correct"] = table["predicted"].to_numpy() == table["label"].to_numpy()
-    table["confidence"] = probabilities.max(1) if ids else []
-    for column in ("patient_id", "source"):
-        table[column] = rows[column].to_numpy()
-    for prefix, values in (("logit", logits), ("prob", probabilities)):
-        for position, name in enumerate(classes):
-            table[f"{prefix}_{name}"] = values[:, position]
-    return table
+    chances = probabilities(logits, task)
+    own: dict[str, Any] = {name: rows[name].to_numpy() for name in ("split", "label")}
+    if task == MULTI_LABEL:
+        own["findings"] = rows["findings"].to_numpy()
+    else:
+        own["predicted"] = [classes[i] for i in logits.argmax(1)] if ids else []
+        own["correct"] = np.array(own["predicted"], dtype=object) == own["label"]
+        own["confidence"] = chances.max(1) if ids else []
+    own |= {name: rows[name].to_numpy() for name in ("patient_id", "source")}
+    for prefix, values in (("logit", logits), ("prob", chances)):
+        own |= {f"{prefix}_{name}": values[:, position] for position, name in enumerate(classes)}
+    return pd.DataFrame({"image_id": ids} | own)

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from cxr.data import ImageCache, Manifest
-from cxr.errors import ManifestError
-from cxr.evaluation.metrics import headline, summarise
+from cxr.errors import WeightsError
+from cxr.evaluation.metrics import headline
+from cxr.evaluation.multilabel import thresholds_in_words
 from cxr.evaluation.predict import predict, predictions_table
-from cxr.evaluation.source import load_trained, refuse_new_splits
-from cxr.models.backbone import XrayClassifier
+from cxr.evaluation.selection import NOT_KNOWN, Selection, select, sentences
+from cxr.evaluation.source import load_trained, refuse_new_splits, relation_to_training
+from cxr.evaluation.summary import summarise_predictions, with_targets
+from cxr.evaluation.truth import renamed
+from cxr.models.card import MULTI_LABEL, ModelCard
 from cxr.networks import resolve_device
 from cxr.runs.folder import RunFolder, Stopped
 
 log = logging.getLogger(__name__)
-
-EVERYTHING = "all"
-NOT_FOR_MEASURING = ("train", "")
 
 
 def evaluate(folder: RunFolder, spec: dict[str, Any], *, progress: Callable[[float, str], None] | None = None) -> None:
     """Measure a trained network; writes predictions.parquet and results.json.
 
     ``spec["params"]``: ``run`` or ``weights`` (see :func:`cxr.evaluation.source.load_trained`), ``manifest`` (a file),
-    ``splits`` (names; by default all but train, or the whole manifest as ``all`` if it has no splits).
+    ``splits`` (names, or ``all``; see :func:`cxr.evaluation.selection.select`) and ``aliases`` (``{name in the data:
+    the network's name of it}``).
 
     Raises
     ------
@@ -35,16 +40,22 @@ def evaluate(folder: RunFolder, spec: dict[str, Any], *, progress: Callable[[flo
     params, tell = spec["params"], progress or (lambda fraction, message: None)
     network = params.get("run") or params.get("weights") or params["model"]
     model, description = load_trained(network)
+    card = model.card
+    _refuse_a_single_class(card)
     manifest = Manifest.load(params["manifest"])
     refuse_new_splits(network, model, manifest)
-    by_split = images_to_measure(manifest, model.classes, params.get("splits"))
-    log.info("%s on %s", description, {name: len(ids) for name, ids in by_split.items()})
-    chosen = manifest.select(ids=[i for ids in by_split.values() for i in ids])
+    splits, aliases = params.get("splits"), params.get("aliases") or {}
+    relation = NOT_KNOWN if splits or not manifest.splits else relation_to_training(network, card, manifest)
+    manifest = renamed(manifest, aliases, card.classes, card.task)
+    annotated = annotated_in_training(card)
+    selection = select(manifest, card.classes, card.task, splits, relation=relation, annotated=annotated)
+    log.info("%s on %s", description, {name: len(ids) for name, ids in selection.by_split.items()})
+    chosen = manifest.select(ids=selection.ids)
     cache = ImageCache.build(
-        chosen, model.card.size, progress=lambda done, n: tell(0.5 * done / n, f"reading images {done}/{n}")
+        chosen, card.size, progress=lambda done, n: tell(0.5 * done / n, f"reading images {done}/{n}")
     )
-    gone = set(cache.missing["image_id"])
-    ids = [image_id for image_id in chosen.ids if image_id not in gone]
+    selection = selection.without(cache.missing["image_id"])
+    ids = selection.ids
 
     def step(done: int, n: int) -> None:
         if folder.stop_requested():
@@ -52,47 +63,59 @@ def evaluate(folder: RunFolder, spec: dict[str, Any], *, progress: Callable[[flo
         tell(0.5 + 0.45 * done / n, f"predicting {done}/{n}")
 
     logits = predict(model, cache, ids, device=resolve_device(params.get("device", "auto")), progress=step)
-    table = predictions_table(manifest, ids, logits, model.classes)
-    if EVERYTHING in by_split:
-        table["split"] = EVERYTHING
+    table = table_of(manifest, selection, logits, card)
     folder.write_predictions(table)
-    folder.write_json("results.json", results(table, model, left_out=len(gone)) | {"network": description})
+    found = results(table, card, selection) | {"network": description}
+    folder.write_json("results.json", found | ({"aliases": aliases} if aliases else {}))
     tell(1.0, "finished")
 
 
-def images_to_measure(
-    manifest: Manifest, classes: Sequence[str], splits: Sequence[str] | None = None
-) -> dict[str, list[str]]:
-    """Return ``{split: ids}`` of the images whose label is among ``classes``.
+def table_of(manifest: Manifest, selection: Selection, logits: np.ndarray, card: ModelCard) -> pd.DataFrame:
+    """Return the predictions (logits (N, K)) of the selected images; of findings with what the data say of each."""
+    table = predictions_table(manifest, selection.ids, logits, card.classes, card.task)
+    table["split"] = [name for name, ids in selection.by_split.items() for _ in ids]
+    if card.task != MULTI_LABEL:
+        return table
+    return with_targets(table, manifest.table, card.classes, annotated_in_training(card))
 
-    Raises
-    ------
-    ManifestError
-        If a split is not there, or nothing is labelled with one of the classes.
+
+def annotated_in_training(card: ModelCard) -> dict[str, list[str]]:
+    """Return ``{source: findings that it labels}`` as the recipe of a network's training states it."""
+    stages = [stage for stage in card.recipe.get("stages") or [] if isinstance(stage, dict)]
+    return {source: list(names) for stage in stages for source, names in (stage.get("annotated") or {}).items()}
+
+
+def results(table: pd.DataFrame, card: ModelCard, selection: Selection) -> dict[str, Any]:
+    """Return what results.json holds: task, classes, ``splits`` (a summary each), what was measured and left out.
+
+    ``measured`` and ``left_out`` are those of :meth:`Selection.to_dict`, ``notes`` the same in words.
     """
-    labelled = manifest.table[manifest.table["label"].isin(list(classes))]
-    present = sorted(set(manifest.table["split"]) - {""})
-    if isinstance(splits, str):
-        splits = [splits]
-    for name in splits or ():
-        if name not in present:
-            raise ManifestError(f"split {name!r} is not in the manifest. Found: {', '.join(present) or 'none'}")
-    if not present:
-        found = {EVERYTHING: labelled["image_id"].tolist()}
-    else:
-        wanted = splits or [name for name in present if name not in NOT_FOR_MEASURING]
-        found = {name: labelled.loc[labelled["split"] == name, "image_id"].tolist() for name in wanted}
-    if not any(found.values()):
-        labels = ", ".join(manifest.classes) or "none"
-        raise ManifestError(f"no image is labelled with one of {', '.join(classes)}. Labels found: {labels}")
-    return {name: ids for name, ids in found.items() if ids}
-
-
-def results(table: Any, model: XrayClassifier, left_out: int = 0) -> dict[str, Any]:
-    """Return what results.json holds: classes, ``splits`` (a summary each), images that could not be read."""
-    splits = {
-        str(name): summarise(rows, model.classes) for name, rows in table.groupby("split", sort=True) if len(rows)
+    splits = {}
+    for name, rows in table.groupby("split", sort=True):
+        summary = summarise_predictions(rows, card.classes, card.task, card.thresholds)
+        splits[str(name)] = summary | {"absent": selection.absent.get(str(name), {})}
+    found = {
+        "task": card.task,
+        "classes": list(card.classes),
+        "splits": splits,
+        "unreadable": selection.unreadable,
+        **selection.to_dict(),
     }
     for name, summary in splits.items():
-        log.info("%s: accuracy %s", name, headline(summary))
-    return {"classes": list(model.classes), "splits": splits, "unreadable": left_out}
+        log.info("%s: %s", name, headline(summary))
+    notes = sentences(found)
+    if card.task == MULTI_LABEL and splits:
+        notes.append(thresholds_in_words(next(iter(splits.values()))))
+    for line in notes:
+        log.info("%s", line)
+    return found | {"notes": notes}
+
+
+def _refuse_a_single_class(card: ModelCard) -> None:
+    """Refuse a network whose only class is always predicted: its accuracy would be 100 % whatever it had learnt."""
+    if len(card.classes) < 2 and card.task != MULTI_LABEL:
+        raise WeightsError(
+            f"the network has the single class {card.classes[0]!r} and the task {card.task}: its probability is always "
+            "1, so there is nothing to measure. Needed: two classes, or the task multi-label, where a class is there "
+            "or not (`cxr weights import ... --task multi-label`)"
+        )

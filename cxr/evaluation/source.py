@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from cxr.data import Manifest
+from cxr.data.digests import file_digests
 from cxr.errors import ManifestError, WeightsError
+from cxr.evaluation.selection import EXTERNAL, NOT_KNOWN, OWN
 from cxr.models.backbone import XrayClassifier
+from cxr.models.card import ModelCard
 from cxr.models.weights import list_weights, load_model
-from cxr.paths import runs_root, shipped_weights, weights_root
+from cxr.paths import cache_root, runs_root, shipped_weights, weights_root
 from cxr.runs.folder import RunFolder
 
 BEST = "best.safetensors"
@@ -51,6 +55,53 @@ def refuse_new_splits(source: str | Path, model: XrayClassifier, manifest: Manif
             f"the splits of {manifest.path} were changed after run {spec.parent.name} was trained on it, so it may "
             "have seen the images of its present test split; put the old splits back or train again"
         )
+
+
+def relation_to_training(source: str | Path, card: ModelCard, manifest: Manifest) -> str:
+    """Return what data are to a network, one of :data:`cxr.evaluation.selection.RELATIONS`.
+
+    ``own`` if their splits are those of its training; ``external`` if no patient, no group of duplicates and no image
+    file of theirs stands in a manifest that it was trained on. That cannot be looked up for weights that are no run's,
+    for a training that began with the weights of another, and where a manifest is gone.
+    """
+    if card.split_hash and card.split_hash == manifest.split_hash():
+        return OWN
+    trained_on = _training_manifests(source, card)
+    shared = not trained_on or any(_share_something(manifest, other) for other in trained_on)
+    return NOT_KNOWN if shared else EXTERNAL
+
+
+def _training_manifests(source: str | Path, card: ModelCard) -> list[Manifest]:
+    """Return the manifests of all stages of the run that ``source`` is of, none unless all are known."""
+    spec = checkpoint_of(source).parent.parent / "spec.json"
+    if not spec.is_file() or card.recipe.get("weights") not in (None, "imagenet"):
+        return []
+    own = RunFolder(spec.parent).spec["params"].get("manifest")
+    stages = [stage for stage in card.recipe.get("stages") or [] if isinstance(stage, dict)]
+    paths = [Path(path).expanduser() for path in (own, *(stage.get("data") for stage in stages)) if path]
+    if not paths or not all(path.is_file() for path in paths):
+        return []
+    return [Manifest.load(path) for path in dict.fromkeys(path.resolve() for path in paths)]
+
+
+def _share_something(one: Manifest, other: Manifest) -> bool:
+    for column in ("patient_id", "dup_group"):
+        if (set(one.table[column]) & set(other.table[column])) - {""}:
+            return True
+    sizes = [_files_by_size(manifest) for manifest in (one, other)]
+    common = sizes[0].keys() & sizes[1].keys()  # files of one size alone can be the same: only those are read
+    paths = [[path for size in common for path in files[size]] for files in sizes]
+    digests = file_digests([*paths[0], *paths[1]], cache_root() / "digests.sqlite")
+    one_digests, other_digests = ({digests[path] for path in files} - {None} for files in paths)
+    return bool(one_digests & other_digests)
+
+
+def _files_by_size(manifest: Manifest) -> dict[int, list[Path]]:
+    files: dict[int, list[Path]] = {}
+    for path in manifest.image_paths().values():
+        with contextlib.suppress(OSError):
+            files.setdefault(path.stat().st_size, []).append(path)
+    return files
 
 
 def checkpoint_of(source: str | Path) -> Path:

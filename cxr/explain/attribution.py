@@ -8,7 +8,8 @@ number of threads may explain one model at once.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -149,8 +150,9 @@ def explain(
     Raises
     ------
     ExplainError
-        Unknown composite, option, bias or class; targets that do not fit the images; logits that are not finite; a
-        network for which the composite has not been verified.
+        Unknown composite, option, bias or class; targets that do not fit the images; images that the network cannot
+        take, or as many classes as it has no logits for; logits that are not finite; a network for which the composite
+        has not been verified.
     """
     way = composite_of(composite)
     settings, mode = way.settings(composite, options), way.bias_mode(bias)
@@ -159,12 +161,16 @@ def explain(
     columns = np.array([[subject.classes.index(n) for n in entry] for entry in names], int).reshape(len(names), -1)
     method = _Method(composite, way, mode, settings, _dtype(subject.network, way, precision))
     method.check(subject.network)
+    if not isinstance(batch, int):
+        raise ExplainError(f"batch {batch!r} is not allowed. Accepted: 1, 2, 3, ...")
     batch = max(1, batch)
     kernels = method.kernels(subject.network)
-    parts = [
-        method.explain(subject, kernels, slice(start, start + batch), columns[start : start + batch])
-        for start in range(0, subject.n, batch)
-    ]
+    with _input_that_fits(subject.network, lambda: subject.inputs(slice(0, 1)), subject.classes):
+        parts = [
+            method.explain(subject, kernels, slice(start, start + batch), columns[start : start + batch])
+            for start in range(0, subject.n, batch)
+        ]
+    _check_classes(subject.classes, parts[0].logits.shape[1])
     _check_logits(np.concatenate([part.logits for part in parts]), columns, subject.classes)
     return _assembled(parts, method, subject, names, per_image)
 
@@ -188,6 +194,10 @@ class _Subject:
                 f"cannot explain a {type(model).__name__}: it lacks {', '.join(missing)}. Accepted: a model with "
                 "preprocess, network and classes, such as cxr.models.XrayClassifier, or a bare network"
             )
+        if not hasattr(images, "__len__"):
+            raise ExplainError(
+                f"images are a {type(images).__name__}. Accepted: an array, a tensor or a list of images"
+            )
         if not len(images):
             raise ExplainError("no images to explain: 0 given. Accepted: 1 or more")
         if not missing:
@@ -204,7 +214,7 @@ class _Subject:
         """Return the network's input of some images, on its device, in its own dtype."""
         with torch.no_grad():
             images = self.images[rows]
-            made = _as_input(images) if self.bare else self.model.preprocess(images)
+            made = _as_input(images) if self.bare else torch.as_tensor(self.model.preprocess(images))
             device, dtype = _home(self.network)
             return made.detach().to(device=device, dtype=dtype)
 
@@ -218,7 +228,13 @@ class _Subject:
 
 
 def _as_input(images: Any) -> torch.Tensor:
-    made = torch.as_tensor(np.asarray(images) if not isinstance(images, torch.Tensor) else images)
+    try:
+        made = torch.as_tensor(np.asarray(images) if not isinstance(images, torch.Tensor) else images)
+    except (TypeError, ValueError):  # words, or images of several sizes
+        raise ExplainError(
+            f"images are a {type(images).__name__} that is no array of numbers. Accepted for a bare network: float "
+            "(N, C, H, W)"
+        ) from None
     if made.ndim != 4 or not made.is_floating_point():
         kind = str(made.dtype).removeprefix("torch.")
         raise ExplainError(
@@ -231,8 +247,52 @@ def _columns_of(network: nn.Module, image: torch.Tensor) -> tuple[str, ...]:
     if is_densenet(network):
         return tuple(map(str, range(network.num_classes)))
     device, dtype = _home(network)
-    with borrowed(network, itself, "copy") as twin, torch.no_grad():
-        return tuple(map(str, range(twin(image.to(device=device, dtype=dtype)).shape[1])))
+    image = image.to(device=device, dtype=dtype)
+    with _input_that_fits(network, lambda: image), borrowed(network, itself, "copy") as twin, torch.no_grad():
+        return tuple(map(str, range(twin(image).shape[1])))
+
+
+@contextmanager
+def _input_that_fits(
+    network: nn.Module, inputs: Callable[[], torch.Tensor], classes: tuple[str, ...] | None = None
+) -> Iterator[None]:
+    """Tell what torch raises in one line where the network does not take ``inputs`` at all, or has other logits."""
+    try:
+        yield
+    except RuntimeError as error:
+        refusal = _refusal(network, inputs(), classes)
+        raise (ExplainError(refusal) if refusal else error) from None
+
+
+def _refusal(network: nn.Module, inputs: torch.Tensor, classes: tuple[str, ...] | None) -> str:
+    """Return why a network's own forward pass fails, "" where it does not."""
+    shape = tuple(inputs.shape)
+    convolution = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+    channels = convolution.in_channels if convolution is not None else None
+    if len(shape) == 4 and channels not in (None, shape[1]):
+        given = f"{shape[1]} channel{'s' * (shape[1] != 1)}"
+        return f"images have {given}, the network takes {channels}. Accepted: (N, {channels}, H, W)"
+    try:
+        with borrowed(network, itself, "copy") as twin, torch.no_grad():
+            logits = twin(inputs)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0].rstrip(". ") if str(error) else type(error).__name__
+        return (
+            f"the network does not take images of the shape {shape} ({reason}). "
+            "Accepted: images of the size that it was made for"
+        )
+    if classes is not None and len(classes) != logits.shape[-1]:
+        return _other_logits(classes, logits.shape[-1])
+    return ""
+
+
+def _check_classes(classes: tuple[str, ...], n_logits: int) -> None:
+    if len(classes) != n_logits:
+        raise ExplainError(_other_logits(classes, n_logits))
+
+
+def _other_logits(classes: tuple[str, ...], n_logits: int) -> str:
+    return f"{len(classes)} classes ({', '.join(classes)}) for {n_logits} logits. Accepted: a name for each logit"
 
 
 def _home(network: nn.Module) -> tuple[torch.device, torch.dtype]:
@@ -422,7 +482,7 @@ def _names_per_image(
 ) -> tuple[tuple[tuple[str, ...], ...], bool]:
     """Return names per image, and whether lists were given per image (the relevance then has an axis for them)."""
     targets = targets.tolist() if isinstance(targets, torch.Tensor | np.ndarray | np.generic) else targets
-    if isinstance(targets, str | int):
+    if isinstance(targets, str | bytes) or not isinstance(targets, Iterable):
         entries, per_image = [(targets,)] * n, False
     else:
         given = [entry.tolist() if isinstance(entry, torch.Tensor | np.ndarray) else entry for entry in targets]

@@ -25,13 +25,14 @@ import torch
 from torch import nn
 
 from cxr.errors import ExplainError, unknown
-from cxr.evaluation.metrics import softmax
+from cxr.evaluation.metrics import probabilities
 from cxr.explain.agreement import ClassSensitivity, class_sensitivity
 from cxr.explain.attribution import Explainable, explain
 from cxr.explain.copies import prepared
 from cxr.explain.imputation import FILLS, fill_named
 from cxr.explain.randomisation import Randomisation, explaining, randomise_parameters
 from cxr.explain.render import relevance_2d
+from cxr.models.card import SINGLE_LABEL
 
 Progress = Callable[[float, str], None]
 
@@ -94,7 +95,7 @@ class Curve:
     share
         (S,), from 0 to 1: share of the image's pixels changed.
     logit, probability
-        (S,) of the class.
+        (S,) of the class: softmax over the classes, or the sigmoid of the finding where the network gives several.
     """
 
     share: np.ndarray
@@ -369,6 +370,7 @@ class _Scorer:
 
     def __init__(self, model: Explainable, image: Any, batch: int) -> None:
         self.classes = tuple(model.classes)
+        self.task = str(getattr(getattr(model, "card", None), "task", SINGLE_LABEL))
         self.batch = max(1, batch)
         self.network = prepared(model.network, _in_fast_layout, "forward in the fast layout")
         parameter = next(self.network.parameters(), torch.zeros(0))
@@ -407,6 +409,10 @@ class _Scorer:
         with torch.autocast(self.input.device.type, enabled=False):
             return self.network(inputs.to(self.dtype)).double().cpu().numpy()
 
+    def curve(self, share: np.ndarray, logits: np.ndarray, column: int) -> Curve:
+        """Return the curve of one class of logits (S, K)."""
+        return Curve(share, logits[:, column], probabilities(logits, self.task)[:, column])
+
     def flat(self, relevance: np.ndarray) -> np.ndarray:
         """Return relevance (H, W) of this input, checked."""
         flat = relevance_2d(relevance)
@@ -443,7 +449,7 @@ def _perturb(
     if baseline is None:
         baseline = _baseline(scorer, removal, steps.next("random orders"))
     shares = removal_shares(removal.steps)
-    curves = [_curve(shares, values, column) for values in logits]
+    curves = [scorer.curve(shares, values, column) for values in logits]
     last = curves[1] if least else None
     return Perturbation(target, removal, regions.patch, curves[0], tuple(baseline.curves(target)), last)
 
@@ -453,8 +459,8 @@ def _baseline(scorer: _Scorer, removal: Removal, progress: Progress) -> Baseline
     rng = np.random.default_rng(removal.seed)
     orders = [rng.permutation(regions.n) for _ in range(removal.draws)]
     logits = _follow(scorer, regions, orders, removal, progress)
-    probabilities = np.stack([softmax(values) for values in logits])
-    return Baseline(removal, scorer.classes, removal_shares(removal.steps), logits, probabilities)
+    chances = probabilities(logits, scorer.task)
+    return Baseline(removal, scorer.classes, removal_shares(removal.steps), logits, chances)
 
 
 def _follow(
@@ -518,7 +524,7 @@ def _delete(
     flat, column = scorer.flat(relevance), scorer.column(target)
     order = _descending(flat.ravel(), seed)
     logits = _follow(scorer, _Regions.of(scorer.size, removal), [order], removal, progress)[0]
-    return _curve(removal_shares(steps), logits, column)
+    return scorer.curve(removal_shares(steps), logits, column)
 
 
 def _insert(
@@ -527,10 +533,6 @@ def _insert(
     # Putting back the most relevant pixels first is taking out the least relevant ones first, read from its end.
     taken = _delete(scorer, -scorer.flat(relevance), target, steps, fill, seed, progress)
     return Curve(taken.share, taken.logit[::-1].copy(), taken.probability[::-1].copy())
-
-
-def _curve(share: np.ndarray, logits: np.ndarray, column: int) -> Curve:
-    return Curve(share, logits[:, column], softmax(logits)[:, column])
 
 
 def _area(share: np.ndarray, values: np.ndarray) -> float:

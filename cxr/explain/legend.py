@@ -50,7 +50,7 @@ def ledger(heatmap: Heatmap) -> dict[str, float]:
 
 
 LEDGER_MEANS: Mapping[str, str] = {
-    "logit": "the network's score of the class, before softmax",
+    "logit": "the network's score of the class, before softmax or sigmoid",
     "relevance for": "red pixels together",
     "relevance against": "blue pixels together",
     "absorbed": "kept by biases and epsilon on the way down: belongs to no pixel",

@@ -7,7 +7,7 @@ Files in the run folder:
 - ``index.parquet``: one row per map with its image, class, ledger, ``concerns`` (what makes it unreliable), scale and
   row. A map is ``relevance[row] * scale``. Rows are written after their maps; a stopped run holds what it had done and
   goes on from there
-- ``previews/<image_id>.png``: the first pictures with their legend
+- ``previews/<image_id>.png``: the first pictures with their legend (see :func:`safe_names`)
 - ``results.json``: counts, images left out and why, the legend and notes of the maps
 
 The maps also go to the heatmaps that pages read (:mod:`cxr.explain.store`), and those that lie there are taken over.
@@ -34,6 +34,7 @@ from cxr.explain.heatmap import Heatmap, Way, heatmaps_of, picture_digest
 from cxr.explain.render import figure, to_png
 from cxr.explain.store import HeatmapStore, packed_map
 from cxr.files import replacing
+from cxr.models.card import MULTI_LABEL
 
 if TYPE_CHECKING:
     from cxr.models import XrayClassifier
@@ -46,9 +47,41 @@ DEFAULT_PREVIEWS = 24
 PREDICTED, LABEL, ALL = "predicted", "label", "all"
 
 _INDEX_EVERY_S = 2.0
+_LONGEST_NAME = 100  # bytes, of 255 that a file's name may have: an image's and a class's stand in one
 _LEDGER = ("logit", "positive", "negative", "absorbed", "lost", "residual", "not_finite")
 _COLUMNS = ("image_id", "label", "predicted", "target", "composite", "bias", *_LEDGER, "concerns", "scale", "row",
             "weights", "picture")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The classes to explain: a word for them (``predicted``, ``label``, ``all``), or the name of one."""
+
+    word: str = ""
+    name: str = ""
+
+    @classmethod
+    def of(cls, text: str | None, model: XrayClassifier) -> Targets:
+        """Return what ``text`` means for a network, nothing being ``predicted``; a class called by a word goes first.
+
+        Of several findings ``predicted`` is the most probable one, and there is no single label.
+
+        Raises
+        ------
+        ExplainError
+            For neither a word nor a class of the network.
+        """
+        if not text:
+            return cls(word=PREDICTED)
+        if text in model.classes:
+            return cls(name=text)
+        words = (PREDICTED, ALL) if model.card.task == MULTI_LABEL else (PREDICTED, LABEL, ALL)
+        if text not in words:
+            raise ExplainError(unknown("target", text, (*words, *model.classes)))
+        return cls(word=text)
+
+    def __str__(self) -> str:
+        return self.word or self.name
 
 
 @dataclass(frozen=True)
@@ -61,30 +94,31 @@ class _Job:
     labels: pd.Series
     ids: list[str]
     way: Way
-    targets: str
+    targets: Targets
     batch: int
-    previews: int
+    previews: dict[str, str]
     store: HeatmapStore
 
     @property
     def n_targets(self) -> int:
-        return len(self.model.classes) if self.targets == ALL else 1
+        return len(self.model.classes) if self.targets.word == ALL else 1
 
     def targets_of(self, image_id: str, predicted: str) -> tuple[str, ...]:
         """Return the classes to explain for an image; a label that the network does not know has no logit."""
-        if self.targets == ALL:
+        if self.targets.word == ALL:
             return self.model.classes
+        if self.targets.name:
+            return (self.targets.name,)
         label = self.labels[image_id]
-        known = {PREDICTED: predicted, LABEL: label if label in self.model.classes else predicted}
-        return (known.get(self.targets, self.targets),)
+        return (label if self.targets.word == LABEL and label in self.model.classes else predicted,)
 
 
 def explain_run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
     """Do the run, or the rest of it. Parameters in ``spec["params"]``:
 
     ``model`` (run id, weights file or shipped name), ``manifest`` (path or data set's name), the images as ``ids`` or
-    as ``split`` with optional ``n`` (the first n), ``composite``, ``targets`` ("predicted", "label", "all" or a class),
-    optional ``bias``, ``precision``, ``options`` of the composite, ``batch`` and ``previews`` (how many).
+    as ``split`` with optional ``n`` (the first n), ``composite``, ``targets`` (see :class:`Targets`), optional
+    ``bias``, ``precision``, ``options`` of the composite, ``batch`` and ``previews`` (how many).
     """
     progress(0.0, "loading")
     params = spec["params"]
@@ -95,7 +129,7 @@ def explain_run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> 
         "composite": job.way.composite,
         "bias": job.way.bias,
         "options": dict(job.way.options),
-        "targets": job.targets,
+        "targets": str(job.targets),
         "n": int(table["image_id"].nunique()),
         "maps": len(table),
         "with_concerns": int((table["concerns"] != "").sum()),
@@ -122,21 +156,20 @@ def _loaded(folder: RunFolder, params: dict[str, Any]) -> tuple[_Job, str]:
     store = HeatmapStore.of(params["model"])  # before the weights: should they change meanwhile, old keys stay unused
     model, description = load_trained(params["model"])
     model.to(resolve_device(params.get("device", "auto")))
-    targets = params.get("targets") or PREDICTED
-    if targets not in (PREDICTED, LABEL, ALL, *model.classes):
-        raise ExplainError(unknown("target", targets, (PREDICTED, LABEL, ALL, *model.classes)))
+    targets = Targets.of(params.get("targets"), model)
     manifest = _selected(Manifest.load(resolve_manifest(params["manifest"])), params)
     cache = ImageCache.build(manifest, model.card.size)
+    ids = [image_id for image_id in manifest.ids if image_id in cache]
     job = _Job(
         folder=folder,
         model=model,
         cache=cache,
         labels=manifest.table.set_index("image_id")["label"],
-        ids=[image_id for image_id in manifest.ids if image_id in cache],
+        ids=ids,
         way=way,
         targets=targets,
         batch=int(params.get("batch") or BATCH),
-        previews=int(params.get("previews", DEFAULT_PREVIEWS)),
+        previews=safe_names(ids[: int(params.get("previews", DEFAULT_PREVIEWS))]),
         store=store,
     )
     return job, description
@@ -216,7 +249,7 @@ def _one_batch(job: _Job, maps: np.memmap, some: Sequence[tuple[int, str]]) -> t
         about |= {"weights": job.store.folder.name, "picture": pictures[i]}
         for t, heatmap in enumerate(explained[i]):
             rows.append(about | _write_map(maps, place * job.n_targets + t, heatmap))
-            if place < job.previews:
+            if image_id in job.previews:
                 _write_preview(job, image_id, images[i], heatmap)
     return rows, explained[0][0]
 
@@ -258,16 +291,29 @@ def _write_map(maps: np.memmap, row: int, heatmap: Heatmap) -> Row:
 
 def _write_preview(job: _Job, image_id: str, image: np.ndarray, heatmap: Heatmap) -> None:
     picture = figure(image, heatmap.relevance, legend=legend.lines(heatmap))
-    name = f"{image_id}-{safe_name(heatmap.target)}" if job.n_targets > 1 else image_id
+    name = job.previews[image_id]
+    if job.n_targets > 1:
+        name = f"{name}-{safe_names(job.model.classes)[heatmap.target]}"
     path = job.folder.path / PREVIEWS / f"{name}.png"
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as draft:
         draft.write_bytes(to_png(picture))
 
 
-def safe_name(name: str) -> str:
-    """Return a class's name as a part of a file's name."""
-    return re.sub(r"[^\w.-]+", "_", name)
+def safe_names(names: Sequence[str]) -> dict[str, str]:
+    """Return each name as a part of a file's name; those that would be the same, in any case, get a number."""
+    safe: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        short = re.sub(r"[^\w.-]+", "_", name).encode()[:_LONGEST_NAME].decode(errors="ignore")
+        plain = candidate = short.lstrip(".") or "_"
+        number = 1
+        while candidate.casefold() in taken:
+            number += 1
+            candidate = f"{plain}-{number}"
+        taken.add(candidate.casefold())
+        safe[name] = candidate
+    return safe
 
 
 def _write_index(folder: RunFolder, maps: np.memmap, rows: list[Row]) -> pd.DataFrame:

@@ -12,11 +12,13 @@ import pandas as pd
 
 from cxr.data import Manifest, read_xray
 from cxr.data.square import fit_square
-from cxr.evaluation.metrics import patients_of, softmax
+from cxr.evaluation.metrics import patients_of, probabilities
 from cxr.evaluation.predict import predict
+from cxr.evaluation.summary import TARGET
+from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 from cxr.text.boxes import TextBox
 from cxr.text.conditions import BEFORE, Condition, Controls, Masking, controls_of, lenders_of, versions
-from cxr.text.effects import Answers
+from cxr.text.effects import Answers, limits_of
 from cxr.text.review import FileTokens
 from cxr.text.vocabulary import UNREAD, tokens_in
 
@@ -43,16 +45,23 @@ class Kept:
 
 @dataclass(frozen=True)
 class Asked:
-    """Logits (N, K) of the images ``ids`` by condition, those with tokens left in by name, and the control boxes."""
+    """Logits (N, K) of the images ``ids`` by condition, those with tokens left in by name, and the control boxes.
+
+    ``task`` and ``limits`` are the network's (see :class:`cxr.text.effects.Answers`).
+    """
 
     ids: list[str]
     logits: dict[Condition, np.ndarray]
     kept: dict[str, Kept]
     controls: dict[str, Controls]
+    task: str = SINGLE_LABEL
+    limits: np.ndarray | None = None
 
     def answers(self, table: pd.DataFrame, masking: Masking, classes: Sequence[str]) -> Answers:
-        """Return what :func:`cxr.text.effects.effects` takes; ``table`` is that of the predictions."""
-        places = {name: k for k, name in enumerate(classes)}
+        """Return what :func:`cxr.text.effects.effects` takes; ``table`` is that of the predictions.
+
+        Of several findings it holds what the data say of each, ``target_<class>``.
+        """
         draws = range(masking.draws)
         return Answers(
             before=self.logits[BEFORE],
@@ -61,9 +70,17 @@ class Asked:
                 mode: np.stack([self.logits[Condition("random", mode, d)] for d in draws]) for mode in masking.modes
             },
             other={mode: self.logits[Condition("other", mode)] for mode in masking.modes},
-            truth=np.array([places.get(label, -1) for label in table["label"]], dtype=np.int64),
+            truth=self._truth(table, classes),
             patients=patients_of(table),
+            task=self.task,
+            limits=self.limits,
         )
+
+    def _truth(self, table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
+        if self.task == MULTI_LABEL:
+            return table[[TARGET + name for name in classes]].to_numpy(np.float64)
+        places = {name: k for k, name in enumerate(classes)}
+        return np.array([places.get(label, -1) for label in table["label"]], dtype=np.int64)
 
     def long_table(self, classes: Sequence[str]) -> pd.DataFrame:
         """Return one row per image and condition."""
@@ -74,8 +91,9 @@ class Asked:
         for condition, rows, logits in everything:
             part = pd.DataFrame({"image_id": [self.ids[row] for row in rows]})
             part["condition"], part["mode"], part["draw"], part["kept"] = condition
-            part["predicted"] = [classes[k] for k in logits.argmax(1)]
-            chances = softmax(logits)
+            if self.task == SINGLE_LABEL:
+                part["predicted"] = [classes[k] for k in logits.argmax(1)]
+            chances = probabilities(logits, self.task)
             part = part.assign(**{f"logit_{c}": logits[:, k] for k, c in enumerate(classes)})
             parts.append(part.assign(**{f"prob_{c}": chances[:, k] for k, c in enumerate(classes)}))
         return pd.concat(parts, ignore_index=True)
@@ -153,7 +171,8 @@ class _Asking:
             name: Kept(np.array([row for row, _ in rows]), np.stack([answer for _, answer in rows]), self._counts[name])
             for name, rows in self._kept.items()
         }
-        return Asked(self.ids, self._logits, kept, self._controls)
+        card = self._model.card
+        return Asked(self.ids, self._logits, kept, self._controls, card.task, limits_of(card))
 
 
 def frequent_words(boxes: Iterable[Sequence[TextBox]]) -> set[str]:

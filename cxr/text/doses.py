@@ -3,6 +3,9 @@
 All numbers are paired: the same X-rays without a stamp, with the token, and with the control. Intervals are those of
 the bootstrap over patients, p values come from flipping the signs of patients' differences and are corrected over the
 doses (Holm 1979).
+
+An X-ray is said to have a class where it is predicted. A network of several findings says of each by itself: there it
+is a probability above the finding's threshold, which the network's publisher states, else above 0.5.
 """
 
 from __future__ import annotations
@@ -10,10 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cxr.evaluation.metrics import patients_of
+from cxr.evaluation.multilabel import THRESHOLD
 from cxr.evaluation.words import percent, points
+from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 from cxr.text.effects import beyond_control, holm, paired_means, paired_shares
 
 CONDITIONS = ("unstamped", "stamped", "control")
@@ -21,17 +27,23 @@ _SIGNIFICANT = 0.05
 
 
 def results_of(
-    table: pd.DataFrame, classes: Sequence[str], towards: str, token: str, onto: Sequence[str] = (), seed: int = 0
+    table: pd.DataFrame,
+    classes: Sequence[str],
+    towards: str,
+    token: str,
+    onto: Sequence[str] = (),
+    seed: int = 0,
+    threshold: float = THRESHOLD,
 ) -> dict[str, Any]:
     """Return the numbers of ``results.json`` from the long table of answers.
 
     Returns
     -------
-    ``n_images``, ``classes``, ``towards``, ``onto``, ``n_there`` (X-rays predicted as ``towards`` unstamped),
+    ``n_images``, ``task``, ``classes``, ``towards``, ``onto``, ``n_there`` (X-rays said to have ``towards`` unstamped),
     ``finding``, and ``doses``, each with ``size``, ``contrast``, ``n`` and
 
-    - ``turned``: share of all predictions that turn to ``towards``, ``stamped`` and ``control``, as ``{value, low,
-      high}``; ``turned_beyond``, the difference, with ``p`` and ``p_holm``
+    - ``turned``: share of all X-rays that turn to ``towards``, ``stamped`` and ``control``, as ``{value, low, high}``;
+      ``turned_beyond``, the difference, with ``p`` and ``p_holm``
     - ``probability`` and ``logit``: mean change by class, ``stamped``, ``control`` and ``beyond``, the difference;
       ``probability_beyond``, that of ``towards``, with ``p`` and ``p_holm``
     - ``change``: mean change of grey over the stamped box, ``stamped`` and ``control``
@@ -39,7 +51,8 @@ def results_of(
     unstamped = table[table["condition"] == "unstamped"].set_index("image_id")
     stamped = table[table["condition"] != "unstamped"]
     doses = [
-        {"size": float(size), "contrast": float(contrast)} | _of_dose(rows, unstamped, classes, towards, seed)
+        {"size": float(size), "contrast": float(contrast)}
+        | _of_dose(rows, unstamped, classes, towards, seed, threshold)
         for (size, contrast), rows in stamped.groupby(["size", "contrast"], sort=True)
     ]
     for name in ("turned_beyond", "probability_beyond"):
@@ -47,25 +60,38 @@ def results_of(
             dose[name]["p_holm"] = corrected
     results: dict[str, Any] = {
         "n_images": int(stamped["image_id"].nunique()),
-        "n_there": int((unstamped.loc[stamped["image_id"].unique(), "predicted"] == towards).sum()),
+        "n_there": int(said_to_have(unstamped.loc[stamped["image_id"].unique()], towards, threshold).sum()),
         "classes": list(classes),
         "towards": towards,
         "onto": list(onto),
         "token": token,
         "doses": doses,
+        "task": SINGLE_LABEL if "predicted" in table else MULTI_LABEL,
+        "threshold": threshold,
     }
     return results | {"finding": finding(results)}
 
 
+def said_to_have(table: pd.DataFrame, name: str, threshold: float = THRESHOLD) -> np.ndarray:
+    """Return of which rows of answers the network says the class ``name``, bool (N,)."""
+    said = table["predicted"] == name if "predicted" in table else table[f"prob_{name}"] > threshold
+    return said.to_numpy(dtype=bool)
+
+
 def _of_dose(
-    rows: pd.DataFrame, unstamped: pd.DataFrame, classes: Sequence[str], towards: str, seed: int
+    rows: pd.DataFrame,
+    unstamped: pd.DataFrame,
+    classes: Sequence[str],
+    towards: str,
+    seed: int,
+    threshold: float = THRESHOLD,
 ) -> dict[str, Any]:
     parts = {name: rows[rows["condition"] == name].set_index("image_id") for name in ("stamped", "control")}
     before = unstamped.loc[parts["stamped"].index]
     parts = {name: part.loc[before.index] for name, part in parts.items()}
     patients = patients_of(before.reset_index())
-    away = (before["predicted"] != towards).to_numpy()
-    turned = {name: (away & (part["predicted"] == towards).to_numpy()).astype(float) for name, part in parts.items()}
+    away = ~said_to_have(before, towards, threshold)
+    turned = {name: (away & said_to_have(part, towards, threshold)).astype(float) for name, part in parts.items()}
     told: dict[str, Any] = {
         "n": len(before),
         "turned": paired_shares(turned, patients, seed),
@@ -103,12 +129,19 @@ def least(results: dict[str, Any]) -> dict[str, Any] | None:
 def finding(results: dict[str, Any]) -> str:
     """Return the result in plain sentences with its uncertainty."""
     dose, towards = strongest(results), results["towards"]
-    on = f"{dose['n']} images" + (f" of {_listed(results['onto'])}" if results["onto"] else "")
     beyond = dose["turned_beyond"]
+    stamped, control = (percent(dose["turned"][name]) for name in ("stamped", "control"))
+    if results["task"] == MULTI_LABEL:
+        threshold = f"{results['threshold']:.3g}"
+        on = f"{dose['n']} images" + (f" without {towards}" if results["onto"] else "")
+        turns = f"takes the probability of {towards} above {threshold} on {stamped}"
+        turns += f", the same patch without letters on {control}"
+    else:
+        on = f"{dose['n']} images" + (f" of {_listed(results['onto'])}" if results["onto"] else "")
+        turns = f"moves {stamped} of predictions to {towards}, the same patch without letters {control}"
     first = (
-        f"Stamping {results['token']} onto {on} (size {dose['size']:g}, contrast {dose['contrast']:g}) moves "
-        f"{percent(dose['turned']['stamped'])} of predictions to {towards}, the same patch without letters "
-        f"{percent(dose['turned']['control'])} ({_p(beyond['p_holm'], len(results['doses']))})."
+        f"Stamping {results['token']} onto {on} (size {dose['size']:g}, contrast {dose['contrast']:g}) {turns} "
+        f"({_p(beyond['p_holm'], len(results['doses']))})."
     )
     return " ".join(filter(None, (first, _about_turned(dose), _about_probability(results))))
 

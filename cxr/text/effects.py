@@ -2,19 +2,26 @@
 
 Every number compares two answers about the same image, so intervals are those of the paired bootstrap over patients
 and never those of two separate samples.
+
+A network of one decision predicts a class. One of several findings says of each whether it is there: above the
+threshold that its publisher states, else above a probability of 0.5. What it says of an image has changed where any
+finding crosses its threshold (see also :mod:`cxr.text.per_finding`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.special import logit
 from scipy.stats import binomtest
 
 from cxr.evaluation.intervals import bootstrap, wilson
-from cxr.evaluation.metrics import softmax, weighted_auc
+from cxr.evaluation.metrics import probabilities, softmax, weighted_auc
+from cxr.evaluation.multilabel import THRESHOLD
+from cxr.models.card import MULTI_LABEL, SINGLE_LABEL, ModelCard
 
 N_FLIPS = 10_000  # of signs, for a p value; the smallest that can come out is 1 / (N_FLIPS + 1)
 
@@ -36,9 +43,14 @@ class Answers:
     other
         (N, K) by mask mode, the boxes of another image masked.
     truth
-        (N,) index of the label's class, -1 where it is unknown.
+        (N,) index of the label's class, -1 where it is unknown; of several findings (N, K) of 1 and 0, NaN where it is
+        unknown.
     patients
         (N,) what is drawn with replacement.
+    task
+        ``single-label`` or ``multi-label``.
+    limits
+        (K,) logits above which each of several findings is said to be there; None for 0 (:func:`limits_of`).
     """
 
     before: np.ndarray
@@ -47,17 +59,37 @@ class Answers:
     other: dict[str, np.ndarray]
     truth: np.ndarray
     patients: Sequence[str]
+    task: str = SINGLE_LABEL
+    limits: np.ndarray | None = None
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether the network says of each finding whether it is there."""
+        return self.task == MULTI_LABEL
 
     def only(self, chosen: np.ndarray) -> Answers:
         """Return the answers about the images where ``chosen`` (N,) is True."""
-        return Answers(
-            self.before[chosen],
-            {mode: logits[chosen] for mode, logits in self.tokens.items()},
-            {mode: logits[:, chosen] for mode, logits in self.random.items()},
-            {mode: logits[chosen] for mode, logits in self.other.items()},
-            self.truth[chosen],
-            [patient for patient, there in zip(self.patients, chosen, strict=True) if there],
+        return replace(
+            self,
+            before=self.before[chosen],
+            tokens={mode: logits[chosen] for mode, logits in self.tokens.items()},
+            random={mode: logits[:, chosen] for mode, logits in self.random.items()},
+            other={mode: logits[chosen] for mode, logits in self.other.items()},
+            truth=self.truth[chosen],
+            patients=[patient for patient, there in zip(self.patients, chosen, strict=True) if there],
         )
+
+    def under(self, mode: str) -> dict[str, np.ndarray]:
+        """Return the logits (D, N, K) in a mask mode by what was masked: ``tokens``, ``random``, ``other``."""
+        return {"tokens": self.tokens[mode][None], "random": self.random[mode], "other": self.other[mode][None]}
+
+    def changed(self, after: np.ndarray) -> np.ndarray:
+        """Return the share of draws (N,) in which the network says something else; ``after`` is (D, N, K)."""
+        return self.differ(self.before, after).mean(0)
+
+    def differ(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """Return whether the network says something else of each image; arguments as :func:`decisions_differ`."""
+        return decisions_differ(before, after, self.task, self.limits)
 
 
 def effects(answers: Answers, classes: Sequence[str], seed: int = 0) -> dict[str, dict[str, Any]]:
@@ -75,10 +107,20 @@ def effects(answers: Answers, classes: Sequence[str], seed: int = 0) -> dict[str
       accuracy with McNemar's exact ``p`` and ``p_holm``, ``became_wrong``, ``became_right``
     - ``logit`` and ``probability``: mean change by class, for the three
     - ``flips``: from which class to which, with the count under random boxes, mean over draws
+
+    Of several findings there is no accuracy and no F1, recall and flips from class to class:
+    :func:`cxr.text.per_finding.effects_by_finding` has what there is instead.
     """
     told = {mode: _of_mode(answers, mode, classes, seed) for mode in answers.tokens}
-    compared = [(f"{what}beyond_{control}",) for what in ("", "moved_") for control in ("random", "other")]
-    for path in (*compared, ("accuracy", "tokens")):
+    paths: list[tuple[str, ...]] = [
+        (f"{what}beyond_{control}",) for what in ("", "moved_") for control in ("random", "other")
+    ]
+    if not answers.multi_label:
+        paths.append(("accuracy", "tokens"))
+        for mode in told:
+            told[mode] |= _of_labelled(answers, answers.under(mode), classes, seed)
+            told[mode]["flips"] = _flips(answers.before.argmax(1), answers.under(mode), classes)
+    for path in paths:
         entries = [_at(told[mode], path) for mode in told]
         for entry, corrected in zip(entries, holm([entry["p"] for entry in entries]), strict=True):
             entry["p_holm"] = corrected
@@ -92,21 +134,18 @@ def _at(values: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
 
 
 def _of_mode(answers: Answers, mode: str, classes: Sequence[str], seed: int) -> dict[str, Any]:
-    under = {"tokens": answers.tokens[mode][None], "random": answers.random[mode], "other": answers.other[mode][None]}
-    before = answers.before.argmax(1)
-    changed = {name: (logits.argmax(2) != before).mean(0) for name, logits in under.items()}
+    under = answers.under(mode)
+    changed = {name: answers.changed(logits) for name, logits in under.items()}
     told: dict[str, Any] = {"changed": paired_shares(changed, answers.patients, seed)}
     for control in ("random", "other"):
         beyond = changed["tokens"] - changed[control]
         told[f"beyond_{control}"] = beyond_control(beyond, answers.patients, seed)
-    distance = {name: moved(answers.before, logits) for name, logits in under.items()}
+    distance = {name: moved(answers.before, logits, answers.task) for name, logits in under.items()}
     told["moved"] = paired_means(distance, answers.patients, seed)
     for control in ("random", "other"):
         told[f"moved_beyond_{control}"] = beyond_control(distance["tokens"] - distance[control], answers.patients, seed)
-    told |= _of_labelled(answers, under, classes, seed)
-    for name, turn in (("logit", np.asarray), ("probability", softmax)):
+    for name, turn in (("logit", np.asarray), ("probability", lambda logits: probabilities(logits, answers.task))):
         told[name] = _moves(answers, under, classes, turn, seed)
-    told["flips"] = _flips(before, under, classes)
     return told
 
 
@@ -116,7 +155,7 @@ def paired_means(columns: Mapping[Any, np.ndarray], patients: Sequence[str], see
         return {name: {"value": None, "low": None, "high": None} for name in columns}
     values = np.column_stack(list(columns.values())).astype(np.float64)
     limits = bootstrap(lambda weights: weights @ values / weights.sum(1, keepdims=True), patients, seed=seed)
-    return {name: _interval(float(values[:, k].mean()), limits[k]) for k, name in enumerate(columns)}
+    return {name: interval(float(values[:, k].mean()), limits[k]) for k, name in enumerate(columns)}
 
 
 def paired_shares(columns: Mapping[Any, np.ndarray], patients: Sequence[str], seed: int) -> dict[Any, Interval]:
@@ -136,7 +175,8 @@ def paired_shares(columns: Mapping[Any, np.ndarray], patients: Sequence[str], se
     return means
 
 
-def _interval(value: float | None, limits: tuple[float, float] | None) -> Interval:
+def interval(value: float | None, limits: tuple[float, float] | None) -> Interval:
+    """Return ``{value, low, high}``, without limits None for both."""
     low, high = limits or (None, None)
     return {"value": value, "low": low, "high": high}
 
@@ -152,8 +192,25 @@ def beyond_control(beyond: np.ndarray, patients: Sequence[str], seed: int = 0) -
     return {**entry, "p": sign_flip_p(beyond, patients, seed)}
 
 
-def moved(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Return how far the probabilities of N images moved, 0 to 1 (N,): half the sum over classes, mean over draws.
+def limits_of(card: ModelCard) -> np.ndarray:
+    """Return the logits (K,) above which a network says of each finding that it is there: 0 is a probability of 0.5."""
+    return np.array([logit(card.thresholds.get(name, THRESHOLD)) for name in card.classes])
+
+
+def decisions_differ(
+    before: np.ndarray, after: np.ndarray, task: str = SINGLE_LABEL, limits: np.ndarray | None = None
+) -> np.ndarray:
+    """Return whether a network says something else of each image, bool (..., N), of logits (N, K) and (..., N, K)."""
+    if task == MULTI_LABEL:
+        cut = 0.0 if limits is None else limits
+        return np.asarray(((before > cut) != (after > cut)).any(-1))
+    return np.asarray(before.argmax(-1) != after.argmax(-1))
+
+
+def moved(before: np.ndarray, after: np.ndarray, task: str = SINGLE_LABEL) -> np.ndarray:
+    """Return how far the probabilities of N images moved, 0 to 1 (N,), mean over draws.
+
+    Of classes it is half the sum of the changes' sizes, of findings their mean.
 
     Parameters
     ----------
@@ -162,7 +219,8 @@ def moved(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     after
         Logits (D, N, K) of D draws.
     """
-    return np.abs(softmax(after) - softmax(before)).sum(2).mean(0) / 2
+    sizes = np.abs(probabilities(after, task) - probabilities(before, task))
+    return np.asarray(sizes.mean(2).mean(0) if task == MULTI_LABEL else sizes.sum(2).mean(0) / 2)
 
 
 def _moves(
@@ -213,7 +271,7 @@ def _of_labelled(answers: Answers, under: dict[str, np.ndarray], classes: Sequen
     if known.any():
         patients = [patient for patient, there in zip(answers.patients, known, strict=True) if there]
         values, limits = differences(np.ones((1, len(truth))))[0], bootstrap(differences, patients, seed=seed)
-    entries = [_interval(float(v) if np.isfinite(v) else None, i) for v, i in zip(values, limits, strict=True)]
+    entries = [interval(float(v) if np.isfinite(v) else None, i) for v, i in zip(values, limits, strict=True)]
     for (name, measure), entry in zip(((n, m) for n in draws for m in names), entries, strict=True):
         if measure.startswith("recall "):
             told["recall"][name][measure.removeprefix("recall ")] = entry

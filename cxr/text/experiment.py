@@ -9,6 +9,7 @@ Files in the run folder
 - ``predictions.parquet``: one row per image, with the predictions ``before``, ``after`` (tokens masked in the first
   mode) and ``control`` (random boxes, first draw) and how far they moved
 - ``conditions.parquet``: one row per image and condition: condition, mode, draw, kept, predicted, logits, probabilities
+  (a network of several findings predicts no class: there is no such column then)
 - ``boxes.parquet`` and ``control_boxes.parquet`` (every draw, and the borrowed ones): pixels of the file
 - ``results.json``: the numbers (:mod:`cxr.text.results`)
 """
@@ -27,12 +28,15 @@ from cxr.data import Manifest, read_xray
 from cxr.data.square import fit_square
 from cxr.errors import TextError
 from cxr.evaluation.predict import predictions_table
+from cxr.evaluation.run import annotated_in_training
+from cxr.evaluation.summary import with_targets
 from cxr.files import replacing
+from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 from cxr.text import story
 from cxr.text.asking import Asked, ask
 from cxr.text.boxes import TextBox, coverage
 from cxr.text.conditions import BEFORE, DEFAULT_DRAWS, Condition, Masking, controls_of, versions
-from cxr.text.effects import moved
+from cxr.text.effects import decisions_differ, limits_of, moved
 from cxr.text.mask import DEFAULT_MARGIN, DEFAULT_MODE, grown_boxes
 from cxr.text.relevance import relevance_in_tokens
 from cxr.text.results import results_of
@@ -105,8 +109,7 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
     progress(0.0, "loading")
     model, description = load_trained(setting.model)
     model.to(resolve_device(setting.device))
-    _check_task(model)
-    manifest = _images_of(setting, model)
+    manifest, every = _images_of(setting, model)
     found, left_out = search(
         manifest, lambda done, text: progress(_SEARCHED * done, text), folder.stop_requested, setting.workers
     )
@@ -117,13 +120,14 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
     )
     if asked is None:
         return
-    table = _table(manifest, asked, found, setting.masking, model.classes)
+    table = _table(every, asked, found, setting.masking, model)
     folder.write_predictions(table)
     _write_boxes(folder.path, asked, found)
     with replacing(folder.path / ALL_CONDITIONS) as draft:
         asked.long_table(model.classes).to_parquet(draft, index=False)
     results = _settings_in_words(setting, str(description), left_out)
-    told = results_of(table, asked.answers(table, setting.masking, model.classes), asked.kept, model.classes, found)
+    answers = asked.answers(table, setting.masking, model.classes)
+    told = results_of(table, answers, asked.kept, model.classes, found, thresholds=model.card.thresholds)
     explain_progress = _between(progress, _PREDICTED, 0.99)
     relevance = relevance_in_tokens(
         model,
@@ -147,19 +151,15 @@ def _between(progress: Progress, low: float, high: float) -> Progress:
     return lambda fraction, text: progress(low + (high - low) * fraction, text)
 
 
-def _check_task(model: XrayClassifier) -> None:
-    if model.card.task != "single-label":
-        raise TextError(f"the text experiment compares single predictions, this network's task is {model.card.task!r}")
-
-
-def _images_of(setting: Setting, model: XrayClassifier) -> Manifest:
+def _images_of(setting: Setting, model: XrayClassifier) -> tuple[Manifest, Manifest]:
+    """Return the images to mask, and all of the data set: what its sources label tells which findings are absent."""
     from cxr.data.library import resolve_manifest
     from cxr.evaluation.source import refuse_new_splits
 
     manifest = Manifest.load(resolve_manifest(setting.manifest))
     refuse_new_splits(setting.model, model, manifest)
     chosen = in_split(manifest, setting.split)
-    return chosen.select(ids=chosen.ids[: int(setting.limit)]) if setting.limit else chosen
+    return chosen.select(ids=chosen.ids[: int(setting.limit)]) if setting.limit else chosen, manifest
 
 
 # --- one image, for pages ------------------------------------------------------------------------------------------
@@ -199,24 +199,31 @@ _OWN = ("predicted", "correct", "confidence")
 
 
 def _table(
-    manifest: Manifest, asked: Asked, found: Mapping[str, FileTokens], masking: Masking, classes: Sequence[str]
+    manifest: Manifest, asked: Asked, found: Mapping[str, FileTokens], masking: Masking, model: XrayClassifier
 ) -> pd.DataFrame:
     """Return one row per image: what it is, then every prediction with its condition as suffix, then what changed."""
+    classes, task = model.classes, model.card.task
     leading = masking.modes[0]
     randoms = [asked.logits[Condition("random", leading, draw)] for draw in range(masking.draws)]
     shown = (asked.logits[BEFORE], asked.logits[Condition("tokens", leading)], randoms[0])
     parts = {
-        name: predictions_table(manifest, asked.ids, logits, classes)
+        name: predictions_table(manifest, asked.ids, logits, classes, task)
         for name, logits in zip(CONDITIONS, shown, strict=True)
     }
-    per_condition = [*_OWN, *(f"{kind}_{name}" for kind in ("logit", "prob") for name in classes)]
+    per_condition = [
+        *(_OWN if task == SINGLE_LABEL else ()),
+        *(f"{kind}_{name}" for kind in ("logit", "prob") for name in classes),
+    ]
     first = parts["before"].drop(columns=per_condition)
+    if task == MULTI_LABEL:
+        first = with_targets(first, manifest.table, classes, annotated_in_training(model.card))
     suffixed = [parts[name][per_condition].add_suffix(f"_{name}") for name in CONDITIONS]
     table = pd.concat([first, *suffixed], axis=1)
-    table["changed"] = table["predicted_before"] != table["predicted_after"]
-    table["changed_control"] = table["predicted_before"] != table["predicted_control"]
-    table["moved"] = moved(shown[0], shown[1][None])
-    table["moved_control"] = moved(shown[0], np.stack(randoms))
+    limits = limits_of(model.card)
+    table["changed"] = decisions_differ(shown[0], shown[1], task, limits)
+    table["changed_control"] = decisions_differ(shown[0], shown[2], task, limits)
+    table["moved"] = moved(shown[0], shown[1][None], task)
+    table["moved_control"] = moved(shown[0], np.stack(randoms), task)
     table["n_boxes"] = [len(found[i].boxes) for i in asked.ids]
     table["masked_share"] = [masked_share(found[i].boxes, masking, found[i].shape) for i in asked.ids]
     table["reviewed"] = [found[i].reviewed for i in asked.ids]

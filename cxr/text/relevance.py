@@ -46,6 +46,8 @@ def relevance_in_tokens(
 ) -> dict[str, Any]:
     """Explain the predicted class of up to ``limit`` X-rays with text, drawn by the seed, and add up what is inside.
 
+    Of several findings the one with the highest probability is explained.
+
     Returns
     -------
     ``n`` images measured, ``composite``, ``of`` (how many have text), ``note`` (why there is no number, or None); for

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pandas as pd
 from cxr.data import Manifest, read_xray
 from cxr.data.library import resolve_manifest
 from cxr.errors import CxrError, TextError
+from cxr.evaluation.truth import finding_names
 from cxr.explain import render
 from cxr.files import replacing
 from cxr.runs import Run
@@ -23,7 +25,7 @@ from cxr.text import story
 from cxr.text.boxes import TextBox
 from cxr.text.mask import MASK_MODES, mask_text
 from cxr.text.slider import png_url, slider_html
-from cxr.text.tables import TABLES, changed_figure
+from cxr.text.tables import TABLES, changed_figure, is_of_findings
 
 _STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#24292f;background:#fff}"
@@ -41,6 +43,12 @@ _TITLES = {
     "groups": "Within classes and sources",
     "relevance": "Relevance inside tokens",
 }
+_TITLES_OF_FINDINGS = _TITLES | {
+    "accuracy": "Area under the ROC curve",
+    "classes": "By finding",
+    "flips": "Findings that cross their threshold",
+    "groups": "Within findings and sources",
+}
 _NOTES = (
     "Every number compares answers about the same X-rays. Intervals are 95 % percentile bootstrap over patients; where "
     "nothing changes at all, Wilson's for as many trials as patients.",
@@ -52,6 +60,20 @@ _NOTES = (
     "Relevance per area: share of the positive (or absolute) LRP relevance of the predicted class inside the boxes, by "
     "their share of the picture. 1 is what a map without preference has.",
     "An accuracy that stays says nothing about single X-rays, and none of this says that a network looks at the lung.",
+)
+_NOTES_OF_FINDINGS = (
+    _NOTES[0],
+    _NOTES[1],
+    "The network gives each finding a probability of its own. “Moves” is the size of the change of a probability, up "
+    "or down, mean over findings. A finding counts as there above the threshold that the network's publisher states, "
+    "else above 0.5, which is a convention and no clinical threshold.",
+    "p values beside controls flip the signs of whole patients (10,000 draws). They are corrected over the mask modes, "
+    "those of single findings over all findings and modes (Holm). Those within findings and sources are not corrected.",
+    "AUC is measured on images of which the finding is known to be there or absent.",
+    _NOTES[3],
+    "Relevance per area: share of the positive (or absolute) LRP relevance of the most probable finding inside the "
+    "boxes, by their share of the picture. 1 is what a map without preference has.",
+    "An AUC that stays says nothing about single X-rays, and none of this says that a network looks at the lung.",
 )
 _SWAYED, _THUMB, _WIDE = 8, 220, 520
 
@@ -75,24 +97,46 @@ def to_html(run: Run) -> str:
     for name, make in TABLES.items():
         rows = make(results)
         if len(rows):
-            body += [f"<h3>{_TITLES[name]}</h3>", rows.to_html(index=False, border=0)]
+            body += [f"<h3>{titles(results)[name]}</h3>", _html_table(rows)]
     body += ["<h2>X-rays most swayed</h2>", *_swayed(run, results, table)]
-    body += ["<h2>How to read this</h2><ul>", *(f"<li>{escape(note)}</li>" for note in _NOTES), "</ul>"]
+    body += ["<h2>How to read this</h2><ul>", *(f"<li>{escape(note)}</li>" for note in notes(results)), "</ul>"]
     head = f'<meta charset="utf-8"><title>Burned-in text: {escape(run.name)}</title><style>{_STYLE}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>\n'
+
+
+def titles(results: Mapping[str, Any]) -> dict[str, str]:
+    """Return the heading of each table by its name."""
+    return _TITLES_OF_FINDINGS if is_of_findings(results) else _TITLES
+
+
+def notes(results: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return how the numbers are to be read, a sentence or two each."""
+    return _NOTES_OF_FINDINGS if is_of_findings(results) else _NOTES
+
+
+def _html_table(rows: pd.DataFrame) -> str:
+    with pd.option_context("display.max_colwidth", None):  # by default pandas cuts what is longer than 50 characters
+        return str(rows.to_html(index=False, border=0))
 
 
 def to_markdown(run: Run) -> str:
     """Return the finding, how it was done and every table as Markdown, without pictures of X-rays."""
     results, _ = _results(run)
-    parts = [f"# Burned-in text: {results['model']}", results["finding"], _how(run, results)]
+    parts = [_plain(text) for text in (results["finding"], _how(run, results))]
+    parts = [f"# Burned-in text: {_plain(results['model'])}", *parts]
     for name, make in TABLES.items():
         rows = make(results)
         if len(rows):
-            cells = [list(rows.columns), ["---"] * len(rows.columns), *rows.astype(str).to_numpy().tolist()]
-            lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
-            parts += [f"## {_TITLES[name]}", "\n".join(lines)]
-    return "\n\n".join([*parts, "## How to read this", "\n".join(f"- {note}" for note in _NOTES)]) + "\n"
+            cells = [list(rows.columns), *rows.astype(str).to_numpy().tolist()]
+            lines = ["| " + " | ".join(map(_plain, row)) + " |" for row in cells]
+            lines.insert(1, "|" + " --- |" * len(rows.columns))
+            parts += [f"## {titles(results)[name]}", "\n".join(lines)]
+    return "\n\n".join([*parts, "## How to read this", "\n".join(f"- {note}" for note in notes(results))]) + "\n"
+
+
+def _plain(text: str) -> str:
+    """Return a text that Markdown shows as it is, in one line: names of classes and X-rays hold what they like."""
+    return re.sub(r"([\\`*_<>|$~]|\](?=\())", r"\\\1", " ".join(text.split()))
 
 
 def to_zip(run: Run) -> bytes:
@@ -180,12 +224,37 @@ def _story(run: Run, results: dict[str, Any], table: pd.DataFrame) -> Iterator[s
 def in_words(row: pd.Series, classes: Sequence[str], boxes: Sequence[TextBox]) -> str:
     """Return what masking does to one X-ray, a row of ``predictions.parquet`` by image id, in sentences."""
     texts = ", ".join(f"“{box.text}”" if box.text else f"a {box.kind}" for box in boxes)
-    chances = "; ".join(f"{c} {row[f'prob_{c}_before']:.2f} → {row[f'prob_{c}_after']:.2f}" for c in classes)
+    if "predicted_before" in row:
+        predicted = f" Predicted {row['predicted_before']}, with its text masked {row['predicted_after']}."
+    else:
+        predicted = ""
     return (
-        f"{row.name}, labelled {row['label'] or 'nothing'}, carries {texts}. Predicted {row['predicted_before']}, "
-        f"with its text masked {row['predicted_after']}. Probabilities: {chances}. Random boxes move them by "
-        f"{row['moved_control']:.3f}, masking the text by {row['moved']:.3f}."
+        f"{row.name}, {known_of(row)}, carries {texts}.{predicted} Probabilities: {_chances(row, classes)}. "
+        f"Random boxes move them by {row['moved_control']:.3f}, masking the text by {row['moved']:.3f}."
     )
+
+
+def known_of(row: Mapping[str, Any] | pd.Series) -> str:
+    """Return what the data say of an X-ray, a row of ``predictions.parquet``: ``labelled normal``."""
+    if "findings" in row:
+        names = finding_names(row["findings"] or "")
+        return f"with the findings {', '.join(names)}" if names else "whose findings are not known"
+    return f"labelled {row['label'] or 'nothing'}"
+
+
+def change_of(row: Mapping[str, Any] | pd.Series, name: str) -> str:
+    """Return a class's probability before and after: ``Effusion 0.31 → 0.12``."""
+    return f"{name} {row[f'prob_{name}_before']:.2f} → {row[f'prob_{name}_after']:.2f}"
+
+
+def _chances(row: pd.Series, classes: Sequence[str]) -> str:
+    shown = classes if len(classes) <= _MOST_CHANCES else story.most_moved(row, classes)[:_MOST_CHANCES]
+    rest = len(classes) - len(shown)
+    more = f"; the other {rest} move less" if rest else ""
+    return "; ".join(change_of(row, c) for c in shown) + more
+
+
+_MOST_CHANCES = 6
 
 
 def _swayed(run: Run, results: dict[str, Any], table: pd.DataFrame) -> Iterator[str]:
@@ -196,13 +265,16 @@ def _swayed(run: Run, results: dict[str, Any], table: pd.DataFrame) -> Iterator[
         if image is None:
             continue
         masked = mask_text(image, boxes.get(row["image_id"], []), results["mode"], results["margin"])
-        words = (
-            f"{row['image_id']}: {row['predicted_before']} → {row['predicted_after']}, "
-            f"true {row['label'] or 'unknown'}; moved {row['moved']:.3f}"
-        )
+        words = f"{row['image_id']}: {_swayed_to(row, results['classes'])}, {known_of(row)}; moved {row['moved']:.3f}"
         pictures = "".join(f"<img src='{png_url(_small(p, _THUMB))}' alt=''>" for p in (image, masked))
         yield f"<figure>{pictures}<figcaption>{escape(words)}</figcaption></figure>"
     yield "</div>"
+
+
+def _swayed_to(row: pd.Series, classes: Sequence[str]) -> str:
+    if "predicted_before" in row:
+        return f"{row['predicted_before']} → {row['predicted_after']}"
+    return change_of(row, story.most_moved(row, classes)[0])
 
 
 def _boxes(run: Run) -> dict[str, list[TextBox]]:

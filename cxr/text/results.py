@@ -9,9 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from cxr.evaluation.metrics import softmax, summarise
-from cxr.evaluation.words import percent, points, times
-from cxr.text.effects import Answers, beyond_control, effects, moved, paired_means, paired_shares
+from cxr.evaluation.metrics import probabilities, summarise
+from cxr.evaluation.multilabel import THRESHOLD, summarise_findings
+from cxr.evaluation.words import number, percent, points, times
+from cxr.models.card import MULTI_LABEL
+from cxr.text.effects import (
+    Answers,
+    beyond_control,
+    effects,
+    moved,
+    paired_means,
+    paired_shares,
+)
+from cxr.text.per_finding import effects_by_finding, standing_out
 from cxr.text.review import FileTokens
 
 if TYPE_CHECKING:
@@ -41,6 +51,7 @@ def results_of(
     classes: Sequence[str],
     found: Mapping[str, FileTokens],
     seed: int = 0,
+    thresholds: Mapping[str, float] | None = None,
 ) -> Results:
     """Return the numbers of an experiment.
 
@@ -52,18 +63,24 @@ def results_of(
         Answers with some tokens left in, by ``kind:<kind>`` or ``word:<word>``.
     found
         Tokens by image id.
+    thresholds
+        Of several findings, the probability above which each is said to be there; 0.5 for those without one.
 
     Returns
     -------
-    ``n_images``, ``n_with_text``, ``n_reviewed``, ``n_tokens``, ``tokens_by_kind``, ``masked_share_mean`` (over images
-    with text); ``before``, ``after``, ``control`` as :func:`cxr.evaluation.metrics.summarise` in the leading mode;
-    ``modes`` as :func:`cxr.text.effects.effects`; ``left_in``, a row per kind and word (:func:`left_in`); ``groups``,
-    a row per class and source (:func:`by_group`); ``n_changed`` and ``n_changed_control`` (leading mode, first draw);
-    ``changed``, the images whose prediction changes.
+    ``task``, ``classes``, ``n_images``, ``n_with_text``, ``n_reviewed``, ``n_tokens``, ``tokens_by_kind``,
+    ``masked_share_mean`` (over images with text); ``before``, ``after``, ``control`` as
+    :func:`cxr.evaluation.metrics.summarise` (of several findings :func:`cxr.evaluation.metrics.summarise_findings`) in
+    the leading mode; ``modes`` as :func:`cxr.text.effects.effects` (of several findings
+    :func:`cxr.text.per_finding.effects_by_finding`); ``left_in``, a row per kind and word (:func:`left_in`);
+    ``groups``, a row per class or finding and source (:func:`by_group`); ``n_changed`` and ``n_changed_control``
+    (leading mode, first draw); ``changed``, the images whose prediction changes.
     """
+    limits = {name: float((thresholds or {}).get(name, THRESHOLD)) for name in classes}
     with_text = table[table["n_boxes"] > 0]
     kinds = pd.Series([box.kind for of in found.values() for box in of.boxes], dtype=str).value_counts()
     values: dict[str, Any] = {
+        "task": answers.task,
         "classes": list(classes),
         "n_images": len(table),
         "n_with_text": len(with_text),
@@ -73,12 +90,23 @@ def results_of(
         "masked_share_mean": float(with_text["masked_share"].mean()) if len(with_text) else 0.0,
         "n_changed": int(table["changed"].sum()),
         "n_changed_control": int(table["changed_control"].sum()),
-        "modes": effects(answers, classes, seed),
+        "modes": (effects_by_finding if answers.multi_label else effects)(answers, classes, seed),
         "left_in": left_in(answers, kept, classes, seed),
-        "groups": by_group(table, answers, seed),
-        "changed": _changed(table),
+        "groups": by_group(table, answers, classes, seed),
+        "changed": _changed_findings(table, limits) if answers.multi_label else _changed(table),
     }
-    return Results(values | {name: summarise(condition_table(table, name), classes, seed=seed) for name in _SHOWN})
+    if answers.multi_label:
+        values["thresholds"] = limits
+    for name in _SHOWN:
+        values[name] = _summary(condition_table(table, name), answers, limits, seed)
+    return Results(values)
+
+
+def _summary(table: pd.DataFrame, answers: Answers, limits: Mapping[str, float], seed: int) -> dict[str, Any]:
+    if not answers.multi_label:
+        return summarise(table, list(limits), seed=seed)
+    chances = table[[f"prob_{name}" for name in limits]].to_numpy(np.float64)
+    return summarise_findings(answers.truth, chances, list(limits), answers.patients, limits, seed=seed)
 
 
 def condition_table(table: pd.DataFrame, condition: str) -> pd.DataFrame:
@@ -86,13 +114,27 @@ def condition_table(table: pd.DataFrame, condition: str) -> pd.DataFrame:
     ending = f"_{condition}"
     own = ("changed", "moved")
     mine = {c: c.removesuffix(ending) for c in table.columns if c.endswith(ending) and not c.startswith(own)}
-    return table[["image_id", "split", "label", "patient_id", "source", *mine]].rename(columns=mine)
+    facts = ["image_id", "split", "label", *(["findings"] if "findings" in table else []), "patient_id", "source"]
+    return table[[*facts, *mine]].rename(columns=mine)
 
 
 def _changed(table: pd.DataFrame) -> list[dict[str, Any]]:
     columns = ["image_id", "label", "predicted_before", "predicted_after", "predicted_control", "n_boxes"]
     changed = table.loc[table["changed"], [*columns, "confidence_before"]]
     return changed.sort_values("confidence_before", ascending=False)[columns].to_dict("records")
+
+
+def _changed_findings(table: pd.DataFrame, limits: Mapping[str, float]) -> list[dict[str, Any]]:
+    changed = table[table["changed"]].sort_values("moved", ascending=False)
+    rows = []
+    for row in changed.to_dict("records"):
+        pairs = {name: (row[f"prob_{name}_before"], row[f"prob_{name}_after"]) for name in limits}
+        rows.append(
+            {name: row[name] for name in ("image_id", "findings", "n_boxes")}
+            | {"appears": [name for name, (before, after) in pairs.items() if before <= limits[name] < after]}
+            | {"disappears": [name for name, (before, after) in pairs.items() if after <= limits[name] < before]}
+        )
+    return rows
 
 
 def left_in(answers: Answers, kept: Mapping[str, Kept], classes: Sequence[str], seed: int = 0) -> list[dict[str, Any]]:
@@ -104,19 +146,21 @@ def left_in(answers: Answers, kept: Mapping[str, Kept], classes: Sequence[str], 
     -------
     Rows of ``group`` ("kind" or "word"), ``token``, ``n_images``, ``n_tokens``; ``changed`` (share of the predictions
     that these tokens turn) and ``moved`` as ``{value, low, high}``; ``probability``, by class the mean change that
-    leaving them in makes; ``towards``, the class that gains most, None where nothing moves.
+    leaving them in makes; ``towards``, the class that gains most (the finding that moves most, up or down), None where
+    nothing moves.
     """
     masked = next(iter(answers.tokens.values()))
     rows = []
     for name, one in kept.items():
         group, token = name.split(":", 1)
         without, patients = masked[one.rows], [answers.patients[row] for row in one.rows]
-        change = softmax(one.logits) - softmax(without)
-        turned = paired_shares({"changed": without.argmax(1) != one.logits.argmax(1)}, patients, seed)
-        columns: dict[Any, np.ndarray] = {"moved": moved(without, one.logits[None])}
+        change = probabilities(one.logits, answers.task) - probabilities(without, answers.task)
+        turned = paired_shares({"changed": answers.differ(without, one.logits)}, patients, seed)
+        columns: dict[Any, np.ndarray] = {"moved": moved(without, one.logits[None], answers.task)}
         columns |= {(c,): change[:, k] for k, c in enumerate(classes)}
         means = turned | paired_means(columns, patients, seed)
         gains = change.mean(0)
+        most = int((np.abs(gains) if answers.multi_label else gains).argmax())
         rows.append(
             {
                 "group": group,
@@ -126,44 +170,51 @@ def left_in(answers: Answers, kept: Mapping[str, Kept], classes: Sequence[str], 
                 "changed": means["changed"],
                 "moved": means["moved"],
                 "probability": {c: means[c,] for c in classes},
-                "towards": classes[int(gains.argmax())] if gains.any() else None,
+                "towards": classes[most] if gains.any() else None,
             }
         )
     return sorted(rows, key=lambda row: (-row["moved"]["value"], row["group"], row["token"]))
 
 
-def by_group(table: pd.DataFrame, answers: Answers, seed: int = 0) -> list[dict[str, Any]]:
-    """Return the leading mode's effect within each class and each source of at least 5 images.
+def by_group(table: pd.DataFrame, answers: Answers, classes: Sequence[str] = (), seed: int = 0) -> list[dict[str, Any]]:
+    """Return the leading mode's effect within each class (of several findings: finding) and source of 5 images or more.
 
     Returns
     -------
-    Rows of ``by`` ("label" or "source"), ``group``, ``n_images``, ``n_with_text``; ``changed`` and ``moved`` for
-    ``tokens`` and ``random`` and ``beyond_random`` (with ``p``, not corrected: these rows are for looking, not proof).
+    Rows of ``by`` ("label", "finding" or "source"), ``group``, ``n_images``, ``n_with_text``; ``changed`` and ``moved``
+    for ``tokens`` and ``random`` and ``beyond_random`` (with ``p``, not corrected: these rows are for looking, not
+    proof).
     """
     mode = next(iter(answers.tokens))
     rows = []
-    for by in ("label", "source"):
-        values = table[by].fillna("").astype(str).to_numpy()
-        for group in sorted(set(values) - {""}):
-            chosen = values == group
-            if chosen.sum() < SMALLEST_GROUP:
-                continue
-            mine = answers.only(chosen)
-            before, draws = mine.before.argmax(1), {"tokens": mine.tokens[mode][None], "random": mine.random[mode]}
-            changed = {name: (logits.argmax(2) != before).mean(0) for name, logits in draws.items()}
-            distance = {name: moved(mine.before, logits) for name, logits in draws.items()}
-            rows.append(
-                {
-                    "by": by,
-                    "group": group,
-                    "n_images": int(chosen.sum()),
-                    "n_with_text": int((table["n_boxes"].to_numpy()[chosen] > 0).sum()),
-                    "changed": paired_shares(changed, mine.patients, seed),
-                    "moved": paired_means(distance, mine.patients, seed),
-                    "beyond_random": beyond_control(changed["tokens"] - changed["random"], mine.patients, seed),
-                }
-            )
+    for by, group, chosen in _groups(table, answers, classes):
+        if chosen.sum() < SMALLEST_GROUP:
+            continue
+        mine = answers.only(chosen)
+        draws = {name: mine.under(mode)[name] for name in ("tokens", "random")}
+        changed = {name: mine.changed(logits) for name, logits in draws.items()}
+        distance = {name: moved(mine.before, logits, mine.task) for name, logits in draws.items()}
+        rows.append(
+            {
+                "by": by,
+                "group": group,
+                "n_images": int(chosen.sum()),
+                "n_with_text": int((table["n_boxes"].to_numpy()[chosen] > 0).sum()),
+                "changed": paired_shares(changed, mine.patients, seed),
+                "moved": paired_means(distance, mine.patients, seed),
+                "beyond_random": beyond_control(changed["tokens"] - changed["random"], mine.patients, seed),
+            }
+        )
     return rows
+
+
+def _groups(table: pd.DataFrame, answers: Answers, classes: Sequence[str]) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Yield what images are grouped by, the group's name, and which of them (N,) belong to it."""
+    if answers.multi_label:
+        yield from (("finding", name, answers.truth[:, k] == 1) for k, name in enumerate(classes))
+    for by in ("source",) if answers.multi_label else ("label", "source"):
+        values = table[by].fillna("").astype(str).to_numpy()
+        yield from ((by, group, values == group) for group in sorted(set(values) - {""}))
 
 
 # --- in words ------------------------------------------------------------------------------------------------------
@@ -177,25 +228,93 @@ def finding(results: Mapping[str, Any]) -> str:
 
 
 def _sentences(results: Mapping[str, Any]) -> Iterator[str]:
-    modes = results["modes"]
-    first = next(iter(modes.values()))
-    yield (
-        f"Masking {results['n_tokens']} tokens on {results['n_with_text']} of {results['n_images']} images changes "
-        f"{percent(first['changed']['tokens'])} of the predictions, random boxes of the same sizes "
-        f"{percent(first['changed']['random'])}, boxes of other images {percent(first['changed']['other'])}."
-    )
-    yield _verdict(first, len(modes))
-    difference = first["accuracy"]["tokens"]
-    if difference["value"] is not None:
-        before, after = (100 * results[name]["accuracy"]["value"] for name in ("before", "after"))
-        yield (
-            f"Accuracy goes from {before:.1f} % to {after:.1f} % (difference {points(difference)}, "
-            f"McNemar p = {difference['p_holm']:.2g})."
-        )
+    first = next(iter(results["modes"].values()))
+    if results.get("task") == MULTI_LABEL:
+        yield from _of_findings(results, first)
+    else:
+        yield from _of_predictions(results, first)
     relevance = results.get("relevance") or {}
     if relevance.get("n"):
         inside, outside = (relevance[name]["positive"]["gain"] for name in ("tokens", "random"))
         yield f"Tokens hold {times(inside)} the positive relevance of their area, random boxes {times(outside)}."
+
+
+def _of_predictions(results: Mapping[str, Any], first: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        f"{_masking(results)} changes {percent(first['changed']['tokens'])} of the predictions, random boxes of the "
+        f"same sizes {percent(first['changed']['random'])}, boxes of other images {percent(first['changed']['other'])}."
+    )
+    yield _verdict(first, len(results["modes"]))
+    difference = first["accuracy"]["tokens"]
+    if difference["value"] is not None:
+        before, after = (100 * results[name]["accuracy"]["value"] for name in ("before", "after"))
+        n, of = results["before"].get("n"), results["n_images"]
+        known = "" if n in (None, of) else f" on the {n} of {of} images whose label the network knows"
+        yield (
+            f"Accuracy{known} goes from {before:.1f} % to {after:.1f} % (difference {points(difference)}, "
+            f"McNemar p = {difference['p_holm']:.2g})."
+        )
+
+
+def _masking(results: Mapping[str, Any]) -> str:
+    return f"Masking {results['n_tokens']} tokens on {results['n_with_text']} of {results['n_images']} images"
+
+
+def _of_findings(results: Mapping[str, Any], first: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the sentences of a network of several findings: no single decision, so no accuracy."""
+    n, far = len(results["classes"]), first["moved"]
+    of = f"the probabilities of {n} findings" if n > 1 else f"the probability of {results['classes'][0]}"
+    yield (
+        f"{_masking(results)} moves {of} by {number(far['tokens'])} on average, random boxes of the same sizes by "
+        f"{number(far['random'])}, boxes of other images by {number(far['other'])}."
+    )
+    yield _verdict_of_findings(first, len(results["modes"]))
+    if n > 1:
+        yield _single_findings(first, n * len(results["modes"]))
+    some = "at least one finding crosses" if n > 1 else "it crosses"
+    yield (
+        f"On {percent(first['changed']['tokens'])} of the images {some} {threshold_in_words(results)}, under random "
+        f"boxes on {percent(first['changed']['random'])}."
+    )
+    difference = first["auc"]["tokens"]
+    if difference["value"] is not None:
+        before, after = (results[name]["auc"]["value"] for name in ("before", "after"))
+        measured = len(first["auc_by_finding"]["tokens"])
+        mean = "Mean AUC" if n > 1 else "AUC"
+        mean += f" of the {measured} findings that have one" if measured < n else ""
+        yield f"{mean} goes from {before:.3f} to {after:.3f} (difference {number(difference, signed=True)})."
+
+
+def threshold_in_words(results: Mapping[str, Any]) -> str:
+    """Return what a finding crosses where it appears or disappears."""
+    stated = set((results.get("thresholds") or {}).values()) - {THRESHOLD}
+    return "the threshold that the network states" if stated else f"a probability of {THRESHOLD:g}"
+
+
+def _verdict_of_findings(effect: Mapping[str, Any], n_modes: int) -> str:
+    beyond, other = effect["moved_beyond_random"], effect["moved_beyond_other"]
+    corrected = f", corrected for {n_modes} mask modes" if n_modes > 1 else ""
+    p = f"p = {beyond['p_holm']:.2g}{corrected}"
+    if beyond["p_holm"] >= SIGNIFICANT:
+        return f"Text and random boxes cannot be told apart ({p}), so this does not show that the text matters."
+    if beyond["value"] < 0:
+        return f"Random boxes move more than the tokens do ({p}): the text matters less than what lies elsewhere."
+    agree = "" if other["p_holm"] < SIGNIFICANT and other["value"] > 0 else _UNLESS.format(other["p_holm"])
+    return f"The tokens matter more than patches of their size ({p}){agree}."
+
+
+def _single_findings(effect: Mapping[str, Any], n_tests: int) -> str:
+    names = standing_out(effect)
+    over = f"p below {SIGNIFICANT:g}, Holm over {n_tests} tests"
+    if not names:
+        return f"No single finding moves farther than under random boxes ({over})."
+    changes = effect["probability"]["tokens"]
+    listed = ", ".join(f"{name} ({changes[name]['value']:+z.3f})" for name in names[:_MOST_NAMED])
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"Farther than under random boxes {'moves' if len(names) == 1 else 'move'} {listed}{more} ({over})."
+
+
+_MOST_NAMED = 4
 
 
 def _verdict(effect: Mapping[str, Any], n_modes: int) -> str:

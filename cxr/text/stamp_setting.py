@@ -8,6 +8,8 @@ from typing import Any
 
 from cxr.data import Manifest, read_xray
 from cxr.errors import TextError, unknown
+from cxr.evaluation.truth import UNCERTAIN, finding_names, finding_targets
+from cxr.models.card import SINGLE_LABEL
 from cxr.text.boxes import TextBox
 from cxr.text.search import in_split
 from cxr.text.stamp import COLOURS, CONTROLS, FONTS, Patch, cut_patch, place_of, word_patch
@@ -126,10 +128,13 @@ def default_class(classes: Sequence[str]) -> str:
     return "covid19" if "covid19" in classes else classes[0]
 
 
-def chosen_images(manifest: Manifest, classes: Sequence[str], setting: Setting) -> tuple[Manifest, Setting]:
+def chosen_images(
+    manifest: Manifest, classes: Sequence[str], setting: Setting, task: str = SINGLE_LABEL
+) -> tuple[Manifest, Setting]:
     """Return the X-rays to stamp, and the setting with ``towards`` and ``onto`` filled in.
 
-    Without labels in the data set all X-rays are taken.
+    Without labels in the data set all X-rays are taken. For a network of several findings it is the findings that
+    count: X-rays that are known not to have ``towards``, of which ``onto`` takes those that have one of its findings.
 
     Raises
     ------
@@ -139,15 +144,33 @@ def chosen_images(manifest: Manifest, classes: Sequence[str], setting: Setting) 
     towards = setting.towards or default_class(classes)
     if towards not in classes:
         raise TextError(unknown("class of the network", towards, classes))
-    labels = manifest.classes
+    labels = labels_of(manifest, task)
     for label in setting.onto:
         if label not in labels or label == towards:
             raise TextError(unknown("class to stamp onto", label, [name for name in labels if name != towards]))
     onto = setting.onto or tuple(name for name in labels if name != towards)
     wanted = in_split(manifest, setting.split)
-    chosen = wanted.select(label=onto) if labels else wanted
+    chosen = _without(wanted, manifest, towards, onto, task) if labels else wanted
     if not len(chosen):
         raise TextError(f"split {setting.split!r} has no images of {', '.join(onto) or f'a class but {towards}'}")
     if setting.limit:
         chosen = chosen.select(ids=chosen.ids[: int(setting.limit)])
     return chosen, replace(setting, towards=towards, onto=onto)
+
+
+def labels_of(manifest: Manifest, task: str = SINGLE_LABEL) -> tuple[str, ...]:
+    """Return the labels of a data set, or for a network of several findings the findings that its X-rays have."""
+    if task == SINGLE_LABEL:
+        return manifest.classes
+    names = {name for text in manifest.table["findings"] for name in finding_names(text)}
+    return tuple(sorted(name for name in names if not name.startswith(UNCERTAIN)))
+
+
+def _without(wanted: Manifest, every: Manifest, towards: str, onto: Sequence[str], task: str) -> Manifest:
+    """Return those of ``wanted`` that have one of ``onto`` and, as ``every`` row tells, do not have ``towards``."""
+    if task == SINGLE_LABEL:
+        return wanted.select(label=onto)
+    absent = finding_targets(every.table, (towards,))[:, 0] == 0
+    named = [bool(set(finding_names(text)) & set(onto)) for text in every.table["findings"]]
+    kept = set(every.table.loc[absent & named, "image_id"])
+    return wanted.select(ids=[image_id for image_id in wanted.ids if image_id in kept])

@@ -6,7 +6,8 @@ then take the way of every X-ray to the network. Where a dose does not fit an X-
 
 Files in the run folder: ``stamped.parquet`` (a row per image, condition and dose: image_id, label, patient_id, split,
 source, condition, size, contrast, x0, y0, x1, y1 in pixels of the file, change (mean grey over the box), predicted,
-``logit_<class>``, ``prob_<class>``) and ``results.json``.
+``logit_<class>``, ``prob_<class>``; of a network of several findings the image's findings instead of predicted) and
+``results.json``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import pandas as pd
 from cxr.data import Manifest, read_xray
 from cxr.data.square import fit_square
 from cxr.errors import ImageError, TextError
+from cxr.evaluation.multilabel import THRESHOLD
 from cxr.evaluation.predict import predict, predictions_table
 from cxr.files import replacing
 from cxr.text.boxes import TextBox
@@ -47,11 +49,11 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
 
     ``model`` (run id, weights file or shipped name), ``manifest`` (path or data set's name), ``split`` ("test"; ""
     takes every image); ``word``, or ``cut`` (``IMAGE_ID:x0,y0,x1,y1`` of the same manifest) with ``take`` (what of the
-    box: ink, bright, dark, all); ``towards`` (class; covid19, or the network's first), ``onto`` (labels; all but
-    ``towards``), ``place`` (a name or "x,y" as shares), ``jitter`` (shares of the height by which the place varies),
-    ``sizes`` (height of the token as shares of the image's), ``contrasts`` (above 0 to 1), ``font``, ``colour``
-    (white, black), ``control`` (shuffled, plate), ``avoid`` (True: tokens that are there stay free), ``seed``,
-    ``workers`` of the search for them, and ``n`` (the first n images).
+    box: ink, bright, dark, all); ``towards`` (class or finding; covid19, or the network's first), ``onto`` (labels or
+    findings; all but ``towards``), ``place`` (a name or "x,y" as shares), ``jitter`` (shares of the height by which the
+    place varies), ``sizes`` (height of the token as shares of the image's), ``contrasts`` (above 0 to 1), ``font``,
+    ``colour`` (white, black), ``control`` (shuffled, plate), ``avoid`` (True: tokens that are there stay free),
+    ``seed``, ``workers`` of the search for them, and ``n`` (the first n images).
     """
     from cxr.evaluation.source import load_trained
     from cxr.networks import resolve_device
@@ -78,7 +80,10 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
         table.to_parquet(draft, index=False)
     results: dict[str, Any] = {"model": str(description), "split": setting.split, "token": setting.title}
     results |= {"place": setting.place, "control": setting.control, "left_out": left_out}
-    results |= results_of(table, model.classes, setting.towards, setting.title, setting.onto, setting.seed)
+    threshold = model.card.thresholds.get(setting.towards, THRESHOLD)
+    results |= results_of(
+        table, model.classes, setting.towards, setting.title, setting.onto, setting.seed, threshold=threshold
+    )
     folder.write_json("results.json", results)
     progress(1.0, results["finding"])
 
@@ -87,11 +92,9 @@ def _images_of(setting: Setting, model: XrayClassifier) -> tuple[Manifest, Manif
     from cxr.data.library import resolve_manifest
     from cxr.evaluation.source import refuse_new_splits
 
-    if model.card.task != "single-label":
-        raise TextError(f"stamping compares single predictions, this network's task is {model.card.task!r}")
     manifest = Manifest.load(resolve_manifest(setting.manifest))
     refuse_new_splits(setting.model, model, manifest)
-    return manifest, *chosen_images(manifest, model.classes, setting)
+    return manifest, *chosen_images(manifest, model.classes, setting, model.card.task)
 
 
 # --- versions of one X-ray -----------------------------------------------------------------------------------------
@@ -187,7 +190,7 @@ def _ask(
         progress(begun + (0.99 - begun) * done / len(ids), f"{done} of {len(ids)} images stamped")
     if not any(row["condition"] == "stamped" for row in rows):
         raise TextError(f"none of the {len(ids)} images can be stamped; the first: {left_out[0]['reason']}")
-    return _table(chosen, rows, np.concatenate(logits), model.classes), left_out
+    return _table(chosen, rows, np.concatenate(logits), model), left_out
 
 
 def _versions_of_file(
@@ -207,8 +210,8 @@ def _row(image_id: str, version: Version) -> dict[str, Any]:
     return {"image_id": image_id, **dose, **sides, "change": version.change}
 
 
-def _table(chosen: Manifest, rows: list[dict[str, Any]], logits: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+def _table(chosen: Manifest, rows: list[dict[str, Any]], logits: np.ndarray, model: XrayClassifier) -> pd.DataFrame:
     versions = pd.DataFrame(rows).astype(dict.fromkeys(("x0", "y0", "x1", "y1"), "Int64"))
     versions["condition"] = pd.Categorical(versions["condition"], CONDITIONS)
-    answers = predictions_table(chosen, versions["image_id"].tolist(), logits, classes)
-    return pd.concat([versions, answers.drop(columns=["image_id", "correct"])], axis=1)
+    answers = predictions_table(chosen, versions["image_id"].tolist(), logits, model.classes, model.card.task)
+    return pd.concat([versions, answers.drop(columns=["image_id", "correct"], errors="ignore")], axis=1)

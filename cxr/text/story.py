@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from cxr.data import Manifest, read_xray
 from cxr.data.square import fit_square
 from cxr.errors import ExplainError
 from cxr.explain import DEFAULT_COMPOSITE, explain
+from cxr.explain.render import relevance_2d
 from cxr.files import replacing
 from cxr.text.boxes import TextBox
 from cxr.text.mask import mask_text
@@ -27,7 +28,7 @@ FILE = "story.npz"
 
 @dataclass(frozen=True)
 class Story:
-    """The X-ray ``image_id`` and what speaks for the class ``target`` (predicted before) on it.
+    """The X-ray ``image_id`` and what speaks for the class ``target`` on it (see :func:`target_of`).
 
     ``before`` and ``after`` are relevance (h, w) at the network's size, None for a network that cannot be explained.
     """
@@ -47,6 +48,21 @@ def choose(table: pd.DataFrame) -> str | None:
     return str(having.loc[beyond.idxmax(), "image_id"])
 
 
+def target_of(row: pd.Series, classes: Sequence[str]) -> str:
+    """Return the class to explain on an image, a row of ``predictions.parquet``: the one predicted before.
+
+    Of several findings it is the one whose probability masking the text moves most.
+    """
+    if "predicted_before" in row:
+        return str(row["predicted_before"])
+    return most_moved(row, classes)[0]
+
+
+def most_moved(row: Mapping[str, Any] | pd.Series, classes: Sequence[str]) -> list[str]:
+    """Return the classes by how far masking the text moves their probability on an image, the farthest first."""
+    return sorted(classes, key=lambda c: -abs(row[f"prob_{c}_after"] - row[f"prob_{c}_before"]))
+
+
 def tell(
     model: XrayClassifier,
     manifest: Manifest,
@@ -60,13 +76,13 @@ def tell(
     image_id = choose(table)
     if image_id is None:
         return
-    target = str(table.set_index("image_id").loc[image_id, "predicted_before"])
+    target = target_of(table.set_index("image_id").loc[image_id], model.classes)
     image = read_xray(manifest.image_path(image_id))
     pictures = [image, mask_text(image, found[image_id].boxes, mode, margin)]
     maps: dict[str, Any] = {}
     try:
         told = explain(model, np.stack([fit_square(p, model.card.size) for p in pictures]), target, DEFAULT_COMPOSITE)
-        maps = dict(zip(("before", "after"), told.relevance.reshape(2, *told.relevance.shape[-2:]), strict=True))
+        maps = dict(zip(("before", "after"), relevance_2d(told.relevance), strict=True))
     except ExplainError:
         pass  # the pictures alone tell the story then
     with replacing(folder / FILE) as draft, draft.open("wb") as file:

@@ -10,7 +10,14 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from cxr.evaluation.words import number, p_value, percent, points, times
+from cxr.models.card import MULTI_LABEL
 from cxr.text.mask import MASK_MODES
+
+
+def is_of_findings(results: Mapping[str, Any]) -> bool:
+    """Tell whether an experiment was one on a network of several findings."""
+    return results.get("task") == MULTI_LABEL
+
 
 UNDER = {"tokens": "text masked", "random": "random boxes", "other": "boxes of another image"}
 """What people read for each condition of :func:`cxr.text.effects.effects`."""
@@ -19,8 +26,13 @@ _NAMES = {"before": "before", "after": UNDER["tokens"], "control": UNDER["random
 
 
 def accuracies(results: Mapping[str, Any]) -> pd.DataFrame:
-    """Return accuracy, its difference to before, macro F1 and AUC of the leading mode, a row per condition."""
+    """Return accuracy, its difference to before, macro F1 and AUC of the leading mode, a row per condition.
+
+    Of several findings there is the mean AUC alone.
+    """
     effect = _leading(results)
+    if is_of_findings(results):
+        return _aucs(results, effect)
     rows = []
     for name, key in (("before", None), ("after", "tokens"), ("control", "random")):
         difference = effect["accuracy"][key] if key else None
@@ -38,6 +50,18 @@ def accuracies(results: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _aucs(results: Mapping[str, Any], effect: Mapping[str, Any]) -> pd.DataFrame:
+    conditions = (("before", None), ("after", "tokens"), ("control", "random"))
+    return pd.DataFrame(
+        {
+            "condition": _NAMES[name],
+            "mean AUC": number(results[name]["auc"]),
+            "difference": number(effect["auc"][key], signed=True) if key else "–",
+        }
+        for name, key in conditions
+    )
+
+
 def _leading(results: Mapping[str, Any]) -> dict[str, Any]:
     return next(iter(results["modes"].values()))
 
@@ -47,8 +71,13 @@ def _count(difference: Mapping[str, Any] | None, key: str) -> str:
 
 
 def by_class(results: Mapping[str, Any]) -> pd.DataFrame:
-    """Return recall before and how recall, logit and probability change in the leading mode, a row per class."""
+    """Return recall before and how recall, logit and probability change in the leading mode, a row per class.
+
+    Of several findings it is AUC before, how logit and probability change, and whether that goes beyond random boxes.
+    """
     effect, rows = _leading(results), []
+    if is_of_findings(results):
+        return pd.DataFrame([_of_finding(results, effect, name) for name in results["classes"]])
     for name in results["classes"]:
         of = results["before"]["per_class"][name]
         row: dict[str, Any] = {"class": name, "images": of["support"], "recall, before": percent(of["recall"])}
@@ -60,6 +89,21 @@ def by_class(results: Mapping[str, Any]) -> pd.DataFrame:
                 row[f"{measure}, {UNDER[key]}"] = number(effect[measure][key][name], signed=True)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _of_finding(results: Mapping[str, Any], effect: Mapping[str, Any], name: str) -> dict[str, Any]:
+    before, of = results["before"]["per_class"][name], effect["findings"][name]
+    row: dict[str, Any] = {"finding": name, "images with it": before["positive"], "AUC, before": number(before["auc"])}
+    row[f"AUC, {UNDER['tokens']}"] = number(effect["auc_by_finding"]["tokens"].get(name), signed=True)
+    for measure in ("logit", "probability"):
+        for key in ("tokens", "random"):
+            row[f"{measure}, {UNDER[key]}"] = number(effect[measure][key][name], signed=True)
+    for key in ("tokens", "random"):
+        row[f"size of change, {UNDER[key]}"] = number(of["moved"][key])
+    row["p (random)"] = p_value(of["moved_beyond_random"]["p_holm"])
+    row[f"crosses its threshold, {UNDER['tokens']}"] = percent(of["changed"]["tokens"])
+    row[f"crosses its threshold, {UNDER['random']}"] = percent(of["changed"]["random"])
+    return row
 
 
 def by_mode(results: Mapping[str, Any]) -> pd.DataFrame:
@@ -74,25 +118,31 @@ def by_mode(results: Mapping[str, Any]) -> pd.DataFrame:
         row["probabilities moved"] = number(effect["moved"]["tokens"])
         row["… random boxes"] = number(effect["moved"]["random"])
         row["p (moved)"] = p_value(effect["moved_beyond_random"]["p_holm"])
-        row["accuracy"] = points(effect["accuracy"]["tokens"])
-        row["McNemar p"] = p_value(effect["accuracy"]["tokens"]["p_holm"])
-        row["macro F1"] = number(effect["macro_f1"]["tokens"], signed=True)
+        if not is_of_findings(results):
+            row["accuracy"] = points(effect["accuracy"]["tokens"])
+            row["McNemar p"] = p_value(effect["accuracy"]["tokens"]["p_holm"])
+            row["macro F1"] = number(effect["macro_f1"]["tokens"], signed=True)
         row["AUC"] = number(effect["auc"]["tokens"], signed=True)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def flips(results: Mapping[str, Any]) -> pd.DataFrame:
-    """Return how many predictions go from which class to which in the leading mode (random boxes: mean of draws)."""
+    """Return how many predictions go from which class to which in the leading mode (random boxes: mean of draws).
+
+    Of several findings it is on how many images each crosses its threshold, and which way.
+    """
+    names = ("finding", "to") if is_of_findings(results) else ("from", "to")
     rows = [
-        {"from": row["from"], "to": row["to"]} | {title: round(row[key], 1) for key, title in UNDER.items()}
+        {name: row[name] for name in names} | {title: round(row[key], 1) for key, title in UNDER.items()}
         for row in _leading(results)["flips"]
     ]
-    return pd.DataFrame(rows, columns=["from", "to", *UNDER.values()])
+    return pd.DataFrame(rows, columns=[*names, *UNDER.values()])
 
 
 def left_in(results: Mapping[str, Any]) -> pd.DataFrame:
     """Return what each kind of token and each word does when it alone is left in, those that move most first."""
+    most = "moves most" if is_of_findings(results) else "towards"
     rows = [
         {
             "token": row["token"] if row["group"] == "word" else f"all of kind {row['token']}",
@@ -100,12 +150,12 @@ def left_in(results: Mapping[str, Any]) -> pd.DataFrame:
             "tokens": row["n_tokens"],
             "predictions turned": percent(row["changed"]),
             "probabilities moved": number(row["moved"]),
-            "towards": row["towards"] or "–",
+            most: row["towards"] or "–",
             "by": number(row["probability"][row["towards"]], signed=True) if row["towards"] else "–",
         }
         for row in results["left_in"]
     ]
-    columns = ["token", "images", "tokens", "predictions turned", "probabilities moved", "towards", "by"]
+    columns = ["token", "images", "tokens", "predictions turned", "probabilities moved", most, "by"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -159,7 +209,11 @@ TABLES = {
 
 
 def changed_figure(results: Mapping[str, Any]) -> go.Figure:
-    """Draw the share of predictions that change, tokens and controls of each mode, with 95 % intervals."""
+    """Draw the share of predictions that change, tokens and controls of each mode, with 95 % intervals.
+
+    Of several findings it is the share of images on which at least one crosses its threshold.
+    """
+    share_of = "images with a crossing (%)" if is_of_findings(results) else "predictions changed (%)"
     modes = list(results["modes"])
     figure = go.Figure()
     for key, title in UNDER.items():
@@ -183,7 +237,7 @@ def changed_figure(results: Mapping[str, Any]) -> go.Figure:
         scattermode="group",
         height=330,
         margin={"l": 50, "r": 10, "t": 40, "b": 40},
-        yaxis={"title": "predictions changed (%)", "rangemode": "tozero"},
+        yaxis={"title": share_of, "rangemode": "tozero"},
         legend={"orientation": "h", "y": 1.0, "x": 1, "xanchor": "right", "yanchor": "bottom"},
     )
     return figure

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from cxr.data.digests import file_digests
 from cxr.data.notes import validation_command
 from cxr.data.splits import connected_groups
 from cxr.errors import ManifestError, RecipeError
-from cxr.evaluation.run import images_to_measure
+from cxr.evaluation.selection import OWN, listed, select
+from cxr.evaluation.truth import UNCERTAIN, finding_names
 from cxr.models import build
 from cxr.paths import cache_root
 from cxr.training.recipe import Recipe, Stage
@@ -32,7 +34,6 @@ log = logging.getLogger(__name__)
 TRAINABLE_SPLITS = ("", "train")
 VALIDATION_SHARE = 0.1
 NO_FINDING = "No Finding"
-UNKNOWN = "?"  # before the name of a finding: it may be there or not
 Tell = Callable[[float, str], None]
 
 
@@ -52,6 +53,9 @@ class StageData:
         (n,) the patient of each validation image, or the image itself where there is none.
     text
         What was masked and how, see :func:`cxr.training.textless.without_text`; empty where nothing was.
+    left_out
+        ``{"train" or "val": {label: images}}`` of labels that are none of the classes: images with such a label are
+        not among the rows, such findings not among the targets.
     """
 
     manifest: Manifest
@@ -63,6 +67,7 @@ class StageData:
     val_targets: np.ndarray
     val_patients: tuple[str, ...]
     text: dict[str, Any] = field(default_factory=dict)
+    left_out: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def steps(self, batch: int) -> int:
         """Number of batches in an epoch."""
@@ -89,11 +94,29 @@ class _Chosen:
     classes: tuple[str, ...]
     train: pd.DataFrame
     val: pd.DataFrame
+    left_out: dict[str, dict[str, int]]
 
 
-def check(recipe: Recipe, manifest: Manifest) -> None:
-    """Raise what :func:`prepare` would, as far as it can be known without reading an image."""
-    _choose(recipe, manifest)
+def check(recipe: Recipe, manifest: Manifest) -> list[str]:
+    """Raise what :func:`prepare` would, as far as it can be known without reading an image.
+
+    Returns a sentence for each split of a stage of which images are left out, for their label is none of the classes.
+    """
+    chosen = _choose(recipe, manifest)
+    parts = [(stage, rows, rows.left_out) for stage, rows in zip(recipe.stages, chosen, strict=True)]
+    unmeasured = select(chosen[-1].manifest, chosen[-1].classes, relation=OWN).unknown_labels if chosen else {}
+    parts[-1] = (*parts[-1][:2], {**unmeasured, **parts[-1][2]})
+    return [line for stage, rows, left_out in parts for line in left_out_in_words(left_out, rows.classes, stage)]
+
+
+def left_out_in_words(left_out: Mapping[str, Mapping[str, int]], classes: Sequence[str], stage: Stage) -> list[str]:
+    """Return in words which labels of a stage's splits are none of its classes: their images, or findings, go."""
+    what = "X-rays are left out, their label is" if stage.label == "label" else "findings are left out, they are"
+    return [
+        f"stage {stage.name}, split {split}: {sum(labels.values())} {what} none of the classes {', '.join(classes)}: "
+        f"{listed(labels)}"
+        for split, labels in left_out.items()
+    ]
 
 
 def check_weights(recipe: Recipe) -> None:
@@ -175,9 +198,10 @@ def _choose_rows(recipe: Recipe, index: int, given: Manifest, final: Manifest) -
         train, val = _intermediate(manifest, final, stage, index, recipe.seed)
     classes = tuple(stage.classes or _classes_found(train, stage))
     _check_classes(classes, train, stage, index)
+    left_out = {name: _label_counts(rows, classes, stage) for name, rows in (("train", train), ("val", val))}
     train, val = (_labelled(rows, classes, stage) for rows in (train, val))
     _check_enough(train, val, index, recipe.devices * stage.accumulate)
-    return _Chosen(manifest, classes, train, val)
+    return _Chosen(manifest, classes, train, val, {name: counts for name, counts in left_out.items() if counts})
 
 
 def _read(recipe: Recipe, index: int, chosen: _Chosen, tell: Tell) -> StageData:
@@ -187,6 +211,8 @@ def _read(recipe: Recipe, index: int, chosen: _Chosen, tell: Tell) -> StageData:
     train, val = (_readable(rows, cache) for rows in (chosen.train, chosen.val))
     _check_enough(train, val, index, recipe.devices * stage.accumulate)
     log.info("stage %s: %d images to train, %d to validate, classes %s", stage.name, len(train), len(val), classes)
+    for line in left_out_in_words(chosen.left_out, classes, stage):
+        log.warning("%s", line)
     train_rows, val_rows = (np.array([cache.index(i) for i in rows["image_id"]], np.int64) for rows in (train, val))
     return StageData(
         manifest=chosen.manifest,
@@ -198,6 +224,7 @@ def _read(recipe: Recipe, index: int, chosen: _Chosen, tell: Tell) -> StageData:
         val_targets=_targets(val, classes, stage),
         val_patients=tuple(val["patient_id"].where(val["patient_id"] != "", val["image_id"])),
         text=text,
+        left_out=chosen.left_out,
     )
 
 
@@ -209,7 +236,7 @@ def _pixels(recipe: Recipe, index: int, chosen: _Chosen, tell: Tell) -> tuple[Im
         # A search takes a second per image: only what the stage learns from, and at the end what is measured.
         wanted = {*chosen.train["image_id"], *chosen.val["image_id"]}
         if index == len(recipe.stages) - 1:
-            wanted |= {i for ids in images_to_measure(manifest, chosen.classes).values() for i in ids}
+            wanted |= set(select(manifest, chosen.classes, relation=OWN).ids)
         manifest = manifest.select(ids=sorted(wanted))
         treatment, text = without_text(manifest, recipe.text, tell)
 
@@ -307,7 +334,7 @@ def _carve(pool: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 def _classes_found(rows: pd.DataFrame, stage: Stage) -> list[str]:
     if stage.label == "label":
         return sorted(set(rows["label"]) - {""})
-    named = {name.removeprefix(UNKNOWN) for text in rows["findings"] for name in _names(text)}
+    named = {name.removeprefix(UNCERTAIN) for text in rows["findings"] for name in finding_names(text)}
     return sorted(named if stage.no_finding else named - {NO_FINDING})
 
 
@@ -337,15 +364,20 @@ def _labelled(rows: pd.DataFrame, classes: Sequence[str], stage: Stage) -> pd.Da
     return rows[rows["label"].isin(list(classes))] if stage.label == "label" else rows[rows["findings"] != ""]
 
 
+def _label_counts(rows: pd.DataFrame, classes: Sequence[str], stage: Stage) -> dict[str, int]:
+    """Count labels, or findings, of the rows that are none of the classes."""
+    if stage.label == "label":
+        labels = rows["label"].tolist()
+    else:
+        labels = [name.removeprefix(UNCERTAIN) for text in rows["findings"] for name in finding_names(text)]
+    return dict(Counter(name for name in labels if name not in {*classes, "", NO_FINDING}).most_common())
+
+
 def _readable(rows: pd.DataFrame, cache: ImageCache) -> pd.DataFrame:
     there = np.array([image_id in cache for image_id in rows["image_id"]], dtype=bool)
     if not there.all():
         log.warning("%d images cannot be read and are left out", (~there).sum())
     return rows[there]
-
-
-def _names(findings: str) -> list[str]:
-    return [name.strip() for name in findings.split("|") if name.strip()]
 
 
 def _targets(rows: pd.DataFrame, classes: Sequence[str], stage: Stage) -> np.ndarray:
@@ -354,9 +386,9 @@ def _targets(rows: pd.DataFrame, classes: Sequence[str], stage: Stage) -> np.nda
         return np.array([position[name] for name in rows["label"]], np.int64)
     targets = np.zeros((len(rows), len(classes)), np.float32)
     for row, (text, source) in enumerate(zip(rows["findings"], rows["source"], strict=True)):
-        names = _names(text)
+        names = finding_names(text)
         for name, k in position.items():
-            if f"{UNKNOWN}{name}" in names or name not in stage.annotated.get(source, classes):
+            if f"{UNCERTAIN}{name}" in names or name not in stage.annotated.get(source, classes):
                 targets[row, k] = np.nan
             elif name in names:
                 targets[row, k] = 1

@@ -19,7 +19,8 @@ from lightning_fabric import Fabric
 from timm.utils import ModelEmaV3
 
 from cxr.errors import RunError
-from cxr.evaluation.metrics import multilabel_metrics, point_metrics
+from cxr.evaluation.metrics import point_metrics
+from cxr.evaluation.multilabel import multilabel_metrics
 from cxr.evaluation.predict import predict_rows
 from cxr.models import XrayClassifier
 from cxr.models.backbone import head_of

@@ -43,6 +43,11 @@ PRESETS: dict[str, Preset] = {
 }
 
 LOWER_IS_BETTER = ("val_loss",)
+# Of findings most are absent, so that the share of right entries is high for any network: no accuracy there.
+MONITORS: Mapping[str, tuple[str, ...]] = {
+    "single-label": ("val_loss", "val_accuracy", "val_macro_f1"),
+    "multi-label": ("val_loss", "val_auc", "val_macro_f1"),
+}
 ALL, HEAD = "all", "head"
 _WHAT_IS_TRAINED = r"^(all|head|block-[1-9]\d?)$"
 
@@ -160,7 +165,9 @@ class Stage(_Part):
     early_stop: int | None = Field(default=None, ge=1, description="epochs without a better monitor; null: never")
     keep_neurons: bool = Field(default=False, description="shared classes keep their output neuron")
     aliases: dict[str, str] = Field(default_factory=dict, description="names that mean the same in both tasks")
-    monitor: Literal["val_loss", "val_accuracy", "val_macro_f1"] = "val_loss"
+    monitor: Literal["val_loss", "val_accuracy", "val_macro_f1", "val_auc"] = Field(
+        default="val_loss", description="val_accuracy for single-label alone, val_auc for multi-label alone"
+    )
 
     @model_validator(mode="after")
     def _task_fits_label(self) -> Stage:
@@ -172,6 +179,15 @@ class Stage(_Part):
         right = {"single-label": "cross-entropy", "multi-label": "bce"}[self.task]
         if self.loss not in ("auto", "focal", right):
             raise ValueError(f"loss {self.loss!r} does not go with task {self.task!r}. Allowed: auto, {right}, focal")
+        return self
+
+    @model_validator(mode="after")
+    def _monitor_fits_task(self) -> Stage:
+        if self.monitor not in MONITORS[self.task]:
+            raise ValueError(
+                f"monitor {self.monitor!r} does not go with task {self.task!r}. Allowed: "
+                f"{', '.join(MONITORS[self.task])}"
+            )
         return self
 
     @model_validator(mode="after")

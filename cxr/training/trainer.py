@@ -13,9 +13,10 @@ import numpy as np
 
 from cxr.data import ImageCache, Manifest
 from cxr.errors import RecipeError, RunError
-from cxr.evaluation.metrics import validation_summary
-from cxr.evaluation.predict import predict_rows, predictions_table
-from cxr.evaluation.run import images_to_measure, results
+from cxr.evaluation.predict import predict_rows
+from cxr.evaluation.run import results, table_of
+from cxr.evaluation.selection import OWN, Selection, select
+from cxr.evaluation.summary import validation_summary
 from cxr.models import XrayClassifier, build, save_model, with_classes
 from cxr.models.licences import joined_licences
 from cxr.models.weights import find_weights, read_card
@@ -157,6 +158,7 @@ class Training:
             "n_train": len(data.train_rows),
             "n_val": len(data.val_rows),
             **({"text": data.text} if data.text else {}),
+            **({"left_out": data.left_out} if data.left_out else {}),
             "epochs": place.epoch,
             "kept_neurons": (place.kept_neurons or {}).get(stage.name, {}),
             "best": {"epoch": (place.best_epoch or 0) + 1, stage.monitor: place.best_value},
@@ -215,10 +217,12 @@ class Training:
     def _measure(self) -> None:
         """Predict every held-out split with the best network, write the results, and put them on its card."""
         model, data, place = self.checkpoints.load_best(self.place), self.data[-1], self.place
-        table = self._predictions(model.to(self.fabric.device), data)
+        selection = select(data.manifest, model.classes, model.card.task, relation=OWN)
+        selection = selection.without([i for i in selection.ids if i not in data.cache])
+        table = self._predictions(model.to(self.fabric.device), data, selection)
         self.folder.write_predictions(table)
         self.report.ending(0.9, "computing intervals")
-        found = results(table, model, left_out=len(data.cache.missing))
+        found = results(table, model.card, selection) | {"unreadable": len(data.cache.missing)}
         if data.text:
             found["text"] = data.text
         stages = [*(self.folder.read_json(stage_file(k)) for k in range(place.stage)), self._outcome(model)]
@@ -229,9 +233,8 @@ class Training:
         save_model(model, self.folder.checkpoints / BEST)
         self.report.ending(1.0, "finished")
 
-    def _predictions(self, model: XrayClassifier, data: StageData) -> Any:
-        by_split = images_to_measure(data.manifest, model.classes)
-        ids = [image_id for ids in by_split.values() for image_id in ids if image_id in data.cache]
+    def _predictions(self, model: XrayClassifier, data: StageData, selection: Selection) -> Any:
+        ids = selection.ids
         cache = self._measured_on(ids, data)
         rows = np.array([cache.index(image_id) for image_id in ids], np.int64)
 
@@ -241,9 +244,7 @@ class Training:
             self.report.ending(0.8 * done / n, f"predicting {done}/{n}")
 
         batch = 2 * self.recipe.stages[-1].batch
-        return predictions_table(
-            data.manifest, ids, predict_rows(model, cache.images, rows, batch, step), model.classes
-        )
+        return table_of(data.manifest, selection, predict_rows(model, cache.images, rows, batch, step), model.card)
 
     def _measured_on(self, ids: Sequence[str], data: StageData) -> ImageCache:
         """Return the pixels that results are of: those of the training, or the images with their text."""

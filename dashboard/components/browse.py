@@ -3,50 +3,101 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from cxr.data import Manifest
+from cxr.evaluation.multilabel import THRESHOLD
+from cxr.evaluation.truth import finding_names
+from cxr.models import XrayClassifier
+from cxr.models.card import MULTI_LABEL
 
-from components import address, load, page, pick
+from components import address, load, page, pick, viewer
 
 STRIP = 8
 
 _Order = Callable[[pd.DataFrame], pd.DataFrame]
+_BY_TRUTH: _Order = lambda t: t.sort_values("label", kind="stable")  # noqa: E731
 ORDERS: dict[str, _Order] = {
     "errors first": lambda t: t.sort_values(["correct", "confidence"], ascending=[True, False], kind="stable"),
-    "class": lambda t: t.sort_values("label", kind="stable"),
+    "class": _BY_TRUTH,
     "confidence, lowest first": lambda t: t.sort_values("confidence", kind="stable"),
     "confidence, highest first": lambda t: t.sort_values("confidence", ascending=False, kind="stable"),
+}
+ORDERS_OF_FINDINGS: dict[str, _Order] = {
+    "findings": _BY_TRUTH,
+    "most errors first": lambda t: t.sort_values(["errors", "confidence"], ascending=[False, False], kind="stable"),
+    "highest probability, lowest first": ORDERS["confidence, lowest first"],
+    "highest probability, highest first": ORDERS["confidence, highest first"],
 }
 
 
 def rows_of(data: Manifest, split: str, predictions: pd.DataFrame | None) -> pd.DataFrame:
-    """Return ``image_id, label`` of a split, with ``predicted, correct, confidence`` where there are predictions."""
+    """Return one row per X-ray of a split: ``image_id``, ``label`` and ``names``, a list of it alone.
+
+    Where there are predictions also ``predicted``, ``said`` (a list of it alone), ``correct`` and ``confidence``.
+    """
     rows = data.select(split=split).table[["image_id", "label"]]
+    rows = rows.assign(names=[[label] for label in rows["label"]])
     if predictions is None:
         return rows
-    return rows.merge(predictions[["image_id", "predicted", "correct", "confidence"]], on="image_id")
+    measured = predictions[["image_id", "predicted", "correct", "confidence"]]
+    return rows.merge(measured.assign(said=[[name] for name in measured["predicted"]]), on="image_id")
+
+
+def rows_of_findings(
+    data: Manifest, split: str, predictions: pd.DataFrame | None, network: XrayClassifier
+) -> pd.DataFrame:
+    """Return the same for a network of several findings: ``label`` and ``names`` are those that the data state.
+
+    ``predicted`` is the most probable finding and ``confidence`` its probability, ``said`` are all findings above their
+    threshold (the publisher's, else 0.5), ``errors`` how many known ones lie on the wrong side of it.
+    """
+    table = data.select(split=split).table
+    names = [finding_names(text) for text in table["findings"]]
+    rows = table[["image_id"]].assign(label=[", ".join(some) for some in names], names=names)
+    if predictions is None:
+        return rows
+    classes = list(network.classes)
+    chances, targets = (predictions[[f"{kind}_{c}" for c in classes]].to_numpy() for kind in ("prob", "target"))
+    there = chances > np.array([network.card.thresholds.get(c, THRESHOLD) for c in classes])
+    errors = (np.isfinite(targets) & (there != (targets == 1))).sum(1)
+    measured = {
+        "image_id": predictions["image_id"],
+        "predicted": [classes[k] for k in chances.argmax(1)],
+        "confidence": chances.max(1),
+        "said": [[c for c, here in zip(classes, row, strict=True) if here] for row in there],
+        "errors": errors,
+        "correct": errors == 0,
+    }
+    return rows.merge(pd.DataFrame(measured), on="image_id")
 
 
 def narrowed(rows: pd.DataFrame, labels: Sequence[str], predicted: Sequence[str], only_errors: bool) -> pd.DataFrame:
     """Return the rows that meet the filters; an empty list filters nothing."""
     kept = pd.Series(True, index=rows.index)
     if labels:
-        kept &= rows["label"].isin(labels)
+        kept &= _any_of(rows["names"], labels)
     if predicted:
-        kept &= rows["predicted"].isin(predicted)
+        kept &= _any_of(rows["said"], predicted)
     if only_errors:
         kept &= ~rows["correct"] & (rows["label"] != "")
     return rows[kept]
 
 
-def image(data: Manifest, split: str, predictions: pd.DataFrame | None) -> str:
+def _any_of(names: pd.Series, wanted: Sequence[str]) -> pd.Series:
+    return names.map(lambda some: not set(wanted).isdisjoint(some)).astype(bool)
+
+
+def image(data: Manifest, split: str, predictions: pd.DataFrame | None, network: XrayClassifier | None = None) -> str:
     """Let the user choose an X-ray of a split and return its id; where the filters leave none, say so and end there."""
-    every = rows_of(data, split, predictions)
-    rows = _filtered(every)
+    of_findings = network is not None and network.card.task == MULTI_LABEL
+    every = rows_of_findings(data, split, predictions, network) if of_findings else rows_of(data, split, predictions)
+    rows = _filtered(every, of_findings)
     if rows.empty and not address.asks("image"):
         page.nothing_yet("No X-ray meets these filters. Clear one of them to see some.")
     captions = dict(zip(rows["image_id"], map(_caption, rows.to_dict("records")), strict=True))
@@ -83,11 +134,12 @@ def _missing(data: Manifest, split: str, every: pd.DataFrame, image_id: str) -> 
     )
 
 
-def _filtered(rows: pd.DataFrame) -> pd.DataFrame:
+def _filtered(rows: pd.DataFrame, of_findings: bool) -> pd.DataFrame:
     measured = "predicted" in rows
-    orders = list(ORDERS) if measured else ["class"]
-    labels = sorted(set(rows["label"]) - {""})
-    names = sorted(set(rows["predicted"])) if measured else []
+    every = ORDERS_OF_FINDINGS if of_findings else ORDERS
+    orders = list(every) if measured else [next(name for name, order in every.items() if order is _BY_TRUTH)]
+    labels = sorted({name for some in rows["names"] for name in some} - {""})
+    names = sorted({name for some in rows["said"] for name in some}) if measured else []
     pick.arrive("browse:order", "sort", orders[0], allowed=orders)
     pick.arrive_some("browse:label", "label", labels)
     pick.arrive_some("browse:predicted", "predicted", names)
@@ -96,24 +148,28 @@ def _filtered(rows: pd.DataFrame) -> pd.DataFrame:
     )
     sort, label, predicted, errors = st.columns([2, 2, 2, 1], vertical_alignment="bottom")
     order = sort.selectbox("Sort by", orders, key="browse:order")
-    wanted_labels = label.multiselect("True class", labels, key="browse:label", placeholder="any")
+    titles = ("Findings", "Above threshold") if of_findings else ("True class", "Predicted")
+    wanted_labels = label.multiselect(titles[0], labels, key="browse:label", placeholder="any")
     wanted_names = predicted.multiselect(
-        "Predicted", names, key="browse:predicted", placeholder="any", disabled=not measured
+        titles[1], names, key="browse:predicted", placeholder="any", disabled=not measured
     )
     only = errors.toggle("Only errors", key="browse:errors", disabled=not measured) and measured
     pick.leave("sort", order, orders[0])
     pick.leave_some("label", wanted_labels)
     pick.leave_some("predicted", wanted_names)
     pick.leave("errors", str(int(only)), "0")
-    return ORDERS[order](narrowed(rows, wanted_labels, wanted_names, only))
+    return every[order](narrowed(rows, wanted_labels, wanted_names, only))
 
 
-def _caption(row: dict[str, object]) -> str:
-    label = row["label"] or "unlabelled"
+def _caption(row: dict[str, Any]) -> str:
+    names = row["names"]
+    more = f" +{len(names) - 1}" if len(names) > 1 else ""
+    label = f"{names[0]}{more}" if row["label"] else "unlabelled"
     if "predicted" not in row:
         return f"{label} · {row['image_id']}"
     verdict = f"{label} → {row['predicted']} {row['confidence']:.2f}"
-    return f"{verdict}{'' if row['correct'] or not row['label'] else ' ✗'} · {row['image_id']}"
+    wrong = not row["correct"] and row["label"] and "errors" not in row  # of many findings some are always wrong
+    return f"{verdict}{' ✗' if wrong else ''} · {row['image_id']}"
 
 
 def _pick(data: Manifest, ids: list[str], captions: dict[str, str], missing: pick.Sentence) -> str:
@@ -151,7 +207,8 @@ def _strip(data: Manifest, ids: list[str], here: int, captions: dict[str, str]) 
     start = max(0, min(here - STRIP // 2, len(ids) - STRIP))
     for place, (cell, image_id) in enumerate(zip(st.columns(STRIP), ids[start : start + STRIP], strict=False)):
         with cell:
-            st.image(load.thumbnail(data, image_id), caption=_two_lines(captions[image_id]), width="stretch")
+            caption = _two_lines(viewer.plain(captions[image_id]))
+            st.image(load.thumbnail(data, image_id), caption=caption, width="stretch")
             here_it_is = image_id == ids[here]
             st.button(
                 "Shown" if here_it_is else "Show",

@@ -19,11 +19,16 @@ from cxr.data.manifest import MASKS
 from cxr.data.square import fit_square
 from cxr.errors import ImageError
 from cxr.evaluation import predict, predictions_table
+from cxr.evaluation.metrics import probabilities as chances_of
+from cxr.evaluation.run import annotated_in_training
+from cxr.evaluation.summary import with_targets
+from cxr.evaluation.truth import finding_names
 from cxr.explain import DEFAULT_COMPOSITE
 from cxr.explain.heatmap import Heatmap, Way, heatmaps_of, picture_digest
 from cxr.explain.store import HeatmapStore, weights_digest
+from cxr.models.card import MULTI_LABEL
 
-from components import load
+from components import load, viewer
 from components.subject import Subject, stored_predictions
 
 PREDICTED = "predicted"
@@ -43,6 +48,14 @@ class Xray:
     pixels: np.ndarray
     label: str = ""
     masks: dict[str, Path] = field(default_factory=dict)
+    findings: str = ""
+
+    def truth(self, network: object) -> str:
+        """Return what the data say of it, in Markdown: its label, or for a network of several findings these."""
+        if is_of_findings(network):
+            names = ", ".join(finding_names(self.findings))
+            return f"Findings: **{viewer.plain(names)}**" if names else "Findings unknown"
+        return f"True label: **{viewer.plain(self.label)}**" if self.label else "True label unknown"
 
 
 def of_manifest(data: Manifest, image_id: str) -> Xray:
@@ -50,7 +63,8 @@ def of_manifest(data: Manifest, image_id: str) -> Xray:
     pixels = load.xray(data, image_id)
     path = data.image_path(image_id)
     masks = {name: file for name in MASKS if (file := data.mask_path(image_id, name)) and file.is_file()}
-    return Xray(image_id, f"{path}:{path.stat().st_mtime_ns}", pixels, data.row(image_id)["label"], masks)
+    row, stamp = data.row(image_id), f"{path}:{path.stat().st_mtime_ns}"
+    return Xray(image_id, stamp, pixels, row["label"], masks, row["findings"])
 
 
 def of_upload(name: str, content: bytes) -> Xray:
@@ -79,11 +93,29 @@ def logits(reference: str, xray: Xray) -> np.ndarray:
 
 def probabilities(network: object, values: np.ndarray) -> np.ndarray:
     """Return softmax, or sigmoid for a network of several findings, of logits (..., K)."""
-    values = values.astype(np.float64)
-    if network.card.task == "multi-label":
-        return 1 / (1 + np.exp(-values))
-    shifted = np.exp(values - values.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
+    return chances_of(values, network.card.task)
+
+
+def is_of_findings(network: object) -> bool:
+    """Tell whether a network looks for several findings, which do not exclude each other, and predicts no class."""
+    return network.card.task == MULTI_LABEL
+
+
+def predicted_option(classes: Sequence[str]) -> str:
+    """Return what stands in the URL for the class that a network predicts: no class is called so."""
+    option = PREDICTED
+    while option in classes:
+        option = f"the {option}"
+    return option
+
+
+def verdict(network: object, values: np.ndarray) -> str:
+    """Return what a network says of an X-ray by its logits (K,), in Markdown."""
+    highest = int(values.argmax())
+    name = viewer.plain(network.classes[highest])
+    if is_of_findings(network):
+        return f"Most probable **{name}** ({float(probabilities(network, values)[highest]):.2f})"
+    return f"Predicted **{name}**"
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -167,7 +199,10 @@ def _predictions(
     rows = _data.select(split=split)
     cache = ImageCache.build(rows, network.card.size)
     ids = [i for i in rows.ids if i in cache]
-    return predictions_table(rows, ids, predict(network, cache, ids), network.classes)
+    table = predictions_table(rows, ids, predict(network, cache, ids), network.classes, network.card.task)
+    if not is_of_findings(network):
+        return table
+    return with_targets(table, _data.table, network.classes, annotated_in_training(network.card))
 
 
 def predictions(subject: Subject) -> pd.DataFrame | None:
@@ -187,14 +222,14 @@ def predictions(subject: Subject) -> pd.DataFrame | None:
     return _predictions(reference, load.model_stamp(reference), str(path), stamp, subject.split, subject.data)
 
 
-def below_zero(heatmap: Heatmap) -> str:
+def below_zero(heatmap: Heatmap, network: object) -> str:
     """Return what a logit below zero means for the colours, "" for any other and for methods without a ledger."""
     if heatmap.logit >= 0 or not heatmap.has_ledger:
         return ""
-    return (
-        f"The logit of {heatmap.target} is below zero, so blue marks what this low score rests on. It may still be the "
-        "highest of all classes."
-    )
+    low = f"The logit of {heatmap.target} is below zero, so blue marks what this low score rests on."
+    if is_of_findings(network):
+        return f"{low} Its probability is below 0.5."
+    return f"{low} It may still be the highest of all classes."
 
 
 def as_npy(values: np.ndarray) -> bytes:

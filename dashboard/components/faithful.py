@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
@@ -13,7 +15,7 @@ from cxr.explain.heatmap import Heatmap, Way
 from cxr.explain.localisation import localise
 from cxr.explain.randomisation import Randomisation
 
-from components import explaining, load
+from components import explaining, load, viewer
 from components.charts import COLOURS, empty_figure
 from components.explaining import Xray
 
@@ -34,7 +36,9 @@ def section(reference: str, xray: Xray, way: Way, target: str) -> None:
         known: dict = st.session_state.setdefault("faithful", {})
         if key not in known:
             place = st.empty()
-            if not place.button(f"Measure the map of {target}", icon=":material/play_arrow:", key="faithful:start"):
+            if not place.button(
+                f"Measure the map of {viewer.plain(target)}", icon=":material/play_arrow:", key="faithful:start"
+            ):
                 return
             place.empty()
             known[key] = _measured(reference, xray, way, target)
@@ -102,7 +106,9 @@ def removal_curve(measured: Perturbation) -> go.Figure:
     """Logit of the class by the share of the picture taken out: by relevance and, as a band, in random orders."""
     table = measured.summary()
     share = 100 * table["share"]
-    figure = empty_figure("Regions taken out", "% of the picture taken out", f"logit of {measured.target}", 400)
+    figure = empty_figure(
+        "Regions taken out", "% of the picture taken out", f"logit of {html.escape(measured.target)}", 400
+    )
     band = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
     figure.add_scatter(x=share, y=table["low"], showlegend=False, **band)
     figure.add_scatter(
@@ -135,8 +141,11 @@ def _show_classes(result: Faithfulness) -> None:
         return
     table = result.classes.table()
     figure = empty_figure("Maps of other classes", "cosine with this map", "", 260)
-    figure.add_bar(x=table["cosine"], y=table["class"], orientation="h", marker_color=COLOURS[2], showlegend=False)
+    figure.add_bar(
+        x=table["cosine"], y=table["class"].map(html.escape), orientation="h", marker_color=COLOURS[2], showlegend=False
+    )
     figure.update_xaxes(range=[-1.05, 1.05])
+    figure.update_yaxes(type="category")  # classes may be called 0 and 1
     figure.update_layout(hovermode="closest")
     st.plotly_chart(figure, width="stretch", key="faithful:classes")
     st.caption(
@@ -218,5 +227,6 @@ def show_localisation(xray: Xray, heatmap: Heatmap) -> None:
 
 def _of_positive(heatmap: Heatmap) -> str:
     if composite_of(heatmap.composite).kind == "lrp" and heatmap.logit < 0:
-        return f"Only red relevance counts, and there is little of it: the logit of {heatmap.target} is below zero."
+        name = viewer.plain(heatmap.target)
+        return f"Only red relevance counts, and there is little of it: the logit of {name} is below zero."
     return "Only red relevance counts."

@@ -37,14 +37,15 @@ def show(run: Run) -> None:
     if "modes" not in results:
         st.info("This experiment is of an older version and has no controls by mode. Start it again.")
         return
-    st.info(results["finding"], icon=":material/lightbulb:")
+    st.info(viewer.plain(results["finding"]), icon=":material/lightbulb:")
     st.caption(PAPER)
     _show_counts(results)
     with page.told_in_one_line():
         _show_story(run, results, table)
     st.subheader("The whole set", anchor=False)
     st.dataframe(tables.accuracies(results), hide_index=True)
-    st.markdown("**By class**")
+    titles = report.titles(results)
+    st.markdown(f"**{titles['classes']}**")
     st.dataframe(tables.by_class(results), hide_index=True)
     st.caption("Changes are means over all images, paired. “Random boxes” are as many and as large, off the text.")
     _show_more(results)
@@ -82,7 +83,9 @@ def _show_story(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None:
 
 
 def _show_more(results: dict[str, Any]) -> None:
-    titles = ["Ways of masking", "Which tokens", "Classes and sources", "Flips", "Relevance"]
+    of_findings = tables.is_of_findings(results)
+    named = ["Findings and sources", "Crossings"] if of_findings else ["Classes and sources", "Flips"]
+    titles = ["Ways of masking", "Which tokens", *named, "Relevance"]
     pick.arrive("experiments:tab", "tab", titles[0], allowed=titles)
     modes, which, groups, flips, relevance = st.tabs(titles, key="experiments:tab", on_change="rerun")
     pick.leave("tab", st.session_state["experiments:tab"], titles[0])
@@ -90,23 +93,25 @@ def _show_more(results: dict[str, Any]) -> None:
         st.plotly_chart(tables.changed_figure(results), key="experiments:changed")
         st.dataframe(tables.by_mode(results), hide_index=True)
         st.caption(
-            "95 % intervals from the bootstrap over patients; p values from flipped signs of patients and McNemar's "
-            "test, both corrected over the ways of masking (Holm)."
+            "95 % intervals from the bootstrap over patients; p values from flipped signs of patients"
+            f"{'' if of_findings else ' and McNemar’s test, both'}, corrected over the ways of masking (Holm)."
         )
     with which:
         _frame(tables.left_in(results), "No tokens.")
         st.caption("All tokens masked, against all but these: what they do when they alone are left in.")
     with groups:
-        _frame(tables.groups(results), "No class or source has five X-rays.")
+        _frame(tables.groups(results), f"No {'finding' if of_findings else 'class'} or source has five X-rays.")
     with flips:
-        _frame(tables.flips(results), "No prediction changes under any condition.")
+        nothing = "finding crosses its threshold" if of_findings else "prediction changes"
+        _frame(tables.flips(results), f"No {nothing} under any condition.")
         st.caption("Random boxes: mean over their draws.")
     with relevance:
         _frame(tables.relevance(results), (results.get("relevance") or {}).get("note") or "Nothing was measured.")
         told = results.get("relevance") or {}
         if told.get("n"):
             st.caption(
-                f"LRP ({told['composite']}) of the predicted class on {told['n']} of {told['of']} X-rays with text."
+                f"LRP ({told['composite']}) of the {'most probable finding' if of_findings else 'predicted class'} on "
+                f"{told['n']} of {told['of']} X-rays with text."
             )
 
 
@@ -146,7 +151,8 @@ def _show_counts(results: dict[str, Any]) -> None:
     n, with_text = results["n_images"], results["n_with_text"]
     cells[0].metric("Images", n)
     cells[1].metric("With text", f"{with_text} ({with_text / n:.0%})", help=f"{results['n_tokens']} tokens in all")
-    cells[2].metric("Predictions changed", f"{results['n_changed']} ({results['n_changed'] / n:.1%})")
+    changed = "A finding crosses its threshold" if tables.is_of_findings(results) else "Predictions changed"
+    cells[2].metric(changed, f"{results['n_changed']} ({results['n_changed'] / n:.1%})")
     control = next(iter(results["modes"].values()))["changed"]["random"]["value"]
     help_ = f"Control: same sizes, off the text; mean of {results['draws']} draws"
     cells[3].metric("… by random boxes", f"{control * n:.1f} ({control:.1%})", help=help_)
@@ -161,20 +167,21 @@ def _show_left_out(results: dict[str, Any]) -> None:
 
 def _show_images(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None:
     st.subheader("Images", anchor=False)
-    changed = table[table["changed"]].sort_values("confidence_before", ascending=False)
+    by = "moved" if tables.is_of_findings(results) else "confidence_before"
+    changed = table[table["changed"]].sort_values(by, ascending=False)
     most = table[table["moved"] > 0]
-    tables = dict(zip(_SHOWN, (changed, most.sort_values("moved", ascending=False)), strict=True))
+    choices = dict(zip(_SHOWN, (changed, most.sort_values("moved", ascending=False)), strict=True))
     first = _SHOWN[0] if len(changed) else _SHOWN[1]
     pick.arrive(f"experiments:shown:{run.id}", "list", first, allowed=_SHOWN)
     shown = st.segmented_control(
         "Show",
-        list(tables),
-        format_func=lambda name: f"{name} ({len(tables[name])})",
+        list(choices),
+        format_func=lambda name: f"{name} ({len(choices[name])})",
         required=True,
         key=f"experiments:shown:{run.id}",
     )
     pick.leave("list", shown, first)
-    rows = tables[shown]
+    rows = choices[shown]
     if rows.empty:
         st.caption("None: with the text masked, the network says the same of every image.")
         return
@@ -202,11 +209,23 @@ def _show_pair(data: Manifest, entry: dict[str, Any], boxes: list[TextBox], para
     pair = _pair(str(path), path.stat().st_mtime_ns, run.id, image_id, boxes, params)
     for column, picture in zip(st.columns(2), pair, strict=True):
         column.image(picture, width="stretch")
-    before, after = (f"{entry[f'predicted_{c}']} {entry[f'confidence_{c}']:.0%}" for c in ("before", "after"))
     tokens = page.counted(entry["n_boxes"], "token")
-    st.markdown(f"**{before} → {after}** · true: {entry['label'] or 'unknown'} · {tokens}")
+    st.markdown(f"**{viewer.plain(_change(entry))}** · {viewer.plain(report.known_of(entry))} · {tokens}")
     where = {"model": params["model"], "data": name_of(Path(params["manifest"])), "split": entry["split"]}
     st.page_link(pages.EXPLORER, label="Explain", icon=":material/radiology:", query_params=where | {"image": image_id})
+
+
+def _change(entry: dict[str, Any]) -> str:
+    """Return the prediction before and after, with its confidence; of several findings the one that moves most."""
+    if "predicted_before" not in entry:
+        classes = [c.removeprefix("prob_").removesuffix("_before") for c in entry if _is_chance_before(c)]
+        return report.change_of(entry, story.most_moved(entry, classes)[0])
+    before, after = (f"{entry[f'predicted_{c}']} {entry[f'confidence_{c}']:.0%}" for c in ("before", "after"))
+    return f"{before} → {after}"
+
+
+def _is_chance_before(column: str) -> bool:
+    return column.startswith("prob_") and column.endswith("_before")
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

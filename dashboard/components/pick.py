@@ -9,6 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from cxr.data.library import DataSet, list_data_sets
+from cxr.errors import CxrError
 from cxr.models import list_weights
 from cxr.paths import runs_root
 from cxr.runs import Run, get_run, list_runs

@@ -44,7 +44,7 @@ def _label(known: Composite) -> str:
 def show_concerns(heatmaps: Sequence[Heatmap], scale: float) -> None:
     """Show what makes maps unreliable; nothing where all is well."""
     for heatmap in heatmaps:
-        name = f"{heatmap.target}: " if len(heatmaps) > 1 else ""
+        name = f"{viewer.plain(heatmap.target)}: " if len(heatmaps) > 1 else ""
         for sentence in concerns(heatmap, scale):
             st.warning(f"{name}{sentence}", icon=":material/warning:")
 

@@ -10,6 +10,7 @@ import streamlit as st
 
 from cxr.models import list_weights
 from cxr.text import MASK_MODES
+from cxr.training.recipe import MONITORS
 
 BACKBONES = (
     "densenet-small",
@@ -29,7 +30,6 @@ DEVICES = ("auto", "cpu", "cuda")
 NO_WEIGHTS = "none (random)"
 TRAINED = ("all", "head", "block-1", "block-2", "block-3", "block-4")
 LOSSES = {"single-label": ("auto", "cross-entropy", "focal"), "multi-label": ("auto", "bce", "focal")}
-MONITORS = ("val_loss", "val_accuracy", "val_macro_f1")
 HANDLINGS = {"keep": "keep it", "mask": "mask it before training"}
 MEASURED_ON = {"masked": "masked images", "unmasked": "images as they are"}
 
@@ -158,7 +158,12 @@ def _stage(stage: dict[str, Any], key: str, *, has_neurons: bool) -> None:
         help="block-N: from block N of the network on. Thawing epoch by epoch (`unfreeze`) is set in the YAML.",
     )
     stage["monitor"] = _choice(
-        cells[3], "Best epoch by", MONITORS, stage["monitor"], f"{key}:monitor", help="On validation images alone"
+        cells[3],
+        "Best epoch by",
+        MONITORS[stage["task"]],
+        stage["monitor"],
+        f"{key}:monitor",
+        help="On validation images alone",
     )
     _loss(stage, key)
     _optimiser(stage, key)

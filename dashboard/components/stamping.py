@@ -11,11 +11,12 @@ import pandas as pd
 import streamlit as st
 
 from cxr.data import Manifest
-from cxr.errors import CxrError, TextError
+from cxr.errors import TextError
+from cxr.models import XrayClassifier
 from cxr.runs import Run, list_runs, start
 from cxr.text import TextBox
 from cxr.text.stamp import COLOURS, CONTROLS, FONTS, LONGEST_WORD, PLACES, TAKES
-from cxr.text.stamp_setting import CONTRASTS, SIZES, Setting, chosen_images, default_class, patch_of
+from cxr.text.stamp_setting import CONTRASTS, SIZES, Setting, chosen_images, default_class, labels_of, patch_of
 from cxr.text.stamping import KIND, Refused, Version, versions_of
 
 from components import address, browse, experiments, explaining, load, page, pick, stamping_results, tokens, viewer
@@ -43,9 +44,7 @@ class Choice:
 def show(chosen: Subject, reference: str) -> None:
     """Show the whole section: settings, preview, run, and what runs found."""
     network, _ = load.model(reference)
-    if network.card.task != "single-label":
-        raise CxrError("stamping compares single predictions; this network gives several findings at once")
-    choice = _settings(chosen, network.classes)
+    choice = _settings(chosen, network)
     _preview(chosen, choice, network)
     n = len(choice.images)
     label = f"Stamp all {n} X-rays" if choice.setting.onto else f"Stamp all {n} X-rays of the split"
@@ -65,7 +64,8 @@ def show(chosen: Subject, reference: str) -> None:
 # --- settings ------------------------------------------------------------------------------------------------------
 
 
-def _settings(chosen: Subject, classes: tuple[str, ...]) -> Choice:
+def _settings(chosen: Subject, network: XrayClassifier) -> Choice:
+    classes = network.classes
     first = st.columns([2, 2, 2, 2, 2], vertical_alignment="top")
     with first[0]:
         source = pick.from_url("Token", [WRITTEN, CUT], {}, "token")
@@ -79,7 +79,8 @@ def _settings(chosen: Subject, classes: tuple[str, ...]) -> Choice:
         params["place"] = pick.from_url("Place", PLACES_OF_ALL, {}, "place")
     with first[4]:
         ranked = sorted(classes, key=lambda name: name != default_class(classes))
-        params["towards"] = pick.from_url("Towards", ranked, {}, "towards", help="The class it may speak for")
+        noun = "finding" if explaining.is_of_findings(network) else "class"
+        params["towards"] = pick.from_url("Towards", ranked, {}, "towards", help=f"The {noun} it may speak for")
     with second[0]:
         size = pick.from_url("Size", _ranked(SIZES, 0.08), _percents(SIZES, " of the height"), "size")
     with second[1]:
@@ -87,13 +88,13 @@ def _settings(chosen: Subject, classes: tuple[str, ...]) -> Choice:
     with second[3]:
         help_ = "The same box with the same mean grey: what the patch does without its letters"
         params["control"] = pick.from_url("Control", list(CONTROLS), _CONTROL_TITLES, "control", help=help_)
-    params["onto"] = _onto(chosen, params["towards"], second[4])
+    params["onto"] = _onto(chosen, params["towards"], network.card.task, second[4])
     pick.arrive("stamping:avoid", "cover", True, lambda asked: not pick.switched(asked), accepted="0, 1")
     help_ = "Moves the stamp to the nearest place free of text. Looks for text: about a second per X-ray, once."
     params["avoid"] = second[5].toggle("Keep text visible", key="stamping:avoid", help=help_)
     pick.leave("cover", str(int(not params["avoid"])), "0")
     setting = Setting.of(params)
-    images, setting = chosen_images(chosen.data, classes, setting)
+    images, setting = chosen_images(chosen.data, classes, setting, network.card.task)
     return Choice(params, setting, (float(size), float(contrast)), images)
 
 
@@ -136,8 +137,8 @@ def _cut(chosen: Subject, columns: list[Any], for_take: Any, classes: tuple[str,
     return {"cut": f"{image_id}:{sides}", "take": take}
 
 
-def _onto(chosen: Subject, towards: str, where: Any) -> list[str]:
-    labels = [name for name in chosen.data.classes if name != towards]
+def _onto(chosen: Subject, towards: str, task: str, where: Any) -> list[str]:
+    labels = [name for name in labels_of(chosen.data, task) if name != towards]
     pick.arrive_some("stamping:onto", "onto", labels)
     onto = where.multiselect("Onto", labels, key="stamping:onto", placeholder="all others")
     pick.leave_some("onto", onto)
@@ -174,7 +175,7 @@ def _tokens(chosen: Subject, xray: Xray) -> list[TextBox]:
 
 def _preview(chosen: Subject, choice: Choice, network: Any) -> None:
     predictions = explaining.predictions(chosen)
-    image_id = browse.image(choice.images, chosen.split, predictions)
+    image_id = browse.image(choice.images, chosen.split, predictions, network)
     xray = explaining.of_manifest(choice.images, image_id)
     setting = replace(choice.setting, sizes=choice.dose[:1], contrasts=choice.dose[1:])
     found = list(
@@ -203,7 +204,7 @@ def _preview(chosen: Subject, choice: Choice, network: Any) -> None:
         )
         for name, version in versions.items()
     }
-    st.markdown(_verdict(network, answers, setting) + f" True label: {xray.label or 'unknown'}.")
+    st.markdown(f"{_verdict(network, answers, setting)} {xray.truth(network)}.")
     st.dataframe(_changes(network, answers), hide_index=True, column_config=_FORMAT)
 
 
@@ -237,8 +238,15 @@ def _changes(network: Any, answers: dict[str, np.ndarray]) -> pd.DataFrame:
 
 
 def _verdict(network: Any, answers: dict[str, np.ndarray], setting: Setting) -> str:
-    said = {name: network.classes[int(values.argmax())] for name, values in answers.items()}
     token = viewer.plain(setting.title)
+    if explaining.is_of_findings(network):
+        place = network.classes.index(setting.towards)
+        chances = {name: explaining.probabilities(network, values)[place] for name, values in answers.items()}
+        return (
+            f"With {token} the probability of **{viewer.plain(setting.towards)}** goes from {chances['unstamped']:.3f} "
+            f"to {chances['stamped']:.3f}; the same patch without letters gives {chances['control']:.3f}."
+        )
+    said = {name: viewer.plain(network.classes[int(values.argmax())]) for name, values in answers.items()}
     if said["stamped"] == said["unstamped"]:
         first = f"With {token} the prediction stays **{said['unstamped']}**"
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from plotly.subplots import make_subplots
 
 from cxr.data import read_xray
 from cxr.evaluation.words import p_value, percent, points
+from cxr.models.card import MULTI_LABEL
 from cxr.runs import ACTIVE, Run
-from cxr.text import TextBox
+from cxr.text import TextBox, report
 from cxr.text.stamp import stamp_patch
 from cxr.text.stamp_setting import Setting, patch_of
 from cxr.text.stamping import STAMPED
@@ -33,20 +35,24 @@ def show(run: Run) -> None:
         if run.status()["state"] not in ACTIVE:
             st.info("This run ended before it had results. Resume it or start another.", icon=":material/info:")
         return
-    st.info(results["finding"], icon=":material/lightbulb:")
+    st.info(viewer.plain(results["finding"]), icon=":material/lightbulb:")
     towards = results["towards"]
-    measures = {f"predictions turned to {towards}": "turned", f"probability of {towards}": "probability"}
+    measures = {_turned(results): "turned", f"probability of {towards}": "probability"}
     measures[f"logit of {towards}"] = "logit"
     names = {measure: title for title, measure in measures.items()}
     pick.arrive(f"stamping:curve:{run.id}", "curve", "turned", allowed=names)
     shown = st.segmented_control(
-        "Curve", list(names), format_func=names.__getitem__, required=True, key=f"stamping:curve:{run.id}"
+        "Curve",
+        list(names),
+        format_func=lambda name: viewer.plain(names[name]),
+        required=True,
+        key=f"stamping:curve:{run.id}",
     )
     pick.leave("curve", shown, "turned")
     st.plotly_chart(dose_curves(results, shown), key=f"stamping:chart:{run.id}", config={"displaylogo": False})
     st.dataframe(doses(results), hide_index=True)
     st.caption(
-        f"{results['n_images']} X-rays, {results['n_there']} of them predicted {towards} without any stamp. Beyond: "
+        f"{results['n_images']} X-rays, {results['n_there']} of them {_predicted(results)} without any stamp. Beyond: "
         "stamped minus control, paired by X-ray, with 95 % intervals of the bootstrap over patients; p from "
         "flipping the signs of patients' differences, corrected over the doses (Holm)."
     )
@@ -59,6 +65,22 @@ def show(run: Run) -> None:
         _show_images(run, results, table)
 
 
+def _is_of_findings(results: dict[str, Any]) -> bool:
+    return results.get("task") == MULTI_LABEL
+
+
+def _turned(results: dict[str, Any]) -> str:
+    """Return what the share of X-rays that turn is, in words."""
+    if _is_of_findings(results):
+        return f"probability of {results['towards']} above {results['threshold']:.3g}"
+    return f"predictions turned to {results['towards']}"
+
+
+def _predicted(results: dict[str, Any]) -> str:
+    name = viewer.plain(results["towards"])
+    return f"above {results['threshold']:.3g} for {name}" if _is_of_findings(results) else f"predicted {name}"
+
+
 # --- curves and table ----------------------------------------------------------------------------------------------
 
 
@@ -69,7 +91,9 @@ def of_measure(dose: dict[str, Any], measure: str, condition: str, towards: str)
 
 def dose_curves(results: dict[str, Any], measure: str) -> go.Figure:
     """Draw the token beside its control, a line per contrast over size with the band of its interval."""
-    figure = make_subplots(1, 2, shared_yaxes=True, subplot_titles=(results["token"], "the same patch without letters"))
+    figure = make_subplots(
+        1, 2, shared_yaxes=True, subplot_titles=(html.escape(results["token"]), "the same patch without letters")
+    )
     sizes = sorted({dose["size"] for dose in results["doses"]})
     contrasts = sorted({dose["contrast"] for dose in results["doses"]})
     scale = 1 if measure == "logit" else 100
@@ -92,7 +116,7 @@ def dose_curves(results: dict[str, Any], measure: str) -> go.Figure:
                 row=1,
                 col=column,
             )
-    _lay_out(figure, sizes, measure, results["towards"])
+    _lay_out(figure, sizes, measure, results)
     return figure
 
 
@@ -100,9 +124,11 @@ def _colours(n: int) -> list[str]:
     return [charts.COLOURS[k % len(charts.COLOURS)] for k in range(n)]
 
 
-def _lay_out(figure: go.Figure, sizes: list[float], measure: str, towards: str) -> None:
+def _lay_out(figure: go.Figure, sizes: list[float], measure: str, results: dict[str, Any]) -> None:
+    towards = html.escape(results["towards"])
+    above = f"{towards} above {results.get('threshold', 0):.3g} (%)"
     titles = {
-        "turned": f"turned to {towards} (%)",
+        "turned": above if _is_of_findings(results) else f"turned to {towards} (%)",
         "probability": f"change of probability of {towards} (points)",
         "logit": f"change of logit of {towards}",
     }
@@ -147,8 +173,9 @@ def doses(results: dict[str, Any]) -> pd.DataFrame:
 
 def swayed(table: pd.DataFrame, towards: str, size: float, contrast: float) -> pd.DataFrame:
     """Return the X-rays of a dose by how far the token raised ``towards``, with what was said in each condition."""
-    columns = ["image_id", "predicted", f"prob_{towards}"]
-    before = table.loc[table["condition"] == "unstamped", [*columns, "label"]]
+    columns = ["image_id", *(["predicted"] if "predicted" in table else []), f"prob_{towards}"]
+    facts = ["label", *(["findings"] if "findings" in table else [])]
+    before = table.loc[table["condition"] == "unstamped", [*columns, *facts]]
     of_dose = table[(table["size"] == size) & (table["contrast"] == contrast)]
     sides = ["x0", "y0", "x1", "y1"]
     stamped = of_dose.loc[of_dose["condition"] == "stamped", [*columns, *sides]]
@@ -186,10 +213,11 @@ def _show_image(run: Run, results: dict[str, Any], row: dict[str, Any], contrast
     sides = (int(row["x0"]), int(row["y0"]), int(row["x1"]), int(row["y1"]))
     st.image(_stamped(str(path), path.stat().st_mtime_ns, run.id, sides, contrast, run), width="stretch")
     chances = [row[f"prob_{towards}{ending}"] for ending in ("", "_stamped", "_control")]
-    st.markdown(
-        f"**{viewer.plain(row['predicted'])} → {viewer.plain(row['predicted_stamped'])}** · {viewer.plain(towards)} "
-        f"{chances[0]:.0%} → {chances[1]:.0%}, control {chances[2]:.0%} · true: {row['label'] or 'unknown'}"
-    )
+    change = f"{viewer.plain(towards)} {chances[0]:.0%} → {chances[1]:.0%}, control {chances[2]:.0%}"
+    if "predicted" in row:
+        turned = f"{viewer.plain(row['predicted'])} → {viewer.plain(row['predicted_stamped'])}"
+        change = f"**{turned}** · {change}"
+    st.markdown(f"{change} · {viewer.plain(report.known_of(row))}")
     where = {"model": params["model"], "data": name_of(Path(params["manifest"])), "split": params.get("split", "test")}
     link = where | {"image": row["image_id"]}
     st.page_link(pages.EXPLORER, label="Explain", icon=":material/radiology:", query_params=link)

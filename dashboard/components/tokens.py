@@ -93,11 +93,27 @@ def changes(network: object, by_condition: dict[str, np.ndarray]) -> pd.DataFram
 
 
 def verdict(network: object, by_condition: dict[str, np.ndarray]) -> str:
-    """Return the decision before and after in one sentence."""
-    names = {name: network.classes[int(values.argmax())] for name, values in by_condition.items()}
+    """Return the decision before and after in one sentence; of several findings the one that moves most."""
+    if explaining.is_of_findings(network):
+        name = target_of(network, by_condition)
+        chances = explaining.probabilities(network, np.stack([by_condition[c] for c in CONDITIONS]))
+        before, after, control = chances[:, network.classes.index(name)]
+        return (
+            f"Masking the text moves **{viewer.plain(name)}** most: its probability goes from {before:.3f} to "
+            f"{after:.3f}, under random boxes to {control:.3f}."
+        )
+    names = {name: viewer.plain(network.classes[int(values.argmax())]) for name, values in by_condition.items()}
     if names["before"] != names["after"]:
         return f"Masking the text changes the prediction from **{names['before']}** to **{names['after']}**."
     return f"The prediction stays **{names['before']}** when the text is masked."
+
+
+def target_of(network: object, by_condition: dict[str, np.ndarray]) -> str:
+    """Return the class whose heatmaps are shown: the one predicted before, of several findings the most moved one."""
+    if not explaining.is_of_findings(network):
+        return network.classes[int(by_condition["before"].argmax())]
+    before, after = (explaining.probabilities(network, by_condition[name]) for name in ("before", "after"))
+    return network.classes[int(np.abs(after - before).argmax())]
 
 
 def table(boxes: Sequence[TextBox]) -> pd.DataFrame:

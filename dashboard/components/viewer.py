@@ -104,7 +104,7 @@ def show_relevance(
 ) -> None:
     """Show X-ray, heatmap and overlay side by side at one size, the colour map's scale below them."""
     target = heatmap.target
-    captions = ("X-ray", f"Heatmap: red speaks for {target}, blue against it", "Overlay")
+    captions = ("X-ray", f"Heatmap: red speaks for {plain(target)}, blue against it", "Overlay")
     pictures = relevance_pictures(image, heatmap.relevance, opacity, scale)
     for cell, picture, caption in zip(st.columns(3), pictures, captions, strict=True):
         cell.image(with_outlines(picture, masks), caption=caption, width="stretch")
@@ -156,7 +156,7 @@ def show_overlays(images: Sequence[np.ndarray], maps: Sequence[np.ndarray], titl
         for image, relevance in zip(images, maps, strict=True)
     ]
     for cell, picture, title in zip(st.columns(len(pictures)), pictures, titles, strict=True):
-        cell.image(picture, caption=f"{title}: red speaks for {target}, blue against it", width="stretch")
+        cell.image(picture, caption=f"{title}: red speaks for {plain(target)}, blue against it", width="stretch")
     show_scale(scale, target)
 
 

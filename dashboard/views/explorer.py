@@ -10,6 +10,7 @@ from cxr.data import read_xray
 from cxr.explain import DEFAULT_COMPOSITE, legend
 from cxr.explain.composites import composite_of
 from cxr.explain.render import colour_scale, figure, to_png
+from cxr.explain.run import safe_names
 
 from components import address, browse, explaining, faithful, load, page, pages, pick, reading, subject, viewer
 
@@ -47,9 +48,8 @@ with page.told_in_one_line():
         chosen, xray = None, chosen_upload()
     else:
         chosen = subject.choose(reference, third, fourth)
-        xray = explaining.of_manifest(
-            chosen.data, browse.image(chosen.data, chosen.split, explaining.predictions(chosen))
-        )
+        image_id = browse.image(chosen.data, chosen.split, explaining.predictions(chosen), load.model(reference)[0])
+        xray = explaining.of_manifest(chosen.data, image_id)
 
     network, description = load.model(reference)
     values = explaining.logits(reference, xray)
@@ -60,13 +60,11 @@ with page.told_in_one_line():
     rule, biases, goal, several = st.columns([4, 3, 3, 2], vertical_alignment="bottom")
     way = reading.choose_way(rule, biases)
     with goal:
-        asked = pick.from_url(
-            "Class to explain",
-            [explaining.PREDICTED, *network.classes],
-            {explaining.PREDICTED: f"predicted: {predicted}"},
-            "target",
-        )
-    target = predicted if asked == explaining.PREDICTED else asked
+        follow = explaining.predicted_option(network.classes)
+        word = "most probable" if explaining.is_of_findings(network) else "predicted"
+        labels = {follow: f"{word}: {predicted}"}
+        asked = pick.from_url("Class to explain", [follow, *network.classes], labels, "target")
+    target = predicted if asked == follow else asked
     with several:
         shown = pick.from_url("Show", [ONE, ALL], {ONE: "this class", ALL: "all classes"}, "classes")
     look, colour, outline = st.columns([3, 3, 4], vertical_alignment="top")
@@ -108,8 +106,8 @@ if masks:
     st.markdown(f"Outlines: {viewer.legend_of(masks)}")
 st.caption(f"{legend.title(heatmap)} · {explained.origin}")
 reading.show_concerns(maps, scale)
-for note in filter(None, [*heatmap.notes, explaining.below_zero(heatmap)]):
-    st.caption(f":material/info: {note}")
+for note in filter(None, [*heatmap.notes, explaining.below_zero(heatmap, network)]):
+    st.caption(f":material/info: {viewer.plain(note)}")
 
 left, right = st.columns(2)
 with left:
@@ -123,8 +121,7 @@ with page.told_in_one_line():
 
 left, right = st.columns([3, 2])
 with left:
-    verdict = f"True label: **{xray.label}**" if xray.label else "True label unknown"
-    st.markdown(f"Predicted **{predicted}** · {verdict}")
+    st.markdown(f"{explaining.verdict(network, values)} · {xray.truth(network)}")
     st.dataframe(
         explaining.scores(network, values),
         hide_index=True,
@@ -134,7 +131,8 @@ with left:
         },
     )
 with right:
-    name = f"{xray.id}_{way.composite}_{target}"
+    names = safe_names([xray.id, *network.classes])
+    name = f"{names[xray.id]}_{way.composite}_{names[target]}"
     lines = legend.lines(heatmap)
 
     def picture() -> bytes:
@@ -169,7 +167,7 @@ with right:
             icon=":material/text_fields:",
             query_params={**chosen.link, "image": xray.id},
         )
-st.caption(description)
+st.caption(viewer.plain(description))
 reading.show_stored()
 options = ["--composite", way.composite] if way.composite != DEFAULT_COMPOSITE else []
 options += ["--bias", way.bias] if way.bias != composite_of(way.composite).bias else []

@@ -51,9 +51,9 @@ options = ["--mode", how["mode"]] + (["--margin", how["margin"]] if how["margin"
 
 if section == ONE:
     with page.told_in_one_line():
-        image_id = browse.image(chosen.data, chosen.split, explaining.predictions(chosen))
-        xray = explaining.of_manifest(chosen.data, image_id)
         network, description = load.model(reference)
+        image_id = browse.image(chosen.data, chosen.split, explaining.predictions(chosen), network)
+        xray = explaining.of_manifest(chosen.data, image_id)
         boxes, by_hand = tokens.corrected_or_found(chosen, xray)
         if not boxes:
             st.info(
@@ -65,7 +65,7 @@ if section == ONE:
             found = tokens.logits(chosen, xray, boxes, how)
             left, right = st.columns([3, 2])
             with left:
-                st.markdown(f"{tokens.verdict(network, found)} True label: {xray.label or 'unknown'}.")
+                st.markdown(f"{tokens.verdict(network, found)} {xray.truth(network)}.")
                 st.dataframe(tokens.changes(network, found), hide_index=True, column_config=tokens.CHANGES_FORMAT)
                 st.caption(
                     "Random boxes of the same areas, off the text, as far from the frame: what masking as such does."
@@ -77,8 +77,7 @@ if section == ONE:
             heatmaps = st.toggle("Heatmaps before and after", key="text:heatmaps")
             pick.leave("heatmaps", str(int(heatmaps)), "0")
             if heatmaps:
-                predicted = network.classes[int(found["before"].argmax())]
-                tokens.show_heatmaps(chosen, xray, boxes, how, predicted)
+                tokens.show_heatmaps(chosen, xray, boxes, how, tokens.target_of(network, found))
         st.page_link(
             pages.EXPLORER,
             label="Open in the explorer",

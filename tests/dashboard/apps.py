@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,6 @@ def refused(app: AppTest, query: dict[str, str], *params: str) -> None:
 
 
 def said(app: AppTest) -> str:
-    """Return all that a page says in words."""
+    """Return all that a page says in words, without the signs that keep Markdown from reading names as its own."""
     elements = [*app.info, *app.warning, *app.error, *app.success, *app.caption, *app.markdown]
-    return "\n".join(str(element.value) for element in elements)
+    return re.sub(r"\\([^\w\s])", r"\1", "\n".join(str(element.value) for element in elements))

@@ -7,6 +7,7 @@ import torch
 from cxr.data import ImageCache, Manifest
 from cxr.errors import ManifestError, WeightsError
 from cxr.evaluation import load_trained, predict, predictions_table
+from cxr.evaluation.metrics import probabilities
 from cxr.evaluation.run import evaluate
 from cxr.models import build, save_model
 from cxr.paths import runs_root
@@ -53,6 +54,25 @@ def test_the_table_holds_logits_probabilities_and_the_rows_own_facts(manifest, w
     np.testing.assert_allclose(probabilities, torch.softmax(torch.from_numpy(logits), 1).numpy(), rtol=1e-5)
     np.testing.assert_allclose(table["confidence"], probabilities.max(1))
     assert (table["correct"] == (table["predicted"] == table["label"])).all()
+
+
+def test_the_table_of_a_network_of_several_findings_has_a_sigmoid_of_each_and_no_predicted_class(manifest):
+    marked = manifest.with_table(manifest.table.assign(findings=["Mass|Nodule", *["No Finding"] * 5]))
+    logits = np.array([[0.0, 3.0], [-200.0, 200.0]], np.float32)
+    table = predictions_table(marked, marked.ids[:2], logits, ["Mass", "Nodule"], task="multi-label")
+    named = ["image_id", "split", "label", "findings", "patient_id", "source"]
+    assert table.columns.tolist() == [*named, "logit_Mass", "logit_Nodule", "prob_Mass", "prob_Nodule"]
+    assert table["findings"].tolist() == ["Mass|Nodule", "No Finding"]
+    np.testing.assert_allclose(table[["prob_Mass", "prob_Nodule"]], [[0.5, 1 / (1 + np.exp(-3))], [0, 1]], atol=1e-12)
+    assert len(predictions_table(marked, [], np.zeros((0, 2)), ["Mass", "Nodule"], task="multi-label")) == 0
+
+
+def test_probabilities_are_those_of_the_task_and_another_task_is_refused():
+    logits = np.array([[1.0, -1.0, 0.0]])
+    np.testing.assert_allclose(probabilities(logits, "single-label").sum(), 1)
+    np.testing.assert_allclose(probabilities(logits, "multi-label"), 1 / (1 + np.exp(-logits)))
+    with pytest.raises(ValueError, match="task 'both' is not one of single-label, multi-label"):
+        probabilities(logits, "both")
 
 
 def test_an_array_and_a_cache_are_predicted_alike_and_the_mode_is_restored(manifest, weights):

@@ -237,6 +237,58 @@ def test_a_bare_densenet_takes_its_own_input_and_columns_for_targets():
         explain(network, np.zeros((1, 64, 64), np.uint8), 0)
 
 
+BARE = {
+    "densenet": lambda: shaken_densenet(in_chans=3),
+    "chain": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 62 * 62, 3)),
+    "resnet": lambda: timm.create_model("resnet18", num_classes=3, in_chans=3),
+}
+
+
+@pytest.mark.parametrize("composite", ["epsilon-plus-flat", "gradient", "occlusion"])
+@pytest.mark.parametrize("name", BARE)
+def test_images_that_a_bare_network_cannot_take_are_refused_in_one_line(name, composite):
+    network = BARE[name]().eval()
+    too_small = {"chain": 61, "densenet": 2, "resnet": 0}[name]
+    for shape, words in (
+        ((1, 1, 64, 64), r"images have 1 channel, the network takes 3. Accepted: \(N, 3, H, W\)"),
+        ((2, 4, 64, 64), r"images have 4 channels, the network takes 3. Accepted: \(N, 3, H, W\)"),
+        ((1, 3, too_small, too_small), rf"does not take images of the shape \(1, 3, {too_small}, {too_small}\) \(.+\)"),
+    ):
+        with pytest.raises(ExplainError, match=words) as refused:
+            explain(network, np.zeros(shape, np.float32), 0, composite)
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("images", "targets", "named"),
+    [
+        (None, 0, "images are a NoneType. Accepted: an array"),
+        ("x-ray.png", 0, "images are a str that is no array of numbers"),
+        ([np.zeros((1, 64, 64)), np.zeros((1, 32, 32))], 0, "images are a list that is no array of numbers"),
+        (pictures(1), None, "target None is not a class name. Available: 0, 1, 2"),
+        (pictures(1), 1.5, "target 1.5 is not a class name"),
+        (pictures(1), -1, "unknown target '-1'. Available: 0, 1, 2"),
+    ],
+)
+def test_what_is_no_image_and_no_target_is_refused_in_one_line(images, targets, named):
+    with pytest.raises(ExplainError, match=named):
+        explain(shaken_densenet(), images, targets)
+
+
+@pytest.mark.parametrize("composite", ["epsilon-plus-flat", "gradient"])
+@pytest.mark.parametrize("names", [("a", "b"), ("a", "b", "c", "d")])
+def test_names_that_are_not_as_many_as_the_logits_are_refused(composite, names):
+    with pytest.raises(ExplainError, match=rf"{len(names)} classes \(a, b.*\) for 3 logits"):
+        explain(Model(shaken_densenet(), names), pictures(1), names[-1], composite)
+    with pytest.raises(ExplainError, match="batch '2' is not allowed"):
+        explain(Model(shaken_densenet()), pictures(1), "normal", composite, batch="2")
+
+
+def test_a_model_whose_preprocessing_does_not_fit_its_network_is_told_so():
+    with pytest.raises(ExplainError, match="images have 1 channel, the network takes 3"):
+        explain(Model(shaken_densenet(in_chans=3)), pictures(1), "normal")
+
+
 def test_methods_for_comparison_have_no_ledger_and_say_what_adds_up():
     result = explain(Model(shaken_densenet()), pictures(1), "normal", "gradient")
     assert np.isnan(result.absorbed).all()

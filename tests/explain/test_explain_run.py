@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from configurations import ODD, ODD_NAMES, ONE_FINDING, every_configuration, write_network, write_xrays
 from PIL import Image
 from toys import CLASSES
 
@@ -11,7 +12,7 @@ from cxr.data import ImageCache, Manifest
 from cxr.errors import ExplainError
 from cxr.explain import explain
 from cxr.explain.heatmap import Way, picture_digest
-from cxr.explain.run import explain_run, read_map
+from cxr.explain.run import Targets, explain_run, read_map, safe_names
 from cxr.explain.store import HeatmapStore, clear
 from cxr.models import build, load_model, save_model
 from cxr.runs.folder import RunFolder
@@ -176,3 +177,68 @@ def test_a_resumed_run_explains_again_what_changed_meanwhile(tmp_path, params):
 def test_a_wrong_setting_is_named(tmp_path, params, changes, named):
     with pytest.raises(ExplainError, match=named):
         do(tmp_path, params | changes)
+
+
+def params_of(folder, configuration, n=3):
+    """Parameters of a run on a few X-rays with a tiny network of a configuration."""
+    weights = write_network(configuration, folder / "network.safetensors")
+    return {"model": str(weights), "manifest": str(write_xrays(folder / "xrays", configuration, n=n)), "split": "test"}
+
+
+@every_configuration
+def test_maps_of_any_network_are_kept_summed_over_channels(tmp_path, configuration):
+    wanted = params_of(tmp_path, configuration)
+    folder = do(tmp_path, wanted | {"targets": "all", "previews": 1})
+    index = pd.read_parquet(folder.path / "index.parquet")
+    classes = configuration.classes
+    assert list(index["target"]) == list(classes) * 3
+    model, manifest = load_model(wanted["model"]), Manifest.load(wanted["manifest"])
+    image_id = manifest.ids[1]
+    picture = ImageCache.build(manifest, 64).rows([image_id])
+    expected = explain(model, picture, [list(classes)])
+    assert expected.relevance.shape == (1, len(classes), configuration.channels, 64, 64)
+    for t, name in enumerate(classes):
+        relevance, _ = read_map(folder, image_id, name)
+        assert np.allclose(relevance, expected.relevance[0, t].sum(0), atol=1e-3 * np.abs(relevance).max())
+    assert len(list((folder.path / "previews").glob("*.png"))) == len(classes)
+    stored = HeatmapStore.of(wanted["model"]).get(picture_digest(picture[0]), Way.of(), classes)
+    assert set(stored) == set(classes)
+    assert all(heatmap.relevance.shape == (64, 64) for heatmap in stored.values())
+    ledger = index["positive"] + index["negative"] + index["absorbed"] + index["lost"] + index["residual"]
+    assert np.allclose(ledger, index["logit"])
+
+
+@pytest.mark.parametrize("configuration", [*ODD_NAMES, ONE_FINDING], ids=str)
+def test_classes_and_images_of_any_name_have_files_of_their_own(tmp_path, configuration):
+    wanted = params_of(tmp_path, configuration)
+    table = pd.read_csv(wanted["manifest"]).assign(image_id=["../out", "a/b", "a_b"])
+    table.to_csv(wanted["manifest"], index=False)
+    others = configuration.classes != ODD  # one of these is called "all"
+    folder = do(tmp_path, wanted | ({"targets": "all"} if others else {"targets": "a/b"}))
+    index = pd.read_parquet(folder.path / "index.parquet")
+    files = sorted(path.relative_to(folder.path) for path in folder.path.rglob("*.png"))
+    assert len(files) == len(index) == 3
+    assert all(file.parent.name == "previews" for file in files)
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_class_called_by_one_of_our_words_goes_before_the_word(tmp_path):
+    for configuration in ODD_NAMES:
+        model = load_model(write_network(configuration, tmp_path / "network.safetensors"))
+        assert Targets.of("all", model) == Targets(name="all")
+        assert Targets.of("label", model) == Targets(name="label")
+        assert Targets.of("", model) == Targets.of(None, model) == Targets(word="predicted")
+
+
+def test_several_findings_have_no_label_to_explain(tmp_path):
+    model = load_model(write_network(ONE_FINDING, tmp_path / "network.safetensors"))
+    with pytest.raises(ExplainError, match=r"unknown target 'label'\. Available: predicted, all, Effusion"):
+        Targets.of("label", model)
+
+
+def test_names_for_files_are_all_different_whatever_the_case():
+    names = ["a/b", "a b", "A_B", "..", ".", "x" * 300, "x" * 301, "肺" * 99, ""]
+    safe = safe_names(names)
+    assert len({name.casefold() for name in safe.values()}) == len(names)
+    assert all(len(name.encode()) < 110 and not name.startswith(".") and "/" not in name for name in safe.values())
+    assert safe_names(["Pleural_Thickening", "covid19"]) == {n: n for n in ("Pleural_Thickening", "covid19")}

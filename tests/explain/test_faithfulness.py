@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from configurations import ONE_FINDING, every_configuration, make_network
 from torch import nn
 from toys import CLASSES, Model, pictures, shaken_densenet
 
@@ -285,3 +286,32 @@ def test_of_a_slow_way_of_explaining_parameters_are_randomised_on_demand_alone(d
         )
         assert len(found.randomisation.stages if found.randomisation else ()) == stages
         assert found.classes is None
+
+
+@every_configuration
+def test_probabilities_of_curves_are_those_that_the_network_gives(configuration):
+    """Softmax over classes, a sigmoid of each finding; the map of three channels orders pixels by their sum."""
+    model = make_network(configuration)
+    image = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    target = configuration.classes[-1]
+    few = {"removal": Removal(draws=2, steps=2, fill="mean"), "others": 1, "randomise": True}
+    measured = measure_faithfulness(model, image, target, "epsilon-plus-flat", **few)
+    with torch.no_grad():
+        logits = model(image[None])[0].double()
+    chances = logits.sigmoid() if configuration.multi_label else logits.softmax(-1)
+    shown = measured.perturbation
+    curves = (shown.relevant, *shown.random, measured.deletion)
+    for curve in curves:
+        assert curve.logit[0] == pytest.approx(float(logits[-1]), abs=1e-5)
+        assert curve.probability[0] == pytest.approx(float(chances[-1]), abs=1e-6)
+    assert measured.insertion.probability[-1] == pytest.approx(float(chances[-1]), abs=1e-6)
+    assert measured.randomisation.maps.shape[1:] == (1, 64, 64)
+    assert (measured.classes is None) == (len(configuration.classes) == 1)
+
+
+def test_a_network_of_one_finding_has_no_other_class_to_compare_with():
+    image = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    few = {"removal": Removal(draws=1, steps=2, fill="mean"), "randomise": False}
+    measured = measure_faithfulness(make_network(ONE_FINDING), image, "Effusion", "epsilon-plus-flat", **few)
+    assert measured.classes is None
+    assert 0 < measured.deletion.probability[0] < 1

@@ -1,23 +1,31 @@
+import io
 import json
 import shutil
+import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from configurations import CONFIGURATIONS, write_network, write_xrays
 from PIL import Image
 from text_drawing import chest_like, write_text
 
 from cxr.data import ImageCache, Manifest
 from cxr.errors import TextError
+from cxr.evaluation.metrics import probabilities
 from cxr.models import build, save_model
 from cxr.paths import cache_root
+from cxr.runs import get_run
 from cxr.runs.folder import RunFolder
+from cxr.text import report, story
 from cxr.text.asking import groups_of
 from cxr.text.boxes import TextBox
 from cxr.text.detect import shared_detector
+from cxr.text.effects import Answers
 from cxr.text.experiment import Setting, masked_versions, run
-from cxr.text.results import condition_table
+from cxr.text.per_finding import effects_by_finding
+from cxr.text.results import condition_table, finding
 from cxr.text.review import Reviews
 from cxr.text.store import DetectionStore
 
@@ -228,3 +236,166 @@ def test_one_condition_reads_like_plain_predictions(black):
     plain = condition_table(black[0].predictions(), "after")
     assert {"predicted", "correct", "confidence", "logit_normal", "prob_covid19", "label"} <= set(plain.columns)
     assert not any(column.endswith(("_after", "_before")) for column in plain.columns)
+
+
+@pytest.fixture(scope="module", params=CONFIGURATIONS, ids=str)
+def configured(request, tmp_path_factory, configured_data):
+    """The configuration, and a finished experiment on it with both kinds of masks."""
+    configuration = request.param
+    folder = tmp_path_factory.mktemp("configured")
+    manifest = write_xrays(folder / "xrays", configuration, words=True)
+    weights = write_network(configuration, folder / "net.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXR_DATA", str(configured_data))
+        return configuration, do(folder, manifest, weights, modes=["black", "inpaint"], draws=2)[0]
+
+
+@pytest.fixture(scope="module")
+def configured_data(tmp_path_factory):
+    """The pictures are the same for every configuration: what is detected on them is kept for all."""
+    return tmp_path_factory.mktemp("detected")
+
+
+def test_the_experiment_ends_with_its_results_whatever_the_network(configured):
+    configuration, folder = configured
+    results, table = folder.read_json("results.json"), folder.predictions()
+    classes = list(configuration.classes)
+    assert (results["task"], results["classes"]) == (configuration.task, classes)
+    assert (results["n_images"], results["n_with_text"]) == (12, 6)
+    assert results["relevance"]["n"] == 6
+    json.dumps(results, allow_nan=False)
+    effect = results["modes"]["black"]
+    for name in ("before", "after", "control"):
+        logits = table[[f"logit_{c}_{name}" for c in classes]].to_numpy()
+        shown = table[[f"prob_{c}_{name}" for c in classes]].to_numpy()
+        assert np.allclose(shown, probabilities(logits, configuration.task))
+    before, after = (table[[f"prob_{c}_{name}" for c in classes]].to_numpy() for name in ("before", "after"))
+    for k, c in enumerate(classes):
+        change = (after - before)[:, k].mean()
+        assert effect["probability"]["tokens"][c]["value"] == pytest.approx(change, abs=1e-6)
+    crossed = (
+        ((before > 0.5) != (after > 0.5)).any(1) if configuration.multi_label else before.argmax(1) != after.argmax(1)
+    )
+    assert table["changed"].tolist() == crossed.tolist()
+    assert results["n_changed"] == crossed.sum() == len(results["changed"])
+    divisor = len(classes) if configuration.multi_label else 2
+    assert table["moved"].tolist() == pytest.approx((np.abs(after - before).sum(1) / divisor).tolist(), abs=1e-6)
+
+
+def test_the_story_of_an_experiment_is_explained_whatever_the_network(configured):
+    configuration, folder = configured
+    told = story.read(folder.path)
+    assert told.target in configuration.classes
+    assert told.before.shape == told.after.shape == (64, 64)
+    assert not np.array_equal(told.before, told.after)
+
+
+def test_no_measure_of_one_decision_stands_beside_several_findings(configured):
+    configuration, folder = configured
+    results, table = folder.read_json("results.json"), folder.predictions()
+    effect, words = results["modes"]["black"], results["finding"]
+    conditions = pd.read_parquet(folder.path / "conditions.parquet")
+    one_decision = not configuration.multi_label
+    assert ("accuracy" in effect) == ("accuracy" in results["before"]) == ("Accuracy" in words) == one_decision
+    assert ("predicted" in conditions) == ("predicted_before" in table) == one_decision
+    assert ("findings" in effect) == ("findings" in table) == configuration.multi_label
+    if configuration.multi_label:
+        tests = [of["moved_beyond_random"] for e in results["modes"].values() for of in e["findings"].values()]
+        assert len(tests) == 2 * len(configuration.classes)
+        least = min(tests, key=lambda entry: entry["p"])
+        assert least["p_holm"] == pytest.approx(min(1.0, len(tests) * least["p"]))
+        assert f"the probabilities of {len(configuration.classes)} findings" in words
+        assert f"Holm over {len(tests)} tests" in words
+
+
+def test_the_report_of_any_network_has_every_class_in_every_form(configured, monkeypatch, tmp_path):
+    configuration, folder = configured
+    monkeypatch.setenv("CXR_RUNS", str(folder.path.parent))
+    run = get_run(folder.id)
+    page = report.write(run, tmp_path / "text.html").read_text(encoding="utf-8")
+    plain = report.write(run, tmp_path / "text.md").read_text(encoding="utf-8")
+    results = folder.read_json("results.json")
+    assert results["finding"] in plain
+    for name in configuration.classes:
+        assert f"<td>{name}</td>" in page
+        assert f"\n| {name} |".replace("_", r"\_") in plain
+    assert page.count('<input type="range"') == 2  # the X-ray and its heatmap, before and after
+    assert ("McNemar" in plain) == (not configuration.multi_label)
+    with zipfile.ZipFile(io.BytesIO(report.to_zip(run))) as archive:
+        tables = {name: pd.read_csv(archive.open(name)) for name in archive.namelist() if name.endswith(".csv")}
+    assert len(tables["classes.csv"]) == len(configuration.classes)
+    assert len(tables["predictions.csv"]) == 12
+
+
+def made_up_findings(moving, n=80, noise=0.02):
+    """Answers of n images about two findings: masking the tokens takes ``moving`` off the first one's logit."""
+    rng = np.random.default_rng(0)
+    before = rng.normal(0, 0.5, (n, 2))
+    shift = lambda by: before + rng.normal(0, noise, (n, 2)) - np.array([by, 0.0])  # noqa: E731
+    return Answers(
+        before=before,
+        tokens={"mean": shift(moving)},
+        random={"mean": np.stack([shift(0), shift(0)])},
+        other={"mean": shift(0)},
+        truth=np.where(rng.uniform(size=(n, 2)) < 0.5, 1.0, 0.0),
+        patients=[f"p{k}" for k in range(n)],
+        task="multi-label",
+    )
+
+
+def sentence_of(answers, classes=("Mass", "Edema")):
+    summary = {"auc": {"value": 0.8}, "per_class": {}}
+    facts = {"task": "multi-label", "classes": list(classes), "n_tokens": 9, "n_with_text": 9, "n_images": 80}
+    modes = {"modes": effects_by_finding(answers, classes)}
+    return finding(facts | dict.fromkeys(("before", "after"), summary) | modes)
+
+
+def test_the_sentence_names_the_finding_that_the_text_moves_and_no_other():
+    told = sentence_of(made_up_findings(0.6))
+    assert "The tokens matter more than patches of their size" in told
+    assert "Farther than under random boxes moves Mass (-0.1" in told
+    assert "Edema" not in told
+    nothing = sentence_of(made_up_findings(0.0))
+    assert "cannot be told apart" in nothing
+    assert "No single finding moves farther" in nothing
+
+
+def test_a_finding_whose_mean_change_is_zero_still_moves():
+    """Up on half of the images, down on the other half: the mean hides what the size of the change shows."""
+    answers = made_up_findings(0.0)
+    answers.tokens["mean"][:, 1] += np.where(np.arange(80) % 2 == 0, 1.0, -1.0)
+    effect = effects_by_finding(answers, ("Mass", "Edema"))["mean"]
+    assert abs(effect["probability"]["tokens"]["Edema"]["value"]) < 0.02
+    assert effect["findings"]["Edema"]["moved"]["tokens"]["value"] > 0.15
+    assert effect["findings"]["Edema"]["moved_beyond_random"]["p_holm"] < 0.01
+    assert effect["findings"]["Mass"]["moved_beyond_random"]["p_holm"] > 0.05
+    gained = {(row["finding"], row["to"]): row["tokens"] for row in effect["flips"]}
+    before, after = answers.before[:, 1] > 0, answers.tokens["mean"][:, 1] > 0
+    assert gained["Edema", "present"] == (~before & after).sum()
+    assert gained["Edema", "absent"] == (before & ~after).sum()
+
+
+def test_findings_that_are_not_known_have_no_auc_and_no_word_about_it():
+    answers = made_up_findings(0.6)
+    answers.truth[:] = np.nan
+    effect = effects_by_finding(answers, ("Mass", "Edema"))["mean"]
+    assert effect["auc"]["tokens"]["value"] is None
+    assert effect["auc_by_finding"]["tokens"] == {}
+    assert "AUC" not in sentence_of(answers)
+
+
+def test_a_network_of_one_finding_has_its_sentence():
+    answers = made_up_findings(0.6)
+    one = Answers(
+        before=answers.before[:, :1],
+        tokens={"mean": answers.tokens["mean"][:, :1]},
+        random={"mean": answers.random["mean"][:, :, :1]},
+        other={"mean": answers.other["mean"][:, :1]},
+        truth=answers.truth[:, :1],
+        patients=answers.patients,
+        task="multi-label",
+    )
+    told = sentence_of(one, ("Mass",))
+    assert "moves the probability of Mass by 0.1" in told
+    assert "it crosses a probability of 0.5" in told
+    assert "findings" not in told

@@ -5,21 +5,24 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from configurations import every_configuration, write_network, write_xrays
 from PIL import Image
 from text_drawing import chest_like, write_text
 
 from cxr.cli import main
+from cxr.cli.stamping import show_doses
 from cxr.data import ImageCache, Manifest
 from cxr.data.phantom import write_demo
 from cxr.errors import TextError
 from cxr.evaluation import predict
+from cxr.evaluation.truth import finding_targets
 from cxr.models import build, save_model
 from cxr.runs import list_runs, start
 from cxr.runs.folder import RunFolder
 from cxr.text import Reviews, TextBox
 from cxr.text.doses import least, results_of, strongest
 from cxr.text.stamp import word_patch
-from cxr.text.stamp_setting import Cut, Setting
+from cxr.text.stamp_setting import Cut, Setting, chosen_images
 from cxr.text.stamping import run, versions_of
 from cxr.text.store import content_hash
 
@@ -109,6 +112,54 @@ def test_the_numbers_are_those_of_the_table(done):
         # The control is one only if it changes as much.
         assert dose["change"]["stamped"] > 20
         assert dose["change"]["control"] == pytest.approx(dose["change"]["stamped"], abs=0.6)
+
+
+@every_configuration
+def test_any_network_is_asked_about_the_class_or_finding_that_it_is_given(tmp_path, configuration, capsys):
+    data, weights = (
+        write_xrays(tmp_path / "xrays", configuration),
+        write_network(configuration, tmp_path / "n.safetensors"),
+    )
+    towards = configuration.classes[0]
+    folder, _ = do(tmp_path, data, weights, towards=towards, sizes=[0.2], contrasts=[1.0])
+    results, table = folder.read_json("results.json"), pd.read_parquet(folder.path / "stamped.parquet")
+    show_doses(results)
+    out = capsys.readouterr().out
+    json.dumps(results, allow_nan=False)
+    assert results["task"] == configuration.task
+    manifest = Manifest.load(data).table.set_index("image_id")
+    stamped = manifest.loc[table["image_id"].unique()]
+    if configuration.multi_label:
+        without = finding_targets(manifest, [towards])[:, 0] == 0
+        assert not any(towards in text.split("|") for text in manifest.loc[without, "findings"])
+        assert set(stamped.index) == set(manifest.index[without])
+        assert f"onto {len(stamped)} images without {towards}" in results["finding"]
+        assert f"takes the probability of {towards} above 0.5 on" in results["finding"]
+        assert f"{towards} above 0.5" in out
+        assert "predicted" not in table
+    else:
+        assert towards not in set(stamped["label"])
+        assert f"of predictions to {towards}" in results["finding"]
+        assert f"turned to {towards}" in out
+    sizes = table.set_index("condition")[[f"prob_{c}" for c in configuration.classes]].sum(axis=1)
+    assert np.allclose(sizes, 1) != configuration.multi_label
+    change = {c: results["doses"][0]["probability"][c]["stamped"]["value"] for c in configuration.classes}
+    for c in configuration.classes:
+        mean = table.groupby("condition", observed=True)[f"prob_{c}"].mean()
+        assert change[c] == pytest.approx(mean["stamped"] - mean["unstamped"], abs=1e-6)
+
+
+def test_stamping_onto_a_finding_takes_the_x_rays_that_have_it_and_not_the_other(tmp_path):
+    findings = ["Mass", "Mass|Edema", "Edema", "No Finding", "?Edema|Mass", ""]
+    rows = [{"image_id": f"x{k}", "image": f"{k}.png", "findings": text} for k, text in enumerate(findings)]
+    manifest = Manifest.from_table(pd.DataFrame(rows), tmp_path)
+    asked = {"model": "", "manifest": "", "split": "", "word": "DX", "towards": "Edema"}
+    chosen, setting = chosen_images(manifest, ("Edema", "Mass"), Setting.of(asked), "multi-label")
+    assert (chosen.ids, setting.onto) == (["x0", "x3"], ("Mass", "No Finding"))
+    chosen, _ = chosen_images(manifest, ("Edema", "Mass"), Setting.of(asked | {"onto": ["Mass"]}), "multi-label")
+    assert chosen.ids == ["x0"]
+    with pytest.raises(TextError, match=r"unknown class to stamp onto 'Flu'\. Available: Mass, No Finding"):
+        chosen_images(manifest, ("Edema", "Mass"), Setting.of(asked | {"onto": ["Flu"]}), "multi-label")
 
 
 def test_unstamped_answers_are_those_on_the_cache(done, data, weights):

@@ -1,0 +1,213 @@
+"""Metrics of findings, of which an X-ray may have several: each by itself, over the images where it is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from cxr.evaluation.intervals import bootstrap
+from cxr.evaluation.metrics import Interval, estimate, proportion, weighted_auc
+from cxr.models.card import MULTI_LABEL
+
+THRESHOLD = 0.5
+RANKED = ("auc", "average_precision")
+AT_THRESHOLD = ("sensitivity", "specificity", "precision")
+
+
+def multilabel_metrics(targets: np.ndarray, logits: np.ndarray) -> dict[str, float | None]:
+    """Return mean F1, AUC and average precision of logits (N, K) for targets (N, K) of 0 and 1, NaN where unknown.
+
+    Means are over the classes with both values; for F1 a class is said to be there above logit 0. There is no accuracy:
+    most findings are absent in most X-rays, so the share of right entries is high for any network.
+    """
+    known, true, said = np.isfinite(targets), targets == 1, logits > 0
+    both = _with_both_values(known, true)
+    hits = (said & true).sum(0)
+    f1 = 2 * hits / np.maximum((said & known).sum(0) + true.sum(0), 1)
+    pairs = [(true[known[:, c], c], logits[known[:, c], c]) for c in both]
+    values = {
+        "macro_f1": f1[both],
+        "auc": np.array([roc_auc_score(*pair) for pair in pairs]),
+        "average_precision": np.array([average_precision_score(*pair) for pair in pairs]),
+    }
+    return {name: float(value.mean()) if both else None for name, value in values.items()}
+
+
+def summarise_findings(
+    targets: np.ndarray,
+    chances: np.ndarray,
+    classes: Sequence[str],
+    patients: Sequence[str],
+    thresholds: Mapping[str, float] | None = None,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return the metrics of findings.
+
+    Parameters
+    ----------
+    targets
+        (N, K) of 0 and 1, NaN where unknown: such an entry counts in no figure of its class.
+    chances
+        (N, K) probabilities in [0, 1], in the order of ``classes``.
+    patients
+        (N,) the patient of each image.
+    thresholds
+        By class, the probability above which it is said to be there; 0.5 for classes without one.
+
+    Returns
+    -------
+    ``task``, ``n``, ``n_patients``; ``auc`` and ``average_precision``, means over the classes with both values, as
+    ``{value, low, high}``; ``per_class`` with both of them, and at ``threshold`` (``published``: by whom the network
+    is from) ``sensitivity``, ``specificity``, ``precision`` and ``f1``, the numbers of images ``known``, ``positive``
+    and ``negative``, and ``confusion``: ``[[true negatives, false positives], [false negatives, true positives]]``;
+    ``classes``; ``level``. Intervals at 95 %: bootstrap over patients, and Wilson's for a share of none or of all,
+    which no draw of patients changes.
+    """
+    published = {name: float(value) for name, value in (thresholds or {}).items()}
+    limits = [published.get(name, THRESHOLD) for name in classes]
+    entries = _Entries(targets, chances, np.asarray(limits))
+    means, per_class = _estimates(entries, patients, n_bootstrap, seed)
+    return {
+        "task": MULTI_LABEL,
+        "n": len(targets),
+        "n_patients": len(set(patients)),
+        **means,
+        "per_class": {
+            name: {**figures, "threshold": limit, "published": name in published, **entries.numbers(c)}
+            for c, (name, limit, figures) in enumerate(zip(classes, limits, per_class, strict=True))
+        },
+        "classes": list(classes),
+        "level": 0.95,
+    }
+
+
+def outcomes(targets: np.ndarray, chances: np.ndarray, threshold: float) -> pd.Series:
+    """Return for each image what came of one finding: ``true positive``, ``false negative``, ..., "" where unknown.
+
+    ``targets`` (N,) are 0, 1 or NaN, ``chances`` (N,) probabilities; above the threshold the finding is said to be
+    there.
+    """
+    right, said = targets == (np.asarray(chances) > threshold), np.asarray(chances) > threshold
+    names = np.char.add(np.where(right, "true ", "false "), np.where(said, "positive", "negative"))
+    return pd.Series(np.where(np.isfinite(targets), names, ""))
+
+
+def thresholds_in_words(summary: Mapping[str, Any]) -> str:
+    """Return where the thresholds come from at which a summary counts findings as there."""
+    default = [name for name, found in summary["per_class"].items() if not found["published"]]
+    if not default:
+        return "A finding counts as there above the threshold that the network's publisher states."
+    if len(default) == len(summary["per_class"]):
+        return f"A finding counts as there above probability {THRESHOLD:g}: the network states no thresholds."
+    return (
+        "A finding counts as there above the threshold that the network's publisher states, and above "
+        f"{THRESHOLD:g} for {', '.join(default)}, where none is stated."
+    )
+
+
+class _Entries:
+    """Targets and what a network says, (N, K) each, with the figures that weights of the images give."""
+
+    def __init__(self, targets: np.ndarray, chances: np.ndarray, limits: np.ndarray) -> None:
+        self.known, self.true, self.chances = np.isfinite(targets), targets == 1, np.asarray(chances)
+        said = self.chances > limits
+        right, wrong = self.known & (said == self.true), self.known & (said != self.true)
+        self.parts = {
+            name: part.astype(np.float64)
+            for name, part in (
+                ("tn", right & ~said),
+                ("fp", wrong & said),
+                ("fn", wrong & ~said),
+                ("tp", right & said),
+            )
+        }
+        self.both = _with_both_values(self.known, self.true)
+
+    def numbers(self, c: int) -> dict[str, Any]:
+        """Return how many images of a class are known, positive, negative, and its confusion matrix."""
+        tn, fp, fn, tp = (int(part[:, c].sum()) for part in self.parts.values())
+        numbers = {"known": tn + fp + fn + tp, "positive": fn + tp, "negative": tn + fp}
+        return {**numbers, "confusion": [[tn, fp], [fn, tp]]}
+
+    def figures(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Return (B, K) values of each measure for weights (B, N); NaN where one is not defined."""
+        tn, fp, fn, tp = (weights @ part for part in self.parts.values())
+        return {
+            "auc": self._ranked(weighted_auc, weights),
+            "average_precision": self._ranked(weighted_average_precision, weights),
+            "sensitivity": _ratio(tp, tp + fn),
+            "specificity": _ratio(tn, tn + fp),
+            "precision": _ratio(tp, tp + fp),
+            "f1": np.where(tp + fn > 0, _ratio(2 * tp, 2 * tp + fp + fn), np.nan),
+        }
+
+    def share(self, measure: str, c: int) -> tuple[int, int]:
+        """Return of how many images a share at the threshold is taken: ``(k, n)``."""
+        (tn, fp), (fn, tp) = self.numbers(c)["confusion"]
+        pairs = {"sensitivity": (tp, tp + fn), "specificity": (tn, tn + fp), "precision": (tp, tp + fp)}
+        return pairs[measure]
+
+    def _ranked(self, measure: Any, weights: np.ndarray) -> np.ndarray:
+        values = np.full((len(weights), self.known.shape[1]), np.nan)
+        for c in self.both:
+            values[:, c] = measure(self.true[:, c], self.chances[:, c], weights * self.known[:, c])
+        return values
+
+
+def _estimates(
+    entries: _Entries, patients: Sequence[str], n_bootstrap: int, seed: int
+) -> tuple[dict[str, Interval], list[dict[str, Interval]]]:
+    """Return the means over classes, and the figures of each class, with their intervals."""
+
+    def means_and_figures(weights: np.ndarray) -> dict[str, np.ndarray]:
+        figures = entries.figures(weights)
+        nothing = np.full((len(weights), 1), np.nan)
+        means = {
+            f"mean {name}": figures[name][:, entries.both].mean(1, keepdims=True) if entries.both else nothing
+            for name in RANKED
+        }
+        return means | figures
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        return np.column_stack(list(means_and_figures(weights).values()))
+
+    whole = means_and_figures(np.ones((1, len(entries.known))))
+    limits = iter(bootstrap(statistic, list(patients), n_bootstrap, seed))
+    found = {name: [estimate(value, next(limits)) for value in values[0]] for name, values in whole.items()}
+    for name in AT_THRESHOLD:
+        for c, value in enumerate(found[name]):
+            if value["value"] in (0, 1):  # as it is in every draw, whatever the number of images
+                found[name][c] = proportion(*entries.share(name, c))
+    means = {name: found.pop(f"mean {name}")[0] for name in RANKED}
+    return means, [{name: values[c] for name, values in found.items()} for c in range(entries.known.shape[1])]
+
+
+def weighted_average_precision(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return (B,) average precisions for weights (B, N): precision at each score, weighted by the recall it adds.
+
+    NaN for a draw without a positive or without a negative, where no ranking is.
+    """
+    order = np.argsort(-score, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) < 0])
+    drawn = weights[:, order]
+    hits = np.add.reduceat(drawn * positive[order], starts, axis=1)
+    shown = np.add.reduceat(drawn, starts, axis=1)
+    total, drawn_at_all = hits.sum(1), shown.sum(1)
+    precision = _ratio(hits.cumsum(1), shown.cumsum(1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = np.where(hits > 0, hits * precision, 0).sum(1) / total
+    return np.where((total > 0) & (total < drawn_at_all), values, np.nan)
+
+
+def _with_both_values(known: np.ndarray, true: np.ndarray) -> list[int]:
+    return [c for c in range(known.shape[1]) if 0 < true[:, c].sum() < known[:, c].sum()]
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(whole > 0, part / whole, np.nan)

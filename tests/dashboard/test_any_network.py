@@ -1,0 +1,163 @@
+"""The explorer and the text page on networks of every kind: channels, task, number and names of classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from apps import opened, said
+from configurations import CONFIGURATIONS, ODD_NAMES, ONE_FINDING, Configuration, write_network, write_xrays
+
+from cxr.data import Manifest
+from cxr.data.library import save_data_set
+from cxr.evaluation.metrics import probabilities
+from cxr.runs.folder import RunFolder
+from cxr.text import experiment, stamping
+from cxr.text.report import change_of
+from cxr.text.story import most_moved
+
+any_network = pytest.mark.parametrize("configuration", [*CONFIGURATIONS, *ODD_NAMES, ONE_FINDING], ids=str)
+few_networks = pytest.mark.parametrize(
+    "configuration", [CONFIGURATIONS[2], *CONFIGURATIONS[4:], ODD_NAMES[1], ONE_FINDING], ids=str
+)
+
+
+@pytest.fixture(scope="module")
+def detected(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pictures are the same for every configuration: what is found on them is kept for all."""
+    return tmp_path_factory.mktemp("detected")
+
+
+@pytest.fixture
+def where(configuration: Configuration, tmp_path: Path, detected: Path) -> dict[str, str]:
+    """An address that opens a network of the configuration on X-rays of which every other carries text."""
+    (tmp_path / "data" / ".cache").mkdir(parents=True)
+    (tmp_path / "data" / ".cache" / "text").symlink_to(detected)
+    manifest = Manifest.load(write_xrays(tmp_path / "xrays", configuration, n=8, words=True))
+    save_data_set("drawn", manifest)
+    (tmp_path / "weights").mkdir()
+    write_network(configuration, tmp_path / "weights" / "net.safetensors")
+    return {"model": "net", "data": "drawn", "split": "test"}
+
+
+def params_of(where: dict[str, str]) -> dict[str, object]:
+    from cxr.data.library import resolve_manifest
+
+    return {"model": where["model"], "manifest": str(resolve_manifest(where["data"])), "split": "test", "workers": 0}
+
+
+def done(kind: str, job, params: dict[str, object], tmp_path: Path) -> RunFolder:
+    """Do a run in this process, as a worker does it, and return its folder."""
+    folder = RunFolder.create(tmp_path / "runs", kind, params)
+    job(folder, folder.spec, lambda fraction, message: None)
+    folder.update_status(state="finished", message="finished")
+    return folder
+
+
+@any_network
+def test_the_explorer_shows_one_kind_of_probability(configuration: Configuration, where: dict[str, str]) -> None:
+    app = opened("explorer", **where, classes="all")
+    findings = Manifest.load(params_of(where)["manifest"]).table["findings"]
+    assert not app.exception, app.exception
+    assert not app.error, app.error
+    table = next(frame.value for frame in app.dataframe if "probability" in frame.value)
+    assert set(table["class"]) == set(configuration.classes)
+    expected = probabilities(table["logit"].to_numpy()[None], configuration.task)[0]
+    assert table["probability"].tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+    first = table.iloc[0]
+    words = said(app)
+    captions = [caption.replace("\\", "") for image in app.image for caption in image.captions]
+    if configuration.multi_label:
+        assert f"Most probable **{first['class']}** ({first['probability']:.2f})" in words
+        assert "Predicted" not in words
+        assert "Findings" in words
+    else:
+        assert f"Predicted **{first['class']}**" in words
+        assert "True label: **" in words
+    shown = captions[0].splitlines()
+    assert shown[-1].startswith(str(first["class"]))
+    assert shown[-1].rstrip("✗").endswith(f"{first['probability']:.2f}".replace("0.", "."))
+    assert app.selectbox(key="pick:target").options[1:] == list(configuration.classes)
+    name = configuration.classes[0]
+    app.selectbox(key="pick:classes").set_value("one")
+    app.selectbox(key="pick:target").set_value(name)
+    app.multiselect(key="browse:label").set_value([name]).run()
+    assert not app.exception, app.exception
+    captions = [caption.replace("\\", "") for image in app.image for caption in image.captions]
+    assert f"Heatmap: red speaks for {name}, blue against it" in captions
+    labels = [label.split(" → ")[0] for label in app.selectbox(key="pick:image").options]
+    assert labels
+    if configuration.multi_label:
+        assert len(labels) == sum(name in text.split("|") for text in findings)
+    else:
+        assert set(labels) == {name}
+    assert app.selectbox(key="browse:order").options[0] == ("findings" if configuration.multi_label else "errors first")
+
+
+@few_networks
+def test_the_text_page_of_one_image_speaks_of_the_network_as_it_is(
+    configuration: Configuration, where: dict[str, str]
+) -> None:
+    app = opened("text", **where, heatmaps="1", image=Manifest.load(params_of(where)["manifest"]).ids[0])
+    assert not app.exception, app.exception
+    assert not app.error, app.error
+    changes = app.dataframe[0].value.set_index("class")
+    assert set(changes.index) == set(configuration.classes)
+    assert (changes["prob. before"].sum() == pytest.approx(1)) != configuration.multi_label
+    moved = (changes["prob. masked"] - changes["prob. before"]).abs().idxmax()
+    captions = [caption.replace("\\", "") for image in app.image for caption in image.captions]
+    if configuration.multi_label:
+        assert f"Masking the text moves **{moved}** most" in said(app)
+        assert f"Before: red speaks for {moved}, blue against it" in captions
+    else:
+        assert "prediction" in said(app)
+
+
+@few_networks
+def test_a_finished_experiment_is_shown_on_the_page(
+    configuration: Configuration, where: dict[str, str], tmp_path: Path
+) -> None:
+    folder = done("text-experiment", experiment.run, params_of(where) | {"draws": 2}, tmp_path)
+    app = opened("text", run=folder.id)
+    assert not app.exception, app.exception
+    assert not app.error, app.error
+    words, results = said(app), folder.read_json("results.json")
+    assert results["finding"] in words
+    by_class = app.dataframe[1].value
+    assert by_class.iloc[:, 0].tolist() == list(configuration.classes)
+    metrics = {metric.label: metric.value for metric in app.metric}
+    assert metrics["Images"] == "8"
+    assert ("A finding crosses its threshold" in metrics) == configuration.multi_label
+    assert ("Predictions changed" in metrics) == (not configuration.multi_label)
+    app.segmented_control(key=f"experiments:shown:{folder.id}").set_value("largest moves").run()
+    assert not app.exception, app.exception
+    first = folder.predictions().sort_values("moved", ascending=False).iloc[0]
+    if configuration.multi_label:
+        assert change_of(first, most_moved(first, configuration.classes)[0]) in said(app)
+    assert "accuracy" not in app.dataframe[0].value or not configuration.multi_label
+
+
+@few_networks
+def test_stamping_is_previewed_and_its_results_are_shown(
+    configuration: Configuration, where: dict[str, str], tmp_path: Path
+) -> None:
+    towards = configuration.classes[0]
+    params = params_of(where) | {"word": "DX", "avoid": False, "towards": towards}
+    folder = done("text-stamping", stamping.run, params | {"sizes": [0.16], "contrasts": [1.0]}, tmp_path)
+    query = {"look": "Stamp", "stamping": folder.id, "towards": towards, "cover": "1", "size": "0.16"}
+    app = opened("text", **where, **query)
+    assert not app.exception, app.exception
+    assert not app.error, app.error
+    words, results = said(app), folder.read_json("results.json")
+    assert results["finding"] in words
+    preview = app.dataframe[0].value.set_index("class")
+    assert set(preview.index) == set(configuration.classes)
+    if configuration.multi_label:
+        before, after = (preview.at[towards, f"prob. {name}"] for name in ("as it is", "stamped"))
+        assert f"the probability of **{towards}** goes from {before:.3f} to {after:.3f}" in words
+        assert f"above 0.5 for {towards} without any stamp" in words
+    else:
+        assert "the same patch without letters gives" in words
+        assert f"predicted {towards} without any stamp" in words
+    app.segmented_control(key=f"stamping:curve:{folder.id}").set_value("logit").run()
+    assert not app.exception, app.exception
