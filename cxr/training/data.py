@@ -104,7 +104,7 @@ def check(recipe: Recipe, manifest: Manifest) -> list[str]:
     chosen = _choose(recipe, manifest)
     parts = [(stage, rows, rows.left_out) for stage, rows in zip(recipe.stages, chosen, strict=True)]
     unmeasured = select(chosen[-1].manifest, chosen[-1].classes, relation=OWN).unknown_labels if chosen else {}
-    parts[-1] = (*parts[-1][:2], {**unmeasured, **parts[-1][2]})
+    parts[-1] = (*parts[-1][:2], {**parts[-1][2], **unmeasured})
     return [line for stage, rows, left_out in parts for line in left_out_in_words(left_out, rows.classes, stage)]
 
 

@@ -15,9 +15,9 @@ from cxr.evaluation.summary import TARGET
 from components import charts, gallery, page, pick
 
 NOT_SHOWN = (
-    "No accuracy is shown: most findings are absent in most X-rays, so a network that never finds any would be right "
-    "most of the time. An X-ray counts for a finding only where the data state whether it is there. Labels that a "
-    "program read from reports are often wrong themselves."
+    "No accuracy is shown: most findings are absent in most X-rays, so a network that never finds any is often right. "
+    "An X-ray counts for a finding only where the data state whether it is there. Labels that a program read from "
+    "reports are often wrong themselves."
 )
 OUTCOMES = {
     "false negative": "False negatives",
@@ -40,11 +40,18 @@ def headline(result: Mapping[str, Any]) -> None:
     measured = [name for name, found in result["per_class"].items() if found["auc"]["value"] is not None]
     help_ = "With X-rays that have it and X-rays that do not"
     cells[3].metric("Findings measured", f"{len(measured)} of {len(result['classes'])}", help=help_)
-    st.caption(f"{NOT_SHOWN} {thresholds_in_words(result)}")
+
+
+def table(result: Mapping[str, Any]) -> None:
+    """Show the figures of every finding, and below what they rest on and what is not shown."""
+    columns = {"_index": st.column_config.Column("finding", width="medium")}  # names longer than Pneumothorax
+    st.dataframe(table_of(result), height="content", column_config=columns)
+    st.caption(f"{thresholds_in_words(result)} {NOT_SHOWN}")
 
 
 def table_of(result: Mapping[str, Any]) -> pd.DataFrame:
     """Return one row per finding of a summary: its figures with their intervals, and of how many X-rays."""
+    published = any(found["published"] for found in result["per_class"].values())
     rows = {
         name: {
             "positive / known": f"{found['positive']} / {found['known']}",
@@ -52,8 +59,7 @@ def table_of(result: Mapping[str, Any]) -> pd.DataFrame:
             "average precision": charts.interval(found["average_precision"], percent=False),
             "sensitivity": charts.interval(found["sensitivity"]),
             "specificity": charts.interval(found["specificity"]),
-            "precision": charts.interval(found["precision"]),
-            "threshold": f"{found['threshold']:.3g}",
+            **({"threshold": f"{found['threshold']:.3g}"} if published else {}),
         }
         for name, found in result["per_class"].items()
     }

@@ -31,7 +31,7 @@ def show(run: Run, network: Mapping[str, str]) -> None:
     if strange:
         st.warning("  \n".join(notes), icon=":material/rule:")
     elif notes:
-        st.info("  \n".join(notes), icon=":material/rule:")
+        st.caption("  \n".join(notes))
     with st.container(horizontal=True):
         likely = left_out.get("likely") or {}
         if likely and st.button(_as_words(likely), icon=":material/sync_alt:", key=f"measured:alias:{run.id}"):

@@ -159,7 +159,7 @@ stages = results.get("stages", [])
 if several:
     by_finding.headline(result)
     measured.show(run, network)
-    st.dataframe(by_finding.table_of(result), height="content")
+    by_finding.table(result)
     by_finding.images(data, rows, result, key=f"results:{run.id}:{split}", link={**link, "split": split})
     page.csv_button("Predictions as CSV", rows, f"{run.id}-{split}")
     at_the_end(run, stages, link, split)
