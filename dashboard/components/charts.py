@@ -118,8 +118,8 @@ def score_curves(metrics: Mapping[str, Sequence[Mapping]]) -> go.Figure:
     styles = (
         ("val_accuracy", "accuracy", "solid"),
         ("val_macro_f1", "macro F1", "dash"),
-        ("val_auc", "mean AUC", "dot"),
-        ("val_average_precision", "mean average precision", "dashdot"),
+        ("val_auc", "AUC", "dot"),
+        ("val_average_precision", "average precision", "dashdot"),
     )
     for (name, rows), colour in zip(metrics.items(), _colours(len(metrics)), strict=True):
         before = f"{name} · " if len(metrics) > 1 else ""
