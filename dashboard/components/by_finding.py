@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from cxr.data import Manifest
-from cxr.evaluation.multilabel import outcomes, thresholds_in_words
+from cxr.evaluation.multilabel import outcomes
 from cxr.evaluation.summary import TARGET
 
-from components import charts, gallery, page, pick
+from components import charts, gallery, page, pick, viewer
 
 NOT_SHOWN = (
     "No accuracy is shown: most findings are absent in most X-rays, so a network that never finds any is often right. "
@@ -46,7 +47,7 @@ def table(result: Mapping[str, Any]) -> None:
     """Show the figures of every finding, and below what they rest on and what is not shown."""
     columns = {"_index": st.column_config.Column("finding", width="medium")}  # names longer than Pneumothorax
     st.dataframe(table_of(result), height="content", column_config=columns)
-    st.caption(f"{thresholds_in_words(result)} {NOT_SHOWN}")
+    st.caption(NOT_SHOWN)
 
 
 def table_of(result: Mapping[str, Any]) -> pd.DataFrame:
@@ -74,27 +75,33 @@ def images(data: Manifest, rows: pd.DataFrame, result: Mapping[str, Any], *, key
     with left:
         labels = {name: f"{name} ({per_class[name]['positive']} positive)" for name in names}
         name = pick.from_url("Finding", names, labels, "finding")
-    chances, limit = rows[f"prob_{name}"], per_class[name]["threshold"]
-    came_of_it = outcomes(rows[TARGET + name].to_numpy(float), chances.to_numpy(float), limit).to_numpy()
-    counts = {outcome: int((came_of_it == outcome).sum()) for outcome in OUTCOMES}
-    choice = f"{key}:outcome"
-    pick.arrive(choice, "outcome", DEFAULT, allowed=list(OUTCOMES))
-    outcome = right.segmented_control(
-        f"At the threshold {limit:.3g}",
-        list(OUTCOMES),
-        format_func=lambda o: f"{OUTCOMES[o]} ({counts[o]})",
-        key=choice,
-        required=True,
-    )
-    pick.leave("outcome", outcome or DEFAULT, DEFAULT)
+    targets, chances = (rows[prefix + name].to_numpy(float) for prefix in (TARGET, "prob_"))
+    came_of_it = outcomes(targets, chances, per_class[name]["threshold"]).to_numpy()
+    with right:
+        outcome = _outcome(came_of_it, per_class[name]["threshold"], f"{key}:outcome")
     shown = rows[came_of_it == outcome].sort_values(f"prob_{name}", ascending=outcome == "false negative")
     if shown.empty:
         st.caption("None.")
     by_id = shown.set_index("image_id")
+    stated = by_id["findings"].where(by_id["findings"] != "", by_id["label"]).str.replace("|", ", ")
     gallery.grid(
         data,
         shown["image_id"].tolist(),
-        lambda i: f"{by_id.at[i, f'prob_{name}']:.0%}  \n{by_id.at[i, 'findings'] or by_id.at[i, 'label']}",
+        lambda i: f"{by_id.at[i, f'prob_{name}']:.0%}  \n{viewer.plain(stated[i])}",
         key=f"{key}:{name}:{outcome}",
         link=link,
     )
+
+
+def _outcome(came_of_it: np.ndarray, threshold: float, key: str) -> str:
+    """Let the user choose one of :data:`OUTCOMES`, each with its number of X-rays."""
+    pick.arrive(key, "outcome", DEFAULT, allowed=list(OUTCOMES))
+    outcome = st.segmented_control(
+        f"At the threshold {threshold:.3g}",
+        list(OUTCOMES),
+        format_func=lambda o: f"{OUTCOMES[o]} ({(came_of_it == o).sum()})",
+        key=key,
+        required=True,
+    )
+    pick.leave("outcome", outcome or DEFAULT, DEFAULT)
+    return outcome or DEFAULT

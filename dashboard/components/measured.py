@@ -11,7 +11,7 @@ from cxr.evaluation.selection import EVERYTHING, NOT_KNOWN
 from cxr.models.weights import read_card
 from cxr.runs import Run, start
 
-from components import page
+from components import page, viewer
 
 OLD_FINDINGS = (
     "This network finds several things, each by itself, but this run was measured by an older version as if they "
@@ -26,7 +26,7 @@ def show(run: Run, network: Mapping[str, str]) -> None:
     """
     results = run.results() or {}
     left_out = results.get("left_out") or {}
-    notes = [line for line in results.get("notes") or () if not line.startswith("A finding counts")]
+    notes = [_as_markdown(line) for line in results.get("notes") or ()]
     strange = (left_out.get("by_reason") or {}).get("unknown-label", 0)
     if strange:
         st.warning("  \n".join(notes), icon=":material/rule:")
@@ -64,6 +64,12 @@ def of_an_older_version(run: Run, network: Mapping[str, str]) -> None:
     if st.button("Measure it again", icon=":material/play_arrow:", key=f"measured:again:{run.id}"):
         _measure_again(run, network)
     st.stop()
+
+
+def _as_markdown(line: str) -> str:
+    """Return a sentence whose names of labels are no Markdown, but whose commands in backticks are."""
+    parts = line.split("`")
+    return "".join(f"`{part}`" if k % 2 else viewer.plain(part) for k, part in enumerate(parts))
 
 
 def _as_words(likely: Mapping[str, str]) -> str:

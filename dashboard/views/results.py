@@ -7,6 +7,7 @@ import streamlit as st
 
 from cxr.data.library import list_data_sets
 from cxr.evaluation.metrics import summarise
+from cxr.evaluation.selection import listed
 from cxr.models.card import MULTI_LABEL
 from cxr.runs import Run, start
 
@@ -73,6 +74,7 @@ def stage_table(stages: list[dict]) -> pd.DataFrame:
         found = stage["validation"]
         score, title = ("auc", "mean AUC") if stage["task"] == MULTI_LABEL else ("accuracy", "accuracy")
         kept = ", ".join(f"{new} (was {old})" for new, old in stage["kept_neurons"].items())
+        left_out = "; ".join(f"{split}: {listed(labels)}" for split, labels in stage.get("left_out", {}).items())
         rows.append(
             {
                 "stage": stage["name"],
@@ -82,6 +84,7 @@ def stage_table(stages: list[dict]) -> pd.DataFrame:
                 "best epoch": stage["best"]["epoch"],
                 "validation": f"{title} {charts.interval(found[score], percent=score == 'accuracy')}",
                 "kept output neurons": kept or "none",
+                "labels left out": left_out or "none",
             }
         )
     return pd.DataFrame(rows)
