@@ -129,6 +129,17 @@ def test_the_form_changes_what_is_trained(demo: Manifest) -> None:
     assert recipe["deterministic"]
 
 
+def test_labels_that_the_recipe_leaves_out_are_said_before_anything_starts(demo: Manifest) -> None:
+    assert not opened("train", recipe="demo").warning
+    table = demo.table.copy()
+    strange = table.index[table["split"] == "test"][:3]
+    table.loc[strange, "label"] = "tuberculosis"
+    demo.with_table(table).save(demo.path)
+    (warning,) = opened("train", recipe="demo").warning
+    assert "split test: 3 X-rays are left out" in warning.value
+    assert warning.value.endswith("tuberculosis 3")
+
+
 def test_what_does_not_go_together_is_told_in_one_line_and_starts_nothing(demo: Manifest) -> None:
     app = opened("train", recipe="demo")
     widget(app.number_input, "Devices").set_value(9).run()
