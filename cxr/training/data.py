@@ -201,7 +201,7 @@ def _choose_rows(recipe: Recipe, index: int, given: Manifest, final: Manifest) -
     train, val = (_labelled(rows, classes, stage) for rows in (train, val))
     _check_enough(train, val, index, recipe.devices * stage.accumulate)
     if stage is recipe.stages[-1]:
-        left_out |= select(manifest, classes, relation=OWN).unknown_labels
+        left_out |= select(manifest, classes, stage.task, relation=OWN).unknown_labels
     return _Chosen(manifest, classes, train, val, {name: counts for name, counts in left_out.items() if counts})
 
 
@@ -237,7 +237,7 @@ def _pixels(recipe: Recipe, index: int, chosen: _Chosen, tell: Tell) -> tuple[Im
         # A search takes a second per image: only what the stage learns from, and at the end what is measured.
         wanted = {*chosen.train["image_id"], *chosen.val["image_id"]}
         if index == len(recipe.stages) - 1:
-            wanted |= set(select(manifest, chosen.classes, relation=OWN).ids)
+            wanted |= set(select(manifest, chosen.classes, recipe.stages[index].task, relation=OWN).ids)
         manifest = manifest.select(ids=sorted(wanted))
         treatment, text = without_text(manifest, recipe.text, tell)
 
