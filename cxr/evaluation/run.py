@@ -45,6 +45,7 @@ def evaluate(folder: RunFolder, spec: dict[str, Any], *, progress: Callable[[flo
     manifest = Manifest.load(params["manifest"])
     refuse_new_splits(network, model, manifest)
     splits, aliases = params.get("splits"), params.get("aliases") or {}
+    tell(0.0, "comparing the data with those of the training")
     relation = NOT_KNOWN if splits or not manifest.splits else relation_to_training(network, card, manifest)
     manifest = renamed(manifest, aliases, card.classes, card.task)
     annotated = annotated_in_training(card)

@@ -131,7 +131,8 @@ def select(
         raise ManifestError(_nothing_to_measure(inside if splits else table, classes, task))
     outside = table[known & ~table.index.isin(inside.index)]
     stated = _stated(inside, task)
-    likely = likely_classes({name for names in _stated(table, task) for name in names}, classes)
+    names = {name for stated in _stated(table, task) for name in stated}
+    likely = likely_classes({name for name in names if task != MULTI_LABEL or not is_normal(name)}, classes)
     return Selection(
         by_split={name: ids for name, ids in found.items() if ids},
         why=why,
@@ -144,13 +145,6 @@ def select(
         unknown_findings=_unknown_findings(inside[known[inside.index]], classes, task),
         likely=likely,
     )
-
-
-def images_to_measure(
-    manifest: Manifest, classes: Sequence[str], splits: Sequence[str] | str | None = None, task: str = SINGLE_LABEL
-) -> dict[str, list[str]]:
-    """Return ``{split: ids}`` as :func:`select` chooses them."""
-    return select(manifest, classes, task, splits).by_split
 
 
 def sentences(results: Mapping[str, Any]) -> list[str]:

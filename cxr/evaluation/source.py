@@ -45,26 +45,35 @@ def refuse_new_splits(source: str | Path, model: XrayClassifier, manifest: Manif
     ManifestError
         If ``manifest`` is the file that the run was trained on and its splits are not those of the training.
     """
-    spec = checkpoint_of(source).parent.parent / "spec.json"
-    if not spec.is_file() or manifest.path is None:
-        return
-    own = RunFolder(spec.parent).spec["params"].get("manifest")
-    same_file = own is not None and Path(own).resolve() == manifest.path.resolve()
-    if same_file and model.card.split_hash not in ("", manifest.split_hash()):
+    if _is_its_own(source, manifest) and model.card.split_hash not in ("", manifest.split_hash()):
         raise ManifestError(
-            f"the splits of {manifest.path} were changed after run {spec.parent.name} was trained on it, so it may "
-            "have seen the images of its present test split; put the old splits back or train again"
+            f"the splits of {manifest.path} were changed after run {checkpoint_of(source).parent.parent.name} was "
+            "trained on it, so it may have seen the images of its present test split; put the old splits back or train "
+            "again"
         )
+
+
+def _is_its_own(source: str | Path, manifest: Manifest) -> bool:
+    """Return whether ``source`` is of a run that was started on this manifest's file."""
+    own = _own_manifest(source)
+    return own is not None and manifest.path is not None and own.resolve() == manifest.path.resolve()
+
+
+def _own_manifest(source: str | Path) -> Path | None:
+    """Return the manifest that a run was started on, None for weights that are no run's."""
+    spec = checkpoint_of(source).parent.parent / "spec.json"
+    own = RunFolder(spec.parent).spec["params"].get("manifest") if spec.is_file() else None
+    return Path(own).expanduser() if own else None
 
 
 def relation_to_training(source: str | Path, card: ModelCard, manifest: Manifest) -> str:
     """Return what data are to a network, one of :data:`cxr.evaluation.selection.RELATIONS`.
 
-    ``own`` if their splits are those of its training; ``external`` if no patient, no group of duplicates and no image
-    file of theirs stands in a manifest that it was trained on. That cannot be looked up for weights that are no run's,
-    for a training that began with the weights of another, and where a manifest is gone.
+    ``own`` if they are what it was trained on, splits included; ``external`` if no patient, no group of duplicates and
+    no image file of theirs stands in a manifest that it was trained on. That cannot be looked up for weights that are
+    no run's, for a training that began with the weights of another, and where a manifest is gone.
     """
-    if card.split_hash and card.split_hash == manifest.split_hash():
+    if _is_its_own(source, manifest) or (card.manifest_hash and card.manifest_hash == manifest.hash()):
         return OWN
     trained_on = _training_manifests(source, card)
     shared = not trained_on or any(_share_something(manifest, other) for other in trained_on)
@@ -73,13 +82,12 @@ def relation_to_training(source: str | Path, card: ModelCard, manifest: Manifest
 
 def _training_manifests(source: str | Path, card: ModelCard) -> list[Manifest]:
     """Return the manifests of all stages of the run that ``source`` is of, none unless all are known."""
-    spec = checkpoint_of(source).parent.parent / "spec.json"
-    if not spec.is_file() or card.recipe.get("weights") not in (None, "imagenet"):
+    own = _own_manifest(source)
+    if own is None or card.recipe.get("weights") not in (None, "imagenet"):
         return []
-    own = RunFolder(spec.parent).spec["params"].get("manifest")
     stages = [stage for stage in card.recipe.get("stages") or [] if isinstance(stage, dict)]
-    paths = [Path(path).expanduser() for path in (own, *(stage.get("data") for stage in stages)) if path]
-    if not paths or not all(path.is_file() for path in paths):
+    paths = [own, *(Path(stage["data"]).expanduser() for stage in stages if stage.get("data"))]
+    if not all(path.is_file() for path in paths):
         return []
     return [Manifest.load(path) for path in dict.fromkeys(path.resolve() for path in paths)]
 

@@ -13,8 +13,14 @@ from cxr.models.licences import sharing_note
 if TYPE_CHECKING:
     from cxr.models.card import ModelCard
 
-_FIGURES = (("accuracy", "accuracy"), ("macro_f1", "macro F1"), ("auc", "AUC"))
+_FIGURES = (
+    ("accuracy", "accuracy"),
+    ("macro_f1", "macro F1"),
+    ("auc", "AUC"),
+    ("average_precision", "average precision"),
+)
 _BY_CLASS = ("recall", "precision", "f1", "auc")
+_BY_FINDING = ("auc", "average_precision", "threshold", "sensitivity", "specificity", "precision")
 
 
 def markdown(card: ModelCard) -> str:
@@ -132,12 +138,19 @@ def _figures(metrics: dict[str, Any]) -> list[str]:
 def _per_class(split: str, per_class: Any) -> list[str]:
     if not isinstance(per_class, dict) or not per_class:
         return []
-    keys = [key for key in _BY_CLASS if any(key in values for values in per_class.values())]
-    rows = [
-        (name, values.get("support", ""), *(interval(values.get(key)) for key in keys))
-        for name, values in per_class.items()
-    ]
-    return [f"By class, {split}:", table(("class", "images", *keys), rows)]
+    of_findings = any("known" in values for values in per_class.values())
+    names = _BY_FINDING if of_findings else _BY_CLASS
+    keys = [key for key in names if any(key in values for values in per_class.values())]
+    rows = [(name, _images(values), *(interval(values.get(key)) for key in keys)) for name, values in per_class.items()]
+    columns = ("finding", "positive of known images") if of_findings else ("class", "images")
+    titles = (key.replace("_", " ") for key in keys)
+    return [f"By {columns[0]}, {split}:", table((*columns, *titles), rows)]
+
+
+def _images(values: dict[str, Any]) -> str:
+    if "known" in values:
+        return f"{values.get('positive', '')} of {values['known']}"
+    return str(values.get("support", ""))
 
 
 def _thresholds(card: ModelCard) -> list[str]:

@@ -54,8 +54,8 @@ class StageData:
     text
         What was masked and how, see :func:`cxr.training.textless.without_text`; empty where nothing was.
     left_out
-        ``{"train" or "val": {label: images}}`` of labels that are none of the classes: images with such a label are
-        not among the rows, such findings not among the targets.
+        ``{split: {label: images}}`` of labels that are none of the classes: images with such a label are not among
+        the rows (nor measured in the end), such findings not among the targets.
     """
 
     manifest: Manifest
@@ -102,11 +102,15 @@ def check(recipe: Recipe, manifest: Manifest) -> list[str]:
 
     Returns a sentence for each split of a stage of which images are left out, for their label is none of the classes.
     """
-    chosen = _choose(recipe, manifest)
-    parts = [(stage, rows, rows.left_out) for stage, rows in zip(recipe.stages, chosen, strict=True)]
-    unmeasured = select(chosen[-1].manifest, chosen[-1].classes, relation=OWN).unknown_labels if chosen else {}
-    parts[-1] = (*parts[-1][:2], {**unmeasured, **parts[-1][2]})
-    return [line for stage, rows, left_out in parts for line in left_out_in_words(left_out, rows.classes, stage)]
+    pairs = zip(recipe.stages, _choose(recipe, manifest), strict=True)
+    return [line for stage, rows in pairs for line in left_out_in_words(rows.left_out, rows.classes, stage)]
+
+
+def check_labels(recipe: Recipe, manifest: Manifest) -> list[str]:
+    """Do as :func:`check` for the last stage alone, which needs no look at the files of other stages."""
+    final = _final_manifest(recipe, manifest)
+    rows = _choose_rows(recipe, len(recipe.stages) - 1, manifest, final)
+    return left_out_in_words(rows.left_out, rows.classes, recipe.stages[-1])
 
 
 def left_out_in_words(left_out: Mapping[str, Mapping[str, int]], classes: Sequence[str], stage: Stage) -> list[str]:
@@ -182,10 +186,15 @@ def _check_splits(manifest: Manifest, label: str) -> None:
 
 
 def _choose(recipe: Recipe, given: Manifest) -> list[_Chosen]:
+    final = _final_manifest(recipe, given)
+    return [_choose_rows(recipe, index, given, final) for index in range(len(recipe.stages))]
+
+
+def _final_manifest(recipe: Recipe, given: Manifest) -> Manifest:
     last = recipe.stages[-1]
     final = given if last.data is None else Manifest.load(Path(last.data).expanduser())
     _check_splits(final, last.label)
-    return [_choose_rows(recipe, index, given, final) for index in range(len(recipe.stages))]
+    return final
 
 
 def _choose_rows(recipe: Recipe, index: int, given: Manifest, final: Manifest) -> _Chosen:
@@ -201,6 +210,8 @@ def _choose_rows(recipe: Recipe, index: int, given: Manifest, final: Manifest) -
     left_out = {name: _label_counts(rows, classes, stage) for name, rows in (("train", train), ("val", val))}
     train, val = (_labelled(rows, classes, stage) for rows in (train, val))
     _check_enough(train, val, index, recipe.devices * stage.accumulate)
+    if stage is recipe.stages[-1]:
+        left_out |= select(manifest, classes, stage.task, relation=OWN).unknown_labels
     return _Chosen(manifest, classes, train, val, {name: counts for name, counts in left_out.items() if counts})
 
 
@@ -236,7 +247,7 @@ def _pixels(recipe: Recipe, index: int, chosen: _Chosen, tell: Tell) -> tuple[Im
         # A search takes a second per image: only what the stage learns from, and at the end what is measured.
         wanted = {*chosen.train["image_id"], *chosen.val["image_id"]}
         if index == len(recipe.stages) - 1:
-            wanted |= set(select(manifest, chosen.classes, relation=OWN).ids)
+            wanted |= set(select(manifest, chosen.classes, recipe.stages[index].task, relation=OWN).ids)
         manifest = manifest.select(ids=sorted(wanted))
         treatment, text = without_text(manifest, recipe.text, tell)
 

@@ -72,7 +72,14 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "level": Parameter("level to reach"),
         "measure": Parameter("measure"),
     },
-    "results": {"run": _RUN, "split": _SPLIT, "cell": Parameter("cell of the matrix"), "page": _PAGE},
+    "results": {
+        "run": _RUN,
+        "split": _SPLIT,
+        "cell": Parameter("cell of the matrix"),
+        "finding": Parameter("finding"),
+        "outcome": Parameter("list of X-rays"),
+        "page": _PAGE,
+    },
     "explorer": {
         "model": _MODEL,
         "source": Parameter("source of the X-ray"),

@@ -136,12 +136,17 @@ def score_curves(metrics: Mapping[str, Metrics]) -> go.Figure:
     """Validation accuracy and macro F1 (or mean AUC of a multi-label stage) per epoch, for several runs."""
     figure = empty_figure("Validation", "step", "score")
     figure.update_yaxes(range=[0, 1.02])
-    styles = (("val_accuracy", "accuracy", "solid"), ("val_macro_f1", "macro F1", "dash"), ("val_auc", "AUC", "dot"))
+    styles = (
+        ("val_accuracy", "accuracy", "solid"),
+        ("val_macro_f1", "macro F1", "dash"),
+        ("val_auc", "AUC", "dot"),
+        ("val_average_precision", "average precision", "dashdot"),
+    )
     for (name, one), colour in zip(metrics.items(), _colours(len(metrics)), strict=True):
         before = f"{name} · " if len(metrics) > 1 else ""
         epochs = one.of_kind(*VALIDATED)
         for key, label, dash in styles:
-            # Of findings most are absent, so the share of right entries is high for any network: AUC stands for it.
+            # Runs of before have an accuracy of findings: most are absent, so it is high for any network.
             own = [row for row in epochs if key != "val_accuracy" or row.get("val_auc") is None]
             steps, values = _curve(own, key)
             if steps:

@@ -23,7 +23,8 @@ def grid(
 ) -> None:
     """Show X-rays ``columns`` by ``rows`` a page.
 
-    ``link`` holds the query parameters (``model``, ``data``, ``split``) with which a picture opens in the explorer.
+    ``link`` holds the query parameters (``model``, ``data``, ``split``) with which a picture opens in the explorer;
+    where its split is none of the data's (data that were measured whole), an X-ray's own split takes its place.
     """
     per_page = columns * rows
     pages_total = -(-len(ids) // per_page)
@@ -34,4 +35,11 @@ def grid(
             with cell:
                 st.image(load.thumbnail(data, image_id), caption=caption(image_id), width="stretch")
                 if link is not None:
-                    st.page_link(pages.EXPLORER, label="Explain", query_params={**link, "image": image_id})
+                    st.page_link(pages.EXPLORER, label="Explain", query_params=_query(data, image_id, link))
+
+
+def _query(data: Manifest, image_id: str, link: dict[str, str]) -> dict[str, str]:
+    own = data.row(image_id)["split"]
+    if own and link.get("split") not in data.splits:
+        link = {**link, "split": own}
+    return {**link, "image": image_id}

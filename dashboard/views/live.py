@@ -23,14 +23,15 @@ def throughput(metrics: Metrics) -> str:
 
 def best_score(run: Run, epochs: list[dict]) -> tuple[str, str]:
     """Return title and value of the best score of the stage that is trained now."""
+    stages = run.spec["params"]["recipe"].get("stages") or [{}]
     if not epochs:
-        return "Best val. accuracy", "–"
+        return f"Best val. {'AUC' if stages[0].get('task') == 'multi-label' else 'accuracy'}", "–"
     stage = epochs[-1]["stage"]
     own = [row for row in epochs if row["stage"] == stage]
-    # The share of right entries of findings, most of which are absent, is high for any network.
+    # Runs of before have an accuracy of findings: most are absent, so it is high for any network.
     key, title = ("val_auc", "AUC") if own[-1].get("val_auc") is not None else ("val_accuracy", "accuracy")
     best = max((row[key] for row in own if row.get(key) is not None), default=None)
-    several = len(run.spec["params"]["recipe"].get("stages", [])) > 1
+    several = len(stages) > 1
     title = f"Best val. {title}{f' ({stage})' if several else ''}"
     return title, "–" if best is None else f"{best:.3f}" if key == "val_auc" else f"{best * 100:.1f} %"
 

@@ -9,9 +9,11 @@ import streamlit as st
 
 from cxr.data.library import list_data_sets
 from cxr.evaluation.metrics import summarise
+from cxr.evaluation.selection import listed
+from cxr.models.card import MULTI_LABEL
 from cxr.runs import Run, start
 
-from components import address, charts, gallery, load, page, pages, pick, subject
+from components import address, by_finding, charts, gallery, load, measured, page, pages, pick, subject
 from components import runs as run_parts
 
 PAPER = (
@@ -91,8 +93,9 @@ def stage_table(stages: list[dict]) -> pd.DataFrame:
     rows = []
     for stage in stages:
         found = stage["validation"]
-        score, title = ("accuracy", "accuracy") if "accuracy" in found else ("auc", "AUC")
+        score, title = ("auc", "mean AUC") if stage["task"] == MULTI_LABEL else ("accuracy", "accuracy")
         kept = ", ".join(f"{new} (was {old})" for new, old in stage["kept_neurons"].items())
+        left_out = "; ".join(f"{split}: {listed(labels)}" for split, labels in stage.get("left_out", {}).items())
         rows.append(
             {
                 "stage": stage["name"],
@@ -102,13 +105,16 @@ def stage_table(stages: list[dict]) -> pd.DataFrame:
                 "best epoch": stage["best"]["epoch"],
                 "validation": f"{title} {charts.interval(found[score], percent=score == 'accuracy')}",
                 "kept output neurons": kept or "none",
+                "labels left out": left_out or "none",
             }
         )
     return pd.DataFrame(rows)
 
 
 def stage_classes(found: dict) -> pd.DataFrame:
-    """Return one row per class of a stage: AUC with its interval over patients, and how many images have it."""
+    """Return one row per class of a stage: its figures with their intervals over patients, and of how many images."""
+    if found.get("task") == MULTI_LABEL:
+        return by_finding.table_of(found)
     rows = {
         name: {
             "AUC": charts.interval(entry["auc"], percent=False),
@@ -128,35 +134,68 @@ def measure_elsewhere(run: Run) -> None:
         name = where.selectbox("Data set", list(sets), key="results:elsewhere")
         # Its own for each run: a press on the page of a deleted run must not measure the one that takes its place.
         if start_it.button("Measure", icon=":material/play_arrow:", key=f"results:measure:{run.id}") and name:
-            network = network_of(run)
-            which = "run" if pick.is_run(network) else "weights"
-            params = {which: network, "manifest": str(sets[name].manifest_path)}
-            address.forget("split", "cell", "page")
+            params = {**as_params(network_of(run)), "manifest": str(sets[name].manifest_path)}
+            address.forget("split", "finding", "outcome", "cell", "page")
             address.ask(run=start("evaluate", params, name=f"{run.name} on {name}").id)
             st.rerun()
 
 
-page.header("Results", "Every figure with its 95 % interval; click a cell of the matrix to see its images.")
+def as_params(network: str) -> dict[str, str]:
+    """Return how a run's parameters name a network: as a training's run or as weights."""
+    return {"run" if pick.is_run(network) else "weights": network}
+
+
+def at_the_end(run: Run, stages: list[dict], link: dict[str, str], split: str) -> None:
+    """Show what stands below the figures of either task: stages, other X-rays, the command."""
+    if stages:
+        st.subheader("Stages", anchor=False)
+        st.dataframe(stage_table(stages), hide_index=True, width="stretch")
+        for stage in stages[:-1]:
+            with st.expander(f"{stage['name']}: each class on its validation images", icon=":material/stacks:"):
+                st.dataframe(stage_classes(stage["validation"]), width="stretch")
+    with page.told_in_one_line():
+        measure_elsewhere(run)
+    named = link["data"] if link["data"] != subject.OWN else run.spec["params"]["manifest"]
+    aliases = (run.spec["params"].get("aliases") or {}).items()
+    options = [word for label, name in aliases for word in ("--alias", f"{label}={name}")]
+    page.command("cxr", "evaluate", link["model"], "--data", named, "--split", split, *options)
+
+
+page.header("Results", "Every figure with its 95 % interval; choose a cell or a finding to see its images.")
 with page.told_in_one_line():
     run = pick.run("train", "evaluate", empty="No training has been run yet, so there are no results.")
     table = load.predictions(run)
-    if table is None:
+    if table is None or ("predicted" not in table and not run.results()):
         wait_for(run)
     data = load.manifest_of(run)
     link = {"model": network_of(run), "data": subject.name_of(data.path)}
     split = pick.split(sorted(table["split"].unique()))
+    network = as_params(link["model"])
+    if measured.is_of_an_older_version(run, network):
+        measured.of_an_older_version(run, network)
     classes = [c.removeprefix("logit_") for c in table.columns if c.startswith("logit_")]
     stamp = (run.folder.path / "predictions.parquet").stat().st_mtime_ns
-    result = summary(run.id, stamp, split, table, classes)
+    results = run.results() or {}
+    several = results.get("task") == MULTI_LABEL
+    result = results["splits"][split] if several else summary(run.id, stamp, split, table, classes)
 
 rows = table[table["split"] == split]
-stages = (run.results() or {}).get("stages", [])
+stages = results.get("stages", [])
+if several:
+    by_finding.headline(result)
+    measured.show(run, network)
+    by_finding.table(result)
+    by_finding.images(data, rows, result, key=f"results:{run.id}:{split}", link={**link, "split": split})
+    page.csv_button("Predictions as CSV", rows, f"{run.id}-{split}")
+    at_the_end(run, stages, link, split)
+    st.stop()
 cells = st.columns(4)
 cells[0].metric("Images", result["n"], help="With a label among the network's classes")
 page.estimate(cells[1], "Accuracy", result["accuracy"], help="Wilson interval")
 page.estimate(cells[2], "Macro F1", result["macro_f1"], percent=False, help="Bootstrap over patients")
 page.estimate(cells[3], "AUC", result["auc"], percent=False, help="One against the rest; bootstrap over patients")
 st.caption(PAPER)
+measured.show(run, network)
 
 left, right = st.columns([5, 6])
 with left:
@@ -193,13 +232,4 @@ gallery.grid(
     key=f"results:{split}:{cell}",
     link={**link, "split": split},
 )
-if stages:
-    st.subheader("Stages", anchor=False)
-    st.dataframe(stage_table(stages), hide_index=True, width="stretch")
-    for stage in stages[:-1]:
-        with st.expander(f"{stage['name']}: AUC of each class on its validation images", icon=":material/stacks:"):
-            st.dataframe(stage_classes(stage["validation"]), width="stretch")
-with page.told_in_one_line():
-    measure_elsewhere(run)
-named = link["data"] if link["data"] != subject.OWN else data.path
-page.command("cxr", "evaluate", link["model"], "--data", named, "--split", split)
+at_the_end(run, stages, link, split)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import streamlit as st
 import yaml
 
@@ -9,7 +11,7 @@ from cxr.data import DataSet, Manifest
 from cxr.data.jobs import VALIDATION, split_data_set
 from cxr.errors import CxrError
 from cxr.runs import list_runs, start
-from cxr.training import check, check_weights
+from cxr.training import check, check_labels, check_weights
 from cxr.training.recipe import PRESETS, load_recipe, parse_recipe
 
 from components import address, load, page, pages, pick, queue, recipe_form, viewer, where
@@ -84,6 +86,9 @@ with page.told_in_one_line():
     name = st.text_input(
         "Name of the run", f"{recipe.name} on {data_set.name}", key=f"train:name:{preset}:{data_set.name}"
     )
+    with contextlib.suppress(CxrError):  # what cannot be trained at all is said when it is to start
+        for line in check_labels(recipe, data):
+            st.warning(line, icon=":material/rule:")
     place = where.choose()
     if st.button("Start training", type="primary", icon=":material/play_arrow:"):
         check(recipe, data)

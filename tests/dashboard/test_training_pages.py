@@ -6,7 +6,9 @@ import pytest
 from apps import opened
 
 from cxr.data import Manifest
+from cxr.paths import runs_root
 from cxr.runs import Run, list_runs, start
+from cxr.runs.folder import RunFolder
 from cxr.runs.metrics_table import Metrics
 from cxr.training import load_recipe
 
@@ -43,9 +45,31 @@ def test_results_tell_what_each_stage_achieved_and_which_neurons_were_kept(in_st
     table = next(f.value for f in app.dataframe if "kept output neurons" in f.value.columns)
     assert table["stage"].tolist() == ["findings", "final"]
     assert table["kept output neurons"].tolist() == ["none", "normal (was No Finding), pneumonia (was Pneumonia)"]
-    assert table["validation"][0].startswith("AUC ")
+    assert table["validation"][0].startswith("mean AUC ")
     by_class = next(f.value for f in app.dataframe if list(f.value.index) == ["No Finding", "Opacity", "Pneumonia"])
-    assert by_class["images"].sum() > 0
+    assert [text.split(" / ")[1] for text in by_class["positive / known"]] == [
+        str(in_stages.results()["stages"][0]["n_val"])
+    ] * 3
+
+
+def of_findings(rows: list[dict]) -> Run:
+    """A training whose first stage is of findings, with these rows of metrics."""
+    recipe = {"stages": [{"name": "findings", "task": "multi-label"}, {"name": "final"}]}
+    folder = RunFolder.create(runs_root(), "train", {"recipe": recipe, "manifest": "m.csv"})
+    if rows:
+        folder.append_metrics(rows)
+    return Run(folder)
+
+
+def test_live_shows_the_auc_of_findings_before_and_after_the_first_epoch() -> None:
+    epoch = {"kind": "epoch", "stage": "findings", "stage_index": 0, "epoch": 1, "step": 4, "val_loss": 0.5}
+    runs = [of_findings(rows) for rows in ([], [epoch | {"val_auc": 0.625, "val_average_precision": 0.25}])]
+    best = []
+    for run in runs:
+        app = opened("live", run=run.id)
+        assert not app.exception
+        best.append(next((m.label, m.value) for m in app.metric if m.label.startswith("Best")))
+    assert best == [("Best val. AUC", "–"), ("Best val. AUC (findings)", "0.625")]
 
 
 def test_live_shows_how_far_kept_neurons_moved_and_the_score_of_the_present_stage(in_stages: Run) -> None:
@@ -116,6 +140,17 @@ def test_the_form_changes_what_is_trained(demo: Manifest) -> None:
     assert (stage["train"], stage["loss"], stage["focal_gamma"]) == ("block-3", "focal", 1.5)
     assert (stage["ema"], stage["early_stop"], stage["accumulate"], stage["epochs"]) == (0.99, 4, 2, 1)
     assert recipe["deterministic"]
+
+
+def test_labels_that_the_recipe_leaves_out_are_said_before_anything_starts(demo: Manifest) -> None:
+    assert not opened("train", recipe="demo").warning
+    table = demo.table.copy()
+    strange = table.index[table["split"] == "test"][:3]
+    table.loc[strange, "label"] = "tuberculosis"
+    demo.with_table(table).save(demo.path)
+    (warning,) = opened("train", recipe="demo").warning
+    assert "split test: 3 X-rays are left out" in warning.value
+    assert warning.value.endswith("tuberculosis 3")
 
 
 def test_what_does_not_go_together_is_told_in_one_line_and_starts_nothing(demo: Manifest) -> None:

@@ -4,14 +4,8 @@ import pytest
 from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_score, roc_auc_score
 
 from cxr.evaluation import summarise
-from cxr.evaluation.metrics import (
-    multilabel_metrics,
-    point_metrics,
-    softmax,
-    summarise_findings,
-    validation_summary,
-    weighted_auc,
-)
+from cxr.evaluation.metrics import headline, point_metrics, softmax, weighted_auc
+from cxr.evaluation.summary import validation_summary
 
 CLASSES = ["covid19", "normal", "pneumonia"]
 
@@ -107,64 +101,21 @@ def test_point_metrics_are_those_of_the_summary(table):
     assert found["macro_f1"] == pytest.approx(whole["macro_f1"]["value"])
 
 
-def test_multilabel_metrics_leave_out_findings_with_one_value_alone():
-    targets = np.array([[1, 0, 0], [0, 0, 1], [1, 0, 0], [0, 0, 1]], np.float32)
-    logits = np.array([[2, -1, -1], [-2, -1, 1], [2, -1, 1], [-1, -1, 2.0]])
-    found = multilabel_metrics(targets, logits)
-    assert found["auc"] == pytest.approx((1 + roc_auc_score(targets[:, 2], logits[:, 2])) / 2)
-    assert found["macro_f1"] == pytest.approx((1 + 0.8) / 2)
-    assert found["accuracy"] == pytest.approx(11 / 12)
-
-
-@pytest.fixture
-def findings():
-    """Targets (200, 3) of which some are unknown and the last is never there, logits, and two images per patient."""
-    rng = np.random.default_rng(1)
-    targets = (rng.random((200, 3)) < [0.3, 0.5, 0]).astype(np.float32)
-    logits = targets * 1.5 + rng.normal(size=(200, 3))
-    targets[rng.random((200, 3)) < 0.2] = np.nan
-    return targets, logits, [f"p{n // 2}" for n in range(200)]
-
-
-def test_findings_have_scikit_learns_auc_over_what_is_known_with_an_interval_around_it(findings):
-    targets, logits, patients = findings
-    found = summarise_findings(targets, logits, ["a", "b", "c"], patients)
-    known = np.isfinite(targets)
-    values = [roc_auc_score(targets[known[:, k], k], logits[known[:, k], k]) for k in range(2)]
-    for name, value in zip("ab", values, strict=True):
-        auc = found["per_class"][name]["auc"]
-        assert auc["value"] == pytest.approx(value)
-        assert 0.02 < auc["high"] - auc["low"] < 0.3
-        assert auc["low"] < value < auc["high"]
-    assert found["auc"]["value"] == pytest.approx(np.mean(values))
-    assert found["per_class"]["c"]["auc"] == {"value": None, "low": None, "high": None}
-    assert [found["per_class"][c]["known"] for c in "abc"] == known.sum(0).tolist()
-    assert found["n_patients"] == 100
-    assert multilabel_metrics(targets, logits)["auc"] == pytest.approx(np.mean(values))
-
-
-def test_the_interval_of_an_auc_widens_when_the_images_of_a_patient_are_alike(findings):
-    targets, logits, patients = (np.repeat(np.asarray(values)[:100], 4, axis=0) for values in findings)
-
-    def width(groups):
-        auc = summarise_findings(targets, logits, ["a", "b", "c"], groups)["per_class"]["b"]["auc"]
-        return auc["high"] - auc["low"]
-
-    assert width(patients.tolist()) > 1.5 * width([f"p{n}" for n in range(400)])
-
-
-def test_nothing_known_of_any_finding_gives_none_instead_of_an_error():
-    found = summarise_findings(np.full((4, 2), np.nan), np.zeros((4, 2)), ["a", "b"], list("wxyz"))
-    assert found["auc"]["value"] is None
-    assert multilabel_metrics(np.full((4, 2), np.nan), np.zeros((4, 2)))["accuracy"] is None
-
-
-def test_the_summary_of_a_validation_is_that_of_its_task(findings, table):
-    targets, logits, patients = findings
-    several = validation_summary("multi-label", targets, logits, ["a", "b", "c"], patients)
-    assert several == summarise_findings(targets, logits, ["a", "b", "c"], patients)
+def test_the_summary_of_a_validation_is_that_of_its_task(table):
     codes = np.array([CLASSES.index(label) for label in table["label"]])
     scores = np.log(table[[f"prob_{c}" for c in CLASSES]].to_numpy())
     single = validation_summary("single-label", codes, scores, CLASSES, table["patient_id"].tolist())
     assert single["confusion"] == summarise(table, CLASSES)["confusion"]
     assert single["auc"] == pytest.approx(summarise(table, CLASSES)["auc"])
+    targets = np.random.default_rng(0).integers(0, 2, (20, 3)).astype(np.float32)
+    several = validation_summary("multi-label", targets, targets * 2 - 1, CLASSES, [f"p{k}" for k in range(20)])
+    assert several["auc"]["value"] == 1
+    assert "accuracy" not in several
+
+
+def test_a_headline_says_what_kind_of_figure_it_is(table):
+    assert headline(summarise(table, CLASSES, n_bootstrap=10)).startswith("accuracy ")
+    auc = {"value": 0.8, "low": 0.7, "high": 0.9}
+    assert headline({"task": "multi-label", "n": 9, "auc": auc}) == "mean AUC 0.800 (0.700 to 0.900) of 9"
+    nothing = {"value": None, "low": None, "high": None}
+    assert headline({"task": "multi-label", "n": 9, "auc": nothing}) == "no mean AUC of 9 images"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -40,6 +41,18 @@ def full_card() -> ModelCard:
         thresholds={"covid19": 0.25},
         trained_on="my data",
     )  # fmt: skip
+
+
+def test_the_page_of_a_network_of_findings_has_the_figures_of_each():
+    names = ("auc", "average_precision", "sensitivity", "specificity", "precision")
+    finding = dict.fromkeys(names, ESTIMATE) | {"known": 90, "positive": 7, "threshold": 0.5, "published": False}
+    summary = {"task": "multi-label", "n": 100, "auc": ESTIMATE, "average_precision": ESTIMATE}
+    card = dataclasses.replace(full_card(), metrics={"val": summary | {"per_class": {"Mass": finding}}})
+    page = card.to_markdown()
+    assert "| split | images | AUC | average precision |" in page
+    assert "| finding | positive of known images | auc | average precision | threshold | sensitivity |" in page
+    assert "| Mass | 7 of 90 | 0.850 [0.800, 0.890] |" in page
+    assert "accuracy" not in page
 
 
 def test_a_card_comes_back_from_json_with_every_field():

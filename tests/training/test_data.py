@@ -6,7 +6,7 @@ import pytest
 from cxr.data import Manifest, split_manifest
 from cxr.errors import ManifestError, RecipeError
 from cxr.training import load_recipe
-from cxr.training.data import prepare
+from cxr.training.data import check, check_labels, prepare
 
 
 def quiet(_fraction, _message):
@@ -200,3 +200,41 @@ def test_a_held_out_image_that_another_manifest_has_under_another_name_is_left_o
     ids = {first.cache.ids[r] for r in np.r_[first.train_rows, first.val_rows]}
     assert len(ids) == 19
     assert Manifest.load(other / "other.csv").ids[0] not in ids
+
+
+@pytest.fixture
+def strange(tiny):
+    """The tiny set with a class that train lacks in val and test, and without images of one that the recipe names."""
+    table = Manifest.load(tiny).table
+    rows = table["split"].isin(["val", "test"]) & (table["label"] == "pneumonia")
+    return Manifest.load(tiny).with_table(table.assign(label=table["label"].mask(rows, "tuberculosis")))
+
+
+def test_held_out_images_of_a_class_that_train_lacks_are_counted_by_label_and_split(strange, recipe):
+    left_out = {"val": {"tuberculosis": 3}, "test": {"tuberculosis": 4}}
+    last = prepare(recipe, strange, quiet)[-1]
+    assert last.left_out == left_out
+    assert len(last.val_rows) == 6
+    said = check(recipe, strange)
+    assert said == check_labels(recipe, strange)
+    assert "split test: 4 X-rays are left out, their label is none of the classes" in said[1]
+    assert said[1].endswith("tuberculosis 4")
+
+
+def test_images_of_a_class_that_the_recipe_leaves_out_are_counted_in_train_too(tiny, recipe):
+    two = recipe.changed({"stages.-1.classes": ["covid19", "normal"]})
+    (_, last) = prepare(two, Manifest.load(tiny), quiet)
+    assert last.left_out == {"train": {"pneumonia": 10}, "val": {"pneumonia": 3}, "test": {"pneumonia": 4}}
+
+
+def test_findings_that_are_no_class_are_counted_and_their_images_stay(tiny, recipe):
+    two = recipe.changed({"stages.0.classes": ["Edema", "No Finding"]})
+    (all_of_them, _), (first, _) = (prepare(r, Manifest.load(tiny), quiet) for r in (recipe, two))
+    assert first.left_out["train"].keys() == {"Pneumonia"}
+    assert len(first.train_rows) == len(all_of_them.train_rows)
+    assert any("findings are left out" in line for line in check(two, Manifest.load(tiny)))
+
+
+def test_where_every_label_is_a_class_nothing_is_said(tiny, recipe):
+    assert check(recipe, Manifest.load(tiny)) == []
+    assert all(stage.left_out == {} for stage in prepare(recipe, Manifest.load(tiny), quiet))

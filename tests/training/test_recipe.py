@@ -35,6 +35,8 @@ def test_twice_keep_is_twice_with_output_neuron_keeping():
     ("changes", "said"),
     [
         ({"stages.0.optimiser.name": "adamx"}, "stages.0.optimiser.name: 'adamx' is not allowed. Allowed: adam, adamw, sgd"),
+        ({"stages.0.monitor": "val_auc"}, "stages.0: monitor 'val_auc' does not go with task 'single-label'. Allowed: val_loss, val_accuracy,"),
+        ({"stages.0.label": "findings", "stages.0.task": "multi-label", "stages.0.monitor": "val_accuracy"}, "stages.0: monitor 'val_accuracy' does not go with task 'multi-label'. Allowed: val_loss, val_auc,"),
         ({"stages.0.epoch": 3}, "stages.0.epoch: unknown key (did you mean 'epochs'?)"),
         ({"stages.0.augment.vflip": True}, "stages.0.augment.vflip: unknown key (did you mean 'hflip'?)"),
         ({"zzzzzz": 1}, "zzzzzz: unknown key (known keys: name, "),

@@ -1,0 +1,85 @@
+"""What a measure rests on: which X-rays were measured, which were left out and why, and the buttons that mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from cxr.evaluation.selection import EVERYTHING, NOT_KNOWN
+from cxr.models.weights import read_card
+from cxr.runs import Run, start
+
+from components import address, page, viewer
+
+OLD_FINDINGS = (
+    "This network finds several things, each by itself, but this run was measured by an older version as if they "
+    "excluded each other: its accuracy and its matrix mean nothing and are not shown. Measure it again."
+)
+
+
+def show(run: Run, network: Mapping[str, str]) -> None:
+    """Say what was measured and what was left out of it, and offer to measure the rest.
+
+    ``network`` names the network as the job does: ``{"run": id}`` or ``{"weights": name}``.
+    """
+    results = run.results() or {}
+    left_out = results.get("left_out") or {}
+    notes = [_as_markdown(line) for line in results.get("notes") or ()]
+    strange = (left_out.get("by_reason") or {}).get("unknown-label", 0)
+    if strange:
+        st.warning("  \n".join(notes), icon=":material/rule:")
+    elif notes:
+        st.caption("  \n".join(notes))
+    with st.container(horizontal=True):
+        likely = left_out.get("likely") or {}
+        if likely and st.button(_as_words(likely), icon=":material/sync_alt:", key=f"measured:alias:{run.id}"):
+            _measure_again(run, network, aliases={**(results.get("aliases") or {}), **likely})
+        elsewhere = sum((left_out.get("by_split") or {}).values())
+        why = (results.get("measured") or {}).get("why")
+        if elsewhere and why == NOT_KNOWN:
+            words = f"Measure the other {page.counted(elsewhere, 'X-ray')} too"
+            if st.button(words, icon=":material/select_all:", key=f"measured:all:{run.id}"):
+                _measure_again(run, network, splits=[EVERYTHING])
+
+
+def is_of_an_older_version(run: Run, network: Mapping[str, str]) -> bool:
+    """Return whether a run of a network of several findings was measured as if they excluded each other."""
+    from cxr.errors import CxrError
+    from cxr.evaluation.source import checkpoint_of
+
+    if "task" in (run.results() or {}):
+        return False
+    try:
+        card = read_card(checkpoint_of(next(iter(network.values()))))
+    except (CxrError, OSError):
+        return False  # the network is gone, and with it whatever could tell
+    return card is not None and card.task == "multi-label"
+
+
+def of_an_older_version(run: Run, network: Mapping[str, str]) -> None:
+    """Say that a run's figures do not hold, and offer to measure again; ends the page."""
+    st.warning(OLD_FINDINGS, icon=":material/history:")
+    if st.button("Measure it again", icon=":material/play_arrow:", key=f"measured:again:{run.id}"):
+        _measure_again(run, network)
+    raise address.Ended
+
+
+def _as_markdown(line: str) -> str:
+    """Return a sentence whose names of labels are no Markdown, but whose commands in backticks are."""
+    parts = line.split("`")
+    return "".join(f"`{part}`" if k % 2 else viewer.plain(part) for k, part in enumerate(parts))
+
+
+def _as_words(likely: Mapping[str, str]) -> str:
+    return "Measure with " + ", ".join(f"{label} as {name}" for label, name in likely.items())
+
+
+def _measure_again(run: Run, network: Mapping[str, str], **changes: Any) -> None:
+    params = run.spec["params"]
+    kept = {name: params[name] for name in ("splits", "aliases") if params.get(name) and run.kind == "evaluate"}
+    again = {**network, "manifest": params["manifest"], **kept, **changes}
+    address.forget("split", "finding", "outcome", "cell", "page")
+    address.ask(run=start("evaluate", again, name=run.name).id)
+    st.rerun()

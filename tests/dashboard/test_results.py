@@ -1,0 +1,165 @@
+"""The Results page of networks of either task: figures, what was left out, images, and runs of the version before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from apps import opened, said
+from configurations import CONFIGURATIONS, Configuration, every_configuration, write_network, write_xrays
+from streamlit.testing.v1 import AppTest
+
+from cxr.data import Manifest
+from cxr.data.library import save_data_set
+from cxr.evaluation.predict import predictions_table
+from cxr.evaluation.run import evaluate
+from cxr.paths import runs_root
+from cxr.runs import Run, list_runs
+from cxr.runs.folder import RunFolder
+
+SINGLE, SEVERAL = CONFIGURATIONS[0], CONFIGURATIONS[4]
+
+
+def measured(tmp_path: Path, configuration: Configuration, changes: dict | None = None, **params: object) -> Run:
+    """A run of the job ``evaluate`` in this process; ``changes`` are columns of the manifest."""
+    write_network(configuration, tmp_path / "weights" / "net.safetensors")
+    file = write_xrays(tmp_path / "xrays", configuration)
+    if changes:
+        pd.read_csv(file, dtype=str, keep_default_na=False).assign(**changes).to_csv(file, index=False)
+    data = save_data_set("xrays", Manifest.load(file))
+    named = {"weights": "net", "manifest": str(data / "manifest.csv")}
+    folder = RunFolder.create(runs_root(), "evaluate", {**named, **params})
+    evaluate(folder, folder.spec)
+    return Run(folder)
+
+
+def plain(app: AppTest) -> str:
+    """All that a page says in words, without the signs that keep names from being Markdown."""
+    return said(app).replace("\\", "")
+
+
+def metrics(app: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in app.metric}
+
+
+@every_configuration
+def test_each_network_has_the_figures_of_its_task(tmp_path: Path, configuration: Configuration) -> None:
+    run = measured(tmp_path, configuration)
+    summary = run.results()["splits"]["test"]
+    app = opened("results", run=run.id)
+    assert not app.exception
+    assert not app.error
+    assert metrics(app)["Images"] == "12"
+    table = app.dataframe[0].value
+    assert sorted(table.index) == sorted(configuration.classes)
+    if configuration.multi_label:
+        assert metrics(app)["Mean AUC"] == f"{summary['auc']['value']:.3f}"
+        assert not {"Accuracy", "Macro F1"} & metrics(app).keys()
+        for name, found in summary["per_class"].items():
+            assert table.loc[name, "positive / known"] == f"{found['positive']} / {found['known']}"
+        assert "above probability 0.5" in plain(app)
+        assert "No accuracy is shown" in plain(app)
+        assert not app.get("plotly_chart")
+    else:
+        assert metrics(app)["Accuracy"] == f"{summary['accuracy']['value'] * 100:.1f} %"
+        assert len(app.get("plotly_chart")) == 1
+
+
+def test_the_xrays_of_a_finding_are_shown_by_what_came_of_them(tmp_path: Path) -> None:
+    run = measured(tmp_path, SEVERAL)
+    per_class = run.results()["splits"]["test"]["per_class"]
+    name = next(n for n, found in per_class.items() if found["confusion"][0][1])
+    (_, false_positives), (false_negatives, true_positives) = per_class[name]["confusion"]
+    app = opened("results", run=run.id, finding=name, outcome="false positive")
+    (choice,) = app.get("button_group")
+    counts = [false_negatives, false_positives, true_positives]
+    assert [option.split("(")[1].rstrip(")") for option in choice.options] == [str(n) for n in counts]
+    assert [link.proto.label for link in app.get("page_link")].count("Explain") == false_positives
+    table = run.predictions()
+    assert (table.loc[table[f"target_{name}"] == 0, f"prob_{name}"] > 0.5).sum() == false_positives
+    assert "false positive" in app.query_params["outcome"]
+
+
+def test_labels_that_the_network_does_not_know_are_said_and_one_press_measures_them(tmp_path: Path) -> None:
+    labels = ["covid", "normal", "pneumonia", "tuberculosis"] * 3
+    run = measured(tmp_path, SINGLE, {"label": labels})
+    app = opened("results", run=run.id)
+    warning = app.warning[0].value.replace("\\", "")
+    assert "6 X-rays whose label is no class of the network (covid 3, tuberculosis 3)" in warning
+    assert "No X-ray of covid19 in split test" in warning
+    next(b for b in app.button if b.label == "Measure with covid as covid19").click().run()
+    assert not app.exception
+    again = next(r for r in list_runs(kind="evaluate") if r.id != run.id)
+    assert again.spec["params"]["aliases"] == {"covid": "covid19"}
+    assert again.spec["params"]["manifest"] == run.spec["params"]["manifest"]
+    assert again.spec["params"]["weights"] == "net"
+
+
+def test_names_that_markdown_would_read_are_shown_as_they_are(tmp_path: Path) -> None:
+    odd = Configuration(1, "multi-label", ("a*b*", "$x$ <b>", "Größe_1"))
+    run = measured(tmp_path, odd)
+    app = opened("results", run=run.id, finding="$x$ <b>")
+    assert not app.exception
+    assert sorted(app.dataframe[0].value.index) == sorted(odd.classes)
+    assert "a*b*" not in said(app)
+
+
+def test_splits_that_were_not_measured_are_said_with_a_button_that_measures_them(tmp_path: Path) -> None:
+    run = measured(tmp_path, SINGLE, {"split": ["train", "test", "test"] * 4})
+    app = opened("results", run=run.id)
+    assert "Not measured: train 4" in plain(app)
+    assert any(b.label == "Measure the other 4 X-rays too" for b in app.button)
+
+
+def test_an_evaluation_of_everything_opens_and_leads_to_each_xrays_own_split(tmp_path: Path) -> None:
+    run = measured(tmp_path, SINGLE, {"split": ["train", "test", "test"] * 4}, splits=["all"])
+    app = opened("results", run=run.id)
+    assert not app.exception
+    assert metrics(app)["Images"] == "12"
+    assert any("--split all" in code.value for code in app.code)
+    links = [link.proto.query_string for link in app.get("page_link")]
+    assert {"split=train", "split=test"} <= {part for text in links for part in text.split("&")}
+
+
+def as_the_version_before_left_it(run: Run) -> None:
+    """Turn a run of several findings into what was written when they were measured by the highest probability."""
+    names = run.results()["classes"]
+    table = run.predictions()
+    logits = table[[f"logit_{name}" for name in names]].to_numpy()
+    manifest = Manifest.load(run.spec["params"]["manifest"])
+    run.folder.write_predictions(predictions_table(manifest, table["image_id"], logits, names))
+    summary = {"accuracy": {"value": 0.9, "low": 0.8, "high": 1.0}, "confusion": [[1]], "n": 12}
+    run.folder.write_json("results.json", {"classes": names, "splits": {"test": summary}, "unreadable": 0})
+
+
+def test_old_figures_of_several_findings_are_not_shown_but_measured_again(tmp_path: Path) -> None:
+    run = measured(tmp_path, SEVERAL)
+    as_the_version_before_left_it(run)
+    app = opened("results", run=run.id)
+    assert not app.exception
+    assert "Accuracy" not in metrics(app)
+    assert "as if they excluded each other" in app.warning[0].value
+    next(b for b in app.button if b.label == "Measure it again").click().run()
+    again = next(r for r in list_runs(kind="evaluate") if r.id != run.id)
+    assert again.spec["params"] == run.spec["params"]
+
+
+def test_an_old_run_of_classes_that_exclude_each_other_opens_as_before(tmp_path: Path) -> None:
+    run = measured(tmp_path, SINGLE)
+    old = {key: value for key, value in run.results().items() if key in ("classes", "splits", "unreadable", "network")}
+    for summary in old["splits"].values():
+        summary.pop("task")
+        summary.pop("absent")
+    run.folder.write_json("results.json", old)
+    app = opened("results", run=run.id)
+    assert not app.exception
+    assert metrics(app)["Accuracy"] == f"{old['splits']['test']['accuracy']['value'] * 100:.1f} %"
+
+
+@pytest.mark.parametrize("task", ["single-label", "multi-label"])
+def test_predictions_without_results_yet_show_no_error(tmp_path: Path, task: str) -> None:
+    run = measured(tmp_path, SEVERAL if task == "multi-label" else SINGLE)
+    (run.folder.path / "results.json").unlink()
+    app = opened("results", run=run.id)
+    assert not app.exception

@@ -1,0 +1,71 @@
+"""What ``cxr evaluate`` prints of networks of either task, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pandas as pd
+import pytest
+from configurations import CONFIGURATIONS, every_configuration, write_network, write_xrays
+
+from cxr.cli import main
+from cxr.evaluation.run import evaluate
+from cxr.paths import runs_root
+from cxr.runs.folder import RunFolder
+
+
+@pytest.fixture
+def cxr(monkeypatch, capsys):
+    """Run a command line in this process and return (exit code, stdout, stderr)."""
+    monkeypatch.setenv("COLUMNS", "250")
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cxr", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return left.value.code or 0, *capsys.readouterr()
+
+    return command
+
+
+@every_configuration
+def test_the_figures_of_each_task_are_printed_and_those_of_the_other_are_not(tmp_path, cxr, configuration):
+    network = write_network(configuration, tmp_path / "net.safetensors")
+    data = write_xrays(tmp_path / "xrays", configuration)
+    folder = RunFolder.create(runs_root(), "evaluate", {"weights": str(network), "manifest": str(data)})
+    evaluate(folder, folder.spec)
+    code, out, err = cxr("runs", "show", folder.id)
+    assert code == 0, err
+    for name in configuration.classes:
+        assert name in out
+    of_findings = ("mean AUC", "average precision", "sensitivity", "above probability 0.5")
+    of_classes = ("accuracy", "macro_f1", "true class by row")
+    there, gone = (of_findings, of_classes) if configuration.multi_label else (of_classes, of_findings)
+    assert [word for word in there if word not in out] == []
+    assert [word for word in gone if word in out] == []
+
+
+def test_a_network_of_findings_is_measured_by_the_command_with_an_alias_and_its_json(tmp_path, cxr):
+    configuration = CONFIGURATIONS[4]
+    network = write_network(configuration, tmp_path / "net.safetensors")
+    file = write_xrays(tmp_path / "xrays", configuration)
+    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    findings = table["findings"].str.replace("pneumonia", "Pneumonia Bilat").str.replace("covid19", "Fracture")
+    table.assign(findings=findings).to_csv(file, index=False)
+    code, out, err = cxr("evaluate", network, "--data", file, "--alias", "Pneumonia Bilat=pneumonia", "--json")
+    assert code == 0, err
+    results = json.loads(out)["results"]
+    assert results["task"] == "multi-label"
+    assert results["aliases"] == {"Pneumonia Bilat": "pneumonia"}
+    assert results["left_out"]["findings"].keys() == {"Fracture"}
+    per_class = results["splits"]["test"]["per_class"]
+    assert per_class["pneumonia"]["positive"] > 0
+    assert per_class["covid19"]["known"] == 0
+
+
+def test_an_alias_that_is_none_is_wrong_use(tmp_path, cxr):
+    network = write_network(CONFIGURATIONS[0], tmp_path / "net.safetensors")
+    code, _, err = cxr("evaluate", network, "--data", "x.csv", "--alias", "covid")
+    assert code == 2
+    assert "'covid' is not of the form name=value" in err
