@@ -46,7 +46,7 @@ class Way:
         self.times: dict[str, float] = {}
         self.environment = {**os.environ, "CXR_DATA": str(work / "data"), "CXR_RUNS": str(work / "runs")}
 
-    def cxr(self, step: str, *words: str) -> dict | list:
+    def cxr(self, step: str, *words: str) -> Any:
         """Run one command with ``--json`` and return what it printed."""
         print(f"$ cxr {' '.join(words)}", flush=True)
         begin = time.perf_counter()

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -139,7 +140,7 @@ def _seconds_to_open(manifest: Manifest) -> dict[str, float]:
 
 def _train(setting: Setting, manifest: Manifest, wanted: int) -> tuple[Peak, int, float]:
     """Train for ``wanted`` steps; return the peak, the steps done and the seconds until the first."""
-    changes = {"backbone": "densenet-small", "size": SIDE, "device": "cpu"}
+    changes: dict[str, Any] = {"backbone": "densenet-small", "size": SIDE, "device": "cpu"}
     recipe = setting.recipe(**changes).model_dump(mode="json")
     began, first, peak, steps, offset = time.monotonic(), None, Peak(), 0, 0
     with _killed_at_the_end(start("train", {"recipe": recipe, "manifest": str(manifest.path)})) as run:

@@ -95,9 +95,12 @@ def _any_of(names: pd.Series, wanted: Sequence[str]) -> pd.Series:
 
 def image(data: Manifest, split: str, predictions: pd.DataFrame | None, network: XrayClassifier | None = None) -> str:
     """Let the user choose an X-ray of a split and return its id; where the filters leave none, say so and end there."""
-    of_findings = network is not None and network.card.task == MULTI_LABEL
-    every = rows_of_findings(data, split, predictions, network) if of_findings else rows_of(data, split, predictions)
-    rows = _filtered(every, of_findings)
+    if network is not None and network.card.task == MULTI_LABEL:
+        every = rows_of_findings(data, split, predictions, network)
+        rows = _filtered(every, of_findings=True)
+    else:
+        every = rows_of(data, split, predictions)
+        rows = _filtered(every, of_findings=False)
     if rows.empty and not address.asks("image"):
         page.nothing_yet("No X-ray meets these filters. Clear one of them to see some.")
     captions = dict(zip(rows["image_id"], map(_caption, rows.to_dict("records")), strict=True))

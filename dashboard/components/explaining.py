@@ -26,6 +26,7 @@ from cxr.evaluation.truth import finding_names
 from cxr.explain import DEFAULT_COMPOSITE
 from cxr.explain.heatmap import Heatmap, Way, heatmaps_of, picture_digest
 from cxr.explain.store import HeatmapStore, weights_digest
+from cxr.models import XrayClassifier
 from cxr.models.card import MULTI_LABEL
 
 from components import load, viewer
@@ -50,7 +51,7 @@ class Xray:
     masks: dict[str, Path] = field(default_factory=dict)
     findings: str = ""
 
-    def truth(self, network: object) -> str:
+    def truth(self, network: XrayClassifier) -> str:
         """Return what the data say of it, in Markdown: its label, or for a network of several findings these."""
         if is_of_findings(network):
             names = ", ".join(finding_names(self.findings))
@@ -91,12 +92,12 @@ def logits(reference: str, xray: Xray) -> np.ndarray:
     return _logits(reference, load.model_stamp(reference), xray.id, xray.stamp, xray.pixels)
 
 
-def probabilities(network: object, values: np.ndarray) -> np.ndarray:
+def probabilities(network: XrayClassifier, values: np.ndarray) -> np.ndarray:
     """Return softmax, or sigmoid for a network of several findings, of logits (..., K)."""
     return chances_of(values, network.card.task)
 
 
-def is_of_findings(network: object) -> bool:
+def is_of_findings(network: XrayClassifier) -> bool:
     """Tell whether a network looks for several findings, which do not exclude each other, and predicts no class."""
     return network.card.task == MULTI_LABEL
 
@@ -109,7 +110,7 @@ def predicted_option(classes: Sequence[str]) -> str:
     return option
 
 
-def verdict(network: object, values: np.ndarray) -> str:
+def verdict(network: XrayClassifier, values: np.ndarray) -> str:
     """Return what a network says of an X-ray by its logits (K,), in Markdown."""
     highest = int(values.argmax())
     name = viewer.plain(network.classes[highest])
@@ -180,12 +181,12 @@ def relevance_of(reference: str, xray: Xray, target: str, composite: str = DEFAU
     return heatmaps(reference, xray, Way.of(composite), [target]).heatmaps[target].relevance
 
 
-def relevance_npy(network: object, picture: np.ndarray, way: Way, target: str) -> bytes:
+def relevance_npy(network: XrayClassifier, picture: np.ndarray, way: Way, target: str) -> bytes:
     """Return the relevance of every value of the network's input, (C, H, W), computed anew, as a .npy file's bytes."""
     return as_npy(way.explain(network, picture[None], target).relevance[0])
 
 
-def scores(network: object, values: np.ndarray) -> pd.DataFrame:
+def scores(network: XrayClassifier, values: np.ndarray) -> pd.DataFrame:
     """Return ``class, probability, logit``, the likeliest class first."""
     table = pd.DataFrame({"class": network.classes, "probability": probabilities(network, values), "logit": values})
     return table.sort_values("logit", ascending=False, ignore_index=True)
@@ -222,7 +223,7 @@ def predictions(subject: Subject) -> pd.DataFrame | None:
     return _predictions(reference, load.model_stamp(reference), str(path), stamp, subject.split, subject.data)
 
 
-def below_zero(heatmap: Heatmap, network: object) -> str:
+def below_zero(heatmap: Heatmap, network: XrayClassifier) -> str:
     """Return what a logit below zero means for the colours, "" for any other and for methods without a ledger."""
     if heatmap.logit >= 0 or not heatmap.has_ledger:
         return ""

@@ -173,13 +173,14 @@ def _show_images(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None
     choices = dict(zip(_SHOWN, (changed, most.sort_values("moved", ascending=False)), strict=True))
     first = _SHOWN[0] if len(changed) else _SHOWN[1]
     pick.arrive(f"experiments:shown:{run.id}", "list", first, allowed=_SHOWN)
-    shown = st.segmented_control(
+    chosen = st.segmented_control(
         "Show",
         list(choices),
         format_func=lambda name: f"{name} ({len(choices[name])})",
         required=True,
         key=f"experiments:shown:{run.id}",
     )
+    shown = chosen or first
     pick.leave("list", shown, first)
     rows = choices[shown]
     if rows.empty:

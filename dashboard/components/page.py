@@ -6,7 +6,7 @@ import logging
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, ParamSpec
 
 import pandas as pd
 import streamlit as st
@@ -17,6 +17,7 @@ from cxr.errors import CxrError, system_error
 from components import address, charts
 
 _log = logging.getLogger(__name__)
+P = ParamSpec("P")
 
 
 def header(title: str, lead: str) -> None:
@@ -67,17 +68,17 @@ def tried(action: Callable[[], object]) -> bool:
     return True
 
 
-def refreshed(every: float | None) -> Callable[[Callable[[], None]], Callable[[], None]]:
+def refreshed(every: float | None) -> Callable[[Callable[P, None]], Callable[P, None]]:
     """Return a decorator for a part of a page that runs by itself each ``every`` seconds, or only when clicked in.
 
     Its errors are told in one line and its choices stand in the address, as those of the whole page.
     """
 
-    def decorate(body: Callable[[], None]) -> Callable[[], None]:
+    def decorate(body: Callable[P, None]) -> Callable[P, None]:
         @st.fragment(run_every=every)
-        def part() -> None:
+        def part(*args: P.args, **options: P.kwargs) -> None:
             with address.kept_in_fragment(), told_in_one_line(below_heading=False):
-                body()
+                body(*args, **options)
 
         return part
 

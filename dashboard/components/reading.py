@@ -97,10 +97,13 @@ def show_stored() -> None:
         st.button(
             "Delete stored heatmaps",
             icon=":material/delete:",
-            on_click=page.tried,
-            args=(clear,),
+            on_click=_clear,
             disabled=not kept.maps,
         )
+
+
+def _clear() -> None:
+    page.tried(clear)
 
 
 def _entry(value: float) -> str:

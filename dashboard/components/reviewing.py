@@ -121,7 +121,8 @@ def _draw(xray: Xray, draft: Draft, image_id: str) -> None:
 
     zooms = ", ".join(f"{zoom:g}" for zoom in ZOOMS)
     pick.arrive("reviewing:zoom", "zoom", ZOOMS[0], float, ZOOMS, accepted=zooms)
-    zoom = st.segmented_control("Zoom", ZOOMS, required=True, format_func=lambda z: f"{z:g} ×", key="reviewing:zoom")
+    chosen = st.segmented_control("Zoom", ZOOMS, required=True, format_func=lambda z: f"{z:g} ×", key="reviewing:zoom")
+    zoom = chosen or ZOOMS[0]
     pick.leave("zoom", f"{zoom:g}", f"{ZOOMS[0]:g}")
     if zoom != draft.zoom:
         draft.zoom = zoom

@@ -41,13 +41,14 @@ def show(run: Run) -> None:
     measures[f"logit of {towards}"] = "logit"
     names = {measure: title for title, measure in measures.items()}
     pick.arrive(f"stamping:curve:{run.id}", "curve", "turned", allowed=names)
-    shown = st.segmented_control(
+    chosen = st.segmented_control(
         "Curve",
         list(names),
         format_func=lambda name: viewer.plain(names[name]),
         required=True,
         key=f"stamping:curve:{run.id}",
     )
+    shown = chosen or "turned"
     pick.leave("curve", shown, "turned")
     st.plotly_chart(dose_curves(results, shown), key=f"stamping:chart:{run.id}", config={"displaylogo": False})
     st.dataframe(doses(results), hide_index=True)

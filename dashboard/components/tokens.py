@@ -11,6 +11,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from cxr.evaluation import predict
+from cxr.models import XrayClassifier
 from cxr.text import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, Reviews, TextBox, detect_cached, mask_text, tokens_of
 from cxr.text.experiment import CONDITIONS, Setting, masked_versions
 
@@ -83,7 +84,7 @@ def logits(subject: Subject, xray: Xray, boxes: Sequence[TextBox], how: dict) ->
     return _logits(reference, load.model_stamp(reference), xray.id, xray.stamp, how, subject, list(boxes))
 
 
-def changes(network: object, by_condition: dict[str, np.ndarray]) -> pd.DataFrame:
+def changes(network: XrayClassifier, by_condition: dict[str, np.ndarray]) -> pd.DataFrame:
     """Return one row per class: probability before and after, and how the logit moved, also under the control."""
     chances = {name: explaining.probabilities(network, values) for name, values in by_condition.items()}
     before = by_condition["before"]
@@ -92,12 +93,12 @@ def changes(network: object, by_condition: dict[str, np.ndarray]) -> pd.DataFram
     return pd.DataFrame({"class": network.classes, **dict(columns)})
 
 
-def verdict(network: object, by_condition: dict[str, np.ndarray]) -> str:
+def verdict(network: XrayClassifier, by_condition: dict[str, np.ndarray]) -> str:
     """Return the decision before and after in one sentence; of several findings the one that moves most."""
     if explaining.is_of_findings(network):
         name = target_of(network, by_condition)
         chances = explaining.probabilities(network, np.stack([by_condition[c] for c in CONDITIONS]))
-        before, after, control = chances[:, network.classes.index(name)]
+        before, after, control = (row[network.classes.index(name)] for row in chances)
         return (
             f"Masking the text moves **{viewer.plain(name)}** most: its probability goes from {before:.3f} to "
             f"{after:.3f}, under random boxes to {control:.3f}."
@@ -108,7 +109,7 @@ def verdict(network: object, by_condition: dict[str, np.ndarray]) -> str:
     return f"The prediction stays **{names['before']}** when the text is masked."
 
 
-def target_of(network: object, by_condition: dict[str, np.ndarray]) -> str:
+def target_of(network: XrayClassifier, by_condition: dict[str, np.ndarray]) -> str:
     """Return the class whose heatmaps are shown: the one predicted before, of several findings the most moved one."""
     if not explaining.is_of_findings(network):
         return network.classes[int(by_condition["before"].argmax())]
@@ -135,7 +136,7 @@ def show_pictures(xray: Xray, boxes: Sequence[TextBox], how: dict) -> None:
     left.image(viewer.with_boxes(xray.pixels, boxes), caption=found, width="stretch")
     pictures = [viewer.at_display_size(pixels) for pixels in (xray.pixels, masked(xray, boxes, how).pixels)]
     with right:
-        viewer.show_slider(*pictures, ("as it is", f"masked: {MASK_MODES[how['mode']].title.lower()}"))
+        viewer.show_slider(pictures[0], pictures[1], ("as it is", f"masked: {MASK_MODES[how['mode']].title.lower()}"))
 
 
 def show_heatmaps(subject: Subject, xray: Xray, boxes: Sequence[TextBox], how: dict, target: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
+from typing import NoReturn
 
 import pandas as pd
 import streamlit as st
@@ -71,7 +73,7 @@ def network_of(run: Run) -> str:
     return run.id if run.kind == "train" else params.get("run") or params["weights"]
 
 
-def wait_for(run: Run) -> None:
+def wait_for(run: Run) -> NoReturn:
     """Say how far a run without predictions is, go on by itself when it has them; ends the page."""
     if run.kind == "train":
         text = f"This training ({run.status()['state']}) has no predictions yet: it makes them at its end."
@@ -168,7 +170,7 @@ with page.told_in_one_line():
     if table is None or ("predicted" not in table and not run.results()):
         wait_for(run)
     data = load.manifest_of(run)
-    link = {"model": network_of(run), "data": subject.name_of(data.path)}
+    link = {"model": network_of(run), "data": subject.name_of(Path(run.spec["params"]["manifest"]))}
     split = pick.split(sorted(table["split"].unique()))
     network = as_params(link["model"])
     if measured.is_of_an_older_version(run, network):

@@ -57,9 +57,9 @@ def show_differences(report: Report) -> None:
     by_name = {short_name(measure): measure for measure in report.measures}
     names = list(by_name)
     pick.arrive("study:measure", "measure", names[0], allowed=names)
-    chosen = st.segmented_control("Compare by", names, required=True, key="study:measure")
+    chosen = st.segmented_control("Compare by", names, required=True, key="study:measure") or names[0]
     pick.leave("measure", chosen, names[0])
-    measure = by_name.get(chosen) or report.measures[0]
+    measure = by_name[chosen]
     left, right = st.columns([3, 2])
     if measure.differences:
         left.plotly_chart(study_charts.forest(measure), key="study:forest")
