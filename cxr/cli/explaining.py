@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cxr.cli.follow import follow_or_leave
-from cxr.cli.models import DataOption, Model, manifest_of
+from cxr.cli.models import DataOption, Device, Model, manifest_of
 from cxr.cli.output import Json, assignments, emit, note, percent, say, show_table
 from cxr.runs import start
 
@@ -50,6 +50,7 @@ def explain(
     split: Annotated[str, typer.Option(help="Without IMAGE: the split whose X-rays are explained.")] = "test",
     n: Annotated[int | None, typer.Option(min=1, help="Without IMAGE: how many; by default all.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the PNG files and the array.")] = Path(),
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Explain the prediction for one X-ray, or for those of a split, by Layer-wise Relevance Propagation."""
@@ -59,12 +60,13 @@ def explain(
     if image is None:
         _check_target(model, target)
         params: dict[str, Any] = {"model": model, "manifest": manifest_of(model, data), "split": split}
-        params |= {"composite": composite, "options": _numbers(option)}
+        params |= {"composite": composite, "options": _numbers(option), "device": device}
         given = (("targets", target), ("bias", bias), ("precision", precision), ("n", n))
         params |= {key: value for key, value in given if value}
         follow_or_leave(start("explain", params, name=f"explain {split}"), detach=False, as_json=as_json)
         return
-    _explain_one(model, image, way, target, data, out, as_json)
+    # One image is explained at once, on the processor unless a GPU is named: it takes no turn.
+    _explain_one(model, image, way, target, data, out, "cpu" if device == "auto" else device, as_json)
 
 
 def heatmaps(
@@ -104,7 +106,9 @@ def _number(value: str) -> Any:
     return value
 
 
-def _explain_one(model: str, image: str, way: Way, target: str, data: str | None, out: Path, as_json: bool) -> None:
+def _explain_one(
+    model: str, image: str, way: Way, target: str, data: str | None, out: Path, device: str, as_json: bool
+) -> None:
     from cxr.data.image import read_with_notes
     from cxr.data.square import fit_square
     from cxr.evaluation.source import load_trained
@@ -112,9 +116,11 @@ def _explain_one(model: str, image: str, way: Way, target: str, data: str | None
     from cxr.explain.legend import rules, title
     from cxr.explain.run import safe_names
     from cxr.explain.store import HeatmapStore
+    from cxr.networks import resolve_device
 
     store = HeatmapStore.of(model)
     network, description = load_trained(model)
+    network.to(resolve_device(device))
     path = _image_path(model, image, data)
     pixels, file_notes = read_with_notes(path)
     seen = fit_square(pixels, network.card.size)  # shrunk as training and evaluation do it

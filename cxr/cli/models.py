@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,22 @@ Model = Annotated[
 ]
 DataOption = Annotated[
     str | None, typer.Option("--data", help="A data set's name or a manifest; by default the run's own.")
+]
+
+
+def _device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise typer.BadParameter(f"{name!r} is none of auto, cpu, cuda, cuda:0, cuda:1, ...")
+    return name
+
+
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        callback=_device,
+        help="auto: a GPU once it is free, else the processor; cpu: begins at once; or cuda:0, cuda:1, ...",
+    ),
 ]
 Detach = Annotated[bool, typer.Option("--detach", help="Return at once, leave it running.")]
 
@@ -60,6 +77,7 @@ def evaluate(
         list[str] | None,
         typer.Option(help="label of the data=class of the network, for names that mean the same; may be repeated."),
     ] = None,
+    device: Device = "auto",
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
@@ -73,7 +91,12 @@ def evaluate(
     manifest = manifest_of(model, data)
     which = {"run": model} if is_training(model) else {"weights": model}
     options = {"splits": split or None, "aliases": aliases or None}
-    params = {**which, "manifest": manifest, **{key: value for key, value in options.items() if value}}
+    params = {
+        **which,
+        "manifest": manifest,
+        "device": device,
+        **{key: value for key, value in options.items() if value},
+    }
     follow_or_leave(start("evaluate", params, name=f"evaluate {name_of(model)}"), detach, as_json)
 
 

@@ -124,7 +124,7 @@ def _show_list(rows: list[dict[str, Any]]) -> None:
 
 def _show_queue(rows: list[dict[str, Any]]) -> None:
     if not rows:
-        say("no training has or waits for a device of this machine")
+        say("no run has or waits for a device of this machine")
         return
     cells = [[row["id"], row["name"], row["place"] or "runs", row["wish"], _since(row["since"])] for row in rows]
     show_table("", ["run", "name", "place", "device", "since"], cells)

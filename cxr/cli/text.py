@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cxr.cli.follow import follow_or_leave
-from cxr.cli.models import DataOption, Detach, Model, check_model, manifest_of, name_of
+from cxr.cli.models import DataOption, Detach, Device, Model, check_model, manifest_of, name_of
 from cxr.cli.output import Json, emit, say, show_table
 from cxr.runs import start
 
@@ -52,6 +52,7 @@ def experiment(
         int | None, typer.Option(help="How many X-rays with text get a heatmap, 0 for none. Default: 50.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the control boxes.")] = 0,
+    device: Device = "auto",
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
@@ -63,6 +64,7 @@ def experiment(
     Setting.of({"model": model, "manifest": ""} | chosen)
     check_model(model)
     params: dict[str, Any] = {"model": model, "manifest": manifest_of(model, data), "split": split} | chosen
+    params["device"] = device
     follow_or_leave(start("text-experiment", params, name=f"text {name_of(model)}"), detach, as_json)
 
 
@@ -129,6 +131,7 @@ def stamp(
     cover: Annotated[bool, typer.Option("--cover", help="May hide tokens that are there; no search for them.")] = False,
     jitter: Annotated[float, typer.Option(help="By which the place varies, a share of the image's height.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the control and of the jitter.")] = 0,
+    device: Device = "auto",
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
@@ -138,7 +141,7 @@ def stamp(
     token = {"word": word, "cut": cut, "take": take, "font": font, "colour": colour}
     where = {"towards": towards, "onto": onto or [], "place": place, "avoid": not cover, "jitter": jitter}
     doses = {"sizes": size or [], "contrasts": contrast or [], "control": control, "seed": seed}
-    params = {"model": model, "split": split} | token | where | doses
+    params = {"model": model, "split": split, "device": device} | token | where | doses
     stamp_and_tell(params, data, detach=detach, as_json=as_json)
 
 

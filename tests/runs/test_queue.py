@@ -16,10 +16,11 @@ import pytest
 
 from cxr.cli import main
 from cxr.errors import RunError
-from cxr.runs import DeviceQueue, Run, RunFolder, devices, launch, start
+from cxr.runs import DeviceQueue, Run, RunFolder, devices, launch, list_runs, start
 from cxr.runs.devices import device_options
 from cxr.runs.queue import Ticket, grants, in_words, wish
 from cxr.runs.run import KINDS
+from tests.configurations import CONFIGURATIONS, write_xrays
 
 PROJECT = Path(__file__).resolve().parents[2]
 CPU = {"cpu": ("cpu",)}
@@ -305,10 +306,31 @@ def test_the_processor_is_shared_by_all_but_trainings(kind, monkeypatch):
     assert devices.options_of(kind, {"device": "cpu"}) is None
 
 
+ASKED = {
+    "evaluate": ("evaluate", "demo"),
+    "explain": ("explain", "demo", "--split", "test"),
+    "text-experiment": ("text", "experiment", "demo"),
+    "text-stamping": ("text", "stamp", "demo", "--word", "DX", "--detach"),
+}
+
+
+@pytest.mark.usefixtures("job_kinds")
+@pytest.mark.parametrize("kind", OTHERS)
+def test_every_command_that_starts_one_takes_the_device_and_refuses_what_is_none(kind, cxr, tmp_path):
+    data = write_xrays(tmp_path / "xrays", CONFIGURATIONS[0], words=True)
+    words = (*ASKED[kind], "--data", str(data))
+    code, _, err = cxr(*words, "--device", "tpu")
+    assert code == 2
+    assert "'tpu' is none of auto, cpu, cuda" in " ".join(err.replace("│", " ").split())
+    cxr(*words, "--device", "cpu")
+    (run,) = list_runs(kind=kind)
+    assert run.spec["params"]["device"] == "cpu"
+
+
 @pytest.mark.usefixtures("job_kinds")
 def test_a_queue_without_runs_says_so(cxr):
     assert cxr("runs", "queue", "--json") == (0, "[]\n", "")
-    assert cxr("runs", "queue")[1] == "no training has or waits for a device of this machine\n"
+    assert cxr("runs", "queue")[1] == "no run has or waits for a device of this machine\n"
 
 
 @pytest.mark.usefixtures("job_kinds")
