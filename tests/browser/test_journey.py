@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from urllib.parse import parse_qs, urlparse
 
 import pytest
+
+from cxr.runs import get_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -45,6 +48,20 @@ def points_of_loss_curve(tab) -> int:
     )
 
 
+def settled(tab) -> None:
+    """Wait until the page's script has stood still for half a second: one field's step may start another."""
+    tab.wait_for_function(
+        """() => {
+            const app = document.querySelector('[data-testid=stApp]');
+            const still = app && app.dataset.testScriptState === 'notRunning';
+            if (!still) { window.stillSince = null; return false; }
+            window.stillSince = window.stillSince ?? performance.now();
+            return performance.now() - window.stillSince > 500;
+        }"""
+    )
+    tab.evaluate("() => { window.stillSince = null; }")
+
+
 def start_training(tab, url: str, *, epochs: str, name: str) -> None:
     tab.goto(f"{url}/train?data=demo&recipe=demo")
     tab.get_by_role("button", name="Start training").wait_for()
@@ -55,7 +72,7 @@ def start_training(tab, url: str, *, epochs: str, name: str) -> None:
     title = tab.get_by_label("Name of the run")
     title.fill(name)
     title.press("Enter")
-    time.sleep(2)  # Streamlit reruns after each field; the button reads the last of them
+    settled(tab)  # Streamlit reruns after each field; the button reads the last of them
     tab.get_by_role("button", name="Start training").click()
     tab.wait_for_url(re.compile(r"/live\?run="))
 
@@ -118,8 +135,10 @@ def test_a_training_outlives_the_dashboard_and_the_next_one_shows_it(dashboard, 
     wait_until(lambda: steps(tab) > 2, 120, "the first steps")
     address = tab.url
     seen = steps(tab)
+    run = get_run(parse_qs(urlparse(address).query)["run"][0], dashboard.folder / "runs")
     dashboard.kill()
-    time.sleep(3)
+    rows = len(run.metrics()[0])
+    wait_until(lambda: len(run.metrics()[0]) > rows + 5, 60, "it goes on without a dashboard")
     dashboard.start()
     tab.goto(address)
     wait_until(lambda: tab.get_by_test_id("stMetric").count() > 0 and steps(tab) > seen, 60, "it went on meanwhile")
@@ -138,5 +157,5 @@ def test_no_page_shows_a_traceback_for_ids_that_do_not_exist(dashboard, tab) -> 
     ):
         tab.goto(f"{dashboard.url}/{page}")
         tab.locator("h1").wait_for()
-        time.sleep(1)
+        settled(tab)
         has_no_traceback(tab)

@@ -15,6 +15,7 @@ from cxr.errors import ManifestError, RecipeError, RunError, WeightsError
 from cxr.runs import Run, get_run, launch, list_runs
 from cxr.runs.run import members_of
 from cxr.study import members, retry, start_study, stop_study
+from cxr.study.job import _POLL_S
 from tests.study import quick
 from tests.study.conftest import plan
 
@@ -69,12 +70,19 @@ def test_members_are_all_pairs_seed_by_seed_and_each_names_its_study(data):
     assert study.results()["finding"].startswith("4 of 4 trainings finished\nslow against plain: ")
 
 
+def goes_on_for_a_while(members, until) -> None:
+    """Wait until the members' own work has gone on for longer than the study waits between two looks at them."""
+    seen = [len(member.metrics()[0]) for member in members]
+    more = 3 * _POLL_S / 0.02  # a row takes as long in the quick job
+    until(lambda: all(len(m.metrics()[0]) > n + more for m, n in zip(members, seen, strict=True)))
+
+
 def test_one_member_runs_at_a_time_unless_more_are_asked_for(data, until):
     slow = {name: {"recipe": "demo", "set": {"description": "slow"}} for name in ("a", "b", "c")}
     study = start_study(plan(slow, parallel=2), str(data))
     until(lambda: len(members_of(study)) == 2)
     until(lambda: running_member(study))
-    time.sleep(1.5)
+    goes_on_for_a_while([running_member(study)], until)  # the other one waits for the processor
     assert len(members_of(study)) == 2
     study.stop()
     assert study.wait(60)["state"] == "stopped"
@@ -117,7 +125,7 @@ def test_a_study_whose_process_was_killed_leaves_its_member_alive_and_takes_it_u
     until(lambda: len(alive.metrics()[0]) > seen)
     study.resume()
     until(lambda: study.status()["state"] == "running")
-    time.sleep(1.0)
+    goes_on_for_a_while([alive], until)
     assert (len(members_of(study)), alive.status()["resumes"]) == (1, 0)
     (data.parent / "hurry").touch()
     alive.stop()
