@@ -21,6 +21,8 @@ from PIL import Image
 
 from cxr.errors import ImageError
 
+# Raise it when the same file would give other pixels: stored pixels have this number in their key.
+DECODER_VERSION: int = 2
 MAX_PIXELS = 60_000_000
 MIN_SIDE = 32
 IMAGE_SUFFIXES = frozenset(
