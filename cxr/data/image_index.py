@@ -83,7 +83,8 @@ def connect(folder: Path) -> sqlite3.Connection:
     """
     index = sqlite3.connect(folder / INDEX, _WAIT_S, isolation_level=None, check_same_thread=False)
     try:
-        index.executescript(f"BEGIN IMMEDIATE; {_TABLES} COMMIT;")
+        # What a loss of power takes is decoded again, and the checksums of the rows tell where it did worse.
+        index.executescript(f"PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE; {_TABLES} COMMIT;")
     except BaseException:
         index.close()
         raise
@@ -138,18 +139,23 @@ def changing(folder: Path, lease: str) -> Iterator[sqlite3.Connection]:
         yield index
 
 
-def enter(index: sqlite3.Connection, lease: str) -> None:
-    """Tell an index of a lease on its store, within a transaction."""
-    index.execute("INSERT INTO leases VALUES (?)", (lease,))
+def enter(folder: Path, lease: str) -> None:
+    """Tell an index of a lease on its store, and remove the shards that it does not know."""
+    with closing(connect(folder)) as index, transaction(index, folder):
+        index.execute("INSERT INTO leases VALUES (?)", (lease,))
+        known = {shard_path(folder, shard) for (shard,) in index.execute("SELECT shard FROM shards")}
+        for path in folder.glob("shard-*.u8"):
+            if path not in known:
+                path.unlink(missing_ok=True)  # its removal was cut short
 
 
 def _sweep(index: sqlite3.Connection, folder: Path) -> None:
     """Take the dead out of the index: what they claimed is free again, and what they read may be removed."""
     for (lease,) in index.execute("SELECT lease FROM leases").fetchall():
         if not leases.is_alive(folder, lease):
-            for table in ("leases", "claims", "uses"):
+            end_work(index, lease)
+            for table in ("leases", "uses"):
                 index.execute(f"DELETE FROM {table} WHERE lease = ?", (lease,))
-            index.execute("UPDATE shards SET writer = NULL WHERE writer = ?", (lease,))
             leases.forget(folder, lease)
 
 
@@ -176,9 +182,10 @@ def claim(index: sqlite3.Connection, digests: Sequence[bytes], lease: str) -> No
     index.executemany("INSERT INTO claims VALUES (?, ?)", ((digest, lease) for digest in digests))
 
 
-def end_claims(index: sqlite3.Connection, lease: str) -> None:
-    """Say that the holder of a lease decodes nothing at the moment, within a transaction."""
+def end_work(index: sqlite3.Connection, lease: str) -> None:
+    """Say that the holder of a lease decodes and appends nothing at the moment, within a transaction."""
     index.execute("DELETE FROM claims WHERE lease = ?", (lease,))
+    index.execute("UPDATE shards SET writer = NULL WHERE writer = ?", (lease,))
 
 
 def use(index: sqlite3.Connection, shards: np.ndarray, lease: str) -> None:
@@ -190,6 +197,7 @@ def use(index: sqlite3.Connection, shards: np.ndarray, lease: str) -> None:
 
 def take_shard(index: sqlite3.Connection, lease: str, rows_per_shard: int) -> tuple[int, int]:
     """Return a shard that nobody else appends to and its number of rows, within a transaction."""
+    index.execute("UPDATE shards SET writer = NULL WHERE writer = ?", (lease,))
     free = index.execute(
         "SELECT shard, rows FROM shards WHERE writer IS NULL AND rows < ? ORDER BY shard DESC LIMIT 1",
         (rows_per_shard,),
@@ -218,14 +226,6 @@ def drop_shard(index: sqlite3.Connection, shard: int) -> bool:
 def value(index: sqlite3.Connection, statement: str) -> Any:
     """Return the one value that a statement selects."""
     return index.execute(statement).fetchone()[0]
-
-
-def remove_files_without_entry(index: sqlite3.Connection, folder: Path) -> None:
-    """Remove shards that the index does not know, within a transaction: their removal was cut short."""
-    known = {shard_path(folder, shard) for (shard,) in index.execute("SELECT shard FROM shards")}
-    for path in folder.glob("shard-*.u8"):
-        if path not in known:
-            path.unlink(missing_ok=True)
 
 
 def is_damage(error: sqlite3.Error) -> bool:

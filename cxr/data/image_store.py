@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,12 +89,16 @@ class StoredImages:
         return self._gather(shards, rows, None)
 
     def take(
-        self, indices: Any, axis: int = 0, out: NDArray[np.uint8] | None = None, mode: str = "raise"
+        self,
+        indices: Any,
+        axis: int = 0,
+        out: NDArray[np.uint8] | None = None,
+        mode: Literal["raise", "wrap", "clip"] = "raise",
     ) -> NDArray[np.uint8]:
         """Return ``images[indices]``, written to ``out`` if given; for ``numpy.take`` along the first axis."""
         if axis != 0:
             raise ValueError(f"axis {axis!r} is not allowed. Allowed: 0")
-        shards, rows = (np.take(values, indices, mode=mode) for values in (self._shards, self._rows))
+        shards, rows = self._shards.take(indices, mode=mode), self._rows.take(indices, mode=mode)
         return self._gather(shards, rows, out)
 
     def select(self, positions: NDArray[np.int64]) -> StoredImages:
@@ -136,6 +140,10 @@ class StoredImages:
         StoredImages.__init__(self, **state)
         with contextlib.suppress(OSError, sqlite3.Error):  # the sender's own lease, or the open maps, must do
             self._lease = _lease_on(self._folder, self._shards)
+
+
+Images: TypeAlias = NDArray[np.uint8] | StoredImages
+"""Grey images uint8 (N, H, W): an array, or a store's."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +221,7 @@ class ImageStore:
         raise ImageError(f"the image cache {self.folder} is damaged as soon as it is written: check the disk")
 
     def _open(self) -> leases.Lease:
-        """Make the store if need be, a damaged one anew, and return a lease on it."""
+        """Make the store if need be, a damaged one anew, and return a lease, of which the index does not know yet."""
         with leases.exclusive(self.root / image_index.ROOT_LOCK):
             self.folder.mkdir(exist_ok=True)
             if not (self.folder / cache_limit.RECIPE).exists():
@@ -223,9 +231,7 @@ class ImageStore:
                 log.warning("image cache: the index of %s is damaged, its images are decoded anew", self.folder)
                 image_index.discard(self.folder)
             lease = leases.Lease(self.folder)
-            with closing(image_index.connect(self.folder)) as index, image_index.transaction(index, self.folder):
-                image_index.enter(index, lease.name)
-                image_index.remove_files_without_entry(index, self.folder)
+            image_index.enter(self.folder, lease.name)
         return lease
 
     def _complete(
@@ -253,7 +259,7 @@ class ImageStore:
         """Return where contents lie, the positions of those to decode here, and of those that others decode."""
         with leases.exclusive(self.root / image_index.ROOT_LOCK):
             with image_index.changing(self.folder, lease.name) as index:
-                image_index.end_claims(index, lease.name)  # of files that changed meanwhile
+                image_index.end_work(index, lease.name)
                 places = image_index.find(index, digests)
                 image_index.use(index, places.shards, lease.name)
                 absent = [k for k in places.absent.tolist() if k not in changed]
@@ -326,7 +332,7 @@ class ImageStore:
 
     def _wrong_sums(self, places: Places, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         images = StoredImages(self.folder, self.size, places.shards[positions], places.rows[positions])
-        sums = np.fromiter((zlib.crc32(images[k]) for k in range(len(images))), np.uint32, len(images))
+        sums = np.fromiter((zlib.crc32(images[k].data) for k in range(len(images))), np.uint32, len(images))
         return positions[sums != places.crc32[positions]]
 
     def _contents(self, places: Places, lease: leases.Lease | None) -> Contents:
@@ -381,7 +387,7 @@ class _Appender:
             self._commit()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Keep what was decoded, whatever ended the decoding, and let other processes append to the shard."""
+        """Keep what was decoded, whatever ended the decoding."""
         try:
             if self._pending:
                 self._commit()
@@ -389,7 +395,7 @@ class _Appender:
             if kind is None:
                 raise
         finally:
-            self._give_back()
+            self._close()
 
     def _commit(self) -> None:
         images = [(digest, result) for digest, result in self._pending if not isinstance(result, str)]
@@ -410,18 +416,18 @@ class _Appender:
         file = self._open_shard()
         try:
             for row, (_, pixels) in enumerate(images, self._rows):
-                _write_at(file, np.ascontiguousarray(pixels), row * self._size**2)
+                _write_at(file, pixels.tobytes(), row * self._size**2)
             os.fsync(file)
         except OSError:
             with contextlib.suppress(OSError):
                 os.ftruncate(file, self._rows * self._size**2)  # gives the room back
             raise
-        return [(digest, self._shard, self._rows + k, zlib.crc32(p)) for k, (digest, p) in enumerate(images)]
+        return [(digest, self._shard, self._rows + k, zlib.crc32(p.tobytes())) for k, (digest, p) in enumerate(images)]
 
     def _open_shard(self) -> int:
         if self._file is not None and self._rows < self._rows_per_shard:
             return self._file
-        self._give_back()
+        self._close()
         with self._index() as index:
             self._shard, self._rows = image_index.take_shard(index, self._lease.name, self._rows_per_shard)
         path = image_index.shard_path(self._folder, self._shard)
@@ -432,13 +438,10 @@ class _Appender:
         os.ftruncate(self._file, self._rows * self._size**2)
         return self._file
 
-    def _give_back(self) -> None:
-        if self._file is None:
-            return
-        os.close(self._file)
-        self._file = None
-        with contextlib.suppress(OSError, sqlite3.Error, ImageError), self._index() as index:  # else the lease's end
-            index.execute("UPDATE shards SET writer = NULL WHERE shard = ?", (self._shard,))
+    def _close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
     def _index(self) -> AbstractContextManager[sqlite3.Connection]:
         return image_index.changing(self._folder, self._lease.name)
@@ -447,14 +450,14 @@ class _Appender:
 def _lease_on(folder: Path, shards: NDArray[np.int32]) -> leases.Lease:
     """Return a lease of this process on shards that another process uses."""
     lease = leases.Lease(folder)
-    with closing(image_index.connect(folder)) as index, image_index.transaction(index, folder):
-        image_index.enter(index, lease.name)
+    image_index.enter(folder, lease.name)
+    with image_index.changing(folder, lease.name) as index:
         image_index.use(index, shards, lease.name)
     return lease
 
 
-def _write_at(file: int, pixels: NDArray[np.uint8], offset: int) -> None:
-    left = memoryview(pixels).cast("B")
+def _write_at(file: int, pixels: bytes, offset: int) -> None:
+    left = memoryview(pixels)
     while left:
         written = os.pwrite(file, left, offset)
         left, offset = left[written:], offset + written

@@ -14,6 +14,7 @@ from cxr.models.backbone import XrayClassifier
 
 if TYPE_CHECKING:
     from cxr.data import ImageCache, Manifest
+    from cxr.data.image_store import Images
 
 
 def predict(
@@ -42,7 +43,7 @@ def predict(
 @torch.no_grad()
 def predict_rows(
     model: XrayClassifier,
-    pixels: np.ndarray,
+    pixels: Images,
     rows: np.ndarray,
     batch: int = 32,
     progress: Callable[[int, int], None] | None = None,
