@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr.data import image_index, leases
-from cxr.data.image import DECODER_VERSION
+from cxr.data.image import DECODER_VERSION, one_line
 from cxr.data.square import RESIZER_VERSION
 from cxr.errors import ImageError
 
@@ -164,18 +164,25 @@ def clear(
     freed = Freed()
     if not root.is_dir():
         return freed
-    with leases.exclusive(root / image_index.ROOT_LOCK):
-        for store in usage(root):
-            if size is not None and store.size != size:
-                continue
-            if store.is_current and size is None and older_than_days is None and not everything:
-                continue
-            before = math.inf if older_than_days is None else time.time() - 86400 * older_than_days
-            chosen = [shard for shard in store.shards if shard.used < before]
-            freed = sum((_remove(shard) for shard in chosen), freed)
-            if store.used < before:
-                _remove_if_empty(store.folder)
-        _remove_drafts_of_the_layout_before(root)
+    try:
+        with leases.exclusive(root / image_index.ROOT_LOCK):
+            for store in usage(root):
+                freed += _clear_store(store, older_than_days, size, everything)
+            _remove_drafts_of_the_layout_before(root)
+    except sqlite3.Error as error:
+        raise ImageError(f"the image cache {root} cannot be cleared ({one_line(error)})") from error
+    return freed
+
+
+def _clear_store(store: StoreUsage, older_than_days: float | None, size: int | None, everything: bool) -> Freed:
+    if size not in (None, store.size):
+        return Freed()
+    if store.is_current and size is None and older_than_days is None and not everything:
+        return Freed()
+    before = math.inf if older_than_days is None else time.time() - 86400 * older_than_days
+    freed = sum((_remove(shard) for shard in store.shards if shard.used < before), Freed())
+    if store.used < before:
+        _remove_if_empty(store.folder)
     return freed
 
 

@@ -140,13 +140,19 @@ def changing(folder: Path, lease: str) -> Iterator[sqlite3.Connection]:
 
 
 def enter(folder: Path, lease: str) -> None:
-    """Tell an index of a lease on its store, and remove the shards that it does not know."""
+    """Tell an index of a lease on its store, and remove files that it does not know: something was cut short.
+
+    The caller holds the lock of the root, as do all who make leases.
+    """
     with closing(connect(folder)) as index, transaction(index, folder):
         index.execute("INSERT INTO leases VALUES (?)", (lease,))
-        known = {shard_path(folder, shard) for (shard,) in index.execute("SELECT shard FROM shards")}
-        for path in folder.glob("shard-*.u8"):
-            if path not in known:
-                path.unlink(missing_ok=True)  # its removal was cut short
+        shards = {shard_path(folder, shard) for (shard,) in index.execute("SELECT shard FROM shards")}
+        for path in set(folder.glob("shard-*.u8")) - shards:
+            path.unlink(missing_ok=True)
+        names = {name for (name,) in index.execute("SELECT lease FROM leases")}
+        for name in {path.stem for path in folder.glob(f"*{leases.SUFFIX}")} - names:
+            if not leases.is_alive(folder, name):
+                leases.forget(folder, name)
 
 
 def _sweep(index: sqlite3.Connection, folder: Path) -> None:

@@ -45,7 +45,7 @@ _SHARD_BYTES = range(16 * 2**20, 2**30)
 _SHARDS_IN_LIMIT = 32  # so that removal goes by small parts, and few files are open
 _POLL_S = 0.1
 _ATTEMPTS = 3
-_UNWRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
+_UNWRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_FULL)
 _UNWRITABLE_FOLDER = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 
 
@@ -449,8 +449,9 @@ class _Appender:
 
 def _lease_on(folder: Path, shards: NDArray[np.int32]) -> leases.Lease:
     """Return a lease of this process on shards that another process uses."""
-    lease = leases.Lease(folder)
-    image_index.enter(folder, lease.name)
+    with leases.exclusive(folder.parent / image_index.ROOT_LOCK):
+        lease = leases.Lease(folder)
+        image_index.enter(folder, lease.name)
     with image_index.changing(folder, lease.name) as index:
         image_index.use(index, shards, lease.name)
     return lease
