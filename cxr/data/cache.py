@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -129,7 +130,7 @@ class ImageCache:
         _check_request(manifest, size, fit)
         base = Path(root) if root is not None else cache_root()
         recipe = _Recipe(size, fit, treatment)
-        files = _Files(dict(sorted(manifest.image_paths().items())), base / "digests.sqlite")
+        files = _Files(manifest, base / "digests.sqlite")
         known = files.known if treatment is None else treatment.digests(files.known)
         first = {digest: image_id for image_id, digest in reversed(known.items())}
         ids = list(first.values())
@@ -213,16 +214,16 @@ class _Recipe:
         return _digest_of(self.as_dict(), "".join(lines))
 
     def decoded(
-        self, ids: Sequence[str], paths: Mapping[str, Path], workers: int | None
+        self, ids: Sequence[str], paths: Mapping[str, str], workers: int | None
     ) -> Iterator[NDArray[np.uint8] | str]:
         """Yield each image's pixels or the reason why there are none."""
         done: Iterator[Any]
         if self.treatment is None:
             square = partial(decode_square, size=self.size, fit=self.fit)
-            done = map_in_order(square, [paths[image_id] for image_id in ids], workers)
+            done = map_in_order(square, [Path(paths[image_id]) for image_id in ids], workers)
         else:
             treated = partial(decode_treated, apply=self.treatment.apply, size=self.size, fit=self.fit)
-            items = [(paths[image_id], self.treatment.by_image.get(image_id)) for image_id in ids]
+            items = [(Path(paths[image_id]), self.treatment.by_image.get(image_id)) for image_id in ids]
             done = map_in_order(treated, items, workers)
         return (result if isinstance(result, np.ndarray) else str(result) for result in done)
 
@@ -230,10 +231,14 @@ class _Recipe:
 class _Files:
     """The files of a set of images: where each lies, and what those that can be read hold."""
 
-    def __init__(self, paths: dict[str, Path], memory: Path) -> None:
-        self.paths, self._memory = paths, memory
-        digests = file_digests(paths.values(), memory)
-        self.known = {image_id: d for image_id, path in paths.items() if (d := digests[path]) is not None}
+    def __init__(self, manifest: Manifest, memory: Path) -> None:
+        # Text, as a hundred thousand paths take seconds to make.
+        root, table = str(manifest.root), manifest.table
+        files = sorted(zip(table["image_id"].tolist(), table["image"].tolist(), strict=True))
+        self.paths = {image_id: os.path.join(root, image) for image_id, image in files}  # noqa: PTH118
+        self._memory = memory
+        digests = file_digests(self.paths.values(), memory)
+        self.known = {image_id: d for image_id, path in self.paths.items() if (d := digests[path]) is not None}
 
     def unchanged(self, ids: Sequence[str], recipe: _Recipe, workers: int | None) -> Iterator[Result]:
         """Yield what the files decode to, None where a file does not hold any more what it held before."""
@@ -261,7 +266,7 @@ def _check_request(manifest: Manifest, size: int, fit: str) -> None:
 
 
 def _missing(
-    paths: Mapping[str, Path],
+    paths: Mapping[str, str],
     held: Mapping[str, int],
     known: Mapping[str, str],
     positions: Mapping[str, int],
@@ -269,12 +274,12 @@ def _missing(
 ) -> pd.DataFrame:
     """Return the images without pixels: those whose file is absent now and those that did not decode."""
     rows = [
-        (image_id, str(path), contents.reasons[positions[known[image_id]]] if image_id in known else _why_not(path))
+        (image_id, path, contents.reasons[positions[known[image_id]]] if image_id in known else _why_not(path))
         for image_id, path in paths.items()
         if image_id not in held
     ]
     return pd.DataFrame(rows, columns=["image_id", "file", "reason"])
 
 
-def _why_not(path: Path) -> str:
-    return unreadable_because(path) or "could not be read a moment ago"
+def _why_not(path: str) -> str:
+    return unreadable_because(Path(path)) or "could not be read a moment ago"
