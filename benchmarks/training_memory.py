@@ -28,7 +28,7 @@ from cxr.data import ImageCache, Manifest
 from cxr.data.cache import _Recipe
 from cxr.data.cache_limit import RECIPE
 from cxr.data.digests import _remember, _stat
-from cxr.data.image_index import connect, shard_path
+from cxr.data.image_index import connect, row_start, shard_path
 from cxr.paths import cache_root
 from cxr.runs import Run, start
 from cxr.training.engine import give_back_memory
@@ -105,7 +105,7 @@ def sparse_cache(manifest: Manifest, size: int) -> list[Path]:
         index.execute("COMMIT")
     for shard, n, _ in rows:
         with shard_path(folder, shard).open("wb") as file:
-            file.truncate(n * size * size)
+            file.truncate(row_start(n, size))
     return [shard_path(folder, shard) for shard, *_ in rows]
 
 

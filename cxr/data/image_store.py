@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.data import cache_limit, image_index, leases
-from cxr.data.image_index import Places
+from cxr.data.image_index import HEADER, Places, row_start, shard_path
 from cxr.errors import ImageError
 from cxr.files import replacing
 
@@ -416,11 +416,11 @@ class _Appender:
         file = self._open_shard()
         try:
             for row, (_, pixels) in enumerate(images, self._rows):
-                _write_at(file, pixels.tobytes(), row * self._size**2)
+                _write_at(file, pixels.tobytes(), row_start(row, self._size))
             os.fsync(file)
         except OSError:
             with contextlib.suppress(OSError):
-                os.ftruncate(file, self._rows * self._size**2)  # gives the room back
+                os.ftruncate(file, row_start(self._rows, self._size))  # gives the room back
             raise
         return [(digest, self._shard, self._rows + k, zlib.crc32(p.tobytes())) for k, (digest, p) in enumerate(images)]
 
@@ -430,12 +430,12 @@ class _Appender:
         self._close()
         with self._index() as index:
             self._shard, self._rows = image_index.take_shard(index, self._lease.name, self._rows_per_shard)
-        path = image_index.shard_path(self._folder, self._shard)
+        path = shard_path(self._folder, self._shard)
         if self._rows == 0:
             path.unlink(missing_ok=True)  # one of a lost index: who has it mapped goes on reading it
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         # Rows behind the last one that counts are those of a process that died before the index learned of them.
-        os.ftruncate(self._file, self._rows * self._size**2)
+        os.ftruncate(self._file, row_start(self._rows, self._size))
         return self._file
 
     def _close(self) -> None:
@@ -465,14 +465,14 @@ def _write_at(file: int, pixels: bytes, offset: int) -> None:
 
 
 def _mapped(folder: Path, shard: int, rows: int, size: int) -> NDArray[np.uint8]:
-    path = image_index.shard_path(folder, shard)
+    path = shard_path(folder, shard)
     # A plain array over the map: the class memmap makes every index several times slower.
-    return np.asarray(np.memmap(path, np.uint8, "r", shape=(rows, size, size)))
+    return np.asarray(np.memmap(path, np.uint8, "r", HEADER, (rows, size, size)))
 
 
 def _rows_on_disk(folder: Path, shard: int, size: int) -> int:
     try:
-        return image_index.shard_path(folder, shard).stat().st_size // size**2
+        return (shard_path(folder, shard).stat().st_size - HEADER) // size**2
     except FileNotFoundError:
         return 0
 

@@ -60,7 +60,7 @@ def assert_right(cache: ImageCache) -> None:
 
 
 def rows_on_disk(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("shard-*.u8")) // ROW
+    return sum(path.stat().st_size - image_index.HEADER for path in folder.glob("shard-*.u8")) // ROW
 
 
 def assert_whole(folder: Path) -> int:
@@ -68,7 +68,7 @@ def assert_whole(folder: Path) -> int:
     with closing(sqlite3.connect(folder / "index.sqlite")) as index:
         rows = index.execute("SELECT shard, row, crc32 FROM images").fetchall()
     for shard, row, crc32 in rows:
-        data = image_index.shard_path(folder, shard).read_bytes()[row * ROW : (row + 1) * ROW]
+        data = image_index.shard_path(folder, shard).read_bytes()[image_index.row_start(row, SIDE) :][:ROW]
         assert len(data) == ROW
         assert zlib.crc32(data) == crc32
     assert len({entry[:2] for entry in rows}) == len(rows)
