@@ -1,11 +1,12 @@
 """Memory: a training worker on a cache of 112,000 images at 256 px, as many as NIH ChestX-ray14 has.
 
-The cache is a sparse file of black images with a valid index, and the image files are hard links to a few, so that
-neither takes room; the worker opens, checks and maps it as it does any other.
+The cache is made of sparse files of black images with a valid index, and the image files are hard links to a few, so
+that neither takes room; the worker opens, checks and maps it as it does any other.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ import psutil
 from training_setting import VALIDATED, Page, Setting, private_folders
 
 from cxr.data import ImageCache, Manifest
-from cxr.data.cache import _Recipe, _write_complete, _write_header
-from cxr.data.digests import file_digests
+from cxr.data.cache import _Recipe
+from cxr.data.cache_limit import RECIPE
+from cxr.data.digests import _remember, _stat
+from cxr.data.image_index import connect, row_start, shard_path
 from cxr.paths import cache_root
 from cxr.runs import Run, start
 from cxr.training.engine import give_back_memory
@@ -78,25 +81,33 @@ def large_manifest(folder: Path, n: int) -> Manifest:
     return Manifest.from_table(table, folder).save(folder / "manifest.parquet")
 
 
-def sparse_cache(manifest: Manifest, size: int) -> Path:
-    """Make the cache of a manifest's images at ``size`` without decoding one, and return its folder."""
-    recipe = _Recipe(cache_root() / "images", size, "stretch")
-    paths = {image_id: manifest.image_path(image_id) for image_id in sorted(manifest.ids)}
+def sparse_cache(manifest: Manifest, size: int) -> list[Path]:
+    """Make the store of a manifest's images at ``size`` without decoding one, and return its shards.
+
+    Every file counts as a content of its own: the memory of digests says so.
+    """
+    paths = [str(path) for path in manifest.image_paths().values()]
+    digests = {path: hashlib.blake2b(path.encode(), digest_size=16).hexdigest() for path in paths}
     time.sleep(2.1)  # digests of files that were changed just now are not remembered
-    digests = file_digests(paths.values(), cache_root() / "digests.sqlite")
-    known = {image_id: str(digests[path]) for image_id, path in paths.items()}
-    folder = recipe.folder(known)
+    _remember(cache_root() / "digests.sqlite", dict(digests), {path: _stat(path) for path in paths})
+    recipe = _Recipe(size, "stretch")
+    folder = cache_root() / "images" / recipe.name
     folder.mkdir(parents=True)
-    n = len(known)
-    with (folder / "images.npy").open("wb") as file:
-        _write_header(file, (n, size, size))
-        file.truncate(file.tell() + n * size * size)
+    (folder / RECIPE).write_text(json.dumps(recipe.as_dict()), encoding="utf-8")
+    per_shard = 2**30 // size**2
     black = zlib.crc32(bytes(size * size))
-    index = pd.DataFrame({"image_id": list(known), "row": range(n), "digest": list(known.values()), "crc32": black})
-    index["reason"] = ""
-    index.to_parquet(folder / "index.parquet", index=False)
-    _write_complete(folder, recipe, index)
-    return folder
+    places = [(bytes.fromhex(digest), *divmod(k, per_shard), black) for k, digest in enumerate(digests.values())]
+    n_shards = places[-1][1] + 1
+    with closing(connect(folder)) as index:
+        index.execute("BEGIN")
+        index.executemany("INSERT INTO images VALUES (?, ? + 1, ?, ?)", places)
+        rows = [(k + 1, min(per_shard, len(places) - k * per_shard), time.time()) for k in range(n_shards)]
+        index.executemany("INSERT INTO shards (shard, rows, used) VALUES (?, ?, ?)", rows)
+        index.execute("COMMIT")
+    for shard, n, _ in rows:
+        with shard_path(folder, shard).open("wb") as file:
+            file.truncate(row_start(n, size))
+    return [shard_path(folder, shard) for shard, *_ in rows]
 
 
 def measure(setting: Setting, page: Page) -> None:
@@ -104,18 +115,18 @@ def measure(setting: Setting, page: Page) -> None:
     wanted = QUICK_STEPS if setting.quick else STEPS
     with private_folders() as work:
         manifest = large_manifest(work / "large", IMAGES)
-        images = sparse_cache(manifest, SIDE) / "images.npy"
-        made = images.stat()
+        shards = sparse_cache(manifest, SIDE)
+        made = _state(shards)
         seconds = _seconds_to_open(manifest)
         peak, steps, to_first_step = _train(setting, manifest, wanted)
-        now = images.stat()
-        if (now.st_ino, now.st_mtime_ns) != (made.st_ino, made.st_mtime_ns):
-            raise SystemExit("the cache was not accepted and was built anew: this measures nothing")
+        n_bytes = sum(path.stat().st_size for path in shards)
+        if _state(shards) != made or len(list(shards[0].parent.glob("shard-*"))) != len(shards):
+            raise SystemExit("the cache was not accepted and images were decoded: this measures nothing")
     batch = setting.batch
     page.section(f"Memory of a worker on a cache of {IMAGES:,} images at {SIDE} px, batch {batch}")
     page.say(
         f"A real worker trains densenet-small on the processor with batch {batch}, {steps} steps at random places of "
-        f"the {made.st_size / 1e9:.1f} GB map (black images in a sparse file). The most held at any look, five "
+        f"the {n_bytes / 1e9:.1f} GB map (black images in a sparse file). The most held at any look, five "
         f"times a second, from the start on. Aim: own memory below {AIM_GB} GB."
     )
     page.say()
@@ -130,6 +141,10 @@ def measure(setting: Setting, page: Page) -> None:
         f"Seconds to load the manifest {seconds['manifest']:.1f}, to open the cache {seconds['cache']:.1f} (files "
         f"looked at, a thousand rows summed); from the click to the first step {to_first_step:.1f}."
     )
+
+
+def _state(files: list[Path]) -> list[tuple[int, int]]:
+    return [(path.stat().st_ino, path.stat().st_mtime_ns) for path in files]
 
 
 def _seconds_to_open(manifest: Manifest) -> dict[str, float]:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from cxr import __version__
-from cxr.cli import app_dashboard, data, explaining, models, runs, study, text, training, weights
+from cxr.cli import app_dashboard, cache, data, explaining, models, runs, study, text, training, weights
 from cxr.cli.output import fail
 from cxr.errors import CxrError, system_error
 
@@ -51,6 +51,7 @@ app.command("explain")(explaining.explain)
 app.command("heatmaps")(explaining.heatmaps)
 app.add_typer(text.app, name="text")
 app.add_typer(weights.app, name="weights")
+app.add_typer(cache.app, name="cache")
 app.command("dashboard")(app_dashboard.dashboard)
 
 

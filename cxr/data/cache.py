@@ -1,42 +1,40 @@
-"""Images decoded once: a uint8 memory map at training size, keyed by what the files hold.
+"""Images decoded once: uint8 squares at training size, kept by what the files hold and shared by all sets of images.
 
-Layout: ``<root>/images/<key>/images.npy`` (n, size, size), ``index.parquet`` (image_id, row, digest, crc32, reason)
-and ``complete.json``, written last. A folder is built under a temporary name and renamed, so what is there is whole
-or is recognised as damaged and built anew.
+Layout: ``<root>/images/<size>-<treatment>-v<decoder>.<resizer>/``, one store for each size and treatment, see
+:mod:`cxr.data.image_store`; :mod:`cxr.data.cache_limit` says how much they may hold. Both are safe to delete.
 """
 
 from __future__ import annotations
 
-import fcntl
+import bisect
 import hashlib
 import json
 import os
-import shutil
-import zlib
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cxr.data.cache_limit import VERSION
 from cxr.data.digests import file_digests
 from cxr.data.image import DECODER_VERSION, one_line, unreadable_because
+from cxr.data.image_store import Contents, ImageStore, Progress, Result, StoredImages
 from cxr.data.manifest import Manifest
 from cxr.data.pool import map_in_order
-from cxr.data.square import FITS, decode_square, decode_treated
+from cxr.data.square import FITS, RESIZER_VERSION, decode_square, decode_treated
 from cxr.errors import ImageError, ManifestError, unknown
 from cxr.paths import cache_root
 
 SIZES = range(16, 4097)
-_FULL_CHECK_BYTES = 512 * 2**20
-_SAMPLED_ROWS = 1000
-
-Progress = Callable[[int, int], None]
+_CHECKED_AT_ONCE = 64
+_CHECKED_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -73,20 +71,23 @@ class ImageCache:
     Attributes
     ----------
     images
-        uint8 (N, size, size), a read-only memory map; row i is the image of ``ids[i]``.
+        uint8 (N, size, size), read through memory maps; row i is the image of ``ids[i]``.
     ids
         Image ids, sorted; images that could not be read are not among them.
     missing
         DataFrame ``image_id, file, reason`` of the images of the manifest that could not be read.
+    key
+        Hex digest of what decides the pixels: size, treatment, and every image's id and content.
     folder
-        Where the cache lies; safe to delete.
+        The store that holds the images, and those of other sets.
     """
 
-    def __init__(self, folder: Path, ids: list[str], missing: pd.DataFrame) -> None:
+    def __init__(self, folder: Path, key: str, ids: list[str], images: StoredImages, missing: pd.DataFrame) -> None:
         self.folder = folder
+        self.key = key
         self.ids = ids
+        self.images = images
         self.missing = missing
-        self._open()
 
     @classmethod
     def build(
@@ -100,7 +101,9 @@ class ImageCache:
         fit: str = "stretch",
         treatment: Treatment | None = None,
     ) -> ImageCache:
-        """Open the cache of a manifest's images, decoding first what no cache of this size holds yet.
+        """Open a manifest's images, decoding first those whose content has not been decoded at this size yet.
+
+        What another process is decoding at the moment is waited for.
 
         Parameters
         ----------
@@ -111,114 +114,146 @@ class ImageCache:
         workers
             Decoding processes; None for one per core, 0 for this process.
         progress
-            Called with ``(done, total)``.
+            Called with ``(done, total)``, contents that are there and in all; files of the same bytes are one content.
         fit
             ``stretch`` to the square, ``pad`` with black, or ``crop`` the middle.
         treatment
-            Done to the decoded files first; treated and untreated pixels lie in different caches.
+            Done to the decoded files first; treated and untreated pixels lie in different stores.
 
         Raises
         ------
         ManifestError
             For an empty manifest, an unknown ``fit`` or a ``size`` out of range.
         ImageError
-            If not one image can be read.
+            If not one image can be read, or the images do not fit into the cache.
         """
         _check_request(manifest, size, fit)
         base = Path(root) if root is not None else cache_root()
-        paths = dict(sorted(manifest.image_paths().items()))
-        digests = file_digests(paths.values(), base / "digests.sqlite")
-        known = {image_id: d for image_id, path in paths.items() if (d := digests[path]) is not None}
-        if treatment is not None:
-            known = treatment.digests(known)
-        recipe = _Recipe(base / "images", size, fit, treatment)
-        folder = recipe.folder(known)
+        recipe = _Recipe(size, fit, treatment)
+        files = _Files(manifest, base / "digests.sqlite")
+        known = files.known if treatment is None else treatment.digests(files.known)
+        first = {digest: image_id for image_id, digest in reversed(known.items())}
+        ids = list(first.values())
+        store = ImageStore(base / "images", recipe.name, recipe.as_dict())
+
+        def decode(positions: Sequence[int]) -> Iterator[Result]:
+            return files.unchanged([ids[k] for k in positions], recipe, workers)
+
         try:
-            with _lock(recipe.root / f".{folder.name}.lock"):
-                if not _is_sound(folder):
-                    _build(folder, recipe, known, paths, workers, progress)
-            index = pd.read_parquet(folder / "index.parquet")
-        except OSError as error:
-            raise ImageError(f"the image cache {recipe.root} cannot be written ({one_line(error)})") from None
-        missing = _missing(index, paths, known)
-        ids = index.loc[index["row"] >= 0].sort_values("row")["image_id"].tolist()
-        if not ids:
-            first = missing.iloc[0]
-            raise ImageError(f"none of the {len(manifest)} images can be read; the first: {first.file} {first.reason}")
-        return cls(folder, ids, missing)
+            contents = store.read([bytes.fromhex(digest) for digest in first], decode, progress)
+        except (OSError, sqlite3.Error) as error:
+            raise ImageError(
+                f"the image cache {store.root} cannot be written ({one_line(error)}): free some disk space "
+                "(`cxr cache clear`), or set CXR_DATA to a folder that can be written"
+            ) from error
+        positions = dict(zip(first, contents.positions.tolist(), strict=True))
+        held = {image_id: row for image_id, digest in known.items() if (row := positions[digest]) >= 0}
+        missing = _missing(files.paths, held, known, dict(zip(first, range(len(first)), strict=True)), contents)
+        if not held:
+            gone = missing.iloc[0]
+            raise ImageError(f"none of the {len(manifest)} images can be read; the first: {gone.file} {gone.reason}")
+        images = contents.images.select(np.fromiter(held.values(), np.int64, len(held)))
+        return cls(store.folder, recipe.key(known), list(held), images, missing)
 
     @property
     def size(self) -> int:
         """Side of the images in pixels."""
-        return int(self.images.shape[1])
+        return self.images.shape[1]
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __contains__(self, image_id: object) -> bool:
-        return image_id in self._rows
+        return isinstance(image_id, str) and self._row(image_id) is not None
 
     def __getitem__(self, image_id: str) -> NDArray[np.uint8]:
-        """Return one image, uint8 (size, size), as a view of the memory map."""
+        """Return one image, uint8 (size, size), as a read-only view of the file that holds it."""
         return self.images[self.index(image_id)]
 
     def index(self, image_id: str) -> int:
         """Return the row of an image in :attr:`images`."""
-        if image_id not in self._rows:
+        row = self._row(image_id)
+        if row is None:
             lost = self.missing.set_index("image_id")["reason"]
             why = f"its file {lost[image_id]}" if image_id in lost else "the manifest does not have it"
             raise ImageError(f"image {image_id!r} is not in the cache: {why}")
-        return self._rows[image_id]
+        return row
 
     def rows(self, ids: Iterable[str]) -> NDArray[np.uint8]:
         """Return the images of ``ids`` in their order, uint8 (n, size, size), as a copy."""
-        return self.images[[self.index(image_id) for image_id in ids]]
+        return self.images[np.array([self.index(image_id) for image_id in ids], np.int64)]
 
-    def _open(self) -> None:
-        self.images: NDArray[np.uint8] = np.load(self.folder / "images.npy", mmap_mode="r", allow_pickle=False)
-        self._rows = {image_id: row for row, image_id in enumerate(self.ids)}
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A memory map would travel as all of its pixels; the other process opens the file itself.
-        return {"folder": self.folder, "ids": self.ids, "missing": self.missing}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._open()
+    def _row(self, image_id: str) -> int | None:
+        """Return an image's row; ids are sorted, so that no table of them is needed."""
+        row = bisect.bisect_left(self.ids, image_id)
+        return row if row < len(self.ids) and self.ids[row] == image_id else None
 
 
 @dataclass(frozen=True)
 class _Recipe:
-    """What, besides the files, decides the pixels of a cache, and where caches lie."""
+    """What, besides the files, decides the pixels of a cache."""
 
-    root: Path
     size: int
     fit: str
     treatment: Treatment | None = None
 
+    @property
+    def name(self) -> str:
+        """The name of the store's folder."""
+        about = "" if self.treatment is None else f"-{_digest_of(self.treatment.about)[:12]}"
+        return f"{self.size}-{self.fit}{about}-{VERSION}"
+
     def as_dict(self) -> dict[str, Any]:
-        plain = {"size": self.size, "fit": self.fit, "decoder": DECODER_VERSION}
+        plain = {"size": self.size, "fit": self.fit, "decoder": DECODER_VERSION, "resizer": RESIZER_VERSION}
         return plain if self.treatment is None else plain | {"treatment": self.treatment.about}
 
+    def key(self, digests: Mapping[str, str]) -> str:
+        """Return a digest of this recipe and of the images, given in their order as ``{image_id: digest}``."""
+        # Lengths keep ids apart from what follows them.
+        lines = (f"{len(image_id)}:{image_id}{content}\n" for image_id, content in digests.items())
+        return _digest_of(self.as_dict(), "".join(lines))
+
     def decoded(
-        self, ids: Sequence[str], paths: Mapping[str, Path], workers: int | None
+        self, ids: Sequence[str], paths: Mapping[str, str], workers: int | None
     ) -> Iterator[NDArray[np.uint8] | str]:
         """Yield each image's pixels or the reason why there are none."""
         done: Iterator[Any]
         if self.treatment is None:
             square = partial(decode_square, size=self.size, fit=self.fit)
-            done = map_in_order(square, [paths[image_id] for image_id in ids], workers)
+            done = map_in_order(square, [Path(paths[image_id]) for image_id in ids], workers)
         else:
             treated = partial(decode_treated, apply=self.treatment.apply, size=self.size, fit=self.fit)
-            items = [(paths[image_id], self.treatment.by_image.get(image_id)) for image_id in ids]
+            items = [(Path(paths[image_id]), self.treatment.by_image.get(image_id)) for image_id in ids]
             done = map_in_order(treated, items, workers)
         return (result if isinstance(result, np.ndarray) else str(result) for result in done)
 
-    def folder(self, digests: Mapping[str, str]) -> Path:
-        digest = hashlib.blake2b(json.dumps(self.as_dict(), sort_keys=True).encode(), digest_size=16)
-        for image_id, content in digests.items():
-            digest.update(json.dumps([image_id, content]).encode())
-        return self.root / digest.hexdigest()
+
+class _Files:
+    """The files of a set of images: where each lies, and what those that can be read hold."""
+
+    def __init__(self, manifest: Manifest, memory: Path) -> None:
+        # Text, as a hundred thousand paths take seconds to make.
+        root, table = str(manifest.root), manifest.table
+        files = sorted(zip(table["image_id"].tolist(), table["image"].tolist(), strict=True))
+        self.paths = {image_id: os.path.join(root, image) for image_id, image in files}  # noqa: PTH118
+        self._memory = memory
+        digests = file_digests(self.paths.values(), memory)
+        self.known = {image_id: d for image_id, path in self.paths.items() if (d := digests[path]) is not None}
+
+    def unchanged(self, ids: Sequence[str], recipe: _Recipe, workers: int | None) -> Iterator[Result]:
+        """Yield what the files decode to, None where a file does not hold any more what it held before."""
+        at_once = max(min(_CHECKED_BYTES // recipe.size**2, _CHECKED_AT_ONCE), 1)
+        with closing(recipe.decoded(ids, self.paths, workers)) as decoded:  # type: ignore[type-var]
+            for start in range(0, len(ids), at_once):
+                part = ids[start : start + at_once]
+                results = [next(decoded) for _ in part]
+                now = file_digests([self.paths[image_id] for image_id in part], self._memory)
+                for image_id, result in zip(part, results, strict=True):
+                    yield result if now[self.paths[image_id]] == self.known[image_id] else None
+
+
+def _digest_of(value: Any, more: str = "") -> str:
+    return hashlib.blake2b((json.dumps(value, sort_keys=True) + more).encode(), digest_size=16).hexdigest()
 
 
 def _check_request(manifest: Manifest, size: int, fit: str) -> None:
@@ -230,141 +265,21 @@ def _check_request(manifest: Manifest, size: int, fit: str) -> None:
         raise ManifestError(f"size {size!r} is not a whole number from {SIZES.start} to {SIZES.stop - 1}")
 
 
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold a lock between processes; the system lets go of it when its holder dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _build(
-    folder: Path,
-    recipe: _Recipe,
-    digests: Mapping[str, str],
-    paths: Mapping[str, Path],
-    workers: int | None,
-    progress: Progress | None,
-) -> None:
-    partial_folder = folder.with_name(f".{folder.name}.partial")
-    for left_behind in (partial_folder, folder):
-        shutil.rmtree(left_behind, ignore_errors=True)
-    partial_folder.mkdir(parents=True)
-    try:
-        with (partial_folder / "images.npy").open("wb") as file:
-            index = _write_images(file, recipe, digests, _pixels(recipe, digests, paths, workers), progress)
-            _sync(file)
-        index.to_parquet(partial_folder / "index.parquet", index=False)
-        _write_complete(partial_folder, recipe, index)
-        partial_folder.rename(folder)
-    finally:
-        shutil.rmtree(partial_folder, ignore_errors=True)
-
-
-def _pixels(
-    recipe: _Recipe, digests: Mapping[str, str], paths: Mapping[str, Path], workers: int | None
-) -> Iterator[NDArray[np.uint8] | str]:
-    """Yield each image's pixels or the reason why there are none, copied from other caches where they hold them."""
-    held = _held_elsewhere(recipe, set(digests.values()))
-    new = [image_id for image_id, digest in digests.items() if digest not in held]
-    decoded = recipe.decoded(new, paths, workers)
-    for digest in digests.values():
-        yield held[digest] if digest in held else next(decoded)
-
-
-def _held_elsewhere(recipe: _Recipe, wanted: set[str]) -> dict[str, NDArray[np.uint8]]:
-    """Return the pixels of contents that other caches of the same recipe hold undamaged, as views of their maps."""
-    held: dict[str, NDArray[np.uint8]] = {}
-    for folder in sorted(recipe.root.glob("[0-9a-f]*")):
-        try:
-            if json.loads((folder / "complete.json").read_text())["recipe"] != recipe.as_dict():
-                continue
-            images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
-            index = pd.read_parquet(folder / "index.parquet")
-        except (OSError, ValueError, KeyError):
-            continue  # damaged: nothing to copy from it, and its own opening builds it anew
-        useful = index[(index["row"] >= 0) & (index["row"] < len(images)) & index["digest"].isin(wanted - held.keys())]
-        for digest, row, crc in zip(useful["digest"], useful["row"], useful["crc32"], strict=True):
-            if zlib.crc32(images[row]) == crc:
-                held[digest] = images[row]
-    return held
-
-
-def _write_images(
-    file: BinaryIO,
-    recipe: _Recipe,
-    digests: Mapping[str, str],
-    pixels: Iterator[NDArray[np.uint8] | str],
-    progress: Progress | None,
+def _missing(
+    paths: Mapping[str, str],
+    held: Mapping[str, int],
+    known: Mapping[str, str],
+    positions: Mapping[str, int],
+    contents: Contents,
 ) -> pd.DataFrame:
-    """Write the array row by row and return its index; a file that cannot be read has row -1 and a reason."""
-    _write_header(file, (len(digests), recipe.size, recipe.size))
-    rows: list[tuple[str, int, str, int, str]] = []
-    written = 0
-    for done, ((image_id, digest), result) in enumerate(zip(digests.items(), pixels, strict=True), 1):
-        if isinstance(result, str):
-            rows.append((image_id, -1, digest, 0, result))
-        else:
-            pixels_as_bytes = result.tobytes()
-            file.write(pixels_as_bytes)
-            rows.append((image_id, written, digest, zlib.crc32(pixels_as_bytes), ""))
-            written += 1
-        if progress is not None:
-            progress(done, len(digests))
-    # The header of a .npy file has room for any number of rows, so it can be written again in place.
-    file.seek(0)
-    _write_header(file, (written, recipe.size, recipe.size))
-    return pd.DataFrame(rows, columns=["image_id", "row", "digest", "crc32", "reason"])
-
-
-def _write_header(file: BinaryIO, shape: tuple[int, int, int]) -> None:
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-
-
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _write_complete(folder: Path, recipe: _Recipe, index: pd.DataFrame) -> None:
-    facts = {
-        "recipe": recipe.as_dict(),
-        "n": int((index["row"] >= 0).sum()),
-        "bytes": {name: (folder / name).stat().st_size for name in ("images.npy", "index.parquet")},
-    }
-    with (folder / "complete.json").open("wb") as file:
-        file.write(json.dumps(facts).encode())
-        _sync(file)
-
-
-def _is_sound(folder: Path) -> bool:
-    """Tell whether a cache is whole: its files have their sizes and its rows their checksums.
-
-    Every row is summed up to 512 MiB; beyond, a thousand rows spread evenly, so that opening stays a matter of seconds.
-    """
-    try:
-        facts = json.loads((folder / "complete.json").read_text())
-        if any((folder / name).stat().st_size != n for name, n in facts["bytes"].items()):
-            return False
-        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
-        index = pd.read_parquet(folder / "index.parquet")
-        held = index[index["row"] >= 0]
-        step = 1 if images.nbytes <= _FULL_CHECK_BYTES else max(len(held) // _SAMPLED_ROWS, 1)
-        checked = held.iloc[::step]
-        return len(held) == facts["n"] == len(images) and all(
-            zlib.crc32(images[row]) == crc for row, crc in zip(checked["row"], checked["crc32"], strict=True)
-        )
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        return False
-
-
-def _missing(index: pd.DataFrame, paths: Mapping[str, Path], known: Mapping[str, str]) -> pd.DataFrame:
-    """Name the files that are absent now and those that did not decode when the cache was built."""
-    refused = dict(index.loc[index["row"] < 0, ["image_id", "reason"]].itertuples(index=False))
+    """Return the images without pixels: those whose file is absent now and those that did not decode."""
     rows = [
-        (image_id, str(path), refused.get(image_id) or unreadable_because(path))
+        (image_id, path, contents.reasons[positions[known[image_id]]] if image_id in known else _why_not(path))
         for image_id, path in paths.items()
-        if image_id in refused or image_id not in known
+        if image_id not in held
     ]
     return pd.DataFrame(rows, columns=["image_id", "file", "reason"])
+
+
+def _why_not(path: str) -> str:
+    return unreadable_because(Path(path)) or "could not be read a moment ago"

@@ -11,10 +11,13 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 # A file changed within the clock's own step keeps its time; one that was changed just now is hashed again next time.
 _SETTLED_NS = 2_000_000_000
 _AT_ONCE = 500
+
+AnyPath = TypeVar("AnyPath", str, Path)
 
 
 def file_digest(path: Path) -> str | None:
@@ -31,28 +34,28 @@ def file_digest(path: Path) -> str | None:
         return None
 
 
-def file_digests(paths: Iterable[Path], memory: Path) -> dict[Path, str | None]:
-    """Return the digest of each file, None where it cannot be read.
+def file_digests(paths: Iterable[AnyPath], memory: Path) -> dict[AnyPath, str | None]:
+    """Return the digest of each file, None where it cannot be read. Many paths are faster as text.
 
     ``memory`` is an SQLite file that remembers digests. Without it (a full or read-only disk, a damaged file) the
     result is the same, only slower.
     """
-    wanted = list(dict.fromkeys(paths))
-    stats = {path: _stat(path) for path in wanted}
-    remembered = _recall(memory, wanted)
-    known = {
-        path: remembered[str(path)][1]
-        for path in wanted
-        if stats[path] is not None and remembered.get(str(path), (None, ""))[0] == stats[path]
+    given = list(paths)
+    texts = [str(path) for path in given]
+    stats = {text: _stat(text) for text in texts}
+    remembered = _recall(memory, list(stats))
+    known: dict[str, str | None] = {
+        text: entry[1] for text, entry in remembered.items() if entry[0] == stats[text] is not None
     }
-    new = [path for path in wanted if path not in known]
+    new = [text for text in stats if text not in known]
     with ThreadPoolExecutor(2) as pool:  # hashing releases the interpreter
-        fresh = dict(zip(new, pool.map(file_digest, new), strict=True))
+        fresh = dict(zip(new, pool.map(file_digest, map(Path, new)), strict=True))
     _remember(memory, fresh, stats)
-    return {path: known.get(path, fresh.get(path)) for path in wanted}
+    known.update(fresh)
+    return dict(zip(given, map(known.__getitem__, texts), strict=True))
 
 
-def _stat(path: Path) -> tuple[int, int] | None:
+def _stat(path: str) -> tuple[int, int] | None:
     try:
         info = os.stat(path)  # noqa: PTH116 - thousands of calls, and Path.stat() doubles their time
         return (info.st_size, info.st_mtime_ns) if stat.S_ISREG(info.st_mode) else None
@@ -67,11 +70,11 @@ def _open(memory: Path) -> sqlite3.Connection:
     return database
 
 
-def _recall(memory: Path, paths: list[Path]) -> dict[str, tuple[tuple[int, int], str]]:
+def _recall(memory: Path, paths: list[str]) -> dict[str, tuple[tuple[int, int], str]]:
     found: dict[str, tuple[tuple[int, int], str]] = {}
     try:
         with closing(_open(memory)) as database:
-            for part in _parts([str(path) for path in paths]):
+            for part in _parts(paths):
                 marks = ",".join("?" * len(part))
                 rows = database.execute(f"SELECT path, size, mtime, digest FROM digests WHERE path IN ({marks})", part)
                 found.update({path: ((size, mtime), digest) for path, size, mtime, digest in rows})
@@ -84,10 +87,10 @@ def _recall(memory: Path, paths: list[Path]) -> dict[str, tuple[tuple[int, int],
     return found
 
 
-def _remember(memory: Path, fresh: dict[Path, str | None], stats: dict[Path, tuple[int, int] | None]) -> None:
+def _remember(memory: Path, fresh: dict[str, str | None], stats: dict[str, tuple[int, int] | None]) -> None:
     latest = time.time_ns() - _SETTLED_NS
     rows = [
-        (str(path), *state, digest)
+        (path, *state, digest)
         for path, digest in fresh.items()
         if digest is not None and (state := stats[path]) is not None and state[1] < latest
     ]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cxr.data.image import Refusal, decode
 
 FITS = ("stretch", "pad", "crop")
+RESIZER_VERSION: int = 1  # raise it when the same decoded image would give another square
 
 
 def decode_square(path: Path, size: int, fit: str) -> NDArray[np.uint8] | str:

@@ -15,6 +15,7 @@ from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 
 if TYPE_CHECKING:
     from cxr.data import ImageCache, Manifest
+    from cxr.data.image_store import Images
 
 
 def predict(
@@ -46,7 +47,7 @@ def predict(
 @torch.no_grad()
 def predict_rows(
     model: XrayClassifier,
-    pixels: np.ndarray,
+    pixels: Images,
     rows: np.ndarray,
     batch: int = 32,
     progress: Callable[[int, int], None] | None = None,

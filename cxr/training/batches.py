@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from cxr.data.augment import Augment
+from cxr.data.image_store import Images
 
 AHEAD = 2  # batches that are read before they are asked for
 
@@ -68,12 +69,12 @@ class Reader:
     Parameters
     ----------
     images
-        uint8 (N, H, W), usually a memory map.
+        uint8 (N, H, W), usually those of a cache, read through memory maps.
     rows
         Row of each training image.
     """
 
-    def __init__(self, images: np.ndarray, rows: np.ndarray, augment: Augment, device: torch.device) -> None:
+    def __init__(self, images: Images, rows: np.ndarray, augment: Augment, device: torch.device) -> None:
         self._images, self._rows = images, rows
         self._augment, self._device = augment, device
 

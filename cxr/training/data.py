@@ -80,7 +80,7 @@ class StageData:
 
     def fingerprint(self) -> str:
         """Return what changes when an image, a target or the order of any of them does."""
-        digest = hashlib.blake2b(f"{self.cache.folder.name} {self.classes}".encode(), digest_size=16)
+        digest = hashlib.blake2b(f"{self.cache.key} {self.classes}".encode(), digest_size=16)
         for array in (self.train_rows, self.val_rows, self.train_targets, self.val_targets):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()

@@ -1,19 +1,19 @@
 from __future__ import annotations
 
-import json
-import multiprocessing
 import os
 import pickle
-import time
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from data_samples import chest, manifest_of, write_png
 
 from cxr.data import ImageCache, Manifest, read_xray
 from cxr.data.digests import file_digest, file_digests
+from cxr.data.image_index import HEADER
 from cxr.data.square import fit_square
 from cxr.errors import ImageError, ManifestError
 
@@ -26,7 +26,17 @@ def manifest(tmp_path: Path) -> Manifest:
 
 
 def stamps(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    """Sizes of a store's shards and when they were written."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("shard-*")}
+
+
+def shard(cache: ImageCache) -> Path:
+    (path,) = cache.folder.glob("shard-*.u8")
+    return path
+
+
+def size_of_rows(shard: Path) -> int:
+    return shard.stat().st_size - HEADER
 
 
 def test_each_image_is_the_decoded_file_shrunk_by_area(manifest: Manifest, tmp_path: Path):
@@ -43,7 +53,7 @@ def test_each_image_is_the_decoded_file_shrunk_by_area(manifest: Manifest, tmp_p
         np.testing.assert_array_equal(cache.images[cache.index(image_id)], expected)
     np.testing.assert_array_equal(cache.rows(["id3", "id0"]), np.stack([cache["id3"], cache["id0"]]))
     with pytest.raises(ValueError, match="read-only"):
-        cache.images[0, 0, 0] = 1
+        cache["id0"][0, 0] = 1
 
 
 def test_opening_again_decodes_nothing_whatever_the_order_of_rows(manifest: Manifest):
@@ -52,70 +62,85 @@ def test_opening_again_decodes_nothing_whatever_the_order_of_rows(manifest: Mani
     calls: list[int] = []
     reordered = manifest.with_table(manifest.table.iloc[::-1])
     second = ImageCache.build(reordered, 24, progress=lambda done, total: calls.append(done))
-    assert second.folder == first.folder
+    assert (second.folder, second.key) == (first.folder, first.key)
     assert stamps(second.folder) == before
     assert calls == []
 
 
-def test_the_key_is_what_files_hold_their_size_and_the_fit(manifest: Manifest, tmp_path: Path):
+def test_a_store_is_for_one_size_and_fit_and_a_key_for_what_files_hold(manifest: Manifest, tmp_path: Path):
     folders = {ImageCache.build(manifest, size, fit=fit).folder for size in (24, 32) for fit in ("stretch", "pad")}
     assert len(folders) == 4
     before = ImageCache.build(manifest, 24)
+    old = before.images.copy()
     write_png(tmp_path / "2.png", seed=99)
     after = ImageCache.build(manifest, 24)
-    assert after.folder != before.folder
-    assert not np.array_equal(after["id2"], before["id2"])
+    assert after.key != before.key
+    assert after.folder == before.folder
+    assert size_of_rows(shard(after)) == 7 * 24 * 24  # one row more: the others are shared
+    np.testing.assert_array_equal(after["id2"], fit_square(chest(99), 24))
     np.testing.assert_array_equal(after["id1"], before["id1"])
+    np.testing.assert_array_equal(before.images, old)
 
 
-def test_images_of_another_cache_are_copied_not_decoded_again(manifest: Manifest, monkeypatch: pytest.MonkeyPatch):
+def test_images_of_another_set_are_shared_not_decoded_again(manifest: Manifest, monkeypatch: pytest.MonkeyPatch):
     whole = ImageCache.build(manifest, 24)
     monkeypatch.setattr("cxr.data.square.decode", lambda path: pytest.fail("decoded again"))
     part = ImageCache.build(manifest.select(ids=["id4", "id1"]), 24, workers=0)
     assert part.ids == ["id1", "id4"]
     np.testing.assert_array_equal(part.images, whole.rows(["id1", "id4"]))
+    assert size_of_rows(shard(whole)) == whole.images.nbytes
 
 
-def damage_nothing_but_the_end(folder: Path) -> None:
-    with (folder / "images.npy").open("r+b") as file:
-        file.truncate(file.seek(0, os.SEEK_END) - 5)
+def test_files_of_the_same_bytes_share_a_row_whatever_they_are_called(manifest: Manifest, tmp_path: Path):
+    shutil.copy(tmp_path / "3.png", tmp_path / "other.png")
+    table = pd.concat([manifest.table, manifest.table.iloc[[3]].assign(image_id="same", image="other.png")])
+    cache = ImageCache.build(manifest.with_table(table), 24)
+    assert len(cache) == 7
+    np.testing.assert_array_equal(cache["same"], cache["id3"])
+    assert size_of_rows(shard(cache)) == 6 * 24 * 24
 
 
-def flip_a_pixel(folder: Path) -> None:
-    with (folder / "images.npy").open("r+b") as file:
+def damage_nothing_but_the_end(cache: ImageCache) -> None:
+    os.truncate(shard(cache), shard(cache).stat().st_size - 5)
+
+
+def flip_a_pixel(cache: ImageCache) -> None:
+    with shard(cache).open("r+b") as file:
         file.seek(-100, os.SEEK_END)
         value = file.read(1)
         file.seek(-100, os.SEEK_END)
         file.write(bytes([value[0] ^ 1]))
 
 
+def spoil_the_middle(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(path.stat().st_size - 4096))
+
+
 DAMAGES = {
     "cut": damage_nothing_but_the_end,
     "one bit": flip_a_pixel,
-    "never completed": lambda folder: (folder / "complete.json").unlink(),
-    "empty completion": lambda folder: (folder / "complete.json").write_text(""),
-    "odd completion": lambda folder: (folder / "complete.json").write_text("[1]"),
-    "no index": lambda folder: (folder / "index.parquet").unlink(),
-    "no images": lambda folder: (folder / "images.npy").unlink(),
+    "no index": lambda cache: (cache.folder / "index.sqlite").unlink(),
+    "empty index": lambda cache: os.truncate(cache.folder / "index.sqlite", 0),
+    "no index at all": lambda cache: (cache.folder / "index.sqlite").write_bytes(b"this is no database" * 1000),
+    "spoilt index": lambda cache: spoil_the_middle(cache.folder / "index.sqlite"),
+    "no images": lambda cache: shard(cache).unlink(),
+    "no description": lambda cache: (cache.folder / "store.json").unlink(),
+    "nothing at all": lambda cache: shutil.rmtree(cache.folder.parent),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_or_half_written_cache_is_built_anew(manifest: Manifest, damage: str):
-    cache = ImageCache.build(manifest, 24)
+def test_what_is_damaged_is_decoded_anew(manifest: Manifest, damage: str):
+    cache = ImageCache.build(manifest, 24, workers=0)
     expected = cache.images.copy()
-    DAMAGES[damage](cache.folder)
-    again = ImageCache.build(manifest, 24)
+    DAMAGES[damage](cache)
+    again = ImageCache.build(manifest, 24, workers=0)
     np.testing.assert_array_equal(again.images, expected)
-    assert json.loads((again.folder / "complete.json").read_text())["n"] == 6
-
-
-def test_what_a_killed_builder_left_behind_is_cleared(manifest: Manifest):
-    folder = ImageCache.build(manifest, 24).folder
-    left = folder.rename(folder.with_name(f".{folder.name}.partial"))
-    (left / "images.npy").write_bytes(b"half")
-    assert len(ImageCache.build(manifest, 24)) == 6
-    assert not left.exists()
+    before = stamps(again.folder)
+    np.testing.assert_array_equal(ImageCache.build(manifest, 24, workers=0).images, expected)
+    assert stamps(again.folder) == before  # mended once
 
 
 def test_unreadable_images_are_named_and_left_out(manifest: Manifest, tmp_path: Path):
@@ -129,10 +154,42 @@ def test_unreadable_images_are_named_and_left_out(manifest: Manifest, tmp_path: 
         ]
         np.testing.assert_array_equal(cache["id5"], fit_square(chest(5), 24))
         assert "id1" not in cache
+        assert 3 not in cache
         with pytest.raises(ImageError, match="'id4' is not in the cache: its file is not there"):
             cache["id4"]
         with pytest.raises(ImageError, match="'zz' is not in the cache: the manifest does not have it"):
             cache.rows(["zz"])
+
+
+def test_the_reason_of_an_unreadable_file_is_remembered_until_the_file_changes(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "1.png").write_text("no image")
+    first = ImageCache.build(manifest, 24, workers=0)
+    with monkeypatch.context() as patched:
+        patched.setattr("cxr.data.square.decode", lambda path: pytest.fail("decoded again"))
+        again = ImageCache.build(manifest, 24, workers=0)
+    pd.testing.assert_frame_equal(again.missing, first.missing)
+    write_png(tmp_path / "1.png", 1)
+    assert ImageCache.build(manifest, 24, workers=0).missing.empty
+
+
+def test_a_file_that_changes_while_it_is_decoded_is_never_stored_under_what_it_held_before(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    original = (tmp_path / "2.png").read_bytes()
+
+    def decode_late(path: Path) -> np.ndarray:
+        if path.name == "2.png":
+            write_png(path, seed=99)
+        return read_xray(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cxr.data.square.decode", decode_late)
+        cache = ImageCache.build(manifest, 24, workers=0)
+    assert cache.missing[["image_id", "reason"]].to_numpy().tolist() == [["id2", "was changed while it was being read"]]
+    (tmp_path / "2.png").write_bytes(original)
+    np.testing.assert_array_equal(ImageCache.build(manifest, 24, workers=0)["id2"], fit_square(chest(2), 24))
 
 
 def test_nothing_to_decode_and_impossible_requests_are_errors(manifest: Manifest, tmp_path: Path):
@@ -146,7 +203,7 @@ def test_nothing_to_decode_and_impossible_requests_are_errors(manifest: Manifest
     with pytest.raises(ImageError, match=r"none of the 1 images can be read; the first: .*gone.png is not there"):
         ImageCache.build(absent, 24)
     (tmp_path / "file").touch()
-    with pytest.raises(ImageError, match="cannot be written"):
+    with pytest.raises(ImageError, match=r"cannot be written \(.*\): free some disk space .*, or set CXR_DATA"):
         ImageCache.build(manifest, 24, root=tmp_path / "file")
 
 
@@ -165,21 +222,6 @@ def test_a_cache_travels_to_another_process_without_its_pixels(manifest: Manifes
     packed = pickle.dumps(cache)
     assert len(packed) < cache.images.nbytes / 2
     np.testing.assert_array_equal(pickle.loads(packed).images, cache.images)
-
-
-def build_in_another_process(path: str, root: str, start: float) -> tuple[str, int]:
-    time.sleep(max(start - time.time(), 0))
-    cache = ImageCache.build(Manifest.load(path), 24, root=root, workers=0)
-    return str(cache.folder), int(cache.images.sum())
-
-
-def test_two_processes_that_build_the_same_cache_at_once_both_get_it(manifest: Manifest, tmp_path: Path):
-    manifest.save(tmp_path / "m.csv")
-    work = [(str(tmp_path / "m.csv"), str(tmp_path / "root"), time.time() + 2.5)] * 3
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
-        results = pool.starmap(build_in_another_process, work)
-    assert len(set(results)) == 1
-    assert [path.name for path in (tmp_path / "root" / "images").glob(".*.partial")] == []
 
 
 def test_digests_are_remembered_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -219,5 +261,7 @@ def test_real_images_are_cached_and_opened_again_quickly(shared_data: Path, tmp_
     )
     cache = ImageCache.build(manifest, 128)
     assert len(cache) == len(manifest)
-    assert cache.images.std() > 30
-    assert ImageCache.build(manifest, 128).folder == cache.folder
+    assert cache.images.copy().std() > 30
+    before = stamps(cache.folder)
+    assert ImageCache.build(manifest, 128).key == cache.key
+    assert stamps(cache.folder) == before

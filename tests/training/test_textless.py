@@ -95,7 +95,7 @@ def test_a_corrected_box_changes_the_pixels_of_its_image_alone(manifest):
     before = told(manifest)[0].cache
     save(manifest, NO_TEXT, [TextBox(40, 40, 90, 70)])
     after = told(manifest)[0].cache
-    assert after.folder != before.folder
+    assert after.key != before.key
     assert [i for i in before.ids if not np.array_equal(before[i], after[i])] == [NO_TEXT]
 
 
