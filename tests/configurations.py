@@ -14,25 +14,11 @@ import pytest
 import torch
 
 from cxr.models import XrayClassifier, build, save_model
+from cxr.models.foreign import NIH14
 
 TWO = ("hernia", "no hernia")
 THREE = ("covid19", "normal", "pneumonia")
-FOURTEEN = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Effusion",
-    "Infiltration",
-    "Mass",
-    "Nodule",
-    "Pneumonia",
-    "Pneumothorax",
-    "Consolidation",
-    "Edema",
-    "Emphysema",
-    "Fibrosis",
-    "Pleural_Thickening",
-    "Hernia",
-)
+FOURTEEN = NIH14
 ODD = ("all", "predicted", "a/b", "a b", "A_B", "50 % | $x$", "*<b>flu</b>*", "肺炎 [1](2)", "..", "label")
 """Names that files, tables, Markdown, HTML, formats or our own words could mistake for something else."""
 TINY: Mapping[str, Any] = {"growth_rate": 4, "block_config": [1, 1]}

@@ -156,11 +156,8 @@ def notes_on(manifest: Manifest) -> list[str]:
 
 def unknown_patients(manifest: Manifest) -> str:
     """Return one sentence on X-rays without a known patient, "" if every patient is known."""
-    n, unknown = len(manifest), int((manifest.table["patient_id"] == "").sum())
-    if not unknown:
-        return ""
-    whose = f"all {n} X-rays" if unknown == n else f"{unknown} of {n} X-rays"
-    return (
+    whose = _those_without(manifest, "patient_id")
+    return whose and (
         f"The patient of {whose} is unknown: each of them counts as a patient of its own, so X-rays of one patient may "
         "stand in several splits, and intervals are too narrow."
     )
@@ -168,14 +165,16 @@ def unknown_patients(manifest: Manifest) -> str:
 
 def unknown_sources(manifest: Manifest) -> str:
     """Return one sentence on X-rays whose source is not known, "" if every source is known."""
-    n, unknown = len(manifest), int((manifest.table["source"] == "").sum())
-    if not unknown:
-        return ""
-    whose = f"all {n} X-rays" if unknown == n else f"{unknown} of {n} X-rays"
-    return (
+    whose = _those_without(manifest, "source")
+    return whose and (
         f"The source of {whose} is unknown: nobody can tell whether a class comes from one hospital alone. "
         "If all come from one place, name it with --source."
     )
+
+
+def _those_without(manifest: Manifest, column: str) -> str:
+    n, unknown = len(manifest), int((manifest.table[column] == "").sum())
+    return f"all {n} X-rays" if unknown == n else f"{unknown} of {n} X-rays" if unknown else ""
 
 
 def inspect(path: Path) -> _Seen | str:

@@ -190,7 +190,7 @@ if several:
     by_finding.images(data, rows, result, key=f"results:{run.id}:{split}", link={**link, "split": split})
     page.csv_button("Predictions as CSV", rows, f"{run.id}-{split}")
     at_the_end(run, stages, link, split)
-    st.stop()
+    raise address.Ended
 cells = st.columns(4)
 cells[0].metric("Images", result["n"], help="With a label among the network's classes")
 page.estimate(cells[1], "Accuracy", result["accuracy"], help="Wilson interval")

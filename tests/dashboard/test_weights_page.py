@@ -224,7 +224,7 @@ def test_files_as_large_as_the_paper_s_may_be_uploaded(weights: Path) -> None:
     uploader = importing().file_uploader(key="weights:upload")
     assert uploader.proto.max_upload_size_mb >= 120
     assert f"up to {uploader.proto.max_upload_size_mb} MB" in uploader.label
-    config = tomllib.loads((Path(__file__).parents[2] / ".streamlit" / "config.toml").read_text())
+    config = tomllib.loads((Path(__file__).parents[2] / "dashboard" / ".streamlit" / "config.toml").read_text())
     assert config["server"]["maxUploadSize"] == uploader.proto.max_upload_size_mb, "the server refuses what is larger"
 
 

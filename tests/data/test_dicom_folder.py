@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +18,8 @@ from cxr.data.library import open_data_set
 from cxr.data.sources import SOURCES, Options
 from cxr.data.sources.dicom_folder import NO_MODALITY
 from cxr.errors import ManifestError
+from cxr.paths import runs_root
+from cxr.runs.folder import RunFolder
 
 
 def coded(value: str, meaning: str) -> list[Dataset]:
@@ -139,21 +140,14 @@ def test_the_command_counts_what_was_not_followed_and_takes_other_modalities(tmp
     assert f"1 X-ray: {WINDOW_LEFT_OUT}" in " ".join(done.stdout.split())
 
 
-class _Folder:
-    """Where a job leaves its results."""
-
-    def write_json(self, name: str, value: object) -> None:
-        self.results = json.loads(json.dumps(value))
-
-
 def test_what_was_not_followed_and_burned_in_annotation_are_kept_with_the_data_set(tmp_path: Path):
     write(tmp_path / "in" / "a.dcm", BurnedInAnnotation="YES", WindowCenter=60000, WindowWidth=10, seed=1)
     write(tmp_path / "in" / "b.dcm", "Modality", BurnedInAnnotation="NO", WindowCenter=60000, WindowWidth=10, seed=2)
     write(tmp_path / "in" / "c.dcm", seed=3)
-    folder = _Folder()
     params = {"kind": "dicom", "path": str(tmp_path / "in"), "name": "noted"}
-    run_import(folder, {"params": params}, lambda share, message: None)
-    assert {f"2 X-rays: {WINDOW_LEFT_OUT}", f"1 X-ray: {NO_MODALITY}"} <= set(folder.results["notes"])
+    folder = RunFolder.create(runs_root(), "import", params)
+    run_import(folder, folder.spec, lambda share, message: None)
+    assert {f"2 X-rays: {WINDOW_LEFT_OUT}", f"1 X-ray: {NO_MODALITY}"} <= set(folder.read_json("results.json")["notes"])
     table = Manifest.load(open_data_set("noted").path).table.fillna("")
     assert table["burned_in_annotation"].tolist() == ["YES", "NO", ""]
     assert table["file_notes"].tolist() == [WINDOW_LEFT_OUT, f"{NO_MODALITY}; {WINDOW_LEFT_OUT}", ""]

@@ -19,7 +19,7 @@ from cxr.data import open_data_set
 from cxr.data.jobs import Imported, import_data_set, run_import, split_data_set
 from cxr.data.library import facts_beside, list_data_sets, resolve_manifest, save_data_set
 from cxr.errors import ManifestError
-from cxr.evaluation.run import images_to_measure
+from cxr.evaluation.selection import select
 from cxr.runs.folder import RunFolder
 
 FINDINGS = ("Edema", "Hernia", "No Finding")
@@ -84,7 +84,8 @@ def test_a_set_that_is_all_external_is_kept_without_splits_and_measured_as_a_who
     assert any("No lung mask" in note for note in imported.notes)
     manifest = open_data_set("m")
     assert set(manifest.table["role"]) == {"external"}
-    assert {name: len(ids) for name, ids in images_to_measure(manifest, ("normal", "ill")).items()} == {"all": 3}
+    measured = select(manifest, ("normal", "ill")).by_split
+    assert {name: len(ids) for name, ids in measured.items()} == {"all": 3}
 
 
 def test_a_small_dicom_folder_is_kept_with_the_class_that_has_too_few_patients(tmp_path: Path) -> None:
