@@ -1,4 +1,4 @@
-# Two commands do all the set-up: `make dashboard` and `make test`.
+# Two commands do all the set-up: `make dashboard` and `make test`. `make test SLOW=1` runs the longest tests too.
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8501
@@ -10,7 +10,7 @@ dashboard: $(VENV)/.core data/demo/manifest.csv
 	$(BIN)/python -m cxr dashboard --port $(PORT)
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 15 --cov --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(if $(SLOW),--slow) -n 2 --dist loadfile --durations 15 --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TRAINING = Path(__file__).resolve().parent.parent / "benchmarks" / "training.py"
 TINY = ["--backbone", "densenet-small", "--size", "32", "--batch", "4", "--rounds", "1", "--quick"]
 
@@ -16,6 +18,7 @@ def benchmark(*words: object) -> str:
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
 
+@pytest.mark.slow
 def test_the_step_is_measured_beside_a_tensor_in_memory_and_takes_its_own_section_of_the_page(tmp_path):
     page = tmp_path / "training.md"
     page.write_text("# How fast training is\n\n## Another part\n\nkept\n\n## On a GPU\n\nold\n", encoding="utf-8")

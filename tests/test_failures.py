@@ -289,6 +289,7 @@ def test_images_that_vanished_before_they_were_decoded_are_named_and_the_trainin
 
 
 @pytest.mark.parametrize("gone", ["manifest", "images", "cache"])
+@pytest.mark.slow
 def test_a_training_whose_data_vanish_on_the_way_ends_as_if_they_had_stayed(demo, undisturbed, gone):
     run = start("train", params(demo))
     wait_until(lambda: len(steps(run)) > 10)

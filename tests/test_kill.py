@@ -124,6 +124,7 @@ def lasting(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key not in VOLATILE} for row in rows]
 
 
+@pytest.mark.slow
 def test_a_training_killed_at_fifty_random_moments_ends_as_one_that_was_left_alone(demo, warm):
     params = {"recipe": EVERYTHING, "manifest": str(demo.path)}
     whole = start("train", params, name="whole")

@@ -88,6 +88,7 @@ def click_largest_cell(tab) -> str:
     return str(max(counts))
 
 
+@pytest.mark.slow
 def test_from_a_click_on_train_to_the_effect_of_text(dashboard, tab) -> None:
     start_training(tab, dashboard.url, epochs=EPOCHS, name="journey")
     wait_until(lambda: steps(tab) > 0, 120, "the first step")
@@ -130,6 +131,7 @@ def test_from_a_click_on_train_to_the_effect_of_text(dashboard, tab) -> None:
     has_no_traceback(tab)
 
 
+@pytest.mark.slow
 def test_a_training_outlives_the_dashboard_and_the_next_one_shows_it(dashboard, tab) -> None:
     start_training(tab, dashboard.url, epochs="400", name="survivor")
     wait_until(lambda: steps(tab) > 2, 120, "the first steps")

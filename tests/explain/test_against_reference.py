@@ -250,6 +250,7 @@ def images_for(draw, network, kind):
 
 @settings(max_examples=50, deadline=None)
 @given(st.data(), st.sampled_from(list(IMAGES)), st.sampled_from([torch.float32, torch.float64]))
+@pytest.mark.slow
 def test_every_map_is_finite_and_its_books_balance(data, kind, dtype):
     network = data.draw(networks())
     images = torch.from_numpy(data.draw(images_for(network, kind))).to(dtype)
@@ -271,6 +272,7 @@ def test_every_map_is_finite_and_its_books_balance(data, kind, dtype):
 
 @settings(max_examples=40, deadline=None)
 @given(st.data(), st.sampled_from(["ordinary", "huge", "tiny"]))
+@pytest.mark.slow
 def test_maps_of_any_network_are_those_of_the_reference(data, kind):
     network = data.draw(networks()).double()
     images = data.draw(images_for(network, kind)).astype(np.float64)

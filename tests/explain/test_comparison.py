@@ -165,6 +165,7 @@ def test_integrated_gradients_add_up_to_the_change_of_the_logit_within_one_perce
     assert missing(network, images, columns_for(2, 0, 1, 2), baseline=-2.0).max() < 0.01
 
 
+@pytest.mark.slow
 def test_integrated_gradients_add_up_within_three_percent_on_the_trained_demo_network():
     model = load_model(WEIGHTS)
     images = model.preprocess(np.stack([demo_phantom(i).image for i in range(2)]))

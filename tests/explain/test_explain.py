@@ -345,7 +345,16 @@ def test_relevance_for_a_planted_mark_lies_in_the_mark():
     assert np.median(inside) > 5 * area
 
 
-@pytest.mark.parametrize("name", ["densenet121", "densenet161", "densenet169", "densenet201", "densenet264d"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "densenet121",
+        "densenet169",
+        pytest.param("densenet161", marks=pytest.mark.slow),
+        pytest.param("densenet201", marks=pytest.mark.slow),
+        pytest.param("densenet264d", marks=pytest.mark.slow),
+    ],
+)
 def test_every_densenet_of_timm_is_explained_in_float32_as_in_float64(name):
     network = timm.create_model(name, num_classes=2).eval()
     for module in network.modules():

@@ -123,6 +123,7 @@ def write_some(root, heatmaps, worker):
         store.put(WAY, [("common", h) for h in heatmaps])
 
 
+@pytest.mark.slow
 def test_processes_and_threads_append_together_and_readers_see_whole_maps(tmp_path, heatmaps):
     root, store = tmp_path / "heatmaps", HeatmapStore("shared", tmp_path / "heatmaps")
     fork = multiprocessing.get_context("spawn")

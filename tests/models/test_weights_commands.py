@@ -62,6 +62,7 @@ def here(monkeypatch, capsys):
     return command
 
 
+@pytest.mark.slow
 def test_the_round_trip_in_processes_of_their_own(theirs, file, tmp_path, weights):
     code, out, err = cxr("weights", "import", file, "--name", "mine", "--licence", "MIT", *TOLD)
     assert code == 0, err

@@ -447,6 +447,7 @@ class TestJobs:
 
 
 @pytest.mark.usefixtures("real_slurm")
+@pytest.mark.slow
 def test_a_training_whose_time_is_over_goes_on_and_ends_with_the_weights_of_one_that_was_left_alone(tmp_path, until):
     manifest = write_demo(tmp_path / "demo", n=60, size=96, seed=3)
     recipe = RECIPE | {"stages": [RECIPE["stages"][0] | {"epochs": 12}]}

@@ -20,6 +20,7 @@ def rows(run: Run) -> list[dict]:
     return [{k: v for k, v in row.items() if k not in VOLATILE} for row in run.metrics()[0]]
 
 
+@pytest.mark.slow
 def test_a_study_that_was_stopped_and_killed_equals_its_members_run_alone(tiny, until):
     study = start_study(plan(), str(tiny))
     until(lambda: members_of(study) and members_of(study)[0].metrics()[0])

@@ -25,6 +25,7 @@ def benchmark(*words):
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
 
+@pytest.mark.slow
 def test_a_tiny_run_writes_its_page_and_its_figure_and_does_not_do_again_what_is_kept(tmp_path):
     kept, out, figure = tmp_path / "rows.jsonl", tmp_path / "page.md", tmp_path / "figure.svg"
     first = benchmark("--keep", kept, "--out", out, "--figure", figure)

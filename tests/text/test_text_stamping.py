@@ -311,6 +311,7 @@ def test_the_sentence_blames_the_letters_only_beyond_the_control():
     assert (nothing["low"], round(nothing["high"], 3)) == (0.0, 0.114)
 
 
+@pytest.mark.slow
 def test_the_demo_network_is_asked_in_a_process_of_its_own(tmp_path):
     """The shipped network on synthetic X-rays without class tokens: a run from the package, with its detector."""
     write_demo(tmp_path / "data" / "demo", n=12, size=128, correlation=0.0, seed=3)

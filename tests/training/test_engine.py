@@ -127,6 +127,7 @@ def test_bfloat16_trains_on_a_processor_and_resumes_exactly(tiny):
     assert_same(run(interrupted(start(tiny, changes=changes), 5)), whole)
 
 
+@pytest.mark.slow
 def test_a_compiled_network_trains_as_one_that_is_not(tiny):
     changes = STILL | {"stages.0.epochs": 1, "backbone_args": {"block_config": [1, 1], "growth_rate": 4}}
     changes |= {"stages.0.optimiser": {"name": "sgd", "lr": 0.05}}  # Adam would enlarge what is rounding

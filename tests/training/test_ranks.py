@@ -62,10 +62,12 @@ def test_the_environment_is_as_it_was_and_no_helper_is_left(together_and_alone):
 
 
 @pytest.mark.parametrize("looks", [3, 6])
+@pytest.mark.slow
 def test_processes_that_were_stopped_together_go_on_exactly(together_and_alone, tiny, looks):
     assert_same(run(interrupted(start(tiny, changes=TWO), looks)), together_and_alone[0])
 
 
+@pytest.mark.slow
 def test_stages_parts_mean_and_kept_neurons_work_with_two_processes(tiny):
     changes = {"stages.*.epochs": 2, "stages.*.accumulate": 2, "stages.1.ema": 0.9}
     changes |= {"stages.1.train": "head", "stages.1.unfreeze": {2: "all"}, "stages.*.early_stop": 5}

@@ -83,6 +83,7 @@ def test_a_network_sees_the_files_with_their_boxes_masked_before_they_are_resize
     assert stage.text["n_with_text"] == len(stage.cache) - 1
 
 
+@pytest.mark.slow
 def test_masked_and_unmasked_pixels_and_other_ways_of_masking_never_share_a_cache(manifest):
     kept, _ = told(manifest, handling="keep")
     caches = [kept.cache] + [told(manifest, **how)[0].cache for how in ({}, {"mode": "black"}, {"margin": 0.5})]
