@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
 from safetensors.torch import load_file
 
 from cxr.runs import Run, start
