@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cxr.cli.follow import follow_or_leave
-from cxr.cli.models import DataOption, Device, Model, manifest_of
+from cxr.cli.models import DataOption, Device, Model, is_training, manifest_of
 from cxr.cli.output import Json, assignments, emit, note, percent, say, show_table
+from cxr.errors import ImageError
 from cxr.runs import start
 
 if TYPE_CHECKING:
@@ -177,6 +178,8 @@ def _image_path(model: str, image: str, data: str | None) -> Path:
         return path
     from cxr.data import Manifest
 
+    if data is None and not is_training(model):
+        raise ImageError(f"{image} is not there: give an image file, or with --data the id of one of its X-rays")
     return Manifest.load(manifest_of(model, data)).image_path(image)
 
 

@@ -209,6 +209,16 @@ def test_split_folders_above_or_below_the_class_become_splits_and_masks_are_pair
     }
 
 
+@pytest.mark.parametrize("masks", ["lung masks", "Infection_Masks", "leftMask", "mask"])
+def test_a_folder_of_masks_of_any_name_holds_no_xrays(tmp_path: Path, masks: str):
+    for n, name in enumerate(("Silicosis", "Asbestosis")):
+        write_png(tmp_path / "Train" / name / "images" / f"{n}.png", n)
+        write_png(tmp_path / "Train" / name / masks / f"{n}.png", n + 4)
+    result = import_data("image-folder", tmp_path, workers=0)
+    assert sorted(result.manifest.table["label"]) == ["Asbestosis", "Silicosis"]
+    assert set(reasons(result).values()) == {"lies in a folder of masks"}
+
+
 def folder_import(root: Path, *files: str, **options: object) -> ImportResult:
     """Write X-rays of these names and import their folders."""
     for seed, file in enumerate(files):

@@ -153,6 +153,18 @@ def test_columns_of_findings_without_a_label_are_findings(folder: Path):
     assert column(one, "label") == ["tuberculosis", "no tuberculosis"]
 
 
+def test_of_one_column_per_class_the_normal_ones_keep_their_label(folder: Path):
+    rows = "img/x0.png,1,0,0\nimg/x1.png,0,1,0\nimg/x2.png,0,0,1\nimg/x3.png,0,0,0\n"
+    result = read(folder, f"image,COVID,Normal,Pneumonia\n{rows}")
+    assert column(result, "label") == ["covid19", "normal", "pneumonia", ""]
+
+
+@pytest.mark.parametrize(("yes", "no"), [("Y", "N"), ("T", "F"), ("pos", "neg"), ("Present", "Absent")])
+def test_columns_of_findings_say_yes_and_no_in_the_usual_words(folder: Path, yes: str, no: str):
+    result = read(folder, f"image,Edema,Mass\nimg/x0.png,{yes},{no}\nimg/x1.png,{no},{no}\nimg/x2.png,{yes},{yes}\n")
+    assert column(result, "findings") == ["Edema", "No Finding", "Edema|Mass"]
+
+
 def test_numbers_for_classes_and_no_column_for_them_are_told(folder: Path):
     assert has(read(folder, "path,class\nimg/x0.png,0\nimg/x1.png,1\n"), "labels are numbers (0, 1): name the classes")
     assert has(read(folder, "path,colour\nimg/x0.png,red\n"), "labels: no column for them was found among")

@@ -40,8 +40,8 @@ NIH_FINDINGS = (
     *("Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia"),
 )
 _STATES: dict[str, State] = {
-    **dict.fromkeys(("1", "yes", "true", "positive"), "yes"),
-    **dict.fromkeys(("0", "no", "false", "negative"), "no"),
+    **dict.fromkeys(("1", "yes", "true", "positive", "y", "t", "pos", "present"), "yes"),
+    **dict.fromkeys(("0", "no", "false", "negative", "n", "f", "neg", "absent"), "no"),
     **dict.fromkeys(("-1", "uncertain"), "uncertain"),
 }
 _UNKNOWN = "?"
@@ -83,9 +83,10 @@ def write_findings(states: Mapping[str, State], uncertain: Uncertain = "unknown"
 
 
 def sure_label(states: Mapping[str, State], findings: str) -> str:
-    """Return the class that findings stand for; normal only where "No Finding" itself is said, not where all is 0."""
+    """Return the class that findings stand for; normal only where that is said, not where all is 0."""
     label = label_of_findings([name for name in findings.split("|") if not name.startswith(_UNKNOWN)])
-    return "" if label == "normal" and states.get(NO_FINDING) != "yes" else label
+    is_said = any(value == "yes" and known_class(name) == "normal" for name, value in states.items())
+    return "" if label == "normal" and not is_said else label
 
 
 def _settled(value: State, uncertain: Uncertain) -> State:

@@ -21,7 +21,9 @@ from cxr.data.values import listed, pairs
 
 _SPLITS = frozenset({"train", "val", "test"})
 _IMAGE_FOLDERS = frozenset({"images", "image", "img", "imgs"})
-_MASK_FOLDERS = ("masks", "mask", "lung_masks")
+_MASK_FOLDERS = ("masks", "mask", "lung_masks", "lung masks")
+# "infection masks", "leftMask": never X-rays, whatever they are masks of.
+_MASK_FOLDER = re.compile(r"(.*[ _-])?masks?|(left|right|lung|manual)masks?", re.IGNORECASE)
 # Names of ChestX-ray14 files: patient, then number of the follow-up.
 _NIH_NAME = re.compile(r"(\d{8})_\d{3}")
 _PATIENT_NAME = re.compile(r"(patient|pat|subject|sub|case|pid)[ _-]?\d+", re.IGNORECASE)
@@ -86,7 +88,7 @@ def _place(file: Path, root: Path) -> _Place:
 
 
 def _reason_against(place: _Place, root: Path) -> str:
-    if any(part.casefold() in _MASK_FOLDERS for part in place.file.relative_to(root).parts[:-1]):
+    if any(map(_MASK_FOLDER.fullmatch, place.file.relative_to(root).parts[:-1])):
         return "lies in a folder of masks"
     if not place.folders:
         return "lies in no class folder (a folder per class is needed)"
