@@ -422,3 +422,25 @@ def test_the_real_manifest_imports_whole_and_splits(shared_data: Path, tmp_path:
 def test_usual_folder_names_become_classes_and_others_stand_for_themselves(name: str, label: str):
     assert class_of(name, {}) == label
     assert class_of(name, {name.upper(): "mine"}) == "mine"
+
+
+@pytest.mark.parametrize("classes", [("COVID", "Normal"), ("Silicosis", "Sarcoidosis")])
+@pytest.mark.parametrize("patient", ["patient{:03d}", "p{:03d}", "{:08d}"])
+def test_patients_above_the_class_folders_are_the_patients(tmp_path: Path, classes: tuple[str, str], patient: str):
+    for n in range(6):
+        for view in range(2):
+            write_png(tmp_path / patient.format(n) / classes[n % 2] / f"{view}.png", 10 * n + view)
+    table = import_data("image-folder", tmp_path, keep_labels=True).manifest.table
+    assert set(table["label"]) == set(classes)
+    assert sorted(set(table["patient_id"])) == [patient.format(n) for n in range(6)]
+    assert (table.groupby("patient_id").size() == 2).all()
+
+
+def test_hospitals_above_the_class_folders_are_no_patients(tmp_path: Path):
+    for hospital in ("hospital1", "hospital2"):
+        for label in ("COVID", "Normal"):
+            for n in range(5):
+                write_png(tmp_path / hospital / label / f"{n}.png", len(hospital + label) * 100 + n + int(hospital[-1]))
+    table = import_data("image-folder", tmp_path).manifest.table
+    assert set(table["label"]) == {"covid19", "normal"}
+    assert set(table["patient_id"]) == {""}

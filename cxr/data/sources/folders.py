@@ -63,8 +63,9 @@ def read(path: Path, options: Options) -> Found:
         else:
             places.append(place)
     levels = _class_levels(places, options)
-    found.rows += [_row(place, level) for place, level in zip(places, levels, strict=True)]
-    found.notes += _notes(places, levels, found, options)
+    above = _patients_above(places, levels)
+    found.rows += [_row(place, level, above) for place, level in zip(places, levels, strict=True)]
+    found.notes += _notes(places, levels, above, options)
     join_labels(found, options)
     return found
 
@@ -116,14 +117,21 @@ def _known_level(place: _Place, options: Options) -> int | None:
 
 
 def _shared_levels(places: Sequence[_Place]) -> int:
-    """Return how many folders at the top are only a wrapper: all files share them, and what is below is no patient."""
+    """Return how many folders at the top are no class: all files share them, or each holds one patient of them."""
     level = 0
     while places and all(len(place.folders) > level + 1 for place in places):
-        below = Counter(place.folders[level + 1] for place in places)
-        if len({place.folders[level] for place in places}) > 1 or _are_patients(below):
+        here, below = (Counter(place.folders[n] for place in places) for n in (level, level + 1))
+        patients_above = _are_patients(here) and not any(_is_id(name) or _NO_PATIENT.fullmatch(name) for name in below)
+        if not patients_above and (len(here) > 1 or _are_patients(below)):
             break
         level += 1
     return level
+
+
+def _patients_above(places: Sequence[_Place], levels: Sequence[int]) -> bool:
+    """Tell whether the folders directly above the class folders hold a patient each."""
+    above = Counter(place.folders[level - 1] for place, level in zip(places, levels, strict=True) if level)
+    return _are_patients(above)
 
 
 def _are_patients(folders: Counter[str]) -> bool:
@@ -142,11 +150,18 @@ def _is_id(folder: str) -> bool:
     )
 
 
-def _patient(place: _Place, level: int) -> str:
-    """Return the patient from the first folder below the class, or from a file's name that says it."""
+def _patient_folder(place: _Place, level: int, above: bool) -> str:
+    """Return the folder that names the patient: the first below the class, or else that above it; "" if none does."""
     below = place.folders[level + 1 :]
     if below and _is_id(below[0]):
         return below[0]
+    return place.folders[level - 1] if above and level and _is_id(place.folders[level - 1]) else ""
+
+
+def _patient(place: _Place, level: int, above: bool) -> str:
+    """Return the patient from a folder below or above the class, or from a file's name that says it."""
+    if folder := _patient_folder(place, level, above):
+        return folder
     nih = _NIH_NAME.match(place.file.stem)
     if nih:
         return f"nih_{nih[1]}"
@@ -154,18 +169,18 @@ def _patient(place: _Place, level: int) -> str:
     return said[0] if said else ""
 
 
-def _row(place: _Place, level: int) -> dict[str, Any]:
+def _row(place: _Place, level: int, above: bool) -> dict[str, Any]:
     return {
         "image": str(place.file),
         "lung_mask": _mask(place.file),
         "label": place.folders[level],
         "findings": place.folders[level],
-        "patient_id": _patient(place, level),
+        "patient_id": _patient(place, level, above),
         "split": place.split,
     }
 
 
-def _notes(places: Sequence[_Place], levels: Sequence[int], found: Found, options: Options) -> list[str]:
+def _notes(places: Sequence[_Place], levels: Sequence[int], above: bool, options: Options) -> list[str]:
     notes = []
     splits = Counter((place.split_folder, place.split) for place in places if place.split)
     if renamed := {key: n for key, n in splits.items() if key[0] != key[1]}:
@@ -174,12 +189,13 @@ def _notes(places: Sequence[_Place], levels: Sequence[int], found: Found, option
     from_folders: dict[str, set[str]] = {}
     n = 0
     for place, level in zip(places, levels, strict=True):
-        below = place.folders[level + 1 :]
-        if below and _is_id(below[0]):
+        if folder := _patient_folder(place, level, above):
             n += 1
-            from_folders.setdefault(below[0], set()).add(place.folders[level])
+            from_folders.setdefault(folder, set()).add(place.folders[level])
     if n:
-        notes.append(f"patient_id: from the folder below the class for {n} X-rays ({listed(sorted(from_folders), 3)})")
+        where = "above" if above else "below"
+        patients = listed(sorted(from_folders), 3)
+        notes.append(f"patient_id: from the folder {where} the class for {n} X-rays ({patients})")
     several = sorted(name for name, classes in from_folders.items() if len(classes) > 1)
     if several:
         notes.append(
