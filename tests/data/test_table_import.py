@@ -206,3 +206,17 @@ def test_a_table_used_directly_and_imported_have_the_same_splits_patients_and_ag
     direct = Manifest.load(folder / "t.csv").table
     columns = ["split", "patient_id", "age", "label"]
     pd.testing.assert_frame_equal(direct[columns], result.manifest.table[columns])
+
+
+@pytest.mark.parametrize("name", ["dataset", "group", "usage", "Mode", "subset"])
+def test_a_column_of_split_names_is_the_split_whatever_it_is_called(folder: Path, name: str):
+    result = read(folder, f"id,class,{name}\nx0,ill,Train\nx1,well,Val\nx2,ill,Test\n".replace("x", "img/x"))
+    assert column(result, "split") == ["train", "val", "test"]
+    assert column(result, "source") == ["", "", ""]
+    assert column(result, "label") == ["ill", "well", "ill"]
+
+
+def test_a_column_dataset_of_hospitals_is_the_source(folder: Path):
+    result = read(folder, "image,label,dataset\nimg/x0.png,ill,Basel\nimg/x1.png,well,Train\n")
+    assert column(result, "source") == ["Basel", "Train"]
+    assert column(result, "split") == ["", ""]

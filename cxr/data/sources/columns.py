@@ -16,7 +16,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "image": (
         *("image", "imagepath", "imagefile", "imagefilename", "imagename", "imageindex", "path", "filepath", "imgpath"),
         *("filename", "file", "fname", "img", "imgfile", "imgname", "xrayimagename", "xray", "dicompath", "pngpath"),
-        *("jpgpath", "picture", "scan", "dicomfile", "imageid", "imgid", "dicomid"),
+        *("jpgpath", "picture", "scan", "dicomfile", "imageid", "imgid", "dicomid", "id"),
     ),
     "label": (
         *("label", "labels", "class", "classname", "classlabel", "diagnosis", "dx", "target", "category", "disease"),
@@ -27,7 +27,11 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
         *("patientid", "patient", "subjectid", "subject", "patientnumber", "patientno", "patientname", "pid"),
         *("patientkey", "subjectnumber", "mrn"),
     ),
-    "split": ("split", "set", "subset", "partition", "datasettype", "datasplit", "phase", "fold"),
+    # Taken only where the values are names of splits, so that a column `dataset` of hospitals stays a source.
+    "split": (
+        *("split", "set", "subset", "partition", "datasettype", "datasplit", "phase", "fold", "dataset", "group"),
+        *("usage", "mode", "purpose", "trainvaltest"),
+    ),
     "age": ("age", "patientage", "ageyears", "ageinyears", "ageatstudy", "patientageyears"),
     "sex": ("sex", "gender", "patientsex", "patientgender"),
     "view": ("view", "viewposition", "projection", "viewpos", "appa"),
@@ -51,11 +55,12 @@ def guess_columns(table: pd.DataFrame, given: Mapping[str, str]) -> dict[str, st
     for ours, names in _NAMES.items():
         if ours in given or ours in table:
             continue
-        theirs = next((by_name[name] for name in names if name in by_name and by_name[name] not in taken), None)
+        there = [by_name[name] for name in names if name in by_name and by_name[name] not in taken]
+        theirs = next((column for column in there if ours != "split" or _holds_splits(table[column])), None)
         # The name of an image is no id of ours; a table without another name for its images means it.
         if theirs is None and ours == "image" and "image_id" in table:
             theirs = "image_id"
-        if theirs is not None and (ours != "split" or _holds_splits(table[theirs])):
+        if theirs is not None:
             guessed[ours] = theirs
             taken.add(theirs)
     return guessed
