@@ -220,3 +220,15 @@ def test_a_column_dataset_of_hospitals_is_the_source(folder: Path):
     result = read(folder, "image,label,dataset\nimg/x0.png,ill,Basel\nimg/x1.png,well,Train\n")
     assert column(result, "source") == ["Basel", "Train"]
     assert column(result, "split") == ["", ""]
+
+
+def test_one_column_for_each_class_is_the_label_also_where_only_one_name_is_known(folder: Path):
+    rows = "".join(f"img/x{n}.png,{int(n % 3 == 0)},{int(n % 3 == 1)},{int(n % 3 == 2)}\n" for n in range(6))
+    result = read(folder, f"image,silicosis,asbestosis,healthy\n{rows}")
+    assert column(result, "label") == ["silicosis", "asbestosis", "normal"] * 2
+    assert has(result, "labels: from the columns silicosis, asbestosis, healthy, of which each row has exactly one")
+
+
+def test_columns_that_exclude_each_other_and_are_no_findings_are_no_classes(folder: Path):
+    rows = "".join(f"img/x{n}.png,{n % 2},{1 - n % 2}\n" for n in range(6))
+    assert column(read(folder, f"image,male,female\n{rows}"), "label") == [""] * 6

@@ -113,6 +113,10 @@ def _our_columns(file: Path, table: pd.DataFrame, options: Options, found: Found
         table = table.drop(columns="image_id", errors="ignore")
     text = [c for c in table.columns if c in COLUMNS and c not in PATH_COLUMNS]
     table = table.assign(**{c: table[c].str.strip() for c in text})
+    if "label" not in table and "findings" not in table and (classes := _one_column_per_class(table)):
+        found.notes.append(f"labels: from the columns {listed(classes)}, of which each row has exactly one")
+        chosen = [[state(text) == "yes" for text in table[name]] for name in classes]
+        return table.assign(label=[classes[flags.index(True)] for flags in zip(*chosen, strict=True)])
     if "label" not in table and "findings" not in table and (names := known_finding_columns(table)):
         return _from_finding_columns(table, names, options, found)
     if "label" not in table:
@@ -120,6 +124,22 @@ def _our_columns(file: Path, table: pd.DataFrame, options: Options, found: Found
         found.notes.append(f"labels: no column for them was found among {there} (map one with --column label=NAME)")
         return table.assign(label="")
     return _labels(table, named.get("label", "label"), options, found)
+
+
+def _one_column_per_class(table: pd.DataFrame) -> list[str]:
+    """Return the columns of 1 and 0 (or yes and no) of which every row has exactly one; none if there are no such.
+
+    One of them must be a known class or finding, or columns such as male and female would be classes.
+    """
+    names = [
+        str(name)
+        for name in table.columns
+        if name not in COLUMNS and is_yes_or_no(values := table[name].tolist()) and all(text.strip() for text in values)
+    ]
+    if len(names) < 2 or not {*known_finding_columns(table)} & {*names}:
+        return []
+    positive = sum((table[name].map(state) == "yes").astype(int) for name in names)
+    return names if (positive == 1).all() else []
 
 
 def _from_finding_columns(table: pd.DataFrame, columns: list[str], options: Options, found: Found) -> pd.DataFrame:
