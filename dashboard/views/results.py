@@ -189,49 +189,55 @@ if several:
     by_finding.table(result)
     by_finding.images(data, rows, result, key=f"results:{run.id}:{split}", link={**link, "split": split})
     page.csv_button("Predictions as CSV", rows, f"{run.id}-{split}")
-    at_the_end(run, stages, link, split)
-    raise address.Ended
-cells = st.columns(4)
-cells[0].metric("Images", result["n"], help="With a label among the network's classes")
-page.estimate(cells[1], "Accuracy", result["accuracy"], help="Wilson interval")
-page.estimate(cells[2], "Macro F1", result["macro_f1"], percent=False, help="Bootstrap over patients")
-page.estimate(cells[3], "AUC", result["auc"], percent=False, help="One against the rest; bootstrap over patients")
-st.caption(PAPER)
-measured.show(run, network)
-
-left, right = st.columns([5, 6])
-with left:
-    cell = cell_of(result["classes"])
-    figure = charts.confusion(result["confusion"], result["classes"], cell)
-    chart = f"confusion:{run.id}:{split}:{cell}"
-    st.plotly_chart(figure, key=chart, on_select=partial(take_cell, chart), selection_mode="points", width="content")
-    if cell is not None:
-        st.button("Show all errors", icon=":material/undo:", key="results:all", on_click=all_errors)
-with right:
-    st.subheader("By class", anchor=False)
-    st.dataframe(per_class(result))
-    page.csv_button("Predictions as CSV", rows, f"{run.id}-{split}")
-    st.page_link(
-        pages.EXPLORER,
-        label="Explain its images",
-        icon=":material/radiology:",
-        query_params={**link, "split": split},
-    )
-
-if cell is None:
-    shown, title = rows[~rows["correct"]].sort_values("confidence", ascending=False), "Errors, the most confident first"
 else:
-    shown = rows[(rows["label"] == cell[0]) & (rows["predicted"] == cell[1])].sort_values("confidence", ascending=False)
-    title = f"True {cell[0]}, predicted {cell[1]}"
-st.subheader(f"{title} ({len(shown)})", anchor=False)
-if shown.empty:
-    st.caption("None.")
-by_id = shown.set_index("image_id")
-gallery.grid(
-    data,
-    shown["image_id"].tolist(),
-    lambda i: f"{by_id.at[i, 'label']} → {by_id.at[i, 'predicted']}  \n{by_id.at[i, 'confidence']:.0%}",
-    key=f"results:{split}:{cell}",
-    link={**link, "split": split},
-)
+    cells = st.columns(4)
+    cells[0].metric("Images", result["n"], help="With a label among the network's classes")
+    page.estimate(cells[1], "Accuracy", result["accuracy"], help="Wilson interval")
+    page.estimate(cells[2], "Macro F1", result["macro_f1"], percent=False, help="Bootstrap over patients")
+    page.estimate(cells[3], "AUC", result["auc"], percent=False, help="One against the rest; bootstrap over patients")
+    st.caption(PAPER)
+    measured.show(run, network)
+
+    left, right = st.columns([5, 6])
+    with left:
+        cell = cell_of(result["classes"])
+        figure = charts.confusion(result["confusion"], result["classes"], cell)
+        chart = f"confusion:{run.id}:{split}:{cell}"
+        st.plotly_chart(
+            figure, key=chart, on_select=partial(take_cell, chart), selection_mode="points", width="content"
+        )
+        if cell is not None:
+            st.button("Show all errors", icon=":material/undo:", key="results:all", on_click=all_errors)
+    with right:
+        st.subheader("By class", anchor=False)
+        st.dataframe(per_class(result))
+        page.csv_button("Predictions as CSV", rows, f"{run.id}-{split}")
+        st.page_link(
+            pages.EXPLORER,
+            label="Explain its images",
+            icon=":material/radiology:",
+            query_params={**link, "split": split},
+        )
+
+    if cell is None:
+        shown, title = (
+            rows[~rows["correct"]].sort_values("confidence", ascending=False),
+            "Errors, the most confident first",
+        )
+    else:
+        shown = rows[(rows["label"] == cell[0]) & (rows["predicted"] == cell[1])].sort_values(
+            "confidence", ascending=False
+        )
+        title = f"True {cell[0]}, predicted {cell[1]}"
+    st.subheader(f"{title} ({len(shown)})", anchor=False)
+    if shown.empty:
+        st.caption("None.")
+    by_id = shown.set_index("image_id")
+    gallery.grid(
+        data,
+        shown["image_id"].tolist(),
+        lambda i: f"{by_id.at[i, 'label']} → {by_id.at[i, 'predicted']}  \n{by_id.at[i, 'confidence']:.0%}",
+        key=f"results:{split}:{cell}",
+        link={**link, "split": split},
+    )
 at_the_end(run, stages, link, split)

@@ -81,6 +81,18 @@ def test_the_xrays_of_a_finding_are_shown_by_what_came_of_them(tmp_path: Path) -
     assert "false positive" in app.query_params["outcome"]
 
 
+def test_the_address_of_several_findings_is_completed_and_says_what_is_not_shown(tmp_path: Path) -> None:
+    run = measured(tmp_path, SEVERAL)
+    finding = SEVERAL.classes[-1]
+    app = opened("results", run=run.id, finding=finding, cell="a,b")
+    assert not app.exception
+    assert "cell of the matrix 'a,b': not part of what is shown here" in said(app)
+    app.get("button_group")[0].set_value("true positive").run()
+    assert app.query_params["split"] == "test"
+    assert app.query_params["finding"] == finding
+    assert app.query_params["outcome"] == "true positive"
+
+
 def test_labels_that_the_network_does_not_know_are_said_and_one_press_measures_them(tmp_path: Path) -> None:
     labels = ["covid", "normal", "pneumonia", "tuberculosis"] * 3
     run = measured(tmp_path, SINGLE, {"label": labels})
