@@ -81,8 +81,8 @@ def sets(n: int, folder: Path) -> tuple[list[float], list[int], int]:
 def page(quick: bool) -> str:
     """Return the whole page in Markdown."""
     lines = ["# Decoded images", "", f"Command: `{COMMAND}{' --quick' if quick else ''}`. {machine()}", ""]
-    lines += ["Batches of 32 random images, read into memory that is there; median milliseconds, read in turn, pages in",
-              "the system's memory. A gigabyte of images lies in one shard, unless the limit is small.", "",
+    lines += ["Batches of 32 random images, read into memory that is there; median milliseconds, read in turn, pages",
+              "in the system's memory. A gigabyte of images lies in one shard, unless the limit is small.", "",
               "| size | one array, ms | store of 1 shard, ms | ratio | one array, ms | store of 8 shards, ms | ratio |",
               "|---|---|---|---|---|---|---|"]  # fmt: skip
     for size in SIZES:
@@ -96,8 +96,8 @@ def page(quick: bool) -> str:
     n = 100 if quick else 1000
     with tempfile.TemporaryDirectory() as folder:
         seconds, taken, copies = sets(n, Path(folder))
-    lines += ["", f"Four sets over one data set of {n} images of 512 px (all, and without the last 10, 20, 30 %), at 256 px,",
-              "decoded in one process.", "", "| what | value |", "|---|---|",
+    lines += ["", f"Four sets over one data set of {n} images of 512 px (all, and without the last 10, 20, 30 %), at",
+              "256 px, decoded in one process.", "", "| what | value |", "|---|---|",
               f"| first set, decoded | {seconds[0]:.2f} s |", f"| the same set, opened again | {seconds[-1]:.2f} s |",
               f"| opened again / decoded | {seconds[-1] / seconds[0]:.3f} |",
               f"| bytes after the first set | {taken[0]:,} |", f"| bytes after four sets | {taken[-1]:,} |",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import multiprocessing
@@ -233,8 +234,9 @@ def test_images_of_many_shards_are_indexed_as_an_array_is(files):
     assert len(list(build(files).folder.glob("shard-*"))) == 8
     assert (images.shape, images.dtype, images.ndim, images.nbytes) == (array.shape, array.dtype, 3, array.nbytes)
     rng = np.random.default_rng(0)
-    indices: list[Any] = [3, -1, np.int64(7), slice(2, 20, 5), [5, 1, 1], rng.permutation(IMAGES), rng.random(IMAGES) > 0.5,
-               np.array([[1, 2], [29, 4]]), slice(3, 3), (4, 2, 3), (slice(0, 9), slice(3, 5), 0), np.array([-2, 3])]  # fmt: skip
+    indices: list[Any] = [3, -1, np.int64(7), np.array([-2, 3]), np.array([[1, 2], [29, 4]]), [5, 1, 1]]
+    indices += [slice(2, 20, 5), slice(3, 3), rng.permutation(IMAGES), rng.random(IMAGES) > 0.5]
+    indices += [(4, 2, 3), (slice(0, 9), slice(3, 5), 0)]
     for index in indices:
         np.testing.assert_array_equal(images[index], array[index])
     out = np.empty((9, SIDE, SIDE), np.uint8)
@@ -371,7 +373,7 @@ def test_a_read_only_disk_is_read_and_what_it_lacks_is_refused_in_one_line(files
 def test_a_full_disk_is_one_line_and_loses_nothing(files, disk):
     build(files, range(4), root=disk)
     filler = disk / "filler"
-    with pytest.raises(OSError, match="No space"), filler.open("wb", buffering=0) as file:
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
         while file.write(bytes(512)):
             continue
     with pytest.raises(ImageError, match=r"free some disk space") as refused:
