@@ -125,6 +125,9 @@ class StoredImages:
     ) -> NDArray[np.uint8]:
         if out is None:
             out = np.empty((*shards.shape, self._size, self._size), np.uint8)
+        if not out.flags.c_contiguous:
+            out[...] = self._gather(shards, rows, None)
+            return out
         if shards.size and (shards == shards.flat[0]).all():
             # Without `clip` NumPy would copy twice; other threads go on meanwhile, which indexing would not let them.
             return np.take(self._maps[int(shards.flat[0])], rows, axis=0, out=out, mode="clip")

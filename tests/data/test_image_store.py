@@ -243,6 +243,9 @@ def test_images_of_many_shards_are_indexed_as_an_array_is(files):
     rows = rng.permutation(IMAGES)[:9]
     assert np.take(images, rows, axis=0, out=out, mode="clip") is out
     np.testing.assert_array_equal(out, array[rows])
+    every_other = np.zeros((18, SIDE, SIDE), np.uint8)[::2]
+    np.testing.assert_array_equal(np.take(images, rows, axis=0, out=every_other), array[rows])
+    np.testing.assert_array_equal(every_other, array[rows])
     np.testing.assert_array_equal(np.asarray(images), array)
     for wrong in (IMAGES, -IMAGES - 1, np.array([0, IMAGES])):
         with pytest.raises(IndexError):
