@@ -44,7 +44,8 @@ def batches(size: int, n: int, batch: int, rounds: int, shards: int, folder: Pat
     turns: list[list[float]] = [[], []]
     for _ in range(rounds):
         chosen = rng.permutation(n)[:batch]
-        for seconds, images in zip(turns, (one, store), strict=True):
+        contestants = list(zip(turns, (one, store), strict=True))
+        for seconds, images in contestants[:: rng.choice((1, -1))]:
             began = time.perf_counter()
             np.take(images, chosen, axis=0, out=out, mode="clip")
             seconds.append(time.perf_counter() - began)
@@ -75,15 +76,15 @@ def sets(n: int, folder: Path) -> tuple[list[float], list[int], int]:
         taken.append(sum(store.bytes for store in usage(root / "images")))
         copies += len(manifest) * 256**2
     whole = Manifest.from_table(table, folder)
-    seconds.append(seconds_of(lambda: ImageCache.build(whole, 256, root=root, workers=0)))
+    seconds.append(seconds_of(partial(ImageCache.build, whole, 256, root=root, workers=0)))
     return seconds, taken, copies
 
 
 def page(quick: bool) -> str:
     """Return the whole page in Markdown."""
     lines = ["# Decoded images", "", f"Command: `{COMMAND}{' --quick' if quick else ''}`. {machine()}", ""]
-    lines += ["Batches of 32 random images, read into memory that is there; median milliseconds, read in turn, pages",
-              "in the system's memory. A gigabyte of images lies in one shard, unless the limit is small.", "",
+    lines += ["Batches of 32 random images, read into memory that is there; median milliseconds, in random order,",
+              "pages in the system's memory. A gigabyte of images lies in one shard, unless the limit is small.", "",
               "| size | one array, ms | store of 1 shard, ms | ratio | one array, ms | store of 8 shards, ms | ratio |",
               "|---|---|---|---|---|---|---|"]  # fmt: skip
     for size in SIZES:

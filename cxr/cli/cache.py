@@ -28,19 +28,19 @@ def show(as_json: Json = False) -> None:
     root = cache_root() / "images"
     stores = usage(root)
     total = sum(store.bytes for store in stores)
-    most = limit_bytes(root, total)
+    limit = limit_bytes(root, total)
     value = {
         "folder": str(root),
         "stores": [store.to_dict() for store in stores],
         "bytes": total,
-        "limit_bytes": most,
+        "limit_bytes": limit,
     }
 
     def show_to_people(_: Any) -> None:
         columns = ["name", "size", "treatment", "images", "unreadable", "takes", "last used", "state"]
         if stores:
             show_table("", columns, [_row(store) for store in stores])
-        say(f"{gigabytes(total)} of at most {gigabytes(most)} in {root}")
+        say(f"{gigabytes(total)} of at most {gigabytes(limit)} in {root}")
         if any(not store.is_current for store in stores):
             say("`cxr cache clear` removes what this version does not read any more")
 

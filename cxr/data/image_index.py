@@ -1,7 +1,7 @@
 """The index of an image store: which content lies in which row, who decodes what, and who reads which shard.
 
 An SQLite file with a rollback journal, not a write-ahead log, which could not be shared between machines. Rows are
-named by ``(shard, row)``; a shard is the file ``shard-000001.u8`` beside the index: ``HEADER`` bytes, then rows of
+named by ``(shard, row)``; a shard is the file ``shard-000001.u8`` beside the index, ``HEADER`` bytes, then rows of
 (size, size) bytes one after the other. A row counts once it is in the index: pixels are written and synced first.
 """
 

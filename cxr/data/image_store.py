@@ -125,12 +125,15 @@ class StoredImages:
     ) -> NDArray[np.uint8]:
         if out is None:
             out = np.empty((*shards.shape, self._size, self._size), np.uint8)
+        if not out.flags.c_contiguous:
+            out[...] = self._gather(shards, rows, None)
+            return out
         if shards.size and (shards == shards.flat[0]).all():
             # Without `clip` NumPy would copy twice; other threads go on meanwhile, which indexing would not let them.
             return np.take(self._maps[int(shards.flat[0])], rows, axis=0, out=out, mode="clip")
-        images = out.reshape(-1, self._size, self._size)
-        for position, (shard, row) in enumerate(zip(shards.ravel().tolist(), rows.ravel().tolist(), strict=True)):
-            images[position] = self._maps[shard][row]
+        places = zip(shards.ravel().tolist(), rows.ravel().tolist(), strict=True)
+        for image, (shard, row) in zip(out.reshape(-1, self._size, self._size), places, strict=True):
+            image[...] = self._maps[shard][row]
         return out
 
     def __getstate__(self) -> dict[str, Any]:
