@@ -199,6 +199,7 @@ def kept(page: str) -> Iterator[None]:
     try:
         with contextlib.suppress(Ended):
             yield
+        if not state.refused:  # a page that refuses its address stops reading it there
             _tell_what_is_left(state)
         _write(state)
     finally:

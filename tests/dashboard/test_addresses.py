@@ -311,3 +311,9 @@ def test_a_button_on_a_read_only_disk_says_so_and_the_page_stays(trained: Run, m
     assert not app.exception
     assert "/cache/maps: the file system is read-only" in app.toast[0].value
     assert app.dataframe
+
+
+def test_a_page_that_waits_for_an_upload_says_what_of_its_address_is_not_shown(trained: Run) -> None:
+    app = opened("explorer", model=trained.id, source="upload", image="phantom-00001")
+    assert not app.exception
+    assert "X-ray 'phantom-00001': not part of what is shown here" in said(app)
