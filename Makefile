@@ -1,4 +1,5 @@
-# Two commands do all the set-up: `make dashboard` and `make test`. `make test SLOW=1` runs the longest tests too.
+# Two commands do all the set-up: `make dashboard` and `make test`. `make test SLOW=1` runs the longest tests too
+# and measures the coverage.
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8501
@@ -10,7 +11,8 @@ dashboard: $(VENV)/.core data/demo/manifest.csv
 	$(BIN)/python -m cxr dashboard --port $(PORT)
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(if $(SLOW),--slow) -n 2 --dist loadfile --durations 15 --cov --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations 15 \
+	  $(if $(SLOW),--slow --cov --cov-report=term:skip-covered --cov-fail-under=95)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

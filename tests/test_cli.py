@@ -249,6 +249,7 @@ def test_a_recipe_that_was_shown_can_be_trained_from(cxr, value, tmp_path):
     assert value("recipe", "show", tmp_path / "mine.yaml")["stages"][0]["epochs"] == 3
 
 
+@pytest.mark.slow
 def test_the_whole_way_from_synthetic_x_rays_to_the_effect_of_their_text(value, cxr, tmp_path):
     demo = value("demo", "--n", 36, "--size", 96)
     assert (demo["n"], demo["classes"]) == (36, ["covid19", "normal", "pneumonia"])

@@ -113,6 +113,7 @@ def assert_same_training(run: Run, undisturbed: Run) -> None:
 # a full disk
 
 
+@pytest.mark.slow
 def test_a_training_whose_disk_fills_up_fails_in_one_line_and_goes_on_to_the_same_end_when_there_is_room(
     demo, undisturbed, small_disk, monkeypatch
 ):

@@ -118,6 +118,7 @@ def folder(tmp_path: Path, files: Path) -> Path:
     return tmp_path / "root" / "images" / build(files, [0]).folder.name
 
 
+@pytest.mark.slow
 def test_processes_that_build_overlapping_sets_at_once_decode_each_image_once_and_all_get_theirs(start, folder):
     sets = [range(20), range(IMAGES), range(10, IMAGES), range(IMAGES - 1, -1, -1)]
     running = [start(seeds) for seeds in sets]
@@ -134,6 +135,7 @@ def test_processes_that_build_overlapping_sets_at_once_decode_each_image_once_an
     assert assert_whole(folder) == rows_on_disk(folder) == IMAGES
 
 
+@pytest.mark.slow
 def test_a_builder_killed_at_random_moments_leaves_a_whole_store_and_its_unfinished_rows_are_reused(
     start, folder, files, tmp_path
 ):

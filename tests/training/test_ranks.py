@@ -108,6 +108,7 @@ def long_run(tiny):
         run.kill()
 
 
+@pytest.mark.slow
 def test_a_helper_that_is_killed_fails_the_run_with_a_line_and_resuming_goes_on(long_run):
     (helper,) = helpers_of(long_run.folder.path)
     helper.send_signal(signal.SIGKILL)

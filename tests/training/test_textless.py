@@ -92,6 +92,7 @@ def test_masked_and_unmasked_pixels_and_other_ways_of_masking_never_share_a_cach
     assert len({cache[image_id].tobytes() for cache in caches}) == 4
 
 
+@pytest.mark.slow
 def test_a_corrected_box_changes_the_pixels_of_its_image_alone(manifest):
     before = told(manifest)[0].cache
     save(manifest, NO_TEXT, [TextBox(40, 40, 90, 70)])
@@ -100,6 +101,7 @@ def test_a_corrected_box_changes_the_pixels_of_its_image_alone(manifest):
     assert [i for i in before.ids if not np.array_equal(before[i], after[i])] == [NO_TEXT]
 
 
+@pytest.mark.slow
 def test_text_is_searched_once_with_its_progress_told_and_a_stop_loses_nothing(manifest, tmp_path, monkeypatch):
     monkeypatch.setenv("CXR_DATA", str(tmp_path / "data"))
 
