@@ -10,7 +10,7 @@ import streamlit as st
 
 from cxr.runs import Run
 
-from components import load, page
+from components import address, load, page
 
 COLOURS: dict[str, Literal["gray", "blue", "orange", "yellow", "green", "red"]] = {
     "queued": "gray",
@@ -29,9 +29,9 @@ def state_line(run: Run, status: dict) -> None:
     left.badge(status["state"], color=COLOURS[status["state"]])
     if status["state"] in ACTIVE:
         eta = f" · {load.duration(status['eta_s'])} left" if status.get("eta_s") is not None else ""
-        right.progress(min(1.0, status["progress"]), f"{status['message'] or 'starting …'}{eta}")
+        right.progress(min(1.0, status["progress"]), f"{address.plain(status['message'] or 'starting …')}{eta}")
     elif status["state"] == "failed":
-        right.error(status["error"] or "failed without a message; see the log")
+        right.error(address.plain(status["error"] or "failed without a message; see the log"))
     else:
         right.caption(f"{status['message']} · ended {load.local_time(status['ended'])}")
 
