@@ -202,6 +202,7 @@ def kept(page: str) -> Iterator[None]:
         if not state.refused:  # a page that refuses its address stops reading it there
             _tell_what_is_left(state)
         _write(state)
+        st.html(_KEEP_BACK, unsafe_allow_javascript=True)
     finally:
         state.open = False
 
@@ -282,6 +283,24 @@ _COMPLETE = """<script>
   history.replaceState(history.state, "", path + "?" + TO + (rest ? "&" + rest : ""));
 })();
 </script>"""
+
+
+_KEEP_BACK = """<script>
+(() => {
+  if (window.cxrKeepsBack) return;
+  window.cxrKeepsBack = true;
+  let back = false;
+  addEventListener("popstate", () => { back = true; }, true);
+  addEventListener("pointerdown", () => { back = false; }, true);
+  addEventListener("keydown", (event) => { if (!event.altKey) back = false; }, true);
+  const push = history.pushState;
+  history.pushState = function (state, title, url) {
+    if (back && url && new URL(url, location.href).pathname !== location.pathname) return;
+    return push.apply(this, arguments);
+  };
+})();
+</script>"""
+"""Back pressed twice before the page between has begun: Streamlit would enter that page again when it begins."""
 
 
 def _complete(page: str, query: Query, address: Query) -> None:
