@@ -40,7 +40,7 @@ drawn in the same way, with the code that users run (`cxr.text.conditions`, `cxr
 
 - changed: share of predictions that masking changes, mean over networks
 - beyond: by how much tokens change more than a control does; *found* counts the networks whose 95 % interval
-  (bootstrap over patients) lies above zero, *below* those whose interval lies below it
+  (over patients) lies above zero, *below* those whose interval lies below it
 - accuracy: of the X-rays as they are, mean and range; its change by masked tokens minus that by random boxes
 - true class: change of its probability by masked tokens minus that by the control"""
 
