@@ -198,7 +198,13 @@ else:
         result["accuracy"],
         help="Share of X-rays whose predicted class is the label; interval over patients",
     )
-    page.estimate(cells[2], "Macro F1", result["macro_f1"], percent=False, help="Bootstrap over patients")
+    page.estimate(
+        cells[2],
+        "Macro F1",
+        result["macro_f1"],
+        percent=False,
+        help="Mean over the classes that are there; interval over patients",
+    )
     page.estimate(cells[3], "AUC", result["auc"], percent=False, help="One against the rest; interval over patients")
     st.caption(PAPER)
     measured.show(run, network)
