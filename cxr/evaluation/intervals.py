@@ -76,6 +76,11 @@ def effective_patients(groups: Groups, chosen: np.ndarray | None = None) -> floa
     return float(images.sum()) ** 2 / squares if squares else 0.0
 
 
+def patients_of_pairs(first: float, second: float) -> float:
+    """Return the effective number of patients of a figure over pairs of both kinds: their harmonic mean."""
+    return 2 * first * second / (first + second) if first > 0 and second > 0 else 0.0
+
+
 def mean_of_patients(numbers: Sequence[float]) -> float:
     """Return the effective number of patients of a mean of several shares, of which each has its own."""
     there = np.array([n for n in numbers if n > 0], np.float64)

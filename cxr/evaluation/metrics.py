@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from cxr.evaluation.intervals import LEVEL, effective_patients, mean_of_patients, share_intervals
+from cxr.evaluation.intervals import LEVEL, effective_patients, mean_of_patients, patients_of_pairs, share_intervals
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL, TASKS
 
 Interval = dict[str, float | None]
@@ -149,7 +149,7 @@ class _Figures:
         others = [effective_patients(groups, self.truth != c) for c in range(self.n)]
         said = [effective_patients(groups, self.predicted == c) for c in range(self.n)]
         either = [effective_patients(groups, (self.truth == c) | (self.predicted == c)) for c in range(self.n)]
-        aucs = [mean_of_patients(pair) if min(pair) else 0.0 for pair in zip(labelled, others, strict=True)]
+        aucs = [patients_of_pairs(*pair) for pair in zip(labelled, others, strict=True)]
         return {
             "accuracy": [effective_patients(groups)],
             "macro_f1": [mean_of_patients([either[c] for c in self.present])],

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cxr.evaluation.intervals import LEVEL, effective_patients, mean_of_patients
+from cxr.evaluation.intervals import LEVEL, effective_patients, mean_of_patients, patients_of_pairs
 from cxr.evaluation.metrics import Interval, estimates_of, ratio, weighted_auc
 from cxr.models.card import MULTI_LABEL
 
@@ -151,7 +151,7 @@ class _Entries:
             [effective_patients(groups, part[:, c]) for c in columns]
             for part in (tp + fn, tn + fp, tp + fp, tp + fp + fn)
         )
-        pairs = [mean_of_patients(pair) if min(pair) else 0.0 for pair in zip(positive, negative, strict=True)]
+        pairs = [patients_of_pairs(*pair) for pair in zip(positive, negative, strict=True)]
         own = {
             "auc": pairs,
             "average_precision": positive,
