@@ -51,9 +51,9 @@ def finding_targets(
             continue
         named = vocabulary.get(source) or set(classes)
         for k, name in enumerate(classes):
-            if name in names:
+            if name in names or (is_normal(name) and any(map(is_normal, names))):
                 targets[row, k] = 1
-            elif f"{UNCERTAIN}{name}" not in names and (name in named or name == NO_FINDING):
+            elif f"{UNCERTAIN}{name}" not in names and (name in named or is_normal(name)):
                 targets[row, k] = 0
     return targets
 

@@ -126,6 +126,13 @@ def test_aliases_rename_labels_and_findings_and_name_what_they_do_not_fit(tmp_pa
         renamed(data, {"Covid": "covid19"}, NETWORK, "single-label")
 
 
+@pytest.mark.parametrize("name", ["normal", "Normal", "No Finding"])
+@pytest.mark.parametrize("said", ["No Finding", "normal"])
+def test_a_class_of_nothing_found_is_there_where_the_data_say_so_and_absent_beside_a_finding(name, said):
+    table = pd.DataFrame({"findings": [said, "Mass"], "label": "", "source": "A"})
+    assert finding_targets(table, [name, "Mass"]).tolist() == [[1, 0], [0, 1]]
+
+
 def test_a_finding_is_absent_only_where_its_source_labels_it(tmp_path):
     table = manifest(
         tmp_path,
