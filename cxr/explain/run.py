@@ -90,6 +90,7 @@ class _Job:
 
     folder: RunFolder
     model: XrayClassifier
+    manifest: Manifest
     cache: ImageCache
     labels: pd.Series
     ids: list[str]
@@ -122,8 +123,15 @@ def explain_run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> 
     """
     progress(0.0, "loading")
     params = spec["params"]
+    from cxr.evaluation.seen import marked, marked_in_words
+    from cxr.evaluation.source import seen_by
+
     job, description = _loaded(folder, params)
     table, first = _stream(job, progress)
+    seen = marked(
+        seen_by(params["model"]), job.manifest.select(ids=list(dict.fromkeys(table["image_id"]))), job.cache.size
+    )
+    about_seen = marked_in_words(seen)
     summary = {
         "model": description,
         "composite": job.way.composite,
@@ -135,7 +143,8 @@ def explain_run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> 
         "with_concerns": int((table["concerns"] != "").sum()),
         "left_out": job.cache.missing[["image_id", "reason"]].to_dict("records"),
         "legend": [legend.title(first), *(f"{k}: {v}" for k, v in legend.rules(first).items())] if first else [],
-        "notes": list(first.notes) if first else [],
+        "notes": [*(first.notes if first else ()), *([about_seen] if about_seen else [])],
+        "seen": seen,
     }
     folder.write_json("results.json", summary)
     if summary["n"] == len(job.ids):
@@ -163,6 +172,7 @@ def _loaded(folder: RunFolder, params: dict[str, Any]) -> tuple[_Job, str]:
     job = _Job(
         folder=folder,
         model=model,
+        manifest=manifest,
         cache=cache,
         labels=manifest.table.set_index("image_id")["label"],
         ids=ids,
