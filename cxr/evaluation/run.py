@@ -24,7 +24,7 @@ from cxr.evaluation.seen import (
     seen_in_words,
     whole_because,
 )
-from cxr.evaluation.selection import NOT_KNOWN, Selection, select, sentences
+from cxr.evaluation.selection import EXTERNAL, NOT_KNOWN, Selection, select, sentences
 from cxr.evaluation.source import is_own, load_trained, refuse_new_splits, relation_to_training, seen_by
 from cxr.evaluation.summary import summarise_predictions, with_targets
 from cxr.evaluation.truth import renamed
@@ -66,9 +66,11 @@ def evaluate(folder: RunFolder, spec: dict[str, Any], *, progress: Callable[[flo
     cache = ImageCache.build(
         chosen, card.size, progress=lambda done, n: tell(0.5 * done / n, f"reading images {done}/{n}")
     )
+    among = seen_among(seen_by(network), chosen, cache)
+    if among.use and relation == EXTERNAL:  # strangers by name and file, not by picture
+        selection = select(manifest, card.classes, card.task, splits, relation=NOT_KNOWN, annotated=annotated)
     selection = selection.without(cache.missing["image_id"])
     ids = selection.ids
-    among = seen_among(seen_by(network), chosen, cache)
 
     def step(done: int, n: int) -> None:
         if folder.stop_requested():

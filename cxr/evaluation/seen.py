@@ -231,7 +231,7 @@ def _split_in_words(split: str, counts: Mapping[str, Any]) -> str:
     other = _figures(counts)
     if why:
         return f"{these} and are measured with the others: its figures are not those of new X-rays.{other}"
-    return f"{these}: every figure is without them.{other}"
+    return f"{these}: every figure is without them. The rest may be of patients that it has seen.{other}"
 
 
 def _uses(trained: int, chosen: int) -> str:

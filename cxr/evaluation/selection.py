@@ -161,8 +161,7 @@ def sentences(results: Mapping[str, Any]) -> list[str]:
     measured, left_out = results.get("measured") or {}, results.get("left_out") or {}
     seen = results.get("seen") or {}
     listed_all = bool(seen.get("compared_with")) and not seen.get("unknown")
-    any_seen = any(row["ids"] for row in seen.get("images") or ())
-    measures = _measured_in_words(measured, left_out, listed_all=listed_all, any_seen=any_seen)
+    measures = _measured_in_words(measured, left_out, listed_all=listed_all)
     return [*measures, *left_out_in_words(left_out), *_absent_in_words(results)]
 
 
@@ -198,15 +197,13 @@ def _xrays(n: int) -> str:
     return f"{n} X-ray{'' if n == 1 else 's'}"
 
 
-def _measured_in_words(
-    measured: Mapping[str, Any], left_out: Mapping[str, Any], *, listed_all: bool, any_seen: bool
-) -> Iterator[str]:
+def _measured_in_words(measured: Mapping[str, Any], left_out: Mapping[str, Any], *, listed_all: bool) -> Iterator[str]:
     """Yield what was measured; ``listed_all`` says that the network's list of what it has seen is whole."""
     why, splits = measured.get("why"), measured.get("splits") or {}
     n, others = sum(splits.values()), left_out.get("by_split") or {}
     if why == "no-splits":
         yield f"The data have no splits: all {_xrays(n)} with a known label are measured."
-    elif why == EXTERNAL and not any_seen:
+    elif why == EXTERNAL:
         yield (
             "No patient and no image file of these data was in the training, so every split is measured: "
             f"{_xrays(n)} with a known label."

@@ -84,7 +84,7 @@ class Origin:
 
 @dataclass
 class Saved:
-    """A checkpoint as it was read; ``loop`` is the state of the stage's loop, ``seen`` None in one of older versions."""
+    """A checkpoint as it was read; ``loop`` is the state of the stage's loop, ``seen`` None in an older one."""
 
     place: Place
     model: XrayClassifier
