@@ -21,7 +21,7 @@ from cxr.models.export import export
 from cxr.models.importing import import_weights
 from cxr.models.seen import Seen, SeenImages, sorted_digests
 from cxr.models.weights import load_model, read_seen
-from cxr.paths import runs_root
+from cxr.paths import runs_root, shipped_weights
 from cxr.runs import list_runs
 from cxr.runs.folder import RunFolder
 
@@ -214,3 +214,10 @@ def test_an_export_to_timm_carries_the_list_and_an_import_takes_it_back(tmp_path
     again = read_seen(path)
     assert again.to_text() == read_seen(network).to_text()
     assert again.count() == 8
+
+
+def test_the_shipped_network_knows_what_it_has_seen():
+    seen = read_seen(shipped_weights() / "demo.safetensors")
+    assert [(entry.use, entry.n) for entry in seen.images] == [("trained", 1680), ("chosen", 240)]
+    assert seen.count() == 1920
+    assert not seen.unknown

@@ -165,7 +165,7 @@ def test_a_training_on_masked_text_has_seen_the_pictures_with_their_text(tmp_pat
         image = read_xray(path)
         box = TextBox(2, 2, 20, 9)
         Reviews.beside(data.path).save(image_id, [box], shape=image.shape, content_hash=content_hash(image))
-    changes = {**ONE, "text": {"handling": "mask", "mode": "black"}, "stages.0.batch": 2}
+    changes = {**ONE, "text": {"handling": "mask", "mode": "black"}, "stages.0.batch": 3}
     seen = seen_by(run(start(data.path, changes=changes)).id)
     cache = ImageCache.build(data, 32)
     pictures = cache.digests(np.arange(len(cache)))[1]
