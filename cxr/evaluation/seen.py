@@ -194,11 +194,11 @@ def n_seen(seen: Mapping[str, Any], *, left_out: bool = False) -> int:
     return sum(counts[use] for counts in splits for use in (TRAINED, CHOSEN))
 
 
-def seen_in_words(seen: Mapping[str, Any] | None) -> list[str]:
-    """Return the entry ``seen`` of results.json in sentences; none for results of an older version."""
+def seen_in_words(seen: Mapping[str, Any] | None, split: str | None = None) -> list[str]:
+    """Return the entry ``seen`` of results.json in sentences, of one split or of all; none for older results."""
     if not seen:
         return []
-    splits = seen["splits"]
+    splits = {name: counts for name, counts in seen["splits"].items() if split in (None, name)}
     lines = [_split_in_words(name, counts) for name, counts in splits.items() if counts[TRAINED] + counts[CHOSEN]]
     n = sum(counts["of"] for counts in splits.values())
     if not lines and seen["compared_with"]:
@@ -231,7 +231,10 @@ def _split_in_words(split: str, counts: Mapping[str, Any]) -> str:
     other = _figures(counts)
     if why:
         return f"{these} and are measured with the others: its figures are not those of new X-rays.{other}"
-    return f"{these}: every figure is without them. The rest may be of patients that it has seen.{other}"
+    return (
+        f"{these}: every figure is without them (`--include-seen` measures them too). The rest may be of patients that "
+        f"it has seen.{other}"
+    )
 
 
 def _uses(trained: int, chosen: int) -> str:

@@ -11,6 +11,7 @@ import streamlit as st
 
 from cxr.data.library import list_data_sets
 from cxr.evaluation.metrics import summarise
+from cxr.evaluation.seen import measured_rows
 from cxr.evaluation.selection import listed
 from cxr.models.card import MULTI_LABEL
 from cxr.runs import Run, start
@@ -160,6 +161,7 @@ def at_the_end(run: Run, stages: list[dict], link: dict[str, str], split: str) -
     named = link["data"] if link["data"] != subject.OWN else run.spec["params"]["manifest"]
     aliases = (run.spec["params"].get("aliases") or {}).items()
     options = [word for label, name in aliases for word in ("--alias", f"{label}={name}")]
+    options += ["--include-seen"] * bool(run.spec["params"].get("include_seen"))
     page.command("cxr", "evaluate", link["model"], "--data", named, "--split", split, *options)
 
 
@@ -179,16 +181,17 @@ with page.told_in_one_line():
     stamp = (run.folder.path / "predictions.parquet").stat().st_mtime_ns
     results = run.results() or {}
     several = results.get("task") == MULTI_LABEL
-    result = results["splits"][split] if several else summary(run.id, stamp, split, table, classes)
+    new = measured_rows(table, results)
+    result = results["splits"][split] if several else summary(run.id, stamp, split, new, classes)
 
-rows = table[table["split"] == split]
+every_row, rows = table[table["split"] == split], new[new["split"] == split]
 stages = results.get("stages", [])
 if several:
     by_finding.headline(result)
-    measured.show(run, network)
+    measured.show(run, network, split)
     by_finding.table(result)
     by_finding.images(data, rows, result, key=f"results:{run.id}:{split}", link={**link, "split": split})
-    page.csv_button("Predictions as CSV", rows, f"{run.id}-{split}")
+    page.csv_button("Predictions as CSV", every_row, f"{run.id}-{split}")
 else:
     cells = st.columns(4)
     cells[0].metric("Images", result["n"], help="With a label among the network's classes")
@@ -196,7 +199,7 @@ else:
     page.estimate(cells[2], "Macro F1", result["macro_f1"], percent=False, help="Bootstrap over patients")
     page.estimate(cells[3], "AUC", result["auc"], percent=False, help="One against the rest; bootstrap over patients")
     st.caption(PAPER)
-    measured.show(run, network)
+    measured.show(run, network, split)
 
     left, right = st.columns([5, 6])
     with left:
@@ -211,7 +214,7 @@ else:
     with right:
         st.subheader("By class", anchor=False)
         st.dataframe(per_class(result))
-        page.csv_button("Predictions as CSV", rows, f"{run.id}-{split}")
+        page.csv_button("Predictions as CSV", every_row, f"{run.id}-{split}")
         st.page_link(
             pages.EXPLORER,
             label="Explain its images",
