@@ -14,6 +14,7 @@ from cxr.errors import WeightsError
 from cxr.evaluation.metrics import headline
 from cxr.evaluation.multilabel import thresholds_in_words
 from cxr.evaluation.predict import predict, predictions_table
+from cxr.evaluation.provenance import provenance
 from cxr.evaluation.seen import (
     INCLUDED,
     SeenAmong,
@@ -56,6 +57,7 @@ def evaluate(folder: RunFolder, spec: dict[str, Any], *, progress: Callable[[flo
     manifest = Manifest.load(params["manifest"])
     refuse_new_splits(network, model, manifest)
     splits, aliases = params.get("splits"), params.get("aliases") or {}
+    rests_on = provenance(manifest, network)
     tell(0.0, "comparing the data with those of the training")
     relation = NOT_KNOWN if splits or not manifest.splits else relation_to_training(network, card, manifest)
     manifest = renamed(manifest, aliases, card.classes, card.task)
@@ -82,6 +84,7 @@ def evaluate(folder: RunFolder, spec: dict[str, Any], *, progress: Callable[[flo
     folder.write_predictions(table)
     own, include = is_own(network, card, manifest), bool(params.get("include_seen"))
     found = results(table, card, selection, among, own=own, include_seen=include) | {"network": description}
+    found["provenance"] = rests_on
     folder.write_json("results.json", found | ({"aliases": aliases} if aliases else {}))
     tell(1.0, "finished")
 

@@ -151,8 +151,12 @@ def checkpoint_of(source: str | Path) -> Path:
 
 
 def _describe(model: XrayClassifier, path: Path) -> str:
-    card = model.card
-    where = path.parent.parent.name if path.name == BEST else path.stem
-    title = f"{card.name} ({where})" if card.name and card.name != where else where
+    card, title = model.card, title_of(model.card, path)
     trained = f", trained on {card.trained_on}" if card.trained_on else ""
     return f"{title}: {card.backbone} at {card.size} px, {', '.join(card.classes)}{trained}"
+
+
+def title_of(card: ModelCard | None, path: Path) -> str:
+    """Return what a network is called, by its card and its file: ``demo (20261128-140312-a1b2c3)``, or ``demo``."""
+    where = path.parent.parent.name if path.name == BEST else path.stem
+    return f"{card.name} ({where})" if card is not None and card.name and card.name != where else where

@@ -28,6 +28,7 @@ from cxr.data import Manifest, read_xray
 from cxr.data.square import fit_square
 from cxr.errors import TextError
 from cxr.evaluation.predict import predictions_table
+from cxr.evaluation.provenance import provenance
 from cxr.evaluation.run import annotated_in_training
 from cxr.evaluation.seen import marked, marked_in_words
 from cxr.evaluation.summary import with_targets
@@ -111,6 +112,7 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
     model, description = load_trained(setting.model)
     model.to(resolve_device(setting.device))
     manifest, every = _images_of(setting, model)
+    rests_on = provenance(every, setting.model)
     found, left_out = search(
         manifest, lambda done, text: progress(_SEARCHED * done, text), folder.stop_requested, setting.workers
     )
@@ -144,7 +146,7 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
     if folder.stop_requested():
         return
     story.tell(model, manifest, table, found, setting.masking.modes[0], setting.masking.margin, folder.path)
-    results |= told.with_relevance(relevance) | {"seen": seen}
+    results |= told.with_relevance(relevance) | {"seen": seen, "provenance": rests_on}
     results["finding"] = " ".join(filter(None, (results["finding"], marked_in_words(seen))))
     folder.write_json("results.json", results)
     progress(1.0, results["finding"])

@@ -25,6 +25,7 @@ from cxr.data.square import fit_square
 from cxr.errors import ImageError, TextError
 from cxr.evaluation.multilabel import THRESHOLD
 from cxr.evaluation.predict import predict, predictions_table
+from cxr.evaluation.provenance import provenance
 from cxr.evaluation.seen import marked, marked_in_words
 from cxr.files import replacing
 from cxr.text.boxes import TextBox
@@ -88,6 +89,7 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
     stamped = chosen.select(ids=[i for i in chosen.ids if i in set(table["image_id"])])
     results["seen"] = marked(seen_by(setting.model), stamped, model.card.size)
     results["finding"] = " ".join(filter(None, (results["finding"], marked_in_words(results["seen"]))))
+    results["provenance"] = provenance(manifest, setting.model)
     folder.write_json("results.json", results)
     progress(1.0, results["finding"])
 

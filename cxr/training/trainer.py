@@ -15,6 +15,7 @@ import pandas as pd
 from cxr.data import ImageCache, Manifest
 from cxr.errors import RecipeError, RunError, WeightsError
 from cxr.evaluation.predict import predict_rows
+from cxr.evaluation.provenance import provenance
 from cxr.evaluation.run import results, table_of
 from cxr.evaluation.seen import SeenAmong, seen_among
 from cxr.evaluation.selection import OWN, Selection, select
@@ -257,9 +258,10 @@ class Training:
         stages = [*(self.folder.read_json(stage_file(k)) for k in range(place.stage)), self._outcome(model)]
         best = {"stage": stages[-1]["name"]} | stages[-1]["best"]
         extra = {"best": best, "kept_neurons": place.kept_neurons, "seconds": round(place.seconds, 1)}
-        self.folder.write_json("results.json", found | extra | {"stages": stages})
         model.card = dataclasses.replace(model.card, metrics=found["splits"], stages=stages)
-        save_model(model, self.folder.checkpoints / BEST, self.checkpoints.seen)
+        path = save_model(model, self.folder.checkpoints / BEST, self.checkpoints.seen)
+        found["provenance"] = provenance(data.manifest, path, str(self.params.get("data_name") or ""))
+        self.folder.write_json("results.json", found | extra | {"stages": stages})
         self.report.ending(1.0, "finished")
 
     def _seen_among(self, selection: Selection, data: StageData) -> SeenAmong:
