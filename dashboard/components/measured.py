@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from cxr.evaluation.provenance import in_words, provenance_of
 from cxr.evaluation.seen import seen_in_words
 from cxr.evaluation.selection import EVERYTHING, NOT_KNOWN
 from cxr.models.weights import read_card
@@ -64,6 +65,11 @@ def _show_seen(seen: Mapping[str, Any], split: str) -> None:
     st.warning("  \n".join(lines), icon=":material/visibility:")
     with st.expander(f"The {page.counted(len(rows), 'X-ray')} that the network has seen", icon=":material/list:"):
         st.dataframe(rows, hide_index=True)
+
+
+def rests_on(run: Run) -> None:
+    """Say in small letters when a run's figures were made, with what, of which network and on which data."""
+    st.caption(viewer.plain(in_words(provenance_of(run))))
 
 
 def is_of_an_older_version(run: Run, network: Mapping[str, str]) -> bool:

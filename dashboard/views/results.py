@@ -149,7 +149,8 @@ def as_params(network: str) -> dict[str, str]:
 
 
 def at_the_end(run: Run, stages: list[dict], link: dict[str, str], split: str) -> None:
-    """Show what stands below the figures of either task: stages, other X-rays, the command."""
+    """Show what stands below the figures of either task: what they rest on, stages, other X-rays, the command."""
+    measured.rests_on(run)
     if stages:
         st.subheader("Stages", anchor=False)
         st.dataframe(stage_table(stages), hide_index=True, width="stretch")
@@ -195,6 +196,7 @@ if several:
 else:
     cells = st.columns(4)
     cells[0].metric("Images", result["n"], help="With a label among the network's classes")
+    cells[0].caption(f"of {page.counted(result['n_patients'], 'patient')}")
     page.estimate(cells[1], "Accuracy", result["accuracy"], help="Wilson interval")
     page.estimate(cells[2], "Macro F1", result["macro_f1"], percent=False, help="Bootstrap over patients")
     page.estimate(cells[3], "AUC", result["auc"], percent=False, help="One against the rest; bootstrap over patients")
