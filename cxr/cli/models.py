@@ -77,6 +77,13 @@ def evaluate(
         list[str] | None,
         typer.Option(help="label of the data=class of the network, for names that mean the same; may be repeated."),
     ] = None,
+    include_seen: Annotated[
+        bool,
+        typer.Option(
+            "--include-seen",
+            help="Measure X-rays that the network was trained or chosen on with the others, instead of without them.",
+        ),
+    ] = False,
     device: Device = "auto",
     detach: Detach = False,
     as_json: Json = False,
@@ -85,12 +92,15 @@ def evaluate(
 
     Classes that exclude each other: accuracy, F1, AUC and the confusion matrix. Several findings: AUC, average
     precision, sensitivity and specificity of each. What is left out of the measure is counted by reason and label.
+
+    X-rays that the network was trained or chosen on, whatever they are called here, are counted, named in
+    results.json and left out of every figure, unless there are no others.
     """
     aliases = assignments(alias, "--alias")
     check_model(model)
     manifest = manifest_of(model, data)
     which = {"run": model} if is_training(model) else {"weights": model}
-    options = {"splits": split or None, "aliases": aliases or None}
+    options = {"splits": split or None, "aliases": aliases or None, "include_seen": include_seen}
     params = {
         **which,
         "manifest": manifest,

@@ -52,8 +52,11 @@ def _show_findings(summaries: list[tuple[str, dict[str, Any]]]) -> None:
 
 
 def _show_scores(summaries: list[tuple[str, dict[str, Any]]], titles: dict[str, str]) -> None:
-    rows = [[name, found.get("n", ""), *(_interval(found.get(key)) for key in titles)] for name, found in summaries]
-    show_table("", ["split", "images", *titles.values()], rows)
+    rows = [
+        [name, found.get("n", ""), found.get("n_patients", ""), *(_interval(found.get(key)) for key in titles)]
+        for name, found in summaries
+    ]
+    show_table("", ["split", "images", "patients", *titles.values()], rows)
 
 
 def _finding_row(finding: str, found: dict[str, Any]) -> dict[str, Any]:

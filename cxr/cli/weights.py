@@ -192,11 +192,11 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a network for other programs, or its card for people; what was written is loaded again and compared."""
-    from cxr.evaluation.source import load_trained
+    from cxr.evaluation.source import load_trained, seen_by
     from cxr.models.export import export as write
 
     model, description = load_trained(network)
-    done = write(model, out, format, force=force)
+    done = write(model, out, format, force=force, seen=seen_by(network))
     value = {"network": description, "path": str(done.path), "format": done.format,
              "max_abs_difference": done.difference, "relative_difference": done.relative}  # fmt: skip
 

@@ -23,7 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxr.data.cache_limit import VERSION
-from cxr.data.digests import file_digests
+from cxr.data.digests import file_digests, picture_digest, short_digest
 from cxr.data.image import DECODER_VERSION, one_line, unreadable_because
 from cxr.data.image_store import Contents, ImageStore, Progress, Result, StoredImages
 from cxr.data.manifest import Manifest
@@ -80,10 +80,23 @@ class ImageCache:
         Hex digest of what decides the pixels: size, treatment, and every image's id and content.
     folder
         The store that holds the images, and those of other sets.
+    form
+        Size, fit and versions of decoder and resizer: pictures of one form can be compared pixel for pixel.
     """
 
-    def __init__(self, folder: Path, key: str, ids: list[str], images: StoredImages, missing: pd.DataFrame) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        key: str,
+        ids: list[str],
+        images: StoredImages,
+        missing: pd.DataFrame,
+        files: NDArray[np.uint64],
+        form: str,
+    ) -> None:
         self.folder = folder
+        self.form = form
+        self._files = files
         self.key = key
         self.ids = ids
         self.images = images
@@ -153,7 +166,8 @@ class ImageCache:
             gone = missing.iloc[0]
             raise ImageError(f"none of the {len(manifest)} images can be read; the first: {gone.file} {gone.reason}")
         images = contents.images.select(np.fromiter(held.values(), np.int64, len(held)))
-        return cls(store.folder, recipe.key(known), list(held), images, missing)
+        contents = np.fromiter((short_digest(files.known[image_id]) for image_id in held), np.uint64, len(held))
+        return cls(store.folder, recipe.key(known), list(held), images, missing, contents, recipe.form)
 
     @property
     def size(self) -> int:
@@ -183,6 +197,11 @@ class ImageCache:
         """Return the images of ``ids`` in their order, uint8 (n, size, size), as a copy."""
         return self.images[np.array([self.index(image_id) for image_id in ids], np.int64)]
 
+    def digests(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Return 64-bit digests of the files of ``rows`` and of their pictures, (n,) each; 0 for one single grey."""
+        pictures = np.fromiter((picture_digest(self.images[int(row)]) for row in rows), np.uint64, len(rows))
+        return np.where(pictures == 0, np.uint64(0), self._files[rows]), pictures
+
     def _row(self, image_id: str) -> int | None:
         """Return an image's row; ids are sorted, so that no table of them is needed."""
         row = bisect.bisect_left(self.ids, image_id)
@@ -202,6 +221,11 @@ class _Recipe:
         """The name of the store's folder."""
         about = "" if self.treatment is None else f"-{_digest_of(self.treatment.about)[:12]}"
         return f"{self.size}-{self.fit}{about}-{VERSION}"
+
+    @property
+    def form(self) -> str:
+        """What two sets of untreated pictures must share to be compared."""
+        return f"{self.size}-{self.fit}-{VERSION}"
 
     def as_dict(self) -> dict[str, Any]:
         plain = {"size": self.size, "fit": self.fit, "decoder": DECODER_VERSION, "resizer": RESIZER_VERSION}

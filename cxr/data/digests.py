@@ -13,6 +13,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 # A file changed within the clock's own step keeps its time; one that was changed just now is hashed again next time.
 _SETTLED_NS = 2_000_000_000
 _AT_ONCE = 500
@@ -53,6 +56,19 @@ def file_digests(paths: Iterable[AnyPath], memory: Path) -> dict[AnyPath, str | 
     _remember(memory, fresh, stats)
     known.update(fresh)
     return dict(zip(given, map(known.__getitem__, texts), strict=True))
+
+
+def short_digest(digest: str) -> int:
+    """Return the first 64 bits of a hex digest."""
+    return int(digest[:16], 16)
+
+
+def picture_digest(picture: NDArray[np.uint8]) -> int:
+    """Return 64 bits that stand for the pixels of a picture (H, W); 0 for one single grey, which shows nothing."""
+    pixels = np.ascontiguousarray(picture)
+    if not pixels.size or pixels.min() == pixels.max():
+        return 0
+    return int.from_bytes(hashlib.blake2b(pixels.data, digest_size=8).digest(), "big")
 
 
 def _stat(path: str) -> tuple[int, int] | None:

@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.special import expit
 
 from cxr.evaluation.intervals import LEVEL, effective_patients, mean_of_patients, patients_of_pairs, share_intervals
+from cxr.evaluation.words import xrays
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL, TASKS
 
 Interval = dict[str, float | None]
@@ -250,11 +251,15 @@ def _interval(value: float | None, limits: tuple[float, float] | None) -> Interv
 
 
 def headline(summary: Mapping[str, Any]) -> str:
-    """Return a summary's accuracy, or mean AUC of findings, in words: ``accuracy 85.0 % (77.0 to 91.0) of 120``."""
+    """Return a summary's accuracy, or mean AUC of findings, in words.
+
+    Such as ``accuracy 85.0 % (77.0 to 91.0), 120 X-rays of 96 patients``.
+    """
     name, unit, scale, digits = ("accuracy", " %", 100, 1) if "accuracy" in summary else ("mean AUC", "", 1, 3)
     found = summary["accuracy" if "accuracy" in summary else "auc"]
     value, low, high = (found[key] for key in ("value", "low", "high"))
     if value is None:
-        return f"no {name} of {summary['n']} images"
+        return f"no {name}, {xrays(summary['n'], summary.get('n_patients'))}"
     limits = "" if low is None or high is None else f" ({scale * low:.{digits}f} to {scale * high:.{digits}f})"
-    return f"{name} {scale * value:.{digits}f}{unit}{limits} of {summary['n']}"
+    of = xrays(summary["n"], summary.get("n_patients"))
+    return f"{name} {scale * value:.{digits}f}{unit}{limits}, {of}"

@@ -14,8 +14,19 @@ from cxr.errors import WeightsError
 from cxr.evaluation.metrics import headline
 from cxr.evaluation.multilabel import thresholds_in_words
 from cxr.evaluation.predict import predict, predictions_table
-from cxr.evaluation.selection import NOT_KNOWN, Selection, select, sentences
-from cxr.evaluation.source import load_trained, refuse_new_splits, relation_to_training
+from cxr.evaluation.provenance import provenance
+from cxr.evaluation.seen import (
+    INCLUDED,
+    SeenAmong,
+    facts,
+    measured_rows,
+    n_seen,
+    seen_among,
+    seen_in_words,
+    whole_because,
+)
+from cxr.evaluation.selection import EXTERNAL, NOT_KNOWN, Selection, select, sentences
+from cxr.evaluation.source import is_own, load_trained, refuse_new_splits, relation_to_training, seen_by
 from cxr.evaluation.summary import summarise_predictions, with_targets
 from cxr.evaluation.truth import renamed
 from cxr.models.card import MULTI_LABEL, ModelCard
@@ -29,8 +40,9 @@ def evaluate(folder: RunFolder, spec: dict[str, Any], *, progress: Callable[[flo
     """Measure a trained network; writes predictions.parquet and results.json.
 
     ``spec["params"]``: ``run`` or ``weights`` (see :func:`cxr.evaluation.source.load_trained`), ``manifest`` (a file),
-    ``splits`` (names, or ``all``; see :func:`cxr.evaluation.selection.select`) and ``aliases`` (``{name in the data:
-    the network's name of it}``).
+    ``splits`` (names, or ``all``; see :func:`cxr.evaluation.selection.select`), ``aliases`` (``{name in the data:
+    the network's name of it}``) and ``include_seen`` (measure X-rays that the network was trained or chosen on with the
+    others, which leaves them out otherwise; see :mod:`cxr.evaluation.seen`).
 
     Raises
     ------
@@ -45,6 +57,7 @@ def evaluate(folder: RunFolder, spec: dict[str, Any], *, progress: Callable[[flo
     manifest = Manifest.load(params["manifest"])
     refuse_new_splits(network, model, manifest)
     splits, aliases = params.get("splits"), params.get("aliases") or {}
+    rests_on = provenance(manifest, network)
     tell(0.0, "comparing the data with those of the training")
     relation = NOT_KNOWN if splits or not manifest.splits else relation_to_training(network, card, manifest)
     manifest = renamed(manifest, aliases, card.classes, card.task)
@@ -55,6 +68,9 @@ def evaluate(folder: RunFolder, spec: dict[str, Any], *, progress: Callable[[flo
     cache = ImageCache.build(
         chosen, card.size, progress=lambda done, n: tell(0.5 * done / n, f"reading images {done}/{n}")
     )
+    among = seen_among(seen_by(network), chosen, cache)
+    if among.use and relation == EXTERNAL:  # strangers by name and file, not by picture
+        selection = select(manifest, card.classes, card.task, splits, relation=NOT_KNOWN, annotated=annotated)
     selection = selection.without(cache.missing["image_id"])
     ids = selection.ids
 
@@ -64,17 +80,25 @@ def evaluate(folder: RunFolder, spec: dict[str, Any], *, progress: Callable[[flo
         tell(0.5 + 0.45 * done / n, f"predicting {done}/{n}")
 
     logits = predict(model, cache, ids, device=resolve_device(params.get("device", "auto")), progress=step)
-    table = table_of(manifest, selection, logits, card)
+    table = table_of(manifest, selection, logits, card, among)
     folder.write_predictions(table)
-    found = results(table, card, selection) | {"network": description}
+    own, include = is_own(network, card, manifest), bool(params.get("include_seen"))
+    found = results(table, card, selection, among, own=own, include_seen=include) | {"network": description}
+    found["provenance"] = rests_on
     folder.write_json("results.json", found | ({"aliases": aliases} if aliases else {}))
     tell(1.0, "finished")
 
 
-def table_of(manifest: Manifest, selection: Selection, logits: np.ndarray, card: ModelCard) -> pd.DataFrame:
-    """Return the predictions (logits (N, K)) of the selected images; of findings with what the data say of each."""
+def table_of(
+    manifest: Manifest, selection: Selection, logits: np.ndarray, card: ModelCard, among: SeenAmong
+) -> pd.DataFrame:
+    """Return the predictions (logits (N, K)) of the selected images; of findings with what the data say of each.
+
+    The column ``seen`` says what was done with an image in training: ``trained``, ``chosen``, or "".
+    """
     table = predictions_table(manifest, selection.ids, logits, card.classes, card.task)
     table["split"] = [name for name, ids in selection.by_split.items() for _ in ids]
+    table["seen"] = among.column(selection.ids)
     if card.task != MULTI_LABEL:
         return table
     return with_targets(table, manifest.table, card.classes, annotated_in_training(card))
@@ -86,25 +110,42 @@ def annotated_in_training(card: ModelCard) -> dict[str, list[str]]:
     return {source: list(names) for stage in stages for source, names in (stage.get("annotated") or {}).items()}
 
 
-def results(table: pd.DataFrame, card: ModelCard, selection: Selection) -> dict[str, Any]:
+def results(
+    table: pd.DataFrame,
+    card: ModelCard,
+    selection: Selection,
+    among: SeenAmong,
+    *,
+    own: bool = False,
+    include_seen: bool = False,
+) -> dict[str, Any]:
     """Return what results.json holds: task, classes, ``splits`` (a summary each), what was measured and left out.
 
-    ``measured`` and ``left_out`` are those of :meth:`Selection.to_dict`, ``notes`` the same in words.
+    ``measured`` and ``left_out`` are those of :meth:`Selection.to_dict`, ``seen`` is that of
+    :func:`cxr.evaluation.seen.facts`, ``notes`` the same in words. The summaries are of the X-rays that are new to the
+    network, unless there are none in a split, or ``own`` or ``include_seen`` says otherwise
+    (:func:`cxr.evaluation.seen.whole_because`).
     """
+    uses = {str(name): rows["seen"].tolist() for name, rows in table.groupby("split", sort=True)}
+    whole = {name: whole_because(name, of, own=own, include=include_seen) for name, of in uses.items()}
+    seen = facts(among, selection.by_split, whole)
     splits = {}
-    for name, rows in table.groupby("split", sort=True):
+    for name, rows in measured_rows(table, {"seen": seen}).groupby("split", sort=True):
         summary = summarise_predictions(rows, card.classes, card.task, card.thresholds)
         splits[str(name)] = summary | {"absent": selection.absent.get(str(name), {})}
+    _compare(seen, table, card)
+    counts = {name: summary["n"] for name, summary in splits.items()}
     found = {
         "task": card.task,
         "classes": list(card.classes),
         "splits": splits,
         "unreadable": selection.unreadable,
-        **selection.to_dict(),
+        **selection.without_seen(counts, n_seen(seen, left_out=True)).to_dict(),
+        "seen": seen,
     }
     for name, summary in splits.items():
         log.info("%s: %s", name, headline(summary))
-    notes = sentences(found)
+    notes = [*sentences(found), *seen_in_words(seen)]
     if card.task == MULTI_LABEL and splits:
         notes.append(thresholds_in_words(next(iter(splits.values()))))
     notes += about_patients(table)
@@ -123,6 +164,20 @@ def about_patients(table: pd.DataFrame) -> list[str]:
         f"No patient is known {of}: each of them counts as a patient of its own. "
         "Where some belong together, the intervals are too narrow."
     ]
+
+
+_IN_BRIEF = ("task", "n", "n_patients", "accuracy", "auc")
+
+
+def _compare(seen: dict[str, Any], table: pd.DataFrame, card: ModelCard) -> None:
+    """Add to each split of which some X-rays were seen what the figures would be with them, or without them."""
+    for name, counts in seen["splits"].items():
+        rows = table[table["split"] == name]
+        others = rows if counts["left_out"] else rows[rows["seen"] == ""]
+        key = "with_them" if counts["left_out"] else "without_them"
+        if (counts["left_out"] or counts.get("why") == INCLUDED) and len(others):
+            summary = summarise_predictions(others, card.classes, card.task, card.thresholds)
+            counts[key] = {part: summary[part] for part in _IN_BRIEF if part in summary}
 
 
 def _refuse_a_single_class(card: ModelCard) -> None:

@@ -50,6 +50,8 @@ class Selection:
         ``{label: class}`` for labels that differ from a class by their spelling alone.
     unreadable
         Files that do not decode.
+    seen
+        X-rays that were seen in training and are left out for that; ``measured`` is then what is left of each split.
     """
 
     by_split: dict[str, list[str]]
@@ -61,6 +63,8 @@ class Selection:
     unknown_findings: dict[str, int] = field(default_factory=dict)
     likely: dict[str, str] = field(default_factory=dict)
     unreadable: int = 0
+    seen: int = 0
+    measured: dict[str, int] | None = None
 
     @property
     def ids(self) -> list[str]:
@@ -73,6 +77,10 @@ class Selection:
         kept = {name: [i for i in ids if i not in gone] for name, ids in self.by_split.items()}
         return replace(self, by_split=kept, unreadable=len(gone & set(self.ids)))
 
+    def without_seen(self, measured: Mapping[str, int], seen: int) -> Selection:
+        """Return the selection with how many X-rays of each split are measured once ``seen`` of them are left out."""
+        return replace(self, measured=dict(measured), seen=seen) if seen else self
+
     def to_dict(self) -> dict[str, Any]:
         """Return ``measured`` and ``left_out`` as results.json holds them, without the empty parts of the latter."""
         by_label = sum((Counter(labels) for labels in self.unknown_labels.values()), Counter())
@@ -81,6 +89,7 @@ class Selection:
             "no-label": self.unlabelled,
             "other-split": sum(self.other_splits.values()),
             "unreadable": self.unreadable,
+            **({"seen": self.seen} if self.seen else {}),
         }
         left_out = {
             "n": sum(by_reason.values()),
@@ -90,7 +99,7 @@ class Selection:
             "findings": dict(self.unknown_findings),
             "likely": dict(self.likely),
         }
-        measured = {name: len(ids) for name, ids in self.by_split.items()}
+        measured = self.measured or {name: len(ids) for name, ids in self.by_split.items()}
         return {"measured": {"why": self.why, "splits": measured}, "left_out": left_out}
 
 
@@ -150,7 +159,10 @@ def select(
 def sentences(results: Mapping[str, Any]) -> list[str]:
     """Return in words what a results.json says of what was measured and what was left out; none for an older one."""
     measured, left_out = results.get("measured") or {}, results.get("left_out") or {}
-    return [*_measured_in_words(measured, left_out), *left_out_in_words(left_out), *_absent_in_words(results)]
+    seen = results.get("seen") or {}
+    listed_all = bool(seen.get("compared_with")) and not seen.get("unknown")
+    measures = _measured_in_words(measured, left_out, listed_all=listed_all)
+    return [*measures, *left_out_in_words(left_out), *_absent_in_words(results)]
 
 
 def left_out_in_words(left_out: Mapping[str, Any]) -> list[str]:
@@ -185,7 +197,8 @@ def _xrays(n: int) -> str:
     return f"{n} X-ray{'' if n == 1 else 's'}"
 
 
-def _measured_in_words(measured: Mapping[str, Any], left_out: Mapping[str, Any]) -> Iterator[str]:
+def _measured_in_words(measured: Mapping[str, Any], left_out: Mapping[str, Any], *, listed_all: bool) -> Iterator[str]:
+    """Yield what was measured; ``listed_all`` says that the network's list of what it has seen is whole."""
     why, splits = measured.get("why"), measured.get("splits") or {}
     n, others = sum(splits.values()), left_out.get("by_split") or {}
     if why == "no-splits":
@@ -196,15 +209,17 @@ def _measured_in_words(measured: Mapping[str, Any], left_out: Mapping[str, Any])
             f"{_xrays(n)} with a known label."
         )
     elif why is not None and EVERYTHING in splits:
-        yield (
-            f"Every split is measured: {_xrays(n)} with a known label. The figures are too good if the network was "
-            "trained on some of them."
-        )
+        warning = "" if listed_all else " The figures are too good if the network was trained on some of them."
+        yield f"Every split is measured: {_xrays(n)} with a known label.{warning}"
     if others and why == NOT_KNOWN:
         yield (
             f"Only {', '.join(splits)} {'is' if len(splits) == 1 else 'are'} measured ({_xrays(n)}). "
-            f"Not measured: {listed(others)}. `--split all` measures them too; do so only if the network was not "
-            "trained on these data."
+            f"Not measured: {listed(others)}. `--split all` measures them too"
+            + (
+                ", without those that the network has seen."
+                if listed_all
+                else "; do so only if the network was not trained on these data."
+            )
         )
     elif others and (why != OWN or others.keys() != {"train"}):  # that a training's own X-rays are not is no news
         yield f"Not measured, because of their split: {listed(others)}."

@@ -11,7 +11,8 @@ from cxr.errors import ManifestError, WeightsError
 from cxr.evaluation.selection import EXTERNAL, NOT_KNOWN, OWN
 from cxr.models.backbone import XrayClassifier
 from cxr.models.card import ModelCard
-from cxr.models.weights import list_weights, load_model
+from cxr.models.seen import Seen
+from cxr.models.weights import list_weights, load_model, read_seen
 from cxr.paths import cache_root, runs_root, shipped_weights, weights_root
 from cxr.runs.folder import RunFolder
 
@@ -37,14 +38,33 @@ def load_trained(source: str | Path) -> tuple[XrayClassifier, str]:
     return model, _describe(model, path)
 
 
+def seen_by(source: str | Path) -> Seen | None:
+    """Return which X-rays the network that ``source`` means has seen, or None if nothing tells."""
+    return read_seen(checkpoint_of(source))
+
+
+def is_own(source: str | Path, card: ModelCard, manifest: Manifest) -> bool:
+    """Return whether a network was trained on this manifest, splits included."""
+    same_splits = card.split_hash in ("", manifest.split_hash())
+    return (_is_its_own(source, manifest) and same_splits) or bool(
+        card.manifest_hash and card.manifest_hash == manifest.hash()
+    )
+
+
 def refuse_new_splits(source: str | Path, model: XrayClassifier, manifest: Manifest) -> None:
     """Refuse to measure a run on its own data when the splits were made again since: it may have seen the new test set.
+
+    A run whose weights list all that they have seen is measured: what it has seen is known and left out, or marked.
 
     Raises
     ------
     ManifestError
-        If ``manifest`` is the file that the run was trained on and its splits are not those of the training.
+        If ``manifest`` is the file that the run was trained on, its splits are not those of the training, and nothing
+        tells what the run has seen.
     """
+    seen = seen_by(source)
+    if seen is not None and not seen.unknown:
+        return
     if _is_its_own(source, manifest) and model.card.split_hash not in ("", manifest.split_hash()):
         raise ManifestError(
             f"the splits of {manifest.path} were changed after run {checkpoint_of(source).parent.parent.name} was "
@@ -73,7 +93,7 @@ def relation_to_training(source: str | Path, card: ModelCard, manifest: Manifest
     no image file of theirs stands in a manifest that it was trained on. That cannot be looked up for weights that are
     no run's, for a training that began with the weights of another, and where a manifest is gone.
     """
-    if _is_its_own(source, manifest) or (card.manifest_hash and card.manifest_hash == manifest.hash()):
+    if is_own(source, card, manifest):
         return OWN
     trained_on = _training_manifests(source, card)
     shared = not trained_on or any(_share_something(manifest, other) for other in trained_on)
@@ -131,8 +151,12 @@ def checkpoint_of(source: str | Path) -> Path:
 
 
 def _describe(model: XrayClassifier, path: Path) -> str:
-    card = model.card
-    where = path.parent.parent.name if path.name == BEST else path.stem
-    title = f"{card.name} ({where})" if card.name and card.name != where else where
+    card, title = model.card, title_of(model.card, path)
     trained = f", trained on {card.trained_on}" if card.trained_on else ""
     return f"{title}: {card.backbone} at {card.size} px, {', '.join(card.classes)}{trained}"
+
+
+def title_of(card: ModelCard | None, path: Path) -> str:
+    """Return what a network is called, by its card and its file: ``demo (20261128-140312-a1b2c3)``, or ``demo``."""
+    where = path.parent.parent.name if path.name == BEST else path.stem
+    return f"{card.name} ({where})" if card is not None and card.name and card.name != where else where

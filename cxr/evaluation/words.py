@@ -32,6 +32,19 @@ def times(gain: Estimate | None) -> str:
     return _written(gain, ".2g", unit=" times")
 
 
+def xrays(n: int, n_patients: int | None = None, noun: str = "X-ray") -> str:
+    """Return what a figure is of: ``120 X-rays of 96 patients``, without patients where nobody counted them.
+
+    An X-ray without a patient's id counts as a patient of its own, as it does in the intervals.
+    """
+    return f"{n} {noun}{'' if n == 1 else 's'}" + ("" if n_patients is None else f" of {patients(n_patients)}")
+
+
+def patients(n: int) -> str:
+    """Return ``96 patients``, or ``1 patient``."""
+    return f"{n} patient{'' if n == 1 else 's'}"
+
+
 def p_value(p: float | None) -> str:
     """Return a p value: ``0.0078``."""
     return NOTHING if p is None else f"{p:.2g}"

@@ -26,6 +26,8 @@ import pandas as pd
 
 from cxr.data import ImageCache, Manifest
 from cxr.errors import ExplainError, unknown
+from cxr.evaluation.metrics import patients_of
+from cxr.evaluation.words import xrays
 from cxr.explain import legend
 from cxr.explain.attribution import BATCH
 from cxr.explain.composites import DEFAULT_COMPOSITE
@@ -90,6 +92,7 @@ class _Job:
 
     folder: RunFolder
     model: XrayClassifier
+    manifest: Manifest
     cache: ImageCache
     labels: pd.Series
     ids: list[str]
@@ -122,8 +125,18 @@ def explain_run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> 
     """
     progress(0.0, "loading")
     params = spec["params"]
+    from cxr.data.library import resolve_manifest
+    from cxr.evaluation.provenance import provenance
+    from cxr.evaluation.seen import marked, marked_in_words
+    from cxr.evaluation.source import seen_by
+
     job, description = _loaded(folder, params)
+    rests_on = provenance(Manifest.load(resolve_manifest(params["manifest"])), params["model"])
     table, first = _stream(job, progress)
+    seen = marked(
+        seen_by(params["model"]), job.manifest.select(ids=list(dict.fromkeys(table["image_id"]))), job.cache.size
+    )
+    about_seen = marked_in_words(seen)
     summary = {
         "model": description,
         "composite": job.way.composite,
@@ -135,11 +148,23 @@ def explain_run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> 
         "with_concerns": int((table["concerns"] != "").sum()),
         "left_out": job.cache.missing[["image_id", "reason"]].to_dict("records"),
         "legend": [legend.title(first), *(f"{k}: {v}" for k, v in legend.rules(first).items())] if first else [],
-        "notes": list(first.notes) if first else [],
+        "finding": " ".join(filter(None, (_explained_in_words(job, table), about_seen))),
+        "notes": [*(first.notes if first else ()), *([about_seen] if about_seen else [])],
+        "provenance": rests_on,
+        "seen": seen,
     }
     folder.write_json("results.json", summary)
     if summary["n"] == len(job.ids):
         progress(1.0, f"{summary['n']} images explained")
+
+
+def _explained_in_words(job: _Job, table: pd.DataFrame) -> str:
+    """Return how many maps there are, of how many X-rays and patients, and how many are not to be trusted."""
+    rows = job.manifest.select(ids=list(dict.fromkeys(table["image_id"]))).table
+    doubtful = int((table["concerns"] != "").sum())
+    maps = f"{len(table)} map{'' if len(table) == 1 else 's'} ({job.way.composite})"
+    of = xrays(len(rows), len(set(patients_of(rows))))
+    return f"{maps} of {of}, {doubtful or 'none'} of them with concerns (see `concerns` in {INDEX})."
 
 
 def _loaded(folder: RunFolder, params: dict[str, Any]) -> tuple[_Job, str]:
@@ -163,6 +188,7 @@ def _loaded(folder: RunFolder, params: dict[str, Any]) -> tuple[_Job, str]:
     job = _Job(
         folder=folder,
         model=model,
+        manifest=manifest,
         cache=cache,
         labels=manifest.table.set_index("image_id")["label"],
         ids=ids,

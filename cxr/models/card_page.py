@@ -126,13 +126,16 @@ def _figures(metrics: dict[str, Any]) -> list[str]:
     if not splits:
         return ["None are stated: measure it with `cxr evaluate` on data of your own before you trust it."]
     names = [(key, title) for key, title in _FIGURES if any(key in values for values in splits.values())]
-    rows = [
-        (split, values.get("n", ""), *(interval(values.get(key)) for key, _ in names))
-        for split, values in splits.items()
-    ]
+    rows = [(split, _of(values), *(interval(values.get(key)) for key, _ in names)) for split, values in splits.items()]
     parts = [table(("split", "images", *(title for _, title in names)), rows)]
     parts += [part for split, values in splits.items() for part in _per_class(split, values.get("per_class"))]
     return [*parts, "In brackets: the interval of the level that the evaluation states (95 % unless changed)."]
+
+
+def _of(values: dict[str, Any]) -> str:
+    """Return how many images figures are of, and of how many patients where that was counted."""
+    patients = values.get("n_patients")
+    return f"{values.get('n', '')}" + ("" if patients is None else f" ({patients} patients)")
 
 
 def _per_class(split: str, per_class: Any) -> list[str]:

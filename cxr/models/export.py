@@ -30,6 +30,8 @@ from cxr.errors import WeightsError, unknown
 from cxr.files import replacing
 from cxr.models.backbone import ALIASES, XrayClassifier, head_of
 from cxr.models.licences import UNKNOWN
+from cxr.models.seen import KEY as SEEN
+from cxr.models.seen import Seen
 
 FORMATS = ("onnx", "timm", "card")
 TOLERANCE = 1e-4  # of the largest logit
@@ -50,8 +52,13 @@ class Exported:
     relative: float | None = None
 
 
-def export(model: XrayClassifier, path: str | Path, format: str, *, force: bool = False) -> Exported:
+def export(
+    model: XrayClassifier, path: str | Path, format: str, *, force: bool = False, seen: Seen | None = None
+) -> Exported:
     """Write ``model`` as ``onnx`` (a file), ``timm`` (a folder) or ``card`` (a page in Markdown).
+
+    ``seen`` is the list of X-rays that the network was trained and chosen on; timm's folder carries it, as the others
+    cannot be measured here again.
 
     Raises
     ------
@@ -70,8 +77,9 @@ def export(model: XrayClassifier, path: str | Path, format: str, *, force: bool 
         raise WeightsError(f"{target} is a folder: a file is needed for format {format}")
     target.parent.mkdir(parents=True, exist_ok=True)
     model = model.eval()
-    writers = {"onnx": _onnx, "timm": _timm, "card": _card}
-    return writers[format](model, target)
+    if format == "timm":
+        return _timm(model, target, seen)
+    return _onnx(model, target) if format == "onnx" else _card(model, target)
 
 
 def _card(model: XrayClassifier, target: Path) -> Exported:
@@ -150,20 +158,21 @@ def _run_onnx(path: Path, images: torch.Tensor) -> np.ndarray:
 # timm
 
 
-def _timm(model: XrayClassifier, target: Path) -> Exported:
+def _timm(model: XrayClassifier, target: Path, seen: Seen | None) -> Exported:
     config = timm_config(model)
     with _replacing_folder(target) as draft:
         (draft / "config.json").write_text(json.dumps(config, indent=2, default=str) + "\n", encoding="utf-8")
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
-        (draft / "model.safetensors").write_bytes(safetensors.torch.save(state, metadata=_provenance(model)))
+        (draft / "model.safetensors").write_bytes(safetensors.torch.save(state, metadata=_provenance(model, seen)))
         (draft / "README.md").write_text(_model_card(model), encoding="utf-8")
         difference, relative = _differences(model, lambda images: _run_timm(model, draft, images), str(target))
     return Exported(target, "timm", difference, relative)
 
 
-def _provenance(model: XrayClassifier) -> dict[str, str]:
-    """Return the metadata of a safetensors file: what timm looks for, and the licence and origin of the numbers."""
-    return {"format": "pt", "licence": model.card.licence or UNKNOWN, "origin": model.card.origin or UNKNOWN}
+def _provenance(model: XrayClassifier, seen: Seen | None) -> dict[str, str]:
+    """Return the metadata of a safetensors file: what timm looks for, licence and origin, and what it has seen."""
+    told = {"format": "pt", "licence": model.card.licence or UNKNOWN, "origin": model.card.origin or UNKNOWN}
+    return told if seen is None else told | {SEEN: seen.to_text()}
 
 
 def _model_card(model: XrayClassifier) -> str:

@@ -20,7 +20,7 @@ from cxr.models.licences import UNKNOWN, licence_beside
 from cxr.models.matching import LoadReport, compare, matters
 from cxr.models.naming import THRESHOLDS, Renamed
 from cxr.models.opening import SAFETENSORS, Opened, is_safetensors, open_weights
-from cxr.models.weights import read_card, save_model
+from cxr.models.weights import read_card, read_seen, save_model
 from cxr.paths import weights_root
 
 # What a person must tell where the file does not: the option of `cxr weights import` and what it means.
@@ -290,7 +290,7 @@ def import_weights(
     network = make_network(card.backbone, len(card.classes), card.channels, card.backbone_args)
     network.load_state_dict({name: found.renamed.state[name] for name in found.report.matched}, strict=False)
     model = XrayClassifier(network, card).eval()
-    return save_model(model, target), model
+    return save_model(model, target, read_seen(found.path)), model
 
 
 def _file_name(name: str) -> str:

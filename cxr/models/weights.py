@@ -25,6 +25,8 @@ from cxr.models.imagenet import load_imagenet
 from cxr.models.licences import UNKNOWN, licence_beside
 from cxr.models.matching import LoadReport, load_state
 from cxr.models.opening import SAFETENSORS, State, first_line, is_safetensors, read_tensors, something_else
+from cxr.models.seen import KEY as SEEN
+from cxr.models.seen import Seen
 from cxr.paths import shipped_weights, weights_root
 
 log = logging.getLogger(__name__)
@@ -142,17 +144,21 @@ def _weight_files() -> list[tuple[str, Path]]:
     return sorted(found.items())
 
 
-def save_model(model: XrayClassifier, path: str | Path) -> Path:
-    """Write weights with their card to ``path`` (.safetensors), and the card beside it as .json, all or nothing."""
+def save_model(model: XrayClassifier, path: str | Path, seen: Seen | None = None) -> Path:
+    """Write weights with their card to ``path`` (.safetensors), and the card beside it as .json, all or nothing.
+
+    ``seen`` is the list of X-rays that the network was trained and chosen on; without one it is not known.
+    """
     path = Path(path)
     if path.suffix != SAFETENSORS:
         raise WeightsError(f"{path.name} cannot hold weights: the name must end in .safetensors")
     card = json.dumps(model.card.to_dict(), indent=1, sort_keys=True, default=str)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
+    metadata = {"card": card} | ({} if seen is None else {SEEN: seen.to_text()})
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as draft:
         # Not save_file, which makes files that other users cannot read.
-        draft.write_bytes(safetensors.torch.save(state, metadata={"card": card}))
+        draft.write_bytes(safetensors.torch.save(state, metadata=metadata))
     with replacing(path.with_suffix(".json")) as draft:
         draft.write_text(card + "\n", encoding="utf-8")
     return path
@@ -196,6 +202,31 @@ def read_card(path: Path) -> ModelCard | None:
         if other := something_else(path):
             raise WeightsError(f"{path} is {other}") from None
         raise WeightsError(f"{path} or its card cannot be read: {first_line(error)}") from None
+
+
+def read_seen(path: Path) -> Seen | None:
+    """Return which X-rays the network in a weights file has seen, or None where the file does not tell."""
+    if not is_safetensors(path):
+        return None
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(SEEN)
+        return None if text is None else Seen.from_text(text)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        log.warning("%s: its list of X-rays that were seen cannot be read: %s", path, first_line(error))
+        return None
+
+
+def seen_before(weights: str | Path | None) -> Seen:
+    """Return what the weights that a training begins with (as :func:`source_of` takes them) have seen.
+
+    Random weights have seen nothing, those of ImageNet no X-ray.
+    """
+    if weights is None or str(weights) == IMAGENET:
+        return Seen()
+    path = find_weights(weights)
+    known = read_seen(path)
+    return Seen(unknown=(f"the weights {path.name}, with which the training began",)) if known is None else known
 
 
 def _beside(path: Path) -> Path:

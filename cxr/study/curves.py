@@ -30,6 +30,10 @@ class Course:
     test
         Of the test split, by score (``accuracy``, ``macro_f1``, ``auc``): ``{value, low, high}``, the interval over
         the test images or their patients. Empty before the end.
+    rests_on
+        By ``val`` and ``test``, how many X-rays and patients the scores are of. Empty before the end.
+    weights
+        Checksum (sha256) of the trained network's file; "" before the end, and where an older version did not note it.
     """
 
     recipe: str
@@ -39,6 +43,8 @@ class Course:
     run: str | None = None
     curves: Mapping[str, Curve] = field(default_factory=dict)
     test: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    rests_on: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    weights: str = ""
 
     @property
     def finished(self) -> bool:
@@ -69,7 +75,19 @@ def course(member: Member, recipe: Mapping[str, Any]) -> Course:
         member.run.id,
         curves_of(rows, len(stages) - 1),
         {key: test[key] for key in ("accuracy", "macro_f1", "auc") if isinstance(test.get(key), Mapping)},
+        _rests_on(results),
+        str((results.get("provenance") or {}).get("weights_sha256") or ""),
     )
+
+
+def _rests_on(results: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    last = (results.get("stages") or [{}])[-1]
+    summaries = {"val": last.get("validation"), TEST: (results.get("splits") or {}).get(TEST)}
+    return {
+        split: (int(summary["n"]), int(summary["n_patients"]))
+        for split, summary in summaries.items()
+        if summary and "n_patients" in summary
+    }
 
 
 def curves_of(rows: Sequence[Mapping[str, Any]], stage_index: int) -> dict[str, Curve]:

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 from cxr.errors import RunError
+from cxr.evaluation.words import xrays
 from cxr.files import replacing
 from cxr.study import svg
 from cxr.study.curves import to_table
@@ -18,7 +19,7 @@ Table = tuple[str, list[str], list[list[str]]]  # title, columns, rows
 _STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#24292f;background:#fff}"
     "table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{border-bottom:1px solid #d0d7de;padding:.25rem .8rem;"
-    "text-align:left;font-size:.9rem}svg{max-width:100%;height:auto}h2{margin-top:2rem}"
+    "text-align:left;font-size:.9rem}.basis{font-size:.85rem;color:#57606a}svg{max-width:100%;height:auto}h2{margin-top:2rem}"
 )
 
 
@@ -47,6 +48,7 @@ def to_html(report: Report) -> str:
     """Return one HTML file: sentences, drawings, tables and notes."""
     plan = report.plan
     body = [f"<h1>{escape(plan.name)}</h1>", f"<p>{escape(plan.description)}</p>"]
+    body += [f"<p class='basis'>{escape(report.basis)}</p>"]
     body += ["<h2>Mainly in the beginning?</h2>", _list(v.sentence for v in report.verdicts)]
     body += ["<h2>Curves</h2>", svg.curves(report), "<p>Bands are 95 % t intervals of the mean over seeds.</p>"]
     body += ["<h2>Differences</h2>"]
@@ -62,7 +64,7 @@ def to_html(report: Report) -> str:
 def to_markdown(report: Report, pictures: Sequence[tuple[str, str]] = ()) -> str:
     """Return Markdown; ``pictures`` are (title, file) of drawings that lie beside it."""
     plan = report.plan
-    lines = [f"# {plan.name}", "", plan.description, "", "## Mainly in the beginning?", ""]
+    lines = [f"# {plan.name}", "", plan.description, "", report.basis, "", "## Mainly in the beginning?", ""]
     lines += [f"- {verdict.sentence}" for verdict in report.verdicts] + [""]
     lines += [f"![{title}]({file})" for title, file in pictures] + [""]
     for measure in report.measures:
@@ -93,14 +95,19 @@ def measure_tables(report: Report, measure: Measure) -> list[Table]:
 def trainings_table(report: Report) -> Table:
     """Return every training with its own interval on the test split, which is over X-rays or their patients."""
     rows = [
-        [c.recipe, str(c.seed), c.state, c.run or "", *(_test(c.test.get(key)) for key in ("accuracy", "macro_f1"))]
+        [
+            c.recipe,
+            str(c.seed),
+            c.state,
+            c.run or "",
+            c.weights[:12] or "–",
+            *(xrays(*c.rests_on[split]) if split in c.rests_on else "–" for split in ("val", "test")),
+            *(_test(c.test.get(key)) for key in ("accuracy", "macro_f1")),
+        ]
         for c in report.courses
     ]
-    return (
-        "",
-        ["recipe", "seed", "state", "run", "test accuracy [over patients]", "test macro F1 [over patients]"],
-        rows,
-    )
+    facts = ["recipe", "seed", "state", "run", "weights (sha256)", "validation", "test"]
+    return "", [*facts, "test accuracy [over patients]", "test macro F1 [over patients]"], rows
 
 
 def interval(mean: Mean, digits: int = 3, *, signed: bool = False) -> str:
@@ -149,12 +156,20 @@ def _markdown_table(table: Table) -> list[str]:
 
 
 def _write_markdown(report: Report, path: Path) -> list[Path]:
-    drawings = {f"{path.stem}-curves.svg": ("Mean curves", svg.curves(report))}
+    drawings = {f"{path.stem}-curves.svg": ("Mean curves", _captioned(svg.curves(report), report))}
     for measure in report.measures:
-        drawings[f"{path.stem}-{measure.key.replace('.', '-')}.svg"] = (measure.title, svg.forest(measure))
+        drawings[f"{path.stem}-{measure.key.replace('.', '-')}.svg"] = (
+            measure.title,
+            _captioned(svg.forest(measure), report),
+        )
     files = [_write(path.with_name(name), drawing) for name, (_, drawing) in drawings.items()]
     pictures = [(title, name) for name, (title, _) in drawings.items()]
     return [_write(path, to_markdown(report, pictures)), *files]
+
+
+def _captioned(drawing: str, report: Report) -> str:
+    """Return a drawing that says, also where it is shown by itself, what it rests on."""
+    return svg.with_caption(drawing, f"{report.plan.name}. {report.basis}")
 
 
 def _write(path: Path, text: str) -> Path:

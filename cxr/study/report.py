@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cxr.evaluation.provenance import date_in_words, provenance_of, written_in_words
+from cxr.evaluation.words import xrays
 from cxr.runs import Run
 from cxr.study.curves import Course, Curve, courses
 from cxr.study.members import plan_of
@@ -97,6 +99,7 @@ class Report:
     verdicts: Sequence[Verdict]
     sentences: Sequence[str]
     notes: Sequence[str]
+    basis: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for results.json."""
@@ -116,6 +119,7 @@ class Report:
             "verdicts": [dataclasses.asdict(verdict) for verdict in self.verdicts],
             "sentences": list(self.sentences),
             "notes": list(self.notes),
+            "basis": self.basis,
         }
 
 
@@ -123,7 +127,18 @@ def report(study: Run, *, first_epochs: Sequence[int] = (), accuracy: Sequence[f
     """Return the report of a study as it stands; other lengths of the beginning and other levels may be asked for."""
     plan = plan_of(study)
     changes: dict[str, Any] = {"first_epochs": list(first_epochs) or plan.first_epochs}
-    return compare(plan.model_copy(update=changes | {"accuracy": list(accuracy) or plan.accuracy}), courses(study))
+    found = compare(plan.model_copy(update=changes | {"accuracy": list(accuracy) or plan.accuracy}), courses(study))
+    return dataclasses.replace(found, basis=basis_of(study))
+
+
+def basis_of(study: Run) -> str:
+    """Return when a study was begun and with what, on which data, and when its report is written."""
+    told, params = provenance_of(study), study.spec["params"]
+    manifest = told["manifest_hash"][:12] or "not recorded"
+    return (
+        f"Study begun {date_in_words(told['date'])} with cxr {told['cxr'] or '(version not recorded)'}. "
+        f"Data: {params.get('data_name') or told.get('data')} (manifest hash {manifest}). {written_in_words()}"
+    )
 
 
 def compare(plan: Plan, found: Sequence[Course]) -> Report:
@@ -145,7 +160,13 @@ def compare(plan: Plan, found: Sequence[Course]) -> Report:
         if k < horizon
         for pair in plan.pairs
     ]
-    sentences = [_sentence(plan, measure, pair) for measure in measures for pair in plan.pairs]
+    of = _xrays_of(begun)
+    sentences = [
+        _sentence(plan, m, pair) + of[_split_of(m)] * bool(m.differences[pair].mean.n)
+        for m in measures
+        for pair in plan.pairs
+    ]
+    verdicts = [dataclasses.replace(v, sentence=v.sentence + of["val"] * (v.early.mean.n > 1)) for v in verdicts]
     sentences += [verdict.sentence for verdict in verdicts]
     notes = _notes(plan, found, begun, horizon, start)
     return Report(plan, found, horizon, start, _mean_curves(plan, begun), measures, verdicts, sentences, notes)
@@ -282,6 +303,27 @@ def _judged(early: Difference, gap: Difference, sign: int) -> str:
 
 
 # words
+
+
+def _split_of(measure: Measure) -> str:
+    return "test" if measure.key.startswith("test_") else "val"
+
+
+def _xrays_of(begun: Sequence[Course]) -> dict[str, str]:
+    """Return by split which X-rays its scores are of, as the end of a sentence; "" where no training is finished."""
+    return {split: _ending(split, {c.rests_on[split] for c in begun if split in c.rests_on}) for split in _SPLITS}
+
+
+def _ending(split: str, numbers: set[tuple[int, int]]) -> str:
+    if not numbers:
+        return ""
+    if len(numbers) == 1:
+        return f" ({_SPLITS[split]}: {xrays(*next(iter(numbers)))})"
+    (few, _), (many, _) = min(numbers), max(numbers)
+    return f" ({_SPLITS[split]}: {few} to {many} X-rays, not the same in all trainings)"
+
+
+_SPLITS = {"val": "validation", "test": "test"}
 
 
 def _sentence(plan: Plan, measure: Measure, pair: tuple[str, str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -132,3 +134,20 @@ def _svg(width: int, height: int, title: str, parts: Sequence[str]) -> str:
         f'aria-label="{escape(title, quote=True)}" font-family="sans-serif" font-size="12" width="{width}">'
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>{"".join(parts)}</svg>'
     )
+
+
+_LINE, _PER_LINE = 15, 120
+
+
+def with_caption(drawing: str, caption: str) -> str:
+    """Return a drawing of this module with a caption in small letters below it, and as its description."""
+    width, height = (int(number) for number in re.findall(r'viewBox="0 0 (\d+) (\d+)"', drawing)[0])
+    lines = textwrap.wrap(caption, _PER_LINE)
+    taller = height + _LINE * len(lines) + 8
+    whole = drawing.replace(f'viewBox="0 0 {width} {height}"', f'viewBox="0 0 {width} {taller}"')
+    whole = whole.replace(f'<rect width="{width}" height="{height}"', f'<rect width="{width}" height="{taller}"', 1)
+    said = "".join(
+        f'<text x="8" y="{height + _LINE * (k + 1)}" font-size="11" fill="{_TEXT}">{escape(line)}</text>'
+        for k, line in enumerate(lines)
+    )
+    return whole.removesuffix("</svg>") + f"<desc>{escape(caption)}</desc>{said}</svg>"

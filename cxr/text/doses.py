@@ -17,7 +17,7 @@ import pandas as pd
 
 from cxr.evaluation.metrics import patients_of
 from cxr.evaluation.multilabel import THRESHOLD
-from cxr.evaluation.words import percent, points
+from cxr.evaluation.words import patients, percent, points, xrays
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 from cxr.text.effects import beyond_control, holm, paired_means, paired_shares
 
@@ -39,7 +39,7 @@ def results_of(
     Returns
     -------
     ``n_images``, ``task``, ``classes``, ``towards``, ``onto``, ``n_there`` (X-rays said to have ``towards`` unstamped),
-    ``finding``, and ``doses``, each with ``size``, ``contrast``, ``n`` and
+    ``finding``, and ``doses``, each with ``size``, ``contrast``, ``n``, ``n_patients`` and
 
     - ``turned``: share of all X-rays that turn to ``towards``, ``stamped`` and ``control``, as ``{value, low, high}``;
       ``turned_beyond``, the difference, with ``p`` and ``p_holm``
@@ -93,6 +93,7 @@ def _of_dose(
     turned = {name: (away & said_to_have(part, towards, threshold)).astype(float) for name, part in parts.items()}
     told: dict[str, Any] = {
         "n": len(before),
+        "n_patients": len(set(patients)),
         "turned": paired_shares(turned, patients, seed),
         "turned_beyond": beyond_control(turned["stamped"] - turned["control"], patients, seed),
         "change": {name: float(part["change"].mean()) for name, part in parts.items()},
@@ -138,8 +139,9 @@ def finding(results: dict[str, Any]) -> str:
     else:
         on = f"{dose['n']} images" + (f" of {_listed(results['onto'])}" if results["onto"] else "")
         turns = f"moves {stamped} of predictions to {towards}, the same patch without letters {control}"
+    whose = "" if "n_patients" not in dose else f"{patients(dose['n_patients'])}, "
     first = (
-        f"Stamping {results['token']} onto {on} (size {dose['size']:g}, contrast {dose['contrast']:g}) {turns} "
+        f"Stamping {results['token']} onto {on} ({whose}size {dose['size']:g}, contrast {dose['contrast']:g}) {turns} "
         f"({_p(beyond['p_holm'], len(results['doses']))})."
     )
     return " ".join(filter(None, (first, _about_turned(dose), _about_probability(results))))
@@ -160,12 +162,14 @@ def _about_turned(dose: dict[str, Any]) -> str:
 def _about_probability(results: dict[str, Any]) -> str:
     dose, towards = least(results), results["towards"]
     if dose is None:
-        return f"At no dose does the token raise the probability of {towards} more than its control does."
+        most = max(results["doses"], key=lambda d: d["n"])
+        of = xrays(most["n"], most.get("n_patients"))
+        return f"At no dose does the token raise the probability of {towards} more than its control does ({of})."
     value = dose["probability_beyond"]
     return (
         f"The smallest dose that raises the probability of {towards} beyond the control is size {dose['size']:g} at "
         f"contrast {dose['contrast']:g}: {points(value)} "
-        f"({_p(value['p_holm'], len(results['doses']))})."
+        f"({_p(value['p_holm'], len(results['doses']))}; {xrays(dose['n'], dose.get('n_patients'))})."
     )
 
 

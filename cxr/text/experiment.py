@@ -28,7 +28,9 @@ from cxr.data import Manifest, read_xray
 from cxr.data.square import fit_square
 from cxr.errors import TextError
 from cxr.evaluation.predict import predictions_table
+from cxr.evaluation.provenance import provenance
 from cxr.evaluation.run import annotated_in_training
+from cxr.evaluation.seen import marked, marked_in_words
 from cxr.evaluation.summary import with_targets
 from cxr.files import replacing
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
@@ -102,7 +104,7 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
     ``draws`` as :class:`Masking` has them; optional ``seed`` of the controls, ``workers`` of the search, ``n`` (the
     first n images) and ``explained`` (how many X-rays with text get a heatmap; 0 for none).
     """
-    from cxr.evaluation.source import load_trained
+    from cxr.evaluation.source import load_trained, seen_by
     from cxr.networks import resolve_device
 
     setting = Setting.of(spec["params"])
@@ -110,11 +112,13 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
     model, description = load_trained(setting.model)
     model.to(resolve_device(setting.device))
     manifest, every = _images_of(setting, model)
+    rests_on = provenance(every, setting.model)
     found, left_out = search(
         manifest, lambda done, text: progress(_SEARCHED * done, text), folder.stop_requested, setting.workers
     )
     if folder.stop_requested():
         return
+    seen = marked(seen_by(setting.model), manifest.select(ids=found), model.card.size)
     asked = ask(
         model, manifest, found, setting.masking, _between(progress, _SEARCHED, _PREDICTED), folder.stop_requested
     )
@@ -142,7 +146,8 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
     if folder.stop_requested():
         return
     story.tell(model, manifest, table, found, setting.masking.modes[0], setting.masking.margin, folder.path)
-    results |= told.with_relevance(relevance)
+    results |= told.with_relevance(relevance) | {"seen": seen, "provenance": rests_on}
+    results["finding"] = " ".join(filter(None, (results["finding"], marked_in_words(seen))))
     folder.write_json("results.json", results)
     progress(1.0, results["finding"])
 

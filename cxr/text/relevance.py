@@ -50,10 +50,10 @@ def relevance_in_tokens(
 
     Returns
     -------
-    ``n`` images measured, ``composite``, ``of`` (how many have text), ``note`` (why there is no number, or None); for
-    ``tokens`` and ``random`` (first draw) ``area`` (mean share of the pixels) and for ``positive`` and ``absolute``
-    relevance ``share`` and ``gain`` (mean share divided by mean area) as ``{value, low, high}`` over
-    patients; ``images``, one row each.
+    ``n`` images measured and ``n_patients``, ``composite``, ``of`` (how many have text), ``note`` (why there is no
+    number, or None); for ``tokens`` and ``random`` (first draw) ``area`` (mean share of the pixels) and for
+    ``positive`` and ``absolute`` relevance ``share`` and ``gain`` (mean share divided by mean area) as ``{value, low,
+    high}`` over patients; ``images``, one row each.
     """
     having = [image_id for image_id, of in found.items() if of.boxes]
     chosen = np.random.default_rng(masking.seed).permutation(len(having))[:limit]
@@ -107,7 +107,7 @@ def _measured(
 def _summed(told: dict[str, Any], manifest: Manifest, masking: Masking) -> dict[str, Any]:
     ids = [row["image_id"] for row in told["images"]]
     groups = patients_of(manifest.table.set_index("image_id").loc[ids].reset_index())
-    summed: dict[str, Any] = {}
+    summed: dict[str, Any] = {"n_patients": len(set(groups))}
     for name in ("tokens", "random"):
         columns = [f"{name}_area", *(f"{name}_{measure}" for measure in _MEASURES)]
         values = np.array([[row[column] for column in columns] for row in told["images"]])

@@ -17,13 +17,17 @@ import pandas as pd
 from cxr.data import Manifest, read_xray
 from cxr.data.library import resolve_manifest
 from cxr.errors import CxrError, TextError
+from cxr.evaluation.provenance import in_words as in_words_of
+from cxr.evaluation.provenance import provenance_of, written_in_words
 from cxr.evaluation.truth import finding_names
+from cxr.evaluation.words import xrays
 from cxr.explain import render
 from cxr.files import replacing
 from cxr.runs import Run
 from cxr.text import story
 from cxr.text.boxes import TextBox
 from cxr.text.mask import MASK_MODES, mask_text
+from cxr.text.results import relevance_of
 from cxr.text.slider import png_url, slider_html
 from cxr.text.tables import TABLES, changed_figure, is_of_findings
 
@@ -32,6 +36,7 @@ _STYLE = (
     "table{border-collapse:collapse;margin:.5rem 0 1.5rem;display:block;overflow-x:auto}"
     "td,th{border-bottom:1px solid #d0d7de;padding:.25rem .8rem;text-align:left;font-size:.85rem;white-space:nowrap}"
     "h2{margin-top:2.2rem}.finding{font-size:1.1rem;border-left:4px solid #f2a65a;padding-left:1rem}"
+    ".basis{font-size:.85rem;color:#57606a}"
     ".row{display:flex;gap:1rem;flex-wrap:wrap}.row figure{margin:0}figcaption{font-size:.85rem;color:#57606a}"
 )
 _TITLES = {
@@ -92,13 +97,14 @@ def to_html(run: Run) -> str:
         f"<h1>Burned-in text: {escape(results['model'])}</h1>",
         f"<p class='finding'>{escape(results['finding'])}</p>",
     ]
-    body += [f"<p>{escape(_how(run, results))}</p>"]
+    body += [f"<p>{escape(_how(run, results))}</p>", f"<p class='basis'>{escape(_basis(run))}</p>"]
     body += list(_story(run, results, table))
     body += ["<h2>The whole set</h2>", changed_figure(results).to_html(full_html=False, include_plotlyjs=True)]
     for name, make in TABLES.items():
         rows = make(results)
         if len(rows):
             body += [f"<h3>{titles(results)[name]}</h3>", _html_table(rows)]
+            body += [f"<p class='basis'>{escape(note)}</p>" for note in rests_on(name, results)]
     body += ["<h2>X-rays most swayed</h2>", *_swayed(run, results, table)]
     body += ["<h2>How to read this</h2><ul>", *(f"<li>{escape(note)}</li>" for note in notes(results)), "</ul>"]
     head = f'<meta charset="utf-8"><title>Burned-in text: {escape(run.name)}</title><style>{_STYLE}</style>'
@@ -115,6 +121,18 @@ def notes(results: Mapping[str, Any]) -> tuple[str, ...]:
     return _NOTES_OF_FINDINGS if is_of_findings(results) else _NOTES
 
 
+def rests_on(table: str, results: Mapping[str, Any]) -> list[str]:
+    """Return below a table which X-rays its figures are of, where its rows do not say it."""
+    patients = results.get("n_patients")
+    everything = xrays(results["n_images"], patients)
+    if table == "relevance":
+        return [f"Of {relevance_of(results['relevance'])}; the others were not explained."]
+    if table == "accuracy":
+        known = xrays(results["before"]["n"], results["before"].get("n_patients"))
+        return [f"Of {known} with {'known findings' if is_of_findings(results) else 'a label that the network knows'}."]
+    return [f"Of {everything}."] if table in ("modes", "flips") else []
+
+
 def _html_table(rows: pd.DataFrame) -> str:
     with pd.option_context("display.max_colwidth", None):  # by default pandas cuts what is longer than 50 characters
         return str(rows.to_html(index=False, border=0))
@@ -123,7 +141,7 @@ def _html_table(rows: pd.DataFrame) -> str:
 def to_markdown(run: Run) -> str:
     """Return the finding, how it was done and every table as Markdown, without pictures of X-rays."""
     results, _ = _results(run)
-    parts = [_plain(text) for text in (results["finding"], _how(run, results))]
+    parts = [_plain(text) for text in (results["finding"], _how(run, results), _basis(run))]
     parts = [f"# Burned-in text: {_plain(results['model'])}", *parts]
     for name, make in TABLES.items():
         rows = make(results)
@@ -131,7 +149,7 @@ def to_markdown(run: Run) -> str:
             cells = [list(rows.columns), *rows.astype(str).to_numpy().tolist()]
             lines = ["| " + " | ".join(map(_plain, row)) + " |" for row in cells]
             lines.insert(1, "|" + " --- |" * len(rows.columns))
-            parts += [f"## {titles(results)[name]}", "\n".join(lines)]
+            parts += [f"## {titles(results)[name]}", "\n".join(lines), *map(_plain, rests_on(name, results))]
     return "\n\n".join([*parts, "## How to read this", "\n".join(f"- {note}" for note in notes(results))]) + "\n"
 
 
@@ -150,7 +168,7 @@ def to_zip(run: Run) -> bytes:
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, rows in tables.items():
             archive.writestr(f"{name}.csv", rows.to_csv(index=False))
-        archive.writestr("finding.txt", results["finding"] + "\n")
+        archive.writestr("finding.txt", f"{results['finding']}\n\n{_how(run, results)}\n{_basis(run)}\n")
     return packed.getvalue()
 
 
@@ -184,13 +202,19 @@ def _results(run: Run) -> tuple[dict[str, Any], pd.DataFrame]:
     return results, table
 
 
+def _basis(run: Run) -> str:
+    """Return when, with what and on what the experiment was done, and when this report is written."""
+    return f"{in_words_of(provenance_of(run))} {written_in_words()}"
+
+
 def _how(run: Run, results: dict[str, Any]) -> str:
     params = run.spec["params"]
     modes = ", ".join(MASK_MODES[mode].title.lower() for mode in results["mask_modes"])
     reviewed = f" Boxes of {results['n_reviewed']} X-rays were corrected by hand." if results["n_reviewed"] else ""
     return (
-        f"{results['n_images']} X-rays of {Path(params['manifest']).parent.name or params['manifest']}, "
-        f"{results['split'] or 'all splits'}; masked by {modes}; margin {results['margin']:g}; "
+        f"{xrays(results['n_images'], results.get('n_patients'))}, of the data set "
+        f"{Path(params['manifest']).parent.name or params['manifest']}, {results['split'] or 'all splits'}; masked by "
+        f"{modes}; margin {results['margin']:g}; "
         f"{results['draws']} draws of random boxes, seed {results['seed']}.{reviewed}"
     )
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from cxr.evaluation.metrics import probabilities, summarise
+from cxr.evaluation.metrics import patients_of, probabilities, summarise
 from cxr.evaluation.multilabel import THRESHOLD, summarise_findings
-from cxr.evaluation.words import number, percent, points, times
+from cxr.evaluation.words import number, patients, percent, points, times, xrays
 from cxr.models.card import MULTI_LABEL
 from cxr.text.effects import (
     Answers,
@@ -68,13 +68,13 @@ def results_of(
 
     Returns
     -------
-    ``task``, ``classes``, ``n_images``, ``n_with_text``, ``n_reviewed``, ``n_tokens``, ``tokens_by_kind``,
-    ``masked_share_mean`` (over images with text); ``before``, ``after``, ``control`` as
-    :func:`cxr.evaluation.metrics.summarise` (of several findings :func:`cxr.evaluation.metrics.summarise_findings`) in
-    the leading mode; ``modes`` as :func:`cxr.text.effects.effects` (of several findings
-    :func:`cxr.text.per_finding.effects_by_finding`); ``left_in``, a row per kind and word (:func:`left_in`);
-    ``groups``, a row per class or finding and source (:func:`by_group`); ``n_changed`` and ``n_changed_control``
-    (leading mode, first draw); ``changed``, the images whose prediction changes.
+    ``task``, ``classes``, ``n_images``, ``n_patients``, ``n_with_text``, ``n_patients_with_text``, ``n_reviewed``,
+    ``n_tokens``, ``tokens_by_kind``, ``masked_share_mean`` (over images with text); ``before``, ``after``, ``control``
+    as :func:`cxr.evaluation.metrics.summarise` (of several findings
+    :func:`cxr.evaluation.metrics.summarise_findings`) in the leading mode; ``modes`` as
+    :func:`cxr.text.effects.effects` (of several findings :func:`cxr.text.per_finding.effects_by_finding`); ``left_in``,
+    a row per kind and word (:func:`left_in`); ``groups``, a row per class or finding and source (:func:`by_group`);
+    ``n_changed`` and ``n_changed_control`` (leading mode, first draw); ``changed``, images whose prediction changes.
     """
     limits = {name: float((thresholds or {}).get(name, THRESHOLD)) for name in classes}
     with_text = table[table["n_boxes"] > 0]
@@ -83,7 +83,9 @@ def results_of(
         "task": answers.task,
         "classes": list(classes),
         "n_images": len(table),
+        "n_patients": len(set(patients_of(table))),
         "n_with_text": len(with_text),
+        "n_patients_with_text": len(set(patients_of(with_text))),
         "n_reviewed": int(table["reviewed"].sum()),
         "n_tokens": int(table["n_boxes"].sum()),
         "tokens_by_kind": {str(kind): int(n) for kind, n in kinds.items()},
@@ -223,7 +225,8 @@ def _groups(table: pd.DataFrame, answers: Answers, classes: Sequence[str]) -> It
 def finding(results: Mapping[str, Any]) -> str:
     """Return the result in plain sentences with its uncertainty."""
     if not results["n_tokens"]:
-        return f"No text was found on the {results['n_images']} images, so there is nothing to mask."
+        of = xrays(results["n_images"], results.get("n_patients"), "image")
+        return f"No text was found on the {of}, so there is nothing to mask."
     return " ".join(_sentences(results))
 
 
@@ -236,7 +239,16 @@ def _sentences(results: Mapping[str, Any]) -> Iterator[str]:
     relevance = results.get("relevance") or {}
     if relevance.get("n"):
         inside, outside = (relevance[name]["positive"]["gain"] for name in ("tokens", "random"))
-        yield f"Tokens hold {times(inside)} the positive relevance of their area, random boxes {times(outside)}."
+        yield (
+            f"Tokens hold {times(inside)} the positive relevance of their area, random boxes {times(outside)} "
+            f"({relevance_of(relevance)})."
+        )
+
+
+def relevance_of(relevance: Mapping[str, Any]) -> str:
+    """Return which X-rays the relevance in tokens is of: ``50 of the 120 X-rays with text, 41 patients``."""
+    of = "" if "n_patients" not in relevance else f", {patients(relevance['n_patients'])}"
+    return f"{relevance['n']} of the {relevance['of']} X-rays with text{of}"
 
 
 def _of_predictions(results: Mapping[str, Any], first: Mapping[str, Any]) -> Iterator[str]:
@@ -249,7 +261,8 @@ def _of_predictions(results: Mapping[str, Any], first: Mapping[str, Any]) -> Ite
     if difference["value"] is not None:
         before, after = (100 * results[name]["accuracy"]["value"] for name in ("before", "after"))
         n, of = results["before"].get("n"), results["n_images"]
-        known = "" if n in (None, of) else f" on the {n} of {of} images whose label the network knows"
+        labelled = xrays(n or of, results["before"].get("n_patients"), "image")
+        known = f" on {labelled}" if n in (None, of) else f" on the {labelled} whose label the network knows (of {of})"
         yield (
             f"Accuracy{known} goes from {before:.1f} % to {after:.1f} % (difference {points(difference)}, "
             f"p = {difference['p_holm']:.2g})."
@@ -257,7 +270,9 @@ def _of_predictions(results: Mapping[str, Any], first: Mapping[str, Any]) -> Ite
 
 
 def _masking(results: Mapping[str, Any]) -> str:
-    return f"Masking {results['n_tokens']} tokens on {results['n_with_text']} of {results['n_images']} images"
+    with_text, of = results.get("n_patients_with_text"), results.get("n_patients")
+    whose = "" if of is None else f" ({with_text} of {patients(of)})"
+    return f"Masking {results['n_tokens']} tokens on {results['n_with_text']} of {results['n_images']} images{whose}"
 
 
 def _of_findings(results: Mapping[str, Any], first: Mapping[str, Any]) -> Iterator[str]:
@@ -273,8 +288,8 @@ def _of_findings(results: Mapping[str, Any], first: Mapping[str, Any]) -> Iterat
         yield _single_findings(first, n * len(results["modes"]))
     some = "at least one finding crosses" if n > 1 else "it crosses"
     yield (
-        f"On {percent(first['changed']['tokens'])} of the images {some} {threshold_in_words(results)}, under random "
-        f"boxes on {percent(first['changed']['random'])}."
+        f"On {percent(first['changed']['tokens'])} of the {results['n_images']} images {some} "
+        f"{threshold_in_words(results)}, under random boxes on {percent(first['changed']['random'])}."
     )
     difference = first["auc"]["tokens"]
     if difference["value"] is not None:
@@ -282,7 +297,8 @@ def _of_findings(results: Mapping[str, Any], first: Mapping[str, Any]) -> Iterat
         measured = len(first["auc_by_finding"]["tokens"])
         mean = "Mean AUC" if n > 1 else "AUC"
         mean += f" of the {measured} findings that have one" if measured < n else ""
-        yield f"{mean} goes from {before:.3f} to {after:.3f} (difference {number(difference, signed=True)})."
+        of = xrays(results["before"].get("n", results["n_images"]), results["before"].get("n_patients"), "image")
+        yield f"{mean} goes from {before:.3f} to {after:.3f} (difference {number(difference, signed=True)}), on {of}."
 
 
 def threshold_in_words(results: Mapping[str, Any]) -> str:

@@ -25,6 +25,8 @@ from cxr.data.square import fit_square
 from cxr.errors import ImageError, TextError
 from cxr.evaluation.multilabel import THRESHOLD
 from cxr.evaluation.predict import predict, predictions_table
+from cxr.evaluation.provenance import provenance
+from cxr.evaluation.seen import marked, marked_in_words
 from cxr.files import replacing
 from cxr.text.boxes import TextBox
 from cxr.text.doses import CONDITIONS, results_of
@@ -55,7 +57,7 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
     ``colour`` (white, black), ``control`` (shuffled, plate), ``avoid`` (True: tokens that are there stay free),
     ``seed``, ``workers`` of the search for them, and ``n`` (the first n images).
     """
-    from cxr.evaluation.source import load_trained
+    from cxr.evaluation.source import load_trained, seen_by
     from cxr.networks import resolve_device
 
     setting = Setting.of(spec["params"])
@@ -84,6 +86,10 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
     results |= results_of(
         table, model.classes, setting.towards, setting.title, setting.onto, setting.seed, threshold=threshold
     )
+    stamped = chosen.select(ids=[i for i in chosen.ids if i in set(table["image_id"])])
+    results["seen"] = marked(seen_by(setting.model), stamped, model.card.size)
+    results["finding"] = " ".join(filter(None, (results["finding"], marked_in_words(results["seen"]))))
+    results["provenance"] = provenance(manifest, setting.model)
     folder.write_json("results.json", results)
     progress(1.0, results["finding"])
 

@@ -18,6 +18,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
+from cxr.evaluation.metrics import patients_of
+from cxr.evaluation.words import xrays
 from cxr.text.association import by_chance, mutual_information, odds_ratio, permutation_p
 from cxr.text.boxes import TextBox
 
@@ -243,7 +245,7 @@ def boxes_with(tokens: pd.DataFrame, group: str, token: str, join: bool = False)
 def finding(images: pd.DataFrame, tokens: pd.DataFrame, entries: Sequence[dict[str, Any]]) -> str:
     """Return in plain sentences what tells most of the class."""
     with_text = tokens["image_id"].nunique()
-    begin = f"{with_text} of {len(images)} X-rays carry text."
+    begin = f"{with_text} of {xrays(len(images), len(set(patients_of(images))))} carry text."
     words = [e for e in entries if e["group"] == "token"]
     if not words:
         return f"{begin} No token is on enough of them to be counted."

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from cxr.data import Manifest
+from cxr.data.library import resolve_manifest
+from cxr.evaluation.provenance import provenance
 from cxr.files import replacing
 from cxr.text.review import FileTokens
 from cxr.text.search import images_of, search
@@ -59,6 +61,7 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
         "left_out": left_out,
         "finding": finding(images, tokens, entries),
         "vocabulary": entries,
+        "provenance": provenance(Manifest.load(resolve_manifest(str(params["manifest"])))),
     }
     folder.write_json("results.json", results)
     progress(1.0, results["finding"])

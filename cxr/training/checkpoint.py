@@ -21,6 +21,8 @@ import torch
 from cxr.errors import CxrError, RunError
 from cxr.files import replacing, sync_folder
 from cxr.models import XrayClassifier, load_model, save_model
+from cxr.models.seen import Seen
+from cxr.models.weights import read_seen
 from cxr.runs.folder import write_json
 
 POINTER, BEST, PUBLISHED = "last.json", "best.safetensors", ".published"
@@ -82,20 +84,28 @@ class Origin:
 
 @dataclass
 class Saved:
-    """A checkpoint as it was read; ``loop`` is the state of the stage's loop."""
+    """A checkpoint as it was read; ``loop`` is the state of the stage's loop, ``seen`` None in an older one."""
 
     place: Place
     model: XrayClassifier
     loop: dict[str, Any]
     metrics_offset: int
     origin: Origin
+    seen: Seen | None = None
 
 
 class Checkpoints:
-    """The folder of a run's checkpoints; one process writes."""
+    """The folder of a run's checkpoints; one process writes.
+
+    Attributes
+    ----------
+    seen
+        The X-rays that the network has seen up to the end of the present stage; every file of weights carries them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.seen: Seen | None = None
 
     def save(
         self,
@@ -125,7 +135,7 @@ class Checkpoints:
         metrics_offset: int,
         origin: Origin,
     ) -> None:
-        save_model(model, target / WEIGHTS)
+        save_model(model, target / WEIGHTS, self.seen)
         state = {
             "place": vars(place),
             "loop": loop,
@@ -138,7 +148,7 @@ class Checkpoints:
     def save_best(self, model: XrayClassifier, place: Place) -> str:
         """Write the weights that are the best so far and return their file's name; :meth:`save` then points to it."""
         name = f"best-{place.stage}-{place.step:08d}-{secrets.token_hex(3)}.safetensors"
-        save_model(model, self.folder / name)
+        save_model(model, self.folder / name, self.seen)
         return name
 
     def load(self, publish: bool = True) -> Saved | None:
@@ -161,7 +171,7 @@ class Checkpoints:
             raise RunError(f"the checkpoint {folder} is damaged ({error}): start the training anew") from None
         if publish:
             self._publish_best(place.best_file)
-        return Saved(place=place, model=model, origin=origin, **state)
+        return Saved(place=place, model=model, origin=origin, seen=read_seen(folder / WEIGHTS), **state)
 
     def load_best(self, place: Place) -> XrayClassifier:
         """Return the best weights of the present stage."""

@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from cxr.data import ImageCache, Manifest
-from cxr.errors import RecipeError, RunError
+from cxr.errors import RecipeError, RunError, WeightsError
 from cxr.evaluation.predict import predict_rows
+from cxr.evaluation.provenance import provenance
 from cxr.evaluation.run import results, table_of
+from cxr.evaluation.seen import SeenAmong, seen_among
 from cxr.evaluation.selection import OWN, Selection, select
 from cxr.evaluation.summary import validation_summary
 from cxr.models import XrayClassifier, build, save_model, with_classes
 from cxr.models.licences import joined_licences
-from cxr.models.weights import find_weights, read_card
+from cxr.models.seen import Seen, SeenImages
+from cxr.models.weights import find_weights, read_card, seen_before
 from cxr.runs.folder import RunFolder, Stopped
 from cxr.training.checkpoint import BEST, Checkpoints, Origin, Place, seed_everything
 from cxr.training.data import StageData, derived_seed, prepare
@@ -28,6 +32,7 @@ from cxr.training.loop import Hooks, StageLoop
 from cxr.training.ranks import Ranks, together
 from cxr.training.recipe import Recipe, load_recipe
 from cxr.training.report import Progress, Report
+from cxr.training.seen import seen_in_stage
 
 log = logging.getLogger(__name__)
 
@@ -103,11 +108,18 @@ class Training:
         if saved is None:
             return None, None
         self.place = saved.place
+        if saved.seen is None:  # a checkpoint of an older version: the data are the same, so the list can be made
+            self._begin_seen()
+            self._add_seen(*range(self.place.stage + 1))
+        else:
+            self.checkpoints.seen = saved.seen
         log.info("going on from step %d", self.place.step)
         return saved.model, saved.loop
 
     def _first_model(self) -> XrayClassifier:
         recipe, stage, classes = self.recipe, self.recipe.stages[0], self.data[0].classes
+        self._begin_seen()
+        self._add_seen(0)
         seed_everything(derived_seed(recipe.seed, 0))
         options: dict[str, Any] = {
             "weights": recipe.weights,
@@ -125,6 +137,22 @@ class Training:
         old = build(recipe.backbone, card.classes, task=card.task, **options)
         return self._transfer(old, classes)
 
+    def _begin_seen(self) -> None:
+        """Begin the list of X-rays that the network has seen with those of the weights that it begins with."""
+        try:
+            self.checkpoints.seen = seen_before(self.recipe.weights)
+        except WeightsError:  # resumed after the file has gone
+            self.checkpoints.seen = Seen(unknown=(f"the weights {self.recipe.weights}, with which the training began",))
+
+    def _add_seen(self, *stages: int) -> None:
+        """Have all weights that are written from now on carry what these stages learn from and choose on."""
+        if self.ranks.is_main and self.checkpoints.seen is not None:
+            entries = [entry for k in stages for entry in self._seen_in(k)]
+            self.checkpoints.seen = self.checkpoints.seen.plus(*entries)
+
+    def _seen_in(self, index: int) -> tuple[SeenImages, ...]:
+        return seen_in_stage(self.folder.id, self.recipe.stages[index].name, self.data[index])
+
     def _next_model(self) -> XrayClassifier:
         """Return the best network of the stage that is done, with the head of the next one, and go there."""
         old = self.checkpoints.load_best(self.place)
@@ -133,6 +161,7 @@ class Training:
         self.place = Place(
             stage=index, step=self.place.step, seconds=self.place.seconds, kept_neurons=self.place.kept_neurons
         )
+        self._add_seen(index)
         seed_everything(derived_seed(self.recipe.seed, index))
         return self._transfer(old, self.data[index].classes)
 
@@ -143,7 +172,7 @@ class Training:
         index, stage = self.place.stage, self.recipe.stages[self.place.stage]
         outcome = self._outcome(model)
         model.card = dataclasses.replace(model.card, metrics={"val": outcome["validation"]})
-        save_model(model, self.folder.checkpoints / f"stage-{index}-{stage.name}.safetensors")
+        save_model(model, self.folder.checkpoints / f"stage-{index}-{stage.name}.safetensors", self.checkpoints.seen)
         self.folder.write_json(stage_file(index), outcome)
 
     def _outcome(self, model: XrayClassifier) -> dict[str, Any]:
@@ -219,21 +248,30 @@ class Training:
         model, data, place = self.checkpoints.load_best(self.place), self.data[-1], self.place
         selection = select(data.manifest, model.classes, model.card.task, relation=OWN)
         selection = selection.without([i for i in selection.ids if i not in data.cache])
-        table = self._predictions(model.to(self.fabric.device), data, selection)
+        among = self._seen_among(selection, data)
+        table = self._predictions(model.to(self.fabric.device), data, selection, among)
         self.folder.write_predictions(table)
         self.report.ending(0.9, "computing intervals")
-        found = results(table, model.card, selection) | {"unreadable": len(data.cache.missing)}
+        found = results(table, model.card, selection, among, own=True) | {"unreadable": len(data.cache.missing)}
         if data.text:
             found["text"] = data.text
         stages = [*(self.folder.read_json(stage_file(k)) for k in range(place.stage)), self._outcome(model)]
         best = {"stage": stages[-1]["name"]} | stages[-1]["best"]
         extra = {"best": best, "kept_neurons": place.kept_neurons, "seconds": round(place.seconds, 1)}
-        self.folder.write_json("results.json", found | extra | {"stages": stages})
         model.card = dataclasses.replace(model.card, metrics=found["splits"], stages=stages)
-        save_model(model, self.folder.checkpoints / BEST)
+        path = save_model(model, self.folder.checkpoints / BEST, self.checkpoints.seen)
+        found["provenance"] = provenance(data.manifest, path, str(self.params.get("data_name") or ""))
+        self.folder.write_json("results.json", found | extra | {"stages": stages})
         self.report.ending(1.0, "finished")
 
-    def _predictions(self, model: XrayClassifier, data: StageData, selection: Selection) -> Any:
+    def _seen_among(self, selection: Selection, data: StageData) -> SeenAmong:
+        """Compare the X-rays to measure, with their text, with all that the stages have seen."""
+        chosen = data.manifest.select(ids=selection.ids)
+        return seen_among(self.checkpoints.seen, chosen, ImageCache.build(chosen, self.recipe.size))
+
+    def _predictions(
+        self, model: XrayClassifier, data: StageData, selection: Selection, among: SeenAmong
+    ) -> pd.DataFrame:
         ids = selection.ids
         cache = self._measured_on(ids, data)
         rows = np.array([cache.index(image_id) for image_id in ids], np.int64)
@@ -244,7 +282,9 @@ class Training:
             self.report.ending(0.8 * done / n, f"predicting {done}/{n}")
 
         batch = 2 * self.recipe.stages[-1].batch
-        return table_of(data.manifest, selection, predict_rows(model, cache.images, rows, batch, step), model.card)
+        return table_of(
+            data.manifest, selection, predict_rows(model, cache.images, rows, batch, step), model.card, among
+        )
 
     def _measured_on(self, ids: Sequence[str], data: StageData) -> ImageCache:
         """Return the pixels that results are of: those of the training, or the images with their text."""

@@ -33,6 +33,7 @@ def headline(result: Mapping[str, Any]) -> None:
     """Show how many X-rays were measured and the mean figures of a summary of findings."""
     cells = st.columns(4)
     cells[0].metric("Images", result["n"], help="Of which at least one finding is known")
+    cells[0].caption(f"of {page.counted(result['n_patients'], 'patient')}")
     page.estimate(cells[1], "Mean AUC", result["auc"], percent=False, help="Mean over findings; interval over patients")
     help_ = "Mean over findings; interval over patients. A network that guesses has the share of positives."
     page.estimate(cells[2], "Mean average precision", result["average_precision"], percent=False, help=help_)

@@ -14,8 +14,9 @@ from cxr.explain import render
 from cxr.runs import ACTIVE, Run
 from cxr.text import TextBox, mask_text, report, story, tables
 from cxr.text.experiment import BOXES, Setting
+from cxr.text.results import relevance_of
 
-from components import load, page, pages, pick, viewer
+from components import load, measured, page, pages, pick, viewer
 from components.subject import name_of
 
 PAPER = (
@@ -38,6 +39,7 @@ def show(run: Run) -> None:
         st.info("This experiment is of an older version and has no controls by mode. Start it again.")
         return
     st.info(viewer.plain(results["finding"]), icon=":material/lightbulb:")
+    measured.rests_on(run)
     st.caption(PAPER)
     _show_counts(results)
     with page.told_in_one_line():
@@ -111,7 +113,7 @@ def _show_more(results: dict[str, Any]) -> None:
         if told.get("n"):
             st.caption(
                 f"LRP ({told['composite']}) of the {'most probable finding' if of_findings else 'predicted class'} on "
-                f"{told['n']} of {told['of']} X-rays with text."
+                f"{relevance_of(told)}."
             )
 
 
@@ -150,6 +152,8 @@ def _show_counts(results: dict[str, Any]) -> None:
     cells = st.columns(4)
     n, with_text = results["n_images"], results["n_with_text"]
     cells[0].metric("Images", n)
+    if "n_patients" in results:
+        cells[0].caption(f"of {page.counted(results['n_patients'], 'patient')}")
     cells[1].metric("With text", f"{with_text} ({with_text / n:.0%})", help=f"{results['n_tokens']} tokens in all")
     changed = "A finding crosses its threshold" if tables.is_of_findings(results) else "Predictions changed"
     cells[2].metric(changed, f"{results['n_changed']} ({results['n_changed'] / n:.1%})")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from cxr.evaluation.source import seen_by
 from cxr.models.export import Exported, export
 
 from components import load
@@ -21,7 +22,7 @@ _TITLES = {ONNX: "ONNX", TIMM: "timm folder (zip)"}
 def _bytes(reference: str, stamp: int, format: str) -> tuple[bytes, float, float]:
     network, _ = load.model(reference)
     with tempfile.TemporaryDirectory(prefix="cxr-export-") as folder:
-        done = export(network, Path(folder) / "exported", format)
+        done = export(network, Path(folder) / "exported", format, seen=seen_by(reference))
         return _packed(done), done.difference or 0.0, done.relative or 0.0
 
 

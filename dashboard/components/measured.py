@@ -7,6 +7,8 @@ from typing import Any
 
 import streamlit as st
 
+from cxr.evaluation.provenance import in_words, provenance_of
+from cxr.evaluation.seen import seen_in_words
 from cxr.evaluation.selection import EVERYTHING, NOT_KNOWN
 from cxr.models.weights import read_card
 from cxr.runs import Run, start
@@ -19,14 +21,17 @@ OLD_FINDINGS = (
 )
 
 
-def show(run: Run, network: Mapping[str, str]) -> None:
+def show(run: Run, network: Mapping[str, str], split: str) -> None:
     """Say what was measured and what was left out of it, and offer to measure the rest.
 
-    ``network`` names the network as the job does: ``{"run": id}`` or ``{"weights": name}``.
+    ``network`` names the network as the job does: ``{"run": id}`` or ``{"weights": name}``. What was seen before is
+    said of ``split`` alone.
     """
     results = run.results() or {}
     left_out = results.get("left_out") or {}
-    notes = [_as_markdown(line) for line in results.get("notes") or ()]
+    _show_seen(results.get("seen") or {}, split)
+    said = seen_in_words(results.get("seen"))
+    notes = [_as_markdown(line) for line in results.get("notes") or () if line not in said]
     strange = (left_out.get("by_reason") or {}).get("unknown-label", 0)
     if strange:
         st.warning("  \n".join(notes), icon=":material/rule:")
@@ -42,6 +47,29 @@ def show(run: Run, network: Mapping[str, str]) -> None:
             words = f"Measure the other {page.counted(elsewhere, 'X-ray')} too"
             if st.button(words, icon=":material/select_all:", key=f"measured:all:{run.id}"):
                 _measure_again(run, network, splits=[EVERYTHING])
+
+
+def _show_seen(seen: Mapping[str, Any], split: str) -> None:
+    """Say which X-rays of a split are not new to the network, and list them; of old results nothing is known."""
+    lines = [_as_markdown(line) for line in seen_in_words(seen, split)]
+    rows = [
+        {"image": image_id, "seen": "; ".join(row["stages"])}
+        for row in seen.get("images") or ()
+        if row["split"] == split
+        for image_id in row["ids"]
+    ]
+    if not rows:
+        if lines:
+            st.caption("  \n".join(lines))
+        return
+    st.warning("  \n".join(lines), icon=":material/visibility:")
+    with st.expander(f"The {page.counted(len(rows), 'X-ray')} that the network has seen", icon=":material/list:"):
+        st.dataframe(rows, hide_index=True)
+
+
+def rests_on(run: Run) -> None:
+    """Say in small letters when a run's figures were made, with what, of which network and on which data."""
+    st.caption(viewer.plain(in_words(provenance_of(run))))
 
 
 def is_of_an_older_version(run: Run, network: Mapping[str, str]) -> bool:
@@ -78,7 +106,11 @@ def _as_words(likely: Mapping[str, str]) -> str:
 
 def _measure_again(run: Run, network: Mapping[str, str], **changes: Any) -> None:
     params = run.spec["params"]
-    kept = {name: params[name] for name in ("splits", "aliases") if params.get(name) and run.kind == "evaluate"}
+    kept = {
+        name: params[name]
+        for name in ("splits", "aliases", "include_seen")
+        if params.get(name) and run.kind == "evaluate"
+    }
     again = {**network, "manifest": params["manifest"], **kept, **changes}
     address.forget("split", "finding", "outcome", "cell", "page")
     address.ask(run=start("evaluate", again, name=run.name).id)

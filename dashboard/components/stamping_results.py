@@ -21,7 +21,7 @@ from cxr.text.stamp import stamp_patch
 from cxr.text.stamp_setting import Setting, patch_of
 from cxr.text.stamping import STAMPED
 
-from components import charts, load, page, pages, pick, viewer
+from components import charts, load, measured, page, pages, pick, viewer
 from components.subject import name_of
 
 _MOST_IMAGES = 6
@@ -36,6 +36,7 @@ def show(run: Run) -> None:
             st.info("This run ended before it had results. Resume it or start another.", icon=":material/info:")
         return
     st.info(viewer.plain(results["finding"]), icon=":material/lightbulb:")
+    measured.rests_on(run)
     towards = results["towards"]
     measures = {_turned(results): "turned", f"probability of {towards}": "probability"}
     measures[f"logit of {towards}"] = "logit"
@@ -156,6 +157,7 @@ def doses(results: dict[str, Any]) -> pd.DataFrame:
             "size": dose["size"],
             "contrast": dose["contrast"],
             "X-rays": dose["n"],
+            "patients": dose.get("n_patients"),
             "turned, stamped": percent(dose["turned"]["stamped"]),
             "turned, control": percent(dose["turned"]["control"]),
             "turned, beyond": points(dose["turned_beyond"]),

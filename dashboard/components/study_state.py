@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +14,7 @@ from cxr.runs import Run
 from cxr.study import Member, retry, stop_study
 from cxr.study.curves import Course, course
 from cxr.study.plan import Plan
-from cxr.study.report import METRIC_TITLES, Report, compare
+from cxr.study.report import METRIC_TITLES, Report, basis_of, compare
 
 from components import page
 from components import runs as run_parts
@@ -40,9 +41,10 @@ def _stamp(run: Run) -> tuple[int, ...]:
     return tuple(value for file in files if file.exists() for value in (file.stat().st_size, file.stat().st_mtime_ns))
 
 
-def report(plan: Plan, found: Sequence[Course], k: int, level: float) -> Report:
+def report(study: Run, plan: Plan, found: Sequence[Course], k: int, level: float) -> Report:
     """Return the comparison for one length of the beginning and one level."""
-    return compare(plan.model_copy(update={"first_epochs": [k], "accuracy": [level]}), found)
+    compared = compare(plan.model_copy(update={"first_epochs": [k], "accuracy": [level]}), found)
+    return dataclasses.replace(compared, basis=basis_of(study))
 
 
 def state(study: Run, found: Sequence[Member]) -> None:

@@ -11,6 +11,7 @@ import streamlit as st
 
 from cxr.data.library import list_data_sets
 from cxr.evaluation.metrics import summarise
+from cxr.evaluation.seen import measured_rows
 from cxr.evaluation.selection import listed
 from cxr.models.card import MULTI_LABEL
 from cxr.runs import Run, start
@@ -148,7 +149,8 @@ def as_params(network: str) -> dict[str, str]:
 
 
 def at_the_end(run: Run, stages: list[dict], link: dict[str, str], split: str) -> None:
-    """Show what stands below the figures of either task: stages, other X-rays, the command."""
+    """Show what stands below the figures of either task: what they rest on, stages, other X-rays, the command."""
+    measured.rests_on(run)
     if stages:
         st.subheader("Stages", anchor=False)
         st.dataframe(stage_table(stages), hide_index=True, width="stretch")
@@ -160,6 +162,7 @@ def at_the_end(run: Run, stages: list[dict], link: dict[str, str], split: str) -
     named = link["data"] if link["data"] != subject.OWN else run.spec["params"]["manifest"]
     aliases = (run.spec["params"].get("aliases") or {}).items()
     options = [word for label, name in aliases for word in ("--alias", f"{label}={name}")]
+    options += ["--include-seen"] * bool(run.spec["params"].get("include_seen"))
     page.command("cxr", "evaluate", link["model"], "--data", named, "--split", split, *options)
 
 
@@ -179,19 +182,21 @@ with page.told_in_one_line():
     stamp = (run.folder.path / "predictions.parquet").stat().st_mtime_ns
     results = run.results() or {}
     several = results.get("task") == MULTI_LABEL
-    result = results["splits"][split] if several else summary(run.id, stamp, split, table, classes)
+    new = measured_rows(table, results)
+    result = results["splits"][split] if several else summary(run.id, stamp, split, new, classes)
 
-rows = table[table["split"] == split]
+every_row, rows = table[table["split"] == split], new[new["split"] == split]
 stages = results.get("stages", [])
 if several:
     by_finding.headline(result)
-    measured.show(run, network)
+    measured.show(run, network, split)
     by_finding.table(result)
     by_finding.images(data, rows, result, key=f"results:{run.id}:{split}", link={**link, "split": split})
-    page.csv_button("Predictions as CSV", rows, f"{run.id}-{split}")
+    page.csv_button("Predictions as CSV", every_row, f"{run.id}-{split}")
 else:
     cells = st.columns(4)
     cells[0].metric("Images", result["n"], help="With a label among the network's classes")
+    cells[0].caption(f"of {page.counted(result['n_patients'], 'patient')}")
     page.estimate(
         cells[1],
         "Accuracy",
@@ -207,7 +212,7 @@ else:
     )
     page.estimate(cells[3], "AUC", result["auc"], percent=False, help="One against the rest; interval over patients")
     st.caption(PAPER)
-    measured.show(run, network)
+    measured.show(run, network, split)
 
     left, right = st.columns([5, 6])
     with left:
@@ -222,7 +227,7 @@ else:
     with right:
         st.subheader("By class", anchor=False)
         st.dataframe(per_class(result))
-        page.csv_button("Predictions as CSV", rows, f"{run.id}-{split}")
+        page.csv_button("Predictions as CSV", every_row, f"{run.id}-{split}")
         st.page_link(
             pages.EXPLORER,
             label="Explain its images",

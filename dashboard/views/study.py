@@ -112,7 +112,7 @@ def show(study: Run) -> None:
         study_state.state(study, found)
         study_state.show_members(study, plan, found, told)
         k, level = settings(study)
-        report = study_state.report(plan, told, k, level)
+        report = study_state.report(study, plan, told, k, level)
         st.plotly_chart(study_charts.mean_curves(report, k, level), key="study:curves")
         st.caption(
             "Thick: mean over seeds with the 95 % t interval of the mean. Thin: single seeds. Shaded: beginning."
@@ -123,6 +123,7 @@ def show(study: Run) -> None:
         if not report.verdicts:
             st.caption("The beginning is as long as the training: choose fewer epochs to compare it with the end.")
         show_differences(report)
+        st.caption(plain(report.basis))
         with st.expander("How to read this", icon=":material/help:"):
             for note in report.notes:
                 st.markdown(f"- {plain(note)}")

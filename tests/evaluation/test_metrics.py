@@ -116,6 +116,8 @@ def test_the_summary_of_a_validation_is_that_of_its_task(table):
 def test_a_headline_says_what_kind_of_figure_it_is(table):
     assert headline(summarise(table, CLASSES)).startswith("accuracy ")
     auc = {"value": 0.8, "low": 0.7, "high": 0.9}
-    assert headline({"task": "multi-label", "n": 9, "auc": auc}) == "mean AUC 0.800 (0.700 to 0.900) of 9"
+    assert headline({"task": "multi-label", "n": 9, "auc": auc}) == "mean AUC 0.800 (0.700 to 0.900), 9 X-rays"
+    of = {"task": "multi-label", "n": 9, "n_patients": 1, "auc": auc}
+    assert headline(of) == "mean AUC 0.800 (0.700 to 0.900), 9 X-rays of 1 patient"
     nothing = {"value": None, "low": None, "high": None}
-    assert headline({"task": "multi-label", "n": 9, "auc": nothing}) == "no mean AUC of 9 images"
+    assert headline({"task": "multi-label", "n": 9, "auc": nothing}) == "no mean AUC, 9 X-rays"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 import xml.etree.ElementTree as ET
 
@@ -243,3 +244,27 @@ def test_what_a_network_brings_along_is_compared_before_the_first_step_where_all
     )
     without = compare(PLAN, [*courses[1:], course("twice", 0, [0.4, 0.6])])
     assert "start" not in [m.key for m in without.measures]
+
+
+def test_drawings_and_reports_say_what_they_rest_on(tmp_path):
+    on = {"val": (40, 30), "test": (60, 50)}
+    basis = "Study begun 2026-11-28 14:03 UTC with cxr 0.1.0. Data: a & b (manifest hash 0123456789ab)."
+    found = compare(PLAN, study([0.4, 0.6, 0.8], [0.5, 0.8, 0.8], rests_on=on, weights="f" * 64))
+    found = dataclasses.replace(found, basis=basis)
+    text, *drawings = (file.read_text(encoding="utf-8") for file in write(found, tmp_path / "study.md"))
+    assert len(drawings) > 2
+    for drawing in drawings:
+        assert basis in ET.fromstring(drawing).find("{http://www.w3.org/2000/svg}desc").text
+    for page in (text, html.unescape(to_html(found))):
+        assert basis in page
+        assert "40 X-rays of 30 patients" in page
+        assert "f" * 12 in page
+    endings = {"test": "(test: 60 X-rays of 50 patients)", "val": "(validation: 40 X-rays of 30 patients)"}
+    for sentence in found.sentences:
+        assert sentence.endswith(endings["test" if "test accuracy" in sentence else "val"])
+
+
+def test_validation_sets_that_differ_between_trainings_are_said_to():
+    rows = study([0.4, 0.6, 0.8], [0.5, 0.8, 0.8], rests_on={"val": (40, 30)})
+    rows[0] = dataclasses.replace(rows[0], rests_on={"val": (39, 30)})
+    assert "(validation: 39 to 40 X-rays, not the same in all trainings)" in compare(PLAN, rows).sentences[0]

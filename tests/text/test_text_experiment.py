@@ -87,7 +87,8 @@ def test_the_experiment_writes_its_numbers_its_boxes_and_a_sentence(black):
     assert results["n_changed"] == table["changed"].sum() == len(results["changed"])
     assert set(results["modes"]) == {"black"}
     assert set(results["modes"]["black"]["logit"]["tokens"]) == set(CLASSES)
-    assert "3 tokens on 3 of 6 images" in results["finding"]
+    assert "3 tokens on 3 of 6 images (3 of 6 patients)" in results["finding"]
+    assert "(3 of the 3 X-rays with text, 3 patients)." in results["finding"]
     json.dumps(results, allow_nan=False)
     fractions = [fraction for fraction, _ in seen]
     assert fractions == sorted(fractions)

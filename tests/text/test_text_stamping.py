@@ -88,7 +88,7 @@ def test_the_experiment_writes_every_answer_its_numbers_and_a_sentence(done):
     ]
     assert [entry["image_id"] for entry in results["left_out"]] == ["b"]
     assert "broken.png" in results["left_out"][0]["reason"]
-    assert results["finding"].startswith("Stamping “DX” onto 6 images of normal and pneumonia (size 0.1, contrast 1)")
+    assert results["finding"].startswith("Stamping “DX” onto 6 images of normal and pneumonia (6 patients, size 0.1")
     assert "the same patch without letters" in results["finding"]
     json.dumps(results, allow_nan=False)
     fractions = [fraction for fraction, _ in seen]

@@ -1,0 +1,171 @@
+"""Are X-rays that a network was trained on found again, and are others left alone?
+
+Synthetic X-rays stand for a training set; its list of what was seen is compared with innocent sets (other X-rays of the
+same kind) and with the same X-rays renamed, split again, and saved in other ways. Also measured: what the list takes on
+the disk and how long it takes to make.
+
+    OMP_NUM_THREADS=1 python benchmarks/seen_before.py [--sets 20] [--n 60] [--real MANIFEST]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import platform
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from cxr.data import ImageCache, Manifest
+from cxr.data.digests import picture_digest
+from cxr.data.phantom.demo import write_demo
+from cxr.evaluation.seen import marked
+from cxr.models.seen import Seen, SeenImages, sorted_digests
+
+RESULTS = Path(__file__).parent / "results" / "seen_before.md"
+SIZES = (64, 128, 224)
+SIDE = 256
+
+
+def listed(manifest: Manifest, size: int, root: Path) -> Seen:
+    """Return the list of a network that was trained on all of a manifest."""
+    cache = ImageCache.build(manifest, size, root=root)
+    files, pictures = cache.digests(np.arange(len(cache)))
+    entry = SeenImages(
+        "run", "only", "trained", len(cache), cache.form, sorted_digests(files), sorted_digests(pictures)
+    )
+    return Seen((entry,))
+
+
+def again(
+    manifest: Manifest, folder: Path, suffix: str, change: Callable[[Image.Image], Image.Image], how: dict
+) -> Manifest:
+    """Save every picture under another name, perhaps changed."""
+    folder.mkdir()
+    paths = list(manifest.image_paths().values())
+    for k, path in enumerate(paths):
+        change(Image.open(path)).save(folder / f"new-{k}{suffix}", **how)
+    table = pd.DataFrame({"image": [f"new-{k}{suffix}" for k in range(len(paths))], "split": "test"})
+    return Manifest.from_table(table, folder)
+
+
+def one_grey_more(image: Image.Image) -> Image.Image:
+    """Return a picture whose every pixel is one grey level brighter, where there is room."""
+    return Image.fromarray(np.minimum(np.asarray(image), 254).astype(np.uint8) + 1)
+
+
+COPIES: dict[str, tuple[str, Callable[[Image.Image], Image.Image], dict]] = {
+    "same bytes are written anew, PNG": (".png", lambda image: image, {}),
+    "PNG, other compression": (".png", lambda image: image, {"compress_level": 1}),
+    "BMP": (".bmp", lambda image: image, {}),
+    "TIFF": (".tiff", lambda image: image, {}),
+    "three equal channels, PNG": (".png", lambda image: image.convert("RGB"), {}),
+    "JPEG, quality 90 (a near-duplicate)": (".jpg", lambda image: image, {"quality": 90}),
+    "one grey level brighter (a near-duplicate)": (".png", one_grey_more, {}),
+    "half the size (a near-duplicate)": (".png", lambda image: image.resize((SIDE // 2, SIDE // 2)), {}),
+}
+
+
+def share_found(seen: Seen, manifest: Manifest, size: int) -> tuple[int, int]:
+    """Return how many X-rays are marked as seen, of how many."""
+    counts = marked(seen, manifest, size)["splits"]
+    return sum(c["trained"] for c in counts.values()), sum(c["of"] for c in counts.values())
+
+
+def innocent(args: argparse.Namespace, folder: Path, seen: dict[int, Seen]) -> list[str]:
+    lines = ["| size | sets | X-rays | marked as seen | sets with a mark |", "|---|---|---|---|---|"]
+    sets = [write_demo(folder / f"set-{k}", n=args.n, seed=1000 + k, size=SIDE, workers=0) for k in range(args.sets)]
+    for size in SIZES:
+        found = [share_found(seen[size], manifest, size) for manifest in sets]
+        marks, n = (sum(part) for part in zip(*found, strict=True))
+        lines.append(f"| {size} px | {len(sets)} | {n} | {marks} | {sum(m > 0 for m, _ in found)} |")
+    return lines
+
+
+def copies(manifest: Manifest, folder: Path, seen: dict[int, Seen]) -> list[str]:
+    lines = ["| the same X-rays as | " + " | ".join(f"{s} px" for s in SIZES) + " |", "|---|" + "---|" * len(SIZES)]
+    for k, (title, (suffix, change, how)) in enumerate(COPIES.items()):
+        other = again(manifest, folder / f"copy-{k}", suffix, change, how)
+        found = (share_found(seen[size], other, size) for size in SIZES)
+        lines.append(f"| {title} | " + " | ".join(f"{n} of {of}" for n, of in found) + " |")
+    return lines
+
+
+def real(path: Path, root: Path) -> list[str]:
+    """Count different real X-rays (by their pixels at full size) that are one picture at a network's size."""
+    from cxr.data import read_xray
+
+    manifest = Manifest.load(path)
+    whole = {}
+    for image_id, file in manifest.image_paths().items():
+        picture = read_xray(file)
+        whole[image_id] = (picture.shape, hashlib.blake2b(picture.tobytes(), digest_size=16).digest())
+    lines = ["| size | real X-rays | different pictures | of these alike at this size |", "|---|---|---|---|"]
+    for size in SIZES:
+        cache = ImageCache.build(manifest, size, root=root)
+        pictures = [picture_digest(cache[image_id]) for image_id in cache.ids]
+        different = len({whole[image_id] for image_id in cache.ids})
+        lines.append(f"| {size} px | {len(cache)} | {different} | {different - len(set(pictures))} |")
+    return lines
+
+
+def cost(folder: Path) -> list[str]:
+    """Measure the list of 112,000 X-rays: its bytes, and the time of their digests from those of 2,000 pictures."""
+    rng = np.random.default_rng(0)
+    digests = sorted_digests(rng.integers(1, 2**63, 112_000, dtype=np.uint64))
+    text = Seen((SeenImages("run", "only", "trained", 112_000, "form", digests, digests),)).to_text()
+    begun = time.perf_counter()
+    Seen.from_text(text)
+    read = time.perf_counter() - begun
+    lines = [f"- the list of 112,000 X-rays takes {len(text) / 1e6:.1f} MB and is read in {read:.2f} s"]
+    for size in SIZES:
+        pictures = rng.integers(0, 256, (2000, size, size), dtype=np.uint8)
+        begun = time.perf_counter()
+        for picture in pictures:
+            picture_digest(picture)
+        seconds = (time.perf_counter() - begun) / len(pictures) * 112_000
+        lines.append(f"- digests of 112,000 decoded pictures of {size} px: {seconds:.1f} s on one core")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", type=int, default=20)
+    parser.add_argument("--n", type=int, default=60)
+    parser.add_argument("--real", type=Path, help="a manifest of real X-rays")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+
+        os.environ["CXR_DATA"] = str(folder / "data")
+        root = folder / "data" / ".cache"
+        trained = write_demo(folder / "trained", n=300, seed=1, size=SIDE, workers=0)
+        seen = {size: listed(trained, size, root) for size in SIZES}
+        parts = [
+            "# X-rays seen before",
+            f"`python benchmarks/seen_before.py {shlex.join(sys.argv[1:])}`, fixed seeds, {platform.machine()}, "
+            f"Python {platform.python_version()}. A network's list of 300 synthetic X-rays is compared with others.",
+            "## Innocent sets: synthetic X-rays of other seeds",
+            "\n".join(innocent(args, folder, seen)),
+            "## The same X-rays again, renamed and in another data set",
+            "\n".join(copies(trained, folder, seen)),
+            "Until now ids and splits of the manifest alone were compared: of each of these copies 0 of 300 were "
+            "marked. Near-duplicates are other pictures and are not found: only equal files and equal pixels are.",
+        ]
+        if args.real:
+            parts += ["## Real X-rays: is one taken for another?", "\n".join(real(args.real, root))]
+        parts += ["## Cost", "\n".join(cost(folder))]
+    RESULTS.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    print(RESULTS.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()

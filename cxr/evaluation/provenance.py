@@ -1,0 +1,95 @@
+"""What figures rest on: when they were made, with which version, of which network and on which data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxr import __version__
+from cxr.data import Manifest
+from cxr.errors import CxrError
+from cxr.evaluation.source import checkpoint_of, title_of
+from cxr.models.checksums import sha256_of
+from cxr.models.weights import read_card
+
+if TYPE_CHECKING:
+    from cxr.runs import Run
+
+_DIGITS = 12  # of a hash that people read; files hold all of it
+
+
+def provenance(manifest: Manifest, network: str | Path | None = None, data_name: str = "") -> dict[str, str]:
+    """Return what figures rest on, as results.json holds it.
+
+    Parameters
+    ----------
+    manifest
+        The whole table of the data, also where a part of it is measured.
+    network
+        As :func:`cxr.evaluation.source.load_trained` takes it; None for figures of data alone.
+    data_name
+        How the data set is called, by default as its folder.
+
+    Returns
+    -------
+    ``date`` (ISO 8601, UTC), ``cxr`` (version), ``data``, ``manifest_hash`` and, of a network, ``network`` and
+    ``weights_sha256``, the checksum of its file.
+    """
+    name = data_name or (manifest.path.parent.name or manifest.path.name if manifest.path else "")
+    told = {"date": _now(), "cxr": __version__, "data": name, "manifest_hash": manifest.hash()}
+    if network is None:
+        return told
+    path = checkpoint_of(network)
+    return told | {"network": title_of(read_card(path), path), "weights_sha256": sha256_of(path)}
+
+
+def provenance_of(run: Run) -> dict[str, str]:
+    """Return what a run's figures rest on; of a run of an older version what its folder still tells."""
+    recorded = (run.results() or {}).get("provenance")
+    if isinstance(recorded, dict):
+        return recorded
+    spec, params = run.spec, run.spec["params"]
+    created = datetime.fromtimestamp(spec["created"], UTC).isoformat(timespec="seconds")
+    told = {"date": created, "cxr": str((spec.get("versions") or {}).get("cxr") or "")}
+    told["manifest_hash"] = str(spec.get("manifest_hash") or "")
+    if params.get("manifest"):
+        told["data"] = Path(params["manifest"]).parent.name
+    network = params.get("model") or params.get("run") or params.get("weights")
+    return told | ({"network": _named(network), "weights_sha256": ""} if network else {})
+
+
+def in_words(told: Mapping[str, str]) -> str:
+    """Return in a few sentences what figures rest on; what an older run did not record is said to be so."""
+    lines = [f"Measured {date_in_words(told['date'])} with cxr {told.get('cxr') or '(version not recorded)'}."]
+    if told.get("network"):
+        lines.append(f"Network: {told['network']} (weights {_hash('sha256', told.get('weights_sha256'))}).")
+    lines.append(f"Data: {told.get('data') or 'not recorded'} (manifest {_hash('hash', told.get('manifest_hash'))}).")
+    return " ".join(lines)
+
+
+def written_in_words() -> str:
+    """Return when a report is written, which is now, and with which version."""
+    return f"This report was written {date_in_words(_now())} with cxr {__version__}."
+
+
+def date_in_words(date: str) -> str:
+    """Return an ISO date with its time as people read it: ``2026-11-28 14:31 UTC``."""
+    return f"{datetime.fromisoformat(date).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _hash(name: str, digits: str | None) -> str:
+    return f"{name} {digits[:_DIGITS]}" if digits else f"{name} not recorded"
+
+
+def _named(network: Any) -> str:
+    try:
+        path = checkpoint_of(network)
+        return title_of(read_card(path), path)
+    except (CxrError, OSError):
+        return Path(str(network)).stem
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,247 @@
+"""Seen before: which X-rays that are to be measured a network was trained on, or chosen on, whatever they are called.
+
+Files of the same bytes and pictures of the same pixels (at the network's size) are the same X-ray, so neither a new
+name, nor another split, data set or kind of file makes it new. X-rays of one single grey are not compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cxr.data import ImageCache, Manifest
+from cxr.errors import ImageError
+from cxr.evaluation.metrics import headline
+from cxr.models.seen import CHOSEN, TRAINED, Seen, SeenImages
+
+ALL_SEEN, OWN_SPLIT, INCLUDED = WHOLE = ("all-seen", "own-split", "included")
+"""Why a split is measured with the X-rays that were seen: it holds no others; it is what the network was trained or
+chosen on by its name; somebody asked for it."""
+_OWN_SPLITS = ("train", "val")
+_IN_WORDS = {TRAINED: "trained on", CHOSEN: "chosen on"}
+
+
+@dataclass(frozen=True)
+class SeenAmong:
+    """What a network has seen of a set of X-rays.
+
+    Attributes
+    ----------
+    use
+        By image id ``trained`` or ``chosen`` (trained goes first), of those that were seen.
+    stages
+        By image id the stages that saw it, in words.
+    compared_with
+        How many X-rays the network's list holds.
+    blank
+        Ids of pictures of one single grey, which are not compared.
+    unknown
+        What the list does not tell, in words; empty where it tells everything.
+    """
+
+    use: Mapping[str, str] = field(default_factory=dict)
+    stages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    compared_with: int = 0
+    blank: frozenset[str] = frozenset()
+    unknown: tuple[str, ...] = ()
+
+    def column(self, ids: Sequence[str]) -> list[str]:
+        """Return for each image what was done with it in training, "" for those that were not seen."""
+        return [self.use.get(image_id, "") for image_id in ids]
+
+
+NO_LIST = "what this network was trained on"
+NOTHING_KNOWN = SeenAmong(unknown=(NO_LIST,))
+
+
+def seen_among(seen: Seen | None, manifest: Manifest, cache: ImageCache) -> SeenAmong:
+    """Compare the images of ``cache``, those of ``manifest``, with the list of what a network has seen (None: no list).
+
+    Where a stage saw its pictures at another size, they are brought to that size too.
+    """
+    if seen is None:
+        return NOTHING_KNOWN
+    files, pictures = cache.digests(np.arange(len(cache)))
+    by_form = {cache.form: dict(zip(cache.ids, pictures.tolist(), strict=True))}
+    unknown = list(seen.unknown)
+    matches: list[tuple[SeenImages, set[str]]] = []
+    for entry in seen.images:
+        if entry.form not in by_form and (other := _at_form(manifest, entry.form)) is not None:
+            by_form[entry.form] = other
+        found = {cache.ids[k] for k in np.flatnonzero(np.isin(files, entry.files))}
+        if entry.form in by_form:
+            shown = by_form[entry.form]
+            digests = np.fromiter(shown.values(), np.uint64, len(shown))
+            found |= {image_id for image_id, same in zip(shown, np.isin(digests, entry.pictures), strict=True) if same}
+        else:
+            unknown.append(f"pictures of {entry.title}, whose form is another ({entry.form}): only files were compared")
+        matches.append((entry, found))
+    blank = frozenset(cache.ids[k] for k in np.flatnonzero(pictures == 0))
+    return SeenAmong(
+        use={i: use for use in (CHOSEN, TRAINED) for entry, ids in matches if entry.use == use for i in sorted(ids)},
+        stages=_stages(matches),
+        compared_with=seen.count(),
+        blank=blank,
+        unknown=tuple(dict.fromkeys(unknown)),
+    )
+
+
+def _at_form(manifest: Manifest, form: str) -> dict[str, int] | None:
+    """Return digests of pictures in another form by image id, None if this version does not make that form."""
+    size, fit, *_ = form.split("-")
+    if not size.isdecimal():
+        return None
+    with contextlib.suppress(ImageError):
+        cache = ImageCache.build(manifest, int(size), fit=fit)
+        if cache.form == form:
+            return dict(zip(cache.ids, cache.digests(np.arange(len(cache)))[1].tolist(), strict=True))
+    return None
+
+
+def _stages(matches: Sequence[tuple[SeenImages, set[str]]]) -> dict[str, tuple[str, ...]]:
+    stages: dict[str, list[str]] = {}
+    for entry, ids in matches:
+        for image_id in ids:
+            stages.setdefault(image_id, []).append(f"{_IN_WORDS[entry.use]} in {entry.title}")
+    return {image_id: tuple(titles) for image_id, titles in stages.items()}
+
+
+# --- what results.json holds of it ---------------------------------------------------------------------------------
+
+
+def whole_because(split: str, uses: Sequence[str], *, own: bool, include: bool) -> str:
+    """Return why a split is measured with what was seen (one of :data:`WHOLE`), "" where that is left out.
+
+    ``uses`` are those of all its images, "" for the ones that were not seen; ``own`` says that the data are those that
+    the network was trained on.
+    """
+    if not any(uses):
+        return ""
+    if all(uses):
+        return ALL_SEEN
+    if own and split in _OWN_SPLITS:
+        return OWN_SPLIT
+    return INCLUDED if include else ""
+
+
+def facts(among: SeenAmong, by_split: Mapping[str, Sequence[str]], whole: Mapping[str, str]) -> dict[str, Any]:
+    """Return the entry ``seen`` of results.json.
+
+    Returns
+    -------
+    ``compared_with``, ``unknown``, ``blank`` (how many), ``splits`` (of each ``of``, ``trained``, ``chosen``,
+    ``left_out`` and, where nothing is left out, ``why``) and ``images``: rows of ``split``, ``use``, ``stages`` and
+    ``ids``, so that every X-ray that was seen is named.
+    """
+    splits, images = {}, []
+    for split, ids in by_split.items():
+        uses = among.column(ids)
+        counts = {use: uses.count(use) for use in (TRAINED, CHOSEN)}
+        splits[split] = {"of": len(ids), **counts, "left_out": any(uses) and not whole.get(split)}
+        if whole.get(split):
+            splits[split]["why"] = whole[split]
+        images += _named(among, split, ids)
+    return {
+        "compared_with": among.compared_with,
+        "unknown": list(among.unknown),
+        "blank": sum(image_id in among.blank for ids in by_split.values() for image_id in ids),
+        "splits": splits,
+        "images": images,
+    }
+
+
+def marked(seen: Seen | None, manifest: Manifest, size: int) -> dict[str, Any]:
+    """Return the entry ``seen`` for results that are of all images of ``manifest``, whether they were seen or not.
+
+    ``size`` is that of the network's pictures.
+    """
+    among = NOTHING_KNOWN
+    if seen is not None and len(manifest):
+        try:
+            among = seen_among(seen, manifest, ImageCache.build(manifest, size))
+        except ImageError as error:
+            among = SeenAmong(unknown=(f"whether these X-rays were seen in training ({error})",))
+    by_split = {str(name): rows["image_id"].tolist() for name, rows in manifest.table.groupby("split", sort=True)}
+    return facts(among, by_split, {name: INCLUDED for name, ids in by_split.items() if any(among.column(ids))})
+
+
+def _named(among: SeenAmong, split: str, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+    groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for image_id in ids:
+        if image_id in among.use:
+            groups.setdefault((among.use[image_id], among.stages[image_id]), []).append(image_id)
+    for (use, stages), named in groups.items():
+        yield {"split": split, "use": use, "stages": list(stages), "ids": named}
+
+
+def measured_rows(table: pd.DataFrame, results: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the rows of predictions that the figures of results.json are of: without what was left out as seen."""
+    splits = (results.get("seen") or {}).get("splits") or {}
+    left_out = [name for name, counts in splits.items() if counts["left_out"]]
+    if "seen" not in table or not left_out:
+        return table
+    return table[(table["seen"] == "") | ~table["split"].isin(left_out)]
+
+
+def n_seen(seen: Mapping[str, Any], *, left_out: bool = False) -> int:
+    """Return how many X-rays the entry ``seen`` of results.json counts as seen, or only those that are left out."""
+    splits = [counts for counts in (seen.get("splits") or {}).values() if counts["left_out"] or not left_out]
+    return sum(counts[use] for counts in splits for use in (TRAINED, CHOSEN))
+
+
+def seen_in_words(seen: Mapping[str, Any] | None, split: str | None = None) -> list[str]:
+    """Return the entry ``seen`` of results.json in sentences, of one split or of all; none for older results."""
+    if not seen:
+        return []
+    splits = {name: counts for name, counts in seen["splits"].items() if split in (None, name)}
+    lines = [_split_in_words(name, counts) for name, counts in splits.items() if counts[TRAINED] + counts[CHOSEN]]
+    n = sum(counts["of"] for counts in splits.values())
+    if not lines and seen["compared_with"]:
+        lines.append(
+            f"None of the {n} X-rays is one of the {seen['compared_with']:,} that the network was trained and chosen "
+            "on (compared by file and by picture)."
+        )
+    lines += [f"Not known: {what}. X-rays that it has seen may be among those measured." for what in seen["unknown"]]
+    if seen["blank"]:
+        lines.append(f"Not compared: {seen['blank']} of one single grey, which show nothing to tell them apart by.")
+    return lines
+
+
+def marked_in_words(seen: Mapping[str, Any]) -> str:
+    """Return one sentence for results in which X-rays that were seen are marked and kept; "" where none was."""
+    n, of = n_seen(seen), sum(counts["of"] for counts in seen["splits"].values())
+    trained = sum(counts[TRAINED] for counts in seen["splits"].values())
+    if n:
+        return f"{n} of the {of} X-rays are not new to the network ({_uses(trained, n - trained)})."
+    return f"Not known: {'; '.join(seen['unknown'])}." if seen["unknown"] else ""
+
+
+def _split_in_words(split: str, counts: Mapping[str, Any]) -> str:
+    n, of, where = counts[TRAINED] + counts[CHOSEN], counts["of"], "the data" if split == "all" else f"split {split}"
+    seen = f"not new to the network ({_uses(counts[TRAINED], counts[CHOSEN])})"
+    why = counts.get("why")
+    if why == ALL_SEEN:
+        return f"All {of} X-rays of {where} are {seen}: its figures say nothing about new X-rays."
+    these = f"{n} of the {of} X-rays of {where} are {seen}"
+    other = _figures(counts)
+    if why:
+        return f"{these} and are measured with the others: its figures are not those of new X-rays.{other}"
+    return (
+        f"{these}: every figure is without them (`--include-seen` measures them too). The rest may be of patients that "
+        f"it has seen.{other}"
+    )
+
+
+def _uses(trained: int, chosen: int) -> str:
+    parts = ((trained, _IN_WORDS[TRAINED]), (chosen, _IN_WORDS[CHOSEN]))
+    return ", ".join(f"{n} {words}" for n, words in parts if n)
+
+
+def _figures(counts: Mapping[str, Any]) -> str:
+    pairs = (("with_them", "With them"), ("without_them", "Without them"))
+    return "".join(f" {words}: {headline(counts[key])}." for key, words in pairs if counts.get(key))

@@ -1,0 +1,131 @@
+"""Which X-rays a network has seen: 64-bit digests of all that each stage of its training learnt from or chose on.
+
+The list lies inside the weights file, beside the card, so that a copy of the file cannot lose it. Eight bytes for a
+file and eight for its picture: of 112,000 X-rays 2.4 MB. That two different ones share a digest by chance happens once
+in some hundred million comparisons of two data sets of that size.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Digests = NDArray[np.uint64]
+
+TRAINED, CHOSEN = USES = ("trained", "chosen")
+"""What a stage did with X-rays: it learnt from them, or its best epoch was chosen on them."""
+KEY = "seen"  # of a safetensors file's metadata
+_VERSION = 1
+_STORED = np.dtype("<u8")
+
+
+@dataclass(frozen=True, eq=False)
+class SeenImages:
+    """The X-rays that one stage of a training learnt from, or was chosen on.
+
+    Attributes
+    ----------
+    run, stage
+        Id of the run and name of its stage.
+    use
+        One of :data:`USES`.
+    n
+        Number of X-rays.
+    form
+        In which form the pictures were compared (size and versions, see :attr:`cxr.data.ImageCache.form`): digests of
+        pictures of different forms say nothing about each other.
+    files, pictures
+        Sorted digests of the files' bytes and of the decoded pictures. X-rays of one single grey are not among them.
+    """
+
+    run: str
+    stage: str
+    use: str
+    n: int
+    form: str
+    files: Digests
+    pictures: Digests
+
+    @property
+    def title(self) -> str:
+        """The stage and its run in words."""
+        return f"stage {self.stage} of run {self.run}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold."""
+        facts = {name: getattr(self, name) for name in ("run", "stage", "use", "n", "form")}
+        return facts | {"files": _as_text(self.files), "pictures": _as_text(self.pictures)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> SeenImages:
+        """Return what :meth:`to_dict` gave; a ValueError, TypeError or KeyError for anything else."""
+        text = {name: str(values[name]) for name in ("run", "stage", "use", "form")}
+        digests = {name: _from_text(values[name]) for name in ("files", "pictures")}
+        return cls(**text, n=int(values["n"]), **digests)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that a network has seen, with the networks that it began with.
+
+    Attributes
+    ----------
+    images
+        One entry per stage and use, the earliest stage first.
+    unknown
+        What the list does not cover, in words: weights that the training began with and that keep no list.
+    """
+
+    images: tuple[SeenImages, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    def plus(self, *images: SeenImages) -> Seen:
+        """Return the list with further entries."""
+        return Seen((*self.images, *images), self.unknown)
+
+    def count(self) -> int:
+        """Return how many different files there are in all stages."""
+        return len(np.unique(np.concatenate([entry.files for entry in self.images]))) if self.images else 0
+
+    def to_text(self) -> str:
+        """Return JSON with the digests in base64."""
+        images = [entry.to_dict() for entry in self.images]
+        return json.dumps({"version": _VERSION, "unknown": list(self.unknown), "images": images})
+
+    @classmethod
+    def from_text(cls, text: str) -> Seen:
+        """Return what :meth:`to_text` gave.
+
+        Raises
+        ------
+        ValueError
+            If it is anything else, or of a later version.
+        """
+        try:
+            values = json.loads(text)
+            if values["version"] != _VERSION:
+                raise ValueError(f"version {values['version']!r} is not {_VERSION}")
+            images = tuple(SeenImages.from_dict(entry) for entry in values["images"])
+            return cls(images, tuple(map(str, values["unknown"])))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no list of X-rays that were seen: {error}") from None
+
+
+def sorted_digests(digests: Sequence[int] | Digests) -> Digests:
+    """Return digests sorted, each once and without 0, which stands for none."""
+    found = np.unique(np.asarray(digests, np.uint64))
+    return found[found != 0]
+
+
+def _as_text(digests: Digests) -> str:
+    return base64.b64encode(digests.astype(_STORED).tobytes()).decode("ascii")
+
+
+def _from_text(text: str) -> Digests:
+    return np.frombuffer(base64.b64decode(text, validate=True), _STORED).astype(np.uint64)

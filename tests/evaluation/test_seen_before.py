@@ -1,0 +1,223 @@
+"""X-rays that a network was trained or chosen on, under other names, in other files and other data sets."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from configurations import CONFIGURATIONS, every_configuration, make_network, write_network, write_xrays
+from PIL import Image
+
+from cxr.data import ImageCache, Manifest
+from cxr.evaluation.run import evaluate
+from cxr.evaluation.seen import marked, marked_in_words, measured_rows, seen_among, seen_in_words
+from cxr.models import save_model
+from cxr.models.export import export
+from cxr.models.importing import import_weights
+from cxr.models.seen import Seen, SeenImages, sorted_digests
+from cxr.models.weights import load_model, read_seen
+from cxr.paths import runs_root, shipped_weights
+from cxr.runs import list_runs
+from cxr.runs.folder import RunFolder
+
+SIZE = 64
+
+
+def entry(cache: ImageCache, ids: list[str], use: str = "trained", **values) -> SeenImages:
+    files, pictures = cache.digests(np.array([cache.index(i) for i in ids], np.int64))
+    facts = {"run": "20261128-a", "stage": "only", "use": use, "n": len(ids), "form": cache.form} | values
+    return SeenImages(**facts, files=sorted_digests(files), pictures=sorted_digests(pictures))
+
+
+def network_that_saw(path: Path, configuration, data: Manifest, trained: list[str], chosen: list[str] = ()) -> Path:
+    cache = ImageCache.build(data, SIZE, workers=0)
+    seen = Seen((entry(cache, trained), entry(cache, list(chosen), "chosen")))
+    return save_model(make_network(configuration, SIZE), path, seen)
+
+
+def elsewhere(data: Manifest, folder: Path, suffix: str, split: str = "test") -> Manifest:
+    """The same X-rays in another data set: other names, patients, sources and split, other kinds of files."""
+    folder.mkdir()
+    rows = data.table.assign(split=split, source="C", patient_id=[f"new-{k}" for k in range(len(data))], dup_group="")
+    names = [f"renamed {len(data) - k}{suffix}" for k in range(len(data))]
+    for name, path in zip(names, data.image_paths().values(), strict=True):
+        Image.open(path).save(folder / name)
+    columns = ["label", "findings", "split", "source", "patient_id"]
+    rows[columns].assign(image=names).to_csv(folder / "manifest.csv", index=False)
+    return Manifest.load(folder / "manifest.csv")
+
+
+def measure(network: Path, data: Manifest, **params) -> RunFolder:
+    folder = RunFolder.create(runs_root(), "evaluate", {"weights": str(network), "manifest": str(data.path), **params})
+    evaluate(folder, folder.spec)
+    return folder
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".tiff", ".png"])
+@every_configuration
+def test_the_same_pictures_in_another_data_set_are_named_counted_and_left_out(tmp_path, configuration, suffix):
+    data = Manifest.load(write_xrays(tmp_path / "xrays", configuration, split="train"))
+    network = network_that_saw(tmp_path / "net.safetensors", configuration, data, data.ids[:6], data.ids[6:9])
+    copy = elsewhere(data, tmp_path / "copy", suffix)
+    folder = measure(network, copy)
+    results, table = folder.read_json("results.json"), folder.predictions()
+    counts = results["seen"]["splits"]["test"]
+    assert (counts["of"], counts["trained"], counts["chosen"], counts["left_out"]) == (12, 6, 3, True)
+    assert {row["use"]: row["ids"] for row in results["seen"]["images"]} == {
+        "trained": copy.ids[:6],
+        "chosen": copy.ids[6:9],
+    }
+    assert results["seen"]["images"][0]["stages"] == ["trained on in stage only of run 20261128-a"]
+    assert results["splits"]["test"]["n"] == results["measured"]["splits"]["test"] == 3
+    assert results["left_out"]["by_reason"]["seen"] == 9
+    assert counts["with_them"]["n"] == len(table) == 12
+    assert table["seen"].tolist() == ["trained"] * 6 + ["chosen"] * 3 + [""] * 3
+    assert measured_rows(table, results)["image_id"].tolist() == copy.ids[9:]
+    line = next(note for note in results["notes"] if "not new to the network" in note)
+    assert "9 of the 12 X-rays of split test are not new to the network (6 trained on, 3 chosen on)" in line
+    assert ("With them: mean AUC" if configuration.multi_label else "With them: accuracy") in line
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS[3:5], ids=str)
+def test_those_that_were_seen_are_measured_where_somebody_asks_for_it_and_marked(tmp_path, configuration):
+    data = Manifest.load(write_xrays(tmp_path / "xrays", configuration))
+    network = network_that_saw(tmp_path / "net.safetensors", configuration, data, data.ids[:6])
+    results = measure(network, data, include_seen=True).read_json("results.json")
+    counts = results["seen"]["splits"]["test"]
+    assert results["splits"]["test"]["n"] == 12
+    assert (counts["left_out"], counts["why"], counts["without_them"]["n"]) == (False, "included", 6)
+    assert any("its figures are not those of new X-rays. Without them:" in note for note in results["notes"])
+
+
+def test_a_split_of_nothing_else_is_measured_and_marked(tmp_path):
+    data = Manifest.load(write_xrays(tmp_path / "xrays", CONFIGURATIONS[0], split="train"))
+    network = network_that_saw(tmp_path / "net.safetensors", CONFIGURATIONS[0], data, data.ids)
+    results = measure(network, data, splits=["train"]).read_json("results.json")
+    assert results["splits"]["train"]["n"] == 12
+    assert results["seen"]["splits"]["train"]["why"] == "all-seen"
+    assert any("All 12 X-rays of split train are not new to the network (12 trained on)" in n for n in results["notes"])
+
+
+def test_the_command_says_it_in_one_line_and_its_results_name_them(tmp_path):
+    data = Manifest.load(write_xrays(tmp_path / "xrays", CONFIGURATIONS[0]))
+    network = network_that_saw(tmp_path / "net.safetensors", CONFIGURATIONS[0], data, data.ids[:9])
+    copy = elsewhere(data, tmp_path / "copy", ".png")
+
+    line = [sys.executable, "-m", "cxr", "evaluate", network, "--data", copy.path, "--device", "cpu", "--include-seen"]
+    out = subprocess.run(line, check=True, capture_output=True, text=True, timeout=120).stdout
+    assert (
+        sum("9 of the 12 X-rays of split test are not new to the network (9 trained on)" in s for s in out.split("\n"))
+        == 1
+    )
+    (run,) = list_runs(kind="evaluate")
+    results = run.results()
+    assert results["seen"]["images"][0]["ids"] == copy.ids[:9]
+    assert results["splits"]["test"]["n"] == 12
+
+
+def test_a_network_without_a_list_is_measured_and_what_is_not_known_is_said(tmp_path):
+    network = write_network(CONFIGURATIONS[0], tmp_path / "net.safetensors")
+    data = Manifest.load(write_xrays(tmp_path / "xrays", CONFIGURATIONS[0]))
+    assert read_seen(network) is None
+    results = measure(network, data).read_json("results.json")
+    assert results["splits"]["test"]["n"] == 12
+    assert results["seen"]["unknown"] == ["what this network was trained on"]
+    assert any(note.startswith("Not known: what this network was trained on.") for note in results["notes"])
+
+
+def test_a_list_that_is_damaged_counts_as_none(tmp_path, caplog):
+    model = make_network(CONFIGURATIONS[0])
+
+    class Damaged(Seen):
+        def to_text(self) -> str:
+            return '{"version": 1, "unknown": [], "images": [{"files": "%"}]}'
+
+    path = save_model(model, tmp_path / "net.safetensors", Damaged())
+    assert read_seen(path) is None
+    assert "cannot be read" in caplog.text
+    assert load_model(path).classes == model.classes
+
+
+def test_different_pictures_are_never_the_same(tmp_path):
+    folder = tmp_path / "near"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    first = rng.integers(0, 256, (SIZE, SIZE), dtype=np.uint8)
+    for k in range(40):
+        image = first.copy()
+        image[k, k] ^= 1  # a single grey level of one pixel
+        cv2.imwrite(str(folder / f"{k}.png"), image)
+    pd.DataFrame({"image": [f"{k}.png" for k in range(40)], "split": "test"}).to_csv(folder / "m.csv", index=False)
+    data = Manifest.load(folder / "m.csv")
+    cache = ImageCache.build(data, SIZE, workers=0)
+    among = seen_among(Seen((entry(cache, data.ids[:20]),)), data, cache)
+    assert set(among.use) == set(data.ids[:20])
+
+
+def test_blank_pictures_are_nobodys_and_are_counted(tmp_path):
+    data = Manifest.load(write_xrays(tmp_path / "xrays", CONFIGURATIONS[0]))
+    for k in (0, 1, 5):
+        cv2.imwrite(str(data.root / f"{k}.png"), np.full((96, 96), 255 * (k == 5), np.uint8))
+    seen = Seen((entry(ImageCache.build(data, SIZE, workers=0), data.ids[:4]),))
+    told = marked(seen, data, SIZE)
+    assert [row["ids"] for row in told["images"]] == [data.ids[2:4]]
+    assert told["blank"] == 3
+    assert "Not compared: 3 of one single grey" in seen_in_words(told)[-1]
+
+
+def test_a_picture_that_an_earlier_network_saw_at_another_size_is_found_in_another_kind_of_file(tmp_path):
+    data = Manifest.load(write_xrays(tmp_path / "xrays", CONFIGURATIONS[0]))
+    small = ImageCache.build(data, 48, workers=0)
+    seen = Seen((entry(small, data.ids[:5], run="earlier"), entry(ImageCache.build(data, SIZE), data.ids[5:7])))
+    copy = elsewhere(data, tmp_path / "copy", ".tiff")
+    told = marked(seen, copy, SIZE)
+    assert {row["stages"][0]: len(row["ids"]) for row in told["images"]} == {
+        "trained on in stage only of run earlier": 5,
+        "trained on in stage only of run 20261128-a": 2,
+    }
+    assert marked_in_words(told) == "7 of the 12 X-rays are not new to the network (7 trained on)."
+
+
+def test_pictures_of_another_version_are_compared_by_their_files_and_that_is_said(tmp_path):
+    data = Manifest.load(write_xrays(tmp_path / "xrays", CONFIGURATIONS[0]))
+    cache = ImageCache.build(data, SIZE, workers=0)
+    seen = Seen((entry(cache, data.ids[:5], form="64-stretch-v0.0"),))
+    told = marked(seen, data, SIZE)
+    assert told["splits"]["test"]["trained"] == 5
+    (unknown,) = told["unknown"]
+    assert "only files were compared" in unknown
+
+
+def test_none_seen_is_said_with_what_was_compared(tmp_path):
+    data = Manifest.load(write_xrays(tmp_path / "xrays", CONFIGURATIONS[0]))
+    cache = ImageCache.build(data, SIZE, workers=0)
+    few = data.select(ids=data.ids[6:])
+    told = marked(Seen((entry(cache, data.ids[:4]), entry(cache, data.ids[4:6], "chosen"))), few, SIZE)
+    assert seen_in_words(told) == [
+        "None of the 6 X-rays is one of the 6 that the network was trained and chosen on (compared by file and by "
+        "picture)."
+    ]
+    assert marked_in_words(told) == ""
+
+
+def test_an_export_to_timm_carries_the_list_and_an_import_takes_it_back(tmp_path, monkeypatch):
+    monkeypatch.setenv("CXR_WEIGHTS", str(tmp_path / "weights"))
+    data = Manifest.load(write_xrays(tmp_path / "xrays", CONFIGURATIONS[0]))
+    network = network_that_saw(tmp_path / "net.safetensors", CONFIGURATIONS[0], data, data.ids[:6], data.ids[6:8])
+    done = export(load_model(network), tmp_path / "timm", "timm", seen=read_seen(network))
+    path, _ = import_weights(done.path)
+    again = read_seen(path)
+    assert again.to_text() == read_seen(network).to_text()
+    assert again.count() == 8
+
+
+def test_the_shipped_network_knows_what_it_has_seen():
+    seen = read_seen(shipped_weights() / "demo.safetensors")
+    assert [(entry.use, entry.n) for entry in seen.images] == [("trained", 1680), ("chosen", 240)]
+    assert seen.count() == 1920
+    assert not seen.unknown
