@@ -12,7 +12,7 @@ import streamlit as st
 
 from cxr.runs import ACTIVE, Run, list_runs, start
 from cxr.text import Reviews
-from cxr.text.vocabulary import GROUPS, MIN_IMAGES, finding, flat, odds_in_words, vocabulary
+from cxr.text.vocabulary import GROUPS, MIN_IMAGES, finding, flat, odds_in_words, points_in_words, vocabulary
 from cxr.text.vocabulary_run import IMAGES, KIND, TOKENS, read_tables
 
 from components import carriers, experiments, load, page, pick
@@ -198,7 +198,7 @@ def table(listed: list[dict[str, Any]]) -> pd.DataFrame:
         if entry["p"] is not None:
             told = entry["by_class"][entry["points_to"]]
             row |= {
-                "points to": entry["points_to"],
+                "points to": points_in_words(entry),
                 "odds ratio": odds_in_words(told),
                 "bits": entry["bits"] - entry["chance"],
                 "q": entry["q"],
@@ -218,7 +218,7 @@ def _columns(listed: list[dict[str, Any]]) -> dict[str, Any]:
     }
     return shares | {
         "bits": st.column_config.NumberColumn("bits", format="%.3f", help="What it tells of the class beyond chance"),
-        "q": st.column_config.NumberColumn("q", format="%.2g", help="Permutation p, Benjamini-Hochberg"),
+        "q": st.column_config.NumberColumn("q", format="%.2g", help="Exact p, corrected for the number of rows (Benjamini-Hochberg)"),
     }
 
 
@@ -226,11 +226,12 @@ def _explanation(listed: list[dict[str, Any]]) -> str:
     if listed[0]["p"] is None:
         return "Fewer than two classes have a label here, so only counts are shown."
     return (
-        "Counted over patients (an X-ray without one counts by itself). Odds ratio: one class against the rest, 0.5 "
-        "added to each cell (Haldane, Anscombe), 95 % interval. Bits: mutual information of token and class, less its "
-        "mean under permuted labels. q: p of that permutation after Benjamini and Hochberg over all tokens, kinds and "
-        "places. A token can tell the class only because it tells the source: compare the two charts. Click a row to "
-        "see its X-rays."
+        "Counted over patients: each counts once, with one X-ray drawn by lot (an X-ray without a patient counts by "
+        "itself). Odds ratio: the class that the token points to against the rest, with an exact 95 % interval for "
+        "this row alone; ∞ where a cell of the table is empty. Bits: mutual information of token and class, beyond what "
+        "chance gives. q: exact p, corrected for the number of tokens, kinds and places (Benjamini and Hochberg). "
+        "A token can tell the class only because it tells the source: compare the two charts. Click a row to see its "
+        "X-rays."
     )
 
 
@@ -265,7 +266,7 @@ def heat(listed: list[dict[str, Any]], by: str, images: pd.DataFrame | None = No
         )
     )
     figure.update_layout(
-        title={"text": "Patients by class" if by == "class" else "X-rays by source", "font": {"size": 16}},
+        title={"text": "Patients by class, one X-ray each" if by == "class" else "X-rays by source", "font": {"size": 16}},
         height=110 + 26 * len(shown),
         margin={"l": 10, "r": 10, "t": 80, "b": 10},
     )
