@@ -11,7 +11,13 @@ from cxr.files import replacing
 from cxr.study import svg
 from cxr.study.curves import to_table
 from cxr.study.report import Measure, Report
-from cxr.study.statistics import Mean
+from cxr.study.statistics import Difference, Mean
+
+BANDS = "Bands are 95 % t intervals of the mean over seeds, each epoch alone."
+COLOURED = (
+    "Thick bars are 95 % intervals of a comparison alone. Thin ones hold for all comparisons of the study at once; "
+    "in colour is what these show."
+)
 
 Table = tuple[str, list[str], list[list[str]]]  # title, columns, rows
 
@@ -48,8 +54,8 @@ def to_html(report: Report) -> str:
     plan = report.plan
     body = [f"<h1>{escape(plan.name)}</h1>", f"<p>{escape(plan.description)}</p>"]
     body += ["<h2>Mainly in the beginning?</h2>", _list(v.sentence for v in report.verdicts)]
-    body += ["<h2>Curves</h2>", svg.curves(report), "<p>Bands are 95 % t intervals of the mean over seeds.</p>"]
-    body += ["<h2>Differences</h2>"]
+    body += ["<h2>Curves</h2>", svg.curves(report), f"<p>{escape(BANDS)}</p>"]
+    body += ["<h2>Differences</h2>", f"<p>{escape(COLOURED)}</p>"]
     for measure in report.measures:
         body += [f"<h3>{escape(measure.title)}</h3>", svg.forest(measure)]
         body += [_html_table(table) for table in measure_tables(report, measure)]
@@ -64,7 +70,7 @@ def to_markdown(report: Report, pictures: Sequence[tuple[str, str]] = ()) -> str
     plan = report.plan
     lines = [f"# {plan.name}", "", plan.description, "", "## Mainly in the beginning?", ""]
     lines += [f"- {verdict.sentence}" for verdict in report.verdicts] + [""]
-    lines += [f"![{title}]({file})" for title, file in pictures] + [""]
+    lines += [f"![{title}]({file})" for title, file in pictures] + ["", BANDS, "", COLOURED, ""]
     for measure in report.measures:
         lines += [f"## {measure.title[0].upper()}{measure.title[1:]}", ""]
         for table in measure_tables(report, measure):
@@ -82,11 +88,11 @@ def measure_tables(report: Report, measure: Measure) -> list[Table]:
     ]
     never = ["not reached by"] if measure.in_epochs else []
     differences = [
-        [f"{a} − {b}", interval(d.mean, digits, signed=True), str(d.mean.n), _p(d.p), _p(d.p_holm)]
+        [f"{a} − {b}", together(d, digits), interval(d.mean, digits, signed=True), str(d.mean.n), _p(d.p)]
         for (a, b), d in measure.differences.items()
     ]
-    columns = ["pair", "difference [95 %]", "seeds", "p (sign flips)", "p (Holm)"]
-    tables: list[Table] = [("", ["recipe", "mean [95 %]", "smallest to largest", "seeds", *never], means)]
+    columns = ["pair", "difference [95 %, all together]", "difference [95 %, this one alone]", "seeds", "p of this one alone"]
+    tables: list[Table] = [("", ["recipe", "mean [95 %, each alone]", "smallest to largest", "seeds", *never], means)]
     return [*tables, ("", columns, differences)] if differences else tables
 
 
@@ -100,13 +106,24 @@ def trainings_table(report: Report) -> Table:
 
 
 def interval(mean: Mean, digits: int = 3, *, signed: bool = False) -> str:
-    """Return ``0.831 [0.802, 0.860]``, or ``–`` without a value."""
+    """Return ``0.831 [0.802, 0.860]``, ``0.831 (the same in all 3 seeds)``, or ``–`` without a value."""
     form = f"{'+' if signed else ''}.{digits}f"
     if mean.value is None:
         return "–"
+    if mean.constant:
+        return f"{mean.value:{form}} (the same in all {mean.n} seeds)"
     if mean.low is None:
         return f"{mean.value:{form}}"
     return f"{mean.value:{form}} [{mean.low:{form}}, {mean.high:{form}}]"
+
+
+def together(difference: Difference, digits: int = 3) -> str:
+    """Return a difference with the interval that holds for all comparisons of the study, ``+0.031 [-0.004, +0.066]``."""
+    value = difference.mean.value
+    if value is None or difference.together is None:
+        return "–" if value is None else f"{value:+.{digits}f} (no interval)"
+    low, high = difference.together
+    return f"{value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
 def _span(mean: Mean, digits: int) -> str:

@@ -42,7 +42,7 @@ def _stamp(run: Run) -> tuple[int, ...]:
 
 def report(plan: Plan, found: Sequence[Course], k: int, level: float) -> Report:
     """Return the comparison for one length of the beginning and one level."""
-    return compare(plan.model_copy(update={"first_epochs": [k], "accuracy": [level]}), found)
+    return compare(plan.model_copy(update={"first_epochs": [k], "accuracy": [level]}), found, plan)
 
 
 def state(study: Run, found: Sequence[Member]) -> None:
