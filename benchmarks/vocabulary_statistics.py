@@ -68,7 +68,7 @@ def xrays(
             label = rng.choice(names) if second and k else own
             image_id = f"x{patient}-{k}"
             images.append({"image_id": image_id, "label": label, "source": "s", "patient_id": f"p{patient}"})
-            tokens += [{"image_id": image_id, "text": name_of(w)} for w in np.flatnonzero(carried)]
+            tokens += [{"image_id": image_id, "text": name_of(int(w))} for w in np.flatnonzero(carried)]
     table = pd.DataFrame(tokens, columns=["image_id", "text"])
     return pd.DataFrame(images), table.assign(kind="word", place="upper left")
 
@@ -248,7 +248,7 @@ def copied_words(n_sets: int) -> list[list[str]]:
 
 
 def coverage(interval: Callable[..., tuple[float, float]], n_in: int, n_out: int, share: float, ratio: float) -> float:
-    """Return the exact coverage of an interval of the odds ratio; ``share`` of those outside the class have the word."""
+    """Return the exact coverage of an interval of the odds ratio; ``share`` of the others have the word."""
     odds = ratio * share / (1 - share)
     inside, outside = (binom.pmf(np.arange(n + 1), n, p) for n, p in ((n_in, odds / (1 + odds)), (n_out, share)))
     total = 0.0
@@ -303,7 +303,12 @@ sentence names a word.
 
 {max(10, n_sets // 10)} sets per row; the other words are on 2 to 10 % of all.
 
-{markdown(["words", "its q, before (median)", "its q (largest)", "told as the first"], many_words(max(10, n_sets // 10)))}
+{
+        markdown(
+            ["words", "its q, before (median)", "its q (largest)", "told as the first"],
+            many_words(max(10, n_sets // 10)),
+        )
+    }
 
 ## One word that a class has more often
 
@@ -311,16 +316,24 @@ sentence names a word.
 ratio where it was told: of its own 95 % interval, which the table shows, and of the one in the sentence, which allows
 for the choice.
 
-{markdown(["share with the word", "told, before", "told", "own interval holds", "sentence's holds"],
-          power_table(n_sets, n_words))}
+{
+        markdown(
+            ["share with the word", "told, before", "told", "own interval holds", "sentence's holds"],
+            power_table(n_sets, n_words),
+        )
+    }
 
 ## Words that come together
 
 {n_sets} sets of 50 and 100 patients per row; 12 groups of 5 words that are always together and tell nothing, beside
 words that tell the class (50 % against 10 %).
 
-{markdown(["words that tell", "false discoveries (mean share)", "any false one", "found of those that tell"],
-          copied_words(n_sets))}
+{
+        markdown(
+            ["words that tell", "false discoveries (mean share)", "any false one", "found of those that tell"],
+            copied_words(n_sets),
+        )
+    }
 
 ## Coverage of the odds ratio's 95 % interval
 

@@ -59,8 +59,8 @@ def _show(run: Run, results: dict[str, Any]) -> None:
             show_table(_title(title, listed), [*_COLUMNS, *_classes(listed)], [_row(e) for e in listed[:_SHOWN]])
     if any(entry["p"] is not None for entry in entries):
         say(
-            "bits: of the class, beyond chance; odds ratio: of patients, each with one X-ray drawn by lot, with an exact "
-            "95 % interval for this row alone; q: exact p after Benjamini and Hochberg over all rows"
+            "bits: of the class, beyond chance; odds ratio: of patients, each with one X-ray drawn by lot, with an "
+            "exact 95 % interval for this row alone; q: exact p after Benjamini and Hochberg over all rows"
         )
     if results["left_out"]:
         first = results["left_out"][0]

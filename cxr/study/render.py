@@ -91,7 +91,13 @@ def measure_tables(report: Report, measure: Measure) -> list[Table]:
         [f"{a} − {b}", together(d, digits), interval(d.mean, digits, signed=True), str(d.mean.n), _p(d.p)]
         for (a, b), d in measure.differences.items()
     ]
-    columns = ["pair", "difference [95 %, all together]", "difference [95 %, this one alone]", "seeds", "p of this one alone"]
+    columns = [
+        "pair",
+        "difference [95 %, all together]",
+        "difference [95 %, this one alone]",
+        "seeds",
+        "p of this one alone",
+    ]
     tables: list[Table] = [("", ["recipe", "mean [95 %, each alone]", "smallest to largest", "seeds", *never], means)]
     return [*tables, ("", columns, differences)] if differences else tables
 
@@ -118,7 +124,7 @@ def interval(mean: Mean, digits: int = 3, *, signed: bool = False) -> str:
 
 
 def together(difference: Difference, digits: int = 3) -> str:
-    """Return a difference with the interval that holds for all comparisons of the study, ``+0.031 [-0.004, +0.066]``."""
+    """Return a difference with the interval that holds for all comparisons at once, ``+0.031 [-0.004, +0.066]``."""
     value = difference.mean.value
     if value is None or difference.together is None:
         return "–" if value is None else f"{value:+.{digits}f} (no interval)"

@@ -18,7 +18,6 @@ from cxr.study.statistics import (
     LEVEL,
     Difference,
     Mean,
-    all_pairs,
     area,
     first_reached,
     half_width,
@@ -93,25 +92,21 @@ class Report:
 
     Attributes
     ----------
-    n_measures
-        How many measures, the gaps between early and late among them, the intervals allow for.
+    n_comparisons
+        How many comparisons the intervals allow for: all pairs by all measures, and by the gaps between the beginning
+        and the end.
     """
 
     plan: Plan
     courses: Sequence[Course]
     horizon: int
     start: bool
-    n_measures: int
+    n_comparisons: int
     curves: Mapping[str, Mapping[int, Mean]]
     measures: Sequence[Measure]
     verdicts: Sequence[Verdict]
     sentences: Sequence[str]
     notes: Sequence[str]
-
-    @property
-    def n_comparisons(self) -> int:
-        """How many comparisons the intervals allow for: all pairs by all measures."""
-        return self.n_measures * len(self.plan.pairs)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for results.json."""
@@ -137,13 +132,22 @@ class Report:
 
 @dataclass(frozen=True)
 class _Data:
-    """What is compared: members that have begun, up to which epoch, and how many measures are asked for at once."""
+    """What is compared: members that have begun, up to which epoch, and by how many measures at once."""
 
     plan: Plan
     courses: Sequence[Course]
     horizon: int
     start: bool
     n_measures: int
+
+    @property
+    def n_comparisons(self) -> int:
+        return max(1, self.n_measures * len(self.plan.pairs))
+
+    @property
+    def largest(self) -> float | None:
+        """The largest difference of the metric that there can be."""
+        return None if self.plan.lower_is_better else 1.0
 
     def curve(self, course: Course) -> Curve:
         """Return the course's curve of the metric."""
@@ -157,7 +161,10 @@ class _Data:
 def report(study: Run, *, first_epochs: Sequence[int] = (), accuracy: Sequence[float] = ()) -> Report:
     """Return the report of a study as it stands; other lengths of the beginning and other levels may be asked for."""
     planned = plan_of(study)
-    changes = {"first_epochs": list(first_epochs) or planned.first_epochs, "accuracy": list(accuracy) or planned.accuracy}
+    changes = {
+        "first_epochs": list(first_epochs) or planned.first_epochs,
+        "accuracy": list(accuracy) or planned.accuracy,
+    }
     return compare(planned.model_copy(update=changes), courses(study), planned)
 
 
@@ -187,7 +194,7 @@ def compare(plan: Plan, found: Sequence[Course], planned: Plan | None = None) ->
     sentences += [verdict.sentence for verdict in verdicts]
     notes = _notes(data, found, planned or plan)
     curves = _mean_curves(data)
-    return Report(plan, found, horizon, start, data.n_measures, curves, measures, verdicts, sentences, notes)
+    return Report(plan, found, horizon, start, data.n_comparisons, curves, measures, verdicts, sentences, notes)
 
 
 def _n_measures(plan: Plan, planned: Plan, horizon: int, start: bool) -> int:
@@ -215,13 +222,8 @@ def _measure(
     lower = plan.lower_is_better if lower is None else lower
     values = {label: values.get(label, {}) for label in plan.labels}
     means = {label: mean_over_seeds(list(by_seed.values())) for label, by_seed in values.items()}
-    differences = all_pairs(values, plan.pairs, data.n_measures, largest)
+    differences = {(a, b): paired(values[a], values[b], data.n_comparisons, largest) for a, b in plan.pairs}
     return Measure(key, title, lower, values, means, differences, not_reached or {})
-
-
-def _largest(plan: Plan) -> float | None:
-    """Return the largest difference of the metric that there can be."""
-    return None if plan.lower_is_better else 1.0
 
 
 def _by_recipe(begun: Sequence[Course], value: Any) -> dict[str, dict[int, float]]:
@@ -238,14 +240,14 @@ def _area(data: _Data, k: int) -> Measure:
     plan = data.plan
     values = _by_recipe(data.courses, lambda course: area(data.curve(course), k, start=data.start))
     title = f"mean {METRIC_TITLES[plan.metric]} over the first {_epochs(k)}"
-    return _measure(data, f"area_{k}", title, values, largest=_largest(plan))
+    return _measure(data, f"area_{k}", title, values, largest=data.largest)
 
 
 def _before(data: _Data) -> Measure:
     """Return the metric before the first step: what a network brings along, kept neurons above all."""
     values = _by_recipe(data.courses, lambda course: data.curve(course)[0])
     title = f"{METRIC_TITLES[data.plan.metric]} before the first step"
-    return _measure(data, "start", title, values, largest=_largest(data.plan))
+    return _measure(data, "start", title, values, largest=data.largest)
 
 
 def _reach(data: _Data, level: float) -> Measure:
@@ -264,16 +266,14 @@ def _reach(data: _Data, level: float) -> Measure:
 
     values = _by_recipe(data.courses, epochs)
     title = f"epochs to {METRIC_TITLES[plan.metric]} {level:g}"
-    return _measure(
-        data, f"reach_{level:g}", title, values, lower=True, largest=horizon + 1.0, not_reached=not_reached
-    )
+    return _measure(data, f"reach_{level:g}", title, values, lower=True, largest=horizon + 1.0, not_reached=not_reached)
 
 
 def _best(data: _Data) -> Measure:
     plan = data.plan
     choose = min if plan.lower_is_better else max
     values = _by_recipe(data.courses, lambda course: choose(data.curve(course).values()) if course.finished else None)
-    return _measure(data, "best", f"best {METRIC_TITLES[plan.metric]}", values, largest=_largest(plan))
+    return _measure(data, "best", f"best {METRIC_TITLES[plan.metric]}", values, largest=data.largest)
 
 
 def _test_keys(plan: Plan) -> list[str]:
@@ -301,25 +301,38 @@ def _mean_curves(data: _Data) -> dict[str, dict[int, Mean]]:
 
 def _verdicts(data: _Data, k: int, last: int) -> list[Verdict]:
     """Return what every pair says to a beginning of ``k`` epochs, held against the ``last`` ones."""
-    plan, largest = data.plan, _largest(data.plan)
-    first = _by_recipe(
-        data.courses, lambda c: area(data.curve(c), k, start=data.start) if c.finished else None
-    )
+    plan = data.plan
+    first = _by_recipe(data.courses, lambda c: area(data.curve(c), k, start=data.start) if c.finished else None)
     end = _by_recipe(data.courses, lambda c: late(data.curve(c), last) if c.finished else None)
     first, end = ({label: values.get(label, {}) for label in plan.labels} for values in (first, end))
     gaps = {
         label: {s: first[label][s] - end[label][s] for s in sorted(first[label].keys() & end[label].keys())}
         for label in plan.labels
     }
-    early = all_pairs(first, plan.pairs, data.n_measures, largest)
-    gap = all_pairs(gaps, plan.pairs, data.n_measures, None if largest is None else 2 * largest)
-    at_end = {(a, b): paired(end[a], end[b]) for a, b in plan.pairs}
-    return [_verdict(plan, pair, k, last, early[pair], at_end[pair], gap[pair]) for pair in plan.pairs]
+    end_gap = None if data.largest is None else 2 * data.largest
+    return [
+        _verdict(
+            plan,
+            (a, b),
+            (k, last),
+            early=paired(first[a], first[b], data.n_comparisons, data.largest),
+            at_end=paired(end[a], end[b]),
+            gap=paired(gaps[a], gaps[b], data.n_comparisons, end_gap),
+        )
+        for a, b in plan.pairs
+    ]
 
 
 def _verdict(
-    plan: Plan, pair: tuple[str, str], k: int, last: int, early: Difference, at_end: Difference, gap: Difference
+    plan: Plan,
+    pair: tuple[str, str],
+    epochs: tuple[int, int],
+    *,
+    early: Difference,
+    at_end: Difference,
+    gap: Difference,
 ) -> Verdict:
+    k, last = epochs
     sign = -1 if plan.lower_is_better else 1
     n = early.mean.n
     if n < 2:
@@ -419,11 +432,10 @@ def _reach_of_intervals(data: _Data) -> str:
     recipes, seeds = len(data.plan.labels), len(data.plan.seeds)
     if recipes < 2 or seeds < 2:
         return "They need two recipes and two seeds at least."
-    together = half_width(recipes, (recipes - 1) * (seeds - 1), data.n_measures)
-    alone = half_width(2, seeds - 1, 1)
+    together, alone = half_width(seeds, data.n_comparisons), half_width(seeds)
     return (
-        f"They reach {together:.1f} standard errors to each side, that of one comparison alone {alone:.1f}; the "
-        "standard error is the larger of the pair's own and that of the mean pair (Tukey, and Bonferroni over measures)."
+        f"They are Student's t with Bonferroni's correction and reach {together:.1f} standard errors to each side, "
+        f"those of one comparison alone {alone:.1f}: fewer recipes and more seeds make them shorter."
     )
 
 

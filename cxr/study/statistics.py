@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from scipy import stats
@@ -28,8 +27,8 @@ Interval = tuple[float, float]
 class Mean:
     """A mean over seeds with its t interval.
 
-    ``low`` and ``high`` are None with fewer than two seeds, and where all seeds have the same value: an interval without
-    width would say that nothing varies, while there were too few seeds to see it.
+    ``low`` and ``high`` are None with fewer than two seeds, and where all seeds have the same value: an interval
+    without width would say that nothing varies, while there were too few seeds to see it.
     """
 
     value: float | None
@@ -105,90 +104,33 @@ def smallest_p(n: int) -> float:
     return min(1.0, 2.0 / 2**n)
 
 
-def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Difference:
-    """Return ``first`` minus ``second``, each {seed: value}, over the seeds that both have, by itself."""
-    differences = _differences(first, second)
-    return Difference(mean_over_seeds(differences), sign_flip_p(differences))
+def paired(
+    first: Mapping[int, float], second: Mapping[int, float], n_comparisons: int = 1, largest: float | None = None
+) -> Difference:
+    """Return ``first`` minus ``second``, each {seed: value}, over the seeds that both have.
 
-
-def _differences(first: Mapping[int, float], second: Mapping[int, float]) -> list[float]:
-    return [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
-
-
-def all_pairs(
-    values: Mapping[str, Mapping[int, float]],
-    pairs: Sequence[tuple[str, str]],
-    n_measures: int,
-    largest: float | None = None,
-    level: float = LEVEL,
-) -> dict[tuple[str, str], Difference]:
-    """Return the differences of one measure, whose intervals ``together`` hold for all pairs and all measures at once.
-
-    Over pairs they are Tukey's, at the level that Bonferroni's correction for the measures leaves to each. The standard
-    error of a difference is the larger of its own and that of the mean pair, after recipe and seed are allowed for:
-    five seeds alone tell little of it, and a recipe that varies more than the others must not borrow their calm.
+    The interval ``together`` is Student's t at the level that Bonferroni's correction leaves to each of
+    ``n_comparisons``: it holds however much each recipe varies and however the comparisons hang together.
 
     Parameters
     ----------
-    values
-        {recipe: {seed: value}}.
-    pairs
-        Which recipe is compared with which.
-    n_measures
-        Measures of the study whose intervals are to hold together with this one's.
+    n_comparisons
+        How many comparisons of the study it is to hold for at once.
     largest
-        The largest difference that there can be; intervals end there.
+        The largest difference that there can be; the interval ends there.
     """
-    variance, freedom = residual_variance(values)
-    times = half_width(len(values), freedom, n_measures, level) if freedom else math.nan
-    found = {}
-    for a, b in pairs:
-        single = paired(values[a], values[b])
-        together = _together(_differences(values[a], values[b]), variance, times, largest)
-        found[a, b] = Difference(single.mean, single.p, together)
-    return found
-
-
-def _together(
-    differences: Sequence[float], variance: float, times: float, largest: float | None
-) -> tuple[float, float] | None:
-    n = len(differences)
-    if n < 2 or math.isnan(times):
-        return None
-    mean, own = float(np.mean(differences)), float(np.var(differences, ddof=1))
-    half = times * math.sqrt(max(own, 2 * variance) / n)
-    if half <= _TIE * max(1.0, abs(mean)):
-        return None
+    differences = [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
+    together = mean_over_seeds(differences, 1 - (1 - LEVEL) / n_comparisons)
     end = math.inf if largest is None else largest
-    return max(-end, mean - half), min(end, mean + half)
+    limits = (
+        None if together.low is None or together.high is None else (max(-end, together.low), min(end, together.high))
+    )
+    return Difference(mean_over_seeds(differences), sign_flip_p(differences), limits)
 
 
-def residual_variance(values: Mapping[str, Mapping[int, float]]) -> tuple[float, int]:
-    """Return the variance of {recipe: {seed: value}} that recipe and seed leave, and its degrees of freedom.
-
-    A seed that only one recipe has tells nothing of it. The variance of a difference of two recipes is twice as large.
-    """
-    cells = [(label, seed, value) for label, by_seed in values.items() for seed, value in by_seed.items()]
-    labels, seeds = ({cell[k]: i for i, cell in enumerate(cells)} for k in (0, 1))
-    if len(labels) < 2 or len(seeds) < 2:
-        return 0.0, 0
-    design = np.array([[*(cell[0] == a for a in labels), *(cell[1] == s for s in seeds)] for cell in cells], float)
-    y = np.array([cell[2] for cell in cells])
-    solution, _, rank, _ = np.linalg.lstsq(design, y, rcond=None)
-    freedom = len(cells) - int(rank)
-    if not freedom:
-        return 0.0, 0
-    left = y - design @ solution
-    return float(left @ left) / freedom, freedom
-
-
-@lru_cache(maxsize=512)
-def half_width(n_recipes: int, freedom: int, n_measures: int, level: float = LEVEL) -> float:
-    """Return how many standard errors an interval that holds for all comparisons reaches to each side."""
-    miss = (1 - level) / n_measures
-    if n_recipes == 2:
-        return float(stats.t.ppf(1 - miss / 2, freedom))
-    return float(stats.studentized_range.ppf(1 - miss, n_recipes, freedom) / math.sqrt(2))
+def half_width(n_seeds: int, n_comparisons: int = 1) -> float:
+    """Return how many standard errors an interval that holds for ``n_comparisons`` at once reaches to each side."""
+    return float(stats.t.ppf(1 - (1 - LEVEL) / (2 * n_comparisons), n_seeds - 1))
 
 
 def area(curve: Mapping[int, float], k: int, *, start: bool) -> float | None:

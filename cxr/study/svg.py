@@ -34,7 +34,7 @@ def curves(report: Report, width: int = 760, height: int = 360) -> str:
 def forest(measure: Measure, width: int = 760) -> str:
     """Return the paired differences of a measure: a point per pair with both its intervals, and a line at 0.
 
-    The thin interval holds for all comparisons of the study at once; those that it shows to differ from 0 are in colour.
+    The thin interval holds for all comparisons of the study at once; what it shows to differ from 0 is in colour.
     """
     rows = [(pair, difference) for pair, difference in measure.differences.items() if difference.mean.n]
     height, left = _TOP + 26 * max(1, len(rows)) + _BOTTOM, 270

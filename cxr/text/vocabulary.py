@@ -140,9 +140,9 @@ def vocabulary(
 
     - ``group`` (one of :data:`GROUPS`), ``token``, ``spellings`` (what was read, with its number of times), ``times``,
       ``images``, ``patients``
-    - ``by_class``: by class ``images``; of the images drawn, one per patient: ``units`` that carry it, ``of`` all of the
-      class, ``p`` and ``odds_ratio`` against the other classes with its limits ``low`` and ``high`` (exact, 95 %, of
-      this token and class alone; infinite where a cell is empty, see :func:`cxr.text.association.odds_ratio`);
+    - ``by_class``: by class ``images``; of the images drawn, one per patient: ``units`` that carry it, ``of`` all of
+      the class, ``p`` and ``odds_ratio`` against the other classes with its limits ``low`` and ``high`` (exact, 95 %,
+      of this token and class alone; infinite where a cell is empty, see :func:`cxr.text.association.odds_ratio`);
       ``by_source``: images
     - ``points_to``: the class with the smallest p, which has more of it or less (:func:`points_in_words`)
     - ``p``: that smallest p, times the number of classes (Bonferroni) if there are more than two; ``q``: p after
@@ -258,7 +258,7 @@ def flat(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return table.assign(**{c: table[c].fillna(0).astype(int) for c in sources})
 
 
-def odds_in_words(told: Mapping[str, Any]) -> str:
+def odds_in_words(counts: Mapping[str, Any]) -> str:
     """Return an entry's odds ratio of one class as people write it; JSON's null for infinity is understood.
 
     >>> odds_in_words({"odds_ratio": 154.71, "low": 7.36, "high": 3255.4})
@@ -266,16 +266,16 @@ def odds_in_words(told: Mapping[str, Any]) -> str:
     >>> odds_in_words({"odds_ratio": None, "low": 10.43, "high": None})
     '∞ [10, ∞]'
     """
-    value, low, high = limits(told)
+    value, low, high = limits(counts)
     return f"{_number(value)} [{_number(low)}, {_number(high)}]"
 
 
-def limits(told: Mapping[str, Any]) -> tuple[float, float, float]:
+def limits(counts: Mapping[str, Any]) -> tuple[float, float, float]:
     """Return odds ratio, lower and upper limit of one class, also of results that were read from JSON.
 
     There infinity is null, and so is the ratio of a token that nobody or everybody carries (NaN here).
     """
-    value, low, high = (told[key] for key in _ODDS)
+    value, low, high = (counts[key] for key in _ODDS)
     if value is None:
         value = math.inf if low else math.nan
     return value, low or 0.0, math.inf if high is None else high
@@ -320,20 +320,20 @@ def finding(images: pd.DataFrame, tokens: pd.DataFrame, entries: Sequence[dict[s
     best = next((e for e in words if e["q"] < SIGNIFICANT), None)
     if best is None:
         return f"{begin} {_nothing_shown(words, entries)}"
-    name, told = best["points_to"], best["by_class"][best["points_to"]]
+    name, counts = best["points_to"], best["by_class"][best["points_to"]]
     cells = _cells(best["by_class"], name)
     odds = odds_in_words(dict(zip(_ODDS, odds_ratio(*cells, level=chosen_level(entries)), strict=True)))
     units = sum(c["of"] for c in best["by_class"].values())
     lot = " Each patient is counted with one X-ray, drawn by lot." if (images["label"] != "").sum() > units else ""
     return (
-        f"{begin} {best['token']} tells most: it is on {told['units']} of {told['of']} patients of class {name} and on "
-        f"{cells[2]} of the {cells[3]} others (odds ratio {odds}, q = {best['q']:.2g}, chosen among {len(entries)} "
+        f"{begin} {best['token']} tells most: it is on {counts['units']} of {counts['of']} patients of class {name} "
+        f"and on {cells[2]} of the {cells[3]} others (odds ratio {odds}, q = {best['q']:.2g}, chosen among {len(entries)} "
         f"tokens, kinds and places).{lot}"
     )
 
 
 def chosen_level(entries: Sequence[Mapping[str, Any]]) -> float:
-    """Return the level of single intervals at which those of the entries with a q below 5 % hold together."""
+    """Return the level for single intervals of the entries with a q below 5 %, of which then 5 % miss on average."""
     n_chosen = max(1, sum(entry["q"] < SIGNIFICANT for entry in entries))
     return 1 - (1 - LEVEL) * n_chosen / (len(entries) * n_tests(entries[0]["by_class"]))
 
@@ -341,8 +341,8 @@ def chosen_level(entries: Sequence[Mapping[str, Any]]) -> float:
 def _nothing_shown(words: Sequence[Mapping[str, Any]], entries: Sequence[Mapping[str, Any]]) -> str:
     by_class = words[0]["by_class"]
     sizes = [counts["of"] for counts in by_class.values()]
-    best_possible = min(exact_p(n, n, 0, sum(sizes) - n) for n in sizes) * n_tests(by_class) * len(entries)
-    if best_possible >= SIGNIFICANT:
+    smallest_possible = min(exact_p(n, n, 0, sum(sizes) - n) for n in sizes) * n_tests(by_class) * len(entries)
+    if smallest_possible >= SIGNIFICANT:
         return f"There are too few patients to tell whether a token tells the classes apart ({_sizes(by_class)})."
     smallest = min(e["q"] for e in words)
     return f"No token is shown to tell the classes apart (smallest q = {smallest:.2g})."

@@ -218,7 +218,7 @@ def _columns(listed: list[dict[str, Any]]) -> dict[str, Any]:
     }
     return shares | {
         "bits": st.column_config.NumberColumn("bits", format="%.3f", help="What it tells of the class beyond chance"),
-        "q": st.column_config.NumberColumn("q", format="%.2g", help="Exact p, corrected for the number of rows (Benjamini-Hochberg)"),
+        "q": st.column_config.NumberColumn("q", format="%.2g", help="Exact p, corrected (Benjamini and Hochberg)"),
     }
 
 
@@ -228,8 +228,8 @@ def _explanation(listed: list[dict[str, Any]]) -> str:
     return (
         "Counted over patients: each counts once, with one X-ray drawn by lot (an X-ray without a patient counts by "
         "itself). Odds ratio: the class that the token points to against the rest, with an exact 95 % interval for "
-        "this row alone; ∞ where a cell of the table is empty. Bits: mutual information of token and class, beyond what "
-        "chance gives. q: exact p, corrected for the number of tokens, kinds and places (Benjamini and Hochberg). "
+        "this row alone; ∞ where a cell of the table is empty. Bits: mutual information of token and class, beyond "
+        "what chance gives. q: exact p, corrected for the number of tokens, kinds and places (Benjamini and Hochberg). "
         "A token can tell the class only because it tells the source: compare the two charts. Click a row to see its "
         "X-rays."
     )
@@ -266,7 +266,7 @@ def heat(listed: list[dict[str, Any]], by: str, images: pd.DataFrame | None = No
         )
     )
     figure.update_layout(
-        title={"text": "Patients by class, one X-ray each" if by == "class" else "X-rays by source", "font": {"size": 16}},
+        title={"text": "Patients by class" if by == "class" else "X-rays by source", "font": {"size": 16}},
         height=110 + 26 * len(shown),
         margin={"l": 10, "r": 10, "t": 80, "b": 10},
     )

@@ -94,7 +94,9 @@ def test_places_are_thirds_of_the_picture_as_one_looks_at_it():
 # --- numbers -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cells", [(300, 500, 200, 1000), (9, 12, 2, 28), (1, 40, 30, 60), (9, 12, 0, 28), (0, 7, 5, 9)])
+@pytest.mark.parametrize(
+    "cells", [(300, 500, 200, 1000), (9, 12, 2, 28), (1, 40, 30, 60), (9, 12, 0, 28), (0, 7, 5, 9)]
+)
 def test_odds_ratios_and_their_limits_are_scipy_s_exact_ones(cells):
     with_in, n_in, with_out, n_out = cells
     expected = contingency.odds_ratio([[with_in, with_out], [n_in - with_in, n_out - with_out]])
