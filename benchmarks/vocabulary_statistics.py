@@ -1,6 +1,6 @@
 """How often the vocabulary speaks of a word that tells nothing, and how often its odds ratios' intervals hold.
 
-    python benchmarks/vocabulary_statistics.py [--sets 200] [--out benchmarks/results/vocabulary_statistics.md]
+    python benchmarks/vocabulary_statistics.py [--sets 150] [--out benchmarks/results/vocabulary_statistics.md]
 
 Tables of words by patient are simulated and given to ``cxr.text.vocabulary`` as users' are. "Before" is the version
 that permuted labels 10,000 times, added 0.5 to each cell (Woolf) and counted a patient once in each of their classes.
@@ -348,7 +348,7 @@ The exact interval never covers less than 95 %. Where few patients have the word
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", type=int, default=200)
+    parser.add_argument("--sets", type=int, default=150)
     parser.add_argument("--words", type=int, default=40)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "vocabulary_statistics.md")
     arguments = parser.parse_args()

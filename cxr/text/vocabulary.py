@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -117,8 +117,9 @@ def occurrences(tokens: pd.DataFrame, join: bool = False) -> pd.DataFrame:
     """
     rows: list[tuple[int, str, str, str, str]] = []
     boxes = zip(*(tokens[c] for c in ("image_id", "text", "kind", "place")), strict=True)
+    words_of = {text: tokens_in(text) for text in set(tokens["text"])}
     for box, (image_id, text, kind, place) in enumerate(boxes):
-        rows += [(box, image_id, "token", token, text) for token in tokens_in(text)]
+        rows += [(box, image_id, "token", token, text) for token in words_of[text]]
         rows += [(box, image_id, "kind", value, "") for value in (kind, ANY)]
         rows += [(box, image_id, "place", place, ""), (box, image_id, "kind and place", f"{kind}, {place}", "")]
     table = pd.DataFrame(rows, columns=["box", "image_id", "group", "token", "spelling"])
@@ -156,12 +157,8 @@ def vocabulary(
     facts = images.set_index("image_id")[["label", "source", "patient_id"]].reset_index()
     facts["drawn"] = one_per_patient(facts, seed)
     found = occurrences(tokens, join).merge(facts, on="image_id")
-    n_images = found.groupby(["group", "token"])["image_id"].nunique()
-    kept = n_images[n_images >= min_images].index
-    totals = _drawn_by_class(facts)
-    by_token = dict(iter(found.groupby(["group", "token"])))
-    entries = [_entry(group, token, by_token[group, token], totals) for group, token in kept]
-    if len(totals) > 1 and entries:
+    entries = [_associated(entry) for entry in _counted(found, _drawn_by_class(facts)) if entry["images"] >= min_images]
+    if entries and entries[0]["p"] is not None:
         for entry, q in zip(entries, false_discovery_control([e["p"] for e in entries]), strict=True):
             entry["q"] = float(q)
     return sorted(entries, key=lambda e: (-((e["bits"] or 0) - (e["chance"] or 0)), -e["images"], e["token"]))
@@ -186,24 +183,39 @@ def _drawn_by_class(facts: pd.DataFrame) -> dict[str, int]:
     return {name: int(drawn.get(name, 0)) for name in sorted(set(facts["label"]) - {""})}
 
 
-def _entry(group: str, token: str, rows: pd.DataFrame, totals: dict[str, int]) -> dict[str, Any]:
-    once = rows.drop_duplicates("image_id")
-    patients = once.loc[once["patient_id"] != "", "patient_id"].nunique()
-    spellings = Counter(rows["spelling"]) if group == "token" and not token.startswith("<") else Counter()
-    shown, drawn = once["label"].value_counts(), once.loc[once["drawn"], "label"].value_counts()
-    entry: dict[str, Any] = {
-        "group": group,
-        "token": token,
-        "spellings": dict(spellings.most_common()),
-        "times": len(rows),
-        "images": len(once),
-        "patients": int(patients),
-        "by_class": {
-            name: {"images": int(shown.get(name, 0)), "units": int(drawn.get(name, 0)), "of": of}
-            for name, of in totals.items()
-        },
-        "by_source": {str(k): int(n) for k, n in once["source"].value_counts().items()},
-    }
+def _counted(found: pd.DataFrame, totals: dict[str, int]) -> list[dict[str, Any]]:
+    """Return an entry of counts for every token and pseudo token."""
+    once = found.drop_duplicates(["group", "token", "image_id"])
+    patients = once[once["patient_id"] != ""].drop_duplicates(["group", "token", "patient_id"])
+    spellings, labels, sources = _by(found, "spelling"), _by(once, "label"), _by(once, "source")
+    drawn, n_patients = _by(once[once["drawn"]], "label"), _by(patients.assign(all=""), "all")
+    return [
+        {
+            "group": group,
+            "token": token,
+            "spellings": dict(read.most_common()) if group == "token" and not token.startswith("<") else {},
+            "times": read.total(),
+            "images": sources[group, token].total(),
+            "patients": n_patients[group, token].total(),
+            "by_class": {
+                name: {"images": labels[group, token][name], "units": drawn[group, token][name], "of": of}
+                for name, of in totals.items()
+            },
+            "by_source": dict(sources[group, token].most_common()),
+        }
+        for (group, token), read in spellings.items()
+    ]
+
+
+def _by(rows: pd.DataFrame, column: str) -> defaultdict[tuple[str, str], Counter[str]]:
+    """Return how many rows of each token have which value in a column."""
+    counts: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for (group, token, value), n in rows.groupby(["group", "token", column], dropna=False).size().items():
+        counts[group, token][str(value)] = int(n)
+    return counts
+
+
+def _associated(entry: dict[str, Any]) -> dict[str, Any]:
     return entry | _association(entry["by_class"])
 
 
@@ -327,8 +339,8 @@ def finding(images: pd.DataFrame, tokens: pd.DataFrame, entries: Sequence[dict[s
     lot = " Each patient is counted with one X-ray, drawn by lot." if (images["label"] != "").sum() > units else ""
     return (
         f"{begin} {best['token']} tells most: it is on {counts['units']} of {counts['of']} patients of class {name} "
-        f"and on {cells[2]} of the {cells[3]} others (odds ratio {odds}, q = {best['q']:.2g}, chosen among {len(entries)} "
-        f"tokens, kinds and places).{lot}"
+        f"and on {cells[2]} of the {cells[3]} others (odds ratio {odds}, q = {best['q']:.2g}, chosen among "
+        f"{len(entries)} tokens, kinds and places).{lot}"
     )
 
 
