@@ -60,7 +60,8 @@ def _show(run: Run, results: dict[str, Any]) -> None:
     if any(entry["p"] is not None for entry in entries):
         say(
             "bits: of the class, beyond chance; odds ratio: of patients, each with one X-ray drawn by lot, with an "
-            "exact 95 % interval for this row alone; q: exact p after Benjamini and Hochberg over all rows"
+            "exact 95 % interval for this row alone; q: exact p after Benjamini and Hochberg over all rows; "
+            "?: not shown, since q is 0.05 or more"
         )
     if results["left_out"]:
         first = results["left_out"][0]

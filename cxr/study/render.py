@@ -88,16 +88,10 @@ def measure_tables(report: Report, measure: Measure) -> list[Table]:
     ]
     never = ["not reached by"] if measure.in_epochs else []
     differences = [
-        [f"{a} − {b}", together(d, digits), interval(d.mean, digits, signed=True), str(d.mean.n), _p(d.p)]
+        [f"{a} − {b}", together(d, digits), _alone(d.mean, digits), str(d.mean.n), _p(d.p)]
         for (a, b), d in measure.differences.items()
     ]
-    columns = [
-        "pair",
-        "difference [95 %, all together]",
-        "difference [95 %, this one alone]",
-        "seeds",
-        "p of this one alone",
-    ]
+    columns = ["pair", "difference [95 %, all together]", "alone [95 %]", "seeds", "p, alone"]
     tables: list[Table] = [("", ["recipe", "mean [95 %, each alone]", "smallest to largest", "seeds", *never], means)]
     return [*tables, ("", columns, differences)] if differences else tables
 
@@ -111,16 +105,15 @@ def trainings_table(report: Report) -> Table:
     return "", ["recipe", "seed", "state", "run", "test accuracy [Wilson]", "test macro F1 [bootstrap, patients]"], rows
 
 
-def interval(mean: Mean, digits: int = 3, *, signed: bool = False) -> str:
+def interval(mean: Mean, digits: int = 3) -> str:
     """Return ``0.831 [0.802, 0.860]``, ``0.831 (the same in all 3 seeds)``, or ``–`` without a value."""
-    form = f"{'+' if signed else ''}.{digits}f"
     if mean.value is None:
         return "–"
     if mean.constant:
-        return f"{mean.value:{form}} (the same in all {mean.n} seeds)"
+        return f"{mean.value:.{digits}f} (the same in all {mean.n} seeds)"
     if mean.low is None:
-        return f"{mean.value:{form}}"
-    return f"{mean.value:{form}} [{mean.low:{form}}, {mean.high:{form}}]"
+        return f"{mean.value:.{digits}f}"
+    return f"{mean.value:.{digits}f} [{mean.low:.{digits}f}, {mean.high:.{digits}f}]"
 
 
 def together(difference: Difference, digits: int = 3) -> str:
@@ -130,6 +123,10 @@ def together(difference: Difference, digits: int = 3) -> str:
         return "–" if value is None else f"{value:+.{digits}f} (no interval)"
     low, high = difference.together
     return f"{value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+
+
+def _alone(mean: Mean, digits: int) -> str:
+    return "–" if mean.low is None else f"[{mean.low:+.{digits}f}, {mean.high:+.{digits}f}]"
 
 
 def _span(mean: Mean, digits: int) -> str:

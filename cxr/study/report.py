@@ -446,7 +446,7 @@ def _signed(difference: Difference, in_epochs: bool = False) -> str:
     if mean.value is None:
         return "–"
     if difference.together is None:
-        why = "one seed" if mean.n == 1 else f"the same in all {mean.n} seeds" if mean.constant else "too few seeds"
+        why = "one seed" if mean.n == 1 else "the same in each" if mean.constant else "too few seeds"
         return f"{mean.value:{form}} ({why}, no interval)"
     low, high = difference.together
     return f"{mean.value:{form}} [{low:{form}}, {high:{form}}]"

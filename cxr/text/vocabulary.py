@@ -302,12 +302,13 @@ def _number(value: float) -> str:
 
 
 def points_in_words(entry: Mapping[str, Any]) -> str:
-    """Return the class that a token points to, or ``not`` and the class that it is lacking in."""
-    name = entry["points_to"]
+    """Return the class that a token points to, or ``not`` and the class that lacks it; with ``?`` if it is not shown."""
+    name, q = entry["points_to"], entry.get("q")
     value, low, high = limits(entry["by_class"][name])
-    if value < 1:
-        return f"not {name}"
-    return "–" if (low, high) == (0.0, math.inf) else str(name)
+    if (low, high) == (0.0, math.inf):
+        return "–"
+    not_shown = " ?" if q is not None and q >= SIGNIFICANT else ""
+    return f"{'not ' if value < 1 else ''}{name}{not_shown}"
 
 
 def boxes_with(tokens: pd.DataFrame, group: str, token: str, join: bool = False) -> pd.DataFrame:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
 from cxr.study.render import together
 from cxr.study.report import METRIC_TITLES, Measure, Report
-from cxr.study.statistics import Mean
+from cxr.study.statistics import Difference, Mean
 
 from components import charts
 
@@ -113,6 +113,15 @@ def forest(measure: Measure) -> go.Figure:
             hovertemplate=f"{together(difference)}, {_seeds_of(mean)}<extra>{name}</extra>",
         )
     figure.add_vline(x=0, line={"color": "#8899aa", "width": 1})
+    figure.update_xaxes(range=_range(rows))
     figure.update_yaxes(autorange="reversed", type="category")
     figure.update_layout(hovermode="closest", margin={"l": 10, "r": 10, "t": 50, "b": 46})
     return figure
+
+
+def _range(rows: Sequence[tuple[str, Difference]]) -> tuple[float, float] | None:
+    """Return the axis that holds all intervals and 0 with room at both ends, so that no line looks cut off."""
+    means = [(d.mean.value, d.mean.low, d.mean.high) for _, d in rows]
+    ends = [0.0, *(v for mean in means for v in mean if v is not None), *(v for _, d in rows for v in d.together or ())]
+    room = 0.05 * (max(ends) - min(ends))
+    return (min(ends) - room, max(ends) + room) if room else None

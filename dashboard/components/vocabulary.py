@@ -193,16 +193,14 @@ def table(listed: list[dict[str, Any]]) -> pd.DataFrame:
     """Return one row per token for the page: how often, on which class, and how much it tells."""
     rows = []
     for entry in listed:
-        row: dict[str, Any] = {"token": entry["token"], "X-rays": entry["images"], "times": entry["times"]}
+        row: dict[str, Any] = {"token": entry["token"], "X-rays": entry["images"]}
+        if entry["p"] is not None:  # first what decides, since a narrow page shows the first columns
+            odds = odds_in_words(entry["by_class"][entry["points_to"]])
+            row |= {"points to": points_in_words(entry), "odds ratio": odds, "q": entry["q"]}
         row |= {name: round(told["units"] / max(told["of"], 1), 2) for name, told in entry["by_class"].items()}
         if entry["p"] is not None:
-            told = entry["by_class"][entry["points_to"]]
-            row |= {
-                "points to": points_in_words(entry),
-                "odds ratio": odds_in_words(told),
-                "bits": entry["bits"] - entry["chance"],
-                "q": entry["q"],
-            }
+            row["bits"] = entry["bits"] - entry["chance"]
+        row["times"] = entry["times"]
         if any(e["spellings"] for e in listed):
             row["read as"] = ", ".join(f"{text} ({n})" for text, n in list(entry["spellings"].items())[:6])
         rows.append(row)
@@ -228,10 +226,10 @@ def _explanation(listed: list[dict[str, Any]]) -> str:
     return (
         "Counted over patients: each counts once, with one X-ray drawn by lot (an X-ray without a patient counts by "
         "itself). Odds ratio: the class that the token points to against the rest, with an exact 95 % interval for "
-        "this row alone; ∞ where a cell of the table is empty. Bits: mutual information of token and class, beyond "
-        "what chance gives. q: exact p, corrected for the number of tokens, kinds and places (Benjamini and Hochberg). "
-        "A token can tell the class only because it tells the source: compare the two charts. Click a row to see its "
-        "X-rays."
+        "this row alone; ∞ where a cell of the table is empty. q: exact p, corrected for the number of tokens, kinds "
+        "and places (Benjamini and Hochberg). A class with ? is not shown: its q is 0.05 or more. Bits: mutual "
+        "information of token and class, beyond what chance gives. A token can tell the class only because it tells "
+        "the source: compare the two charts. Click a row to see its X-rays."
     )
 
 

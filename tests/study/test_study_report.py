@@ -128,7 +128,7 @@ def test_seeds_that_all_differ_alike_are_too_few_to_tell():
     assert (verdict.early.mean.low, verdict.early.together) == (None, None)
     assert not verdict.supports
     assert verdict.sentence.endswith(TOO_FEW)
-    assert "+0.100 (the same in all 3 seeds, no interval)" in verdict.sentence
+    assert "+0.100 (the same in each, no interval)" in verdict.sentence
     for text in (to_html(found), to_markdown(found)):
         assert "0.500 (the same in all 3 seeds)" in text
         assert "+0.100 (no interval)" in text

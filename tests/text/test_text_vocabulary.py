@@ -303,6 +303,7 @@ def test_a_word_that_one_of_several_classes_lacks_points_away_from_it():
     entries = vocabulary(*made(rows))
     entry = of(entries, "AP")
     assert (entry["points_to"], points_in_words(entry)) == ("a", "not a")
+    assert points_in_words(entry | {"q": 0.2}) == "not a ?"
     assert entry["p"] == pytest.approx(3 * entry["by_class"]["a"]["p"])
     assert "it is on 0 of 20 patients of class a and on 40 of the 40 others" in finding(*made(rows), entries)
 
