@@ -302,7 +302,7 @@ def _number(value: float) -> str:
 
 
 def points_in_words(entry: Mapping[str, Any]) -> str:
-    """Return the class that a token points to, or ``not`` and the class that lacks it; with ``?`` if it is not shown."""
+    """Return the class that a token points to, or ``not`` and the class that lacks it, with ``?`` if not shown."""
     name, q = entry["points_to"], entry.get("q")
     value, low, high = limits(entry["by_class"][name])
     if (low, high) == (0.0, math.inf):
