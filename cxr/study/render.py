@@ -102,7 +102,7 @@ def trainings_table(report: Report) -> Table:
         [c.recipe, str(c.seed), c.state, c.run or "", *(_test(c.test.get(key)) for key in ("accuracy", "macro_f1"))]
         for c in report.courses
     ]
-    return "", ["recipe", "seed", "state", "run", "test accuracy [Wilson]", "test macro F1 [bootstrap, patients]"], rows
+    return "", ["recipe", "seed", "state", "run", "test accuracy [its own 95 %]", "test macro F1 [its own 95 %]"], rows
 
 
 def interval(mean: Mean, digits: int = 3) -> str:
