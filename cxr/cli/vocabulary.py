@@ -59,8 +59,9 @@ def _show(run: Run, results: dict[str, Any]) -> None:
             show_table(_title(title, listed), [*_COLUMNS, *_classes(listed)], [_row(e) for e in listed[:_SHOWN]])
     if any(entry["p"] is not None for entry in entries):
         say(
-            "bits: of the class, beyond chance; odds ratio: of patients, 0.5 added to each cell, 95 % interval; "
-            "q: permutation p after Benjamini and Hochberg"
+            "bits: of the class, beyond chance; odds ratio: of patients, each with one X-ray drawn by lot, with an "
+            "exact 95 % interval for this row alone; q: exact p after Benjamini and Hochberg over all rows; "
+            "?: not shown, since q is 0.05 or more"
         )
     if results["left_out"]:
         first = results["left_out"][0]
@@ -80,7 +81,7 @@ def _classes(listed: list[dict[str, Any]]) -> list[str]:
 
 
 def _row(entry: dict[str, Any]) -> list[Any]:
-    from cxr.text.vocabulary import odds_in_words
+    from cxr.text.vocabulary import odds_in_words, points_in_words
 
     shares = [f"{told['units']} of {told['of']}" for told in entry["by_class"].values()]
     if entry["p"] is None:
@@ -88,4 +89,4 @@ def _row(entry: dict[str, Any]) -> list[Any]:
     told = entry["by_class"][entry["points_to"]]
     odds = odds_in_words(told)
     bits = f"{entry['bits'] - entry['chance']:.3f}"
-    return [entry["token"], entry["images"], entry["points_to"], odds, bits, f"{entry['q']:.2g}", *shares]
+    return [entry["token"], entry["images"], points_in_words(entry), odds, bits, f"{entry['q']:.2g}", *shares]

@@ -12,7 +12,13 @@ from cxr.files import replacing
 from cxr.study import svg
 from cxr.study.curves import to_table
 from cxr.study.report import Measure, Report
-from cxr.study.statistics import Mean
+from cxr.study.statistics import Difference, Mean
+
+BANDS = "Bands are 95 % t intervals of the mean over seeds, each epoch alone."
+COLOURED = (
+    "Thick bars are 95 % intervals of a comparison alone. Thin ones hold for all comparisons of the study at once; "
+    "in colour is what these show."
+)
 
 Table = tuple[str, list[str], list[list[str]]]  # title, columns, rows
 
@@ -50,8 +56,8 @@ def to_html(report: Report) -> str:
     body = [f"<h1>{escape(plan.name)}</h1>", f"<p>{escape(plan.description)}</p>"]
     body += [f"<p class='basis'>{escape(report.basis)}</p>"]
     body += ["<h2>Mainly in the beginning?</h2>", _list(v.sentence for v in report.verdicts)]
-    body += ["<h2>Curves</h2>", svg.curves(report), "<p>Bands are 95 % t intervals of the mean over seeds.</p>"]
-    body += ["<h2>Differences</h2>"]
+    body += ["<h2>Curves</h2>", svg.curves(report), f"<p>{escape(BANDS)}</p>"]
+    body += ["<h2>Differences</h2>", f"<p>{escape(COLOURED)}</p>"]
     for measure in report.measures:
         body += [f"<h3>{escape(measure.title)}</h3>", svg.forest(measure)]
         body += [_html_table(table) for table in measure_tables(report, measure)]
@@ -66,7 +72,7 @@ def to_markdown(report: Report, pictures: Sequence[tuple[str, str]] = ()) -> str
     plan = report.plan
     lines = [f"# {plan.name}", "", plan.description, "", report.basis, "", "## Mainly in the beginning?", ""]
     lines += [f"- {verdict.sentence}" for verdict in report.verdicts] + [""]
-    lines += [f"![{title}]({file})" for title, file in pictures] + [""]
+    lines += [f"![{title}]({file})" for title, file in pictures] + ["", BANDS, "", COLOURED, ""]
     for measure in report.measures:
         lines += [f"## {measure.title[0].upper()}{measure.title[1:]}", ""]
         for table in measure_tables(report, measure):
@@ -84,11 +90,11 @@ def measure_tables(report: Report, measure: Measure) -> list[Table]:
     ]
     never = ["not reached by"] if measure.in_epochs else []
     differences = [
-        [f"{a} − {b}", interval(d.mean, digits, signed=True), str(d.mean.n), _p(d.p), _p(d.p_holm)]
+        [f"{a} − {b}", together(d, digits), _alone(d.mean, digits), str(d.mean.n), _p(d.p)]
         for (a, b), d in measure.differences.items()
     ]
-    columns = ["pair", "difference [95 %]", "seeds", "p (sign flips)", "p (Holm)"]
-    tables: list[Table] = [("", ["recipe", "mean [95 %]", "smallest to largest", "seeds", *never], means)]
+    columns = ["pair", "difference [95 %, all together]", "alone [95 %]", "seeds", "p, alone"]
+    tables: list[Table] = [("", ["recipe", "mean [95 %, each alone]", "smallest to largest", "seeds", *never], means)]
     return [*tables, ("", columns, differences)] if differences else tables
 
 
@@ -110,14 +116,28 @@ def trainings_table(report: Report) -> Table:
     return "", [*facts, "test accuracy [over patients]", "test macro F1 [over patients]"], rows
 
 
-def interval(mean: Mean, digits: int = 3, *, signed: bool = False) -> str:
-    """Return ``0.831 [0.802, 0.860]``, or ``–`` without a value."""
-    form = f"{'+' if signed else ''}.{digits}f"
+def interval(mean: Mean, digits: int = 3) -> str:
+    """Return ``0.831 [0.802, 0.860]``, ``0.831 (the same in all 3 seeds)``, or ``–`` without a value."""
     if mean.value is None:
         return "–"
+    if mean.constant:
+        return f"{mean.value:.{digits}f} (the same in all {mean.n} seeds)"
     if mean.low is None:
-        return f"{mean.value:{form}}"
-    return f"{mean.value:{form}} [{mean.low:{form}}, {mean.high:{form}}]"
+        return f"{mean.value:.{digits}f}"
+    return f"{mean.value:.{digits}f} [{mean.low:.{digits}f}, {mean.high:.{digits}f}]"
+
+
+def together(difference: Difference, digits: int = 3) -> str:
+    """Return a difference with the interval that holds for all comparisons at once, ``+0.031 [-0.004, +0.066]``."""
+    value = difference.mean.value
+    if value is None or difference.together is None:
+        return "–" if value is None else f"{value:+.{digits}f} (no interval)"
+    low, high = difference.together
+    return f"{value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+
+
+def _alone(mean: Mean, digits: int) -> str:
+    return "–" if mean.low is None else f"[{mean.low:+.{digits}f}, {mean.high:+.{digits}f}]"
 
 
 def _span(mean: Mean, digits: int) -> str:

@@ -22,7 +22,7 @@ from cxr.study.statistics import (
     Mean,
     area,
     first_reached,
-    holm,
+    half_width,
     late,
     mean_over_seeds,
     paired,
@@ -37,6 +37,7 @@ METRIC_TITLES = {
 }
 TEST_TITLES = {"accuracy": "test accuracy", "macro_f1": "test macro F1", "auc": "test AUC"}
 NO_DIFFERENCE = "no difference in the beginning is shown with these seeds"
+TOO_FEW = "too few seeds to tell, since they all differ by the same amount"
 
 Values = Mapping[str, Mapping[int, float]]  # recipe: seed: value
 
@@ -48,7 +49,7 @@ class Measure:
     Attributes
     ----------
     differences
-        Of all pairs (recipe, the one it is compared with), in the plan's order; Holm's correction is over them.
+        Of all pairs (recipe, the one it is compared with), in the plan's order.
     not_reached
         For epochs to a level: members per recipe that did not reach it and count as the horizon + 1.
     """
@@ -72,7 +73,8 @@ class Verdict:
     """What a pair says to "mainly in the beginning of the training".
 
     ``early``, ``late`` and ``gap`` (early minus late, seed by seed) are differences of the metric; ``supports`` tells
-    whether both the advantage in the beginning and its being larger there than at the end are shown.
+    whether both the advantage in the beginning and its being larger there than at the end are shown, by intervals that
+    hold for all comparisons of the study. Nothing is said by ``late`` alone, so it has no such interval.
     """
 
     recipe: str
@@ -88,12 +90,20 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that the page, the command and the files show of a study."""
+    """Everything that the page, the command and the files show of a study.
+
+    Attributes
+    ----------
+    n_comparisons
+        How many comparisons the intervals allow for: all pairs by all measures, and by the gaps between the beginning
+        and the end.
+    """
 
     plan: Plan
     courses: Sequence[Course]
     horizon: int
     start: bool
+    n_comparisons: int
     curves: Mapping[str, Mapping[int, Mean]]
     measures: Sequence[Measure]
     verdicts: Sequence[Verdict]
@@ -111,6 +121,7 @@ class Report:
             "seeds": self.plan.seeds,
             "horizon": self.horizon,
             "first_epoch": 0 if self.start else 1,
+            "comparisons": self.n_comparisons,
             "curves": {
                 label: [{"epoch": epoch, **dataclasses.asdict(mean)} for epoch, mean in curve.items()]
                 for label, curve in self.curves.items()
@@ -123,11 +134,42 @@ class Report:
         }
 
 
+@dataclass(frozen=True)
+class _Data:
+    """What is compared: members that have begun, up to which epoch, and by how many measures at once."""
+
+    plan: Plan
+    courses: Sequence[Course]
+    horizon: int
+    start: bool
+    n_measures: int
+
+    @property
+    def n_comparisons(self) -> int:
+        return max(1, self.n_measures * len(self.plan.pairs))
+
+    @property
+    def largest(self) -> float | None:
+        """The largest difference of the metric that there can be."""
+        return None if self.plan.lower_is_better else 1.0
+
+    def curve(self, course: Course) -> Curve:
+        """Return the course's curve of the metric."""
+        return course.curves[self.plan.metric]
+
+    def gaps(self) -> list[int]:
+        """Return the lengths of the beginning that leave an end to compare with."""
+        return [k for k in self.plan.first_epochs if k < self.horizon]
+
+
 def report(study: Run, *, first_epochs: Sequence[int] = (), accuracy: Sequence[float] = ()) -> Report:
     """Return the report of a study as it stands; other lengths of the beginning and other levels may be asked for."""
-    plan = plan_of(study)
-    changes: dict[str, Any] = {"first_epochs": list(first_epochs) or plan.first_epochs}
-    found = compare(plan.model_copy(update=changes | {"accuracy": list(accuracy) or plan.accuracy}), courses(study))
+    planned = plan_of(study)
+    changes = {
+        "first_epochs": list(first_epochs) or planned.first_epochs,
+        "accuracy": list(accuracy) or planned.accuracy,
+    }
+    found = compare(planned.model_copy(update=changes), courses(study), planned)
     return dataclasses.replace(found, basis=basis_of(study))
 
 
@@ -141,49 +183,67 @@ def basis_of(study: Run) -> str:
     )
 
 
-def compare(plan: Plan, found: Sequence[Course]) -> Report:
-    """Compare the courses of a plan's members; members that have not come far enough are left out and counted."""
+def compare(plan: Plan, found: Sequence[Course], planned: Plan | None = None) -> Report:
+    """Compare the courses of a plan's members; members that have not come far enough are left out and counted.
+
+    Parameters
+    ----------
+    planned
+        The study's own plan, where ``plan`` asks for other lengths of the beginning or levels: intervals allow for as
+        many as were planned at least, and the report says that the others were chosen later.
+    """
     found = sorted(found, key=lambda course: (course.seed, plan.labels.index(course.recipe)))
     begun = [course for course in found if course.curves.get(plan.metric)]
     start = bool(begun) and all(0 in course.curves[plan.metric] for course in begun)
     horizon = min(course.epochs for course in found)
+    data = _Data(plan, begun, horizon, start, _n_measures(plan, planned or plan, horizon, start))
     measures = [
-        *(_area(plan, begun, k, start) for k in plan.first_epochs),
-        *([_before(plan, begun)] if start else []),
-        *(_reach(plan, begun, level, horizon) for level in plan.accuracy),
-        _best(plan, begun),
-        *_tests(plan, begun),
-    ]
-    verdicts = [
-        _verdict(plan, begun, pair, k, min(k, horizon - k), start)
-        for k in plan.first_epochs
-        if k < horizon
-        for pair in plan.pairs
+        *(_area(data, k) for k in plan.first_epochs),
+        *([_before(data)] if start else []),
+        *(_reach(data, level) for level in plan.accuracy),
+        _best(data),
+        *(_test(data, key) for key in _test_keys(plan)),
     ]
     of = _xrays_of(begun)
+    verdicts = [verdict for k in data.gaps() for verdict in _verdicts(data, k, min(k, horizon - k))]
+    verdicts = [dataclasses.replace(v, sentence=v.sentence + of["val"] * (v.early.mean.n > 1)) for v in verdicts]
     sentences = [
-        _sentence(plan, m, pair) + of[_split_of(m)] * bool(m.differences[pair].mean.n)
+        _sentence(m, pair) + of[_split_of(m)] * bool(m.differences[pair].mean.n)
         for m in measures
         for pair in plan.pairs
     ]
-    verdicts = [dataclasses.replace(v, sentence=v.sentence + of["val"] * (v.early.mean.n > 1)) for v in verdicts]
     sentences += [verdict.sentence for verdict in verdicts]
-    notes = _notes(plan, found, begun, horizon, start)
-    return Report(plan, found, horizon, start, _mean_curves(plan, begun), measures, verdicts, sentences, notes)
+    notes = _notes(data, found, planned or plan)
+    curves = _mean_curves(data)
+    return Report(plan, found, horizon, start, data.n_comparisons, curves, measures, verdicts, sentences, notes)
+
+
+def _n_measures(plan: Plan, planned: Plan, horizon: int, start: bool) -> int:
+    """Return how many measures intervals must hold for at once, the gaps between beginning and end among them."""
+    beginnings = max(len(plan.first_epochs), len(planned.first_epochs))
+    gaps = max(sum(k < horizon for k in p.first_epochs) for p in (plan, planned))
+    levels = max(len(plan.accuracy), len(planned.accuracy))
+    return beginnings + gaps + levels + start + 1 + len(_test_keys(plan))
 
 
 # measures
 
 
 def _measure(
-    plan: Plan, key: str, title: str, values: Values, lower: bool, not_reached: Mapping[str, int] | None = None
+    data: _Data,
+    key: str,
+    title: str,
+    values: Values,
+    *,
+    lower: bool | None = None,
+    largest: float | None = None,
+    not_reached: Mapping[str, int] | None = None,
 ) -> Measure:
+    plan = data.plan
+    lower = plan.lower_is_better if lower is None else lower
     values = {label: values.get(label, {}) for label in plan.labels}
     means = {label: mean_over_seeds(list(by_seed.values())) for label, by_seed in values.items()}
-    raw = {(a, b): paired(values[a], values[b]) for a, b in plan.pairs}
-    corrected = holm([difference.p for difference in raw.values()])
-    pairs = zip(raw.items(), corrected, strict=True)
-    differences = {pair: dataclasses.replace(found, p_holm=p) for (pair, found), p in pairs}
+    differences = {(a, b): paired(values[a], values[b], data.n_comparisons, largest) for a, b in plan.pairs}
     return Measure(key, title, lower, values, means, differences, not_reached or {})
 
 
@@ -197,30 +257,27 @@ def _by_recipe(begun: Sequence[Course], value: Any) -> dict[str, dict[int, float
     return values
 
 
-def _curve(plan: Plan, course: Course) -> Curve:
-    return course.curves[plan.metric]
-
-
-def _area(plan: Plan, begun: Sequence[Course], k: int, start: bool) -> Measure:
-    values = _by_recipe(begun, lambda course: area(_curve(plan, course), k, start=start))
+def _area(data: _Data, k: int) -> Measure:
+    plan = data.plan
+    values = _by_recipe(data.courses, lambda course: area(data.curve(course), k, start=data.start))
     title = f"mean {METRIC_TITLES[plan.metric]} over the first {_epochs(k)}"
-    return _measure(plan, f"area_{k}", title, values, plan.lower_is_better)
+    return _measure(data, f"area_{k}", title, values, largest=data.largest)
 
 
-def _before(plan: Plan, begun: Sequence[Course]) -> Measure:
+def _before(data: _Data) -> Measure:
     """Return the metric before the first step: what a network brings along, kept neurons above all."""
-    values = _by_recipe(begun, lambda course: _curve(plan, course)[0])
-    title = f"{METRIC_TITLES[plan.metric]} before the first step"
-    return _measure(plan, "start", title, values, plan.lower_is_better)
+    values = _by_recipe(data.courses, lambda course: data.curve(course)[0])
+    title = f"{METRIC_TITLES[data.plan.metric]} before the first step"
+    return _measure(data, "start", title, values, largest=data.largest)
 
 
-def _reach(plan: Plan, begun: Sequence[Course], level: float, horizon: int) -> Measure:
-    lower = plan.lower_is_better
+def _reach(data: _Data, level: float) -> Measure:
+    plan, horizon = data.plan, data.horizon
     not_reached = dict.fromkeys(plan.labels, 0)
 
     def epochs(course: Course) -> float | None:
-        curve = _curve(plan, course)
-        reached = first_reached(curve, level, horizon, lower=lower)
+        curve = data.curve(course)
+        reached = first_reached(curve, level, horizon, lower=plan.lower_is_better)
         if reached is not None:
             return reached
         if not course.finished and horizon not in curve:
@@ -228,31 +285,33 @@ def _reach(plan: Plan, begun: Sequence[Course], level: float, horizon: int) -> M
         not_reached[course.recipe] += 1
         return horizon + 1
 
-    values = _by_recipe(begun, epochs)
+    values = _by_recipe(data.courses, epochs)
     title = f"epochs to {METRIC_TITLES[plan.metric]} {level:g}"
-    return _measure(plan, f"reach_{level:g}", title, values, True, not_reached)
+    return _measure(data, f"reach_{level:g}", title, values, lower=True, largest=horizon + 1.0, not_reached=not_reached)
 
 
-def _best(plan: Plan, begun: Sequence[Course]) -> Measure:
+def _best(data: _Data) -> Measure:
+    plan = data.plan
     choose = min if plan.lower_is_better else max
-    values = _by_recipe(begun, lambda course: choose(_curve(plan, course).values()) if course.finished else None)
-    return _measure(plan, "best", f"best {METRIC_TITLES[plan.metric]}", values, plan.lower_is_better)
+    values = _by_recipe(data.courses, lambda course: choose(data.curve(course).values()) if course.finished else None)
+    return _measure(data, "best", f"best {METRIC_TITLES[plan.metric]}", values, largest=data.largest)
 
 
-def _tests(plan: Plan, begun: Sequence[Course]) -> list[Measure]:
-    """Return the scores on the test split: accuracy, and what goes with the study's metric."""
+def _test_keys(plan: Plan) -> list[str]:
+    """Return the scores on the test split that are compared: accuracy, and what goes with the study's metric."""
     keys = dict.fromkeys(["accuracy", plan.metric.removeprefix("val_")])
-    measures = []
-    for key in (key for key in keys if key in TEST_TITLES):
-        values = _by_recipe(begun, lambda course, key=key: course.test.get(key, {}).get("value"))
-        measures.append(_measure(plan, f"test_{key}", TEST_TITLES[key], values, False))
-    return measures
+    return [key for key in keys if key in TEST_TITLES]
 
 
-def _mean_curves(plan: Plan, begun: Sequence[Course]) -> dict[str, dict[int, Mean]]:
+def _test(data: _Data, key: str) -> Measure:
+    values = _by_recipe(data.courses, lambda course: course.test.get(key, {}).get("value"))
+    return _measure(data, f"test_{key}", TEST_TITLES[key], values, lower=False, largest=1.0)
+
+
+def _mean_curves(data: _Data) -> dict[str, dict[int, Mean]]:
     curves: dict[str, dict[int, Mean]] = {}
-    for label in plan.labels:
-        own = [_curve(plan, course) for course in begun if course.recipe == label]
+    for label in data.plan.labels:
+        own = [data.curve(course) for course in data.courses if course.recipe == label]
         epochs = sorted({epoch for curve in own for epoch in curve})
         curves[label] = {e: mean_over_seeds([curve[e] for curve in own if e in curve]) for e in epochs}
     return curves
@@ -261,23 +320,50 @@ def _mean_curves(plan: Plan, begun: Sequence[Course]) -> dict[str, dict[int, Mea
 # the claim
 
 
-def _verdict(plan: Plan, begun: Sequence[Course], pair: tuple[str, str], k: int, last: int, start: bool) -> Verdict:
-    first = _by_recipe(begun, lambda c: area(_curve(plan, c), k, start=start) if c.finished else None)
-    end = _by_recipe(begun, lambda c: late(_curve(plan, c), last) if c.finished else None)
+def _verdicts(data: _Data, k: int, last: int) -> list[Verdict]:
+    """Return what every pair says to a beginning of ``k`` epochs, held against the ``last`` ones."""
+    plan = data.plan
+    first = _by_recipe(data.courses, lambda c: area(data.curve(c), k, start=data.start) if c.finished else None)
+    end = _by_recipe(data.courses, lambda c: late(data.curve(c), last) if c.finished else None)
+    first, end = ({label: values.get(label, {}) for label in plan.labels} for values in (first, end))
     gaps = {
-        label: {s: first[label][s] - end[label][s] for s in first[label].keys() & end.get(label, {}).keys()}
-        for label in first
+        label: {s: first[label][s] - end[label][s] for s in sorted(first[label].keys() & end[label].keys())}
+        for label in plan.labels
     }
-    early, at_end, gap = (paired(v.get(pair[0], {}), v.get(pair[1], {})) for v in (first, end, gaps))
+    end_gap = None if data.largest is None else 2 * data.largest
+    return [
+        _verdict(
+            plan,
+            (a, b),
+            (k, last),
+            early=paired(first[a], first[b], data.n_comparisons, data.largest),
+            at_end=paired(end[a], end[b]),
+            gap=paired(gaps[a], gaps[b], data.n_comparisons, end_gap),
+        )
+        for a, b in plan.pairs
+    ]
+
+
+def _verdict(
+    plan: Plan,
+    pair: tuple[str, str],
+    epochs: tuple[int, int],
+    *,
+    early: Difference,
+    at_end: Difference,
+    gap: Difference,
+) -> Verdict:
+    k, last = epochs
     sign = -1 if plan.lower_is_better else 1
-    said = _judged(early, gap, sign)
     n = early.mean.n
     if n < 2:
-        sentence = f"{pair[0]} against {pair[1]}: {_seeds(n)} finished with both, which cannot tell early from late"
+        finished = "no seed" if n == 0 else "1 seed"
+        sentence = f"{pair[0]} against {pair[1]}: {finished} finished with both, which cannot tell early from late"
     else:
         sentence = (
-            f"{pair[0]} against {pair[1]}: {_signed(early.mean)} over the first {_epochs(k)}, {_signed(at_end.mean)} "
-            f"over the last {_epochs(last)}, first minus last {_signed(gap.mean)}, over {_seeds(n)}: {said}"
+            f"{pair[0]} against {pair[1]}: {_signed(early)} over the first {_epochs(k)}, {at_end.mean.value:+.3f} "
+            f"over the last {_epochs(last)}, first minus last {_signed(gap)}, over {_seeds(n)}: "
+            f"{_judged(early, gap, sign)}"
         )
     supports = n >= 2 and _favours(early, sign) and _favours(gap, sign)
     return Verdict(pair[0], pair[1], k, last, early, at_end, gap, supports, sentence)
@@ -299,7 +385,7 @@ def _judged(early: Difference, gap: Difference, sign: int) -> str:
         return "there is an advantage in the beginning; that it is larger than at the end is not shown"
     if _favours(gap, sign):
         return "the comparison is better in the beginning than at the end, but no advantage there is shown by itself"
-    return NO_DIFFERENCE
+    return NO_DIFFERENCE if early.together else TOO_FEW
 
 
 # words
@@ -326,12 +412,12 @@ def _ending(split: str, numbers: set[tuple[int, int]]) -> str:
 _SPLITS = {"val": "validation", "test": "test"}
 
 
-def _sentence(plan: Plan, measure: Measure, pair: tuple[str, str]) -> str:
+def _sentence(measure: Measure, pair: tuple[str, str]) -> str:
     difference, (a, b) = measure.differences[pair], pair
     n = difference.mean.n
     if not n:
         return f"{a} against {b}: {measure.title} cannot be compared yet, no seed has both"
-    said = f"{a} against {b}: {measure.title} {_signed(difference.mean, measure.in_epochs)} over {_seeds(n)}"
+    said = f"{a} against {b}: {measure.title} {_signed(difference, measure.in_epochs)} over {_seeds(n)}"
     never = [(label, measure.not_reached.get(label, 0)) for label in pair]
     if any(count for _, count in never):
         parts = [f"{label} in {count} of {measure.means[label].n}" for label, count in never if count]
@@ -339,39 +425,73 @@ def _sentence(plan: Plan, measure: Measure, pair: tuple[str, str]) -> str:
     return said
 
 
-def _notes(plan: Plan, found: Sequence[Course], begun: Sequence[Course], horizon: int, start: bool) -> list[str]:
-    n = len(plan.seeds)
+def _notes(data: _Data, found: Sequence[Course], planned: Plan) -> list[str]:
+    plan, n, horizon = data.plan, len(data.plan.seeds), data.horizon
     notes = [
-        f"Differences are paired by seed. Intervals are Student's t at {LEVEL:.0%} over {_seeds(n)}; p counts all "
-        f"2^{n} flips of signs, and Holm's p corrects for the {len(plan.pairs)} pairs of a measure.",
+        f"Differences are paired by seed. Intervals in sentences, and what is shown in colour, hold for all "
+        f"{_comparisons(data)} at once: in {LEVEL:.0%} of studies none of them misses. {_reach_of_intervals(data)}",
+        f"Tables also list each comparison alone: Student's t interval at {LEVEL:.0%} over {_seeds(n)}, and p from all "
+        f"2^{n} flips of signs. Of twenty such intervals one excludes 0 where there is no difference.",
         f"With {_seeds(n)} the smallest p there can be is {smallest_p(n):.3g}"
         + (", so no p can fall below 0.05: read the intervals." if smallest_p(n) >= 0.05 else "."),
+        "Where all seeds have the same value, or differ by the same amount, there is no interval: few seeds and few "
+        "validation images give equal scores by chance.",
         "Seeds are not patients. Intervals over seeds tell how much training varies on these X-rays; how much another "
         "set of patients would change is in each training's own interval on the test split.",
-        f"The beginning is epoch {0 if start else 1} to k of the last stage, averaged by trapezoids"
-        + (" (epoch 0 is before the first step, where kept neurons show)." if start else "."),
+        f"The beginning is epoch {0 if data.start else 1} to k of the last stage, averaged by trapezoids"
+        + (" (epoch 0 is before the first step, where kept neurons show)." if data.start else "."),
         f"Epochs to a level are counted up to epoch {horizon}, the shortest last stage; a member that has not reached "
         f"it by then counts as {horizon + 1}, so that means are restricted means, and differences rather too small.",
     ]
     if plan.lower_is_better:
         notes.append("For the loss lower is better; losses of recipes with other losses or weights are no comparison.")
-    if not begun:
+    if not data.courses:
         notes.append(f"No member has a row with {plan.metric} yet.")
+    later = [f"the first {_epochs(k)}" for k in plan.first_epochs if k not in planned.first_epochs]
+    later += [f"the level {level:g}" for level in plan.accuracy if level not in planned.accuracy]
+    if later:
+        notes.append(
+            f"Not planned but chosen later: {', '.join(later)}. Intervals do not allow for having looked at several: "
+            "take a difference that shows only there as a question for a new study."
+        )
     missing = [course for course in found if not course.finished]
     if missing:
         parts = ", ".join(f"{course.recipe} seed {course.seed} ({course.state})" for course in missing)
-        notes.append(f"{len(missing)} of {len(found)} trainings are not finished: {parts}.")
+        notes.append(
+            f"{len(missing)} of {len(found)} trainings are not finished: {parts}. Intervals are right for one look at "
+            "the end, not for the best of many looks on the way."
+        )
     return notes
 
 
-def _signed(mean: Mean, in_epochs: bool = False) -> str:
-    """Return ``+0.031 [+0.004, +0.058]``."""
+def _comparisons(data: _Data) -> str:
+    pairs = len(data.plan.pairs)
+    return f"{pairs * data.n_measures} comparisons ({pairs} pair{'s' * (pairs != 1)} by {data.n_measures} measures)"
+
+
+def _reach_of_intervals(data: _Data) -> str:
+    """Return how wide intervals are with complete data, in standard errors."""
+    recipes, seeds = len(data.plan.labels), len(data.plan.seeds)
+    if recipes < 2 or seeds < 2:
+        return "They need two recipes and two seeds at least."
+    together, alone = half_width(seeds, data.n_comparisons), half_width(seeds)
+    return (
+        f"They are Student's t with Bonferroni's correction and reach {together:.1f} standard errors to each side, "
+        f"those of one comparison alone {alone:.1f}: fewer recipes and more seeds make them shorter."
+    )
+
+
+def _signed(difference: Difference, in_epochs: bool = False) -> str:
+    """Return ``+0.031 [+0.004, +0.058]``, the interval that holds for all comparisons at once."""
     form = "+.1f" if in_epochs else "+.3f"
+    mean = difference.mean
     if mean.value is None:
         return "–"
-    if mean.low is None:
-        return f"{mean.value:{form}} (one seed, no interval)"
-    return f"{mean.value:{form}} [{mean.low:{form}}, {mean.high:{form}}]"
+    if difference.together is None:
+        why = "one seed" if mean.n == 1 else "the same in each" if mean.constant else "too few seeds"
+        return f"{mean.value:{form}} ({why}, no interval)"
+    low, high = difference.together
+    return f"{mean.value:{form}} [{low:{form}}, {high:{form}}]"
 
 
 def _epochs(k: int) -> str:

@@ -34,10 +34,13 @@ def curves(report: Report, width: int = 760, height: int = 360) -> str:
 
 
 def forest(measure: Measure, width: int = 760) -> str:
-    """Return the paired differences of a measure: a point and its interval per pair, and a line at 0."""
+    """Return the paired differences of a measure: a point per pair with both its intervals, and a line at 0.
+
+    The thin interval holds for all comparisons of the study at once; what it shows to differ from 0 is in colour.
+    """
     rows = [(pair, difference) for pair, difference in measure.differences.items() if difference.mean.n]
     height, left = _TOP + 26 * max(1, len(rows)) + _BOTTOM, 270
-    ends = [v for _, difference in rows for v in _ends(difference.mean)] + [0.0]
+    ends = [v for _, difference in rows for v in (*_ends(difference.mean), *(difference.together or ()))] + [0.0]
     if max(ends) - min(ends) < 1e-6:  # all alike: a scale of its own would show nothing but rounding
         ends += [min(ends) - 0.1, max(ends) + 0.1]
     x = _Scale(min(ends), max(ends), left, width - _RIGHT, margin=0.06)
@@ -48,9 +51,12 @@ def forest(measure: Measure, width: int = 760) -> str:
         middle = _TOP + 26 * row + 13
         mean, colour = difference.mean, COLOURS[0] if difference.shown else _AXIS
         parts.append(_text(left - 12, middle + 4, f"{a} − {b}", "end"))
-        if mean.low is not None and mean.high is not None:
-            ends_x = f'x1="{x(mean.low):.1f}" x2="{x(mean.high):.1f}"'
-            parts.append(f'<line {ends_x} y1="{middle}" y2="{middle}" stroke="{colour}" stroke-width="2.5"/>')
+        single = None if mean.low is None or mean.high is None else (mean.low, mean.high)
+        for limits, thickness in ((difference.together, 1.2), (single, 4)):
+            if limits is not None:
+                ends_x = f'x1="{x(limits[0]):.1f}" x2="{x(limits[1]):.1f}"'
+                line = f'y1="{middle}" y2="{middle}" stroke="{colour}" stroke-width="{thickness}"'
+                parts.append(f"<line {ends_x} {line}/>")
         parts.append(f'<circle cx="{x(mean.value or 0):.1f}" cy="{middle}" r="5" fill="{colour}"/>')
     return _svg(width, height, f"Differences between recipes: {measure.title}", parts)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
+from cxr.study.render import together
 from cxr.study.report import METRIC_TITLES, Measure, Report
-from cxr.study.statistics import Mean
+from cxr.study.statistics import Difference, Mean
 
 from components import charts
 
@@ -77,31 +78,50 @@ def _band(figure: go.Figure, curve: Mapping[int, Mean], colour: str, *, bounded:
 
 
 def _spread(mean: Mean) -> str:
+    if mean.constant:
+        return f"(the same in all {mean.n} seeds)"
     if mean.low is None or mean.high is None:
-        return f"({mean.n} seed)"
-    return f"[{mean.low:.3f}, {mean.high:.3f}], {mean.n} seeds"
+        return f"({_seeds_of(mean)})"
+    return f"[{mean.low:.3f}, {mean.high:.3f}], {_seeds_of(mean)}"
+
+
+def _seeds_of(mean: Mean) -> str:
+    return f"{mean.n} seed{'' if mean.n == 1 else 's'}"
 
 
 def forest(measure: Measure) -> go.Figure:
-    """The paired difference of every pair with its 95 % interval; those that exclude 0 are in colour."""
+    """The paired difference of every pair with its 95 % intervals, thick alone, thin for all comparisons at once.
+
+    Those whose thin interval excludes 0 are in colour.
+    """
     rows = [(f"{a} − {b}", d) for (a, b), d in measure.differences.items() if d.mean.n]
     figure = charts.empty_figure("Paired differences", measure.title, "", height=130 + _ROW * max(1, len(rows)))
     for name, difference in rows:
         mean = difference.mean
         colour = charts.COLOURS[0] if difference.shown else "#8899aa"
-        error = None
-        if mean.low is not None and mean.high is not None and mean.value is not None:
-            error = {"type": "data", "array": [mean.high - mean.value], "arrayminus": [mean.value - mean.low]}
+        single = None if mean.low is None or mean.high is None else (mean.low, mean.high)
+        for limits, thickness in ((difference.together, 1.5), (single, 5)):
+            if limits is not None:
+                line = {"color": colour, "width": thickness}
+                figure.add_scatter(x=limits, y=[name] * 2, mode="lines", line=line, showlegend=False, hoverinfo="skip")
         figure.add_scatter(
             x=[mean.value],
             y=[name],
-            error_x=error,
             mode="markers",
             marker={"color": colour, "size": 11},
             showlegend=False,
-            hovertemplate=f"%{{x:+.3f}} {_spread(mean)}<extra>{name}</extra>",
+            hovertemplate=f"{together(difference)}, {_seeds_of(mean)}<extra>{name}</extra>",
         )
     figure.add_vline(x=0, line={"color": "#8899aa", "width": 1})
+    figure.update_xaxes(range=_range(rows))
     figure.update_yaxes(autorange="reversed", type="category")
     figure.update_layout(hovermode="closest", margin={"l": 10, "r": 10, "t": 50, "b": 46})
     return figure
+
+
+def _range(rows: Sequence[tuple[str, Difference]]) -> tuple[float, float] | None:
+    """Return the axis that holds all intervals and 0 with room at both ends, so that no line looks cut off."""
+    means = [(d.mean.value, d.mean.low, d.mean.high) for _, d in rows]
+    ends = [0.0, *(v for mean in means for v in mean if v is not None), *(v for _, d in rows for v in d.together or ())]
+    room = 0.05 * (max(ends) - min(ends))
+    return (min(ends) - room, max(ends) + room) if room else None

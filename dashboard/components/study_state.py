@@ -43,7 +43,7 @@ def _stamp(run: Run) -> tuple[int, ...]:
 
 def report(study: Run, plan: Plan, found: Sequence[Course], k: int, level: float) -> Report:
     """Return the comparison for one length of the beginning and one level."""
-    compared = compare(plan.model_copy(update={"first_epochs": [k], "accuracy": [level]}), found)
+    compared = compare(plan.model_copy(update={"first_epochs": [k], "accuracy": [level]}), found, plan)
     return dataclasses.replace(compared, basis=basis_of(study))
 
 

@@ -12,7 +12,7 @@ import streamlit as st
 
 from cxr.runs import ACTIVE, Run, list_runs, start
 from cxr.text import Reviews
-from cxr.text.vocabulary import GROUPS, MIN_IMAGES, finding, flat, odds_in_words, vocabulary
+from cxr.text.vocabulary import GROUPS, MIN_IMAGES, finding, flat, odds_in_words, points_in_words, vocabulary
 from cxr.text.vocabulary_run import IMAGES, KIND, TOKENS, read_tables
 
 from components import carriers, experiments, load, page, pick
@@ -193,16 +193,14 @@ def table(listed: list[dict[str, Any]]) -> pd.DataFrame:
     """Return one row per token for the page: how often, on which class, and how much it tells."""
     rows = []
     for entry in listed:
-        row: dict[str, Any] = {"token": entry["token"], "X-rays": entry["images"], "times": entry["times"]}
+        row: dict[str, Any] = {"token": entry["token"], "X-rays": entry["images"]}
+        if entry["p"] is not None:  # first what decides, since a narrow page shows the first columns
+            odds = odds_in_words(entry["by_class"][entry["points_to"]])
+            row |= {"points to": points_in_words(entry), "odds ratio": odds, "q": entry["q"]}
         row |= {name: round(told["units"] / max(told["of"], 1), 2) for name, told in entry["by_class"].items()}
         if entry["p"] is not None:
-            told = entry["by_class"][entry["points_to"]]
-            row |= {
-                "points to": entry["points_to"],
-                "odds ratio": odds_in_words(told),
-                "bits": entry["bits"] - entry["chance"],
-                "q": entry["q"],
-            }
+            row["bits"] = entry["bits"] - entry["chance"]
+        row["times"] = entry["times"]
         if any(e["spellings"] for e in listed):
             row["read as"] = ", ".join(f"{text} ({n})" for text, n in list(entry["spellings"].items())[:6])
         rows.append(row)
@@ -218,7 +216,7 @@ def _columns(listed: list[dict[str, Any]]) -> dict[str, Any]:
     }
     return shares | {
         "bits": st.column_config.NumberColumn("bits", format="%.3f", help="What it tells of the class beyond chance"),
-        "q": st.column_config.NumberColumn("q", format="%.2g", help="Permutation p, Benjamini-Hochberg"),
+        "q": st.column_config.NumberColumn("q", format="%.2g", help="Exact p, corrected (Benjamini and Hochberg)"),
     }
 
 
@@ -226,11 +224,12 @@ def _explanation(listed: list[dict[str, Any]]) -> str:
     if listed[0]["p"] is None:
         return "Fewer than two classes have a label here, so only counts are shown."
     return (
-        "Counted over patients (an X-ray without one counts by itself). Odds ratio: one class against the rest, 0.5 "
-        "added to each cell (Haldane, Anscombe), 95 % interval. Bits: mutual information of token and class, less its "
-        "mean under permuted labels. q: p of that permutation after Benjamini and Hochberg over all tokens, kinds and "
-        "places. A token can tell the class only because it tells the source: compare the two charts. Click a row to "
-        "see its X-rays."
+        "Counted over patients: each counts once, with one X-ray drawn by lot (an X-ray without a patient counts by "
+        "itself). Odds ratio: the class that the token points to against the rest, with an exact 95 % interval for "
+        "this row alone; ∞ where a cell of the table is empty. q: exact p, corrected for the number of tokens, kinds "
+        "and places (Benjamini and Hochberg). A class with ? is not shown: its q is 0.05 or more. Bits: mutual "
+        "information of token and class, beyond what chance gives. A token can tell the class only because it tells "
+        "the source: compare the two charts. Click a row to see its X-rays."
     )
 
 

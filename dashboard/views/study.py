@@ -10,7 +10,7 @@ from cxr.runs import Run, list_runs
 from cxr.study import members, start_study
 from cxr.study.curves import to_table
 from cxr.study.members import plan_of
-from cxr.study.render import measure_tables, to_html
+from cxr.study.render import COLOURED, measure_tables, to_html
 from cxr.study.report import Measure, Report
 
 from components import address, page, pages, pick, study_charts, study_form, study_state
@@ -63,6 +63,7 @@ def show_differences(report: Report) -> None:
     left, right = st.columns([3, 2])
     if measure.differences:
         left.plotly_chart(study_charts.forest(measure), key="study:forest")
+        left.caption(COLOURED)
     for _, columns, rows in measure_tables(report, measure):
         (right if columns[0] == "recipe" else left).dataframe(pd.DataFrame(rows, columns=columns), hide_index=True)
     for sentence in report.sentences:
@@ -115,11 +116,14 @@ def show(study: Run) -> None:
         report = study_state.report(study, plan, told, k, level)
         st.plotly_chart(study_charts.mean_curves(report, k, level), key="study:curves")
         st.caption(
-            "Thick: mean over seeds with the 95 % t interval of the mean. Thin: single seeds. Shaded: beginning."
+            "Thick: mean over seeds with the 95 % t interval of the mean, each epoch alone. Thin: single seeds. "
+            "Shaded: beginning."
         )
         st.subheader("Mainly in the beginning?", anchor=False)
         for verdict in report.verdicts:
             st.markdown(f"- {plain(verdict.sentence)}")
+        if report.verdicts:
+            st.caption(f"These intervals hold for all {report.n_comparisons} comparisons of the study at once.")
         if not report.verdicts:
             st.caption("The beginning is as long as the training: choose fewer epochs to compare it with the end.")
         show_differences(report)

@@ -89,6 +89,25 @@ def test_reports_are_printed_written_and_told_in_json(cxr, tiny, tmp_path):
     assert ".html, .md, .csv" in err
 
 
+def test_a_study_whose_results_were_written_by_the_version_before_is_opened_and_compared_anew(cxr, tiny):
+    study = start_study(plan(), str(tiny))
+    assert study.wait(60)["state"] == "finished"
+    results = study.results()
+    for measure in results["report"]["measures"]:
+        for difference in measure["differences"]:
+            difference["p_holm"] = 0.5
+            del difference["together"]
+    del results["report"]["comparisons"]
+    study.folder.write_json("results.json", results)
+    code, out, err = cxr("study", "report", study.id, "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert report["comparisons"] == 5
+    assert {"together", "p", "mean"} <= report["measures"][0]["differences"][0].keys()
+    assert cxr("runs", "show", study.id)[0] == 0
+    assert cxr("study", "list")[0] == 0
+
+
 def test_the_example_is_printed_with_its_comments_and_is_a_study(cxr, tmp_path):
     for words in (("study", "--example"), ("study", "show", "claim")):
         code, out, _ = cxr(*words)

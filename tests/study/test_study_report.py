@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from cxr.errors import RunError
 from cxr.runs.folder import to_json
 from cxr.study.curves import Course, curves_of, to_table
 from cxr.study.plan import parse_plan
 from cxr.study.render import to_html, to_markdown, write
-from cxr.study.report import NO_DIFFERENCE, compare
+from cxr.study.report import NO_DIFFERENCE, TOO_FEW, compare
+from cxr.study.svg import COLOURS, forest
 
 PLAN = parse_plan({"recipes": ["twice", "keep"], "seeds": 3, "first_epochs": 2, "accuracy": 0.7})
 TEST = {"accuracy": {"value": 0.8, "low": 0.7, "high": 0.9}}
@@ -54,8 +56,11 @@ def test_the_beginning_is_compared_seed_by_seed():
     assert difference.mean.value == pytest.approx(0.15)
     assert difference.mean.low == pytest.approx(0.15 - 4.3027 * 0.0015 / 3**0.5, abs=1e-6)  # t of 2 degrees, sd 0.0015
     assert (difference.p, difference.mean.n) == (0.25, 3)
+    assert found.n_comparisons == 5  # the beginning, its gap to the end, one level, the best, test accuracy
+    half = stats.t.ppf(1 - 0.025 / 5, 2) * 0.0015 / 3**0.5
+    assert difference.together == pytest.approx((0.15 - half, 0.15 + half), abs=1e-6)
     assert found.sentences[0] == (
-        "keep against twice: mean validation accuracy over the first 2 epochs +0.150 [+0.146, +0.154] over 3 seeds"
+        "keep against twice: mean validation accuracy over the first 2 epochs +0.150 [+0.141, +0.159] over 3 seeds"
     )
     means = measure(found, "area_2").means
     assert means["twice"].value == pytest.approx(0.5)
@@ -116,11 +121,51 @@ def test_the_verdict_on_the_claim_says_what_the_intervals_show(keep, supports, s
     assert verdict.sentence.endswith(said)
 
 
-def test_seeds_that_all_differ_alike_show_nothing_since_their_interval_has_no_width():
-    rows = [course(n, s, [0.4 + 0.1 * (n == "keep"), 0.6, 0.6]) for n in ("twice", "keep") for s in range(3)]
-    (verdict,) = compare(PLAN.model_copy(update={"first_epochs": [1]}), rows).verdicts
-    assert verdict.early.mean.low == verdict.early.mean.high == pytest.approx(0.1)
+def test_seeds_that_all_differ_alike_are_too_few_to_tell():
+    rows = [course(n, s, [0.4 + 0.1 * (n == "keep"), 0.6, 0.6], test=TEST) for n in ("twice", "keep") for s in range(3)]
+    found = compare(PLAN.model_copy(update={"first_epochs": [1]}), rows)
+    (verdict,) = found.verdicts
+    assert verdict.early.mean.value == pytest.approx(0.1)
+    assert (verdict.early.mean.low, verdict.early.together) == (None, None)
     assert not verdict.supports
+    assert verdict.sentence.endswith(TOO_FEW)
+    assert "+0.100 (the same in each, no interval)" in verdict.sentence
+    for text in (to_html(found), to_markdown(found)):
+        assert "0.500 (the same in all 3 seeds)" in text
+        assert "+0.100 (no interval)" in text
+        assert "[+0.100, +0.100]" not in text
+        assert "[0.500, 0.500]" not in text
+
+
+def test_what_one_comparison_alone_would_show_is_not_claimed_where_many_are_made():
+    noise = [0.0, 0.012, -0.012, 0.006, -0.006]
+    labels = ["a", "b", "c", "d", "e"]
+    plan = parse_plan({"recipes": labels, "seeds": 5, "first_epochs": 2})
+    rows = []
+    for k, label in enumerate(labels):
+        own = np.roll(noise, k)
+        rows += [course(label, s, [0.5 + 0.05 * (k == 4) + own[s], 0.6 + own[s], 0.7, 0.7]) for s in range(5)]
+    found = compare(plan, rows)
+    assert found.n_comparisons == 10 * 5
+    every = [d for m in found.measures for d in m.differences.values()]
+    assert any(d.mean.low is not None and d.mean.low > 0 for d in every)
+    assert not any(d.shown for d in every)
+    assert not any(v.supports for v in found.verdicts)
+    assert all(v.sentence.endswith((NO_DIFFERENCE, TOO_FEW)) for v in found.verdicts)
+    assert "hold for all 50 comparisons (10 pairs by 5 measures) at once" in found.notes[0]
+
+
+def test_lengths_and_levels_chosen_later_do_not_shorten_the_intervals_and_are_said_to_be_so():
+    rows = study([0.4, 0.6, 0.8, 0.8], [0.5, 0.8, 0.8, 0.8])
+    planned = PLAN.model_copy(update={"first_epochs": [1, 2], "accuracy": [0.6, 0.7]})
+    as_planned, later = compare(planned, rows), compare(PLAN, rows, planned)
+    assert later.n_comparisons == as_planned.n_comparisons == 8
+    assert only(later, "area_2") == only(as_planned, "area_2")
+    assert not any("Not planned" in note for note in (*as_planned.notes, *later.notes))
+    moved = compare(PLAN.model_copy(update={"first_epochs": [3], "accuracy": [0.75]}), rows, PLAN)
+    assert any(
+        note.startswith("Not planned but chosen later: the first 3 epochs, the level 0.75.") for note in moved.notes
+    )
 
 
 def test_with_the_loss_lower_is_better():
@@ -175,7 +220,7 @@ def test_neither_the_order_of_members_nor_of_recipes_matters(curves, random):
         assert there.mean.value == pytest.approx(-back.mean.value, abs=1e-12)
 
 
-def test_p_values_are_corrected_for_the_pairs_of_a_measure():
+def test_a_real_difference_is_shown_among_many_comparisons():
     plan = parse_plan({"recipes": ["a", "b", "c"], "seeds": 6, "first_epochs": 1})
     rng = np.random.default_rng(0)
     rows = [
@@ -186,7 +231,15 @@ def test_p_values_are_corrected_for_the_pairs_of_a_measure():
     differences = measure(compare(plan, rows), "area_1").differences
     assert list(differences) == [("b", "a"), ("c", "a"), ("c", "b")]
     assert [d.p for d in differences.values()] == [1 / 32] * 3
-    assert [d.p_holm for d in differences.values()] == [3 / 32] * 3
+    assert all(d.shown for d in differences.values())
+
+
+def test_the_drawing_has_both_intervals_and_colours_only_what_is_shown():
+    found = compare(PLAN, study([0.4, 0.6, 0.8, 0.8], [0.5, 0.8, 0.8, 0.8]))
+    shown, not_shown = forest(measure(found, "area_2")), forest(measure(found, "best"))
+    assert shown.count('stroke-width="4"') == shown.count('stroke-width="1.2"') == 1
+    assert COLOURS[0] in shown
+    assert COLOURS[0] not in not_shown
 
 
 def test_rows_of_other_stages_and_kinds_are_no_part_of_the_curve():

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from scipy.stats import contingency, hypergeom
+from scipy.stats import binom, contingency, fisher_exact, hypergeom
 from sklearn.metrics import mutual_info_score
 from text_drawing import chest_like, write_text
 
@@ -17,12 +17,24 @@ from cxr.cli import main
 from cxr.data import Manifest
 from cxr.errors import TextError
 from cxr.runs import list_runs
-from cxr.runs.folder import RunFolder
+from cxr.runs.folder import RunFolder, to_json
 from cxr.text import DetectionStore, Reviews, TextBox
-from cxr.text.association import by_chance, mutual_information, odds_ratio, permutation_p
+from cxr.text.association import exact_p, expected_information, mutual_information, odds_ratio
 from cxr.text.search import images_of, search
 from cxr.text.store import content_hash
-from cxr.text.vocabulary import UNREAD, boxes_with, finding, flat, joined_spellings, place_of, tokens_in, vocabulary
+from cxr.text.vocabulary import (
+    UNREAD,
+    boxes_with,
+    finding,
+    flat,
+    joined_spellings,
+    odds_in_words,
+    one_per_patient,
+    place_of,
+    points_in_words,
+    tokens_in,
+    vocabulary,
+)
 from cxr.text.vocabulary_run import read_tables, run, tables
 
 
@@ -82,14 +94,44 @@ def test_places_are_thirds_of_the_picture_as_one_looks_at_it():
 # --- numbers -------------------------------------------------------------------------------------------------------
 
 
-def test_the_odds_ratio_agrees_with_the_cross_product_and_is_finite_where_a_cell_is_empty():
-    value, low, high = odds_ratio(300, 500, 200, 1000)
-    assert value == pytest.approx(contingency.odds_ratio([[300, 200], [200, 800]], kind="sample").statistic, rel=0.01)
-    exact = contingency.odds_ratio([[300, 200], [200, 800]]).confidence_interval(0.95)
-    assert (low, high) == pytest.approx((exact.low, exact.high), rel=0.03)
-    value, low, high = odds_ratio(9, 12, 0, 28)
-    assert value == pytest.approx(9.5 * 28.5 / (3.5 * 0.5))
-    assert 1 < low < value < high < np.inf
+@pytest.mark.parametrize(
+    "cells", [(300, 500, 200, 1000), (9, 12, 2, 28), (1, 40, 30, 60), (9, 12, 0, 28), (0, 7, 5, 9)]
+)
+def test_odds_ratios_and_their_limits_are_scipy_s_exact_ones(cells):
+    with_in, n_in, with_out, n_out = cells
+    expected = contingency.odds_ratio([[with_in, with_out], [n_in - with_in, n_out - with_out]])
+    interval = expected.confidence_interval(0.95)
+    assert odds_ratio(*cells) == pytest.approx((expected.statistic, interval.low, interval.high), rel=1e-4)
+
+
+@pytest.mark.parametrize("cells", [(0, 12, 0, 28), (12, 12, 28, 28), (0, 0, 3, 9)])
+def test_where_nothing_can_be_told_the_interval_holds_every_ratio(cells):
+    value, low, high = odds_ratio(*cells)
+    assert np.isnan(value)
+    assert (low, high, exact_p(*cells)) == (0.0, np.inf, 1.0)
+
+
+@pytest.mark.parametrize("n_in", [5, 20, 60])
+def test_the_interval_covers_95_percent_whatever_share_has_the_word_and_agrees_with_the_test(n_in):
+    n_out = 40
+    for share, ratio in [(0.01, 1.0), (0.02, 6.0), (0.5, 3.0), (0.97, 0.2), (0.99, 1.0)]:
+        odds = ratio * share / (1 - share)
+        covered = 0.0
+        for with_in in range(n_in + 1):
+            for with_out in range(n_out + 1):
+                chance = binom.pmf(with_in, n_in, odds / (1 + odds)) * binom.pmf(with_out, n_out, share)
+                if chance > 1e-6:
+                    _, low, high = odds_ratio(with_in, n_in, with_out, n_out)
+                    covered += chance * (low <= ratio <= high)
+                    assert (exact_p(with_in, n_in, with_out, n_out) < 0.05) == (not low <= 1 <= high)
+        assert covered >= 0.95 - 1e-3, (share, ratio)
+
+
+def test_the_exact_p_is_twice_fisher_s_smaller_tail_and_has_no_floor():
+    table = [[9, 3], [3, 12]]
+    tails = [fisher_exact(table, alternative=side).pvalue for side in ("less", "greater")]
+    assert exact_p(9, 12, 3, 15) == pytest.approx(2 * min(tails))
+    assert exact_p(40, 50, 0, 100) == pytest.approx(2 * hypergeom(150, 50, 40).pmf(40))
 
 
 def test_mutual_information_agrees_with_scikit_learn():
@@ -101,13 +143,13 @@ def test_mutual_information_agrees_with_scikit_learn():
     assert mutual_information(np.array([20, 0]), np.array([20, 20])) == pytest.approx(1)
 
 
-def test_the_permutation_p_is_that_of_the_exact_distribution():
-    totals, present = (12, 28), np.array([6, 3])
-    bits = mutual_information(present, np.array(totals))
-    tables_ = np.array([[k, 9 - k] for k in range(10)])
-    as_far = mutual_information(tables_, np.array(totals)) >= bits - 1e-12
-    exact = hypergeom(40, 12, 9).pmf(np.arange(10))[as_far].sum()
-    assert permutation_p(bits, by_chance(9, totals)) == pytest.approx(exact, abs=0.01)
+def test_the_information_of_chance_is_the_mean_over_all_ways_to_deal_the_word_out():
+    totals = np.array([12, 28])
+    every = np.array([mutual_information(np.array([k, 9 - k]), totals) for k in range(10)])
+    assert expected_information(9, (12, 28)) == pytest.approx(hypergeom(40, 12, 9).pmf(np.arange(10)) @ every)
+    drawn = np.random.default_rng(0).multivariate_hypergeometric((12, 28, 10), 9, size=4000)
+    mean = np.mean([mutual_information(counts, np.array([12, 28, 10])) for counts in drawn])
+    assert expected_information(9, (12, 28, 10)) == pytest.approx(mean, rel=0.05)
 
 
 def made(rows):
@@ -187,17 +229,115 @@ def test_many_images_of_one_patient_are_one_witness():
     assert entry["p"] < 0.001
 
 
-def test_labels_dealt_out_at_random_are_seldom_called_significant():
+def test_a_patient_of_two_classes_counts_once():
+    rows = [(f"x{i}{c}", c, f"p{i}", "s", ["AP"] if i < 9 else []) for i in range(30) for c in ("a", "b", "c")]
+    images, tokens = made(rows)
+    entry = of(vocabulary(images, tokens), "AP")
+    assert sum(c["of"] for c in entry["by_class"].values()) == 30
+    assert sum(c["units"] for c in entry["by_class"].values()) == 9
+    assert (entry["images"], entry["patients"]) == (27, 9)
+    backwards = of(vocabulary(images[::-1].reset_index(drop=True), tokens[::-1].reset_index(drop=True)), "AP")
+    assert backwards["by_class"] == entry["by_class"], "the lot does not depend on the order of the rows"
+    assert "Each patient is counted with one X-ray" in finding(*made(told_apart()), vocabulary(*made(told_apart())))
+
+
+def told_apart():
+    """30 patients of two X-rays in two classes, one of which has a word on every X-ray."""
+    return [(f"x{i}{k}", "ab"[i % 2], f"p{i}", "s", ["AP"] if i % 2 else []) for i in range(30) for k in range(2)]
+
+
+def test_only_labelled_images_are_drawn_one_of_each_patient():
+    facts = pd.DataFrame(
+        {
+            "image_id": list("abcdef"),
+            "label": ["x", "", "x", "y", "y", ""],
+            "patient_id": ["p", "p", "", "", "q", "r"],
+        }
+    )
+    assert one_per_patient(facts).tolist() == [True, False, True, True, True, False]
+
+
+def test_more_images_of_one_class_s_patients_give_a_word_no_more_chances():
+    rng = np.random.default_rng(1)
+    rows = [
+        (f"x{i}-{k}", "ill" if i < 60 else "well", f"p{i}", "s", ["AP"] if rng.random() < 0.2 else [])
+        for i in range(160)
+        for k in range(8 if i < 60 else 1)
+    ]
+    assert of(vocabulary(*made(rows)), "AP")["p"] > 0.05
+
+
+def test_among_500_words_the_one_that_only_one_class_has_is_shown():
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(150):
+        covid = i < 50
+        texts = [f"W{chr(97 + j // 26)}{chr(97 + j % 26)}" for j in np.flatnonzero(rng.random(499) < 0.05)]
+        rows.append((f"x{i}", "covid19" if covid else "normal", f"p{i}", "s", texts + ["DX"] * (i < 40)))
+    entries = vocabulary(*made(rows))
+    words = [e for e in entries if e["group"] == "token"]
+    assert len(words) > 400
+    assert words[0]["token"] == "DX"
+    assert words[0]["q"] < 1e-20
+    assert "DX tells most: it is on 40 of 50 patients of class covid19 and on 0 of the 100 others" in finding(
+        *made(rows), entries
+    )
+
+
+@pytest.mark.parametrize("classes", ["ab", "abcd"])
+def test_labels_dealt_out_at_random_are_seldom_called_significant(classes):
     rng = np.random.default_rng(0)
     words = [f"W{chr(65 + i)}" for i in range(20)]
-    smallest = []
+    shown = 0
     for _ in range(20):
         rows = [
-            (f"x{i}", str(rng.choice(["a", "b", "c"])), f"p{i}", "s", [w for w in words if rng.random() < 0.2])
+            (f"x{i}", str(rng.choice(list(classes))), f"p{i}", "s", [w for w in words if rng.random() < 0.2])
             for i in range(80)
         ]
-        smallest.append(min(e["q"] for e in vocabulary(*made(rows)) if e["group"] == "token"))
-    assert np.mean(np.array(smallest) < 0.05) <= 0.2
+        shown += any(e["q"] < 0.05 for e in vocabulary(*made(rows)))
+    assert shown <= 2
+
+
+def test_a_word_that_one_of_several_classes_lacks_points_away_from_it():
+    rows = [(f"x{i}", "abc"[i % 3], f"p{i}", "s", ["AP"] if i % 3 else []) for i in range(60)]
+    entries = vocabulary(*made(rows))
+    entry = of(entries, "AP")
+    assert (entry["points_to"], points_in_words(entry)) == ("a", "not a")
+    assert points_in_words(entry | {"q": 0.2}) == "not a ?"
+    assert entry["p"] == pytest.approx(3 * entry["by_class"]["a"]["p"])
+    assert "it is on 0 of 20 patients of class a and on 40 of the 40 others" in finding(*made(rows), entries)
+
+
+def test_the_interval_of_the_word_that_is_spoken_of_allows_for_its_being_chosen(italian):
+    entries = vocabulary(*italian)
+    alone = of(entries, "SEDUTO")["by_class"]["covid19"]
+    assert alone["high"] == np.inf
+    text = finding(*italian, entries)
+    low = float(text.split("(odds ratio ∞ [")[1].split(",")[0])
+    assert 1 < low < alone["low"]
+
+
+def test_few_patients_are_said_to_be_too_few():
+    rows = [(f"x{i}", "ab"[i % 2], f"p{i}", "s", ["AP"] if i % 2 else []) for i in range(6)]
+    told = finding(*made(rows), vocabulary(*made(rows)))
+    assert "too few patients to tell whether a token tells the classes apart (3 a, 3 b)" in told
+
+
+def test_infinite_limits_survive_the_results_file(italian):
+    read = json.loads(to_json(vocabulary(*italian)))
+    entry = of(read, "SEDUTO")
+    assert entry["by_class"]["covid19"]["high"] is None
+    assert odds_in_words(entry["by_class"]["covid19"]).startswith("∞ [")
+    assert odds_in_words(entry["by_class"]["covid19"]).endswith(", ∞]")
+    assert odds_in_words(entry["by_class"]["normal"]).startswith("0 [0, 0.0")
+    assert flat(read).set_index(["group", "token"]).loc[("token", "SEDUTO"), "high covid19"] == np.inf
+
+
+def test_results_of_the_version_before_are_still_read():
+    before = {"images": 9, "units": 9, "of": 12, "odds_ratio": 154.71, "low": 7.36, "high": 3255.4}
+    other = {"images": 0, "units": 0, "of": 28, "odds_ratio": 0.0065, "low": 0.0003, "high": 0.14}
+    entry = {"points_to": "a", "by_class": {"a": before, "b": other}}
+    assert (points_in_words(entry), odds_in_words(before)) == ("a", "155 [7.4, 3,255]")
 
 
 def test_images_without_a_label_are_counted_but_tell_nothing():
@@ -225,7 +365,8 @@ def test_the_flat_table_holds_every_number(italian):
     assert row["of covid19"] == 20
     assert row["source web"] == 18
     assert row["source nih"] == 0
-    assert row["odds_ratio covid19"] == pytest.approx(18.5 * 40.5 / (2.5 * 0.5))
+    assert (row["odds_ratio covid19"], row["high covid19"]) == (np.inf, np.inf)
+    assert row["low covid19"] > 10
     assert row["spellings"] == "SEDUTO (16), Seduto (10)"
     assert flat([]).empty
 
