@@ -151,6 +151,32 @@ def test_what_a_source_does_not_label_is_unknown_there(tiny, recipe):
     assert other.tolist() == [1, 0, 0]
 
 
+def test_a_finding_that_no_training_image_is_known_to_show_is_said(tiny, recipe, caplog):
+    manifest = Manifest.load(tiny)
+    table = manifest.table.copy()
+    table["findings"] = table["findings"].str.replace("Edema", "?Edema")
+    strange = manifest.with_table(table)
+    balanced = recipe.changed({"stages.0.class_weights": "balanced"})
+    said = "stage first: no training image that is known to show 'Edema', so the network cannot learn it; "
+    assert check(balanced, strange) == [f"{said}its weight in the loss is 0"]
+    assert check(balanced.changed({"stages.0.class_weights": "none"}), strange) == [
+        f"{said}its weight is as in the recipe"
+    ]
+    prepare(balanced, strange, quiet)
+    assert said in caplog.text
+
+
+def test_a_class_whose_training_images_cannot_be_read_is_said(tiny, recipe, tmp_path, caplog):
+    folder = shutil.copytree(tiny.parent, tmp_path / "broken")
+    manifest = Manifest.load(folder / tiny.name)
+    train = manifest.table[(manifest.table["split"] == "train") & (manifest.table["label"] == "covid19")]
+    for image in train["image"]:
+        (folder / image).write_bytes(b"no picture")
+    last = prepare(recipe, manifest, quiet)[-1]
+    assert 0 not in last.train_targets
+    assert "no training image of 'covid19', so the network cannot learn it" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
