@@ -157,7 +157,7 @@ def test_a_finding_that_no_training_image_is_known_to_show_is_said(tiny, recipe,
     table["findings"] = table["findings"].str.replace("Edema", "?Edema")
     strange = manifest.with_table(table)
     balanced = recipe.changed({"stages.0.class_weights": "balanced"})
-    said = "stage first: no training image that is known to show 'Edema', so the network cannot learn it; "
+    said = "stage findings: no training image that is known to show 'Edema', so the network cannot learn it; "
     assert check(balanced, strange) == [f"{said}its weight in the loss is 0"]
     assert check(balanced.changed({"stages.0.class_weights": "none"}), strange) == [
         f"{said}its weight is as in the recipe"
