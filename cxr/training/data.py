@@ -358,7 +358,12 @@ def _carve(pool: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     groups = connected_groups(pool, ["patient_id", "dup_group"])
     order = np.random.default_rng([seed, 7919]).permutation(np.unique(groups))
     sizes = pd.Series(groups).value_counts()
-    taken = np.cumsum([sizes[g] for g in order]) <= max(2, round(VALIDATION_SHARE * len(pool)))
+    in_order = sizes[order].to_numpy()
+    most = max(2, round(VALIDATION_SHARE * len(pool)))
+    taken = np.cumsum(in_order) <= most
+    if not taken.any():  # the first is a patient too large: the first one small enough, or the smallest, does
+        fitting = np.flatnonzero(in_order <= most)
+        taken[fitting[0] if len(fitting) else np.argmin(in_order)] = True
     validates = np.isin(groups, order[taken])
     return pool[~validates], pool[validates]
 

@@ -193,6 +193,16 @@ def test_names_and_parts_that_do_not_fit_the_data_are_refused(tiny, recipe, chan
         prepare(recipe.changed(changes), Manifest.load(tiny), quiet)
 
 
+def test_a_stage_of_its_own_validates_on_someone_whoever_is_drawn_first(tiny, recipe):
+    manifest = Manifest.load(tiny)
+    table = manifest.table.copy()
+    rows = table.index[table["role"] == "intermediate"][4:]
+    table.loc[rows[:12], "patient_id"] = "large"  # of 20 images, of which 2 validate
+    for seed in range(8):
+        first = prepare(recipe.changed({"seed": seed}), manifest.with_table(table), quiet)[0]
+        assert 1 <= len(first.val_rows) <= 2
+
+
 def test_splits_of_its_own_are_taken_as_they_are_and_refused_with_the_patients_who_are_held_out(tiny, recipe):
     manifest = Manifest.load(tiny)
     table = manifest.table.copy()
