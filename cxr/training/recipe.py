@@ -6,6 +6,7 @@ does not give its values.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -269,7 +270,7 @@ class Recipe(_Part):
         """
         values = self.model_dump(mode="json")
         for path, value in changes.items():
-            _assign(values, path.split("."), value, path)
+            _assign(values, path.split("."), copy.deepcopy(value), path)  # a later change may go into this one
         return parse_recipe(values)
 
 

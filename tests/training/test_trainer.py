@@ -11,7 +11,7 @@ from cxr.evaluation import load_trained
 from cxr.models import build, load_model, save_model
 from cxr.models.weights import read_card
 from cxr.networks import resolve_device
-from cxr.runs.folder import Stopped
+from cxr.runs.folder import RunFolder, Stopped
 from cxr.training import checkpoint, train
 from tests.training.running import SMALL, STEPS, StopsAt, assert_same, best, interrupted, rows, run, start
 
