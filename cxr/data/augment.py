@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
+
+_PADDINGS = {"reflection": "reflection", "edge": "border", "black": "zeros"}  # torch's names
 
 
 class Augment(BaseModel):
@@ -32,6 +35,11 @@ class Augment(BaseModel):
         description="mirror half of the images. Off by default because of laterality: a mirrored chest has its heart "
         "on the right (as in dextrocardia) and its L and R markers reversed, and lobes and sides are findings",
     )
+    padding: Literal["reflection", "edge", "black"] = Field(
+        default="reflection",
+        description="what stands where a turned, moved or shrunken image leaves the frame empty: the image mirrored at "
+        "its rim, the rim's pixels drawn out, or black, which makes borders that no X-ray has and a network may learn",
+    )
 
     def __call__(
         self, batch: Tensor, generator: torch.Generator, *, first: int = 0, whole: int | None = None
@@ -53,7 +61,7 @@ class Augment(BaseModel):
         return out if out is batch else out.clamp_(0, 1)
 
     def _move(self, batch: Tensor, draws: _Draws) -> Tensor:
-        """Turn, zoom, shear, shift and mirror in one resampling; beyond the frame it is black as under a collimator."""
+        """Turn, zoom, shear, shift and mirror in one resampling; beyond the frame lies what ``padding`` says."""
         if not (self.rotate or self.translate or self.scale or self.shear or self.hflip):
             return batch
         n, _, height, width = batch.shape
@@ -72,7 +80,7 @@ class Augment(BaseModel):
         for axis, (by_x, by_y, shift) in enumerate((from_x, from_y)):
             along, down = by_x.view(-1, 1, 1) * x, by_y.view(-1, 1, 1) * y + shift.view(-1, 1, 1)
             torch.add(along, down, out=grid[..., axis])
-        return F.grid_sample(batch, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        return F.grid_sample(batch, grid, mode="bilinear", padding_mode=_PADDINGS[self.padding], align_corners=False)
 
     def _shade(self, batch: Tensor, draws: _Draws) -> Tensor:
         """Change gamma, contrast and brightness, then add noise."""

@@ -25,6 +25,8 @@ ORDER = ("train", "val", "test", "external", "probe")
 _HELD_OUT_ROLES = ("external", "probe")
 _GIVES_WAY_LAST = ("test", "external", "probe", "val")  # of splits that are kept, these keep a patient of two of them
 _NO_LABEL = ""
+_MOST_DRAWS = 40  # of placements, of which the first that is even enough is taken
+_GROUPS_TO_DRAW = 200_000  # in all of the draws together: a second or two
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,9 @@ def split_manifest(
 
     A group is a connected component over ``patient_id`` and ``dup_group``: if A and B share a patient, and B and C are
     duplicates, all three stay together. Rows of role ``probe`` or ``external`` get a split of that name, unless their
-    group holds a trainable row; ``intermediate`` and unlabelled rows get "". The largest groups are placed first,
-    each where its classes are most lacking. The result depends on ids, labels, groups and seed, not on the row order.
+    group holds a trainable row; ``intermediate`` and unlabelled rows get "". A group is drawn into a split by the seed,
+    the largest ones first: a patient with many images is as often in test as one with few, unless the patient is more
+    than half of a class there. The result depends on ids, labels, groups and seed, not on the row order.
     Where no row has a label, rows with findings are placed instead, by their findings; a rare finding may then be
     absent from a split.
 
@@ -214,10 +217,11 @@ def _split_trainable(
     # Each class is needed in each split; of findings only that no split is empty.
     needed = [] if task.by_findings else [k for k, name in enumerate(classes) if name != _NO_LABEL]
     _check_enough(groups, classes, fractions, needed)
-    shuffled = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
-    placement = _place(shuffled, fractions, seats={})
+    rng = np.random.default_rng(seed)
+    shuffled = [groups[i] for i in rng.permutation(len(groups))]
+    placement = _place(shuffled, fractions, {}, rng)
     if _lacking(placement, fractions, needed):
-        placement = _place(shuffled, fractions, seats=_seats(shuffled, fractions))
+        placement = _place(shuffled, fractions, _seats(shuffled, fractions), rng)
     for split, position in _lacking(placement, fractions, needed):
         missing = f"class {classes[position]!r}" if needed else "patients or duplicates"
         raise ManifestError(f"no group of {missing} is left for split {split!r}; use fewer splits")
@@ -255,21 +259,64 @@ def _check_enough(
             )
 
 
-def _place(groups: list[_Group], fractions: Mapping[str, float], seats: Mapping[int, str]) -> dict[str, list[_Group]]:
-    """Place groups, the largest first; ``seats`` holds the split of groups that are placed beforehand."""
-    total = np.sum([group.counts for group in groups], axis=0)
+def _place(
+    groups: list[_Group], fractions: Mapping[str, float], seats: Mapping[int, str], rng: np.random.Generator
+) -> dict[str, list[_Group]]:
+    """Return the groups of each split; ``seats`` holds the split of groups that are placed beforehand.
+
+    Placements are drawn until one keeps the fractions as well as the even one does, which puts every group where its
+    classes are most lacking; else the best of the draws is taken.
+    """
     names = sorted(fractions, key=lambda name: -fractions[name])  # a tie goes to the larger split
-    target = np.array([fractions[name] for name in names])[:, None] * total
-    filled = np.zeros_like(target)
-    placement: dict[str, list[_Group]] = {name: [] for name in names}
-    order = sorted(range(len(groups)), key=lambda i: (i not in seats, -groups[i].counts.sum()))
-    for i in order:
-        counts = groups[i].counts
-        need = ((target - filled) / target) @ (counts / total)
-        best = names.index(seats[i]) if i in seats else int(np.argmax(need))
-        filled[best] += counts
-        placement[names[best]].append(groups[i])
-    return placement
+    counts = np.stack([group.counts for group in groups])
+    target = np.array([fractions[name] for name in names])[:, None] * counts.sum(axis=0)
+    fixed = {i: names.index(split) for i, split in seats.items()}
+    even = _unevenness(_placed(counts, target, fixed, None), counts, target)
+    best, least = np.zeros(0, np.int64), np.inf
+    for _ in range(max(1, min(_MOST_DRAWS, _GROUPS_TO_DRAW // len(groups)))):
+        drawn = _placed(counts, target, fixed, rng)
+        unevenness = _unevenness(drawn, counts, target)
+        if unevenness < least:
+            best, least = drawn, unevenness
+        if least <= even + 1e-9:
+            break
+    return {name: [groups[i] for i in np.flatnonzero(best == k)] for k, name in enumerate(names)}
+
+
+def _placed(
+    counts: NDArray[np.int64], target: NDArray[np.float64], fixed: Mapping[int, int], rng: np.random.Generator | None
+) -> NDArray[np.int64]:
+    """Return the split of each group, (G,), the largest placed first; ``fixed`` ones before them.
+
+    With ``rng`` a group is drawn into one of the splits that have room for it, each as likely as its room is large, so
+    that a large group is as often in a small split as a small group is. Without room for it, or without ``rng``, it
+    goes where its classes are most lacking.
+    """
+    total, sizes = counts.sum(axis=0), counts.sum(axis=1)
+    rest, split_of = target.copy(), np.zeros(len(counts), np.int64)
+    for i in sorted(range(len(counts)), key=lambda i: (i not in fixed, -sizes[i])):
+        own = np.flatnonzero(counts[i])
+        count = counts[i, own]
+        # A split of one patient says little: several images of a class may be half of what it is to have, not more.
+        room = rest[:, own] >= count
+        room &= (count == 1) | (count <= target[:, own] / 2)
+        open_splits = np.flatnonzero(room.all(axis=1))
+        if i in fixed:
+            k = fixed[i]
+        elif rng is not None and len(open_splits):
+            chances = (rest[:, own] * (count / total[own])).sum(axis=1)[open_splits]
+            k = int(open_splits[np.searchsorted(chances.cumsum(), rng.random() * chances.sum(), side="right")])
+        else:
+            k = int(np.argmax((rest[:, own] / target[:, own]) @ (count / total[own])))
+        rest[k, own] -= count
+        split_of[i] = k
+    return split_of
+
+
+def _unevenness(split_of: NDArray[np.int64], counts: NDArray[np.int64], target: NDArray[np.float64]) -> float:
+    """Return how far the images of each class in each split are from what they should be: 0 is exact."""
+    filled = np.stack([counts[split_of == k].sum(axis=0) for k in range(len(target))])
+    return float(((filled - target) ** 2 / target).sum())
 
 
 def _lacking(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ import torch
 from cxr.evaluation.metrics import probabilities
 from cxr.models.backbone import XrayClassifier
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
+from cxr.models.image_batch import as_batch
 
 if TYPE_CHECKING:
     from cxr.data import ImageCache, Manifest
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def predict(
     model: XrayClassifier,
-    images: ImageCache | np.ndarray,
+    images: ImageCache | np.ndarray | Sequence[np.ndarray],
     ids: Sequence[str] | None = None,
     batch: int = 32,
     device: str | torch.device | None = None,
@@ -31,17 +32,25 @@ def predict(
     Parameters
     ----------
     images
-        The cache that holds ``ids`` (None for all of its images), or an array (N, H, W) of uint8, which is taken whole.
+        The cache that holds ``ids`` (None for all of its images), or an array (N, H, W) of uint8 or a list of such
+        images of one shape, which is taken whole.
     progress
         Called with the number of images done and their total.
     device
         Where the network is moved to and works; None for where it is.
+
+    Raises
+    ------
+    ImageError
+        For images that the network cannot take, or of several sizes.
     """
     model = model if device is None else model.to(device)
-    if isinstance(images, np.ndarray):
-        return predict_rows(model, images, np.arange(len(images)), batch, progress)
-    rows = np.array([images.index(i) for i in (images.ids if ids is None else ids)], dtype=np.int64)
-    return predict_rows(model, images.images, rows, batch, progress)
+    if not hasattr(images, "ids"):
+        pixels = np.asarray(as_batch(images))
+        return predict_rows(model, pixels, np.arange(len(pixels)), batch, progress)
+    cache = cast("ImageCache", images)
+    rows = np.array([cache.index(i) for i in (cache.ids if ids is None else ids)], dtype=np.int64)
+    return predict_rows(model, cache.images, rows, batch, progress)
 
 
 @torch.no_grad()

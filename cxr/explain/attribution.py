@@ -8,7 +8,7 @@ number of threads may explain one model at once.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cxr.errors import ExplainError, unknown
+from cxr.errors import ExplainError, ImageError, unknown
 from cxr.explain import chains, comparison
 from cxr.explain.composites import DEFAULT_COMPOSITE, Composite, composite_of
 from cxr.explain.copies import borrowed, itself, prepared
@@ -26,6 +26,7 @@ from cxr.explain.folding import is_densenet, read_densenet
 from cxr.explain.kernels import Kernels
 from cxr.explain.stem import FirstLayer
 from cxr.explain.unwrapping import as_timm, unwrapped
+from cxr.models.image_batch import as_batch
 
 Target = str | int
 Targets = Target | Sequence[Target] | Sequence[Sequence[Target]]
@@ -133,7 +134,7 @@ def explain(
         called by their column, "0", "1", ... Either may be inside ``nn.DataParallel``.
     images
         As the model's ``preprocess`` takes them: uint8 (N, H, W) or (N, 1, H, W), or float in [0, 1]. For a bare
-        network float (N, C, H, W).
+        network float (N, C, H, W). Or a list of N images, arrays or tensors of one shape and type.
     targets
         One class name for all images, N names, or N lists of T names each; for a bare network columns (0, 1, ...).
     composite
@@ -150,9 +151,9 @@ def explain(
     Raises
     ------
     ExplainError
-        Unknown composite, option, bias or class; targets that do not fit the images; images that the network cannot
-        take, or as many classes as it has no logits for; logits that are not finite; a network for which the composite
-        has not been verified.
+        Unknown composite, option, bias or class; targets that do not fit the images; a list of images of several
+        shapes or types; images that the network cannot take, or as many classes as it has no logits for; logits that
+        are not finite; a network for which the composite has not been verified.
     """
     way = composite_of(composite)
     settings, mode = way.settings(composite, options), way.bias_mode(bias)
@@ -194,12 +195,7 @@ class _Subject:
                 f"cannot explain a {type(model).__name__}: it lacks {', '.join(missing)}. Accepted: a model with "
                 "preprocess, network and classes, such as cxr.models.XrayClassifier, or a bare network"
             )
-        if not hasattr(images, "__len__"):
-            raise ExplainError(
-                f"images are a {type(images).__name__}. Accepted: an array, a tensor or a list of images"
-            )
-        if not len(images):
-            raise ExplainError("no images to explain: 0 given. Accepted: 1 or more")
+        images = _images(images)
         if not missing:
             return cls(unwrapped(model.network), model, images, tuple(model.classes), bare=False)
         image = _as_input(images[:1])
@@ -225,6 +221,22 @@ class _Subject:
         grey = torch.full((1, 1, 1, 1), value, device=inputs.device, dtype=inputs.dtype)
         bound: torch.Tensor = self.model.normalise(grey)
         return bound.detach().to(inputs)
+
+
+def _images(images: Any) -> Any:
+    """Return images that can be sliced: a list of arrays or tensors as one batch, anything else as it is."""
+    sliced = hasattr(images, "__len__") and hasattr(images, "__getitem__")
+    if not sliced or isinstance(images, str | bytes | Mapping):
+        raise ExplainError(f"images are a {type(images).__name__}. Accepted: an array, a tensor or a list of images")
+    if not len(images):
+        raise ExplainError("no images to explain: 0 given. Accepted: 1 or more")
+    is_list = isinstance(images, list | tuple) or (isinstance(images, np.ndarray) and images.dtype == object)
+    if is_list and any(isinstance(image, np.ndarray | torch.Tensor) for image in images):
+        try:
+            return as_batch(images)
+        except ImageError as error:
+            raise ExplainError(str(error)) from None
+    return images
 
 
 def _as_input(images: Any) -> torch.Tensor:

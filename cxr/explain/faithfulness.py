@@ -24,7 +24,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from cxr.errors import ExplainError, unknown
+from cxr.errors import ExplainError, ImageError, unknown
 from cxr.evaluation.metrics import probabilities
 from cxr.explain.agreement import ClassSensitivity, class_sensitivity
 from cxr.explain.attribution import Explainable, explain
@@ -33,6 +33,7 @@ from cxr.explain.imputation import FILLS, fill_named
 from cxr.explain.randomisation import Randomisation, explaining, randomise_parameters
 from cxr.explain.render import relevance_2d
 from cxr.models.card import SINGLE_LABEL
+from cxr.models.image_batch import as_batch
 
 Progress = Callable[[float, str], None]
 
@@ -256,7 +257,7 @@ def measure_faithfulness(
     scorer = _Scorer(model, image, batch)
     compared = (target, *scorer.highest(target, others))
     tell.next("explaining")(0.0, ", ".join(compared))
-    relevance = explain(model, image[None], [compared], composite, **options).relevance[0]
+    relevance = explain(model, _one_image(image), [compared], composite, **options).relevance[0]
     maps = dict(zip(compared, relevance_2d(relevance), strict=True))
     absolute = composite in SENSITIVITIES if absolute is None else absolute
     ordered = np.abs(maps[target]) if absolute else maps[target]
@@ -265,7 +266,7 @@ def measure_faithfulness(
     inserted = _insert(scorer, ordered, target, removal.steps, "blur", removal.seed, tell.next("inserting pixels"))
     randomised = None
     if randomise:
-        maps_of, step = explaining(image[None], target, composite, **options), tell.next("randomising parameters")
+        maps_of, step = explaining(_one_image(image), target, composite, **options), tell.next("randomising parameters")
         original = maps[target][None]
         randomised = randomise_parameters(model, maps_of, original=original, seed=removal.seed, progress=step)
     alike = class_sensitivity(maps, target) if len(maps) > 1 else None
@@ -365,6 +366,14 @@ def insertion(
     return _insert(scorer, relevance, target, steps, fill, seed, progress or _silent)
 
 
+def _one_image(image: Any) -> Any:
+    """Return one image as a batch of one."""
+    try:
+        return as_batch([image])
+    except ImageError as error:
+        raise ExplainError(str(error)) from None
+
+
 class _Scorer:
     """One image at a network's input and a private, still copy of the network that says what it thinks of changes."""
 
@@ -377,7 +386,7 @@ class _Scorer:
         self.dtype = parameter.dtype
         working = torch.float64 if self.dtype == torch.float64 else torch.float32
         with torch.no_grad():
-            self.input = model.preprocess(image[None])[0].to(parameter.device, working)  # (C, H, W)
+            self.input = model.preprocess(_one_image(image))[0].to(parameter.device, working)  # (C, H, W)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -16,7 +16,12 @@ import torch.nn.functional as F
 from cxr.errors import ExplainError, unknown
 
 NOISE = 0.01
-"""Standard deviation of the noise on imputed pixels, as a share of the image's own (per channel), as in ROAD's code."""
+"""Standard deviation of the noise on imputed pixels, as a share of the image's own (per channel).
+
+ROAD's authors add 0.01 whatever the input is, on images that are standardised. Networks here take inputs of any scale,
+torchxrayvision's from -1024 to 1024, where 0.01 would be no noise at all. On standardised inputs the two are the same:
+X-rays there have a deviation of about 1.
+"""
 BLUR = 1 / 22.4
 """Standard deviation of the blur as a share of the longer side: 10 pixels of 224. Petsiuk et al. took 5, under which
 the demo network still recognises many X-rays."""
@@ -32,8 +37,8 @@ def road(image: torch.Tensor, holes: torch.Tensor, seed: int = 0, noise: float =
     each, diagonal ones 1/12; at the border the weights of those there are are scaled to 1), which is one linear system
     per image. It is solved by multigrid in float32 (float64 for such images) until a cycle moves no pixel by more than
     0.2 % of the image's range, and then agrees with a direct solution to 1 % of the range at every pixel. Noise keeps a
-    network from telling filled parts by their smoothness; the same noise field serves all holes. Where nothing is left
-    of an image, its mean stands.
+    network from telling filled parts by their smoothness; the same noise field serves all holes. It scales with the
+    image, unlike in the authors' code (see :data:`NOISE`). Where nothing is left of an image, its mean stands.
 
     Parameters
     ----------
@@ -41,6 +46,9 @@ def road(image: torch.Tensor, holes: torch.Tensor, seed: int = 0, noise: float =
         (C, H, W).
     holes
         (N, H, W), True where pixels are missing.
+    noise
+        Its standard deviation as a share of the image's own; for one of 0.01 in the input's own units, as the authors
+        have it, give 0.01 divided by the image's standard deviation.
 
     Returns
     -------
@@ -72,7 +80,7 @@ class Fill:
 
 
 FILLS: dict[str, Fill] = {
-    "road": Fill("Linear imputation", "A smooth continuation of what is left, with a little noise (ROAD).", road),
+    "road": Fill("Linear imputation", "A smooth continuation of what is left, with a little noise that scales with it (after ROAD).", road),
     "mean": Fill("Mean", "The image's mean grey.", mean),
     "blur": Fill("Blur", "The image blurred, so that coarse structure stays.", blur),
 }

@@ -151,7 +151,10 @@ def _map_and_mask(relevance: np.ndarray, mask: np.ndarray, fit: str = "stretch")
 
 
 def _inside(mask: np.ndarray) -> np.ndarray:
-    mask = np.asarray(mask)
+    try:
+        mask = np.asarray(mask)
+    except ValueError:  # lists of several lengths
+        raise ExplainError(f"a mask is a {type(mask).__name__}. Accepted: bool or uint8 (h, w)") from None
     if mask.ndim != 2 or mask.dtype not in (np.bool_, np.uint8) or not mask.size:
         raise ExplainError(f"a mask of {mask.dtype} and shape {mask.shape} is unknown. Accepted: bool or uint8 (h, w)")
     return mask if mask.dtype == np.bool_ else mask > 127

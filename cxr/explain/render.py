@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,10 +39,22 @@ _GAP = 8
 
 def relevance_2d(relevance: np.ndarray) -> np.ndarray:
     """Sum relevance over channels: (..., C, H, W) to (..., H, W); (H, W) is returned as it is."""
-    relevance = np.asarray(relevance)
+    relevance = as_numbers(relevance, "relevance")
     if relevance.ndim < 2:
         raise ExplainError(f"relevance of shape {relevance.shape} is not a map. Accepted: (H, W) or (..., C, H, W)")
     return relevance if relevance.ndim == 2 else relevance.sum(axis=-3)
+
+
+def as_numbers(values: Any, what: str) -> np.ndarray:
+    """Return values as an array, or raise an ExplainError unless they are numbers (yes and no are none)."""
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError):  # lists of several lengths
+        array = np.asarray(None)
+    if array.dtype.kind not in "iuf" or not array.size:
+        kind = type(values).__name__ if array.dtype == object else f"{array.dtype} of shape {array.shape}"
+        raise ExplainError(f"{what} is a {kind}. Accepted: one array of numbers")
+    return array
 
 
 def colour_scale(relevance: np.ndarray, percentile: float = 100.0) -> float:
@@ -87,7 +100,7 @@ def overlay(
     """
     if not 0 <= alpha <= 1:
         raise ExplainError(f"alpha {alpha!r} is out of range. Accepted: 0 to 1")
-    unit = _unit(relevance_2d(relevance), scale, percentile)
+    image, unit = _picture(image), _unit(relevance_2d(relevance), scale, percentile)
     unit = cv2.resize(unit, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     # The square root lets weak relevance tint the picture visibly.
     weight = alpha * np.sqrt(np.abs(unit))[..., None]
@@ -97,6 +110,13 @@ def overlay(
 def _strong(unit: np.ndarray) -> np.ndarray:
     """Return the two colours of the map at about two thirds: over an X-ray, lightness belongs to the X-ray."""
     return _coloured(np.where(unit >= 0, 0.7, -0.7)).astype(np.float64)
+
+
+def _picture(image: Any) -> np.ndarray:
+    array = as_numbers(image, "the X-ray")
+    if array.dtype != np.uint8 or array.ndim not in (2, 3):
+        raise ExplainError(f"the X-ray is {array.dtype} of shape {array.shape}. Accepted: uint8 (H, W) or (H, W, 3)")
+    return array
 
 
 def _grey_rgb(image: np.ndarray) -> np.ndarray:
@@ -137,7 +157,7 @@ def figure(
     scale
         Relevance at full colour; by default the percentile of this map.
     """
-    flat = relevance_2d(relevance)
+    image, flat = _picture(image), relevance_2d(relevance)
     scale = colour_scale(flat, percentile) if scale is None else scale
     width = max(1, round(height * image.shape[1] / image.shape[0]))
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)

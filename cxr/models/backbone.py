@@ -21,6 +21,7 @@ from torch import nn
 
 from cxr.errors import ImageError, WeightsError
 from cxr.models.card import SINGLE_LABEL, ModelCard
+from cxr.models.image_batch import as_batch
 
 if TYPE_CHECKING:
     from cxr.models.weights import Source
@@ -128,7 +129,7 @@ class XrayClassifier(nn.Module):
         Parameters
         ----------
         images
-            (N, H, W) or (N, 1, H, W): uint8 in 0 to 255, or floats in [0, 1].
+            (N, H, W) or (N, 1, H, W): uint8 in 0 to 255, or floats in [0, 1]. Or a list of N images of one shape.
 
         Returns
         -------
@@ -137,7 +138,7 @@ class XrayClassifier(nn.Module):
         Raises
         ------
         ImageError
-            For another shape or type, or floats outside [0, 1].
+            For another shape or type, images of several sizes, or floats outside [0, 1].
         """
         grey = _grey(images, self.device)
         if grey.shape[-2:] != (self.card.size, self.card.size):
@@ -155,13 +156,15 @@ class XrayClassifier(nn.Module):
 
 def _grey(images: torch.Tensor | np.ndarray, device: torch.device) -> torch.Tensor:
     """Return (N, 1, H, W) float32 in [0, 1]."""
-    batch = torch.from_numpy(np.array(images)) if isinstance(images, np.ndarray) else images
-    if not isinstance(batch, torch.Tensor):
-        raise ImageError(f"images are a {type(images).__name__}: a NumPy array or torch tensor is needed")
+    given = as_batch(images)
+    shape = tuple(given.shape)
+    if isinstance(given, np.ndarray) and given.dtype.kind not in "biufc":
+        raise ImageError(f"images are {given.dtype}: uint8 or floats are needed")
+    batch = torch.from_numpy(np.array(given)) if isinstance(given, np.ndarray) else given
     if batch.ndim == 3:
         batch = batch[:, None]
     if batch.ndim != 4 or batch.shape[1] != 1 or 0 in batch.shape:
-        raise ImageError(f"images have the shape {tuple(images.shape)}: (N, H, W) or (N, 1, H, W) is needed")
+        raise ImageError(f"images have the shape {shape}: (N, H, W) or (N, 1, H, W) is needed")
     if batch.dtype == torch.uint8:
         return batch.to(device).to(torch.float32) / 255
     if not batch.is_floating_point():

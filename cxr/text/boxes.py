@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from cxr.errors import TextError
+
 KINDS = ("word", "letter", "number", "arrow", "scale", "symbol")
 
 
@@ -133,3 +135,22 @@ def coverage(boxes: Iterable[TextBox], shape: Sequence[int]) -> np.ndarray:
         inner = clip(box, shape)
         mask[inner.y0 : inner.y1, inner.x0 : inner.x1] = True
     return mask
+
+
+def checked_xray(image: np.ndarray, doing: str) -> np.ndarray:
+    """Return an image as an array if it is one X-ray, uint8 (H, W); ``doing`` begins the error of any other.
+
+    Raises
+    ------
+    TextError
+        For another shape or type, an empty image, several images at once, or no image.
+    """
+    try:
+        array = np.asarray(image)
+    except ValueError:  # a list of images of several sizes
+        array = np.asarray(None)
+    if array.dtype == object:
+        raise TextError(f"{doing} on one uint8 image of shape (H, W) at a time, not on a {type(image).__name__}")
+    if array.dtype != np.uint8 or array.ndim != 2 or not array.size:
+        raise TextError(f"{doing} on uint8 images of shape (H, W), not {array.dtype} of shape {array.shape}")
+    return array

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from cxr.errors import TextError, unknown
-from cxr.text.boxes import TextBox, grow, intersection, iou, kind_of, merge
+from cxr.text.boxes import TextBox, checked_xray, grow, intersection, iou, kind_of, merge
 from cxr.text.components import components
 from cxr.text.judge import Verdict, shared_judge
 from cxr.text.ocr import Engine
@@ -102,7 +102,7 @@ class Detector:
 
     def detect_boxes(self, image: np.ndarray) -> list[TextBox]:
         """Return the tokens of a uint8 image (H, W) without reading them (text "", kind as the judge sees it)."""
-        image = _checked(image)
+        image = checked_xray(image, "text is found")
         if min(image.shape) < MIN_SIDE:
             return []
         scales = scale_bars(image)
@@ -126,7 +126,7 @@ class Detector:
 
     def recognise(self, image: np.ndarray, boxes: Sequence[TextBox]) -> list[TextBox]:
         """Return the boxes with ``text`` and ``kind``; a token that cannot be read keeps text "" and its kind."""
-        image = _checked(image)
+        image = checked_xray(image, "text is found")
         legible = [box for box in boxes if box.kind != "scale"]
         read = dict(zip(legible, self._engine.read(image, legible), strict=True))
         return [_named(box, read.get(box, "")) for box in boxes]
@@ -214,13 +214,6 @@ def _named(box: TextBox, text: str) -> TextBox:
     if not legible or (box.kind == "arrow" and legible == 1):
         return replace(box, text="" if box.kind == "arrow" else text)
     return replace(box, text=text, kind=kind_of(text))
-
-
-def _checked(image: np.ndarray) -> np.ndarray:
-    image = np.asarray(image)
-    if image.dtype != np.uint8 or image.ndim != 2 or not image.size:
-        raise TextError(f"text is found on uint8 images of shape (H, W), not {image.dtype} of shape {image.shape}")
-    return image
 
 
 def _sharpness(image: np.ndarray) -> Callable[[TextBox], float]:

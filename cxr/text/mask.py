@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from cxr.errors import TextError, unknown
-from cxr.text.boxes import TextBox, coverage, grow
+from cxr.text.boxes import TextBox, checked_xray, coverage, grow
 from cxr.text.controls import control_boxes
 
 DEFAULT_MODE = "inpaint"
@@ -155,9 +155,8 @@ def mask_text(
     """
     if mode not in MASK_MODES:
         raise TextError(unknown("mask mode", mode, MASK_MODES))
+    image = checked_xray(image, "tokens are masked")
     grown = grown_boxes(boxes, margin, image.shape)
-    if image.dtype != np.uint8 or image.ndim != 2:
-        raise TextError(f"tokens are masked on uint8 images of shape (H, W), not {image.dtype} of shape {image.shape}")
     if not grown:
         return image.copy()
     filled = MASK_MODES[mode].fill(image, grown)

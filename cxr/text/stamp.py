@@ -23,7 +23,7 @@ import numpy as np
 
 from cxr.data.phantom.tokens import FONTS, glyphs
 from cxr.errors import TextError, unknown
-from cxr.text.boxes import TextBox, grow, kind_of
+from cxr.text.boxes import TextBox, checked_xray, grow, kind_of
 
 PLACES: dict[str, tuple[float, float]] = {
     f"{row}-{column}".strip("-") or "centre": (x, y)
@@ -122,10 +122,11 @@ def cut_patch(image: np.ndarray, box: TextBox, take: str = "ink") -> Patch:
     Raises
     ------
     TextError
-        For a box that does not lie in the image or holds no ink, or an unknown ``take``.
+        For an image that is not uint8 (H, W), a box that does not lie in it or holds no ink, or an unknown ``take``.
     """
     if take not in TAKES:
         raise TextError(unknown("part of a token to take", take, TAKES))
+    image = checked_xray(image, "tokens are cut out")
     height, width = image.shape
     if not (0 <= box.x0 < box.x1 <= width and 0 <= box.y0 < box.y1 <= height):
         sides = ", ".join(map(str, (box.x0, box.y0, box.x1, box.y1)))
@@ -229,12 +230,22 @@ def stamp_patch(image: np.ndarray, patch: Patch, box: TextBox, contrast: float =
     ----------
     contrast
         Above 0 to 1: how far fully inked pixels go from their own grey to the ink's.
+
+    Raises
+    ------
+    TextError
+        For another contrast, an image that is not uint8 (H, W), or a box of another size than the patch.
     """
     if not 0 < contrast <= 1:
         raise TextError(f"contrast {contrast!r} is not allowed. Accepted: above 0, at most 1")
-    out = image.copy()
+    out = checked_xray(image, "words are stamped").copy()
     inside = np.s_[box.y0 : box.y1, box.x0 : box.x1]
-    ground = image[inside].astype(np.float32)
+    ground = out[inside].astype(np.float32)
+    if ground.shape != patch.shape:
+        raise TextError(
+            f"a patch of {patch.shape[1]} x {patch.shape[0]} px does not fit a box with {ground.shape[1]} x "
+            f"{ground.shape[0]} px on the X-ray. Accepted: a box of the patch's size within the X-ray (see box_for)"
+        )
     drawn = ground + np.float32(contrast) * patch.ink * (patch.grey - ground)
     out[inside] = np.clip(np.rint(drawn), 0, 255).astype(np.uint8)
     return out

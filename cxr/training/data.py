@@ -100,17 +100,37 @@ class _Chosen:
 def check(recipe: Recipe, manifest: Manifest) -> list[str]:
     """Raise what :func:`prepare` would, as far as it can be known without reading an image.
 
-    Returns a sentence for each split of a stage of which images are left out, for their label is none of the classes.
+    Returns a sentence for each split of a stage of which images are left out, for their label is none of the classes,
+    and for each class without an image to train on.
     """
     pairs = zip(recipe.stages, _choose(recipe, manifest), strict=True)
-    return [line for stage, rows in pairs for line in left_out_in_words(rows.left_out, rows.classes, stage)]
+    return [line for stage, rows in pairs for line in _warnings(rows, stage)]
 
 
 def check_labels(recipe: Recipe, manifest: Manifest) -> list[str]:
     """Do as :func:`check` for the last stage alone, which needs no look at the files of other stages."""
     final = _final_manifest(recipe, manifest)
     rows = _choose_rows(recipe, len(recipe.stages) - 1, manifest, final)
-    return left_out_in_words(rows.left_out, rows.classes, recipe.stages[-1])
+    return _warnings(rows, recipe.stages[-1])
+
+
+def _warnings(rows: _Chosen, stage: Stage) -> list[str]:
+    targets = _targets(rows.train, rows.classes, stage)
+    return left_out_in_words(rows.left_out, rows.classes, stage) + without_images(targets, rows.classes, stage)
+
+
+def without_images(targets: np.ndarray, classes: Sequence[str], stage: Stage) -> list[str]:
+    """Return in words which classes have no image among the targets that a stage is trained on."""
+    if stage.task == "multi-label":
+        shown, what = (targets == 1).any(axis=0), "no training image that is known to show"
+    else:
+        shown, what = np.bincount(targets, minlength=len(classes)) > 0, "no training image of"
+    weight = "its weight in the loss is 0" if stage.class_weights == "balanced" else "its weight is as in the recipe"
+    return [
+        f"stage {stage.name}: {what} {name!r}, so the network cannot learn it; {weight}"
+        for name, is_shown in zip(classes, shown, strict=True)
+        if not is_shown
+    ]
 
 
 def left_out_in_words(left_out: Mapping[str, Mapping[str, int]], classes: Sequence[str], stage: Stage) -> list[str]:
@@ -222,7 +242,8 @@ def _read(recipe: Recipe, index: int, chosen: _Chosen, tell: Tell) -> StageData:
     train, val = (_readable(rows, cache) for rows in (chosen.train, chosen.val))
     _check_enough(train, val, index, recipe.devices * stage.accumulate)
     log.info("stage %s: %d images to train, %d to validate, classes %s", stage.name, len(train), len(val), classes)
-    for line in left_out_in_words(chosen.left_out, classes, stage):
+    train_targets = _targets(train, classes, stage)
+    for line in left_out_in_words(chosen.left_out, classes, stage) + without_images(train_targets, classes, stage):
         log.warning("%s", line)
     train_rows, val_rows = (np.array([cache.index(i) for i in rows["image_id"]], np.int64) for rows in (train, val))
     return StageData(
@@ -231,7 +252,7 @@ def _read(recipe: Recipe, index: int, chosen: _Chosen, tell: Tell) -> StageData:
         classes=classes,
         train_rows=train_rows,
         val_rows=val_rows,
-        train_targets=_targets(train, classes, stage),
+        train_targets=train_targets,
         val_targets=_targets(val, classes, stage),
         val_patients=tuple(val["patient_id"].where(val["patient_id"] != "", val["image_id"])),
         text=text,
@@ -337,7 +358,12 @@ def _carve(pool: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     groups = connected_groups(pool, ["patient_id", "dup_group"])
     order = np.random.default_rng([seed, 7919]).permutation(np.unique(groups))
     sizes = pd.Series(groups).value_counts()
-    taken = np.cumsum([sizes[g] for g in order]) <= max(2, round(VALIDATION_SHARE * len(pool)))
+    in_order = sizes[order].to_numpy()
+    most = max(2, round(VALIDATION_SHARE * len(pool)))
+    taken = np.cumsum(in_order) <= most
+    if not taken.any():  # the first is a patient too large: the first one small enough, or the smallest, does
+        fitting = np.flatnonzero(in_order <= most)
+        taken[fitting[0] if len(fitting) else np.argmin(in_order)] = True
     validates = np.isin(groups, order[taken])
     return pool[~validates], pool[validates]
 

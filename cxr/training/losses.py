@@ -17,6 +17,8 @@ from cxr.training.recipe import Stage
 
 MOST_POSITIVE_WEIGHT = 30.0  # of a finding so rare that its balanced weight would drown the others
 
+_IGNORED = -100  # torch's own: an image with this target counts nowhere
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -44,7 +46,8 @@ def make_loss(stage: Stage, classes: Sequence[str], targets: np.ndarray, device:
     Single-label: targets (N,) class indices; cross entropy, or focal loss (Lin et al. 2017) ``(1 - p)^gamma`` times it.
     Multi-label: targets (N, K) of 0 and 1, NaN where unknown, which counts nowhere; binary cross entropy or its focal
     form, a mean over the entries that are known. ``class_weights`` weigh classes (or positives against negatives):
-    ``balanced`` by how rare they are among ``targets``.
+    ``balanced`` by how rare they are among ``targets``, where a class without a (known positive) image gets 0.
+    Gradients are finite however certain a network is.
     """
     gamma = stage.focal_gamma if stage.loss == "focal" else 0.0
     weights = _weights(stage, classes, targets)
@@ -59,11 +62,16 @@ def _single_label(weights: np.ndarray, gamma: float, stage: Stage, device: torch
     def summed(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         if not gamma:
             smoothing = stage.label_smoothing
-            return F.cross_entropy(logits, targets, weight=weight, label_smoothing=smoothing, reduction="sum")
+            # Smoothing would count an image of a class that weighs nothing.
+            targets = torch.where(weight[targets] > 0, targets, _IGNORED)
+            return F.cross_entropy(
+                logits, targets, weight=weight.to(logits.dtype), label_smoothing=smoothing, reduction="sum"
+            )
         log_p = F.log_softmax(logits, dim=1).gather(1, targets[:, None])[:, 0]
-        return -(weight[targets] * (1 - log_p.exp()) ** gamma * log_p).sum()
+        return -(weight[targets] * torch.exp(gamma * _log_of_the_others(logits, targets)) * log_p).sum()
 
-    return Loss(summed, lambda targets: float(weights[targets].sum(dtype=np.float64)))
+    # All weights are 0 where the images are of classes without a training image: their sum is 0 then, and so is a mean.
+    return Loss(_in_float32(summed), lambda targets: float(weights[targets].sum(dtype=np.float64)) or 1.0)
 
 
 def _multi_label(weights: np.ndarray | None, gamma: float, device: torch.device) -> Loss:
@@ -74,11 +82,32 @@ def _multi_label(weights: np.ndarray | None, gamma: float, device: torch.device)
         truth = torch.where(known, targets, 0.0)
         losses = F.binary_cross_entropy_with_logits(logits, truth, pos_weight=weight, reduction="none")
         if gamma:
-            p = torch.sigmoid(logits)
-            losses = losses * (truth * (1 - p) + (1 - truth) * p) ** gamma
+            losses = losses * torch.exp(gamma * F.logsigmoid(torch.where(truth > 0, -logits, logits)))
         return (losses * known).sum()
 
-    return Loss(summed, lambda targets: float(max(1, np.isfinite(targets).sum())))
+    return Loss(_in_float32(summed), lambda targets: float(max(1, np.isfinite(targets).sum())))
+
+
+def _log_of_the_others(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return log(1 - p) of each image's class, (N,), from the logits of the other classes.
+
+    ``(1 - p) ** gamma`` has an infinite slope at p = 1 for gamma below 1, where a certain network's p rounds to 1; its
+    logarithm has a slope of at most 1 everywhere.
+    """
+    others = logits.scatter(1, targets[:, None], -torch.inf)
+    return torch.logsumexp(others, dim=1) - torch.logsumexp(logits, dim=1)
+
+
+def _in_float32(
+    summed: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Return a loss that takes half precision logits as float32: sums over a batch overflow float16."""
+
+    def wide(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(logits.device.type, enabled=False):
+            return summed(logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits, targets)
+
+    return wide
 
 
 def _weights(stage: Stage, classes: Sequence[str], targets: np.ndarray) -> np.ndarray | None:
@@ -92,13 +121,20 @@ def _weights(stage: Stage, classes: Sequence[str], targets: np.ndarray) -> np.nd
 
 
 def class_weights(targets: np.ndarray, n_classes: int) -> np.ndarray:
-    """Return (K,) float32 weights n / (K n_c), with mean 1 over the images."""
+    """Return (K,) float32 weights n / (K' n_c) of the K' classes that have images, with mean 1 over the images.
+
+    A class without images has weight 0: its images, should there be some to validate on, count nowhere.
+    """
     counts = np.bincount(targets, minlength=n_classes)
-    return (len(targets) / (n_classes * np.maximum(counts, 1))).astype(np.float32)
+    n_present = np.count_nonzero(counts)
+    return np.where(counts > 0, len(targets) / (n_present * np.maximum(counts, 1)), 0).astype(np.float32)
 
 
 def positive_weights(targets: np.ndarray) -> np.ndarray:
-    """Return (K,) float32 weights of positives, negatives / positives among the known, from 1 / 30 to 30."""
+    """Return (K,) float32 weights of positives, negatives / positives among the known, from 1 / 30 to 30.
+
+    A finding without a known positive has weight 0: nothing is known of how its positives look.
+    """
     positives, negatives = (targets == 1).sum(0), (targets == 0).sum(0)
-    weights = negatives / np.maximum(positives, 1)
-    return np.clip(weights, 1 / MOST_POSITIVE_WEIGHT, MOST_POSITIVE_WEIGHT).astype(np.float32)
+    weights = np.clip(negatives / np.maximum(positives, 1), 1 / MOST_POSITIVE_WEIGHT, MOST_POSITIVE_WEIGHT)
+    return np.where(positives > 0, weights, 0).astype(np.float32)

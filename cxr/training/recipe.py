@@ -6,6 +6,7 @@ does not give its values.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -269,7 +270,7 @@ class Recipe(_Part):
         """
         values = self.model_dump(mode="json")
         for path, value in changes.items():
-            _assign(values, path.split("."), value, path)
+            _assign(values, path.split("."), copy.deepcopy(value), path)  # a later change may go into this one
         return parse_recipe(values)
 
 
@@ -304,9 +305,33 @@ def parse_recipe(values: Any) -> Recipe:
     if not isinstance(values, Mapping):
         raise RecipeError(f"a recipe is a {type(values).__name__}: keys and values are needed, as in the presets")
     try:
-        return Recipe.model_validate(dict(values))
+        return Recipe.model_validate(_padded_as_recorded(values))
     except ValidationError as error:
         raise RecipeError(one_line(error, Recipe, _FORMS)) from None
+
+
+# What a recipe that was written in full said of augmentation before one could choose the padding: it was black.
+_AUGMENT_BEFORE_PADDING = {
+    "rotate", "translate", "scale", "shear", "brightness", "contrast", "gamma", "noise", "hflip",
+}  # fmt: skip
+
+
+def _padded_as_recorded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe's values with ``padding: black`` in stages that were recorded before there was a choice.
+
+    So an older run resumes with the images that it began with, and its recipe makes the same network again.
+    """
+    stages = values.get("stages")
+    if not isinstance(stages, list):
+        return dict(values)
+    return {**values, "stages": [_stage_as_recorded(stage) for stage in stages]}
+
+
+def _stage_as_recorded(stage: Any) -> Any:
+    augment = stage.get("augment") if isinstance(stage, Mapping) else None
+    if not isinstance(augment, Mapping) or set(augment) != _AUGMENT_BEFORE_PADDING:
+        return stage
+    return {**stage, "augment": {**augment, "padding": "black"}}
 
 
 def _assign(values: Any, keys: list[str], new: Any, path: str) -> None:

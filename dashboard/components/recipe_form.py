@@ -25,6 +25,7 @@ BACKBONES = (
 )
 OPTIMISERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("cosine", "constant", "step")
+PADDINGS = ("reflection", "edge", "black")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 DEVICES = ("auto", "cpu", "cuda")
 NO_WEIGHTS = "none (random)"
@@ -237,13 +238,22 @@ def _augment(augment: dict[str, Any], key: str) -> None:
         ("rotate", 45.0, "Rotate ±°"),
         ("translate", 0.5, "Shift ±"),
         ("scale", 0.5, "Scale ±"),
-        ("brightness", 1.0, "Brightness ±"),
-        ("contrast", 1.0, "Contrast ±"),
+        ("brightness", 0.5, "Brightness ±"),
+        ("contrast", 0.9, "Contrast ±"),
     )
     for cell, (name, most, label) in zip(cells, ranges, strict=False):
         step = 1.0 if most > 1 else 0.01
         augment[name] = cell.number_input(label, 0.0, most, float(augment[name]), step, key=f"{key}:{name}")
-    augment["hflip"] = cells[5].checkbox(
+    augment["padding"] = _choice(
+        cells[5],
+        "Padding",
+        PADDINGS,
+        augment["padding"],
+        f"{key}:padding",
+        help="What stands where a moved X-ray leaves the frame empty: its mirror image, its rim drawn out, or "
+        "black, which makes borders that a network may learn",
+    )
+    augment["hflip"] = st.checkbox(
         "Mirror left-right",
         bool(augment["hflip"]),
         key=f"{key}:hflip",

@@ -101,7 +101,7 @@ def test_no_change_ever_turns_an_xray_upside_down():
 def test_a_turn_does_not_distort_an_image_that_is_not_square():
     y, x = torch.meshgrid(torch.arange(80.0), torch.arange(160.0), indexing="ij")
     disc = (((x - 79.5) ** 2 + (y - 39.5) ** 2) < 30**2).float()[None, None]
-    out = Augment(rotate=45)(disc.repeat(8, 1, 1, 1), _generator())
+    out = Augment(rotate=45, padding="black")(disc.repeat(8, 1, 1, 1), _generator())
     assert (out - disc).abs().mean() < 0.01
 
 
@@ -115,13 +115,52 @@ def test_translation_stays_within_its_range():
     assert moved.abs().max() > 7
 
 
+MOVES = {"rotate": 45.0, "translate": 0.5, "scale": 0.5, "shear": 30.0}
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (40, 72)])
+def test_padding_paints_no_black_where_the_image_has_none(shape):
+    bright = torch.full((64, 1, *shape), 0.8)
+    for padding in ("reflection", "edge"):
+        out = Augment(**MOVES, padding=padding)(bright, _generator())
+        assert torch.allclose(out, bright, atol=1e-6), padding
+    black = Augment(**MOVES, padding="black")(bright, _generator())
+    assert (black == 0).float().mean() > 0.1
+    assert Augment().padding == "reflection"
+
+
+def test_what_lies_inside_the_frame_does_not_depend_on_the_padding(batch):
+    made = {
+        padding: Augment(rotate=10, translate=0.1, padding=padding)(batch, _generator())
+        for padding in ("reflection", "edge", "black")
+    }
+    for padding in ("edge", "black"):
+        assert torch.allclose(made[padding][..., 32:64, 32:64], made["reflection"][..., 32:64, 32:64], atol=1e-4)
+        assert not torch.equal(made[padding], made["reflection"])
+
+
+def test_reflection_mirrors_the_image_at_its_rim_and_edge_draws_the_rim_out():
+    columns = torch.arange(32.0)[None, None, None].expand(40, 1, 32, 32) / 31
+    shift = 2 * 0.25 * (2 * torch.rand(40, generator=_generator()) - 1)  # the first numbers that are drawn
+    from_column = columns * 31 + shift[:, None, None, None] * 16
+    beyond = (from_column < 0) | (from_column > 31)
+    mirrored = (((from_column + 0.5) % 64) - 32).abs()
+    mirrored = 32 - mirrored - 0.5
+    expected = {"reflection": mirrored.clamp(0, 31) / 31, "edge": from_column.clamp(0, 31) / 31}
+    for padding, picture in expected.items():
+        out = Augment(translate=0.25, padding=padding)(columns, _generator())
+        assert beyond.any()
+        assert torch.allclose(out, picture, atol=1e-5), padding
+
+
 def test_half_and_double_precision_are_kept(batch):
     for dtype in (torch.float64, torch.bfloat16):
         assert Augment(brightness=0.1, noise=0.02)(batch.to(dtype), _generator()).dtype == dtype
 
 
 def test_an_unknown_name_a_vertical_flip_and_a_value_out_of_range_are_refused():
-    for wrong in ({"vflip": True}, {"rotate": -1}, {"rotate": 90}, {"gamma": 1.0}, {"noise": float("nan")}):
+    out_of_range = ({"rotate": -1}, {"rotate": 90}, {"gamma": 1.0}, {"noise": float("nan")}, {"padding": "white"})
+    for wrong in ({"vflip": True}, *out_of_range):
         with pytest.raises(ValidationError) as caught:
             Augment(**wrong)
         assert next(iter(wrong)) in str(caught.value)

@@ -41,6 +41,28 @@ def test_the_split_depends_on_the_seed_but_not_on_the_order_of_the_rows():
     assert split_manifest(manifest, seed=3)[0].split_hash() == same.split_hash() != other.split_hash()
 
 
+@pytest.mark.parametrize("classes", [["a", "b"], ["a", "b", "c", "d"]])
+def test_the_largest_patients_are_in_test_for_some_seeds_and_the_splits_keep_their_shares(classes: list[str]):
+    sizes = [8, 7, 6, *([2] * 30), *([1] * 60)]
+    patients = [f"{name}{k}" for name in classes for k, size in enumerate(sizes) for _ in range(size)]
+    manifest = rows_of([patient[0] for patient in patients], patient_id=patients)
+    largest = {name: set() for name in classes}
+    for seed in range(20):
+        table = split_manifest(manifest, seed=seed)[0].table
+        share = pd.crosstab(table["label"], table["split"], normalize="index")[["train", "val", "test"]]
+        assert np.allclose(share, [0.7, 0.1, 0.2], atol=1 / sum(sizes)), seed
+        for name in classes:
+            largest[name] |= set(table.loc[table["patient_id"] == f"{name}0", "split"])
+    assert all({"train", "test"} <= splits for splits in largest.values())
+
+
+def test_a_patient_is_at_most_half_of_a_class_of_a_split_where_there_are_others():
+    patients = ["large"] * 12 + [f"p{k}" for k in range(108)]
+    for seed in range(20):
+        table = split_manifest(rows_of(["a"] * 60 + ["b"] * 60, patient_id=patients), seed=seed)[0].table
+        assert set(table.loc[table["patient_id"] == "large", "split"]) == {"train"}, "val has 6 of a, test 12"
+
+
 def test_images_linked_through_a_patient_and_then_a_duplicate_stay_together():
     table = pd.DataFrame({"patient_id": ["p", "p", "q", "", ""], "dup_group": ["", "1", "1", "", "2"]})
     groups = connected_groups(table, ("patient_id", "dup_group"))

@@ -263,8 +263,8 @@ def test_images_that_a_bare_network_cannot_take_are_refused_in_one_line(name, co
     ("images", "targets", "named"),
     [
         (None, 0, "images are a NoneType. Accepted: an array"),
-        ("x-ray.png", 0, "images are a str that is no array of numbers"),
-        ([np.zeros((1, 64, 64)), np.zeros((1, 32, 32))], 0, "images are a list that is no array of numbers"),
+        ("x-ray.png", 0, "images are a str. Accepted: an array"),
+        ([np.zeros((1, 64, 64)), np.zeros((1, 32, 32))], 0, "images have 2 different shapes"),
         (pictures(1), None, "target None is not a class name. Available: 0, 1, 2"),
         (pictures(1), 1.5, "target 1.5 is not a class name"),
         (pictures(1), -1, "unknown target '-1'. Available: 0, 1, 2"),

@@ -83,6 +83,18 @@ def test_noise_lies_in_the_holes_alone_and_is_the_same_for_all_of_them():
     assert not torch.equal(road(image, holes, seed=6), road(image, holes, seed=5))
 
 
+@pytest.mark.parametrize("scale", [1.0, 1024.0])
+def test_noise_is_a_hundredth_of_the_image_whatever_its_scale_and_the_authors_own_where_that_is_asked_for(scale):
+    grey = torch.from_numpy(xray(64))[None]
+    image = scale * (grey - grey.mean()) / grey.std(correction=0)
+    holes = torch.from_numpy(patches(0.5, 4, 64)[None])
+    smooth = road(image, holes, noise=0.0)
+    deviation = (road(image, holes) - smooth)[:, 0][holes].std()
+    assert float(deviation) == pytest.approx(0.01 * scale, rel=0.1)
+    absolute = (road(image, holes, noise=0.01 / float(image.std(correction=0))) - smooth)[:, 0][holes].std()
+    assert float(absolute) == pytest.approx(0.01, rel=0.1)
+
+
 def test_channels_of_one_grey_are_imputed_as_each_would_be_alone():
     grey, holes = torch.from_numpy(xray(64)), torch.from_numpy(patches(0.5, 4, 64)[None])
     scale, shift = torch.tensor([4.0, 4.5, -3.0])[:, None, None], torch.tensor([0.1, -2.0, 1.0])[:, None, None]

@@ -41,7 +41,8 @@ def test_preprocess_normalises_by_the_card_and_resizes_to_its_size():
         (np.full((2, 32, 32), 200.0, np.float32), "200"),
         (np.full((2, 32, 32), -0.5, np.float32), "-0.5"),
         (np.full((2, 32, 32), np.nan, np.float32), "nan"),
-        ([[1, 2]], "list"),
+        ([[1, 2]], "(1, 2)"),
+        ({1: 2}, "dict"),
     ],
 )
 def test_wrong_pixels_are_refused_in_one_line_that_names_them(model, images, named):

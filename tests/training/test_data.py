@@ -151,6 +151,32 @@ def test_what_a_source_does_not_label_is_unknown_there(tiny, recipe):
     assert other.tolist() == [1, 0, 0]
 
 
+def test_a_finding_that_no_training_image_is_known_to_show_is_said(tiny, recipe, caplog):
+    manifest = Manifest.load(tiny)
+    table = manifest.table.copy()
+    table["findings"] = table["findings"].str.replace("Edema", "?Edema")
+    strange = manifest.with_table(table)
+    balanced = recipe.changed({"stages.0.class_weights": "balanced"})
+    said = "stage findings: no training image that is known to show 'Edema', so the network cannot learn it; "
+    assert check(balanced, strange) == [f"{said}its weight in the loss is 0"]
+    assert check(balanced.changed({"stages.0.class_weights": "none"}), strange) == [
+        f"{said}its weight is as in the recipe"
+    ]
+    prepare(balanced, strange, quiet)
+    assert said in caplog.text
+
+
+def test_a_class_whose_training_images_cannot_be_read_is_said(tiny, recipe, tmp_path, caplog):
+    folder = shutil.copytree(tiny.parent, tmp_path / "broken")
+    manifest = Manifest.load(folder / tiny.name)
+    train = manifest.table[(manifest.table["split"] == "train") & (manifest.table["label"] == "covid19")]
+    for image in train["image"]:
+        (folder / image).write_bytes(b"no picture")
+    last = prepare(recipe, manifest, quiet)[-1]
+    assert 0 not in last.train_targets
+    assert "no training image of 'covid19', so the network cannot learn it" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
@@ -165,6 +191,16 @@ def test_what_a_source_does_not_label_is_unknown_there(tiny, recipe):
 def test_names_and_parts_that_do_not_fit_the_data_are_refused(tiny, recipe, changes, error):
     with pytest.raises(RecipeError, match=error):
         prepare(recipe.changed(changes), Manifest.load(tiny), quiet)
+
+
+def test_a_stage_of_its_own_validates_on_someone_whoever_is_drawn_first(tiny, recipe):
+    manifest = Manifest.load(tiny)
+    table = manifest.table.copy()
+    rows = table.index[table["role"] == "intermediate"][4:]
+    table.loc[rows[:12], "patient_id"] = "large"  # of 20 images, of which 2 validate
+    for seed in range(8):
+        first = prepare(recipe.changed({"seed": seed}), manifest.with_table(table), quiet)[0]
+        assert 1 <= len(first.val_rows) <= 2
 
 
 def test_splits_of_its_own_are_taken_as_they_are_and_refused_with_the_patients_who_are_held_out(tiny, recipe):

@@ -27,8 +27,65 @@ def test_balanced_weights_make_every_class_weigh_the_same():
     targets = np.array([0, 0, 0, 1, 2, 2])
     weights = class_weights(targets, 3)
     assert [weights[targets][targets == c].sum() for c in range(3)] == pytest.approx([2, 2, 2])
-    positive = positive_weights(np.array([[1, 0], [0, 0], [0, 0], [0, np.nan]], np.float32))
-    assert positive.tolist() == [3.0, 3.0]
+    positive = positive_weights(np.array([[1, 1], [0, 0], [0, 0], [0, np.nan]], np.float32))
+    assert positive.tolist() == [3.0, 2.0]
+
+
+def test_a_class_without_images_weighs_nothing_and_the_mean_weight_of_the_images_stays_1():
+    targets = np.array([0, 0, 0, 2])
+    weights = class_weights(targets, 4)
+    assert weights[[1, 3]].tolist() == [0, 0]
+    assert weights[targets].mean() == pytest.approx(1)
+    findings = np.array([[1, 0, np.nan, 0], [0, 0, np.nan, 1], [0, np.nan, np.nan, 1]], np.float32)
+    assert positive_weights(findings).tolist() == [2.0, 0.0, 0.0, 0.5]
+
+
+def test_validation_images_of_a_class_without_training_images_do_not_move_the_loss(logits):
+    loss = loss_of(np.array([0, 0, 1]), class_weights="balanced", label_smoothing=0.1)
+    seen, with_unseen = np.array([0, 1, 1]), np.array([0, 1, 1, 2, 2])
+    assert loss.mean(logits[:5], with_unseen).item() == pytest.approx(loss.mean(logits[:3], seen).item(), rel=1e-6)
+    assert loss.mean(logits[:2], np.array([2, 2])).item() == 0
+
+
+CERTAIN = [1e-30, 20.0, 100.0, 1e4]  # the largest that float16 holds beside its negative is 65504
+OF_ONE_LABEL = [{"label_smoothing": s} for s in (0.0, 0.1, 0.9)]
+FOCAL = [{"loss": "focal", "focal_gamma": g} for g in (0.01, 0.5, 0.99, 1.0, 2.0, 10.0)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("weights", ["none", "balanced", {"a": 1000.0, "c": 0.001}])
+@pytest.mark.parametrize(
+    ("targets", "settings"),
+    [(np.array([0, 1, 0]), some) for some in OF_ONE_LABEL + FOCAL]
+    + [(np.array([[1, 0, np.nan], [0, np.nan, 0], [1, 1, 0]], np.float32), MULTI | some) for some in [{}, *FOCAL]],
+)
+def test_gradients_are_finite_however_certain_a_network_is_right_or_wrong(targets, settings, weights, dtype):
+    loss = loss_of(targets, class_weights=weights, **settings)
+    signs = torch.tensor([[a, b, c] for a in (1, -1) for b in (1, -1) for c in (1, -1)])
+    for size in CERTAIN:
+        for sign in signs:
+            logits = (size * sign).to(dtype).expand(3, 3).clone().requires_grad_()
+            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+                value = loss.mean(logits, targets)
+            value.backward()
+            assert value.isfinite()
+            assert logits.grad.isfinite().all(), (size, sign)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("settings", [{}, MULTI])
+def test_the_gradient_of_the_focal_loss_is_that_of_its_formula(gamma, settings):
+    y = FINDINGS if settings else CODES
+    logits = 3 * torch.randn(7, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    ours, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    loss_of(y, loss="focal", focal_gamma=gamma, class_weights="none", **settings).mean(ours, y).backward()
+    if settings:
+        truth = torch.from_numpy(y)
+        p = torch.where(truth > 0, torch.sigmoid(plain), torch.sigmoid(-plain))
+    else:
+        p = torch.softmax(plain, 1)[range(7), CODES]
+    (-((1 - p) ** gamma) * p.log()).mean().backward()
+    assert torch.allclose(ours.grad, plain.grad, rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize("weights", ["none", "balanced", {"a": 3.0, "c": 0.5}])

@@ -39,6 +39,7 @@ def test_twice_keep_is_twice_with_output_neuron_keeping():
         ({"stages.0.label": "findings", "stages.0.task": "multi-label", "stages.0.monitor": "val_accuracy"}, "stages.0: monitor 'val_accuracy' does not go with task 'multi-label'. Allowed: val_loss, val_auc,"),
         ({"stages.0.epoch": 3}, "stages.0.epoch: unknown key (did you mean 'epochs'?)"),
         ({"stages.0.augment.vflip": True}, "stages.0.augment.vflip: unknown key (did you mean 'hflip'?)"),
+        ({"stages.0.augment.padding": "white"}, "stages.0.augment.padding: 'white' is not allowed. Allowed: reflection, edge, black"),
         ({"zzzzzz": 1}, "zzzzzz: unknown key (known keys: name, "),
         ({"size": 0}, "size: 0 is not allowed. Allowed: 32 to 1024"),
         ({"size": "big"}, "size: 'big' is not allowed. Allowed: a whole number"),
@@ -102,6 +103,25 @@ def test_yaml_that_would_run_code_is_refused(tmp_path):
 def test_changes_reach_one_stage_or_all():
     recipe = load_recipe("twice").changed({"size": 64, "stages.*.epochs": 2, "stages.-1.batch": 8})
     assert (recipe.size, [s.epochs for s in recipe.stages], [s.batch for s in recipe.stages]) == (64, [2, 2], [32, 8])
+
+
+def test_a_recipe_that_was_recorded_before_there_was_a_choice_of_padding_keeps_black():
+    recorded = load_recipe("twice").model_dump(mode="json")
+    for stage in recorded["stages"]:
+        assert stage["augment"].pop("padding") == "reflection"
+    again = load_recipe(recorded)
+    assert [stage.augment.padding for stage in again.stages] == ["black", "black"]
+    assert "padding" not in recorded["stages"][0]["augment"], "the record itself is left alone"
+    assert load_recipe(again.model_dump(mode="json")) == again
+    assert [s.augment.padding for s in load_recipe("twice").stages] == ["reflection", "reflection"]
+    short = load_recipe({"stages": [{"augment": {"rotate": 5}}]})
+    assert short.stages[0].augment.padding == "reflection"
+
+
+def test_changes_are_not_changed_themselves():
+    changes = {"stages.0.augment": {"rotate": 5}, "stages.0.augment.padding": "edge"}
+    assert load_recipe("demo").changed(changes).stages[0].augment.padding == "edge"
+    assert changes["stages.0.augment"] == {"rotate": 5}
 
 
 def test_each_preset_of_the_paper_is_there_for_both_of_its_networks():

@@ -11,7 +11,7 @@ from cxr.evaluation import load_trained
 from cxr.models import build, load_model, save_model
 from cxr.models.weights import read_card
 from cxr.networks import resolve_device
-from cxr.runs.folder import Stopped
+from cxr.runs.folder import RunFolder, Stopped
 from cxr.training import checkpoint, train
 from tests.training.running import SMALL, STEPS, StopsAt, assert_same, best, interrupted, rows, run, start
 
@@ -173,6 +173,21 @@ def test_a_run_of_two_stages_resumes_exactly_in_either(tiny, looks):
     changes = {"stages.*.epochs": 2}
     through = run(start(tiny, "twice-keep", changes))
     assert_same(run(interrupted(start(tiny, "twice-keep", changes), looks)), through)
+
+
+def test_a_run_from_before_there_was_a_choice_of_padding_resumes_with_its_black_borders(tiny):
+    changes = {"stages.0.epochs": 1, "stages.0.augment": {"rotate": 30}}
+    black = run(start(tiny, changes=changes | {"stages.0.augment.padding": "black"}))
+    older = start(tiny, changes=changes)
+    spec = older.spec
+    for stage in spec["params"]["recipe"]["stages"]:
+        del stage["augment"]["padding"]
+    older.write_json("spec.json", spec)
+    older = RunFolder(older.path)
+    assert "padding" not in older.spec["params"]["recipe"]["stages"][0]["augment"]
+    assert_same(run(interrupted(older, 2)), black)
+    reflected = run(start(tiny, changes=changes))
+    assert rows(reflected) != rows(black)
 
 
 def test_kept_neurons_start_the_last_stage_bit_for_bit(tiny, monkeypatch):
