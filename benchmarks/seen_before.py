@@ -4,7 +4,7 @@ Synthetic X-rays stand for a training set; its list of what was seen is compared
 same kind) and with the same X-rays renamed, split again, and saved in other ways. Also measured: what the list takes on
 the disk and how long it takes to make.
 
-    OMP_NUM_THREADS=1 python benchmarks/seen_before.py [--sets 20] [--n 60] [--real MANIFEST]
+    OMP_NUM_THREADS=1 python benchmarks/seen_before.py [--sets 10] [--n 40] [--real MANIFEST]
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ def cost(folder: Path) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", type=int, default=20)
-    parser.add_argument("--n", type=int, default=60)
+    parser.add_argument("--sets", type=int, default=10)
+    parser.add_argument("--n", type=int, default=40)
     parser.add_argument("--real", type=Path, help="a manifest of real X-rays")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
