@@ -13,8 +13,6 @@ import argparse
 import hashlib
 import os
 import platform
-import shlex
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -63,7 +61,7 @@ def one_grey_more(image: Image.Image) -> Image.Image:
 
 
 COPIES: dict[str, tuple[str, Callable[[Image.Image], Image.Image], dict]] = {
-    "same bytes are written anew, PNG": (".png", lambda image: image, {}),
+    "PNG, written anew": (".png", lambda image: image, {}),
     "PNG, other compression": (".png", lambda image: image, {"compress_level": 1}),
     "BMP": (".bmp", lambda image: image, {}),
     "TIFF": (".tiff", lambda image: image, {}),
@@ -151,7 +149,8 @@ def main() -> None:
         seen = {size: listed(trained, size, root) for size in SIZES}
         parts = [
             "# X-rays seen before",
-            f"`python benchmarks/seen_before.py {shlex.join(sys.argv[1:])}`, fixed seeds, {platform.machine()}, "
+            f"`python benchmarks/seen_before.py --sets {args.sets} --n {args.n}{' --real MANIFEST' * bool(args.real)}`, "
+            f"fixed seeds, {platform.machine()}, "
             f"Python {platform.python_version()}. A network's list of 300 synthetic X-rays is compared with others.",
             "## Innocent sets: synthetic X-rays of other seeds",
             "\n".join(innocent(args, folder, seen)),
