@@ -140,18 +140,17 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=40)
     parser.add_argument("--real", type=Path, help="a manifest of real X-rays")
     args = parser.parse_args()
+    command = f"python benchmarks/seen_before.py --sets {args.sets} --n {args.n}" + " --real MANIFEST" * bool(args.real)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-
         os.environ["CXR_DATA"] = str(folder / "data")
         root = folder / "data" / ".cache"
         trained = write_demo(folder / "trained", n=300, seed=1, size=SIDE, workers=0)
         seen = {size: listed(trained, size, root) for size in SIZES}
         parts = [
             "# X-rays seen before",
-            f"`python benchmarks/seen_before.py --sets {args.sets} --n {args.n}{' --real MANIFEST' * bool(args.real)}`, "
-            f"fixed seeds, {platform.machine()}, "
-            f"Python {platform.python_version()}. A network's list of 300 synthetic X-rays is compared with others.",
+            f"`{command}`, fixed seeds, {platform.machine()}, Python {platform.python_version()}. A network's list of 300 "
+            "synthetic X-rays is compared with others.",
             "## Innocent sets: synthetic X-rays of other seeds",
             "\n".join(innocent(args, folder, seen)),
             "## The same X-rays again, renamed and in another data set",
