@@ -166,8 +166,8 @@ class ImageCache:
             gone = missing.iloc[0]
             raise ImageError(f"none of the {len(manifest)} images can be read; the first: {gone.file} {gone.reason}")
         images = contents.images.select(np.fromiter(held.values(), np.int64, len(held)))
-        contents = np.fromiter((short_digest(files.known[image_id]) for image_id in held), np.uint64, len(held))
-        return cls(store.folder, recipe.key(known), list(held), images, missing, contents, recipe.form)
+        digests = np.fromiter((short_digest(files.known[image_id]) for image_id in held), np.uint64, len(held))
+        return cls(store.folder, recipe.key(known), list(held), images, missing, digests, recipe.form)
 
     @property
     def size(self) -> int:

@@ -138,7 +138,8 @@ def facts(among: SeenAmong, by_split: Mapping[str, Sequence[str]], whole: Mappin
     ``left_out`` and, where nothing is left out, ``why``) and ``images``: rows of ``split``, ``use``, ``stages`` and
     ``ids``, so that every X-ray that was seen is named.
     """
-    splits, images = {}, []
+    splits: dict[str, dict[str, Any]] = {}
+    images: list[dict[str, Any]] = []
     for split, ids in by_split.items():
         uses = among.column(ids)
         counts = {use: uses.count(use) for use in (TRAINED, CHOSEN)}

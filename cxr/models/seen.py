@@ -65,9 +65,15 @@ class SeenImages:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> SeenImages:
         """Return what :meth:`to_dict` gave; a ValueError, TypeError or KeyError for anything else."""
-        text = {name: str(values[name]) for name in ("run", "stage", "use", "form")}
-        digests = {name: _from_text(values[name]) for name in ("files", "pictures")}
-        return cls(**text, n=int(values["n"]), **digests)
+        return cls(
+            run=str(values["run"]),
+            stage=str(values["stage"]),
+            use=str(values["use"]),
+            n=int(values["n"]),
+            form=str(values["form"]),
+            files=_from_text(values["files"]),
+            pictures=_from_text(values["pictures"]),
+        )
 
 
 @dataclass(frozen=True)

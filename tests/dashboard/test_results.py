@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from apps import opened, said
 from configurations import CONFIGURATIONS, Configuration, every_configuration, write_network, write_xrays
 from streamlit.testing.v1 import AppTest
 
-from cxr.data import Manifest
+from cxr.data import ImageCache, Manifest
 from cxr.data.library import save_data_set
 from cxr.evaluation.predict import predictions_table
 from cxr.evaluation.run import evaluate
+from cxr.models import save_model
+from cxr.models.seen import Seen, SeenImages, sorted_digests
+from cxr.models.weights import load_model
 from cxr.paths import runs_root
 from cxr.runs import Run, list_runs
 from cxr.runs.folder import RunFolder
@@ -32,6 +36,49 @@ def measured(tmp_path: Path, configuration: Configuration, changes: dict | None 
     folder = RunFolder.create(runs_root(), "evaluate", {**named, **params})
     evaluate(folder, folder.spec)
     return Run(folder)
+
+
+def measured_after_seeing(tmp_path: Path, configuration: Configuration, n: int) -> Run:
+    """The same, of a network that was trained on the first ``n`` of the 12 X-rays."""
+    run = measured(tmp_path, configuration)
+    file = tmp_path / "weights" / "net.safetensors"
+    data = Manifest.load(run.spec["params"]["manifest"])
+    cache = ImageCache.build(data, 64)
+    files, pictures = cache.digests(np.array([cache.index(i) for i in data.ids[:n]]))
+    known = SeenImages("a", "only", "trained", n, cache.form, sorted_digests(files), sorted_digests(pictures))
+    save_model(load_model(file), file, Seen((known,)))
+    folder = RunFolder.create(runs_root(), "evaluate", run.spec["params"])
+    evaluate(folder, folder.spec)
+    return Run(folder)
+
+
+@pytest.mark.parametrize("configuration", [SINGLE, SEVERAL], ids=str)
+def test_xrays_that_the_network_has_seen_are_in_no_figure_and_are_listed(tmp_path, configuration) -> None:
+    run = measured_after_seeing(tmp_path, configuration, 9)
+    app = opened("results", run=run.id)
+    assert not app.exception
+    assert metrics(app)["Images"] == "3"
+    (notice,) = app.warning
+    assert "9 of the 12 X-rays of split test are not new to the network (9 trained on)" in notice.value.replace(
+        "\\", ""
+    )
+    listed = app.dataframe[0].value
+    assert sorted(listed["image"]) == sorted(run.results()["seen"]["images"][0]["ids"])
+    assert set(listed["seen"]) == {"trained on in stage only of run a"}
+    folder = RunFolder.create(runs_root(), "evaluate", {**run.spec["params"], "include_seen": True})
+    evaluate(folder, folder.spec)
+    again = opened("results", run=folder.id)
+    assert metrics(again)["Images"] == "12"
+    assert any("Without them:" in warning.value.replace("\\", "") for warning in again.warning)
+
+
+def test_a_page_says_what_its_figures_rest_on(tmp_path) -> None:
+    run = measured(tmp_path, SINGLE)
+    told = run.results()["provenance"]
+    page = plain(opened("results", run=run.id))
+    assert f"weights sha256 {told['weights_sha256'][:12]}" in page
+    assert f"Data: xrays (manifest hash {told['manifest_hash'][:12]})" in page
+    assert "of 6 patients" in page
 
 
 def plain(app: AppTest) -> str:
