@@ -80,7 +80,11 @@ class Fill:
 
 
 FILLS: dict[str, Fill] = {
-    "road": Fill("Linear imputation", "A smooth continuation of what is left, with a little noise that scales with it (after ROAD).", road),
+    "road": Fill(
+        "Linear imputation",
+        "A smooth continuation of what is left, with a little noise (after ROAD).",
+        road,
+    ),
     "mean": Fill("Mean", "The image's mean grey.", mean),
     "blur": Fill("Blur", "The image blurred, so that coarse structure stays.", blur),
 }
