@@ -139,14 +139,23 @@ def explain_run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> 
         "targets": str(job.targets),
         "n": int(table["image_id"].nunique()),
         "maps": len(table),
+        "label_unknown": _label_unknown(job, table),
         "with_concerns": int((table["concerns"] != "").sum()),
         "left_out": job.cache.missing[["image_id", "reason"]].to_dict("records"),
         "legend": [legend.title(first), *(f"{k}: {v}" for k, v in legend.rules(first).items())] if first else [],
-        "notes": _run_notes(job, first),
+        "notes": _run_notes(job, table, first),
     }
     folder.write_json("results.json", summary)
     if summary["n"] == len(job.ids):
-        progress(1.0, f"{summary['n']} images explained")
+        for line in summary["notes"]:
+            log.info("%s", line)
+        progress(1.0, _in_words(summary))
+
+
+def _in_words(summary: dict[str, Any]) -> str:
+    instead = sum(summary["label_unknown"].values())
+    other = f", {instead} of them for the predicted class: their label is none of the network's" if instead else ""
+    return f"{summary['n']} images explained{other}"
 
 
 def _loaded(folder: RunFolder, params: dict[str, Any]) -> tuple[_Job, str]:
@@ -204,10 +213,26 @@ def _precise(job: _Job) -> _Job:
     return replace(job, way=way, precision=record)
 
 
-def _run_notes(job: _Job, first: Heatmap | None) -> list[str]:
+def _run_notes(job: _Job, table: pd.DataFrame, first: Heatmap | None) -> list[str]:
     notes = list(first.notes) if first else []
     said = job.precision["note"] if job.precision else ""
-    return notes + ([said] if said and said not in notes else [])
+    notes += [said] if said and said not in notes else []
+    unknown_labels = _label_unknown(job, table)
+    if unknown_labels:
+        n, named = sum(unknown_labels.values()), ", ".join(f"{k or 'no label'}: {v}" for k, v in unknown_labels.items())
+        notes.append(
+            f"{n} X-ray{'s have' if n > 1 else ' has'} a label that the network does not know ({named}): the predicted "
+            "class is explained there."
+        )
+    return notes
+
+
+def _label_unknown(job: _Job, table: pd.DataFrame) -> dict[str, int]:
+    """Count the X-rays by label that were to be explained for a label that is no class of the network."""
+    if job.targets.word != LABEL:
+        return {}
+    labels = table["label"][~table["label"].isin(job.model.classes)]
+    return {str(label): int(n) for label, n in labels.value_counts().items()}
 
 
 def _selected(manifest: Manifest, params: dict[str, Any]) -> Manifest:
