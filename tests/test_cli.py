@@ -163,6 +163,19 @@ def test_a_user_s_error_is_one_line_on_stderr_json_on_stdout_and_exit_code_1(cxr
     assert list_runs() == []
 
 
+@pytest.mark.parametrize(
+    ("variable", "command"),
+    [("CXR_RUNS", "runs"), ("CXR_RUNS", "study"), ("CXR_DATA", "data"), ("CXR_WEIGHTS", "weights")],
+)
+def test_a_root_folder_that_is_a_file_is_said_to_be_one(cxr, tmp_path, monkeypatch, variable, command):
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setenv(variable, str(file))
+    code, _, err = cxr(command, "list")
+    assert code == 1
+    assert err == f"error: {file} is a file. {variable} must name a folder, or one that does not exist yet\n"
+
+
 def test_folders_of_images_become_a_data_set_and_a_broken_file_is_named(value, cxr, class_folders):
     told = value("data", "import", "image-folder", class_folders, "--name", "mine", "--alias", "well=normal")
     assert (told["n"], told["classes"]) == (6, ["ill", "normal"])

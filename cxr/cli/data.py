@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxr.cli.output import Json, assignments, counted, emit, say, show_table
+from cxr.cli.output import Json, assignments, check_root, counted, emit, say, show_table
+from cxr.paths import data_root
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,6 +157,7 @@ def list_(as_json: Json = False) -> None:
     """List the data sets."""
     from cxr.data.library import list_data_sets
 
+    check_root(data_root(), "CXR_DATA")
     rows = [{"name": s.name, "kind": s.kind, "n": s.n, "manifest": str(s.manifest_path)} for s in list_data_sets()]
 
     def show(_: Any) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cxr.cli.follow import follow_or_leave
-from cxr.cli.models import DataOption, Device, Model, is_training, manifest_of
-from cxr.cli.output import Json, assignments, emit, note, percent, say, show_table
-from cxr.errors import ImageError
+from cxr.cli.models import DataOption, Device, Model, check_split, is_training, manifest_of
+from cxr.cli.output import Json, WrongUse, assignments, emit, note, percent, say, show_table
+from cxr.errors import ExplainError, ImageError, unknown
 from cxr.runs import start
 
 if TYPE_CHECKING:
@@ -45,12 +45,18 @@ def explain(
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the composite, such as epsilon=1e-4.")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(metavar="bfloat16", help="Faster and rough, where the processor has it.")
+        str | None,
+        typer.Option(
+            metavar="bfloat16",
+            help="Faster and rough; taken where a trial on the first image shows float32's map in less time.",
+        ),
     ] = None,
     data: DataOption = None,
     split: Annotated[str, typer.Option(help="Without IMAGE: the split whose X-rays are explained.")] = "test",
     n: Annotated[int | None, typer.Option(min=1, help="Without IMAGE: how many; by default all.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the PNG files and the array.")] = Path(),
+    out: Annotated[
+        Path | None, typer.Option(help="With IMAGE: folder for the PNG files and the array; by default this one.")
+    ] = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -59,15 +65,21 @@ def explain(
 
     way = Way.of(composite, bias, precision, _numbers(option))
     if image is None:
+        if out is not None:
+            raise WrongUse(
+                f"--out {out} goes with an IMAGE. Without one the maps of a split lie in the run's own folder"
+            )
         _check_target(model, target)
-        params: dict[str, Any] = {"model": model, "manifest": manifest_of(model, data), "split": split}
+        manifest = manifest_of(model, data)
+        check_split(manifest, split)
+        params: dict[str, Any] = {"model": model, "manifest": manifest, "split": split}
         params |= {"composite": composite, "options": _numbers(option), "device": device}
         given = (("targets", target), ("bias", bias), ("precision", precision), ("n", n))
         params |= {key: value for key, value in given if value}
         follow_or_leave(start("explain", params, name=f"explain {split}"), detach=False, as_json=as_json)
         return
     # One image is explained at once, on the processor unless a GPU is named: it takes no turn.
-    _explain_one(model, image, way, target, data, out, "cpu" if device == "auto" else device, as_json)
+    _explain_one(model, image, way, target, data, out or Path(), "cpu" if device == "auto" else device, as_json)
 
 
 def heatmaps(
@@ -90,7 +102,11 @@ def _check_target(model: str, target: str) -> None:
     from cxr.evaluation.source import load_trained
     from cxr.explain.run import Targets
 
-    Targets.of(target, load_trained(model)[0])
+    network = load_trained(model)[0]
+    try:
+        Targets.of(target, network)
+    except ExplainError as error:
+        raise WrongUse(str(error)) from None
 
 
 def _numbers(option: list[str] | None) -> dict[str, Any]:
@@ -127,6 +143,8 @@ def _explain_one(
     seen = fit_square(pixels, network.card.size)  # shrunk as training and evaluation do it
     scores = _scores(network, seen)
     every = target == ALL and ALL not in scores  # a class of that name goes first
+    if target and not every and target not in scores:
+        raise WrongUse(unknown("target", target, (ALL, *scores)))
     targets = list(scores) if every else [target or max(scores, key=lambda name: scores[name]["logit"])]
     result = way.explain(network, seen[None], [targets])
     (found,) = heatmaps_of(result)

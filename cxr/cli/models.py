@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from cxr.cli.follow import follow_or_leave
-from cxr.cli.output import Json, assignments
-from cxr.errors import RunError
+from cxr.cli.output import Json, WrongUse, assignments
+from cxr.errors import RunError, unknown
 from cxr.runs import get_run, is_run_id, start
 
 Model = Annotated[
@@ -108,6 +108,16 @@ def evaluate(
         **{key: value for key, value in options.items() if value},
     }
     follow_or_leave(start("evaluate", params, name=f"evaluate {name_of(model)}"), detach, as_json)
+
+
+def check_split(manifest: str, split: str) -> None:
+    """Raise a WrongUse that names the splits there are, unless ``split`` ("" for every X-ray) is one of them."""
+    from cxr.data import Manifest
+    from cxr.data.splits import in_order
+
+    found = [name for name in in_order(Manifest.load(manifest).splits) if name]
+    if split and split not in found:
+        raise WrongUse(unknown("split", split, [*found, "'' for every X-ray"]))
 
 
 def name_of(model: str) -> str:

@@ -6,6 +6,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -14,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from cxr.errors import CxrError
 from cxr.runs.folder import to_json
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value to stdout instead of text.")]
@@ -47,13 +49,23 @@ def note(text: str) -> None:
     stderr().print(escape(text))
 
 
+class WrongUse(CxrError):
+    """A command that was used wrongly, seen before anything was started: it ends with exit code 2."""
+
+
 def fail(error: Exception, as_json: bool) -> NoReturn:
-    """Print an error that the user can mend in one line, and end with exit code 1."""
+    """Print an error that the user can mend in one line, and end with exit code 1, or 2 for wrong use."""
     text = " ".join(str(error).split()) or type(error).__name__
     print(f"error: {text}", file=sys.stderr)
     if as_json:
         print(to_json({"error": text}))
-    sys.exit(1)
+    sys.exit(2 if isinstance(error, WrongUse) else 1)
+
+
+def check_root(root: Path, variable: str) -> None:
+    """Raise an error if the folder that holds all data sets or runs is a file: it would look empty."""
+    if root.exists() and not root.is_dir():
+        raise CxrError(f"{root} is a file. {variable} must name a folder, or one that does not exist yet")
 
 
 _NEVER_NARROWER = 10  # columns of a terminal

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from cxr.cli.follow import describe, follow_or_leave
-from cxr.cli.output import Json, duration, emit, percent, say, show_table
+from cxr.cli.output import Json, check_root, duration, emit, percent, say, show_table
+from cxr.paths import runs_root
 from cxr.runs import ENDED, DeviceQueue, Run, get_run, list_runs
 
 app = typer.Typer(help="See, stop, resume, queue and delete runs.", no_args_is_help=True)
@@ -23,6 +24,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List the runs, newest first."""
+    check_root(runs_root(), "CXR_RUNS")
     found = [(run, run.status()) for run in list_runs(kind=kind)[:n]]
     rows = [_summary(run, status) for run, status in found]
     emit(rows, as_json, lambda _: _show_list(rows))

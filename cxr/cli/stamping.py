@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from cxr.cli.follow import follow_or_leave
-from cxr.cli.models import manifest_of, name_of
-from cxr.cli.output import show_table
-from cxr.errors import TextError
+from cxr.cli.models import check_split, manifest_of, name_of
+from cxr.cli.output import WrongUse, show_table
 from cxr.runs import start
 
 
@@ -16,8 +15,10 @@ def stamp_and_tell(params: dict[str, Any], data: str | None, *, detach: bool, as
 
     Raises
     ------
+    WrongUse
+        For both or none of word and cut, or a split that does not exist.
     TextError
-        For values that are not allowed, both or none of word and cut, or a class that does not exist.
+        For values that are not allowed, or a class that does not exist.
     """
     from cxr.data import Manifest
     from cxr.evaluation.source import load_trained
@@ -25,10 +26,11 @@ def stamp_and_tell(params: dict[str, Any], data: str | None, *, detach: bool, as
     from cxr.text.stamping import KIND
 
     if bool(params["word"]) == bool(params["cut"]):
-        raise TextError("a token is needed: either --word, such as --word DX, or --from IMAGE_ID:x0,y0,x1,y1")
+        raise WrongUse("a token is needed: either --word, such as --word DX, or --from IMAGE_ID:x0,y0,x1,y1")
     network, _ = load_trained(params["model"])
     params = {name: value for name, value in params.items() if name == "split" or value not in ("", [])}
     params["manifest"] = manifest_of(params["model"], data)
+    check_split(params["manifest"], params.get("split", ""))
     setting = Setting.of(params)
     # What cannot be is said here and now rather than in a process that is started for nothing.
     manifest = Manifest.load(params["manifest"])

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cxr.cli.follow import follow_or_leave
-from cxr.cli.models import DataOption, Detach, Device, Model, check_model, manifest_of, name_of
+from cxr.cli.models import DataOption, Detach, Device, Model, check_model, check_split, manifest_of, name_of
 from cxr.cli.output import Json, emit, say, show_table
 from cxr.runs import start
 
@@ -63,7 +63,9 @@ def experiment(
     chosen = {name: value for name, value in given.items() if value is not None}
     Setting.of({"model": model, "manifest": ""} | chosen)
     check_model(model)
-    params: dict[str, Any] = {"model": model, "manifest": manifest_of(model, data), "split": split} | chosen
+    manifest = manifest_of(model, data)
+    check_split(manifest, split)
+    params: dict[str, Any] = {"model": model, "manifest": manifest, "split": split} | chosen
     params["device"] = device
     follow_or_leave(start("text-experiment", params, name=f"text {name_of(model)}"), detach, as_json)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +24,7 @@ from cxr.explain.copies import borrowed, itself, prepared
 from cxr.explain.densenet import backward, forward
 from cxr.explain.folding import is_densenet, read_densenet
 from cxr.explain.kernels import Kernels
+from cxr.explain.precision import Trial, try_bfloat16
 from cxr.explain.stem import FirstLayer
 from cxr.explain.unwrapping import as_timm, unwrapped
 from cxr.models.image_batch import as_batch
@@ -79,6 +80,8 @@ class Explanation:
         Names of L layers from the logit down, and the ledger per layer, (N, L) or (N, T, L).
     precision
         "float64", "float32" or "bfloat16": in what numbers relevance was propagated.
+    trial
+        How bfloat16 did on the first image, where it was asked for; else None.
     not_finite
         Values of ``relevance`` that came out as NaN or infinite and were set to 0, (N,) or (N, T).
     """
@@ -97,6 +100,7 @@ class Explanation:
     layer_absorbed: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     layer_lost: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     precision: str = "float32"
+    trial: Trial | None = None
     not_finite: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
 
     @property
@@ -122,6 +126,7 @@ def explain(
     bias: str | None = None,
     batch: int = BATCH,
     precision: str | None = None,
+    trial: bool = True,
     **options: Any,
 ) -> Explanation:
     """Explain logits (never softmax outputs) of ``model`` on ``images``.
@@ -146,7 +151,11 @@ def explain(
         Images worked on at once.
     precision
         None: float64 networks in float64, all others in float32. "bfloat16" (LRP on DenseNets) is faster where the
-        processor has it, and rough: maps agree to a cosine of about 0.9999, the ledger closes to about a percent.
+        processor has it, and rough. It is tried on the first image, once per network and way of explaining: where the
+        map agrees with float32's to a cosine below :data:`cxr.explain.precision.LEAST_COSINE`, or bfloat16 takes more
+        than :data:`cxr.explain.precision.LARGEST_TIME` of float32's time, float32 is taken, and a note says why.
+    trial
+        False takes bfloat16 without a trial, as measurements of bfloat16 itself need it.
 
     Raises
     ------
@@ -165,15 +174,33 @@ def explain(
     if not isinstance(batch, int):
         raise ExplainError(f"batch {batch!r} is not allowed. Accepted: 1, 2, 3, ...")
     batch = max(1, batch)
-    kernels = method.kernels(subject.network)
+    tried: Trial | None = None
     with _input_that_fits(subject.network, lambda: subject.inputs(slice(0, 1)), subject.classes):
+        if method.dtype == torch.bfloat16 and trial:
+            tried = _tried(method, subject, columns[:1])
+            method = method if tried.holds else replace(method, dtype=_home(subject.network)[1])
+        kernels = method.kernels(subject.network)
         parts = [
             method.explain(subject, kernels, slice(start, start + batch), columns[start : start + batch])
             for start in range(0, subject.n, batch)
         ]
     _check_classes(subject.classes, parts[0].logits.shape[1])
     _check_logits(np.concatenate([part.logits for part in parts]), columns, subject.classes)
-    return _assembled(parts, method, subject, names, per_image)
+    return _assembled(parts, method, subject, names, per_image, tried)
+
+
+def _tried(method: _Method, subject: _Subject, columns: np.ndarray) -> Trial:
+    """Return how a method in bfloat16 does on the first image; kept until a number of the network changes."""
+    trials: dict[str, Trial] = prepared(subject.network, lambda _twin: {}, "trials of bfloat16")
+    key = f"{method.name} {method.bias} {method.settings} {tuple(subject.inputs(slice(0, 1)).shape)}"
+    if key not in trials:
+        fine = replace(method, dtype=_home(subject.network)[1])
+
+        def maps(way: _Method) -> np.ndarray:
+            return way.explain(subject, way.kernels(subject.network), slice(0, 1), columns).relevance[0].sum(axis=1)
+
+        trials[key] = try_bfloat16(lambda: maps(method), lambda: maps(fine))
+    return trials[key]
 
 
 @dataclass(frozen=True)
@@ -445,7 +472,12 @@ def _numpy(tensor: torch.Tensor) -> np.ndarray:
 
 
 def _assembled(
-    parts: list[_Part], method: _Method, subject: _Subject, names: tuple[tuple[str, ...], ...], per_image: bool
+    parts: list[_Part],
+    method: _Method,
+    subject: _Subject,
+    names: tuple[tuple[str, ...], ...],
+    per_image: bool,
+    tried: Trial | None,
 ) -> Explanation:
     relevance = np.concatenate([part.relevance for part in parts])
     relevance, not_finite = _finite(relevance)
@@ -464,11 +496,12 @@ def _assembled(
         classes=subject.classes,
         bias=method.bias,
         options=method.settings,
-        notes=_notes(method, parts),
+        notes=_notes(method, parts, tried),
         layers=parts[0].layers,
         layer_absorbed=absorbed,
         layer_lost=lost,
         precision=str(method.dtype).removeprefix("torch."),
+        trial=tried,
         not_finite=not_finite,
     )
 
@@ -480,11 +513,13 @@ def _finite(relevance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (np.where(bad, 0, relevance) if count.any() else relevance), count
 
 
-def _notes(method: _Method, parts: list[_Part]) -> tuple[str, ...]:
+def _notes(method: _Method, parts: list[_Part], tried: Trial | None) -> tuple[str, ...]:
     notes = list(dict.fromkeys(note for part in parts for note in part.notes))
     if method.way.kind != "lrp":
         notes.append(f"The values of a map add up to {method.way.adds_up}.")
-    if method.dtype == torch.bfloat16:
+    if tried is not None:
+        notes.append(tried.sentence)
+    elif method.dtype == torch.bfloat16:
         notes.append("Propagated in bfloat16: values hold about two digits, the ledger closes to about a percent.")
     return tuple(notes)
 

@@ -82,7 +82,7 @@ class Fill:
 FILLS: dict[str, Fill] = {
     "road": Fill(
         "Linear imputation",
-        "A smooth continuation of what is left, with a little noise that scales with it (after ROAD).",
+        "A smooth continuation of what is left, with a little noise (after ROAD).",
         road,
     ),
     "mean": Fill("Mean", "The image's mean grey.", mean),

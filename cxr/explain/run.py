@@ -8,17 +8,19 @@ Files in the run folder:
   row. A map is ``relevance[row] * scale``. Rows are written after their maps; a stopped run holds what it had done and
   goes on from there
 - ``previews/<image_id>.png``: the first pictures with their legend (see :func:`safe_names`)
-- ``results.json``: counts, images left out and why, the legend and notes of the maps
+- ``results.json``: counts, images left out and why, the legend and notes of the maps, and in which precision they were
+  made (``precision``: what was requested and used, and how bfloat16 did on the first image)
 
 The maps also go to the heatmaps that pages read (:mod:`cxr.explain.store`), and those that lie there are taken over.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,9 +44,12 @@ if TYPE_CHECKING:
     from cxr.models import XrayClassifier
     from cxr.runs.folder import RunFolder
 
+log = logging.getLogger(__name__)
+
 Progress = Callable[[float, str], None]
 Row = dict[str, Any]
-STORE, INDEX, PREVIEWS = "relevance.npy", "index.parquet", "previews"
+STORE, INDEX, PREVIEWS, PRECISION = "relevance.npy", "index.parquet", "previews", "precision.json"
+FLOAT32 = "float32"
 DEFAULT_PREVIEWS = 24
 PREDICTED, LABEL, ALL = "predicted", "label", "all"
 
@@ -101,6 +106,7 @@ class _Job:
     batch: int
     previews: dict[str, str]
     store: HeatmapStore
+    precision: dict[str, Any] | None = None
 
     @property
     def n_targets(self) -> int:
@@ -142,20 +148,30 @@ def explain_run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> 
         "composite": job.way.composite,
         "bias": job.way.bias,
         "options": dict(job.way.options),
+        "precision": job.precision or {"used": "float32"},
         "targets": str(job.targets),
         "n": int(table["image_id"].nunique()),
         "maps": len(table),
+        "label_unknown": _label_unknown(job, table),
         "with_concerns": int((table["concerns"] != "").sum()),
         "left_out": job.cache.missing[["image_id", "reason"]].to_dict("records"),
         "legend": [legend.title(first), *(f"{k}: {v}" for k, v in legend.rules(first).items())] if first else [],
         "finding": " ".join(filter(None, (_explained_in_words(job, table), about_seen))),
-        "notes": [*(first.notes if first else ()), *([about_seen] if about_seen else [])],
+        "notes": [*_run_notes(job, table, first), *([about_seen] if about_seen else [])],
         "provenance": rests_on,
         "seen": seen,
     }
     folder.write_json("results.json", summary)
     if summary["n"] == len(job.ids):
-        progress(1.0, f"{summary['n']} images explained")
+        for line in summary["notes"]:
+            log.info("%s", line)
+        progress(1.0, _in_words(summary))
+
+
+def _in_words(summary: dict[str, Any]) -> str:
+    instead = sum(summary["label_unknown"].values())
+    other = f", {instead} of them for the predicted class: their label is none of the network's" if instead else ""
+    return f"{summary['n']} images explained{other}"
 
 
 def _explained_in_words(job: _Job, table: pd.DataFrame) -> str:
@@ -198,7 +214,51 @@ def _loaded(folder: RunFolder, params: dict[str, Any]) -> tuple[_Job, str]:
         previews=safe_names(ids[: int(params.get("previews", DEFAULT_PREVIEWS))]),
         store=store,
     )
-    return job, description
+    return _precise(job), description
+
+
+def _precise(job: _Job) -> _Job:
+    """Return the job with its precision settled: bfloat16 is tried on the first image, float32 taken where it fails.
+
+    ``precision.json`` holds what was decided. A resumed run that had taken float32 keeps to it.
+    """
+    if job.way.precision is None or not job.ids:
+        return job
+    record = job.folder.read_json(PRECISION)
+    if record is None or not record["used"].endswith(FLOAT32):
+        first = job.cache.rows(job.ids[:1])
+        result = job.way.explain(job.model, first, _predictions(job.model, first))
+        assert result.trial is not None
+        now = result.trial.record()
+        if record is not None and now["used"] != record["used"]:  # resumed on a machine where it does not pay
+            now["used"] = f"{record['used']}, then {now['used']}"
+        record = now
+        log.info("%s", record["note"])
+        job.folder.write_json(PRECISION, record)
+    way = job.way if record["used"] == job.way.precision else replace(job.way, precision=None)
+    return replace(job, way=way, precision=record)
+
+
+def _run_notes(job: _Job, table: pd.DataFrame, first: Heatmap | None) -> list[str]:
+    notes = list(first.notes) if first else []
+    said = job.precision["note"] if job.precision else ""
+    notes += [said] if said and said not in notes else []
+    unknown_labels = _label_unknown(job, table)
+    if unknown_labels:
+        n, named = sum(unknown_labels.values()), ", ".join(f"{k or 'no label'}: {v}" for k, v in unknown_labels.items())
+        notes.append(
+            f"{n} X-ray{'s have' if n > 1 else ' has'} a label that the network does not know ({named}): the predicted "
+            "class is explained there."
+        )
+    return notes
+
+
+def _label_unknown(job: _Job, table: pd.DataFrame) -> dict[str, int]:
+    """Count the X-rays by label that were to be explained for a label that is no class of the network."""
+    if job.targets.word != LABEL:
+        return {}
+    labels = table["label"][~table["label"].isin(job.model.classes)]
+    return {str(label): int(n) for label, n in labels.value_counts().items()}
 
 
 def _selected(manifest: Manifest, params: dict[str, Any]) -> Manifest:

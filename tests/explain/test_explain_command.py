@@ -12,6 +12,7 @@ from configurations import ODD_NAMES, ONE_FINDING, every_configuration, write_ne
 
 from cxr.cli import main
 from cxr.cli.explaining import ALL
+from cxr.data import Manifest
 from cxr.runs import list_runs
 
 
@@ -69,6 +70,42 @@ def test_a_class_of_any_name_is_explained_by_that_name(explained, configuration,
     assert all(name in out for name in configuration.classes)
 
 
+@pytest.mark.parametrize("configuration", [ODD_NAMES[0], ONE_FINDING], ids=str)
+def test_a_class_that_the_network_does_not_know_is_wrong_use_for_one_image_too(explained, configuration):
+    code, told, err = explained(configuration, "--target", "nope")
+    assert code == 2
+    assert err == f"error: unknown target 'nope'. Available: {', '.join([ALL, *configuration.classes])}\n"
+    assert told["error"] in err
+
+
+@pytest.mark.parametrize("command", [["explain"], ["text", "experiment"]])
+@pytest.mark.parametrize("split", ["nope", "all"])
+def test_a_split_that_is_not_there_starts_no_run_and_the_splits_are_named(
+    monkeypatch, capsys, tmp_path, command, split
+):
+    weights = write_network(ONE_FINDING, tmp_path / "network.safetensors")
+    data = write_xrays(tmp_path / "xrays", ONE_FINDING, n=2)
+    monkeypatch.setattr(sys, "argv", ["cxr", *command, str(weights), "--data", str(data), "--split", split])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    splits = Manifest.load(data).splits
+    assert capsys.readouterr().err.startswith(f"error: unknown split '{split}'. Available: {splits[0]}")
+    assert list_runs() == []
+
+
+def test_a_folder_for_the_maps_of_a_split_is_refused_not_forgotten(monkeypatch, capsys, tmp_path):
+    weights = write_network(ONE_FINDING, tmp_path / "network.safetensors")
+    data = write_xrays(tmp_path / "xrays", ONE_FINDING, n=2)
+    line = ["cxr", "explain", str(weights), "--data", str(data), "--out", str(tmp_path / "maps")]
+    monkeypatch.setattr(sys, "argv", line)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert "maps goes with an IMAGE. Without one the maps of a split lie in the run's " in capsys.readouterr().err
+    assert list_runs() == []
+
+
 def test_a_class_that_the_network_does_not_know_starts_no_run(monkeypatch, capsys, tmp_path):
     weights = write_network(ONE_FINDING, tmp_path / "network.safetensors")
     data = write_xrays(tmp_path / "xrays", ONE_FINDING, n=2)
@@ -76,6 +113,6 @@ def test_a_class_that_the_network_does_not_know_starts_no_run(monkeypatch, capsy
         monkeypatch.setattr(sys, "argv", ["cxr", "explain", str(weights), "--data", str(data), "--target", target])
         with pytest.raises(SystemExit) as left:
             main()
-        assert left.value.code == 1
+        assert left.value.code == 2
         assert f"unknown target '{target}'. Available: predicted, {ALL}, Effusion" in capsys.readouterr().err
     assert list_runs() == []

@@ -18,6 +18,25 @@ from cxr.models import build, load_model, save_model
 from cxr.runs.folder import RunFolder
 
 
+def test_labels_that_the_network_does_not_know_are_counted_and_their_maps_said_to_be_of_the_predicted_class(
+    tmp_path, params
+):
+    table = pd.read_csv(params["manifest"])
+    table.loc[[0, 1], "label"] = "tuberculosis"
+    table.loc[2, "label"] = ""
+    table.to_csv(params["manifest"], index=False)
+    told = []
+    folder = do(tmp_path, params | {"targets": "label"}, lambda fraction, message: told.append(message))
+    results = folder.read_json("results.json")
+    assert results["label_unknown"] == {"tuberculosis": 2, "": 1}
+    assert results["notes"][-1] == (
+        "3 X-rays have a label that the network does not know (tuberculosis: 2, no label: 1): the predicted class is "
+        "explained there."
+    )
+    assert "3 of them for the predicted class" in told[-1]
+    assert do(tmp_path, params | {"targets": "predicted"}).read_json("results.json")["label_unknown"] == {}
+
+
 @pytest.fixture
 def params(tmp_path):
     rng = np.random.default_rng(0)

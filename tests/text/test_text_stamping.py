@@ -342,12 +342,13 @@ def cxr(monkeypatch, capsys, *arguments):
         (["--word", "DX", "--size", "2"], "size 2.0 is not allowed"),
         (["--from", "nobody:1,2,3,4"], "image_id 'nobody' is not in the manifest"),
         ([], "a token is needed: either --word"),
+        (["--word", "DX", "--split", "nope"], "unknown split 'nope'. Available: "),
         (["--word", "DX", "--from", "x0:1,2,3,4"], "a token is needed: either --word"),
     ],
 )
 def test_the_command_line_names_what_is_wrong_and_starts_nothing(monkeypatch, capsys, data, weights, arguments, words):
     code, out, err = cxr(monkeypatch, capsys, "text", "stamp", weights, "--data", data, *arguments, "--json")
-    assert code == 1
+    assert code == (2 if "a token is needed" in words or "unknown split" in words else 1)
     assert words in err
     assert err.count("\n") == 1
     assert json.loads(out)["error"] in err
