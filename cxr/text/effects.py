@@ -25,6 +25,9 @@ from cxr.models.card import MULTI_LABEL, SINGLE_LABEL, ModelCard
 
 N_FLIPS = 10_000  # of signs, for a p value; the smallest that can come out is 1 / (N_FLIPS + 1)
 
+SMALLEST_EFFECT = 0.005
+"""Of predictions that change, or of probability moved, beyond a control: what is less is called too small to matter."""
+
 Interval = dict[str, float | None]
 
 
