@@ -7,7 +7,7 @@ how much masking it changes, and what is still missing is made up for by enlargi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import cv2
@@ -19,7 +19,7 @@ from cxr.text.controls import Place, control_boxes
 from cxr.text.mask import mask_text
 
 N_CANDIDATES = 40
-"""Places that are tried for each token; each draw chooses among a random half of them."""
+"""Places that are tried for each token; no draw takes one that an earlier draw took, while there are others."""
 DEPTH_TOLERANCE = 0.1
 """By how much (as a share of the picture) a control may lie nearer to the frame, or farther from it, than its token."""
 LARGEST_GAIN = 3.0
@@ -108,24 +108,11 @@ def candidates(
     places
         Of tokens of other X-rays: up to 20 of these come first.
     """
-    height, width = shape[:2]
     wanted, taken = depth(box, shape), [grow(token, margin, shape) for token in avoid]
-    lent = [places[k] for k in rng.permutation(len(places))]
-    drawn = [tuple(at) for at in rng.uniform(size=(_DRAWN, 2))]
-    turned = rng.integers(0, 2, _DRAWN).astype(bool)
     chosen: list[TextBox] = []
-    for k, (x, y) in enumerate([*lent, *drawn]):
-        is_lent = k < len(lent)
+    for is_lent, placed in _proposals(box, shape, rng, places):
         if is_lent and len(chosen) >= _LENDERS_PLACES:
             continue
-        across, down = box.width, box.height
-        if not is_lent and turned[k - len(lent)] and box.height <= width and box.width <= height:
-            across, down = down, across
-        if is_lent:  # centred there, as far as the frame allows
-            x0, y0 = x * width - across / 2, y * height - down / 2
-        else:
-            x0, y0 = x * (width - across), y * (height - down)
-        placed = _at(box, round(min(max(x0, 0), width - across)), round(min(max(y0, 0), height - down)), across, down)
         if abs(depth(placed, shape) - wanted) > DEPTH_TOLERANCE:
             continue
         grown = grow(placed, margin, shape)
@@ -134,6 +121,24 @@ def candidates(
         if len(chosen) == N_CANDIDATES:
             break
     return chosen
+
+
+def _proposals(
+    box: TextBox, shape: Sequence[int], rng: np.random.Generator, places: Sequence[Place]
+) -> Iterator[tuple[bool, TextBox]]:
+    """Yield boxes centred at ``places`` as far as the frame allows (True), then some anywhere, half of them turned."""
+    height, width = shape[:2]
+    order = rng.permutation(len(places))
+    anywhere = rng.uniform(size=(_DRAWN, 2))
+    turned = rng.integers(0, 2, _DRAWN).astype(bool)
+    for k in order:
+        x, y = places[k][0] * width - box.width / 2, places[k][1] * height - box.height / 2
+        x0, y0 = min(max(x, 0), width - box.width), min(max(y, 0), height - box.height)
+        yield True, _at(box, round(x0), round(y0), box.width, box.height)
+    turns = box.height <= width and box.width <= height
+    for (x, y), turn in zip(anywhere, turned, strict=True):
+        across, down = (box.height, box.width) if turn and turns else (box.width, box.height)
+        yield False, _at(box, round(x * (width - across)), round(y * (height - down)), across, down)
 
 
 def _at(box: TextBox, x0: int, y0: int, across: int, down: int) -> TextBox:
@@ -150,8 +155,8 @@ def matched_boxes(
 ) -> list[list[TextBox]]:
     """Return for each draw one box per token whose masking changes the picture about as much as the token's does.
 
-    What the boxes chosen before fall short of is asked of the next. Where a pool has no free box, the geometry alone
-    decides (:func:`cxr.text.controls.control_boxes`).
+    What the boxes chosen before fall short of is asked of the next, and no draw takes the boxes of another. Where a
+    pool has no free box, the geometry alone decides (:func:`cxr.text.controls.control_boxes`).
 
     Parameters
     ----------
@@ -160,11 +165,12 @@ def matched_boxes(
     pools
         Of each token, its :func:`candidates`.
     rngs
-        One for each draw.
+        One for each draw, for that.
     """
     order = sorted(range(len(boxes)), key=lambda k: -boxes[k].area)
     wanted = [change.of_box(box) for box in boxes]
     sizes = [np.array([change.of_box(box) for box in pool]) for pool in pools]
+    unused = [set(range(len(pool))) for pool in pools]
     draws = []
     for rng in rngs:
         taken = [grow(box, margin, shape) for box in boxes]
@@ -172,10 +178,13 @@ def matched_boxes(
         missing = 0.0
         for k in order:
             missing += wanted[k]
-            box, by = _nearest(pools[k], sizes[k], missing, taken[len(boxes) :], shape, rng, margin)
-            if box is None:
+            chosen = _nearest(pools[k], unused[k], sizes[k] - missing, taken[len(boxes) :], shape, margin)
+            if chosen is None:
                 (box,) = control_boxes([boxes[k]], shape, rng, margin=margin, avoid=[*boxes, *placed])
                 by = change.of_box(box)
+            else:
+                box, by = pools[k][chosen], float(sizes[k][chosen])
+                unused[k].discard(chosen)
             missing -= by
             placed.append(box)
             taken.append(grow(box, margin, shape))
@@ -185,20 +194,18 @@ def matched_boxes(
 
 def _nearest(
     pool: Sequence[TextBox],
-    sizes: np.ndarray,
-    wanted: float,
+    unused: set[int],
+    off: np.ndarray,
     taken: Sequence[TextBox],
     shape: Sequence[int],
-    rng: np.random.Generator,
     margin: float,
-) -> tuple[TextBox | None, float]:
-    """Return the free box of a random half of a pool whose change is nearest to the one wanted, and that change."""
-    half = rng.permutation(len(pool))[: -(-len(pool) // 2)]
-    for k in half[np.argsort(np.abs(sizes[half] - wanted), kind="stable")] if len(half) else ():
+) -> int | None:
+    """Return the place in a pool of the free box that is least off the change that is wanted, an unused one first."""
+    for k in sorted(range(len(pool)), key=lambda k: (k not in unused, abs(off[k]))):
         grown = grow(pool[k], margin, shape)
         if not any(intersection(grown, other) for other in taken):
-            return pool[k], float(sizes[k])
-    return None, 0.0
+            return k
+    return None
 
 
 def gain_of(tokens: float, control: float) -> float:

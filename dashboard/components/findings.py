@@ -48,8 +48,8 @@ def show(run: Run) -> None:
     st.markdown(f"**{titles['classes']}**")
     st.dataframe(tables.by_class(results), hide_index=True)
     st.caption(
-        "Changes are means over all images, paired. “Random boxes” are as many and as large, off the text, where masking "
-        "changes the picture as much."
+        "Changes are means over all images, paired. “Random boxes” are as many and as large, off the text, where "
+        "masking changes the picture as much."
     )
     _show_more(results)
     _show_exports(run, table)
