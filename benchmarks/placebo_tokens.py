@@ -106,7 +106,7 @@ def pictures_of(films: Films, masking: Masking, size: int, geometric: bool) -> d
             controls = geometric_controls(image_id, image.shape, boxes, masking, lenders)
         else:
             controls = controls_of(image_id, image, boxes, masking, size, lenders)
-        versions_of = dict(versions(image, boxes, controls, masking))
+        versions_of = dict(versions(image, boxes, controls, masking, size))
         before = fit_square(image, size)
         for condition, pictures in made.items():
             version = versions_of.get(condition)

@@ -139,7 +139,7 @@ def asked(
         ]
         controls = controls_of(name, phantom.image, found[name], masking, setting.side, lenders)
         covered.append(list(shares(found[name], controls[masking.modes[0]], masking, shape)))
-        made = {BEFORE: phantom.image} | dict(versions(phantom.image, found[name], controls, masking))
+        made = {BEFORE: phantom.image} | dict(versions(phantom.image, found[name], controls, masking, setting.side))
         for condition, some in pictures.items():
             some.append(fit_square(made.get(condition, phantom.image), setting.side))
     logits = {condition: predict(model, np.stack(some)) for condition, some in pictures.items()}

@@ -210,7 +210,7 @@ class _Asking:
         size = self._model.card.size
         controls = self._controls[image_id] = controls_of(image_id, image, of.boxes, masking, size, lenders)
         yield BEFORE, image
-        yield from versions(image, of.boxes, controls, masking, groups)
+        yield from versions(image, of.boxes, controls, masking, size, groups)
 
     def asked(self) -> Asked:
         """Return all answers."""

@@ -26,7 +26,7 @@ from cxr.errors import TextError, unknown
 from cxr.text.boxes import TextBox, clip
 from cxr.text.controls import borrowed_boxes, places_of
 from cxr.text.mask import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, grown_boxes, mask_text
-from cxr.text.matching import MaskedChange, candidates, enlarged, gain_of, matched_boxes
+from cxr.text.matching import MaskedChange, candidates, changed_by, enlarged, gain_of, matched_boxes
 
 NAMES = ("before", "tokens", "random", "other", "kept")
 DEFAULT_DRAWS = 5
@@ -88,16 +88,10 @@ class Masking:
 
 @dataclass(frozen=True)
 class Controls:
-    """Boxes (in pixels of the X-ray) that are masked in place of its tokens in one mode: random draws, and borrowed.
-
-    ``gains`` says of each draw how many times the change is enlarged to be that of the tokens, ``other_gain`` of the
-    borrowed boxes; no entry stands for 1.
-    """
+    """Boxes (in pixels of the X-ray) that are masked in place of its tokens in one mode: random draws, and borrowed."""
 
     random: tuple[tuple[TextBox, ...], ...]
     other: tuple[TextBox, ...] = ()
-    gains: tuple[float, ...] = ()
-    other_gain: float = 1.0
 
 
 def controls_of(
@@ -137,12 +131,7 @@ def controls_of(
         draws = [np.random.default_rng([*key, draw]) for draw in range(masking.draws)]
         random = matched_boxes(tokens, pools, change, shape, draws, margin)
         other = min(alike, key=lambda some: abs(change.of(some) - wanted), default=[])
-        controls[mode] = Controls(
-            tuple(map(tuple, random)),
-            tuple(other),
-            tuple(gain_of(wanted, change.of(some)) for some in random),
-            gain_of(wanted, change.of(other)),
-        )
+        controls[mode] = Controls(tuple(map(tuple, random)), tuple(other))
     return controls
 
 
@@ -175,27 +164,33 @@ def versions(
     boxes: Sequence[TextBox],
     controls: Mapping[str, Controls],
     masking: Masking,
+    size: int,
     kept: Mapping[str, Sequence[TextBox]] | None = None,
 ) -> Iterator[tuple[Condition, np.ndarray]]:
     """Yield each condition that masks something with its picture, uint8 (H, W) as ``image``; ``before`` is not among.
+
+    Where a control changes the network's picture less than the tokens do, its change is enlarged.
 
     Parameters
     ----------
     controls
         By mask mode.
+    size
+        Side of the network's picture.
     kept
         By name the tokens (some of ``boxes``) that are left in while the others are masked.
     """
     for mode in masking.modes:
-        of = controls[mode]
-        masked = {Condition("tokens", mode): boxes, Condition("other", mode): of.other}
-        masked |= {Condition("random", mode, draw): some for draw, some in enumerate(of.random)}
-        gains = {Condition("random", mode, draw): gain for draw, gain in enumerate(of.gains)}
-        gains[Condition("other", mode)] = of.other_gain
-        if mode == masking.modes[0]:
-            for name, left_in in (kept or {}).items():
-                masked[Condition("kept", mode, kept=name)] = [box for box in boxes if box not in left_in]
-        for condition, some in masked.items():
+        of, tokens = controls[mode], mask_text(image, boxes, mode, masking.margin)
+        if boxes:
+            yield Condition("tokens", mode), tokens
+        by_control = {Condition("random", mode, draw): some for draw, some in enumerate(of.random)}
+        by_control[Condition("other", mode)] = of.other
+        for condition, some in by_control.items():
             if some:
                 picture = mask_text(image, some, mode, masking.margin)
-                yield condition, enlarged(image, picture, gains.get(condition, 1.0))
+                gain = gain_of(*(changed_by(image, masked, size) for masked in (tokens, picture)))
+                yield condition, enlarged(image, picture, gain)
+        for name, left_in in (kept or {}).items() if mode == masking.modes[0] else ():
+            if masked := [box for box in boxes if box not in left_in]:
+                yield Condition("kept", mode, kept=name), mask_text(image, masked, mode, masking.margin)

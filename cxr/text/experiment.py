@@ -185,7 +185,7 @@ def masked_versions(
     controls = controls_of(image_id, image, boxes, masking, size)
     names = {"tokens": "after", "random": "control"}
     pictures = dict.fromkeys(CONDITIONS, fit_square(image, size))
-    for condition, picture in versions(image, boxes, controls, masking):
+    for condition, picture in versions(image, boxes, controls, masking, size):
         pictures[names[condition.name]] = fit_square(picture, size)
     random = controls[masking.modes[0]].random[0]
     return Versions(pictures, masked_share(boxes, masking, image.shape), list(random))

@@ -67,8 +67,7 @@ class MaskedChange:
     def of(self, boxes: Sequence[TextBox]) -> float:
         """Return the change by several boxes together."""
         masked = mask_text(self._small, [self._placed(box) for box in boxes], self._mode, 0)
-        before, after = (fit_square(picture, self._size).astype(np.int16) for picture in (self._small, masked))
-        return float(np.abs(after - before).mean())
+        return changed_by(self._small, masked, self._size)
 
     def _placed(self, box: TextBox) -> TextBox:
         grown = grow(box, self._margin, self._shape)
@@ -206,6 +205,12 @@ def _nearest(
         if not any(intersection(grown, other) for other in taken):
             return k
     return None
+
+
+def changed_by(image: np.ndarray, masked: np.ndarray, size: int) -> float:
+    """Return the mean absolute change of grey, at the network's size, between two pictures, uint8 (H, W)."""
+    before, after = (fit_square(picture, size).astype(np.int16) for picture in (image, masked))
+    return float(np.abs(after - before).mean())
 
 
 def gain_of(tokens: float, control: float) -> float:

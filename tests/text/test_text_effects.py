@@ -155,7 +155,7 @@ def test_each_condition_masks_its_own_boxes_and_nothing_else():
     masking = Masking(("black", "mean"), margin=0, draws=3)
     lender = ([TextBox(50, 90, 70, 99), TextBox(10, 10, 40, 18)], (100, 100))
     controls = controls_of("x", image, boxes, masking, 64, [lender])
-    made = dict(versions(image, boxes, controls, masking, {"kind:letter": boxes[:1]}))
+    made = dict(versions(image, boxes, controls, masking, 64, {"kind:letter": boxes[:1]}))
     assert set(made) == {*masking.conditions[1:], Condition("kept", "black", kept="kind:letter")}
     changed = {condition: picture != image for condition, picture in made.items()}
     token = np.zeros(image.shape, bool)

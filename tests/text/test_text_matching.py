@@ -46,7 +46,7 @@ def test_random_boxes_change_the_networks_picture_as_much_as_the_tokens_do(mode)
         image, boxes = film(seed=seed)
         masking = Masking((mode,), draws=3)
         controls = controls_of(str(seed), image, boxes, masking, SIZE)
-        for condition, picture in versions(image, boxes, controls, masking):
+        for condition, picture in versions(image, boxes, controls, masking, SIZE):
             by_condition[condition.name].append(change(image, picture))
         placed = control_boxes(boxes, image.shape, np.random.default_rng(seed), margin=masking.margin)
         by_place.append(change(image, mask_text(image, placed, mode)))
