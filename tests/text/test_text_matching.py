@@ -13,6 +13,7 @@ from cxr.data.square import fit_square
 from cxr.text import TextBox, mask_text, tables
 from cxr.text.conditions import Masking, controls_of, versions
 from cxr.text.controls import control_boxes, share_of_middle
+from cxr.text.doses import least
 from cxr.text.effects import SMALLEST_EFFECT, Answers, effects
 from cxr.text.matching import DEPTH_TOLERANCE, LARGEST_GAIN, MaskedChange, depth, enlarged, gain_of
 from cxr.text.per_finding import effects_by_finding
@@ -185,6 +186,14 @@ def test_tables_show_how_well_controls_match_and_open_results_of_an_older_versio
     value = {"value": 0.02, "low": 0.01, "high": 0.03}
     shown = tables.left_in({"modes": effect, "left_in": [old | {"moved": value, "probability": {}}]}).iloc[0]
     assert (shown["probabilities moved"], shown["as measured"]) == ("–", "0.020 [0.010, 0.030]")
+
+
+def test_a_stamp_that_raises_a_probability_by_too_little_has_no_smallest_dose():
+    def dose(size, by):
+        return {"size": size, "contrast": 1.0, "probability_beyond": {"value": by, "p_holm": 0.001}}
+
+    assert least({"doses": [dose(0.1, 0.6 * SMALLEST_EFFECT), dose(0.2, 2 * SMALLEST_EFFECT)]})["size"] == 0.2
+    assert least({"doses": [dose(0.1, 0.6 * SMALLEST_EFFECT)]}) is None
 
 
 # --- the most affected word ----------------------------------------------------------------------------------------
