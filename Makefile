@@ -11,7 +11,7 @@ dashboard: $(VENV)/.core data/demo/manifest.csv
 	$(BIN)/python -m cxr dashboard --port $(PORT)
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations 15 \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 15 \
 	  $(if $(SLOW),--slow --cov --cov-report=term:skip-covered --cov-fail-under=95)
 
 lint: $(VENV)/.dev

@@ -3,7 +3,7 @@
     python benchmarks/faithfulness.py --network RUN --data NAME_OR_MANIFEST [--n 40]
 
 Explained is the predicted class. Faithfulness is the area between the logit's curves when regions are taken out in
-random order and by relevance (linear imputation), in logits: above 0 is better than random. Intervals: 95 %, bootstrap
+random order and by relevance (linear imputation), in logits: above 0 is better than random. Intervals: 95 %,
 over patients. "wins" is the share of X-rays on which a way is more faithful than the default one.
 """
 
@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import time
-from functools import partial
 
 import numpy as np
 
 from cxr.data import ImageCache, Manifest
 from cxr.data.library import resolve_manifest
-from cxr.evaluation import bootstrap, load_trained, predict
+from cxr.evaluation import load_trained, predict
+from cxr.evaluation.intervals import mean_intervals
 from cxr.explain import COMPOSITES, DEFAULT_COMPOSITE, explain
 from cxr.explain.faithfulness import SENSITIVITIES, SLOW, random_baseline, region_perturbation
 
@@ -29,10 +29,6 @@ def ways(names: list[str]) -> dict[str, tuple[str, str | None]]:
         modes = ("ignore", "keep") if COMPOSITES[name].chooses_bias else (None,)
         rows |= {f"{name}, biases {mode}" if mode else name: (name, mode) for mode in modes}
     return rows
-
-
-def _weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return (weights @ values / weights.sum(1))[:, None]
 
 
 def main() -> None:
@@ -61,7 +57,7 @@ def main() -> None:
     print("| way of explaining | faithfulness, logits | wins |\n|---|---|---|")
     default = areas.get(f"{DEFAULT_COMPOSITE}, biases {COMPOSITES[DEFAULT_COMPOSITE].bias}")
     for title, values in areas.items():
-        (interval,) = bootstrap(partial(_weighted_mean, values), patients)
+        (interval,) = mean_intervals(values, patients)
         low, high = interval or (np.nan, np.nan)
         wins = "" if default is None or values is default else f"{np.mean(values > default):.0%}"
         print(f"| {title} | {values.mean():.2f} [{low:.2f}, {high:.2f}] | {wins} |")

@@ -31,7 +31,8 @@ from synthetic_networks import HELD_OUT, SIDE, label_of, pictures, train, writte
 
 from cxr.data.phantom import CLASSES, Phantom
 from cxr.data.square import fit_square
-from cxr.evaluation import bootstrap, load_trained, predict
+from cxr.evaluation import load_trained, predict
+from cxr.evaluation.intervals import jackknife
 from cxr.explain import COMPOSITES, explain
 from cxr.explain.faithfulness import SENSITIVITIES, Baseline, Removal, random_baseline, region_perturbation
 from cxr.explain.localisation import localise
@@ -155,7 +156,7 @@ def tables(correlation: int, args: argparse.Namespace) -> list[str]:
 
 
 def markdown(measured: pd.DataFrame) -> list[str]:
-    """One row per way of explaining, cells with 95 % intervals of the bootstrap over X-rays."""
+    """One row per way of explaining, cells with 95 % intervals over X-rays."""
     shown = [c for c in measured if c.endswith(MEASURES) or c == "faithfulness"]
     lines = ["| way of explaining | " + " | ".join(shown) + " | ms |", "|---" * (len(shown) + 2) + "|"]
     for way, rows in measured.groupby("way", sort=False):
@@ -179,8 +180,9 @@ def intervals(values: np.ndarray) -> list[str]:
             return weights @ filled / (weights @ there)
 
     centre = means(np.ones((1, len(values))))[0]
-    ranges = bootstrap(means, np.arange(len(values)))
-    return [f"{c:.3f} [{r[0]:.3f}, {r[1]:.3f}]" if r else f"{c:.3f}" for c, r in zip(centre, ranges, strict=True)]
+    found = jackknife(means, np.arange(len(values)))
+    half = np.full(len(centre), np.nan) if found is None else found.quantile() * np.sqrt(found.variance)
+    return [f"{c:.3f} [{c - h:.3f}, {c + h:.3f}]" if h > 0 else f"{c:.3f}" for c, h in zip(centre, half, strict=True)]
 
 
 def report(lines: list[str]) -> str:
@@ -204,7 +206,7 @@ in the columns "contradicting token" it is the class that the text speaks for, o
 - faithfulness: area between the explained logit's curves when regions are taken out in random order and by relevance
   (linear imputation, {settings()}), in logits; above 0 is better than random
 - ms: of explaining one X-ray, in batches of {BATCH}
-- in brackets: 95 % interval of the bootstrap over X-rays
+- in brackets: 95 % interval over X-rays (Student's, jackknife)
 """
     return head + "\n".join(lines) + "\n"
 

@@ -48,7 +48,7 @@ from cxr.text.conditions import (
     versions,
 )
 from cxr.text.controls import borrowed_boxes, control_boxes, places_of
-from cxr.text.effects import SMALLEST_EFFECT, decisions_differ, moved, sign_flip_p
+from cxr.text.effects import SMALLEST_EFFECT, beyond_control, decisions_differ, moved
 from cxr.text.results import SIGNIFICANT, conclusion
 from cxr.text.search import in_split, search
 
@@ -139,7 +139,7 @@ def row_of(before: np.ndarray, after: np.ndarray, change: np.ndarray, patients: 
     )
     row: dict[str, Any] = {"match": {"change": {"tokens": float(change[0].mean()), "random": float(change[1:].mean())}}}
     for name, (tokens, random) in (("beyond_random", flipped), ("moved_beyond_random", far)):
-        p = sign_flip_p(tokens - random, patients, seed)
+        p = beyond_control(tokens - random, patients, seed)["p"]
         row[name] = {"value": float((tokens - random).mean()), "p": p, "p_holm": p}  # one mode, so nothing to correct
     return row | {"conclusion": conclusion(row)}
 

@@ -20,7 +20,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -34,7 +34,8 @@ from training_setting import machine
 
 from cxr.data.phantom import CLASSES, Phantom
 from cxr.data.square import fit_square
-from cxr.evaluation import bootstrap, predict
+from cxr.evaluation import predict
+from cxr.evaluation.intervals import mean_intervals
 from cxr.evaluation.metrics import softmax
 from cxr.models import XrayClassifier, build
 from cxr.text import DetectionStore, TextBox
@@ -192,14 +193,10 @@ def true_class(answers: Answers, mode: str, seed: int) -> dict[str, dict[str, fl
     beyond = {"random": tokens - random, "other": tokens - chance(answers.other[mode])}
     told: dict[str, dict[str, float | None]] = {}
     for control, moved in beyond.items():
-        (limits,) = bootstrap(mean_of(moved), answers.patients, seed=seed)
+        (limits,) = mean_intervals(moved, answers.patients, seed)
         low, high = limits or (None, None)
         told[control] = {"value": float(moved.mean()), "low": low, "high": high}
     return told
-
-
-def mean_of(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda weights: (weights @ values / weights.sum(1))[:, None]
 
 
 def measured(jobs: list[Job], keep: Path | None, workers: int) -> list[dict[str, Any]]:

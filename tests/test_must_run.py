@@ -23,7 +23,9 @@ def test_that_needs_nothing():
 SKIPPED, RUN = "pytest.skip('no browser')", "assert True"
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["one process", "workers"])
+@pytest.mark.parametrize(
+    "workers", [(), pytest.param(("-n", "1"), marks=pytest.mark.slow)], ids=["one process", "workers"]
+)
 @pytest.mark.parametrize(
     ("body", "required", "code", "words"),
     [

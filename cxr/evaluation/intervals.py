@@ -1,85 +1,346 @@
-"""Intervals: Wilson's for proportions, the bootstrap over patients for everything else."""
+"""Intervals over patients.
+
+Images of a patient resemble each other, so the unit of every interval is the patient. The variance of a figure comes
+from leaving out one patient at a time (the jackknife; Miller 1974, *Biometrika* 61). A variance has its own
+uncertainty: where few patients carry all of it, it is drawn towards that of images which resemble each other
+completely, and where nothing differs it is that. A share's interval is then Wilson's, for the number of independent
+images that has this variance (Korn and Graubard 1998, *Survey Methodology* 24, with Wilson's interval), with Student's
+quantile for as many patients as there are. No interval here has a width of zero.
+
+An image without a patient counts as a patient of its own (:func:`cxr.evaluation.metrics.patients_of`): then no figure
+knows of images that belong together.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import norm
+from scipy.stats import t as student
 
 LEVEL = 0.95
-_CHUNK = 4_000_000  # weights drawn at once, to bound the memory
+N_FLIPS = 10_000
+"""Random flips of signs for a p value. Up to 13 patients all combinations are taken."""
+FEWEST_PATIENTS = 6
+"""With fewer, no flip of signs gives p < 0.05, so that differences have no 95 % interval."""
+
+_CHUNK = 4_000_000  # weights at once, to bound the memory
+_MOST_LEFT_OUT = 250  # times that something is left out; more patients than that are left out in groups
+_ALL_FLIPS = 13
+_DOUBT = 0.75
+"""How much a variance that rests on one patient alone is doubted; see ``benchmarks/intervals.py``."""
+
+Groups = Sequence[object] | np.ndarray
+Limits = tuple[float, float]
 
 
-def wilson(k: int, n: int, level: float = LEVEL) -> tuple[float, float] | None:
+def wilson(k: float, n: float, level: float = LEVEL, quantile: float | None = None) -> Limits | None:
     """Return Wilson's score interval of the proportion ``k`` of ``n`` (no continuity correction), None for n = 0.
 
     Wilson 1927. Unlike the normal approximation it says something at 0 and 100 %: 0 errors in 20 are 83 % or more.
-    """
-    if n == 0:
-        return None
-    z = norm.ppf(0.5 + level / 2)
-    share = k / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    low = 0.0 if k == 0 else float(centre - half)
-    high = 1.0 if k == n else float(centre + half)
-    return low, high
-
-
-def patient_weights(groups: Sequence[object] | np.ndarray, n_bootstrap: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """Yield chunks (b, N) of how often each of N images is drawn when whole patients are drawn with replacement.
+    It is about independent trials; images of patients are not, see :func:`share_intervals`.
 
     Parameters
     ----------
-    groups
-        (N,) the patient of each image.
-    n_bootstrap
-        Number of draws, over all chunks.
+    k, n
+        Need not be whole: an effective number of trials will do.
+    quantile
+        Instead of the normal distribution's at ``level``.
     """
-    _, patient = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
-    n_patients = int(patient.max()) + 1
-    rng = np.random.default_rng(seed)
-    step = max(1, _CHUNK // max(n_patients, len(patient)))
-    for start in range(0, n_bootstrap, step):
-        size = min(step, n_bootstrap - start)
-        drawn = rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=size)
-        yield drawn[:, patient].astype(np.float64)
+    if n <= 0:
+        return None
+    z = float(norm.ppf(0.5 + level / 2)) if quantile is None else quantile
+    share = k / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(max(share * (1 - share), 0) / n + z * z / (4 * n * n))
+    low = 0.0 if k <= 0 else float(centre - half)
+    high = 1.0 if k >= n else float(centre + half)
+    return low, high
 
 
-def bootstrap(
-    statistic: Callable[[np.ndarray], np.ndarray],
-    groups: Sequence[object] | np.ndarray,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
-    level: float = LEVEL,
-) -> list[tuple[float, float] | None]:
-    """Return percentile intervals of several statistics from the bootstrap over patients.
+def numbered(groups: Groups) -> np.ndarray:
+    """Return the patients (N,) as numbers from 0."""
+    return np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)[1]
 
-    Images of a patient resemble each other, so patients are drawn, not images.
+
+def effective_patients(groups: Groups, chosen: np.ndarray | None = None) -> float:
+    """Return for how many independent images the ``chosen`` (N,) ones stand if those of a patient are all alike.
+
+    Kish 1965: the square of the number of images over the sum of the squares by patient. 0 without an image.
+    """
+    weights = None if chosen is None else np.asarray(chosen, np.float64)
+    images = np.bincount(numbered(groups), weights=weights) if len(groups) else np.zeros(1)
+    squares = float((images**2).sum())
+    return float(images.sum()) ** 2 / squares if squares else 0.0
+
+
+def patients_of_pairs(first: float, second: float) -> float:
+    """Return the effective number of patients of a figure over pairs of both kinds: their harmonic mean."""
+    return 2 * first * second / (first + second) if first > 0 and second > 0 else 0.0
+
+
+def mean_of_patients(numbers: Sequence[float]) -> float:
+    """Return the effective number of patients of a mean of several shares, of which each has its own."""
+    there = np.array([n for n in numbers if n > 0], np.float64)
+    return float(len(there) ** 2 / (1 / there).sum()) if len(there) else 0.0
+
+
+@dataclass(frozen=True)
+class Jackknife:
+    """Statistics with what leaving out patients says of them, (S,) each.
+
+    Attributes
+    ----------
+    value, variance
+        NaN where a statistic, or it without some patient, is not defined.
+    carriers
+        How many patients carry the variance: 1 if one alone does, as many as there are if all do alike.
+    freedom
+        Degrees of freedom: how often something was left out, less 1.
+    """
+
+    value: np.ndarray
+    variance: np.ndarray
+    carriers: np.ndarray
+    freedom: int
+
+    def quantile(self, level: float = LEVEL) -> float:
+        """Return Student's quantile."""
+        return float(student.ppf(0.5 + level / 2, self.freedom))
+
+
+def jackknife(statistic: Callable[[np.ndarray], np.ndarray], groups: Groups, seed: int = 0) -> Jackknife | None:
+    """Return statistics and their variances over patients, None with fewer than two patients.
 
     Parameters
     ----------
     statistic
-        Takes weights (B, N), returns (B, S): S statistics for each draw, NaN where one is not defined.
+        Takes weights (B, N), returns (B, S): S statistics for each row of weights, NaN where one is not defined.
     groups
         (N,) the patient of each image.
+    seed
+        Of the groups in which patients are left out where there are more than 250.
+    """
+    patient = numbered(groups) if len(groups) else np.zeros(0, np.int64)
+    n_patients = int(patient.max(initial=-1)) + 1
+    if n_patients < 2:
+        return None
+    parts = min(n_patients, _MOST_LEFT_OUT)
+    if parts < n_patients:
+        patient = np.random.default_rng(seed).permutation(np.arange(n_patients) % parts)[patient]
+    value = statistic(np.ones((1, len(patient))))[0]
+    without = np.concatenate([statistic(weights) for weights in _leaving_out(patient, parts)])
+    squares = (without - value) ** 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        carriers = squares.sum(0) ** 2 / (squares**2).sum(0)
+    return Jackknife(value, (parts - 1) / parts * squares.sum(0), carriers, parts - 1)
+
+
+def _leaving_out(patient: np.ndarray, parts: int) -> Iterator[np.ndarray]:
+    step = max(1, _CHUNK // len(patient))
+    for start in range(0, parts, step):
+        yield (patient[None] != np.arange(start, min(start + step, parts))[:, None]).astype(np.float64)
+
+
+def share_intervals(
+    statistic: Callable[[np.ndarray], np.ndarray],
+    groups: Groups,
+    patients: Sequence[float],
+    seed: int = 0,
+    level: float = LEVEL,
+) -> list[Limits | None]:
+    """Return intervals of statistics that lie in [0, 1]: shares, F1, AUC, means of them.
+
+    Parameters
+    ----------
+    statistic, groups
+        As :func:`jackknife`.
+    patients
+        (S,) for how many independent images those of each statistic stand at the least
+        (:func:`effective_patients`).
 
     Returns
     -------
-    One (low, high) for each statistic; None with fewer than two patients, or where fewer than half of the draws
-    define it.
+    One (low, high) for each statistic, in [0, 1]; None where it is not defined, or with fewer than two patients.
     """
-    if len(set(map(str, groups))) < 2 or n_bootstrap < 1:
-        n_statistics = statistic(np.ones((1, len(groups)))).shape[1]
-        return [None] * n_statistics
-    values = np.concatenate([statistic(weights) for weights in patient_weights(groups, n_bootstrap, seed)])
-    return [_percentiles(column, level) for column in values.T]
+    found = jackknife(statistic, groups, seed)
+    if found is None:
+        return [None] * len(patients)
+    return [share_interval(found, k, n, level) for k, n in enumerate(patients)]
 
 
-def _percentiles(values: np.ndarray, level: float) -> tuple[float, float] | None:
-    defined = values[np.isfinite(values)]
-    if len(defined) * 2 < len(values):
+def share_interval(found: Jackknife, k: int, patients: float, level: float = LEVEL) -> Limits | None:
+    """Return the interval of the statistic ``k``; see :func:`share_intervals`."""
+    value = float(found.value[k])
+    if not np.isfinite(value) or patients <= 0:
         return None
-    low, high = np.quantile(defined, [0.5 - level / 2, 0.5 + level / 2])
-    return float(low), float(high)
+    variance, carriers = float(found.variance[k]), float(found.carriers[k])
+    spread = value * (1 - value)
+    if spread > 0 and variance > 0 and np.isfinite(variance):
+        own = spread / variance
+        trust = carriers / (carriers + _DOUBT)
+        n = own**trust * min(own, patients) ** (1 - trust)
+    else:  # nothing differs, or a class that one patient alone has
+        n = patients
+    return wilson(value * n, n, quantile=found.quantile(level))
+
+
+def difference_intervals(
+    statistic: Callable[[np.ndarray], np.ndarray], groups: Groups, seed: int = 0, level: float = LEVEL
+) -> list[Limits | None]:
+    """Return intervals of statistics in [-1, 1] that are differences of two shares of the same images.
+
+    Student's interval with the jackknife's variance, wider where few patients carry it. Where no patient makes a
+    difference, both sides are those of a share of 0. Parameters and None as in :func:`share_intervals`.
+    """
+    found = jackknife(statistic, groups, seed)
+    if found is None:
+        return [None] * statistic(np.ones((1, len(groups)))).shape[1]
+    patients = effective_patients(groups)
+    none_changed = (wilson(0, patients, quantile=found.quantile(level)) or (0.0, 1.0))[1]
+    limits: list[Limits | None] = []
+    for value, variance, carriers in zip(found.value, found.variance, found.carriers, strict=True):
+        if not np.isfinite(value):
+            limits.append(None)
+            continue
+        half = none_changed
+        if variance > 0 and np.isfinite(variance):
+            half = found.quantile(level) * np.sqrt(variance) * (1 + _DOUBT / carriers)
+        limits.append((max(-1.0, float(value - half)), min(1.0, float(value + half))))
+    return limits
+
+
+def ratio_intervals(
+    statistic: Callable[[np.ndarray], np.ndarray], groups: Groups, seed: int = 0, level: float = LEVEL
+) -> list[Limits | None]:
+    """Return intervals of positive statistics without an upper end, such as ratios of means.
+
+    They are Student's of the logarithm. The degrees of freedom are those of the patients that carry the variance. None
+    where a statistic is not positive, or nothing differs. Parameters as in :func:`share_intervals`.
+    """
+    found = jackknife(statistic, groups, seed)
+    if found is None:
+        return [None] * statistic(np.ones((1, len(groups)))).shape[1]
+    limits: list[Limits | None] = []
+    for value, variance, carriers in zip(found.value, found.variance, found.carriers, strict=True):
+        if not (value > 0 and variance > 0 and np.isfinite(variance)):
+            limits.append(None)
+            continue
+        freedom = min(found.freedom, max(1.5, carriers - 1))
+        with np.errstate(over="ignore"):
+            factor = float(np.exp(student.ppf(0.5 + level / 2, freedom) * np.sqrt(variance) / value))
+        limits.append((float(value / factor), float(value * factor)))
+    return limits
+
+
+def mean_intervals(
+    columns: np.ndarray, groups: Groups, seed: int = 0, level: float = LEVEL, bounded: bool = False
+) -> list[Limits | None]:
+    """Return intervals of the means of columns (N, S): Student's over patients, or with ``bounded`` those of shares."""
+    values = np.asarray(columns, np.float64).reshape(len(groups), -1)
+
+    def means(weights: np.ndarray) -> np.ndarray:
+        return np.asarray(weights @ values / weights.sum(1, keepdims=True))
+
+    if bounded:
+        return share_intervals(means, groups, [effective_patients(groups)] * values.shape[1], seed, level)
+    found = jackknife(means, groups, seed)
+    if found is None:
+        return [None] * values.shape[1]
+    half = found.quantile(level) * np.sqrt(found.variance) * (1 + _DOUBT / np.nan_to_num(found.carriers, nan=1.0))
+    return [
+        (float(v - h), float(v + h)) if h > 0 else None  # nothing differs: what else there is, is not known
+        for v, h in zip(found.value, half, strict=True)
+    ]
+
+
+# --- paired differences --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The mean of paired differences with its interval and p; ``low`` and ``high`` are None with too few patients."""
+
+    value: float
+    low: float | None
+    high: float | None
+    p: float
+
+
+def sign_flips(differences: np.ndarray, groups: Groups, seed: int = 0, level: float = LEVEL) -> Paired:
+    """Return the mean of paired differences (N,) in [-1, 1], tested by flipping the signs of whole patients.
+
+    ``p`` is two-sided, for differences centred on 0. The interval holds the means that the same test does not reject,
+    so that it excludes 0 exactly where p < 1 - ``level``. With fewer than 6 patients no mean could be rejected at 95 %:
+    there is no interval. Where no patient differs from another the interval is that of a share of none.
+    Without an image the value is NaN and p is 1.
+    """
+    differences = np.asarray(differences, np.float64)
+    if not len(differences):
+        return Paired(float("nan"), None, None, 1.0)
+    patient = numbered(groups)
+    sums, images = np.bincount(patient, weights=differences), np.bincount(patient).astype(np.float64)
+    value, n = float(differences.mean()), len(sums)
+    p = _FlipTest(sums, images, seed).p(0.0)
+    if 2 / 2**n >= 1 - level:
+        return Paired(value, None, None, p)
+    limits = _accepted(_FlipTest(sums, images, seed), value, level)
+    half = (wilson(0, effective_patients(groups), level) or (0.0, 1.0))[1]
+    if np.allclose(sums, value * images):  # no patient differs from another
+        limits = (value - half, value + half)
+    return Paired(value, *_agreeing(limits, value, p < 1 - level), p)
+
+
+class _FlipTest:
+    """The test of a mean of differences, given their sums and their numbers (G,) by patient."""
+
+    def __init__(self, sums: np.ndarray, images: np.ndarray, seed: int) -> None:
+        self.total, self.n = sums.sum(), images.sum()
+        self.every = len(sums) <= _ALL_FLIPS
+        flipped = [signs @ np.column_stack([sums[part], images[part]]) for part, signs in _signs(len(sums), seed)]
+        self.flipped_sums, self.flipped_images = np.sum(flipped, axis=0).T
+
+    def p(self, mean: float) -> float:
+        """Return the two-sided p of the differences being centred on ``mean``."""
+        # A little slack: the same sum added up in another order must count as equal.
+        least = abs(self.total - mean * self.n) - 1e-9
+        as_far = np.count_nonzero(np.abs(self.flipped_sums - mean * self.flipped_images) >= least)
+        n = len(self.flipped_sums)
+        return float(as_far / n if self.every else (1 + as_far) / (1 + n))
+
+
+def _signs(n: int, seed: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield signs (flips, patients) for slices of the patients."""
+    if n <= _ALL_FLIPS:
+        yield slice(n), (np.arange(2**n)[:, None] >> np.arange(n) & 1) * 2.0 - 1
+        return
+    rng, step = np.random.default_rng(seed), _CHUNK // N_FLIPS
+    for start in range(0, n, step):
+        part = slice(start, min(start + step, n))
+        yield part, rng.integers(0, 2, (N_FLIPS, part.stop - start), dtype=np.int8) * 2.0 - 1
+
+
+def _accepted(test: _FlipTest, value: float, level: float) -> Limits:
+    """Return the smallest and the largest mean that is not rejected, found by halving."""
+    ends = []
+    for end in (-1.0, 1.0):
+        inside, outside = value, end
+        if test.p(outside) >= 1 - level:
+            ends.append(outside)
+            continue
+        for _ in range(40):
+            middle = (inside + outside) / 2
+            inside, outside = (middle, outside) if test.p(middle) >= 1 - level else (inside, middle)
+        ends.append(inside)
+    return ends[0], ends[1]
+
+
+def _agreeing(limits: Limits, value: float, rejected: bool) -> Limits:
+    """Return limits in [-1, 1] that exclude 0 exactly where the test rejects it: halving may stop at a step of p."""
+    low, high = max(-1.0, limits[0]), min(1.0, limits[1])
+    if not rejected:
+        return min(low, 0.0), max(high, 0.0)
+    least = abs(value) * 1e-6
+    return (max(low, least), high) if value > 0 else (low, min(high, -least))

@@ -1,25 +1,24 @@
 """Metrics of predictions with their intervals; what is not defined (a class that is absent) is None, never 0.
 
-All of them are computed from weights of the images, so that the bootstrap does a thousand draws at once.
+All of them are computed from weights of the images, so that leaving out each patient takes one call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit
-from sklearn.metrics import roc_auc_score
 
-from cxr.evaluation.intervals import bootstrap, wilson
+from cxr.evaluation.intervals import LEVEL, effective_patients, mean_of_patients, patients_of_pairs, share_intervals
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL, TASKS
 
 Interval = dict[str, float | None]
 
 
-def summarise(table: pd.DataFrame, classes: Sequence[str], n_bootstrap: int = 1000, seed: int = 0) -> dict[str, Any]:
+def summarise(table: pd.DataFrame, classes: Sequence[str], seed: int = 0) -> dict[str, Any]:
     """Return the metrics of a table of predictions.
 
     Parameters
@@ -34,42 +33,29 @@ def summarise(table: pd.DataFrame, classes: Sequence[str], n_bootstrap: int = 10
     -------
     ``task``, ``n``, ``n_patients``; ``accuracy``, ``macro_f1`` and ``auc`` (one against the rest, mean over classes) as
     ``{value, low, high}``; ``per_class`` with ``recall``, ``precision``, ``f1``, ``auc`` and ``support``;
-    ``confusion`` (rows are labels); ``classes``; ``level``. Intervals at 95 %: Wilson's for accuracy, recall and
-    precision, bootstrap over patients for F1 and AUC. Means are over the classes that the labels contain.
+    ``confusion`` (rows are labels); ``classes``; ``level``. Intervals at 95 % are over patients
+    (:func:`cxr.evaluation.intervals.share_intervals`). Means are over the classes that the labels contain.
     """
     classes = list(classes)
     table = table[table["label"].isin(classes)]
     truth, predicted = (_codes(table[column], classes) for column in ("label", "predicted"))
     confusion = _confusion(truth, predicted, len(classes))
-    correct = int(np.trace(confusion))
-    f1, macro_f1 = _f1_with_intervals(truth, predicted, len(classes), patients_of(table), n_bootstrap, seed)
-    aucs, auc = _auc_with_intervals(table, truth, classes, n_bootstrap, seed)
+    figures = _Figures(truth, predicted, _scores(table, classes), len(classes))
+    found = figures.estimates(patients_of(table), seed)
     return {
         "task": SINGLE_LABEL,
         "n": len(table),
         "n_patients": len(set(patients_of(table))),
-        "accuracy": proportion(correct, len(table)),
-        "macro_f1": macro_f1,
-        "auc": auc,
+        **{name: found[name][0] for name in _OVERALL},
         "per_class": {
-            name: {
-                "recall": proportion(confusion[i, i], confusion[i].sum()),
-                "precision": proportion(confusion[i, i], confusion[:, i].sum()),
-                "f1": f1[i],
-                "auc": aucs[i],
-                "support": int(confusion[i].sum()),
-            }
-            for i, name in enumerate(classes)
+            name: {measure.removesuffix("_by_class"): found[measure][c] for measure in _BY_CLASS}
+            | {"support": int(confusion[c].sum())}
+            for c, name in enumerate(classes)
         },
         "confusion": confusion.tolist(),
         "classes": classes,
-        "level": 0.95,
+        "level": LEVEL,
     }
-
-
-def proportion(k: int, n: int) -> Interval:
-    """Return ``k`` of ``n`` with Wilson's interval, None for all three where n = 0."""
-    return _interval(k / n if n else None, wilson(int(k), int(n)))
 
 
 def point_metrics(truth: np.ndarray, logits: np.ndarray) -> dict[str, float | None]:
@@ -77,7 +63,7 @@ def point_metrics(truth: np.ndarray, logits: np.ndarray) -> dict[str, float | No
     weights = np.ones((1, len(truth)))
     f1 = _f1(_weighted_confusion(truth, logits.argmax(1), logits.shape[1], weights))[0]
     accuracy = float((logits.argmax(1) == truth).mean()) if len(truth) else None
-    return {"accuracy": accuracy, "macro_f1": _value(_mean_over_present(f1[None], truth, logits.shape[1])[0])}
+    return {"accuracy": accuracy, "macro_f1": _value(_mean_over(f1[None], list(np.unique(truth)))[0, 0])}
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -113,57 +99,104 @@ def _confusion(truth: np.ndarray, predicted: np.ndarray, n: int) -> np.ndarray:
 
 
 def patients_of(table: pd.DataFrame) -> list[str]:
-    """Return what the bootstrap draws for each row of image_id and patient_id: an image without a patient by itself."""
+    """Return the patient of each row of image_id and patient_id; an image without one is a patient of its own."""
     pairs = zip(table["patient_id"], table["image_id"], strict=True)
     return [f"patient {patient}" if patient else f"image {image}" for patient, image in pairs]
 
 
-def _f1_with_intervals(
-    truth: np.ndarray, predicted: np.ndarray, n: int, patients: list[str], n_bootstrap: int, seed: int
-) -> tuple[list[Interval], Interval]:
-    """Return F1 of each class and their mean."""
-    if not len(truth):
-        return [_interval(None, None)] * n, _interval(None, None)
-
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        f1 = _f1(_weighted_confusion(truth, predicted, n, weights))
-        return np.column_stack([f1, _mean_over_present(f1, truth, n)])
-
-    return _with_intervals(statistic, patients, n_bootstrap, seed)
-
-
-def _auc_with_intervals(
-    table: pd.DataFrame, truth: np.ndarray, classes: list[str], n_bootstrap: int, seed: int
-) -> tuple[list[Interval], Interval]:
-    """Return the AUC of each class against the rest and their mean; the value itself is scikit-learn's."""
-    nothing = _interval(None, None)
+def _scores(table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray | None:
     names = [f"prob_{name}" for name in classes]
-    if not len(truth) or not set(names) <= set(table.columns):
-        return [nothing] * len(classes), nothing
-    scores = table[names].to_numpy(np.float64)
-    values = [_roc_auc(truth == c, scores[:, c]) for c in range(len(classes))]
-    defined = [c for c, value in enumerate(values) if value is not None]
-    if not defined:
-        return [nothing] * len(classes), nothing
+    return table[names].to_numpy(np.float64) if set(names) <= set(table.columns) else None
+
+
+_OVERALL = ("accuracy", "macro_f1", "auc")
+_BY_CLASS = ("recall", "precision", "f1", "auc_by_class")
+
+
+class _Figures:
+    """Classes (N,) and what a network says, with the figures that weights of the images give.
+
+    ``scores`` (N, K) are the probabilities, None where they are not known.
+    """
+
+    def __init__(self, truth: np.ndarray, predicted: np.ndarray, scores: np.ndarray | None, n: int) -> None:
+        self.truth, self.predicted, self.scores, self.n = truth, predicted, scores, n
+        self.present = [c for c in range(n) if (truth == c).any()]
+        self.ranked = [c for c in self.present if scores is not None and (truth != c).any()]
+
+    def values(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Return (B, 1) of each figure and (B, K) of those by class, for weights (B, N); NaN where not defined."""
+        confusion = _weighted_confusion(self.truth, self.predicted, self.n, weights)
+        hits = np.diagonal(confusion, axis1=1, axis2=2)
+        f1 = _f1(confusion)
+        aucs = np.full((len(weights), self.n), np.nan)
+        for c in self.ranked:
+            assert self.scores is not None
+            aucs[:, c] = weighted_auc(self.truth == c, self.scores[:, c], weights)
+        return {
+            "accuracy": ratio(hits.sum(1, keepdims=True), weights.sum(1, keepdims=True)),
+            "macro_f1": _mean_over(f1, self.present),
+            "auc": _mean_over(aucs, self.ranked),
+            "recall": ratio(hits, confusion.sum(2)),
+            "precision": ratio(hits, confusion.sum(1)),
+            "f1": f1,
+            "auc_by_class": aucs,
+        }
+
+    def patients(self, groups: Sequence[str]) -> dict[str, list[float]]:
+        """Return for each figure for how many independent images its own stand at the least."""
+        labelled = [effective_patients(groups, self.truth == c) for c in range(self.n)]
+        others = [effective_patients(groups, self.truth != c) for c in range(self.n)]
+        said = [effective_patients(groups, self.predicted == c) for c in range(self.n)]
+        either = [effective_patients(groups, (self.truth == c) | (self.predicted == c)) for c in range(self.n)]
+        aucs = [patients_of_pairs(*pair) for pair in zip(labelled, others, strict=True)]
+        return {
+            "accuracy": [effective_patients(groups)],
+            "macro_f1": [mean_of_patients([either[c] for c in self.present])],
+            "auc": [mean_of_patients([aucs[c] for c in self.ranked])],
+            "recall": labelled,
+            "precision": said,
+            "f1": either,
+            "auc_by_class": aucs,
+        }
+
+    def estimates(self, groups: Sequence[str], seed: int) -> dict[str, list[Interval]]:
+        """Return each figure as ``{value, low, high}``."""
+        if not len(self.truth):
+            nothing = _interval(None, None)
+            return {name: [nothing] for name in _OVERALL} | {name: [nothing] * self.n for name in _BY_CLASS}
+        return estimates_of(self.values, self.patients(groups), groups, seed)
+
+
+def estimates_of(
+    values: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+    patients: Mapping[str, Sequence[float]],
+    groups: Sequence[str],
+    seed: int,
+) -> dict[str, list[Interval]]:
+    """Return figures in [0, 1] as lists of ``{value, low, high}``.
+
+    Parameters
+    ----------
+    values
+        Returns (B, S) of each figure for weights (B, N), NaN where it is not defined.
+    patients
+        As many numbers of each figure (:func:`cxr.evaluation.intervals.share_intervals`).
+    """
 
     def statistic(weights: np.ndarray) -> np.ndarray:
-        aucs = np.column_stack([weighted_auc(truth == c, scores[:, c], weights) for c in defined])
-        return np.column_stack([aucs, aucs.mean(1)])
+        found = values(weights)
+        return np.column_stack([found[name] for name in patients])
 
-    intervals = bootstrap(statistic, patients_of(table), n_bootstrap, seed)
-    per_class = [nothing] * len(classes)
-    for c, limits in zip(defined, intervals, strict=False):
-        per_class[c] = _interval(values[c], limits)
-    return per_class, _interval(float(np.mean([values[c] for c in defined])), intervals[-1])
+    limits = iter(share_intervals(statistic, groups, [n for each in patients.values() for n in each], seed))
+    whole = values(np.ones((1, len(groups))))
+    return {name: [estimate(value, next(limits)) for value in whole[name][0]] for name in patients}
 
 
-def _with_intervals(
-    statistic: Any, patients: list[str], n_bootstrap: int, seed: int
-) -> tuple[list[Interval], Interval]:
-    values = statistic(np.ones((1, len(patients))))[0]
-    intervals = bootstrap(statistic, patients, n_bootstrap, seed)
-    *each, mean = [_interval(_value(v), limits) for v, limits in zip(values, intervals, strict=True)]
-    return each, mean
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Return ``part / whole``, NaN where ``whole`` is not positive."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(whole > 0, part / whole, np.nan)
 
 
 def _weighted_confusion(truth: np.ndarray, predicted: np.ndarray, n: int, weights: np.ndarray) -> np.ndarray:
@@ -179,14 +212,11 @@ def _f1(confusion: np.ndarray) -> np.ndarray:
     return np.where(labels > 0, 2 * hits / np.maximum(labels + said, 1e-12), np.nan)
 
 
-def _mean_over_present(values: np.ndarray, truth: np.ndarray, n: int) -> np.ndarray:
-    """Return (B,) means of (B, n) over the classes that are among the labels; NaN in a draw without one of them."""
-    present = np.bincount(truth, minlength=n) > 0
-    return values[:, present].mean(1) if present.any() else np.full(len(values), np.nan)
-
-
-def _roc_auc(positive: np.ndarray, score: np.ndarray) -> float | None:
-    return float(roc_auc_score(positive, score)) if 0 < positive.sum() < len(positive) else None
+def _mean_over(values: np.ndarray, columns: Sequence[int]) -> np.ndarray:
+    """Return (B, 1) means over some columns of (B, K); NaN where there is none, or one of them is not defined."""
+    if not len(columns):
+        return np.full((len(values), 1), np.nan)
+    return np.asarray(values[:, list(columns)].mean(1, keepdims=True))
 
 
 def weighted_auc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:

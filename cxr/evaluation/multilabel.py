@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cxr.evaluation.intervals import bootstrap
-from cxr.evaluation.metrics import Interval, estimate, proportion, weighted_auc
+from cxr.evaluation.intervals import LEVEL, effective_patients, mean_of_patients, patients_of_pairs
+from cxr.evaluation.metrics import Interval, estimates_of, ratio, weighted_auc
 from cxr.models.card import MULTI_LABEL
 
 THRESHOLD = 0.5
 RANKED = ("auc", "average_precision")
-AT_THRESHOLD = ("sensitivity", "specificity", "precision")
 
 
 def multilabel_metrics(targets: np.ndarray, logits: np.ndarray) -> dict[str, float | None]:
@@ -43,7 +42,6 @@ def summarise_findings(
     classes: Sequence[str],
     patients: Sequence[str],
     thresholds: Mapping[str, float] | None = None,
-    n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Return the metrics of findings.
@@ -65,13 +63,12 @@ def summarise_findings(
     ``{value, low, high}``; ``per_class`` with both of them, and at ``threshold`` (``published``: by whom the network
     is from) ``sensitivity``, ``specificity``, ``precision`` and ``f1``, the numbers of images ``known``, ``positive``
     and ``negative``, and ``confusion``: ``[[true negatives, false positives], [false negatives, true positives]]``;
-    ``classes``; ``level``. Intervals at 95 %: bootstrap over patients, and Wilson's for a share of none or of all,
-    which no draw of patients changes.
+    ``classes``; ``level``. Intervals at 95 % are over patients (:func:`cxr.evaluation.intervals.share_intervals`).
     """
     published = {name: float(value) for name, value in (thresholds or {}).items()}
     limits = [published.get(name, THRESHOLD) for name in classes]
     entries = _Entries(targets, chances, np.asarray(limits))
-    means, per_class = _estimates(entries, patients, n_bootstrap, seed)
+    means, per_class = _estimates(entries, patients, seed)
     return {
         "task": MULTI_LABEL,
         "n": len(targets),
@@ -82,7 +79,7 @@ def summarise_findings(
             for c, (name, limit, figures) in enumerate(zip(classes, limits, per_class, strict=True))
         },
         "classes": list(classes),
-        "level": 0.95,
+        "level": LEVEL,
     }
 
 
@@ -140,17 +137,31 @@ class _Entries:
         return {
             "auc": self._ranked(weighted_auc, weights),
             "average_precision": self._ranked(weighted_average_precision, weights),
-            "sensitivity": _ratio(tp, tp + fn),
-            "specificity": _ratio(tn, tn + fp),
-            "precision": _ratio(tp, tp + fp),
-            "f1": np.where(tp + fn > 0, _ratio(2 * tp, 2 * tp + fp + fn), np.nan),
+            "sensitivity": ratio(tp, tp + fn),
+            "specificity": ratio(tn, tn + fp),
+            "precision": ratio(tp, tp + fp),
+            "f1": np.where(tp + fn > 0, ratio(2 * tp, 2 * tp + fp + fn), np.nan),
         }
 
-    def share(self, measure: str, c: int) -> tuple[int, int]:
-        """Return of how many images a share at the threshold is taken: ``(k, n)``."""
-        (tn, fp), (fn, tp) = self.numbers(c)["confusion"]
-        pairs = {"sensitivity": (tp, tp + fn), "specificity": (tn, tn + fp), "precision": (tp, tp + fp)}
-        return pairs[measure]
+    def patients(self, groups: Sequence[str]) -> dict[str, list[float]]:
+        """Return for each measure and class for how many independent images its own stand at the least."""
+        columns = range(self.known.shape[1])
+        tn, fp, fn, tp = self.parts.values()
+        positive, negative, said, either = (
+            [effective_patients(groups, part[:, c]) for c in columns]
+            for part in (tp + fn, tn + fp, tp + fp, tp + fp + fn)
+        )
+        pairs = [patients_of_pairs(*pair) for pair in zip(positive, negative, strict=True)]
+        own = {
+            "auc": pairs,
+            "average_precision": positive,
+            "sensitivity": positive,
+            "specificity": negative,
+            "precision": said,
+            "f1": either,
+        }
+        means = {f"mean {name}": [mean_of_patients([own[name][c] for c in self.both])] for name in RANKED}
+        return means | own
 
     def _ranked(self, measure: Any, weights: np.ndarray) -> np.ndarray:
         values = np.full((len(weights), self.known.shape[1]), np.nan)
@@ -160,7 +171,7 @@ class _Entries:
 
 
 def _estimates(
-    entries: _Entries, patients: Sequence[str], n_bootstrap: int, seed: int
+    entries: _Entries, patients: Sequence[str], seed: int
 ) -> tuple[dict[str, Interval], list[dict[str, Interval]]]:
     """Return the means over classes, and the figures of each class, with their intervals."""
 
@@ -173,16 +184,7 @@ def _estimates(
         }
         return means | figures
 
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        return np.column_stack(list(means_and_figures(weights).values()))
-
-    whole = means_and_figures(np.ones((1, len(entries.known))))
-    limits = iter(bootstrap(statistic, list(patients), n_bootstrap, seed))
-    found = {name: [estimate(value, next(limits)) for value in values[0]] for name, values in whole.items()}
-    for name in AT_THRESHOLD:
-        for c, value in enumerate(found[name]):
-            if value["value"] in (0, 1):  # as it is in every draw, whatever the number of images
-                found[name][c] = proportion(*entries.share(name, c))
+    found = estimates_of(means_and_figures, entries.patients(patients), patients, seed)
     means = {name: found.pop(f"mean {name}")[0] for name in RANKED}
     return means, [{name: values[c] for name, values in found.items()} for c in range(entries.known.shape[1])]
 
@@ -198,7 +200,7 @@ def weighted_average_precision(positive: np.ndarray, score: np.ndarray, weights:
     hits = np.add.reduceat(drawn * positive[order], starts, axis=1)
     shown = np.add.reduceat(drawn, starts, axis=1)
     total, drawn_at_all = hits.sum(1), shown.sum(1)
-    precision = _ratio(hits.cumsum(1), shown.cumsum(1))
+    precision = ratio(hits.cumsum(1), shown.cumsum(1))
     with np.errstate(invalid="ignore", divide="ignore"):
         values = np.where(hits > 0, hits * precision, 0).sum(1) / total
     return np.where((total > 0) & (total < drawn_at_all), values, np.nan)
@@ -206,8 +208,3 @@ def weighted_average_precision(positive: np.ndarray, score: np.ndarray, weights:
 
 def _with_both_values(known: np.ndarray, true: np.ndarray) -> list[int]:
     return [c for c in range(known.shape[1]) if 0 < true[:, c].sum() < known[:, c].sum()]
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(whole > 0, part / whole, np.nan)

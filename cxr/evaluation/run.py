@@ -107,9 +107,22 @@ def results(table: pd.DataFrame, card: ModelCard, selection: Selection) -> dict[
     notes = sentences(found)
     if card.task == MULTI_LABEL and splits:
         notes.append(thresholds_in_words(next(iter(splits.values()))))
+    notes += about_patients(table)
     for line in notes:
         log.info("%s", line)
     return found | {"notes": notes}
+
+
+def about_patients(table: pd.DataFrame) -> list[str]:
+    """Return a sentence on intervals where patients are not known of all X-rays of a table with patient_id."""
+    n = int((table["patient_id"] == "").sum())
+    if not n:
+        return []
+    of = "of any X-ray" if n == len(table) else f"of {n} of {len(table)} X-rays"
+    return [
+        f"No patient is known {of}: each of them counts as a patient of its own. "
+        "Where some belong together, the intervals are too narrow."
+    ]
 
 
 def _refuse_a_single_class(card: ModelCard) -> None:

@@ -96,7 +96,11 @@ def trainings_table(report: Report) -> Table:
         [c.recipe, str(c.seed), c.state, c.run or "", *(_test(c.test.get(key)) for key in ("accuracy", "macro_f1"))]
         for c in report.courses
     ]
-    return "", ["recipe", "seed", "state", "run", "test accuracy [Wilson]", "test macro F1 [bootstrap, patients]"], rows
+    return (
+        "",
+        ["recipe", "seed", "state", "run", "test accuracy [over patients]", "test macro F1 [over patients]"],
+        rows,
+    )
 
 
 def interval(mean: Mean, digits: int = 3, *, signed: bool = False) -> str:

@@ -1,8 +1,7 @@
 """The dose curve of a stamped token: what each size and contrast does, beyond the same patch without letters.
 
-All numbers are paired: the same X-rays without a stamp, with the token, and with the control. Intervals are those of
-the bootstrap over patients, p values come from flipping the signs of patients' differences and are corrected over the
-doses (Holm 1979).
+All numbers are paired: the same X-rays without a stamp, with the token, and with the control. Intervals are over
+patients, p values come from flipping the signs of patients' differences and are corrected over the doses (Holm 1979).
 
 An X-ray is said to have a class where it is predicted. A network of several findings says of each by itself: there it
 is a probability above the finding's threshold, which the network's publisher states, else above 0.5.

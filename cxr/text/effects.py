@@ -1,7 +1,7 @@
 """What masking does to a network's answers, held against its controls, with the uncertainty of the patients drawn.
 
-Every number compares two answers about the same image, so intervals are those of the paired bootstrap over patients
-and never those of two separate samples.
+Every number compares two answers about the same image, so intervals are those of paired differences over patients and
+never those of two separate samples (:mod:`cxr.evaluation.intervals`).
 
 A network of one decision predicts a class. One of several findings says of each whether it is there: above the
 threshold that its publisher states, else above a probability of 0.5. What it says of an image has changed where any
@@ -16,14 +16,11 @@ from typing import Any
 
 import numpy as np
 from scipy.special import logit
-from scipy.stats import binomtest
 
-from cxr.evaluation.intervals import bootstrap, wilson
+from cxr.evaluation.intervals import difference_intervals, mean_intervals, sign_flips
 from cxr.evaluation.metrics import probabilities, softmax, weighted_auc
 from cxr.evaluation.multilabel import THRESHOLD
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL, ModelCard
-
-N_FLIPS = 10_000  # of signs, for a p value; the smallest that can come out is 1 / (N_FLIPS + 1)
 
 SMALLEST_EFFECT = 0.005
 """Of predictions that change, or of probability moved, beyond a control: what is less is called too small to matter."""
@@ -107,7 +104,7 @@ def effects(answers: Answers, classes: Sequence[str], seed: int = 0) -> dict[str
       flipped) and ``p_holm``, corrected over modes (Holm 1979)
     - ``moved``: how far probabilities move (:func:`moved`), and ``moved_beyond_random``, ``moved_beyond_other``
     - ``accuracy``, ``macro_f1``, ``auc``, ``recall`` by class: after minus before, for the three, on labelled images;
-      accuracy with McNemar's exact ``p`` and ``p_holm``, ``became_wrong``, ``became_right``
+      accuracy with ``p`` (signs of patients flipped) and ``p_holm``, ``became_wrong``, ``became_right``
     - ``logit`` and ``probability``: mean change by class, for the three
     - ``flips``: from which class to which, with the count under random boxes, mean over draws
 
@@ -144,7 +141,7 @@ def _of_mode(answers: Answers, mode: str, classes: Sequence[str], seed: int) -> 
         beyond = changed["tokens"] - changed[control]
         told[f"beyond_{control}"] = beyond_control(beyond, answers.patients, seed)
     distance = {name: moved(answers.before, logits, answers.task) for name, logits in under.items()}
-    told["moved"] = paired_means(distance, answers.patients, seed)
+    told["moved"] = paired_shares(distance, answers.patients, seed)
     for control in ("random", "other"):
         told[f"moved_beyond_{control}"] = beyond_control(distance["tokens"] - distance[control], answers.patients, seed)
     for name, turn in (("logit", np.asarray), ("probability", lambda logits: probabilities(logits, answers.task))):
@@ -153,29 +150,21 @@ def _of_mode(answers: Answers, mode: str, classes: Sequence[str], seed: int) -> 
 
 
 def paired_means(columns: Mapping[Any, np.ndarray], patients: Sequence[str], seed: int = 0) -> dict[Any, Interval]:
-    """Return the mean of each column (N,) as ``{value, low, high}``, all from the same bootstrap over patients."""
+    """Return the mean of each column (N,) as ``{value, low, high}``, limits None where nothing differs."""
+    return _means(columns, patients, seed, bounded=False)
+
+
+def paired_shares(columns: Mapping[Any, np.ndarray], patients: Sequence[str], seed: int = 0) -> dict[Any, Interval]:
+    """Return the mean of each column (N,) of shares, or of other numbers in [0, 1], as ``{value, low, high}``."""
+    return _means(columns, patients, seed, bounded=True)
+
+
+def _means(columns: Mapping[Any, np.ndarray], patients: Sequence[str], seed: int, bounded: bool) -> dict[Any, Interval]:
     if not len(patients):
         return {name: {"value": None, "low": None, "high": None} for name in columns}
     values = np.column_stack(list(columns.values())).astype(np.float64)
-    limits = bootstrap(lambda weights: weights @ values / weights.sum(1, keepdims=True), patients, seed=seed)
+    limits = mean_intervals(values, patients, seed, bounded=bounded)
     return {name: interval(float(values[:, k].mean()), limits[k]) for k, name in enumerate(columns)}
-
-
-def paired_shares(columns: Mapping[Any, np.ndarray], patients: Sequence[str], seed: int) -> dict[Any, Interval]:
-    """Return the mean of each column (N,) of shares or of their differences.
-
-    Where no image differs from any other there is nothing to draw from, and the bootstrap's interval would be a point.
-    Then Wilson's stands, for as many trials as there are patients.
-    """
-    means = paired_means(columns, patients, seed)
-    n = len(set(patients))
-    for name, values in columns.items():
-        if n > 1 and (values == values[0]).all():
-            low, high = wilson(0, n) or (0.0, 1.0)
-            signed = {0.0: (low, high), 1.0: (1 - high, 1.0)}.get(float(values[0]))
-            if signed:
-                means[name] |= dict(zip(("low", "high"), signed, strict=True))
-    return means
 
 
 def interval(value: float | None, limits: tuple[float, float] | None) -> Interval:
@@ -185,14 +174,10 @@ def interval(value: float | None, limits: tuple[float, float] | None) -> Interva
 
 
 def beyond_control(beyond: np.ndarray, patients: Sequence[str], seed: int = 0) -> dict[str, float | None]:
-    """Return the mean of differences (N,) as ``{value, low, high, p}``; p from :func:`sign_flip_p`.
-
-    Where no image differs from its control the interval is that of a share of 0 among as many patients, to both sides.
-    """
-    entry = paired_shares({"it": beyond}, patients, seed)["it"]
-    if len(beyond) and not np.any(beyond) and entry["high"] is not None:
-        entry["low"] = -entry["high"]
-    return {**entry, "p": sign_flip_p(beyond, patients, seed)}
+    """Return the mean of differences (N,) as ``{value, low, high, p}``, as :func:`sign_flips` says it."""
+    found = sign_flips(beyond, patients, seed)
+    value = found.value if len(beyond) else None
+    return {"value": value, "low": found.low, "high": found.high, "p": found.p}
 
 
 def limits_of(card: ModelCard) -> np.ndarray:
@@ -273,7 +258,7 @@ def _of_labelled(answers: Answers, under: dict[str, np.ndarray], classes: Sequen
     limits: list[tuple[float, float] | None] = [None] * len(values)
     if known.any():
         patients = [patient for patient, there in zip(answers.patients, known, strict=True) if there]
-        values, limits = differences(np.ones((1, len(truth))))[0], bootstrap(differences, patients, seed=seed)
+        values, limits = differences(np.ones((1, len(truth))))[0], difference_intervals(differences, patients, seed)
     entries = [interval(float(v) if np.isfinite(v) else None, i) for v, i in zip(values, limits, strict=True)]
     for (name, measure), entry in zip(((n, m) for n in draws for m in names), entries, strict=True):
         if measure.startswith("recall "):
@@ -281,8 +266,10 @@ def _of_labelled(answers: Answers, under: dict[str, np.ndarray], classes: Sequen
         else:
             told[measure][name] = entry
     right, still = before.argmax(1) == truth, draws["tokens"][0].argmax(1) == truth
+    if known.any():
+        told["accuracy"]["tokens"] = beyond_control(still.astype(float) - right, patients, seed)
     told["accuracy"]["tokens"] |= {
-        "p": paired_p(right, still) if known.any() else None,
+        "p": told["accuracy"]["tokens"].get("p"),
         "became_wrong": int((right & ~still).sum()),
         "became_right": int((~right & still).sum()),
     }
@@ -318,33 +305,6 @@ def _measures(truth: np.ndarray, logits: np.ndarray, weights: np.ndarray, presen
         ]
     accuracy = weights @ (predicted == truth) / weights.sum(1)
     return np.column_stack([accuracy, np.mean(f1, axis=0), np.mean(aucs, axis=0), *(recall[k] for k in present)])
-
-
-# --- tests ---------------------------------------------------------------------------------------------------------
-
-
-def paired_p(first: Sequence[bool] | np.ndarray, second: Sequence[bool] | np.ndarray) -> float:
-    """Return McNemar's exact two-sided p for two yes/no answers about the same images; 1 where they never differ."""
-    first, second = np.asarray(first, bool), np.asarray(second, bool)
-    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    discordant = only_first + only_second
-    return float(binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
-
-
-def sign_flip_p(differences: np.ndarray, patients: Sequence[str], seed: int = 0) -> float:
-    """Return the two-sided p of paired differences (N,) being centred on 0, from flipping the signs of whole patients.
-
-    Unlike McNemar's it takes differences that are means over draws, and images of one patient that go together.
-    """
-    _, place = np.unique(np.asarray(patients, dtype=object).astype(str), return_inverse=True)
-    sums = np.bincount(place, weights=np.asarray(differences, np.float64))
-    sums = sums[sums != 0]
-    if not len(sums):
-        return 1.0
-    signs = np.random.default_rng(seed).integers(0, 2, (N_FLIPS, len(sums)), dtype=np.int8) * 2 - 1
-    # A little slack: the same sum added up in another order must count as equal.
-    as_far = np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9
-    return float((1 + as_far.sum()) / (1 + N_FLIPS))
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:

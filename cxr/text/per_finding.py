@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cxr.evaluation.intervals import bootstrap
+from cxr.evaluation.intervals import difference_intervals
 from cxr.evaluation.metrics import sigmoid, weighted_auc
 from cxr.text.effects import (
     SMALLEST_EFFECT,
@@ -21,7 +21,6 @@ from cxr.text.effects import (
     effects,
     holm,
     interval,
-    paired_means,
     paired_shares,
 )
 
@@ -80,7 +79,7 @@ def _of_finding(answers: Answers, under: Mapping[str, np.ndarray], k: int, seed:
     sizes = {name: np.abs(sigmoid(logits[:, :, k]) - sigmoid(before)).mean(0) for name, logits in under.items()}
     told: dict[str, Any] = {
         "changed": paired_shares(crossed, answers.patients, seed),
-        "moved": paired_means(sizes, answers.patients, seed),
+        "moved": paired_shares(sizes, answers.patients, seed),
     }
     for control in ("random", "other"):
         beyond = sizes["tokens"] - sizes[control]
@@ -116,7 +115,7 @@ def _of_known(answers: Answers, under: Mapping[str, np.ndarray], classes: Sequen
         return {"auc": dict.fromkeys(under, nothing), "auc_by_finding": {name: {} for name in under}}
     differences = _differences(answers, under, columns)
     values = differences(np.ones((1, len(answers.truth))))[0]
-    limits = bootstrap(differences, answers.patients, seed=seed)
+    limits = difference_intervals(differences, answers.patients, seed)
     entries = iter([interval(float(v), pair) for v, pair in zip(values, limits, strict=True)])
     told: dict[str, Any] = {"auc": {}, "auc_by_finding": {}}
     for name in under:

@@ -15,7 +15,7 @@ import numpy as np
 from cxr.data import Manifest, read_xray
 from cxr.data.square import fit_square
 from cxr.errors import ExplainError
-from cxr.evaluation.intervals import bootstrap
+from cxr.evaluation.intervals import effective_patients, ratio_intervals, share_intervals
 from cxr.evaluation.metrics import patients_of
 from cxr.evaluation.predict import predict
 from cxr.explain import DEFAULT_COMPOSITE, explain
@@ -52,7 +52,7 @@ def relevance_in_tokens(
     -------
     ``n`` images measured, ``composite``, ``of`` (how many have text), ``note`` (why there is no number, or None); for
     ``tokens`` and ``random`` (first draw) ``area`` (mean share of the pixels) and for ``positive`` and ``absolute``
-    relevance ``share`` and ``gain`` (mean share divided by mean area) as ``{value, low, high}`` with the bootstrap over
+    relevance ``share`` and ``gain`` (mean share divided by mean area) as ``{value, low, high}`` over
     patients; ``images``, one row each.
     """
     having = [image_id for image_id, of in found.items() if of.boxes]
@@ -113,12 +113,16 @@ def _summed(told: dict[str, Any], manifest: Manifest, masking: Masking) -> dict[
         columns = [f"{name}_area", *(f"{name}_{measure}" for measure in _MEASURES)]
         values = np.array([[row[column] for column in columns] for row in told["images"]])
 
-        def statistics(weights: np.ndarray, values: np.ndarray = values) -> np.ndarray:
-            means = weights @ values / weights.sum(1, keepdims=True)
-            return np.concatenate([means[:, 1:], means[:, 1:] / means[:, :1]], axis=1)
+        def shares(weights: np.ndarray, values: np.ndarray = values) -> np.ndarray:
+            return np.asarray(weights @ values[:, 1:] / weights.sum(1, keepdims=True))
 
-        point = statistics(np.ones((1, len(ids))))[0]
-        limits = bootstrap(statistics, groups, seed=masking.seed)
+        def gains(weights: np.ndarray, values: np.ndarray = values) -> np.ndarray:
+            return np.asarray(weights @ values[:, 1:] / (weights @ values[:, :1]))
+
+        whole = np.ones((1, len(ids)))
+        point = np.concatenate([shares(whole)[0], gains(whole)[0]])
+        limits = share_intervals(shares, groups, [effective_patients(groups)] * len(_MEASURES), masking.seed)
+        limits += ratio_intervals(gains, groups, masking.seed)
         entries = [dict(zip(("low", "high"), pair or (None, None), strict=True)) for pair in limits]
         summed[name] = {"area": float(values[:, 0].mean())}
         for k, measure in enumerate(_MEASURES):

@@ -54,8 +54,8 @@ _TITLES_OF_FINDINGS = _TITLES | {
     "groups": "Within findings and sources",
 }
 _NOTES = (
-    "Every number compares answers about the same X-rays. Intervals are 95 % percentile bootstrap over patients; where "
-    "nothing changes at all, Wilson's for as many trials as patients.",
+    "Every number compares answers about the same X-rays. Intervals are 95 %, over patients. "
+    "They say nothing about other hospitals, another training of the network, or text that was not found.",
     "A masked token leaves a patch. Random boxes of the same number and sizes, off the tokens, as deep in the picture "
     "and chosen by how much masking them changes it, and the boxes of another patient's X-ray tell what patches do: "
     "only what goes beyond them speaks of the text.",
@@ -64,8 +64,9 @@ _NOTES = (
     f"change is enlarged, up to {LARGEST_GAIN:g} times.",
     f"A difference of less than {100 * SMALLEST_EFFECT:g} % of the predictions, or of probability, is called too small "
     "to matter, whatever its p value.",
-    "p values beside controls flip the signs of whole patients (10,000 draws); accuracy has McNemar's exact test. Both "
-    "are corrected over the mask modes (Holm). Those within classes and sources are not corrected.",
+    "p values beside controls and of accuracy flip the signs of whole patients (10,000 draws), and the interval of a "
+    "difference holds what this test does not reject. They are corrected over the mask modes (Holm). Those within "
+    "classes and sources are not corrected.",
     "“Which tokens do it”: all tokens masked, against all but these. Left in alone, a token shows its own effect. The "
     "largest of many measured means is too large, so means are drawn towards that of all words (or kinds), the more, "
     f"the fewer patients they rest on; of fewer than {FEWEST_PATIENTS} patients none is given. “Towards” and “by” are "

@@ -277,7 +277,7 @@ def _of_predictions(results: Mapping[str, Any], first: Mapping[str, Any]) -> Ite
         known = "" if n in (None, of) else f" on the {n} of {of} images whose label the network knows"
         yield (
             f"Accuracy{known} goes from {before:.1f} % to {after:.1f} % (difference {points(difference)}, "
-            f"McNemar p = {difference['p_holm']:.2g})."
+            f"p = {difference['p_holm']:.2g})."
         )
 
 

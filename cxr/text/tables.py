@@ -120,7 +120,7 @@ def by_mode(results: Mapping[str, Any]) -> pd.DataFrame:
         row["p (moved)"] = p_value(effect["moved_beyond_random"]["p_holm"])
         if not is_of_findings(results):
             row["accuracy"] = points(effect["accuracy"]["tokens"])
-            row["McNemar p"] = p_value(effect["accuracy"]["tokens"]["p_holm"])
+            row["p (accuracy)"] = p_value(effect["accuracy"]["tokens"]["p_holm"])
             row["macro F1"] = number(effect["macro_f1"]["tokens"], signed=True)
         row["AUC"] = number(effect["auc"]["tokens"], signed=True)
         rows.append(row)

@@ -33,10 +33,8 @@ def headline(result: Mapping[str, Any]) -> None:
     """Show how many X-rays were measured and the mean figures of a summary of findings."""
     cells = st.columns(4)
     cells[0].metric("Images", result["n"], help="Of which at least one finding is known")
-    page.estimate(
-        cells[1], "Mean AUC", result["auc"], percent=False, help="Mean over findings; bootstrap over patients"
-    )
-    help_ = "Mean over findings; bootstrap over patients. A network that guesses has the share of positives."
+    page.estimate(cells[1], "Mean AUC", result["auc"], percent=False, help="Mean over findings; interval over patients")
+    help_ = "Mean over findings; interval over patients. A network that guesses has the share of positives."
     page.estimate(cells[2], "Mean average precision", result["average_precision"], percent=False, help=help_)
     measured = [name for name, found in result["per_class"].items() if found["auc"]["value"] is not None]
     help_ = "With X-rays that have it and X-rays that do not"

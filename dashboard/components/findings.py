@@ -97,8 +97,8 @@ def _show_more(results: dict[str, Any]) -> None:
         st.plotly_chart(tables.changed_figure(results), key="experiments:changed")
         st.dataframe(tables.by_mode(results), hide_index=True)
         st.caption(
-            "95 % intervals from the bootstrap over patients; p values from flipped signs of patients"
-            f"{'' if of_findings else ' and McNemar’s test, both'}, corrected over the ways of masking (Holm)."
+            "95 % intervals over patients; p values from flipped signs of patients, corrected over the ways of masking "
+            "(Holm)."
         )
         match = tables.match(results)
         if len(match):

@@ -54,7 +54,7 @@ def show(run: Run) -> None:
     st.dataframe(doses(results), hide_index=True)
     st.caption(
         f"{results['n_images']} X-rays, {results['n_there']} of them {_predicted(results)} without any stamp. Beyond: "
-        "stamped minus control, paired by X-ray, with 95 % intervals of the bootstrap over patients; p from "
+        "stamped minus control, paired by X-ray, with 95 % intervals over patients; p from "
         "flipping the signs of patients' differences, corrected over the doses (Holm)."
     )
     table = load.table(run.folder.path / STAMPED)

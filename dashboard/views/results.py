@@ -192,9 +192,20 @@ if several:
 else:
     cells = st.columns(4)
     cells[0].metric("Images", result["n"], help="With a label among the network's classes")
-    page.estimate(cells[1], "Accuracy", result["accuracy"], help="Wilson interval")
-    page.estimate(cells[2], "Macro F1", result["macro_f1"], percent=False, help="Bootstrap over patients")
-    page.estimate(cells[3], "AUC", result["auc"], percent=False, help="One against the rest; bootstrap over patients")
+    page.estimate(
+        cells[1],
+        "Accuracy",
+        result["accuracy"],
+        help="Share of X-rays whose predicted class is the label; interval over patients",
+    )
+    page.estimate(
+        cells[2],
+        "Macro F1",
+        result["macro_f1"],
+        percent=False,
+        help="Mean over the classes that are there; interval over patients",
+    )
+    page.estimate(cells[3], "AUC", result["auc"], percent=False, help="One against the rest; interval over patients")
     st.caption(PAPER)
     measured.show(run, network)
 

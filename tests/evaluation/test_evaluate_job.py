@@ -233,6 +233,16 @@ def test_a_split_that_is_not_there_is_named_with_those_that_are(manifest, weight
         job(manifest, weights=str(weights), splits=["external"])
 
 
+@pytest.mark.parametrize(("known", "said"), [(6, None), (3, "of 1 of 3 X-rays"), (0, "of any X-ray")])
+def test_results_say_of_how_many_xrays_no_patient_is_known(manifest, weights, known, said):
+    table = manifest.table.assign(patient_id=[f"p{k}" if k < known else "" for k in range(6)])
+    table.to_csv(manifest.path, index=False)
+    notes = [
+        line for line in job(manifest, weights=str(weights)).read_json("results.json")["notes"] if "patient" in line
+    ]
+    assert ([] if said is None else [f"No patient is known {said}"]) == [line.split(":")[0] for line in notes]
+
+
 def test_a_stop_ends_the_job_between_batches(manifest, weights):
     folder = RunFolder.create(runs_root(), "evaluate", {"manifest": str(manifest.path), "weights": str(weights)})
     folder.request_stop()

@@ -1,8 +1,19 @@
 import numpy as np
 import pytest
 from scipy.stats import binomtest
+from scipy.stats import t as student
 
-from cxr.evaluation import bootstrap, wilson
+from cxr.evaluation.intervals import (
+    FEWEST_PATIENTS,
+    difference_intervals,
+    effective_patients,
+    jackknife,
+    mean_intervals,
+    ratio_intervals,
+    share_intervals,
+    sign_flips,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 1), (0, 20), (1, 7), (50, 100), (99, 100), (20, 20), (713, 1000)])
@@ -16,23 +27,135 @@ def test_nothing_has_no_interval():
     assert wilson(0, 0) is None
 
 
-def test_the_bootstrap_of_a_mean_has_the_width_of_its_standard_error():
-    values = np.random.default_rng(0).normal(size=400)
-    (low, high), *_ = bootstrap(lambda w: (w @ values / w.sum(1))[:, None], np.arange(400), 2000)
-    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.08)
+def mean_of(values):
+    return lambda weights: (weights @ values / weights.sum(1))[:, None]
 
 
-def test_images_of_a_patient_are_drawn_together():
+def width(limits):
+    return limits[1] - limits[0]
+
+
+def test_the_mean_of_patients_with_one_image_has_students_interval():
+    values = np.random.default_rng(0).normal(size=200)
+    (limits,) = mean_intervals(values, np.arange(200))
+    half = student.ppf(0.975, 199) * values.std(ddof=1) / np.sqrt(200)
+    assert width(limits) == pytest.approx(2 * half, rel=0.02)
+    assert sum(limits) / 2 == pytest.approx(values.mean())
+
+
+def test_a_share_of_single_images_has_about_wilsons_interval():
+    right = (np.arange(300) < 240).astype(float)
+    (limits,) = share_intervals(mean_of(right), np.arange(300), [300.0])
+    assert limits == pytest.approx(wilson(240, 300), abs=0.004)
+
+
+@pytest.mark.parametrize("kind", ["share", "difference", "ratio"])
+def test_images_of_a_patient_that_go_together_widen_the_interval(kind):
     groups = np.repeat(np.arange(40), 10)
-    values = np.repeat(np.random.default_rng(1).normal(size=40), 10)
-    mean = lambda w: (w @ values / w.sum(1))[:, None]  # noqa: E731
-    (low, high), *_ = bootstrap(mean, groups, 1000)
-    (narrow_low, narrow_high), *_ = bootstrap(mean, np.arange(400), 1000)
-    assert high - low > 2.5 * (narrow_high - narrow_low)
+    values = np.repeat(np.random.default_rng(1).random(40), 10)
+
+    def limits(patients):
+        if kind == "share":
+            return share_intervals(mean_of(values), patients, [effective_patients(patients)])[0]
+        intervals = difference_intervals if kind == "difference" else ratio_intervals
+        return intervals(mean_of(values), patients)[0]
+
+    assert width(limits(groups)) > 2.5 * width(limits(np.arange(400)))
 
 
-def test_one_patient_gives_no_interval_and_a_seed_repeats_it():
-    statistic = lambda w: w[:, :2]  # noqa: E731
-    assert bootstrap(statistic, ["a", "a", "a"]) == [None, None]
-    groups = list("abcdef")
-    assert bootstrap(statistic, groups, 50, seed=4) == bootstrap(statistic, groups, 50, seed=4)
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_where_all_images_agree_the_patients_bound_the_share(value):
+    groups = np.repeat(np.arange(20), 5)
+    (low, high) = share_intervals(mean_of(np.full(100, value)), groups, [effective_patients(groups)])[0]
+    assert effective_patients(groups) == pytest.approx(20)
+    assert value in (low, high)
+    assert high - low == pytest.approx(width(wilson(20, 20, quantile=student.ppf(0.975, 19))))
+    assert high - low > width(wilson(100, 100))
+
+
+def test_an_error_of_one_patient_alone_is_not_taken_for_a_known_variance():
+    groups, right = np.repeat(np.arange(100), 6), np.ones(600)
+    right[0] = 0
+    (low, _) = share_intervals(mean_of(right), groups, [effective_patients(groups)])[0]
+    assert low < wilson(599, 600)[0]
+
+
+def test_patients_stand_for_fewer_images_where_some_have_many():
+    assert effective_patients(list("abcd")) == 4
+    assert effective_patients(list("aaab")) == pytest.approx(16 / 10)
+    assert effective_patients(list("aaab"), np.array([1, 0, 0, 1])) == 2
+    assert effective_patients([]) == 0
+
+
+def test_one_patient_gives_no_interval_and_what_is_not_defined_has_none():
+    assert share_intervals(mean_of(np.array([1.0, 0, 1])), list("aaa"), [1.0]) == [None]
+    assert difference_intervals(mean_of(np.array([1.0, 0, 1])), list("aaa")) == [None]
+    assert mean_intervals(np.zeros((4, 2)), list("aabb")) == [None, None]
+    nothing = lambda weights: np.full((len(weights), 1), np.nan)  # noqa: E731
+    assert share_intervals(nothing, list("abc"), [3.0]) == [None]
+
+
+def test_many_patients_are_left_out_in_groups_with_the_same_variance():
+    values = np.random.default_rng(0).normal(size=3000)
+    found = jackknife(mean_of(values), np.arange(3000))
+    assert found.freedom == 249
+    assert found.variance[0] == pytest.approx(values.var(ddof=1) / 3000, rel=0.3)
+
+
+def test_a_difference_of_nothing_has_an_interval_to_both_sides():
+    (low, high) = difference_intervals(mean_of(np.zeros(60)), np.arange(60))[0]
+    assert low == -high
+    assert 0.03 < high < 0.1
+
+
+# --- flipped signs -------------------------------------------------------------------------------------------------
+
+
+def test_p_of_few_patients_is_that_of_all_their_signs():
+    assert sign_flips(np.ones(5), list("abcde")).p == 2 / 2**5
+    assert sign_flips(np.zeros(5), list("abcde")).p == 1
+
+
+def test_p_is_that_of_single_images_where_each_patient_has_one():
+    differences = np.array([1.0] * 8 + [-1.0] * 2)
+    assert sign_flips(differences, np.arange(10)).p == pytest.approx(2 * (1 + 10 + 45) / 2**10)
+
+
+@pytest.mark.parametrize("n", range(1, 9))
+def test_too_few_patients_have_no_interval(n):
+    found = sign_flips(np.linspace(0.1, 0.2, n), np.arange(n))
+    assert (found.low is None) == (found.high is None) == (n < FEWEST_PATIENTS)
+
+
+@pytest.mark.parametrize("n", [6, 9, 14, 40, 200])
+def test_interval_and_test_agree(n):
+    rng = np.random.default_rng(n)
+    both = set()
+    for _ in range(150):
+        patient = np.repeat(np.arange(n), rng.integers(1, 5, n))
+        more = min(0.2, rng.uniform(0, 0.8 / np.sqrt(n)))
+        differences = rng.choice([-1.0, 0, 1], len(patient), p=[0.2, 0.6 - more, 0.2 + more])
+        found = sign_flips(differences, patient)
+        assert (found.p < 0.05) == (not found.low <= 0 <= found.high)
+        assert -1 <= found.low <= found.value <= found.high <= 1
+        assert found.low < found.high
+        both.add(found.p < 0.05)
+    assert both == {True, False}
+
+
+def test_four_flips_of_many_are_not_shown_by_the_interval_either():
+    found = sign_flips((np.arange(300) < 4).astype(float), np.arange(300))
+    assert found.p > 0.05
+    assert found.low <= 0 < found.high
+
+
+def test_a_change_of_every_image_alike_has_an_interval_of_some_width():
+    found = sign_flips(np.ones(30), np.arange(30))
+    assert found.p < 0.001
+    assert 0.8 < found.low < 1 == found.high
+
+
+def test_under_no_effect_it_rejects_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    ps = [sign_flips(rng.normal(size=40) / 9, np.arange(40), seed).p for seed in range(400)]
+    assert 0.02 < np.mean(np.array(ps) < 0.05) < 0.09

@@ -71,7 +71,7 @@ def test_thresholds_are_the_published_ones_or_said_to_be_the_default(findings):
     targets, logits, patients = findings
 
     def summary(thresholds):
-        return summarise_findings(targets, sigmoid(logits), NAMES, patients, thresholds, n_bootstrap=2)
+        return summarise_findings(targets, sigmoid(logits), NAMES, patients, thresholds)
 
     some = summary({"a": 0.1})
     assert [some["per_class"][n]["threshold"] for n in NAMES] == [0.1, 0.5, 0.5]
@@ -85,7 +85,7 @@ def test_a_share_of_none_or_all_has_an_interval_of_more_than_a_point():
     targets = np.array([[1.0]] * 20 + [[0.0]] * 5)
     found = summarise_findings(targets, targets, ["a"], [f"p{n}" for n in range(25)])["per_class"]["a"]
     assert found["sensitivity"]["value"] == 1
-    assert found["sensitivity"]["low"] == pytest.approx(0.839, abs=0.001), "Wilson's of 20 of 20"
+    assert 0.8 < found["sensitivity"]["low"] < 0.839, "Wilson's of 20 of 20, Student's quantile for 25 patients"
     assert found["specificity"]["low"] < found["sensitivity"]["low"]
 
 

@@ -367,6 +367,7 @@ class TestJobs:
             "its time was over for the 1. time, 0 requeues are allowed: resume goes on",
         )
 
+    @pytest.mark.slow
     def test_a_run_of_another_kind_begins_anew_when_it_is_queued_again(self, has_rows, until):
         run = start("count", {"n": 150, "pause": 0.02}, where=DEBUG)
         has_rows(run, 20)

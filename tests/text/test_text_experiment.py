@@ -365,7 +365,7 @@ def test_the_report_of_any_network_has_every_class_in_every_form(configured, mon
         assert f"<td>{name}</td>" in page
         assert f"\n| {name} |".replace("_", r"\_") in plain
     assert page.count('<input type="range"') == 2  # the X-ray and its heatmap, before and after
-    assert ("McNemar" in plain) == (not configuration.multi_label)
+    assert ("p (accuracy)" in plain) == (not configuration.multi_label)
     with zipfile.ZipFile(io.BytesIO(report.to_zip(run))) as archive:
         tables = {name: pd.read_csv(archive.open(name)) for name in archive.namelist() if name.endswith(".csv")}
     assert len(tables["classes.csv"]) == len(configuration.classes)

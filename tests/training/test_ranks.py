@@ -164,6 +164,7 @@ torch.save({"out": out.detach(), "dx": x.grad, "grads": [p.grad for p in network
 """
 
 
+@pytest.mark.slow
 def test_norms_over_two_processes_are_those_of_the_whole_batch_and_so_are_their_gradients(tmp_path):
     import subprocess
     import sys

@@ -67,6 +67,7 @@ def told(manifest, **text):
     return stage, said
 
 
+@pytest.mark.slow
 def test_a_network_sees_the_files_with_their_boxes_masked_before_they_are_resized(manifest):
     stage, _ = told(manifest, mode="inpaint", margin=0.3)
     plain = ImageCache.build(manifest, 32, workers=0)
