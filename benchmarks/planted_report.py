@@ -21,9 +21,9 @@ def page(rows: Sequence[Row], command: str) -> str:
     setting = rows[0]["setting"]
     parts = [f"# {TITLE}", command, intro(setting)]
     for mode in setting["modes"]:
-        parts += [f"## Masking: {mode}", table(rows, mode), verdicts(rows, mode)]
+        parts += [f"## Masking: {mode}", table(rows, mode), verdicts(rows, mode), said(rows, mode)]
     parts += [covered(rows), "## Every network", *(each(rows, mode) for mode in setting["modes"])]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def intro(setting: dict[str, Any]) -> str:
@@ -35,8 +35,9 @@ Synthetic X-rays of three classes whose text tells the class as often as the cor
 with blocks of {", ".join(map(str, setting["blocks"]))} layers at {setting["side"]} px) is trained for \
 {setting["epochs"]} epochs on {setting["train"]} X-rays of its own and asked about {setting["test"]} others that were
 drawn in the same way, with the code that users run (`cxr.text.conditions`, `cxr.text.effects`). Boxes of tokens are
-{source}. The controls are boxes off the tokens: random ones ({setting["draws"]} draws), placed as
-`cxr.text.controls` places them for users, and those of another X-ray at the places where they lie there.
+{source}. The controls are boxes off the tokens: random ones ({setting["draws"]} draws), chosen as
+`cxr.text.matching` chooses them for users, by how much masking them changes the picture, and those of another X-ray at
+the places where they lie there.
 
 - changed: share of predictions that masking changes, mean over networks
 - beyond: by how much tokens change more than a control does; *found* counts the networks whose 95 % interval
@@ -88,6 +89,27 @@ def verdicts(rows: Sequence[Row], mode: str) -> str:
             + ("grows with every step of the correlation" if grows else "does **not** grow with every step")
         )
     return "\n".join(lines)
+
+
+def said(rows: Sequence[Row], mode: str) -> str:
+    """Return how well the controls match the tokens, and how often the experiment's sentence claims an effect."""
+    told = [row["effects"][mode] for row in rows]
+    if not all("match" in t for t in told):
+        return ""
+    change = {name: np.mean([t["match"]["change"][name] for t in told]) for name in ("tokens", *CONTROLS)}
+    claims = {
+        title: [row["effects"][mode]["conclusion"] in ("predictions", "probabilities") for row in some]
+        for title, some in (
+            ("correlation 0", of(rows, 0.0)),
+            ("0.75 and above", [row for row in rows if row["correlation"] >= 0.75]),
+        )
+    }
+    counts = ", ".join(f"at {title} in {sum(some)} of {len(some)} networks" for title, some in claims.items())
+    return (
+        f"- the experiment's sentence says that the network answers to the text {counts}\n"
+        f"- masking changes the network's picture by {change['tokens']:.2f} grey levels (of 255) for tokens, "
+        f"{change['random']:.2f} for random boxes and {change['other']:.2f} for another X-ray's boxes"
+    )
 
 
 def covered(rows: Sequence[Row]) -> str:

@@ -43,6 +43,7 @@ from cxr.text.boxes import coverage
 from cxr.text.conditions import BEFORE, Condition, Controls, Masking, controls_of, lenders_of, versions
 from cxr.text.effects import Answers, effects
 from cxr.text.mask import grown_boxes
+from cxr.text.results import conclusion
 
 CORRELATIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _APART = 100_000  # seeds of X-rays between one network and the next
@@ -82,9 +83,11 @@ def one_network(job: Job) -> dict[str, Any]:
     shown = [
         xray(HELD_OUT + seed * _APART, i, correlation=correlation, size=setting.drawn) for i in range(setting.test)
     ]
-    answers, covered = asked(model, shown, setting, seed)
+    answers, covered, change = asked(model, shown, setting, seed)
     told = effects(answers, CLASSES, seed)
     for mode, values in told.items():
+        values["match"] = {"change": change[mode]}
+        values["conclusion"] = conclusion(values)
         values["true_class"] = true_class(answers, mode, seed)
     return {
         "setting": plain(setting),
@@ -118,8 +121,13 @@ def boxes_of(phantom: Phantom, setting: Setting) -> list[TextBox]:
     return [TextBox(int(t["x0"]), int(t["y0"]), int(t["x1"]), int(t["y1"]), text=t["text"]) for t in phantom.tokens]
 
 
-def asked(model: XrayClassifier, shown: list[Phantom], setting: Setting, seed: int) -> tuple[Answers, dict[str, float]]:
-    """Ask a network about every version of the X-rays; also return the share of them that each condition covers."""
+def asked(
+    model: XrayClassifier, shown: list[Phantom], setting: Setting, seed: int
+) -> tuple[Answers, dict[str, float], dict[str, dict[str, float]]]:
+    """Ask a network about every version of the X-rays.
+
+    Also return the share of them that each condition covers, and by mode how far each changes the picture.
+    """
     masking = setting.masking(seed)
     names = [f"{seed}-{i}" for i in range(len(shown))]  # every X-ray is a patient of its own
     found = dict(zip(names, (boxes_of(phantom, setting) for phantom in shown), strict=True))
@@ -130,14 +138,27 @@ def asked(model: XrayClassifier, shown: list[Phantom], setting: Setting, seed: i
         lenders = [
             (found[other], shape) for other in lenders_of(name, dict(zip(names, names, strict=True)), found, masking)
         ]
-        controls = controls_of(name, shape, found[name], masking, lenders)
-        covered.append(list(shares(found[name], controls, masking, shape)))
-        made = {BEFORE: phantom.image} | dict(versions(phantom.image, found[name], controls, masking))
+        controls = controls_of(name, phantom.image, found[name], masking, setting.side, lenders)
+        covered.append(list(shares(found[name], controls[masking.modes[0]], masking, shape)))
+        made = {BEFORE: phantom.image} | dict(versions(phantom.image, found[name], controls, masking, setting.side))
         for condition, some in pictures.items():
             some.append(fit_square(made.get(condition, phantom.image), setting.side))
     logits = {condition: predict(model, np.stack(some)) for condition, some in pictures.items()}
     means = dict(zip(("tokens", "random", "other"), np.mean(covered, axis=0).tolist(), strict=True))
-    return as_answers(logits, masking, names), means
+    return as_answers(logits, masking, names), means, matches(pictures, masking)
+
+
+def matches(pictures: dict[Condition, list[np.ndarray]], masking: Masking) -> dict[str, dict[str, float]]:
+    """Return by mode how far tokens and controls change the network's picture, mean absolute change of grey."""
+    before = np.stack(pictures[BEFORE]).astype(np.int16)
+    change = {c: float(np.abs(np.stack(some) - before).mean()) for c, some in pictures.items()}
+    return {
+        mode: {
+            name: float(np.mean([change[c] for c in change if (c.name, c.mode) == (name, mode)]))
+            for name in ("tokens", "random", "other")
+        }
+        for mode in masking.modes
+    }
 
 
 def shares(boxes: list[TextBox], controls: Controls, masking: Masking, shape: tuple[int, ...]) -> Iterator[float]:

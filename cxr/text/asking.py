@@ -18,7 +18,9 @@ from cxr.evaluation.summary import TARGET
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 from cxr.text.boxes import TextBox
 from cxr.text.conditions import BEFORE, Condition, Controls, Masking, controls_of, lenders_of, versions
+from cxr.text.controls import share_of_middle
 from cxr.text.effects import Answers, limits_of
+from cxr.text.mask import grown_boxes
 from cxr.text.review import FileTokens
 from cxr.text.vocabulary import UNREAD, tokens_in
 
@@ -47,13 +49,15 @@ class Kept:
 class Asked:
     """Logits (N, K) of the images ``ids`` by condition, those with tokens left in by name, and the control boxes.
 
-    ``task`` and ``limits`` are the network's (see :class:`cxr.text.effects.Answers`).
+    ``controls`` are by image id and mask mode, ``changes`` by condition: (N,) mean absolute change of grey of the
+    network's picture, 0 to 255. ``task`` and ``limits`` are the network's (see :class:`cxr.text.effects.Answers`).
     """
 
     ids: list[str]
     logits: dict[Condition, np.ndarray]
     kept: dict[str, Kept]
-    controls: dict[str, Controls]
+    controls: dict[str, dict[str, Controls]]
+    changes: dict[Condition, np.ndarray]
     task: str = SINGLE_LABEL
     limits: np.ndarray | None = None
 
@@ -76,6 +80,42 @@ class Asked:
             limits=self.limits,
         )
 
+    def match(self, found: Mapping[str, FileTokens], masking: Masking) -> dict[str, dict[str, dict[str, float]]]:
+        """Return how well the controls match the tokens, by mask mode; means over the images with text.
+
+        Returns
+        -------
+        ``change``, the mean absolute change of grey (0 to 255) of the network's picture, and ``inside``, the share of
+        the middle of the X-ray (:data:`cxr.text.controls.MIDDLE`) that is masked; each for ``tokens``, ``random`` (mean
+        over draws) and ``other``. Empty where no image has text.
+        """
+        having = [row for row, image_id in enumerate(self.ids) if found[image_id].boxes]
+        if not having:
+            return {}
+        rows = {
+            mode: [self._inside(self.ids[row], found, mode, masking.margin) for row in having] for mode in masking.modes
+        }
+        match = {}
+        for mode in masking.modes:
+            inside = np.mean(rows[mode], axis=0)
+            draws = [Condition("random", mode, draw) for draw in range(masking.draws)]
+            change = [[Condition("tokens", mode)], draws, [Condition("other", mode)]]
+            means = [float(np.mean([self.changes[c][having] for c in some])) for some in change]
+            names = ("tokens", "random", "other")
+            match[mode] = {
+                "change": dict(zip(names, means, strict=True)),
+                "inside": dict(zip(names, inside.tolist(), strict=True)),
+            }
+        return match
+
+    def _inside(self, image_id: str, found: Mapping[str, FileTokens], mode: str, margin: float) -> list[float]:
+        of, controls = found[image_id], self.controls[image_id][mode]
+        masked: list[Sequence[Sequence[TextBox]]] = [[of.boxes], controls.random, [controls.other]]
+        return [
+            float(np.mean([share_of_middle(grown_boxes(some, margin, of.shape), of.shape) for some in draws]))
+            for draws in masked
+        ]
+
     def _truth(self, table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
         if self.task == MULTI_LABEL:
             return table[[TARGET + name for name in classes]].to_numpy(np.float64)
@@ -91,6 +131,7 @@ class Asked:
         for condition, rows, logits in everything:
             part = pd.DataFrame({"image_id": [self.ids[row] for row in rows]})
             part["condition"], part["mode"], part["draw"], part["kept"] = condition
+            part["picture_change"] = self.changes.get(condition, np.full(len(self.ids), np.nan))[rows]
             if self.task == SINGLE_LABEL:
                 part["predicted"] = [classes[k] for k in logits.argmax(1)]
             chances = probabilities(logits, self.task)
@@ -133,7 +174,8 @@ class _Asking:
         self._logits = {condition: np.zeros(shape, np.float32) for condition in masking.conditions}
         self._kept: dict[str, list[tuple[int, np.ndarray]]] = {}
         self._counts: Counter[str] = Counter()
-        self._controls: dict[str, Controls] = {}
+        self._controls: dict[str, dict[str, Controls]] = {}
+        self._changes = {condition: np.zeros(len(self.ids)) for condition in masking.conditions}
 
     def chunk(self, rows: range) -> None:
         """Ask about some images."""
@@ -144,6 +186,10 @@ class _Asking:
             for condition, picture in self._pictures(self.ids[row], groups[row]):
                 queue.append((row, condition))
                 pictures.append(fit_square(picture, self._model.card.size))
+                if condition == BEFORE:
+                    before_picture = pictures[-1].astype(np.int16)
+                elif condition in self._changes:
+                    self._changes[condition][row] = np.abs(pictures[-1] - before_picture).mean()
         told = dict(zip(queue, predict(self._model, np.stack(pictures)), strict=True))
         for row, mine in groups.items():
             before = told[row, BEFORE]
@@ -160,10 +206,11 @@ class _Asking:
         of, masking = self._found[image_id], self._masking
         ids = lenders_of(image_id, self._patients, self._boxes, masking) if of.boxes else []
         lenders = [(self._found[i].boxes, self._found[i].shape) for i in ids]
-        controls = self._controls[image_id] = controls_of(image_id, of.shape, of.boxes, masking, lenders)
         image = read_xray(self._manifest.image_path(image_id))
+        size = self._model.card.size
+        controls = self._controls[image_id] = controls_of(image_id, image, of.boxes, masking, size, lenders)
         yield BEFORE, image
-        yield from versions(image, of.boxes, controls, masking, groups)
+        yield from versions(image, of.boxes, controls, masking, size, groups)
 
     def asked(self) -> Asked:
         """Return all answers."""
@@ -172,7 +219,7 @@ class _Asking:
             for name, rows in self._kept.items()
         }
         card = self._model.card
-        return Asked(self.ids, self._logits, kept, self._controls, card.task, limits_of(card))
+        return Asked(self.ids, self._logits, kept, self._controls, self._changes, card.task, limits_of(card))
 
 
 def frequent_words(boxes: Iterable[Sequence[TextBox]]) -> set[str]:

@@ -4,12 +4,13 @@ A **condition** is one of
 
 - ``before``: nothing masked,
 - ``tokens``: every token masked,
-- ``random``: as many boxes of the same sizes, off the tokens, in several draws,
+- ``random``: as many boxes of the same sizes, off the tokens and as deep in the picture, in several draws, where
+  masking changes the picture as much as masking the tokens does (:mod:`cxr.text.matching`),
 - ``other``: the boxes of another X-ray at their places, without those that meet a token of this one,
 - ``kept``: every token masked but those of one kind, or one word, which is left in.
 
-All but the first come in every mask mode, ``kept`` in the first mode alone. Random boxes lie at the same places
-whatever the mode.
+All but the first come in every mask mode, ``kept`` in the first mode alone. Each mode has controls of its own: black
+boxes change other places than inpainted ones do.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ from typing import NamedTuple
 import numpy as np
 
 from cxr.errors import TextError, unknown
-from cxr.text.boxes import TextBox
-from cxr.text.controls import borrowed_boxes, control_boxes, places_of
+from cxr.text.boxes import TextBox, clip
+from cxr.text.controls import borrowed_boxes, places_of
 from cxr.text.mask import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, grown_boxes, mask_text
+from cxr.text.matching import MaskedChange, candidates, changed_by, enlarged, gain_of, matched_boxes
 
 NAMES = ("before", "tokens", "random", "other", "kept")
 DEFAULT_DRAWS = 5
 MOST_DRAWS = 100
-_LENDERS = 20
+_LENDERS, _ALIKE = 20, 6
 
 
 class Condition(NamedTuple):
@@ -86,7 +88,7 @@ class Masking:
 
 @dataclass(frozen=True)
 class Controls:
-    """Boxes (in pixels of the X-ray) that are masked in place of its tokens: draws of random ones, and borrowed."""
+    """Boxes (in pixels of the X-ray) that are masked in place of its tokens in one mode: random draws, and borrowed."""
 
     random: tuple[tuple[TextBox, ...], ...]
     other: tuple[TextBox, ...] = ()
@@ -94,30 +96,43 @@ class Controls:
 
 def controls_of(
     image_id: str,
-    shape: Sequence[int],
+    image: np.ndarray,
     boxes: Sequence[TextBox],
     masking: Masking,
+    size: int,
     lenders: Sequence[tuple[Sequence[TextBox], Sequence[int]]] = (),
-) -> Controls:
-    """Return the control boxes of an X-ray of ``shape`` (H, W), the same for the same id and seed.
+) -> dict[str, Controls]:
+    """Return the control boxes of an X-ray by mask mode, the same for the same id and seed.
 
     Parameters
     ----------
+    image
+        uint8 (H, W).
+    size
+        Side of the network's picture, on which the boxes change as much as the tokens do.
     lenders
-        (boxes, shape) of other X-rays. Random boxes lie at places of their tokens, where these are free; the one whose
-        boxes off the tokens come nearest in area to the tokens lends the borrowed ones.
+        (boxes, shape) of other X-rays. Some random boxes are tried at places of their tokens. Of the six whose boxes
+        off the tokens come nearest in area, that whose boxes come nearest in the change lends the borrowed ones.
     """
-    if not boxes:
-        return Controls(tuple(() for _ in range(masking.draws)))
+    tokens = [box for box in (clip(b, image.shape) for b in boxes) if box.area]
+    if not tokens:
+        return dict.fromkeys(masking.modes, Controls(tuple(() for _ in range(masking.draws))))
+    key, margin, shape = _key(image_id, masking), masking.margin, image.shape
     places = [place for theirs, their_shape in lenders for place in places_of(theirs, their_shape)]
-    random = [
-        tuple(control_boxes(boxes, shape, rng, margin=masking.margin, places=places))
-        for rng in (np.random.default_rng([*_key(image_id, masking), draw]) for draw in range(masking.draws))
-    ]
-    wanted = sum(box.area for box in boxes)
-    lent = [borrowed_boxes(theirs, their_shape, shape, boxes, masking.margin) for theirs, their_shape in lenders]
-    other = min(lent, key=lambda some: abs(sum(box.area for box in some) - wanted), default=[])
-    return Controls(tuple(random), tuple(other))
+    rng = np.random.default_rng(key)
+    pools = [candidates(box, shape, tokens, rng, margin, places) for box in tokens]
+    lent = [borrowed_boxes(theirs, their_shape, shape, tokens, margin) for theirs, their_shape in lenders]
+    area = sum(box.area for box in tokens)
+    alike = sorted(lent, key=lambda some: abs(sum(box.area for box in some) - area))[:_ALIKE]
+    controls = {}
+    for mode in masking.modes:
+        change = MaskedChange(image, size, mode, margin)
+        wanted = change.of(tokens)
+        draws = [np.random.default_rng([*key, draw]) for draw in range(masking.draws)]
+        random = matched_boxes(tokens, pools, change, shape, draws, margin)
+        other = min(alike, key=lambda some: abs(change.of(some) - wanted), default=[])
+        controls[mode] = Controls(tuple(map(tuple, random)), tuple(other))
+    return controls
 
 
 def lenders_of(
@@ -147,23 +162,35 @@ def _key(image_id: str, masking: Masking) -> list[int]:
 def versions(
     image: np.ndarray,
     boxes: Sequence[TextBox],
-    controls: Controls,
+    controls: Mapping[str, Controls],
     masking: Masking,
+    size: int,
     kept: Mapping[str, Sequence[TextBox]] | None = None,
 ) -> Iterator[tuple[Condition, np.ndarray]]:
     """Yield each condition that masks something with its picture, uint8 (H, W) as ``image``; ``before`` is not among.
 
+    Where a control changes the network's picture less than the tokens do, its change is enlarged.
+
     Parameters
     ----------
+    controls
+        By mask mode.
+    size
+        Side of the network's picture.
     kept
         By name the tokens (some of ``boxes``) that are left in while the others are masked.
     """
     for mode in masking.modes:
-        masked = {Condition("tokens", mode): boxes, Condition("other", mode): controls.other}
-        masked |= {Condition("random", mode, draw): some for draw, some in enumerate(controls.random)}
-        if mode == masking.modes[0]:
-            for name, left_in in (kept or {}).items():
-                masked[Condition("kept", mode, kept=name)] = [box for box in boxes if box not in left_in]
-        for condition, some in masked.items():
+        of, tokens = controls[mode], mask_text(image, boxes, mode, masking.margin)
+        if boxes:
+            yield Condition("tokens", mode), tokens
+        by_control = {Condition("random", mode, draw): some for draw, some in enumerate(of.random)}
+        by_control[Condition("other", mode)] = of.other
+        for condition, some in by_control.items():
             if some:
-                yield condition, mask_text(image, some, mode, masking.margin)
+                picture = mask_text(image, some, mode, masking.margin)
+                gain = gain_of(*(changed_by(image, masked, size) for masked in (tokens, picture)))
+                yield condition, enlarged(image, picture, gain)
+        for name, left_in in (kept or {}).items() if mode == masking.modes[0] else ():
+            if masked := [box for box in boxes if box not in left_in]:
+                yield Condition("kept", mode, kept=name), mask_text(image, masked, mode, masking.margin)

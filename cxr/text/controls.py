@@ -14,6 +14,8 @@ import numpy as np
 from cxr.text.boxes import TextBox, clip, grow, intersection
 
 _TRIES = 100
+MIDDLE = (0.2, 0.8)
+"""From where to where, in shares of width and height, the middle of an X-ray reaches: the chest, as a rule."""
 
 
 Place = tuple[float, float]
@@ -67,6 +69,13 @@ def places_of(boxes: Sequence[TextBox], shape: Sequence[int]) -> list[Place]:
     """Return where the centres of boxes lie on their X-ray of ``shape`` (H, W)."""
     height, width = shape[:2]
     return [((box.x0 + box.x1) / 2 / width, (box.y0 + box.y1) / 2 / height) for box in boxes]
+
+
+def share_of_middle(boxes: Sequence[TextBox], shape: Sequence[int]) -> float:
+    """Return the share of the middle of an X-ray of ``shape`` (H, W) that boxes, which do not overlap, cover."""
+    (y0, y1), (x0, x1) = ([round(edge * side) for edge in MIDDLE] for side in shape[:2])
+    middle = TextBox(x0, y0, x1, y1)
+    return min(1.0, sum(intersection(box, middle) for box in boxes) / middle.area) if middle.area else 0.0
 
 
 def _draws(

@@ -19,7 +19,7 @@ from cxr.evaluation.metrics import patients_of
 from cxr.evaluation.multilabel import THRESHOLD
 from cxr.evaluation.words import patients, percent, points, xrays
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
-from cxr.text.effects import beyond_control, holm, paired_means, paired_shares
+from cxr.text.effects import SMALLEST_EFFECT, beyond_control, holm, paired_means, paired_shares
 
 CONDITIONS = ("unstamped", "stamped", "control")
 _SIGNIFICANT = 0.05
@@ -118,12 +118,13 @@ def strongest(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def least(results: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the smallest dose (size, then contrast) that moves the probability beyond the control, or None."""
+    """Return the smallest dose (size, then contrast) that raises the probability beyond the control, or None.
+
+    By less than :data:`cxr.text.effects.SMALLEST_EFFECT` does not count.
+    """
     doses = sorted(results["doses"], key=lambda dose: (dose["size"], dose["contrast"]))
-    found = (
-        d for d in doses if d["probability_beyond"]["p_holm"] < _SIGNIFICANT and d["probability_beyond"]["value"] > 0
-    )
-    return next(found, None)
+    beyond = ((dose, dose["probability_beyond"]) for dose in doses)
+    return next((d for d, of in beyond if of["p_holm"] < _SIGNIFICANT and of["value"] >= SMALLEST_EFFECT), None)
 
 
 def finding(results: dict[str, Any]) -> str:
@@ -154,6 +155,8 @@ def _about_turned(dose: dict[str, Any]) -> str:
         return ""
     if dose["turned_beyond"]["p_holm"] >= _SIGNIFICANT:
         return "The two cannot be told apart: the patch may do it, letters or not."
+    if abs(stamped - control) < SMALLEST_EFFECT:
+        return f"The two differ by less than {100 * SMALLEST_EFFECT:g} %: too small to matter."
     if stamped > control:
         return "The letters turn more than a patch of their size does."
     return "The patch without letters turns more than the letters do."
@@ -163,8 +166,10 @@ def _about_probability(results: dict[str, Any]) -> str:
     dose, towards = least(results), results["towards"]
     if dose is None:
         most = max(results["doses"], key=lambda d: d["n"])
-        of = xrays(most["n"], most.get("n_patients"))
-        return f"At no dose does the token raise the probability of {towards} more than its control does ({of})."
+        return (
+            f"At no dose does the token raise the probability of {towards} more than its control does, beyond chance "
+            f"and by {100 * SMALLEST_EFFECT:g} % or more ({xrays(most['n'], most.get('n_patients'))})."
+        )
     value = dose["probability_beyond"]
     return (
         f"The smallest dose that raises the probability of {towards} beyond the control is size {dose['size']:g} at "

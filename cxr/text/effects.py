@@ -22,6 +22,9 @@ from cxr.evaluation.metrics import probabilities, softmax, weighted_auc
 from cxr.evaluation.multilabel import THRESHOLD
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL, ModelCard
 
+SMALLEST_EFFECT = 0.005
+"""Of predictions that change, or of probability moved, beyond a control: what is less is called too small to matter."""
+
 Interval = dict[str, float | None]
 
 

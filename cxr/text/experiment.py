@@ -9,8 +9,9 @@ Files in the run folder
 - ``predictions.parquet``: one row per image, with the predictions ``before``, ``after`` (tokens masked in the first
   mode) and ``control`` (random boxes, first draw) and how far they moved
 - ``conditions.parquet``: one row per image and condition: condition, mode, draw, kept, predicted, logits, probabilities
-  (a network of several findings predicts no class: there is no such column then)
-- ``boxes.parquet`` and ``control_boxes.parquet`` (every draw, and the borrowed ones): pixels of the file
+  (a network of several findings predicts no class: there is no such column then), and ``picture_change``, the mean
+  absolute change of grey of the network's picture
+- ``boxes.parquet`` and ``control_boxes.parquet`` (every mode and draw, and the borrowed ones): pixels of the file
 - ``results.json``: the numbers (:mod:`cxr.text.results`)
 """
 
@@ -131,7 +132,8 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
         asked.long_table(model.classes).to_parquet(draft, index=False)
     results = _settings_in_words(setting, str(description), left_out)
     answers = asked.answers(table, setting.masking, model.classes)
-    told = results_of(table, answers, asked.kept, model.classes, found, thresholds=model.card.thresholds)
+    match = asked.match(found, setting.masking)
+    told = results_of(table, answers, asked.kept, model.classes, found, thresholds=model.card.thresholds, match=match)
     explain_progress = _between(progress, _PREDICTED, 0.99)
     relevance = relevance_in_tokens(
         model,
@@ -185,12 +187,13 @@ def masked_versions(
     """Decode one image, mask it at its own size, and bring every version to the network's size as the cache does."""
     image = read_xray(manifest.image_path(image_id))
     masking = Masking(setting.masking.modes[:1], setting.masking.margin, 1, setting.masking.seed)
-    controls = controls_of(image_id, image.shape, boxes, masking)
+    controls = controls_of(image_id, image, boxes, masking, size)
     names = {"tokens": "after", "random": "control"}
     pictures = dict.fromkeys(CONDITIONS, fit_square(image, size))
-    for condition, picture in versions(image, boxes, controls, masking):
+    for condition, picture in versions(image, boxes, controls, masking, size):
         pictures[names[condition.name]] = fit_square(picture, size)
-    return Versions(pictures, masked_share(boxes, masking, image.shape), list(controls.random[0]))
+    random = controls[masking.modes[0]].random[0]
+    return Versions(pictures, masked_share(boxes, masking, image.shape), list(random))
 
 
 def masked_share(boxes: Sequence[TextBox], masking: Masking, shape: Sequence[int]) -> float:
@@ -239,15 +242,16 @@ def _write_boxes(folder: Path, asked: Asked, found: Mapping[str, FileTokens]) ->
     columns = ["image_id", "x0", "y0", "x1", "y1", "text", "score", "kind"]
     tokens = [{"image_id": i} | box.to_dict() for i in asked.ids for box in found[i].boxes]
     controls = [
-        {"image_id": image_id, "control": name, "draw": draw} | box.to_dict()
-        for image_id, mine in asked.controls.items()
-        for name, draws in (("random", mine.random), ("other", (mine.other,)))
+        {"image_id": image_id, "mode": mode, "control": name, "draw": draw} | box.to_dict()
+        for image_id, by_mode in asked.controls.items()
+        for mode, of in by_mode.items()
+        for name, draws in (("random", of.random), ("other", (of.other,)))
         for draw, some in enumerate(draws)
         for box in some
     ]
     for name, rows, wanted in (
         (BOXES, tokens, columns),
-        (CONTROL_BOXES, controls, ["image_id", "control", "draw", *columns[1:5]]),
+        (CONTROL_BOXES, controls, ["image_id", "mode", "control", "draw", *columns[1:5]]),
     ):
         with replacing(folder / name) as draft:
             pd.DataFrame(rows, columns=wanted).to_parquet(draft, index=False)

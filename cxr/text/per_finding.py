@@ -14,7 +14,15 @@ import numpy as np
 
 from cxr.evaluation.intervals import difference_intervals
 from cxr.evaluation.metrics import sigmoid, weighted_auc
-from cxr.text.effects import Answers, beyond_control, effects, holm, interval, paired_shares
+from cxr.text.effects import (
+    SMALLEST_EFFECT,
+    Answers,
+    beyond_control,
+    effects,
+    holm,
+    interval,
+    paired_shares,
+)
 
 SIGNIFICANT = 0.05
 _COMPARED = ("moved_beyond_random", "moved_beyond_other")
@@ -53,9 +61,14 @@ def _of_mode(answers: Answers, under: Mapping[str, np.ndarray], classes: Sequenc
 
 
 def standing_out(effect: Mapping[str, Any]) -> list[str]:
-    """Return the findings whose probability moves farther than under random boxes, the farthest first."""
+    """Return the findings whose probability moves farther than under random boxes, the farthest first.
+
+    What moves farther by less than :data:`cxr.text.effects.SMALLEST_EFFECT` does not count.
+    """
     beyond = {name: of["moved_beyond_random"] for name, of in effect["findings"].items()}
-    chosen = [name for name, entry in beyond.items() if entry["p_holm"] < SIGNIFICANT and entry["value"] > 0]
+    chosen = [
+        name for name, entry in beyond.items() if entry["p_holm"] < SIGNIFICANT and entry["value"] >= SMALLEST_EFFECT
+    ]
     return sorted(chosen, key=lambda name: -beyond[name]["value"])
 
 

@@ -38,7 +38,7 @@ def relevance_in_tokens(
     model: XrayClassifier,
     manifest: Manifest,
     found: Mapping[str, FileTokens],
-    controls: Mapping[str, Controls],
+    controls: Mapping[str, Mapping[str, Controls]],
     masking: Masking,
     limit: int,
     progress: Progress = lambda fraction, text: None,
@@ -81,7 +81,7 @@ def _measured(
     manifest: Manifest,
     ids: list[str],
     found: Mapping[str, FileTokens],
-    controls: Mapping[str, Controls],
+    controls: Mapping[str, Mapping[str, Controls]],
     masking: Masking,
 ) -> list[dict[str, Any]]:
     size = model.card.size
@@ -91,7 +91,8 @@ def _measured(
     rows = []
     for k, image_id in enumerate(ids):
         row: dict[str, Any] = {"image_id": image_id}
-        for name, boxes in (("tokens", found[image_id].boxes), ("random", controls[image_id].random[0])):
+        control_boxes = controls[image_id][masking.modes[0]].random[0]
+        for name, boxes in (("tokens", found[image_id].boxes), ("random", control_boxes)):
             shape = found[image_id].shape
             inside = localise(maps.relevance[k], coverage(grown_boxes(boxes, masking.margin, shape), shape))
             row |= {

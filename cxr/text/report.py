@@ -26,8 +26,11 @@ from cxr.files import replacing
 from cxr.runs import Run
 from cxr.text import story
 from cxr.text.boxes import TextBox
+from cxr.text.effects import SMALLEST_EFFECT
 from cxr.text.mask import MASK_MODES, mask_text
+from cxr.text.matching import LARGEST_GAIN
 from cxr.text.results import relevance_of
+from cxr.text.shrinking import FEWEST_PATIENTS
 from cxr.text.slider import png_url, slider_html
 from cxr.text.tables import TABLES, changed_figure, is_of_findings
 
@@ -43,6 +46,7 @@ _TITLES = {
     "accuracy": "Accuracy",
     "classes": "By class",
     "modes": "Every way of masking",
+    "match": "How well the controls match the tokens",
     "flips": "From which class to which",
     "left_in": "Which tokens do it",
     "groups": "Within classes and sources",
@@ -57,26 +61,34 @@ _TITLES_OF_FINDINGS = _TITLES | {
 _NOTES = (
     "Every number compares answers about the same X-rays. Intervals are 95 %, over patients. "
     "They say nothing about other hospitals, another training of the network, or text that was not found.",
-    "A masked token leaves a patch. Random boxes of the same number and sizes, off the tokens, and the boxes of "
-    "another patient's X-ray tell what patches do: only what goes beyond them speaks of the text.",
+    "A masked token leaves a patch. Random boxes of the same number and sizes, off the tokens, as deep in the picture "
+    "and chosen by how much masking them changes it, and the boxes of another patient's X-ray tell what patches do: "
+    "only what goes beyond them speaks of the text.",
+    "“How well the controls match”: mean change of grey (of 255) of the network's picture, and share of the middle of "
+    "the X-ray that is masked, over X-rays with text. Where no place changes as much as a token does, the control's "
+    f"change is enlarged, up to {LARGEST_GAIN:g} times.",
+    f"A difference of less than {100 * SMALLEST_EFFECT:g} % of the predictions, or of probability, is called too small "
+    "to matter, whatever its p value.",
     "p values beside controls and of accuracy flip the signs of whole patients (10,000 draws), and the interval of a "
     "difference holds what this test does not reject. They are corrected over the mask modes (Holm). Those within "
     "classes and sources are not corrected.",
-    "“Which tokens do it”: all tokens masked, against all but these. Left in alone, a token shows its own effect.",
+    "“Which tokens do it”: all tokens masked, against all but these. Left in alone, a token shows its own effect. The "
+    "largest of many measured means is too large, so means are drawn towards that of all words (or kinds), the more, "
+    f"the fewer patients they rest on; of fewer than {FEWEST_PATIENTS} patients none is given. “Towards” and “by” are "
+    "as measured.",
     "Relevance per area: share of the positive (or absolute) LRP relevance of the predicted class inside the boxes, by "
     "their share of the picture. 1 is what a map without preference has.",
     "An accuracy that stays says nothing about single X-rays, and none of this says that a network looks at the lung.",
 )
 _NOTES_OF_FINDINGS = (
-    _NOTES[0],
-    _NOTES[1],
+    *_NOTES[:4],
     "The network gives each finding a probability of its own. “Moves” is the size of the change of a probability, up "
     "or down, mean over findings. A finding counts as there above the threshold that the network's publisher states, "
     "else above 0.5, which is a convention and no clinical threshold.",
     "p values beside controls flip the signs of whole patients (10,000 draws). They are corrected over the mask modes, "
     "those of single findings over all findings and modes (Holm). Those within findings and sources are not corrected.",
     "AUC is measured on images of which the finding is known to be there or absent.",
-    _NOTES[3],
+    _NOTES[5],
     "Relevance per area: share of the positive (or absolute) LRP relevance of the most probable finding inside the "
     "boxes, by their share of the picture. 1 is what a map without preference has.",
     "An AUC that stays says nothing about single X-rays, and none of this says that a network looks at the lung.",
@@ -230,7 +242,7 @@ def _story(run: Run, results: dict[str, Any], table: pd.DataFrame) -> Iterator[s
     boxes = _boxes(run).get(told.image_id, [])
     masked = mask_text(image, boxes, results["mode"], results["margin"])
     row = table.set_index("image_id").loc[told.image_id]
-    yield "<h2>One X-ray</h2>"
+    yield "<h2>One X-ray</h2><p>The one whose probabilities masking the text moves most, beyond random boxes.</p>"
     yield f"<p>{escape(in_words(row, results['classes'], boxes))}</p><div class='row'>"
     yield slider_html(_small(image, _WIDE), _small(masked, _WIDE), ("as it is", "text masked"), _WIDE)
     if told.before is not None and told.after is not None:

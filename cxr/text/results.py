@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from cxr.evaluation.multilabel import THRESHOLD, summarise_findings
 from cxr.evaluation.words import number, patients, percent, points, times, xrays
 from cxr.models.card import MULTI_LABEL
 from cxr.text.effects import (
+    SMALLEST_EFFECT,
     Answers,
     beyond_control,
     effects,
@@ -23,12 +24,16 @@ from cxr.text.effects import (
 )
 from cxr.text.per_finding import effects_by_finding, standing_out
 from cxr.text.review import FileTokens
+from cxr.text.shrinking import shrunken_means
 
 if TYPE_CHECKING:
     from cxr.text.asking import Kept
 
 SIGNIFICANT = 0.05
+MATCHES = 0.8
+"""Controls that change the picture by less than this share of what the tokens change it by are called too weak."""
 SMALLEST_GROUP = 5  # images; of fewer no interval says anything
+Conclusion = Literal["predictions", "probabilities", "less", "small", "weak", "nothing"]
 _SHOWN = ("before", "after", "control")
 
 
@@ -52,6 +57,7 @@ def results_of(
     found: Mapping[str, FileTokens],
     seed: int = 0,
     thresholds: Mapping[str, float] | None = None,
+    match: Mapping[str, Any] | None = None,
 ) -> Results:
     """Return the numbers of an experiment.
 
@@ -65,6 +71,8 @@ def results_of(
         Tokens by image id.
     thresholds
         Of several findings, the probability above which each is said to be there; 0.5 for those without one.
+    match
+        How well the controls match the tokens, by mask mode (:meth:`cxr.text.asking.Asked.match`).
 
     Returns
     -------
@@ -72,9 +80,10 @@ def results_of(
     ``n_tokens``, ``tokens_by_kind``, ``masked_share_mean`` (over images with text); ``before``, ``after``, ``control``
     as :func:`cxr.evaluation.metrics.summarise` (of several findings
     :func:`cxr.evaluation.metrics.summarise_findings`) in the leading mode; ``modes`` as
-    :func:`cxr.text.effects.effects` (of several findings :func:`cxr.text.per_finding.effects_by_finding`); ``left_in``,
-    a row per kind and word (:func:`left_in`); ``groups``, a row per class or finding and source (:func:`by_group`);
-    ``n_changed`` and ``n_changed_control`` (leading mode, first draw); ``changed``, images whose prediction changes.
+    :func:`cxr.text.effects.effects` (of several findings :func:`cxr.text.per_finding.effects_by_finding`), with
+    ``match`` where it is known; ``left_in``, a row per kind and word (:func:`left_in`); ``groups``, a row per class or
+    finding and source (:func:`by_group`); ``n_changed`` and ``n_changed_control`` (leading mode, first draw);
+    ``changed``, images whose prediction changes.
     """
     limits = {name: float((thresholds or {}).get(name, THRESHOLD)) for name in classes}
     with_text = table[table["n_boxes"] > 0]
@@ -97,6 +106,8 @@ def results_of(
         "groups": by_group(table, answers, classes, seed),
         "changed": _changed_findings(table, limits) if answers.multi_label else _changed(table),
     }
+    for mode, of in (match or {}).items():
+        values["modes"][mode]["match"] = of
     if answers.multi_label:
         values["thresholds"] = limits
     for name in _SHOWN:
@@ -140,25 +151,29 @@ def _changed_findings(table: pd.DataFrame, limits: Mapping[str, float]) -> list[
 
 
 def left_in(answers: Answers, kept: Mapping[str, Kept], classes: Sequence[str], seed: int = 0) -> list[dict[str, Any]]:
-    """Return what each kind of token and each frequent word does by itself, those that change most first.
+    """Return what each kind of token and each frequent word does by itself, those that move probabilities most first.
 
     All tokens masked is compared with all but these: the leading mode's answers on the images that carry them.
 
     Returns
     -------
     Rows of ``group`` ("kind" or "word"), ``token``, ``n_images``, ``n_tokens``; ``changed`` (share of the predictions
-    that these tokens turn) and ``moved`` as ``{value, low, high}``; ``probability``, by class the mean change that
-    leaving them in makes; ``towards``, the class that gains most (the finding that moves most, up or down), None where
-    nothing moves.
+    that these tokens turn) and ``moved`` as ``{value, low, high}``; ``shrunken``, ``moved`` drawn towards that of all
+    kinds or words (:func:`cxr.text.shrinking.shrunken_means`), None with too few patients, which come last;
+    ``probability``, by class the mean change that leaving them in makes; ``towards``, the class that gains most (the
+    finding that moves most, up or down), None where nothing moves.
     """
     masked = next(iter(answers.tokens.values()))
     rows = []
+    distances: list[tuple[np.ndarray, list[str]]] = []
     for name, one in kept.items():
         group, token = name.split(":", 1)
         without, patients = masked[one.rows], [answers.patients[row] for row in one.rows]
         change = probabilities(one.logits, answers.task) - probabilities(without, answers.task)
         turned = paired_shares({"changed": answers.differ(without, one.logits)}, patients, seed)
-        columns: dict[Any, np.ndarray] = {"moved": moved(without, one.logits[None], answers.task)}
+        distance = moved(without, one.logits[None], answers.task)
+        distances.append((distance, patients))
+        columns: dict[Any, np.ndarray] = {"moved": distance}
         columns |= {(c,): change[:, k] for k, c in enumerate(classes)}
         means = turned | paired_means(columns, patients, seed)
         gains = change.mean(0)
@@ -175,7 +190,17 @@ def left_in(answers: Answers, kept: Mapping[str, Kept], classes: Sequence[str], 
                 "towards": classes[most] if gains.any() else None,
             }
         )
-    return sorted(rows, key=lambda row: (-row["moved"]["value"], row["group"], row["token"]))
+    for group in ("kind", "word"):
+        of = [k for k, row in enumerate(rows) if row["group"] == group]
+        drawn = shrunken_means([distances[k][0] for k in of], [distances[k][1] for k in of])
+        for k, entry in zip(of, drawn, strict=True):
+            rows[k]["shrunken"] = entry
+    return sorted(rows, key=_largest_first)
+
+
+def _largest_first(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    shrunken = row["shrunken"]
+    return shrunken is None, -(shrunken or row["moved"])["value"], row["group"], row["token"]
 
 
 def by_group(table: pd.DataFrame, answers: Answers, classes: Sequence[str] = (), seed: int = 0) -> list[dict[str, Any]]:
@@ -236,6 +261,7 @@ def _sentences(results: Mapping[str, Any]) -> Iterator[str]:
         yield from _of_findings(results, first)
     else:
         yield from _of_predictions(results, first)
+    yield from _of_match(first)
     relevance = results.get("relevance") or {}
     if relevance.get("n"):
         inside, outside = (relevance[name]["positive"]["gain"] for name in ("tokens", "random"))
@@ -284,7 +310,7 @@ def _of_findings(results: Mapping[str, Any], first: Mapping[str, Any]) -> Iterat
         f"{number(far['random'])}, boxes of other images by {number(far['other'])}."
     )
     yield _verdict_of_findings(first, len(results["modes"]))
-    if n > 1:
+    if n > 1 and not too_weak(first):
         yield _single_findings(first, n * len(results["modes"]))
     some = "at least one finding crosses" if n > 1 else "it crosses"
     yield (
@@ -307,16 +333,59 @@ def threshold_in_words(results: Mapping[str, Any]) -> str:
     return "the threshold that the network states" if stated else f"a probability of {THRESHOLD:g}"
 
 
+def conclusion(effect: Mapping[str, Any], multi_label: bool = False) -> Conclusion:
+    """Return what an effect (of :func:`cxr.text.effects.effects`, in one mode) says of the text.
+
+    Returns
+    -------
+    - ``predictions``: more predictions change than under random boxes; ``probabilities``: they move farther. Of several
+      findings there are probabilities alone.
+    - ``less``: it is the random boxes that change more
+    - ``small``: there is a difference, but below :data:`SMALLEST_EFFECT`
+    - ``weak``: there is a difference, but the random boxes change the picture much less than the tokens do
+    - ``nothing``: none of these
+    """
+    beyond = {"predictions": effect["beyond_random"], "probabilities": effect["moved_beyond_random"]}
+    if multi_label:
+        del beyond["predictions"]
+    shown = {name: entry for name, entry in beyond.items() if entry["p_holm"] < SIGNIFICANT}
+    more = [name for name, entry in shown.items() if entry["value"] >= SMALLEST_EFFECT]
+    if shown and next(iter(beyond)) in shown and shown[next(iter(beyond))]["value"] <= -SMALLEST_EFFECT:
+        return "less"
+    if more and too_weak(effect):
+        return "weak"
+    if more:
+        return "predictions" if more[0] == "predictions" else "probabilities"
+    return "small" if shown else "nothing"
+
+
+def too_weak(effect: Mapping[str, Any]) -> bool:
+    """Return whether random boxes change the picture much less than the tokens do; False where that is not known."""
+    change = effect.get("match", {}).get("change")
+    return bool(change) and change["random"] < MATCHES * change["tokens"]
+
+
 def _verdict_of_findings(effect: Mapping[str, Any], n_modes: int) -> str:
     beyond, other = effect["moved_beyond_random"], effect["moved_beyond_other"]
-    corrected = f", corrected for {n_modes} mask modes" if n_modes > 1 else ""
-    p = f"p = {beyond['p_holm']:.2g}{corrected}"
-    if beyond["p_holm"] >= SIGNIFICANT:
+    p = f"p = {beyond['p_holm']:.2g}{_corrected(n_modes)}"
+    if (kind := conclusion(effect, multi_label=True)) == "nothing":
         return f"Text and random boxes cannot be told apart ({p}), so this does not show that the text matters."
-    if beyond["value"] < 0:
+    if kind == "less":
         return f"Random boxes move more than the tokens do ({p}): the text matters less than what lies elsewhere."
-    agree = "" if other["p_holm"] < SIGNIFICANT and other["value"] > 0 else _UNLESS.format(other["p_holm"])
-    return f"The tokens matter more than patches of their size ({p}){agree}."
+    if kind == "small":
+        return f"Text and random boxes differ ({p}), but by less than {SMALLEST_EFFECT:g}: too small to matter."
+    if kind == "weak":
+        return f"The tokens move more than random boxes do ({p}), {_TOO_WEAK}."
+    return f"The tokens matter more than patches of their size ({p}){_unless(other)}."
+
+
+def _corrected(n_modes: int) -> str:
+    return f", corrected for {n_modes} mask modes" if n_modes > 1 else ""
+
+
+def _unless(other: Mapping[str, Any]) -> str:
+    agree = other["p_holm"] < SIGNIFICANT and other["value"] > 0
+    return "" if agree else f", though boxes of other images do not show it (p = {other['p_holm']:.2g})"
 
 
 def _single_findings(effect: Mapping[str, Any], n_tests: int) -> str:
@@ -333,25 +402,38 @@ def _single_findings(effect: Mapping[str, Any], n_tests: int) -> str:
 _MOST_NAMED = 4
 
 
+_TOO_WEAK = "but these change the picture much less, so this does not show that the text matters"
+
+
 def _verdict(effect: Mapping[str, Any], n_modes: int) -> str:
     """Say whether predictions, or at least probabilities, change more than under random boxes."""
     beyond, farther, far = effect["beyond_random"], effect["moved_beyond_random"], effect["moved"]
-    corrected = f", corrected for {n_modes} mask modes" if n_modes > 1 else ""
-    p = f"p = {beyond['p_holm']:.2g}{corrected}"
+    p = f"p = {beyond['p_holm']:.2g}{_corrected(n_modes)}"
     moves = (
         f"robabilities move by {far['tokens']['value']:.3f} on average, under random boxes by "
         f"{far['random']['value']:.3f} (p = {farther['p_holm']:.2g})"
     )
-    if beyond["p_holm"] < SIGNIFICANT:
-        if beyond["value"] > 0:
-            other = effect["beyond_other"]
-            agree = "" if other["p_holm"] < SIGNIFICANT and other["value"] > 0 else _UNLESS.format(other["p_holm"])
-            return f"The tokens matter more than patches of their size ({p}){agree}. P{moves}."
+    kind = conclusion(effect)
+    if kind == "predictions":
+        agree = _unless(effect["beyond_other"])
+        return f"The tokens matter more than patches of their size ({p}){agree}. P{moves}."
+    if kind == "probabilities":
+        return f"Predictions alone cannot be told apart ({p}), but the network answers to the text: p{moves}."
+    if kind == "less":
         less = "the text matters less than what lies elsewhere"
         return f"Random boxes change more than the tokens do ({p}): {less}. P{moves}."
-    if farther["p_holm"] < SIGNIFICANT and farther["value"] > 0:
-        return f"Predictions alone cannot be told apart ({p}), but the network answers to the text: p{moves}."
+    if kind == "small":
+        return f"Text and random boxes differ by less than {100 * SMALLEST_EFFECT:g} %: too small to matter. P{moves}."
+    if kind == "weak":
+        return f"Tokens change more than random boxes do ({p}), {_TOO_WEAK}. P{moves}."
     return f"The two cannot be told apart ({p}), so this does not show that the text matters. P{moves}."
 
 
-_UNLESS = ", though boxes of other images do not show it (p = {:.2g})"
+def _of_match(effect: Mapping[str, Any]) -> Iterator[str]:
+    """Say how much tokens and random boxes change the picture; nothing in results of an older version."""
+    change = effect.get("match", {}).get("change")
+    if change:
+        yield (
+            f"Masking the tokens changes the network's picture by {change['tokens']:.2f} grey levels (of 255) "
+            f"on average, masking random boxes by {change['random']:.2f}."
+        )

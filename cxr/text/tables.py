@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from cxr.evaluation.words import number, p_value, percent, points, times
+from cxr.evaluation.words import NOTHING, number, p_value, percent, points, times
 from cxr.models.card import MULTI_LABEL
 from cxr.text.mask import MASK_MODES
 
@@ -149,14 +149,35 @@ def left_in(results: Mapping[str, Any]) -> pd.DataFrame:
             "images": row["n_images"],
             "tokens": row["n_tokens"],
             "predictions turned": percent(row["changed"]),
-            "probabilities moved": number(row["moved"]),
+            "probabilities moved": _shrunken(row),
+            "as measured": number(row["moved"]),
             most: row["towards"] or "–",
             "by": number(row["probability"][row["towards"]], signed=True) if row["towards"] else "–",
         }
         for row in results["left_in"]
     ]
-    columns = ["token", "images", "tokens", "predictions turned", "probabilities moved", most, "by"]
+    columns = ["token", "images", "tokens", "predictions turned", "probabilities moved", "as measured", most, "by"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _shrunken(row: Mapping[str, Any]) -> str:
+    if "shrunken" not in row:  # an experiment of an older version
+        return NOTHING
+    return number(row["shrunken"]) if row["shrunken"] else "too few patients"
+
+
+def match(results: Mapping[str, Any]) -> pd.DataFrame:
+    """Return how well the controls match the tokens, a row per mask mode; empty for results of an older version."""
+    rows = []
+    for mode, effect in results["modes"].items():
+        of = effect.get("match")
+        if not of:
+            continue
+        row = {"mask": MASK_MODES[mode].title}
+        row |= {f"grey levels changed, {title}": f"{of['change'][key]:.2f}" for key, title in UNDER.items()}
+        row |= {f"middle of the X-ray, {title}": f"{100 * of['inside'][key]:.2f} %" for key, title in UNDER.items()}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def groups(results: Mapping[str, Any]) -> pd.DataFrame:
@@ -200,6 +221,7 @@ TABLES = {
     "accuracy": accuracies,
     "classes": by_class,
     "modes": by_mode,
+    "match": match,
     "flips": flips,
     "left_in": left_in,
     "groups": groups,

@@ -49,7 +49,10 @@ def show(run: Run) -> None:
     titles = report.titles(results)
     st.markdown(f"**{titles['classes']}**")
     st.dataframe(tables.by_class(results), hide_index=True)
-    st.caption("Changes are means over all images, paired. “Random boxes” are as many and as large, off the text.")
+    st.caption(
+        "Changes are means over all images, paired. “Random boxes” are as many and as large, off the text, where "
+        "masking changes the picture as much."
+    )
     _show_more(results)
     _show_exports(run, table)
     _show_left_out(results)
@@ -64,6 +67,7 @@ def _show_story(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None:
     if told is None or not data.image_path(told.image_id).is_file():
         return
     st.subheader("One X-ray", anchor=False)
+    st.caption("The one whose probabilities masking the text moves most, beyond random boxes.")
     image = read_xray(data.image_path(told.image_id))
     boxes = boxes_by_image(run).get(told.image_id, [])
     masked = mask_text(image, boxes, results["mode"], results["margin"])
@@ -85,7 +89,7 @@ def _show_story(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None:
 
 
 def _show_more(results: dict[str, Any]) -> None:
-    of_findings = tables.is_of_findings(results)
+    of_findings, titles_of = tables.is_of_findings(results), report.titles(results)
     named = ["Findings and sources", "Crossings"] if of_findings else ["Classes and sources", "Flips"]
     titles = ["Ways of masking", "Which tokens", *named, "Relevance"]
     pick.arrive("experiments:tab", "tab", titles[0], allowed=titles)
@@ -98,9 +102,17 @@ def _show_more(results: dict[str, Any]) -> None:
             "95 % intervals over patients; p values from flipped signs of patients, corrected over the ways of masking "
             "(Holm)."
         )
+        match = tables.match(results)
+        if len(match):
+            st.markdown(f"**{titles_of['match']}**")
+            st.dataframe(match, hide_index=True)
+            st.caption("Grey levels of 255 at the network's size; means over X-rays with text.")
     with which:
         _frame(tables.left_in(results), "No tokens.")
-        st.caption("All tokens masked, against all but these: what they do when they alone are left in.")
+        st.caption(
+            "All tokens masked, against all but these: what they do when they alone are left in. The largest of many "
+            "measured means is too large: “probabilities moved” is drawn towards the mean of all words (or kinds)."
+        )
     with groups:
         _frame(tables.groups(results), f"No {'finding' if of_findings else 'class'} or source has five X-rays.")
     with flips:

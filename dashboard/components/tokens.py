@@ -79,7 +79,7 @@ def _logits(
 
 
 def logits(subject: Subject, xray: Xray, boxes: Sequence[TextBox], how: dict) -> dict[str, np.ndarray]:
-    """Return logits (K,) before, with the text masked, and with random boxes masked, which lie along the frame."""
+    """Return logits (K,) before, with the text masked, and with random boxes masked."""
     reference = subject.reference
     return _logits(reference, load.model_stamp(reference), xray.id, xray.stamp, how, subject, list(boxes))
 

@@ -68,7 +68,8 @@ if section == ONE:
                 st.markdown(f"{tokens.verdict(network, found)} {xray.truth(network)}.")
                 st.dataframe(tokens.changes(network, found), hide_index=True, column_config=tokens.CHANGES_FORMAT)
                 st.caption(
-                    "Random boxes of the same areas, off the text, as far from the frame: what masking as such does."
+                    "Random boxes of the same areas, off the text, as far from the frame, where masking changes the "
+                    "picture as much: what masking as such does."
                 )
             with right:
                 st.markdown(f"Tokens, in pixels of the file{' (corrected by hand)' if by_hand else ''}")

@@ -137,8 +137,8 @@ def test_each_condition_masks_its_own_boxes_and_nothing_else():
     image, boxes = grey(), [TextBox(5, 5, 45, 20, "L", kind="letter"), TextBox(150, 170, 190, 185, "PORTABLE")]
     masking = Masking(("black", "mean"), margin=0, draws=3)
     lender = ([TextBox(50, 90, 70, 99), TextBox(10, 10, 40, 18)], (100, 100))
-    controls = controls_of("x", image.shape, boxes, masking, [lender])
-    made = dict(versions(image, boxes, controls, masking, {"kind:letter": boxes[:1]}))
+    controls = controls_of("x", image, boxes, masking, 64, [lender])
+    made = dict(versions(image, boxes, controls, masking, 64, {"kind:letter": boxes[:1]}))
     assert set(made) == {*masking.conditions[1:], Condition("kept", "black", kept="kind:letter")}
     changed = {condition: picture != image for condition, picture in made.items()}
     token = np.zeros(image.shape, bool)
@@ -155,12 +155,12 @@ def test_each_condition_masks_its_own_boxes_and_nothing_else():
 
 
 def test_draws_differ_and_the_same_image_gets_the_same_boxes_again():
-    boxes, masking = [TextBox(5, 5, 45, 20)], Masking(draws=4)
-    first, again = (controls_of("x", (200, 200), boxes, masking) for _ in range(2))
+    image, boxes, masking = grey(), [TextBox(5, 5, 45, 20)], Masking(draws=4)
+    first, again = (controls_of("x", image, boxes, masking, 64) for _ in range(2))
     assert first == again
-    assert len(set(first.random)) == 4
-    assert controls_of("y", (200, 200), boxes, masking) != first
-    assert controls_of("x", (200, 200), [], masking) == Controls(((), (), (), ()))
+    assert len(set(first["inpaint"].random)) == 4
+    assert controls_of("y", image, boxes, masking, 64) != first
+    assert controls_of("x", image, [], masking, 64) == {"inpaint": Controls(((), (), (), ()))}
 
 
 def test_a_lender_is_another_patients_x_ray_with_text():

@@ -283,6 +283,51 @@ def test_the_experiment_ends_with_its_results_whatever_the_network(configured):
     assert table["moved"].tolist() == pytest.approx((np.abs(after - before).sum(1) / divisor).tolist(), abs=1e-6)
 
 
+def test_the_results_say_how_well_the_controls_match(configured):
+    """Measured on the pictures that the network saw, over the images with text."""
+    _, folder = configured
+    results, conditions = folder.read_json("results.json"), pd.read_parquet(folder.path / "conditions.parquet")
+    having = set(folder.predictions().query("n_boxes > 0")["image_id"])
+    of = conditions[conditions["image_id"].isin(having)].groupby(["mode", "condition"])["picture_change"].mean()
+    for mode in ("black", "inpaint"):
+        match = results["modes"][mode]["match"]
+        for name in ("tokens", "random", "other"):
+            assert match["change"][name] == pytest.approx(of[mode, name])
+        assert match["change"]["tokens"] > 0
+        assert match["change"]["random"] > 0
+        assert 0 <= match["inside"]["tokens"] < 0.2
+    leading = results["modes"]["black"]["match"]["change"]
+    assert f"masking random boxes by {leading['random']:.2f}" in results["finding"]
+    boxes = pd.read_parquet(folder.path / "control_boxes.parquet")
+    assert set(boxes["mode"]) == {"black", "inpaint"}
+
+
+def test_an_experiment_of_an_older_version_still_has_its_report(configured, monkeypatch, tmp_path):
+    """Without the match of the controls, shrunken means and the change of the picture."""
+    _, folder = configured
+    old = shutil.copytree(folder.path, tmp_path / folder.id)
+    results = json.loads((old / "results.json").read_text())
+    for effect in results["modes"].values():
+        del effect["match"]
+    for row in results["left_in"]:
+        del row["shrunken"]
+    (old / "results.json").write_text(json.dumps(results))
+    conditions = pd.read_parquet(old / "conditions.parquet").drop(columns="picture_change")
+    conditions.to_parquet(old / "conditions.parquet", index=False)
+    boxes = pd.read_parquet(old / "control_boxes.parquet")
+    boxes[boxes["mode"] == "black"].drop(columns="mode").to_parquet(old / "control_boxes.parquet", index=False)
+    monkeypatch.setenv("CXR_RUNS", str(tmp_path))
+    run, words = get_run(folder.id), report.titles(results)["match"]
+    plain = report.write(run, tmp_path / "old.md").read_text(encoding="utf-8")
+    assert results["finding"] in plain
+    assert f"## {words}" not in plain
+    monkeypatch.setenv("CXR_RUNS", str(folder.path.parent))
+    assert f"## {words}" in report.write(get_run(folder.id), tmp_path / "new.md").read_text(encoding="utf-8")
+    for ending in ("html", "zip"):
+        monkeypatch.setenv("CXR_RUNS", str(tmp_path))
+        assert report.write(run, tmp_path / f"old.{ending}").stat().st_size > 1000
+
+
 def test_the_story_of_an_experiment_is_explained_whatever_the_network(configured):
     configuration, folder = configured
     told = story.read(folder.path)
