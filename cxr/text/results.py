@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from cxr.evaluation.intervals import FEWEST_PATIENTS
 from cxr.evaluation.metrics import patients_of, probabilities, summarise
 from cxr.evaluation.multilabel import THRESHOLD, summarise_findings
 from cxr.evaluation.words import number, patients, percent, points, times, xrays
@@ -170,12 +171,11 @@ def left_in(answers: Answers, kept: Mapping[str, Kept], classes: Sequence[str], 
         group, token = name.split(":", 1)
         without, patients = masked[one.rows], [answers.patients[row] for row in one.rows]
         change = probabilities(one.logits, answers.task) - probabilities(without, answers.task)
-        turned = paired_shares({"changed": answers.differ(without, one.logits)}, patients, seed)
         distance = moved(without, one.logits[None], answers.task)
         distances.append((distance, patients))
-        columns: dict[Any, np.ndarray] = {"moved": distance}
-        columns |= {(c,): change[:, k] for k, c in enumerate(classes)}
-        means = turned | paired_means(columns, patients, seed)
+        shares = {"changed": answers.differ(without, one.logits), "moved": distance}
+        columns: dict[Any, np.ndarray] = {(c,): change[:, k] for k, c in enumerate(classes)}
+        means: dict[Any, Any] = paired_shares(shares, patients, seed) | paired_means(columns, patients, seed)
         gains = change.mean(0)
         most = int((np.abs(gains) if answers.multi_label else gains).argmax())
         rows.append(
@@ -228,7 +228,7 @@ def by_group(table: pd.DataFrame, answers: Answers, classes: Sequence[str] = (),
                 "n_images": int(chosen.sum()),
                 "n_with_text": int((table["n_boxes"].to_numpy()[chosen] > 0).sum()),
                 "changed": paired_shares(changed, mine.patients, seed),
-                "moved": paired_means(distance, mine.patients, seed),
+                "moved": paired_shares(distance, mine.patients, seed),
                 "beyond_random": beyond_control(changed["tokens"] - changed["random"], mine.patients, seed),
             }
         )
@@ -261,6 +261,8 @@ def _sentences(results: Mapping[str, Any]) -> Iterator[str]:
         yield from _of_findings(results, first)
     else:
         yield from _of_predictions(results, first)
+    if first["beyond_random"]["low"] is None:
+        yield f"With fewer than {FEWEST_PATIENTS} patients no difference to a control can be shown."
     yield from _of_match(first)
     relevance = results.get("relevance") or {}
     if relevance.get("n"):

@@ -62,6 +62,11 @@ def test_the_sentence_blames_the_text_only_beyond_the_control():
     assert sentence(made_up(0, 0), n_tokens=0) == "No text was found on the 200 images, so there is nothing to mask."
 
 
+def test_few_patients_are_said_to_be_too_few():
+    assert "With fewer than 6 patients no difference to a control can be shown." in sentence(made_up(6, 0, n=10))
+    assert "fewer than" not in sentence(made_up(6, 0, n=12))
+
+
 def test_without_labels_there_is_no_accuracy_and_no_word_about_it():
     answers = made_up(30, 3, labelled=False)
     told = effects(answers, CLASSES)["mean"]
