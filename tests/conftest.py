@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import cxr  # noqa: F401 - before any test imports torch: it sets how threads wait
 from tests.must_run import pytest_runtest_logreport, pytest_sessionfinish  # noqa: F401 - hooks
 
 # The same examples each time: a run that fails can be done again, and one that is green says the same tomorrow.
-settings.register_profile("repeatable", derandomize=True)
+# How fast examples are made says how busy the machine is, and nothing of the code.
+settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("repeatable")
 
 PROJECT = Path(__file__).resolve().parent.parent
