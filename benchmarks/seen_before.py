@@ -149,8 +149,8 @@ def main() -> None:
         seen = {size: listed(trained, size, root) for size in SIZES}
         parts = [
             "# X-rays seen before",
-            f"`{command}`, fixed seeds, {platform.machine()}, Python {platform.python_version()}. A network's list of 300 "
-            "synthetic X-rays is compared with others.",
+            f"`{command}`, fixed seeds, {platform.machine()}, Python {platform.python_version()}. A network's list of "
+            "300 synthetic X-rays is compared with others.",
             "## Innocent sets: synthetic X-rays of other seeds",
             "\n".join(innocent(args, folder, seen)),
             "## The same X-rays again, renamed and in another data set",
