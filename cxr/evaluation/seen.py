@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cxr.data import ImageCache, Manifest
-from cxr.errors import ImageError
+from cxr.errors import CxrError, ImageError
 from cxr.evaluation.metrics import headline
 from cxr.models.seen import CHOSEN, TRAINED, Seen, SeenImages
 
@@ -96,7 +96,7 @@ def _at_form(manifest: Manifest, form: str) -> dict[str, int] | None:
     size, fit, *_ = form.split("-")
     if not size.isdecimal():
         return None
-    with contextlib.suppress(ImageError):
+    with contextlib.suppress(CxrError):  # no room, or a list that names no form of ours
         cache = ImageCache.build(manifest, int(size), fit=fit)
         if cache.form == form:
             return dict(zip(cache.ids, cache.digests(np.arange(len(cache)))[1].tolist(), strict=True))
