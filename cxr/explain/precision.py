@@ -1,7 +1,7 @@
 """Whether bfloat16 does for a heatmap: a short trial on the first image, beside float32.
 
-bfloat16 holds two to three digits. On large networks the maps are the same to the eye, on small ones and with plain
-epsilon they may be others; and on a processor without units for it, it is slower than float32.
+bfloat16 holds two to three digits. Its maps may be those of float32 or others: it depends on the network, the rule and
+the image, plain epsilon on small networks being the worst. On a processor without units for it, it is slower too.
 """
 
 from __future__ import annotations
