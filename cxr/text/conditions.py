@@ -26,7 +26,7 @@ from cxr.errors import TextError, unknown
 from cxr.text.boxes import TextBox, clip
 from cxr.text.controls import borrowed_boxes, places_of
 from cxr.text.mask import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, grown_boxes, mask_text
-from cxr.text.matching import MaskedChange, candidates, changed_by, enlarged, gain_of, matched_boxes
+from cxr.text.matching import MARKS, MaskedChange, candidates, changed_by, enlarged, gain_of, matched_boxes
 
 NAMES = ("before", "tokens", "random", "other", "kept")
 DEFAULT_DRAWS = 5
@@ -119,8 +119,10 @@ def controls_of(
         return dict.fromkeys(masking.modes, Controls(tuple(() for _ in range(masking.draws))))
     key, margin, shape = _key(image_id, masking), masking.margin, image.shape
     places = [place for theirs, their_shape in lenders for place in places_of(theirs, their_shape)]
-    rng = np.random.default_rng(key)
-    pools = [candidates(box, shape, tokens, rng, margin, places) for box in tokens]
+    pools = {
+        elsewhere: [candidates(box, shape, tokens, rng, margin, places, elsewhere) for box in tokens]
+        for elsewhere, rng in ((elsewhere, np.random.default_rng(key)) for elsewhere in (True, False))
+    }
     lent = [borrowed_boxes(theirs, their_shape, shape, tokens, margin) for theirs, their_shape in lenders]
     area = sum(box.area for box in tokens)
     alike = sorted(lent, key=lambda some: abs(sum(box.area for box in some) - area))[:_ALIKE]
@@ -129,7 +131,7 @@ def controls_of(
         change = MaskedChange(image, size, mode, margin)
         wanted = change.of(tokens)
         draws = [np.random.default_rng([*key, draw]) for draw in range(masking.draws)]
-        random = matched_boxes(tokens, pools, change, shape, draws, margin)
+        random = matched_boxes(tokens, pools[mode not in MARKS], change, shape, draws, margin)
         other = min(alike, key=lambda some: abs(change.of(some) - wanted), default=[])
         controls[mode] = Controls(tuple(map(tuple, random)), tuple(other))
     return controls

@@ -24,7 +24,9 @@ DEPTH_TOLERANCE = 0.1
 """By how much (as a share of the picture) a control may lie nearer to the frame, or farther from it, than its token."""
 LARGEST_GAIN = 3.0
 """How many times the change of control boxes may be enlarged."""
-_LENDERS_PLACES = 20
+_LENDERS_PLACES, _FEWEST_LENT = 20, 10
+MARKS = ("black",)
+"""Modes that leave a mark, which a network may know by its place: their controls lie where text lies."""
 _DRAWN = 1200
 _CONTEXT = 8  # pixels around a box that inpainting reads
 _LONG_SIDE = 256
@@ -97,6 +99,7 @@ def candidates(
     rng: np.random.Generator,
     margin: float = 0.0,
     places: Sequence[Place] = (),
+    elsewhere: bool = True,
 ) -> list[TextBox]:
     """Return up to 40 boxes of the size of a token, upright or turned, as deep in the picture as it, off all tokens.
 
@@ -106,12 +109,16 @@ def candidates(
         The tokens; grown by ``margin`` they are not met.
     places
         Of tokens of other X-rays: up to 20 of these come first.
+    elsewhere
+        Whether other places follow; else they do only where fewer than ten of those are free.
     """
     wanted, taken = depth(box, shape), [grow(token, margin, shape) for token in avoid]
     chosen: list[TextBox] = []
     for is_lent, placed in _proposals(box, shape, rng, places):
-        if is_lent and len(chosen) >= _LENDERS_PLACES:
+        if is_lent and elsewhere and len(chosen) >= _LENDERS_PLACES:
             continue
+        if not is_lent and not elsewhere and len(chosen) >= _FEWEST_LENT:
+            break
         if abs(depth(placed, shape) - wanted) > DEPTH_TOLERANCE:
             continue
         grown = grow(placed, margin, shape)

@@ -352,7 +352,8 @@ def conclusion(effect: Mapping[str, Any], multi_label: bool = False) -> Conclusi
         del beyond["predictions"]
     shown = {name: entry for name, entry in beyond.items() if entry["p_holm"] < SIGNIFICANT}
     more = [name for name, entry in shown.items() if entry["value"] >= SMALLEST_EFFECT]
-    if shown and next(iter(beyond)) in shown and shown[next(iter(beyond))]["value"] <= -SMALLEST_EFFECT:
+    less = [name for name, entry in shown.items() if entry["value"] <= -SMALLEST_EFFECT]
+    if less and (not more or less[0] == "predictions"):
         return "less"
     if more and too_weak(effect):
         return "weak"
@@ -423,6 +424,8 @@ def _verdict(effect: Mapping[str, Any], n_modes: int) -> str:
         return f"Predictions alone cannot be told apart ({p}), but the network answers to the text: p{moves}."
     if kind == "less":
         less = "the text matters less than what lies elsewhere"
+        if beyond["p_holm"] >= SIGNIFICANT:
+            return f"Predictions alone cannot be told apart ({p}), and random boxes move more: {less}. P{moves}."
         return f"Random boxes change more than the tokens do ({p}): {less}. P{moves}."
     if kind == "small":
         return f"Text and random boxes differ by less than {100 * SMALLEST_EFFECT:g} %: too small to matter. P{moves}."
