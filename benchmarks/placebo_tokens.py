@@ -239,8 +239,8 @@ answers to them: p below {SIGNIFICANT:g} and an effect of {SMALLEST_EFFECT:g} or
 
 **{claims} claims in {len(matched)} experiments ({100 * claims / len(matched):.1f} %).**
 
-- *matched*: controls as users get them, chosen by how much masking them changes the picture. *geometric* (with `--geometric`
-  alone): as they were before, by place and size alone.
+- *matched*: controls as users get them, chosen by how much masking them changes the picture. *geometric* (with
+  `--geometric` alone): as they were before, by place and size alone.
 - claims: with the smallest effect that is worth a sentence. The column beside it counts p values alone, of predictions
   and of probabilities moved, either of which would do.
 - grey levels changed: mean over all pictures at the network's size, of 255.
