@@ -49,9 +49,9 @@ def simulate(sets: int, words: int, spread: float) -> dict[str, list[tuple[float
         resampled = some[np.random.default_rng(seed).integers(0, len(some), (1000, len(some)))].mean(1)
         low, high = np.quantile(resampled, [0.025, 0.975])
         rows["measured"].append((truth[first], float(some.mean()), bool(low <= truth[first] <= high)))
-        drawn = shrunken_means(values, patients)
-        first = max((k for k, one in enumerate(drawn) if one), key=lambda k: drawn[k]["value"])
-        rows["shrunken"].append((truth[first], drawn[first]["value"], holds(drawn[first], truth[first])))
+        drawn = [(k, entry) for k, entry in enumerate(shrunken_means(values, patients)) if entry is not None]
+        first, largest = max(drawn, key=lambda one: one[1]["value"])
+        rows["shrunken"].append((truth[first], largest["value"], holds(largest, truth[first])))
     return rows
 
 

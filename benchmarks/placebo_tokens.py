@@ -168,7 +168,7 @@ def kept_or_made(path: Path | None, make: Callable[[], dict[str, np.ndarray]]) -
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as draft, draft.open("wb") as file:
-            np.savez_compressed(file, **made)
+            np.savez_compressed(file, allow_pickle=False, **made)
     return made
 
 
