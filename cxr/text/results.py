@@ -374,7 +374,7 @@ def _verdict_of_findings(effect: Mapping[str, Any], n_modes: int) -> str:
     if (kind := conclusion(effect, multi_label=True)) == "nothing":
         return f"Text and random boxes cannot be told apart ({p}), so this does not show that the text matters."
     if kind == "less":
-        return f"Random boxes move more than the tokens do ({p}): the text matters less than what lies elsewhere."
+        return f"Random boxes move more than the tokens do ({p}): no effect of the text is shown."
     if kind == "small":
         return f"Text and random boxes differ ({p}), but by less than {SMALLEST_EFFECT:g}: too small to matter."
     if kind == "weak":
@@ -423,7 +423,7 @@ def _verdict(effect: Mapping[str, Any], n_modes: int) -> str:
     if kind == "probabilities":
         return f"Predictions alone cannot be told apart ({p}), but the network answers to the text: p{moves}."
     if kind == "less":
-        less = "the text matters less than what lies elsewhere"
+        less = "no effect of the text is shown"
         if beyond["p_holm"] >= SIGNIFICANT:
             return f"Predictions alone cannot be told apart ({p}), and random boxes move more: {less}. P{moves}."
         return f"Random boxes change more than the tokens do ({p}): {less}. P{moves}."
