@@ -321,6 +321,7 @@ def test_the_whole_way_from_synthetic_x_rays_to_the_effect_of_their_text(value, 
     assert given["relative_difference"] < 1e-4
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_stops_and_the_run_can_be_resumed(value):
     value("demo", "--n", 36, "--size", 96)
     command = [sys.executable, "-m", "cxr", *TRAIN, "--set", "stages.0.epochs=5000"]

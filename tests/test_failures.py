@@ -280,6 +280,7 @@ def test_a_manifest_that_vanished_is_named_and_the_training_begins_once_it_is_ba
     assert run.resume().wait(120)["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_images_that_vanished_before_they_were_decoded_are_named_and_the_training_begins_once_they_are_back(demo):
     images = demo.image_path(demo.ids[0]).parent
     away = images.rename(images.with_name("away"))

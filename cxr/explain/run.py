@@ -157,7 +157,7 @@ def explain_run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> 
         "left_out": job.cache.missing[["image_id", "reason"]].to_dict("records"),
         "legend": [legend.title(first), *(f"{k}: {v}" for k, v in legend.rules(first).items())] if first else [],
         "finding": " ".join(filter(None, (_explained_in_words(job, table), about_seen))),
-        "notes": [*_run_notes(job, table, first), *([about_seen] if about_seen else [])],
+        "notes": [*([about_seen] if about_seen else []), *_run_notes(job, table, first)],
         "provenance": rests_on,
         "seen": seen,
     }

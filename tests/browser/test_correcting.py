@@ -24,6 +24,7 @@ def boxes_without_text(tab) -> int:
     return int(re.search(r"\((\d+)\)", label)[1])
 
 
+@pytest.mark.slow
 def test_a_box_that_is_drawn_is_saved_in_pixels_of_the_file(dashboard, tab) -> None:
     tab.set_viewport_size({"width": 1400, "height": 1500})
     tab.goto(f"{dashboard.url}/text?data=demo&look=Correct+boxes")

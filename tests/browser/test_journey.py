@@ -149,6 +149,7 @@ def test_a_training_outlives_the_dashboard_and_the_next_one_shows_it(dashboard, 
     wait_until(lambda: state(tab) == "stopped", 60, "the restarted dashboard stops it")
 
 
+@pytest.mark.slow
 def test_no_page_shows_a_traceback_for_ids_that_do_not_exist(dashboard, tab) -> None:
     for page in (
         "live?run=../../etc/passwd",

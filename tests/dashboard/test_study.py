@@ -112,6 +112,7 @@ def test_a_running_study_is_stopped_and_resumed_from_the_page(demo: Manifest, un
     assert running.active
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_members")
 def test_a_failed_member_is_named_and_can_be_tried_again(demo: Manifest) -> None:
     failed = study(demo, "fails once")

@@ -103,6 +103,7 @@ def test_a_split_of_nothing_else_is_measured_and_marked(tmp_path):
     assert any("All 12 X-rays of split train are not new to the network (12 trained on)" in n for n in results["notes"])
 
 
+@pytest.mark.slow
 def test_the_command_says_it_in_one_line_and_its_results_name_them(tmp_path):
     data = Manifest.load(write_xrays(tmp_path / "xrays", CONFIGURATIONS[0]))
     network = network_that_saw(tmp_path / "net.safetensors", CONFIGURATIONS[0], data, data.ids[:9])

@@ -121,6 +121,7 @@ for name, content in held:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited by RLIMIT_AS and read from /proc")
 def test_what_asks_for_memory_or_time_is_refused_within_700_mb():
     done = subprocess.run(

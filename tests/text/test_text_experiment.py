@@ -25,7 +25,7 @@ from cxr.text.detect import shared_detector
 from cxr.text.effects import Answers
 from cxr.text.experiment import Setting, masked_versions, run
 from cxr.text.per_finding import effects_by_finding
-from cxr.text.results import condition_table, finding
+from cxr.text.results import condition_table, finding, too_weak
 from cxr.text.review import Reviews
 from cxr.text.store import DetectionStore
 
@@ -351,7 +351,8 @@ def test_no_measure_of_one_decision_stands_beside_several_findings(configured):
         least = min(tests, key=lambda entry: entry["p"])
         assert least["p_holm"] == pytest.approx(min(1.0, len(tests) * least["p"]))
         assert f"the probabilities of {len(configuration.classes)} findings" in words
-        assert f"Holm over {len(tests)} tests" in words
+        # Of single findings nothing is said where random boxes change the picture much less than the tokens do.
+        assert (f"Holm over {len(tests)} tests" in words) == (not too_weak(effect))
 
 
 def test_the_report_of_any_network_has_every_class_in_every_form(configured, monkeypatch, tmp_path):

@@ -124,6 +124,7 @@ def test_a_helper_that_is_killed_fails_the_run_with_a_line_and_resuming_goes_on(
     assert steps == list(range(1, len(steps) + 1))
 
 
+@pytest.mark.slow
 def test_helpers_do_not_outlive_a_killed_run(long_run):
     assert helpers_of(long_run.folder.path)
     os.kill(long_run.status()["pid"], signal.SIGKILL)

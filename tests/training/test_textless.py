@@ -129,6 +129,7 @@ def test_pixels_of_another_decoder_are_searched_anew(manifest, monkeypatch):
     assert textless._key(manifest) != before
 
 
+@pytest.mark.slow
 def test_a_run_says_that_its_network_never_saw_the_text(manifest):
     folder = run(start(manifest.path, "demo", {"text": "mask", "stages.*.epochs": 1}))
     model, description = load_trained(folder.path)
