@@ -287,7 +287,7 @@ def test_the_whole_way_from_synthetic_x_rays_to_the_effect_of_their_text(value, 
     again = value("explain", trained["id"], told["image"], "--target", "normal", "--out", tmp_path / "maps2")
     assert np.array_equal(np.load(again["files"]["relevance"]), relevance)
     code, _, err = cxr("explain", trained["id"], told["image"], "--target", "lupus")
-    assert (code, err.startswith("error: "), "lupus" in err) == (1, True, True)
+    assert (code, err.startswith("error: "), "lupus" in err) == (2, True, True)
 
     every = value("explain", trained["id"], image, "--target", "all", "--bias", "keep", "--out", tmp_path / "all",
                   "--option", "epsilon=1e-4")  # fmt: skip
