@@ -29,6 +29,7 @@ from torch import nn
 
 import cxr
 from cxr.explain import explain
+from cxr.explain.precision import least_cosine
 
 CLASSES = 3
 Work = Callable[[], object]
@@ -144,11 +145,8 @@ def _status(key: str) -> int:
 
 def bfloat16_cosine(model: DenseNet, images: torch.Tensor) -> float:
     """Return the smallest cosine between maps in bfloat16 and float32."""
-    rough, fine = (
-        explain(model, images, 0, precision=precision, trial=False).relevance.reshape(len(images), -1)
-        for precision in ("bfloat16", None)
-    )
-    return float(((rough * fine).sum(1) / np.sqrt((rough**2).sum(1) * (fine**2).sum(1))).min())
+    rough, fine = (explain(model, images, 0, precision=way, trial=False).relevance for way in ("bfloat16", None))
+    return least_cosine(rough, fine)
 
 
 WEIGHED = (

@@ -4,8 +4,8 @@ All text of the test X-rays is inpainted first. Then the boxes of other patients
 on text, and the experiment is done on these **placebo tokens** with the code that users run: masks, controls, effects,
 conclusion. Whatever it claims is wrong.
 
-    python benchmarks/placebo_tokens.py --data real --network RUN --network RUN --network RUN [--sets 8] [--draws 40]
-        [--modes inpaint mean black] [--random-draws 5] [--geometric] [--keep FOLDER]
+    python benchmarks/placebo_tokens.py --data real --network RUN --network RUN --network RUN [--sets 8] [--first-set 0]
+        [--draws 40] [--modes inpaint mean black] [--random-draws 5] [--geometric] [--keep FOLDER]
         [--out benchmarks/results/placebo_tokens.md]
 
 ``--data`` is a data set with a test split or the path of a manifest; networks take pictures of one size. A network's
@@ -49,10 +49,9 @@ from cxr.text.conditions import (
 )
 from cxr.text.controls import borrowed_boxes, control_boxes, places_of
 from cxr.text.effects import SMALLEST_EFFECT, beyond_control, decisions_differ, moved
-from cxr.text.results import SIGNIFICANT, conclusion
+from cxr.text.results import CLAIMS, SIGNIFICANT, conclusion
 from cxr.text.search import in_split, search
 
-CLAIMS = ("predictions", "probabilities")
 Boxes = Sequence[TextBox]
 
 
@@ -257,6 +256,9 @@ def main() -> None:
     parser.add_argument("--network", action="append", required=True, help="a run, weights or a shipped name; repeated")
     parser.add_argument("--modes", nargs="+", default=["inpaint", "mean", "black"], help="ways of masking")
     parser.add_argument("--sets", type=int, default=8, help="sets of placebo tokens")
+    parser.add_argument(
+        "--first-set", type=int, default=0, help="seed of the first set: others are other placebo tokens"
+    )
     parser.add_argument("--draws", type=int, default=40, help="draws, each of which takes for every X-ray a set")
     parser.add_argument("--random-draws", type=int, default=DEFAULT_DRAWS, help="draws of control boxes")
     parser.add_argument("--limit", type=int, help="the first N X-rays only")
@@ -271,7 +273,7 @@ def main() -> None:
     before = {name: predict(model, pictures) for name, model in networks.items()}
     patients = [films.patients[i] or i for i in films.ids]
     sets: dict[tuple[str, str], list[dict[str, np.ndarray]]] = {}
-    for seed in range(args.sets):
+    for seed in range(args.first_set, args.first_set + args.sets):
         for control in ("matched", "geometric") if args.geometric else ("matched",):
             for mode in args.modes:
                 began = time.perf_counter()

@@ -188,24 +188,27 @@ def share_interval(found: Jackknife, k: int, patients: float, level: float = LEV
 
 
 def difference_intervals(
-    statistic: Callable[[np.ndarray], np.ndarray], groups: Groups, seed: int = 0, level: float = LEVEL
+    statistic: Callable[[np.ndarray], np.ndarray],
+    groups: Groups,
+    patients: Sequence[float],
+    seed: int = 0,
+    level: float = LEVEL,
 ) -> list[Limits | None]:
     """Return intervals of statistics in [-1, 1] that are differences of two shares of the same images.
 
     Student's interval with the jackknife's variance, wider where few patients carry it. Where no patient makes a
-    difference, both sides are those of a share of 0. Parameters and None as in :func:`share_intervals`.
+    difference, both sides are those of a share of 0 among ``patients``. Parameters and None as in
+    :func:`share_intervals`.
     """
     found = jackknife(statistic, groups, seed)
     if found is None:
-        return [None] * statistic(np.ones((1, len(groups)))).shape[1]
-    patients = effective_patients(groups)
-    none_changed = (wilson(0, patients, quantile=found.quantile(level)) or (0.0, 1.0))[1]
+        return [None] * len(patients)
     limits: list[Limits | None] = []
-    for value, variance, carriers in zip(found.value, found.variance, found.carriers, strict=True):
+    for value, variance, carriers, n in zip(found.value, found.variance, found.carriers, patients, strict=True):
         if not np.isfinite(value):
             limits.append(None)
             continue
-        half = none_changed
+        half = (wilson(0, n, quantile=found.quantile(level)) or (0.0, 1.0))[1]
         if variance > 0 and np.isfinite(variance):
             half = found.quantile(level) * np.sqrt(variance) * (1 + _DOUBT / carriers)
         limits.append((max(-1.0, float(value - half)), min(1.0, float(value + half))))
@@ -283,10 +286,11 @@ def sign_flips(differences: np.ndarray, groups: Groups, seed: int = 0, level: fl
     patient = numbered(groups)
     sums, images = np.bincount(patient, weights=differences), np.bincount(patient).astype(np.float64)
     value, n = float(differences.mean()), len(sums)
-    p = _FlipTest(sums, images, seed).p(0.0)
+    test = _FlipTest(sums, images, seed)
+    p = test.p(0.0)
     if 2 / 2**n >= 1 - level:
         return Paired(value, None, None, p)
-    limits = _accepted(_FlipTest(sums, images, seed), value, level)
+    limits = _accepted(test, value, level)
     half = (wilson(0, effective_patients(groups), level) or (0.0, 1.0))[1]
     if np.allclose(sums, value * images):  # no patient differs from another
         limits = (value - half, value + half)

@@ -41,7 +41,7 @@ def summarise(table: pd.DataFrame, classes: Sequence[str], seed: int = 0) -> dic
     table = table[table["label"].isin(classes)]
     truth, predicted = (_codes(table[column], classes) for column in ("label", "predicted"))
     confusion = _confusion(truth, predicted, len(classes))
-    figures = _Figures(truth, predicted, _scores(table, classes), len(classes))
+    figures = Figures(truth, predicted, _scores(table, classes), len(classes))
     found = figures.estimates(patients_of(table), seed)
     return {
         "task": SINGLE_LABEL,
@@ -114,7 +114,7 @@ _OVERALL = ("accuracy", "macro_f1", "auc")
 _BY_CLASS = ("recall", "precision", "f1", "auc_by_class")
 
 
-class _Figures:
+class Figures:
     """Classes (N,) and what a network says, with the figures that weights of the images give.
 
     ``scores`` (N, K) are the probabilities, None where they are not known.

@@ -24,7 +24,7 @@ import numpy as np
 
 from cxr.errors import TextError, unknown
 from cxr.text.boxes import TextBox, clip
-from cxr.text.controls import borrowed_boxes, places_of
+from cxr.text.controls import Place, borrowed_boxes, places_of
 from cxr.text.mask import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, grown_boxes, mask_text
 from cxr.text.matching import MARKS, MaskedChange, candidates, changed_by, enlarged, gain_of, matched_boxes
 
@@ -120,8 +120,8 @@ def controls_of(
     key, margin, shape = _key(image_id, masking), masking.margin, image.shape
     places = [place for theirs, their_shape in lenders for place in places_of(theirs, their_shape)]
     pools = {
-        elsewhere: [candidates(box, shape, tokens, rng, margin, places, elsewhere) for box in tokens]
-        for elsewhere, rng in ((elsewhere, np.random.default_rng(key)) for elsewhere in (True, False))
+        elsewhere: _pools(tokens, shape, key, margin, places, elsewhere)
+        for elsewhere in {mode not in MARKS for mode in masking.modes}
     }
     lent = [borrowed_boxes(theirs, their_shape, shape, tokens, margin) for theirs, their_shape in lenders]
     area = sum(box.area for box in tokens)
@@ -135,6 +135,18 @@ def controls_of(
         other = min(alike, key=lambda some: abs(change.of(some) - wanted), default=[])
         controls[mode] = Controls(tuple(map(tuple, random)), tuple(other))
     return controls
+
+
+def _pools(
+    tokens: Sequence[TextBox],
+    shape: Sequence[int],
+    key: Sequence[int],
+    margin: float,
+    places: Sequence[Place],
+    elsewhere: bool,
+) -> list[list[TextBox]]:
+    rng = np.random.default_rng(key)
+    return [candidates(box, shape, tokens, rng, margin, places, elsewhere) for box in tokens]
 
 
 def lenders_of(
@@ -184,6 +196,7 @@ def versions(
     """
     for mode in masking.modes:
         of, tokens = controls[mode], mask_text(image, boxes, mode, masking.margin)
+        by_tokens = changed_by(image, tokens, size)
         if boxes:
             yield Condition("tokens", mode), tokens
         by_control = {Condition("random", mode, draw): some for draw, some in enumerate(of.random)}
@@ -191,8 +204,7 @@ def versions(
         for condition, some in by_control.items():
             if some:
                 picture = mask_text(image, some, mode, masking.margin)
-                gain = gain_of(*(changed_by(image, masked, size) for masked in (tokens, picture)))
-                yield condition, enlarged(image, picture, gain)
+                yield condition, enlarged(image, picture, gain_of(by_tokens, changed_by(image, picture, size)))
         for name, left_in in (kept or {}).items() if mode == masking.modes[0] else ():
             if masked := [box for box in boxes if box not in left_in]:
                 yield Condition("kept", mode, kept=name), mask_text(image, masked, mode, masking.margin)

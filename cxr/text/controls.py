@@ -84,16 +84,9 @@ def _draws(
     if anywhere:
         yield from (_anywhere(box, shape, rng) for _ in range(_TRIES))
         return
-    height, width = shape[:2]
+    _height, _width = shape[:2]
     for k in rng.permutation(len(places))[:_TRIES]:
-        x, y = places[k][0] * width - box.width / 2, places[k][1] * height - box.height / 2
-        yield _at(
-            box,
-            round(min(max(x, 0), width - box.width)),
-            round(min(max(y, 0), height - box.height)),
-            box.width,
-            box.height,
-        )
+        yield centred_at(box, places[k], shape)
     yield from (_along_the_rim(box, shape, rng) for _ in range(_TRIES))
 
 
@@ -101,7 +94,7 @@ def _anywhere(box: TextBox, shape: Sequence[int], rng: np.random.Generator) -> T
     height, width = shape[:2]
     x0 = int(rng.integers(0, width - box.width + 1))
     y0 = int(rng.integers(0, height - box.height + 1))
-    return _at(box, x0, y0, box.width, box.height)
+    return placed_at(box, x0, y0, box.width, box.height)
 
 
 def _along_the_rim(box: TextBox, shape: Sequence[int], rng: np.random.Generator) -> TextBox:
@@ -124,10 +117,19 @@ def _along_the_rim(box: TextBox, shape: Sequence[int], rng: np.random.Generator)
     offset = depth + int(rng.integers(0, n))
     x0 = {"left": depth, "right": width - depth - across}.get(side, offset)
     y0 = {"top": depth, "bottom": height - depth - down}.get(side, offset)
-    return _at(box, x0, y0, across, down)
+    return placed_at(box, x0, y0, across, down)
 
 
-def _at(box: TextBox, x0: int, y0: int, across: int, down: int) -> TextBox:
+def centred_at(box: TextBox, place: Place, shape: Sequence[int]) -> TextBox:
+    """Return a box of the same size centred at a place, as far as the frame of an X-ray of ``shape`` (H, W) allows."""
+    height, width = shape[:2]
+    x, y = place[0] * width - box.width / 2, place[1] * height - box.height / 2
+    x0, y0 = min(max(x, 0), width - box.width), min(max(y, 0), height - box.height)
+    return placed_at(box, round(x0), round(y0), box.width, box.height)
+
+
+def placed_at(box: TextBox, x0: int, y0: int, across: int, down: int) -> TextBox:
+    """Return a box without a text whose upper left corner is at (x0, y0), ``across`` x ``down`` pixels large."""
     return replace(box, x0=x0, y0=y0, x1=x0 + across, y1=y0 + down, text="", kind="symbol")
 
 

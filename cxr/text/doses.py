@@ -19,7 +19,7 @@ from cxr.evaluation.metrics import patients_of
 from cxr.evaluation.multilabel import THRESHOLD
 from cxr.evaluation.words import patients, percent, points, xrays
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
-from cxr.text.effects import SMALLEST_EFFECT, beyond_control, holm, paired_means, paired_shares
+from cxr.text.effects import SMALLEST_EFFECT, TOO_FEW_PATIENTS, beyond_control, holm, paired_means, paired_shares
 
 CONDITIONS = ("unstamped", "stamped", "control")
 _SIGNIFICANT = 0.05
@@ -145,6 +145,8 @@ def finding(results: dict[str, Any]) -> str:
         f"Stamping {results['token']} onto {on} ({whose}size {dose['size']:g}, contrast {dose['contrast']:g}) {turns} "
         f"({_p(beyond['p_holm'], len(results['doses']))})."
     )
+    if dose["turned_beyond"]["low"] is None:
+        return f"{first} {TOO_FEW_PATIENTS}"
     return " ".join(filter(None, (first, _about_turned(dose), _about_probability(results))))
 
 

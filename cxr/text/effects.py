@@ -17,13 +17,16 @@ from typing import Any
 import numpy as np
 from scipy.special import logit
 
-from cxr.evaluation.intervals import difference_intervals, mean_intervals, sign_flips
-from cxr.evaluation.metrics import probabilities, softmax, weighted_auc
+from cxr.evaluation.intervals import FEWEST_PATIENTS, difference_intervals, mean_intervals, sign_flips
+from cxr.evaluation.metrics import Figures, probabilities, softmax, weighted_auc
 from cxr.evaluation.multilabel import THRESHOLD
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL, ModelCard
 
 SMALLEST_EFFECT = 0.005
 """Of predictions that change, or of probability moved, beyond a control: what is less is called too small to matter."""
+
+TOO_FEW_PATIENTS = f"With fewer than {FEWEST_PATIENTS} patients no difference to a control can be shown."
+"""Said where differences to a control have no interval."""
 
 Interval = dict[str, float | None]
 
@@ -258,7 +261,10 @@ def _of_labelled(answers: Answers, under: dict[str, np.ndarray], classes: Sequen
     limits: list[tuple[float, float] | None] = [None] * len(values)
     if known.any():
         patients = [patient for patient, there in zip(answers.patients, known, strict=True) if there]
-        values, limits = differences(np.ones((1, len(truth))))[0], difference_intervals(differences, patients, seed)
+        values = differences(np.ones((1, len(truth))))[0]
+        own = Figures(truth, before.argmax(1), softmax(before), len(classes)).patients(patients)
+        of = [*own["accuracy"], *own["macro_f1"], *own["auc"], *(own["recall"][k] for k in present)]
+        limits = difference_intervals(differences, patients, of * len(draws), seed)
     entries = [interval(float(v) if np.isfinite(v) else None, i) for v, i in zip(values, limits, strict=True)]
     for (name, measure), entry in zip(((n, m) for n in draws for m in names), entries, strict=True):
         if measure.startswith("recall "):

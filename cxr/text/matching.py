@@ -15,7 +15,7 @@ import numpy as np
 
 from cxr.data.square import fit_square
 from cxr.text.boxes import TextBox, grow, intersection
-from cxr.text.controls import Place, control_boxes
+from cxr.text.controls import Place, centred_at, control_boxes, placed_at
 from cxr.text.mask import mask_text
 
 N_CANDIDATES = 40
@@ -54,13 +54,11 @@ class MaskedChange:
 
     def of_box(self, box: TextBox) -> float:
         """Return the change by one box; its surroundings alone are looked at."""
-        small = self._placed(box)
-        around = (
-            small if self._mode == "swap" else grow(grow(small, 0.5, self._small.shape), _CONTEXT, self._small.shape)
-        )
-        x0, y0, x1, y1 = around.x0, around.y0, around.x1, around.y1
-        if self._mode == "swap":  # takes its patch from anywhere
-            x0, y0, (y1, x1) = 0, 0, self._small.shape
+        small, shape = self._placed(box), self._small.shape
+        x0, y0, (y1, x1) = 0, 0, shape
+        if self._mode != "swap":  # which takes its patch from anywhere
+            around = grow(grow(small, 0.5, shape), _CONTEXT, shape)
+            x0, y0, x1, y1 = around.x0, around.y0, around.x1, around.y1
         crop = np.ascontiguousarray(self._small[y0:y1, x0:x1])
         inner = replace(small, x0=small.x0 - x0, x1=small.x1 - x0, y0=small.y0 - y0, y1=small.y1 - y0)
         change = mask_text(crop, [inner], self._mode, 0).astype(np.float32) - crop
@@ -138,17 +136,11 @@ def _proposals(
     anywhere = rng.uniform(size=(_DRAWN, 2))
     turned = rng.integers(0, 2, _DRAWN).astype(bool)
     for k in order:
-        x, y = places[k][0] * width - box.width / 2, places[k][1] * height - box.height / 2
-        x0, y0 = min(max(x, 0), width - box.width), min(max(y, 0), height - box.height)
-        yield True, _at(box, round(x0), round(y0), box.width, box.height)
+        yield True, centred_at(box, places[k], shape)
     turns = box.height <= width and box.width <= height
     for (x, y), turn in zip(anywhere, turned, strict=True):
         across, down = (box.height, box.width) if turn and turns else (box.width, box.height)
-        yield False, _at(box, round(x * (width - across)), round(y * (height - down)), across, down)
-
-
-def _at(box: TextBox, x0: int, y0: int, across: int, down: int) -> TextBox:
-    return replace(box, x0=x0, y0=y0, x1=x0 + across, y1=y0 + down, text="", kind="symbol")
+        yield False, placed_at(box, round(x * (width - across)), round(y * (height - down)), across, down)
 
 
 def matched_boxes(

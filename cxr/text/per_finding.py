@@ -12,7 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from cxr.evaluation.intervals import difference_intervals
+from cxr.evaluation.intervals import (
+    difference_intervals,
+    effective_patients,
+    mean_of_patients,
+    patients_of_pairs,
+)
 from cxr.evaluation.metrics import sigmoid, weighted_auc
 from cxr.text.effects import (
     SMALLEST_EFFECT,
@@ -115,7 +120,12 @@ def _of_known(answers: Answers, under: Mapping[str, np.ndarray], classes: Sequen
         return {"auc": dict.fromkeys(under, nothing), "auc_by_finding": {name: {} for name in under}}
     differences = _differences(answers, under, columns)
     values = differences(np.ones((1, len(answers.truth))))[0]
-    limits = difference_intervals(differences, answers.patients, seed)
+    known, true = np.isfinite(answers.truth), answers.truth == 1
+    own = [
+        patients_of_pairs(*(effective_patients(answers.patients, there[:, k]) for there in (true, known & ~true)))
+        for k in columns
+    ]
+    limits = difference_intervals(differences, answers.patients, [*own, mean_of_patients(own)] * len(under), seed)
     entries = iter([interval(float(v), pair) for v, pair in zip(values, limits, strict=True)])
     told: dict[str, Any] = {"auc": {}, "auc_by_finding": {}}
     for name in under:

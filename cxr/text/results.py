@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from cxr.evaluation.intervals import FEWEST_PATIENTS
 from cxr.evaluation.metrics import patients_of, probabilities, summarise
 from cxr.evaluation.multilabel import THRESHOLD, summarise_findings
 from cxr.evaluation.words import number, patients, percent, points, times, xrays
 from cxr.models.card import MULTI_LABEL
 from cxr.text.effects import (
     SMALLEST_EFFECT,
+    TOO_FEW_PATIENTS,
     Answers,
     beyond_control,
     effects,
@@ -23,6 +23,7 @@ from cxr.text.effects import (
     paired_means,
     paired_shares,
 )
+from cxr.text.matching import MARKS
 from cxr.text.per_finding import effects_by_finding, standing_out
 from cxr.text.review import FileTokens
 from cxr.text.shrinking import shrunken_means
@@ -34,6 +35,8 @@ SIGNIFICANT = 0.05
 MATCHES = 0.8
 """Controls that change the picture by less than this share of what the tokens change it by are called too weak."""
 SMALLEST_GROUP = 5  # images; of fewer no interval says anything
+CLAIMS = ("predictions", "probabilities")
+"""Conclusions that claim an effect of the text."""
 Conclusion = Literal["predictions", "probabilities", "less", "small", "weak", "nothing"]
 _SHOWN = ("before", "after", "control")
 
@@ -262,8 +265,10 @@ def _sentences(results: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield from _of_predictions(results, first)
     if first["beyond_random"]["low"] is None:
-        yield f"With fewer than {FEWEST_PATIENTS} patients no difference to a control can be shown."
+        yield TOO_FEW_PATIENTS
     yield from _of_match(first)
+    if next(iter(results["modes"])) in MARKS and conclusion(first, results.get("task") == MULTI_LABEL) in CLAIMS:
+        yield _OF_MARKS
     relevance = results.get("relevance") or {}
     if relevance.get("n"):
         inside, outside = (relevance[name]["positive"]["gain"] for name in ("tokens", "random"))
@@ -369,17 +374,26 @@ def too_weak(effect: Mapping[str, Any]) -> bool:
 
 
 def _verdict_of_findings(effect: Mapping[str, Any], n_modes: int) -> str:
-    beyond, other = effect["moved_beyond_random"], effect["moved_beyond_other"]
+    beyond = effect["moved_beyond_random"]
     p = f"p = {beyond['p_holm']:.2g}{_corrected(n_modes)}"
-    if (kind := conclusion(effect, multi_label=True)) == "nothing":
-        return f"Text and random boxes cannot be told apart ({p}), so this does not show that the text matters."
+    kind = conclusion(effect, multi_label=True)
+    if kind == "probabilities":
+        return f"The tokens matter more than patches of their size ({p}){_unless(effect['moved_beyond_other'])}."
+    return _no_claim(kind, "move", p)
+
+
+def _no_claim(kind: Conclusion, verb: str, p: str) -> str:
+    """Return the sentence of a conclusion that claims nothing of the text, in which tokens and boxes ``verb``."""
     if kind == "less":
-        return f"Random boxes move more than the tokens do ({p}): no effect of the text is shown."
+        return f"Random boxes {verb} more than the tokens do ({p}): no effect of the text is shown."
     if kind == "small":
-        return f"Text and random boxes differ ({p}), but by less than {SMALLEST_EFFECT:g}: too small to matter."
+        return f"Text and random boxes differ by less than {100 * SMALLEST_EFFECT:g} % ({p}): too small to matter."
     if kind == "weak":
-        return f"The tokens move more than random boxes do ({p}), {_TOO_WEAK}."
-    return f"The tokens matter more than patches of their size ({p}){_unless(other)}."
+        return (
+            f"Tokens {verb} more than random boxes do ({p}), but these change the picture much less, so this does not "
+            "show that the text matters."
+        )
+    return f"Text and random boxes cannot be told apart ({p}), so this does not show that the text matters."
 
 
 def _corrected(n_modes: int) -> str:
@@ -403,35 +417,29 @@ def _single_findings(effect: Mapping[str, Any], n_tests: int) -> str:
 
 
 _MOST_NAMED = 4
-
-
-_TOO_WEAK = "but these change the picture much less, so this does not show that the text matters"
+_OF_MARKS = (
+    "Black boxes are marks themselves, which a network may know by their place: see whether inpainting shows it too."
+)
 
 
 def _verdict(effect: Mapping[str, Any], n_modes: int) -> str:
     """Say whether predictions, or at least probabilities, change more than under random boxes."""
     beyond, farther, far = effect["beyond_random"], effect["moved_beyond_random"], effect["moved"]
-    p = f"p = {beyond['p_holm']:.2g}{_corrected(n_modes)}"
-    moves = (
-        f"robabilities move by {far['tokens']['value']:.3f} on average, under random boxes by "
-        f"{far['random']['value']:.3f} (p = {farther['p_holm']:.2g})"
-    )
-    kind = conclusion(effect)
+    p, p_moved = (f"p = {entry['p_holm']:.2g}" for entry in (beyond, farther))
+    p += _corrected(n_modes)
+    sizes = f"{far['tokens']['value']:.3f} on average, under random boxes by {far['random']['value']:.3f} ({p_moved})"
+    kind, told_apart = conclusion(effect), beyond["p_holm"] < SIGNIFICANT
     if kind == "predictions":
         agree = _unless(effect["beyond_other"])
-        return f"The tokens matter more than patches of their size ({p}){agree}. P{moves}."
+        return f"The tokens matter more than patches of their size ({p}){agree}. Probabilities move by {sizes}."
     if kind == "probabilities":
-        return f"Predictions alone cannot be told apart ({p}), but the network answers to the text: p{moves}."
-    if kind == "less":
-        less = "no effect of the text is shown"
-        if beyond["p_holm"] >= SIGNIFICANT:
-            return f"Predictions alone cannot be told apart ({p}), and random boxes move more: {less}. P{moves}."
-        return f"Random boxes change more than the tokens do ({p}): {less}. P{moves}."
-    if kind == "small":
-        return f"Text and random boxes differ by less than {100 * SMALLEST_EFFECT:g} %: too small to matter. P{moves}."
-    if kind == "weak":
-        return f"Tokens change more than random boxes do ({p}), {_TOO_WEAK}. P{moves}."
-    return f"The two cannot be told apart ({p}), so this does not show that the text matters. P{moves}."
+        apart = f"Predictions alone cannot be told apart ({p}), but the network answers to the text"
+        return f"{apart}: probabilities move by {sizes}."
+    if kind == "nothing" or told_apart:
+        return f"{_no_claim(kind, 'change', p)} Probabilities move by {sizes}."
+    # What differs is how far probabilities move: its p is the one that counts.
+    apart = f"Predictions alone cannot be told apart ({p}). Probabilities move by {sizes}."
+    return f"{apart} {_no_claim(kind, 'move', p_moved)}"
 
 
 def _of_match(effect: Mapping[str, Any]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import t as student
 
-from cxr.evaluation.intervals import LEVEL
+from cxr.evaluation.intervals import LEVEL, numbered
 
 FEWEST_PATIENTS = 5
 """Of fewer no variance is worth the name; such means are left out."""
@@ -60,7 +60,7 @@ def shrunken_means(
 
 def _by_patient(values: np.ndarray, patients: Sequence[str]) -> np.ndarray:
     """Return the mean of each patient."""
-    _, place = np.unique(np.asarray(patients, dtype=object).astype(str), return_inverse=True)
+    place = numbered(patients)
     return np.bincount(place, weights=np.asarray(values, np.float64)) / np.bincount(place)
 
 

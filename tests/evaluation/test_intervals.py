@@ -57,8 +57,9 @@ def test_images_of_a_patient_that_go_together_widen_the_interval(kind):
     def limits(patients):
         if kind == "share":
             return share_intervals(mean_of(values), patients, [effective_patients(patients)])[0]
-        intervals = difference_intervals if kind == "difference" else ratio_intervals
-        return intervals(mean_of(values), patients)[0]
+        if kind == "difference":
+            return difference_intervals(mean_of(values), patients, [effective_patients(patients)])[0]
+        return ratio_intervals(mean_of(values), patients)[0]
 
     assert width(limits(groups)) > 2.5 * width(limits(np.arange(400)))
 
@@ -89,7 +90,7 @@ def test_patients_stand_for_fewer_images_where_some_have_many():
 
 def test_one_patient_gives_no_interval_and_what_is_not_defined_has_none():
     assert share_intervals(mean_of(np.array([1.0, 0, 1])), list("aaa"), [1.0]) == [None]
-    assert difference_intervals(mean_of(np.array([1.0, 0, 1])), list("aaa")) == [None]
+    assert difference_intervals(mean_of(np.array([1.0, 0, 1])), list("aaa"), [1.0]) == [None]
     assert mean_intervals(np.zeros((4, 2)), list("aabb")) == [None, None]
     nothing = lambda weights: np.full((len(weights), 1), np.nan)  # noqa: E731
     assert share_intervals(nothing, list("abc"), [3.0]) == [None]
@@ -103,9 +104,11 @@ def test_many_patients_are_left_out_in_groups_with_the_same_variance():
 
 
 def test_a_difference_of_nothing_has_an_interval_to_both_sides():
-    (low, high) = difference_intervals(mean_of(np.zeros(60)), np.arange(60))[0]
+    (low, high) = difference_intervals(mean_of(np.zeros(60)), np.arange(60), [60.0])[0]
     assert low == -high
     assert 0.03 < high < 0.1
+    (_, of_fewer) = difference_intervals(mean_of(np.zeros(60)), np.arange(60), [10.0])[0]
+    assert of_fewer > 2 * high
 
 
 # --- flipped signs -------------------------------------------------------------------------------------------------

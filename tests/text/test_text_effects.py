@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,9 +64,28 @@ def test_the_sentence_blames_the_text_only_beyond_the_control():
     assert sentence(made_up(0, 0), n_tokens=0) == "No text was found on the 200 images, so there is nothing to mask."
 
 
+def test_a_claim_that_rests_on_black_boxes_says_what_to_look_at_too():
+    def said(mode, n_token):
+        answers = made_up(n_token, 3)
+        swapped = {name: {mode: getattr(answers, name)["mean"]} for name in ("tokens", "random", "other")}
+        return sentence(replace(answers, **swapped))
+
+    assert "Black boxes are marks themselves" in said("black", 30)
+    assert "Black boxes are marks themselves" not in said("black", 3)
+    assert "Black boxes are marks themselves" not in said("inpaint", 30)
+
+
 def test_few_patients_are_said_to_be_too_few():
     assert "With fewer than 6 patients no difference to a control can be shown." in sentence(made_up(6, 0, n=10))
     assert "fewer than" not in sentence(made_up(6, 0, n=12))
+
+
+def test_the_recall_of_a_class_with_few_patients_has_a_wide_interval_where_nothing_changes():
+    answers = made_up(0, 0)
+    told = effects(replace(answers, truth=np.array([0] * (N - 10) + [1] * 10)), CLASSES)["mean"]
+    common, rare = (told["recall"]["tokens"][name] for name in CLASSES)
+    assert common["value"] == rare["value"] == 0
+    assert rare["high"] > 5 * common["high"]
 
 
 def test_without_labels_there_is_no_accuracy_and_no_word_about_it():

@@ -306,6 +306,9 @@ def test_the_sentence_blames_the_letters_only_beyond_the_control():
     assert "At no dose does the token raise the probability of a more than its control" in none["finding"]
     assert "The two cannot be told apart" in none["finding"]
     assert "The patch without letters turns more" in results_of(made_up(2, 30), ("a", "b"), "a", "“DX”")["finding"]
+    few = results_of(made_up(9, 0, n=10), ("a", "b"), "a", "“DX”", ("b",))["finding"]
+    assert "With fewer than 6 patients no difference to a control can be shown." in few
+    assert "At no dose" not in few
     # Where nothing turns the interval is no point: 30 patients without a case leave 12 % open.
     nothing = strong["doses"][0]["turned"]["stamped"]
     assert (nothing["low"], round(nothing["high"], 3)) == (0.0, 0.122)
