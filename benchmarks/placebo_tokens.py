@@ -233,8 +233,9 @@ Command: `{command}`; {machine()}.
 
 {n} X-rays of the test split with all their text inpainted. The boxes of another patient's text are called tokens, none
 of them on text, and the experiment is done with the code that users run, each way of masking by itself: {draws} draws,
-{networks} networks, {modes} ways of masking. A claim is the sentence that the tokens matter, or that the network
-answers to them: p below {SIGNIFICANT:g} and an effect of {SMALLEST_EFFECT:g} or more. Here each one is wrong.
+{networks} networks, {modes} way{"s" * (modes != 1)} of masking. A claim is the sentence that the tokens matter, or that
+the network answers to them: p below {SIGNIFICANT:g} and an effect of {SMALLEST_EFFECT:g} or more. Here each one is
+wrong.
 
 **{claims} claims in {len(matched)} experiments ({100 * claims / len(matched):.1f} %).**
 
