@@ -144,6 +144,7 @@ def test_a_training_whose_disk_fills_up_fails_in_one_line_and_goes_on_to_the_sam
     assert len(list(run.folder.checkpoints.glob("step-*"))) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_finds_no_room_to_begin_is_refused_and_leaves_no_folder(demo, small_disk, monkeypatch):
     monkeypatch.setenv("CXR_RUNS", str(small_disk / "runs"))
     (small_disk / "runs").mkdir()
@@ -272,6 +273,7 @@ def assert_fails_with(run: Run, *words: str) -> None:
         assert word in status["error"]
 
 
+@pytest.mark.slow
 def test_a_manifest_that_vanished_is_named_and_the_training_begins_once_it_is_back(demo):
     away = demo.path.rename(demo.path.with_suffix(".away"))
     run = start("train", params(demo))

@@ -260,6 +260,7 @@ def test_live_shows_the_curves_and_the_state_of_a_run(trained: Run) -> None:
     assert "finished" in said(app)
 
 
+@pytest.mark.slow
 def test_live_lets_a_stopped_training_go_on(demo: Manifest) -> None:
     app = opened("train", data="demo", recipe="demo")
     field(app.number_input, "Epochs").set_value(200)
@@ -278,6 +279,7 @@ def test_live_lets_a_stopped_training_go_on(demo: Manifest) -> None:
     assert run.active
 
 
+@pytest.mark.slow
 def test_a_press_on_the_page_of_a_deleted_run_touches_no_other_run(demo: Manifest, trained: Run) -> None:
     params = trained.spec["params"] | {"manifest": str(demo.path.with_name("gone.csv"))}
     failed = start("train", params, name="failed", detached=False)

@@ -172,6 +172,7 @@ def test_what_a_member_would_fail_with_is_told_before_anything_starts(demo: Mani
     assert field(app.multiselect, "Recipes, the first one is the baseline").value == ["imagenet"]
 
 
+@pytest.mark.slow
 def test_real_members_are_shown_with_their_real_curves(demo: Manifest, tmp_path: Path) -> None:
     done = start_study(parse_plan({"recipes": {"only": {"recipe": RECIPE}}, "seeds": 1}), str(demo.path))
     assert done.wait(120)["state"] == "finished", done.status()

@@ -38,6 +38,7 @@ def together_and_alone(tiny, tiny_cache, tmp_path_factory):
         return run(start(tiny, changes=TWO)), run(start(tiny, changes=STILL))
 
 
+@pytest.mark.slow
 def test_two_processes_end_with_the_weights_of_one(together_and_alone):
     two, one = together_and_alone
     assert furthest(last(two), last(one)) < 1e-4

@@ -141,6 +141,7 @@ def test_a_run_says_that_its_network_never_saw_the_text(manifest):
     assert results["text"]["n_with_text"] == results["text"]["n_images"] - 1
 
 
+@pytest.mark.slow
 def test_no_stage_sees_text(manifest):
     """The network that a last stage starts from has not seen it either."""
     named = manifest.table["label"].map({"pneumonia": "Pneumonia"}).fillna("No Finding")
