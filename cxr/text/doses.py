@@ -153,15 +153,16 @@ def finding(results: dict[str, Any]) -> str:
 def _about_turned(dose: dict[str, Any]) -> str:
     """Return what may be concluded from the predictions that turned; nothing where none did."""
     stamped, control = (dose["turned"][name]["value"] for name in ("stamped", "control"))
+    of = xrays(dose["n"], dose.get("n_patients"))
     if not stamped and not control:
         return ""
     if dose["turned_beyond"]["p_holm"] >= _SIGNIFICANT:
-        return "The two cannot be told apart: the patch may do it, letters or not."
+        return f"The two cannot be told apart on {of}: the patch may do it, letters or not."
     if abs(stamped - control) < SMALLEST_EFFECT:
-        return f"The two differ by less than {100 * SMALLEST_EFFECT:g} %: too small to matter."
+        return f"On {of} the two differ by less than {100 * SMALLEST_EFFECT:g} %: too small to matter."
     if stamped > control:
-        return "The letters turn more than a patch of their size does."
-    return "The patch without letters turns more than the letters do."
+        return f"On {of} the letters turn more than a patch of their size does."
+    return f"On {of} the patch without letters turns more than the letters do."
 
 
 def _about_probability(results: dict[str, Any]) -> str:

@@ -266,7 +266,7 @@ def _sentences(results: Mapping[str, Any]) -> Iterator[str]:
         yield from _of_predictions(results, first)
     if first["beyond_random"]["low"] is None:
         yield TOO_FEW_PATIENTS
-    yield from _of_match(first)
+    yield from _of_match(first, results["n_with_text"])
     if next(iter(results["modes"])) in MARKS and conclusion(first, results.get("task") == MULTI_LABEL) in CLAIMS:
         yield _OF_MARKS
     relevance = results.get("relevance") or {}
@@ -289,7 +289,7 @@ def _of_predictions(results: Mapping[str, Any], first: Mapping[str, Any]) -> Ite
         f"{_masking(results)} changes {percent(first['changed']['tokens'])} of the predictions, random boxes of the "
         f"same sizes {percent(first['changed']['random'])}, boxes of other images {percent(first['changed']['other'])}."
     )
-    yield _verdict(first, len(results["modes"]))
+    yield _verdict(first, len(results["modes"]), _looked_at(results))
     difference = first["accuracy"]["tokens"]
     if difference["value"] is not None:
         before, after = (100 * results[name]["accuracy"]["value"] for name in ("before", "after"))
@@ -308,6 +308,11 @@ def _masking(results: Mapping[str, Any]) -> str:
     return f"Masking {results['n_tokens']} tokens on {results['n_with_text']} of {results['n_images']} images{whose}"
 
 
+def _looked_at(results: Mapping[str, Any]) -> str:
+    """Return what a test is over: ``269 images of 210 patients``."""
+    return xrays(results["n_images"], results.get("n_patients"), "image")
+
+
 def _of_findings(results: Mapping[str, Any], first: Mapping[str, Any]) -> Iterator[str]:
     """Yield the sentences of a network of several findings: no single decision, so no accuracy."""
     n, far = len(results["classes"]), first["moved"]
@@ -316,9 +321,9 @@ def _of_findings(results: Mapping[str, Any], first: Mapping[str, Any]) -> Iterat
         f"{_masking(results)} moves {of} by {number(far['tokens'])} on average, random boxes of the same sizes by "
         f"{number(far['random'])}, boxes of other images by {number(far['other'])}."
     )
-    yield _verdict_of_findings(first, len(results["modes"]))
+    yield _verdict_of_findings(first, len(results["modes"]), _looked_at(results))
     if n > 1 and not too_weak(first):
-        yield _single_findings(first, n * len(results["modes"]))
+        yield _single_findings(first, n * len(results["modes"]), _looked_at(results))
     some = "at least one finding crosses" if n > 1 else "it crosses"
     yield (
         f"On {percent(first['changed']['tokens'])} of the {results['n_images']} images {some} "
@@ -373,9 +378,9 @@ def too_weak(effect: Mapping[str, Any]) -> bool:
     return bool(change) and change["random"] < MATCHES * change["tokens"]
 
 
-def _verdict_of_findings(effect: Mapping[str, Any], n_modes: int) -> str:
+def _verdict_of_findings(effect: Mapping[str, Any], n_modes: int, of: str) -> str:
     beyond = effect["moved_beyond_random"]
-    p = f"p = {beyond['p_holm']:.2g}{_corrected(n_modes)}"
+    p = f"p = {beyond['p_holm']:.2g}{_corrected(n_modes)}; {of}"
     kind = conclusion(effect, multi_label=True)
     if kind == "probabilities":
         return f"The tokens matter more than patches of their size ({p}){_unless(effect['moved_beyond_other'])}."
@@ -405,9 +410,9 @@ def _unless(other: Mapping[str, Any]) -> str:
     return "" if agree else f", though boxes of other images do not show it (p = {other['p_holm']:.2g})"
 
 
-def _single_findings(effect: Mapping[str, Any], n_tests: int) -> str:
+def _single_findings(effect: Mapping[str, Any], n_tests: int, of: str) -> str:
     names = standing_out(effect)
-    over = f"p below {SIGNIFICANT:g}, Holm over {n_tests} tests"
+    over = f"p below {SIGNIFICANT:g}, Holm over {n_tests} tests; {of}"
     if not names:
         return f"No single finding moves farther than under random boxes ({over})."
     changes = effect["probability"]["tokens"]
@@ -422,11 +427,10 @@ _OF_MARKS = (
 )
 
 
-def _verdict(effect: Mapping[str, Any], n_modes: int) -> str:
+def _verdict(effect: Mapping[str, Any], n_modes: int, of: str) -> str:
     """Say whether predictions, or at least probabilities, change more than under random boxes."""
     beyond, farther, far = effect["beyond_random"], effect["moved_beyond_random"], effect["moved"]
-    p, p_moved = (f"p = {entry['p_holm']:.2g}" for entry in (beyond, farther))
-    p += _corrected(n_modes)
+    p, p_moved = (f"p = {entry['p_holm']:.2g}{_corrected(n_modes)}; {of}" for entry in (beyond, farther))
     sizes = f"{far['tokens']['value']:.3f} on average, under random boxes by {far['random']['value']:.3f} ({p_moved})"
     kind, told_apart = conclusion(effect), beyond["p_holm"] < SIGNIFICANT
     if kind == "predictions":
@@ -442,11 +446,12 @@ def _verdict(effect: Mapping[str, Any], n_modes: int) -> str:
     return f"{apart} {_no_claim(kind, 'move', p_moved)}"
 
 
-def _of_match(effect: Mapping[str, Any]) -> Iterator[str]:
+def _of_match(effect: Mapping[str, Any], n_with_text: int) -> Iterator[str]:
     """Say how much tokens and random boxes change the picture; nothing in results of an older version."""
     change = effect.get("match", {}).get("change")
     if change:
         yield (
             f"Masking the tokens changes the network's picture by {change['tokens']:.2f} grey levels (of 255) "
-            f"on average, masking random boxes by {change['random']:.2f}."
+            f"on average, masking random boxes by {change['random']:.2f} "
+            f"({xrays(n_with_text, noun='image')} with text)."
         )

@@ -360,7 +360,7 @@ def _nothing_shown(words: Sequence[Mapping[str, Any]], entries: Sequence[Mapping
     if smallest_possible >= SIGNIFICANT:
         return f"There are too few patients to tell whether a token tells the classes apart ({_sizes(by_class)})."
     smallest = min(e["q"] for e in words)
-    return f"No token is shown to tell the classes apart (smallest q = {smallest:.2g})."
+    return f"No token is shown to tell the classes apart (smallest q = {smallest:.2g}; patients: {_sizes(by_class)})."
 
 
 def _sizes(by_class: Mapping[str, Mapping[str, Any]]) -> str:

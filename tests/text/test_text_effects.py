@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -57,6 +58,8 @@ def test_the_sentence_blames_the_text_only_beyond_the_control():
     assert "15.0 % [" in strong
     assert "though boxes of other images" not in strong
     answers = made_up(30, 3)
+    for said in (strong, sentence(made_up(3, 4))):
+        assert len(re.findall(r"\(p = [^;)]+; 200 images\)", said)) == 2  # predictions, and how far probabilities move
     same = Answers(**{**vars(answers), "other": answers.tokens})
     assert "though boxes of other images do not show it (p = 1)" in sentence(same)
     assert "cannot be told apart" in sentence(made_up(3, 4))

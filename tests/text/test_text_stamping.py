@@ -299,13 +299,13 @@ def test_the_sentence_blames_the_letters_only_beyond_the_control():
     assert dose["logit"]["b"]["stamped"]["value"] == pytest.approx(-0.5)
     assert least(strong)["size"] == 0.1
     assert "moves 50.0 % [" in strong["finding"]
-    assert "The letters turn more than a patch of their size does." in strong["finding"]
+    assert "On 60 X-rays the letters turn more than a patch of their size does." in strong["finding"]
     assert "The smallest dose that raises the probability of a beyond the control is size 0.1" in strong["finding"]
     none = results_of(made_up(30, 30), ("a", "b"), "a", "“DX”", ("b",))
     assert least(none) is None
     assert "At no dose does the token raise the probability of a more than its control" in none["finding"]
-    assert "The two cannot be told apart" in none["finding"]
-    assert "The patch without letters turns more" in results_of(made_up(2, 30), ("a", "b"), "a", "“DX”")["finding"]
+    assert "The two cannot be told apart on" in none["finding"]
+    assert "the patch without letters turns more" in results_of(made_up(2, 30), ("a", "b"), "a", "“DX”")["finding"]
     few = results_of(made_up(9, 0, n=10), ("a", "b"), "a", "“DX”", ("b",))["finding"]
     assert "With fewer than 6 patients no difference to a control can be shown." in few
     assert "At no dose" not in few
