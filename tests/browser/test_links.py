@@ -85,6 +85,7 @@ def title_of(tab: Any) -> str:
     return tab.locator("h1").first.inner_text()
 
 
+@pytest.mark.slow
 def test_opening_a_page_is_one_entry_and_back_leads_through_all_of_them(measured: Any, tab: Any) -> None:
     arrive(tab, measured.url)
     seen = [(tab.url, title_of(tab))]

@@ -37,6 +37,7 @@ from cxr.evaluation.predict import predict
 from cxr.paths import cache_root
 
 IMAGES = 30
+OTHER_STEPS = ("fsync", "ftruncate", "take_shard", "claim", "find", "end_work")
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +155,7 @@ def test_a_builder_killed_at_random_moments_leaves_a_whole_store_and_its_unfinis
     assert assert_whole(folder) == rows_on_disk(folder) == IMAGES
 
 
-@pytest.mark.parametrize("dies_in", ["pwrite", "fsync", "ftruncate", "take_shard", "claim", "find", "end_work"])
+@pytest.mark.parametrize("dies_in", ["pwrite", *(pytest.param(step, marks=pytest.mark.slow) for step in OTHER_STEPS)])
 def test_a_builder_killed_between_any_two_steps_leaves_nothing_behind_that_lasts(
     start, folder, files, tmp_path, dies_in
 ):

@@ -159,6 +159,7 @@ def test_a_resnet_of_torchvision_gives_its_own_logits(tmp_path):
     same(imported(found, classes=CLASSES, **AS_IMAGENET), by_imagenet(theirs, X))
 
 
+@pytest.mark.slow
 def test_a_vgg_of_torchvision_gives_its_own_logits_with_its_dense_layers_as_convolutions():
     theirs = perturbed(torchvision.models.vgg11_bn(num_classes=3), seed=3)
     state = our_names(theirs.state_dict()).state

@@ -115,6 +115,7 @@ def test_a_stopped_study_stops_its_running_member_starts_none_and_goes_on_when_r
     assert len(stopped.metrics()[0]) >= done
 
 
+@pytest.mark.slow
 def test_a_study_whose_process_was_killed_leaves_its_member_alive_and_takes_it_up_again(data, until):
     study = start_study(plan(SLOW), str(data))
     until(lambda: running_member(study))
@@ -134,6 +135,7 @@ def test_a_study_whose_process_was_killed_leaves_its_member_alive_and_takes_it_u
     assert states(study)[1:] == ["finished"] * 3
 
 
+@pytest.mark.slow
 def test_a_finished_member_is_never_done_again(data, until):
     recipes = {"quick": "demo", "late": {"recipe": "demo", "set": {"description": "slow"}}}
     study = start_study(plan(recipes), str(data))

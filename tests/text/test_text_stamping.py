@@ -299,7 +299,7 @@ def test_the_sentence_blames_the_letters_only_beyond_the_control():
     assert dose["logit"]["b"]["stamped"]["value"] == pytest.approx(-0.5)
     assert least(strong)["size"] == 0.1
     assert "moves 50.0 % [" in strong["finding"]
-    assert "On 60 X-rays the letters turn more than a patch of their size does." in strong["finding"]
+    assert "On 60 X-rays of 30 patients the letters turn more than a patch of their size does." in strong["finding"]
     assert "The smallest dose that raises the probability of a beyond the control is size 0.1" in strong["finding"]
     none = results_of(made_up(30, 30), ("a", "b"), "a", "“DX”", ("b",))
     assert least(none) is None

@@ -45,6 +45,7 @@ def test_two_processes_end_with_the_weights_of_one(together_and_alone):
     assert furthest(best(two), best(one)) < 1e-4
 
 
+@pytest.mark.slow
 def test_two_processes_tell_the_story_of_one(together_and_alone):
     two, one = together_and_alone
     ours, theirs = rows(two), rows(one)

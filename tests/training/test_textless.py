@@ -159,6 +159,7 @@ def test_no_stage_sees_text(manifest):
         assert stage.text["mode"] == "inpaint"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure_on", ["masked", "unmasked"])
 def test_results_are_of_the_images_that_the_recipe_names(manifest, measure_on):
     changes = {"text": {"handling": "mask", "measure_on": measure_on}, "stages.*.epochs": 1}
