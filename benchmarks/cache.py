@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 from training_setting import machine
 
-from cxr.data import ImageCache, Manifest, image_index, image_store
-from cxr.data.cache_limit import usage
+from cxr.data import ImageCache, Manifest
+from cxr.data.images import store, store_index
+from cxr.data.images.cache_limit import usage
 
 SIZES = (64, 256, 1024)
 SETS = 4
@@ -34,17 +35,17 @@ def batches(size: int, n: int, batch: int, rounds: int, shards: int, folder: Pat
     one = np.load(folder / "one.npy", mmap_mode="r")
     rows = np.arange(n, dtype=np.int32)
     for shard, part in enumerate(np.array_split(pixels, shards)):
-        with image_index.shard_path(folder, shard).open("wb") as file:
-            file.write(bytes(image_index.HEADER))
+        with store_index.shard_path(folder, shard).open("wb") as file:
+            file.write(bytes(store_index.HEADER))
             part.tofile(file)
     first = np.cumsum([0, *(len(part) for part in np.array_split(rows, shards))])
     of = np.searchsorted(first, rows, "right") - 1
-    store = image_store.StoredImages(folder, size, of.astype(np.int32), (rows - first[of]).astype(np.int32))
+    stored = store.StoredImages(folder, size, of.astype(np.int32), (rows - first[of]).astype(np.int32))
     out = np.empty((batch, size, size), np.uint8)
     turns: list[list[float]] = [[], []]
     for _ in range(rounds):
         chosen = rng.permutation(n)[:batch]
-        contestants = list(zip(turns, (one, store), strict=True))
+        contestants = list(zip(turns, (one, stored), strict=True))
         for seconds, images in contestants[:: rng.choice((1, -1))]:
             began = time.perf_counter()
             np.take(images, chosen, axis=0, out=out, mode="clip")

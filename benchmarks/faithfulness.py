@@ -19,7 +19,7 @@ from cxr.data.library import resolve_manifest
 from cxr.evaluation import load_trained, predict
 from cxr.evaluation.intervals import mean_intervals
 from cxr.explain import COMPOSITES, DEFAULT_COMPOSITE, explain
-from cxr.explain.faithfulness import SENSITIVITIES, SLOW, random_baseline, region_perturbation
+from cxr.explain.quality.faithfulness import SENSITIVITIES, SLOW, random_baseline, region_perturbation
 
 
 def ways(names: list[str]) -> dict[str, tuple[str, str | None]]:

@@ -29,13 +29,13 @@ import pandas as pd
 import torch
 from synthetic_networks import HELD_OUT, SIDE, label_of, pictures, train, written_on, xray
 
+from cxr.data.images.resize import fit_square
 from cxr.data.phantom import CLASSES, Phantom
-from cxr.data.square import fit_square
 from cxr.evaluation import load_trained, predict
 from cxr.evaluation.intervals import jackknife
 from cxr.explain import COMPOSITES, explain
-from cxr.explain.faithfulness import SENSITIVITIES, Baseline, Removal, random_baseline, region_perturbation
-from cxr.explain.localisation import localise
+from cxr.explain.quality.faithfulness import SENSITIVITIES, Baseline, Removal, random_baseline, region_perturbation
+from cxr.explain.quality.localisation import localise
 from cxr.models import XrayClassifier, build, save_model
 
 RESULTS = Path(__file__).parent / "results" / "localisation.md"

@@ -3,7 +3,7 @@
 Words of 3 to 60 patients each move probabilities by a true mean, patients around it (gamma, as skewed as real ones).
 The experiment lists the largest first. Simulated: the true mean of the word that is listed first, what is said of it,
 and how often its 95 % interval holds the truth, for the means as they are measured and for the shrunken ones
-(`cxr.text.shrinking`).
+(`cxr.experiments.masking.shrinkage`).
 
     python benchmarks/most_affected_word.py [--sets 1000] [--words 40] [--out benchmarks/results/most_affected_word.md]
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from training_setting import machine
 
-from cxr.text.shrinking import FEWEST_PATIENTS, shrunken_means
+from cxr.experiments.masking.shrinkage import FEWEST_PATIENTS, shrunken_means
 
 MEAN = 0.012
 SPREADS = {"all alike": 0.0, "some differ": 0.3, "many differ": 0.7}

@@ -30,14 +30,11 @@ import numpy as np
 from training_setting import machine
 
 from cxr.data import Manifest, read_xray
+from cxr.data.images.resize import fit_square
 from cxr.data.library import resolve_manifest
-from cxr.data.square import fit_square
 from cxr.evaluation import predict
 from cxr.evaluation.source import load_trained
-from cxr.files import replacing
-from cxr.models import XrayClassifier
-from cxr.text import TextBox, mask_text
-from cxr.text.conditions import (
+from cxr.experiments.masking.conditions import (
     BEFORE,
     DEFAULT_DRAWS,
     Condition,
@@ -47,9 +44,12 @@ from cxr.text.conditions import (
     lenders_of,
     versions,
 )
+from cxr.experiments.masking.effects import SMALLEST_EFFECT, beyond_control, decisions_differ, moved
+from cxr.experiments.masking.results import CLAIMS, SIGNIFICANT, conclusion
+from cxr.files import replacing
+from cxr.models import XrayClassifier
+from cxr.text import TextBox, mask_text
 from cxr.text.controls import borrowed_boxes, control_boxes, places_of
-from cxr.text.effects import SMALLEST_EFFECT, beyond_control, decisions_differ, moved
-from cxr.text.results import CLAIMS, SIGNIFICANT, conclusion
 from cxr.text.search import in_split, search
 
 Boxes = Sequence[TextBox]

@@ -34,10 +34,10 @@ def intro(setting: dict[str, Any]) -> str:
 Synthetic X-rays of three classes whose text tells the class as often as the correlation says. Each network (a DenseNet
 with blocks of {", ".join(map(str, setting["blocks"]))} layers at {setting["side"]} px) is trained for \
 {setting["epochs"]} epochs on {setting["train"]} X-rays of its own and asked about {setting["test"]} others that were
-drawn in the same way, with the code that users run (`cxr.text.conditions`, `cxr.text.effects`). Boxes of tokens are
-{source}. The controls are boxes off the tokens: random ones ({setting["draws"]} draws), chosen as
-`cxr.text.matching` chooses them for users, by how much masking them changes the picture, and those of another X-ray at
-the places where they lie there.
+drawn in the same way, with the code that users run (`cxr.experiments.masking.conditions`,
+`cxr.experiments.masking.effects`). Boxes of tokens are {source}. The controls are boxes off the tokens: random ones
+({setting["draws"]} draws), chosen as `cxr.experiments.masking.matched_controls` chooses them for users, by how much
+masking them changes the picture, and those of another X-ray at the places where they lie there.
 
 - changed: share of predictions that masking changes, mean over networks
 - beyond: by how much tokens change more than a control does; *found* counts the networks whose 95 % interval

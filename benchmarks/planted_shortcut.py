@@ -32,18 +32,18 @@ from planted_report import draw, page
 from synthetic_networks import HELD_OUT, label_of, train, xray
 from training_setting import machine
 
+from cxr.data.images.resize import fit_square
 from cxr.data.phantom import CLASSES, Phantom
-from cxr.data.square import fit_square
 from cxr.evaluation import predict
 from cxr.evaluation.intervals import mean_intervals
 from cxr.evaluation.metrics import softmax
+from cxr.experiments.masking.conditions import BEFORE, Condition, Controls, Masking, controls_of, lenders_of, versions
+from cxr.experiments.masking.effects import Answers, effects
+from cxr.experiments.masking.results import conclusion
 from cxr.models import XrayClassifier, build
 from cxr.text import DetectionStore, TextBox
 from cxr.text.boxes import coverage
-from cxr.text.conditions import BEFORE, Condition, Controls, Masking, controls_of, lenders_of, versions
-from cxr.text.effects import Answers, effects
 from cxr.text.mask import grown_boxes
-from cxr.text.results import conclusion
 
 CORRELATIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _APART = 100_000  # seeds of X-rays between one network and the next

@@ -25,11 +25,11 @@ from zennit.canonizers import SequentialMergeBatchNorm
 from zennit.composites import EpsilonAlpha2Beta1Flat, EpsilonPlusFlat
 
 from cxr.data import read_xray
+from cxr.data.images.resize import fit_square
 from cxr.data.phantom import CLASSES, make_phantom
-from cxr.data.square import fit_square
 from cxr.evaluation.source import load_trained
 from cxr.explain import explain
-from cxr.explain.localisation import localise, mask_at
+from cxr.explain.quality.localisation import localise, mask_at
 from cxr.explain.render import figure, relevance_2d
 from cxr.models import XrayClassifier
 

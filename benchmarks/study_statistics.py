@@ -2,8 +2,8 @@
 
     python benchmarks/study_statistics.py [--studies 500] [--out benchmarks/results/study_statistics.md]
 
-Learning curves are simulated and compared by ``cxr.study.report.compare`` as users' are. "Before" is the version whose
-sentences and colours went by the t interval of each comparison alone.
+Learning curves are simulated and compared by ``cxr.experiments.study.comparison.compare`` as users' are. "Before" is
+the version whose sentences and colours went by the t interval of each comparison alone.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cxr.study import Plan, parse_plan
-from cxr.study.curves import Course
-from cxr.study.report import Report, Verdict, compare
-from cxr.study.statistics import Difference
+from cxr.experiments.study import Plan, parse_plan
+from cxr.experiments.study.comparison import Report, Verdict, compare
+from cxr.experiments.study.curves import Course
+from cxr.experiments.study.statistics import Difference
 
 EPOCHS, BEGINNING = 12, 5
 N_TEST = 270
@@ -171,9 +171,9 @@ def page(n: int) -> str:
 
 Command: `python benchmarks/study_statistics.py --studies {n}`; {platform.machine()}, fixed seeds, {n} studies per row.
 Simulated are learning curves of {EPOCHS} epochs (accuracy on 270 validation images unless said, seeds that move all
-recipes, what each training has of its own, and noise per epoch), which go through `cxr.study.report.compare` as users'
-do: beginning of {BEGINNING} epochs, one level, all pairs. *Before* is the version whose sentences and colours went by
-the t interval of each comparison alone.
+recipes, what each training has of its own, and noise per epoch), which `cxr.experiments.study.comparison.compare`
+compares as users' do: beginning of {BEGINNING} epochs, one level, all pairs. *Before* is the version whose sentences
+and colours went by the t interval of each comparison alone.
 
 ## No recipe differs
 

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from cxr.data.augment import Augment
+from cxr.data.images.resize import fit_square
 from cxr.data.phantom import CLASSES, TOKEN_SETS, Phantom, make_phantom
-from cxr.data.square import fit_square
+from cxr.training.augment import Augment
 
 SIDE = 128
 HELD_OUT = 10_000_000

@@ -40,7 +40,7 @@ from grey_images import read_grey
 
 from cxr.data.phantom import CLASSES, make_phantom
 from cxr.text.boxes import TextBox, coverage, grow, iou
-from cxr.text.detect import OPERATING_POINTS, Detector, shared_detector
+from cxr.text.detection.detector import OPERATING_POINTS, Detector, shared_detector
 
 Recipe = Callable[[np.ndarray], list[TextBox]]
 Truth = list[tuple[TextBox, str, bool]]

@@ -26,10 +26,11 @@ from training_setting import Page, Setting, median, private_folders, quartiles, 
 from training_step import never_stopping, synchronise
 
 from cxr.data import Manifest
-from cxr.data.image import decode
-from cxr.data.square import fit_square
+from cxr.data.images.decode import decode
+from cxr.data.images.resize import fit_square
 from cxr.models import build
-from cxr.models.backbone import ALIASES, GREY_MEAN, GREY_STD, make_network
+from cxr.models.backbones import ALIASES, make_network
+from cxr.models.build import GREY_MEAN, GREY_STD
 from cxr.runs.folder import RunFolder
 from cxr.training import load_recipe
 from cxr.training.checkpoint import Place

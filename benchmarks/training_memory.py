@@ -26,10 +26,10 @@ import psutil
 from training_setting import VALIDATED, Page, Setting, private_folders
 
 from cxr.data import ImageCache, Manifest
-from cxr.data.cache import _Recipe
-from cxr.data.cache_limit import RECIPE
 from cxr.data.digests import _remember, _stat
-from cxr.data.image_index import connect, row_start, shard_path
+from cxr.data.images.cache import _Recipe
+from cxr.data.images.cache_limit import RECIPE
+from cxr.data.images.store_index import connect, row_start, shard_path
 from cxr.paths import cache_root
 from cxr.runs import Run, start
 from cxr.training.engine import give_back_memory

@@ -22,10 +22,10 @@ IMAGES, QUICK_IMAGES, SIDE = 240, 24, 256
 AIM_S = 6.0
 TIMEOUT_S = 600.0
 # A worker imports the first at once and the second when it begins to train.
-IMPORTS = ("cxr.worker", "cxr.training")
+IMPORTS = ("cxr.runs.worker", "cxr.training")
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) INFO (run|recipe|stage) ")
 PARTS = {
-    "interpreter": "Python and cxr.worker are loaded (`python -m cxr.worker`)",
+    "interpreter": "Python and cxr.runs.worker are loaded (`python -m cxr.runs.worker`)",
     "imports": "cxr.training (torch, timm, Lightning Fabric) is loaded, with manifest and engine",
     "cache": "splits are checked, the cache is opened (or built)",
     "model": "the network is made and validated for the first time",

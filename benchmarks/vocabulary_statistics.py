@@ -2,8 +2,9 @@
 
     python benchmarks/vocabulary_statistics.py [--sets 75] [--out benchmarks/results/vocabulary_statistics.md]
 
-Tables of words by patient are simulated and given to ``cxr.text.vocabulary`` as users' are. "Before" is the version
-that permuted labels 10,000 times, added 0.5 to each cell (Woolf) and counted a patient once in each of their classes.
+Tables of words by patient are simulated and given to ``cxr.experiments.vocabulary.count`` as users' are. "Before" is
+the version that permuted labels 10,000 times, added 0.5 to each cell (Woolf) and counted a patient once in each of
+their classes.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom, false_discovery_control, norm
 
-from cxr.text.association import LEVEL, mutual_information, odds_ratio
-from cxr.text.vocabulary import SIGNIFICANT, chosen_level, finding, vocabulary
+from cxr.experiments.vocabulary.association import LEVEL, mutual_information, odds_ratio
+from cxr.experiments.vocabulary.count import SIGNIFICANT, chosen_level, finding, vocabulary
 
 N_PERMUTATIONS = 10_000
 Tables = tuple[pd.DataFrame, pd.DataFrame]
@@ -288,9 +289,9 @@ def page(n_sets: int, n_words: int) -> str:
 
 Command: `python benchmarks/vocabulary_statistics.py --sets {n_sets} --words {n_words}`; {platform.machine()}, fixed \
 seeds. Simulated are tables of words by X-ray, which
-go through `cxr.text.vocabulary` as users' tables do. *Before* is the version that permuted labels 10,000 times, had
-odds ratios of Woolf with 0.5 added to each cell, and counted a patient once in each of their classes if any X-ray had
-the word.
+go through `cxr.experiments.vocabulary.count` as users' tables do. *Before* is the version that permuted labels 10,000
+times, had odds ratios of Woolf with 0.5 added to each cell, and counted a patient once in each of their classes if any
+X-ray had the word.
 
 ## No word tells anything
 

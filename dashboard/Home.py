@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from components import pages
+from widgets import pages
 
 # A file of our own: an icon by its name would be fetched from a host of fonts.
 st.set_page_config(page_title="cxr", page_icon=Path(__file__).with_name("icon.png"), layout="wide")

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from cxr.models import XrayClassifier, build, save_model
-from cxr.models.foreign import NIH14
+from cxr.models.imports.recognise import NIH14
 
 TWO = ("hernia", "no hernia")
 THREE = ("covid19", "normal", "pneumonia")

@@ -17,12 +17,14 @@ import pytest
 
 from cxr.data import Manifest
 from cxr.data.library import save_data_set
-from cxr.evaluation.run import evaluate
-from cxr.explain.run import explain_run, read_map
+from cxr.evaluation.job import evaluate
+from cxr.experiments.masking.job import run as run_masking
+from cxr.experiments.stamping.job import run as run_stamping
+from cxr.explain.job import explain_run, read_map
 from cxr.models import load_model
+from cxr.reports import masking
 from cxr.runs import get_run
 from cxr.runs.folder import RunFolder
-from cxr.text import experiment, report, stamping
 from cxr.training import train
 from cxr.training.recipe import load_recipe
 
@@ -134,15 +136,15 @@ def test_the_network_is_measured_explained_asked_stamped_reported_and_shown(
     assert np.allclose(booked, index["logit"])
     assert (index["residual"].abs() < 1e-3 * (index["positive"] - index["negative"] + 1)).all()
 
-    asked = _done("text-experiment", experiment.run, shared | {"draws": 1, "explained": 3}, home)
+    asked = _done("text-experiment", run_masking, shared | {"draws": 1, "explained": 3}, home)
     results = asked.read_json("results.json")
     assert (results["n_images"], results["n_with_text"], results["relevance"]["n"]) == (6, 3, 3)
-    page = report.write(get_run(asked.id), tmp_path / "text.html").read_text(encoding="utf-8")
+    page = masking.write(get_run(asked.id), tmp_path / "text.html").read_text(encoding="utf-8")
     assert page.count('<input type="range"') == 2
     assert all(f"<td>{name}</td>" in page for name in classes)
 
     words = {"word": "DX", "avoid": False, "towards": classes[0], "sizes": [0.2], "contrasts": [1.0]}
-    stamped = _done("text-stamping", stamping.run, shared | words, home)
+    stamped = _done("text-stamping", run_stamping, shared | words, home)
     assert stamped.read_json("results.json")["towards"] == classes[0]
 
     where = {"model": model, "data": "mine", "split": "test"}

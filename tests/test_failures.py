@@ -20,9 +20,9 @@ from cxr.data.phantom import write_demo
 from cxr.errors import RunError
 from cxr.paths import cache_root
 from cxr.runs import Run, RunFolder, get_run, list_runs, start
-from cxr.runs.folder import DiskFullError, is_disk_full
+from cxr.runs.storage import DiskFullError, is_disk_full
+from cxr.runs.worker import one_line
 from cxr.training.checkpoint import Checkpoints
-from cxr.worker import one_line
 from tests.test_kill import RECIPE, lasting, steps, wait_until, weights
 
 SMALL_DISK = 6 * 2**20
@@ -168,7 +168,7 @@ def test_a_worker_that_finds_the_disk_full_ends_by_itself(small_disk):
     folder = RunFolder.create(small_disk, "demo", {"name": "x"})
     folder.update_status(launched=1.0)
     fill(small_disk)
-    worker = subprocess.run([sys.executable, "-m", "cxr.worker", str(folder.path)], capture_output=True, text=True)
+    worker = subprocess.run([sys.executable, "-m", "cxr.runs.worker", str(folder.path)], capture_output=True, text=True)
     assert worker.returncode == 1
     assert worker.stdout.splitlines()[-1].endswith("make room, then resume the run")
     assert Run(folder).status()["error"].startswith("the disk is full (")

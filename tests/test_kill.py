@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from cxr.data import Manifest
 from cxr.data.phantom import write_demo
-from cxr.runs import ENDED, Run, RunFolder, get_run, launch, list_runs, start
+from cxr.runs import ENDED, Run, RunFolder, get_run, list_runs, local, start
 
 PROJECT = Path(__file__).resolve().parents[1]
 KILLS = 50
@@ -83,7 +83,7 @@ def warm(monkeypatch: pytest.MonkeyPatch):
         server.stdin.flush()
         return int(server.stdout.readline())
 
-    monkeypatch.setattr(launch, "spawn", spawn)
+    monkeypatch.setattr(local, "spawn", spawn)
     yield
     server.kill()
     server.wait()

@@ -10,15 +10,17 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "cxr"
 LAYERS = (
-    {"errors", "paths", "files", "wording"},
-    {"data", "models", "runs"},
+    {"errors", "paths", "files", "validation", "formatting"},
+    {"locks"},
+    {"models", "runs"},
+    {"data"},
     {"networks"},
+    {"text"},
     {"evaluation"},
     {"explain"},
-    {"text"},
     {"training"},
-    {"study"},
-    {"worker"},
+    {"experiments"},
+    {"reports"},
     {"cli"},
     {"__main__"},
 )

@@ -21,7 +21,7 @@ import torch
 from cxr.cli import main
 from cxr.errors import system_error
 from cxr.models import load_model
-from cxr.worker import one_line
+from cxr.runs.worker import one_line
 from tests.configurations import CONFIGURATIONS, write_network, write_xrays
 
 PROJECT = Path(__file__).resolve().parents[1]

@@ -1,6 +1,7 @@
 """A process that has everything imported and forks a worker per line that it reads: deaths cost no import of torch.
 
-What is forked does what ``python -m cxr.worker RUN`` does, in a session of its own, with the run's log as its output.
+What is forked does what ``python -m cxr.runs.worker RUN`` does, in a session of its own, with the run's log as its
+output.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ import sys
 
 
 def main() -> None:
-    import cxr.training
-    import cxr.worker  # noqa: F401
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the dead are not waited for
     print("ready", flush=True)
@@ -25,12 +24,11 @@ def main() -> None:
 
 
 def work(folder: str) -> None:
-    from cxr import worker
-    from cxr.runs import launch
+    from cxr.runs import local, worker
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
-    os.environ[launch.RUN_VARIABLE] = folder
+    os.environ[local.RUN_VARIABLE] = folder
     log = os.open(os.path.join(folder, "log.txt"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)  # noqa: PTH118
     os.dup2(log, 1)
     os.dup2(log, 2)

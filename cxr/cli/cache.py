@@ -22,7 +22,7 @@ def _default(context: typer.Context, as_json: Json = False) -> None:
 @app.command("show")
 def show(as_json: Json = False) -> None:
     """List the image caches, what they take, and the limit that they keep (CXR_CACHE_GB sets another)."""
-    from cxr.data.cache_limit import gigabytes, limit_bytes, usage
+    from cxr.data.images.cache_limit import gigabytes, limit_bytes, usage
     from cxr.paths import cache_root
 
     root = cache_root() / "images"
@@ -48,7 +48,7 @@ def show(as_json: Json = False) -> None:
 
 
 def _row(store: Any) -> list[Any]:
-    from cxr.data.cache_limit import gigabytes
+    from cxr.data.images.cache_limit import gigabytes
 
     used = datetime.fromtimestamp(store.used).strftime("%Y-%m-%d %H:%M") if store.used else ""
     state = "in use" if store.in_use else "" if store.is_current else "of another version"
@@ -69,8 +69,8 @@ def clear(
 
     What a run uses at the moment stays. Removed images are decoded again when they are needed.
     """
-    from cxr.data.cache_limit import clear as remove
-    from cxr.data.cache_limit import gigabytes
+    from cxr.data.images.cache_limit import clear as remove
+    from cxr.data.images.cache_limit import gigabytes
     from cxr.paths import cache_root
 
     if everything and (older_than is not None or size is not None):

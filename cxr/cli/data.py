@@ -48,7 +48,7 @@ def demo(
 @app.command("kinds")
 def kinds(as_json: Json = False) -> None:
     """List the layouts that can be imported."""
-    from cxr.data.sources import SOURCES
+    from cxr.data.importers.registry import SOURCES
 
     rows = [
         {"kind": name, "title": source.title, "description": source.description} for name, source in SOURCES.items()

@@ -100,7 +100,7 @@ def heatmaps(
 def _check_target(model: str, target: str) -> None:
     """Raise the run's error of a target here and now rather than in a process that is started for nothing."""
     from cxr.evaluation.source import load_trained
-    from cxr.explain.run import Targets
+    from cxr.explain.job import Targets
 
     network = load_trained(model)[0]
     try:
@@ -126,12 +126,12 @@ def _number(value: str) -> Any:
 def _explain_one(
     model: str, image: str, way: Way, target: str, data: str | None, out: Path, device: str, as_json: bool
 ) -> None:
-    from cxr.data.image import read_with_notes
-    from cxr.data.square import fit_square
+    from cxr.data.images.decode import read_with_notes
+    from cxr.data.images.resize import fit_square
     from cxr.evaluation.source import load_trained
     from cxr.explain.heatmap import heatmaps_of, picture_digest
+    from cxr.explain.job import safe_names
     from cxr.explain.legend import rules, title
-    from cxr.explain.run import safe_names
     from cxr.explain.store import HeatmapStore
     from cxr.networks import resolve_device
 
@@ -171,7 +171,7 @@ def _map(
     result: Explanation, t: int, found: list[Heatmap], pixels: np.ndarray, folder: Path, stem: str
 ) -> dict[str, Any]:
     """Write one map's files and return what is told of it; all maps of a call share one colour scale."""
-    from cxr.explain.health import concerns
+    from cxr.explain.diagnostics import concerns
     from cxr.explain.render import colour_scale
 
     one = found[t]

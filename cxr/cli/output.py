@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from cxr.errors import CxrError
-from cxr.runs.folder import to_json
+from cxr.runs.storage import to_json
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value to stdout instead of text.")]
 

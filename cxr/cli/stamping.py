@@ -11,7 +11,7 @@ from cxr.runs import start
 
 
 def stamp_and_tell(params: dict[str, Any], data: str | None, *, detach: bool, as_json: bool) -> None:
-    """Check ``params`` (those of :func:`cxr.text.stamping.run` but ``manifest``), start the run, tell its end.
+    """Check ``params`` (of :func:`cxr.experiments.stamping.job.run`, without ``manifest``), start the run and wait.
 
     Raises
     ------
@@ -22,8 +22,8 @@ def stamp_and_tell(params: dict[str, Any], data: str | None, *, detach: bool, as
     """
     from cxr.data import Manifest
     from cxr.evaluation.source import load_trained
-    from cxr.text.stamp_setting import Setting, chosen_images, patch_of
-    from cxr.text.stamping import KIND
+    from cxr.experiments.stamping.job import KIND
+    from cxr.experiments.stamping.settings import Setting, chosen_images, patch_of
 
     if bool(params["word"]) == bool(params["cut"]):
         raise WrongUse("a token is needed: either --word, such as --word DX, or --from IMAGE_ID:x0,y0,x1,y1")
@@ -52,7 +52,7 @@ def turned_to(results: dict[str, Any]) -> str:
 
 def show_doses(results: dict[str, Any] | None) -> None:
     """Print the dose curve of a run's results; nothing without any."""
-    from cxr.evaluation.words import percent
+    from cxr.formatting import percent
 
     if not results:
         return

@@ -32,7 +32,7 @@ StudyId = Annotated[str, typer.Argument(metavar="ID", help="A study's id, see `c
 
 def _example(wanted: bool) -> None:
     if wanted:
-        from cxr.study import EXAMPLES
+        from cxr.experiments.study import EXAMPLES
 
         stdout().print(EXAMPLES["claim"], markup=False, end="")
         raise typer.Exit
@@ -55,7 +55,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Check all trainings of a study, then do them. Ctrl-C stops the running one with a checkpoint, and the study."""
-    from cxr.study import load_plan, start_study
+    from cxr.experiments.study import load_plan, start_study
 
     follow_or_leave(start_study(load_plan(study), data), detach, as_json)
 
@@ -63,7 +63,7 @@ def run(
 @app.command()
 def show(study: StudyName, as_json: Json = False) -> None:
     """Print a study as YAML: a start for one's own."""
-    from cxr.study import EXAMPLES, load_plan
+    from cxr.experiments.study import EXAMPLES, load_plan
 
     plan = load_plan(study)
     text = EXAMPLES.get(study) or plan.to_yaml()
@@ -87,13 +87,13 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Tell what a study found so far: tables, differences with intervals, and the claim."""
-    from cxr.study.report import report as report_of
+    from cxr.experiments.study.comparison import report as report_of
 
     found = report_of(get_run(study), first_epochs=first or (), accuracy=accuracy or ())
     if out is None:
         emit(found.to_dict(), as_json, lambda _: _show(found))
         return
-    from cxr.study.render import write
+    from cxr.reports.study import write
 
     files = [str(path) for path in write(found, out.expanduser())]
     emit({"files": files}, as_json, lambda _: say("\n".join(files)))
@@ -106,7 +106,7 @@ def stop(
     as_json: Json = False,
 ) -> None:
     """Stop a study and its trainings, also where the study's own process has died and left them."""
-    from cxr.study import members, stop_study
+    from cxr.experiments.study import members, stop_study
 
     found = get_run(study)
     stop_study(found, kill=kill)
@@ -116,7 +116,7 @@ def stop(
 
 
 def _summary(study: Run) -> dict[str, Any]:
-    from cxr.study import members
+    from cxr.experiments.study import members
 
     states = [member.state for member in members(study)]
     status = study.status()
@@ -144,7 +144,7 @@ def _show_list(rows: list[dict[str, Any]]) -> None:
 
 
 def _show(found: Any) -> None:
-    from cxr.study.render import measure_tables
+    from cxr.reports.study import measure_tables
 
     for measure in found.measures:
         title = measure.title

@@ -25,7 +25,7 @@ def detect(
 ) -> None:
     """Find burned-in text; boxes are in pixels of the file."""
     from cxr.data import read_xray
-    from cxr.text.detect import shared_detector
+    from cxr.text.detection.detector import shared_detector
 
     detect_in = shared_detector(operating_point=operating_point)
     told = [{"image": str(path), "boxes": [box.to_dict() for box in detect_in(read_xray(path))]} for path in images]
@@ -57,7 +57,7 @@ def experiment(
     as_json: Json = False,
 ) -> None:
     """Compare a network's predictions before and after masking the text of a split, and under controls."""
-    from cxr.text.experiment import Setting
+    from cxr.experiments.masking.settings import Setting
 
     given = {"modes": mode or [], "margin": margin, "draws": draws, "explained": explained, "seed": seed}
     chosen = {name: value for name, value in given.items() if value is not None}
@@ -78,8 +78,8 @@ def report(
     ] = Path("text.html"),
 ) -> None:
     """Write a text experiment down for others: sentence, pictures, figures and tables."""
+    from cxr.reports.masking import write
     from cxr.runs import get_run
-    from cxr.text.report import write
 
     say(str(write(get_run(run), out)))
 

@@ -17,8 +17,8 @@ _SHOWN = 25
 def count(data: str, split: str, *, min_images: int, join: bool, csv: Path | None, detach: bool, as_json: bool) -> None:
     """Search and count in a run, follow it, and print its table."""
     from cxr.data.library import resolve_manifest
+    from cxr.experiments.vocabulary.job import KIND
     from cxr.text.search import images_of
-    from cxr.text.vocabulary_run import KIND
 
     if csv is not None and not csv.parent.is_dir():
         raise TextError(f"--csv {csv}: the folder {csv.parent} is not there")
@@ -39,7 +39,7 @@ def count(data: str, split: str, *, min_images: int, join: bool, csv: Path | Non
 
 
 def _write_csv(path: Path, results: dict[str, Any]) -> None:
-    from cxr.text.vocabulary import flat
+    from cxr.experiments.vocabulary.count import flat
 
     try:
         with replacing(path) as draft:
@@ -81,7 +81,7 @@ def _classes(listed: list[dict[str, Any]]) -> list[str]:
 
 
 def _row(entry: dict[str, Any]) -> list[Any]:
-    from cxr.text.vocabulary import odds_in_words, points_in_words
+    from cxr.experiments.vocabulary.count import odds_in_words, points_in_words
 
     shares = [f"{told['units']} of {told['of']}" for told in entry["by_class"].values()]
     if entry["p"] is None:

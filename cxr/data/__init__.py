@@ -4,12 +4,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cxr.data.cache import ImageCache
-    from cxr.data.image import read_xray
-    from cxr.data.importing import ImportResult, import_data
+    from cxr.data.images.cache import ImageCache
+    from cxr.data.images.decode import read_xray
+    from cxr.data.importers.importing import ImportResult, import_data
+    from cxr.data.importers.registry import SOURCES, Excluded
     from cxr.data.library import DataSet, list_data_sets, open_data_set, resolve_manifest, save_data_set
     from cxr.data.manifest import CLASSES, Manifest
-    from cxr.data.sources import SOURCES, Excluded
     from cxr.data.splits import split_manifest
 
 __all__ = [
@@ -29,14 +29,15 @@ __all__ = [
     "split_manifest",
 ]
 
-# A decoding process loads `cxr.data.square` and must not wait for pandas and pydicom, so names are looked up when used.
+# A decoding process loads `cxr.data.images.resize` and must not wait for pandas and pydicom, so names are looked up
+# when used.
 _MODULES = {
-    "cache": ("ImageCache",),
-    "image": ("read_xray",),
-    "importing": ("ImportResult", "import_data"),
+    "images.cache": ("ImageCache",),
+    "images.decode": ("read_xray",),
+    "importers.importing": ("ImportResult", "import_data"),
+    "importers.registry": ("SOURCES", "Excluded"),
     "library": ("DataSet", "list_data_sets", "open_data_set", "resolve_manifest", "save_data_set"),
     "manifest": ("CLASSES", "Manifest"),
-    "sources": ("SOURCES", "Excluded"),
     "splits": ("split_manifest",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

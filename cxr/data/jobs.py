@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from cxr.data.importing import ImportResult, import_data, unknown_patients
+from cxr.data.importers.importing import ImportResult, import_data, unknown_patients
 from cxr.data.library import (
     check_name,
     describe_data_set,

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from cxr.data.importing import ImportResult
+from cxr.data.importers.importing import ImportResult
 from cxr.data.manifest import Manifest, write_table
 from cxr.errors import ManifestError
 from cxr.files import replacing, replacing_together, settle

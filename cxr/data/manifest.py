@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cxr.data.normalise import OLDEST, is_missing, map_labels
-from cxr.data.tables import one_text, read_table, read_text_table, text_column
-from cxr.data.values import normalise_paths, normalise_values
+from cxr.data.tables.files import one_text, read_table, read_text_table, text_column
+from cxr.data.tables.normalise import OLDEST, is_missing, map_labels
+from cxr.data.tables.values import normalise_paths, normalise_values
 from cxr.errors import ManifestError, unknown
 from cxr.files import replacing
 from cxr.paths import data_root

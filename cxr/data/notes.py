@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 
 import pandas as pd
 
-from cxr.data.importing import ImportResult
+from cxr.data.importers.importing import ImportResult
 from cxr.data.manifest import Manifest
 from cxr.data.splits import connected_groups, in_order
 

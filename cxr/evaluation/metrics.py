@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.special import expit
 
 from cxr.evaluation.intervals import LEVEL, effective_patients, mean_of_patients, patients_of_pairs, share_intervals
-from cxr.evaluation.words import xrays
+from cxr.formatting import xrays
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL, TASKS
 
 Interval = dict[str, float | None]

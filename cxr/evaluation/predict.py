@@ -10,13 +10,13 @@ import pandas as pd
 import torch
 
 from cxr.evaluation.metrics import probabilities
-from cxr.models.backbone import XrayClassifier
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
+from cxr.models.classifier import XrayClassifier
 from cxr.models.image_batch import as_batch
 
 if TYPE_CHECKING:
     from cxr.data import ImageCache, Manifest
-    from cxr.data.image_store import Images
+    from cxr.data.images.store import Images
 
 
 def predict(

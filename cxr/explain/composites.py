@@ -1,7 +1,7 @@
 """Ways of explaining a logit, by the name that pages, the command line and run folders use.
 
 A composite of layer-wise relevance propagation says which rule goes to which layer; definitions of the rules stand in
-:mod:`cxr.explain.rules`. The other ways are there for comparison.
+:mod:`cxr.explain.lrp.rules`. The other ways are there for comparison.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cxr.errors import ExplainError, unknown
-from cxr.explain.comparison import OPTIONS as COMPARED
-from cxr.explain.rules import AlphaBeta, Epsilon, Gamma, Rule, Stock
+from cxr.explain.gradients import OPTIONS as COMPARED
+from cxr.explain.lrp.rules import AlphaBeta, Epsilon, Gamma, Rule, Stock
 
 BIASES = ("ignore", "keep")
 """What a bias does in the alpha-beta rules: it is left out, or it stays in the denominators and absorbs its share."""

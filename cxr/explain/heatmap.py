@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from cxr.explain.attribution import BATCH, Explainable, Explanation, explain
 from cxr.explain.composites import DEFAULT_COMPOSITE, composite_of
+from cxr.explain.explainer import BATCH, Explainable, Explanation, explain
 from cxr.explain.render import relevance_2d
 
 

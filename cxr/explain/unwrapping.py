@@ -11,10 +11,10 @@ from torch import nn
 from torchvision.models import VGG, DenseNet, ResNet
 
 from cxr.errors import ExplainError, WeightsError
-from cxr.explain.copies import borrowed, itself
-from cxr.models.backbone import make_network
-from cxr.models.foreign import backbone_of, input_channels, outputs_of
-from cxr.models.naming import our_names
+from cxr.explain.frozen import borrowed, itself
+from cxr.models.backbones import make_network
+from cxr.models.imports.key_mapping import our_names
+from cxr.models.imports.recognise import backbone_of, input_channels, outputs_of
 
 _OF_TORCHVISION = (DenseNet, ResNet, VGG)
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)

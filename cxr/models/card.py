@@ -99,7 +99,7 @@ class ModelCard:
 
     def to_markdown(self) -> str:
         """Return the card as a page for people, as ``cxr weights show`` and the export give it."""
-        from cxr.models.card_page import markdown
+        from cxr.models.card_markdown import markdown
 
         return markdown(self)
 

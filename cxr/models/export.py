@@ -28,7 +28,8 @@ from torch import nn
 
 from cxr.errors import WeightsError, unknown
 from cxr.files import replacing
-from cxr.models.backbone import ALIASES, XrayClassifier, head_of
+from cxr.models.backbones import ALIASES
+from cxr.models.classifier import XrayClassifier, head_of
 from cxr.models.licences import UNKNOWN
 from cxr.models.seen import KEY as SEEN
 from cxr.models.seen import Seen

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cxr.errors import WeightsError
-from cxr.models.backbone import XrayClassifier, head_of, replace_head
+from cxr.models.classifier import XrayClassifier, head_of, replace_head
 
 
 def kept_neurons(

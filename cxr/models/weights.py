@@ -17,14 +17,15 @@ import safetensors.torch
 
 from cxr.errors import WeightsError
 from cxr.files import replacing
-from cxr.models.backbone import ALIASES, XrayClassifier, make_network
+from cxr.models.backbones import ALIASES, make_network
 from cxr.models.card import ModelCard
 from cxr.models.checksums import publication_of, verify
-from cxr.models.foreign import input_channels
-from cxr.models.imagenet import load_imagenet
+from cxr.models.classifier import XrayClassifier
+from cxr.models.imports.imagenet import load_imagenet
+from cxr.models.imports.recognise import input_channels
 from cxr.models.licences import UNKNOWN, licence_beside
-from cxr.models.matching import LoadReport, load_state
-from cxr.models.opening import SAFETENSORS, State, first_line, is_safetensors, read_tensors, something_else
+from cxr.models.load_state import LoadReport, load_state
+from cxr.models.safe_load import SAFETENSORS, State, first_line, is_safetensors, read_tensors, something_else
 from cxr.models.seen import KEY as SEEN
 from cxr.models.seen import Seen
 from cxr.paths import shipped_weights, weights_root

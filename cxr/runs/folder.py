@@ -8,10 +8,7 @@ the same folder, synced and renamed, so a reader sees the old file or the new on
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
-import math
 import os
 import re
 import secrets
@@ -26,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from cxr.errors import RunError
 from cxr.files import replacing
+from cxr.runs.metrics import MetricsReader, ends_in_half_a_line, parse_lines
+from cxr.runs.storage import DiskFullError, disk_full, locked, to_json, told_when_full, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,12 +60,6 @@ NEW_STATUS: dict[str, Any] = {
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,119}")
 _VERSIONED = ("cxr", "torch", "timm", "zennit", "numpy")
 _RESERVE_BYTES = 16384  # more than any status takes
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_SAID_WHEN_FULL = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed", "unexpected pos ")
-
-
-class DiskFullError(RunError):
-    """A file of a run could not be written, for want of room or of quota."""
 
 
 class Stopped(Exception):
@@ -117,7 +110,7 @@ class RunFolder:
     ) -> RunFolder:
         """Make a new run below ``root``, complete before it gets its name, and return it.
 
-        ``slurm`` are the settings of its job if it is to run on a cluster (see ``cxr.runs.cluster``).
+        ``slurm`` are the settings of its job if it is to run on a cluster (see ``cxr.runs.slurm.status``).
 
         Raises
         ------
@@ -139,7 +132,7 @@ class RunFolder:
         if slurm is not None:
             spec["slurm"] = dict(slurm)
         try:
-            with _told_when_full(draft.path):
+            with told_when_full(draft.path):
                 draft.checkpoints.mkdir(parents=True)
                 write_json(draft.path / SPEC, spec)
                 write_json(draft.path / STATUS, NEW_STATUS)
@@ -220,7 +213,7 @@ class RunFolder:
             If there is none.
         """
         path = self.path / RESERVE
-        with _told_when_full(path), path.open("wb") as file:
+        with told_when_full(path), path.open("wb") as file:
             file.write(os.urandom(_RESERVE_BYTES))  # bytes that no file system stores as a hole
             os.fsync(file.fileno())
 
@@ -245,7 +238,7 @@ class RunFolder:
         path, content = self.path / RESERVE, to_json(status, indent=1).encode() + b"\n"
         if not path.exists() or path.stat().st_size < len(content):
             raise DiskFullError(disk_full(self.path / STATUS))
-        with _told_when_full(path), path.open("rb+") as file:  # over bytes that have their place on the disk
+        with told_when_full(path), path.open("rb+") as file:  # over bytes that have their place on the disk
             file.write(content)
             file.truncate()
             file.flush()
@@ -274,10 +267,10 @@ class RunFolder:
         if not self._unwritten:
             return
         path = self.path / METRICS
-        with _told_when_full(path):
+        with told_when_full(path):
             target = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             try:
-                if self._torn_line and _ends_in_half_a_line(target):
+                if self._torn_line and ends_in_half_a_line(target):
                     self._unwritten = b"\n" + self._unwritten
                 self._torn_line = False
                 while self._unwritten:
@@ -292,7 +285,7 @@ class RunFolder:
         than ``since`` the rows come from the beginning (the returned offset may then be below ``since``). A reader
         that must notice every truncation uses :meth:`metrics_reader`.
         """
-        rows, offset, _ = self._read_metrics(since)
+        rows, offset, _ = self.read_metrics(since)
         return rows, offset
 
     def metrics_reader(self) -> MetricsReader:
@@ -331,7 +324,8 @@ class RunFolder:
         with self.status_transaction() as status:
             status["metrics_generation"] += 1
 
-    def _read_metrics(self, since: int, most_bytes: int = -1) -> tuple[list[dict[str, Any]], int, int]:
+    def read_metrics(self, since: int, most_bytes: int = -1) -> tuple[list[dict[str, Any]], int, int]:
+        """Return the rows after byte ``since``, where the next begin, and how many lines are damaged."""
         try:
             with (self.path / METRICS).open("rb") as source:
                 size = source.seek(0, os.SEEK_END)
@@ -343,7 +337,7 @@ class RunFolder:
         except FileNotFoundError:
             return [], 0, 0
         end = block.rfind(b"\n") + 1
-        rows, damaged = _parse_lines(block[:end])
+        rows, damaged = parse_lines(block[:end])
         return rows, start + end, damaged
 
     # results
@@ -365,7 +359,7 @@ class RunFolder:
     def write_predictions(self, table: pd.DataFrame) -> Path:
         """Write predictions.parquet, all or nothing."""
         path = self.path / PREDICTIONS
-        with _told_when_full(path), replacing(path) as draft:
+        with told_when_full(path), replacing(path) as draft:
             table.to_parquet(draft, index=False)
         return path
 
@@ -425,131 +419,6 @@ class RunFolder:
     def clear_room(self) -> None:
         """Forget a request to make room."""
         (self.path / MAKE_ROOM_FLAG).unlink(missing_ok=True)
-
-
-class MetricsReader:
-    """Reads a run's metrics as they come.
-
-    Attributes
-    ----------
-    reset
-        True after a :meth:`read` whose rows start again from the first one, because a resumed run went back to its
-        checkpoint: forget what was read before.
-    damaged
-        Number of lines skipped because they were no JSON objects, since the last reset.
-    """
-
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
-        self.reset = False
-        self.damaged = 0
-        self.offset = 0
-        self._generation: int | None = None
-
-    def read(self, most_bytes: int = -1) -> list[dict[str, Any]]:
-        """Return the rows that are new since the last call, or all of them where :attr:`reset` is then True.
-
-        With ``most_bytes`` about so many bytes of them are read, and the next call goes on there.
-        """
-        generation = int(self.folder.read_status()["metrics_generation"])
-        since = self.offset if generation == self._generation else 0
-        rows, offset, damaged = self.folder._read_metrics(since, most_bytes)
-        self.reset = self._generation is not None and (generation != self._generation or offset < self.offset)
-        self.damaged = damaged + (0 if self.reset else self.damaged)
-        self.offset, self._generation = offset, generation
-        return rows
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on the file ``path`` (made if absent); waits for it. The system frees it on death."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def write_json(path: Path, value: Any) -> Path:
-    """Write ``value`` to ``path`` as JSON, all or nothing.
-
-    Raises
-    ------
-    DiskFullError
-        If there is no room.
-    """
-    with _told_when_full(path), replacing(path) as draft:
-        draft.write_text(to_json(value, indent=1) + "\n", encoding="utf-8")
-    return path
-
-
-def disk_full(path: str | os.PathLike[str] | None) -> str:
-    """Return the sentence for a disk that took no more of ``path``."""
-    return f"the disk is full ({os.fspath(path) if path else 'while writing'}): make room, then resume the run"
-
-
-def is_disk_full(error: BaseException | None) -> bool:
-    """Return whether ``error``, or what it arose from, is that of a full disk, whichever library says so."""
-    while error is not None:
-        if isinstance(error, DiskFullError) or (isinstance(error, OSError) and error.errno in _DISK_FULL):
-            return True
-        if any(words in str(error) for words in _SAID_WHEN_FULL):  # safetensors and torch have no errno
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-@contextlib.contextmanager
-def _told_when_full(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _DISK_FULL:
-            raise
-        raise DiskFullError(disk_full(path)) from error
-
-
-def to_json(value: Any, indent: int | None = None) -> str:
-    """Return JSON that any reader accepts: NumPy scalars and arrays as numbers and lists, NaN and infinity as null."""
-    return json.dumps(_plain(value), indent=indent, allow_nan=False, ensure_ascii=False)
-
-
-def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if hasattr(value, "tolist"):  # NumPy and torch, neither of which this module imports
-        return _plain(value.tolist())
-    raise TypeError(f"{type(value).__name__} cannot be written as JSON: {value!r}")
-
-
-def _parse_lines(block: bytes) -> tuple[list[dict[str, Any]], int]:
-    rows, damaged = [], 0
-    for line in block.split(b"\n"):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if isinstance(row, dict):
-            rows.append(row)
-        else:
-            damaged += 1
-    return rows, damaged
-
-
-def _ends_in_half_a_line(handle: int) -> bool:
-    size = os.fstat(handle).st_size
-    return size > 0 and os.pread(handle, 1, size - 1) != b"\n"
 
 
 def _versions() -> dict[str, str]:

@@ -20,10 +20,11 @@ from typing import Any
 
 from cxr import paths
 from cxr.errors import RunError
-from cxr.runs import launch
+from cxr.locks import FileLock, is_held
+from cxr.runs import local
 from cxr.runs.devices import Options
-from cxr.runs.folder import RunFolder, locked, write_json
-from cxr.runs.locks import FileLock, is_held
+from cxr.runs.folder import RunFolder
+from cxr.runs.storage import locked, write_json
 
 _POLL_S = 0.5
 _LISTEN_S = 0.1  # how often a waiting run asks whether it shall give up
@@ -209,7 +210,7 @@ class DeviceQueue:
                 found += [ticket] if ticket is not None else []
                 continue
             if ticket is not None and ticket.holds:  # helpers of a dead training would go on using the device
-                launch.sweep(RunFolder(self._runs / ticket.run), ticket.pid)
+                local.sweep(RunFolder(self._runs / ticket.run), ticket.pid)
             path.unlink(missing_ok=True)
         return self._sorted(found)
 

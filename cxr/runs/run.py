@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from cxr import paths
 from cxr.errors import RunError, unknown
-from cxr.runs import cluster, launch
-from cxr.runs.folder import ACTIVE, ENDED, RESULTS, WORKER_LOCK, DiskFullError, RunFolder, disk_full, is_run_id
-from cxr.runs.locks import is_held
+from cxr.locks import is_held
+from cxr.runs import local
+from cxr.runs.folder import ACTIVE, ENDED, RESULTS, WORKER_LOCK, RunFolder, is_run_id
+from cxr.runs.slurm import client, submit
+from cxr.runs.slurm.settings import Slurm
+from cxr.runs.slurm.status import as_slurm_says
+from cxr.runs.storage import DiskFullError, disk_full
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,7 +156,7 @@ class Run:
             return
         # Before the first heartbeat the signal could still kill the process; the flag alone is seen later.
         if status["heartbeat"] is not None:
-            launch.send_signal(status, signal.SIGTERM)
+            local.send_signal(status, signal.SIGTERM)
 
     def kill(self) -> None:
         """End the run's processes at once; what was done since the last checkpoint is lost.
@@ -166,10 +170,10 @@ class Run:
         if status["state"] in ENDED:
             raise RunError(f"run {self.id} is {status['state']} already: there is nothing to kill")
         if status["job"]:
-            cluster.cancel(status["job"])
+            client.cancel(status["job"])
         else:
-            launch.send_signal(status, signal.SIGKILL)
-            launch.sweep(self.folder, status["pid"])
+            local.send_signal(status, signal.SIGKILL)
+            local.sweep(self.folder, status["pid"])
         with self.folder.status_transaction() as stored:
             if stored["state"] in ACTIVE:  # else it came to its own end just before
                 stored.update(state="stopped", message="killed", ended=time.time(), eta_s=None)
@@ -196,7 +200,7 @@ class Run:
             stored.update(_QUEUED, launched=time.time(), resumes=stored["resumes"] + 1)
             if anew:
                 stored.update(progress=0.0)
-        launch.sweep(self.folder, status["pid"])
+        local.sweep(self.folder, status["pid"])
         if anew:
             self.folder.truncate_metrics(0)
         try:
@@ -209,7 +213,7 @@ class Run:
 
     def _leave_slurms_queue(self, job: str) -> None:
         """End the run if it only waits in Slurm; the flag ends one that has begun."""
-        if cluster.cancel_waiting(self.folder, job):
+        if client.cancel_waiting(self.folder, job):
             with self.folder.status_transaction() as stored:
                 if stored["state"] in ACTIVE:
                     stored.update(state="stopped", message="stopped while it waited", ended=time.time(), eta_s=None)
@@ -254,7 +258,7 @@ def start(
     manifest_hash: str = "",
     detached: bool = True,
     progress: Callable[[float, str], None] | None = None,
-    where: cluster.Slurm | None = None,
+    where: Slurm | None = None,
 ) -> Run:
     """Make a run's folder and start the process that does the work.
 
@@ -289,12 +293,12 @@ def start(
         spec = kind
         kind, params = spec.get("kind", ""), {**spec.get("params", {}), **(params or {})}
         name, manifest_hash = name or spec.get("name", ""), manifest_hash or spec.get("manifest_hash", "")
-        where = where or (cluster.Slurm.of(spec["slurm"]) if spec.get("slurm") else None)
+        where = where or (Slurm.of(spec["slurm"]) if spec.get("slurm") else None)
     if kind not in KINDS:
         raise RunError(unknown("kind of run", kind, KINDS))
     params = _absolute(params or {})
     if where is not None:
-        params = cluster.prepared(where, kind, params)
+        params = submit.prepared(where, kind, params)
     slurm = where.stored() if where is not None else None
     folder = RunFolder.create(root or paths.runs_root(), kind, params, name, manifest_hash, slurm)
     folder.update_status(launched=time.time(), message="starting")
@@ -357,14 +361,14 @@ def _readable(run: Run, kind: str | None) -> bool:
 
 def _launch(folder: RunFolder) -> None:
     if folder.spec.get("slurm"):
-        folder.update_status(job="", message=cluster.SUBMITTING)
-        cluster.submit(folder, anew=folder.spec["kind"] not in CONTINUES)
+        folder.update_status(job="", message=submit.SUBMITTING)
+        submit.submit(folder, anew=folder.spec["kind"] not in CONTINUES)
         return
-    pid = launch.spawn(folder)
+    pid = local.spawn(folder)
     # On a disk that has filled up meanwhile the process ends by itself, and says why if it can.
     with contextlib.suppress(DiskFullError), folder.status_transaction() as status:
         if status["pid"] is None:  # else the worker was quicker and has said so itself
-            status.update(pid=pid, pid_started=launch.start_time(pid) or 0.0, host=launch.host())
+            status.update(pid=pid, pid_started=local.start_time(pid) or 0.0, host=local.host())
 
 
 def _as_it_is(folder: RunFolder, stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -373,7 +377,7 @@ def _as_it_is(folder: RunFolder, stored: Mapping[str, Any]) -> dict[str, Any]:
     if status["state"] not in ACTIVE:
         return status
     if status["job"] is not None:
-        return cluster.as_slurm_says(folder, status, SILENCE_S)
+        return as_slurm_says(folder, status, SILENCE_S)
     if status["pid"] is None:
         if time.time() - (status["launched"] or 0) > NO_PROCESS_S:
             never = "its process was never started; resume it to try again"
@@ -392,11 +396,11 @@ def _as_it_is(folder: RunFolder, stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _has_process(folder: RunFolder, status: Mapping[str, Any]) -> bool:
-    if status["host"] not in (None, launch.host()):  # its number means nothing here: the heartbeat and the lock tell
+    if status["host"] not in (None, local.host()):  # its number means nothing here: the heartbeat and the lock tell
         silent = time.time() - (status["heartbeat"] or status["launched"] or time.time())
         return silent < LOST_S or is_held(folder.path / WORKER_LOCK)
     # The lock decides where the start times differ: setting the clock moves every process's start time.
-    return launch.is_alive(status["pid"], status["pid_started"]) or is_held(folder.path / WORKER_LOCK)
+    return local.is_alive(status["pid"], status["pid_started"]) or is_held(folder.path / WORKER_LOCK)
 
 
 def _obituary(folder: RunFolder, status: Mapping[str, Any]) -> str:
@@ -405,7 +409,7 @@ def _obituary(folder: RunFolder, status: Mapping[str, Any]) -> str:
         return disk_full(folder.path)
     if status["heartbeat"] is None:
         return f"its process did not start: {last[:300]}"
-    if status["host"] not in (None, launch.host()):
+    if status["host"] not in (None, local.host()):
         return f"its process on {status['host']} has given no sign of life for {LOST_S / 60:g} minutes"
     return f"its process {status['pid']} vanished (killed, or out of memory?); the log ends with: {last[:200]}"
 

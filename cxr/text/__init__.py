@@ -2,9 +2,9 @@
 
 from cxr.text.boxes import KINDS, TextBox, kind_of
 from cxr.text.controls import borrowed_boxes, control_boxes
-from cxr.text.detect import detect_boxes, detect_text, recognise
+from cxr.text.corrections import Review, Reviews, tokens_of
+from cxr.text.detection.detector import detect_boxes, detect_text, recognise
 from cxr.text.mask import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, MaskMode, mask_text
-from cxr.text.review import Review, Reviews, tokens_of
 from cxr.text.stamp import Patch, cut_patch, stamp_patch, word_patch
 from cxr.text.store import DetectionStore, detect_cached
 

@@ -7,9 +7,9 @@ from functools import partial
 from typing import cast
 
 from cxr.data import Manifest
-from cxr.data.pool import WorkerDied, default_workers, map_in_order
+from cxr.data.images.pool import WorkerDied, default_workers, map_in_order
 from cxr.errors import TextError, unknown
-from cxr.text.review import FileTokens, Reviews, tokens_of_file
+from cxr.text.corrections import FileTokens, Reviews, tokens_of_file
 
 Progress = Callable[[float, str], None]
 

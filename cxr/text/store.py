@@ -20,7 +20,7 @@ import numpy as np
 from cxr.files import replacing
 from cxr.paths import cache_root
 from cxr.text.boxes import TextBox
-from cxr.text.detect import DETECTOR_VERSION, shared_detector
+from cxr.text.detection.detector import DETECTOR_VERSION, shared_detector
 
 Detect = Callable[[np.ndarray], list[TextBox]]
 
@@ -42,7 +42,7 @@ class DetectionStore:
     version
         Detector version that the boxes belong to.
     operating_point
-        Name in :data:`cxr.text.detect.OPERATING_POINTS`; each keeps its boxes apart.
+        Name in :data:`cxr.text.detection.detector.OPERATING_POINTS`; each keeps its boxes apart.
     """
 
     def __init__(

@@ -15,8 +15,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from cxr.data.augment import Augment
-from cxr.data.image_store import Images
+from cxr.data.images.store import Images
+from cxr.training.augment import Augment
 
 AHEAD = 2  # batches that are read before they are asked for
 

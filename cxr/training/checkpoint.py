@@ -23,7 +23,7 @@ from cxr.files import replacing, sync_folder
 from cxr.models import XrayClassifier, load_model, save_model
 from cxr.models.seen import Seen
 from cxr.models.weights import read_seen
-from cxr.runs.folder import write_json
+from cxr.runs.storage import write_json
 
 POINTER, BEST, PUBLISHED = "last.json", "best.safetensors", ".published"
 WEIGHTS, STATE = "last.safetensors", "last.state.pt"

@@ -26,8 +26,8 @@ from cxr.evaluation.selection import OWN, listed, select
 from cxr.evaluation.truth import UNCERTAIN, finding_names
 from cxr.models import build
 from cxr.paths import cache_root
+from cxr.training.masked_text import without_text
 from cxr.training.recipe import Recipe, Stage
-from cxr.training.textless import without_text
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class StageData:
     val_patients
         (n,) the patient of each validation image, or the image itself where there is none.
     text
-        What was masked and how, see :func:`cxr.training.textless.without_text`; empty where nothing was.
+        What was masked and how, see :func:`cxr.training.masked_text.without_text`; empty where nothing was.
     left_out
         ``{split: {label: images}}`` of labels that are none of the classes: images with such a label are not among
         the rows (nor measured in the end), such findings not among the targets.

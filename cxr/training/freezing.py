@@ -9,7 +9,7 @@ from timm.models import group_parameters
 from torch import nn
 
 from cxr.errors import RecipeError
-from cxr.models.backbone import XrayClassifier, head_of
+from cxr.models.classifier import XrayClassifier, head_of
 from cxr.training.recipe import ALL, HEAD
 
 

@@ -23,7 +23,7 @@ from cxr.evaluation.metrics import point_metrics
 from cxr.evaluation.multilabel import multilabel_metrics
 from cxr.evaluation.predict import predict_rows
 from cxr.models import XrayClassifier
-from cxr.models.backbone import head_of
+from cxr.models.classifier import head_of
 from cxr.runs.folder import Stopped
 from cxr.training.batches import Batch, Reader, Share
 from cxr.training.checkpoint import Place

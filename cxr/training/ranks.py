@@ -23,7 +23,7 @@ import torch
 import torch.distributed as dist
 
 from cxr.errors import RecipeError, RunError
-from cxr.runs import launch
+from cxr.runs import local
 from cxr.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ def _from_environment() -> Ranks:
 
 @contextlib.contextmanager
 def _environment(world: int) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in launch.RANK_VARIABLES}
+    before = {name: os.environ.get(name) for name in local.RANK_VARIABLES}
     values = {"RANK": 0, "WORLD_SIZE": world, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": world, "NODE_RANK": 0}
     os.environ.update({name: str(value) for name, value in values.items()})
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port()))
@@ -180,12 +180,12 @@ class _Helpers:
 
     def __enter__(self) -> _Helpers:
         for rank in range(1, self._world):
-            names = {"RANK": str(rank), "LOCAL_RANK": str(rank), launch.RANK_0_VARIABLE: str(os.getpid())}
-            names[launch.RUN_VARIABLE] = str(self._folder.path.resolve())
+            names = {"RANK": str(rank), "LOCAL_RANK": str(rank), local.RANK_0_VARIABLE: str(os.getpid())}
+            names[local.RUN_VARIABLE] = str(self._folder.path.resolve())
             with self._folder.log_path.open("ab") as output:
                 self._processes.append(
                     subprocess.Popen(
-                        launch.worker_command(self._folder.path.resolve()),
+                        local.worker_command(self._folder.path.resolve()),
                         env={**os.environ, **names},
                         stdin=subprocess.DEVNULL,
                         stdout=output,
@@ -241,7 +241,7 @@ def _obituary(rank: int, code: int) -> str:
 @contextlib.contextmanager
 def _watching_parent() -> Iterator[None]:
     """End a helper when the rank 0 that started it is gone: nobody will ever wait for it again."""
-    parent = int(os.environ.get(launch.RANK_0_VARIABLE, 0))
+    parent = int(os.environ.get(local.RANK_0_VARIABLE, 0))
     over = threading.Event()
 
     def watch() -> None:

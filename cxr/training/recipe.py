@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from cxr.data.augment import Augment
 from cxr.errors import RecipeError, unknown
-from cxr.models.backbone import check_backbone
+from cxr.models.backbones import check_backbone
 from cxr.text.mask import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES
-from cxr.wording import one_line, why_not_yaml
+from cxr.training.augment import Augment
+from cxr.validation import one_line, why_not_yaml
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Schedule(_Part):
 class Text(_Part):
     """What becomes of burned-in text before a network sees an image, at the size of its file; ``mask`` is a short form.
 
-    What is masked is masked in every stage and split alike; see :mod:`cxr.training.textless`.
+    What is masked is masked in every stage and split alike; see :mod:`cxr.training.masked_text`.
     """
 
     handling: Literal["keep", "mask"] = "keep"

@@ -10,16 +10,17 @@ import pandas as pd
 import streamlit as st
 
 from cxr.data import Manifest
+from cxr.data.importers.base import FILE_NOTES
+from cxr.data.importers.registry import SOURCES, UNCERTAIN
 from cxr.data.jobs import SPLITS, check_free, split_data_set
 from cxr.data.library import DataSet, facts_beside, is_taken, list_data_sets, read_excluded, read_notes
-from cxr.data.sources import SOURCES, UNCERTAIN
-from cxr.data.sources.base import FILE_NOTES
 from cxr.data.splits import in_order
 from cxr.errors import CxrError
 from cxr.runs import ENDED, list_runs, start
 
-from components import address, gallery, load, page, pick, viewer
-from components import runs as run_parts
+from services import load
+from widgets import address, gallery, page, pick, viewer
+from widgets import run_state as run_parts
 
 REFRESH_S = 1.0
 SHOWN_RUNS = 5

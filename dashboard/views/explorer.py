@@ -9,10 +9,12 @@ import streamlit as st
 from cxr.data import read_xray
 from cxr.explain import DEFAULT_COMPOSITE, legend
 from cxr.explain.composites import composite_of
+from cxr.explain.job import safe_names
 from cxr.explain.render import colour_scale, figure, to_png
-from cxr.explain.run import safe_names
 
-from components import address, browse, explaining, faithful, load, page, pages, pick, reading, subject, viewer
+from sections.explorer import faithfulness, heatmap_facts
+from services import explaining, load
+from widgets import address, browse, page, pages, pick, subject, viewer
 
 FROM_DATA, UPLOAD = "Data set", "Upload"
 ONE, ALL = "one", "all"
@@ -58,7 +60,7 @@ with page.told_in_one_line():
 
     st.divider()
     rule, biases, goal, several = st.columns([4, 3, 3, 2], vertical_alignment="bottom")
-    way = reading.choose_way(rule, biases)
+    way = heatmap_facts.choose_way(rule, biases)
     with goal:
         follow = explaining.predicted_option(network.classes)
         word = "most probable" if explaining.is_of_findings(network) else "predicted"
@@ -105,19 +107,19 @@ else:
 if masks:
     st.markdown(f"Outlines: {viewer.legend_of(masks)}")
 st.caption(f"{legend.title(heatmap)} · {explained.origin}")
-reading.show_concerns(maps, scale)
+heatmap_facts.show_concerns(maps, scale)
 for note in filter(None, [*heatmap.notes, explaining.below_zero(heatmap, network)]):
     st.caption(f":material/info: {viewer.plain(note)}")
 
 left, right = st.columns(2)
 with left:
-    reading.show_ledger(maps)
+    heatmap_facts.show_ledger(maps)
 with right:
-    reading.show_rules(heatmap)
+    heatmap_facts.show_rules(heatmap)
 
 with page.told_in_one_line():
-    faithful.section(reference, xray, way, target)
-    faithful.show_localisation(xray, heatmap)
+    faithfulness.section(reference, xray, way, target)
+    faithfulness.show_localisation(xray, heatmap)
 
 left, right = st.columns([3, 2])
 with left:
@@ -168,7 +170,7 @@ with right:
             query_params={**chosen.link, "image": xray.id},
         )
 st.caption(viewer.plain(description))
-reading.show_stored()
+heatmap_facts.show_stored()
 options = ["--composite", way.composite] if way.composite != DEFAULT_COMPOSITE else []
 options += ["--bias", way.bias] if way.bias != composite_of(way.composite).bias else []
 where = ["--data", chosen.command_data] if chosen else []

@@ -9,8 +9,8 @@ from cxr.errors import CxrError
 from cxr.paths import data_root
 from cxr.runs import list_runs, start
 
-from components import address, page, pages
-from components import runs as run_parts
+from widgets import address, page, pages
+from widgets import run_state as run_parts
 
 REFRESH_S = 3
 

@@ -8,8 +8,9 @@ import streamlit as st
 from cxr.runs import Run, get_run, list_runs
 from cxr.runs.metrics_table import Metrics
 
-from components import charts, load, page, pages, pick
-from components import runs as run_parts
+from services import load
+from widgets import charts, page, pages, pick
+from widgets import run_state as run_parts
 
 REFRESH_S = 1.5
 RECENT = 40  # steps that speed and waiting are taken over

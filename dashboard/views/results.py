@@ -16,8 +16,10 @@ from cxr.evaluation.selection import listed
 from cxr.models.card import MULTI_LABEL
 from cxr.runs import Run, start
 
-from components import address, by_finding, charts, gallery, load, measured, page, pages, pick, subject
-from components import runs as run_parts
+from sections.results import by_finding
+from services import load
+from widgets import address, charts, gallery, measured, page, pages, pick, subject
+from widgets import run_state as run_parts
 
 PAPER = (
     "The paper reports 100 % test accuracy on its own test set. Tested on outside data by the same authors, a plain "

@@ -6,15 +6,16 @@ import pandas as pd
 import streamlit as st
 
 from cxr.data.library import list_data_sets
+from cxr.experiments.study import members, start_study
+from cxr.experiments.study.comparison import Measure, Report
+from cxr.experiments.study.curves import to_table
+from cxr.experiments.study.members import plan_of
+from cxr.reports.study import COLOURED, measure_tables, to_html
 from cxr.runs import Run, list_runs
-from cxr.study import members, start_study
-from cxr.study.curves import to_table
-from cxr.study.members import plan_of
-from cxr.study.render import COLOURED, measure_tables, to_html
-from cxr.study.report import Measure, Report
 
-from components import address, page, pages, pick, study_charts, study_form, study_state
-from components import runs as run_parts
+from sections.study import study_charts, study_form, study_state
+from widgets import address, page, pages, pick
+from widgets import run_state as run_parts
 
 REFRESH_S = 2.0
 TABS = ("Compare", "New study")

@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
+from cxr.experiments.masking.conditions import DEFAULT_DRAWS
 from cxr.text import DEFAULT_MARGIN
-from cxr.text.conditions import DEFAULT_DRAWS
 
-from components import (
-    browse,
-    experiments,
-    explaining,
-    findings,
-    load,
-    page,
-    pages,
-    pick,
-    reviewing,
-    stamping,
-    subject,
-    tokens,
-    vocabulary,
-)
+from sections.text import correct_boxes, experiments, masking_results, stamping, tokens, vocabulary
+from services import explaining, load
+from widgets import browse, page, pages, pick, subject
 
 ONE, SPLIT = "One image", "Whole split"
 VOCABULARY, BOXES = "Vocabulary", "Correct boxes"
@@ -94,7 +82,7 @@ elif section == VOCABULARY:
         vocabulary.show(chosen)
 elif section == BOXES:
     with page.told_in_one_line():
-        reviewing.show(chosen)
+        correct_boxes.show(chosen)
 else:
     n = len(chosen.data.select(split=chosen.split))
     with page.told_in_one_line():
@@ -118,4 +106,4 @@ else:
         )
         run = experiments.choose(chosen)
         experiments.watch(run)
-        findings.show(run)
+        masking_results.show(run)

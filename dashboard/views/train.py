@@ -14,8 +14,10 @@ from cxr.runs import list_runs, start
 from cxr.training import check, check_labels, check_weights
 from cxr.training.recipe import PRESETS, load_recipe, parse_recipe
 
-from components import address, load, page, pages, pick, queue, recipe_form, viewer, where
-from components import runs as run_parts
+from sections.train import device_queue, recipe_form
+from services import load
+from widgets import address, page, pages, pick, viewer, where
+from widgets import run_state as run_parts
 
 REFRESH_S = 1.5
 
@@ -109,6 +111,6 @@ page.command(
     "cxr", "train", f"{recipe.name}.yaml" if recipe != base else preset, "--data", data_set.name, *where.words(place)
 )
 if list_runs(kind="train"):
-    queue.section()
+    device_queue.section()
     st.subheader("Trainings", anchor=False)
     trainings()

@@ -12,7 +12,9 @@ from cxr.models import list_weights
 from cxr.models.weights import read_card
 from cxr.runs import list_runs
 
-from components import address, foreign, giving, load, page, pages, pick
+from sections.weights import export_weights, import_weights
+from services import load
+from widgets import address, page, pages, pick
 
 AT_HAND, IMPORT = "At hand", "Import"
 
@@ -59,9 +61,9 @@ def show_networks() -> None:
     with left, st.container(border=True):
         st.markdown(re.sub(r"^#", "####", card.to_markdown(), flags=re.MULTILINE))  # it is a part of this page
     with right:
-        giving.card_button(card.to_markdown(), name)
+        export_weights.card_button(card.to_markdown(), name)
         with page.told_in_one_line():
-            giving.export_buttons(reference, name)
+            export_weights.export_buttons(reference, name)
         st.page_link(
             pages.EXPLORER, label="Look at its heatmaps", icon=":material/radiology:", query_params={"model": reference}
         )
@@ -73,22 +75,22 @@ def show_import() -> None:
         "Recognised: timm, torchvision, CheXNet, torchxrayvision and the paper's networks, as tensors or as whole "
         "pickled models. No code in a file is run."
     )
-    given = foreign.choose_file()
+    given = import_weights.choose_file()
     if given is None:
         page.command("cxr", "weights", "import", "FILE")
         return
     path, called = given
-    found = foreign.look(path)
-    foreign.show_found(found)
+    found = import_weights.look(path)
+    import_weights.show_found(found)
     if not found.report.complete:
         page.command("cxr", "weights", "import", called, "--backbone", found.backbone)
         return
     outcome = st.container()  # above the form, where it is seen
-    told = foreign.ask(found, path.name)
-    foreign.show_command(called)
+    told = import_weights.ask(found, path.name)
+    import_weights.show_command(called)
     if told is not None:
         with outcome, page.told_in_one_line():
-            new = foreign.save(found, told)
+            new = import_weights.save(found, told)
             licence = told.get("licence", "unknown")
             st.success(
                 f"Imported as {new}: {', '.join(told['classes'].split(','))}. Licence: {licence}.",

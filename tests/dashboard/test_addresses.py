@@ -18,7 +18,7 @@ from cxr.data.library import save_data_set
 from cxr.runs import Run, get_run
 from tests.dashboard.conftest import DASHBOARD
 
-from components import address, pages  # isort: skip  - found through the path that conftest sets
+from widgets import address, pages  # isort: skip  - found through the path that conftest sets
 
 STAMP, CUT = {"look": "Stamp"}, {"look": "Stamp", "token": "cut from an X-ray"}
 WHOLE, WORDS, BOXES = {"look": "Whole split"}, {"look": "Vocabulary"}, {"look": "Correct boxes"}
@@ -299,12 +299,12 @@ def test_an_error_of_the_system_is_one_line_on_any_page(page: str) -> None:
 
 
 def test_a_button_on_a_read_only_disk_says_so_and_the_page_stays(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from components import reading
+    from sections.explorer import heatmap_facts
 
     def refuse() -> None:
         raise OSError(30, "Read-only file system", "/cache/maps")
 
-    monkeypatch.setattr(reading, "clear", refuse)
+    monkeypatch.setattr(heatmap_facts, "clear", refuse)
     app = opened("explorer")
     next(button for button in app.button if button.label == "Delete stored heatmaps").click()
     app.run()

@@ -11,10 +11,11 @@ from configurations import CONFIGURATIONS, ODD_NAMES, ONE_FINDING, Configuration
 from cxr.data import Manifest
 from cxr.data.library import save_data_set
 from cxr.evaluation.metrics import probabilities
+from cxr.experiments.masking.example import most_moved
+from cxr.experiments.masking.job import run as run_masking
+from cxr.experiments.stamping.job import run as run_stamping
+from cxr.reports.masking import change_of
 from cxr.runs.folder import RunFolder
-from cxr.text import experiment, stamping
-from cxr.text.report import change_of
-from cxr.text.story import most_moved
 
 any_network = pytest.mark.parametrize("configuration", [*CONFIGURATIONS, *ODD_NAMES, ONE_FINDING], ids=str)
 few_networks = pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_the_text_page_of_one_image_speaks_of_the_network_as_it_is(
 def test_a_finished_experiment_is_shown_on_the_page(
     configuration: Configuration, where: dict[str, str], tmp_path: Path
 ) -> None:
-    folder = done("text-experiment", experiment.run, params_of(where) | {"draws": 2}, tmp_path)
+    folder = done("text-experiment", run_masking, params_of(where) | {"draws": 2}, tmp_path)
     app = opened("text", run=folder.id)
     assert not app.exception, app.exception
     assert not app.error, app.error
@@ -143,7 +144,7 @@ def test_stamping_is_previewed_and_its_results_are_shown(
 ) -> None:
     towards = configuration.classes[0]
     params = params_of(where) | {"word": "DX", "avoid": False, "towards": towards}
-    folder = done("text-stamping", stamping.run, params | {"sizes": [0.16], "contrasts": [1.0]}, tmp_path)
+    folder = done("text-stamping", run_stamping, params | {"sizes": [0.16], "contrasts": [1.0]}, tmp_path)
     query = {"look": "Stamp", "stamping": folder.id, "towards": towards, "cover": "1", "size": "0.16"}
     app = opened("text", **where, **query)
     assert not app.exception, app.exception

@@ -9,7 +9,7 @@ from apps import opened, said
 from PIL import Image
 
 from cxr.data import import_data, save_data_set
-from cxr.data.image import PLATEAU_LEFT_OUT
+from cxr.data.images.base import PLATEAU_LEFT_OUT
 
 
 def test_data_lists_the_notes_on_files(tmp_path: Path) -> None:

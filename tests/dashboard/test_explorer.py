@@ -15,8 +15,8 @@ from apps import opened, said
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest, read_xray
+from cxr.data.images.resize import fit_square
 from cxr.data.library import save_data_set
-from cxr.data.square import fit_square
 from cxr.evaluation import load_trained
 from cxr.explain import COMPOSITES, explain
 from cxr.explain.heatmap import Heatmap, Way
@@ -92,7 +92,7 @@ def test_weights_from_a_file_are_measured_on_the_split_when_it_is_opened(trained
 
 
 def test_a_large_split_is_measured_only_when_asked(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from components import explaining
+    from services import explaining
 
     monkeypatch.setattr(explaining, "AT_ONCE", 3)
     app = opened("explorer", model=weights, split="test")
@@ -209,7 +209,7 @@ def test_a_missing_image_file_is_told_in_one_line(trained: Run, demo: Manifest) 
 
 
 def test_the_array_to_download_holds_the_very_relevance_of_the_model(trained: Run, demo: Manifest) -> None:
-    from components import explaining
+    from services import explaining
 
     network, _ = load_trained(trained.id)
     xray = explaining.of_manifest(demo, demo.select(split="test").ids[0])
@@ -291,9 +291,9 @@ def test_lrp_stands_first_among_the_ways_and_the_others_say_what_they_are_for(tr
 
 
 def test_an_unreliable_map_carries_a_warning(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cxr.explain import health
+    from cxr.explain import diagnostics
 
-    monkeypatch.setattr(health, "ABSORBED_TIMES", 0.0)
+    monkeypatch.setattr(diagnostics, "ABSORBED_TIMES", 0.0)
     app = opened("explorer", composite="epsilon")
     assert any("Biases absorbed" in warning.value for warning in app.warning)
     assert not app.exception
@@ -314,7 +314,7 @@ def test_faithfulness_is_measured_on_a_press_and_kept(trained: Run) -> None:
 
 
 def test_a_map_is_compared_with_every_mask_that_there_is(trained: Run, demo: Manifest) -> None:
-    from components import explaining
+    from services import explaining
 
     xray = explaining.of_manifest(demo, demo.select(split="test").ids[0])
     app = opened("explorer", image=xray.id, split="test")
@@ -337,11 +337,11 @@ def test_stored_heatmaps_are_counted_and_deleted_when_asked(trained: Run) -> Non
 
 
 def test_layers_are_listed_from_the_one_that_kept_most() -> None:
-    from components import reading
+    from sections.explorer import heatmap_facts
 
     one = replace(_made_up(), layers=("classifier", "a", "b"), layer_absorbed=np.array([0.1, -0.5, 1e-9]))
     one = replace(one, layer_lost=np.array([0.0, 0.0, 0.0]))
-    assert reading.top_layers(one)["layer"].tolist() == ["a", "classifier"]
+    assert heatmap_facts.top_layers(one)["layer"].tolist() == ["a", "classifier"]
 
 
 def _made_up() -> Heatmap:
@@ -350,13 +350,13 @@ def _made_up() -> Heatmap:
 
 
 def test_names_of_classes_are_shown_as_they_are() -> None:
-    from components import viewer
+    from widgets import viewer
 
     assert viewer.plain("a_b*c [d] $e$") == r"a\_b\*c \[d\] \$e\$"
 
 
 def test_xray_heatmap_and_overlay_come_at_one_size_with_red_where_relevance_is_positive() -> None:
-    from components import viewer
+    from widgets import viewer
 
     image = np.full((300, 200), 90, np.uint8)
     relevance = np.zeros((16, 16), np.float32)
@@ -373,7 +373,7 @@ def test_xray_heatmap_and_overlay_come_at_one_size_with_red_where_relevance_is_p
 
 
 def test_an_outline_follows_the_edge_of_its_mask_and_leaves_the_inside_alone() -> None:
-    from components import viewer
+    from widgets import viewer
 
     picture = np.zeros((200, 200, 3), np.uint8)
     mask = np.zeros((100, 100), np.uint8)
@@ -386,7 +386,7 @@ def test_an_outline_follows_the_edge_of_its_mask_and_leaves_the_inside_alone() -
 
 
 def test_boxes_are_drawn_where_they_lie_and_labelled_outside() -> None:
-    from components import viewer
+    from widgets import viewer
 
     image = np.zeros((400, 400), np.uint8)
     drawn = viewer.with_boxes(image, [TextBox(100, 100, 200, 150, "PORTABLE", 0.9, "word")], side=800)

@@ -13,8 +13,8 @@ from streamlit.testing.v1 import AppTest
 
 from cxr.data import ImageCache, Manifest
 from cxr.data.library import save_data_set
+from cxr.evaluation.job import evaluate
 from cxr.evaluation.predict import predictions_table
-from cxr.evaluation.run import evaluate
 from cxr.models import save_model
 from cxr.models.seen import Seen, SeenImages, sorted_digests
 from cxr.models.weights import load_model

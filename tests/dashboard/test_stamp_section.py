@@ -11,14 +11,14 @@ from apps import opened, refused, said
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest, read_xray
-from cxr.data.square import fit_square
+from cxr.data.images.resize import fit_square
 from cxr.evaluation import predict
 from cxr.evaluation.metrics import softmax
 from cxr.evaluation.source import load_trained
+from cxr.experiments.stamping.job import versions_of
+from cxr.experiments.stamping.settings import Setting
 from cxr.runs import Run, list_runs, start
 from cxr.text.stamp import place_of, stamp_patch, word_patch
-from cxr.text.stamp_setting import Setting
-from cxr.text.stamping import versions_of
 
 
 def stamp(**query: str) -> AppTest:

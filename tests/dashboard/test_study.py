@@ -11,9 +11,9 @@ from apps import opened, refused, said
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
-from cxr.runs import Run, launch, list_runs
+from cxr.experiments.study import members, parse_plan, start_study
+from cxr.runs import Run, list_runs, local
 from cxr.runs.run import members_of
-from cxr.study import members, parse_plan, start_study
 from tests.dashboard.conftest import RECIPE
 from tests.study import quick
 from tests.study.conftest import until
@@ -23,7 +23,7 @@ __all__ = ["until"]
 
 @pytest.fixture
 def quick_members(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "worker_command", quick.command)
+    monkeypatch.setattr(local, "worker_command", quick.command)
 
 
 def study(demo: Manifest, how: str = "", **changes: Any) -> Run:

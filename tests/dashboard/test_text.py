@@ -17,9 +17,9 @@ from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
 from cxr.errors import TextError
+from cxr.experiments.masking.results import condition_table
+from cxr.reports import masking
 from cxr.runs import Run, get_run, list_runs, start
-from cxr.text import report
-from cxr.text.results import condition_table
 
 
 def whole_split(**query: str) -> AppTest:
@@ -163,7 +163,7 @@ def test_what_an_address_names_of_an_experiment_comes_back_or_is_told(experiment
 
 
 def test_the_report_is_one_file_with_the_finding_pictures_and_tables(experiment: Run, tmp_path: Path) -> None:
-    page = report.write(experiment, tmp_path / "text.html").read_text(encoding="utf-8")
+    page = masking.write(experiment, tmp_path / "text.html").read_text(encoding="utf-8")
     results = experiment.results()
     assert html.escape(results["finding"]) in page
     outside = re.findall(
@@ -174,10 +174,10 @@ def test_the_report_is_one_file_with_the_finding_pictures_and_tables(experiment:
     assert '<input type="range"' in page
     for title in ("One X-ray", "By class", "Every way of masking", "Relevance inside tokens", "How to read this"):
         assert f">{title}</h" in page
-    plain = report.write(experiment, tmp_path / "text.md").read_text(encoding="utf-8")
+    plain = masking.write(experiment, tmp_path / "text.md").read_text(encoding="utf-8")
     assert results["finding"] in plain
     assert f"| {results['classes'][0]} |" in plain
-    with zipfile.ZipFile(io.BytesIO(report.to_zip(experiment))) as archive:
+    with zipfile.ZipFile(io.BytesIO(masking.to_zip(experiment))) as archive:
         predictions = pd.read_csv(archive.open("predictions.csv"))
         conditions = pd.read_csv(archive.open("conditions.csv"))
     assert len(predictions) == results["n_images"]
@@ -191,7 +191,7 @@ def test_a_report_that_cannot_be_written_is_told_in_one_line(experiment: Run, tr
         (trained, tmp_path / "text.html", "has no results of a text experiment"),
     ):
         with pytest.raises(TextError, match=named):
-            report.write(run, path)
+            masking.write(run, path)
     assert not (tmp_path / "text.html").exists()
 
 

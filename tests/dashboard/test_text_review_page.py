@@ -33,7 +33,7 @@ def boxes():
 
 @pytest.mark.parametrize("zoom", [1.0, 1.5, 2.0, 3.0])
 def test_boxes_that_nobody_moved_come_back_from_the_canvas_to_the_pixel(boxes, zoom):
-    from components.boxes import canvas_size, from_canvas, to_canvas
+    from services.box_coordinates import canvas_size, from_canvas, to_canvas
 
     size = canvas_size(SHAPE, zoom)
     drawn = [
@@ -43,7 +43,7 @@ def test_boxes_that_nobody_moved_come_back_from_the_canvas_to_the_pixel(boxes, z
 
 
 def test_a_box_drawn_on_the_canvas_is_in_pixels_of_the_file_and_cut_to_it():
-    from components.boxes import canvas_size, from_canvas
+    from services.box_coordinates import canvas_size, from_canvas
 
     size = canvas_size(SHAPE)
     scale = SHAPE[0] / size[1]
@@ -58,7 +58,7 @@ def test_a_box_drawn_on_the_canvas_is_in_pixels_of_the_file_and_cut_to_it():
 
 
 def test_a_table_keeps_scores_takes_new_rows_and_names_what_is_wrong(boxes):
-    from components.boxes import from_table, to_table
+    from services.box_coordinates import from_table, to_table
 
     table = to_table(boxes[:2])
     assert from_table(table, boxes[:2], SHAPE) == boxes[:2]
@@ -77,7 +77,7 @@ def test_a_table_keeps_scores_takes_new_rows_and_names_what_is_wrong(boxes):
 
 
 def test_the_next_image_to_review_begins_again_at_the_end():
-    from components.review_queue import next_open
+    from sections.text.review_queue import next_open
 
     assert next_open(["a", "b", "c"], "b", frozenset("b")) == "c"
     assert next_open(["a", "b", "c"], "c", frozenset("c")) == "a"

@@ -10,11 +10,11 @@ from apps import opened, refused, said
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest, read_xray
+from cxr.experiments.vocabulary.count import one_per_patient
+from cxr.experiments.vocabulary.job import read_tables
 from cxr.runs import Run, get_run, list_runs, start
 from cxr.text import Reviews
 from cxr.text.store import content_hash
-from cxr.text.vocabulary import one_per_patient
-from cxr.text.vocabulary_run import read_tables
 
 KIND = "text-vocabulary"
 

@@ -81,7 +81,7 @@ def test_live_shows_how_far_kept_neurons_moved_and_the_score_of_the_present_stag
 
 
 def test_curves_of_two_stages_are_not_joined_and_each_beginning_carries_its_name() -> None:
-    from components import charts
+    from widgets import charts
 
     scores = {"val_accuracy": 0.5, "val_loss": 1.0}
     rows = [
@@ -101,7 +101,7 @@ def test_curves_of_two_stages_are_not_joined_and_each_beginning_carries_its_name
 
 
 def test_a_long_training_is_drawn_with_some_thousand_points_and_every_spike() -> None:
-    from components import charts
+    from widgets import charts
 
     rows = [{"kind": "step", "stage_index": n // 70_000, "step": n, "loss": 1.0} for n in range(100_000)]
     rows[61_803]["loss"] = 50.0
@@ -113,7 +113,7 @@ def test_a_long_training_is_drawn_with_some_thousand_points_and_every_spike() ->
 
 
 def test_of_findings_the_chart_shows_the_auc_and_no_share_of_right_entries() -> None:
-    from components import charts
+    from widgets import charts
 
     first = {"kind": "epoch", "stage": "findings", "stage_index": 0, "step": 1, "val_accuracy": 0.9, "val_auc": 0.6}
     last = {"kind": "epoch", "stage": "final", "stage_index": 1, "step": 2, "val_accuracy": 0.5}

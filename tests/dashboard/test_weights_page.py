@@ -84,10 +84,10 @@ def test_an_export_is_made_on_demand_and_says_how_far_its_logits_are(weights: Pa
 def test_the_zip_of_a_timm_folder_holds_its_three_files(tmp_path: Path, weights: Path) -> None:
     from cxr.models.export import export
 
-    from components import giving
+    from sections.weights import export_weights
 
     model = build("densenet-small", CLASSES, size=32, backbone_args={"growth_rate": 4, "block_config": [2, 2]})
-    packed = giving._packed(export(model, tmp_path / "folder", "timm"))
+    packed = export_weights._packed(export(model, tmp_path / "folder", "timm"))
     assert zipfile.ZipFile(io.BytesIO(packed)).namelist() == ["README.md", "config.json", "model.safetensors"]
 
 

@@ -12,7 +12,7 @@ from cxr.data import Manifest
 from cxr.runs import list_runs
 from tests.dashboard.apps import opened, said
 
-from components import where
+from widgets import where
 
 
 def label(elements, text: str):

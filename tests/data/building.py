@@ -11,8 +11,8 @@ from typing import Any
 import cv2
 import pandas as pd
 
-from cxr.data import image_index, image_store, square
-from cxr.data.cache import ImageCache
+from cxr.data.images import resize, store, store_index
+from cxr.data.images.cache import ImageCache
 from cxr.data.manifest import Manifest
 
 SIDE = 24
@@ -32,9 +32,9 @@ def build(files: Path, seeds: Any, **options: Any) -> ImageCache:
 def builds(pipe: Connection, files: Path, root: Path, seeds: list[int], dies_in: str = "") -> None:
     """Build, tell each step and what was decoded, and hold the cache open until told to end; or die on the way."""
     cv2.setNumThreads(1)
-    image_store._COMMIT_BYTES = 5 * ROW
+    store._COMMIT_BYTES = 5 * ROW
     decoded: list[str] = []
-    decode = square.decode
+    decode = resize.decode
 
     def decode_and_tell(path: Path) -> Any:
         decoded.append(path.name)
@@ -43,9 +43,9 @@ def builds(pipe: Connection, files: Path, root: Path, seeds: list[int], dies_in:
     def die(*_: Any) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    square.decode = decode_and_tell
+    resize.decode = decode_and_tell
     if dies_in:
-        setattr(os if hasattr(os, dies_in) else image_index, dies_in, die)
+        setattr(os if hasattr(os, dies_in) else store_index, dies_in, die)
     pipe.recv()
     cache = build(files, seeds, root=root, progress=lambda done, total: pipe.send(done))
     pipe.send((decoded, cache.images.copy(), cache.ids))

@@ -4,8 +4,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from cxr.data.augment import Augment
 from cxr.data.phantom import make_phantom
+from cxr.training.augment import Augment
 
 ALL = {
     "rotate": 10,

@@ -13,8 +13,8 @@ from data_samples import chest, manifest_of, write_png
 
 from cxr.data import ImageCache, Manifest, read_xray
 from cxr.data.digests import file_digest, file_digests
-from cxr.data.image_index import HEADER
-from cxr.data.square import fit_square
+from cxr.data.images.resize import fit_square
+from cxr.data.images.store_index import HEADER
 from cxr.errors import ImageError, ManifestError
 
 
@@ -84,7 +84,7 @@ def test_a_store_is_for_one_size_and_fit_and_a_key_for_what_files_hold(manifest:
 
 def test_images_of_another_set_are_shared_not_decoded_again(manifest: Manifest, monkeypatch: pytest.MonkeyPatch):
     whole = ImageCache.build(manifest, 24)
-    monkeypatch.setattr("cxr.data.square.decode", lambda path: pytest.fail("decoded again"))
+    monkeypatch.setattr("cxr.data.images.resize.decode", lambda path: pytest.fail("decoded again"))
     part = ImageCache.build(manifest.select(ids=["id4", "id1"]), 24, workers=0)
     assert part.ids == ["id1", "id4"]
     np.testing.assert_array_equal(part.images, whole.rows(["id1", "id4"]))
@@ -167,7 +167,7 @@ def test_the_reason_of_an_unreadable_file_is_remembered_until_the_file_changes(
     (tmp_path / "1.png").write_text("no image")
     first = ImageCache.build(manifest, 24, workers=0)
     with monkeypatch.context() as patched:
-        patched.setattr("cxr.data.square.decode", lambda path: pytest.fail("decoded again"))
+        patched.setattr("cxr.data.images.resize.decode", lambda path: pytest.fail("decoded again"))
         again = ImageCache.build(manifest, 24, workers=0)
     pd.testing.assert_frame_equal(again.missing, first.missing)
     write_png(tmp_path / "1.png", 1)
@@ -185,7 +185,7 @@ def test_a_file_that_changes_while_it_is_decoded_is_never_stored_under_what_it_h
         return read_xray(path)
 
     with monkeypatch.context() as patched:
-        patched.setattr("cxr.data.square.decode", decode_late)
+        patched.setattr("cxr.data.images.resize.decode", decode_late)
         cache = ImageCache.build(manifest, 24, workers=0)
     assert cache.missing[["image_id", "reason"]].to_numpy().tolist() == [["id2", "was changed while it was being read"]]
     (tmp_path / "2.png").write_bytes(original)

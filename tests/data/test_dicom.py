@@ -11,9 +11,10 @@ import pytest
 from data_samples import chest, dicom, jpeg_lossless, save_dicom
 from pydicom.dataset import Dataset
 
-from cxr.data import image, read_xray
-from cxr.data.dicom_values import LUT_LEFT_OUT, LUT_UNREADABLE, WINDOW_INVALID, WINDOW_LEFT_OUT
-from cxr.data.image import PLATEAU_LEFT_OUT
+from cxr.data import read_xray
+from cxr.data.images import decode
+from cxr.data.images.base import PLATEAU_LEFT_OUT
+from cxr.data.images.dicom_values import LUT_LEFT_OUT, LUT_UNREADABLE, WINDOW_INVALID, WINDOW_LEFT_OUT
 from cxr.errors import ImageError
 
 GREY = chest()
@@ -27,7 +28,7 @@ def read(tmp_path: Path, dataset: Dataset, compressed: str = "", name: str = "a.
 
 
 def read_with_notes(tmp_path: Path, dataset: Dataset) -> tuple[np.ndarray, tuple[str, ...]]:
-    return image.read_with_notes(save_dicom(tmp_path / "a.dcm", dataset))
+    return decode.read_with_notes(save_dicom(tmp_path / "a.dcm", dataset))
 
 
 def encapsulated(dataset: Dataset, stream: bytes, syntax: pydicom.uid.UID) -> Dataset:
@@ -449,7 +450,7 @@ def test_jpeg_of_twelve_bits_is_read():
 WITHOUT_THE_EXTRA = """
 import sys
 sys.modules.update(dict.fromkeys(["pylibjpeg", "libjpeg", "openjpeg", "jpeg_ls", "gdcm"]))
-from cxr.data.image import Refusal, decode
+from cxr.data.images.decode import Refusal, decode
 from pathlib import Path
 for path in sys.argv[1:]:
     try:

@@ -12,11 +12,11 @@ from data_samples import chest, dicom, save_dicom
 from pydicom.dataset import Dataset
 
 from cxr.data import Manifest, import_data
-from cxr.data.dicom_values import WINDOW_LEFT_OUT
+from cxr.data.images.dicom_values import WINDOW_LEFT_OUT
+from cxr.data.importers.dicom_folder import NO_MODALITY
+from cxr.data.importers.registry import SOURCES, Options
 from cxr.data.jobs import run_import
 from cxr.data.library import open_data_set
-from cxr.data.sources import SOURCES, Options
-from cxr.data.sources.dicom_folder import NO_MODALITY
 from cxr.errors import ManifestError
 from cxr.paths import runs_root
 from cxr.runs.folder import RunFolder

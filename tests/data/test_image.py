@@ -13,7 +13,8 @@ from data_samples import chest, write_png
 from PIL import Image
 
 from cxr.data import read_xray
-from cxr.data.image import PLATEAU_LEFT_OUT, decode_with_notes
+from cxr.data.images.base import PLATEAU_LEFT_OUT
+from cxr.data.images.decode import decode_with_notes
 from cxr.errors import ImageError
 
 GREY = chest()

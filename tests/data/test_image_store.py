@@ -29,9 +29,10 @@ from configurations import CONFIGURATIONS, make_network
 from data_samples import chest, write_png
 
 from cxr.cli import main
-from cxr.data import ImageCache, Manifest, image_index, image_store
-from cxr.data.cache_limit import clear, usage
-from cxr.data.square import fit_square
+from cxr.data import ImageCache, Manifest
+from cxr.data.images import store, store_index
+from cxr.data.images.cache_limit import clear, usage
+from cxr.data.images.resize import fit_square
 from cxr.errors import ImageError
 from cxr.evaluation.predict import predict
 from cxr.paths import cache_root
@@ -62,7 +63,7 @@ def assert_right(cache: ImageCache) -> None:
 
 
 def rows_on_disk(folder: Path) -> int:
-    return sum(path.stat().st_size - image_index.HEADER for path in folder.glob("shard-*.u8")) // ROW
+    return sum(path.stat().st_size - store_index.HEADER for path in folder.glob("shard-*.u8")) // ROW
 
 
 def assert_whole(folder: Path) -> int:
@@ -70,7 +71,7 @@ def assert_whole(folder: Path) -> int:
     with closing(sqlite3.connect(folder / "index.sqlite")) as index:
         rows = index.execute("SELECT shard, row, crc32 FROM images").fetchall()
     for shard, row, crc32 in rows:
-        data = image_index.shard_path(folder, shard).read_bytes()[image_index.row_start(row, SIDE) :][:ROW]
+        data = store_index.shard_path(folder, shard).read_bytes()[store_index.row_start(row, SIDE) :][:ROW]
         assert len(data) == ROW
         assert zlib.crc32(data) == crc32
     assert len({entry[:2] for entry in rows}) == len(rows)
@@ -82,7 +83,7 @@ def assert_whole(folder: Path) -> int:
 
 def context() -> Any:
     forking = multiprocessing.get_context("forkserver")
-    forking.set_forkserver_preload(["cxr.data.cache", "cxr.data.square"])
+    forking.set_forkserver_preload(["cxr.data.images.cache", "cxr.data.images.resize"])
     return forking
 
 
@@ -226,8 +227,8 @@ def test_threads_may_build_and_read_at_once(files):
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four images to a shard."""
-    monkeypatch.setattr(image_store, "_SHARD_BYTES", range(4 * ROW, 4 * ROW))
-    monkeypatch.setattr(image_store, "_COMMIT_BYTES", 4 * ROW)
+    monkeypatch.setattr(store, "_SHARD_BYTES", range(4 * ROW, 4 * ROW))
+    monkeypatch.setattr(store, "_COMMIT_BYTES", 4 * ROW)
 
 
 @pytest.mark.usefixtures("small_shards")

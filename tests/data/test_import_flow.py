@@ -150,7 +150,7 @@ def test_the_name_is_checked_before_a_file_is_read(importing, monkeypatch: pytes
 
 
 def test_a_name_that_was_taken_while_files_were_read_costs_no_import(importing, monkeypatch, pictures) -> None:
-    from cxr.data import importing as module
+    from cxr.data.importers import importing as module
 
     def slow(*arguments: Any, **options: Any) -> module.ImportResult:
         result = module.import_data(*arguments, **options)

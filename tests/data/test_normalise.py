@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr.data import normalise
+from cxr.data.tables import normalise
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 import cxr.data
-from cxr.data.pool import WorkerDied, map_in_order
+from cxr.data.images.pool import WorkerDied, map_in_order
 
 
 def square(number: int) -> int:
@@ -34,7 +34,8 @@ def chatter(number: int) -> int:
 
 
 def test_a_decoding_process_does_not_wait_for_what_it_does_not_need():
-    script = "import sys, cxr.data.square; print(sorted({'pandas', 'pydicom', 'sklearn', 'torch'} & set(sys.modules)))"
+    dear = "{'pandas', 'pydicom', 'sklearn', 'torch'}"
+    script = f"import sys, cxr.data.images.resize; print(sorted({dear} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr
 
@@ -81,8 +82,8 @@ def test_no_process_stays_when_the_caller_gives_up():
 def test_a_script_without_a_main_guard_can_decode_in_processes(tmp_path: Path):
     script = tmp_path / "script.py"
     script.write_text(
-        "from cxr.data.importing import inspect\n"
-        "from cxr.data.pool import map_in_order\n"
+        "from cxr.data.importers.importing import inspect\n"
+        "from cxr.data.images.pool import map_in_order\n"
         "from pathlib import Path\n"
         "print(list(map_in_order(inspect, [Path('absent.png')] * 3, 2)))\n"
     )

@@ -9,10 +9,10 @@ from data_samples import chest, dicom, save_dicom, write_png
 from PIL import Image
 
 from cxr.data import SOURCES, ImportResult, Manifest, import_data
-from cxr.data.sources import Options
-from cxr.data.sources.base import class_of
-from cxr.data.sources.covid_chestxray import label_of as covid_label
-from cxr.data.sources.nih import label_of as nih_label
+from cxr.data.importers.base import class_of
+from cxr.data.importers.covid_chestxray import label_of as covid_label
+from cxr.data.importers.nih import label_of as nih_label
+from cxr.data.importers.registry import Options
 from cxr.errors import ManifestError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydicom.sr.codedict import codes
 
-from cxr.data.views import FRONTAL, is_chest, is_unknown, normalise_view, tells_no_view, view_of_codes
+from cxr.data.tables.xray_views import FRONTAL, is_chest, is_unknown, normalise_view, tells_no_view, view_of_codes
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from configurations import CONFIGURATIONS, every_configuration, write_network, write_xrays
 
 from cxr.cli import main
-from cxr.evaluation.run import evaluate
+from cxr.evaluation.job import evaluate
 from cxr.paths import runs_root
 from cxr.runs.folder import RunFolder
 

@@ -10,8 +10,8 @@ from configurations import CONFIGURATIONS, Configuration, every_configuration, m
 from cxr.data import ImageCache, Manifest
 from cxr.errors import ManifestError, WeightsError
 from cxr.evaluation import load_trained, predict, predictions_table
+from cxr.evaluation.job import evaluate
 from cxr.evaluation.metrics import probabilities
-from cxr.evaluation.run import evaluate
 from cxr.models import build, save_model
 from cxr.paths import runs_root
 from cxr.runs.folder import RunFolder, Stopped

@@ -14,11 +14,11 @@ from configurations import CONFIGURATIONS, every_configuration, make_network, wr
 from PIL import Image
 
 from cxr.data import ImageCache, Manifest
-from cxr.evaluation.run import evaluate
+from cxr.evaluation.job import evaluate
 from cxr.evaluation.seen import marked, marked_in_words, measured_rows, seen_among, seen_in_words
 from cxr.models import save_model
 from cxr.models.export import export
-from cxr.models.importing import import_weights
+from cxr.models.imports.importing import import_weights
 from cxr.models.seen import Seen, SeenImages, sorted_digests
 from cxr.models.weights import load_model, read_seen
 from cxr.paths import runs_root, shipped_weights

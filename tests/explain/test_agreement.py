@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cxr.errors import ExplainError
-from cxr.explain.agreement import class_sensitivity, cosine, spearman
+from cxr.explain.quality.agreement import class_sensitivity, cosine, spearman
 
 
 def test_rank_correlation_sees_order_alone_and_the_cosine_sees_size():

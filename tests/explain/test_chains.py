@@ -17,10 +17,10 @@ from toys import hooks_of, on_threads, pictures, shaken_densenet
 from zennit.core import Hook
 
 from cxr.errors import ExplainError
-from cxr.explain import chains
-from cxr.explain.chains import OPTIONS, relevance, verified, why_not
-from cxr.explain.comparison import OPTIONS as ALTERNATIVES
-from cxr.explain.copies import forget, prepared
+from cxr.explain.frozen import forget, prepared
+from cxr.explain.gradients import OPTIONS as ALTERNATIVES
+from cxr.explain.lrp import sequential
+from cxr.explain.lrp.sequential import OPTIONS, relevance, verified, why_not
 
 # Networks
 
@@ -338,9 +338,9 @@ def test_black_pictures_and_networks_of_zeros_give_finite_maps(name, composite):
 
 def test_denominators_that_are_zero_pass_nothing_and_small_ones_all():
     z = torch.tensor([0.0, -0.0, 1e-25, -1e-25, 2.0])
-    inverse = 1 / chains.exact_division(z)
+    inverse = 1 / sequential.exact_division(z)
     assert inverse.tolist() == pytest.approx([0, 0, 1e25, -1e25, 0.5])
-    assert 1 / chains.exact_division(torch.tensor(1e-200, dtype=torch.float64)) == pytest.approx(1e200)
+    assert 1 / sequential.exact_division(torch.tensor(1e-200, dtype=torch.float64)) == pytest.approx(1e200)
 
 
 def test_targets_of_each_image_have_the_maps_they_have_alone():
@@ -393,7 +393,7 @@ def test_after_a_failure_the_next_explanation_starts_from_a_clean_chain(monkeypa
     network, images = case("VGG")
     expected, _ = relevance(network, images, columns_for(2))
     with monkeypatch.context() as patch:
-        patch.setattr(chains, "_OTHER_RULES", (((nn.ReLU,), FailingRule()),))
+        patch.setattr(sequential, "_OTHER_RULES", (((nn.ReLU,), FailingRule()),))
         with pytest.raises(RuntimeError, match="this rule fails"):
             relevance(network, images, columns_for(2))
     assert hooks_of(network) == []

@@ -13,7 +13,7 @@ from toys import pictures, shaken_densenet
 
 from cxr.data.phantom import demo_phantom
 from cxr.errors import ExplainError
-from cxr.explain.comparison import OPTIONS, attribute
+from cxr.explain.gradients import OPTIONS, attribute
 from cxr.models import load_model
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "demo.safetensors"

@@ -8,8 +8,8 @@ from torch import nn
 from toys import hooks_of, pictures, shaken_densenet
 
 from cxr.errors import ExplainError
-from cxr.explain import copies
-from cxr.explain.copies import borrowed, calm, forget, frozen_copy, itself, prepared
+from cxr.explain import frozen
+from cxr.explain.frozen import borrowed, calm, forget, frozen_copy, itself, prepared
 
 
 def kept(network):
@@ -188,12 +188,12 @@ def test_the_way_that_is_quick_on_a_gpu_sees_the_same_changes():
     network = shaken_densenet()
     tensors, before = (list(n.state_dict().values()) for n in (network, frozen_copy(network)))
     assert {tensor.dtype for tensor in tensors} == {torch.float32, torch.int64}
-    assert copies._equal_when_joined(tensors, before)
+    assert frozen._equal_when_joined(tensors, before)
     for change in (write_weight, write_counter, write_nan, write_sign_of_zero):
         change(network)
-        assert not copies._equal_when_joined(tensors, before)
+        assert not frozen._equal_when_joined(tensors, before)
         before = list(frozen_copy(network).state_dict().values())
-        assert copies._equal_when_joined(tensors, before)
+        assert frozen._equal_when_joined(tensors, before)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -303,11 +303,11 @@ def test_forgetting_frees_the_copy_and_what_was_built_from_it():
 def test_copies_go_with_their_networks():
     network = shaken_densenet()
     twin = weakref.ref(kept(network))
-    count = len(copies._shelves)
+    count = len(frozen._shelves)
     del network
     gc.collect()
     assert twin() is None
-    assert len(copies._shelves) == count - 1
+    assert len(frozen._shelves) == count - 1
 
 
 def test_a_copy_made_inside_inference_mode_can_be_differentiated():

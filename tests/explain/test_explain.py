@@ -9,7 +9,7 @@ from toys import CLASSES, Model, hooks_of, on_threads, pictures, shaken_densenet
 
 from cxr.errors import ExplainError
 from cxr.explain import COMPOSITES, explain
-from cxr.explain.rules import AlphaBeta
+from cxr.explain.lrp.rules import AlphaBeta
 from cxr.models import build
 
 

@@ -12,7 +12,7 @@ from cxr.data import ImageCache, Manifest
 from cxr.errors import ExplainError
 from cxr.explain import explain
 from cxr.explain.heatmap import Way, picture_digest
-from cxr.explain.run import Targets, explain_run, read_map, safe_names
+from cxr.explain.job import Targets, explain_run, read_map, safe_names
 from cxr.explain.store import HeatmapStore, clear
 from cxr.models import build, load_model, save_model
 from cxr.runs.folder import RunFolder

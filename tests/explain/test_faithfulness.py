@@ -5,11 +5,11 @@ from configurations import ONE_FINDING, every_configuration, make_network
 from torch import nn
 from toys import CLASSES, Model, pictures, shaken_densenet
 
+from cxr.data.images.resize import fit_square
 from cxr.data.phantom import make_phantom
-from cxr.data.square import fit_square
 from cxr.errors import ExplainError
 from cxr.explain import COMPOSITES, explain
-from cxr.explain.faithfulness import (
+from cxr.explain.quality.faithfulness import (
     Removal,
     deletion,
     insertion,

@@ -6,7 +6,7 @@ import torch
 from maps import heatmap
 from toys import CLASSES, Model, pictures, shaken_densenet
 
-from cxr.explain.health import concerns
+from cxr.explain.diagnostics import concerns
 from cxr.explain.heatmap import Way, heatmaps_of
 
 

@@ -4,10 +4,10 @@ import torch
 from scipy.sparse import csc_matrix
 from scipy.sparse.linalg import spsolve
 
+from cxr.data.images.resize import fit_square
 from cxr.data.phantom import make_phantom
-from cxr.data.square import fit_square
 from cxr.errors import ExplainError
-from cxr.explain.imputation import FILLS, NOISE, blurred, fill_named, linear_imputation, road
+from cxr.explain.quality.imputation import FILLS, NOISE, blurred, fill_named, linear_imputation, road
 
 AROUND = [(dy, dx, 1 / 6 if 0 in (dy, dx) else 1 / 12) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)]
 

@@ -3,10 +3,10 @@ import pytest
 from PIL import Image
 
 from cxr.data import ImageCache, Manifest
+from cxr.data.images.resize import fit_square
 from cxr.data.phantom import make_phantom
-from cxr.data.square import fit_square
 from cxr.errors import ExplainError
-from cxr.explain.localisation import localise, mask_at, pointing_game, relevance_mass, relevance_rank
+from cxr.explain.quality.localisation import localise, mask_at, pointing_game, relevance_mass, relevance_rank
 
 
 def mask_of(rows, columns, shape=(8, 8)):

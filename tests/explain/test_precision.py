@@ -14,8 +14,8 @@ from cxr.cli import app
 from cxr.data import Manifest
 from cxr.explain import explain, precision
 from cxr.explain.heatmap import Way
+from cxr.explain.job import explain_run
 from cxr.explain.precision import LEAST_COSINE, Trial, least_cosine, try_bfloat16
-from cxr.explain.run import explain_run
 from cxr.explain.store import HeatmapStore
 from cxr.models import build, save_model
 from cxr.runs.folder import RunFolder

@@ -4,10 +4,10 @@ import torch
 from torch import nn
 from toys import CLASSES, Model, pictures, shaken_densenet
 
+from cxr.data.images.resize import fit_square
 from cxr.data.phantom import make_phantom
-from cxr.data.square import fit_square
 from cxr.errors import ExplainError
-from cxr.explain.randomisation import explaining, randomise, randomise_parameters, stages_of
+from cxr.explain.quality.randomisation import explaining, randomise, randomise_parameters, stages_of
 from cxr.models import build, load_model
 from cxr.paths import shipped_weights
 

@@ -15,7 +15,7 @@ import torch
 from hostile import FIRED, PAYLOADS, PLACES, WAYS, Trap, hostile_files, odd_files, whole_state
 
 from cxr.errors import WeightsError
-from cxr.models.opening import open_weights
+from cxr.models.safe_load import open_weights
 
 # What the interpreter itself tells of: looking up a pickled class, running commands and code, loading libraries.
 EVENTS = ("pickle.find_class", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "exec",
@@ -106,7 +106,7 @@ import json, resource, tempfile
 from pathlib import Path
 from hostile import bombs
 from cxr.errors import WeightsError
-from cxr.models.opening import open_weights
+from cxr.models.safe_load import open_weights
 held = list(bombs())
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 700 * 2**20,) * 2)

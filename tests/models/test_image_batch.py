@@ -10,8 +10,8 @@ from PIL import Image
 from cxr.errors import ExplainError, ImageError, TextError
 from cxr.evaluation.predict import predict
 from cxr.explain import explain
-from cxr.explain.faithfulness import deletion, measure_faithfulness
-from cxr.explain.localisation import localise
+from cxr.explain.quality.faithfulness import deletion, measure_faithfulness
+from cxr.explain.quality.localisation import localise
 from cxr.explain.render import figure, heatmap_rgb, overlay
 from cxr.models import build
 from cxr.models.image_batch import as_batch

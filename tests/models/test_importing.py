@@ -20,11 +20,11 @@ from torch import nn
 
 from cxr.errors import WeightsError
 from cxr.models import ModelCard, build, load_model
-from cxr.models.backbone import make_network
+from cxr.models.backbones import make_network
 from cxr.models.checksums import sha256_of
-from cxr.models.foreign import NIH14, XRV18, backbone_of
-from cxr.models.importing import Misfit, card_of, import_weights, look_at
-from cxr.models.naming import our_names
+from cxr.models.imports.importing import Misfit, card_of, import_weights, look_at
+from cxr.models.imports.key_mapping import our_names
+from cxr.models.imports.recognise import NIH14, XRV18, backbone_of
 
 X = grey()
 AS_IMAGENET = {"mean": "imagenet", "std": "imagenet", "size": 64, "task": "single-label"}

@@ -22,9 +22,9 @@ from cxr.errors import WeightsError
 from cxr.models import build, checksums, load_model
 from cxr.models.checksums import sha256_of
 from cxr.models.export import export
-from cxr.models.foreign import XRV18
-from cxr.models.importing import import_weights, look_at
-from cxr.models.opening import open_weights
+from cxr.models.imports.importing import import_weights, look_at
+from cxr.models.imports.recognise import XRV18
+from cxr.models.safe_load import open_weights
 
 X = grey()
 FINDINGS = ("normal", "pneumonia", "covid19")

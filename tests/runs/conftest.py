@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from cxr.runs import Run, launch, list_runs
+from cxr.runs import Run, list_runs, local
 from cxr.runs import run as run_module
 from tests.runs import jobs
 
 WORKER = """
-import sys, cxr.worker
+import sys, cxr.runs.worker
 from tests.runs import jobs
-cxr.worker.KINDS.update(jobs.KINDS)
-sys.exit(cxr.worker.main(sys.argv[1]))
+cxr.runs.worker.KINDS.update(jobs.KINDS)
+sys.exit(cxr.runs.worker.main(sys.argv[1]))
 """
 
 
@@ -24,7 +24,7 @@ sys.exit(cxr.worker.main(sys.argv[1]))
 def job_kinds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Make the kinds of ``tests.runs.jobs`` startable; whatever still runs afterwards is ended."""
     monkeypatch.setattr(run_module, "KINDS", jobs.KINDS)
-    monkeypatch.setattr(launch, "worker_command", lambda folder: [sys.executable, "-c", WORKER, str(folder)])
+    monkeypatch.setattr(local, "worker_command", lambda folder: [sys.executable, "-c", WORKER, str(folder)])
     yield
     for run in list_runs():
         if run.active:

@@ -87,11 +87,11 @@ def ranks(folder: RunFolder, spec: dict, *, progress) -> None:
     logging.getLogger(__name__).info("helping" if rank else "leading")
     folder.write_json(f"rank-{rank}.json", {"pid": os.getpid()})
     if rank == 0:
-        from cxr.runs import launch
+        from cxr.runs import local
         from tests.runs.conftest import WORKER
 
         command = [sys.executable, "-c", WORKER, str(folder.path)]
-        helper = subprocess.Popen(command, env={**os.environ, "RANK": "1", launch.RUN_VARIABLE: str(folder.path)})
+        helper = subprocess.Popen(command, env={**os.environ, "RANK": "1", local.RUN_VARIABLE: str(folder.path)})
     while not folder.stop_requested():
         time.sleep(0.01)
     if rank == 0:

@@ -18,8 +18,10 @@ from typer.testing import CliRunner
 from cxr.cli import app
 from cxr.data.phantom import write_demo
 from cxr.errors import RunError
-from cxr.runs import ENDED, Run, RunFolder, Slurm, cluster, get_run, launch, list_runs, start
+from cxr.runs import ENDED, Run, RunFolder, Slurm, get_run, list_runs, local, start
 from cxr.runs import run as run_module
+from cxr.runs.slurm import client
+from cxr.runs.slurm.submit import SUBMITTING
 from tests.runs import cluster_jobs, jobs, slurm
 from tests.test_kill import RECIPE, lasting, steps, weights
 
@@ -27,10 +29,10 @@ DEBUG = Slurm(partition="debug", minutes=5, cpus=1)
 WAITS = Slurm(partition="closed", minutes=5, cpus=1)
 ENDLESS = {"n": 100_000, "pause": 0.02}
 WORKER = """
-import sys, cxr.worker
+import sys, cxr.runs.worker
 from tests.runs import cluster_jobs, jobs
-cxr.worker.KINDS.update(jobs.KINDS | {"train": "tests.runs.%s"})
-sys.exit(cxr.worker.main(sys.argv[1]))
+cxr.runs.worker.KINDS.update(jobs.KINDS | {"train": "tests.runs.%s"})
+sys.exit(cxr.runs.worker.main(sys.argv[1]))
 """
 
 
@@ -48,8 +50,8 @@ def loopback() -> Iterator[Path]:
 def real_slurm(loopback: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The Slurm, for this test and its processes; whatever still runs or waits afterwards is cancelled."""
     monkeypatch.setenv("SLURM_CONF", str(loopback))
-    monkeypatch.setattr(cluster, "CACHE_S", 0.3)
-    monkeypatch.setattr(cluster, "_cache", {})
+    monkeypatch.setattr(client, "CACHE_S", 0.3)
+    monkeypatch.setattr(client, "_cache", {})
     yield
     for run in list_runs():
         if run.active:
@@ -65,7 +67,7 @@ def small_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _work_as(monkeypatch: pytest.MonkeyPatch, train: str) -> None:
-    monkeypatch.setattr(launch, "worker_command", lambda folder: [sys.executable, "-c", WORKER % train, str(folder)])
+    monkeypatch.setattr(local, "worker_command", lambda folder: [sys.executable, "-c", WORKER % train, str(folder)])
 
 
 def in_state(run: Run, *states: str) -> Callable[[], bool]:
@@ -166,7 +168,7 @@ def test_without_sbatch_a_run_for_slurm_is_refused_in_one_line_and_leaves_nothin
     with pytest.raises(RunError, match=r"^no Slurm here: `sbatch` is not found; leave --slurm away or run on a login"):
         start("demo", {"n": 12}, where=DEBUG)
     assert list_runs() == []
-    assert not cluster.here()
+    assert not client.here()
 
 
 def test_the_command_line_says_so_too(tmp_path, monkeypatch):
@@ -189,8 +191,8 @@ def test_a_run_of_another_machine_is_judged_by_its_heartbeat_and_never_by_a_proc
     folder.update_status(heartbeat=time.time() - run_module.LOST_S - 1)
     assert Run(folder).status()["state"] == "failed"
     assert "its process on elsewhere has given no sign of life" in Run(folder).status()["error"]
-    folder.update_status(pid=os.getpid(), pid_started=launch.start_time(os.getpid()))  # ours, by chance
-    assert not launch.send_signal(folder.read_status(), signal.SIGKILL)
+    folder.update_status(pid=os.getpid(), pid_started=local.start_time(os.getpid()))  # ours, by chance
+    assert not local.send_signal(folder.read_status(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
@@ -214,11 +216,11 @@ def test_what_slurm_says_of_a_silent_run_is_told_in_one_line(tmp_path, monkeypat
     fake_program(tmp_path / "bin", "squeue", f"echo '{answer}'")
     fake_program(tmp_path / "bin", "sacct", "exit 1")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
-    monkeypatch.setattr(cluster, "_cache", {})
+    monkeypatch.setattr(client, "_cache", {})
     folder = RunFolder.create(tmp_path, "demo", {}, slurm=DEBUG.stored())
     folder.log_path.write_text("words\nlast words\n")
     beat = time.time() - 100 if state != "queued" else None
-    folder.update_status(state="running", message=cluster.SUBMITTING, job="7", host="node3", pid=1, heartbeat=beat)
+    folder.update_status(state="running", message=SUBMITTING, job="7", host="node3", pid=1, heartbeat=beat)
     status = Run(folder).status()
     assert status["state"] == state
     assert said in (status["error"] or status["message"])
@@ -229,15 +231,15 @@ def test_a_job_that_squeue_has_forgotten_is_looked_up_in_the_accounting(tmp_path
     fake_program(tmp_path / "bin", "squeue", "true")
     fake_program(tmp_path / "bin", "sacct", "echo 'CANCELLED by 1000|node3'")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
-    monkeypatch.setattr(cluster, "_cache", {})
-    monkeypatch.setattr(cluster, "_forgotten", {})
-    assert cluster.ask("7") == cluster.Job("CANCELLED", "", "node3")
+    monkeypatch.setattr(client, "_cache", {})
+    monkeypatch.setattr(client, "_forgotten", {})
+    assert client.ask("7") == client.Job("CANCELLED", "", "node3")
 
 
 def test_slurm_is_asked_once_for_many_runs_and_not_at_all_for_those_that_are_heard(tmp_path, monkeypatch):
     fake_program(tmp_path / "bin", "squeue", f"echo asked >> {tmp_path}/asked; seq -f '%g|PENDING|Priority|' 0 50")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
-    monkeypatch.setattr(cluster, "_cache", {})
+    monkeypatch.setattr(client, "_cache", {})
     for index in range(40):
         folder = RunFolder.create(tmp_path / "runs", "demo", {}, slurm=DEBUG.stored())
         beat = time.time() if index < 5 else None
@@ -249,7 +251,7 @@ def test_slurm_is_asked_once_for_many_runs_and_not_at_all_for_those_that_are_hea
 
 def test_where_slurm_cannot_be_asked_the_run_is_not_given_up(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(cluster, "_cache", {})
+    monkeypatch.setattr(client, "_cache", {})
     folder = RunFolder.create(tmp_path, "demo", {}, slurm=DEBUG.stored())
     folder.update_status(state="running", message="epoch 2", job="7", host="node3", heartbeat=time.time() - 100)
     status = Run(folder).status()
@@ -268,7 +270,7 @@ def test_a_partition_has_the_gpus_of_its_largest_node(tmp_path, monkeypatch):
     )
     fake_program(tmp_path / "bin", "sinfo", "\n".join(f"echo '{line}'" for line in lines))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
-    assert [(item.name, item.gpus) for item in cluster.partitions()] == [("b", 4), ("a", 0), ("c", 2)]
+    assert [(item.name, item.gpus) for item in client.partitions()] == [("b", 4), ("a", 0), ("c", 2)]
 
 
 # with one
@@ -283,15 +285,15 @@ class TestJobs:
         assert run.status()["state"] in ("queued", "running")
         status = run.wait(60)
         assert (status["state"], status["progress"], status["error"]) == ("finished", 1.0, None), status
-        assert (status["host"], status["requeues"]) == (launch.host(), 0)
+        assert (status["host"], status["requeues"]) == (local.host(), 0)
         assert [row["step"] for row in run.metrics()[0]] == [0, 1, 2, 3, 4]
         assert run.results() == {"n": 5}
         assert any("finished" in line for line in run.folder.log_tail())
         assert (run.folder.path / "slurm" / f"{status['job']}_submission.sh").is_file()
         assert run.spec["slurm"] == DEBUG.stored()
-        local = start("count", {"n": 5}, name="five", detached=False)
-        assert local.spec.keys() == run.spec.keys() - {"slurm"}
-        assert (local.status()["job"], local.status()["host"]) == (None, launch.host())
+        here = start("count", {"n": 5}, name="five", detached=False)
+        assert here.spec.keys() == run.spec.keys() - {"slurm"}
+        assert (here.status()["job"], here.status()["host"]) == (None, local.host())
 
     def test_a_waiting_run_says_why_it_waits_and_a_stop_takes_it_out_of_the_queue(self, until):
         run = start("count", {"n": 5}, where=WAITS)
@@ -436,12 +438,12 @@ class TestJobs:
             ("0", "0", "2"),
             ("1", "1", "2"),
         ]
-        assert {one["MASTER_ADDR"] for one in told} == {launch.host().partition(".")[0]}
+        assert {one["MASTER_ADDR"] for one in told} == {local.host().partition(".")[0]}
         assert len({one["MASTER_PORT"] for one in told}) == 1
         assert set(told[0]) == set(cluster_jobs.NAMES)
 
     def test_the_partitions_are_listed_the_default_first(self):
-        assert [(item.name, item.default, item.up, item.gpus) for item in cluster.partitions()] == [
+        assert [(item.name, item.default, item.up, item.gpus) for item in client.partitions()] == [
             ("debug", True, True, 2),
             ("closed", False, False, 2),
         ]

@@ -16,7 +16,7 @@ import pytest
 
 from cxr.cli import main
 from cxr.errors import RunError
-from cxr.runs import DeviceQueue, Run, RunFolder, devices, launch, list_runs, start
+from cxr.runs import DeviceQueue, Run, RunFolder, devices, list_runs, local, start
 from cxr.runs.devices import device_options
 from cxr.runs.queue import Ticket, grants, in_words, wish
 from cxr.runs.run import KINDS
@@ -26,12 +26,12 @@ PROJECT = Path(__file__).resolve().parents[2]
 CPU = {"cpu": ("cpu",)}
 ENDLESS = {"n": 100_000, "recipe": {"device": "cpu"}}
 WORKER_WITH_GPUS = """
-import os, sys, cxr.worker
+import os, sys, cxr.runs.worker
 from cxr.runs import devices
 from tests.runs import jobs
-cxr.worker.KINDS.update(jobs.KINDS)
+cxr.runs.worker.KINDS.update(jobs.KINDS)
 devices.count_gpus = lambda: {gpus}
-sys.exit(cxr.worker.main(sys.argv[1]))
+sys.exit(cxr.runs.worker.main(sys.argv[1]))
 """
 
 
@@ -54,7 +54,7 @@ def gpus(job_kinds, monkeypatch):
 
     def believe(number: int) -> None:
         script = WORKER_WITH_GPUS.format(gpus=number)
-        monkeypatch.setattr(launch, "worker_command", lambda folder: [sys.executable, "-c", script, str(folder)])
+        monkeypatch.setattr(local, "worker_command", lambda folder: [sys.executable, "-c", script, str(folder)])
 
     return believe
 
@@ -370,7 +370,7 @@ def test_what_a_killed_training_left_behind_is_ended_before_the_next_one_has_its
     helpers = one.folder.read_json("helpers.json")
     kill_process(one)
     until(lambda: two.folder.read_json("device.json") == "cpu")
-    assert [launch.start_time(pid) for pid in helpers] == [None, None]
+    assert [local.start_time(pid) for pid in helpers] == [None, None]
     assert two.status()["state"] == "running"
 
 

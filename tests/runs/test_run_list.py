@@ -7,7 +7,7 @@ import pytest
 from cxr import paths
 from cxr.errors import RunError
 from cxr.runs import RunFolder, get_run, list_runs
-from cxr.runs.folder import write_json
+from cxr.runs.storage import write_json
 
 
 @pytest.mark.parametrize("text", ["../secret", "/etc", "..", ".locks", "a/b", "", "x\n", "%2e%2e"])

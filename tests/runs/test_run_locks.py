@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cxr.runs.locks import FileLock, is_held
+from cxr.locks import FileLock, is_held
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +34,7 @@ def test_a_lock_is_free_after_its_holder_was_killed_even_if_a_forked_child_lives
     script = f"""
 import os, time
 from pathlib import Path
-from cxr.runs.locks import FileLock
+from cxr.locks import FileLock
 lock = FileLock(Path({str(tmp_path / "lock")!r}))
 assert lock.acquire()
 if not os.fork():

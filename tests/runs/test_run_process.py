@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-import cxr.worker
+import cxr.runs.worker
 from cxr.errors import RunError
-from cxr.runs import KINDS, Run, RunFolder, get_run, launch, list_runs, start
+from cxr.runs import KINDS, Run, RunFolder, get_run, list_runs, local, start
 from cxr.runs import run as run_module
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -33,7 +33,7 @@ def kill_process(run: Run) -> None:
 
 
 def test_every_kind_that_can_be_started_has_a_function_and_the_other_way_round():
-    assert set(KINDS) == set(cxr.worker.KINDS)
+    assert set(KINDS) == set(cxr.runs.worker.KINDS)
 
 
 def test_a_run_goes_from_queued_to_finished_and_leaves_rows_results_and_a_log():
@@ -147,7 +147,7 @@ def test_a_pid_that_was_given_to_another_process_is_not_taken_for_the_run(has_ro
     kill_process(run)
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
-        run.folder.update_status(pid=stranger.pid, pid_started=launch.start_time(stranger.pid) - 5)
+        run.folder.update_status(pid=stranger.pid, pid_started=local.start_time(stranger.pid) - 5)
         assert run.status()["state"] == "failed"
         with pytest.raises(RunError, match="is failed already"):
             run.stop()
@@ -168,13 +168,13 @@ def test_setting_the_clock_does_not_make_a_living_run_a_failed_one(has_rows):
 
 def test_a_zombie_counts_as_gone(tmp_path):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    started = launch.start_time(child.pid)
-    assert launch.is_alive(child.pid, started)
+    started = local.start_time(child.pid)
+    assert local.is_alive(child.pid, started)
     child.kill()
     deadline = time.monotonic() + 10
     while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
-    assert not launch.is_alive(child.pid, started)
+    assert not local.is_alive(child.pid, started)
     child.wait()
 
 
@@ -233,7 +233,7 @@ def test_a_job_that_cannot_be_imported_is_failed_with_the_reason():
 
 def test_a_worker_that_does_not_start_is_failed_with_the_log_s_last_line(monkeypatch):
     command = [sys.executable, "-c", "import a_module_that_is_not_there"]
-    monkeypatch.setattr(launch, "worker_command", lambda folder: command)
+    monkeypatch.setattr(local, "worker_command", lambda folder: command)
     status = start("count", {}).wait(20)
     assert status["state"] == "failed"
     assert status["error"].startswith("its process did not start: ModuleNotFoundError: No module named 'a_module")
@@ -263,15 +263,15 @@ def test_of_two_resumes_at_once_one_wins(has_rows):
 def test_a_second_worker_on_the_same_run_leaves_it_alone(has_rows, monkeypatch):
     run = start("count", {"n": 100_000})
     has_rows(run)
-    monkeypatch.setattr(cxr.worker, "_PREDECESSOR_S", 0.1)
-    assert cxr.worker.main(run.folder.path) == 2
+    monkeypatch.setattr(cxr.runs.worker, "_PREDECESSOR_S", 0.1)
+    assert cxr.runs.worker.main(run.folder.path) == 2
     assert run.status()["state"] == "running"
 
 
 def test_a_worker_refuses_a_run_that_is_over():
     run = start("count", {"n": 1})
     run.wait(20)
-    assert cxr.worker.main(run.folder.path) == 2
+    assert cxr.runs.worker.main(run.folder.path) == 2
     assert run.status()["state"] == "finished"
 
 
@@ -301,7 +301,7 @@ def test_killing_a_run_ends_its_children_too(until):
     child = run.folder.read_json("child.json")
     run.kill()
     assert run.status()["state"] == "stopped"
-    until(lambda: launch.start_time(child) is None)
+    until(lambda: local.start_time(child) is None)
 
 
 def test_children_that_outlived_a_killed_worker_are_swept_away_by_the_resume(until):
@@ -309,9 +309,9 @@ def test_children_that_outlived_a_killed_worker_are_swept_away_by_the_resume(unt
     until(lambda: run.folder.read_json("child.json"))
     child = run.folder.read_json("child.json")
     kill_process(run)
-    assert launch.start_time(child) is not None
+    assert local.start_time(child) is not None
     run.resume()
-    assert launch.start_time(child) is None
+    assert local.start_time(child) is None
 
 
 def test_two_trainings_on_one_device_follow_each_other(has_rows, until):
@@ -376,9 +376,9 @@ def test_waiting_too_long_says_so_and_leaves_the_run_alone(has_rows):
 
 
 def test_the_worker_s_usage_is_told():
-    done = subprocess.run([sys.executable, "-m", "cxr.worker"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "cxr.runs.worker"], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "usage: python -m cxr.worker RUN_FOLDER" in done.stderr
+    assert "usage: python -m cxr.runs.worker RUN_FOLDER" in done.stderr
 
 
 def test_the_status_file_is_plain_json_for_other_tools():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cxr.runs import DeviceQueue, Run, RunFolder, launch, start
+from cxr.runs import DeviceQueue, Run, RunFolder, local, start
 from tests.runs.conftest import WORKER
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("job_kinds")
 
 
 def as_rank(folder: RunFolder, rank: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "RANK": rank, "WORLD_SIZE": "2", launch.RUN_VARIABLE: str(folder.path)}
+    environment = {**os.environ, "RANK": rank, "WORLD_SIZE": "2", local.RUN_VARIABLE: str(folder.path)}
     command = [sys.executable, "-c", WORKER, str(folder.path)]
     return subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True)
 
@@ -32,7 +32,7 @@ def test_a_helper_works_beside_the_run_s_own_process_and_touches_neither_status_
     assert [ticket.pid for ticket in DeviceQueue().tickets()] == []  # this kind needs no device, nor does its helper
     run.stop()
     assert run.wait(20)["state"] == "stopped"
-    until(lambda: launch.start_time(helper["pid"]) is None)
+    until(lambda: local.start_time(helper["pid"]) is None)
     log = run.folder.log_tail()
     assert any("rank 1 INFO helping" in line for line in log)
     assert sum(line.endswith(f"process {run.status()['pid']}") for line in log) == 1  # the helper did not begin a run
@@ -95,9 +95,9 @@ def test_helpers_of_a_killed_run_are_swept_away(until):
     helper = run.folder.read_json("rank-1.json")["pid"]
     os.kill(run.status()["pid"], signal.SIGKILL)
     until(lambda: run.status()["state"] == "failed")
-    assert launch.start_time(helper) is not None
-    assert launch.sweep(run.folder, run.status()["pid"]) == 1
-    assert launch.start_time(helper) is None
+    assert local.start_time(helper) is not None
+    assert local.sweep(run.folder, run.status()["pid"]) == 1
+    assert local.start_time(helper) is None
 
 
 def test_a_run_started_by_one_of_several_ranks_is_a_run_of_its_own(monkeypatch):

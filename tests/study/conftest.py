@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from cxr.experiments.study import Plan, parse_plan
 from cxr.runs import list_runs
-from cxr.study import Plan, parse_plan
 from tests.training.conftest import decoded_once, tiny, tiny_cache
 
 __all__ = ["decoded_once", "tiny", "tiny_cache"]

@@ -15,13 +15,13 @@ from cxr.errors import RunError
 from cxr.runs import RunFolder, Stopped
 
 WORKER = """
-import sys, cxr.study.job, cxr.worker
+import sys, cxr.experiments.study.job, cxr.runs.worker
 from cxr.runs import launch
 from tests.study import quick
 launch.worker_command = quick.command
-cxr.study.job._POLL_S = 0.05
-cxr.worker.KINDS["train"] = "tests.study.quick:train"
-sys.exit(cxr.worker.main(sys.argv[1]))
+cxr.experiments.study.job._POLL_S = 0.05
+cxr.runs.worker.KINDS["train"] = "tests.study.quick:train"
+sys.exit(cxr.runs.worker.main(sys.argv[1]))
 """
 
 

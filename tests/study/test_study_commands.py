@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from cxr.cli import main
-from cxr.runs import launch, list_runs
+from cxr.experiments.study import EXAMPLES, members, start_study
+from cxr.runs import list_runs, local
 from cxr.runs.run import members_of
-from cxr.study import EXAMPLES, members, start_study
 from tests.study import quick
 from tests.study.conftest import plan
 
 
 @pytest.fixture(autouse=True)
 def quick_members(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "worker_command", quick.command)
+    monkeypatch.setattr(local, "worker_command", quick.command)
 
 
 @pytest.fixture

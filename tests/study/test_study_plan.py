@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from cxr.errors import RecipeError
-from cxr.study import EXAMPLES, load_plan, parse_plan
+from cxr.experiments.study import EXAMPLES, load_plan, parse_plan
 
 RECIPES = {"a": "demo", "b": {"recipe": "scratch", "set": {"size": 64}}}
 

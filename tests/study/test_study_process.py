@@ -12,10 +12,10 @@ import psutil
 import pytest
 
 from cxr.errors import ManifestError, RecipeError, RunError, WeightsError
-from cxr.runs import Run, get_run, launch, list_runs
+from cxr.experiments.study import members, retry, start_study, stop_study
+from cxr.experiments.study.job import _POLL_S
+from cxr.runs import Run, get_run, list_runs, local
 from cxr.runs.run import members_of
-from cxr.study import members, retry, start_study, stop_study
-from cxr.study.job import _POLL_S
 from tests.study import quick
 from tests.study.conftest import plan
 
@@ -24,7 +24,7 @@ SLOW = {"first": {"recipe": "demo", "set": {"description": "slow"}}, "second": "
 
 @pytest.fixture(autouse=True)
 def quick_members(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "worker_command", quick.command)
+    monkeypatch.setattr(local, "worker_command", quick.command)
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_killing_a_study_kills_its_member_too(data, until):
     member = running_member(study)
     study.kill()
     assert (study.status()["state"], member.status()["state"]) == ("stopped", "stopped")
-    assert launch.start_time(member.folder.read_status()["pid"]) is None
+    assert local.start_time(member.folder.read_status()["pid"]) is None
     assert len(members_of(study)) == 1
 
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cxr.errors import RunError
-from cxr.runs.folder import to_json
-from cxr.study.curves import Course, curves_of, to_table
-from cxr.study.plan import parse_plan
-from cxr.study.render import to_html, to_markdown, write
-from cxr.study.report import NO_DIFFERENCE, TOO_FEW, compare
-from cxr.study.svg import COLOURS, forest
+from cxr.experiments.study.comparison import NO_DIFFERENCE, TOO_FEW, compare
+from cxr.experiments.study.curves import Course, curves_of, to_table
+from cxr.experiments.study.plan import parse_plan
+from cxr.reports.study import to_html, to_markdown, write
+from cxr.reports.svg import COLOURS, forest
+from cxr.runs.storage import to_json
 
 PLAN = parse_plan({"recipes": ["twice", "keep"], "seeds": 3, "first_epochs": 2, "accuracy": 0.7})
 TEST = {"accuracy": {"value": 0.8, "low": 0.7, "high": 0.9}}

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from cxr.study import statistics as s
+from cxr.experiments.study import statistics as s
 
 numbers = st.floats(-10, 10, allow_nan=False).map(lambda x: round(x, 3))
 samples = st.lists(numbers, min_size=2, max_size=8)

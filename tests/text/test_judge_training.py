@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
 PATIENTS = {"a": "p1", "b": "p1", "c": "p2", "d": "p3", "e": "", "f": "p4", "g": "p5"}
 DUPLICATES = {"c": "same", "d": "same"}
 
@@ -20,11 +20,11 @@ def picture(number):
 
 @pytest.fixture
 def training(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import train_text_judge
+    monkeypatch.syspath_prepend(str(TOOLS))
+    import train_token_classifier
 
-    yield train_text_judge
-    for name in ("train_text_judge", "judge_tokens", "judge_things"):
+    yield train_token_classifier
+    for name in ("train_token_classifier", "drawn_tokens", "drawn_things"):
         sys.modules.pop(name)
 
 

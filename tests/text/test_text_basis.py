@@ -12,13 +12,14 @@ from configurations import CONFIGURATIONS, write_network, write_xrays
 from cxr import __version__
 from cxr.data import Manifest, read_xray
 from cxr.evaluation.provenance import in_words, provenance, provenance_of
+from cxr.experiments.masking.job import run as run_masking
 from cxr.files import replacing
 from cxr.models.checksums import sha256_of
 from cxr.paths import runs_root
+from cxr.reports.masking import to_html, to_markdown, to_zip
 from cxr.runs import Run
 from cxr.runs.folder import RunFolder
-from cxr.text import Reviews, TextBox, experiment
-from cxr.text.report import to_html, to_markdown, to_zip
+from cxr.text import Reviews, TextBox
 from cxr.text.store import content_hash
 
 
@@ -38,7 +39,7 @@ def finished(request, tmp_path_factory):
         network = write_network(request.param, folder / "net.safetensors")
         params = {"model": str(network), "manifest": str(manifest), "split": "test", "device": "cpu"}
         run = RunFolder.create(runs_root(), "text-experiment", params | {"explained": 3, "draws": 1})
-        experiment.run(run, run.spec, lambda fraction, text: None)
+        run_masking(run, run.spec, lambda fraction, text: None)
         yield Run(run), network, data
 
 

@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 from cxr.cli.text import app
 from cxr.data import read_xray
 from cxr.errors import TextError
-from cxr.text import detect, detect_boxes, detect_text
+from cxr.text import detect_boxes, detect_text
 from cxr.text.boxes import TextBox, iou
-from cxr.text.detect import MAX_AREA, OPERATING_POINTS, Detector, _worth_a_second_search, shared_detector
-from cxr.text.views import VIEWS
+from cxr.text.detection import detector
+from cxr.text.detection.detector import MAX_AREA, OPERATING_POINTS, Detector, _worth_a_second_search, shared_detector
+from cxr.text.detection.views import VIEWS
 
 
 @pytest.mark.parametrize(("height", "width", "size"), [(256, 320, 22), (900, 700, 40), (1200, 1500, 60)])
@@ -118,7 +119,7 @@ def test_an_arrow_whose_box_would_swallow_anatomy_is_refused(monkeypatch):
     image = chest_like(700, 500)
     cv2.arrowedLine(image, (120, 200), (262, 342), 250, 4, cv2.LINE_AA, tipLength=0.3)
     assert detect_boxes(image) == []
-    monkeypatch.setattr(detect, "MAX_AREA", 0.08)
+    monkeypatch.setattr(detector, "MAX_AREA", 0.08)
     assert [box.kind for box in detect_boxes(image)] == ["arrow"]
 
 

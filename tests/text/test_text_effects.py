@@ -5,10 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cxr.evaluation.tests import holm
+from cxr.experiments.masking.conditions import Condition, Controls, Masking, controls_of, lenders_of, versions
+from cxr.experiments.masking.effects import Answers, beyond_control, effects, moved
+from cxr.experiments.masking.results import by_group, finding, left_in
 from cxr.text.boxes import TextBox
-from cxr.text.conditions import Condition, Controls, Masking, controls_of, lenders_of, versions
-from cxr.text.effects import Answers, beyond_control, effects, holm, moved
-from cxr.text.results import by_group, finding, left_in
 
 CLASSES = ("a", "b")
 N = 200

@@ -15,19 +15,22 @@ from text_drawing import chest_like, write_text
 from cxr.data import ImageCache, Manifest
 from cxr.errors import TextError
 from cxr.evaluation.metrics import probabilities
+from cxr.experiments.masking import example
+from cxr.experiments.masking.effects import Answers
+from cxr.experiments.masking.effects_by_finding import effects_by_finding
+from cxr.experiments.masking.job import run
+from cxr.experiments.masking.one_image import masked_versions
+from cxr.experiments.masking.predictions import groups_of
+from cxr.experiments.masking.results import condition_table, finding, too_weak
+from cxr.experiments.masking.settings import Setting
 from cxr.models import build, save_model
 from cxr.paths import cache_root
+from cxr.reports import masking
 from cxr.runs import get_run
 from cxr.runs.folder import RunFolder
-from cxr.text import report, story
-from cxr.text.asking import groups_of
 from cxr.text.boxes import TextBox
-from cxr.text.detect import shared_detector
-from cxr.text.effects import Answers
-from cxr.text.experiment import Setting, masked_versions, run
-from cxr.text.per_finding import effects_by_finding
-from cxr.text.results import condition_table, finding, too_weak
-from cxr.text.review import Reviews
+from cxr.text.corrections import Reviews
+from cxr.text.detection.detector import shared_detector
 from cxr.text.store import DetectionStore
 
 CLASSES = ("covid19", "normal")
@@ -193,7 +196,7 @@ def test_the_network_sees_the_same_pixels_as_from_the_cache(tmp_path, data):
 def test_a_second_run_finds_every_token_in_the_store(tmp_path, data, weights, black, monkeypatch):
     monkeypatch.setenv("CXR_DATA", str(black[2]))
     stores = []
-    monkeypatch.setattr("cxr.text.review.DetectionStore", lambda: stores.append(DetectionStore()) or stores[-1])
+    monkeypatch.setattr("cxr.text.corrections.DetectionStore", lambda: stores.append(DetectionStore()) or stores[-1])
     do(tmp_path, data, weights, mode="inpaint")
     assert sum(store.hits for store in stores) == 6
     assert sum(store.misses for store in stores) == 0
@@ -318,20 +321,20 @@ def test_an_experiment_of_an_older_version_still_has_its_report(configured, monk
     boxes = pd.read_parquet(old / "control_boxes.parquet")
     boxes[boxes["mode"] == "black"].drop(columns="mode").to_parquet(old / "control_boxes.parquet", index=False)
     monkeypatch.setenv("CXR_RUNS", str(tmp_path))
-    run, words = get_run(folder.id), report.titles(results)["match"]
-    plain = report.write(run, tmp_path / "old.md").read_text(encoding="utf-8")
+    run, words = get_run(folder.id), masking.titles(results)["match"]
+    plain = masking.write(run, tmp_path / "old.md").read_text(encoding="utf-8")
     assert results["finding"] in plain
     assert f"## {words}" not in plain
     monkeypatch.setenv("CXR_RUNS", str(folder.path.parent))
-    assert f"## {words}" in report.write(get_run(folder.id), tmp_path / "new.md").read_text(encoding="utf-8")
+    assert f"## {words}" in masking.write(get_run(folder.id), tmp_path / "new.md").read_text(encoding="utf-8")
     for ending in ("html", "zip"):
         monkeypatch.setenv("CXR_RUNS", str(tmp_path))
-        assert report.write(run, tmp_path / f"old.{ending}").stat().st_size > 1000
+        assert masking.write(run, tmp_path / f"old.{ending}").stat().st_size > 1000
 
 
 def test_the_story_of_an_experiment_is_explained_whatever_the_network(configured):
     configuration, folder = configured
-    told = story.read(folder.path)
+    told = example.read(folder.path)
     assert told.target in configuration.classes
     assert told.before.shape == told.after.shape == (64, 64)
     assert not np.array_equal(told.before, told.after)
@@ -360,8 +363,8 @@ def test_the_report_of_any_network_has_every_class_in_every_form(configured, mon
     configuration, folder = configured
     monkeypatch.setenv("CXR_RUNS", str(folder.path.parent))
     run = get_run(folder.id)
-    page = report.write(run, tmp_path / "text.html").read_text(encoding="utf-8")
-    plain = report.write(run, tmp_path / "text.md").read_text(encoding="utf-8")
+    page = masking.write(run, tmp_path / "text.html").read_text(encoding="utf-8")
+    plain = masking.write(run, tmp_path / "text.md").read_text(encoding="utf-8")
     results = folder.read_json("results.json")
     assert results["finding"] in plain
     for name in configuration.classes:
@@ -369,7 +372,7 @@ def test_the_report_of_any_network_has_every_class_in_every_form(configured, mon
         assert f"\n| {name} |".replace("_", r"\_") in plain
     assert page.count('<input type="range"') == 2  # the X-ray and its heatmap, before and after
     assert ("p (accuracy)" in plain) == (not configuration.multi_label)
-    with zipfile.ZipFile(io.BytesIO(report.to_zip(run))) as archive:
+    with zipfile.ZipFile(io.BytesIO(masking.to_zip(run))) as archive:
         tables = {name: pd.read_csv(archive.open(name)) for name in archive.namelist() if name.endswith(".csv")}
     assert len(tables["classes.csv"]) == len(configuration.classes)
     assert len(tables["predictions.csv"]) == 12

@@ -10,16 +10,24 @@ import pytest
 from configurations import THREE, TWO
 from scipy.special import logit
 
-from cxr.data.square import fit_square
-from cxr.text import TextBox, mask_text, tables
-from cxr.text.conditions import Masking, controls_of, versions
+from cxr.data.images.resize import fit_square
+from cxr.experiments.masking.conditions import Masking, controls_of, versions
+from cxr.experiments.masking.effects import SMALLEST_EFFECT, Answers, effects
+from cxr.experiments.masking.effects_by_finding import effects_by_finding
+from cxr.experiments.masking.matched_controls import (
+    DEPTH_TOLERANCE,
+    LARGEST_GAIN,
+    MaskedChange,
+    depth,
+    enlarged,
+    gain_of,
+)
+from cxr.experiments.masking.results import conclusion, finding, left_in
+from cxr.experiments.masking.shrinkage import FEWEST_PATIENTS, shrunken_means
+from cxr.experiments.stamping.dose_response import least
+from cxr.reports import masking_tables
+from cxr.text import TextBox, mask_text
 from cxr.text.controls import control_boxes, share_of_middle
-from cxr.text.doses import least
-from cxr.text.effects import SMALLEST_EFFECT, Answers, effects
-from cxr.text.matching import DEPTH_TOLERANCE, LARGEST_GAIN, MaskedChange, depth, enlarged, gain_of
-from cxr.text.per_finding import effects_by_finding
-from cxr.text.results import conclusion, finding, left_in
-from cxr.text.shrinking import FEWEST_PATIENTS, shrunken_means
 
 SIZE = 64
 MODES = ("inpaint", "mean", "black")
@@ -181,13 +189,13 @@ def test_a_single_finding_that_moves_too_little_is_not_named():
 def test_tables_show_how_well_controls_match_and_open_results_of_an_older_version():
     effect = effects(answers(0.05, "single-label", THREE), THREE)
     match = {name: {"tokens": 0.4, "random": 0.12, "other": 0.1} for name in ("change", "inside")}
-    row = tables.match({"modes": {"mean": effect["mean"] | {"match": match}}}).iloc[0]
+    row = masking_tables.match({"modes": {"mean": effect["mean"] | {"match": match}}}).iloc[0]
     assert row["grey levels changed, random boxes"] == "0.12"
     assert row["middle of the X-ray, text masked"] == "40.00 %"
-    assert tables.match({"modes": effect}).empty
+    assert masking_tables.match({"modes": effect}).empty
     old = {"group": "word", "token": "L", "n_images": 9, "n_tokens": 9, "changed": None, "towards": None}
     value = {"value": 0.02, "low": 0.01, "high": 0.03}
-    shown = tables.left_in({"modes": effect, "left_in": [old | {"moved": value, "probability": {}}]}).iloc[0]
+    shown = masking_tables.left_in({"modes": effect, "left_in": [old | {"moved": value, "probability": {}}]}).iloc[0]
     assert (shown["probabilities moved"], shown["as measured"]) == ("–", "0.020 [0.010, 0.030]")
 
 

@@ -13,7 +13,7 @@ from text_drawing import chest_like
 
 from cxr.errors import TextError
 from cxr.text import DetectionStore, Reviews, TextBox, tokens_of
-from cxr.text.review import FileTokens, tokens_of_file
+from cxr.text.corrections import FileTokens, tokens_of_file
 from cxr.text.store import content_hash
 
 WORD = TextBox(3, 4, 40, 17, "SEDUTO", 1.0, "word")
@@ -99,7 +99,7 @@ def test_without_the_right_to_write_boxes_go_to_the_folder_of_data_and_begin_wit
 ):
     image = chest_like(60, 80)
     save(Reviews.beside(manifest), "shipped", [WORD], image)
-    monkeypatch.setattr("cxr.text.review.os.access", lambda folder, mode: False)  # tests may run as root
+    monkeypatch.setattr("cxr.text.corrections.os.access", lambda folder, mode: False)  # tests may run as root
     reviews = Reviews.beside(manifest)
     assert reviews.get("shipped") == [WORD]
     file = save(reviews, "mine", [ELSEWHERE], image)

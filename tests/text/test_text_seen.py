@@ -7,18 +7,20 @@ import pytest
 from configurations import CONFIGURATIONS, make_network, write_xrays
 
 from cxr.data import ImageCache, Manifest, read_xray
-from cxr.explain.run import explain_run
+from cxr.experiments.masking.job import run as run_masking
+from cxr.experiments.stamping.job import run as run_stamping
+from cxr.explain.job import explain_run
 from cxr.models import save_model
 from cxr.models.seen import Seen, SeenImages, sorted_digests
 from cxr.paths import runs_root
 from cxr.runs.folder import RunFolder
-from cxr.text import Reviews, TextBox, experiment, stamping
+from cxr.text import Reviews, TextBox
 from cxr.text.store import content_hash
 
 SIZE = 64
 JOBS = {
-    "text-experiment": (experiment.run, {"explained": 2, "draws": 1}),
-    "text-stamping": (stamping.run, {"word": "AP", "sizes": [0.2], "contrasts": [1.0], "avoid": False}),
+    "text-experiment": (run_masking, {"explained": 2, "draws": 1}),
+    "text-stamping": (run_stamping, {"word": "AP", "sizes": [0.2], "contrasts": [1.0], "avoid": False}),
     "explain": (explain_run, {"composite": "gradient", "previews": 0}),
 }
 

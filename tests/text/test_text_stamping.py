@@ -16,14 +16,14 @@ from cxr.data.phantom import write_demo
 from cxr.errors import TextError
 from cxr.evaluation import predict
 from cxr.evaluation.truth import finding_targets
+from cxr.experiments.stamping.dose_response import least, results_of, strongest
+from cxr.experiments.stamping.job import run, versions_of
+from cxr.experiments.stamping.settings import Cut, Setting, chosen_images
 from cxr.models import build, save_model
 from cxr.runs import list_runs, start
 from cxr.runs.folder import RunFolder
 from cxr.text import Reviews, TextBox
-from cxr.text.doses import least, results_of, strongest
 from cxr.text.stamp import word_patch
-from cxr.text.stamp_setting import Cut, Setting, chosen_images
-from cxr.text.stamping import run, versions_of
 from cxr.text.store import content_hash
 
 CLASSES = ("covid19", "normal", "pneumonia")
@@ -207,7 +207,7 @@ def test_corrected_boxes_stay_free(tmp_path, data, weights, monkeypatch):
         image = read_xray(manifest.image_path(image_id))
         box = TextBox(image.shape[1] // 2, 0, image.shape[1], 80)
         reviews.save(image_id, [box], shape=image.shape, content_hash=content_hash(image))
-    monkeypatch.setattr("cxr.text.review.shared_detector", None)  # asked for a box, it would fail
+    monkeypatch.setattr("cxr.text.corrections.shared_detector", None)  # asked for a box, it would fail
     folder, _ = do(tmp_path, data, weights, avoid=True)
     table = pd.read_parquet(folder.path / "stamped.parquet").dropna(subset="x0")
     width = table["image_id"].map({i: read_xray(manifest.image_path(i)).shape[1] for i in set(table["image_id"])})

@@ -16,13 +16,8 @@ from text_drawing import chest_like, write_text
 from cxr.cli import main
 from cxr.data import Manifest
 from cxr.errors import TextError
-from cxr.runs import list_runs
-from cxr.runs.folder import RunFolder, to_json
-from cxr.text import DetectionStore, Reviews, TextBox
-from cxr.text.association import exact_p, expected_information, mutual_information, odds_ratio
-from cxr.text.search import images_of, search
-from cxr.text.store import content_hash
-from cxr.text.vocabulary import (
+from cxr.experiments.vocabulary.association import exact_p, expected_information, mutual_information, odds_ratio
+from cxr.experiments.vocabulary.count import (
     UNREAD,
     boxes_with,
     finding,
@@ -35,7 +30,13 @@ from cxr.text.vocabulary import (
     tokens_in,
     vocabulary,
 )
-from cxr.text.vocabulary_run import read_tables, run, tables
+from cxr.experiments.vocabulary.job import read_tables, run, tables
+from cxr.runs import list_runs
+from cxr.runs.folder import RunFolder
+from cxr.runs.storage import to_json
+from cxr.text import DetectionStore, Reviews, TextBox
+from cxr.text.search import images_of, search
+from cxr.text.store import content_hash
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from cxr.data.augment import Augment
+from cxr.training.augment import Augment
 from cxr.training.batches import Reader, Share
 
 RNG = np.random.default_rng(0)

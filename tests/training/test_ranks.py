@@ -14,7 +14,7 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 
 from cxr.errors import RecipeError
-from cxr.runs import launch
+from cxr.runs import local
 from cxr.runs import start as start_run
 from cxr.training.ranks import together
 from tests.training.running import assert_same, best, furthest, interrupted, last, rows, run, start
@@ -59,7 +59,7 @@ def test_two_processes_tell_the_story_of_one(together_and_alone):
 
 
 def test_the_environment_is_as_it_was_and_no_helper_is_left(together_and_alone):
-    assert not [name for name in launch.RANK_VARIABLES if name in os.environ]
+    assert not [name for name in local.RANK_VARIABLES if name in os.environ]
     assert not helpers_of(together_and_alone[0].path)
 
 
@@ -86,7 +86,7 @@ def helpers_of(folder) -> list[psutil.Process]:
             env = process.environ()
         except psutil.Error:
             continue
-        if env.get(launch.RUN_VARIABLE) == str(folder) and env.get("RANK", "0") != "0":
+        if env.get(local.RUN_VARIABLE) == str(folder) and env.get("RANK", "0") != "0":
             found.append(process)
     return found
 

@@ -13,7 +13,7 @@ from running import StopsAt, run, start
 
 from cxr.data import ImageCache, Manifest, read_xray
 from cxr.errors import ManifestError
-from cxr.evaluation.run import evaluate
+from cxr.evaluation.job import evaluate
 from cxr.evaluation.source import seen_by
 from cxr.models import save_model
 from cxr.models.weights import load_model, read_seen

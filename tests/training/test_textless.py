@@ -7,15 +7,15 @@ import pytest
 from running import SMALL, run, start
 
 from cxr.data import ImageCache, Manifest, read_xray
+from cxr.data.images.resize import fit_square
 from cxr.data.phantom import write_demo
-from cxr.data.square import fit_square
 from cxr.errors import RecipeError, RunError
 from cxr.evaluation import load_trained
 from cxr.evaluation.predict import predict
 from cxr.runs.folder import Stopped
 from cxr.text import DetectionStore, Reviews, TextBox, mask_text
 from cxr.text.store import content_hash
-from cxr.training import load_recipe, textless
+from cxr.training import load_recipe, masked_text
 from cxr.training.data import prepare
 
 BY_DETECTOR = ("phantom-00000", "phantom-00001")  # nobody has looked at these
@@ -123,10 +123,10 @@ def test_text_is_searched_once_with_its_progress_told_and_a_stop_loses_nothing(m
 
 
 def test_pixels_of_another_decoder_are_searched_anew(manifest, monkeypatch):
-    before = textless._key(manifest)
-    assert textless._key(manifest) == before
-    monkeypatch.setattr(textless, "DECODER_VERSION", textless.DECODER_VERSION + 1)
-    assert textless._key(manifest) != before
+    before = masked_text._key(manifest)
+    assert masked_text._key(manifest) == before
+    monkeypatch.setattr(masked_text, "DECODER_VERSION", masked_text.DECODER_VERSION + 1)
+    assert masked_text._key(manifest) != before
 
 
 @pytest.mark.slow

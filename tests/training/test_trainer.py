@@ -192,15 +192,15 @@ def test_a_run_from_before_there_was_a_choice_of_padding_resumes_with_its_black_
 
 def test_kept_neurons_start_the_last_stage_bit_for_bit(tiny, monkeypatch):
     seen = {}
-    from cxr.training import trainer
+    from cxr.training import job
 
-    class Spy(trainer.StageLoop):
+    class Spy(job.StageLoop):
         def run(self, hooks):
             head = self.model.network.classifier
             seen[self.stage.name] = (self.model.classes, head.weight.detach().clone(), head.bias.detach().clone())
             super().run(hooks)
 
-    monkeypatch.setattr(trainer, "StageLoop", Spy)
+    monkeypatch.setattr(job, "StageLoop", Spy)
     folder = run(start(tiny, "twice-keep", {"stages.*.epochs": 1}))
     trained = load_model(folder.checkpoints / "stage-0-findings.safetensors")
     classes, weight, bias = seen["final"]

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cxr.data.images.pool import WorkerDied, map_in_order
 from cxr.data.manifest import Manifest
 from cxr.data.phantom.phantom import CLASSES, Phantom, check_choices, child, make_phantom
-from cxr.data.pool import WorkerDied, map_in_order
 from cxr.data.splits import split_manifest
 from cxr.errors import CxrError
 from cxr.files import replacing

@@ -1,0 +1,1 @@
+"""One importer per data set, and what all of them share."""

@@ -1,0 +1,185 @@
+"""What every importer shares: what it finds, how folders are walked and how names become classes."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from cxr.data.images.base import IMAGE_SUFFIXES, one_line
+from cxr.data.tables.normalise import known_class, map_labels, normalise_age, normalise_sex
+from cxr.errors import ManifestError
+
+FILE_NOTES = "file_notes"  # column of what was not followed in a file, several notes with "; " between them
+Uncertain = Literal["unknown", "positive", "negative"]
+UNCERTAIN: tuple[Uncertain, ...] = ("unknown", "positive", "negative")
+
+age_in_years = normalise_age
+sex_letter = normalise_sex
+
+
+class Excluded(NamedTuple):
+    """A file or row that was left out, and why."""
+
+    file: str
+    reason: str
+
+
+@dataclass
+class Found:
+    """What an importer found: rows of a manifest with absolute paths, not yet decoded, and what it left out.
+
+    ``root`` is the folder that file names in ``excluded`` are relative to; ``notes`` are sentences on what was read
+    otherwise than it is written; ``own`` tells that we wrote the table, whose values stay as they are.
+    """
+
+    root: Path
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    excluded: list[Excluded] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    own: bool = False
+
+    def leave_out(self, file: str | Path, reason: str) -> None:
+        """Note a file or row that is left out."""
+        self.excluded.append(Excluded(printable(relative(file, self.root)), reason))
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller may say about names and values.
+
+    Attributes
+    ----------
+    columns
+        ``{our column: theirs}``.
+    aliases
+        ``{their label, finding or folder: our class}``.
+    uncertain
+        What a finding becomes that a source calls uncertain, or that its readers do not agree on.
+    keep_labels
+        Leave labels as they are written, but for missing values and aliases.
+    source
+        Where X-rays come from whose source is not known otherwise.
+    modalities
+        DICOM modalities to take besides those of X-rays, such as ``SC``.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    uncertain: Uncertain = "unknown"
+    keep_labels: bool = False
+    source: str = ""
+    modalities: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """An importer: how it is called, what it reads, and the function that reads it without decoding images.
+
+    ``columns`` tells that it reads a table whose columns can be mapped, ``uncertain`` that findings may be uncertain.
+    """
+
+    name: str
+    title: str
+    description: str
+    read: Callable[[Path, Options], Found]
+    columns: bool = False
+    uncertain: bool = False
+
+
+def relative(file: str | Path, root: Path) -> str:
+    """Return a file's name relative to the imported folder where it lies inside, with / between folders."""
+    path = Path(file)
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def printable(name: str) -> str:
+    """Return a file's name with what cannot be printed or stored (line breaks, bytes that are no UTF-8) escaped."""
+    return "".join(c if _storable(c) else c.encode("unicode_escape").decode() for c in name)
+
+
+def _storable(character: str) -> bool:
+    return unicodedata.category(character) not in {"Cc", "Cs", "Zl", "Zp"}
+
+
+def find_table(path: Path, patterns: Iterable[str], what: str) -> Path:
+    """Return the table of a data set: ``path`` itself or the first match in that folder.
+
+    Raises
+    ------
+    ManifestError
+        Naming what was looked for.
+    """
+    if path.is_file():
+        return path
+    existing_folder(path)
+    patterns = list(patterns)
+    found = [match for pattern in patterns for match in sorted(path.glob(pattern)) if match.is_file()]
+    if not found:
+        raise ManifestError(f"{path} is no {what}: it has no {' or '.join(patterns)}")
+    return found[0]
+
+
+def existing_folder(path: Path) -> Path:
+    """Return ``path`` if it is a folder, else raise a ManifestError."""
+    if not path.is_dir():
+        raise ManifestError(f"{path} is {'a file' if path.exists() else 'not there'}: a folder is needed")
+    return path
+
+
+def walk(folder: Path, found: Found) -> Iterator[Path]:
+    """Yield every file below a folder in a fixed order, links followed.
+
+    What is not a file to read (hidden files and folders, a folder with an image's name, a loop of links, a folder
+    that may not be listed) is left out by name.
+    """
+    seen: set[Path] = set()
+    pending = [folder]
+    while pending:
+        here = pending.pop(0)
+        real = here.resolve()
+        if real in seen:
+            found.leave_out(here, "is a link to a folder that was read already")
+            continue
+        seen.add(real)
+        try:
+            entries = sorted(os.scandir(here), key=lambda entry: entry.name)
+        except OSError as error:
+            found.leave_out(here, f"cannot be listed ({one_line(error)})")
+            continue
+        for entry in entries:
+            path = Path(entry.path)
+            if printable(entry.name) != entry.name:
+                found.leave_out(path, "has a line break or bytes that are no text in its name; rename it")
+            elif entry.name.startswith("."):
+                found.leave_out(path, "is hidden")
+            elif not _is_folder(entry):
+                yield path
+            elif path.suffix.lower() in IMAGE_SUFFIXES:
+                found.leave_out(path, "is a folder")
+            else:
+                pending.append(path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def class_of(name: str, aliases: Mapping[str, str]) -> str:
+    """Return the class that a folder or label stands for; a name that is known to nobody stands for itself."""
+    folded = {key.casefold(): value for key, value in aliases.items()}
+    return aliases.get(name) or folded.get(name.casefold()) or known_class(name) or name
+
+
+def join_labels(found: Found, options: Options) -> None:
+    """Turn the labels of all rows, as they are written, into classes, and note which changed."""
+    mapped = map_labels([row["label"] for row in found.rows], options.aliases, options.keep_labels)
+    for row in found.rows:
+        row["label"] = mapped.classes[row["label"]]
+    found.notes += mapped.notes

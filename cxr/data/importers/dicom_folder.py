@@ -1,0 +1,152 @@
+"""A folder of DICOM files, walked to the bottom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cxr.data.images.dicom import DicomHeader, read_header
+from cxr.data.images.pool import map_in_order
+from cxr.data.importers.base import (
+    FILE_NOTES,
+    Found,
+    Options,
+    age_in_years,
+    existing_folder,
+    known_class,
+    sex_letter,
+    walk,
+)
+from cxr.data.tables.xray_views import (
+    FRONTAL,
+    body_parts_in,
+    is_chest,
+    is_chest_code,
+    is_unknown,
+    normalise_view,
+    tells_no_view,
+    view_of_codes,
+)
+
+# DR, RG and XR are what scanners and archives write for CR and DX.
+MODALITIES = ("CR", "DX", "DR", "RG", "XR")
+_XRAY_OBJECTS = ("Computed Radiography", "Digital X-Ray", "Secondary Capture")
+_WIDEST = 2.5  # longer side by shorter side; a scout view or a strip is longer
+NO_MODALITY = "no modality in the file: taken for an X-ray by its header"
+
+
+def read(path: Path, options: Options) -> Found:
+    """Take the frontal chest X-rays among all DICOM files below a folder.
+
+    Modality CR, DX, DR, RG or XR, and those of ``options.modalities`` (SC, OT). A file without a modality, as some
+    public sets strip it, is taken if nothing in its header speaks against an X-ray, and its row says so. A file that is
+    silent about its view or body part is kept. View and body part are looked for in their own attributes, then in the
+    coded ones, then in the descriptions. The label is that of the innermost folder whose name stands for a class, else
+    "".
+    """
+    found = Found(existing_folder(path))
+    files = list(walk(found.root, found))
+    allowed = (*MODALITIES, *(modality.strip().upper() for modality in options.modalities))
+    for file, header in zip(files, map_in_order(read_header, files), strict=True):
+        if not isinstance(header, DicomHeader):
+            found.leave_out(file, str(header))
+        elif reason := _reason_against(header, allowed):
+            found.leave_out(file, reason)
+        else:
+            found.rows.append(_row(file, header, found.root, options))
+    return found
+
+
+def _reason_against(header: DicomHeader, allowed: tuple[str, ...]) -> str:
+    return _wrong_modality(header, allowed) or _wrong_view(header) or _wrong_body_part(header)
+
+
+def _wrong_modality(header: DicomHeader, allowed: tuple[str, ...]) -> str:
+    if header.modality in allowed:
+        return ""
+    if header.modality:
+        hint = f" (`--allow-modality {header.modality}` takes it)" if header.modality in ("SC", "OT") else ""
+        return f"modality {header.modality} is not {', '.join(allowed[:-1])} or {allowed[-1]}{hint}"
+    if against := _not_plausible(header):
+        return f"has no modality, and {against}"
+    return ""
+
+
+def _not_plausible(header: DicomHeader) -> str:
+    """Return what speaks against an X-ray in a header without a modality, "" for nothing."""
+    if header.sop_class and not any(name in header.sop_class for name in _XRAY_OBJECTS):
+        return f"its kind is {header.sop_class}"
+    if header.is_slice:
+        return "its header is that of a slice"
+    if header.frames > 1:
+        return f"holds {header.frames} frames"
+    if header.photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        return f"its pixels are {header.photometric or 'of no known kind'}, not grey"
+    sides = sorted((header.width, header.height))
+    if sides[0] and sides[1] > _WIDEST * sides[0]:
+        return f"its {header.width} x {header.height} pixels are not of a chest's shape"
+    return ""
+
+
+def _wrong_view(header: DicomHeader) -> str:
+    views = _views(header)
+    for text, view in views:
+        if view and view not in FRONTAL:
+            return f"view {text} is not frontal (PA or AP)"
+    if not any(view for _, view in views) and not tells_no_view(header.view):
+        return f"view {header.view} is not known to be frontal (PA or AP)"
+    return ""
+
+
+def _views(header: DicomHeader) -> list[tuple[str, str]]:
+    """Return the view as written and normalised, by View Position and View Code Sequence, else by a description."""
+    codes = [(meaning or code, view_of_codes([(code, meaning)])) for code, meaning in header.view_codes]
+    views = [(header.view, normalise_view(header.view)), *((f"{text} (View Code Sequence)", v) for text, v in codes)]
+    if any(view for _, view in views):
+        return views
+    if header.orientation and header.orientation[0][:1] in ("A", "P"):
+        return [(f"with rows towards {header.orientation[0]} (Patient Orientation)", "lateral")]
+    described = [(f"{text} (description)", normalise_view(text)) for text in (header.series, header.protocol)]
+    return [next((view for view in described if view[1]), ("", ""))]
+
+
+def _wrong_body_part(header: DicomHeader) -> str:
+    if not is_unknown(header.body_part):
+        answer = is_chest(header.body_part)
+        if answer or (answer is None and "chest" in _described_parts(header)):
+            return ""
+        return f"body part {header.body_part} is not the chest"
+    by_code = is_chest_code(header.region_codes)
+    if by_code is False:
+        return f"body part {header.region_codes[0][1] or header.region_codes[0][0]} is not the chest"
+    if by_code is None and _described_parts(header) == {"other"}:
+        return f"body part {header.series or header.protocol or header.study} (description) is not the chest"
+    return ""
+
+
+def _described_parts(header: DicomHeader) -> frozenset[str]:
+    """Return the parts of the body named by the first description that names any."""
+    parts = (body_parts_in(text) for text in (header.series, header.protocol, header.study))
+    return next((named for named in parts if named), frozenset())
+
+
+def _row(file: Path, header: DicomHeader, root: Path, options: Options) -> dict[str, Any]:
+    return {
+        "image": str(file),
+        "label": _label(file, root, options),
+        "patient_id": header.patient_id,
+        "source": "",
+        "view": next((view for _, view in _views(header) if view), ""),
+        "sex": sex_letter(header.sex),
+        "age": age_in_years(header.age),
+        "burned_in_annotation": header.burned_in_annotation,
+        FILE_NOTES: "" if header.modality else NO_MODALITY,
+    }
+
+
+def _label(file: Path, root: Path, options: Options) -> str:
+    aliases = {key.casefold(): value for key, value in options.aliases.items()}
+    for folder in reversed(file.relative_to(root).parts[:-1]):
+        if label := aliases.get(folder.casefold()) or known_class(folder):
+            return label
+    return ""

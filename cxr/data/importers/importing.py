@@ -1,0 +1,263 @@
+"""Import: files of a data set become a manifest, and everything left out is named with its reason."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cxr.data.images.base import Refusal
+from cxr.data.images.decode import decode_with_notes
+from cxr.data.images.pool import map_in_order
+from cxr.data.importers.base import FILE_NOTES, relative
+from cxr.data.importers.registry import SOURCES, UNCERTAIN, Found, Options, Uncertain
+from cxr.data.manifest import COLUMNS, SIZE_COLUMNS, Manifest
+from cxr.data.splits import connected_groups
+from cxr.data.tables.values import normalise_values
+from cxr.errors import ManifestError, unknown
+
+Progress = Callable[[int, int], None]
+DOUBLES = ("picture", "image_id", "image", "label")
+_REASONS_SHOWN = 3
+_BETWEEN_NOTES = "; "
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """What an import gives.
+
+    Attributes
+    ----------
+    manifest
+        The usable X-rays, each decoded once to be sure; its root is the imported folder. Where a file was not
+        followed in something (a window that hardly meets its values), its row says so in the column ``file_notes``.
+    excluded
+        DataFrame ``file, reason``: every row and file left out; ``file`` is relative to the imported folder.
+    kind
+        Name of the importer in :data:`cxr.data.importers.registry.SOURCES`.
+    notes
+        Plain sentences: what was read otherwise than it is written, and what is not known.
+    doubles
+        DataFrame ``picture, image_id, image, label``: every X-ray whose picture, pixel for pixel, is there more than
+        once; equal pictures have the same number. ``label`` is the findings where there is no label.
+    """
+
+    manifest: Manifest
+    excluded: pd.DataFrame
+    kind: str
+    notes: tuple[str, ...] = ()
+    doubles: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(DOUBLES)))
+
+    def with_manifest(self, manifest: Manifest) -> ImportResult:
+        """Return the same result with another manifest, as splitting gives one."""
+        return replace(self, manifest=manifest)
+
+    def with_notes(self, *notes: str) -> ImportResult:
+        """Return the same result with more notes; one that is there already is not added again."""
+        return replace(self, notes=tuple(dict.fromkeys((*self.notes, *notes))))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What decoding an image showed; ``digest`` stands for its pixels, whatever the format of the file."""
+
+    width: int
+    height: int
+    digest: str
+    notes: tuple[str, ...] = ()
+
+
+def count_notes(manifest: Manifest) -> dict[str, int]:
+    """Return how many X-rays of a manifest carry each note of an import, the most frequent first."""
+    texts = manifest.table[FILE_NOTES].fillna("") if FILE_NOTES in manifest.table else []
+    return dict(Counter(note for text in texts for note in str(text).split(_BETWEEN_NOTES) if note).most_common())
+
+
+def import_data(
+    kind: str,
+    path: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    aliases: Mapping[str, str] | None = None,
+    modalities: Sequence[str] = (),
+    uncertain: Uncertain = "unknown",
+    keep_labels: bool = False,
+    source: str = "",
+    progress: Progress | None = None,
+    workers: int | None = None,
+) -> ImportResult:
+    """Read a data set, decode every image once, and return what is usable and what is not.
+
+    The same picture in several files gets one ``dup_group``, joined with those of the source. Nothing is copied: the
+    manifest refers to the files where they are.
+
+    Parameters
+    ----------
+    kind
+        An importer's name, see :data:`cxr.data.importers.registry.SOURCES`.
+    path
+        The data set's folder, or its table.
+    columns
+        ``{our column: theirs}``, for the kinds that read a table: what their names do not say.
+    aliases
+        ``{their label, finding or folder: our class}``.
+    modalities
+        DICOM modalities to take besides those of X-rays, such as ``SC``, for the kind ``dicom`` alone.
+    uncertain
+        What a finding becomes that the source calls uncertain: ``unknown``, ``positive`` or ``negative``.
+    keep_labels
+        Leave labels as they are written, instead of joining the spellings of one name.
+    source
+        Where those X-rays come from whose source the data set does not tell.
+    progress
+        Called with ``(decoded, total)``.
+    workers
+        Decoding processes; None for one per core, 0 for this process.
+
+    Raises
+    ------
+    ManifestError
+        For an unknown kind, a folder that is not of this kind, or not one usable image.
+    """
+    if kind not in SOURCES:
+        raise ManifestError(unknown("kind of data set", kind, SOURCES))
+    if columns and not SOURCES[kind].columns:
+        raise ManifestError(f"`columns` maps the columns of kind 'manifest'; kind {kind!r} knows its own")
+    if modalities and kind != "dicom":
+        raise ManifestError(f"`modalities` are those of kind 'dicom'; kind {kind!r} has none")
+    if uncertain not in UNCERTAIN:
+        raise ManifestError(unknown("reading of uncertain findings", uncertain, UNCERTAIN))
+    folder = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - resolve() would follow links
+    options = Options(columns or {}, aliases or {}, uncertain, keep_labels, source.strip(), tuple(modalities))
+    found = SOURCES[kind].read(folder, options)
+    usable = _decoded(found, progress, workers)
+    excluded = pd.DataFrame(found.excluded, columns=["file", "reason"])
+    if not usable:
+        raise ManifestError(_nothing_usable(folder, kind, excluded))
+    table, pictures = _filled(pd.DataFrame(usable), found.root)
+    table, notes = _read_values(table, found, source.strip())
+    manifest = Manifest.from_table(table, found.root)
+    on_files = [f"{n} X-ray{'s' * (n != 1)}: {note}" for note, n in count_notes(manifest).items()]
+    result = ImportResult(manifest, excluded, kind, doubles=_doubles(manifest.table, pictures))
+    return result.with_notes(*found.notes, *notes, *on_files, *notes_on(manifest))
+
+
+def notes_on(manifest: Manifest) -> list[str]:
+    """Return what everyone who splits or judges a data set must know: whose patient or source is unknown."""
+    return [note for note in (unknown_patients(manifest), unknown_sources(manifest)) if note]
+
+
+def unknown_patients(manifest: Manifest) -> str:
+    """Return one sentence on X-rays without a known patient, "" if every patient is known."""
+    whose = _those_without(manifest, "patient_id")
+    return whose and (
+        f"The patient of {whose} is unknown: each of them counts as a patient of its own, so X-rays of one patient may "
+        "stand in several splits, and intervals are too narrow."
+    )
+
+
+def unknown_sources(manifest: Manifest) -> str:
+    """Return one sentence on X-rays whose source is not known, "" if every source is known."""
+    whose = _those_without(manifest, "source")
+    return whose and (
+        f"The source of {whose} is unknown: nobody can tell whether a class comes from one hospital alone. "
+        "If all come from one place, name it with --source."
+    )
+
+
+def _those_without(manifest: Manifest, column: str) -> str:
+    n, unknown = len(manifest), int((manifest.table[column] == "").sum())
+    return f"all {n} X-rays" if unknown == n else f"{unknown} of {n} X-rays" if unknown else ""
+
+
+def inspect(path: Path) -> _Seen | str:
+    """Decode an image in a worker; its size and digest, or the reason why it is not usable."""
+    try:
+        pixels, notes = decode_with_notes(path)
+    except Refusal as refusal:
+        return str(refusal)
+    if pixels.min() == pixels.max():
+        return f"is blank (every pixel is {pixels[0, 0]})"
+    digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels).tobytes())
+    return _Seen(pixels.shape[1], pixels.shape[0], digest.hexdigest(), notes)
+
+
+def _decoded(found: Found, progress: Progress | None, workers: int | None) -> list[dict[str, Any]]:
+    """Return the rows whose image decodes, with size and digest; the others are left out by name."""
+    usable = []
+    images = [Path(row["image"]) for row in found.rows]
+    for row, image, seen in zip(found.rows, images, map_in_order(inspect, images, workers, progress), strict=True):
+        if isinstance(seen, _Seen):
+            earlier = str(row.get(FILE_NOTES) or "").split(_BETWEEN_NOTES)
+            notes = _BETWEEN_NOTES.join(note for note in dict.fromkeys((*earlier, *seen.notes)) if note)
+            shown = {"width": seen.width, "height": seen.height, FILE_NOTES: notes, "_digest": seen.digest}
+            usable.append(row | shown)
+        else:
+            found.leave_out(image, str(seen))
+    return usable
+
+
+def _filled(table: pd.DataFrame, root: Path) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """Set paths relative to the root and groups of equal pictures; also return the number of each row's picture.
+
+    The column of notes goes if there are none.
+    """
+    if not (table[FILE_NOTES] != "").any():
+        table = table.drop(columns=FILE_NOTES)
+    for column in (c for c in COLUMNS if c in table and (c == "image" or c.endswith("_mask"))):
+        table[column] = [relative(path, root) if path else "" for path in table[column].fillna("")]
+    given = table["dup_group"].fillna("").tolist() if "dup_group" in table else [""] * len(table)
+    groups = join_doubles(given, table["_digest"].tolist())
+    pictures = pd.factorize(table["_digest"])[0].astype(np.int64)
+    return table.assign(dup_group=groups).drop(columns="_digest"), pictures
+
+
+def _read_values(table: pd.DataFrame, found: Found, source: str) -> tuple[pd.DataFrame, list[str]]:
+    """Return the table with values as ours, and the source where it is not known."""
+    notes: list[str] = []
+    if not found.own:
+        text = {c: table[c].fillna("") for c in table if c != "age" and c not in SIZE_COLUMNS}
+        table, notes = normalise_values(table.assign(**text))
+    if source:
+        sources = table["source"] if "source" in table else pd.Series("", index=table.index)
+        table = table.assign(source=sources.fillna("").replace("", source))
+    return table, notes
+
+
+def join_doubles(groups: Sequence[str], digests: Sequence[str]) -> list[str]:
+    """Return a duplicate group for each row: rows of the same digest are in one, and groups that share a row are one.
+
+    A group keeps its name, of several the first by alphabet; one that is new is called ``picture-`` and its digest.
+    """
+    columns = pd.DataFrame({"group": list(groups), "digest": list(digests)})
+    components = connected_groups(columns, ("group", "digest"))
+    columns["component"] = components
+    names = columns[columns["group"] != ""].groupby("component")["group"].min().to_dict()
+    sizes = np.bincount(components)
+    return [
+        names.get(component, "") or (f"picture-{digest[:12]}" if sizes[component] > 1 else "")
+        for component, digest in zip(components.tolist(), digests, strict=True)
+    ]
+
+
+def _doubles(table: pd.DataFrame, pictures: NDArray[np.int64]) -> pd.DataFrame:
+    label = table["label"].where(table["label"] != "", table["findings"])
+    rows = table[["image_id", "image"]].assign(picture=pictures, label=label)[list(DOUBLES)]
+    several = rows.groupby("picture")["image"].transform("nunique") > 1
+    return rows[several].sort_values(["picture", "image"], ignore_index=True)
+
+
+def _nothing_usable(folder: Path, kind: str, excluded: pd.DataFrame) -> str:
+    if excluded.empty:
+        return f"{folder} holds no file for the importer {kind!r}"
+    first = "; ".join(f"{row.file} {row.reason}" for row in excluded.head(_REASONS_SHOWN).itertuples())
+    return f"{folder} has no usable X-ray for the importer {kind!r}: {len(excluded)} left out, first: {first}"

@@ -1,0 +1,244 @@
+"""Findings of public data sets: columns of 1, 0, -1 or lists become our ``findings`` and, where asked, a label.
+
+``findings`` joins by ``|`` what is there; ``?`` stands before a finding that may be there or not; "No Finding" stands
+alone where nothing was found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from cxr.data.images.dicom import DicomHeader, read_header
+from cxr.data.images.pool import map_in_order
+from cxr.data.importers.base import Found, Options, Uncertain
+from cxr.data.tables.image_paths import Files
+from cxr.data.tables.normalise import (
+    NO_FINDING,
+    is_frontal,
+    is_missing,
+    known_class,
+    label_of_findings,
+    map_labels,
+    normalise_finding,
+)
+from cxr.errors import ManifestError
+
+State = Literal["yes", "no", "uncertain", ""]
+CHEXPERT_FINDINGS = (
+    *(NO_FINDING, "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema"),
+    *("Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture"),
+    "Support Devices",
+)
+NIH_FINDINGS = (
+    *("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax"),
+    *("Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia"),
+)
+_STATES: dict[str, State] = {
+    **dict.fromkeys(("1", "yes", "true", "positive", "y", "t", "pos", "present"), "yes"),
+    **dict.fromkeys(("0", "no", "false", "negative", "n", "f", "neg", "absent"), "no"),
+    **dict.fromkeys(("-1", "uncertain"), "uncertain"),
+}
+_UNKNOWN = "?"
+_DEVICES = "Support Devices"  # no finding of a disease: "No Finding" does not speak of them
+_DICOM = {".dcm", ".dicom"}
+_SAID_UNCERTAIN = {
+    "unknown": "unknown (? before the finding)",
+    "positive": "positive",
+    "negative": "negative",
+}
+
+
+def state(value: str) -> State:
+    """Return what a cell of a yes-or-no column says: 1, 0, -1 with or without a decimal point; "" for nothing."""
+    return "" if is_missing(value) else _STATES.get(value.strip().casefold().removesuffix(".0"), "")
+
+
+def is_yes_or_no(values: Sequence[str]) -> bool:
+    """Tell whether a column says yes or no of one finding: some 1 or 0, perhaps -1 or nothing, and no other word."""
+    states = {value: state(value) for value in set(values)}
+    only = all(found or is_missing(value) for value, found in states.items())
+    return only and bool({"yes", "no"} & set(states.values()))
+
+
+def yes_or_no(value: str, finding: str, uncertain: Uncertain = "unknown") -> str:
+    """Return the class of a cell in a finding's column: the finding, "no " and the finding, or "" for unknown."""
+    name = known_class(finding) or finding.strip()
+    return {"yes": name, "no": f"no {name}"}.get(_settled(state(value), uncertain), "")
+
+
+def write_findings(states: Mapping[str, State], uncertain: Uncertain = "unknown") -> str:
+    """Return the findings of an X-ray from what is known of each; "" if nothing is known of any."""
+    settled = {name: _settled(value, uncertain) for name, value in states.items() if value and name != NO_FINDING}
+    present = [name for name, value in settled.items() if value == "yes"]
+    present += [f"{_UNKNOWN}{name}" for name, value in settled.items() if value == "uncertain"]
+    if present:
+        return "|".join(present)
+    return NO_FINDING if settled or states.get(NO_FINDING) == "yes" else ""
+
+
+def sure_label(states: Mapping[str, State], findings: str) -> str:
+    """Return the class that findings stand for; normal only where that is said, not where all is 0."""
+    label = label_of_findings([name for name in findings.split("|") if not name.startswith(_UNKNOWN)])
+    is_said = any(value == "yes" and known_class(name) == "normal" for name, value in states.items())
+    return "" if label == "normal" and not is_said else label
+
+
+def _settled(value: State, uncertain: Uncertain) -> State:
+    if value != "uncertain" or uncertain == "unknown":
+        return value
+    return "yes" if uncertain == "positive" else "no"
+
+
+@dataclass
+class PublicSet:
+    """Rows of a public data set on their way into a manifest: one finding's column may be the label, others are mapped.
+
+    A row that knows views has a ``view``; it is left out where its view is unknown or not frontal.
+    """
+
+    found: Found
+    options: Options
+    files: Files
+
+    @classmethod
+    def open(cls, root: Path, options: Options, columns: Sequence[str], title: str) -> PublicSet:
+        """Start a data set below ``root``; a ManifestError names a mapped column that is not there."""
+        for ours, theirs in options.columns.items():
+            if theirs not in columns:
+                raise ManifestError(
+                    f"{title} has no column {theirs!r} (mapped to {ours!r}). Found: {', '.join(columns)}"
+                )
+        return cls(Found(root), options, Files(root))
+
+    def add(self, name: str, raw: Mapping[str, str], states: Mapping[str, State], row: Mapping[str, Any]) -> None:
+        """Add the X-ray called ``name``, or leave it out: not there, not frontal, or without the chosen label."""
+        match = self.files.find(name)
+        if match.file is None:
+            self.found.leave_out(name or "row without a name", match.how)
+            return
+        view = str(row.get("view", "frontal"))
+        if is_missing(view) or not is_frontal(view):
+            self.found.leave_out(match.file, f"view {view or 'unknown'} is not frontal")
+            return
+        findings = write_findings(states, self.options.uncertain)
+        label = self._label(states, findings, raw)
+        if label is None:
+            column = self.options.columns["label"]
+            why = "uncertain" if state(raw[column]) == "uncertain" else "not mentioned"
+            self.found.leave_out(match.file, f"{column} is {why}")
+            return
+        mapped = {ours: raw[theirs] for ours, theirs in self.options.columns.items() if ours not in ("image", "label")}
+        self.found.rows.append({"image": str(match.file), "label": label, "findings": findings, **row, **mapped})
+
+    def _label(self, states: Mapping[str, State], findings: str, raw: Mapping[str, str]) -> str | None:
+        """Return the label, None where the chosen column does not say."""
+        column = self.options.columns.get("label")
+        if column is not None and (column in states or is_yes_or_no([raw[column]]) or is_missing(raw[column])):
+            value = states.get(column, state(raw[column]))
+            if not value and states.get(NO_FINDING) == "yes" and column != _DEVICES:
+                value = "no"
+            return yes_or_no(_settled(value, self.options.uncertain), column) or None
+        if column is not None:
+            return raw[column]
+        names = [name for name in findings.split("|") if not name.startswith(_UNKNOWN)]
+        aliases = {key.casefold(): value for key, value in self.options.aliases.items()}
+        named = [aliases[name.casefold()] for name in (findings, *names) if name.casefold() in aliases]
+        if named:
+            return named[0]
+        return sure_label(states, findings)
+
+    def finish(self, n_uncertain: int, patients: str, labels: str = "") -> Found:
+        """Return what was found, with notes on uncertain findings, where patients come from, labels and splits."""
+        found, options = self.found, self.options
+        if n_uncertain:
+            found.notes.append(
+                f"findings: {n_uncertain} uncertain, taken as {_SAID_UNCERTAIN[options.uncertain]} (see --uncertain)"
+            )
+        found.notes.append(f"patient_id: {patients}")
+        if labels:
+            found.notes.append(f"labels: {labels}")
+        elif "label" in options.columns:
+            column = options.columns["label"]
+            if any(row["label"] == yes_or_no("1", column) for row in found.rows):
+                yes, no = yes_or_no("1", column), yes_or_no("0", column)
+                found.notes.append(f"labels: column {column!r} read as {yes} (1) and {no} (0); others are left out")
+        else:
+            found.notes.append(
+                "labels: pneumonia and normal (No Finding) from the findings, other X-rays have findings alone; "
+                "one finding as label: --column label=NAME"
+            )
+        _drop_single_split(found)
+        mapped = map_labels([row["label"] for row in found.rows], options.aliases, options.keep_labels)
+        for row in found.rows:
+            row["label"] = mapped.classes[row["label"]]
+        # Most X-rays of such a set have no label, as said above: they are not missing.
+        found.notes += [note for note in mapped.notes if "missing" not in note]
+        return found
+
+
+def add_dicom_facts(found: Found) -> None:
+    """Add view, sex and age from the headers of DICOM images where the tables have none; lateral views are left out."""
+    images = [Path(row["image"]) for row in found.rows]
+    files = [file for file in images if file.suffix.lower() in _DICOM]
+    headers = dict(zip(files, map_in_order(read_header, files), strict=True))
+    rows, found.rows = found.rows, []
+    for row, file in zip(rows, images, strict=True):
+        header = headers.get(file)
+        if isinstance(header, DicomHeader):
+            facts = {"view": header.view, "sex": header.sex, "age": header.age}
+            row |= {name: value for name, value in facts.items() if not row.get(name)}
+        if is_frontal(row.get("view", "")):
+            found.rows.append(row)
+        else:
+            found.leave_out(file, f"view {row['view']} is not frontal")
+
+
+def without_label(options: Options, own: Sequence[str]) -> Options:
+    """Return the options without a mapping of the label to a column that the data set's own rule reads."""
+    if options.columns.get("label") not in own:
+        return options
+    return replace(options, columns={ours: theirs for ours, theirs in options.columns.items() if ours != "label"})
+
+
+def count_uncertain(rows: Iterable[Mapping[str, State]]) -> int:
+    """Return how many findings are uncertain in all."""
+    return sum(value == "uncertain" for states in rows for value in states.values())
+
+
+def finding_columns(columns: Iterable[str], names: Sequence[str]) -> dict[str, str]:
+    """Return ``{column: finding}`` of the columns that are findings, whatever their case."""
+    known = {name.casefold(): name for name in names}
+    return {column: known[column.strip().casefold()] for column in columns if column.strip().casefold() in known}
+
+
+def known_finding_columns(table: pd.DataFrame) -> list[str]:
+    """Return the columns of 1 and 0 that are called like a finding, or like covid19, normal or pneumonia."""
+    names = {_folded(name) for name in (*CHEXPERT_FINDINGS, *NIH_FINDINGS, "tuberculosis")}
+    called = [column for column in table.columns if _folded(column) in names or known_class(column)]
+    return [column for column in called if is_yes_or_no(table[column].tolist())]
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.casefold())
+
+
+def list_states(findings: Iterable[str]) -> dict[str, State]:
+    """Return the states of findings that are listed as present."""
+    return dict.fromkeys((normalise_finding(name) for name in findings), "yes")
+
+
+def _drop_single_split(found: Found) -> None:
+    """Forget an official split if all X-rays are in it: it divides nothing."""
+    splits = {row.get("split", "") for row in found.rows}
+    if len(splits) == 1 and splits != {""}:
+        for row in found.rows:
+            row["split"] = ""
+        found.notes.append(
+            f"split: every X-ray is in the official split {splits.pop()!r}, which divides nothing; left empty"
+        )

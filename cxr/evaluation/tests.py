@@ -1,0 +1,16 @@
+"""Tests: p values corrected for several questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def holm(ps: Sequence[float | None]) -> list[float | None]:
+    """Return the p values corrected for their number (Holm 1979); None stays None and does not count."""
+    there = sorted((p, k) for k, p in enumerate(ps) if p is not None)
+    corrected: list[float | None] = [None] * len(ps)
+    least = 0.0
+    for rank, (p, k) in enumerate(there):
+        least = max(least, min(1.0, p * (len(there) - rank)))
+        corrected[k] = least
+    return corrected

@@ -1,0 +1,1 @@
+"""Experiments that ask a trained network, or a data set, what text does to it."""

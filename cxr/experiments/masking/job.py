@@ -1,0 +1,199 @@
+"""The text experiment: does a trained network lean on burned-in tokens?
+
+Tokens are found on the original files (boxes corrected by hand go first), masked there, and the masked X-rays go
+through the same resizing and the same network as before. A masked token also leaves a patch behind, so every image is
+masked again with the controls of :mod:`cxr.experiments.masking.conditions`: only what goes beyond them can be blamed on
+the text.
+
+Files in the run folder
+
+- ``predictions.parquet``: one row per image, with the predictions ``before``, ``after`` (tokens masked in the first
+  mode) and ``control`` (random boxes, first draw) and how far they moved
+- ``conditions.parquet``: one row per image and condition: condition, mode, draw, kept, predicted, logits, probabilities
+  (a network of several findings predicts no class: there is no such column then), and ``picture_change``, the mean
+  absolute change of grey of the network's picture
+- ``boxes.parquet`` and ``control_boxes.parquet`` (every mode and draw, and the borrowed ones): pixels of the file
+- ``results.json``: the numbers (:mod:`cxr.experiments.masking.results`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from cxr.data import Manifest
+from cxr.evaluation.job import annotated_in_training
+from cxr.evaluation.predict import predictions_table
+from cxr.evaluation.provenance import provenance
+from cxr.evaluation.seen import marked, marked_in_words
+from cxr.evaluation.summary import with_targets
+from cxr.experiments.masking import example
+from cxr.experiments.masking.conditions import BEFORE, Condition, Masking
+from cxr.experiments.masking.effects import decisions_differ, limits_of, moved
+from cxr.experiments.masking.one_image import CONDITIONS, masked_share
+from cxr.experiments.masking.predictions import Asked, ask
+from cxr.experiments.masking.relevance import relevance_in_tokens
+from cxr.experiments.masking.results import results_of
+from cxr.experiments.masking.settings import Setting
+from cxr.files import replacing
+from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
+from cxr.text.corrections import FileTokens
+from cxr.text.search import in_split, search
+
+if TYPE_CHECKING:
+    from cxr.models import XrayClassifier
+    from cxr.runs.folder import RunFolder
+
+Progress = Callable[[float, str], None]
+
+BOXES, CONTROL_BOXES, ALL_CONDITIONS = "boxes.parquet", "control_boxes.parquet", "conditions.parquet"
+_SEARCHED, _PREDICTED = 0.6, 0.9  # of the whole time, when nothing is cached
+
+
+def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
+    """Do the experiment. Parameters in ``spec["params"]``:
+
+    ``model`` (run id, weights file or shipped name), ``manifest`` (path or data set's name), ``split`` ("test"; ""
+    takes every image), ``modes`` (names of mask modes, the first of which leads; or ``mode`` for one), ``margin`` and
+    ``draws`` as :class:`Masking` has them; optional ``seed`` of the controls, ``workers`` of the search, ``n`` (the
+    first n images) and ``explained`` (how many X-rays with text get a heatmap; 0 for none).
+    """
+    from cxr.evaluation.source import load_trained, seen_by
+    from cxr.networks import resolve_device
+
+    setting = Setting.of(spec["params"])
+    progress(0.0, "loading")
+    model, description = load_trained(setting.model)
+    model.to(resolve_device(setting.device))
+    manifest, every = _images_of(setting, model)
+    rests_on = provenance(every, setting.model)
+    found, left_out = search(
+        manifest, lambda done, text: progress(_SEARCHED * done, text), folder.stop_requested, setting.workers
+    )
+    if folder.stop_requested():
+        return
+    seen = marked(seen_by(setting.model), manifest.select(ids=found), model.card.size)
+    asked = ask(
+        model, manifest, found, setting.masking, _between(progress, _SEARCHED, _PREDICTED), folder.stop_requested
+    )
+    if asked is None:
+        return
+    table = _table(every, asked, found, setting.masking, model)
+    folder.write_predictions(table)
+    _write_boxes(folder.path, asked, found)
+    with replacing(folder.path / ALL_CONDITIONS) as draft:
+        asked.long_table(model.classes).to_parquet(draft, index=False)
+    results = _settings_in_words(setting, str(description), left_out)
+    answers = asked.answers(table, setting.masking, model.classes)
+    match = asked.match(found, setting.masking)
+    told = results_of(table, answers, asked.kept, model.classes, found, thresholds=model.card.thresholds, match=match)
+    explain_progress = _between(progress, _PREDICTED, 0.99)
+    relevance = relevance_in_tokens(
+        model,
+        manifest,
+        found,
+        asked.controls,
+        setting.masking,
+        setting.explained,
+        explain_progress,
+        folder.stop_requested,
+    )
+    if folder.stop_requested():
+        return
+    example.tell(model, manifest, table, found, setting.masking.modes[0], setting.masking.margin, folder.path)
+    results |= told.with_relevance(relevance) | {"seen": seen, "provenance": rests_on}
+    results["finding"] = " ".join(filter(None, (results["finding"], marked_in_words(seen))))
+    folder.write_json("results.json", results)
+    progress(1.0, results["finding"])
+
+
+def _between(progress: Progress, low: float, high: float) -> Progress:
+    return lambda fraction, text: progress(low + (high - low) * fraction, text)
+
+
+def _images_of(setting: Setting, model: XrayClassifier) -> tuple[Manifest, Manifest]:
+    """Return the images to mask, and all of the data set: what its sources label tells which findings are absent."""
+    from cxr.data.library import resolve_manifest
+    from cxr.evaluation.source import refuse_new_splits
+
+    manifest = Manifest.load(resolve_manifest(setting.manifest))
+    refuse_new_splits(setting.model, model, manifest)
+    chosen = in_split(manifest, setting.split)
+    return chosen.select(ids=chosen.ids[: int(setting.limit)]) if setting.limit else chosen, manifest
+
+
+# --- one image, for pages ------------------------------------------------------------------------------------------
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+_OWN = ("predicted", "correct", "confidence")
+
+
+def _table(
+    manifest: Manifest, asked: Asked, found: Mapping[str, FileTokens], masking: Masking, model: XrayClassifier
+) -> pd.DataFrame:
+    """Return one row per image: what it is, then every prediction with its condition as suffix, then what changed."""
+    classes, task = model.classes, model.card.task
+    leading = masking.modes[0]
+    randoms = [asked.logits[Condition("random", leading, draw)] for draw in range(masking.draws)]
+    shown = (asked.logits[BEFORE], asked.logits[Condition("tokens", leading)], randoms[0])
+    parts = {
+        name: predictions_table(manifest, asked.ids, logits, classes, task)
+        for name, logits in zip(CONDITIONS, shown, strict=True)
+    }
+    per_condition = [
+        *(_OWN if task == SINGLE_LABEL else ()),
+        *(f"{kind}_{name}" for kind in ("logit", "prob") for name in classes),
+    ]
+    first = parts["before"].drop(columns=per_condition)
+    if task == MULTI_LABEL:
+        first = with_targets(first, manifest.table, classes, annotated_in_training(model.card))
+    suffixed = [parts[name][per_condition].add_suffix(f"_{name}") for name in CONDITIONS]
+    table = pd.concat([first, *suffixed], axis=1)
+    limits = limits_of(model.card)
+    table["changed"] = decisions_differ(shown[0], shown[1], task, limits)
+    table["changed_control"] = decisions_differ(shown[0], shown[2], task, limits)
+    table["moved"] = moved(shown[0], shown[1][None], task)
+    table["moved_control"] = moved(shown[0], np.stack(randoms), task)
+    table["n_boxes"] = [len(found[i].boxes) for i in asked.ids]
+    table["masked_share"] = [masked_share(found[i].boxes, masking, found[i].shape) for i in asked.ids]
+    table["reviewed"] = [found[i].reviewed for i in asked.ids]
+    return table
+
+
+def _write_boxes(folder: Path, asked: Asked, found: Mapping[str, FileTokens]) -> None:
+    columns = ["image_id", "x0", "y0", "x1", "y1", "text", "score", "kind"]
+    tokens = [{"image_id": i} | box.to_dict() for i in asked.ids for box in found[i].boxes]
+    controls = [
+        {"image_id": image_id, "mode": mode, "control": name, "draw": draw} | box.to_dict()
+        for image_id, by_mode in asked.controls.items()
+        for mode, of in by_mode.items()
+        for name, draws in (("random", of.random), ("other", (of.other,)))
+        for draw, some in enumerate(draws)
+        for box in some
+    ]
+    for name, rows, wanted in (
+        (BOXES, tokens, columns),
+        (CONTROL_BOXES, controls, ["image_id", "mode", "control", "draw", *columns[1:5]]),
+    ):
+        with replacing(folder / name) as draft:
+            pd.DataFrame(rows, columns=wanted).to_parquet(draft, index=False)
+
+
+def _settings_in_words(setting: Setting, description: str, left_out: list[dict[str, str]]) -> dict[str, Any]:
+    masking = setting.masking
+    return {
+        "model": description,
+        "split": setting.split,
+        "mode": masking.modes[0],
+        "mask_modes": list(masking.modes),
+        "margin": masking.margin,
+        "draws": masking.draws,
+        "seed": masking.seed,
+        "left_out": left_out,
+    }

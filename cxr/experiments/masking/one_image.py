@@ -1,0 +1,51 @@
+"""One X-ray with its tokens masked and with its controls, as a page shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cxr.data import Manifest, read_xray
+from cxr.data.images.resize import fit_square
+from cxr.experiments.masking.conditions import Masking, controls_of, versions
+from cxr.experiments.masking.settings import Setting
+from cxr.text.boxes import TextBox, coverage
+from cxr.text.mask import grown_boxes
+
+if TYPE_CHECKING:
+    pass
+
+CONDITIONS = ("before", "after", "control")
+"""What ``predictions.parquet`` holds of each image: nothing, tokens, random boxes (the first draw) masked."""
+
+
+@dataclass(frozen=True)
+class Versions:
+    """One image at the network's size, uint8 (size, size), by condition of :data:`CONDITIONS`."""
+
+    images: dict[str, np.ndarray]
+    masked_share: float
+    control_boxes: list[TextBox]
+
+
+def masked_versions(
+    manifest: Manifest, image_id: str, boxes: Sequence[TextBox], setting: Setting, size: int
+) -> Versions:
+    """Decode one image, mask it at its own size, and bring every version to the network's size as the cache does."""
+    image = read_xray(manifest.image_path(image_id))
+    masking = Masking(setting.masking.modes[:1], setting.masking.margin, 1, setting.masking.seed)
+    controls = controls_of(image_id, image, boxes, masking, size)
+    names = {"tokens": "after", "random": "control"}
+    pictures = dict.fromkeys(CONDITIONS, fit_square(image, size))
+    for condition, picture in versions(image, boxes, controls, masking, size):
+        pictures[names[condition.name]] = fit_square(picture, size)
+    random = controls[masking.modes[0]].random[0]
+    return Versions(pictures, masked_share(boxes, masking, image.shape), list(random))
+
+
+def masked_share(boxes: Sequence[TextBox], masking: Masking, shape: Sequence[int]) -> float:
+    """Return the share of the pixels of an image of ``shape`` that masking changes."""
+    return float(coverage(grown_boxes(boxes, masking.margin, shape), shape).mean()) if boxes else 0.0

@@ -1,0 +1,238 @@
+"""A network's answers about every X-ray under every condition of :mod:`cxr.experiments.masking.conditions`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from cxr.data import Manifest, read_xray
+from cxr.data.images.resize import fit_square
+from cxr.evaluation.metrics import patients_of, probabilities
+from cxr.evaluation.predict import predict
+from cxr.evaluation.summary import TARGET
+from cxr.experiments.masking.conditions import BEFORE, Condition, Controls, Masking, controls_of, lenders_of, versions
+from cxr.experiments.masking.effects import Answers, limits_of
+from cxr.experiments.vocabulary.count import UNREAD, tokens_in
+from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
+from cxr.text.boxes import TextBox
+from cxr.text.controls import share_of_middle
+from cxr.text.corrections import FileTokens
+from cxr.text.mask import grown_boxes
+
+if TYPE_CHECKING:
+    from cxr.models import XrayClassifier
+
+Progress = Callable[[float, str], None]
+
+MIN_IMAGES_OF_A_WORD, MOST_WORDS = 3, 40
+_CHUNK = 16
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Answers with the tokens of one kind, or one word, left in.
+
+    ``rows`` (n,) index the images that have it, ``logits`` (n, K) are theirs, ``n_tokens`` counts the tokens.
+    """
+
+    rows: np.ndarray
+    logits: np.ndarray
+    n_tokens: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Logits (N, K) of the images ``ids`` by condition, those with tokens left in by name, and the control boxes.
+
+    ``controls`` are by image id and mask mode, ``changes`` by condition: (N,) mean absolute change of grey of the
+    network's picture, 0 to 255. ``task`` and ``limits`` are the network's (see
+    :class:`cxr.experiments.masking.effects.Answers`).
+    """
+
+    ids: list[str]
+    logits: dict[Condition, np.ndarray]
+    kept: dict[str, Kept]
+    controls: dict[str, dict[str, Controls]]
+    changes: dict[Condition, np.ndarray]
+    task: str = SINGLE_LABEL
+    limits: np.ndarray | None = None
+
+    def answers(self, table: pd.DataFrame, masking: Masking, classes: Sequence[str]) -> Answers:
+        """Return what :func:`cxr.experiments.masking.effects.effects` takes; ``table`` is that of the predictions.
+
+        Of several findings it holds what the data say of each, ``target_<class>``.
+        """
+        draws = range(masking.draws)
+        return Answers(
+            before=self.logits[BEFORE],
+            tokens={mode: self.logits[Condition("tokens", mode)] for mode in masking.modes},
+            random={
+                mode: np.stack([self.logits[Condition("random", mode, d)] for d in draws]) for mode in masking.modes
+            },
+            other={mode: self.logits[Condition("other", mode)] for mode in masking.modes},
+            truth=self._truth(table, classes),
+            patients=patients_of(table),
+            task=self.task,
+            limits=self.limits,
+        )
+
+    def match(self, found: Mapping[str, FileTokens], masking: Masking) -> dict[str, dict[str, dict[str, float]]]:
+        """Return how well the controls match the tokens, by mask mode; means over the images with text.
+
+        Returns
+        -------
+        ``change``, the mean absolute change of grey (0 to 255) of the network's picture, and ``inside``, the share of
+        the middle of the X-ray (:data:`cxr.text.controls.MIDDLE`) that is masked; each for ``tokens``, ``random`` (mean
+        over draws) and ``other``. Empty where no image has text.
+        """
+        having = [row for row, image_id in enumerate(self.ids) if found[image_id].boxes]
+        if not having:
+            return {}
+        rows = {
+            mode: [self._inside(self.ids[row], found, mode, masking.margin) for row in having] for mode in masking.modes
+        }
+        match = {}
+        for mode in masking.modes:
+            inside = np.mean(rows[mode], axis=0)
+            draws = [Condition("random", mode, draw) for draw in range(masking.draws)]
+            change = [[Condition("tokens", mode)], draws, [Condition("other", mode)]]
+            means = [float(np.mean([self.changes[c][having] for c in some])) for some in change]
+            names = ("tokens", "random", "other")
+            match[mode] = {
+                "change": dict(zip(names, means, strict=True)),
+                "inside": dict(zip(names, inside.tolist(), strict=True)),
+            }
+        return match
+
+    def _inside(self, image_id: str, found: Mapping[str, FileTokens], mode: str, margin: float) -> list[float]:
+        of, controls = found[image_id], self.controls[image_id][mode]
+        masked: list[Sequence[Sequence[TextBox]]] = [[of.boxes], controls.random, [controls.other]]
+        return [
+            float(np.mean([share_of_middle(grown_boxes(some, margin, of.shape), of.shape) for some in draws]))
+            for draws in masked
+        ]
+
+    def _truth(self, table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
+        if self.task == MULTI_LABEL:
+            return table[[TARGET + name for name in classes]].to_numpy(np.float64)
+        places = {name: k for k, name in enumerate(classes)}
+        return np.array([places.get(label, -1) for label in table["label"]], dtype=np.int64)
+
+    def long_table(self, classes: Sequence[str]) -> pd.DataFrame:
+        """Return one row per image and condition."""
+        everything = [(condition, np.arange(len(self.ids)), logits) for condition, logits in self.logits.items()]
+        mode = next((c.mode for c in self.logits if c.mode), "")
+        everything += [(Condition("kept", mode, kept=name), k.rows, k.logits) for name, k in self.kept.items()]
+        parts = []
+        for condition, rows, logits in everything:
+            part = pd.DataFrame({"image_id": [self.ids[row] for row in rows]})
+            part["condition"], part["mode"], part["draw"], part["kept"] = condition
+            part["picture_change"] = self.changes.get(condition, np.full(len(self.ids), np.nan))[rows]
+            if self.task == SINGLE_LABEL:
+                part["predicted"] = [classes[k] for k in logits.argmax(1)]
+            chances = probabilities(logits, self.task)
+            part = part.assign(**{f"logit_{c}": logits[:, k] for k, c in enumerate(classes)})
+            parts.append(part.assign(**{f"prob_{c}": chances[:, k] for k, c in enumerate(classes)}))
+        return pd.concat(parts, ignore_index=True)
+
+
+def ask(
+    model: XrayClassifier,
+    manifest: Manifest,
+    found: Mapping[str, FileTokens],
+    masking: Masking,
+    progress: Progress = lambda fraction, text: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Asked | None:
+    """Ask a network about every image of ``found`` (tokens by id) under every condition; None when it was stopped."""
+    asking = _Asking(model, manifest, found, masking)
+    for start in range(0, len(asking.ids), _CHUNK):
+        if stopped():
+            return None
+        asking.chunk(range(start, min(start + _CHUNK, len(asking.ids))))
+        done = min(start + _CHUNK, len(asking.ids))
+        progress(done / len(asking.ids), f"{done} of {len(asking.ids)} images predicted")
+    return asking.asked()
+
+
+class _Asking:
+    """Answers as they come in, a few images at a time: their pictures under all conditions fill one batch."""
+
+    def __init__(
+        self, model: XrayClassifier, manifest: Manifest, found: Mapping[str, FileTokens], masking: Masking
+    ) -> None:
+        self.ids = list(found)
+        self._model, self._manifest, self._found, self._masking = model, manifest, found, masking
+        self._patients = dict(zip(manifest.table["image_id"], manifest.table["patient_id"].fillna(""), strict=True))
+        self._boxes = {image_id: of.boxes for image_id, of in found.items()}
+        self._words = frequent_words(self._boxes.values())
+        shape = (len(self.ids), len(model.classes))
+        self._logits = {condition: np.zeros(shape, np.float32) for condition in masking.conditions}
+        self._kept: dict[str, list[tuple[int, np.ndarray]]] = {}
+        self._counts: Counter[str] = Counter()
+        self._controls: dict[str, dict[str, Controls]] = {}
+        self._changes = {condition: np.zeros(len(self.ids)) for condition in masking.conditions}
+
+    def chunk(self, rows: range) -> None:
+        """Ask about some images."""
+        queue: list[tuple[int, Condition]] = []
+        pictures: list[np.ndarray] = []
+        groups = {row: groups_of(self._boxes[self.ids[row]], self._words) for row in rows}
+        for row in rows:
+            for condition, picture in self._pictures(self.ids[row], groups[row]):
+                queue.append((row, condition))
+                pictures.append(fit_square(picture, self._model.card.size))
+                if condition == BEFORE:
+                    before_picture = pictures[-1].astype(np.int16)
+                elif condition in self._changes:
+                    self._changes[condition][row] = np.abs(pictures[-1] - before_picture).mean()
+        told = dict(zip(queue, predict(self._model, np.stack(pictures)), strict=True))
+        for row, mine in groups.items():
+            before = told[row, BEFORE]
+            for condition in self._masking.conditions:
+                self._logits[condition][row] = told.get((row, condition), before)  # nothing masked: the same picture
+            for name, some in mine.items():
+                condition = Condition("kept", self._masking.modes[0], kept=name)
+                self._kept.setdefault(name, []).append((row, told.get((row, condition), before)))
+                self._counts[name] += len(some)
+
+    def _pictures(
+        self, image_id: str, groups: Mapping[str, Sequence[TextBox]]
+    ) -> Iterator[tuple[Condition, np.ndarray]]:
+        of, masking = self._found[image_id], self._masking
+        ids = lenders_of(image_id, self._patients, self._boxes, masking) if of.boxes else []
+        lenders = [(self._found[i].boxes, self._found[i].shape) for i in ids]
+        image = read_xray(self._manifest.image_path(image_id))
+        size = self._model.card.size
+        controls = self._controls[image_id] = controls_of(image_id, image, of.boxes, masking, size, lenders)
+        yield BEFORE, image
+        yield from versions(image, of.boxes, controls, masking, size, groups)
+
+    def asked(self) -> Asked:
+        """Return all answers."""
+        kept = {
+            name: Kept(np.array([row for row, _ in rows]), np.stack([answer for _, answer in rows]), self._counts[name])
+            for name, rows in self._kept.items()
+        }
+        card = self._model.card
+        return Asked(self.ids, self._logits, kept, self._controls, self._changes, card.task, limits_of(card))
+
+
+def frequent_words(boxes: Iterable[Sequence[TextBox]]) -> set[str]:
+    """Return the words, normalised, that at least 3 images carry, at most the 40 of the most images."""
+    counts = Counter(word for some in boxes for word in {w for box in some for w in tokens_in(box.text)} - {UNREAD})
+    return {word for word, n in counts.most_common(MOST_WORDS) if n >= MIN_IMAGES_OF_A_WORD}
+
+
+def groups_of(boxes: Sequence[TextBox], words: set[str]) -> dict[str, list[TextBox]]:
+    """Return the tokens to be left in, by ``kind:<kind>`` and ``word:<word>``, of one image."""
+    groups: dict[str, list[TextBox]] = {}
+    for box in boxes:
+        for name in (f"kind:{box.kind}", *(f"word:{w}" for w in dict.fromkeys(tokens_in(box.text)) if w in words)):
+            groups.setdefault(name, []).append(box)
+    return groups

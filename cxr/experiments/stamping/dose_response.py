@@ -1,0 +1,196 @@
+"""The dose curve of a stamped token: what each size and contrast does, beyond the same patch without letters.
+
+All numbers are paired: the same X-rays without a stamp, with the token, and with the control. Intervals are over
+patients, p values come from flipping the signs of patients' differences and are corrected over the doses (Holm 1979).
+
+An X-ray is said to have a class where it is predicted. A network of several findings says of each by itself: there it
+is a probability above the finding's threshold, which the network's publisher states, else above 0.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cxr.evaluation.metrics import patients_of
+from cxr.evaluation.multilabel import THRESHOLD
+from cxr.evaluation.tests import holm
+from cxr.experiments.masking.effects import (
+    SMALLEST_EFFECT,
+    TOO_FEW_PATIENTS,
+    beyond_control,
+    paired_means,
+    paired_shares,
+)
+from cxr.formatting import patients, percent, points, xrays
+from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
+
+CONDITIONS = ("unstamped", "stamped", "control")
+_SIGNIFICANT = 0.05
+
+
+def results_of(
+    table: pd.DataFrame,
+    classes: Sequence[str],
+    towards: str,
+    token: str,
+    onto: Sequence[str] = (),
+    seed: int = 0,
+    threshold: float = THRESHOLD,
+) -> dict[str, Any]:
+    """Return the numbers of ``results.json`` from the long table of answers.
+
+    Returns
+    -------
+    ``n_images``, ``task``, ``classes``, ``towards``, ``onto``, ``n_there`` (X-rays said to have ``towards`` unstamped),
+    ``finding``, and ``doses``, each with ``size``, ``contrast``, ``n``, ``n_patients`` and
+
+    - ``turned``: share of all X-rays that turn to ``towards``, ``stamped`` and ``control``, as ``{value, low, high}``;
+      ``turned_beyond``, the difference, with ``p`` and ``p_holm``
+    - ``probability`` and ``logit``: mean change by class, ``stamped``, ``control`` and ``beyond``, the difference;
+      ``probability_beyond``, that of ``towards``, with ``p`` and ``p_holm``
+    - ``change``: mean change of grey over the stamped box, ``stamped`` and ``control``
+    """
+    unstamped = table[table["condition"] == "unstamped"].set_index("image_id")
+    stamped = table[table["condition"] != "unstamped"]
+    doses = [
+        {"size": float(size), "contrast": float(contrast)}
+        | _of_dose(rows, unstamped, classes, towards, seed, threshold)
+        for (size, contrast), rows in stamped.groupby(["size", "contrast"], sort=True)
+    ]
+    for name in ("turned_beyond", "probability_beyond"):
+        for dose, corrected in zip(doses, holm([dose[name]["p"] for dose in doses]), strict=True):
+            dose[name]["p_holm"] = corrected
+    results: dict[str, Any] = {
+        "n_images": int(stamped["image_id"].nunique()),
+        "n_there": int(said_to_have(unstamped.loc[stamped["image_id"].unique()], towards, threshold).sum()),
+        "classes": list(classes),
+        "towards": towards,
+        "onto": list(onto),
+        "token": token,
+        "doses": doses,
+        "task": SINGLE_LABEL if "predicted" in table else MULTI_LABEL,
+        "threshold": threshold,
+    }
+    return results | {"finding": finding(results)}
+
+
+def said_to_have(table: pd.DataFrame, name: str, threshold: float = THRESHOLD) -> np.ndarray:
+    """Return of which rows of answers the network says the class ``name``, bool (N,)."""
+    said = table["predicted"] == name if "predicted" in table else table[f"prob_{name}"] > threshold
+    return said.to_numpy(dtype=bool)
+
+
+def _of_dose(
+    rows: pd.DataFrame,
+    unstamped: pd.DataFrame,
+    classes: Sequence[str],
+    towards: str,
+    seed: int,
+    threshold: float = THRESHOLD,
+) -> dict[str, Any]:
+    parts = {name: rows[rows["condition"] == name].set_index("image_id") for name in ("stamped", "control")}
+    before = unstamped.loc[parts["stamped"].index]
+    parts = {name: part.loc[before.index] for name, part in parts.items()}
+    patients = patients_of(before.reset_index())
+    away = ~said_to_have(before, towards, threshold)
+    turned = {name: (away & said_to_have(part, towards, threshold)).astype(float) for name, part in parts.items()}
+    told: dict[str, Any] = {
+        "n": len(before),
+        "n_patients": len(set(patients)),
+        "turned": paired_shares(turned, patients, seed),
+        "turned_beyond": beyond_control(turned["stamped"] - turned["control"], patients, seed),
+        "change": {name: float(part["change"].mean()) for name, part in parts.items()},
+    }
+    for kind, column in (("probability", "prob"), ("logit", "logit")):
+        moves = {
+            (name, c): (part[f"{column}_{c}"] - before[f"{column}_{c}"]).to_numpy()
+            for name, part in parts.items()
+            for c in classes
+        }
+        moves |= {("beyond", c): moves["stamped", c] - moves["control", c] for c in classes}
+        means = paired_means(moves, patients, seed)
+        told[kind] = {c: {name: means[name, c] for name in ("stamped", "control", "beyond")} for c in classes}
+        if kind == "probability":
+            told["probability_beyond"] = beyond_control(moves["beyond", towards], patients, seed)
+    return told
+
+
+def strongest(results: dict[str, Any]) -> dict[str, Any]:
+    """Return the dose that the sentence tells of: the largest size, and there the highest contrast."""
+    return max(results["doses"], key=lambda dose: (dose["size"], dose["contrast"]))
+
+
+def least(results: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the smallest dose (size, then contrast) that raises the probability beyond the control, or None.
+
+    By less than :data:`cxr.experiments.masking.effects.SMALLEST_EFFECT` does not count.
+    """
+    doses = sorted(results["doses"], key=lambda dose: (dose["size"], dose["contrast"]))
+    beyond = ((dose, dose["probability_beyond"]) for dose in doses)
+    return next((d for d, of in beyond if of["p_holm"] < _SIGNIFICANT and of["value"] >= SMALLEST_EFFECT), None)
+
+
+def finding(results: dict[str, Any]) -> str:
+    """Return the result in plain sentences with its uncertainty."""
+    dose, towards = strongest(results), results["towards"]
+    beyond = dose["turned_beyond"]
+    stamped, control = (percent(dose["turned"][name]) for name in ("stamped", "control"))
+    if results["task"] == MULTI_LABEL:
+        threshold = f"{results['threshold']:.3g}"
+        on = f"{dose['n']} images" + (f" without {towards}" if results["onto"] else "")
+        turns = f"takes the probability of {towards} above {threshold} on {stamped}"
+        turns += f", the same patch without letters on {control}"
+    else:
+        on = f"{dose['n']} images" + (f" of {_listed(results['onto'])}" if results["onto"] else "")
+        turns = f"moves {stamped} of predictions to {towards}, the same patch without letters {control}"
+    whose = "" if "n_patients" not in dose else f"{patients(dose['n_patients'])}, "
+    first = (
+        f"Stamping {results['token']} onto {on} ({whose}size {dose['size']:g}, contrast {dose['contrast']:g}) {turns} "
+        f"({_p(beyond['p_holm'], len(results['doses']))})."
+    )
+    if dose["turned_beyond"]["low"] is None:
+        return f"{first} {TOO_FEW_PATIENTS}"
+    return " ".join(filter(None, (first, _about_turned(dose), _about_probability(results))))
+
+
+def _about_turned(dose: dict[str, Any]) -> str:
+    """Return what may be concluded from the predictions that turned; nothing where none did."""
+    stamped, control = (dose["turned"][name]["value"] for name in ("stamped", "control"))
+    of = xrays(dose["n"], dose.get("n_patients"))
+    if not stamped and not control:
+        return ""
+    if dose["turned_beyond"]["p_holm"] >= _SIGNIFICANT:
+        return f"The two cannot be told apart on {of}: the patch may do it, letters or not."
+    if abs(stamped - control) < SMALLEST_EFFECT:
+        return f"On {of} the two differ by less than {100 * SMALLEST_EFFECT:g} %: too small to matter."
+    if stamped > control:
+        return f"On {of} the letters turn more than a patch of their size does."
+    return f"On {of} the patch without letters turns more than the letters do."
+
+
+def _about_probability(results: dict[str, Any]) -> str:
+    dose, towards = least(results), results["towards"]
+    if dose is None:
+        most = max(results["doses"], key=lambda d: d["n"])
+        return (
+            f"At no dose does the token raise the probability of {towards} more than its control does, beyond chance "
+            f"and by {100 * SMALLEST_EFFECT:g} % or more ({xrays(most['n'], most.get('n_patients'))})."
+        )
+    value = dose["probability_beyond"]
+    return (
+        f"The smallest dose that raises the probability of {towards} beyond the control is size {dose['size']:g} at "
+        f"contrast {dose['contrast']:g}: {points(value)} "
+        f"({_p(value['p_holm'], len(results['doses']))}; {xrays(dose['n'], dose.get('n_patients'))})."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _p(p: float, doses: int) -> str:
+    return f"p = {p:.2g}" + (f", Holm over {doses} doses" if doses > 1 else "")

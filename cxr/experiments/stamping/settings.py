@@ -1,0 +1,176 @@
+"""What a stamping experiment is asked for, checked: the token, the X-rays that it is put onto, and the doses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cxr.data import Manifest, read_xray
+from cxr.errors import TextError, unknown
+from cxr.evaluation.truth import UNCERTAIN, finding_names, finding_targets
+from cxr.models.card import SINGLE_LABEL
+from cxr.text.boxes import TextBox
+from cxr.text.search import in_split
+from cxr.text.stamp import COLOURS, CONTROLS, FONTS, Patch, cut_patch, place_of, word_patch
+
+SIZES = (0.02, 0.04, 0.08, 0.16)
+CONTRASTS = (0.1, 0.25, 0.5, 1.0)
+LEAST_SIZE, LARGEST_SIZE = 0.005, 0.9
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A token cut from an X-ray: its image id, the box in pixels of the file, and what is taken of it."""
+
+    image_id: str
+    box: tuple[int, int, int, int]
+    take: str = "ink"
+
+    @classmethod
+    def of(cls, text: str, take: str = "ink") -> Cut:
+        """Read ``IMAGE_ID:x0,y0,x1,y1``; raises TextError for anything else."""
+        image_id, _, sides = text.rpartition(":")
+        try:
+            x0, y0, x1, y1 = (int(side) for side in sides.split(","))
+        except ValueError:
+            image_id = ""
+        if not image_id:
+            raise TextError(f"{text!r} is no token of an X-ray. Accepted: IMAGE_ID:x0,y0,x1,y1 in pixels of its file")
+        return cls(image_id, (x0, y0, x1, y1), take)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a run was asked for, checked; see :func:`cxr.experiments.stamping.job.run`."""
+
+    model: str
+    manifest: str
+    split: str = "test"
+    word: str = ""
+    cut: Cut | None = None
+    towards: str = ""
+    onto: tuple[str, ...] = ()
+    place: str = "top-right"
+    sizes: tuple[float, ...] = SIZES
+    contrasts: tuple[float, ...] = CONTRASTS
+    font: str = "sans-bold"
+    colour: str = "white"
+    control: str = "shuffled"
+    avoid: bool = True
+    jitter: float = 0.0
+    seed: int = 0
+    workers: int | None = None
+    limit: int | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        place_of(self.place)
+        for what, value, names in (
+            ("font", self.font, FONTS),
+            ("colour", self.colour, COLOURS),
+            ("control", self.control, CONTROLS),
+        ):
+            if value not in names:
+                raise TextError(unknown(what, value, names))
+        _check_numbers("size", self.sizes, LEAST_SIZE, LARGEST_SIZE)
+        _check_numbers("contrast", self.contrasts, 0.01, 1.0)
+        if not 0 <= self.jitter <= 0.5:
+            raise TextError(f"jitter {self.jitter!r} is not allowed. Accepted: 0 to 0.5, a share of the image's height")
+        if self.cut is None:
+            word_patch(self.word, self.font, self.colour)
+
+    @classmethod
+    def of(cls, params: dict[str, Any]) -> Setting:
+        """Read ``spec["params"]``; raises TextError for a value that is not allowed."""
+        values: dict[str, Any] = {
+            name: params[name] for name in cls.__dataclass_fields__ if params.get(name) not in (None, "", [], ())
+        }
+        for name in ("onto", "sizes", "contrasts"):
+            if name in values:
+                values[name] = tuple(values[name])
+        if "cut" in values and not isinstance(values["cut"], Cut):
+            values["cut"] = Cut.of(values["cut"], params.get("take") or "ink")
+        if "n" in params:
+            values["limit"] = params["n"]
+        values |= {"model": str(params["model"]), "manifest": str(params["manifest"])}
+        return cls(**values | {"split": str(params.get("split", "test"))})
+
+    @property
+    def doses(self) -> list[tuple[float, float]]:
+        """Every (size, contrast)."""
+        return [(size, contrast) for size in self.sizes for contrast in self.contrasts]
+
+    @property
+    def title(self) -> str:
+        """What is stamped, in words."""
+        return f"“{' '.join(self.word.split())}”" if self.cut is None else f"the token of {self.cut.image_id}"
+
+
+def _check_numbers(what: str, values: Sequence[float], low: float, high: float) -> None:
+    if not values or len(set(values)) < len(values):
+        raise TextError(f"{what} {list(values)!r} is not allowed. Accepted: one number or several different ones")
+    for value in values:
+        if not low <= value <= high:
+            raise TextError(f"{what} {value!r} is not allowed. Accepted: {low:g} to {high:g}")
+
+
+def patch_of(setting: Setting, manifest: Manifest) -> Patch:
+    """Return what is stamped; raises TextError, or the manifest's and the image's error for a cut."""
+    if setting.cut is None:
+        return word_patch(setting.word, setting.font, setting.colour)
+    image = read_xray(manifest.image_path(setting.cut.image_id))
+    return cut_patch(image, TextBox(*setting.cut.box), setting.cut.take)
+
+
+def default_class(classes: Sequence[str]) -> str:
+    """Return the class that a token is expected to speak for where none is given."""
+    return "covid19" if "covid19" in classes else classes[0]
+
+
+def chosen_images(
+    manifest: Manifest, classes: Sequence[str], setting: Setting, task: str = SINGLE_LABEL
+) -> tuple[Manifest, Setting]:
+    """Return the X-rays to stamp, and the setting with ``towards`` and ``onto`` filled in.
+
+    Without labels in the data set all X-rays are taken. For a network of several findings it is the findings that
+    count: X-rays that are known not to have ``towards``, of which ``onto`` takes those that have one of its findings.
+
+    Raises
+    ------
+    TextError
+        Unknown classes, a split without images, or none of the classes to stamp onto.
+    """
+    towards = setting.towards or default_class(classes)
+    if towards not in classes:
+        raise TextError(unknown("class of the network", towards, classes))
+    labels = labels_of(manifest, task)
+    for label in setting.onto:
+        if label not in labels or label == towards:
+            raise TextError(unknown("class to stamp onto", label, [name for name in labels if name != towards]))
+    onto = setting.onto or tuple(name for name in labels if name != towards)
+    wanted = in_split(manifest, setting.split)
+    chosen = _without(wanted, manifest, towards, onto, task) if labels else wanted
+    if not len(chosen):
+        raise TextError(f"split {setting.split!r} has no images of {', '.join(onto) or f'a class but {towards}'}")
+    if setting.limit:
+        chosen = chosen.select(ids=chosen.ids[: int(setting.limit)])
+    return chosen, replace(setting, towards=towards, onto=onto)
+
+
+def labels_of(manifest: Manifest, task: str = SINGLE_LABEL) -> tuple[str, ...]:
+    """Return the labels of a data set, or for a network of several findings the findings that its X-rays have."""
+    if task == SINGLE_LABEL:
+        return manifest.classes
+    names = {name for text in manifest.table["findings"] for name in finding_names(text)}
+    return tuple(sorted(name for name in names if not name.startswith(UNCERTAIN)))
+
+
+def _without(wanted: Manifest, every: Manifest, towards: str, onto: Sequence[str], task: str) -> Manifest:
+    """Return those of ``wanted`` that have one of ``onto`` and, as ``every`` row tells, do not have ``towards``."""
+    if task == SINGLE_LABEL:
+        return wanted.select(label=onto)
+    absent = finding_targets(every.table, (towards,))[:, 0] == 0
+    named = [bool(set(finding_names(text)) & set(onto)) for text in every.table["findings"]]
+    kept = set(every.table.loc[absent & named, "image_id"])
+    return wanted.select(ids=[image_id for image_id in wanted.ids if image_id in kept])

@@ -1,0 +1,117 @@
+"""What a study's members told of their last stage: one curve per member, and what it scored in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cxr.experiments.study.members import NOT_STARTED, Member, members
+from cxr.experiments.study.plan import METRICS
+from cxr.runs import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Curve = dict[int, float]  # epoch of the last stage, 1 the first and 0 before the first step: value
+TEST = "test"
+
+
+@dataclass(frozen=True)
+class Course:
+    """The way of one member through its last stage.
+
+    Attributes
+    ----------
+    epochs
+        That the last stage is to have.
+    curves
+        By metric, such as ``val_accuracy``.
+    test
+        Of the test split, by score (``accuracy``, ``macro_f1``, ``auc``): ``{value, low, high}``, the interval over
+        the test images or their patients. Empty before the end.
+    rests_on
+        By ``val`` and ``test``, how many X-rays and patients the scores are of. Empty before the end.
+    weights
+        Checksum (sha256) of the trained network's file; "" before the end, and where an older version did not note it.
+    """
+
+    recipe: str
+    seed: int
+    epochs: int
+    state: str = "finished"
+    run: str | None = None
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    test: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    rests_on: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    weights: str = ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self.state == "finished"
+
+
+def courses(study: Run) -> list[Course]:
+    """Return the course of every member that was planned, in the order of their start."""
+    recipes = study.spec["params"]["recipes"]
+    return [course(member, recipes[member.recipe]) for member in members(study)]
+
+
+def course(member: Member, recipe: Mapping[str, Any]) -> Course:
+    """Return the course of a member; one that has not been started has no curves."""
+    stages = recipe["stages"]
+    planned = Course(member.recipe, member.seed, int(stages[-1]["epochs"]), NOT_STARTED)
+    if member.run is None:
+        return planned
+    rows = member.run.metrics()[0]
+    results = member.run.results() or {}
+    test = (results.get("splits") or {}).get(TEST) or {}
+    return Course(
+        member.recipe,
+        member.seed,
+        planned.epochs,
+        member.state,
+        member.run.id,
+        curves_of(rows, len(stages) - 1),
+        {key: test[key] for key in ("accuracy", "macro_f1", "auc") if isinstance(test.get(key), Mapping)},
+        _rests_on(results),
+        str((results.get("provenance") or {}).get("weights_sha256") or ""),
+    )
+
+
+def _rests_on(results: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    last = (results.get("stages") or [{}])[-1]
+    summaries = {"val": last.get("validation"), TEST: (results.get("splits") or {}).get(TEST)}
+    return {
+        split: (int(summary["n"]), int(summary["n_patients"]))
+        for split, summary in summaries.items()
+        if summary and "n_patients" in summary
+    }
+
+
+def curves_of(rows: Sequence[Mapping[str, Any]], stage_index: int) -> dict[str, Curve]:
+    """Return the curves of one stage in rows of metrics: those of kind ``epoch``, and ``start`` as epoch 0."""
+    curves: dict[str, Curve] = {name: {} for name in METRICS}
+    for row in rows:
+        if row.get("kind") not in ("start", "epoch") or row.get("stage_index") != stage_index:
+            continue
+        epoch = 0 if row["kind"] == "start" else int(row["epoch"])
+        for name, curve in curves.items():
+            if isinstance(row.get(name), int | float):
+                curve[epoch] = float(row[name])
+    return curves
+
+
+def to_table(found: Sequence[Course]) -> pd.DataFrame:
+    """Return a long table: recipe, seed, run, epoch and one column per metric."""
+    import pandas as pd
+
+    rows = [
+        {"recipe": c.recipe, "seed": c.seed, "run": c.run, "epoch": epoch}
+        | {name: curve.get(epoch) for name, curve in c.curves.items()}
+        for c in found
+        for epoch in sorted({epoch for curve in c.curves.values() for epoch in curve})
+    ]
+    table = pd.DataFrame(rows, columns=["recipe", "seed", "run", "epoch", *METRICS])
+    return table.dropna(axis="columns", how="all") if rows else table

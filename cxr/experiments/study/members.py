@@ -1,0 +1,105 @@
+"""The trainings of a study: each is a run of its own that names its study, so it is found whatever else is lost."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+from cxr.errors import RunError
+from cxr.experiments.study.plan import Plan, parse_plan
+from cxr.runs import Run
+from cxr.runs.run import members_of
+
+NOT_STARTED = "not started"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One training of a study; ``run`` is None before it is started."""
+
+    recipe: str
+    seed: int
+    run: Run | None
+
+    @property
+    def state(self) -> str:
+        """The run's state, or ``not started``."""
+        return NOT_STARTED if self.run is None else str(self.run.status()["state"])
+
+    @property
+    def title(self) -> str:
+        """The recipe and the seed in words."""
+        return f"{self.recipe} seed {self.seed}"
+
+
+def plan_of(study: Run) -> Plan:
+    """Return the plan of a study's run.
+
+    Raises
+    ------
+    RunError
+        If the run is none of a study.
+    """
+    if study.kind != "study":
+        raise RunError(f"run {study.id} is of kind {study.kind}: a study is needed (`cxr study list`)")
+    return parse_plan(study.spec["params"]["plan"])
+
+
+def members(study: Run) -> list[Member]:
+    """Return all members in the order in which they are started: seed by seed, so that pairs are complete early."""
+    plan = plan_of(study)
+    runs: dict[tuple[str, int], Run] = {}
+    for run in reversed(members_of(study)):  # the oldest, should there be two
+        params = run.spec["params"]
+        runs.setdefault((str(params["study_recipe"]), int(params["recipe"]["seed"])), run)
+    return [Member(label, seed, runs.get((label, seed))) for seed in plan.seeds for label in plan.labels]
+
+
+def told(found: list[Member]) -> list[dict[str, Any]]:
+    """Return what ``members.json`` and the results tell of the members."""
+    rows = []
+    for member in found:
+        status = member.run.status() if member.run else None
+        rows.append(
+            {
+                "recipe": member.recipe,
+                "seed": member.seed,
+                "run": member.run.id if member.run else None,
+                "state": status["state"] if status else NOT_STARTED,
+                "error": status["error"] if status else None,
+            }
+        )
+    return rows
+
+
+def stop_study(study: Run, *, kill: bool = False) -> None:
+    """Stop a study and its running members, also where the study's own process has died and left them.
+
+    Parameters
+    ----------
+    kill
+        End the processes at once; what members did since their last checkpoints is lost.
+
+    Raises
+    ------
+    RunError
+        If neither the study nor one of its members is active.
+    """
+    active = [member.run for member in members(study) if member.run is not None and member.run.active]
+    if study.active:
+        study.kill() if kill else study.stop()
+    elif not active:
+        raise RunError(f"study {study.id} is {study.status()['state']} already: there is nothing to stop")
+    else:
+        for run in active:
+            with contextlib.suppress(RunError):  # it came to its end in the meantime
+                run.kill() if kill else run.stop()
+
+
+def retry(study: Run) -> list[Run]:
+    """Resume the stopped and failed members of a study that is over, and return them; each waits for its device."""
+    if study.active:
+        raise RunError(f"study {study.id} is {study.status()['state']}: wait until it is over")
+    ended = [member.run for member in members(study) if member.run and member.state in ("stopped", "failed")]
+    return [run.resume() for run in ended]

@@ -1,0 +1,104 @@
+"""Start a study, after everything that can be known to fail has been checked for all of its members."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxr.errors import CxrError, ManifestError, RecipeError
+from cxr.experiments.study.plan import Plan
+from cxr.runs import Run, start
+
+if TYPE_CHECKING:
+    from cxr.data import Manifest
+    from cxr.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a study needs besides its plan: recipes in plain values, the manifest's file and hash, the data's name."""
+
+    recipes: dict[str, dict[str, Any]]
+    manifest: Path
+    manifest_hash: str
+    data_name: str
+
+
+def start_study(plan: Plan, data: str | None = None, *, root: str | Path | None = None) -> Run:
+    """Check all members, then start the study in a process of its own and return its run.
+
+    Parameters
+    ----------
+    data
+        A data set's name or a manifest; None takes the plan's own.
+
+    Raises
+    ------
+    CxrError
+        For a recipe, a manifest or weights that cannot be used; nothing was started.
+    """
+    checked = check(plan, data)
+    params = {
+        "plan": plan.to_dict(),
+        "recipes": checked.recipes,
+        "manifest": str(checked.manifest),
+        "manifest_sha256": file_hash(checked.manifest),
+        "data_name": checked.data_name,
+    }
+    return start("study", params, name=plan.name, root=root, manifest_hash=checked.manifest_hash)
+
+
+def check(plan: Plan, data: str | None = None) -> Checked:
+    """Return what the members need, or raise the first CxrError that one of them would end with."""
+    from cxr.data import Manifest
+    from cxr.data.library import resolve_manifest
+    from cxr.training.recipe import load_recipe
+
+    wanted = data or plan.data
+    if not wanted:
+        raise RecipeError("data: missing. Give --data, or `data` in the study: a data set's name or a manifest")
+    path = resolve_manifest(wanted)
+    manifest = Manifest.load(path)
+    manifest.check_splits()
+    recipes: dict[str, dict[str, Any]] = {}
+    seen: set[str] = set()
+    for label, entry in plan.recipes.items():
+        with _about(label):
+            recipe = load_recipe(entry.recipe).changed({**plan.changes, **entry.changes})
+            _check_recipe(recipe, manifest, seen)
+        recipes[label] = recipe.model_dump(mode="json")
+    return Checked(recipes, path, manifest.hash(), wanted)
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file: what a study compares before each start, without reading the table."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ManifestError(f"the manifest {path} cannot be read: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _about(label: str) -> Iterator[None]:
+    """Put the recipe's label before an error about it."""
+    try:
+        yield
+    except CxrError as error:
+        raise type(error)(f"recipes.{label}: {error}") from None
+
+
+def _check_recipe(recipe: Recipe, manifest: Manifest, seen: set[str]) -> None:
+    from cxr.networks import resolve_device
+    from cxr.training import check as check_data
+    from cxr.training import check_weights
+
+    resolve_device(recipe.device, recipe.devices)
+    check_data(recipe, manifest)
+    network = f"{recipe.backbone} {recipe.weights} {recipe.channels} {recipe.backbone_args}"
+    if network not in seen:
+        check_weights(recipe)
+    seen.add(network)

@@ -1,0 +1,367 @@
+"""The vocabulary of burned-in text: which token is on which images, and whether it gives a class away.
+
+A pure function of two tables, ``images`` (image_id, label, source, patient_id) and ``tokens`` (image_id, text, kind,
+place), as :mod:`cxr.experiments.vocabulary.job` writes them. Presence counts, not frequency: five times "AP" on one
+image are one image. Association is counted over patients, since the images of one resemble each other: every patient
+counts once, with one of their labelled images, drawn by lot. So a patient of two classes is in one of them, and a class
+whose patients have many images each gives a token no more chances than one whose patients have a single image. An image
+without a patient counts as one of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import false_discovery_control
+
+from cxr.evaluation.metrics import patients_of
+from cxr.experiments.vocabulary.association import LEVEL, exact_p, expected_information, mutual_information, odds_ratio
+from cxr.formatting import xrays
+from cxr.text.boxes import TextBox
+
+GROUPS = ("token", "kind", "place", "kind and place")
+"""What is counted: transcriptions, and as pseudo tokens kinds, places and both together, which need no reading."""
+UNREAD, ANY = "<unread>", "any text"
+MIN_IMAGES = 3
+SIGNIFICANT = 0.05
+
+_ODDS = ("odds_ratio", "low", "high")
+_SHORTEST_JOINED = 5  # letters: shorter words that differ in one letter are different words
+_LOOK_ALIKE = str.maketrans("GQI", "COL")
+_MONTHS = "jan|feb|mar|apr|may|mai|jun|jul|aug|ago|sep|set|oct|okt|ott|nov|dec|dez|dic"
+_PIECES = re.compile(
+    rf"""(?P<date>(?<!\d)(?:\d{{1,4}}[./-]\d{{1,2}}[./-]\d{{1,4}}|(?:19|20)\d{{6}}
+        |\d{{1,2}}[ ./-]*(?:{_MONTHS})[a-z]*[ ./-]*\d{{2,4}})(?!\d))
+      |(?P<time>(?<!\d)\d{{1,2}}:\d{{2}}(?::\d{{2}})?(?:\s*[ap]m\b)?(?!\d))
+      |(?P<word>\S+)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def tokens_in(text: str) -> list[str]:
+    """Return the normalised tokens of one transcription, in its order.
+
+    Upper case, without punctuation around; dates, times and numbers become ``<date>``, ``<time>`` and ``<number>``,
+    digits within a word ``#``. Nothing read is one token, ``<unread>``.
+
+    >>> tokens_in("Dx 12.03.2020 portable, 80 kV2")
+    ['DX', '<date>', 'PORTABLE', '<number>', 'KV#']
+    """
+    found = []
+    for piece in _PIECES.finditer(unicodedata.normalize("NFKC", text)):
+        found.append(f"<{piece.lastgroup}>" if piece.lastgroup != "word" else _word(piece.group()))
+    return found or [UNREAD]
+
+
+def _word(piece: str) -> str:
+    ends = [i for i, c in enumerate(piece) if c.isalnum()]
+    if not ends:
+        return piece
+    bare = piece[ends[0] : ends[-1] + 1]
+    if not any(c.isalpha() for c in bare):
+        return "<number>"
+    return re.sub(r"\d+", "#", bare).upper()
+
+
+def place_of(box: TextBox, shape: Sequence[int]) -> str:
+    """Return where on the picture (H, W) a box's centre lies, by thirds, as one looks at it: "upper left"."""
+    height, width = shape[:2]
+    row = min(2, int(1.5 * (box.y0 + box.y1) / height))
+    column = min(2, int(1.5 * (box.x0 + box.x1) / width))
+    return f"{('upper', 'middle', 'lower')[row]} {('left', 'centre', 'right')[column]}"
+
+
+def joined_spellings(counts: Mapping[str, int]) -> dict[str, str]:
+    """Return ``{token: commoner token}`` for spellings that a reader of letters confuses.
+
+    Joined are words of five letters or more of which one lacks a letter of the other (PORTABL), has a digit in its
+    place (P#RTABLE), or differs in letters of one shape (C and G, O and Q, I and L: GLINICA). Any other letter makes
+    another word: SUPINO is not SUPINE.
+    """
+    heads: dict[str, str] = {}
+    one_less: dict[str, str] = {}
+    joined = {}
+    for token in sorted(counts, key=lambda t: (-counts[t], t)):
+        plain = token.replace("#", "").translate(_LOOK_ALIKE)
+        if "<" in token or len(plain) < _SHORTEST_JOINED:
+            continue
+        head = heads.get(plain) or one_less.get(plain) or next(filter(None, map(heads.get, _without_one(plain))), None)
+        if head is not None:
+            joined[token] = head
+            continue
+        heads[plain] = token
+        for shorter in _without_one(plain):
+            one_less.setdefault(shorter, token)
+    return joined
+
+
+def _without_one(word: str) -> Iterator[str]:
+    shorter = (word[:i] + word[i + 1 :] for i in range(len(word)))
+    return (s for s in shorter if len(s) >= _SHORTEST_JOINED)
+
+
+# --- what is on which image ----------------------------------------------------------------------------------------
+
+
+def occurrences(tokens: pd.DataFrame, join: bool = False) -> pd.DataFrame:
+    """Return one row per token and pseudo token of each box: ``box`` (row of ``tokens``), ``image_id, group, token,
+    spelling``.
+
+    ``join`` puts near-equal spellings together (:func:`joined_spellings`).
+    """
+    rows: list[tuple[int, str, str, str, str]] = []
+    boxes = zip(*(tokens[c] for c in ("image_id", "text", "kind", "place")), strict=True)
+    words_of = {text: tokens_in(text) for text in set(tokens["text"])}
+    for box, (image_id, text, kind, place) in enumerate(boxes):
+        rows += [(box, image_id, "token", token, text) for token in words_of[text]]
+        rows += [(box, image_id, "kind", value, "") for value in (kind, ANY)]
+        rows += [(box, image_id, "place", place, ""), (box, image_id, "kind and place", f"{kind}, {place}", "")]
+    table = pd.DataFrame(rows, columns=["box", "image_id", "group", "token", "spelling"])
+    if join:
+        words = table[table["group"] == "token"]
+        heads = joined_spellings(words.drop_duplicates(["image_id", "token"])["token"].value_counts().to_dict())
+        table.loc[words.index, "token"] = words["token"].replace(heads)
+    return table
+
+
+def vocabulary(
+    images: pd.DataFrame, tokens: pd.DataFrame, *, min_images: int = MIN_IMAGES, join: bool = False, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Return one entry per token that at least ``min_images`` images carry, the one that tells most of the class first.
+
+    Returns
+    -------
+    Entries with
+
+    - ``group`` (one of :data:`GROUPS`), ``token``, ``spellings`` (what was read, with its number of times), ``times``,
+      ``images``, ``patients``
+    - ``by_class``: by class ``images``; of the images drawn, one per patient: ``units`` that carry it, ``of`` all of
+      the class, ``p`` and ``odds_ratio`` against the other classes with its limits ``low`` and ``high`` (exact, 95 %,
+      of this token and class alone; infinite where a cell is empty, see
+      :func:`cxr.experiments.vocabulary.association.odds_ratio`); ``by_source``: images
+    - ``points_to``: the class with the smallest p, which has more of it or less (:func:`points_in_words`)
+    - ``p``: that smallest p, times the number of classes (Bonferroni) if there are more than two; ``q``: p after
+      Benjamini and Hochberg (1995) over the entries
+    - ``bits``: mutual information of presence and class; ``chance``: its mean if as many units carried it whatever
+      their class
+
+    The last are None where fewer than two classes have a label. Neither the choice by ``min_images`` nor the lot, which
+    ``seed`` casts, looks at labels and tokens together, so they do not bias the p values.
+    """
+    facts = images.set_index("image_id")[["label", "source", "patient_id"]].reset_index()
+    facts["drawn"] = one_per_patient(facts, seed)
+    found = occurrences(tokens, join).merge(facts, on="image_id")
+    entries = [_associated(entry) for entry in _counted(found, _drawn_by_class(facts)) if entry["images"] >= min_images]
+    if entries and entries[0]["p"] is not None:
+        for entry, q in zip(entries, false_discovery_control([e["p"] for e in entries]), strict=True):
+            entry["q"] = float(q)
+    return sorted(entries, key=lambda e: (-((e["bits"] or 0) - (e["chance"] or 0)), -e["images"], e["token"]))
+
+
+def one_per_patient(images: pd.DataFrame, seed: int = 0) -> np.ndarray:
+    """Return (N,) True for one labelled image of each patient, and for each labelled image without a patient.
+
+    The lot is cast with the image's id, so it does not depend on the order of the images or on which others there are.
+    """
+    labelled = (images["label"] != "").to_numpy()
+    unit = images["patient_id"].where(images["patient_id"] != "", "image\0" + images["image_id"])
+    lot = [blake2b(f"{seed}\0{image_id}".encode(), digest_size=8).digest() for image_id in images["image_id"]]
+    cast = pd.DataFrame({"unit": unit.to_numpy(), "lot": lot})[labelled].sort_values("lot", kind="stable")
+    drawn = np.zeros(len(images), bool)
+    drawn[cast.drop_duplicates("unit").index] = True
+    return drawn
+
+
+def _drawn_by_class(facts: pd.DataFrame) -> dict[str, int]:
+    drawn = facts.loc[facts["drawn"], "label"].value_counts()
+    return {name: int(drawn.get(name, 0)) for name in sorted(set(facts["label"]) - {""})}
+
+
+def _counted(found: pd.DataFrame, totals: dict[str, int]) -> list[dict[str, Any]]:
+    """Return an entry of counts for every token and pseudo token."""
+    once = found.drop_duplicates(["group", "token", "image_id"])
+    patients = once[once["patient_id"] != ""].drop_duplicates(["group", "token", "patient_id"])
+    spellings, labels, sources = _by(found, "spelling"), _by(once, "label"), _by(once, "source")
+    drawn, n_patients = _by(once[once["drawn"]], "label"), _by(patients.assign(all=""), "all")
+    return [
+        {
+            "group": group,
+            "token": token,
+            "spellings": dict(read.most_common()) if group == "token" and not token.startswith("<") else {},
+            "times": read.total(),
+            "images": sources[group, token].total(),
+            "patients": n_patients[group, token].total(),
+            "by_class": {
+                name: {"images": labels[group, token][name], "units": drawn[group, token][name], "of": of}
+                for name, of in totals.items()
+            },
+            "by_source": dict(sources[group, token].most_common()),
+        }
+        for (group, token), read in spellings.items()
+    ]
+
+
+def _by(rows: pd.DataFrame, column: str) -> defaultdict[tuple[str, str], Counter[str]]:
+    """Return how many rows of each token have which value in a column."""
+    counts: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for (group, token, value), n in rows.groupby(["group", "token", column], dropna=False).size().items():
+        counts[group, token][str(value)] = int(n)
+    return counts
+
+
+def _associated(entry: dict[str, Any]) -> dict[str, Any]:
+    return entry | _association(entry["by_class"])
+
+
+def _association(by_class: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Add p values and odds ratios to ``by_class`` and return what concerns all classes."""
+    if len(by_class) < 2:
+        return dict.fromkeys(("points_to", "bits", "chance", "p", "q"))
+    for name, counts in by_class.items():
+        cells = _cells(by_class, name)
+        counts |= {"p": exact_p(*cells), **dict(zip(_ODDS, odds_ratio(*cells), strict=True))}
+    first = min(by_class, key=lambda c: (by_class[c]["p"], -by_class[c]["low"]))
+    present, totals = (np.array([c[key] for c in by_class.values()]) for key in ("units", "of"))
+    return {
+        "points_to": first,
+        "bits": max(0.0, mutual_information(present, totals)),
+        "chance": expected_information(int(present.sum()), tuple(totals.tolist())),
+        "p": min(1.0, by_class[first]["p"] * n_tests(by_class)),
+        "q": None,
+    }
+
+
+def n_tests(by_class: Mapping[str, Any]) -> int:
+    """Return how many different tests of one class against the rest there are: of two classes both are the same."""
+    return len(by_class) if len(by_class) > 2 else 1
+
+
+def _cells(by_class: Mapping[str, Mapping[str, Any]], name: str) -> tuple[int, int, int, int]:
+    """Return carriers and units of a class, and those of all others."""
+    with_in, n_in = by_class[name]["units"], by_class[name]["of"]
+    carriers, everybody = (sum(c[key] for c in by_class.values()) for key in ("units", "of"))
+    return with_in, n_in, carriers - with_in, everybody - n_in
+
+
+# --- for tables and people -----------------------------------------------------------------------------------------
+
+
+def flat(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Return the entries as a table: one column per number, ``images <class>``, ``odds_ratio <class>``, ...
+
+    Limits without end are ``inf``.
+    """
+    rows = []
+    for entry in entries:
+        row = {k: v for k, v in entry.items() if k not in ("by_class", "by_source", "spellings")}
+        row["spellings"] = ", ".join(f"{text} ({n})" for text, n in entry["spellings"].items())
+        for name, counts in entry["by_class"].items():
+            numbers = counts | (dict(zip(_ODDS, limits(counts), strict=True)) if "low" in counts else {})
+            row |= {f"{key} {name}": value for key, value in numbers.items()}
+        rows.append(row | {f"source {name or '(none)'}": n for name, n in entry["by_source"].items()})
+    table = pd.DataFrame(rows)
+    sources = [c for c in table.columns if c.startswith("source ")]
+    return table.assign(**{c: table[c].fillna(0).astype(int) for c in sources})
+
+
+def odds_in_words(counts: Mapping[str, Any]) -> str:
+    """Return an entry's odds ratio of one class as people write it; JSON's null for infinity is understood.
+
+    >>> odds_in_words({"odds_ratio": 154.71, "low": 7.36, "high": 3255.4})
+    '155 [7.4, 3,255]'
+    >>> odds_in_words({"odds_ratio": None, "low": 10.43, "high": None})
+    '∞ [10, ∞]'
+    """
+    value, low, high = limits(counts)
+    return f"{_number(value)} [{_number(low)}, {_number(high)}]"
+
+
+def limits(counts: Mapping[str, Any]) -> tuple[float, float, float]:
+    """Return odds ratio, lower and upper limit of one class, also of results that were read from JSON.
+
+    There infinity is null, and so is the ratio of a token that nobody or everybody carries (NaN here).
+    """
+    value, low, high = (counts[key] for key in _ODDS)
+    if value is None:
+        value = math.inf if low else math.nan
+    return value, low or 0.0, math.inf if high is None else high
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞"
+    return f"{value:,.0f}" if value >= 99.5 else f"{value:.2g}"
+
+
+def points_in_words(entry: Mapping[str, Any]) -> str:
+    """Return the class that a token points to, or ``not`` and the class that lacks it, with ``?`` if not shown."""
+    name, q = entry["points_to"], entry.get("q")
+    value, low, high = limits(entry["by_class"][name])
+    if (low, high) == (0.0, math.inf):
+        return "–"
+    not_shown = " ?" if q is not None and q >= SIGNIFICANT else ""
+    return f"{'not ' if value < 1 else ''}{name}{not_shown}"
+
+
+def boxes_with(tokens: pd.DataFrame, group: str, token: str, join: bool = False) -> pd.DataFrame:
+    """Return the rows of ``tokens`` that carry a token or pseudo token."""
+    found = occurrences(tokens, join)
+    return tokens.iloc[found.loc[(found["group"] == group) & (found["token"] == token), "box"].unique()]
+
+
+def finding(images: pd.DataFrame, tokens: pd.DataFrame, entries: Sequence[dict[str, Any]]) -> str:
+    """Return in plain sentences what tells most of the class, if anything is shown to.
+
+    The interval is that of a token chosen for its small p (false coverage rate, Benjamini and Yekutieli 2005): as many
+    tokens are chosen and looked at, 5 % of such intervals miss on average, and none of them holds 1.
+    """
+    with_text = tokens["image_id"].nunique()
+    begin = f"{with_text} of {xrays(len(images), len(set(patients_of(images))))} carry text."
+    words = [e for e in entries if e["group"] == "token"]
+    if not words:
+        return f"{begin} No token is on enough of them to be counted."
+    if words[0]["p"] is None:
+        return f"{begin} Fewer than two classes have a label, so nothing can be said about them."
+    best = next((e for e in words if e["q"] < SIGNIFICANT), None)
+    if best is None:
+        return f"{begin} {_nothing_shown(words, entries)}"
+    name, counts = best["points_to"], best["by_class"][best["points_to"]]
+    cells = _cells(best["by_class"], name)
+    odds = odds_in_words(dict(zip(_ODDS, odds_ratio(*cells, level=chosen_level(entries)), strict=True)))
+    units = sum(c["of"] for c in best["by_class"].values())
+    lot = " Each patient is counted with one X-ray, drawn by lot." if (images["label"] != "").sum() > units else ""
+    return (
+        f"{begin} {best['token']} tells most: it is on {counts['units']} of {counts['of']} patients of class {name} "
+        f"and on {cells[2]} of the {cells[3]} others (odds ratio {odds}, q = {best['q']:.2g}, chosen among "
+        f"{len(entries)} tokens, kinds and places).{lot}"
+    )
+
+
+def chosen_level(entries: Sequence[Mapping[str, Any]]) -> float:
+    """Return the level for single intervals of the entries with a q below 5 %, of which then 5 % miss on average."""
+    n_chosen = max(1, sum(entry["q"] < SIGNIFICANT for entry in entries))
+    return 1 - (1 - LEVEL) * n_chosen / (len(entries) * n_tests(entries[0]["by_class"]))
+
+
+def _nothing_shown(words: Sequence[Mapping[str, Any]], entries: Sequence[Mapping[str, Any]]) -> str:
+    by_class = words[0]["by_class"]
+    sizes = [counts["of"] for counts in by_class.values()]
+    smallest_possible = min(exact_p(n, n, 0, sum(sizes) - n) for n in sizes) * n_tests(by_class) * len(entries)
+    if smallest_possible >= SIGNIFICANT:
+        return f"There are too few patients to tell whether a token tells the classes apart ({_sizes(by_class)})."
+    smallest = min(e["q"] for e in words)
+    return f"No token is shown to tell the classes apart (smallest q = {smallest:.2g}; patients: {_sizes(by_class)})."
+
+
+def _sizes(by_class: Mapping[str, Mapping[str, Any]]) -> str:
+    return ", ".join(f"{counts['of']} {name}" for name, counts in by_class.items())

@@ -1,0 +1,88 @@
+"""The vocabulary of a data set as a run: every image is searched for text, corrected boxes first, then counted.
+
+Files in the run folder: ``images.parquet`` (one row per image searched: image_id, label, source, patient_id, split,
+n_tokens, reviewed), ``tokens.parquet`` (image_id, x0, y0, x1, y1, text, score, kind, place; pixels of the file) and
+``results.json``. What is detected is kept in the store at once, so a run that was stopped costs nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from cxr.data import Manifest
+from cxr.data.library import resolve_manifest
+from cxr.evaluation.provenance import provenance
+from cxr.experiments.vocabulary.count import MIN_IMAGES, finding, place_of, vocabulary
+from cxr.files import replacing
+from cxr.text.corrections import FileTokens
+from cxr.text.search import images_of, search
+
+if TYPE_CHECKING:
+    from cxr.runs.folder import RunFolder
+
+KIND = "text-vocabulary"
+IMAGES, TOKENS = "images.parquet", "tokens.parquet"
+FACTS = ("image_id", "label", "source", "patient_id", "split")
+TOKEN_COLUMNS = ("image_id", "x0", "y0", "x1", "y1", "text", "score", "kind", "place")
+
+Progress = Callable[[float, str], None]
+
+
+def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
+    """Search and count. Parameters in ``spec["params"]``:
+
+    ``manifest`` (path or data set's name), ``split`` ("" takes every image), and as
+    :func:`cxr.experiments.vocabulary.count.vocabulary` takes them ``min_images`` and ``join``; optional ``workers``.
+    """
+    params = spec["params"]
+    progress(0.0, "loading")
+    manifest = images_of(str(params["manifest"]), str(params.get("split") or ""))
+    found, left_out = search(
+        manifest, lambda done, text: progress(0.98 * done, text), folder.stop_requested, params.get("workers")
+    )
+    if folder.stop_requested():
+        return
+    images, tokens = tables(manifest, found)
+    for name, table in ((IMAGES, images), (TOKENS, tokens)):
+        with replacing(folder.path / name) as draft:
+            table.to_parquet(draft, index=False)
+    progress(0.99, "counting")
+    entries = vocabulary(
+        images, tokens, min_images=int(params.get("min_images") or MIN_IMAGES), join=bool(params.get("join"))
+    )
+    results: dict[str, Any] = {
+        "n_images": len(images),
+        "n_with_text": int((images["n_tokens"] > 0).sum()),
+        "n_reviewed": int(images["reviewed"].sum()),
+        "left_out": left_out,
+        "finding": finding(images, tokens, entries),
+        "vocabulary": entries,
+        "provenance": provenance(Manifest.load(resolve_manifest(str(params["manifest"])))),
+    }
+    folder.write_json("results.json", results)
+    progress(1.0, results["finding"])
+
+
+def tables(manifest: Manifest, found: dict[str, FileTokens]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return ``images`` and ``tokens`` as :func:`cxr.experiments.vocabulary.count.vocabulary` takes them."""
+    images = manifest.select(ids=found).table[list(FACTS)].copy()
+    images["n_tokens"] = [len(found[i].boxes) for i in images["image_id"]]
+    images["reviewed"] = [found[i].reviewed for i in images["image_id"]]
+    rows = [
+        {"image_id": image_id, **box.to_dict(), "place": place_of(box, of.shape)}
+        for image_id, of in found.items()
+        for box in of.boxes
+    ]
+    return images, pd.DataFrame(rows, columns=list(TOKEN_COLUMNS))
+
+
+def read_tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """Return ``images`` and ``tokens`` of a run's folder, None before it has them."""
+    files = [folder / name for name in (IMAGES, TOKENS)]
+    if not all(file.is_file() for file in files):
+        return None
+    return pd.read_parquet(files[0]), pd.read_parquet(files[1])

@@ -1,0 +1,442 @@
+"""Explain many X-rays as a background run: maps that pages read without computing, and a table beside them.
+
+Files in the run folder:
+
+- ``relevance.npy`` float16 (n x targets, H, W), memory-mapped: relevance summed over channels, each map divided by its
+  largest absolute value (float16 cannot hold the small numbers themselves)
+- ``index.parquet``: one row per map with its image, class, ledger, ``concerns`` (what makes it unreliable), scale and
+  row. A map is ``relevance[row] * scale``. Rows are written after their maps; a stopped run holds what it had done and
+  goes on from there
+- ``previews/<image_id>.png``: the first pictures with their legend (see :func:`safe_names`)
+- ``results.json``: counts, images left out and why, the legend and notes of the maps, and in which precision they were
+  made (``precision``: what was requested and used, and how bfloat16 did on the first image)
+
+The maps also go to the heatmaps that pages read (:mod:`cxr.explain.store`), and those that lie there are taken over.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from cxr.data import ImageCache, Manifest
+from cxr.errors import ExplainError, unknown
+from cxr.evaluation.metrics import patients_of
+from cxr.explain import legend
+from cxr.explain.composites import DEFAULT_COMPOSITE
+from cxr.explain.diagnostics import concerns
+from cxr.explain.explainer import BATCH
+from cxr.explain.heatmap import Heatmap, Way, heatmaps_of, picture_digest
+from cxr.explain.render import figure, to_png
+from cxr.explain.store import HeatmapStore, packed_map
+from cxr.files import replacing
+from cxr.formatting import xrays
+from cxr.models.card import MULTI_LABEL
+
+if TYPE_CHECKING:
+    from cxr.models import XrayClassifier
+    from cxr.runs.folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[float, str], None]
+Row = dict[str, Any]
+STORE, INDEX, PREVIEWS, PRECISION = "relevance.npy", "index.parquet", "previews", "precision.json"
+FLOAT32 = "float32"
+DEFAULT_PREVIEWS = 24
+PREDICTED, LABEL, ALL = "predicted", "label", "all"
+
+_INDEX_EVERY_S = 2.0
+_LONGEST_NAME = 100  # bytes, of 255 that a file's name may have: an image's and a class's stand in one
+_LEDGER = ("logit", "positive", "negative", "absorbed", "lost", "residual", "not_finite")
+_COLUMNS = ("image_id", "label", "predicted", "target", "composite", "bias", *_LEDGER, "concerns", "scale", "row",
+            "weights", "picture")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The classes to explain: a word for them (``predicted``, ``label``, ``all``), or the name of one."""
+
+    word: str = ""
+    name: str = ""
+
+    @classmethod
+    def of(cls, text: str | None, model: XrayClassifier) -> Targets:
+        """Return what ``text`` means for a network, nothing being ``predicted``; a class called by a word goes first.
+
+        Of several findings ``predicted`` is the most probable one, and there is no single label.
+
+        Raises
+        ------
+        ExplainError
+            For neither a word nor a class of the network.
+        """
+        if not text:
+            return cls(word=PREDICTED)
+        if text in model.classes:
+            return cls(name=text)
+        words = (PREDICTED, ALL) if model.card.task == MULTI_LABEL else (PREDICTED, LABEL, ALL)
+        if text not in words:
+            raise ExplainError(unknown("target", text, (*words, *model.classes)))
+        return cls(word=text)
+
+    def __str__(self) -> str:
+        return self.word or self.name
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a run works with, loaded and checked."""
+
+    folder: RunFolder
+    model: XrayClassifier
+    manifest: Manifest
+    cache: ImageCache
+    labels: pd.Series
+    ids: list[str]
+    way: Way
+    targets: Targets
+    batch: int
+    previews: dict[str, str]
+    store: HeatmapStore
+    precision: dict[str, Any] | None = None
+
+    @property
+    def n_targets(self) -> int:
+        return len(self.model.classes) if self.targets.word == ALL else 1
+
+    def targets_of(self, image_id: str, predicted: str) -> tuple[str, ...]:
+        """Return the classes to explain for an image; a label that the network does not know has no logit."""
+        if self.targets.word == ALL:
+            return self.model.classes
+        if self.targets.name:
+            return (self.targets.name,)
+        label = self.labels[image_id]
+        return (label if self.targets.word == LABEL and label in self.model.classes else predicted,)
+
+
+def explain_run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
+    """Do the run, or the rest of it. Parameters in ``spec["params"]``:
+
+    ``model`` (run id, weights file or shipped name), ``manifest`` (path or data set's name), the images as ``ids`` or
+    as ``split`` with optional ``n`` (the first n), ``composite``, ``targets`` (see :class:`Targets`), optional
+    ``bias``, ``precision``, ``options`` of the composite, ``batch`` and ``previews`` (how many).
+    """
+    progress(0.0, "loading")
+    params = spec["params"]
+    from cxr.data.library import resolve_manifest
+    from cxr.evaluation.provenance import provenance
+    from cxr.evaluation.seen import marked, marked_in_words
+    from cxr.evaluation.source import seen_by
+
+    job, description = _loaded(folder, params)
+    rests_on = provenance(Manifest.load(resolve_manifest(params["manifest"])), params["model"])
+    table, first = _stream(job, progress)
+    seen = marked(
+        seen_by(params["model"]), job.manifest.select(ids=list(dict.fromkeys(table["image_id"]))), job.cache.size
+    )
+    about_seen = marked_in_words(seen)
+    summary = {
+        "model": description,
+        "composite": job.way.composite,
+        "bias": job.way.bias,
+        "options": dict(job.way.options),
+        "precision": job.precision or {"used": "float32"},
+        "targets": str(job.targets),
+        "n": int(table["image_id"].nunique()),
+        "maps": len(table),
+        "label_unknown": _label_unknown(job, table),
+        "with_concerns": int((table["concerns"] != "").sum()),
+        "left_out": job.cache.missing[["image_id", "reason"]].to_dict("records"),
+        "legend": [legend.title(first), *(f"{k}: {v}" for k, v in legend.rules(first).items())] if first else [],
+        "finding": " ".join(filter(None, (_explained_in_words(job, table), about_seen))),
+        "notes": [*([about_seen] if about_seen else []), *_run_notes(job, table, first)],
+        "provenance": rests_on,
+        "seen": seen,
+    }
+    folder.write_json("results.json", summary)
+    if summary["n"] == len(job.ids):
+        for line in summary["notes"]:
+            log.info("%s", line)
+        progress(1.0, _in_words(summary))
+
+
+def _in_words(summary: dict[str, Any]) -> str:
+    instead = sum(summary["label_unknown"].values())
+    other = f", {instead} of them for the predicted class: their label is none of the network's" if instead else ""
+    return f"{summary['n']} images explained{other}"
+
+
+def _explained_in_words(job: _Job, table: pd.DataFrame) -> str:
+    """Return how many maps there are, of how many X-rays and patients, and how many are not to be trusted."""
+    rows = job.manifest.select(ids=list(dict.fromkeys(table["image_id"]))).table
+    doubtful = int((table["concerns"] != "").sum())
+    maps = f"{len(table)} map{'' if len(table) == 1 else 's'} ({job.way.composite})"
+    of = xrays(len(rows), len(set(patients_of(rows))))
+    return f"{maps} of {of}, {doubtful or 'none'} of them with concerns (see `concerns` in {INDEX})."
+
+
+def _loaded(folder: RunFolder, params: dict[str, Any]) -> tuple[_Job, str]:
+    from cxr.data.library import resolve_manifest
+    from cxr.evaluation.source import load_trained
+    from cxr.networks import resolve_device
+
+    way = Way.of(
+        params.get("composite") or DEFAULT_COMPOSITE,
+        params.get("bias"),
+        params.get("precision"),
+        params.get("options") or {},
+    )
+    store = HeatmapStore.of(params["model"])  # before the weights: should they change meanwhile, old keys stay unused
+    model, description = load_trained(params["model"])
+    model.to(resolve_device(params.get("device", "auto")))
+    targets = Targets.of(params.get("targets"), model)
+    manifest = _selected(Manifest.load(resolve_manifest(params["manifest"])), params)
+    cache = ImageCache.build(manifest, model.card.size)
+    ids = [image_id for image_id in manifest.ids if image_id in cache]
+    job = _Job(
+        folder=folder,
+        model=model,
+        manifest=manifest,
+        cache=cache,
+        labels=manifest.table.set_index("image_id")["label"],
+        ids=ids,
+        way=way,
+        targets=targets,
+        batch=int(params.get("batch") or BATCH),
+        previews=safe_names(ids[: int(params.get("previews", DEFAULT_PREVIEWS))]),
+        store=store,
+    )
+    return _precise(job), description
+
+
+def _precise(job: _Job) -> _Job:
+    """Return the job with its precision settled: bfloat16 is tried on the first image, float32 taken where it fails.
+
+    ``precision.json`` holds what was decided. A resumed run that had taken float32 keeps to it.
+    """
+    if job.way.precision is None or not job.ids:
+        return job
+    record = job.folder.read_json(PRECISION)
+    if record is None or not record["used"].endswith(FLOAT32):
+        first = job.cache.rows(job.ids[:1])
+        result = job.way.explain(job.model, first, _predictions(job.model, first))
+        assert result.trial is not None
+        now = result.trial.record()
+        if record is not None and now["used"] != record["used"]:  # resumed on a machine where it does not pay
+            now["used"] = f"{record['used']}, then {now['used']}"
+        record = now
+        log.info("%s", record["note"])
+        job.folder.write_json(PRECISION, record)
+    way = job.way if record["used"] == job.way.precision else replace(job.way, precision=None)
+    return replace(job, way=way, precision=record)
+
+
+def _run_notes(job: _Job, table: pd.DataFrame, first: Heatmap | None) -> list[str]:
+    notes = list(first.notes) if first else []
+    said = job.precision["note"] if job.precision else ""
+    notes += [said] if said and said not in notes else []
+    unknown_labels = _label_unknown(job, table)
+    if unknown_labels:
+        n, named = sum(unknown_labels.values()), ", ".join(f"{k or 'no label'}: {v}" for k, v in unknown_labels.items())
+        notes.append(
+            f"{n} X-ray{'s have' if n > 1 else ' has'} a label that the network does not know ({named}): the predicted "
+            "class is explained there."
+        )
+    return notes
+
+
+def _label_unknown(job: _Job, table: pd.DataFrame) -> dict[str, int]:
+    """Count the X-rays by label that were to be explained for a label that is no class of the network."""
+    if job.targets.word != LABEL:
+        return {}
+    labels = table["label"][~table["label"].isin(job.model.classes)]
+    return {str(label): int(n) for label, n in labels.value_counts().items()}
+
+
+def _selected(manifest: Manifest, params: dict[str, Any]) -> Manifest:
+    if params.get("ids"):
+        return manifest.select(ids=list(params["ids"]))
+    chosen = manifest.select(split=params["split"]) if params.get("split") else manifest
+    if params.get("n"):
+        chosen = chosen.select(ids=chosen.ids[: int(params["n"])])
+    if not len(chosen):
+        raise ExplainError(f"split {params.get('split')!r} has no images. Available: {', '.join(manifest.splits)}")
+    return chosen
+
+
+def _stream(job: _Job, progress: Progress) -> tuple[pd.DataFrame, Heatmap | None]:
+    """Explain batch by batch until done or told to stop; return the index and one of the new maps."""
+    maps, rows = _opened(job)
+    done = {row["image_id"] for row in rows}
+    todo = [(place, image_id) for place, image_id in enumerate(job.ids) if image_id not in done]
+    first: Heatmap | None = None
+    written = time.monotonic()
+    for start in range(0, len(todo), job.batch):
+        if job.folder.stop_requested():
+            break
+        new, one = _one_batch(job, maps, todo[start : start + job.batch])
+        rows, first = rows + new, first or one
+        if time.monotonic() - written > _INDEX_EVERY_S:
+            _write_index(job.folder, maps, rows)
+            written = time.monotonic()
+        n = len(done) + min(start + job.batch, len(todo))
+        progress(0.99 * n / len(job.ids), f"{n} of {len(job.ids)} images explained")
+    table = _write_index(job.folder, maps, rows)
+    return table, first or _first_of(job, maps, rows)
+
+
+def _opened(job: _Job) -> tuple[np.memmap, list[Row]]:
+    """Return the maps, opened again or made anew, and the rows of those that this run has done before."""
+    shape = (len(job.ids) * job.n_targets, job.cache.size, job.cache.size)
+    try:
+        maps = np.lib.format.open_memmap(job.folder.path / STORE, mode="r+")
+        rows = pd.read_parquet(job.folder.path / INDEX, columns=list(_COLUMNS)).to_dict("records")
+        if (maps.shape, maps.dtype) == (shape, np.float16):
+            return maps, _still_valid(job, rows)
+    except (OSError, ValueError):
+        pass  # nothing yet, or written by an older version: begin anew
+    return np.lib.format.open_memmap(job.folder.path / STORE, mode="w+", dtype=np.float16, shape=shape), []
+
+
+def _still_valid(job: _Job, rows: list[Row]) -> list[Row]:
+    """Return the rows of these weights and pictures; an image counts with all its maps or with none."""
+    places = {image_id: place for place, image_id in enumerate(job.ids)}
+    by_image: dict[str, list[Row]] = {}
+    for row in rows:
+        by_image.setdefault(row["image_id"], []).append(row)
+    kept = []
+    for image_id, mine in by_image.items():
+        if image_id in places and len(mine) == job.n_targets:
+            picture, first = picture_digest(job.cache[image_id]), places[image_id] * job.n_targets
+            expected = [(job.store.folder.name, picture, first + t) for t in range(job.n_targets)]
+            if [(row["weights"], row["picture"], row["row"]) for row in mine] == expected:
+                kept += mine
+    return kept
+
+
+def _one_batch(job: _Job, maps: np.memmap, some: Sequence[tuple[int, str]]) -> tuple[list[Row], Heatmap]:
+    ids = [image_id for _, image_id in some]
+    images = job.cache.rows(ids)
+    predicted = _predictions(job.model, images)
+    targets = [job.targets_of(i, name) for i, name in zip(ids, predicted, strict=True)]
+    pictures = [picture_digest(image) for image in images]
+    explained = _explained(job, images, pictures, targets)
+    rows = []
+    for i, (place, image_id) in enumerate(some):
+        about = {"image_id": image_id, "label": job.labels[image_id], "predicted": predicted[i]}
+        about |= {"weights": job.store.folder.name, "picture": pictures[i]}
+        for t, heatmap in enumerate(explained[i]):
+            rows.append(about | _write_map(maps, place * job.n_targets + t, heatmap))
+            if image_id in job.previews:
+                _write_preview(job, image_id, images[i], heatmap)
+    return rows, explained[0][0]
+
+
+def _explained(
+    job: _Job, images: np.ndarray, pictures: list[str], targets: list[tuple[str, ...]]
+) -> list[list[Heatmap]]:
+    """Return the heatmaps of each image, from the store where it holds all of them."""
+    found = [job.store.get(picture, job.way, names) for picture, names in zip(pictures, targets, strict=True)]
+    missing = [i for i, names in enumerate(targets) if len(found[i]) < len(names)]
+    if missing:
+        wanted = [list(targets[i]) for i in missing]
+        new = heatmaps_of(job.way.explain(job.model, images[missing], wanted, job.batch))
+        for i, heatmaps in zip(missing, new, strict=True):
+            found[i] = {heatmap.target: heatmap for heatmap in heatmaps}
+        job.store.put(job.way, [(pictures[i], heatmap) for i in missing for heatmap in found[i].values()])
+    return [[found[i][name] for name in names] for i, names in enumerate(targets)]
+
+
+def _predictions(model: XrayClassifier, images: np.ndarray) -> list[str]:
+    import torch
+
+    with torch.inference_mode():
+        return [model.classes[k] for k in model(images).argmax(dim=1).tolist()]
+
+
+def _write_map(maps: np.memmap, row: int, heatmap: Heatmap) -> Row:
+    maps[row], scale = packed_map(heatmap.relevance)
+    return {
+        "target": heatmap.target,
+        "composite": heatmap.composite,
+        "bias": heatmap.bias,
+        **{name: getattr(heatmap, name) for name in _LEDGER},
+        "concerns": " ".join(concerns(heatmap)),
+        "scale": scale,
+        "row": row,
+    }
+
+
+def _write_preview(job: _Job, image_id: str, image: np.ndarray, heatmap: Heatmap) -> None:
+    picture = figure(image, heatmap.relevance, legend=legend.lines(heatmap))
+    name = job.previews[image_id]
+    if job.n_targets > 1:
+        name = f"{name}-{safe_names(job.model.classes)[heatmap.target]}"
+    path = job.folder.path / PREVIEWS / f"{name}.png"
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as draft:
+        draft.write_bytes(to_png(picture))
+
+
+def safe_names(names: Sequence[str]) -> dict[str, str]:
+    """Return each name as a part of a file's name; those that would be the same, in any case, get a number."""
+    safe: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        short = re.sub(r"[^\w.-]+", "_", name).encode()[:_LONGEST_NAME].decode(errors="ignore")
+        plain = candidate = short.lstrip(".") or "_"
+        number = 1
+        while candidate.casefold() in taken:
+            number += 1
+            candidate = f"{plain}-{number}"
+        taken.add(candidate.casefold())
+        safe[name] = candidate
+    return safe
+
+
+def _write_index(folder: RunFolder, maps: np.memmap, rows: list[Row]) -> pd.DataFrame:
+    maps.flush()
+    table = pd.DataFrame(rows, columns=list(_COLUMNS)).sort_values("row", ignore_index=True)
+    with replacing(folder.path / INDEX) as draft:
+        table.to_parquet(draft, index=False)
+    return table
+
+
+def _first_of(job: _Job, maps: np.memmap, rows: list[Row]) -> Heatmap | None:
+    """Return a map of a run that had nothing left to do, for the legend."""
+    if not rows:
+        return None
+    row = rows[0]
+    return Heatmap(
+        relevance=maps[row["row"]].astype(np.float32) * np.float32(row["scale"]),
+        target=row["target"],
+        composite=job.way.composite,
+        bias=job.way.bias,
+        options=job.way.options,
+        precision=job.way.precision or "float32",
+        **{name: row[name] for name in _LEDGER},
+    )
+
+
+def read_map(folder: RunFolder, image_id: str, target: str | None = None) -> tuple[np.ndarray, pd.Series]:
+    """Return one stored map, float32 (H, W) in relevance, and its row of the index; by default the image's first.
+
+    Raises ExplainError where the run holds no map of that image and class.
+    """
+    path = folder.path / INDEX
+    table = pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=list(_COLUMNS))
+    found = table.loc[(table["image_id"] == image_id) & (target is None or table["target"] == target)]
+    if found.empty:
+        of_class = "" if target is None else f" for {target!r}"
+        raise ExplainError(f"run {folder.id} holds no heatmap of image {image_id!r}{of_class} (it holds {len(table)})")
+    entry = found.iloc[0]
+    store = np.load(folder.path / STORE, mmap_mode="r")
+    return store[int(entry["row"])].astype(np.float32) * np.float32(entry["scale"]), entry

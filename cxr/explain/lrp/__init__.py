@@ -1,0 +1,1 @@
+"""Layer-wise relevance propagation: rules, and the way of relevance through each architecture."""

@@ -1,0 +1,1 @@
+"""How far a heatmap can be trusted: faithfulness, randomisation, agreement, localisation."""

@@ -1,0 +1,1 @@
+"""Weights that others made: recognised, renamed, given a card."""

@@ -1,0 +1,1 @@
+"""Files of torch read as plain data: nothing in them is run."""

@@ -1,0 +1,332 @@
+"""A text experiment as one HTML file that needs no other, or as CSV tables: what a collaborator is sent."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from cxr.data import Manifest, read_xray
+from cxr.data.library import resolve_manifest
+from cxr.errors import CxrError, TextError
+from cxr.evaluation.provenance import in_words as in_words_of
+from cxr.evaluation.provenance import provenance_of, written_in_words
+from cxr.evaluation.truth import finding_names
+from cxr.experiments.masking import example
+from cxr.experiments.masking.effects import SMALLEST_EFFECT
+from cxr.experiments.masking.matched_controls import LARGEST_GAIN
+from cxr.experiments.masking.results import relevance_of
+from cxr.experiments.masking.shrinkage import FEWEST_PATIENTS
+from cxr.explain import render
+from cxr.files import replacing
+from cxr.formatting import xrays
+from cxr.reports.masking_tables import TABLES, changed_figure, is_of_findings
+from cxr.reports.slider import png_url, slider_html
+from cxr.runs import Run
+from cxr.text.boxes import TextBox
+from cxr.text.mask import MASK_MODES, mask_text
+
+_STYLE = (
+    "body{font:16px/1.5 sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#24292f;background:#fff}"
+    "table{border-collapse:collapse;margin:.5rem 0 1.5rem;display:block;overflow-x:auto}"
+    "td,th{border-bottom:1px solid #d0d7de;padding:.25rem .8rem;text-align:left;font-size:.85rem;white-space:nowrap}"
+    "h2{margin-top:2.2rem}.finding{font-size:1.1rem;border-left:4px solid #f2a65a;padding-left:1rem}"
+    ".basis{font-size:.85rem;color:#57606a}"
+    ".row{display:flex;gap:1rem;flex-wrap:wrap}.row figure{margin:0}figcaption{font-size:.85rem;color:#57606a}"
+)
+_TITLES = {
+    "accuracy": "Accuracy",
+    "classes": "By class",
+    "modes": "Every way of masking",
+    "match": "How well the controls match the tokens",
+    "flips": "From which class to which",
+    "left_in": "Which tokens do it",
+    "groups": "Within classes and sources",
+    "relevance": "Relevance inside tokens",
+}
+_TITLES_OF_FINDINGS = _TITLES | {
+    "accuracy": "Area under the ROC curve",
+    "classes": "By finding",
+    "flips": "Findings that cross their threshold",
+    "groups": "Within findings and sources",
+}
+_NOTES = (
+    "Every number compares answers about the same X-rays. Intervals are 95 %, over patients. "
+    "They say nothing about other hospitals, another training of the network, or text that was not found.",
+    "A masked token leaves a patch. Random boxes of the same number and sizes, off the tokens, as deep in the picture "
+    "and chosen by how much masking them changes it, and the boxes of another patient's X-ray tell what patches do: "
+    "only what goes beyond them speaks of the text.",
+    "“How well the controls match”: mean change of grey (of 255) of the network's picture, and share of the middle of "
+    "the X-ray that is masked, over X-rays with text. Where no place changes as much as a token does, the control's "
+    f"change is enlarged, up to {LARGEST_GAIN:g} times.",
+    f"A difference of less than {100 * SMALLEST_EFFECT:g} % of the predictions, or of probability, is called too small "
+    "to matter, whatever its p value.",
+    "p values beside controls and of accuracy flip the signs of whole patients (10,000 draws), and the interval of a "
+    "difference holds what this test does not reject. They are corrected over the mask modes (Holm). Those within "
+    "classes and sources are not corrected.",
+    "“Which tokens do it”: all tokens masked, against all but these. Left in alone, a token shows its own effect. The "
+    "largest of many measured means is too large, so means are drawn towards that of all words (or kinds), the more, "
+    f"the fewer patients they rest on; of fewer than {FEWEST_PATIENTS} patients none is given. “Towards” and “by” are "
+    "as measured.",
+    "Relevance per area: share of the positive (or absolute) LRP relevance of the predicted class inside the boxes, by "
+    "their share of the picture. 1 is what a map without preference has.",
+    "An accuracy that stays says nothing about single X-rays, and none of this says that a network looks at the lung.",
+)
+_NOTES_OF_FINDINGS = (
+    *_NOTES[:4],
+    "The network gives each finding a probability of its own. “Moves” is the size of the change of a probability, up "
+    "or down, mean over findings. A finding counts as there above the threshold that the network's publisher states, "
+    "else above 0.5, which is a convention and no clinical threshold.",
+    "p values beside controls flip the signs of whole patients (10,000 draws). They are corrected over the mask modes, "
+    "those of single findings over all findings and modes (Holm). Those within findings and sources are not corrected.",
+    "AUC is measured on images of which the finding is known to be there or absent.",
+    _NOTES[5],
+    "Relevance per area: share of the positive (or absolute) LRP relevance of the most probable finding inside the "
+    "boxes, by their share of the picture. 1 is what a map without preference has.",
+    "An AUC that stays says nothing about single X-rays, and none of this says that a network looks at the lung.",
+)
+_SWAYED, _THUMB, _WIDE = 8, 220, 520
+
+
+def to_html(run: Run) -> str:
+    """Return the report of a finished experiment.
+
+    Raises
+    ------
+    TextError
+        If it has no results yet.
+    """
+    results, table = _results(run)
+    body = [
+        f"<h1>Burned-in text: {escape(results['model'])}</h1>",
+        f"<p class='finding'>{escape(results['finding'])}</p>",
+    ]
+    body += [f"<p>{escape(_how(run, results))}</p>", f"<p class='basis'>{escape(_basis(run))}</p>"]
+    body += list(_story(run, results, table))
+    body += ["<h2>The whole set</h2>", changed_figure(results).to_html(full_html=False, include_plotlyjs=True)]
+    for name, make in TABLES.items():
+        rows = make(results)
+        if len(rows):
+            body += [f"<h3>{titles(results)[name]}</h3>", _html_table(rows)]
+            body += [f"<p class='basis'>{escape(note)}</p>" for note in rests_on(name, results)]
+    body += ["<h2>X-rays most swayed</h2>", *_swayed(run, results, table)]
+    body += ["<h2>How to read this</h2><ul>", *(f"<li>{escape(note)}</li>" for note in notes(results)), "</ul>"]
+    head = f'<meta charset="utf-8"><title>Burned-in text: {escape(run.name)}</title><style>{_STYLE}</style>'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>\n'
+
+
+def titles(results: Mapping[str, Any]) -> dict[str, str]:
+    """Return the heading of each table by its name."""
+    return _TITLES_OF_FINDINGS if is_of_findings(results) else _TITLES
+
+
+def notes(results: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return how the numbers are to be read, a sentence or two each."""
+    return _NOTES_OF_FINDINGS if is_of_findings(results) else _NOTES
+
+
+def rests_on(table: str, results: Mapping[str, Any]) -> list[str]:
+    """Return below a table which X-rays its figures are of, where its rows do not say it."""
+    patients = results.get("n_patients")
+    everything = xrays(results["n_images"], patients)
+    if table == "relevance":
+        return [f"Of {relevance_of(results['relevance'])}; the others were not explained."]
+    if table == "accuracy":
+        known = xrays(results["before"]["n"], results["before"].get("n_patients"))
+        return [f"Of {known} with {'known findings' if is_of_findings(results) else 'a label that the network knows'}."]
+    return [f"Of {everything}."] if table in ("modes", "flips") else []
+
+
+def _html_table(rows: pd.DataFrame) -> str:
+    with pd.option_context("display.max_colwidth", None):  # by default pandas cuts what is longer than 50 characters
+        return str(rows.to_html(index=False, border=0))
+
+
+def to_markdown(run: Run) -> str:
+    """Return the finding, how it was done and every table as Markdown, without pictures of X-rays."""
+    results, _ = _results(run)
+    parts = [_plain(text) for text in (results["finding"], _how(run, results), _basis(run))]
+    parts = [f"# Burned-in text: {_plain(results['model'])}", *parts]
+    for name, make in TABLES.items():
+        rows = make(results)
+        if len(rows):
+            cells = [list(rows.columns), *rows.astype(str).to_numpy().tolist()]
+            lines = ["| " + " | ".join(map(_plain, row)) + " |" for row in cells]
+            lines.insert(1, "|" + " --- |" * len(rows.columns))
+            parts += [f"## {titles(results)[name]}", "\n".join(lines), *map(_plain, rests_on(name, results))]
+    return "\n\n".join([*parts, "## How to read this", "\n".join(f"- {note}" for note in notes(results))]) + "\n"
+
+
+def _plain(text: str) -> str:
+    """Return a text that Markdown shows as it is, in one line: names of classes and X-rays hold what they like."""
+    return re.sub(r"([\\`*_<>|$~]|\](?=\())", r"\\\1", " ".join(text.split()))
+
+
+def to_zip(run: Run) -> bytes:
+    """Return a ZIP file of CSV tables: those of the report, the predictions, every condition, and the boxes."""
+    results, table = _results(run)
+    tables = {name: make(results) for name, make in TABLES.items()} | {"predictions": table}
+    for file in ("conditions.parquet", "boxes.parquet", "control_boxes.parquet"):
+        tables[Path(file).stem] = pd.read_parquet(run.folder.path / file)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, rows in tables.items():
+            archive.writestr(f"{name}.csv", rows.to_csv(index=False))
+        archive.writestr("finding.txt", f"{results['finding']}\n\n{_how(run, results)}\n{_basis(run)}\n")
+    return packed.getvalue()
+
+
+def write(run: Run, path: Path) -> Path:
+    """Write the report in the form that the name asks for, .html, .md or .zip (of CSV), and return the file.
+
+    Raises
+    ------
+    TextError
+        For another ending, a folder that is not there, or an experiment without results.
+    """
+    forms = {
+        ".html": lambda: to_html(run).encode(),
+        ".md": lambda: to_markdown(run).encode(),
+        ".zip": lambda: to_zip(run),
+    }
+    form = forms.get(path.suffix.lower())
+    if form is None:
+        raise TextError(f"{path.name} is no form of a report. Accepted: a name that ends in {', '.join(forms)}")
+    if not path.parent.is_dir():
+        raise TextError(f"the folder {path.parent} is not there: make it, or choose another")
+    with replacing(path) as draft:
+        draft.write_bytes(form())
+    return path
+
+
+def _results(run: Run) -> tuple[dict[str, Any], pd.DataFrame]:
+    results, table = run.results(), run.predictions()
+    if results is None or table is None or "modes" not in results:
+        raise TextError(f"{run.id} has no results of a text experiment to report")
+    return results, table
+
+
+def _basis(run: Run) -> str:
+    """Return when, with what and on what the experiment was done, and when this report is written."""
+    return f"{in_words_of(provenance_of(run))} {written_in_words()}"
+
+
+def _how(run: Run, results: dict[str, Any]) -> str:
+    params = run.spec["params"]
+    modes = ", ".join(MASK_MODES[mode].title.lower() for mode in results["mask_modes"])
+    reviewed = f" Boxes of {results['n_reviewed']} X-rays were corrected by hand." if results["n_reviewed"] else ""
+    return (
+        f"{xrays(results['n_images'], results.get('n_patients'))}, of the data set "
+        f"{Path(params['manifest']).parent.name or params['manifest']}, {results['split'] or 'all splits'}; masked by "
+        f"{modes}; margin {results['margin']:g}; "
+        f"{results['draws']} draws of random boxes, seed {results['seed']}.{reviewed}"
+    )
+
+
+# --- pictures ------------------------------------------------------------------------------------------------------
+
+
+def _story(run: Run, results: dict[str, Any], table: pd.DataFrame) -> Iterator[str]:
+    told = example.read(run.folder.path)
+    image = _image(run, told.image_id) if told else None
+    if told is None or image is None:
+        return
+    boxes = _boxes(run).get(told.image_id, [])
+    masked = mask_text(image, boxes, results["mode"], results["margin"])
+    row = table.set_index("image_id").loc[told.image_id]
+    yield "<h2>One X-ray</h2><p>The one whose probabilities masking the text moves most, beyond random boxes.</p>"
+    yield f"<p>{escape(in_words(row, results['classes'], boxes))}</p><div class='row'>"
+    yield slider_html(_small(image, _WIDE), _small(masked, _WIDE), ("as it is", "text masked"), _WIDE)
+    if told.before is not None and told.after is not None:
+        scale = max(render.colour_scale(one, 99.5) for one in (told.before, told.after))
+        overlays = [
+            render.overlay(_small(picture, _WIDE), relevance, 0.8, scale)
+            for picture, relevance in ((image, told.before), (masked, told.after))
+        ]
+        titles = (f"for {told.target}: as it is", "text masked")
+        yield slider_html(overlays[0], overlays[1], titles, _WIDE)
+        yield f"</div><p>Red speaks for {escape(told.target)}, blue against it (LRP).</p>"
+    else:
+        yield "</div>"
+
+
+def in_words(row: pd.Series, classes: Sequence[str], boxes: Sequence[TextBox]) -> str:
+    """Return what masking does to one X-ray, a row of ``predictions.parquet`` by image id, in sentences."""
+    texts = ", ".join(f"“{box.text}”" if box.text else f"a {box.kind}" for box in boxes)
+    if "predicted_before" in row:
+        predicted = f" Predicted {row['predicted_before']}, with its text masked {row['predicted_after']}."
+    else:
+        predicted = ""
+    return (
+        f"{row.name}, {known_of(row)}, carries {texts}.{predicted} Probabilities: {_chances(row, classes)}. "
+        f"Random boxes move them by {row['moved_control']:.3f}, masking the text by {row['moved']:.3f}."
+    )
+
+
+def known_of(row: Mapping[str, Any] | pd.Series) -> str:
+    """Return what the data say of an X-ray, a row of ``predictions.parquet``: ``labelled normal``."""
+    if "findings" in row:
+        names = finding_names(row["findings"] or "")
+        return f"with the findings {', '.join(names)}" if names else "whose findings are not known"
+    return f"labelled {row['label'] or 'nothing'}"
+
+
+def change_of(row: Mapping[str, Any] | pd.Series, name: str) -> str:
+    """Return a class's probability before and after: ``Effusion 0.31 → 0.12``."""
+    return f"{name} {row[f'prob_{name}_before']:.2f} → {row[f'prob_{name}_after']:.2f}"
+
+
+def _chances(row: pd.Series, classes: Sequence[str]) -> str:
+    shown = classes if len(classes) <= _MOST_CHANCES else example.most_moved(row, classes)[:_MOST_CHANCES]
+    rest = len(classes) - len(shown)
+    more = f"; the other {rest} move less" if rest else ""
+    return "; ".join(change_of(row, c) for c in shown) + more
+
+
+_MOST_CHANCES = 6
+
+
+def _swayed(run: Run, results: dict[str, Any], table: pd.DataFrame) -> Iterator[str]:
+    boxes = _boxes(run)
+    yield "<div class='row'>"
+    for _, row in table[table["moved"] > 0].sort_values("moved", ascending=False).head(_SWAYED).iterrows():
+        image = _image(run, row["image_id"])
+        if image is None:
+            continue
+        masked = mask_text(image, boxes.get(row["image_id"], []), results["mode"], results["margin"])
+        words = f"{row['image_id']}: {_swayed_to(row, results['classes'])}, {known_of(row)}; moved {row['moved']:.3f}"
+        pictures = "".join(f"<img src='{png_url(_small(p, _THUMB))}' alt=''>" for p in (image, masked))
+        yield f"<figure>{pictures}<figcaption>{escape(words)}</figcaption></figure>"
+    yield "</div>"
+
+
+def _swayed_to(row: pd.Series, classes: Sequence[str]) -> str:
+    if "predicted_before" in row:
+        return f"{row['predicted_before']} → {row['predicted_after']}"
+    return change_of(row, example.most_moved(row, classes)[0])
+
+
+def _boxes(run: Run) -> dict[str, list[TextBox]]:
+    return example.boxes_of(pd.read_parquet(run.folder.path / "boxes.parquet"))
+
+
+def _image(run: Run, image_id: str) -> np.ndarray | None:
+    try:
+        manifest = Manifest.load(resolve_manifest(str(run.spec["params"]["manifest"])))
+        return read_xray(manifest.image_path(image_id))
+    except (CxrError, KeyError, OSError):
+        return None  # the data have gone; the numbers stand without their pictures
+
+
+def _small(image: np.ndarray, side: int) -> np.ndarray:
+    scale = side / max(image.shape[:2])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)

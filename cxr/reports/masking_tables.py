@@ -1,0 +1,265 @@
+"""The results of a text experiment as tables and figures, the same on the page, in the report and as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from cxr.formatting import NOTHING, number, p_value, percent, points, times
+from cxr.models.card import MULTI_LABEL
+from cxr.text.mask import MASK_MODES
+
+
+def is_of_findings(results: Mapping[str, Any]) -> bool:
+    """Tell whether an experiment was one on a network of several findings."""
+    return results.get("task") == MULTI_LABEL
+
+
+UNDER = {"tokens": "text masked", "random": "random boxes", "other": "boxes of another image"}
+"""What people read for each condition of :func:`cxr.experiments.masking.effects.effects`."""
+COLOURS = {"tokens": "#f2a65a", "random": "#4fb3bf", "other": "#b48ee0"}
+_NAMES = {"before": "before", "after": UNDER["tokens"], "control": UNDER["random"]}
+
+
+def accuracies(results: Mapping[str, Any]) -> pd.DataFrame:
+    """Return accuracy, its difference to before, macro F1 and AUC of the leading mode, a row per condition.
+
+    Of several findings there is the mean AUC alone.
+    """
+    effect = _leading(results)
+    if is_of_findings(results):
+        return _aucs(results, effect)
+    rows = []
+    for name, key in (("before", None), ("after", "tokens"), ("control", "random")):
+        difference = effect["accuracy"][key] if key else None
+        rows.append(
+            {
+                "condition": _NAMES[name],
+                "accuracy": percent(results[name]["accuracy"]),
+                "difference": points(difference) if difference else "–",
+                "became wrong": _count(difference, "became_wrong"),
+                "became right": _count(difference, "became_right"),
+                "macro F1": number(results[name]["macro_f1"]),
+                "AUC": number(results[name]["auc"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _aucs(results: Mapping[str, Any], effect: Mapping[str, Any]) -> pd.DataFrame:
+    conditions = (("before", None), ("after", "tokens"), ("control", "random"))
+    return pd.DataFrame(
+        {
+            "condition": _NAMES[name],
+            "mean AUC": number(results[name]["auc"]),
+            "difference": number(effect["auc"][key], signed=True) if key else "–",
+        }
+        for name, key in conditions
+    )
+
+
+def _leading(results: Mapping[str, Any]) -> dict[str, Any]:
+    return next(iter(results["modes"].values()))
+
+
+def _count(difference: Mapping[str, Any] | None, key: str) -> str:
+    return str(difference[key]) if difference and difference.get(key) is not None else "–"
+
+
+def by_class(results: Mapping[str, Any]) -> pd.DataFrame:
+    """Return recall before and how recall, logit and probability change in the leading mode, a row per class.
+
+    Of several findings it is AUC before, how logit and probability change, and whether that goes beyond random boxes.
+    """
+    effect, rows = _leading(results), []
+    if is_of_findings(results):
+        return pd.DataFrame([_of_finding(results, effect, name) for name in results["classes"]])
+    for name in results["classes"]:
+        of = results["before"]["per_class"][name]
+        row: dict[str, Any] = {"class": name, "images": of["support"], "recall, before": percent(of["recall"])}
+        for key in ("tokens", "random"):
+            recall = effect["recall"][key].get(name)
+            row[f"recall, {UNDER[key]}"] = points(recall) if recall else "–"
+        for measure in ("logit", "probability"):
+            for key in ("tokens", "random"):
+                row[f"{measure}, {UNDER[key]}"] = number(effect[measure][key][name], signed=True)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _of_finding(results: Mapping[str, Any], effect: Mapping[str, Any], name: str) -> dict[str, Any]:
+    before, of = results["before"]["per_class"][name], effect["findings"][name]
+    row: dict[str, Any] = {"finding": name, "images with it": before["positive"], "AUC, before": number(before["auc"])}
+    row[f"AUC, {UNDER['tokens']}"] = number(effect["auc_by_finding"]["tokens"].get(name), signed=True)
+    for measure in ("logit", "probability"):
+        for key in ("tokens", "random"):
+            row[f"{measure}, {UNDER[key]}"] = number(effect[measure][key][name], signed=True)
+    for key in ("tokens", "random"):
+        row[f"size of change, {UNDER[key]}"] = number(of["moved"][key])
+    row["p (random)"] = p_value(of["moved_beyond_random"]["p_holm"])
+    row[f"crosses its threshold, {UNDER['tokens']}"] = percent(of["changed"]["tokens"])
+    row[f"crosses its threshold, {UNDER['random']}"] = percent(of["changed"]["random"])
+    return row
+
+
+def by_mode(results: Mapping[str, Any]) -> pd.DataFrame:
+    """Return what each mask mode changes under tokens and controls, with p values corrected over the modes (Holm)."""
+    rows = []
+    for mode, effect in results["modes"].items():
+        row = {"mask": MASK_MODES[mode].title}
+        row |= {f"changed, {title}": percent(effect["changed"][key]) for key, title in UNDER.items()}
+        row["beyond random boxes"] = points(effect["beyond_random"])
+        row["p (random)"] = p_value(effect["beyond_random"]["p_holm"])
+        row["p (another image)"] = p_value(effect["beyond_other"]["p_holm"])
+        row["probabilities moved"] = number(effect["moved"]["tokens"])
+        row["… random boxes"] = number(effect["moved"]["random"])
+        row["p (moved)"] = p_value(effect["moved_beyond_random"]["p_holm"])
+        if not is_of_findings(results):
+            row["accuracy"] = points(effect["accuracy"]["tokens"])
+            row["p (accuracy)"] = p_value(effect["accuracy"]["tokens"]["p_holm"])
+            row["macro F1"] = number(effect["macro_f1"]["tokens"], signed=True)
+        row["AUC"] = number(effect["auc"]["tokens"], signed=True)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def flips(results: Mapping[str, Any]) -> pd.DataFrame:
+    """Return how many predictions go from which class to which in the leading mode (random boxes: mean of draws).
+
+    Of several findings it is on how many images each crosses its threshold, and which way.
+    """
+    names = ("finding", "to") if is_of_findings(results) else ("from", "to")
+    rows = [
+        {name: row[name] for name in names} | {title: round(row[key], 1) for key, title in UNDER.items()}
+        for row in _leading(results)["flips"]
+    ]
+    return pd.DataFrame(rows, columns=[*names, *UNDER.values()])
+
+
+def left_in(results: Mapping[str, Any]) -> pd.DataFrame:
+    """Return what each kind of token and each word does when it alone is left in, those that move most first."""
+    most = "moves most" if is_of_findings(results) else "towards"
+    rows = [
+        {
+            "token": row["token"] if row["group"] == "word" else f"all of kind {row['token']}",
+            "images": row["n_images"],
+            "tokens": row["n_tokens"],
+            "predictions turned": percent(row["changed"]),
+            "probabilities moved": _shrunken(row),
+            "as measured": number(row["moved"]),
+            most: row["towards"] or "–",
+            "by": number(row["probability"][row["towards"]], signed=True) if row["towards"] else "–",
+        }
+        for row in results["left_in"]
+    ]
+    columns = ["token", "images", "tokens", "predictions turned", "probabilities moved", "as measured", most, "by"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _shrunken(row: Mapping[str, Any]) -> str:
+    if "shrunken" not in row:  # an experiment of an older version
+        return NOTHING
+    return number(row["shrunken"]) if row["shrunken"] else "too few patients"
+
+
+def match(results: Mapping[str, Any]) -> pd.DataFrame:
+    """Return how well the controls match the tokens, a row per mask mode; empty for results of an older version."""
+    rows = []
+    for mode, effect in results["modes"].items():
+        of = effect.get("match")
+        if not of:
+            continue
+        row = {"mask": MASK_MODES[mode].title}
+        row |= {f"grey levels changed, {title}": f"{of['change'][key]:.2f}" for key, title in UNDER.items()}
+        row |= {f"middle of the X-ray, {title}": f"{100 * of['inside'][key]:.2f} %" for key, title in UNDER.items()}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def groups(results: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the leading mode's effect within each class and each source."""
+    rows = [
+        {
+            "by": {"label": "class"}.get(row["by"], row["by"]),
+            "group": row["group"],
+            "images": row["n_images"],
+            "with text": row["n_with_text"],
+            **{f"changed, {UNDER[key]}": percent(row["changed"][key]) for key in ("tokens", "random")},
+            "beyond random boxes": points(row["beyond_random"]),
+            "probabilities moved": number(row["moved"]["tokens"]),
+            "… random boxes": number(row["moved"]["random"]),
+        }
+        for row in results["groups"]
+    ]
+    return pd.DataFrame(rows)
+
+
+def relevance(results: Mapping[str, Any]) -> pd.DataFrame:
+    """Return how much relevance lies in tokens and in random boxes; empty where none was measured."""
+    told = results.get("relevance") or {}
+    rows = []
+    for key in ("tokens", "random") if told.get("n") else ():
+        for measure in ("positive", "absolute"):
+            of = told[key][measure]
+            rows.append(
+                {
+                    "inside": {"tokens": "tokens"}.get(key, UNDER[key]),
+                    "relevance": measure,
+                    "share of relevance": percent(of["share"]),
+                    "share of area": f"{100 * told[key]['area']:.2f} %",
+                    "relevance per area (1 = chance)": times(of["gain"]),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+TABLES = {
+    "accuracy": accuracies,
+    "classes": by_class,
+    "modes": by_mode,
+    "match": match,
+    "flips": flips,
+    "left_in": left_in,
+    "groups": groups,
+    "relevance": relevance,
+}
+"""Every table by the name of its CSV file."""
+
+
+def changed_figure(results: Mapping[str, Any]) -> go.Figure:
+    """Draw the share of predictions that change, tokens and controls of each mode, with 95 % intervals.
+
+    Of several findings it is the share of images on which at least one crosses its threshold.
+    """
+    share_of = "images with a crossing (%)" if is_of_findings(results) else "predictions changed (%)"
+    modes = list(results["modes"])
+    figure = go.Figure()
+    for key, title in UNDER.items():
+        values = [results["modes"][mode]["changed"][key] for mode in modes]
+        share = np.array([100 * (v["value"] or 0.0) for v in values])
+        known = [v if v["low"] is not None else dict.fromkeys(("low", "high"), v["value"] or 0.0) for v in values]
+        figure.add_scatter(
+            x=[MASK_MODES[mode].title for mode in modes],
+            y=share,
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [100 * k["high"] - s for k, s in zip(known, share, strict=True)],
+                "arrayminus": [s - 100 * k["low"] for k, s in zip(known, share, strict=True)],
+            },
+            name=title,
+            mode="markers",
+            marker={"size": 11, "color": COLOURS[key]},
+        )
+    figure.update_layout(
+        scattermode="group",
+        height=330,
+        margin={"l": 50, "r": 10, "t": 40, "b": 40},
+        yaxis={"title": share_of, "rangemode": "tozero"},
+        legend={"orientation": "h", "y": 1.0, "x": 1, "xanchor": "right", "yanchor": "bottom"},
+    )
+    return figure

@@ -1,0 +1,198 @@
+"""A report as a file: one HTML file that needs no other, Markdown with its drawings beside, or the numbers as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from html import escape
+from pathlib import Path
+
+from cxr.errors import RunError
+from cxr.experiments.study.comparison import Measure, Report
+from cxr.experiments.study.curves import to_table
+from cxr.experiments.study.statistics import Difference, Mean
+from cxr.files import replacing
+from cxr.formatting import xrays
+from cxr.reports import svg
+
+BANDS = "Bands are 95 % t intervals of the mean over seeds, each epoch alone."
+COLOURED = (
+    "Thick bars are 95 % intervals of a comparison alone. Thin ones hold for all comparisons of the study at once; "
+    "in colour is what these show."
+)
+
+Table = tuple[str, list[str], list[list[str]]]  # title, columns, rows
+
+_STYLE = (
+    "body{font:16px/1.5 sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#24292f;background:#fff}"
+    "table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{border-bottom:1px solid #d0d7de;padding:.25rem .8rem;"
+    "text-align:left;font-size:.9rem}.basis{font-size:.85rem;color:#57606a}svg{max-width:100%;height:auto}h2{margin-top:2rem}"
+)
+
+
+def write(report: Report, path: Path) -> list[Path]:
+    """Write the report in the form that the name asks for and return the files.
+
+    Raises
+    ------
+    RunError
+        For an ending other than .html, .md or .csv.
+    """
+    forms: dict[str, Callable[[Report, Path], list[Path]]] = {
+        ".html": lambda r, p: [_write(p, to_html(r))],
+        ".md": _write_markdown,
+        ".csv": lambda r, p: [_write(p, to_table(r.courses).to_csv(index=False))],
+    }
+    form = forms.get(path.suffix.lower())
+    if form is None:
+        raise RunError(f"{path.name} is no form of a report. Allowed: a name that ends in {', '.join(forms)}")
+    if not path.parent.is_dir():
+        raise RunError(f"the folder {path.parent} is not there: make it, or choose another")
+    return form(report, path)
+
+
+def to_html(report: Report) -> str:
+    """Return one HTML file: sentences, drawings, tables and notes."""
+    plan = report.plan
+    body = [f"<h1>{escape(plan.name)}</h1>", f"<p>{escape(plan.description)}</p>"]
+    body += [f"<p class='basis'>{escape(report.basis)}</p>"]
+    body += ["<h2>Mainly in the beginning?</h2>", _list(v.sentence for v in report.verdicts)]
+    body += ["<h2>Curves</h2>", svg.curves(report), f"<p>{escape(BANDS)}</p>"]
+    body += ["<h2>Differences</h2>", f"<p>{escape(COLOURED)}</p>"]
+    for measure in report.measures:
+        body += [f"<h3>{escape(measure.title)}</h3>", svg.forest(measure)]
+        body += [_html_table(table) for table in measure_tables(report, measure)]
+    body += [f"<h2>Trainings</h2>{_html_table(trainings_table(report))}"]
+    body += ["<h2>In sentences</h2>", _list(report.sentences), "<h2>How to read this</h2>", _list(report.notes)]
+    head = f'<meta charset="utf-8"><title>{escape(plan.name)}</title><style>{_STYLE}</style>'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>\n'
+
+
+def to_markdown(report: Report, pictures: Sequence[tuple[str, str]] = ()) -> str:
+    """Return Markdown; ``pictures`` are (title, file) of drawings that lie beside it."""
+    plan = report.plan
+    lines = [f"# {plan.name}", "", plan.description, "", report.basis, "", "## Mainly in the beginning?", ""]
+    lines += [f"- {verdict.sentence}" for verdict in report.verdicts] + [""]
+    lines += [f"![{title}]({file})" for title, file in pictures] + ["", BANDS, "", COLOURED, ""]
+    for measure in report.measures:
+        lines += [f"## {measure.title[0].upper()}{measure.title[1:]}", ""]
+        for table in measure_tables(report, measure):
+            lines += [*_markdown_table(table), ""]
+    lines += ["## Trainings", "", *_markdown_table(trainings_table(report)), ""]
+    return "\n".join([*lines, "## How to read this", "", *(f"- {note}" for note in report.notes), ""])
+
+
+def measure_tables(report: Report, measure: Measure) -> list[Table]:
+    """Return a measure's means per recipe and its differences per pair, as text."""
+    digits = 1 if measure.in_epochs else 3
+    means = [
+        [label, interval(mean, digits), _span(mean, digits), str(mean.n), *_never(measure, label)]
+        for label, mean in measure.means.items()
+    ]
+    never = ["not reached by"] if measure.in_epochs else []
+    differences = [
+        [f"{a} − {b}", together(d, digits), _alone(d.mean, digits), str(d.mean.n), _p(d.p)]
+        for (a, b), d in measure.differences.items()
+    ]
+    columns = ["pair", "difference [95 %, all together]", "alone [95 %]", "seeds", "p, alone"]
+    tables: list[Table] = [("", ["recipe", "mean [95 %, each alone]", "smallest to largest", "seeds", *never], means)]
+    return [*tables, ("", columns, differences)] if differences else tables
+
+
+def trainings_table(report: Report) -> Table:
+    """Return every training with its own interval on the test split, which is over X-rays or their patients."""
+    rows = [
+        [
+            c.recipe,
+            str(c.seed),
+            c.state,
+            c.run or "",
+            c.weights[:12] or "–",
+            *(xrays(*c.rests_on[split]) if split in c.rests_on else "–" for split in ("val", "test")),
+            *(_test(c.test.get(key)) for key in ("accuracy", "macro_f1")),
+        ]
+        for c in report.courses
+    ]
+    facts = ["recipe", "seed", "state", "run", "weights (sha256)", "validation", "test"]
+    return "", [*facts, "test accuracy [over patients]", "test macro F1 [over patients]"], rows
+
+
+def interval(mean: Mean, digits: int = 3) -> str:
+    """Return ``0.831 [0.802, 0.860]``, ``0.831 (the same in all 3 seeds)``, or ``–`` without a value."""
+    if mean.value is None:
+        return "–"
+    if mean.constant:
+        return f"{mean.value:.{digits}f} (the same in all {mean.n} seeds)"
+    if mean.low is None:
+        return f"{mean.value:.{digits}f}"
+    return f"{mean.value:.{digits}f} [{mean.low:.{digits}f}, {mean.high:.{digits}f}]"
+
+
+def together(difference: Difference, digits: int = 3) -> str:
+    """Return a difference with the interval that holds for all comparisons at once, ``+0.031 [-0.004, +0.066]``."""
+    value = difference.mean.value
+    if value is None or difference.together is None:
+        return "–" if value is None else f"{value:+.{digits}f} (no interval)"
+    low, high = difference.together
+    return f"{value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+
+
+def _alone(mean: Mean, digits: int) -> str:
+    return "–" if mean.low is None else f"[{mean.low:+.{digits}f}, {mean.high:+.{digits}f}]"
+
+
+def _span(mean: Mean, digits: int) -> str:
+    return "–" if mean.smallest is None else f"{mean.smallest:.{digits}f} to {mean.largest:.{digits}f}"
+
+
+def _never(measure: Measure, label: str) -> list[str]:
+    return [str(measure.not_reached.get(label, 0))] if measure.in_epochs else []
+
+
+def _p(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _test(estimate: object) -> str:
+    if not isinstance(estimate, dict) or estimate.get("value") is None:
+        return "–"
+    value, low, high = (estimate.get(key) for key in ("value", "low", "high"))
+    return f"{value:.3f}" if low is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _list(sentences: Iterator[str] | Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences) + "</ul>"
+
+
+def _html_table(table: Table) -> str:
+    _, columns, rows = table
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _markdown_table(table: Table) -> list[str]:
+    _, columns, rows = table
+    return [f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *rows)]
+
+
+def _write_markdown(report: Report, path: Path) -> list[Path]:
+    drawings = {f"{path.stem}-curves.svg": ("Mean curves", _captioned(svg.curves(report), report))}
+    for measure in report.measures:
+        drawings[f"{path.stem}-{measure.key.replace('.', '-')}.svg"] = (
+            measure.title,
+            _captioned(svg.forest(measure), report),
+        )
+    files = [_write(path.with_name(name), drawing) for name, (_, drawing) in drawings.items()]
+    pictures = [(title, name) for name, (title, _) in drawings.items()]
+    return [_write(path, to_markdown(report, pictures)), *files]
+
+
+def _captioned(drawing: str, report: Report) -> str:
+    """Return a drawing that says, also where it is shown by itself, what it rests on."""
+    return svg.with_caption(drawing, f"{report.plan.name}. {report.basis}")
+
+
+def _write(path: Path, text: str) -> Path:
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+    return path

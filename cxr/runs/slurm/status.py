@@ -1,0 +1,92 @@
+"""The same run on a cluster: submitted to Slurm, asked after, stopped and cancelled there.
+
+The folder stays the truth: the job writes its status and its heartbeat into it as a local process does, over a file
+system that both machines share. Slurm is asked only while the folder is silent: whether the job waits, and for what,
+or how it ended. What happens inside the job is :mod:`cxr.runs.slurm.job`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from cxr.runs import local
+from cxr.runs.folder import ACTIVE, RunFolder
+from cxr.runs.slurm.client import ENDINGS, FOLDER, Job, ask, owner_of
+from cxr.runs.slurm.submit import SUBMITTING, SUBMITTING_S
+
+_REASONS = {
+    "BeginTime": "Slurm waits a little before it starts a job again",
+    "JobHeldAdmin": "an administrator holds it back",
+    "JobHeldUser": "it is held back: `scontrol release` lets it go on",
+    "launch failed requeued held": "its node could not start it: `scontrol release` lets it go on",
+    "Dependency": "another job has to end first",
+    "PartitionDown": "the partition takes no jobs now",
+    "PartitionNodeLimit": "the partition never gives so many nodes: stop it and ask for less",
+    "PartitionTimeLimit": "the partition never gives so much time: stop it and ask for less",
+    "Priority": "others are ahead",
+    "ReqNodeNotAvail": "the nodes that it needs are not available",
+    "Resources": "no node is free yet",
+}
+
+
+def as_slurm_says(folder: RunFolder, stored: Mapping[str, Any], silence_s: float) -> dict[str, Any]:
+    """Return the status of an active run on a cluster, corrected by what became of its job; reads only."""
+    status = dict(stored)
+    if not status["job"]:
+        if time.time() - (status["launched"] or 0) > SUBMITTING_S:
+            status.update(state="failed", eta_s=None, error="it never reached Slurm; resume it to try again")
+        return status
+    silent = time.time() - (status["heartbeat"] or 0)
+    if silent < silence_s and not _died_here(status):
+        return status
+    job = ask(status["job"], owner_of(folder))
+    if job is not None and job.ended:
+        current = folder.read_status()  # it may have come to its own end since `stored` was read
+        return current if current["state"] not in ACTIVE else {**status, **_obituary(folder, current, job)}
+    return status | _alive(status, job, silent)
+
+
+def _alive(status: Mapping[str, Any], job: Job | None, silent: float) -> dict[str, Any]:
+    """Return what to change in the status of a run whose job is not over."""
+    if job is None:
+        return {"message": f"{status['message']}; Slurm cannot be asked about job {status['job']} from here"}
+    if job.waits:
+        why = f"{job.reason}: {_REASONS[job.reason]}" if job.reason in _REASONS else job.reason or "no reason told"
+        told = "in Slurm's queue" if status["message"] == SUBMITTING else status["message"]
+        state = status["state"] if status["state"] == "stopping" else "queued"
+        return {"state": state, "eta_s": None, "message": f"{told} (job {status['job']}, {why})"}
+    if status["heartbeat"] is None:
+        told = "starting" if status["message"] == SUBMITTING else status["message"]
+        return {"message": f"{told} (job {status['job']}, on {job.nodes or 'its node'})"}
+    return {"message": f"no sign of life for {silent:.0f} s; its Slurm job {status['job']} is {job.state}"}
+
+
+def _obituary(folder: RunFolder, status: Mapping[str, Any], job: Job) -> dict[str, Any]:
+    """Return what to change in the status of a run whose job is over while the run had not ended."""
+    number = status["job"]
+    if folder.stop_asked() and job.state in ("CANCELLED", "UNKNOWN"):
+        return {"state": "stopped", "eta_s": None, "message": "stopped"}
+    last = next((line.strip() for line in reversed(_last_words(folder, number)) if line.strip()), "empty")
+    if job.state == "UNKNOWN":
+        told = f"Slurm no longer knows its job {number}"
+    else:
+        told = f"Slurm job {number} is {job.state}: {ENDINGS[job.state]}"
+    return {"state": "failed", "eta_s": None, "error": f"{told}; the log ends with: {last[:200]}"}
+
+
+def _last_words(folder: RunFolder, job: str) -> list[str]:
+    """Return the end of the run's log, or of what the job wrote before the run could log."""
+    lines = folder.log_tail(20)
+    if any(line.strip() for line in lines):
+        return lines
+    try:
+        return (folder.path / FOLDER / f"{job}_0_log.err").read_text(errors="replace").splitlines()[-20:]
+    except OSError:
+        return []
+
+
+def _died_here(status: Mapping[str, Any]) -> bool:
+    """Return whether the worker ran on this very machine and is gone."""
+    return status["host"] == local.host() and not local.is_alive(status["pid"], status["pid_started"])

@@ -1,0 +1,1 @@
+"""Finding burned-in tokens on an X-ray, and reading them."""

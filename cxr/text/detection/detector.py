@@ -1,0 +1,258 @@
+"""Find burned-in tokens on an X-ray, and read them.
+
+Three stages, kept apart:
+
+1. Candidates. RapidOCR's text detector on some views of the image (:mod:`cxr.text.detection.views`), glyph-like
+components
+   (:mod:`cxr.text.detection.components`), and scale bars (:mod:`cxr.text.detection.scale_bars`).
+2. A judge (:mod:`cxr.text.detection.classifier`) that looks at each candidate; an operating point says what it must
+reach. 3. RapidOCR's recogniser. Lone, mirrored or turned markers often cannot be read: they stay tokens with an empty
+text,
+   and the judge names their kind.
+
+No box covers more than :data:`MAX_AREA` of the image: a larger one is refused, and its region searched again, at a
+finer scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from cxr.errors import TextError, unknown
+from cxr.text.boxes import TextBox, checked_xray, grow, intersection, iou, kind_of, merge
+from cxr.text.detection.classifier import Verdict, shared_judge
+from cxr.text.detection.components import components
+from cxr.text.detection.ocr import Engine
+from cxr.text.detection.scale_bars import scale_bars
+from cxr.text.detection.views import LONG_SIDE, VIEWS, resized, view_of
+
+#: Changes whenever the same image could give other boxes; cached detections carry it.
+DETECTOR_VERSION = "rapidocr3.10-ppocr6small-judge6"
+
+MAX_AREA = 0.05
+"""Share of the image above which a box is refused: now and then the detector boxes the whole picture."""
+SECOND_SEARCH_SIDE = 736
+"""Pixels of the long side when the region of a refused box is searched again."""
+MIN_SIDE = 5
+"""Pixels: nothing flatter can be a letter."""
+MIN_EDGE = 22.0
+"""Grey levels: the 92nd percentile of the gradient inside a token; below it there is nothing sharp enough to be ink."""
+
+_SAME_INK = 0.5  # IoU from which a component and a box of RapidOCR are the same token
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What a candidate must reach to be kept.
+
+    ``min_score`` is RapidOCR's own confidence below which its boxes are not looked at; ``found`` the least mean of that
+    confidence and the judge's probability; ``alone`` the least probability of a component that RapidOCR did not find.
+    ``views`` are the pictures that RapidOCR searches, names in :data:`cxr.text.detection.views.VIEWS`.
+    """
+
+    views: tuple[str, ...]
+    min_score: float
+    found: float
+    alone: float
+
+
+OPERATING_POINTS = {
+    "careful": OperatingPoint(("small",), min_score=0.3, found=0.5, alone=0.78),
+    "mask-all": OperatingPoint(("small", "borders"), min_score=0.3, found=0.35, alone=0.5),
+}
+"""``careful`` gives few false boxes and is fast; ``mask-all`` finds more, at the price of some anatomy and of time."""
+
+
+class Detector:
+    """Candidates, judge and recogniser; any number of threads may share one.
+
+    Parameters
+    ----------
+    threads
+        Cores for one call; None takes ``OMP_NUM_THREADS`` if that is set, else all. Processes that work side by side
+        take 1 each.
+    views
+        Names in :data:`cxr.text.detection.views.VIEWS`; default those of the operating point.
+    operating_point
+        Name in :data:`OPERATING_POINTS`.
+
+    Raises
+    ------
+    TextError : an unknown view or operating point.
+    """
+
+    def __init__(
+        self,
+        threads: int | None = None,
+        views: Sequence[str] | None = None,
+        operating_point: str = "careful",
+    ) -> None:
+        if operating_point not in OPERATING_POINTS:
+            raise TextError(unknown("operating point", operating_point, OPERATING_POINTS))
+        self.point = OPERATING_POINTS[operating_point]
+        self.views = self.point.views if views is None else tuple(views)
+        for name in self.views:
+            if name not in VIEWS:
+                raise TextError(unknown("view", name, VIEWS))
+        self._threads = threads
+        self._engine = Engine(threads)
+
+    def detect_boxes(self, image: np.ndarray) -> list[TextBox]:
+        """Return the tokens of a uint8 image (H, W) without reading them (text "", kind as the judge sees it)."""
+        image = checked_xray(image, "text is found")
+        if min(image.shape) < MIN_SIDE:
+            return []
+        scales = scale_bars(image)
+        sharp = _sharpness(image)
+        found = [box for box in self._found(image, sharp) if not _lies_in(box, scales)]
+        fitting = [box for box in components(image) if box.area <= MAX_AREA * image.size]
+        glyphs = [box for box in fitting if not _lies_in(box, scales) and sharp(box) >= MIN_EDGE]
+        verdicts = shared_judge(self._threads)(image, found + glyphs)
+        tokens = [_judged(box, v, (box.score + v.token) / 2) for box, v in zip(found, verdicts, strict=False)]
+        tokens = [box for box in tokens if box.score >= self.point.found]
+        alone = [
+            _judged(box, v, v.token)
+            for box, v in zip(glyphs, verdicts[len(found) :], strict=True)
+            if v.token >= self.point.alone and (box.kind != "arrow" or v.kind == "arrow")
+        ]
+        tokens = [_named_by_its_ink(box, alone) for box in tokens]
+        # A box that was found and thrown out hides no letter in it.
+        alone = [box for box in alone if not _lies_in(box, tokens)]
+        alone = self._by_themselves(image, alone, tokens)
+        return merge(tokens + merge(alone, MAX_AREA * image.size) + scales, max_area=MAX_AREA * image.size)
+
+    def recognise(self, image: np.ndarray, boxes: Sequence[TextBox]) -> list[TextBox]:
+        """Return the boxes with ``text`` and ``kind``; a token that cannot be read keeps text "" and its kind."""
+        image = checked_xray(image, "text is found")
+        legible = [box for box in boxes if box.kind != "scale"]
+        read = dict(zip(legible, self._engine.read(image, legible), strict=True))
+        return [_named(box, read.get(box, "")) for box in boxes]
+
+    def __call__(self, image: np.ndarray) -> list[TextBox]:
+        """Detect, then read."""
+        return self.recognise(image, self.detect_boxes(image))
+
+    def _found(self, image: np.ndarray, sharp: Callable[[TextBox], float]) -> list[TextBox]:
+        """Return what RapidOCR finds in the views, each token once and none larger than allowed."""
+        views = (view for name in self.views for view in VIEWS[name](image))
+        boxes = [box for view in views for box in self._engine.detect(view, image.shape, self.point.min_score)]
+        largest = MAX_AREA * image.size
+        fitting = [box for box in boxes if box.area <= largest]
+        for box in _worth_a_second_search(boxes, largest):
+            fitting += [inner for inner in self._searched_within(image, box) if inner.area <= largest]
+        plausible = [box for box in fitting if min(box.width, box.height) >= MIN_SIDE and sharp(box) >= MIN_EDGE]
+        return merge(plausible, max_area=largest)
+
+    def _by_themselves(self, image: np.ndarray, alone: list[TextBox], tokens: list[TextBox]) -> list[TextBox]:
+        """Leave out components that stop being tokens once their stronger neighbours are painted out.
+
+        What the judge sees around a box may hold another token: the gap between two words looks like text to it.
+        """
+        kept: list[TextBox] = []
+        for box in sorted(alone, key=lambda box: -box.score):
+            around = grow(box, 0.9, image.shape)
+            near = [
+                o
+                for o in tokens + kept
+                if intersection(around, o) and not _lies_in(box, [o]) and not _lies_in(o, [box])
+            ]
+            if near:
+                (verdict,) = shared_judge(self._threads)(_painted_out(image, around, near, box), [box])
+                if verdict.token < self.point.alone:
+                    continue
+            kept.append(box)
+        return kept
+
+    def _searched_within(self, image: np.ndarray, box: TextBox) -> list[TextBox]:
+        """Return what is found in the region of a box that covers too much, at a finer scale."""
+        region = image[box.y0 : box.y1, box.x0 : box.x1]
+        view = view_of(region, min(SECOND_SEARCH_SIDE, 3 * max(region.shape)), left=box.x0, top=box.y0)
+        return self._engine.detect(view, image.shape, self.point.min_score)
+
+
+def _worth_a_second_search(boxes: Sequence[TextBox], largest: float) -> list[TextBox]:
+    """Return the two likeliest boxes that are too large, up to half of the image.
+
+    Beyond that the detector took the picture's own frame for a box, mostly on images without text: that is refused, and
+    so is what it doubts itself.
+    """
+    large = [box for box in boxes if largest < box.area <= 0.5 / MAX_AREA * largest and box.score >= 0.5]
+    return sorted(merge(large), key=lambda box: -box.score)[:2]
+
+
+def _painted_out(image: np.ndarray, around: TextBox, others: Sequence[TextBox], box: TextBox) -> np.ndarray:
+    """Return a copy of the image in which other boxes have the median grey of the surroundings; ``box`` stays."""
+    out = image.copy()
+    fill = np.median(image[around.y0 : around.y1, around.x0 : around.x1])
+    for other in others:
+        out[other.y0 : other.y1, other.x0 : other.x1] = fill
+    out[box.y0 : box.y1, box.x0 : box.x1] = image[box.y0 : box.y1, box.x0 : box.x1]
+    return out
+
+
+def _lies_in(box: TextBox, others: Sequence[TextBox]) -> bool:
+    """Whether half of ``box`` lies in one of the others."""
+    return any(2 * intersection(box, other) >= box.area for other in others)
+
+
+def _named_by_its_ink(box: TextBox, glyphs: Sequence[TextBox]) -> TextBox:
+    """Return a token with the kind of the component that lies on it, whose outline is closer; none: as it is."""
+    closest = max(glyphs, key=lambda other: iou(box, other), default=box)
+    return replace(box, kind=closest.kind) if iou(box, closest) >= _SAME_INK else box
+
+
+def _judged(box: TextBox, verdict: Verdict, score: float) -> TextBox:
+    return replace(box, score=round(score, 4), kind=verdict.kind)
+
+
+def _named(box: TextBox, text: str) -> TextBox:
+    """Return the box with what was read; one sign read off an arrow is its shaft, not a letter."""
+    legible = sum(c.isalnum() for c in text)
+    if not legible or (box.kind == "arrow" and legible == 1):
+        return replace(box, text="" if box.kind == "arrow" else text)
+    return replace(box, text=text, kind=kind_of(text))
+
+
+def _sharpness(image: np.ndarray) -> Callable[[TextBox], float]:
+    """Return a function box -> 92nd percentile of the gradient inside it, measured at the detector's scale."""
+    small, scale = resized(image, min(LONG_SIDE, max(image.shape)))
+    dx = cv2.Sobel(small, cv2.CV_32F, 1, 0, ksize=3) / 4
+    dy = cv2.Sobel(small, cv2.CV_32F, 0, 1, ksize=3) / 4
+    gradient = cv2.magnitude(dx, dy)
+
+    def sharp(box: TextBox) -> float:
+        y0, x0 = int(box.y0 * scale), int(box.x0 * scale)
+        inside = gradient[y0 : max(y0 + 1, round(box.y1 * scale)), x0 : max(x0 + 1, round(box.x1 * scale))]
+        return float(np.percentile(inside, 92)) if inside.size else 0.0
+
+    return sharp
+
+
+@lru_cache(maxsize=8)
+def shared_detector(threads: int | None = None, operating_point: str = "careful") -> Detector:
+    """Return this process's detector; the models are loaded at its first use."""
+    return Detector(threads, operating_point=operating_point)
+
+
+def detect_boxes(image: np.ndarray) -> list[TextBox]:
+    """Return the tokens of ``image`` (uint8, (H, W)) in its own pixels, unread. Raises TextError for other arrays."""
+    return shared_detector().detect_boxes(image)
+
+
+def recognise(image: np.ndarray, boxes: Sequence[TextBox]) -> list[TextBox]:
+    """Return ``boxes`` with their transcription and kind."""
+    return shared_detector().recognise(image, boxes)
+
+
+def detect_text(image: np.ndarray, operating_point: str = "careful") -> list[TextBox]:
+    """Return the burned-in tokens of ``image`` (uint8, (H, W)), read, in pixels of that image.
+
+    ``operating_point`` is a name in :data:`OPERATING_POINTS`. No model is downloaded: RapidOCR's wheel and this package
+    carry them. Safe to call from several threads.
+    """
+    return shared_detector(operating_point=operating_point)(image)

@@ -1,0 +1,106 @@
+"""RapidOCR's text detector and recogniser behind one lock, so that any number of threads may share one engine.
+
+The detector, most of the time of a search, runs on OpenVINO, which is faster on it than ONNX Runtime; the recogniser
+gains nothing and stays on ONNX Runtime. Both run the models of RapidOCR's wheel, in single precision.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cxr.text.boxes import TextBox, clip, grow
+from cxr.text.detection.views import View
+
+if TYPE_CHECKING:
+    from rapidocr import RapidOCR
+
+MIN_READ_SCORE = 0.5
+"""A transcription that the recogniser trusts less is left empty."""
+
+
+class Engine:
+    """One RapidOCR; its models are loaded at the first use, from its wheel: nothing is downloaded.
+
+    Parameters
+    ----------
+    threads
+        Cores for one call; None takes ``OMP_NUM_THREADS`` if that is set, else all.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = threads
+        self._lock = threading.RLock()
+        self._engine: RapidOCR | None = None
+
+    def detect(self, view: View, shape: Sequence[int], min_score: float) -> list[TextBox]:
+        """Return a view's boxes with a score of ``min_score`` or more, in pixels of its image of ``shape`` (H, W)."""
+        with self._lock:
+            # RapidOCR remembers these three flags from call to call, so every call names them all.
+            result: Any = self._loaded()(_bgr(view.pixels), use_det=True, use_cls=False, use_rec=False)
+        if result.boxes is None:
+            return []
+        corners = view.to_image(np.asarray(result.boxes, dtype=float))
+        pairs = zip(corners, result.scores, strict=True)
+        return [clip(_axis_aligned(c, score), shape) for c, score in pairs if score >= min_score]
+
+    def read(self, image: np.ndarray, boxes: Sequence[TextBox]) -> list[str]:
+        """Return the transcription of each box, "" where it cannot be read."""
+        if not boxes:
+            return []
+        crops = [_crop(image, box) for box in boxes]
+        with self._lock:
+            read = self._loaded().recognize_txt(crops)
+        pairs = zip(read.txts or (), read.scores or (), strict=True)
+        return [text.strip() if score >= MIN_READ_SCORE else "" for text, score in pairs]
+
+    def _loaded(self) -> RapidOCR:
+        with self._lock:
+            if self._engine is None:
+                self._engine = _new_engine(self._threads)
+            return self._engine
+
+
+def _new_engine(threads: int | None) -> RapidOCR:
+    logging.getLogger("RapidOCR").setLevel(logging.ERROR)
+    from rapidocr import EngineType, RapidOCR
+
+    # limit_side_len is a *lower* bound that enlarges: 64 leaves the size of every view alone.
+    threads = threads or int(os.environ.get("OMP_NUM_THREADS") or -1)
+    params = {
+        "Global.log_level": "error",
+        "Global.use_preprocess_img": False,
+        "Global.use_vertical_padding": False,
+        "Det.limit_side_len": 64,
+        "Det.limit_type": "min",
+        "Det.thresh": 0.25,
+        "Det.box_thresh": 0.3,
+        "Det.engine_type": EngineType.OPENVINO,
+        "EngineConfig.openvino.inference_num_threads": threads,
+        "EngineConfig.openvino.performance_hint": "LATENCY",
+        "EngineConfig.onnxruntime.intra_op_num_threads": threads,
+    }
+    return RapidOCR(params=params)
+
+
+def _bgr(image: np.ndarray) -> np.ndarray:
+    return np.repeat(image[..., None], 3, axis=2)
+
+
+def _axis_aligned(corners: np.ndarray, score: float) -> TextBox:
+    x0, y0 = np.floor(corners.min(axis=0)).astype(int)
+    x1, y1 = np.ceil(corners.max(axis=0)).astype(int)
+    return TextBox(int(x0), int(y0), int(x1), int(y1), score=round(float(score), 4))
+
+
+def _crop(image: np.ndarray, box: TextBox) -> np.ndarray:
+    around = grow(box, 0.1, image.shape)
+    crop = image[around.y0 : around.y1, around.x0 : around.x1]
+    if crop.shape[0] > 1.5 * crop.shape[1]:  # a vertical word is read along its long side
+        crop = np.rot90(crop)
+    return _bgr(np.ascontiguousarray(crop))

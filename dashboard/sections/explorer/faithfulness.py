@@ -1,0 +1,233 @@
+"""Is this map faithful? Measured when asked: what the network says of changed pictures, and of forgotten weights."""
+
+from __future__ import annotations
+
+import html
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+
+from cxr.data import read_xray
+from cxr.explain.composites import composite_of
+from cxr.explain.heatmap import Heatmap, Way
+from cxr.explain.quality.faithfulness import Curve, Faithfulness, Perturbation, measure_faithfulness
+from cxr.explain.quality.localisation import localise
+from cxr.explain.quality.randomisation import Randomisation
+
+from services import explaining, load
+from services.explaining import Xray
+from widgets import viewer
+from widgets.charts import COLOURS, empty_figure
+
+KEPT = 8
+"""As many measurements are kept while a page is open."""
+
+_GREY = "#8a97a3"
+
+
+def section(reference: str, xray: Xray, way: Way, target: str) -> None:
+    """Offer to measure the map of one class, and show what was found."""
+    with st.expander("Is this map faithful?", icon=":material/fact_check:"):
+        st.caption(
+            "The network is asked again with parts of this picture taken out, and with parts of its weights made "
+            "random. A faithful map names the parts that matter to the network; it need not name disease."
+        )
+        key = (reference, load.model_stamp(reference), xray.stamp, way.key, target)
+        known: dict = st.session_state.setdefault("faithful", {})
+        if key not in known:
+            place = st.empty()
+            if not place.button(
+                f"Measure the map of {viewer.plain(target)}", icon=":material/play_arrow:", key="faithful:start"
+            ):
+                return
+            place.empty()
+            known[key] = _measured(reference, xray, way, target)
+            for oldest in list(known)[:-KEPT]:
+                del known[oldest]
+        show(known[key])
+
+
+def _measured(reference: str, xray: Xray, way: Way, target: str) -> Faithfulness:
+    network, _ = load.model(reference)
+    bar = st.progress(0.0, "starting")
+
+    def show(share: float, text: str) -> None:
+        bar.progress(min(1.0, share), text)
+
+    result = measure_faithfulness(
+        network,
+        explaining.network_picture(reference, xray),
+        target,
+        way.composite,
+        progress=show,
+        bias=way.bias or None,
+        precision=way.precision,
+        **way.options,
+    )
+    bar.empty()
+    return result
+
+
+def show(result: Faithfulness) -> None:
+    """Show all measures of one map, each with a sentence on how to read it."""
+    left, right = st.columns([1, 2])
+    with left:
+        st.metric("Removal: area against random", f"{result.perturbation.area:+.2f} logits")
+        st.caption(verdict(result.perturbation))
+        st.metric("Deletion area", f"{result.deletion.area:.2f}")
+        st.caption("Mean probability while the most relevant pixels go first. Small is good.")
+        st.metric("Insertion area", f"{result.insertion.area:.2f}")
+        st.caption("Mean probability while they come back first. Large is good.")
+    right.plotly_chart(removal_curve(result.perturbation), width="stretch", key="faithful:removal")
+    one, two, three = st.columns(3)
+    one.plotly_chart(pixel_curves(result.deletion, result.insertion), width="stretch", key="faithful:pixels")
+    one.caption("Probabilities of the class while single pixels are deleted, or put back into a blurred picture.")
+    with two:
+        _show_classes(result)
+    with three:
+        _show_randomisation(result.randomisation)
+    st.caption(f"Measured in {result.seconds:.1f} s on this one picture: compare maps over many before you conclude.")
+
+
+def verdict(measured: Perturbation) -> str:
+    """Return in words whether the logit falls sooner by relevance than in random orders."""
+    area, spread = measured.area, measured.areas
+    how = "Area between the two curves: how much sooner the logit falls when the most relevant regions go first."
+    if (spread > 0).all():
+        return f"{how} It is above zero against each of {len(spread)} random orders: the map found what matters."
+    if (spread < 0).all():
+        return f"{how} It is below zero: random regions matter more than those of the map."
+    return (
+        f"{how} Random orders reach {spread.min():+.2f} to {spread.max():+.2f}: {area:+.2f} is no better than chance."
+    )
+
+
+def removal_curve(measured: Perturbation) -> go.Figure:
+    """Logit of the class by the share of the picture taken out: by relevance and, as a band, in random orders."""
+    table = measured.summary()
+    share = 100 * table["share"]
+    figure = empty_figure(
+        "Regions taken out", "% of the picture taken out", f"logit of {html.escape(measured.target)}", 400
+    )
+    band = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
+    figure.add_scatter(x=share, y=table["low"], showlegend=False, **band)
+    figure.add_scatter(
+        x=share, y=table["high"], fill="tonexty", fillcolor="rgba(138,151,163,0.25)", name="range of random", **band
+    )
+    figure.add_scatter(x=share, y=table["random"], name="random order", line={"color": _GREY, "dash": "dash"})
+    figure.add_scatter(
+        x=share,
+        y=table["relevant"],
+        name="most relevant first",
+        line={"color": COLOURS[1], "width": 3},
+        fill="tonexty",
+        fillcolor="rgba(242,166,90,0.18)",
+    )
+    return figure
+
+
+def pixel_curves(deletion: Curve, insertion: Curve) -> go.Figure:
+    """Probability of the class while pixels are deleted and while they are put back."""
+    figure = empty_figure("Deletion and insertion", "% of the pixels", "probability", 260)
+    for name, curve, colour in (("deletion", deletion, COLOURS[1]), ("insertion", insertion, COLOURS[0])):
+        figure.add_scatter(x=100 * curve.share, y=curve.probability, name=name, line={"color": colour, "width": 2})
+    figure.update_yaxes(range=[-0.02, 1.02])
+    return figure
+
+
+def _show_classes(result: Faithfulness) -> None:
+    if result.classes is None:
+        st.caption("The network knows one class only: there is no other map to compare with.")
+        return
+    table = result.classes.table()
+    figure = empty_figure("Maps of other classes", "cosine with this map", "", 260)
+    figure.add_bar(
+        x=table["cosine"], y=table["class"].map(html.escape), orientation="h", marker_color=COLOURS[2], showlegend=False
+    )
+    figure.update_xaxes(range=[-1.05, 1.05])
+    figure.update_yaxes(type="category")  # classes may be called 0 and 1
+    figure.update_layout(hovermode="closest")
+    st.plotly_chart(figure, width="stretch", key="faithful:classes")
+    st.caption(
+        "1: the same map for both classes, so it does not speak of the class. -1: what is for one is against it."
+    )
+
+
+def _show_randomisation(found: Randomisation | None) -> None:
+    if found is None:
+        st.caption("Parameters were not randomised: this method takes too long for that on a page.")
+        return
+    st.plotly_chart(randomisation_curve(found), width="stretch", key="faithful:randomisation")
+    st.caption(
+        "Likeness to this map as the network forgets, from its classifier down to its stem. A map that shows what the "
+        "network learnt falls towards 0 at the end; alike maps at the first stages prove little."
+    )
+
+
+def randomisation_curve(found: Randomisation) -> go.Figure:
+    """Rank correlation of absolute relevance with the original map, stage by stage."""
+    table = found.table()
+    figure = empty_figure("Weights made random", "", "rank correlation", 260)
+    stages = ["trained", *table["stage"]]
+    figure.add_scatter(
+        x=stages,
+        y=np.concatenate([[1.0], table["spearman"]]),
+        mode="lines+markers",
+        line={"color": COLOURS[3], "width": 2},
+        showlegend=False,
+    )
+    figure.update_yaxes(range=[min(-0.05, float(np.nan_to_num(table["spearman"]).min())), 1.05])
+    return figure
+
+
+def show_localisation(xray: Xray, heatmap: Heatmap) -> None:
+    """Show how the map agrees with the masks of an X-ray that are not empty; nothing without any."""
+    found = {name: localise(heatmap.relevance, read_xray(path)) for name, path in xray.masks.items()}
+    rows = {name: measured for name, measured in found.items() if measured.area > 0}
+    if not rows:
+        return
+    with st.expander("Does it lie where it should?", icon=":material/center_focus_strong:"):
+        st.dataframe(
+            [
+                {
+                    "ground truth": name,
+                    "mass inside": 100 * measured.mass,
+                    "times chance": measured.gain,
+                    "top pixels inside": 100 * measured.rank,
+                    "strongest pixel": {1.0: "inside", 0.0: "outside"}.get(measured.pointing, ""),
+                    "area": 100 * measured.area,
+                }
+                for name, measured in rows.items()
+            ],
+            hide_index=True,
+            width="stretch",
+            column_config={
+                "mass inside": st.column_config.NumberColumn(
+                    format="%.1f %%", help="Share of the positive relevance inside the mask (mass accuracy)."
+                ),
+                "times chance": st.column_config.NumberColumn(
+                    format="%.2f",
+                    help="Mass inside, divided by the mask's area. 1 is what a map without knowledge has.",
+                ),
+                "top pixels inside": st.column_config.NumberColumn(
+                    format="%.1f %%",
+                    help="Of the K most relevant pixels, those inside a mask of K pixels (rank accuracy).",
+                ),
+                "strongest pixel": st.column_config.TextColumn(
+                    help="Pointing game: where the most relevant pixel lies."
+                ),
+                "area": st.column_config.NumberColumn(format="%.1f %%", help="Share of the picture inside the mask."),
+            },
+        )
+        st.caption(
+            "This asks where the network looked, not whether the map is right: a true map of a network that looks "
+            f"beside the lesion lies beside it. {_of_positive(heatmap)}"
+        )
+
+
+def _of_positive(heatmap: Heatmap) -> str:
+    if composite_of(heatmap.composite).kind == "lrp" and heatmap.logit < 0:
+        name = viewer.plain(heatmap.target)
+        return f"Only red relevance counts, and there is little of it: the logit of {name} is below zero."
+    return "Only red relevance counts."

@@ -1,0 +1,110 @@
+"""What stands under a heatmap: where the logit went, the rules, what to doubt, and what is kept on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from cxr.explain import BIASES, COMPOSITES, legend
+from cxr.explain.composites import Composite, composite_of
+from cxr.explain.diagnostics import concerns
+from cxr.explain.heatmap import Heatmap, Way
+from cxr.explain.store import clear, usage
+
+from widgets import page, pick, viewer
+
+TOP_LAYERS = 8
+_BIAS_WORDS = {"ignore": "ignored", "keep": "kept, absorb their share"}
+
+
+def choose_way(for_composite: DeltaGenerator, for_bias: DeltaGenerator) -> Way:
+    """Let the user choose composite and, where its rules leave it open, what biases do; both stand in the URL."""
+    ranked = sorted(COMPOSITES, key=lambda name: COMPOSITES[name].kind != "lrp")
+    with for_composite:
+        name = pick.from_url("Composite", ranked, {n: _label(COMPOSITES[n]) for n in ranked}, "composite")
+    known = composite_of(name)
+    bias = None
+    with for_bias:
+        if known.chooses_bias:
+            order = sorted(BIASES, key=lambda mode: mode != known.bias)
+            bias = pick.from_url("Biases of convolutions", order, _BIAS_WORDS, "bias")
+        else:
+            fixed = "always kept" if known.kind == "lrp" else "no such rules"
+            st.selectbox("Biases of convolutions", [fixed], disabled=True, key=f"bias:fixed:{fixed}")
+    return Way.of(name, bias)
+
+
+def _label(known: Composite) -> str:
+    return known.title if known.kind == "lrp" else f"For comparison: {known.title}"
+
+
+def show_concerns(heatmaps: Sequence[Heatmap], scale: float) -> None:
+    """Show what makes maps unreliable; nothing where all is well."""
+    for heatmap in heatmaps:
+        name = f"{viewer.plain(heatmap.target)}: " if len(heatmaps) > 1 else ""
+        for sentence in concerns(heatmap, scale):
+            st.warning(f"{name}{sentence}", icon=":material/warning:")
+
+
+def show_ledger(heatmaps: Sequence[Heatmap]) -> None:
+    """Show where the logits went, one column per class, and the layers that kept most."""
+    booked = [heatmap for heatmap in heatmaps if heatmap.has_ledger]
+    st.markdown("**Where the logit went**")
+    if not booked:
+        st.caption("This method has no ledger: it does not pass the logit down layer by layer.")
+        return
+    entries = {heatmap.target: legend.ledger(heatmap) for heatmap in booked}
+    table = {viewer.plain(name): [_entry(value) for value in entry.values()] for name, entry in entries.items()}
+    meaning = {"": list(legend.LEDGER_MEANS.values())} if len(booked) == 1 else {}
+    st.table(pd.DataFrame(table | meaning, index=list(legend.LEDGER_MEANS)), border="horizontal")
+    with st.expander("Layers that absorbed or lost most"):
+        st.dataframe(top_layers(booked[0]), hide_index=True, width="stretch", column_config=_LAYER_COLUMNS)
+        st.caption(f"Of {viewer.plain(booked[0].target)}; layers by the network's own names, as they were folded.")
+
+
+_LAYER_COLUMNS = {name: st.column_config.NumberColumn(name, format="%+.3g") for name in ("absorbed", "lost")}
+
+
+def top_layers(heatmap: Heatmap, n: int = TOP_LAYERS) -> pd.DataFrame:
+    """Return ``layer, absorbed, lost`` of the layers that kept most, the largest first; those of rounding left out."""
+    table = legend.per_layer(heatmap)
+    size = table["absorbed"].abs() + table["lost"].abs()
+    largest = size[size > 1e-6 * abs(heatmap.logit)].sort_values(ascending=False, kind="stable")
+    return table.loc[largest.index].head(n)
+
+
+def show_rules(heatmap: Heatmap) -> None:
+    """Show how a map was made: composite with its settings, and the rule of every kind of layer."""
+    st.markdown("**How this map was made**")
+    rules = legend.rules(heatmap)
+    if rules:
+        st.table(pd.DataFrame({"rule": map(viewer.plain, rules.values())}, index=list(rules)), border="horizontal")
+    st.caption(composite_of(heatmap.composite).description)
+
+
+def show_stored() -> None:
+    """Show how much is stored, with a button that deletes it."""
+    with st.expander("Stored heatmaps", icon=":material/database:"):
+        kept = usage()
+        st.caption(
+            f"{page.counted(kept.maps, 'heatmap')} of {page.counted(kept.networks, 'network')}, "
+            f"{kept.bytes / 1e6:.1f} MB. "
+            "What is needed again after deleting is computed again."
+        )
+        st.button(
+            "Delete stored heatmaps",
+            icon=":material/delete:",
+            on_click=_clear,
+            disabled=not kept.maps,
+        )
+
+
+def _clear() -> None:
+    page.tried(clear)
+
+
+def _entry(value: float) -> str:
+    return f"{value:+.4f}" if value == 0 or abs(value) >= 5e-5 else f"{value:+.0e}"

@@ -1,0 +1,106 @@
+"""Results of a network of several findings: a table of all, and the X-rays of one by what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from cxr.data import Manifest
+from cxr.evaluation.multilabel import outcomes
+from cxr.evaluation.summary import TARGET
+
+from widgets import charts, gallery, page, pick, viewer
+
+NOT_SHOWN = (
+    "No accuracy is shown: most findings are absent in most X-rays, so a network that never finds any is often right. "
+    "An X-ray counts for a finding only where the data state whether it is there. Labels that a program read from "
+    "reports are often wrong themselves."
+)
+OUTCOMES = {
+    "false negative": "False negatives",
+    "false positive": "False positives",
+    "true positive": "True positives",
+}
+
+DEFAULT = "false negative"
+
+
+def headline(result: Mapping[str, Any]) -> None:
+    """Show how many X-rays were measured and the mean figures of a summary of findings."""
+    cells = st.columns(4)
+    cells[0].metric("Images", result["n"], help="Of which at least one finding is known")
+    cells[0].caption(f"of {page.counted(result['n_patients'], 'patient')}")
+    page.estimate(cells[1], "Mean AUC", result["auc"], percent=False, help="Mean over findings; interval over patients")
+    help_ = "Mean over findings; interval over patients. A network that guesses has the share of positives."
+    page.estimate(cells[2], "Mean average precision", result["average_precision"], percent=False, help=help_)
+    measured = [name for name, found in result["per_class"].items() if found["auc"]["value"] is not None]
+    help_ = "With X-rays that have it and X-rays that do not"
+    cells[3].metric("Findings measured", f"{len(measured)} of {len(result['classes'])}", help=help_)
+
+
+def table(result: Mapping[str, Any]) -> None:
+    """Show the figures of every finding, and below what they rest on and what is not shown."""
+    columns = {"_index": st.column_config.Column("finding", width="medium")}  # names longer than Pneumothorax
+    st.dataframe(table_of(result), height="content", column_config=columns)
+    st.caption(NOT_SHOWN)
+
+
+def table_of(result: Mapping[str, Any]) -> pd.DataFrame:
+    """Return one row per finding of a summary: its figures with their intervals, and of how many X-rays."""
+    published = any(found["published"] for found in result["per_class"].values())
+    rows = {
+        name: {
+            "positive / known": f"{found['positive']} / {found['known']}",
+            "AUC": charts.interval(found["auc"], percent=False),
+            "average precision": charts.interval(found["average_precision"], percent=False),
+            "sensitivity": charts.interval(found["sensitivity"]),
+            "specificity": charts.interval(found["specificity"]),
+            **({"threshold": f"{found['threshold']:.3g}"} if published else {}),
+        }
+        for name, found in result["per_class"].items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def images(data: Manifest, rows: pd.DataFrame, result: Mapping[str, Any], *, key: str, link: dict[str, str]) -> None:
+    """Let the user choose a finding and what came of it, and show these X-rays, the clearest case first."""
+    per_class = result["per_class"]
+    names = sorted(per_class, key=lambda name: -per_class[name]["positive"])
+    left, right = st.columns([2, 3], vertical_alignment="bottom")
+    with left:
+        labels = {name: f"{name} ({per_class[name]['positive']} positive)" for name in names}
+        name = pick.from_url("Finding", names, labels, "finding")
+    targets, chances = (rows[prefix + name].to_numpy(float) for prefix in (TARGET, "prob_"))
+    came_of_it = outcomes(targets, chances, per_class[name]["threshold"]).to_numpy()
+    with right:
+        outcome = _outcome(came_of_it, per_class[name]["threshold"], f"{key}:outcome")
+    shown = rows[came_of_it == outcome].sort_values(f"prob_{name}", ascending=outcome == "false negative")
+    if shown.empty:
+        st.caption("None.")
+    by_id = shown.set_index("image_id")
+    stated = by_id["findings"].where(by_id["findings"] != "", by_id["label"]).str.replace("|", ", ")
+    gallery.grid(
+        data,
+        shown["image_id"].tolist(),
+        lambda i: f"{by_id.at[i, f'prob_{name}']:.0%}  \n{viewer.plain(stated[i])}",
+        key=f"{key}:{name}:{outcome}",
+        link=link,
+    )
+
+
+def _outcome(came_of_it: np.ndarray, threshold: float, key: str) -> str:
+    """Let the user choose one of :data:`OUTCOMES`, each with its number of X-rays."""
+    pick.arrive(key, "outcome", DEFAULT, allowed=list(OUTCOMES))
+    outcome = st.segmented_control(
+        f"At the threshold {threshold:.3g}",
+        list(OUTCOMES),
+        format_func=lambda o: f"{OUTCOMES[o]} ({(came_of_it == o).sum()})",
+        key=key,
+        required=True,
+    )
+    pick.leave("outcome", outcome or DEFAULT, DEFAULT)
+    return outcome or DEFAULT

@@ -1,0 +1,90 @@
+"""The form of a study: recipes among the presets, seeds and common changes, or its YAML by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from cxr.errors import CxrError
+from cxr.experiments.study import EXAMPLES, METRICS, Plan, parse_plan
+from cxr.experiments.study.plan import MOST_SEEDS, parse_text
+from cxr.training.recipe import PRESETS, load_recipe
+
+from sections.train.recipe_form import BACKBONES
+
+AS_IN_THE_RECIPES = "as in the recipes"
+RANDOM = "random (no ImageNet)"
+_TEXT = "study:yaml"
+
+
+def study_form() -> Plan:
+    """Show the form and return the plan; what cannot be a plan raises a CxrError and keeps what was typed."""
+    if st.toggle("Write the YAML myself", key="study:by-hand"):
+        return _by_hand()
+    name = st.text_input("Name of the study", "study", key="study:name")
+    chosen = st.multiselect(
+        "Recipes, the first one is the baseline", list(PRESETS), ["scratch", "twice", "twice-keep"], key="study:recipes"
+    )
+    first, second = _settings(), _comparison()
+    if not chosen:
+        raise CxrError("choose one recipe or more")
+    recipes = {preset: {"recipe": preset, "set": _own_changes(preset, first)} for preset in chosen}
+    return parse_plan({"name": name.strip(), "recipes": recipes, "set": _common_changes(first)} | second)
+
+
+def _by_hand() -> Plan:
+    st.session_state.setdefault(_TEXT, EXAMPLES["claim"])
+    st.file_uploader("A study's file", ["yaml", "yml"], key="study:file", on_change=_take_file)
+    return parse_text(st.text_area("Study", key=_TEXT, height=420))
+
+
+def _take_file() -> None:
+    uploaded = st.session_state["study:file"]
+    if uploaded is not None:
+        st.session_state[_TEXT] = uploaded.getvalue().decode("utf-8", "replace")
+
+
+def _settings() -> dict[str, Any]:
+    """Return what is changed in the recipes; None leaves a value as it is."""
+    cells = st.columns(5)
+    own: dict[str, Any] = {"value": None, "placeholder": AS_IN_THE_RECIPES}
+    backbones = [AS_IN_THE_RECIPES, *BACKBONES]
+    return {
+        "backbone": cells[0].selectbox("Backbone", backbones, key="study:backbone"),
+        "weights": cells[1].selectbox("First weights", [AS_IN_THE_RECIPES, RANDOM], key="study:weights"),
+        "size": cells[2].number_input("Image size (pixels)", 32, 1024, step=32, key="study:size", **own),
+        "epochs": cells[3].number_input("Epochs, last stage", 1, 1000, key="study:epochs", **own),
+        "before": cells[4].number_input("Epochs, stages before", 1, 1000, key="study:before", **own),
+    }
+
+
+def _comparison() -> dict[str, Any]:
+    cells = st.columns(5)
+    return {
+        "seeds": cells[0].number_input("Seeds", 1, MOST_SEEDS, 3, key="study:seeds", help="The same for all recipes"),
+        "metric": cells[1].selectbox("Compared by", METRICS, key="study:metric"),
+        "first_epochs": cells[2].number_input("The beginning (epochs)", 1, 1000, 5, key="study:first"),
+        "accuracy": cells[3].number_input("Level to reach", 0.01, 10.0, 0.7, 0.05, key="study:level"),
+        "parallel": cells[4].number_input("Trainings at once", 1, 64, 1, key="study:parallel"),
+    }
+
+
+def _common_changes(settings: dict[str, Any]) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    if settings["backbone"] != AS_IN_THE_RECIPES:
+        changes |= {"backbone": settings["backbone"], "backbone_args": {}}
+    if settings["weights"] == RANDOM:
+        changes["weights"] = None
+    if settings["size"] is not None:
+        changes["size"] = int(settings["size"])
+    if settings["epochs"] is not None:
+        changes["stages.-1.epochs"] = int(settings["epochs"])
+    return changes
+
+
+def _own_changes(preset: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the epochs of every stage before the last one, where a recipe has such."""
+    if settings["before"] is None:
+        return {}
+    return {f"stages.{i}.epochs": int(settings["before"]) for i in range(len(load_recipe(preset).stages) - 1)}

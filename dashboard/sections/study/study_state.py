@@ -1,0 +1,105 @@
+"""A study while it runs: its state and buttons, its members by recipe and seed, and its report read cheaply."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+import streamlit as st
+
+from cxr.experiments.study import Member, retry, stop_study
+from cxr.experiments.study.comparison import METRIC_TITLES, Report, basis_of, compare
+from cxr.experiments.study.curves import Course, course
+from cxr.experiments.study.plan import Plan
+from cxr.runs import Run
+
+from widgets import page
+from widgets import run_state as run_parts
+
+MARKS = {"finished": "✓", "failed": "✗", "stopped": "◼", "running": "▶", "queued": "…", "stopping": "◻"}
+
+
+@st.cache_data(max_entries=2000, show_spinner=False)
+def _course(run_id: str, stamp: tuple[int, ...], state: str, _member: Member, _recipe: dict[str, Any]) -> Course:
+    return course(_member, _recipe)
+
+
+def courses(study: Run, found: Sequence[Member]) -> list[Course]:
+    """Return the courses of a study's members, reading again only those whose files have grown."""
+    recipes = study.spec["params"]["recipes"]
+    return [
+        _course(m.run.id, _stamp(m.run), m.state, m, recipes[m.recipe]) if m.run else course(m, recipes[m.recipe])
+        for m in found
+    ]
+
+
+def _stamp(run: Run) -> tuple[int, ...]:
+    files = [run.folder.path / name for name in ("metrics.jsonl", "results.json")]
+    return tuple(value for file in files if file.exists() for value in (file.stat().st_size, file.stat().st_mtime_ns))
+
+
+def report(study: Run, plan: Plan, found: Sequence[Course], k: int, level: float) -> Report:
+    """Return the comparison for one length of the beginning and one level."""
+    compared = compare(plan.model_copy(update={"first_epochs": [k], "accuracy": [level]}), found, plan)
+    return dataclasses.replace(compared, basis=basis_of(study))
+
+
+def state(study: Run, found: Sequence[Member]) -> None:
+    """Show the study's state and the buttons that it allows."""
+    status = study.status()
+    line, buttons = st.columns([5, 1], vertical_alignment="center")
+    with line:
+        run_parts.state_line(study, status)
+    with buttons:
+        run_parts.controls(study, status, key=f"study:{study.id}")
+        _more_buttons(study, status["state"], [member.state for member in found])
+    run_parts.rerun_when_changed(study, status)
+    for text in (study.results() or {}).get("failures", []) if status["state"] == "finished" else []:
+        st.warning(text, icon=":material/error:")
+
+
+def _more_buttons(study: Run, state: str, states: Sequence[str]) -> None:
+    """Offer what only a study has: stopping members that its dead process left, trying failed ones again."""
+    if state not in run_parts.ACTIVE and any(s in run_parts.ACTIVE for s in states):
+        if st.button("Stop its trainings", icon=":material/stop_circle:", key="study:stop-members"):
+            _do(lambda: stop_study(study))
+    elif state == "finished" and any(s in ("failed", "stopped") for s in states):
+        help_ = "Trainings that failed or were stopped go on from their checkpoints"
+        if st.button("Try again", icon=":material/replay:", key="study:retry", help=help_):
+            _do(lambda: retry(study))
+
+
+def _do(action: Any) -> None:
+    if page.tried(action):
+        st.rerun()
+
+
+def member_table(study: Run, plan: Plan, found: Sequence[Member], told: Sequence[Course]) -> pd.DataFrame:
+    """Return one row per recipe, one column per seed; a cell is a link to the curves that ends in what it says."""
+    cells = {
+        (member.recipe, member.seed): _cell(member, course, plan) for member, course in zip(found, told, strict=True)
+    }
+    rows = [{f"seed {seed}": cells[label, seed] for seed in plan.seeds} for label in plan.labels]
+    return pd.DataFrame(rows, index=pd.Index(plan.labels, name="recipe"))
+
+
+def _cell(member: Member, course: Course, plan: Plan) -> str:
+    if member.run is None:
+        return ""
+    curve = course.curves.get(plan.metric) or {}
+    best = (min if plan.lower_is_better else max)(curve.values()) if curve else None
+    parts = [f"{MARKS.get(member.state, '')} {member.state}", f"epoch {max(curve, default=0)}/{course.epochs}"]
+    if best is not None:
+        parts.append(f"{best:.3f}" if plan.lower_is_better else f"{100 * best:.1f} %")
+    return f"live?run={member.run.id}#{quote(' · '.join(parts))}"
+
+
+def show_members(study: Run, plan: Plan, found: Sequence[Member], told: Sequence[Course]) -> None:
+    """Show the table of members; every cell leads to the training's curves."""
+    table = member_table(study, plan, found, told)
+    link = {name: st.column_config.LinkColumn(name, display_text=r"#(.*)$") for name in table.columns}
+    st.dataframe(table, column_config=link, width="stretch")
+    st.caption(f"State, epoch of the last stage, best {METRIC_TITLES[plan.metric]}. Each leads to its curves on Live.")

@@ -1,0 +1,133 @@
+"""Text experiments of whole splits: setting one up, starting it, choosing and watching it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from cxr.experiments.masking.conditions import DEFAULT_DRAWS, MOST_DRAWS
+from cxr.runs import ACTIVE, Run, list_runs, start
+from cxr.text import DEFAULT_MODE, MASK_MODES
+
+from services import load
+from widgets import address, page, pick
+from widgets import run_state as run_parts
+from widgets.subject import Subject, name_of
+
+KIND = "text-experiment"
+REFRESH_S = 1.5
+
+
+def settings(how: dict[str, Any]) -> dict[str, Any]:
+    """Let the user choose the rest of an experiment; returns its parameters, ``modes`` with that of ``how`` first."""
+    others = [name for name in MASK_MODES if name != how["mode"]]
+    left, right = st.columns([5, 1], vertical_alignment="bottom")
+    pick.arrive_some("experiments:modes", "also", others)
+    also = left.pills(
+        "Also mask by",
+        others,
+        selection_mode="multi",
+        format_func=lambda name: MASK_MODES[name].title,
+        key="experiments:modes",
+        help="Each way of masking leaves another kind of patch. What all of them agree on is safest; each takes time.",
+    )
+    pick.leave_some("also", also)
+    few, many = 1, MOST_DRAWS
+    pick.arrive("experiments:draws", "draws", DEFAULT_DRAWS, int, range(few, many + 1), accepted=f"{few} to {many}")
+    help_ = "How often random boxes are drawn, as a control. More draws make the control more certain, and take longer."
+    draws = int(right.number_input("Random draws", 1, MOST_DRAWS, key="experiments:draws", help=help_))
+    pick.leave("draws", str(draws), str(DEFAULT_DRAWS))
+    return {"modes": [how["mode"], *also], "margin": how["margin"], "draws": draws}
+
+
+def begin(subject: Subject, how: dict[str, Any]) -> None:
+    """Start an experiment on the chosen split and show it."""
+    params = {"model": subject.reference, "manifest": subject.manifest_path, "split": subject.split, **how}
+    run = start(KIND, params, name=f"text {subject.data_name} {subject.split}", manifest_hash=subject.data.hash())
+    address.ask(run=run.id)
+    st.rerun()
+
+
+def complete_address(look: str) -> None:
+    """Have an address that names an experiment and no network name what belongs to it, and open ``look``."""
+    asked = address.asks("run")
+    if asked is None or address.asks("model") is not None:
+        return
+    run = next((run for run in list_runs(kind=KIND) if run.id == asked), None)
+    if run is None:
+        address.refuse("run", pick.missing_run(asked, (KIND,)), "Show the page without it")
+    wanted = {"look": look, **_subject_of(run)}
+    address.ask(**{name: value for name, value in wanted.items() if address.asks(name) is None})
+
+
+def _subject_of(run: Run) -> dict[str, str]:
+    """Return the parameters of an address that name what an experiment is on."""
+    params = run.spec["params"]
+    return {"model": params["model"], "data": name_of(Path(params["manifest"])), "split": params["split"]}
+
+
+def choose(subject: Subject) -> Run:
+    """Let the user choose an experiment, those of the present choice first; without any, say what to do."""
+    every = list_runs(kind=KIND)
+    mine = [run for run in every if _concerns(run, subject)]
+    left, right = st.columns([4, 1], vertical_alignment="bottom")
+    others = len(every) - len(mine)
+    help_ = "Lists experiments on other networks, data sets and splits too"
+    pick.arrive("experiments:all", "all", False, pick.switched, accepted="0, 1")
+    show_all = others > 0 and right.toggle(f"All ({len(every)})", key="experiments:all", help=help_)
+    pick.leave("all", str(int(show_all)), "0")
+    listed = every if show_all else mine
+    if not listed and not address.asks("run"):
+        more = f" {others} on other networks or data can be listed with the switch above." if others else ""
+        page.nothing_yet(f"No experiment on this network and split yet. Start one: it runs in the background.{more}")
+    labels = {run.id: _describe(run, named=show_all) for run in listed}
+    by_id = {run.id: run for run in listed}
+    with left:
+        return by_id[pick.from_url("Experiment", list(by_id), labels, "run", missing=_missing)]
+
+
+def _missing(run_id: str) -> str:
+    """Return why an experiment is not among those listed; one on another network, data set or split can be opened."""
+    run = next((run for run in list_runs(kind=KIND) if run.id == run_id), None)
+    if run is None:
+        return pick.missing_run(run_id, (KIND,))
+    where = _subject_of(run)
+    on = f"the network {where['model']!r}, the data set {where['data']!r} and its split {where['split']!r}"
+    text = f"The experiment {run_id!r} is on {on}, not on what is chosen above."
+    return address.refuse("run", text, "Open it with what it is on", lambda: address.ask(run=run_id, **where))
+
+
+def _concerns(run: Run, subject: Subject) -> bool:
+    params = run.spec["params"]
+    same_data = Path(params.get("manifest", "")).resolve() == subject.manifest_path.resolve()
+    return same_data and (params.get("model"), params.get("split")) == (subject.reference, subject.split)
+
+
+def _describe(run: Run, *, named: bool) -> str:
+    params = run.spec["params"]
+    where = f"{params.get('model')} on {run.spec['name'].removeprefix('text ')} · " if named else ""
+    named_modes = [name for name in params.get("modes") or [params.get("mode")] if name in MASK_MODES] or [DEFAULT_MODE]
+    mode = MASK_MODES[named_modes[0]].title + (f" + {len(named_modes) - 1}" if len(named_modes) > 1 else "")
+    margin = f"margin {params['margin']:g} · " if "margin" in params else ""
+    # The state stands below: a label that changes while its entry is chosen stays as it was in the browser.
+    return f"{where}{mode} · {margin}{load.local_time(run.spec['created'])}"
+
+
+def watch(run: Run) -> None:
+    """Show state and buttons of an experiment, refreshed as long as it is active; the whole page follows its end."""
+    active = run.status()["state"] in ACTIVE
+
+    @page.refreshed(REFRESH_S if active else None)
+    def progress() -> None:
+        status = run.status()
+        if active and status["state"] not in ACTIVE:
+            st.rerun()
+        line, buttons = st.columns([5, 1], vertical_alignment="center")
+        with line:
+            run_parts.state_line(run, status)
+        with buttons:
+            run_parts.controls(run, status, key="experiment")
+
+    progress()

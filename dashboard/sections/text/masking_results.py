@@ -1,0 +1,267 @@
+"""What a text experiment found: the story of one X-ray, then the whole set, and files to take along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from cxr.data import Manifest, read_xray
+from cxr.experiments.masking import example
+from cxr.experiments.masking.job import BOXES
+from cxr.experiments.masking.results import relevance_of
+from cxr.experiments.masking.settings import Setting
+from cxr.explain import render
+from cxr.reports import masking, masking_tables
+from cxr.runs import ACTIVE, Run
+from cxr.text import TextBox, mask_text
+
+from services import load
+from widgets import measured, page, pages, pick, viewer
+from widgets.subject import name_of
+
+PAPER = (
+    "Bassi and Attux (2021) report that words on the X-rays influence the predictions and that removing them had “only "
+    "a very small effect on accuracy”. An accuracy that stays says nothing about single images: look at those below."
+)
+_PER_PAGE = 6
+_PICTURE_SIDE = 360
+_SHOWN = ("changed predictions", "largest moves")
+
+
+def show(run: Run) -> None:
+    """Show what a finished experiment found; before that, say what is missing."""
+    results, table = run.results(), load.predictions(run)
+    if results is None or table is None:
+        if run.status()["state"] not in ACTIVE:
+            st.info("This experiment ended before it had results. Resume it or start another.", icon=":material/info:")
+        return
+    if "modes" not in results:
+        st.info("This experiment is of an older version and has no controls by mode. Start it again.")
+        return
+    st.info(viewer.plain(results["finding"]), icon=":material/lightbulb:")
+    measured.rests_on(run)
+    st.caption(PAPER)
+    _show_counts(results)
+    with page.told_in_one_line():
+        _show_story(run, results, table)
+    st.subheader("The whole set", anchor=False)
+    st.dataframe(masking_tables.accuracies(results), hide_index=True)
+    titles = masking.titles(results)
+    st.markdown(f"**{titles['classes']}**")
+    st.dataframe(masking_tables.by_class(results), hide_index=True)
+    st.caption(
+        "Changes are means over all images, paired. “Random boxes” are as many and as large, off the text, where "
+        "masking changes the picture as much."
+    )
+    _show_more(results)
+    _show_exports(run, table)
+    _show_left_out(results)
+    with page.told_in_one_line():
+        _show_images(run, results, table)
+
+
+def _show_story(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None:
+    """Show the X-ray whose probabilities the tokens move most: as it is and masked, its heatmap, its prediction."""
+    told = example.read(run.folder.path)
+    data = load.manifest_of(run)
+    if told is None or not data.image_path(told.image_id).is_file():
+        return
+    st.subheader("One X-ray", anchor=False)
+    st.caption("The one whose probabilities masking the text moves most, beyond random boxes.")
+    image = read_xray(data.image_path(told.image_id))
+    boxes = boxes_by_image(run).get(told.image_id, [])
+    masked = mask_text(image, boxes, results["mode"], results["margin"])
+    st.markdown(
+        viewer.plain(masking.in_words(table.set_index("image_id").loc[told.image_id], results["classes"], boxes))
+    )
+    left, right = st.columns(2)
+    shown = [viewer.at_display_size(picture) for picture in (image, masked)]
+    with left:
+        viewer.show_slider(shown[0], shown[1], ("as it is", "text masked"))
+    with right:
+        if told.before is None or told.after is None:
+            st.image(viewer.with_boxes(image, boxes), caption=page.counted(len(boxes), "token"), width="stretch")
+        else:
+            scale = max(render.colour_scale(one, 99.5) for one in (told.before, told.after))
+            maps = zip(shown, (told.before, told.after), strict=True)
+            overlays = [render.overlay(picture, relevance, 0.8, scale) for picture, relevance in maps]
+            viewer.show_slider(overlays[0], overlays[1], (f"red speaks for {told.target}: as it is", "text masked"))
+
+
+def _show_more(results: dict[str, Any]) -> None:
+    of_findings, titles_of = masking_tables.is_of_findings(results), masking.titles(results)
+    named = ["Findings and sources", "Crossings"] if of_findings else ["Classes and sources", "Flips"]
+    titles = ["Ways of masking", "Which tokens", *named, "Relevance"]
+    pick.arrive("experiments:tab", "tab", titles[0], allowed=titles)
+    modes, which, groups, flips, relevance = st.tabs(titles, key="experiments:tab", on_change="rerun")
+    pick.leave("tab", st.session_state["experiments:tab"], titles[0])
+    with modes:
+        st.plotly_chart(masking_tables.changed_figure(results), key="experiments:changed")
+        st.dataframe(masking_tables.by_mode(results), hide_index=True)
+        st.caption(
+            "95 % intervals over patients; p values from flipped signs of patients, corrected over the ways of masking "
+            "(Holm)."
+        )
+        match = masking_tables.match(results)
+        if len(match):
+            st.markdown(f"**{titles_of['match']}**")
+            st.dataframe(match, hide_index=True)
+            st.caption("Grey levels of 255 at the network's size; means over X-rays with text.")
+    with which:
+        _frame(masking_tables.left_in(results), "No tokens.")
+        st.caption(
+            "All tokens masked, against all but these: what they do when they alone are left in. The largest of many "
+            "measured means is too large: “probabilities moved” is drawn towards the mean of all words (or kinds)."
+        )
+    with groups:
+        _frame(masking_tables.groups(results), f"No {'finding' if of_findings else 'class'} or source has five X-rays.")
+    with flips:
+        nothing = "finding crosses its threshold" if of_findings else "prediction changes"
+        _frame(masking_tables.flips(results), f"No {nothing} under any condition.")
+        st.caption("Random boxes: mean over their draws.")
+    with relevance:
+        _frame(
+            masking_tables.relevance(results), (results.get("relevance") or {}).get("note") or "Nothing was measured."
+        )
+        told = results.get("relevance") or {}
+        if told.get("n"):
+            st.caption(
+                f"LRP ({told['composite']}) of the {'most probable finding' if of_findings else 'predicted class'} on "
+                f"{relevance_of(told)}."
+            )
+
+
+def _frame(rows: pd.DataFrame, nothing: str) -> None:
+    if rows.empty:
+        st.caption(nothing)
+    else:
+        st.dataframe(rows, hide_index=True)
+
+
+def _show_exports(run: Run, table: pd.DataFrame) -> None:
+    st.markdown("**Take it along**")
+    first, second, third = st.columns(3)
+    first.download_button(
+        "Report (one HTML file)",
+        lambda: masking.to_html(run).encode(),
+        f"{run.id}.html",
+        "text/html",
+        icon=":material/description:",
+        key="experiments:html",
+    )
+    second.download_button(
+        "All tables (CSV in a ZIP file)",
+        lambda: masking.to_zip(run),
+        f"{run.id}.zip",
+        "application/zip",
+        icon=":material/folder_zip:",
+        key="experiments:zip",
+    )
+    with third:
+        page.csv_button("Predictions before and after as CSV", table, run.id)
+    page.command("cxr", "text", "report", run.id, "--out", "text.html")
+
+
+def _show_counts(results: dict[str, Any]) -> None:
+    cells = st.columns(4)
+    n, with_text = results["n_images"], results["n_with_text"]
+    cells[0].metric("Images", n)
+    if "n_patients" in results:
+        cells[0].caption(f"of {page.counted(results['n_patients'], 'patient')}")
+    cells[1].metric("With text", f"{with_text} ({with_text / n:.0%})", help=f"{results['n_tokens']} tokens in all")
+    changed = "A finding crosses its threshold" if masking_tables.is_of_findings(results) else "Predictions changed"
+    cells[2].metric(changed, f"{results['n_changed']} ({results['n_changed'] / n:.1%})")
+    control = next(iter(results["modes"].values()))["changed"]["random"]["value"]
+    help_ = f"Control: same sizes, off the text; mean of {results['draws']} draws"
+    cells[3].metric("… by random boxes", f"{control * n:.1f} ({control:.1%})", help=help_)
+
+
+def _show_left_out(results: dict[str, Any]) -> None:
+    left_out = results.get("left_out") or []
+    if left_out:
+        with st.expander(f"{len(left_out)} images could not be read", icon=":material/warning:"):
+            st.dataframe(pd.DataFrame(left_out), hide_index=True)
+
+
+def _show_images(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None:
+    st.subheader("Images", anchor=False)
+    by = "moved" if masking_tables.is_of_findings(results) else "confidence_before"
+    changed = table[table["changed"]].sort_values(by, ascending=False)
+    most = table[table["moved"] > 0]
+    choices = dict(zip(_SHOWN, (changed, most.sort_values("moved", ascending=False)), strict=True))
+    first = _SHOWN[0] if len(changed) else _SHOWN[1]
+    pick.arrive(f"experiments:shown:{run.id}", "list", first, allowed=_SHOWN)
+    chosen = st.segmented_control(
+        "Show",
+        list(choices),
+        format_func=lambda name: f"{name} ({len(choices[name])})",
+        required=True,
+        key=f"experiments:shown:{run.id}",
+    )
+    shown = chosen or first
+    pick.leave("list", shown, first)
+    rows = choices[shown]
+    if rows.empty:
+        st.caption("None: with the text masked, the network says the same of every image.")
+        return
+    number = pick.page_number(-(-len(rows) // _PER_PAGE), key=f"experiments:page:{run.id}:{shown}")
+    _show_pairs(run, rows.iloc[(number - 1) * _PER_PAGE : number * _PER_PAGE])
+
+
+def _show_pairs(run: Run, rows: pd.DataFrame) -> None:
+    """Show each image with its boxes and masked, two pairs in a row."""
+    data, params = load.manifest_of(run), run.spec["params"]
+    boxes = boxes_by_image(run)
+    entries = rows.to_dict("records")
+    for first in range(0, len(entries), 2):
+        for cell, entry in zip(st.columns(2), entries[first : first + 2], strict=False):
+            with cell.container(border=True):
+                _show_pair(data, entry, boxes.get(entry["image_id"], []), params, run)
+
+
+def _show_pair(data: Manifest, entry: dict[str, Any], boxes: list[TextBox], params: dict[str, Any], run: Run) -> None:
+    image_id = entry["image_id"]
+    path = data.image_path(image_id)
+    if not path.is_file():
+        st.caption(f"{image_id}: its file is gone")
+        return
+    pair = _pair(str(path), path.stat().st_mtime_ns, run.id, image_id, boxes, params)
+    for column, picture in zip(st.columns(2), pair, strict=True):
+        column.image(picture, width="stretch")
+    tokens = page.counted(entry["n_boxes"], "token")
+    st.markdown(f"**{viewer.plain(_change(entry))}** · {viewer.plain(masking.known_of(entry))} · {tokens}")
+    where = {"model": params["model"], "data": name_of(Path(params["manifest"])), "split": entry["split"]}
+    st.page_link(pages.EXPLORER, label="Explain", icon=":material/radiology:", query_params=where | {"image": image_id})
+
+
+def _change(entry: dict[str, Any]) -> str:
+    """Return the prediction before and after, with its confidence; of several findings the one that moves most."""
+    if "predicted_before" not in entry:
+        classes = [c.removeprefix("prob_").removesuffix("_before") for c in entry if _is_chance_before(c)]
+        return masking.change_of(entry, example.most_moved(entry, classes)[0])
+    before, after = (f"{entry[f'predicted_{c}']} {entry[f'confidence_{c}']:.0%}" for c in ("before", "after"))
+    return f"{before} → {after}"
+
+
+def _is_chance_before(column: str) -> bool:
+    return column.startswith("prob_") and column.endswith("_before")
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _pair(
+    path: str, stamp: int, run_id: str, image_id: str, _boxes: list[TextBox], _params: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    image = read_xray(path)
+    masking = Setting.of(_params).masking
+    masked = mask_text(image, _boxes, masking.modes[0], masking.margin)
+    return viewer.with_boxes(image, _boxes, _PICTURE_SIDE, labels=False), viewer.at_display_size(masked, _PICTURE_SIDE)
+
+
+def boxes_by_image(run: Run) -> dict[str, list[TextBox]]:
+    """Return the tokens that an experiment found, by image id."""
+    path = run.folder.path / BOXES
+    return example.boxes_of(load.table(path)) if path.exists() else {}

@@ -1,0 +1,296 @@
+"""Stamping a token onto X-rays: its settings, a preview of one X-ray with live predictions, and runs on a split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from cxr.data import Manifest
+from cxr.errors import TextError
+from cxr.experiments.stamping.job import KIND, Refused, Version, versions_of
+from cxr.experiments.stamping.settings import (
+    CONTRASTS,
+    SIZES,
+    Setting,
+    chosen_images,
+    default_class,
+    labels_of,
+    patch_of,
+)
+from cxr.models import XrayClassifier
+from cxr.runs import Run, list_runs, start
+from cxr.text import TextBox
+from cxr.text.stamp import COLOURS, CONTROLS, FONTS, LONGEST_WORD, PLACES, TAKES
+
+from sections.text import experiments, stamping_results, tokens
+from services import explaining, load
+from services.explaining import Xray
+from widgets import address, browse, page, pick, viewer
+from widgets.subject import Subject
+
+WRITTEN, CUT = "a word", "cut from an X-ray"
+PLACES_OF_ALL = ("top-right", *(name for name in PLACES if name != "top-right"))
+TITLES = {"unstamped": "As it is", "stamped": "Stamped", "control": "Without letters"}
+DEFAULT_WORD = "DX"
+_PICTURE_SIDE = 520
+_CONTROL_TITLES = {"shuffled": "its own ink, shuffled", "plate": "a plain plate"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the page asks for: parameters of a run, the dose of the preview, and the X-rays to stamp."""
+
+    params: dict[str, Any]
+    setting: Setting
+    dose: tuple[float, float]
+    images: Manifest
+
+
+def show(chosen: Subject, reference: str) -> None:
+    """Show the whole section: settings, preview, run, and what runs found."""
+    network, _ = load.model(reference)
+    choice = _settings(chosen, network)
+    _preview(chosen, choice, network)
+    n = len(choice.images)
+    label = f"Stamp all {n} X-rays" if choice.setting.onto else f"Stamp all {n} X-rays of the split"
+    if st.button(label, icon=":material/play_arrow:", type="primary", key="stamping:start"):
+        name = f"stamp {chosen.data_name} {chosen.split}"
+        run = start(KIND, choice.params, name=name, manifest_hash=chosen.data.hash())
+        address.ask(stamping=run.id)
+        st.rerun()
+    sizes, contrasts = (", ".join(f"{dose:g}" for dose in doses) for doses in (SIZES, CONTRASTS))
+    st.caption(f"In sizes of {sizes} of the image's height and contrasts of {contrasts}, each beside its control.")
+    page.command(*_command(chosen, choice.params))
+    run = _choose(chosen)
+    experiments.watch(run)
+    stamping_results.show(run)
+
+
+# --- settings ------------------------------------------------------------------------------------------------------
+
+
+def _settings(chosen: Subject, network: XrayClassifier) -> Choice:
+    classes = network.classes
+    first = st.columns([2, 2, 2, 2, 2], vertical_alignment="top")
+    with first[0]:
+        source = pick.from_url("Token", [WRITTEN, CUT], {}, "token")
+    params: dict[str, Any] = {"model": chosen.reference, "manifest": chosen.manifest_path, "split": chosen.split}
+    second = st.columns([3, 2, 2, 3, 3, 3], vertical_alignment="top")
+    if source == WRITTEN:
+        params |= _word(first, second[2])
+    else:
+        params |= _cut(chosen, first, second[2], classes)
+    with first[3]:
+        params["place"] = pick.from_url("Place", PLACES_OF_ALL, {}, "place")
+    with first[4]:
+        ranked = sorted(classes, key=lambda name: name != default_class(classes))
+        noun = "finding" if explaining.is_of_findings(network) else "class"
+        params["towards"] = pick.from_url("Towards", ranked, {}, "towards", help=f"The {noun} it may speak for")
+    with second[0]:
+        size = pick.from_url("Size", _ranked(SIZES, 0.08), _percents(SIZES, " of the height"), "size")
+    with second[1]:
+        contrast = pick.from_url("Contrast", _ranked(CONTRASTS, 1.0), _percents(CONTRASTS), "contrast")
+    with second[3]:
+        help_ = "The same box with the same mean grey: what the patch does without its letters"
+        params["control"] = pick.from_url("Control", list(CONTROLS), _CONTROL_TITLES, "control", help=help_)
+    params["onto"] = _onto(chosen, params["towards"], network.card.task, second[4])
+    pick.arrive("stamping:avoid", "cover", True, lambda asked: not pick.switched(asked), accepted="0, 1")
+    help_ = "Moves the stamp to the nearest place free of text. Looks for text: about a second per X-ray, once."
+    params["avoid"] = second[5].toggle("Keep text visible", key="stamping:avoid", help=help_)
+    pick.leave("cover", str(int(not params["avoid"])), "0")
+    setting = Setting.of(params)
+    images, setting = chosen_images(chosen.data, classes, setting, network.card.task)
+    return Choice(params, setting, (float(size), float(contrast)), images)
+
+
+def _word(columns: list[Any], for_ink: Any) -> dict[str, Any]:
+    with columns[1]:
+        pick.arrive("stamping:word", "word", DEFAULT_WORD, _short_word, accepted=f"up to {LONGEST_WORD} letters")
+        word = st.text_input("Word", key="stamping:word", max_chars=LONGEST_WORD)
+        pick.leave("word", word, DEFAULT_WORD)
+    with columns[2]:
+        font = pick.from_url("Font", sorted(FONTS, key=lambda name: name != "sans-bold"), {}, "font")
+    with for_ink:
+        colour = pick.from_url("Ink", list(COLOURS), {}, "ink")
+    return {"word": word, "font": font, "colour": colour}
+
+
+def _short_word(text: str) -> str:
+    if len(text) > LONGEST_WORD:
+        raise ValueError(text)
+    return text
+
+
+def _cut(chosen: Subject, columns: list[Any], for_take: Any, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Let the user choose an X-ray of the data set, those of the expected class first, and a token on it."""
+    table = chosen.data.table
+    wanted = default_class(classes)
+    ids = table.sort_values("label", key=lambda labels: labels != wanted, kind="stable")["image_id"].tolist()
+    labels = {i: f"{label or 'unlabelled'} · {i}" for i, label in zip(table["image_id"], table["label"], strict=True)}
+    with columns[1]:
+        image_id = pick.from_url("Cut from", ids, labels, "from")
+    xray = explaining.of_manifest(chosen.data, image_id)
+    boxes = {f"{b.x0},{b.y0},{b.x1},{b.y1}": b for b in _tokens(chosen, xray)}
+    if not boxes:
+        raise TextError(f"no text was found on {image_id}: choose another X-ray to cut from, or write a word")
+    named = {sides: f"{box.text or box.kind} ({box.width} × {box.height} px)" for sides, box in boxes.items()}
+    with columns[2]:
+        sides = pick.from_url("Its token", list(boxes), named, "box")
+    with for_take:
+        help_ = "Its ink alone, which is bright or dark (found, or said here), or the whole box with its ground"
+        take = pick.from_url("Take", list(TAKES), {}, "take", help=help_)
+    return {"cut": f"{image_id}:{sides}", "take": take}
+
+
+def _onto(chosen: Subject, towards: str, task: str, where: Any) -> list[str]:
+    labels = [name for name in labels_of(chosen.data, task) if name != towards]
+    pick.arrive_some("stamping:onto", "onto", labels)
+    onto = where.multiselect("Onto", labels, key="stamping:onto", placeholder="all others")
+    pick.leave_some("onto", onto)
+    return onto
+
+
+def _ranked(doses: tuple[float, ...], first: float) -> list[str]:
+    return [f"{dose:g}" for dose in sorted(doses, key=lambda dose: dose != first)]
+
+
+def _percents(doses: tuple[float, ...], what: str = "") -> dict[str, str]:
+    return {f"{dose:g}": f"{dose:.0%}{what}" for dose in doses}
+
+
+def _command(chosen: Subject, params: dict[str, Any]) -> list[str]:
+    words = ["cxr", "text", "stamp", chosen.reference]
+    if "cut" in params:
+        words += ["--from", params["cut"]] + (["--take", params["take"]] if params["take"] != "ink" else [])
+    else:
+        words += ["--word", params["word"], "--font", params["font"], "--colour", params["colour"]]
+    words += ["--data", chosen.command_data, "--split", chosen.split]
+    words += ["--towards", params["towards"], "--place", params["place"], "--control", params["control"]]
+    words += [part for label in params["onto"] for part in ("--onto", label)]
+    return words + ([] if params["avoid"] else ["--cover"])
+
+
+# --- preview -------------------------------------------------------------------------------------------------------
+
+
+def _tokens(chosen: Subject, xray: Xray) -> list[TextBox]:
+    """Return the tokens of an X-ray, corrected ones first."""
+    return tokens.corrected_or_found(chosen, xray)[0]
+
+
+def _preview(chosen: Subject, choice: Choice, network: Any) -> None:
+    predictions = explaining.predictions(chosen)
+    image_id = browse.image(choice.images, chosen.split, predictions, network)
+    xray = explaining.of_manifest(choice.images, image_id)
+    setting = replace(choice.setting, sizes=choice.dose[:1], contrasts=choice.dose[1:])
+    found = list(
+        versions_of(
+            xray.pixels,
+            image_id,
+            patch_of(setting, chosen.data),
+            setting,
+            _tokens(chosen, xray) if setting.avoid else (),
+        )
+    )
+    refused = next((version for version in found if isinstance(version, Refused)), None)
+    if refused is not None:
+        st.warning(refused.reason, icon=":material/fit_screen:")
+        return
+    versions = {version.condition: version for version in found if isinstance(version, Version)}
+    box = versions["stamped"].box
+    assert box is not None  # only the unstamped picture has none
+    for cell, (name, title) in zip(st.columns(3), TITLES.items(), strict=True):
+        picture = versions[name].picture
+        cell.image(viewer.at_display_size(picture, _PICTURE_SIDE), caption=title, width="stretch")
+        cell.image(_close_up(picture, box), width="stretch")
+    answers = {
+        name: explaining.logits(
+            chosen.reference, replace(xray, stamp=f"{xray.stamp}:{name}:{setting}", pixels=version.picture)
+        )
+        for name, version in versions.items()
+    }
+    st.markdown(f"{_verdict(network, answers, setting)} {xray.truth(network)}.")
+    st.dataframe(_changes(network, answers), hide_index=True, column_config=_FORMAT)
+
+
+def _close_up(picture: np.ndarray, box: TextBox) -> np.ndarray:
+    """Return the stamped place and what lies around it, enlarged, in a frame of 3 to 1 where the X-ray allows."""
+    height = min(max(2 * box.height, -(-6 * box.width // 5) // 3), picture.shape[0])
+    width = min(3 * height, picture.shape[1])
+    top = min(max(0, (box.y0 + box.y1 - height) // 2), picture.shape[0] - height)
+    left = min(max(0, (box.x0 + box.x1 - width) // 2), picture.shape[1] - width)
+    return viewer.at_display_size(picture[top : top + height, left : left + width], _PICTURE_SIDE)
+
+
+_FORMAT = {
+    **{f"prob. {name}": st.column_config.NumberColumn(format="%.3f") for name in ("as it is", "stamped", "control")},
+    **{f"Δ logit {name}": st.column_config.NumberColumn(format="%+.3f") for name in ("stamped", "control")},
+}
+
+
+def _changes(network: Any, answers: dict[str, np.ndarray]) -> pd.DataFrame:
+    chances = {name: explaining.probabilities(network, values) for name, values in answers.items()}
+    return pd.DataFrame(
+        {
+            "class": network.classes,
+            "prob. as it is": chances["unstamped"],
+            "prob. stamped": chances["stamped"],
+            "prob. control": chances["control"],
+            "Δ logit stamped": answers["stamped"] - answers["unstamped"],
+            "Δ logit control": answers["control"] - answers["unstamped"],
+        }
+    )
+
+
+def _verdict(network: Any, answers: dict[str, np.ndarray], setting: Setting) -> str:
+    token = viewer.plain(setting.title)
+    if explaining.is_of_findings(network):
+        place = network.classes.index(setting.towards)
+        chances = {name: explaining.probabilities(network, values)[place] for name, values in answers.items()}
+        return (
+            f"With {token} the probability of **{viewer.plain(setting.towards)}** goes from {chances['unstamped']:.3f} "
+            f"to {chances['stamped']:.3f}; the same patch without letters gives {chances['control']:.3f}."
+        )
+    said = {name: viewer.plain(network.classes[int(values.argmax())]) for name, values in answers.items()}
+    if said["stamped"] == said["unstamped"]:
+        first = f"With {token} the prediction stays **{said['unstamped']}**"
+    else:
+        first = f"{token[0].upper()}{token[1:]} turns **{said['unstamped']}** into **{said['stamped']}**"
+    return f"{first}; the same patch without letters gives **{said['control']}**."
+
+
+# --- runs ----------------------------------------------------------------------------------------------------------
+
+
+def _choose(chosen: Subject) -> Run:
+    """Let the user choose a run of the present network and split; without one, say what to do."""
+    runs = [run for run in list_runs(kind=KIND) if _concerns(run, chosen)]
+    if not runs and not address.asks("stamping"):
+        page.nothing_yet("No stamping of this network and split yet. Start one: it runs in the background.")
+    by_id = {run.id: run for run in runs}
+    labels = {run.id: _describe(run) for run in runs}
+    return by_id[pick.from_url("Stamping", list(by_id), labels, "stamping", missing=_missing)]
+
+
+def _missing(run_id: str) -> str:
+    if any(run.id == run_id for run in list_runs(kind=KIND)):
+        return f"The stamping {run_id!r} is of another network, data set or split than what is chosen above."
+    return pick.missing_run(run_id, (KIND,))
+
+
+def _concerns(run: Run, chosen: Subject) -> bool:
+    params = run.spec["params"]
+    same_data = Path(params.get("manifest", "")).resolve() == chosen.manifest_path.resolve()
+    return same_data and (params.get("model"), params.get("split", "test")) == (chosen.reference, chosen.split)
+
+
+def _describe(run: Run) -> str:
+    params = run.spec["params"]
+    token = f"“{params['word']}”" if params.get("word") else f"token of {params.get('cut', '')}"
+    towards = f" · towards {params['towards']}" if params.get("towards") else ""
+    return f"{token} · {params.get('place', 'top-right')}{towards} · {load.local_time(run.spec['created'])}"

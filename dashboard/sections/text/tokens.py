@@ -1,0 +1,148 @@
+"""Burned-in tokens of one X-ray: found, masked, and what the network says before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from cxr.evaluation import predict
+from cxr.experiments.masking.one_image import CONDITIONS, masked_versions
+from cxr.experiments.masking.settings import Setting
+from cxr.models import XrayClassifier
+from cxr.text import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, Reviews, TextBox, detect_cached, mask_text, tokens_of
+
+from services import explaining, load
+from services.explaining import Xray
+from widgets import page, pick, viewer
+from widgets.subject import Subject
+
+CONDITION_TITLES = dict(zip(CONDITIONS, ("before", "text masked", "random boxes"), strict=True))
+"""What the page calls the conditions of :data:`cxr.experiments.masking.one_image.CONDITIONS`."""
+
+_MARGIN_STEP, _WIDEST = 0.05, 0.5
+_CHANCES = ("prob. before", "prob. masked", "prob. random")
+_MOVES = ("Δ logit masked", "Δ logit random")
+CHANGES_FORMAT = {
+    **{name: st.column_config.NumberColumn(name, format="%.3f") for name in _CHANCES},
+    **{name: st.column_config.NumberColumn(name, format="%+.3f") for name in _MOVES},
+}
+
+
+def masking(for_mode: DeltaGenerator, for_margin: DeltaGenerator) -> dict:
+    """Let the user choose how tokens are masked; returns ``mode`` and ``margin``."""
+    with for_mode:
+        titles = {name: mode.title for name, mode in MASK_MODES.items()}
+        ranked = sorted(MASK_MODES, key=lambda name: name != DEFAULT_MODE)
+        help_ = " ".join(f"**{mode.title}:** {mode.description}" for mode in MASK_MODES.values())
+        mode = pick.from_url("Mask", ranked, titles, "mode", help=help_)
+    reach = (0.0, _WIDEST, _MARGIN_STEP)
+    pick.arrive("tokens:margin", "margin", DEFAULT_MARGIN, pick.number(*reach), accepted=pick.in_steps(*reach))
+    margin = for_margin.slider(
+        "Margin",
+        0.0,
+        _WIDEST,
+        step=_MARGIN_STEP,
+        key="tokens:margin",
+        help="Each box grows by this fraction of its shorter side: letters have soft rims.",
+    )
+    pick.leave("margin", f"{margin:g}", f"{DEFAULT_MARGIN:g}")
+    return {"mode": mode, "margin": margin}
+
+
+@st.cache_data(max_entries=256, show_spinner="Looking for text …")
+def _boxes(image_id: str, stamp: str, _pixels: np.ndarray) -> list[TextBox]:
+    return detect_cached(_pixels)
+
+
+def boxes_of(xray: Xray) -> list[TextBox]:
+    """Return the tokens on an X-ray, in its own pixels."""
+    return _boxes(xray.id, xray.stamp, xray.pixels)
+
+
+def corrected_or_found(subject: Subject, xray: Xray) -> tuple[list[TextBox], bool]:
+    """Return the tokens on an X-ray of a data set, corrected by hand where they were, and whether they were."""
+    return tokens_of(xray.pixels, xray.id, Reviews.beside(subject.manifest_path), lambda _: boxes_of(xray))
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _logits(
+    reference: str, model_stamp: int, image_id: str, stamp: str, how: dict, _subject: Subject, boxes: list[TextBox]
+) -> dict[str, np.ndarray]:
+    network, _ = load.model(reference)
+    setting = Setting.of({"model": reference, "manifest": str(_subject.manifest_path), **how})
+    versions = masked_versions(_subject.data, image_id, boxes, setting, network.card.size)
+    logits = predict(network, np.stack([versions.images[condition] for condition in CONDITIONS]))
+    return dict(zip(CONDITIONS, logits, strict=True))
+
+
+def logits(subject: Subject, xray: Xray, boxes: Sequence[TextBox], how: dict) -> dict[str, np.ndarray]:
+    """Return logits (K,) before, with the text masked, and with random boxes masked."""
+    reference = subject.reference
+    return _logits(reference, load.model_stamp(reference), xray.id, xray.stamp, how, subject, list(boxes))
+
+
+def changes(network: XrayClassifier, by_condition: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Return one row per class: probability before and after, and how the logit moved, also under the control."""
+    chances = {name: explaining.probabilities(network, values) for name, values in by_condition.items()}
+    before = by_condition["before"]
+    moves = (by_condition["after"] - before, by_condition["control"] - before)
+    columns = zip((*_CHANCES, *_MOVES), (*(chances[name] for name in CONDITIONS), *moves), strict=True)
+    return pd.DataFrame({"class": network.classes, **dict(columns)})
+
+
+def verdict(network: XrayClassifier, by_condition: dict[str, np.ndarray]) -> str:
+    """Return the decision before and after in one sentence; of several findings the one that moves most."""
+    if explaining.is_of_findings(network):
+        name = target_of(network, by_condition)
+        chances = explaining.probabilities(network, np.stack([by_condition[c] for c in CONDITIONS]))
+        before, after, control = (row[network.classes.index(name)] for row in chances)
+        return (
+            f"Masking the text moves **{viewer.plain(name)}** most: its probability goes from {before:.3f} to "
+            f"{after:.3f}, under random boxes to {control:.3f}."
+        )
+    names = {name: viewer.plain(network.classes[int(values.argmax())]) for name, values in by_condition.items()}
+    if names["before"] != names["after"]:
+        return f"Masking the text changes the prediction from **{names['before']}** to **{names['after']}**."
+    return f"The prediction stays **{names['before']}** when the text is masked."
+
+
+def target_of(network: XrayClassifier, by_condition: dict[str, np.ndarray]) -> str:
+    """Return the class whose heatmaps are shown: the one predicted before, of several findings the most moved one."""
+    if not explaining.is_of_findings(network):
+        return network.classes[int(by_condition["before"].argmax())]
+    before, after = (explaining.probabilities(network, by_condition[name]) for name in ("before", "after"))
+    return network.classes[int(np.abs(after - before).argmax())]
+
+
+def table(boxes: Sequence[TextBox]) -> pd.DataFrame:
+    """Return the tokens as a table in reading order."""
+    rows = [(b.text, b.kind, b.score, f"{b.width} × {b.height} at {b.x0}, {b.y0}") for b in boxes]
+    return pd.DataFrame(rows, columns=["text", "kind", "score", "box"])
+
+
+def masked(xray: Xray, boxes: Sequence[TextBox], how: dict) -> Xray:
+    """Return the X-ray with its tokens masked, as an X-ray of its own for the cache of explanations."""
+    pixels = mask_text(xray.pixels, boxes, how["mode"], how["margin"])
+    return replace(xray, stamp=f"{xray.stamp}:{how['mode']}:{how['margin']}", pixels=pixels)
+
+
+def show_pictures(xray: Xray, boxes: Sequence[TextBox], how: dict) -> None:
+    """Show the X-ray with its boxes and, beside it, with a slider from as it is to masked."""
+    left, right = st.columns(2)
+    found = f"{page.counted(len(boxes), 'token')} found"
+    left.image(viewer.with_boxes(xray.pixels, boxes), caption=found, width="stretch")
+    pictures = [viewer.at_display_size(pixels) for pixels in (xray.pixels, masked(xray, boxes, how).pixels)]
+    with right:
+        viewer.show_slider(pictures[0], pictures[1], ("as it is", f"masked: {MASK_MODES[how['mode']].title.lower()}"))
+
+
+def show_heatmaps(subject: Subject, xray: Xray, boxes: Sequence[TextBox], how: dict, target: str) -> None:
+    """Show what speaks for ``target`` before and after masking, in one colour scale."""
+    pictures = (xray, masked(xray, boxes, how))
+    maps = [explaining.relevance_of(subject.reference, picture, target) for picture in pictures]
+    viewer.show_overlays([p.pixels for p in pictures], maps, ["Before", "Text masked"], target)

@@ -1,0 +1,62 @@
+"""The queue of this machine's devices: which training has which, who waits, and buttons that change the order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from cxr.runs import DeviceQueue
+
+from services import load
+from widgets import page, pages, viewer
+
+REFRESH_S = 1.5
+_WIDTHS = (1, 5, 3, 2, 3)
+
+
+@page.refreshed(REFRESH_S)
+def section() -> None:
+    """Show the queue as it is now."""
+    rows = DeviceQueue().rows()
+    st.subheader("Queue", anchor=False)
+    if not rows:
+        st.caption("No training has or waits for a device of this machine. One runs per device, the others wait here.")
+        return
+    waiting = [row for row in rows if row["place"]]
+    with st.container(border=True):
+        for row in rows:
+            place, name, device, since, buttons = st.columns(_WIDTHS, vertical_alignment="center")
+            place.markdown(f"**{row['place']}**" if row["place"] else ":blue-badge[runs]")
+            name.page_link(pages.LIVE, label=viewer.plain(row["name"]), query_params={"run": row["id"]})
+            device.markdown(viewer.plain(row["wish"]))
+            since.caption(f"since {load.local_time(row['since'])}")
+            if row["place"]:
+                with buttons.container(horizontal=True, gap="small"):
+                    _buttons(row, waiting)
+    if len(waiting) > 1:
+        st.caption("The same on the command line: `cxr runs move RUN --first`, `--last` or `--before OTHER`.")
+
+
+def _buttons(row: dict[str, Any], waiting: list[dict[str, Any]]) -> None:
+    # Up and down pass the next one that wants the same device; passing others would change nothing.
+    rivals = [other["id"] for other in waiting if set(other["devices"]) & set(row["devices"])]
+    at = rivals.index(row["id"])
+    later = rivals[at + 2] if at + 2 < len(rivals) else None
+    for icon, help_, possible, where in (
+        ("vertical_align_top", "To the front", at > 0, {}),
+        ("arrow_upward", "One place up", at > 0, {"before": rivals[at - 1]}),
+        ("arrow_downward", "One place down", at + 1 < len(rivals), {"before": later, "last": later is None}),
+    ):
+        st.button(
+            f":material/{icon}:",
+            key=f"queue:{row['id']}:{icon}",
+            help=help_,
+            disabled=not possible,
+            on_click=_move,
+            args=(row["id"], where),
+        )
+
+
+def _move(run_id: str, where: dict[str, Any]) -> None:
+    page.tried(lambda: DeviceQueue().move(run_id, **where))  # its turn may have come since the drawing

@@ -1,0 +1,65 @@
+"""Giving a network away: its card, and exports that were checked against it."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import zipfile
+from pathlib import Path
+
+import streamlit as st
+
+from cxr.evaluation.source import seen_by
+from cxr.models.export import Exported, export
+
+from services import load
+
+ONNX, TIMM = "onnx", "timm"
+_TITLES = {ONNX: "ONNX", TIMM: "timm folder (zip)"}
+
+
+@st.cache_data(max_entries=3, show_spinner="Exporting and checking …")
+def _bytes(reference: str, stamp: int, format: str) -> tuple[bytes, float, float]:
+    network, _ = load.model(reference)
+    with tempfile.TemporaryDirectory(prefix="cxr-export-") as folder:
+        done = export(network, Path(folder) / "exported", format, seen=seen_by(reference))
+        return _packed(done), done.difference or 0.0, done.relative or 0.0
+
+
+def _packed(done: Exported) -> bytes:
+    """Return the file, or the folder as a zip."""
+    if done.path.is_file():
+        return done.path.read_bytes()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        for file in sorted(done.path.iterdir()):
+            archive.write(file, file.name)
+    return packed.getvalue()
+
+
+def card_button(markdown: str, name: str) -> None:
+    """Offer the card as a page in Markdown."""
+    st.download_button(
+        "Card (Markdown)", markdown, f"{name}-card.md", "text/markdown", icon=":material/description:",
+        on_click="ignore", key="weights:card",
+    )  # fmt: skip
+
+
+def export_buttons(reference: str, name: str) -> None:
+    """Make an export on demand and offer it; says how far its logits are from ours."""
+    for format, title in _TITLES.items():
+        key = f"weights:export:{format}:{reference}"
+        if st.button(f"Make {title}", icon=":material/output:", key=key):
+            st.session_state["weights:made"] = (reference, format)
+    if st.session_state.get("weights:made", (None,))[0] != reference:
+        return
+    format = st.session_state["weights:made"][1]
+    data, difference, relative = _bytes(reference, load.model_stamp(reference), format)
+    file = f"{name}.onnx" if format == ONNX else f"{name}-timm.zip"
+    st.download_button(
+        f"Download {file}", data, file, icon=":material/download:", type="primary", on_click="ignore",
+        key="weights:download",
+    )  # fmt: skip
+    st.caption(
+        f"Loaded again, its logits differ from ours by {difference:.2g} at most ({relative:.1g} of the largest logit)."
+    )

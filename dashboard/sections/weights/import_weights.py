@@ -1,0 +1,208 @@
+"""Importing weights of others on a page: the file, what it holds, what only a person can tell."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from cxr.errors import WeightsError
+from cxr.files import replacing
+from cxr.models.card import TASKS
+from cxr.models.imports.importing import Found, import_weights, look_at
+from cxr.models.licences import sharing_note
+from cxr.models.weights import read_card
+from cxr.paths import weights_root
+
+from widgets import address, page, pick
+
+ENDINGS = ("pth", "pt", "bin", "tar", "safetensors", "ckpt", "pkl")
+# Files of other programs may be given too: they are named for what they are, with what to do.
+_OTHERS = ("h5", "hdf5", "keras", "onnx", "pb", "tflite", "zip", "gz", "npz")
+MAX_UPLOAD_MB = 200  # a DenseNet201 has 74 MB, a ResNet101 171 MB
+UPLOAD, FOLDER = "Upload a file", "A file in the folder of weights"
+_LIKELY = {"size": "224", "mean": "0.5", "std": "0.25"}
+_LIKELY_COLOUR = {"size": "224", "mean": "imagenet", "std": "imagenet"}
+
+
+def choose_file() -> tuple[Path, str] | None:
+    """Let the user give a file; returns where it lies on this machine and what a command calls it."""
+    pick.arrive("weights:from", "from", UPLOAD, {"folder": FOLDER}.__getitem__, accepted="folder")
+    where = st.segmented_control("From", [UPLOAD, FOLDER], required=True, key="weights:from")
+    pick.leave("from", "folder" if where == FOLDER else "", "")
+    return _uploaded() if where == UPLOAD else _in_folder()
+
+
+def _uploaded() -> tuple[Path, str] | None:
+    given = st.file_uploader(
+        f"Weights file, up to {MAX_UPLOAD_MB} MB",
+        type=[*ENDINGS, *_OTHERS],
+        max_upload_size=MAX_UPLOAD_MB,
+        key="weights:upload",
+    )
+    if given is None:
+        st.caption(f"A larger file: put it in {weights_root()}, or use the command below.")
+        return None
+    # The same upload is written once; another one of its name does not replace it.
+    path = _upload_folder() / hashlib.sha256(given.file_id.encode()).hexdigest()[:16] / Path(given.name).name
+    if not path.is_file():
+        path.parent.mkdir(exist_ok=True)
+        with replacing(path) as draft:
+            draft.write_bytes(given.getbuffer())
+    return path, path.name
+
+
+def _upload_folder() -> Path:
+    """Return this session's folder of uploads; it goes when the session does."""
+    if "weights:uploads" not in st.session_state:
+        st.session_state["weights:uploads"] = tempfile.TemporaryDirectory(prefix="cxr-uploads-")
+    return Path(st.session_state["weights:uploads"].name)
+
+
+def _in_folder() -> tuple[Path, str] | None:
+    files = {path.name: path for path in foreign_files()}
+    if not files:
+        st.info(
+            f"No file without a card lies in {weights_root()}. Put a {', '.join('.' + e for e in ENDINGS)} file there.",
+            icon=":material/folder_open:",
+        )
+        return None
+    name = st.selectbox("File", list(files), key="weights:file")
+    return files[name], str(files[name])
+
+
+def foreign_files() -> list[Path]:
+    """Return the files in the folder of weights that need an import: those without a card."""
+    files = [path for ending in ENDINGS for path in weights_root().glob(f"*.{ending}") if path.is_file()]
+    return sorted(path for path in files if not _has_card(path))
+
+
+def _has_card(path: Path) -> bool:
+    try:
+        return path.suffix == ".safetensors" and read_card(path) is not None
+    except WeightsError:
+        return False
+
+
+@st.cache_resource(max_entries=2, show_spinner="Reading the tensors …")
+def _look(path: str, stamp: int, backbone: str | None) -> Found:
+    return look_at(path, backbone)
+
+
+def look(path: Path) -> Found:
+    """Return what a file holds; asks for the backbone where its tensors do not tell it."""
+    stamp = path.stat().st_mtime_ns
+    try:
+        return _look(str(path), stamp, None)
+    except WeightsError as error:
+        if "--backbone" not in str(error):
+            raise
+        st.info(str(error).replace("--backbone", "its name below"), icon=":material/help:")
+        backbone = st.text_input("Backbone (timm's name)", key="weights:backbone").strip()
+        if not backbone:
+            raise address.Ended from None
+        return _look(str(path), stamp, backbone)
+
+
+def show_found(found: Found) -> None:
+    """Show what was found and, where tensors do not fit, which."""
+    known = found.known
+    st.markdown(
+        f"**{known.title}**: {found.backbone}, {found.channels} channel(s), {found.outputs} outputs. "
+        f"{len(found.report.matched)} tensors match. Check sum: {found.checked}."
+    )
+    for line in found.described():
+        st.caption(f"{line[0].upper()}{line[1:]}.")
+    rows = pd.DataFrame(found.rows())
+    if not found.report.complete:
+        st.error(
+            f"The file does not fit {found.backbone}: {found.report}. Nothing is imported in part.",
+            icon=":material/error:",
+        )
+        st.dataframe(rows[rows["verdict"] != "matched"], hide_index=True)
+    elif found.report.aside:
+        names = [name for name, _ in found.report.aside]
+        listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        st.caption(f"{len(names)} tensor(s) that belong to no network are left aside: {listed}.")
+    with st.expander(f"All {len(rows)} tensors"):
+        st.dataframe(rows, hide_index=True)
+
+
+def ask(found: Found, file_name: str) -> dict[str, str] | None:
+    """Show the form of what the card needs; returns the answers once it is sent. What was typed stays."""
+    likely = _LIKELY_COLOUR if found.channels == 3 else _LIKELY
+    known = found.known
+    if found.unknown:
+        st.warning(
+            f"The file does not tell: {', '.join(found.unknown)}. Usual sizes and normalisations are filled in; "
+            "a wrong one gives wrong predictions without an error.",
+            icon=":material/help:",
+        )
+    key = f"weights:{found.checked.sha256[:12]}"
+    with st.form(f"{key}:form", border=False):
+        classes = st.text_area(
+            f"Names of the {found.outputs} outputs, in their order, separated by commas",
+            ", ".join(known.classes or ()),
+            placeholder="covid19, normal, pneumonia",
+            key=f"{key}:classes",
+            help="The order decides what each output means; the file does not tell it unless it is filled in here.",
+        )
+        cells = st.columns(4)
+        told = {
+            "task": cells[0].selectbox(
+                "Task",
+                TASKS,
+                index=TASKS.index(known.task) if known.task else None,
+                key=f"{key}:task",
+                help="single-label: softmax. multi-label: a sigmoid for each class.",
+            ),
+            "size": cells[1].text_input("Image size (pixels)", str(known.size or likely["size"]), key=f"{key}:size"),
+            "mean": cells[2].text_input("Mean", _numbers(known.mean) or likely["mean"], key=f"{key}:mean", help=_HELP),
+            "std": cells[3].text_input("Std", _numbers(known.std) or likely["std"], key=f"{key}:std", help=_HELP),
+        }
+        provenance = st.columns(3)
+        told["name"] = provenance[0].text_input("Name", file_name.split(".")[0], key=f"{key}:name")
+        told["licence"] = provenance[1].text_input(
+            "Licence of the weights",
+            found.licence,
+            placeholder="unknown",
+            key=f"{key}:licence",
+            help=f"From {found.licence_from}."
+            if found.licence
+            else "Such as GPL-3.0 or MIT; nothing beside the file "
+            "states it. It goes on the card, into exports, and on networks trained from these.",
+        )
+        told["origin"] = provenance[2].text_input("Where they are from", known.origin, key=f"{key}:origin")
+        if note := sharing_note(found.licence):
+            st.caption(f"{found.licence}: {note}")
+        force = st.checkbox("Replace weights of this name", key=f"{key}:force")
+        sent = st.form_submit_button("Import", type="primary", icon=":material/download:")
+    told["classes"] = ",".join(name.strip() for name in classes.split(",") if name.strip())
+    st.session_state["weights:told"] = {k: v for k, v in told.items() if v} | ({"force": True} if force else {})
+    return st.session_state["weights:told"] if sent else None
+
+
+_HELP = "Of values in [0, 1]: one number, three separated by commas, or imagenet."
+
+
+def _numbers(values: tuple[float, ...] | None) -> str:
+    return ", ".join(f"{value:.10g}" for value in values or ())
+
+
+def save(found: Found, told: dict) -> str:
+    """Import and return the name of the new weights."""
+    answers = {key: value for key, value in told.items() if key not in ("classes", "force")}
+    classes = tuple(filter(None, told.get("classes", "").split(",")))
+    path, _ = import_weights(found, classes=classes, force=bool(told.get("force")), **answers)
+    return path.stem
+
+
+def show_command(called: str) -> None:
+    """Show the command that does the same as the form."""
+    words: list[str] = []
+    for key, value in st.session_state.get("weights:told", {}).items():
+        words += [f"--{key}"] if key == "force" else [f"--{key}", value]
+    page.command("cxr", "weights", "import", called, *words)

@@ -1,0 +1,241 @@
+"""Predictions and explanations of single X-rays, cached by ids: the arrays themselves are never hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from cxr.data import ImageCache, Manifest, read_xray
+from cxr.data.images.resize import fit_square
+from cxr.data.manifest import MASKS
+from cxr.errors import ImageError
+from cxr.evaluation import predict, predictions_table
+from cxr.evaluation.job import annotated_in_training
+from cxr.evaluation.metrics import probabilities as chances_of
+from cxr.evaluation.summary import with_targets
+from cxr.evaluation.truth import finding_names
+from cxr.explain import DEFAULT_COMPOSITE
+from cxr.explain.heatmap import Heatmap, Way, heatmaps_of, picture_digest
+from cxr.explain.store import HeatmapStore, weights_digest
+from cxr.models import XrayClassifier
+from cxr.models.card import MULTI_LABEL
+
+from services import load
+from widgets import viewer
+from widgets.subject import Subject, stored_predictions
+
+PREDICTED = "predicted"
+"""The target that follows the network's decision."""
+HELD = 16
+"""As many explanations are held while a page is open: moving a slider neither reads nor computes them again."""
+AT_ONCE = 300
+"""As many X-rays of a split are predicted without being asked."""
+
+
+@dataclass(frozen=True)
+class Xray:
+    """An X-ray to look at: its id, what changes with its content, its pixels and what is known of it."""
+
+    id: str
+    stamp: str
+    pixels: np.ndarray
+    label: str = ""
+    masks: dict[str, Path] = field(default_factory=dict)
+    findings: str = ""
+
+    def truth(self, network: XrayClassifier) -> str:
+        """Return what the data say of it, in Markdown: its label, or for a network of several findings these."""
+        if is_of_findings(network):
+            names = ", ".join(finding_names(self.findings))
+            return f"Findings: **{viewer.plain(names)}**" if names else "Findings unknown"
+        return f"True label: **{viewer.plain(self.label)}**" if self.label else "True label unknown"
+
+
+def of_manifest(data: Manifest, image_id: str) -> Xray:
+    """Return an X-ray of a manifest with its label and the ground-truth masks whose files are there."""
+    pixels = load.xray(data, image_id)
+    path = data.image_path(image_id)
+    masks = {name: file for name in MASKS if (file := data.mask_path(image_id, name)) and file.is_file()}
+    row, stamp = data.row(image_id), f"{path}:{path.stat().st_mtime_ns}"
+    return Xray(image_id, stamp, pixels, row["label"], masks, row["findings"])
+
+
+def of_upload(name: str, content: bytes) -> Xray:
+    """Return an uploaded X-ray; an ImageError names the upload, not the temporary file that it was read from."""
+    digest = hashlib.blake2b(content, digest_size=6).hexdigest()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"upload{Path(name).suffix.lower()}"
+        file.write_bytes(content)
+        try:
+            pixels = read_xray(file)
+        except ImageError as error:
+            raise ImageError(str(error).replace(str(file), name).replace(file.name, name)) from None
+    return Xray(f"upload-{digest}", digest, pixels)
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def _logits(reference: str, model_stamp: int, image_id: str, stamp: str, _pixels: np.ndarray) -> np.ndarray:
+    network, _ = load.model(reference)
+    return predict(network, fit_square(_pixels, network.card.size)[None])[0]
+
+
+def logits(reference: str, xray: Xray) -> np.ndarray:
+    """Return the logits (K,) of an X-ray, resized exactly as for training and evaluation."""
+    return _logits(reference, load.model_stamp(reference), xray.id, xray.stamp, xray.pixels)
+
+
+def probabilities(network: XrayClassifier, values: np.ndarray) -> np.ndarray:
+    """Return softmax, or sigmoid for a network of several findings, of logits (..., K)."""
+    return chances_of(values, network.card.task)
+
+
+def is_of_findings(network: XrayClassifier) -> bool:
+    """Tell whether a network looks for several findings, which do not exclude each other, and predicts no class."""
+    return network.card.task == MULTI_LABEL
+
+
+def predicted_option(classes: Sequence[str]) -> str:
+    """Return what stands in the URL for the class that a network predicts: no class is called so."""
+    option = PREDICTED
+    while option in classes:
+        option = f"the {option}"
+    return option
+
+
+def verdict(network: XrayClassifier, values: np.ndarray) -> str:
+    """Return what a network says of an X-ray by its logits (K,), in Markdown."""
+    highest = int(values.argmax())
+    name = viewer.plain(network.classes[highest])
+    if is_of_findings(network):
+        return f"Most probable **{name}** ({float(probabilities(network, values)[highest]):.2f})"
+    return f"Predicted **{name}**"
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _weights(reference: str, model_stamp: int) -> str:
+    return weights_digest(reference)
+
+
+def network_picture(reference: str, xray: Xray) -> np.ndarray:
+    """Return what the network sees of an X-ray, uint8 (size, size), resized as for training and evaluation."""
+    network, _ = load.model(reference)
+    return fit_square(xray.pixels, network.card.size)
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Heatmaps by class, and where they came from: how many were read from the store, seconds spent on the others."""
+
+    heatmaps: dict[str, Heatmap]
+    read: int
+    seconds: float
+
+    @property
+    def origin(self) -> str:
+        """Where the maps came from, in words."""
+        computed = len(self.heatmaps) - self.read
+        took = f"computed in {self.seconds:.1f} s" if self.seconds >= 0.1 else f"computed in {self.seconds:.2f} s"
+        if not computed:
+            return "read from the store"
+        return f"{self.read} read from the store, {computed} {took}" if self.read else took
+
+
+def heatmaps(reference: str, xray: Xray, way: Way, targets: Sequence[str]) -> Explained:
+    """Return the heatmaps of some classes on one X-ray: those stored are read, the others computed in one sweep."""
+    stamp = load.model_stamp(reference)
+    key = (reference, stamp, xray.id, xray.stamp, way.key, tuple(targets))
+    held: dict[tuple, Explained] = st.session_state.setdefault("explained", {})
+    if key not in held:
+        held[key] = _explained(reference, stamp, xray, way, targets)
+        for oldest in list(held)[:-HELD]:
+            del held[oldest]
+    return held[key]
+
+
+def _explained(reference: str, model_stamp: int, xray: Xray, way: Way, targets: Sequence[str]) -> Explained:
+    store, picture = HeatmapStore(_weights(reference, model_stamp)), network_picture(reference, xray)
+    digest = picture_digest(picture)
+    began = time.perf_counter()
+    found = store.get(digest, way, targets)
+    missing = [name for name in targets if name not in found]
+    if missing:
+        network, _ = load.model(reference)
+        with st.spinner("Explaining …"):
+            (new,) = heatmaps_of(way.explain(network, picture[None], [missing]))
+        store.put(way, [(digest, heatmap) for heatmap in new])
+        found |= {heatmap.target: heatmap for heatmap in new}
+    seconds = time.perf_counter() - began
+    return Explained({name: found[name] for name in targets}, len(targets) - len(missing), seconds)
+
+
+def relevance_of(reference: str, xray: Xray, target: str, composite: str = DEFAULT_COMPOSITE) -> np.ndarray:
+    """Return the map (h, w) of one class's logit, summed over channels."""
+    return heatmaps(reference, xray, Way.of(composite), [target]).heatmaps[target].relevance
+
+
+def relevance_npy(network: XrayClassifier, picture: np.ndarray, way: Way, target: str) -> bytes:
+    """Return the relevance of every value of the network's input, (C, H, W), computed anew, as a .npy file's bytes."""
+    return as_npy(way.explain(network, picture[None], target).relevance[0])
+
+
+def scores(network: XrayClassifier, values: np.ndarray) -> pd.DataFrame:
+    """Return ``class, probability, logit``, the likeliest class first."""
+    table = pd.DataFrame({"class": network.classes, "probability": probabilities(network, values), "logit": values})
+    return table.sort_values("logit", ascending=False, ignore_index=True)
+
+
+@st.cache_data(max_entries=16, show_spinner="Predicting the split …")
+def _predictions(
+    reference: str, model_stamp: int, manifest_path: str, manifest_stamp: int, split: str, _data: Manifest
+) -> pd.DataFrame:
+    network, _ = load.model(reference)
+    rows = _data.select(split=split)
+    cache = ImageCache.build(rows, network.card.size)
+    ids = [i for i in rows.ids if i in cache]
+    table = predictions_table(rows, ids, predict(network, cache, ids), network.classes, network.card.task)
+    if not is_of_findings(network):
+        return table
+    return with_targets(table, _data.table, network.classes, annotated_in_training(network.card))
+
+
+def predictions(subject: Subject) -> pd.DataFrame | None:
+    """Return predictions for the chosen split: the run's own, else computed here; large splits only when asked."""
+    stored = stored_predictions(subject)
+    if stored is not None:
+        return stored
+    n = len(subject.data.select(split=subject.split))
+    asked = f"predict:{subject.link}"
+    if n > AT_ONCE and not st.session_state.get(asked):
+        st.caption("The network has not been measured on these X-rays: sorting by error and confidence needs that.")
+        if not st.button(f"Predict all {n} X-rays", icon=":material/calculate:"):
+            return None
+        st.session_state[asked] = True
+    path, reference = subject.manifest_path, subject.reference
+    stamp = path.stat().st_mtime_ns
+    return _predictions(reference, load.model_stamp(reference), str(path), stamp, subject.split, subject.data)
+
+
+def below_zero(heatmap: Heatmap, network: XrayClassifier) -> str:
+    """Return what a logit below zero means for the colours, "" for any other and for methods without a ledger."""
+    if heatmap.logit >= 0 or not heatmap.has_ledger:
+        return ""
+    low = f"The logit of {heatmap.target} is below zero, so blue marks what this low score rests on."
+    if is_of_findings(network):
+        return f"{low} Its probability is below 0.5."
+    return f"{low} It may still be the highest of all classes."
+
+
+def as_npy(values: np.ndarray) -> bytes:
+    """Return an array as the bytes of a .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, values, allow_pickle=False)
+    return buffer.getvalue()

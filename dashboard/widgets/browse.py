@@ -1,0 +1,230 @@
+"""Choosing one X-ray out of a split: sorted, filtered, with a strip of neighbours and previous and next buttons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from cxr.data import Manifest
+from cxr.evaluation.multilabel import THRESHOLD
+from cxr.evaluation.truth import finding_names
+from cxr.models import XrayClassifier
+from cxr.models.card import MULTI_LABEL
+
+from services import load
+from widgets import address, page, pick, viewer
+
+STRIP = 8
+
+_Order = Callable[[pd.DataFrame], pd.DataFrame]
+_BY_TRUTH: _Order = lambda t: t.sort_values("label", kind="stable")  # noqa: E731
+ORDERS: dict[str, _Order] = {
+    "errors first": lambda t: t.sort_values(["correct", "confidence"], ascending=[True, False], kind="stable"),
+    "class": _BY_TRUTH,
+    "confidence, lowest first": lambda t: t.sort_values("confidence", kind="stable"),
+    "confidence, highest first": lambda t: t.sort_values("confidence", ascending=False, kind="stable"),
+}
+ORDERS_OF_FINDINGS: dict[str, _Order] = {
+    "findings": _BY_TRUTH,
+    "most errors first": lambda t: t.sort_values(["errors", "confidence"], ascending=[False, False], kind="stable"),
+    "highest probability, lowest first": ORDERS["confidence, lowest first"],
+    "highest probability, highest first": ORDERS["confidence, highest first"],
+}
+
+
+def rows_of(data: Manifest, split: str, predictions: pd.DataFrame | None) -> pd.DataFrame:
+    """Return one row per X-ray of a split: ``image_id``, ``label`` and ``names``, a list of it alone.
+
+    Where there are predictions also ``predicted``, ``said`` (a list of it alone), ``correct`` and ``confidence``.
+    """
+    rows = data.select(split=split).table[["image_id", "label"]]
+    rows = rows.assign(names=[[label] for label in rows["label"]])
+    if predictions is None:
+        return rows
+    measured = predictions[["image_id", "predicted", "correct", "confidence"]]
+    return rows.merge(measured.assign(said=[[name] for name in measured["predicted"]]), on="image_id")
+
+
+def rows_of_findings(
+    data: Manifest, split: str, predictions: pd.DataFrame | None, network: XrayClassifier
+) -> pd.DataFrame:
+    """Return the same for a network of several findings: ``label`` and ``names`` are those that the data state.
+
+    ``predicted`` is the most probable finding and ``confidence`` its probability, ``said`` are all findings above their
+    threshold (the publisher's, else 0.5), ``errors`` how many known ones lie on the wrong side of it.
+    """
+    table = data.select(split=split).table
+    names = [finding_names(text) for text in table["findings"]]
+    rows = table[["image_id"]].assign(label=[", ".join(some) for some in names], names=names)
+    if predictions is None:
+        return rows
+    classes = list(network.classes)
+    chances, targets = (predictions[[f"{kind}_{c}" for c in classes]].to_numpy() for kind in ("prob", "target"))
+    there = chances > np.array([network.card.thresholds.get(c, THRESHOLD) for c in classes])
+    errors = (np.isfinite(targets) & (there != (targets == 1))).sum(1)
+    measured = {
+        "image_id": predictions["image_id"],
+        "predicted": [classes[k] for k in chances.argmax(1)],
+        "confidence": chances.max(1),
+        "said": [[c for c, here in zip(classes, row, strict=True) if here] for row in there],
+        "errors": errors,
+        "correct": errors == 0,
+    }
+    return rows.merge(pd.DataFrame(measured), on="image_id")
+
+
+def narrowed(rows: pd.DataFrame, labels: Sequence[str], predicted: Sequence[str], only_errors: bool) -> pd.DataFrame:
+    """Return the rows that meet the filters; an empty list filters nothing."""
+    kept = pd.Series(True, index=rows.index)
+    if labels:
+        kept &= _any_of(rows["names"], labels)
+    if predicted:
+        kept &= _any_of(rows["said"], predicted)
+    if only_errors:
+        kept &= ~rows["correct"] & (rows["label"] != "")
+    return rows[kept]
+
+
+def _any_of(names: pd.Series, wanted: Sequence[str]) -> pd.Series:
+    return names.map(lambda some: not set(wanted).isdisjoint(some)).astype(bool)
+
+
+def image(data: Manifest, split: str, predictions: pd.DataFrame | None, network: XrayClassifier | None = None) -> str:
+    """Let the user choose an X-ray of a split and return its id; where the filters leave none, say so and end there."""
+    if network is not None and network.card.task == MULTI_LABEL:
+        every = rows_of_findings(data, split, predictions, network)
+        rows = _filtered(every, of_findings=True)
+    else:
+        every = rows_of(data, split, predictions)
+        rows = _filtered(every, of_findings=False)
+    if rows.empty and not address.asks("image"):
+        page.nothing_yet("No X-ray meets these filters. Clear one of them to see some.")
+    captions = dict(zip(rows["image_id"], map(_caption, rows.to_dict("records")), strict=True))
+    return _pick(data, rows["image_id"].tolist(), captions, lambda image_id: _missing(data, split, every, image_id))
+
+
+def _missing(data: Manifest, split: str, every: pd.DataFrame, image_id: str) -> str:
+    """Return why an X-ray that an address names is not offered; where it is elsewhere, a button shows it there."""
+    short = repr(image_id[:80])
+    if image_id in set(every["image_id"]):
+
+        def clear() -> None:
+            address.forget("label", "predicted", "errors")
+            address.ask(image=image_id)
+
+        address.refuse(
+            "image",
+            f"The X-ray {short} does not meet the filters of this address.",
+            "Clear the filters",
+            clear,
+        )
+    if image_id not in data.ids:
+        return f"There is no X-ray {short} in this data set."
+    there = str(data.row(image_id)["split"])
+    if there == split:
+        return f"The network was not measured on the X-ray {short}."
+    if not there:
+        return f"The X-ray {short} belongs to no split of this data set."
+    return address.refuse(
+        "image",
+        f"The X-ray {short} is in the split {there!r} of this data set, not in {split!r}.",
+        f"Show it in {there}",
+        lambda: address.ask(split=there, image=image_id),
+    )
+
+
+def _filtered(rows: pd.DataFrame, of_findings: bool) -> pd.DataFrame:
+    measured = "predicted" in rows
+    every = ORDERS_OF_FINDINGS if of_findings else ORDERS
+    orders = list(every) if measured else [next(name for name, order in every.items() if order is _BY_TRUTH)]
+    labels = sorted({name for some in rows["names"] for name in some} - {""})
+    names = sorted({name for some in rows["said"] for name in some}) if measured else []
+    pick.arrive("browse:order", "sort", orders[0], allowed=orders)
+    pick.arrive_some("browse:label", "label", labels)
+    pick.arrive_some("browse:predicted", "predicted", names)
+    pick.arrive(
+        "browse:errors", "errors", False, pick.switched, (False, True) if measured else (False,), accepted="0, 1"
+    )
+    sort, label, predicted, errors = st.columns([2, 2, 2, 1], vertical_alignment="bottom")
+    order = sort.selectbox("Sort by", orders, key="browse:order")
+    titles = ("Findings", "Above threshold") if of_findings else ("True class", "Predicted")
+    wanted_labels = label.multiselect(titles[0], labels, key="browse:label", placeholder="any")
+    wanted_names = predicted.multiselect(
+        titles[1], names, key="browse:predicted", placeholder="any", disabled=not measured
+    )
+    only = errors.toggle("Only errors", key="browse:errors", disabled=not measured) and measured
+    pick.leave("sort", order, orders[0])
+    pick.leave_some("label", wanted_labels)
+    pick.leave_some("predicted", wanted_names)
+    pick.leave("errors", str(int(only)), "0")
+    return every[order](narrowed(rows, wanted_labels, wanted_names, only))
+
+
+def _caption(row: dict[str, Any]) -> str:
+    names = row["names"]
+    more = f" +{len(names) - 1}" if len(names) > 1 else ""
+    label = f"{names[0]}{more}" if row["label"] else "unlabelled"
+    if "predicted" not in row:
+        return f"{label} · {row['image_id']}"
+    verdict = f"{label} → {row['predicted']} {row['confidence']:.2f}"
+    wrong = not row["correct"] and row["label"] and "errors" not in row  # of many findings some are always wrong
+    return f"{verdict}{' ✗' if wrong else ''} · {row['image_id']}"
+
+
+def _pick(data: Manifest, ids: list[str], captions: dict[str, str], missing: pick.Sentence) -> str:
+    back, middle, forward = st.columns([1, 10, 1], vertical_alignment="bottom")
+    with middle:
+        chosen = pick.from_url(f"X-ray (of {len(ids)})", ids, captions, "image", missing=missing)
+    here = ids.index(chosen)
+    _step(back, ids, here - 1, ":material/chevron_left:", "Previous X-ray", "previous")
+    _step(forward, ids, here + 1, ":material/chevron_right:", "Next X-ray", "next")
+    _strip(data, ids, here, captions)
+    return chosen
+
+
+def _step(column: DeltaGenerator, ids: list[str], to: int, icon: str, text: str, name: str) -> None:
+    inside = 0 <= to < len(ids)
+    target = ids[to] if inside else ""
+    column.button(
+        "",
+        icon=icon,
+        help=text,
+        key=f"browse:{name}",
+        disabled=not inside,
+        on_click=_go,
+        args=(target,),
+        width="stretch",
+    )
+
+
+def _go(image_id: str) -> None:
+    st.session_state["pick:image"] = image_id
+
+
+def _strip(data: Manifest, ids: list[str], here: int, captions: dict[str, str]) -> None:
+    """Show the neighbours of the chosen X-ray, each with a button that chooses it."""
+    start = max(0, min(here - STRIP // 2, len(ids) - STRIP))
+    for place, (cell, image_id) in enumerate(zip(st.columns(STRIP), ids[start : start + STRIP], strict=False)):
+        with cell:
+            caption = _two_lines(viewer.plain(captions[image_id]))
+            st.image(load.thumbnail(data, image_id), caption=caption, width="stretch")
+            here_it_is = image_id == ids[here]
+            st.button(
+                "Shown" if here_it_is else "Show",
+                key=f"browse:strip:{place}",
+                type="primary" if here_it_is else "secondary",
+                on_click=_go,
+                args=(image_id,),
+                width="stretch",
+            )
+
+
+def _two_lines(caption: str) -> str:
+    """Return the verdict of a caption broken after its arrow, so that the buttons below pictures stay in line."""
+    verdict = caption.split(" · ")[0].replace(" 0.", " .").replace(" ✗", "✗")
+    return verdict.replace("→ ", "→  \n")

@@ -1,0 +1,117 @@
+"""What a measure rests on: which X-rays were measured, which were left out and why, and the buttons that mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from cxr.evaluation.provenance import in_words, provenance_of
+from cxr.evaluation.seen import seen_in_words
+from cxr.evaluation.selection import EVERYTHING, NOT_KNOWN
+from cxr.models.weights import read_card
+from cxr.runs import Run, start
+
+from widgets import address, page, viewer
+
+OLD_FINDINGS = (
+    "This network finds several things, each by itself, but this run was measured by an older version as if they "
+    "excluded each other: its accuracy and its matrix mean nothing and are not shown. Measure it again."
+)
+
+
+def show(run: Run, network: Mapping[str, str], split: str) -> None:
+    """Say what was measured and what was left out of it, and offer to measure the rest.
+
+    ``network`` names the network as the job does: ``{"run": id}`` or ``{"weights": name}``. What was seen before is
+    said of ``split`` alone.
+    """
+    results = run.results() or {}
+    left_out = results.get("left_out") or {}
+    _show_seen(results.get("seen") or {}, split)
+    said = seen_in_words(results.get("seen"))
+    notes = [_as_markdown(line) for line in results.get("notes") or () if line not in said]
+    strange = (left_out.get("by_reason") or {}).get("unknown-label", 0)
+    if strange:
+        st.warning("  \n".join(notes), icon=":material/rule:")
+    elif notes:
+        st.caption("  \n".join(notes))
+    with st.container(horizontal=True):
+        likely = left_out.get("likely") or {}
+        if likely and st.button(_as_words(likely), icon=":material/sync_alt:", key=f"measured:alias:{run.id}"):
+            _measure_again(run, network, aliases={**(results.get("aliases") or {}), **likely})
+        elsewhere = sum((left_out.get("by_split") or {}).values())
+        why = (results.get("measured") or {}).get("why")
+        if elsewhere and why == NOT_KNOWN:
+            words = f"Measure the other {page.counted(elsewhere, 'X-ray')} too"
+            if st.button(words, icon=":material/select_all:", key=f"measured:all:{run.id}"):
+                _measure_again(run, network, splits=[EVERYTHING])
+
+
+def _show_seen(seen: Mapping[str, Any], split: str) -> None:
+    """Say which X-rays of a split are not new to the network, and list them; of old results nothing is known."""
+    lines = [_as_markdown(line) for line in seen_in_words(seen, split)]
+    rows = [
+        {"image": image_id, "seen": "; ".join(row["stages"])}
+        for row in seen.get("images") or ()
+        if row["split"] == split
+        for image_id in row["ids"]
+    ]
+    if not rows:
+        if lines:
+            st.caption("  \n".join(lines))
+        return
+    st.warning("  \n".join(lines), icon=":material/visibility:")
+    with st.expander(f"The {page.counted(len(rows), 'X-ray')} that the network has seen", icon=":material/list:"):
+        st.dataframe(rows, hide_index=True)
+
+
+def rests_on(run: Run) -> None:
+    """Say in small letters when a run's figures were made, with what, of which network and on which data."""
+    st.caption(viewer.plain(in_words(provenance_of(run))))
+
+
+def is_of_an_older_version(run: Run, network: Mapping[str, str]) -> bool:
+    """Return whether a run of a network of several findings was measured as if they excluded each other."""
+    from cxr.errors import CxrError
+    from cxr.evaluation.source import checkpoint_of
+
+    if "task" in (run.results() or {}):
+        return False
+    try:
+        card = read_card(checkpoint_of(next(iter(network.values()))))
+    except (CxrError, OSError):
+        return False  # the network is gone, and with it whatever could tell
+    return card is not None and card.task == "multi-label"
+
+
+def of_an_older_version(run: Run, network: Mapping[str, str]) -> None:
+    """Say that a run's figures do not hold, and offer to measure again; ends the page."""
+    st.warning(OLD_FINDINGS, icon=":material/history:")
+    if st.button("Measure it again", icon=":material/play_arrow:", key=f"measured:again:{run.id}"):
+        _measure_again(run, network)
+    raise address.Ended
+
+
+def _as_markdown(line: str) -> str:
+    """Return a sentence whose names of labels are no Markdown, but whose commands in backticks are."""
+    parts = line.split("`")
+    return "".join(f"`{part}`" if k % 2 else viewer.plain(part) for k, part in enumerate(parts))
+
+
+def _as_words(likely: Mapping[str, str]) -> str:
+    return "Measure with " + ", ".join(f"{label} as {name}" for label, name in likely.items())
+
+
+def _measure_again(run: Run, network: Mapping[str, str], **changes: Any) -> None:
+    params = run.spec["params"]
+    kept = {
+        name: params[name]
+        for name in ("splits", "aliases", "include_seen")
+        if params.get(name) and run.kind == "evaluate"
+    }
+    again = {**network, "manifest": params["manifest"], **kept, **changes}
+    address.forget("split", "finding", "outcome", "cell", "page")
+    address.ask(run=start("evaluate", again, name=run.name).id)
+    st.rerun()

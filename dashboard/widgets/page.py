@@ -1,0 +1,125 @@
+"""What every page has: a heading, errors told in one line, the same on the command line, and a next step."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NoReturn, ParamSpec
+
+import pandas as pd
+import streamlit as st
+from pyarrow.lib import ArrowException
+
+from cxr.errors import CxrError, system_error
+
+from widgets import address, charts
+
+_log = logging.getLogger(__name__)
+P = ParamSpec("P")
+
+
+def header(title: str, lead: str) -> None:
+    """Write the page's heading and one sentence that says what it is for."""
+    st.html("<style>[data-testid=stMainBlockContainer] {padding: 3rem 3.5rem 4rem}</style>")
+    st.title(title, anchor=False)
+    st.caption(lead)
+    address.notice_here()
+
+
+@contextmanager
+def told_in_one_line(*, below_heading: bool = True) -> Iterator[None]:
+    """Show what a user or the machine caused as a box with its one line, and end the page there.
+
+    What an address names and is not there is said below the page's heading, where it is seen.
+    That is every CxrError, every OSError (read-only, full, not permitted) and every damaged Parquet file. Any other
+    exception is a fault of the program: Streamlit says so without details and writes its traceback to the log.
+    """
+    try:
+        yield
+    except address.AddressError as error:
+        _log.info("%s", error)
+        with (address.notice_place() if below_heading else None) or st.container():
+            st.error(address.plain(str(error)), icon=":material/link_off:")
+            st.button(error.instead, key=f"address:instead:{error.param}", on_click=error.press)
+        raise address.Ended from None
+    except (CxrError, OSError, ArrowException) as error:
+        _log.warning("%s", error, exc_info=not isinstance(error, CxrError))
+        st.error(address.plain(sentence(error)), icon=":material/error:")
+        raise address.Ended from None
+
+
+def sentence(error: Exception) -> str:
+    """Return an error in one line for people; of an OSError, what failed on which file."""
+    if isinstance(error, OSError) and not isinstance(error, CxrError):
+        return system_error(error)
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def tried(action: Callable[[], object]) -> bool:
+    """Do what a button asks for and return whether it went well; an error is told in one line in a corner."""
+    try:
+        action()
+    except (CxrError, OSError) as error:
+        _log.warning("%s", error)
+        st.toast(address.plain(sentence(error)), icon=":material/error:")
+        return False
+    return True
+
+
+def refreshed(every: float | None) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Return a decorator for a part of a page that runs by itself each ``every`` seconds, or only when clicked in.
+
+    Its errors are told in one line and its choices stand in the address, as those of the whole page.
+    """
+
+    def decorate(body: Callable[P, None]) -> Callable[P, None]:
+        @st.fragment(run_every=every)
+        def part(*args: P.args, **options: P.kwargs) -> None:
+            with address.kept_in_fragment(), told_in_one_line(below_heading=False):
+                body(*args, **options)
+
+        return part
+
+    return decorate
+
+
+def estimate(cell: Any, label: str, value: Mapping | None, *, percent: bool = True, help: str = "") -> None:
+    """Show an estimate as a large figure with its 95 % interval below it."""
+    point, _, interval = charts.interval(value, percent=percent).partition(" [")
+    cell.metric(label, point, help=help or None)
+    if interval:
+        cell.caption(f"95 % interval {interval.rstrip(']').replace(',', ' to')}")
+
+
+def csv_button(label: str, table: pd.DataFrame, name: str) -> None:
+    """Offer a table as ``name``.csv."""
+    st.download_button(
+        label,
+        table.to_csv(index=False),
+        f"{name}.csv",
+        "text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+        key=f"csv:{name}",
+    )
+
+
+def command(*words: object) -> None:
+    """Show the command that does the same as this page."""
+    with st.expander("The same on the command line", icon=":material/terminal:"):
+        st.code(shlex.join(str(word) for word in words), language="bash", wrap_lines=True)
+
+
+def nothing_yet(text: str, page: str | None = None, label: str = "") -> NoReturn:
+    """Say why the page is empty and link to the page that fills it; the script ends here."""
+    st.info(text, icon=":material/lightbulb:")
+    if page:
+        st.page_link(page, label=label, icon=":material/arrow_forward:")
+    raise address.Ended
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is one."""
+    return f"{n} {noun}{'s' * (n != 1)}"

@@ -1,0 +1,269 @@
+"""Pickers whose choice stands in the URL as an id, so that a page can be shared and reloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from cxr.data.library import DataSet, list_data_sets
+from cxr.errors import CxrError
+from cxr.models import list_weights
+from cxr.paths import runs_root
+from cxr.runs import Run, get_run, list_runs
+from cxr.runs.folder import is_run_id
+
+from services import load
+from widgets import address, page, pages
+
+Sentence = Callable[[str], str]
+"""Returns why an id is not offered; may itself refuse it, with a button of its own."""
+
+
+def from_url(
+    label: str,
+    ids: Sequence[str],
+    labels: Mapping[str, str],
+    param: str,
+    *,
+    missing: Sentence | None = None,
+    stays: bool = False,
+    resets: Sequence[str] = (),
+    **options: Any,
+) -> str:
+    """Return the chosen id of ``ids``; the choice and the URL's ``param`` follow each other.
+
+    Parameters
+    ----------
+    missing
+        Says why an id that the URL names is not among ``ids``.
+    stays
+        An id that was chosen and is gone from ``ids`` is refused too; else the first one takes its place.
+    resets
+        Parameters that get their defaults when another id is chosen.
+
+    Raises
+    ------
+    AddressError
+        If the URL names what is not among ``ids``. The picker is then there without a choice.
+    """
+    key = f"pick:{param}"
+    asked = address.take(param, key)
+    current = st.session_state.get(key)
+    if address.is_refused(param) and current in ids:  # chosen below the refusal
+        address.accept(param)
+        asked = None
+    elif asked in ids:
+        address.accept(param)
+        st.session_state[key], asked = asked, None
+    elif asked is None and stays and current is not None and current not in ids:
+        asked = current
+    draw: dict[str, Any] = {
+        "label": label,
+        "options": ids,
+        "format_func": lambda i: labels.get(i, i),
+        "key": key,
+        "on_change": address.forget,
+        "args": tuple(resets),
+        **options,
+    }
+    if asked is not None:
+        st.session_state[key] = None
+        st.selectbox(**draw, index=None, placeholder="choose")
+        text = missing(asked) if missing else address.unknown(param, asked, ids)
+        instead = f"Show {labels.get(ids[0], ids[0])} instead" if ids else "Show the page without it"
+        address.refuse(param, text, instead, value=asked)
+    remember(key, ids[0], ids)
+    chosen = st.selectbox(**draw)
+    address.say(param, chosen, ids[0])
+    return chosen
+
+
+def arrive(
+    key: str,
+    param: str,
+    default: Any,
+    parse: Callable[[str], Any] = str,
+    allowed: Collection | None = None,
+    *,
+    accepted: str = "",
+) -> None:
+    """Give the widget ``key`` what the URL's ``param`` asks for where that is new, as :func:`remember` otherwise.
+
+    ``parse`` turns the text into the widget's value.
+
+    Raises
+    ------
+    AddressError
+        If ``parse`` refuses the text (ValueError, KeyError) or its value is not ``allowed``; says what would be
+        ``accepted``.
+    """
+    asked = address.take(param, key)
+    if asked is not None:
+        try:
+            value = parse(asked)
+        except (ValueError, KeyError):
+            value = None
+        if value is None or (allowed is not None and value not in allowed):
+            few = allowed if allowed is not None and all(isinstance(name, str) for name in allowed) else ()
+            more = f" Accepted: {accepted}." if accepted else ""
+            address.refuse(param, address.unknown(param, asked, [*few]) + more)
+        address.accept(param)
+        st.session_state[key] = value
+    remember(key, default, allowed)
+
+
+def leave(param: str, value: str | None, default: str) -> None:
+    """Have the URL name a widget's value, unless it is the default (or None), which needs no naming."""
+    address.say(param, default if value is None else value, default)
+
+
+def arrive_some(key: str, param: str, options: Sequence[str], default: Sequence[str] = ()) -> None:
+    """Do as :func:`arrive` for a widget of several choices among ``options``."""
+    asked = address.take(param, key)
+    if asked is not None:
+        values = address.parted(asked)
+        strangers = [value for value in values if value not in options]
+        if strangers:
+            address.refuse(param, address.unknown(param, strangers[0], options))
+        address.accept(param)
+        st.session_state[key] = list(dict.fromkeys(values))
+    st.session_state.setdefault(key, list(default))
+    remember_some(key, options)
+
+
+def leave_some(param: str, values: Sequence[str]) -> None:
+    """Have the URL name the values of a widget of several choices, if there are any."""
+    address.say(param, address.joined(values), "")
+
+
+def page_number(total: int, *, key: str) -> int:
+    """Let the user choose a page of a list that has ``total``, and return its number; the URL's ``page`` follows."""
+    last = max(1, total)
+    arrive(key, "page", 1, int, range(1, last + 1), accepted=f"1 to {last}")
+    number = 1
+    if last > 1:
+        number = int(st.number_input(f"Page (of {last})", 1, last, key=key, width=140))
+    leave("page", str(number), "1")
+    return number
+
+
+def switched(text: str) -> bool:
+    """Read 1 or 0 of a URL; ValueError for anything else."""
+    if text not in ("0", "1"):
+        raise ValueError(text)
+    return text == "1"
+
+
+def number(low: float, high: float, step: float) -> Callable[[str], float]:
+    """Return what reads a number of a URL from ``low`` to ``high`` in steps; ValueError for any other."""
+
+    def read(text: str) -> float:
+        value = float(text)
+        steps = round((value - low) / step) if low <= value <= high else 0
+        nearest = round(low + steps * step, 10)
+        if not low <= value <= high or abs(nearest - value) > 1e-9:
+            raise ValueError(text)
+        return nearest
+
+    return read
+
+
+def in_steps(low: float, high: float, step: float) -> str:
+    """Return in words what :func:`number` reads."""
+    return f"{low:g} to {high:g} in steps of {step:g}"
+
+
+def remember(key: str, default: object, allowed: Collection | None = None) -> None:
+    """Give the widget ``key`` its value anew, ``default`` where it has none that is ``allowed``.
+
+    A script that ends early (``st.stop``) leaves out the widgets below: the browser then forgets their values and the
+    server does not. Setting them at every run keeps both the same. The widget itself must get no default.
+    """
+    value = st.session_state.get(key, default)
+    st.session_state[key] = default if allowed is not None and value not in allowed else value
+
+
+def remember_some(key: str, options: Collection) -> None:
+    """Do the same for a widget of several choices; what is not among ``options`` any more is dropped."""
+    st.session_state[key] = [value for value in st.session_state.get(key, []) if value in options]
+
+
+def describe_run(run: Run) -> str:
+    """Return a run's one-line label: name and time of creation; its state would go stale in a picker."""
+    return f"{run.name} · {load.local_time(run.spec['created'])}"
+
+
+def is_run(reference: str) -> bool:
+    """Tell whether a network's reference is a run's id and not the name of weights."""
+    return any(r.id == reference for r in list_runs(kind="train"))
+
+
+def run(*kinds: str, label: str = "Run", empty: str = "") -> Run:
+    """Let the user choose a run of one of ``kinds``; without one, say what to do and end the page."""
+    by_id = {r.id: r for r in list_runs() if r.kind in kinds}
+    if not by_id and not address.asks("run"):
+        page.nothing_yet(empty or "No training has been run yet.", pages.TRAIN, "Start a training")
+    labels = {i: describe_run(r) for i, r in by_id.items()}
+    chosen = from_url(label, list(by_id), labels, "run", missing=lambda i: missing_run(i, kinds), stays=True)
+    return by_id[chosen]
+
+
+def missing_run(run_id: str, kinds: Collection[str]) -> str:
+    """Return why a run is not among those of ``kinds``: deleted, damaged, or of another kind."""
+    short = repr(run_id[:80])
+    if not is_run_id(run_id) or not (runs_root() / run_id).is_dir():
+        return f"There is no run {short} here: it has been deleted, or it was made on another machine."
+    try:
+        kind = get_run(run_id).spec.get("kind")
+    except (CxrError, OSError) as error:
+        return f"The run {short} cannot be read: {error}"
+    return f"The run {short} is of the kind {kind!r}; here are runs of the kind {', '.join(kinds)}."
+
+
+def data_set(*, label: str = "Data set") -> DataSet:
+    """Let the user choose a data set; without one, say what to do and end the page."""
+    sets = {d.name: d for d in list_data_sets()}
+    if not sets and not address.asks("data"):
+        page.nothing_yet("No data set yet: make the synthetic X-rays or import your own.", pages.DATA, "Go to Data")
+    labels = {name: " · ".join(filter(None, (name, f"{d.n} X-rays", d.kind))) for name, d in sets.items()}
+    return sets[from_url(label, list(sets), labels, "data", stays=True)]
+
+
+def model(*, label: str = "Network", where: DeltaGenerator | None = None, resets: Sequence[str] = ()) -> str:
+    """Let the user choose a trained network: a run's best checkpoint or weights from a file. Returns its reference.
+
+    ``where`` is the column that takes the widget; what to do without a network is said across the page. The
+    parameters ``resets`` get their defaults when another network is chosen.
+    """
+    trained = [r for r in list_runs(kind="train") if load.has_checkpoint(r)]
+    labels = {r.id: describe_run(r) for r in trained}
+    labels |= {name: f"{name} · from the folder of weights" for name, _, _ in list_weights()}
+    if not labels and not address.asks("model"):
+        page.nothing_yet("No trained network yet.", pages.TRAIN, "Start a training")
+    with where or st.container():
+        return from_url(label, list(labels), labels, "model", missing=missing_network, stays=True, resets=resets)
+
+
+def missing_network(reference: str) -> str:
+    """Return why a network cannot be shown: its run has no checkpoint, is no training, or is not here."""
+    short = repr(reference[:80])
+    try:
+        run = get_run(reference)
+        kind, state = run.spec.get("kind"), run.status()["state"]
+    except (CxrError, OSError):
+        return f"There is no network {short} here: neither a run nor weights have this name."
+    if kind != "train":
+        return f"{short} is a run of the kind {kind!r}, which has no network of its own."
+    return f"The training {short} ({state}) has no checkpoint yet, so there is no network to show."
+
+
+def split(manifest_splits: Sequence[str], *, label: str = "Split") -> str:
+    """Let the user choose one of the splits, the test split first; "" where there are none, which is every X-ray."""
+    ranked = sorted(manifest_splits, key=lambda s: (s != "test", s != "val", s))
+    if not ranked:
+        st.caption("No splits: every X-ray")
+        return ""
+    return from_url(label, ranked, {}, "split")

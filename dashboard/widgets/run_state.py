@@ -1,0 +1,105 @@
+"""A run's state, its buttons, and the table of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import pandas as pd
+import streamlit as st
+
+from cxr.runs import Run
+
+from services import load
+from widgets import address, page
+
+COLOURS: dict[str, Literal["gray", "blue", "orange", "yellow", "green", "red"]] = {
+    "queued": "gray",
+    "running": "blue",
+    "stopping": "orange",
+    "stopped": "yellow",
+    "finished": "green",
+    "failed": "red",
+}
+ACTIVE = ("queued", "running", "stopping")
+
+
+def state_line(run: Run, status: dict) -> None:
+    """Show a run's state, progress, ETA and error."""
+    left, right = st.columns([1, 5], vertical_alignment="center")
+    left.badge(status["state"], color=COLOURS[status["state"]])
+    if status["state"] in ACTIVE:
+        eta = f" · {load.duration(status['eta_s'])} left" if status.get("eta_s") is not None else ""
+        right.progress(min(1.0, status["progress"]), f"{address.plain(status['message'] or 'starting …')}{eta}")
+    elif status["state"] == "failed":
+        right.error(address.plain(status["error"] or "failed without a message; see the log"))
+    else:
+        right.caption(f"{status['message']} · ended {load.local_time(status['ended'])}")
+
+
+def controls(run: Run, status: dict, *, key: str) -> None:
+    """Show the buttons that a run's state allows: stop, resume."""
+    state = status["state"]
+    if state in ("queued", "running"):
+        help_ = "Ends at the next step, with a checkpoint to resume from"
+        if st.button("Stop", icon=":material/stop_circle:", key=f"{key}:stop", help=help_):
+            _do(run.stop)
+    elif state == "stopping":
+        st.button("Stopping …", disabled=True, key=f"{key}:stopping")
+    elif state in ("stopped", "failed"):
+        help_ = "A training goes on from its checkpoint, other runs begin anew"
+        if st.button("Resume", icon=":material/play_circle:", key=f"{key}:resume", type="primary", help=help_):
+            _do(run.resume)
+
+
+def _do(action: Callable[[], object]) -> None:
+    if page.tried(action):
+        st.rerun()
+
+
+def rerun_when_changed(run: Run, status: dict) -> None:
+    """Run the whole page once when a run starts or ends, so that the refreshing starts or ends with it."""
+    known = st.session_state.setdefault("runs:states", {})
+    before = known.get(run.id, status["state"])
+    known[run.id] = status["state"]
+    if before != status["state"]:
+        st.rerun()
+
+
+def rerun_when_gone(*runs: Run) -> None:
+    """Run the whole page once when a run that a fragment shows has been deleted: its pickers then offer what is left.
+
+    Also a press on such a run's button is dropped so.
+    """
+    if not all(run.folder.path.is_dir() for run in runs):
+        st.rerun()
+
+
+def table(runs: Sequence[Run]) -> pd.DataFrame:
+    """Return one row per run for ``st.dataframe``."""
+    rows = []
+    for run in runs:
+        status, spec = run.status(), run.spec
+        rows.append(
+            {
+                "name": spec.get("name") or run.id,
+                "kind": spec["kind"],
+                "state": status["state"],
+                "progress": status["progress"],
+                "created": load.local_time(spec["created"]),
+                "message": status["error"] or status["message"],
+                "id": run.id,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def show_table(runs: Sequence[Run]) -> None:
+    """Show runs as a table with progress bars, newest first."""
+    st.dataframe(
+        table(runs),
+        hide_index=True,
+        column_config={
+            "progress": st.column_config.ProgressColumn("progress", min_value=0, max_value=1, format="percent")
+        },
+    )
