@@ -341,10 +341,10 @@ def test_trainings_on_two_devices_do_not_wait_for_each_other(has_rows):
 def test_the_work_outlives_the_process_that_started_it_and_its_whole_group(number, tmp_path, until, has_rows):
     script = f"""
 import sys, time
-from cxr.runs import launch, run, start
+from cxr.runs import local, run, start
 from tests.runs import conftest, jobs
 run.KINDS = jobs.KINDS
-launch.worker_command = lambda folder: [sys.executable, "-c", conftest.WORKER, str(folder)]
+local.worker_command = lambda folder: [sys.executable, "-c", conftest.WORKER, str(folder)]
 open({str(tmp_path / "id")!r}, "w").write(start("count", dict(n=100000)).id + "\\n")
 time.sleep(60)
 """
