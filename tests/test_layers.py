@@ -22,7 +22,7 @@ LAYERS = (
     {"training"},
     {"experiments"},
     {"reports"},
-    {"cli"},
+    {"cli", "worker"},
     {"__main__"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
