@@ -393,4 +393,4 @@ def test_jobs_that_an_older_version_left_waiting_find_their_worker_and_their_tas
     assert pickle.loads(b"ccxr.runs.cluster_job\nTask\n.") is Task
     done = subprocess.run([sys.executable, "-m", "cxr.worker", "no-such-run"], capture_output=True, text=True)
     assert done.returncode == 2
-    assert "no-such-run" in done.stderr
+    assert "no-such-run" in done.stdout + done.stderr
