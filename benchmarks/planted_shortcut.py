@@ -37,9 +37,9 @@ from cxr.data.phantom import CLASSES, Phantom
 from cxr.evaluation import predict
 from cxr.evaluation.intervals import mean_intervals
 from cxr.evaluation.metrics import softmax
+from cxr.experiments.masking.conclusions import conclusion
 from cxr.experiments.masking.conditions import BEFORE, Condition, Controls, Masking, controls_of, lenders_of, versions
 from cxr.experiments.masking.effects import Answers, effects
-from cxr.experiments.masking.results import conclusion
 from cxr.models import XrayClassifier, build
 from cxr.text import DetectionStore, TextBox
 from cxr.text.boxes import coverage

@@ -23,7 +23,7 @@ from cxr.evaluation.truth import finding_names
 from cxr.experiments.masking import example
 from cxr.experiments.masking.effects import SMALLEST_EFFECT
 from cxr.experiments.masking.matched_controls import LARGEST_GAIN
-from cxr.experiments.masking.results import relevance_of
+from cxr.experiments.masking.sentences import relevance_of
 from cxr.experiments.masking.shrinkage import FEWEST_PATIENTS
 from cxr.explain import render
 from cxr.files import replacing

@@ -7,8 +7,9 @@ from html import escape
 from pathlib import Path
 
 from cxr.errors import RunError
-from cxr.experiments.study.comparison import Measure, Report
+from cxr.experiments.study.comparison import Report
 from cxr.experiments.study.curves import to_table
+from cxr.experiments.study.measures import Measure
 from cxr.experiments.study.statistics import Difference, Mean
 from cxr.files import replacing
 from cxr.formatting import xrays

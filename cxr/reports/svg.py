@@ -9,7 +9,8 @@ from html import escape
 
 import numpy as np
 
-from cxr.experiments.study.comparison import METRIC_TITLES, Measure, Report
+from cxr.experiments.study.comparison import Report
+from cxr.experiments.study.measures import METRIC_TITLES, Measure
 from cxr.experiments.study.statistics import Mean
 
 COLOURS = ("#1f77b4", "#d9731a", "#7b4fb5", "#2f8f3f", "#c23b3b", "#3c6fa8", "#8a6d3b", "#c05a9a")

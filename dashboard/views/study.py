@@ -7,8 +7,9 @@ import streamlit as st
 
 from cxr.data.library import list_data_sets
 from cxr.experiments.study import members, start_study
-from cxr.experiments.study.comparison import Measure, Report
+from cxr.experiments.study.comparison import Report
 from cxr.experiments.study.curves import to_table
+from cxr.experiments.study.measures import Measure
 from cxr.experiments.study.members import plan_of
 from cxr.reports.study import COLOURED, measure_tables, to_html
 from cxr.runs import Run, list_runs

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cxr.errors import RunError
-from cxr.experiments.study.comparison import NO_DIFFERENCE, TOO_FEW, compare
+from cxr.experiments.study.comparison import compare
 from cxr.experiments.study.curves import Course, curves_of, to_table
 from cxr.experiments.study.plan import parse_plan
+from cxr.experiments.study.verdicts import NO_DIFFERENCE, TOO_FEW
 from cxr.reports.study import to_html, to_markdown, write
 from cxr.reports.svg import COLOURS, forest
 from cxr.runs.storage import to_json

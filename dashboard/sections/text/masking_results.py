@@ -12,7 +12,7 @@ import streamlit as st
 from cxr.data import Manifest, read_xray
 from cxr.experiments.masking import example
 from cxr.experiments.masking.job import BOXES
-from cxr.experiments.masking.results import relevance_of
+from cxr.experiments.masking.sentences import relevance_of
 from cxr.experiments.masking.settings import Setting
 from cxr.explain import render
 from cxr.reports import masking, masking_tables
