@@ -93,7 +93,7 @@ def downloads(study: Run, report: Report) -> None:
     with st.container(horizontal=True):
         st.download_button(
             "Report as one HTML file",
-            to_html(report),
+            lambda: to_html(report).encode(),  # drawn when it is wanted, not each time that the page is
             f"{study.id}.html",
             "text/html",
             icon=":material/download:",
