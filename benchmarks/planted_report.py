@@ -185,7 +185,7 @@ def draw(rows: Sequence[Row], mode: str) -> Drawing:
         axes.set_xticks(correlations(rows), [f"{value:g}" for value in correlations(rows)])
         axes.grid(True, axis="y")
         axes.set_xlabel("correlation of text and class; one point for each network")
-        axes.set_title("predictions changed", loc="right")
+        axes.set_title("predictions changed", loc="left")
         legend_above(axes, series)
 
     title = f"{TITLE}: share of changed predictions against the correlation of text and class"

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import textwrap
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,7 +35,7 @@ WIDTH = 760
 
 _PER_INCH, _POINT = 96, 72 / 96  # pixels of a page; points in such a pixel
 _PNG_DPI = 200
-_CAPTION_LETTERS, _CAPTION_LINE = 125, 15
+_CAPTION_LETTERS, _CAPTION_LINE, _LEGEND_ROW = 125, 15, 18
 # Names of classes and recipes may be in any script. Families that are not installed are left out.
 _OTHER_SCRIPTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC")
 _STYLE = {
@@ -139,26 +141,59 @@ def endings() -> list[str]:
 
 @contextmanager
 def _style() -> Iterator[None]:
-    """Draw with the settings of this module, whatever the user's are, and leave those as they were."""
+    """Draw with the settings of this module, whatever the user's are, and leave those as they were.
+
+    A letter that no installed font has is a box in PNG and PDF. In SVG text stays text, and whoever shows it has fonts.
+    """
     from matplotlib import font_manager, style
 
     with _DRAWING:
         installed = set(font_manager.get_font_names())
         fonts = {"font.family": ["DejaVu Sans", *(name for name in _OTHER_SCRIPTS if name in installed)]}
-        with style.context(["default", _STYLE | fonts]):
+        with style.context(["default", _STYLE | fonts]), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from")  # the figure shows it, and SVG has the letter
             yield
+
+
+@dataclass(frozen=True)
+class Series:
+    """How the series ``k`` of a figure is drawn. Up to 32 of them differ, up to eight in colour."""
+
+    k: int
+
+    @property
+    def colour(self) -> str:
+        """The colour, safe for the colour-blind only together with line and marker."""
+        return COLOURS[self.k % len(COLOURS)]
+
+    @property
+    def line(self) -> str:
+        """The line's style, another one where a colour comes again."""
+        return LINES[(self.k + self.k // len(COLOURS)) % len(LINES)]
+
+    @property
+    def marker(self) -> str:
+        """The marker of points."""
+        return MARKERS[self.k % len(MARKERS)]
 
 
 def legend_above(axes: Axes, series: Mapping[str, Any]) -> None:
     """Put a legend above the axes, artists by their names, in as many columns as there is room for."""
     if series:
-        column = 40 + 7 * max(map(len, series))  # pixels: the sign, and letters at their usual width
-        axes.get_figure(root=True).legend(
-            list(series.values()),
-            list(series),
-            loc="outside upper right",
-            ncols=max(1, min(len(series), WIDTH // column)),
-        )
+        figure = axes.get_figure(root=True)
+        assert figure is not None  # axes of a drawing are in one
+        names = list(series)
+        figure.legend(list(series.values()), names, loc="outside upper right", ncols=_legend_columns(names))
+
+
+def legend_height(names: Sequence[str]) -> int:
+    """Return how much higher a figure must be for the rows of its legend after the first, in pixels."""
+    return _LEGEND_ROW * (math.ceil(len(names) / _legend_columns(names)) - 1) if names else 0
+
+
+def _legend_columns(names: Sequence[str]) -> int:
+    column = 40 + 7 * max(map(len, names))  # pixels: the sign, and letters at their usual width
+    return max(1, min(len(names), WIDTH // column))
 
 
 def padded(values: Sequence[float], share: float, *, least: float = 0.0) -> tuple[float, float]:

@@ -25,7 +25,7 @@ def changed(results: Mapping[str, Any], caption: str = "") -> Drawing:
         series = {}
         for k, (key, name) in enumerate(UNDER.items()):
             share, below, above = changed_in_percent(results, key)
-            series[name] = axes.errorbar(
+            points, *_ = axes.errorbar(
                 [place + 0.25 * (k - 1) for place in range(len(modes))],
                 share,
                 yerr=[below, above],
@@ -35,6 +35,7 @@ def changed(results: Mapping[str, Any], caption: str = "") -> Drawing:
                 elinewidth=1.5,
                 capsize=3,
             )
+            series[name] = points
         axes.set_xticks(range(len(modes)), [MASK_MODES[mode].title for mode in modes])
         axes.set_xlim(-0.5, len(modes) - 0.5)
         axes.set_ylim(bottom=0)

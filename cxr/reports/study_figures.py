@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cxr.experiments.study.comparison import Report
 from cxr.experiments.study.measures import METRIC_TITLES, Measure
 from cxr.experiments.study.statistics import Difference, Mean
-from cxr.reports.figures import COLOURS, GREY, INK, LINES, MARKERS, Drawing, legend_above, padded, unit_ticks
+from cxr.reports.figures import COLOURS, GREY, INK, Drawing, Series, legend_above, legend_height, padded, unit_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,12 +37,7 @@ def curves(report: Report, caption: str = "") -> Drawing:
     shown = {label: curve for label, curve in report.curves.items() if curve}
 
     def paint(axes: Axes) -> None:
-        series = {
-            label: _paint_curve(
-                axes, curve, COLOURS[k % len(COLOURS)], LINES[k % len(LINES)], MARKERS[k % len(MARKERS)]
-            )
-            for k, (label, curve) in enumerate(shown.items())
-        }
+        series = {label: _paint_curve(axes, curve, Series(k)) for k, (label, curve) in enumerate(shown.items())}
         values = [v for curve in shown.values() for mean in curve.values() for v in _ends(mean)] or [0.0, 1.0]
         if report.plan.metric != "val_loss":
             values = [min(1.0, max(0.0, value)) for value in values]
@@ -55,23 +50,23 @@ def curves(report: Report, caption: str = "") -> Drawing:
         axes.set_title(metric, loc="left")
         legend_above(axes, series)
 
-    return Drawing(f"Mean {metric} by recipe", paint, height=360, caption=caption)
+    return Drawing(f"Mean {metric} by recipe", paint, height=360 + legend_height(list(shown)), caption=caption)
 
 
-def _paint_curve(axes: Axes, curve: Mapping[int, Mean], colour: str, line: str, marker: str) -> Any:
+def _paint_curve(axes: Axes, curve: Mapping[int, Mean], series: Series) -> Any:
     """Draw one recipe's curve with its band and return the line."""
     banded = [(e, m.low, m.high) for e, m in curve.items() if m.low is not None and m.high is not None]
     if banded:
         epochs, low, high = zip(*banded, strict=True)
-        axes.fill_between(epochs, low, high, color=colour, alpha=0.16, linewidth=0)
+        axes.fill_between(epochs, low, high, color=series.colour, alpha=0.16, linewidth=0)
     points = [(e, m.value) for e, m in curve.items() if m.value is not None]
     (artist,) = axes.plot(
         [epoch for epoch, _ in points],
         [value for _, value in points],
-        color=colour,
-        linestyle=line,
+        color=series.colour,
+        linestyle=series.line,
         linewidth=1.7,
-        marker=marker if len(points) <= _MOST_MARKERS else None,
+        marker=series.marker if len(points) <= _MOST_MARKERS else None,
         markersize=4,
         clip_on=False,
     )
