@@ -1,7 +1,4 @@
-"""Imports between the parts of the package run in one direction, and the package knows nothing of the dashboard.
-
-What a browser reads stands in the reports and in the dashboard alone.
-"""
+"""Imports between the parts of the package run in one direction, and the package knows nothing of the dashboard."""
 
 from __future__ import annotations
 
