@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cxr.evaluation.provenance import date_in_words, provenance_of, written_in_words
@@ -31,6 +31,8 @@ class Report:
     n_comparisons
         How many comparisons the intervals allow for: all pairs by all measures, and by the gaps between the beginning
         and the end.
+    by_measure
+        The sentences of each measure, by its key; ``sentences`` are all of them and the verdicts'.
     """
 
     plan: Plan
@@ -44,6 +46,7 @@ class Report:
     sentences: Sequence[str]
     notes: Sequence[str]
     basis: str = ""
+    by_measure: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for results.json."""
@@ -104,11 +107,11 @@ def compare(plan: Plan, found: Sequence[Course], planned: Plan | None = None) ->
     of = _xrays_of(data.courses)
     verdicts = [verdict for k in data.gaps() for verdict in verdicts_of(data, k, min(k, data.horizon - k))]
     verdicts = [dataclasses.replace(v, sentence=v.sentence + of["val"] * (v.early.mean.n > 1)) for v in verdicts]
-    sentences = [
-        _sentence(m, pair) + of[_split_of(m)] * bool(m.differences[pair].mean.n)
+    by_measure = {
+        m.key: [_sentence(m, pair) + of[_split_of(m)] * bool(m.differences[pair].mean.n) for pair in plan.pairs]
         for m in measures
-        for pair in plan.pairs
-    ]
+    }
+    sentences = [sentence for of_measure in by_measure.values() for sentence in of_measure]
     sentences += [verdict.sentence for verdict in verdicts]
     notes = notes_of(data, found, planned or plan)
     return Report(
@@ -122,6 +125,7 @@ def compare(plan: Plan, found: Sequence[Course], planned: Plan | None = None) ->
         verdicts,
         sentences,
         notes,
+        by_measure=by_measure,
     )
 
 
