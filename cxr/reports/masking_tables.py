@@ -198,18 +198,18 @@ def groups(results: Mapping[str, Any]) -> pd.DataFrame:
 
 def relevance(results: Mapping[str, Any]) -> pd.DataFrame:
     """Return how much relevance lies in tokens and in random boxes; empty where none was measured."""
-    told = results.get("relevance") or {}
+    measured = results.get("relevance") or {}
     rows = []
-    for key in ("tokens", "random") if told.get("n") else ():
+    for key in ("tokens", "random") if measured.get("n") else ():
         for measure in ("positive", "absolute"):
-            of = told[key][measure]
+            inside = measured[key][measure]
             rows.append(
                 {
                     "inside": {"tokens": "tokens"}.get(key, UNDER[key]),
                     "relevance": measure,
-                    "share of relevance": percent(of["share"]),
-                    "share of area": f"{100 * told[key]['area']:.2f} %",
-                    "relevance per area (1 = chance)": times(of["gain"]),
+                    "share of relevance": percent(inside["share"]),
+                    "share of area": f"{100 * measured[key]['area']:.2f} %",
+                    "relevance per area (1 = chance)": times(inside["gain"]),
                 }
             )
     return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""What a study found: mean curves, the beginning of the training, epochs to a level, and all paired differences.
+"""The results of a study: mean curves, the beginning of the training, epochs to a level, and all paired differences.
 
 Only the last stage is compared, the task that all recipes share. Pairs are formed by seed.
 """
@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cxr.evaluation.provenance import date_in_words, provenance_of, written_in_words
+from cxr.experiments.study.caveats import notes_of
 from cxr.experiments.study.curves import Course, courses
 from cxr.experiments.study.measures import Measure, compared, mean_curves, measures_of, seeds_text, signed
 from cxr.experiments.study.members import plan_of
-from cxr.experiments.study.notes import notes_of
 from cxr.experiments.study.plan import Plan
 from cxr.experiments.study.statistics import LEVEL, Mean
 from cxr.experiments.study.verdicts import Verdict, verdicts_of
@@ -84,11 +84,11 @@ def report(study: Run, *, first_epochs: Sequence[int] = (), accuracy: Sequence[f
 
 def basis_of(study: Run) -> str:
     """Return when a study was begun and with what, on which data, and when its report is written."""
-    told, params = provenance_of(study), study.spec["params"]
-    manifest = told["manifest_hash"][:12] or "not recorded"
+    provenance, params = provenance_of(study), study.spec["params"]
+    manifest = provenance["manifest_hash"][:12] or "not recorded"
     return (
-        f"Study begun {date_in_words(told['date'])} with cxr {told['cxr'] or '(version not recorded)'}. "
-        f"Data: {params.get('data_name') or told.get('data')} (manifest hash {manifest}). {written_in_words()}"
+        f"Study begun {date_in_words(provenance['date'])} with cxr {provenance['cxr'] or '(version not recorded)'}. "
+        f"Data: {params.get('data_name') or provenance.get('data')} (manifest hash {manifest}). {written_in_words()}"
     )
 
 
