@@ -181,10 +181,8 @@ class Series:
 def legend_above(axes: Axes, series: Mapping[str, Any]) -> None:
     """Put a legend above the axes, artists by their names, in as many columns as there is room for."""
     if series:
-        figure = axes.get_figure(root=True)
-        assert figure is not None  # axes of a drawing are in one
         names = list(series)
-        figure.legend(list(series.values()), names, loc="outside upper right", ncols=_legend_columns(names))
+        axes.figure.legend(list(series.values()), names, loc="outside upper right", ncols=_legend_columns(names))
 
 
 def legend_height(names: Sequence[str]) -> int:
