@@ -34,6 +34,7 @@ from cxr.data.images.resize import fit_square
 from cxr.data.library import resolve_manifest
 from cxr.evaluation import predict
 from cxr.evaluation.source import load_trained
+from cxr.experiments.masking.conclusions import CLAIMS, SIGNIFICANT, conclusion
 from cxr.experiments.masking.conditions import (
     BEFORE,
     DEFAULT_DRAWS,
@@ -45,7 +46,6 @@ from cxr.experiments.masking.conditions import (
     versions,
 )
 from cxr.experiments.masking.effects import SMALLEST_EFFECT, beyond_control, decisions_differ, moved
-from cxr.experiments.masking.results import CLAIMS, SIGNIFICANT, conclusion
 from cxr.files import replacing
 from cxr.models import XrayClassifier
 from cxr.text import TextBox, mask_text

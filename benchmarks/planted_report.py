@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from html import escape
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from cxr.reports.figures import MARKERS, Drawing, legend_above
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
 
 Row = dict[str, Any]
 Interval = dict[str, float | None]
@@ -155,62 +160,53 @@ def of(rows: Sequence[Row], correlation: float) -> list[Row]:
 
 # --- the figure ----------------------------------------------------------------------------------------------------
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 400, 60, 16, 40, 46
 _SERIES = {
     "tokens": ("tokens masked", "#c23b3b"),
     "random": ("random boxes", "#1f77b4"),
     "other": ("another X-ray's boxes", "#2f8f3f"),
 }
-_INK, _GRID = "#24292f", "#8b949e"
+_PER_UNIT = 572  # pixels of the figure from correlation 0 to 1
 
 
-def draw(rows: Sequence[Row], mode: str) -> str:
-    """Return an SVG: each network's share of changed predictions with its interval, against the correlation."""
-    most = max(row["effects"][mode]["changed"][name]["high"] or 0 for row in rows for name in _SERIES)
-    top = max(0.1, np.ceil(10 * most) / 10)
+def draw(rows: Sequence[Row], mode: str) -> Drawing:
+    """Return a figure: each network's share of changed predictions with its interval, against the correlation."""
 
-    def x(value: float) -> float:
-        return _LEFT + (0.08 + 0.84 * value) * (_WIDTH - _LEFT - _RIGHT)
+    def paint(axes: Axes) -> None:
+        series = {
+            title: _paint_series(axes, rows, mode, name, colour, MARKERS[place], 24 * (place - 1))
+            for place, (name, (title, colour)) in enumerate(_SERIES.items())
+        }
+        most = max(row["effects"][mode]["changed"][name]["high"] or 0 for row in rows for name in _SERIES)
+        top = max(10, 10 * np.ceil(10 * most))
+        steps = np.arange(0, top + 1e-6, 10 if top <= 60 else 20)
+        axes.set_ylim(0, top)
+        axes.set_yticks(steps, [f"{step:.0f} %" for step in steps])
+        axes.set_xlim(-0.095, 1.095)
+        axes.set_xticks(correlations(rows), [f"{value:g}" for value in correlations(rows)])
+        axes.grid(True, axis="y")
+        axes.set_xlabel("correlation of text and class; one point for each network")
+        axes.set_title("predictions changed", loc="left")
+        legend_above(axes, series)
 
-    def y(value: float) -> float:
-        return _HEIGHT - _BOTTOM - value / top * (_HEIGHT - _BOTTOM - _TOP)
-
-    parts = [_axes(rows, x, y, top)]
-    for place, (name, (title, colour)) in enumerate(_SERIES.items()):
-        parts.append(f'<circle cx="{_LEFT + 10 + 190 * place}" cy="16" r="5" fill="{colour}"/>')
-        parts.append(_text(_LEFT + 20 + 190 * place, 20, title, "start"))
-        for correlation in correlations(rows):
-            some = of(rows, correlation)
-            for k, row in enumerate(some):
-                spread = (k - (len(some) - 1) / 2) * 14 / max(len(some) - 1, 1)
-                parts.append(_point(x(correlation) + 24 * (place - 1) + spread, y, row, mode, name, colour))
-    label = escape(f"{TITLE}: share of changed predictions against the correlation of text and class", quote=True)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" '
-        f'aria-label="{label}" font-family="sans-serif" font-size="12">'
-        f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#ffffff"/>{"".join(parts)}</svg>\n'
-    )
+    title = f"{TITLE}: share of changed predictions against the correlation of text and class"
+    return Drawing(title, paint, height=400)
 
 
-def _axes(rows: Sequence[Row], x: Callable[[float], float], y: Callable[[float], float], top: float) -> str:
-    parts = []
-    for value in np.arange(0, top + 1e-9, 0.1 if top <= 0.6 else 0.2):
-        parts.append(f'<path d="M{_LEFT} {y(value):.1f}H{_WIDTH - _RIGHT}" stroke="{_GRID}" opacity="0.3"/>')
-        parts.append(_text(_LEFT - 8, y(value) + 4, f"{100 * value:.0f} %", "end"))
-    for value in correlations(rows):
-        parts.append(_text(x(value), _HEIGHT - _BOTTOM + 18, f"{value:g}", "middle"))
-    middle = (_LEFT + _WIDTH - _RIGHT) / 2
-    parts.append(_text(middle, _HEIGHT - 8, "correlation of text and class; one point for each network", "middle"))
-    parts.append(_text(_WIDTH - _RIGHT, 20, "predictions changed", "end"))
-    return "".join(parts)
-
-
-def _point(at: float, y: Callable[[float], float], row: Row, mode: str, name: str, colour: str) -> str:
-    it = row["effects"][mode]["changed"][name]
-    low, high = (it["value"] if it[end] is None else it[end] for end in ("low", "high"))
-    line = f'<path d="M{at:.1f} {y(low):.1f}V{y(high):.1f}" stroke="{colour}" opacity="0.55"/>'
-    return line + f'<circle cx="{at:.1f}" cy="{y(it["value"]):.1f}" r="2.4" fill="{colour}"/>'
-
-
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{_INK}">{escape(text)}</text>'
+def _paint_series(
+    axes: Axes, rows: Sequence[Row], mode: str, name: str, colour: str, marker: str, shift: float
+) -> Artist:
+    """Draw one condition, its networks side by side, ``shift`` pixels beside their correlation; return its points."""
+    at, values, ends = [], [], []
+    for correlation in correlations(rows):
+        networks = of(rows, correlation)
+        for k, row in enumerate(networks):
+            spread = (k - (len(networks) - 1) / 2) * 14 / max(len(networks) - 1, 1)
+            estimate = row["effects"][mode]["changed"][name]
+            at.append(correlation + (shift + spread) / _PER_UNIT)
+            values.append(100 * estimate["value"])
+            ends.append(
+                [100 * (estimate["value"] if estimate[end] is None else estimate[end]) for end in ("low", "high")]
+            )
+    axes.vlines(at, *zip(*ends, strict=True), color=colour, alpha=0.55, linewidth=0.75)
+    (points,) = axes.plot(at, values, marker, color=colour, markersize=3.6)
+    return points

@@ -37,10 +37,11 @@ from cxr.data.phantom import CLASSES, Phantom
 from cxr.evaluation import predict
 from cxr.evaluation.intervals import mean_intervals
 from cxr.evaluation.metrics import softmax
+from cxr.experiments.masking.conclusions import conclusion
 from cxr.experiments.masking.conditions import BEFORE, Condition, Controls, Masking, controls_of, lenders_of, versions
 from cxr.experiments.masking.effects import Answers, effects
-from cxr.experiments.masking.results import conclusion
 from cxr.models import XrayClassifier, build
+from cxr.reports.figures import endings, form_of
 from cxr.text import DetectionStore, TextBox
 from cxr.text.boxes import coverage
 from cxr.text.mask import grown_boxes
@@ -232,8 +233,10 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="a file of JSON lines for what is done")
     parser.add_argument("--quick", action="store_true", help="as few X-rays and networks as show that it works")
     parser.add_argument("--out", type=Path, help="a Markdown file for the results")
-    parser.add_argument("--figure", type=Path, help="an SVG file for the effect against the correlation")
+    parser.add_argument("--figure", type=Path, help="a file for the figure: .svg, .png or .pdf")
     args = parser.parse_args()
+    if args.figure and form_of(args.figure) is None:
+        parser.error(f"--figure: {args.figure.name} does not end in {', '.join(endings())}")
     setting = replace(QUICK if args.quick else Setting(), modes=tuple(args.modes), detect=args.detect)
     seeds = {c: args.seeds if c else args.at_zero for c in args.correlations}
     if args.quick:
@@ -248,7 +251,7 @@ def main() -> None:
     if args.out:
         args.out.write_text(text, encoding="utf-8")
     if args.figure:
-        args.figure.write_text(draw(rows, args.modes[0]), encoding="utf-8")
+        draw(rows, args.modes[0]).write(args.figure)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from cxr.experiments.study import Plan, parse_plan
-from cxr.experiments.study.comparison import Report, Verdict, compare
+from cxr.experiments.study.comparison import Report, compare
 from cxr.experiments.study.curves import Course
 from cxr.experiments.study.statistics import Difference
+from cxr.experiments.study.verdicts import Verdict
 
 EPOCHS, BEGINNING = 12, 5
 N_TEST = 270

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -70,3 +71,83 @@ def test_a_module_imports_only_what_lies_below_it(file: Path) -> None:
     parts = {m.split(".")[1] for m in modules if m.startswith("cxr.")} - {part, "__version__"}
     above = {p for p in parts if RANK[p] >= RANK.get(part, 0)}
     assert not above, f"{part} imports {above}, which lie above or beside it"
+
+
+ROOT = PACKAGE.parent
+COMPUTING = sorted(
+    file
+    for folder in ("cxr", "benchmarks", "tools")
+    for file in (ROOT / folder).rglob("*.py")
+    if PACKAGE / "reports" not in file.parents
+)
+_TAGS = (
+    "a|b|i|p|body|br|button|circle|div|figure|figcaption|g|h[1-6]|head|hr|html|iframe|img|input|li|line|link|meta|ol|"
+    "path|polygon|polyline|pre|rect|script|section|span|strong|style|sub|sup|svg|table|tbody|td|text|th|thead|title|tr|ul"
+)
+# Tags, but no placeholders such as <date>; declarations of a style; JavaScript that does something to a page.
+_OF_A_BROWSER = re.compile(
+    rf"</?(?:{_TAGS})(?:\s+[\w:-]+\s*=[^<>]*)?\s*/?>|<!doctype|<(?:{_TAGS})\s+[\w:-]+=|"
+    r"\b(?:font-size|font-family|background|border(?:-\w+)?|margin|padding|max-width|text-align)\s*:[^;{}]+[;}]|"
+    r"\bdocument\.\w+|\baddEventListener\b|=>\s*\{|\bfunction\s*\(",
+    re.IGNORECASE,
+)
+
+
+def browser_code(source: str) -> list[str]:
+    """HTML, CSS, SVG and JavaScript in the text literals of a module; docstrings and bytes are none of it.
+
+    Bytes are what files are recognised by: a web page where an image should be.
+    """
+    tree = ast.parse(source)
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            texts.append("".join(str(v.value) if isinstance(v, ast.Constant) else "0" for v in node.values))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            texts.append(node.value)
+    return [match.group() for text in texts for match in [_OF_A_BROWSER.search(text)] if match]
+
+
+@pytest.mark.parametrize("file", COMPUTING, ids=lambda f: str(f.relative_to(ROOT)))
+def test_html_css_svg_and_javascript_stand_in_the_reports_and_in_the_dashboard_alone(file: Path) -> None:
+    assert browser_code(file.read_text(encoding="utf-8")) == []
+
+
+def test_no_page_style_or_script_lies_elsewhere_in_the_package() -> None:
+    templates = PACKAGE / "reports" / "templates"
+    files = [file for kind in ("html", "css", "js", "svg") for file in PACKAGE.rglob(f"*.{kind}")]
+    assert files
+    assert [file for file in files if file.parent != templates] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "x = '<h2>Curves</h2>'",
+        "x = f'<li>{sentence}</li>'",
+        'x = f\'<line x1="{x:.1f}" stroke="{colour}"/>\'',
+        "x = '<div class=\\'row\\'>'",
+        "x = 'td,th{border-bottom:1px solid #ddd;padding:.25rem .8rem}'",
+        "x = 'document.getElementById(name)'",
+        "x = '<!doctype html>'",
+    ],
+)
+def test_what_a_browser_reads_is_found_where_it_stands_in_code(source: str) -> None:
+    assert browser_code(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        '"""Return ``<b>``."""',
+        "x = 'tokens <date>, <time> and <unread>'",
+        "x = 'CHNCXR_<number>_<0 or 1>.png'",
+        "x = b'<html'",
+        "x = 'p < 0.05 and a > b'",
+        "x = {'margin': 0.25, 'padding': 1}",
+        "x = f'margin {margin:g}; draws'",
+    ],
+)
+def test_placeholders_and_numbers_are_not_taken_for_a_page(source: str) -> None:
+    assert browser_code(source) == []

@@ -81,7 +81,9 @@ def list_(as_json: Json = False) -> None:
 @app.command()
 def report(
     study: StudyId,
-    out: Annotated[Path | None, typer.Option(help="Write it to a file: .html, .md or .csv.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write it to a file: .html, .md or .csv; .svg, .png or .pdf for its figures.")
+    ] = None,
     first: Annotated[list[int] | None, typer.Option(min=1, help="Epochs of the beginning; may be repeated.")] = None,
     accuracy: Annotated[list[float] | None, typer.Option(help="Level to be reached; may be repeated.")] = None,
     as_json: Json = False,

@@ -74,7 +74,8 @@ def experiment(
 def report(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A finished text experiment.")],
     out: Annotated[
-        Path, typer.Option(help="An .html file that needs no other, .md without pictures, or a .zip of CSV.")
+        Path,
+        typer.Option(help="An .html file that needs no other, .md, a .zip of CSV; .svg, .png or .pdf for its figure."),
     ] = Path("text.html"),
 ) -> None:
     """Write a text experiment down for others: sentence, pictures, figures and tables."""

@@ -1,1 +1,1 @@
-"""Results as pages for people: HTML and SVG."""
+"""Results as pages, figures and tables for people: HTML, Markdown, SVG, PNG, PDF and CSV."""

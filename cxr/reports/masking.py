@@ -1,12 +1,12 @@
-"""A text experiment as one HTML file that needs no other, or as CSV tables: what a collaborator is sent."""
+"""A text experiment as one HTML file that needs no other, as Markdown, CSV or a figure: what a collaborator is sent."""
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from html import escape
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +23,20 @@ from cxr.evaluation.truth import finding_names
 from cxr.experiments.masking import example
 from cxr.experiments.masking.effects import SMALLEST_EFFECT
 from cxr.experiments.masking.matched_controls import LARGEST_GAIN
-from cxr.experiments.masking.results import relevance_of
+from cxr.experiments.masking.sentences import relevance_of
 from cxr.experiments.masking.shrinkage import FEWEST_PATIENTS
 from cxr.explain import render
 from cxr.files import replacing
 from cxr.formatting import xrays
-from cxr.reports.masking_tables import TABLES, changed_figure, is_of_findings
-from cxr.reports.slider import png_url, slider_html
+from cxr.reports.figures import FORMS, Form
+from cxr.reports.masking_figures import changed
+from cxr.reports.masking_tables import TABLES, is_of_findings
+from cxr.reports.page import page
+from cxr.reports.slider import pair_of, png_url
 from cxr.runs import Run
 from cxr.text.boxes import TextBox
 from cxr.text.mask import MASK_MODES, mask_text
 
-_STYLE = (
-    "body{font:16px/1.5 sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#24292f;background:#fff}"
-    "table{border-collapse:collapse;margin:.5rem 0 1.5rem;display:block;overflow-x:auto}"
-    "td,th{border-bottom:1px solid #d0d7de;padding:.25rem .8rem;text-align:left;font-size:.85rem;white-space:nowrap}"
-    "h2{margin-top:2.2rem}.finding{font-size:1.1rem;border-left:4px solid #f2a65a;padding-left:1rem}"
-    ".basis{font-size:.85rem;color:#57606a}"
-    ".row{display:flex;gap:1rem;flex-wrap:wrap}.row figure{margin:0}figcaption{font-size:.85rem;color:#57606a}"
-)
 _TITLES = {
     "accuracy": "Accuracy",
     "classes": "By class",
@@ -105,22 +100,37 @@ def to_html(run: Run) -> str:
         If it has no results yet.
     """
     results, table = _results(run)
-    body = [
-        f"<h1>Burned-in text: {escape(results['model'])}</h1>",
-        f"<p class='finding'>{escape(results['finding'])}</p>",
-    ]
-    body += [f"<p>{escape(_how(run, results))}</p>", f"<p class='basis'>{escape(_basis(run))}</p>"]
-    body += list(_story(run, results, table))
-    body += ["<h2>The whole set</h2>", changed_figure(results).to_html(full_html=False, include_plotlyjs=True)]
-    for name, make in TABLES.items():
-        rows = make(results)
-        if len(rows):
-            body += [f"<h3>{titles(results)[name]}</h3>", _html_table(rows)]
-            body += [f"<p class='basis'>{escape(note)}</p>" for note in rests_on(name, results)]
-    body += ["<h2>X-rays most swayed</h2>", *_swayed(run, results, table)]
-    body += ["<h2>How to read this</h2><ul>", *(f"<li>{escape(note)}</li>" for note in notes(results)), "</ul>"]
-    head = f'<meta charset="utf-8"><title>Burned-in text: {escape(run.name)}</title><style>{_STYLE}</style>'
-    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>\n'
+    return page(
+        "masking.html",
+        title=f"Burned-in text: {run.name}",
+        model=results["model"],
+        finding=results["finding"],
+        how=_how(run, results),
+        basis=_basis(run),
+        example=_example(run, results, table),
+        changed=changed(results),
+        tables=[
+            {
+                "title": titles(results)[name],
+                "columns": rows.columns,
+                "rows": _cells(rows),
+                "notes": rests_on(name, results),
+            }
+            for name, rows in _tables(results).items()
+        ],
+        swayed=list(_swayed(run, results, table)),
+        notes=notes(results),
+    )
+
+
+def _tables(results: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+    """Return the tables that have rows by their names."""
+    tables = {name: make(results) for name, make in TABLES.items()}
+    return {name: rows for name, rows in tables.items() if len(rows)}
+
+
+def _cells(rows: pd.DataFrame) -> list[list[str]]:
+    return rows.astype(str).to_numpy().tolist()
 
 
 def titles(results: Mapping[str, Any]) -> dict[str, str]:
@@ -145,23 +155,15 @@ def rests_on(table: str, results: Mapping[str, Any]) -> list[str]:
     return [f"Of {everything}."] if table in ("modes", "flips") else []
 
 
-def _html_table(rows: pd.DataFrame) -> str:
-    with pd.option_context("display.max_colwidth", None):  # by default pandas cuts what is longer than 50 characters
-        return str(rows.to_html(index=False, border=0))
-
-
 def to_markdown(run: Run) -> str:
     """Return the finding, how it was done and every table as Markdown, without pictures of X-rays."""
     results, _ = _results(run)
     parts = [_plain(text) for text in (results["finding"], _how(run, results), _basis(run))]
     parts = [f"# Burned-in text: {_plain(results['model'])}", *parts]
-    for name, make in TABLES.items():
-        rows = make(results)
-        if len(rows):
-            cells = [list(rows.columns), *rows.astype(str).to_numpy().tolist()]
-            lines = ["| " + " | ".join(map(_plain, row)) + " |" for row in cells]
-            lines.insert(1, "|" + " --- |" * len(rows.columns))
-            parts += [f"## {titles(results)[name]}", "\n".join(lines), *map(_plain, rests_on(name, results))]
+    for name, rows in _tables(results).items():
+        lines = ["| " + " | ".join(map(_plain, row)) + " |" for row in [list(rows.columns), *_cells(rows)]]
+        lines.insert(1, "|" + " --- |" * len(rows.columns))
+        parts += [f"## {titles(results)[name]}", "\n".join(lines), *map(_plain, rests_on(name, results))]
     return "\n\n".join([*parts, "## How to read this", "\n".join(f"- {note}" for note in notes(results))]) + "\n"
 
 
@@ -185,18 +187,21 @@ def to_zip(run: Run) -> bytes:
 
 
 def write(run: Run, path: Path) -> Path:
-    """Write the report in the form that the name asks for, .html, .md or .zip (of CSV), and return the file.
+    """Write the report in the form that the name asks for and return the file.
+
+    That is .html, .md, .zip (tables as CSV), or the figure of the whole set as .svg, .png or .pdf.
 
     Raises
     ------
     TextError
         For another ending, a folder that is not there, or an experiment without results.
     """
-    forms = {
+    forms: dict[str, Callable[[], bytes]] = {
         ".html": lambda: to_html(run).encode(),
         ".md": lambda: to_markdown(run).encode(),
         ".zip": lambda: to_zip(run),
     }
+    forms |= {f".{form}": functools.partial(_figure_bytes, run, form) for form in FORMS}
     form = forms.get(path.suffix.lower())
     if form is None:
         raise TextError(f"{path.name} is no form of a report. Accepted: a name that ends in {', '.join(forms)}")
@@ -205,6 +210,13 @@ def write(run: Run, path: Path) -> Path:
     with replacing(path) as draft:
         draft.write_bytes(form())
     return path
+
+
+def _figure_bytes(run: Run, form: Form) -> bytes:
+    """Return the figure of the whole set, which says what it rests on where it is shown by itself."""
+    results, _ = _results(run)
+    caption = f"Burned-in text: {results['model']}. {_how(run, results)} {_basis(run)}"
+    return changed(results, caption).to_bytes(form)
 
 
 def _results(run: Run) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -234,28 +246,28 @@ def _how(run: Run, results: dict[str, Any]) -> str:
 # --- pictures ------------------------------------------------------------------------------------------------------
 
 
-def _story(run: Run, results: dict[str, Any], table: pd.DataFrame) -> Iterator[str]:
-    told = example.read(run.folder.path)
-    image = _image(run, told.image_id) if told else None
-    if told is None or image is None:
-        return
-    boxes = _boxes(run).get(told.image_id, [])
+def _example(run: Run, results: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Any] | None:
+    """Return one X-ray as it is and masked, with its heatmaps; None where no X-ray has text or its file has gone."""
+    story = example.read(run.folder.path)
+    image = _image(run, story.image_id) if story else None
+    if story is None or image is None:
+        return None
+    boxes = _boxes(run).get(story.image_id, [])
     masked = mask_text(image, boxes, results["mode"], results["margin"])
-    row = table.set_index("image_id").loc[told.image_id]
-    yield "<h2>One X-ray</h2><p>The one whose probabilities masking the text moves most, beyond random boxes.</p>"
-    yield f"<p>{escape(in_words(row, results['classes'], boxes))}</p><div class='row'>"
-    yield slider_html(_small(image, _WIDE), _small(masked, _WIDE), ("as it is", "text masked"), _WIDE)
-    if told.before is not None and told.after is not None:
-        scale = max(render.colour_scale(one, 99.5) for one in (told.before, told.after))
-        overlays = [
-            render.overlay(_small(picture, _WIDE), relevance, 0.8, scale)
-            for picture, relevance in ((image, told.before), (masked, told.after))
-        ]
-        titles = (f"for {told.target}: as it is", "text masked")
-        yield slider_html(overlays[0], overlays[1], titles, _WIDE)
-        yield f"</div><p>Red speaks for {escape(told.target)}, blue against it (LRP).</p>"
-    else:
-        yield "</div>"
+    row = table.set_index("image_id").loc[story.image_id]
+    pictures = [_small(picture, _WIDE) for picture in (image, masked)]
+    sliders = [pair_of(pictures[0], pictures[1], ("as it is", "text masked"), _WIDE)]
+    explained = story.before is not None and story.after is not None
+    if story.before is not None and story.after is not None:
+        scale = max(render.colour_scale(relevance, 99.5) for relevance in (story.before, story.after))
+        maps = zip(pictures, (story.before, story.after), strict=True)
+        before, after = (render.overlay(picture, relevance, 0.8, scale) for picture, relevance in maps)
+        sliders.append(pair_of(before, after, (f"for {story.target}: as it is", "text masked"), _WIDE))
+    return {
+        "sentences": in_words(row, results["classes"], boxes),
+        "sliders": sliders,
+        "explained_class": story.target if explained else "",
+    }
 
 
 def in_words(row: pd.Series, classes: Sequence[str], boxes: Sequence[TextBox]) -> str:
@@ -294,18 +306,16 @@ def _chances(row: pd.Series, classes: Sequence[str]) -> str:
 _MOST_CHANCES = 6
 
 
-def _swayed(run: Run, results: dict[str, Any], table: pd.DataFrame) -> Iterator[str]:
+def _swayed(run: Run, results: Mapping[str, Any], table: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield the X-rays whose probabilities masking the text moves most, as they are and masked."""
     boxes = _boxes(run)
-    yield "<div class='row'>"
     for _, row in table[table["moved"] > 0].sort_values("moved", ascending=False).head(_SWAYED).iterrows():
         image = _image(run, row["image_id"])
         if image is None:
             continue
         masked = mask_text(image, boxes.get(row["image_id"], []), results["mode"], results["margin"])
         words = f"{row['image_id']}: {_swayed_to(row, results['classes'])}, {known_of(row)}; moved {row['moved']:.3f}"
-        pictures = "".join(f"<img src='{png_url(_small(p, _THUMB))}' alt=''>" for p in (image, masked))
-        yield f"<figure>{pictures}<figcaption>{escape(words)}</figcaption></figure>"
-    yield "</div>"
+        yield {"pictures": [png_url(_small(picture, _THUMB)) for picture in (image, masked)], "caption": words}
 
 
 def _swayed_to(row: pd.Series, classes: Sequence[str]) -> str:

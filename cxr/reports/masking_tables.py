@@ -1,13 +1,11 @@
-"""The results of a text experiment as tables and figures, the same on the page, in the report and as CSV."""
+"""The results of a text experiment as tables, the same on the page, in the report and as CSV."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from cxr.formatting import NOTHING, number, p_value, percent, points, times
 from cxr.models.card import MULTI_LABEL
@@ -200,18 +198,18 @@ def groups(results: Mapping[str, Any]) -> pd.DataFrame:
 
 def relevance(results: Mapping[str, Any]) -> pd.DataFrame:
     """Return how much relevance lies in tokens and in random boxes; empty where none was measured."""
-    told = results.get("relevance") or {}
+    measured = results.get("relevance") or {}
     rows = []
-    for key in ("tokens", "random") if told.get("n") else ():
+    for key in ("tokens", "random") if measured.get("n") else ():
         for measure in ("positive", "absolute"):
-            of = told[key][measure]
+            inside = measured[key][measure]
             rows.append(
                 {
                     "inside": {"tokens": "tokens"}.get(key, UNDER[key]),
                     "relevance": measure,
-                    "share of relevance": percent(of["share"]),
-                    "share of area": f"{100 * told[key]['area']:.2f} %",
-                    "relevance per area (1 = chance)": times(of["gain"]),
+                    "share of relevance": percent(inside["share"]),
+                    "share of area": f"{100 * measured[key]['area']:.2f} %",
+                    "relevance per area (1 = chance)": times(inside["gain"]),
                 }
             )
     return pd.DataFrame(rows)
@@ -230,36 +228,23 @@ TABLES = {
 """Every table by the name of its CSV file."""
 
 
-def changed_figure(results: Mapping[str, Any]) -> go.Figure:
-    """Draw the share of predictions that change, tokens and controls of each mode, with 95 % intervals.
+def changed_title(results: Mapping[str, Any]) -> str:
+    """Return what :func:`changed_in_percent` counts."""
+    return "images with a crossing (%)" if is_of_findings(results) else "predictions changed (%)"
+
+
+def changed_in_percent(results: Mapping[str, Any], condition: str) -> tuple[list[float], list[float], list[float]]:
+    """Return the share of predictions that change under a condition of :data:`UNDER`, a value per mask mode.
 
     Of several findings it is the share of images on which at least one crosses its threshold.
+
+    Returns
+    -------
+    Shares in percent, and how far their 95 % intervals reach below and above them; 0 without an interval.
     """
-    share_of = "images with a crossing (%)" if is_of_findings(results) else "predictions changed (%)"
-    modes = list(results["modes"])
-    figure = go.Figure()
-    for key, title in UNDER.items():
-        values = [results["modes"][mode]["changed"][key] for mode in modes]
-        share = np.array([100 * (v["value"] or 0.0) for v in values])
-        known = [v if v["low"] is not None else dict.fromkeys(("low", "high"), v["value"] or 0.0) for v in values]
-        figure.add_scatter(
-            x=[MASK_MODES[mode].title for mode in modes],
-            y=share,
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": [100 * k["high"] - s for k, s in zip(known, share, strict=True)],
-                "arrayminus": [s - 100 * k["low"] for k, s in zip(known, share, strict=True)],
-            },
-            name=title,
-            mode="markers",
-            marker={"size": 11, "color": COLOURS[key]},
-        )
-    figure.update_layout(
-        scattermode="group",
-        height=330,
-        margin={"l": 50, "r": 10, "t": 40, "b": 40},
-        yaxis={"title": share_of, "rangemode": "tozero"},
-        legend={"orientation": "h", "y": 1.0, "x": 1, "xanchor": "right", "yanchor": "bottom"},
-    )
-    return figure
+    changed = [effect["changed"][condition] for effect in results["modes"].values()]
+    share = [100 * (estimate["value"] or 0.0) for estimate in changed]
+    ends = [(None, None) if e["low"] is None else (100 * e["low"], 100 * e["high"]) for e in changed]
+    below = [0.0 if low is None else max(0.0, s - low) for s, (low, _) in zip(share, ends, strict=True)]
+    above = [0.0 if high is None else max(0.0, high - s) for s, (_, high) in zip(share, ends, strict=True)]
+    return share, below, above

@@ -1,33 +1,29 @@
-"""Two pictures in one place with a slider between them, as HTML that needs nothing else."""
+"""Two pictures in one place with a slider between them, for reports and pages."""
 
 from __future__ import annotations
 
 import base64
-import html
-import itertools
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-_numbers = itertools.count(1)
-
-_TEMPLATE = """<figure class="compare" id="{name}" style="margin:0;max-width:{width}px;font-family:inherit">
-<div style="position:relative;line-height:0;overflow:hidden;border-radius:0.4rem">
-<img src="{after}" alt="{after_title}" style="width:100%">
-<img src="{before}" alt="{before_title}" class="top"
- style="position:absolute;inset:0;width:100%;height:100%;clip-path:inset(0 50% 0 0)">
-<span class="line" style="position:absolute;top:0;bottom:0;left:50%;width:2px;background:#f2a65a"></span></div>
-<input type="range" min="0" max="100" value="50" aria-label="{before_title} or {after_title}"
- style="width:100%;margin:0.5rem 0 0;accent-color:#f2a65a">
-<figcaption style="display:flex;justify-content:space-between;font-size:0.875rem;line-height:1.4">
-<span>◀ {before_title}</span><span>{after_title} ▶</span></figcaption>
-<script>(()=>{{const f=document.getElementById("{name}"),r=f.querySelector("input");
-r.addEventListener("input",()=>{{f.querySelector(".top").style.clipPath=`inset(0 ${{100-r.value}}% 0 0)`;
-f.querySelector(".line").style.left=r.value+"%";}});}})();</script></figure>"""
+from cxr.reports.page import page
 
 
-def slider_html(before: np.ndarray, after: np.ndarray, titles: tuple[str, str], width: int) -> str:
-    """Return a figure in which a slider wipes from ``before`` to ``after``.
+@dataclass(frozen=True)
+class Pair:
+    """What the slider of the templates shows: two pictures of one shape, as ``data:`` addresses, and their titles."""
+
+    before: str
+    after: str
+    before_title: str
+    after_title: str
+    width: int
+
+
+def pair_of(before: np.ndarray, after: np.ndarray, titles: tuple[str, str], width: int) -> Pair:
+    """Return a pair of pictures.
 
     Parameters
     ----------
@@ -38,15 +34,12 @@ def slider_html(before: np.ndarray, after: np.ndarray, titles: tuple[str, str], 
     width
         The most that it takes, in pixels; it shrinks with its surroundings.
     """
-    before_title, after_title = (html.escape(title) for title in titles)
-    return _TEMPLATE.format(
-        name=f"compare-{next(_numbers)}",
-        width=width,
-        before=png_url(before),
-        after=png_url(after),
-        before_title=before_title,
-        after_title=after_title,
-    )
+    return Pair(png_url(before), png_url(after), *titles, width)
+
+
+def slider_html(before: np.ndarray, after: np.ndarray, titles: tuple[str, str], width: int) -> str:
+    """Return :func:`pair_of` as HTML that needs nothing else: a slider wipes from ``before`` to ``after``."""
+    return page("slider.html", pair=pair_of(before, after, titles, width))
 
 
 def png_url(picture: np.ndarray) -> str:

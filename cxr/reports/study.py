@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from html import escape
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cxr.errors import RunError
-from cxr.experiments.study.comparison import Measure, Report
+from cxr.experiments.study.comparison import Report
 from cxr.experiments.study.curves import to_table
+from cxr.experiments.study.measures import Measure
 from cxr.experiments.study.statistics import Difference, Mean
 from cxr.files import replacing
 from cxr.formatting import xrays
-from cxr.reports import svg
+from cxr.reports.figures import endings
+from cxr.reports.page import page
+from cxr.reports.study_figures import all_figures, curves, file_name, forest
 
 BANDS = "Bands are 95 % t intervals of the mean over seeds, each epoch alone."
 COLOURED = (
@@ -22,26 +24,23 @@ COLOURED = (
 
 Table = tuple[str, list[str], list[list[str]]]  # title, columns, rows
 
-_STYLE = (
-    "body{font:16px/1.5 sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#24292f;background:#fff}"
-    "table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{border-bottom:1px solid #d0d7de;padding:.25rem .8rem;"
-    "text-align:left;font-size:.9rem}.basis{font-size:.85rem;color:#57606a}svg{max-width:100%;height:auto}h2{margin-top:2rem}"
-)
-
 
 def write(report: Report, path: Path) -> list[Path]:
     """Write the report in the form that the name asks for and return the files.
 
+    That is .html, .md (with its figures beside it), .csv, or the figures alone as .svg, .png or .pdf: ``NAME.pdf``
+    asks for ``NAME-curves.pdf`` and a file for each measure.
+
     Raises
     ------
     RunError
-        For an ending other than .html, .md or .csv.
+        For another ending, or a folder that is not there.
     """
     forms: dict[str, Callable[[Report, Path], list[Path]]] = {
         ".html": lambda r, p: [_write(p, to_html(r))],
         ".md": _write_markdown,
         ".csv": lambda r, p: [_write(p, to_table(r.courses).to_csv(index=False))],
-    }
+    } | dict.fromkeys(endings(), _write_figures)
     form = forms.get(path.suffix.lower())
     if form is None:
         raise RunError(f"{path.name} is no form of a report. Allowed: a name that ends in {', '.join(forms)}")
@@ -53,18 +52,27 @@ def write(report: Report, path: Path) -> list[Path]:
 def to_html(report: Report) -> str:
     """Return one HTML file: sentences, drawings, tables and notes."""
     plan = report.plan
-    body = [f"<h1>{escape(plan.name)}</h1>", f"<p>{escape(plan.description)}</p>"]
-    body += [f"<p class='basis'>{escape(report.basis)}</p>"]
-    body += ["<h2>Mainly in the beginning?</h2>", _list(v.sentence for v in report.verdicts)]
-    body += ["<h2>Curves</h2>", svg.curves(report), f"<p>{escape(BANDS)}</p>"]
-    body += ["<h2>Differences</h2>", f"<p>{escape(COLOURED)}</p>"]
-    for measure in report.measures:
-        body += [f"<h3>{escape(measure.title)}</h3>", svg.forest(measure)]
-        body += [_html_table(table) for table in measure_tables(report, measure)]
-    body += [f"<h2>Trainings</h2>{_html_table(trainings_table(report))}"]
-    body += ["<h2>In sentences</h2>", _list(report.sentences), "<h2>How to read this</h2>", _list(report.notes)]
-    head = f'<meta charset="utf-8"><title>{escape(plan.name)}</title><style>{_STYLE}</style>'
-    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>\n'
+    return page(
+        "study.html",
+        title=plan.name,
+        description=plan.description,
+        basis=report.basis,
+        verdicts=[verdict.sentence for verdict in report.verdicts],
+        curves=curves(report),
+        bands=BANDS,
+        coloured=COLOURED,
+        measures=[
+            {
+                "title": measure.title,
+                "forest": forest(measure),
+                "tables": [(columns, rows) for _, columns, rows in measure_tables(report, measure)],
+            }
+            for measure in report.measures
+        ],
+        trainings=trainings_table(report)[1:],
+        sentences=report.sentences,
+        notes=report.notes,
+    )
 
 
 def to_markdown(report: Report, pictures: Sequence[tuple[str, str]] = ()) -> str:
@@ -159,37 +167,22 @@ def _test(estimate: object) -> str:
     return f"{value:.3f}" if low is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def _list(sentences: Iterator[str] | Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences) + "</ul>"
-
-
-def _html_table(table: Table) -> str:
-    _, columns, rows = table
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
 def _markdown_table(table: Table) -> list[str]:
     _, columns, rows = table
     return [f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *rows)]
 
 
 def _write_markdown(report: Report, path: Path) -> list[Path]:
-    drawings = {f"{path.stem}-curves.svg": ("Mean curves", _captioned(svg.curves(report), report))}
-    for measure in report.measures:
-        drawings[f"{path.stem}-{measure.key.replace('.', '-')}.svg"] = (
-            measure.title,
-            _captioned(svg.forest(measure), report),
-        )
-    files = [_write(path.with_name(name), drawing) for name, (_, drawing) in drawings.items()]
-    pictures = [(title, name) for name, (title, _) in drawings.items()]
+    titles = {"curves": "Mean curves"} | {file_name(measure): measure.title for measure in report.measures}
+    files = _write_figures(report, path.with_suffix(".svg"))
+    pictures = [(title, file.name) for title, file in zip(titles.values(), files, strict=True)]
     return [_write(path, to_markdown(report, pictures)), *files]
 
 
-def _captioned(drawing: str, report: Report) -> str:
-    """Return a drawing that says, also where it is shown by itself, what it rests on."""
-    return svg.with_caption(drawing, f"{report.plan.name}. {report.basis}")
+def _write_figures(report: Report, path: Path) -> list[Path]:
+    """Write each figure as a file of its own, with what it rests on below it."""
+    figures = all_figures(report, f"{report.plan.name}. {report.basis}")
+    return [drawing.write(path.with_name(f"{path.stem}-{name}{path.suffix}")) for name, drawing in figures.items()]
 
 
 def _write(path: Path, text: str) -> Path:

@@ -7,8 +7,9 @@ import streamlit as st
 
 from cxr.data.library import list_data_sets
 from cxr.experiments.study import members, start_study
-from cxr.experiments.study.comparison import Measure, Report
+from cxr.experiments.study.comparison import Report
 from cxr.experiments.study.curves import to_table
+from cxr.experiments.study.measures import Measure
 from cxr.experiments.study.members import plan_of
 from cxr.reports.study import COLOURED, measure_tables, to_html
 from cxr.runs import Run, list_runs
@@ -92,7 +93,7 @@ def downloads(study: Run, report: Report) -> None:
     with st.container(horizontal=True):
         st.download_button(
             "Report as one HTML file",
-            to_html(report),
+            lambda: to_html(report).encode(),  # drawn when it is wanted, not each time that the page is
             f"{study.id}.html",
             "text/html",
             icon=":material/download:",

@@ -84,7 +84,9 @@ def test_reports_are_printed_written_and_told_in_json(cxr, tiny, tmp_path):
     code, out, _ = cxr("study", "report", study.id, "--out", tmp_path / "r.html", "--json")
     assert json.loads(out) == {"files": [str(tmp_path / "r.html")]}
     assert (tmp_path / "r.html").exists()
-    code, _, err = cxr("study", "report", study.id, "--out", tmp_path / "r.pdf")
+    code, out, _ = cxr("study", "report", study.id, "--out", tmp_path / "r.png", "--json")
+    assert [name.rsplit("/")[-1] for name in json.loads(out)["files"]][:2] == ["r-curves.png", "r-area_2.png"]
+    code, _, err = cxr("study", "report", study.id, "--out", tmp_path / "r.docx")
     assert (code, err.count("\n")) == (1, 1)
     assert ".html, .md, .csv" in err
 

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import html
 import json
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 from scipy import stats
 
 from cxr.errors import RunError
-from cxr.experiments.study.comparison import NO_DIFFERENCE, TOO_FEW, compare
+from cxr.experiments.study.comparison import compare
 from cxr.experiments.study.curves import Course, curves_of, to_table
 from cxr.experiments.study.plan import parse_plan
+from cxr.experiments.study.verdicts import NO_DIFFERENCE, TOO_FEW
+from cxr.reports.figures import COLOURS, GREY
 from cxr.reports.study import to_html, to_markdown, write
-from cxr.reports.svg import COLOURS, forest
+from cxr.reports.study_figures import curves, forest
 from cxr.runs.storage import to_json
 
 PLAN = parse_plan({"recipes": ["twice", "keep"], "seeds": 3, "first_epochs": 2, "accuracy": 0.7})
+SVG = "{http://www.w3.org/2000/svg}"
 TEST = {"accuracy": {"value": 0.8, "low": 0.7, "high": 0.9}}
 
 
@@ -44,6 +51,16 @@ def study(twice, keep, **more):
 
 def measure(found, key):
     return next(m for m in found.measures if m.key == key)
+
+
+def figures(page):
+    """The pictures of a page, each as the root of its SVG, by what they show."""
+    pictures = re.findall(r'<img class="drawing" src="data:image/svg\+xml;base64,([^"]+)" alt="([^"]+)"', page)
+    return {html.unescape(title): ET.fromstring(base64.b64decode(data)) for data, title in pictures}
+
+
+def words(svg):
+    return [element.text for element in svg.iter(f"{SVG}text")]
 
 
 def only(found, key):
@@ -193,7 +210,7 @@ def test_before_the_first_epoch_there_is_a_report_that_says_so():
     found = compare(PLAN, planned)
     assert found.sentences[0].endswith("cannot be compared yet, no seed has both")
     assert any("No member has a row with val_accuracy yet" in note for note in found.notes)
-    ET.fromstring(to_html(found).split("<body>")[1].split("<h2>Curves</h2>")[1].split("</svg>")[0] + "</svg>")
+    assert len(figures(to_html(found))) == 1 + len(found.measures)
 
 
 def test_one_seed_gives_no_interval_and_no_verdict():
@@ -236,10 +253,33 @@ def test_a_real_difference_is_shown_among_many_comparisons():
 
 def test_the_drawing_has_both_intervals_and_colours_only_what_is_shown():
     found = compare(PLAN, study([0.4, 0.6, 0.8, 0.8], [0.5, 0.8, 0.8, 0.8]))
-    shown, not_shown = forest(measure(found, "area_2")), forest(measure(found, "best"))
-    assert shown.count('stroke-width="4"') == shown.count('stroke-width="1.2"') == 1
-    assert COLOURS[0] in shown
-    assert COLOURS[0] not in not_shown
+    shown = only(found, "area_2")
+    thin, thick = bars(forest(measure(found, "area_2")))
+    assert thin == (pytest.approx(shown.together), COLOURS[0])
+    assert thick == (pytest.approx((shown.mean.low, shown.mean.high)), COLOURS[0])
+    assert {colour for _, colour in bars(forest(measure(found, "best")))} <= {GREY}
+
+
+def bars(drawing):
+    """The horizontal bars of a drawing in the order of their thickness: ends and colour."""
+    axes = Figure().add_subplot()
+    drawing.paint(axes)
+    collections = sorted(axes.collections, key=lambda c: c.get_linewidth()[0])
+    return [(tuple(c.get_segments()[0][:, 0]), to_hex(c.get_color()[0])) for c in collections]
+
+
+def test_the_curves_have_each_recipes_means_and_bands_and_a_legend():
+    found = compare(PLAN, study([0.4, 0.6, 0.8, 0.8], [0.5, 0.8, 0.8, 0.8], start=0.3))
+    axes = Figure().add_subplot()
+    curves(found).paint(axes)
+    for line, recipe in zip(axes.get_lines(), ("twice", "keep"), strict=True):
+        assert dict(zip(*line.get_data(), strict=True)) == {e: m.value for e, m in found.curves[recipe].items()}
+    bands = [band.get_paths()[0].get_extents() for band in axes.collections]
+    for band, recipe in zip(bands, ("twice", "keep"), strict=True):
+        means = [mean for mean in found.curves[recipe].values() if mean.low is not None]
+        assert (band.ymin, band.ymax) == pytest.approx((min(m.low for m in means), max(m.high for m in means)))
+    assert [text.get_text() for text in axes.figure.legends[0].get_texts()] == ["twice", "keep"]
+    assert axes.get_xlim() == (0, 4)
 
 
 def test_rows_of_other_stages_and_kinds_are_no_part_of_the_curve():
@@ -258,25 +298,38 @@ def test_a_report_is_written_as_one_page_as_markdown_with_drawings_and_as_a_tabl
     (page,) = write(found, tmp_path / "r.html")
     text = page.read_text()
     assert len(text) < 200_000
-    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+    assert "http" not in text
     assert found.sentences[0] in text
-    for part in text.split("<svg")[1:]:
-        ET.fromstring("<svg" + part.split("</svg>")[0] + "</svg>")
+    drawn = figures(text)
+    assert next(iter(drawn)) == "Mean validation accuracy by recipe"
+    assert {"validation accuracy", "epoch of the last stage", "twice", "keep"} <= set(words(next(iter(drawn.values()))))
+    for m in found.measures:
+        assert {"keep − twice", m.title} <= set(words(drawn[f"Differences between recipes: {m.title}"]))
     files = write(found, tmp_path / "r.md")
     assert "r-curves.svg" in [f.name for f in files]
     assert all(f.name == "r.md" or f"({f.name})" in files[0].read_text() for f in files)
     assert "| keep − twice | " in files[0].read_text()
     (table,) = write(found, tmp_path / "r.csv")
     assert len(table.read_text().splitlines()) == 1 + 6 * 5
-    with pytest.raises(RunError, match=r"r\.pdf is no form of a report\. Allowed: a name that ends in \.html, \.md"):
-        write(found, tmp_path / "r.pdf")
+    with pytest.raises(RunError, match=r"r\.docx is no form of a report\. Allowed: a name that ends in \.html, \.md"):
+        write(found, tmp_path / "r.docx")
+
+
+@pytest.mark.parametrize(("ending", "begins"), [("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF")])
+def test_the_figures_alone_are_written_in_each_form(tmp_path, ending, begins):
+    found = compare(PLAN, study([0.4, 0.6, 0.8, 0.8], [0.5, 0.8, 0.8, 0.8]))
+    files = write(found, tmp_path / f"r.{ending}")
+    keys = ["curves", "area_2", "reach_0-7", "best", "test_accuracy"]
+    assert [file.name for file in files] == [f"r-{key}.{ending}" for key in keys]
+    assert all(file.read_bytes().startswith(begins) for file in files)
+    assert sorted(tmp_path.iterdir()) == sorted(files)
 
 
 def test_names_from_outside_cannot_put_anything_into_the_page():
     plan = PLAN.model_copy(update={"name": "<script>x</script>", "description": "<img src=x>"})
     page = to_html(compare(plan, study([0.4, 0.6], [0.5, 0.8])))
     assert "<script" not in page
-    assert "<img" not in page
+    assert "<img src=x" not in page
     assert "<svg" not in to_markdown(compare(plan, study([0.4], [0.5])))
 
 
@@ -307,7 +360,9 @@ def test_drawings_and_reports_say_what_they_rest_on(tmp_path):
     text, *drawings = (file.read_text(encoding="utf-8") for file in write(found, tmp_path / "study.md"))
     assert len(drawings) > 2
     for drawing in drawings:
-        assert basis in ET.fromstring(drawing).find("{http://www.w3.org/2000/svg}desc").text
+        root = ET.fromstring(drawing)
+        assert basis in next(root.iter("{http://purl.org/dc/elements/1.1/}description")).text
+        assert basis in " ".join(words(root))
     for page in (text, html.unescape(to_html(found))):
         assert basis in page
         assert "40 X-rays of 30 patients" in page

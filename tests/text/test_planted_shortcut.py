@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -40,7 +42,7 @@ def test_a_tiny_run_writes_its_page_and_its_figure_and_does_not_do_again_what_is
         assert told["beyond_random"]["value"] == pytest.approx(difference)
     written = out.read_text(encoding="utf-8")
     assert written in first + "\n"
-    assert figure.read_text(encoding="utf-8").count("<circle") == 3 + 3 * len(rows)
+    assert "another X-ray's boxes" in figure.read_text(encoding="utf-8")
     assert "seed" not in benchmark("--keep", kept).split("# Planted")[0]
     assert len(kept.read_text(encoding="utf-8").splitlines()) == len(rows)
 
@@ -81,3 +83,29 @@ def test_the_verdict_counts_intervals_above_across_and_below_zero(report):
     assert "at 0.75 and above it lies above zero in 2 of 3" in said
     assert "grows with every step of the correlation" in said
     assert "does **not** grow" in report.verdicts([*none, a_row(0.75, 0, -0.5, -0.4)], "mean")
+
+
+def test_the_figure_has_a_point_and_an_interval_for_each_network_and_condition(report):
+    rows = [a_row(0.0, 0, -0.1, 0.1), a_row(0.0, 1, 0.01, 0.1), a_row(0.75, 0, 0.2, 0.3), a_row(1.0, 0, 0.5, 0.6)]
+    axes = Figure().add_subplot()
+    report.draw(rows, "mean").paint(axes)
+    lines = axes.get_lines()
+    assert len(lines) == 3
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 3
+    for line, intervals in zip(lines, axes.collections, strict=True):
+        assert list(line.get_ydata()) == pytest.approx([20.0] * 4)
+        assert [tuple(s[:, 1]) for s in intervals.get_segments()] == [pytest.approx((10.0, 30.0))] * 4
+    every = np.concatenate([line.get_xdata() for line in lines])
+    assert len(set(every)) == len(every), "networks stand side by side"
+    assert axes.get_ylim() == (0, 30)
+
+
+@pytest.mark.slow
+def test_a_figure_of_another_ending_is_refused_before_anything_is_trained(report, monkeypatch, capsys):
+    import planted_shortcut
+
+    monkeypatch.setattr(sys, "argv", ["planted_shortcut.py", "--figure", "figure.gif"])
+    with pytest.raises(SystemExit) as ended:
+        planted_shortcut.main()
+    assert ended.value.code == 2
+    assert "figure.gif does not end in .svg, .png, .pdf" in capsys.readouterr().err

@@ -8,7 +8,8 @@ import pytest
 from cxr.evaluation.tests import holm
 from cxr.experiments.masking.conditions import Condition, Controls, Masking, controls_of, lenders_of, versions
 from cxr.experiments.masking.effects import Answers, beyond_control, effects, moved
-from cxr.experiments.masking.results import by_group, finding, left_in
+from cxr.experiments.masking.results import by_group, left_in
+from cxr.experiments.masking.sentences import finding
 from cxr.text.boxes import TextBox
 
 CLASSES = ("a", "b")

@@ -16,12 +16,14 @@ from cxr.data import ImageCache, Manifest
 from cxr.errors import TextError
 from cxr.evaluation.metrics import probabilities
 from cxr.experiments.masking import example
+from cxr.experiments.masking.conclusions import too_weak
 from cxr.experiments.masking.effects import Answers
 from cxr.experiments.masking.effects_by_finding import effects_by_finding
 from cxr.experiments.masking.job import run
 from cxr.experiments.masking.one_image import masked_versions
 from cxr.experiments.masking.predictions import groups_of
-from cxr.experiments.masking.results import condition_table, finding, too_weak
+from cxr.experiments.masking.results import condition_table
+from cxr.experiments.masking.sentences import finding
 from cxr.experiments.masking.settings import Setting
 from cxr.models import build, save_model
 from cxr.paths import cache_root

@@ -11,6 +11,7 @@ from configurations import THREE, TWO
 from scipy.special import logit
 
 from cxr.data.images.resize import fit_square
+from cxr.experiments.masking.conclusions import conclusion
 from cxr.experiments.masking.conditions import Masking, controls_of, versions
 from cxr.experiments.masking.effects import SMALLEST_EFFECT, Answers, effects
 from cxr.experiments.masking.effects_by_finding import effects_by_finding
@@ -22,7 +23,8 @@ from cxr.experiments.masking.matched_controls import (
     enlarged,
     gain_of,
 )
-from cxr.experiments.masking.results import conclusion, finding, left_in
+from cxr.experiments.masking.results import left_in
+from cxr.experiments.masking.sentences import finding
 from cxr.experiments.masking.shrinkage import FEWEST_PATIENTS, shrunken_means
 from cxr.experiments.stamping.dose_response import least
 from cxr.reports import masking_tables

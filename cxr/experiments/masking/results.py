@@ -1,10 +1,10 @@
-"""The numbers of a text experiment and the sentences that say what they mean, as ``results.json`` holds them."""
+"""The numbers of a text experiment, as ``results.json`` holds them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,6 @@ import pandas as pd
 from cxr.evaluation.metrics import patients_of, probabilities, summarise
 from cxr.evaluation.multilabel import THRESHOLD, summarise_findings
 from cxr.experiments.masking.effects import (
-    SMALLEST_EFFECT,
-    TOO_FEW_PATIENTS,
     Answers,
     beyond_control,
     effects,
@@ -21,23 +19,15 @@ from cxr.experiments.masking.effects import (
     paired_means,
     paired_shares,
 )
-from cxr.experiments.masking.effects_by_finding import effects_by_finding, standing_out
-from cxr.experiments.masking.matched_controls import MARKS
+from cxr.experiments.masking.effects_by_finding import effects_by_finding
+from cxr.experiments.masking.sentences import finding
 from cxr.experiments.masking.shrinkage import shrunken_means
-from cxr.formatting import number, patients, percent, points, times, xrays
-from cxr.models.card import MULTI_LABEL
 from cxr.text.corrections import FileTokens
 
 if TYPE_CHECKING:
     from cxr.experiments.masking.predictions import Kept
 
-SIGNIFICANT = 0.05
-MATCHES = 0.8
-"""Controls that change the picture by less than this share of what the tokens change it by are called too weak."""
 SMALLEST_GROUP = 5  # images; of fewer no interval says anything
-CLAIMS = ("predictions", "probabilities")
-"""Conclusions that claim an effect of the text."""
-Conclusion = Literal["predictions", "probabilities", "less", "small", "weak", "nothing"]
 _SHOWN = ("before", "after", "control")
 
 
@@ -246,213 +236,3 @@ def _groups(table: pd.DataFrame, answers: Answers, classes: Sequence[str]) -> It
     for by in ("source",) if answers.multi_label else ("label", "source"):
         values = table[by].fillna("").astype(str).to_numpy()
         yield from ((by, group, values == group) for group in sorted(set(values) - {""}))
-
-
-# --- in words ------------------------------------------------------------------------------------------------------
-
-
-def finding(results: Mapping[str, Any]) -> str:
-    """Return the result in plain sentences with its uncertainty."""
-    if not results["n_tokens"]:
-        of = xrays(results["n_images"], results.get("n_patients"), "image")
-        return f"No text was found on the {of}, so there is nothing to mask."
-    return " ".join(_sentences(results))
-
-
-def _sentences(results: Mapping[str, Any]) -> Iterator[str]:
-    first = next(iter(results["modes"].values()))
-    if results.get("task") == MULTI_LABEL:
-        yield from _of_findings(results, first)
-    else:
-        yield from _of_predictions(results, first)
-    if first["beyond_random"]["low"] is None:
-        yield TOO_FEW_PATIENTS
-    yield from _of_match(first, results["n_with_text"])
-    if next(iter(results["modes"])) in MARKS and conclusion(first, results.get("task") == MULTI_LABEL) in CLAIMS:
-        yield _OF_MARKS
-    relevance = results.get("relevance") or {}
-    if relevance.get("n"):
-        inside, outside = (relevance[name]["positive"]["gain"] for name in ("tokens", "random"))
-        yield (
-            f"Tokens hold {times(inside)} the positive relevance of their area, random boxes {times(outside)} "
-            f"({relevance_of(relevance)})."
-        )
-
-
-def relevance_of(relevance: Mapping[str, Any]) -> str:
-    """Return which X-rays the relevance in tokens is of: ``50 of the 120 X-rays with text, 41 patients``."""
-    of = "" if "n_patients" not in relevance else f", {patients(relevance['n_patients'])}"
-    return f"{relevance['n']} of the {relevance['of']} X-rays with text{of}"
-
-
-def _of_predictions(results: Mapping[str, Any], first: Mapping[str, Any]) -> Iterator[str]:
-    yield (
-        f"{_masking(results)} changes {percent(first['changed']['tokens'])} of the predictions, random boxes of the "
-        f"same sizes {percent(first['changed']['random'])}, boxes of other images {percent(first['changed']['other'])}."
-    )
-    yield _verdict(first, len(results["modes"]), _looked_at(results))
-    difference = first["accuracy"]["tokens"]
-    if difference["value"] is not None:
-        before, after = (100 * results[name]["accuracy"]["value"] for name in ("before", "after"))
-        n, of = results["before"].get("n"), results["n_images"]
-        labelled = xrays(n or of, results["before"].get("n_patients"), "image")
-        known = f" on {labelled}" if n in (None, of) else f" on the {labelled} whose label the network knows (of {of})"
-        yield (
-            f"Accuracy{known} goes from {before:.1f} % to {after:.1f} % (difference {points(difference)}, "
-            f"p = {difference['p_holm']:.2g})."
-        )
-
-
-def _masking(results: Mapping[str, Any]) -> str:
-    with_text, of = results.get("n_patients_with_text"), results.get("n_patients")
-    whose = "" if of is None else f" ({with_text} of {patients(of)})"
-    return f"Masking {results['n_tokens']} tokens on {results['n_with_text']} of {results['n_images']} images{whose}"
-
-
-def _looked_at(results: Mapping[str, Any]) -> str:
-    """Return what a test is over: ``269 images of 210 patients``."""
-    return xrays(results["n_images"], results.get("n_patients"), "image")
-
-
-def _of_findings(results: Mapping[str, Any], first: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the sentences of a network of several findings: no single decision, so no accuracy."""
-    n, far = len(results["classes"]), first["moved"]
-    of = f"the probabilities of {n} findings" if n > 1 else f"the probability of {results['classes'][0]}"
-    yield (
-        f"{_masking(results)} moves {of} by {number(far['tokens'])} on average, random boxes of the same sizes by "
-        f"{number(far['random'])}, boxes of other images by {number(far['other'])}."
-    )
-    yield _verdict_of_findings(first, len(results["modes"]), _looked_at(results))
-    if n > 1 and not too_weak(first):
-        yield _single_findings(first, n * len(results["modes"]), _looked_at(results))
-    some = "at least one finding crosses" if n > 1 else "it crosses"
-    yield (
-        f"On {percent(first['changed']['tokens'])} of the {results['n_images']} images {some} "
-        f"{threshold_in_words(results)}, under random boxes on {percent(first['changed']['random'])}."
-    )
-    difference = first["auc"]["tokens"]
-    if difference["value"] is not None:
-        before, after = (results[name]["auc"]["value"] for name in ("before", "after"))
-        measured = len(first["auc_by_finding"]["tokens"])
-        mean = "Mean AUC" if n > 1 else "AUC"
-        mean += f" of the {measured} findings that have one" if measured < n else ""
-        of = xrays(results["before"].get("n", results["n_images"]), results["before"].get("n_patients"), "image")
-        yield f"{mean} goes from {before:.3f} to {after:.3f} (difference {number(difference, signed=True)}), on {of}."
-
-
-def threshold_in_words(results: Mapping[str, Any]) -> str:
-    """Return what a finding crosses where it appears or disappears."""
-    stated = set((results.get("thresholds") or {}).values()) - {THRESHOLD}
-    return "the threshold that the network states" if stated else f"a probability of {THRESHOLD:g}"
-
-
-def conclusion(effect: Mapping[str, Any], multi_label: bool = False) -> Conclusion:
-    """Return what an effect (of :func:`cxr.experiments.masking.effects.effects`, in one mode) says of the text.
-
-    Returns
-    -------
-    - ``predictions``: more predictions change than under random boxes; ``probabilities``: they move farther. Of several
-      findings there are probabilities alone.
-    - ``less``: it is the random boxes that change more
-    - ``small``: there is a difference, but below :data:`SMALLEST_EFFECT`
-    - ``weak``: there is a difference, but the random boxes change the picture much less than the tokens do
-    - ``nothing``: none of these
-    """
-    beyond = {"predictions": effect["beyond_random"], "probabilities": effect["moved_beyond_random"]}
-    if multi_label:
-        del beyond["predictions"]
-    shown = {name: entry for name, entry in beyond.items() if entry["p_holm"] < SIGNIFICANT}
-    more = [name for name, entry in shown.items() if entry["value"] >= SMALLEST_EFFECT]
-    less = [name for name, entry in shown.items() if entry["value"] <= -SMALLEST_EFFECT]
-    if less and (not more or less[0] == "predictions"):
-        return "less"
-    if more and too_weak(effect):
-        return "weak"
-    if more:
-        return "predictions" if more[0] == "predictions" else "probabilities"
-    return "small" if shown else "nothing"
-
-
-def too_weak(effect: Mapping[str, Any]) -> bool:
-    """Return whether random boxes change the picture much less than the tokens do; False where that is not known."""
-    change = effect.get("match", {}).get("change")
-    return bool(change) and change["random"] < MATCHES * change["tokens"]
-
-
-def _verdict_of_findings(effect: Mapping[str, Any], n_modes: int, of: str) -> str:
-    beyond = effect["moved_beyond_random"]
-    p = f"p = {beyond['p_holm']:.2g}{_corrected(n_modes)}; {of}"
-    kind = conclusion(effect, multi_label=True)
-    if kind == "probabilities":
-        return f"The tokens matter more than patches of their size ({p}){_unless(effect['moved_beyond_other'])}."
-    return _no_claim(kind, "move", p)
-
-
-def _no_claim(kind: Conclusion, verb: str, p: str) -> str:
-    """Return the sentence of a conclusion that claims nothing of the text, in which tokens and boxes ``verb``."""
-    if kind == "less":
-        return f"Random boxes {verb} more than the tokens do ({p}): no effect of the text is shown."
-    if kind == "small":
-        return f"Text and random boxes differ by less than {100 * SMALLEST_EFFECT:g} % ({p}): too small to matter."
-    if kind == "weak":
-        return (
-            f"Tokens {verb} more than random boxes do ({p}), but these change the picture much less, so this does not "
-            "show that the text matters."
-        )
-    return f"Text and random boxes cannot be told apart ({p}), so this does not show that the text matters."
-
-
-def _corrected(n_modes: int) -> str:
-    return f", corrected for {n_modes} mask modes" if n_modes > 1 else ""
-
-
-def _unless(other: Mapping[str, Any]) -> str:
-    agree = other["p_holm"] < SIGNIFICANT and other["value"] > 0
-    return "" if agree else f", though boxes of other images do not show it (p = {other['p_holm']:.2g})"
-
-
-def _single_findings(effect: Mapping[str, Any], n_tests: int, of: str) -> str:
-    names = standing_out(effect)
-    over = f"p below {SIGNIFICANT:g}, Holm over {n_tests} tests; {of}"
-    if not names:
-        return f"No single finding moves farther than under random boxes ({over})."
-    changes = effect["probability"]["tokens"]
-    listed = ", ".join(f"{name} ({changes[name]['value']:+z.3f})" for name in names[:_MOST_NAMED])
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f"Farther than under random boxes {'moves' if len(names) == 1 else 'move'} {listed}{more} ({over})."
-
-
-_MOST_NAMED = 4
-_OF_MARKS = (
-    "Black boxes are marks themselves, which a network may know by their place: see whether inpainting shows it too."
-)
-
-
-def _verdict(effect: Mapping[str, Any], n_modes: int, of: str) -> str:
-    """Say whether predictions, or at least probabilities, change more than under random boxes."""
-    beyond, farther, far = effect["beyond_random"], effect["moved_beyond_random"], effect["moved"]
-    p, p_moved = (f"p = {entry['p_holm']:.2g}{_corrected(n_modes)}; {of}" for entry in (beyond, farther))
-    sizes = f"{far['tokens']['value']:.3f} on average, under random boxes by {far['random']['value']:.3f} ({p_moved})"
-    kind, told_apart = conclusion(effect), beyond["p_holm"] < SIGNIFICANT
-    if kind == "predictions":
-        agree = _unless(effect["beyond_other"])
-        return f"The tokens matter more than patches of their size ({p}){agree}. Probabilities move by {sizes}."
-    if kind == "probabilities":
-        apart = f"Predictions alone cannot be told apart ({p}), but the network answers to the text"
-        return f"{apart}: probabilities move by {sizes}."
-    if kind == "nothing" or told_apart:
-        return f"{_no_claim(kind, 'change', p)} Probabilities move by {sizes}."
-    # What differs is how far probabilities move: its p is the one that counts.
-    apart = f"Predictions alone cannot be told apart ({p}). Probabilities move by {sizes}."
-    return f"{apart} {_no_claim(kind, 'move', p_moved)}"
-
-
-def _of_match(effect: Mapping[str, Any], n_with_text: int) -> Iterator[str]:
-    """Say how much tokens and random boxes change the picture; nothing in results of an older version."""
-    change = effect.get("match", {}).get("change")
-    if change:
-        yield (
-            f"Masking the tokens changes the network's picture by {change['tokens']:.2f} grey levels (of 255) "
-            f"on average, masking random boxes by {change['random']:.2f} "
-            f"({xrays(n_with_text, noun='image')} with text)."
-        )

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from cxr.experiments.study.comparison import METRIC_TITLES, Measure, Report
+from cxr.experiments.study.comparison import Report
+from cxr.experiments.study.measures import METRIC_TITLES, Measure
 from cxr.experiments.study.statistics import Difference, Mean
 from cxr.reports.study import together
 

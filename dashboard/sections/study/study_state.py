@@ -11,8 +11,9 @@ import pandas as pd
 import streamlit as st
 
 from cxr.experiments.study import Member, retry, stop_study
-from cxr.experiments.study.comparison import METRIC_TITLES, Report, basis_of, compare
+from cxr.experiments.study.comparison import Report, basis_of, compare
 from cxr.experiments.study.curves import Course, course
+from cxr.experiments.study.measures import METRIC_TITLES
 from cxr.experiments.study.plan import Plan
 from cxr.runs import Run
 

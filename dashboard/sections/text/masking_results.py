@@ -12,13 +12,14 @@ import streamlit as st
 from cxr.data import Manifest, read_xray
 from cxr.experiments.masking import example
 from cxr.experiments.masking.job import BOXES
-from cxr.experiments.masking.results import relevance_of
+from cxr.experiments.masking.sentences import relevance_of
 from cxr.experiments.masking.settings import Setting
 from cxr.explain import render
 from cxr.reports import masking, masking_tables
 from cxr.runs import ACTIVE, Run
 from cxr.text import TextBox, mask_text
 
+from sections.text import masking_charts
 from services import load
 from widgets import measured, page, pages, pick, viewer
 from widgets.subject import name_of
@@ -100,7 +101,7 @@ def _show_more(results: dict[str, Any]) -> None:
     modes, which, groups, flips, relevance = st.tabs(titles, key="experiments:tab", on_change="rerun")
     pick.leave("tab", st.session_state["experiments:tab"], titles[0])
     with modes:
-        st.plotly_chart(masking_tables.changed_figure(results), key="experiments:changed")
+        st.plotly_chart(masking_charts.changed(results), key="experiments:changed")
         st.dataframe(masking_tables.by_mode(results), hide_index=True)
         st.caption(
             "95 % intervals over patients; p values from flipped signs of patients, corrected over the ways of masking "
