@@ -84,7 +84,7 @@ def resume(
     detach: Annotated[bool, typer.Option("--detach", help="Return at once, leave it running.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Go on with a stopped or failed run: training from its last checkpoint, other kinds from the beginning."""
+    """Go on with a stopped or failed run: trainings and studies from where they were, others from the beginning."""
     follow_or_leave(get_run(run).resume(), detach, as_json)
 
 

@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from cxr.errors import RunError
 from cxr.files import replacing
+from cxr.runs.kinds import Params, kind_of
 from cxr.runs.metrics import MetricsReader, ends_in_half_a_line, parse_lines
+from cxr.runs.status import Status
 from cxr.runs.storage import DiskFullError, disk_full, locked, to_json, told_when_full, write_json
 
 if TYPE_CHECKING:
@@ -33,29 +35,6 @@ SPEC, STATUS, METRICS, LOG = "spec.json", "status.json", "metrics.jsonl", "log.t
 RESULTS, PREDICTIONS, CHECKPOINTS = "results.json", "predictions.parquet", "checkpoints"
 STOP_FLAG, WORKER_LOCK, STATUS_LOCK, RESERVE = "stop", ".lock", ".status.lock", ".status.reserve"
 MAKE_ROOM_FLAG = "make-room"  # a cluster wants the place back: as a stop, but the run will be queued again
-
-ACTIVE = ("queued", "running", "stopping")
-ENDED = ("stopped", "finished", "failed")
-STATES = ACTIVE + ENDED
-
-NEW_STATUS: dict[str, Any] = {
-    "state": "queued",
-    "progress": 0.0,
-    "message": "",
-    "eta_s": None,
-    "pid": None,
-    "pid_started": None,
-    "heartbeat": None,
-    "error": None,
-    "launched": None,
-    "started": None,
-    "ended": None,
-    "resumes": 0,
-    "metrics_generation": 0,
-    "host": None,
-    "job": None,
-    "requeues": 0,
-}
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,119}")
 _VERSIONED = ("cxr", "torch", "timm", "zennit", "numpy")
@@ -135,7 +114,7 @@ class RunFolder:
             with told_when_full(draft.path):
                 draft.checkpoints.mkdir(parents=True)
                 write_json(draft.path / SPEC, spec)
-                write_json(draft.path / STATUS, NEW_STATUS)
+                write_json(draft.path / STATUS, Status())
                 draft.log_path.touch()
                 draft.path.rename(root / run_id)
         finally:
@@ -164,6 +143,18 @@ class RunFolder:
         return spec
 
     @property
+    def params(self) -> Params:
+        """The parameters of the run's job, of the model that its kind names.
+
+        Raises
+        ------
+        CxrError
+            If the folder is no run's, its kind is unknown, or a parameter is not allowed: one line names it.
+        """
+        spec = self.spec
+        return kind_of(spec.get("kind")).params_model().of(spec.get("params") or {})
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of checkpoints."""
         return self.path / CHECKPOINTS
@@ -175,32 +166,36 @@ class RunFolder:
 
     # status
 
-    def read_status(self) -> dict[str, Any]:
+    def read_status(self) -> Status:
         """Return status.json, with defaults for what it lacks; ``Run.status`` also looks after the process."""
         try:
             stored = json.loads((self.path / STATUS).read_bytes())
         except (OSError, ValueError):
             stored = {}
-        return {**NEW_STATUS, **(stored if isinstance(stored, dict) else {})}
+        return Status.read(stored)
 
-    def update_status(self, **changes: Any) -> dict[str, Any]:
+    def update_status(self, **changes: Any) -> Status:
         """Change some fields of status.json, leave the others, and return all of them.
 
         Safe between threads and processes: the heartbeat, the job and whoever asks for a stop all write here.
+
+        Raises
+        ------
+        RunError
+            For a state or a field that there is not.
         """
         with self.status_transaction() as status:
             status.update(changes)
-        return status
+        return Status(**status)
 
     @contextlib.contextmanager
     def status_transaction(self) -> Iterator[dict[str, Any]]:
-        """Hold the status against other writers, hand it out to be changed, write it at the end."""
+        """Hold the status against other writers, hand its fields out to be changed, check and write them at the end."""
         with locked(self.path / STATUS_LOCK):
-            status = self.read_status()
-            before = dict(status)
-            yield status
-            if status["state"] not in STATES:
-                raise RunError(f"unknown state {status['state']!r}. Available: {', '.join(STATES)}")
+            before = self.read_status()
+            fields = dict(before)
+            yield fields
+            status = before.replace(**fields)
             if status != before:
                 write_json(self.path / STATUS, status)
 
@@ -217,7 +212,7 @@ class RunFolder:
             file.write(os.urandom(_RESERVE_BYTES))  # bytes that no file system stores as a hole
             os.fsync(file.fileno())
 
-    def end_status(self, **changes: Any) -> dict[str, Any]:
+    def end_status(self, **changes: Any) -> Status:
         """Change the status as :meth:`update_status` does, as a process's last word: also on a full disk.
 
         Raises
@@ -226,7 +221,7 @@ class RunFolder:
             If the disk is full and nothing was set aside by :meth:`reserve_status`.
         """
         with locked(self.path / STATUS_LOCK):
-            status = {**self.read_status(), **changes}
+            status = self.read_status().replace(**changes)
             try:
                 write_json(self.path / STATUS, status)
             except DiskFullError:

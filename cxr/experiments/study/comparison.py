@@ -97,6 +97,8 @@ class Report:
     n_comparisons
         How many comparisons the intervals allow for: all pairs by all measures, and by the gaps between the beginning
         and the end.
+    by_measure
+        The sentences of each measure, by its key; ``sentences`` are all of them and the verdicts'.
     """
 
     plan: Plan
@@ -110,6 +112,7 @@ class Report:
     sentences: Sequence[str]
     notes: Sequence[str]
     basis: str = ""
+    by_measure: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for results.json."""
@@ -207,15 +210,27 @@ def compare(plan: Plan, found: Sequence[Course], planned: Plan | None = None) ->
     of = _xrays_of(begun)
     verdicts = [verdict for k in data.gaps() for verdict in _verdicts(data, k, min(k, horizon - k))]
     verdicts = [dataclasses.replace(v, sentence=v.sentence + of["val"] * (v.early.mean.n > 1)) for v in verdicts]
-    sentences = [
-        _sentence(m, pair) + of[_split_of(m)] * bool(m.differences[pair].mean.n)
+    by_measure = {
+        m.key: [_sentence(m, pair) + of[_split_of(m)] * bool(m.differences[pair].mean.n) for pair in plan.pairs]
         for m in measures
-        for pair in plan.pairs
-    ]
+    }
+    sentences = [sentence for of_measure in by_measure.values() for sentence in of_measure]
     sentences += [verdict.sentence for verdict in verdicts]
     notes = _notes(data, found, planned or plan)
     curves = _mean_curves(data)
-    return Report(plan, found, horizon, start, data.n_comparisons, curves, measures, verdicts, sentences, notes)
+    return Report(
+        plan,
+        found,
+        horizon,
+        start,
+        data.n_comparisons,
+        curves,
+        measures,
+        verdicts,
+        sentences,
+        notes,
+        by_measure=by_measure,
+    )
 
 
 def _n_measures(plan: Plan, planned: Plan, horizon: int, start: bool) -> int:
