@@ -10,14 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
-import secrets
 import shutil
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +19,7 @@ from cxr.errors import RunError
 from cxr.files import replacing
 from cxr.runs.kinds import Params, kind_of
 from cxr.runs.metrics import MetricsReader, ends_in_half_a_line, parse_lines
+from cxr.runs.spec import new_run_id, new_spec
 from cxr.runs.status import Status
 from cxr.runs.storage import DiskFullError, disk_full, locked, to_json, told_when_full, write_json
 
@@ -36,8 +31,6 @@ RESULTS, PREDICTIONS, CHECKPOINTS = "results.json", "predictions.parquet", "chec
 STOP_FLAG, WORKER_LOCK, STATUS_LOCK, RESERVE = "stop", ".lock", ".status.lock", ".status.reserve"
 MAKE_ROOM_FLAG = "make-room"  # a cluster wants the place back: as a stop, but the run will be queued again
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,119}")
-_VERSIONED = ("cxr", "torch", "timm", "zennit", "numpy")
 _RESERVE_BYTES = 16384  # more than any status takes
 
 
@@ -46,18 +39,6 @@ class Stopped(Exception):
 
     A job may as well just return; this spares functions deep inside it from passing a flag upwards.
     """
-
-
-def new_run_id(name: str = "") -> str:
-    """Return a new id such as ``20250131-142355-7f3ac2-demo``: sorts by time, safe as a folder's name and in a URL."""
-    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")
-    parts = [datetime.now(UTC).strftime("%Y%m%d-%H%M%S"), secrets.token_hex(3), slug]
-    return "-".join(part for part in parts if part)
-
-
-def is_run_id(text: object) -> bool:
-    """Return whether ``text`` has the form of an id: letters, digits, ``-`` and ``_``, nothing that leads elsewhere."""
-    return isinstance(text, str) and _ID.fullmatch(text) is not None
 
 
 class RunFolder:
@@ -99,17 +80,7 @@ class RunFolder:
         root = Path(root)
         run_id = new_run_id(name or kind)
         draft = cls(root / f".new-{run_id}")
-        spec = {
-            "id": run_id,
-            "kind": kind,
-            "name": name or kind,
-            "created": time.time(),
-            "params": dict(params),
-            "manifest_hash": manifest_hash,
-            "versions": _versions(),
-        }
-        if slurm is not None:
-            spec["slurm"] = dict(slurm)
+        spec = new_spec(run_id, kind, params, name, manifest_hash, slurm)
         try:
             with told_when_full(draft.path):
                 draft.checkpoints.mkdir(parents=True)
@@ -414,11 +385,3 @@ class RunFolder:
     def clear_room(self) -> None:
         """Forget a request to make room."""
         (self.path / MAKE_ROOM_FLAG).unlink(missing_ok=True)
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": sys.version.split()[0]}
-    for package in _VERSIONED:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return versions

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from cxr import paths
 from cxr.errors import RunError
 from cxr.runs import local
-from cxr.runs.folder import RESULTS, RunFolder, is_run_id
+from cxr.runs.folder import RESULTS, RunFolder
 from cxr.runs.kinds import Params, kind_of
 from cxr.runs.process import current_status, launch
 from cxr.runs.slurm import client
+from cxr.runs.spec import is_run_id
 from cxr.runs.status import ACTIVE, ENDED, QUEUED_AGAIN, Status
 
 if TYPE_CHECKING:

@@ -105,7 +105,7 @@ class Setting(OnNetwork):
     @classmethod
     def _without_empty_values(cls, values: Any) -> Any:
         """Leave out what is empty, which means the default; of the split it means every image."""
-        empty = (None, "", [], ())
+        empty: tuple[Any, ...] = (None, "", [], ())
         keep = ("split", "manifest", "model")
         return {name: value for name, value in dict(values).items() if name in keep or value not in empty}
 
@@ -122,7 +122,7 @@ class Setting(OnNetwork):
         _check_numbers("size", self.sizes, LEAST_SIZE, LARGEST_SIZE)
         _check_numbers("contrast", self.contrasts, 0.01, 1.0)
         if not 0 <= self.jitter <= 0.5:
-            raise TextError(f"jitter {self.jitter!r} is not allowed. Accepted: 0 to 0.5, a share of the image's height")
+            raise TextError(f"jitter {self.jitter:g} is not allowed. Accepted: 0 to 0.5, a share of the image's height")
         if self.cut is None:
             word_patch(self.word, self.font, self.colour)
         return self
@@ -160,7 +160,7 @@ def _check_numbers(what: str, values: Sequence[float], low: float, high: float) 
         raise TextError(f"{what} {list(values)!r} is not allowed. Accepted: one number or several different ones")
     for value in values:
         if not low <= value <= high:
-            raise TextError(f"{what} {value!r} is not allowed. Accepted: {low:g} to {high:g}")
+            raise TextError(f"{what} {value:g} is not allowed. Accepted: {low:g} to {high:g}")
 
 
 def patch_of(setting: Setting, manifest: Manifest) -> Patch:
