@@ -7,7 +7,6 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from cxr.evaluation.settings import OnNetwork
-from cxr.explain.composites import DEFAULT_COMPOSITE
 
 DEFAULT_PREVIEWS = 24
 
@@ -24,7 +23,7 @@ class ExplainParams(OnNetwork):
     targets
         A class, or ``predicted``, ``label`` or ``all`` (see :class:`cxr.explain.job.Targets`).
     composite, bias, precision, options
-        How it is explained (see :func:`cxr.explain.explain`).
+        How it is explained (see :func:`cxr.explain.explain`); "" is the default composite.
     batch
         Images at once; 0 takes the default.
     previews
@@ -34,7 +33,7 @@ class ExplainParams(OnNetwork):
     ids: tuple[str, ...] | None = None
     split: str | None = None
     n: int | None = Field(default=None, ge=1)
-    composite: str = DEFAULT_COMPOSITE
+    composite: str = ""
     targets: str = ""
     bias: str | None = None
     precision: str | None = None
@@ -54,9 +53,8 @@ class ExplainParams(OnNetwork):
     def check(self) -> list[str]:
         """Raise a CxrError if the network cannot be loaded, or the way of explaining or the target is unknown."""
         from cxr.evaluation.source import load_trained
-        from cxr.explain.heatmap import Way
-        from cxr.explain.job import Targets
+        from cxr.explain.job import Targets, way_of
 
-        Way.of(self.composite, self.bias, self.precision, self.options)
+        way_of(self)
         Targets.of(self.targets, load_trained(self.network)[0])
         return []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxr import paths
 from cxr.errors import RunError
-from cxr.runs import local
+from cxr.runs import kinds, local
 from cxr.runs.folder import RESULTS, RunFolder
 from cxr.runs.kinds import Params, kind_of
 from cxr.runs.process import current_status, launch
@@ -243,8 +243,8 @@ def list_runs(root: str | os.PathLike[str] | None = None, kind: str | None = Non
 
 def members_of(run: Run) -> list[Run]:
     """Return the runs that a run has started as its members, newest first: each names it in its parameters."""
-    kind = kind_of(run.kind)
-    if not kind.members:
+    kind = kinds.KINDS.get(run.kind)
+    if kind is None or not kind.members:
         return []
     candidates = list_runs(run.folder.path.parent, kind=kind.members)
     return [member for member in candidates if member.spec["params"].get(kind.name) == run.id]

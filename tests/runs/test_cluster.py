@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -237,6 +238,16 @@ def test_a_job_that_squeue_has_forgotten_is_looked_up_in_the_accounting(tmp_path
     monkeypatch.setattr(client, "_cache", {})
     monkeypatch.setattr(client, "_forgotten", {})
     assert client.ask("7") == client.Job("CANCELLED", "", "node3")
+
+
+@pytest.mark.parametrize(("state", "ended"), [("COMPLETED", True), ("CANCELLED", True), ("RUNNING", False)])
+def test_cancelling_a_job_fails_only_where_it_is_not_over(tmp_path, monkeypatch, state, ended):
+    fake_program(tmp_path / "bin", "scancel", "echo 'scancel: Fehler: Auftrag unbekannt' >&2; exit 1")
+    fake_program(tmp_path / "bin", "squeue", f"echo '7|{state}|None|node3'")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    monkeypatch.setattr(client, "_cache", {})
+    with contextlib.nullcontext() if ended else pytest.raises(RunError, match="Auftrag unbekannt"):
+        client.cancel("7")
 
 
 def test_slurm_is_asked_once_for_many_runs_and_not_at_all_for_those_that_are_heard(tmp_path, monkeypatch):

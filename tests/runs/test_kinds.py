@@ -244,6 +244,14 @@ def test_listing_runs_imports_no_parameters_and_no_job(tmp_path):
     assert done.stdout.strip() == "[]"
 
 
+@every_kind
+def test_the_parameters_of_a_kind_are_checked_without_loading_torch(kind: Kind):
+    script = f"import sys; from cxr.runs.kinds import kind_of; kind_of({kind.name!r}).params_model(); "
+    script += "print(sorted({'torch', 'timm', 'sklearn', 'streamlit'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_a_kind_says_which_device_stored_parameters_ask_for():
     assert kind_of("train").requested_devices({"recipe": {"device": "cuda:1", "devices": 2}}) == ("cuda:1", 2)
     assert kind_of("train").requested_devices({"recipe": "demo"}) == ("auto", 1)
