@@ -185,7 +185,7 @@ def _preview(chosen: Subject, choice: Choice, network: Any) -> None:
     predictions = explaining.predictions(chosen)
     image_id = browse.image(choice.images, chosen.split, predictions, network)
     xray = explaining.of_manifest(choice.images, image_id)
-    setting = replace(choice.setting, sizes=choice.dose[:1], contrasts=choice.dose[1:])
+    setting = choice.setting.model_copy(update={"sizes": choice.dose[:1], "contrasts": choice.dose[1:]})
     found = list(
         versions_of(
             xray.pixels,
