@@ -42,9 +42,14 @@ def manifest_of(model: str, data: str | None) -> str:
 
     Raises
     ------
+    WeightsError
+        If there is no such network: that is said before anything about its data.
     RunError
         If ``data`` is not given and ``model`` is no run.
     """
+    from cxr.evaluation.source import checkpoint_of
+
+    checkpoint_of(model)
     if data is not None:
         from cxr.data.library import resolve_manifest
 
