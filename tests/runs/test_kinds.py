@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import subprocess
@@ -260,3 +261,15 @@ def test_a_kind_says_which_device_stored_parameters_ask_for():
         "recipe": {"size": 32, "devices": 4},
         "n": 1,
     }
+
+
+def test_runs_know_no_kind_but_by_the_registry():
+    folder = Path(kinds.__file__).parent
+    named = {
+        (file.name, node.value)
+        for file in folder.rglob("*.py")
+        if file.name != "kinds.py"
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in (*KINDS, "recipe")
+    }
+    assert named == set()
