@@ -50,9 +50,21 @@ def p_value(p: float | None) -> str:
     return NOTHING if p is None else f"{p:.2g}"
 
 
+def point_and_interval(estimate: Estimate | None, *, percent: bool) -> tuple[str, tuple[str, str] | None]:
+    """Return a share, or else a number, and the two ends of its interval apart: ``("3.1 %", ("1.9", "4.6"))``."""
+    return _parts(estimate, "z.1f", 100, " %") if percent else _parts(estimate, "z.3f")
+
+
 def _written(estimate: Estimate | None, form: str, scale: float = 1.0, unit: str = "") -> str:
+    point, limits = _parts(estimate, form, scale, unit)
+    return point if limits is None else f"{point} [{limits[0]}, {limits[1]}]"
+
+
+def _parts(
+    estimate: Estimate | None, form: str, scale: float = 1.0, unit: str = ""
+) -> tuple[str, tuple[str, str] | None]:
     value, low, high = (estimate.get(key) for key in ("value", "low", "high")) if estimate else (None, None, None)
     if value is None:
-        return NOTHING
-    text = f"{scale * value:{form}}{unit}"  # z in a form: no minus before a zero
-    return text if low is None or high is None else f"{text} [{scale * low:{form}}, {scale * high:{form}}]"
+        return NOTHING, None
+    point = f"{scale * value:{form}}{unit}"  # z in a form: no minus before a zero
+    return point, None if low is None or high is None else (f"{scale * low:{form}}", f"{scale * high:{form}}")

@@ -95,7 +95,7 @@ def _live_in(home: Path, patch: pytest.MonkeyPatch) -> None:
 def _done(kind: str, job, params: dict[str, object], home: Path) -> RunFolder:
     """Do a run in this process, as a worker does it, and return its folder."""
     folder = RunFolder.create(home / "runs", kind, params)
-    job(folder, folder.spec, progress=lambda fraction, message: None)
+    job(folder, folder.params, progress=lambda fraction, message: None)
     folder.update_status(state="finished", message="finished")
     return folder
 

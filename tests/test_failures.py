@@ -17,7 +17,7 @@ import torch
 
 from cxr.data import Manifest
 from cxr.data.phantom import write_demo
-from cxr.errors import RunError
+from cxr.errors import ManifestError, RunError
 from cxr.paths import cache_root
 from cxr.runs import Run, RunFolder, get_run, list_runs, start
 from cxr.runs.storage import DiskFullError, is_disk_full
@@ -276,7 +276,10 @@ def assert_fails_with(run: Run, *words: str) -> None:
 @pytest.mark.slow
 def test_a_manifest_that_vanished_is_named_and_the_training_begins_once_it_is_back(demo):
     away = demo.path.rename(demo.path.with_suffix(".away"))
-    run = start("train", params(demo))
+    with pytest.raises(ManifestError, match=str(demo.path)):
+        start("train", params(demo))
+    assert list_runs() == []
+    run = start("train", params(demo), manifest_hash="")  # as if it had vanished just after the start
     assert_fails_with(run, str(demo.path))
     away.rename(demo.path)
     assert run.resume().wait(120)["state"] == "finished"

@@ -69,14 +69,17 @@ def explain(
             raise WrongUse(
                 f"--out {out} goes with an IMAGE. Without one the maps of a split lie in the run's own folder"
             )
-        _check_target(model, target)
         manifest = manifest_of(model, data)
         check_split(manifest, split)
         params: dict[str, Any] = {"model": model, "manifest": manifest, "split": split}
         params |= {"composite": composite, "options": _numbers(option), "device": device}
         given = (("targets", target), ("bias", bias), ("precision", precision), ("n", n))
         params |= {key: value for key, value in given if value}
-        follow_or_leave(start("explain", params, name=f"explain {split}"), detach=False, as_json=as_json)
+        try:
+            run = start("explain", params)
+        except ExplainError as error:
+            raise WrongUse(str(error)) from None
+        follow_or_leave(run, detach=False, as_json=as_json)
         return
     # One image is explained at once, on the processor unless a GPU is named: it takes no turn.
     _explain_one(model, image, way, target, data, out or Path(), "cpu" if device == "auto" else device, as_json)
@@ -95,18 +98,6 @@ def heatmaps(
     told = {"networks": found.networks, "maps": found.maps, "bytes": found.bytes, "cleared": clear}
     text = f"{found.maps} heatmaps ({found.bytes / 1e6:.1f} MB, networks: {found.networks})"
     emit(told, as_json, lambda _: say(f"deleted {text}" if clear else f"{text} in {store.heatmaps_root()}"))
-
-
-def _check_target(model: str, target: str) -> None:
-    """Raise the run's error of a target here and now rather than in a process that is started for nothing."""
-    from cxr.evaluation.source import load_trained
-    from cxr.explain.job import Targets
-
-    network = load_trained(model)[0]
-    try:
-        Targets.of(target, network)
-    except ExplainError as error:
-        raise WrongUse(str(error)) from None
 
 
 def _numbers(option: list[str] | None) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from typing import Any
 
 from cxr.cli.output import bar, duration, emit, note, say
 from cxr.errors import RunError
-from cxr.runs import ENDED, Run
+from cxr.runs import ENDED, Run, Status
 
 _POLL_S = 0.3
 _SHOWN = ("loss", "val_loss", "val_accuracy", "val_auc")
 
 
-def follow(run: Run) -> dict[str, Any]:
+def follow(run: Run) -> Status:
     """Show the progress of ``run`` on stderr until it is over, and return its status."""
     asked = False
     with bar(f"{run.kind} {run.id}") as move:
@@ -38,7 +38,7 @@ def follow_or_leave(run: Run, detach: bool, as_json: bool) -> None:
         emit(describe(run), as_json, lambda _: _show_end(run, status))
 
 
-def end_of(run: Run, detach: bool, as_json: bool) -> dict[str, Any] | None:
+def end_of(run: Run, detach: bool, as_json: bool) -> Status | None:
     """Follow ``run`` to its end and return its status; if it is to be left, tell its id and return None.
 
     Raises
@@ -60,7 +60,7 @@ def describe(run: Run) -> dict[str, Any]:
     return {**run.spec, "folder": str(run.folder.path), "status": run.status(), "results": run.results()}
 
 
-def _show_end(run: Run, status: dict[str, Any]) -> None:
+def _show_end(run: Run, status: Status) -> None:
     took = duration((status["ended"] or time.time()) - (status["started"] or run.spec["created"]))
     say(f"{run.id} {status['state']} after {took}")
     if status["state"] == "stopped":

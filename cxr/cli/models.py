@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -43,9 +42,14 @@ def manifest_of(model: str, data: str | None) -> str:
 
     Raises
     ------
+    WeightsError
+        If there is no such network: that is said before anything about its data.
     RunError
         If ``data`` is not given and ``model`` is no run.
     """
+    from cxr.evaluation.source import checkpoint_of
+
+    checkpoint_of(model)
     if data is not None:
         from cxr.data.library import resolve_manifest
 
@@ -97,7 +101,6 @@ def evaluate(
     results.json and left out of every figure, unless there are no others.
     """
     aliases = assignments(alias, "--alias")
-    check_model(model)
     manifest = manifest_of(model, data)
     which = {"run": model} if is_training(model) else {"weights": model}
     options = {"splits": split or None, "aliases": aliases or None, "include_seen": include_seen}
@@ -107,7 +110,7 @@ def evaluate(
         "device": device,
         **{key: value for key, value in options.items() if value},
     }
-    follow_or_leave(start("evaluate", params, name=f"evaluate {name_of(model)}"), detach, as_json)
+    follow_or_leave(start("evaluate", params), detach, as_json)
 
 
 def check_split(manifest: str, split: str) -> None:
@@ -118,15 +121,3 @@ def check_split(manifest: str, split: str) -> None:
     found = [name for name in in_order(Manifest.load(manifest).splits) if name]
     if split and split not in found:
         raise WrongUse(unknown("split", split, [*found, "'' for every X-ray"]))
-
-
-def name_of(model: str) -> str:
-    """Return how people call a network: its training's name, or that of its weights."""
-    return get_run(model).name if is_training(model) else Path(model).stem
-
-
-def check_model(model: str) -> None:
-    """Raise the error of ``load_trained`` here and now rather than in a process that is started for nothing."""
-    from cxr.evaluation.source import load_trained
-
-    load_trained(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 from cxr.cli.follow import describe, follow_or_leave
 from cxr.cli.output import Json, check_root, duration, emit, percent, say, show_table
 from cxr.paths import runs_root
-from cxr.runs import ENDED, DeviceQueue, Run, get_run, list_runs
+from cxr.runs import ENDED, DeviceQueue, Run, Status, get_run, list_runs
 
 app = typer.Typer(help="See, stop, resume, queue and delete runs.", no_args_is_help=True)
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, see `cxr runs list`.")]
@@ -84,7 +85,7 @@ def resume(
     detach: Annotated[bool, typer.Option("--detach", help="Return at once, leave it running.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Go on with a stopped or failed run: training from its last checkpoint, other kinds from the beginning."""
+    """Go on with a stopped or failed run: trainings and studies from where they were, others from the beginning."""
     follow_or_leave(get_run(run).resume(), detach, as_json)
 
 
@@ -108,7 +109,7 @@ def log(
     emit(lines, as_json, lambda _: say("\n".join(lines)))
 
 
-def _summary(run: Run, status: dict[str, Any]) -> dict[str, Any]:
+def _summary(run: Run, status: Status) -> dict[str, Any]:
     keys = ("state", "progress", "message", "eta_s", "error", "started", "ended")
     return {"id": run.id, "kind": run.kind, "name": run.name, **{key: status[key] for key in keys}}
 
@@ -136,7 +137,7 @@ def _since(moment: float) -> str:
     return f"{datetime.fromtimestamp(moment):%m-%d %H:%M:%S}"
 
 
-def _took(status: dict[str, Any]) -> str:
+def _took(status: Mapping[str, Any]) -> str:
     if not status["started"]:
         return ""
     end = status["ended"] if status["state"] in ENDED else time.time()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from cxr.cli.follow import follow_or_leave
-from cxr.cli.models import check_split, manifest_of, name_of
+from cxr.cli.models import check_split, manifest_of
 from cxr.cli.output import WrongUse, show_table
 from cxr.runs import start
 
 
 def stamp_and_tell(params: dict[str, Any], data: str | None, *, detach: bool, as_json: bool) -> None:
-    """Check ``params`` (of :func:`cxr.experiments.stamping.job.run`, without ``manifest``), start the run and wait.
+    """Start a run with ``params`` (:class:`cxr.experiments.stamping.settings.Setting`, without manifest) and wait.
 
     Raises
     ------
@@ -20,23 +20,12 @@ def stamp_and_tell(params: dict[str, Any], data: str | None, *, detach: bool, as
     TextError
         For values that are not allowed, or a class that does not exist.
     """
-    from cxr.data import Manifest
-    from cxr.evaluation.source import load_trained
-    from cxr.experiments.stamping.job import KIND
-    from cxr.experiments.stamping.settings import Setting, chosen_images, patch_of
-
     if bool(params["word"]) == bool(params["cut"]):
         raise WrongUse("a token is needed: either --word, such as --word DX, or --from IMAGE_ID:x0,y0,x1,y1")
-    network, _ = load_trained(params["model"])
     params = {name: value for name, value in params.items() if name == "split" or value not in ("", [])}
     params["manifest"] = manifest_of(params["model"], data)
     check_split(params["manifest"], params.get("split", ""))
-    setting = Setting.of(params)
-    # What cannot be is said here and now rather than in a process that is started for nothing.
-    manifest = Manifest.load(params["manifest"])
-    chosen_images(manifest, network.classes, setting, network.card.task)
-    patch_of(setting, manifest)
-    run = start(KIND, params, name=f"stamp {name_of(params['model'])}")
+    run = start("text-stamping", params)
     follow_or_leave(run, detach, as_json)
     if not (detach or as_json):
         show_doses(run.results())

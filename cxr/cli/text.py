@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cxr.cli.follow import follow_or_leave
-from cxr.cli.models import DataOption, Detach, Device, Model, check_model, check_split, manifest_of, name_of
+from cxr.cli.models import DataOption, Detach, Device, Model, check_split, manifest_of
 from cxr.cli.output import Json, emit, say, show_table
 from cxr.runs import start
 
@@ -61,13 +61,11 @@ def experiment(
 
     given = {"modes": mode or [], "margin": margin, "draws": draws, "explained": explained, "seed": seed}
     chosen = {name: value for name, value in given.items() if value is not None}
-    Setting.of({"model": model, "manifest": ""} | chosen)
-    check_model(model)
+    Setting.of({"model": model, "manifest": ""} | chosen)  # before the data are looked at
     manifest = manifest_of(model, data)
     check_split(manifest, split)
-    params: dict[str, Any] = {"model": model, "manifest": manifest, "split": split} | chosen
-    params["device"] = device
-    follow_or_leave(start("text-experiment", params, name=f"text {name_of(model)}"), detach, as_json)
+    params: dict[str, Any] = {"model": model, "manifest": manifest, "split": split, "device": device} | chosen
+    follow_or_leave(start("text-experiment", params), detach, as_json)
 
 
 @app.command()

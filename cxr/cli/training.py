@@ -36,15 +36,8 @@ def train(
 ) -> None:
     """Train a network. Ctrl-C saves and stops; closing the terminal leaves it running."""
     where = _slurm(slurm)
-    params = load_changed(recipe, changes)
-    path, manifest_hash = _checked_manifest(data, params)
-    run = start(
-        "train",
-        {"recipe": params, "manifest": path, "data_name": data},
-        name=name or str(params.get("name") or "train"),
-        manifest_hash=manifest_hash,
-        where=where,
-    )
+    params = {"recipe": load_changed(recipe, changes), "manifest": data, "data_name": data}
+    run = start("train", params, name=name, warn=note, where=where)
     follow_or_leave(run, detach, as_json)
 
 
@@ -88,18 +81,3 @@ def _value(key: str, text: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"{key}: {text!r} is not YAML. Values are 3, 0.001, true, null, text, [a, b]") from error
-
-
-def _checked_manifest(data: str, recipe: dict[str, Any]) -> tuple[str, str]:
-    """Return a manifest's path and hash, after the checks whose failure a user should see before anything starts."""
-    from cxr.data import Manifest
-    from cxr.data.library import resolve_manifest
-    from cxr.training import check, check_weights, load_recipe
-
-    path = resolve_manifest(data)
-    manifest = Manifest.load(path)
-    checked = load_recipe(recipe)
-    for line in check(checked, manifest):
-        note(line)
-    check_weights(checked)
-    return str(path), manifest.hash()

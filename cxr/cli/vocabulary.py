@@ -16,18 +16,11 @@ _SHOWN = 25
 
 def count(data: str, split: str, *, min_images: int, join: bool, csv: Path | None, detach: bool, as_json: bool) -> None:
     """Search and count in a run, follow it, and print its table."""
-    from cxr.data.library import resolve_manifest
-    from cxr.experiments.vocabulary.job import KIND
-    from cxr.text.search import images_of
-
     if csv is not None and not csv.parent.is_dir():
         raise TextError(f"--csv {csv}: the folder {csv.parent} is not there")
     if csv is not None and detach:
         raise TextError("--csv waits for the table, --detach does not: give one of them")
-    manifest = resolve_manifest(data)
-    images_of(str(manifest), split)  # what is wrong is said here and not by a process that is started for nothing
-    params = {"manifest": str(manifest), "split": split, "min_images": min_images, "join": join}
-    run = start(KIND, params, name=f"vocabulary {manifest.parent.name} {split}".strip())
+    run = start("text-vocabulary", {"manifest": data, "split": split, "min_images": min_images, "join": join})
     if end_of(run, detach, as_json) is None:
         return
     results = run.results()

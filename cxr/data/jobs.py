@@ -32,6 +32,7 @@ from cxr.errors import ManifestError, unknown
 from cxr.paths import data_root
 
 if TYPE_CHECKING:
+    from cxr.data.settings import DemoParams, ImportParams
     from cxr.runs.folder import RunFolder
 
 DEMO = "synthetic"
@@ -204,26 +205,21 @@ def split_data_set(
     return Divided(name or str(data), folder, manifest, aside, (*notes, *([patients] if patients else [])))
 
 
-def run_import(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
-    """Import a data set and save it under its name.
-
-    ``spec["params"]``: ``kind``, ``path`` and ``name`` as :func:`import_data_set` takes them, optional ``columns``,
-    ``aliases``, ``modalities``, ``uncertain``, ``keep_labels``, ``source``, ``splits``, ``seed`` and ``overwrite``.
-    """
-    params = spec["params"]
+def run_import(folder: RunFolder, params: ImportParams, progress: Progress) -> None:
+    """Import a data set and save it under its name."""
     imported = import_data_set(
-        params["kind"],
-        params["path"],
-        params["name"],
-        columns=params.get("columns") or None,
-        aliases=params.get("aliases") or None,
-        modalities=params.get("modalities") or (),
-        uncertain=params.get("uncertain", "unknown"),
-        keep_labels=bool(params.get("keep_labels", False)),
-        source=params.get("source", ""),
-        splits=params.get("splits") or "make",
-        seed=params.get("seed", 0),
-        overwrite=bool(params.get("overwrite")),
+        params.kind,
+        params.path,
+        params.name,
+        columns=params.columns or None,
+        aliases=params.aliases or None,
+        modalities=params.modalities,
+        uncertain=params.uncertain,
+        keep_labels=params.keep_labels,
+        source=params.source,
+        splits=params.splits,
+        seed=params.seed,
+        overwrite=params.overwrite,
         run=folder.id,
         progress=lambda done, total: progress(done / max(total, 1), f"{done} of {total} files read"),
     )
@@ -233,14 +229,17 @@ def run_import(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> N
     progress(1.0, f"{n} X-rays imported, {left_out} left out{without}")
 
 
-def run_demo(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
-    """Make the synthetic X-rays. ``spec["params"]``: optional ``n``, ``correlation``, ``seed``, ``size``, ``name``."""
-    params = dict(spec["params"])
-    name = check_name(params.pop("name", "demo"))
+def run_demo(folder: RunFolder, params: DemoParams, progress: Progress) -> None:
+    """Make the synthetic X-rays and keep them under their name."""
+    name = check_name(params.name)
     manifest = write_demo(
         data_root() / name,
+        params.n,
+        params.correlation,
+        params.seed,
+        params.size,
+        params.workers,
         progress=lambda done, total: progress(done / max(total, 1), f"{done} of {total} X-rays made"),
-        **params,
     )
     describe_data_set(name, DEMO)
     folder.write_json("results.json", {"data": name, "images": len(manifest), "left_out": 0})

@@ -26,6 +26,7 @@ from cxr.evaluation.seen import (
     whole_because,
 )
 from cxr.evaluation.selection import EXTERNAL, NOT_KNOWN, Selection, select, sentences
+from cxr.evaluation.settings import EvaluationParams
 from cxr.evaluation.source import is_own, load_trained, refuse_new_splits, relation_to_training, seen_by
 from cxr.evaluation.summary import summarise_predictions, with_targets
 from cxr.evaluation.truth import renamed
@@ -36,27 +37,24 @@ from cxr.runs.folder import RunFolder, Stopped
 log = logging.getLogger(__name__)
 
 
-def evaluate(folder: RunFolder, spec: dict[str, Any], *, progress: Callable[[float, str], None] | None = None) -> None:
+def evaluate(
+    folder: RunFolder, params: EvaluationParams, *, progress: Callable[[float, str], None] | None = None
+) -> None:
     """Measure a trained network; writes predictions.parquet and results.json.
-
-    ``spec["params"]``: ``run`` or ``weights`` (see :func:`cxr.evaluation.source.load_trained`), ``manifest`` (a file),
-    ``splits`` (names, or ``all``; see :func:`cxr.evaluation.selection.select`), ``aliases`` (``{name in the data:
-    the network's name of it}``) and ``include_seen`` (measure X-rays that the network was trained or chosen on with the
-    others, which leaves them out otherwise; see :mod:`cxr.evaluation.seen`).
 
     Raises
     ------
     CxrError
         If the network or the manifest cannot be used.
     """
-    params, tell = spec["params"], progress or (lambda fraction, message: None)
-    network = params.get("run") or params.get("weights") or params["model"]
+    tell = progress or (lambda fraction, message: None)
+    network = params.network
     model, description = load_trained(network)
     card = model.card
     _refuse_a_single_class(card)
-    manifest = Manifest.load(params["manifest"])
+    manifest = params.data
     refuse_new_splits(network, model, manifest)
-    splits, aliases = params.get("splits"), params.get("aliases") or {}
+    splits, aliases = params.splits, params.aliases
     rests_on = provenance(manifest, network)
     tell(0.0, "comparing the data with those of the training")
     relation = NOT_KNOWN if splits or not manifest.splits else relation_to_training(network, card, manifest)
@@ -79,10 +77,10 @@ def evaluate(folder: RunFolder, spec: dict[str, Any], *, progress: Callable[[flo
             raise Stopped
         tell(0.5 + 0.45 * done / n, f"predicting {done}/{n}")
 
-    logits = predict(model, cache, ids, device=resolve_device(params.get("device", "auto")), progress=step)
+    logits = predict(model, cache, ids, device=resolve_device(params.device), progress=step)
     table = table_of(manifest, selection, logits, card, among)
     folder.write_predictions(table)
-    own, include = is_own(network, card, manifest), bool(params.get("include_seen"))
+    own, include = is_own(network, card, manifest), params.include_seen
     found = results(table, card, selection, among, own=own, include_seen=include) | {"network": description}
     found["provenance"] = rests_on
     folder.write_json("results.json", found | ({"aliases": aliases} if aliases else {}))

@@ -41,6 +41,7 @@ from cxr.formatting import xrays
 from cxr.models.card import MULTI_LABEL
 
 if TYPE_CHECKING:
+    from cxr.explain.settings import ExplainParams
     from cxr.models import XrayClassifier
     from cxr.runs.folder import RunFolder
 
@@ -50,7 +51,6 @@ Progress = Callable[[float, str], None]
 Row = dict[str, Any]
 STORE, INDEX, PREVIEWS, PRECISION = "relevance.npy", "index.parquet", "previews", "precision.json"
 FLOAT32 = "float32"
-DEFAULT_PREVIEWS = 24
 PREDICTED, LABEL, ALL = "predicted", "label", "all"
 
 _INDEX_EVERY_S = 2.0
@@ -122,26 +122,18 @@ class _Job:
         return (label if self.targets.word == LABEL and label in self.model.classes else predicted,)
 
 
-def explain_run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
-    """Do the run, or the rest of it. Parameters in ``spec["params"]``:
-
-    ``model`` (run id, weights file or shipped name), ``manifest`` (path or data set's name), the images as ``ids`` or
-    as ``split`` with optional ``n`` (the first n), ``composite``, ``targets`` (see :class:`Targets`), optional
-    ``bias``, ``precision``, ``options`` of the composite, ``batch`` and ``previews`` (how many).
-    """
+def explain_run(folder: RunFolder, params: ExplainParams, progress: Progress) -> None:
+    """Do the run, or the rest of it."""
     progress(0.0, "loading")
-    params = spec["params"]
-    from cxr.data.library import resolve_manifest
     from cxr.evaluation.provenance import provenance
     from cxr.evaluation.seen import marked, marked_in_words
     from cxr.evaluation.source import seen_by
 
     job, description = _loaded(folder, params)
-    rests_on = provenance(Manifest.load(resolve_manifest(params["manifest"])), params["model"])
+    rests_on = provenance(params.data, params.network)
     table, first = _stream(job, progress)
-    seen = marked(
-        seen_by(params["model"]), job.manifest.select(ids=list(dict.fromkeys(table["image_id"]))), job.cache.size
-    )
+    explained = job.manifest.select(ids=list(dict.fromkeys(table["image_id"])))
+    seen = marked(seen_by(params.network), explained, job.cache.size)
     about_seen = marked_in_words(seen)
     summary = {
         "model": description,
@@ -183,22 +175,21 @@ def _explained_in_words(job: _Job, table: pd.DataFrame) -> str:
     return f"{maps} of {of}, {doubtful or 'none'} of them with concerns (see `concerns` in {INDEX})."
 
 
-def _loaded(folder: RunFolder, params: dict[str, Any]) -> tuple[_Job, str]:
-    from cxr.data.library import resolve_manifest
+def way_of(params: ExplainParams) -> Way:
+    """Return the way of explaining that a run is asked for; raises ExplainError for what there is not."""
+    return Way.of(params.composite or DEFAULT_COMPOSITE, params.bias, params.precision, params.options)
+
+
+def _loaded(folder: RunFolder, params: ExplainParams) -> tuple[_Job, str]:
     from cxr.evaluation.source import load_trained
     from cxr.networks import resolve_device
 
-    way = Way.of(
-        params.get("composite") or DEFAULT_COMPOSITE,
-        params.get("bias"),
-        params.get("precision"),
-        params.get("options") or {},
-    )
-    store = HeatmapStore.of(params["model"])  # before the weights: should they change meanwhile, old keys stay unused
-    model, description = load_trained(params["model"])
-    model.to(resolve_device(params.get("device", "auto")))
-    targets = Targets.of(params.get("targets"), model)
-    manifest = _selected(Manifest.load(resolve_manifest(params["manifest"])), params)
+    way = way_of(params)
+    store = HeatmapStore.of(params.network)  # before the weights: should they change meanwhile, old keys stay unused
+    model, description = load_trained(params.network)
+    model.to(resolve_device(params.device))
+    targets = Targets.of(params.targets, model)
+    manifest = _selected(params.data, params)
     cache = ImageCache.build(manifest, model.card.size)
     ids = [image_id for image_id in manifest.ids if image_id in cache]
     job = _Job(
@@ -210,8 +201,8 @@ def _loaded(folder: RunFolder, params: dict[str, Any]) -> tuple[_Job, str]:
         ids=ids,
         way=way,
         targets=targets,
-        batch=int(params.get("batch") or BATCH),
-        previews=safe_names(ids[: int(params.get("previews", DEFAULT_PREVIEWS))]),
+        batch=params.batch or BATCH,
+        previews=safe_names(ids[: params.previews]),
         store=store,
     )
     return _precise(job), description
@@ -261,14 +252,14 @@ def _label_unknown(job: _Job, table: pd.DataFrame) -> dict[str, int]:
     return {str(label): int(n) for label, n in labels.value_counts().items()}
 
 
-def _selected(manifest: Manifest, params: dict[str, Any]) -> Manifest:
-    if params.get("ids"):
-        return manifest.select(ids=list(params["ids"]))
-    chosen = manifest.select(split=params["split"]) if params.get("split") else manifest
-    if params.get("n"):
-        chosen = chosen.select(ids=chosen.ids[: int(params["n"])])
+def _selected(manifest: Manifest, params: ExplainParams) -> Manifest:
+    if params.ids:
+        return manifest.select(ids=list(params.ids))
+    chosen = manifest.select(split=params.split) if params.split else manifest
+    if params.n:
+        chosen = chosen.select(ids=chosen.ids[: params.n])
     if not len(chosen):
-        raise ExplainError(f"split {params.get('split')!r} has no images. Available: {', '.join(manifest.splits)}")
+        raise ExplainError(f"split {params.split!r} has no images. Available: {', '.join(manifest.splits)}")
     return chosen
 
 

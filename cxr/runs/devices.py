@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cxr.runs.kinds import Kind
+
 CHOSEN_VARIABLE = "CXR_DEVICE"  # tells a training whose recipe says `auto` which device the queue has given it
 
 _DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
@@ -23,31 +25,20 @@ _CUDA = re.compile(r"cuda(?::(\d+))?")
 
 Options = dict[str, tuple[str, ...]]
 
-ON_A_DEVICE = ("train", "evaluate", "explain", "text-experiment", "text-stamping")
-"""The kinds of run that compute with a network: each takes its turn on a GPU."""
 
-
-def options_of(kind: str, params: Mapping[str, Any]) -> Options | None:
+def options_of(kind: Kind, params: Mapping[str, Any]) -> Options | None:
     """Return what a run may take, None for one that needs no turn.
 
     Whatever computes with a network waits for a GPU that is free, where there are GPUs and it did not ask for the
-    processor. The processor is shared, as an evaluation beside a training only slows both; trainings alone have it one
-    at a time.
+    processor. The processor is shared, unless the kind takes its turn there too: an evaluation beside a training slows
+    both a little, two trainings would slow each other for hours.
     """
-    if kind not in ON_A_DEVICE:
+    if kind.device == "none":
         return None
-    device, n = wish_of(kind, params)
+    device, n = kind.requested_devices(params)
     gpus = count_gpus() if device == "auto" else 0
     options = device_options(device, n, gpus)
-    return None if kind != "train" and set(options) <= {"cpu"} else options
-
-
-def wish_of(kind: str, params: Mapping[str, Any]) -> tuple[str, int]:
-    """Return the device and the number of them that a run asks for; a training says so in its recipe."""
-    recipe = params.get("recipe")
-    values = params if kind != "train" else recipe if isinstance(recipe, Mapping) else {}
-    n = values.get("devices") or 1
-    return str(values.get("device") or "auto"), n if isinstance(n, int) else 1
+    return None if kind.processor == "shared" and set(options) <= {"cpu"} else options
 
 
 def count_gpus() -> int:

@@ -10,20 +10,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
-import secrets
 import shutil
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxr.errors import RunError
 from cxr.files import replacing
+from cxr.runs.kinds import Params, kind_of
 from cxr.runs.metrics import MetricsReader, ends_in_half_a_line, parse_lines
+from cxr.runs.spec import new_run_id, new_spec
+from cxr.runs.status import Status
 from cxr.runs.storage import DiskFullError, disk_full, locked, to_json, told_when_full, write_json
 
 if TYPE_CHECKING:
@@ -34,31 +31,6 @@ RESULTS, PREDICTIONS, CHECKPOINTS = "results.json", "predictions.parquet", "chec
 STOP_FLAG, WORKER_LOCK, STATUS_LOCK, RESERVE = "stop", ".lock", ".status.lock", ".status.reserve"
 MAKE_ROOM_FLAG = "make-room"  # a cluster wants the place back: as a stop, but the run will be queued again
 
-ACTIVE = ("queued", "running", "stopping")
-ENDED = ("stopped", "finished", "failed")
-STATES = ACTIVE + ENDED
-
-NEW_STATUS: dict[str, Any] = {
-    "state": "queued",
-    "progress": 0.0,
-    "message": "",
-    "eta_s": None,
-    "pid": None,
-    "pid_started": None,
-    "heartbeat": None,
-    "error": None,
-    "launched": None,
-    "started": None,
-    "ended": None,
-    "resumes": 0,
-    "metrics_generation": 0,
-    "host": None,
-    "job": None,
-    "requeues": 0,
-}
-
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,119}")
-_VERSIONED = ("cxr", "torch", "timm", "zennit", "numpy")
 _RESERVE_BYTES = 16384  # more than any status takes
 
 
@@ -67,18 +39,6 @@ class Stopped(Exception):
 
     A job may as well just return; this spares functions deep inside it from passing a flag upwards.
     """
-
-
-def new_run_id(name: str = "") -> str:
-    """Return a new id such as ``20250131-142355-7f3ac2-demo``: sorts by time, safe as a folder's name and in a URL."""
-    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")
-    parts = [datetime.now(UTC).strftime("%Y%m%d-%H%M%S"), secrets.token_hex(3), slug]
-    return "-".join(part for part in parts if part)
-
-
-def is_run_id(text: object) -> bool:
-    """Return whether ``text`` has the form of an id: letters, digits, ``-`` and ``_``, nothing that leads elsewhere."""
-    return isinstance(text, str) and _ID.fullmatch(text) is not None
 
 
 class RunFolder:
@@ -120,22 +80,12 @@ class RunFolder:
         root = Path(root)
         run_id = new_run_id(name or kind)
         draft = cls(root / f".new-{run_id}")
-        spec = {
-            "id": run_id,
-            "kind": kind,
-            "name": name or kind,
-            "created": time.time(),
-            "params": dict(params),
-            "manifest_hash": manifest_hash,
-            "versions": _versions(),
-        }
-        if slurm is not None:
-            spec["slurm"] = dict(slurm)
+        spec = new_spec(run_id, kind, params, name, manifest_hash, slurm)
         try:
             with told_when_full(draft.path):
                 draft.checkpoints.mkdir(parents=True)
                 write_json(draft.path / SPEC, spec)
-                write_json(draft.path / STATUS, NEW_STATUS)
+                write_json(draft.path / STATUS, Status())
                 draft.log_path.touch()
                 draft.path.rename(root / run_id)
         finally:
@@ -164,6 +114,18 @@ class RunFolder:
         return spec
 
     @property
+    def params(self) -> Params:
+        """The parameters of the run's job, of the model that its kind names.
+
+        Raises
+        ------
+        CxrError
+            If the folder is no run's, its kind is unknown, or a parameter is not allowed: one line names it.
+        """
+        spec = self.spec
+        return kind_of(spec.get("kind")).params_model().of(spec.get("params") or {})
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of checkpoints."""
         return self.path / CHECKPOINTS
@@ -175,32 +137,36 @@ class RunFolder:
 
     # status
 
-    def read_status(self) -> dict[str, Any]:
+    def read_status(self) -> Status:
         """Return status.json, with defaults for what it lacks; ``Run.status`` also looks after the process."""
         try:
             stored = json.loads((self.path / STATUS).read_bytes())
         except (OSError, ValueError):
             stored = {}
-        return {**NEW_STATUS, **(stored if isinstance(stored, dict) else {})}
+        return Status.read(stored)
 
-    def update_status(self, **changes: Any) -> dict[str, Any]:
+    def update_status(self, **changes: Any) -> Status:
         """Change some fields of status.json, leave the others, and return all of them.
 
         Safe between threads and processes: the heartbeat, the job and whoever asks for a stop all write here.
+
+        Raises
+        ------
+        RunError
+            For a state or a field that there is not.
         """
         with self.status_transaction() as status:
             status.update(changes)
-        return status
+        return Status(**status)
 
     @contextlib.contextmanager
     def status_transaction(self) -> Iterator[dict[str, Any]]:
-        """Hold the status against other writers, hand it out to be changed, write it at the end."""
+        """Hold the status against other writers, hand its fields out to be changed, check and write them at the end."""
         with locked(self.path / STATUS_LOCK):
-            status = self.read_status()
-            before = dict(status)
-            yield status
-            if status["state"] not in STATES:
-                raise RunError(f"unknown state {status['state']!r}. Available: {', '.join(STATES)}")
+            before = self.read_status()
+            fields = dict(before)
+            yield fields
+            status = before.replace(**fields)
             if status != before:
                 write_json(self.path / STATUS, status)
 
@@ -217,7 +183,7 @@ class RunFolder:
             file.write(os.urandom(_RESERVE_BYTES))  # bytes that no file system stores as a hole
             os.fsync(file.fileno())
 
-    def end_status(self, **changes: Any) -> dict[str, Any]:
+    def end_status(self, **changes: Any) -> Status:
         """Change the status as :meth:`update_status` does, as a process's last word: also on a full disk.
 
         Raises
@@ -226,7 +192,7 @@ class RunFolder:
             If the disk is full and nothing was set aside by :meth:`reserve_status`.
         """
         with locked(self.path / STATUS_LOCK):
-            status = {**self.read_status(), **changes}
+            status = self.read_status().replace(**changes)
             try:
                 write_json(self.path / STATUS, status)
             except DiskFullError:
@@ -419,11 +385,3 @@ class RunFolder:
     def clear_room(self) -> None:
         """Forget a request to make room."""
         (self.path / MAKE_ROOM_FLAG).unlink(missing_ok=True)
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": sys.version.split()[0]}
-    for package in _VERSIONED:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return versions

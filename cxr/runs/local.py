@@ -14,12 +14,12 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from cxr import paths
 from cxr.runs.folder import RunFolder
+from cxr.runs.status import Status
 
 RUN_VARIABLE = "CXR_RUN_FOLDER"
 # What makes a process one of several that train together (torchrun's names), and who started it.
@@ -78,12 +78,12 @@ def is_alive(pid: int | None, pid_started: float | None) -> bool:
     return started is not None and abs(started - pid_started) < _SAME_START_S
 
 
-def send_signal(status: dict[str, Any], number: signal.Signals) -> bool:
+def send_signal(status: Status, number: signal.Signals) -> bool:
     """Send a signal to the process that ``status`` names if it is that process; return whether it was sent."""
-    if status.get("host") not in (None, host()) or not is_alive(status["pid"], status["pid_started"]):
+    if status.host not in (None, host()) or status.pid is None or not is_alive(status.pid, status.pid_started):
         return False
     try:
-        os.kill(status["pid"], number)
+        os.kill(status.pid, number)
     except ProcessLookupError:
         return False
     return True

@@ -1,10 +1,7 @@
 """The process behind every run: ``python -m cxr.runs.worker RUN_FOLDER`` reads what is asked for and does it.
 
-The only place that maps a kind of run to the function that does the work. Such a function has the form
-``job(folder: RunFolder, spec: dict, *, progress: Callable[[float, str], None]) -> None``; it looks at
-``folder.stop_requested()`` as often as it can end well, saves, and returns (or raises
-:class:`~cxr.runs.folder.Stopped`). A job that returns although a stop was asked for counts as stopped, unless it
-reported a progress of 1.0 before.
+The kind of a run (:mod:`cxr.runs.kinds`) names the function that does the work. A job that returns although a stop was
+asked for counts as stopped, unless it reported a progress of 1.0 before.
 
 A training on several devices has several such processes. The first, of rank 0, is the run's; those whose environment
 says ``RANK`` 1 or more are its helpers: they call the job function and do nothing else; they have no lock, no place in
@@ -14,7 +11,6 @@ the queue, and write no status.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import os
 import signal
@@ -22,28 +18,17 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cxr.errors import CxrError, RunError, system_error, unknown
+from cxr.errors import CxrError, RunError, system_error
 from cxr.locks import FileLock
 from cxr.runs import devices, local
-from cxr.runs.folder import ENDED, WORKER_LOCK, RunFolder, Stopped
+from cxr.runs.folder import WORKER_LOCK, RunFolder, Stopped
+from cxr.runs.kinds import Kind, kind_of
 from cxr.runs.queue import DeviceQueue
+from cxr.runs.status import ENDED
 from cxr.runs.storage import DiskFullError, disk_full, is_disk_full
-
-KINDS = {
-    "train": "cxr.training:train",
-    "evaluate": "cxr.evaluation.job:evaluate",
-    "explain": "cxr.explain.job:explain_run",
-    "text-experiment": "cxr.experiments.masking.job:run",
-    "text-stamping": "cxr.experiments.stamping.job:run",
-    "text-vocabulary": "cxr.experiments.vocabulary.job:run",
-    "import": "cxr.data.jobs:run_import",
-    "demo": "cxr.data.jobs:run_demo",
-    "study": "cxr.experiments.study.job:run_study",
-}
 
 HEARTBEAT_S = 2.0
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "_ALLOC_FAILED")
@@ -65,7 +50,7 @@ def main(folder: str | os.PathLike[str]) -> int:
         return _help(run)
     lock = FileLock(run.path / WORKER_LOCK)
     try:
-        kind = run.spec["kind"]
+        kind = kind_of(run.spec["kind"])
         if not lock.acquire(timeout=_PREDECESSOR_S):
             raise RunError(f"run {run.id} has a process already")
         if run.read_status()["state"] in ENDED:
@@ -79,7 +64,7 @@ def main(folder: str | os.PathLike[str]) -> int:
         lock.release()
 
 
-def _work(run: RunFolder, kind: str) -> int:
+def _work(run: RunFolder, kind: Kind) -> int:
     _stop_on_signals(run)
     with Heartbeat(run):
         outcome = _outcome(run, kind)
@@ -89,7 +74,7 @@ def _work(run: RunFolder, kind: str) -> int:
     return 1 if outcome["state"] == "failed" else 0
 
 
-def _begin(run: RunFolder, kind: str) -> None:
+def _begin(run: RunFolder, kind: Kind) -> None:
     run.reserve_status()
     now = time.time()
     with run.status_transaction() as status:
@@ -102,16 +87,16 @@ def _begin(run: RunFolder, kind: str) -> None:
             ended=None,
             host=local.host(),
             job=os.environ.get(local.JOB_VARIABLE),
+            submitting=False,
         )
-    log.info("run %s (%s), process %d", run.id, kind, os.getpid())
+    log.info("run %s (%s), process %d", run.id, kind.name, os.getpid())
 
 
 def _help(run: RunFolder) -> int:
     """Do a helper's share of somebody else's training; return 0 if it came to an end, 1 if it failed."""
     _stop_on_signals(run)
     try:
-        spec = run.spec
-        _job(spec["kind"])(run, spec, progress=lambda fraction, message="": None)
+        kind_of(run.spec["kind"]).load_job()(run, run.params, progress=_no_report)
     except Stopped:
         log.info("stopped")
     except BaseException as error:
@@ -120,7 +105,11 @@ def _help(run: RunFolder) -> int:
     return 0
 
 
-def _outcome(run: RunFolder, kind: str) -> dict[str, Any]:
+def _no_report(fraction: float, message: str = "") -> None:
+    """Report nothing: the first process does."""
+
+
+def _outcome(run: RunFolder, kind: Kind) -> dict[str, Any]:
     """Do the job and return the fields of the status that tell how it ended."""
     try:
         _begin(run, kind)
@@ -138,29 +127,28 @@ def _outcome(run: RunFolder, kind: str) -> dict[str, Any]:
     return {"state": "stopped", "error": None, "message": "stopped"}
 
 
-def _do(run: RunFolder, kind: str) -> bool:
+def _do(run: RunFolder, kind: Kind) -> bool:
     """Do the job, once a device is free if it needs one; return whether it came to its end."""
-    spec = run.spec
     on_cluster = local.JOB_VARIABLE in os.environ  # Slurm is the queue there
-    options = None if on_cluster else devices.options_of(kind, spec["params"])
+    options = None if on_cluster else devices.options_of(kind, run.spec["params"])
     if options is None:
-        return _do_now(run, kind, spec)
+        return _do_now(run, kind)
     queue = DeviceQueue(run.path.parent)
     with queue.turn(run.id, options, run.stop_requested, lambda text: _say_queued(run, text)) as device:
         if device is None:
             return False
         os.environ[devices.CHOSEN_VARIABLE] = device
-        return _do_now(run, kind, spec)
+        return _do_now(run, kind)
 
 
-def _do_now(run: RunFolder, kind: str, spec: dict[str, Any]) -> bool:
+def _do_now(run: RunFolder, kind: Kind) -> bool:
     if run.stop_requested():
         return False
     with run.status_transaction() as status:
         if status["state"] != "stopping":
             status.update(state="running", message="loading")
     report = Progress(run)
-    _job(kind)(run, spec, progress=report)
+    kind.load_job()(run, run.params, progress=report)  # imported now, so not before the run's turn has come
     report.flush()
     run.flush_metrics()
     return not run.stop_requested() or run.read_status()["progress"] == 1.0
@@ -171,14 +159,6 @@ def _say_queued(run: RunFolder, text: str) -> None:
     with contextlib.suppress(DiskFullError), run.status_transaction() as status:
         if status["state"] == "queued":
             status["message"] = text
-
-
-def _job(kind: str) -> Callable[..., None]:
-    """Return the function that does the work; it is imported now, so not before the run's turn has come."""
-    if kind not in KINDS:
-        raise RunError(unknown("kind of run", kind, KINDS))
-    module, _, function = KINDS[kind].partition(":")
-    return getattr(importlib.import_module(module), function)
 
 
 class Progress:

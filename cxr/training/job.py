@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,18 +29,18 @@ from cxr.training.data.stages import StageData, derived_seed, prepare
 from cxr.training.engine import give_back_memory, make_fabric, numerics
 from cxr.training.loop import Hooks, StageLoop
 from cxr.training.ranks import Ranks, together
-from cxr.training.recipe import Recipe, load_recipe
+from cxr.training.recipe import Recipe
 from cxr.training.report import Progress, Report
 from cxr.training.seen import seen_in_stage
+from cxr.training.settings import TrainingParams
 
 log = logging.getLogger(__name__)
 
 
-def train(folder: RunFolder, spec: dict[str, Any], *, progress: Progress | None = None) -> None:
+def train(folder: RunFolder, params: TrainingParams, *, progress: Progress | None = None) -> None:
     """Train by a recipe, or go on where the folder's last checkpoint stands.
 
-    ``spec["params"]``: ``recipe`` (plain values or a preset's name), ``manifest`` (a file with splits) and, for the
-    card, ``data_name``. Writes metrics, checkpoints, predictions.parquet and results.json (see
+    Writes metrics, checkpoints, predictions.parquet and results.json (see
     :func:`cxr.evaluation.job.results`). The best epoch is chosen on validation images alone. A recipe with several
     devices is trained by as many processes, of which this one is the first (see :mod:`cxr.training.ranks`).
 
@@ -52,22 +51,22 @@ def train(folder: RunFolder, spec: dict[str, Any], *, progress: Progress | None 
     Stopped
         After a checkpoint, if the folder asks to stop.
     """
-    recipe = load_recipe(spec["params"]["recipe"])
+    recipe = params.recipe
     with numerics(recipe.deterministic), together(recipe.devices, folder) as ranks:
-        Training(folder, spec["params"], ranks, progress).run()
+        Training(folder, params, ranks, progress).run()
 
 
 class Training:
     """One training in this process, alone or as one of several ranks; rank 0 alone writes."""
 
-    def __init__(self, folder: RunFolder, params: dict[str, Any], ranks: Ranks, progress: Progress | None) -> None:
+    def __init__(self, folder: RunFolder, params: TrainingParams, ranks: Ranks, progress: Progress | None) -> None:
         self.folder, self.params, self.ranks = folder, params, ranks
-        self.recipe: Recipe = load_recipe(params["recipe"])
+        self.recipe = params.recipe
         self.report = Report(folder, progress) if ranks.is_main else Report(None, None)
         self.checkpoints = Checkpoints(folder.checkpoints)
         self.place = Place(kept_neurons={})
         self.fabric = make_fabric(self.recipe, ranks)
-        self.manifest = Manifest.load(Path(params["manifest"]).expanduser())
+        self.manifest = params.data
 
     def run(self) -> None:
         """Do all stages from where the folder stands, then measure."""
@@ -210,7 +209,7 @@ class Training:
     def _with_card(self, model: XrayClassifier) -> XrayClassifier:
         """Fill the card with what this run knows."""
         data = self.data[self.place.stage]
-        name = str(self.params.get("data_name") or Path(self.params["manifest"]).parent.name)
+        name = self.params.data_name or self.params.data_set
         trained = data.manifest.table.set_index("image_id").loc[[data.cache.ids[row] for row in data.train_rows]]
         model.card = dataclasses.replace(
             model.card,
@@ -260,7 +259,7 @@ class Training:
         extra = {"best": best, "kept_neurons": place.kept_neurons, "seconds": round(place.seconds, 1)}
         model.card = dataclasses.replace(model.card, metrics=found["splits"], stages=stages)
         path = save_model(model, self.folder.checkpoints / BEST, self.checkpoints.seen)
-        found["provenance"] = provenance(data.manifest, path, str(self.params.get("data_name") or ""))
+        found["provenance"] = provenance(data.manifest, path, self.params.data_name)
         self.folder.write_json("results.json", found | extra | {"stages": stages})
         self.report.ending(1.0, "finished")
 

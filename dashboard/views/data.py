@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import pandas as pd
 import streamlit as st
@@ -12,7 +11,7 @@ import streamlit as st
 from cxr.data import Manifest
 from cxr.data.importers.base import FILE_NOTES
 from cxr.data.importers.registry import SOURCES, UNCERTAIN
-from cxr.data.jobs import SPLITS, check_free, split_data_set
+from cxr.data.jobs import SPLITS, split_data_set
 from cxr.data.library import DataSet, facts_beside, is_taken, list_data_sets, read_excluded, read_notes
 from cxr.data.splits import in_order
 from cxr.errors import CxrError
@@ -218,14 +217,11 @@ def import_form() -> None:
     )
     if not st.button("Import", type="primary", icon=":material/download:"):
         return
-    if not path.strip() or not Path(path).expanduser().exists():
-        raise CxrError(f"{path!r} does not exist on this machine; give the full path of a folder or file")
-    check_free(name, overwrite)
-    if any(run.active and run.spec["params"].get("name") == name for run in list_runs(kind="import")):
-        raise CxrError(f"a data set {name!r} is being imported just now; wait for it, or choose another name")
+    if not path.strip():
+        raise CxrError("no folder or file is given; give its full path")
     params = {
         "kind": kind,
-        "path": str(Path(path).expanduser().resolve()),
+        "path": path.strip(),
         "name": name,
         "columns": mapping(columns, "columns"),
         "aliases": mapping(aliases, "labels"),
@@ -236,7 +232,7 @@ def import_form() -> None:
         "splits": splits,
         "overwrite": overwrite,
     }
-    start("import", params, name=f"import {name}")
+    start("import", params)
     st.session_state["import:number"] += 1
     st.rerun()
 
@@ -264,7 +260,7 @@ def demo_form() -> None:
         if _taken(name):
             raise CxrError(f"there is a data set {name!r} already; choose another name")
         params = {"n": int(n), "correlation": correlation, "seed": int(seed), "name": name}
-        start("demo", params, name=f"make {name}")
+        start("demo", params)
 
 
 def _taken(name: str) -> bool:

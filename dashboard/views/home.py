@@ -18,7 +18,7 @@ REFRESH_S = 3
 def next_steps(sets: list, runs: list) -> list[tuple[str, str, str]]:
     """Return (page, link, why) of what a researcher would do now."""
     steps = []
-    finished = [r for r in runs if r.spec["kind"] == "train" and r.status()["state"] == "finished"]
+    finished = [r for r in runs if r.kind == "train" and r.status()["state"] == "finished"]
     if not sets:
         steps.append((pages.DATA, "Get a data set", "Make the synthetic X-rays or import your own."))
     elif not any(d.kind != "synthetic" for d in sets):
@@ -36,13 +36,10 @@ def next_steps(sets: list, runs: list) -> list[tuple[str, str, str]]:
 
 def train_demo() -> None:
     """Start a training on the synthetic X-rays and go to its curves."""
-    from cxr.training.recipe import load_recipe
-
     manifest = data_root() / "demo" / "manifest.csv"
     if not manifest.exists():
         raise CxrError("the synthetic X-rays are missing; make them on the Data page or with `cxr demo`")
-    params = {"recipe": load_recipe("demo").model_dump(), "manifest": str(manifest), "data_name": "demo"}
-    run = start("train", params, name="demo")
+    run = start("train", {"recipe": "demo", "manifest": manifest, "data_name": "demo"})
     address.switch(pages.LIVE, run=run.id)
 
 

@@ -13,6 +13,7 @@ from cxr.data.library import list_data_sets
 from cxr.evaluation.metrics import summarise
 from cxr.evaluation.seen import measured_rows
 from cxr.evaluation.selection import listed
+from cxr.evaluation.settings import OnNetwork
 from cxr.models.card import MULTI_LABEL
 from cxr.runs import Run, start
 
@@ -72,8 +73,7 @@ def all_errors() -> None:
 
 def network_of(run: Run) -> str:
     """Return the network that a run measured: itself for a training."""
-    params = run.spec["params"]
-    return run.id if run.kind == "train" else params.get("run") or params["weights"]
+    return run.params.network if isinstance(run.params, OnNetwork) else run.id
 
 
 def wait_for(run: Run) -> NoReturn:

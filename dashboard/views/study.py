@@ -68,9 +68,8 @@ def show_differences(report: Report) -> None:
         left.caption(COLOURED)
     for _, columns, rows in measure_tables(report, measure):
         (right if columns[0] == "recipe" else left).dataframe(pd.DataFrame(rows, columns=columns), hide_index=True)
-    for sentence in report.sentences:
-        if f": {measure.title} " in sentence:
-            st.markdown(f"- {plain(sentence)}")
+    for sentence in report.by_measure[measure.key]:
+        st.markdown(f"- {plain(sentence)}")
 
 
 def short_name(measure: Measure) -> str:

@@ -11,7 +11,7 @@ from cxr.data import DataSet, Manifest
 from cxr.data.jobs import VALIDATION, split_data_set
 from cxr.errors import CxrError
 from cxr.runs import list_runs, start
-from cxr.training import check, check_labels, check_weights
+from cxr.training import check_labels
 from cxr.training.recipe import PRESETS, load_recipe, parse_recipe
 
 from sections.train import device_queue, recipe_form
@@ -93,15 +93,9 @@ with page.told_in_one_line():
             st.warning(line, icon=":material/rule:")
     place = where.choose()
     if st.button("Start training", type="primary", icon=":material/play_arrow:"):
-        check(recipe, data)
+        params = {"recipe": recipe, "manifest": data_set.manifest_path, "data_name": data_set.name}
         with st.spinner("Looking for the weights to start from" if recipe.weights else "Starting"):
-            check_weights(recipe)
-        params = {
-            "recipe": recipe.model_dump(mode="json"),
-            "manifest": str(data_set.manifest_path),
-            "data_name": data_set.name,
-        }
-        run = start("train", params, name=name, manifest_hash=data.hash(), where=place)
+            run = start("train", params, name=name, where=place)
         address.switch(pages.LIVE, run=run.id)
 
 with st.expander("This recipe as YAML", icon=":material/description:"):

@@ -12,9 +12,10 @@ import pandas as pd
 import streamlit as st
 from pyarrow.lib import ArrowException
 
+from cxr import formatting
 from cxr.errors import CxrError, system_error
 
-from widgets import address, charts
+from widgets import address
 
 _log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -87,10 +88,10 @@ def refreshed(every: float | None) -> Callable[[Callable[P, None]], Callable[P, 
 
 def estimate(cell: Any, label: str, value: Mapping | None, *, percent: bool = True, help: str = "") -> None:
     """Show an estimate as a large figure with its 95 % interval below it."""
-    point, _, interval = charts.interval(value, percent=percent).partition(" [")
+    point, limits = formatting.point_and_interval(value, percent=percent)
     cell.metric(label, point, help=help or None)
-    if interval:
-        cell.caption(f"95 % interval {interval.rstrip(']').replace(',', ' to')}")
+    if limits:
+        cell.caption(f"95 % interval {limits[0]} to {limits[1]}")
 
 
 def csv_button(label: str, table: pd.DataFrame, name: str) -> None:

@@ -12,8 +12,7 @@ from cxr.data.library import DataSet, list_data_sets
 from cxr.errors import CxrError
 from cxr.models import list_weights
 from cxr.paths import runs_root
-from cxr.runs import Run, get_run, list_runs
-from cxr.runs.folder import is_run_id
+from cxr.runs import Run, get_run, is_run_id, list_runs
 
 from services import load
 from widgets import address, page, pages

@@ -8,7 +8,8 @@ from typing import Literal
 import pandas as pd
 import streamlit as st
 
-from cxr.runs import Run
+from cxr.runs import ACTIVE, Run, Status
+from cxr.runs.kinds import KINDS
 
 from services import load
 from widgets import address, page
@@ -21,10 +22,9 @@ COLOURS: dict[str, Literal["gray", "blue", "orange", "yellow", "green", "red"]] 
     "finished": "green",
     "failed": "red",
 }
-ACTIVE = ("queued", "running", "stopping")
 
 
-def state_line(run: Run, status: dict) -> None:
+def state_line(run: Run, status: Status) -> None:
     """Show a run's state, progress, ETA and error."""
     left, right = st.columns([1, 5], vertical_alignment="center")
     left.badge(status["state"], color=COLOURS[status["state"]])
@@ -37,7 +37,7 @@ def state_line(run: Run, status: dict) -> None:
         right.caption(f"{status['message']} · ended {load.local_time(status['ended'])}")
 
 
-def controls(run: Run, status: dict, *, key: str) -> None:
+def controls(run: Run, status: Status, *, key: str) -> None:
     """Show the buttons that a run's state allows: stop, resume."""
     state = status["state"]
     if state in ("queued", "running"):
@@ -47,7 +47,8 @@ def controls(run: Run, status: dict, *, key: str) -> None:
     elif state == "stopping":
         st.button("Stopping …", disabled=True, key=f"{key}:stopping")
     elif state in ("stopped", "failed"):
-        help_ = "A training goes on from its checkpoint, other runs begin anew"
+        resumes = run.kind in KINDS and KINDS[run.kind].resumes
+        help_ = "Goes on from where it was" if resumes else "Restarts from the beginning"
         if st.button("Resume", icon=":material/play_circle:", key=f"{key}:resume", type="primary", help=help_):
             _do(run.resume)
 
@@ -57,7 +58,7 @@ def _do(action: Callable[[], object]) -> None:
         st.rerun()
 
 
-def rerun_when_changed(run: Run, status: dict) -> None:
+def rerun_when_changed(run: Run, status: Status) -> None:
     """Run the whole page once when a run starts or ends, so that the refreshing starts or ends with it."""
     known = st.session_state.setdefault("runs:states", {})
     before = known.get(run.id, status["state"])

@@ -50,7 +50,7 @@ def params_of(where: dict[str, str]) -> dict[str, object]:
 def done(kind: str, job, params: dict[str, object], tmp_path: Path) -> RunFolder:
     """Do a run in this process, as a worker does it, and return its folder."""
     folder = RunFolder.create(tmp_path / "runs", kind, params)
-    job(folder, folder.spec, lambda fraction, message: None)
+    job(folder, folder.params, lambda fraction, message: None)
     folder.update_status(state="finished", message="finished")
     return folder
 

@@ -282,8 +282,9 @@ def test_live_lets_a_stopped_training_go_on(demo: Manifest) -> None:
 @pytest.mark.slow
 def test_a_press_on_the_page_of_a_deleted_run_touches_no_other_run(demo: Manifest, trained: Run) -> None:
     params = trained.spec["params"] | {"manifest": str(demo.path.with_name("gone.csv"))}
-    failed = start("train", params, name="failed", detached=False)
-    other = start("train", params, name="other", detached=False)
+    # Given a hash, nothing is checked before the start: both fail in their own processes.
+    failed = start("train", params, name="failed", detached=False, manifest_hash="")
+    other = start("train", params, name="other", detached=False, manifest_hash="")
     app = opened("live", run=failed.id)
     resume = button(app, "Resume")
     failed.delete()

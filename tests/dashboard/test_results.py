@@ -34,7 +34,7 @@ def measured(tmp_path: Path, configuration: Configuration, changes: dict | None 
     data = save_data_set("xrays", Manifest.load(file))
     named = {"weights": "net", "manifest": str(data / "manifest.csv")}
     folder = RunFolder.create(runs_root(), "evaluate", {**named, **params})
-    evaluate(folder, folder.spec)
+    evaluate(folder, folder.params)
     return Run(folder)
 
 
@@ -48,7 +48,7 @@ def measured_after_seeing(tmp_path: Path, configuration: Configuration, n: int) 
     known = SeenImages("a", "only", "trained", n, cache.form, sorted_digests(files), sorted_digests(pictures))
     save_model(load_model(file), file, Seen((known,)))
     folder = RunFolder.create(runs_root(), "evaluate", run.spec["params"])
-    evaluate(folder, folder.spec)
+    evaluate(folder, folder.params)
     return Run(folder)
 
 
@@ -66,7 +66,7 @@ def test_xrays_that_the_network_has_seen_are_in_no_figure_and_are_listed(tmp_pat
     assert sorted(listed["image"]) == sorted(run.results()["seen"]["images"][0]["ids"])
     assert set(listed["seen"]) == {"trained on in stage only of run a"}
     folder = RunFolder.create(runs_root(), "evaluate", {**run.spec["params"], "include_seen": True})
-    evaluate(folder, folder.spec)
+    evaluate(folder, folder.params)
     again = opened("results", run=folder.id)
     assert metrics(again)["Images"] == "12"
     assert any("Without them:" in warning.value.replace("\\", "") for warning in again.warning)

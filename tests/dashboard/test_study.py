@@ -12,8 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
 from cxr.experiments.study import members, parse_plan, start_study
-from cxr.runs import Run, list_runs, local
-from cxr.runs.run import members_of
+from cxr.runs import Run, list_runs, local, members_of
 from tests.dashboard.conftest import RECIPE
 from tests.study import quick
 from tests.study.conftest import until

@@ -146,7 +146,7 @@ def test_what_was_not_followed_and_burned_in_annotation_are_kept_with_the_data_s
     write(tmp_path / "in" / "c.dcm", seed=3)
     params = {"kind": "dicom", "path": str(tmp_path / "in"), "name": "noted"}
     folder = RunFolder.create(runs_root(), "import", params)
-    run_import(folder, folder.spec, lambda share, message: None)
+    run_import(folder, folder.params, lambda share, message: None)
     assert {f"2 X-rays: {WINDOW_LEFT_OUT}", f"1 X-ray: {NO_MODALITY}"} <= set(folder.read_json("results.json")["notes"])
     table = Manifest.load(open_data_set("noted").path).table.fillna("")
     assert table["burned_in_annotation"].tolist() == ["YES", "NO", ""]

@@ -170,16 +170,16 @@ def test_an_import_that_was_killed_after_it_was_kept_can_be_resumed(tmp_path: Pa
     with monkeypatch.context() as patch:
         patch.setattr("cxr.data.jobs.split_manifest", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            run_import(folder, folder.spec, lambda *_: None)
+            run_import(folder, folder.params, lambda *_: None)
     assert len(open_data_set("m")) == 6
     said: list[str] = []
-    run_import(folder, folder.spec, lambda fraction, text: said.append(text))
+    run_import(folder, folder.params, lambda fraction, text: said.append(text))
     assert "6 X-rays imported, 0 left out; kept without splits: no row to split" in said[-1]
     results = folder.read_json("results.json")
     assert (results["data"], results["images"], results["splits"]) == ("m", 6, None)
     other = RunFolder.create(tmp_path / "runs", "import", params)
     with pytest.raises(ManifestError, match="'m' is there already"):
-        run_import(other, other.spec, lambda *_: None)
+        run_import(other, other.params, lambda *_: None)
 
 
 # --- splits that come with the data ----------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def test_the_figures_of_each_task_are_printed_and_those_of_the_other_are_not(tmp
     network = write_network(configuration, tmp_path / "net.safetensors")
     data = write_xrays(tmp_path / "xrays", configuration)
     folder = RunFolder.create(runs_root(), "evaluate", {"weights": str(network), "manifest": str(data)})
-    evaluate(folder, folder.spec)
+    evaluate(folder, folder.params)
     code, out, err = cxr("runs", "show", folder.id)
     assert code == 0, err
     for name in configuration.classes:

@@ -39,7 +39,7 @@ def weights(tmp_path):
 
 def job(manifest, **params):
     folder = RunFolder.create(runs_root(), "evaluate", {"manifest": str(manifest.path), **params})
-    evaluate(folder, folder.spec)
+    evaluate(folder, folder.params)
     return folder
 
 
@@ -247,7 +247,7 @@ def test_a_stop_ends_the_job_between_batches(manifest, weights):
     folder = RunFolder.create(runs_root(), "evaluate", {"manifest": str(manifest.path), "weights": str(weights)})
     folder.request_stop()
     with pytest.raises(Stopped):
-        evaluate(folder, folder.spec)
+        evaluate(folder, folder.params)
     assert folder.predictions() is None
 
 

@@ -54,7 +54,7 @@ def elsewhere(data: Manifest, folder: Path, suffix: str, split: str = "test") ->
 
 def measure(network: Path, data: Manifest, **params) -> RunFolder:
     folder = RunFolder.create(runs_root(), "evaluate", {"weights": str(network), "manifest": str(data.path), **params})
-    evaluate(folder, folder.spec)
+    evaluate(folder, folder.params)
     return folder
 
 

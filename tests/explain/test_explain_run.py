@@ -54,7 +54,7 @@ def params(tmp_path):
 
 def do(tmp_path, params, progress=lambda fraction, message: None):
     folder = RunFolder.create(tmp_path / "runs", "explain", params)
-    explain_run(folder, folder.spec, progress)
+    explain_run(folder, folder.params, progress)
     return folder
 
 
@@ -101,7 +101,7 @@ def test_a_stopped_run_keeps_what_it_had_done(tmp_path, params):
         if fraction > 0:
             folder.request_stop()
 
-    explain_run(folder, folder.spec, stop_after_the_first_batch)
+    explain_run(folder, folder.params, stop_after_the_first_batch)
     assert seen[-1] < 0.5
     assert len(pd.read_parquet(folder.path / "index.parquet")) == 2
     assert np.abs(read_map(folder, "x1")[0]).max() > 0
@@ -150,18 +150,18 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path, params):
         if fraction > 0:
             folder.request_stop()
 
-    explain_run(folder, folder.spec, stop_after_the_first_batch)
+    explain_run(folder, folder.params, stop_after_the_first_batch)
     before = pd.read_parquet(folder.path / "index.parquet")
     folder.clear_stop()
     clear()
     told = []
-    explain_run(folder, folder.spec, lambda fraction, message: told.append(message))
+    explain_run(folder, folder.params, lambda fraction, message: told.append(message))
     assert told[1:] == ["4 of 5 images explained", "5 of 5 images explained", "5 images explained"]
     index = pd.read_parquet(folder.path / "index.parquet")
     assert len(index) == 15
     pd.testing.assert_frame_equal(index.iloc[: len(before)], before)
     once_more = []
-    explain_run(folder, folder.spec, lambda fraction, message: once_more.append(message))
+    explain_run(folder, folder.params, lambda fraction, message: once_more.append(message))
     assert once_more[-1] == "5 images explained"
     assert folder.read_json("results.json")["legend"][0].startswith("LRP: epsilon, z+, flat")
     assert np.abs(read_map(folder, "x0", "normal")[0]).max() > 0
@@ -172,13 +172,13 @@ def test_a_resumed_run_explains_again_what_changed_meanwhile(tmp_path, params):
     before = {image_id: read_map(folder, image_id)[0] for image_id in ("x0", "x1")}
     Image.fromarray(np.random.default_rng(9).integers(0, 256, (70, 90), dtype=np.uint8)).save(tmp_path / "1.png")
     told = []
-    explain_run(folder, folder.spec, lambda fraction, message: told.append(message))
+    explain_run(folder, folder.params, lambda fraction, message: told.append(message))
     assert told[1:] == ["5 of 5 images explained", "5 images explained"]
     assert np.array_equal(read_map(folder, "x0")[0], before["x0"])
     assert not np.array_equal(read_map(folder, "x1")[0], before["x1"])
     torch.manual_seed(1)
     save_model(build("densenet-small", CLASSES, size=64).eval(), tmp_path / "net.safetensors")
-    explain_run(folder, folder.spec, lambda fraction, message: None)
+    explain_run(folder, folder.params, lambda fraction, message: None)
     assert not np.array_equal(read_map(folder, "x0")[0], before["x0"])
 
 

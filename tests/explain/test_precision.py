@@ -118,7 +118,7 @@ def test_a_run_records_which_precision_was_used_and_why(takes, on_disk, share, u
     takes(share)
     params = {"model": str(on_disk / "net.safetensors"), "manifest": str(on_disk / "manifest.csv"), "split": "test"}
     folder = RunFolder.create(on_disk / "runs", "explain", params | {"precision": "bfloat16"})
-    explain_run(folder, folder.spec, lambda *_: None)
+    explain_run(folder, folder.params, lambda *_: None)
     results = folder.read_json("results.json")
     told = results["precision"]
     assert (told["requested"], told["used"], told["time"]) == ("bfloat16", used, share)
@@ -134,7 +134,7 @@ def test_a_run_records_which_precision_was_used_and_why(takes, on_disk, share, u
     picture = picture_digest(ImageCache.build(Manifest.load(on_disk / "manifest.csv"), 64)["i0"])
     assert [heatmap.precision for heatmap in stored.get(picture, way, CLASSES).values()] == [used]
     takes(0.5)  # a resumed run that had taken float32 keeps to it
-    explain_run(folder, folder.spec, lambda *_: None)
+    explain_run(folder, folder.params, lambda *_: None)
     assert folder.read_json("results.json")["precision"]["used"] == used
 
 

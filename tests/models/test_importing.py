@@ -24,7 +24,7 @@ from cxr.models.backbones import make_network
 from cxr.models.checksums import sha256_of
 from cxr.models.imports.importing import Misfit, card_of, import_weights, look_at
 from cxr.models.imports.key_mapping import our_names
-from cxr.models.imports.recognise import NIH14, XRV18, backbone_of
+from cxr.models.imports.recognise import NIH14, XRV18, UnknownBackboneError, backbone_of
 
 X = grey()
 AS_IMAGENET = {"mean": "imagenet", "std": "imagenet", "size": 64, "task": "single-label"}
@@ -350,7 +350,9 @@ def test_two_networks_side_by_side_are_not_guessed_between(tmp_path):
 def test_an_unknown_network_is_described_by_what_its_tensors_are_called(tmp_path):
     state = {"student.a": torch.ones(2, 2, 1, 1), "student.b": torch.ones(2), "teacher.a": torch.ones(2, 2, 1, 1)}
     path = saved(state, tmp_path / "strange.pth")
-    with pytest.raises(WeightsError, match=r"cannot be told from 3 tensors \(student\. 2, teacher\. 1\)") as refusal:
+    with pytest.raises(
+        UnknownBackboneError, match=r"cannot be told from 3 tensors \(student\. 2, teacher\. 1\)"
+    ) as refusal:
         look_at(path)
     assert str(path) in str(refusal.value)
 

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from cxr.runs import Run, list_runs, local
-from cxr.runs import run as run_module
+from cxr.runs import Run, kinds, list_runs, local
 from tests.runs import jobs
 
 WORKER = """
 import sys, cxr.runs.worker
+from cxr.runs import kinds
 from tests.runs import jobs
-cxr.runs.worker.KINDS.update(jobs.KINDS)
+kinds.KINDS.update(jobs.KINDS)
 sys.exit(cxr.runs.worker.main(sys.argv[1]))
 """
 
@@ -23,7 +23,7 @@ sys.exit(cxr.runs.worker.main(sys.argv[1]))
 @pytest.fixture
 def job_kinds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Make the kinds of ``tests.runs.jobs`` startable; whatever still runs afterwards is ended."""
-    monkeypatch.setattr(run_module, "KINDS", jobs.KINDS)
+    monkeypatch.setattr(kinds, "KINDS", jobs.KINDS)
     monkeypatch.setattr(local, "worker_command", lambda folder: [sys.executable, "-c", WORKER, str(folder)])
     yield
     for run in list_runs():

@@ -8,28 +8,52 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ConfigDict
 
 from cxr.errors import ImageError
-from cxr.runs import RunFolder, Stopped
+from cxr.runs import Kind, Params, RunFolder, Stopped, kinds
+from cxr.runs.kinds import AbsolutePath, NameOrFile
+
+
+class JobParams(Params):
+    """What the jobs below understand, and whatever a command gives the kinds that they stand for."""
+
+    model_config = ConfigDict(extra="allow")
+
+    n: int = 10
+    pause: float = 0.01
+    helpers: int = 0
+    how: str = ""
+    device: str = "auto"
+    recipe: dict[str, Any] | None = None
+    manifest: AbsolutePath | None = None
+    model: NameOrFile = ""
+
+
+def _small(name: str, job: str) -> Kind:
+    return Kind(name, name, job=f"tests.runs.{job}", params="tests.runs.jobs:JobParams")
+
 
 KINDS = {
-    "count": "tests.runs.jobs:count",
-    "deep": "tests.runs.jobs:deep",
-    "fail": "tests.runs.jobs:fail",
-    "nested": "tests.runs.jobs:nested",
-    "ranks": "tests.runs.jobs:ranks",
-    "missing": "tests.runs.no_such_module:job",
-    "train": "tests.runs.jobs:train",
-    "evaluate": "tests.runs.jobs:train",
-    "explain": "tests.runs.jobs:train",
-    "text-experiment": "tests.runs.jobs:train",
-    "text-stamping": "tests.runs.jobs:train",
+    "count": _small("count", "jobs:count"),
+    "deep": _small("deep", "jobs:deep"),
+    "fail": _small("fail", "jobs:fail"),
+    "nested": _small("nested", "jobs:nested"),
+    "ranks": _small("ranks", "jobs:ranks"),
+    "missing": _small("missing", "no_such_module:job"),
+    **{
+        name: replace(kinds.KINDS[name], job="tests.runs.jobs:train", params="tests.runs.jobs:JobParams")
+        for name in ("train", "evaluate", "explain", "text-experiment", "text-stamping")
+    },
 }
 
 
-def count(folder: RunFolder, spec: dict, *, progress) -> None:
+def count(folder: RunFolder, params: JobParams, *, progress) -> None:
     """Write a row every few milliseconds until ``n`` rows are there or somebody says stop."""
-    n, pause = spec["params"].get("n", 10), spec["params"].get("pause", 0.01)
+    n, pause = params.n, params.pause
     have = len(folder.metrics()[0])
     progress(have / n, "counting")
     for index in range(have, n):
@@ -41,28 +65,28 @@ def count(folder: RunFolder, spec: dict, *, progress) -> None:
     folder.write_json("results.json", {"n": n})
 
 
-def train(folder: RunFolder, spec: dict, *, progress) -> None:
+def train(folder: RunFolder, params: JobParams, *, progress) -> None:
     """Note the device that the queue gave and have as many helpers as asked for, then go on as ``count``."""
     folder.write_json("device.json", os.environ.get("CXR_DEVICE"))
     helper = [sys.executable, "-c", "import time; time.sleep(300)"]
-    helpers = [subprocess.Popen(helper) for _ in range(spec["params"].get("helpers", 0))]
+    helpers = [subprocess.Popen(helper) for _ in range(params.helpers)]
     folder.write_json("helpers.json", [process.pid for process in helpers])
-    count(folder, spec, progress=progress)
+    count(folder, params, progress=progress)
     for process in helpers:
         process.kill()
         process.wait()
 
 
-def deep(folder: RunFolder, spec: dict, *, progress) -> None:
+def deep(folder: RunFolder, params: JobParams, *, progress) -> None:
     """Stop by an exception."""
     while not folder.stop_requested():
         time.sleep(0.01)
     raise Stopped
 
 
-def fail(folder: RunFolder, spec: dict, *, progress) -> None:
+def fail(folder: RunFolder, params: JobParams, *, progress) -> None:
     """End badly, in the way that the parameters name."""
-    how = spec["params"]["how"]
+    how = params.how
     if how == "user":
         raise ImageError("x.png is not an image: it holds text")
     if how == "disk":
@@ -74,14 +98,14 @@ def fail(folder: RunFolder, spec: dict, *, progress) -> None:
     raise KeyError("labl")
 
 
-def nested(folder: RunFolder, spec: dict, *, progress) -> None:
+def nested(folder: RunFolder, params: JobParams, *, progress) -> None:
     """Have a child process that would outlive this one, then go on as ``count``."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
     folder.write_json("child.json", child.pid)
-    count(folder, spec, progress=progress)
+    count(folder, params, progress=progress)
 
 
-def ranks(folder: RunFolder, spec: dict, *, progress) -> None:
+def ranks(folder: RunFolder, params: JobParams, *, progress) -> None:
     """As rank 0 start a helper, the same command with another rank; each works until somebody says stop."""
     rank = int(os.environ.get("RANK", "0"))
     logging.getLogger(__name__).info("helping" if rank else "leading")

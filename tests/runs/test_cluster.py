@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -18,8 +19,7 @@ from typer.testing import CliRunner
 from cxr.cli import app
 from cxr.data.phantom import write_demo
 from cxr.errors import RunError
-from cxr.runs import ENDED, Run, RunFolder, Slurm, get_run, list_runs, local, start
-from cxr.runs import run as run_module
+from cxr.runs import ENDED, Run, RunFolder, Slurm, get_run, kinds, list_runs, local, process, start
 from cxr.runs.slurm import client
 from cxr.runs.slurm.submit import SUBMITTING
 from tests.runs import cluster_jobs, jobs, slurm
@@ -30,8 +30,10 @@ WAITS = Slurm(partition="closed", minutes=5, cpus=1)
 ENDLESS = {"n": 100_000, "pause": 0.02}
 WORKER = """
 import sys, cxr.runs.worker
+from dataclasses import replace
+from cxr.runs import kinds
 from tests.runs import cluster_jobs, jobs
-cxr.runs.worker.KINDS.update(jobs.KINDS | {"train": "tests.runs.%s"})
+kinds.KINDS.update(jobs.KINDS | {"train": replace(jobs.KINDS["train"], job="tests.runs.%s")})
 sys.exit(cxr.runs.worker.main(sys.argv[1]))
 """
 
@@ -62,7 +64,7 @@ def real_slurm(loopback: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 @pytest.fixture
 def small_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the kinds of ``tests.runs.jobs`` startable, also as jobs of Slurm."""
-    monkeypatch.setattr(run_module, "KINDS", jobs.KINDS)
+    monkeypatch.setattr(kinds, "KINDS", jobs.KINDS)
     _work_as(monkeypatch, "jobs:count")
 
 
@@ -137,7 +139,7 @@ def test_settings_that_make_no_sense_are_refused_with_what_is_allowed(text, said
     ],
 )
 def test_a_job_has_a_process_for_each_gpu_or_for_each_device_of_the_recipe(asked, recipe, processes):
-    assert asked.tasks("train", {"recipe": recipe | {"name": "x"}}) == processes
+    assert asked.tasks(kinds.kind_of("train"), {"recipe": recipe | {"name": "x"}}) == processes
 
 
 @pytest.mark.parametrize(
@@ -151,12 +153,12 @@ def test_a_job_has_a_process_for_each_gpu_or_for_each_device_of_the_recipe(asked
         ),
         (Slurm(), "train", {"device": "cuda"}, "the recipe wants device 'cuda' but no GPU is asked for: add gpus=1"),
         (Slurm(gpus=2), "evaluate", {}, "'evaluate' is the work of one process"),
-        (Slurm(), "study", {}, "a study starts its trainings beside itself"),
+        (Slurm(), "study", {}, "a study starts its runs of kind train beside itself"),
     ],
 )
 def test_a_recipe_that_does_not_fit_what_is_asked_for_is_refused(asked, kind, recipe, said):
     with pytest.raises(RunError) as error:
-        asked.tasks(kind, {"recipe": recipe})
+        asked.tasks(kinds.kind_of(kind), {"recipe": recipe})
     assert said in str(error.value)
 
 
@@ -188,7 +190,7 @@ def test_a_run_of_another_machine_is_judged_by_its_heartbeat_and_never_by_a_proc
     assert Run(folder).status()["message"] == "epoch 1"
     folder.update_status(heartbeat=time.time() - 60)
     assert (Run(folder).status()["state"], Run(folder).status()["message"]) == ("running", "no sign of life for 60 s")
-    folder.update_status(heartbeat=time.time() - run_module.LOST_S - 1)
+    folder.update_status(heartbeat=time.time() - process.LOST_S - 1)
     assert Run(folder).status()["state"] == "failed"
     assert "its process on elsewhere has given no sign of life" in Run(folder).status()["error"]
     folder.update_status(pid=os.getpid(), pid_started=local.start_time(os.getpid()))  # ours, by chance
@@ -220,7 +222,9 @@ def test_what_slurm_says_of_a_silent_run_is_told_in_one_line(tmp_path, monkeypat
     folder = RunFolder.create(tmp_path, "demo", {}, slurm=DEBUG.stored())
     folder.log_path.write_text("words\nlast words\n")
     beat = time.time() - 100 if state != "queued" else None
-    folder.update_status(state="running", message=SUBMITTING, job="7", host="node3", pid=1, heartbeat=beat)
+    folder.update_status(
+        state="running", message=SUBMITTING, submitting=True, job="7", host="node3", pid=1, heartbeat=beat
+    )
     status = Run(folder).status()
     assert status["state"] == state
     assert said in (status["error"] or status["message"])
@@ -234,6 +238,16 @@ def test_a_job_that_squeue_has_forgotten_is_looked_up_in_the_accounting(tmp_path
     monkeypatch.setattr(client, "_cache", {})
     monkeypatch.setattr(client, "_forgotten", {})
     assert client.ask("7") == client.Job("CANCELLED", "", "node3")
+
+
+@pytest.mark.parametrize(("state", "ended"), [("COMPLETED", True), ("CANCELLED", True), ("RUNNING", False)])
+def test_cancelling_a_job_fails_only_where_it_is_not_over(tmp_path, monkeypatch, state, ended):
+    fake_program(tmp_path / "bin", "scancel", "echo 'scancel: Fehler: Auftrag unbekannt' >&2; exit 1")
+    fake_program(tmp_path / "bin", "squeue", f"echo '7|{state}|None|node3'")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    monkeypatch.setattr(client, "_cache", {})
+    with contextlib.nullcontext() if ended else pytest.raises(RunError, match="Auftrag unbekannt"):
+        client.cancel("7")
 
 
 def test_slurm_is_asked_once_for_many_runs_and_not_at_all_for_those_that_are_heard(tmp_path, monkeypatch):

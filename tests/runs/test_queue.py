@@ -18,8 +18,8 @@ from cxr.cli import main
 from cxr.errors import RunError
 from cxr.runs import DeviceQueue, Run, RunFolder, devices, list_runs, local, start
 from cxr.runs.devices import device_options
+from cxr.runs.kinds import KINDS
 from cxr.runs.queue import Ticket, grants, in_words, wish
-from cxr.runs.run import KINDS
 from tests.configurations import CONFIGURATIONS, write_xrays
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -27,9 +27,9 @@ CPU = {"cpu": ("cpu",)}
 ENDLESS = {"n": 100_000, "recipe": {"device": "cpu"}}
 WORKER_WITH_GPUS = """
 import os, sys, cxr.runs.worker
-from cxr.runs import devices
+from cxr.runs import devices, kinds
 from tests.runs import jobs
-cxr.runs.worker.KINDS.update(jobs.KINDS)
+kinds.KINDS.update(jobs.KINDS)
 devices.count_gpus = lambda: {gpus}
 sys.exit(cxr.runs.worker.main(sys.argv[1]))
 """
@@ -271,7 +271,7 @@ def test_only_what_waits_is_moved_and_every_other_wish_is_refused_in_one_line(li
     assert cxr("runs", "move", two.id)[0] == cxr("runs", "move", two.id, "--first", "--last")[0] == 2
 
 
-OTHERS = [kind for kind in devices.ON_A_DEVICE if kind != "train"]
+OTHERS = [kind.name for kind in KINDS.values() if kind.device == "queued" and kind.name != "train"]
 
 
 @pytest.mark.parametrize("kind", OTHERS)
@@ -289,21 +289,21 @@ def test_whatever_computes_with_a_network_waits_for_the_gpu_that_a_training_has(
     assert waits.folder.read_json("device.json") == "cuda:0"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in devices.ON_A_DEVICE])
+@pytest.mark.parametrize("kind", [kind.name for kind in KINDS.values() if kind.device == "none"])
 def test_what_computes_with_no_network_needs_no_turn(kind, monkeypatch):
     monkeypatch.setattr(devices, "count_gpus", lambda: 2)
-    assert devices.options_of(kind, {"device": "auto"}) is None
+    assert devices.options_of(KINDS[kind], {"device": "auto"}) is None
 
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_the_processor_is_shared_by_all_but_trainings(kind, monkeypatch):
     monkeypatch.setattr(devices, "count_gpus", lambda: 0)
-    assert devices.options_of(kind, {}) is None
-    assert devices.options_of("train", {"recipe": {}}) == CPU
+    assert devices.options_of(KINDS[kind], {}) is None
+    assert devices.options_of(KINDS["train"], {"recipe": {}}) == CPU
     monkeypatch.setattr(devices, "count_gpus", lambda: 2)
-    assert list(devices.options_of(kind, {})) == ["cuda:0", "cuda:1"]
-    assert list(devices.options_of(kind, {"device": "cuda:1"})) == ["cuda:1"]
-    assert devices.options_of(kind, {"device": "cpu"}) is None
+    assert list(devices.options_of(KINDS[kind], {})) == ["cuda:0", "cuda:1"]
+    assert list(devices.options_of(KINDS[kind], {"device": "cuda:1"})) == ["cuda:1"]
+    assert devices.options_of(KINDS[kind], {"device": "cpu"}) is None
 
 
 ASKED = {

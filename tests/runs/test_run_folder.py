@@ -57,16 +57,30 @@ def test_an_unknown_state_is_refused_and_the_known_ones_are_named(folder):
 
 
 def test_writers_in_many_threads_lose_no_update_and_readers_see_no_half_file(folder):
-    def write(index: int) -> None:
-        for step in range(20):
-            folder.update_status(**{f"field{index}": step})
+    fields = ("eta_s", "pid", "resumes", "requeues", "heartbeat", "metrics_generation")
 
-    threads = [threading.Thread(target=write, args=(index,)) for index in range(6)]
+    def write(field: str) -> None:
+        for step in range(20):
+            folder.update_status(**{field: step})
+
+    threads = [threading.Thread(target=write, args=(field,)) for field in fields]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
         json.loads((folder.path / "status.json").read_bytes())
-    assert [folder.read_status()[f"field{index}"] for index in range(6)] == [19] * 6
+    assert [folder.read_status()[field] for field in fields] == [19] * 6
+
+
+def test_a_field_that_a_status_has_not_is_refused(folder):
+    with pytest.raises(RunError, match=r"unknown field of the status 'mesage'. Available: state, progress, message"):
+        folder.update_status(mesage="epoch 1")
+
+
+@pytest.mark.parametrize("stored", ["", "[]", '{"state": "thinking", "progress": 0.5, "colour": "red"}'])
+def test_a_status_of_another_version_is_read_as_far_as_it_is_understood(folder, stored):
+    (folder.path / "status.json").write_text(stored)
+    status = folder.read_status()
+    assert (status.state, status["message"], "colour" in status) == ("queued", "", False)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(folder):

@@ -16,8 +16,7 @@ import pytest
 
 import cxr.runs.worker
 from cxr.errors import RunError
-from cxr.runs import KINDS, Run, RunFolder, get_run, list_runs, local, start
-from cxr.runs import run as run_module
+from cxr.runs import Run, RunFolder, get_run, list_runs, local, process, start
 from cxr.runs.slurm.job import Task
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -32,10 +31,6 @@ def kill_process(run: Run) -> None:
     while run.status()["state"] == "running":  # its threads die one by one, the lock goes with the last of them
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-def test_every_kind_that_can_be_started_has_a_function_and_the_other_way_round():
-    assert set(KINDS) == set(cxr.runs.worker.KINDS)
 
 
 def test_a_run_goes_from_queued_to_finished_and_leaves_rows_results_and_a_log():
@@ -70,18 +65,15 @@ def test_an_unknown_kind_is_refused_and_leaves_no_folder(tmp_path):
     assert list_runs() == []
 
 
-def test_file_names_in_the_parameters_become_absolute_and_other_names_stay(tmp_path, monkeypatch):
+def test_paths_in_the_parameters_become_absolute_and_names_stay(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("manifest.csv").write_text("image,label\n")
-    params = {
-        "manifest": "manifest.csv",
-        "model": "demo",
-        "recipe": {"stages": [{"data": "manifest.csv", "name": "x"}]},
-    }
-    spec = start("count", params | {"n": 1}).spec
-    path = str(tmp_path / "manifest.csv")
-    assert spec["params"]["manifest"] == spec["params"]["recipe"]["stages"][0]["data"] == path
-    assert spec["params"]["model"] == "demo"
+    Path("demo").mkdir()  # not the weights of this name
+    run = start("count", {"manifest": "manifest.csv", "model": "demo", "n": 1})
+    assert run.spec["params"] == {"manifest": str(tmp_path / "manifest.csv"), "model": "demo", "n": 1}
+    assert (run.params.manifest, run.params.model) == (tmp_path / "manifest.csv", "demo")
+    file = start("count", {"model": "manifest.csv", "n": 1})
+    assert file.params.model == str(tmp_path / "manifest.csv")
 
 
 @pytest.mark.parametrize("kind", ["count", "deep"])
@@ -194,7 +186,7 @@ def test_a_silent_process_is_reported_but_not_declared_dead(has_rows, until, mon
     pid = run.status()["pid"]
     os.kill(pid, signal.SIGSTOP)
     try:
-        monkeypatch.setattr(run_module, "SILENCE_S", 0.2)
+        monkeypatch.setattr(process, "SILENCE_S", 0.2)
         until(lambda: run.status()["message"].startswith("no sign of life for"))
         status = run.status()
     finally:
@@ -343,9 +335,9 @@ def test_trainings_on_two_devices_do_not_wait_for_each_other(has_rows):
 def test_the_work_outlives_the_process_that_started_it_and_its_whole_group(number, tmp_path, until, has_rows):
     script = f"""
 import sys, time
-from cxr.runs import local, run, start
+from cxr.runs import kinds, local, start
 from tests.runs import conftest, jobs
-run.KINDS = jobs.KINDS
+kinds.KINDS = jobs.KINDS
 local.worker_command = lambda folder: [sys.executable, "-c", conftest.WORKER, str(folder)]
 open({str(tmp_path / "id")!r}, "w").write(start("count", dict(n=100000)).id + "\\n")
 time.sleep(60)

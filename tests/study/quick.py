@@ -13,14 +13,16 @@ from typing import Any
 
 from cxr.errors import RunError
 from cxr.runs import RunFolder, Stopped
+from cxr.training.settings import TrainingParams
 
 WORKER = """
 import sys, cxr.experiments.study.job, cxr.runs.worker
-from cxr.runs import local
+from dataclasses import replace
+from cxr.runs import kinds, local
 from tests.study import quick
 local.worker_command = quick.command
 cxr.experiments.study.job._POLL_S = 0.05
-cxr.runs.worker.KINDS["train"] = "tests.study.quick:train"
+kinds.KINDS["train"] = replace(kinds.KINDS["train"], job="tests.study.quick:train")
 sys.exit(cxr.runs.worker.main(sys.argv[1]))
 """
 
@@ -30,18 +32,18 @@ def command(folder: Path) -> list[str]:
     return [sys.executable, "-c", WORKER, str(folder)]
 
 
-def train(folder: RunFolder, spec: dict[str, Any], *, progress: Any) -> None:
-    recipe, manifest = spec["params"]["recipe"], Path(spec["params"]["manifest"])
-    how, stages = recipe["description"], recipe["stages"]
+def train(folder: RunFolder, params: TrainingParams, *, progress: Any) -> None:
+    recipe, manifest = params.recipe, params.manifest
+    how, stages = recipe.description, recipe.stages
     if how == "fails" or (how == "fails once" and not (manifest.parent / "mended").exists()):
         raise RunError("the data are on a disk that is gone")
     done = len(folder.metrics()[0])
-    epochs = 10_000 if how == "slow" and not (manifest.parent / "hurry").exists() else stages[-1]["epochs"]
+    epochs = 10_000 if how == "slow" and not (manifest.parent / "hurry").exists() else stages[-1].epochs
     for epoch in range(done + 1, epochs + 1):
         if folder.stop_requested():
             raise Stopped
-        row = {"kind": "epoch", "stage": stages[-1]["name"], "stage_index": len(stages) - 1, "epoch": epoch}
-        value = min(0.99, 0.3 + 0.1 * epoch + 0.01 * recipe["seed"])
+        row = {"kind": "epoch", "stage": stages[-1].name, "stage_index": len(stages) - 1, "epoch": epoch}
+        value = min(0.99, 0.3 + 0.1 * epoch + 0.01 * recipe.seed)
         folder.append_metrics([row | {"val_accuracy": value, "val_loss": 1 - value}])
         progress(epoch / (epochs + 1), f"epoch {epoch}")
         time.sleep(0.02)

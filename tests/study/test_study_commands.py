@@ -10,8 +10,7 @@ import pytest
 
 from cxr.cli import main
 from cxr.experiments.study import EXAMPLES, members, start_study
-from cxr.runs import list_runs, local
-from cxr.runs.run import members_of
+from cxr.runs import list_runs, local, members_of
 from tests.study import quick
 from tests.study.conftest import plan
 

@@ -14,8 +14,7 @@ import pytest
 from cxr.errors import ManifestError, RecipeError, RunError, WeightsError
 from cxr.experiments.study import members, retry, start_study, stop_study
 from cxr.experiments.study.job import _POLL_S
-from cxr.runs import Run, get_run, list_runs, local
-from cxr.runs.run import members_of
+from cxr.runs import Run, get_run, list_runs, local, members_of
 from tests.study import quick
 from tests.study.conftest import plan
 

@@ -76,6 +76,10 @@ def test_the_beginning_is_compared_seed_by_seed():
     assert found.n_comparisons == 5  # the beginning, its gap to the end, one level, the best, test accuracy
     half = stats.t.ppf(1 - 0.025 / 5, 2) * 0.0015 / 3**0.5
     assert difference.together == pytest.approx((0.15 - half, 0.15 + half), abs=1e-6)
+    assert list(found.by_measure) == [measure.key for measure in found.measures]
+    flat = [sentence for of_measure in found.by_measure.values() for sentence in of_measure]
+    assert flat == list(found.sentences[: len(flat)])
+    assert all(measure.title in sentence for measure in found.measures for sentence in found.by_measure[measure.key])
     assert found.sentences[0] == (
         "keep against twice: mean validation accuracy over the first 2 epochs +0.150 [+0.141, +0.159] over 3 seeds"
     )

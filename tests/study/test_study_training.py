@@ -10,8 +10,7 @@ from safetensors.torch import load_file
 
 from cxr.experiments.study import load_plan, members, start_study
 from cxr.experiments.study.comparison import report
-from cxr.runs import Run, start
-from cxr.runs.run import members_of
+from cxr.runs import Run, members_of, start
 from tests.study.conftest import plan
 
 VOLATILE = ("time", "images_per_s", "wait_s")

@@ -39,7 +39,7 @@ def finished(request, tmp_path_factory):
         network = write_network(request.param, folder / "net.safetensors")
         params = {"model": str(network), "manifest": str(manifest), "split": "test", "device": "cpu"}
         run = RunFolder.create(runs_root(), "text-experiment", params | {"explained": 3, "draws": 1})
-        run_masking(run, run.spec, lambda fraction, text: None)
+        run_masking(run, run.params, lambda fraction, text: None)
         yield Run(run), network, data
 
 

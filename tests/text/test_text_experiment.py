@@ -77,7 +77,7 @@ def do(tmp_path, data, weights, **params):
     params = {"model": str(weights), "manifest": str(data), "split": "test", "workers": 0} | params
     folder = RunFolder.create(tmp_path / "runs", "text-experiment", params)
     seen = []
-    run(folder, folder.spec, lambda fraction, message: seen.append((fraction, message)))
+    run(folder, folder.params, lambda fraction, message: seen.append((fraction, message)))
     return folder, seen
 
 
@@ -212,7 +212,7 @@ def test_a_stop_is_obeyed_without_results(tmp_path, data, weights):
         if "2 of" in message:
             folder.request_stop()
 
-    run(folder, folder.spec, stop_at_the_second_image)
+    run(folder, folder.params, stop_at_the_second_image)
     assert not (folder.path / "results.json").exists()
 
 

@@ -42,7 +42,7 @@ def test_what_an_experiment_finds_says_how_many_x_rays_are_not_new(tmp_path, kin
     if kind == "text-stamping":
         params["towards"] = configuration.classes[0]
     folder = RunFolder.create(runs_root(), kind, params)
-    job(folder, folder.spec, lambda fraction, text: None)
+    job(folder, folder.params, lambda fraction, text: None)
     results = folder.read_json("results.json")
     counts = results["seen"]["splits"]["test"]
     measured = {"text-stamping": counts["of"]}.get(kind, 8)

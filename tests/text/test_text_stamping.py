@@ -60,7 +60,7 @@ def do(tmp_path, data, weights, **params):
     params = {"model": str(weights), "manifest": str(data), "word": "DX", "avoid": False, **DOSES} | params
     folder = RunFolder.create(tmp_path / "runs", "text-stamping", params)
     seen = []
-    run(folder, folder.spec, lambda fraction, message: seen.append((fraction, message)))
+    run(folder, folder.params, lambda fraction, message: seen.append((fraction, message)))
     return folder, seen
 
 
@@ -239,7 +239,7 @@ def test_a_token_cut_from_another_image_is_stamped(tmp_path, data, weights):
 def test_a_stop_is_obeyed_without_results(tmp_path, data, weights):
     params = {"model": str(weights), "manifest": str(data), "word": "DX", "avoid": False}
     folder = RunFolder.create(tmp_path / "runs", "text-stamping", params)
-    run(folder, folder.spec, lambda fraction, message: folder.request_stop() if message.startswith("2 of") else None)
+    run(folder, folder.params, lambda fraction, message: folder.request_stop() if message.startswith("2 of") else None)
     assert not (folder.path / "results.json").exists()
 
 

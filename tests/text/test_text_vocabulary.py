@@ -401,7 +401,7 @@ def test_a_run_searches_every_image_uses_corrected_boxes_and_names_what_it_left_
     params = {"manifest": str(data.path), "split": "test", "min_images": 2, "workers": 0}
     folder = RunFolder.create(tmp_path / "runs", "text-vocabulary", params)
     told = []
-    run(folder, folder.spec, lambda fraction, text="": told.append((fraction, text)))
+    run(folder, folder.params, lambda fraction, text="": told.append((fraction, text)))
     results = json.loads((folder.path / "results.json").read_text())
     images, tokens = read_tables(folder.path)
     assert results["n_images"] == len(images) == 5

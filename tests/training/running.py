@@ -44,7 +44,7 @@ def start(tiny: Path, preset: Any = "demo", changes: dict[str, Any] | None = Non
 
 
 def run(folder: RunFolder, **options: Any) -> RunFolder:
-    train(folder, folder.spec, **options)
+    train(folder, folder.params, **options)
     return folder
 
 
@@ -53,7 +53,7 @@ def interrupted(folder: RunFolder, looks: int) -> RunFolder:
     stopping = StopsAt(folder.path)
     stopping.looks_left = looks
     try:
-        train(stopping, folder.spec)
+        train(stopping, folder.params)
     except Stopped:
         return folder
     raise AssertionError(f"it ended before it had looked {looks} times")

@@ -38,7 +38,7 @@ def twice(tiny: Path, tiny_cache: Path, tmp_path_factory: pytest.TempPathFactory
 
 def measure(network, data: Path, **params) -> dict:
     folder = RunFolder.create(runs_root(), "evaluate", {"weights": str(network), "manifest": str(data), **params})
-    evaluate(folder, folder.spec)
+    evaluate(folder, folder.params)
     return folder.read_json("results.json")
 
 
@@ -125,7 +125,7 @@ def test_a_resumed_run_has_the_same_list_also_if_its_checkpoint_is_older(tiny, f
     stopping = StopsAt(folder.path)
     stopping.looks_left = 7
     with pytest.raises(Stopped):
-        train(stopping, folder.spec)
+        train(stopping, folder.params)
     (last,) = folder.checkpoints.glob("step-*/last.safetensors")
     assert read_seen(last) is not None
     if forgets:

@@ -79,7 +79,7 @@ def test_a_run_stopped_many_times_equals_one_that_ran_through(whole, tiny):
         stopping.looks_left = 4
         torch.rand(3)  # what else happens in the process does not matter
         try:
-            train(stopping, folder.spec)
+            train(stopping, folder.params)
             break
         except Stopped:
             continue

@@ -54,18 +54,11 @@ BOXES, CONTROL_BOXES, ALL_CONDITIONS = "boxes.parquet", "control_boxes.parquet",
 _SEARCHED, _PREDICTED = 0.6, 0.9  # of the whole time, when nothing is cached
 
 
-def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
-    """Do the experiment. Parameters in ``spec["params"]``:
-
-    ``model`` (run id, weights file or shipped name), ``manifest`` (path or data set's name), ``split`` ("test"; ""
-    takes every image), ``modes`` (names of mask modes, the first of which leads; or ``mode`` for one), ``margin`` and
-    ``draws`` as :class:`Masking` has them; optional ``seed`` of the controls, ``workers`` of the search, ``n`` (the
-    first n images) and ``explained`` (how many X-rays with text get a heatmap; 0 for none).
-    """
+def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
+    """Do the experiment, and write it down as the module says."""
     from cxr.evaluation.source import load_trained, seen_by
     from cxr.networks import resolve_device
 
-    setting = Setting.of(spec["params"])
     progress(0.0, "loading")
     model, description = load_trained(setting.model)
     model.to(resolve_device(setting.device))
@@ -117,13 +110,12 @@ def _between(progress: Progress, low: float, high: float) -> Progress:
 
 def _images_of(setting: Setting, model: XrayClassifier) -> tuple[Manifest, Manifest]:
     """Return the images to mask, and all of the data set: what its sources label tells which findings are absent."""
-    from cxr.data.library import resolve_manifest
     from cxr.evaluation.source import refuse_new_splits
 
-    manifest = Manifest.load(resolve_manifest(setting.manifest))
+    manifest = setting.data
     refuse_new_splits(setting.model, model, manifest)
     chosen = in_split(manifest, setting.split)
-    return chosen.select(ids=chosen.ids[: int(setting.limit)]) if setting.limit else chosen, manifest
+    return chosen.select(ids=chosen.ids[: setting.n]) if setting.n else chosen, manifest
 
 
 # --- one image, for pages ------------------------------------------------------------------------------------------

@@ -2,53 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pydantic import Field, model_validator
 
 from cxr.errors import TextError
+from cxr.evaluation.settings import OnNetwork
 from cxr.experiments.masking.conditions import DEFAULT_DRAWS, Masking
 from cxr.text.mask import DEFAULT_MARGIN, DEFAULT_MODE
-
-if TYPE_CHECKING:
-    pass
+from cxr.text.search import in_split
 
 DEFAULT_EXPLAINED = 50
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What a run was asked for, checked."""
+class Setting(OnNetwork):
+    """What a run is asked for.
 
-    model: str
-    manifest: str
+    Attributes
+    ----------
+    split
+        The X-rays to mask; "" takes every image.
+    modes
+        Names of mask modes, the first of which leads.
+    margin, draws, seed
+        How far boxes grow and how the controls are drawn, see :class:`~cxr.experiments.masking.conditions.Masking`.
+    workers
+        Processes that search for text.
+    n
+        The first n images.
+    explained
+        How many X-rays with text get a heatmap; 0 for none.
+
+    Raises
+    ------
+    TextError
+        For what :class:`Masking` or the counts do not allow.
+    """
+
     split: str = "test"
-    masking: Masking = field(default_factory=Masking)
+    modes: tuple[str, ...] = (DEFAULT_MODE,)
+    margin: float = DEFAULT_MARGIN
+    draws: int = DEFAULT_DRAWS
+    seed: int = 0
     workers: int | None = None
-    limit: int | None = None
+    n: int | None = Field(default=None, ge=1)
     explained: int = DEFAULT_EXPLAINED
-    device: str = "auto"
 
+    @model_validator(mode="before")
     @classmethod
-    def of(cls, params: Mapping[str, Any]) -> Setting:
-        """Read ``spec["params"]``; raises TextError for what :class:`Masking` or the counts do not allow."""
-        modes = params.get("modes") or params.get("mode") or DEFAULT_MODE
-        masking = Masking(
-            tuple(dict.fromkeys([modes] if isinstance(modes, str) else modes)),
-            float(params.get("margin", DEFAULT_MARGIN)),
-            int(params.get("draws", DEFAULT_DRAWS)),
-            int(params.get("seed", 0)),
-        )
-        explained = int(params.get("explained", DEFAULT_EXPLAINED))
-        if explained < 0:
-            raise TextError(f"{explained} explained images are not possible. Accepted: 0 and above")
-        return cls(
-            model=str(params["model"]),
-            manifest=str(params["manifest"]),
-            split=str(params.get("split", "test")),
-            masking=masking,
-            workers=params.get("workers"),
-            limit=params.get("n"),
-            explained=explained,
-            device=str(params.get("device") or "auto"),
-        )
+    def _modes_of_older_versions(cls, values: Any) -> Any:
+        """Take ``mode`` for one mode, as older runs have it; empty values mean the default."""
+        values = {name: value for name, value in dict(values).items() if value not in (None, [], ())}
+        mode = values.pop("mode", None)
+        modes = values.get("modes") or mode
+        if modes:
+            values["modes"] = tuple(dict.fromkeys([modes] if isinstance(modes, str) else modes))
+        return values
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Setting:
+        if self.explained < 0:
+            raise TextError(f"{self.explained} explained images are not possible. Accepted: 0 and above")
+        assert self.masking.modes  # which checks all that it holds
+        return self
+
+    @property
+    def masking(self) -> Masking:
+        """How tokens are masked."""
+        return Masking(self.modes, self.margin, self.draws, self.seed)
+
+    def check(self) -> list[str]:
+        """Raise a CxrError if the network cannot be loaded, or the split has no X-rays."""
+        in_split(self.data, self.split)
+        return super().check()
+
+    def default_name(self) -> str:
+        """Return the run's name."""
+        return f"text {self.data_set} {self.split}".strip()

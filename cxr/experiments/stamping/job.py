@@ -46,21 +46,11 @@ _SEARCHING = 0.5  # of the whole time, where tokens are looked for and nothing i
 _AT_ONCE = 96  # pictures that wait for the network together
 
 
-def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
-    """Do the experiment. Parameters in ``spec["params"]``:
-
-    ``model`` (run id, weights file or shipped name), ``manifest`` (path or data set's name), ``split`` ("test"; ""
-    takes every image); ``word``, or ``cut`` (``IMAGE_ID:x0,y0,x1,y1`` of the same manifest) with ``take`` (what of the
-    box: ink, bright, dark, all); ``towards`` (class or finding; covid19, or the network's first), ``onto`` (labels or
-    findings; all but ``towards``), ``place`` (a name or "x,y" as shares), ``jitter`` (shares of the height by which the
-    place varies), ``sizes`` (height of the token as shares of the image's), ``contrasts`` (above 0 to 1), ``font``,
-    ``colour`` (white, black), ``control`` (shuffled, plate), ``avoid`` (True: tokens that are there stay free),
-    ``seed``, ``workers`` of the search for them, and ``n`` (the first n images).
-    """
+def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
+    """Do the experiment, and write it down as the module says."""
     from cxr.evaluation.source import load_trained, seen_by
     from cxr.networks import resolve_device
 
-    setting = Setting.of(spec["params"])
     progress(0.0, "loading")
     model, description = load_trained(setting.model)
     model.to(resolve_device(setting.device))
@@ -95,10 +85,9 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
 
 
 def _images_of(setting: Setting, model: XrayClassifier) -> tuple[Manifest, Manifest, Setting]:
-    from cxr.data.library import resolve_manifest
     from cxr.evaluation.source import refuse_new_splits
 
-    manifest = Manifest.load(resolve_manifest(setting.manifest))
+    manifest = setting.data
     refuse_new_splits(setting.model, model, manifest)
     return manifest, *chosen_images(manifest, model.classes, setting, model.card.task)
 

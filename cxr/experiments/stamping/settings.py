@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationInfo, field_serializer, model_validator
 
 from cxr.data import Manifest, read_xray
 from cxr.errors import TextError, unknown
+from cxr.evaluation.settings import OnNetwork
 from cxr.evaluation.truth import UNCERTAIN, finding_names, finding_targets
 from cxr.models.card import SINGLE_LABEL
 from cxr.text.boxes import TextBox
@@ -39,16 +42,51 @@ class Cut:
             raise TextError(f"{text!r} is no token of an X-ray. Accepted: IMAGE_ID:x0,y0,x1,y1 in pixels of its file")
         return cls(image_id, (x0, y0, x1, y1), take)
 
+    def __str__(self) -> str:
+        return f"{self.image_id}:{','.join(map(str, self.box))}"
 
-@dataclass(frozen=True)
-class Setting:
-    """What a run was asked for, checked; see :func:`cxr.experiments.stamping.job.run`."""
 
-    model: str
-    manifest: str
+def _read_cut(value: object, info: ValidationInfo) -> object:
+    return Cut.of(value, str(info.data.get("take") or "ink")) if isinstance(value, str) else value
+
+
+class Setting(OnNetwork):
+    """What a run is asked for.
+
+    Attributes
+    ----------
+    split
+        The X-rays to stamp; "" takes every image.
+    word, cut
+        What is stamped: a word, or a token cut from an X-ray of the same manifest, as ``IMAGE_ID:x0,y0,x1,y1``.
+    take
+        What is taken of the cut box: ink, bright, dark or all.
+    towards, onto
+        The class or finding that the token may speak for (covid19, or the network's first), and the labels or findings
+        that are stamped (all but ``towards``).
+    place, jitter
+        A name or "x,y" as shares, and the shares of the height by which the place varies.
+    sizes, contrasts
+        Heights of the token as shares of the image's, and contrasts above 0 to 1: the doses.
+    font, colour, control
+        How a word is drawn, and the patch without letters: shuffled or plate.
+    avoid
+        Whether tokens that are there stay free.
+    workers
+        Processes that search for them.
+    n
+        The first n images.
+
+    Raises
+    ------
+    TextError
+        For a value that is not allowed.
+    """
+
     split: str = "test"
     word: str = ""
-    cut: Cut | None = None
+    take: str = "ink"
+    cut: Annotated[Cut | None, BeforeValidator(_read_cut)] = None
     towards: str = ""
     onto: tuple[str, ...] = ()
     place: str = "top-right"
@@ -61,10 +99,18 @@ class Setting:
     jitter: float = 0.0
     seed: int = 0
     workers: int | None = None
-    limit: int | None = None
-    device: str = "auto"
+    n: int | None = Field(default=None, ge=1)
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_values(cls, values: Any) -> Any:
+        """Leave out what is empty, which means the default; of the split it means every image."""
+        empty: tuple[Any, ...] = (None, "", [], ())
+        keep = ("split", "manifest", "model")
+        return {name: value for name, value in dict(values).items() if name in keep or value not in empty}
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Setting:
         place_of(self.place)
         for what, value, names in (
             ("font", self.font, FONTS),
@@ -76,25 +122,27 @@ class Setting:
         _check_numbers("size", self.sizes, LEAST_SIZE, LARGEST_SIZE)
         _check_numbers("contrast", self.contrasts, 0.01, 1.0)
         if not 0 <= self.jitter <= 0.5:
-            raise TextError(f"jitter {self.jitter!r} is not allowed. Accepted: 0 to 0.5, a share of the image's height")
+            raise TextError(f"jitter {self.jitter:g} is not allowed. Accepted: 0 to 0.5, a share of the image's height")
         if self.cut is None:
             word_patch(self.word, self.font, self.colour)
+        return self
 
-    @classmethod
-    def of(cls, params: dict[str, Any]) -> Setting:
-        """Read ``spec["params"]``; raises TextError for a value that is not allowed."""
-        values: dict[str, Any] = {
-            name: params[name] for name in cls.__dataclass_fields__ if params.get(name) not in (None, "", [], ())
-        }
-        for name in ("onto", "sizes", "contrasts"):
-            if name in values:
-                values[name] = tuple(values[name])
-        if "cut" in values and not isinstance(values["cut"], Cut):
-            values["cut"] = Cut.of(values["cut"], params.get("take") or "ink")
-        if "n" in params:
-            values["limit"] = params["n"]
-        values |= {"model": str(params["model"]), "manifest": str(params["manifest"])}
-        return cls(**values | {"split": str(params.get("split", "test"))})
+    @field_serializer("cut")
+    def _cut_in_words(self, cut: Cut | None) -> str | None:
+        return None if cut is None else str(cut)
+
+    def default_name(self) -> str:
+        """Return the run's name."""
+        return f"stamp {self.data_set} {self.split}".strip()
+
+    def check(self) -> list[str]:
+        """Raise a CxrError if the network cannot be loaded, no X-ray can be stamped, or the token cannot be cut."""
+        from cxr.evaluation.source import load_trained
+
+        network, _ = load_trained(self.network)
+        chosen_images(self.data, network.classes, self, network.card.task)
+        patch_of(self, self.data)
+        return []
 
     @property
     def doses(self) -> list[tuple[float, float]]:
@@ -112,7 +160,7 @@ def _check_numbers(what: str, values: Sequence[float], low: float, high: float) 
         raise TextError(f"{what} {list(values)!r} is not allowed. Accepted: one number or several different ones")
     for value in values:
         if not low <= value <= high:
-            raise TextError(f"{what} {value!r} is not allowed. Accepted: {low:g} to {high:g}")
+            raise TextError(f"{what} {value:g} is not allowed. Accepted: {low:g} to {high:g}")
 
 
 def patch_of(setting: Setting, manifest: Manifest) -> Patch:
@@ -153,9 +201,9 @@ def chosen_images(
     chosen = _without(wanted, manifest, towards, onto, task) if labels else wanted
     if not len(chosen):
         raise TextError(f"split {setting.split!r} has no images of {', '.join(onto) or f'a class but {towards}'}")
-    if setting.limit:
-        chosen = chosen.select(ids=chosen.ids[: int(setting.limit)])
-    return chosen, replace(setting, towards=towards, onto=onto)
+    if setting.n:
+        chosen = chosen.select(ids=chosen.ids[: setting.n])
+    return chosen, setting.model_copy(update={"towards": towards, "onto": onto})
 
 
 def labels_of(manifest: Manifest, task: str = SINGLE_LABEL) -> tuple[str, ...]:

@@ -10,13 +10,13 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 from cxr.errors import RunError
-from cxr.experiments.study.members import Member, members, plan_of, told
+from cxr.experiments.study.members import Member, members, told
+from cxr.experiments.study.settings import StudyParams
 from cxr.experiments.study.start import file_hash
-from cxr.runs import ACTIVE, Run, RunFolder, Stopped, start
+from cxr.runs import ACTIVE, Run, RunFolder, Status, Stopped, start
+from cxr.training.settings import TrainingParams
 
 MEMBERS = "members.json"
 _POLL_S = 0.5
@@ -26,11 +26,10 @@ log = logging.getLogger(__name__)
 Progress = Callable[[float, str], None]
 
 
-def run_study(folder: RunFolder, spec: dict[str, Any], *, progress: Progress | None = None) -> None:
+def run_study(folder: RunFolder, params: StudyParams, *, progress: Progress | None = None) -> None:
     """Do a study, or go on with it: finished members stay, stopped and failed ones are resumed, running ones adopted.
 
-    ``spec["params"]``: ``plan``, ``recipes`` (label: plain values), ``manifest``, ``manifest_sha256`` and
-    ``data_name``. Writes members.json, rows of kind ``member`` and, at the end, results.json.
+    Writes members.json, rows of kind ``member`` and, at the end, results.json.
 
     Raises
     ------
@@ -39,15 +38,14 @@ def run_study(folder: RunFolder, spec: dict[str, Any], *, progress: Progress | N
     Stopped
         After the running members have saved and ended, if the folder asks to stop.
     """
-    Orchestrator(folder, spec, progress).run()
+    Orchestrator(folder, params, progress).run()
 
 
 class Orchestrator:
     """The one process of a study; it loads neither torch nor pandas while it waits."""
 
-    def __init__(self, folder: RunFolder, spec: dict[str, Any], progress: Progress | None = None) -> None:
-        self.study, self.folder, self.params = Run(folder), folder, spec["params"]
-        self.plan = plan_of(self.study)
+    def __init__(self, folder: RunFolder, params: StudyParams, progress: Progress | None = None) -> None:
+        self.study, self.folder, self.params, self.plan = Run(folder), folder, params, params.plan
         self.progress = progress or (lambda fraction, message: None)
         self.members = members(self.study)
         self.states = [""] * len(self.members)
@@ -87,26 +85,25 @@ class Orchestrator:
             log.info("started %s: %s", member.title, self.members[index].run)
 
     def _start(self, member: Member) -> Run:
-        recipe = self.params["recipes"][member.recipe] | {"seed": member.seed}
-        params = {
-            "recipe": recipe,
-            "manifest": self.params["manifest"],
-            "data_name": self.params["data_name"],
-            "study": self.study.id,
-            "study_recipe": member.recipe,
-        }
+        params = TrainingParams(
+            recipe=self.params.recipes[member.recipe].model_copy(update={"seed": member.seed}),
+            manifest=self.params.manifest,
+            data_name=self.params.data_name,
+            study=self.study.id,
+            study_recipe=member.recipe,
+        )
         return start(
             "train",
             params,
             name=f"{self.plan.name} {member.title}",
             root=self.folder.path.parent,
-            manifest_hash=str(self.study.spec.get("manifest_hash", "")),
+            manifest_hash=str(self.study.spec.get("manifest_hash", "")),  # all members were checked with the study
         )
 
     def _check_manifest(self) -> None:
-        if file_hash(Path(self.params["manifest"])) != self.params["manifest_sha256"]:
+        if file_hash(self.params.manifest) != self.params.manifest_sha256:
             raise RunError(
-                f"the manifest {self.params['manifest']} has changed since the study began, so its trainings could not "
+                f"the manifest {self.params.manifest} has changed since the study began, so its trainings could not "
                 "be compared: put it back, or start a new study"
             )
 
@@ -128,7 +125,7 @@ class Orchestrator:
         self.states = states
         self._tell(statuses)
 
-    def _tell(self, statuses: list[dict[str, Any] | None]) -> None:
+    def _tell(self, statuses: list[Status | None]) -> None:
         done = [1.0 if s and s["state"] == "finished" else float(s["progress"] or 0) if s else 0.0 for s in statuses]
         counts = [f"{self.states.count('finished')} of {len(self.members)} trainings finished"]
         counts += [f"{n} failed" for n in [self.states.count("failed")] if n]

@@ -8,8 +8,7 @@ from typing import Any
 
 from cxr.errors import RunError
 from cxr.experiments.study.plan import Plan, parse_plan
-from cxr.runs import Run
-from cxr.runs.run import members_of
+from cxr.runs import Run, members_of
 
 NOT_STARTED = "not started"
 

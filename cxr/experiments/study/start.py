@@ -7,10 +7,11 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cxr.errors import CxrError, ManifestError, RecipeError
 from cxr.experiments.study.plan import Plan
+from cxr.experiments.study.settings import StudyParams
 from cxr.runs import Run, start
 
 if TYPE_CHECKING:
@@ -20,11 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Checked:
-    """What a study needs besides its plan: recipes in plain values, the manifest's file and hash, the data's name."""
+    """What a study needs besides its plan: recipes with its changes, the manifest's file, the data's name."""
 
-    recipes: dict[str, dict[str, Any]]
+    recipes: dict[str, Recipe]
     manifest: Path
-    manifest_hash: str
     data_name: str
 
 
@@ -42,14 +42,14 @@ def start_study(plan: Plan, data: str | None = None, *, root: str | Path | None 
         For a recipe, a manifest or weights that cannot be used; nothing was started.
     """
     checked = check(plan, data)
-    params = {
-        "plan": plan.to_dict(),
-        "recipes": checked.recipes,
-        "manifest": str(checked.manifest),
-        "manifest_sha256": file_hash(checked.manifest),
-        "data_name": checked.data_name,
-    }
-    return start("study", params, name=plan.name, root=root, manifest_hash=checked.manifest_hash)
+    params = StudyParams(
+        plan=plan,
+        recipes=checked.recipes,
+        manifest=checked.manifest,
+        manifest_sha256=file_hash(checked.manifest),
+        data_name=checked.data_name,
+    )
+    return start("study", params, root=root)
 
 
 def check(plan: Plan, data: str | None = None) -> Checked:
@@ -64,14 +64,14 @@ def check(plan: Plan, data: str | None = None) -> Checked:
     path = resolve_manifest(wanted)
     manifest = Manifest.load(path)
     manifest.check_splits()
-    recipes: dict[str, dict[str, Any]] = {}
+    recipes: dict[str, Recipe] = {}
     seen: set[str] = set()
     for label, entry in plan.recipes.items():
         with _about(label):
             recipe = load_recipe(entry.recipe).changed({**plan.changes, **entry.changes})
             _check_recipe(recipe, manifest, seen)
-        recipes[label] = recipe.model_dump(mode="json")
-    return Checked(recipes, path, manifest.hash(), wanted)
+        recipes[label] = recipe
+    return Checked(recipes, path, wanted)
 
 
 def file_hash(path: Path) -> str:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from cxr.data import Manifest
-from cxr.data.library import resolve_manifest
 from cxr.evaluation.provenance import provenance
-from cxr.experiments.vocabulary.count import MIN_IMAGES, finding, place_of, vocabulary
+from cxr.experiments.vocabulary.count import finding, place_of, vocabulary
 from cxr.files import replacing
 from cxr.text.corrections import FileTokens
 from cxr.text.search import images_of, search
 
 if TYPE_CHECKING:
+    from cxr.experiments.vocabulary.settings import VocabularyParams
     from cxr.runs.folder import RunFolder
 
 KIND = "text-vocabulary"
@@ -32,17 +32,12 @@ TOKEN_COLUMNS = ("image_id", "x0", "y0", "x1", "y1", "text", "score", "kind", "p
 Progress = Callable[[float, str], None]
 
 
-def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
-    """Search and count. Parameters in ``spec["params"]``:
-
-    ``manifest`` (path or data set's name), ``split`` ("" takes every image), and as
-    :func:`cxr.experiments.vocabulary.count.vocabulary` takes them ``min_images`` and ``join``; optional ``workers``.
-    """
-    params = spec["params"]
+def run(folder: RunFolder, params: VocabularyParams, progress: Progress) -> None:
+    """Search and count, and write it down as the module says."""
     progress(0.0, "loading")
-    manifest = images_of(str(params["manifest"]), str(params.get("split") or ""))
+    manifest = images_of(str(params.manifest), params.split)
     found, left_out = search(
-        manifest, lambda done, text: progress(0.98 * done, text), folder.stop_requested, params.get("workers")
+        manifest, lambda done, text: progress(0.98 * done, text), folder.stop_requested, params.workers
     )
     if folder.stop_requested():
         return
@@ -51,9 +46,7 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
         with replacing(folder.path / name) as draft:
             table.to_parquet(draft, index=False)
     progress(0.99, "counting")
-    entries = vocabulary(
-        images, tokens, min_images=int(params.get("min_images") or MIN_IMAGES), join=bool(params.get("join"))
-    )
+    entries = vocabulary(images, tokens, min_images=params.min_images, join=params.join)
     results: dict[str, Any] = {
         "n_images": len(images),
         "n_with_text": int((images["n_tokens"] > 0).sum()),
@@ -61,7 +54,7 @@ def run(folder: RunFolder, spec: dict[str, Any], progress: Progress) -> None:
         "left_out": left_out,
         "finding": finding(images, tokens, entries),
         "vocabulary": entries,
-        "provenance": provenance(Manifest.load(resolve_manifest(str(params["manifest"])))),
+        "provenance": provenance(params.data),
     }
     folder.write_json("results.json", results)
     progress(1.0, results["finding"])

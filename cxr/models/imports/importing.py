@@ -166,7 +166,8 @@ def _identified(
                 f"{file} was written by {_FRAMEWORKS[opened.framework]}, whose tensors lie in another order: convert "
                 "it to PyTorch and save its state_dict()"
             ) from None
-        raise WeightsError(f"{file}: {error}") from None
+        kind = recognise.UnknownBackboneError if isinstance(error, recognise.UnknownBackboneError) else WeightsError
+        raise kind(f"{file}: {error}") from None
 
 
 def _file_of(path: Path) -> Path:

@@ -26,6 +26,11 @@ from cxr.models.classifier import head_of
 from cxr.models.imports.key_mapping import Renamed, our_names
 from cxr.models.safe_load import State, first_line
 
+
+class UnknownBackboneError(WeightsError):
+    """Tensors that do not tell of which backbone they are: a person has to name it."""
+
+
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # In the order of the outputs, as their publishers give it.
@@ -114,7 +119,7 @@ def backbone_of(state: State) -> tuple[str, dict[str, Any]]:
     for name in candidates:
         if _has_body_of(state, name):
             return name, {}
-    raise WeightsError(
+    raise UnknownBackboneError(
         f"the backbone cannot be told from {len(state)} tensors ({_groups(state)}): "
         "give it with --backbone (DenseNets, ResNets and VGGs are recognised)"
     )

@@ -83,7 +83,7 @@ def cancel(job: str) -> None:
 def cancel_waiting(folder: RunFolder, job: str) -> bool:
     """Take a job that waits out of Slurm's queue; return whether it is out, False if it has begun."""
     try:
-        _scancel("--state=PENDING", job)
+        _scancel(job, "--state=PENDING")
     except RunError:  # the flag alone has to do: a job that begins sees it and ends
         return False
     found = ask(job, owner_of(folder), fresh=True)
@@ -161,11 +161,12 @@ def _sacct(job: str) -> Job:
     return _forgotten[job]
 
 
-def _scancel(*arguments: str) -> None:
+def _scancel(job: str, *arguments: str) -> None:
     try:
-        _run("scancel", *arguments)
-    except RunError as error:
-        if not re.search("invalid job id|already completed", str(error), re.IGNORECASE):  # over already: as wished
+        _run("scancel", *arguments, job)
+    except RunError:
+        now = ask(job, fresh=True)
+        if now is None or not now.ended:  # else it is over already: as wished
             raise
 
 

@@ -25,9 +25,10 @@ from submitit.slurm.slurm import SlurmExecutor
 
 from cxr import paths
 from cxr.runs import local
-from cxr.runs.folder import ACTIVE, RunFolder
+from cxr.runs.folder import RunFolder
 from cxr.runs.slurm.client import FOLDER, ask
 from cxr.runs.slurm.settings import Slurm
+from cxr.runs.status import ACTIVE
 
 _LEAVE_S = 10.0  # how long before the end of its time the job is queued again although nothing was saved
 _POLL_S = 0.1
@@ -37,7 +38,7 @@ _HIDDEN_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER
 log = logging.getLogger("submitit")
 
 
-def submit(folder: RunFolder, slurm: Slurm, tasks: int, anew: bool) -> str:
+def submit(folder: RunFolder, slurm: Slurm, tasks: int, restarts: bool) -> str:
     """Submit the run in ``folder`` as a job of ``tasks`` processes and return its number.
 
     Raises
@@ -47,7 +48,7 @@ def submit(folder: RunFolder, slurm: Slurm, tasks: int, anew: bool) -> str:
     """
     path = folder.path.resolve()
     warn_s = min(slurm.warn_s, slurm.minutes * 30)
-    task = Task(path, local.worker_command(path), slurm.requeues, max(1.0, warn_s - _LEAVE_S), anew)
+    task = Task(path, local.worker_command(path), slurm.requeues, max(1.0, warn_s - _LEAVE_S), restarts)
     executor = _Executor(path / FOLDER, max_num_timeout=slurm.requeues + 1)
     executor.update_parameters(**_parameters(slurm, tasks, warn_s, folder.spec["name"]))
     try:
@@ -99,12 +100,13 @@ class Task:
         How often the job may be queued again.
     grace_s
         How many seconds the worker has to save once its time is nearly over.
-    anew
-        Whether the run begins anew when it is queued again.
+    restarts
+        Whether the run restarts from the beginning when it is queued again.
     """
 
-    def __init__(self, folder: Path, command: list[str], requeues: int, grace_s: float, anew: bool) -> None:
-        self.folder, self.command, self.requeues, self.grace_s, self.anew = folder, command, requeues, grace_s, anew
+    def __init__(self, folder: Path, command: list[str], requeues: int, grace_s: float, restarts: bool) -> None:
+        self.folder, self.command, self.requeues, self.grace_s = folder, command, requeues, grace_s
+        self.restarts = restarts
         self.environment = local.own_environment(folder)
         self._worker: subprocess.Popen[bytes] | None = None
 
@@ -145,11 +147,16 @@ class Task:
                 time.sleep(_POLL_S)
         if not self._queue_again(run):
             sys.exit(0)
-        return DelayedSubmission(Task(self.folder, self.command, self.requeues, self.grace_s, self.anew))
+        return DelayedSubmission(Task(self.folder, self.command, self.requeues, self.grace_s, self.restarts))
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: not the running worker."""
         return {**self.__dict__, "_worker": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what was pickled, also by the version before, which called one thing otherwise."""
+        restarts = state.pop("anew", False)
+        self.__dict__.update({"restarts": restarts, **state})
 
     def _own_environment(self) -> dict[str, str]:
         if JobEnvironment().num_tasks > 1:
@@ -160,7 +167,7 @@ class Task:
     def _prepare(self, run: RunFolder) -> None:
         """Make the folder ready for a worker: also after Slurm itself has moved the job off a node that failed."""
         run.clear_room()
-        if self.anew and int(os.environ.get("SLURM_RESTART_COUNT") or 0):
+        if self.restarts and int(os.environ.get("SLURM_RESTART_COUNT") or 0):
             run.truncate_metrics(0)
             run.update_status(progress=0.0)
 

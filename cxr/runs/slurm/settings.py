@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cxr.errors import RunError
-from cxr.runs.devices import wish_of
+from cxr.runs.kinds import Kind
 
 OURS = ("array", "signal", "output", "error", "open-mode", "ntasks", "ntasks-per-node", "requeue", "no-requeue", "wrap")
 _KEYS = {
@@ -119,28 +119,32 @@ class Slurm:
         }
         return ",".join(f"{key}={value}" for key, value in (shown | dict(self.extra)).items())
 
-    def tasks(self, kind: str, params: Mapping[str, Any]) -> int:
-        """Return the number of processes, one per GPU; without GPUs as many as the recipe has devices.
+    def tasks(self, kind: Kind, params: Mapping[str, Any]) -> int:
+        """Return the number of processes, one per GPU; without GPUs as many as stored parameters ask devices for.
 
         Raises
         ------
         RunError
-            If the recipe wants another number of devices, or a GPU where none is asked for, or the work is not one
-            that several processes share.
+            If the parameters ask for another number of devices, or a GPU where none is asked for, or the work is not
+            one that several processes share.
         """
-        values = params.get("recipe") if isinstance(params.get("recipe"), Mapping) else {}
-        device, devices = wish_of(kind, params)
+        device, devices = kind.requested_devices(params)
         if device.startswith("cuda") and not self.gpus:
-            raise RunError(f"slurm: the recipe wants device {device!r} but no GPU is asked for: add gpus=1")
-        if kind == "study":
-            raise RunError("slurm: a study starts its trainings beside itself. Allowed: each training submitted alone")
-        total = self.nodes * (self.gpus or max(1, devices // self.nodes))
-        if total > 1 and kind != "train":
-            raise RunError(f"slurm: {kind!r} is the work of one process. Allowed: nodes=1 and gpus=0 or 1")
-        if devices not in (1, total) or (total > 1 and not values):
             raise RunError(
-                f"slurm: {self.nodes} nodes with {self.gpus} GPUs each make {total} processes, the recipe has "
-                f"devices {devices}. Allowed: devices {total}, or 1 to have it set"
+                f"slurm: the {kind.device_in or 'run'} wants device {device!r} but no GPU is asked for: add gpus=1"
+            )
+        if kind.members:
+            raise RunError(
+                f"slurm: a {kind.name} starts its runs of kind {kind.members} beside itself. "
+                f"Allowed: each {kind.members} submitted alone"
+            )
+        total = self.nodes * (self.gpus or max(1, devices // self.nodes))
+        if total > 1 and kind.processes == "one":
+            raise RunError(f"slurm: {kind.name!r} is the work of one process. Allowed: nodes=1 and gpus=0 or 1")
+        if devices not in (1, total) or (total > 1 and kind.device_in and not params.get(kind.device_in)):
+            raise RunError(
+                f"slurm: {self.nodes} nodes with {self.gpus} GPUs each make {total} processes, the "
+                f"{kind.device_in or 'run'} has devices {devices}. Allowed: devices {total}, or 1 to have it set"
             )
         return total
 

@@ -8,13 +8,13 @@ or how it ended. What happens inside the job is :mod:`cxr.runs.slurm.job`.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from cxr.runs import local
-from cxr.runs.folder import ACTIVE, RunFolder
+from cxr.runs.folder import RunFolder
 from cxr.runs.slurm.client import ENDINGS, FOLDER, Job, ask, owner_of
-from cxr.runs.slurm.submit import SUBMITTING, SUBMITTING_S
+from cxr.runs.slurm.submit import SUBMITTING_S
+from cxr.runs.status import Status
 
 _REASONS = {
     "BeginTime": "Slurm waits a little before it starts a job again",
@@ -31,41 +31,40 @@ _REASONS = {
 }
 
 
-def as_slurm_says(folder: RunFolder, stored: Mapping[str, Any], silence_s: float) -> dict[str, Any]:
+def as_slurm_says(folder: RunFolder, stored: Status, silence_s: float) -> Status:
     """Return the status of an active run on a cluster, corrected by what became of its job; reads only."""
-    status = dict(stored)
-    if not status["job"]:
-        if time.time() - (status["launched"] or 0) > SUBMITTING_S:
-            status.update(state="failed", eta_s=None, error="it never reached Slurm; resume it to try again")
-        return status
-    silent = time.time() - (status["heartbeat"] or 0)
-    if silent < silence_s and not _died_here(status):
-        return status
-    job = ask(status["job"], owner_of(folder))
+    if not stored.job:
+        if time.time() - (stored.launched or 0) <= SUBMITTING_S:
+            return stored
+        return stored.replace(state="failed", eta_s=None, error="it never reached Slurm; resume it to try again")
+    silent = time.time() - (stored.heartbeat or 0)
+    if silent < silence_s and not _died_here(stored):
+        return stored
+    job = ask(stored.job, owner_of(folder))
     if job is not None and job.ended:
-        current = folder.read_status()  # it may have come to its own end since `stored` was read
-        return current if current["state"] not in ACTIVE else {**status, **_obituary(folder, current, job)}
-    return status | _alive(status, job, silent)
+        latest = folder.read_status()  # it may have come to its own end since `stored` was read
+        return stored.replace(**_obituary(folder, latest, job)) if latest.active else latest
+    return stored.replace(**_alive(stored, job, silent))
 
 
-def _alive(status: Mapping[str, Any], job: Job | None, silent: float) -> dict[str, Any]:
+def _alive(status: Status, job: Job | None, silent: float) -> dict[str, Any]:
     """Return what to change in the status of a run whose job is not over."""
     if job is None:
-        return {"message": f"{status['message']}; Slurm cannot be asked about job {status['job']} from here"}
+        return {"message": f"{status.message}; Slurm cannot be asked about job {status.job} from here"}
     if job.waits:
         why = f"{job.reason}: {_REASONS[job.reason]}" if job.reason in _REASONS else job.reason or "no reason told"
-        told = "in Slurm's queue" if status["message"] == SUBMITTING else status["message"]
-        state = status["state"] if status["state"] == "stopping" else "queued"
-        return {"state": state, "eta_s": None, "message": f"{told} (job {status['job']}, {why})"}
-    if status["heartbeat"] is None:
-        told = "starting" if status["message"] == SUBMITTING else status["message"]
-        return {"message": f"{told} (job {status['job']}, on {job.nodes or 'its node'})"}
-    return {"message": f"no sign of life for {silent:.0f} s; its Slurm job {status['job']} is {job.state}"}
+        message = "in Slurm's queue" if status.submitting else status.message
+        state = status.state if status.state == "stopping" else "queued"
+        return {"state": state, "eta_s": None, "message": f"{message} (job {status.job}, {why})"}
+    if status.heartbeat is None:
+        message = "starting" if status.submitting else status.message
+        return {"message": f"{message} (job {status.job}, on {job.nodes or 'its node'})"}
+    return {"message": f"no sign of life for {silent:.0f} s; its Slurm job {status.job} is {job.state}"}
 
 
-def _obituary(folder: RunFolder, status: Mapping[str, Any], job: Job) -> dict[str, Any]:
+def _obituary(folder: RunFolder, status: Status, job: Job) -> dict[str, Any]:
     """Return what to change in the status of a run whose job is over while the run had not ended."""
-    number = status["job"]
+    number = status.job or ""
     if folder.stop_asked() and job.state in ("CANCELLED", "UNKNOWN"):
         return {"state": "stopped", "eta_s": None, "message": "stopped"}
     last = next((line.strip() for line in reversed(_last_words(folder, number)) if line.strip()), "empty")
@@ -87,6 +86,6 @@ def _last_words(folder: RunFolder, job: str) -> list[str]:
         return []
 
 
-def _died_here(status: Mapping[str, Any]) -> bool:
+def _died_here(status: Status) -> bool:
     """Return whether the worker ran on this very machine and is gone."""
-    return status["host"] == local.host() and not local.is_alive(status["pid"], status["pid_started"])
+    return status.host == local.host() and not local.is_alive(status.pid, status.pid_started)

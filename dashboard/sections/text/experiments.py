@@ -45,8 +45,7 @@ def settings(how: dict[str, Any]) -> dict[str, Any]:
 def begin(subject: Subject, how: dict[str, Any]) -> None:
     """Start an experiment on the chosen split and show it."""
     params = {"model": subject.reference, "manifest": subject.manifest_path, "split": subject.split, **how}
-    run = start(KIND, params, name=f"text {subject.data_name} {subject.split}", manifest_hash=subject.data.hash())
-    address.ask(run=run.id)
+    address.ask(run=start(KIND, params).id)
     st.rerun()
 
 
@@ -107,7 +106,11 @@ def _concerns(run: Run, subject: Subject) -> bool:
 
 def _describe(run: Run, *, named: bool) -> str:
     params = run.spec["params"]
-    where = f"{params.get('model')} on {run.spec['name'].removeprefix('text ')} · " if named else ""
+    where = (
+        f"{params.get('model')} on {Path(params['manifest']).parent.name} {params.get('split', 'test')} · "
+        if named
+        else ""
+    )
     named_modes = [name for name in params.get("modes") or [params.get("mode")] if name in MASK_MODES] or [DEFAULT_MODE]
     mode = MASK_MODES[named_modes[0]].title + (f" + {len(named_modes) - 1}" if len(named_modes) > 1 else "")
     margin = f"margin {params['margin']:g} · " if "margin" in params else ""

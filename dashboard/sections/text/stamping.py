@@ -59,9 +59,7 @@ def show(chosen: Subject, reference: str) -> None:
     n = len(choice.images)
     label = f"Stamp all {n} X-rays" if choice.setting.onto else f"Stamp all {n} X-rays of the split"
     if st.button(label, icon=":material/play_arrow:", type="primary", key="stamping:start"):
-        name = f"stamp {chosen.data_name} {chosen.split}"
-        run = start(KIND, choice.params, name=name, manifest_hash=chosen.data.hash())
-        address.ask(stamping=run.id)
+        address.ask(stamping=start(KIND, choice.params).id)
         st.rerun()
     sizes, contrasts = (", ".join(f"{dose:g}" for dose in doses) for doses in (SIZES, CONTRASTS))
     st.caption(f"In sizes of {sizes} of the image's height and contrasts of {contrasts}, each beside its control.")
@@ -187,7 +185,7 @@ def _preview(chosen: Subject, choice: Choice, network: Any) -> None:
     predictions = explaining.predictions(chosen)
     image_id = browse.image(choice.images, chosen.split, predictions, network)
     xray = explaining.of_manifest(choice.images, image_id)
-    setting = replace(choice.setting, sizes=choice.dose[:1], contrasts=choice.dose[1:])
+    setting = choice.setting.model_copy(update={"sizes": choice.dose[:1], "contrasts": choice.dose[1:]})
     found = list(
         versions_of(
             xray.pixels,

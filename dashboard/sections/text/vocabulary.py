@@ -83,8 +83,7 @@ def _search(chosen: Subject, split: str, n: int) -> Run | None:
     if not active and st.button(
         label, icon=":material/search:", type="primary" if run is None else "secondary", key="vocabulary:start"
     ):
-        params = {"manifest": chosen.manifest_path, "split": split}
-        start(KIND, params, name=f"vocabulary {chosen.data_name} {split}".strip(), manifest_hash=chosen.data.hash())
+        start(KIND, {"manifest": chosen.manifest_path, "split": split})
         st.rerun()
     if run is None:
         st.caption(

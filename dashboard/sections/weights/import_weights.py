@@ -13,6 +13,7 @@ from cxr.errors import WeightsError
 from cxr.files import replacing
 from cxr.models.card import TASKS
 from cxr.models.imports.importing import Found, import_weights, look_at
+from cxr.models.imports.recognise import UnknownBackboneError
 from cxr.models.licences import sharing_note
 from cxr.models.weights import read_card
 from cxr.paths import weights_root
@@ -97,9 +98,7 @@ def look(path: Path) -> Found:
     stamp = path.stat().st_mtime_ns
     try:
         return _look(str(path), stamp, None)
-    except WeightsError as error:
-        if "--backbone" not in str(error):
-            raise
+    except UnknownBackboneError as error:
         st.info(str(error).replace("--backbone", "its name below"), icon=":material/help:")
         backbone = st.text_input("Backbone (timm's name)", key="weights:backbone").strip()
         if not backbone:

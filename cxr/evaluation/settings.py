@@ -1,0 +1,85 @@
+"""The parameters of the runs that measure a trained network, and what all runs with a trained network share."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from cxr.data.settings import OnManifest
+from cxr.errors import RunError
+from cxr.runs import get_run
+from cxr.runs.kinds import DeviceName, NameOrFile
+
+
+def network_name(network: str) -> str:
+    """Return how people call a network: its training's name, or that of its weights."""
+    with contextlib.suppress(RunError):
+        return get_run(network).name
+    return Path(network).stem
+
+
+class OnNetwork(OnManifest):
+    """Parameters of a run that asks a trained network about the X-rays of a manifest."""
+
+    model: NameOrFile
+    """A training's run id, a weights file, or the name of shipped weights."""
+    device: DeviceName = "auto"
+
+    @property
+    def network(self) -> str:
+        """The network: a run's id, a weights file, or the name of weights."""
+        return self.model
+
+    def check(self) -> list[str]:
+        """Raise a CxrError if the network cannot be loaded."""
+        from cxr.evaluation.source import load_trained
+
+        load_trained(self.network)
+        return []
+
+
+class EvaluationParams(OnNetwork):
+    """What a measure is asked for; the network is named by one of ``run``, ``weights`` and ``model``.
+
+    Attributes
+    ----------
+    splits
+        Names of splits, or ``all``; None takes those that are new to the network (see
+        :func:`cxr.evaluation.selection.select`).
+    aliases
+        ``{name in the data: the network's name of it}``.
+    include_seen
+        Measure X-rays that the network was trained or chosen on with the others (see :mod:`cxr.evaluation.seen`).
+    """
+
+    model: NameOrFile = ""
+    run: NameOrFile = ""
+    weights: NameOrFile = ""
+    splits: tuple[str, ...] | None = None
+    aliases: dict[str, str] = Field(default_factory=dict)
+    include_seen: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_values(cls, values: Any) -> Any:
+        values = {name: value for name, value in dict(values).items() if value is not None}
+        splits = values.get("splits")
+        return values | ({"splits": (splits,)} if isinstance(splits, str) else {})
+
+    @model_validator(mode="after")
+    def _names_a_network(self) -> EvaluationParams:
+        if not self.network:
+            raise RunError("run: missing. Give a training's id as run, or a weights file or a shipped name as weights")
+        return self
+
+    @property
+    def network(self) -> str:
+        """The network: a run's id, a weights file, or the name of weights."""
+        return self.run or self.weights or self.model
+
+    def default_name(self) -> str:
+        """Return the run's name."""
+        return f"evaluate {network_name(self.network)}"

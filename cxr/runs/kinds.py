@@ -1,0 +1,256 @@
+"""What kinds of runs there are: one line for each, as data, and the parameters that each one takes.
+
+A kind names its job and its parameters as ``module:name``. The parameters' model is imported when a run is started or
+its parameters are read, the job in the run's own process alone. Nothing else of a kind is known to ``cxr.runs``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from cxr.errors import CxrError, RunError, unknown
+from cxr.validation import one_line
+
+if TYPE_CHECKING:
+    from cxr.runs.folder import RunFolder
+
+
+class Progress(Protocol):
+    """What a job reports to: ``progress(fraction, message)``, the fraction from 0 to 1."""
+
+    def __call__(self, fraction: float, message: str = "") -> None:
+        """Report that ``fraction`` of the work is done."""
+
+
+class Job(Protocol):
+    """The function that does a run's work.
+
+    It looks at ``folder.stop_requested()`` as often as it can end well, saves, and returns (or raises
+    :class:`~cxr.runs.folder.Stopped`).
+    """
+
+    def __call__(self, folder: RunFolder, params: Any, *, progress: Progress) -> None:
+        """Do the work of the run in ``folder``."""
+
+
+class Params(BaseModel):
+    """The parameters of a kind of run; its kinds derive from this. Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True, populate_by_name=True)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any] | Params) -> Self:
+        """Return the parameters in plain values.
+
+        Raises
+        ------
+        CxrError
+            One line: the key, its value, and what would be accepted.
+        """
+        if isinstance(values, cls):
+            return values
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise _refusal(error, cls) from None
+
+    def stored(self) -> dict[str, Any]:
+        """Return what ``spec.json`` keeps: the keys that were given, as JSON allows it."""
+        return self.model_dump(mode="json", exclude_unset=True, by_alias=True)
+
+    def default_name(self) -> str:
+        """Return the name of a run that got none; "" takes the kind's."""
+        return ""
+
+    def manifest_hash(self) -> str:
+        """Return ``Manifest.hash()`` of the data that the run works on, "" without any."""
+        return ""
+
+    def check(self) -> list[str]:
+        """Raise the CxrError that the job would end with, as far as it can be known now; return warnings in words."""
+        return []
+
+
+_FORMS = {"device": "auto, cpu, cuda, cuda:0, cuda:1 and so on"}
+
+
+def _refusal(error: ValidationError, model: type[BaseModel]) -> CxrError:
+    for entry in error.errors(include_url=False):
+        cause = entry.get("ctx", {}).get("error")
+        if isinstance(cause, CxrError):
+            return cause
+    return RunError(one_line(error, model, _FORMS))
+
+
+def _absolute(path: Path) -> Path:
+    there = path.expanduser()
+    return there.resolve() if path.parts and there.exists() else path
+
+
+def _absolute_file(name: str) -> str:
+    path = Path(name).expanduser()
+    return str(path.resolve()) if name and path.is_file() else name
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+"""A path. What exists is made absolute, since a run's process starts in another folder."""
+
+NameOrFile = Annotated[str, AfterValidator(_absolute_file)]
+"""A name (of a run, of shipped weights) or a file, whose path is then made absolute."""
+
+DeviceName = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+"""The device that a run asks for: auto, cpu, cuda or cuda:N."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of run.
+
+    Attributes
+    ----------
+    name, title
+        How it is called in ``spec.json`` and on the command line, and for people.
+    job
+        The function that does the work (:class:`Job`) as ``module:function``.
+    params
+        Its parameters (a subclass of :class:`Params`) as ``module:class``.
+    resumes
+        Whether a stopped run goes on from where it was; others restart from the beginning.
+    device
+        ``queued``: computes with a network and takes its turn on a GPU; ``none``: needs no turn.
+    processor
+        ``shared``: starts at once where it works on the processor; ``queued``: takes its turn there too.
+    processes
+        ``many``: as many processes as devices work together; ``one``: never more than one.
+    device_in
+        The parameter that holds ``device`` and ``devices``; "" if they are parameters themselves.
+    members
+        The kind of the runs that it starts, "" for none. Each names it in its own parameter of this kind's name.
+    """
+
+    name: str
+    title: str
+    job: str
+    params: str
+    resumes: bool = False
+    device: Literal["queued", "none"] = "none"
+    processor: Literal["shared", "queued"] = "shared"
+    processes: Literal["one", "many"] = "one"
+    device_in: str = ""
+    members: str = ""
+
+    def load_job(self) -> Job:
+        """Import the function that does the work; for the run's own process."""
+        job: Job = _load(self.job)
+        return job
+
+    def params_model(self) -> type[Params]:
+        """Import the model of the parameters."""
+        model: type[Params] = _load(self.params)
+        return model
+
+    def requested_devices(self, params: Mapping[str, Any]) -> tuple[str, int]:
+        """Return the device, and how many of them, that stored parameters ask for; imports nothing."""
+        part = params.get(self.device_in) if self.device_in else params
+        values = part if isinstance(part, Mapping) else {}
+        n = values.get("devices") or 1
+        return str(values.get("device") or "auto"), n if isinstance(n, int) else 1
+
+    def with_devices(self, params: Mapping[str, Any], n: int) -> dict[str, Any]:
+        """Return stored parameters that ask for ``n`` devices."""
+        if not self.device_in:
+            return {**params, "devices": n}
+        return {**params, self.device_in: {**params[self.device_in], "devices": n}}
+
+
+def _load(where: str) -> Any:
+    module, _, name = where.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            "train",
+            "train a network by a recipe",
+            job="cxr.training.job:train",
+            params="cxr.training.settings:TrainingParams",
+            resumes=True,
+            device="queued",
+            processor="queued",
+            processes="many",
+            device_in="recipe",
+        ),
+        Kind(
+            "evaluate",
+            "measure a trained network on splits of a manifest",
+            job="cxr.evaluation.job:evaluate",
+            params="cxr.evaluation.settings:EvaluationParams",
+            device="queued",
+        ),
+        Kind(
+            "explain",
+            "heatmaps of many images",
+            job="cxr.explain.job:explain_run",
+            params="cxr.explain.settings:ExplainParams",
+            device="queued",
+        ),
+        Kind(
+            "text-experiment",
+            "accuracy before and after masking burned-in text",
+            job="cxr.experiments.masking.job:run",
+            params="cxr.experiments.masking.settings:Setting",
+            device="queued",
+        ),
+        Kind(
+            "text-stamping",
+            "predictions that move to a class when a token is stamped onto X-rays",
+            job="cxr.experiments.stamping.job:run",
+            params="cxr.experiments.stamping.settings:Setting",
+            device="queued",
+        ),
+        Kind(
+            "text-vocabulary",
+            "which burned-in tokens a data set holds, by class",
+            job="cxr.experiments.vocabulary.job:run",
+            params="cxr.experiments.vocabulary.settings:VocabularyParams",
+        ),
+        Kind(
+            "import",
+            "read a data set, split it and keep it under a name",
+            job="cxr.data.jobs:run_import",
+            params="cxr.data.settings:ImportParams",
+        ),
+        Kind("demo", "make synthetic X-rays", job="cxr.data.jobs:run_demo", params="cxr.data.settings:DemoParams"),
+        Kind(
+            "study",
+            "several recipes x several seeds, one training after another",
+            job="cxr.experiments.study.job:run_study",
+            params="cxr.experiments.study.settings:StudyParams",
+            resumes=True,
+            members="train",
+        ),
+    )
+}
+"""All kinds of runs by name."""
+
+
+def kind_of(name: object) -> Kind:
+    """Return the kind of this name.
+
+    Raises
+    ------
+    RunError
+        If there is none.
+    """
+    kind = KINDS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise RunError(unknown("kind of run", name, KINDS))
+    return kind

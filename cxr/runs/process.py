@@ -1,0 +1,85 @@
+"""The process of a run: how it is started, here or on a cluster, and what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+
+from cxr.locks import is_held
+from cxr.runs import local
+from cxr.runs.folder import WORKER_LOCK, RunFolder
+from cxr.runs.kinds import kind_of
+from cxr.runs.slurm import submit
+from cxr.runs.slurm.status import as_slurm_says
+from cxr.runs.status import Status
+from cxr.runs.storage import DiskFullError, disk_full
+
+NO_PROCESS_S = 10.0  # how long a queued run may be without a process: its launcher may be about to start it
+SILENCE_S = 30.0  # how old a heartbeat may be before the status says so
+LOST_S = 120.0  # how old that of a process on another machine may be before the run counts as failed
+NO_ROOM_BYTES = 4096  # a disk with less room is full
+
+
+def launch(folder: RunFolder) -> None:
+    """Start the process of the run in ``folder``, or submit it to Slurm where its spec says so.
+
+    Raises
+    ------
+    RunError
+        If Slurm is not here or refuses.
+    """
+    spec = folder.spec
+    if spec.get("slurm"):
+        folder.update_status(job="", message=submit.SUBMITTING, submitting=True)
+        submit.submit(folder, restarts=not kind_of(spec["kind"]).resumes)
+        return
+    pid = local.spawn(folder)
+    # On a disk that has filled up meanwhile the process ends by itself, and says why if it can.
+    with contextlib.suppress(DiskFullError), folder.status_transaction() as status:
+        if status["pid"] is None:  # else the worker was quicker and has said so itself
+            status.update(pid=pid, pid_started=local.start_time(pid) or 0.0, host=local.host())
+
+
+def current_status(folder: RunFolder, stored: Status) -> Status:
+    """Return the status as it is now: what is stored, corrected by what became of the process. Reads only."""
+    if not stored.active:
+        return stored
+    if stored.job is not None:
+        return as_slurm_says(folder, stored, SILENCE_S)
+    if stored.pid is None:
+        if time.time() - (stored.launched or 0) <= NO_PROCESS_S:
+            return stored
+        never = "its process was never started; resume it to try again"
+        return stored.replace(state="failed", eta_s=None, error=disk_full(folder.path) if _is_full(folder) else never)
+    if _has_process(folder, stored):
+        silent = _silence(stored)
+        return stored.replace(message=f"no sign of life for {silent:.0f} s") if silent > SILENCE_S else stored
+    latest = folder.read_status()  # it may have ended properly since `stored` was read
+    return stored.replace(state="failed", eta_s=None, error=_obituary(folder, stored)) if latest.active else latest
+
+
+def _silence(status: Status) -> float:
+    return time.time() - (status.heartbeat or status.launched or time.time())
+
+
+def _has_process(folder: RunFolder, status: Status) -> bool:
+    if status.host not in (None, local.host()):  # its number means nothing here: the heartbeat and the lock tell
+        return _silence(status) < LOST_S or is_held(folder.path / WORKER_LOCK)
+    # The lock decides where the start times differ: setting the clock moves every process's start time.
+    return local.is_alive(status.pid, status.pid_started) or is_held(folder.path / WORKER_LOCK)
+
+
+def _obituary(folder: RunFolder, status: Status) -> str:
+    last = next((line.strip() for line in reversed(folder.log_tail(20)) if line.strip()), "the log is empty")
+    if _is_full(folder):  # not even its last word was written
+        return disk_full(folder.path)
+    if status.heartbeat is None:
+        return f"its process did not start: {last[:300]}"
+    if status.host not in (None, local.host()):
+        return f"its process on {status.host} has given no sign of life for {LOST_S / 60:g} minutes"
+    return f"its process {status.pid} vanished (killed, or out of memory?); the log ends with: {last[:200]}"
+
+
+def _is_full(folder: RunFolder) -> bool:
+    return shutil.disk_usage(folder.path).free < NO_ROOM_BYTES

@@ -1,0 +1,57 @@
+"""What a run records of itself when it is started: its id, what was asked for, and with which versions."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,119}")
+_VERSIONED = ("cxr", "torch", "timm", "zennit", "numpy")
+
+
+def new_run_id(name: str = "") -> str:
+    """Return a new id such as ``20250131-142355-7f3ac2-demo``: sorts by time, safe as a folder's name and in a URL."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")
+    parts = [datetime.now(UTC).strftime("%Y%m%d-%H%M%S"), secrets.token_hex(3), slug]
+    return "-".join(part for part in parts if part)
+
+
+def is_run_id(text: object) -> bool:
+    """Return whether ``text`` has the form of an id: letters, digits, ``-`` and ``_``, nothing that leads elsewhere."""
+    return isinstance(text, str) and _ID.fullmatch(text) is not None
+
+
+def new_spec(
+    run_id: str,
+    kind: str,
+    params: Mapping[str, Any],
+    name: str,
+    manifest_hash: str,
+    slurm: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Return the content of a new run's ``spec.json``."""
+    spec = {
+        "id": run_id,
+        "kind": kind,
+        "name": name or kind,
+        "created": time.time(),
+        "params": dict(params),
+        "manifest_hash": manifest_hash,
+        "versions": _versions(),
+    }
+    return spec if slurm is None else spec | {"slurm": dict(slurm)}
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": sys.version.split()[0]}
+    for package in _VERSIONED:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions

@@ -1,0 +1,113 @@
+"""The one way to start a run, whatever its kind: checked, named, with the hash of its data, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cxr import paths
+from cxr.errors import RunError
+from cxr.runs.folder import RunFolder
+from cxr.runs.kinds import Params, kind_of
+from cxr.runs.process import launch
+from cxr.runs.run import Run
+from cxr.runs.slurm import submit
+from cxr.runs.slurm.settings import Slurm
+
+
+def start(
+    kind: str | Mapping[str, Any],
+    params: Mapping[str, Any] | Params | None = None,
+    *,
+    name: str = "",
+    root: str | os.PathLike[str] | None = None,
+    manifest_hash: str | None = None,
+    detached: bool = True,
+    progress: Callable[[float, str], None] | None = None,
+    warn: Callable[[str], object] | None = None,
+    where: Slurm | None = None,
+) -> Run:
+    """Check what is asked for, make a run's folder and start the process that does the work.
+
+    Parameters
+    ----------
+    kind
+        One of ``cxr.runs.KINDS``; or a whole spec with its ``kind`` and ``params``, such as another run's, to do that
+        again.
+    params
+        What the work needs: the kind's own parameters, or plain values that they are made of.
+    name
+        For people; it also ends the id. The default is the parameters' own, or the kind.
+    root
+        Folder of runs, default ``cxr.paths.runs_root()``.
+    manifest_hash
+        None: the data are read, hashed and checked against the parameters. Who has done all that for many runs at once
+        gives ``Manifest.hash()`` here.
+    detached
+        True returns at once. False waits until the run is over; the work is done in a process of its own just the
+        same, so that it can be stopped and watched from elsewhere.
+    progress
+        With ``detached=False``: called with (fraction, message) at every change.
+    warn
+        Called with each sentence that a user should know before the work begins, such as labels that are left out.
+    where
+        None: on this machine (for a whole spec: where that one says). ``cxr.runs.Slurm(...)``: submitted to a cluster
+        that shares the folders of runs and data; a training's recipe gets one device per process of the job.
+
+    Raises
+    ------
+    CxrError
+        If the kind or a parameter is unknown or not allowed, the data or the network cannot be used, or Slurm is not
+        here or refuses. No folder is left then.
+    """
+    request = _request(kind, params, name, where)
+    checked = kind_of(request.kind).params_model().of(request.params)
+    if manifest_hash is None:
+        for sentence in checked.check():
+            if warn is not None:
+                warn(sentence)
+        manifest_hash = checked.manifest_hash()
+    stored = checked.stored()
+    if request.where is not None:
+        stored = submit.prepared(request.where, request.kind, stored)
+    slurm = request.where.stored() if request.where is not None else None
+    title = request.name or checked.default_name()
+    folder = RunFolder.create(root or paths.runs_root(), request.kind, stored, title, manifest_hash, slurm)
+    folder.update_status(launched=time.time(), message="starting")
+    try:
+        launch(folder)
+    except RunError:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+    run = Run(folder)
+    if not detached:
+        run.wait(progress=progress)
+    return run
+
+
+@dataclass(frozen=True)
+class _Request:
+    kind: str
+    params: Mapping[str, Any] | Params
+    name: str
+    where: Slurm | None
+
+
+def _request(
+    kind: str | Mapping[str, Any], params: Mapping[str, Any] | Params | None, name: str, where: Slurm | None
+) -> _Request:
+    """Return what is asked for, also by a whole spec, in whose parameters ``params`` replace some."""
+    if not isinstance(kind, Mapping):
+        return _Request(kind, params or {}, name, where)
+    changes = params.stored() if isinstance(params, Params) else params or {}
+    slurm = kind.get("slurm")
+    return _Request(
+        str(kind.get("kind", "")),
+        {**kind.get("params", {}), **changes},
+        name or str(kind.get("name") or ""),
+        where or (Slurm.of(slurm) if slurm else None),
+    )
