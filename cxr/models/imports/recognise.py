@@ -24,7 +24,8 @@ from cxr.models.card import MULTI_LABEL, TASKS
 from cxr.models.checksums import AUTHORS_LICENCE, AUTHORS_ORIGIN, publication_of
 from cxr.models.classifier import head_of
 from cxr.models.imports.key_mapping import Renamed, our_names
-from cxr.models.safe_load import State, first_line
+from cxr.models.pickles.file_kinds import first_line
+from cxr.models.safe_load import State
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
