@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cxr.errors import require
 from cxr.text.boxes import TextBox, clip, grow
 from cxr.text.detection.views import View
 
@@ -67,6 +68,7 @@ class Engine:
 
 
 def _new_engine(threads: int | None) -> RapidOCR:
+    require("rapidocr", "openvino", "onnxruntime", extra="text")
     logging.getLogger("RapidOCR").setLevel(logging.ERROR)
     from rapidocr import EngineType, RapidOCR
 
