@@ -1,4 +1,4 @@
-"""Which packages the wheel holds: those of `cxr`, and the dashboard's pages and the demo weights, which stand beside it."""
+"""Which packages the wheel holds: those of `cxr`, and the pages and the demo weights, which stand beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is installed away from a checkout: the wheel's files, the declared packages, and what is said of a missing one."""
+"""What is installed away from a checkout: the wheel's files, declared packages, and what is said of a missing one."""
 
 from __future__ import annotations
 
