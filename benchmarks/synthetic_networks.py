@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from cxr.data.images.resize import fit_square
 from cxr.data.phantom import CLASSES, TOKEN_SETS, Phantom, make_phantom
-from cxr.training.augment import Augment
+from cxr.training.data.augment import Augment
 
 SIDE = 128
 HELD_OUT = 10_000_000

@@ -34,7 +34,7 @@ from cxr.models.build import GREY_MEAN, GREY_STD
 from cxr.runs.folder import RunFolder
 from cxr.training import load_recipe
 from cxr.training.checkpoint import Place
-from cxr.training.data import prepare
+from cxr.training.data.stages import prepare
 from cxr.training.engine import make_fabric, numerics
 from cxr.training.loop import StageLoop
 from cxr.training.ranks import Ranks

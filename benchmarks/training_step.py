@@ -16,9 +16,9 @@ from cxr.data import Manifest
 from cxr.models import XrayClassifier, build
 from cxr.paths import runs_root
 from cxr.runs.folder import RunFolder
-from cxr.training.batches import Reader
 from cxr.training.checkpoint import Place
-from cxr.training.data import StageData, prepare
+from cxr.training.data.batches import Reader
+from cxr.training.data.stages import StageData, prepare
 from cxr.training.engine import make_fabric, numerics
 from cxr.training.loop import Hooks, StageLoop
 from cxr.training.optim import make_optimiser

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from cxr import lazy
 
 if TYPE_CHECKING:
-    from cxr.training.data import check, check_labels, check_weights
+    from cxr.training.data.stages import check, check_labels, check_weights
     from cxr.training.job import train
     from cxr.training.recipe import PRESETS, Recipe, Stage, load_recipe
 
@@ -15,7 +15,7 @@ __all__ = ["PRESETS", "Recipe", "Stage", "check", "check_labels", "check_weights
 __getattr__, __dir__ = lazy.attach(
     __name__,
     {
-        "data": ("check", "check_labels", "check_weights"),
+        "data.stages": ("check", "check_labels", "check_weights"),
         "job": ("train",),
         "recipe": ("PRESETS", "Recipe", "Stage", "load_recipe"),
     },

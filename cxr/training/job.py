@@ -26,7 +26,7 @@ from cxr.models.seen import Seen, SeenImages
 from cxr.models.weights import find_weights, read_card, seen_before
 from cxr.runs.folder import RunFolder, Stopped
 from cxr.training.checkpoint import BEST, Checkpoints, Origin, Place, seed_everything
-from cxr.training.data import StageData, derived_seed, prepare
+from cxr.training.data.stages import StageData, derived_seed, prepare
 from cxr.training.engine import give_back_memory, make_fabric, numerics
 from cxr.training.loop import Hooks, StageLoop
 from cxr.training.ranks import Ranks, together

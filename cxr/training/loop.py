@@ -25,9 +25,9 @@ from cxr.evaluation.predict import predict_rows
 from cxr.models import XrayClassifier
 from cxr.models.classifier import head_of
 from cxr.runs.folder import Stopped
-from cxr.training.batches import Batch, Reader, Share
 from cxr.training.checkpoint import Place
-from cxr.training.data import StageData, derived_seed, epoch_batches
+from cxr.training.data.batches import Batch, Reader, Share
+from cxr.training.data.stages import StageData, derived_seed, epoch_batches
 from cxr.training.freezing import ever_trained, set_training_mode, thaw
 from cxr.training.global_norm import over_all_ranks
 from cxr.training.losses import make_loss

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from cxr.errors import RecipeError, unknown
 from cxr.models.backbones import check_backbone
 from cxr.text.mask_modes import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES
-from cxr.training.augment import Augment
+from cxr.training.data.augment import Augment
 from cxr.validation import one_line, why_not_yaml
 
 
@@ -86,7 +86,7 @@ class Schedule(_Part):
 class Text(_Part):
     """What becomes of burned-in text before a network sees an image, at the size of its file; ``mask`` is a short form.
 
-    What is masked is masked in every stage and split alike; see :mod:`cxr.training.masked_text`.
+    What is masked is masked in every stage and split alike; see :mod:`cxr.training.data.masked_text`.
     """
 
     handling: Literal["keep", "mask"] = "keep"
@@ -127,7 +127,9 @@ class Stage(_Part):
 
     name: str = Field(default="train", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")
     data: str | None = Field(default=None, description="a manifest of its own; null: the one given")
-    sources: list[str] | None = Field(default=None, description="only these sources; null: see cxr.training.data")
+    sources: list[str] | None = Field(
+        default=None, description="only these sources; null: see cxr.training.data.stages"
+    )
     task: Literal["single-label", "multi-label"] = "single-label"
     label: Literal["label", "findings"] = "label"
     use_splits: bool = Field(

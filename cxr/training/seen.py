@@ -7,7 +7,7 @@ import numpy as np
 from cxr.data import ImageCache
 from cxr.errors import ImageError
 from cxr.models.seen import CHOSEN, TRAINED, Digests, SeenImages, sorted_digests
-from cxr.training.data import StageData
+from cxr.training.data.stages import StageData
 
 
 def seen_in_stage(run: str, stage: str, data: StageData) -> tuple[SeenImages, ...]:

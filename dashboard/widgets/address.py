@@ -24,124 +24,13 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from cxr.errors import CxrError
 
+from widgets.parameters import PARAMETERS
+
 _LONGEST = 80
 """As many letters of a value are repeated in a message."""
 _IN_FLIGHT_S = 2.0
 """As long after a step the browser may still send the address from before it."""
 _STATE, _HANDED = "address", "address:handed"
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A parameter of an address.
-
-    ``noun`` is what a message calls its value. What is ``always`` named keeps a link on the same thing although newer
-    runs or other defaults come; the others are named where they are not the default.
-    """
-
-    noun: str
-    always: bool = False
-
-
-_RUN, _SPLIT = Parameter("run", always=True), Parameter("split", always=True)
-_MODEL, _DATA = Parameter("network", always=True), Parameter("data set", always=True)
-_IMAGE, _PAGE = Parameter("X-ray", always=True), Parameter("page of the list")
-_BROWSE = {
-    "image": _IMAGE,
-    "sort": Parameter("order"),
-    "label": Parameter("true class"),
-    "predicted": Parameter("predicted class"),
-    "errors": Parameter("switch"),
-}
-PARAMETERS: dict[str, dict[str, Parameter]] = {
-    "home": {},
-    "data": {
-        "tab": Parameter("tab"),
-        "data": _DATA,
-        "label": Parameter("class"),
-        "source": Parameter("source"),
-        "split": Parameter("split"),
-        "page": _PAGE,
-    },
-    "train": {"data": _DATA, "recipe": Parameter("recipe", always=True)},
-    "live": {"run": _RUN, "compare": Parameter("training to compare with")},
-    "study": {
-        "tab": Parameter("tab"),
-        "study": Parameter("study", always=True),
-        "first": Parameter("length of the beginning"),
-        "level": Parameter("level to reach"),
-        "measure": Parameter("measure"),
-    },
-    "results": {
-        "run": _RUN,
-        "split": _SPLIT,
-        "cell": Parameter("cell of the matrix"),
-        "finding": Parameter("finding"),
-        "outcome": Parameter("list of X-rays"),
-        "page": _PAGE,
-    },
-    "explorer": {
-        "model": _MODEL,
-        "source": Parameter("source of the X-ray"),
-        "data": _DATA,
-        "split": _SPLIT,
-        **_BROWSE,
-        "composite": Parameter("composite"),
-        "bias": Parameter("treatment of biases"),
-        "target": Parameter("class to explain"),
-        "classes": Parameter("choice of classes"),
-        "opacity": Parameter("opacity"),
-        "percentile": Parameter("colour percentile"),
-        "outlines": Parameter("outline"),
-    },
-    "text": {
-        "look": Parameter("section"),
-        "model": _MODEL,
-        "data": _DATA,
-        "split": _SPLIT,
-        "mode": Parameter("way of masking"),
-        "margin": Parameter("margin"),
-        **_BROWSE,
-        "heatmaps": Parameter("switch"),
-        # whole split
-        "also": Parameter("further way of masking"),
-        "draws": Parameter("number of random draws"),
-        "all": Parameter("switch"),
-        "run": Parameter("experiment", always=True),
-        "tab": Parameter("tab"),
-        "list": Parameter("list of X-rays"),
-        "page": _PAGE,
-        # stamping
-        "token": Parameter("kind of token"),
-        "word": Parameter("word"),
-        "font": Parameter("font"),
-        "ink": Parameter("ink"),
-        "from": Parameter("X-ray to cut from"),
-        "box": Parameter("token of that X-ray"),
-        "take": Parameter("way of cutting"),
-        "place": Parameter("place"),
-        "towards": Parameter("class that the token may speak for"),
-        "size": Parameter("size"),
-        "contrast": Parameter("contrast"),
-        "control": Parameter("control"),
-        "onto": Parameter("class to stamp onto"),
-        "cover": Parameter("switch"),
-        "stamping": Parameter("stamping", always=True),
-        "curve": Parameter("curve"),
-        "dose": Parameter("dose"),
-        # vocabulary
-        "scope": Parameter("choice of X-rays"),
-        "least": Parameter("number of X-rays"),
-        "join": Parameter("switch"),
-        "count": Parameter("kind of entry"),
-        "entry": Parameter("entry of the table"),
-        # correcting boxes
-        "reviewed": Parameter("list of X-rays"),
-        "zoom": Parameter("zoom"),
-    },
-    "weights": {"look": Parameter("section"), "model": _MODEL, "from": Parameter("place of the file")},
-}
-"""Every parameter of every page. One that is not listed here cannot be read."""
 
 
 class Ended(BaseException):

@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from cxr.data.phantom import make_phantom
-from cxr.training.augment import Augment
+from cxr.training.data.augment import Augment
 
 ALL = {
     "rotate": 10,

@@ -40,7 +40,7 @@ def test_only_what_was_added_is_read_again_and_what_was_given_out_stays_as_it_wa
     first = table.refresh()
     folder.append_metrics([step(n) for n in range(3, 50)])
     read = []
-    monkeypatch.setattr(RunFolder, "_read_metrics", record(read, RunFolder._read_metrics))
+    monkeypatch.setattr(RunFolder, "read_metrics", record(read, RunFolder.read_metrics))
     second = table.refresh()
     assert [len(rows) for rows in read] == [47, 0]
     assert (first.steps["step"].tolist(), second.steps["step"].tolist()) == ([0, 1, 2], list(range(50)))
@@ -59,7 +59,7 @@ def test_a_long_file_is_read_in_blocks_and_no_row_is_lost_between_them(folder, m
     folder.append_metrics([step(n) for n in range(500)])
     read = []
     monkeypatch.setattr(metrics_table, "_BLOCK_BYTES", 1000)
-    monkeypatch.setattr(RunFolder, "_read_metrics", record(read, RunFolder._read_metrics))
+    monkeypatch.setattr(RunFolder, "read_metrics", record(read, RunFolder.read_metrics))
     assert MetricsTable(folder).refresh().steps["step"].tolist() == list(range(500))
     assert len(read) > 20
     monkeypatch.setattr(metrics_table, "_BLOCK_BYTES", 10)  # shorter than a line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import cxr.runs.worker
 from cxr.errors import RunError
 from cxr.runs import KINDS, Run, RunFolder, get_run, list_runs, local, start
 from cxr.runs import run as run_module
+from cxr.runs.slurm.job import Task
 
 PROJECT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("job_kinds")
@@ -341,10 +343,10 @@ def test_trainings_on_two_devices_do_not_wait_for_each_other(has_rows):
 def test_the_work_outlives_the_process_that_started_it_and_its_whole_group(number, tmp_path, until, has_rows):
     script = f"""
 import sys, time
-from cxr.runs import launch, run, start
+from cxr.runs import local, run, start
 from tests.runs import conftest, jobs
 run.KINDS = jobs.KINDS
-launch.worker_command = lambda folder: [sys.executable, "-c", conftest.WORKER, str(folder)]
+local.worker_command = lambda folder: [sys.executable, "-c", conftest.WORKER, str(folder)]
 open({str(tmp_path / "id")!r}, "w").write(start("count", dict(n=100000)).id + "\\n")
 time.sleep(60)
 """
@@ -385,3 +387,10 @@ def test_the_status_file_is_plain_json_for_other_tools():
     run = start("count", {"n": 1})
     run.wait(20)
     assert json.loads((run.folder.path / "status.json").read_text())["state"] == "finished"
+
+
+def test_jobs_that_an_older_version_left_waiting_find_their_worker_and_their_task():
+    assert pickle.loads(b"ccxr.runs.cluster_job\nTask\n.") is Task
+    done = subprocess.run([sys.executable, "-m", "cxr.worker", "no-such-run"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "no-such-run" in done.stdout + done.stderr

@@ -16,9 +16,9 @@ from cxr.runs import RunFolder, Stopped
 
 WORKER = """
 import sys, cxr.experiments.study.job, cxr.runs.worker
-from cxr.runs import launch
+from cxr.runs import local
 from tests.study import quick
-launch.worker_command = quick.command
+local.worker_command = quick.command
 cxr.experiments.study.job._POLL_S = 0.05
 cxr.runs.worker.KINDS["train"] = "tests.study.quick:train"
 sys.exit(cxr.runs.worker.main(sys.argv[1]))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from cxr.training.augment import Augment
-from cxr.training.batches import Reader, Share
+from cxr.training.data.augment import Augment
+from cxr.training.data.batches import Reader, Share
 
 RNG = np.random.default_rng(0)
 

@@ -6,7 +6,7 @@ import pytest
 from cxr.data import Manifest, split_manifest
 from cxr.errors import ManifestError, RecipeError
 from cxr.training import load_recipe
-from cxr.training.data import check, check_labels, prepare
+from cxr.training.data.stages import check, check_labels, prepare
 
 
 def quiet(_fraction, _message):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from cxr.training.data import epoch_batches
+from cxr.training.data.stages import epoch_batches
 from cxr.training.loop import is_better
 from cxr.training.optim import learning_rate, make_optimiser
 from cxr.training.recipe import Optimiser, Schedule

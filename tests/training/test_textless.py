@@ -15,8 +15,9 @@ from cxr.evaluation.predict import predict
 from cxr.runs.folder import Stopped
 from cxr.text import DetectionStore, Reviews, TextBox, mask_text
 from cxr.text.store import content_hash
-from cxr.training import load_recipe, masked_text
-from cxr.training.data import prepare
+from cxr.training import load_recipe
+from cxr.training.data import masked_text
+from cxr.training.data.stages import prepare
 
 BY_DETECTOR = ("phantom-00000", "phantom-00001")  # nobody has looked at these
 NO_TEXT = "phantom-00002"  # by a person's word

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from cxr.data.images.store import Images
-from cxr.training.augment import Augment
+from cxr.training.data.augment import Augment
 
 AHEAD = 2  # batches that are read before they are asked for
 

@@ -51,6 +51,6 @@ class Augment(BaseModel):
             The batch is images ``first`` to ``first + N`` of a batch of ``whole`` images and is changed as it would
             be there, so that a batch may be computed in parts.
         """
-        from cxr.training.transforms import transformed
+        from cxr.training.data.transforms import transformed
 
         return transformed(self, batch, generator, first, len(batch) if whole is None else whole)

@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
-    from cxr.training.augment import Augment
+    from cxr.training.data.augment import Augment
 
 _PADDINGS = {"reflection": "reflection", "edge": "border", "black": "zeros"}  # torch's names
 
 
 def transformed(settings: Augment, batch: Tensor, generator: torch.Generator, first: int, whole: int) -> Tensor:
-    """Return changed copies of ``batch``; see :meth:`cxr.training.augment.Augment.__call__`."""
+    """Return changed copies of ``batch``; see :meth:`cxr.training.data.augment.Augment.__call__`."""
     draws = _Draws(batch, generator, first, whole)
     out = _move(settings, batch, draws)
     out = _shade(settings, out, draws)
