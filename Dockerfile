@@ -17,8 +17,8 @@ RUN apt-get update \
 
 WORKDIR /app
 COPY requirements.txt .
-RUN pip install --no-cache-dir -r requirements.txt
-COPY --chown=researcher:researcher pyproject.toml README.md LICENSE ./
+RUN pip install --no-cache-dir --no-deps -r requirements.txt
+COPY --chown=researcher:researcher pyproject.toml setup.py README.md LICENSE ./
 COPY --chown=researcher:researcher cxr cxr
 COPY --chown=researcher:researcher dashboard dashboard
 COPY --chown=researcher:researcher weights weights

@@ -1,11 +1,11 @@
 # Two commands do all the set-up: `make dashboard` and `make test`. `make test SLOW=1` runs the longest tests too
-# and measures the coverage.
+# and measures the coverage. `make lock` renews the exact versions in requirements.txt.
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8501
 BIN := $(VENV)/bin
 
-.PHONY: dashboard test lint screenshots clean
+.PHONY: dashboard test lint lock screenshots clean
 
 dashboard: $(VENV)/.core data/demo/manifest.csv
 	$(BIN)/python -m cxr dashboard --port $(PORT)
@@ -19,16 +19,21 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Renews requirements.txt from pyproject.toml; `make lock UPGRADE=1` takes the newest versions that fit together.
+lock: $(VENV)/.dev
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile pyproject.toml --extra all --universal \
+	  --python-version 3.11 --generate-hashes --no-annotate $(if $(UPGRADE),--upgrade) -o requirements.txt
+
 screenshots: $(VENV)/.dev data/demo/manifest.csv
 	$(BIN)/python docs/screenshots.py
 
 data/demo/manifest.csv: | $(VENV)/.core
 	$(BIN)/python -m cxr demo
 
-$(VENV)/.core: requirements.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+$(VENV)/.core: requirements.txt pyproject.toml setup.py
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 to 3.14 is needed, this is " + sys.version.split()[0]) if not (3, 11) <= sys.version_info < (3, 15) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 

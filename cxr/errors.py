@@ -7,6 +7,7 @@ shows it in a box; any other exception is a fault of the program and keeps its t
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 import sys
 from collections.abc import Iterable
@@ -42,6 +43,30 @@ class ExplainError(CxrError, ValueError):
 
 class TextError(CxrError, ValueError):
     """A text operation with an unknown mode or an unusable image."""
+
+
+class MissingPackageError(CxrError, ImportError):
+    """A package that is not installed; the text names it and the extra of ours that brings it."""
+
+
+def require(*packages: str, extra: str) -> None:
+    """Say in one line which package is missing and how to get it, before it is imported.
+
+    Parameters
+    ----------
+    packages
+        Names as they are imported.
+    extra
+        The optional dependencies in pyproject.toml that hold them.
+
+    Raises
+    ------
+    MissingPackageError
+        If one of them is not installed.
+    """
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise MissingPackageError(f"{package} is not installed: pip install 'cxr[{extra}]' brings it")
 
 
 def unknown(what: str, value: object, available: Iterable[object]) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-_CHECKOUT = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parent
+_CHECKOUT = _PACKAGE.parent
 
 
 def home() -> Path:
@@ -45,4 +46,15 @@ def weights_root() -> Path:
 
 def shipped_weights() -> Path:
     """Return the folder of the weights that come with the project, whatever ``CXR_WEIGHTS`` says."""
-    return _CHECKOUT / "weights"
+    return _shipped("weights")
+
+
+def pages() -> Path:
+    """Return the folder of the dashboard's pages."""
+    return _shipped("dashboard")
+
+
+def _shipped(name: str) -> Path:
+    """Return a folder that comes with the package: in it where it is installed, beside it in a checkout."""
+    inside = _PACKAGE / name
+    return inside if inside.is_dir() else _CHECKOUT / name

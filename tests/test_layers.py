@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "cxr"
 LAYERS = (
-    {"errors", "paths", "files", "validation", "formatting"},
+    {"errors", "paths", "files", "validation", "formatting", "lazy"},
     {"locks"},
     {"models", "runs"},
     {"data"},

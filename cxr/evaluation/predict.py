@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
-import torch
 
-from cxr.evaluation.metrics import probabilities
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
-from cxr.models.classifier import XrayClassifier
-from cxr.models.image_batch import as_batch
 
 if TYPE_CHECKING:
+    import torch
+
     from cxr.data import ImageCache, Manifest
     from cxr.data.images.store import Images
+    from cxr.models.classifier import XrayClassifier
 
 
 def predict(
@@ -44,6 +43,8 @@ def predict(
     ImageError
         For images that the network cannot take, or of several sizes.
     """
+    from cxr.models.image_batch import as_batch
+
     model = model if device is None else model.to(device)
     if not hasattr(images, "ids"):
         pixels = np.asarray(as_batch(images))
@@ -53,7 +54,6 @@ def predict(
     return predict_rows(model, cache.images, rows, batch, progress)
 
 
-@torch.no_grad()
 def predict_rows(
     model: XrayClassifier,
     pixels: Images,
@@ -62,13 +62,16 @@ def predict_rows(
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Return logits (N, K) of the images ``pixels[rows]``, on the model's own device."""
+    import torch
+
     was_training = model.training
     model.eval()
     logits = np.zeros((len(rows), len(model.classes)), np.float32)
     try:
         for start in range(0, len(rows), batch):
             chosen = rows[start : start + batch]
-            logits[start : start + len(chosen)] = model(pixels[chosen]).float().cpu().numpy()
+            with torch.no_grad():
+                logits[start : start + len(chosen)] = model(pixels[chosen]).float().cpu().numpy()
             if progress is not None:
                 progress(start + len(chosen), len(rows))
     finally:
@@ -86,6 +89,8 @@ def predictions_table(
     confidence: the probability of the predicted class; ``correct`` is False where there is no label. A ``multi-label``
     table holds findings instead: what the data say of the image, names joined by ``|``.
     """
+    from cxr.evaluation.metrics import probabilities  # with scipy.stats, which a package's name must not load
+
     ids, classes = list(ids), list(classes)
     rows = manifest.table.set_index("image_id").loc[ids]
     chances = probabilities(logits, task)

@@ -1,4 +1,4 @@
-"""A new network: its architecture, its first weights, and how its input is normalised."""
+"""A new network: its architecture, its first weights, and how its input is normalised; torch is loaded to make one."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
 from cxr.models.backbones import ALIASES, CLASSES, check_backbone, make_network
 from cxr.models.card import SINGLE_LABEL, ModelCard
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from cxr.models.classifier import XrayClassifier
     from cxr.models.weights import Source
-from cxr.models.classifier import XrayClassifier
 
 GREY_MEAN, GREY_STD = 0.5, 0.25
 
@@ -57,9 +57,10 @@ def build(
     WeightsError
         For an unknown backbone, wrong arguments, or weights that cannot be had or do not fit.
     """
-    from cxr.models import weights as files  # which makes models itself, to load them
+    from cxr.models.classifier import XrayClassifier
+    from cxr.models.weights import source_of
 
-    source = files.source_of(weights, check_backbone(backbone))
+    source = source_of(weights, check_backbone(backbone))
     given = source.card
     arguments = ALIASES.get(backbone, {}) | (given.backbone_args if given else {}) | dict(backbone_args or {})
     channels = channels or (given.channels if given else source.channels)

@@ -26,7 +26,7 @@ import torch
 import yaml
 from torch import nn
 
-from cxr.errors import WeightsError, unknown
+from cxr.errors import WeightsError, require, unknown
 from cxr.files import replacing
 from cxr.models.backbones import ALIASES
 from cxr.models.classifier import XrayClassifier, head_of
@@ -111,6 +111,7 @@ def _onnx(model: XrayClassifier, target: Path) -> Exported:
 
 
 def _write_onnx(model: XrayClassifier, path: Path) -> None:
+    require("onnx", "onnxscript", "onnxruntime", extra="export")  # torch's exporter needs onnxscript
     import onnx
 
     image = torch.rand(2, 1, model.card.size, model.card.size, device=model.device)

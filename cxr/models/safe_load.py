@@ -12,14 +12,13 @@ import safetensors.torch
 import torch
 
 from cxr.errors import WeightsError
-from cxr.models.pickles.file_kinds import Kind, kind_of
+from cxr.models.pickles.file_kinds import Kind, first_line, kind_of
 from cxr.models.pickles.inert import Global, Instance, Pickled
 from cxr.models.pickles.saved_network import NoNetwork, find_network
 from cxr.models.pickles.torch_file import TorchDamage, TorchFile, open_legacy, open_zip
 
 State = dict[str, torch.Tensor]
 
-SAFETENSORS = ".safetensors"
 _CLEAN = "Ask its author for tensors alone: torch.save(model.state_dict(), FILE), or safetensors"
 # What no network asks for. Nothing that a file asks for is run: these tell a file that means harm by its name.
 _COMMAND_MODULES = ("os", "posix", "nt", "_io", "io", "subprocess", "sys", "shutil", "socket", "ctypes", "runpy",
@@ -83,30 +82,6 @@ def open_weights(path: Path) -> Opened:
         raise WeightsError(f"{path} cannot be read: {first_line(error)}") from None
     except NoNetwork as error:
         raise WeightsError(f"{path} {first_line(error)}") from None
-
-
-def first_line(error: Exception) -> str:
-    """Return what an error of another library says, short enough for one line."""
-    lines = (str(error).strip() or type(error).__name__).splitlines()
-    return "".join(character if character.isprintable() else "?" for character in lines[0][:200])
-
-
-def something_else(path: Path) -> str:
-    """Return what a file is that was to be a weights file, with what to do; empty if it may be one."""
-    try:
-        kind = kind_of(path)
-    except OSError:
-        return ""
-    return "" if kind.layout else str(kind)
-
-
-def is_safetensors(path: Path) -> bool:
-    """Return whether a file is one of safetensors, by its bytes, or is called so and is no other weights file."""
-    try:
-        layout = kind_of(path).layout
-    except OSError:
-        layout = None
-    return layout == "safetensors" or (layout is None and path.suffix == SAFETENSORS)
 
 
 def _open_safetensors(path: Path) -> Opened:

@@ -2,6 +2,8 @@
 
 The card lies inside the safetensors file (so that one rename replaces both) and beside it as JSON for people. Weights
 that fit in part are refused: the report names what did not fit.
+
+Files are listed and their cards read without torch, which is loaded with the tensors.
 """
 
 from __future__ import annotations
@@ -11,24 +13,25 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import safetensors
-import safetensors.torch
 
 from cxr.errors import WeightsError
 from cxr.files import replacing
 from cxr.models.backbones import ALIASES, make_network
 from cxr.models.card import ModelCard
 from cxr.models.checksums import publication_of, verify
-from cxr.models.classifier import XrayClassifier
-from cxr.models.imports.imagenet import load_imagenet
-from cxr.models.imports.recognise import input_channels
 from cxr.models.licences import UNKNOWN, licence_beside
-from cxr.models.load_state import LoadReport, load_state
-from cxr.models.safe_load import SAFETENSORS, State, first_line, is_safetensors, read_tensors, something_else
+from cxr.models.pickles.file_kinds import SAFETENSORS, first_line, is_safetensors, something_else
 from cxr.models.seen import KEY as SEEN
 from cxr.models.seen import Seen
 from cxr.paths import shipped_weights, weights_root
+
+if TYPE_CHECKING:
+    from cxr.models.classifier import XrayClassifier
+    from cxr.models.load_state import LoadReport
+    from cxr.models.safe_load import State
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +80,12 @@ def source_of(weights: str | Path | None, backbone: str) -> Source:
             raise WeightsError(
                 f"backbone {backbone!r} has no ImageNet weights: choose weights null, or a backbone of timm"
             )
+        from cxr.models.imports.imagenet import load_imagenet
+
         return Source(IMAGENET, channels=3, imagenet=True, load=load_imagenet)
+    from cxr.models.imports.recognise import input_channels
+    from cxr.models.load_state import load_state
+
     path = find_weights(weights)
     state, card = read_state(path)
     if card is not None and _plain(card.backbone) != _plain(backbone):
@@ -150,6 +158,8 @@ def save_model(model: XrayClassifier, path: str | Path, seen: Seen | None = None
 
     ``seen`` is the list of X-rays that the network was trained and chosen on; without one it is not known.
     """
+    import safetensors.torch
+
     path = Path(path)
     if path.suffix != SAFETENSORS:
         raise WeightsError(f"{path.name} cannot hold weights: the name must end in .safetensors")
@@ -173,6 +183,9 @@ def load_model(path: str | Path) -> XrayClassifier:
     WeightsError
         If the file is absent, damaged, without a card, or does not fit what its card says.
     """
+    from cxr.models.classifier import XrayClassifier
+    from cxr.models.load_state import load_state
+
     path = find_weights(path)
     state, card = read_state(path)
     if card is None:
@@ -187,6 +200,8 @@ def load_model(path: str | Path) -> XrayClassifier:
 
 def read_state(path: Path) -> tuple[State, ModelCard | None]:
     """Return tensors and card of a safetensors file, or the tensors of a torch file opened without running code."""
+    from cxr.models.safe_load import read_tensors
+
     state = read_tensors(path)
     return state, read_card(path) if is_safetensors(path) else None
 
@@ -194,7 +209,7 @@ def read_state(path: Path) -> tuple[State, ModelCard | None]:
 def read_card(path: Path) -> ModelCard | None:
     """Return the card in a safetensors file, or beside it as JSON, or None."""
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with safetensors.safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get("card")
         if text is None and _beside(path).is_file():
             text = _beside(path).read_text(encoding="utf-8")
@@ -210,7 +225,7 @@ def read_seen(path: Path) -> Seen | None:
     if not is_safetensors(path):
         return None
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with safetensors.safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get(SEEN)
         return None if text is None else Seen.from_text(text)
     except (safetensors.SafetensorError, OSError, ValueError) as error:

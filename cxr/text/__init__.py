@@ -1,12 +1,18 @@
 """Burned-in text on X-rays: finding tokens, masking them, and measuring what a network makes of them."""
 
-from cxr.text.boxes import KINDS, TextBox, kind_of
-from cxr.text.controls import borrowed_boxes, control_boxes
-from cxr.text.corrections import Review, Reviews, tokens_of
-from cxr.text.detection.detector import detect_boxes, detect_text, recognise
-from cxr.text.mask import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, MaskMode, mask_text
-from cxr.text.stamp import Patch, cut_patch, stamp_patch, word_patch
-from cxr.text.store import DetectionStore, detect_cached
+from typing import TYPE_CHECKING
+
+from cxr import lazy
+
+if TYPE_CHECKING:
+    from cxr.text.boxes import KINDS, TextBox, kind_of
+    from cxr.text.controls import borrowed_boxes, control_boxes
+    from cxr.text.corrections import Review, Reviews, tokens_of
+    from cxr.text.detection.detector import detect_boxes, detect_text, recognise
+    from cxr.text.mask import mask_text
+    from cxr.text.mask_modes import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, MaskMode
+    from cxr.text.stamp import Patch, cut_patch, stamp_patch, word_patch
+    from cxr.text.store import DetectionStore, detect_cached
 
 __all__ = [
     "DEFAULT_MARGIN",
@@ -32,3 +38,18 @@ __all__ = [
     "tokens_of",
     "word_patch",
 ]
+
+# The names of the ways to mask are listed without OpenCV.
+__getattr__, __dir__ = lazy.attach(
+    __name__,
+    {
+        "boxes": ("KINDS", "TextBox", "kind_of"),
+        "controls": ("borrowed_boxes", "control_boxes"),
+        "corrections": ("Review", "Reviews", "tokens_of"),
+        "detection.detector": ("detect_boxes", "detect_text", "recognise"),
+        "mask": ("mask_text",),
+        "mask_modes": ("DEFAULT_MARGIN", "DEFAULT_MODE", "MASK_MODES", "MaskMode"),
+        "stamp": ("Patch", "cut_patch", "stamp_patch", "word_patch"),
+        "store": ("DetectionStore", "detect_cached"),
+    },
+)

@@ -6,7 +6,6 @@ The controls that an effect must be held against are in :mod:`cxr.text.controls`
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -14,11 +13,8 @@ import numpy as np
 from cxr.errors import TextError, unknown
 from cxr.text.boxes import TextBox, checked_xray, coverage, grow
 from cxr.text.controls import control_boxes
+from cxr.text.mask_modes import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES
 
-DEFAULT_MODE = "inpaint"
-"""How experiments mask unless told otherwise: of all ways it leaves the least of a patch (docs/text.md has figures)."""
-DEFAULT_MARGIN = 0.1
-"""Fraction of a box's shorter side by which it grows before it is masked: letters have soft rims."""
 _RING = 0.5
 _INPAINT_RADIUS = 5.0
 _INPAINT_LONG_SIDE = 1024
@@ -26,20 +22,6 @@ _PLACES = 20
 _BLUR = 0.5  # standard deviation in shorter sides of the box: strokes are a tenth of it wide
 
 Fill = Callable[[np.ndarray, Sequence[TextBox]], np.ndarray]
-
-
-@dataclass(frozen=True)
-class MaskMode:
-    """A way of masking: ``fill(image, grown boxes)`` returns a new image; ``soft`` ones are blended in at the rim.
-
-    A soft mask is whole over the box and the inner half of its margin and fades out over the outer half: a sharp edge
-    would be a mark of its own. Inpainting begins at the rim, and black is meant to be seen.
-    """
-
-    title: str
-    description: str
-    fill: Fill
-    soft: bool = True
 
 
 def _black(image: np.ndarray, boxes: Sequence[TextBox]) -> np.ndarray:
@@ -122,18 +104,16 @@ def _navier_stokes(image: np.ndarray, boxes: Sequence[TextBox]) -> np.ndarray:
     return _inpaint(image, boxes, cv2.INPAINT_NS)
 
 
-MASK_MODES: dict[str, MaskMode] = {
-    "black": MaskMode("Black", "Boxes become black, as a censored picture does; a strong mark.", _black, soft=False),
-    "mean": MaskMode("Local mean", "Boxes take the mean grey of a ring around each of them.", _local_mean),
-    "blur": MaskMode("Blur", "Boxes are blurred until nothing can be read; bright ink stays a bright smear.", _blur),
-    "noise": MaskMode("Noise", "Boxes take Gaussian noise of the mean and deviation of a ring around them.", _noise),
-    "inpaint": MaskMode("Inpainting", "Boxes are filled from their rim (Telea 2004).", _telea, soft=False),
-    "inpaint-ns": MaskMode(
-        "Inpainting, fluid", "Boxes are filled from their rim (Navier-Stokes, Bertalmio 2001).", _navier_stokes, False
-    ),
-    "swap": MaskMode("Swap", "Boxes take a patch of their size of like grey from elsewhere on the X-ray.", _swap),
+FILLS: dict[str, Fill] = {
+    "black": _black,
+    "mean": _local_mean,
+    "blur": _blur,
+    "noise": _noise,
+    "inpaint": _telea,
+    "inpaint-ns": _navier_stokes,
+    "swap": _swap,
 }
-"""Mask modes by the name that pages, the command line and run folders use."""
+"""``fill(image, grown boxes)`` of each mask mode: it returns a new image."""
 
 
 def mask_text(
@@ -144,7 +124,7 @@ def mask_text(
     Parameters
     ----------
     mode
-        A name in :data:`MASK_MODES`.
+        A name in :data:`cxr.text.mask_modes.MASK_MODES`.
     margin
         How far a box grows first: below 1 a fraction of its shorter side, from 1 on pixels.
 
@@ -159,7 +139,7 @@ def mask_text(
     grown = grown_boxes(boxes, margin, image.shape)
     if not grown:
         return image.copy()
-    filled = MASK_MODES[mode].fill(image, grown)
+    filled = FILLS[mode](image, grown)
     if not MASK_MODES[mode].soft:
         return np.where(coverage(grown, image.shape), filled, image)
     weight = _weights(boxes, margin, image.shape)

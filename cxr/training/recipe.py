@@ -1,7 +1,7 @@
 """Recipes: what a training does, as YAML that is checked before anything starts.
 
 A recipe has one stage or several (intermediate tasks first). Every default is this project's, not the paper's, which
-does not give its values.
+does not give its values. Reading a recipe loads neither torch nor timm.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from cxr.errors import RecipeError, unknown
 from cxr.models.backbones import check_backbone
-from cxr.text.mask import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES
+from cxr.text.mask_modes import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES
 from cxr.training.data.augment import Augment
 from cxr.validation import one_line, why_not_yaml
 

@@ -6,12 +6,13 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from cxr.errors import RunError
 from cxr.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    import torch
 
 FLUSH_S = 0.5
 ADVICE = "choose a smaller optimiser.lr, clip_gradients, or precision 32-true"
@@ -75,8 +76,10 @@ class Report:
         RunError
             If a loss is not finite; the rows are written before.
         """
-        steps = [row for row in self._rows if isinstance(row.get("loss"), torch.Tensor)]
+        steps = [row for row in self._rows if row["kind"] == "step"]
         if steps:
+            import torch
+
             losses = torch.stack([row["loss"] for row in steps]).float().tolist()
             for row, value in zip(steps, losses, strict=True):
                 row["loss"] = value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -13,9 +14,11 @@ from pyarrow.lib import ArrowException
 
 from cxr.data import Manifest, read_xray
 from cxr.errors import CxrError
-from cxr.models import XrayClassifier
 from cxr.runs import Run, RunFolder
 from cxr.runs.metrics_table import Metrics, MetricsTable
+
+if TYPE_CHECKING:
+    from cxr.models import XrayClassifier
 
 
 def _stamp(path: Path) -> int:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import streamlit as st
 
 from cxr.explain import render
-from cxr.explain.heatmap import Heatmap
 from cxr.reports.slider import slider_html
 from cxr.text import TextBox
+
+if TYPE_CHECKING:
+    from cxr.explain.heatmap import Heatmap
 
 SIDE = 720
 """Longest side of a picture on a page, in pixels."""

@@ -11,7 +11,8 @@ import torch
 
 from cxr.errors import WeightsError
 from cxr.models import ModelCard, build, list_weights, load_model, save_model
-from cxr.models.weights import load_state, read_state
+from cxr.models.load_state import load_state
+from cxr.models.weights import read_state
 
 CLASSES = ("covid19", "normal", "pneumonia")
 X = np.random.default_rng(0).integers(0, 256, (2, 32, 32), dtype=np.uint8)

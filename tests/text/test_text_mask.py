@@ -5,8 +5,13 @@ from text_drawing import chest_like, write_text
 from cxr.errors import TextError
 from cxr.text import MASK_MODES, TextBox, borrowed_boxes, control_boxes, mask_text
 from cxr.text.boxes import coverage, grow, intersection
+from cxr.text.mask import FILLS
 
 BOXES = [TextBox(200, 20, 280, 50), TextBox(10, 150, 40, 180)]
+
+
+def test_every_mask_mode_has_a_fill_and_no_fill_is_without_a_mode():
+    assert list(FILLS) == list(MASK_MODES)
 
 
 @pytest.mark.parametrize("mode", MASK_MODES)
@@ -63,7 +68,7 @@ def test_blur_leaves_no_stroke():
 def test_a_soft_mask_is_whole_over_the_box_and_fades_over_the_outer_half_of_its_margin(mode):
     image, box, margin = chest_like(300, 300), TextBox(100, 120, 180, 160), 20
     masked = mask_text(image, [box], mode, margin)
-    filled = MASK_MODES[mode].fill(image, [TextBox(80, 100, 200, 180)])
+    filled = FILLS[mode](image, [TextBox(80, 100, 200, 180)])
     middle = np.s_[110:170, 90:190]  # the box and the inner half of its margin
     assert np.array_equal(masked[middle], filled[middle])
 

@@ -25,7 +25,8 @@ from cxr.models.checksums import Checked, verify
 from cxr.models.classifier import XrayClassifier, head_of
 from cxr.models.licences import UNKNOWN, licence_beside, usual_spelling
 from cxr.models.load_state import LoadReport
-from cxr.models.safe_load import first_line, read_tensors
+from cxr.models.pickles.file_kinds import first_line
+from cxr.models.safe_load import read_tensors
 from cxr.paths import weights_root
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,8 @@ from cxr.models.imports.key_mapping import THRESHOLDS, Renamed
 from cxr.models.imports.recognise import Known
 from cxr.models.licences import UNKNOWN, licence_beside
 from cxr.models.load_state import LoadReport, compare, matters
-from cxr.models.safe_load import SAFETENSORS, Opened, is_safetensors, open_weights
+from cxr.models.pickles.file_kinds import SAFETENSORS, is_safetensors
+from cxr.models.safe_load import Opened, open_weights
 from cxr.models.weights import read_card, read_seen, save_model
 from cxr.paths import weights_root
 

@@ -24,7 +24,8 @@ from cxr.models.card import MULTI_LABEL, TASKS
 from cxr.models.checksums import AUTHORS_LICENCE, AUTHORS_ORIGIN, publication_of
 from cxr.models.classifier import head_of
 from cxr.models.imports.key_mapping import Renamed, our_names
-from cxr.models.safe_load import State, first_line
+from cxr.models.pickles.file_kinds import first_line
+from cxr.models.safe_load import State
 
 
 class UnknownBackboneError(WeightsError):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, Literal, cast
 
 Layout = Literal["safetensors", "torch zip", "pickle"]
+SAFETENSORS = ".safetensors"
 
 _HEAD = 4096
 _MAX_ZIP_LIST = 8 * 2**20
@@ -92,6 +93,30 @@ def kind_of(path: Path) -> Kind:
         if head.startswith(b"PK\x03\x04"):
             return _kind_of_zip(file)
     return _kind_of_the_rest(path, head, size)
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error of another library says, short enough for one line."""
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    return "".join(character if character.isprintable() else "?" for character in lines[0][:200])
+
+
+def something_else(path: Path) -> str:
+    """Return what a file is that was to be a weights file, with what to do; empty if it may be one."""
+    try:
+        kind = kind_of(path)
+    except OSError:
+        return ""
+    return "" if kind.layout else str(kind)
+
+
+def is_safetensors(path: Path) -> bool:
+    """Return whether a file is one of safetensors, by its bytes, or is called so and is no other weights file."""
+    try:
+        layout = kind_of(path).layout
+    except OSError:
+        layout = None
+    return layout == "safetensors" or (layout is None and path.suffix == SAFETENSORS)
 
 
 def _kind_of_the_rest(path: Path, head: bytes, size: int) -> Kind:

@@ -11,7 +11,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from cxr.errors import RunError
+from cxr.errors import RunError, require
 from cxr.runs.folder import RunFolder
 
 FOLDER = "slurm"  # below the run's folder: the job's script, its pickle, and what Slurm itself had to say
@@ -184,10 +184,11 @@ def _run(*command: str) -> str:
 
 
 def need_slurm() -> None:
-    """Raise RunError unless jobs can be submitted from this machine."""
+    """Raise RunError unless jobs can be submitted from this machine, MissingPackageError without submitit."""
     for program in ("sbatch", "srun"):
         if shutil.which(program) is None:
             raise RunError(f"no Slurm here: `{program}` is not found; leave --slurm away or run on a login node")
+    require("submitit", extra="slurm")
 
 
 def one_line(text: str) -> str:

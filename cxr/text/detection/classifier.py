@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from cxr.errors import require
 from cxr.text.boxes import TextBox, grow
 from cxr.text.detection.views import LONG_SIDE, resized
 
@@ -164,6 +165,7 @@ def _verdict(logits: np.ndarray) -> Verdict:
 
 
 def _new_session(path: Path, threads: int) -> InferenceSession:
+    require("onnxruntime", extra="text")
     from onnxruntime import InferenceSession, SessionOptions
 
     options = SessionOptions()

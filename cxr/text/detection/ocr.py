@@ -1,7 +1,8 @@
 """RapidOCR's text detector and recogniser behind one lock, so that any number of threads may share one engine.
 
-The detector, most of the time of a search, runs on OpenVINO, which is faster on it than ONNX Runtime; the recogniser
-gains nothing and stays on ONNX Runtime. Both run the models of RapidOCR's wheel, in single precision.
+The detector runs on OpenVINO, which needs a quarter less time for it than ONNX Runtime. The recogniser stays on ONNX
+Runtime: OpenVINO reads in half the time, but takes 700 MB more for each process and reads a few tokens otherwise
+(benchmarks/results/text_engines.md). Both run the models of RapidOCR's wheel, in single precision.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cxr.errors import require
 from cxr.text.boxes import TextBox, clip, grow
 from cxr.text.detection.views import View
 
@@ -67,12 +69,19 @@ class Engine:
 
 
 def _new_engine(threads: int | None) -> RapidOCR:
+    require("rapidocr", "openvino", "onnxruntime", extra="text")
     logging.getLogger("RapidOCR").setLevel(logging.ERROR)
-    from rapidocr import EngineType, RapidOCR
+    from rapidocr import RapidOCR
+
+    return RapidOCR(params=_parameters(threads))
+
+
+def _parameters(threads: int | None) -> dict[str, Any]:
+    from rapidocr import EngineType
 
     # limit_side_len is a *lower* bound that enlarges: 64 leaves the size of every view alone.
     threads = threads or int(os.environ.get("OMP_NUM_THREADS") or -1)
-    params = {
+    return {
         "Global.log_level": "error",
         "Global.use_preprocess_img": False,
         "Global.use_vertical_padding": False,
@@ -85,7 +94,6 @@ def _new_engine(threads: int | None) -> RapidOCR:
         "EngineConfig.openvino.performance_hint": "LATENCY",
         "EngineConfig.onnxruntime.intra_op_num_threads": threads,
     }
-    return RapidOCR(params=params)
 
 
 def _bgr(image: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import streamlit as st
 
-from cxr.errors import CxrError, TextError
+from cxr.errors import CxrError, TextError, require
 from cxr.text import KINDS, Reviews, TextBox, recognise, tokens_of
 from cxr.text.store import content_hash
 
@@ -119,6 +119,7 @@ def _show_state(reviews: Reviews, image_id: str, by_hand: bool, *, changed: bool
 
 
 def _draw(xray: Xray, draft: Draft, image_id: str) -> None:
+    require("streamlit_drawable_canvas", extra="dashboard")
     from streamlit_drawable_canvas import boxes_to_drawing, st_canvas  # needs a Streamlit that runs
 
     zooms = ", ".join(f"{zoom:g}" for zoom in ZOOMS)
