@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cxr.cli.import_options import ImportCommand, given_options
 from cxr.cli.output import Json, assignments, check_root, counted, emit, say, show_table
 from cxr.paths import data_root
 
@@ -47,45 +48,41 @@ def demo(
 
 @app.command("kinds")
 def kinds(as_json: Json = False) -> None:
-    """List the layouts that can be imported."""
+    """List the layouts that can be imported, and the options of each."""
+    from cxr.data.importers.options import declarations
     from cxr.data.importers.registry import SOURCES
 
     rows = [
-        {"kind": name, "title": source.title, "description": source.description} for name, source in SOURCES.items()
+        {
+            "kind": name,
+            "title": source.title,
+            "description": source.description,
+            "options": [declaration.flag for declaration in declarations(source.options).values()],
+        }
+        for name, source in SOURCES.items()
     ]
-    emit(
-        rows,
-        as_json,
-        lambda _: show_table("", ["kind", "title", "what it reads"], [list(row.values()) for row in rows]),
-    )
+
+    def show(_: Any) -> None:
+        cells = [[row["kind"], row["title"], row["description"], " ".join(row["options"])] for row in rows]
+        show_table("", ["kind", "title", "what it reads", "options"], cells)
+
+    emit(rows, as_json, show)
 
 
-@app.command("import")
+@app.command("import", cls=ImportCommand)
 def import_(
+    ctx: typer.Context,
     kind: Annotated[str, typer.Argument(help="See `cxr data kinds`.")],
     path: Annotated[Path, typer.Argument(help="The folder, or the manifest's file.")],
     name: Annotated[str, typer.Option(help="The name that the data set gets.")],
-    column: Annotated[
-        list[str] | None, typer.Option(help="ours=theirs, may be repeated; the usual names are known.")
-    ] = None,
-    alias: Annotated[list[str] | None, typer.Option(help="their label=our class, may be repeated.")] = None,
-    allow_modality: Annotated[
-        list[str] | None, typer.Option(help="DICOM modality to take besides X-rays', such as SC; may be repeated.")
-    ] = None,
     splits: Annotated[
         str,
-        typer.Option(help="make (those that come with the data are used as they are), keep (those alone), or none."),
+        typer.Option(
+            help="make (those that come with the data are used as they are), keep (those alone), new (those that come "
+            "with the data are declined and others made), or none."
+        ),
     ] = "make",
     no_split: Annotated[bool, typer.Option("--no-split", help="The same as --splits keep.")] = False,
-    keep_labels: Annotated[
-        bool, typer.Option("--keep-labels", help="Do not join spellings of one label (Covid, covid, COVID-19).")
-    ] = False,
-    uncertain: Annotated[
-        str, typer.Option(help="What uncertain findings become: unknown, positive or negative.")
-    ] = "unknown",
-    source: Annotated[
-        str, typer.Option(help="Hospital or data set of the X-rays whose source is not known otherwise.")
-    ] = "",
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set of this name.")] = False,
     as_json: Json = False,
@@ -99,22 +96,16 @@ def import_(
     if splits not in SPLITS:
         raise typer.BadParameter(f"{splits!r} is none of {', '.join(SPLITS)}", param_hint="'--splits'")
     check_free(name, overwrite)
-    columns, aliases = assignments(column, "--column"), assignments(alias, "--alias")
     with counted("files read") as progress:
         imported = import_data_set(
             kind,
             path,
             name,
-            columns=columns or None,
-            aliases=aliases or None,
-            modalities=allow_modality or (),
-            uncertain=uncertain,  # import_data refuses another word
-            keep_labels=keep_labels,
-            source=source,
             splits="keep" if no_split else splits,
             seed=seed,
             overwrite=overwrite,
             progress=progress,
+            **given_options(ctx),
         )
     result = imported.result
     told = _contents(result.manifest, str(imported.folder / "manifest.csv"))

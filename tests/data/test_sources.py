@@ -370,7 +370,7 @@ def test_every_importer_says_what_it_misses_in_a_folder_that_is_not_its_own(tmp_
             assert "\n" not in str(caught.value)
     with pytest.raises(ManifestError, match="unknown kind of data set 'zip'"):
         import_data("zip", tmp_path)
-    with pytest.raises(ManifestError, match="`columns` maps the columns of kind 'manifest'"):
+    with pytest.raises(ManifestError, match="kind 'dicom' has no option 'columns'"):
         import_data("dicom", tmp_path, columns={"image": "file"})
 
 

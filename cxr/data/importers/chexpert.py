@@ -6,7 +6,9 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from cxr.data.importers.base import Found, Options, existing_folder
+from cxr.data.importers.base import Found, Source, existing_folder
+from cxr.data.importers.options import FindingOptions
+from cxr.data.importers.rows import Row
 from cxr.data.manifest import read_table
 from cxr.data.tables.columns import pick
 from cxr.data.tables.findings import CHEXPERT_FINDINGS, PublicSet, count_uncertain, finding_columns, state
@@ -28,7 +30,7 @@ def recognises(columns: Collection[str]) -> bool:
     return "Path" in columns and bool(findings) and ("Frontal/Lateral" in columns or len(findings) >= _MANY_FINDINGS)
 
 
-def read(path: Path, options: Options) -> Found:
+def read(path: Path, options: FindingOptions) -> Found:
     """Read ``train.csv`` and ``valid.csv`` of a folder (perhaps below ``CheXpert-v1.0-small/``), or one table."""
     tables = [path] if path.is_file() else _tables_in(existing_folder(path))
     read_tables = [read_table(file) for file in tables]
@@ -51,15 +53,16 @@ def read(path: Path, options: Options) -> Found:
             lateral = "lateral" in (values.get("Frontal/Lateral", "") or values["Path"]).casefold()
             patient = _PATIENT.search(values["Path"])
             split = _SPLIT.search(values["Path"].replace("\\", "/"))
-            row = {
-                "patient_id": f"chexpert_{patient[1]}" if patient else "",
-                "source": "chexpert",
-                "view": "L" if lateral else values.get(direction or "", "") or "frontal",
-                "sex": values.get("Sex", ""),
-                "age": values.get("Age", ""),
-                "licence": _LICENCE,
-                "split": normalise_split(split[1]) if split else "",
-            }
+            row = Row(
+                image="",  # found by the set
+                patient_id=f"chexpert_{patient[1]}" if patient else "",
+                source="chexpert",
+                view="L" if lateral else values.get(direction or "", "") or "frontal",
+                sex=values.get("Sex", ""),
+                age=values.get("Age", ""),
+                licence=_LICENCE,
+                split=normalise_split(split[1]) if split else "",
+            )
             rows.add(values["Path"], values, states, row)
     return rows.finish(uncertain, "from the path (patientNNNNN)")
 
@@ -70,3 +73,14 @@ def _tables_in(folder: Path) -> list[Path]:
         if tables:
             return tables
     raise ManifestError(f"{folder} is no {TITLE}: it has no {' or '.join(_TABLES[:2])}")
+
+
+SOURCE = Source(
+    "chexpert",
+    "CheXpert (Stanford)",
+    "train.csv, valid.csv and train/patientNNNNN/: frontal X-rays with up to 14 findings, some uncertain",
+    read,
+    FindingOptions,
+    recognises,
+    "Path",
+)

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from cxr.data.images.dicom import DicomHeader, read_header
 from cxr.data.images.pool import map_in_order
-from cxr.data.importers.base import (
-    FILE_NOTES,
-    Found,
-    Options,
-    age_in_years,
-    existing_folder,
-    known_class,
-    sex_letter,
-    walk,
-)
+from cxr.data.importers.base import Found, Source, existing_folder, known_class, walk
+from cxr.data.importers.options import DicomOptions, Options
+from cxr.data.importers.rows import Row
 from cxr.data.tables.xray_views import (
     FRONTAL,
     body_parts_in,
@@ -35,7 +27,7 @@ _WIDEST = 2.5  # longer side by shorter side; a scout view or a strip is longer
 NO_MODALITY = "no modality in the file: taken for an X-ray by its header"
 
 
-def read(path: Path, options: Options) -> Found:
+def read(path: Path, options: DicomOptions) -> Found:
     """Take the frontal chest X-rays among all DICOM files below a folder.
 
     Modality CR, DX, DR, RG or XR, and those of ``options.modalities`` (SC, OT). A file without a modality, as some
@@ -130,18 +122,17 @@ def _described_parts(header: DicomHeader) -> frozenset[str]:
     return next((named for named in parts if named), frozenset())
 
 
-def _row(file: Path, header: DicomHeader, root: Path, options: Options) -> dict[str, Any]:
-    return {
-        "image": str(file),
-        "label": _label(file, root, options),
-        "patient_id": header.patient_id,
-        "source": "",
-        "view": next((view for _, view in _views(header) if view), ""),
-        "sex": sex_letter(header.sex),
-        "age": age_in_years(header.age),
-        "burned_in_annotation": header.burned_in_annotation,
-        FILE_NOTES: "" if header.modality else NO_MODALITY,
-    }
+def _row(file: Path, header: DicomHeader, root: Path, options: Options) -> Row:
+    return Row(
+        image=str(file),
+        label=_label(file, root, options),
+        patient_id=header.patient_id,
+        view=next((view for _, view in _views(header) if view), ""),
+        sex=header.sex,
+        age=header.age,
+        file_notes="" if header.modality else NO_MODALITY,
+        extra={"burned_in_annotation": header.burned_in_annotation},
+    )
 
 
 def _label(file: Path, root: Path, options: Options) -> str:
@@ -150,3 +141,8 @@ def _label(file: Path, root: Path, options: Options) -> str:
         if label := aliases.get(folder.casefold()) or known_class(folder):
             return label
     return ""
+
+
+SOURCE = Source(
+    "dicom", "Folder of DICOM files", "frontal chest X-rays, by modality, view and body part", read, DicomOptions
+)
