@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from cxr.data.importers.base import Found, Source, existing_folder
@@ -20,6 +20,7 @@ _TABLES = ("train.csv", "valid.csv", "val.csv", "test.csv", "train.csv.gz", "val
 _MANY_FINDINGS = 5
 _LICENCE = "Stanford University Dataset Research Use Agreement (research only)"
 _PATIENT = re.compile(r"patient[ _-]?(\d+)", re.IGNORECASE)
+_BATCH = re.compile(r"\bbatch[ _-]?\d", re.IGNORECASE)
 _SPLIT = re.compile(r"(?:^|/)(train|valid|val|test)/", re.IGNORECASE)
 
 
@@ -41,7 +42,8 @@ def read(path: Path, options: FindingOptions) -> Found:
                 f"Found: {', '.join(table.columns)}"
             )
     columns = list(dict.fromkeys(column for table in read_tables for column in table.columns))
-    rows = PublicSet.open(tables[0].parent, options, columns, TITLE)
+    batches = _batches(tables[0].parent)
+    rows = PublicSet.open(batches[0].parent if batches else tables[0].parent, options, columns, TITLE)
     uncertain = 0
     for table in read_tables:
         named = finding_columns(table.columns, CHEXPERT_FINDINGS)
@@ -63,8 +65,25 @@ def read(path: Path, options: FindingOptions) -> Found:
                 licence=_LICENCE,
                 split=normalise_split(split[1]) if split else "",
             )
-            rows.add(values["Path"], values, states, row)
+            rows.add(_in_batch(values["Path"], batches), values, states, row)
     return rows.finish(uncertain, "from the path (patientNNNNN)")
+
+
+def _batches(folder: Path) -> list[Path]:
+    """Return the folders ``CheXpert-v1.0 batch N (...)`` of the full-size download, none for another layout."""
+    if _BATCH.search(folder.name) is None:
+        return []
+    return sorted(other for other in folder.parent.iterdir() if _BATCH.search(other.name) and other.is_dir())
+
+
+def _in_batch(path: str, batches: Sequence[Path]) -> str:
+    """Return where an image lies in one of the batches, below its split or directly; else the path as it is."""
+    split = _SPLIT.search(path.replace("\\", "/"))
+    if split is None or not batches:
+        return path
+    patient = path.replace("\\", "/")[split.end() :]
+    places = [batch / start / patient for batch in batches for start in ("", split[1])]
+    return next((str(place.relative_to(batches[0].parent)) for place in places if place.is_file()), path)
 
 
 def _tables_in(folder: Path) -> list[Path]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from cxr.data.importers import (
+    brax,
     chexpert,
     covid_chestxray,
+    covidx,
     dicom_folder,
     image_folder,
     mimic_cxr,
@@ -31,6 +33,8 @@ PUBLIC_SETS: tuple[Source[Any], ...] = (
     padchest.SOURCE,
     vindr.SOURCE,
     rsna.SOURCE,
+    brax.SOURCE,
+    covidx.SOURCE,
 )
 SOURCES: dict[str, Source[Any]] = {
     source.name: source
