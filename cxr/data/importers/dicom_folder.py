@@ -15,7 +15,7 @@ from cxr.data.tables.xray_views import (
     is_chest,
     is_chest_code,
     is_unknown,
-    normalise_view,
+    projection,
     tells_no_view,
     view_of_codes,
 )
@@ -93,12 +93,12 @@ def _wrong_view(header: DicomHeader) -> str:
 def _views(header: DicomHeader) -> list[tuple[str, str]]:
     """Return the view as written and normalised, by View Position and View Code Sequence, else by a description."""
     codes = [(meaning or code, view_of_codes([(code, meaning)])) for code, meaning in header.view_codes]
-    views = [(header.view, normalise_view(header.view)), *((f"{text} (View Code Sequence)", v) for text, v in codes)]
+    views = [(header.view, projection(header.view)), *((f"{text} (View Code Sequence)", v) for text, v in codes)]
     if any(view for _, view in views):
         return views
     if header.orientation and header.orientation[0][:1] in ("A", "P"):
         return [(f"with rows towards {header.orientation[0]} (Patient Orientation)", "lateral")]
-    described = [(f"{text} (description)", normalise_view(text)) for text in (header.series, header.protocol)]
+    described = [(f"{text} (description)", projection(text)) for text in (header.series, header.protocol)]
     return [next((view for view in described if view[1]), ("", ""))]
 
 
