@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from data_samples import write_png
+from data_samples import chest, dicom, save_dicom, write_png
 from typer.testing import CliRunner
 
 from cxr.cli import app
@@ -224,3 +225,19 @@ def test_a_semicolon_table_with_more_commas_in_its_header_is_read(tmp_path: Path
         write_png(tmp_path / f"{n}.png", n)
     (tmp_path / "t.csv").write_text("image;label;notes (place, room, shelf, year)\n0.png;a;x\n1.png;b;1,5\n")
     assert import_data("manifest", tmp_path / "t.csv", workers=0).manifest.table["label"].tolist() == ["a", "b"]
+
+
+def test_folders_of_splits_count_for_tables_and_dicom_files_that_name_none(tmp_path: Path):
+    names = ["train/0", "train/1", "test/2"]
+    for n, name in enumerate(names):
+        write_png(tmp_path / "png" / f"{name}.png", n)
+        save_dicom(tmp_path / "dcm" / f"{name}.dcm", dicom(chest(n).astype(np.uint16), 8, PatientID=f"p{n}"))
+    (tmp_path / "png" / "t.csv").write_text("image,label\n" + "".join(f"{name}.png,a\n" for name in names))
+    for kind, path in (("manifest", tmp_path / "png"), ("dicom", tmp_path / "dcm")):
+        result = import_data(kind, path, workers=0)
+        assert sorted(result.manifest.table["split"]) == ["test", "train", "train"]
+        assert "split: from the folders that the images lie in" in result.notes
+    (tmp_path / "png" / "t.csv").write_text("image,label,split\ntrain/0.png,a,val\ntest/2.png,a,train\n")
+    assert sorted(import_data("manifest", tmp_path / "png", workers=0).manifest.table["split"]) == ["train", "val"]
+    (tmp_path / "png" / "t.csv").write_text("image,label\ntrain/0.png,a\ntrain/1.png,a\n")
+    assert import_data("manifest", tmp_path / "png", workers=0).manifest.splits == ()

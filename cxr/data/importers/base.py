@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple
 from cxr.data.images.base import IMAGE_SUFFIXES, one_line
 from cxr.data.importers.options import AnyOptions, LabelOptions
 from cxr.data.importers.rows import Row
-from cxr.data.tables.normalise import known_class, map_labels
+from cxr.data.tables.normalise import known_class, map_labels, normalise_split
 from cxr.errors import ManifestError
 
 
@@ -148,6 +148,25 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link that leads to itself
         return False
+
+
+def with_folder_splits(found: Found) -> None:
+    """Fill the splits of rows from folders train, val and test above the images, where no row has one.
+
+    Nothing is filled where the folders name fewer than two splits: they divide nothing.
+    """
+    if any(row.split for row in found.rows):
+        return
+    splits = [_split_of_folders(relative(row.image, found.root)) for row in found.rows]
+    if len(set(splits) - {""}) > 1:
+        found.rows = [replace(row, split=split) for row, split in zip(found.rows, splits, strict=True)]
+        found.notes.append("split: from the folders that the images lie in")
+
+
+def _split_of_folders(file: str) -> str:
+    """Return the split that the innermost folder of a split's name stands for, "" if there is none."""
+    names = (normalise_split(folder) for folder in reversed(file.split("/")[:-1]))
+    return next((name for name in names if name in ("train", "val", "test")), "")
 
 
 def class_of(name: str, aliases: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cxr.data.images.dicom import DicomHeader, read_header
 from cxr.data.images.pool import map_in_order
-from cxr.data.importers.base import Found, Source, existing_folder, known_class, walk
+from cxr.data.importers.base import Found, Source, existing_folder, known_class, walk, with_folder_splits
 from cxr.data.importers.options import DicomOptions, Options
 from cxr.data.importers.rows import Row
 from cxr.data.tables.xray_views import (
@@ -46,6 +46,7 @@ def read(path: Path, options: DicomOptions) -> Found:
             found.leave_out(file, reason)
         else:
             found.rows.append(_row(file, header, found.root, options))
+    with_folder_splits(found)
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from cxr.data.importers.base import Found, Source, find_table
+from cxr.data.importers.base import Found, Source, find_table, with_folder_splits
 from cxr.data.importers.options import FindingOptions
 from cxr.data.importers.rows import row_of
 from cxr.data.manifest import COLUMNS, MASK_COLUMNS, PATH_COLUMNS, SIZE_COLUMNS, is_our_own, rename_columns
@@ -112,6 +112,8 @@ def _read_any(file: Path, read_table: TextTable, options: FindingOptions) -> Fou
             continue
         masks = {column: _mask(row[column], files, found) for column in MASK_COLUMNS if column in row}
         found.rows.append(row_of(row | masks, left_aside=SIZE_COLUMNS))  # sizes are those of the decoded images
+    if not found.own:
+        with_folder_splits(found)
     return found
 
 
