@@ -44,14 +44,14 @@ TOY = Source("toy", "Toy", "left/ and right/", read_side, SideOptions)
 
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    from cxr.cli import import_options
+    from cxr.cli import data as data_commands
 
     for n, side in enumerate(("left", "right", "right")):
         write_png(tmp_path / "toy" / side / f"{'ab'[n % 2]}-{n}.png", n)
     monkeypatch.setitem(SOURCES, "toy", TOY)  # the one line
-    import_options._parameters.cache_clear()
+    data_commands._import_parameters.cache_clear()
     yield tmp_path / "toy"
-    import_options._parameters.cache_clear()
+    data_commands._import_parameters.cache_clear()
 
 
 def test_a_new_importer_is_one_file_and_one_line_with_its_options_on_the_command_line(

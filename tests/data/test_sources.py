@@ -10,8 +10,8 @@ from PIL import Image
 
 from cxr.data import SOURCES, ImportResult, Manifest, import_data
 from cxr.data.importers.base import class_of
-from cxr.data.importers.covid_chestxray import label_of as covid_label
-from cxr.data.importers.nih import label_of as nih_label
+from cxr.data.importers.public.covid_chestxray import label_of as covid_label
+from cxr.data.importers.public.nih import label_of as nih_label
 from cxr.data.importers.registry import Options
 from cxr.errors import ManifestError
 

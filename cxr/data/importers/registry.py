@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from cxr.data.importers import (
+from cxr.data.importers import dicom_folder, image_folder, table
+from cxr.data.importers.base import Excluded, Found, Source
+from cxr.data.importers.options import UNCERTAIN, Options, Uncertain
+from cxr.data.importers.public import (
     brax,
     chexpert,
     covid_chestxray,
     covidx,
-    dicom_folder,
-    image_folder,
     mimic_cxr,
     nih,
     nlm,
     padchest,
     rsna,
-    table,
     vindr,
 )
-from cxr.data.importers.base import Excluded, Found, Source
-from cxr.data.importers.options import UNCERTAIN, Options, Uncertain
 
 # Where an importer is added: a line here is all that it needs besides its own file.
 PUBLIC_SETS: tuple[Source[Any], ...] = (
