@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from cxr.data.images import cache_limit, leases, store_index
 from cxr.data.images.store_index import HEADER, Places, row_start, shard_path
-from cxr.data.images.stored_images import StoredImages
+from cxr.data.images.stored_images import Images as Images
+from cxr.data.images.stored_images import StoredImages as StoredImages
 from cxr.errors import ImageError
 from cxr.files import replacing
 
