@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from cxr.cli.output import Json, assignments, check_root, counted, emit, say, show_table
 from cxr.paths import data_root
@@ -14,10 +17,83 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cxr.data import Manifest
+    from cxr.data.importers.options import Declaration
 
 app = typer.Typer(help="Import data sets, split them, see what is in them.", no_args_is_help=True)
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A data set's name or the path of a manifest.")]
 SHOWN_REASONS = 10
+_GIVEN = "cxr.import.options"  # key of the context's storage
+
+
+class ImportCommand(TyperCommand):
+    """The command with one option for each that an importer declares.
+
+    They are made when the command is parsed, so that no other command waits for the importers.
+    """
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters of the function, then the importers' options."""
+        return [*super().get_params(ctx), *_import_parameters()]
+
+
+def _given_options(ctx: typer.Context) -> dict[str, Any]:
+    """Return the importers' options that stand on the command line, by name."""
+    given: dict[str, Any] = ctx.meta.get(_GIVEN, {})
+    return given
+
+
+@cache
+def _import_parameters() -> tuple[Any, ...]:
+    from cxr.data.importers.options import all_declarations
+    from cxr.data.importers.registry import SOURCES
+
+    declared = all_declarations({kind: source.options for kind, source in SOURCES.items()})
+
+    def holder(**_: Any) -> None:
+        """Hold the options whose parameters Typer makes."""
+
+    arguments = []
+    for name, (declaration, kinds) in declared.items():
+        described = declaration.help if len(kinds) == len(SOURCES) else f"{declaration.help} For {', '.join(kinds)}."
+        annotation, default = _typed(declaration, described)
+        arguments.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        )
+        holder.__annotations__[name] = annotation
+    holder.__annotations__.pop("_", None)
+    holder.__signature__ = inspect.Signature(arguments)  # type: ignore[attr-defined]
+    app = typer.Typer(add_completion=False)
+    app.command()(holder)
+    made = [param for param in typer.main.get_command(app).params if param.name in declared]
+    for param in made:
+        param.expose_value = False
+        param.callback = _keeper(declared[str(param.name)][0])
+    return tuple(made)
+
+
+def _typed(declaration: Declaration, described: str) -> tuple[Any, Any]:
+    """Return the annotation and the default of an option."""
+    if declaration.form in ("pairs", "words"):
+        repeated = f"{described.rstrip('.')}; may be repeated." if described == declaration.help else described
+        return Annotated[list[str] | None, typer.Option(declaration.flag, help=repeated)], None
+    if declaration.form == "flag":
+        return Annotated[bool, typer.Option(declaration.flag, help=described)], False
+    return Annotated[str, typer.Option(declaration.flag, help=described)], declaration.default
+
+
+def _keeper(declaration: Declaration) -> Any:
+    """Return what keeps the value of an option that was given."""
+
+    def keep(ctx: typer.Context, _: Any, value: Any) -> Any:
+        if declaration.form == "pairs":
+            value = assignments(value, declaration.flag)
+        if declaration.form == "words":
+            value = tuple(value or ())
+        if value not in (None, declaration.default):
+            ctx.meta.setdefault(_GIVEN, {})[declaration.name] = value
+        return value
+
+    return keep
 
 
 def demo(
@@ -47,45 +123,41 @@ def demo(
 
 @app.command("kinds")
 def kinds(as_json: Json = False) -> None:
-    """List the layouts that can be imported."""
+    """List the layouts that can be imported, and the options of each."""
+    from cxr.data.importers.options import declarations
     from cxr.data.importers.registry import SOURCES
 
     rows = [
-        {"kind": name, "title": source.title, "description": source.description} for name, source in SOURCES.items()
+        {
+            "kind": name,
+            "title": source.title,
+            "description": source.description,
+            "options": [declaration.flag for declaration in declarations(source.options).values()],
+        }
+        for name, source in SOURCES.items()
     ]
-    emit(
-        rows,
-        as_json,
-        lambda _: show_table("", ["kind", "title", "what it reads"], [list(row.values()) for row in rows]),
-    )
+
+    def show(_: Any) -> None:
+        cells = [[row["kind"], row["title"], row["description"], " ".join(row["options"])] for row in rows]
+        show_table("", ["kind", "title", "what it reads", "options"], cells)
+
+    emit(rows, as_json, show)
 
 
-@app.command("import")
+@app.command("import", cls=ImportCommand)
 def import_(
+    ctx: typer.Context,
     kind: Annotated[str, typer.Argument(help="See `cxr data kinds`.")],
     path: Annotated[Path, typer.Argument(help="The folder, or the manifest's file.")],
     name: Annotated[str, typer.Option(help="The name that the data set gets.")],
-    column: Annotated[
-        list[str] | None, typer.Option(help="ours=theirs, may be repeated; the usual names are known.")
-    ] = None,
-    alias: Annotated[list[str] | None, typer.Option(help="their label=our class, may be repeated.")] = None,
-    allow_modality: Annotated[
-        list[str] | None, typer.Option(help="DICOM modality to take besides X-rays', such as SC; may be repeated.")
-    ] = None,
     splits: Annotated[
         str,
-        typer.Option(help="make (those that come with the data are used as they are), keep (those alone), or none."),
+        typer.Option(
+            help="make (those that come with the data are used as they are), keep (those alone), new (those that come "
+            "with the data are declined and others made), or none."
+        ),
     ] = "make",
     no_split: Annotated[bool, typer.Option("--no-split", help="The same as --splits keep.")] = False,
-    keep_labels: Annotated[
-        bool, typer.Option("--keep-labels", help="Do not join spellings of one label (Covid, covid, COVID-19).")
-    ] = False,
-    uncertain: Annotated[
-        str, typer.Option(help="What uncertain findings become: unknown, positive or negative.")
-    ] = "unknown",
-    source: Annotated[
-        str, typer.Option(help="Hospital or data set of the X-rays whose source is not known otherwise.")
-    ] = "",
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set of this name.")] = False,
     as_json: Json = False,
@@ -99,22 +171,16 @@ def import_(
     if splits not in SPLITS:
         raise typer.BadParameter(f"{splits!r} is none of {', '.join(SPLITS)}", param_hint="'--splits'")
     check_free(name, overwrite)
-    columns, aliases = assignments(column, "--column"), assignments(alias, "--alias")
     with counted("files read") as progress:
         imported = import_data_set(
             kind,
             path,
             name,
-            columns=columns or None,
-            aliases=aliases or None,
-            modalities=allow_modality or (),
-            uncertain=uncertain,  # import_data refuses another word
-            keep_labels=keep_labels,
-            source=source,
             splits="keep" if no_split else splits,
             seed=seed,
             overwrite=overwrite,
             progress=progress,
+            **_given_options(ctx),
         )
     result = imported.result
     told = _contents(result.manifest, str(imported.folder / "manifest.csv"))

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from cxr.data.importers.importing import ImportResult, import_data, unknown_patients
+from cxr.data.importers.importing import ImportResult, import_data, source_splits, unknown_patients
+from cxr.data.importers.options import given_options
+from cxr.data.importers.registry import SOURCES
+from cxr.data.importers.rows import SOURCE_SPLIT
 from cxr.data.library import (
     check_name,
     describe_data_set,
@@ -37,10 +40,12 @@ if TYPE_CHECKING:
 
 DEMO = "synthetic"
 SPLITS: Mapping[str, str] = {
-    "make": "make them, or use those that come with the data",
+    "make": "use those that come with the data, else make them",
     "keep": "only those that come with the data",
+    "new": "make them anew, also where some come with the data",
     "none": "no splits, also not those that come with the data",
 }
+DECLINING = ("new", "none")  # choices that do not use the splits of the source
 VALIDATION: Mapping[str, float] = {"train": 0.9, "val": 0.1}
 Progress = Callable[[float, str], None]
 _NOT_WANTED = "none were asked for"
@@ -81,6 +86,7 @@ class Imported:
             "name": self.name,
             "kind": self.result.kind,
             "splits": self.splits,
+            "source_splits": source_splits(self.result.manifest) or None,
             "split_reason": self.split_reason or None,
             "notes": list(self.notes),
             "two_labels": [rows[["image_id", "image", "label"]].to_dict("records") for rows in pairs],
@@ -124,8 +130,9 @@ def import_data_set(
     name
         What the data set is called.
     splits
-        A key of :data:`SPLITS`. Splits that come with the data are never made anew: ``make`` only takes rows that
-        share a patient or a picture with a held-out one out of the others.
+        A key of :data:`SPLITS`. ``make`` uses splits that come with the data, and only takes rows that share a patient
+        or a picture with a held-out one out of the others. Whatever is chosen, the column ``source_split`` remembers
+        the splits that come with the data.
     seed
         Of the splits that are made.
     overwrite
@@ -144,7 +151,9 @@ def import_data_set(
     overwrite = overwrite or _is_of_run(name, run)
     check_free(name, overwrite)
     result = import_data(kind, path, **options)
-    if splits == "none":
+    if note := _source_split_note(result.manifest, splits):
+        result = result.with_notes(note)
+    if splits in DECLINING:
         result = result.with_manifest(result.manifest.with_splits({}))
     kept_as = name if overwrite or not is_taken(name) else _free_name(name)
     notes = list(dict.fromkeys((*result.notes, *import_notes(result))))
@@ -152,7 +161,7 @@ def import_data_set(
         notes.append(f"Another import has taken the name {name} meanwhile: this data set is called {kept_as}.")
     official = in_order(result.manifest.splits)
     about = {"notes": notes, "source_splits": official, "split_reason": _NOT_WANTED if not official else "", "run": run}
-    if splits == "make" and not official:
+    if splits in ("make", "new") and not official:
         about["split_reason"] = "they have not been made yet"
     folder = save_data_set(kept_as, result, overwrite=overwrite, **about)
     result = result.with_manifest(Manifest.load(folder / "manifest.csv"))
@@ -196,6 +205,7 @@ def split_data_set(
         raise ManifestError(f"{str(data)!r} is no data set's name: say with --name how to keep the result")
     before = Manifest.load(resolve_manifest(data))
     facts = facts_beside(resolve_manifest(data)) if in_library else {}
+    before = _remembering(before, facts.get("source_splits", ()))
     manifest, aside = split_manifest(before, fractions, seed=seed, keep=keep)
     official = [split for split in facts.get("source_splits", ()) if split in keep]
     notes = [*split_notes(manifest, aside, keep), *_replaced_notes(facts.get("source_splits", ()), keep)]
@@ -211,17 +221,12 @@ def run_import(folder: RunFolder, params: ImportParams, progress: Progress) -> N
         params.kind,
         params.path,
         params.name,
-        columns=params.columns or None,
-        aliases=params.aliases or None,
-        modalities=params.modalities,
-        uncertain=params.uncertain,
-        keep_labels=params.keep_labels,
-        source=params.source,
         splits=params.splits,
         seed=params.seed,
         overwrite=params.overwrite,
         run=folder.id,
         progress=lambda done, total: progress(done / max(total, 1), f"{done} of {total} files read"),
+        **given_options((source.options for source in SOURCES.values()), params.options),
     )
     n, left_out = len(imported.result.manifest), len(imported.result.excluded)
     folder.write_json("results.json", {"data": imported.name, "images": n, "left_out": left_out} | imported.as_dict())
@@ -250,7 +255,7 @@ def _with_splits(name: str, folder: Path, result: ImportResult, splits: str, see
     """Make the splits of a data set that is in the library already, if they are wanted and can be made."""
     manifest, aside, official, reason = result.manifest, _NO_ASIDE, result.manifest.splits, ""
     try:
-        if splits == "make":
+        if splits in ("make", "new"):
             manifest, aside = split_manifest(manifest, {} if official else None, seed=seed, keep=official)
     except ManifestError as error:
         reason = str(error)
@@ -259,6 +264,24 @@ def _with_splits(name: str, folder: Path, result: ImportResult, splits: str, see
     told = [] if reason else [*split_notes(manifest, aside, official), *straddling_notes(manifest)]
     update_data_set(name, manifest, split_notes=told, split_reason=reason)
     return Imported(name, folder, result.with_manifest(manifest), reason, (*notes, *told))
+
+
+def _source_split_note(manifest: Manifest, splits: str) -> str:
+    """Return one sentence on the splits that come with the data, and on what becomes of them; "" if there are none."""
+    sizes = source_splits(manifest)
+    if not sizes:
+        return ""
+    used = "declined" if splits in DECLINING or not manifest.splits else "used"
+    named = ", ".join(f"{name} {n}" for name, n in sizes.items())
+    return f"Splits that come with the data: {named}; {used} (--splits {splits}). `{SOURCE_SPLIT}` remembers them."
+
+
+def _remembering(manifest: Manifest, official: Collection[str]) -> Manifest:
+    """Return a manifest that remembers the splits of its source, before others replace them."""
+    table = manifest.table
+    if SOURCE_SPLIT in table or not official:
+        return manifest
+    return manifest.with_table(table.assign(**{SOURCE_SPLIT: table["split"].where(table["split"].isin(official), "")}))
 
 
 def _is_of_run(name: str, run: str) -> bool:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import os
-import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
@@ -17,43 +15,56 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cxr.data.tables.files import one_text, read_table, read_text_table, text_column
+from cxr.data.manifest_checks import (
+    ROLES,
+    check_ages,
+    check_ids,
+    check_images,
+    check_labels,
+    check_roles,
+    values_in_several_splits,
+)
+from cxr.data.manifest_columns import (
+    COLUMNS,
+    MASK_COLUMNS,
+    MASKS,
+    PATH_COLUMNS,
+    SIZE_COLUMNS,
+    TEXT_COLUMNS,
+    ages_in_years,
+    column_names,
+    is_our_own,
+    rename_columns,
+    whole_sizes,
+)
+from cxr.data.tables.files import read_table, read_text_table, text_column
 from cxr.data.tables.normalise import OLDEST, is_missing, map_labels
 from cxr.data.tables.values import normalise_paths, normalise_values
 from cxr.errors import ManifestError, unknown
 from cxr.files import replacing
 from cxr.paths import data_root
 
-__all__ = ["CLASSES", "COLUMNS", "OLDEST", "ROLES", "Manifest", "default_image_id", "read_table"]
+__all__ = [
+    "CLASSES",
+    "COLUMNS",
+    "MASKS",
+    "MASK_COLUMNS",
+    "OLDEST",
+    "PATH_COLUMNS",
+    "ROLES",
+    "SIZE_COLUMNS",
+    "TEXT_COLUMNS",
+    "Manifest",
+    "default_image_id",
+    "is_our_own",
+    "read_table",
+    "rename_columns",
+    "write_table",
+]
 
 log = logging.getLogger(__name__)
 
 CLASSES: tuple[str, ...] = ("covid19", "normal", "pneumonia")
-ROLES: tuple[str, ...] = ("", "train", "probe", "external", "intermediate")
-MASKS: tuple[str, ...] = ("lung", "lesion", "token")
-MASK_COLUMNS: tuple[str, ...] = tuple(f"{name}_mask" for name in MASKS)
-PATH_COLUMNS: tuple[str, ...] = ("image", *MASK_COLUMNS)
-SIZE_COLUMNS: tuple[str, ...] = ("width", "height")
-COLUMNS: tuple[str, ...] = (
-    "image_id",
-    *PATH_COLUMNS,
-    "label",
-    "findings",
-    "patient_id",
-    "dup_group",
-    "source",
-    "view",
-    "sex",
-    "age",
-    "licence",
-    "role",
-    "split",
-    *SIZE_COLUMNS,
-)
-TEXT_COLUMNS: tuple[str, ...] = tuple(c for c in COLUMNS if c not in ("age", *SIZE_COLUMNS))
-
-_AGE_WITH_UNIT = re.compile(r"^(\d{1,3})([YMWD])$")
-_YEARS_PER_UNIT = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
 @dataclass(frozen=True)
@@ -267,10 +278,10 @@ class Manifest:
 
     def validate(self, classes: Sequence[str] | None = None) -> None:
         """Raise a ManifestError for the first fault, naming its row, counted from 1 below the header."""
-        for check in (_check_images, _check_ids, _check_ages, _check_roles):
+        for check in (check_images, check_ids, check_ages, check_roles):
             check(self.table)
         if classes is not None:
-            _check_labels(self.table, classes)
+            check_labels(self.table, classes)
 
     def check_splits(self) -> None:
         """Raise a ManifestError if a patient or a group of duplicates stands in two splits; "" is no split."""
@@ -287,7 +298,7 @@ class Manifest:
         """Return the patients and the duplicate groups that stand in several splits, each with these splits."""
         placed = self.table[self.table["split"] != ""]
         columns = {"patient": "patient_id", "duplicate group": "dup_group"}
-        return {what: dict(_straddling(placed, column)) for what, column in columns.items()}
+        return {what: dict(values_in_several_splits(placed, column)) for what, column in columns.items()}
 
     def split_command(self, *keep: str, **fractions: float) -> str:
         """Return the command that places this manifest's rows anew and keeps the splits named as they are."""
@@ -320,11 +331,6 @@ def _warn_once(file: Path, note: str) -> None:
     log.warning("%s: %s", file, note)
 
 
-def is_our_own(table: pd.DataFrame) -> bool:
-    """Tell whether :meth:`Manifest.save` wrote a table: it has every one of our columns."""
-    return set(COLUMNS) <= set(table.columns)
-
-
 def _as_imported(table: pd.DataFrame, root: Path, aliases: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:
     """Return a table of others with values as ours, and one sentence for each that changed or that an import joins."""
     table, notes = normalise_values(table)
@@ -342,28 +348,10 @@ def _as_imported(table: pd.DataFrame, root: Path, aliases: Mapping[str, str]) ->
     return table, notes
 
 
-def rename_columns(table: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.DataFrame:
-    """Return a table with ``{our column: theirs}`` renamed; a ManifestError names a column that is not there."""
-    for ours, theirs in columns.items():
-        if ours not in COLUMNS:
-            raise ManifestError(unknown("column in the mapping", ours, COLUMNS))
-        if theirs not in table:
-            raise ManifestError(f"{path.name} has no column {theirs!r} (mapped to {ours!r}). Found: {_names(table)}")
-    renamed = {ours: table[theirs] for ours, theirs in columns.items()}
-    # A column that is mapped away goes, unless its name is one of ours: mapping `label` to `findings` keeps both.
-    gone = {*columns, *(theirs for theirs in columns.values() if theirs not in COLUMNS)}
-    rest = table.drop(columns=list(gone), errors="ignore")
-    return pd.concat([pd.DataFrame(renamed, index=table.index), rest], axis=1)
-
-
-def _names(table: pd.DataFrame) -> str:
-    return ", ".join(map(str, table.columns)) or "none"
-
-
 def _complete(table: pd.DataFrame, root: Path, aliases: Mapping[str, str]) -> pd.DataFrame:
     if "image" not in table:
         raise ManifestError(
-            f"no column 'image'. Found: {_names(table)} (map one with columns={{'image': 'name of yours'}}, or "
+            f"no column 'image'. Found: {column_names(table)} (map one with columns={{'image': 'name of yours'}}, or "
             "import the table: `cxr data import manifest` knows the usual names)"
         )
     table = table.reset_index(drop=True)
@@ -372,9 +360,9 @@ def _complete(table: pd.DataFrame, root: Path, aliases: Mapping[str, str]) -> pd
     }
     done["image_id"] = _ids(done["image_id"], done["image"], root)
     done["label"] = _apply_aliases(done["label"], aliases)
-    done["age"] = _ages(table["age"]) if "age" in table else pd.Series(np.nan, index=table.index)
+    done["age"] = ages_in_years(table["age"]) if "age" in table else pd.Series(np.nan, index=table.index)
     for column in SIZE_COLUMNS:
-        done[column] = _sizes(table[column]) if column in table else pd.Series(0, index=table.index)
+        done[column] = whole_sizes(table[column]) if column in table else pd.Series(0, index=table.index)
     others = {c: table[c] for c in table.columns if c not in COLUMNS}
     return pd.DataFrame({c: done[c] for c in COLUMNS} | others, index=table.index)
 
@@ -397,68 +385,3 @@ def _apply_aliases(labels: pd.Series, aliases: Mapping[str, str]) -> pd.Series:
     return pd.Series(
         [aliases.get(label, folded.get(label.casefold(), label)) for label in labels], index=labels.index, dtype="str"
     )
-
-
-def _ages(values: pd.Series) -> pd.Series:
-    return pd.Series([_age(value, row) for row, value in enumerate(values, 1)], index=values.index, dtype="float64")
-
-
-def _age(value: object, row: int) -> float:
-    text = one_text(value)
-    if not text:
-        return math.nan
-    with_unit = _AGE_WITH_UNIT.match(text)
-    if with_unit:
-        return int(with_unit[1]) * _YEARS_PER_UNIT[with_unit[2]]
-    try:
-        return float(text)
-    except ValueError:
-        raise ManifestError(f"row {row}: age {text!r} is not a number of years (leave it empty if unknown)") from None
-
-
-def _sizes(values: pd.Series) -> pd.Series:
-    return pd.to_numeric(values, errors="coerce").fillna(0).astype("int64")
-
-
-def _rows(table: pd.DataFrame, wrong: pd.Series) -> Iterator[tuple[int, pd.Series]]:
-    for position in np.flatnonzero(wrong.to_numpy()):
-        yield int(position) + 1, table.iloc[position]
-
-
-def _check_images(table: pd.DataFrame) -> None:
-    for row, _ in _rows(table, table["image"] == ""):
-        raise ManifestError(f"row {row}: `image` is empty; it names the file of the X-ray")
-
-
-def _check_ids(table: pd.DataFrame) -> None:
-    for row, values in _rows(table, table["image_id"].duplicated()):
-        first = table["image_id"].tolist().index(values["image_id"]) + 1
-        raise ManifestError(
-            f"rows {first} and {row}: image_id {values['image_id']!r} is given twice "
-            f"(images {table['image'].iloc[first - 1]!r} and {values['image']!r}); ids are unique"
-            + (" (`cxr data import manifest` joins rows of one image)" if table["image"].duplicated().any() else "")
-        )
-
-
-def _check_ages(table: pd.DataFrame) -> None:
-    for row, values in _rows(table, table["age"].notna() & ~table["age"].between(0, OLDEST)):
-        raise ManifestError(f"row {row}: age {values['age']:g} is not between 0 and {OLDEST} (empty if unknown)")
-
-
-def _check_roles(table: pd.DataFrame) -> None:
-    for row, values in _rows(table, ~table["role"].isin(ROLES)):
-        raise ManifestError(f"row {row}: role {values['role']!r} is not one of {', '.join(ROLES[1:])}, or empty")
-
-
-def _check_labels(table: pd.DataFrame, classes: Sequence[str]) -> None:
-    for row, values in _rows(table, ~table["label"].isin([*classes, ""])):
-        raise ManifestError(
-            f"row {row}: label {values['label']!r} is not one of {', '.join(classes)} (add it to `aliases` to map it)"
-        )
-
-
-def _straddling(placed: pd.DataFrame, column: str) -> Iterator[tuple[str, list[str]]]:
-    known = placed[placed[column] != ""]
-    pairs = known[[column, "split"]].drop_duplicates().sort_values([column, "split"])
-    for name, splits in pairs[pairs[column].duplicated(keep=False)].groupby(column)["split"]:
-        yield str(name), splits.tolist()

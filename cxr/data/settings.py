@@ -63,29 +63,41 @@ class OnManifest(Params):
 
 
 class ImportParams(Params):
-    """What an import is asked for; see :func:`cxr.data.jobs.import_data_set`."""
+    """What an import is asked for; see :func:`cxr.data.jobs.import_data_set`.
+
+    Attributes
+    ----------
+    options
+        Those that the importers declare, by name. A run's spec keeps them beside the other keys.
+    """
 
     kind: str
     path: AbsolutePath
     name: str
-    columns: dict[str, str] | None = None
-    aliases: dict[str, str] | None = None
-    modalities: tuple[str, ...] = ()
-    uncertain: str = "unknown"
-    keep_labels: bool = False
-    source: str = ""
     splits: Literal["make", "keep", "none"] = "make"
     seed: int = Field(default=0, ge=0)
     overwrite: bool = False
+    options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
-    def _of_older_versions(cls, values: Any) -> Any:
-        """Take the keys of older runs: ``split`` said whether splits are made, and empty values meant the default."""
+    def _with_options_aside(cls, values: Any) -> Any:
+        """Put the options aside, and take the keys of older runs: ``split`` said whether splits are made."""
+        from cxr.data.importers.options import all_declarations
+        from cxr.data.importers.registry import SOURCES
+
         values = dict(values)
         if "split" in values:
             values.setdefault("splits", "make" if values.pop("split") else "keep")
-        return {name: value for name, value in values.items() if value is not None and (name, value) != ("splits", "")}
+        declared = all_declarations({kind: source.options for kind, source in SOURCES.items()})
+        options = {name: values.pop(name) for name in list(values) if name in declared}
+        values = {key: value for key, value in values.items() if value is not None and (key, value) != ("splits", "")}
+        return values | ({"options": options} if options else {})
+
+    def stored(self) -> dict[str, Any]:
+        """Return what ``spec.json`` keeps, the options beside the other keys."""
+        stored = super().stored()
+        return stored | stored.pop("options", {})
 
     def default_name(self) -> str:
         """Return the run's name."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from cxr.data import Manifest
-from cxr.data.importers.base import FILE_NOTES
-from cxr.data.importers.registry import SOURCES, UNCERTAIN
+from cxr.data.importers.options import Declaration, declarations
+from cxr.data.importers.registry import SOURCES
+from cxr.data.importers.rows import FILE_NOTES
 from cxr.data.jobs import SPLITS, split_data_set
 from cxr.data.library import DataSet, facts_beside, is_taken, list_data_sets, read_excluded, read_notes
 from cxr.data.splits import in_order
@@ -182,38 +184,13 @@ def import_form() -> None:
     )
     name = st.text_input("Name of the data set", placeholder="letters, digits, - and _", key=f"{key}:name").strip()
     overwrite = _overwrite(name, key)
-    columns = modalities = ""
-    uncertain = UNCERTAIN[0]
-    if kind == "dicom":
-        modalities = st.text_input("Modalities besides those of X-rays", placeholder="SC, OT", key=f"{key}:modalities")
-    if SOURCES[kind].columns:
-        columns = st.text_area(
-            "Columns of the file, where their names do not say it",
-            placeholder="image = filename",
-            height=80,
-            key=f"{key}:columns",
-        )
-    if SOURCES[kind].uncertain:
-        uncertain = st.selectbox("Uncertain findings count as", UNCERTAIN, key=f"{key}:uncertain")
-    aliases = st.text_area(
-        "Labels of the source, where they have other names",
-        placeholder="Covid-19 = covid19",
-        height=80,
-        key=f"{key}:aliases",
-    )
-    keep_labels = st.checkbox(
-        "Keep labels as they are written",
-        help="Otherwise Covid, covid and COVID-19 are one.",
-        key=f"{key}:keep-labels",
-    )
-    source = st.text_input(
-        "Hospital or data set that all X-rays come from",
-        placeholder="empty if they come from several, or if the files say it",
-        help="Classes are compared by source, to warn of a class that comes from one place alone.",
-        key=f"{key}:source",
-    )
+    options = {option.name: option_field(option, key) for option in declarations(SOURCES[kind].options).values()}
     splits = st.selectbox(
-        "Splits", list(SPLITS), format_func=lambda choice: SPLITS[choice].capitalize(), key=f"{key}:splits"
+        "Splits",
+        list(SPLITS),
+        format_func=lambda choice: SPLITS[choice].capitalize(),
+        help="The column source_split remembers the splits that come with the data, whatever is chosen.",
+        key=f"{key}:splits",
     )
     if not st.button("Import", type="primary", icon=":material/download:"):
         return
@@ -223,18 +200,29 @@ def import_form() -> None:
         "kind": kind,
         "path": path.strip(),
         "name": name,
-        "columns": mapping(columns, "columns"),
-        "aliases": mapping(aliases, "labels"),
-        "modalities": modalities.replace(",", " ").split(),
-        "uncertain": uncertain,
-        "keep_labels": keep_labels,
-        "source": source.strip(),
+        **{name: read() for name, read in options.items()},
         "splits": splits,
         "overwrite": overwrite,
     }
     start("import", params)
     st.session_state["import:number"] += 1
     st.rerun()
+
+
+def option_field(option: Declaration, key: str) -> Callable[[], Any]:
+    """Show the field of an importer's option; what is returned reads it, and raises for text that cannot be read."""
+    where = f"{key}:{option.name}"
+    if option.form == "choice":
+        chosen = st.selectbox(option.title, option.choices, help=option.help, key=where)
+        return lambda: chosen
+    if option.form == "flag":
+        wanted = st.checkbox(option.title, help=option.help, key=where)
+        return lambda: wanted
+    if option.form == "pairs":
+        lines = st.text_area(option.title, placeholder=option.placeholder, height=80, help=option.help, key=where)
+        return lambda: mapping(lines, option.name)
+    text = st.text_input(option.title, placeholder=option.placeholder, help=option.help, key=where)
+    return lambda: text.replace(",", " ").split() if option.form == "words" else text.strip()
 
 
 def _overwrite(name: str, key: str) -> bool:

@@ -14,7 +14,8 @@ from pydicom.dataset import Dataset
 from cxr.data import Manifest, import_data
 from cxr.data.images.dicom_values import WINDOW_LEFT_OUT
 from cxr.data.importers.dicom_folder import NO_MODALITY
-from cxr.data.importers.registry import SOURCES, Options
+from cxr.data.importers.options import DicomOptions
+from cxr.data.importers.registry import SOURCES
 from cxr.data.jobs import run_import
 from cxr.data.library import open_data_set
 from cxr.errors import ManifestError
@@ -96,7 +97,7 @@ def test_views_and_body_parts_are_known_in_every_notation(tmp_path: Path):
 def test_what_is_no_frontal_chest_xray_is_left_out_with_its_reason(tmp_path: Path, names: list[str]):
     for name in names:
         write(tmp_path / f"{name}.dcm", **LEFT_OUT[name][0])
-    found = SOURCES["dicom"].read(tmp_path, Options())
+    found = SOURCES["dicom"].read(tmp_path, DicomOptions())
     assert found.rows == []
     assert dict(found.excluded) == {f"{name}.dcm": LEFT_OUT[name][1] for name in names}
 
@@ -104,7 +105,7 @@ def test_what_is_no_frontal_chest_xray_is_left_out_with_its_reason(tmp_path: Pat
 def test_secondary_captures_are_taken_on_request(tmp_path: Path):
     write(tmp_path / "capture.dcm", Modality="SC")
     assert import_data("dicom", tmp_path, modalities=["sc"]).manifest.table["image"].tolist() == ["capture.dcm"]
-    with pytest.raises(ManifestError, match="`modalities` are those of kind 'dicom'"):
+    with pytest.raises(ManifestError, match="kind 'image-folder' has no option 'modalities'"):
         import_data("image-folder", tmp_path, modalities=["SC"])
 
 

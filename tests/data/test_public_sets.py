@@ -79,7 +79,7 @@ def test_chexpert_gives_patients_from_paths_findings_and_the_official_split(chex
 def test_uncertain_findings_are_what_the_user_says(chexpert: Path, uncertain: str, findings: tuple[str, str]):
     told = rows(read("chexpert", chexpert, uncertain=uncertain), "findings")
     assert (told["view2_frontal"][0], told["view5_frontal"][0]) == findings
-    with pytest.raises(ManifestError, match="unknown reading of uncertain findings"):
+    with pytest.raises(ManifestError, match="unknown value of `uncertain` 'maybe'"):
         read("chexpert", chexpert, uncertain="maybe")
 
 
@@ -93,7 +93,7 @@ def test_one_finding_of_chexpert_can_be_the_label(chexpert: Path):
         "view6_frontal": ("no pneumonia", "chexpert_00006"),
     }
     assert reasons(result)["view2_frontal.jpg"] == "Pneumonia is uncertain"
-    assert has(result, "columns of CheXpert: read as kind `chexpert`")
+    assert has(result, "columns of CheXpert (Stanford): read as kind `chexpert`")
     assert result.manifest.splits == (), "the official train split alone divides nothing"
     assert has(result, "divides nothing")
     with pytest.raises(ManifestError, match="CheXpert has no column 'Scar'"):

@@ -10,8 +10,8 @@ from PIL import Image
 
 from cxr.data import SOURCES, ImportResult, Manifest, import_data
 from cxr.data.importers.base import class_of
-from cxr.data.importers.covid_chestxray import label_of as covid_label
-from cxr.data.importers.nih import label_of as nih_label
+from cxr.data.importers.public.covid_chestxray import label_of as covid_label
+from cxr.data.importers.public.nih import label_of as nih_label
 from cxr.data.importers.registry import Options
 from cxr.errors import ManifestError
 
@@ -370,7 +370,7 @@ def test_every_importer_says_what_it_misses_in_a_folder_that_is_not_its_own(tmp_
             assert "\n" not in str(caught.value)
     with pytest.raises(ManifestError, match="unknown kind of data set 'zip'"):
         import_data("zip", tmp_path)
-    with pytest.raises(ManifestError, match="`columns` maps the columns of kind 'manifest'"):
+    with pytest.raises(ManifestError, match="kind 'dicom' has no option 'columns'"):
         import_data("dicom", tmp_path, columns={"image": "file"})
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 from pydicom.sr.codedict import codes
 
-from cxr.data.tables.xray_views import FRONTAL, is_chest, is_unknown, normalise_view, tells_no_view, view_of_codes
+from cxr.data.tables.xray_views import (
+    FRONTAL,
+    is_chest,
+    is_unknown,
+    normalise_view,
+    projection,
+    tells_no_view,
+    view_of_codes,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +32,7 @@ from cxr.data.tables.xray_views import FRONTAL, is_chest, is_unknown, normalise_
     ],
 )
 def test_a_view_is_known_by_any_of_its_spellings(view: str, texts: list[str]):
-    assert {text: normalise_view(text) for text in texts} == dict.fromkeys(texts, view)
+    assert {text: projection(text) for text in texts} == dict.fromkeys(texts, view)
 
 
 def test_what_tells_of_no_view_is_told_from_what_is_not_known():
@@ -87,3 +95,12 @@ def test_the_chest_is_known_in_several_languages_and_told_from_its_neighbours():
     assert is_unknown("UNKNOWN")
     assert is_unknown("N/A")
     assert not is_unknown("PORT")
+
+
+@pytest.mark.parametrize(
+    ("text", "view"),
+    [("Thorax PA", "PA"), ("AP portable chest", "AP"), ("Left lateral view", "L"), ("AP Supine", "AP Supine")],
+)
+def test_tables_and_headers_are_read_by_the_same_words(text: str, view: str):
+    assert normalise_view(text) == view
+    assert projection(text) == {"L": "lateral"}.get(view, view.split()[0])

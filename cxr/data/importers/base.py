@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Generic, NamedTuple
 
 from cxr.data.images.base import IMAGE_SUFFIXES, one_line
-from cxr.data.tables.normalise import known_class, map_labels, normalise_age, normalise_sex
+from cxr.data.importers.options import AnyOptions, LabelOptions
+from cxr.data.importers.rows import Row
+from cxr.data.tables.normalise import known_class, map_labels, normalise_split
 from cxr.errors import ManifestError
-
-FILE_NOTES = "file_notes"  # column of what was not followed in a file, several notes with "; " between them
-Uncertain = Literal["unknown", "positive", "negative"]
-UNCERTAIN: tuple[Uncertain, ...] = ("unknown", "positive", "negative")
-
-age_in_years = normalise_age
-sex_letter = normalise_sex
 
 
 class Excluded(NamedTuple):
@@ -37,7 +32,7 @@ class Found:
     """
 
     root: Path
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     excluded: list[Excluded] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     own: bool = False
@@ -48,46 +43,30 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the caller may say about names and values.
+class Source(Generic[AnyOptions]):
+    """An importer: everything that command line, page and other importers know of it.
 
     Attributes
     ----------
-    columns
-        ``{our column: theirs}``.
-    aliases
-        ``{their label, finding or folder: our class}``.
-    uncertain
-        What a finding becomes that a source calls uncertain, or that its readers do not agree on.
-    keep_labels
-        Leave labels as they are written, but for missing values and aliases.
-    source
-        Where X-rays come from whose source is not known otherwise.
-    modalities
-        DICOM modalities to take besides those of X-rays, such as ``SC``.
-    """
-
-    columns: Mapping[str, str] = field(default_factory=dict)
-    aliases: Mapping[str, str] = field(default_factory=dict)
-    uncertain: Uncertain = "unknown"
-    keep_labels: bool = False
-    source: str = ""
-    modalities: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Source:
-    """An importer: how it is called, what it reads, and the function that reads it without decoding images.
-
-    ``columns`` tells that it reads a table whose columns can be mapped, ``uncertain`` that findings may be uncertain.
+    name, title, description
+        As `cxr data kinds` and the Data page call it.
+    read
+        Reads a folder or table with the options, without decoding images.
+    options
+        The class of its options; command line and page offer what it declares.
+    recognises
+        Tells from the columns of a table that it is this data set, for the kind ``manifest``; None if no table says so.
+    image_column
+        The column of such a table that names the images.
     """
 
     name: str
     title: str
     description: str
-    read: Callable[[Path, Options], Found]
-    columns: bool = False
-    uncertain: bool = False
+    read: Callable[[Path, AnyOptions], Found]
+    options: type[AnyOptions]
+    recognises: Callable[[Collection[str]], bool] | None = None
+    image_column: str = ""
 
 
 def relative(file: str | Path, root: Path) -> str:
@@ -171,15 +150,33 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def with_folder_splits(found: Found) -> None:
+    """Fill the splits of rows from folders train, val and test above the images, where no row has one.
+
+    Nothing is filled where the folders name fewer than two splits: they divide nothing.
+    """
+    if any(row.split for row in found.rows):
+        return
+    splits = [_split_of_folders(relative(row.image, found.root)) for row in found.rows]
+    if len(set(splits) - {""}) > 1:
+        found.rows = [replace(row, split=split) for row, split in zip(found.rows, splits, strict=True)]
+        found.notes.append("split: from the folders that the images lie in")
+
+
+def _split_of_folders(file: str) -> str:
+    """Return the split that the innermost folder of a split's name stands for, "" if there is none."""
+    names = (normalise_split(folder) for folder in reversed(file.split("/")[:-1]))
+    return next((name for name in names if name in ("train", "val", "test")), "")
+
+
 def class_of(name: str, aliases: Mapping[str, str]) -> str:
     """Return the class that a folder or label stands for; a name that is known to nobody stands for itself."""
     folded = {key.casefold(): value for key, value in aliases.items()}
     return aliases.get(name) or folded.get(name.casefold()) or known_class(name) or name
 
 
-def join_labels(found: Found, options: Options) -> None:
+def join_labels(found: Found, options: LabelOptions) -> None:
     """Turn the labels of all rows, as they are written, into classes, and note which changed."""
-    mapped = map_labels([row["label"] for row in found.rows], options.aliases, options.keep_labels)
-    for row in found.rows:
-        row["label"] = mapped.classes[row["label"]]
+    mapped = map_labels([row.label for row in found.rows], options.aliases, options.keep_labels)
+    found.rows = [replace(row, label=mapped.classes[row.label]) for row in found.rows]
     found.notes += mapped.notes

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from cxr.data.images.dicom import DicomHeader, read_header
 from cxr.data.images.pool import map_in_order
-from cxr.data.importers.base import (
-    FILE_NOTES,
-    Found,
-    Options,
-    age_in_years,
-    existing_folder,
-    known_class,
-    sex_letter,
-    walk,
-)
+from cxr.data.importers.base import Found, Source, existing_folder, known_class, walk, with_folder_splits
+from cxr.data.importers.options import DicomOptions, Options
+from cxr.data.importers.rows import Row
 from cxr.data.tables.xray_views import (
     FRONTAL,
     body_parts_in,
     is_chest,
     is_chest_code,
     is_unknown,
-    normalise_view,
+    projection,
     tells_no_view,
     view_of_codes,
 )
@@ -35,7 +27,7 @@ _WIDEST = 2.5  # longer side by shorter side; a scout view or a strip is longer
 NO_MODALITY = "no modality in the file: taken for an X-ray by its header"
 
 
-def read(path: Path, options: Options) -> Found:
+def read(path: Path, options: DicomOptions) -> Found:
     """Take the frontal chest X-rays among all DICOM files below a folder.
 
     Modality CR, DX, DR, RG or XR, and those of ``options.modalities`` (SC, OT). A file without a modality, as some
@@ -54,6 +46,7 @@ def read(path: Path, options: Options) -> Found:
             found.leave_out(file, reason)
         else:
             found.rows.append(_row(file, header, found.root, options))
+    with_folder_splits(found)
     return found
 
 
@@ -101,12 +94,12 @@ def _wrong_view(header: DicomHeader) -> str:
 def _views(header: DicomHeader) -> list[tuple[str, str]]:
     """Return the view as written and normalised, by View Position and View Code Sequence, else by a description."""
     codes = [(meaning or code, view_of_codes([(code, meaning)])) for code, meaning in header.view_codes]
-    views = [(header.view, normalise_view(header.view)), *((f"{text} (View Code Sequence)", v) for text, v in codes)]
+    views = [(header.view, projection(header.view)), *((f"{text} (View Code Sequence)", v) for text, v in codes)]
     if any(view for _, view in views):
         return views
     if header.orientation and header.orientation[0][:1] in ("A", "P"):
         return [(f"with rows towards {header.orientation[0]} (Patient Orientation)", "lateral")]
-    described = [(f"{text} (description)", normalise_view(text)) for text in (header.series, header.protocol)]
+    described = [(f"{text} (description)", projection(text)) for text in (header.series, header.protocol)]
     return [next((view for view in described if view[1]), ("", ""))]
 
 
@@ -130,18 +123,17 @@ def _described_parts(header: DicomHeader) -> frozenset[str]:
     return next((named for named in parts if named), frozenset())
 
 
-def _row(file: Path, header: DicomHeader, root: Path, options: Options) -> dict[str, Any]:
-    return {
-        "image": str(file),
-        "label": _label(file, root, options),
-        "patient_id": header.patient_id,
-        "source": "",
-        "view": next((view for _, view in _views(header) if view), ""),
-        "sex": sex_letter(header.sex),
-        "age": age_in_years(header.age),
-        "burned_in_annotation": header.burned_in_annotation,
-        FILE_NOTES: "" if header.modality else NO_MODALITY,
-    }
+def _row(file: Path, header: DicomHeader, root: Path, options: Options) -> Row:
+    return Row(
+        image=str(file),
+        label=_label(file, root, options),
+        patient_id=header.patient_id,
+        view=next((view for _, view in _views(header) if view), ""),
+        sex=header.sex,
+        age=header.age,
+        file_notes="" if header.modality else NO_MODALITY,
+        extra={"burned_in_annotation": header.burned_in_annotation},
+    )
 
 
 def _label(file: Path, root: Path, options: Options) -> str:
@@ -150,3 +142,8 @@ def _label(file: Path, root: Path, options: Options) -> str:
         if label := aliases.get(folder.casefold()) or known_class(folder):
             return label
     return ""
+
+
+SOURCE = Source(
+    "dicom", "Folder of DICOM files", "frontal chest X-rays, by modality, view and body part", read, DicomOptions
+)

@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cxr.data.images.base import IMAGE_SUFFIXES
-from cxr.data.importers.base import Found, Options, existing_folder, join_labels, walk
+from cxr.data.importers.base import Found, Source, existing_folder, join_labels, walk
+from cxr.data.importers.options import LabelOptions, Options
+from cxr.data.importers.rows import Row
 from cxr.data.tables.normalise import known_class, normalise_split
 from cxr.data.tables.values import listed, pairs
 
@@ -51,7 +52,7 @@ class _Place:
     split_folder: str
 
 
-def read(path: Path, options: Options) -> Found:
+def read(path: Path, options: LabelOptions) -> Found:
     """Read every image below a class folder; ``images/`` and ``masks/`` inside a class folder are a pair."""
     found = Found(existing_folder(path))
     places = []
@@ -169,15 +170,15 @@ def _patient(place: _Place, level: int, above: bool) -> str:
     return said[0] if said else ""
 
 
-def _row(place: _Place, level: int, above: bool) -> dict[str, Any]:
-    return {
-        "image": str(place.file),
-        "lung_mask": _mask(place.file),
-        "label": place.folders[level],
-        "findings": place.folders[level],
-        "patient_id": _patient(place, level, above),
-        "split": place.split,
-    }
+def _row(place: _Place, level: int, above: bool) -> Row:
+    return Row(
+        image=str(place.file),
+        lung_mask=_mask(place.file),
+        label=place.folders[level],
+        findings=place.folders[level],
+        patient_id=_patient(place, level, above),
+        split=place.split,
+    )
 
 
 def _notes(places: Sequence[_Place], levels: Sequence[int], above: bool, options: Options) -> list[str]:
@@ -231,3 +232,12 @@ def _mask(file: Path) -> str:
         return ""
     masks = (file.parent.parent / folder / file.name for folder in _MASK_FOLDERS)
     return next((str(mask) for mask in masks if mask.is_file()), "")
+
+
+SOURCE = Source(
+    "image-folder",
+    "One folder per class",
+    "any images below class folders, perhaps below train/, val/ and test/, perhaps with patients' folders",
+    read,
+    LabelOptions,
+)

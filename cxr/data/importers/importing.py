@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from cxr.data.images.base import Refusal
 from cxr.data.images.decode import decode_with_notes
 from cxr.data.images.pool import map_in_order
-from cxr.data.importers.base import FILE_NOTES, relative
-from cxr.data.importers.registry import SOURCES, UNCERTAIN, Found, Options, Uncertain
+from cxr.data.importers.base import Found, relative
+from cxr.data.importers.options import read_options
+from cxr.data.importers.registry import SOURCES
+from cxr.data.importers.rows import FILE_NOTES, SOURCE_SPLIT
 from cxr.data.manifest import COLUMNS, SIZE_COLUMNS, Manifest
-from cxr.data.splits import connected_groups
+from cxr.data.splits import connected_groups, in_order
+from cxr.data.tables.normalise import normalise_split
 from cxr.data.tables.values import normalise_values
 from cxr.errors import ManifestError, unknown
 
@@ -85,14 +88,9 @@ def import_data(
     kind: str,
     path: str | Path,
     *,
-    columns: Mapping[str, str] | None = None,
-    aliases: Mapping[str, str] | None = None,
-    modalities: Sequence[str] = (),
-    uncertain: Uncertain = "unknown",
-    keep_labels: bool = False,
-    source: str = "",
     progress: Progress | None = None,
     workers: int | None = None,
+    **options: Any,
 ) -> ImportResult:
     """Read a data set, decode every image once, and return what is usable and what is not.
 
@@ -105,46 +103,33 @@ def import_data(
         An importer's name, see :data:`cxr.data.importers.registry.SOURCES`.
     path
         The data set's folder, or its table.
-    columns
-        ``{our column: theirs}``, for the kinds that read a table: what their names do not say.
-    aliases
-        ``{their label, finding or folder: our class}``.
-    modalities
-        DICOM modalities to take besides those of X-rays, such as ``SC``, for the kind ``dicom`` alone.
-    uncertain
-        What a finding becomes that the source calls uncertain: ``unknown``, ``positive`` or ``negative``.
-    keep_labels
-        Leave labels as they are written, instead of joining the spellings of one name.
-    source
-        Where those X-rays come from whose source the data set does not tell.
     progress
         Called with ``(decoded, total)``.
     workers
         Decoding processes; None for one per core, 0 for this process.
+    options
+        What the importer declares, by name: ``aliases``, ``columns``, ``uncertain`` and others, see
+        :mod:`cxr.data.importers.options`; None stands for an option that is not given.
 
     Raises
     ------
     ManifestError
-        For an unknown kind, a folder that is not of this kind, or not one usable image.
+        For an unknown kind, an option that it does not have, a folder that is not of this kind, or not one usable
+        image.
     """
     if kind not in SOURCES:
         raise ManifestError(unknown("kind of data set", kind, SOURCES))
-    if columns and not SOURCES[kind].columns:
-        raise ManifestError(f"`columns` maps the columns of kind 'manifest'; kind {kind!r} knows its own")
-    if modalities and kind != "dicom":
-        raise ManifestError(f"`modalities` are those of kind 'dicom'; kind {kind!r} has none")
-    if uncertain not in UNCERTAIN:
-        raise ManifestError(unknown("reading of uncertain findings", uncertain, UNCERTAIN))
+    importer = SOURCES[kind]
+    read_with = read_options(kind, importer.options, options)
     folder = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - resolve() would follow links
-    options = Options(columns or {}, aliases or {}, uncertain, keep_labels, source.strip(), tuple(modalities))
-    found = SOURCES[kind].read(folder, options)
+    found = importer.read(folder, read_with)
     usable = _decoded(found, progress, workers)
     excluded = pd.DataFrame(found.excluded, columns=["file", "reason"])
     if not usable:
         raise ManifestError(_nothing_usable(folder, kind, excluded))
     table, pictures = _filled(pd.DataFrame(usable), found.root)
-    table, notes = _read_values(table, found, source.strip())
-    manifest = Manifest.from_table(table, found.root)
+    table, notes = _read_values(table, found, read_with.source)
+    manifest = Manifest.from_table(with_source_split(table), found.root)
     on_files = [f"{n} X-ray{'s' * (n != 1)}: {note}" for note, n in count_notes(manifest).items()]
     result = ImportResult(manifest, excluded, kind, doubles=_doubles(manifest.table, pictures))
     return result.with_notes(*found.notes, *notes, *on_files, *notes_on(manifest))
@@ -194,13 +179,13 @@ def inspect(path: Path) -> _Seen | str:
 def _decoded(found: Found, progress: Progress | None, workers: int | None) -> list[dict[str, Any]]:
     """Return the rows whose image decodes, with size and digest; the others are left out by name."""
     usable = []
-    images = [Path(row["image"]) for row in found.rows]
+    images = [Path(row.image) for row in found.rows]
     for row, image, seen in zip(found.rows, images, map_in_order(inspect, images, workers, progress), strict=True):
         if isinstance(seen, _Seen):
-            earlier = str(row.get(FILE_NOTES) or "").split(_BETWEEN_NOTES)
+            earlier = row.file_notes.split(_BETWEEN_NOTES)
             notes = _BETWEEN_NOTES.join(note for note in dict.fromkeys((*earlier, *seen.notes)) if note)
             shown = {"width": seen.width, "height": seen.height, FILE_NOTES: notes, "_digest": seen.digest}
-            usable.append(row | shown)
+            usable.append(row.as_columns() | shown)
         else:
             found.leave_out(image, str(seen))
     return usable
@@ -231,6 +216,24 @@ def _read_values(table: pd.DataFrame, found: Found, source: str) -> tuple[pd.Dat
         sources = table["source"] if "source" in table else pd.Series("", index=table.index)
         table = table.assign(source=sources.fillna("").replace("", source))
     return table, notes
+
+
+def with_source_split(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table that remembers in ``source_split`` the split that the source gives each X-ray.
+
+    What the column says already stays. It is not there where the source gives no splits.
+    """
+    known = table[SOURCE_SPLIT].fillna("") if SOURCE_SPLIT in table else pd.Series("", index=table.index)
+    said = known.map(normalise_split).where(known != "", table["split"])
+    rest = table.drop(columns=SOURCE_SPLIT, errors="ignore")
+    return rest.assign(**{SOURCE_SPLIT: said}) if (said != "").any() else rest
+
+
+def source_splits(manifest: Manifest) -> dict[str, int]:
+    """Return how many X-rays the source puts into each split, whether its splits are used or declined."""
+    said = manifest.table[SOURCE_SPLIT] if SOURCE_SPLIT in manifest.table else manifest.table["split"]
+    counts = Counter(str(name) for name in said.fillna("") if name)
+    return {name: counts[name] for name in in_order(counts)}
 
 
 def join_doubles(groups: Sequence[str], digests: Sequence[str]) -> list[str]:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from cxr.data.importers.base import Found, Options, find_table
-from cxr.data.manifest import COLUMNS, MASK_COLUMNS, PATH_COLUMNS, is_our_own, rename_columns
+from cxr.data.importers.base import Found, Source, find_table, with_folder_splits
+from cxr.data.importers.options import FindingOptions
+from cxr.data.importers.rows import row_of
+from cxr.data.manifest import COLUMNS, MASK_COLUMNS, PATH_COLUMNS, SIZE_COLUMNS, is_our_own, rename_columns
 from cxr.data.tables.columns import columns_note, guess_columns
 from cxr.data.tables.files import TextTable, read_text_table
 from cxr.data.tables.findings import is_yes_or_no, known_finding_columns, state, sure_label, write_findings, yes_or_no
 from cxr.data.tables.image_paths import Files
-from cxr.data.tables.known_sets import Known, recognise
+from cxr.data.tables.known_sets import recognise
 from cxr.data.tables.normalise import (
     is_frontal,
     label_of_findings,
@@ -36,16 +39,27 @@ TABLES = ("csv", "tsv", "txt", "csv.gz", "tsv.gz", "csv.zip", "csv.bz2", "csv.xz
 _MUST_AGREE = ("label", "patient_id", "split", "role", "source")
 
 
-def read(path: Path, options: Options) -> Found:
-    """Read a table of X-rays, or the one in a folder; known public sets are recognised by their columns."""
+def source(public_sets: Sequence[Source[Any]]) -> Source[FindingOptions]:
+    """Return the importer of any table, which hands a table of one of the public sets to that set's importer."""
+    return Source(
+        "manifest",
+        "CSV or Parquet table",
+        "one row or more per X-ray; usual columns, labels, splits and ages are known, others can be mapped",
+        partial(read, public_sets=tuple(public_sets)),
+        FindingOptions,
+    )
+
+
+def read(path: Path, options: FindingOptions, public_sets: Sequence[Source[Any]] = ()) -> Found:
+    """Read a table of X-rays, or the one in a folder; public sets are recognised by their columns."""
     file = path
     if path.is_dir():
         tables = _tables_in(path)
-        if len(tables) > 1 and (known := _known_set(tables, options)):
+        if len(tables) > 1 and (known := _known_set(tables, options, public_sets)):
             return _read_known(known, path, options)
         file = _single(tables, path)
     read_table = read_text_table(find_table(file, [], "table"))
-    known = recognise(read_table.table.columns, options)
+    known = recognise(read_table.table.columns, options, public_sets)
     if known is not None:
         return _read_known(known, file, options)
     return _read_any(file, read_table, options)
@@ -66,19 +80,21 @@ def _single(tables: Sequence[Path], folder: Path) -> Path:
     raise ManifestError(f"{folder} is no folder with a manifest: it has {names}; give the path of the table itself")
 
 
-def _known_set(tables: Sequence[Path], options: Options) -> Known | None:
+def _known_set(
+    tables: Sequence[Path], options: FindingOptions, public_sets: Sequence[Source[Any]]
+) -> Source[Any] | None:
     """Return the public data set that one of the tables is of."""
     columns = (read_text_table(file).table.columns for file in tables)
-    return next((known for names in columns if (known := recognise(names, options))), None)
+    return next((known for names in columns if (known := recognise(names, options, public_sets))), None)
 
 
-def _read_known(known: Known, path: Path, options: Options) -> Found:
+def _read_known(known: Source[Any], path: Path, options: FindingOptions) -> Found:
     found = known.read(path, options)
     found.notes.insert(0, f"columns of {known.title}: read as kind `{known.name}`")
     return found
 
 
-def _read_any(file: Path, read_table: TextTable, options: Options) -> Found:
+def _read_any(file: Path, read_table: TextTable, options: FindingOptions) -> Found:
     found = Found(file.parent, notes=list(read_table.notes), own=is_our_own(read_table.table))
     table = _our_columns(file, read_table.table, options, found)
     if not found.own:
@@ -94,13 +110,14 @@ def _read_any(file: Path, read_table: TextTable, options: Options) -> Found:
         if not found.own and not is_frontal(row.get("view", "")):
             found.leave_out(row["image"], f"view {row['view']} is not frontal")
             continue
-        for column in (c for c in MASK_COLUMNS if c in row):
-            row[column] = _mask(row[column], files, found)
-        found.rows.append(row)
+        masks = {column: _mask(row[column], files, found) for column in MASK_COLUMNS if column in row}
+        found.rows.append(row_of(row | masks, left_aside=SIZE_COLUMNS))  # sizes are those of the decoded images
+    if not found.own:
+        with_folder_splits(found)
     return found
 
 
-def _our_columns(file: Path, table: pd.DataFrame, options: Options, found: Found) -> pd.DataFrame:
+def _our_columns(file: Path, table: pd.DataFrame, options: FindingOptions, found: Found) -> pd.DataFrame:
     """Return the table with our names for its columns, those mapped by the caller first; labels stay as written."""
     guessed = guess_columns(table, options.columns)
     found.notes += columns_note(guessed)
@@ -142,7 +159,9 @@ def _one_column_per_class(table: pd.DataFrame) -> list[str]:
     return names if (positive == 1).all() else []
 
 
-def _from_finding_columns(table: pd.DataFrame, columns: list[str], options: Options, found: Found) -> pd.DataFrame:
+def _from_finding_columns(
+    table: pd.DataFrame, columns: list[str], options: FindingOptions, found: Found
+) -> pd.DataFrame:
     """Return the table with label and findings from columns of 1 and 0; one column alone is the label."""
     if len(columns) == 1:
         yes, no = yes_or_no("1", columns[0]), yes_or_no("0", columns[0])
@@ -159,7 +178,7 @@ def _from_finding_columns(table: pd.DataFrame, columns: list[str], options: Opti
     return table.assign(findings=findings, label=labels)
 
 
-def _labels(table: pd.DataFrame, column: str, options: Options, found: Found) -> pd.DataFrame:
+def _labels(table: pd.DataFrame, column: str, options: FindingOptions, found: Found) -> pd.DataFrame:
     """Return the table with a label for each row: of a yes-or-no column by its name, of several findings by rule."""
     labels = table["label"]
     if "label" in options.columns and is_yes_or_no(labels.tolist()) and not _is_general(column):

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import bz2
 import codecs
+import contextlib
 import csv
 import gzip
 import io
+import itertools
 import lzma
 import math
 import re
@@ -31,6 +33,7 @@ _SEPARATORS = ",;\t|"
 _UNKNOWN = {"", "nan", "NaN", "NAN", "<NA>"}
 _LARGEST = 4 << 30  # bytes of text once unpacked
 _ROWS_NAMED = 3
+_ROWS_COMPARED = 100  # with the header, to find what separates columns
 _WORKBOOK = "is an Excel or LibreOffice file: save its sheet as CSV (UTF-8) and give that file"
 _FIELD_LIMIT = 10 << 20
 _HEADER = 1 << 16  # characters within which the header ends
@@ -222,11 +225,29 @@ def _plain(text: str) -> str:
 
 
 def _separator(text: str) -> tuple[str, str]:
-    """Return the text without Excel's line ``sep=;`` and what separates its columns: the commonest in the header."""
+    """Return the text without Excel's line ``sep=;`` and what separates its columns.
+
+    That is the sign by which most of the first rows have as many values as the header; of several the commonest in the
+    header, whose names may hold other signs.
+    """
     if match := re.match(r"\"?sep=(.)\"?\r?\n", text):
         return text[match.end() :], match[1]
     header = re.sub(r'"[^"]*"', "", next((line for line in re.split(r"[\r\n]+", text[:_HEADER]) if line.strip()), ""))
-    return text, max(_SEPARATORS, key=header.count)
+    present = [separator for separator in _SEPARATORS if separator in header]
+    if len(present) < 2:
+        return text, (present or [_SEPARATORS[0]])[0]
+    return text, max(present, key=lambda separator: (_share_of_even_rows(text, separator), header.count(separator)))
+
+
+def _share_of_even_rows(text: str, separator: str) -> float:
+    """Return which share of the first rows has as many values as the header, if this separates them."""
+    with contextlib.suppress(csv.Error):
+        reader = csv.reader(io.StringIO(text[:_HEADER], newline=""), delimiter=separator)
+        lengths = [len(row) for row in itertools.islice(filter(None, reader), _ROWS_COMPARED)]
+        complete = lengths[:-1] if len(text) > _HEADER and len(lengths) < _ROWS_COMPARED else lengths
+        if len(complete) > 1:
+            return sum(n == complete[0] for n in complete[1:]) / (len(complete) - 1)
+    return 0.0
 
 
 def _read_uneven(text: str, separator: str, notes: tuple[str, ...]) -> TextTable:

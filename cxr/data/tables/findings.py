@@ -10,13 +10,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pandas as pd
 
 from cxr.data.images.dicom import DicomHeader, read_header
 from cxr.data.images.pool import map_in_order
-from cxr.data.importers.base import Found, Options, Uncertain
+from cxr.data.importers.base import Found
+from cxr.data.importers.options import FindingOptions, TableOptions, Uncertain
+from cxr.data.importers.rows import ROW_FIELDS, SOURCE_SPLIT, Row
 from cxr.data.tables.image_paths import Files
 from cxr.data.tables.normalise import (
     NO_FINDING,
@@ -27,9 +29,10 @@ from cxr.data.tables.normalise import (
     map_labels,
     normalise_finding,
 )
-from cxr.errors import ManifestError
+from cxr.errors import ManifestError, unknown
 
 State = Literal["yes", "no", "uncertain", ""]
+Given = TypeVar("Given", bound=TableOptions)
 CHEXPERT_FINDINGS = (
     *(NO_FINDING, "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema"),
     *("Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture"),
@@ -99,42 +102,59 @@ def _settled(value: State, uncertain: Uncertain) -> State:
 class PublicSet:
     """Rows of a public data set on their way into a manifest: one finding's column may be the label, others are mapped.
 
-    A row that knows views has a ``view``; it is left out where its view is unknown or not frontal.
+    Where the set ``knows_views``, an X-ray is left out whose view is unknown or not frontal.
     """
 
     found: Found
-    options: Options
+    options: TableOptions
     files: Files
+    knows_views: bool = True
 
     @classmethod
-    def open(cls, root: Path, options: Options, columns: Sequence[str], title: str) -> PublicSet:
-        """Start a data set below ``root``; a ManifestError names a mapped column that is not there."""
+    def open(
+        cls, root: Path, options: TableOptions, columns: Sequence[str], title: str, knows_views: bool = True
+    ) -> PublicSet:
+        """Start a data set below ``root``; a ManifestError names a mapped column that is not known."""
         for ours, theirs in options.columns.items():
+            if ours not in ROW_FIELDS:
+                raise ManifestError(unknown("column in the mapping", ours, ROW_FIELDS))
             if theirs not in columns:
                 raise ManifestError(
                     f"{title} has no column {theirs!r} (mapped to {ours!r}). Found: {', '.join(columns)}"
                 )
-        return cls(Found(root), options, Files(root))
+        return cls(Found(root), options, Files(root), knows_views)
 
-    def add(self, name: str, raw: Mapping[str, str], states: Mapping[str, State], row: Mapping[str, Any]) -> None:
-        """Add the X-ray called ``name``, or leave it out: not there, not frontal, or without the chosen label."""
+    @property
+    def uncertain(self) -> Uncertain:
+        """What uncertain findings become."""
+        return self.options.uncertain if isinstance(self.options, FindingOptions) else "unknown"
+
+    def add(
+        self, name: str, raw: Mapping[str, str], states: Mapping[str, State], row: Row, label: str | None = None
+    ) -> None:
+        """Add the X-ray called ``name``, or leave it out: not there, not frontal, or without the chosen label.
+
+        ``row`` has what else is known of it; ``label`` is given by sets with a rule of their own.
+        """
         match = self.files.find(name)
         if match.file is None:
             self.found.leave_out(name or "row without a name", match.how)
             return
-        view = str(row.get("view", "frontal"))
+        view = row.view if self.knows_views else "frontal"
         if is_missing(view) or not is_frontal(view):
             self.found.leave_out(match.file, f"view {view or 'unknown'} is not frontal")
             return
-        findings = write_findings(states, self.options.uncertain)
-        label = self._label(states, findings, raw)
+        findings = write_findings(states, self.uncertain)
+        if label is None:
+            label = self._label(states, findings, raw)
         if label is None:
             column = self.options.columns["label"]
             why = "uncertain" if state(raw[column]) == "uncertain" else "not mentioned"
             self.found.leave_out(match.file, f"{column} is {why}")
             return
         mapped = {ours: raw[theirs] for ours, theirs in self.options.columns.items() if ours not in ("image", "label")}
-        self.found.rows.append({"image": str(match.file), "label": label, "findings": findings, **row, **mapped})
+        own: dict[str, Any] = {"image": str(match.file), "label": label, "findings": findings}
+        self.found.rows.append(replace(row, **{**own, **mapped}))
 
     def _label(self, states: Mapping[str, State], findings: str, raw: Mapping[str, str]) -> str | None:
         """Return the label, None where the chosen column does not say."""
@@ -143,7 +163,7 @@ class PublicSet:
             value = states.get(column, state(raw[column]))
             if not value and states.get(NO_FINDING) == "yes" and column != _DEVICES:
                 value = "no"
-            return yes_or_no(_settled(value, self.options.uncertain), column) or None
+            return yes_or_no(_settled(value, self.uncertain), column) or None
         if column is not None:
             return raw[column]
         names = [name for name in findings.split("|") if not name.startswith(_UNKNOWN)]
@@ -158,14 +178,14 @@ class PublicSet:
         found, options = self.found, self.options
         if n_uncertain:
             found.notes.append(
-                f"findings: {n_uncertain} uncertain, taken as {_SAID_UNCERTAIN[options.uncertain]} (see --uncertain)"
+                f"findings: {n_uncertain} uncertain, taken as {_SAID_UNCERTAIN[self.uncertain]} (see --uncertain)"
             )
         found.notes.append(f"patient_id: {patients}")
         if labels:
             found.notes.append(f"labels: {labels}")
         elif "label" in options.columns:
             column = options.columns["label"]
-            if any(row["label"] == yes_or_no("1", column) for row in found.rows):
+            if any(row.label == yes_or_no("1", column) for row in found.rows):
                 yes, no = yes_or_no("1", column), yes_or_no("0", column)
                 found.notes.append(f"labels: column {column!r} read as {yes} (1) and {no} (0); others are left out")
         else:
@@ -174,9 +194,8 @@ class PublicSet:
                 "one finding as label: --column label=NAME"
             )
         _drop_single_split(found)
-        mapped = map_labels([row["label"] for row in found.rows], options.aliases, options.keep_labels)
-        for row in found.rows:
-            row["label"] = mapped.classes[row["label"]]
+        mapped = map_labels([row.label for row in found.rows], options.aliases, options.keep_labels)
+        found.rows = [replace(row, label=mapped.classes[row.label]) for row in found.rows]
         # Most X-rays of such a set have no label, as said above: they are not missing.
         found.notes += [note for note in mapped.notes if "missing" not in note]
         return found
@@ -184,22 +203,23 @@ class PublicSet:
 
 def add_dicom_facts(found: Found) -> None:
     """Add view, sex and age from the headers of DICOM images where the tables have none; lateral views are left out."""
-    images = [Path(row["image"]) for row in found.rows]
+    images = [Path(row.image) for row in found.rows]
     files = [file for file in images if file.suffix.lower() in _DICOM]
     headers = dict(zip(files, map_in_order(read_header, files), strict=True))
     rows, found.rows = found.rows, []
     for row, file in zip(rows, images, strict=True):
         header = headers.get(file)
         if isinstance(header, DicomHeader):
-            facts = {"view": header.view, "sex": header.sex, "age": header.age}
-            row |= {name: value for name, value in facts.items() if not row.get(name)}
-        if is_frontal(row.get("view", "")):
+            facts: dict[str, Any] = {"view": header.view, "sex": header.sex, "age": header.age}
+            new: dict[str, Any] = {name: value for name, value in facts.items() if not getattr(row, name)}
+            row = replace(row, **new)
+        if is_frontal(row.view):
             found.rows.append(row)
         else:
-            found.leave_out(file, f"view {row['view']} is not frontal")
+            found.leave_out(file, f"view {row.view} is not frontal")
 
 
-def without_label(options: Options, own: Sequence[str]) -> Options:
+def without_label(options: Given, own: Sequence[str]) -> Given:
     """Return the options without a mapping of the label to a column that the data set's own rule reads."""
     if options.columns.get("label") not in own:
         return options
@@ -234,11 +254,9 @@ def list_states(findings: Iterable[str]) -> dict[str, State]:
 
 
 def _drop_single_split(found: Found) -> None:
-    """Forget an official split if all X-rays are in it: it divides nothing."""
-    splits = {row.get("split", "") for row in found.rows}
+    """Decline an official split if all X-rays are in it, for it divides nothing; the manifest remembers it."""
+    splits = {row.split for row in found.rows}
     if len(splits) == 1 and splits != {""}:
-        for row in found.rows:
-            row["split"] = ""
-        found.notes.append(
-            f"split: every X-ray is in the official split {splits.pop()!r}, which divides nothing; left empty"
-        )
+        name = splits.pop()
+        found.rows = [replace(row, split="", extra={**row.extra, SOURCE_SPLIT: name}) for row in found.rows]
+        found.notes.append(f"split: every X-ray is in the official split {name!r}, which divides nothing; left empty")

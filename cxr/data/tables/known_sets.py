@@ -2,57 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Collection, Sequence
+from typing import Any
 
-from cxr.data.importers import chexpert, covid_chestxray, mimic_cxr, nih, padchest, rsna, vindr
-from cxr.data.importers.base import Found, Options
+from cxr.data.importers.base import Source
+from cxr.data.importers.options import TableOptions
 from cxr.data.manifest import COLUMNS
 
 
-@dataclass(frozen=True)
-class Known:
-    """A public data set: its kind, title, own column for images, and what recognises and reads it.
-
-    ``columns`` tells whether its columns can be mapped; a table is read as any other where they are and it cannot.
-    """
-
-    name: str
-    title: str
-    image: str
-    recognises: Callable[[Collection[str]], bool]
-    read: Callable[[Path, Options], Found]
-    columns: bool = True
-
-
-KNOWN: tuple[Known, ...] = (
-    Known("chexpert", chexpert.TITLE, "Path", chexpert.recognises, chexpert.read),
-    Known("mimic-cxr", mimic_cxr.TITLE, "dicom_id", mimic_cxr.recognises, mimic_cxr.read),
-    Known("padchest", padchest.TITLE, "ImageID", padchest.recognises, padchest.read),
-    Known("vindr", vindr.TITLE, "image_id", vindr.recognises, vindr.read),
-    Known("rsna", rsna.TITLE, "patientId", rsna.recognises, rsna.read),
-    Known("nih-chestxray14", "NIH ChestX-ray14", "Image Index", nih.recognises, nih.read, columns=False),
-    Known(
-        "covid-chestxray",
-        "covid-chestxray-dataset",
-        "filename",
-        covid_chestxray.recognises,
-        covid_chestxray.read,
-        columns=False,
-    ),
-)
-
-
-def recognise(columns: Collection[str], options: Options) -> Known | None:
+def recognise(
+    columns: Collection[str], options: TableOptions, public_sets: Sequence[Source[Any]]
+) -> Source[Any] | None:
     """Return the public data set whose columns these are, None for a table of anything else.
 
-    A table of our own is none, nor one whose image the caller finds in another column.
+    A table of our own is none, nor one whose image the caller finds in another column, nor, where columns are mapped,
+    one whose importer maps none.
     """
     names = [str(column) for column in columns]
     if set(COLUMNS) <= set(names) or "image" in names:
         return None
-    known = next((known for known in KNOWN if known.recognises(names)), None)
-    if known is None or options.columns.get("image", known.image) != known.image:
+    known = next((source for source in public_sets if source.recognises is not None and source.recognises(names)), None)
+    if known is None or options.columns.get("image", known.image_column) != known.image_column:
         return None
-    return None if options.columns and not known.columns else known
+    return None if options.columns and not issubclass(known.options, TableOptions) else known

@@ -13,18 +13,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from cxr.data.tables.missing import is_missing
+from cxr.data.tables.xray_views import FRONTAL_VIEWS, normalise_view
+
 OLDEST = 130
 NO_FINDING = "No Finding"
-FRONTAL_VIEWS = frozenset({"PA", "AP", "AP Supine", "AP Erect", "AP Semi Erect", "frontal"})
-
-_MISSING = frozenset(
-    (
-        *("", "na", "n/a", "n.a.", "n.a", "#n/a", "#na", "<na>", "nan", "none", "null", "nil", "nat"),
-        *("-", "--", "---", "–", "—", "?", "??", ".", "..", "unknown", "unk", "unspecified", "undefined", "missing"),
-        *("not available", "not applicable", "not known", "not specified", "not recorded", "not reported", "no data"),
-        *("(none)", "(null)", "(unknown)", "[null]", r"\n", "anonymous", "anonymized", "anonymised"),
-    )
-)
 
 # Names that mean one thing and are joined whatever else a data set holds.
 _SYNONYMS = {
@@ -63,20 +56,6 @@ _SEX_OF = {
     **dict.fromkeys(("maschio", "maschile", "varón", "varon"), "M"),
 }
 
-_VIEW_NAMES = {
-    "PA": ("pa", "posteroanterior", "postanterior", "posterioranterior", "pachest", "chestpa", "frontalpa", "paview"),
-    "AP": ("ap", "anteroposterior", "anteriorposterior", "apchest", "chestap", "frontalap", "apportable", "portableap"),
-    "AP Supine": ("apsupine", "supineap", "supine", "aphorizontal", "apsup"),
-    "AP Erect": ("aperect", "erectap", "apupright", "uprightap"),
-    "AP Semi Erect": ("apsemierect", "semierectap", "apsemiupright", "apsemisupine"),
-    "frontal": ("frontal", "front", "frontalview"),
-    "L": (
-        *("l", "ll", "lat", "lateral", "rl", "llateral", "leftlateral", "lateralleft", "rlateral", "rightlateral"),
-        *("rlat", "llat", "lateralright", "lateralview", "xtablelateral", "crosstablelateral", "profile", "perfil"),
-    ),
-}
-_VIEW_OF = {name: view for view, names in _VIEW_NAMES.items() for name in names}
-
 _UNITS = {
     **dict.fromkeys(("", "y", "yr", "yrs", "year", "years", "yo", "ans", "años", "jahre", "a"), 1.0),
     **dict.fromkeys(("m", "mo", "mos", "mon", "month", "months"), 1 / 12),
@@ -87,11 +66,6 @@ _AGE = re.compile(r"(?:[<>]=?|≥|≤|~|ca\.?)?\s*(?P<value>\d{1,4}(?:[.,]\d+)?)
 _AGE_RANGE = re.compile(r"(\d{1,3})\s*(?:-|–|to)\s*(\d{1,3})\s*(?:y|yrs|years)?")
 _DECADE = re.compile(r"(\d{1,2}0)['’]?s")
 _DRIVE = re.compile(r"^[A-Za-z]:(?=[\\/])")
-
-
-def is_missing(text: str) -> bool:
-    """Tell whether a text stands for an unknown value: empty, NA, N/A, None, null, nan, -, ?, unknown and the like."""
-    return text.strip().casefold() in _MISSING
 
 
 def fold_name(text: str) -> str:
@@ -175,17 +149,9 @@ def normalise_sex(text: str) -> str:
     return _SEX_OF.get(unicodedata.normalize("NFC", text).strip().strip(".").casefold(), "")
 
 
-def normalise_view(text: str) -> str:
-    """Return PA, AP, AP Supine, AP Erect, AP Semi Erect, frontal or L (lateral), other text as it is, "" for none."""
-    stripped = text.strip()
-    if is_missing(stripped):
-        return ""
-    return _VIEW_OF.get(re.sub(r"[\W_]+", "", stripped.casefold())) or stripped
-
-
 def is_frontal(view: str) -> bool:
     """Tell whether a view is frontal; an unknown one ("") counts as frontal, another word does not."""
-    return normalise_view(view) in FRONTAL_VIEWS | {""}
+    return normalise_view(view) in (*FRONTAL_VIEWS, "")
 
 
 def normalise_patient(text: str) -> str:

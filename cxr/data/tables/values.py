@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from cxr.data.tables.normalise import (
 
 OUR_SPLITS = ("train", "val", "test", "external", "probe")
 _SHOWN = 8
+_ROUNDED = re.compile(r"\d(?:[.,]\d+)?[eE]\+?\d+")
 
 
 def pairs(changed: Mapping[tuple[str, str], int], limit: int = _SHOWN) -> str:
@@ -57,6 +59,7 @@ def normalise_values(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         if column in table:
             table[column], changed = _read_column(table[column], reader)
             notes += _column_notes(column, changed)
+            notes += _patient_doubts(table[column]) if column == "patient_id" else []
     if "split" in table:
         notes += _odd_splits(table["split"])
     if "age" in table:
@@ -98,6 +101,24 @@ def _column_notes(column: str, changed: Counter[tuple[str, str]]) -> list[str]:
         notes.append(f"patient_id: {sum(other.values())} with a decimal point, {old} read as {new}")
     elif other:
         notes.append(f"{column}: {pairs(other, 4 if column == 'findings' else _SHOWN)}")
+    return notes
+
+
+def _patient_doubts(patients: pd.Series) -> list[str]:
+    """Warn of ids that a spreadsheet rounded, and of ids that differ by leading zeros alone."""
+    counts = Counter(patients.tolist())
+    notes = []
+    if rounded := sorted(name for name in counts if _ROUNDED.fullmatch(name)):
+        n = sum(counts[name] for name in rounded)
+        notes.append(
+            f"patient_id: {n} written as a spreadsheet rounds numbers ({listed(rounded, 3)}): several patients may "
+            "have become one; export the column as text"
+        )
+    plain = {name for name in counts if name.isdecimal()}
+    padded = sorted(name for name in plain if name != (short := name.lstrip("0") or "0") and short in plain)
+    if padded:
+        shown = listed([f"{name} and {name.lstrip('0') or '0'}" for name in padded], 3)
+        notes.append(f"patient_id: {shown} differ by leading zeros alone; taken as different patients")
     return notes
 
 

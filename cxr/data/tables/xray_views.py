@@ -7,7 +7,10 @@ import unicodedata
 from collections.abc import Iterable
 from itertools import pairwise
 
+from cxr.data.tables.missing import is_missing
+
 FRONTAL = frozenset({"PA", "AP", "frontal"})
+FRONTAL_VIEWS = frozenset({*FRONTAL, "AP Supine", "AP Erect", "AP Semi Erect"})
 
 # Codes of DICOM CID 4010 (DX View): SNOMED CT, and the older SNOMED RT that most files carry.
 _CODED_VIEWS = {
@@ -50,6 +53,21 @@ _NO_VIEW = frozenset(
 )
 _FIRST_OF_TWO = {"ANTERO": "A", "ANTERIOR": "A", "POSTERO": "P", "POSTERIOR": "P", "A": "A", "P": "P"}
 
+# Views of tables, which tell how the patient lies too.
+_VIEW_SPELLINGS = {
+    "PA": ("pa", "posteroanterior", "postanterior", "posterioranterior", "pachest", "chestpa", "frontalpa", "paview"),
+    "AP": ("ap", "anteroposterior", "anteriorposterior", "apchest", "chestap", "frontalap", "apportable", "portableap"),
+    "AP Supine": ("apsupine", "supineap", "supine", "aphorizontal", "apsup"),
+    "AP Erect": ("aperect", "erectap", "apupright", "uprightap"),
+    "AP Semi Erect": ("apsemierect", "semierectap", "apsemiupright", "apsemisupine"),
+    "frontal": ("frontal", "front", "frontalview"),
+    "L": (
+        *("l", "ll", "lat", "lateral", "rl", "llateral", "leftlateral", "lateralleft", "rlateral", "rightlateral"),
+        *("rlat", "llat", "lateralright", "lateralview", "xtablelateral", "crosstablelateral", "profile", "perfil"),
+    ),
+}
+_VIEW_OF_SPELLING = {name: view for view, names in _VIEW_SPELLINGS.items() for name in names}
+
 # A token that begins with one of these is the chest ("CHESTPA", "THORAX2", "TORAXAP").
 _CHEST = (
     *("CHEST", "CHST", "CXR", "THORAX", "TORAX", "TORACE", "TORAKS", "THX", "LUNG", "POITRINE", "POUMON", "POLMON"),
@@ -83,7 +101,7 @@ _CHEST_CODES = frozenset(
 )
 
 
-def normalise_view(text: str) -> str:
+def projection(text: str) -> str:
     """Return the view that a text tells of: "PA", "AP", "frontal", "lateral", "oblique", "decubitus" or "other".
 
     "" where it tells of none ("UPRIGHT", "CHEST") or of several at once ("PA AND LATERAL", which describes a study).
@@ -100,6 +118,19 @@ def normalise_view(text: str) -> str:
     return views.pop() if len(views) == 1 else ""
 
 
+def normalise_view(text: str) -> str:
+    """Return a table's view: PA, AP, AP Supine, AP Erect, AP Semi Erect, frontal or L (lateral), "" for none.
+
+    A spelling that is not listed is read by its words as :func:`projection` reads it; other text stays as it is.
+    """
+    stripped = text.strip()
+    if is_missing(stripped):
+        return ""
+    listed = _VIEW_OF_SPELLING.get(re.sub(r"[\W_]+", "", stripped.casefold()))
+    view = listed or projection(stripped)
+    return "L" if view == "lateral" else view if listed or view in FRONTAL else stripped
+
+
 def tells_no_view(text: str) -> bool:
     """Tell whether a text says nothing of the projection ("", "UPRIGHT", "N/A", "PORT CHEST")."""
     words = [token for token in _tokens(text) if not token.startswith(_CHEST) and not token.isdecimal()]
@@ -107,9 +138,9 @@ def tells_no_view(text: str) -> bool:
 
 
 def view_of_codes(codes: Iterable[tuple[str, str]]) -> str:
-    """Return the view of ``(code value, meaning)`` pairs as :func:`normalise_view` does, by the code or its meaning."""
+    """Return the view of ``(code value, meaning)`` pairs as :func:`projection` does, by the code or its meaning."""
     for code, meaning in codes:
-        if view := _VIEW_OF_CODE.get(code.upper()) or normalise_view(meaning):
+        if view := _VIEW_OF_CODE.get(code.upper()) or projection(meaning):
             return view
     return ""
 

@@ -6,7 +6,9 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
-from cxr.data.importers.base import Found, Options, existing_folder
+from cxr.data.importers.base import Found, Source, existing_folder
+from cxr.data.importers.options import TableOptions
+from cxr.data.importers.rows import Row
 from cxr.data.manifest import read_table
 from cxr.data.tables.findings import PublicSet, State, add_dicom_facts, state, without_label, yes_or_no
 from cxr.data.tables.normalise import NO_FINDING
@@ -28,7 +30,7 @@ def recognises(columns: Collection[str]) -> bool:
     return "patientId" in names and bool({"Target", "class"} & names) and names <= _COLUMNS
 
 
-def read(path: Path, options: Options) -> Found:
+def read(path: Path, options: TableOptions) -> Found:
     """Read ``*train_labels.csv`` and, where it lies beside it, ``*detailed_class_info.csv``; images are ``*/ID.dcm``.
 
     Rows of one image are joined. Pneumonia (opacity) becomes ``pneumonia``; without the detailed classes other X-rays
@@ -58,17 +60,16 @@ def read(path: Path, options: Options) -> Found:
             said.setdefault(name, {}).setdefault(column, set()).add(value)
     by_target = tables["class"] is None or options.columns.get("label") == "Target"
     options = without_label(options, ("Target", "class"))
-    rows = PublicSet.open(folder, options, columns, TITLE)
+    rows = PublicSet.open(folder, options, columns, TITLE, knows_views=False)
     patients = _nih_patients(folder)
     for name, values in said.items():
         if conflict := _conflict(values):
             rows.found.leave_out(name or "row without a name", conflict)
             continue
         raw = {column: next(iter(values.get(column, {""}))) for column in columns} | {"patientId": name}
-        row = {"patient_id": patients.get(name, ""), "source": "rsna", "licence": _LICENCE}
-        if by_target and "label" not in options.columns:
-            row["label"] = yes_or_no(raw.get("Target", ""), "Pneumonia")
-        rows.add(name, raw, _states(raw), row)
+        row = Row(image="", patient_id=patients.get(name, ""), source="rsna", licence=_LICENCE)
+        by_rule = by_target and "label" not in options.columns
+        rows.add(name, raw, _states(raw), row, yes_or_no(raw.get("Target", ""), "Pneumonia") if by_rule else None)
     if n_rows > len(said):
         rows.found.notes.append(f"rows: {n_rows} rows of {len(said)} X-rays (several boxes each), joined to one each")
     add_dicom_facts(rows.found)
@@ -113,3 +114,14 @@ def _said_of_patients(known: bool) -> str:
         "unknown: patientId names the image; the challenge's table of names (*mappings*.json) beside the labels would "
         "give the NIH patients"
     )
+
+
+SOURCE = Source(
+    "rsna",
+    "RSNA pneumonia challenge",
+    "*train_labels.csv, *detailed_class_info.csv and DICOM images: pneumonia (opacity), normal, other",
+    read,
+    TableOptions,
+    recognises,
+    "patientId",
+)

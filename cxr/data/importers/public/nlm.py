@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from cxr.data.images.base import Refusal
 from cxr.data.images.decode import decode
-from cxr.data.importers.base import Found, Options, existing_folder, walk
+from cxr.data.importers.base import Found, Source, existing_folder, walk
+from cxr.data.importers.options import Options
+from cxr.data.importers.rows import Row
 from cxr.errors import ManifestError
 from cxr.files import replacing
 from cxr.paths import data_root
@@ -52,24 +53,24 @@ def _read(path: Path, prefix: str, source: str, title: str, options: Options) ->
     return found
 
 
-def _row(image: Path, name: re.Match[str], folder: Path, source: str, found: Found, options: Options) -> dict[str, Any]:
+def _row(image: Path, name: re.Match[str], folder: Path, source: str, found: Found, options: Options) -> Row:
     finding = _FINDINGS[name["ill"]]
     reading = _clinical_reading(folder / "ClinicalReadings" / f"{image.stem}.txt")
     label = options.aliases.get(finding, "normal" if finding == "normal" else "")
-    return {
-        "image": str(image),
-        "lung_mask": _lung_mask(image.stem, folder, source, found),
-        "label": label,
-        "findings": finding,
-        "patient_id": f"{source}_{name['number']}",
-        "source": source,
-        "view": "PA",
-        "sex": reading.get("sex", ""),
-        "age": reading.get("age", ""),
-        "licence": _LICENCE,
-        "role": "external",
-        "reading": reading.get("text", ""),
-    }
+    return Row(
+        image=str(image),
+        lung_mask=_lung_mask(image.stem, folder, source, found),
+        label=label,
+        findings=finding,
+        patient_id=f"{source}_{name['number']}",
+        source=source,
+        view="PA",
+        sex=reading.get("sex", ""),
+        age=reading.get("age", ""),
+        licence=_LICENCE,
+        role="external",
+        extra={"reading": reading.get("text", "")},
+    )
 
 
 def _clinical_reading(file: Path) -> dict[str, str]:
@@ -119,3 +120,19 @@ def _joined(sides: list[Path], source: str, stem: str) -> Path:
         with replacing(target) as draft:
             Image.fromarray(union).save(draft, format="PNG")
     return target
+
+
+MONTGOMERY = Source(
+    "montgomery",
+    "Montgomery County (NLM)",
+    "CXR_png/ with lung masks: normal and tuberculosis, for external tests",
+    read_montgomery,
+    Options,
+)
+SHENZHEN = Source(
+    "shenzhen",
+    "Shenzhen (NLM)",
+    "CXR_png/ with lung masks where there are any: normal and tuberculosis, for external tests",
+    read_shenzhen,
+    Options,
+)

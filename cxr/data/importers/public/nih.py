@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from cxr.data.images.base import IMAGE_SUFFIXES
-from cxr.data.importers.base import Found, Options, find_table, walk
+from cxr.data.importers.base import Found, Source, find_table, walk
+from cxr.data.importers.options import Options
+from cxr.data.importers.rows import Row
 from cxr.data.manifest import read_table
 from cxr.data.tables.normalise import (
     is_frontal,
@@ -87,21 +89,28 @@ def _take(row: dict[str, Any], files: dict[str, Path], lists: dict[str, str], fo
         found.leave_out(file, f"view {view} is not frontal")
         return
     found.rows.append(
-        {
-            "image": str(file),
-            "label": label_of(row["Finding Labels"], options),
-            "findings": normalise_findings(row["Finding Labels"]),
-            "patient_id": f"nih_{int(number):08d}" if number.isdecimal() else f"nih_{number}" if number else "",
-            "source": "nih",
-            "view": view,
-            "sex": row.get("Patient Gender", ""),
-            "age": row.get("Patient Age", ""),
-            "licence": _LICENCE,
-        }
-        | (_official(lists.get(name, "")) if lists else {})
+        Row(
+            image=str(file),
+            label=label_of(row["Finding Labels"], options),
+            findings=normalise_findings(row["Finding Labels"]),
+            patient_id=f"nih_{int(number):08d}" if number.isdecimal() else f"nih_{number}" if number else "",
+            source="nih",
+            view=view,
+            sex=row.get("Patient Gender", ""),
+            age=row.get("Patient Age", ""),
+            licence=_LICENCE,
+            split=_SPLITS.get(lists.get(name, ""), ""),
+            extra={"official_list": lists.get(name, "")} if lists else {},
+        )
     )
 
 
-def _official(list_name: str) -> dict[str, str]:
-    """Return the list that names an image, and the split that this is."""
-    return {"official_list": list_name, "split": _SPLITS.get(list_name, "")}
+SOURCE = Source(
+    "nih-chestxray14",
+    "NIH ChestX-ray14",
+    "Data_Entry_2017*.csv and images*/: frontal X-rays with up to 14 findings each",
+    read,
+    Options,
+    recognises,
+    "Image Index",
+)

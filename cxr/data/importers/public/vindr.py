@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from cxr.data.importers.base import Found, Options, existing_folder
+from cxr.data.importers.base import Found, Source, existing_folder
+from cxr.data.importers.options import FindingOptions
+from cxr.data.importers.rows import Row
 from cxr.data.manifest import read_table
 from cxr.data.tables.findings import PublicSet, State, add_dicom_facts, count_uncertain, state, without_label
 from cxr.data.tables.normalise import NO_FINDING, normalise_finding, normalise_split
@@ -48,7 +50,7 @@ def recognises(columns: Collection[str]) -> bool:
     return boxes or (({"image_id", "rad_id"} <= names or "image_id" in names) and "No finding" in names)
 
 
-def read(path: Path, options: Options) -> Found:
+def read(path: Path, options: FindingOptions) -> Found:
     """Read the tables of a folder (or of its ``annotations/``), or one table; images are ``train/ID.dicom`` and so on.
 
     A finding is there if more than half of an image's readers saw it, and uncertain if fewer did.
@@ -65,9 +67,8 @@ def read(path: Path, options: Options) -> Found:
             raise ManifestError(f"{file} is no table of {TITLE}: it has no 'image_id' with readings. Found: {found}")
         n_rows += len(table)
         _collect(table, readings, findings)
-    rows = PublicSet.open(
-        root, without_label(options, ("class_name", "class_id")), ["image_id", "class_name", *findings], TITLE
-    )
+    own = without_label(options, ("class_name", "class_id"))
+    rows = PublicSet.open(root, own, ["image_id", "class_name", *findings], TITLE, knows_views=False)
     uncertain = 0
     for name, reading in readings.items():
         states = reading.states(findings)
@@ -87,11 +88,8 @@ def _add(rows: PublicSet, name: str, states: Mapping[str, State]) -> None:
     match = rows.files.find(name)
     folder = match.file.parent.name if match.file is not None else ""
     split = normalise_split(folder)
-    row = {
-        "source": "vindr",
-        "licence": _LICENCE,
-        "split": split if split in ("train", "val", "test") else "",
-    }
+    split = split if split in ("train", "val", "test") else ""
+    row = Row(image="", source="vindr", licence=_LICENCE, split=split)
     codes = {"yes": "1", "no": "0", "uncertain": "-1", "": ""}
     raw = {finding: codes[value] for finding, value in states.items()}
     raw |= {"image_id": name, "class_name": "|".join(f for f, value in states.items() if value == "yes")}
@@ -125,3 +123,14 @@ def _tables_in(folder: Path) -> list[Path]:
             if tables:
                 return tables
     raise ManifestError(f"{folder} is no {TITLE}: it has no {' or '.join((_TABLES[0], _TABLES[2], _TABLES[4]))}")
+
+
+SOURCE = Source(
+    "vindr",
+    "VinDr-CXR",
+    "image_labels_*.csv, annotations_*.csv or Kaggle's train.csv, and images: findings of several readers",
+    read,
+    FindingOptions,
+    recognises,
+    "image_id",
+)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from cxr.data.importers.base import Found, Options, existing_folder
+from cxr.data.importers.base import Found, Source, existing_folder
+from cxr.data.importers.options import FindingOptions
+from cxr.data.importers.rows import Row
 from cxr.data.manifest import read_table
 from cxr.data.tables.columns import pick
 from cxr.data.tables.findings import CHEXPERT_FINDINGS, PublicSet, State, count_uncertain, finding_columns, state
@@ -26,7 +28,7 @@ def recognises(columns: Collection[str]) -> bool:
     return set(_STUDY) <= names and (labels or {"dicom_id", "ViewPosition"} <= names or {"dicom_id", "split"} <= names)
 
 
-def read(path: Path, options: Options) -> Found:
+def read(path: Path, options: FindingOptions) -> Found:
     """Read ``*-metadata.csv[.gz]`` with ``*-chexpert`` or ``*-negbio`` and ``*-split`` beside it, and ``files/``.
 
     ``path`` is the folder or any of its tables; one that holds views and findings of images is enough alone.
@@ -57,14 +59,15 @@ def read(path: Path, options: Options) -> Found:
         study = studies.get(key, {})
         states: dict[str, State] = {finding: state(study.get(column, "")) for column, finding in named.items()}
         uncertain += count_uncertain([states])
-        row = {
-            "patient_id": f"mimic_{key[0]}" if key[0] else "",
-            "source": "mimic-cxr",
-            "view": values.get("ViewPosition", "") or values.get("ViewCodeSequence_CodeMeaning", ""),
-            "licence": _LICENCE,
-            "split": splits.get(values["dicom_id"], values.get("split", "")),
-            "study_id": key[1],
-        }
+        row = Row(
+            image="",  # found by the set
+            patient_id=f"mimic_{key[0]}" if key[0] else "",
+            source="mimic-cxr",
+            view=values.get("ViewPosition", "") or values.get("ViewCodeSequence_CodeMeaning", ""),
+            licence=_LICENCE,
+            split=splits.get(values["dicom_id"], values.get("split", "")),
+            extra={"study_id": key[1]},
+        )
         rows.add(_image(rows, *key, values["dicom_id"]), values | study, states, row)
     if labels is None:
         rows.found.notes.append("findings: none, for no *chexpert.csv or *negbio.csv lies beside the metadata")
@@ -106,3 +109,14 @@ def _by_image(splits: pd.DataFrame | None) -> dict[str, str]:
     if splits is None or not {"dicom_id", "split"} <= set(splits.columns):
         return {}
     return dict(zip(splits["dicom_id"], splits["split"], strict=True))
+
+
+SOURCE = Source(
+    "mimic-cxr",
+    "MIMIC-CXR",
+    "*-metadata.csv, *-chexpert.csv, *-split.csv and files/: frontal X-rays with up to 14 findings",
+    read,
+    FindingOptions,
+    recognises,
+    "dicom_id",
+)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from cxr.data.importers.base import Found, Options, find_table
+from cxr.data.importers.base import Found, Source, find_table
+from cxr.data.importers.options import TableOptions
+from cxr.data.importers.rows import Row
 from cxr.data.manifest import read_table
 from cxr.data.tables.findings import PublicSet, list_states, without_label
 from cxr.data.tables.normalise import NO_FINDING, is_missing, normalise_patient, split_findings
@@ -24,7 +26,7 @@ def recognises(columns: Collection[str]) -> bool:
     return set(_NEEDED) <= set(columns) and bool({"Projection", "StudyDate_DICOM", "PatientBirth"} & set(columns))
 
 
-def read(path: Path, options: Options) -> Found:
+def read(path: Path, options: TableOptions) -> Found:
     """Read ``PADCHEST*.csv[.gz]`` and the images beside it or in its folders ``0`` to ``54``."""
     file = find_table(path, ["PADCHEST*.csv", "PADCHEST*.csv.gz", "*padchest*.csv", "*.csv", "*.csv.gz"], TITLE)
     table = read_table(file)
@@ -43,15 +45,16 @@ def read(path: Path, options: Options) -> Found:
         labels = [name for name in labels if name.casefold() not in _NO_FINDINGS]
         findings = [NO_FINDING if name.casefold() == "normal" else name for name in labels]
         patient = normalise_patient(values["PatientID"])
-        row = {
-            "patient_id": f"padchest_{patient}" if patient else "",
-            "source": "padchest",
-            "view": values.get("Projection", "") or values.get("ViewPosition_DICOM", ""),
-            "sex": values.get("PatientSex_DICOM", ""),
-            "age": _age(values.get("StudyDate_DICOM", ""), values.get("PatientBirth", "")),
-            "licence": _LICENCE,
-            "method_label": values.get("MethodLabel", ""),
-        }
+        row = Row(
+            image="",  # found by the set
+            patient_id=f"padchest_{patient}" if patient else "",
+            source="padchest",
+            view=values.get("Projection", "") or values.get("ViewPosition_DICOM", ""),
+            sex=values.get("PatientSex_DICOM", ""),
+            age=_age(values.get("StudyDate_DICOM", ""), values.get("PatientBirth", "")),
+            licence=_LICENCE,
+            extra={"method_label": values.get("MethodLabel", "")},
+        )
         said = {name: "1" if name in labels else "0" for name in known if labels}
         rows.add(_image(rows, values), dict.fromkeys(known, "") | said | values, list_states(findings), row)
     return rows.finish(0, "PatientID")
@@ -69,3 +72,14 @@ def _age(date: str, birth: str) -> str:
         return ""
     years = date.strip()[:4], normalise_patient(birth)[:4]
     return str(int(years[0]) - int(years[1])) if all(year.isdecimal() for year in years) else ""
+
+
+SOURCE = Source(
+    "padchest",
+    "PadChest (BIMCV)",
+    "PADCHEST*.csv and images: frontal X-rays with lists of findings",
+    read,
+    TableOptions,
+    recognises,
+    "ImageID",
+)

@@ -7,7 +7,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from cxr.data.importers.base import Found, Options, class_of, find_table, walk
+from cxr.data.importers.base import Found, Source, class_of, find_table, walk
+from cxr.data.importers.options import Options
+from cxr.data.importers.rows import Row
 from cxr.data.manifest import read_table
 from cxr.data.tables.normalise import is_frontal, is_missing, normalise_patient
 from cxr.errors import ManifestError
@@ -81,22 +83,21 @@ def _reason_against(row: dict[str, Any], label: str) -> str:
     return ""
 
 
-def _manifest_row(row: dict[str, Any], image: Path, label: str) -> dict[str, Any]:
+def _manifest_row(row: dict[str, Any], image: Path, label: str) -> Row:
     findings = "|".join(part.strip() for part in row["finding"].split(",") if part.strip())
     patient = normalise_patient(row["patientid"])
-    return {
-        "image": str(image),
-        "label": label,
-        "findings": findings,
-        "patient_id": f"cohen_{patient}" if patient else "",
-        "source": "cohen",
-        "view": row["view"],
-        "sex": row.get("sex", ""),
-        "age": row.get("age", ""),
-        "licence": row.get("license", ""),
-        "date": row.get("date", ""),
-        "location": row.get("location", ""),
-    }
+    return Row(
+        image=str(image),
+        label=label,
+        findings=findings,
+        patient_id=f"cohen_{patient}" if patient else "",
+        source="cohen",
+        view=row["view"],
+        sex=row.get("sex", ""),
+        age=row.get("age", ""),
+        licence=row.get("license", ""),
+        extra={"date": row.get("date", ""), "location": row.get("location", "")},
+    )
 
 
 def _leave_out_unnamed(found: Found, named: set[str]) -> None:
@@ -105,3 +106,14 @@ def _leave_out_unnamed(found: Found, named: set[str]) -> None:
         for file in walk(folder, found):
             if file.relative_to(found.root).as_posix() not in named:
                 found.leave_out(file, "has no row in metadata.csv")
+
+
+SOURCE = Source(
+    "covid-chestxray",
+    "covid-chestxray-dataset (Cohen et al.)",
+    "metadata.csv and images/: frontal X-rays with COVID-19, another pneumonia or no finding",
+    read,
+    Options,
+    recognises,
+    "filename",
+)

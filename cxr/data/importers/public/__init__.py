@@ -1,0 +1,1 @@
+"""Importers of public data sets in the layouts of their sources."""
