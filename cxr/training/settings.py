@@ -48,7 +48,7 @@ class TrainingParams(OnManifest):
 
     def check(self) -> list[str]:
         """Raise a CxrError for data or weights that do not fit the recipe; return a sentence for what is left out."""
-        from cxr.training.data import check, check_weights
+        from cxr.training.data.stages import check, check_weights
 
         warnings = check(self.recipe, self.data)
         check_weights(self.recipe)
