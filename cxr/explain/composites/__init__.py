@@ -1,0 +1,25 @@
+"""Ways of explaining a logit, by the name that pages, the command line and run folders use.
+
+A composite of layer-wise relevance propagation says which rule goes to which layer; definitions of the rules stand in
+:mod:`cxr.explain.lrp.rules`. The other composites are there for comparison. Nothing here loads torch.
+"""
+
+from cxr.explain.composites.composite import BIASES, COMPARISON, LRP, Composite
+from cxr.explain.composites.options import Choice, InputValue, Number, Option, Whole
+from cxr.explain.composites.registry import COMPOSITES, DEFAULT_COMPOSITE, composite_of, summary
+
+__all__ = [
+    "BIASES",
+    "COMPARISON",
+    "COMPOSITES",
+    "DEFAULT_COMPOSITE",
+    "LRP",
+    "Choice",
+    "Composite",
+    "InputValue",
+    "Number",
+    "Option",
+    "Whole",
+    "composite_of",
+    "summary",
+]
