@@ -315,8 +315,8 @@ def _settings(name: str, inputs: torch.Tensor, options: dict[str, Any]) -> dict[
         if option not in OPTIONS[name]:
             raise ExplainError(unknown(f"option of {name!r}:", option, OPTIONS[name] or ["none"]))
     settings = composite_of(name).settings(name, options)
-    for key, option in composite_of(name).options.items():
-        if isinstance(option, InputValue):
+    for key, known in composite_of(name).options.items():
+        if isinstance(known, InputValue):
             settings[key] = as_picture(key, settings[key], inputs)
     if name == "occlusion" and settings["stride"] > settings["patch"]:
         raise ExplainError(

@@ -13,7 +13,7 @@ from timm.layers import BlurPool2d, EcaModule
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from timm.models.vgg import VGG
 from torch import nn
-from toys import hooks_of, on_threads, pictures, shaken_densenet
+from toys import hooks_of, on_threads, shaken_densenet
 from zennit.core import Hook
 
 from cxr.errors import ExplainError
