@@ -19,13 +19,12 @@ from torch import nn
 
 from cxr.errors import ExplainError, unknown
 from cxr.explain import gradients
-from cxr.explain.composites import COMPARISON, COMPOSITES, DEFAULT_COMPOSITE, Composite, composite_of
-from cxr.explain.composites.registry import names_of
+from cxr.explain.composites import COMPARISON, COMPOSITES, DEFAULT_COMPOSITE, Composite, composite_of, names_of
 from cxr.explain.explanation import Explanation, joined
 from cxr.explain.frozen import borrowed, prepared
 from cxr.explain.lrp.propagator import PROPAGATORS, LayerRules, Propagated, Propagator, as_numpy
+from cxr.explain.network_input import Subject, check_classes, check_logits, input_that_fits, names_per_image, numbers_of
 from cxr.explain.precision import Trial, try_bfloat16
-from cxr.explain.subject import Subject, check_classes, check_logits, input_that_fits, names_per_image, numbers_of
 
 Target = str | int
 Targets = Target | Sequence[Target] | Sequence[Sequence[Target]]

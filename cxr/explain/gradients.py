@@ -22,8 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cxr.errors import ExplainError, unknown
-from cxr.explain.composites import COMPARISON, InputValue, composite_of
-from cxr.explain.composites.registry import names_of
+from cxr.explain.composites import COMPARISON, InputValue, composite_of, names_of
 from cxr.explain.frozen import borrowed, itself
 
 Maps = tuple[torch.Tensor, torch.Tensor]

@@ -18,8 +18,7 @@ from zennit.core import Hook
 
 from cxr.errors import ExplainError
 from cxr.explain import explain
-from cxr.explain.composites import LRP
-from cxr.explain.composites.registry import names_of
+from cxr.explain.composites import LRP, names_of
 from cxr.explain.explainer import propagator_of
 from cxr.explain.frozen import forget, prepared
 from cxr.explain.gradients import OPTIONS as ALTERNATIVES

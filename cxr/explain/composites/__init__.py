@@ -4,12 +4,20 @@ A composite of layer-wise relevance propagation says which rule goes to which la
 :mod:`cxr.explain.lrp.rules`. The other composites are there for comparison. Nothing here loads torch.
 """
 
-from cxr.explain.composites.composite import BIASES, COMPARISON, LRP, Composite
+from cxr.explain.composites.catalogue import (
+    COMPOSITES,
+    DEFAULT_COMPOSITE,
+    choices_in_words,
+    composite_of,
+    names_of,
+    summary,
+)
+from cxr.explain.composites.composite import BIAS_LABELS, BIASES, COMPARISON, LRP, Composite
 from cxr.explain.composites.options import Choice, InputValue, Number, Option, Whole
-from cxr.explain.composites.registry import COMPOSITES, DEFAULT_COMPOSITE, composite_of, summary
 
 __all__ = [
     "BIASES",
+    "BIAS_LABELS",
     "COMPARISON",
     "COMPOSITES",
     "DEFAULT_COMPOSITE",
@@ -20,6 +28,8 @@ __all__ = [
     "Number",
     "Option",
     "Whole",
+    "choices_in_words",
     "composite_of",
+    "names_of",
     "summary",
 ]

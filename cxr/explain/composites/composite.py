@@ -1,4 +1,4 @@
-"""What is known of one way of explaining; :mod:`cxr.explain.composites.registry` has those that there are."""
+"""What is known of one way of explaining; :mod:`cxr.explain.composites.catalogue` has those that there are."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 BIASES = ("ignore", "keep")
 """What a bias does in the alpha-beta rules: it is left out, or it stays in the denominators and absorbs its share."""
+
+BIAS_LABELS = {"ignore": "ignored", "keep": "kept, absorb their share"}
+"""What each of :data:`BIASES` means, for pickers."""
 
 LRP, COMPARISON = "lrp", "comparison"
 """Kinds of composites: relevance propagated layer by layer, or a method that knows no layers."""

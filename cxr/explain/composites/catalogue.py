@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cxr.errors import ExplainError, unknown
-from cxr.explain.composites.composite import COMPARISON, Composite, Settings
+from cxr.explain.composites.composite import COMPARISON, LRP, Composite, Settings
 from cxr.explain.composites.options import Choice, InputValue, Number, Option, Whole
 from cxr.explain.lrp.propagator import PROPAGATORS
 
@@ -224,6 +224,11 @@ def names_of(kind: str) -> list[str]:
     return [name for name, composite in COMPOSITES.items() if composite.kind == kind]
 
 
+def choices_in_words() -> str:
+    """Return what may be chosen, for a command's help."""
+    return f"The rules of LRP: {', '.join(names_of(LRP))}; or, for comparison: {', '.join(names_of(COMPARISON))}."
+
+
 def summary(name: str) -> dict[str, Any]:
     """Return what lists show of a composite: plain values by name."""
     composite = composite_of(name)
@@ -231,6 +236,7 @@ def summary(name: str) -> dict[str, Any]:
         "name": name,
         "kind": composite.kind,
         "title": composite.title,
+        "label": composite.label,
         "description": composite.description,
         "rules": composite.layers(composite.bias, composite.defaults),
         "adds_up": composite.adds_up,
