@@ -81,7 +81,7 @@ def main() -> None:
     for name, model in networks.items():
         size = model.card.size
         images = np.stack([make_phantom(i, CLASSES[i % 3], size=size).image for i in range(args.n)])
-        for composite in (key for key, known in COMPOSITES.items() if known.kind == "lrp"):
+        for composite in (key for key, known in COMPOSITES.items() if known.is_lrp):
             alike, share = measured(model, images, composite)
             taken = "bfloat16" if Trial(float(alike[0]), share).holds else "float32"
             cells = (name, composite, f"{alike.min():.4f}", f"{np.median(alike):.4f}", f"{share:.2f}", taken)

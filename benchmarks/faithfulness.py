@@ -19,7 +19,7 @@ from cxr.data.library import resolve_manifest
 from cxr.evaluation import load_trained, predict
 from cxr.evaluation.intervals import mean_intervals
 from cxr.explain import COMPOSITES, DEFAULT_COMPOSITE, explain
-from cxr.explain.quality.faithfulness import SENSITIVITIES, SLOW, random_baseline, region_perturbation
+from cxr.explain.quality.faithfulness import random_baseline, region_perturbation
 
 
 def ways(names: list[str]) -> dict[str, tuple[str, str | None]]:
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--network", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--n", type=int, default=40)
-    parser.add_argument("--ways", nargs="+", default=[n for n in COMPOSITES if n not in SLOW])
+    parser.add_argument("--ways", nargs="+", default=[name for name, known in COMPOSITES.items() if not known.slow])
     args = parser.parse_args()
     began = time.perf_counter()
     model, _ = load_trained(args.network)
@@ -50,7 +50,7 @@ def main() -> None:
     areas: dict[str, np.ndarray] = {}
     for title, (name, bias) in ways(args.ways).items():
         maps = explain(model, images, targets, name, bias=bias).relevance
-        maps = np.abs(maps) if name in SENSITIVITIES else maps
+        maps = np.abs(maps) if COMPOSITES[name].sensitivity else maps
         cases = zip(images, maps, targets, baselines, strict=True)
         areas[title] = np.array([region_perturbation(model, i, m, t, baseline=b).area for i, m, t, b in cases])
     print(f"{len(ids)} test X-rays, {model.card.size} px\n")

@@ -34,8 +34,9 @@ from cxr.data.phantom import CLASSES, Phantom
 from cxr.evaluation import load_trained, predict
 from cxr.evaluation.intervals import jackknife
 from cxr.explain import COMPOSITES, explain
-from cxr.explain.quality.faithfulness import SENSITIVITIES, Baseline, Removal, random_baseline, region_perturbation
+from cxr.explain.quality.faithfulness import random_baseline, region_perturbation
 from cxr.explain.quality.localisation import localise
+from cxr.explain.quality.perturbation import Baseline, Removal
 from cxr.models import XrayClassifier, build, save_model
 
 RESULTS = Path(__file__).parent / "results" / "localisation.md"
@@ -64,7 +65,7 @@ def ways(names: Iterable[str]) -> dict[str, tuple[str, dict[str, Any]]]:
             rows |= {f"{name}, bias {mode}": (name, {"bias": mode}) for mode in ("ignore", "keep")}
         else:
             rows[name] = (name, {})
-        if name in SENSITIVITIES:
+        if COMPOSITES[name].sensitivity:
             rows[name + ABSOLUTE] = (name, {})
     return rows
 

@@ -11,6 +11,7 @@ from cxr.cli.follow import follow_or_leave
 from cxr.cli.models import DataOption, Device, Model, check_split, is_training, manifest_of
 from cxr.cli.output import Json, WrongUse, assignments, emit, note, percent, say, show_table
 from cxr.errors import ExplainError, ImageError, unknown
+from cxr.explain.composites import BIASES, COMPOSITES, DEFAULT_COMPOSITE, choices_in_words, summary
 from cxr.runs import start
 
 if TYPE_CHECKING:
@@ -29,20 +30,20 @@ def explain(
     ] = None,
     composite: Annotated[
         str,
-        typer.Option(
-            help="The rules of LRP: epsilon-plus-flat, epsilon-alpha2-beta1-flat, epsilon, epsilon-gamma-box, "
-            "innvestigate-a-flat; or, for comparison: gradient, gradient-x-input, integrated-gradients, smoothgrad, "
-            "grad-cam, occlusion."
-        ),
-    ] = "epsilon-plus-flat",
+        typer.Option(help=f"{choices_in_words()} `cxr composites` describes them."),
+    ] = DEFAULT_COMPOSITE,
     target: Annotated[
         str, typer.Option(help="The class whose logit is explained, or all; default: the predicted, or most probable.")
     ] = "",
     bias: Annotated[
-        str | None, typer.Option(metavar="ignore|keep", help="Biases in alpha-beta rules; default: the composite's.")
+        str | None, typer.Option(metavar="|".join(BIASES), help="Biases in alpha-beta rules; default: the composite's.")
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the composite, such as epsilon=1e-4.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="An option of the composite, such as epsilon=1e-4; `cxr composites NAME` lists them.",
+        ),
     ] = None,
     precision: Annotated[
         str | None,
@@ -83,6 +84,38 @@ def explain(
         return
     # One image is explained at once, on the processor unless a GPU is named: it takes no turn.
     _explain_one(model, image, way, target, data, out or Path(), "cpu" if device == "auto" else device, as_json)
+
+
+def composites(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One composite, with rules and options.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the ways of explaining: what each does, its options, and the networks that it runs on."""
+    if name is None:
+        emit([summary(known) for known in COMPOSITES], as_json, _show_composites)
+        return
+    emit(summary(name), as_json, _show_composite)
+
+
+def _show_composites(rows: list[dict[str, Any]]) -> None:
+    table = [[row["name"], row["label"], ", ".join(row["options"])] for row in rows]
+    show_table("", ["composite", "title", "options"], table)
+    say("`cxr composites NAME` describes one: its rules, its options, the networks that it runs on.")
+
+
+def _show_composite(row: dict[str, Any]) -> None:
+    say(f"{row['title']} ({row['name']})")
+    say(row["description"])
+    say(f"Values add up to {row['adds_up']}.")
+    say(f"Runs on {'; '.join(row['runs_on'])}.")
+    for layers, rule in row["rules"].items():
+        say(f"  {layers}: {rule}")
+    if row["bias_modes"]:
+        say(f"Biases: {' or '.join(row['bias_modes'])} (--bias; the first is the default)")
+    columns = ["option", "default", "accepted", "meaning"]
+    options = [[name, *(known[column] for column in columns[1:])] for name, known in row["options"].items()]
+    if options:
+        show_table("Options (--option NAME=VALUE):", columns, options)
 
 
 def heatmaps(

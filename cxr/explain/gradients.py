@@ -12,7 +12,6 @@ leave one edge and enter at the other.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from functools import reduce
 from typing import Any, cast
@@ -23,6 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cxr.errors import ExplainError, unknown
+from cxr.explain.composites import COMPARISON, InputValue, composite_of, names_of
 from cxr.explain.frozen import borrowed, itself
 
 Maps = tuple[torch.Tensor, torch.Tensor]
@@ -79,14 +79,7 @@ def attribute(
     return torch.cat(maps), torch.cat(logits)
 
 
-OPTIONS: dict[str, dict[str, Any]] = {
-    "gradient": {},
-    "gradient-x-input": {},
-    "integrated-gradients": {"steps": 64, "baseline": 0.0},
-    "smoothgrad": {"samples": 25, "noise": 0.15, "seed": 0},
-    "grad-cam": {},
-    "occlusion": {"patch": 32, "stride": 16, "fill": 0.0},
-}
+OPTIONS: dict[str, dict[str, Any]] = {name: composite_of(name).defaults for name in names_of(COMPARISON)}
 """Methods by name, with their options' defaults."""
 
 
@@ -320,35 +313,15 @@ def _settings(name: str, inputs: torch.Tensor, options: dict[str, Any]) -> dict[
     for option in options:
         if option not in OPTIONS[name]:
             raise ExplainError(unknown(f"option of {name!r}:", option, OPTIONS[name] or ["none"]))
-    settings = OPTIONS[name] | options
-    settings = {key: _CHECKS[key](key, value, inputs) for key, value in settings.items()}
+    settings = composite_of(name).settings(name, options)
+    for key, known in composite_of(name).options.items():
+        if isinstance(known, InputValue):
+            settings[key] = as_picture(key, settings[key], inputs)
     if name == "occlusion" and settings["stride"] > settings["patch"]:
         raise ExplainError(
             f"stride {settings['stride']} leaves pixels uncovered. Accepted: 1 to {settings['patch']} (the patch)"
         )
     return settings
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float | np.number) else math.nan
-
-
-def _count(key: str, value: Any, inputs: torch.Tensor) -> int:
-    if not (_number(value).is_integer() and value >= 1):
-        raise ExplainError(f"{key} {value!r} is out of range. Accepted: 1, 2, 3, ...")
-    return int(value)
-
-
-def _seed(key: str, value: Any, inputs: torch.Tensor) -> int:
-    if not (_number(value).is_integer() and 0 <= value < 2**63):
-        raise ExplainError(f"{key} {value!r} is out of range. Accepted: 0, 1, 2, ...")
-    return int(value)
-
-
-def _share(key: str, value: Any, inputs: torch.Tensor) -> float:
-    if not 0 <= _number(value) < math.inf:
-        raise ExplainError(f"{key} {value!r} is out of range. Accepted: 0 and above (share of the picture's range)")
-    return float(value)
 
 
 def as_picture(key: str, value: Any, inputs: torch.Tensor) -> torch.Tensor:
@@ -362,15 +335,3 @@ def as_picture(key: str, value: Any, inputs: torch.Tensor) -> torch.Tensor:
             f"{key} {shown} does not fit. Accepted: a number, one per channel, "
             f"or what broadcasts to {tuple(inputs.shape)}"
         ) from None
-
-
-_CHECKS: dict[str, Callable[[str, Any, torch.Tensor], Any]] = {
-    "steps": _count,
-    "samples": _count,
-    "patch": _count,
-    "stride": _count,
-    "seed": _seed,
-    "noise": _share,
-    "baseline": as_picture,
-    "fill": as_picture,
-}

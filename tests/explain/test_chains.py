@@ -13,14 +13,35 @@ from timm.layers import BlurPool2d, EcaModule
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from timm.models.vgg import VGG
 from torch import nn
-from toys import hooks_of, on_threads, pictures, shaken_densenet
+from toys import hooks_of, on_threads, shaken_densenet
 from zennit.core import Hook
 
 from cxr.errors import ExplainError
+from cxr.explain import explain
+from cxr.explain.composites import LRP, names_of
+from cxr.explain.explainer import propagator_of
 from cxr.explain.frozen import forget, prepared
 from cxr.explain.gradients import OPTIONS as ALTERNATIVES
 from cxr.explain.lrp import sequential
-from cxr.explain.lrp.sequential import OPTIONS, relevance, verified, why_not
+from cxr.explain.lrp.division import exact_division
+from cxr.explain.lrp.sequential import SequentialPropagator
+
+OPTIONS = names_of(LRP)
+
+
+def relevance(network, images, columns, composite="epsilon-plus-flat", bias=None, options=None):
+    """Maps (N, T, C, H, W) and logits (N, K) as tensors."""
+    result = explain(network, images, columns, composite, bias=bias, batch=len(images), **(options or {}))
+    return torch.from_numpy(result.relevance), torch.from_numpy(result.logits)
+
+
+def why_not(network):
+    return SequentialPropagator().why_not(network)
+
+
+def verified(network):
+    return SequentialPropagator().supports(network)
+
 
 # Networks
 
@@ -338,9 +359,9 @@ def test_black_pictures_and_networks_of_zeros_give_finite_maps(name, composite):
 
 def test_denominators_that_are_zero_pass_nothing_and_small_ones_all():
     z = torch.tensor([0.0, -0.0, 1e-25, -1e-25, 2.0])
-    inverse = 1 / sequential.exact_division(z)
+    inverse = 1 / exact_division(z)
     assert inverse.tolist() == pytest.approx([0, 0, 1e25, -1e25, 0.5])
-    assert 1 / sequential.exact_division(torch.tensor(1e-200, dtype=torch.float64)) == pytest.approx(1e200)
+    assert 1 / exact_division(torch.tensor(1e-200, dtype=torch.float64)) == pytest.approx(1e200)
 
 
 def test_targets_of_each_image_have_the_maps_they_have_alone():
@@ -379,7 +400,7 @@ def test_the_network_stays_as_it_was_and_the_chain_keeps_no_rule(composite):
     assert all(torch.equal(before[key], tensor) for key, tensor in network.state_dict().items())
     assert all(parameter.requires_grad and parameter.grad is None for parameter in network.parameters())
     assert hooks_of(network) == []
-    key = "stock chain" if composite == "innvestigate-a-flat" else "chain"
+    key = "sequential as it stands" if composite == "innvestigate-a-flat" else "sequential folded"
     assert hooks_of(prepared(network, lambda _twin: pytest.fail("the chain was not kept"), key)) == []
     assert not maps.requires_grad
 
@@ -455,7 +476,6 @@ UNFIT = {
     "for ConvNeXt: it has LayerNorm2d and GELU, for which": lambda: timm.create_model("convnext_atto"),
     "for EfficientNet: it has SiLU and Sigmoid": lambda: timm.create_model("efficientnet_b0"),
     "for Own: how its layers are joined": Own,
-    "for DenseNet: how its layers are joined": shaken_densenet,
     "it has Softmax": lambda: nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Softmax(1)),
     "it averages values": lambda: resnet(aa_layer=nn.AvgPool2d, replace_stem_pool=True),
     "averages values that have not passed a ReLU": lambda: nn.Sequential(
@@ -475,14 +495,17 @@ UNFIT = {
 def test_networks_that_are_not_verified_are_refused_in_one_line_with_what_is_available(named):
     network = UNFIT[named]()
     assert not verified(network)
-    line = why_not(network)
+    with pytest.raises(ExplainError) as refusal:
+        propagator_of(network)
+    line = str(refusal.value)
     assert named in line
     assert line.startswith(f"relevance propagation is not verified for {type(network).__name__}: ")
     assert line.endswith(f". Available: {', '.join(ALTERNATIVES)}")
     assert "\n" not in line
-    with pytest.raises(ExplainError) as refusal:
-        relevance(network, torch.from_numpy(pictures(1)), columns_for(1))
-    assert str(refusal.value) == line
+
+
+def test_a_densenet_is_no_chain_of_layers():
+    assert why_not(shaken_densenet()) == "how its layers are joined is not known here"
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "vgg11", "vgg16_bn"])

@@ -10,13 +10,13 @@ from cxr.data.phantom import make_phantom
 from cxr.errors import ExplainError
 from cxr.explain import COMPOSITES, explain
 from cxr.explain.quality.faithfulness import (
-    Removal,
     deletion,
     insertion,
     measure_faithfulness,
     random_baseline,
     region_perturbation,
 )
+from cxr.explain.quality.perturbation import Removal
 from cxr.models import build, load_model
 from cxr.paths import shipped_weights
 

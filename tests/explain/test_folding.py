@@ -4,7 +4,7 @@ from timm.models.densenet import DenseNet
 from toys import shaken_densenet
 
 from cxr.errors import ExplainError
-from cxr.explain.lrp.densenet_weights import read_densenet
+from cxr.explain.lrp.densenet.densenet_weights import read_densenet
 
 
 def test_every_number_is_read_in_float64_and_none_is_shared_with_the_network():

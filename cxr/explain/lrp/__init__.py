@@ -1,1 +1,1 @@
-"""Layer-wise relevance propagation: rules, and the way of relevance through each architecture."""
+"""Layer-wise relevance propagation: rules, and how relevance goes through each architecture."""

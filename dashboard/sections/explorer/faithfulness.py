@@ -11,8 +11,9 @@ import streamlit as st
 from cxr.data import read_xray
 from cxr.explain.composites import composite_of
 from cxr.explain.heatmap import Heatmap, Way
-from cxr.explain.quality.faithfulness import Curve, Faithfulness, Perturbation, measure_faithfulness
+from cxr.explain.quality.faithfulness import Faithfulness, measure_faithfulness
 from cxr.explain.quality.localisation import localise
+from cxr.explain.quality.perturbation import Curve, Perturbation
 from cxr.explain.quality.randomisation import Randomisation
 
 from services import explaining, load
@@ -227,7 +228,7 @@ def show_localisation(xray: Xray, heatmap: Heatmap) -> None:
 
 
 def _of_positive(heatmap: Heatmap) -> str:
-    if composite_of(heatmap.composite).kind == "lrp" and heatmap.logit < 0:
+    if composite_of(heatmap.composite).is_lrp and heatmap.logit < 0:
         name = viewer.plain(heatmap.target)
         return f"Only red relevance counts, and there is little of it: the logit of {name} is below zero."
     return "Only red relevance counts."

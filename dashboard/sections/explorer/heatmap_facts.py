@@ -8,8 +8,8 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from cxr.explain import BIASES, COMPOSITES, legend
-from cxr.explain.composites import Composite, composite_of
+from cxr.explain import COMPOSITES, legend
+from cxr.explain.composites import BIAS_LABELS, COMPARISON, LRP, composite_of, names_of
 from cxr.explain.diagnostics import concerns
 from cxr.explain.heatmap import Heatmap, Way
 from cxr.explain.store import clear, usage
@@ -17,28 +17,22 @@ from cxr.explain.store import clear, usage
 from widgets import page, pick, viewer
 
 TOP_LAYERS = 8
-_BIAS_WORDS = {"ignore": "ignored", "keep": "kept, absorb their share"}
 
 
 def choose_way(for_composite: DeltaGenerator, for_bias: DeltaGenerator) -> Way:
     """Let the user choose composite and, where its rules leave it open, what biases do; both stand in the URL."""
-    ranked = sorted(COMPOSITES, key=lambda name: COMPOSITES[name].kind != "lrp")
+    ranked = [*names_of(LRP), *names_of(COMPARISON)]
     with for_composite:
-        name = pick.from_url("Composite", ranked, {n: _label(COMPOSITES[n]) for n in ranked}, "composite")
+        name = pick.from_url("Composite", ranked, {n: COMPOSITES[n].label for n in ranked}, "composite")
     known = composite_of(name)
     bias = None
     with for_bias:
-        if known.chooses_bias:
-            order = sorted(BIASES, key=lambda mode: mode != known.bias)
-            bias = pick.from_url("Biases of convolutions", order, _BIAS_WORDS, "bias")
+        if known.bias_modes:
+            bias = pick.from_url("Biases of convolutions", known.bias_modes, BIAS_LABELS, "bias")
         else:
-            fixed = "always kept" if known.kind == "lrp" else "no such rules"
+            fixed = known.fixed_bias
             st.selectbox("Biases of convolutions", [fixed], disabled=True, key=f"bias:fixed:{fixed}")
     return Way.of(name, bias)
-
-
-def _label(known: Composite) -> str:
-    return known.title if known.kind == "lrp" else f"For comparison: {known.title}"
 
 
 def show_concerns(heatmaps: Sequence[Heatmap], scale: float) -> None:
