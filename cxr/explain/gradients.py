@@ -24,6 +24,7 @@ from torch import nn
 from cxr.errors import ExplainError, unknown
 from cxr.explain.composites import COMPARISON, InputValue, composite_of, names_of
 from cxr.explain.frozen import borrowed, itself
+from cxr.explain.lrp.input_rules import as_picture
 
 Maps = tuple[torch.Tensor, torch.Tensor]
 Part = Callable[[torch.Tensor], torch.Tensor]
@@ -322,16 +323,3 @@ def _settings(name: str, inputs: torch.Tensor, options: dict[str, Any]) -> dict[
             f"stride {settings['stride']} leaves pixels uncovered. Accepted: 1 to {settings['patch']} (the patch)"
         )
     return settings
-
-
-def as_picture(key: str, value: Any, inputs: torch.Tensor) -> torch.Tensor:
-    """Return a number, numbers per channel or a tensor as a view of the shape of ``inputs``; errors name it ``key``."""
-    try:
-        given = torch.as_tensor(value, dtype=inputs.dtype, device=inputs.device).detach()
-        return (given[:, None, None] if given.ndim == 1 else given).expand_as(inputs)
-    except (TypeError, ValueError, RuntimeError):
-        shown = f"of the shape {tuple(value.shape)}" if hasattr(value, "shape") else repr(value)
-        raise ExplainError(
-            f"{key} {shown} does not fit. Accepted: a number, one per channel, "
-            f"or what broadcasts to {tuple(inputs.shape)}"
-        ) from None

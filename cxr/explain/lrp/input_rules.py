@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from cxr.errors import ExplainError
-from cxr.explain.gradients import as_picture
 from cxr.explain.lrp.convolution import StemKernels
 from cxr.explain.lrp.division import TINY, exact_division, inverse, stabilised
 
@@ -167,3 +166,16 @@ def _spread(layer: StemKernels, message: torch.Tensor, weight: torch.Tensor, inp
 
 def _sum(picture: torch.Tensor) -> torch.Tensor:
     return picture.sum(dim=(2, 3, 4), dtype=torch.float64)
+
+
+def as_picture(key: str, value: Any, inputs: torch.Tensor) -> torch.Tensor:
+    """Return a number, numbers per channel or a tensor as a view of the shape of ``inputs``; errors name it ``key``."""
+    try:
+        given = torch.as_tensor(value, dtype=inputs.dtype, device=inputs.device).detach()
+        return (given[:, None, None] if given.ndim == 1 else given).expand_as(inputs)
+    except (TypeError, ValueError, RuntimeError):
+        shown = f"of the shape {tuple(value.shape)}" if hasattr(value, "shape") else repr(value)
+        raise ExplainError(
+            f"{key} {shown} does not fit. Accepted: a number, one per channel, "
+            f"or what broadcasts to {tuple(inputs.shape)}"
+        ) from None
