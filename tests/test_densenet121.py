@@ -20,7 +20,8 @@ from cxr.data.library import save_data_set
 from cxr.evaluation.job import evaluate
 from cxr.experiments.masking.job import run as run_masking
 from cxr.experiments.stamping.job import run as run_stamping
-from cxr.explain.job import explain_run, read_map
+from cxr.explain.job import explain_run
+from cxr.explain.run_files import read_map
 from cxr.models import load_model
 from cxr.reports import masking
 from cxr.runs import get_run

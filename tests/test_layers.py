@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -26,6 +27,7 @@ LAYERS = (
     {"cli", "worker"},
     {"__main__"},
 )
+MOST_LINES, MOST_MODULES = 400, 15
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 
 
@@ -59,6 +61,16 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     graph = {name: set(imported(file)) & FILES.keys() for name, file in FILES.items()}
     assert graph["cxr.runs.worker"] >= {"cxr.runs.local", "cxr.runs.folder"}
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the modules of a circle
+
+
+def test_no_module_and_no_folder_grows_too_large() -> None:
+    """A module is read in one go, and a folder seen at one look."""
+    files = [file for part in (PACKAGE, PACKAGE.parent / "dashboard") for file in part.rglob("*.py")]
+    lines = {file: len(file.read_text(encoding="utf-8").splitlines()) for file in files}
+    assert {file.name: n for file, n in lines.items() if n > MOST_LINES} == {}
+    modules = Counter(file.parent for file in files if file.name != "__init__.py")
+    assert {folder.name: n for folder, n in modules.items() if n > MOST_MODULES} == {}
+    assert max(lines.values()) > 300  # so the package was looked at
 
 
 @pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda f: str(f.relative_to(PACKAGE)))

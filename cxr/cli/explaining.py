@@ -154,8 +154,8 @@ def _explain_one(
     from cxr.data.images.resize import fit_square
     from cxr.evaluation.source import load_trained
     from cxr.explain.heatmap import heatmaps_of, picture_digest
-    from cxr.explain.job import safe_names
     from cxr.explain.legend import rules, title
+    from cxr.explain.run_files import safe_names
     from cxr.explain.store import HeatmapStore
     from cxr.networks import resolve_device
 

@@ -17,7 +17,6 @@ The maps also go to the heatmaps that pages read (:mod:`cxr.explain.store`), and
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from cxr.data import ImageCache, Manifest
-from cxr.errors import ExplainError, unknown
+from cxr.errors import ExplainError
 from cxr.evaluation.metrics import patients_of
 from cxr.explain import legend
 from cxr.explain.composites import DEFAULT_COMPOSITE
@@ -35,10 +34,11 @@ from cxr.explain.diagnostics import concerns
 from cxr.explain.explainer import BATCH
 from cxr.explain.heatmap import Heatmap, Way, heatmaps_of, picture_digest
 from cxr.explain.render import figure, to_png
+from cxr.explain.run_files import COLUMNS, INDEX, LEDGER, PRECISION, PREVIEWS, STORE, safe_names
 from cxr.explain.store import HeatmapStore, packed_map
+from cxr.explain.targets import ALL, LABEL, Targets
 from cxr.files import replacing
 from cxr.formatting import xrays
-from cxr.models.card import MULTI_LABEL
 
 if TYPE_CHECKING:
     from cxr.explain.settings import ExplainParams
@@ -49,46 +49,9 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[float, str], None]
 Row = dict[str, Any]
-STORE, INDEX, PREVIEWS, PRECISION = "relevance.npy", "index.parquet", "previews", "precision.json"
 FLOAT32 = "float32"
-PREDICTED, LABEL, ALL = "predicted", "label", "all"
 
 _INDEX_EVERY_S = 2.0
-_LONGEST_NAME = 100  # bytes, of 255 that a file's name may have: an image's and a class's stand in one
-_LEDGER = ("logit", "positive", "negative", "absorbed", "lost", "residual", "not_finite")
-_COLUMNS = ("image_id", "label", "predicted", "target", "composite", "bias", *_LEDGER, "concerns", "scale", "row",
-            "weights", "picture")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Targets:
-    """The classes to explain: a word for them (``predicted``, ``label``, ``all``), or the name of one."""
-
-    word: str = ""
-    name: str = ""
-
-    @classmethod
-    def of(cls, text: str | None, model: XrayClassifier) -> Targets:
-        """Return what ``text`` means for a network, nothing being ``predicted``; a class called by a word goes first.
-
-        Of several findings ``predicted`` is the most probable one, and there is no single label.
-
-        Raises
-        ------
-        ExplainError
-            For neither a word nor a class of the network.
-        """
-        if not text:
-            return cls(word=PREDICTED)
-        if text in model.classes:
-            return cls(name=text)
-        words = (PREDICTED, ALL) if model.card.task == MULTI_LABEL else (PREDICTED, LABEL, ALL)
-        if text not in words:
-            raise ExplainError(unknown("target", text, (*words, *model.classes)))
-        return cls(word=text)
-
-    def __str__(self) -> str:
-        return self.word or self.name
 
 
 @dataclass(frozen=True)
@@ -289,7 +252,7 @@ def _opened(job: _Job) -> tuple[np.memmap, list[Row]]:
     shape = (len(job.ids) * job.n_targets, job.cache.size, job.cache.size)
     try:
         maps = np.lib.format.open_memmap(job.folder.path / STORE, mode="r+")
-        rows = pd.read_parquet(job.folder.path / INDEX, columns=list(_COLUMNS)).to_dict("records")
+        rows = pd.read_parquet(job.folder.path / INDEX, columns=list(COLUMNS)).to_dict("records")
         if (maps.shape, maps.dtype) == (shape, np.float16):
             return maps, _still_valid(job, rows)
     except (OSError, ValueError):
@@ -359,7 +322,7 @@ def _write_map(maps: np.memmap, row: int, heatmap: Heatmap) -> Row:
         "target": heatmap.target,
         "composite": heatmap.composite,
         "bias": heatmap.bias,
-        **{name: getattr(heatmap, name) for name in _LEDGER},
+        **{name: getattr(heatmap, name) for name in LEDGER},
         "concerns": " ".join(concerns(heatmap)),
         "scale": scale,
         "row": row,
@@ -377,25 +340,9 @@ def _write_preview(job: _Job, image_id: str, image: np.ndarray, heatmap: Heatmap
         draft.write_bytes(to_png(picture))
 
 
-def safe_names(names: Sequence[str]) -> dict[str, str]:
-    """Return each name as a part of a file's name; those that would be the same, in any case, get a number."""
-    safe: dict[str, str] = {}
-    taken: set[str] = set()
-    for name in names:
-        short = re.sub(r"[^\w.-]+", "_", name).encode()[:_LONGEST_NAME].decode(errors="ignore")
-        plain = candidate = short.lstrip(".") or "_"
-        number = 1
-        while candidate.casefold() in taken:
-            number += 1
-            candidate = f"{plain}-{number}"
-        taken.add(candidate.casefold())
-        safe[name] = candidate
-    return safe
-
-
 def _write_index(folder: RunFolder, maps: np.memmap, rows: list[Row]) -> pd.DataFrame:
     maps.flush()
-    table = pd.DataFrame(rows, columns=list(_COLUMNS)).sort_values("row", ignore_index=True)
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("row", ignore_index=True)
     with replacing(folder.path / INDEX) as draft:
         table.to_parquet(draft, index=False)
     return table
@@ -413,21 +360,5 @@ def _first_of(job: _Job, maps: np.memmap, rows: list[Row]) -> Heatmap | None:
         bias=job.way.bias,
         options=job.way.options,
         precision=job.way.precision or "float32",
-        **{name: row[name] for name in _LEDGER},
+        **{name: row[name] for name in LEDGER},
     )
-
-
-def read_map(folder: RunFolder, image_id: str, target: str | None = None) -> tuple[np.ndarray, pd.Series]:
-    """Return one stored map, float32 (H, W) in relevance, and its row of the index; by default the image's first.
-
-    Raises ExplainError where the run holds no map of that image and class.
-    """
-    path = folder.path / INDEX
-    table = pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=list(_COLUMNS))
-    found = table.loc[(table["image_id"] == image_id) & (target is None or table["target"] == target)]
-    if found.empty:
-        of_class = "" if target is None else f" for {target!r}"
-        raise ExplainError(f"run {folder.id} holds no heatmap of image {image_id!r}{of_class} (it holds {len(table)})")
-    entry = found.iloc[0]
-    store = np.load(folder.path / STORE, mmap_mode="r")
-    return store[int(entry["row"])].astype(np.float32) * np.float32(entry["scale"]), entry

@@ -21,7 +21,7 @@ class ExplainParams(OnNetwork):
     n
         The first n of them.
     targets
-        A class, or ``predicted``, ``label`` or ``all`` (see :class:`cxr.explain.job.Targets`).
+        A class, or ``predicted``, ``label`` or ``all`` (see :class:`cxr.explain.targets.Targets`).
     composite, bias, precision, options
         How it is explained (see :func:`cxr.explain.explain`); "" is the default composite.
     batch
@@ -53,7 +53,8 @@ class ExplainParams(OnNetwork):
     def check(self) -> list[str]:
         """Raise a CxrError if the network cannot be loaded, or the way of explaining or the target is unknown."""
         from cxr.evaluation.source import load_trained
-        from cxr.explain.job import Targets, way_of
+        from cxr.explain.job import way_of
+        from cxr.explain.targets import Targets
 
         way_of(self)
         Targets.of(self.targets, load_trained(self.network)[0])

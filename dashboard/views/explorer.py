@@ -9,8 +9,8 @@ import streamlit as st
 from cxr.data import read_xray
 from cxr.explain import DEFAULT_COMPOSITE, legend
 from cxr.explain.composites import composite_of
-from cxr.explain.job import safe_names
 from cxr.explain.render import colour_scale, figure, to_png
+from cxr.explain.run_files import safe_names
 
 from sections.explorer import faithfulness, heatmap_facts
 from services import explaining, load
