@@ -35,8 +35,8 @@ from cxr.explain.explainer import BATCH
 from cxr.explain.heatmap import Heatmap, Way, heatmaps_of, picture_digest
 from cxr.explain.render import figure, to_png
 from cxr.explain.run_files import COLUMNS, INDEX, LEDGER, PRECISION, PREVIEWS, STORE, safe_names
+from cxr.explain.settings import ALL, LABEL, Targets
 from cxr.explain.store import HeatmapStore, packed_map
-from cxr.explain.targets import ALL, LABEL, Targets
 from cxr.files import replacing
 from cxr.formatting import xrays
 

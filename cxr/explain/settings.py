@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
+from cxr.errors import ExplainError, unknown
 from cxr.evaluation.settings import OnNetwork
+from cxr.models.card import MULTI_LABEL
+
+if TYPE_CHECKING:
+    from cxr.models import XrayClassifier
 
 DEFAULT_PREVIEWS = 24
 
@@ -21,7 +27,7 @@ class ExplainParams(OnNetwork):
     n
         The first n of them.
     targets
-        A class, or ``predicted``, ``label`` or ``all`` (see :class:`cxr.explain.targets.Targets`).
+        A class, or ``predicted``, ``label`` or ``all`` (see :class:`Targets`).
     composite, bias, precision, options
         How it is explained (see :func:`cxr.explain.explain`); "" is the default composite.
     batch
@@ -54,8 +60,41 @@ class ExplainParams(OnNetwork):
         """Raise a CxrError if the network cannot be loaded, or the way of explaining or the target is unknown."""
         from cxr.evaluation.source import load_trained
         from cxr.explain.job import way_of
-        from cxr.explain.targets import Targets
 
         way_of(self)
         Targets.of(self.targets, load_trained(self.network)[0])
         return []
+
+
+PREDICTED, LABEL, ALL = "predicted", "label", "all"
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The classes to explain: a word for them (``predicted``, ``label``, ``all``), or the name of one."""
+
+    word: str = ""
+    name: str = ""
+
+    @classmethod
+    def of(cls, text: str | None, model: XrayClassifier) -> Targets:
+        """Return what ``text`` means for a network, nothing being ``predicted``; a class called by a word goes first.
+
+        Of several findings ``predicted`` is the most probable one, and there is no single label.
+
+        Raises
+        ------
+        ExplainError
+            For neither a word nor a class of the network.
+        """
+        if not text:
+            return cls(word=PREDICTED)
+        if text in model.classes:
+            return cls(name=text)
+        words = (PREDICTED, ALL) if model.card.task == MULTI_LABEL else (PREDICTED, LABEL, ALL)
+        if text not in words:
+            raise ExplainError(unknown("target", text, (*words, *model.classes)))
+        return cls(word=text)
+
+    def __str__(self) -> str:
+        return self.word or self.name

@@ -14,8 +14,8 @@ from cxr.explain import explain
 from cxr.explain.heatmap import Way, picture_digest
 from cxr.explain.job import explain_run
 from cxr.explain.run_files import read_map, safe_names
+from cxr.explain.settings import Targets
 from cxr.explain.store import HeatmapStore, clear
-from cxr.explain.targets import Targets
 from cxr.models import build, load_model, save_model
 from cxr.runs.folder import RunFolder
 
