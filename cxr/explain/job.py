@@ -29,7 +29,6 @@ from cxr.data import ImageCache, Manifest
 from cxr.errors import ExplainError
 from cxr.evaluation.metrics import patients_of
 from cxr.explain import legend
-from cxr.explain.composites import DEFAULT_COMPOSITE
 from cxr.explain.diagnostics import concerns
 from cxr.explain.explainer import BATCH
 from cxr.explain.heatmap import Heatmap, Way, heatmaps_of, picture_digest
@@ -138,16 +137,11 @@ def _explained_in_words(job: _Job, table: pd.DataFrame) -> str:
     return f"{maps} of {of}, {doubtful or 'none'} of them with concerns (see `concerns` in {INDEX})."
 
 
-def way_of(params: ExplainParams) -> Way:
-    """Return the way of explaining that a run is asked for; raises ExplainError for what there is not."""
-    return Way.of(params.composite or DEFAULT_COMPOSITE, params.bias, params.precision, params.options)
-
-
 def _loaded(folder: RunFolder, params: ExplainParams) -> tuple[_Job, str]:
     from cxr.evaluation.source import load_trained
     from cxr.networks import resolve_device
 
-    way = way_of(params)
+    way = params.way()
     store = HeatmapStore.of(params.network)  # before the weights: should they change meanwhile, old keys stay unused
     model, description = load_trained(params.network)
     model.to(resolve_device(params.device))
