@@ -212,7 +212,7 @@ def test_an_import_says_what_it_read_otherwise_and_keeps_labels_if_asked(value, 
     assert kept["classes"] == ["Hernia", "WELL", "hernia", "well"]
     assert {row["source"] for row in kept["counts"]} == {"north"}
     code, _, err = cxr(*command, "wrong", "--uncertain", "maybe")
-    assert (code, "unknown reading of uncertain findings 'maybe'" in err) == (1, True)
+    assert (code, "unknown value of `uncertain` 'maybe'. Available: unknown, positive, negative" in err) == (1, True)
 
 
 def test_a_data_set_is_split_anew_and_keeps_its_left_out_table(value, class_folders):

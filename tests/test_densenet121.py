@@ -124,12 +124,14 @@ def test_the_network_is_measured_explained_asked_stamped_reported_and_shown(
     classes = load_model(home / "weights/between.safetensors").classes if task == "multi-label" else CLASSES
     shared = {"model": model, "manifest": str(home / "data" / "mine" / "manifest.csv"), "split": "test", "workers": 0}
 
-    measured = _done("evaluate", evaluate, shared | {"weights": model, "splits": ["test"]}, home)
+    on = {"weights": model, "manifest": shared["manifest"], "splits": ["test"]}
+    measured = _done("evaluate", evaluate, on, home)
     summary = measured.read_json("results.json")["splits"]["test"]
     assert (summary["n"], list(summary["per_class"])) == (6, list(classes))
     assert ("accuracy" in summary) == (task == "single-label")
 
-    explained = _done("explain", explain_run, shared | {"targets": "all", "n": 2, "previews": 1}, home)
+    asks = {name: value for name, value in shared.items() if name != "workers"}
+    explained = _done("explain", explain_run, asks | {"targets": "all", "n": 2, "previews": 1}, home)
     index = pd.read_parquet(explained.path / "index.parquet")
     assert list(index["target"]) == list(classes) * 2
     assert read_map(explained, "x12", classes[0])[0].shape == (64, 64)

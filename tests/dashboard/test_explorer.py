@@ -232,6 +232,7 @@ def test_a_second_visit_reads_the_map_that_the_first_one_computed(trained: Run, 
     assert "read from the store" not in said(other)
 
 
+@pytest.mark.slow
 def test_a_page_reads_what_a_run_has_explained(trained: Run, demo: Manifest) -> None:
     params = {
         "model": trained.id,

@@ -221,6 +221,7 @@ def test_an_experiment_started_on_the_page_can_be_stopped_and_says_what_is_missi
     assert not app.exception
 
 
+@pytest.mark.slow
 def test_a_failed_experiment_shows_its_error_in_one_line(trained: Run, demo: Manifest) -> None:
     for image_id in demo.select(split="test").ids:
         demo.image_path(image_id).write_bytes(b"no image")

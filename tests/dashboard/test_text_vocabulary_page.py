@@ -109,6 +109,7 @@ def test_corrections_after_the_search_are_told_and_counted_by_the_next(searched:
     assert images.set_index("image_id").loc[image_id, "n_tokens"] == 0
 
 
+@pytest.mark.slow
 def test_a_failed_search_says_why_in_one_line(trained: Run, demo: Manifest) -> None:
     for image_id in demo.select(split="test").ids:
         demo.image_path(image_id).write_bytes(b"no image")

@@ -342,7 +342,7 @@ def cxr(monkeypatch, capsys, *arguments):
         (["--word", "DX", "--place", "up"], "unknown place 'up'. Available: top-left"),
         (["--word", "日本", "--font", "pixel"], "font 'pixel' cannot draw '日本'"),
         (["--word", "DX", "--towards", "flu"], "unknown class of the network 'flu'"),
-        (["--word", "DX", "--size", "2"], "size 2.0 is not allowed"),
+        (["--word", "DX", "--size", "2"], "size 2 is not allowed"),
         (["--from", "nobody:1,2,3,4"], "image_id 'nobody' is not in the manifest"),
         ([], "a token is needed: either --word"),
         (["--word", "DX", "--split", "nope"], "unknown split 'nope'. Available: "),
