@@ -229,6 +229,7 @@ else:
     with right:
         st.subheader("By class", anchor=False)
         st.dataframe(per_class(result))
+        st.caption(measured.REACH)
         page.csv_button("Predictions as CSV", every_row, f"{run.id}-{split}")
         st.page_link(
             pages.EXPLORER,

@@ -21,6 +21,12 @@ OLD_FINDINGS = (
 )
 
 
+REACH = (
+    "Intervals are over patients. Where few patients have a class and their X-rays resemble each other, those of AUC "
+    "and average precision are too short: in simulations they held the true figure in as few as 85 of 100 sets."
+)
+
+
 def show(run: Run, network: Mapping[str, str], split: str) -> None:
     """Say what was measured and what was left out of it, and offer to measure the rest.
 

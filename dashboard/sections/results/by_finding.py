@@ -13,7 +13,7 @@ from cxr.data import Manifest
 from cxr.evaluation.multilabel import outcomes
 from cxr.evaluation.summary import TARGET
 
-from widgets import charts, gallery, page, pick, viewer
+from widgets import charts, gallery, measured, page, pick, viewer
 
 NOT_SHOWN = (
     "No accuracy is shown: most findings are absent in most X-rays, so a network that never finds any is often right. "
@@ -46,7 +46,7 @@ def table(result: Mapping[str, Any]) -> None:
     """Show the figures of every finding, and below what they rest on and what is not shown."""
     columns = {"_index": st.column_config.Column("finding", width="medium")}  # names longer than Pneumothorax
     st.dataframe(table_of(result), height="content", column_config=columns)
-    st.caption(NOT_SHOWN)
+    st.caption(f"{measured.REACH} {NOT_SHOWN}")
 
 
 def table_of(result: Mapping[str, Any]) -> pd.DataFrame:
