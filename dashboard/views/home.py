@@ -30,7 +30,7 @@ def next_steps(sets: list, runs: list) -> list[tuple[str, str, str]]:
     steps.append(
         (pages.EXPLORER, "Look at heatmaps", "Which pixels spoke for a class? Works with the shipped network.")
     )
-    steps.append((pages.TEXT, "Mask the text", "Does the prediction hang on burned-in words?"))
+    steps.append((pages.TEXT, "Mask the text", "Does the prediction depend on burned-in text?"))
     return steps
 
 

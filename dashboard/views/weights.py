@@ -103,7 +103,7 @@ def look_at_hand(name: str) -> None:
     address.ask(look=AT_HAND, model=name)
 
 
-page.header("Weights", "Networks at hand with their cards; weights of others come in, yours go out.")
+page.header("Weights", "Trained networks and their model cards. Import weights of others, export your own.")
 pick.arrive("weights:section", "look", AT_HAND, allowed=(AT_HAND, IMPORT))
 section = st.segmented_control(
     "Look at", [AT_HAND, IMPORT], required=True, key="weights:section", label_visibility="collapsed"

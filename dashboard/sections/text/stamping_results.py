@@ -192,7 +192,7 @@ def swayed(table: pd.DataFrame, towards: str, size: float, contrast: float) -> p
 
 
 def _show_images(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None:
-    st.subheader("Most swayed X-rays", anchor=False)
+    st.subheader("Most affected X-rays", anchor=False)
     known = [(dose["size"], dose["contrast"]) for dose in results["doses"]]
     known.sort(reverse=True)
     key = f"stamping:dose:{run.id}"
