@@ -64,10 +64,9 @@ class EvaluationParams(OnNetwork):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_empty_values(cls, values: Any) -> Any:
-        values = {name: value for name, value in dict(values).items() if value is not None}
+    def _one_split_is_several(cls, values: Any) -> Any:
         splits = values.get("splits")
-        return values | ({"splits": (splits,)} if isinstance(splits, str) else {})
+        return dict(values) | ({"splits": (splits,)} if isinstance(splits, str) else {})
 
     @model_validator(mode="after")
     def _names_a_network(self) -> EvaluationParams:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from cxr.errors import ExplainError, unknown
 from cxr.evaluation.settings import OnNetwork
@@ -47,11 +47,6 @@ class ExplainParams(OnNetwork):
     options: dict[str, Any] = Field(default_factory=dict)
     batch: int = Field(default=0, ge=0)
     previews: int = Field(default=DEFAULT_PREVIEWS, ge=0)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_empty_values(cls, values: Any) -> Any:
-        return {name: value for name, value in dict(values).items() if value is not None}
 
     def default_name(self) -> str:
         """Return the run's name."""

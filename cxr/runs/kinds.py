@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cxr.errors import CxrError, RunError, unknown
 from cxr.validation import one_line
@@ -43,6 +43,12 @@ class Params(BaseModel):
     """The parameters of a kind of run; its kinds derive from this. Unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True, populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nothing(cls, values: Any) -> Any:
+        """Leave out what is None: pages and commands give it for what nobody chose, which means the default."""
+        return {name: value for name, value in dict(values).items() if value is not None}
 
     @classmethod
     def of(cls, values: Mapping[str, Any] | Params) -> Self:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from cxr.data.settings import OnManifest
 from cxr.experiments.vocabulary.count import MIN_IMAGES
@@ -27,11 +25,6 @@ class VocabularyParams(OnManifest):
     min_images: int = Field(default=MIN_IMAGES, ge=1)
     join: bool = False
     workers: int | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_empty_values(cls, values: Any) -> Any:
-        return {name: value for name, value in dict(values).items() if value is not None}
 
     def default_name(self) -> str:
         """Return the run's name."""
