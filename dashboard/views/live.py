@@ -19,7 +19,7 @@ RECENT = 40  # steps that speed and waiting are taken over
 def throughput(metrics: Metrics) -> str:
     recent = metrics.steps["images_per_s"][-RECENT:]
     recent = recent[recent > 0]
-    return f"{recent.mean():.1f} images/s" if len(recent) else "–"
+    return f"{recent.mean():.1f}" if len(recent) else "–"
 
 
 def best_score(run: Run, epochs: list[dict]) -> tuple[str, str]:
@@ -84,7 +84,7 @@ def live() -> None:
     cells[1].metric("Steps", int(steps[-1]) if len(steps) else 0)
     running = status["state"] in run_parts.ACTIVE
     help_ = f"Waited for data: {waited(own)} of the last steps' time"
-    cells[2].metric("Throughput", throughput(own) if running else "–", help=help_)
+    cells[2].metric("Images per second", throughput(own) if running else "–", help=help_)
     cells[3].metric("Time left", load.duration(status.get("eta_s")) if status["state"] in run_parts.ACTIVE else "–")
     label, best = best_score(chosen, epochs)
     cells[4].metric(label, best)
