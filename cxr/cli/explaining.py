@@ -10,6 +10,7 @@ import typer
 from cxr.cli.follow import follow_or_leave
 from cxr.cli.models import DataOption, Device, Model, check_split, is_training, manifest_of
 from cxr.cli.output import Json, WrongUse, assignments, emit, note, percent, say, show_table
+from cxr.cli.where import Detach, SlurmOption
 from cxr.errors import ExplainError, ImageError, unknown
 from cxr.explain.composites import BIASES, COMPOSITES, DEFAULT_COMPOSITE, choices_in_words, summary
 from cxr.runs import start
@@ -59,6 +60,8 @@ def explain(
         Path | None, typer.Option(help="With IMAGE: folder for the PNG files and the array; by default this one.")
     ] = None,
     device: Device = "auto",
+    slurm: SlurmOption = None,
+    detach: Detach = False,
     as_json: Json = False,
 ) -> None:
     """Explain the prediction for one X-ray, or for those of a split, by Layer-wise Relevance Propagation."""
@@ -77,11 +80,14 @@ def explain(
         given = (("targets", target), ("bias", bias), ("precision", precision), ("n", n))
         params |= {key: value for key, value in given if value}
         try:
-            run = start("explain", params)
+            run = start("explain", params, where=slurm)
         except ExplainError as error:
             raise WrongUse(str(error)) from None
-        follow_or_leave(run, detach=False, as_json=as_json)
+        follow_or_leave(run, detach, as_json)
         return
+    if slurm is not None or detach:
+        option_name = "--detach" if slurm is None else "--slurm"
+        raise WrongUse(f"{option_name} is for the X-rays of a split: one IMAGE is explained at once. Leave one of them out")
     # One image is explained at once, on the processor unless a GPU is named: it takes no turn.
     _explain_one(model, image, way, target, data, out or Path(), "cpu" if device == "auto" else device, as_json)
 

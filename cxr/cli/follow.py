@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from cxr.cli.output import bar, duration, emit, note, say
@@ -31,10 +32,17 @@ def follow(run: Run) -> Status:
                 asked = True
 
 
-def follow_or_leave(run: Run, detach: bool, as_json: bool) -> None:
-    """Follow ``run`` to its end, or just tell its id; a run that failed is an error."""
+def follow_or_leave(
+    run: Run, detach: bool, as_json: bool, show_finished: Callable[[Run], None] | None = None
+) -> None:
+    """Follow ``run`` to its end, or just tell its id; a run that failed is an error.
+
+    ``show_finished`` prints a run that finished, in place of what is printed of every run.
+    """
     status = end_of(run, detach, as_json)
-    if status is not None:
+    if status is not None and show_finished is not None and status["state"] == "finished":
+        show_finished(run)
+    elif status is not None:
         emit(describe(run), as_json, lambda _: _show_end(run, status))
 
 

@@ -9,6 +9,7 @@ import typer
 
 from cxr.cli.follow import follow_or_leave
 from cxr.cli.output import Json, WrongUse, assignments
+from cxr.cli.where import Detach, SlurmOption
 from cxr.errors import RunError, unknown
 from cxr.runs import get_run, is_run_id, start
 
@@ -34,7 +35,6 @@ Device = Annotated[
         help="auto: a GPU once it is free, else the processor; cpu: begins at once; or cuda:0, cuda:1, ...",
     ),
 ]
-Detach = Annotated[bool, typer.Option("--detach", help="Return at once, leave it running.")]
 
 
 def manifest_of(model: str, data: str | None) -> str:
@@ -89,6 +89,7 @@ def evaluate(
         ),
     ] = False,
     device: Device = "auto",
+    slurm: SlurmOption = None,
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
@@ -110,7 +111,7 @@ def evaluate(
         "device": device,
         **{key: value for key, value in options.items() if value},
     }
-    follow_or_leave(start("evaluate", params), detach, as_json)
+    follow_or_leave(start("evaluate", params, where=slurm), detach, as_json)
 
 
 def check_split(manifest: str, split: str) -> None:
