@@ -22,7 +22,9 @@ _KEYS = {
     "account": "account",
     "requeues": "requeues",
     "warn": "warn_s",
+    "at-once": "at_once",
 }
+_LEAST = {"minutes": 1, "gpus": 0, "nodes": 1, "cpus": 1, "requeues": 0, "warn_s": 1, "at_once": 0}
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Slurm:
         How many seconds before its time is over it begins to save.
     extra
         Further options of sbatch by their long names, such as ``{"qos": "high", "exclusive": "true"}``.
+    at_once
+        How many jobs of one array (the members of a study) may run at the same time; 0 leaves it to the cluster.
 
     Raises
     ------
@@ -68,9 +72,10 @@ class Slurm:
     requeues: int = 10
     warn_s: int = 120
     extra: Mapping[str, str] = field(default_factory=dict)
+    at_once: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("minutes", 1), ("gpus", 0), ("nodes", 1), ("cpus", 1), ("requeues", 0), ("warn_s", 1)):
+        for name, least in _LEAST.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise RunError(f"slurm: {name} is {value!r}. Allowed: a whole number from {least}")
@@ -132,11 +137,6 @@ class Slurm:
         if device.startswith("cuda") and not self.gpus:
             raise RunError(
                 f"slurm: the {kind.device_in or 'run'} wants device {device!r} but no GPU is asked for: add gpus=1"
-            )
-        if kind.members:
-            raise RunError(
-                f"slurm: a {kind.name} starts its runs of kind {kind.members} beside itself. "
-                f"Allowed: each {kind.members} submitted alone"
             )
         total = self.nodes * (self.gpus or max(1, devices // self.nodes))
         if total > 1 and kind.processes == "one":

@@ -25,6 +25,8 @@ def prepared(slurm: Slurm, kind: str, params: Mapping[str, Any]) -> dict[str, An
         If there is no Slurm here, or the settings and the parameters do not fit (see :meth:`Slurm.tasks`).
     """
     need_slurm()
+    if kind_of(kind).members:  # the settings are those of its members
+        return dict(params)
     tasks = slurm.tasks(kind_of(kind), params)
     return kind_of(kind).with_devices(params, tasks) if tasks > 1 else dict(params)
 
