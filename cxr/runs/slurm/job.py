@@ -25,7 +25,7 @@ from submitit.helpers import TorchDistributedEnvironment
 from submitit.slurm.slurm import SlurmExecutor
 
 from cxr import paths
-from cxr.runs import local
+from cxr.runs import devices, local
 from cxr.runs.folder import RunFolder
 from cxr.runs.slurm.client import FOLDER, ask
 from cxr.runs.slurm.settings import Slurm
@@ -60,7 +60,10 @@ def submit(folder: RunFolder, slurm: Slurm, tasks: int, restarts: bool, after: s
 
 def task_of(path: Path, slurm: Slurm, restarts: bool) -> Task:
     """Return what the job of the run in the folder ``path`` does (arguments as :func:`submit`)."""
-    return Task(path, local.worker_command(path), slurm.requeues, max(1.0, _warning_s(slurm) - _LEAVE_S), restarts)
+    task = Task(path, local.worker_command(path), slurm.requeues, max(1.0, _warning_s(slurm) - _LEAVE_S), restarts)
+    # `auto` is a GPU of this job or the processor, never a GPU of the node that Slurm did not give.
+    task.environment[devices.CHOSEN_VARIABLE] = "" if slurm.with_gpus else "cpu"
+    return task
 
 
 @contextlib.contextmanager
@@ -167,7 +170,7 @@ class Task:
                 time.sleep(_POLL_S)
         if not self._queue_again(run):
             sys.exit(0)
-        return DelayedSubmission(Task(self.folder, self.command, self.requeues, self.grace_s, self.restarts))
+        return DelayedSubmission(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: not the running worker."""

@@ -124,6 +124,11 @@ class Slurm:
         }
         return ",".join(f"{key}={value}" for key, value in (shown | dict(self.extra)).items())
 
+    @property
+    def with_gpus(self) -> bool:
+        """Whether the job gets a GPU, also by an option of sbatch's own such as gres or gpus-per-task."""
+        return self.gpus > 0 or any(name == "gres" or name.startswith(("gpus", "tres-per")) for name in self.extra)
+
     def tasks(self, kind: Kind, params: Mapping[str, Any]) -> int:
         """Return the number of processes, one per GPU; without GPUs as many as stored parameters ask devices for.
 
@@ -134,7 +139,7 @@ class Slurm:
             one that several processes share.
         """
         device, devices = kind.requested_devices(params)
-        if device.startswith("cuda") and not self.gpus:
+        if device.startswith("cuda") and not self.with_gpus:
             raise RunError(
                 f"slurm: the {kind.device_in or 'run'} wants device {device!r} but no GPU is asked for: add gpus=1"
             )
