@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from cxr.cli.follow import follow_or_leave
+from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, WrongUse, assignments, check_root, counted, emit, say, show_table
-from cxr.cli.where import Detach, SlurmOption
 from cxr.paths import data_root
 
 if TYPE_CHECKING:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxr.cli.follow import follow_or_leave
+from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.models import DataOption, Device, Model, check_split, is_training, manifest_of
 from cxr.cli.output import Json, WrongUse, assignments, emit, note, percent, say, show_table
-from cxr.cli.where import Detach, SlurmOption
 from cxr.errors import ExplainError, ImageError, unknown
 from cxr.explain.composites import BIASES, COMPOSITES, DEFAULT_COMPOSITE, choices_in_words, summary
 from cxr.runs import start
@@ -87,7 +86,9 @@ def explain(
         return
     if slurm is not None or detach:
         option_name = "--detach" if slurm is None else "--slurm"
-        raise WrongUse(f"{option_name} is for the X-rays of a split: one IMAGE is explained at once. Leave one of them out")
+        raise WrongUse(
+            f"{option_name} is for the X-rays of a split: one IMAGE is explained at once. Leave one of them out"
+        )
     # One image is explained at once, on the processor unless a GPU is named: it takes no turn.
     _explain_one(model, image, way, target, data, out or Path(), "cpu" if device == "auto" else device, as_json)
 

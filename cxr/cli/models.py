@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cxr.cli.follow import follow_or_leave
+from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, WrongUse, assignments
-from cxr.cli.where import Detach, SlurmOption
 from cxr.errors import RunError, unknown
 from cxr.runs import get_run, is_run_id, start
 

@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cxr.cli.follow import describe, follow_or_leave
+from cxr.cli.follow import Detach, SlurmOption, describe, follow_or_leave
 from cxr.cli.output import Json, WrongUse, check_root, duration, emit, percent, say, show_table
-from cxr.cli.where import Detach, SlurmOption
 from cxr.paths import runs_root
 from cxr.runs import ENDED, DeviceQueue, Run, Status, get_run, list_runs
 

@@ -8,9 +8,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cxr.cli.follow import follow_or_leave
+from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, check_root, emit, percent, say, show_table, stdout
-from cxr.cli.where import Detach, SlurmOption
 from cxr.paths import runs_root
 from cxr.runs import Run, get_run, list_runs
 

@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from cxr.cli.follow import follow_or_leave
+from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.models import DataOption, Device, Model, check_split, manifest_of
 from cxr.cli.output import Json, emit, say, show_table
-from cxr.cli.where import Detach, SlurmOption
 from cxr.runs import start
 
 app = typer.Typer(help="Burned-in text: find it, mask it, measure its effect.", no_args_is_help=True)

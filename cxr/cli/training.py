@@ -6,9 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cxr.cli.follow import follow_or_leave
+from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, assignments, emit, note, show_table, stdout
-from cxr.cli.where import Detach, SlurmOption
 from cxr.errors import RecipeError
 from cxr.runs import start
 
