@@ -242,9 +242,8 @@ class Run:
             raise RunError(f"run {self.id} is {status['state']}: stop it before deleting it")
         on_cluster = [member.id for member in members_of(self) if member.active and member.folder.read_status().job]
         if on_cluster:  # the files that their jobs start with lie in this folder
-            raise RunError(
-                f"{len(on_cluster)} runs that {self.id} submitted are not over, such as {on_cluster[0]}: stop them first"
-            )
+            others = f"{len(on_cluster)} of its runs are not over on the cluster, such as {on_cluster[0]}"
+            raise RunError(f"run {self.id} cannot be deleted yet: {others}. Stop them first")
         gone = self.folder.path.with_name(f".deleted-{self.id}")
         self.folder.path.rename(gone)  # out of every list at once, whatever happens while the files go
         shutil.rmtree(gone, ignore_errors=True)
