@@ -106,24 +106,28 @@ def demo(
     ] = 0.5,
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     size: Annotated[int, typer.Option(help="Side in pixels.")] = 256,
-    out: Annotated[Path | None, typer.Option(help="Folder to write to; by default the data set `demo`.")] = None,
+    name: Annotated[str, typer.Option(help="The name that the data set gets.")] = "demo",
+    out: Annotated[Path | None, typer.Option(help="Folder to write to, in place of a data set with a name.")] = None,
     slurm: SlurmOption = None,
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
     """Make synthetic chest X-rays with burned-in text and known masks."""
+    from cxr.data.jobs import DEMO, check_free
+    from cxr.data.library import check_name, describe_data_set
+
+    check_name(name)
+    if name != "demo" and out is None:  # only the synthetic one is made again without a word
+        check_free(name)
     if slurm is not None or detach:
         if out is not None:
             raise WrongUse(f"--out {out} is for a command that works here and now: leave out --slurm and --detach")
-        params = {"n": n, "correlation": correlation, "seed": seed, "size": size}
+        params = {"name": name, "n": n, "correlation": correlation, "seed": seed, "size": size}
         _in_a_run("demo", params, slurm, detach, as_json, _show_contents)
         return
-    from cxr.data.jobs import DEMO
-    from cxr.data.library import describe_data_set
     from cxr.data.phantom import write_demo
-    from cxr.paths import data_root
 
-    folder = out or data_root() / "demo"
+    folder = out or data_root() / name
     with counted("X-rays made") as progress:
         manifest = write_demo(folder, n=n, correlation=correlation, seed=seed, size=size, progress=progress)
     if out is None:

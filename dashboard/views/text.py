@@ -9,7 +9,7 @@ from cxr.text import DEFAULT_MARGIN
 
 from sections.text import correct_boxes, experiments, masking_results, stamping, tokens, vocabulary
 from services import explaining, load
-from widgets import browse, page, pages, pick, subject
+from widgets import browse, page, pages, pick, subject, where
 
 ONE, SPLIT = "One image", "Whole split"
 VOCABULARY, BOXES = "Vocabulary", "Correct boxes"
@@ -87,10 +87,11 @@ else:
     n = len(chosen.data.select(split=chosen.split))
     with page.told_in_one_line():
         params = experiments.settings(how)
+        place = where.choose(experiments.KIND)
         if st.button(
             f"Mask the text of all {n} X-rays", icon=":material/play_arrow:", type="primary", key="text:start"
         ):
-            experiments.begin(chosen, params)
+            experiments.begin(chosen, params, place)
         page.command(
             "cxr",
             "text",
@@ -103,6 +104,7 @@ else:
             *options,
             *(word for mode in params["modes"][1:] for word in ("--mode", mode)),
             *(["--draws", params["draws"]] if params["draws"] != DEFAULT_DRAWS else []),
+            *where.words(place),
         )
         run = experiments.choose(chosen)
         experiments.watch(run)

@@ -30,7 +30,7 @@ from cxr.text.stamp import COLOURS, CONTROLS, FONTS, LONGEST_WORD, PLACES, TAKES
 from sections.text import experiments, stamping_results, tokens
 from services import explaining, load
 from services.explaining import Xray
-from widgets import address, browse, page, pick, viewer
+from widgets import address, browse, page, pick, viewer, where
 from widgets.subject import Subject
 
 WRITTEN, CUT = "a word", "cut from an X-ray"
@@ -56,14 +56,15 @@ def show(chosen: Subject, reference: str) -> None:
     network, _ = load.model(reference)
     choice = _settings(chosen, network)
     _preview(chosen, choice, network)
+    place = where.choose(KIND)
     n = len(choice.images)
     label = f"Stamp all {n} X-rays" if choice.setting.onto else f"Stamp all {n} X-rays of the split"
     if st.button(label, icon=":material/play_arrow:", type="primary", key="stamping:start"):
-        address.ask(stamping=start(KIND, choice.params).id)
+        address.ask(stamping=start(KIND, choice.params, where=place).id)
         st.rerun()
     sizes, contrasts = (", ".join(f"{dose:g}" for dose in doses) for doses in (SIZES, CONTRASTS))
     st.caption(f"In sizes of {sizes} of the image's height and contrasts of {contrasts}, each beside its control.")
-    page.command(*_command(chosen, choice.params))
+    page.command(*_command(chosen, choice.params), *where.words(place))
     run = _choose(chosen)
     experiments.watch(run)
     stamping_results.show(run)
@@ -145,10 +146,10 @@ def _cut(chosen: Subject, columns: list[Any], for_take: Any, classes: tuple[str,
     return {"cut": f"{image_id}:{sides}", "take": take}
 
 
-def _onto(chosen: Subject, towards: str, task: str, where: Any) -> list[str]:
+def _onto(chosen: Subject, towards: str, task: str, cell: Any) -> list[str]:
     labels = [name for name in labels_of(chosen.data, task) if name != towards]
     pick.arrive_some("stamping:onto", "onto", labels)
-    onto = where.multiselect("Onto", labels, key="stamping:onto", placeholder="all others")
+    onto = cell.multiselect("Onto", labels, key="stamping:onto", placeholder="all others")
     pick.leave_some("onto", onto)
     return onto
 
