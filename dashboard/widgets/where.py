@@ -1,8 +1,9 @@
-"""Where a run is to run: on this machine, or on a cluster through Slurm. Each form that starts a run shows the choice."""
+"""Where a run works, here or on a cluster through Slurm: a choice that every form shows that starts a run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -53,11 +54,14 @@ def _settings(kind: Kind, key: str) -> Slurm:
         st.caption("Slurm does not name its partitions now (`sinfo` fails); the run goes to its default one.")
     work = KINDS[kind.members] if kind.members else kind  # the settings of a study are those of each training
     several, on_gpu = work.processes == "many", work.device == "queued"
-    cells = iter(st.columns([2, *[1] * (3 + 2 * several + (on_gpu and not several) + bool(kind.members))]))
+    widths = [2, *[1] * (3 + 2 * several + (on_gpu and not several) + bool(kind.members))]
+    cells = iter(st.columns(widths, vertical_alignment="bottom"))
     partition = _partition(next(cells), known, key)
     gpus = known[partition].gpus if partition in known else 0
     longer = "saves and goes on" if work.resumes else "restarts from the beginning"
-    values = {"minutes": _number(cells, "Minutes", key, "minutes", 1, 43200, 60, f"A run that needs longer {longer}.")}
+    values: dict[str, Any] = {}
+    help_ = f"A run that needs longer {longer}."
+    values["minutes"] = _number(cells, "Minutes", key, "minutes", 1, 43200, 60, help_)
     if on_gpu:
         help_ = "On each node; each gets a process of its own." if several else "0: the processor."
         values["gpus"] = _number(cells, "GPUs", key, "gpus", 0, 64 if several else 1, min(gpus, 1), help_)

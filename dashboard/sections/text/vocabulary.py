@@ -59,10 +59,8 @@ def show(chosen: Subject) -> None:
     here = chosen.data.select(split=split) if split else chosen.data
     place = where.choose(KIND)
     run = _search(chosen, split, len(here), place)
-    options = (
-        ["--split", split] * bool(split) + ["--min-images", min_images] + ["--join"] * join + [*where.words(place)]
-    )
-    page.command("cxr", "text", "vocabulary", chosen.command_data, *options)
+    options = ["--split", split] * bool(split) + ["--min-images", min_images] + ["--join"] * join
+    page.command("cxr", "text", "vocabulary", chosen.command_data, *options, *where.words(place))
     found = None if run is None else _tables(run)
     if run is None or found is None:
         return
