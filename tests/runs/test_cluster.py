@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -61,10 +62,13 @@ def fake_program(folder: Path, name: str, script: str) -> None:
 
 
 def test_settings_are_read_from_the_command_line_and_written_back():
-    text = "partition=gpu,time=1-02:30:00,gpus=2,nodes=3,cpus=4,mem=16G,account=lab,requeues=3,warn=60,qos=high"
-    asked = Slurm.parse(text)
-    assert asked == Slurm("gpu", 1590, 2, 3, 4, 16.0, "lab", 3, 60, {"qos": "high"})
-    assert Slurm.parse(asked.option()) == Slurm.of(json.loads(json.dumps(asked.stored()))) == asked
+    text = "partition=gpu,time=1-02:30:00,gpus=2,nodes=3,cpus=4,mem=16G,account=lab"
+    text += ",requeues=3,warn=60,at-once=5,qos=high"
+    slurm = Slurm.parse(text)
+    assert slurm == Slurm("gpu", 1590, 2, 3, 4, 16.0, "lab", 3, 60, {"qos": "high"}, at_once=5)
+    assert Slurm.parse(slurm.option()) == Slurm.of(json.loads(json.dumps(slurm.stored()))) == slurm
+    older = {name: value for name, value in slurm.stored().items() if name != "at_once"}
+    assert Slurm.of(older) == dataclasses.replace(slurm, at_once=0)
     assert Slurm.parse("").option() == "time=60"
 
 
@@ -76,6 +80,7 @@ def test_settings_are_read_from_the_command_line_and_written_back():
         ("time=1:30", "time is '1:30'. Allowed: minutes, HH:MM:SS"),
         ("mem=lots", "mem is 'lots'. Allowed: a number of GiB"),
         ("gpus=-1", "gpus is -1. Allowed: a whole number from 0"),
+        ("at-once=-1", "at_once is -1. Allowed: a whole number from 0"),
         ("array=1-5", "array is set by cxr itself"),
         ("--qos=high", "'--qos' is no option of sbatch"),
     ],
@@ -111,7 +116,6 @@ def test_a_job_has_a_process_for_each_gpu_or_for_each_device_of_the_recipe(asked
         ),
         (Slurm(), "train", {"device": "cuda"}, "the recipe wants device 'cuda' but no GPU is asked for: add gpus=1"),
         (Slurm(gpus=2), "evaluate", {}, "'evaluate' is the work of one process"),
-        (Slurm(), "study", {}, "a study starts its runs of kind train beside itself"),
     ],
 )
 def test_a_recipe_that_does_not_fit_what_is_asked_for_is_refused(asked, kind, recipe, said):
