@@ -68,10 +68,10 @@ def _nvidia_gpus() -> int | None:
 
 def _ask_torch() -> int:
     try:
-        asked = subprocess.run(
+        answer = subprocess.run(
             [sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True, timeout=_ANSWER_S, check=True
         )
-        return int(asked.stdout.split()[-1])
+        return int(answer.stdout.split()[-1])
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return 0
 

@@ -268,8 +268,8 @@ def get_run(run_id: str, root: str | os.PathLike[str] | None = None) -> Run:
 def list_runs(root: str | os.PathLike[str] | None = None, kind: str | None = None) -> list[Run]:
     """Return all runs, newest first, those of one ``kind`` if given; folders that are no runs are passed over."""
     runs = [Run(RunFolder(path)) for path in _folders(Path(root or paths.runs_root()))]
-    found = [(run.spec["created"], run.id, run) for run in runs if _readable(run, kind)]
-    return [run for *_, run in sorted(found, key=lambda item: item[:2], reverse=True)]
+    dated = [(run.spec["created"], run.id, run) for run in runs if _readable(run, kind)]
+    return [run for *_, run in sorted(dated, key=lambda item: item[:2], reverse=True)]
 
 
 def members_of(run: Run) -> list[Run]:

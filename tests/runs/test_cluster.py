@@ -114,7 +114,7 @@ def test_a_job_has_a_process_for_each_gpu_or_for_each_device_of_the_recipe(asked
             {"devices": 4},
             "make 2 processes, the recipe has devices 4. Allowed: devices 2, or 1",
         ),
-        (Slurm(), "train", {"device": "cuda"}, "the recipe wants device 'cuda' but no GPU is asked for: add gpus=1"),
+        (Slurm(), "train", {"device": "cuda"}, "the recipe needs device 'cuda' but no GPU is requested: add gpus=1"),
         (Slurm(gpus=2), "evaluate", {}, "'evaluate' is the work of one process"),
     ],
 )
@@ -165,13 +165,13 @@ def test_a_run_of_another_machine_is_judged_by_its_heartbeat_and_never_by_a_proc
         ("7|PENDING|Resources|", "queued", "in Slurm's queue (job 7, Resources: no node is free yet)"),
         ("7|PENDING|QOSMaxJobsPerUserLimit|", "queued", "in Slurm's queue (job 7, QOSMaxJobsPerUserLimit)"),
         ("7|RUNNING|None|node3", "running", "its Slurm job 7 is RUNNING"),
-        ("7|OUT_OF_MEMORY|None|node3", "failed", "Slurm job 7 is OUT_OF_MEMORY: it used more memory than it had asked"),
+        ("7|OUT_OF_MEMORY|None|node3", "failed", "Slurm job 7 is OUT_OF_MEMORY: it used more memory than requested"),
         (
             "7|NODE_FAIL|None|node3",
             "failed",
             "Slurm job 7 is NODE_FAIL: its node failed; the log ends with: last words",
         ),
-        ("7|TIMEOUT|None|node3", "failed", "Slurm job 7 is TIMEOUT: its time was over before it could save"),
+        ("7|TIMEOUT|None|node3", "failed", "Slurm job 7 is TIMEOUT: its time limit was reached before it could save"),
         ("7|CANCELLED|None|node3", "failed", "Slurm job 7 is CANCELLED: it was cancelled in Slurm"),
         ("8|RUNNING|None|node3", "failed", "Slurm no longer knows its job 7"),
     ],
@@ -342,7 +342,7 @@ class TestJobs:
         status = run.wait(60)
         assert (status["state"], status["error"]) == (
             "failed",
-            "its time was over for the 1. time, 0 requeues are allowed: resume goes on",
+            "Time limit reached 1 time (0 requeues allowed). Resume to continue.",
         )
 
     @pytest.mark.slow

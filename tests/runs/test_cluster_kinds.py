@@ -98,7 +98,7 @@ def test_the_command_of_every_kind_submits_its_run(
         assert (result.exit_code, study.spec["slurm"]) == (0, Slurm(minutes=7, cpus=3).stored()), result.output
         return
     assert isinstance(result.exception, RunError), result.output
-    assert "Slurm refused the run: Invalid account (asked for time=7,cpus=3)" in str(result.exception)
+    assert "Slurm refused the run: Invalid account (requested: time=7,cpus=3)" in str(result.exception)
     assert list_runs() == []
 
 

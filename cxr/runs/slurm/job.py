@@ -218,7 +218,8 @@ class Task:
             count = status["requeues"] + 1
             status.update(pid=None, pid_started=None, heartbeat=None, eta_s=None)
             if count > self.requeues:
-                error = f"its time was over for the {count}. time, {self.requeues} requeues are allowed: resume goes on"
+                times = "1 time" if count == 1 else f"{count} times"
+                error = f"Time limit reached {times} ({self.requeues} requeues allowed). Resume to continue."
                 status.update(state="failed", message="failed", error=error, ended=time.time())
                 return False
             status.update(state="queued", requeues=count)

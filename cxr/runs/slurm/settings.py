@@ -135,20 +135,20 @@ class Slurm:
         Raises
         ------
         RunError
-            If the parameters ask for another number of devices, or a GPU where none is asked for, or the work is not
+            If the parameters need another number of devices, or a GPU where none is requested, or the work is not
             one that several processes share.
         """
         device, devices = kind.requested_devices(params)
         if device.startswith("cuda") and not self.with_gpus:
             raise RunError(
-                f"slurm: the {kind.device_in or 'run'} wants device {device!r} but no GPU is asked for: add gpus=1"
+                f"slurm: the {kind.device_in or 'run'} needs device {device!r} but no GPU is requested: add gpus=1"
             )
         total = self.nodes * (self.gpus or max(1, devices // self.nodes))
         if total > 1 and kind.processes == "one":
             raise RunError(f"slurm: {kind.name!r} is the work of one process. Allowed: nodes=1 and gpus=0 or 1")
         if devices not in (1, total) or (total > 1 and kind.device_in and not params.get(kind.device_in)):
             raise RunError(
-                f"slurm: {self.nodes} nodes with {self.gpus} GPUs each make {total} processes, the "
+                f"slurm: nodes={self.nodes} and gpus={self.gpus} make {total} processes, the "
                 f"{kind.device_in or 'run'} has devices {devices}. Allowed: devices {total}, or 1 to have it set"
             )
         return total

@@ -53,7 +53,7 @@ def _alive(status: Status, job: Job | None, silent: float) -> dict[str, Any]:
     if job is None:
         return {"message": f"{status.message}; Slurm cannot be asked about job {status.job} from here"}
     if job.waits:
-        why = f"{job.reason}: {_REASONS[job.reason]}" if job.reason in _REASONS else job.reason or "no reason told"
+        why = f"{job.reason}: {_REASONS[job.reason]}" if job.reason in _REASONS else job.reason or "no reason given"
         message = "in Slurm's queue" if status.submitting else status.message
         state = status.state if status.state == "stopping" else "queued"
         return {"state": state, "eta_s": None, "message": f"{message} (job {status.job}, {why})"}
@@ -70,10 +70,10 @@ def _obituary(folder: RunFolder, status: Status, job: Job) -> dict[str, Any]:
         return {"state": "stopped", "eta_s": None, "message": "stopped"}
     last = next((line.strip() for line in reversed(_last_words(folder, number)) if line.strip()), "empty")
     if job.state == "UNKNOWN":
-        told = f"Slurm no longer knows its job {number}"
+        ending = f"Slurm no longer knows its job {number}"
     else:
-        told = f"Slurm job {number} is {job.state}: {ENDINGS[job.state]}"
-    return {"state": "failed", "eta_s": None, "error": f"{told}; the log ends with: {last[:200]}"}
+        ending = f"Slurm job {number} is {job.state}: {ENDINGS[job.state]}"
+    return {"state": "failed", "eta_s": None, "error": f"{ending}; the log ends with: {last[:200]}"}
 
 
 def _last_words(folder: RunFolder, job: str) -> list[str]:
