@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from cxr.data.importers.import_options import given_options
 from cxr.data.importers.importing import ImportResult, import_data, source_splits, unknown_patients
-from cxr.data.importers.options import given_options
 from cxr.data.importers.registry import SOURCES
 from cxr.data.importers.rows import SOURCE_SPLIT
 from cxr.data.library import (

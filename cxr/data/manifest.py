@@ -37,8 +37,8 @@ from cxr.data.manifest_columns import (
     rename_columns,
     whole_sizes,
 )
-from cxr.data.tables.files import read_table, read_text_table, text_column
 from cxr.data.tables.normalise import OLDEST, is_missing, map_labels
+from cxr.data.tables.text_table import read_table, read_text_table, text_column
 from cxr.data.tables.values import normalise_paths, normalise_values
 from cxr.errors import ManifestError, unknown
 from cxr.files import replacing

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cxr.data.tables.files import one_text
+from cxr.data.tables.text_table import one_text
 from cxr.errors import ManifestError, unknown
 
 MASKS: tuple[str, ...] = ("lung", "lesion", "token")

@@ -31,8 +31,8 @@ from cxr.files import replacing
 from cxr.models.backbones import ALIASES
 from cxr.models.classifier import XrayClassifier, head_of
 from cxr.models.licences import UNKNOWN
-from cxr.models.seen import KEY as SEEN
-from cxr.models.seen import Seen
+from cxr.models.seen_images import KEY as SEEN
+from cxr.models.seen_images import Seen
 
 FORMATS = ("onnx", "timm", "card")
 TOLERANCE = 1e-4  # of the largest logit

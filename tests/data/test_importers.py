@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from cxr.cli import app
 from cxr.data import import_data
-from cxr.data.importers.base import Found, Source
-from cxr.data.importers.options import Options, all_declarations, option, read_options
+from cxr.data.importers.import_options import Options, all_declarations, option, read_options
+from cxr.data.importers.listing import Found, Source
 from cxr.data.importers.registry import SOURCES
 from cxr.data.importers.rows import ROW_FIELDS, Row, row_of
 from cxr.data.jobs import import_data_set, split_data_set

@@ -9,7 +9,7 @@ from data_samples import chest, dicom, save_dicom, write_png
 from PIL import Image
 
 from cxr.data import SOURCES, ImportResult, Manifest, import_data
-from cxr.data.importers.base import class_of
+from cxr.data.importers.listing import class_of
 from cxr.data.importers.public.covid_chestxray import label_of as covid_label
 from cxr.data.importers.public.nih import label_of as nih_label
 from cxr.data.importers.registry import Options

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cxr.data.tables.files import read_table, read_text_table
+from cxr.data.tables.text_table import read_table, read_text_table
 from cxr.errors import ManifestError
 
 ROWS = "image,label\nü a.png,Lungenentzündung\nb.png,normal\n"

@@ -16,7 +16,7 @@ from strangers import CLASSES, perturbed
 from cxr.errors import WeightsError
 from cxr.models import build, load_model
 from cxr.models.export import FORMATS, export, timm_config
-from cxr.models.imports.importing import import_weights, look_at
+from cxr.models.imports.conversion import import_weights, look_at
 
 X = np.random.default_rng(0).integers(0, 256, (4, 32, 32), dtype=np.uint8)
 

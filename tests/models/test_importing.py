@@ -22,7 +22,7 @@ from cxr.errors import WeightsError
 from cxr.models import ModelCard, build, load_model
 from cxr.models.backbones import make_network
 from cxr.models.checksums import sha256_of
-from cxr.models.imports.importing import Misfit, card_of, import_weights, look_at
+from cxr.models.imports.conversion import Misfit, card_of, import_weights, look_at
 from cxr.models.imports.key_mapping import our_names
 from cxr.models.imports.recognise import NIH14, XRV18, UnknownBackboneError, backbone_of
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cxr.data.images.dicom import DicomHeader, read_header
 from cxr.data.images.pool import map_in_order
-from cxr.data.importers.base import Found, Source, existing_folder, known_class, walk, with_folder_splits
-from cxr.data.importers.options import DicomOptions, Options
+from cxr.data.importers.import_options import DicomOptions, Options
+from cxr.data.importers.listing import Found, Source, existing_folder, known_class, walk, with_folder_splits
 from cxr.data.importers.rows import Row
 from cxr.data.tables.xray_views import (
     FRONTAL,

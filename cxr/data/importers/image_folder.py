@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr.data.images.base import IMAGE_SUFFIXES
-from cxr.data.importers.base import Found, Source, existing_folder, join_labels, walk
-from cxr.data.importers.options import LabelOptions, Options
+from cxr.data.importers.import_options import LabelOptions, Options
+from cxr.data.importers.listing import Found, Source, existing_folder, join_labels, walk
 from cxr.data.importers.rows import Row
 from cxr.data.tables.normalise import known_class, normalise_split
 from cxr.data.tables.values import listed, pairs

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from cxr.data.images.base import Refusal
 from cxr.data.images.decode import decode_with_notes
 from cxr.data.images.pool import map_in_order
-from cxr.data.importers.base import Found, relative
-from cxr.data.importers.options import read_options
+from cxr.data.importers.import_options import read_options
+from cxr.data.importers.listing import Found, relative
 from cxr.data.importers.registry import SOURCES
 from cxr.data.importers.rows import FILE_NOTES, SOURCE_SPLIT
 from cxr.data.manifest import COLUMNS, SIZE_COLUMNS, Manifest
@@ -109,7 +109,7 @@ def import_data(
         Decoding processes; None for one per core, 0 for this process.
     options
         What the importer declares, by name: ``aliases``, ``columns``, ``uncertain`` and others, see
-        :mod:`cxr.data.importers.options`; None stands for an option that is not given.
+        :mod:`cxr.data.importers.import_options`; None stands for an option that is not given.
 
     Raises
     ------

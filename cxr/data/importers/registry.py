@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from cxr.data.importers import dicom_folder, image_folder, table
-from cxr.data.importers.base import Excluded, Found, Source
-from cxr.data.importers.options import UNCERTAIN, Options, Uncertain
+from cxr.data.importers.import_options import UNCERTAIN, Options, Uncertain
+from cxr.data.importers.listing import Excluded, Found, Source
 from cxr.data.importers.public import (
     brax,
     chexpert,

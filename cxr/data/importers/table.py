@@ -14,12 +14,11 @@ from typing import Any
 
 import pandas as pd
 
-from cxr.data.importers.base import Found, Source, find_table, with_folder_splits
-from cxr.data.importers.options import FindingOptions
+from cxr.data.importers.import_options import FindingOptions
+from cxr.data.importers.listing import Found, Source, find_table, with_folder_splits
 from cxr.data.importers.rows import row_of
 from cxr.data.manifest import COLUMNS, MASK_COLUMNS, PATH_COLUMNS, SIZE_COLUMNS, is_our_own, rename_columns
 from cxr.data.tables.columns import columns_note, guess_columns
-from cxr.data.tables.files import TextTable, read_text_table
 from cxr.data.tables.findings import is_yes_or_no, known_finding_columns, state, sure_label, write_findings, yes_or_no
 from cxr.data.tables.image_paths import Files
 from cxr.data.tables.known_sets import recognise
@@ -31,6 +30,7 @@ from cxr.data.tables.normalise import (
     normalise_findings,
     split_findings,
 )
+from cxr.data.tables.text_table import TextTable, read_text_table
 from cxr.data.tables.values import listed, normalise_values
 from cxr.errors import ManifestError
 

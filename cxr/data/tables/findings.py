@@ -16,8 +16,8 @@ import pandas as pd
 
 from cxr.data.images.dicom import DicomHeader, read_header
 from cxr.data.images.pool import map_in_order
-from cxr.data.importers.base import Found
-from cxr.data.importers.options import FindingOptions, TableOptions, Uncertain
+from cxr.data.importers.import_options import FindingOptions, TableOptions, Uncertain
+from cxr.data.importers.listing import Found
 from cxr.data.importers.rows import ROW_FIELDS, SOURCE_SPLIT, Row
 from cxr.data.tables.image_paths import Files
 from cxr.data.tables.normalise import (

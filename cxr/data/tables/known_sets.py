@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from cxr.data.importers.base import Source
-from cxr.data.importers.options import TableOptions
+from cxr.data.importers.import_options import TableOptions
+from cxr.data.importers.listing import Source
 from cxr.data.manifest import COLUMNS
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from cxr.data.importers.base import Found, Source, find_table
-from cxr.data.importers.options import FindingOptions
+from cxr.data.importers.import_options import FindingOptions
+from cxr.data.importers.listing import Found, Source, find_table
 from cxr.data.importers.rows import Row
 from cxr.data.manifest import read_table
 from cxr.data.tables.findings import CHEXPERT_FINDINGS, PublicSet, count_uncertain, finding_columns, state

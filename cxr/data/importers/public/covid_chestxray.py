@@ -7,8 +7,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from cxr.data.importers.base import Found, Source, class_of, find_table, walk
-from cxr.data.importers.options import Options
+from cxr.data.importers.import_options import Options
+from cxr.data.importers.listing import Found, Source, class_of, find_table, walk
 from cxr.data.importers.rows import Row
 from cxr.data.manifest import read_table
 from cxr.data.tables.normalise import is_frontal, is_missing, normalise_patient

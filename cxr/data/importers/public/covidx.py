@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr.data.importers.base import Found, Source, existing_folder, join_labels
-from cxr.data.importers.options import LabelOptions
+from cxr.data.importers.import_options import LabelOptions
+from cxr.data.importers.listing import Found, Source, existing_folder, join_labels
 from cxr.data.importers.rows import Row
 from cxr.data.tables.findings import yes_or_no
 from cxr.data.tables.normalise import normalise_split

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cxr.data.importers.base import Found, Source, existing_folder
-from cxr.data.importers.options import FindingOptions
+from cxr.data.importers.import_options import FindingOptions
+from cxr.data.importers.listing import Found, Source, existing_folder
 from cxr.data.importers.rows import Row
 from cxr.data.manifest import read_table
 from cxr.data.tables.columns import pick

@@ -15,8 +15,8 @@ from PIL import Image
 
 from cxr.data.images.base import Refusal
 from cxr.data.images.decode import decode
-from cxr.data.importers.base import Found, Source, existing_folder, walk
-from cxr.data.importers.options import Options
+from cxr.data.importers.import_options import Options
+from cxr.data.importers.listing import Found, Source, existing_folder, walk
 from cxr.data.importers.rows import Row
 from cxr.errors import ManifestError
 from cxr.files import replacing

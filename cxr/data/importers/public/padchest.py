@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from cxr.data.importers.base import Found, Source, find_table
-from cxr.data.importers.options import TableOptions
+from cxr.data.importers.import_options import TableOptions
+from cxr.data.importers.listing import Found, Source, find_table
 from cxr.data.importers.rows import Row
 from cxr.data.manifest import read_table
 from cxr.data.tables.findings import PublicSet, list_states, without_label

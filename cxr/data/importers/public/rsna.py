@@ -6,8 +6,8 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
-from cxr.data.importers.base import Found, Source, existing_folder
-from cxr.data.importers.options import TableOptions
+from cxr.data.importers.import_options import TableOptions
+from cxr.data.importers.listing import Found, Source, existing_folder
 from cxr.data.importers.rows import Row
 from cxr.data.manifest import read_table
 from cxr.data.tables.findings import PublicSet, State, add_dicom_facts, state, without_label, yes_or_no

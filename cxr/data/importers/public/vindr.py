@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cxr.data.importers.base import Found, Source, existing_folder
-from cxr.data.importers.options import FindingOptions
+from cxr.data.importers.import_options import FindingOptions
+from cxr.data.importers.listing import Found, Source, existing_folder
 from cxr.data.importers.rows import Row
 from cxr.data.manifest import read_table
 from cxr.data.tables.findings import PublicSet, State, add_dicom_facts, count_uncertain, state, without_label

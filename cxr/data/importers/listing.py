@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Generic, NamedTuple
 
 from cxr.data.images.base import IMAGE_SUFFIXES, one_line
-from cxr.data.importers.options import AnyOptions, LabelOptions
+from cxr.data.importers.import_options import AnyOptions, LabelOptions
 from cxr.data.importers.rows import Row
 from cxr.data.tables.normalise import known_class, map_labels, normalise_split
 from cxr.errors import ManifestError

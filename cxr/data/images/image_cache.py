@@ -1,7 +1,8 @@
 """Images decoded once: uint8 squares at training size, kept by what the files hold and shared by all sets of images.
 
 Layout: ``<root>/images/<size>-<treatment>-v<decoder>.<resizer>/``, one store for each size and treatment, see
-:mod:`cxr.data.images.store`; :mod:`cxr.data.images.cache_limit` says how much they may hold. Both are safe to delete.
+:mod:`cxr.data.images.image_store`; :mod:`cxr.data.images.cache_limit` says how much they may hold. Both are safe to
+delete.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from cxr.data.digests import file_digests, picture_digest, short_digest
 from cxr.data.images.base import one_line
 from cxr.data.images.cache_limit import VERSION
 from cxr.data.images.decode import DECODER_VERSION, unreadable_because
+from cxr.data.images.image_store import Contents, ImageStore, Progress, Result, StoredImages
 from cxr.data.images.pool import map_in_order
 from cxr.data.images.resize import FITS, RESIZER_VERSION, decode_square, decode_treated
-from cxr.data.images.store import Contents, ImageStore, Progress, Result, StoredImages
 from cxr.data.manifest import Manifest
 from cxr.errors import ImageError, ManifestError, unknown
 from cxr.paths import cache_root
