@@ -71,7 +71,7 @@ def export(
         raise WeightsError(unknown("format", format, FORMATS))
     target = Path(path).expanduser()
     if target.exists() and not force:
-        raise WeightsError(f"{target} is there already: give --force to replace it, or another --out")
+        raise WeightsError(f"{target} already exists: give --force to replace it, or another --out")
     if format == "timm" and target.exists() and not (target / "config.json").is_file():
         raise WeightsError(f"{target} is no folder of timm (it has no config.json) and is not replaced")
     if format != "timm" and target.is_dir():

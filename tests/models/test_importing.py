@@ -264,7 +264,7 @@ def test_nothing_is_replaced_without_force(tmp_path, weights):
     written, _ = import_weights(path, classes=CLASSES, **AS_IMAGENET)
     assert written == weights / "mine.safetensors"
     before = written.read_bytes()
-    with pytest.raises(WeightsError, match=r"is there already: give --force"):
+    with pytest.raises(WeightsError, match=r"already exists: give --force"):
         import_weights(path, classes=("x", "y", "z"), **AS_IMAGENET)
     assert written.read_bytes() == before
     import_weights(path, classes=("x", "y", "z"), force=True, **AS_IMAGENET)

@@ -79,8 +79,8 @@ def make_phantom(
     healthy = tissue(chest, canvas, tissue_rng)
     attenuation, lesion = _diseased(label, healthy, chest, canvas, lesion_rng)
     image = expose(attenuation, settings, noise_rng)
-    seen = exposed_field(size, settings) > 0.5
-    lungs = (np.maximum(healthy.lungs[RIGHT], healthy.lungs[LEFT]) > 0.5) & seen
+    exposed = exposed_field(size, settings) > 0.5
+    lungs = (np.maximum(healthy.lungs[RIGHT], healthy.lungs[LEFT]) > 0.5) & exposed
     chosen: TokenSet | None = None
     words: list[Token] = []
     token_mask = np.zeros_like(image)
