@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from cxr.data import Manifest
-from cxr.data.importers.options import Declaration, Options, declarations
+from cxr.data.importers.import_options import Declaration, declarations
 from cxr.data.importers.registry import SOURCES
 from cxr.data.importers.rows import FILE_NOTES
 from cxr.data.jobs import SPLITS, split_data_set
@@ -184,7 +184,8 @@ def import_form() -> None:
     )
     name = st.text_input("Name of the data set", placeholder="letters, digits, - and _", key=f"{key}:name").strip()
     overwrite = _overwrite(name, key)
-    options = {option.name: option_field(option, key) for option in declarations(SOURCES[kind].options).values()}
+    declared = declarations(SOURCES[kind].options)
+    options = {name: option_field(option, key) for name, option in declared.items()}
     splits = st.selectbox(
         "Splits",
         list(SPLITS),
@@ -195,7 +196,7 @@ def import_form() -> None:
     place = where.choose("import")
     pressed = st.button("Import", type="primary", icon=":material/download:")
     with contextlib.suppress(CxrError):  # what cannot be read yet is said when it is to start
-        given = [word for name, read in options.items() for word in option_words(SOURCES[kind].options, name, read())]
+        given = [word for name, read in options.items() for word in option_words(declared[name], read())]
         given += ["--overwrite"] * overwrite + [*where.words(place)]
         named = (path.strip() or "FOLDER", "--name", name or "NAME", "--splits", splits)
         page.command("cxr", "data", "import", kind, *named, *given)
@@ -216,9 +217,8 @@ def import_form() -> None:
     st.rerun()
 
 
-def option_words(options: type[Options], name: str, value: Any) -> list[str]:
+def option_words(option: Declaration, value: Any) -> list[str]:
     """Return an importer's option as the command line has it, nothing for its default."""
-    option = declarations(options)[name]
     if value in (None, option.default) or not value:
         return []
     if option.form == "flag":

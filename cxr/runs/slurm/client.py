@@ -27,7 +27,7 @@ ENDINGS = {
     "OUT_OF_MEMORY": "it used more memory than requested: request more with mem=, or use a smaller batch",
     "PREEMPTED": "another job took its place",
     "REVOKED": "another cluster took it over",
-    "TIMEOUT": "its time limit was reached before it could save: request more with time=, or an earlier warning with warn=",
+    "TIMEOUT": "its time limit was reached before it could save: give it more with time= or warn=",
 }
 
 
