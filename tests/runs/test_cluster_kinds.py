@@ -19,7 +19,7 @@ import cxr.cli
 from cxr.cli import app
 from cxr.data.phantom import write_demo
 from cxr.errors import RunError
-from cxr.experiments.study import members, start_study
+from cxr.experiments.study import members, retry, start_study
 from cxr.networks import resolve_device
 from cxr.runs import KINDS, Run, RunFolder, Slurm, list_runs, local, start
 from cxr.runs.slurm.job import task_of
@@ -209,7 +209,7 @@ class TestStudies:
         monkeypatch.setattr(local, "worker_command", quick.command)
 
     def test_members_are_one_array_and_one_that_fails_is_said(self, two_classes: Path, until: Callable[..., None]):
-        recipes = {"good": "demo", "bad": {"recipe": "demo", "set": {"description": "fails"}}}
+        recipes = {"good": "demo", "bad": {"recipe": "demo", "set": {"description": "fails once"}}}
         study = start_study(plan(recipes, seeds=[3]), str(two_classes), where=Slurm("debug", 5, cpus=1, at_once=1))
         until(lambda: len(jobs(study)) == 2, 60)
         (array,) = {job.partition("_")[0] for job in jobs(study)}
@@ -221,6 +221,10 @@ class TestStudies:
         assert "bad seed 3 failed" in study.results()["failures"][0]
         assert "the data are on a disk that is gone" in study.results()["failures"][0]
         assert rows_of(study)[0] == [1, 2, 3]
+        (two_classes.parent / "mended").touch()
+        (again,) = retry(study)
+        assert again.wait(60)["state"] == "finished"
+        assert again.status()["job"] not in (None, f"{array}_0", f"{array}_1")
 
     def test_whatever_becomes_of_the_study_nothing_is_trained_twice(self, two_classes: Path, until):
         recipes = {name: {"recipe": "demo", "set": {"description": "slow"}} for name in ("first", "second")}
