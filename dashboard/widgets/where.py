@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import streamlit as st
@@ -14,6 +13,7 @@ from cxr.runs.slurm import client
 from widgets import pick
 
 HERE, SLURM = "This machine", "Slurm"
+_WIDE, _NARROW = 200, 110  # pixels of a field
 
 
 def choose(kind: str, key: str = "") -> Slurm | None:
@@ -54,24 +54,23 @@ def _settings(kind: Kind, key: str) -> Slurm:
         st.caption("Slurm does not name its partitions now (`sinfo` fails); the run goes to its default one.")
     work = KINDS[kind.members] if kind.members else kind  # the settings of a study are those of each training
     several, on_gpu = work.processes == "many", work.device == "queued"
-    widths = [2, *[1] * (3 + 2 * several + (on_gpu and not several) + bool(kind.members))]
-    cells = iter(st.columns(widths, vertical_alignment="bottom"))
-    partition = _partition(next(cells), known, key)
+    row = st.container(horizontal=True, vertical_alignment="bottom")  # breaks into lines where it is narrow
+    partition = _partition(row, known, key)
     gpus = known[partition].gpus if partition in known else 0
     longer = "saves and goes on" if work.resumes else "restarts from the beginning"
     values: dict[str, Any] = {}
     help_ = f"A run that needs longer {longer}."
-    values["minutes"] = _number(cells, "Minutes", key, "minutes", 1, 43200, 60, help_)
+    values["minutes"] = _number(row, "Minutes", key, "minutes", 1, 43200, 60, help_)
     if on_gpu:
         help_ = "On each node; each gets a process of its own." if several else "0: the processor."
-        values["gpus"] = _number(cells, "GPUs", key, "gpus", 0, 64 if several else 1, min(gpus, 1), help_)
+        values["gpus"] = _number(row, "GPUs", key, "gpus", 0, 64 if several else 1, min(gpus, 1), help_)
     if several:
-        values["nodes"] = _number(cells, "Nodes", key, "nodes", 1, 1024, 1)
-    values["cpus"] = _number(cells, "CPUs", key, "cpus", 1, 1024, 2, "Of each process." if several else "")
-    memory = _number(cells, "Memory (GiB)", key, "memory", 0, 65536, 0, "Of each node; 0: what Slurm gives.")
+        values["nodes"] = _number(row, "Nodes", key, "nodes", 1, 1024, 1)
+    values["cpus"] = _number(row, "CPUs", key, "cpus", 1, 1024, 2, "Of each process." if several else "")
+    memory = _number(row, "Memory (GiB)", key, "memory", 0, 65536, 0, "Of each node; 0: what Slurm gives.")
     if kind.members:
         help_ = "How many trainings may run at the same time; 0: as many as the cluster gives."
-        values["at_once"] = _number(cells, "At once", key, "at-once", 0, 1000, 0, help_)
+        values["at_once"] = _number(row, "At once", key, "at-once", 0, 1000, 0, help_)
     chosen = Slurm(partition=partition, memory_gb=memory or None, **values)
     pick.remember(f"{key}:extra", "")
     extra = st.text_input(
@@ -84,17 +83,17 @@ def _settings(kind: Kind, key: str) -> Slurm:
     return Slurm.parse(f"{chosen.option()},{extra}")  # what is written by hand goes first
 
 
-def _partition(cell: DeltaGenerator, known: dict[str, client.Partition], key: str) -> str:
+def _partition(row: DeltaGenerator, known: dict[str, client.Partition], key: str) -> str:
     if not known:
         return ""
     key = f"{key}:partition"
     pick.remember(key, next(iter(known)), known)
     labels = {name: f"{name} (up to {item.limit}{'' if item.up else ', closed'})" for name, item in known.items()}
-    return cell.selectbox("Partition", list(known), format_func=labels.__getitem__, key=key)
+    return row.selectbox("Partition", list(known), format_func=labels.__getitem__, key=key, width=_WIDE)
 
 
 def _number(
-    cells: Iterator[DeltaGenerator],
+    row: DeltaGenerator,
     label: str,
     key: str,
     name: str,
@@ -105,4 +104,4 @@ def _number(
 ) -> int:
     key = f"{key}:{name}"
     pick.remember(key, default)
-    return int(next(cells).number_input(label, least, most, step=1, key=key, help=help_ or None))
+    return int(row.number_input(label, least, most, step=1, key=key, help=help_ or None, width=_NARROW))
