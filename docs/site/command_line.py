@@ -11,8 +11,8 @@ from cxr.cli import app
 
 _HEAD = """# Command line
 
-Every command with what it takes, as `cxr COMMAND --help` prints it. Each takes `--json` where it prints results. The exit
-code is 0 when it is done, 1 when it failed (one line says why), and 2 when it was called wrongly.
+Every command with what it takes, as `cxr COMMAND --help` prints it. Each takes `--json` where it prints results. The
+exit code is 0 when it is done, 1 when it failed (one line says why), and 2 when it was called wrongly.
 """
 
 
