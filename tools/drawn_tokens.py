@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from cxr.data.phantom.tokens import FONTS, glyphs
+from cxr.data.phantom.token_sets import FONTS, glyphs
 from cxr.text.boxes import TextBox, clip
 
 HERSHEY = (0, 1, 2, 3, 4, 5, 6, 7)

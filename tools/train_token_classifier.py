@@ -50,8 +50,8 @@ from cxr.data.phantom import CLASSES as LABELS
 from cxr.data.phantom import make_phantom
 from cxr.data.splits import connected_groups
 from cxr.text.boxes import TextBox, clip, grow, intersection, iou
-from cxr.text.detection.classifier import CLASSES, N_CHANNELS, N_FEATURES, SIZE, WEIGHTS, Judge, patches
 from cxr.text.detection.components import components
+from cxr.text.detection.token_classifier import CLASSES, N_CHANNELS, N_FEATURES, SIZE, WEIGHTS, Judge, patches
 
 TRUSTED = ("nih", "montgomery")
 """Sources whose middle of the chest hardly ever carries text; images of journals carry arrows there."""

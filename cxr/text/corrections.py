@@ -30,7 +30,7 @@ from cxr.locks import FileLock
 from cxr.paths import data_root
 from cxr.text.boxes import KINDS, TextBox
 from cxr.text.detection.detector import shared_detector
-from cxr.text.store import DetectionStore, content_hash
+from cxr.text.detection_store import DetectionStore, content_hash
 
 ENDING = ".boxes.json"
 _FORMAT = 1
@@ -48,7 +48,7 @@ class Review:
     shape
         (H, W) of the image.
     content_hash
-        :func:`cxr.text.store.content_hash` of the pixels that were looked at, "" if it is not known.
+        :func:`cxr.text.detection_store.content_hash` of the pixels that were looked at, "" if it is not known.
     saved
         When, ISO 8601 in UTC.
     """
@@ -135,7 +135,7 @@ class Reviews:
         shape
             (H, W) of the image; every box must lie in it.
         content_hash
-            :func:`cxr.text.store.content_hash` of its pixels.
+            :func:`cxr.text.detection_store.content_hash` of its pixels.
 
         Raises
         ------

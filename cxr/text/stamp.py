@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from cxr.data.phantom.tokens import FONTS, glyphs
+from cxr.data.phantom.token_sets import FONTS, glyphs
 from cxr.errors import TextError, unknown
 from cxr.text.boxes import TextBox, checked_xray, grow, kind_of
 

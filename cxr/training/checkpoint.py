@@ -21,7 +21,7 @@ import torch
 from cxr.errors import CxrError, RunError
 from cxr.files import replacing, sync_folder
 from cxr.models import XrayClassifier, load_model, save_model
-from cxr.models.seen import Seen
+from cxr.models.seen_images import Seen
 from cxr.models.weights import read_seen
 from cxr.runs.storage import write_json
 

@@ -21,7 +21,7 @@ from cxr.evaluation.selection import OWN, Selection, select
 from cxr.evaluation.summary import validation_summary
 from cxr.models import XrayClassifier, build, save_model, with_classes
 from cxr.models.licences import joined_licences
-from cxr.models.seen import Seen, SeenImages
+from cxr.models.seen_images import Seen, SeenImages
 from cxr.models.weights import find_weights, read_card, seen_before
 from cxr.runs.folder import RunFolder, Stopped
 from cxr.training.checkpoint import BEST, Checkpoints, Origin, Place, seed_everything
@@ -31,7 +31,7 @@ from cxr.training.loop import Hooks, StageLoop
 from cxr.training.ranks import Ranks, together
 from cxr.training.recipe import Recipe
 from cxr.training.report import Progress, Report
-from cxr.training.seen import seen_in_stage
+from cxr.training.seen_in_stage import seen_in_stage
 from cxr.training.settings import TrainingParams
 
 log = logging.getLogger(__name__)

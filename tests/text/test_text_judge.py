@@ -4,9 +4,9 @@ import pytest
 from text_drawing import chest_like, write_text
 
 from cxr.text.boxes import TextBox, iou
-from cxr.text.detection.classifier import CLASSES, N_CHANNELS, SIZE, WEIGHTS, patches, shared_judge
 from cxr.text.detection.components import components
 from cxr.text.detection.scale_bars import scale_bars
+from cxr.text.detection.token_classifier import CLASSES, N_CHANNELS, SIZE, WEIGHTS, patches, shared_judge
 
 
 def with_arrow(image: np.ndarray, tip: tuple[int, int], tail: tuple[int, int], grey: int) -> tuple[np.ndarray, TextBox]:

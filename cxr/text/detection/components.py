@@ -4,7 +4,8 @@ Burned-in marks are thin or small, of one grey level, and have a sharp edge, wha
 black top-hat at two scales leave what is thinner than the kernel; its connected components are kept when their size,
 the evenness of their ink and the step at their edge are those of ink, and joined when they are near and alike; a side
 marker with initials beside it counts as both. What is longer than a glyph stays by itself, as a possible arrow. That
-finds many things besides text (clips, wires, ribs' crossings): :mod:`cxr.text.detection.classifier` sorts them out.
+finds many things besides text (clips, wires, ribs' crossings), which :mod:`cxr.text.detection.token_classifier` sorts
+out.
 """
 
 from __future__ import annotations

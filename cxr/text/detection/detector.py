@@ -1,14 +1,13 @@
 """Find burned-in tokens on an X-ray, and read them.
 
-Three stages, kept apart:
+Three stages:
 
-1. Candidates. RapidOCR's text detector on some views of the image (:mod:`cxr.text.detection.views`), glyph-like
-components
-   (:mod:`cxr.text.detection.components`), and scale bars (:mod:`cxr.text.detection.scale_bars`).
-2. A judge (:mod:`cxr.text.detection.classifier`) that looks at each candidate; an operating point says what it must
-reach. 3. RapidOCR's recogniser. Lone, mirrored or turned markers often cannot be read: they stay tokens with an empty
-text,
-   and the judge names their kind.
+1. Candidates. RapidOCR's text detector on some views of the image (:mod:`cxr.text.detection.views`), components that
+   look like glyphs (:mod:`cxr.text.detection.components`), and scale bars (:mod:`cxr.text.detection.scale_bars`).
+2. A token classifier (:mod:`cxr.text.detection.token_classifier`) that looks at each candidate; an operating point says
+   which scores a candidate must reach.
+3. RapidOCR's recogniser. Lone, mirrored or turned markers often cannot be read: they stay tokens with an empty text,
+   and the token classifier names their kind.
 
 No box covers more than :data:`MAX_AREA` of the image: a larger one is refused, and its region searched again, at a
 finer scale.
@@ -25,10 +24,10 @@ import numpy as np
 
 from cxr.errors import TextError, unknown
 from cxr.text.boxes import TextBox, checked_xray, grow, intersection, iou, kind_of, merge
-from cxr.text.detection.classifier import Verdict, shared_judge
 from cxr.text.detection.components import components
 from cxr.text.detection.ocr import Engine
 from cxr.text.detection.scale_bars import scale_bars
+from cxr.text.detection.token_classifier import Verdict, shared_judge
 from cxr.text.detection.views import LONG_SIDE, VIEWS, resized, view_of
 
 #: Changes whenever the same image could give other boxes; cached detections carry it.

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from cxr.data.images.store import Images
+from cxr.data.images.image_store import Images
 from cxr.training.data.augment import Augment
 
 AHEAD = 2  # batches that are read before they are asked for

@@ -22,8 +22,8 @@ import numpy as np
 from cxr.data import Manifest
 from cxr.data.digests import file_digests
 from cxr.data.images.base import Refusal
-from cxr.data.images.cache import Treatment
 from cxr.data.images.decode import DECODER_VERSION
+from cxr.data.images.image_cache import Treatment
 from cxr.files import replacing
 from cxr.locks import FileLock
 from cxr.paths import cache_root

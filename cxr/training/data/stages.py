@@ -20,7 +20,7 @@ from cxr.evaluation.selection import OWN, listed, select
 from cxr.evaluation.truth import UNCERTAIN, finding_names
 from cxr.models import build
 from cxr.training.data.masked_text import without_text
-from cxr.training.data.rows import Chosen, check_enough, choose, choose_rows, final_manifest
+from cxr.training.data.stage_rows import Chosen, check_enough, choose, choose_rows, final_manifest
 from cxr.training.recipe import Recipe, Stage
 
 log = logging.getLogger(__name__)
