@@ -23,6 +23,8 @@ lint: $(VENV)/.dev
 # Fails on a link that leads nowhere and on a page that would fetch anything. Search needs a server:
 # `.venv/bin/python -m http.server -d site`.
 docs: $(VENV)/.dev
+	$(BIN)/python docs/layers.py
+	$(BIN)/python docs/composites.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "site/index.html is the first page"
 

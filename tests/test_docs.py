@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from cxr.data import SOURCES
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "weights" / "README.md", *(ROOT / "docs").glob("*.md")]
 _CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
@@ -49,6 +51,31 @@ def test_links_that_lead_nowhere_are_found(tmp_path: Path):
         encoding="utf-8",
     )
     assert list(broken(page)) == ["gone.md", "there.md#no"]
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_every_file_that_developers_are_led_to_is_there(page: str):
+    paths = re.findall(
+        r"`((?:cxr|dashboard|docs|tests|tools|benchmarks)/[\w/.]*)`", (ROOT / page).read_text(encoding="utf-8")
+    )
+    assert len(paths) > 10
+    assert [path for path in paths if not re.search(r"NAME|SUBJECT", path) and not (ROOT / path).exists()] == []
+
+
+def test_every_kind_of_data_set_is_named_where_importing_is_described():
+    page = (ROOT / "docs" / "importing.md").read_text(encoding="utf-8")
+    assert [name for name in SOURCES if f"`{name}`" not in page] == []
+
+
+def test_the_drawing_of_the_layers_is_that_of_the_imports(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import layers
+
+    edges = layers.imports()
+    heights = layers.levels(edges)
+    assert all(heights[upper] > heights[lower] for upper, lower in edges)
+    assert heights["dashboard"] > heights["explain"] > heights["data"] > heights["runs"]
+    assert layers.in_words(sorted(layers.direct(edges))) in layers.PICTURE.read_text("utf-8"), "run docs/layers.py"
 
 
 @pytest.fixture(scope="module")
