@@ -106,17 +106,20 @@ def draw() -> None:
     middle, drawn = places(levels(edges)), sorted(direct(edges))
     with pyplot.rc_context({"svg.fonttype": "none", "svg.hashsalt": "layers", "font.size": 11}):
         figure, axes = pyplot.subplots(figsize=(7.2, 7.6))
-        for upper, lower in drawn:
-            (x0, y0), (x1, y1) = middle[upper], middle[lower]
-            arrow = {"arrowstyle": "-|>", "color": "#607d8b", "shrinkA": 16, "shrinkB": 19}
-            arrow["connectionstyle"] = f"arc3,rad={0.35 if x0 == x1 and y0 - y1 > 1.1 else 0}"
-            axes.annotate("", (x1, y1), (x0, y0), arrowprops=arrow)
-        style = {"boxstyle": "round,pad=0.5", "facecolor": "#e0f2f1", "edgecolor": "#00796b"}
-        for box, (x, y) in middle.items():
-            axes.text(x, y, box, ha="center", va="center", color="#102027", bbox=style)
         axes.set_xlim(-5.2, 5.2)
         axes.set_ylim(-0.6, max(y for _, y in middle.values()) + 0.6)
         axes.set_axis_off()
+        style = {"boxstyle": "round,pad=0.5", "facecolor": "#e0f2f1", "edgecolor": "#00796b"}
+        boxes = {
+            box: axes.text(x, y, box, ha="center", va="center", color="#102027", bbox=style).get_bbox_patch()
+            for box, (x, y) in middle.items()
+        }
+        figure.canvas.draw()  # which places the boxes that arrows end at
+        for upper, lower in drawn:
+            (x0, y0), (x1, y1) = middle[upper], middle[lower]
+            arrow = {"arrowstyle": "-|>", "color": "#607d8b", "patchA": boxes[upper], "patchB": boxes[lower]}
+            arrow["connectionstyle"] = f"arc3,rad={0.55 if x0 == x1 and y0 - y1 > 1.1 else 0}"
+            axes.annotate("", (x1, y1), (x0, y0), arrowprops=arrow | {"shrinkA": 1, "shrinkB": 1})
         figure.savefig(PICTURE, metadata={"Date": None, "Description": in_words(drawn)}, bbox_inches="tight")
         pyplot.close(figure)
 
