@@ -193,6 +193,21 @@ def test_what_slurm_says_of_a_silent_run_is_told_in_one_line(tmp_path, monkeypat
     assert "\n" not in (status["error"] or "")
 
 
+def test_a_training_of_a_study_that_could_not_begin_is_failed_with_what_its_job_wrote(tmp_path, monkeypatch):
+    fake_program(tmp_path / "bin", "squeue", "echo '7_1|FAILED|NonZeroExitCode|node3'")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    monkeypatch.setattr(client, "_cache", {})
+    study = RunFolder.create(tmp_path, "study", {}, "a study")
+    (study.path / client.FOLDER).mkdir()
+    (study.path / client.FOLDER / "7_1_0_log.err").write_text("ModuleNotFoundError: No module named 'cxr'\n")
+    folder = RunFolder.create(tmp_path, "train", {"study": study.id}, slurm=DEBUG.stored())
+    folder.update_status(job="7_1", submitting=True)
+    error = Run(folder).status()["error"]
+    assert error.endswith(
+        "its process ended with an error; the log ends with: ModuleNotFoundError: No module named 'cxr'"
+    )
+
+
 def test_a_job_that_squeue_has_forgotten_is_looked_up_in_the_accounting(tmp_path, monkeypatch):
     fake_program(tmp_path / "bin", "squeue", "true")
     fake_program(tmp_path / "bin", "sacct", "echo 'CANCELLED by 1000|node3'")

@@ -7,13 +7,18 @@ or how it ended. What happens inside the job is :mod:`cxr.runs.slurm.job`.
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from cxr.runs import local
 from cxr.runs.folder import RunFolder
+from cxr.runs.kinds import KINDS
 from cxr.runs.slurm.client import ENDINGS, FOLDER, Job, ask, owner_of
 from cxr.runs.slurm.submit import SUBMITTING_S
+from cxr.runs.spec import is_run_id
 from cxr.runs.status import Status
 
 _REASONS = {
@@ -81,10 +86,18 @@ def _last_words(folder: RunFolder, job: str) -> list[str]:
     lines = folder.log_tail(20)
     if any(line.strip() for line in lines):
         return lines
-    try:
-        return (folder.path / FOLDER / f"{job}_0_log.err").read_text(errors="replace").splitlines()[-20:]
-    except OSError:
-        return []
+    for home in _homes(folder):
+        with contextlib.suppress(OSError):
+            return (home / FOLDER / f"{job}_0_log.err").read_text(errors="replace").splitlines()[-20:]
+    return []
+
+
+def _homes(folder: RunFolder) -> Iterator[Path]:
+    """Yield the folders below which a run's job may have its files: its own, and that of the run it is a member of."""
+    yield folder.path
+    spec = folder.spec
+    starters = (spec["params"].get(kind.name) for kind in KINDS.values() if kind.members == spec["kind"])
+    yield from (folder.path.parent / starter for starter in starters if is_run_id(starter))
 
 
 def _died_here(status: Status) -> bool:
