@@ -152,15 +152,14 @@ def _explain_one(
 ) -> None:
     from cxr.data.images.decode import read_with_notes
     from cxr.data.images.resize import fit_square
-    from cxr.evaluation.source import load_trained
     from cxr.explain.heatmap import heatmaps_of, picture_digest
     from cxr.explain.legend import rules, title
     from cxr.explain.run_files import safe_names
     from cxr.explain.store import HeatmapStore
-    from cxr.networks import resolve_device
+    from cxr.networks import load_network, resolve_device
 
     store = HeatmapStore.of(model)
-    network, description = load_trained(model)
+    network, description = load_network(model)
     network.to(resolve_device(device))
     path = _image_path(model, image, data)
     pixels, file_notes = read_with_notes(path)

@@ -83,14 +83,14 @@ def of_upload(name: str, content: bytes) -> Xray:
 
 
 @st.cache_data(max_entries=512, show_spinner=False)
-def _logits(reference: str, model_stamp: int, image_id: str, stamp: str, _pixels: np.ndarray) -> np.ndarray:
-    network, _ = load.model(reference)
+def _logits(network_ref: str, model_stamp: int, image_id: str, stamp: str, _pixels: np.ndarray) -> np.ndarray:
+    network, _ = load.model(network_ref)
     return predict(network, fit_square(_pixels, network.card.size)[None])[0]
 
 
-def logits(reference: str, xray: Xray) -> np.ndarray:
+def logits(network_ref: str, xray: Xray) -> np.ndarray:
     """Return the logits (K,) of an X-ray, resized exactly as for training and evaluation."""
-    return _logits(reference, load.model_stamp(reference), xray.id, xray.stamp, xray.pixels)
+    return _logits(network_ref, load.model_stamp(network_ref), xray.id, xray.stamp, xray.pixels)
 
 
 def probabilities(network: XrayClassifier, values: np.ndarray) -> np.ndarray:
@@ -121,13 +121,13 @@ def verdict(network: XrayClassifier, values: np.ndarray) -> str:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _weights(reference: str, model_stamp: int) -> str:
-    return weights_digest(reference)
+def _weights(network_ref: str, model_stamp: int) -> str:
+    return weights_digest(network_ref)
 
 
-def network_picture(reference: str, xray: Xray) -> np.ndarray:
+def network_picture(network_ref: str, xray: Xray) -> np.ndarray:
     """Return what the network sees of an X-ray, uint8 (size, size), resized as for training and evaluation."""
-    network, _ = load.model(reference)
+    network, _ = load.model(network_ref)
     return fit_square(xray.pixels, network.card.size)
 
 
@@ -149,26 +149,26 @@ class Explained:
         return f"{self.read} read from the store, {computed} {took}" if self.read else took
 
 
-def heatmaps(reference: str, xray: Xray, way: Way, targets: Sequence[str]) -> Explained:
+def heatmaps(network_ref: str, xray: Xray, way: Way, targets: Sequence[str]) -> Explained:
     """Return the heatmaps of some classes on one X-ray: those stored are read, the others computed in one sweep."""
-    stamp = load.model_stamp(reference)
-    key = (reference, stamp, xray.id, xray.stamp, way.key, tuple(targets))
+    stamp = load.model_stamp(network_ref)
+    key = (network_ref, stamp, xray.id, xray.stamp, way.key, tuple(targets))
     held: dict[tuple, Explained] = st.session_state.setdefault("explained", {})
     if key not in held:
-        held[key] = _explained(reference, stamp, xray, way, targets)
+        held[key] = _explained(network_ref, stamp, xray, way, targets)
         for oldest in list(held)[:-HELD]:
             del held[oldest]
     return held[key]
 
 
-def _explained(reference: str, model_stamp: int, xray: Xray, way: Way, targets: Sequence[str]) -> Explained:
-    store, picture = HeatmapStore(_weights(reference, model_stamp)), network_picture(reference, xray)
+def _explained(network_ref: str, model_stamp: int, xray: Xray, way: Way, targets: Sequence[str]) -> Explained:
+    store, picture = HeatmapStore(_weights(network_ref, model_stamp)), network_picture(network_ref, xray)
     digest = picture_digest(picture)
     began = time.perf_counter()
     found = store.get(digest, way, targets)
     missing = [name for name in targets if name not in found]
     if missing:
-        network, _ = load.model(reference)
+        network, _ = load.model(network_ref)
         with st.spinner("Explaining …"):
             (new,) = heatmaps_of(way.explain(network, picture[None], [missing]))
         store.put(way, [(digest, heatmap) for heatmap in new])
@@ -177,9 +177,9 @@ def _explained(reference: str, model_stamp: int, xray: Xray, way: Way, targets: 
     return Explained({name: found[name] for name in targets}, len(targets) - len(missing), seconds)
 
 
-def relevance_of(reference: str, xray: Xray, target: str, composite: str = DEFAULT_COMPOSITE) -> np.ndarray:
+def relevance_of(network_ref: str, xray: Xray, target: str, composite: str = DEFAULT_COMPOSITE) -> np.ndarray:
     """Return the map (h, w) of one class's logit, summed over channels."""
-    return heatmaps(reference, xray, Way.of(composite), [target]).heatmaps[target].relevance
+    return heatmaps(network_ref, xray, Way.of(composite), [target]).heatmaps[target].relevance
 
 
 def relevance_npy(network: XrayClassifier, picture: np.ndarray, way: Way, target: str) -> bytes:
@@ -195,9 +195,9 @@ def scores(network: XrayClassifier, values: np.ndarray) -> pd.DataFrame:
 
 @st.cache_data(max_entries=16, show_spinner="Predicting the split …")
 def _predictions(
-    reference: str, model_stamp: int, manifest_path: str, manifest_stamp: int, split: str, _data: Manifest
+    network_ref: str, model_stamp: int, manifest_path: str, manifest_stamp: int, split: str, _data: Manifest
 ) -> pd.DataFrame:
-    network, _ = load.model(reference)
+    network, _ = load.model(network_ref)
     rows = _data.select(split=split)
     cache = ImageCache.build(rows, network.card.size)
     ids = [i for i in rows.ids if i in cache]
@@ -219,9 +219,9 @@ def predictions(subject: Subject) -> pd.DataFrame | None:
         if not st.button(f"Predict all {n} X-rays", icon=":material/calculate:"):
             return None
         st.session_state[asked] = True
-    path, reference = subject.manifest_path, subject.reference
+    path, network_ref = subject.manifest_path, subject.network_ref
     stamp = path.stat().st_mtime_ns
-    return _predictions(reference, load.model_stamp(reference), str(path), stamp, subject.split, subject.data)
+    return _predictions(network_ref, load.model_stamp(network_ref), str(path), stamp, subject.split, subject.data)
 
 
 def below_zero(heatmap: Heatmap, network: XrayClassifier) -> str:

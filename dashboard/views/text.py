@@ -23,8 +23,8 @@ page.header(
 with page.told_in_one_line():
     experiments.complete_address(SPLIT)
     first, second, third, mode, margin = st.columns([3, 3, 2, 2, 2], vertical_alignment="top")
-    reference = subject.network(first)
-    chosen = subject.choose(reference, second, third)
+    network_ref = subject.network(first)
+    chosen = subject.choose(network_ref, second, third)
     how = tokens.masking(mode, margin)
     pick.arrive("text:section", "look", ONE, allowed=SECTIONS)
     section = st.segmented_control(
@@ -39,7 +39,7 @@ options = ["--mode", how["mode"]] + (["--margin", how["margin"]] if how["margin"
 
 if section == ONE:
     with page.told_in_one_line():
-        network, description = load.model(reference)
+        network, description = load.model(network_ref)
         image_id = browse.image(chosen.data, chosen.split, explaining.predictions(chosen), network)
         xray = explaining.of_manifest(chosen.data, image_id)
         boxes, by_hand = tokens.corrected_or_found(chosen, xray)
@@ -76,7 +76,7 @@ if section == ONE:
     page.command("cxr", "text", "detect", chosen.data.image_path(image_id))
 elif section == STAMP:
     with page.told_in_one_line():
-        stamping.show(chosen, reference)
+        stamping.show(chosen, network_ref)
 elif section == VOCABULARY:
     with page.told_in_one_line():
         vocabulary.show(chosen)
@@ -95,7 +95,7 @@ else:
             "cxr",
             "text",
             "experiment",
-            reference,
+            network_ref,
             "--data",
             chosen.command_data,
             "--split",

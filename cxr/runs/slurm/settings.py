@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cxr.errors import RunError
+from cxr.runs.devices import names_gpu
 from cxr.runs.kinds import Kind
 
 OURS = ("array", "signal", "output", "error", "open-mode", "ntasks", "ntasks-per-node", "requeue", "no-requeue", "wrap")
@@ -129,7 +130,7 @@ class Slurm:
             one that several processes share.
         """
         device, devices = kind.requested_devices(params)
-        if device.startswith("cuda") and not self.gpus:
+        if names_gpu(device) and not self.gpus:
             raise RunError(
                 f"slurm: the {kind.device_in or 'run'} wants device {device!r} but no GPU is asked for: add gpus=1"
             )

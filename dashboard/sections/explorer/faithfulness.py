@@ -27,14 +27,14 @@ KEPT = 8
 _GREY = "#8a97a3"
 
 
-def section(reference: str, xray: Xray, way: Way, target: str) -> None:
+def section(network_ref: str, xray: Xray, way: Way, target: str) -> None:
     """Offer to measure the map of one class, and show what was found."""
     with st.expander("Is this map faithful?", icon=":material/fact_check:"):
         st.caption(
             "The network is asked again with parts of this picture taken out, and with parts of its weights made "
             "random. A faithful map names the parts that matter to the network; it need not name disease."
         )
-        key = (reference, load.model_stamp(reference), xray.stamp, way.key, target)
+        key = (network_ref, load.model_stamp(network_ref), xray.stamp, way.key, target)
         known: dict = st.session_state.setdefault("faithful", {})
         if key not in known:
             place = st.empty()
@@ -43,14 +43,14 @@ def section(reference: str, xray: Xray, way: Way, target: str) -> None:
             ):
                 return
             place.empty()
-            known[key] = _measured(reference, xray, way, target)
+            known[key] = _measured(network_ref, xray, way, target)
             for oldest in list(known)[:-KEPT]:
                 del known[oldest]
         show(known[key])
 
 
-def _measured(reference: str, xray: Xray, way: Way, target: str) -> Faithfulness:
-    network, _ = load.model(reference)
+def _measured(network_ref: str, xray: Xray, way: Way, target: str) -> Faithfulness:
+    network, _ = load.model(network_ref)
     bar = st.progress(0.0, "starting")
 
     def show(share: float, text: str) -> None:
@@ -58,7 +58,7 @@ def _measured(reference: str, xray: Xray, way: Way, target: str) -> Faithfulness
 
     result = measure_faithfulness(
         network,
-        explaining.network_picture(reference, xray),
+        explaining.network_picture(network_ref, xray),
         target,
         way.composite,
         progress=show,
