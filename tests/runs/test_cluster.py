@@ -436,7 +436,7 @@ def test_a_training_whose_time_is_over_goes_on_and_ends_with_the_weights_of_one_
     assert 0 < before < 132
     assert run.wait(120)["state"] == "finished", run.status()["error"]
     assert (run.status()["requeues"], run.status()["resumes"]) == (1, 0)
-    assert any("going on from step" in line for line in run.folder.log_path.read_text().splitlines())
+    assert any("resuming from step" in line for line in run.folder.log_path.read_text().splitlines())
 
     whole = start("train", params, name="here", detached=False)
     assert whole.status()["state"] == "finished", whole.status()["error"]
