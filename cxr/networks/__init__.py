@@ -10,7 +10,7 @@ from cxr import lazy
 
 if TYPE_CHECKING:
     from cxr.networks.device import is_gpu, resolve_device
-    from cxr.networks.free_gpu import Computed, compute_on_free_device
+    from cxr.networks.free_gpu import Computed, compute_on_free_device, usual_device
     from cxr.networks.resolve import (
         BEST,
         TrainedNetwork,
@@ -39,6 +39,7 @@ __all__ = [
     "resolve_device",
     "seen_by",
     "training_of",
+    "usual_device",
 ]
 
 # Names are resolved without torch.
@@ -46,7 +47,7 @@ __getattr__, __dir__ = lazy.attach(
     __name__,
     {
         "device": ("is_gpu", "resolve_device"),
-        "free_gpu": ("Computed", "compute_on_free_device"),
+        "free_gpu": ("Computed", "compute_on_free_device", "usual_device"),
         "resolve": (
             "BEST",
             "TrainedNetwork",

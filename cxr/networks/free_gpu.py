@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import torch
 
 from cxr.errors import CxrError
-from cxr.networks.device import is_gpu, resolve_device
+from cxr.networks.device import resolve_device
 from cxr.runs import DeviceQueue
-from cxr.runs.devices import count_gpus, device_options, gpus_are_shared, names_gpu
+from cxr.runs.devices import device_options, gpus_are_shared, names_gpu
 
 if TYPE_CHECKING:
     from cxr.models.classifier import XrayClassifier
@@ -48,6 +48,11 @@ class Computed(Generic[T]):
 def in_words(device: str) -> str:
     """Return where something is computed, in words."""
     return "on the processor" if device == PROCESSOR else f"on the GPU {device}"
+
+
+def usual_device() -> str:
+    """Return in words where a computation goes on this machine."""
+    return "on a GPU while one is free, else on the processor" if _gpus_here() else in_words(PROCESSOR)
 
 
 def compute_on_free_device(
@@ -78,9 +83,10 @@ def compute_on_free_device(
                 return Computed(_on_gpu(network, compute, torch.device(gpu)), gpu)
             except CxrError:
                 raise
-            except RuntimeError as error:  # so torch says all that goes wrong on a GPU
+            except RuntimeError as error:  # so torch reports whatever goes wrong on a GPU
                 reason = _failure(gpu, error)
-            _give_memory_back(gpu)
+            finally:
+                _give_memory_back()
     return Computed(compute(network), PROCESSOR, reason)
 
 
@@ -101,9 +107,8 @@ def free_gpu(device: str = "auto") -> Iterator[tuple[str | None, str]]:
     with ExitStack() as held:
         try:
             gpu, holders = held.enter_context(DeviceQueue().turn_if_free(options))
-        except (OSError, TimeoutError) as error:
-            gpu, holders = None, []
-            reason = f"the queue of the devices cannot be used: {error}"
+        except (CxrError, OSError) as error:  # a full disk, for example
+            gpu, reason = None, f"the queue of the devices cannot be used: {' '.join(str(error).split())}"
         else:
             reason = "" if gpu else f"in use: {', '.join(options)}" + (f" by {', '.join(holders)}" if holders else "")
         yield gpu, reason
@@ -111,7 +116,7 @@ def free_gpu(device: str = "auto") -> Iterator[tuple[str | None, str]]:
 
 @functools.cache
 def _gpus_here() -> int:
-    return count_gpus()
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 @functools.cache
@@ -120,18 +125,21 @@ def _shared() -> bool:
 
 
 def _on_gpu(network: XrayClassifier, compute: Callable[[XrayClassifier], T], gpu: torch.device) -> T:
-    twin = copy.deepcopy(network).to(gpu)
+    twin = _copy_on(network, gpu)
     try:
         return compute(twin)
     finally:
         del twin
-        _give_memory_back(str(gpu))
 
 
-def _give_memory_back(gpu: str) -> None:
+def _copy_on(network: XrayClassifier, gpu: torch.device) -> XrayClassifier:
+    return copy.deepcopy(network).to(gpu)
+
+
+def _give_memory_back() -> None:
     """Let other processes have the memory that torch keeps for later."""
     gc.collect()
-    if torch.cuda.is_available() and is_gpu(torch.device(gpu)):
+    if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 

@@ -13,7 +13,7 @@ from cxr.explain.render import colour_scale, figure, to_png
 from cxr.explain.run_files import safe_names
 
 from sections.explorer import faithfulness, heatmap_facts
-from services import explaining, load
+from services import computing, explaining, load
 from widgets import address, browse, page, pages, pick, subject, viewer
 
 FROM_DATA, UPLOAD = "Data set", "Upload"
@@ -169,7 +169,7 @@ with right:
             icon=":material/text_fields:",
             query_params={**chosen.link, "image": xray.id},
         )
-st.caption(viewer.plain(description))
+st.caption(viewer.plain(f"{description}. {computing.device_caption()}"))
 heatmap_facts.show_stored()
 options = ["--composite", way.composite] if way.composite != DEFAULT_COMPOSITE else []
 options += ["--bias", way.bias] if way.bias != composite_of(way.composite).bias else []

@@ -8,7 +8,7 @@ from cxr.experiments.masking.conditions import DEFAULT_DRAWS
 from cxr.text import DEFAULT_MARGIN
 
 from sections.text import correct_boxes, experiments, masking_results, stamping, tokens, vocabulary
-from services import explaining, load
+from services import computing, explaining, load
 from widgets import browse, page, pages, pick, subject
 
 ONE, SPLIT = "One image", "Whole split"
@@ -67,6 +67,7 @@ if section == ONE:
             pick.leave("heatmaps", str(int(heatmaps)), "0")
             if heatmaps:
                 tokens.show_heatmaps(chosen, xray, boxes, how, tokens.target_of(network, found))
+        st.caption(computing.device_caption())
         st.page_link(
             pages.EXPLORER,
             label="Open in the explorer",
@@ -77,6 +78,7 @@ if section == ONE:
 elif section == STAMP:
     with page.told_in_one_line():
         stamping.show(chosen, network_ref)
+        st.caption(computing.device_caption())
 elif section == VOCABULARY:
     with page.told_in_one_line():
         vocabulary.show(chosen)

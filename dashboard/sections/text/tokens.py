@@ -16,7 +16,7 @@ from cxr.experiments.masking.settings import Setting
 from cxr.models import XrayClassifier
 from cxr.text import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, Reviews, TextBox, detect_cached, mask_text, tokens_of
 
-from services import explaining, load
+from services import computing, explaining, load
 from services.explaining import Xray
 from widgets import page, pick, viewer
 from widgets.subject import Subject
@@ -76,7 +76,8 @@ def _logits(
     network, _ = load.model(network_ref)
     setting = Setting.of({"model": network_ref, "manifest": str(_subject.manifest_path), **how})
     versions = masked_versions(_subject.data, image_id, boxes, setting, network.card.size)
-    logits = predict(network, np.stack([versions.images[condition] for condition in CONDITIONS]))
+    pictures = np.stack([versions.images[condition] for condition in CONDITIONS])
+    logits = computing.compute(network_ref, lambda on_device: predict(on_device, pictures)).value
     return dict(zip(CONDITIONS, logits, strict=True))
 
 
