@@ -46,9 +46,9 @@ def manifest_of(model: str, data: str | None) -> str:
     RunError
         If ``data`` is not given and ``model`` is no run.
     """
-    from cxr.evaluation.source import checkpoint_of
+    from cxr.networks import network_file
 
-    checkpoint_of(model)
+    network_file(model)
     if data is not None:
         from cxr.data.library import resolve_manifest
 
@@ -60,10 +60,9 @@ def manifest_of(model: str, data: str | None) -> str:
 
 def is_training(model: str) -> bool:
     """Return whether ``model`` is the id of a training run (and not a weights file or a shipped name)."""
-    try:
-        return is_run_id(model) and get_run(model).kind == "train"
-    except RunError:
-        return False
+    from cxr.networks import training_of
+
+    return is_run_id(model) and training_of(model) is not None
 
 
 def evaluate(

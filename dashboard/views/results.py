@@ -15,6 +15,7 @@ from cxr.evaluation.seen import measured_rows
 from cxr.evaluation.selection import listed
 from cxr.evaluation.settings import OnNetwork
 from cxr.models.card import MULTI_LABEL
+from cxr.networks import training_of
 from cxr.runs import Run, Slurm, start
 
 from sections.results import by_finding
@@ -152,7 +153,7 @@ def measure_elsewhere(run: Run) -> Slurm | None:
 
 def as_params(network: str) -> dict[str, str]:
     """Return how a run's parameters name a network: as a training's run or as weights."""
-    return {"run" if pick.is_run(network) else "weights": network}
+    return {"run" if training_of(network) else "weights": network}
 
 
 def at_the_end(run: Run, stages: list[dict], link: dict[str, str], split: str) -> None:

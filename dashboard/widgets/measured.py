@@ -10,7 +10,6 @@ import streamlit as st
 from cxr.evaluation.provenance import in_words, provenance_of
 from cxr.evaluation.seen import seen_in_words
 from cxr.evaluation.selection import EVERYTHING, NOT_KNOWN
-from cxr.models.weights import read_card
 from cxr.runs import Run, Slurm, start
 
 from widgets import address, page, viewer, where
@@ -83,12 +82,12 @@ def rests_on(run: Run) -> None:
 def is_of_an_older_version(run: Run, network: Mapping[str, str]) -> bool:
     """Return whether a run of a network of several findings was measured as if they excluded each other."""
     from cxr.errors import CxrError
-    from cxr.evaluation.source import checkpoint_of
+    from cxr.networks import network_card
 
     if "task" in (run.results() or {}):
         return False
     try:
-        card = read_card(checkpoint_of(next(iter(network.values()))))
+        card = network_card(next(iter(network.values())))
     except (CxrError, OSError):
         return False  # the network is gone, and with it whatever could tell
     return card is not None and card.task == "multi-label"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cxr.errors import RunError
+from cxr.runs.devices import names_gpu
 from cxr.runs.kinds import Kind
 
 OURS = ("array", "signal", "output", "error", "open-mode", "ntasks", "ntasks-per-node", "requeue", "no-requeue", "wrap")
@@ -139,7 +140,7 @@ class Slurm:
             one that several processes share.
         """
         device, devices = kind.requested_devices(params)
-        if device.startswith("cuda") and not self.with_gpus:
+        if names_gpu(device) and not self.with_gpus:
             raise RunError(
                 f"slurm: the {kind.device_in or 'run'} needs device {device!r} but no GPU is requested: add gpus=1"
             )

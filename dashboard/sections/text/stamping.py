@@ -51,9 +51,9 @@ class Choice:
     images: Manifest
 
 
-def show(chosen: Subject, reference: str) -> None:
+def show(chosen: Subject, network_ref: str) -> None:
     """Show the whole section: settings, preview, run, and what runs found."""
-    network, _ = load.model(reference)
+    network, _ = load.model(network_ref)
     choice = _settings(chosen, network)
     _preview(chosen, choice, network)
     place = where.choose(KIND)
@@ -78,7 +78,7 @@ def _settings(chosen: Subject, network: XrayClassifier) -> Choice:
     first = st.columns([2, 2, 2, 2, 2], vertical_alignment="top")
     with first[0]:
         source = pick.from_url("Token", [WRITTEN, CUT], {}, "token")
-    params: dict[str, Any] = {"model": chosen.reference, "manifest": chosen.manifest_path, "split": chosen.split}
+    params: dict[str, Any] = {"model": chosen.network_ref, "manifest": chosen.manifest_path, "split": chosen.split}
     second = st.columns([3, 2, 2, 3, 3, 3], vertical_alignment="top")
     if source == WRITTEN:
         params |= _word(first, second[2])
@@ -163,7 +163,7 @@ def _percents(doses: tuple[float, ...], what: str = "") -> dict[str, str]:
 
 
 def _command(chosen: Subject, params: dict[str, Any]) -> list[str]:
-    words = ["cxr", "text", "stamp", chosen.reference]
+    words = ["cxr", "text", "stamp", chosen.network_ref]
     if "cut" in params:
         words += ["--from", params["cut"]] + (["--take", params["take"]] if params["take"] != "ink" else [])
     else:
@@ -209,7 +209,7 @@ def _preview(chosen: Subject, choice: Choice, network: Any) -> None:
         cell.image(_close_up(picture, box), width="stretch")
     answers = {
         name: explaining.logits(
-            chosen.reference, replace(xray, stamp=f"{xray.stamp}:{name}:{setting}", pixels=version.picture)
+            chosen.network_ref, replace(xray, stamp=f"{xray.stamp}:{name}:{setting}", pixels=version.picture)
         )
         for name, version in versions.items()
     }
@@ -285,7 +285,7 @@ def _missing(run_id: str) -> str:
 def _concerns(run: Run, chosen: Subject) -> bool:
     params = run.spec["params"]
     same_data = Path(params.get("manifest", "")).resolve() == chosen.manifest_path.resolve()
-    return same_data and (params.get("model"), params.get("split", "test")) == (chosen.reference, chosen.split)
+    return same_data and (params.get("model"), params.get("split", "test")) == (chosen.network_ref, chosen.split)
 
 
 def _describe(run: Run) -> str:
