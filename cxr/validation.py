@@ -69,9 +69,9 @@ def _allowed(error: Any, keys: Sequence[Any], root: type[BaseModel], forms: Mapp
     kind, context = error["type"], error.get("ctx", {})
     union = any(isinstance(key, str) and key.startswith(("literal[", "dict[")) for key in error["loc"])
     if union or kind == "string_pattern_mismatch":
-        known = next((forms[key] for key in reversed(keys) if key in forms), "")
-        if known:
-            return known
+        form = next((forms[key] for key in reversed(keys) if key in forms), "")
+        if form:
+            return form
     if kind == "literal_error":
         return str(context["expected"]).replace("'", "").replace(" or ", ", ")
     if kind == "too_short":
@@ -93,9 +93,9 @@ def _range_of(keys: Sequence[Any], root: type[BaseModel]) -> str:
 
 
 def _suggestion(keys: Sequence[Any], root: type[BaseModel]) -> str:
-    known = list(_fields_at(keys[:-1], root))
-    close = difflib.get_close_matches(str(keys[-1]), known, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
+    key_names = list(_fields_at(keys[:-1], root))
+    close = difflib.get_close_matches(str(keys[-1]), key_names, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(key_names)}"
 
 
 def _fields_at(keys: Sequence[Any], root: type[BaseModel]) -> dict[str, FieldInfo]:

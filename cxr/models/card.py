@@ -106,9 +106,9 @@ class ModelCard:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelCard:
         """Return the card in ``values``; keys of later versions are ignored, a missing one is a WeightsError."""
-        known = {f.name for f in dataclasses.fields(cls)}
+        field_names = {f.name for f in dataclasses.fields(cls)}
         try:
-            return cls(**{key: value for key, value in values.items() if key in known})
+            return cls(**{key: value for key, value in values.items() if key in field_names})
         except TypeError as error:
             raise WeightsError(f"the card is incomplete: {error}. Needed at least: backbone, classes") from None
 

@@ -85,8 +85,8 @@ def _history(card: ModelCard) -> list[tuple[str, str]]:
         ("trained on", card.trained_on),
         ("manifest hash", card.manifest_hash),
         ("split hash", card.split_hash),
-        ("weights it began with", card.origin),
-        ("their check sum", card.checksum),
+        ("initial weights", card.origin),
+        ("their checksum", card.checksum),
         ("licence", card.licence),
         ("made", card.created),
     ]
@@ -101,7 +101,7 @@ def _stages(card: ModelCard) -> list[str]:
             stage.get("name", ""),
             stage.get("task", ""),
             ", ".join(map(str, stage.get("classes") or ())),
-            _kept(stage.get("kept_neurons")),
+            _kept_neurons(stage.get("kept_neurons")),
             _best(stage.get("best")),
         )
         for stage in card.stages
@@ -109,10 +109,10 @@ def _stages(card: ModelCard) -> list[str]:
     return ["## Stages of the training", table(("stage", "task", "classes", "neurons kept", "best epoch"), rows)]
 
 
-def _kept(kept: Any) -> str:
-    if isinstance(kept, dict):
-        return ", ".join(new if new == old else f"{old} as {new}" for new, old in kept.items()) or "none"
-    return ", ".join(map(str, kept or ())) or "none"
+def _kept_neurons(neurons: Any) -> str:
+    if isinstance(neurons, dict):
+        return ", ".join(new if new == old else f"{old} as {new}" for new, old in neurons.items()) or "none"
+    return ", ".join(map(str, neurons or ())) or "none"
 
 
 def _best(best: Any) -> str:

@@ -120,13 +120,13 @@ class Seen:
             images = tuple(SeenImages.from_dict(entry) for entry in values["images"])
             return cls(images, tuple(map(str, values["unknown"])))
         except (KeyError, TypeError) as error:
-            raise ValueError(f"no list of X-rays that were seen: {error}") from None
+            raise ValueError(f"not a list of X-rays seen in training: {error}") from None
 
 
 def sorted_digests(digests: Sequence[int] | Digests) -> Digests:
     """Return digests sorted, each once and without 0, which stands for none."""
-    found = np.unique(np.asarray(digests, np.uint64))
-    return found[found != 0]
+    unique = np.unique(np.asarray(digests, np.uint64))
+    return unique[unique != 0]
 
 
 def _as_text(digests: Digests) -> str:

@@ -61,17 +61,17 @@ def _nvidia_gpus() -> int | None:
     lines = listed.stdout.splitlines()
     if any(line.strip().startswith("MIG") for line in lines):  # which of its slices torch takes, only torch knows
         return None
-    there = sum(line.startswith("GPU ") for line in lines)
+    count = sum(line.startswith("GPU ") for line in lines)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return there if visible is None else min(there, len([part for part in visible.split(",") if part.strip()]))
+    return count if visible is None else min(count, len([part for part in visible.split(",") if part.strip()]))
 
 
 def _ask_torch() -> int:
     try:
-        asked = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True, timeout=_ANSWER_S, check=True
         )
-        return int(asked.stdout.split()[-1])
+        return int(result.stdout.split()[-1])
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return 0
 
@@ -82,9 +82,9 @@ def device_options(device: str, n: int, gpus: int) -> Options:
     ``auto`` may take any GPU (any ``n`` neighbours), or the processor where there is none; ``cuda:1`` with ``n`` 2
     takes ``cuda:1`` and ``cuda:2`` together. A device that makes no sense is its own place: the training refuses it.
     """
-    named = _CUDA.fullmatch(device)
-    if named:
-        firsts = range(int(named[1] or 0), int(named[1] or 0) + 1)
+    match = _CUDA.fullmatch(device)
+    if match:
+        firsts = range(int(match[1] or 0), int(match[1] or 0) + 1)
     elif device == "auto" and gpus:
         firsts = range(max(1, gpus - n + 1))
     else:

@@ -109,13 +109,13 @@ class Run:
             If it is not over after ``timeout`` seconds; the run goes on.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        seen: tuple[float, str] | None = None
+        progress_seen: tuple[float, str] | None = None
         while True:
             status = self.status()
             now = (float(status["progress"] or 0), str(status["message"]))
-            if progress is not None and now != seen:
+            if progress is not None and now != progress_seen:
                 progress(*now)
-                seen = now
+                progress_seen = now
             if status["state"] in ENDED:
                 return status
             if deadline is not None and time.monotonic() >= deadline:
@@ -230,15 +230,15 @@ def get_run(run_id: str, root: str | os.PathLike[str] | None = None) -> Run:
         raise RunError(f"{str(run_id)[:80]!r} is not a run's id: letters, digits, - and _ only")
     folder = RunFolder(Path(root or paths.runs_root()) / run_id)
     if not (folder.path / "spec.json").is_file():
-        raise RunError(f"there is no run {run_id!r} in {folder.path.parent}; `cxr runs list` shows those there are")
+        raise RunError(f"there is no run {run_id!r} in {folder.path.parent}; `cxr runs list` shows all runs")
     return Run(folder)
 
 
 def list_runs(root: str | os.PathLike[str] | None = None, kind: str | None = None) -> list[Run]:
     """Return all runs, newest first, those of one ``kind`` if given; folders that are no runs are passed over."""
     runs = [Run(RunFolder(path)) for path in _folders(Path(root or paths.runs_root()))]
-    found = [(run.spec["created"], run.id, run) for run in runs if _readable(run, kind)]
-    return [run for *_, run in sorted(found, key=lambda item: item[:2], reverse=True)]
+    matching = [(run.spec["created"], run.id, run) for run in runs if _readable(run, kind)]
+    return [run for *_, run in sorted(matching, key=lambda item: item[:2], reverse=True)]
 
 
 def members_of(run: Run) -> list[Run]:
@@ -263,5 +263,5 @@ def _readable(run: Run, kind: str | None) -> bool:
         spec = run.spec
     except (RunError, OSError):
         return False
-    whole = isinstance(spec.get("kind"), str) and isinstance(spec.get("created"), int | float)
-    return whole and kind in (None, spec["kind"])
+    is_complete = isinstance(spec.get("kind"), str) and isinstance(spec.get("created"), int | float)
+    return is_complete and kind in (None, spec["kind"])

@@ -52,7 +52,9 @@ def write_json(path: Path, value: Any) -> Path:
 
 def disk_full(path: str | os.PathLike[str] | None) -> str:
     """Return the sentence for a disk that took no more of ``path``."""
-    return f"the disk is full ({os.fspath(path) if path else 'while writing'}): make room, then resume the run"
+    return (
+        f"the disk is full ({os.fspath(path) if path else 'while writing'}): free some disk space, then resume the run"
+    )
 
 
 def is_disk_full(error: BaseException | None) -> bool:

@@ -141,7 +141,9 @@ class Training:
         try:
             self.checkpoints.seen = seen_before(self.recipe.weights)
         except WeightsError:  # resumed after the file has gone
-            self.checkpoints.seen = Seen(unknown=(f"the weights {self.recipe.weights}, with which the training began",))
+            self.checkpoints.seen = Seen(
+                unknown=(f"the weights {self.recipe.weights}, from which the training started",)
+            )
 
     def _add_seen(self, *stages: int) -> None:
         """Have all weights that are written from now on carry what these stages learn from and choose on."""

@@ -65,7 +65,7 @@ def load_imagenet(model: XrayClassifier) -> LoadReport:
     log.info("ImageNet weights of %s: %s, %s", card.backbone, model.card.origin, model.card.checksum or "no file seen")
     head_path, _ = head_of(model.network)
     matched = tuple(name for name in made.state_dict() if not name.startswith(f"{head_path}."))
-    return LoadReport(matched, head="starts anew (ImageNet's classes are others)")
+    return LoadReport(matched, head="starts from random values (ImageNet has other classes)")
 
 
 def local_imagenet(backbone: str) -> Path | None:
@@ -77,10 +77,10 @@ def local_imagenet(backbone: str) -> Path | None:
     plain, digits = backbone.partition(".")[0], "[0-9a-f]" * 8
     names = [f"{stem}.imagenet{ending}" for stem in (backbone, plain) for ending in (".safetensors", ".pth")]
     patterns = [*dict.fromkeys(names), f"{plain}-{digits}.pth", f"{plain}_*-{digits}.pth"]
-    found = [path for pattern in patterns for path in sorted(weights_root().glob(pattern)) if path.is_file()]
-    if len(found) > 1:
-        log.warning("of %s, %s is taken", ", ".join(path.name for path in found), found[0].name)
-    return found[0] if found else None
+    files = [path for pattern in patterns for path in sorted(weights_root().glob(pattern)) if path.is_file()]
+    if len(files) > 1:
+        log.warning("of %s, %s is taken", ", ".join(path.name for path in files), files[0].name)
+    return files[0] if files else None
 
 
 def cached_imagenet(backbone: str) -> Path | None:
@@ -88,8 +88,8 @@ def cached_imagenet(backbone: str) -> Path | None:
     pretrained = timm.get_pretrained_cfg(backbone)
     repository = getattr(pretrained, "hf_hub_id", None)
     if repository:
-        wanted = getattr(pretrained, "hf_hub_filename", None)
-        cached = (try_to_load_from_cache(repository, name) for name in ((wanted,) if wanted else _HUB_FILES))
+        file_name = getattr(pretrained, "hf_hub_filename", None)
+        cached = (try_to_load_from_cache(repository, name) for name in ((file_name,) if file_name else _HUB_FILES))
         return next((Path(path) for path in cached if isinstance(path, str)), None)
     url = getattr(pretrained, "url", None)
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urllib.parse.urlsplit(str(url)).path).name
@@ -131,12 +131,12 @@ def _how_to_get(backbone: str, local: Path | None, error: Exception) -> str:
     origin = getattr(pretrained, "hf_hub_id", None) or getattr(pretrained, "url", None)
     if not origin:
         return f"timm has no ImageNet weights for {backbone!r}: choose weights null, or another backbone"
-    wanted = weights_root() / f"{backbone}.imagenet.safetensors"
+    target = weights_root() / f"{backbone}.imagenet.safetensors"
     other = _torchvision_file(backbone)
-    or_other = f", or torchvision's {other} under its own name at {wanted.parent / other}" if other else ""
+    or_other = f", or torchvision's {other} under its own name at {target.parent / other}" if other else ""
     return (
         f"no ImageNet weights for {backbone!r}: the hub cannot be reached ({reason}). Fetch model.safetensors of "
-        f"{origin} where there is a network and put it at {wanted} (its sha256 in {wanted.name}.sha256){or_other}"
+        f"{origin} where there is a network and put it at {target} (its sha256 in {target.name}.sha256){or_other}"
     )
 
 

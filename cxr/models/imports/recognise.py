@@ -91,7 +91,7 @@ _LAYER = re.compile(r"features\.denseblock(\d+)\.denselayer(\d+)\.conv2\.weight"
 
 
 @dataclass(frozen=True)
-class Known:
+class Recognised:
     """What the layout of a file says about its network; None where it says nothing and a person must."""
 
     title: str
@@ -114,14 +114,14 @@ def backbone_of(state: State) -> tuple[str, dict[str, Any]]:
     WeightsError
         If no known network has them.
     """
-    if found := _densenet(state):
-        return found
+    if densenet := _densenet(state):
+        return densenet
     candidates = _RESNETS if "layer1.0.conv1.weight" in state else _VGGS if "features.0.weight" in state else ()
     for name in candidates:
         if _has_body_of(state, name):
             return name, {}
     raise UnknownBackboneError(
-        f"the backbone cannot be told from {len(state)} tensors ({_groups(state)}): "
+        f"the backbone cannot be recognised from {len(state)} tensors ({_groups(state)}): "
         "give it with --backbone (DenseNets, ResNets and VGGs are recognised)"
     )
 
@@ -129,8 +129,8 @@ def backbone_of(state: State) -> tuple[str, dict[str, Any]]:
 def _groups(names: Iterable[str]) -> str:
     """Return what the names of tensors begin with, and how many begin so."""
     firsts = Counter(name.partition(".")[0][:40] for name in names)
-    shown = ", ".join(f"{first}. {count}" for first, count in firsts.most_common(4))
-    return shown + (", ..." if len(firsts) > 4 else "")
+    groups = ", ".join(f"{first}. {count}" for first, count in firsts.most_common(4))
+    return groups + (", ..." if len(firsts) > 4 else "")
 
 
 def _densenet(state: State) -> tuple[str, dict[str, Any]] | None:
@@ -143,9 +143,9 @@ def _densenet(state: State) -> tuple[str, dict[str, Any]] | None:
     if not layers or "features.conv0.weight" not in state or "features.conv1.weight" in state:  # a deep stem
         return None
     blocks = tuple(layers.get(index, 0) for index in range(1, max(layers) + 1))
-    known = _DENSENETS.get((blocks, growth))
-    if known is not None:
-        return known, {}
+    variant = _DENSENETS.get((blocks, growth))
+    if variant is not None:
+        return variant, {}
     return "densenet-small", {"growth_rate": growth, "block_config": list(blocks)}
 
 
@@ -203,26 +203,31 @@ def recognise(
     outputs: int,
     config: Mapping[str, Any] | None = None,
     clues: Clues = Clues(),
-) -> Known:
+) -> Recognised:
     """Return what is known about a file of this layout; ``config`` is a timm folder's ``config.json``."""
     if config is not None:
         return _timm_folder(config)
     published = publication_of(clues.sha256)
-    known = _by_layout(renamed, backbone.partition(".")[0], outputs, clues)
+    recognised = _by_layout(renamed, backbone.partition(".")[0], outputs, clues)
     if published is not None:
         return dataclasses.replace(
-            known, title=f"{published.file} of the paper's authors", licence=published.licence, origin=published.origin
+            recognised,
+            title=f"{published.file} of the paper's authors",
+            licence=published.licence,
+            origin=published.origin,
         )
-    if known.classes is None and (named := next((n for n in clues.class_lists if _may_be_classes(n, outputs)), None)):
-        known = dataclasses.replace(known, classes=named)
-    return known
+    if recognised.classes is None and (
+        classes := next((n for n in clues.class_lists if _may_be_classes(n, outputs)), None)
+    ):
+        recognised = dataclasses.replace(recognised, classes=classes)
+    return recognised
 
 
 def _may_be_classes(names: Sequence[str], outputs: int) -> bool:
     return len(names) == outputs == len(set(names)) and all(name.strip() for name in names)
 
 
-def _by_layout(renamed: Renamed, backbone: str, outputs: int, clues: Clues) -> Known:
+def _by_layout(renamed: Renamed, backbone: str, outputs: int, clues: Clues) -> Recognised:
     grey = input_channels(renamed.state) == 1
     is_121 = backbone == "densenet121"
     is_xrv = clues.class_name.startswith("torchxrayvision.") or renamed.thresholds is not None
@@ -230,49 +235,53 @@ def _by_layout(renamed: Renamed, backbone: str, outputs: int, clues: Clues) -> K
         return _torchxrayvision(renamed.thresholds, outputs, clues.class_lists)
     chexnet_marks = "densenet121" in renamed.wrappers or "sequential head" in renamed.marks
     if is_121 and chexnet_marks and outputs == len(NIH14):
-        return Known("CheXNet", NIH14, MULTI_LABEL, 224, IMAGENET_MEAN, IMAGENET_STD)
+        return Recognised("CheXNet", NIH14, MULTI_LABEL, 224, IMAGENET_MEAN, IMAGENET_STD)
     if outputs == 3 and backbone in ("densenet121", "densenet201") and not grey:
         return _three_outputs(renamed, backbone, clues)
     title = f"A whole pickled {clues.class_name}" if clues.class_name else "Plain timm or torchvision"
-    return Known("Torchvision" if renamed.marks and not clues.class_name else title)
+    return Recognised("Torchvision" if renamed.marks and not clues.class_name else title)
 
 
-def _three_outputs(renamed: Renamed, backbone: str, clues: Clues) -> Known:
-    """Tell the networks of the paper's authors, whose files may have been saved anew, from others of their shape."""
+def _three_outputs(renamed: Renamed, backbone: str, clues: Clues) -> Recognised:
+    """Tell the networks of the paper's authors, perhaps saved again, from others of their shape."""
     called = _AUTHORS_FILE.fullmatch(clues.file_name)
     named_so = called is not None and backbone == ("densenet201" if called[1] in "ABC" else "densenet121")
     if named_so or "joined head" in renamed.marks:
-        why = f"by its {'name' if named_so else 'three joined outputs'} and shape; its sum is not a published one"
-        return Known(
+        why = f"by its {'name' if named_so else 'three joined outputs'} and shape; its checksum is not a published one"
+        return Recognised(
             "A three-output DenseNet of the paper's authors, class order unknown",
             licence=AUTHORS_LICENCE,
             origin=f"{AUTHORS_ORIGIN} ({why})",
         )
-    return Known("A three-output DenseNet like those of the paper's authors, class order unknown")
+    return Recognised("A three-output DenseNet like those of the paper's authors, class order unknown")
 
 
-def _torchxrayvision(thresholds: torch.Tensor | None, outputs: int, lists: Sequence[Sequence[str]] = ()) -> Known:
+def _torchxrayvision(thresholds: torch.Tensor | None, outputs: int, lists: Sequence[Sequence[str]] = ()) -> Recognised:
     """Grey values of 0 to 1 reach these networks as -1024 to 1024: x * 2048 - 1024, which is (x - 0.5) / (1 / 2048)."""
     usual = XRV18 if outputs == len(XRV18) else ("",) * outputs
-    named = next((names for names in lists if len(names) == outputs), usual)
-    blank = {index for index, name in enumerate(named) if not name.strip()}  # outputs that were not trained
-    filled = tuple(usual[index] if index in blank else name for index, name in enumerate(named))
+    listed = next((names for names in lists if len(names) == outputs), usual)
+    blank = {index for index, name in enumerate(listed) if not name.strip()}  # outputs that were not trained
+    filled = tuple(usual[index] if index in blank else name for index, name in enumerate(listed))
     classes = filled if _may_be_classes(filled, outputs) else None
     values = [] if thresholds is None else thresholds.flatten().tolist()
     pairs = dict(zip(classes or (), values, strict=False))
-    kept = {name: value for name, value in pairs.items() if value == value}  # a NaN is not equal to itself
+    thresholds_by_class = {
+        name: value for name, value in pairs.items() if value == value
+    }  # a NaN is not equal to itself
     untrained = [
-        name for index, name in enumerate(classes or ()) if index in blank or (name in pairs and name not in kept)
+        name
+        for index, name in enumerate(classes or ())
+        if index in blank or (name in pairs and name not in thresholds_by_class)
     ]
     limits = f"Outputs that its publisher did not train: {', '.join(untrained)}." if untrained else ""
-    return Known("torchxrayvision", classes, MULTI_LABEL, 224, (0.5,), (1 / 2048,), limits, kept)
+    return Recognised("torchxrayvision", classes, MULTI_LABEL, 224, (0.5,), (1 / 2048,), limits, thresholds_by_class)
 
 
-def _timm_folder(config: Mapping[str, Any]) -> Known:
+def _timm_folder(config: Mapping[str, Any]) -> Recognised:
     pretrained = config.get("pretrained_cfg") or config
     labels = config.get("label_names") or pretrained.get("label_names")
     size = pretrained.get("input_size") or (None,)
-    return Known(
+    return Recognised(
         "A folder of timm",
         tuple(labels) if isinstance(labels, list) else None,
         task if (task := config.get("task")) in TASKS else None,

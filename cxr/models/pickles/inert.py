@@ -138,9 +138,9 @@ class _Machine:
         return values
 
     def named(self, module: Any, name: Any) -> Global:
-        found = Global(_text(module), _text(name))
-        self.globals.setdefault(found)
-        return found
+        global_name = Global(_text(module), _text(name))
+        self.globals.setdefault(global_name)
+        return global_name
 
     def call(self, maker: Any, arguments: Any) -> None:
         arguments = tuple(arguments) if isinstance(arguments, tuple | list) else (arguments,)
@@ -308,12 +308,12 @@ def _build(machine: _Machine, argument: None) -> None:
         target.state = state
 
 
-def _persistent(machine: _Machine, written: str | None) -> None:
-    found = Persistent(machine.stack.pop() if written is None else written)
-    machine.persistent.append(found)
-    of_a_class = isinstance(found.id, tuple) and len(found.id) > 1 and found.id[0] == "module"
+def _persistent(machine: _Machine, text: str | None) -> None:
+    persistent = Persistent(machine.stack.pop() if text is None else text)
+    machine.persistent.append(persistent)
+    of_a_class = isinstance(persistent.id, tuple) and len(persistent.id) > 1 and persistent.id[0] == "module"
     # Before 1.6 torch left the source code of a class to the file: its name is all that is of use.
-    machine.stack.append(found.id[1] if of_a_class and isinstance(found.id[1], Global) else found)
+    machine.stack.append(persistent.id[1] if of_a_class and isinstance(persistent.id[1], Global) else persistent)
 
 
 _VALUES = frozenset(
