@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -355,7 +354,7 @@ def _complete(table: pd.DataFrame, root: Path, aliases: Mapping[str, str]) -> pd
             "import the table: `cxr data import manifest` knows the usual names)"
         )
     table = table.reset_index(drop=True)
-    columns: dict[str, Any] = {
+    columns: dict[str, pd.Series] = {
         c: text_column(table[c], keep_space=c in PATH_COLUMNS) if c in table else _blank(table) for c in TEXT_COLUMNS
     }
     columns["image_id"] = _ids(columns["image_id"], columns["image"], root)

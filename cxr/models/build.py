@@ -43,8 +43,8 @@ def build(
         given), or a file: ours (safetensors with a card) or a state dict of this backbone. Of a file with a card
         the input (size, channels, mean, std) is taken over unless given, and the output neurons are matched by class
         name if it has the same classes; with other classes the head starts from random values (see
-        :mod:`cxr.models.transfer` to keep some). A state dict without a card must have a head of the right shape or none that fits: a head of
-        another shape starts from random values. Anything else that does not match is refused.
+        :mod:`cxr.models.transfer` to keep some). A state dict without a card must have a head of the right shape or
+        none that fits: a head of another shape starts from random values. Anything else that does not match is refused.
     size, channels, mean, std
         The input; by default 224 pixels, one channel, 0.5 and 0.25.
     task

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -189,7 +188,7 @@ def _model_card(model: XrayClassifier) -> str:
     return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n{model.card.to_markdown()}"
 
 
-def timm_config(model: XrayClassifier) -> dict[str, Any]:
+def timm_config(model: XrayClassifier) -> dict[str, object]:
     """Return the ``config.json`` from which ``timm.create_model("local-dir:...")`` makes the network.
 
     Raises

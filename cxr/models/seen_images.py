@@ -11,10 +11,12 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cxr.json_types import JsonObject
 
 Digests = NDArray[np.uint64]
 
@@ -23,6 +25,18 @@ TRAINED, CHOSEN = USES = ("trained", "chosen")
 KEY = "seen"  # of a safetensors file's metadata
 _VERSION = 1
 _STORED = np.dtype("<u8")
+
+
+class StoredSeen(TypedDict):
+    """A :class:`SeenImages` as JSON holds it; digests are base64 of little-endian 64-bit numbers."""
+
+    run: str
+    stage: str
+    use: str
+    n: int
+    form: str
+    files: str
+    pictures: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +71,20 @@ class SeenImages:
         """The stage and its run in words."""
         return f"stage {self.stage} of run {self.run}"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> StoredSeen:
         """Return plain values that JSON can hold."""
-        facts = {name: getattr(self, name) for name in ("run", "stage", "use", "n", "form")}
-        return facts | {"files": _as_text(self.files), "pictures": _as_text(self.pictures)}
+        return {
+            "run": self.run,
+            "stage": self.stage,
+            "use": self.use,
+            "n": self.n,
+            "form": self.form,
+            "files": _as_text(self.files),
+            "pictures": _as_text(self.pictures),
+        }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> SeenImages:
+    def from_dict(cls, values: JsonObject) -> SeenImages:
         """Return what :meth:`to_dict` gave; a ValueError, TypeError or KeyError for anything else."""
         return cls(
             run=str(values["run"]),

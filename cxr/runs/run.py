@@ -9,16 +9,18 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cxr import paths
 from cxr.errors import RunError
+from cxr.json_types import JsonObject
 from cxr.runs import kinds, local
 from cxr.runs.folder import RESULTS, RunFolder
 from cxr.runs.kinds import Params, kind_of
+from cxr.runs.metrics_file import MetricsRow
 from cxr.runs.process import current_status, launch
 from cxr.runs.slurm import client
-from cxr.runs.spec import is_run_id
+from cxr.runs.spec import Spec, is_run_id
 from cxr.runs.status import ACTIVE, ENDED, QUEUED_AGAIN, Status
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class Run:
             self.folder = where
         else:
             self.folder = RunFolder(paths.runs_root() / where if is_run_id(where) else where)
-        self._spec: dict[str, Any] | None = None
+        self._spec: Spec | None = None
         self._params: Params | None = None
 
     def __repr__(self) -> str:
@@ -53,8 +55,8 @@ class Run:
         return self.folder.id
 
     @property
-    def spec(self) -> dict[str, Any]:
-        """What was asked for (see ``RunFolder.spec``); read once, since it never changes."""
+    def spec(self) -> Spec:
+        """What was requested (see ``RunFolder.spec``); read once, since it never changes."""
         if self._spec is None:
             self._spec = self.folder.spec
         return self._spec
@@ -88,11 +90,11 @@ class Run:
         """
         return current_status(self.folder, self.folder.read_status())
 
-    def metrics(self, since: int = 0) -> tuple[list[dict[str, Any]], int]:
+    def metrics(self, since: int = 0) -> tuple[list[MetricsRow], int]:
         """Return the metrics rows after byte ``since`` and the next offset (see ``RunFolder.metrics``)."""
         return self.folder.metrics(since)
 
-    def results(self) -> dict[str, Any] | None:
+    def results(self) -> JsonObject | None:
         """Return results.json, or None as long as there is none."""
         return self.folder.read_json(RESULTS)
 

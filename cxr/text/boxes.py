@@ -7,12 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import TypedDict, cast
 
 import numpy as np
 
 from cxr.errors import TextError
 
 KINDS = ("word", "letter", "number", "arrow", "scale", "symbol")
+
+
+class BoxValues(TypedDict):
+    """The fields of a :class:`TextBox`, as JSON and tables hold them."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    text: str
+    score: float
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -47,9 +60,9 @@ class TextBox:
         """Pixels covered; 0 for an empty box."""
         return max(0, self.width) * max(0, self.height)
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> BoxValues:
         """Return the fields as plain values, as JSON and tables take them."""
-        return asdict(self)
+        return cast(BoxValues, asdict(self))
 
 
 def kind_of(text: str) -> str:

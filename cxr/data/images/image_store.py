@@ -16,11 +16,11 @@ import shutil
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,16 @@ class Contents:
     reasons: dict[int, str]
 
 
+class StoreRecipe(TypedDict):
+    """What, besides a file's content, decides the pixels of a store; ``store.json`` holds it."""
+
+    size: int
+    fit: str
+    decoder: int
+    resizer: int
+    treatment: NotRequired[Mapping[str, str | float]]
+
+
 class ImageStore:
     """The images of one size and treatment.
 
@@ -81,9 +91,9 @@ class ImageStore:
         What, besides a file's content, decides its pixels: ``size``, ``fit``, ``treatment``.
     """
 
-    def __init__(self, root: Path, name: str, recipe: dict[str, Any]) -> None:
+    def __init__(self, root: Path, name: str, recipe: StoreRecipe) -> None:
         self.root, self.folder, self.recipe = root, root / name, recipe
-        self.size: int = recipe["size"]
+        self.size = recipe["size"]
 
     def read(self, digests: Sequence[bytes], decode: Decode, progress: Progress | None = None) -> Contents:
         """Return the images of contents, decoding first those that the store does not have.

@@ -152,13 +152,13 @@ class PublicSet:
             why = "uncertain" if state(raw[column]) == "uncertain" else "not mentioned"
             self.listing.leave_out(match.file, f"{column} is {why}")
             return
-        mapped = {
+        fields: dict[str, Any] = {"image": str(match.file), "label": label, "findings": findings}  # of the Row
+        fields |= {
             our_column: raw[source_column]
             for our_column, source_column in self.options.columns.items()
             if our_column not in ("image", "label")
         }
-        row_values: dict[str, Any] = {"image": str(match.file), "label": label, "findings": findings}
-        self.listing.rows.append(replace(row, **{**row_values, **mapped}))
+        self.listing.rows.append(replace(row, **fields))
 
     def _label(self, states: Mapping[str, State], findings: str, raw: Mapping[str, str]) -> str | None:
         """Return the label, None where the chosen column does not say."""
@@ -214,9 +214,7 @@ def add_dicom_facts(listing: Listing) -> None:
     for row, file in zip(rows, images, strict=True):
         header = headers.get(file)
         if isinstance(header, DicomHeader):
-            facts: dict[str, Any] = {"view": header.view, "sex": header.sex, "age": header.age}
-            new: dict[str, Any] = {name: value for name, value in facts.items() if not getattr(row, name)}
-            row = replace(row, **new)
+            row = replace(row, view=row.view or header.view, sex=row.sex or header.sex, age=row.age or header.age)
         if is_frontal(row.view):
             listing.rows.append(row)
         else:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from cxr.errors import WeightsError
-from cxr.models.backbones import make_network
+from cxr.models.backbones import BackboneArgs, make_network
 from cxr.models.card import LIMITS, ModelCard
 from cxr.models.checksums import Checked, verify
 from cxr.models.classifier import XrayClassifier
@@ -69,7 +69,7 @@ class InspectedWeights:
 
     path: Path
     backbone: str
-    backbone_args: dict[str, Any]
+    backbone_args: BackboneArgs
     channels: int
     outputs: int
     known: Recognised
@@ -160,7 +160,7 @@ def look_at(path: str | Path, backbone: str | None = None) -> InspectedWeights:
 
 def _identified(
     file: Path, opened: Opened, backbone: str | None, config: Mapping[str, Any] | None
-) -> tuple[Renamed, str, dict[str, Any]]:
+) -> tuple[Renamed, str, BackboneArgs]:
     """Return what :func:`cxr.models.imports.recognise.identify` does; a refusal names the file and who wrote it."""
     try:
         return recognise.identify(opened.state, backbone, config)

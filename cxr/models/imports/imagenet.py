@@ -11,9 +11,8 @@ import logging
 import socket
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import timm
 import torch
@@ -21,6 +20,7 @@ from huggingface_hub import constants as hub
 from huggingface_hub import try_to_load_from_cache
 
 from cxr.errors import WeightsError
+from cxr.models.backbones import BackboneArgs
 from cxr.models.checksums import Checked, verify
 from cxr.models.classifier import XrayClassifier, head_of
 from cxr.models.licences import UNKNOWN, licence_beside, usual_spelling
@@ -46,7 +46,7 @@ def load_imagenet(model: XrayClassifier) -> LoadReport:
     card = model.card
     local = local_imagenet(card.backbone)
     checked = _checked(local or cached_imagenet(card.backbone))
-    options: dict[str, Any] = {"num_classes": len(card.classes), "in_chans": card.channels, **card.backbone_args}
+    options: BackboneArgs = {"num_classes": len(card.classes), "in_chans": card.channels, **card.backbone_args}
     try:
         with _offline_where_unreachable():
             made = timm.create_model(card.backbone, pretrained=True, pretrained_cfg_overlay=_overlay(local), **options)
@@ -116,7 +116,7 @@ def _checked(path: Path | None) -> Checked | None:
     return None if path is None else verify(path)
 
 
-def _overlay(local: Path | None) -> dict[str, Any] | None:
+def _overlay(local: Path | None) -> dict[str, str | Mapping[str, torch.Tensor]] | None:
     """Return what makes timm load ``local``; opened here, as timm lets more through than tensors."""
     if local is None:
         return None

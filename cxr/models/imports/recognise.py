@@ -19,7 +19,8 @@ import timm
 import torch
 
 from cxr.errors import WeightsError
-from cxr.models.backbones import ALIASES, check_backbone, make_network
+from cxr.json_types import JsonObject
+from cxr.models.backbones import ALIASES, BackboneArgs, check_backbone, make_network
 from cxr.models.card import MULTI_LABEL, TASKS
 from cxr.models.checksums import AUTHORS_LICENCE, AUTHORS_ORIGIN, publication_of
 from cxr.models.classifier import head_of
@@ -106,7 +107,7 @@ class Recognised:
     origin: str = ""
 
 
-def backbone_of(state: State) -> tuple[str, dict[str, Any]]:
+def backbone_of(state: State) -> tuple[str, BackboneArgs]:
     """Return timm's name (or our alias) and the arguments of the network that has these tensors, in our names.
 
     Raises
@@ -133,7 +134,7 @@ def _groups(names: Iterable[str]) -> str:
     return groups + (", ..." if len(firsts) > 4 else "")
 
 
-def _densenet(state: State) -> tuple[str, dict[str, Any]] | None:
+def _densenet(state: State) -> tuple[str, BackboneArgs] | None:
     layers: dict[int, int] = {}
     growth = 0
     for name, tensor in state.items():
@@ -293,7 +294,7 @@ def _timm_folder(config: Mapping[str, Any]) -> Recognised:
     )
 
 
-def timm_config(path: Path) -> dict[str, Any] | None:
+def timm_config(path: Path) -> JsonObject | None:
     """Return the ``config.json`` beside a file ``model.safetensors`` (or .bin) of timm's folders, or None."""
     beside = path.with_name("config.json")
     if path.stem not in ("model", "pytorch_model") or not beside.is_file():
@@ -307,7 +308,7 @@ def timm_config(path: Path) -> dict[str, Any] | None:
 
 def identify(
     state: Mapping[str, torch.Tensor], backbone: str | None, config: Mapping[str, Any] | None
-) -> tuple[Renamed, str, dict[str, Any]]:
+) -> tuple[Renamed, str, BackboneArgs]:
     """Return the tensors in our names, the backbone and its arguments; a given backbone goes before what is found."""
     renamed = our_names(state)
     if backbone is not None:

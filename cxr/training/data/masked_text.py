@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from cxr.data.images.image_cache import Treatment
 from cxr.files import replacing
 from cxr.locks import FileLock
 from cxr.paths import cache_root
-from cxr.text.boxes import TextBox
+from cxr.text.boxes import BoxValues, TextBox
 from cxr.text.corrections import Reviews
 from cxr.text.detection.detector import DETECTOR_VERSION
 from cxr.text.mask import mask_text
@@ -36,6 +36,35 @@ from cxr.training.recipe import Text
 from cxr.training.report import Progress
 
 log = logging.getLogger(__name__)
+
+
+class TextSummary(TypedDict):
+    """What was masked on the images of a stage and how; results and checkpoints keep it.
+
+    Attributes
+    ----------
+    text
+        ``masked``.
+    mode, margin, measured_on
+        As in the recipe.
+    detector
+        Version of the text detector.
+    n_images, n_with_text, n_by_hand, n_not_searched
+        Images: all, those with text, those whose boxes a person set, those that could not be searched.
+    n_tokens
+        Tokens on all of them.
+    """
+
+    text: str
+    mode: str
+    margin: float
+    detector: str
+    measured_on: str
+    n_images: int
+    n_with_text: int
+    n_tokens: int
+    n_by_hand: int
+    n_not_searched: int
 
 
 @dataclass(frozen=True)
@@ -51,7 +80,7 @@ class ImageTokens:
         Number of images whose boxes a person set.
     """
 
-    boxes: dict[str, Any]
+    boxes: dict[str, list[BoxValues] | str]
     by_hand: int
 
     @property
@@ -60,7 +89,7 @@ class ImageTokens:
         return sum(isinstance(boxes, str) for boxes in self.boxes.values())
 
 
-def without_text(manifest: Manifest, text: Text, tell: Progress) -> tuple[Treatment, dict[str, Any]]:
+def without_text(manifest: Manifest, text: Text, tell: Progress) -> tuple[Treatment, TextSummary]:
     """Search all images of a manifest for text and return how it is masked, and what was done, for results and logs.
 
     What was found before is not searched for again; two processes that want the same images search them once.
@@ -76,9 +105,18 @@ def without_text(manifest: Manifest, text: Text, tell: Progress) -> tuple[Treatm
         If the file of corrected boxes cannot be read, or none of the images.
     """
     tokens = _search(manifest, tell)
-    about = {"text": "masked", "mode": text.mode, "margin": text.margin, "detector": DETECTOR_VERSION}
+    about: dict[str, str | float] = {
+        "text": "masked",
+        "mode": text.mode,
+        "margin": text.margin,
+        "detector": DETECTOR_VERSION,
+    }
     lists = [boxes for boxes in tokens.boxes.values() if isinstance(boxes, list)]
-    summary = about | {
+    summary: TextSummary = {
+        "text": "masked",
+        "mode": text.mode,
+        "margin": text.margin,
+        "detector": DETECTOR_VERSION,
         "measured_on": text.measure_on,
         "n_images": len(manifest),
         "n_with_text": len(lists),
@@ -90,7 +128,7 @@ def without_text(manifest: Manifest, text: Text, tell: Progress) -> tuple[Treatm
     return Treatment(about, partial(mask, mode=text.mode, margin=text.margin), tokens.boxes), summary
 
 
-def mask(image: np.ndarray, boxes: list[dict[str, Any]] | str, *, mode: str, margin: float) -> np.ndarray:
+def mask(image: np.ndarray, boxes: list[BoxValues] | str, *, mode: str, margin: float) -> np.ndarray:
     """Return an image (H, W) with boxes (as :meth:`TextBox.to_dict` gives them) masked.
 
     Raises
@@ -147,7 +185,9 @@ def _read(answer: Path) -> ImageTokens | None:
 
 def _search_files(manifest: Manifest, tell: Progress) -> ImageTokens:
     files, left_out = search(manifest, tell)
-    boxes: dict[str, Any] = {i: [box.to_dict() for box in file.boxes] for i, file in files.items() if file.boxes}
+    boxes: dict[str, list[BoxValues] | str] = {
+        i: [box.to_dict() for box in file.boxes] for i, file in files.items() if file.boxes
+    }
     for image in left_out:
         log.warning("%s: %s; it is left out", image["image_id"], image["reason"])
         boxes[image["image_id"]] = image["reason"]

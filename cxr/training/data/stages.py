@@ -10,7 +10,6 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,7 @@ from cxr.data import ImageCache, Manifest
 from cxr.evaluation.selection import OWN, listed, select
 from cxr.evaluation.truth import UNCERTAIN, finding_names
 from cxr.models import build
-from cxr.training.data.masked_text import without_text
+from cxr.training.data.masked_text import TextSummary, without_text
 from cxr.training.data.stage_rows import Chosen, check_enough, choose, choose_rows, final_manifest
 from cxr.training.recipe import Recipe, Stage
 
@@ -43,7 +42,7 @@ class StageData:
     val_patients
         (n,) the patient of each validation image, or the image itself where there is none.
     text
-        What was masked and how, see :func:`cxr.training.data.masked_text.without_text`; empty where nothing was.
+        What was masked and how, see :func:`cxr.training.data.masked_text.without_text`; None where nothing was.
     left_out
         ``{split: {label: images}}`` of labels that are none of the classes: images with such a label are not among
         the rows (nor measured in the end), such findings not among the targets.
@@ -57,7 +56,7 @@ class StageData:
     train_targets: np.ndarray
     val_targets: np.ndarray
     val_patients: tuple[str, ...]
-    text: dict[str, Any] = field(default_factory=dict)
+    text: TextSummary | None = None
     left_out: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def steps(self, batch: int) -> int:
@@ -191,10 +190,10 @@ def _read(recipe: Recipe, index: int, chosen: Chosen, tell: Tell) -> StageData:
     )
 
 
-def _pixels(recipe: Recipe, index: int, chosen: Chosen, tell: Tell) -> tuple[ImageCache, dict[str, Any]]:
+def _pixels(recipe: Recipe, index: int, chosen: Chosen, tell: Tell) -> tuple[ImageCache, TextSummary | None]:
     """Return the cache of a stage's images, and what was masked on them."""
     manifest, treatment = chosen.manifest, None
-    text: dict[str, Any] = {}
+    text: TextSummary | None = None
     if recipe.text.is_masked:
         # A search takes a second per image: only what the stage learns from, and at the end what is measured.
         ids = {*chosen.train["image_id"], *chosen.val["image_id"]}
