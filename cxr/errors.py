@@ -34,7 +34,7 @@ class WeightsError(CxrError, ValueError):
 
 
 class RunError(CxrError, RuntimeError):
-    """A run that does not exist or cannot do what was asked of it in its present state."""
+    """A run that does not exist or cannot do what was requested in its present state."""
 
 
 class ExplainError(CxrError, ValueError):

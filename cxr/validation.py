@@ -41,16 +41,16 @@ def one_line(error: ValidationError, root: type[BaseModel], forms: Mapping[str, 
     Parameters
     ----------
     root
-        The model that was to be made, from which known keys and ranges are told.
+        The model that was to be made, from which known keys and ranges are read.
     forms
         What is allowed for keys whose type does not say it, by the key's name.
     """
     first, *others = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
     more = f" (and {len(others)} more)" if others else ""
-    return _told(first, root, forms or {}) + more
+    return _described(first, root, forms or {}) + more
 
 
-def _told(error: Any, root: type[BaseModel], forms: Mapping[str, str]) -> str:
+def _described(error: Any, root: type[BaseModel], forms: Mapping[str, str]) -> str:
     keys = [key for key in error["loc"] if isinstance(key, int) or not key.startswith(_NO_KEYS)]
     path = ".".join(map(str, keys))
     if error["type"] == "extra_forbidden":
@@ -65,7 +65,7 @@ def _told(error: Any, root: type[BaseModel], forms: Mapping[str, str]) -> str:
 
 
 def _allowed(error: Any, keys: Sequence[Any], root: type[BaseModel], forms: Mapping[str, str]) -> str:
-    """Return what a key may hold, from the kind of error and the field's own limits; empty if they do not tell."""
+    """Return what a key may hold, from the kind of error and the field's own limits; empty if they do not say."""
     kind, context = error["type"], error.get("ctx", {})
     union = any(isinstance(key, str) and key.startswith(("literal[", "dict[")) for key in error["loc"])
     if union or kind == "string_pattern_mismatch":
@@ -102,12 +102,12 @@ def _fields_at(keys: Sequence[Any], root: type[BaseModel]) -> dict[str, FieldInf
     """Return the fields, by the names that users write, of the part that a path of keys leads to."""
     part = root
     for key in keys:
-        field = _named(part).get(key)
+        field = _keys_of(part).get(key)
         part = (field and _part_in(field.annotation)) or part
-    return _named(part)
+    return _keys_of(part)
 
 
-def _named(part: type[BaseModel]) -> dict[str, FieldInfo]:
+def _keys_of(part: type[BaseModel]) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in part.model_fields.items()}
 
 

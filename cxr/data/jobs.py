@@ -72,7 +72,7 @@ class Imported:
     Attributes
     ----------
     name, folder
-        Of the data set; the name may differ from the one that was asked for if another import took it meanwhile.
+        Of the data set; the name may differ from the one that was requested if another import took it meanwhile.
     result
         What was imported, with the splits that it has now.
     split_reason
@@ -93,7 +93,7 @@ class Imported:
         return split_sizes(self.result.manifest)
 
     def as_dict(self) -> ImportSummary:
-        """Return what a command or a run tells of the import in plain values."""
+        """Return what a command or a run reports of the import in plain values."""
         pairs = two_labels(self.result.doubles)
         return {
             "name": self.name,
@@ -200,7 +200,7 @@ def split_data_set(
     seed: int = 0,
     keep: Collection[str] = (),
 ) -> Divided:
-    """Place the rows of a data set anew, without those of the splits in ``keep``, and keep the result.
+    """Make new splits of a data set, without those of the splits in ``keep``, and keep the result.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ class DataSet:
 
 
 class DataSetFacts(TypedDict, total=False):
-    """What ``data.json`` tells of a data set; any key may be missing.
+    """What ``data.json`` holds about a data set; any key may be missing.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class DataSetFacts(TypedDict, total=False):
     run
         The run that imported it, if one did.
     n, stamp
-        Number of rows of the manifest, and what changes when somebody edits it by hand.
+        Number of rows of the manifest, and what changes when it is edited by hand.
     """
 
     created: str
@@ -72,7 +72,7 @@ def check_name(name: str) -> str:
 
 
 def is_taken(name: str) -> bool:
-    """Tell whether a data set has this name; a ManifestError says if none can have it."""
+    """Return whether a data set has this name; a ManifestError says if none can have it."""
     folder = _settled(data_root() / check_name(name))
     return (folder / "manifest.csv").exists()
 

@@ -300,7 +300,7 @@ class Manifest:
         return {group: dict(values_in_several_splits(placed, column)) for group, column in columns.items()}
 
     def split_command(self, *keep: str, **fractions: float) -> str:
-        """Return the command that places this manifest's rows anew and keeps the splits named as they are."""
+        """Return the command that makes new splits and keeps the splits named as they are."""
         if self.path is None:
             words = ["MANIFEST", "--name", "NEW"]
         elif self.path == data_root() / self.path.parent.name / "manifest.csv":

@@ -64,7 +64,7 @@ class OnManifest(Params):
 
 
 class ImportParams(Params):
-    """What an import is asked for; see :func:`cxr.data.jobs.import_data_set`.
+    """The parameters of an import; see :func:`cxr.data.jobs.import_data_set`.
 
     Attributes
     ----------

@@ -45,7 +45,7 @@ class ModelCard:
     thresholds
         By class, the probability above which its publisher calls it found; empty where none was published.
     licence
-        Of weights that were imported, ``unknown`` where nobody told it; of a trained network those of the weights that
+        Of weights that were imported, ``unknown`` where nobody named it; of a trained network those of the weights that
         it began with and of its data, separated by semicolons.
     """
 
@@ -115,7 +115,7 @@ class ModelCard:
 
 
 def software_versions() -> dict[str, str]:
-    """Return the versions that a network's numbers hang on."""
+    """Return the versions that a network's numbers depend on."""
     packages = ("cxr", "torch", "timm", "numpy")
     return {"python": platform.python_version()} | {name: _version(name) for name in packages}
 

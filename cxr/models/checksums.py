@@ -66,7 +66,7 @@ class Checked:
     sha256
         64 hexadecimal digits.
     against
-        What said what the sum should be: the file's name, a file of sums, the hub, its publisher; empty where nothing
+        What gave the expected sum: the file's name, a file of sums, the hub, its publisher; empty where nothing
         did, and the sum was only written down.
     """
 
@@ -157,5 +157,5 @@ def _remember(path: Path, digits: str) -> None:
     try:
         with replacing(beside) as draft:
             draft.write_text(f"{digits}  {path.name}\n", encoding="utf-8")
-    except OSError as error:  # a folder that others own: the card still tells the sum
+    except OSError as error:  # a folder that others own: the card still holds the sum
         log.warning("the sha256 of %s is not remembered: %s", path, error)

@@ -1,6 +1,6 @@
 """Networks for other programs: ONNX with its normalisation inside, and a folder that timm loads.
 
-What was written is loaded again and asked the same question: it is kept only if its logits agree.
+What was written is loaded again and gets the same images: it is kept only if its logits agree.
 """
 
 from __future__ import annotations

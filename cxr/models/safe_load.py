@@ -60,7 +60,7 @@ def read_tensors(path: Path) -> State:
 
 
 def open_weights(path: Path) -> Opened:
-    """Return what a file holds, told by its bytes, whatever it is called.
+    """Return what a file holds, by its bytes, whatever it is called.
 
     Whole pickled models are read as data: their classes need not be installed, and nothing of the file is run.
 

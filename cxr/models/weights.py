@@ -49,7 +49,7 @@ class Source:
     origin, checksum, licence
         As a :class:`ModelCard` has them.
     load
-        Fills the model and tells what matched; None leaves the random weights.
+        Fills the model and reports what matched; None leaves the random weights.
     """
 
     title: str = ""
@@ -223,7 +223,7 @@ def read_card(path: Path) -> ModelCard | None:
 
 
 def read_seen(path: Path) -> Seen | None:
-    """Return which X-rays the network in a weights file has seen, or None where the file does not tell."""
+    """Return which X-rays the network in a weights file has seen, or None where the file does not say."""
     if not is_safetensors(path):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Devices as the queue sees them: which a run may take, told without importing torch.
+"""Devices as the queue sees them: which a run may take, found out without importing torch.
 
 A run that waits for its turn must not cost the half gigabyte that torch takes, so torch is asked in a process of its
 own, and only where there is a driver at all.
@@ -42,7 +42,7 @@ def options_of(kind: Kind, params: Mapping[str, Any]) -> Options | None:
 
 
 def count_gpus() -> int:
-    """Return how many GPUs torch can use here; 0 also where nobody answers."""
+    """Return how many GPUs torch can use here; 0 also where there is no answer."""
     if not any(Path(driver).exists() for driver in _DRIVERS):
         return 0
     listed = _nvidia_gpus()

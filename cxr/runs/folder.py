@@ -35,7 +35,7 @@ _RESERVE_BYTES = 16384  # more than any status takes
 
 
 class Stopped(Exception):
-    """Raised by a job that ends early because a stop was asked for, after it has saved what it needs.
+    """Raised by a job that ends early because a stop was requested, after it has saved what it needs.
 
     A job may as well just return; this spares functions deep inside it from passing a flag upwards.
     """
@@ -367,7 +367,7 @@ class RunFolder:
         return self.stop_asked() or (self.path / MAKE_ROOM_FLAG).exists()
 
     def stop_asked(self) -> bool:
-        """Return whether somebody asked for a stop."""
+        """Return whether a stop was requested."""
         return (self.path / STOP_FLAG).exists()
 
     def clear_stop(self) -> None:
@@ -379,9 +379,9 @@ class RunFolder:
         (self.path / MAKE_ROOM_FLAG).touch()
 
     def room_asked(self) -> bool:
-        """Return whether the job has to make room and will be queued again; somebody's stop goes first."""
+        """Return whether the job gives its place to another and is queued again; a requested stop goes first."""
         return (self.path / MAKE_ROOM_FLAG).exists() and not self.stop_asked()
 
     def clear_room(self) -> None:
-        """Forget a request to make room."""
+        """Forget a request to give the place to another."""
         (self.path / MAKE_ROOM_FLAG).unlink(missing_ok=True)

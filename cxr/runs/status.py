@@ -30,7 +30,7 @@ class Status(Mapping[str, Any]):
     pid, pid_started, host
         Its process, when that started (Unix time), and the machine that it works on.
     heartbeat
-        When the process last said that it lives (Unix time); None before it has begun.
+        When the process last gave a sign of life (Unix time); None before it has begun.
     error
         Why it failed, in one line.
     launched, started, ended

@@ -1,4 +1,4 @@
-"""How files of a run are written: JSON that any reader sees whole, and a full disk told in words."""
+"""How files of a run are written: JSON that any reader sees whole, and what to do about a full disk."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ class TextBox:
     """One token: ``x0 <= x < x1`` and ``y0 <= y < y1`` in pixels.
 
     ``text`` is the transcription ("" where nothing was read), ``score`` the detector's confidence in 0..1 and
-    ``kind`` one of :data:`KINDS`: arrow and scale (the ticks of a ruler) are told by their looks, symbol is what is
-    neither read nor recognised.
+    ``kind`` one of :data:`KINDS`: arrow and scale (the ticks of a ruler) are recognised by their looks, symbol is all
+    that is neither read nor recognised.
     """
 
     x0: int

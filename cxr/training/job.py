@@ -304,7 +304,7 @@ def _and_masked(recipe: Recipe) -> str:
 
 
 def stage_file(index: int) -> str:
-    """Return the name of the file, in a run's folder, that tells how a stage before the last one ended."""
+    """Return the name of the file, in a run's folder, that says how a stage before the last one ended."""
     return f"stage-{index}.json"
 
 

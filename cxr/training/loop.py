@@ -109,7 +109,7 @@ class StageLoop:
         Raises
         ------
         Stopped
-            After a checkpoint, if a stop was asked for.
+            After a checkpoint, if a stop was requested.
         """
         if not self.place.begun:
             self.report.epoch(self._row() | {"epoch": 0} | self.validate(), kind="start")
@@ -241,7 +241,7 @@ class StageLoop:
         self._save(hooks)
 
     def _has_converged(self) -> bool:
-        """Tell whether the stage's patience is at its end."""
+        """Return whether the stage's patience is at its end."""
         if self.stage.early_stop is None or self.place.best_epoch is None:
             return False
         return self.place.epoch - 1 - self.place.best_epoch >= self.stage.early_stop
@@ -285,7 +285,7 @@ class StageLoop:
 
 
 def is_better(value: float | None, best: float | None, monitor: str) -> bool:
-    """Tell whether ``value`` is better than ``best``; a tie is not, None is the worst."""
+    """Return whether ``value`` is better than ``best``; a tie is not, None is the worst."""
     if value is None or best is None:
         return value is not None
     return value < best if monitor in LOWER_IS_BETTER else value > best

@@ -14,7 +14,7 @@ class NeuronChange(TypedDict):
 
     Attributes
     ----------
-    kept
+    kept_classes
         The class that it was in the stage before, None for a new one.
     change, cosine, bias
         ``|w - w0| / |w0|``, the cosine between w and w0, and b - b0.
@@ -33,12 +33,12 @@ class Neurons:
     ----------
     classes
         Names of the outputs, in their order.
-    kept
+    kept_classes
         ``{class: class of the stage before}`` of the neurons that were kept.
     """
 
-    def __init__(self, head: nn.Linear, classes: Sequence[str], kept: Mapping[str, str]) -> None:
-        self._head, self._classes, self._kept = head, tuple(classes), dict(kept)
+    def __init__(self, head: nn.Linear, classes: Sequence[str], kept_classes: Mapping[str, str]) -> None:
+        self._head, self._classes, self._kept = head, tuple(classes), dict(kept_classes)
         self._start = self._now()
 
     def changes(self) -> dict[str, NeuronChange]:

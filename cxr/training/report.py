@@ -1,4 +1,4 @@
-"""What a training tells while it runs: rows of metrics, progress, throughput."""
+"""What a training reports while it runs: rows of metrics, progress, throughput."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Report:
     Parameters
     ----------
     folder
-        Takes the rows; None for a process that helps and tells nothing.
+        Takes the rows; None for a process that helps and reports nothing.
     total_steps
         Of all stages, for the progress.
     """
@@ -42,11 +42,11 @@ class Report:
         self._recent: deque[tuple[float, int]] = deque(maxlen=20)
 
     def reading(self, fraction: float, message: str) -> None:
-        """Tell how far the images are read."""
+        """Report how far the images are read."""
         self._progress(_READING * fraction, message)
 
     def ending(self, fraction: float, message: str) -> None:
-        """Tell how far the evaluation at the end is."""
+        """Report how far the evaluation at the end is."""
         self._progress(1 - _ENDING * (1 - fraction), message)
 
     def pause(self) -> None:

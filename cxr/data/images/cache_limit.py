@@ -206,7 +206,7 @@ def _usage_of_store(folder: Path) -> StoreUsage:
             images, unreadable = (
                 store_index.value(index, f"SELECT count(*) FROM {table}") for table in ("images", "unreadable")
             )
-    except sqlite3.Error:  # damaged: the next process that opens it makes it anew
+    except sqlite3.Error:  # damaged: the next process that opens it makes it again
         rows, alive, in_use, claims, images, unreadable = [], set(), set(), [], 0, 0
     shards = tuple(Shard(folder, number, n * row_bytes, used, number in in_use) for number, n, used in rows)
     return StoreUsage(

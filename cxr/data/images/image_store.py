@@ -53,7 +53,7 @@ _UNWRITABLE_FOLDER = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errn
 
 @dataclass(frozen=True)
 class Contents:
-    """What a store has of the contents that were asked for.
+    """What a store has of the requested contents.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Contents:
     images
         One image for each content that is one.
     reasons
-        Why a content is no image, by its position among those asked for.
+        Why a content is no image, by its position among the requested ones.
     """
 
     positions: NDArray[np.int64]
@@ -136,7 +136,7 @@ class ImageStore:
         raise ImageError(f"the image cache {self.folder} is damaged as soon as it is written: check the disk")
 
     def _open(self) -> leases.Lease:
-        """Make the store if need be, a damaged one anew, and return a lease, of which the index does not know yet."""
+        """Make the store if need be, a damaged one again, and return a lease, of which the index does not know yet."""
         with leases.exclusive(self.root / store_index.ROOT_LOCK):
             self.folder.mkdir(exist_ok=True)
             if not (self.folder / cache_limit.RECIPE).exists():

@@ -199,7 +199,7 @@ def _labels(table: pd.DataFrame, column: str, options: FindingOptions, listing: 
 
 
 def _is_general(column: str) -> bool:
-    """Tell whether a column's name says nothing of what its numbers mean."""
+    """Return whether a column's name says nothing of what its numbers mean."""
     return column.casefold() in {"label", "labels", "class", "target", "y", "category", "diagnosis", "classid", "gt"}
 
 

@@ -80,7 +80,7 @@ def write_demo(
     Parameters
     ----------
     n : number of images, at least 12.
-    correlation : how often the text tells the class, 0 to 1 (see :mod:`cxr.data.phantom.token_sets`).
+    correlation : how often the text gives away the class, 0 to 1 (see :mod:`cxr.data.phantom.token_sets`).
     workers : processes; 0 works in this one, None takes one per core.
     progress : called with (done, total).
 

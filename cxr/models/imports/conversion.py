@@ -25,7 +25,7 @@ from cxr.models.safe_load import Opened, open_weights
 from cxr.models.weights import read_card, read_seen, save_model
 from cxr.paths import weights_root
 
-# What a person must tell where the file does not: the option of `cxr weights import` and what it means.
+# What a person must add where the file does not say it: the option of `cxr weights import` and what it means.
 NEEDED = {
     "classes": "names of the outputs in their order, such as covid19,normal,pneumonia",
     "task": "single-label (softmax) or multi-label (a sigmoid for each class)",
@@ -39,7 +39,7 @@ _FRAMEWORKS = {"tf": "TensorFlow", "flax": "Flax", "jax": "JAX", "mlx": "MLX", "
 
 
 class Misfit(WeightsError):
-    """Weights that fit in part or not at all; ``report`` tells which tensors."""
+    """Weights that fit in part or not at all; ``report`` says which tensors."""
 
     def __init__(self, text: str, report: LoadReport) -> None:
         super().__init__(text)

@@ -1,4 +1,4 @@
-"""What a stranger's state dict is: the backbone from its tensors, and what its publisher tells about the input.
+"""What a stranger's state dict is: the backbone from its tensors, and what its publisher says about the input.
 
 Known beside plain timm and torchvision files: CheXNet (DenseNet121 for the 14 findings of NIH ChestX-ray14),
 torchxrayvision (grey DenseNet121 for 18 findings), the networks of the paper's authors (three outputs).
@@ -30,7 +30,7 @@ from cxr.models.safe_load import State
 
 
 class UnknownBackboneError(WeightsError):
-    """Tensors that do not tell of which backbone they are: a person has to name it."""
+    """Tensors that do not show of which backbone they are: a person has to name it."""
 
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

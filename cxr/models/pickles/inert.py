@@ -53,7 +53,7 @@ class Instance:
     made_by, arguments
         What would have been called (a :class:`Global`, as a rule) and with what.
     state
-        What it was told to become, usually the dictionary of its attributes.
+        What it was to become, usually the dictionary of its attributes.
     items, pairs
         What was put into it as into a list, and as into a dictionary.
     """
@@ -137,7 +137,7 @@ class _Machine:
         values, self.stack = self.stack, self.below.pop()
         return values
 
-    def named(self, module: Any, name: Any) -> Global:
+    def global_of(self, module: Any, name: Any) -> Global:
         global_name = Global(_text(module), _text(name))
         self.globals.setdefault(global_name)
         return global_name
@@ -272,18 +272,18 @@ def _insert(target: Any, values: list[Any]) -> None:
 
 def _global(machine: _Machine, names: str) -> None:
     module, _, name = names.partition(" ")
-    machine.stack.append(machine.named(module, name))
+    machine.stack.append(machine.global_of(module, name))
 
 
 def _stack_global(machine: _Machine, argument: None) -> None:
     name, module = machine.stack.pop(), machine.stack.pop()
-    machine.stack.append(machine.named(module, name))
+    machine.stack.append(machine.global_of(module, name))
 
 
 def _inst(machine: _Machine, names: str) -> None:
     arguments = machine.since_mark()
     module, _, name = names.partition(" ")
-    machine.call(machine.named(module, name), arguments)
+    machine.call(machine.global_of(module, name), arguments)
 
 
 def _obj(machine: _Machine, argument: None) -> None:

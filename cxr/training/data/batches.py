@@ -18,7 +18,7 @@ import torch
 from cxr.data.images.image_store import Images
 from cxr.training.data.augment import Augment
 
-AHEAD = 2  # batches that are read before they are asked for
+AHEAD = 2  # batches that are read before they are needed
 
 
 @dataclass(frozen=True)

@@ -89,14 +89,14 @@ class ImageTokens:
         return sum(isinstance(boxes, str) for boxes in self.boxes.values())
 
 
-def without_text(manifest: Manifest, text: Text, tell: Progress) -> tuple[Treatment, TextSummary]:
+def without_text(manifest: Manifest, text: Text, progress: Progress) -> tuple[Treatment, TextSummary]:
     """Search all images of a manifest for text and return how it is masked, and what was done, for results and logs.
 
     What was found before is not searched for again; two processes that want the same images search them once.
 
     Parameters
     ----------
-    tell
+    progress
         Called with the share done and a message; may raise to end the search, after which all that was found is kept.
 
     Raises
@@ -104,7 +104,7 @@ def without_text(manifest: Manifest, text: Text, tell: Progress) -> tuple[Treatm
     TextError
         If the file of corrected boxes cannot be read, or none of the images.
     """
-    tokens = _search(manifest, tell)
+    tokens = _search(manifest, progress)
     about: dict[str, str | float] = {
         "text": "masked",
         "mode": text.mode,
@@ -141,13 +141,13 @@ def mask(image: np.ndarray, boxes: list[BoxValues] | str, *, mode: str, margin: 
     return mask_text(image, [TextBox(**box) for box in boxes], mode, margin)
 
 
-def _search(manifest: Manifest, tell: Progress) -> ImageTokens:
+def _search(manifest: Manifest, progress: Progress) -> ImageTokens:
     """Return the tokens, from the last search of just these images or found now."""
     answer = cache_root() / "text" / DETECTOR_VERSION / "searches" / f"{_key(manifest)}.json"
-    with _alone(answer.with_suffix(".lock"), tell):
+    with _alone(answer.with_suffix(".lock"), progress):
         tokens = _read(answer)
         if tokens is None:
-            tokens = _search_files(manifest, tell)
+            tokens = _search_files(manifest, progress)
             if not tokens.left_out:
                 with replacing(answer) as draft:
                     draft.write_text(json.dumps(asdict(tokens)), encoding="utf-8")
@@ -166,11 +166,11 @@ def _key(manifest: Manifest) -> str:
 
 
 @contextlib.contextmanager
-def _alone(path: Path, tell: Progress) -> Iterator[None]:
+def _alone(path: Path, progress: Progress) -> Iterator[None]:
     """Hold a lock; wait for whoever searches the same images, ready to be stopped."""
     lock = FileLock(path)
     while not lock.acquire(timeout=0.5):
-        tell(0.0, "another training searches these images for text")
+        progress(0.0, "another training searches these images for text")
     try:
         yield
     finally:
@@ -183,8 +183,8 @@ def _read(answer: Path) -> ImageTokens | None:
     return None
 
 
-def _search_files(manifest: Manifest, tell: Progress) -> ImageTokens:
-    files, left_out = search(manifest, tell)
+def _search_files(manifest: Manifest, progress: Progress) -> ImageTokens:
+    files, left_out = search(manifest, progress)
     boxes: dict[str, list[BoxValues] | str] = {
         i: [box.to_dict() for box in file.boxes] for i, file in files.items() if file.boxes
     }

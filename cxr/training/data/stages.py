@@ -24,7 +24,7 @@ from cxr.training.recipe import Recipe, Stage
 
 log = logging.getLogger(__name__)
 
-Tell = Callable[[float, str], None]
+ReadProgress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def check_weights(recipe: Recipe) -> None:
     build(recipe.backbone, ("a", "b"), **{name: getattr(recipe, name) for name in names})
 
 
-def prepare(recipe: Recipe, manifest: Manifest, tell: Tell) -> list[StageData]:
+def prepare(recipe: Recipe, manifest: Manifest, progress: ReadProgress) -> list[StageData]:
     """Return the data of every stage; all that can be wrong with them is found before anything trains.
 
     Raises
@@ -148,7 +148,7 @@ def prepare(recipe: Recipe, manifest: Manifest, tell: Tell) -> list[StageData]:
         If a stage finds nothing to learn from, or names what its data do not have.
     """
     chosen = choose(recipe, manifest)
-    return [_read(recipe, index, rows, tell) for index, rows in enumerate(chosen)]
+    return [_read(recipe, index, rows, progress) for index, rows in enumerate(chosen)]
 
 
 def epoch_batches(n: int, batch: int, seed: int, stage: int, epoch: int) -> list[np.ndarray]:
@@ -165,10 +165,10 @@ def derived_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _read(recipe: Recipe, index: int, chosen: Chosen, tell: Tell) -> StageData:
+def _read(recipe: Recipe, index: int, chosen: Chosen, progress: ReadProgress) -> StageData:
     """Decode the images of a stage, or open the cache that holds them."""
     stage, classes = recipe.stages[index], chosen.classes
-    cache, text = _pixels(recipe, index, chosen, tell)
+    cache, text = _pixels(recipe, index, chosen, progress)
     train, val = (_readable(rows, cache) for rows in (chosen.train, chosen.val))
     check_enough(train, val, index, recipe.devices * stage.accumulate)
     log.info("stage %s: %d images to train, %d to validate, classes %s", stage.name, len(train), len(val), classes)
@@ -190,7 +190,9 @@ def _read(recipe: Recipe, index: int, chosen: Chosen, tell: Tell) -> StageData:
     )
 
 
-def _pixels(recipe: Recipe, index: int, chosen: Chosen, tell: Tell) -> tuple[ImageCache, TextSummary | None]:
+def _pixels(
+    recipe: Recipe, index: int, chosen: Chosen, progress: ReadProgress
+) -> tuple[ImageCache, TextSummary | None]:
     """Return the cache of a stage's images, and what was masked on them."""
     manifest, treatment = chosen.manifest, None
     text: TextSummary | None = None
@@ -200,10 +202,10 @@ def _pixels(recipe: Recipe, index: int, chosen: Chosen, tell: Tell) -> tuple[Ima
         if index == len(recipe.stages) - 1:
             ids |= set(select(manifest, chosen.classes, recipe.stages[index].task, relation=OWN).ids)
         manifest = manifest.select(ids=sorted(ids))
-        treatment, text = without_text(manifest, recipe.text, tell)
+        treatment, text = without_text(manifest, recipe.text, progress)
 
     def step(done: int, n: int) -> None:
-        tell(done / n, f"reading images {done}/{n}")
+        progress(done / n, f"reading images {done}/{n}")
 
     return ImageCache.build(manifest, recipe.size, progress=step, treatment=treatment), text
 

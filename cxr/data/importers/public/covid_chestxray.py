@@ -27,7 +27,7 @@ _PNEUMONIAS = frozenset(
 
 
 def recognises(columns: Collection[str]) -> bool:
-    """Tell whether these are the columns of ``metadata.csv``."""
+    """Return whether these are the columns of ``metadata.csv``."""
     return set(_NEEDED) <= set(columns)
 
 

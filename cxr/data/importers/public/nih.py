@@ -26,7 +26,7 @@ _LICENCE = "none stated (NIH Clinical Center: public, cite)"
 
 
 def recognises(columns: Collection[str]) -> bool:
-    """Tell whether these are the columns of ChestX-ray14."""
+    """Return whether these are the columns of ChestX-ray14."""
     return set(_NEEDED) <= set(columns)
 
 
