@@ -112,6 +112,7 @@ class ImportParams(Params):
         if not self.path.exists():
             raise ManifestError(f"path: {str(self.path)!r} does not exist. Give the full path of a folder or file")
         check_free(self.name, self.overwrite)
+        # Read as stored: an active import of another version must not stop this one.
         if any(run.active and run.spec["params"].get("name") == self.name for run in list_runs(kind="import")):
             raise ManifestError(
                 f"a data set {self.name!r} is being imported just now; wait for it, or choose another name"

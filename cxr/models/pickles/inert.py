@@ -62,7 +62,7 @@ class Instance:
     arguments: tuple[Any, ...] = ()
     state: Any = None
     items: list[Any] | None = None
-    pairs: dict[str, Any] | None = None
+    pairs: dict[str, Any] | None = None  # whatever the pickle holds
 
     @property
     def class_name(self) -> str:

@@ -92,7 +92,7 @@ def entries_of(node: object) -> Mapping[str, Any]:
         return node
     if not isinstance(node, Instance):
         return {}
-    entries: dict[str, Any] = {}
+    entries: dict[str, Any] = {}  # whatever the pickle holds
     if node.class_name in _DICTIONARIES:  # Python 2 gave an OrderedDict the list of its pairs
         for argument in node.arguments:
             if isinstance(argument, list):
