@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import TypedDict, cast
 
 import numpy as np
 
@@ -15,13 +16,25 @@ from cxr.errors import TextError
 KINDS = ("word", "letter", "number", "arrow", "scale", "symbol")
 
 
+class BoxValues(TypedDict):
+    """The fields of a :class:`TextBox`, as JSON and tables hold them."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    text: str
+    score: float
+    kind: str
+
+
 @dataclass(frozen=True)
 class TextBox:
     """One token: ``x0 <= x < x1`` and ``y0 <= y < y1`` in pixels.
 
     ``text`` is the transcription ("" where nothing was read), ``score`` the detector's confidence in 0..1 and
-    ``kind`` one of :data:`KINDS`: arrow and scale (the ticks of a ruler) are told by their looks, symbol is what is
-    neither read nor recognised.
+    ``kind`` one of :data:`KINDS`: arrow and scale (the ticks of a ruler) are recognised by their looks, symbol is all
+    that is neither read nor recognised.
     """
 
     x0: int
@@ -47,9 +60,9 @@ class TextBox:
         """Pixels covered; 0 for an empty box."""
         return max(0, self.width) * max(0, self.height)
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> BoxValues:
         """Return the fields as plain values, as JSON and tables take them."""
-        return asdict(self)
+        return cast(BoxValues, asdict(self))
 
 
 def kind_of(text: str) -> str:

@@ -97,7 +97,7 @@ def _homes(folder: RunFolder) -> Iterator[Path]:
     yield folder.path
     spec = folder.spec
     starters = (spec["params"].get(kind.name) for kind in KINDS.values() if kind.members == spec["kind"])
-    yield from (folder.path.parent / starter for starter in starters if is_run_id(starter))
+    yield from (folder.path.parent / str(starter) for starter in starters if is_run_id(starter))
 
 
 def _died_here(status: Status) -> bool:

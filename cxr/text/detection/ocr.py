@@ -76,7 +76,7 @@ def _new_engine(threads: int | None) -> RapidOCR:
     return RapidOCR(params=_parameters(threads))
 
 
-def _parameters(threads: int | None) -> dict[str, Any]:
+def _parameters(threads: int | None) -> dict[str, object]:
     from rapidocr import EngineType
 
     # limit_side_len is a *lower* bound that enlarges: 64 leaves the size of every view alone.
