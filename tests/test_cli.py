@@ -341,7 +341,7 @@ def test_ctrl_c_saves_and_stops_and_the_run_can_be_resumed(value):
     out, err = terminal.communicate(timeout=60)
     (run,) = list_runs()
     assert run.status()["state"] == "stopped"
-    assert (terminal.returncode, f"`cxr runs resume {run.id}` goes on" in out) == (0, True), out + err
+    assert (terminal.returncode, f"`cxr runs resume {run.id}` continues it" in out) == (0, True), out + err
     assert (run.folder.checkpoints / "last.json").exists()
     rows = len(run.metrics()[0])
     told = value("runs", "resume", run.id, "--detach")

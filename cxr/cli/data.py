@@ -99,7 +99,7 @@ def _keeper(declaration: Declaration) -> Any:
 def demo(
     n: Annotated[int, typer.Option(min=12, help="Number of X-rays.")] = 600,
     correlation: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="How much the burned-in text tells of the class.")
+        float, typer.Option(min=0.0, max=1.0, help="How strongly the burned-in text predicts the class.")
     ] = 0.5,
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     size: Annotated[int, typer.Option(help="Side in pixels.")] = 256,
@@ -149,12 +149,12 @@ def import_(
     ctx: typer.Context,
     kind: Annotated[str, typer.Argument(help="See `cxr data kinds`.")],
     path: Annotated[Path, typer.Argument(help="The folder, or the manifest's file.")],
-    name: Annotated[str, typer.Option(help="The name that the data set gets.")],
+    name: Annotated[str, typer.Option(help="Name of the new data set.")],
     splits: Annotated[
         str,
         typer.Option(
-            help="make (those that come with the data are used as they are), keep (those alone), new (those that come "
-            "with the data are declined and others made), or none."
+            help="make: use the splits that come with the data, or make them; keep: use only those that come with the "
+            "data; new: ignore those and make others; none: no splits."
         ),
     ] = "make",
     no_split: Annotated[bool, typer.Option("--no-split", help="The same as --splits keep.")] = False,
@@ -162,9 +162,9 @@ def import_(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set of this name.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Read a folder of X-rays and keep it as a data set; whatever is left out is listed with the reason.
+    """Import X-rays as a data set. Each image that is left out is listed with the reason.
 
-    A data set whose splits cannot be made is kept without them.
+    If splits cannot be made, the data set is imported without them.
     """
     from cxr.data.jobs import SPLITS, check_free, import_data_set
 
@@ -197,11 +197,11 @@ def split(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     name: Annotated[
-        str | None, typer.Option(help="Keep the result as this data set; needed if DATA is a file.")
+        str | None, typer.Option(help="Save the result as this data set; needed if DATA is a file.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Split by patient and by duplicate, stratified by class; earlier splits are replaced, but for those to --keep.
+    """Split by patient and by duplicate, stratified by class. Earlier splits are replaced, except those in --keep.
 
     To take a validation split from train and leave the test split alone: --keep test --fraction train=0.9 --fraction
     val=0.1
@@ -210,7 +210,7 @@ def split(
     from cxr.data.library import list_data_sets
 
     if name is None and data not in {known.name for known in list_data_sets()}:
-        raise typer.BadParameter(f"{data!r} is no data set's name: say with --name how to keep the result")
+        raise typer.BadParameter(f"{data!r} is not the name of a data set: give --name to save the result under")
     divided = split_data_set(data, name=name, fractions=_fractions(fraction), seed=seed, keep=tuple(keep or ()))
     told = {**_contents(divided.manifest, str(divided.folder / "manifest.csv")), "name": divided.name}
     told |= {"splits": split_sizes(divided.manifest), "notes": list(divided.notes)}

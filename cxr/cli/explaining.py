@@ -33,7 +33,8 @@ def explain(
         typer.Option(help=f"{choices_in_words()} `cxr composites` describes them."),
     ] = DEFAULT_COMPOSITE,
     target: Annotated[
-        str, typer.Option(help="The class whose logit is explained, or all; default: the predicted, or most probable.")
+        str,
+        typer.Option(help=("Class whose logit is explained, or all; default: the predicted (or most probable) class.")),
     ] = "",
     bias: Annotated[
         str | None, typer.Option(metavar="|".join(BIASES), help="Biases in alpha-beta rules; default: the composite's.")
@@ -49,19 +50,21 @@ def explain(
         str | None,
         typer.Option(
             metavar="bfloat16",
-            help="Faster and rough; taken where a trial on the first image shows float32's map in less time.",
+            help=(
+                "Faster but less exact; used only if a trial on the first image gives nearly the same map in less time."
+            ),
         ),
     ] = None,
     data: DataOption = None,
-    split: Annotated[str, typer.Option(help="Without IMAGE: the split whose X-rays are explained.")] = "test",
-    n: Annotated[int | None, typer.Option(min=1, help="Without IMAGE: how many; by default all.")] = None,
+    split: Annotated[str, typer.Option(help="Without IMAGE: the split to explain.")] = "test",
+    n: Annotated[int | None, typer.Option(min=1, help="Without IMAGE: number of X-rays; by default all.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="With IMAGE: folder for the PNG files and the array; by default this one.")
     ] = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Explain the prediction for one X-ray, or for those of a split, by Layer-wise Relevance Propagation."""
+    """Explain the prediction for one X-ray, or for all of a split, by Layer-wise Relevance Propagation."""
     from cxr.explain.heatmap import Way
 
     way = Way.of(composite, bias, precision, _numbers(option))
@@ -90,7 +93,7 @@ def composites(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One composite, with rules and options.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the ways of explaining: what each does, its options, and the networks that it runs on."""
+    """List the composites and other methods of explaining, with their options and supported networks."""
     if name is None:
         emit([summary(known) for known in COMPOSITES], as_json, _show_composites)
         return
@@ -100,7 +103,7 @@ def composites(
 def _show_composites(rows: list[dict[str, Any]]) -> None:
     table = [[row["name"], row["label"], ", ".join(row["options"])] for row in rows]
     show_table("", ["composite", "title", "options"], table)
-    say("`cxr composites NAME` describes one: its rules, its options, the networks that it runs on.")
+    say("`cxr composites NAME` describes one: its rules, options and supported networks.")
 
 
 def _show_composite(row: dict[str, Any]) -> None:
@@ -119,12 +122,10 @@ def _show_composite(row: dict[str, Any]) -> None:
 
 
 def heatmaps(
-    clear: Annotated[
-        bool, typer.Option("--clear", help="Delete them; what is needed again is computed again.")
-    ] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Delete them; they are computed again when needed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Tell how many heatmaps are stored for the pages, and how large they are; --clear deletes them."""
+    """Show how many heatmaps are stored for the dashboard, and their size; --clear deletes them."""
     from cxr.explain import store
 
     found = store.clear() if clear else store.usage()
@@ -221,7 +222,7 @@ def _image_path(model: str, image: str, data: str | None) -> Path:
     from cxr.data import Manifest
 
     if data is None and not is_training(model):
-        raise ImageError(f"{image} is not there: give an image file, or with --data the id of one of its X-rays")
+        raise ImageError(f"image {image} not found: give an image file, or --data and the id of one of its X-rays")
     return Manifest.load(manifest_of(model, data)).image_path(image)
 
 

@@ -47,7 +47,7 @@ def end_of(run: Run, detach: bool, as_json: bool) -> Status | None:
         If it fails.
     """
     if detach:
-        emit(describe(run), as_json, lambda _: say(f"{run.id} started; `cxr runs show {run.id}` tells how it goes"))
+        emit(describe(run), as_json, lambda _: say(f"{run.id} started; `cxr runs show {run.id}` shows its progress"))
         return None
     status = follow(run)
     if status["state"] == "failed":
@@ -64,7 +64,7 @@ def _show_end(run: Run, status: Status) -> None:
     took = duration((status["ended"] or time.time()) - (status["started"] or run.spec["created"]))
     say(f"{run.id} {status['state']} after {took}")
     if status["state"] == "stopped":
-        say(f"`cxr runs resume {run.id}` goes on")
+        say(f"`cxr runs resume {run.id}` continues it")
         return
     from cxr.cli.results import show_results
 
@@ -77,7 +77,7 @@ def _interrupt(run: Run, asked: bool) -> None:
             run.kill()
         else:
             run.stop()
-            note("stopping after the present step; press Ctrl-C again to kill it")
+            note("stopping after the current step; press Ctrl-C again to kill it")
     except RunError as error:  # it came to its end in the meantime
         note(str(error))
 

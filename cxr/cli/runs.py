@@ -21,7 +21,7 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, see `cxr 
 @app.command("list")
 def list_(
     kind: Annotated[str | None, typer.Option(help="Only runs of this kind, such as train.")] = None,
-    n: Annotated[int, typer.Option("-n", "--n", min=1, help="At most so many, the newest first.")] = 50,
+    n: Annotated[int, typer.Option("-n", "--n", min=1, help="At most this many, newest first.")] = 50,
     as_json: Json = False,
 ) -> None:
     """List the runs, newest first."""
@@ -33,14 +33,14 @@ def list_(
 
 @app.command()
 def show(run: RunId, as_json: Json = False) -> None:
-    """Show what a run does or did, and its results."""
+    """Show the state and the results of a run."""
     found = get_run(run)
     emit(describe(found), as_json, _show_run)
 
 
 @app.command()
 def queue(as_json: Json = False) -> None:
-    """Show which run has which device of this machine, and who waits, in order."""
+    """Show which run uses which device of this machine, and which runs wait, in order."""
     rows = DeviceQueue().rows()
     emit(rows, as_json, lambda _: _show_queue(rows))
 
@@ -48,14 +48,14 @@ def queue(as_json: Json = False) -> None:
 @app.command()
 def move(
     run: RunId,
-    first: Annotated[bool, typer.Option("--first", help="To the front: the next one whose device is free.")] = False,
+    first: Annotated[bool, typer.Option("--first", help="To the front: next as soon as its device is free.")] = False,
     last: Annotated[bool, typer.Option("--last", help="To the end.")] = False,
     before: Annotated[str | None, typer.Option(metavar="RUN", help="In front of this waiting run.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Give a waiting run another place in the queue."""
+    """Move a waiting run to another place in the queue."""
     if first + last + (before is not None) != 1:
-        raise typer.BadParameter("exactly one of --first, --last and --before RUN says where to")
+        raise typer.BadParameter("give exactly one of --first, --last and --before RUN")
     moved = get_run(run)
     DeviceQueue().move(moved.id, before=None if before is None else get_run(before).id, last=last)
     rows = DeviceQueue().rows()
@@ -65,11 +65,11 @@ def move(
 @app.command()
 def stop(
     run: RunId,
-    wait: Annotated[bool, typer.Option(help="Wait until it has ended.")] = True,
-    kill: Annotated[bool, typer.Option(help="End it at once; the work since its last checkpoint is lost.")] = False,
+    wait: Annotated[bool, typer.Option(help="Wait until it has stopped.")] = True,
+    kill: Annotated[bool, typer.Option(help="Kill it at once; work since its last checkpoint is lost.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Ask a run to save its work and end."""
+    """Ask a run to save its work and stop."""
     found = get_run(run)
     if kill:
         found.kill()
@@ -82,10 +82,10 @@ def stop(
 @app.command()
 def resume(
     run: RunId,
-    detach: Annotated[bool, typer.Option("--detach", help="Return at once, leave it running.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Return at once and leave it running.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Go on with a stopped or failed run: trainings and studies from where they were, others from the beginning."""
+    """Resume a stopped or failed run: trainings and studies from where they stopped, others from the beginning."""
     follow_or_leave(get_run(run).resume(), detach, as_json)
 
 
@@ -101,7 +101,7 @@ def delete(runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids
 @app.command()
 def log(
     run: RunId,
-    n: Annotated[int, typer.Option("-n", "--lines", min=1, help="So many lines.")] = 50,
+    n: Annotated[int, typer.Option("-n", "--lines", min=1, help="Number of lines.")] = 50,
     as_json: Json = False,
 ) -> None:
     """Print the end of a run's log."""
@@ -127,7 +127,7 @@ def _show_list(rows: list[dict[str, Any]]) -> None:
 
 def _show_queue(rows: list[dict[str, Any]]) -> None:
     if not rows:
-        say("no run has or waits for a device of this machine")
+        say("no run is using or waiting for a device of this machine")
         return
     cells = [[row["id"], row["name"], row["place"] or "runs", row["wish"], _since(row["since"])] for row in rows]
     show_table("", ["run", "name", "place", "device", "since"], cells)

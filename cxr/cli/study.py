@@ -50,11 +50,13 @@ def _root(
 @app.command()
 def run(
     study: StudyName,
-    data: Annotated[str | None, typer.Option(help="A data set's name or a manifest; default: the study's own.")] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Return at once, leave it running.")] = False,
+    data: Annotated[
+        str | None, typer.Option(help=("A data set's name or a manifest; by default the one in the study."))
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return at once and leave it running.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check all trainings of a study, then do them. Ctrl-C stops the running one with a checkpoint, and the study."""
+    """Check all trainings of a study, then run them. Ctrl-C stops the study; the running training saves a checkpoint."""
     from cxr.experiments.study import load_plan, start_study
 
     follow_or_leave(start_study(load_plan(study), data), detach, as_json)
@@ -62,7 +64,7 @@ def run(
 
 @app.command()
 def show(study: StudyName, as_json: Json = False) -> None:
-    """Print a study as YAML: a start for one's own."""
+    """Print a study as YAML, as a start for your own."""
     from cxr.experiments.study import EXAMPLES, load_plan
 
     plan = load_plan(study)
@@ -82,13 +84,16 @@ def list_(as_json: Json = False) -> None:
 def report(
     study: StudyId,
     out: Annotated[
-        Path | None, typer.Option(help="Write it to a file: .html, .md or .csv; .svg, .png or .pdf for its figures.")
+        Path | None, typer.Option(help="File to write: .html, .md or .csv; .svg, .png or .pdf for the figures.")
     ] = None,
-    first: Annotated[list[int] | None, typer.Option(min=1, help="Epochs of the beginning; may be repeated.")] = None,
-    accuracy: Annotated[list[float] | None, typer.Option(help="Level to be reached; may be repeated.")] = None,
+    first: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help=("Number of first epochs that count as the beginning; may be repeated.")),
+    ] = None,
+    accuracy: Annotated[list[float] | None, typer.Option(help="Level of the metric to reach; may be repeated.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Tell what a study found so far: tables, differences with intervals, and the claim."""
+    """Show a study's results so far: tables, differences with intervals, and the claim."""
     from cxr.experiments.study.comparison import report as report_of
 
     found = report_of(get_run(study), first_epochs=first or (), accuracy=accuracy or ())
@@ -104,10 +109,10 @@ def report(
 @app.command()
 def stop(
     study: StudyId,
-    kill: Annotated[bool, typer.Option(help="End all at once; work since the last checkpoints is lost.")] = False,
+    kill: Annotated[bool, typer.Option(help="Kill all at once; work since the last checkpoints is lost.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Stop a study and its trainings, also where the study's own process has died and left them."""
+    """Stop a study and its trainings, even if the study's own process has died."""
     from cxr.experiments.study import members, stop_study
 
     found = get_run(study)

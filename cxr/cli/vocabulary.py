@@ -17,15 +17,17 @@ _SHOWN = 25
 def count(data: str, split: str, *, min_images: int, join: bool, csv: Path | None, detach: bool, as_json: bool) -> None:
     """Search and count in a run, follow it, and print its table."""
     if csv is not None and not csv.parent.is_dir():
-        raise TextError(f"--csv {csv}: the folder {csv.parent} is not there")
+        raise TextError(f"--csv {csv}: the folder {csv.parent} does not exist")
     if csv is not None and detach:
-        raise TextError("--csv waits for the table, --detach does not: give one of them")
+        raise TextError("--csv must wait for the table, --detach does not wait: give only one of them")
     run = start("text-vocabulary", {"manifest": data, "split": split, "min_images": min_images, "join": join})
     if end_of(run, detach, as_json) is None:
         return
     results = run.results()
     if results is None:
-        raise RunError("stopped before the table; what was found is kept, and the same command goes on from there")
+        raise RunError(
+            "stopped before the table was ready; what was found is kept, and the same command continues from there"
+        )
     if csv is not None:
         _write_csv(csv, results)
     emit({"run": run.id, **results}, as_json, lambda _: _show(run, results))
@@ -52,9 +54,9 @@ def _show(run: Run, results: dict[str, Any]) -> None:
             show_table(_title(title, listed), [*_COLUMNS, *_classes(listed)], [_row(e) for e in listed[:_SHOWN]])
     if any(entry["p"] is not None for entry in entries):
         say(
-            "bits: of the class, beyond chance; odds ratio: of patients, each with one X-ray drawn by lot, with an "
-            "exact 95 % interval for this row alone; q: exact p after Benjamini and Hochberg over all rows; "
-            "?: not shown, since q is 0.05 or more"
+            "bits: information about the class, beyond chance; odds ratio: over patients, each with one randomly "
+            "drawn X-ray, with an exact 95 % interval for this row alone; q: exact p value, corrected over all rows "
+            "(Benjamini and Hochberg); ?: not significant, q is 0.05 or more"
         )
     if results["left_out"]:
         first = results["left_out"][0]

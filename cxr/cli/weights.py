@@ -13,12 +13,12 @@ from cxr.paths import weights_root
 
 app = typer.Typer(help="Import, list, show and export the weights of networks.", no_args_is_help=True)
 Network = Annotated[str, typer.Argument(metavar="RUN|NAME", help="A training run's id, a name of weights, or a file.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing file.")]
 
 
 @app.command("list")
 def list_(as_json: Json = False) -> None:
-    """List the weights that are at hand."""
+    """List the available weights."""
     from cxr.models import list_weights
 
     check_root(weights_root(), "CXR_WEIGHTS")
@@ -26,7 +26,7 @@ def list_(as_json: Json = False) -> None:
 
     def show(_: Any) -> None:
         if not rows:
-            say("no weights at hand")
+            say("no weights found")
             return
         columns = ["name", "backbone", "size", "classes", "path"]
         cells = [[row[key] if key != "classes" else ", ".join(row[key]) for key in columns] for row in rows]
@@ -69,24 +69,28 @@ def _card_of(network: str) -> Any:
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of weights, or a folder of timm.")],
-    name: Annotated[str | None, typer.Option(help="What the weights are called here; by default as the file.")] = None,
-    classes: Annotated[str | None, typer.Option(help="Names of the outputs in their order: a,b,c.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name for the weights; by default that of the file.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Class names in the order of the outputs: a,b,c.")] = None,
     task: Annotated[str | None, typer.Option(help="single-label or multi-label.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the input in pixels.")] = None,
-    mean: Annotated[str | None, typer.Option(help="0.5, or a,b,c, or imagenet; of values in [0, 1].")] = None,
-    std: Annotated[str | None, typer.Option(help="As --mean.")] = None,
-    channels: Annotated[int | None, typer.Option(help="1 or 3; must be what the first layer takes.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="timm's name, where it cannot be told from the tensors.")] = None,
-    licence: Annotated[str | None, typer.Option(help="Of the weights, for the card: GPL-3.0, MIT, ...")] = None,
-    origin: Annotated[str | None, typer.Option(help="Where the file is from, for the card.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The file to write; by default NAME.safetensors here.")] = None,
+    mean: Annotated[str | None, typer.Option(help=(
+        "Mean of pixel values in [0, 1]: 0.5, or a,b,c, or imagenet."
+    ))] = None,
+    std: Annotated[str | None, typer.Option(help="Standard deviation, as --mean.")] = None,
+    channels: Annotated[int | None, typer.Option(help="1 or 3, as the first layer expects.")] = None,
+    backbone: Annotated[str | None, typer.Option(help=(
+        "Backbone by its timm name, if the tensors do not show it."
+    ))] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence of the weights, for the card: GPL-3.0, MIT, ...")] = None,
+    origin: Annotated[str | None, typer.Option(help="Where the file comes from, for the card.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; by default NAME.safetensors in this folder.")] = None,
     force: Force = False,
-    brief: Annotated[bool, typer.Option("--brief", help="Leave the tensors that match out of the table.")] = False,
+    brief: Annotated[bool, typer.Option("--brief", help="Show only tensors that do not match.")] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Make weights of timm, torchvision, CheXNet, torchxrayvision or the paper's authors usable here, with a card.
+    """Import weights of timm, torchvision, CheXNet, torchxrayvision or the paper's authors, and write their card.
 
-    Whole pickled models are read too. No code in the file is run. Tensors that fit only in part are refused. A licence
+    Whole pickled models are read too. Code inside the file is never run. Weights that fit only partly are refused. A licence
     is taken from --licence, from the publisher where the file is known, or from a card, README or LICENSE beside it.
     """
     from cxr.models.imports.importing import import_weights, look_at
@@ -113,8 +117,8 @@ def import_(
     }
 
     def told_to_people(_: Any) -> None:
-        say(f"{len(found.report.matched)} tensors, all that {found.backbone} has, are now {path}")
-        say(f"check sum: {found.checked}")
+        say(f"{len(found.report.matched)} tensors, all of {found.backbone}, saved as {path}")
+        say(f"checksum: {found.checked}")
         say(licence_line(model.card, found.licence_from if licence is None else "--licence"))
         say(f"next: `cxr evaluate {called} --data ...` measures it, `cxr weights show {called}` prints its card")
 
@@ -126,7 +130,7 @@ def licence_line(card: Any, source: str) -> str:
     from cxr.models.licences import UNKNOWN, sharing_note
 
     if card.licence == UNKNOWN:
-        return "licence: unknown, nothing beside the file states it; give --licence with --force once you know it"
+        return "licence: unknown, no file beside the weights states it; give --licence with --force once you know it"
     note_ = sharing_note(card.licence)
     return f"licence: {card.licence}" + (f" (from {source})" if source else "") + (f". {note_}" if note_ else "")
 
@@ -189,11 +193,11 @@ def _ask(found: Any, told: dict[str, Any]) -> dict[str, Any]:
 def export(
     network: Network,
     format: Annotated[str, typer.Option(help="onnx, timm (a folder for timm's local-dir:) or card (Markdown).")],
-    out: Annotated[Path, typer.Option(help="The file or, for timm, the folder to write.")],
+    out: Annotated[Path, typer.Option(help="File to write or, for timm, folder.")],
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Write a network for other programs, or its card for people; what was written is loaded again and compared."""
+    """Export a network for other programs, or its card as text. An exported network is loaded again and compared."""
     from cxr.evaluation.source import load_trained, seen_by
     from cxr.models.export import export as write
 
@@ -205,8 +209,8 @@ def export(
     def told_to_people(_: Any) -> None:
         say(f"{description}\nwritten: {done.path}")
         if done.difference is not None:
-            say(f"loaded again, its logits differ from ours by {done.difference:.2g} at most ({done.relative:.1g} of "
-                "the largest logit)")  # fmt: skip
+            say(f"loaded again, its logits differ from the original's by at most {done.difference:.2g} "
+                f"({done.relative:.1g} of the largest logit)")  # fmt: skip
         if format == "timm":
             say(f'load it: timm.create_model("local-dir:{done.path}", pretrained=True)')
 

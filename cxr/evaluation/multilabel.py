@@ -98,12 +98,12 @@ def thresholds_in_words(summary: Mapping[str, Any]) -> str:
     """Return where the thresholds come from at which a summary counts findings as there."""
     default = [name for name, found in summary["per_class"].items() if not found["published"]]
     if not default:
-        return "A finding counts as there above the threshold that the network's publisher states."
+        return "A finding counts as present above the threshold that the network's publisher states."
     if len(default) == len(summary["per_class"]):
-        return f"A finding counts as there above probability {THRESHOLD:g}: the network states no thresholds."
+        return f"A finding counts as present above probability {THRESHOLD:g}: the network states no thresholds."
     return (
-        "A finding counts as there above the threshold that the network's publisher states, and above "
-        f"{THRESHOLD:g} for {', '.join(default)}, where none is stated."
+        f"A finding counts as present above the threshold that the network's publisher states, and above {THRESHOLD:g} "
+        f"for {', '.join(default)}, where none is stated."
     )
 
 

@@ -37,7 +37,7 @@ class Selection:
     why
         One of :data:`REASONS`.
     unknown_labels
-        ``{split: {label: X-rays}}`` of the measured splits whose label is no class of the network.
+        ``{split: {label: X-rays}}`` of the measured splits whose label is not a class of the network.
     unlabelled
         X-rays of the measured splits of which nothing is stated.
     other_splits
@@ -171,10 +171,11 @@ def left_out_in_words(left_out: Mapping[str, Any]) -> list[str]:
     lines = []
     if n := reasons.get("unknown-label"):
         lines.append(
-            f"Left out: {_xrays(n)} whose label is no class of the network ({listed(left_out.get('by_label') or {})})."
+            f"Left out: {_xrays(n)} whose label is not a class of the network "
+            f"({listed(left_out.get('by_label') or {})})."
         )
     if findings := left_out.get("findings"):
-        lines.append(f"Findings that the network does not know are not measured: {listed(findings)}.")
+        lines.append(f"Findings that are not classes of the network are not measured: {listed(findings)}.")
     lines += [
         f"{label!r} may be the network's {name!r}: `--alias {shlex.quote(f'{label}={name}')}` measures it as such."
         for label, name in (left_out.get("likely") or {}).items()

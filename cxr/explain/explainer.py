@@ -253,8 +253,8 @@ def propagator_of(network: nn.Module) -> tuple[str, Propagator[Any]]:
 def not_verified(network: nn.Module, reason: str) -> str:
     """Return one line on why relevance propagation is refused for a network."""
     return (
-        f"relevance propagation is not verified for {type(network).__name__}: {reason}. "
-        f"Available: {', '.join(names_of(COMPARISON))}"
+        f"relevance propagation is not verified for {type(network).__name__}: {reason}. Available: "
+        f"{', '.join(names_of(COMPARISON))}"
     )
 
 

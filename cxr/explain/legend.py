@@ -53,9 +53,9 @@ LEDGER_MEANS: Mapping[str, str] = {
     "logit": "the network's score of the class, before softmax or sigmoid",
     "relevance for": "red pixels together",
     "relevance against": "blue pixels together",
-    "absorbed": "kept by biases and epsilon on the way down: belongs to no pixel",
-    "lost": "had nothing to be shared over (zero denominators)",
-    "residual": "rounding; anything larger is a fault",
+    "absorbed": "absorbed by biases and epsilon on the way down: belongs to no pixel",
+    "lost": "could not be distributed (zero denominators)",
+    "residual": "rounding; anything larger is an error",
 }
 """What each entry of the ledger is."""
 

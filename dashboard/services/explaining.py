@@ -133,7 +133,7 @@ def network_picture(reference: str, xray: Xray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Explained:
-    """Heatmaps by class, and where they came from: how many were read from the store, seconds spent on the others."""
+    """Heatmaps by class, and where they came from: how many were loaded from the store, seconds spent on the others."""
 
     heatmaps: dict[str, Heatmap]
     read: int
@@ -145,8 +145,8 @@ class Explained:
         computed = len(self.heatmaps) - self.read
         took = f"computed in {self.seconds:.1f} s" if self.seconds >= 0.1 else f"computed in {self.seconds:.2f} s"
         if not computed:
-            return "read from the store"
-        return f"{self.read} read from the store, {computed} {took}" if self.read else took
+            return "loaded from the store"
+        return f"{self.read} loaded from the store, {computed} {took}" if self.read else took
 
 
 def heatmaps(reference: str, xray: Xray, way: Way, targets: Sequence[str]) -> Explained:
@@ -215,7 +215,7 @@ def predictions(subject: Subject) -> pd.DataFrame | None:
     n = len(subject.data.select(split=subject.split))
     asked = f"predict:{subject.link}"
     if n > AT_ONCE and not st.session_state.get(asked):
-        st.caption("The network has not been measured on these X-rays: sorting by error and confidence needs that.")
+        st.caption("The network has no predictions for these X-rays yet. Sorting by error and confidence needs them.")
         if not st.button(f"Predict all {n} X-rays", icon=":material/calculate:"):
             return None
         st.session_state[asked] = True
@@ -228,7 +228,7 @@ def below_zero(heatmap: Heatmap, network: XrayClassifier) -> str:
     """Return what a logit below zero means for the colours, "" for any other and for methods without a ledger."""
     if heatmap.logit >= 0 or not heatmap.has_ledger:
         return ""
-    low = f"The logit of {heatmap.target} is below zero, so blue marks what this low score rests on."
+    low = f"The logit of {heatmap.target} is below zero, so blue marks what makes this score low."
     if is_of_findings(network):
         return f"{low} Its probability is below 0.5."
     return f"{low} It may still be the highest of all classes."

@@ -36,7 +36,8 @@ def chosen_upload() -> explaining.Xray:
 
 page.header(
     "LRP explorer",
-    "Which pixels of an X-ray a logit rests on. A heatmap shows what this network used, not where disease is.",
+    "Which pixels of an X-ray the score of a class (its logit) is based on. A heatmap shows what this network used, "
+    "not where disease is.",
 )
 with page.told_in_one_line():
     first, second, third, fourth = st.columns([3, 2, 3, 2])
@@ -83,7 +84,10 @@ with page.told_in_one_line():
         100.0,
         step=0.1,
         key="explorer:percentile",
-        help="Relevance at this percentile of its absolute values gets full colour. Lower shows more of weak parts.",
+        help=(
+            "Absolute relevance at this percentile gets full colour. A lower percentile shows weak relevance more "
+            "clearly."
+        ),
     )
     pick.leave("percentile", f"{percentile:g}", f"{PERCENTILE:g}")
     pick.arrive_some("explorer:outlines", "outlines", list(xray.masks))
@@ -165,7 +169,7 @@ with right:
     if chosen is not None:
         st.page_link(
             pages.TEXT,
-            label="What does its text do?",
+            label="Mask its text",
             icon=":material/text_fields:",
             query_params={**chosen.link, "image": xray.id},
         )

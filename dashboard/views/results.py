@@ -79,7 +79,7 @@ def network_of(run: Run) -> str:
 def wait_for(run: Run) -> NoReturn:
     """Say how far a run without predictions is, go on by itself when it has them; ends the page."""
     if run.kind == "train":
-        text = f"This training ({run.status()['state']}) has no predictions yet: it makes them at its end."
+        text = f"This training ({run.status()['state']}) has no predictions yet. They are made at its end."
         page.nothing_yet(text, pages.LIVE, "Watch it")
 
     @page.refreshed(1.5)
@@ -132,8 +132,8 @@ def stage_classes(found: dict) -> pd.DataFrame:
 
 def measure_elsewhere(run: Run) -> None:
     """Let the user measure the network on another data set: a run of its own, shown here when it is done."""
-    with st.expander("Measure this network on other X-rays", icon=":material/travel_explore:"):
-        st.caption("A high figure on a split of the training data proves little; X-rays of another hospital say more.")
+    with st.expander("Evaluate this network on other X-rays", icon=":material/travel_explore:"):
+        st.caption("A high figure on a split of the training data proves little. X-rays of another hospital say more.")
         sets = {d.name: d for d in list_data_sets()}
         where, start_it = st.columns([3, 1], vertical_alignment="bottom")
         name = where.selectbox("Data set", list(sets), key="results:elsewhere")
@@ -168,7 +168,7 @@ def at_the_end(run: Run, stages: list[dict], link: dict[str, str], split: str) -
     page.command("cxr", "evaluate", link["model"], "--data", named, "--split", split, *options)
 
 
-page.header("Results", "Every figure with its 95 % interval; choose a cell or a finding to see its images.")
+page.header("Results", "Every figure with its 95 % interval. Choose a cell or a finding to see its images.")
 with page.told_in_one_line():
     run = pick.run("train", "evaluate", empty="No training has been run yet, so there are no results.")
     table = load.predictions(run)
@@ -197,7 +197,7 @@ if several:
     page.csv_button("Predictions as CSV", every_row, f"{run.id}-{split}")
 else:
     cells = st.columns(4)
-    cells[0].metric("Images", result["n"], help="With a label among the network's classes")
+    cells[0].metric("Images", result["n"], help="X-rays whose label is one of the network's classes")
     cells[0].caption(f"of {page.counted(result['n_patients'], 'patient')}")
     page.estimate(
         cells[1],
@@ -210,9 +210,11 @@ else:
         "Macro F1",
         result["macro_f1"],
         percent=False,
-        help="Mean over the classes that are there; interval over patients",
+        help="Mean over the classes present; interval over patients",
     )
-    page.estimate(cells[3], "AUC", result["auc"], percent=False, help="One against the rest; interval over patients")
+    page.estimate(
+        cells[3], "AUC", result["auc"], percent=False, help=("Each class against the rest; interval over patients")
+    )
     st.caption(PAPER)
     measured.show(run, network, split)
 

@@ -49,7 +49,7 @@ def _told(reference: str) -> dict:
 def show_networks() -> None:
     rows = networks()
     if not rows and not address.asks("model"):
-        page.nothing_yet("No network yet: train one, or import weights above.", pages.TRAIN, "Start a training")
+        page.nothing_yet("No network yet. Train one, or import weights above.", pages.TRAIN, "Start a training")
     st.dataframe([{k: v for k, v in row.items() if k != "id"} for row in rows], hide_index=True)
     labels = {row["id"]: row["network"] for row in rows}
     reference = pick.from_url("Network", list(labels), labels, "model", missing=pick.missing_network, stays=True)
@@ -65,7 +65,7 @@ def show_networks() -> None:
         with page.told_in_one_line():
             export_weights.export_buttons(reference, name)
         st.page_link(
-            pages.EXPLORER, label="Look at its heatmaps", icon=":material/radiology:", query_params={"model": reference}
+            pages.EXPLORER, label="See its heatmaps", icon=":material/radiology:", query_params={"model": reference}
         )
     page.command("cxr", "weights", "export", reference, "--format", "onnx", "--out", f"{name}.onnx")
 
@@ -73,7 +73,7 @@ def show_networks() -> None:
 def show_import() -> None:
     st.caption(
         "Recognised: timm, torchvision, CheXNet, torchxrayvision and the paper's networks, as tensors or as whole "
-        "pickled models. No code in a file is run."
+        "pickled models. Code inside a file is never run."
     )
     given = import_weights.choose_file()
     if given is None:

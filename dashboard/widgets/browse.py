@@ -103,7 +103,7 @@ def image(data: Manifest, split: str, predictions: pd.DataFrame | None, network:
         every = rows_of(data, split, predictions)
         rows = _filtered(every, of_findings=False)
     if rows.empty and not address.asks("image"):
-        page.nothing_yet("No X-ray meets these filters. Clear one of them to see some.")
+        page.nothing_yet("No X-ray matches these filters. Clear one of them.")
     captions = dict(zip(rows["image_id"], map(_caption, rows.to_dict("records")), strict=True))
     return _pick(data, rows["image_id"].tolist(), captions, lambda image_id: _missing(data, split, every, image_id))
 
@@ -119,7 +119,7 @@ def _missing(data: Manifest, split: str, every: pd.DataFrame, image_id: str) -> 
 
         address.refuse(
             "image",
-            f"The X-ray {short} does not meet the filters of this address.",
+            f"The X-ray {short} does not match the filters of this address.",
             "Clear the filters",
             clear,
         )
@@ -127,7 +127,7 @@ def _missing(data: Manifest, split: str, every: pd.DataFrame, image_id: str) -> 
         return f"There is no X-ray {short} in this data set."
     there = str(data.row(image_id)["split"])
     if there == split:
-        return f"The network was not measured on the X-ray {short}."
+        return f"The network has no prediction for the X-ray {short}."
     if not there:
         return f"The X-ray {short} belongs to no split of this data set."
     return address.refuse(

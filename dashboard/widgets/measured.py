@@ -16,14 +16,15 @@ from cxr.runs import Run, start
 from widgets import address, page, viewer
 
 OLD_FINDINGS = (
-    "This network finds several things, each by itself, but this run was measured by an older version as if they "
-    "excluded each other: its accuracy and its matrix mean nothing and are not shown. Measure it again."
+    "This is a multi-label network, but an older version evaluated this run as if its findings excluded each other. "
+    "Its accuracy and confusion matrix mean nothing and are not shown. Measure it again."
 )
 
 
 REACH = (
     "Intervals are over patients. Where few patients have a class and their X-rays resemble each other, those of AUC "
-    "and average precision are too short: in simulations they held the true figure in as few as 85 of 100 sets."
+    "and average precision are too short: in simulations they contained the true value in as few as 85 of 100 data "
+    "sets."
 )
 
 

@@ -226,7 +226,7 @@ def data_set(*, label: str = "Data set") -> DataSet:
     """Let the user choose a data set; without one, say what to do and end the page."""
     sets = {d.name: d for d in list_data_sets()}
     if not sets and not address.asks("data"):
-        page.nothing_yet("No data set yet: make the synthetic X-rays or import your own.", pages.DATA, "Go to Data")
+        page.nothing_yet("No data set yet. Make the synthetic X-rays or import your own.", pages.DATA, "Go to Data")
     labels = {name: " · ".join(filter(None, (name, f"{d.n} X-rays", d.kind))) for name, d in sets.items()}
     return sets[from_url(label, list(sets), labels, "data", stays=True)]
 

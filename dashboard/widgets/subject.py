@@ -62,7 +62,7 @@ def choose(reference: str, for_data: DeltaGenerator, for_split: DeltaGenerator) 
     if address.asks("data") == OWN and OWN not in paths and own_manifest(reference) is not None:
         address.ask(data=next(iter(paths)))  # its own manifest has become a data set of the library since
     if not paths and not address.asks("data"):
-        page.nothing_yet("No X-rays yet: make the synthetic ones or import your own.", pages.DATA, "Go to Data")
+        page.nothing_yet("No X-rays yet. Make the synthetic ones or import your own.", pages.DATA, "Go to Data")
     with for_data:
         name = pick.from_url(
             "Data set",
@@ -96,9 +96,9 @@ def _missing_data(reference: str, name: str, paths: dict[str, Path]) -> str:
         return address.unknown("data", name, list(paths))
     run = run_of(reference)
     if run is None:
-        return f"{reference!r} are weights of a file: they have no X-rays of their own here."
+        return f"{reference!r} are weights from a file, so the X-rays they were trained on are not known here."
     file = run.spec["params"].get("manifest", "")
-    return f"The X-rays that {reference!r} was trained on are gone: there is no {file}."
+    return f"The X-rays that {reference!r} was trained on are missing: {file} does not exist."
 
 
 def name_of(manifest: Path) -> str:

@@ -200,7 +200,7 @@ def test_none_seen_is_said_with_what_was_compared(tmp_path):
     few = data.select(ids=data.ids[6:])
     told = marked(Seen((entry(cache, data.ids[:4]), entry(cache, data.ids[4:6], "chosen"))), few, SIZE)
     assert seen_in_words(told) == [
-        "None of the 6 X-rays is one of the 6 that the network was trained and chosen on (compared by file and by "
+        "None of the 6 X-rays is one of the 6 that the network was trained or selected on (compared by file and by "
         "picture)."
     ]
     assert marked_in_words(told) == ""

@@ -197,7 +197,7 @@ def test_an_architecture_is_explained_by_a_propagator_of_one_class_and_one_regis
 
 
 def test_without_its_propagator_an_architecture_is_refused_by_name():
-    with pytest.raises(ExplainError, match="not verified for TwoViews: how its layers are joined is not known here"):
+    with pytest.raises(ExplainError, match="not verified for TwoViews: how its layers are connected is not known"):
         explain(TwoViews(1, 2).eval(), torch.from_numpy(pictures(1, 8)), 0)
 
 

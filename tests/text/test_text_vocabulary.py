@@ -206,7 +206,9 @@ def test_the_token_that_gives_a_class_away_stands_first(italian):
     assert ap["q"] > 0.3
     assert ap["bits"] - ap["chance"] < 0.01
     told = finding(*italian, entries)
-    assert "SEDUTO tells most: it is on 18 of 20 patients of class covid19 and on 0 of the 40 others" in told
+    assert (
+        "SEDUTO predicts the class best: it is on 18 of 20 patients of class covid19 and on 0 of the 40 others"
+    ) in told
 
 
 def test_rare_tokens_are_left_out_and_images_can_be_found_again(italian):
@@ -280,9 +282,9 @@ def test_among_500_words_the_one_that_only_one_class_has_is_shown():
     assert len(words) > 400
     assert words[0]["token"] == "DX"
     assert words[0]["q"] < 1e-20
-    assert "DX tells most: it is on 40 of 50 patients of class covid19 and on 0 of the 100 others" in finding(
-        *made(rows), entries
-    )
+    assert (
+        "DX predicts the class best: it is on 40 of 50 patients of class covid19 and on 0 of the 100 others"
+    ) in finding(*made(rows), entries)
 
 
 @pytest.mark.parametrize("classes", ["ab", "abcd"])

@@ -76,7 +76,7 @@ class Masking:
             if mode not in MASK_MODES:
                 raise TextError(unknown("mask mode", mode, MASK_MODES))
         if not 1 <= self.draws <= MOST_DRAWS:
-            raise TextError(f"{self.draws} draws of random boxes are not possible. Accepted: 1 to {MOST_DRAWS}")
+            raise TextError(f"draws {self.draws} is not allowed. Accepted: 1 to {MOST_DRAWS} draws of random boxes")
         grown_boxes([], self.margin, (1, 1))
 
     @property

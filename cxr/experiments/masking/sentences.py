@@ -14,9 +14,7 @@ from cxr.formatting import number, patients, percent, points, times, xrays
 from cxr.models.card import MULTI_LABEL
 
 _MOST_NAMED = 4
-_OF_MARKS = (
-    "Black boxes are marks themselves, which a network may know by their place: see whether inpainting shows it too."
-)
+_OF_MARKS = "Black boxes are marks themselves, and a network may react to them: see whether inpainting shows the same."
 
 
 def finding(results: Mapping[str, Any]) -> str:
@@ -134,7 +132,7 @@ def _no_claim(kind: Conclusion, verb: str, p: str) -> str:
             f"Tokens {verb} more than random boxes do ({p}), but these change the picture much less, so this does not "
             "show that the text matters."
         )
-    return f"Text and random boxes cannot be told apart ({p}), so this does not show that the text matters."
+    return f"Text and random boxes do not differ significantly ({p}), so this does not show that the text matters."
 
 
 def _corrected(n_modes: int) -> str:
@@ -167,12 +165,12 @@ def _verdict(effect: Mapping[str, Any], n_modes: int, of: str) -> str:
         agree = _unless(effect["beyond_other"])
         return f"The tokens matter more than patches of their size ({p}){agree}. Probabilities move by {sizes}."
     if kind == "probabilities":
-        apart = f"Predictions alone cannot be told apart ({p}), but the network answers to the text"
+        apart = f"Predictions alone do not differ significantly ({p}), but the network responds to the text"
         return f"{apart}: probabilities move by {sizes}."
     if kind == "nothing" or told_apart:
         return f"{_no_claim(kind, 'change', p)} Probabilities move by {sizes}."
     # What differs is how far probabilities move: its p is the one that counts.
-    apart = f"Predictions alone cannot be told apart ({p}). Probabilities move by {sizes}."
+    apart = f"Predictions alone do not differ significantly ({p}). Probabilities move by {sizes}."
     return f"{apart} {_no_claim(kind, 'move', p_moved)}"
 
 

@@ -164,12 +164,12 @@ def _about_turned(dose: dict[str, Any]) -> str:
     if not stamped and not control:
         return ""
     if dose["turned_beyond"]["p_holm"] >= _SIGNIFICANT:
-        return f"The two cannot be told apart on {of}: the patch may do it, letters or not."
+        return f"The two do not differ significantly on {of}: the patch may be the cause, letters or not."
     if abs(stamped - control) < SMALLEST_EFFECT:
         return f"On {of} the two differ by less than {100 * SMALLEST_EFFECT:g} %: too small to matter."
     if stamped > control:
-        return f"On {of} the letters turn more than a patch of their size does."
-    return f"On {of} the patch without letters turns more than the letters do."
+        return f"On {of} the letters turn more predictions than a patch of their size does."
+    return f"On {of} the patch without letters turns more predictions than the letters do."
 
 
 def _about_probability(results: dict[str, Any]) -> str:

@@ -39,7 +39,9 @@ class Cut:
         except ValueError:
             image_id = ""
         if not image_id:
-            raise TextError(f"{text!r} is no token of an X-ray. Accepted: IMAGE_ID:x0,y0,x1,y1 in pixels of its file")
+            raise TextError(
+                f"{text!r} does not name a token of an X-ray. Accepted: IMAGE_ID:x0,y0,x1,y1 in pixels of its file"
+            )
         return cls(image_id, (x0, y0, x1, y1), take)
 
     def __str__(self) -> str:

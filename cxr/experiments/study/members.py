@@ -41,7 +41,7 @@ def plan_of(study: Run) -> Plan:
         If the run is none of a study.
     """
     if study.kind != "study":
-        raise RunError(f"run {study.id} is of kind {study.kind}: a study is needed (`cxr study list`)")
+        raise RunError(f"run {study.id} is of the kind {study.kind}, not a study (`cxr study list`)")
     return parse_plan(study.spec["params"]["plan"])
 
 
@@ -99,6 +99,6 @@ def stop_study(study: Run, *, kill: bool = False) -> None:
 def retry(study: Run) -> list[Run]:
     """Resume the stopped and failed members of a study that is over, and return them; each waits for its device."""
     if study.active:
-        raise RunError(f"study {study.id} is {study.status()['state']}: wait until it is over")
+        raise RunError(f"study {study.id} is {study.status()['state']}: wait until it has ended")
     ended = [member.run for member in members(study) if member.run and member.state in ("stopped", "failed")]
     return [run.resume() for run in ended]

@@ -9,7 +9,7 @@ from cxr.experiments.study.plan import Plan
 from cxr.experiments.study.statistics import Difference, area, late, paired
 
 NO_DIFFERENCE = "no difference in the beginning is shown with these seeds"
-TOO_FEW = "too few seeds to tell, since they all differ by the same amount"
+TOO_FEW = "too few seeds to decide, since all differ by the same amount"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,9 @@ def _verdict(
     n = early.mean.n
     if n < 2:
         finished = "no seed" if n == 0 else "1 seed"
-        sentence = f"{pair[0]} against {pair[1]}: {finished} finished with both, which cannot tell early from late"
+        sentence = (
+            f"{pair[0]} against {pair[1]}: {finished} finished with both, too few to compare the beginning with the end"
+        )
     else:
         sentence = (
             f"{pair[0]} against {pair[1]}: {signed(early)} over the first {epochs_text(k)}, "
@@ -96,5 +98,8 @@ def _judged(early: Difference, gap: Difference, sign: int) -> str:
             return "there is an advantage in the beginning and a larger one at the end, against “mainly”"
         return "there is an advantage in the beginning; that it is larger than at the end is not shown"
     if _favours(gap, sign):
-        return "the comparison is better in the beginning than at the end, but no advantage there is shown by itself"
+        return (
+            "the comparison is better in the beginning than at the end, but an advantage in the beginning is not "
+            "shown by itself"
+        )
     return NO_DIFFERENCE if early.together else TOO_FEW

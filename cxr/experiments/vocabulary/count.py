@@ -331,7 +331,7 @@ def finding(images: pd.DataFrame, tokens: pd.DataFrame, entries: Sequence[dict[s
     if not words:
         return f"{begin} No token is on enough of them to be counted."
     if words[0]["p"] is None:
-        return f"{begin} Fewer than two classes have a label, so nothing can be said about them."
+        return f"{begin} Fewer than two classes have a label, so no token can be compared between classes."
     best = next((e for e in words if e["q"] < SIGNIFICANT), None)
     if best is None:
         return f"{begin} {_nothing_shown(words, entries)}"
@@ -339,11 +339,11 @@ def finding(images: pd.DataFrame, tokens: pd.DataFrame, entries: Sequence[dict[s
     cells = _cells(best["by_class"], name)
     odds = odds_in_words(dict(zip(_ODDS, odds_ratio(*cells, level=chosen_level(entries)), strict=True)))
     units = sum(c["of"] for c in best["by_class"].values())
-    lot = " Each patient is counted with one X-ray, drawn by lot." if (images["label"] != "").sum() > units else ""
+    lot = " Each patient is counted with one randomly drawn X-ray." if (images["label"] != "").sum() > units else ""
     return (
-        f"{begin} {best['token']} tells most: it is on {counts['units']} of {counts['of']} patients of class {name} "
-        f"and on {cells[2]} of the {cells[3]} others (odds ratio {odds}, q = {best['q']:.2g}, chosen among "
-        f"{len(entries)} tokens, kinds and places).{lot}"
+        f"{begin} {best['token']} predicts the class best: it is on {counts['units']} of {counts['of']} patients of "
+        f"class {name} and on {cells[2]} of the {cells[3]} others (odds ratio {odds}, q = {best['q']:.2g}, chosen "
+        f"among {len(entries)} tokens, kinds and places).{lot}"
     )
 
 
@@ -358,9 +358,9 @@ def _nothing_shown(words: Sequence[Mapping[str, Any]], entries: Sequence[Mapping
     sizes = [counts["of"] for counts in by_class.values()]
     smallest_possible = min(exact_p(n, n, 0, sum(sizes) - n) for n in sizes) * n_tests(by_class) * len(entries)
     if smallest_possible >= SIGNIFICANT:
-        return f"There are too few patients to tell whether a token tells the classes apart ({_sizes(by_class)})."
+        return f"There are too few patients to decide whether a token predicts the class ({_sizes(by_class)})."
     smallest = min(e["q"] for e in words)
-    return f"No token is shown to tell the classes apart (smallest q = {smallest:.2g}; patients: {_sizes(by_class)})."
+    return f"No token is shown to predict the class (smallest q = {smallest:.2g}; patients: {_sizes(by_class)})."
 
 
 def _sizes(by_class: Mapping[str, Mapping[str, Any]]) -> str:

@@ -48,7 +48,7 @@ def show_ledger(heatmaps: Sequence[Heatmap]) -> None:
     booked = [heatmap for heatmap in heatmaps if heatmap.has_ledger]
     st.markdown("**Where the logit went**")
     if not booked:
-        st.caption("This method has no ledger: it does not pass the logit down layer by layer.")
+        st.caption("This method has no ledger: it does not propagate the logit layer by layer.")
         return
     entries = {heatmap.target: legend.ledger(heatmap) for heatmap in booked}
     table = {viewer.plain(name): [_entry(value) for value in entry.values()] for name, entry in entries.items()}
@@ -56,7 +56,10 @@ def show_ledger(heatmaps: Sequence[Heatmap]) -> None:
     st.table(pd.DataFrame(table | meaning, index=list(legend.LEDGER_MEANS)), border="horizontal")
     with st.expander("Layers that absorbed or lost most"):
         st.dataframe(top_layers(booked[0]), hide_index=True, width="stretch", column_config=_LAYER_COLUMNS)
-        st.caption(f"Of {viewer.plain(booked[0].target)}; layers by the network's own names, as they were folded.")
+        st.caption(
+            f"Of {viewer.plain(booked[0].target)}. Layers have the network's own names; batch norms are folded into "
+            "convolutions."
+        )
 
 
 _LAYER_COLUMNS = {name: st.column_config.NumberColumn(name, format="%+.3g") for name in ("absorbed", "lost")}
@@ -84,9 +87,8 @@ def show_stored() -> None:
     with st.expander("Stored heatmaps", icon=":material/database:"):
         kept = usage()
         st.caption(
-            f"{page.counted(kept.maps, 'heatmap')} of {page.counted(kept.networks, 'network')}, "
-            f"{kept.bytes / 1e6:.1f} MB. "
-            "What is needed again after deleting is computed again."
+            f"{page.counted(kept.maps, 'heatmap')} of {page.counted(kept.networks, 'network')}, {kept.bytes / 1e6:.1f} "
+            "MB. Deleted heatmaps are computed again when needed."
         )
         st.button(
             "Delete stored heatmaps",

@@ -68,7 +68,7 @@ def _more_buttons(study: Run, state: str, states: Sequence[str]) -> None:
         if st.button("Stop its trainings", icon=":material/stop_circle:", key="study:stop-members"):
             _do(lambda: stop_study(study))
     elif state == "finished" and any(s in ("failed", "stopped") for s in states):
-        help_ = "Trainings that failed or were stopped go on from their checkpoints"
+        help_ = "Failed or stopped trainings continue from their checkpoints"
         if st.button("Try again", icon=":material/replay:", key="study:retry", help=help_):
             _do(lambda: retry(study))
 
@@ -103,4 +103,7 @@ def show_members(study: Run, plan: Plan, found: Sequence[Member], told: Sequence
     table = member_table(study, plan, found, told)
     link = {name: st.column_config.LinkColumn(name, display_text=r"#(.*)$") for name in table.columns}
     st.dataframe(table, column_config=link, width="stretch")
-    st.caption(f"State, epoch of the last stage, best {METRIC_TITLES[plan.metric]}. Each leads to its curves on Live.")
+    st.caption(
+        f"State, epoch of the last stage, best {METRIC_TITLES[plan.metric]}. Click one to see its curves on the Live "
+        "page."
+    )

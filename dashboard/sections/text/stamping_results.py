@@ -35,7 +35,7 @@ def show(run: Run) -> None:
     results = run.results()
     if results is None:
         if run.status()["state"] not in ACTIVE:
-            st.info("This run ended before it had results. Resume it or start another.", icon=":material/info:")
+            st.info("This run ended without results. Resume it or start another one.", icon=":material/info:")
         return
     st.info(viewer.plain(results["finding"]), icon=":material/lightbulb:")
     measured.rests_on(run)
@@ -56,12 +56,12 @@ def show(run: Run) -> None:
     st.plotly_chart(dose_curves(results, shown), key=f"stamping:chart:{run.id}", config={"displaylogo": False})
     st.dataframe(doses(results), hide_index=True)
     st.caption(
-        f"{results['n_images']} X-rays, {results['n_there']} of them {_predicted(results)} without any stamp. Beyond: "
-        "stamped minus control, paired by X-ray, with 95 % intervals over patients; p from "
-        "flipping the signs of patients' differences, corrected over the doses (Holm)."
+        f"{results['n_images']} X-rays, {results['n_there']} of them {_predicted(results)} without any stamp. “Beyond” "
+        "is stamped minus control, paired by X-ray, with 95 % intervals over patients. p values come from a sign-flip "
+        "test over patients, corrected over the doses (Holm)."
     )
     table = load.table(run.folder.path / STAMPED)
-    page.csv_button("All answers as CSV", table, run.id)
+    page.csv_button("All predictions as CSV", table, run.id)
     if results["left_out"]:
         with st.expander(f"{len(results['left_out'])} stamps were left out", icon=":material/warning:"):
             st.dataframe(pd.DataFrame(results["left_out"]), hide_index=True)
@@ -213,7 +213,7 @@ def _show_image(run: Run, results: dict[str, Any], row: dict[str, Any], contrast
     params, towards = run.spec["params"], results["towards"]
     path = load.manifest_of(run).image_path(row["image_id"])
     if not path.is_file():
-        st.caption(f"{row['image_id']}: its file is gone")
+        st.caption(f"{row['image_id']}: its file is missing")
         return
     sides = (int(row["x0"]), int(row["y0"]), int(row["x1"]), int(row["y1"]))
     st.image(_stamped(str(path), path.stat().st_mtime_ns, run.id, sides, contrast, run), width="stretch")

@@ -87,8 +87,9 @@ def _search(chosen: Subject, split: str, n: int) -> Run | None:
         st.rerun()
     if run is None:
         st.caption(
-            "Finds and reads the burned-in text of every X-ray in the background, a second or two each; what was found "
-            "before is not searched again. Then it shows which token is on how many X-rays of which class."
+            "Finds and reads the burned-in text of every X-ray in the background, one or two seconds each. X-rays "
+            "searched before are not searched again. The result shows which token is on how many X-rays of which "
+            "class."
         )
         return None
     if run.status()["state"] == "finished":
@@ -112,7 +113,7 @@ def _show_age(chosen: Subject, run: Run) -> None:
     searched = f"Searched {load.local_time(run.spec['created'])}."
     since = corrected_since(Reviews.beside(chosen.manifest_path), run.spec["created"])
     if since:
-        searched += f" Corrected by hand since: {since}. Search again to count that; it takes seconds."
+        searched += f" Corrected by hand since: {since}. Search again to count these; it takes seconds."
     if run.spec.get("manifest_hash") not in ("", chosen.data.hash()):
         searched += " Labels, splits or patients have changed since: search again."
     st.caption(searched)
@@ -131,9 +132,7 @@ def _stamp(run: Run) -> int:
 def _tables(run: Run) -> Tables | None:
     if not all((run.folder.path / name).is_file() for name in (IMAGES, TOKENS)):
         if run.status()["state"] not in ACTIVE:
-            st.info(
-                "This search ended before it was through. Resume it: what was found is kept.", icon=":material/info:"
-            )
+            st.info("This search ended early. Resume it: what was found so far is kept.", icon=":material/info:")
         return None
     return _read(str(run.folder.path), _stamp(run))
 
@@ -166,12 +165,15 @@ def _show_entries(chosen: Subject, run: Run, found: Tables, entries: list[dict[s
         format_func=lambda group: _TITLES[group],
         required=True,
         key="vocabulary:group",
-        help="Kinds and places need no reading: they also show a mark that only one class carries in a corner.",
+        help=(
+            "Kinds and places do not depend on reading the text. They also reveal a mark that only one class has in "
+            "some corner."
+        ),
     )
     pick.leave("count", group, GROUPS[0])
     listed = [entry for entry in entries if entry["group"] == group]
     if not listed:
-        st.caption("None on enough X-rays.")
+        st.caption("None is on enough X-rays.")
         return
     tokens = [entry["token"] for entry in listed]
     pick.arrive("vocabulary:entry", "entry", "", allowed=["", *tokens])
@@ -224,21 +226,21 @@ def _columns(listed: list[dict[str, Any]]) -> dict[str, Any]:
         for name, told in listed[0]["by_class"].items()
     }
     return shares | {
-        "bits": st.column_config.NumberColumn("bits", format="%.3f", help="What it tells of the class beyond chance"),
+        "bits": st.column_config.NumberColumn("bits", format="%.3f", help="Information about the class, beyond chance"),
         "q": st.column_config.NumberColumn("q", format="%.2g", help="Exact p, corrected (Benjamini and Hochberg)"),
     }
 
 
 def _explanation(listed: list[dict[str, Any]]) -> str:
     if listed[0]["p"] is None:
-        return "Fewer than two classes have a label here, so only counts are shown."
+        return "Fewer than two classes have labelled X-rays here, so only counts are shown."
     return (
-        "Counted over patients: each counts once, with one X-ray drawn by lot (an X-ray without a patient counts by "
-        "itself). Odds ratio: the class that the token points to against the rest, with an exact 95 % interval for "
-        "this row alone; ∞ where a cell of the table is empty. q: exact p, corrected for the number of tokens, kinds "
-        "and places (Benjamini and Hochberg). A class with ? is not shown: its q is 0.05 or more. Bits: mutual "
-        "information of token and class, beyond what chance gives. A token can tell the class only because it tells "
-        "the source: compare the two charts. Click a row to see its X-rays."
+        "Patients are counted, each once, with one randomly drawn X-ray. An X-ray without a patient counts by itself. "
+        "Odds ratio: the class that the token points to against the rest, with an exact 95 % interval for this row "
+        "alone; ∞ where a cell of the table is empty. q: exact p value, corrected for the number of tokens, kinds and "
+        "places (Benjamini and Hochberg). ? after a class: not significant, its q is 0.05 or more. Bits: mutual "
+        "information of token and class, beyond chance. A token may predict the class only because it predicts the "
+        "source: compare the two charts. Click a row to see its X-rays."
     )
 
 

@@ -45,7 +45,7 @@ def _uploaded() -> tuple[Path, str] | None:
         key="weights:upload",
     )
     if given is None:
-        st.caption(f"A larger file: put it in {weights_root()}, or use the command below.")
+        st.caption(f"For a larger file: put it in {weights_root()}, or use the command below.")
         return None
     # The same upload is written once; another one of its name does not replace it.
     path = _upload_folder() / hashlib.sha256(given.file_id.encode()).hexdigest()[:16] / Path(given.name).name
@@ -67,7 +67,8 @@ def _in_folder() -> tuple[Path, str] | None:
     files = {path.name: path for path in foreign_files()}
     if not files:
         st.info(
-            f"No file without a card lies in {weights_root()}. Put a {', '.join('.' + e for e in ENDINGS)} file there.",
+            f"There is no weights file without a card in {weights_root()}. Put a {', '.join('.' + e for e in ENDINGS)} "
+            "file there.",
             icon=":material/folder_open:",
         )
         return None
@@ -111,7 +112,7 @@ def show_found(found: Found) -> None:
     known = found.known
     st.markdown(
         f"**{known.title}**: {found.backbone}, {found.channels} channel(s), {found.outputs} outputs. "
-        f"{len(found.report.matched)} tensors match. Check sum: {found.checked}."
+        f"{len(found.report.matched)} tensors match. Checksum: {found.checked}."
     )
     for line in found.described():
         st.caption(f"{line[0].upper()}{line[1:]}.")
@@ -125,7 +126,7 @@ def show_found(found: Found) -> None:
     elif found.report.aside:
         names = [name for name, _ in found.report.aside]
         listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        st.caption(f"{len(names)} tensor(s) that belong to no network are left aside: {listed}.")
+        st.caption(f"{len(names)} tensor(s) do not belong to the network and are ignored: {listed}.")
     with st.expander(f"All {len(rows)} tensors"):
         st.dataframe(rows, hide_index=True)
 
@@ -136,8 +137,8 @@ def ask(found: Found, file_name: str) -> dict[str, str] | None:
     known = found.known
     if found.unknown:
         st.warning(
-            f"The file does not tell: {', '.join(found.unknown)}. Usual sizes and normalisations are filled in; "
-            "a wrong one gives wrong predictions without an error.",
+            f"The file does not state: {', '.join(found.unknown)}. Usual sizes and normalisations are filled in. A "
+            "wrong one gives wrong predictions without an error.",
             icon=":material/help:",
         )
     key = f"weights:{found.checked.sha256[:12]}"
@@ -147,7 +148,7 @@ def ask(found: Found, file_name: str) -> dict[str, str] | None:
             ", ".join(known.classes or ()),
             placeholder="covid19, normal, pneumonia",
             key=f"{key}:classes",
-            help="The order decides what each output means; the file does not tell it unless it is filled in here.",
+            help="The order decides which class each output stands for. It is filled in here if the file states it.",
         )
         cells = st.columns(4)
         told = {
@@ -171,10 +172,10 @@ def ask(found: Found, file_name: str) -> dict[str, str] | None:
             key=f"{key}:licence",
             help=f"From {found.licence_from}."
             if found.licence
-            else "Such as GPL-3.0 or MIT; nothing beside the file "
-            "states it. It goes on the card, into exports, and on networks trained from these.",
+            else "Such as GPL-3.0 or MIT. No file beside the weights states it. It is written to the card, to exports "
+            "and to networks trained from these weights.",
         )
-        told["origin"] = provenance[2].text_input("Where they are from", known.origin, key=f"{key}:origin")
+        told["origin"] = provenance[2].text_input("Where the weights come from", known.origin, key=f"{key}:origin")
         if note := sharing_note(found.licence):
             st.caption(f"{found.licence}: {note}")
         force = st.checkbox("Replace weights of this name", key=f"{key}:force")
@@ -184,7 +185,7 @@ def ask(found: Found, file_name: str) -> dict[str, str] | None:
     return st.session_state["weights:told"] if sent else None
 
 
-_HELP = "Of values in [0, 1]: one number, three separated by commas, or imagenet."
+_HELP = "For pixel values in [0, 1]: one number, three separated by commas, or imagenet."
 
 
 def _numbers(values: tuple[float, ...] | None) -> str:
