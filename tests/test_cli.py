@@ -184,7 +184,7 @@ def test_folders_of_images_become_a_data_set_and_a_broken_file_is_named(value, c
     assert sum(row["n"] for row in value("data", "show", "mine")["counts"]) == 6
     assert "normal" in cxr("data", "show", "mine")[1]
     code, _, err = cxr("data", "import", "image-folder", class_folders, "--name", "mine")
-    assert (code, "a data set called 'mine' is there already" in err) == (1, True)
+    assert (code, "a data set called 'mine' already exists" in err) == (1, True)
     assert value("data", "import", "image-folder", class_folders, "--name", "mine", "--overwrite")["n"] == 6
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cxr.data import Manifest
-    from cxr.data.importers.options import Declaration
+    from cxr.data.importers.import_options import Declaration
 
 app = typer.Typer(help="Import data sets, split them, see what is in them.", no_args_is_help=True)
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A data set's name or the path of a manifest.")]
@@ -44,7 +44,7 @@ def _given_options(ctx: typer.Context) -> dict[str, Any]:
 
 @cache
 def _import_parameters() -> tuple[Any, ...]:
-    from cxr.data.importers.options import all_declarations
+    from cxr.data.importers.import_options import all_declarations
     from cxr.data.importers.registry import SOURCES
 
     declared = all_declarations({kind: source.options for kind, source in SOURCES.items()})
@@ -124,7 +124,7 @@ def demo(
 @app.command("kinds")
 def kinds(as_json: Json = False) -> None:
     """List the layouts that can be imported, and the options of each."""
-    from cxr.data.importers.options import declarations
+    from cxr.data.importers.import_options import declarations
     from cxr.data.importers.registry import SOURCES
 
     rows = [

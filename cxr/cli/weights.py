@@ -93,7 +93,7 @@ def import_(
     Whole pickled models are read too. Code inside the file is never run. Weights that fit only partly are refused. A licence
     is taken from --licence, from the publisher where the file is known, or from a card, README or LICENSE beside it.
     """
-    from cxr.models.imports.importing import import_weights, look_at
+    from cxr.models.imports.conversion import import_weights, look_at
 
     found = look_at(file, backbone)
     rows = [row for row in found.rows() if not (brief and row["verdict"] == "matched")]
@@ -166,7 +166,7 @@ def _shape(row: dict[str, str]) -> str:
 def _refuse_misfit(found: Any, rows: list[dict[str, str]], as_json: bool) -> None:
     """End the command where tensors do not fit; with --json their table goes with the error."""
     from cxr.cli.output import to_json
-    from cxr.models.imports.importing import Misfit
+    from cxr.models.imports.conversion import Misfit
 
     try:
         found.check()
@@ -178,7 +178,7 @@ def _refuse_misfit(found: Any, rows: list[dict[str, str]], as_json: bool) -> Non
 
 def _ask(found: Any, told: dict[str, Any]) -> dict[str, Any]:
     """Ask at the terminal for what neither the file nor the options tell; an empty answer is asked again."""
-    from cxr.models.imports.importing import NEEDED
+    from cxr.models.imports.conversion import NEEDED
 
     asked = dict(told)
     for key in found.unknown:

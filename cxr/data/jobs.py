@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from cxr.data.importers.import_options import given_options
 from cxr.data.importers.importing import ImportResult, import_data, source_splits, unknown_patients
-from cxr.data.importers.options import given_options
 from cxr.data.importers.registry import SOURCES
 from cxr.data.importers.rows import SOURCE_SPLIT
 from cxr.data.library import (
@@ -42,13 +42,13 @@ DEMO = "synthetic"
 SPLITS: Mapping[str, str] = {
     "make": "use those that come with the data, else make them",
     "keep": "only those that come with the data",
-    "new": "make them anew, also where some come with the data",
-    "none": "no splits, also not those that come with the data",
+    "new": "make new ones, also where the data come with some",
+    "none": "no splits, not even those that come with the data",
 }
 DECLINING = ("new", "none")  # choices that do not use the splits of the source
 VALIDATION: Mapping[str, float] = {"train": 0.9, "val": 0.1}
 Progress = Callable[[float, str], None]
-_NOT_WANTED = "none were asked for"
+_NOT_WANTED = "none were requested"
 _NO_ASIDE = pd.DataFrame(columns=["image_id", "image", "reason"])
 
 
@@ -171,7 +171,7 @@ def import_data_set(
 def check_free(name: str, overwrite: bool = False) -> None:
     """Raise a ManifestError if a new data set cannot have this name: hours of reading come after this."""
     if is_taken(name) and not overwrite:
-        raise ManifestError(f"a data set called {name!r} is there already: choose another name or overwrite it")
+        raise ManifestError(f"a data set called {name!r} already exists: choose another name or overwrite it")
 
 
 def split_data_set(
@@ -198,11 +198,11 @@ def split_data_set(
     ManifestError
         If the splits cannot be made, or ``name`` is taken or missing; what there was stays as it is.
     """
-    in_library = str(data) in {known.name for known in list_data_sets()}
+    in_library = str(data) in {data_set.name for data_set in list_data_sets()}
     if name is not None:
         check_free(name)
     elif not in_library:
-        raise ManifestError(f"{str(data)!r} is no data set's name: say with --name how to keep the result")
+        raise ManifestError(f"{str(data)!r} is not the name of a data set: give the result a name with --name")
     before = Manifest.load(resolve_manifest(data))
     facts = facts_beside(resolve_manifest(data)) if in_library else {}
     before = _remembering(before, facts.get("source_splits", ()))
@@ -261,9 +261,9 @@ def _with_splits(name: str, folder: Path, result: ImportResult, splits: str, see
         reason = str(error)
     if not reason and not manifest.splits:
         reason = _NOT_WANTED
-    told = [] if reason else [*split_notes(manifest, aside, official), *straddling_notes(manifest)]
-    update_data_set(name, manifest, split_notes=told, split_reason=reason)
-    return Imported(name, folder, result.with_manifest(manifest), reason, (*notes, *told))
+    split_sentences = [] if reason else [*split_notes(manifest, aside, official), *straddling_notes(manifest)]
+    update_data_set(name, manifest, split_notes=split_sentences, split_reason=reason)
+    return Imported(name, folder, result.with_manifest(manifest), reason, (*notes, *split_sentences))
 
 
 def _source_split_note(manifest: Manifest, splits: str) -> str:
@@ -272,8 +272,8 @@ def _source_split_note(manifest: Manifest, splits: str) -> str:
     if not sizes:
         return ""
     used = "declined" if splits in DECLINING or not manifest.splits else "used"
-    named = ", ".join(f"{name} {n}" for name, n in sizes.items())
-    return f"Splits that come with the data: {named}; {used} (--splits {splits}). `{SOURCE_SPLIT}` remembers them."
+    counts = ", ".join(f"{name} {n}" for name, n in sizes.items())
+    return f"Splits that come with the data: {counts}; {used} (--splits {splits}). `{SOURCE_SPLIT}` remembers them."
 
 
 def _remembering(manifest: Manifest, official: Collection[str]) -> Manifest:

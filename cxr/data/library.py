@@ -37,7 +37,7 @@ class DataSet:
 def check_name(name: str) -> str:
     """Return ``name`` if a data set can be called so; a ManifestError says what is allowed."""
     if not _NAME.fullmatch(name):
-        raise ManifestError(f"{name!r} is no name for a data set: 1 to 64 letters, digits, '.', '_' or '-'")
+        raise ManifestError(f"{name!r} is not a valid name of a data set: use 1 to 64 letters, digits, '.', '_' or '-'")
     return name
 
 
@@ -59,19 +59,19 @@ def save_data_set(name: str, data: ImportResult | Manifest, *, overwrite: bool =
         For a name that is not letters, digits, ``.``, ``_`` and ``-``, or one that is taken.
     """
     if is_taken(name) and not overwrite:
-        raise ManifestError(f"a data set called {name!r} is there already; choose another name or overwrite it")
+        raise ManifestError(f"a data set called {name!r} already exists; choose another name or overwrite it")
     result = ImportResult(data, _NOTHING_EXCLUDED, "") if isinstance(data, Manifest) else data
-    known: dict[str, Any] = {"created": _now(), "kind": result.kind, "imported_from": str(result.manifest.root)}
-    known["notes"] = list(result.notes)
+    stored: dict[str, Any] = {"created": _now(), "kind": result.kind, "imported_from": str(result.manifest.root)}
+    stored["notes"] = list(result.notes)
     folder = data_root() / name
-    _write(folder, result.manifest, known | facts, result.excluded)
+    _write(folder, result.manifest, stored | facts, result.excluded)
     return folder
 
 
 def update_data_set(name: str, manifest: Manifest, **facts: Any) -> Path:
     """Replace the manifest of a data set, as new splits do, and keep what else is known of it; return its folder."""
     folder = resolve_manifest(check_name(name)).parent
-    _write(folder, manifest, _known(folder) | facts)
+    _write(folder, manifest, _with_stored_facts(folder) | facts)
     return folder
 
 
@@ -79,7 +79,7 @@ def describe_data_set(name: str, kind: str) -> None:
     """Note of which kind a data set is whose files were made in its folder."""
     folder = resolve_manifest(check_name(name)).parent
     with replacing(folder / "data.json") as draft:
-        _write_facts(draft, folder / "manifest.csv", _known(folder) | {"kind": kind})
+        _write_facts(draft, folder / "manifest.csv", _with_stored_facts(folder) | {"kind": kind})
 
 
 def facts_beside(manifest: Path) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def _settled(folder: Path) -> Path:
     return folder
 
 
-def _known(folder: Path) -> dict[str, Any]:
+def _with_stored_facts(folder: Path) -> dict[str, Any]:
     return {"created": _now(), **_read_json(folder / "data.json")}
 
 

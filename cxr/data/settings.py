@@ -83,7 +83,7 @@ class ImportParams(Params):
     @classmethod
     def _with_options_aside(cls, values: Any) -> Any:
         """Put the options aside, and take the keys of older runs: ``split`` said whether splits are made."""
-        from cxr.data.importers.options import all_declarations
+        from cxr.data.importers.import_options import all_declarations
         from cxr.data.importers.registry import SOURCES
 
         values = dict(values)

@@ -17,7 +17,7 @@ import pandas as pd
 from cxr.data import ImageCache, Manifest
 from cxr.errors import CxrError, ImageError
 from cxr.evaluation.metrics import headline
-from cxr.models.seen import CHOSEN, TRAINED, Seen, SeenImages
+from cxr.models.seen_images import CHOSEN, TRAINED, Seen, SeenImages
 
 ALL_SEEN, OWN_SPLIT, INCLUDED = WHOLE = ("all-seen", "own-split", "included")
 """Why a split is measured with the X-rays that were seen: it holds no others; it is what the network was trained or

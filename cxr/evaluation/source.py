@@ -11,7 +11,7 @@ from cxr.data.digests import file_digests
 from cxr.errors import ManifestError, WeightsError
 from cxr.evaluation.selection import EXTERNAL, NOT_KNOWN, OWN
 from cxr.models.card import ModelCard
-from cxr.models.seen import Seen
+from cxr.models.seen_images import Seen
 from cxr.models.weights import list_weights, load_model, read_seen
 from cxr.paths import cache_root, runs_root, shipped_weights, weights_root
 from cxr.runs.folder import RunFolder

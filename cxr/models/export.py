@@ -31,8 +31,8 @@ from cxr.files import replacing
 from cxr.models.backbones import ALIASES
 from cxr.models.classifier import XrayClassifier, head_of
 from cxr.models.licences import UNKNOWN
-from cxr.models.seen import KEY as SEEN
-from cxr.models.seen import Seen
+from cxr.models.seen_images import KEY as SEEN
+from cxr.models.seen_images import Seen
 
 FORMATS = ("onnx", "timm", "card")
 TOLERANCE = 1e-4  # of the largest logit
@@ -71,7 +71,7 @@ def export(
         raise WeightsError(unknown("format", format, FORMATS))
     target = Path(path).expanduser()
     if target.exists() and not force:
-        raise WeightsError(f"{target} is there already: give --force to replace it, or another --out")
+        raise WeightsError(f"{target} already exists: give --force to replace it, or another --out")
     if format == "timm" and target.exists() and not (target / "config.json").is_file():
         raise WeightsError(f"{target} is no folder of timm (it has no config.json) and is not replaced")
     if format != "timm" and target.is_dir():

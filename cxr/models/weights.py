@@ -24,8 +24,8 @@ from cxr.models.card import ModelCard
 from cxr.models.checksums import publication_of, verify
 from cxr.models.licences import UNKNOWN, licence_beside
 from cxr.models.pickles.file_kinds import SAFETENSORS, first_line, is_safetensors, something_else
-from cxr.models.seen import KEY as SEEN
-from cxr.models.seen import Seen
+from cxr.models.seen_images import KEY as SEEN
+from cxr.models.seen_images import Seen
 from cxr.paths import shipped_weights, weights_root
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from cxr.errors import RunError
 from cxr.files import replacing
 from cxr.runs.kinds import Params, kind_of
-from cxr.runs.metrics import MetricsReader, ends_in_half_a_line, parse_lines
+from cxr.runs.metrics_file import MetricsReader, ends_in_half_a_line, parse_lines
 from cxr.runs.spec import new_run_id, new_spec
 from cxr.runs.status import Status
 from cxr.runs.storage import DiskFullError, disk_full, locked, to_json, told_when_full, write_json

@@ -103,24 +103,24 @@ def merge(boxes: Iterable[TextBox], max_area: float = np.inf, same: float = 0.3,
     Two boxes are one token when their IoU is at least ``same`` or when ``inside`` of the smaller lies in the larger;
     they become their hull with the better score, unless the hull would exceed ``max_area`` pixels.
     """
-    kept: list[TextBox] = []
+    merged: list[TextBox] = []
     for box in sorted(boxes, key=lambda b: (-b.score, b.y0, b.x0)):
-        _absorb(kept, box, max_area, same, inside)
-    return sorted(kept, key=lambda b: (b.y0, b.x0, b.y1, b.x1))
+        _absorb(merged, box, max_area, same, inside)
+    return sorted(merged, key=lambda b: (b.y0, b.x0, b.y1, b.x1))
 
 
-def _absorb(kept: list[TextBox], box: TextBox, max_area: float, same: float, inside: float) -> None:
+def _absorb(merged: list[TextBox], box: TextBox, max_area: float, same: float, inside: float) -> None:
     # The hull may touch a third box, so it is put in again until nothing fits it.
-    for i, other in enumerate(kept):
+    for i, other in enumerate(merged):
         common = intersection(box, other)
         if not common or (iou(box, other) < same and common < inside * min(box.area, other.area)):
             continue
         hull = _hull(box, other)
-        del kept[i]
+        del merged[i]
         larger = max(box, other, key=lambda b: b.score)
-        _absorb(kept, hull if hull.area <= max_area else larger, max_area, same, inside)
+        _absorb(merged, hull if hull.area <= max_area else larger, max_area, same, inside)
         return
-    kept.append(box)
+    merged.append(box)
 
 
 def _hull(a: TextBox, b: TextBox) -> TextBox:

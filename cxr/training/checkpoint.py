@@ -21,7 +21,7 @@ import torch
 from cxr.errors import CxrError, RunError
 from cxr.files import replacing, sync_folder
 from cxr.models import XrayClassifier, load_model, save_model
-from cxr.models.seen import Seen
+from cxr.models.seen_images import Seen
 from cxr.models.weights import read_seen
 from cxr.runs.storage import write_json
 
@@ -168,7 +168,9 @@ class Checkpoints:
             model = load_model(folder / WEIGHTS)
             place, origin = Place(**state.pop("place")), Origin(**state.pop("origin"))
         except (CxrError, OSError, RuntimeError, TypeError, KeyError, EOFError) as error:
-            raise RunError(f"the checkpoint {folder} is damaged ({error}): start the training anew") from None
+            raise RunError(
+                f"the checkpoint {folder} is damaged ({error}): restart the training from the beginning"
+            ) from None
         if publish:
             self._publish_best(place.best_file)
         return Saved(place=place, model=model, origin=origin, seen=read_seen(folder / WEIGHTS), **state)
@@ -176,7 +178,7 @@ class Checkpoints:
     def load_best(self, place: Place) -> XrayClassifier:
         """Return the best weights of the present stage."""
         if place.best_file is None:
-            raise RunError("there is no best checkpoint: no epoch has ended yet")
+            raise RunError("there is no best checkpoint yet: no epoch has finished")
         return load_model(self.folder / place.best_file)
 
     def _pointer(self) -> dict[str, Any] | None:
@@ -185,7 +187,9 @@ class Checkpoints:
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise RunError(f"{self.folder / POINTER} is damaged ({error}): start the training anew") from None
+            raise RunError(
+                f"{self.folder / POINTER} is damaged ({error}): restart the training from the beginning"
+            ) from None
 
     def _point_to(self, name: str, best: str | None) -> None:
         for folder in (self.folder / name, self.folder):
@@ -208,10 +212,10 @@ class Checkpoints:
         return path.read_text(encoding="utf-8") if path.exists() else None
 
     def _delete_all_but(self, last: str, best: str | None) -> None:
-        kept = {last} if best is None else {last, best, str(Path(best).with_suffix(".json"))}
+        names = {last} if best is None else {last, best, str(Path(best).with_suffix(".json"))}
         drafts = self.folder.glob(".*.tmp")  # of a process that was killed while it wrote
         for path in [*self.folder.glob("step-*"), *self.folder.glob("best-*"), *drafts]:
-            if path.name not in kept:
+            if path.name not in names:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

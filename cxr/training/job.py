@@ -21,7 +21,7 @@ from cxr.evaluation.selection import OWN, Selection, select
 from cxr.evaluation.summary import validation_summary
 from cxr.models import XrayClassifier, build, save_model, with_classes
 from cxr.models.licences import joined_licences
-from cxr.models.seen import Seen, SeenImages
+from cxr.models.seen_images import Seen, SeenImages
 from cxr.models.weights import find_weights, read_card, seen_before
 from cxr.runs.folder import RunFolder, Stopped
 from cxr.training.checkpoint import BEST, Checkpoints, Origin, Place, seed_everything
@@ -31,7 +31,7 @@ from cxr.training.loop import Hooks, StageLoop
 from cxr.training.ranks import Ranks, together
 from cxr.training.recipe import Recipe
 from cxr.training.report import Progress, Report
-from cxr.training.seen import seen_in_stage
+from cxr.training.seen_in_stage import seen_in_stage
 from cxr.training.settings import TrainingParams
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Training:
     def run(self) -> None:
         """Do all stages from where the folder stands, then measure."""
         recipe = self.recipe
-        log.info("recipe %s: %s at %d px on %s", recipe.name, recipe.backbone, recipe.size, self._where())
+        log.info("recipe %s: %s at %d px on %s", recipe.name, recipe.backbone, recipe.size, self._device_text())
         self.data = prepare(recipe, self.manifest, self._reading)
         self.origin = _origin(self.manifest, self.data)
         give_back_memory()
@@ -89,7 +89,7 @@ class Training:
         if self.ranks.is_main:
             self._measure()
 
-    def _where(self) -> str:
+    def _device_text(self) -> str:
         return f"{self.ranks.world} x {self.fabric.device.type}" if self.ranks.world > 1 else str(self.fabric.device)
 
     def _reading(self, fraction: float, message: str) -> None:
@@ -112,7 +112,7 @@ class Training:
             self._add_seen(*range(self.place.stage + 1))
         else:
             self.checkpoints.seen = saved.seen
-        log.info("going on from step %d", self.place.step)
+        log.info("resuming from step %d", self.place.step)
         return saved.model, saved.loop
 
     def _first_model(self) -> XrayClassifier:
@@ -131,7 +131,7 @@ class Training:
         card = read_card(find_weights(str(recipe.weights)))
         if card is None:
             raise RecipeError(
-                f"stages.0.keep_neurons: {recipe.weights} has no card, so nobody knows its classes. Allowed: false"
+                f"stages.0.keep_neurons: {recipe.weights} has no card, so its classes are unknown. Allowed: false"
             )
         old = build(recipe.backbone, card.classes, task=card.task, **options)
         return self._transfer(old, classes)
@@ -195,15 +195,17 @@ class Training:
 
     def _transfer(self, old: XrayClassifier, classes: tuple[str, ...]) -> XrayClassifier:
         stage = self.recipe.stages[self.place.stage]
-        model, kept = with_classes(old, classes, task=stage.task, keep=stage.keep_neurons, aliases=stage.aliases)
-        pairs = ", ".join(f"{new} (was {was})" for new, was in kept.items())
+        model, kept_neurons = with_classes(
+            old, classes, task=stage.task, keep=stage.keep_neurons, aliases=stage.aliases
+        )
+        pairs = ", ".join(f"{new} (was {was})" for new, was in kept_neurons.items())
         log.info("stage %s keeps the output neurons of: %s", stage.name, pairs or "none")
-        if stage.keep_neurons and not kept:
+        if stage.keep_neurons and not kept_neurons:
             raise RecipeError(
                 f"stages.{self.place.stage}.keep_neurons: {', '.join(old.classes)} and {', '.join(classes)} have no "
                 "class in common. Allowed: false, or `aliases` that name the common ones"
             )
-        self.place.kept_neurons = {**(self.place.kept_neurons or {}), stage.name: kept}
+        self.place.kept_neurons = {**(self.place.kept_neurons or {}), stage.name: kept_neurons}
         return self._with_card(model)
 
     def _with_card(self, model: XrayClassifier) -> XrayClassifier:
@@ -251,16 +253,16 @@ class Training:
         table = self._predictions(model.to(self.fabric.device), data, selection, among)
         self.folder.write_predictions(table)
         self.report.ending(0.9, "computing intervals")
-        found = results(table, model.card, selection, among, own=True) | {"unreadable": len(data.cache.missing)}
+        measured = results(table, model.card, selection, among, own=True) | {"unreadable": len(data.cache.missing)}
         if data.text:
-            found["text"] = data.text
+            measured["text"] = data.text
         stages = [*(self.folder.read_json(stage_file(k)) for k in range(place.stage)), self._outcome(model)]
         best = {"stage": stages[-1]["name"]} | stages[-1]["best"]
         extra = {"best": best, "kept_neurons": place.kept_neurons, "seconds": round(place.seconds, 1)}
-        model.card = dataclasses.replace(model.card, metrics=found["splits"], stages=stages)
+        model.card = dataclasses.replace(model.card, metrics=measured["splits"], stages=stages)
         path = save_model(model, self.folder.checkpoints / BEST, self.checkpoints.seen)
-        found["provenance"] = provenance(data.manifest, path, self.params.data_name)
-        self.folder.write_json("results.json", found | extra | {"stages": stages})
+        measured["provenance"] = provenance(data.manifest, path, self.params.data_name)
+        self.folder.write_json("results.json", measured | extra | {"stages": stages})
         self.report.ending(1.0, "finished")
 
     def _seen_among(self, selection: Selection, data: StageData) -> SeenAmong:

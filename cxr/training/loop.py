@@ -91,7 +91,7 @@ class StageLoop:
         parts = [self.stage.train, *self.stage.unfreeze.values()]
         optimiser = make_optimiser(self.stage.optimiser, ever_trained(self.model, parts))
         self.average = self._make_average()
-        self.neurons = Neurons(head_of(self.model.network)[1], self.model.classes, self._kept())
+        self.neurons = Neurons(head_of(self.model.network)[1], self.model.classes, self._kept_neurons())
         if state is not None:
             self._restore(optimiser, state)
         self.optimiser: Any = fabric.setup_optimizers(optimiser)
@@ -145,7 +145,7 @@ class StageLoop:
         # With warm-up the mean of a short training is not one of its random beginning.
         return ModelEmaV3(self.model.network, decay=self.stage.ema, use_warmup=True)
 
-    def _kept(self) -> dict[str, str]:
+    def _kept_neurons(self) -> dict[str, str]:
         return (self.place.kept_neurons or {}).get(self.stage.name, {})
 
     def _set_up(self) -> None:
@@ -196,11 +196,11 @@ class StageLoop:
         share, device = batch.share, self.fabric.device
         weight = self.loss.weight_of(self.data.train_targets[share.positions])
         total = torch.zeros((), device=device)
-        parts = split_evenly(np.arange(len(share.own)), self.stage.accumulate)
+        parts = split_evenly(np.arange(len(share.local)), self.stage.accumulate)
         for number, part in enumerate(parts):
             # The ranks exchange gradients once per step.
             with self.fabric.no_backward_sync(self._network, enabled=number < len(parts) - 1):
-                targets = torch.from_numpy(self.data.train_targets[share.own[part]]).to(device)
+                targets = torch.from_numpy(self.data.train_targets[share.local[part]]).to(device)
                 torch.manual_seed(derived_seed(share.seed, share.first + int(part[0])))  # of dropout
                 logits = self._network(self.model.normalise(batch.images(part)))
                 loss = self.loss.summed(logits.float(), targets) / weight
@@ -248,8 +248,8 @@ class StageLoop:
     def validate(self) -> dict[str, float | None]:
         """Return loss and metrics on the validation images, with the stage's own loss; each rank predicts a share."""
         rows, _ = self.ranks.share(self.data.val_rows)
-        mine = predict_rows(self.validated, self.data.cache.images, rows, 2 * self.stage.batch)
-        logits, targets = self.ranks.gather(mine), self.data.val_targets
+        local_predictions = predict_rows(self.validated, self.data.cache.images, rows, 2 * self.stage.batch)
+        logits, targets = self.ranks.gather(local_predictions), self.data.val_targets
         if not np.isfinite(logits).all():
             self.report.flush()  # which says it of a loss with its learning rate, if one was already infinite
             raise RunError(f"the network's outputs became infinite by step {self.place.step}: {ADVICE}")

@@ -57,9 +57,9 @@ class Report:
         now = time.monotonic()
         speed = self._speed(now, images)
         self._rows.append({"kind": "step", **row, "loss": loss, "images_per_s": speed, "time": time.time()})
-        done = row["step"] / self.total_steps
+        share = row["step"] / self.total_steps
         at = f", {speed:.0f} images/s" if speed else ""
-        self._progress(_READING + (1 - _READING - _ENDING) * done, message + at)
+        self._progress(_READING + (1 - _READING - _ENDING) * share, message + at)
         if now - self._written >= FLUSH_S:
             self.flush()
 

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from cxr.data import Manifest
-from cxr.data.importers.options import Declaration, declarations
+from cxr.data.importers.import_options import Declaration, declarations
 from cxr.data.importers.registry import SOURCES
 from cxr.data.importers.rows import FILE_NOTES
 from cxr.data.jobs import SPLITS, split_data_set

@@ -145,7 +145,7 @@ def test_data_keeps_an_import_that_is_too_small_to_split_and_offers_to_replace_i
     app.run()
     assert "There is a data set mine already." in said(app)
     button(app, "Import").click().run()
-    assert "'mine' is there already" in app.error[0].value
+    assert "'mine' already exists" in app.error[0].value
     field(app.checkbox, "Replace the data set mine").check().run()
     button(app, "Import").click().run()
     assert not app.error

@@ -16,7 +16,7 @@ from cxr.data.library import save_data_set
 from cxr.evaluation.job import evaluate
 from cxr.evaluation.predict import predictions_table
 from cxr.models import save_model
-from cxr.models.seen import Seen, SeenImages, sorted_digests
+from cxr.models.seen_images import Seen, SeenImages, sorted_digests
 from cxr.models.weights import load_model
 from cxr.paths import runs_root
 from cxr.runs import Run, list_runs

@@ -141,7 +141,7 @@ def test_weights_of_a_taken_name_are_replaced_only_when_told(weights: Path) -> N
     field(app.text_area, "Names of the 3 outputs").input("covid19, normal, pneumonia")
     field(app.selectbox, "Task").select("single-label")
     app = send(app)
-    assert "is there already" in app.error[0].value
+    assert "already exists" in app.error[0].value
     field(app.checkbox, "Replace").check()
     app = send(app)
     assert not app.error

@@ -143,7 +143,7 @@ def test_a_split_that_breaks_down_unforeseen_loses_no_import(importing, monkeypa
 def test_the_name_is_checked_before_a_file_is_read(importing, monkeypatch: pytest.MonkeyPatch) -> None:
     importing(label=["a"] * 3)
     monkeypatch.setattr("cxr.data.jobs.import_data", lambda *_, **__: pytest.fail("a file was read"))
-    with pytest.raises(ManifestError, match="'mine' is there already"):
+    with pytest.raises(ManifestError, match="'mine' already exists"):
         importing(label=["a"] * 3)
     with pytest.raises(ManifestError, match="unknown choice of splits 'all'"):
         importing(name="other", splits="all", label=["a"] * 3)
@@ -178,7 +178,7 @@ def test_an_import_that_was_killed_after_it_was_kept_can_be_resumed(tmp_path: Pa
     results = folder.read_json("results.json")
     assert (results["data"], results["images"], results["splits"]) == ("m", 6, None)
     other = RunFolder.create(tmp_path / "runs", "import", params)
-    with pytest.raises(ManifestError, match="'m' is there already"):
+    with pytest.raises(ManifestError, match="'m' already exists"):
         run_import(other, other.params, lambda *_: None)
 
 

@@ -18,8 +18,8 @@ from cxr.evaluation.job import evaluate
 from cxr.evaluation.seen import marked, marked_in_words, measured_rows, seen_among, seen_in_words
 from cxr.models import save_model
 from cxr.models.export import export
-from cxr.models.imports.importing import import_weights
-from cxr.models.seen import Seen, SeenImages, sorted_digests
+from cxr.models.imports.conversion import import_weights
+from cxr.models.seen_images import Seen, SeenImages, sorted_digests
 from cxr.models.weights import load_model, read_seen
 from cxr.paths import runs_root, shipped_weights
 from cxr.runs import list_runs

@@ -112,7 +112,7 @@ def test_weights_are_told_by_their_bytes_too(tmp_path):
 
 
 def test_a_state_dict_of_torch_that_is_called_safetensors_is_imported(tmp_path):
-    from cxr.models.imports.importing import look_at
+    from cxr.models.imports.conversion import look_at
 
     path = tmp_path / "net.safetensors"
     torch.save(torchvision.models.resnet18(num_classes=2).state_dict(), path)
@@ -131,7 +131,7 @@ def test_a_pointer_among_the_weights_is_named_wherever_a_card_is_looked_for(tmp_
 
 
 def test_tensors_of_another_framework_are_named(tmp_path):
-    from cxr.models.imports.importing import look_at
+    from cxr.models.imports.conversion import look_at
 
     path = tmp_path / "flax.safetensors"
     path.write_bytes(safetensors.torch.save({"conv.kernel": torch.ones(3, 3, 1, 8)}, metadata={"format": "flax"}))

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from cxr.runs import Run, kinds, list_runs, local
-from tests.runs import jobs
+from cxr.runs.slurm import client
+from tests.runs import jobs, slurm
 
 WORKER = """
 import sys, cxr.runs.worker
 from cxr.runs import kinds
 from tests.runs import jobs
 kinds.KINDS.update(jobs.KINDS)
+sys.exit(cxr.runs.worker.main(sys.argv[1]))
+"""
+
+
+CLUSTER_WORKER = """
+import sys, cxr.runs.worker
+from dataclasses import replace
+from cxr.runs import kinds
+from tests.runs import cluster_jobs, jobs
+kinds.KINDS.update(jobs.KINDS | {"train": replace(jobs.KINDS["train"], job="tests.runs.%s")})
 sys.exit(cxr.runs.worker.main(sys.argv[1]))
 """
 
@@ -29,6 +42,43 @@ def job_kinds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for run in list_runs():
         if run.active:
             run.kill()
+
+
+@pytest.fixture(scope="session")
+def loopback() -> Iterator[Path]:
+    """A Slurm of one node; where there is none the test is skipped with the reason."""
+    reason = slurm.why_not()
+    if reason:
+        pytest.skip(reason)
+    with slurm.loopback_slurm() as conf:
+        yield conf
+
+
+@pytest.fixture
+def real_slurm(loopback: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The Slurm, for this test and its processes; whatever still runs or waits afterwards is cancelled."""
+    monkeypatch.setenv("SLURM_CONF", str(loopback))
+    monkeypatch.setattr(client, "CACHE_S", 0.3)
+    monkeypatch.setattr(client, "_cache", {})
+    yield
+    for run in list_runs():
+        if run.active:
+            run.kill()
+    subprocess.run(["scancel", "--user=root"], check=True)
+
+
+@pytest.fixture
+def small_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the kinds of ``tests.runs.jobs`` startable, also as jobs of Slurm."""
+    monkeypatch.setattr(kinds, "KINDS", jobs.KINDS)
+    work_as(monkeypatch, "jobs:count")
+
+
+def work_as(monkeypatch: pytest.MonkeyPatch, train: str) -> None:
+    """Have the processes of runs do the small jobs, a training as the one that ``train`` names."""
+    monkeypatch.setattr(
+        local, "worker_command", lambda folder: [sys.executable, "-c", CLUSTER_WORKER % train, str(folder)]
+    )
 
 
 @pytest.fixture

@@ -8,9 +8,8 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,54 +21,13 @@ from cxr.errors import RunError
 from cxr.runs import ENDED, Run, RunFolder, Slurm, get_run, kinds, list_runs, local, process, start
 from cxr.runs.slurm import client
 from cxr.runs.slurm.submit import SUBMITTING
-from tests.runs import cluster_jobs, jobs, slurm
+from tests.runs import cluster_jobs
+from tests.runs.conftest import work_as
 from tests.test_kill import RECIPE, lasting, steps, weights
 
 DEBUG = Slurm(partition="debug", minutes=5, cpus=1)
 WAITS = Slurm(partition="closed", minutes=5, cpus=1)
 ENDLESS = {"n": 100_000, "pause": 0.02}
-WORKER = """
-import sys, cxr.runs.worker
-from dataclasses import replace
-from cxr.runs import kinds
-from tests.runs import cluster_jobs, jobs
-kinds.KINDS.update(jobs.KINDS | {"train": replace(jobs.KINDS["train"], job="tests.runs.%s")})
-sys.exit(cxr.runs.worker.main(sys.argv[1]))
-"""
-
-
-@pytest.fixture(scope="session")
-def loopback() -> Iterator[Path]:
-    """A Slurm of one node; where there is none the test is skipped with the reason."""
-    reason = slurm.why_not()
-    if reason:
-        pytest.skip(reason)
-    with slurm.loopback_slurm() as conf:
-        yield conf
-
-
-@pytest.fixture
-def real_slurm(loopback: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The Slurm, for this test and its processes; whatever still runs or waits afterwards is cancelled."""
-    monkeypatch.setenv("SLURM_CONF", str(loopback))
-    monkeypatch.setattr(client, "CACHE_S", 0.3)
-    monkeypatch.setattr(client, "_cache", {})
-    yield
-    for run in list_runs():
-        if run.active:
-            run.kill()
-    subprocess.run(["scancel", "--user=root"], check=True)
-
-
-@pytest.fixture
-def small_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the kinds of ``tests.runs.jobs`` startable, also as jobs of Slurm."""
-    monkeypatch.setattr(kinds, "KINDS", jobs.KINDS)
-    _work_as(monkeypatch, "jobs:count")
-
-
-def _work_as(monkeypatch: pytest.MonkeyPatch, train: str) -> None:
-    monkeypatch.setattr(local, "worker_command", lambda folder: [sys.executable, "-c", WORKER % train, str(folder)])
 
 
 def in_state(run: Run, *states: str) -> Callable[[], bool]:
@@ -443,7 +401,7 @@ class TestJobs:
         assert again.status()["job"] not in (None, run.status()["job"])
 
     def test_two_gpus_are_two_processes_that_know_each_other(self, monkeypatch):
-        _work_as(monkeypatch, "cluster_jobs:who")
+        work_as(monkeypatch, "cluster_jobs:who")
         run = start("train", {"recipe": {"name": "x", "devices": 1}}, where=Slurm("debug", 5, gpus=2, cpus=1))
         assert run.spec["params"]["recipe"]["devices"] == 2
         assert run.wait(60)["state"] == "finished", run.status()["error"]
@@ -478,7 +436,7 @@ def test_a_training_whose_time_is_over_goes_on_and_ends_with_the_weights_of_one_
     assert 0 < before < 132
     assert run.wait(120)["state"] == "finished", run.status()["error"]
     assert (run.status()["requeues"], run.status()["resumes"]) == (1, 0)
-    assert any("going on from step" in line for line in run.folder.log_path.read_text().splitlines())
+    assert any("resuming from step" in line for line in run.folder.log_path.read_text().splitlines())
 
     whole = start("train", params, name="here", detached=False)
     assert whole.status()["state"] == "finished", whole.status()["error"]

@@ -33,7 +33,7 @@ from cxr.runs.folder import RunFolder
 from cxr.text.boxes import TextBox
 from cxr.text.corrections import Reviews
 from cxr.text.detection.detector import shared_detector
-from cxr.text.store import DetectionStore
+from cxr.text.detection_store import DetectionStore
 
 CLASSES = ("covid19", "normal")
 

@@ -23,8 +23,8 @@ from cxr.models import build, save_model
 from cxr.runs import list_runs, start
 from cxr.runs.folder import RunFolder
 from cxr.text import Reviews, TextBox
+from cxr.text.detection_store import content_hash
 from cxr.text.stamp import word_patch
-from cxr.text.store import content_hash
 
 CLASSES = ("covid19", "normal", "pneumonia")
 DOSES = {"sizes": [0.05, 0.1], "contrasts": [0.5, 1.0]}

@@ -35,8 +35,8 @@ from cxr.runs import list_runs
 from cxr.runs.folder import RunFolder
 from cxr.runs.storage import to_json
 from cxr.text import DetectionStore, Reviews, TextBox
+from cxr.text.detection_store import content_hash
 from cxr.text.search import images_of, search
-from cxr.text.store import content_hash
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from cxr.models.weights import load_model, read_seen
 from cxr.paths import runs_root
 from cxr.runs.folder import RunFolder, Stopped
 from cxr.text import Reviews, TextBox
-from cxr.text.store import content_hash
+from cxr.text.detection_store import content_hash
 from cxr.training import train
 
 BEST = "best.safetensors"

@@ -14,7 +14,7 @@ from cxr.evaluation import load_trained
 from cxr.evaluation.predict import predict
 from cxr.runs.folder import Stopped
 from cxr.text import DetectionStore, Reviews, TextBox, mask_text
-from cxr.text.store import content_hash
+from cxr.text.detection_store import content_hash
 from cxr.training import load_recipe
 from cxr.training.data import masked_text
 from cxr.training.data.stages import prepare

@@ -89,7 +89,7 @@ def read_head(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(1024)
     except FileNotFoundError:
-        raise Refusal("is a link to nothing" if path.is_symlink() else "is not there") from None
+        raise Refusal("is a link to nothing" if path.is_symlink() else "does not exist") from None
     except PermissionError:
         raise Refusal("may not be read (permission denied)") from None
     except (OSError, ValueError) as error:

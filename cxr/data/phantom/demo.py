@@ -81,7 +81,7 @@ def write_demo(
     Parameters
     ----------
     n : number of images, at least 12.
-    correlation : how often the text tells the class, 0 to 1 (see :mod:`cxr.data.phantom.tokens`).
+    correlation : how often the text tells the class, 0 to 1 (see :mod:`cxr.data.phantom.token_sets`).
     workers : processes; 0 works in this one, None takes one per core.
     progress : called with (done, total).
 
@@ -135,8 +135,8 @@ def _write_case(case: _Case) -> tuple[dict[str, Any], list[dict[str, Any]]] | Cx
     except OSError as error:
         return CxrError(f"synthetic X-ray {case.image_id} cannot be written to {root}: {error.strerror or error}")
     row = _manifest_row(case, phantom) | {column: path for column, (path, _) in files.items()}
-    where = {"image_id": case.image_id, "image": files["image"][0]}
-    return row, [where | dict(token) for token in phantom.tokens]
+    identity = {"image_id": case.image_id, "image": files["image"][0]}
+    return row, [identity | dict(token) for token in phantom.tokens]
 
 
 def _manifest_row(case: _Case, phantom: Phantom) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def versions_of(
     for size in setting.sizes:
         drawn = patch.scaled(max(2, round(size * image.shape[0])))
         try:
-            box = box_for(image.shape, drawn, place, tokens, told=image_id)
+            box = box_for(image.shape, drawn, place, tokens, image_name=image_id)
         except TextError as error:
             yield Refused(size, str(error))
             continue

@@ -20,7 +20,8 @@ BIASES = ("ignore", "keep")
 BIAS_LABELS = {"ignore": "ignored", "keep": "kept, absorb their share"}
 """What each of :data:`BIASES` means, for pickers."""
 
-LRP, COMPARISON = "lrp", "comparison"
+LRP = "lrp"
+COMPARISON = "comparison"
 """Kinds of composites: relevance propagated layer by layer, or a method that knows no layers."""
 
 Settings = Mapping[str, Any]

@@ -83,7 +83,11 @@ def cancel(job: str) -> None:
 def cancel_waiting(folder: RunFolder, job: str) -> bool:
     """Take a job that waits out of Slurm's queue; return whether it is out, False if it has begun."""
     try:
-        _scancel(job, "--state=PENDING")
+        if "_" in job:  # of an array: by its state all elements that wait would be cancelled
+            _run("scontrol", "hold", job)  # fails for one that has begun; held it does not begin meanwhile
+            _scancel(job)
+        else:
+            _scancel(job, "--state=PENDING")
     except RunError:  # the flag alone has to do: a job that begins sees it and ends
         return False
     found = ask(job, owner_of(folder), fresh=True)
@@ -139,7 +143,7 @@ def _squeue(owner: str, fresh: bool) -> dict[str, Job] | None:
 
 def _ask_squeue(owner: str) -> dict[str, Job] | None:
     try:
-        told = _run("squeue", "--noheader", "--states=all", f"--user={owner}", "--format=%i|%T|%r|%N")
+        told = _run("squeue", "--noheader", "--array", "--states=all", f"--user={owner}", "--format=%i|%T|%r|%N")
     except RunError:
         return None
     rows = [line.strip().split("|", 3) for line in told.splitlines() if line.count("|") >= 3]

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,8 +39,10 @@ _HIDDEN_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER
 log = logging.getLogger("submitit")
 
 
-def submit(folder: RunFolder, slurm: Slurm, tasks: int, restarts: bool) -> str:
+def submit(folder: RunFolder, slurm: Slurm, tasks: int, restarts: bool, after: str = "") -> str:
     """Submit the run in ``folder`` as a job of ``tasks`` processes and return its number.
+
+    With ``after`` it waits until that job or array is over, in whatever way.
 
     Raises
     ------
@@ -47,18 +50,35 @@ def submit(folder: RunFolder, slurm: Slurm, tasks: int, restarts: bool) -> str:
         If sbatch refuses; it holds what sbatch said.
     """
     path = folder.path.resolve()
-    warn_s = min(slurm.warn_s, slurm.minutes * 30)
-    task = Task(path, local.worker_command(path), slurm.requeues, max(1.0, warn_s - _LEAVE_S), restarts)
-    executor = _Executor(path / FOLDER, max_num_timeout=slurm.requeues + 1)
-    executor.update_parameters(**_parameters(slurm, tasks, warn_s, folder.spec["name"]))
+    executor = Executor(path / FOLDER, max_num_timeout=slurm.requeues + 1)
+    executor.update_parameters(**parameters(slurm, tasks, folder.spec["name"]))
+    if after:
+        executor.update_parameters(dependency=f"afterany:{after}")
+    with refusal_of_sbatch():
+        return str(executor.submit(task_of(path, slurm, restarts)).job_id)
+
+
+def task_of(path: Path, slurm: Slurm, restarts: bool) -> Task:
+    """Return what the job of the run in the folder ``path`` does (arguments as :func:`submit`)."""
+    return Task(path, local.worker_command(path), slurm.requeues, max(1.0, _warning_s(slurm) - _LEAVE_S), restarts)
+
+
+@contextlib.contextmanager
+def refusal_of_sbatch() -> Iterator[None]:
+    """Raise what sbatch said as subprocess.CalledProcessError, and nothing that submitit makes of it or prints."""
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # submitit prints what it also raises
-            return str(executor.submit(task).job_id)
+            yield
     except FailedJobError as error:
         raise error.__cause__ or error from None
 
 
-def _parameters(slurm: Slurm, tasks: int, warn_s: int, name: str) -> dict[str, Any]:
+def _warning_s(slurm: Slurm) -> int:
+    return min(slurm.warn_s, slurm.minutes * 30)
+
+
+def parameters(slurm: Slurm, tasks: int, name: str) -> dict[str, Any]:
+    """Return submitit's parameters for a job of ``tasks`` processes."""
     extra: dict[str, Any] = {key: True if value == "true" else value for key, value in slurm.extra.items()}
     given = {"partition": slurm.partition, "account": slurm.account, "gpus_per_node": slurm.gpus}
     if slurm.memory_gb is not None:
@@ -70,7 +90,7 @@ def _parameters(slurm: Slurm, tasks: int, warn_s: int, name: str) -> dict[str, A
         "nodes": slurm.nodes,
         "ntasks_per_node": tasks // slurm.nodes,
         "cpus_per_task": slurm.cpus,
-        "signal_delay_s": warn_s,
+        "signal_delay_s": _warning_s(slurm),
         # srun does not take the cores over from sbatch since Slurm 22.05; and if one process fails, none may wait on.
         "srun_args": [f"--cpus-per-task={slurm.cpus}", "--kill-on-bad-exit=1"],
         # The folder to start in is where `cxr` lies if it runs from a checkout.
@@ -78,7 +98,7 @@ def _parameters(slurm: Slurm, tasks: int, warn_s: int, name: str) -> dict[str, A
     }
 
 
-class _Executor(SlurmExecutor):
+class Executor(SlurmExecutor):
     """submitit's executor, undisturbed by a job or a group of processes that the submitting process is part of."""
 
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:

@@ -18,6 +18,7 @@ from cxr.runs.status import Status
 
 _REASONS = {
     "BeginTime": "Slurm waits a little before it starts a job again",
+    "JobArrayTaskLimit": "no more of its array may run at the same time",
     "JobHeldAdmin": "an administrator holds it back",
     "JobHeldUser": "it is held back: `scontrol release` lets it go on",
     "launch failed requeued held": "its node could not start it: `scontrol release` lets it go on",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from cxr.errors import RunError
@@ -29,9 +31,9 @@ def prepared(slurm: Slurm, kind: str, params: Mapping[str, Any]) -> dict[str, An
     return kind_of(kind).with_devices(params, tasks) if tasks > 1 else dict(params)
 
 
-def submit(folder: RunFolder, restarts: bool) -> str:
+def submit(folder: RunFolder, restarts: bool, after: str = "") -> str:
     """Submit the run in ``folder`` and return the number of its job; ``restarts`` if it
-    restarts from the beginning when queued again.
+    restarts from the beginning when queued again. With ``after`` it waits until that job or array is over.
 
     Raises
     ------
@@ -43,12 +45,49 @@ def submit(folder: RunFolder, restarts: bool) -> str:
 
     spec = folder.spec
     slurm = Slurm.of(spec["slurm"])
-    try:
-        job = submit_task(folder, slurm, slurm.tasks(kind_of(spec["kind"]), spec["params"]), restarts)
-    except subprocess.CalledProcessError as error:
-        raise RunError(_refusal(slurm, str(error.stderr or error.output or error))) from error
+    with _refusal_in_one_line(slurm):
+        job = submit_task(folder, slurm, slurm.tasks(kind_of(spec["kind"]), spec["params"]), restarts, after)
     folder.update_status(job=job)
     return job
+
+
+def submit_array(
+    folders: Sequence[RunFolder],
+    slurm: Slurm,
+    home: Path,
+    name: str,
+    *,
+    tasks: int = 1,
+    restarts: bool = True,
+    at_once: int = 0,
+) -> list[str]:
+    """Submit runs as one job array, note each one's job in its status, and return their numbers.
+
+    Arguments as for :func:`cxr.runs.slurm.arrays.submit_array`.
+
+    Raises
+    ------
+    RunError
+        If there is no Slurm here or sbatch refuses; the text quotes it.
+    """
+    need_slurm()
+    from cxr.runs.slurm.arrays import submit_array as submit_tasks
+
+    for folder in folders:
+        folder.update_status(job="", message=SUBMITTING, submitting=True)
+    with _refusal_in_one_line(slurm):
+        jobs = submit_tasks(folders, slurm, home, name, tasks=tasks, restarts=restarts, at_once=at_once)
+    for folder, job in zip(folders, jobs, strict=True):
+        folder.update_status(job=job)
+    return jobs
+
+
+@contextlib.contextmanager
+def _refusal_in_one_line(slurm: Slurm) -> Iterator[None]:
+    try:
+        yield
+    except subprocess.CalledProcessError as error:
+        raise RunError(_refusal(slurm, str(error.stderr or error.output or error))) from error
 
 
 def _refusal(slurm: Slurm, told: str) -> str:

@@ -57,8 +57,8 @@ class Engine:
             return []
         crops = [_crop(image, box) for box in boxes]
         with self._lock:
-            read = self._loaded().recognize_txt(crops)
-        pairs = zip(read.txts or (), read.scores or (), strict=True)
+            texts = self._loaded().recognize_txt(crops)
+        pairs = zip(texts.txts or (), texts.scores or (), strict=True)
         return [text.strip() if score >= MIN_READ_SCORE else "" for text, score in pairs]
 
     def _loaded(self) -> RapidOCR:

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from cxr.data.images.store import Images
+from cxr.data.images.image_store import Images
 from cxr.training.data.augment import Augment
 
 AHEAD = 2  # batches that are read before they are asked for
@@ -31,17 +31,17 @@ class Share:
         Of the step in its epoch.
     positions
         Of the whole step's images among the training images.
-    own
+    local
         Those of this process.
     first
-        Where its own begin among the whole.
+        Where they begin in the whole step.
     seed
         Of what is random in the step. It is drawn for the whole, so that it is the same however the step is shared.
     """
 
     number: int
     positions: np.ndarray
-    own: np.ndarray
+    local: np.ndarray
     first: int
     seed: int
 
@@ -84,7 +84,7 @@ class Reader:
             pending: list[Future[torch.Tensor]] = []
             for index, share in enumerate(shares):
                 while len(pending) <= AHEAD and index + len(pending) < len(shares):
-                    pending.append(pool.submit(self.read, shares[index + len(pending)].own))
+                    pending.append(pool.submit(self.read, shares[index + len(pending)].local))
                 began = time.monotonic()
                 pixels = pending.pop(0).result()
                 yield Batch(share, partial(self._changed, share, pixels), time.monotonic() - began)
@@ -104,4 +104,4 @@ class Reader:
         images = pixels[part[0] : part[-1] + 1].to(self._device, non_blocking=True).float() / 255
         generator = torch.Generator(device=self._device)
         generator.manual_seed(share.seed)
-        return self._augment(images, generator, first=share.first + int(part[0]), whole=len(share.positions))
+        return self._augment(images, generator, first=share.first + int(part[0]), batch_size=len(share.positions))

@@ -22,8 +22,8 @@ import numpy as np
 from cxr.data import Manifest
 from cxr.data.digests import file_digests
 from cxr.data.images.base import Refusal
-from cxr.data.images.cache import Treatment
 from cxr.data.images.decode import DECODER_VERSION
+from cxr.data.images.image_cache import Treatment
 from cxr.files import replacing
 from cxr.locks import FileLock
 from cxr.paths import cache_root
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Found:
+class ImageTokens:
     """The tokens of images, as JSON takes them.
 
     Attributes
@@ -75,19 +75,19 @@ def without_text(manifest: Manifest, text: Text, tell: Progress) -> tuple[Treatm
     TextError
         If the file of corrected boxes cannot be read, or none of the images.
     """
-    found = _search(manifest, tell)
+    tokens = _search(manifest, tell)
     about = {"text": "masked", "mode": text.mode, "margin": text.margin, "detector": DETECTOR_VERSION}
-    lists = [boxes for boxes in found.boxes.values() if isinstance(boxes, list)]
-    told = about | {
+    lists = [boxes for boxes in tokens.boxes.values() if isinstance(boxes, list)]
+    summary = about | {
         "measured_on": text.measure_on,
         "n_images": len(manifest),
         "n_with_text": len(lists),
         "n_tokens": sum(map(len, lists)),
-        "n_by_hand": found.by_hand,
-        "n_not_searched": found.left_out,
+        "n_by_hand": tokens.by_hand,
+        "n_not_searched": tokens.left_out,
     }
-    log.info("text masked: %d tokens on %d of %d images", told["n_tokens"], told["n_with_text"], len(manifest))
-    return Treatment(about, partial(mask, mode=text.mode, margin=text.margin), found.boxes), told
+    log.info("text masked: %d tokens on %d of %d images", summary["n_tokens"], summary["n_with_text"], len(manifest))
+    return Treatment(about, partial(mask, mode=text.mode, margin=text.margin), tokens.boxes), summary
 
 
 def mask(image: np.ndarray, boxes: list[dict[str, Any]] | str, *, mode: str, margin: float) -> np.ndarray:
@@ -103,17 +103,17 @@ def mask(image: np.ndarray, boxes: list[dict[str, Any]] | str, *, mode: str, mar
     return mask_text(image, [TextBox(**box) for box in boxes], mode, margin)
 
 
-def _search(manifest: Manifest, tell: Progress) -> Found:
+def _search(manifest: Manifest, tell: Progress) -> ImageTokens:
     """Return the tokens, from the last search of just these images or found now."""
     answer = cache_root() / "text" / DETECTOR_VERSION / "searches" / f"{_key(manifest)}.json"
     with _alone(answer.with_suffix(".lock"), tell):
-        found = _read(answer)
-        if found is None:
-            found = _search_files(manifest, tell)
-            if not found.left_out:
+        tokens = _read(answer)
+        if tokens is None:
+            tokens = _search_files(manifest, tell)
+            if not tokens.left_out:
                 with replacing(answer) as draft:
-                    draft.write_text(json.dumps(asdict(found)), encoding="utf-8")
-    return found
+                    draft.write_text(json.dumps(asdict(tokens)), encoding="utf-8")
+    return tokens
 
 
 def _key(manifest: Manifest) -> str:
@@ -139,16 +139,16 @@ def _alone(path: Path, tell: Progress) -> Iterator[None]:
         lock.release()
 
 
-def _read(answer: Path) -> Found | None:
+def _read(answer: Path) -> ImageTokens | None:
     with contextlib.suppress(OSError, ValueError, TypeError):
-        return Found(**json.loads(answer.read_text(encoding="utf-8")))
+        return ImageTokens(**json.loads(answer.read_text(encoding="utf-8")))
     return None
 
 
-def _search_files(manifest: Manifest, tell: Progress) -> Found:
+def _search_files(manifest: Manifest, tell: Progress) -> ImageTokens:
     files, left_out = search(manifest, tell)
     boxes: dict[str, Any] = {i: [box.to_dict() for box in file.boxes] for i, file in files.items() if file.boxes}
     for image in left_out:
         log.warning("%s: %s; it is left out", image["image_id"], image["reason"])
         boxes[image["image_id"]] = image["reason"]
-    return Found(boxes, sum(file.reviewed for file in files.values()))
+    return ImageTokens(boxes, sum(file.reviewed for file in files.values()))

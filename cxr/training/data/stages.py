@@ -20,7 +20,7 @@ from cxr.evaluation.selection import OWN, listed, select
 from cxr.evaluation.truth import UNCERTAIN, finding_names
 from cxr.models import build
 from cxr.training.data.masked_text import without_text
-from cxr.training.data.rows import Chosen, check_enough, choose, choose_rows, final_manifest
+from cxr.training.data.stage_rows import Chosen, check_enough, choose, choose_rows, final_manifest
 from cxr.training.recipe import Recipe, Stage
 
 log = logging.getLogger(__name__)
@@ -102,22 +102,23 @@ def _warnings(rows: Chosen, stage: Stage) -> list[str]:
 def without_images(targets: np.ndarray, classes: Sequence[str], stage: Stage) -> list[str]:
     """Return in words which classes have no image among the targets that a stage is trained on."""
     if stage.task == "multi-label":
-        shown, what = (targets == 1).any(axis=0), "no training image that is known to show"
+        has_images, problem = (targets == 1).any(axis=0), "no training image that is known to show"
     else:
-        shown, what = np.bincount(targets, minlength=len(classes)) > 0, "no training image of"
+        has_images, problem = np.bincount(targets, minlength=len(classes)) > 0, "no training image of"
     weight = "its weight in the loss is 0" if stage.class_weights == "balanced" else "its weight is as in the recipe"
     return [
-        f"stage {stage.name}: {what} {name!r}, so the network cannot learn it; {weight}"
-        for name, is_shown in zip(classes, shown, strict=True)
-        if not is_shown
+        f"stage {stage.name}: {problem} {name!r}, so the network cannot learn it; {weight}"
+        for name, has_image in zip(classes, has_images, strict=True)
+        if not has_image
     ]
 
 
 def left_out_in_words(left_out: Mapping[str, Mapping[str, int]], classes: Sequence[str], stage: Stage) -> list[str]:
     """Return in words which labels of a stage's splits are none of its classes: their images, or findings, go."""
-    what = "X-rays are left out, their label is" if stage.label == "label" else "findings are left out, they are"
+    problem = "X-rays are left out, their label is" if stage.label == "label" else "findings are left out, they are"
+    names = ", ".join(classes)
     return [
-        f"stage {stage.name}, split {split}: {sum(labels.values())} {what} none of the classes {', '.join(classes)}: "
+        f"stage {stage.name}, split {split}: {sum(labels.values())} {problem} none of the classes {names}: "
         f"{listed(labels)}"
         for split, labels in left_out.items()
     ]
@@ -196,10 +197,10 @@ def _pixels(recipe: Recipe, index: int, chosen: Chosen, tell: Tell) -> tuple[Ima
     text: dict[str, Any] = {}
     if recipe.text.is_masked:
         # A search takes a second per image: only what the stage learns from, and at the end what is measured.
-        wanted = {*chosen.train["image_id"], *chosen.val["image_id"]}
+        ids = {*chosen.train["image_id"], *chosen.val["image_id"]}
         if index == len(recipe.stages) - 1:
-            wanted |= set(select(manifest, chosen.classes, recipe.stages[index].task, relation=OWN).ids)
-        manifest = manifest.select(ids=sorted(wanted))
+            ids |= set(select(manifest, chosen.classes, recipe.stages[index].task, relation=OWN).ids)
+        manifest = manifest.select(ids=sorted(ids))
         treatment, text = without_text(manifest, recipe.text, tell)
 
     def step(done: int, n: int) -> None:
@@ -209,10 +210,10 @@ def _pixels(recipe: Recipe, index: int, chosen: Chosen, tell: Tell) -> tuple[Ima
 
 
 def _readable(rows: pd.DataFrame, cache: ImageCache) -> pd.DataFrame:
-    there = np.array([image_id in cache for image_id in rows["image_id"]], dtype=bool)
-    if not there.all():
-        log.warning("%d images cannot be read and are left out", (~there).sum())
-    return rows[there]
+    is_cached = np.array([image_id in cache for image_id in rows["image_id"]], dtype=bool)
+    if not is_cached.all():
+        log.warning("%d images cannot be read and are left out", (~is_cached).sum())
+    return rows[is_cached]
 
 
 def _targets(rows: pd.DataFrame, classes: Sequence[str], stage: Stage) -> np.ndarray:

@@ -14,7 +14,7 @@ import streamlit as st
 
 from cxr.errors import CxrError, TextError, require
 from cxr.text import KINDS, Reviews, TextBox, recognise, tokens_of
-from cxr.text.store import content_hash
+from cxr.text.detection_store import content_hash
 
 from sections.text import review_queue, tokens
 from services import explaining

@@ -12,7 +12,7 @@ import streamlit as st
 from cxr.errors import WeightsError
 from cxr.files import replacing
 from cxr.models.card import TASKS
-from cxr.models.imports.importing import Found, import_weights, look_at
+from cxr.models.imports.conversion import Found, import_weights, look_at
 from cxr.models.imports.recognise import UnknownBackboneError
 from cxr.models.licences import sharing_note
 from cxr.models.weights import read_card

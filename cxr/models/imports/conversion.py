@@ -280,7 +280,7 @@ def import_weights(
     Raises
     ------
     WeightsError
-        If a tensor does not fit, something is unknown, or the file is there already.
+        If a tensor does not fit, something is unknown, or the file already exists.
     """
     found = found if isinstance(found, Found) else look_at(found)
     found.check()
@@ -289,7 +289,7 @@ def import_weights(
     if target.suffix != SAFETENSORS:
         raise WeightsError(f"{target} cannot hold weights: the name must end in {SAFETENSORS}")
     if target.exists() and not force:
-        raise WeightsError(f"{target} is there already: give --force to replace it, or another --name or --out")
+        raise WeightsError(f"{target} already exists: give --force to replace it, or another --name or --out")
     network = make_network(card.backbone, len(card.classes), card.channels, card.backbone_args)
     network.load_state_dict({name: found.renamed.state[name] for name in found.report.matched}, strict=False)
     model = XrayClassifier(network, card).eval()

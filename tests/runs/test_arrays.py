@@ -1,0 +1,81 @@
+"""Several runs as one job array, on a real Slurm of one node."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+import pytest
+
+from cxr import paths
+from cxr.errors import RunError
+from cxr.runs import Run, RunFolder, Slurm, get_run
+from cxr.runs.slurm import client
+from cxr.runs.slurm.submit import submit_array
+
+DEBUG = Slurm(partition="debug", minutes=5, cpus=1)
+
+
+def folders(*numbers: int, where: Slurm = DEBUG, kind: str = "train") -> list[RunFolder]:
+    """Runs that count to these numbers, made and not started."""
+    made = []
+    for n in numbers:
+        params = {"n": n, "pause": 0.02}
+        folder = RunFolder.create(paths.runs_root(), kind, params, f"to {n}", slurm=where.stored())
+        folder.update_status(launched=time.time())
+        made.append(folder)
+    return made
+
+
+@pytest.mark.usefixtures("real_slurm", "small_jobs")
+class TestArrays:
+    """Small jobs as elements of arrays."""
+
+    def test_each_element_is_a_run_of_its_own_that_can_be_killed_and_resumed_alone(self, tmp_path, has_rows):
+        three = folders(4, 100_000, 5)
+        jobs = submit_array(three, DEBUG, tmp_path / "study", "a study")
+        (array,) = {job.partition("_")[0] for job in jobs}
+        assert jobs == [f"{array}_{k}" for k in range(3)] == [folder.read_status().job for folder in three]
+        endless = Run(three[1])
+        has_rows(endless)
+        assert [Run(three[k]).wait(60)["state"] for k in (0, 2)] == ["finished", "finished"]
+        assert endless.status()["state"] == "running"
+        assert client.ask(jobs[1], fresh=True).state == "RUNNING"
+        endless.kill()
+        assert endless.status()["state"] == "stopped"
+        one = get_run(three[1].id)
+        one.resume()
+        assert "_" not in one.status()["job"]  # submitted again alone
+        has_rows(one)
+
+    def test_a_waiting_element_says_why_and_leaves_the_queue_alone(self, tmp_path, until):
+        waiting = Slurm(partition="closed", minutes=5, cpus=1)
+        two = folders(1, 2, where=waiting)
+        jobs = submit_array(two, waiting, tmp_path / "study", "a study")
+        until(lambda: f"(job {jobs[1]}, PartitionDown" in Run(two[1]).status()["message"])
+        Run(two[0]).stop()
+        assert Run(two[0]).status()["state"] == "stopped"
+        assert Run(two[1]).status()["state"] == "queued"
+
+    @pytest.mark.slow
+    def test_no_more_elements_run_at_once_than_allowed(self, tmp_path, has_rows, until):
+        three = folders(100_000, 100_000, 100_000)
+        jobs = submit_array(three, DEBUG, tmp_path / "study", "a study", at_once=1)
+        has_rows(Run(three[0]))
+        until(lambda: "JobArrayTaskLimit" in Run(three[1]).status()["message"])
+        listed = subprocess.run(["squeue", "-h", "-r", "-t", "R", "-o", "%i"], capture_output=True, text=True).stdout
+        assert listed.split() == jobs[:1]
+
+    def test_an_element_whose_time_is_over_is_queued_again_alone(self, tmp_path, has_rows, until):
+        two = folders(3, 100_000)
+        jobs = submit_array(two, DEBUG, tmp_path / "study", "a study", restarts=False)
+        assert Run(two[0]).wait(60)["state"] == "finished"
+        has_rows(Run(two[1]))
+        subprocess.run(["scancel", "--signal=USR2", jobs[1]], check=True)
+        until(lambda: two[1].read_status()["requeues"] == 1)
+        assert Run(two[0]).status()["state"] == "finished"
+
+    def test_a_refusal_of_slurm_is_one_line(self, tmp_path):
+        strange = Slurm(partition="gpu", minutes=5)
+        with pytest.raises(RunError, match=r"^Slurm refused the run: .*invalid partition specified: gpu"):
+            submit_array(folders(1, 2, where=strange), strange, tmp_path / "study", "a study")
