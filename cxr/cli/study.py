@@ -56,7 +56,7 @@ def run(
     detach: Annotated[bool, typer.Option("--detach", help="Return at once and leave it running.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check all trainings of a study, then run them. Ctrl-C stops the study; the running training saves a checkpoint."""
+    """Check all trainings of a study, then run them. Ctrl-C stops it; the running training saves a checkpoint."""
     from cxr.experiments.study import load_plan, start_study
 
     follow_or_leave(start_study(load_plan(study), data), detach, as_json)

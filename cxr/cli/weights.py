@@ -90,8 +90,8 @@ def import_(
 ) -> None:  # fmt: skip
     """Import weights of timm, torchvision, CheXNet, torchxrayvision or the paper's authors, and write their card.
 
-    Whole pickled models are read too. Code inside the file is never run. Weights that fit only partly are refused. A licence
-    is taken from --licence, from the publisher where the file is known, or from a card, README or LICENSE beside it.
+    Whole pickled models are read too. Code inside the file is never run. Weights that fit only partly are refused. The
+    licence is taken from --licence, from the publisher if the file is known, or from a card, README or LICENSE beside it.
     """
     from cxr.models.imports.conversion import import_weights, look_at
 
