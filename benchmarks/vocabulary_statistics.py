@@ -152,7 +152,7 @@ def null_table(n_sets: int, n_words: int) -> list[list[str]]:
                 entries = vocabulary(*tables)
                 told["before"] += min(before(*tables).values()) < SIGNIFICANT
                 told["after"] += min(e["q"] for e in entries) < SIGNIFICANT
-                told["sentence"] += "tells most" in finding(*tables, entries)
+                told["sentence"] += "predicts the class best" in finding(*tables, entries)
             total = {key: total[key] + count for key, count in told.items()}
             rows.append([str(n_classes), layout, *(f"{100 * count / n_sets:.1f} %" for count in told.values())])
     n = n_sets * len(rows)
@@ -173,7 +173,7 @@ def many_words(n_sets: int) -> list[list[str]]:
             entries = vocabulary(*tables)
             old.append(before(*tables)[name_of(0)])
             new.append(next(e["q"] for e in entries if e["token"] == name_of(0).upper()))
-            told += f"{name_of(0).upper()} tells most" in finding(*tables, entries)
+            told += f"{name_of(0).upper()} predicts the class best" in finding(*tables, entries)
         rows.append([str(n_words), f"{np.median(old):.2g}", f"{max(new):.2g}", f"{told} of {n_sets}"])
     return rows
 

@@ -145,7 +145,7 @@ def test_wrong_use_exits_with_2(cxr, arguments):
         (["evaluate", "nothing", "--data", "x"], "no trained network 'nothing'"),
         (["explain", "nothing", "x.png"], "no trained network 'nothing'"),
         (["explain", "demo", "x.png", "--composite", "lrp"], "unknown composite 'lrp'. Available: epsilon-plus-flat"),
-        (["explain", "demo", "nowhere.png"], "nowhere.png is not there: give an image file"),
+        (["explain", "demo", "nowhere.png"], "nowhere.png not found: give an image file"),
         (["explain", "demo", "x.png", "--bias", "lose"], "unknown bias 'lose'. Available: ignore, keep"),
         (["explain", "demo", "x.png", "--option", "gamma=1"], "unknown option of composite 'epsilon-plus-flat'"),
         (["explain", "demo", "x.png", "--option", "epsilon=-1"], "epsilon -1 is out of range. Accepted: numbers from"),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from cxr.explain import Explanation
-    from cxr.explain.heatmap import Heatmap, Way
+    from cxr.explain.heatmap import Heatmap, Method
 
 ALL = "all"
 
@@ -65,9 +65,9 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Explain the prediction for one X-ray, or for all of a split, by Layer-wise Relevance Propagation."""
-    from cxr.explain.heatmap import Way
+    from cxr.explain.heatmap import Method
 
-    way = Way.of(composite, bias, precision, _numbers(option))
+    method = Method.of(composite, bias, precision, _numbers(option))
     if image is None:
         if out is not None:
             raise WrongUse(
@@ -77,8 +77,8 @@ def explain(
         check_split(manifest, split)
         params: dict[str, Any] = {"model": model, "manifest": manifest, "split": split}
         params |= {"composite": composite, "options": _numbers(option), "device": device}
-        given = (("targets", target), ("bias", bias), ("precision", precision), ("n", n))
-        params |= {key: value for key, value in given if value}
+        choices = (("targets", target), ("bias", bias), ("precision", precision), ("n", n))
+        params |= {key: value for key, value in choices if value}
         try:
             run = start("explain", params)
         except ExplainError as error:
@@ -86,7 +86,7 @@ def explain(
         follow_or_leave(run, detach=False, as_json=as_json)
         return
     # One image is explained at once, on the processor unless a GPU is named: it takes no turn.
-    _explain_one(model, image, way, target, data, out or Path(), "cpu" if device == "auto" else device, as_json)
+    _explain_one(model, image, method, target, data, out or Path(), "cpu" if device == "auto" else device, as_json)
 
 
 def composites(
@@ -95,7 +95,7 @@ def composites(
 ) -> None:
     """List the composites and other methods of explaining, with their options and supported networks."""
     if name is None:
-        emit([summary(known) for known in COMPOSITES], as_json, _show_composites)
+        emit([summary(composite) for composite in COMPOSITES], as_json, _show_composites)
         return
     emit(summary(name), as_json, _show_composite)
 
@@ -116,7 +116,7 @@ def _show_composite(row: dict[str, Any]) -> None:
     if row["bias_modes"]:
         say(f"Biases: {' or '.join(row['bias_modes'])} (--bias; the first is the default)")
     columns = ["option", "default", "accepted", "meaning"]
-    options = [[name, *(known[column] for column in columns[1:])] for name, known in row["options"].items()]
+    options = [[name, *(option[column] for column in columns[1:])] for name, option in row["options"].items()]
     if options:
         show_table("Options (--option NAME=VALUE):", columns, options)
 
@@ -128,10 +128,10 @@ def heatmaps(
     """Show how many heatmaps are stored for the dashboard, and their size; --clear deletes them."""
     from cxr.explain import store
 
-    found = store.clear() if clear else store.usage()
-    told = {"networks": found.networks, "maps": found.maps, "bytes": found.bytes, "cleared": clear}
-    text = f"{found.maps} heatmaps ({found.bytes / 1e6:.1f} MB, networks: {found.networks})"
-    emit(told, as_json, lambda _: say(f"deleted {text}" if clear else f"{text} in {store.heatmaps_root()}"))
+    stored = store.clear() if clear else store.usage()
+    counts = {"networks": stored.networks, "maps": stored.maps, "bytes": stored.bytes, "cleared": clear}
+    text = f"{stored.maps} heatmaps ({stored.bytes / 1e6:.1f} MB, networks: {stored.networks})"
+    emit(counts, as_json, lambda _: say(f"deleted {text}" if clear else f"{text} in {store.heatmaps_root()}"))
 
 
 def _numbers(option: list[str] | None) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def _number(value: str) -> Any:
 
 
 def _explain_one(
-    model: str, image: str, way: Way, target: str, data: str | None, out: Path, device: str, as_json: bool
+    model: str, image: str, method: Method, target: str, data: str | None, out: Path, device: str, as_json: bool
 ) -> None:
     from cxr.data.images.decode import read_with_notes
     from cxr.data.images.resize import fit_square
@@ -171,47 +171,47 @@ def _explain_one(
     if target and not every and target not in scores:
         raise WrongUse(unknown("target", target, (ALL, *scores)))
     targets = list(scores) if every else [target or max(scores, key=lambda name: scores[name]["logit"])]
-    result = way.explain(network, seen[None], [targets])
-    (found,) = heatmaps_of(result)
-    store.put(way, [(picture_digest(seen), heatmap) for heatmap in found])
+    result = method.explain(network, seen[None], [targets])
+    (heatmaps,) = heatmaps_of(result)
+    store.put(method, [(picture_digest(seen), heatmap) for heatmap in heatmaps])
     names = safe_names(network.classes)
-    stems = [f"{path.stem}-{names[heatmap.target]}-{way.composite}" for heatmap in found]
-    maps = [_map(result, t, found, pixels, out, stem) for t, stem in enumerate(stems)]
-    told = {
+    stems = [f"{path.stem}-{names[heatmap.target]}-{method.composite}" for heatmap in heatmaps]
+    maps = [_map(result, t, heatmaps, pixels, out, stem) for t, stem in enumerate(stems)]
+    report = {
         "model": description,
         "image": str(path),
-        "composite": way.composite,
-        "bias": way.bias,
-        "options": dict(way.options),
+        "composite": method.composite,
+        "bias": method.bias,
+        "options": dict(method.options),
         "precision": result.precision,
         "predictions": scores,
-        "legend": [title(found[0]), *(f"{layers}: {rule}" for layers, rule in rules(found[0]).items())],
+        "legend": [title(heatmaps[0]), *(f"{layers}: {rule}" for layers, rule in rules(heatmaps[0]).items())],
         "notes": [*file_notes, *result.notes],
         "maps": maps,
     }
-    emit(told | ({} if every else maps[0]), as_json, _show)
+    emit(report | ({} if every else maps[0]), as_json, _show)
 
 
 def _map(
-    result: Explanation, t: int, found: list[Heatmap], pixels: np.ndarray, folder: Path, stem: str
+    result: Explanation, t: int, heatmaps: list[Heatmap], pixels: np.ndarray, folder: Path, stem: str
 ) -> dict[str, Any]:
     """Write one map's files and return what is told of it; all maps of a call share one colour scale."""
     from cxr.explain.diagnostics import concerns
     from cxr.explain.render import colour_scale
 
-    one = found[t]
-    ledger = {name: getattr(one, name) if one.has_ledger else None for name in ("absorbed", "lost", "residual")}
-    scale = max(colour_scale(heatmap.relevance) for heatmap in found)
+    entry = heatmaps[t]
+    ledger = {name: getattr(entry, name) if entry.has_ledger else None for name in ("absorbed", "lost", "residual")}
+    scale = max(colour_scale(heatmap.relevance) for heatmap in heatmaps)
     return {
-        "target": one.target,
-        "logit": one.logit,
+        "target": entry.target,
+        "logit": entry.logit,
         "relevance_sum": float(result.relevance[0, t].sum(dtype="float64")),
-        "relevance_for": one.positive,
-        "relevance_against": one.negative,
+        "relevance_for": entry.positive,
+        "relevance_against": entry.negative,
         **ledger,
-        "not_finite": one.not_finite,
-        "concerns": concerns(one),
-        "files": _write(folder, stem, pixels, result.relevance[0, t], one, scale),
+        "not_finite": entry.not_finite,
+        "concerns": concerns(entry),
+        "files": _write(folder, stem, pixels, result.relevance[0, t], entry, scale),
     }
 
 
@@ -259,19 +259,19 @@ def _write(
     return files
 
 
-def _show(told: dict[str, Any]) -> None:
-    rows = [[name, round(row["logit"], 3), percent(row["probability"])] for name, row in told["predictions"].items()]
-    show_table(f"{told['image']}", ["class", "logit", "probability"], rows)
+def _show(report: dict[str, Any]) -> None:
+    rows = [[name, round(row["logit"], 3), percent(row["probability"])] for name, row in report["predictions"].items()]
+    show_table(f"{report['image']}", ["class", "logit", "probability"], rows)
     ledger = ("logit", "relevance_for", "relevance_against", "absorbed", "lost", "residual")
-    rows = [[one["target"], *(_rounded(one[name]) for name in ledger)] for one in told["maps"]]
+    rows = [[entry["target"], *(_rounded(entry[name]) for name in ledger)] for entry in report["maps"]]
     show_table("where the logit went:", ["explained", "logit", "for", "against", "absorbed", "lost", "residual"], rows)
-    for text in (*told["legend"], *told["notes"]):
+    for text in (*report["legend"], *report["notes"]):
         say(text)
-    for one in told["maps"]:
-        for sentence in one["concerns"]:
-            note(f"{one['target']}: {sentence}")
-        say(f"heatmap of {one['target']}:")
-        for path in one["files"].values():
+    for entry in report["maps"]:
+        for sentence in entry["concerns"]:
+            note(f"{entry['target']}: {sentence}")
+        say(f"heatmap of {entry['target']}:")
+        for path in entry["files"].values():
             say(f"  {path}")
 
 

@@ -15,7 +15,7 @@ _SHOWN = ("loss", "val_loss", "val_accuracy", "val_auc")
 
 def follow(run: Run) -> Status:
     """Show the progress of ``run`` on stderr until it is over, and return its status."""
-    asked = False
+    stopping = False
     with bar(f"{run.kind} {run.id}") as move:
         reader, numbers = run.folder.metrics_reader(), ""
         while True:
@@ -27,8 +27,8 @@ def follow(run: Run) -> Status:
                     return status
                 time.sleep(_POLL_S)
             except KeyboardInterrupt:
-                _interrupt(run, asked)
-                asked = True
+                _interrupt(run, stopping)
+                stopping = True
 
 
 def follow_or_leave(run: Run, detach: bool, as_json: bool) -> None:
@@ -71,9 +71,9 @@ def _show_end(run: Run, status: Status) -> None:
     show_results(run.results())
 
 
-def _interrupt(run: Run, asked: bool) -> None:
+def _interrupt(run: Run, stopping: bool) -> None:
     try:
-        if asked:
+        if stopping:
             run.kill()
         else:
             run.stop()
@@ -85,11 +85,11 @@ def _interrupt(run: Run, asked: bool) -> None:
 def _numbers(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return ""
-    known = {key: value for row in rows for key, value in row.items()}
+    numbers = {key: value for row in rows for key, value in row.items()}
     shown = [
-        f"{key} {known[key]:.4g}"
+        f"{key} {numbers[key]:.4g}"
         for key in ("loss", "val_loss", "val_accuracy", "val_auc")
-        if _is_number(known.get(key))
+        if _is_number(numbers.get(key))
     ]
     return ", ".join(shown)
 

@@ -118,6 +118,6 @@ def check_split(manifest: str, split: str) -> None:
     from cxr.data import Manifest
     from cxr.data.splits import in_order
 
-    found = [name for name in in_order(Manifest.load(manifest).splits) if name]
-    if split and split not in found:
-        raise WrongUse(unknown("split", split, [*found, "'' for every X-ray"]))
+    splits = [name for name in in_order(Manifest.load(manifest).splits) if name]
+    if split and split not in splits:
+        raise WrongUse(unknown("split", split, [*splits, "'' for every X-ray"]))

@@ -26,16 +26,16 @@ def list_(
 ) -> None:
     """List the runs, newest first."""
     check_root(runs_root(), "CXR_RUNS")
-    found = [(run, run.status()) for run in list_runs(kind=kind)[:n]]
-    rows = [_summary(run, status) for run, status in found]
+    listed = [(run, run.status()) for run in list_runs(kind=kind)[:n]]
+    rows = [_summary(run, status) for run, status in listed]
     emit(rows, as_json, lambda _: _show_list(rows))
 
 
 @app.command()
 def show(run: RunId, as_json: Json = False) -> None:
     """Show the state and the results of a run."""
-    found = get_run(run)
-    emit(describe(found), as_json, _show_run)
+    chosen = get_run(run)
+    emit(describe(chosen), as_json, _show_run)
 
 
 @app.command()
@@ -70,13 +70,13 @@ def stop(
     as_json: Json = False,
 ) -> None:
     """Ask a run to save its work and stop."""
-    found = get_run(run)
+    chosen = get_run(run)
     if kill:
-        found.kill()
+        chosen.kill()
     else:
-        found.stop()
-    status = found.wait() if wait else found.status()
-    emit(_summary(found, status), as_json, lambda _: say(f"{found.id} {status['state']}"))
+        chosen.stop()
+    status = chosen.wait() if wait else chosen.status()
+    emit(_summary(chosen, status), as_json, lambda _: say(f"{chosen.id} {status['state']}"))
 
 
 @app.command()
@@ -92,8 +92,8 @@ def resume(
 @app.command()
 def delete(runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids.")], as_json: Json = False) -> None:
     """Remove runs and all their files."""
-    found = [get_run(run) for run in runs]
-    for run in found:
+    chosen = [get_run(run) for run in runs]
+    for run in chosen:
         run.delete()
     emit({"deleted": runs}, as_json, lambda _: say(f"{len(runs)} deleted"))
 
@@ -144,13 +144,13 @@ def _took(status: Mapping[str, Any]) -> str:
     return duration(end - status["started"]) if end else ""
 
 
-def _show_run(told: dict[str, Any]) -> None:
+def _show_run(description: dict[str, Any]) -> None:
     from cxr.cli.results import show_results
 
-    status = told["status"]
-    say(f"{told['id']}  {told['kind']}  {told['name']}")
-    say(f"created   {datetime.fromtimestamp(told['created']):%Y-%m-%d %H:%M:%S}")
-    say(f"folder    {told['folder']}")
+    status = description["status"]
+    say(f"{description['id']}  {description['kind']}  {description['name']}")
+    say(f"created   {datetime.fromtimestamp(description['created']):%Y-%m-%d %H:%M:%S}")
+    say(f"folder    {description['folder']}")
     say(f"state     {status['state']}, {percent(status['progress'])}, {status['message']}")
     where = f"{status['host'] or 'a cluster'}, Slurm job {status['job']}" if status["job"] else ""
     for title, value in (
@@ -162,6 +162,6 @@ def _show_run(told: dict[str, Any]) -> None:
         if value:
             say(f"{title:<9} {value}")
     for key in ("manifest", "run", "model", "weights", "split", "mode"):
-        if told["params"].get(key):
-            say(f"{key:<9} {told['params'][key]}")
-    show_results(told["results"])
+        if description["params"].get(key):
+            say(f"{key:<9} {description['params'][key]}")
+    show_results(description["results"])

@@ -96,13 +96,13 @@ def report(
     """Show a study's results so far: tables, differences with intervals, and the claim."""
     from cxr.experiments.study.comparison import report as report_of
 
-    found = report_of(get_run(study), first_epochs=first or (), accuracy=accuracy or ())
+    comparison = report_of(get_run(study), first_epochs=first or (), accuracy=accuracy or ())
     if out is None:
-        emit(found.to_dict(), as_json, lambda _: _show(found))
+        emit(comparison.to_dict(), as_json, lambda _: _show(comparison))
         return
     from cxr.reports.study import write
 
-    files = [str(path) for path in write(found, out.expanduser())]
+    files = [str(path) for path in write(comparison, out.expanduser())]
     emit({"files": files}, as_json, lambda _: say("\n".join(files)))
 
 
@@ -115,11 +115,11 @@ def stop(
     """Stop a study and its trainings, even if the study's own process has died."""
     from cxr.experiments.study import members, stop_study
 
-    found = get_run(study)
-    stop_study(found, kill=kill)
-    for run in [found, *(member.run for member in members(found) if member.run is not None)]:
+    chosen = get_run(study)
+    stop_study(chosen, kill=kill)
+    for run in [chosen, *(member.run for member in members(chosen) if member.run is not None)]:
         run.wait()
-    emit(_summary(found), as_json, lambda row: say(f"{found.id} {row['state']}"))
+    emit(_summary(chosen), as_json, lambda row: say(f"{chosen.id} {row['state']}"))
 
 
 def _summary(study: Run) -> dict[str, Any]:
@@ -150,13 +150,13 @@ def _show_list(rows: list[dict[str, Any]]) -> None:
     show_table("", ["study", "state", "progress", "finished", "failed", "message"], cells)
 
 
-def _show(found: Any) -> None:
+def _show(comparison: Any) -> None:
     from cxr.reports.study import measure_tables
 
-    for measure in found.measures:
+    for measure in comparison.measures:
         title = measure.title
-        for _, columns, rows in measure_tables(found, measure):
+        for _, columns, rows in measure_tables(comparison, measure):
             show_table(title, columns, rows)
             title = ""
-    for sentence in (*found.sentences, "", *found.notes):
+    for sentence in (*comparison.sentences, "", *comparison.notes):
         say(sentence)

@@ -28,8 +28,8 @@ def detect(
     from cxr.text.detection.detector import shared_detector
 
     detect_in = shared_detector(operating_point=operating_point)
-    told = [{"image": str(path), "boxes": [box.to_dict() for box in detect_in(read_xray(path))]} for path in images]
-    emit(told, as_json, _show_boxes)
+    entries = [{"image": str(path), "boxes": [box.to_dict() for box in detect_in(read_xray(path))]} for path in images]
+    emit(entries, as_json, _show_boxes)
 
 
 @app.command()
@@ -60,8 +60,8 @@ def experiment(
     """Compare a network's predictions before and after masking the text of a split, and under controls."""
     from cxr.experiments.masking.settings import Setting
 
-    given = {"modes": mode or [], "margin": margin, "draws": draws, "explained": explained, "seed": seed}
-    chosen = {name: value for name, value in given.items() if value is not None}
+    values = {"modes": mode or [], "margin": margin, "draws": draws, "explained": explained, "seed": seed}
+    chosen = {name: value for name, value in values.items() if value is not None}
     Setting.of({"model": model, "manifest": ""} | chosen)  # before the data are looked at
     manifest = manifest_of(model, data)
     check_split(manifest, split)
@@ -158,8 +158,8 @@ def stamp(
     stamp_and_tell(params, data, detach=detach, as_json=as_json)
 
 
-def _show_boxes(told: list[dict[str, Any]]) -> None:
-    for entry in told:
+def _show_boxes(entries: list[dict[str, Any]]) -> None:
+    for entry in entries:
         if not entry["boxes"]:
             say(f"{entry['image']}: no text found")
             continue

@@ -78,10 +78,10 @@ def _classes(listed: list[dict[str, Any]]) -> list[str]:
 def _row(entry: dict[str, Any]) -> list[Any]:
     from cxr.experiments.vocabulary.count import odds_in_words, points_in_words
 
-    shares = [f"{told['units']} of {told['of']}" for told in entry["by_class"].values()]
+    shares = [f"{counts['units']} of {counts['of']}" for counts in entry["by_class"].values()]
     if entry["p"] is None:
         return [entry["token"], entry["images"], "", "", "", "", *shares]
-    told = entry["by_class"][entry["points_to"]]
-    odds = odds_in_words(told)
+    counts = entry["by_class"][entry["points_to"]]
+    odds = odds_in_words(counts)
     bits = f"{entry['bits'] - entry['chance']:.3f}"
     return [entry["token"], entry["images"], points_in_words(entry), odds, bits, f"{entry['q']:.2g}", *shares]

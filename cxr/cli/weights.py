@@ -91,35 +91,35 @@ def import_(
     """Import weights of timm, torchvision, CheXNet, torchxrayvision or the paper's authors, and write their card.
 
     Whole pickled models are read too. Code inside the file is never run. Weights that fit only partly are refused. The
-    licence is taken from --licence, from the publisher if the file is known, or from a card, README or LICENSE beside it.
+    licence comes from --licence, from the publisher if the file is known, or from a card, README or LICENSE beside it.
     """
     from cxr.models.imports.conversion import import_weights, look_at
 
-    found = look_at(file, backbone)
-    rows = [row for row in found.rows() if not (brief and row["verdict"] == "matched")]
+    candidate = look_at(file, backbone)
+    rows = [row for row in candidate.rows() if not (brief and row["verdict"] == "matched")]
     if not as_json:
-        _show_found(found, rows)
-    _refuse_misfit(found, rows, as_json)
-    told = {"classes": _names(classes), "task": task, "size": size, "mean": mean, "std": std}
+        _show_found(candidate, rows)
+    _refuse_misfit(candidate, rows, as_json)
+    answers = {"classes": _names(classes), "task": task, "size": size, "mean": mean, "std": std}
     more = {"channels": channels, "name": name, "licence": licence, "origin": origin}
     if sys.stdin.isatty() and not as_json:
-        told = _ask(found, told)
-        more["licence"] = _licence(found, licence)
-    path, model = import_weights(found, out=out, force=force, **told, **more)
+        answers = _ask(candidate, answers)
+        more["licence"] = _licence(candidate, licence)
+    path, model = import_weights(candidate, out=out, force=force, **answers, **more)
     called = path.stem if out is None else str(path)
     value = {
         "name": called,
         "path": str(path),
-        "layout": found.known.title,
+        "layout": candidate.known.title,
         "tensors": rows,
         "card": model.card.to_dict(),
         "next": f"cxr evaluate {called} --data ...",
     }
 
     def told_to_people(_: Any) -> None:
-        say(f"{len(found.report.matched)} tensors, all of {found.backbone}, saved as {path}")
-        say(f"checksum: {found.checked}")
-        say(licence_line(model.card, found.licence_from if licence is None else "--licence"))
+        say(f"{len(candidate.report.matched)} tensors, all of {candidate.backbone}, saved as {path}")
+        say(f"checksum: {candidate.checked}")
+        say(licence_line(model.card, candidate.licence_from if licence is None else "--licence"))
         say(f"next: `cxr evaluate {called} --data ...` measures it, `cxr weights show {called}` prints its card")
 
     emit(value, as_json, told_to_people)
@@ -135,9 +135,9 @@ def licence_line(card: Any, source: str) -> str:
     return f"licence: {card.licence}" + (f" (from {source})" if source else "") + (f". {note_}" if note_ else "")
 
 
-def _licence(found: Any, licence: str | None) -> str | None:
+def _licence(candidate: Any, licence: str | None) -> str | None:
     """Ask at the terminal for a licence that nothing tells; an empty answer leaves it unknown."""
-    if licence is not None or found.licence:
+    if licence is not None or candidate.licence:
         return licence
     note("licence: under which the weights were published, such as GPL-3.0 or MIT")
     return str(typer.prompt("licence", default="unknown", err=True))
@@ -147,14 +147,17 @@ def _names(classes: str | None) -> tuple[str, ...] | None:
     return None if classes is None else tuple(name.strip() for name in classes.split(",") if name.strip())
 
 
-def _show_found(found: Any, rows: list[dict[str, str]]) -> None:
+def _show_found(candidate: Any, rows: list[dict[str, str]]) -> None:
     if rows:
         cells = [[row["verdict"], _shape(row), row["tensor"]] for row in rows]
         show_table("", ["verdict", "shape", "tensor"], cells)
-    say(f"{found.path}\n{found.known.title}: {found.backbone}, {found.channels} channel(s), {found.outputs} outputs")
-    for line in found.described():
+    say(
+        f"{candidate.path}\n{candidate.known.title}: {candidate.backbone}, {candidate.channels} channel(s), "
+        f"{candidate.outputs} outputs"
+    )
+    for line in candidate.described():
         say(line)
-    say(str(found.report))
+    say(str(candidate.report))
 
 
 def _shape(row: dict[str, str]) -> str:
@@ -163,30 +166,30 @@ def _shape(row: dict[str, str]) -> str:
     return ", not ".join(shapes)
 
 
-def _refuse_misfit(found: Any, rows: list[dict[str, str]], as_json: bool) -> None:
+def _refuse_misfit(candidate: Any, rows: list[dict[str, str]], as_json: bool) -> None:
     """End the command where tensors do not fit; with --json their table goes with the error."""
     from cxr.cli.output import to_json
     from cxr.models.imports.conversion import Misfit
 
     try:
-        found.check()
+        candidate.check()
     except Misfit as misfit:
         if as_json:
             print(to_json({"error": str(misfit), "tensors": rows}))
         fail(misfit, as_json=False)
 
 
-def _ask(found: Any, told: dict[str, Any]) -> dict[str, Any]:
+def _ask(candidate: Any, values: dict[str, Any]) -> dict[str, Any]:
     """Ask at the terminal for what neither the file nor the options tell; an empty answer is asked again."""
     from cxr.models.imports.conversion import NEEDED
 
-    asked = dict(told)
-    for key in found.unknown:
-        if asked[key] is None:
+    answers = dict(values)
+    for key in candidate.unknown:
+        if answers[key] is None:
             note(f"{key}: {NEEDED[key]}")
-            answer = typer.prompt(f"{key} of the {found.outputs} outputs" if key == "classes" else key, err=True)
-            asked[key] = _names(answer) if key == "classes" else answer
-    return asked
+            answer = typer.prompt(f"{key} of the {candidate.outputs} outputs" if key == "classes" else key, err=True)
+            answers[key] = _names(answer) if key == "classes" else answer
+    return answers
 
 
 @app.command("export")

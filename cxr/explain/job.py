@@ -31,7 +31,7 @@ from cxr.evaluation.metrics import patients_of
 from cxr.explain import legend
 from cxr.explain.diagnostics import concerns
 from cxr.explain.explainer import BATCH
-from cxr.explain.heatmap import Heatmap, Way, heatmaps_of, picture_digest
+from cxr.explain.heatmap import Heatmap, Method, heatmaps_of, picture_digest
 from cxr.explain.render import figure, to_png
 from cxr.explain.run_files import COLUMNS, INDEX, LEDGER, PRECISION, PREVIEWS, STORE, safe_names
 from cxr.explain.settings import ALL, LABEL, Targets
@@ -63,7 +63,7 @@ class _Job:
     cache: ImageCache
     labels: pd.Series
     ids: list[str]
-    way: Way
+    method: Method
     targets: Targets
     batch: int
     previews: dict[str, str]
@@ -99,9 +99,9 @@ def explain_run(folder: RunFolder, params: ExplainParams, progress: Progress) ->
     about_seen = marked_in_words(seen)
     summary = {
         "model": description,
-        "composite": job.way.composite,
-        "bias": job.way.bias,
-        "options": dict(job.way.options),
+        "composite": job.method.composite,
+        "bias": job.method.bias,
+        "options": dict(job.method.options),
         "precision": job.precision or {"used": "float32"},
         "targets": str(job.targets),
         "n": int(table["image_id"].nunique()),
@@ -132,7 +132,7 @@ def _explained_in_words(job: _Job, table: pd.DataFrame) -> str:
     """Return how many maps there are, of how many X-rays and patients, and how many are not to be trusted."""
     rows = job.manifest.select(ids=list(dict.fromkeys(table["image_id"]))).table
     doubtful = int((table["concerns"] != "").sum())
-    maps = f"{len(table)} map{'' if len(table) == 1 else 's'} ({job.way.composite})"
+    maps = f"{len(table)} map{'' if len(table) == 1 else 's'} ({job.method.composite})"
     of = xrays(len(rows), len(set(patients_of(rows))))
     return f"{maps} of {of}, {doubtful or 'none'} of them with concerns (see `concerns` in {INDEX})."
 
@@ -141,7 +141,7 @@ def _loaded(folder: RunFolder, params: ExplainParams) -> tuple[_Job, str]:
     from cxr.evaluation.source import load_trained
     from cxr.networks import resolve_device
 
-    way = params.way()
+    method = params.method()
     store = HeatmapStore.of(params.network)  # before the weights: should they change meanwhile, old keys stay unused
     model, description = load_trained(params.network)
     model.to(resolve_device(params.device))
@@ -156,7 +156,7 @@ def _loaded(folder: RunFolder, params: ExplainParams) -> tuple[_Job, str]:
         cache=cache,
         labels=manifest.table.set_index("image_id")["label"],
         ids=ids,
-        way=way,
+        method=method,
         targets=targets,
         batch=params.batch or BATCH,
         previews=safe_names(ids[: params.previews]),
@@ -170,12 +170,12 @@ def _precise(job: _Job) -> _Job:
 
     ``precision.json`` holds what was decided. A resumed run that had taken float32 keeps to it.
     """
-    if job.way.precision is None or not job.ids:
+    if job.method.precision is None or not job.ids:
         return job
     record = job.folder.read_json(PRECISION)
     if record is None or not record["used"].endswith(FLOAT32):
         first = job.cache.rows(job.ids[:1])
-        result = job.way.explain(job.model, first, _predictions(job.model, first))
+        result = job.method.explain(job.model, first, _predictions(job.model, first))
         assert result.trial is not None
         now = result.trial.record()
         if record is not None and now["used"] != record["used"]:  # resumed on a machine where it does not pay
@@ -183,8 +183,8 @@ def _precise(job: _Job) -> _Job:
         record = now
         log.info("%s", record["note"])
         job.folder.write_json(PRECISION, record)
-    way = job.way if record["used"] == job.way.precision else replace(job.way, precision=None)
-    return replace(job, way=way, precision=record)
+    method = job.method if record["used"] == job.method.precision else replace(job.method, precision=None)
+    return replace(job, method=method, precision=record)
 
 
 def _run_notes(job: _Job, table: pd.DataFrame, first: Heatmap | None) -> list[str]:
@@ -292,14 +292,14 @@ def _explained(
     job: _Job, images: np.ndarray, pictures: list[str], targets: list[tuple[str, ...]]
 ) -> list[list[Heatmap]]:
     """Return the heatmaps of each image, from the store where it holds all of them."""
-    found = [job.store.get(picture, job.way, names) for picture, names in zip(pictures, targets, strict=True)]
+    found = [job.store.get(picture, job.method, names) for picture, names in zip(pictures, targets, strict=True)]
     missing = [i for i, names in enumerate(targets) if len(found[i]) < len(names)]
     if missing:
         wanted = [list(targets[i]) for i in missing]
-        new = heatmaps_of(job.way.explain(job.model, images[missing], wanted, job.batch))
+        new = heatmaps_of(job.method.explain(job.model, images[missing], wanted, job.batch))
         for i, heatmaps in zip(missing, new, strict=True):
             found[i] = {heatmap.target: heatmap for heatmap in heatmaps}
-        job.store.put(job.way, [(pictures[i], heatmap) for i in missing for heatmap in found[i].values()])
+        job.store.put(job.method, [(pictures[i], heatmap) for i in missing for heatmap in found[i].values()])
     return [[found[i][name] for name in names] for i, names in enumerate(targets)]
 
 
@@ -350,9 +350,9 @@ def _first_of(job: _Job, maps: np.memmap, rows: list[Row]) -> Heatmap | None:
     return Heatmap(
         relevance=maps[row["row"]].astype(np.float32) * np.float32(row["scale"]),
         target=row["target"],
-        composite=job.way.composite,
-        bias=job.way.bias,
-        options=job.way.options,
-        precision=job.way.precision or "float32",
+        composite=job.method.composite,
+        bias=job.method.bias,
+        options=job.method.options,
+        precision=job.method.precision or "float32",
         **{name: row[name] for name in LEDGER},
     )

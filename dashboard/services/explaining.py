@@ -24,7 +24,7 @@ from cxr.evaluation.metrics import probabilities as chances_of
 from cxr.evaluation.summary import with_targets
 from cxr.evaluation.truth import finding_names
 from cxr.explain import DEFAULT_COMPOSITE
-from cxr.explain.heatmap import Heatmap, Way, heatmaps_of, picture_digest
+from cxr.explain.heatmap import Heatmap, Method, heatmaps_of, picture_digest
 from cxr.explain.store import HeatmapStore, weights_digest
 from cxr.models import XrayClassifier
 from cxr.models.card import MULTI_LABEL
@@ -149,42 +149,42 @@ class Explained:
         return f"{self.read} loaded from the store, {computed} {took}" if self.read else took
 
 
-def heatmaps(reference: str, xray: Xray, way: Way, targets: Sequence[str]) -> Explained:
+def heatmaps(reference: str, xray: Xray, method: Method, targets: Sequence[str]) -> Explained:
     """Return the heatmaps of some classes on one X-ray: those stored are read, the others computed in one sweep."""
     stamp = load.model_stamp(reference)
-    key = (reference, stamp, xray.id, xray.stamp, way.key, tuple(targets))
+    key = (reference, stamp, xray.id, xray.stamp, method.key, tuple(targets))
     held: dict[tuple, Explained] = st.session_state.setdefault("explained", {})
     if key not in held:
-        held[key] = _explained(reference, stamp, xray, way, targets)
+        held[key] = _explained(reference, stamp, xray, method, targets)
         for oldest in list(held)[:-HELD]:
             del held[oldest]
     return held[key]
 
 
-def _explained(reference: str, model_stamp: int, xray: Xray, way: Way, targets: Sequence[str]) -> Explained:
+def _explained(reference: str, model_stamp: int, xray: Xray, method: Method, targets: Sequence[str]) -> Explained:
     store, picture = HeatmapStore(_weights(reference, model_stamp)), network_picture(reference, xray)
     digest = picture_digest(picture)
     began = time.perf_counter()
-    found = store.get(digest, way, targets)
-    missing = [name for name in targets if name not in found]
+    heatmaps = store.get(digest, method, targets)
+    missing = [name for name in targets if name not in heatmaps]
     if missing:
         network, _ = load.model(reference)
         with st.spinner("Explaining …"):
-            (new,) = heatmaps_of(way.explain(network, picture[None], [missing]))
-        store.put(way, [(digest, heatmap) for heatmap in new])
-        found |= {heatmap.target: heatmap for heatmap in new}
+            (new,) = heatmaps_of(method.explain(network, picture[None], [missing]))
+        store.put(method, [(digest, heatmap) for heatmap in new])
+        heatmaps |= {heatmap.target: heatmap for heatmap in new}
     seconds = time.perf_counter() - began
-    return Explained({name: found[name] for name in targets}, len(targets) - len(missing), seconds)
+    return Explained({name: heatmaps[name] for name in targets}, len(targets) - len(missing), seconds)
 
 
 def relevance_of(reference: str, xray: Xray, target: str, composite: str = DEFAULT_COMPOSITE) -> np.ndarray:
     """Return the map (h, w) of one class's logit, summed over channels."""
-    return heatmaps(reference, xray, Way.of(composite), [target]).heatmaps[target].relevance
+    return heatmaps(reference, xray, Method.of(composite), [target]).heatmaps[target].relevance
 
 
-def relevance_npy(network: XrayClassifier, picture: np.ndarray, way: Way, target: str) -> bytes:
+def relevance_npy(network: XrayClassifier, picture: np.ndarray, method: Method, target: str) -> bytes:
     """Return the relevance of every value of the network's input, (C, H, W), computed anew, as a .npy file's bytes."""
-    return as_npy(way.explain(network, picture[None], target).relevance[0])
+    return as_npy(method.explain(network, picture[None], target).relevance[0])
 
 
 def scores(network: XrayClassifier, values: np.ndarray) -> pd.DataFrame:
@@ -213,12 +213,12 @@ def predictions(subject: Subject) -> pd.DataFrame | None:
     if stored is not None:
         return stored
     n = len(subject.data.select(split=subject.split))
-    asked = f"predict:{subject.link}"
-    if n > AT_ONCE and not st.session_state.get(asked):
+    flag = f"predict:{subject.link}"
+    if n > AT_ONCE and not st.session_state.get(flag):
         st.caption("The network has no predictions for these X-rays yet. Sorting by error and confidence needs them.")
         if not st.button(f"Predict all {n} X-rays", icon=":material/calculate:"):
             return None
-        st.session_state[asked] = True
+        st.session_state[flag] = True
     path, reference = subject.manifest_path, subject.reference
     stamp = path.stat().st_mtime_ns
     return _predictions(reference, load.model_stamp(reference), str(path), stamp, subject.split, subject.data)

@@ -263,7 +263,7 @@ def _taken(name: str) -> bool:
     return any(d.name == name for d in list_data_sets())
 
 
-def told(results: dict | None) -> str:
+def import_summary(results: dict | None) -> str:
     """Return in a few words what an import gave, with a link to the data set."""
     if not results:
         return ""
@@ -285,7 +285,7 @@ def running(kind: str) -> None:
         status = run.status()
         run_parts.rerun_when_changed(run, status)  # a new data set must appear among the others
         line, dismiss = st.columns([7, 1], vertical_alignment="center")
-        line.markdown(f"**{viewer.plain(run.name)}**{told(run.results())}")
+        line.markdown(f"**{viewer.plain(run.name)}**{import_summary(run.results())}")
         help_ = "Deletes this entry and its log. A data set that was imported stays."
         if status["state"] in ENDED and dismiss.button("Dismiss", key=f"dismiss:{run.id}", help=help_):
             run.delete()

@@ -61,13 +61,13 @@ with page.told_in_one_line():
 
     st.divider()
     rule, biases, goal, several = st.columns([4, 3, 3, 2], vertical_alignment="bottom")
-    way = heatmap_facts.choose_way(rule, biases)
+    method = heatmap_facts.choose_method(rule, biases)
     with goal:
         follow = explaining.predicted_option(network.classes)
         word = "most probable" if explaining.is_of_findings(network) else "predicted"
         labels = {follow: f"{word}: {predicted}"}
-        asked = pick.from_url("Class to explain", [follow, *network.classes], labels, "target")
-    target = predicted if asked == follow else asked
+        chosen_class = pick.from_url("Class to explain", [follow, *network.classes], labels, "target")
+    target = predicted if chosen_class == follow else chosen_class
     with several:
         shown = pick.from_url("Show", [ONE, ALL], {ONE: "this class", ALL: "all classes"}, "classes")
     look, colour, outline = st.columns([3, 3, 4], vertical_alignment="top")
@@ -100,7 +100,7 @@ with page.told_in_one_line():
     pick.leave_some("outlines", wanted)
     masks = {name: read_xray(xray.masks[name]) for name in wanted if name in xray.masks}
     others = [name for name in ranked if name != target][: MOST_CLASSES - 1] if shown == ALL else []
-    explained = explaining.heatmaps(reference, xray, way, [target, *others])
+    explained = explaining.heatmaps(reference, xray, method, [target, *others])
 
 heatmap, maps = explained.heatmaps[target], list(explained.heatmaps.values())
 scale = max(colour_scale(one.relevance, percentile) for one in maps)
@@ -122,7 +122,7 @@ with right:
     heatmap_facts.show_rules(heatmap)
 
 with page.told_in_one_line():
-    faithfulness.section(reference, xray, way, target)
+    faithfulness.section(reference, xray, method, target)
     faithfulness.show_localisation(xray, heatmap)
 
 left, right = st.columns([3, 2])
@@ -138,7 +138,7 @@ with left:
     )
 with right:
     names = safe_names([xray.id, *network.classes])
-    name = f"{names[xray.id]}_{way.composite}_{names[target]}"
+    name = f"{names[xray.id]}_{method.composite}_{names[target]}"
     lines = legend.lines(heatmap)
 
     def picture() -> bytes:
@@ -157,7 +157,7 @@ with right:
     )
     st.download_button(
         "Relevance of every input value (.npy)",
-        partial(explaining.relevance_npy, network, explaining.network_picture(reference, xray), way, target),
+        partial(explaining.relevance_npy, network, explaining.network_picture(reference, xray), method, target),
         f"{name}.npy",
         "application/octet-stream",
         icon=":material/download:",
@@ -175,8 +175,8 @@ with right:
         )
 st.caption(viewer.plain(description))
 heatmap_facts.show_stored()
-options = ["--composite", way.composite] if way.composite != DEFAULT_COMPOSITE else []
-options += ["--bias", way.bias] if way.bias != composite_of(way.composite).bias else []
+options = ["--composite", method.composite] if method.composite != DEFAULT_COMPOSITE else []
+options += ["--bias", method.bias] if method.bias != composite_of(method.composite).bias else []
 where = ["--data", chosen.command_data] if chosen else []
 goal_word = "all" if shown == ALL else target
 page.command("cxr", "explain", reference, xray.id if chosen else "IMAGE", *where, "--target", goal_word, *options)

@@ -40,8 +40,8 @@ def best_score(run: Run, epochs: list[dict]) -> tuple[str, str]:
 def waited(metrics: Metrics) -> str:
     """Return the share of the last steps' time that the training stood still for data."""
     speed, wait, times = (metrics.steps[name][-RECENT:] for name in ("images_per_s", "wait_s", "time"))
-    there = (speed > 0) & np.isfinite(wait)
-    wait, times = wait[there], times[there]
+    recorded = (speed > 0) & np.isfinite(wait)
+    wait, times = wait[recorded], times[recorded]
     if len(times) < 2 or times[-1] <= times[0]:
         return "–"
     return f"{100 * wait[1:].sum() / (times[-1] - times[0]):.1f} %"

@@ -97,9 +97,9 @@ def stage_table(stages: list[dict]) -> pd.DataFrame:
     """Return one row per stage of a training: what it was and what it achieved on its validation images."""
     rows = []
     for stage in stages:
-        found = stage["validation"]
+        validation = stage["validation"]
         score, title = ("auc", "mean AUC") if stage["task"] == MULTI_LABEL else ("accuracy", "accuracy")
-        kept = ", ".join(f"{new} (was {old})" for new, old in stage["kept_neurons"].items())
+        neurons = ", ".join(f"{new} (was {old})" for new, old in stage["kept_neurons"].items())
         left_out = "; ".join(f"{split}: {listed(labels)}" for split, labels in stage.get("left_out", {}).items())
         rows.append(
             {
@@ -108,24 +108,24 @@ def stage_table(stages: list[dict]) -> pd.DataFrame:
                 "X-rays": f"{stage['n_train']} + {stage['n_val']} validation",
                 "epochs": stage["epochs"],
                 "best epoch": stage["best"]["epoch"],
-                "validation": f"{title} {charts.interval(found[score], percent=score == 'accuracy')}",
-                "kept output neurons": kept or "none",
+                "validation": f"{title} {charts.interval(validation[score], percent=score == 'accuracy')}",
+                "kept output neurons": neurons or "none",
                 "labels left out": left_out or "none",
             }
         )
     return pd.DataFrame(rows)
 
 
-def stage_classes(found: dict) -> pd.DataFrame:
+def stage_classes(summary_of_stage: dict) -> pd.DataFrame:
     """Return one row per class of a stage: its figures with their intervals over patients, and of how many images."""
-    if found.get("task") == MULTI_LABEL:
-        return by_finding.table_of(found)
+    if summary_of_stage.get("task") == MULTI_LABEL:
+        return by_finding.table_of(summary_of_stage)
     rows = {
         name: {
             "AUC": charts.interval(entry["auc"], percent=False),
             "images": entry.get("positive", entry.get("support")),
         }
-        for name, entry in found["per_class"].items()
+        for name, entry in summary_of_stage["per_class"].items()
     }
     return pd.DataFrame.from_dict(rows, orient="index")
 

@@ -109,12 +109,12 @@ def show(study: Run) -> None:
     @page.refreshed(REFRESH_S if active else None)
     def live() -> None:
         run_parts.rerun_when_gone(study)
-        plan, found = plan_of(study), members(study)
-        told = study_state.courses(study, found)
-        study_state.state(study, found)
-        study_state.show_members(study, plan, found, told)
+        plan, trainings = plan_of(study), members(study)
+        curves = study_state.courses(study, trainings)
+        study_state.state(study, trainings)
+        study_state.show_members(study, plan, trainings, curves)
         k, level = settings(study)
-        report = study_state.report(study, plan, told, k, level)
+        report = study_state.report(study, plan, curves, k, level)
         st.plotly_chart(study_charts.mean_curves(report, k, level), key="study:curves")
         st.caption(
             "Thick lines: mean over seeds, with the 95 % t interval of the mean at each epoch. Thin lines: single "

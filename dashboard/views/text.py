@@ -50,11 +50,11 @@ if section == ONE:
             )
         tokens.show_pictures(xray, boxes, how)
         if boxes:
-            found = tokens.logits(chosen, xray, boxes, how)
+            logits = tokens.logits(chosen, xray, boxes, how)
             left, right = st.columns([3, 2])
             with left:
-                st.markdown(f"{tokens.verdict(network, found)} {xray.truth(network)}.")
-                st.dataframe(tokens.changes(network, found), hide_index=True, column_config=tokens.CHANGES_FORMAT)
+                st.markdown(f"{tokens.verdict(network, logits)} {xray.truth(network)}.")
+                st.dataframe(tokens.changes(network, logits), hide_index=True, column_config=tokens.CHANGES_FORMAT)
                 st.caption(
                     "Control: random boxes of the same areas, off the text and as far from the frame, where masking "
                     "changes the picture as much. They show what masking alone does."
@@ -66,7 +66,7 @@ if section == ONE:
             heatmaps = st.toggle("Heatmaps before and after", key="text:heatmaps")
             pick.leave("heatmaps", str(int(heatmaps)), "0")
             if heatmaps:
-                tokens.show_heatmaps(chosen, xray, boxes, how, tokens.target_of(network, found))
+                tokens.show_heatmaps(chosen, xray, boxes, how, tokens.target_of(network, logits))
         st.page_link(
             pages.EXPLORER,
             label="Open in the explorer",

@@ -24,13 +24,15 @@ def networks() -> list[dict]:
     rows = []
     for run in list_runs(kind="train"):
         if load.has_checkpoint(run) and run.status()["state"] == "finished":
-            rows.append({"id": run.id, "network": pick.describe_run(run), "from": "training here"} | _told(run.id))
+            rows.append(
+                {"id": run.id, "network": pick.describe_run(run), "from": "training here"} | _description(run.id)
+            )
     for name, _, _ in list_weights():
-        rows.append({"id": name, "network": name, "from": "file"} | _told(name))
+        rows.append({"id": name, "network": name, "from": "file"} | _description(name))
     return rows
 
 
-def _told(reference: str) -> dict:
+def _description(reference: str) -> dict:
     """Return what the table shows of a card; empty cells where it cannot be read."""
     try:
         card = read_card(checkpoint_of(reference))
@@ -75,25 +77,25 @@ def show_import() -> None:
         "Recognised: timm, torchvision, CheXNet, torchxrayvision and the paper's networks, as tensors or as whole "
         "pickled models. Code inside a file is never run."
     )
-    given = import_weights.choose_file()
-    if given is None:
+    chosen_file = import_weights.choose_file()
+    if chosen_file is None:
         page.command("cxr", "weights", "import", "FILE")
         return
-    path, called = given
-    found = import_weights.look(path)
-    import_weights.show_found(found)
-    if not found.report.complete:
-        page.command("cxr", "weights", "import", called, "--backbone", found.backbone)
+    path, called = chosen_file
+    candidate = import_weights.look(path)
+    import_weights.show_found(candidate)
+    if not candidate.report.complete:
+        page.command("cxr", "weights", "import", called, "--backbone", candidate.backbone)
         return
     outcome = st.container()  # above the form, where it is seen
-    told = import_weights.ask(found, path.name)
+    answers = import_weights.ask(candidate, path.name)
     import_weights.show_command(called)
-    if told is not None:
+    if answers is not None:
         with outcome, page.told_in_one_line():
-            new = import_weights.save(found, told)
-            licence = told.get("licence", "unknown")
+            new = import_weights.save(candidate, answers)
+            licence = answers.get("licence", "unknown")
             st.success(
-                f"Imported as {new}: {', '.join(told['classes'].split(','))}. Licence: {licence}.",
+                f"Imported as {new}: {', '.join(answers['classes'].split(','))}. Licence: {licence}.",
                 icon=":material/check:",
             )
             st.button("See its card", icon=":material/arrow_forward:", on_click=look_at_hand, args=(new,))

@@ -37,8 +37,8 @@ def show(run: Run, network: Mapping[str, str], split: str) -> None:
     results = run.results() or {}
     left_out = results.get("left_out") or {}
     _show_seen(results.get("seen") or {}, split)
-    said = seen_in_words(results.get("seen"))
-    notes = [_as_markdown(line) for line in results.get("notes") or () if line not in said]
+    sentences = seen_in_words(results.get("seen"))
+    notes = [_as_markdown(line) for line in results.get("notes") or () if line not in sentences]
     strange = (left_out.get("by_reason") or {}).get("unknown-label", 0)
     if strange:
         st.warning("  \n".join(notes), icon=":material/rule:")
@@ -113,12 +113,12 @@ def _as_words(likely: Mapping[str, str]) -> str:
 
 def _measure_again(run: Run, network: Mapping[str, str], **changes: Any) -> None:
     params = run.spec["params"]
-    kept = {
+    same_params = {
         name: params[name]
         for name in ("splits", "aliases", "include_seen")
         if params.get(name) and run.kind == "evaluate"
     }
-    again = {**network, "manifest": params["manifest"], **kept, **changes}
+    again = {**network, "manifest": params["manifest"], **same_params, **changes}
     address.forget("split", "finding", "outcome", "cell", "page")
     address.ask(run=start("evaluate", again, name=run.name).id)
     st.rerun()

@@ -60,9 +60,9 @@ def _do(action: Callable[[], object]) -> None:
 
 def rerun_when_changed(run: Run, status: Status) -> None:
     """Run the whole page once when a run starts or ends, so that the refreshing starts or ends with it."""
-    known = st.session_state.setdefault("runs:states", {})
-    before = known.get(run.id, status["state"])
-    known[run.id] = status["state"]
+    states = st.session_state.setdefault("runs:states", {})
+    before = states.get(run.id, status["state"])
+    states[run.id] = status["state"]
     if before != status["state"]:
         st.rerun()
 

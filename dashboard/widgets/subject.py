@@ -85,9 +85,9 @@ def _data_for(reference: str) -> tuple[dict[str, Path], dict[str, str]]:
     own = own_manifest(reference)
     if own is None:
         return paths, labels
-    mine = next((name for name, path in paths.items() if path.resolve() == own), OWN)
-    labels[mine] = f"{labels.get(mine, own.parent.name)} (its own)"
-    return {mine: own} | paths, labels
+    own_name = next((name for name, path in paths.items() if path.resolve() == own), OWN)
+    labels[own_name] = f"{labels.get(own_name, own.parent.name)} (its own)"
+    return {own_name: own} | paths, labels
 
 
 def _missing_data(reference: str, name: str, paths: dict[str, Path]) -> str:
@@ -103,8 +103,8 @@ def _missing_data(reference: str, name: str, paths: dict[str, Path]) -> str:
 
 def name_of(manifest: Path) -> str:
     """Return the name by which a URL calls a manifest: its data set's in the library, else :data:`OWN`."""
-    found = (d.name for d in list_data_sets() if d.manifest_path.resolve() == manifest.resolve())
-    return next(found, OWN)
+    names = (d.name for d in list_data_sets() if d.manifest_path.resolve() == manifest.resolve())
+    return next(names, OWN)
 
 
 def own_manifest(reference: str) -> Path | None:

@@ -43,13 +43,13 @@ def _partitions() -> list[client.Partition]:
 
 
 def _settings() -> Slurm:
-    known = {partition.name: partition for partition in _partitions()}
-    if not known:
+    partitions = {partition.name: partition for partition in _partitions()}
+    if not partitions:
         st.caption("Slurm does not name its partitions now (`sinfo` fails); the run goes to its default one.")
     cells = st.columns([2, 1, 1, 1, 1, 1])
-    partition = _partition(cells[0], known)
-    gpus = known[partition].gpus if partition in known else 0
-    asked = Slurm(
+    partition = _partition(cells[0], partitions)
+    gpus = partitions[partition].gpus if partition in partitions else 0
+    settings = Slurm(
         partition=partition,
         minutes=_number(cells[1], "Minutes", "minutes", 1, 43200, 60, "A run that needs longer saves and goes on."),
         gpus=_number(cells[2], "GPUs", "gpus", 0, 64, min(gpus, 1), "On each node; each gets a process of its own."),
@@ -63,15 +63,15 @@ def _settings() -> Slurm:
         "More options", key="where:extra", placeholder="account=lab,qos=high", help="Options of sbatch: name=value,…"
     )
     st.caption("The folders of runs and of data must be the same on the cluster's nodes, see docs/cluster.md.")
-    return Slurm.parse(f"{asked.option()},{extra}")  # what is written by hand goes first
+    return Slurm.parse(f"{settings.option()},{extra}")  # what is written by hand goes first
 
 
-def _partition(cell: DeltaGenerator, known: dict[str, client.Partition]) -> str:
-    if not known:
+def _partition(cell: DeltaGenerator, partitions: dict[str, client.Partition]) -> str:
+    if not partitions:
         return ""
-    pick.remember("where:partition", next(iter(known)), known)
-    labels = {name: f"{name} (up to {item.limit}{'' if item.up else ', closed'})" for name, item in known.items()}
-    return cell.selectbox("Partition", list(known), format_func=labels.__getitem__, key="where:partition")
+    pick.remember("where:partition", next(iter(partitions)), partitions)
+    labels = {name: f"{name} (up to {item.limit}{'' if item.up else ', closed'})" for name, item in partitions.items()}
+    return cell.selectbox("Partition", list(partitions), format_func=labels.__getitem__, key="where:partition")
 
 
 def _number(cell: DeltaGenerator, label: str, name: str, least: int, most: int, default: int, help_: str = "") -> int:

@@ -19,7 +19,7 @@ from cxr.data.images.resize import fit_square
 from cxr.data.library import save_data_set
 from cxr.evaluation import load_trained
 from cxr.explain import COMPOSITES, explain
-from cxr.explain.heatmap import Heatmap, Way
+from cxr.explain.heatmap import Heatmap, Method
 from cxr.explain.store import usage
 from cxr.runs import Run, start
 from cxr.text import TextBox
@@ -214,7 +214,7 @@ def test_the_array_to_download_holds_the_very_relevance_of_the_model(trained: Ru
     network, _ = load_trained(trained.id)
     xray = explaining.of_manifest(demo, demo.select(split="test").ids[0])
     picture = explaining.network_picture(trained.id, xray)
-    stored = np.load(io.BytesIO(explaining.relevance_npy(network, picture, Way.of("epsilon"), "normal")))
+    stored = np.load(io.BytesIO(explaining.relevance_npy(network, picture, Method.of("epsilon"), "normal")))
     again = explain(network, fit_square(xray.pixels, 64)[None], "normal", "epsilon")
     assert stored.dtype == np.float32
     np.testing.assert_allclose(stored, again.relevance[0], atol=1e-6)

@@ -241,7 +241,9 @@ def test_a_patient_of_two_classes_counts_once():
     assert (entry["images"], entry["patients"]) == (27, 9)
     backwards = of(vocabulary(images[::-1].reset_index(drop=True), tokens[::-1].reset_index(drop=True)), "AP")
     assert backwards["by_class"] == entry["by_class"], "the lot does not depend on the order of the rows"
-    assert "Each patient is counted with one X-ray" in finding(*made(told_apart()), vocabulary(*made(told_apart())))
+    assert "Each patient is counted with one randomly drawn X-ray" in finding(
+        *made(told_apart()), vocabulary(*made(told_apart()))
+    )
 
 
 def told_apart():
@@ -323,7 +325,7 @@ def test_the_interval_of_the_word_that_is_spoken_of_allows_for_its_being_chosen(
 def test_few_patients_are_said_to_be_too_few():
     rows = [(f"x{i}", "ab"[i % 2], f"p{i}", "s", ["AP"] if i % 2 else []) for i in range(6)]
     told = finding(*made(rows), vocabulary(*made(rows)))
-    assert "too few patients to tell whether a token tells the classes apart (3 a, 3 b)" in told
+    assert "too few patients to decide whether a token predicts the class (3 a, 3 b)" in told
 
 
 def test_infinite_limits_survive_the_results_file(italian):
@@ -462,8 +464,8 @@ def test_the_command_prints_the_table_and_writes_it(data, tmp_path, cxr):
     ("arguments", "told"),
     [
         (["--split", "tset"], "unknown split 'tset'. Available: test"),
-        (["--csv", "/nowhere/v.csv"], "the folder /nowhere is not there"),
-        (["--csv", "v.csv", "--detach"], "give one of them"),
+        (["--csv", "/nowhere/v.csv"], "the folder /nowhere does not exist"),
+        (["--csv", "v.csv", "--detach"], "give only one of them"),
     ],
 )
 def test_wrong_use_is_told_in_one_line_before_anything_is_started(data, cxr, arguments, told):

@@ -135,7 +135,7 @@ def occurrences(tokens: pd.DataFrame, join: bool = False) -> pd.DataFrame:
 def vocabulary(
     images: pd.DataFrame, tokens: pd.DataFrame, *, min_images: int = MIN_IMAGES, join: bool = False, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Return one entry per token that at least ``min_images`` images carry, the one that tells most of the class first.
+    """Return one entry per token that at least ``min_images`` images carry, the one that predicts the class best of the class first.
 
     Returns
     -------
@@ -320,7 +320,7 @@ def boxes_with(tokens: pd.DataFrame, group: str, token: str, join: bool = False)
 
 
 def finding(images: pd.DataFrame, tokens: pd.DataFrame, entries: Sequence[dict[str, Any]]) -> str:
-    """Return in plain sentences what tells most of the class, if anything is shown to.
+    """Return in plain sentences what predicts the class best of the class, if anything is shown to.
 
     The interval is that of a token chosen for its small p (false coverage rate, Benjamini and Yekutieli 2005): as many
     tokens are chosen and looked at, 5 % of such intervals miss on average, and none of them holds 1.

@@ -10,7 +10,7 @@ import streamlit as st
 
 from cxr.data import read_xray
 from cxr.explain.composites import composite_of
-from cxr.explain.heatmap import Heatmap, Way
+from cxr.explain.heatmap import Heatmap, Method
 from cxr.explain.quality.faithfulness import Faithfulness, measure_faithfulness
 from cxr.explain.quality.localisation import localise
 from cxr.explain.quality.perturbation import Curve, Perturbation
@@ -21,35 +21,35 @@ from services.explaining import Xray
 from widgets import viewer
 from widgets.charts import COLOURS, empty_figure
 
-KEPT = 8
+MOST_KEPT = 8
 """As many measurements are kept while a page is open."""
 
 _GREY = "#8a97a3"
 
 
-def section(reference: str, xray: Xray, way: Way, target: str) -> None:
+def section(reference: str, xray: Xray, method: Method, target: str) -> None:
     """Offer to measure the map of one class, and show what was found."""
     with st.expander("Is this map faithful?", icon=":material/fact_check:"):
         st.caption(
             "The network is tested again with parts of this picture removed, and with parts of its weights "
             "randomised. A faithful map marks the parts that matter to the network. They need not be disease."
         )
-        key = (reference, load.model_stamp(reference), xray.stamp, way.key, target)
-        known: dict = st.session_state.setdefault("faithful", {})
-        if key not in known:
+        key = (reference, load.model_stamp(reference), xray.stamp, method.key, target)
+        measurements: dict = st.session_state.setdefault("faithful", {})
+        if key not in measurements:
             place = st.empty()
             if not place.button(
                 f"Measure the map of {viewer.plain(target)}", icon=":material/play_arrow:", key="faithful:start"
             ):
                 return
             place.empty()
-            known[key] = _measured(reference, xray, way, target)
-            for oldest in list(known)[:-KEPT]:
-                del known[oldest]
-        show(known[key])
+            measurements[key] = _measured(reference, xray, method, target)
+            for oldest in list(measurements)[:-MOST_KEPT]:
+                del measurements[oldest]
+        show(measurements[key])
 
 
-def _measured(reference: str, xray: Xray, way: Way, target: str) -> Faithfulness:
+def _measured(reference: str, xray: Xray, method: Method, target: str) -> Faithfulness:
     network, _ = load.model(reference)
     bar = st.progress(0.0, "starting")
 
@@ -60,11 +60,11 @@ def _measured(reference: str, xray: Xray, way: Way, target: str) -> Faithfulness
         network,
         explaining.network_picture(reference, xray),
         target,
-        way.composite,
+        method.composite,
         progress=show,
-        bias=way.bias or None,
-        precision=way.precision,
-        **way.options,
+        bias=method.bias or None,
+        precision=method.precision,
+        **method.options,
     )
     bar.empty()
     return result
@@ -161,20 +161,20 @@ def _show_classes(result: Faithfulness) -> None:
     )
 
 
-def _show_randomisation(found: Randomisation | None) -> None:
-    if found is None:
+def _show_randomisation(randomisation: Randomisation | None) -> None:
+    if randomisation is None:
         st.caption("Parameters were not randomised: this method takes too long for that on a page.")
         return
-    st.plotly_chart(randomisation_curve(found), width="stretch", key="faithful:randomisation")
+    st.plotly_chart(randomisation_curve(randomisation), width="stretch", key="faithful:randomisation")
     st.caption(
         "Similarity to this map while weights are randomised, from the classifier down to the stem. For a map that "
         "shows what the network learnt it falls towards 0 at the end. Similar maps at the first stages prove little."
     )
 
 
-def randomisation_curve(found: Randomisation) -> go.Figure:
+def randomisation_curve(randomisation: Randomisation) -> go.Figure:
     """Rank correlation of absolute relevance with the original map, stage by stage."""
-    table = found.table()
+    table = randomisation.table()
     figure = empty_figure("Weights randomised", "", "rank correlation", 260)
     stages = ["trained", *table["stage"]]
     figure.add_scatter(
@@ -190,8 +190,8 @@ def randomisation_curve(found: Randomisation) -> go.Figure:
 
 def show_localisation(xray: Xray, heatmap: Heatmap) -> None:
     """Show how the map agrees with the masks of an X-ray that are not empty; nothing without any."""
-    found = {name: localise(heatmap.relevance, read_xray(path)) for name, path in xray.masks.items()}
-    rows = {name: measured for name, measured in found.items() if measured.area > 0}
+    localisations = {name: localise(heatmap.relevance, read_xray(path)) for name, path in xray.masks.items()}
+    rows = {name: measured for name, measured in localisations.items() if measured.area > 0}
     if not rows:
         return
     with st.expander("Does it lie where it should?", icon=":material/center_focus_strong:"):

@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from cxr.explain import COMPOSITES, legend
 from cxr.explain.composites import BIAS_LABELS, COMPARISON, LRP, composite_of, names_of
 from cxr.explain.diagnostics import concerns
-from cxr.explain.heatmap import Heatmap, Way
+from cxr.explain.heatmap import Heatmap, Method
 from cxr.explain.store import clear, usage
 
 from widgets import page, pick, viewer
@@ -19,20 +19,20 @@ from widgets import page, pick, viewer
 TOP_LAYERS = 8
 
 
-def choose_way(for_composite: DeltaGenerator, for_bias: DeltaGenerator) -> Way:
+def choose_method(for_composite: DeltaGenerator, for_bias: DeltaGenerator) -> Method:
     """Let the user choose composite and, where its rules leave it open, what biases do; both stand in the URL."""
     ranked = [*names_of(LRP), *names_of(COMPARISON)]
     with for_composite:
         name = pick.from_url("Composite", ranked, {n: COMPOSITES[n].label for n in ranked}, "composite")
-    known = composite_of(name)
+    composite = composite_of(name)
     bias = None
     with for_bias:
-        if known.bias_modes:
-            bias = pick.from_url("Biases of convolutions", known.bias_modes, BIAS_LABELS, "bias")
+        if composite.bias_modes:
+            bias = pick.from_url("Biases of convolutions", composite.bias_modes, BIAS_LABELS, "bias")
         else:
-            fixed = known.fixed_bias
+            fixed = composite.fixed_bias
             st.selectbox("Biases of convolutions", [fixed], disabled=True, key=f"bias:fixed:{fixed}")
-    return Way.of(name, bias)
+    return Method.of(name, bias)
 
 
 def show_concerns(heatmaps: Sequence[Heatmap], scale: float) -> None:
@@ -85,16 +85,16 @@ def show_rules(heatmap: Heatmap) -> None:
 def show_stored() -> None:
     """Show how much is stored, with a button that deletes it."""
     with st.expander("Stored heatmaps", icon=":material/database:"):
-        kept = usage()
+        stored = usage()
         st.caption(
-            f"{page.counted(kept.maps, 'heatmap')} of {page.counted(kept.networks, 'network')}, {kept.bytes / 1e6:.1f} "
-            "MB. Deleted heatmaps are computed again when needed."
+            f"{page.counted(stored.maps, 'heatmap')} of {page.counted(stored.networks, 'network')}, "
+            f"{stored.bytes / 1e6:.1f} MB. Deleted heatmaps are computed again when needed."
         )
         st.button(
             "Delete stored heatmaps",
             icon=":material/delete:",
             on_click=_clear,
-            disabled=not kept.maps,
+            disabled=not stored.maps,
         )
 
 

@@ -37,7 +37,7 @@ def headline(result: Mapping[str, Any]) -> None:
     page.estimate(cells[1], "Mean AUC", result["auc"], percent=False, help="Mean over findings; interval over patients")
     help_ = "Mean over findings; interval over patients. Guessing reaches the share of positives."
     page.estimate(cells[2], "Mean average precision", result["average_precision"], percent=False, help=help_)
-    measured = [name for name, found in result["per_class"].items() if found["auc"]["value"] is not None]
+    measured = [name for name, scores in result["per_class"].items() if scores["auc"]["value"] is not None]
     help_ = "Findings with both positive and negative X-rays"
     cells[3].metric("Findings measured", f"{len(measured)} of {len(result['classes'])}", help=help_)
 
@@ -51,17 +51,17 @@ def table(result: Mapping[str, Any]) -> None:
 
 def table_of(result: Mapping[str, Any]) -> pd.DataFrame:
     """Return one row per finding of a summary: its figures with their intervals, and of how many X-rays."""
-    published = any(found["published"] for found in result["per_class"].values())
+    published = any(scores["published"] for scores in result["per_class"].values())
     rows = {
         name: {
-            "positive / known": f"{found['positive']} / {found['known']}",
-            "AUC": charts.interval(found["auc"], percent=False),
-            "average precision": charts.interval(found["average_precision"], percent=False),
-            "sensitivity": charts.interval(found["sensitivity"]),
-            "specificity": charts.interval(found["specificity"]),
-            **({"threshold": f"{found['threshold']:.3g}"} if published else {}),
+            "positive / known": f"{scores['positive']} / {scores['known']}",
+            "AUC": charts.interval(scores["auc"], percent=False),
+            "average precision": charts.interval(scores["average_precision"], percent=False),
+            "sensitivity": charts.interval(scores["sensitivity"]),
+            "specificity": charts.interval(scores["specificity"]),
+            **({"threshold": f"{scores['threshold']:.3g}"} if published else {}),
         }
-        for name, found in result["per_class"].items()
+        for name, scores in result["per_class"].items()
     }
     return pd.DataFrame.from_dict(rows, orient="index")
 

@@ -28,12 +28,12 @@ def _course(run_id: str, stamp: tuple[int, ...], state: str, _member: Member, _r
     return course(_member, _recipe)
 
 
-def courses(study: Run, found: Sequence[Member]) -> list[Course]:
+def courses(study: Run, trainings: Sequence[Member]) -> list[Course]:
     """Return the courses of a study's members, reading again only those whose files have grown."""
     recipes = study.spec["params"]["recipes"]
     return [
         _course(m.run.id, _stamp(m.run), m.state, m, recipes[m.recipe]) if m.run else course(m, recipes[m.recipe])
-        for m in found
+        for m in trainings
     ]
 
 
@@ -42,13 +42,13 @@ def _stamp(run: Run) -> tuple[int, ...]:
     return tuple(value for file in files if file.exists() for value in (file.stat().st_size, file.stat().st_mtime_ns))
 
 
-def report(study: Run, plan: Plan, found: Sequence[Course], k: int, level: float) -> Report:
+def report(study: Run, plan: Plan, curves: Sequence[Course], k: int, level: float) -> Report:
     """Return the comparison for one length of the beginning and one level."""
-    compared = compare(plan.model_copy(update={"first_epochs": [k], "accuracy": [level]}), found, plan)
+    compared = compare(plan.model_copy(update={"first_epochs": [k], "accuracy": [level]}), curves, plan)
     return dataclasses.replace(compared, basis=basis_of(study))
 
 
-def state(study: Run, found: Sequence[Member]) -> None:
+def state(study: Run, trainings: Sequence[Member]) -> None:
     """Show the study's state and the buttons that it allows."""
     status = study.status()
     line, buttons = st.columns([5, 1], vertical_alignment="center")
@@ -56,7 +56,7 @@ def state(study: Run, found: Sequence[Member]) -> None:
         run_parts.state_line(study, status)
     with buttons:
         run_parts.controls(study, status, key=f"study:{study.id}")
-        _more_buttons(study, status["state"], [member.state for member in found])
+        _more_buttons(study, status["state"], [member.state for member in trainings])
     run_parts.rerun_when_changed(study, status)
     for text in (study.results() or {}).get("failures", []) if status["state"] == "finished" else []:
         st.warning(text, icon=":material/error:")
@@ -78,10 +78,11 @@ def _do(action: Any) -> None:
         st.rerun()
 
 
-def member_table(study: Run, plan: Plan, found: Sequence[Member], told: Sequence[Course]) -> pd.DataFrame:
+def member_table(study: Run, plan: Plan, trainings: Sequence[Member], curves: Sequence[Course]) -> pd.DataFrame:
     """Return one row per recipe, one column per seed; a cell is a link to the curves that ends in what it says."""
     cells = {
-        (member.recipe, member.seed): _cell(member, course, plan) for member, course in zip(found, told, strict=True)
+        (member.recipe, member.seed): _cell(member, course, plan)
+        for member, course in zip(trainings, curves, strict=True)
     }
     rows = [{f"seed {seed}": cells[label, seed] for seed in plan.seeds} for label in plan.labels]
     return pd.DataFrame(rows, index=pd.Index(plan.labels, name="recipe"))
@@ -98,9 +99,9 @@ def _cell(member: Member, course: Course, plan: Plan) -> str:
     return f"live?run={member.run.id}#{quote(' · '.join(parts))}"
 
 
-def show_members(study: Run, plan: Plan, found: Sequence[Member], told: Sequence[Course]) -> None:
+def show_members(study: Run, plan: Plan, trainings: Sequence[Member], curves: Sequence[Course]) -> None:
     """Show the table of members; every cell leads to the training's curves."""
-    table = member_table(study, plan, found, told)
+    table = member_table(study, plan, trainings, curves)
     link = {name: st.column_config.LinkColumn(name, display_text=r"#(.*)$") for name in table.columns}
     st.dataframe(table, column_config=link, width="stretch")
     st.caption(

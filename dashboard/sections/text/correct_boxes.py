@@ -27,7 +27,7 @@ ZOOMS = (1.0, 1.5, 2.0, 3.0)
 _STROKE = "#ffb020"
 _FONT_SIZE = 10  # of the number beside a box: small, since it lies on what stands above
 _TALLEST = 780  # pixels of the page; a larger picture is scrolled
-_SAID = "reviewing:said"
+_MESSAGE = "reviewing:said"
 
 
 @dataclass
@@ -57,8 +57,8 @@ class Draft:
 def show(chosen: Subject) -> None:
     """Show the section: choose an X-ray of the split, correct its boxes, save them."""
     reviews = Reviews.beside(chosen.manifest_path)
-    if _SAID in st.session_state:
-        st.toast(st.session_state.pop(_SAID), icon=":material/check:")
+    if _MESSAGE in st.session_state:
+        st.toast(st.session_state.pop(_MESSAGE), icon=":material/check:")
     every = chosen.data.select(split=chosen.split).ids
     image_id = review_queue.choose(chosen, every, reviews.reviewed)
     if image_id is None:
@@ -102,11 +102,11 @@ def _show_state(reviews: Reviews, image_id: str, by_hand: bool, *, changed: bool
     cells = st.columns([1, 8], vertical_alignment="center")
     if by_hand and review is not None:
         cells[0].badge("reviewed", icon=":material/check:", color="green")
-        told = f"{_counted(review.boxes)}, saved {review.saved[:16].replace('T', ' ')} UTC in {reviews.path}"
+        state = f"{_counted(review.boxes)}, saved {review.saved[:16].replace('T', ' ')} UTC in {reviews.path}"
     else:
         cells[0].badge("detected", icon=":material/text_fields:", color="gray")
-        told = "as detected; experiments use these boxes until you save corrected ones"
-    cells[1].caption(f"{told}{' · **unsaved changes**' if changed else ''}")
+        state = "as detected; experiments use these boxes until you save corrected ones"
+    cells[1].caption(f"{state}{' · **unsaved changes**' if changed else ''}")
     if review is not None and not by_hand:
         st.warning(
             "The file of this X-ray has changed since its boxes were corrected, so they are not used. Detected boxes "
@@ -248,7 +248,7 @@ def _buttons(
         disabled=not by_hand,
         width="stretch",
     ):
-        _told(lambda: reviews.remove(image_id))
+        _tried(lambda: reviews.remove(image_id))
         draft.restart(tokens.boxes_of(xray))
         st.rerun()
     if second.button(
@@ -263,11 +263,11 @@ def _buttons(
 
 
 def _save(reviews: Reviews, xray: Xray, draft: Draft, boxes: list[TextBox], onward: str | None = None) -> None:
-    path = _told(lambda: reviews.save(xray.id, boxes, shape=xray.pixels.shape, content_hash=content_hash(xray.pixels)))
+    path = _tried(lambda: reviews.save(xray.id, boxes, shape=xray.pixels.shape, content_hash=content_hash(xray.pixels)))
     if path is None:
         return
     draft.restart(boxes)
-    st.session_state[_SAID] = f"{xray.id}: {_counted(boxes)} saved in {path}"
+    st.session_state[_MESSAGE] = f"{xray.id}: {_counted(boxes)} saved in {path}"
     review_queue.go(onward)
     st.rerun()
 
@@ -276,7 +276,7 @@ def _counted(boxes: Sequence[TextBox]) -> str:
     return {0: "no text", 1: "1 box"}.get(len(boxes), f"{len(boxes)} boxes")
 
 
-def _told(action: Any) -> Path | bool | None:
+def _tried(action: Any) -> Path | bool | None:
     """Do it; an error is told in one line, and what was drawn stays."""
     try:
         return action()

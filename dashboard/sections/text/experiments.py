@@ -54,12 +54,12 @@ def begin(subject: Subject, how: dict[str, Any]) -> None:
 
 def complete_address(look: str) -> None:
     """Have an address that names an experiment and no network name what belongs to it, and open ``look``."""
-    asked = address.asks("run")
-    if asked is None or address.asks("model") is not None:
+    run_id = address.asks("run")
+    if run_id is None or address.asks("model") is not None:
         return
-    run = next((run for run in list_runs(kind=KIND) if run.id == asked), None)
+    run = next((run for run in list_runs(kind=KIND) if run.id == run_id), None)
     if run is None:
-        address.refuse("run", pick.missing_run(asked, (KIND,)), "Show the page without it")
+        address.refuse("run", pick.missing_run(run_id, (KIND,)), "Show the page without it")
     wanted = {"look": look, **_subject_of(run)}
     address.ask(**{name: value for name, value in wanted.items() if address.asks(name) is None})
 
@@ -73,14 +73,14 @@ def _subject_of(run: Run) -> dict[str, str]:
 def choose(subject: Subject) -> Run:
     """Let the user choose an experiment, those of the present choice first; without any, say what to do."""
     every = list_runs(kind=KIND)
-    mine = [run for run in every if _concerns(run, subject)]
+    matching = [run for run in every if _concerns(run, subject)]
     left, right = st.columns([4, 1], vertical_alignment="bottom")
-    others = len(every) - len(mine)
+    others = len(every) - len(matching)
     help_ = "Also lists experiments on other networks, data sets and splits"
     pick.arrive("experiments:all", "all", False, pick.switched, accepted="0, 1")
     show_all = others > 0 and right.toggle(f"All ({len(every)})", key="experiments:all", help=help_)
     pick.leave("all", str(int(show_all)), "0")
-    listed = every if show_all else mine
+    listed = every if show_all else matching
     if not listed and not address.asks("run"):
         more = f" {others} on other networks or data: use the switch above to list them." if others else ""
         page.nothing_yet(f"No experiment on this network and split yet. Start one: it runs in the background.{more}")

@@ -69,30 +69,30 @@ def show(run: Run) -> None:
 
 def _show_story(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None:
     """Show the X-ray whose probabilities the tokens move most: as it is and masked, its heatmap, its prediction."""
-    told = example.read(run.folder.path)
+    story = example.read(run.folder.path)
     data = load.manifest_of(run)
-    if told is None or not data.image_path(told.image_id).is_file():
+    if story is None or not data.image_path(story.image_id).is_file():
         return
     st.subheader("One X-ray", anchor=False)
     st.caption("The X-ray whose probabilities change most when its text is masked, beyond random boxes.")
-    image = read_xray(data.image_path(told.image_id))
-    boxes = boxes_by_image(run).get(told.image_id, [])
+    image = read_xray(data.image_path(story.image_id))
+    boxes = boxes_by_image(run).get(story.image_id, [])
     masked = mask_text(image, boxes, results["mode"], results["margin"])
     st.markdown(
-        viewer.plain(masking.in_words(table.set_index("image_id").loc[told.image_id], results["classes"], boxes))
+        viewer.plain(masking.in_words(table.set_index("image_id").loc[story.image_id], results["classes"], boxes))
     )
     left, right = st.columns(2)
     shown = [viewer.at_display_size(picture) for picture in (image, masked)]
     with left:
         viewer.show_slider(shown[0], shown[1], ("as it is", "text masked"))
     with right:
-        if told.before is None or told.after is None:
+        if story.before is None or story.after is None:
             st.image(viewer.with_boxes(image, boxes), caption=page.counted(len(boxes), "token"), width="stretch")
         else:
-            scale = max(render.colour_scale(one, 99.5) for one in (told.before, told.after))
-            maps = zip(shown, (told.before, told.after), strict=True)
+            scale = max(render.colour_scale(heatmap, 99.5) for heatmap in (story.before, story.after))
+            maps = zip(shown, (story.before, story.after), strict=True)
             overlays = [render.overlay(picture, relevance, 0.8, scale) for picture, relevance in maps]
-            viewer.show_slider(overlays[0], overlays[1], (f"red speaks for {told.target}: as it is", "text masked"))
+            viewer.show_slider(overlays[0], overlays[1], (f"red speaks for {story.target}: as it is", "text masked"))
 
 
 def _show_more(results: dict[str, Any]) -> None:
@@ -131,11 +131,11 @@ def _show_more(results: dict[str, Any]) -> None:
         _frame(
             masking_tables.relevance(results), (results.get("relevance") or {}).get("note") or "Nothing was measured."
         )
-        told = results.get("relevance") or {}
-        if told.get("n"):
+        measured = results.get("relevance") or {}
+        if measured.get("n"):
             st.caption(
-                f"LRP ({told['composite']}) of the {'most probable finding' if of_findings else 'predicted class'} on "
-                f"{relevance_of(told)}."
+                f"LRP ({measured['composite']}) of the {'most probable finding' if of_findings else 'predicted class'} "
+                f"on {relevance_of(measured)}."
             )
 
 

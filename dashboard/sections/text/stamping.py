@@ -97,7 +97,7 @@ def _settings(chosen: Subject, network: XrayClassifier) -> Choice:
         help_ = "The same box with the same mean grey shows what the patch does without letters"
         params["control"] = pick.from_url("Control", list(CONTROLS), _CONTROL_TITLES, "control", help=help_)
     params["onto"] = _onto(chosen, params["towards"], network.card.task, second[4])
-    pick.arrive("stamping:avoid", "cover", True, lambda asked: not pick.switched(asked), accepted="0, 1")
+    pick.arrive("stamping:avoid", "cover", True, lambda value: not pick.switched(value), accepted="0, 1")
     help_ = "Moves the stamp to the nearest place free of text. Text is searched for once, about a second per X-ray."
     params["avoid"] = second[5].toggle("Keep text visible", key="stamping:avoid", help=help_)
     pick.leave("cover", str(int(not params["avoid"])), "0")
@@ -254,12 +254,12 @@ def _verdict(network: Any, answers: dict[str, np.ndarray], setting: Setting) -> 
             f"With {token} the probability of **{viewer.plain(setting.towards)}** goes from {chances['unstamped']:.3f} "
             f"to {chances['stamped']:.3f}; the same patch without letters gives {chances['control']:.3f}."
         )
-    said = {name: viewer.plain(network.classes[int(values.argmax())]) for name, values in answers.items()}
-    if said["stamped"] == said["unstamped"]:
-        first = f"With {token} the prediction stays **{said['unstamped']}**"
+    predictions = {name: viewer.plain(network.classes[int(values.argmax())]) for name, values in answers.items()}
+    if predictions["stamped"] == predictions["unstamped"]:
+        first = f"With {token} the prediction stays **{predictions['unstamped']}**"
     else:
-        first = f"{token[0].upper()}{token[1:]} turns **{said['unstamped']}** into **{said['stamped']}**"
-    return f"{first}; the same patch without letters gives **{said['control']}**."
+        first = f"{token[0].upper()}{token[1:]} turns **{predictions['unstamped']}** into **{predictions['stamped']}**"
+    return f"{first}; the same patch without letters gives **{predictions['control']}**."
 
 
 # --- runs ----------------------------------------------------------------------------------------------------------

@@ -104,9 +104,11 @@ def dose_curves(results: dict[str, Any], measure: str) -> go.Figure:
     for column, condition in enumerate(("stamped", "control"), 1):
         for contrast, colour in zip(contrasts, _colours(len(contrasts)), strict=True):
             rows = sorted((d for d in results["doses"] if d["contrast"] == contrast), key=lambda d: d["size"])
-            found = [of_measure(dose, measure, condition, results["towards"]) for dose in rows]
+            estimates = [of_measure(dose, measure, condition, results["towards"]) for dose in rows]
             x = [dose["size"] for dose in rows]
-            value, low, high = ([_scaled(one[key], scale) for one in found] for key in ("value", "low", "high"))
+            value, low, high = (
+                [_scaled(estimate[key], scale) for estimate in estimates] for key in ("value", "low", "high")
+            )
             band = {"x": [*x, *x[::-1]], "y": [*high, *low[::-1]], "fill": "toself", "fillcolor": colour}
             figure.add_scatter(**band, opacity=0.14, mode="none", showlegend=False, hoverinfo="skip", row=1, col=column)
             figure.add_scatter(
@@ -193,10 +195,10 @@ def swayed(table: pd.DataFrame, towards: str, size: float, contrast: float) -> p
 
 def _show_images(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None:
     st.subheader("Most affected X-rays", anchor=False)
-    known = [(dose["size"], dose["contrast"]) for dose in results["doses"]]
-    known.sort(reverse=True)
+    doses = [(dose["size"], dose["contrast"]) for dose in results["doses"]]
+    doses.sort(reverse=True)
     key = f"stamping:dose:{run.id}"
-    by_name = {f"{size:g}x{contrast:g}": (size, contrast) for size, contrast in known}
+    by_name = {f"{size:g}x{contrast:g}": (size, contrast) for size, contrast in doses}
     pick.arrive(key, "dose", next(iter(by_name)), allowed=by_name)
     titles = {name: f"size {size:g}, contrast {contrast:g}" for name, (size, contrast) in by_name.items()}
     dose = st.selectbox("Dose", list(by_name), format_func=titles.__getitem__, key=key, width=260)

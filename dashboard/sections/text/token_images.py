@@ -21,13 +21,13 @@ _THUMBNAIL = 256
 
 
 def show(
-    chosen: Subject, found: tuple[pd.DataFrame, pd.DataFrame], entry: dict[str, Any], join: bool, *, picked: bool
+    chosen: Subject, tables: tuple[pd.DataFrame, pd.DataFrame], entry: dict[str, Any], join: bool, *, picked: bool
 ) -> None:
     """Show the X-rays of a split or data set that carry a token, with their boxes and links to the explorer."""
-    boxes = boxes_with(found[1], entry["group"], entry["token"], join)
-    labels = found[0].set_index("image_id")["label"]
-    known = set(chosen.data.ids)
-    ids = [i for i in boxes["image_id"].unique() if i in known]
+    boxes = boxes_with(tables[1], entry["group"], entry["token"], join)
+    labels = tables[0].set_index("image_id")["label"]
+    ids_of_data = set(chosen.data.ids)
+    ids = [i for i in boxes["image_id"].unique() if i in ids_of_data]
     hint = "" if picked else " · the first row; click another one to see its X-rays"
     st.markdown(f"**{viewer.plain(entry['token'])}** on {len(ids)} X-rays{hint}")
     key = f"vocabulary:page:{entry['group']}:{entry['token']}"

@@ -60,16 +60,16 @@ def show(chosen: Subject) -> None:
     run = _search(chosen, split, len(here))
     options = ["--split", split] * bool(split) + ["--min-images", min_images] + ["--join"] * join
     page.command("cxr", "text", "vocabulary", chosen.command_data, *options)
-    found = None if run is None else _tables(run)
-    if run is None or found is None:
+    tables = None if run is None else _tables(run)
+    if run is None or tables is None:
         return
-    images, tokens = found = tuple(table[table["image_id"].isin(here.ids)] for table in found)
-    entries = _entries(run.id, _stamp(run), split, int(min_images), join, found)
+    images, tokens = tables = tuple(table[table["image_id"].isin(here.ids)] for table in tables)
+    entries = _entries(run.id, _stamp(run), split, int(min_images), join, tables)
     st.info(finding(images, tokens, entries), icon=":material/lightbulb:")
     _show_left_out(run)
     if not entries:
         return
-    _show_entries(chosen, run, found, entries, join)
+    _show_entries(chosen, run, tables, entries, join)
 
 
 # --- the search ----------------------------------------------------------------------------------------------------
@@ -102,9 +102,11 @@ def _search(chosen: Subject, split: str, n: int) -> Run | None:
 def newest(manifest: Path, split: str) -> Run | None:
     """Return the latest search of a split ("" for every image) of a manifest; else a finished one of every image."""
     every = [(run, run.spec["params"]) for run in list_runs(kind=KIND)]
-    mine = [(run, params) for run, params in every if Path(params.get("manifest", "")).resolve() == manifest.resolve()]
-    own = (run for run, params in mine if (params.get("split") or "") == split)
-    wider = (run for run, params in mine if not params.get("split") and run.status()["state"] == "finished")
+    searches = [
+        (run, params) for run, params in every if Path(params.get("manifest", "")).resolve() == manifest.resolve()
+    ]
+    own = (run for run, params in searches if (params.get("split") or "") == split)
+    wider = (run for run, params in searches if not params.get("split") and run.status()["state"] == "finished")
     return next(own, None) or next(wider, None)
 
 
@@ -143,8 +145,10 @@ def _read(folder: str, stamp: int) -> Tables | None:
 
 
 @st.cache_data(max_entries=32, show_spinner="Counting …")
-def _entries(run_id: str, stamp: int, split: str, min_images: int, join: bool, _found: Tables) -> list[dict[str, Any]]:
-    return vocabulary(*_found, min_images=min_images, join=join)
+def _entries(
+    run_id: str, stamp: int, split: str, min_images: int, join: bool, _search_tables: Tables
+) -> list[dict[str, Any]]:
+    return vocabulary(*_search_tables, min_images=min_images, join=join)
 
 
 def _show_left_out(run: Run) -> None:
@@ -157,7 +161,7 @@ def _show_left_out(run: Run) -> None:
 # --- the table -----------------------------------------------------------------------------------------------------
 
 
-def _show_entries(chosen: Subject, run: Run, found: Tables, entries: list[dict[str, Any]], join: bool) -> None:
+def _show_entries(chosen: Subject, run: Run, tables: Tables, entries: list[dict[str, Any]], join: bool) -> None:
     pick.arrive("vocabulary:group", "count", GROUPS[0], allowed=GROUPS)
     group = st.segmented_control(
         "Count",
@@ -194,10 +198,10 @@ def _show_entries(chosen: Subject, run: Run, found: Tables, entries: list[dict[s
     entry = listed[rows[0]] if rows else listed[0]
     st.session_state["vocabulary:entry"] = tokens[rows[0]] if rows else ""
     pick.leave("entry", st.session_state["vocabulary:entry"], "")
-    token_images.show(chosen, found, entry, join, picked=bool(rows))
+    token_images.show(chosen, tables, entry, join, picked=bool(rows))
     left, right = st.columns(2)
     left.plotly_chart(heat(listed, "class"), key="vocabulary:by-class", theme="streamlit")
-    right.plotly_chart(heat(listed, "source", found[0]), key="vocabulary:by-source", theme="streamlit")
+    right.plotly_chart(heat(listed, "source", tables[0]), key="vocabulary:by-source", theme="streamlit")
 
 
 def table(listed: list[dict[str, Any]]) -> pd.DataFrame:
@@ -208,7 +212,7 @@ def table(listed: list[dict[str, Any]]) -> pd.DataFrame:
         if entry["p"] is not None:  # first what decides, since a narrow page shows the first columns
             odds = odds_in_words(entry["by_class"][entry["points_to"]])
             row |= {"points to": points_in_words(entry), "odds ratio": odds, "q": entry["q"]}
-        row |= {name: round(told["units"] / max(told["of"], 1), 2) for name, told in entry["by_class"].items()}
+        row |= {name: round(counts["units"] / max(counts["of"], 1), 2) for name, counts in entry["by_class"].items()}
         if entry["p"] is not None:
             row["bits"] = entry["bits"] - entry["chance"]
         row["times"] = entry["times"]
@@ -221,9 +225,9 @@ def table(listed: list[dict[str, Any]]) -> pd.DataFrame:
 def _columns(listed: list[dict[str, Any]]) -> dict[str, Any]:
     shares = {
         name: st.column_config.ProgressColumn(
-            name, min_value=0, max_value=1, format="percent", help=f"Share of the {told['of']} patients of this class"
+            name, min_value=0, max_value=1, format="percent", help=f"Share of the {counts['of']} patients of this class"
         )
-        for name, told in listed[0]["by_class"].items()
+        for name, counts in listed[0]["by_class"].items()
     }
     return shares | {
         "bits": st.column_config.NumberColumn("bits", format="%.3f", help="Information about the class, beyond chance"),
