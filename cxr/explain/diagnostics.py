@@ -33,8 +33,8 @@ def concerns(heatmap: Heatmap, scale: float | None = None) -> list[str]:
     checks: list[Callable[[Heatmap], list[str]]] = [_not_finite]
     if heatmap.has_ledger:
         checks += [_residual, _lost, _absorbed, _cancelled]
-    found = [sentence for check in checks for sentence in check(heatmap)]
-    return found + (_saturated(heatmap, scale) if scale else [])
+    sentences = [sentence for check in checks for sentence in check(heatmap)]
+    return sentences + (_saturated(heatmap, scale) if scale else [])
 
 
 def _not_finite(heatmap: Heatmap) -> list[str]:

@@ -189,8 +189,8 @@ def _precise(job: _Job) -> _Job:
 
 def _run_notes(job: _Job, table: pd.DataFrame, first: Heatmap | None) -> list[str]:
     notes = list(first.notes) if first else []
-    said = job.precision["note"] if job.precision else ""
-    notes += [said] if said and said not in notes else []
+    note = job.precision["note"] if job.precision else ""
+    notes += [note] if note and note not in notes else []
     unknown_labels = _label_unknown(job, table)
     if unknown_labels:
         n, named = sum(unknown_labels.values()), ", ".join(f"{k or 'no label'}: {v}" for k, v in unknown_labels.items())
@@ -230,8 +230,8 @@ def _stream(job: _Job, progress: Progress) -> tuple[pd.DataFrame, Heatmap | None
     for start in range(0, len(todo), job.batch):
         if job.folder.stop_requested():
             break
-        new, one = _one_batch(job, maps, todo[start : start + job.batch])
-        rows, first = rows + new, first or one
+        new, heatmap = _one_batch(job, maps, todo[start : start + job.batch])
+        rows, first = rows + new, first or heatmap
         if time.monotonic() - written > _INDEX_EVERY_S:
             _write_index(job.folder, maps, rows)
             written = time.monotonic()
@@ -260,25 +260,25 @@ def _still_valid(job: _Job, rows: list[Row]) -> list[Row]:
     by_image: dict[str, list[Row]] = {}
     for row in rows:
         by_image.setdefault(row["image_id"], []).append(row)
-    kept = []
-    for image_id, mine in by_image.items():
-        if image_id in places and len(mine) == job.n_targets:
+    valid = []
+    for image_id, image_rows in by_image.items():
+        if image_id in places and len(image_rows) == job.n_targets:
             picture, first = picture_digest(job.cache[image_id]), places[image_id] * job.n_targets
             expected = [(job.store.folder.name, picture, first + t) for t in range(job.n_targets)]
-            if [(row["weights"], row["picture"], row["row"]) for row in mine] == expected:
-                kept += mine
-    return kept
+            if [(row["weights"], row["picture"], row["row"]) for row in image_rows] == expected:
+                valid += image_rows
+    return valid
 
 
-def _one_batch(job: _Job, maps: np.memmap, some: Sequence[tuple[int, str]]) -> tuple[list[Row], Heatmap]:
-    ids = [image_id for _, image_id in some]
+def _one_batch(job: _Job, maps: np.memmap, pairs: Sequence[tuple[int, str]]) -> tuple[list[Row], Heatmap]:
+    ids = [image_id for _, image_id in pairs]
     images = job.cache.rows(ids)
     predicted = _predictions(job.model, images)
     targets = [job.targets_of(i, name) for i, name in zip(ids, predicted, strict=True)]
     pictures = [picture_digest(image) for image in images]
     explained = _explained(job, images, pictures, targets)
     rows = []
-    for i, (place, image_id) in enumerate(some):
+    for i, (place, image_id) in enumerate(pairs):
         about = {"image_id": image_id, "label": job.labels[image_id], "predicted": predicted[i]}
         about |= {"weights": job.store.folder.name, "picture": pictures[i]}
         for t, heatmap in enumerate(explained[i]):
@@ -292,15 +292,15 @@ def _explained(
     job: _Job, images: np.ndarray, pictures: list[str], targets: list[tuple[str, ...]]
 ) -> list[list[Heatmap]]:
     """Return the heatmaps of each image, from the store where it holds all of them."""
-    found = [job.store.get(picture, job.method, names) for picture, names in zip(pictures, targets, strict=True)]
-    missing = [i for i, names in enumerate(targets) if len(found[i]) < len(names)]
+    stored = [job.store.get(picture, job.method, names) for picture, names in zip(pictures, targets, strict=True)]
+    missing = [i for i, names in enumerate(targets) if len(stored[i]) < len(names)]
     if missing:
         wanted = [list(targets[i]) for i in missing]
         new = heatmaps_of(job.method.explain(job.model, images[missing], wanted, job.batch))
         for i, heatmaps in zip(missing, new, strict=True):
-            found[i] = {heatmap.target: heatmap for heatmap in heatmaps}
-        job.store.put(job.method, [(pictures[i], heatmap) for i in missing for heatmap in found[i].values()])
-    return [[found[i][name] for name in names] for i, names in enumerate(targets)]
+            stored[i] = {heatmap.target: heatmap for heatmap in heatmaps}
+        job.store.put(job.method, [(pictures[i], heatmap) for i in missing for heatmap in stored[i].values()])
+    return [[stored[i][name] for name in names] for i, names in enumerate(targets)]
 
 
 def _predictions(model: XrayClassifier, images: np.ndarray) -> list[str]:

@@ -89,8 +89,8 @@ class HeatmapStore:
             rows = self._rows(picture, method, targets)
         except sqlite3.Error:
             return {}
-        found = {row["target"]: self._read(row, method) for row in rows}
-        return {target: heatmap for target, heatmap in found.items() if heatmap is not None}
+        heatmaps = {row["target"]: self._read(row, method) for row in rows}
+        return {target: heatmap for target, heatmap in heatmaps.items() if heatmap is not None}
 
     def put(self, method: Method, entries: Sequence[tuple[str, Heatmap]]) -> int:
         """Store heatmaps by the digest of their picture and return how many were added.

@@ -128,8 +128,8 @@ class Drawing:
             "png": ("Software",),
             "pdf": ("CreationDate", "Creator", "Producer"),
         }[form]
-        said = {"Title": self.title, "Subject" if form == "pdf" else "Description": self.caption or None}
-        return dict.fromkeys(nothing) | said
+        entries = {"Title": self.title, "Subject" if form == "pdf" else "Description": self.caption or None}
+        return dict.fromkeys(nothing) | entries
 
 
 def form_of(path: Path) -> Form | None:

@@ -119,7 +119,7 @@ def to_html(run: Run) -> str:
             }
             for name, rows in _tables(results).items()
         ],
-        swayed=list(_swayed(run, results, table)),
+        most_affected=list(_most_affected(run, results, table)),
         notes=notes(results),
     )
 
@@ -151,8 +151,10 @@ def rests_on(table: str, results: Mapping[str, Any]) -> list[str]:
     if table == "relevance":
         return [f"Of {relevance_of(results['relevance'])}; the others were not explained."]
     if table == "accuracy":
-        known = xrays(results["before"]["n"], results["before"].get("n_patients"))
-        return [f"Of {known} with {'known findings' if is_of_findings(results) else 'a label that the network knows'}."]
+        labelled = xrays(results["before"]["n"], results["before"].get("n_patients"))
+        return [
+            f"Of {labelled} with {'known findings' if is_of_findings(results) else 'a label that the network knows'}."
+        ]
     return [f"Of {everything}."] if table in ("modes", "flips") else []
 
 
@@ -249,25 +251,25 @@ def _how(run: Run, results: dict[str, Any]) -> str:
 
 def _example(run: Run, results: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Any] | None:
     """Return one X-ray as it is and masked, with its heatmaps; None where no X-ray has text or its file has gone."""
-    story = example.read(run.folder.path)
-    image = _image(run, story.image_id) if story else None
-    if story is None or image is None:
+    shown = example.read(run.folder.path)
+    image = _image(run, shown.image_id) if shown else None
+    if shown is None or image is None:
         return None
-    boxes = _boxes(run).get(story.image_id, [])
+    boxes = _boxes(run).get(shown.image_id, [])
     masked = mask_text(image, boxes, results["mode"], results["margin"])
-    row = table.set_index("image_id").loc[story.image_id]
+    row = table.set_index("image_id").loc[shown.image_id]
     pictures = [_small(picture, _WIDE) for picture in (image, masked)]
     sliders = [pair_of(pictures[0], pictures[1], ("as it is", "text masked"), _WIDE)]
-    explained = story.before is not None and story.after is not None
-    if story.before is not None and story.after is not None:
-        scale = max(render.colour_scale(relevance, 99.5) for relevance in (story.before, story.after))
-        maps = zip(pictures, (story.before, story.after), strict=True)
+    explained = shown.before is not None and shown.after is not None
+    if shown.before is not None and shown.after is not None:
+        scale = max(render.colour_scale(relevance, 99.5) for relevance in (shown.before, shown.after))
+        maps = zip(pictures, (shown.before, shown.after), strict=True)
         before, after = (render.overlay(picture, relevance, 0.8, scale) for picture, relevance in maps)
-        sliders.append(pair_of(before, after, (f"for {story.target}: as it is", "text masked"), _WIDE))
+        sliders.append(pair_of(before, after, (f"for {shown.target}: as it is", "text masked"), _WIDE))
     return {
         "sentences": in_words(row, results["classes"], boxes),
         "sliders": sliders,
-        "explained_class": story.target if explained else "",
+        "explained_class": shown.target if explained else "",
     }
 
 
@@ -307,7 +309,7 @@ def _chances(row: pd.Series, classes: Sequence[str]) -> str:
 _MOST_CHANCES = 6
 
 
-def _swayed(run: Run, results: Mapping[str, Any], table: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _most_affected(run: Run, results: Mapping[str, Any], table: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield the X-rays whose probabilities masking the text moves most, as they are and masked."""
     boxes = _boxes(run)
     for _, row in table[table["moved"] > 0].sort_values("moved", ascending=False).head(_SWAYED).iterrows():
@@ -315,11 +317,11 @@ def _swayed(run: Run, results: Mapping[str, Any], table: pd.DataFrame) -> Iterat
         if image is None:
             continue
         masked = mask_text(image, boxes.get(row["image_id"], []), results["mode"], results["margin"])
-        words = f"{row['image_id']}: {_swayed_to(row, results['classes'])}, {known_of(row)}; moved {row['moved']:.3f}"
+        words = f"{row['image_id']}: {_change_of(row, results['classes'])}, {known_of(row)}; moved {row['moved']:.3f}"
         yield {"pictures": [png_url(_small(picture, _THUMB)) for picture in (image, masked)], "caption": words}
 
 
-def _swayed_to(row: pd.Series, classes: Sequence[str]) -> str:
+def _change_of(row: pd.Series, classes: Sequence[str]) -> str:
     if "predicted_before" in row:
         return f"{row['predicted_before']} → {row['predicted_after']}"
     return change_of(row, example.most_moved(row, classes)[0])

@@ -39,7 +39,7 @@ def write(report: Report, path: Path) -> list[Path]:
     forms: dict[str, Callable[[Report, Path], list[Path]]] = {
         ".html": lambda r, p: [_write(p, to_html(r))],
         ".md": _write_markdown,
-        ".csv": lambda r, p: [_write(p, to_table(r.courses).to_csv(index=False))],
+        ".csv": lambda r, p: [_write(p, to_table(r.learning_curves).to_csv(index=False))],
     } | dict.fromkeys(endings(), _write_figures)
     form = forms.get(path.suffix.lower())
     if form is None:
@@ -118,7 +118,7 @@ def trainings_table(report: Report) -> Table:
             *(xrays(*c.rests_on[split]) if split in c.rests_on else "–" for split in ("val", "test")),
             *(_test(c.test.get(key)) for key in ("accuracy", "macro_f1")),
         ]
-        for c in report.courses
+        for c in report.learning_curves
     ]
     facts = ["recipe", "seed", "state", "run", "weights (sha256)", "validation", "test"]
     return "", [*facts, "test accuracy [over patients]", "test macro F1 [over patients]"], rows

@@ -99,7 +99,7 @@ def downloads(study: Run, report: Report) -> None:
             on_click="ignore",
             key="study:html",
         )
-        page.csv_button("Curves as CSV", to_table(report.courses), study.id)
+        page.csv_button("Curves as CSV", to_table(report.learning_curves), study.id)
 
 
 def show(study: Run) -> None:
@@ -110,7 +110,7 @@ def show(study: Run) -> None:
     def live() -> None:
         run_parts.rerun_when_gone(study)
         plan, trainings = plan_of(study), members(study)
-        curves = study_state.courses(study, trainings)
+        curves = study_state.learning_curves(study, trainings)
         study_state.state(study, trainings)
         study_state.show_members(study, plan, trainings, curves)
         k, level = settings(study)

@@ -80,7 +80,7 @@ class Answers:
             random={mode: logits[:, chosen] for mode, logits in self.random.items()},
             other={mode: logits[chosen] for mode, logits in self.other.items()},
             truth=self.truth[chosen],
-            patients=[patient for patient, there in zip(self.patients, chosen, strict=True) if there],
+            patients=[patient for patient, is_chosen in zip(self.patients, chosen, strict=True) if is_chosen],
         )
 
     def under(self, mode: str) -> dict[str, np.ndarray]:
@@ -115,20 +115,20 @@ def effects(answers: Answers, classes: Sequence[str], seed: int = 0) -> dict[str
     Of several findings there is no accuracy and no F1, recall and flips from class to class:
     :func:`cxr.experiments.masking.effects_by_finding.effects_by_finding` has what there is instead.
     """
-    told = {mode: _of_mode(answers, mode, classes, seed) for mode in answers.tokens}
+    results = {mode: _of_mode(answers, mode, classes, seed) for mode in answers.tokens}
     paths: list[tuple[str, ...]] = [
         (f"{what}beyond_{control}",) for what in ("", "moved_") for control in ("random", "other")
     ]
     if not answers.multi_label:
         paths.append(("accuracy", "tokens"))
-        for mode in told:
-            told[mode] |= _of_labelled(answers, answers.under(mode), classes, seed)
-            told[mode]["flips"] = _flips(answers.before.argmax(1), answers.under(mode), classes)
+        for mode in results:
+            results[mode] |= _of_labelled(answers, answers.under(mode), classes, seed)
+            results[mode]["flips"] = _flips(answers.before.argmax(1), answers.under(mode), classes)
     for path in paths:
-        entries = [_at(told[mode], path) for mode in told]
+        entries = [_at(results[mode], path) for mode in results]
         for entry, corrected in zip(entries, holm([entry["p"] for entry in entries]), strict=True):
             entry["p_holm"] = corrected
-    return told
+    return results
 
 
 def _at(values: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
@@ -140,17 +140,19 @@ def _at(values: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
 def _of_mode(answers: Answers, mode: str, classes: Sequence[str], seed: int) -> dict[str, Any]:
     under = answers.under(mode)
     changed = {name: answers.changed(logits) for name, logits in under.items()}
-    told: dict[str, Any] = {"changed": paired_shares(changed, answers.patients, seed)}
+    results: dict[str, Any] = {"changed": paired_shares(changed, answers.patients, seed)}
     for control in ("random", "other"):
         beyond = changed["tokens"] - changed[control]
-        told[f"beyond_{control}"] = beyond_control(beyond, answers.patients, seed)
+        results[f"beyond_{control}"] = beyond_control(beyond, answers.patients, seed)
     distance = {name: moved(answers.before, logits, answers.task) for name, logits in under.items()}
-    told["moved"] = paired_shares(distance, answers.patients, seed)
+    results["moved"] = paired_shares(distance, answers.patients, seed)
     for control in ("random", "other"):
-        told[f"moved_beyond_{control}"] = beyond_control(distance["tokens"] - distance[control], answers.patients, seed)
+        results[f"moved_beyond_{control}"] = beyond_control(
+            distance["tokens"] - distance[control], answers.patients, seed
+        )
     for name, turn in (("logit", np.asarray), ("probability", lambda logits: probabilities(logits, answers.task))):
-        told[name] = _moves(answers, under, classes, turn, seed)
-    return told
+        results[name] = _moves(answers, under, classes, turn, seed)
+    return results
 
 
 def paired_means(columns: Mapping[Any, np.ndarray], patients: Sequence[str], seed: int = 0) -> dict[Any, Interval]:
@@ -179,9 +181,9 @@ def interval(value: float | None, limits: tuple[float, float] | None) -> Interva
 
 def beyond_control(beyond: np.ndarray, patients: Sequence[str], seed: int = 0) -> dict[str, float | None]:
     """Return the mean of differences (N,) as ``{value, low, high, p}``, as :func:`sign_flips` says it."""
-    found = sign_flips(beyond, patients, seed)
-    value = found.value if len(beyond) else None
-    return {"value": value, "low": found.low, "high": found.high, "p": found.p}
+    test = sign_flips(beyond, patients, seed)
+    value = test.value if len(beyond) else None
+    return {"value": value, "low": test.low, "high": test.high, "p": test.p}
 
 
 def limits_of(card: ModelCard) -> np.ndarray:
@@ -250,18 +252,18 @@ def _flips(before: np.ndarray, under: dict[str, np.ndarray], classes: Sequence[s
 
 
 def _of_labelled(answers: Answers, under: dict[str, np.ndarray], classes: Sequence[str], seed: int) -> dict[str, Any]:
-    known = answers.truth >= 0
-    told: dict[str, Any] = {measure: {} for measure in ("accuracy", "macro_f1", "auc")}
-    told["recall"] = {name: {} for name in under}
-    truth, before = answers.truth[known], answers.before[known]
+    labelled = answers.truth >= 0
+    results: dict[str, Any] = {measure: {} for measure in ("accuracy", "macro_f1", "auc")}
+    results["recall"] = {name: {} for name in under}
+    truth, before = answers.truth[labelled], answers.before[labelled]
     present = [k for k in range(len(classes)) if (truth == k).any()]
     names = ["accuracy", "macro_f1", "auc", *(f"recall {classes[k]}" for k in present)]
-    draws = {name: logits[:, known] for name, logits in under.items()}
+    draws = {name: logits[:, labelled] for name, logits in under.items()}
     differences = _differences(truth, before, draws, present)
     values = np.full(len(names) * len(draws), np.nan)
     limits: list[tuple[float, float] | None] = [None] * len(values)
-    if known.any():
-        patients = [patient for patient, there in zip(answers.patients, known, strict=True) if there]
+    if labelled.any():
+        patients = [patient for patient, is_labelled in zip(answers.patients, labelled, strict=True) if is_labelled]
         values = differences(np.ones((1, len(truth))))[0]
         own = Figures(truth, before.argmax(1), softmax(before), len(classes)).patients(patients)
         of = [*own["accuracy"], *own["macro_f1"], *own["auc"], *(own["recall"][k] for k in present)]
@@ -269,18 +271,18 @@ def _of_labelled(answers: Answers, under: dict[str, np.ndarray], classes: Sequen
     entries = [interval(float(v) if np.isfinite(v) else None, i) for v, i in zip(values, limits, strict=True)]
     for (name, measure), entry in zip(((n, m) for n in draws for m in names), entries, strict=True):
         if measure.startswith("recall "):
-            told["recall"][name][measure.removeprefix("recall ")] = entry
+            results["recall"][name][measure.removeprefix("recall ")] = entry
         else:
-            told[measure][name] = entry
+            results[measure][name] = entry
     right, still = before.argmax(1) == truth, draws["tokens"][0].argmax(1) == truth
-    if known.any():
-        told["accuracy"]["tokens"] = beyond_control(still.astype(float) - right, patients, seed)
-    told["accuracy"]["tokens"] |= {
-        "p": told["accuracy"]["tokens"].get("p"),
+    if labelled.any():
+        results["accuracy"]["tokens"] = beyond_control(still.astype(float) - right, patients, seed)
+    results["accuracy"]["tokens"] |= {
+        "p": results["accuracy"]["tokens"].get("p"),
         "became_wrong": int((right & ~still).sum()),
         "became_right": int((~right & still).sum()),
     }
-    return told
+    return results
 
 
 def _differences(
@@ -290,7 +292,9 @@ def _differences(
 
     def differences(weights: np.ndarray) -> np.ndarray:
         base = _measures(truth, before, weights, present)
-        after = [np.mean([_measures(truth, one, weights, present) for one in each], axis=0) for each in draws.values()]
+        after = [
+            np.mean([_measures(truth, logits, weights, present) for logits in each], axis=0) for each in draws.values()
+        ]
         return np.concatenate([each - base for each in after], axis=1)
 
     return differences

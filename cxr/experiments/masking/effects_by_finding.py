@@ -42,20 +42,20 @@ def effects_by_finding(answers: Answers, classes: Sequence[str], seed: int = 0) 
       ``auc_by_finding``, by condition and name, of those
     - ``flips``: how many images gain and lose each finding, ``{"finding", "to", tokens, random, other}``
     """
-    told = effects(answers, classes, seed)
-    for mode in told:
-        told[mode] |= _of_mode(answers, answers.under(mode), classes, seed)
+    results = effects(answers, classes, seed)
+    for mode in results:
+        results[mode] |= _of_mode(answers, answers.under(mode), classes, seed)
     for name in _COMPARED:
-        entries = [finding[name] for effect in told.values() for finding in effect["findings"].values()]
+        entries = [finding[name] for effect in results.values() for finding in effect["findings"].values()]
         for entry, corrected in zip(entries, holm([entry["p"] for entry in entries]), strict=True):
             entry["p_holm"] = corrected
-    return told
+    return results
 
 
 def _of_mode(answers: Answers, under: Mapping[str, np.ndarray], classes: Sequence[str], seed: int) -> dict[str, Any]:
     findings = {c: _of_finding(answers, under, k, seed) for k, c in enumerate(classes)}
-    told = {"findings": findings, "flips": _crossings(answers, under, classes)}
-    return told | _of_known(answers, under, classes, seed)
+    results = {"findings": findings, "flips": _crossings(answers, under, classes)}
+    return results | _of_known(answers, under, classes, seed)
 
 
 def standing_out(effect: Mapping[str, Any]) -> list[str]:
@@ -75,22 +75,22 @@ def _of_finding(answers: Answers, under: Mapping[str, np.ndarray], k: int, seed:
     cut = 0.0 if answers.limits is None else answers.limits[k]
     crossed = {name: ((logits[:, :, k] > cut) != (before > cut)).mean(0) for name, logits in under.items()}
     sizes = {name: np.abs(sigmoid(logits[:, :, k]) - sigmoid(before)).mean(0) for name, logits in under.items()}
-    told: dict[str, Any] = {
+    results: dict[str, Any] = {
         "changed": paired_shares(crossed, answers.patients, seed),
         "moved": paired_shares(sizes, answers.patients, seed),
     }
     for control in ("random", "other"):
         beyond = sizes["tokens"] - sizes[control]
-        told[f"moved_beyond_{control}"] = beyond_control(beyond, answers.patients, seed)
-    return told
+        results[f"moved_beyond_{control}"] = beyond_control(beyond, answers.patients, seed)
+    return results
 
 
 def _crossings(answers: Answers, under: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[dict[str, Any]]:
     cut = 0.0 if answers.limits is None else answers.limits
-    there = answers.before > cut
+    above = answers.before > cut
     rows = []
-    for to, was in (("present", ~there), ("absent", there)):
-        counts = {name: (was & ((logits > cut) != there)).sum(1).mean(0) for name, logits in under.items()}
+    for to, was in (("present", ~above), ("absent", above)):
+        counts = {name: (was & ((logits > cut) != above)).sum(1).mean(0) for name, logits in under.items()}
         rows += [
             {"finding": c, "to": to} | {name: float(count[k]) for name, count in counts.items()}
             for k, c in enumerate(classes)
@@ -113,33 +113,33 @@ def _of_known(answers: Answers, under: Mapping[str, np.ndarray], classes: Sequen
         return {"auc": dict.fromkeys(under, nothing), "auc_by_finding": {name: {} for name in under}}
     differences = _differences(answers, under, columns)
     values = differences(np.ones((1, len(answers.truth))))[0]
-    known, true = np.isfinite(answers.truth), answers.truth == 1
+    stated, true = np.isfinite(answers.truth), answers.truth == 1
     own = [
-        patients_of_pairs(*(effective_patients(answers.patients, there[:, k]) for there in (true, known & ~true)))
+        patients_of_pairs(*(effective_patients(answers.patients, rows[:, k]) for rows in (true, stated & ~true)))
         for k in columns
     ]
     limits = difference_intervals(differences, answers.patients, [*own, mean_of_patients(own)] * len(under), seed)
     entries = iter([interval(float(v), pair) for v, pair in zip(values, limits, strict=True)])
-    told: dict[str, Any] = {"auc": {}, "auc_by_finding": {}}
+    results: dict[str, Any] = {"auc": {}, "auc_by_finding": {}}
     for name in under:
-        told["auc_by_finding"][name] = {classes[k]: next(entries) for k in columns}
-        told["auc"][name] = next(entries)
-    return told
+        results["auc_by_finding"][name] = {classes[k]: next(entries) for k in columns}
+        results["auc"][name] = next(entries)
+    return results
 
 
 def _differences(
     answers: Answers, under: Mapping[str, np.ndarray], columns: Sequence[int]
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function of weights (B, N): AUC of each finding and their mean, after minus before, (B, S)."""
-    known, true = np.isfinite(answers.truth), answers.truth == 1
+    stated, true = np.isfinite(answers.truth), answers.truth == 1
 
     def aucs(logits: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        each = np.column_stack([weighted_auc(true[:, k], logits[:, k], weights * known[:, k]) for k in columns])
+        each = np.column_stack([weighted_auc(true[:, k], logits[:, k], weights * stated[:, k]) for k in columns])
         return np.column_stack([each, each.mean(1)])
 
     def differences(weights: np.ndarray) -> np.ndarray:
         base = aucs(answers.before, weights)
-        after = [np.mean([aucs(one, weights) for one in draws], axis=0) for draws in under.values()]
+        after = [np.mean([aucs(logits, weights) for logits in draws], axis=0) for draws in under.values()]
         return np.concatenate([each - base for each in after], axis=1)
 
     return differences

@@ -37,7 +37,7 @@ _BATCH = 8
 def relevance_in_tokens(
     model: XrayClassifier,
     manifest: Manifest,
-    found: Mapping[str, FileTokens],
+    file_tokens: Mapping[str, FileTokens],
     controls: Mapping[str, Mapping[str, Controls]],
     masking: Masking,
     limit: int,
@@ -55,24 +55,24 @@ def relevance_in_tokens(
     ``positive`` and ``absolute`` relevance ``share`` and ``gain`` (mean share divided by mean area) as ``{value, low,
     high}`` over patients; ``images``, one row each.
     """
-    having = [image_id for image_id, of in found.items() if of.boxes]
+    having = [image_id for image_id, of in file_tokens.items() if of.boxes]
     chosen = np.random.default_rng(masking.seed).permutation(len(having))[:limit]
     ids = [having[k] for k in sorted(chosen)]
-    told: dict[str, Any] = {"n": 0, "of": len(having), "composite": DEFAULT_COMPOSITE, "note": None, "images": []}
+    results: dict[str, Any] = {"n": 0, "of": len(having), "composite": DEFAULT_COMPOSITE, "note": None, "images": []}
     if not ids:
-        return told | {"note": "no X-ray with text was explained"}
+        return results | {"note": "no X-ray with text was explained"}
     for start in range(0, len(ids), _BATCH):
         if stopped():
-            return told | {"note": "it was stopped"}
+            return results | {"note": "it was stopped"}
         try:
-            told["images"] += _measured(model, manifest, ids[start : start + _BATCH], found, controls, masking)
+            results["images"] += _measured(model, manifest, ids[start : start + _BATCH], file_tokens, controls, masking)
         except ExplainError as error:
-            return told | {"note": str(error)}
+            return results | {"note": str(error)}
         done = min(start + _BATCH, len(ids))
         progress(done / len(ids), f"{done} of {len(ids)} heatmaps measured")
-    told["n"] = len(told["images"])
-    return told | (
-        {"note": "no token is left at the network's size"} if not told["n"] else _summed(told, manifest, masking)
+    results["n"] = len(results["images"])
+    return results | (
+        {"note": "no token is left at the network's size"} if not results["n"] else _summed(results, manifest, masking)
     )
 
 
@@ -80,7 +80,7 @@ def _measured(
     model: XrayClassifier,
     manifest: Manifest,
     ids: list[str],
-    found: Mapping[str, FileTokens],
+    file_tokens: Mapping[str, FileTokens],
     controls: Mapping[str, Mapping[str, Controls]],
     masking: Masking,
 ) -> list[dict[str, Any]]:
@@ -92,8 +92,8 @@ def _measured(
     for k, image_id in enumerate(ids):
         row: dict[str, Any] = {"image_id": image_id}
         control_boxes = controls[image_id][masking.modes[0]].random[0]
-        for name, boxes in (("tokens", found[image_id].boxes), ("random", control_boxes)):
-            shape = found[image_id].shape
+        for name, boxes in (("tokens", file_tokens[image_id].boxes), ("random", control_boxes)):
+            shape = file_tokens[image_id].shape
             inside = localise(maps.relevance[k], coverage(grown_boxes(boxes, masking.margin, shape), shape))
             row |= {
                 f"{name}_area": inside.area,
@@ -105,13 +105,13 @@ def _measured(
     return rows
 
 
-def _summed(told: dict[str, Any], manifest: Manifest, masking: Masking) -> dict[str, Any]:
-    ids = [row["image_id"] for row in told["images"]]
+def _summed(results: dict[str, Any], manifest: Manifest, masking: Masking) -> dict[str, Any]:
+    ids = [row["image_id"] for row in results["images"]]
     groups = patients_of(manifest.table.set_index("image_id").loc[ids].reset_index())
     summed: dict[str, Any] = {"n_patients": len(set(groups))}
     for name in ("tokens", "random"):
         columns = [f"{name}_area", *(f"{name}_{measure}" for measure in _MEASURES)]
-        values = np.array([[row[column] for column in columns] for row in told["images"]])
+        values = np.array([[row[column] for column in columns] for row in results["images"]])
 
         def shares(weights: np.ndarray, values: np.ndarray = values) -> np.ndarray:
             return np.asarray(weights @ values[:, 1:] / weights.sum(1, keepdims=True))

@@ -62,9 +62,11 @@ def _of_predictions(results: Mapping[str, Any], first: Mapping[str, Any]) -> Ite
         before, after = (100 * results[name]["accuracy"]["value"] for name in ("before", "after"))
         n, of = results["before"].get("n"), results["n_images"]
         labelled = xrays(n or of, results["before"].get("n_patients"), "image")
-        known = f" on {labelled}" if n in (None, of) else f" on the {labelled} whose label the network knows (of {of})"
+        labelled_part = (
+            f" on {labelled}" if n in (None, of) else f" on the {labelled} whose label the network knows (of {of})"
+        )
         yield (
-            f"Accuracy{known} goes from {before:.1f} % to {after:.1f} % (difference {points(difference)}, "
+            f"Accuracy{labelled_part} goes from {before:.1f} % to {after:.1f} % (difference {points(difference)}, "
             f"p = {difference['p_holm']:.2g})."
         )
 
@@ -91,9 +93,9 @@ def _of_findings(results: Mapping[str, Any], first: Mapping[str, Any]) -> Iterat
     yield _verdict_of_findings(first, len(results["modes"]), _looked_at(results))
     if n > 1 and not too_weak(first):
         yield _single_findings(first, n * len(results["modes"]), _looked_at(results))
-    some = "at least one finding crosses" if n > 1 else "it crosses"
+    crossing = "at least one finding crosses" if n > 1 else "it crosses"
     yield (
-        f"On {percent(first['changed']['tokens'])} of the {results['n_images']} images {some} "
+        f"On {percent(first['changed']['tokens'])} of the {results['n_images']} images {crossing} "
         f"{threshold_in_words(results)}, under random boxes on {percent(first['changed']['random'])}."
     )
     difference = first["auc"]["tokens"]

@@ -66,7 +66,7 @@ def results_of(
             dose[name]["p_holm"] = corrected
     results: dict[str, Any] = {
         "n_images": int(stamped["image_id"].nunique()),
-        "n_there": int(said_to_have(unstamped.loc[stamped["image_id"].unique()], towards, threshold).sum()),
+        "n_there": int(predicted_as(unstamped.loc[stamped["image_id"].unique()], towards, threshold).sum()),
         "classes": list(classes),
         "towards": towards,
         "onto": list(onto),
@@ -78,10 +78,10 @@ def results_of(
     return results | {"finding": finding(results)}
 
 
-def said_to_have(table: pd.DataFrame, name: str, threshold: float = THRESHOLD) -> np.ndarray:
+def predicted_as(table: pd.DataFrame, name: str, threshold: float = THRESHOLD) -> np.ndarray:
     """Return of which rows of answers the network says the class ``name``, bool (N,)."""
-    said = table["predicted"] == name if "predicted" in table else table[f"prob_{name}"] > threshold
-    return said.to_numpy(dtype=bool)
+    predicted = table["predicted"] == name if "predicted" in table else table[f"prob_{name}"] > threshold
+    return predicted.to_numpy(dtype=bool)
 
 
 def _of_dose(
@@ -96,9 +96,9 @@ def _of_dose(
     before = unstamped.loc[parts["stamped"].index]
     parts = {name: part.loc[before.index] for name, part in parts.items()}
     patients = patients_of(before.reset_index())
-    away = ~said_to_have(before, towards, threshold)
-    turned = {name: (away & said_to_have(part, towards, threshold)).astype(float) for name, part in parts.items()}
-    told: dict[str, Any] = {
+    away = ~predicted_as(before, towards, threshold)
+    turned = {name: (away & predicted_as(part, towards, threshold)).astype(float) for name, part in parts.items()}
+    results: dict[str, Any] = {
         "n": len(before),
         "n_patients": len(set(patients)),
         "turned": paired_shares(turned, patients, seed),
@@ -113,10 +113,10 @@ def _of_dose(
         }
         moves |= {("beyond", c): moves["stamped", c] - moves["control", c] for c in classes}
         means = paired_means(moves, patients, seed)
-        told[kind] = {c: {name: means[name, c] for name in ("stamped", "control", "beyond")} for c in classes}
+        results[kind] = {c: {name: means[name, c] for name in ("stamped", "control", "beyond")} for c in classes}
         if kind == "probability":
-            told["probability_beyond"] = beyond_control(moves["beyond", towards], patients, seed)
-    return told
+            results["probability_beyond"] = beyond_control(moves["beyond", towards], patients, seed)
+    return results
 
 
 def strongest(results: dict[str, Any]) -> dict[str, Any]:

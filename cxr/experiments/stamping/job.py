@@ -58,16 +58,16 @@ def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
     patch = patch_of(setting, manifest)
     tokens: dict[str, list[TextBox]] = {}
     if setting.avoid:
-        found, _ = search(
+        file_tokens, _ = search(
             chosen, lambda done, text: progress(_SEARCHING * done, text), folder.stop_requested, setting.workers
         )
-        tokens = {image_id: of.boxes for image_id, of in found.items()}
+        tokens = {image_id: of.boxes for image_id, of in file_tokens.items()}
     if folder.stop_requested():
         return
-    asked = _ask(folder, model, chosen, patch, tokens, setting, progress)
-    if asked is None:
+    predictions = _ask(folder, model, chosen, patch, tokens, setting, progress)
+    if predictions is None:
         return
-    table, left_out = asked
+    table, left_out = predictions
     with replacing(folder.path / STAMPED) as draft:
         table.to_parquet(draft, index=False)
     results: dict[str, Any] = {"model": str(description), "split": setting.split, "token": setting.title}
@@ -136,8 +136,8 @@ def versions_of(
             continue
         blank = without_letters(image, drawn, box, np.random.default_rng([*key, round(1e6 * size)]), setting.control)
         for contrast in setting.contrasts:
-            for condition, some in (("stamped", drawn), ("control", blank)):
-                picture = stamp_patch(image, some, box, contrast)
+            for condition, stamp in (("stamped", drawn), ("control", blank)):
+                picture = stamp_patch(image, stamp, box, contrast)
                 yield Version(condition, picture, size, contrast, box, _change(image, picture, box))
 
 

@@ -222,5 +222,5 @@ def _without(wanted: Manifest, every: Manifest, towards: str, onto: Sequence[str
         return wanted.select(label=onto)
     absent = finding_targets(every.table, (towards,))[:, 0] == 0
     named = [bool(set(finding_names(text)) & set(onto)) for text in every.table["findings"]]
-    kept = set(every.table.loc[absent & named, "image_id"])
-    return wanted.select(ids=[image_id for image_id in wanted.ids if image_id in kept])
+    ids = set(every.table.loc[absent & named, "image_id"])
+    return wanted.select(ids=[image_id for image_id in wanted.ids if image_id in ids])

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cxr.experiments.study.curves import Course
+from cxr.experiments.study.curves import LearningCurve
 from cxr.experiments.study.measures import Compared, epochs_text, seeds_text
 from cxr.experiments.study.plan import Plan
 from cxr.experiments.study.statistics import LEVEL, half_width, smallest_p
 
 
-def notes_of(data: Compared, courses: Sequence[Course], planned: Plan) -> list[str]:
+def notes_of(data: Compared, learning_curves: Sequence[LearningCurve], planned: Plan) -> list[str]:
     """Return the notes, a sentence or a few each.
 
     Parameters
     ----------
-    courses
+    learning_curves
         Of all members, also those that have not begun.
     planned
         The study's own plan, beside which other beginnings or levels were chosen later.
@@ -43,7 +43,7 @@ def notes_of(data: Compared, courses: Sequence[Course], planned: Plan) -> list[s
             "For the loss, lower is better. Recipes with different loss functions or class weights cannot be compared "
             "by it."
         )
-    if not data.courses:
+    if not data.learning_curves:
         notes.append(f"No member has a row with {plan.metric} yet.")
     later = [f"the first {epochs_text(k)}" for k in plan.first_epochs if k not in planned.first_epochs]
     later += [f"the level {level:g}" for level in plan.accuracy if level not in planned.accuracy]
@@ -52,12 +52,12 @@ def notes_of(data: Compared, courses: Sequence[Course], planned: Plan) -> list[s
             f"Not planned but chosen later: {', '.join(later)}. Intervals do not account for choosing among several: "
             "treat a difference that shows only there as a question for a new study."
         )
-    missing = [course for course in courses if not course.finished]
+    missing = [curve for curve in learning_curves if not curve.finished]
     if missing:
-        parts = ", ".join(f"{course.recipe} seed {course.seed} ({course.state})" for course in missing)
+        parts = ", ".join(f"{curve.recipe} seed {curve.seed} ({curve.state})" for curve in missing)
         notes.append(
-            f"{len(missing)} of {len(courses)} trainings are not finished: {parts}. Intervals are right for one look "
-            "at the end, not for the best of many looks on the way."
+            f"{len(missing)} of {len(learning_curves)} trainings are not finished: {parts}. Intervals are right for "
+            "one look at the end, not for the best of many looks on the way."
         )
     return notes
 

@@ -55,10 +55,10 @@ def members(study: Run) -> list[Member]:
     return [Member(label, seed, runs.get((label, seed))) for seed in plan.seeds for label in plan.labels]
 
 
-def told(found: list[Member]) -> list[dict[str, Any]]:
+def member_rows(study_members: list[Member]) -> list[dict[str, Any]]:
     """Return what ``members.json`` and the results tell of the members."""
     rows = []
-    for member in found:
+    for member in study_members:
         status = member.run.status() if member.run else None
         rows.append(
             {

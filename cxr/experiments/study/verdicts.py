@@ -35,8 +35,8 @@ class Verdict:
 def verdicts_of(data: Compared, k: int, last: int) -> list[Verdict]:
     """Return what every pair says to a beginning of ``k`` epochs, held against the ``last`` ones."""
     plan = data.plan
-    first = by_recipe(data.courses, lambda c: area(data.curve(c), k, start=data.start) if c.finished else None)
-    end = by_recipe(data.courses, lambda c: late(data.curve(c), last) if c.finished else None)
+    first = by_recipe(data.learning_curves, lambda c: area(data.curve(c), k, start=data.start) if c.finished else None)
+    end = by_recipe(data.learning_curves, lambda c: late(data.curve(c), last) if c.finished else None)
     first, end = ({label: values.get(label, {}) for label in plan.labels} for values in (first, end))
     gaps = {
         label: {s: first[label][s] - end[label][s] for s in sorted(first[label].keys() & end[label].keys())}

@@ -55,10 +55,10 @@ def tokens_in(text: str) -> list[str]:
     >>> tokens_in("Dx 12.03.2020 portable, 80 kV2")
     ['DX', '<date>', 'PORTABLE', '<number>', 'KV#']
     """
-    found = []
+    tokens = []
     for piece in _PIECES.finditer(unicodedata.normalize("NFKC", text)):
-        found.append(f"<{piece.lastgroup}>" if piece.lastgroup != "word" else _word(piece.group()))
-    return found or [UNREAD]
+        tokens.append(f"<{piece.lastgroup}>" if piece.lastgroup != "word" else _word(piece.group()))
+    return tokens or [UNREAD]
 
 
 def _word(piece: str) -> str:
@@ -135,7 +135,7 @@ def occurrences(tokens: pd.DataFrame, join: bool = False) -> pd.DataFrame:
 def vocabulary(
     images: pd.DataFrame, tokens: pd.DataFrame, *, min_images: int = MIN_IMAGES, join: bool = False, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Return one entry per token that at least ``min_images`` images carry, the one that predicts the class best of the class first.
+    """Return one entry per token that at least ``min_images`` images carry, the best predictor of a class first.
 
     Returns
     -------
@@ -158,8 +158,8 @@ def vocabulary(
     """
     facts = images.set_index("image_id")[["label", "source", "patient_id"]].reset_index()
     facts["drawn"] = one_per_patient(facts, seed)
-    found = occurrences(tokens, join).merge(facts, on="image_id")
-    entries = [_associated(entry) for entry in _counted(found, _drawn_by_class(facts)) if entry["images"] >= min_images]
+    table = occurrences(tokens, join).merge(facts, on="image_id")
+    entries = [_associated(entry) for entry in _counted(table, _drawn_by_class(facts)) if entry["images"] >= min_images]
     if entries and entries[0]["p"] is not None:
         for entry, q in zip(entries, false_discovery_control([e["p"] for e in entries]), strict=True):
             entry["q"] = float(q)
@@ -185,11 +185,11 @@ def _drawn_by_class(facts: pd.DataFrame) -> dict[str, int]:
     return {name: int(drawn.get(name, 0)) for name in sorted(set(facts["label"]) - {""})}
 
 
-def _counted(found: pd.DataFrame, totals: dict[str, int]) -> list[dict[str, Any]]:
+def _counted(table: pd.DataFrame, totals: dict[str, int]) -> list[dict[str, Any]]:
     """Return an entry of counts for every token and pseudo token."""
-    once = found.drop_duplicates(["group", "token", "image_id"])
+    once = table.drop_duplicates(["group", "token", "image_id"])
     patients = once[once["patient_id"] != ""].drop_duplicates(["group", "token", "patient_id"])
-    spellings, labels, sources = _by(found, "spelling"), _by(once, "label"), _by(once, "source")
+    spellings, labels, sources = _by(table, "spelling"), _by(once, "label"), _by(once, "source")
     drawn, n_patients = _by(once[once["drawn"]], "label"), _by(patients.assign(all=""), "all")
     return [
         {
@@ -315,8 +315,8 @@ def points_in_words(entry: Mapping[str, Any]) -> str:
 
 def boxes_with(tokens: pd.DataFrame, group: str, token: str, join: bool = False) -> pd.DataFrame:
     """Return the rows of ``tokens`` that carry a token or pseudo token."""
-    found = occurrences(tokens, join)
-    return tokens.iloc[found.loc[(found["group"] == group) & (found["token"] == token), "box"].unique()]
+    table = occurrences(tokens, join)
+    return tokens.iloc[table.loc[(table["group"] == group) & (table["token"] == token), "box"].unique()]
 
 
 def finding(images: pd.DataFrame, tokens: pd.DataFrame, entries: Sequence[dict[str, Any]]) -> str:

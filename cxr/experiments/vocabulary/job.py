@@ -36,12 +36,12 @@ def run(folder: RunFolder, params: VocabularyParams, progress: Progress) -> None
     """Search and count, and write it down as the module says."""
     progress(0.0, "loading")
     manifest = images_of(str(params.manifest), params.split)
-    found, left_out = search(
+    file_tokens, left_out = search(
         manifest, lambda done, text: progress(0.98 * done, text), folder.stop_requested, params.workers
     )
     if folder.stop_requested():
         return
-    images, tokens = tables(manifest, found)
+    images, tokens = tables(manifest, file_tokens)
     for name, table in ((IMAGES, images), (TOKENS, tokens)):
         with replacing(folder.path / name) as draft:
             table.to_parquet(draft, index=False)
@@ -60,14 +60,14 @@ def run(folder: RunFolder, params: VocabularyParams, progress: Progress) -> None
     progress(1.0, results["finding"])
 
 
-def tables(manifest: Manifest, found: dict[str, FileTokens]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def tables(manifest: Manifest, file_tokens: dict[str, FileTokens]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return ``images`` and ``tokens`` as :func:`cxr.experiments.vocabulary.count.vocabulary` takes them."""
-    images = manifest.select(ids=found).table[list(FACTS)].copy()
-    images["n_tokens"] = [len(found[i].boxes) for i in images["image_id"]]
-    images["reviewed"] = [found[i].reviewed for i in images["image_id"]]
+    images = manifest.select(ids=file_tokens).table[list(FACTS)].copy()
+    images["n_tokens"] = [len(file_tokens[i].boxes) for i in images["image_id"]]
+    images["reviewed"] = [file_tokens[i].reviewed for i in images["image_id"]]
     rows = [
         {"image_id": image_id, **box.to_dict(), "place": place_of(box, of.shape)}
-        for image_id, of in found.items()
+        for image_id, of in file_tokens.items()
         for box in of.boxes
     ]
     return images, pd.DataFrame(rows, columns=list(TOKEN_COLUMNS))

@@ -246,8 +246,8 @@ def summary(name: str) -> dict[str, Any]:
         "bias": composite.bias,
         "bias_modes": list(composite.bias_modes),
         "options": {
-            option: {"default": known.default, "accepted": known.accepted, "meaning": known.meaning}
-            for option, known in composite.options.items()
+            option: {"default": declaration.default, "accepted": declaration.accepted, "meaning": declaration.meaning}
+            for option, declaration in composite.options.items()
         },
         "runs_on": _runs_on(composite),
     }
@@ -256,4 +256,4 @@ def summary(name: str) -> dict[str, Any]:
 def _runs_on(composite: Composite) -> list[str]:
     if not composite.is_lrp:
         return ["any network"]
-    return [known.title for key, known in PROPAGATORS.items() if composite.runs_on(key)]
+    return [propagator.title for key, propagator in PROPAGATORS.items() if composite.runs_on(key)]

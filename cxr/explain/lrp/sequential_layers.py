@@ -134,8 +134,8 @@ _OPENED: dict[type, Callable[[Any], list[Layer]]] = {
 def _unknown_layers(network: nn.Module) -> str:
     """Say which layers of an unknown network have no rule."""
     leaves = [type(module) for module in network.modules() if not list(module.children())]
-    known = {*LAYERS, *SILENT, FastAdaptiveAvgPool}
-    names = list(OrderedDict.fromkeys(kind.__name__ for kind in leaves if kind not in known))
+    supported = {*LAYERS, *SILENT, FastAdaptiveAvgPool}
+    names = list(OrderedDict.fromkeys(kind.__name__ for kind in leaves if kind not in supported))
     return _undefined(names) if names else "how its layers are connected is not known"
 
 

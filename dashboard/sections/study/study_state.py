@@ -12,7 +12,7 @@ import streamlit as st
 
 from cxr.experiments.study import Member, retry, stop_study
 from cxr.experiments.study.comparison import Report, basis_of, compare
-from cxr.experiments.study.curves import Course, course
+from cxr.experiments.study.curves import LearningCurve, learning_curve
 from cxr.experiments.study.measures import METRIC_TITLES
 from cxr.experiments.study.plan import Plan
 from cxr.runs import Run
@@ -24,15 +24,19 @@ MARKS = {"finished": "✓", "failed": "✗", "stopped": "◼", "running": "▶",
 
 
 @st.cache_data(max_entries=2000, show_spinner=False)
-def _course(run_id: str, stamp: tuple[int, ...], state: str, _member: Member, _recipe: dict[str, Any]) -> Course:
-    return course(_member, _recipe)
+def _learning_curve(
+    run_id: str, stamp: tuple[int, ...], state: str, _member: Member, _recipe: dict[str, Any]
+) -> LearningCurve:
+    return learning_curve(_member, _recipe)
 
 
-def courses(study: Run, trainings: Sequence[Member]) -> list[Course]:
-    """Return the courses of a study's members, reading again only those whose files have grown."""
+def learning_curves(study: Run, trainings: Sequence[Member]) -> list[LearningCurve]:
+    """Return the learning curves of a study's members, reading again only those whose files have grown."""
     recipes = study.spec["params"]["recipes"]
     return [
-        _course(m.run.id, _stamp(m.run), m.state, m, recipes[m.recipe]) if m.run else course(m, recipes[m.recipe])
+        _learning_curve(m.run.id, _stamp(m.run), m.state, m, recipes[m.recipe])
+        if m.run
+        else learning_curve(m, recipes[m.recipe])
         for m in trainings
     ]
 
@@ -42,7 +46,7 @@ def _stamp(run: Run) -> tuple[int, ...]:
     return tuple(value for file in files if file.exists() for value in (file.stat().st_size, file.stat().st_mtime_ns))
 
 
-def report(study: Run, plan: Plan, curves: Sequence[Course], k: int, level: float) -> Report:
+def report(study: Run, plan: Plan, curves: Sequence[LearningCurve], k: int, level: float) -> Report:
     """Return the comparison for one length of the beginning and one level."""
     compared = compare(plan.model_copy(update={"first_epochs": [k], "accuracy": [level]}), curves, plan)
     return dataclasses.replace(compared, basis=basis_of(study))
@@ -78,28 +82,28 @@ def _do(action: Any) -> None:
         st.rerun()
 
 
-def member_table(study: Run, plan: Plan, trainings: Sequence[Member], curves: Sequence[Course]) -> pd.DataFrame:
+def member_table(study: Run, plan: Plan, trainings: Sequence[Member], curves: Sequence[LearningCurve]) -> pd.DataFrame:
     """Return one row per recipe, one column per seed; a cell is a link to the curves that ends in what it says."""
     cells = {
-        (member.recipe, member.seed): _cell(member, course, plan)
-        for member, course in zip(trainings, curves, strict=True)
+        (member.recipe, member.seed): _cell(member, learning_curve, plan)
+        for member, learning_curve in zip(trainings, curves, strict=True)
     }
     rows = [{f"seed {seed}": cells[label, seed] for seed in plan.seeds} for label in plan.labels]
     return pd.DataFrame(rows, index=pd.Index(plan.labels, name="recipe"))
 
 
-def _cell(member: Member, course: Course, plan: Plan) -> str:
+def _cell(member: Member, learning_curve: LearningCurve, plan: Plan) -> str:
     if member.run is None:
         return ""
-    curve = course.curves.get(plan.metric) or {}
+    curve = learning_curve.curves.get(plan.metric) or {}
     best = (min if plan.lower_is_better else max)(curve.values()) if curve else None
-    parts = [f"{MARKS.get(member.state, '')} {member.state}", f"epoch {max(curve, default=0)}/{course.epochs}"]
+    parts = [f"{MARKS.get(member.state, '')} {member.state}", f"epoch {max(curve, default=0)}/{learning_curve.epochs}"]
     if best is not None:
         parts.append(f"{best:.3f}" if plan.lower_is_better else f"{100 * best:.1f} %")
     return f"live?run={member.run.id}#{quote(' · '.join(parts))}"
 
 
-def show_members(study: Run, plan: Plan, trainings: Sequence[Member], curves: Sequence[Course]) -> None:
+def show_members(study: Run, plan: Plan, trainings: Sequence[Member], curves: Sequence[LearningCurve]) -> None:
     """Show the table of members; every cell leads to the training's curves."""
     table = member_table(study, plan, trainings, curves)
     link = {name: st.column_config.LinkColumn(name, display_text=r"#(.*)$") for name in table.columns}

@@ -1,4 +1,4 @@
-"""What a text experiment found: the story of one X-ray, then the whole set, and files to take along."""
+"""What a text experiment found: the shown_example of one X-ray, then the whole set, and files to take along."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def show(run: Run) -> None:
     st.caption(PAPER)
     _show_counts(results)
     with page.told_in_one_line():
-        _show_story(run, results, table)
+        _show_example(run, results, table)
     st.subheader("The whole set", anchor=False)
     st.dataframe(masking_tables.accuracies(results), hide_index=True)
     titles = masking.titles(results)
@@ -67,32 +67,36 @@ def show(run: Run) -> None:
         _show_images(run, results, table)
 
 
-def _show_story(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None:
+def _show_example(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None:
     """Show the X-ray whose probabilities the tokens move most: as it is and masked, its heatmap, its prediction."""
-    story = example.read(run.folder.path)
+    shown_example = example.read(run.folder.path)
     data = load.manifest_of(run)
-    if story is None or not data.image_path(story.image_id).is_file():
+    if shown_example is None or not data.image_path(shown_example.image_id).is_file():
         return
     st.subheader("One X-ray", anchor=False)
     st.caption("The X-ray whose probabilities change most when its text is masked, beyond random boxes.")
-    image = read_xray(data.image_path(story.image_id))
-    boxes = boxes_by_image(run).get(story.image_id, [])
+    image = read_xray(data.image_path(shown_example.image_id))
+    boxes = boxes_by_image(run).get(shown_example.image_id, [])
     masked = mask_text(image, boxes, results["mode"], results["margin"])
     st.markdown(
-        viewer.plain(masking.in_words(table.set_index("image_id").loc[story.image_id], results["classes"], boxes))
+        viewer.plain(
+            masking.in_words(table.set_index("image_id").loc[shown_example.image_id], results["classes"], boxes)
+        )
     )
     left, right = st.columns(2)
     shown = [viewer.at_display_size(picture) for picture in (image, masked)]
     with left:
         viewer.show_slider(shown[0], shown[1], ("as it is", "text masked"))
     with right:
-        if story.before is None or story.after is None:
+        if shown_example.before is None or shown_example.after is None:
             st.image(viewer.with_boxes(image, boxes), caption=page.counted(len(boxes), "token"), width="stretch")
         else:
-            scale = max(render.colour_scale(heatmap, 99.5) for heatmap in (story.before, story.after))
-            maps = zip(shown, (story.before, story.after), strict=True)
+            scale = max(render.colour_scale(heatmap, 99.5) for heatmap in (shown_example.before, shown_example.after))
+            maps = zip(shown, (shown_example.before, shown_example.after), strict=True)
             overlays = [render.overlay(picture, relevance, 0.8, scale) for picture, relevance in maps]
-            viewer.show_slider(overlays[0], overlays[1], (f"red speaks for {story.target}: as it is", "text masked"))
+            viewer.show_slider(
+                overlays[0], overlays[1], (f"red speaks for {shown_example.target}: as it is", "text masked")
+            )
 
 
 def _show_more(results: dict[str, Any]) -> None:

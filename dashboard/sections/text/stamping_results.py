@@ -1,4 +1,4 @@
-"""What a stamping run found: its sentence, the dose curves, the table, and the X-rays that were swayed most."""
+"""What a stamping run found: its sentence, the dose curves, the table, and the X-rays that were most_affected most."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def doses(results: dict[str, Any]) -> pd.DataFrame:
 # --- images --------------------------------------------------------------------------------------------------------
 
 
-def swayed(table: pd.DataFrame, towards: str, size: float, contrast: float) -> pd.DataFrame:
+def most_affected(table: pd.DataFrame, towards: str, size: float, contrast: float) -> pd.DataFrame:
     """Return the X-rays of a dose by how far the token raised ``towards``, with what was said in each condition."""
     columns = ["image_id", *(["predicted"] if "predicted" in table else []), f"prob_{towards}"]
     facts = ["label", *(["findings"] if "findings" in table else [])]
@@ -204,7 +204,7 @@ def _show_images(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None
     dose = st.selectbox("Dose", list(by_name), format_func=titles.__getitem__, key=key, width=260)
     pick.leave("dose", dose, next(iter(by_name)))
     size, contrast = by_name[dose]
-    rows = swayed(table, results["towards"], size, contrast).head(_MOST_IMAGES).to_dict("records")
+    rows = most_affected(table, results["towards"], size, contrast).head(_MOST_IMAGES).to_dict("records")
     for first in range(0, len(rows), 3):
         for cell, row in zip(st.columns(3), rows[first : first + 3], strict=False):
             with cell.container(border=True):
