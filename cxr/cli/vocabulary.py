@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cxr.cli.follow import end_of
 from cxr.cli.output import emit, note, say, show_table
 from cxr.errors import RunError, TextError
 from cxr.files import replacing
 from cxr.runs import Run, start
+
+if TYPE_CHECKING:
+    from cxr.experiments.vocabulary.entries import Entry
 
 _SHOWN = 25
 
@@ -67,21 +70,21 @@ def _show(run: Run, results: dict[str, Any]) -> None:
 _COLUMNS = ("token", "images", "points to", "odds ratio", "bits", "q")
 
 
-def _title(title: str, listed: list[dict[str, Any]]) -> str:
+def _title(title: str, listed: list[Entry]) -> str:
     return title if len(listed) <= _SHOWN else f"{title}: the first {_SHOWN} of {len(listed)}, all with --csv or --json"
 
 
-def _classes(listed: list[dict[str, Any]]) -> list[str]:
+def _classes(listed: list[Entry]) -> list[str]:
     return list(listed[0]["by_class"])
 
 
-def _row(entry: dict[str, Any]) -> list[Any]:
+def _row(entry: Entry) -> list[str | int]:
     from cxr.experiments.vocabulary.count import odds_in_words, points_in_words
 
     shares = [f"{counts['units']} of {counts['of']}" for counts in entry["by_class"].values()]
-    if entry["p"] is None:
+    if entry["points_to"] is None:
         return [entry["token"], entry["images"], "", "", "", "", *shares]
     counts = entry["by_class"][entry["points_to"]]
     odds = odds_in_words(counts)
-    bits = f"{entry['bits'] - entry['chance']:.3f}"
-    return [entry["token"], entry["images"], points_in_words(entry), odds, bits, f"{entry['q']:.2g}", *shares]
+    bits = f"{(entry['bits'] or 0) - (entry['chance'] or 0):.3f}"
+    return [entry["token"], entry["images"], points_in_words(entry), odds, bits, f"{entry['q'] or 0:.2g}", *shares]

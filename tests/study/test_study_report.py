@@ -179,7 +179,7 @@ def test_what_one_comparison_alone_would_show_is_not_claimed_where_many_are_made
     assert not any(d.shown for d in every)
     assert not any(v.supports for v in found.verdicts)
     assert all(v.sentence.endswith((NO_DIFFERENCE, TOO_FEW)) for v in found.verdicts)
-    assert "hold for all 50 comparisons (10 pairs by 5 measures) at once" in found.notes[0]
+    assert "hold for all 50 comparisons (10 pairs by 5 measures) together" in found.notes[0]
 
 
 def test_lengths_and_levels_chosen_later_do_not_shorten_the_intervals_and_are_said_to_be_so():
@@ -227,7 +227,7 @@ def test_one_seed_gives_no_interval_and_no_verdict():
     rows = [c for c in study([0.4, 0.6, 0.8], [0.5, 0.8, 0.8]) if c.seed == 0]
     found = compare(PLAN.model_copy(update={"seeds": [0]}), rows)
     assert "(one seed, no interval)" in found.sentences[0]
-    assert "cannot tell early from late" in found.verdicts[0].sentence
+    assert "too few to compare the beginning with the end" in found.verdicts[0].sentence
 
 
 values = st.lists(st.floats(0, 1), min_size=4, max_size=4)
@@ -323,7 +323,9 @@ def test_a_report_is_written_as_one_page_as_markdown_with_drawings_and_as_a_tabl
     assert "| keep − twice | " in files[0].read_text()
     (table,) = write(found, tmp_path / "r.csv")
     assert len(table.read_text().splitlines()) == 1 + 6 * 5
-    with pytest.raises(RunError, match=r"r\.docx is no form of a report\. Allowed: a name that ends in \.html, \.md"):
+    with pytest.raises(
+        RunError, match=r"r\.docx has no known report format\. Allowed: a name that ends in \.html, \.md"
+    ):
         write(found, tmp_path / "r.docx")
 
 

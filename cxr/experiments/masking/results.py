@@ -21,6 +21,7 @@ from cxr.experiments.masking.effects import (
 )
 from cxr.experiments.masking.effects_by_finding import effects_by_finding
 from cxr.experiments.masking.sentences import finding
+from cxr.experiments.masking.shapes import GroupRow, LeftInRow, Relevance
 from cxr.experiments.masking.shrinkage import shrunken_means
 from cxr.text.corrections import FileTokens
 
@@ -37,7 +38,7 @@ class Results:
 
     values: dict[str, Any]
 
-    def with_relevance(self, relevance: dict[str, Any]) -> dict[str, Any]:
+    def with_relevance(self, relevance: Relevance) -> dict[str, Any]:
         """Return the whole of ``results.json``, with the finding in plain sentences."""
         whole = self.values | {"relevance": relevance}
         return whole | {"finding": finding(whole)}
@@ -59,9 +60,9 @@ def results_of(
     ----------
     table
         ``predictions.parquet``: one row per image in the order of ``answers``.
-    kept
+    left_in_answers
         Answers with some tokens left in, by ``kind:<kind>`` or ``word:<word>``.
-    found
+    file_tokens
         Tokens by image id.
     thresholds
         Of several findings, the probability above which each is said to be there; 0.5 for those without one.
@@ -147,7 +148,7 @@ def _changed_findings(table: pd.DataFrame, limits: Mapping[str, float]) -> list[
 
 def left_in(
     answers: Answers, left_in_answers: Mapping[str, LeftIn], classes: Sequence[str], seed: int = 0
-) -> list[dict[str, Any]]:
+) -> list[LeftInRow]:
     """Return what each kind of token and each frequent word does by itself, those that move probabilities most first.
 
     All tokens masked is compared with all but these: the leading mode's answers on the images that carry them.
@@ -161,7 +162,7 @@ def left_in(
     (the finding that moves most, up or down), None where nothing moves.
     """
     masked = next(iter(answers.tokens.values()))
-    rows = []
+    measured: list[LeftInRow] = []
     distances: list[tuple[np.ndarray, list[str]]] = []
     for name, answer in left_in_answers.items():
         group, token = name.split(":", 1)
@@ -170,11 +171,10 @@ def left_in(
         distance = moved(without, answer.logits[None], answers.task)
         distances.append((distance, patients))
         shares = {"changed": answers.differ(without, answer.logits), "moved": distance}
-        columns: dict[Any, np.ndarray] = {(c,): change[:, k] for k, c in enumerate(classes)}
-        means: dict[Any, Any] = paired_shares(shares, patients, seed) | paired_means(columns, patients, seed)
+        means = paired_shares(shares, patients, seed)
         gains = change.mean(0)
         most = int((np.abs(gains) if answers.multi_label else gains).argmax())
-        rows.append(
+        measured.append(
             {
                 "group": group,
                 "token": token,
@@ -182,24 +182,26 @@ def left_in(
                 "n_tokens": answer.n_tokens,
                 "changed": means["changed"],
                 "moved": means["moved"],
-                "probability": {c: means[c,] for c in classes},
+                "probability": paired_means({c: change[:, k] for k, c in enumerate(classes)}, patients, seed),
                 "towards": classes[most] if gains.any() else None,
+                "shrunken": None,
             }
         )
     for group in ("kind", "word"):
-        of = [k for k, row in enumerate(rows) if row["group"] == group]
+        of = [k for k, row in enumerate(measured) if row["group"] == group]
         drawn = shrunken_means([distances[k][0] for k in of], [distances[k][1] for k in of])
         for k, entry in zip(of, drawn, strict=True):
-            rows[k]["shrunken"] = entry
-    return sorted(rows, key=_largest_first)
+            measured[k]["shrunken"] = entry
+    return sorted(measured, key=_largest_first)
 
 
-def _largest_first(row: Mapping[str, Any]) -> tuple[Any, ...]:
+def _largest_first(row: LeftInRow) -> tuple[bool, float, str, str]:
     shrunken = row["shrunken"]
-    return shrunken is None, -(shrunken or row["moved"])["value"], row["group"], row["token"]
+    size = row["moved"]["value"] if shrunken is None else shrunken["value"]
+    return shrunken is None, -(size or 0.0), row["group"], row["token"]
 
 
-def by_group(table: pd.DataFrame, answers: Answers, classes: Sequence[str] = (), seed: int = 0) -> list[dict[str, Any]]:
+def by_group(table: pd.DataFrame, answers: Answers, classes: Sequence[str] = (), seed: int = 0) -> list[GroupRow]:
     """Return the leading mode's effect within each class (of several findings: finding) and source of 5 images or more.
 
     Returns
@@ -209,7 +211,7 @@ def by_group(table: pd.DataFrame, answers: Answers, classes: Sequence[str] = (),
     proof).
     """
     mode = next(iter(answers.tokens))
-    rows = []
+    rows: list[GroupRow] = []
     for by, group, chosen in _groups(table, answers, classes):
         if chosen.sum() < SMALLEST_GROUP:
             continue

@@ -147,7 +147,7 @@ def _unless(other: Mapping[str, Any]) -> str:
 
 
 def _single_findings(effect: Mapping[str, Any], n_tests: int, of: str) -> str:
-    names = standing_out(effect)
+    names = standing_out(effect["findings"])
     over = f"p below {SIGNIFICANT:g}, Holm over {n_tests} tests; {of}"
     if not names:
         return f"No single finding moves farther than under random boxes ({over})."

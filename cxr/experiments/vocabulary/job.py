@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -47,17 +47,18 @@ def run(folder: RunFolder, params: VocabularyParams, progress: Progress) -> None
             table.to_parquet(draft, index=False)
     progress(0.99, "counting")
     entries = vocabulary(images, tokens, min_images=params.min_images, join=params.join)
-    results: dict[str, Any] = {
+    sentences = finding(images, tokens, entries)
+    results = {
         "n_images": len(images),
         "n_with_text": int((images["n_tokens"] > 0).sum()),
         "n_reviewed": int(images["reviewed"].sum()),
         "left_out": left_out,
-        "finding": finding(images, tokens, entries),
+        "finding": sentences,
         "vocabulary": entries,
         "provenance": provenance(params.data),
     }
     folder.write_json("results.json", results)
-    progress(1.0, results["finding"])
+    progress(1.0, sentences)
 
 
 def tables(manifest: Manifest, file_tokens: dict[str, FileTokens]) -> tuple[pd.DataFrame, pd.DataFrame]:

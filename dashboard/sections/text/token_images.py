@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from cxr.data import Manifest, read_xray
 from cxr.experiments.vocabulary.count import boxes_with
+from cxr.experiments.vocabulary.entries import Entry
 from cxr.text import TextBox
 
 from widgets import pages, pick, viewer
@@ -20,9 +19,7 @@ _PER_PAGE, _PER_ROW = 12, 6
 _THUMBNAIL = 256
 
 
-def show(
-    chosen: Subject, tables: tuple[pd.DataFrame, pd.DataFrame], entry: dict[str, Any], join: bool, *, picked: bool
-) -> None:
+def show(chosen: Subject, tables: tuple[pd.DataFrame, pd.DataFrame], entry: Entry, join: bool, *, picked: bool) -> None:
     """Show the X-rays of a split or data set that carry a token, with their boxes and links to the explorer."""
     boxes = boxes_with(tables[1], entry["group"], entry["token"], join)
     labels = tables[0].set_index("image_id")["label"]

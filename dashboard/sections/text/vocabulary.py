@@ -19,6 +19,7 @@ from cxr.experiments.vocabulary.count import (
     points_in_words,
     vocabulary,
 )
+from cxr.experiments.vocabulary.entries import Entry
 from cxr.experiments.vocabulary.job import IMAGES, KIND, TOKENS, read_tables
 from cxr.runs import ACTIVE, Run, list_runs, start
 from cxr.text import Reviews
@@ -145,9 +146,7 @@ def _read(folder: str, stamp: int) -> Tables | None:
 
 
 @st.cache_data(max_entries=32, show_spinner="Counting …")
-def _entries(
-    run_id: str, stamp: int, split: str, min_images: int, join: bool, _search_tables: Tables
-) -> list[dict[str, Any]]:
+def _entries(run_id: str, stamp: int, split: str, min_images: int, join: bool, _search_tables: Tables) -> list[Entry]:
     return vocabulary(*_search_tables, min_images=min_images, join=join)
 
 
@@ -161,7 +160,7 @@ def _show_left_out(run: Run) -> None:
 # --- the table -----------------------------------------------------------------------------------------------------
 
 
-def _show_entries(chosen: Subject, run: Run, tables: Tables, entries: list[dict[str, Any]], join: bool) -> None:
+def _show_entries(chosen: Subject, run: Run, tables: Tables, entries: list[Entry], join: bool) -> None:
     pick.arrive("vocabulary:group", "count", GROUPS[0], allowed=GROUPS)
     group = st.segmented_control(
         "Count",
@@ -204,16 +203,16 @@ def _show_entries(chosen: Subject, run: Run, tables: Tables, entries: list[dict[
     right.plotly_chart(heat(listed, "source", tables[0]), key="vocabulary:by-source", theme="streamlit")
 
 
-def table(listed: list[dict[str, Any]]) -> pd.DataFrame:
+def table(listed: list[Entry]) -> pd.DataFrame:
     """Return one row per token for the page: how often, on which class, and how much it tells."""
     rows = []
     for entry in listed:
         row: dict[str, Any] = {"token": entry["token"], "X-rays": entry["images"]}
-        if entry["p"] is not None:  # first what decides, since a narrow page shows the first columns
+        if entry["points_to"] is not None:  # first what decides, since a narrow page shows the first columns
             odds = odds_in_words(entry["by_class"][entry["points_to"]])
             row |= {"points to": points_in_words(entry), "odds ratio": odds, "q": entry["q"]}
         row |= {name: round(counts["units"] / max(counts["of"], 1), 2) for name, counts in entry["by_class"].items()}
-        if entry["p"] is not None:
+        if entry["bits"] is not None and entry["chance"] is not None:
             row["bits"] = entry["bits"] - entry["chance"]
         row["times"] = entry["times"]
         if any(e["spellings"] for e in listed):
@@ -222,7 +221,7 @@ def table(listed: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _columns(listed: list[dict[str, Any]]) -> dict[str, Any]:
+def _columns(listed: list[Entry]) -> dict[str, Any]:
     shares = {
         name: st.column_config.ProgressColumn(
             name, min_value=0, max_value=1, format="percent", help=f"Share of the {counts['of']} patients of this class"
@@ -235,7 +234,7 @@ def _columns(listed: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _explanation(listed: list[dict[str, Any]]) -> str:
+def _explanation(listed: list[Entry]) -> str:
     if listed[0]["p"] is None:
         return "Fewer than two classes have labelled X-rays here, so only counts are shown."
     return (
@@ -248,7 +247,7 @@ def _explanation(listed: list[dict[str, Any]]) -> str:
     )
 
 
-def heat(listed: list[dict[str, Any]], by: str, images: pd.DataFrame | None = None) -> go.Figure:
+def heat(listed: list[Entry], by: str, images: pd.DataFrame | None = None) -> go.Figure:
     """Return counts of X-rays by token and class, or source, as squares; the colour is the share of that column."""
     shown = listed[:_IN_CHART]
     if by == "class" or images is None:
