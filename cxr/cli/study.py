@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cxr.cli.follow import follow_or_leave
+from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, check_root, emit, percent, say, show_table, stdout
 from cxr.paths import runs_root
 from cxr.runs import Run, get_run, list_runs
@@ -53,13 +53,17 @@ def run(
     data: Annotated[
         str | None, typer.Option(help=("A data set's name or a manifest; by default the one in the study."))
     ] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Return at once and leave it running.")] = False,
+    slurm: SlurmOption = None,
+    detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """Check all trainings of a study, then run them. Ctrl-C stops it; the running training saves a checkpoint."""
+    """Check all trainings of a study, then run them. Ctrl-C stops the study; running trainings save a checkpoint.
+
+    With --slurm all trainings are submitted as one job array; at-once=4 lets four of them run at a time.
+    """
     from cxr.experiments.study import load_plan, start_study
 
-    follow_or_leave(start_study(load_plan(study), data), detach, as_json)
+    follow_or_leave(start_study(load_plan(study), data, where=slurm), detach, as_json)
 
 
 @app.command()

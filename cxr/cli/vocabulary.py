@@ -9,7 +9,7 @@ from cxr.cli.follow import end_of
 from cxr.cli.output import emit, note, say, show_table
 from cxr.errors import RunError, TextError
 from cxr.files import replacing
-from cxr.runs import Run, start
+from cxr.runs import Run, Slurm, start
 
 if TYPE_CHECKING:
     from cxr.experiments.vocabulary.entries import Entry
@@ -17,13 +17,24 @@ if TYPE_CHECKING:
 _SHOWN = 25
 
 
-def count(data: str, split: str, *, min_images: int, join: bool, csv: Path | None, detach: bool, as_json: bool) -> None:
+def count(
+    data: str,
+    split: str,
+    *,
+    min_images: int,
+    join: bool,
+    csv: Path | None,
+    where: Slurm | None,
+    detach: bool,
+    as_json: bool,
+) -> None:
     """Search and count in a run, follow it, and print its table."""
     if csv is not None and not csv.parent.is_dir():
         raise TextError(f"--csv {csv}: the folder {csv.parent} does not exist")
     if csv is not None and detach:
         raise TextError("--csv must wait for the table, --detach does not wait: give only one of them")
-    run = start("text-vocabulary", {"manifest": data, "split": split, "min_images": min_images, "join": join})
+    params = {"manifest": data, "split": split, "min_images": min_images, "join": join}
+    run = start("text-vocabulary", params, where=where)
     if end_of(run, detach, as_json) is None:
         return
     results = run.results()

@@ -16,7 +16,7 @@ from cxr.explain.quality.localisation import localise
 from cxr.explain.quality.perturbation import Curve, Perturbation
 from cxr.explain.quality.randomisation import Randomisation
 
-from services import explaining, load
+from services import computing, explaining, load
 from services.explaining import Xray
 from widgets import viewer
 from widgets.charts import COLOURS, empty_figure
@@ -27,14 +27,14 @@ MOST_KEPT = 8
 _GREY = "#8a97a3"
 
 
-def section(reference: str, xray: Xray, method: Method, target: str) -> None:
+def section(network_ref: str, xray: Xray, method: Method, target: str) -> None:
     """Offer to measure the map of one class, and show what was found."""
     with st.expander("Is this map faithful?", icon=":material/fact_check:"):
         st.caption(
             "The network is tested again with parts of this picture removed, and with parts of its weights "
             "randomised. A faithful map marks the parts that matter to the network. They need not be disease."
         )
-        key = (reference, load.model_stamp(reference), xray.stamp, method.key, target)
+        key = (network_ref, load.model_stamp(network_ref), xray.stamp, method.key, target)
         measurements: dict = st.session_state.setdefault("faithful", {})
         if key not in measurements:
             place = st.empty()
@@ -43,35 +43,40 @@ def section(reference: str, xray: Xray, method: Method, target: str) -> None:
             ):
                 return
             place.empty()
-            measurements[key] = _measured(reference, xray, method, target)
+            measurements[key] = _measured(network_ref, xray, method, target)
             for oldest in list(measurements)[:-MOST_KEPT]:
                 del measurements[oldest]
-        show(measurements[key])
+        result, where = measurements[key]
+        show(result, where)
 
 
-def _measured(reference: str, xray: Xray, method: Method, target: str) -> Faithfulness:
-    network, _ = load.model(reference)
+def _measured(network_ref: str, xray: Xray, method: Method, target: str) -> tuple[Faithfulness, str]:
+    """Return what was measured, and on which device."""
     bar = st.progress(0.0, "starting")
 
     def show(share: float, text: str) -> None:
         bar.progress(min(1.0, share), text)
 
-    result = measure_faithfulness(
-        network,
-        explaining.network_picture(reference, xray),
-        target,
-        method.composite,
-        progress=show,
-        bias=method.bias or None,
-        precision=method.precision,
-        **method.options,
+    picture = explaining.network_picture(network_ref, xray)
+    computed = computing.compute(
+        network_ref,
+        lambda network: measure_faithfulness(
+            network,
+            picture,
+            target,
+            method.composite,
+            progress=show,
+            bias=method.bias or None,
+            precision=method.precision,
+            **method.options,
+        ),
     )
     bar.empty()
-    return result
+    return computed.value, computed.where
 
 
-def show(result: Faithfulness) -> None:
-    """Show all measures of one map, each with a sentence on how to read it."""
+def show(result: Faithfulness, where: str = "") -> None:
+    """Show all measures of one map, each with a sentence on how to read it, and where they were computed."""
     left, right = st.columns([1, 2])
     with left:
         st.metric("Removal: area over random", f"{result.perturbation.area:+.2f} logits")
@@ -88,10 +93,8 @@ def show(result: Faithfulness) -> None:
         _show_classes(result)
     with three:
         _show_randomisation(result.randomisation)
-    st.caption(
-        f"Measured in {result.seconds:.1f} s on this one picture. Compare maps over many pictures before you draw "
-        "conclusions."
-    )
+    took = f"Measured in {result.seconds:.1f} s {where}".rstrip()
+    st.caption(f"{took}, on this one picture. Compare maps over many pictures before you draw conclusions.")
 
 
 def verdict(measured: Perturbation) -> str:
