@@ -53,7 +53,7 @@ LEDGER_MEANS: Mapping[str, str] = {
     "logit": "the network's score of the class, before softmax or sigmoid",
     "relevance for": "red pixels together",
     "relevance against": "blue pixels together",
-    "absorbed": "absorbed by biases and epsilon on the way down: belongs to no pixel",
+    "absorbed": "taken by biases and epsilon; belongs to no pixel",
     "lost": "could not be distributed (zero denominators)",
     "residual": "rounding; anything larger is an error",
 }

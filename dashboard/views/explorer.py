@@ -91,19 +91,19 @@ with page.told_in_one_line():
     )
     pick.leave("percentile", f"{percentile:g}", f"{PERCENTILE:g}")
     pick.arrive_some("explorer:outlines", "outlines", list(xray.masks))
-    wanted = outline.pills(
+    outlined = outline.pills(
         "Outlines of the ground truth" if xray.masks else "No masks to outline",
         list(xray.masks),
         selection_mode="multi",
         key="explorer:outlines",
     )
-    pick.leave_some("outlines", wanted)
-    masks = {name: read_xray(xray.masks[name]) for name in wanted if name in xray.masks}
+    pick.leave_some("outlines", outlined)
+    masks = {name: read_xray(xray.masks[name]) for name in outlined if name in xray.masks}
     others = [name for name in ranked if name != target][: MOST_CLASSES - 1] if shown == ALL else []
     explained = explaining.heatmaps(network_ref, xray, method, [target, *others])
 
 heatmap, maps = explained.heatmaps[target], list(explained.heatmaps.values())
-scale = max(colour_scale(one.relevance, percentile) for one in maps)
+scale = max(colour_scale(shown_map.relevance, percentile) for shown_map in maps)
 if shown == ALL:
     viewer.show_classes(xray.pixels, maps, opacity=opacity, scale=scale, masks=masks)
 else:

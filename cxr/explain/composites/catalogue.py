@@ -82,7 +82,7 @@ _BOUNDS: dict[str, Option] = {
 def _lrp_layers(convolutions: str, first: str) -> dict[str, str]:
     return {
         "Classifier": "epsilon rule, epsilon {epsilon:g}, bias kept",
-        "Average pooling": "in proportion; a transition's is one with its convolution",
+        "Average pooling": "in proportion to the values; in a transition, together with its convolution",
         "Convolutions, each folded with the batch norm that reads it": convolutions,
         "Batch norms of the pooled stem": "{stem_bn_words}",
         "ReLU, max pooling": "unchanged; the winner takes all",
