@@ -33,7 +33,7 @@ def page(rows: Sequence[Row], command: str) -> str:
 
 def intro(setting: dict[str, Any]) -> str:
     source = (
-        "found by the detector" if setting["detect"] else "those of the drawing, so that no detector is judged here"
+        "found by the detector" if setting["detect"] else "those of the drawing, so that no detector is measured here"
     )
     return f"""\
 Synthetic X-rays of three classes whose text tells the class as often as the correlation says. Each network (a DenseNet

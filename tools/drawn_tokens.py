@@ -1,4 +1,4 @@
-"""Draw burned-in tokens, and things that resemble them, on X-rays: the pictures that the judge of text is trained on.
+"""Draw burned-in tokens, and things that resemble them, on X-rays: pictures to train the token classifier on.
 
 Every function draws on a uint8 image (H, W) in place and returns the box of what it drew.
 """

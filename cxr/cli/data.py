@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from cxr.cli.output import Json, assignments, check_root, counted, emit, say, show_table
+from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
+from cxr.cli.output import Json, WrongUse, assignments, check_root, counted, emit, say, show_table
 from cxr.paths import data_root
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from cxr.data import Manifest
     from cxr.data.importers.import_options import Declaration
+    from cxr.runs import Run, Slurm
 
 app = typer.Typer(help="Import data sets, split them, see what is in them.", no_args_is_help=True)
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A data set's name or the path of a manifest.")]
@@ -103,16 +106,28 @@ def demo(
     ] = 0.5,
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     size: Annotated[int, typer.Option(help="Side in pixels.")] = 256,
-    out: Annotated[Path | None, typer.Option(help="Folder to write to; by default the data set `demo`.")] = None,
+    name: Annotated[str, typer.Option(help="The name that the data set gets.")] = "demo",
+    out: Annotated[Path | None, typer.Option(help="Folder to write to, in place of a data set with a name.")] = None,
+    slurm: SlurmOption = None,
+    detach: Detach = False,
     as_json: Json = False,
 ) -> None:
     """Make synthetic chest X-rays with burned-in text and known masks."""
-    from cxr.data.jobs import DEMO
-    from cxr.data.library import describe_data_set
-    from cxr.data.phantom import write_demo
-    from cxr.paths import data_root
+    from cxr.data.jobs import DEMO, check_free
+    from cxr.data.library import check_name, describe_data_set
 
-    folder = out or data_root() / "demo"
+    check_name(name)
+    if name != "demo" and out is None:  # only the synthetic one is made again without a word
+        check_free(name)
+    if slurm is not None or detach:
+        if out is not None:
+            raise WrongUse(f"--out {out} is for a command that works here and now: leave out --slurm and --detach")
+        params = {"name": name, "n": n, "correlation": correlation, "seed": seed, "size": size}
+        _in_a_run("demo", params, slurm, detach, as_json, _show_contents)
+        return
+    from cxr.data.phantom import write_demo
+
+    folder = out or data_root() / name
     with counted("X-rays made") as progress:
         manifest = write_demo(folder, n=n, correlation=correlation, seed=seed, size=size, progress=progress)
     if out is None:
@@ -160,6 +175,8 @@ def import_(
     no_split: Annotated[bool, typer.Option("--no-split", help="The same as --splits keep.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set of this name.")] = False,
+    slurm: SlurmOption = None,
+    detach: Detach = False,
     as_json: Json = False,
 ) -> None:
     """Read a folder of X-rays and keep it as a data set; whatever is left out is listed with the reason.
@@ -170,13 +187,18 @@ def import_(
 
     if splits not in SPLITS:
         raise typer.BadParameter(f"{splits!r} is none of {', '.join(SPLITS)}", param_hint="'--splits'")
+    splits = "keep" if no_split else splits
+    if slurm is not None or detach:
+        params = {"kind": kind, "path": path, "name": name, "splits": splits, "seed": seed, "overwrite": overwrite}
+        _in_a_run("import", params | _given_options(ctx), slurm, detach, as_json, _show_import)
+        return
     check_free(name, overwrite)
     with counted("files read") as progress:
         imported = import_data_set(
             kind,
             path,
             name,
-            splits="keep" if no_split else splits,
+            splits=splits,
             seed=seed,
             overwrite=overwrite,
             progress=progress,
@@ -186,6 +208,32 @@ def import_(
     told = _contents(result.manifest, str(imported.folder / "manifest.csv"))
     told |= imported.as_dict() | {"excluded": result.excluded.to_dict("records")}
     emit(told, as_json, _show_import)
+
+
+def _in_a_run(
+    kind: str,
+    params: dict[str, Any],
+    slurm: Slurm | None,
+    detach: bool,
+    as_json: bool,
+    show_contents: Callable[[dict[str, Any]], None],
+) -> None:
+    """Do in a run what the command otherwise does itself, and print the same when it is finished."""
+    from cxr.runs import start
+
+    def show_finished(run: Run) -> None:
+        from cxr.data import Manifest
+        from cxr.data.library import read_excluded, resolve_manifest
+
+        results = run.results() or {}
+        path = resolve_manifest(results["data"])
+        value = _contents(Manifest.load(path), str(path))
+        if kind == "import":
+            value |= {name: results[name] for name in results if name not in ("data", "images", "left_out")}
+            value["excluded"] = read_excluded(results["data"]).to_dict("records")
+        emit(value, as_json, show_contents)
+
+    follow_or_leave(start(kind, params, where=slurm), detach, as_json, show_finished)
 
 
 @app.command("split")

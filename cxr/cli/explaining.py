@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxr.cli.follow import follow_or_leave
+from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.models import DataOption, Device, Model, check_split, is_training, manifest_of
 from cxr.cli.output import Json, WrongUse, assignments, emit, note, percent, say, show_table
 from cxr.errors import ExplainError, ImageError, unknown
@@ -59,6 +59,8 @@ def explain(
         Path | None, typer.Option(help="With IMAGE: folder for the PNG files and the array; by default this one.")
     ] = None,
     device: Device = "auto",
+    slurm: SlurmOption = None,
+    detach: Detach = False,
     as_json: Json = False,
 ) -> None:
     """Explain the prediction for one X-ray, or for those of a split, by Layer-wise Relevance Propagation."""
@@ -77,13 +79,18 @@ def explain(
         given = (("targets", target), ("bias", bias), ("precision", precision), ("n", n))
         params |= {key: value for key, value in given if value}
         try:
-            run = start("explain", params)
+            run = start("explain", params, where=slurm)
         except ExplainError as error:
             raise WrongUse(str(error)) from None
-        follow_or_leave(run, detach=False, as_json=as_json)
+        follow_or_leave(run, detach, as_json)
         return
-    # One image is explained at once, on the processor unless a GPU is named: it takes no turn.
-    _explain_one(model, image, way, target, data, out or Path(), "cpu" if device == "auto" else device, as_json)
+    if slurm is not None or detach:
+        option_name = "--detach" if slurm is None else "--slurm"
+        raise WrongUse(
+            f"{option_name} is for the X-rays of a split: one IMAGE is explained at once. Leave one of them out"
+        )
+    # One image is explained at once, without a turn: on a GPU if it is free, else on the processor.
+    _explain_one(model, image, way, target, data, out or Path(), device, as_json)
 
 
 def composites(
@@ -152,25 +159,28 @@ def _explain_one(
 ) -> None:
     from cxr.data.images.decode import read_with_notes
     from cxr.data.images.resize import fit_square
-    from cxr.evaluation.source import load_trained
     from cxr.explain.heatmap import heatmaps_of, picture_digest
     from cxr.explain.legend import rules, title
     from cxr.explain.run_files import safe_names
     from cxr.explain.store import HeatmapStore
-    from cxr.networks import resolve_device
+    from cxr.networks import compute_on_free_device, load_network
 
     store = HeatmapStore.of(model)
-    network, description = load_trained(model)
-    network.to(resolve_device(device))
+    network, description = load_network(model)
     path = _image_path(model, image, data)
     pixels, file_notes = read_with_notes(path)
     seen = fit_square(pixels, network.card.size)  # shrunk as training and evaluation do it
-    scores = _scores(network, seen)
-    every = target == ALL and ALL not in scores  # a class of that name goes first
-    if target and not every and target not in scores:
-        raise WrongUse(unknown("target", target, (ALL, *scores)))
-    targets = list(scores) if every else [target or max(scores, key=lambda name: scores[name]["logit"])]
-    result = way.explain(network, seen[None], [targets])
+    every = target == ALL and ALL not in network.classes  # a class of that name goes first
+    if target and not every and target not in network.classes:
+        raise WrongUse(unknown("target", target, (ALL, *network.classes)))
+
+    def computation(on_device: Any) -> tuple[dict[str, dict[str, float]], Explanation]:
+        scores = _scores(on_device, seen)
+        targets = list(scores) if every else [target or max(scores, key=lambda name: scores[name]["logit"])]
+        return scores, way.explain(on_device, seen[None], [targets])
+
+    computed = compute_on_free_device(network, computation, device)
+    scores, result = computed.value
     (found,) = heatmaps_of(result)
     store.put(way, [(picture_digest(seen), heatmap) for heatmap in found])
     names = safe_names(network.classes)
@@ -183,9 +193,10 @@ def _explain_one(
         "bias": way.bias,
         "options": dict(way.options),
         "precision": result.precision,
+        "device": computed.device,
         "predictions": scores,
         "legend": [title(found[0]), *(f"{layers}: {rule}" for layers, rule in rules(found[0]).items())],
-        "notes": [*file_notes, *result.notes],
+        "notes": [*file_notes, *result.notes, f"Computed {computed.where}."],
         "maps": maps,
     }
     emit(told | ({} if every else maps[0]), as_json, _show)

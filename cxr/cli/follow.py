@@ -1,16 +1,44 @@
-"""Watch a run from the terminal: a bar with the newest numbers; Ctrl-C asks for a stop, twice kills."""
+"""What all commands that start a run share: where it works, and how it is watched from the terminal.
+
+A followed run shows a bar with the newest numbers; Ctrl-C asks for a stop, twice kills.
+"""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
 
 from cxr.cli.output import bar, duration, emit, note, say
 from cxr.errors import RunError
-from cxr.runs import ENDED, Run, Status
+from cxr.runs import ENDED, Run, Slurm, Status
 
 _POLL_S = 0.3
 _SHOWN = ("loss", "val_loss", "val_accuracy", "val_auc")
+
+
+def _parse(text: str) -> Slurm:
+    try:
+        return Slurm.parse(text)
+    except RunError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+SlurmOption = Annotated[
+    Slurm | None,
+    typer.Option(
+        "--slurm",
+        parser=_parse,
+        metavar="KEY=VALUE,...",
+        help="Submit it to a cluster: partition=gpu,time=120,gpus=1,cpus=4,mem=16,account=... and other options of "
+        "sbatch. Time in minutes, gpus and mem (GiB) for each node, cpus for each process. See docs/cluster.md.",
+    ),
+]
+"""Options of sbatch for the run; None for this machine."""
+
+Detach = Annotated[bool, typer.Option("--detach", help="Return at once, leave it running.")]
 
 
 def follow(run: Run) -> Status:
@@ -31,10 +59,15 @@ def follow(run: Run) -> Status:
                 asked = True
 
 
-def follow_or_leave(run: Run, detach: bool, as_json: bool) -> None:
-    """Follow ``run`` to its end, or just tell its id; a run that failed is an error."""
+def follow_or_leave(run: Run, detach: bool, as_json: bool, show_finished: Callable[[Run], None] | None = None) -> None:
+    """Follow ``run`` to its end, or just tell its id; a run that failed is an error.
+
+    ``show_finished`` prints a run that finished, in place of what is printed of every run.
+    """
     status = end_of(run, detach, as_json)
-    if status is not None:
+    if status is not None and show_finished is not None and status["state"] == "finished":
+        show_finished(run)
+    elif status is not None:
         emit(describe(run), as_json, lambda _: _show_end(run, status))
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cxr.cli.follow import follow_or_leave
+from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, WrongUse, assignments
 from cxr.errors import RunError, unknown
 from cxr.runs import get_run, is_run_id, start
@@ -34,7 +34,6 @@ Device = Annotated[
         help="auto: a GPU once it is free, else the processor; cpu: begins at once; or cuda:0, cuda:1, ...",
     ),
 ]
-Detach = Annotated[bool, typer.Option("--detach", help="Return at once, leave it running.")]
 
 
 def manifest_of(model: str, data: str | None) -> str:
@@ -47,9 +46,9 @@ def manifest_of(model: str, data: str | None) -> str:
     RunError
         If ``data`` is not given and ``model`` is no run.
     """
-    from cxr.evaluation.source import checkpoint_of
+    from cxr.networks import network_file
 
-    checkpoint_of(model)
+    network_file(model)
     if data is not None:
         from cxr.data.library import resolve_manifest
 
@@ -61,10 +60,9 @@ def manifest_of(model: str, data: str | None) -> str:
 
 def is_training(model: str) -> bool:
     """Return whether ``model`` is the id of a training run (and not a weights file or a shipped name)."""
-    try:
-        return is_run_id(model) and get_run(model).kind == "train"
-    except RunError:
-        return False
+    from cxr.networks import training_of
+
+    return is_run_id(model) and training_of(model) is not None
 
 
 def evaluate(
@@ -89,6 +87,7 @@ def evaluate(
         ),
     ] = False,
     device: Device = "auto",
+    slurm: SlurmOption = None,
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
@@ -110,7 +109,7 @@ def evaluate(
         "device": device,
         **{key: value for key, value in options.items() if value},
     }
-    follow_or_leave(start("evaluate", params), detach, as_json)
+    follow_or_leave(start("evaluate", params, where=slurm), detach, as_json)
 
 
 def check_split(manifest: str, split: str) -> None:

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cxr.cli.follow import describe, follow_or_leave
-from cxr.cli.output import Json, check_root, duration, emit, percent, say, show_table
+from cxr.cli.follow import Detach, SlurmOption, describe, follow_or_leave
+from cxr.cli.output import Json, WrongUse, check_root, duration, emit, percent, say, show_table
 from cxr.paths import runs_root
 from cxr.runs import ENDED, DeviceQueue, Run, Status, get_run, list_runs
 
@@ -82,11 +82,18 @@ def stop(
 @app.command()
 def resume(
     run: RunId,
-    detach: Annotated[bool, typer.Option("--detach", help="Return at once, leave it running.")] = False,
+    slurm: SlurmOption = None,
+    here: Annotated[bool, typer.Option("--here", help="On this machine, though it was on a cluster before.")] = False,
+    detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """Go on with a stopped or failed run: trainings and studies from where they were, others from the beginning."""
-    follow_or_leave(get_run(run).resume(), detach, as_json)
+    """Go on with a stopped or failed run, where it worked before or elsewhere.
+
+    Trainings, studies, heatmaps and searches for text go on from where they were, others restart from the beginning.
+    """
+    if here and slurm is not None:
+        raise WrongUse("--here and --slurm name two places: give one of them")
+    follow_or_leave(get_run(run).resume("here" if here else slurm), detach, as_json)
 
 
 @app.command()

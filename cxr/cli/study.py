@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cxr.cli.follow import follow_or_leave
+from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, check_root, emit, percent, say, show_table, stdout
 from cxr.paths import runs_root
 from cxr.runs import Run, get_run, list_runs
@@ -51,13 +51,17 @@ def _root(
 def run(
     study: StudyName,
     data: Annotated[str | None, typer.Option(help="A data set's name or a manifest; default: the study's own.")] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Return at once, leave it running.")] = False,
+    slurm: SlurmOption = None,
+    detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """Check all trainings of a study, then do them. Ctrl-C stops the running one with a checkpoint, and the study."""
+    """Check all trainings of a study, then do them. Ctrl-C stops the running ones with a checkpoint, and the study.
+
+    With --slurm all trainings are submitted at once as one job array; at-once=4 lets four of them run at a time.
+    """
     from cxr.experiments.study import load_plan, start_study
 
-    follow_or_leave(start_study(load_plan(study), data), detach, as_json)
+    follow_or_leave(start_study(load_plan(study), data, where=slurm), detach, as_json)
 
 
 @app.command()

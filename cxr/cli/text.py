@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cxr.cli.follow import follow_or_leave
-from cxr.cli.models import DataOption, Detach, Device, Model, check_split, manifest_of
+from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
+from cxr.cli.models import DataOption, Device, Model, check_split, manifest_of
 from cxr.cli.output import Json, emit, say, show_table
 from cxr.runs import start
 
@@ -53,6 +53,7 @@ def experiment(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the control boxes.")] = 0,
     device: Device = "auto",
+    slurm: SlurmOption = None,
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
@@ -65,7 +66,7 @@ def experiment(
     manifest = manifest_of(model, data)
     check_split(manifest, split)
     params: dict[str, Any] = {"model": model, "manifest": manifest, "split": split, "device": device} | chosen
-    follow_or_leave(start("text-experiment", params), detach, as_json)
+    follow_or_leave(start("text-experiment", params, where=slurm), detach, as_json)
 
 
 @app.command()
@@ -92,6 +93,7 @@ def vocabulary(
         bool, typer.Option("--join", help="Put spellings together that OCR confuses (PORTABL, P0RTABLE, GLINICA).")
     ] = False,
     csv: Annotated[Path | None, typer.Option(help="Write the whole table to this file.")] = None,
+    slurm: SlurmOption = None,
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
@@ -102,7 +104,7 @@ def vocabulary(
     """
     from cxr.cli.vocabulary import count
 
-    count(data, split, min_images=min_images, join=join, csv=csv, detach=detach, as_json=as_json)
+    count(data, split, min_images=min_images, join=join, csv=csv, where=slurm, detach=detach, as_json=as_json)
 
 
 @app.command("stamp")
@@ -133,6 +135,7 @@ def stamp(
     jitter: Annotated[float, typer.Option(help="By which the place varies, a share of the image's height.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the control and of the jitter.")] = 0,
     device: Device = "auto",
+    slurm: SlurmOption = None,
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
@@ -143,7 +146,7 @@ def stamp(
     where = {"towards": towards, "onto": onto or [], "place": place, "avoid": not cover, "jitter": jitter}
     doses = {"sizes": size or [], "contrasts": contrast or [], "control": control, "seed": seed}
     params = {"model": model, "split": split, "device": device} | token | where | doses
-    stamp_and_tell(params, data, detach=detach, as_json=as_json)
+    stamp_and_tell(params, data, where=slurm, detach=detach, as_json=as_json)
 
 
 def _show_boxes(told: list[dict[str, Any]]) -> None:

@@ -9,18 +9,29 @@ from cxr.cli.follow import end_of
 from cxr.cli.output import emit, note, say, show_table
 from cxr.errors import RunError, TextError
 from cxr.files import replacing
-from cxr.runs import Run, start
+from cxr.runs import Run, Slurm, start
 
 _SHOWN = 25
 
 
-def count(data: str, split: str, *, min_images: int, join: bool, csv: Path | None, detach: bool, as_json: bool) -> None:
+def count(
+    data: str,
+    split: str,
+    *,
+    min_images: int,
+    join: bool,
+    csv: Path | None,
+    where: Slurm | None,
+    detach: bool,
+    as_json: bool,
+) -> None:
     """Search and count in a run, follow it, and print its table."""
     if csv is not None and not csv.parent.is_dir():
         raise TextError(f"--csv {csv}: the folder {csv.parent} is not there")
     if csv is not None and detach:
         raise TextError("--csv waits for the table, --detach does not: give one of them")
-    run = start("text-vocabulary", {"manifest": data, "split": split, "min_images": min_images, "join": join})
+    params = {"manifest": data, "split": split, "min_images": min_images, "join": join}
+    run = start("text-vocabulary", params, where=where)
     if end_of(run, detach, as_json) is None:
         return
     results = run.results()

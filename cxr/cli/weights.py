@@ -56,11 +56,9 @@ def show(network: Network, as_json: Json = False) -> None:
 
 def _card_of(network: str) -> Any:
     from cxr.errors import WeightsError
-    from cxr.evaluation.source import checkpoint_of
-    from cxr.models.weights import read_card
+    from cxr.networks import network_card, network_file
 
-    path = checkpoint_of(network)
-    card = read_card(path)
+    path, card = network_file(network), network_card(network)
     if card is None:
         raise WeightsError(f"{path} has no card: `cxr weights import {path}` makes one")
     return card
@@ -194,10 +192,10 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a network for other programs, or its card for people; what was written is loaded again and compared."""
-    from cxr.evaluation.source import load_trained, seen_by
     from cxr.models.export import export as write
+    from cxr.networks import load_network, seen_by
 
-    model, description = load_trained(network)
+    model, description = load_network(network)
     done = write(model, out, format, force=force, seen=seen_by(network))
     value = {"network": description, "path": str(done.path), "format": done.format,
              "max_abs_difference": done.difference, "relative_difference": done.relative}  # fmt: skip

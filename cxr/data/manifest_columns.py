@@ -39,7 +39,7 @@ _YEARS_PER_UNIT = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
 def is_our_own(table: pd.DataFrame) -> bool:
-    """Tell whether :meth:`Manifest.save` wrote a table: it has every one of our columns."""
+    """Return whether :meth:`Manifest.save` wrote a table: it has every one of our columns."""
     return set(COLUMNS) <= set(table.columns)
 
 

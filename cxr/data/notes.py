@@ -15,7 +15,7 @@ _WITH_MASKS = ("montgomery", "shenzhen")
 
 
 def import_notes(result: ImportResult) -> list[str]:
-    """Return what an import should tell besides what it left out and its own notes: equal pictures, masks."""
+    """Return what an import should report besides what it left out and its own notes: equal pictures, masks."""
     notes = list(_double_notes(result.doubles))
     if result.kind in _WITH_MASKS and not (result.manifest.table["lung_mask"] != "").any():
         notes.append("No lung mask lies beside the X-rays. Whatever needs lung masks is left out for this data set.")

@@ -71,7 +71,7 @@ def split_manifest(
     ----------
     fractions
         ``{split: share}`` of the rows that get a new split; by default train 0.7, val 0.1 and test 0.2, without those
-        in ``keep`` and in the same proportion. Empty, with ``keep``: nothing is placed anew.
+        in ``keep`` and in the same proportion. Empty, with ``keep``: no row is placed again.
     keep
         Splits whose rows stay as they are, unlabelled ones too. Every other row of their groups is set aside. If two
         kept splits share a group, test keeps it before external, probe, val and the others.
@@ -79,7 +79,7 @@ def split_manifest(
     Returns
     -------
     Manifest
-        With ``split`` set anew.
+        With a new ``split``.
     DataFrame
         ``image_id, image, reason`` of the rows that were set aside (split "").
 
@@ -127,7 +127,7 @@ def connected_groups(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.
 
 
 def _fractions(manifest: Manifest, fractions: Mapping[str, float] | None, keep: Collection[str]) -> Mapping[str, float]:
-    """Return the shares of the splits that are made anew, checked."""
+    """Return the shares of the new splits, checked."""
     for name in keep:
         if name not in manifest.splits:
             split_names = ", ".join(in_order(manifest.splits)) or "none"

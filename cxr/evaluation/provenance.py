@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from cxr import __version__
 from cxr.data import Manifest
 from cxr.errors import CxrError
-from cxr.evaluation.source import checkpoint_of, title_of
 from cxr.models.checksums import sha256_of
-from cxr.models.weights import read_card
+from cxr.networks import network_file, network_title
 
 if TYPE_CHECKING:
     from cxr.runs import Run
@@ -28,7 +27,7 @@ def provenance(manifest: Manifest, network: str | Path | None = None, data_name:
     manifest
         The whole table of the data, also where a part of it is measured.
     network
-        As :func:`cxr.evaluation.source.load_trained` takes it; None for figures of data alone.
+        As :func:`cxr.networks.load_network` takes it; None for figures of data alone.
     data_name
         How the data set is called, by default as its folder.
 
@@ -41,8 +40,7 @@ def provenance(manifest: Manifest, network: str | Path | None = None, data_name:
     told = {"date": _now(), "cxr": __version__, "data": name, "manifest_hash": manifest.hash()}
     if network is None:
         return told
-    path = checkpoint_of(network)
-    return told | {"network": title_of(read_card(path), path), "weights_sha256": sha256_of(path)}
+    return told | {"network": network_title(network), "weights_sha256": sha256_of(network_file(network))}
 
 
 def provenance_of(run: Run) -> dict[str, str]:
@@ -85,8 +83,7 @@ def _hash(name: str, digits: str | None) -> str:
 
 def _named(network: Any) -> str:
     try:
-        path = checkpoint_of(network)
-        return title_of(read_card(path), path)
+        return network_title(network)
     except (CxrError, OSError):
         return Path(str(network)).stem
 

@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from cxr.errors import ExplainError
+from cxr.networks.device import DEVICE_TYPES
 
 T = TypeVar("T")
 
@@ -64,7 +65,7 @@ def calm() -> Iterator[None]:
     with ExitStack() as settings:
         settings.enter_context(torch.inference_mode(False))
         settings.enter_context(torch.enable_grad())
-        for device in ("cpu", "cuda"):
+        for device in DEVICE_TYPES:
             settings.enter_context(torch.autocast(device, enabled=False))
         yield
 

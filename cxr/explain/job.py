@@ -89,7 +89,7 @@ def explain_run(folder: RunFolder, params: ExplainParams, progress: Progress) ->
     progress(0.0, "loading")
     from cxr.evaluation.provenance import provenance
     from cxr.evaluation.seen import marked, marked_in_words
-    from cxr.evaluation.source import seen_by
+    from cxr.networks import seen_by
 
     job, description = _loaded(folder, params)
     rests_on = provenance(params.data, params.network)
@@ -138,12 +138,11 @@ def _explained_in_words(job: _Job, table: pd.DataFrame) -> str:
 
 
 def _loaded(folder: RunFolder, params: ExplainParams) -> tuple[_Job, str]:
-    from cxr.evaluation.source import load_trained
-    from cxr.networks import resolve_device
+    from cxr.networks import load_network, resolve_device
 
     way = params.way()
     store = HeatmapStore.of(params.network)  # before the weights: should they change meanwhile, old keys stay unused
-    model, description = load_trained(params.network)
+    model, description = load_network(params.network)
     model.to(resolve_device(params.device))
     targets = Targets.of(params.targets, model)
     manifest = _selected(params.data, params)

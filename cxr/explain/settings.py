@@ -61,10 +61,10 @@ class ExplainParams(OnNetwork):
 
     def check(self) -> list[str]:
         """Raise a CxrError if the network cannot be loaded, or the way of explaining or the target is unknown."""
-        from cxr.evaluation.source import load_trained
+        from cxr.networks import load_network
 
         self.way()
-        Targets.of(self.targets, load_trained(self.network)[0])
+        Targets.of(self.targets, load_network(self.network)[0])
         return []
 
 

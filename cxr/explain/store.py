@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 
 from cxr.data.digests import file_digests
-from cxr.evaluation.source import checkpoint_of
 from cxr.explain.heatmap import Heatmap, Way
 from cxr.files import sync_folder
+from cxr.networks import network_file
 from cxr.paths import cache_root
 
 METHOD_VERSION = 1  # raise it when the same weights and pictures would give other maps
@@ -79,9 +79,9 @@ class HeatmapStore:
         self.limit = limit
 
     @classmethod
-    def of(cls, source: str | Path) -> HeatmapStore:
-        """Return the store of what a user calls a network; raises WeightsError if there is none."""
-        return cls(weights_digest(source))
+    def of(cls, network_ref: str | Path) -> HeatmapStore:
+        """Return the store of the network that ``network_ref`` means; raises WeightsError if there is none."""
+        return cls(weights_digest(network_ref))
 
     def get(self, picture: str, way: Way, targets: Sequence[str]) -> dict[str, Heatmap]:
         """Return what is stored of ``targets`` for a picture (see :func:`~cxr.explain.heatmap.picture_digest`)."""
@@ -187,9 +187,9 @@ class HeatmapStore:
         return sqlite3.connect(self.folder / _INDEX, timeout=10)
 
 
-def weights_digest(source: str | Path) -> str:
+def weights_digest(network_ref: str | Path) -> str:
     """Return 16 hex digits that stand for the contents of a network's weights and of the card beside them."""
-    weights = checkpoint_of(source)
+    weights = network_file(network_ref)
     digests = file_digests([weights, weights.with_suffix(".json")], cache_root() / "digests.sqlite")
     return hashlib.blake2b(repr(list(digests.values())).encode(), digest_size=8).hexdigest()
 

@@ -20,7 +20,7 @@ from cxr.errors import CxrError
 from cxr.runs import ENDED, list_runs, start
 
 from services import load
-from widgets import address, gallery, page, pick, viewer
+from widgets import address, gallery, page, pick, viewer, where
 from widgets import run_state as run_parts
 
 REFRESH_S = 1.0
@@ -184,7 +184,8 @@ def import_form() -> None:
     )
     name = st.text_input("Name of the data set", placeholder="letters, digits, - and _", key=f"{key}:name").strip()
     overwrite = _overwrite(name, key)
-    options = {option.name: option_field(option, key) for option in declarations(SOURCES[kind].options).values()}
+    declared = declarations(SOURCES[kind].options)
+    options = {name: option_field(option, key) for name, option in declared.items()}
     splits = st.selectbox(
         "Splits",
         list(SPLITS),
@@ -192,7 +193,14 @@ def import_form() -> None:
         help="The column source_split remembers the splits that come with the data, whatever is chosen.",
         key=f"{key}:splits",
     )
-    if not st.button("Import", type="primary", icon=":material/download:"):
+    place = where.choose("import")
+    pressed = st.button("Import", type="primary", icon=":material/download:")
+    with contextlib.suppress(CxrError):  # what cannot be read yet is said when it is to start
+        given = [word for name, read in options.items() for word in option_words(declared[name], read())]
+        given += ["--overwrite"] * overwrite + [*where.words(place)]
+        named = (path.strip() or "FOLDER", "--name", name or "NAME", "--splits", splits)
+        page.command("cxr", "data", "import", kind, *named, *given)
+    if not pressed:
         return
     if not path.strip():
         raise CxrError("no folder or file is given; give its full path")
@@ -204,24 +212,34 @@ def import_form() -> None:
         "splits": splits,
         "overwrite": overwrite,
     }
-    start("import", params)
+    start("import", params, where=place)
     st.session_state["import:number"] += 1
     st.rerun()
 
 
+def option_words(option: Declaration, value: Any) -> list[str]:
+    """Return an importer's option as the command line has it, nothing for its default."""
+    if value in (None, option.default) or not value:
+        return []
+    if option.form == "flag":
+        return [option.flag]
+    values = {"pairs": lambda: [f"{a}={b}" for a, b in value.items()], "words": lambda: list(value)}
+    return [word for text in values.get(option.form, lambda: [value])() for word in (option.flag, text)]
+
+
 def option_field(option: Declaration, key: str) -> Callable[[], Any]:
     """Show the field of an importer's option; what is returned reads it, and raises for text that cannot be read."""
-    where = f"{key}:{option.name}"
+    field_key = f"{key}:{option.name}"
     if option.form == "choice":
-        chosen = st.selectbox(option.title, option.choices, help=option.help, key=where)
+        chosen = st.selectbox(option.title, option.choices, help=option.help, key=field_key)
         return lambda: chosen
     if option.form == "flag":
-        wanted = st.checkbox(option.title, help=option.help, key=where)
+        wanted = st.checkbox(option.title, help=option.help, key=field_key)
         return lambda: wanted
     if option.form == "pairs":
-        lines = st.text_area(option.title, placeholder=option.placeholder, height=80, help=option.help, key=where)
+        lines = st.text_area(option.title, placeholder=option.placeholder, height=80, help=option.help, key=field_key)
         return lambda: mapping(lines, option.name)
-    text = st.text_input(option.title, placeholder=option.placeholder, help=option.help, key=where)
+    text = st.text_input(option.title, placeholder=option.placeholder, help=option.help, key=field_key)
     return lambda: text.replace(",", " ").split() if option.form == "words" else text.strip()
 
 
@@ -236,19 +254,20 @@ def _overwrite(name: str, key: str) -> bool:
 
 
 def demo_form() -> None:
-    with st.form("demo", border=False):
-        n = st.number_input("X-rays", 60, 20_000, 600, 60)
-        correlation = st.slider(
-            "Correlation of the burned-in text with the class", 0.0, 1.0, 0.5, 0.05, help="0: no clue; 1: it tells all"
-        )
-        seed = st.number_input("Seed", 0, 10_000, 0)
-        name = st.text_input("Name of the data set", "demo" if not _taken("demo") else f"demo-{correlation:.2f}")
-        made = st.form_submit_button("Make synthetic X-rays", type="primary", icon=":material/auto_awesome:")
+    n = st.number_input("X-rays", 60, 20_000, 600, 60)
+    correlation = st.slider(
+        "Correlation of the burned-in text with the class", 0.0, 1.0, 0.5, 0.05, help="0: no clue; 1: it tells all"
+    )
+    seed = st.number_input("Seed", 0, 10_000, 0, key="demo:seed")
+    name = st.text_input("Name of the data set", "demo" if not _taken("demo") else f"demo-{correlation:.2f}")
+    place = where.choose("demo")
+    made = st.button("Make synthetic X-rays", type="primary", icon=":material/auto_awesome:")
+    params = {"n": int(n), "correlation": correlation, "seed": int(seed), "name": name}
+    page.command("cxr", "demo", *(word for k, v in params.items() for word in (f"--{k}", v)), *where.words(place))
     if made:
         if _taken(name):
             raise CxrError(f"there is a data set {name!r} already; choose another name")
-        params = {"n": int(n), "correlation": correlation, "seed": int(seed), "name": name}
-        start("demo", params)
+        start("demo", params, where=place)
 
 
 def _taken(name: str) -> bool:

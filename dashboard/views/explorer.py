@@ -13,7 +13,7 @@ from cxr.explain.render import colour_scale, figure, to_png
 from cxr.explain.run_files import safe_names
 
 from sections.explorer import faithfulness, heatmap_facts
-from services import explaining, load
+from services import computing, explaining, load
 from widgets import address, browse, page, pages, pick, subject, viewer
 
 FROM_DATA, UPLOAD = "Data set", "Upload"
@@ -40,7 +40,7 @@ page.header(
 )
 with page.told_in_one_line():
     first, second, third, fourth = st.columns([3, 2, 3, 2])
-    reference = subject.network(first)
+    network_ref = subject.network(first)
     pick.arrive("explorer:source", "source", FROM_DATA, {"upload": UPLOAD}.__getitem__, accepted="upload")
     source = second.segmented_control(
         "X-ray from", [FROM_DATA, UPLOAD], required=True, key="explorer:source", width="stretch"
@@ -49,12 +49,12 @@ with page.told_in_one_line():
     if source == UPLOAD:
         chosen, xray = None, chosen_upload()
     else:
-        chosen = subject.choose(reference, third, fourth)
-        image_id = browse.image(chosen.data, chosen.split, explaining.predictions(chosen), load.model(reference)[0])
+        chosen = subject.choose(network_ref, third, fourth)
+        image_id = browse.image(chosen.data, chosen.split, explaining.predictions(chosen), load.model(network_ref)[0])
         xray = explaining.of_manifest(chosen.data, image_id)
 
-    network, description = load.model(reference)
-    values = explaining.logits(reference, xray)
+    network, description = load.model(network_ref)
+    values = explaining.logits(network_ref, xray)
     ranked = [network.classes[k] for k in (-values).argsort(kind="stable")]
     predicted = ranked[0]
 
@@ -96,7 +96,7 @@ with page.told_in_one_line():
     pick.leave_some("outlines", wanted)
     masks = {name: read_xray(xray.masks[name]) for name in wanted if name in xray.masks}
     others = [name for name in ranked if name != target][: MOST_CLASSES - 1] if shown == ALL else []
-    explained = explaining.heatmaps(reference, xray, way, [target, *others])
+    explained = explaining.heatmaps(network_ref, xray, way, [target, *others])
 
 heatmap, maps = explained.heatmaps[target], list(explained.heatmaps.values())
 scale = max(colour_scale(one.relevance, percentile) for one in maps)
@@ -118,7 +118,7 @@ with right:
     heatmap_facts.show_rules(heatmap)
 
 with page.told_in_one_line():
-    faithfulness.section(reference, xray, way, target)
+    faithfulness.section(network_ref, xray, way, target)
     faithfulness.show_localisation(xray, heatmap)
 
 left, right = st.columns([3, 2])
@@ -153,7 +153,7 @@ with right:
     )
     st.download_button(
         "Relevance of every input value (.npy)",
-        partial(explaining.relevance_npy, network, explaining.network_picture(reference, xray), way, target),
+        partial(explaining.relevance_npy, network, explaining.network_picture(network_ref, xray), way, target),
         f"{name}.npy",
         "application/octet-stream",
         icon=":material/download:",
@@ -169,10 +169,10 @@ with right:
             icon=":material/text_fields:",
             query_params={**chosen.link, "image": xray.id},
         )
-st.caption(viewer.plain(description))
+st.caption(viewer.plain(f"{description}. {computing.device_caption()}"))
 heatmap_facts.show_stored()
 options = ["--composite", way.composite] if way.composite != DEFAULT_COMPOSITE else []
 options += ["--bias", way.bias] if way.bias != composite_of(way.composite).bias else []
 where = ["--data", chosen.command_data] if chosen else []
 goal_word = "all" if shown == ALL else target
-page.command("cxr", "explain", reference, xray.id if chosen else "IMAGE", *where, "--target", goal_word, *options)
+page.command("cxr", "explain", network_ref, xray.id if chosen else "IMAGE", *where, "--target", goal_word, *options)

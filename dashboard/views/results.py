@@ -15,11 +15,12 @@ from cxr.evaluation.seen import measured_rows
 from cxr.evaluation.selection import listed
 from cxr.evaluation.settings import OnNetwork
 from cxr.models.card import MULTI_LABEL
-from cxr.runs import Run, start
+from cxr.networks import training_of
+from cxr.runs import Run, Slurm, start
 
 from sections.results import by_finding
 from services import load
-from widgets import address, charts, gallery, measured, page, pages, pick, subject
+from widgets import address, charts, gallery, measured, page, pages, pick, subject, where
 from widgets import run_state as run_parts
 
 PAPER = (
@@ -130,24 +131,29 @@ def stage_classes(found: dict) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def measure_elsewhere(run: Run) -> None:
-    """Let the user measure the network on another data set: a run of its own, shown here when it is done."""
+def measure_elsewhere(run: Run) -> Slurm | None:
+    """Let the user measure the network on another data set: a run of its own, shown here when it is done.
+
+    Returns where it would run.
+    """
     with st.expander("Measure this network on other X-rays", icon=":material/travel_explore:"):
         st.caption("A high figure on a split of the training data proves little; X-rays of another hospital say more.")
         sets = {d.name: d for d in list_data_sets()}
-        where, start_it = st.columns([3, 1], vertical_alignment="bottom")
-        name = where.selectbox("Data set", list(sets), key="results:elsewhere")
+        field, start_it = st.columns([3, 1], vertical_alignment="bottom")
+        name = field.selectbox("Data set", list(sets), key="results:elsewhere")
+        place = where.choose("evaluate", "results")
         # Its own for each run: a press on the page of a deleted run must not measure the one that takes its place.
         if start_it.button("Measure", icon=":material/play_arrow:", key=f"results:measure:{run.id}") and name:
             params = {**as_params(network_of(run)), "manifest": str(sets[name].manifest_path)}
             address.forget("split", "finding", "outcome", "cell", "page")
-            address.ask(run=start("evaluate", params, name=f"{run.name} on {name}").id)
+            address.ask(run=start("evaluate", params, name=f"{run.name} on {name}", where=place).id)
             st.rerun()
+    return place
 
 
 def as_params(network: str) -> dict[str, str]:
     """Return how a run's parameters name a network: as a training's run or as weights."""
-    return {"run" if pick.is_run(network) else "weights": network}
+    return {"run" if training_of(network) else "weights": network}
 
 
 def at_the_end(run: Run, stages: list[dict], link: dict[str, str], split: str) -> None:
@@ -160,12 +166,12 @@ def at_the_end(run: Run, stages: list[dict], link: dict[str, str], split: str) -
             with st.expander(f"{stage['name']}: each class on its validation images", icon=":material/stacks:"):
                 st.dataframe(stage_classes(stage["validation"]), width="stretch")
     with page.told_in_one_line():
-        measure_elsewhere(run)
+        place = measure_elsewhere(run)
     named = link["data"] if link["data"] != subject.OWN else run.spec["params"]["manifest"]
     aliases = (run.spec["params"].get("aliases") or {}).items()
     options = [word for label, name in aliases for word in ("--alias", f"{label}={name}")]
     options += ["--include-seen"] * bool(run.spec["params"].get("include_seen"))
-    page.command("cxr", "evaluate", link["model"], "--data", named, "--split", split, *options)
+    page.command("cxr", "evaluate", link["model"], "--data", named, "--split", split, *options, *where.words(place))
 
 
 page.header("Results", "Every figure with its 95 % interval; choose a cell or a finding to see its images.")

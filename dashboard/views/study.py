@@ -15,7 +15,7 @@ from cxr.reports.study import COLOURED, measure_tables, to_html
 from cxr.runs import Run, list_runs
 
 from sections.study import study_charts, study_form, study_state
-from widgets import address, page, pages, pick
+from widgets import address, page, pages, pick, where
 from widgets import run_state as run_parts
 
 REFRESH_S = 2.0
@@ -146,18 +146,19 @@ def new_study() -> None:
     data = st.selectbox("Data set", names, key="study:data")
     with page.told_in_one_line():
         plan = study_form.study_form()
+        place = where.choose("study")
         n = len(plan.recipes) * len(plan.seeds)
         if st.button(
             f"Start {n} training{'s' * (n != 1)}", type="primary", icon=":material/play_arrow:", key="study:start"
         ):
             with st.spinner("Checking every training first …"):
-                run = start_study(plan, data)
+                run = start_study(plan, data, where=place)
             address.ask(study=run.id, tab=TABS[0])  # where the new study is seen
             st.rerun()
     with st.expander("This study as YAML", icon=":material/description:"):
         st.code(plan.to_yaml(), language="yaml")
         st.download_button("Download", plan.to_yaml(), f"{plan.name}.yaml", "text/yaml", on_click="ignore")
-    page.command("cxr", "study", f"{plan.name}.yaml", "--data", data)
+    page.command("cxr", "study", f"{plan.name}.yaml", "--data", data, *where.words(place))
 
 
 page.header(

@@ -8,8 +8,8 @@ from cxr.experiments.masking.conditions import DEFAULT_DRAWS
 from cxr.text import DEFAULT_MARGIN
 
 from sections.text import correct_boxes, experiments, masking_results, stamping, tokens, vocabulary
-from services import explaining, load
-from widgets import browse, page, pages, pick, subject
+from services import computing, explaining, load
+from widgets import browse, page, pages, pick, subject, where
 
 ONE, SPLIT = "One image", "Whole split"
 VOCABULARY, BOXES = "Vocabulary", "Correct boxes"
@@ -23,8 +23,8 @@ page.header(
 with page.told_in_one_line():
     experiments.complete_address(SPLIT)
     first, second, third, mode, margin = st.columns([3, 3, 2, 2, 2], vertical_alignment="top")
-    reference = subject.network(first)
-    chosen = subject.choose(reference, second, third)
+    network_ref = subject.network(first)
+    chosen = subject.choose(network_ref, second, third)
     how = tokens.masking(mode, margin)
     pick.arrive("text:section", "look", ONE, allowed=SECTIONS)
     section = st.segmented_control(
@@ -39,7 +39,7 @@ options = ["--mode", how["mode"]] + (["--margin", how["margin"]] if how["margin"
 
 if section == ONE:
     with page.told_in_one_line():
-        network, description = load.model(reference)
+        network, description = load.model(network_ref)
         image_id = browse.image(chosen.data, chosen.split, explaining.predictions(chosen), network)
         xray = explaining.of_manifest(chosen.data, image_id)
         boxes, by_hand = tokens.corrected_or_found(chosen, xray)
@@ -67,6 +67,7 @@ if section == ONE:
             pick.leave("heatmaps", str(int(heatmaps)), "0")
             if heatmaps:
                 tokens.show_heatmaps(chosen, xray, boxes, how, tokens.target_of(network, found))
+        st.caption(computing.device_caption())
         st.page_link(
             pages.EXPLORER,
             label="Open in the explorer",
@@ -76,7 +77,8 @@ if section == ONE:
     page.command("cxr", "text", "detect", chosen.data.image_path(image_id))
 elif section == STAMP:
     with page.told_in_one_line():
-        stamping.show(chosen, reference)
+        stamping.show(chosen, network_ref)
+        st.caption(computing.device_caption())
 elif section == VOCABULARY:
     with page.told_in_one_line():
         vocabulary.show(chosen)
@@ -87,15 +89,16 @@ else:
     n = len(chosen.data.select(split=chosen.split))
     with page.told_in_one_line():
         params = experiments.settings(how)
+        place = where.choose(experiments.KIND)
         if st.button(
             f"Mask the text of all {n} X-rays", icon=":material/play_arrow:", type="primary", key="text:start"
         ):
-            experiments.begin(chosen, params)
+            experiments.begin(chosen, params, place)
         page.command(
             "cxr",
             "text",
             "experiment",
-            reference,
+            network_ref,
             "--data",
             chosen.command_data,
             "--split",
@@ -103,6 +106,7 @@ else:
             *options,
             *(word for mode in params["modes"][1:] for word in ("--mode", mode)),
             *(["--draws", params["draws"]] if params["draws"] != DEFAULT_DRAWS else []),
+            *where.words(place),
         )
         run = experiments.choose(chosen)
         experiments.watch(run)

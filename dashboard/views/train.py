@@ -91,7 +91,7 @@ with page.told_in_one_line():
     with contextlib.suppress(CxrError):  # what cannot be trained at all is said when it is to start
         for line in check_labels(recipe, data):
             st.warning(line, icon=":material/rule:")
-    place = where.choose()
+    place = where.choose("train")
     if st.button("Start training", type="primary", icon=":material/play_arrow:"):
         params = {"recipe": recipe, "manifest": data_set.manifest_path, "data_name": data_set.name}
         with st.spinner("Looking for the weights to start from" if recipe.weights else "Starting"):

@@ -10,10 +10,9 @@ import streamlit as st
 from cxr.evaluation.provenance import in_words, provenance_of
 from cxr.evaluation.seen import seen_in_words
 from cxr.evaluation.selection import EVERYTHING, NOT_KNOWN
-from cxr.models.weights import read_card
-from cxr.runs import Run, start
+from cxr.runs import Run, Slurm, start
 
-from widgets import address, page, viewer
+from widgets import address, page, viewer, where
 
 OLD_FINDINGS = (
     "This network finds several things, each by itself, but this run was measured by an older version as if they "
@@ -43,16 +42,18 @@ def show(run: Run, network: Mapping[str, str], split: str) -> None:
         st.warning("  \n".join(notes), icon=":material/rule:")
     elif notes:
         st.caption("  \n".join(notes))
+    likely = left_out.get("likely") or {}
+    elsewhere = sum((left_out.get("by_split") or {}).values())
+    elsewhere *= (results.get("measured") or {}).get("why") == NOT_KNOWN
+    if not (likely or elsewhere):
+        return
+    place = where.choose("evaluate", "measured")
     with st.container(horizontal=True):
-        likely = left_out.get("likely") or {}
         if likely and st.button(_as_words(likely), icon=":material/sync_alt:", key=f"measured:alias:{run.id}"):
-            _measure_again(run, network, aliases={**(results.get("aliases") or {}), **likely})
-        elsewhere = sum((left_out.get("by_split") or {}).values())
-        why = (results.get("measured") or {}).get("why")
-        if elsewhere and why == NOT_KNOWN:
-            words = f"Measure the other {page.counted(elsewhere, 'X-ray')} too"
-            if st.button(words, icon=":material/select_all:", key=f"measured:all:{run.id}"):
-                _measure_again(run, network, splits=[EVERYTHING])
+            _measure_again(run, network, place, aliases={**(results.get("aliases") or {}), **likely})
+        words = f"Measure the other {page.counted(elsewhere, 'X-ray')} too"
+        if elsewhere and st.button(words, icon=":material/select_all:", key=f"measured:all:{run.id}"):
+            _measure_again(run, network, place, splits=[EVERYTHING])
 
 
 def _show_seen(seen: Mapping[str, Any], split: str) -> None:
@@ -81,12 +82,12 @@ def rests_on(run: Run) -> None:
 def is_of_an_older_version(run: Run, network: Mapping[str, str]) -> bool:
     """Return whether a run of a network of several findings was measured as if they excluded each other."""
     from cxr.errors import CxrError
-    from cxr.evaluation.source import checkpoint_of
+    from cxr.networks import network_card
 
     if "task" in (run.results() or {}):
         return False
     try:
-        card = read_card(checkpoint_of(next(iter(network.values()))))
+        card = network_card(next(iter(network.values())))
     except (CxrError, OSError):
         return False  # the network is gone, and with it whatever could tell
     return card is not None and card.task == "multi-label"
@@ -95,8 +96,9 @@ def is_of_an_older_version(run: Run, network: Mapping[str, str]) -> bool:
 def of_an_older_version(run: Run, network: Mapping[str, str]) -> None:
     """Say that a run's figures do not hold, and offer to measure again; ends the page."""
     st.warning(OLD_FINDINGS, icon=":material/history:")
+    place = where.choose("evaluate", "measured")
     if st.button("Measure it again", icon=":material/play_arrow:", key=f"measured:again:{run.id}"):
-        _measure_again(run, network)
+        _measure_again(run, network, place)
     raise address.Ended
 
 
@@ -110,7 +112,7 @@ def _as_words(likely: Mapping[str, str]) -> str:
     return "Measure with " + ", ".join(f"{label} as {name}" for label, name in likely.items())
 
 
-def _measure_again(run: Run, network: Mapping[str, str], **changes: Any) -> None:
+def _measure_again(run: Run, network: Mapping[str, str], place: Slurm | None, **changes: Any) -> None:
     params = run.spec["params"]
     kept = {
         name: params[name]
@@ -119,5 +121,5 @@ def _measure_again(run: Run, network: Mapping[str, str], **changes: Any) -> None
     }
     again = {**network, "manifest": params["manifest"], **kept, **changes}
     address.forget("split", "finding", "outcome", "cell", "page")
-    address.ask(run=start("evaluate", again, name=run.name).id)
+    address.ask(run=start("evaluate", again, name=run.name, where=place).id)
     st.rerun()

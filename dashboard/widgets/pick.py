@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from cxr.data.library import DataSet, list_data_sets
 from cxr.errors import CxrError
-from cxr.models import list_weights
+from cxr.networks import list_networks
 from cxr.paths import runs_root
 from cxr.runs import Run, get_run, is_run_id, list_runs
 
@@ -195,11 +195,6 @@ def describe_run(run: Run) -> str:
     return f"{run.name} · {load.local_time(run.spec['created'])}"
 
 
-def is_run(reference: str) -> bool:
-    """Tell whether a network's reference is a run's id and not the name of weights."""
-    return any(r.id == reference for r in list_runs(kind="train"))
-
-
 def run(*kinds: str, label: str = "Run", empty: str = "") -> Run:
     """Let the user choose a run of one of ``kinds``; without one, say what to do and end the page."""
     by_id = {r.id: r for r in list_runs() if r.kind in kinds}
@@ -232,25 +227,26 @@ def data_set(*, label: str = "Data set") -> DataSet:
 
 
 def model(*, label: str = "Network", where: DeltaGenerator | None = None, resets: Sequence[str] = ()) -> str:
-    """Let the user choose a trained network: a run's best checkpoint or weights from a file. Returns its reference.
+    """Let the user choose a trained network: a run's best checkpoint or weights from a file. Returns what it is called.
 
     ``where`` is the column that takes the widget; what to do without a network is said across the page. The
     parameters ``resets`` get their defaults when another network is chosen.
     """
-    trained = [r for r in list_runs(kind="train") if load.has_checkpoint(r)]
-    labels = {r.id: describe_run(r) for r in trained}
-    labels |= {name: f"{name} · from the folder of weights" for name, _, _ in list_weights()}
+    labels = {
+        network.ref: describe_run(network.run) if network.run else f"{network.ref} · from the folder of weights"
+        for network in list_networks()
+    }
     if not labels and not address.asks("model"):
         page.nothing_yet("No trained network yet.", pages.TRAIN, "Start a training")
     with where or st.container():
         return from_url(label, list(labels), labels, "model", missing=missing_network, stays=True, resets=resets)
 
 
-def missing_network(reference: str) -> str:
+def missing_network(network_ref: str) -> str:
     """Return why a network cannot be shown: its run has no checkpoint, is no training, or is not here."""
-    short = repr(reference[:80])
+    short = repr(network_ref[:80])
     try:
-        run = get_run(reference)
+        run = get_run(network_ref)
         kind, state = run.spec.get("kind"), run.status()["state"]
     except (CxrError, OSError):
         return f"There is no network {short} here: neither a run nor weights have this name."

@@ -17,10 +17,10 @@ from streamlit.testing.v1 import AppTest
 from cxr.data import Manifest, read_xray
 from cxr.data.images.resize import fit_square
 from cxr.data.library import save_data_set
-from cxr.evaluation import load_trained
 from cxr.explain import COMPOSITES, explain
 from cxr.explain.heatmap import Heatmap, Way
 from cxr.explain.store import usage
+from cxr.networks import load_network
 from cxr.runs import Run, start
 from cxr.text import TextBox
 
@@ -211,7 +211,7 @@ def test_a_missing_image_file_is_told_in_one_line(trained: Run, demo: Manifest) 
 def test_the_array_to_download_holds_the_very_relevance_of_the_model(trained: Run, demo: Manifest) -> None:
     from services import explaining
 
-    network, _ = load_trained(trained.id)
+    network, _ = load_network(trained.id)
     xray = explaining.of_manifest(demo, demo.select(split="test").ids[0])
     picture = explaining.network_picture(trained.id, xray)
     stored = np.load(io.BytesIO(explaining.relevance_npy(network, picture, Way.of("epsilon"), "normal")))

@@ -163,10 +163,10 @@ def test_stamping_onto_a_finding_takes_the_x_rays_that_have_it_and_not_the_other
 
 
 def test_unstamped_answers_are_those_on_the_cache(done, data, weights):
-    from cxr.evaluation.source import load_trained
+    from cxr.networks import load_network
 
     table = pd.read_parquet(done[0].path / "stamped.parquet").query("condition == 'unstamped'").set_index("image_id")
-    model, _ = load_trained(str(weights))
+    model, _ = load_network(str(weights))
     manifest = Manifest.load(data).select(ids=table.index.tolist())
     cached = predict(model, ImageCache.build(manifest, 64, workers=0), table.index.tolist())
     assert np.allclose(table[[f"logit_{c}" for c in CLASSES]].to_numpy(), cached, atol=1e-5)

@@ -124,7 +124,7 @@ def lookup_table(item: Dataset, values: NDArray, dataset: Dataset) -> LookupTabl
 
 @dataclass(frozen=True)
 class _Shown:
-    """Values in 0..1 as a VOI LUT or window shows them; ``descending`` tells that it turns black and white."""
+    """Values in 0..1 as a VOI LUT or window shows them; ``descending`` says that it turns black and white."""
 
     unit: NDArray
     note: str
@@ -176,7 +176,7 @@ def _window(x: NDArray[np.float32], centre: float, width: float, function: str) 
 
 
 def _hardly_meets(grey: NDArray[np.uint8], values: NDArray, padding: NDArray[np.bool_] | None) -> bool:
-    """Tell whether a VOI LUT or window leaves a mask, or a handful of greys, where the values hold a picture.
+    """Return whether a VOI LUT or window leaves a mask, or a handful of greys, where the values hold a picture.
 
     It is judged by the middle half of the image, without padding and plateaus: a border or a label that happens to
     lie between the ends does not make a picture.
@@ -219,7 +219,7 @@ def _spread(grey: NDArray[np.uint8]) -> tuple[float, int]:
 
 
 def _is_eight_bit(values: NDArray, dataset: Dataset) -> bool:
-    """Tell whether values are 8-bit grey as they are, in bytes or in words."""
+    """Return whether values are 8-bit grey as they are, in bytes or in words."""
     if values.dtype == np.uint8:
         return True
     return values.dtype.kind == "u" and dataset.get("BitsStored") == 8 and int(values.max()) <= 255

@@ -27,7 +27,7 @@ from cxr.data.digests import file_digests, picture_digest, short_digest
 from cxr.data.images.base import one_line
 from cxr.data.images.cache_limit import VERSION
 from cxr.data.images.decode import DECODER_VERSION, unreadable_because
-from cxr.data.images.image_store import Contents, ImageStore, Progress, Result, StoredImages
+from cxr.data.images.image_store import Contents, ImageStore, Progress, Result, StoredImages, StoreRecipe
 from cxr.data.images.pool import map_in_order
 from cxr.data.images.resize import FITS, RESIZER_VERSION, decode_square, decode_treated
 from cxr.data.manifest import Manifest
@@ -54,7 +54,7 @@ class Treatment:
         ``what`` by image id, as JSON takes it; images that are not there stay as they are.
     """
 
-    about: dict[str, Any]
+    about: Mapping[str, str | float]
     apply: Callable[[NDArray[np.uint8], Any], NDArray[np.uint8]]
     by_image: Mapping[str, Any]
 
@@ -229,9 +229,14 @@ class _Recipe:
         """What two sets of untreated pictures must share to be compared."""
         return f"{self.size}-{self.fit}-{VERSION}"
 
-    def as_dict(self) -> dict[str, Any]:
-        plain = {"size": self.size, "fit": self.fit, "decoder": DECODER_VERSION, "resizer": RESIZER_VERSION}
-        return plain if self.treatment is None else plain | {"treatment": self.treatment.about}
+    def as_dict(self) -> StoreRecipe:
+        plain: StoreRecipe = {
+            "size": self.size,
+            "fit": self.fit,
+            "decoder": DECODER_VERSION,
+            "resizer": RESIZER_VERSION,
+        }
+        return plain if self.treatment is None else {**plain, "treatment": self.treatment.about}
 
     def key(self, digests: Mapping[str, str]) -> str:
         """Return a digest of this recipe and of the images, given in their order as ``{image_id: digest}``."""

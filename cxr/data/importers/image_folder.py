@@ -130,13 +130,13 @@ def _shared_levels(places: Sequence[_Place]) -> int:
 
 
 def _patients_above(places: Sequence[_Place], levels: Sequence[int]) -> bool:
-    """Tell whether the folders directly above the class folders hold a patient each."""
+    """Return whether the folders directly above the class folders hold a patient each."""
     above = Counter(place.folders[level - 1] for place, level in zip(places, levels, strict=True) if level)
     return _are_patients(above)
 
 
 def _are_patients(folders: Counter[str]) -> bool:
-    """Tell whether folders hold a patient each: by their names, or many ids with few files each."""
+    """Return whether folders hold a patient each: by their names, or many ids with few files each."""
     if any(_PATIENT_NAME.match(name) for name in folders):
         return True
     few_files = folders.total() < _FILES_PER_CLASS * len(folders)

@@ -176,7 +176,7 @@ def inspect(path: Path) -> _Decoded | str:
     return _Decoded(pixels.shape[1], pixels.shape[0], digest.hexdigest(), notes)
 
 
-def _decoded(listing: Listing, progress: Progress | None, workers: int | None) -> list[dict[str, Any]]:
+def _decoded(listing: Listing, progress: Progress | None, workers: int | None) -> list[dict[str, object]]:
     """Return the rows whose image decodes, with size and digest; the others are left out by name."""
     usable = []
     images = [Path(row.image) for row in listing.rows]

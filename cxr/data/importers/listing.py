@@ -28,7 +28,7 @@ class Listing:
     """What an importer found: rows of a manifest with absolute paths, not yet decoded, and what it left out.
 
     ``root`` is the folder that file names in ``excluded`` are relative to; ``notes`` are sentences on what was read
-    otherwise than it is written; ``own`` tells that we wrote the table, whose values stay as they are.
+    otherwise than it is written; ``own`` says that we wrote the table, whose values stay as they are.
     """
 
     root: Path

@@ -56,11 +56,10 @@ _SEARCHED, _PREDICTED = 0.6, 0.9  # of the whole time, when nothing is cached
 
 def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
     """Do the experiment, and write it down as the module says."""
-    from cxr.evaluation.source import load_trained, seen_by
-    from cxr.networks import resolve_device
+    from cxr.networks import load_network, resolve_device, seen_by
 
     progress(0.0, "loading")
-    model, description = load_trained(setting.model)
+    model, description = load_network(setting.model)
     model.to(resolve_device(setting.device))
     manifest, every = _images_of(setting, model)
     rests_on = provenance(every, setting.model)
@@ -110,7 +109,7 @@ def _between(progress: Progress, low: float, high: float) -> Progress:
 
 def _images_of(setting: Setting, model: XrayClassifier) -> tuple[Manifest, Manifest]:
     """Return the images to mask, and all of the data set: what its sources label tells which findings are absent."""
-    from cxr.evaluation.source import refuse_new_splits
+    from cxr.evaluation.relation import refuse_new_splits
 
     manifest = setting.data
     refuse_new_splits(setting.model, model, manifest)

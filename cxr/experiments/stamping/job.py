@@ -48,11 +48,10 @@ _AT_ONCE = 96  # pictures that wait for the network together
 
 def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
     """Do the experiment, and write it down as the module says."""
-    from cxr.evaluation.source import load_trained, seen_by
-    from cxr.networks import resolve_device
+    from cxr.networks import load_network, resolve_device, seen_by
 
     progress(0.0, "loading")
-    model, description = load_trained(setting.model)
+    model, description = load_network(setting.model)
     model.to(resolve_device(setting.device))
     manifest, chosen, setting = _images_of(setting, model)
     patch = patch_of(setting, manifest)
@@ -85,7 +84,7 @@ def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
 
 
 def _images_of(setting: Setting, model: XrayClassifier) -> tuple[Manifest, Manifest, Setting]:
-    from cxr.evaluation.source import refuse_new_splits
+    from cxr.evaluation.relation import refuse_new_splits
 
     manifest = setting.data
     refuse_new_splits(setting.model, model, manifest)
@@ -130,7 +129,7 @@ def versions_of(
     for size in setting.sizes:
         drawn = patch.scaled(max(2, round(size * image.shape[0])))
         try:
-            box = box_for(image.shape, drawn, place, tokens, told=image_id)
+            box = box_for(image.shape, drawn, place, tokens, image_name=image_id)
         except TextError as error:
             yield Refused(size, str(error))
             continue

@@ -137,9 +137,9 @@ class Setting(OnNetwork):
 
     def check(self) -> list[str]:
         """Raise a CxrError if the network cannot be loaded, no X-ray can be stamped, or the token cannot be cut."""
-        from cxr.evaluation.source import load_trained
+        from cxr.networks import load_network
 
-        network, _ = load_trained(self.network)
+        network, _ = load_network(self.network)
         chosen_images(self.data, network.classes, self, network.card.task)
         patch_of(self, self.data)
         return []

@@ -8,7 +8,8 @@ from typing import Any
 
 from cxr.errors import RunError
 from cxr.experiments.study.plan import Plan, parse_plan
-from cxr.runs import Run, members_of
+from cxr.runs import Run, Slurm, members_of
+from cxr.runs.slurm.members import submit_members
 
 NOT_STARTED = "not started"
 
@@ -97,8 +98,14 @@ def stop_study(study: Run, *, kill: bool = False) -> None:
 
 
 def retry(study: Run) -> list[Run]:
-    """Resume the stopped and failed members of a study that is over, and return them; each waits for its device."""
+    """Resume the stopped and failed members of a study that is over, and return them.
+
+    On this machine each waits for its device; on a cluster they are submitted as one job array.
+    """
     if study.active:
         raise RunError(f"study {study.id} is {study.status()['state']}: wait until it is over")
     ended = [member.run for member in members(study) if member.run and member.state in ("stopped", "failed")]
+    if study.spec.get("slurm"):
+        submit_members(study, [], ended, Slurm.of(study.spec["slurm"]))
+        return ended
     return [run.resume() for run in ended]

@@ -16,7 +16,7 @@ from cxr.explain.quality.localisation import localise
 from cxr.explain.quality.perturbation import Curve, Perturbation
 from cxr.explain.quality.randomisation import Randomisation
 
-from services import explaining, load
+from services import computing, explaining, load
 from services.explaining import Xray
 from widgets import viewer
 from widgets.charts import COLOURS, empty_figure
@@ -27,14 +27,14 @@ KEPT = 8
 _GREY = "#8a97a3"
 
 
-def section(reference: str, xray: Xray, way: Way, target: str) -> None:
+def section(network_ref: str, xray: Xray, way: Way, target: str) -> None:
     """Offer to measure the map of one class, and show what was found."""
     with st.expander("Is this map faithful?", icon=":material/fact_check:"):
         st.caption(
             "The network is asked again with parts of this picture taken out, and with parts of its weights made "
             "random. A faithful map names the parts that matter to the network; it need not name disease."
         )
-        key = (reference, load.model_stamp(reference), xray.stamp, way.key, target)
+        key = (network_ref, load.model_stamp(network_ref), xray.stamp, way.key, target)
         known: dict = st.session_state.setdefault("faithful", {})
         if key not in known:
             place = st.empty()
@@ -43,35 +43,40 @@ def section(reference: str, xray: Xray, way: Way, target: str) -> None:
             ):
                 return
             place.empty()
-            known[key] = _measured(reference, xray, way, target)
+            known[key] = _measured(network_ref, xray, way, target)
             for oldest in list(known)[:-KEPT]:
                 del known[oldest]
-        show(known[key])
+        result, where = known[key]
+        show(result, where)
 
 
-def _measured(reference: str, xray: Xray, way: Way, target: str) -> Faithfulness:
-    network, _ = load.model(reference)
+def _measured(network_ref: str, xray: Xray, way: Way, target: str) -> tuple[Faithfulness, str]:
+    """Return what was measured, and on which device."""
     bar = st.progress(0.0, "starting")
 
     def show(share: float, text: str) -> None:
         bar.progress(min(1.0, share), text)
 
-    result = measure_faithfulness(
-        network,
-        explaining.network_picture(reference, xray),
-        target,
-        way.composite,
-        progress=show,
-        bias=way.bias or None,
-        precision=way.precision,
-        **way.options,
+    picture = explaining.network_picture(network_ref, xray)
+    computed = computing.compute(
+        network_ref,
+        lambda network: measure_faithfulness(
+            network,
+            picture,
+            target,
+            way.composite,
+            progress=show,
+            bias=way.bias or None,
+            precision=way.precision,
+            **way.options,
+        ),
     )
     bar.empty()
-    return result
+    return computed.value, computed.where
 
 
-def show(result: Faithfulness) -> None:
-    """Show all measures of one map, each with a sentence on how to read it."""
+def show(result: Faithfulness, where: str = "") -> None:
+    """Show all measures of one map, each with a sentence on how to read it, and where they were computed."""
     left, right = st.columns([1, 2])
     with left:
         st.metric("Removal: area against random", f"{result.perturbation.area:+.2f} logits")
@@ -88,7 +93,8 @@ def show(result: Faithfulness) -> None:
         _show_classes(result)
     with three:
         _show_randomisation(result.randomisation)
-    st.caption(f"Measured in {result.seconds:.1f} s on this one picture: compare maps over many before you conclude.")
+    took = f"Measured in {result.seconds:.1f} s {where}".rstrip()
+    st.caption(f"{took}, of this one picture: compare maps over many before you conclude.")
 
 
 def verdict(measured: Perturbation) -> str:

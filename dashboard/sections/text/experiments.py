@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from cxr.experiments.masking.conditions import DEFAULT_DRAWS, MOST_DRAWS
-from cxr.runs import ACTIVE, Run, list_runs, start
+from cxr.runs import ACTIVE, Run, Slurm, list_runs, start
 from cxr.text import DEFAULT_MODE, MASK_MODES
 
 from services import load
@@ -42,10 +42,10 @@ def settings(how: dict[str, Any]) -> dict[str, Any]:
     return {"modes": [how["mode"], *also], "margin": how["margin"], "draws": draws}
 
 
-def begin(subject: Subject, how: dict[str, Any]) -> None:
+def begin(subject: Subject, how: dict[str, Any], place: Slurm | None) -> None:
     """Start an experiment on the chosen split and show it."""
-    params = {"model": subject.reference, "manifest": subject.manifest_path, "split": subject.split, **how}
-    address.ask(run=start(KIND, params).id)
+    params = {"model": subject.network_ref, "manifest": subject.manifest_path, "split": subject.split, **how}
+    address.ask(run=start(KIND, params, where=place).id)
     st.rerun()
 
 
@@ -101,7 +101,7 @@ def _missing(run_id: str) -> str:
 def _concerns(run: Run, subject: Subject) -> bool:
     params = run.spec["params"]
     same_data = Path(params.get("manifest", "")).resolve() == subject.manifest_path.resolve()
-    return same_data and (params.get("model"), params.get("split")) == (subject.reference, subject.split)
+    return same_data and (params.get("model"), params.get("split")) == (subject.network_ref, subject.split)
 
 
 def _describe(run: Run, *, named: bool) -> str:

@@ -30,7 +30,7 @@ from cxr.text.stamp import COLOURS, CONTROLS, FONTS, LONGEST_WORD, PLACES, TAKES
 from sections.text import experiments, stamping_results, tokens
 from services import explaining, load
 from services.explaining import Xray
-from widgets import address, browse, page, pick, viewer
+from widgets import address, browse, page, pick, viewer, where
 from widgets.subject import Subject
 
 WRITTEN, CUT = "a word", "cut from an X-ray"
@@ -51,19 +51,20 @@ class Choice:
     images: Manifest
 
 
-def show(chosen: Subject, reference: str) -> None:
+def show(chosen: Subject, network_ref: str) -> None:
     """Show the whole section: settings, preview, run, and what runs found."""
-    network, _ = load.model(reference)
+    network, _ = load.model(network_ref)
     choice = _settings(chosen, network)
     _preview(chosen, choice, network)
+    place = where.choose(KIND)
     n = len(choice.images)
     label = f"Stamp all {n} X-rays" if choice.setting.onto else f"Stamp all {n} X-rays of the split"
     if st.button(label, icon=":material/play_arrow:", type="primary", key="stamping:start"):
-        address.ask(stamping=start(KIND, choice.params).id)
+        address.ask(stamping=start(KIND, choice.params, where=place).id)
         st.rerun()
     sizes, contrasts = (", ".join(f"{dose:g}" for dose in doses) for doses in (SIZES, CONTRASTS))
     st.caption(f"In sizes of {sizes} of the image's height and contrasts of {contrasts}, each beside its control.")
-    page.command(*_command(chosen, choice.params))
+    page.command(*_command(chosen, choice.params), *where.words(place))
     run = _choose(chosen)
     experiments.watch(run)
     stamping_results.show(run)
@@ -77,7 +78,7 @@ def _settings(chosen: Subject, network: XrayClassifier) -> Choice:
     first = st.columns([2, 2, 2, 2, 2], vertical_alignment="top")
     with first[0]:
         source = pick.from_url("Token", [WRITTEN, CUT], {}, "token")
-    params: dict[str, Any] = {"model": chosen.reference, "manifest": chosen.manifest_path, "split": chosen.split}
+    params: dict[str, Any] = {"model": chosen.network_ref, "manifest": chosen.manifest_path, "split": chosen.split}
     second = st.columns([3, 2, 2, 3, 3, 3], vertical_alignment="top")
     if source == WRITTEN:
         params |= _word(first, second[2])
@@ -145,10 +146,10 @@ def _cut(chosen: Subject, columns: list[Any], for_take: Any, classes: tuple[str,
     return {"cut": f"{image_id}:{sides}", "take": take}
 
 
-def _onto(chosen: Subject, towards: str, task: str, where: Any) -> list[str]:
+def _onto(chosen: Subject, towards: str, task: str, cell: Any) -> list[str]:
     labels = [name for name in labels_of(chosen.data, task) if name != towards]
     pick.arrive_some("stamping:onto", "onto", labels)
-    onto = where.multiselect("Onto", labels, key="stamping:onto", placeholder="all others")
+    onto = cell.multiselect("Onto", labels, key="stamping:onto", placeholder="all others")
     pick.leave_some("onto", onto)
     return onto
 
@@ -162,7 +163,7 @@ def _percents(doses: tuple[float, ...], what: str = "") -> dict[str, str]:
 
 
 def _command(chosen: Subject, params: dict[str, Any]) -> list[str]:
-    words = ["cxr", "text", "stamp", chosen.reference]
+    words = ["cxr", "text", "stamp", chosen.network_ref]
     if "cut" in params:
         words += ["--from", params["cut"]] + (["--take", params["take"]] if params["take"] != "ink" else [])
     else:
@@ -208,7 +209,7 @@ def _preview(chosen: Subject, choice: Choice, network: Any) -> None:
         cell.image(_close_up(picture, box), width="stretch")
     answers = {
         name: explaining.logits(
-            chosen.reference, replace(xray, stamp=f"{xray.stamp}:{name}:{setting}", pixels=version.picture)
+            chosen.network_ref, replace(xray, stamp=f"{xray.stamp}:{name}:{setting}", pixels=version.picture)
         )
         for name, version in versions.items()
     }
@@ -284,7 +285,7 @@ def _missing(run_id: str) -> str:
 def _concerns(run: Run, chosen: Subject) -> bool:
     params = run.spec["params"]
     same_data = Path(params.get("manifest", "")).resolve() == chosen.manifest_path.resolve()
-    return same_data and (params.get("model"), params.get("split", "test")) == (chosen.reference, chosen.split)
+    return same_data and (params.get("model"), params.get("split", "test")) == (chosen.network_ref, chosen.split)
 
 
 def _describe(run: Run) -> str:

@@ -20,12 +20,12 @@ from cxr.experiments.vocabulary.count import (
     vocabulary,
 )
 from cxr.experiments.vocabulary.job import IMAGES, KIND, TOKENS, read_tables
-from cxr.runs import ACTIVE, Run, list_runs, start
+from cxr.runs import ACTIVE, Run, Slurm, list_runs, start
 from cxr.text import Reviews
 
 from sections.text import experiments, token_images
 from services import load
-from widgets import page, pick
+from widgets import page, pick, where
 from widgets.subject import Subject
 
 EVERY = "all splits"
@@ -41,9 +41,9 @@ def show(chosen: Subject) -> None:
     scope, least, spellings = st.columns([3, 2, 4], vertical_alignment="bottom")
     pick.arrive("vocabulary:scope", "scope", chosen.split, {"all": EVERY}.__getitem__, (chosen.split, EVERY))
     with scope:
-        where = st.segmented_control("X-rays", [chosen.split, EVERY], required=True, key="vocabulary:scope")
-    pick.leave("scope", "all" if where == EVERY else "", "")
-    split = "" if where == EVERY else chosen.split
+        scope_name = st.segmented_control("X-rays", [chosen.split, EVERY], required=True, key="vocabulary:scope")
+    pick.leave("scope", "all" if scope_name == EVERY else "", "")
+    split = "" if scope_name == EVERY else chosen.split
     most = 10_000
     pick.arrive("vocabulary:least", "least", MIN_IMAGES, int, range(1, most + 1), accepted=f"1 to {most}")
     min_images = least.number_input("On at least … X-rays", 1, most, key="vocabulary:least")
@@ -57,9 +57,10 @@ def show(chosen: Subject) -> None:
     )
     pick.leave("join", str(int(join)), "0")
     here = chosen.data.select(split=split) if split else chosen.data
-    run = _search(chosen, split, len(here))
+    place = where.choose(KIND)
+    run = _search(chosen, split, len(here), place)
     options = ["--split", split] * bool(split) + ["--min-images", min_images] + ["--join"] * join
-    page.command("cxr", "text", "vocabulary", chosen.command_data, *options)
+    page.command("cxr", "text", "vocabulary", chosen.command_data, *options, *where.words(place))
     found = None if run is None else _tables(run)
     if run is None or found is None:
         return
@@ -75,7 +76,7 @@ def show(chosen: Subject) -> None:
 # --- the search ----------------------------------------------------------------------------------------------------
 
 
-def _search(chosen: Subject, split: str, n: int) -> Run | None:
+def _search(chosen: Subject, split: str, n: int, place: Slurm | None) -> Run | None:
     """Offer to search these ``n`` X-rays, show the newest search that holds them, and return it."""
     run = newest(chosen.manifest_path, split)
     label = f"Search the text of {n} X-rays" if run is None else "Search again"
@@ -83,7 +84,7 @@ def _search(chosen: Subject, split: str, n: int) -> Run | None:
     if not active and st.button(
         label, icon=":material/search:", type="primary" if run is None else "secondary", key="vocabulary:start"
     ):
-        start(KIND, {"manifest": chosen.manifest_path, "split": split})
+        start(KIND, {"manifest": chosen.manifest_path, "split": split}, where=place)
         st.rerun()
     if run is None:
         st.caption(

@@ -27,6 +27,7 @@ from cxr.explain.lrp.feature_maps import Consumer, Parts, Released, Unit
 from cxr.explain.lrp.ledger import Ledger
 from cxr.explain.lrp.propagator import LayerRules, Propagated, Propagator, as_numpy
 from cxr.explain.lrp.rules import Rule
+from cxr.networks import is_gpu
 
 TARGETS_AT_ONCE = 8
 """Targets of one batch that go down in one sweep; the forward sweep is shared by all."""
@@ -71,7 +72,7 @@ class DenseNetPropagator(Propagator[Kernels]):
 
 def _full_float32(device: torch.device) -> AbstractContextManager[object]:
     # TensorFloat-32 has 10 bits of mantissa: quotients of relevance would be off in the third digit.
-    return torch.backends.cudnn.flags(allow_tf32=False) if device.type == "cuda" else torch.no_grad()
+    return torch.backends.cudnn.flags(allow_tf32=False) if is_gpu(device) else torch.no_grad()
 
 
 def _stacked(entries: Iterable[torch.Tensor]) -> np.ndarray:
