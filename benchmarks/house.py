@@ -234,8 +234,8 @@ def main() -> None:
         "# The house before and now",
         f"Command: `python benchmarks/house.py --base {given.base}`; {platform.machine()}, Python "
         f"{platform.python_version()}. Start-up: medians of {given.rounds} processes each, files in the system's "
-        "cache. Cycles count imports at run time, also those inside functions. Equal names leave out `job`, `settings` and "
-        "`results`, which each experiment has.",
+        "cache. Cycles count imports at run time, also those inside functions. Equal names leave out `job`, `settings` "
+        "and `results`, which each experiment has.",
         figures,
         ADDITIONS,
     ]
