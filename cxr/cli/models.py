@@ -31,7 +31,7 @@ Device = Annotated[
     typer.Option(
         "--device",
         callback=_device,
-        help="auto: a GPU once it is free, else the processor; cpu: begins at once; or cuda:0, cuda:1, ...",
+        help="auto: a GPU once it is free, or the CPU if there is none; cpu: starts at once; or cuda:0, cuda:1, ...",
     ),
 ]
 
@@ -54,7 +54,7 @@ def manifest_of(model: str, data: str | None) -> str:
 
         return str(resolve_manifest(data))
     if not is_training(model):
-        raise RunError(f"{model!r} is no run that knows its data: give --data with a data set's name or a manifest")
+        raise RunError(f"{model!r} is not a run with data of its own: give --data with a data set's name or a manifest")
     return str(get_run(model).spec["params"]["manifest"])
 
 
@@ -77,13 +77,13 @@ def evaluate(
     ] = None,
     alias: Annotated[
         list[str] | None,
-        typer.Option(help="label of the data=class of the network, for names that mean the same; may be repeated."),
+        typer.Option(help="LABEL=CLASS: a label of the data that means this class of the network; may be repeated."),
     ] = None,
     include_seen: Annotated[
         bool,
         typer.Option(
             "--include-seen",
-            help="Measure X-rays that the network was trained or chosen on with the others, instead of without them.",
+            help="Also measure X-rays that the network was trained or selected on; by default they are left out.",
         ),
     ] = False,
     device: Device = "auto",
@@ -91,13 +91,13 @@ def evaluate(
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a trained network, with intervals, and write its predictions of each image.
+    """Evaluate a trained network, with intervals, and write its prediction for each image.
 
     Classes that exclude each other: accuracy, F1, AUC and the confusion matrix. Several findings: AUC, average
-    precision, sensitivity and specificity of each. What is left out of the measure is counted by reason and label.
+    precision, sensitivity and specificity of each. X-rays that are left out are counted by reason and label.
 
-    X-rays that the network was trained or chosen on, whatever they are called here, are counted, named in
-    results.json and left out of every figure, unless there are no others.
+    X-rays that the network was trained or selected on, under whatever name, are counted, listed in results.json and
+    left out of every figure, unless there are no others.
     """
     aliases = assignments(alias, "--alias")
     manifest = manifest_of(model, data)
@@ -117,6 +117,6 @@ def check_split(manifest: str, split: str) -> None:
     from cxr.data import Manifest
     from cxr.data.splits import in_order
 
-    found = [name for name in in_order(Manifest.load(manifest).splits) if name]
-    if split and split not in found:
-        raise WrongUse(unknown("split", split, [*found, "'' for every X-ray"]))
+    splits = [name for name in in_order(Manifest.load(manifest).splits) if name]
+    if split and split not in splits:
+        raise WrongUse(unknown("split", split, [*splits, "'' for every X-ray"]))

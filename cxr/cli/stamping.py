@@ -23,7 +23,7 @@ def stamp_and_tell(
         For values that are not allowed, or a class that does not exist.
     """
     if bool(params["word"]) == bool(params["cut"]):
-        raise WrongUse("a token is needed: either --word, such as --word DX, or --from IMAGE_ID:x0,y0,x1,y1")
+        raise WrongUse("no token given: use either --word, such as --word DX, or --from IMAGE_ID:x0,y0,x1,y1")
     params = {name: value for name, value in params.items() if name == "split" or value not in ("", [])}
     params["manifest"] = manifest_of(params["model"], data)
     check_split(params["manifest"], params.get("split", ""))

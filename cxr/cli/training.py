@@ -12,7 +12,7 @@ from cxr.errors import RecipeError
 from cxr.runs import start
 
 recipes = typer.Typer(help="See the recipes that come with the package.", no_args_is_help=True)
-RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A preset (see `cxr recipe list`) or a YAML file.")]
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="Preset (see `cxr recipe list`) or YAML file.")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Change a value, such as stages.0.epochs=3; may be repeated.")
 ]
@@ -27,7 +27,7 @@ def train(
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """Train a network. Ctrl-C saves and stops; closing the terminal leaves it running."""
+    """Train a network. Ctrl-C saves and stops it. Closing the terminal leaves it running."""
     params = {"recipe": load_changed(recipe, changes), "manifest": data, "data_name": data}
     run = start("train", params, name=name, warn=note, where=slurm)
     follow_or_leave(run, detach, as_json)
@@ -44,7 +44,7 @@ def list_(as_json: Json = False) -> None:
 
 @recipes.command("show")
 def show(recipe: RecipeName, changes: Changes = None, as_json: Json = False) -> None:
-    """Print a recipe as YAML: a start for one's own."""
+    """Print a recipe as YAML, as a start for your own."""
     from cxr.training import load_recipe
 
     params = load_changed(recipe, changes)

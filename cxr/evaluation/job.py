@@ -183,6 +183,6 @@ def _refuse_a_single_class(card: ModelCard) -> None:
     if len(card.classes) < 2 and card.task != MULTI_LABEL:
         raise WeightsError(
             f"the network has the single class {card.classes[0]!r} and the task {card.task}: its probability is always "
-            "1, so there is nothing to measure. Needed: two classes, or the task multi-label, where a class is there "
-            "or not (`cxr weights import ... --task multi-label`)"
+            "1, so there is nothing to measure. Needed: two classes, or the task multi-label, where a class is "
+            "present or absent (`cxr weights import ... --task multi-label`)"
         )

@@ -15,14 +15,15 @@ from cxr.runs import Run, Slurm, start
 from widgets import address, page, viewer, where
 
 OLD_FINDINGS = (
-    "This network finds several things, each by itself, but this run was measured by an older version as if they "
-    "excluded each other: its accuracy and its matrix mean nothing and are not shown. Measure it again."
+    "This is a multi-label network, but an older version evaluated this run as if its findings excluded each other. "
+    "Its accuracy and confusion matrix mean nothing and are not shown. Measure it again."
 )
 
 
 REACH = (
     "Intervals are over patients. Where few patients have a class and their X-rays resemble each other, those of AUC "
-    "and average precision are too short: in simulations they held the true figure in as few as 85 of 100 sets."
+    "and average precision are too short: in simulations they contained the true value in as few as 85 of 100 data "
+    "sets."
 )
 
 
@@ -35,8 +36,8 @@ def show(run: Run, network: Mapping[str, str], split: str) -> None:
     results = run.results() or {}
     left_out = results.get("left_out") or {}
     _show_seen(results.get("seen") or {}, split)
-    said = seen_in_words(results.get("seen"))
-    notes = [_as_markdown(line) for line in results.get("notes") or () if line not in said]
+    sentences = seen_in_words(results.get("seen"))
+    notes = [_as_markdown(line) for line in results.get("notes") or () if line not in sentences]
     strange = (left_out.get("by_reason") or {}).get("unknown-label", 0)
     if strange:
         st.warning("  \n".join(notes), icon=":material/rule:")
@@ -114,12 +115,12 @@ def _as_words(likely: Mapping[str, str]) -> str:
 
 def _measure_again(run: Run, network: Mapping[str, str], place: Slurm | None, **changes: Any) -> None:
     params = run.spec["params"]
-    kept = {
+    same_params = {
         name: params[name]
         for name in ("splits", "aliases", "include_seen")
         if params.get(name) and run.kind == "evaluate"
     }
-    again = {**network, "manifest": params["manifest"], **kept, **changes}
+    again = {**network, "manifest": params["manifest"], **same_params, **changes}
     address.forget("split", "finding", "outcome", "cell", "page")
     address.ask(run=start("evaluate", again, name=run.name, where=place).id)
     st.rerun()

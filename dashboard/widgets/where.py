@@ -49,14 +49,14 @@ def _partitions() -> list[client.Partition]:
 
 def _settings(kind: Kind, key: str) -> Slurm:
     """Show the fields that fit the kind: GPUs for networks, several of them and nodes for what several processes do."""
-    known = {partition.name: partition for partition in _partitions()}
-    if not known:
+    partitions = {partition.name: partition for partition in _partitions()}
+    if not partitions:
         st.caption("Slurm does not name its partitions now (`sinfo` fails); the run goes to its default one.")
     work = KINDS[kind.members] if kind.members else kind  # the settings of a study are those of each training
     several, on_gpu = work.processes == "many", work.device == "queued"
     row = st.container(horizontal=True, vertical_alignment="bottom")  # breaks into lines where it is narrow
-    partition = _partition(row, known, key)
-    gpus = known[partition].gpus if partition in known else 0
+    partition = _partition(row, partitions, key)
+    gpus = partitions[partition].gpus if partition in partitions else 0
     longer = "saves and goes on" if work.resumes else "restarts from the beginning"
     values: dict[str, Any] = {}
     help_ = f"A run that needs longer {longer}."
@@ -83,13 +83,13 @@ def _settings(kind: Kind, key: str) -> Slurm:
     return Slurm.parse(f"{chosen.option()},{extra}")  # what is written by hand goes first
 
 
-def _partition(row: DeltaGenerator, known: dict[str, client.Partition], key: str) -> str:
-    if not known:
+def _partition(row: DeltaGenerator, partitions: dict[str, client.Partition], key: str) -> str:
+    if not partitions:
         return ""
     key = f"{key}:partition"
-    pick.remember(key, next(iter(known)), known)
-    labels = {name: f"{name} (up to {item.limit}{'' if item.up else ', closed'})" for name, item in known.items()}
-    return row.selectbox("Partition", list(known), format_func=labels.__getitem__, key=key, width=_WIDE)
+    pick.remember(key, next(iter(partitions)), partitions)
+    labels = {name: f"{name} (up to {item.limit}{'' if item.up else ', closed'})" for name, item in partitions.items()}
+    return row.selectbox("Partition", list(partitions), format_func=labels.__getitem__, key=key, width=_WIDE)
 
 
 def _number(

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cxr.errors import RunError
-from cxr.experiments.study.members import Member, members, told
+from cxr.experiments.study.members import Member, member_rows, members
 from cxr.experiments.study.settings import StudyParams
 from cxr.experiments.study.start import file_hash
 from cxr.runs import ACTIVE, Run, RunFolder, Slurm, Status, Stopped, start
@@ -146,7 +146,7 @@ class Orchestrator:
                 self.tried[index] = True
         if states != self.states:
             self.folder.append_metrics(rows)
-            self.folder.write_json(MEMBERS, told(self.members))
+            self.folder.write_json(MEMBERS, member_rows(self.members))
         self.states = states
         self._tell(statuses)
 
@@ -192,13 +192,13 @@ class Orchestrator:
         finished = self.states.count("finished")
         if not finished:
             raise RunError(f"no training of the study finished; {'; '.join(failures) or 'all were stopped'}")
-        found = report(self.study)
+        comparison = report(self.study)
         head = f"{finished} of {len(self.states)} trainings finished"
         stopped = [f"{m.title} was stopped" for m, s in zip(self.members, self.states, strict=True) if s == "stopped"]
         results = {
-            "finding": "\n".join([head, *failures, *stopped, *found.sentences]),
-            "members": told(self.members),
+            "finding": "\n".join([head, *failures, *stopped, *comparison.sentences]),
+            "members": member_rows(self.members),
             "failures": failures,
-            "report": found.to_dict(),
+            "report": comparison.to_dict(),
         }
         self.folder.write_json("results.json", results)
