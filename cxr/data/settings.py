@@ -75,7 +75,7 @@ class ImportParams(Params):
     kind: str
     path: AbsolutePath
     name: str
-    splits: Literal["make", "keep", "none"] = "make"
+    splits: Literal["make", "keep", "new", "none"] = "make"
     seed: int = Field(default=0, ge=0)
     overwrite: bool = False
     options: JsonObject = Field(default_factory=dict)

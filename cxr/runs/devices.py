@@ -20,6 +20,7 @@ CHOSEN_VARIABLE = "CXR_DEVICE"  # tells a training whose recipe says `auto` whic
 
 _DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 _ASK_TORCH = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
+_ASK_MODES = ("nvidia-smi", "--query-gpu=compute_mode", "--format=csv,noheader")
 _ANSWER_S = 120.0
 _CUDA = re.compile(r"cuda(?::(\d+))?")
 
@@ -39,6 +40,11 @@ def options_of(kind: Kind, params: Mapping[str, Any]) -> Options | None:
     gpus = count_gpus() if device == "auto" else 0
     options = device_options(device, n, gpus)
     return None if kind.processor == "shared" and set(options) <= {"cpu"} else options
+
+
+def names_gpu(device: str) -> bool:
+    """Return whether a device's name means a GPU."""
+    return _CUDA.fullmatch(device) is not None
 
 
 def count_gpus() -> int:
@@ -64,6 +70,15 @@ def _nvidia_gpus() -> int | None:
     count = sum(line.startswith("GPU ") for line in lines)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return count if visible is None else min(count, len([part for part in visible.split(",") if part.strip()]))
+
+
+def gpus_are_shared() -> bool:
+    """Return whether several processes may use a GPU at once, as they may unless an administrator forbade it."""
+    try:
+        answer = subprocess.run(_ASK_MODES, capture_output=True, text=True, timeout=_ANSWER_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return True  # no NVIDIA's tool, no such setting
+    return all(mode.strip() == "Default" for mode in answer.stdout.splitlines())
 
 
 def _ask_torch() -> int:

@@ -7,25 +7,27 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cxr import paths
 from cxr.errors import RunError
 from cxr.json_types import JsonObject
 from cxr.runs import kinds, local
-from cxr.runs.folder import RESULTS, RunFolder
+from cxr.runs.folder import RESULTS, SPEC, RunFolder
 from cxr.runs.kinds import Params, kind_of
 from cxr.runs.metrics_file import MetricsRow
 from cxr.runs.process import current_status, launch
-from cxr.runs.slurm import client
+from cxr.runs.slurm import client, submit
+from cxr.runs.slurm.settings import Slurm
 from cxr.runs.spec import Spec, is_run_id
 from cxr.runs.status import ACTIVE, ENDED, QUEUED_AGAIN, Status
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Here = Literal["here"]
 _POLL_S = 0.2
 
 
@@ -56,7 +58,7 @@ class Run:
 
     @property
     def spec(self) -> Spec:
-        """What was requested (see ``RunFolder.spec``); read once, since it never changes."""
+        """What was requested (see ``RunFolder.spec``); read once, since only a resume elsewhere changes it."""
         if self._spec is None:
             self._spec = self.folder.spec
         return self._spec
@@ -168,14 +170,33 @@ class Run:
             with contextlib.suppress(RunError):  # over already
                 member.kill()
 
-    def resume(self) -> Run:
+    def resume(self, where: Slurm | Here | None = None) -> Run:
         """Start a stopped or failed run again: from where it was if its kind resumes, else from the beginning.
+
+        Parameters
+        ----------
+        where
+            None: where it was before. ``cxr.runs.Slurm(...)``: on a cluster, with these settings from now on.
+            ``"here"``: on this machine.
 
         Raises
         ------
         RunError
-            If it is active or finished; of two calls at once only one succeeds.
+            If it is active or finished, or Slurm is not here or refuses: the run is as it was. Of two calls at once
+            only one succeeds.
         """
+        with self.queued_again(where):
+            launch(self.folder)
+        return self
+
+    @contextlib.contextmanager
+    def queued_again(self, where: Slurm | Here | None = None) -> Iterator[None]:
+        """Make a stopped or failed run wait for its process, which is to be started inside.
+
+        A RunError inside leaves the run as it was. Arguments and errors as for :meth:`resume`.
+        """
+        spec = self.folder.spec
+        moved = spec if where is None else _moved(spec, where)
         restarts = not kind_of(self.kind).resumes
         with self.folder.status_transaction() as stored:
             status = current_status(self.folder, Status(**stored))
@@ -190,12 +211,18 @@ class Run:
         if restarts:
             self.folder.truncate_metrics(0)
         try:
-            launch(self.folder)
-        except RunError:  # Slurm refuses: the run is as it was
+            self._rewrite(spec, moved)
+            yield
+        except RunError:  # Slurm refuses
+            self._rewrite(moved, spec)
             with self.folder.status_transaction() as stored:
                 stored.update({**status, "metrics_generation": stored["metrics_generation"]})
             raise
-        return self
+
+    def _rewrite(self, before: Spec, after: Spec) -> None:
+        if after != before:
+            self.folder.write_json(SPEC, after)
+            self._spec = None
 
     def _leave_slurms_queue(self, job: str) -> None:
         """End the run if it only waits in Slurm; the flag ends one that has begun."""
@@ -215,6 +242,10 @@ class Run:
         status = self.status()
         if status["state"] in ACTIVE:
             raise RunError(f"run {self.id} is {status['state']}: stop it before deleting it")
+        on_cluster = [member.id for member in members_of(self) if member.active and member.folder.read_status().job]
+        if on_cluster:  # the files that their jobs start with lie in this folder
+            others = f"{len(on_cluster)} of its runs are not over on the cluster, such as {on_cluster[0]}"
+            raise RunError(f"run {self.id} cannot be deleted yet: {others}. Stop them first")
         gone = self.folder.path.with_name(f".deleted-{self.id}")
         self.folder.path.rename(gone)  # out of every list at once, whatever happens while the files go
         shutil.rmtree(gone, ignore_errors=True)
@@ -250,6 +281,21 @@ def members_of(run: Run) -> list[Run]:
         return []
     candidates = list_runs(run.folder.path.parent, kind=kind.members)
     return [member for member in candidates if member.spec["params"].get(kind.name) == run.id]
+
+
+def _moved(spec: Spec, where: Slurm | Here) -> Spec:
+    """Return a run's spec with another place to work; the number of its processes stays."""
+    rest = spec.copy()
+    rest.pop("slurm", None)
+    if where == "here":
+        return rest
+    if submit.prepared(where, spec["kind"], spec["params"]) != spec["params"]:
+        raise RunError(
+            f"slurm: gpus={where.gpus},nodes={where.nodes} make several processes, the run had one. Allowed to resume "
+            "it: nodes=1 and gpus=0 or 1"
+        )
+    rest["slurm"] = where.stored()
+    return rest
 
 
 def _folders(root: Path) -> list[Path]:

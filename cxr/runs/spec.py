@@ -19,7 +19,7 @@ _VERSIONED = ("cxr", "torch", "timm", "zennit", "numpy")
 
 
 class Spec(TypedDict):
-    """The content of ``spec.json``, which never changes.
+    """The content of ``spec.json``, which never changes but for the place where a resumed run works (``slurm``).
 
     Attributes
     ----------

@@ -23,9 +23,10 @@ from cxr.files import replacing, sync_folder
 from cxr.models import XrayClassifier, load_model, save_model
 from cxr.models.seen_images import Seen
 from cxr.models.weights import read_seen
+from cxr.networks import BEST
 from cxr.runs.storage import write_json
 
-POINTER, BEST, PUBLISHED = "last.json", "best.safetensors", ".published"
+POINTER, PUBLISHED = "last.json", ".published"
 WEIGHTS, STATE = "last.safetensors", "last.state.pt"
 
 

@@ -24,8 +24,9 @@ from cxr.models import XrayClassifier, build, save_model, with_classes
 from cxr.models.licences import joined_licences
 from cxr.models.seen_images import Seen, SeenImages
 from cxr.models.weights import find_weights, read_card, seen_before
+from cxr.networks import BEST
 from cxr.runs.folder import RunFolder, Stopped
-from cxr.training.checkpoint import BEST, Checkpoints, LoopState, Origin, Place, seed_everything
+from cxr.training.checkpoint import Checkpoints, LoopState, Origin, Place, seed_everything
 from cxr.training.data.stages import StageData, derived_seed, prepare
 from cxr.training.engine import give_back_memory, make_fabric, numerics
 from cxr.training.loop import Hooks, StageLoop

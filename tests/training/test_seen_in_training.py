@@ -14,9 +14,9 @@ from running import StopsAt, run, start
 from cxr.data import ImageCache, Manifest, read_xray
 from cxr.errors import ManifestError
 from cxr.evaluation.job import evaluate
-from cxr.evaluation.source import seen_by
 from cxr.models import save_model
 from cxr.models.weights import load_model, read_seen
+from cxr.networks import seen_by
 from cxr.paths import runs_root
 from cxr.runs.folder import RunFolder, Stopped
 from cxr.text import Reviews, TextBox

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from cxr.data.images.image_store import Images
+from cxr.networks import is_gpu
 from cxr.training.data.augment import Augment
 
 AHEAD = 2  # batches that are read before they are needed
@@ -92,7 +93,7 @@ class Reader:
     def read(self, positions: np.ndarray) -> torch.Tensor:
         """Return uint8 (n, 1, H, W) on the processor, pinned where it goes to a GPU."""
         shape = (len(positions), *self._images.shape[1:])
-        pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
+        pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=is_gpu(self._device))
         # np.take lets other threads go on meanwhile, indexing does not, and without `clip` it would copy twice.
         # An operation of torch here would slow down every one of the network's: OpenMP's threads, once there are
         # more of them than cores, sleep wherever they wait for each other.
