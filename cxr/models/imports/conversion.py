@@ -111,9 +111,6 @@ class InspectedWeights:
             raise Misfit(f"{self.path} does not fit {self.backbone}, nothing was written: {self.report}", self.report)
 
 
-Found = InspectedWeights  # its earlier name
-
-
 def _other(name: str | None, tensor_name: str) -> str:
     return name if name is not None and name != tensor_name else ""
 
