@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     pass
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_TEXTS_OF_FULL_DISK = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed", "unexpected pos ")
+_FULL_DISK_TEXTS = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed", "unexpected pos ")
 
 
 class DiskFullError(RunError):
@@ -61,7 +61,7 @@ def is_disk_full(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, DiskFullError) or (isinstance(error, OSError) and error.errno in _DISK_FULL):
             return True
-        if any(words in str(error) for words in _TEXTS_OF_FULL_DISK):  # safetensors and torch have no errno
+        if any(words in str(error) for words in _FULL_DISK_TEXTS):  # safetensors and torch have no errno
             return True
         error = error.__cause__ or error.__context__
     return False
