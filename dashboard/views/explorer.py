@@ -12,7 +12,7 @@ from cxr.explain.composites import composite_of
 from cxr.explain.render import colour_scale, figure, to_png
 from cxr.explain.run_files import safe_names
 
-from sections.explorer import faithfulness, heatmap_facts
+from sections.explorer import composite_options, faithfulness, heatmap_facts
 from services import computing, explaining, load
 from widgets import address, browse, page, pages, pick, subject, viewer
 
@@ -59,8 +59,8 @@ with page.told_in_one_line():
     predicted = ranked[0]
 
     st.divider()
-    rule, biases, goal, several = st.columns([4, 3, 3, 2], vertical_alignment="bottom")
-    way = heatmap_facts.choose_way(rule, biases)
+    rule, settings, biases, goal, several = st.columns([8, 4, 6, 6, 4], vertical_alignment="bottom")
+    way = heatmap_facts.choose_way(rule, settings, biases)
     with goal:
         follow = explaining.predicted_option(network.classes)
         word = "most probable" if explaining.is_of_findings(network) else "predicted"
@@ -173,6 +173,7 @@ st.caption(viewer.plain(f"{description}. {computing.device_caption()}"))
 heatmap_facts.show_stored()
 options = ["--composite", way.composite] if way.composite != DEFAULT_COMPOSITE else []
 options += ["--bias", way.bias] if way.bias != composite_of(way.composite).bias else []
+options += composite_options.command_words(way.composite, dict(way.options))
 where = ["--data", chosen.command_data] if chosen else []
 goal_word = "all" if shown == ALL else target
 page.command("cxr", "explain", network_ref, xray.id if chosen else "IMAGE", *where, "--target", goal_word, *options)
