@@ -12,7 +12,7 @@ from cxr.explain.composites import composite_of
 from cxr.explain.render import colour_scale, figure, to_png
 from cxr.explain.run_files import safe_names
 
-from sections.explorer import faithfulness, heatmap_facts
+from sections.explorer import composite_options, faithfulness, heatmap_facts
 from services import computing, explaining, load
 from widgets import address, browse, page, pages, pick, subject, viewer
 
@@ -60,8 +60,8 @@ with page.told_in_one_line():
     predicted = ranked[0]
 
     st.divider()
-    rule, biases, goal, several = st.columns([4, 3, 3, 2], vertical_alignment="bottom")
-    method = heatmap_facts.choose_method(rule, biases)
+    rule, settings, biases, goal, several = st.columns([8, 4, 6, 6, 4], vertical_alignment="bottom")
+    method = heatmap_facts.choose_method(rule, settings, biases)
     with goal:
         follow = explaining.predicted_option(network.classes)
         word = "most probable" if explaining.is_of_findings(network) else "predicted"
@@ -177,6 +177,7 @@ st.caption(viewer.plain(f"{description}. {computing.device_caption()}"))
 heatmap_facts.show_stored()
 options = ["--composite", method.composite] if method.composite != DEFAULT_COMPOSITE else []
 options += ["--bias", method.bias] if method.bias != composite_of(method.composite).bias else []
+options += composite_options.command_words(method.composite, dict(method.options))
 where = ["--data", chosen.command_data] if chosen else []
 goal_word = "all" if shown == ALL else target
 page.command("cxr", "explain", network_ref, xray.id if chosen else "IMAGE", *where, "--target", goal_word, *options)

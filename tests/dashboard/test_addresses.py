@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
 from cxr.data.library import save_data_set
+from cxr.explain.composites import COMPOSITES, option_names
 from cxr.runs import Run, get_run
 from tests.dashboard.conftest import DASHBOARD
 
@@ -55,6 +56,9 @@ def copied(run: Run, name: str, **changes: Any) -> Run:
 
 
 def needed(page: str, param: str) -> dict[str, str]:
+    """What else an address must name so that a parameter is read."""
+    if page == "explorer" and param in option_names():
+        return {"composite": next(name for name, known in COMPOSITES.items() if param in known.options)}
     return NEEDED.get(param, {}) if page == "text" else {}
 
 

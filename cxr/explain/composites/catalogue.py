@@ -196,6 +196,7 @@ COMPOSITES: dict[str, Composite] = {
         "value per 32 x 32 pixels on a DenseNet.",
         kind=COMPARISON,
         adds_up="nothing: values are 0 or more",
+        networks="timm's convolutional networks and chains of layers (nn.Sequential) that have a feature map",
     ),
     "occlusion": Composite(
         "Occlusion",
@@ -227,6 +228,11 @@ def names_of(kind: str) -> list[str]:
     return [name for name, composite in COMPOSITES.items() if composite.kind == kind]
 
 
+def option_names() -> list[str]:
+    """Return the names of all options that any composite has."""
+    return list(dict.fromkeys(option for composite in COMPOSITES.values() for option in composite.options))
+
+
 def choices_in_words() -> str:
     """Return what may be chosen, for a command's help."""
     return f"The rules of LRP: {', '.join(names_of(LRP))}; or, for comparison: {', '.join(names_of(COMPARISON))}."
@@ -255,5 +261,5 @@ def summary(name: str) -> dict[str, Any]:
 
 def _runs_on(composite: Composite) -> list[str]:
     if not composite.is_lrp:
-        return ["any network"]
+        return [composite.networks]
     return [propagator.title for key, propagator in PROPAGATORS.items() if composite.runs_on(key)]
