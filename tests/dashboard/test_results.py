@@ -98,7 +98,7 @@ def test_each_network_has_the_figures_of_its_task(tmp_path: Path, configuration:
     assert not app.exception
     assert not app.error
     assert metrics(app)["Images"] == "12"
-    assert "as few as 85 of 100 sets" in plain(app)  # where intervals are too short, it is said beside them
+    assert "as few as 85 of 100 data sets" in plain(app)  # where intervals are too short, it is said beside them
     table = app.dataframe[0].value
     assert sorted(table.index) == sorted(configuration.classes)
     if configuration.multi_label:

@@ -231,7 +231,7 @@ def test_files_as_large_as_the_paper_s_may_be_uploaded(weights: Path) -> None:
 def test_a_file_in_the_folder_of_weights_is_offered_and_one_with_a_card_is_not(weights: Path) -> None:
     app = importing()
     app.segmented_control(key="weights:from").set_value("A file in the folder of weights").run()
-    assert "No file without a card" in said(app)
+    assert "There is no weights file without a card" in said(app)
     (weights / "NetD.pt").write_bytes(resnet_bytes())
     save_model(build("densenet-small", CLASSES, size=32), weights / "ours.safetensors")
     app.run()
