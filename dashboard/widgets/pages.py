@@ -16,6 +16,7 @@ RESULTS = "views/results.py"
 EXPLORER = "views/explorer.py"
 TEXT = "views/text.py"
 WEIGHTS = "views/weights.py"
+GLOSSARY = "views/glossary.py"
 
 _SECTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "": ((HOME, "Home", "home"),),
@@ -31,6 +32,7 @@ _SECTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
         (TEXT, "Text tokens", "text_fields"),
     ),
     "Networks": ((WEIGHTS, "Weights", "deployed_code"),),
+    "Help": ((GLOSSARY, "Glossary", "menu_book"),),
 }
 
 
