@@ -78,7 +78,7 @@ def test_an_export_is_made_on_demand_and_says_how_far_its_logits_are(weights: Pa
         app.button(key=f"weights:export:{format}:small").click().run()
         assert not app.exception
         assert app.download_button(key="weights:download").label.endswith(file)
-        assert "logits differ from ours by" in said(app)
+        assert "logits differ from the original's by" in said(app)
 
 
 def test_the_zip_of_a_timm_folder_holds_its_three_files(tmp_path: Path, weights: Path) -> None:

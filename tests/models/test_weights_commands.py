@@ -187,7 +187,7 @@ def test_export_writes_onnx_and_the_card_and_says_how_far_the_logits_are(here, w
     save_model(model, weights / "small.safetensors")
     code, out, err = here("weights", "export", "small", "--format", "onnx", "--out", tmp_path / "small.onnx")
     assert code == 0, err
-    assert "its logits differ from ours by" in out
+    assert "its logits differ from the original's by" in out
     code, out, _ = here("weights", "export", "small", "--format", "card", "--out", tmp_path / "CARD.md")
     assert (tmp_path / "CARD.md").read_text().startswith("# densenet-small")
     code, _, err = here("weights", "export", "small", "--format", "pickle", "--out", tmp_path / "x")
