@@ -199,7 +199,7 @@ def test_old_figures_of_several_findings_are_not_shown_but_measured_again(tmp_pa
     app = opened("results", run=run.id)
     assert not app.exception
     assert "Accuracy" not in metrics(app)
-    assert "as if they excluded each other" in app.warning[0].value
+    assert "as if its findings excluded each other" in app.warning[0].value
     next(b for b in app.button if b.label == "Measure it again").click().run()
     again = next(r for r in list_runs(kind="evaluate") if r.id != run.id)
     assert again.spec["params"] == run.spec["params"]
