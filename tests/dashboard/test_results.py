@@ -98,7 +98,7 @@ def test_each_network_has_the_figures_of_its_task(tmp_path: Path, configuration:
     assert not app.exception
     assert not app.error
     assert metrics(app)["Images"] == "12"
-    assert "as few as 85 of 100 sets" in plain(app)  # where intervals are too short, it is said beside them
+    assert "as few as 85 of 100 data sets" in plain(app)  # where intervals are too short, it is said beside them
     table = app.dataframe[0].value
     assert sorted(table.index) == sorted(configuration.classes)
     if configuration.multi_label:
@@ -199,7 +199,7 @@ def test_old_figures_of_several_findings_are_not_shown_but_measured_again(tmp_pa
     app = opened("results", run=run.id)
     assert not app.exception
     assert "Accuracy" not in metrics(app)
-    assert "as if they excluded each other" in app.warning[0].value
+    assert "as if its findings excluded each other" in app.warning[0].value
     next(b for b in app.button if b.label == "Measure it again").click().run()
     again = next(r for r in list_runs(kind="evaluate") if r.id != run.id)
     assert again.spec["params"] == run.spec["params"]

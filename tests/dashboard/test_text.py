@@ -157,7 +157,7 @@ def test_what_an_address_names_of_an_experiment_comes_back_or_is_told(experiment
     assert app.segmented_control(key=f"experiments:shown:{experiment.id}").value == "largest moves"
     refused(app, query, "tab", "list", "page")
     app = opened("text", **query, split="val")
-    assert "not on what is chosen above" in app.error[0].value
+    assert "which are not chosen above" in app.error[0].value
     app.button(key="address:instead:run").click().run()
     assert experiment.results()["finding"] in said(app)
 
