@@ -80,7 +80,8 @@ def test_the_round_trip_in_processes_of_their_own(theirs, file, tmp_path, weight
 
 
 def test_an_import_says_under_which_licence_the_weights_are_and_how_it_knows(here, file):
-    assert "licence: unknown, no file beside the weights states it" in here("weights", "import", file, "--brief", *TOLD)[1]
+    _, out, _ = here("weights", "import", file, "--brief", *TOLD)
+    assert "licence: unknown, no file beside the weights states it" in out
     file.with_name("LICENSE").write_text("GNU GENERAL PUBLIC LICENSE\n  Version 3, 29 June 2007")
     _, out, _ = here("weights", "import", file, "--brief", "--name", "second", *TOLD)
     assert "licence: GPL-3.0 (from LICENSE). A network under the GPL" in out
