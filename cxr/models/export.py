@@ -250,8 +250,8 @@ def _differences(model: XrayClassifier, other: Callable[[torch.Tensor], np.ndarr
     relative = absolute / max(largest, 1e-12)
     if not relative <= TOLERANCE:
         raise WeightsError(
-            f"{path} is not written: its logits differ from ours by {absolute:.3g}, {relative:.2g} of the largest "
-            f"(at most {TOLERANCE:g} is accepted)"
+            f"{path} is not written: its logits differ from the original's by {absolute:.3g}, {relative:.2g} of "
+            f"the largest (at most {TOLERANCE:g} is accepted)"
         )
     return absolute, relative
 

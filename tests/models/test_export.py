@@ -131,7 +131,7 @@ def test_an_export_whose_logits_differ_is_refused_and_not_written(tmp_path, form
         return forward(images) + 0.01  # what is asked of the network itself stays as it was
 
     model.forward = dropping
-    with pytest.raises(WeightsError, match=r"is not written: its logits differ from ours by 0\.01"):
+    with pytest.raises(WeightsError, match=r"is not written: its logits differ from the original's by 0\.01"):
         export(model, tmp_path / "net", format)
     assert list(tmp_path.iterdir()) == []
 

@@ -80,9 +80,8 @@ def test_the_round_trip_in_processes_of_their_own(theirs, file, tmp_path, weight
 
 
 def test_an_import_says_under_which_licence_the_weights_are_and_how_it_knows(here, file):
-    assert (
-        "licence: unknown, no file beside the weights states it" in here("weights", "import", file, "--brief", *TOLD)[1]
-    )
+    _, out, _ = here("weights", "import", file, "--brief", *TOLD)
+    assert "licence: unknown, no file beside the weights states it" in out
     file.with_name("LICENSE").write_text("GNU GENERAL PUBLIC LICENSE\n  Version 3, 29 June 2007")
     _, out, _ = here("weights", "import", file, "--brief", "--name", "second", *TOLD)
     assert "licence: GPL-3.0 (from LICENSE). A network under the GPL" in out
@@ -187,7 +186,7 @@ def test_export_writes_onnx_and_the_card_and_says_how_far_the_logits_are(here, w
     save_model(model, weights / "small.safetensors")
     code, out, err = here("weights", "export", "small", "--format", "onnx", "--out", tmp_path / "small.onnx")
     assert code == 0, err
-    assert "its logits differ from the original's by" in out
+    assert "its logits differ from the original's by at most" in out
     code, out, _ = here("weights", "export", "small", "--format", "card", "--out", tmp_path / "CARD.md")
     assert (tmp_path / "CARD.md").read_text().startswith("# densenet-small")
     code, _, err = here("weights", "export", "small", "--format", "pickle", "--out", tmp_path / "x")
