@@ -64,10 +64,7 @@ def test_a_link_with_options_shows_their_map_and_the_command_makes_it(trained: R
     assert {name: widget(app, name).value for name in known} == wanted
     way, heatmap = explained(app)
     assert dict(way.options) == wanted
-    shown = {name: app.query_params[name] for name in known}
-    assert {name: value if isinstance(value, str) else value[0] for name, value in shown.items()} == {
-        name: str(value).removesuffix(".0") for name, value in wanted.items()
-    }
+    assert {name: "".join(app.query_params[name]) for name in known} == {name: query[name] for name in known}
     words = app.code[0].value.split()
     options = [words[k + 1] for k, word in enumerate(words) if word == "--option"]
     assert Way.of(composite, options=command._numbers(options)).key == Way.of(composite, options=wanted).key
