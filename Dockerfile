@@ -22,6 +22,7 @@ COPY --chown=researcher:researcher pyproject.toml setup.py README.md LICENSE ./
 COPY --chown=researcher:researcher cxr cxr
 COPY --chown=researcher:researcher dashboard dashboard
 COPY --chown=researcher:researcher weights weights
+COPY --chown=researcher:researcher docs/glossary.md docs/glossary.md
 RUN pip install --no-cache-dir --no-deps --editable .
 
 USER researcher

@@ -54,6 +54,12 @@ def pages() -> Path:
     return _shipped("dashboard")
 
 
+def glossary() -> Path:
+    """Return the file that says what the words on the pages mean."""
+    inside = _PACKAGE / "dashboard" / "glossary.md"
+    return inside if inside.is_file() else _CHECKOUT / "docs" / "glossary.md"
+
+
 def _shipped(name: str) -> Path:
     """Return a folder that comes with the package: in it where it is installed, beside it in a checkout."""
     inside = _PACKAGE / name

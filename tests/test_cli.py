@@ -145,7 +145,7 @@ def test_wrong_use_exits_with_2(cxr, arguments):
         (["evaluate", "nothing", "--data", "x"], "no trained network 'nothing'"),
         (["explain", "nothing", "x.png"], "no trained network 'nothing'"),
         (["explain", "demo", "x.png", "--composite", "lrp"], "unknown composite 'lrp'. Available: epsilon-plus-flat"),
-        (["explain", "demo", "nowhere.png"], "nowhere.png is not there: give an image file"),
+        (["explain", "demo", "nowhere.png"], "nowhere.png not found: give an image file"),
         (["explain", "demo", "x.png", "--bias", "lose"], "unknown bias 'lose'. Available: ignore, keep"),
         (["explain", "demo", "x.png", "--option", "gamma=1"], "unknown option of composite 'epsilon-plus-flat'"),
         (["explain", "demo", "x.png", "--option", "epsilon=-1"], "epsilon -1 is out of range. Accepted: numbers from"),
@@ -341,7 +341,7 @@ def test_ctrl_c_saves_and_stops_and_the_run_can_be_resumed(value):
     out, err = terminal.communicate(timeout=60)
     (run,) = list_runs()
     assert run.status()["state"] == "stopped"
-    assert (terminal.returncode, f"`cxr runs resume {run.id}` goes on" in out) == (0, True), out + err
+    assert (terminal.returncode, f"`cxr runs resume {run.id}` continues it" in out) == (0, True), out + err
     assert (run.folder.checkpoints / "last.json").exists()
     rows = len(run.metrics()[0])
     told = value("runs", "resume", run.id, "--detach")
@@ -387,4 +387,4 @@ def test_a_taken_port_is_named_before_anything_starts(cxr):
         port = taken.getsockname()[1]
         code, _, err = cxr("dashboard", "--port", str(port))
     assert code == 1
-    assert f"port {port} of 127.0.0.1 is taken" in err
+    assert f"port {port} of 127.0.0.1 is in use" in err

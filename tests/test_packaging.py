@@ -57,6 +57,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(PROJECT / name, folder / "copy" / name, ignore=ignored)
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(PROJECT / name, folder / "copy")
+    (folder / "copy" / "docs").mkdir()
+    shutil.copy(PROJECT / "docs" / "glossary.md", folder / "copy" / "docs")
     command = ["-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation", "--no-index", "-q", "-w", folder]
     done = subprocess.run([sys.executable, *command], cwd=folder / "copy", capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -75,6 +77,8 @@ def test_the_wheel_holds_every_file_of_the_package_the_pages_and_the_demo_weight
     for source, target in SHIPPED.items():
         within = files_below(installed / target)
         assert files_below(PROJECT / source) <= within, f"{source}: see setup.py and package-data in pyproject.toml"
+    glossary = installed / "cxr" / "dashboard" / "glossary.md"
+    assert glossary.read_bytes() == (PROJECT / "docs" / "glossary.md").read_bytes()
     assert files_below(installed / "cxr" / "weights") == {"demo.json", "demo.safetensors"}
     tops = {path.name for path in installed.iterdir() if path.suffix != ".dist-info"}
     assert tops == {"cxr"}, "nothing else may lie among other people's packages"

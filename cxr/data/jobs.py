@@ -6,10 +6,10 @@ without splits, and says why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import pandas as pd
 
@@ -18,6 +18,7 @@ from cxr.data.importers.importing import ImportResult, import_data, source_split
 from cxr.data.importers.registry import SOURCES
 from cxr.data.importers.rows import SOURCE_SPLIT
 from cxr.data.library import (
+    DataSetFacts,
     check_name,
     describe_data_set,
     facts_beside,
@@ -52,6 +53,18 @@ _NOT_WANTED = "none were requested"
 _NO_ASIDE = pd.DataFrame(columns=["image_id", "image", "reason"])
 
 
+class ImportSummary(TypedDict):
+    """What a command prints, and a run stores, of an import; see :class:`Imported`."""
+
+    name: str
+    kind: str
+    splits: dict[str, int] | None
+    source_splits: dict[str, int] | None
+    split_reason: str | None
+    notes: list[str]
+    two_labels: list[list[dict[Hashable, str]]]
+
+
 @dataclass(frozen=True)
 class Imported:
     """A data set as an import left it in the library.
@@ -59,7 +72,7 @@ class Imported:
     Attributes
     ----------
     name, folder
-        Of the data set; the name may differ from the one that was asked for if another import took it meanwhile.
+        Of the data set; the name may differ from the one that was requested if another import took it meanwhile.
     result
         What was imported, with the splits that it has now.
     split_reason
@@ -79,8 +92,8 @@ class Imported:
         """X-rays per split, None if there are no splits."""
         return split_sizes(self.result.manifest)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return what a command or a run tells of the import in plain values."""
+    def as_dict(self) -> ImportSummary:
+        """Return what a command or a run reports of the import in plain values."""
         pairs = two_labels(self.result.doubles)
         return {
             "name": self.name,
@@ -160,7 +173,12 @@ def import_data_set(
     if kept_as != name:
         notes.append(f"Another import has taken the name {name} meanwhile: this data set is called {kept_as}.")
     official = in_order(result.manifest.splits)
-    about = {"notes": notes, "source_splits": official, "split_reason": _NOT_WANTED if not official else "", "run": run}
+    about: DataSetFacts = {
+        "notes": notes,
+        "source_splits": official,
+        "split_reason": _NOT_WANTED if not official else "",
+        "run": run,
+    }
     if splits in ("make", "new") and not official:
         about["split_reason"] = "they have not been made yet"
     folder = save_data_set(kept_as, result, overwrite=overwrite, **about)
@@ -182,7 +200,7 @@ def split_data_set(
     seed: int = 0,
     keep: Collection[str] = (),
 ) -> Divided:
-    """Place the rows of a data set anew, without those of the splits in ``keep``, and keep the result.
+    """Make new splits of a data set, without those of the splits in ``keep``, and keep the result.
 
     Parameters
     ----------
@@ -209,7 +227,7 @@ def split_data_set(
     manifest, aside = split_manifest(before, fractions, seed=seed, keep=keep)
     official = [split for split in facts.get("source_splits", ()) if split in keep]
     notes = [*split_notes(manifest, aside, keep), *_replaced_notes(facts.get("source_splits", ()), keep)]
-    about: dict[str, Any] = {"split_notes": notes, "split_reason": "", "source_splits": official}
+    about: DataSetFacts = {"split_notes": notes, "split_reason": "", "source_splits": official}
     folder = save_data_set(name, manifest, **about) if name else update_data_set(str(data), manifest, **about)
     patients = unknown_patients(manifest)
     return Divided(name or str(data), folder, manifest, aside, (*notes, *([patients] if patients else [])))

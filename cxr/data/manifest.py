@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -301,7 +300,7 @@ class Manifest:
         return {group: dict(values_in_several_splits(placed, column)) for group, column in columns.items()}
 
     def split_command(self, *keep: str, **fractions: float) -> str:
-        """Return the command that places this manifest's rows anew and keeps the splits named as they are."""
+        """Return the command that makes new splits and keeps the splits named as they are."""
         if self.path is None:
             words = ["MANIFEST", "--name", "NEW"]
         elif self.path == data_root() / self.path.parent.name / "manifest.csv":
@@ -355,7 +354,7 @@ def _complete(table: pd.DataFrame, root: Path, aliases: Mapping[str, str]) -> pd
             "import the table: `cxr data import manifest` knows the usual names)"
         )
     table = table.reset_index(drop=True)
-    columns: dict[str, Any] = {
+    columns: dict[str, pd.Series] = {
         c: text_column(table[c], keep_space=c in PATH_COLUMNS) if c in table else _blank(table) for c in TEXT_COLUMNS
     }
     columns["image_id"] = _ids(columns["image_id"], columns["image"], root)
@@ -363,8 +362,8 @@ def _complete(table: pd.DataFrame, root: Path, aliases: Mapping[str, str]) -> pd
     columns["age"] = ages_in_years(table["age"]) if "age" in table else pd.Series(np.nan, index=table.index)
     for column in SIZE_COLUMNS:
         columns[column] = whole_sizes(table[column]) if column in table else pd.Series(0, index=table.index)
-    others = {c: table[c] for c in table.columns if c not in COLUMNS}
-    return pd.DataFrame({c: columns[c] for c in COLUMNS} | others, index=table.index)
+    other_columns = {c: table[c] for c in table.columns if c not in COLUMNS}
+    return pd.DataFrame({c: columns[c] for c in COLUMNS} | other_columns, index=table.index)
 
 
 def _blank(table: pd.DataFrame) -> pd.Series:

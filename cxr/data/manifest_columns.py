@@ -39,7 +39,7 @@ _YEARS_PER_UNIT = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
 def is_our_own(table: pd.DataFrame) -> bool:
-    """Tell whether :meth:`Manifest.save` wrote a table: it has every one of our columns."""
+    """Return whether :meth:`Manifest.save` wrote a table: it has every one of our columns."""
     return set(COLUMNS) <= set(table.columns)
 
 
@@ -55,8 +55,8 @@ def rename_columns(table: pd.DataFrame, columns: Mapping[str, str], path: Path) 
     renamed = {column: table[source_column] for column, source_column in columns.items()}
     # A column that is mapped away goes, unless its name is one of ours: mapping `label` to `findings` keeps both.
     gone = {*columns, *(source_column for source_column in columns.values() if source_column not in COLUMNS)}
-    rest = table.drop(columns=list(gone), errors="ignore")
-    return pd.concat([pd.DataFrame(renamed, index=table.index), rest], axis=1)
+    other_columns = table.drop(columns=list(gone), errors="ignore")
+    return pd.concat([pd.DataFrame(renamed, index=table.index), other_columns], axis=1)
 
 
 def column_names(table: pd.DataFrame) -> str:

@@ -37,10 +37,10 @@ def provenance(manifest: Manifest, network: str | Path | None = None, data_name:
     ``weights_sha256``, the checksum of its file.
     """
     name = data_name or (manifest.path.parent.name or manifest.path.name if manifest.path else "")
-    told = {"date": _now(), "cxr": __version__, "data": name, "manifest_hash": manifest.hash()}
+    record = {"date": _now(), "cxr": __version__, "data": name, "manifest_hash": manifest.hash()}
     if network is None:
-        return told
-    return told | {"network": network_title(network), "weights_sha256": sha256_of(network_file(network))}
+        return record
+    return record | {"network": network_title(network), "weights_sha256": sha256_of(network_file(network))}
 
 
 def provenance_of(run: Run) -> dict[str, str]:
@@ -50,20 +50,22 @@ def provenance_of(run: Run) -> dict[str, str]:
         return recorded
     spec, params = run.spec, run.spec["params"]
     created = datetime.fromtimestamp(spec["created"], UTC).isoformat(timespec="seconds")
-    told = {"date": created, "cxr": str((spec.get("versions") or {}).get("cxr") or "")}
-    told["manifest_hash"] = str(spec.get("manifest_hash") or "")
+    record = {"date": created, "cxr": str((spec.get("versions") or {}).get("cxr") or "")}
+    record["manifest_hash"] = str(spec.get("manifest_hash") or "")
     if params.get("manifest"):
-        told["data"] = Path(params["manifest"]).parent.name
+        record["data"] = Path(params["manifest"]).parent.name
     network = params.get("model") or params.get("run") or params.get("weights")
-    return told | ({"network": _named(network), "weights_sha256": ""} if network else {})
+    return record | ({"network": _named(network), "weights_sha256": ""} if network else {})
 
 
-def in_words(told: Mapping[str, str]) -> str:
+def in_words(record: Mapping[str, str]) -> str:
     """Return in a few sentences what figures rest on; what an older run did not record is said to be so."""
-    lines = [f"Measured {date_in_words(told['date'])} with cxr {told.get('cxr') or '(version not recorded)'}."]
-    if told.get("network"):
-        lines.append(f"Network: {told['network']} (weights {_hash('sha256', told.get('weights_sha256'))}).")
-    lines.append(f"Data: {told.get('data') or 'not recorded'} (manifest {_hash('hash', told.get('manifest_hash'))}).")
+    lines = [f"Measured {date_in_words(record['date'])} with cxr {record.get('cxr') or '(version not recorded)'}."]
+    if record.get("network"):
+        lines.append(f"Network: {record['network']} (weights {_hash('sha256', record.get('weights_sha256'))}).")
+    lines.append(
+        f"Data: {record.get('data') or 'not recorded'} (manifest {_hash('hash', record.get('manifest_hash'))})."
+    )
     return " ".join(lines)
 
 

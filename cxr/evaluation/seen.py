@@ -73,14 +73,18 @@ def seen_among(seen: Seen | None, manifest: Manifest, cache: ImageCache) -> Seen
     for entry in seen.images:
         if entry.form not in by_form and (other := _at_form(manifest, entry.form)) is not None:
             by_form[entry.form] = other
-        found = {cache.ids[k] for k in np.flatnonzero(np.isin(files, entry.files))}
+        seen_ids = {cache.ids[k] for k in np.flatnonzero(np.isin(files, entry.files))}
         if entry.form in by_form:
             shown = by_form[entry.form]
             digests = np.fromiter(shown.values(), np.uint64, len(shown))
-            found |= {image_id for image_id, same in zip(shown, np.isin(digests, entry.pictures), strict=True) if same}
+            seen_ids |= {
+                image_id for image_id, same in zip(shown, np.isin(digests, entry.pictures), strict=True) if same
+            }
         else:
-            unknown.append(f"pictures of {entry.title}, whose form is another ({entry.form}): only files were compared")
-        matches.append((entry, found))
+            unknown.append(
+                f"pictures of {entry.title}, stored in another form ({entry.form}): only files were compared"
+            )
+        matches.append((entry, seen_ids))
     blank = frozenset(cache.ids[k] for k in np.flatnonzero(pictures == 0))
     return SeenAmong(
         use={i: use for use in (CHOSEN, TRAINED) for entry, ids in matches if entry.use == use for i in sorted(ids)},
@@ -146,7 +150,7 @@ def facts(among: SeenAmong, by_split: Mapping[str, Sequence[str]], whole: Mappin
         splits[split] = {"of": len(ids), **counts, "left_out": any(uses) and not whole.get(split)}
         if whole.get(split):
             splits[split]["why"] = whole[split]
-        images += _named(among, split, ids)
+        images += _entries_of(among, split, ids)
     return {
         "compared_with": among.compared_with,
         "unknown": list(among.unknown),
@@ -171,7 +175,7 @@ def marked(seen: Seen | None, manifest: Manifest, size: int) -> dict[str, Any]:
     return facts(among, by_split, {name: INCLUDED for name, ids in by_split.items() if any(among.column(ids))})
 
 
-def _named(among: SeenAmong, split: str, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _entries_of(among: SeenAmong, split: str, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
     groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for image_id in ids:
         if image_id in among.use:
@@ -204,12 +208,14 @@ def seen_in_words(seen: Mapping[str, Any] | None, split: str | None = None) -> l
     n = sum(counts["of"] for counts in splits.values())
     if not lines and seen["compared_with"]:
         lines.append(
-            f"None of the {n} X-rays is one of the {seen['compared_with']:,} that the network was trained and chosen "
+            f"None of the {n} X-rays is one of the {seen['compared_with']:,} that the network was trained or selected "
             "on (compared by file and by picture)."
         )
-    lines += [f"Not known: {what}. X-rays that it has seen may be among those measured." for what in seen["unknown"]]
+    lines += [
+        f"Not known: {subject}. X-rays that it has seen may be among those measured." for subject in seen["unknown"]
+    ]
     if seen["blank"]:
-        lines.append(f"Not compared: {seen['blank']} of one single grey, which show nothing to tell them apart by.")
+        lines.append(f"Not compared: {seen['blank']} of a single grey value, which cannot be told apart.")
     return lines
 
 

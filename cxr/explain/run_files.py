@@ -24,15 +24,15 @@ _LONGEST_NAME = 100  # bytes, of 255 that a file's name may have: an image's and
 def safe_names(names: Sequence[str]) -> dict[str, str]:
     """Return each name as a part of a file's name; those that would be the same, in any case, get a number."""
     safe: dict[str, str] = {}
-    taken: set[str] = set()
+    used: set[str] = set()
     for name in names:
         short = re.sub(r"[^\w.-]+", "_", name).encode()[:_LONGEST_NAME].decode(errors="ignore")
         plain = candidate = short.lstrip(".") or "_"
         number = 1
-        while candidate.casefold() in taken:
+        while candidate.casefold() in used:
             number += 1
             candidate = f"{plain}-{number}"
-        taken.add(candidate.casefold())
+        used.add(candidate.casefold())
         safe[name] = candidate
     return safe
 
@@ -44,10 +44,10 @@ def read_map(folder: RunFolder, image_id: str, target: str | None = None) -> tup
     """
     path = folder.path / INDEX
     table = pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=list(COLUMNS))
-    found = table.loc[(table["image_id"] == image_id) & (target is None or table["target"] == target)]
-    if found.empty:
+    rows = table.loc[(table["image_id"] == image_id) & (target is None or table["target"] == target)]
+    if rows.empty:
         of_class = "" if target is None else f" for {target!r}"
         raise ExplainError(f"run {folder.id} holds no heatmap of image {image_id!r}{of_class} (it holds {len(table)})")
-    entry = found.iloc[0]
+    entry = rows.iloc[0]
     store = np.load(folder.path / STORE, mmap_mode="r")
     return store[int(entry["row"])].astype(np.float32) * np.float32(entry["scale"]), entry

@@ -127,12 +127,12 @@ class DeviceQueue:
 
     def tickets(self) -> list[Ticket]:
         """Return the tickets of living runs, those that hold devices first, then those that wait in their order."""
-        found = []
+        living = []
         for path in self._files():
             ticket = _read(path)
             if ticket is not None and is_held(path):
-                found.append(ticket)
-        return self._sorted(found)
+                living.append(ticket)
+        return self._sorted(living)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the queue for people, in its order: id and name of the run, place, devices, since.
@@ -233,17 +233,17 @@ class DeviceQueue:
 
     def _living(self) -> list[Ticket]:
         """Return the tickets in order; those of the dead are removed, with what their processes left behind."""
-        found = []
+        living = []
         for path in self._files():
             ticket = _read(path)
             if is_held(path):
-                found += [ticket] if ticket is not None else []
+                living += [ticket] if ticket is not None else []
                 continue
             # Helpers of a dead training would go on using the device.
             if ticket is not None and ticket.holds and ticket.run != NO_RUN:
                 local.sweep(RunFolder(self._runs / ticket.run), ticket.pid)
             path.unlink(missing_ok=True)
-        return self._sorted(found)
+        return self._sorted(living)
 
     def _files(self) -> list[Path]:
         try:
@@ -276,16 +276,16 @@ def grants(tickets: Sequence[Ticket]) -> dict[str, str]:
     a run on two GPUs is not passed for ever by runs on one; it holds nothing meanwhile, so nobody waits in a circle.
     """
     taken = {device for ticket in tickets for device in ticket.holds}
-    found = {}
+    granted = {}
     for ticket in tickets:
         if ticket.holds:
             continue
         lacking = {name: len(taken.intersection(devices)) for name, devices in ticket.options.items()}
         choice = min(lacking, key=lambda name: lacking[name])
         if not lacking[choice]:
-            found[ticket.key] = choice
+            granted[ticket.key] = choice
         taken.update(ticket.options[choice])
-    return found
+    return granted
 
 
 def in_words(ticket: Ticket, tickets: Sequence[Ticket]) -> str:

@@ -123,7 +123,7 @@ def _outcome(run: RunFolder, kind: Kind) -> dict[str, Any]:
         return {"state": "finished", "error": None, "progress": 1.0, "message": "finished"}
     if run.room_asked():
         gone = {"pid": None, "pid_started": None, "heartbeat": None}
-        return {"state": "queued", "error": None, "message": "saved to make room", **gone}
+        return {"state": "queued", "error": None, "message": "saved, waiting for its next turn", **gone}
     return {"state": "stopped", "error": None, "message": "stopped"}
 
 
@@ -238,7 +238,7 @@ def one_line(error: BaseException) -> str:
         where, other = ("the GPU", "precision bf16-mixed") if _is_gpu(text) else ("this machine", "a smaller network")
         return (
             f"{where} ran out of memory: start again with a larger accumulate, a smaller batch, a smaller size or "
-            f"{other}; or resume once other programs have left room"
+            f"{other}; or resume once other programs have freed some memory"
         )
     return f"unexpected {type(error).__name__}: {text[:300]} (see the log)"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import TypedDict, cast
 
 import numpy as np
 
@@ -15,13 +16,25 @@ from cxr.errors import TextError
 KINDS = ("word", "letter", "number", "arrow", "scale", "symbol")
 
 
+class BoxValues(TypedDict):
+    """The fields of a :class:`TextBox`, as JSON and tables hold them."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    text: str
+    score: float
+    kind: str
+
+
 @dataclass(frozen=True)
 class TextBox:
     """One token: ``x0 <= x < x1`` and ``y0 <= y < y1`` in pixels.
 
     ``text`` is the transcription ("" where nothing was read), ``score`` the detector's confidence in 0..1 and
-    ``kind`` one of :data:`KINDS`: arrow and scale (the ticks of a ruler) are told by their looks, symbol is what is
-    neither read nor recognised.
+    ``kind`` one of :data:`KINDS`: arrow and scale (the ticks of a ruler) are recognised by their looks, symbol is all
+    that is neither read nor recognised.
     """
 
     x0: int
@@ -47,9 +60,9 @@ class TextBox:
         """Pixels covered; 0 for an empty box."""
         return max(0, self.width) * max(0, self.height)
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> BoxValues:
         """Return the fields as plain values, as JSON and tables take them."""
-        return asdict(self)
+        return cast(BoxValues, asdict(self))
 
 
 def kind_of(text: str) -> str:
@@ -137,8 +150,8 @@ def coverage(boxes: Iterable[TextBox], shape: Sequence[int]) -> np.ndarray:
     return mask
 
 
-def checked_xray(image: np.ndarray, doing: str) -> np.ndarray:
-    """Return an image as an array if it is one X-ray, uint8 (H, W); ``doing`` begins the error of any other.
+def checked_xray(image: np.ndarray, action: str) -> np.ndarray:
+    """Return an image as an array if it is one X-ray, uint8 (H, W); ``action`` begins the error of any other.
 
     Raises
     ------
@@ -150,7 +163,7 @@ def checked_xray(image: np.ndarray, doing: str) -> np.ndarray:
     except ValueError:  # a list of images of several sizes
         array = np.asarray(None)
     if array.dtype == object:
-        raise TextError(f"{doing} on one uint8 image of shape (H, W) at a time, not on a {type(image).__name__}")
+        raise TextError(f"{action} on one uint8 image of shape (H, W) at a time, not on a {type(image).__name__}")
     if array.dtype != np.uint8 or array.ndim != 2 or not array.size:
-        raise TextError(f"{doing} on uint8 images of shape (H, W), not {array.dtype} of shape {array.shape}")
+        raise TextError(f"{action} on uint8 images of shape (H, W), not {array.dtype} of shape {array.shape}")
     return array

@@ -229,7 +229,7 @@ def tokens_of(
 ) -> tuple[list[TextBox], bool]:
     """Return the tokens of an image (uint8 (H, W)) and whether a person set them.
 
-    A review of other pixels than these does not count: then, as without one, ``detect`` is asked.
+    A review of other pixels than these does not count: then, as without one, ``detect`` is used.
     """
     return _by_hand_or(image, reviews.entry(image_id) if reviews else None, detect)
 

@@ -7,7 +7,7 @@ the letters. Pixels outside the box never change.
 **The control.** A network may answer to a bright patch and not to letters, so the same box is filled a second time:
 
 - ``shuffled``: the patch is cut into four rows of tiles, which change places and are mirrored. Greys, ink, strokes and
-  the box are those of the token, only the letters are gone. The default: nothing else tells the two apart.
+  the box are those of the token, only the letters are gone. The default: nothing else differs.
 - ``plate``: the ink is spread evenly over the box, a plain rectangle.
 
 Either way ink is added or taken evenly until the box has the mean grey of the stamped one.
@@ -33,7 +33,7 @@ PLACES: dict[str, tuple[float, float]] = {
 """Centre of the token by name, as shares of width and height; it is pushed inwards until the token is whole."""
 COLOURS = {"white": 255.0, "black": 0.0}
 TAKES = ("ink", "bright", "dark", "all")
-"""What is taken of a box: its ink, which is found to be bright or dark or said to be so, or all that is in it."""
+"""What is taken of a box: its ink, which is recognised as bright or dark or declared to be, or all that is in it."""
 LONGEST_WORD = 60
 
 _BORDER = 0.015  # of the image's height, kept free at its edges
@@ -101,7 +101,7 @@ def word_patch(word: str, font: str = "sans-bold", colour: str = "white") -> Pat
 
 
 def _is_missing(letter: str, font: str) -> bool:
-    """Tell whether a font draws a letter as the box that stands for whatever it does not know."""
+    """Return whether a font draws a letter as the box that stands for whatever it does not know."""
     return font != "pixel" and np.array_equal(glyphs(letter, font, 32), glyphs(_NO_LETTER, font, 32))
 
 

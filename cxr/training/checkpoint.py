@@ -13,7 +13,7 @@ import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -83,13 +83,43 @@ class Origin:
     missing: tuple[str, ...] = ()
 
 
+StateDict = dict[str, Any]
+"""What ``state_dict()`` of an optimiser, a network or a precision gives: torch decides what is in it."""
+
+
+class LoopState(TypedDict):
+    """What, besides weights and place, a stage's loop needs to go on; stored in a checkpoint.
+
+    Attributes
+    ----------
+    optimiser, precision
+        Their ``state_dict()``.
+    average
+        That of the running mean of the weights, None if there is none.
+    neurons
+        The output neurons at the beginning of the stage, (K, F + 1) float64.
+    """
+
+    optimiser: StateDict
+    average: StateDict | None
+    neurons: torch.Tensor
+    precision: StateDict
+
+
+class Pointer(TypedDict):
+    """Which checkpoint is the last one, and the file of the best weights, None before there are any."""
+
+    last: str
+    best: str | None
+
+
 @dataclass
 class Saved:
     """A checkpoint as it was read; ``loop`` is the state of the stage's loop, ``seen`` None in an older one."""
 
     place: Place
     model: XrayClassifier
-    loop: dict[str, Any]
+    loop: LoopState
     metrics_offset: int
     origin: Origin
     seen: Seen | None = None
@@ -111,7 +141,7 @@ class Checkpoints:
     def save(
         self,
         model: XrayClassifier,
-        loop: dict[str, Any],
+        loop: LoopState,
         place: Place,
         metrics_offset: int,
         origin: Origin,
@@ -131,7 +161,7 @@ class Checkpoints:
         self,
         target: Path,
         model: XrayClassifier,
-        loop: dict[str, Any],
+        loop: LoopState,
         place: Place,
         metrics_offset: int,
         origin: Origin,
@@ -182,7 +212,7 @@ class Checkpoints:
             raise RunError("there is no best checkpoint yet: no epoch has finished")
         return load_model(self.folder / place.best_file)
 
-    def _pointer(self) -> dict[str, Any] | None:
+    def _pointer(self) -> Pointer | None:
         try:
             return json.loads((self.folder / POINTER).read_text(encoding="utf-8"))
         except FileNotFoundError:

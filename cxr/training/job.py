@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import logging
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -19,13 +19,14 @@ from cxr.evaluation.provenance import provenance
 from cxr.evaluation.seen import SeenAmong, seen_among
 from cxr.evaluation.selection import OWN, Selection, select
 from cxr.evaluation.summary import validation_summary
+from cxr.json_types import JsonObject
 from cxr.models import XrayClassifier, build, save_model, with_classes
 from cxr.models.licences import joined_licences
 from cxr.models.seen_images import Seen, SeenImages
 from cxr.models.weights import find_weights, read_card, seen_before
 from cxr.networks import BEST
 from cxr.runs.folder import RunFolder, Stopped
-from cxr.training.checkpoint import Checkpoints, Origin, Place, seed_everything
+from cxr.training.checkpoint import Checkpoints, LoopState, Origin, Place, seed_everything
 from cxr.training.data.stages import StageData, derived_seed, prepare
 from cxr.training.engine import give_back_memory, make_fabric, numerics
 from cxr.training.loop import Hooks, StageLoop
@@ -98,7 +99,7 @@ class Training:
             raise Stopped
         self.report.reading(fraction, message)
 
-    def _resume(self) -> tuple[XrayClassifier | None, dict[str, Any] | None]:
+    def _resume(self) -> tuple[XrayClassifier | None, LoopState | None]:
         """Go back to the last checkpoint, or to the beginning if there is none; metrics go back with it."""
         saved = self.checkpoints.load(publish=self.ranks.is_main)
         if saved is not None:
@@ -121,20 +122,22 @@ class Training:
         self._begin_seen()
         self._add_seen(0)
         seed_everything(derived_seed(recipe.seed, 0))
-        options: dict[str, Any] = {
-            "weights": recipe.weights,
-            "size": recipe.size,
-            "channels": recipe.channels,
-            "backbone_args": recipe.backbone_args,
-        }
+        network = partial(
+            build,
+            recipe.backbone,
+            weights=recipe.weights,
+            size=recipe.size,
+            channels=recipe.channels,
+            backbone_args=recipe.backbone_args,
+        )
         if not stage.keep_neurons:
-            return self._with_card(build(recipe.backbone, classes, task=stage.task, **options))
+            return self._with_card(network(classes, task=stage.task))
         card = read_card(find_weights(str(recipe.weights)))
         if card is None:
             raise RecipeError(
                 f"stages.0.keep_neurons: {recipe.weights} has no card, so its classes are unknown. Allowed: false"
             )
-        old = build(recipe.backbone, card.classes, task=card.task, **options)
+        old = network(card.classes, task=card.task)
         return self._transfer(old, classes)
 
     def _begin_seen(self) -> None:
@@ -142,7 +145,9 @@ class Training:
         try:
             self.checkpoints.seen = seen_before(self.recipe.weights)
         except WeightsError:  # resumed after the file has gone
-            self.checkpoints.seen = Seen(unknown=(f"the weights {self.recipe.weights}, with which the training began",))
+            self.checkpoints.seen = Seen(
+                unknown=(f"the weights {self.recipe.weights}, from which the training started",)
+            )
 
     def _add_seen(self, *stages: int) -> None:
         """Have all weights that are written from now on carry what these stages learn from and choose on."""
@@ -175,7 +180,7 @@ class Training:
         save_model(model, self.folder.checkpoints / f"stage-{index}-{stage.name}.safetensors", self.checkpoints.seen)
         self.folder.write_json(stage_file(index), outcome)
 
-    def _outcome(self, model: XrayClassifier) -> dict[str, Any]:
+    def _outcome(self, model: XrayClassifier) -> JsonObject:
         """Return what the present stage is and what its best network achieved on its validation images."""
         place, data, stage = self.place, self.data[self.place.stage], self.recipe.stages[self.place.stage]
         logits = predict_rows(model.to(self.fabric.device), data.cache.images, data.val_rows, 2 * stage.batch)
@@ -227,7 +232,7 @@ class Training:
         )
         return model
 
-    def _train_stage(self, model: XrayClassifier, state: dict[str, Any] | None) -> None:
+    def _train_stage(self, model: XrayClassifier, state: LoopState | None) -> None:
         if self.place.epoch >= self.recipe.stages[self.place.stage].epochs:
             return
         data = self.data[self.place.stage]
@@ -235,7 +240,7 @@ class Training:
         loop.run(self._hooks(model))
 
     def _hooks(self, model: XrayClassifier) -> Hooks:
-        def save(state: dict[str, Any]) -> None:
+        def save(state: LoopState) -> None:
             self.report.flush()
             if self.ranks.is_main:
                 self.checkpoints.save(model, state, self.place, self.folder.metrics_size(), self.origin)
@@ -300,7 +305,7 @@ def _and_masked(recipe: Recipe) -> str:
 
 
 def stage_file(index: int) -> str:
-    """Return the name of the file, in a run's folder, that tells how a stage before the last one ended."""
+    """Return the name of the file, in a run's folder, that says how a stage before the last one ended."""
     return f"stage-{index}.json"
 
 
@@ -310,19 +315,19 @@ def _origin(manifest: Manifest, data: Sequence[StageData]) -> Origin:
     return Origin(manifest.hash(), fingerprint.hexdigest(), tuple(missing))
 
 
-def _refuse_another_origin(saved: Origin, now: Origin) -> None:
+def _refuse_another_origin(saved: Origin, current: Origin) -> None:
     """Refuse to go on with other data than the run began with."""
-    if saved.manifest_hash != now.manifest_hash:
+    if saved.manifest_hash != current.manifest_hash:
         raise RunError(
             f"the manifest has changed since the run began (hash {saved.manifest_hash[:12]}, now "
-            f"{now.manifest_hash[:12]}): put it back, or start a new run"
+            f"{current.manifest_hash[:12]}): put it back, or start a new run"
         )
-    gone = sorted(set(now.missing) - set(saved.missing))
+    gone = sorted(set(current.missing) - set(saved.missing))
     if gone:
         more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
         raise RunError(
             f"{len(gone)} images that the run began with cannot be read now ({', '.join(gone[:3])}{more}): put them "
             "back, then resume the run"
         )
-    if saved.images != now.images:
+    if saved.images != current.images:
         raise RunError("the images or the labels have changed since the run began: put them back, or start a new run")

@@ -25,7 +25,8 @@ from cxr.evaluation.predict import predict_rows
 from cxr.models import XrayClassifier
 from cxr.models.classifier import head_of
 from cxr.runs.folder import Stopped
-from cxr.training.checkpoint import Place
+from cxr.runs.metrics_file import MetricsRow
+from cxr.training.checkpoint import LoopState, Place
 from cxr.training.data.batches import Batch, Reader, Share
 from cxr.training.data.stages import StageData, derived_seed, epoch_batches
 from cxr.training.freezing import ever_trained, set_training_mode, thaw
@@ -54,7 +55,7 @@ class Hooks:
         Asked before each step.
     """
 
-    save: Callable[[dict[str, Any]], None]
+    save: Callable[[LoopState], None]
     save_best: Callable[[XrayClassifier], str]
     stop_requested: Callable[[], bool]
 
@@ -79,7 +80,7 @@ class StageLoop:
         data: StageData,
         model: XrayClassifier,
         report: Report,
-        state: dict[str, Any] | None = None,
+        state: LoopState | None = None,
     ) -> None:
         self.fabric, self.ranks, self.recipe, self.place = fabric, ranks, recipe, place
         self.data, self.report = data, report
@@ -108,7 +109,7 @@ class StageLoop:
         Raises
         ------
         Stopped
-            After a checkpoint, if a stop was asked for.
+            After a checkpoint, if a stop was requested.
         """
         if not self.place.begun:
             self.report.epoch(self._row() | {"epoch": 0} | self.validate(), kind="start")
@@ -122,7 +123,7 @@ class StageLoop:
         """The network that is validated and kept: the mean of the weights if there is one, else the trained one."""
         return self.model if self.average is None else XrayClassifier(self.average.module, self.model.card)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> LoopState:
         """Return what, besides weights and place, a resumed training needs: plain values and tensors."""
         return {
             "optimiser": self.optimiser.state_dict(),
@@ -131,7 +132,7 @@ class StageLoop:
             "precision": self.fabric.strategy.precision.state_dict(),
         }
 
-    def _restore(self, optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    def _restore(self, optimiser: torch.optim.Optimizer, state: LoopState) -> None:
         optimiser.load_state_dict(state["optimiser"])
         self.neurons.restore(state["neurons"])
         if self.average is not None:
@@ -240,7 +241,7 @@ class StageLoop:
         self._save(hooks)
 
     def _has_converged(self) -> bool:
-        """Tell whether the stage's patience is at its end."""
+        """Return whether the stage's patience is at its end."""
         if self.stage.early_stop is None or self.place.best_epoch is None:
             return False
         return self.place.epoch - 1 - self.place.best_epoch >= self.stage.early_stop
@@ -266,8 +267,8 @@ class StageLoop:
         return lr
 
     def _is_due(self) -> bool:
-        every = self.recipe.checkpoint_every_steps
-        by_steps = every is not None and self.place.step % every == 0
+        n_steps = self.recipe.checkpoint_every_steps
+        by_steps = n_steps is not None and self.place.step % n_steps == 0
         return by_steps or time.monotonic() - self._saved >= self.recipe.checkpoint_every_seconds
 
     def _save(self, hooks: Hooks) -> None:
@@ -275,7 +276,7 @@ class StageLoop:
         hooks.save(self.state())
         self._saved = time.monotonic()
 
-    def _row(self) -> dict[str, Any]:
+    def _row(self) -> MetricsRow:
         place = self.place
         return {"stage": self.stage.name, "stage_index": place.stage, "epoch": place.epoch + 1, "step": place.step}
 
@@ -284,7 +285,7 @@ class StageLoop:
 
 
 def is_better(value: float | None, best: float | None, monitor: str) -> bool:
-    """Tell whether ``value`` is better than ``best``; a tie is not, None is the worst."""
+    """Return whether ``value`` is better than ``best``; a tie is not, None is the worst."""
     if value is None or best is None:
         return value is not None
     return value < best if monitor in LOWER_IS_BETTER else value > best

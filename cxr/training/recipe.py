@@ -16,7 +16,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cxr.errors import RecipeError, unknown
-from cxr.models.backbones import check_backbone
+from cxr.json_types import JsonObject
+from cxr.models.backbones import BackboneArgs, check_backbone
 from cxr.text.mask_modes import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES
 from cxr.training.data.augment import Augment
 from cxr.validation import one_line, why_not_yaml
@@ -214,7 +215,7 @@ class Recipe(_Part):
     name: str = Field(default="recipe", min_length=1, max_length=80)
     description: str = ""
     backbone: str = "densenet121"
-    backbone_args: dict[str, Any] = Field(default_factory=dict)
+    backbone_args: BackboneArgs = Field(default_factory=dict)
     size: int = Field(default=224, ge=32, le=1024)
     channels: Literal[1, 3] | None = Field(default=None, description="null: 1, or 3 with weights that need it")
     weights: str | None = Field(default=None, description="null, imagenet, a file, or a name in the folder of weights")
@@ -320,7 +321,7 @@ _AUGMENT_BEFORE_PADDING = {
 }  # fmt: skip
 
 
-def _padded_as_recorded(values: Mapping[str, Any]) -> dict[str, Any]:
+def _padded_as_recorded(values: Mapping[str, Any]) -> JsonObject:
     """Return a recipe's values with ``padding: black`` in stages that were recorded before there was a choice.
 
     So an older run resumes with the images that it began with, and its recipe makes the same network again.

@@ -25,7 +25,7 @@ from cxr.evaluation.metrics import probabilities as chances_of
 from cxr.evaluation.summary import with_targets
 from cxr.evaluation.truth import finding_names
 from cxr.explain import DEFAULT_COMPOSITE
-from cxr.explain.heatmap import Heatmap, Way, heatmaps_of, picture_digest
+from cxr.explain.heatmap import Heatmap, Method, heatmaps_of, picture_digest
 from cxr.explain.store import HeatmapStore, weights_digest
 from cxr.models import XrayClassifier
 from cxr.models.card import MULTI_LABEL
@@ -143,7 +143,7 @@ class Explained:
     Attributes
     ----------
     read
-        How many were read from the store.
+        How many were loaded from the store.
     seconds, where
         Time spent on the others, and the device in words.
     """
@@ -160,48 +160,48 @@ class Explained:
         seconds = f"{self.seconds:.1f} s" if self.seconds >= 0.1 else f"{self.seconds:.2f} s"
         took = f"computed in {seconds} {self.where}"
         if not computed:
-            return "read from the store"
-        return f"{self.read} read from the store, {computed} {took}" if self.read else took
+            return "loaded from the store"
+        return f"{self.read} loaded from the store, {computed} {took}" if self.read else took
 
 
-def heatmaps(network_ref: str, xray: Xray, way: Way, targets: Sequence[str]) -> Explained:
+def heatmaps(network_ref: str, xray: Xray, method: Method, targets: Sequence[str]) -> Explained:
     """Return the heatmaps of some classes on one X-ray: those stored are read, the others computed in one sweep."""
     stamp = load.model_stamp(network_ref)
-    key = (network_ref, stamp, xray.id, xray.stamp, way.key, tuple(targets))
+    key = (network_ref, stamp, xray.id, xray.stamp, method.key, tuple(targets))
     held: dict[tuple, Explained] = st.session_state.setdefault("explained", {})
     if key not in held:
-        held[key] = _explained(network_ref, stamp, xray, way, targets)
+        held[key] = _explained(network_ref, stamp, xray, method, targets)
         for oldest in list(held)[:-HELD]:
             del held[oldest]
     return held[key]
 
 
-def _explained(network_ref: str, model_stamp: int, xray: Xray, way: Way, targets: Sequence[str]) -> Explained:
+def _explained(network_ref: str, model_stamp: int, xray: Xray, method: Method, targets: Sequence[str]) -> Explained:
     store, picture = HeatmapStore(_weights(network_ref, model_stamp)), network_picture(network_ref, xray)
     digest = picture_digest(picture)
     began = time.perf_counter()
-    found = store.get(digest, way, targets)
-    missing, where = [name for name in targets if name not in found], ""
+    heatmaps = store.get(digest, method, targets)
+    missing, where = [name for name in targets if name not in heatmaps], ""
     if missing:
         with st.spinner("Explaining …"):
             computed = computing.compute(
-                network_ref, lambda network: heatmaps_of(way.explain(network, picture[None], [missing]))
+                network_ref, lambda network: heatmaps_of(method.explain(network, picture[None], [missing]))
             )
         (new,), where = computed.value, computed.where
-        store.put(way, [(digest, heatmap) for heatmap in new])
-        found |= {heatmap.target: heatmap for heatmap in new}
+        store.put(method, [(digest, heatmap) for heatmap in new])
+        heatmaps |= {heatmap.target: heatmap for heatmap in new}
     seconds = time.perf_counter() - began
-    return Explained({name: found[name] for name in targets}, len(targets) - len(missing), seconds, where)
+    return Explained({name: heatmaps[name] for name in targets}, len(targets) - len(missing), seconds, where)
 
 
 def relevance_of(network_ref: str, xray: Xray, target: str, composite: str = DEFAULT_COMPOSITE) -> np.ndarray:
     """Return the map (h, w) of one class's logit, summed over channels."""
-    return heatmaps(network_ref, xray, Way.of(composite), [target]).heatmaps[target].relevance
+    return heatmaps(network_ref, xray, Method.of(composite), [target]).heatmaps[target].relevance
 
 
-def relevance_npy(network: XrayClassifier, picture: np.ndarray, way: Way, target: str) -> bytes:
+def relevance_npy(network: XrayClassifier, picture: np.ndarray, method: Method, target: str) -> bytes:
     """Return the relevance of every value of the network's input, (C, H, W), computed anew, as a .npy file's bytes."""
-    computed = compute_on_free_device(network, lambda on_device: way.explain(on_device, picture[None], target))
+    computed = compute_on_free_device(network, lambda on_device: method.explain(on_device, picture[None], target))
     return as_npy(computed.value.relevance[0])
 
 
@@ -239,12 +239,12 @@ def predictions(subject: Subject) -> pd.DataFrame | None:
     if stored is not None:
         return stored
     n = len(subject.data.select(split=subject.split))
-    asked = f"predict:{subject.link}"
-    if n > AT_ONCE and not st.session_state.get(asked):
-        st.caption("The network has not been measured on these X-rays: sorting by error and confidence needs that.")
+    flag = f"predict:{subject.link}"
+    if n > AT_ONCE and not st.session_state.get(flag):
+        st.caption("The network has no predictions for these X-rays yet. Sorting by error and confidence needs them.")
         if not st.button(f"Predict all {n} X-rays", icon=":material/calculate:"):
             return None
-        st.session_state[asked] = True
+        st.session_state[flag] = True
     path, network_ref = subject.manifest_path, subject.network_ref
     stamp = path.stat().st_mtime_ns
     return _predictions(network_ref, load.model_stamp(network_ref), str(path), stamp, subject.split, subject.data)
@@ -254,7 +254,7 @@ def below_zero(heatmap: Heatmap, network: XrayClassifier) -> str:
     """Return what a logit below zero means for the colours, "" for any other and for methods without a ledger."""
     if heatmap.logit >= 0 or not heatmap.has_ledger:
         return ""
-    low = f"The logit of {heatmap.target} is below zero, so blue marks what this low score rests on."
+    low = f"The logit of {heatmap.target} is below zero, so blue marks what makes this score low."
     if is_of_findings(network):
         return f"{low} Its probability is below 0.5."
     return f"{low} It may still be the highest of all classes."

@@ -34,7 +34,7 @@ def manifest(path: Path | str) -> Manifest:
     """Return a manifest, read again when its file has changed."""
     file = Path(path)
     if not file.exists():
-        raise CxrError(f"the manifest {file} is gone; import the data set again or put the file back")
+        raise CxrError(f"the manifest {file} is missing; import the data set again or put the file back")
     return _manifest(str(file), _stamp(file))
 
 
@@ -71,7 +71,7 @@ def xray(data: Manifest, image_id: str) -> np.ndarray:
     """Return an X-ray at its own size, uint8 (H, W)."""
     path = data.image_path(image_id)
     if not path.exists():
-        raise CxrError(f"the image {path} is gone")
+        raise CxrError(f"the image {path} is missing")
     return _xray(str(path), _stamp(path))
 
 

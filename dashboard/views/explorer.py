@@ -36,7 +36,8 @@ def chosen_upload() -> explaining.Xray:
 
 page.header(
     "LRP explorer",
-    "Which pixels of an X-ray a logit rests on. A heatmap shows what this network used, not where disease is.",
+    "Which pixels of an X-ray the score of a class (its logit) is based on. A heatmap shows what this network used, "
+    "not where disease is.",
 )
 with page.told_in_one_line():
     first, second, third, fourth = st.columns([3, 2, 3, 2])
@@ -60,13 +61,13 @@ with page.told_in_one_line():
 
     st.divider()
     rule, settings, biases, goal, several = st.columns([8, 4, 6, 6, 4], vertical_alignment="bottom")
-    way = heatmap_facts.choose_way(rule, settings, biases)
+    method = heatmap_facts.choose_method(rule, settings, biases)
     with goal:
         follow = explaining.predicted_option(network.classes)
         word = "most probable" if explaining.is_of_findings(network) else "predicted"
         labels = {follow: f"{word}: {predicted}"}
-        asked = pick.from_url("Class to explain", [follow, *network.classes], labels, "target")
-    target = predicted if asked == follow else asked
+        chosen_class = pick.from_url("Class to explain", [follow, *network.classes], labels, "target")
+    target = predicted if chosen_class == follow else chosen_class
     with several:
         shown = pick.from_url("Show", [ONE, ALL], {ONE: "this class", ALL: "all classes"}, "classes")
     look, colour, outline = st.columns([3, 3, 4], vertical_alignment="top")
@@ -83,23 +84,26 @@ with page.told_in_one_line():
         100.0,
         step=0.1,
         key="explorer:percentile",
-        help="Relevance at this percentile of its absolute values gets full colour. Lower shows more of weak parts.",
+        help=(
+            "Absolute relevance at this percentile gets full colour. A lower percentile shows weak relevance more "
+            "clearly."
+        ),
     )
     pick.leave("percentile", f"{percentile:g}", f"{PERCENTILE:g}")
     pick.arrive_some("explorer:outlines", "outlines", list(xray.masks))
-    wanted = outline.pills(
+    outlined = outline.pills(
         "Outlines of the ground truth" if xray.masks else "No masks to outline",
         list(xray.masks),
         selection_mode="multi",
         key="explorer:outlines",
     )
-    pick.leave_some("outlines", wanted)
-    masks = {name: read_xray(xray.masks[name]) for name in wanted if name in xray.masks}
+    pick.leave_some("outlines", outlined)
+    masks = {name: read_xray(xray.masks[name]) for name in outlined if name in xray.masks}
     others = [name for name in ranked if name != target][: MOST_CLASSES - 1] if shown == ALL else []
-    explained = explaining.heatmaps(network_ref, xray, way, [target, *others])
+    explained = explaining.heatmaps(network_ref, xray, method, [target, *others])
 
 heatmap, maps = explained.heatmaps[target], list(explained.heatmaps.values())
-scale = max(colour_scale(one.relevance, percentile) for one in maps)
+scale = max(colour_scale(shown_map.relevance, percentile) for shown_map in maps)
 if shown == ALL:
     viewer.show_classes(xray.pixels, maps, opacity=opacity, scale=scale, masks=masks)
 else:
@@ -118,7 +122,7 @@ with right:
     heatmap_facts.show_rules(heatmap)
 
 with page.told_in_one_line():
-    faithfulness.section(network_ref, xray, way, target)
+    faithfulness.section(network_ref, xray, method, target)
     faithfulness.show_localisation(xray, heatmap)
 
 left, right = st.columns([3, 2])
@@ -134,7 +138,7 @@ with left:
     )
 with right:
     names = safe_names([xray.id, *network.classes])
-    name = f"{names[xray.id]}_{way.composite}_{names[target]}"
+    name = f"{names[xray.id]}_{method.composite}_{names[target]}"
     lines = legend.lines(heatmap)
 
     def picture() -> bytes:
@@ -153,7 +157,7 @@ with right:
     )
     st.download_button(
         "Relevance of every input value (.npy)",
-        partial(explaining.relevance_npy, network, explaining.network_picture(network_ref, xray), way, target),
+        partial(explaining.relevance_npy, network, explaining.network_picture(network_ref, xray), method, target),
         f"{name}.npy",
         "application/octet-stream",
         icon=":material/download:",
@@ -165,15 +169,15 @@ with right:
     if chosen is not None:
         st.page_link(
             pages.TEXT,
-            label="What does its text do?",
+            label="Mask its text",
             icon=":material/text_fields:",
             query_params={**chosen.link, "image": xray.id},
         )
 st.caption(viewer.plain(f"{description}. {computing.device_caption()}"))
 heatmap_facts.show_stored()
-options = ["--composite", way.composite] if way.composite != DEFAULT_COMPOSITE else []
-options += ["--bias", way.bias] if way.bias != composite_of(way.composite).bias else []
-options += composite_options.command_words(way.composite, dict(way.options))
+options = ["--composite", method.composite] if method.composite != DEFAULT_COMPOSITE else []
+options += ["--bias", method.bias] if method.bias != composite_of(method.composite).bias else []
+options += composite_options.command_words(method.composite, dict(method.options))
 where = ["--data", chosen.command_data] if chosen else []
 goal_word = "all" if shown == ALL else target
 page.command("cxr", "explain", network_ref, xray.id if chosen else "IMAGE", *where, "--target", goal_word, *options)

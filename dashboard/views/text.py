@@ -9,7 +9,7 @@ from cxr.text import DEFAULT_MARGIN
 
 from sections.text import correct_boxes, experiments, masking_results, stamping, tokens, vocabulary
 from services import computing, explaining, load
-from widgets import browse, page, pages, pick, subject
+from widgets import browse, page, pages, pick, subject, where
 
 ONE, SPLIT = "One image", "Whole split"
 VOCABULARY, BOXES = "Vocabulary", "Correct boxes"
@@ -18,7 +18,7 @@ SECTIONS = (ONE, SPLIT, STAMP, VOCABULARY, BOXES)
 
 page.header(
     "Text tokens",
-    "Finds words, letters and numbers burned into X-rays, masks them, and asks the network again.",
+    "Finds words, letters and numbers burned into X-rays, masks them, and compares the network's predictions.",
 )
 with page.told_in_one_line():
     experiments.complete_address(SPLIT)
@@ -45,19 +45,19 @@ if section == ONE:
         boxes, by_hand = tokens.corrected_or_found(chosen, xray)
         if not boxes:
             st.info(
-                "No text was found on this X-ray, so masking changes nothing. Try a neighbour or the whole split.",
+                "No text was found on this X-ray, so masking changes nothing. Try another X-ray or the whole split.",
                 icon=":material/text_fields:",
             )
         tokens.show_pictures(xray, boxes, how)
         if boxes:
-            found = tokens.logits(chosen, xray, boxes, how)
+            logits = tokens.logits(chosen, xray, boxes, how)
             left, right = st.columns([3, 2])
             with left:
-                st.markdown(f"{tokens.verdict(network, found)} {xray.truth(network)}.")
-                st.dataframe(tokens.changes(network, found), hide_index=True, column_config=tokens.CHANGES_FORMAT)
+                st.markdown(f"{tokens.verdict(network, logits)} {xray.truth(network)}.")
+                st.dataframe(tokens.changes(network, logits), hide_index=True, column_config=tokens.CHANGES_FORMAT)
                 st.caption(
-                    "Random boxes of the same areas, off the text, as far from the frame, where masking changes the "
-                    "picture as much: what masking as such does."
+                    "Control: random boxes of the same areas, off the text and as far from the frame, where masking "
+                    "changes the picture as much. They show what masking alone does."
                 )
             with right:
                 st.markdown(f"Tokens, in pixels of the file{' (corrected by hand)' if by_hand else ''}")
@@ -66,7 +66,7 @@ if section == ONE:
             heatmaps = st.toggle("Heatmaps before and after", key="text:heatmaps")
             pick.leave("heatmaps", str(int(heatmaps)), "0")
             if heatmaps:
-                tokens.show_heatmaps(chosen, xray, boxes, how, tokens.target_of(network, found))
+                tokens.show_heatmaps(chosen, xray, boxes, how, tokens.target_of(network, logits))
         st.caption(computing.device_caption())
         st.page_link(
             pages.EXPLORER,
@@ -89,10 +89,11 @@ else:
     n = len(chosen.data.select(split=chosen.split))
     with page.told_in_one_line():
         params = experiments.settings(how)
+        place = where.choose(experiments.KIND)
         if st.button(
             f"Mask the text of all {n} X-rays", icon=":material/play_arrow:", type="primary", key="text:start"
         ):
-            experiments.begin(chosen, params)
+            experiments.begin(chosen, params, place)
         page.command(
             "cxr",
             "text",
@@ -105,6 +106,7 @@ else:
             *options,
             *(word for mode in params["modes"][1:] for word in ("--mode", mode)),
             *(["--draws", params["draws"]] if params["draws"] != DEFAULT_DRAWS else []),
+            *where.words(place),
         )
         run = experiments.choose(chosen)
         experiments.watch(run)

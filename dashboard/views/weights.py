@@ -44,7 +44,7 @@ def _card_cells(network_ref: str) -> dict:
 def show_networks() -> None:
     rows = networks()
     if not rows and not address.asks("model"):
-        page.nothing_yet("No network yet: train one, or import weights above.", pages.TRAIN, "Start a training")
+        page.nothing_yet("No network yet. Train one, or import weights above.", pages.TRAIN, "Start a training")
     st.dataframe([{k: v for k, v in row.items() if k != "id"} for row in rows], hide_index=True)
     labels = {row["id"]: row["network"] for row in rows}
     network_ref = pick.from_url("Network", list(labels), labels, "model", missing=pick.missing_network, stays=True)
@@ -61,7 +61,7 @@ def show_networks() -> None:
             export_weights.export_buttons(network_ref, name)
         st.page_link(
             pages.EXPLORER,
-            label="Look at its heatmaps",
+            label="See its heatmaps",
             icon=":material/radiology:",
             query_params={"model": network_ref},
         )
@@ -71,27 +71,27 @@ def show_networks() -> None:
 def show_import() -> None:
     st.caption(
         "Recognised: timm, torchvision, CheXNet, torchxrayvision and the paper's networks, as tensors or as whole "
-        "pickled models. No code in a file is run."
+        "pickled models. Code inside a file is never run."
     )
-    given = import_weights.choose_file()
-    if given is None:
+    chosen_file = import_weights.choose_file()
+    if chosen_file is None:
         page.command("cxr", "weights", "import", "FILE")
         return
-    path, called = given
-    found = import_weights.look(path)
-    import_weights.show_found(found)
-    if not found.report.complete:
-        page.command("cxr", "weights", "import", called, "--backbone", found.backbone)
+    path, called = chosen_file
+    candidate = import_weights.look(path)
+    import_weights.show_found(candidate)
+    if not candidate.report.complete:
+        page.command("cxr", "weights", "import", called, "--backbone", candidate.backbone)
         return
     outcome = st.container()  # above the form, where it is seen
-    told = import_weights.ask(found, path.name)
+    answers = import_weights.ask(candidate, path.name)
     import_weights.show_command(called)
-    if told is not None:
+    if answers is not None:
         with outcome, page.told_in_one_line():
-            new = import_weights.save(found, told)
-            licence = told.get("licence", "unknown")
+            new = import_weights.save(candidate, answers)
+            licence = answers.get("licence", "unknown")
             st.success(
-                f"Imported as {new}: {', '.join(told['classes'].split(','))}. Licence: {licence}.",
+                f"Imported as {new}: {', '.join(answers['classes'].split(','))}. Licence: {licence}.",
                 icon=":material/check:",
             )
             st.button("See its card", icon=":material/arrow_forward:", on_click=look_at_hand, args=(new,))

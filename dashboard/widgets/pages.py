@@ -16,6 +16,7 @@ RESULTS = "views/results.py"
 EXPLORER = "views/explorer.py"
 TEXT = "views/text.py"
 WEIGHTS = "views/weights.py"
+GLOSSARY = "views/glossary.py"
 
 _SECTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "": ((HOME, "Home", "home"),),
@@ -31,12 +32,13 @@ _SECTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
         (TEXT, "Text tokens", "text_fields"),
     ),
     "Networks": ((WEIGHTS, "Weights", "deployed_code"),),
+    "Help": ((GLOSSARY, "Glossary", "menu_book"),),
 }
 
 
 def show(chosen: st.Page) -> None:
     """Run a page. What goes wrong there is told in one line; the address names what it shows."""
-    with address.kept(chosen.url_path or "home"), told_in_one_line():
+    with address.in_step(chosen.url_path or "home"), told_in_one_line():
         chosen.run()
 
 

@@ -117,5 +117,6 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "zoom": Parameter("zoom"),
     },
     "weights": {"look": Parameter("section"), "model": _MODEL, "from": Parameter("place of the file")},
+    "glossary": {"term": Parameter("word")},
 }
 """Every parameter of every page. One that is not listed here cannot be read."""

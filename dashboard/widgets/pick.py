@@ -49,16 +49,16 @@ def from_url(
         If the URL names what is not among ``ids``. The picker is then there without a choice.
     """
     key = f"pick:{param}"
-    asked = address.take(param, key)
+    value = address.take(param, key)
     current = st.session_state.get(key)
     if address.is_refused(param) and current in ids:  # chosen below the refusal
         address.accept(param)
-        asked = None
-    elif asked in ids:
+        value = None
+    elif value in ids:
         address.accept(param)
-        st.session_state[key], asked = asked, None
-    elif asked is None and stays and current is not None and current not in ids:
-        asked = current
+        st.session_state[key], value = value, None
+    elif value is None and stays and current is not None and current not in ids:
+        value = current
     draw: dict[str, Any] = {
         "label": label,
         "options": ids,
@@ -68,12 +68,12 @@ def from_url(
         "args": tuple(resets),
         **options,
     }
-    if asked is not None:
+    if value is not None:
         st.session_state[key] = None
         st.selectbox(**draw, index=None, placeholder="choose")
-        text = missing(asked) if missing else address.unknown(param, asked, ids)
+        text = missing(value) if missing else address.unknown(param, value, ids)
         instead = f"Show {labels.get(ids[0], ids[0])} instead" if ids else "Show the page without it"
-        address.refuse(param, text, instead, value=asked)
+        address.refuse(param, text, instead, value=value)
     remember(key, ids[0], ids)
     chosen = st.selectbox(**draw)
     address.say(param, chosen, ids[0])
@@ -99,16 +99,16 @@ def arrive(
         If ``parse`` refuses the text (ValueError, KeyError) or its value is not ``allowed``; says what would be
         ``accepted``.
     """
-    asked = address.take(param, key)
-    if asked is not None:
+    text = address.take(param, key)
+    if text is not None:
         try:
-            value = parse(asked)
+            value = parse(text)
         except (ValueError, KeyError):
             value = None
         if value is None or (allowed is not None and value not in allowed):
             few = allowed if allowed is not None and all(isinstance(name, str) for name in allowed) else ()
             more = f" Accepted: {accepted}." if accepted else ""
-            address.refuse(param, address.unknown(param, asked, [*few]) + more)
+            address.refuse(param, address.unknown(param, text, [*few]) + more)
         address.accept(param)
         st.session_state[key] = value
     remember(key, default, allowed)
@@ -121,9 +121,9 @@ def leave(param: str, value: str | None, default: str) -> None:
 
 def arrive_some(key: str, param: str, options: Sequence[str], default: Sequence[str] = ()) -> None:
     """Do as :func:`arrive` for a widget of several choices among ``options``."""
-    asked = address.take(param, key)
-    if asked is not None:
-        values = address.parted(asked)
+    text = address.take(param, key)
+    if text is not None:
+        values = address.parted(text)
         strangers = [value for value in values if value not in options]
         if strangers:
             address.refuse(param, address.unknown(param, strangers[0], options))
@@ -221,7 +221,7 @@ def data_set(*, label: str = "Data set") -> DataSet:
     """Let the user choose a data set; without one, say what to do and end the page."""
     sets = {d.name: d for d in list_data_sets()}
     if not sets and not address.asks("data"):
-        page.nothing_yet("No data set yet: make the synthetic X-rays or import your own.", pages.DATA, "Go to Data")
+        page.nothing_yet("No data set yet. Make the synthetic X-rays or import your own.", pages.DATA, "Go to Data")
     labels = {name: " · ".join(filter(None, (name, f"{d.n} X-rays", d.kind))) for name, d in sets.items()}
     return sets[from_url(label, list(sets), labels, "data", stays=True)]
 

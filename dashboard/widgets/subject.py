@@ -61,7 +61,7 @@ def choose(network_ref: str, for_data: DeltaGenerator, for_split: DeltaGenerator
     if address.asks("data") == OWN and OWN not in paths and own_manifest(network_ref) is not None:
         address.ask(data=next(iter(paths)))  # its own manifest has become a data set of the library since
     if not paths and not address.asks("data"):
-        page.nothing_yet("No X-rays yet: make the synthetic ones or import your own.", pages.DATA, "Go to Data")
+        page.nothing_yet("No X-rays yet. Make the synthetic ones or import your own.", pages.DATA, "Go to Data")
     with for_data:
         name = pick.from_url(
             "Data set",
@@ -84,9 +84,9 @@ def _data_for(network_ref: str) -> tuple[dict[str, Path], dict[str, str]]:
     own = own_manifest(network_ref)
     if own is None:
         return paths, labels
-    mine = next((name for name, path in paths.items() if path.resolve() == own), OWN)
-    labels[mine] = f"{labels.get(mine, own.parent.name)} (its own)"
-    return {mine: own} | paths, labels
+    own_name = next((name for name, path in paths.items() if path.resolve() == own), OWN)
+    labels[own_name] = f"{labels.get(own_name, own.parent.name)} (its own)"
+    return {own_name: own} | paths, labels
 
 
 def _missing_data(network_ref: str, name: str, paths: dict[str, Path]) -> str:
@@ -95,15 +95,15 @@ def _missing_data(network_ref: str, name: str, paths: dict[str, Path]) -> str:
         return address.unknown("data", name, list(paths))
     run = training_of(network_ref)
     if run is None:
-        return f"{network_ref!r} are weights of a file: they have no X-rays of their own here."
+        return f"{network_ref!r} are weights from a file, so the X-rays they were trained on are not known here."
     file = run.spec["params"].get("manifest", "")
-    return f"The X-rays that {network_ref!r} was trained on are gone: there is no {file}."
+    return f"The X-rays that {network_ref!r} was trained on are missing: {file} does not exist."
 
 
 def name_of(manifest: Path) -> str:
     """Return the name by which a URL calls a manifest: its data set's in the library, else :data:`OWN`."""
-    found = (d.name for d in list_data_sets() if d.manifest_path.resolve() == manifest.resolve())
-    return next(found, OWN)
+    names = (d.name for d in list_data_sets() if d.manifest_path.resolve() == manifest.resolve())
+    return next(names, OWN)
 
 
 def own_manifest(network_ref: str) -> Path | None:
@@ -119,5 +119,5 @@ def stored_predictions(subject: Subject) -> pd.DataFrame | None:
     table = load.predictions(run) if run and subject.on_own_data else None
     if table is None:
         return None
-    here = table[table["split"] == subject.split]
-    return here if len(here) else None
+    rows = table[table["split"] == subject.split]
+    return rows if len(rows) else None

@@ -166,7 +166,7 @@ def test_an_xray_of_another_split_or_hidden_by_a_filter_is_offered_where_it_is(t
     label = demo.row(image_id)["label"]
     other = next(name for name in demo.classes if name != label)
     app = opened("explorer", model=trained.id, data="demo", split="train", image=image_id, label=other)
-    assert "does not meet the filters" in app.error[0].value
+    assert "does not match the filters" in app.error[0].value
     app.button(key="address:instead:image").click().run()
     assert app.query_params["image"] == image_id
     assert "label" not in app.query_params
@@ -176,7 +176,7 @@ def test_a_run_whose_xrays_are_gone_is_shown_on_no_others(trained: Run, demo: Ma
     save_data_set("other", demo)
     shutil.rmtree(tmp_path / "data" / "demo")
     app = opened("explorer", model=trained.id, data="own")
-    assert "are gone" in app.error[0].value
+    assert "are missing" in app.error[0].value
     assert not app.dataframe
 
 

@@ -138,7 +138,7 @@ def test_what_an_address_names_of_a_stamping_comes_back_or_is_told(finished: Run
     refused(app, query, "curve", "dose")
 
 
-def test_the_picture_of_a_swayed_xray_is_the_one_that_was_asked_about(finished: Run, demo: Manifest) -> None:
+def test_the_picture_of_a_most_affected_xray_is_the_one_that_was_asked_about(finished: Run, demo: Manifest) -> None:
     """The run keeps boxes, not pictures: drawn again from its box, a picture gives the network's stored answer."""
     answers = pd.read_parquet(finished.folder.path / "stamped.parquet").query("condition == 'stamped'")
     row = answers.iloc[-1]
@@ -171,5 +171,5 @@ def test_a_run_started_on_the_page_has_its_settings(trained: Run, demo: Manifest
 
 def test_a_manifest_path_is_known_on_other_splits_as_another_subject(finished: Run) -> None:
     app = without_search(stamp(split="val"))
-    assert "No stamping of this network and split yet" in said(app)
+    assert "No stamping experiment on this network and split yet" in said(app)
     assert Path(finished.spec["params"]["manifest"]).is_file()

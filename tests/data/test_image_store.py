@@ -440,7 +440,7 @@ def test_the_command_lists_stores_of_all_versions_with_their_bytes_and_the_limit
         code, out, _ = cxr(*arguments)
         assert code == 0
         assert cache.folder.name in out
-        assert "of another version" in out.replace("\n", " ")
+        assert "from another version" in out.replace("\n", " ")
         assert "`cxr cache clear` removes" in out
 
 

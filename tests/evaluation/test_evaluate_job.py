@@ -145,7 +145,7 @@ def test_labels_that_the_network_does_not_know_are_in_the_results_and_an_alias_b
     found = job(spelled, weights=str(weights)).read_json("results.json")
     assert found["splits"]["all"]["n"] == 2
     assert found["left_out"]["by_label"] == {"covid": 3}
-    assert any("3 X-rays whose label is no class of the network (covid 3)" in note for note in found["notes"])
+    assert any("3 X-rays whose label is not a class of the network (covid 3)" in note for note in found["notes"])
     folder = job(spelled, weights=str(weights), aliases={"covid": "covid19"})
     found = folder.read_json("results.json")
     assert found["splits"]["all"]["n"] == 5

@@ -106,7 +106,7 @@ def test_a_folder_that_is_not_timm_s_is_not_replaced_even_with_force(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years")
     for format in FORMATS:
-        with pytest.raises(WeightsError, match=r"is no folder of timm|is a folder"):
+        with pytest.raises(WeightsError, match=r"is not a folder of timm|is a folder"):
             export(network(), tmp_path / "mine", format, force=True)
     assert (tmp_path / "mine" / "thesis.txt").exists()
 

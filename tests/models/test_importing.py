@@ -351,7 +351,7 @@ def test_an_unknown_network_is_described_by_what_its_tensors_are_called(tmp_path
     state = {"student.a": torch.ones(2, 2, 1, 1), "student.b": torch.ones(2), "teacher.a": torch.ones(2, 2, 1, 1)}
     path = saved(state, tmp_path / "strange.pth")
     with pytest.raises(
-        UnknownBackboneError, match=r"cannot be told from 3 tensors \(student\. 2, teacher\. 1\)"
+        UnknownBackboneError, match=r"cannot be recognised from 3 tensors \(student\. 2, teacher\. 1\)"
     ) as refusal:
         look_at(path)
     assert str(path) in str(refusal.value)

@@ -19,7 +19,7 @@ from configurations import CONFIGURATIONS, every_configuration, make_network
 from cxr import paths
 from cxr.errors import ExplainError, RecipeError, RunError
 from cxr.evaluation import predict
-from cxr.explain.heatmap import Way
+from cxr.explain.heatmap import Method
 from cxr.networks import compute_on_free_device, free_gpu, usual_device
 from cxr.runs import DeviceQueue, queue
 from cxr.runs.devices import device_options
@@ -74,7 +74,7 @@ def test_a_free_gpu_gets_a_copy_for_the_computation_alone(configuration, gpus) -
     def computation(on_device):
         assert on_device is not network  # other threads may be working with it
         holds.extend(ticket.holds for ticket in DeviceQueue().tickets())
-        return Way.of().explain(on_device, PICTURES, configuration.classes[0]).relevance
+        return Method.of().explain(on_device, PICTURES, configuration.classes[0]).relevance
 
     computed = compute_on_free_device(network, computation)
     assert (computed.where, computed.device, usual_device()) == (
@@ -82,7 +82,7 @@ def test_a_free_gpu_gets_a_copy_for_the_computation_alone(configuration, gpus) -
         "cuda:0",
         "on a GPU while one is free, else on the processor",
     )
-    expected = Way.of().explain(network, PICTURES, configuration.classes[0]).relevance
+    expected = Method.of().explain(network, PICTURES, configuration.classes[0]).relevance
     np.testing.assert_array_equal(computed.value, expected)
     assert holds == [("cuda:0",)]
     assert DeviceQueue().tickets() == []

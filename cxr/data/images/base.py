@@ -30,7 +30,7 @@ class Refusal(Exception):
 
 
 def looks_like_dicom(path: Path, head: bytes) -> bool:
-    """Tell whether a file is DICOM by its first 132 bytes, or by its name where it has no preamble."""
+    """Return whether a file is DICOM by its first 132 bytes, or by its name where it has no preamble."""
     return head[128:132] == b"DICM" or (path.suffix.lower() in {".dcm", ".dicom"} and not has_image_signature(head))
 
 

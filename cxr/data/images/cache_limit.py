@@ -13,17 +13,17 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cxr.data.images import leases, store_index
 from cxr.data.images.base import one_line
 from cxr.data.images.decode import DECODER_VERSION
 from cxr.data.images.resize import RESIZER_VERSION
 from cxr.errors import ImageError
+from cxr.json_types import JsonObject
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class StoreUsage:
     in_use: bool
     shards: tuple[Shard, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, str | int | float | bool]:
         """Return what ``cxr cache --json`` prints of it."""
         names = ("name", "size", "treatment", "is_current", "images", "unreadable", "bytes", "used", "in_use")
         return {name: getattr(self, name) for name in names} | {"folder": str(self.folder)}
@@ -206,7 +206,7 @@ def _usage_of_store(folder: Path) -> StoreUsage:
             images, unreadable = (
                 store_index.value(index, f"SELECT count(*) FROM {table}") for table in ("images", "unreadable")
             )
-    except sqlite3.Error:  # damaged: the next process that opens it makes it anew
+    except sqlite3.Error:  # damaged: the next process that opens it makes it again
         rows, alive, in_use, claims, images, unreadable = [], set(), set(), [], 0, 0
     shards = tuple(Shard(folder, number, n * row_bytes, used, number in in_use) for number, n, used in rows)
     return StoreUsage(
@@ -251,7 +251,7 @@ def _usage_of_old(folder: Path) -> StoreUsage | None:
     )
 
 
-def describe(recipe: dict[str, Any]) -> str:
+def describe(recipe: Mapping[str, object]) -> str:
     """Return a treatment in words: ``stretch``, or ``stretch, text masked, mode inpaint, margin 0.1``."""
     treatment = recipe.get("treatment")
     parts = [f"{key} {value}" for key, value in treatment.items()] if isinstance(treatment, dict) else []
@@ -304,7 +304,7 @@ def _remove_drafts_of_the_layout_before(root: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> JsonObject:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

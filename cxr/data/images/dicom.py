@@ -215,7 +215,7 @@ def _raw_pixels(dataset: Dataset) -> NDArray:
 
 
 def _cannot_decode(syntax: uid.UID, error: Exception) -> str:
-    """Say that a decoder is missing, and how to get it, or what the decoder said."""
+    """Say that a decoder is missing, and how to get it, or give the reason of the decoder."""
     no_decoder = isinstance(error, NotImplementedError) or any(sign in str(error) for sign in _NO_DECODER)
     if not no_decoder or not syntax.is_compressed:
         return f"is broken ({one_line(error)})"

@@ -124,7 +124,7 @@ def lookup_table(item: Dataset, values: NDArray, dataset: Dataset) -> LookupTabl
 
 @dataclass(frozen=True)
 class _Shown:
-    """Values in 0..1 as a VOI LUT or window shows them; ``descending`` tells that it turns black and white."""
+    """Values in 0..1 as a VOI LUT or window shows them; ``descending`` says that it turns black and white."""
 
     unit: NDArray
     note: str
@@ -176,22 +176,22 @@ def _window(x: NDArray[np.float32], centre: float, width: float, function: str) 
 
 
 def _hardly_meets(grey: NDArray[np.uint8], values: NDArray, padding: NDArray[np.bool_] | None) -> bool:
-    """Tell whether a VOI LUT or window leaves a mask, or a handful of greys, where the values hold a picture.
+    """Return whether a VOI LUT or window leaves a mask, or a handful of greys, where the values hold a picture.
 
     It is judged by the middle half of the image, without padding and plateaus: a border or a label that happens to
     lie between the ends does not make a picture.
     """
     step = max(min(grey.shape) // _JUDGED_SIDE, 1)
-    every = np.s_[::step, ::step]
-    grey_middle, stored_middle = _middle(grey[every], values[every], None if padding is None else padding[every])
+    grid = np.s_[::step, ::step]
+    grey_middle, stored_middle = _middle(grey[grid], values[grid], None if padding is None else padding[grid])
     if stored_middle.size == 0:
         return False
-    between, greys = _spread(grey_middle)
-    if between >= _BETWEEN and greys >= _FEW_GREYS:
+    share_between, greys = _spread(grey_middle)
+    if share_between >= _BETWEEN and greys >= _FEW_GREYS:
         return False
     low, high = float(stored_middle.min()), float(stored_middle.max())
     possible, possible_greys = _spread(to_u8((stored_middle.astype(np.float64) - low) / max(high - low, 1e-12)))
-    is_mask = between < _BETWEEN and possible > 2 * _BETWEEN
+    is_mask = share_between < _BETWEEN and possible > 2 * _BETWEEN
     few_greys = greys < _FEW_GREYS and possible_greys >= _MORE_GREYS * greys
     return is_mask or few_greys or (greys == 1 and possible_greys > 1)
 
@@ -219,7 +219,7 @@ def _spread(grey: NDArray[np.uint8]) -> tuple[float, int]:
 
 
 def _is_eight_bit(values: NDArray, dataset: Dataset) -> bool:
-    """Tell whether values are 8-bit grey as they are, in bytes or in words."""
+    """Return whether values are 8-bit grey as they are, in bytes or in words."""
     if values.dtype == np.uint8:
         return True
     return values.dtype.kind == "u" and dataset.get("BitsStored") == 8 and int(values.max()) <= 255

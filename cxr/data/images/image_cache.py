@@ -27,7 +27,7 @@ from cxr.data.digests import file_digests, picture_digest, short_digest
 from cxr.data.images.base import one_line
 from cxr.data.images.cache_limit import VERSION
 from cxr.data.images.decode import DECODER_VERSION, unreadable_because
-from cxr.data.images.image_store import Contents, ImageStore, Progress, Result, StoredImages
+from cxr.data.images.image_store import Contents, ImageStore, Progress, Result, StoredImages, StoreRecipe
 from cxr.data.images.pool import map_in_order
 from cxr.data.images.resize import FITS, RESIZER_VERSION, decode_square, decode_treated
 from cxr.data.manifest import Manifest
@@ -54,7 +54,7 @@ class Treatment:
         ``what`` by image id, as JSON takes it; images that are not there stay as they are.
     """
 
-    about: dict[str, Any]
+    about: Mapping[str, str | float]
     apply: Callable[[NDArray[np.uint8], Any], NDArray[np.uint8]]
     by_image: Mapping[str, Any]
 
@@ -191,8 +191,8 @@ class ImageCache:
         row = self._row(image_id)
         if row is None:
             lost = self.missing.set_index("image_id")["reason"]
-            why = f"its file {lost[image_id]}" if image_id in lost else "the manifest does not have it"
-            raise ImageError(f"image {image_id!r} is not in the cache: {why}")
+            reason = f"its file {lost[image_id]}" if image_id in lost else "the manifest does not have it"
+            raise ImageError(f"image {image_id!r} is not in the cache: {reason}")
         return row
 
     def rows(self, ids: Iterable[str]) -> NDArray[np.uint8]:
@@ -229,9 +229,14 @@ class _Recipe:
         """What two sets of untreated pictures must share to be compared."""
         return f"{self.size}-{self.fit}-{VERSION}"
 
-    def as_dict(self) -> dict[str, Any]:
-        plain = {"size": self.size, "fit": self.fit, "decoder": DECODER_VERSION, "resizer": RESIZER_VERSION}
-        return plain if self.treatment is None else plain | {"treatment": self.treatment.about}
+    def as_dict(self) -> StoreRecipe:
+        plain: StoreRecipe = {
+            "size": self.size,
+            "fit": self.fit,
+            "decoder": DECODER_VERSION,
+            "resizer": RESIZER_VERSION,
+        }
+        return plain if self.treatment is None else {**plain, "treatment": self.treatment.about}
 
     def key(self, digests: Mapping[str, str]) -> str:
         """Return a digest of this recipe and of the images, given in their order as ``{image_id: digest}``."""
@@ -273,9 +278,9 @@ class _Files:
             for start in range(0, len(ids), at_once):
                 part = ids[start : start + at_once]
                 results = [next(decoded) for _ in part]
-                now = file_digests([self.paths[image_id] for image_id in part], self._memory)
+                current = file_digests([self.paths[image_id] for image_id in part], self._memory)
                 for image_id, result in zip(part, results, strict=True):
-                    yield result if now[self.paths[image_id]] == self.known[image_id] else None
+                    yield result if current[self.paths[image_id]] == self.known[image_id] else None
 
 
 def _digest_of(value: Any, more: str = "") -> str:

@@ -16,11 +16,11 @@ import shutil
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,7 @@ _UNWRITABLE_FOLDER = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errn
 
 @dataclass(frozen=True)
 class Contents:
-    """What a store has of the contents that were asked for.
+    """What a store has of the requested contents.
 
     Attributes
     ----------
@@ -62,12 +62,22 @@ class Contents:
     images
         One image for each content that is one.
     reasons
-        Why a content is no image, by its position among those asked for.
+        Why a content is no image, by its position among the requested ones.
     """
 
     positions: NDArray[np.int64]
     images: StoredImages
     reasons: dict[int, str]
+
+
+class StoreRecipe(TypedDict):
+    """What, besides a file's content, decides the pixels of a store; ``store.json`` holds it."""
+
+    size: int
+    fit: str
+    decoder: int
+    resizer: int
+    treatment: NotRequired[Mapping[str, str | float]]
 
 
 class ImageStore:
@@ -81,9 +91,9 @@ class ImageStore:
         What, besides a file's content, decides its pixels: ``size``, ``fit``, ``treatment``.
     """
 
-    def __init__(self, root: Path, name: str, recipe: dict[str, Any]) -> None:
+    def __init__(self, root: Path, name: str, recipe: StoreRecipe) -> None:
         self.root, self.folder, self.recipe = root, root / name, recipe
-        self.size: int = recipe["size"]
+        self.size = recipe["size"]
 
     def read(self, digests: Sequence[bytes], decode: Decode, progress: Progress | None = None) -> Contents:
         """Return the images of contents, decoding first those that the store does not have.
@@ -126,7 +136,7 @@ class ImageStore:
         raise ImageError(f"the image cache {self.folder} is damaged as soon as it is written: check the disk")
 
     def _open(self) -> leases.Lease:
-        """Make the store if need be, a damaged one anew, and return a lease, of which the index does not know yet."""
+        """Make the store if need be, a damaged one again, and return a lease, of which the index does not know yet."""
         with leases.exclusive(self.root / store_index.ROOT_LOCK):
             self.folder.mkdir(exist_ok=True)
             if not (self.folder / cache_limit.RECIPE).exists():
@@ -226,8 +236,8 @@ class ImageStore:
         in_shards = places.held
         intact = np.zeros(len(places.shards), bool)
         for shard in np.unique(places.shards[in_shards]):
-            here = in_shards[places.shards[in_shards] == shard]
-            intact[here] = places.rows[here] < _rows_on_disk(self.folder, int(shard), self.size)
+            members = in_shards[places.shards[in_shards] == shard]
+            intact[members] = places.rows[members] < _rows_on_disk(self.folder, int(shard), self.size)
         cut, in_shards = in_shards[~intact[in_shards]], in_shards[intact[in_shards]]
         step = 1 if len(in_shards) * self.size**2 <= _FULL_CHECK_BYTES else max(len(in_shards) // _SAMPLED_ROWS, 1)
         wrong = self._wrong_sums(places, in_shards[::step])
@@ -258,12 +268,12 @@ class ImageStore:
         )
         return unwritable and (self.folder / store_index.INDEX).exists()
 
-    def _read_only(self, digests: Sequence[bytes], why: Exception) -> Contents:
+    def _read_only(self, digests: Sequence[bytes], error: Exception) -> Contents:
         """Return contents of a store that cannot be written, if it has all of them undamaged."""
         with closing(store_index.connect_to_read(self.folder)) as index:
             places = store_index.find(index, digests)
         if len(places.absent) or len(self._damaged(places)):
-            raise why
+            raise error
         return self._contents(places, None)
 
 

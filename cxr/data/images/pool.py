@@ -1,7 +1,7 @@
 """Worker processes for decoding: a decoder that crashes on a file costs that file, not the program.
 
 Plain child processes that run :func:`answer_questions` and speak pickle over their pipes. The processes of
-:mod:`multiprocessing` would import the program's main script anew, which a script without a main guard and a
+:mod:`multiprocessing` would import the program's main script again, which a script without a main guard and a
 dashboard do not survive, and a crash of one of them takes the whole pool along without saying on which file.
 """
 

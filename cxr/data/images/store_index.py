@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS uses (shard INT, lease TEXT, PRIMARY KEY (shard, leas
 
 
 class Places(NamedTuple):
-    """Where contents lie, one value for each content asked for.
+    """Where contents lie, one value for each requested content.
 
     Attributes
     ----------
@@ -137,7 +137,7 @@ def changing(folder: Path, lease: str) -> Iterator[sqlite3.Connection]:
     Raises
     ------
     ImageError
-        If the store was removed, and perhaps made anew, since the lease was taken.
+        If the store was removed, and perhaps made again, since the lease was taken.
     """
     with closing(connect(folder)) as index, transaction(index, folder):
         if index.execute("SELECT 1 FROM leases WHERE lease = ?", (lease,)).fetchone() is None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from cxr.errors import ManifestError, unknown
+from cxr.json_types import JsonObject
 
 Form = Literal["pairs", "words", "choice", "flag", "text"]
 """How a value is given: ``{name: name}``, several words, one of ``choices``, yes or no, or any text."""
@@ -227,7 +228,7 @@ def read_options(kind: str, options: type[AnyOptions], values: Mapping[str, Any]
     return options(**{name: declared[name].checked(value) for name, value in values.items()})
 
 
-def given_options(kinds: Iterable[type[Options]], params: Mapping[str, Any]) -> dict[str, Any]:
+def given_options(kinds: Iterable[type[Options]], params: Mapping[str, Any]) -> JsonObject:
     """Return the options among the parameters of a run that say something: runs of before name every option."""
     declared = {name: declaration for options in kinds for name, declaration in declarations(options).items()}
     return {

@@ -55,7 +55,7 @@ class Row:
             if name in ROW_FIELDS:
                 raise ValueError(f"column {name!r} is a field of its own, not an extra column")
 
-    def as_columns(self) -> dict[str, Any]:
+    def as_columns(self) -> dict[str, object]:
         """Return ``{column: value}``, the extra columns last."""
         return {name: getattr(self, name) for name in ROW_FIELDS} | dict(self.extra)
 

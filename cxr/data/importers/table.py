@@ -7,7 +7,7 @@ out by name.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ from cxr.data.tables.text_table import TextTable, read_text_table
 from cxr.data.tables.values import listed, normalise_values
 from cxr.errors import ManifestError
 
+TableRow = dict[str, Any]
+"""A row of a user's table: text, and numbers or NaN where a Parquet file has them, by whatever columns it has."""
 TABLES = ("csv", "tsv", "txt", "csv.gz", "tsv.gz", "csv.zip", "csv.bz2", "csv.xz", "parquet", "pq")
 # Where rows of one X-ray must agree: a row that says nothing agrees with any.
 _MUST_AGREE = ("label", "patient_id", "split", "role", "source")
@@ -199,7 +201,7 @@ def _labels(table: pd.DataFrame, column: str, options: FindingOptions, listing: 
 
 
 def _is_general(column: str) -> bool:
-    """Tell whether a column's name says nothing of what its numbers mean."""
+    """Return whether a column's name says nothing of what its numbers mean."""
     return column.casefold() in {"label", "labels", "class", "target", "y", "category", "diagnosis", "classid", "gt"}
 
 
@@ -229,9 +231,9 @@ def _without_equal_rows(table: pd.DataFrame, listing: Listing) -> pd.DataFrame:
     return table[~equal]
 
 
-def _joined(table: pd.DataFrame, listing: Listing) -> list[dict[str, Any]]:
+def _joined(table: pd.DataFrame, listing: Listing) -> list[TableRow]:
     """Return one row per image; rows of one image that disagree are left out by name."""
-    groups: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str, list[TableRow]] = {}
     for row in table.to_dict("records"):
         groups.setdefault(row["image"], []).append({str(key): value for key, value in row.items()})
     joined, several, n_rows = [], 0, 0
@@ -247,7 +249,7 @@ def _joined(table: pd.DataFrame, listing: Listing) -> list[dict[str, Any]]:
     return joined
 
 
-def _conflict(rows: Sequence[Mapping[str, Any]]) -> str:
+def _conflict(rows: Sequence[TableRow]) -> str:
     for column in _MUST_AGREE:
         values = sorted({row[column] for row in rows if row.get(column)})
         if len(values) > 1:
@@ -255,7 +257,7 @@ def _conflict(rows: Sequence[Mapping[str, Any]]) -> str:
     return ""
 
 
-def _joined_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _joined_row(rows: Sequence[TableRow]) -> TableRow:
     """Return the row of several: the first known value, all findings, and of other columns every different value."""
     if len(rows) == 1:
         return rows[0]

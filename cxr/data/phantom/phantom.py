@@ -58,7 +58,7 @@ def make_phantom(
         the text is the same whatever is written, and the patient and exposure are the same whatever the class.
     label : ``covid19``, ``normal`` or ``pneumonia``.
     size : side in pixels, 96 to 1024.
-    correlation : how often the text tells the class, in [0, 1]; see :mod:`cxr.data.phantom.token_sets` for the mixture.
+    correlation : how often the text gives away the class, in [0, 1] (:mod:`cxr.data.phantom.token_sets`).
     tokens : False draws no text at all.
     token_set : ``a``, ``b`` or ``c`` to fix the set of tokens in spite of ``correlation``.
     patient : seed of the anatomy, to take another X-ray of the same patient; by default it follows from ``seed``.
@@ -102,7 +102,7 @@ def make_phantom(
 
 
 def child(seed: Seed, *key: int) -> np.random.SeedSequence:
-    """Return the seed sequence at ``key`` below ``seed``, the same however often it is asked for."""
+    """Return the seed sequence at ``key`` below ``seed``, the same however often it is requested."""
     parent = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
     return np.random.SeedSequence(parent.entropy, spawn_key=(*parent.spawn_key, *key))
 

@@ -41,7 +41,7 @@ class Token(TypedDict):
 
 @dataclass(frozen=True)
 class TokenSet:
-    """The tokens that tell a class when the correlation is 1, and what a manifest says of such an image."""
+    """The tokens that give away a class when the correlation is 1, and what a manifest says of such an image."""
 
     name: str
     label: str

@@ -1,4 +1,4 @@
-"""Findings of public data sets: columns of 1, 0, -1 or lists become our ``findings`` and, where asked, a label.
+"""Findings of public data sets: columns of 1, 0, -1 or lists become our ``findings`` and, on request, a label.
 
 ``findings`` joins by ``|`` what is there; ``?`` stands before a finding that may be there or not; "No Finding" stands
 alone where nothing was found.
@@ -63,7 +63,7 @@ def state(value: str) -> State:
 
 
 def is_yes_or_no(values: Sequence[str]) -> bool:
-    """Tell whether a column says yes or no of one finding: some 1 or 0, perhaps -1 or nothing, and no other word."""
+    """Return whether a column says yes or no of one finding: some 1 or 0, perhaps -1 or nothing, and no other word."""
     states = {value: state(value) for value in set(values)}
     only = all(value_state or is_missing(value) for value, value_state in states.items())
     return only and bool({"yes", "no"} & set(states.values()))
@@ -86,7 +86,7 @@ def write_findings(states: Mapping[str, State], uncertain: Uncertain = "unknown"
 
 
 def sure_label(states: Mapping[str, State], findings: str) -> str:
-    """Return the class that findings stand for; normal only where that is said, not where all is 0."""
+    """Return the class that findings stand for; normal only where it is stated, not where all is 0."""
     label = label_of_findings([name for name in findings.split("|") if not name.startswith(_UNKNOWN)])
     is_said = any(value == "yes" and known_class(name) == "normal" for name, value in states.items())
     return "" if label == "normal" and not is_said else label
@@ -149,16 +149,16 @@ class PublicSet:
             label = self._label(states, findings, raw)
         if label is None:
             column = self.options.columns["label"]
-            why = "uncertain" if state(raw[column]) == "uncertain" else "not mentioned"
-            self.listing.leave_out(match.file, f"{column} is {why}")
+            reason = "uncertain" if state(raw[column]) == "uncertain" else "not mentioned"
+            self.listing.leave_out(match.file, f"{column} is {reason}")
             return
-        mapped = {
+        fields: dict[str, Any] = {"image": str(match.file), "label": label, "findings": findings}  # of the Row
+        fields |= {
             our_column: raw[source_column]
             for our_column, source_column in self.options.columns.items()
             if our_column not in ("image", "label")
         }
-        row_values: dict[str, Any] = {"image": str(match.file), "label": label, "findings": findings}
-        self.listing.rows.append(replace(row, **{**row_values, **mapped}))
+        self.listing.rows.append(replace(row, **fields))
 
     def _label(self, states: Mapping[str, State], findings: str, raw: Mapping[str, str]) -> str | None:
         """Return the label, None where the chosen column does not say."""
@@ -214,9 +214,7 @@ def add_dicom_facts(listing: Listing) -> None:
     for row, file in zip(rows, images, strict=True):
         header = headers.get(file)
         if isinstance(header, DicomHeader):
-            facts: dict[str, Any] = {"view": header.view, "sex": header.sex, "age": header.age}
-            new: dict[str, Any] = {name: value for name, value in facts.items() if not getattr(row, name)}
-            row = replace(row, **new)
+            row = replace(row, view=row.view or header.view, sex=row.sex or header.sex, age=row.age or header.age)
         if is_frontal(row.view):
             listing.rows.append(row)
         else:

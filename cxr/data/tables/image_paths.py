@@ -19,7 +19,7 @@ _SHORTEST_SURE_NAME = 5  # a shorter name, or one of digits alone, is no proof w
 class Match(NamedTuple):
     """A file, and how it was found: "" if exactly where the table says; None with the reason if it was not found.
 
-    ``loose`` tells that the path is another one and only its end is alike.
+    ``loose`` says that the path is another one and only its end is alike.
     """
 
     file: Path | None
@@ -84,11 +84,11 @@ class Files:
         return Match(self.root / best[0], "by their names, below the table's folder", loose=True)
 
     def _may_lie_here(self, parts: Sequence[str]) -> bool:
-        """Tell whether a file at the top, without any folder of its path, can be the one that is meant."""
+        """Return whether a file at the top, without any folder of its path, can be the one that is meant."""
         return parts[-2] == self.root.name or self._times_named[_folded(parts[-1])] == 1
 
     def _is_elsewhere(self, path: PurePosixPath, folded: Sequence[str], n_shared: int) -> bool:
-        """Tell whether a file lies in a folder that contradicts the path, and its name alone is no proof."""
+        """Return whether a file lies in a folder that contradicts the path, and its name alone is no proof."""
         folders = [part for part in folded if part != "/"]
         if n_shared == len(folders) or n_shared == len(path.parts):
             return False
@@ -99,8 +99,8 @@ class Files:
         paths = []
         for folder, folders, names in os.walk(self.root):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            here = PurePosixPath(Path(folder).relative_to(self.root).as_posix())
-            paths += [here / name for name in sorted(names) if not name.startswith(".") and _is_image(name)]
+            parent = PurePosixPath(Path(folder).relative_to(self.root).as_posix())
+            paths += [parent / name for name in sorted(names) if not name.startswith(".") and _is_image(name)]
         return paths
 
     @cached_property

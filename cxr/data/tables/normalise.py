@@ -136,7 +136,7 @@ def normalise_age(text: str) -> float:
 
 
 def is_exact_age(text: str) -> bool:
-    """Tell whether an age is written as a number of years, or as DICOM writes ages ("045Y"): nothing to report."""
+    """Return whether an age is written as a number of years, or as DICOM writes ages ("045Y"): nothing to report."""
     return re.fullmatch(r"\d{1,3}(?:\.\d+)?|\d{1,3}[YMWD]", text.strip()) is not None
 
 
@@ -150,7 +150,7 @@ def normalise_sex(text: str) -> str:
 
 
 def is_frontal(view: str) -> bool:
-    """Tell whether a view is frontal; an unknown one ("") counts as frontal, another word does not."""
+    """Return whether a view is frontal; an unknown one ("") counts as frontal, another word does not."""
     return normalise_view(view) in (*FRONTAL_VIEWS, "")
 
 

@@ -33,7 +33,7 @@ def shrunken_means(
         Of each group the patients (n,).
     """
     measured = [_by_patient(values, of) for values, of in zip(columns, patients, strict=True)]
-    used = [k for k, one in enumerate(measured) if len(one) >= FEWEST_PATIENTS]
+    used = [k for k, numbers in enumerate(measured) if len(numbers) >= FEWEST_PATIENTS]
     shrunken: list[dict[str, float] | None] = [None] * len(columns)
     if not used:
         return shrunken
@@ -47,9 +47,9 @@ def shrunken_means(
     between = _between(logs, errors)
     weights = 1 / (between + errors)
     centre = float((weights * logs).sum() / weights.sum())
-    kept = between / (between + errors)
-    values = centre + kept * (logs - centre)
-    widths = np.sqrt(kept * errors + (1 - kept) ** 2 / weights.sum())
+    shrinkage = between / (between + errors)
+    values = centre + shrinkage * (logs - centre)
+    widths = np.sqrt(shrinkage * errors + (1 - shrinkage) ** 2 / weights.sum())
     widths *= student.ppf(0.5 + level / 2, _PRIOR_FREEDOM + freedom)
     for place, k in enumerate(used):
         ends = values[place] + widths[place] * np.array([0.0, -1.0, 1.0])

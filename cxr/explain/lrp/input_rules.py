@@ -123,8 +123,8 @@ class ZBox(InputRule):
         """Return the rule with bounds (1 or n, C or 1, 1 or H, 1 or W), and a note where they had to be guessed."""
         own = (inputs.amin(dim=(2, 3), keepdim=True), inputs.amax(dim=(2, 3), keepdim=True))
         bounds, guessed = [], False
-        for key, given, value, fallback in (("low", self.low, 0.0, own[0]), ("high", self.high, 1.0, own[1])):
-            bound = possible(value) if given is None else as_picture(key, given, inputs)
+        for key, setting, value, fallback in (("low", self.low, 0.0, own[0]), ("high", self.high, 1.0, own[1])):
+            bound = possible(value) if setting is None else as_picture(key, setting, inputs)
             guessed = guessed or bound is None
             bounds.append(fallback if bound is None else bound)
         if bool((bounds[0] > bounds[1]).any()):
@@ -171,8 +171,8 @@ def _sum(picture: torch.Tensor) -> torch.Tensor:
 def as_picture(key: str, value: Any, inputs: torch.Tensor) -> torch.Tensor:
     """Return a number, numbers per channel or a tensor as a view of the shape of ``inputs``; errors name it ``key``."""
     try:
-        given = torch.as_tensor(value, dtype=inputs.dtype, device=inputs.device).detach()
-        return (given[:, None, None] if given.ndim == 1 else given).expand_as(inputs)
+        picture = torch.as_tensor(value, dtype=inputs.dtype, device=inputs.device).detach()
+        return (picture[:, None, None] if picture.ndim == 1 else picture).expand_as(inputs)
     except (TypeError, ValueError, RuntimeError):
         shown = f"of the shape {tuple(value.shape)}" if hasattr(value, "shape") else repr(value)
         raise ExplainError(

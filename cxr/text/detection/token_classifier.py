@@ -3,7 +3,7 @@
 A small convolutional network looks at the box with some of its surroundings and with more of them, both scaled to
 :data:`SIZE` with the box's long side level: a letter stands alone where a wire goes on. It was trained by
 ``tools/train_token_classifier.py`` on tokens drawn over synthetic and real X-rays, against drawn clips, wires, tubes
-and film borders and against candidates on anatomy, and on candidates of real X-rays that were told apart by eye. Its
+and film borders and against candidates on anatomy, and on candidates of real X-rays that were sorted by eye. Its
 weights lie beside this file.
 """
 

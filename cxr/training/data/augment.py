@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Augment(BaseModel):
     """Ranges of the changes; every value is drawn per image and uniformly, 0 switches a change off.
 
-    There is no vertical flip: an X-ray upside down does not occur, and gas and fluid levels would tell it at once.
+    There is no vertical flip: an X-ray upside down does not occur, and gas and fluid levels would reveal it at once.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -19,7 +19,7 @@ from cxr.data.images.image_store import Images
 from cxr.networks import is_gpu
 from cxr.training.data.augment import Augment
 
-AHEAD = 2  # batches that are read before they are asked for
+AHEAD = 2  # batches that are read before they are needed
 
 
 @dataclass(frozen=True)

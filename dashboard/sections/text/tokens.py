@@ -135,8 +135,8 @@ def masked(xray: Xray, boxes: Sequence[TextBox], how: dict) -> Xray:
 def show_pictures(xray: Xray, boxes: Sequence[TextBox], how: dict) -> None:
     """Show the X-ray with its boxes and, beside it, with a slider from as it is to masked."""
     left, right = st.columns(2)
-    found = f"{page.counted(len(boxes), 'token')} found"
-    left.image(viewer.with_boxes(xray.pixels, boxes), caption=found, width="stretch")
+    title = f"{page.counted(len(boxes), 'token')} found"
+    left.image(viewer.with_boxes(xray.pixels, boxes), caption=title, width="stretch")
     pictures = [viewer.at_display_size(pixels) for pixels in (xray.pixels, masked(xray, boxes, how).pixels)]
     with right:
         viewer.show_slider(pictures[0], pictures[1], ("as it is", f"masked: {MASK_MODES[how['mode']].title.lower()}"))

@@ -61,5 +61,6 @@ def export_buttons(network_ref: str, name: str) -> None:
         key="weights:download",
     )  # fmt: skip
     st.caption(
-        f"Loaded again, its logits differ from ours by {difference:.2g} at most ({relative:.1g} of the largest logit)."
+        f"Loaded again, its logits differ from the original's by at most {difference:.2g} ({relative:.1g} of the "
+        "largest logit)."
     )

@@ -19,7 +19,7 @@ _LICENCE = "PhysioNet Credentialed Health Data License 1.5.0"
 
 
 def recognises(columns: Collection[str]) -> bool:
-    """Tell whether these are the columns of BRAX's table."""
+    """Return whether these are the columns of BRAX's table."""
     names = set(columns)
     return (
         "PatientID" in names and bool(names & set(_IMAGE_COLUMNS)) and bool(finding_columns(names, CHEXPERT_FINDINGS))

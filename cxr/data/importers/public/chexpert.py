@@ -25,7 +25,7 @@ _SPLIT = re.compile(r"(?:^|/)(train|valid|val|test)/", re.IGNORECASE)
 
 
 def recognises(columns: Collection[str]) -> bool:
-    """Tell whether these are CheXpert's columns."""
+    """Return whether these are CheXpert's columns."""
     findings = finding_columns(columns, CHEXPERT_FINDINGS)
     # The table of the test set has findings alone.
     return "Path" in columns and bool(findings) and ("Frontal/Lateral" in columns or len(findings) >= _MANY_FINDINGS)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Hashable, Mapping
 from pathlib import Path
-from typing import Any
 
 from cxr.data.importers.import_options import Options
 from cxr.data.importers.listing import Listing, Source, class_of, find_table, walk
@@ -28,7 +27,7 @@ _PNEUMONIAS = frozenset(
 
 
 def recognises(columns: Collection[str]) -> bool:
-    """Tell whether these are the columns of ``metadata.csv``."""
+    """Return whether these are the columns of ``metadata.csv``."""
     return set(_NEEDED) <= set(columns)
 
 
@@ -59,7 +58,9 @@ def label_of(finding: str, options: Options) -> str:
     return "normal" if class_of(finding, {}) == "normal" else ""
 
 
-def _take(row: dict[str, Any], number: int, row_of_file: dict[str, int], listing: Listing, options: Options) -> None:
+def _take(
+    row: Mapping[Hashable, str], number: int, row_of_file: dict[str, int], listing: Listing, options: Options
+) -> None:
     file = f"{row.get('folder') or 'images'}/{row['filename']}"
     if not row["filename"]:
         listing.leave_out(f"row {number}", "names no file")
@@ -73,7 +74,7 @@ def _take(row: dict[str, Any], number: int, row_of_file: dict[str, int], listing
         listing.rows.append(_manifest_row(row, listing.root / file, label))
 
 
-def _reason_against(row: dict[str, Any], label: str) -> str:
+def _reason_against(row: Mapping[Hashable, str], label: str) -> str:
     if row["modality"].casefold() not in {"x-ray", "xray"}:
         return f"modality {row['modality'] or 'unknown'} is not X-ray"
     if is_missing(row["view"]) or not is_frontal(row["view"]):
@@ -83,7 +84,7 @@ def _reason_against(row: dict[str, Any], label: str) -> str:
     return ""
 
 
-def _manifest_row(row: dict[str, Any], image: Path, label: str) -> Row:
+def _manifest_row(row: Mapping[Hashable, str], image: Path, label: str) -> Row:
     findings = "|".join(part.strip() for part in row["finding"].split(",") if part.strip())
     patient = normalise_patient(row["patientid"])
     return Row(

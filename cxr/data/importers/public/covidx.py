@@ -84,7 +84,7 @@ def _row(line: _Line, image: Path, split: str, options: LabelOptions) -> Row:
         image=str(image),
         label=line.label if line.label in options.aliases else plain,
         findings=plain,
-        # Patients are numbered anew by each origin.
+        # Patients are numbered separately by each origin.
         patient_id=f"{line.origin or 'covidx'}_{line.patient}",
         source=line.origin,
         licence=_LICENCE,

@@ -22,7 +22,7 @@ _STUDY = ("subject_id", "study_id")
 
 
 def recognises(columns: Collection[str]) -> bool:
-    """Tell whether these are the columns of one of MIMIC-CXR's tables."""
+    """Return whether these are the columns of one of MIMIC-CXR's tables."""
     names = set(columns)
     labels = bool(finding_columns(names, CHEXPERT_FINDINGS)) and pick(columns, "path", "image", "filename") is None
     return set(_STUDY) <= names and (labels or {"dicom_id", "ViewPosition"} <= names or {"dicom_id", "split"} <= names)
@@ -34,9 +34,9 @@ def read(path: Path, options: FindingOptions) -> Listing:
     ``path`` is the folder or any of its tables; one that holds views and findings of images is enough alone.
     """
     folder = existing_folder(path.parent if path.is_file() else path)
-    given = read_table(path) if path.is_file() else None
-    complete = given is not None and {"dicom_id", "ViewPosition"} <= set(given.columns)
-    metadata = given if complete else _table(folder, "metadata")
+    chosen_table = read_table(path) if path.is_file() else None
+    complete = chosen_table is not None and {"dicom_id", "ViewPosition"} <= set(chosen_table.columns)
+    metadata = chosen_table if complete else _table(folder, "metadata")
     if metadata is None:
         raise ManifestError(f"{folder} is not {TITLE}: it has no *metadata.csv or *metadata.csv.gz")
     absent = [name for name in ("dicom_id", *_STUDY) if name not in metadata]
@@ -44,8 +44,8 @@ def read(path: Path, options: FindingOptions) -> Listing:
         raise ManifestError(f"the metadata of {TITLE} in {folder} have no column {absent[0]!r}")
     if finding_columns(metadata.columns, CHEXPERT_FINDINGS):
         labels = metadata
-    elif given is not None and finding_columns(given.columns, CHEXPERT_FINDINGS):
-        labels = given
+    elif chosen_table is not None and finding_columns(chosen_table.columns, CHEXPERT_FINDINGS):
+        labels = chosen_table
     else:
         labels = _table(folder, "chexpert") if _has(folder, "chexpert") else _table(folder, "negbio")
     studies, finding_of = _by_study(labels)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Hashable, Mapping
 from pathlib import Path
-from typing import Any
 
 from cxr.data.images.base import IMAGE_SUFFIXES
 from cxr.data.importers.import_options import Options
@@ -27,7 +26,7 @@ _LICENCE = "none stated (NIH Clinical Center: public, cite)"
 
 
 def recognises(columns: Collection[str]) -> bool:
-    """Tell whether these are the columns of ChestX-ray14."""
+    """Return whether these are the columns of ChestX-ray14."""
     return set(_NEEDED) <= set(columns)
 
 
@@ -78,7 +77,7 @@ def _official_lists(root: Path) -> dict[str, str]:
 
 
 def _take(
-    row: dict[str, Any], files: dict[str, Path], lists: dict[str, str], listing: Listing, options: Options
+    row: Mapping[Hashable, str], files: dict[str, Path], lists: dict[str, str], listing: Listing, options: Options
 ) -> None:
     name = row["Image Index"]
     file = files.pop(name, None)

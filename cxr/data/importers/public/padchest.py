@@ -22,7 +22,7 @@ _UNUSABLE = frozenset({"exclude"})
 
 
 def recognises(columns: Collection[str]) -> bool:
-    """Tell whether these are PadChest's columns."""
+    """Return whether these are PadChest's columns."""
     return set(_NEEDED) <= set(columns) and bool({"Projection", "StudyDate_DICOM", "PatientBirth"} & set(columns))
 
 

@@ -25,7 +25,7 @@ _CLASSES: dict[str, dict[str, State]] = {
 
 
 def recognises(columns: Collection[str]) -> bool:
-    """Tell whether these are the columns of the boxes or of the detailed classes."""
+    """Return whether these are the columns of the boxes or of the detailed classes."""
     names = set(columns)
     return "patientId" in names and bool({"Target", "class"} & names) and names <= _COLUMNS
 

@@ -44,7 +44,7 @@ class _Readings:
 
 
 def recognises(columns: Collection[str]) -> bool:
-    """Tell whether these are the columns of VinDr-CXR's boxes or readings."""
+    """Return whether these are the columns of VinDr-CXR's boxes or readings."""
     names = set(columns)
     boxes = {"image_id", "class_name"} <= names and bool({"rad_id", "x_min"} & names)
     return boxes or (({"image_id", "rad_id"} <= names or "image_id" in names) and "No finding" in names)
