@@ -254,7 +254,7 @@ def propagator_of(network: nn.Module) -> tuple[str, Propagator[Any]]:
 
 def not_verified(network: nn.Module, reason: str) -> str:
     """Return one line on why relevance propagation is refused for a network."""
-    others = [name for name, known in COMPOSITES.items() if known.runs_on_any_network]
+    others = [name for name, composite in COMPOSITES.items() if composite.runs_on_any_network]
     return (
         f"relevance propagation is not verified for {type(network).__name__}: {reason}. Available: {', '.join(others)}"
     )
