@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from cxr.cli import explaining as command
 from cxr.explain.composites import COMPOSITES, Choice, composite_of, option_names
-from cxr.explain.heatmap import Way
+from cxr.explain.heatmap import Method
 from cxr.networks import free_gpu
 from cxr.runs import DeviceQueue, Run
 
@@ -37,13 +37,13 @@ def widget(app: AppTest, name: str) -> Any:
     return found[0]
 
 
-def explained(app: AppTest) -> tuple[Way, Any]:
+def explained(app: AppTest) -> tuple[Method, Any]:
     """The way of the map that is shown, and the map."""
     ((key, held),) = list(app.session_state["explained"].items())[-1:]
     (heatmap,) = held.heatmaps.values()
-    way = Way.of(heatmap.composite, heatmap.bias or None, options=heatmap.options)
-    assert way.key == key[4]
-    return way, heatmap
+    method = Method.of(heatmap.composite, heatmap.bias or None, options=heatmap.options)
+    assert method.key == key[4]
+    return method, heatmap
 
 
 def test_every_option_of_every_composite_has_a_picker_and_a_parameter_of_its_own() -> None:
@@ -62,16 +62,13 @@ def test_a_link_with_options_shows_their_map_and_the_command_makes_it(trained: R
     assert not app.exception, app.exception
     assert not app.error, said(app)
     assert {name: widget(app, name).value for name in known} == wanted
-    way, heatmap = explained(app)
-    assert dict(way.options) == wanted
-    shown = {name: app.query_params[name] for name in known}
-    assert {name: value if isinstance(value, str) else value[0] for name, value in shown.items()} == {
-        name: str(value).removesuffix(".0") for name, value in wanted.items()
-    }
+    method, heatmap = explained(app)
+    assert dict(method.options) == wanted
+    assert {name: "".join(app.query_params[name]) for name in known} == {name: query[name] for name in known}
     words = app.code[0].value.split()
     options = [words[k + 1] for k, word in enumerate(words) if word == "--option"]
-    assert Way.of(composite, options=command._numbers(options)).key == Way.of(composite, options=wanted).key
-    assert Way.of(composite).key != way.key
+    assert Method.of(composite, options=command._numbers(options)).key == Method.of(composite, options=wanted).key
+    assert Method.of(composite).key != method.key
     assert not np.allclose(heatmap.relevance, 0)
     words = said(app)
     for name, option in known.items():
@@ -104,7 +101,7 @@ def test_a_step_in_a_picker_changes_the_map_the_address_and_back(trained: Run) -
 def test_a_map_with_other_options_is_another_map_in_the_store(trained: Run) -> None:
     first = opened("explorer", composite="epsilon-gamma-box", gamma="3")
     assert "computed in" in said(first)
-    assert "read from the store" in said(opened("explorer", composite="epsilon-gamma-box", gamma="3"))
+    assert "loaded from the store" in said(opened("explorer", composite="epsilon-gamma-box", gamma="3"))
     assert "computed in" in said(opened("explorer", composite="epsilon-gamma-box", gamma="3.5"))
 
 

@@ -116,5 +116,5 @@ class InputValue(Option):
         return "a number, or one per channel, in values of the network's input"
 
     def checked(self, name: str, value: Any) -> Any:
-        """Return the value as it is."""
-        return value
+        """Return the value as it is; a number as a float, so that equal settings have one key."""
+        return float(value) if isinstance(value, Real) else value

@@ -27,9 +27,8 @@ def choose_method(for_composite: DeltaGenerator, for_options: DeltaGenerator, fo
     """
     ranked = [*names_of(LRP), *names_of(COMPARISON)]
     with for_composite:
-        name = pick.from_url(
-            "Composite", ranked, {n: COMPOSITES[n].label for n in ranked}, "composite", resets=option_names()
-        )
+        labels = {name: COMPOSITES[name].label for name in ranked}
+        name = pick.from_url("Composite", ranked, labels, "composite", resets=option_names())
     options = composite_options.choose(name, for_options)
     composite = composite_of(name)
     bias = None
