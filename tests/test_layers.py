@@ -24,7 +24,7 @@ LAYERS = (
     {"training"},
     {"experiments"},
     {"reports"},
-    {"cli", "worker"},
+    {"cli", "study", "worker"},
     {"__main__"},
 )
 MOST_LINES, MOST_MODULES = 400, 15
