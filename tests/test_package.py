@@ -74,3 +74,14 @@ def test_names_that_moved_are_one_thing_under_both_names() -> None:
     from cxr.experiments.study import load_plan
 
     assert study.load_plan is load_plan
+
+
+def test_parameters_of_earlier_versions_are_still_taken() -> None:
+    import cxr
+
+    box = cxr.text.TextBox(10, 20, 30, 40, "L", 0.9, "letter")
+    placed = cxr.text.borrowed_boxes([box], theirs=(100, 100), shape=(200, 100), own=[])
+    assert placed == cxr.text.borrowed_boxes([box], source_shape=(100, 100), shape=(200, 100), own_boxes=[])
+    assert placed[0].y1 == 80
+    network, _ = cxr.evaluation.load_trained(source="demo")
+    assert network.classes
