@@ -387,4 +387,4 @@ def test_a_taken_port_is_named_before_anything_starts(cxr):
         port = taken.getsockname()[1]
         code, _, err = cxr("dashboard", "--port", str(port))
     assert code == 1
-    assert f"port {port} of 127.0.0.1 is taken" in err
+    assert f"port {port} of 127.0.0.1 is in use" in err

@@ -25,8 +25,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(print_version: bool) -> None:
+    if print_version:
         print(__version__)
         raise typer.Exit
 

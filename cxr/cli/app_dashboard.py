@@ -21,7 +21,7 @@ def dashboard(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 
     main_page = pages() / "Home.py"
     if not main_page.is_file():
         raise CxrError(f"the dashboard's pages are not at {main_page}: install cxr again, or start it from a checkout")
-    if _taken(port):
+    if _is_in_use(port):
         raise CxrError(
             f"port {port} of {HOST} is in use: a dashboard may be running there already, or choose another --port"
         )
@@ -31,7 +31,7 @@ def dashboard(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 
     os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", str(main_page), *options])
 
 
-def _taken(port: int) -> bool:
+def _is_in_use(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -53,8 +53,8 @@ def _show_findings(summaries: list[tuple[str, dict[str, Any]]]) -> None:
 
 def _show_scores(summaries: list[tuple[str, dict[str, Any]]], titles: dict[str, str]) -> None:
     rows = [
-        [name, found.get("n", ""), found.get("n_patients", ""), *(_interval(found.get(key)) for key in titles)]
-        for name, found in summaries
+        [name, scores.get("n", ""), scores.get("n_patients", ""), *(_interval(scores.get(key)) for key in titles)]
+        for name, scores in summaries
     ]
     show_table("", ["split", "images", "patients", *titles.values()], rows)
 

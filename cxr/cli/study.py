@@ -30,8 +30,8 @@ StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A YAML file, or
 StudyId = Annotated[str, typer.Argument(metavar="ID", help="A study's id, see `cxr study list`.")]
 
 
-def _example(wanted: bool) -> None:
-    if wanted:
+def _example(print_example: bool) -> None:
+    if print_example:
         from cxr.experiments.study import EXAMPLES
 
         stdout().print(EXAMPLES["claim"], markup=False, end="")

@@ -362,8 +362,8 @@ def _complete(table: pd.DataFrame, root: Path, aliases: Mapping[str, str]) -> pd
     columns["age"] = ages_in_years(table["age"]) if "age" in table else pd.Series(np.nan, index=table.index)
     for column in SIZE_COLUMNS:
         columns[column] = whole_sizes(table[column]) if column in table else pd.Series(0, index=table.index)
-    others = {c: table[c] for c in table.columns if c not in COLUMNS}
-    return pd.DataFrame({c: columns[c] for c in COLUMNS} | others, index=table.index)
+    other_columns = {c: table[c] for c in table.columns if c not in COLUMNS}
+    return pd.DataFrame({c: columns[c] for c in COLUMNS} | other_columns, index=table.index)
 
 
 def _blank(table: pd.DataFrame) -> pd.Series:

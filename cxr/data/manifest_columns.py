@@ -55,8 +55,8 @@ def rename_columns(table: pd.DataFrame, columns: Mapping[str, str], path: Path) 
     renamed = {column: table[source_column] for column, source_column in columns.items()}
     # A column that is mapped away goes, unless its name is one of ours: mapping `label` to `findings` keeps both.
     gone = {*columns, *(source_column for source_column in columns.values() if source_column not in COLUMNS)}
-    rest = table.drop(columns=list(gone), errors="ignore")
-    return pd.concat([pd.DataFrame(renamed, index=table.index), rest], axis=1)
+    other_columns = table.drop(columns=list(gone), errors="ignore")
+    return pd.concat([pd.DataFrame(renamed, index=table.index), other_columns], axis=1)
 
 
 def column_names(table: pd.DataFrame) -> str:

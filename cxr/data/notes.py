@@ -37,7 +37,7 @@ def split_notes(manifest: Manifest, aside: pd.DataFrame, source_splits: Collecti
         With its splits.
     aside
         Rows that were set aside: ``image_id, image, reason``.
-    kept
+    source_splits
         Splits that stayed as they were.
     """
     table = manifest.table
@@ -86,8 +86,8 @@ def _double_notes(doubles: pd.DataFrame) -> Iterator[str]:
     n = doubles["picture"].nunique() - len(pairs)
     if n:
         files = len(doubles) - sum(len(doubles[doubles["picture"] == rows["picture"].iloc[0]]) for rows in pairs)
-        which = "1 picture is" if n == 1 else f"{n} pictures are"
-        yield f"{which} there more than once under the same label ({files} files). Each stays in one split."
+        subject = "1 picture is" if n == 1 else f"{n} pictures are"
+        yield f"{subject} there more than once under the same label ({files} files). Each stays in one split."
 
 
 def _aside_notes(aside: pd.DataFrame) -> Iterator[str]:
@@ -114,9 +114,9 @@ def _missing_classes(manifest: Manifest) -> Iterator[str]:
     column = "label" if (table["label"] != "").any() else "findings"
     names = table[column].str.split("|").explode().str.strip().str.removeprefix("?")
     present = names.groupby(table["split"].reindex(names.index)).agg(set)
-    every = set(names) - {""}
+    all_classes = set(names) - {""}
     for split in in_order(present.index):
-        lacking = sorted(every - present[split])
+        lacking = sorted(all_classes - present[split])
         if lacking:
             classes = _and_more(", ".join(lacking[:_SHOWN]), len(lacking))
             yield f"Split {split} has no X-ray of {classes}: nothing can be measured for them there."

@@ -133,8 +133,8 @@ def _fractions(manifest: Manifest, fractions: Mapping[str, float] | None, keep: 
             split_names = ", ".join(in_order(manifest.splits)) or "none"
             raise ManifestError(f"split {name!r} cannot be kept: the data set has no such split. Found: {split_names}")
     if fractions is None:
-        rest = {name: share for name, share in FRACTIONS.items() if name not in keep}
-        return {name: share / sum(rest.values()) for name, share in rest.items()}
+        shares = {name: share for name, share in FRACTIONS.items() if name not in keep}
+        return {name: share / sum(shares.values()) for name, share in shares.items()}
     if fractions or not keep:
         _check_fractions(fractions, keep)
     return fractions
@@ -293,22 +293,22 @@ def _placed(
     goes where its classes are most lacking.
     """
     total, sizes = counts.sum(axis=0), counts.sum(axis=1)
-    rest, split_of = target.copy(), np.zeros(len(counts), np.int64)
+    room_left, split_of = target.copy(), np.zeros(len(counts), np.int64)
     for i in sorted(range(len(counts)), key=lambda i: (i not in fixed, -sizes[i])):
         classes = np.flatnonzero(counts[i])
         count = counts[i, classes]
         # A split of one patient says little: several images of a class may be half of what it is to have, not more.
-        room = rest[:, classes] >= count
+        room = room_left[:, classes] >= count
         room &= (count == 1) | (count <= target[:, classes] / 2)
         open_splits = np.flatnonzero(room.all(axis=1))
         if i in fixed:
             k = fixed[i]
         elif rng is not None and len(open_splits):
-            chances = (rest[:, classes] * (count / total[classes])).sum(axis=1)[open_splits]
+            chances = (room_left[:, classes] * (count / total[classes])).sum(axis=1)[open_splits]
             k = int(open_splits[np.searchsorted(chances.cumsum(), rng.random() * chances.sum(), side="right")])
         else:
-            k = int(np.argmax((rest[:, classes] / target[:, classes]) @ (count / total[classes])))
-        rest[k, classes] -= count
+            k = int(np.argmax((room_left[:, classes] / target[:, classes]) @ (count / total[classes])))
+        room_left[k, classes] -= count
         split_of[i] = k
     return split_of
 
@@ -370,7 +370,7 @@ def _hold_out(
     return held_out, aside
 
 
-def _shares(row: pd.Series, kind: str, owner: str, which: str = "") -> str:
+def _shares(row: pd.Series, kind: str, owner: str, suffix: str = "") -> str:
     keys = (("patient_id", row["patient_id"]), ("dup_group", row["dup_group"]))
     groups = ", ".join(f"{column} {value}" for column, value in keys if value)
-    return f"{kind or 'unsplit'} row that shares a patient or duplicate ({groups}) with a {owner} row{which}"
+    return f"{kind or 'unsplit'} row that shares a patient or duplicate ({groups}) with a {owner} row{suffix}"

@@ -81,9 +81,9 @@ def evaluate(
     table = table_of(manifest, selection, logits, card, among)
     folder.write_predictions(table)
     own, include = is_own(network, card, manifest), params.include_seen
-    found = results(table, card, selection, among, own=own, include_seen=include) | {"network": description}
-    found["provenance"] = rests_on
-    folder.write_json("results.json", found | ({"aliases": aliases} if aliases else {}))
+    summary = results(table, card, selection, among, own=own, include_seen=include) | {"network": description}
+    summary["provenance"] = rests_on
+    folder.write_json("results.json", summary | ({"aliases": aliases} if aliases else {}))
     tell(1.0, "finished")
 
 
@@ -133,7 +133,7 @@ def results(
         splits[str(name)] = summary | {"absent": selection.absent.get(str(name), {})}
     _compare(seen, table, card)
     counts = {name: summary["n"] for name, summary in splits.items()}
-    found = {
+    record = {
         "task": card.task,
         "classes": list(card.classes),
         "splits": splits,
@@ -143,13 +143,13 @@ def results(
     }
     for name, summary in splits.items():
         log.info("%s: %s", name, headline(summary))
-    notes = [*sentences(found), *seen_in_words(seen)]
+    notes = [*sentences(record), *seen_in_words(seen)]
     if card.task == MULTI_LABEL and splits:
         notes.append(thresholds_in_words(next(iter(splits.values()))))
     notes += about_patients(table)
     for line in notes:
         log.info("%s", line)
-    return found | {"notes": notes}
+    return record | {"notes": notes}
 
 
 def about_patients(table: pd.DataFrame) -> list[str]:
@@ -171,10 +171,10 @@ def _compare(seen: dict[str, Any], table: pd.DataFrame, card: ModelCard) -> None
     """Add to each split of which some X-rays were seen what the figures would be with them, or without them."""
     for name, counts in seen["splits"].items():
         rows = table[table["split"] == name]
-        others = rows if counts["left_out"] else rows[rows["seen"] == ""]
+        compared = rows if counts["left_out"] else rows[rows["seen"] == ""]
         key = "with_them" if counts["left_out"] else "without_them"
-        if (counts["left_out"] or counts.get("why") == INCLUDED) and len(others):
-            summary = summarise_predictions(others, card.classes, card.task, card.thresholds)
+        if (counts["left_out"] or counts.get("why") == INCLUDED) and len(compared):
+            summary = summarise_predictions(compared, card.classes, card.task, card.thresholds)
             counts[key] = {part: summary[part] for part in _IN_BRIEF if part in summary}
 
 

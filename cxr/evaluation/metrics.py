@@ -147,10 +147,10 @@ class Figures:
     def patients(self, groups: Sequence[str]) -> dict[str, list[float]]:
         """Return for each figure for how many independent images its own stand at the least."""
         labelled = [effective_patients(groups, self.truth == c) for c in range(self.n)]
-        others = [effective_patients(groups, self.truth != c) for c in range(self.n)]
+        of_other_classes = [effective_patients(groups, self.truth != c) for c in range(self.n)]
         predicted_patients = [effective_patients(groups, self.predicted == c) for c in range(self.n)]
         either = [effective_patients(groups, (self.truth == c) | (self.predicted == c)) for c in range(self.n)]
-        aucs = [patients_of_pairs(*pair) for pair in zip(labelled, others, strict=True)]
+        aucs = [patients_of_pairs(*pair) for pair in zip(labelled, of_other_classes, strict=True)]
         return {
             "accuracy": [effective_patients(groups)],
             "macro_f1": [mean_of_patients([either[c] for c in self.present])],

@@ -87,11 +87,11 @@ def _training_manifests(network_ref: str | Path, card: ModelCard) -> list[Manife
     return [Manifest.load(path) for path in dict.fromkeys(path.resolve() for path in paths)]
 
 
-def _share_something(one: Manifest, other: Manifest) -> bool:
+def _share_something(first: Manifest, second: Manifest) -> bool:
     for column in ("patient_id", "dup_group"):
-        if (set(one.table[column]) & set(other.table[column])) - {""}:
+        if (set(first.table[column]) & set(second.table[column])) - {""}:
             return True
-    sizes = [_files_by_size(manifest) for manifest in (one, other)]
+    sizes = [_files_by_size(manifest) for manifest in (first, second)]
     common = sizes[0].keys() & sizes[1].keys()  # files of one size alone can be the same: only those are read
     paths = [[path for size in common for path in files[size]] for files in sizes]
     digests = file_digests([*paths[0], *paths[1]], cache_root() / "digests.sqlite")

@@ -150,7 +150,7 @@ def facts(among: SeenAmong, by_split: Mapping[str, Sequence[str]], whole: Mappin
         splits[split] = {"of": len(ids), **counts, "left_out": any(uses) and not whole.get(split)}
         if whole.get(split):
             splits[split]["why"] = whole[split]
-        images += _named(among, split, ids)
+        images += _entries_of(among, split, ids)
     return {
         "compared_with": among.compared_with,
         "unknown": list(among.unknown),
@@ -175,7 +175,7 @@ def marked(seen: Seen | None, manifest: Manifest, size: int) -> dict[str, Any]:
     return facts(among, by_split, {name: INCLUDED for name, ids in by_split.items() if any(among.column(ids))})
 
 
-def _named(among: SeenAmong, split: str, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _entries_of(among: SeenAmong, split: str, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
     groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for image_id in ids:
         if image_id in among.use:
@@ -211,7 +211,9 @@ def seen_in_words(seen: Mapping[str, Any] | None, split: str | None = None) -> l
             f"None of the {n} X-rays is one of the {seen['compared_with']:,} that the network was trained or selected "
             "on (compared by file and by picture)."
         )
-    lines += [f"Not known: {what}. X-rays that it has seen may be among those measured." for what in seen["unknown"]]
+    lines += [
+        f"Not known: {subject}. X-rays that it has seen may be among those measured." for subject in seen["unknown"]
+    ]
     if seen["blank"]:
         lines.append(f"Not compared: {seen['blank']} of a single grey value, which cannot be told apart.")
     return lines

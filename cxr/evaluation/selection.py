@@ -73,9 +73,9 @@ class Selection:
 
     def without(self, unreadable: Sequence[str]) -> Selection:
         """Return the selection without images that do not decode."""
-        gone = set(unreadable)
-        remaining = {name: [i for i in ids if i not in gone] for name, ids in self.by_split.items()}
-        return replace(self, by_split=remaining, unreadable=len(gone & set(self.ids)))
+        unreadable_ids = set(unreadable)
+        remaining = {name: [i for i in ids if i not in unreadable_ids] for name, ids in self.by_split.items()}
+        return replace(self, by_split=remaining, unreadable=len(unreadable_ids & set(self.ids)))
 
     def without_seen(self, measured: Mapping[str, int], seen: int) -> Selection:
         """Return the selection with how many X-rays of each split are measured once ``seen`` of them are left out."""
@@ -132,8 +132,10 @@ def select(
     table = manifest.table
     is_usable = usable(table, classes, task, annotated)
     present = list(manifest.splits)
-    wanted, why = _wanted(present, [splits] if isinstance(splits, str) else list(splits or ()), relation)
-    by_split = {name: rows for name, rows in _parts(table, wanted, present) if len(rows)}
+    chosen_splits, why = _splits_to_measure(
+        present, [splits] if isinstance(splits, str) else list(splits or ()), relation
+    )
+    by_split = {name: rows for name, rows in _parts(table, chosen_splits, present) if len(rows)}
     ids_by_split = {name: rows.loc[is_usable[rows.index], "image_id"].tolist() for name, rows in by_split.items()}
     inside = pd.concat([*by_split.values(), table.iloc[:0]])
     if not any(ids_by_split.values()):
@@ -239,7 +241,7 @@ def _absent_in_words(results: Mapping[str, Any]) -> Iterator[str]:
             yield f"No X-ray of {', '.join(nowhere)} in {where}: nothing is said of {them}."
 
 
-def _wanted(present: list[str], splits: list[str], relation: str) -> tuple[list[str], str]:
+def _splits_to_measure(present: list[str], splits: list[str], relation: str) -> tuple[list[str], str]:
     """Return the splits to measure and why; :data:`EVERYTHING` alone for all."""
     for name in splits:
         if name not in present and name != EVERYTHING:
@@ -256,8 +258,8 @@ def _wanted(present: list[str], splits: list[str], relation: str) -> tuple[list[
     return [name for name in present if name not in NOT_FOR_MEASURING], relation
 
 
-def _parts(table: pd.DataFrame, wanted: list[str], present: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
-    for name in wanted:
+def _parts(table: pd.DataFrame, splits: list[str], present: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+    for name in splits:
         yield name, table if name == EVERYTHING and name not in present else table[table["split"] == name]
 
 
@@ -283,16 +285,16 @@ def _unknown_findings(rows: pd.DataFrame, classes: Sequence[str], task: str) -> 
 
 
 def _absent(part: pd.DataFrame, table: pd.DataFrame, classes: Sequence[str], task: str) -> dict[str, int]:
-    here = {name for names in _stated(part, task) for name in names}
+    present = {name for names in _stated(part, task) for name in names}
     elsewhere = Counter(name for names in _stated(table, task) for name in names)
-    return {name: elsewhere[name] for name in classes if name not in here}
+    return {name: elsewhere[name] for name in classes if name not in present}
 
 
 def _nothing_to_measure(rows: pd.DataFrame, classes: Sequence[str], task: str) -> str:
     counts = Counter(name for names in _stated(rows, task) for name in names)
-    what = "findings" if task == MULTI_LABEL else "labels"
+    noun = "findings" if task == MULTI_LABEL else "labels"
     text = (
-        f"no image is labelled with one of {', '.join(classes)}. {what.capitalize()} found: {listed(counts) or 'none'}"
+        f"no image is labelled with one of {', '.join(classes)}. {noun.capitalize()} found: {listed(counts) or 'none'}"
     )
     likely = likely_classes(counts, classes)
     tips = " ".join(f"--alias {shlex.quote(f'{label}={name}')}" for label, name in likely.items())

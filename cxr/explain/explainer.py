@@ -19,7 +19,7 @@ from torch import nn
 
 from cxr.errors import ExplainError, unknown
 from cxr.explain import gradients
-from cxr.explain.composites import COMPARISON, COMPOSITES, DEFAULT_COMPOSITE, Composite, composite_of, names_of
+from cxr.explain.composites import COMPOSITES, DEFAULT_COMPOSITE, Composite, composite_of
 from cxr.explain.explanation import Explanation, joined
 from cxr.explain.frozen import borrowed, prepared
 from cxr.explain.lrp.propagator import PROPAGATORS, LayerRules, Propagated, Propagator, as_numpy
@@ -254,9 +254,9 @@ def propagator_of(network: nn.Module) -> tuple[str, Propagator[Any]]:
 
 def not_verified(network: nn.Module, reason: str) -> str:
     """Return one line on why relevance propagation is refused for a network."""
+    others = [name for name, composite in COMPOSITES.items() if composite.runs_on_any_network]
     return (
-        f"relevance propagation is not verified for {type(network).__name__}: {reason}. Available: "
-        f"{', '.join(names_of(COMPARISON))}"
+        f"relevance propagation is not verified for {type(network).__name__}: {reason}. Available: {', '.join(others)}"
     )
 
 

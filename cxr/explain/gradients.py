@@ -1,4 +1,4 @@
-"""Ways of explaining that propagation is compared with: gradients, Grad-CAM and occlusion, for any network.
+"""Ways of explaining that propagation is compared with: gradients, occlusion and, given feature maps, Grad-CAM.
 
 Each works on a private copy under its lock (:mod:`cxr.explain.frozen`), so the network stays as it is. Every image is
 explained on its own: alone or in a batch it gets the same map, but for rounding.
@@ -242,11 +242,12 @@ def _body_and_head(network: nn.Module, inputs: torch.Tensor) -> tuple[Part, Part
         return cast(tuple[Part, Part], timm_parts)
     if isinstance(network, nn.Sequential):
         end = _last_map(network, inputs[:1])
-        return network[:end], network[end:]
+        layers = list(network)  # a slice of a class derived from nn.Sequential would be made by its own __init__
+        return nn.Sequential(*layers[:end]), nn.Sequential(*layers[end:])
     raise ExplainError(f"grad-cam knows no last feature map of {type(network).__name__}. {_WITH_MAPS}")
 
 
-_WITH_MAPS = "Accepted: timm's convolutional networks and chains of layers (nn.Sequential)"
+_WITH_MAPS = f"Accepted: {composite_of('grad-cam').networks}"
 
 
 @torch.no_grad()

@@ -294,8 +294,8 @@ def _explained(
     stored = [job.store.get(picture, job.method, names) for picture, names in zip(pictures, targets, strict=True)]
     missing = [i for i, names in enumerate(targets) if len(stored[i]) < len(names)]
     if missing:
-        wanted = [list(targets[i]) for i in missing]
-        new = heatmaps_of(job.method.explain(job.model, images[missing], wanted, job.batch))
+        missing_targets = [list(targets[i]) for i in missing]
+        new = heatmaps_of(job.method.explain(job.model, images[missing], missing_targets, job.batch))
         for i, heatmaps in zip(missing, new, strict=True):
             stored[i] = {heatmap.target: heatmap for heatmap in heatmaps}
         job.store.put(job.method, [(pictures[i], heatmap) for i in missing for heatmap in stored[i].values()])

@@ -13,13 +13,28 @@ from cxr.explain.heatmap import Heatmap
 
 
 def title(heatmap: Heatmap) -> str:
-    """Return the composite's title with its name and settings."""
+    """Return the composite's title with its name and settings; of one that is not the default, this too."""
     composite = composite_of(heatmap.composite)
     settings = [_bias(heatmap)] if composite.chooses_bias else []
-    options = {name: value for name, value in heatmap.options.items() if value is not None and name != "stem_bn"}
-    settings += [f"{name} {_value(value)}" for name, value in options.items()]  # the rules tell what stem_bn says
+    settings += [_setting(name, value, composite.defaults.get(name)) for name, value in _shown(heatmap).items()]
     settings += [heatmap.precision] if heatmap.precision != "float32" else []
     return " · ".join([f"{composite.title} ({heatmap.composite})", *settings])
+
+
+def _shown(heatmap: Heatmap) -> dict[str, Any]:
+    """Return the options that a legend names: those with a value, and words (the rules say them) if not the default."""
+    defaults = composite_of(heatmap.composite).defaults
+    return {
+        name: value
+        for name, value in heatmap.options.items()
+        if value is not None and not (isinstance(value, str) and value == defaults.get(name))
+    }
+
+
+def _setting(name: str, value: Any, default: Any) -> str:
+    if isinstance(value, bool | int | float | str) and value == default:
+        return f"{name} {_value(value)}"
+    return f"{name} {_value(value)} ({'not the default' if default is None else f'default {_value(default)}'})"
 
 
 def _bias(heatmap: Heatmap) -> str:
@@ -53,7 +68,7 @@ LEDGER_MEANS: Mapping[str, str] = {
     "logit": "the network's score of the class, before softmax or sigmoid",
     "relevance for": "red pixels together",
     "relevance against": "blue pixels together",
-    "absorbed": "absorbed by biases and epsilon on the way down: belongs to no pixel",
+    "absorbed": "taken by biases and epsilon; belongs to no pixel",
     "lost": "could not be distributed (zero denominators)",
     "residual": "rounding; anything larger is an error",
 }

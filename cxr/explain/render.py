@@ -45,7 +45,7 @@ def relevance_2d(relevance: np.ndarray) -> np.ndarray:
     return relevance if relevance.ndim == 2 else relevance.sum(axis=-3)
 
 
-def as_numbers(values: Any, what: str) -> np.ndarray:
+def as_numbers(values: Any, noun: str) -> np.ndarray:
     """Return values as an array, or raise an ExplainError unless they are numbers (yes and no are none)."""
     try:
         array = np.asarray(values)
@@ -53,7 +53,7 @@ def as_numbers(values: Any, what: str) -> np.ndarray:
         array = np.asarray(None)
     if array.dtype.kind not in "iuf" or not array.size:
         kind = type(values).__name__ if array.dtype == object else f"{array.dtype} of shape {array.shape}"
-        raise ExplainError(f"{what} is a {kind}. Accepted: one array of numbers")
+        raise ExplainError(f"{noun} is a {kind}. Accepted: one array of numbers")
     return array
 
 

@@ -24,15 +24,15 @@ _LONGEST_NAME = 100  # bytes, of 255 that a file's name may have: an image's and
 def safe_names(names: Sequence[str]) -> dict[str, str]:
     """Return each name as a part of a file's name; those that would be the same, in any case, get a number."""
     safe: dict[str, str] = {}
-    taken: set[str] = set()
+    used: set[str] = set()
     for name in names:
         short = re.sub(r"[^\w.-]+", "_", name).encode()[:_LONGEST_NAME].decode(errors="ignore")
         plain = candidate = short.lstrip(".") or "_"
         number = 1
-        while candidate.casefold() in taken:
+        while candidate.casefold() in used:
             number += 1
             candidate = f"{plain}-{number}"
-        taken.add(candidate.casefold())
+        used.add(candidate.casefold())
         safe[name] = candidate
     return safe
 

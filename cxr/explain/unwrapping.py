@@ -73,9 +73,11 @@ def _twin(network: nn.Module, image: torch.Tensor) -> nn.Module:
     return twin
 
 
-def _agree(theirs: torch.Tensor, ours: torch.Tensor) -> bool:
-    ours = ours.to(theirs)
-    return theirs.shape == ours.shape and bool(torch.allclose(theirs, ours, rtol=1e-2, atol=1e-3, equal_nan=True))
+def _agree(expected: torch.Tensor, actual: torch.Tensor) -> bool:
+    actual = actual.to(expected)
+    return expected.shape == actual.shape and bool(
+        torch.allclose(expected, actual, rtol=1e-2, atol=1e-3, equal_nan=True)
+    )
 
 
 def _share(twin: nn.Module, network: nn.Module) -> bool:

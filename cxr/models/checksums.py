@@ -116,9 +116,9 @@ def verify(path: Path, *, remember: bool = True) -> Checked:
 def _expected_sums(path: Path) -> dict[str, str]:
     """Return ``{what says it: the sum or its first digits}``."""
     expected = {}
-    for beside in (path.with_name(path.name + ".sha256"), path.with_name(path.name + FIRST_USE)):
-        if beside.is_file():
-            expected[beside.name] = _sum_in(beside, path.name)
+    for sums_file in (path.with_name(path.name + ".sha256"), path.with_name(path.name + FIRST_USE)):
+        if sums_file.is_file():
+            expected[sums_file.name] = _sum_in(sums_file, path.name)
     sums = path.with_name(SUMS)
     if sums.is_file() and (listed := _entries(sums).get(path.name)):
         expected[SUMS] = listed

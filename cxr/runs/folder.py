@@ -21,7 +21,7 @@ from cxr.runs.kinds import Params, kind_of
 from cxr.runs.metrics_file import MetricsReader, MetricsRow, ends_in_half_a_line, parse_lines
 from cxr.runs.spec import Spec, new_run_id, new_spec
 from cxr.runs.status import Status, StatusFields
-from cxr.runs.storage import DiskFullError, disk_full, locked, to_json, told_when_full, write_json
+from cxr.runs.storage import DiskFullError, disk_full, explaining_full_disk, locked, to_json, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +82,7 @@ class RunFolder:
         draft = cls(root / f".new-{run_id}")
         spec = new_spec(run_id, kind, params, name, manifest_hash, slurm)
         try:
-            with told_when_full(draft.path):
+            with explaining_full_disk(draft.path):
                 draft.checkpoints.mkdir(parents=True)
                 write_json(draft.path / SPEC, spec)
                 write_json(draft.path / STATUS, Status())
@@ -179,7 +179,7 @@ class RunFolder:
             If there is none.
         """
         path = self.path / RESERVE
-        with told_when_full(path), path.open("wb") as file:
+        with explaining_full_disk(path), path.open("wb") as file:
             file.write(os.urandom(_RESERVE_BYTES))  # bytes that no file system stores as a hole
             os.fsync(file.fileno())
 
@@ -204,7 +204,7 @@ class RunFolder:
         path, content = self.path / RESERVE, to_json(status, indent=1).encode() + b"\n"
         if not path.exists() or path.stat().st_size < len(content):
             raise DiskFullError(disk_full(self.path / STATUS))
-        with told_when_full(path), path.open("rb+") as file:  # over bytes that have their place on the disk
+        with explaining_full_disk(path), path.open("rb+") as file:  # over bytes that have their place on the disk
             file.write(content)
             file.truncate()
             file.flush()
@@ -233,7 +233,7 @@ class RunFolder:
         if not self._unwritten:
             return
         path = self.path / METRICS
-        with told_when_full(path):
+        with explaining_full_disk(path):
             target = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 if self._torn_line and ends_in_half_a_line(target):
@@ -325,7 +325,7 @@ class RunFolder:
     def write_predictions(self, table: pd.DataFrame) -> Path:
         """Write predictions.parquet, all or nothing."""
         path = self.path / PREDICTIONS
-        with told_when_full(path), replacing(path) as draft:
+        with explaining_full_disk(path), replacing(path) as draft:
             table.to_parquet(draft, index=False)
         return path
 

@@ -116,10 +116,10 @@ class Run:
         progress_seen: tuple[float, str] | None = None
         while True:
             status = self.status()
-            now = (float(status["progress"] or 0), str(status["message"]))
-            if progress is not None and now != progress_seen:
-                progress(*now)
-                progress_seen = now
+            current = (float(status["progress"] or 0), str(status["message"]))
+            if progress is not None and current != progress_seen:
+                progress(*current)
+                progress_seen = current
             if status["state"] in ENDED:
                 return status
             if deadline is not None and time.monotonic() >= deadline:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     pass
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_SAID_WHEN_FULL = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed", "unexpected pos ")
+_FULL_DISK_TEXTS = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed", "unexpected pos ")
 
 
 class DiskFullError(RunError):
@@ -45,7 +45,7 @@ def write_json(path: Path, value: Any) -> Path:
     DiskFullError
         If there is no room.
     """
-    with told_when_full(path), replacing(path) as draft:
+    with explaining_full_disk(path), replacing(path) as draft:
         draft.write_text(to_json(value, indent=1) + "\n", encoding="utf-8")
     return path
 
@@ -61,14 +61,14 @@ def is_disk_full(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, DiskFullError) or (isinstance(error, OSError) and error.errno in _DISK_FULL):
             return True
-        if any(words in str(error) for words in _SAID_WHEN_FULL):  # safetensors and torch have no errno
+        if any(words in str(error) for words in _FULL_DISK_TEXTS):  # safetensors and torch have no errno
             return True
         error = error.__cause__ or error.__context__
     return False
 
 
 @contextlib.contextmanager
-def told_when_full(path: Path) -> Iterator[None]:
+def explaining_full_disk(path: Path) -> Iterator[None]:
     """Raise :class:`DiskFullError`, which names the disk, where writing to ``path`` finds no room."""
     try:
         yield

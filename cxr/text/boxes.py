@@ -150,8 +150,8 @@ def coverage(boxes: Iterable[TextBox], shape: Sequence[int]) -> np.ndarray:
     return mask
 
 
-def checked_xray(image: np.ndarray, doing: str) -> np.ndarray:
-    """Return an image as an array if it is one X-ray, uint8 (H, W); ``doing`` begins the error of any other.
+def checked_xray(image: np.ndarray, action: str) -> np.ndarray:
+    """Return an image as an array if it is one X-ray, uint8 (H, W); ``action`` begins the error of any other.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def checked_xray(image: np.ndarray, doing: str) -> np.ndarray:
     except ValueError:  # a list of images of several sizes
         array = np.asarray(None)
     if array.dtype == object:
-        raise TextError(f"{doing} on one uint8 image of shape (H, W) at a time, not on a {type(image).__name__}")
+        raise TextError(f"{action} on one uint8 image of shape (H, W) at a time, not on a {type(image).__name__}")
     if array.dtype != np.uint8 or array.ndim != 2 or not array.size:
-        raise TextError(f"{doing} on uint8 images of shape (H, W), not {array.dtype} of shape {array.shape}")
+        raise TextError(f"{action} on uint8 images of shape (H, W), not {array.dtype} of shape {array.shape}")
     return array

@@ -315,19 +315,19 @@ def _origin(manifest: Manifest, data: Sequence[StageData]) -> Origin:
     return Origin(manifest.hash(), fingerprint.hexdigest(), tuple(missing))
 
 
-def _refuse_another_origin(saved: Origin, now: Origin) -> None:
+def _refuse_another_origin(saved: Origin, current: Origin) -> None:
     """Refuse to go on with other data than the run began with."""
-    if saved.manifest_hash != now.manifest_hash:
+    if saved.manifest_hash != current.manifest_hash:
         raise RunError(
             f"the manifest has changed since the run began (hash {saved.manifest_hash[:12]}, now "
-            f"{now.manifest_hash[:12]}): put it back, or start a new run"
+            f"{current.manifest_hash[:12]}): put it back, or start a new run"
         )
-    gone = sorted(set(now.missing) - set(saved.missing))
+    gone = sorted(set(current.missing) - set(saved.missing))
     if gone:
         more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
         raise RunError(
             f"{len(gone)} images that the run began with cannot be read now ({', '.join(gone[:3])}{more}): put them "
             "back, then resume the run"
         )
-    if saved.images != now.images:
+    if saved.images != current.images:
         raise RunError("the images or the labels have changed since the run began: put them back, or start a new run")

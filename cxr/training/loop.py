@@ -267,8 +267,8 @@ class StageLoop:
         return lr
 
     def _is_due(self) -> bool:
-        every = self.recipe.checkpoint_every_steps
-        by_steps = every is not None and self.place.step % every == 0
+        n_steps = self.recipe.checkpoint_every_steps
+        by_steps = n_steps is not None and self.place.step % n_steps == 0
         return by_steps or time.monotonic() - self._saved >= self.recipe.checkpoint_every_seconds
 
     def _save(self, hooks: Hooks) -> None:

@@ -94,8 +94,8 @@ def _log_of_the_others(logits: torch.Tensor, targets: torch.Tensor) -> torch.Ten
     ``(1 - p) ** gamma`` has an infinite slope at p = 1 for gamma below 1, where a certain network's p rounds to 1; its
     logarithm has a slope of at most 1 everywhere.
     """
-    others = logits.scatter(1, targets[:, None], -torch.inf)
-    return torch.logsumexp(others, dim=1) - torch.logsumexp(logits, dim=1)
+    other_logits = logits.scatter(1, targets[:, None], -torch.inf)
+    return torch.logsumexp(other_logits, dim=1) - torch.logsumexp(logits, dim=1)
 
 
 def _in_float32(

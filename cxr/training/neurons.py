@@ -39,14 +39,14 @@ class Neurons:
 
     def __init__(self, head: nn.Linear, classes: Sequence[str], kept_classes: Mapping[str, str]) -> None:
         self._head, self._classes, self._kept = head, tuple(classes), dict(kept_classes)
-        self._start = self._now()
+        self._start = self._neurons()
 
     def changes(self) -> dict[str, NeuronChange]:
         """Return how far each class's neuron has moved."""
-        now, start = self._now(), self._start
-        moved = (now - start)[:, :-1].norm(dim=1) / start[:, :-1].norm(dim=1).clamp(min=1e-12)
-        cosine = torch.cosine_similarity(now[:, :-1], start[:, :-1], dim=1)
-        bias = (now - start)[:, -1]
+        current, start = self._neurons(), self._start
+        moved = (current - start)[:, :-1].norm(dim=1) / start[:, :-1].norm(dim=1).clamp(min=1e-12)
+        cosine = torch.cosine_similarity(current[:, :-1], start[:, :-1], dim=1)
+        bias = (current - start)[:, -1]
         return {
             name: {
                 "kept": self._kept.get(name),
@@ -65,7 +65,7 @@ class Neurons:
         """Take over what :meth:`state` returned."""
         self._start = state
 
-    def _now(self) -> torch.Tensor:
+    def _neurons(self) -> torch.Tensor:
         """Return (K, F + 1) float64: weights and, last, the bias (0 where there is none)."""
         weight = self._head.weight.detach().cpu().double()
         bias = torch.zeros(len(weight)) if self._head.bias is None else self._head.bias.detach().cpu()

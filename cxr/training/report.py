@@ -59,8 +59,8 @@ class Report:
         speed = self._speed(now, images)
         self._rows.append({"kind": "step", **row, "loss": loss, "images_per_s": speed, "time": time.time()})
         share = row["step"] / self.total_steps
-        at = f", {speed:.0f} images/s" if speed else ""
-        self._progress(_READING + (1 - _READING - _ENDING) * share, message + at)
+        throughput = f", {speed:.0f} images/s" if speed else ""
+        self._progress(_READING + (1 - _READING - _ENDING) * share, message + throughput)
         if now - self._written >= FLUSH_S:
             self.flush()
 

@@ -165,13 +165,13 @@ def show_left_out(chosen: DataSet) -> None:
             st.dataframe(excluded, hide_index=True)
 
 
-def mapping(text: str, what: str) -> dict[str, str]:
+def mapping(text: str, option_name: str) -> dict[str, str]:
     """Read lines of ``a = b``; an error names the line that is not one."""
     pairs = {}
     for line in filter(None, map(str.strip, text.splitlines())):
         name, equals, value = map(str.strip, line.partition("="))
         if not (name and equals and value):
-            raise CxrError(f"{what}: {line!r} is not of the form name = value")
+            raise CxrError(f"{option_name}: {line!r} is not of the form name = value")
         pairs[name] = value
     return pairs
 
@@ -199,10 +199,10 @@ def import_form() -> None:
     place = where.choose("import")
     pressed = st.button("Import", type="primary", icon=":material/download:")
     with contextlib.suppress(CxrError):  # what cannot be read yet is said when it is to start
-        given = [word for name, read in options.items() for word in option_words(declared[name], read())]
-        given += ["--overwrite"] * overwrite + [*where.words(place)]
-        named = (path.strip() or "FOLDER", "--name", name or "NAME", "--splits", splits)
-        page.command("cxr", "data", "import", kind, *named, *given)
+        words = [word for name, read in options.items() for word in option_words(declared[name], read())]
+        words += ["--overwrite"] * overwrite + [*where.words(place)]
+        arguments = (path.strip() or "FOLDER", "--name", name or "NAME", "--splits", splits)
+        page.command("cxr", "data", "import", kind, *arguments, *words)
     if not pressed:
         return
     if not path.strip():
@@ -237,8 +237,8 @@ def option_field(option: Declaration, key: str) -> Callable[[], Any]:
         chosen = st.selectbox(option.title, option.choices, help=option.help, key=field_key)
         return lambda: chosen
     if option.form == "flag":
-        wanted = st.checkbox(option.title, help=option.help, key=field_key)
-        return lambda: wanted
+        checked = st.checkbox(option.title, help=option.help, key=field_key)
+        return lambda: checked
     if option.form == "pairs":
         lines = st.text_area(option.title, placeholder=option.placeholder, height=80, help=option.help, key=field_key)
         return lambda: mapping(lines, option.name)
@@ -267,18 +267,18 @@ def demo_form() -> None:
         help=("0: the text says nothing about the class. 1: the text gives the class away."),
     )
     seed = st.number_input("Seed", 0, 10_000, 0, key="demo:seed")
-    name = st.text_input("Name of the data set", "demo" if not _taken("demo") else f"demo-{correlation:.2f}")
+    name = st.text_input("Name of the data set", "demo" if not _name_is_taken("demo") else f"demo-{correlation:.2f}")
     place = where.choose("demo")
     made = st.button("Make synthetic X-rays", type="primary", icon=":material/auto_awesome:")
     params = {"n": int(n), "correlation": correlation, "seed": int(seed), "name": name}
     page.command("cxr", "demo", *(word for k, v in params.items() for word in (f"--{k}", v)), *where.words(place))
     if made:
-        if _taken(name):
+        if _name_is_taken(name):
             raise CxrError(f"there is a data set {name!r} already; choose another name")
         start("demo", params, where=place)
 
 
-def _taken(name: str) -> bool:
+def _name_is_taken(name: str) -> bool:
     return any(d.name == name for d in list_data_sets())
 
 

@@ -12,7 +12,7 @@ from cxr.explain.composites import composite_of
 from cxr.explain.render import colour_scale, figure, to_png
 from cxr.explain.run_files import safe_names
 
-from sections.explorer import faithfulness, heatmap_facts
+from sections.explorer import composite_options, faithfulness, heatmap_facts
 from services import computing, explaining, load
 from widgets import address, browse, page, pages, pick, subject, viewer
 
@@ -60,8 +60,8 @@ with page.told_in_one_line():
     predicted = ranked[0]
 
     st.divider()
-    rule, biases, goal, several = st.columns([4, 3, 3, 2], vertical_alignment="bottom")
-    method = heatmap_facts.choose_method(rule, biases)
+    rule, settings, biases, goal, several = st.columns([8, 4, 6, 6, 4], vertical_alignment="bottom")
+    method = heatmap_facts.choose_method(rule, settings, biases)
     with goal:
         follow = explaining.predicted_option(network.classes)
         word = "most probable" if explaining.is_of_findings(network) else "predicted"
@@ -91,19 +91,19 @@ with page.told_in_one_line():
     )
     pick.leave("percentile", f"{percentile:g}", f"{PERCENTILE:g}")
     pick.arrive_some("explorer:outlines", "outlines", list(xray.masks))
-    wanted = outline.pills(
+    outlined = outline.pills(
         "Outlines of the ground truth" if xray.masks else "No masks to outline",
         list(xray.masks),
         selection_mode="multi",
         key="explorer:outlines",
     )
-    pick.leave_some("outlines", wanted)
-    masks = {name: read_xray(xray.masks[name]) for name in wanted if name in xray.masks}
+    pick.leave_some("outlines", outlined)
+    masks = {name: read_xray(xray.masks[name]) for name in outlined if name in xray.masks}
     others = [name for name in ranked if name != target][: MOST_CLASSES - 1] if shown == ALL else []
     explained = explaining.heatmaps(network_ref, xray, method, [target, *others])
 
 heatmap, maps = explained.heatmaps[target], list(explained.heatmaps.values())
-scale = max(colour_scale(one.relevance, percentile) for one in maps)
+scale = max(colour_scale(shown_map.relevance, percentile) for shown_map in maps)
 if shown == ALL:
     viewer.show_classes(xray.pixels, maps, opacity=opacity, scale=scale, masks=masks)
 else:
@@ -177,6 +177,7 @@ st.caption(viewer.plain(f"{description}. {computing.device_caption()}"))
 heatmap_facts.show_stored()
 options = ["--composite", method.composite] if method.composite != DEFAULT_COMPOSITE else []
 options += ["--bias", method.bias] if method.bias != composite_of(method.composite).bias else []
+options += composite_options.command_words(method.composite, dict(method.options))
 where = ["--data", chosen.command_data] if chosen else []
 goal_word = "all" if shown == ALL else target
 page.command("cxr", "explain", network_ref, xray.id if chosen else "IMAGE", *where, "--target", goal_word, *options)

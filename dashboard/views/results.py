@@ -167,11 +167,11 @@ def at_the_end(run: Run, stages: list[dict], link: dict[str, str], split: str) -
                 st.dataframe(stage_classes(stage["validation"]), width="stretch")
     with page.told_in_one_line():
         place = measure_elsewhere(run)
-    named = link["data"] if link["data"] != subject.OWN else run.spec["params"]["manifest"]
+    data_ref = link["data"] if link["data"] != subject.OWN else run.spec["params"]["manifest"]
     aliases = (run.spec["params"].get("aliases") or {}).items()
     options = [word for label, name in aliases for word in ("--alias", f"{label}={name}")]
     options += ["--include-seen"] * bool(run.spec["params"].get("include_seen"))
-    page.command("cxr", "evaluate", link["model"], "--data", named, "--split", split, *options, *where.words(place))
+    page.command("cxr", "evaluate", link["model"], "--data", data_ref, "--split", split, *options, *where.words(place))
 
 
 page.header("Results", "Every figure with its 95 % interval. Choose a cell or a finding to see its images.")

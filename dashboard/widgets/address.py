@@ -81,7 +81,7 @@ class _State:
 
 
 @contextmanager
-def kept(page: str) -> Iterator[None]:
+def in_step(page: str) -> Iterator[None]:
     """Read the address before a page runs and write it afterwards."""
     state = _arrive(page)
     state.declared, state.open, state.notice = {}, True, None
@@ -97,7 +97,7 @@ def kept(page: str) -> Iterator[None]:
 
 
 @contextmanager
-def kept_in_fragment() -> Iterator[None]:
+def in_step_in_fragment() -> Iterator[None]:
     """Write the address after a part of a page that runs by itself; does nothing while the whole page runs."""
     state = _state()
     if state.open:

@@ -90,8 +90,8 @@ def narrowed(rows: pd.DataFrame, labels: Sequence[str], predicted: Sequence[str]
     return rows[selected]
 
 
-def _any_of(names: pd.Series, wanted: Sequence[str]) -> pd.Series:
-    return names.map(lambda names_of_row: not set(wanted).isdisjoint(names_of_row)).astype(bool)
+def _any_of(names: pd.Series, accepted: Sequence[str]) -> pd.Series:
+    return names.map(lambda names_of_row: not set(accepted).isdisjoint(names_of_row)).astype(bool)
 
 
 def image(data: Manifest, split: str, predictions: pd.DataFrame | None, network: XrayClassifier | None = None) -> str:
@@ -108,10 +108,10 @@ def image(data: Manifest, split: str, predictions: pd.DataFrame | None, network:
     return _pick(data, rows["image_id"].tolist(), captions, lambda image_id: _missing(data, split, every, image_id))
 
 
-def _missing(data: Manifest, split: str, every: pd.DataFrame, image_id: str) -> str:
+def _missing(data: Manifest, split: str, rows: pd.DataFrame, image_id: str) -> str:
     """Return why an X-ray that an address names is not offered; where it is elsewhere, a button shows it there."""
     short = repr(image_id[:80])
-    if image_id in set(every["image_id"]):
+    if image_id in set(rows["image_id"]):
 
         def clear() -> None:
             address.forget("label", "predicted", "errors")
@@ -180,10 +180,10 @@ def _pick(data: Manifest, ids: list[str], captions: dict[str, str], missing: pic
     back, middle, forward = st.columns([1, 10, 1], vertical_alignment="bottom")
     with middle:
         chosen = pick.from_url(f"X-ray (of {len(ids)})", ids, captions, "image", missing=missing)
-    here = ids.index(chosen)
-    _step(back, ids, here - 1, ":material/chevron_left:", "Previous X-ray", "previous")
-    _step(forward, ids, here + 1, ":material/chevron_right:", "Next X-ray", "next")
-    _strip(data, ids, here, captions)
+    place = ids.index(chosen)
+    _step(back, ids, place - 1, ":material/chevron_left:", "Previous X-ray", "previous")
+    _step(forward, ids, place + 1, ":material/chevron_right:", "Next X-ray", "next")
+    _strip(data, ids, place, captions)
     return chosen
 
 

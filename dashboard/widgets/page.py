@@ -78,7 +78,7 @@ def refreshed(every: float | None) -> Callable[[Callable[P, None]], Callable[P, 
     def decorate(body: Callable[P, None]) -> Callable[P, None]:
         @st.fragment(run_every=every)
         def part(*args: P.args, **options: P.kwargs) -> None:
-            with address.kept_in_fragment(), told_in_one_line(below_heading=False):
+            with address.in_step_in_fragment(), told_in_one_line(below_heading=False):
                 body(*args, **options)
 
         return part

@@ -38,7 +38,7 @@ _SECTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
 
 def show(chosen: st.Page) -> None:
     """Run a page. What goes wrong there is told in one line; the address names what it shows."""
-    with address.kept(chosen.url_path or "home"), told_in_one_line():
+    with address.in_step(chosen.url_path or "home"), told_in_one_line():
         chosen.run()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cxr.explain.composites import option_names
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -67,6 +69,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "opacity": Parameter("opacity"),
         "percentile": Parameter("colour percentile"),
         "outlines": Parameter("outline"),
+        **{name: Parameter(f"value of the option {name}") for name in option_names()},
     },
     "text": {
         "look": Parameter("section"),

@@ -119,5 +119,5 @@ def stored_predictions(subject: Subject) -> pd.DataFrame | None:
     table = load.predictions(run) if run and subject.on_own_data else None
     if table is None:
         return None
-    here = table[table["split"] == subject.split]
-    return here if len(here) else None
+    rows = table[table["split"] == subject.split]
+    return rows if len(rows) else None

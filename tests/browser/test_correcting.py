@@ -20,7 +20,7 @@ def draw(tab, places: list[tuple[float, float]]) -> None:
 
 
 def boxes_without_text(tab) -> int:
-    label = tab.get_by_role("button", name="Read what has no text").inner_text()
+    label = tab.get_by_role("button", name="Read text").inner_text()
     return int(re.search(r"\((\d+)\)", label)[1])
 
 

@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
 from cxr.data.library import save_data_set
+from cxr.explain.composites import COMPOSITES, option_names
 from cxr.runs import Run, get_run
 from tests.dashboard.conftest import DASHBOARD
 
@@ -55,6 +56,9 @@ def copied(run: Run, name: str, **changes: Any) -> Run:
 
 
 def needed(page: str, param: str) -> dict[str, str]:
+    """What else an address must name so that a parameter is read."""
+    if page == "explorer" and param in option_names():
+        return {"composite": next(name for name, known in COMPOSITES.items() if param in known.options)}
     return NEEDED.get(param, {}) if page == "text" else {}
 
 
@@ -162,7 +166,7 @@ def test_an_xray_of_another_split_or_hidden_by_a_filter_is_offered_where_it_is(t
     label = demo.row(image_id)["label"]
     other = next(name for name in demo.classes if name != label)
     app = opened("explorer", model=trained.id, data="demo", split="train", image=image_id, label=other)
-    assert "does not meet the filters" in app.error[0].value
+    assert "does not match the filters" in app.error[0].value
     app.button(key="address:instead:image").click().run()
     assert app.query_params["image"] == image_id
     assert "label" not in app.query_params
@@ -172,7 +176,7 @@ def test_a_run_whose_xrays_are_gone_is_shown_on_no_others(trained: Run, demo: Ma
     save_data_set("other", demo)
     shutil.rmtree(tmp_path / "data" / "demo")
     app = opened("explorer", model=trained.id, data="own")
-    assert "are gone" in app.error[0].value
+    assert "are missing" in app.error[0].value
     assert not app.dataframe
 
 

@@ -57,7 +57,7 @@ def done(kind: str, job, params: dict[str, object], tmp_path: Path) -> RunFolder
 
 @any_network
 def test_the_explorer_shows_one_kind_of_probability(configuration: Configuration, where: dict[str, str]) -> None:
-    app = opened("explorer", **where, classes="all")
+    app = opened("explorer", **where, classes="all", composite="epsilon-gamma-box", gamma="0.5", low="-3")
     findings = Manifest.load(params_of(where)["manifest"]).table["findings"]
     assert not app.exception, app.exception
     assert not app.error, app.error
@@ -67,6 +67,8 @@ def test_the_explorer_shows_one_kind_of_probability(configuration: Configuration
     assert table["probability"].tolist() == pytest.approx(expected.tolist(), abs=1e-6)
     first = table.iloc[0]
     words = said(app)
+    assert "gamma 0.5 (default 0.25) · low -3 (not the default) · computed in" in words
+    assert "--option gamma=0.5 --option low=-3" in app.code[0].value
     captions = [caption.replace("\\", "") for image in app.image for caption in image.captions]
     if configuration.multi_label:
         assert f"Most probable **{first['class']}** ({first['probability']:.2f})" in words

@@ -151,7 +151,7 @@ def test_filters_that_leave_nothing_say_so_and_the_choices_below_survive(trained
     app = opened("explorer", composite="gradient")
     app.slider(key="explorer:opacity").set_value(0.3).run()
     app.toggle(key="browse:errors").set_value(True).run()
-    assert "No X-ray meets these filters" in said(app)
+    assert "No X-ray matches these filters" in said(app)
     app.toggle(key="browse:errors").set_value(False).run()
     assert picked(app, "composite") == "gradient"
     assert app.slider(key="explorer:opacity").value == 0.3
@@ -205,7 +205,7 @@ def test_a_missing_image_file_is_told_in_one_line(trained: Run, demo: Manifest) 
     demo.image_path(image_id).unlink()
     app = opened("explorer", image=image_id, split="test")
     assert not app.exception
-    assert "is gone" in app.error[0].value
+    assert "is missing" in app.error[0].value
 
 
 def test_the_array_to_download_holds_the_very_relevance_of_the_model(trained: Run, demo: Manifest) -> None:

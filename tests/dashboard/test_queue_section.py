@@ -63,4 +63,4 @@ def test_a_button_of_a_run_whose_turn_has_come_meanwhile_says_so(demo: Manifest)
 
 
 def test_an_empty_queue_says_what_it_is(trained: Run) -> None:
-    assert "No training has or waits for a device" in said(opened("train", data="demo", recipe="demo"))
+    assert "No training is running or waiting on this machine" in said(opened("train", data="demo", recipe="demo"))

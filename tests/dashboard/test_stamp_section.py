@@ -171,5 +171,5 @@ def test_a_run_started_on_the_page_has_its_settings(trained: Run, demo: Manifest
 
 def test_a_manifest_path_is_known_on_other_splits_as_another_subject(finished: Run) -> None:
     app = without_search(stamp(split="val"))
-    assert "No stamping of this network and split yet" in said(app)
+    assert "No stamping experiment on this network and split yet" in said(app)
     assert Path(finished.spec["params"]["manifest"]).is_file()

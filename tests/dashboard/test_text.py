@@ -188,7 +188,7 @@ def test_the_report_is_one_file_with_the_finding_pictures_and_tables(experiment:
 
 def test_a_report_that_cannot_be_written_is_told_in_one_line(experiment: Run, trained: Run, tmp_path: Path) -> None:
     for run, path, named in (
-        (experiment, tmp_path / "text.docx", "text.docx is no form of a report. Accepted"),
+        (experiment, tmp_path / "text.docx", "text.docx has no known report format. Accepted"),
         (experiment, tmp_path / "nowhere" / "text.html", "does not exist"),
         (trained, tmp_path / "text.html", "has no results of a text experiment"),
     ):
@@ -215,9 +215,9 @@ def test_an_experiment_started_on_the_page_can_be_stopped_and_says_what_is_missi
     assert run.wait(timeout=120)["state"] == "stopped"
     deadline = time.monotonic() + 10
     app = whole_split(run=run.id)
-    while "ended before it had results" not in said(app) and time.monotonic() < deadline:
+    while "ended without results" not in said(app) and time.monotonic() < deadline:
         app.run()
-    assert "ended before it had results" in said(app)
+    assert "ended without results" in said(app)
     assert not app.exception
 
 

@@ -13,6 +13,8 @@ from toys import pictures, shaken_densenet
 
 from cxr.data.phantom import demo_phantom
 from cxr.errors import ExplainError
+from cxr.explain import explain
+from cxr.explain.composites import COMPARISON, composite_of, names_of, summary
 from cxr.explain.gradients import OPTIONS, attribute
 from cxr.models import load_model
 
@@ -285,6 +287,32 @@ def test_grad_cam_refuses_networks_without_a_feature_map_by_name():
         attribute(Squares(), images_of(1), columns_for(1, 0), "grad-cam")
     with pytest.raises(ExplainError, match="no feature map in this chain of 2 layers"):
         attribute(linear_network(), images_of(1)[:, :, :6, :16].reshape(1, 2, 6, 8), columns_for(1), "grad-cam")
+
+
+def test_grad_cam_is_not_said_to_run_on_any_network():
+    assert summary("grad-cam")["runs_on"] == [composite_of("grad-cam").networks]
+    assert "feature map" in composite_of("grad-cam").networks
+    others = [name for name in names_of(COMPARISON) if name != "grad-cam"]
+    assert all(summary(name)["runs_on"] == ["any network"] for name in others)
+    transformer = VisionTransformer(img_size=16, patch_size=8, in_chans=1, embed_dim=8, depth=1, num_heads=1)
+    with pytest.raises(ExplainError, match=rf"VisionTransformer.* Available: {', '.join(others)}$"):
+        explain(transformer, images_of(1, 16).float(), 0, "epsilon")
+
+
+class Named(nn.Sequential):
+    """A chain with a constructor of its own."""
+
+    def __init__(self, width):
+        super().__init__(nn.Conv2d(1, width, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 2))
+
+
+def test_grad_cam_takes_chains_that_are_made_in_their_own_way():
+    torch.manual_seed(0)
+    named = Named(4).double()
+    relevance, _ = attribute(named, images_of(1, 16), columns_for(1), "grad-cam")
+    expected, _ = attribute(nn.Sequential(*named), images_of(1, 16), columns_for(1), "grad-cam")
+    assert torch.equal(relevance, expected)
+    assert expected.max() > 0
 
 
 # Occlusion

@@ -30,7 +30,7 @@ def test_a_legend_names_the_composite_its_settings_the_class_and_its_rules(name,
 def test_the_bias_mode_and_the_options_change_the_legend():
     plain, kept = heatmap(), heatmap(bias="keep", options={"epsilon": 0.01, "stem_bn": "pass"}, precision="bfloat16")
     assert legend.title(plain) == "LRP: epsilon, z+, flat (epsilon-plus-flat) · biases ignored · epsilon 1e-06"
-    assert legend.title(kept).endswith("biases kept · epsilon 0.01 · bfloat16")
+    assert legend.title(kept).endswith("biases kept · epsilon 0.01 (default 1e-06) · bfloat16")
     assert legend.rules(plain) != legend.rules(kept)
     assert "epsilon 0.01" in legend.rules(kept)["Classifier"]
 

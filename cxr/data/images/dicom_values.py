@@ -182,16 +182,16 @@ def _hardly_meets(grey: NDArray[np.uint8], values: NDArray, padding: NDArray[np.
     lie between the ends does not make a picture.
     """
     step = max(min(grey.shape) // _JUDGED_SIDE, 1)
-    every = np.s_[::step, ::step]
-    grey_middle, stored_middle = _middle(grey[every], values[every], None if padding is None else padding[every])
+    grid = np.s_[::step, ::step]
+    grey_middle, stored_middle = _middle(grey[grid], values[grid], None if padding is None else padding[grid])
     if stored_middle.size == 0:
         return False
-    between, greys = _spread(grey_middle)
-    if between >= _BETWEEN and greys >= _FEW_GREYS:
+    share_between, greys = _spread(grey_middle)
+    if share_between >= _BETWEEN and greys >= _FEW_GREYS:
         return False
     low, high = float(stored_middle.min()), float(stored_middle.max())
     possible, possible_greys = _spread(to_u8((stored_middle.astype(np.float64) - low) / max(high - low, 1e-12)))
-    is_mask = between < _BETWEEN and possible > 2 * _BETWEEN
+    is_mask = share_between < _BETWEEN and possible > 2 * _BETWEEN
     few_greys = greys < _FEW_GREYS and possible_greys >= _MORE_GREYS * greys
     return is_mask or few_greys or (greys == 1 and possible_greys > 1)
 

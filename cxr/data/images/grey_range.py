@@ -100,9 +100,9 @@ def _is_plateau(beyond: NDArray[np.float64], outermost: NDArray[np.float64], pic
 
     ``beyond`` has the shares of bins from the end inwards, ``outermost`` the values in the first of them.
     """
-    plateau, between = float(beyond[:_END_BINS].sum()), float(beyond[_END_BINS:].sum())
+    plateau, values_between = float(beyond[:_END_BINS].sum()), float(beyond[_END_BINS:].sum())
     soft = _SOFT_EDGE_FAR if len(beyond) >= _FAR * (_BINS - len(beyond)) else min(_SOFT_EDGE, 3 * plateau)
-    if plateau < _END_SHARE or between > soft:
+    if plateau < _END_SHARE or values_between > soft:
         return False
     return float(np.ptp(outermost)) <= _NARROW * float(np.ptp(picture))
 

@@ -191,8 +191,8 @@ class ImageCache:
         row = self._row(image_id)
         if row is None:
             lost = self.missing.set_index("image_id")["reason"]
-            why = f"its file {lost[image_id]}" if image_id in lost else "the manifest does not have it"
-            raise ImageError(f"image {image_id!r} is not in the cache: {why}")
+            reason = f"its file {lost[image_id]}" if image_id in lost else "the manifest does not have it"
+            raise ImageError(f"image {image_id!r} is not in the cache: {reason}")
         return row
 
     def rows(self, ids: Iterable[str]) -> NDArray[np.uint8]:
@@ -278,9 +278,9 @@ class _Files:
             for start in range(0, len(ids), at_once):
                 part = ids[start : start + at_once]
                 results = [next(decoded) for _ in part]
-                now = file_digests([self.paths[image_id] for image_id in part], self._memory)
+                current = file_digests([self.paths[image_id] for image_id in part], self._memory)
                 for image_id, result in zip(part, results, strict=True):
-                    yield result if now[self.paths[image_id]] == self.known[image_id] else None
+                    yield result if current[self.paths[image_id]] == self.known[image_id] else None
 
 
 def _digest_of(value: Any, more: str = "") -> str:

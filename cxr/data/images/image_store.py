@@ -236,8 +236,8 @@ class ImageStore:
         in_shards = places.held
         intact = np.zeros(len(places.shards), bool)
         for shard in np.unique(places.shards[in_shards]):
-            here = in_shards[places.shards[in_shards] == shard]
-            intact[here] = places.rows[here] < _rows_on_disk(self.folder, int(shard), self.size)
+            members = in_shards[places.shards[in_shards] == shard]
+            intact[members] = places.rows[members] < _rows_on_disk(self.folder, int(shard), self.size)
         cut, in_shards = in_shards[~intact[in_shards]], in_shards[intact[in_shards]]
         step = 1 if len(in_shards) * self.size**2 <= _FULL_CHECK_BYTES else max(len(in_shards) // _SAMPLED_ROWS, 1)
         wrong = self._wrong_sums(places, in_shards[::step])
@@ -268,12 +268,12 @@ class ImageStore:
         )
         return unwritable and (self.folder / store_index.INDEX).exists()
 
-    def _read_only(self, digests: Sequence[bytes], why: Exception) -> Contents:
+    def _read_only(self, digests: Sequence[bytes], error: Exception) -> Contents:
         """Return contents of a store that cannot be written, if it has all of them undamaged."""
         with closing(store_index.connect_to_read(self.folder)) as index:
             places = store_index.find(index, digests)
         if len(places.absent) or len(self._damaged(places)):
-            raise why
+            raise error
         return self._contents(places, None)
 
 

@@ -121,9 +121,11 @@ def _shared_levels(places: Sequence[_Place]) -> int:
     """Return how many folders at the top are no class: all files share them, or each holds one patient of them."""
     level = 0
     while places and all(len(place.folders) > level + 1 for place in places):
-        here, below = (Counter(place.folders[n] for place in places) for n in (level, level + 1))
-        patients_above = _are_patients(here) and not any(_is_id(name) or _NO_PATIENT.fullmatch(name) for name in below)
-        if not patients_above and (len(here) > 1 or _are_patients(below)):
+        folders, below = (Counter(place.folders[n] for place in places) for n in (level, level + 1))
+        patients_above = _are_patients(folders) and not any(
+            _is_id(name) or _NO_PATIENT.fullmatch(name) for name in below
+        )
+        if not patients_above and (len(folders) > 1 or _are_patients(below)):
             break
         level += 1
     return level

@@ -142,18 +142,18 @@ def notes_on(manifest: Manifest) -> list[str]:
 
 def unknown_patients(manifest: Manifest) -> str:
     """Return one sentence on X-rays without a known patient, "" if every patient is known."""
-    whose = _those_without(manifest, "patient_id")
-    return whose and (
-        f"The patient of {whose} is unknown: each of them counts as a patient of its own, so X-rays of one patient may "
+    xrays = _those_without(manifest, "patient_id")
+    return xrays and (
+        f"The patient of {xrays} is unknown: each of them counts as a patient of its own, so X-rays of one patient may "
         "stand in several splits, and intervals are too narrow."
     )
 
 
 def unknown_sources(manifest: Manifest) -> str:
     """Return one sentence on X-rays whose source is not known, "" if every source is known."""
-    whose = _those_without(manifest, "source")
-    return whose and (
-        f"The source of {whose} is unknown: it cannot be checked whether a class comes from one hospital alone. "
+    xrays = _those_without(manifest, "source")
+    return xrays and (
+        f"The source of {xrays} is unknown: it cannot be checked whether a class comes from one hospital alone. "
         "If all come from one place, give it with --source."
     )
 
@@ -225,8 +225,8 @@ def with_source_split(table: pd.DataFrame) -> pd.DataFrame:
     """
     remembered = table[SOURCE_SPLIT].fillna("") if SOURCE_SPLIT in table else pd.Series("", index=table.index)
     splits = remembered.map(normalise_split).where(remembered != "", table["split"])
-    rest = table.drop(columns=SOURCE_SPLIT, errors="ignore")
-    return rest.assign(**{SOURCE_SPLIT: splits}) if (splits != "").any() else rest
+    other_columns = table.drop(columns=SOURCE_SPLIT, errors="ignore")
+    return other_columns.assign(**{SOURCE_SPLIT: splits}) if (splits != "").any() else other_columns
 
 
 def source_splits(manifest: Manifest) -> dict[str, int]:

@@ -118,16 +118,16 @@ def walk(folder: Path, listing: Listing) -> Iterator[Path]:
     visited: set[Path] = set()
     pending = [folder]
     while pending:
-        here = pending.pop(0)
-        real = here.resolve()
+        folder_path = pending.pop(0)
+        real = folder_path.resolve()
         if real in visited:
-            listing.leave_out(here, "is a link to a folder that was read already")
+            listing.leave_out(folder_path, "is a link to a folder that was read already")
             continue
         visited.add(real)
         try:
-            entries = sorted(os.scandir(here), key=lambda entry: entry.name)
+            entries = sorted(os.scandir(folder_path), key=lambda entry: entry.name)
         except OSError as error:
-            listing.leave_out(here, f"cannot be listed ({one_line(error)})")
+            listing.leave_out(folder_path, f"cannot be listed ({one_line(error)})")
             continue
         for entry in entries:
             path = Path(entry.path)

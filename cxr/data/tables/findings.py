@@ -149,8 +149,8 @@ class PublicSet:
             label = self._label(states, findings, raw)
         if label is None:
             column = self.options.columns["label"]
-            why = "uncertain" if state(raw[column]) == "uncertain" else "not mentioned"
-            self.listing.leave_out(match.file, f"{column} is {why}")
+            reason = "uncertain" if state(raw[column]) == "uncertain" else "not mentioned"
+            self.listing.leave_out(match.file, f"{column} is {reason}")
             return
         fields: dict[str, Any] = {"image": str(match.file), "label": label, "findings": findings}  # of the Row
         fields |= {

@@ -99,8 +99,8 @@ class Files:
         paths = []
         for folder, folders, names in os.walk(self.root):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            here = PurePosixPath(Path(folder).relative_to(self.root).as_posix())
-            paths += [here / name for name in sorted(names) if not name.startswith(".") and _is_image(name)]
+            parent = PurePosixPath(Path(folder).relative_to(self.root).as_posix())
+            paths += [parent / name for name in sorted(names) if not name.startswith(".") and _is_image(name)]
         return paths
 
     @cached_property

@@ -126,21 +126,21 @@ def controls_of(
     if not tokens:
         return dict.fromkeys(masking.modes, Controls(tuple(() for _ in range(masking.draws))))
     key, margin, shape = _key(image_id, masking), masking.margin, image.shape
-    places = [place for theirs, their_shape in lenders for place in places_of(theirs, their_shape)]
+    places = [place for lent_boxes, their_shape in lenders for place in places_of(lent_boxes, their_shape)]
     pools = {
         elsewhere: _pools(tokens, shape, key, margin, places, elsewhere)
         for elsewhere in {mode not in MARKS for mode in masking.modes}
     }
-    lent = [borrowed_boxes(theirs, their_shape, shape, tokens, margin) for theirs, their_shape in lenders]
+    lent = [borrowed_boxes(lent_boxes, their_shape, shape, tokens, margin) for lent_boxes, their_shape in lenders]
     area = sum(box.area for box in tokens)
     alike = sorted(lent, key=lambda candidate: abs(sum(box.area for box in candidate) - area))[:_ALIKE]
     controls = {}
     for mode in masking.modes:
         change = MaskedChange(image, size, mode, margin)
-        wanted = change.of(tokens)
+        token_change = change.of(tokens)
         draws = [np.random.default_rng([*key, draw]) for draw in range(masking.draws)]
         random = matched_boxes(tokens, pools[mode not in MARKS], change, shape, draws, margin)
-        other = min(alike, key=lambda candidate: abs(change.of(candidate) - wanted), default=[])
+        other = min(alike, key=lambda candidate: abs(change.of(candidate) - token_change), default=[])
         controls[mode] = Controls(tuple(map(tuple, random)), tuple(other))
     return controls
 
@@ -170,13 +170,13 @@ def lenders_of(
         Tokens by id.
     """
     own_patient = patients.get(image_id, "")
-    others = sorted(
+    candidates = sorted(
         i
         for i, boxes in boxes_by_id.items()
         if boxes and i != image_id and (not own_patient or patients.get(i) != own_patient)
     )
     rng = np.random.default_rng(_key(image_id, masking))
-    return [others[k] for k in rng.permutation(len(others))[:_LENDERS]]
+    return [candidates[k] for k in rng.permutation(len(candidates))[:_LENDERS]]
 
 
 def _key(image_id: str, masking: Masking) -> list[int]:
@@ -189,7 +189,7 @@ def versions(
     controls: Mapping[str, Controls],
     masking: Masking,
     size: int,
-    kept: Mapping[str, Sequence[TextBox]] | None = None,
+    groups_left_in: Mapping[str, Sequence[TextBox]] | None = None,
 ) -> Iterator[tuple[Condition, np.ndarray]]:
     """Yield each condition that masks something with its picture, uint8 (H, W) as ``image``; ``before`` is not among.
 
@@ -217,6 +217,6 @@ def versions(
             if boxes_of_control:
                 picture = mask_text(image, boxes_of_control, mode, masking.margin)
                 yield condition, enlarged(image, picture, gain_of(by_tokens, changed_by(image, picture, size)))
-        for name, left_in in (kept or {}).items() if mode == masking.modes[0] else ():
+        for name, left_in in (groups_left_in or {}).items() if mode == masking.modes[0] else ():
             if masked := [box for box in boxes if box not in left_in]:
                 yield Condition("kept", mode, kept=name), mask_text(image, masked, mode, masking.margin)

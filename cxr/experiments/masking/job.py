@@ -61,8 +61,8 @@ def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
     progress(0.0, "loading")
     model, description = load_network(setting.model)
     model.to(resolve_device(setting.device))
-    manifest, every = _images_of(setting, model)
-    rests_on = provenance(every, setting.model)
+    manifest, whole_manifest = _images_of(setting, model)
+    rests_on = provenance(whole_manifest, setting.model)
     file_tokens, left_out = search(
         manifest, lambda done, text: progress(_SEARCHED * done, text), folder.stop_requested, setting.workers
     )
@@ -74,7 +74,7 @@ def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
     )
     if predictions is None:
         return
-    table = _table(every, predictions, file_tokens, setting.masking, model)
+    table = _table(whole_manifest, predictions, file_tokens, setting.masking, model)
     folder.write_predictions(table)
     _write_boxes(folder.path, predictions, file_tokens)
     with replacing(folder.path / ALL_CONDITIONS) as draft:
@@ -176,12 +176,12 @@ def _write_boxes(folder: Path, predictions: ConditionPredictions, file_tokens: M
         for draw, boxes in enumerate(draws)
         for box in boxes
     ]
-    for name, rows, wanted in (
+    for name, rows, column_names in (
         (BOXES, tokens, columns),
         (CONTROL_BOXES, controls, ["image_id", "mode", "control", "draw", *columns[1:5]]),
     ):
         with replacing(folder / name) as draft:
-            pd.DataFrame(rows, columns=wanted).to_parquet(draft, index=False)
+            pd.DataFrame(rows, columns=column_names).to_parquet(draft, index=False)
 
 
 def _settings_in_words(setting: Setting, description: str, left_out: list[dict[str, str]]) -> dict[str, Any]:

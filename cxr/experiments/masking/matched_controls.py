@@ -110,17 +110,17 @@ def candidates(
     elsewhere
         Whether other places follow; else they do only where fewer than ten of those are free.
     """
-    wanted, taken = depth(box, shape), [grow(token, margin, shape) for token in avoid]
+    token_depth, blocked = depth(box, shape), [grow(token, margin, shape) for token in avoid]
     chosen: list[TextBox] = []
     for is_lent, placed in _proposals(box, shape, rng, places):
         if is_lent and elsewhere and len(chosen) >= _LENDERS_PLACES:
             continue
         if not is_lent and not elsewhere and len(chosen) >= _FEWEST_LENT:
             break
-        if abs(depth(placed, shape) - wanted) > DEPTH_TOLERANCE:
+        if abs(depth(placed, shape) - token_depth) > DEPTH_TOLERANCE:
             continue
         grown = grow(placed, margin, shape)
-        if not any(intersection(grown, other) for other in taken):
+        if not any(intersection(grown, other) for other in blocked):
             chosen.append(placed)
         if len(chosen) == N_CANDIDATES:
             break
@@ -166,17 +166,17 @@ def matched_boxes(
         One for each draw, for that.
     """
     order = sorted(range(len(boxes)), key=lambda k: -boxes[k].area)
-    wanted = [change.of_box(box) for box in boxes]
+    token_changes = [change.of_box(box) for box in boxes]
     sizes = [np.array([change.of_box(box) for box in pool]) for pool in pools]
     unused = [set(range(len(pool))) for pool in pools]
     draws = []
     for rng in rngs:
-        taken = [grow(box, margin, shape) for box in boxes]
+        blocked = [grow(box, margin, shape) for box in boxes]
         placed: list[TextBox] = []
         missing = 0.0
         for k in order:
-            missing += wanted[k]
-            chosen = _nearest(pools[k], unused[k], sizes[k] - missing, taken[len(boxes) :], shape, margin)
+            missing += token_changes[k]
+            chosen = _nearest(pools[k], unused[k], sizes[k] - missing, blocked[len(boxes) :], shape, margin)
             if chosen is None:
                 (box,) = control_boxes([boxes[k]], shape, rng, margin=margin, avoid=[*boxes, *placed])
                 by = change.of_box(box)
@@ -185,7 +185,7 @@ def matched_boxes(
                 unused[k].discard(chosen)
             missing -= by
             placed.append(box)
-            taken.append(grow(box, margin, shape))
+            blocked.append(grow(box, margin, shape))
         draws.append(placed)
     return draws
 
@@ -194,14 +194,14 @@ def _nearest(
     pool: Sequence[TextBox],
     unused: set[int],
     off: np.ndarray,
-    taken: Sequence[TextBox],
+    blocked: Sequence[TextBox],
     shape: Sequence[int],
     margin: float,
 ) -> int | None:
     """Return the place in a pool of the free box that is least off the change that is wanted, an unused one first."""
     for k in sorted(range(len(pool)), key=lambda k: (k not in unused, abs(off[k]))):
         grown = grow(pool[k], margin, shape)
-        if not any(intersection(grown, other) for other in taken):
+        if not any(intersection(grown, other) for other in blocked):
             return k
     return None
 

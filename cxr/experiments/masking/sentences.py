@@ -73,8 +73,10 @@ def _of_predictions(results: Mapping[str, Any], first: Mapping[str, Any]) -> Ite
 
 def _masking(results: Mapping[str, Any]) -> str:
     with_text, of = results.get("n_patients_with_text"), results.get("n_patients")
-    whose = "" if of is None else f" ({with_text} of {patients(of)})"
-    return f"Masking {results['n_tokens']} tokens on {results['n_with_text']} of {results['n_images']} images{whose}"
+    of_patients = "" if of is None else f" ({with_text} of {patients(of)})"
+    return (
+        f"Masking {results['n_tokens']} tokens on {results['n_with_text']} of {results['n_images']} images{of_patients}"
+    )
 
 
 def _looked_at(results: Mapping[str, Any]) -> str:

@@ -33,7 +33,7 @@ def shrunken_means(
         Of each group the patients (n,).
     """
     measured = [_by_patient(values, of) for values, of in zip(columns, patients, strict=True)]
-    used = [k for k, one in enumerate(measured) if len(one) >= FEWEST_PATIENTS]
+    used = [k for k, numbers in enumerate(measured) if len(numbers) >= FEWEST_PATIENTS]
     shrunken: list[dict[str, float] | None] = [None] * len(columns)
     if not used:
         return shrunken

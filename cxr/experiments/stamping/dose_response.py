@@ -161,10 +161,10 @@ def finding(results: DoseResponse) -> str:
     else:
         on = f"{dose['n']} images" + (f" of {_listed(results['onto'])}" if results["onto"] else "")
         turns = f"moves {stamped} of predictions to {towards}, the same patch without letters {control}"
-    whose = "" if "n_patients" not in dose else f"{patients(dose['n_patients'])}, "
+    of_patients = "" if "n_patients" not in dose else f"{patients(dose['n_patients'])}, "
     first = (
-        f"Stamping {results['token']} onto {on} ({whose}size {dose['size']:g}, contrast {dose['contrast']:g}) {turns} "
-        f"({_p(_p_of(beyond), len(results['doses']))})."
+        f"Stamping {results['token']} onto {on} ({of_patients}size {dose['size']:g}, contrast {dose['contrast']:g}) "
+        f"{turns} ({_p(_p_of(beyond), len(results['doses']))})."
     )
     if dose["turned_beyond"]["low"] is None:
         return f"{first} {TOO_FEW_PATIENTS}"

@@ -157,12 +157,12 @@ class Setting(OnNetwork):
         return f"“{' '.join(self.word.split())}”" if self.cut is None else f"the token of {self.cut.image_id}"
 
 
-def _check_numbers(what: str, values: Sequence[float], low: float, high: float) -> None:
+def _check_numbers(noun: str, values: Sequence[float], low: float, high: float) -> None:
     if not values or len(set(values)) < len(values):
-        raise TextError(f"{what} {list(values)!r} is not allowed. Accepted: one number or several different ones")
+        raise TextError(f"{noun} {list(values)!r} is not allowed. Accepted: one number or several different ones")
     for value in values:
         if not low <= value <= high:
-            raise TextError(f"{what} {value:g} is not allowed. Accepted: {low:g} to {high:g}")
+            raise TextError(f"{noun} {value:g} is not allowed. Accepted: {low:g} to {high:g}")
 
 
 def patch_of(setting: Setting, manifest: Manifest) -> Patch:
@@ -199,8 +199,8 @@ def chosen_images(
         if label not in labels or label == towards:
             raise TextError(unknown("class to stamp onto", label, [name for name in labels if name != towards]))
     onto = setting.onto or tuple(name for name in labels if name != towards)
-    wanted = in_split(manifest, setting.split)
-    chosen = _without(wanted, manifest, towards, onto, task) if labels else wanted
+    in_split_manifest = in_split(manifest, setting.split)
+    chosen = _without(in_split_manifest, manifest, towards, onto, task) if labels else in_split_manifest
     if not len(chosen):
         raise TextError(f"split {setting.split!r} has no images of {', '.join(onto) or f'a class but {towards}'}")
     if setting.n:
@@ -216,11 +216,11 @@ def labels_of(manifest: Manifest, task: str = SINGLE_LABEL) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if not name.startswith(UNCERTAIN)))
 
 
-def _without(wanted: Manifest, every: Manifest, towards: str, onto: Sequence[str], task: str) -> Manifest:
-    """Return those of ``wanted`` that have one of ``onto`` and, as ``every`` row tells, do not have ``towards``."""
+def _without(images: Manifest, manifest: Manifest, towards: str, onto: Sequence[str], task: str) -> Manifest:
+    """Return those of ``images`` that have one of ``onto`` and, as ``manifest`` row tells, do not have ``towards``."""
     if task == SINGLE_LABEL:
-        return wanted.select(label=onto)
-    absent = finding_targets(every.table, (towards,))[:, 0] == 0
-    named = [bool(set(finding_names(text)) & set(onto)) for text in every.table["findings"]]
-    ids = set(every.table.loc[absent & named, "image_id"])
-    return wanted.select(ids=[image_id for image_id in wanted.ids if image_id in ids])
+        return images.select(label=onto)
+    absent = finding_targets(manifest.table, (towards,))[:, 0] == 0
+    has_onto = [bool(set(finding_names(text)) & set(onto)) for text in manifest.table["findings"]]
+    ids = set(manifest.table.loc[absent & has_onto, "image_id"])
+    return images.select(ids=[image_id for image_id in images.ids if image_id in ids])

@@ -69,10 +69,10 @@ def check(plan: Plan, data: str | None = None, where: Slurm | None = None) -> Ch
     from cxr.networks import resolve_device
     from cxr.training.recipe import load_recipe
 
-    wanted = data or plan.data
-    if not wanted:
+    data_ref = data or plan.data
+    if not data_ref:
         raise RecipeError("data: missing. Give --data, or `data` in the study: a data set's name or a manifest")
-    path = resolve_manifest(wanted)
+    path = resolve_manifest(data_ref)
     manifest = Manifest.load(path)
     manifest.check_splits()
     recipes: dict[str, Recipe] = {}
@@ -86,7 +86,7 @@ def check(plan: Plan, data: str | None = None, where: Slurm | None = None) -> Ch
                 where.tasks(kind_of("train"), {"recipe": recipe.model_dump(mode="json")})
             _check_recipe(recipe, manifest, seen)
         recipes[label] = recipe
-    return Checked(recipes, path, wanted)
+    return Checked(recipes, path, data_ref)
 
 
 def file_hash(path: Path) -> str:

@@ -10,6 +10,7 @@ from cxr.explain.composites.catalogue import (
     choices_in_words,
     composite_of,
     names_of,
+    option_names,
     summary,
 )
 from cxr.explain.composites.composite import BIAS_LABELS, BIASES, COMPARISON, LRP, Composite
@@ -31,5 +32,6 @@ __all__ = [
     "choices_in_words",
     "composite_of",
     "names_of",
+    "option_names",
     "summary",
 ]

@@ -82,7 +82,7 @@ _BOUNDS: dict[str, Option] = {
 def _lrp_layers(convolutions: str, first: str) -> dict[str, str]:
     return {
         "Classifier": "epsilon rule, epsilon {epsilon:g}, bias kept",
-        "Average pooling": "in proportion; a transition's is one with its convolution",
+        "Average pooling": "in proportion to the values; in a transition, together with its convolution",
         "Convolutions, each folded with the batch norm that reads it": convolutions,
         "Batch norms of the pooled stem": "{stem_bn_words}",
         "ReLU, max pooling": "unchanged; the winner takes all",
@@ -196,6 +196,7 @@ COMPOSITES: dict[str, Composite] = {
         "value per 32 x 32 pixels on a DenseNet.",
         kind=COMPARISON,
         adds_up="nothing: values are 0 or more",
+        networks="timm's convolutional networks and chains of layers (nn.Sequential) that have a feature map",
     ),
     "occlusion": Composite(
         "Occlusion",
@@ -227,6 +228,11 @@ def names_of(kind: str) -> list[str]:
     return [name for name, composite in COMPOSITES.items() if composite.kind == kind]
 
 
+def option_names() -> list[str]:
+    """Return the names of all options that any composite has."""
+    return list(dict.fromkeys(option for composite in COMPOSITES.values() for option in composite.options))
+
+
 def choices_in_words() -> str:
     """Return what may be chosen, for a command's help."""
     return f"The rules of LRP: {', '.join(names_of(LRP))}; or, for comparison: {', '.join(names_of(COMPARISON))}."
@@ -255,5 +261,5 @@ def summary(name: str) -> dict[str, Any]:
 
 def _runs_on(composite: Composite) -> list[str]:
     if not composite.is_lrp:
-        return ["any network"]
+        return [composite.networks]
     return [propagator.title for key, propagator in PROPAGATORS.items() if composite.runs_on(key)]

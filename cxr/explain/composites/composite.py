@@ -24,6 +24,9 @@ LRP = "lrp"
 COMPARISON = "comparison"
 """Kinds of composites: relevance propagated layer by layer, or a method that knows no layers."""
 
+ANY_NETWORK = "any network"
+"""What most methods for comparison run on."""
+
 Settings = Mapping[str, Any]
 
 
@@ -36,7 +39,7 @@ class Composite:
     title, description
         For people.
     kind
-        :data:`LRP`, or :data:`COMPARISON` for methods that know no layers and run on any network.
+        :data:`LRP`, or :data:`COMPARISON` for methods that know no layers.
     adds_up
         What the values of a map add up to, in words.
     options
@@ -52,7 +55,9 @@ class Composite:
     first
         Makes the rule of the very first convolution from the settings; LRP only.
     propagators
-        Names of :data:`cxr.explain.lrp.propagator.PROPAGATORS` that it runs on; None for all of them.
+        Names of :data:`cxr.explain.lrp.propagator.PROPAGATORS` that it runs on; None for all of them. LRP only.
+    networks
+        What a method for comparison runs on, in words. Others are refused by name when their layers are seen.
     sensitivity
         Whether the sign of a value says which way a pixel would have to change, not what it speaks for: absolute
         values then make the order of pixels.
@@ -71,6 +76,7 @@ class Composite:
     convolution: Callable[[bool, Settings], Rule] | None = None
     first: Callable[[Settings], InputRule] | None = None
     propagators: tuple[str, ...] | None = None
+    networks: str = ANY_NETWORK
     sensitivity: bool = False
     slow: bool = False
 
@@ -78,6 +84,11 @@ class Composite:
     def is_lrp(self) -> bool:
         """Whether relevance goes layer by layer: the rules then decide, and there is a ledger."""
         return self.kind == LRP
+
+    @property
+    def runs_on_any_network(self) -> bool:
+        """Whether no network is refused for its layers."""
+        return not self.is_lrp and self.networks == ANY_NETWORK
 
     @property
     def label(self) -> str:

@@ -55,15 +55,15 @@ class Number(Option):
         """The range in words."""
         return f"numbers from {self.least:g}" + (f" ({self.unit})" if self.unit else "")
 
-    def checked(self, name: str, value: Any) -> Any:
-        """Return the number, text as a number."""
+    def checked(self, name: str, value: Any) -> float:
+        """Return the number as a float."""
         try:
             number = float(value)
         except (TypeError, ValueError):
             number = math.nan
         if not self.least <= number < math.inf:
             raise self._refused(name, value)
-        return number if isinstance(value, str) else value
+        return number
 
 
 @dataclass(frozen=True)

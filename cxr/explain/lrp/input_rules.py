@@ -123,8 +123,8 @@ class ZBox(InputRule):
         """Return the rule with bounds (1 or n, C or 1, 1 or H, 1 or W), and a note where they had to be guessed."""
         own = (inputs.amin(dim=(2, 3), keepdim=True), inputs.amax(dim=(2, 3), keepdim=True))
         bounds, guessed = [], False
-        for key, given, value, fallback in (("low", self.low, 0.0, own[0]), ("high", self.high, 1.0, own[1])):
-            bound = possible(value) if given is None else as_picture(key, given, inputs)
+        for key, setting, value, fallback in (("low", self.low, 0.0, own[0]), ("high", self.high, 1.0, own[1])):
+            bound = possible(value) if setting is None else as_picture(key, setting, inputs)
             guessed = guessed or bound is None
             bounds.append(fallback if bound is None else bound)
         if bool((bounds[0] > bounds[1]).any()):

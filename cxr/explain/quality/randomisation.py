@@ -91,22 +91,22 @@ def randomise_parameters(
     twin_network = frozen_copy(model.network)
     twin = copy.deepcopy(model, {id(model.network): twin_network})  # around the frozen network, not around another copy
     parts = stages_of(twin_network)
-    wanted = _checked_stages(stages, parts)
+    chosen_stages = _checked_stages(stages, parts)
     first = _per_image(maps_of(model) if original is None else original)
     generator = torch.Generator().manual_seed(seed)
     maps: list[np.ndarray] = []
     for name, modules in parts.items():
-        if len(maps) == len(wanted):
+        if len(maps) == len(chosen_stages):
             break
         for module in modules:
             randomise(module, generator)
-        if name in wanted:
+        if name in chosen_stages:
             maps.append(_per_image(maps_of(twin)))
             if progress is not None:
-                progress(len(maps) / len(wanted), name)
+                progress(len(maps) / len(chosen_stages), name)
     pairs = [list(zip(first, later, strict=True)) for later in maps]
     return Randomisation(
-        wanted,
+        chosen_stages,
         np.array([[spearman(np.abs(a), np.abs(b)) for a, b in pair] for pair in pairs]),
         np.array([[cosine(a, b) for a, b in pair] for pair in pairs]),
         first,

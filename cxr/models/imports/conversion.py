@@ -111,9 +111,6 @@ class InspectedWeights:
             raise Misfit(f"{self.path} does not fit {self.backbone}, nothing was written: {self.report}", self.report)
 
 
-Found = InspectedWeights  # its earlier name
-
-
 def _other(name: str | None, tensor_name: str) -> str:
     return name if name is not None and name != tensor_name else ""
 
@@ -137,11 +134,11 @@ def look_at(path: str | Path, backbone: str | None = None) -> InspectedWeights:
     channels = recognise.input_channels(renamed.state)
     outputs = recognise.outputs_of(renamed.state, name, arguments)
     target = recognise.skeleton(name, outputs, channels, arguments).state_dict()
-    tensors, aside = renamed.split(target)
+    tensors, left_aside = renamed.split(target)
     compared = {n: tensor for n, tensor in tensors.items() if n in target or matters(n)}
     clues = recognise.Clues(file.name, checked.sha256, opened.class_name, opened.class_lists)
     recognised = recognise.recognise(renamed, name, outputs, config, clues)
-    beside = licence_beside(file) if not recognised.licence else None
+    licence_file = licence_beside(file) if not recognised.licence else None
     return InspectedWeights(
         path=file,
         backbone=name,
@@ -149,12 +146,12 @@ def look_at(path: str | Path, backbone: str | None = None) -> InspectedWeights:
         channels=channels,
         outputs=outputs,
         known=recognised,
-        report=dataclasses.replace(compare(compared, target), aside=aside),
+        report=dataclasses.replace(compare(compared, target), aside=left_aside),
         checked=checked,
         renamed=renamed,
         class_name=opened.class_name,
-        licence=beside.licence if beside else recognised.licence,
-        licence_from=beside.file if beside else recognised.origin if recognised.licence else "",
+        licence=licence_file.licence if licence_file else recognised.licence,
+        licence_from=licence_file.file if licence_file else recognised.origin if recognised.licence else "",
     )
 
 

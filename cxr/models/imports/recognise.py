@@ -248,11 +248,13 @@ def _three_outputs(renamed: Renamed, backbone: str, clues: Clues) -> Recognised:
     called = _AUTHORS_FILE.fullmatch(clues.file_name)
     named_so = called is not None and backbone == ("densenet201" if called[1] in "ABC" else "densenet121")
     if named_so or "joined head" in renamed.marks:
-        why = f"by its {'name' if named_so else 'three joined outputs'} and shape; its checksum is not a published one"
+        evidence = (
+            f"by its {'name' if named_so else 'three joined outputs'} and shape; its checksum is not a published one"
+        )
         return Recognised(
             "A three-output DenseNet of the paper's authors, class order unknown",
             licence=AUTHORS_LICENCE,
-            origin=f"{AUTHORS_ORIGIN} ({why})",
+            origin=f"{AUTHORS_ORIGIN} ({evidence})",
         )
     return Recognised("A three-output DenseNet like those of the paper's authors, class order unknown")
 
@@ -296,13 +298,13 @@ def _timm_folder(config: Mapping[str, Any]) -> Recognised:
 
 def timm_config(path: Path) -> JsonObject | None:
     """Return the ``config.json`` beside a file ``model.safetensors`` (or .bin) of timm's folders, or None."""
-    beside = path.with_name("config.json")
-    if path.stem not in ("model", "pytorch_model") or not beside.is_file():
+    config_file = path.with_name("config.json")
+    if path.stem not in ("model", "pytorch_model") or not config_file.is_file():
         return None
     try:
-        config = json.loads(beside.read_text(encoding="utf-8"))
+        config = json.loads(config_file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{beside} cannot be read: {first_line(error)}") from None
+        raise WeightsError(f"{config_file} cannot be read: {first_line(error)}") from None
     return config if isinstance(config, dict) and timm.is_model(str(config.get("architecture"))) else None
 
 

@@ -47,9 +47,9 @@ class _Glyphs:
         """Pixels (n)."""
         return (self.boxes[:, 2:] - self.boxes[:, :2]).max(axis=1)
 
-    def select(self, which: np.ndarray) -> _Glyphs:
-        """Return the part that ``which``, a bool (n), says."""
-        return _Glyphs(self.boxes[which], self.contrast[which])
+    def select(self, mask: np.ndarray) -> _Glyphs:
+        """Return the part that ``mask``, a bool (n), says."""
+        return _Glyphs(self.boxes[mask], self.contrast[mask])
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, float]]:
         yield from zip(self.boxes, self.contrast.tolist(), strict=True)
@@ -169,9 +169,9 @@ def _distinct(boxes: list[TextBox]) -> list[TextBox]:
     low, high = corners[:, :2], corners[:, 2:]
     common = (np.minimum(high[:, None], high[None]) - np.maximum(low[:, None], low[None])).clip(0).prod(axis=2)
     area = (high - low).prod(axis=1)
-    again = common > 0.6 * (area[:, None] + area[None] - common)
+    is_duplicate = common > 0.6 * (area[:, None] + area[None] - common)
     chosen: list[int] = []
     for i in range(len(boxes)):
-        if not again[i, chosen].any():
+        if not is_duplicate[i, chosen].any():
             chosen.append(i)
     return [boxes[i] for i in chosen]

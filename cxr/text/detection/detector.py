@@ -159,14 +159,14 @@ class Detector:
         """
         tokens_alone: list[TextBox] = []
         for box in sorted(alone, key=lambda box: -box.score):
-            around = grow(box, 0.9, image.shape)
-            near = [
+            surroundings = grow(box, 0.9, image.shape)
+            neighbours = [
                 token
                 for token in tokens + tokens_alone
-                if intersection(around, token) and not _lies_in(box, [token]) and not _lies_in(token, [box])
+                if intersection(surroundings, token) and not _lies_in(box, [token]) and not _lies_in(token, [box])
             ]
-            if near:
-                (score,) = shared_classifier(self._threads)(_painted_out(image, around, near, box), [box])
+            if neighbours:
+                (score,) = shared_classifier(self._threads)(_painted_out(image, surroundings, neighbours, box), [box])
                 if score.token < self.point.alone:
                     continue
             tokens_alone.append(box)
@@ -189,14 +189,14 @@ def _worth_a_second_search(boxes: Sequence[TextBox], largest: float) -> list[Tex
     return sorted(merge(large), key=lambda box: -box.score)[:2]
 
 
-def _painted_out(image: np.ndarray, around: TextBox, others: Sequence[TextBox], box: TextBox) -> np.ndarray:
+def _painted_out(image: np.ndarray, surroundings: TextBox, others: Sequence[TextBox], box: TextBox) -> np.ndarray:
     """Return a copy of the image in which other boxes have the median grey of the surroundings; ``box`` stays."""
-    out = image.copy()
-    fill = np.median(image[around.y0 : around.y1, around.x0 : around.x1])
+    painted = image.copy()
+    fill = np.median(image[surroundings.y0 : surroundings.y1, surroundings.x0 : surroundings.x1])
     for other in others:
-        out[other.y0 : other.y1, other.x0 : other.x1] = fill
-    out[box.y0 : box.y1, box.x0 : box.x1] = image[box.y0 : box.y1, box.x0 : box.x1]
-    return out
+        painted[other.y0 : other.y1, other.x0 : other.x1] = fill
+    painted[box.y0 : box.y1, box.x0 : box.x1] = image[box.y0 : box.y1, box.x0 : box.x1]
+    return painted
 
 
 def _lies_in(box: TextBox, others: Sequence[TextBox]) -> bool:

@@ -107,8 +107,8 @@ def _axis_aligned(corners: np.ndarray, score: float) -> TextBox:
 
 
 def _crop(image: np.ndarray, box: TextBox) -> np.ndarray:
-    around = grow(box, 0.1, image.shape)
-    crop = image[around.y0 : around.y1, around.x0 : around.x1]
+    surroundings = grow(box, 0.1, image.shape)
+    crop = image[surroundings.y0 : surroundings.y1, surroundings.x0 : surroundings.x1]
     if crop.shape[0] > 1.5 * crop.shape[1]:  # a vertical word is read along its long side
         crop = np.rot90(crop)
     return _bgr(np.ascontiguousarray(crop))

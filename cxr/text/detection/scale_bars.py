@@ -22,7 +22,8 @@ def scale_bars(image: np.ndarray) -> list[TextBox]:
     small, scale = resized(image, min(LONG_SIDE, 2 * max(image.shape)))
     framed = cv2.copyMakeBorder(small, 16, 16, 16, 16, cv2.BORDER_REPLICATE)
     hats = [
-        cv2.morphologyEx(framed, how, np.ones((13, 13), np.uint8)) for how in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT)
+        cv2.morphologyEx(framed, operation, np.ones((13, 13), np.uint8))
+        for operation in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT)
     ]
     boxes: list[TextBox] = []
     for hat in (*hats, np.maximum(*hats)):  # light ticks, dark ones, and light ones with a dark shadow

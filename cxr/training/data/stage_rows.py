@@ -105,10 +105,10 @@ def _intermediate(
     table = manifest.table[manifest.table[stage.label] != ""]
     table = table[table["source"].isin(_sources(table, stage))]
     if table.empty:
-        of = f" (sources {', '.join(stage.sources)})" if stage.sources else ""
+        sources = f" (sources {', '.join(stage.sources)})" if stage.sources else ""
         raise RecipeError(
             f"stages.{index}.label: {stage.label!r} finds nothing to learn from in "
-            f"{manifest.path or 'the manifest'}{of}. Allowed: a manifest whose column `{stage.label}` is filled "
+            f"{manifest.path or 'the manifest'}{sources}. Allowed: a manifest whose column `{stage.label}` is filled "
             "(`data` of the stage), or a recipe without it"
         )
     shared = _shares_a_group(table, manifest, final)
@@ -181,10 +181,10 @@ def _carve(pool: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     order = np.random.default_rng([seed, 7919]).permutation(np.unique(groups))
     sizes = pd.Series(groups).value_counts()
     in_order = sizes[order].to_numpy()
-    most = max(2, round(VALIDATION_SHARE * len(pool)))
-    held_out = np.cumsum(in_order) <= most
+    n_held_out = max(2, round(VALIDATION_SHARE * len(pool)))
+    held_out = np.cumsum(in_order) <= n_held_out
     if not held_out.any():  # the first is a patient too large: the first one small enough, or the smallest, does
-        fitting = np.flatnonzero(in_order <= most)
+        fitting = np.flatnonzero(in_order <= n_held_out)
         held_out[fitting[0] if len(fitting) else np.argmin(in_order)] = True
     validates = np.isin(groups, order[held_out])
     return pool[~validates], pool[validates]

@@ -86,12 +86,12 @@ def show(result: Faithfulness, where: str = "") -> None:
         st.metric("Insertion area", f"{result.insertion.area:.2f}")
         st.caption("Mean probability while pixels are put back, the most relevant first. Higher is better.")
     right.plotly_chart(removal_curve(result.perturbation), width="stretch", key="faithful:removal")
-    one, two, three = st.columns(3)
-    one.plotly_chart(pixel_curves(result.deletion, result.insertion), width="stretch", key="faithful:pixels")
-    one.caption("Probability of the class while single pixels are deleted, or put back into a blurred picture.")
-    with two:
+    first, second, third = st.columns(3)
+    first.plotly_chart(pixel_curves(result.deletion, result.insertion), width="stretch", key="faithful:pixels")
+    first.caption("Probability of the class while single pixels are deleted, or put back into a blurred picture.")
+    with second:
         _show_classes(result)
-    with three:
+    with third:
         _show_randomisation(result.randomisation)
     took = f"Measured in {result.seconds:.1f} s {where}".rstrip()
     st.caption(f"{took}, on this one picture. Compare maps over many pictures before you draw conclusions.")

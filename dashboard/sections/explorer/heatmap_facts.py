@@ -9,21 +9,28 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from cxr.explain import COMPOSITES, legend
-from cxr.explain.composites import BIAS_LABELS, COMPARISON, LRP, composite_of, names_of
+from cxr.explain.composites import BIAS_LABELS, COMPARISON, LRP, composite_of, names_of, option_names
 from cxr.explain.diagnostics import concerns
 from cxr.explain.heatmap import Heatmap, Method
 from cxr.explain.store import clear, usage
 
+from sections.explorer import composite_options
 from widgets import page, pick, viewer
 
 TOP_LAYERS = 8
 
 
-def choose_method(for_composite: DeltaGenerator, for_bias: DeltaGenerator) -> Method:
-    """Let the user choose composite and, where its rules leave it open, what biases do; both stand in the URL."""
+def choose_method(for_composite: DeltaGenerator, for_options: DeltaGenerator, for_bias: DeltaGenerator) -> Method:
+    """Let the user choose composite, its options and, where its rules leave it open, what biases do.
+
+    All of them stand in the URL. Another composite begins with its own defaults.
+    """
     ranked = [*names_of(LRP), *names_of(COMPARISON)]
     with for_composite:
-        name = pick.from_url("Composite", ranked, {n: COMPOSITES[n].label for n in ranked}, "composite")
+        name = pick.from_url(
+            "Composite", ranked, {n: COMPOSITES[n].label for n in ranked}, "composite", resets=option_names()
+        )
+    options = composite_options.choose(name, for_options)
     composite = composite_of(name)
     bias = None
     with for_bias:
@@ -32,7 +39,7 @@ def choose_method(for_composite: DeltaGenerator, for_bias: DeltaGenerator) -> Me
         else:
             fixed = composite.fixed_bias
             st.selectbox("Biases of convolutions", [fixed], disabled=True, key=f"bias:fixed:{fixed}")
-    return Method.of(name, bias)
+    return Method.of(name, bias, options=options)
 
 
 def show_concerns(heatmaps: Sequence[Heatmap], scale: float) -> None:

@@ -34,11 +34,11 @@ _MESSAGE = "reviewing:said"
 class Draft:
     """Boxes of one image as they are being edited, in pixels of the file.
 
-    ``known`` is what is saved or detected. The canvas is drawn from ``start``; ``current`` is what has become of it. A
-    new ``version`` draws it anew.
+    ``saved`` are the boxes as saved or detected. The canvas is drawn from ``start``; ``current`` is what has become of
+    it. A new ``version`` draws it anew.
     """
 
-    known: list[TextBox]
+    saved: list[TextBox]
     start: list[TextBox] = field(default_factory=list)
     current: list[TextBox] = field(default_factory=list)
     zoom: float = 1.0
@@ -47,7 +47,7 @@ class Draft:
     @property
     def changed(self) -> bool:
         """Whether something would be lost without a save."""
-        return self.current != self.known
+        return self.current != self.saved
 
     def restart(self, boxes: Sequence[TextBox]) -> None:
         """Draw these boxes anew."""
@@ -59,8 +59,8 @@ def show(chosen: Subject) -> None:
     reviews = Reviews.beside(chosen.manifest_path)
     if _MESSAGE in st.session_state:
         st.toast(st.session_state.pop(_MESSAGE), icon=":material/check:")
-    every = chosen.data.select(split=chosen.split).ids
-    image_id = review_queue.choose(chosen, every, reviews.reviewed)
+    split_ids = chosen.data.select(split=chosen.split).ids
+    image_id = review_queue.choose(chosen, split_ids, reviews.reviewed)
     if image_id is None:
         return
     xray = explaining.of_manifest(chosen.data, image_id)
@@ -75,7 +75,7 @@ def show(chosen: Subject) -> None:
     with state:
         _show_state(reviews, image_id, by_hand, changed=draft.changed or not fine)
     with right:
-        _buttons(reviews, xray, draft, every, fine=fine, by_hand=by_hand)
+        _buttons(reviews, xray, draft, split_ids, fine=fine, by_hand=by_hand)
     st.page_link(
         pages.EXPLORER,
         label="Open in the explorer",
@@ -89,9 +89,9 @@ def _draft(chosen: Subject, xray: Xray, boxes: list[TextBox]) -> Draft:
     drafts: dict[Any, Draft] = st.session_state.setdefault("reviewing:drafts", {})
     key = (str(chosen.manifest_path), xray.id, xray.stamp)
     draft = drafts.setdefault(key, Draft(boxes, list(boxes), list(boxes)))
-    if draft.known != boxes:  # saved here, or by somebody else
+    if draft.saved != boxes:  # saved here, or by somebody else
         untouched = not draft.changed
-        draft.known = boxes
+        draft.saved = boxes
         if untouched:
             draft.restart(boxes)
     return draft
@@ -209,13 +209,13 @@ def _buttons(
     reviews: Reviews,
     xray: Xray,
     draft: Draft,
-    every: list[str],
+    split_ids: list[str],
     *,
     fine: bool,
     by_hand: bool,
 ) -> None:
     image_id = xray.id
-    onward = review_queue.next_open(every, image_id, reviews.reviewed)
+    onward = review_queue.next_open(split_ids, image_id, reviews.reviewed)
     first, second = st.columns(2)
     if first.button(
         "Save", icon=":material/save:", type="primary", key="reviewing:save", disabled=not fine, width="stretch"
@@ -258,7 +258,7 @@ def _buttons(
         disabled=not draft.changed,
         width="stretch",
     ):
-        draft.restart(draft.known)
+        draft.restart(draft.saved)
         st.rerun()
 
 

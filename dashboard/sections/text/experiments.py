@@ -22,12 +22,12 @@ REFRESH_S = 1.5
 
 def settings(how: dict[str, Any]) -> dict[str, Any]:
     """Let the user choose the rest of an experiment; returns its parameters, ``modes`` with that of ``how`` first."""
-    others = [name for name in MASK_MODES if name != how["mode"]]
+    other_modes = [name for name in MASK_MODES if name != how["mode"]]
     left, right = st.columns([5, 1], vertical_alignment="bottom")
-    pick.arrive_some("experiments:modes", "also", others)
+    pick.arrive_some("experiments:modes", "also", other_modes)
     also = left.pills(
         "Also mask by",
-        others,
+        other_modes,
         selection_mode="multi",
         format_func=lambda name: MASK_MODES[name].title,
         key="experiments:modes",
@@ -60,8 +60,8 @@ def complete_address(look: str) -> None:
     run = next((run for run in list_runs(kind=KIND) if run.id == run_id), None)
     if run is None:
         address.refuse("run", pick.missing_run(run_id, (KIND,)), "Show the page without it")
-    wanted = {"look": look, **_subject_of(run)}
-    address.ask(**{name: value for name, value in wanted.items() if address.asks(name) is None})
+    parameters = {"look": look, **_subject_of(run)}
+    address.ask(**{name: value for name, value in parameters.items() if address.asks(name) is None})
 
 
 def _subject_of(run: Run) -> dict[str, str]:
@@ -72,17 +72,17 @@ def _subject_of(run: Run) -> dict[str, str]:
 
 def choose(subject: Subject) -> Run:
     """Let the user choose an experiment, those of the present choice first; without any, say what to do."""
-    every = list_runs(kind=KIND)
-    matching = [run for run in every if _concerns(run, subject)]
+    runs = list_runs(kind=KIND)
+    matching = [run for run in runs if _concerns(run, subject)]
     left, right = st.columns([4, 1], vertical_alignment="bottom")
-    others = len(every) - len(matching)
+    n_others = len(runs) - len(matching)
     help_ = "Also lists experiments on other networks, data sets and splits"
     pick.arrive("experiments:all", "all", False, pick.switched, accepted="0, 1")
-    show_all = others > 0 and right.toggle(f"All ({len(every)})", key="experiments:all", help=help_)
+    show_all = n_others > 0 and right.toggle(f"All ({len(runs)})", key="experiments:all", help=help_)
     pick.leave("all", str(int(show_all)), "0")
-    listed = every if show_all else matching
+    listed = runs if show_all else matching
     if not listed and not address.asks("run"):
-        more = f" {others} on other networks or data: use the switch above to list them." if others else ""
+        more = f" {n_others} on other networks or data: use the switch above to list them." if n_others else ""
         page.nothing_yet(f"No experiment on this network and split yet. Start one: it runs in the background.{more}")
     labels = {run.id: _describe(run, named=show_all) for run in listed}
     by_id = {run.id: run for run in listed}

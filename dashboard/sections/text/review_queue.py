@@ -13,14 +13,14 @@ ALL, OPEN, DONE = "all", "not reviewed", "reviewed"
 _GO = "reviewing:go"
 
 
-def choose(chosen: Subject, every: list[str], reviewed: frozenset[str]) -> str | None:
-    """Let the user choose one of the X-rays ``every`` and return its id; None, with a word why, where none is left."""
+def choose(chosen: Subject, split_ids: list[str], reviewed: frozenset[str]) -> str | None:
+    """Let the user choose one of the X-rays and return its id; None, with the reason shown, where none is left."""
     if _GO in st.session_state:
         st.session_state["pick:image"] = st.session_state.pop(_GO)
-    done = sum(i in reviewed for i in every)
-    st.progress(done / len(every), f"{done} of {len(every)} X-rays of this split reviewed")
+    done = sum(i in reviewed for i in split_ids)
+    st.progress(done / len(split_ids), f"{done} of {len(split_ids)} X-rays of this split reviewed")
     which, picker, following = st.columns([4, 5, 2], vertical_alignment="bottom")
-    counts = {ALL: len(every), OPEN: len(every) - done, DONE: done}
+    counts = {ALL: len(split_ids), OPEN: len(split_ids) - done, DONE: done}
     pick.arrive("reviewing:filter", "reviewed", ALL, allowed=(ALL, OPEN, DONE))
     with which:
         shown = st.segmented_control(
@@ -31,7 +31,7 @@ def choose(chosen: Subject, every: list[str], reviewed: frozenset[str]) -> str |
             key="reviewing:filter",
         )
     pick.leave("reviewed", shown, ALL)
-    ids = [i for i in every if shown == ALL or (i in reviewed) == (shown == DONE)]
+    ids = [i for i in split_ids if shown == ALL or (i in reviewed) == (shown == DONE)]
     if not ids and not address.asks("image"):
         text = "Every X-ray of this split is reviewed." if shown == OPEN else "No X-ray of this split is reviewed yet."
         st.info(text, icon=":material/lightbulb:")
@@ -40,7 +40,7 @@ def choose(chosen: Subject, every: list[str], reviewed: frozenset[str]) -> str |
     captions = {i: f"{'✓' if i in reviewed else '○'} {i} · {labels[i] or 'unlabelled'}" for i in ids}
 
     def missing(image_id: str) -> str:
-        if image_id in every:
+        if image_id in split_ids:
             return f"The X-ray {image_id!r} is not in the list {shown!r}."
         return f"There is no X-ray {image_id[:80]!r} in this split."
 
@@ -48,9 +48,10 @@ def choose(chosen: Subject, every: list[str], reviewed: frozenset[str]) -> str |
         image_id = pick.from_url(
             f"X-ray (of {len(ids)}; ✓ reviewed, ○ not yet)", ids, captions, "image", missing=missing
         )
-    target = next_open(every, image_id, reviewed)
+    target = next_open(split_ids, image_id, reviewed)
     following.button(
-        "Next not reviewed",
+        "Next",
+        help="The next X-ray that is not reviewed yet",
         icon=":material/skip_next:",
         key="reviewing:next",
         disabled=target is None,
@@ -61,10 +62,10 @@ def choose(chosen: Subject, every: list[str], reviewed: frozenset[str]) -> str |
     return image_id
 
 
-def next_open(every: Sequence[str], here: str, reviewed: frozenset[str]) -> str | None:
-    """Return the first image after ``here`` that nobody reviewed, beginning again at the end; None if there is none."""
-    place = list(every).index(here)
-    return next((i for i in [*every[place + 1 :], *every[:place]] if i not in reviewed), None)
+def next_open(split_ids: Sequence[str], current: str, reviewed: frozenset[str]) -> str | None:
+    """Return the next image after ``current`` that nobody reviewed, around the end; None if there is none."""
+    place = list(split_ids).index(current)
+    return next((i for i in [*split_ids[place + 1 :], *split_ids[:place]] if i not in reviewed), None)
 
 
 def go(image_id: str | None) -> None:

@@ -89,7 +89,7 @@ def _settings(chosen: Subject, network: XrayClassifier) -> Choice:
     with first[4]:
         ranked = sorted(classes, key=lambda name: name != default_class(classes))
         noun = "finding" if explaining.is_of_findings(network) else "class"
-        params["towards"] = pick.from_url("Towards", ranked, {}, "towards", help=f"Target {noun}")
+        params["towards"] = pick.from_url(f"Target {noun}", ranked, {}, "towards")
     with second[0]:
         size = pick.from_url("Size", _ranked(SIZES, 0.08), _percents(SIZES, " of the height"), "size")
     with second[1]:
@@ -100,7 +100,7 @@ def _settings(chosen: Subject, network: XrayClassifier) -> Choice:
     params["onto"] = _onto(chosen, params["towards"], network.card.task, second[4])
     pick.arrive("stamping:avoid", "cover", True, lambda value: not pick.switched(value), accepted="0, 1")
     help_ = "Moves the stamp to the nearest place free of text. Text is searched for once, about a second per X-ray."
-    params["avoid"] = second[5].toggle("Keep text visible", key="stamping:avoid", help=help_)
+    params["avoid"] = second[5].toggle("Keep text", key="stamping:avoid", help=help_)
     pick.leave("cover", str(int(not params["avoid"])), "0")
     setting = Setting.of(params)
     images, setting = chosen_images(chosen.data, classes, setting, network.card.task)
@@ -128,8 +128,8 @@ def _short_word(text: str) -> str:
 def _cut(chosen: Subject, columns: list[Any], for_take: Any, classes: tuple[str, ...]) -> dict[str, Any]:
     """Let the user choose an X-ray of the data set, those of the expected class first, and a token on it."""
     table = chosen.data.table
-    wanted = default_class(classes)
-    ids = table.sort_values("label", key=lambda labels: labels != wanted, kind="stable")["image_id"].tolist()
+    target_class = default_class(classes)
+    ids = table.sort_values("label", key=lambda labels: labels != target_class, kind="stable")["image_id"].tolist()
     labels = {i: f"{label or 'unlabelled'} · {i}" for i, label in zip(table["image_id"], table["label"], strict=True)}
     with columns[1]:
         image_id = pick.from_url("Cut from", ids, labels, "from")
@@ -137,9 +137,9 @@ def _cut(chosen: Subject, columns: list[Any], for_take: Any, classes: tuple[str,
     boxes = {f"{b.x0},{b.y0},{b.x1},{b.y1}": b for b in _tokens(chosen, xray)}
     if not boxes:
         raise TextError(f"no text was found on {image_id}: choose another X-ray to cut from, or type a word")
-    named = {sides: f"{box.text or box.kind} ({box.width} × {box.height} px)" for sides, box in boxes.items()}
+    box_titles = {sides: f"{box.text or box.kind} ({box.width} × {box.height} px)" for sides, box in boxes.items()}
     with columns[2]:
-        sides = pick.from_url("Its token", list(boxes), named, "box")
+        sides = pick.from_url("Its token", list(boxes), box_titles, "box")
     with for_take:
         help_ = "The ink alone (bright or dark: detected, or chosen here), or the whole box with its background"
         take = pick.from_url("Take", list(TAKES), {}, "take", help=help_)
@@ -158,8 +158,8 @@ def _ranked(doses: tuple[float, ...], first: float) -> list[str]:
     return [f"{dose:g}" for dose in sorted(doses, key=lambda dose: dose != first)]
 
 
-def _percents(doses: tuple[float, ...], what: str = "") -> dict[str, str]:
-    return {f"{dose:g}": f"{dose:.0%}{what}" for dose in doses}
+def _percents(doses: tuple[float, ...], unit: str = "") -> dict[str, str]:
+    return {f"{dose:g}": f"{dose:.0%}{unit}" for dose in doses}
 
 
 def _command(chosen: Subject, params: dict[str, Any]) -> list[str]:
@@ -187,7 +187,7 @@ def _preview(chosen: Subject, choice: Choice, network: Any) -> None:
     image_id = browse.image(choice.images, chosen.split, predictions, network)
     xray = explaining.of_manifest(choice.images, image_id)
     setting = choice.setting.model_copy(update={"sizes": choice.dose[:1], "contrasts": choice.dose[1:]})
-    found = list(
+    drawn_versions = list(
         versions_of(
             xray.pixels,
             image_id,
@@ -196,11 +196,11 @@ def _preview(chosen: Subject, choice: Choice, network: Any) -> None:
             _tokens(chosen, xray) if setting.avoid else (),
         )
     )
-    refused = next((version for version in found if isinstance(version, Refused)), None)
+    refused = next((version for version in drawn_versions if isinstance(version, Refused)), None)
     if refused is not None:
         st.warning(refused.reason, icon=":material/fit_screen:")
         return
-    versions = {version.condition: version for version in found if isinstance(version, Version)}
+    versions = {version.condition: version for version in drawn_versions if isinstance(version, Version)}
     box = versions["stamped"].box
     assert box is not None  # only the unstamped picture has none
     for cell, (name, title) in zip(st.columns(3), TITLES.items(), strict=True):

@@ -57,15 +57,15 @@ def show(chosen: Subject) -> None:
         "or another of the same shape (GLINICA) counts as its commoner spelling. Upper and lower case are always one.",
     )
     pick.leave("join", str(int(join)), "0")
-    here = chosen.data.select(split=split) if split else chosen.data
+    split_manifest = chosen.data.select(split=split) if split else chosen.data
     place = where.choose(KIND)
-    run = _search(chosen, split, len(here), place)
+    run = _search(chosen, split, len(split_manifest), place)
     options = ["--split", split] * bool(split) + ["--min-images", min_images] + ["--join"] * join
     page.command("cxr", "text", "vocabulary", chosen.command_data, *options, *where.words(place))
     tables = None if run is None else _tables(run)
     if run is None or tables is None:
         return
-    images, tokens = tables = tuple(table[table["image_id"].isin(here.ids)] for table in tables)
+    images, tokens = tables = tuple(table[table["image_id"].isin(split_manifest.ids)] for table in tables)
     entries = _entries(run.id, _stamp(run), split, int(min_images), join, tables)
     st.info(finding(images, tokens, entries), icon=":material/lightbulb:")
     _show_left_out(run)
@@ -103,9 +103,9 @@ def _search(chosen: Subject, split: str, n: int, place: Slurm | None) -> Run | N
 
 def newest(manifest: Path, split: str) -> Run | None:
     """Return the latest search of a split ("" for every image) of a manifest; else a finished one of every image."""
-    every = [(run, run.spec["params"]) for run in list_runs(kind=KIND)]
+    runs = [(run, run.spec["params"]) for run in list_runs(kind=KIND)]
     searches = [
-        (run, params) for run, params in every if Path(params.get("manifest", "")).resolve() == manifest.resolve()
+        (run, params) for run, params in runs if Path(params.get("manifest", "")).resolve() == manifest.resolve()
     ]
     own = (run for run, params in searches if (params.get("split") or "") == split)
     wider = (run for run, params in searches if not params.get("split") and run.status()["state"] == "finished")

@@ -12,7 +12,7 @@ import streamlit as st
 from cxr.errors import WeightsError
 from cxr.files import replacing
 from cxr.models.card import TASKS
-from cxr.models.imports.conversion import Found, import_weights, look_at
+from cxr.models.imports.conversion import InspectedWeights, import_weights, look_at
 from cxr.models.imports.recognise import UnknownBackboneError
 from cxr.models.licences import sharing_note
 from cxr.models.weights import read_card
@@ -90,11 +90,11 @@ def _has_card(path: Path) -> bool:
 
 
 @st.cache_resource(max_entries=2, show_spinner="Reading the tensors …")
-def _look(path: str, stamp: int, backbone: str | None) -> Found:
+def _look(path: str, stamp: int, backbone: str | None) -> InspectedWeights:
     return look_at(path, backbone)
 
 
-def look(path: Path) -> Found:
+def look(path: Path) -> InspectedWeights:
     """Return what a file holds; asks for the backbone where its tensors do not tell it."""
     stamp = path.stat().st_mtime_ns
     try:
@@ -107,7 +107,7 @@ def look(path: Path) -> Found:
         return _look(str(path), stamp, backbone)
 
 
-def show_found(candidate: Found) -> None:
+def show_found(candidate: InspectedWeights) -> None:
     """Show what was found and, where tensors do not fit, which."""
     family = candidate.known
     st.markdown(
@@ -131,7 +131,7 @@ def show_found(candidate: Found) -> None:
         st.dataframe(rows, hide_index=True)
 
 
-def ask(candidate: Found, file_name: str) -> dict[str, str] | None:
+def ask(candidate: InspectedWeights, file_name: str) -> dict[str, str] | None:
     """Show the form of what the card needs; returns the answers once it is sent. What was typed stays."""
     likely = _LIKELY_COLOUR if candidate.channels == 3 else _LIKELY
     family = candidate.known
@@ -192,7 +192,7 @@ def _numbers(values: tuple[float, ...] | None) -> str:
     return ", ".join(f"{value:.10g}" for value in values or ())
 
 
-def save(candidate: Found, form: dict) -> str:
+def save(candidate: InspectedWeights, form: dict) -> str:
     """Import and return the name of the new weights."""
     answers = {key: value for key, value in form.items() if key not in ("classes", "force")}
     classes = tuple(filter(None, form.get("classes", "").split(",")))
