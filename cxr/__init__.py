@@ -11,7 +11,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 __version__ = "0.1.0"
 
-_PARTS = ("data", "evaluation", "explain", "models", "runs", "study", "text", "training")
+_PARTS = (
+    *("data", "evaluation", "experiments", "explain", "models", "networks", "reports", "runs", "text", "training"),
+    "study",  # as `cxr.experiments.study` was called
+)
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "images" / "layers.svg"
-# Modules that stand by themselves in cxr/, together in one box where they are not a layer of their own.
+# Modules that stand by themselves in cxr/ are in one box, but for those that another box holds.
 BASE = "errors, paths, files, locks …"
-BOXES = {"__main__": "cli", "worker": "cli", "networks": "networks"}
+BOXES = {"__main__": "cli", "worker": "cli", "study": "experiments"}
 Edges = frozenset[tuple[str, str]]
 
 

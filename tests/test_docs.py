@@ -93,6 +93,7 @@ def test_the_site_has_every_command_and_every_public_name(site: Path):
     import cxr
 
     commands = (site / "commands.html").read_text(encoding="utf-8")
+    assert "--keep-labels" in commands  # which importers declare
     for command in ("cxr-data-import", "cxr-train", "cxr-text-experiment", "cxr-weights-export"):
         assert f'id="{command}"' in commands
     for part in ("data", "text", "models", "explain", "runs", "evaluation", "training"):

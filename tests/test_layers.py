@@ -13,7 +13,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "cxr"
 LAYERS = (
-    {"errors", "paths", "files", "json_types", "validation", "formatting", "lazy"},
+    {"errors", "paths", "files", "json_types", "validation", "formatting", "lazy", "earlier_names"},
     {"locks"},
     {"models", "runs"},
     {"data"},
@@ -24,7 +24,7 @@ LAYERS = (
     {"training"},
     {"experiments"},
     {"reports"},
-    {"cli", "worker"},
+    {"cli", "study", "worker"},
     {"__main__"},
 )
 MOST_LINES, MOST_MODULES = 400, 15

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cxr.earlier_names import renamed
 from cxr.errors import RunError, WeightsError
 from cxr.models.card import ModelCard
 from cxr.models.seen_images import Seen
@@ -69,6 +70,7 @@ def network_file(network_ref: str | Path) -> Path:
         ) from None
 
 
+@renamed(source="network_ref")
 def load_network(network_ref: str | Path) -> tuple[XrayClassifier, str]:
     """Return the network (evaluation mode, CPU) that ``network_ref`` means, and a line that describes it.
 

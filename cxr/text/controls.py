@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from cxr.earlier_names import renamed
 from cxr.text.boxes import TextBox, clip, grow, intersection
 
 _TRIES = 100
@@ -133,6 +134,7 @@ def placed_at(box: TextBox, x0: int, y0: int, across: int, down: int) -> TextBox
     return replace(box, x0=x0, y0=y0, x1=x0 + across, y1=y0 + down, text="", kind="symbol")
 
 
+@renamed(theirs="source_shape", own="own_boxes")
 def borrowed_boxes(
     boxes: Sequence[TextBox],
     source_shape: Sequence[int],

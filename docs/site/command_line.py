@@ -27,7 +27,7 @@ def _command(command: Any, context: Any, level: int) -> Iterator[str]:
     yield f"{'#' * level} {context.command_path}\n"
     yield f"{command.help or ''}\n"
     yield f"```text\n{command.get_usage(context).removeprefix('Usage: ')}\n```\n"
-    rows = [record for parameter in command.params if (record := parameter.get_help_record(context))]
+    rows = [record for parameter in command.get_params(context) if (record := parameter.get_help_record(context))]
     if rows:
         yield "| argument or option | what it means |\n|---|---|"
         yield "\n".join(f"| <code>{_cell(name)}</code> | {_cell(text)} |" for name, text in rows) + "\n"
