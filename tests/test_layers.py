@@ -13,7 +13,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "cxr"
 LAYERS = (
-    {"errors", "paths", "files", "validation", "formatting", "lazy"},
+    {"errors", "paths", "files", "validation", "formatting", "lazy", "cores"},
     {"locks"},
     {"models", "runs"},
     {"data"},

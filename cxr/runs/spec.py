@@ -35,6 +35,7 @@ def new_spec(
     name: str,
     manifest_hash: str,
     slurm: Mapping[str, Any] | None,
+    shards: int = 1,
 ) -> dict[str, Any]:
     """Return the content of a new run's ``spec.json``."""
     spec = {
@@ -46,7 +47,8 @@ def new_spec(
         "manifest_hash": manifest_hash,
         "versions": _versions(),
     }
-    return spec if slurm is None else spec | {"slurm": dict(slurm)}
+    spec |= {"slurm": dict(slurm)} if slurm is not None else {}
+    return spec | ({"shards": shards} if shards > 1 else {})
 
 
 def _versions() -> dict[str, str]:

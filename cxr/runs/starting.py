@@ -15,6 +15,7 @@ from cxr.runs.folder import RunFolder
 from cxr.runs.kinds import Params, kind_of
 from cxr.runs.process import launch
 from cxr.runs.run import Run
+from cxr.runs.shards.folders import check_shards
 from cxr.runs.slurm import submit
 from cxr.runs.slurm.settings import Slurm
 
@@ -30,6 +31,7 @@ def start(
     progress: Callable[[float, str], None] | None = None,
     warn: Callable[[str], object] | None = None,
     where: Slurm | None = None,
+    shards: int | None = None,
 ) -> Run:
     """Check what is asked for, make a run's folder and start the process that does the work.
 
@@ -57,6 +59,9 @@ def start(
     where
         None: on this machine (for a whole spec: where that one says). ``cxr.runs.Slurm(...)``: submitted to a cluster
         that shares the folders of runs and data; a training's recipe gets one device per process of the job.
+    shards
+        In how many slices the X-rays are worked on, each by a process (or on a cluster a job) of its own: 1 by default
+        (for a whole spec: as many as that one says). The results are those of one piece.
 
     Raises
     ------
@@ -64,7 +69,8 @@ def start(
         If the kind or a parameter is unknown or not allowed, the data or the network cannot be used, or Slurm is not
         here or refuses. No folder is left then.
     """
-    request = _request(kind, params, name, where)
+    request = _request(kind, params, name, where, shards)
+    check_shards(kind_of(request.kind), request.shards)
     checked = kind_of(request.kind).params_model().of(request.params)
     if manifest_hash is None:
         for sentence in checked.check():
@@ -76,7 +82,8 @@ def start(
         stored = submit.prepared(request.where, request.kind, stored)
     slurm = request.where.stored() if request.where is not None else None
     title = request.name or checked.default_name()
-    folder = RunFolder.create(root or paths.runs_root(), request.kind, stored, title, manifest_hash, slurm)
+    root = root or paths.runs_root()
+    folder = RunFolder.create(root, request.kind, stored, title, manifest_hash, slurm, request.shards)
     folder.update_status(launched=time.time(), message="starting")
     try:
         launch(folder)
@@ -95,14 +102,19 @@ class _Request:
     params: Mapping[str, Any] | Params
     name: str
     where: Slurm | None
+    shards: int
 
 
 def _request(
-    kind: str | Mapping[str, Any], params: Mapping[str, Any] | Params | None, name: str, where: Slurm | None
+    kind: str | Mapping[str, Any],
+    params: Mapping[str, Any] | Params | None,
+    name: str,
+    where: Slurm | None,
+    shards: int | None,
 ) -> _Request:
     """Return what is asked for, also by a whole spec, in whose parameters ``params`` replace some."""
     if not isinstance(kind, Mapping):
-        return _Request(kind, params or {}, name, where)
+        return _Request(kind, params or {}, name, where, 1 if shards is None else shards)
     changes = params.stored() if isinstance(params, Params) else params or {}
     slurm = kind.get("slurm")
     return _Request(
@@ -110,4 +122,5 @@ def _request(
         {**kind.get("params", {}), **changes},
         name or str(kind.get("name") or ""),
         where or (Slurm.of(slurm) if slurm else None),
+        kind.get("shards", 1) if shards is None else shards,
     )
