@@ -1,11 +1,12 @@
 # Two commands do all the set-up: `make dashboard` and `make test`. `make test SLOW=1` runs the longest tests too
-# and measures the coverage. `make lock` renews the exact versions in requirements.txt.
+# and measures the coverage. `make docs` builds the documentation into site/. `make lock` renews the exact versions in
+# requirements.txt.
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8501
 BIN := $(VENV)/bin
 
-.PHONY: dashboard test lint lock screenshots clean
+.PHONY: dashboard test lint docs lock screenshots clean
 
 dashboard: $(VENV)/.core data/demo/manifest.csv
 	$(BIN)/python -m cxr dashboard --port $(PORT)
@@ -18,6 +19,14 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Fails on a link that leads nowhere and on a page that would fetch anything. Search needs a server:
+# `.venv/bin/python -m http.server -d site`.
+docs: $(VENV)/.dev
+	$(BIN)/python docs/layers.py
+	$(BIN)/python docs/composites.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html is the first page"
 
 # Renews requirements.txt from pyproject.toml; `make lock UPGRADE=1` takes the newest versions that fit together.
 lock: $(VENV)/.dev
@@ -42,4 +51,4 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.core
 	touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) site .pytest_cache .ruff_cache .mypy_cache

@@ -19,7 +19,7 @@ import pandas as pd
 from training_setting import machine
 
 from cxr.data import ImageCache, Manifest
-from cxr.data.images import store, store_index
+from cxr.data.images import image_store, store_index
 from cxr.data.images.cache_limit import usage
 
 SIZES = (64, 256, 1024)
@@ -40,7 +40,7 @@ def batches(size: int, n: int, batch: int, rounds: int, shards: int, folder: Pat
             part.tofile(file)
     first = np.cumsum([0, *(len(part) for part in np.array_split(rows, shards))])
     of = np.searchsorted(first, rows, "right") - 1
-    stored = store.StoredImages(folder, size, of.astype(np.int32), (rows - first[of]).astype(np.int32))
+    stored = image_store.StoredImages(folder, size, of.astype(np.int32), (rows - first[of]).astype(np.int32))
     out = np.empty((batch, size, size), np.uint8)
     turns: list[list[float]] = [[], []]
     for _ in range(rounds):

@@ -16,10 +16,11 @@ import numpy as np
 
 from cxr.data import ImageCache, Manifest
 from cxr.data.library import resolve_manifest
-from cxr.evaluation import load_trained, predict
+from cxr.evaluation import predict
 from cxr.evaluation.intervals import mean_intervals
 from cxr.explain import COMPOSITES, DEFAULT_COMPOSITE, explain
 from cxr.explain.quality.faithfulness import random_baseline, region_perturbation
+from cxr.networks import load_network
 
 
 def ways(names: list[str]) -> dict[str, tuple[str, str | None]]:
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", default=[name for name, known in COMPOSITES.items() if not known.slow])
     args = parser.parse_args()
     began = time.perf_counter()
-    model, _ = load_trained(args.network)
+    model, _ = load_network(args.network)
     test = Manifest.load(resolve_manifest(args.data)).select(split="test")
     ids = list(np.random.default_rng(0).permutation(test.ids)[: args.n])
     cache = ImageCache.build(test.select(ids=ids), model.card.size)

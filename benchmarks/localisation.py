@@ -31,13 +31,14 @@ from synthetic_networks import HELD_OUT, SIDE, label_of, pictures, train, writte
 
 from cxr.data.images.resize import fit_square
 from cxr.data.phantom import CLASSES, Phantom
-from cxr.evaluation import load_trained, predict
+from cxr.evaluation import predict
 from cxr.evaluation.intervals import jackknife
 from cxr.explain import COMPOSITES, explain
 from cxr.explain.quality.faithfulness import random_baseline, region_perturbation
 from cxr.explain.quality.localisation import localise
 from cxr.explain.quality.perturbation import Baseline, Removal
 from cxr.models import XrayClassifier, build, save_model
+from cxr.networks import load_network
 
 RESULTS = Path(__file__).parent / "results" / "localisation.md"
 
@@ -74,7 +75,7 @@ def network(correlation: int, seed: int, args: argparse.Namespace) -> XrayClassi
     """Train a network, or take the one kept from before."""
     kept = args.keep / f"correlation-{correlation}-seed-{seed}.safetensors" if args.keep else None
     if kept is not None and kept.exists():
-        return load_trained(kept)[0]
+        return load_network(kept)[0]
     print(f"training at correlation {correlation}, seed {seed}", flush=True)
     torch.manual_seed(seed)
     model = build("densenet-small", CLASSES, size=SIDE)
@@ -88,7 +89,7 @@ def network(correlation: int, seed: int, args: argparse.Namespace) -> XrayClassi
 
 def networks(correlation: int, args: argparse.Namespace) -> list[XrayClassifier]:
     given = args.at1 if correlation else args.at0
-    return [load_trained(name)[0] for name in given] or [network(correlation, seed, args) for seed in args.networks]
+    return [load_network(name)[0] for name in given] or [network(correlation, seed, args) for seed in args.networks]
 
 
 def ordinary(model: XrayClassifier, correlation: int, n: int) -> Cases:

@@ -33,7 +33,6 @@ from cxr.data import Manifest, read_xray
 from cxr.data.images.resize import fit_square
 from cxr.data.library import resolve_manifest
 from cxr.evaluation import predict
-from cxr.evaluation.source import load_trained
 from cxr.experiments.masking.conclusions import CLAIMS, SIGNIFICANT, conclusion
 from cxr.experiments.masking.conditions import (
     BEFORE,
@@ -48,6 +47,7 @@ from cxr.experiments.masking.conditions import (
 from cxr.experiments.masking.effects import SMALLEST_EFFECT, beyond_control, decisions_differ, moved
 from cxr.files import replacing
 from cxr.models import XrayClassifier
+from cxr.networks import load_network
 from cxr.text import TextBox, mask_text
 from cxr.text.controls import borrowed_boxes, control_boxes, places_of
 from cxr.text.search import in_split, search
@@ -267,7 +267,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="a folder for the networks' answers")
     parser.add_argument("--out", type=Path, help="a Markdown file for the results")
     args = parser.parse_args()
-    networks = {f"network {k + 1}": load_trained(source)[0] for k, source in enumerate(args.network)}
+    networks = {f"network {k + 1}": load_network(source)[0] for k, source in enumerate(args.network)}
     films = Films(args.data, args.limit)
     size = next(iter(networks.values())).card.size
     pictures = np.stack([fit_square(films.images[i], size) for i in films.ids])

@@ -33,7 +33,7 @@ def page(rows: Sequence[Row], command: str) -> str:
 
 def intro(setting: dict[str, Any]) -> str:
     source = (
-        "found by the detector" if setting["detect"] else "those of the drawing, so that no detector is judged here"
+        "found by the detector" if setting["detect"] else "those of the drawing, so that no detector is measured here"
     )
     return f"""\
 Synthetic X-rays of three classes whose text tells the class as often as the correlation says. Each network (a DenseNet
@@ -111,7 +111,7 @@ def said(rows: Sequence[Row], mode: str) -> str:
     }
     counts = ", ".join(f"at {title} in {sum(some)} of {len(some)} networks" for title, some in claims.items())
     return (
-        f"- the experiment's sentence says that the network answers to the text {counts}\n"
+        f"- the experiment's sentence says that the network responds to the text {counts}\n"
         f"- masking changes the network's picture by {change['tokens']:.2f} grey levels (of 255) for tokens, "
         f"{change['random']:.2f} for random boxes and {change['other']:.2f} for another X-ray's boxes"
     )

@@ -85,7 +85,7 @@ def one_network(job: Job) -> dict[str, Any]:
         xray(HELD_OUT + seed * _APART, i, correlation=correlation, size=setting.drawn) for i in range(setting.test)
     ]
     answers, covered, change = asked(model, shown, setting, seed)
-    told = effects(answers, CLASSES, seed)
+    told: dict[str, dict[str, Any]] = {mode: {**effect} for mode, effect in effects(answers, CLASSES, seed).items()}
     for mode, values in told.items():
         values["match"] = {"change": change[mode]}
         values["conclusion"] = conclusion(values)

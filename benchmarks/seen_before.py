@@ -26,7 +26,7 @@ from cxr.data import ImageCache, Manifest
 from cxr.data.digests import picture_digest
 from cxr.data.phantom.demo import write_demo
 from cxr.evaluation.seen import marked
-from cxr.models.seen import Seen, SeenImages, sorted_digests
+from cxr.models.seen_images import Seen, SeenImages, sorted_digests
 
 RESULTS = Path(__file__).parent / "results" / "seen_before.md"
 SIZES = (64, 128, 224)

@@ -27,11 +27,11 @@ from zennit.composites import EpsilonAlpha2Beta1Flat, EpsilonPlusFlat
 from cxr.data import read_xray
 from cxr.data.images.resize import fit_square
 from cxr.data.phantom import CLASSES, make_phantom
-from cxr.evaluation.source import load_trained
 from cxr.explain import explain
 from cxr.explain.quality.localisation import localise, mask_at
 from cxr.explain.render import figure, relevance_2d
 from cxr.models import XrayClassifier
+from cxr.networks import load_network
 
 STOCK = {"epsilon-plus-flat": EpsilonPlusFlat, "epsilon-alpha2-beta1-flat": EpsilonAlpha2Beta1Flat}
 Case = tuple[np.ndarray, np.ndarray]
@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=40)
     parser.add_argument("--figure", type=Path)
     args = parser.parse_args()
-    model, description = load_trained(args.network)
+    model, description = load_network(args.network)
     model.eval()
     if args.figure:
         draw(model, args.figure)

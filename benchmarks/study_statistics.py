@@ -18,7 +18,7 @@ import numpy as np
 
 from cxr.experiments.study import Plan, parse_plan
 from cxr.experiments.study.comparison import Report, compare
-from cxr.experiments.study.curves import Course
+from cxr.experiments.study.curves import LearningCurve
 from cxr.experiments.study.statistics import Difference
 from cxr.experiments.study.verdicts import Verdict
 
@@ -49,8 +49,8 @@ class Setting:
         )
 
 
-def study(setting: Setting, rng: np.random.Generator) -> list[Course]:
-    """Return the courses of a study: what a seed does to all recipes, what it does to each, and noise per epoch."""
+def study(setting: Setting, rng: np.random.Generator) -> list[LearningCurve]:
+    """Return the learning curves of a study: effects of a seed on all recipes and on each, and noise per epoch."""
     epochs = np.arange(EPOCHS + 1)
     base = 0.8 - 0.4 * np.exp(-epochs / 4)
     shared = SD * rng.standard_normal(setting.seeds)
@@ -63,12 +63,12 @@ def study(setting: Setting, rng: np.random.Generator) -> list[Course]:
             early, noise = sd * rng.standard_normal() * np.exp(-epochs / 4), sd * rng.standard_normal(EPOCHS + 1)
             height = base + shared[seed] + own + early + noise + advantage
             if rng.random() < setting.missing:
-                found.append(Course(f"r{k}", seed, EPOCHS, "failed"))
+                found.append(LearningCurve(f"r{k}", seed, EPOCHS, "failed"))
                 continue
             curve = dict(zip(epochs.tolist(), scores(height, setting.n_val), strict=True))
             score = scores(np.array([height[-1] + sd * rng.standard_normal()]), N_TEST)[0]
             test = {"accuracy": {"value": score, "low": None, "high": None}}
-            found.append(Course(f"r{k}", seed, EPOCHS, curves={"val_accuracy": curve}, test=test))
+            found.append(LearningCurve(f"r{k}", seed, EPOCHS, curves={"val_accuracy": curve}, test=test))
     return found
 
 

@@ -55,7 +55,7 @@ def measure_engines(data: Path, engines: tuple[str, str, str]) -> dict[str, floa
     from rapidocr import EngineType, RapidOCR
     from text_detection import labelled, measure
 
-    from cxr.text.detection import classifier, ocr
+    from cxr.text.detection import ocr, token_classifier
     from cxr.text.detection.detector import Detector
 
     cv2.setNumThreads(1)
@@ -69,7 +69,7 @@ def measure_engines(data: Path, engines: tuple[str, str, str]) -> dict[str, floa
 
     ocr._new_engine = engine_of
     if judge == "openvino":
-        classifier._new_session = OpenVinoSession  # type: ignore[assignment]
+        token_classifier._new_session = OpenVinoSession  # type: ignore[assignment]
     rows = pd.read_csv(data / "boxes.csv")
     names = sorted(rows["image"].unique())
     rows = rows.dropna(subset=["x0", "y0", "x1", "y1"])

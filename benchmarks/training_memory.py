@@ -27,8 +27,8 @@ from training_setting import VALIDATED, Page, Setting, private_folders
 
 from cxr.data import ImageCache, Manifest
 from cxr.data.digests import _remember, _stat
-from cxr.data.images.cache import _Recipe
 from cxr.data.images.cache_limit import RECIPE
+from cxr.data.images.image_cache import _Recipe
 from cxr.data.images.store_index import connect, row_start, shard_path
 from cxr.paths import cache_root
 from cxr.runs import Run, start

@@ -21,7 +21,7 @@ import pandas as pd
 from scipy.stats import binom, false_discovery_control, norm
 
 from cxr.experiments.vocabulary.association import LEVEL, mutual_information, odds_ratio
-from cxr.experiments.vocabulary.count import SIGNIFICANT, chosen_level, finding, vocabulary
+from cxr.experiments.vocabulary.count import SIGNIFICANT, chosen_level, finding, q_of, vocabulary
 
 N_PERMUTATIONS = 10_000
 Tables = tuple[pd.DataFrame, pd.DataFrame]
@@ -151,8 +151,8 @@ def null_table(n_sets: int, n_words: int) -> list[list[str]]:
                 tables = null_sets(rng, n_classes, layout, n_words)
                 entries = vocabulary(*tables)
                 told["before"] += min(before(*tables).values()) < SIGNIFICANT
-                told["after"] += min(e["q"] for e in entries) < SIGNIFICANT
-                told["sentence"] += "tells most" in finding(*tables, entries)
+                told["after"] += min(q_of(e) for e in entries) < SIGNIFICANT
+                told["sentence"] += "predicts the class best" in finding(*tables, entries)
             total = {key: total[key] + count for key, count in told.items()}
             rows.append([str(n_classes), layout, *(f"{100 * count / n_sets:.1f} %" for count in told.values())])
     n = n_sets * len(rows)
@@ -172,8 +172,8 @@ def many_words(n_sets: int) -> list[list[str]]:
             tables = xrays(rng, classes, np.ones(150, int), shares)
             entries = vocabulary(*tables)
             old.append(before(*tables)[name_of(0)])
-            new.append(next(e["q"] for e in entries if e["token"] == name_of(0).upper()))
-            told += f"{name_of(0).upper()} tells most" in finding(*tables, entries)
+            new.append(next(q_of(e) for e in entries if e["token"] == name_of(0).upper()))
+            told += f"{name_of(0).upper()} predicts the class best" in finding(*tables, entries)
         rows.append([str(n_words), f"{np.median(old):.2g}", f"{max(new):.2g}", f"{told} of {n_sets}"])
     return rows
 
@@ -193,7 +193,7 @@ def power_table(n_sets: int, n_words: int) -> list[list[str]]:
             entries = vocabulary(*tables)
             old += before(*tables).get(name_of(0), 1.0) < SIGNIFICANT
             entry = next((e for e in entries if e["token"] == name_of(0).upper()), None)
-            if entry is not None and entry["q"] < SIGNIFICANT:
+            if entry is not None and q_of(entry) < SIGNIFICANT:
                 new += 1
                 cells = cells_of(entry["by_class"])
                 chosen += 1
@@ -234,7 +234,7 @@ def copied_words(n_sets: int) -> list[list[str]]:
                 telling = rng.random((150, n_true)) < np.where(classes == "a", 0.5, 0.1)[:, None]
                 carried = np.hstack([telling, carried])
             entries = vocabulary(*xrays(rng, classes, np.ones(150, int), carried.astype(float)))
-            chosen = [e for e in entries if e["q"] < SIGNIFICANT and e["group"] == "token"]
+            chosen = [e for e in entries if q_of(e) < SIGNIFICANT and e["group"] == "token"]
             wrong = sum(e["token"] not in {name_of(k).upper() for k in range(n_true)} for e in chosen)
             shares_false.append(wrong / max(1, len(chosen)))
             any_false += wrong > 0

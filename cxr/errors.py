@@ -34,7 +34,7 @@ class WeightsError(CxrError, ValueError):
 
 
 class RunError(CxrError, RuntimeError):
-    """A run that does not exist or cannot do what was asked of it in its present state."""
+    """A run that does not exist or cannot do what was requested in its present state."""
 
 
 class ExplainError(CxrError, ValueError):
@@ -69,9 +69,9 @@ def require(*packages: str, extra: str) -> None:
             raise MissingPackageError(f"{package} is not installed: pip install 'cxr[{extra}]' brings it")
 
 
-def unknown(what: str, value: object, available: Iterable[object]) -> str:
+def unknown(kind: str, value: object, available: Iterable[object]) -> str:
     """Return the standard sentence for a name that is not in a registry."""
-    return f"unknown {what} {value!r}. Available: {', '.join(map(str, available))}"
+    return f"unknown {kind} {value!r}. Available: {', '.join(map(str, available))}"
 
 
 _REASONS = {

@@ -33,7 +33,7 @@ def times(gain: Estimate | None) -> str:
 
 
 def xrays(n: int, n_patients: int | None = None, noun: str = "X-ray") -> str:
-    """Return what a figure is of: ``120 X-rays of 96 patients``, without patients where nobody counted them.
+    """Return what a figure is of: ``120 X-rays of 96 patients``, without patients where they were not counted.
 
     An X-ray without a patient's id counts as a patient of its own, as it does in the intervals.
     """

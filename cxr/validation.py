@@ -41,16 +41,16 @@ def one_line(error: ValidationError, root: type[BaseModel], forms: Mapping[str, 
     Parameters
     ----------
     root
-        The model that was to be made, from which known keys and ranges are told.
+        The model that was to be made, from which known keys and ranges are read.
     forms
         What is allowed for keys whose type does not say it, by the key's name.
     """
     first, *others = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
     more = f" (and {len(others)} more)" if others else ""
-    return _told(first, root, forms or {}) + more
+    return _described(first, root, forms or {}) + more
 
 
-def _told(error: Any, root: type[BaseModel], forms: Mapping[str, str]) -> str:
+def _described(error: Any, root: type[BaseModel], forms: Mapping[str, str]) -> str:
     keys = [key for key in error["loc"] if isinstance(key, int) or not key.startswith(_NO_KEYS)]
     path = ".".join(map(str, keys))
     if error["type"] == "extra_forbidden":
@@ -65,13 +65,13 @@ def _told(error: Any, root: type[BaseModel], forms: Mapping[str, str]) -> str:
 
 
 def _allowed(error: Any, keys: Sequence[Any], root: type[BaseModel], forms: Mapping[str, str]) -> str:
-    """Return what a key may hold, from the kind of error and the field's own limits; empty if they do not tell."""
+    """Return what a key may hold, from the kind of error and the field's own limits; empty if they do not say."""
     kind, context = error["type"], error.get("ctx", {})
     union = any(isinstance(key, str) and key.startswith(("literal[", "dict[")) for key in error["loc"])
     if union or kind == "string_pattern_mismatch":
-        known = next((forms[key] for key in reversed(keys) if key in forms), "")
-        if known:
-            return known
+        form = next((forms[key] for key in reversed(keys) if key in forms), "")
+        if form:
+            return form
     if kind == "literal_error":
         return str(context["expected"]).replace("'", "").replace(" or ", ", ")
     if kind == "too_short":
@@ -93,21 +93,21 @@ def _range_of(keys: Sequence[Any], root: type[BaseModel]) -> str:
 
 
 def _suggestion(keys: Sequence[Any], root: type[BaseModel]) -> str:
-    known = list(_fields_at(keys[:-1], root))
-    close = difflib.get_close_matches(str(keys[-1]), known, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
+    key_names = list(_fields_at(keys[:-1], root))
+    close = difflib.get_close_matches(str(keys[-1]), key_names, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(key_names)}"
 
 
 def _fields_at(keys: Sequence[Any], root: type[BaseModel]) -> dict[str, FieldInfo]:
     """Return the fields, by the names that users write, of the part that a path of keys leads to."""
     part = root
     for key in keys:
-        field = _named(part).get(key)
+        field = _keys_of(part).get(key)
         part = (field and _part_in(field.annotation)) or part
-    return _named(part)
+    return _keys_of(part)
 
 
-def _named(part: type[BaseModel]) -> dict[str, FieldInfo]:
+def _keys_of(part: type[BaseModel]) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in part.model_fields.items()}
 
 

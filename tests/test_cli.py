@@ -145,7 +145,7 @@ def test_wrong_use_exits_with_2(cxr, arguments):
         (["evaluate", "nothing", "--data", "x"], "no trained network 'nothing'"),
         (["explain", "nothing", "x.png"], "no trained network 'nothing'"),
         (["explain", "demo", "x.png", "--composite", "lrp"], "unknown composite 'lrp'. Available: epsilon-plus-flat"),
-        (["explain", "demo", "nowhere.png"], "nowhere.png is not there: give an image file"),
+        (["explain", "demo", "nowhere.png"], "nowhere.png not found: give an image file"),
         (["explain", "demo", "x.png", "--bias", "lose"], "unknown bias 'lose'. Available: ignore, keep"),
         (["explain", "demo", "x.png", "--option", "gamma=1"], "unknown option of composite 'epsilon-plus-flat'"),
         (["explain", "demo", "x.png", "--option", "epsilon=-1"], "epsilon -1 is out of range. Accepted: numbers from"),
@@ -184,7 +184,7 @@ def test_folders_of_images_become_a_data_set_and_a_broken_file_is_named(value, c
     assert sum(row["n"] for row in value("data", "show", "mine")["counts"]) == 6
     assert "normal" in cxr("data", "show", "mine")[1]
     code, _, err = cxr("data", "import", "image-folder", class_folders, "--name", "mine")
-    assert (code, "a data set called 'mine' is there already" in err) == (1, True)
+    assert (code, "a data set called 'mine' already exists" in err) == (1, True)
     assert value("data", "import", "image-folder", class_folders, "--name", "mine", "--overwrite")["n"] == 6
 
 
@@ -341,7 +341,7 @@ def test_ctrl_c_saves_and_stops_and_the_run_can_be_resumed(value):
     out, err = terminal.communicate(timeout=60)
     (run,) = list_runs()
     assert run.status()["state"] == "stopped"
-    assert (terminal.returncode, f"`cxr runs resume {run.id}` goes on" in out) == (0, True), out + err
+    assert (terminal.returncode, f"`cxr runs resume {run.id}` continues it" in out) == (0, True), out + err
     assert (run.folder.checkpoints / "last.json").exists()
     rows = len(run.metrics()[0])
     told = value("runs", "resume", run.id, "--detach")

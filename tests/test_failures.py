@@ -127,7 +127,7 @@ def test_a_training_whose_disk_fills_up_fails_in_one_line_and_goes_on_to_the_sam
         status = run.wait(60)
         assert status["state"] == "failed"
         assert status["error"].startswith("the disk is full (")
-        assert status["error"].endswith("): make room, then resume the run")
+        assert status["error"].endswith("): free some disk space, then resume the run")
         assert run.folder.read_status()["state"] == "failed"  # written, not only concluded from a dead process
         assert Checkpoints(run.folder.checkpoints).load() is not None
 
@@ -170,7 +170,7 @@ def test_a_worker_that_finds_the_disk_full_ends_by_itself(small_disk):
     fill(small_disk)
     worker = subprocess.run([sys.executable, "-m", "cxr.runs.worker", str(folder.path)], capture_output=True, text=True)
     assert worker.returncode == 1
-    assert worker.stdout.splitlines()[-1].endswith("make room, then resume the run")
+    assert worker.stdout.splitlines()[-1].endswith("free some disk space, then resume the run")
     assert Run(folder).status()["error"].startswith("the disk is full (")
 
 

@@ -13,7 +13,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "cxr"
 LAYERS = (
-    {"errors", "paths", "files", "validation", "formatting", "lazy", "cores"},
+    {"errors", "paths", "files", "json_types", "validation", "formatting", "lazy", "cores"},
     {"locks"},
     {"models", "runs"},
     {"data"},
@@ -83,6 +83,47 @@ def test_a_module_imports_only_what_lies_below_it(file: Path) -> None:
     parts = {m.split(".")[1] for m in modules if m.startswith("cxr.")} - {part, "__version__"}
     above = {p for p in parts if RANK[p] >= RANK.get(part, 0)}
     assert not above, f"{part} imports {above}, which lie above or beside it"
+
+
+NAMES_GPUS = (PACKAGE / "networks", PACKAGE / "training" / "engine.py")
+
+
+def gpu_names(source: str) -> list[str]:
+    """Where a module decides about GPUs itself: ``torch.cuda``, or the type of a device compared with a word."""
+    tree = ast.parse(source)
+    names = [f"line {n.lineno}: .cuda" for n in ast.walk(tree) if isinstance(n, ast.Attribute) and n.attr == "cuda"]
+    words = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and n.value == "cuda"]
+    return names + [f"line {n.lineno}: 'cuda'" for n in words]
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_only_networks_and_the_engine_of_training_decide_about_gpus(file: Path) -> None:
+    """Elsewhere a device is passed on; the queue and recipes know the names that users give (``cuda:1``)."""
+    if any(file.is_relative_to(place) for place in NAMES_GPUS):
+        return
+    assert gpu_names(file.read_text(encoding="utf-8")) == []
+
+
+def test_decisions_about_gpus_are_seen_where_they_stand_in_code() -> None:
+    assert len(gpu_names("if device.type == 'cuda' and torch.cuda.is_available(): model.cuda()")) == 3
+    assert not gpu_names("device: str = Field(pattern=r'^(auto|cpu|cuda(:\\d+)?)$')")
+    files = (PACKAGE / "networks" / name for name in ("device.py", "resolve.py"))
+    assert [bool(gpu_names(file.read_text(encoding="utf-8"))) for file in files] == [True, False]
+
+
+def test_only_networks_know_where_a_trained_network_lies() -> None:
+    """A file that names a checkpoint, or loads one by its path, would find networks in a way of its own."""
+    files = [file for part in (PACKAGE, PACKAGE.parent / "dashboard") for file in part.rglob("*.py")]
+    own_ways = re.compile(r"best\*?\.safetensors\"|\"checkpoints\"|\bload_model\(|\bshipped_weights\(")
+    places = {str(f.relative_to(PACKAGE.parent)) for f in files if own_ways.search(f.read_text(encoding="utf-8"))}
+    assert places == {
+        "cxr/networks/resolve.py",
+        "cxr/models/weights.py",  # names of weights, and the one reader of files
+        "cxr/models/imports/imagenet.py",  # the folder in which torch keeps downloads
+        "cxr/paths.py",
+        "cxr/runs/folder.py",
+        "cxr/training/checkpoint.py",  # reads its own to go on with them
+    }
 
 
 ROOT = PACKAGE.parent

@@ -1,4 +1,4 @@
-"""Draw burned-in tokens, and things that resemble them, on X-rays: the pictures that the judge of text is trained on.
+"""Draw burned-in tokens, and things that resemble them, on X-rays: pictures to train the token classifier on.
 
 Every function draws on a uint8 image (H, W) in place and returns the box of what it drew.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from cxr.data.phantom.tokens import FONTS, glyphs
+from cxr.data.phantom.token_sets import FONTS, glyphs
 from cxr.text.boxes import TextBox, clip
 
 HERSHEY = (0, 1, 2, 3, 4, 5, 6, 7)

@@ -1,4 +1,4 @@
-"""Make the judge of text (``cxr/text/detection/token_classifier.onnx``) from scratch.
+"""Make the token classifier (``cxr/text/detection/token_classifier.onnx``) from scratch.
 
 Tokens are drawn over synthetic X-rays and, with ``--data``, over real ones (:mod:`drawn_tokens`), beside things that
 resemble text (:mod:`drawn_things`). A sample is a box as a detector may give it:
@@ -7,13 +7,13 @@ resemble text (:mod:`drawn_things`). A sample is a box as a detector may give it
 - nothing: boxes of drawn things; glyph-like components that touch no token, anywhere on synthetic X-rays and on pieces
   cut from the middle of real ones; on whole real ones only of the sources in ``TRUSTED`` and where those hardly ever
   carry text, for real images are not labelled and carry text of their own
-- with ``--data``, also the boxes of ``token_labels.csv``: candidates on real X-rays that an earlier judge was not sure
-  of, or found, looked at one by one and called word, letter, arrow or nothing. A fifth of the patients with labels is
-  kept aside, with all their X-rays, to tell how good the judge is.
+- with ``--data``, also the boxes of ``token_labels.csv``: candidates on real X-rays that an earlier classifier was not
+  sure of, or found, looked at one by one and called word, letter, arrow or nothing. A fifth of the patients with labels
+  is kept aside, with all their X-rays, to tell how good the token classifier is.
 
 A first network, trained for a few epochs, then looks for tokens on more real X-rays where there are none; what it finds
-joins the samples as nothing, and the judge is trained on all of them, anew. Its weights are the running mean of the
-training's.
+joins the samples as nothing, and the token classifier is trained on all of them from the beginning. Its weights are the
+running mean of the training's.
 
 Real images that also lie in ``--held-out`` (a folder with ``images.csv``), by name or by content, are left out with all
 others of their patients, for a patient's X-rays mostly carry the same text. One seed fixes the samples and the
@@ -21,7 +21,7 @@ network's start; on another number of cores sums round otherwise.
 
     python tools/train_token_classifier.py --data FOLDER --held-out FOLDER/text [--out FILE.onnx]
 
-made the judge that is shipped. Without ``--data`` it knows drawn X-rays alone, and is worse on real ones.
+made the token classifier that is shipped. Without ``--data`` it knows drawn X-rays alone, and is worse on real ones.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ from cxr.data.phantom import CLASSES as LABELS
 from cxr.data.phantom import make_phantom
 from cxr.data.splits import connected_groups
 from cxr.text.boxes import TextBox, clip, grow, intersection, iou
-from cxr.text.detection.classifier import CLASSES, N_CHANNELS, N_FEATURES, SIZE, WEIGHTS, Judge, patches
 from cxr.text.detection.components import components
+from cxr.text.detection.token_classifier import CLASSES, N_CHANNELS, N_FEATURES, SIZE, WEIGHTS, TokenClassifier, patches
 
 TRUSTED = ("nih", "montgomery")
 """Sources whose middle of the chest hardly ever carries text; images of journals carry arrows there."""
 TEXTLESS = ((0.24, 0.26, 0.76, 0.9), (0.0, 0.42, 1.0, 0.93))
 """x0, y0, x1, y1 as shares of the image: where a component of a real image of those sources counts as nothing."""
 DOUBTFUL = 0.08
-"""Probability above which a first judge's candidates on nothing are shown to it again."""
+"""Probability above which a first classifier's candidates on nothing are shown to it again."""
 LABELS_FILE = Path(__file__).with_name("token_labels.csv")
 """Candidates on real X-rays, told apart by eye: image as in the manifest, x0, y0, x1, y1 in its pixels, kind."""
 PARTS = 8
@@ -240,9 +240,9 @@ def textless(box: TextBox, shape: tuple[int, ...]) -> bool:
 
 
 def mined(seed: int, real: pd.DataFrame, root: Path, judge: Path) -> Samples:
-    """Return components of real X-rays that carry no text there and that a first judge takes for tokens."""
+    """Return components of real X-rays that carry no text there and that a first classifier takes for tokens."""
     cv2.setNumThreads(1)
-    rng, out, first = np.random.default_rng(seed), Samples(), Judge(1, judge)
+    rng, out, first = np.random.default_rng(seed), Samples(), TokenClassifier(1, judge)
     for row in real[real["source"].isin(TRUSTED)].itertuples():
         image = _rescaled(rng, grey(root / row.image), (0.75, 1.5))
         boxes = [b for b in components(image) if textless(b, image.shape)]
@@ -423,7 +423,9 @@ def main() -> None:
     parser.add_argument("--synthetic", type=int, default=240, help="synthetic ones")
     parser.add_argument("--mine", type=int, default=500, help="real X-rays searched for mistakes")
     parser.add_argument("--variants", type=int, default=6, help="of each labelled box")
-    parser.add_argument("--epochs", type=int, nargs=2, default=[2, 11], help="of the first network and of the judge")
+    parser.add_argument(
+        "--epochs", type=int, nargs=2, default=[2, 11], help="of the first network and of the token classifier"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=WEIGHTS)

@@ -16,13 +16,15 @@ HOST = "127.0.0.1"
 
 
 def dashboard(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 8501) -> None:
-    """Start the dashboard at 127.0.0.1; Ctrl-C ends it, runs go on."""
+    """Start the dashboard at 127.0.0.1. Ctrl-C ends it; runs continue."""
     require("streamlit", extra="dashboard")
     main_page = pages() / "Home.py"
     if not main_page.is_file():
         raise CxrError(f"the dashboard's pages are not at {main_page}: install cxr again, or start it from a checkout")
     if _taken(port):
-        raise CxrError(f"port {port} of {HOST} is taken: a dashboard may run there already, or choose another --port")
+        raise CxrError(
+            f"port {port} of {HOST} is in use: a dashboard may be running there already, or choose another --port"
+        )
     print(f"dashboard at http://{HOST}:{port}", flush=True)
     os.chdir(home())
     options = [f"--server.address={HOST}", f"--server.port={port}", "--server.headless=true"]

@@ -1,4 +1,4 @@
-"""``cxr cache``: what decoded images take on the disk, and their removal."""
+"""``cxr cache``: disk space of decoded images, and their removal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _default(context: typer.Context, as_json: Json = False) -> None:
 
 @app.command("show")
 def show(as_json: Json = False) -> None:
-    """List the image caches, what they take, and the limit that they keep (CXR_CACHE_GB sets another)."""
+    """List the image caches, their size and the size limit (set CXR_CACHE_GB to change it)."""
     from cxr.data.images.cache_limit import gigabytes, limit_bytes, usage
     from cxr.paths import cache_root
 
@@ -42,7 +42,7 @@ def show(as_json: Json = False) -> None:
             show_table("", columns, [_row(store) for store in stores])
         say(f"{gigabytes(total)} of at most {gigabytes(limit)} in {root}")
         if any(not store.is_current for store in stores):
-            say("`cxr cache clear` removes what this version does not read any more")
+            say("`cxr cache clear` removes images that this version cannot use")
 
     emit(value, as_json, show_to_people)
 
@@ -51,7 +51,7 @@ def _row(store: Any) -> list[Any]:
     from cxr.data.images.cache_limit import gigabytes
 
     used = datetime.fromtimestamp(store.used).strftime("%Y-%m-%d %H:%M") if store.used else ""
-    state = "in use" if store.in_use else "" if store.is_current else "of another version"
+    state = "in use" if store.in_use else "" if store.is_current else "from another version"
     sizes = [store.size, store.treatment, store.images, store.unreadable]
     return [store.name, *sizes, gigabytes(store.bytes), used, state]
 
@@ -59,15 +59,15 @@ def _row(store: Any) -> list[Any]:
 @app.command("clear")
 def clear(
     older_than: Annotated[
-        float | None, typer.Option(metavar="DAYS", min=0, help="Only images that nothing has opened for so long.")
+        float | None, typer.Option(metavar="DAYS", min=0, help="Only images not opened for this many days.")
     ] = None,
-    size: Annotated[int | None, typer.Option(metavar="PX", min=1, help="Only images of this side.")] = None,
+    size: Annotated[int | None, typer.Option(metavar="PX", min=1, help="Only images of this size.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All images, whatever their size and age.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove decoded images; without an option those that this version does not read any more.
+    """Remove decoded images; without an option, those that this version cannot use.
 
-    What a run uses at the moment stays. Removed images are decoded again when they are needed.
+    Images that a run is using stay. Removed images are decoded again when needed.
     """
     from cxr.data.images.cache_limit import clear as remove
     from cxr.data.images.cache_limit import gigabytes

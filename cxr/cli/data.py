@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,19 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from cxr.cli.output import Json, assignments, check_root, counted, emit, say, show_table
+from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
+from cxr.cli.output import Json, WrongUse, assignments, check_root, counted, emit, say, show_table
 from cxr.paths import data_root
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from cxr.data import Manifest
-    from cxr.data.importers.options import Declaration
+    from cxr.data.importers.import_options import Declaration
+    from cxr.runs import Run, Slurm
 
 app = typer.Typer(help="Import data sets, split them, see what is in them.", no_args_is_help=True)
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A data set's name or the path of a manifest.")]
 SHOWN_REASONS = 10
-_GIVEN = "cxr.import.options"  # key of the context's storage
+_CHOSEN_OPTIONS = "cxr.import.options"  # key of the context's storage
 
 
 class ImportCommand(TyperCommand):
@@ -38,13 +41,13 @@ class ImportCommand(TyperCommand):
 
 def _given_options(ctx: typer.Context) -> dict[str, Any]:
     """Return the importers' options that stand on the command line, by name."""
-    given: dict[str, Any] = ctx.meta.get(_GIVEN, {})
-    return given
+    chosen: dict[str, Any] = ctx.meta.get(_CHOSEN_OPTIONS, {})
+    return chosen
 
 
 @cache
 def _import_parameters() -> tuple[Any, ...]:
-    from cxr.data.importers.options import all_declarations
+    from cxr.data.importers.import_options import all_declarations
     from cxr.data.importers.registry import SOURCES
 
     declared = all_declarations({kind: source.options for kind, source in SOURCES.items()})
@@ -90,7 +93,7 @@ def _keeper(declaration: Declaration) -> Any:
         if declaration.form == "words":
             value = tuple(value or ())
         if value not in (None, declaration.default):
-            ctx.meta.setdefault(_GIVEN, {})[declaration.name] = value
+            ctx.meta.setdefault(_CHOSEN_OPTIONS, {})[declaration.name] = value
         return value
 
     return keep
@@ -99,32 +102,44 @@ def _keeper(declaration: Declaration) -> Any:
 def demo(
     n: Annotated[int, typer.Option(min=12, help="Number of X-rays.")] = 600,
     correlation: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="How much the burned-in text tells of the class.")
+        float, typer.Option(min=0.0, max=1.0, help="How strongly the burned-in text predicts the class.")
     ] = 0.5,
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     size: Annotated[int, typer.Option(help="Side in pixels.")] = 256,
-    out: Annotated[Path | None, typer.Option(help="Folder to write to; by default the data set `demo`.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the new data set.")] = "demo",
+    out: Annotated[Path | None, typer.Option(help="Folder to write to, in place of a data set with a name.")] = None,
+    slurm: SlurmOption = None,
+    detach: Detach = False,
     as_json: Json = False,
 ) -> None:
     """Make synthetic chest X-rays with burned-in text and known masks."""
-    from cxr.data.jobs import DEMO
-    from cxr.data.library import describe_data_set
-    from cxr.data.phantom import write_demo
-    from cxr.paths import data_root
+    from cxr.data.jobs import DEMO, check_free
+    from cxr.data.library import check_name, describe_data_set
 
-    folder = out or data_root() / "demo"
+    check_name(name)
+    if name != "demo" and out is None:  # only the synthetic one is made again without a word
+        check_free(name)
+    if slurm is not None or detach:
+        if out is not None:
+            raise WrongUse(f"--out {out} is for a command that works here and now: leave out --slurm and --detach")
+        params = {"name": name, "n": n, "correlation": correlation, "seed": seed, "size": size}
+        _in_a_run("demo", params, slurm, detach, as_json, _show_contents)
+        return
+    from cxr.data.phantom import write_demo
+
+    folder = out or data_root() / name
     with counted("X-rays made") as progress:
         manifest = write_demo(folder, n=n, correlation=correlation, seed=seed, size=size, progress=progress)
     if out is None:
         describe_data_set(folder.name, DEMO)
-    told = _contents(manifest, str(manifest.path or folder / "manifest.csv"))
-    emit(told, as_json, _show_contents)
+    contents = _contents(manifest, str(manifest.path or folder / "manifest.csv"))
+    emit(contents, as_json, _show_contents)
 
 
 @app.command("kinds")
 def kinds(as_json: Json = False) -> None:
     """List the layouts that can be imported, and the options of each."""
-    from cxr.data.importers.options import declarations
+    from cxr.data.importers.import_options import declarations
     from cxr.data.importers.registry import SOURCES
 
     rows = [
@@ -149,43 +164,76 @@ def import_(
     ctx: typer.Context,
     kind: Annotated[str, typer.Argument(help="See `cxr data kinds`.")],
     path: Annotated[Path, typer.Argument(help="The folder, or the manifest's file.")],
-    name: Annotated[str, typer.Option(help="The name that the data set gets.")],
+    name: Annotated[str, typer.Option(help="Name of the new data set.")],
     splits: Annotated[
         str,
         typer.Option(
-            help="make (those that come with the data are used as they are), keep (those alone), new (those that come "
-            "with the data are declined and others made), or none."
+            help="make: use the splits that come with the data, or make them; keep: use only those that come with the "
+            "data; new: ignore those and make others; none: no splits."
         ),
     ] = "make",
     no_split: Annotated[bool, typer.Option("--no-split", help="The same as --splits keep.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set of this name.")] = False,
+    slurm: SlurmOption = None,
+    detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """Read a folder of X-rays and keep it as a data set; whatever is left out is listed with the reason.
+    """Import X-rays as a data set. Each image that is left out is listed with the reason.
 
-    A data set whose splits cannot be made is kept without them.
+    If splits cannot be made, the data set is imported without them.
     """
     from cxr.data.jobs import SPLITS, check_free, import_data_set
 
     if splits not in SPLITS:
         raise typer.BadParameter(f"{splits!r} is none of {', '.join(SPLITS)}", param_hint="'--splits'")
+    splits = "keep" if no_split else splits
+    if slurm is not None or detach:
+        params = {"kind": kind, "path": path, "name": name, "splits": splits, "seed": seed, "overwrite": overwrite}
+        _in_a_run("import", params | _given_options(ctx), slurm, detach, as_json, _show_import)
+        return
     check_free(name, overwrite)
     with counted("files read") as progress:
         imported = import_data_set(
             kind,
             path,
             name,
-            splits="keep" if no_split else splits,
+            splits=splits,
             seed=seed,
             overwrite=overwrite,
             progress=progress,
             **_given_options(ctx),
         )
     result = imported.result
-    told = _contents(result.manifest, str(imported.folder / "manifest.csv"))
-    told |= imported.as_dict() | {"excluded": result.excluded.to_dict("records")}
-    emit(told, as_json, _show_import)
+    contents = _contents(result.manifest, str(imported.folder / "manifest.csv"))
+    contents |= imported.as_dict() | {"excluded": result.excluded.to_dict("records")}
+    emit(contents, as_json, _show_import)
+
+
+def _in_a_run(
+    kind: str,
+    params: dict[str, Any],
+    slurm: Slurm | None,
+    detach: bool,
+    as_json: bool,
+    show_contents: Callable[[dict[str, Any]], None],
+) -> None:
+    """Do in a run what the command otherwise does itself, and print the same when it is finished."""
+    from cxr.runs import start
+
+    def show_finished(run: Run) -> None:
+        from cxr.data import Manifest
+        from cxr.data.library import read_excluded, resolve_manifest
+
+        results = run.results() or {}
+        path = resolve_manifest(results["data"])
+        value = _contents(Manifest.load(path), str(path))
+        if kind == "import":
+            value |= {name: results[name] for name in results if name not in ("data", "images", "left_out")}
+            value["excluded"] = read_excluded(results["data"]).to_dict("records")
+        emit(value, as_json, show_contents)
+
+    follow_or_leave(start(kind, params, where=slurm), detach, as_json, show_finished)
 
 
 @app.command("split")
@@ -197,11 +245,11 @@ def split(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     name: Annotated[
-        str | None, typer.Option(help="Keep the result as this data set; needed if DATA is a file.")
+        str | None, typer.Option(help="Save the result as this data set; needed if DATA is a file.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Split by patient and by duplicate, stratified by class; earlier splits are replaced, but for those to --keep.
+    """Split by patient and by duplicate, stratified by class. Earlier splits are replaced, except those in --keep.
 
     To take a validation split from train and leave the test split alone: --keep test --fraction train=0.9 --fraction
     val=0.1
@@ -209,13 +257,13 @@ def split(
     from cxr.data.jobs import split_data_set, split_sizes
     from cxr.data.library import list_data_sets
 
-    if name is None and data not in {known.name for known in list_data_sets()}:
-        raise typer.BadParameter(f"{data!r} is no data set's name: say with --name how to keep the result")
+    if name is None and data not in {data_set.name for data_set in list_data_sets()}:
+        raise typer.BadParameter(f"{data!r} is not the name of a data set: give --name to save the result under")
     divided = split_data_set(data, name=name, fractions=_fractions(fraction), seed=seed, keep=tuple(keep or ()))
-    told = {**_contents(divided.manifest, str(divided.folder / "manifest.csv")), "name": divided.name}
-    told |= {"splits": split_sizes(divided.manifest), "notes": list(divided.notes)}
-    told["aside"] = divided.aside.to_dict("records")
-    emit(told, as_json, _show_known)
+    contents = {**_contents(divided.manifest, str(divided.folder / "manifest.csv")), "name": divided.name}
+    contents |= {"splits": split_sizes(divided.manifest), "notes": list(divided.notes)}
+    contents["aside"] = divided.aside.to_dict("records")
+    emit(contents, as_json, _show_known)
 
 
 @app.command("list")
@@ -243,15 +291,18 @@ def show(data: Data, as_json: Json = False) -> None:
 
     path = resolve_manifest(data)
     facts = facts_beside(path)
-    told = _contents(Manifest.load(path), str(path))
-    told |= {"notes": facts.get("notes", []) + facts.get("split_notes", []), "split_reason": facts.get("split_reason")}
-    emit(told, as_json, _show_known)
+    contents = _contents(Manifest.load(path), str(path))
+    contents |= {
+        "notes": facts.get("notes", []) + facts.get("split_notes", []),
+        "split_reason": facts.get("split_reason"),
+    }
+    emit(contents, as_json, _show_known)
 
 
-def _fractions(given: list[str] | None) -> dict[str, float] | None:
+def _fractions(shares: list[str] | None) -> dict[str, float] | None:
     """Return the shares of the splits, None for the default ones."""
     try:
-        fractions = {name: float(value) for name, value in assignments(given, "--fraction").items()}
+        fractions = {name: float(value) for name, value in assignments(shares, "--fraction").items()}
     except ValueError as error:
         raise typer.BadParameter(f"{error}; a share is a number such as 0.7", param_hint="'--fraction'") from error
     return fractions or None
@@ -277,23 +328,23 @@ def _counts(table: pd.DataFrame) -> list[dict[str, Any]]:
     return ordered.to_dict("records")
 
 
-def _show_contents(told: dict[str, Any]) -> None:
-    say(f"{told['n']} X-rays, {told['manifest']}")
-    rows = [[row["label"] or "-", row["split"] or "-", row["source"] or "-", row["n"]] for row in told["counts"]]
+def _show_contents(contents: dict[str, Any]) -> None:
+    say(f"{contents['n']} X-rays, {contents['manifest']}")
+    rows = [[row["label"] or "-", row["split"] or "-", row["source"] or "-", row["n"]] for row in contents["counts"]]
     show_table("", ["class", "split", "source", "images"], rows)
 
 
-def _show_known(told: dict[str, Any]) -> None:
-    _show_contents(told)
-    if told.get("split_reason"):
-        say(f"kept without splits: {told['split_reason']}")
-    for text in told["notes"]:
+def _show_known(contents: dict[str, Any]) -> None:
+    _show_contents(contents)
+    if contents.get("split_reason"):
+        say(f"kept without splits: {contents['split_reason']}")
+    for text in contents["notes"]:
         say(f"note: {text}")
 
 
-def _show_import(told: dict[str, Any]) -> None:
-    _show_known(told)
-    excluded = told["excluded"]
+def _show_import(contents: dict[str, Any]) -> None:
+    _show_known(contents)
+    excluded = contents["excluded"]
     if excluded:
         say(f"{len(excluded)} left out:")
         for row in excluded[:SHOWN_REASONS]:

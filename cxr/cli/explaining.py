@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxr.cli.follow import follow_or_leave
+from cxr.cli.follow import Detach, ShardsOption, SlurmOption, follow_or_leave
 from cxr.cli.models import DataOption, Device, Model, check_split, is_training, manifest_of
 from cxr.cli.output import Json, WrongUse, assignments, emit, note, percent, say, show_table
 from cxr.errors import ExplainError, ImageError, unknown
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from cxr.explain import Explanation
-    from cxr.explain.heatmap import Heatmap, Way
+    from cxr.explain.heatmap import Heatmap, Method
 
 ALL = "all"
 
@@ -33,7 +33,8 @@ def explain(
         typer.Option(help=f"{choices_in_words()} `cxr composites` describes them."),
     ] = DEFAULT_COMPOSITE,
     target: Annotated[
-        str, typer.Option(help="The class whose logit is explained, or all; default: the predicted, or most probable.")
+        str,
+        typer.Option(help=("Class whose logit is explained, or all; default: the predicted (or most probable) class.")),
     ] = "",
     bias: Annotated[
         str | None, typer.Option(metavar="|".join(BIASES), help="Biases in alpha-beta rules; default: the composite's.")
@@ -49,22 +50,27 @@ def explain(
         str | None,
         typer.Option(
             metavar="bfloat16",
-            help="Faster and rough; taken where a trial on the first image shows float32's map in less time.",
+            help=(
+                "Faster but less exact; used only if a trial on the first image gives nearly the same map in less time."
+            ),
         ),
     ] = None,
     data: DataOption = None,
-    split: Annotated[str, typer.Option(help="Without IMAGE: the split whose X-rays are explained.")] = "test",
-    n: Annotated[int | None, typer.Option(min=1, help="Without IMAGE: how many; by default all.")] = None,
+    split: Annotated[str, typer.Option(help="Without IMAGE: the split to explain.")] = "test",
+    n: Annotated[int | None, typer.Option(min=1, help="Without IMAGE: number of X-rays; by default all.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="With IMAGE: folder for the PNG files and the array; by default this one.")
     ] = None,
     device: Device = "auto",
+    slurm: SlurmOption = None,
+    shards: ShardsOption = 1,
+    detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """Explain the prediction for one X-ray, or for those of a split, by Layer-wise Relevance Propagation."""
-    from cxr.explain.heatmap import Way
+    """Explain the prediction for one X-ray, or for all of a split, by Layer-wise Relevance Propagation."""
+    from cxr.explain.heatmap import Method
 
-    way = Way.of(composite, bias, precision, _numbers(option))
+    method = Method.of(composite, bias, precision, _numbers(option))
     if image is None:
         if out is not None:
             raise WrongUse(
@@ -74,25 +80,32 @@ def explain(
         check_split(manifest, split)
         params: dict[str, Any] = {"model": model, "manifest": manifest, "split": split}
         params |= {"composite": composite, "options": _numbers(option), "device": device}
-        given = (("targets", target), ("bias", bias), ("precision", precision), ("n", n))
-        params |= {key: value for key, value in given if value}
+        choices = (("targets", target), ("bias", bias), ("precision", precision), ("n", n))
+        params |= {key: value for key, value in choices if value}
         try:
-            run = start("explain", params)
+            run = start("explain", params, where=slurm, shards=shards)
         except ExplainError as error:
             raise WrongUse(str(error)) from None
-        follow_or_leave(run, detach=False, as_json=as_json)
+        follow_or_leave(run, detach, as_json)
         return
-    # One image is explained at once, on the processor unless a GPU is named: it takes no turn.
-    _explain_one(model, image, way, target, data, out or Path(), "cpu" if device == "auto" else device, as_json)
+    if shards > 1:
+        raise WrongUse("--shards goes without an IMAGE: one X-ray is explained at once")
+    if slurm is not None or detach:
+        option_name = "--detach" if slurm is None else "--slurm"
+        raise WrongUse(
+            f"{option_name} is for the X-rays of a split: one IMAGE is explained at once. Leave one of them out"
+        )
+    # One image is explained at once, without a turn: on a GPU if it is free, else on the processor.
+    _explain_one(model, image, method, target, data, out or Path(), device, as_json)
 
 
 def composites(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One composite, with rules and options.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the ways of explaining: what each does, its options, and the networks that it runs on."""
+    """List the composites and other methods of explaining, with their options and supported networks."""
     if name is None:
-        emit([summary(known) for known in COMPOSITES], as_json, _show_composites)
+        emit([summary(composite) for composite in COMPOSITES], as_json, _show_composites)
         return
     emit(summary(name), as_json, _show_composite)
 
@@ -100,7 +113,7 @@ def composites(
 def _show_composites(rows: list[dict[str, Any]]) -> None:
     table = [[row["name"], row["label"], ", ".join(row["options"])] for row in rows]
     show_table("", ["composite", "title", "options"], table)
-    say("`cxr composites NAME` describes one: its rules, its options, the networks that it runs on.")
+    say("`cxr composites NAME` describes one: its rules, options and supported networks.")
 
 
 def _show_composite(row: dict[str, Any]) -> None:
@@ -113,24 +126,22 @@ def _show_composite(row: dict[str, Any]) -> None:
     if row["bias_modes"]:
         say(f"Biases: {' or '.join(row['bias_modes'])} (--bias; the first is the default)")
     columns = ["option", "default", "accepted", "meaning"]
-    options = [[name, *(known[column] for column in columns[1:])] for name, known in row["options"].items()]
+    options = [[name, *(option[column] for column in columns[1:])] for name, option in row["options"].items()]
     if options:
         show_table("Options (--option NAME=VALUE):", columns, options)
 
 
 def heatmaps(
-    clear: Annotated[
-        bool, typer.Option("--clear", help="Delete them; what is needed again is computed again.")
-    ] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Delete them; they are computed again when needed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Tell how many heatmaps are stored for the pages, and how large they are; --clear deletes them."""
+    """Show how many heatmaps are stored for the dashboard, and their size; --clear deletes them."""
     from cxr.explain import store
 
-    found = store.clear() if clear else store.usage()
-    told = {"networks": found.networks, "maps": found.maps, "bytes": found.bytes, "cleared": clear}
-    text = f"{found.maps} heatmaps ({found.bytes / 1e6:.1f} MB, networks: {found.networks})"
-    emit(told, as_json, lambda _: say(f"deleted {text}" if clear else f"{text} in {store.heatmaps_root()}"))
+    stored = store.clear() if clear else store.usage()
+    counts = {"networks": stored.networks, "maps": stored.maps, "bytes": stored.bytes, "cleared": clear}
+    text = f"{stored.maps} heatmaps ({stored.bytes / 1e6:.1f} MB, networks: {stored.networks})"
+    emit(counts, as_json, lambda _: say(f"deleted {text}" if clear else f"{text} in {store.heatmaps_root()}"))
 
 
 def _numbers(option: list[str] | None) -> dict[str, Any]:
@@ -148,69 +159,73 @@ def _number(value: str) -> Any:
 
 
 def _explain_one(
-    model: str, image: str, way: Way, target: str, data: str | None, out: Path, device: str, as_json: bool
+    model: str, image: str, method: Method, target: str, data: str | None, out: Path, device: str, as_json: bool
 ) -> None:
     from cxr.data.images.decode import read_with_notes
     from cxr.data.images.resize import fit_square
-    from cxr.evaluation.source import load_trained
     from cxr.explain.heatmap import heatmaps_of, picture_digest
     from cxr.explain.legend import rules, title
     from cxr.explain.run_files import safe_names
     from cxr.explain.store import HeatmapStore
-    from cxr.networks import resolve_device
+    from cxr.networks import compute_on_free_device, load_network
 
     store = HeatmapStore.of(model)
-    network, description = load_trained(model)
-    network.to(resolve_device(device))
+    network, description = load_network(model)
     path = _image_path(model, image, data)
     pixels, file_notes = read_with_notes(path)
     seen = fit_square(pixels, network.card.size)  # shrunk as training and evaluation do it
-    scores = _scores(network, seen)
-    every = target == ALL and ALL not in scores  # a class of that name goes first
-    if target and not every and target not in scores:
-        raise WrongUse(unknown("target", target, (ALL, *scores)))
-    targets = list(scores) if every else [target or max(scores, key=lambda name: scores[name]["logit"])]
-    result = way.explain(network, seen[None], [targets])
-    (found,) = heatmaps_of(result)
-    store.put(way, [(picture_digest(seen), heatmap) for heatmap in found])
+    every = target == ALL and ALL not in network.classes  # a class of that name goes first
+    if target and not every and target not in network.classes:
+        raise WrongUse(unknown("target", target, (ALL, *network.classes)))
+
+    def computation(on_device: Any) -> tuple[dict[str, dict[str, float]], Explanation]:
+        scores = _scores(on_device, seen)
+        targets = list(scores) if every else [target or max(scores, key=lambda name: scores[name]["logit"])]
+        return scores, method.explain(on_device, seen[None], [targets])
+
+    computed = compute_on_free_device(network, computation, device)
+    scores, result = computed.value
+    (heatmaps,) = heatmaps_of(result)
+    store.put(method, [(picture_digest(seen), heatmap) for heatmap in heatmaps])
     names = safe_names(network.classes)
-    stems = [f"{path.stem}-{names[heatmap.target]}-{way.composite}" for heatmap in found]
-    maps = [_map(result, t, found, pixels, out, stem) for t, stem in enumerate(stems)]
-    told = {
+    stems = [f"{path.stem}-{names[heatmap.target]}-{method.composite}" for heatmap in heatmaps]
+    maps = [_map(result, t, heatmaps, pixels, out, stem) for t, stem in enumerate(stems)]
+    report = {
         "model": description,
         "image": str(path),
-        "composite": way.composite,
-        "bias": way.bias,
-        "options": dict(way.options),
+        "composite": method.composite,
+        "bias": method.bias,
+        "options": dict(method.options),
         "precision": result.precision,
+        "device": computed.device,
         "predictions": scores,
-        "legend": [title(found[0]), *(f"{layers}: {rule}" for layers, rule in rules(found[0]).items())],
-        "notes": [*file_notes, *result.notes],
+        "legend": [title(heatmaps[0]), *(f"{layers}: {rule}" for layers, rule in rules(heatmaps[0]).items())],
+        "notes": [*file_notes, *result.notes, f"Computed {computed.where}."],
         "maps": maps,
     }
-    emit(told | ({} if every else maps[0]), as_json, _show)
+    emit(report | ({} if every else maps[0]), as_json, _show)
 
 
 def _map(
-    result: Explanation, t: int, found: list[Heatmap], pixels: np.ndarray, folder: Path, stem: str
+    result: Explanation, t: int, heatmaps: list[Heatmap], pixels: np.ndarray, folder: Path, stem: str
 ) -> dict[str, Any]:
     """Write one map's files and return what is told of it; all maps of a call share one colour scale."""
     from cxr.explain.diagnostics import concerns
     from cxr.explain.render import colour_scale
 
-    one = found[t]
-    ledger = {name: getattr(one, name) if one.has_ledger else None for name in ("absorbed", "lost", "residual")}
-    scale = max(colour_scale(heatmap.relevance) for heatmap in found)
+    entry = heatmaps[t]
+    ledger = {name: getattr(entry, name) if entry.has_ledger else None for name in ("absorbed", "lost", "residual")}
+    scale = max(colour_scale(heatmap.relevance) for heatmap in heatmaps)
     return {
-        "target": one.target,
-        "logit": one.logit,
+        "target": entry.target,
+        "logit": entry.logit,
         "relevance_sum": float(result.relevance[0, t].sum(dtype="float64")),
-        "relevance_for": one.positive,
-        "relevance_against": one.negative,
+        "relevance_for": entry.positive,
+        "relevance_against": entry.negative,
         **ledger,
-        "not_finite": one.not_finite,
-        "concerns": concerns(one),
-        "files": _write(folder, stem, pixels, result.relevance[0, t], one, scale),
+        "not_finite": entry.not_finite,
+        "concerns": concerns(entry),
+        "files": _write(folder, stem, pixels, result.relevance[0, t], entry, scale),
     }
 
 
@@ -221,7 +236,7 @@ def _image_path(model: str, image: str, data: str | None) -> Path:
     from cxr.data import Manifest
 
     if data is None and not is_training(model):
-        raise ImageError(f"{image} is not there: give an image file, or with --data the id of one of its X-rays")
+        raise ImageError(f"image {image} not found: give an image file, or --data and the id of one of its X-rays")
     return Manifest.load(manifest_of(model, data)).image_path(image)
 
 
@@ -258,19 +273,19 @@ def _write(
     return files
 
 
-def _show(told: dict[str, Any]) -> None:
-    rows = [[name, round(row["logit"], 3), percent(row["probability"])] for name, row in told["predictions"].items()]
-    show_table(f"{told['image']}", ["class", "logit", "probability"], rows)
+def _show(report: dict[str, Any]) -> None:
+    rows = [[name, round(row["logit"], 3), percent(row["probability"])] for name, row in report["predictions"].items()]
+    show_table(f"{report['image']}", ["class", "logit", "probability"], rows)
     ledger = ("logit", "relevance_for", "relevance_against", "absorbed", "lost", "residual")
-    rows = [[one["target"], *(_rounded(one[name]) for name in ledger)] for one in told["maps"]]
+    rows = [[entry["target"], *(_rounded(entry[name]) for name in ledger)] for entry in report["maps"]]
     show_table("where the logit went:", ["explained", "logit", "for", "against", "absorbed", "lost", "residual"], rows)
-    for text in (*told["legend"], *told["notes"]):
+    for text in (*report["legend"], *report["notes"]):
         say(text)
-    for one in told["maps"]:
-        for sentence in one["concerns"]:
-            note(f"{one['target']}: {sentence}")
-        say(f"heatmap of {one['target']}:")
-        for path in one["files"].values():
+    for entry in report["maps"]:
+        for sentence in entry["concerns"]:
+            note(f"{entry['target']}: {sentence}")
+        say(f"heatmap of {entry['target']}:")
+        for path in entry["files"].values():
             say(f"  {path}")
 
 

@@ -1,21 +1,60 @@
-"""Watch a run from the terminal: a bar with the newest numbers; Ctrl-C asks for a stop, twice kills."""
+"""What all commands that start a run share: where it works, and how it is watched from the terminal.
+
+A followed run shows a bar with the newest numbers; Ctrl-C asks for a stop, twice kills.
+"""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
 
 from cxr.cli.output import bar, duration, emit, note, say
 from cxr.errors import RunError
-from cxr.runs import ENDED, Run, Status
+from cxr.runs import ENDED, Run, Slurm, Status
 
 _POLL_S = 0.3
 _SHOWN = ("loss", "val_loss", "val_accuracy", "val_auc")
 
 
+def _parse(text: str) -> Slurm:
+    try:
+        return Slurm.parse(text)
+    except RunError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+SlurmOption = Annotated[
+    Slurm | None,
+    typer.Option(
+        "--slurm",
+        parser=_parse,
+        metavar="KEY=VALUE,...",
+        help="Submit it to a cluster: partition=gpu,time=120,gpus=1,cpus=4,mem=16,account=... and other options of "
+        "sbatch. Time in minutes, gpus and mem (GiB) for each node, cpus for each process. See docs/cluster.md.",
+    ),
+]
+"""Options of sbatch for the run; None for this machine."""
+
+ShardsOption = Annotated[
+    int,
+    typer.Option(
+        "--shards",
+        min=1,
+        help="Cut the X-rays into so many slices, a process for each, on a GPU each or as many at once as there are "
+        "cores. What is done is kept slice by slice.",
+    ),
+]
+"""In how many slices a run works."""
+
+Detach = Annotated[bool, typer.Option("--detach", help="Return at once and leave it running.")]
+
+
 def follow(run: Run) -> Status:
     """Show the progress of ``run`` on stderr until it is over, and return its status."""
-    asked = False
+    stopping = False
     with bar(f"{run.kind} {run.id}") as move:
         reader, numbers = run.folder.metrics_reader(), ""
         while True:
@@ -27,14 +66,19 @@ def follow(run: Run) -> Status:
                     return status
                 time.sleep(_POLL_S)
             except KeyboardInterrupt:
-                _interrupt(run, asked)
-                asked = True
+                _interrupt(run, stopping)
+                stopping = True
 
 
-def follow_or_leave(run: Run, detach: bool, as_json: bool) -> None:
-    """Follow ``run`` to its end, or just tell its id; a run that failed is an error."""
+def follow_or_leave(run: Run, detach: bool, as_json: bool, show_finished: Callable[[Run], None] | None = None) -> None:
+    """Follow ``run`` to its end, or just tell its id; a run that failed is an error.
+
+    ``show_finished`` prints a run that finished, in place of what is printed of every run.
+    """
     status = end_of(run, detach, as_json)
-    if status is not None:
+    if status is not None and show_finished is not None and status["state"] == "finished":
+        show_finished(run)
+    elif status is not None:
         emit(describe(run), as_json, lambda _: _show_end(run, status))
 
 
@@ -47,7 +91,7 @@ def end_of(run: Run, detach: bool, as_json: bool) -> Status | None:
         If it fails.
     """
     if detach:
-        emit(describe(run), as_json, lambda _: say(f"{run.id} started; `cxr runs show {run.id}` tells how it goes"))
+        emit(describe(run), as_json, lambda _: say(f"{run.id} started; `cxr runs show {run.id}` shows its progress"))
         return None
     status = follow(run)
     if status["state"] == "failed":
@@ -64,20 +108,20 @@ def _show_end(run: Run, status: Status) -> None:
     took = duration((status["ended"] or time.time()) - (status["started"] or run.spec["created"]))
     say(f"{run.id} {status['state']} after {took}")
     if status["state"] == "stopped":
-        say(f"`cxr runs resume {run.id}` goes on")
+        say(f"`cxr runs resume {run.id}` continues it")
         return
     from cxr.cli.results import show_results
 
     show_results(run.results())
 
 
-def _interrupt(run: Run, asked: bool) -> None:
+def _interrupt(run: Run, stopping: bool) -> None:
     try:
-        if asked:
+        if stopping:
             run.kill()
         else:
             run.stop()
-            note("stopping after the present step; press Ctrl-C again to kill it")
+            note("stopping after the current step; press Ctrl-C again to kill it")
     except RunError as error:  # it came to its end in the meantime
         note(str(error))
 
@@ -85,11 +129,11 @@ def _interrupt(run: Run, asked: bool) -> None:
 def _numbers(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return ""
-    known = {key: value for row in rows for key, value in row.items()}
+    numbers = {key: value for row in rows for key, value in row.items()}
     shown = [
-        f"{key} {known[key]:.4g}"
+        f"{key} {numbers[key]:.4g}"
         for key in ("loss", "val_loss", "val_accuracy", "val_auc")
-        if _is_number(known.get(key))
+        if _is_number(numbers.get(key))
     ]
     return ", ".join(shown)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cxr.cli.follow import follow_or_leave
+from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, WrongUse, assignments
 from cxr.errors import RunError, unknown
 from cxr.runs import get_run, is_run_id, start
@@ -31,10 +31,9 @@ Device = Annotated[
     typer.Option(
         "--device",
         callback=_device,
-        help="auto: a GPU once it is free, else the processor; cpu: begins at once; or cuda:0, cuda:1, ...",
+        help="auto: a GPU once it is free, or the CPU if there is none; cpu: starts at once; or cuda:0, cuda:1, ...",
     ),
 ]
-Detach = Annotated[bool, typer.Option("--detach", help="Return at once, leave it running.")]
 
 
 def manifest_of(model: str, data: str | None) -> str:
@@ -47,24 +46,23 @@ def manifest_of(model: str, data: str | None) -> str:
     RunError
         If ``data`` is not given and ``model`` is no run.
     """
-    from cxr.evaluation.source import checkpoint_of
+    from cxr.networks import network_file
 
-    checkpoint_of(model)
+    network_file(model)
     if data is not None:
         from cxr.data.library import resolve_manifest
 
         return str(resolve_manifest(data))
     if not is_training(model):
-        raise RunError(f"{model!r} is no run that knows its data: give --data with a data set's name or a manifest")
+        raise RunError(f"{model!r} is not a run with data of its own: give --data with a data set's name or a manifest")
     return str(get_run(model).spec["params"]["manifest"])
 
 
 def is_training(model: str) -> bool:
     """Return whether ``model`` is the id of a training run (and not a weights file or a shipped name)."""
-    try:
-        return is_run_id(model) and get_run(model).kind == "train"
-    except RunError:
-        return False
+    from cxr.networks import training_of
+
+    return is_run_id(model) and training_of(model) is not None
 
 
 def evaluate(
@@ -79,26 +77,27 @@ def evaluate(
     ] = None,
     alias: Annotated[
         list[str] | None,
-        typer.Option(help="label of the data=class of the network, for names that mean the same; may be repeated."),
+        typer.Option(help="LABEL=CLASS: a label of the data that means this class of the network; may be repeated."),
     ] = None,
     include_seen: Annotated[
         bool,
         typer.Option(
             "--include-seen",
-            help="Measure X-rays that the network was trained or chosen on with the others, instead of without them.",
+            help="Also measure X-rays that the network was trained or selected on; by default they are left out.",
         ),
     ] = False,
     device: Device = "auto",
+    slurm: SlurmOption = None,
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a trained network, with intervals, and write its predictions of each image.
+    """Evaluate a trained network, with intervals, and write its prediction for each image.
 
     Classes that exclude each other: accuracy, F1, AUC and the confusion matrix. Several findings: AUC, average
-    precision, sensitivity and specificity of each. What is left out of the measure is counted by reason and label.
+    precision, sensitivity and specificity of each. X-rays that are left out are counted by reason and label.
 
-    X-rays that the network was trained or chosen on, whatever they are called here, are counted, named in
-    results.json and left out of every figure, unless there are no others.
+    X-rays that the network was trained or selected on, under whatever name, are counted, listed in results.json and
+    left out of every figure, unless there are no others.
     """
     aliases = assignments(alias, "--alias")
     manifest = manifest_of(model, data)
@@ -110,7 +109,7 @@ def evaluate(
         "device": device,
         **{key: value for key, value in options.items() if value},
     }
-    follow_or_leave(start("evaluate", params), detach, as_json)
+    follow_or_leave(start("evaluate", params, where=slurm), detach, as_json)
 
 
 def check_split(manifest: str, split: str) -> None:
@@ -118,6 +117,6 @@ def check_split(manifest: str, split: str) -> None:
     from cxr.data import Manifest
     from cxr.data.splits import in_order
 
-    found = [name for name in in_order(Manifest.load(manifest).splits) if name]
-    if split and split not in found:
-        raise WrongUse(unknown("split", split, [*found, "'' for every X-ray"]))
+    splits = [name for name in in_order(Manifest.load(manifest).splits) if name]
+    if split and split not in splits:
+        raise WrongUse(unknown("split", split, [*splits, "'' for every X-ray"]))

@@ -95,9 +95,9 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
         return
     for row in rows:
         say(_text(row[0]))
-        told = [f"{column}: {_text(cell)}" for column, cell in zip(columns[1:], row[1:], strict=True) if _text(cell)]
+        cells = [f"{column}: {_text(cell)}" for column, cell in zip(columns[1:], row[1:], strict=True) if _text(cell)]
         lines = textwrap.wrap(
-            ", ".join(told), max(console.width - 2, 20), break_long_words=False, break_on_hyphens=False
+            ", ".join(cells), max(console.width - 2, 20), break_long_words=False, break_on_hyphens=False
         )
         say(textwrap.indent("\n".join(lines), "  "))
 

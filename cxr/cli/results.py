@@ -46,7 +46,7 @@ def _show_classes(summaries: list[tuple[str, dict[str, Any]]]) -> None:
 def _show_findings(summaries: list[tuple[str, dict[str, Any]]]) -> None:
     _show_scores(summaries, {"auc": "mean AUC", "average_precision": "mean average precision"})
     for name, summary in summaries:
-        rows = [_finding_row(finding, found) for finding, found in summary["per_class"].items()]
+        rows = [_finding_row(finding, scores) for finding, scores in summary["per_class"].items()]
         columns = list(rows[0])
         show_table(f"{name}, by finding (* no published threshold)", columns, [list(row.values()) for row in rows])
 
@@ -59,14 +59,14 @@ def _show_scores(summaries: list[tuple[str, dict[str, Any]]], titles: dict[str, 
     show_table("", ["split", "images", "patients", *titles.values()], rows)
 
 
-def _finding_row(finding: str, found: dict[str, Any]) -> dict[str, Any]:
+def _finding_row(finding: str, scores: dict[str, Any]) -> dict[str, Any]:
     return {
         "finding": finding,
-        "positive of known": f"{found['positive']} of {found['known']}",
-        "AUC": _interval(found["auc"]),
-        "average precision": _interval(found["average_precision"]),
-        "threshold": f"{found['threshold']:.3g}{'' if found['published'] else ' *'}",
-        **{name: _interval(found[name]) for name in ("sensitivity", "specificity", "precision", "f1")},
+        "positive of known": f"{scores['positive']} of {scores['known']}",
+        "AUC": _interval(scores["auc"]),
+        "average precision": _interval(scores["average_precision"]),
+        "threshold": f"{scores['threshold']:.3g}{'' if scores['published'] else ' *'}",
+        **{name: _interval(scores[name]) for name in ("sensitivity", "specificity", "precision", "f1")},
     }
 
 
@@ -76,16 +76,16 @@ def show_stages(stages: list[dict[str, Any]]) -> None:
         return
     rows = []
     for stage in stages:
-        kept = ", ".join(f"{new} (was {old})" for new, old in stage["kept_neurons"].items())
-        found = stage["validation"]
+        neurons = ", ".join(f"{new} (was {old})" for new, old in stage["kept_neurons"].items())
+        validation = stage["validation"]
         score = "auc" if stage["task"] == MULTI_LABEL else "accuracy"
         rows.append(
             [
                 stage["name"],
                 stage["task"],
                 stage["n_train"],
-                f"{_TITLES[score]} {_interval(found[score])}",
-                kept or "none",
+                f"{_TITLES[score]} {_interval(validation[score])}",
+                neurons or "none",
             ]
         )
     show_table("", ["stage", "task", "X-rays", "validation", "kept output neurons"], rows)

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cxr.cli.follow import describe, follow_or_leave
-from cxr.cli.output import Json, check_root, duration, emit, percent, say, show_table
+from cxr.cli.follow import Detach, SlurmOption, describe, follow_or_leave
+from cxr.cli.output import Json, WrongUse, check_root, duration, emit, percent, say, show_table
 from cxr.paths import runs_root
 from cxr.runs import ENDED, DeviceQueue, Run, Status, get_run, list_runs
 
@@ -21,26 +21,26 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, see `cxr 
 @app.command("list")
 def list_(
     kind: Annotated[str | None, typer.Option(help="Only runs of this kind, such as train.")] = None,
-    n: Annotated[int, typer.Option("-n", "--n", min=1, help="At most so many, the newest first.")] = 50,
+    n: Annotated[int, typer.Option("-n", "--n", min=1, help="At most this many, newest first.")] = 50,
     as_json: Json = False,
 ) -> None:
     """List the runs, newest first."""
     check_root(runs_root(), "CXR_RUNS")
-    found = [(run, run.status()) for run in list_runs(kind=kind)[:n]]
-    rows = [_summary(run, status) for run, status in found]
+    listed = [(run, run.status()) for run in list_runs(kind=kind)[:n]]
+    rows = [_summary(run, status) for run, status in listed]
     emit(rows, as_json, lambda _: _show_list(rows))
 
 
 @app.command()
 def show(run: RunId, as_json: Json = False) -> None:
-    """Show what a run does or did, and its results."""
-    found = get_run(run)
-    emit(describe(found), as_json, _show_run)
+    """Show the state and the results of a run."""
+    chosen = get_run(run)
+    emit(describe(chosen), as_json, _show_run)
 
 
 @app.command()
 def queue(as_json: Json = False) -> None:
-    """Show which run has which device of this machine, and who waits, in order."""
+    """Show which run uses which device of this machine, and which runs wait, in order."""
     rows = DeviceQueue().rows()
     emit(rows, as_json, lambda _: _show_queue(rows))
 
@@ -48,14 +48,14 @@ def queue(as_json: Json = False) -> None:
 @app.command()
 def move(
     run: RunId,
-    first: Annotated[bool, typer.Option("--first", help="To the front: the next one whose device is free.")] = False,
+    first: Annotated[bool, typer.Option("--first", help="To the front: next as soon as its device is free.")] = False,
     last: Annotated[bool, typer.Option("--last", help="To the end.")] = False,
     before: Annotated[str | None, typer.Option(metavar="RUN", help="In front of this waiting run.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Give a waiting run another place in the queue."""
+    """Move a waiting run to another place in the queue."""
     if first + last + (before is not None) != 1:
-        raise typer.BadParameter("exactly one of --first, --last and --before RUN says where to")
+        raise typer.BadParameter("give exactly one of --first, --last and --before RUN")
     moved = get_run(run)
     DeviceQueue().move(moved.id, before=None if before is None else get_run(before).id, last=last)
     rows = DeviceQueue().rows()
@@ -65,35 +65,43 @@ def move(
 @app.command()
 def stop(
     run: RunId,
-    wait: Annotated[bool, typer.Option(help="Wait until it has ended.")] = True,
-    kill: Annotated[bool, typer.Option(help="End it at once; the work since its last checkpoint is lost.")] = False,
+    wait: Annotated[bool, typer.Option(help="Wait until it has stopped.")] = True,
+    kill: Annotated[bool, typer.Option(help="Kill it at once; work since its last checkpoint is lost.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Ask a run to save its work and end."""
-    found = get_run(run)
+    """Ask a run to save its work and stop."""
+    chosen = get_run(run)
     if kill:
-        found.kill()
+        chosen.kill()
     else:
-        found.stop()
-    status = found.wait() if wait else found.status()
-    emit(_summary(found, status), as_json, lambda _: say(f"{found.id} {status['state']}"))
+        chosen.stop()
+    status = chosen.wait() if wait else chosen.status()
+    emit(_summary(chosen, status), as_json, lambda _: say(f"{chosen.id} {status['state']}"))
 
 
 @app.command()
 def resume(
     run: RunId,
-    detach: Annotated[bool, typer.Option("--detach", help="Return at once, leave it running.")] = False,
+    slurm: SlurmOption = None,
+    here: Annotated[bool, typer.Option("--here", help="On this machine, even if it ran on a cluster before.")] = False,
+    detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """Go on with a stopped or failed run: trainings and studies from where they were, others from the beginning."""
-    follow_or_leave(get_run(run).resume(), detach, as_json)
+    """Resume a stopped or failed run, where it ran before or elsewhere.
+
+    Trainings, studies, heatmaps and searches for text continue from where they stopped, others restart from the
+    beginning.
+    """
+    if here and slurm is not None:
+        raise WrongUse("--here and --slurm name two places: give one of them")
+    follow_or_leave(get_run(run).resume("here" if here else slurm), detach, as_json)
 
 
 @app.command()
 def delete(runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids.")], as_json: Json = False) -> None:
     """Remove runs and all their files."""
-    found = [get_run(run) for run in runs]
-    for run in found:
+    chosen = [get_run(run) for run in runs]
+    for run in chosen:
         run.delete()
     emit({"deleted": runs}, as_json, lambda _: say(f"{len(runs)} deleted"))
 
@@ -101,7 +109,7 @@ def delete(runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids
 @app.command()
 def log(
     run: RunId,
-    n: Annotated[int, typer.Option("-n", "--lines", min=1, help="So many lines.")] = 50,
+    n: Annotated[int, typer.Option("-n", "--lines", min=1, help="Number of lines.")] = 50,
     as_json: Json = False,
 ) -> None:
     """Print the end of a run's log."""
@@ -127,7 +135,7 @@ def _show_list(rows: list[dict[str, Any]]) -> None:
 
 def _show_queue(rows: list[dict[str, Any]]) -> None:
     if not rows:
-        say("no run has or waits for a device of this machine")
+        say("no run is using or waiting for a device of this machine")
         return
     cells = [[row["id"], row["name"], row["place"] or "runs", row["wish"], _since(row["since"])] for row in rows]
     show_table("", ["run", "name", "place", "device", "since"], cells)
@@ -144,13 +152,13 @@ def _took(status: Mapping[str, Any]) -> str:
     return duration(end - status["started"]) if end else ""
 
 
-def _show_run(told: dict[str, Any]) -> None:
+def _show_run(description: dict[str, Any]) -> None:
     from cxr.cli.results import show_results
 
-    status = told["status"]
-    say(f"{told['id']}  {told['kind']}  {told['name']}")
-    say(f"created   {datetime.fromtimestamp(told['created']):%Y-%m-%d %H:%M:%S}")
-    say(f"folder    {told['folder']}")
+    status = description["status"]
+    say(f"{description['id']}  {description['kind']}  {description['name']}")
+    say(f"created   {datetime.fromtimestamp(description['created']):%Y-%m-%d %H:%M:%S}")
+    say(f"folder    {description['folder']}")
     say(f"state     {status['state']}, {percent(status['progress'])}, {status['message']}")
     where = f"{status['host'] or 'a cluster'}, Slurm job {status['job']}" if status["job"] else ""
     for title, value in (
@@ -162,6 +170,6 @@ def _show_run(told: dict[str, Any]) -> None:
         if value:
             say(f"{title:<9} {value}")
     for key in ("manifest", "run", "model", "weights", "split", "mode"):
-        if told["params"].get(key):
-            say(f"{key:<9} {told['params'][key]}")
-    show_results(told["results"])
+        if description["params"].get(key):
+            say(f"{key:<9} {description['params'][key]}")
+    show_results(description["results"])

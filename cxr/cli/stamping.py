@@ -7,10 +7,12 @@ from typing import Any
 from cxr.cli.follow import follow_or_leave
 from cxr.cli.models import check_split, manifest_of
 from cxr.cli.output import WrongUse, show_table
-from cxr.runs import start
+from cxr.runs import Slurm, start
 
 
-def stamp_and_tell(params: dict[str, Any], data: str | None, *, detach: bool, as_json: bool) -> None:
+def stamp_and_tell(
+    params: dict[str, Any], data: str | None, *, where: Slurm | None, detach: bool, as_json: bool
+) -> None:
     """Start a run with ``params`` (:class:`cxr.experiments.stamping.settings.Setting`, without manifest) and wait.
 
     Raises
@@ -21,11 +23,11 @@ def stamp_and_tell(params: dict[str, Any], data: str | None, *, detach: bool, as
         For values that are not allowed, or a class that does not exist.
     """
     if bool(params["word"]) == bool(params["cut"]):
-        raise WrongUse("a token is needed: either --word, such as --word DX, or --from IMAGE_ID:x0,y0,x1,y1")
+        raise WrongUse("no token given: use either --word, such as --word DX, or --from IMAGE_ID:x0,y0,x1,y1")
     params = {name: value for name, value in params.items() if name == "split" or value not in ("", [])}
     params["manifest"] = manifest_of(params["model"], data)
     check_split(params["manifest"], params.get("split", ""))
-    run = start("text-stamping", params)
+    run = start("text-stamping", params, where=where)
     follow_or_leave(run, detach, as_json)
     if not (detach or as_json):
         show_doses(run.results())

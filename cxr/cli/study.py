@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cxr.cli.follow import follow_or_leave
+from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, check_root, emit, percent, say, show_table, stdout
 from cxr.paths import runs_root
 from cxr.runs import Run, get_run, list_runs
@@ -50,19 +50,25 @@ def _root(
 @app.command()
 def run(
     study: StudyName,
-    data: Annotated[str | None, typer.Option(help="A data set's name or a manifest; default: the study's own.")] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Return at once, leave it running.")] = False,
+    data: Annotated[
+        str | None, typer.Option(help=("A data set's name or a manifest; by default the one in the study."))
+    ] = None,
+    slurm: SlurmOption = None,
+    detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """Check all trainings of a study, then do them. Ctrl-C stops the running one with a checkpoint, and the study."""
+    """Check all trainings of a study, then run them. Ctrl-C stops the study; running trainings save a checkpoint.
+
+    With --slurm all trainings are submitted as one job array; at-once=4 lets four of them run at a time.
+    """
     from cxr.experiments.study import load_plan, start_study
 
-    follow_or_leave(start_study(load_plan(study), data), detach, as_json)
+    follow_or_leave(start_study(load_plan(study), data, where=slurm), detach, as_json)
 
 
 @app.command()
 def show(study: StudyName, as_json: Json = False) -> None:
-    """Print a study as YAML: a start for one's own."""
+    """Print a study as YAML, as a start for your own."""
     from cxr.experiments.study import EXAMPLES, load_plan
 
     plan = load_plan(study)
@@ -82,39 +88,42 @@ def list_(as_json: Json = False) -> None:
 def report(
     study: StudyId,
     out: Annotated[
-        Path | None, typer.Option(help="Write it to a file: .html, .md or .csv; .svg, .png or .pdf for its figures.")
+        Path | None, typer.Option(help="File to write: .html, .md or .csv; .svg, .png or .pdf for the figures.")
     ] = None,
-    first: Annotated[list[int] | None, typer.Option(min=1, help="Epochs of the beginning; may be repeated.")] = None,
-    accuracy: Annotated[list[float] | None, typer.Option(help="Level to be reached; may be repeated.")] = None,
+    first: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help=("Number of first epochs that count as the beginning; may be repeated.")),
+    ] = None,
+    accuracy: Annotated[list[float] | None, typer.Option(help="Level of the metric to reach; may be repeated.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Tell what a study found so far: tables, differences with intervals, and the claim."""
+    """Show a study's results so far: tables, differences with intervals, and the claim."""
     from cxr.experiments.study.comparison import report as report_of
 
-    found = report_of(get_run(study), first_epochs=first or (), accuracy=accuracy or ())
+    comparison = report_of(get_run(study), first_epochs=first or (), accuracy=accuracy or ())
     if out is None:
-        emit(found.to_dict(), as_json, lambda _: _show(found))
+        emit(comparison.to_dict(), as_json, lambda _: _show(comparison))
         return
     from cxr.reports.study import write
 
-    files = [str(path) for path in write(found, out.expanduser())]
+    files = [str(path) for path in write(comparison, out.expanduser())]
     emit({"files": files}, as_json, lambda _: say("\n".join(files)))
 
 
 @app.command()
 def stop(
     study: StudyId,
-    kill: Annotated[bool, typer.Option(help="End all at once; work since the last checkpoints is lost.")] = False,
+    kill: Annotated[bool, typer.Option(help="Kill all at once; work since the last checkpoints is lost.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Stop a study and its trainings, also where the study's own process has died and left them."""
+    """Stop a study and its trainings, even if the study's own process has died."""
     from cxr.experiments.study import members, stop_study
 
-    found = get_run(study)
-    stop_study(found, kill=kill)
-    for run in [found, *(member.run for member in members(found) if member.run is not None)]:
+    chosen = get_run(study)
+    stop_study(chosen, kill=kill)
+    for run in [chosen, *(member.run for member in members(chosen) if member.run is not None)]:
         run.wait()
-    emit(_summary(found), as_json, lambda row: say(f"{found.id} {row['state']}"))
+    emit(_summary(chosen), as_json, lambda row: say(f"{chosen.id} {row['state']}"))
 
 
 def _summary(study: Run) -> dict[str, Any]:
@@ -145,13 +154,13 @@ def _show_list(rows: list[dict[str, Any]]) -> None:
     show_table("", ["study", "state", "progress", "finished", "failed", "message"], cells)
 
 
-def _show(found: Any) -> None:
+def _show(comparison: Any) -> None:
     from cxr.reports.study import measure_tables
 
-    for measure in found.measures:
+    for measure in comparison.measures:
         title = measure.title
-        for _, columns, rows in measure_tables(found, measure):
+        for _, columns, rows in measure_tables(comparison, measure):
             show_table(title, columns, rows)
             title = ""
-    for sentence in (*found.sentences, "", *found.notes):
+    for sentence in (*comparison.sentences, "", *comparison.notes):
         say(sentence)

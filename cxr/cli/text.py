@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cxr.cli.follow import follow_or_leave
-from cxr.cli.models import DataOption, Detach, Device, Model, check_split, manifest_of
+from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
+from cxr.cli.models import DataOption, Device, Model, check_split, manifest_of
 from cxr.cli.output import Json, emit, say, show_table
 from cxr.runs import start
 
@@ -23,13 +23,13 @@ def detect(
     ] = "careful",
     as_json: Json = False,
 ) -> None:
-    """Find burned-in text; boxes are in pixels of the file."""
+    """Find burned-in text. Boxes are in pixels of the file."""
     from cxr.data import read_xray
     from cxr.text.detection.detector import shared_detector
 
     detect_in = shared_detector(operating_point=operating_point)
-    told = [{"image": str(path), "boxes": [box.to_dict() for box in detect_in(read_xray(path))]} for path in images]
-    emit(told, as_json, _show_boxes)
+    entries = [{"image": str(path), "boxes": [box.to_dict() for box in detect_in(read_xray(path))]} for path in images]
+    emit(entries, as_json, _show_boxes)
 
 
 @app.command()
@@ -41,31 +41,33 @@ def experiment(
         list[str] | None,
         typer.Option(
             help="How text is masked: black, mean, blur, noise, inpaint, inpaint-ns or swap; may be repeated, the "
-            "first leads. Default: inpaint."
+            "first one is the main one. Default: inpaint."
         ),
     ] = None,
     margin: Annotated[
-        float | None, typer.Option(min=0, help="How far each box grows before it is masked, in its shorter sides.")
+        float | None,
+        typer.Option(min=0, help=("How far each box is enlarged before masking, as a share of its shorter side.")),
     ] = None,
     draws: Annotated[int | None, typer.Option(help="How often random boxes are drawn. Default: 5.")] = None,
     explained: Annotated[
-        int | None, typer.Option(help="How many X-rays with text get a heatmap, 0 for none. Default: 50.")
+        int | None, typer.Option(help="Number of X-rays with text that get a heatmap, 0 for none. Default: 50.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the control boxes.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the control boxes.")] = 0,
     device: Device = "auto",
+    slurm: SlurmOption = None,
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
     """Compare a network's predictions before and after masking the text of a split, and under controls."""
     from cxr.experiments.masking.settings import Setting
 
-    given = {"modes": mode or [], "margin": margin, "draws": draws, "explained": explained, "seed": seed}
-    chosen = {name: value for name, value in given.items() if value is not None}
+    values = {"modes": mode or [], "margin": margin, "draws": draws, "explained": explained, "seed": seed}
+    chosen = {name: value for name, value in values.items() if value is not None}
     Setting.of({"model": model, "manifest": ""} | chosen)  # before the data are looked at
     manifest = manifest_of(model, data)
     check_split(manifest, split)
     params: dict[str, Any] = {"model": model, "manifest": manifest, "split": split, "device": device} | chosen
-    follow_or_leave(start("text-experiment", params), detach, as_json)
+    follow_or_leave(start("text-experiment", params, where=slurm), detach, as_json)
 
 
 @app.command()
@@ -73,10 +75,12 @@ def report(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A finished text experiment.")],
     out: Annotated[
         Path,
-        typer.Option(help="An .html file that needs no other, .md, a .zip of CSV; .svg, .png or .pdf for its figure."),
+        typer.Option(
+            help=("File to write: .html (self-contained), .md or .zip (CSV tables); .svg, .png or .pdf for the figure.")
+        ),
     ] = Path("text.html"),
 ) -> None:
-    """Write a text experiment down for others: sentence, pictures, figures and tables."""
+    """Write the report of a text experiment: conclusion, pictures, figures and tables."""
     from cxr.reports.masking import write
     from cxr.runs import get_run
 
@@ -87,67 +91,78 @@ def report(
 def vocabulary(
     data: Annotated[str, typer.Argument(metavar="DATA", help="A data set's name or a manifest.")],
     split: Annotated[str, typer.Option(help="A split; by default every image.")] = "",
-    min_images: Annotated[int, typer.Option(min=1, help="Leave out tokens that fewer images carry.")] = 3,
+    min_images: Annotated[int, typer.Option(min=1, help="Leave out tokens on fewer images than this.")] = 3,
     join: Annotated[
-        bool, typer.Option("--join", help="Put spellings together that OCR confuses (PORTABL, P0RTABLE, GLINICA).")
+        bool, typer.Option("--join", help="Merge spellings that OCR confuses (PORTABL, P0RTABLE, GLINICA).")
     ] = False,
     csv: Annotated[Path | None, typer.Option(help="Write the whole table to this file.")] = None,
+    slurm: SlurmOption = None,
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """List the burned-in tokens of a data set; the one that gives a class away stands first.
+    """List the burned-in tokens of a data set, the best predictor of a class first.
 
-    Boxes corrected by hand go before those detected. Ctrl-C loses nothing: what was found is kept, and the same command
-    goes on from there.
+    Boxes corrected by hand are used instead of detected ones. Ctrl-C loses nothing: the same command continues from
+    there.
     """
     from cxr.cli.vocabulary import count
 
-    count(data, split, min_images=min_images, join=join, csv=csv, detach=detach, as_json=as_json)
+    count(data, split, min_images=min_images, join=join, csv=csv, where=slurm, detach=detach, as_json=as_json)
 
 
 @app.command("stamp")
 def stamp(
     model: Model,
-    word: Annotated[str, typer.Option(help="What is written: a word, several, or a letter.")] = "",
+    word: Annotated[str, typer.Option(help="Text to write: a letter, a word or several words.")] = "",
     cut: Annotated[
-        str, typer.Option("--from", metavar="ID:X0,Y0,X1,Y1", help="Instead: cut from an X-ray of the data, in pixels.")
+        str,
+        typer.Option(
+            "--from", metavar="ID:X0,Y0,X1,Y1", help=("Instead of --word: cut from an X-ray of the data, in pixels.")
+        ),
     ] = "",
-    take: Annotated[str, typer.Option(help="Of the cut box: ink, bright or dark (which ink it is), or all.")] = "ink",
+    take: Annotated[
+        str, typer.Option(help=("What to take from the cut box: ink (bright or dark, detected), bright, dark, or all."))
+    ] = "ink",
     data: DataOption = None,
     split: Annotated[str, typer.Option(help="The split to measure on.")] = "test",
-    towards: Annotated[
-        str, typer.Option(help="The class or finding it may speak for; default: covid19, or the first.")
-    ] = "",
+    towards: Annotated[str, typer.Option(help="Target class or finding; default: covid19, or the first.")] = "",
     onto: Annotated[
-        list[str] | None, typer.Option(help="A class or finding to stamp onto, may be repeated; default: all others.")
+        list[str] | None, typer.Option(help="Class or finding to stamp onto, may be repeated; default: all others.")
     ] = None,
-    place: Annotated[str, typer.Option(help="top-left, top, top-right, ..., or x,y as shares.")] = "top-right",
+    place: Annotated[
+        str, typer.Option(help=("top-left, top, top-right, ..., or x,y as shares of the image."))
+    ] = "top-right",
     size: Annotated[
-        list[float] | None, typer.Option(help="Height as a share of the image's, may be repeated: the dose.")
+        list[float] | None, typer.Option(help="Height as a share of the image's height; may be repeated (doses).")
     ] = None,
-    contrast: Annotated[list[float] | None, typer.Option(help="Above 0 to 1, may be repeated: the dose.")] = None,
+    contrast: Annotated[
+        list[float] | None, typer.Option(help=("Contrast, above 0 and up to 1; may be repeated (doses)."))
+    ] = None,
     font: Annotated[str, typer.Option(help="sans-bold, sans, italic, uni, aileron or pixel.")] = "sans-bold",
     colour: Annotated[str, typer.Option(help="white or black.")] = "white",
-    control: Annotated[str, typer.Option(help="The patch without letters: shuffled or plate.")] = "shuffled",
-    cover: Annotated[bool, typer.Option("--cover", help="May hide tokens that are there; no search for them.")] = False,
-    jitter: Annotated[float, typer.Option(help="By which the place varies, a share of the image's height.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of the control and of the jitter.")] = 0,
+    control: Annotated[str, typer.Option(help="Control patch without letters: shuffled or plate.")] = "shuffled",
+    cover: Annotated[
+        bool, typer.Option("--cover", help=("Allow the stamp to cover text; text is not searched for."))
+    ] = False,
+    jitter: Annotated[float, typer.Option(help="Random shift of the place, as a share of the image's height.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of the control and of the jitter.")] = 0,
     device: Device = "auto",
+    slurm: SlurmOption = None,
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """Stamp a token onto X-rays of other classes and measure how predictions move, by size and contrast."""
+    """Stamp a token onto X-rays of other classes and measure how predictions change, by size and contrast."""
     from cxr.cli.stamping import stamp_and_tell
 
     token = {"word": word, "cut": cut, "take": take, "font": font, "colour": colour}
     where = {"towards": towards, "onto": onto or [], "place": place, "avoid": not cover, "jitter": jitter}
     doses = {"sizes": size or [], "contrasts": contrast or [], "control": control, "seed": seed}
     params = {"model": model, "split": split, "device": device} | token | where | doses
-    stamp_and_tell(params, data, detach=detach, as_json=as_json)
+    stamp_and_tell(params, data, where=slurm, detach=detach, as_json=as_json)
 
 
-def _show_boxes(told: list[dict[str, Any]]) -> None:
-    for entry in told:
+def _show_boxes(entries: list[dict[str, Any]]) -> None:
+    for entry in entries:
         if not entry["boxes"]:
             say(f"{entry['image']}: no text found")
             continue

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from cxr.cli.follow import follow_or_leave
+from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, assignments, emit, note, show_table, stdout
-from cxr.errors import RecipeError, RunError
-from cxr.runs import Slurm, start
+from cxr.errors import RecipeError
+from cxr.runs import start
 
 recipes = typer.Typer(help="See the recipes that come with the package.", no_args_is_help=True)
-RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A preset (see `cxr recipe list`) or a YAML file.")]
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="Preset (see `cxr recipe list`) or YAML file.")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Change a value, such as stages.0.epochs=3; may be repeated.")
 ]
@@ -23,21 +23,13 @@ def train(
     data: Annotated[str, typer.Option(help="A data set's name or the path of a manifest.")],
     name: Annotated[str, typer.Option(help="A name for the run; by default the recipe's.")] = "",
     changes: Changes = None,
-    slurm: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KEY=VALUE,...",
-            help="Submit it to a cluster: partition=gpu,time=120,gpus=1,nodes=1,cpus=4,mem=16,account=... and other "
-            "options of sbatch. Time in minutes, gpus and mem (GiB) for each node, cpus for each process.",
-        ),
-    ] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Return at once, leave it running.")] = False,
+    slurm: SlurmOption = None,
+    detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """Train a network. Ctrl-C saves and stops; closing the terminal leaves it running."""
-    where = _slurm(slurm)
+    """Train a network. Ctrl-C saves and stops it. Closing the terminal leaves it running."""
     params = {"recipe": load_changed(recipe, changes), "manifest": data, "data_name": data}
-    run = start("train", params, name=name, warn=note, where=where)
+    run = start("train", params, name=name, warn=note, where=slurm)
     follow_or_leave(run, detach, as_json)
 
 
@@ -52,7 +44,7 @@ def list_(as_json: Json = False) -> None:
 
 @recipes.command("show")
 def show(recipe: RecipeName, changes: Changes = None, as_json: Json = False) -> None:
-    """Print a recipe as YAML: a start for one's own."""
+    """Print a recipe as YAML, as a start for your own."""
     from cxr.training import load_recipe
 
     params = load_changed(recipe, changes)
@@ -65,13 +57,6 @@ def load_changed(recipe: str, changes: list[str] | None) -> dict[str, Any]:
 
     values = {key: _value(key, text) for key, text in assignments(changes, "--set").items()}
     return load_recipe(recipe).changed(values).model_dump(mode="json")
-
-
-def _slurm(text: str | None) -> Slurm | None:
-    try:
-        return None if text is None else Slurm.parse(text)
-    except RunError as error:
-        raise typer.BadParameter(str(error), param_hint="'--slurm'") from error
 
 
 def _value(key: str, text: str) -> Any:

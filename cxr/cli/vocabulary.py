@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cxr.cli.follow import end_of
 from cxr.cli.output import emit, note, say, show_table
 from cxr.errors import RunError, TextError
 from cxr.files import replacing
-from cxr.runs import Run, start
+from cxr.runs import Run, Slurm, start
+
+if TYPE_CHECKING:
+    from cxr.experiments.vocabulary.entries import Entry
 
 _SHOWN = 25
 
 
-def count(data: str, split: str, *, min_images: int, join: bool, csv: Path | None, detach: bool, as_json: bool) -> None:
+def count(
+    data: str,
+    split: str,
+    *,
+    min_images: int,
+    join: bool,
+    csv: Path | None,
+    where: Slurm | None,
+    detach: bool,
+    as_json: bool,
+) -> None:
     """Search and count in a run, follow it, and print its table."""
     if csv is not None and not csv.parent.is_dir():
-        raise TextError(f"--csv {csv}: the folder {csv.parent} is not there")
+        raise TextError(f"--csv {csv}: the folder {csv.parent} does not exist")
     if csv is not None and detach:
-        raise TextError("--csv waits for the table, --detach does not: give one of them")
-    run = start("text-vocabulary", {"manifest": data, "split": split, "min_images": min_images, "join": join})
+        raise TextError("--csv must wait for the table, --detach does not wait: give only one of them")
+    params = {"manifest": data, "split": split, "min_images": min_images, "join": join}
+    run = start("text-vocabulary", params, where=where)
     if end_of(run, detach, as_json) is None:
         return
     results = run.results()
     if results is None:
-        raise RunError("stopped before the table; what was found is kept, and the same command goes on from there")
+        raise RunError(
+            "stopped before the table was ready; what was found is kept, and the same command continues from there"
+        )
     if csv is not None:
         _write_csv(csv, results)
     emit({"run": run.id, **results}, as_json, lambda _: _show(run, results))
@@ -52,9 +68,9 @@ def _show(run: Run, results: dict[str, Any]) -> None:
             show_table(_title(title, listed), [*_COLUMNS, *_classes(listed)], [_row(e) for e in listed[:_SHOWN]])
     if any(entry["p"] is not None for entry in entries):
         say(
-            "bits: of the class, beyond chance; odds ratio: of patients, each with one X-ray drawn by lot, with an "
-            "exact 95 % interval for this row alone; q: exact p after Benjamini and Hochberg over all rows; "
-            "?: not shown, since q is 0.05 or more"
+            "bits: information about the class, beyond chance; odds ratio: over patients, each with one randomly "
+            "drawn X-ray, with an exact 95 % interval for this row alone; q: exact p value, corrected over all rows "
+            "(Benjamini and Hochberg); ?: not significant, q is 0.05 or more"
         )
     if results["left_out"]:
         first = results["left_out"][0]
@@ -65,21 +81,21 @@ def _show(run: Run, results: dict[str, Any]) -> None:
 _COLUMNS = ("token", "images", "points to", "odds ratio", "bits", "q")
 
 
-def _title(title: str, listed: list[dict[str, Any]]) -> str:
+def _title(title: str, listed: list[Entry]) -> str:
     return title if len(listed) <= _SHOWN else f"{title}: the first {_SHOWN} of {len(listed)}, all with --csv or --json"
 
 
-def _classes(listed: list[dict[str, Any]]) -> list[str]:
+def _classes(listed: list[Entry]) -> list[str]:
     return list(listed[0]["by_class"])
 
 
-def _row(entry: dict[str, Any]) -> list[Any]:
+def _row(entry: Entry) -> list[str | int]:
     from cxr.experiments.vocabulary.count import odds_in_words, points_in_words
 
-    shares = [f"{told['units']} of {told['of']}" for told in entry["by_class"].values()]
-    if entry["p"] is None:
+    shares = [f"{counts['units']} of {counts['of']}" for counts in entry["by_class"].values()]
+    if entry["points_to"] is None:
         return [entry["token"], entry["images"], "", "", "", "", *shares]
-    told = entry["by_class"][entry["points_to"]]
-    odds = odds_in_words(told)
-    bits = f"{entry['bits'] - entry['chance']:.3f}"
-    return [entry["token"], entry["images"], points_in_words(entry), odds, bits, f"{entry['q']:.2g}", *shares]
+    counts = entry["by_class"][entry["points_to"]]
+    odds = odds_in_words(counts)
+    bits = f"{(entry['bits'] or 0) - (entry['chance'] or 0):.3f}"
+    return [entry["token"], entry["images"], points_in_words(entry), odds, bits, f"{entry['q'] or 0:.2g}", *shares]

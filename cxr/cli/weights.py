@@ -13,12 +13,12 @@ from cxr.paths import weights_root
 
 app = typer.Typer(help="Import, list, show and export the weights of networks.", no_args_is_help=True)
 Network = Annotated[str, typer.Argument(metavar="RUN|NAME", help="A training run's id, a name of weights, or a file.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing file.")]
 
 
 @app.command("list")
 def list_(as_json: Json = False) -> None:
-    """List the weights that are at hand."""
+    """List the available weights."""
     from cxr.models import list_weights
 
     check_root(weights_root(), "CXR_WEIGHTS")
@@ -26,7 +26,7 @@ def list_(as_json: Json = False) -> None:
 
     def show(_: Any) -> None:
         if not rows:
-            say("no weights at hand")
+            say("no weights found")
             return
         columns = ["name", "backbone", "size", "classes", "path"]
         cells = [[row[key] if key != "classes" else ", ".join(row[key]) for key in columns] for row in rows]
@@ -56,11 +56,9 @@ def show(network: Network, as_json: Json = False) -> None:
 
 def _card_of(network: str) -> Any:
     from cxr.errors import WeightsError
-    from cxr.evaluation.source import checkpoint_of
-    from cxr.models.weights import read_card
+    from cxr.networks import network_card, network_file
 
-    path = checkpoint_of(network)
-    card = read_card(path)
+    path, card = network_file(network), network_card(network)
     if card is None:
         raise WeightsError(f"{path} has no card: `cxr weights import {path}` makes one")
     return card
@@ -69,53 +67,57 @@ def _card_of(network: str) -> Any:
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of weights, or a folder of timm.")],
-    name: Annotated[str | None, typer.Option(help="What the weights are called here; by default as the file.")] = None,
-    classes: Annotated[str | None, typer.Option(help="Names of the outputs in their order: a,b,c.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name for the weights; by default that of the file.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Class names in the order of the outputs: a,b,c.")] = None,
     task: Annotated[str | None, typer.Option(help="single-label or multi-label.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the input in pixels.")] = None,
-    mean: Annotated[str | None, typer.Option(help="0.5, or a,b,c, or imagenet; of values in [0, 1].")] = None,
-    std: Annotated[str | None, typer.Option(help="As --mean.")] = None,
-    channels: Annotated[int | None, typer.Option(help="1 or 3; must be what the first layer takes.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="timm's name, where it cannot be told from the tensors.")] = None,
-    licence: Annotated[str | None, typer.Option(help="Of the weights, for the card: GPL-3.0, MIT, ...")] = None,
-    origin: Annotated[str | None, typer.Option(help="Where the file is from, for the card.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The file to write; by default NAME.safetensors here.")] = None,
+    mean: Annotated[str | None, typer.Option(help=(
+        "Mean of pixel values in [0, 1]: 0.5, or a,b,c, or imagenet."
+    ))] = None,
+    std: Annotated[str | None, typer.Option(help="Standard deviation, as --mean.")] = None,
+    channels: Annotated[int | None, typer.Option(help="1 or 3, as the first layer expects.")] = None,
+    backbone: Annotated[str | None, typer.Option(help=(
+        "Backbone by its timm name, if the tensors do not show it."
+    ))] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence of the weights, for the card: GPL-3.0, MIT, ...")] = None,
+    origin: Annotated[str | None, typer.Option(help="Where the file comes from, for the card.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; by default NAME.safetensors in this folder.")] = None,
     force: Force = False,
-    brief: Annotated[bool, typer.Option("--brief", help="Leave the tensors that match out of the table.")] = False,
+    brief: Annotated[bool, typer.Option("--brief", help="Show only tensors that do not match.")] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Make weights of timm, torchvision, CheXNet, torchxrayvision or the paper's authors usable here, with a card.
+    """Import weights of timm, torchvision, CheXNet, torchxrayvision or the paper's authors, and write their card.
 
-    Whole pickled models are read too. No code in the file is run. Tensors that fit only in part are refused. A licence
-    is taken from --licence, from the publisher where the file is known, or from a card, README or LICENSE beside it.
+    Whole pickled models are read too. Code inside the file is never run. Weights that fit only partly are refused. The
+    licence comes from --licence, from the publisher if the file is known, or from a card, README or LICENSE beside it.
     """
-    from cxr.models.imports.importing import import_weights, look_at
+    from cxr.models.imports.conversion import import_weights, look_at
 
-    found = look_at(file, backbone)
-    rows = [row for row in found.rows() if not (brief and row["verdict"] == "matched")]
+    candidate = look_at(file, backbone)
+    rows = [row for row in candidate.rows() if not (brief and row["verdict"] == "matched")]
     if not as_json:
-        _show_found(found, rows)
-    _refuse_misfit(found, rows, as_json)
-    told = {"classes": _names(classes), "task": task, "size": size, "mean": mean, "std": std}
+        _show_found(candidate, rows)
+    _refuse_misfit(candidate, rows, as_json)
+    answers = {"classes": _names(classes), "task": task, "size": size, "mean": mean, "std": std}
     more = {"channels": channels, "name": name, "licence": licence, "origin": origin}
     if sys.stdin.isatty() and not as_json:
-        told = _ask(found, told)
-        more["licence"] = _licence(found, licence)
-    path, model = import_weights(found, out=out, force=force, **told, **more)
+        answers = _ask(candidate, answers)
+        more["licence"] = _licence(candidate, licence)
+    path, model = import_weights(candidate, out=out, force=force, **answers, **more)
     called = path.stem if out is None else str(path)
     value = {
         "name": called,
         "path": str(path),
-        "layout": found.known.title,
+        "layout": candidate.known.title,
         "tensors": rows,
         "card": model.card.to_dict(),
         "next": f"cxr evaluate {called} --data ...",
     }
 
     def told_to_people(_: Any) -> None:
-        say(f"{len(found.report.matched)} tensors, all that {found.backbone} has, are now {path}")
-        say(f"check sum: {found.checked}")
-        say(licence_line(model.card, found.licence_from if licence is None else "--licence"))
+        say(f"{len(candidate.report.matched)} tensors, all of {candidate.backbone}, saved as {path}")
+        say(f"checksum: {candidate.checked}")
+        say(licence_line(model.card, candidate.licence_from if licence is None else "--licence"))
         say(f"next: `cxr evaluate {called} --data ...` measures it, `cxr weights show {called}` prints its card")
 
     emit(value, as_json, told_to_people)
@@ -126,14 +128,14 @@ def licence_line(card: Any, source: str) -> str:
     from cxr.models.licences import UNKNOWN, sharing_note
 
     if card.licence == UNKNOWN:
-        return "licence: unknown, nothing beside the file states it; give --licence with --force once you know it"
+        return "licence: unknown, no file beside the weights states it; give --licence with --force once you know it"
     note_ = sharing_note(card.licence)
     return f"licence: {card.licence}" + (f" (from {source})" if source else "") + (f". {note_}" if note_ else "")
 
 
-def _licence(found: Any, licence: str | None) -> str | None:
+def _licence(candidate: Any, licence: str | None) -> str | None:
     """Ask at the terminal for a licence that nothing tells; an empty answer leaves it unknown."""
-    if licence is not None or found.licence:
+    if licence is not None or candidate.licence:
         return licence
     note("licence: under which the weights were published, such as GPL-3.0 or MIT")
     return str(typer.prompt("licence", default="unknown", err=True))
@@ -143,14 +145,17 @@ def _names(classes: str | None) -> tuple[str, ...] | None:
     return None if classes is None else tuple(name.strip() for name in classes.split(",") if name.strip())
 
 
-def _show_found(found: Any, rows: list[dict[str, str]]) -> None:
+def _show_found(candidate: Any, rows: list[dict[str, str]]) -> None:
     if rows:
         cells = [[row["verdict"], _shape(row), row["tensor"]] for row in rows]
         show_table("", ["verdict", "shape", "tensor"], cells)
-    say(f"{found.path}\n{found.known.title}: {found.backbone}, {found.channels} channel(s), {found.outputs} outputs")
-    for line in found.described():
+    say(
+        f"{candidate.path}\n{candidate.known.title}: {candidate.backbone}, {candidate.channels} channel(s), "
+        f"{candidate.outputs} outputs"
+    )
+    for line in candidate.described():
         say(line)
-    say(str(found.report))
+    say(str(candidate.report))
 
 
 def _shape(row: dict[str, str]) -> str:
@@ -159,45 +164,45 @@ def _shape(row: dict[str, str]) -> str:
     return ", not ".join(shapes)
 
 
-def _refuse_misfit(found: Any, rows: list[dict[str, str]], as_json: bool) -> None:
+def _refuse_misfit(candidate: Any, rows: list[dict[str, str]], as_json: bool) -> None:
     """End the command where tensors do not fit; with --json their table goes with the error."""
     from cxr.cli.output import to_json
-    from cxr.models.imports.importing import Misfit
+    from cxr.models.imports.conversion import Misfit
 
     try:
-        found.check()
+        candidate.check()
     except Misfit as misfit:
         if as_json:
             print(to_json({"error": str(misfit), "tensors": rows}))
         fail(misfit, as_json=False)
 
 
-def _ask(found: Any, told: dict[str, Any]) -> dict[str, Any]:
+def _ask(candidate: Any, values: dict[str, Any]) -> dict[str, Any]:
     """Ask at the terminal for what neither the file nor the options tell; an empty answer is asked again."""
-    from cxr.models.imports.importing import NEEDED
+    from cxr.models.imports.conversion import NEEDED
 
-    asked = dict(told)
-    for key in found.unknown:
-        if asked[key] is None:
+    answers = dict(values)
+    for key in candidate.unknown:
+        if answers[key] is None:
             note(f"{key}: {NEEDED[key]}")
-            answer = typer.prompt(f"{key} of the {found.outputs} outputs" if key == "classes" else key, err=True)
-            asked[key] = _names(answer) if key == "classes" else answer
-    return asked
+            answer = typer.prompt(f"{key} of the {candidate.outputs} outputs" if key == "classes" else key, err=True)
+            answers[key] = _names(answer) if key == "classes" else answer
+    return answers
 
 
 @app.command("export")
 def export(
     network: Network,
     format: Annotated[str, typer.Option(help="onnx, timm (a folder for timm's local-dir:) or card (Markdown).")],
-    out: Annotated[Path, typer.Option(help="The file or, for timm, the folder to write.")],
+    out: Annotated[Path, typer.Option(help="File to write or, for timm, folder.")],
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Write a network for other programs, or its card for people; what was written is loaded again and compared."""
-    from cxr.evaluation.source import load_trained, seen_by
+    """Export a network for other programs, or its card as text. An exported network is loaded again and compared."""
     from cxr.models.export import export as write
+    from cxr.networks import load_network, seen_by
 
-    model, description = load_trained(network)
+    model, description = load_network(network)
     done = write(model, out, format, force=force, seen=seen_by(network))
     value = {"network": description, "path": str(done.path), "format": done.format,
              "max_abs_difference": done.difference, "relative_difference": done.relative}  # fmt: skip
@@ -205,8 +210,8 @@ def export(
     def told_to_people(_: Any) -> None:
         say(f"{description}\nwritten: {done.path}")
         if done.difference is not None:
-            say(f"loaded again, its logits differ from ours by {done.difference:.2g} at most ({done.relative:.1g} of "
-                "the largest logit)")  # fmt: skip
+            say(f"loaded again, its logits differ from the original's by at most {done.difference:.2g} "
+                f"({done.relative:.1g} of the largest logit)")  # fmt: skip
         if format == "timm":
             say(f'load it: timm.create_model("local-dir:{done.path}", pretrained=True)')
 

@@ -4,8 +4,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cxr.data.images.cache import ImageCache
     from cxr.data.images.decode import read_xray
+    from cxr.data.images.image_cache import ImageCache
     from cxr.data.importers.importing import ImportResult, import_data
     from cxr.data.importers.registry import SOURCES, Excluded
     from cxr.data.library import DataSet, list_data_sets, open_data_set, resolve_manifest, save_data_set
@@ -32,7 +32,7 @@ __all__ = [
 # A decoding process loads `cxr.data.images.resize` and must not wait for pandas and pydicom, so names are looked up
 # when used.
 _MODULES = {
-    "images.cache": ("ImageCache",),
+    "images.image_cache": ("ImageCache",),
     "images.decode": ("read_xray",),
     "importers.importing": ("ImportResult", "import_data"),
     "importers.registry": ("SOURCES", "Excluded"),

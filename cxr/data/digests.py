@@ -43,19 +43,19 @@ def file_digests(paths: Iterable[AnyPath], memory: Path) -> dict[AnyPath, str | 
     ``memory`` is an SQLite file that remembers digests. Without it (a full or read-only disk, a damaged file) the
     result is the same, only slower.
     """
-    given = list(paths)
-    texts = [str(path) for path in given]
+    all_paths = list(paths)
+    texts = [str(path) for path in all_paths]
     stats = {text: _stat(text) for text in texts}
     remembered = _recall(memory, list(stats))
-    known: dict[str, str | None] = {
+    digests: dict[str, str | None] = {
         text: entry[1] for text, entry in remembered.items() if entry[0] == stats[text] is not None
     }
-    new = [text for text in stats if text not in known]
+    new = [text for text in stats if text not in digests]
     with ThreadPoolExecutor(2) as pool:  # hashing releases the interpreter
         fresh = dict(zip(new, pool.map(file_digest, map(Path, new)), strict=True))
     _remember(memory, fresh, stats)
-    known.update(fresh)
-    return dict(zip(given, map(known.__getitem__, texts), strict=True))
+    digests.update(fresh)
+    return dict(zip(all_paths, map(digests.__getitem__, texts), strict=True))
 
 
 def short_digest(digest: str) -> int:
@@ -87,20 +87,20 @@ def _open(memory: Path) -> sqlite3.Connection:
 
 
 def _recall(memory: Path, paths: list[str]) -> dict[str, tuple[tuple[int, int], str]]:
-    found: dict[str, tuple[tuple[int, int], str]] = {}
+    entries: dict[str, tuple[tuple[int, int], str]] = {}
     try:
         with closing(_open(memory)) as database:
             for part in _parts(paths):
                 marks = ",".join("?" * len(part))
                 rows = database.execute(f"SELECT path, size, mtime, digest FROM digests WHERE path IN ({marks})", part)
-                found.update({path: ((size, mtime), digest) for path, size, mtime, digest in rows})
+                entries.update({path: ((size, mtime), digest) for path, size, mtime, digest in rows})
     except sqlite3.OperationalError:
-        return found
+        return entries
     except sqlite3.DatabaseError:
         memory.unlink(missing_ok=True)  # not a database: the next call starts a new one
     except (OSError, UnicodeEncodeError):
-        return found
-    return found
+        return entries
+    return entries
 
 
 def _remember(memory: Path, fresh: dict[str, str | None], stats: dict[str, tuple[int, int] | None]) -> None:

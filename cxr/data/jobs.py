@@ -6,18 +6,19 @@ without splits, and says why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import pandas as pd
 
+from cxr.data.importers.import_options import given_options
 from cxr.data.importers.importing import ImportResult, import_data, source_splits, unknown_patients
-from cxr.data.importers.options import given_options
 from cxr.data.importers.registry import SOURCES
 from cxr.data.importers.rows import SOURCE_SPLIT
 from cxr.data.library import (
+    DataSetFacts,
     check_name,
     describe_data_set,
     facts_beside,
@@ -42,14 +43,26 @@ DEMO = "synthetic"
 SPLITS: Mapping[str, str] = {
     "make": "use those that come with the data, else make them",
     "keep": "only those that come with the data",
-    "new": "make them anew, also where some come with the data",
-    "none": "no splits, also not those that come with the data",
+    "new": "make new ones, also where the data come with some",
+    "none": "no splits, not even those that come with the data",
 }
 DECLINING = ("new", "none")  # choices that do not use the splits of the source
 VALIDATION: Mapping[str, float] = {"train": 0.9, "val": 0.1}
 Progress = Callable[[float, str], None]
-_NOT_WANTED = "none were asked for"
+_NOT_WANTED = "none were requested"
 _NO_ASIDE = pd.DataFrame(columns=["image_id", "image", "reason"])
+
+
+class ImportSummary(TypedDict):
+    """What a command prints, and a run stores, of an import; see :class:`Imported`."""
+
+    name: str
+    kind: str
+    splits: dict[str, int] | None
+    source_splits: dict[str, int] | None
+    split_reason: str | None
+    notes: list[str]
+    two_labels: list[list[dict[Hashable, str]]]
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,7 @@ class Imported:
     Attributes
     ----------
     name, folder
-        Of the data set; the name may differ from the one that was asked for if another import took it meanwhile.
+        Of the data set; the name may differ from the one that was requested if another import took it meanwhile.
     result
         What was imported, with the splits that it has now.
     split_reason
@@ -79,8 +92,8 @@ class Imported:
         """X-rays per split, None if there are no splits."""
         return split_sizes(self.result.manifest)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return what a command or a run tells of the import in plain values."""
+    def as_dict(self) -> ImportSummary:
+        """Return what a command or a run reports of the import in plain values."""
         pairs = two_labels(self.result.doubles)
         return {
             "name": self.name,
@@ -160,7 +173,12 @@ def import_data_set(
     if kept_as != name:
         notes.append(f"Another import has taken the name {name} meanwhile: this data set is called {kept_as}.")
     official = in_order(result.manifest.splits)
-    about = {"notes": notes, "source_splits": official, "split_reason": _NOT_WANTED if not official else "", "run": run}
+    about: DataSetFacts = {
+        "notes": notes,
+        "source_splits": official,
+        "split_reason": _NOT_WANTED if not official else "",
+        "run": run,
+    }
     if splits in ("make", "new") and not official:
         about["split_reason"] = "they have not been made yet"
     folder = save_data_set(kept_as, result, overwrite=overwrite, **about)
@@ -171,7 +189,7 @@ def import_data_set(
 def check_free(name: str, overwrite: bool = False) -> None:
     """Raise a ManifestError if a new data set cannot have this name: hours of reading come after this."""
     if is_taken(name) and not overwrite:
-        raise ManifestError(f"a data set called {name!r} is there already: choose another name or overwrite it")
+        raise ManifestError(f"a data set called {name!r} already exists: choose another name or overwrite it")
 
 
 def split_data_set(
@@ -182,7 +200,7 @@ def split_data_set(
     seed: int = 0,
     keep: Collection[str] = (),
 ) -> Divided:
-    """Place the rows of a data set anew, without those of the splits in ``keep``, and keep the result.
+    """Make new splits of a data set, without those of the splits in ``keep``, and keep the result.
 
     Parameters
     ----------
@@ -198,18 +216,18 @@ def split_data_set(
     ManifestError
         If the splits cannot be made, or ``name`` is taken or missing; what there was stays as it is.
     """
-    in_library = str(data) in {known.name for known in list_data_sets()}
+    in_library = str(data) in {data_set.name for data_set in list_data_sets()}
     if name is not None:
         check_free(name)
     elif not in_library:
-        raise ManifestError(f"{str(data)!r} is no data set's name: say with --name how to keep the result")
+        raise ManifestError(f"{str(data)!r} is not the name of a data set: give the result a name with --name")
     before = Manifest.load(resolve_manifest(data))
     facts = facts_beside(resolve_manifest(data)) if in_library else {}
     before = _remembering(before, facts.get("source_splits", ()))
     manifest, aside = split_manifest(before, fractions, seed=seed, keep=keep)
     official = [split for split in facts.get("source_splits", ()) if split in keep]
     notes = [*split_notes(manifest, aside, keep), *_replaced_notes(facts.get("source_splits", ()), keep)]
-    about: dict[str, Any] = {"split_notes": notes, "split_reason": "", "source_splits": official}
+    about: DataSetFacts = {"split_notes": notes, "split_reason": "", "source_splits": official}
     folder = save_data_set(name, manifest, **about) if name else update_data_set(str(data), manifest, **about)
     patients = unknown_patients(manifest)
     return Divided(name or str(data), folder, manifest, aside, (*notes, *([patients] if patients else [])))
@@ -261,9 +279,9 @@ def _with_splits(name: str, folder: Path, result: ImportResult, splits: str, see
         reason = str(error)
     if not reason and not manifest.splits:
         reason = _NOT_WANTED
-    told = [] if reason else [*split_notes(manifest, aside, official), *straddling_notes(manifest)]
-    update_data_set(name, manifest, split_notes=told, split_reason=reason)
-    return Imported(name, folder, result.with_manifest(manifest), reason, (*notes, *told))
+    split_sentences = [] if reason else [*split_notes(manifest, aside, official), *straddling_notes(manifest)]
+    update_data_set(name, manifest, split_notes=split_sentences, split_reason=reason)
+    return Imported(name, folder, result.with_manifest(manifest), reason, (*notes, *split_sentences))
 
 
 def _source_split_note(manifest: Manifest, splits: str) -> str:
@@ -272,8 +290,8 @@ def _source_split_note(manifest: Manifest, splits: str) -> str:
     if not sizes:
         return ""
     used = "declined" if splits in DECLINING or not manifest.splits else "used"
-    named = ", ".join(f"{name} {n}" for name, n in sizes.items())
-    return f"Splits that come with the data: {named}; {used} (--splits {splits}). `{SOURCE_SPLIT}` remembers them."
+    counts = ", ".join(f"{name} {n}" for name, n in sizes.items())
+    return f"Splits that come with the data: {counts}; {used} (--splits {splits}). `{SOURCE_SPLIT}` remembers them."
 
 
 def _remembering(manifest: Manifest, official: Collection[str]) -> Manifest:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack, cast
 
 import pandas as pd
 
@@ -34,23 +33,56 @@ class DataSet:
     kind: str
 
 
+class DataSetFacts(TypedDict, total=False):
+    """What ``data.json`` holds about a data set; any key may be missing.
+
+    Attributes
+    ----------
+    created, kind, imported_from
+        When it was imported (ISO 8601), by which importer, and from which folder.
+    notes
+        What its user should know, one sentence each.
+    split_notes, split_reason
+        The same of its splits, and why it has none.
+    source_splits
+        Names of the splits that came with the data and are still as they were.
+    run
+        The run that imported it, if one did.
+    n, stamp
+        Number of rows of the manifest, and what changes when it is edited by hand.
+    """
+
+    created: str
+    kind: str
+    imported_from: str
+    notes: list[str]
+    split_notes: list[str]
+    split_reason: str
+    source_splits: list[str]
+    run: str
+    n: int
+    stamp: str
+
+
 def check_name(name: str) -> str:
     """Return ``name`` if a data set can be called so; a ManifestError says what is allowed."""
     if not _NAME.fullmatch(name):
-        raise ManifestError(f"{name!r} is no name for a data set: 1 to 64 letters, digits, '.', '_' or '-'")
+        raise ManifestError(f"{name!r} is not a valid name of a data set: use 1 to 64 letters, digits, '.', '_' or '-'")
     return name
 
 
 def is_taken(name: str) -> bool:
-    """Tell whether a data set has this name; a ManifestError says if none can have it."""
+    """Return whether a data set has this name; a ManifestError says if none can have it."""
     folder = _settled(data_root() / check_name(name))
     return (folder / "manifest.csv").exists()
 
 
-def save_data_set(name: str, data: ImportResult | Manifest, *, overwrite: bool = False, **facts: Any) -> Path:
+def save_data_set(
+    name: str, data: ImportResult | Manifest, *, overwrite: bool = False, **facts: Unpack[DataSetFacts]
+) -> Path:
     """Put a manifest into the library and return its folder; images stay where they are.
 
-    Manifest, what was left out and ``facts`` (plain values, see :func:`data_set_facts`) are replaced together: a crash
+    Manifest, what was left out and ``facts`` are replaced together: a crash
     leaves the old ones or the new ones.
 
     Raises
@@ -59,19 +91,23 @@ def save_data_set(name: str, data: ImportResult | Manifest, *, overwrite: bool =
         For a name that is not letters, digits, ``.``, ``_`` and ``-``, or one that is taken.
     """
     if is_taken(name) and not overwrite:
-        raise ManifestError(f"a data set called {name!r} is there already; choose another name or overwrite it")
+        raise ManifestError(f"a data set called {name!r} already exists; choose another name or overwrite it")
     result = ImportResult(data, _NOTHING_EXCLUDED, "") if isinstance(data, Manifest) else data
-    known: dict[str, Any] = {"created": _now(), "kind": result.kind, "imported_from": str(result.manifest.root)}
-    known["notes"] = list(result.notes)
+    stored: DataSetFacts = {
+        "created": _now(),
+        "kind": result.kind,
+        "imported_from": str(result.manifest.root),
+        "notes": list(result.notes),
+    }
     folder = data_root() / name
-    _write(folder, result.manifest, known | facts, result.excluded)
+    _write(folder, result.manifest, {**stored, **facts}, result.excluded)
     return folder
 
 
-def update_data_set(name: str, manifest: Manifest, **facts: Any) -> Path:
+def update_data_set(name: str, manifest: Manifest, **facts: Unpack[DataSetFacts]) -> Path:
     """Replace the manifest of a data set, as new splits do, and keep what else is known of it; return its folder."""
     folder = resolve_manifest(check_name(name)).parent
-    _write(folder, manifest, _known(folder) | facts)
+    _write(folder, manifest, {**_with_stored_facts(folder), **facts})
     return folder
 
 
@@ -79,16 +115,11 @@ def describe_data_set(name: str, kind: str) -> None:
     """Note of which kind a data set is whose files were made in its folder."""
     folder = resolve_manifest(check_name(name)).parent
     with replacing(folder / "data.json") as draft:
-        _write_facts(draft, folder / "manifest.csv", _known(folder) | {"kind": kind})
+        _write_facts(draft, folder / "manifest.csv", {**_with_stored_facts(folder), "kind": kind})
 
 
-def facts_beside(manifest: Path) -> dict[str, Any]:
-    """Return what is known of a data set besides its manifest, whose file is given; empty for any other manifest.
-
-    Of an import: ``kind``, ``imported_from``, ``created``, ``notes`` (what its user should know, one sentence each),
-    ``split_notes`` (the same of its splits), ``split_reason`` (why it has no splits) and ``source_splits`` (names of
-    the splits that came with the data and are still as they were). Any key may be missing.
-    """
+def facts_beside(manifest: Path) -> DataSetFacts:
+    """Return what is known of a data set besides its manifest, whose file is given; empty for any other manifest."""
     return _read_json(manifest.parent / "data.json")
 
 
@@ -150,7 +181,7 @@ def _settled(folder: Path) -> Path:
     return folder
 
 
-def _known(folder: Path) -> dict[str, Any]:
+def _with_stored_facts(folder: Path) -> DataSetFacts:
     return {"created": _now(), **_read_json(folder / "data.json")}
 
 
@@ -158,7 +189,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _write(folder: Path, manifest: Manifest, facts: Mapping[str, Any], excluded: pd.DataFrame | None = None) -> None:
+def _write(folder: Path, manifest: Manifest, facts: DataSetFacts, excluded: pd.DataFrame | None = None) -> None:
     """Replace the files of a data set together."""
     with replacing_together(folder) as draft:
         write_table(manifest.table_seen_from(folder), draft / "manifest.csv")
@@ -167,7 +198,7 @@ def _write(folder: Path, manifest: Manifest, facts: Mapping[str, Any], excluded:
         _write_facts(draft / "data.json", draft / "manifest.csv", facts)
 
 
-def _write_facts(path: Path, manifest: Path, facts: Mapping[str, Any]) -> None:
+def _write_facts(path: Path, manifest: Path, facts: DataSetFacts) -> None:
     """Write data.json: the facts, and the count of rows that spares reading the manifest."""
     counted = {**facts, "n": _count_rows(manifest), "stamp": _stamp(manifest)}
     path.write_text(json.dumps(counted, indent=2), encoding="utf-8")
@@ -186,9 +217,9 @@ def _count_rows(manifest: Path) -> int:
         return 0
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> DataSetFacts:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return facts if isinstance(facts, dict) else {}
+    return cast(DataSetFacts, facts) if isinstance(facts, dict) else {}

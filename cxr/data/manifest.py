@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,8 +36,8 @@ from cxr.data.manifest_columns import (
     rename_columns,
     whole_sizes,
 )
-from cxr.data.tables.files import read_table, read_text_table, text_column
 from cxr.data.tables.normalise import OLDEST, is_missing, map_labels
+from cxr.data.tables.text_table import read_table, read_text_table, text_column
 from cxr.data.tables.values import normalise_paths, normalise_values
 from cxr.errors import ManifestError, unknown
 from cxr.files import replacing
@@ -117,11 +116,11 @@ class Manifest:
             With the row counted from 1 at the first line below the header.
         """
         file = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - resolve() would follow links
-        read = read_text_table(file)
-        table = rename_columns(read.table, columns or {}, file)
-        if not is_our_own(read.table):
+        text_table = read_text_table(file)
+        table = rename_columns(text_table.table, columns or {}, file)
+        if not is_our_own(text_table.table):
             table, notes = _as_imported(table, file.parent, aliases or {})
-            for note in (*read.notes, *notes):
+            for note in (*text_table.notes, *notes):
                 _warn_once(file, note)
         return cls._checked(table, file.parent, file, aliases, classes)
 
@@ -217,9 +216,9 @@ class Manifest:
     ) -> Manifest:
         """Return the rows that meet every condition given, in the order of this table; ``ids`` sets its own order."""
         table = self.table
-        for column, wanted in (("split", split), ("label", label), ("role", role)):
-            if wanted is not None:
-                table = table[table[column].isin([wanted] if isinstance(wanted, str) else list(wanted))]
+        for column, value in (("split", split), ("label", label), ("role", role)):
+            if value is not None:
+                table = table[table[column].isin([value] if isinstance(value, str) else list(value))]
         if ids is not None:
             table = self._by_ids(table, list(ids))
         return self.with_table(table)
@@ -227,8 +226,8 @@ class Manifest:
     def _by_ids(self, table: pd.DataFrame, ids: list[str]) -> pd.DataFrame:
         for image_id in ids:
             self.row(image_id)
-        kept = set(table["image_id"])
-        return self.table.iloc[[self._positions[image_id] for image_id in ids if image_id in kept]]
+        present = set(table["image_id"])
+        return self.table.iloc[[self._positions[image_id] for image_id in ids if image_id in present]]
 
     def with_table(self, table: pd.DataFrame) -> Manifest:
         """Return a manifest of other rows or values with the same root."""
@@ -285,11 +284,11 @@ class Manifest:
 
     def check_splits(self) -> None:
         """Raise a ManifestError if a patient or a group of duplicates stands in two splits; "" is no split."""
-        for what, straddling in self.straddling().items():
+        for group, straddling in self.straddling().items():
             for name, splits in straddling.items():
-                more = f" ({len(straddling)} {what}s are in several splits)" if len(straddling) > 1 else ""
+                more = f" ({len(straddling)} {group}s are in several splits)" if len(straddling) > 1 else ""
                 raise ManifestError(
-                    f"{what} {name!r} is in the splits {' and '.join(splits)}{more}: all its images must be in one. "
+                    f"{group} {name!r} is in the splits {' and '.join(splits)}{more}: all its images must be in one. "
                     f"`{self.split_command(*self.splits)}` leaves the test split as it is and takes such images out of "
                     "the others"
                 )
@@ -298,10 +297,10 @@ class Manifest:
         """Return the patients and the duplicate groups that stand in several splits, each with these splits."""
         placed = self.table[self.table["split"] != ""]
         columns = {"patient": "patient_id", "duplicate group": "dup_group"}
-        return {what: dict(values_in_several_splits(placed, column)) for what, column in columns.items()}
+        return {group: dict(values_in_several_splits(placed, column)) for group, column in columns.items()}
 
     def split_command(self, *keep: str, **fractions: float) -> str:
-        """Return the command that places this manifest's rows anew and keeps the splits named as they are."""
+        """Return the command that makes new splits and keeps the splits named as they are."""
         if self.path is None:
             words = ["MANIFEST", "--name", "NEW"]
         elif self.path == data_root() / self.path.parent.name / "manifest.csv":
@@ -339,12 +338,12 @@ def _as_imported(table: pd.DataFrame, root: Path, aliases: Mapping[str, str]) ->
         notes += more
     if "label" in table:
         labels = table["label"].tolist()
-        named = {name.casefold() for name in aliases}
-        known = ["" if is_missing(name) and name.strip().casefold() not in named else name for name in labels]
-        mapped = map_labels([name for name in labels if name.strip().casefold() not in named])
+        alias_names = {name.casefold() for name in aliases}
+        cleaned = ["" if is_missing(name) and name.strip().casefold() not in alias_names else name for name in labels]
+        mapped = map_labels([name for name in labels if name.strip().casefold() not in alias_names])
         notes += [f"{note} by `cxr data import manifest`, not here" for note in mapped.notes if "->" in note]
         notes += [note for note in mapped.notes if "missing (" in note]
-        table["label"] = known
+        table["label"] = cleaned
     return table, notes
 
 
@@ -355,16 +354,16 @@ def _complete(table: pd.DataFrame, root: Path, aliases: Mapping[str, str]) -> pd
             "import the table: `cxr data import manifest` knows the usual names)"
         )
     table = table.reset_index(drop=True)
-    done: dict[str, Any] = {
+    columns: dict[str, pd.Series] = {
         c: text_column(table[c], keep_space=c in PATH_COLUMNS) if c in table else _blank(table) for c in TEXT_COLUMNS
     }
-    done["image_id"] = _ids(done["image_id"], done["image"], root)
-    done["label"] = _apply_aliases(done["label"], aliases)
-    done["age"] = ages_in_years(table["age"]) if "age" in table else pd.Series(np.nan, index=table.index)
+    columns["image_id"] = _ids(columns["image_id"], columns["image"], root)
+    columns["label"] = _apply_aliases(columns["label"], aliases)
+    columns["age"] = ages_in_years(table["age"]) if "age" in table else pd.Series(np.nan, index=table.index)
     for column in SIZE_COLUMNS:
-        done[column] = whole_sizes(table[column]) if column in table else pd.Series(0, index=table.index)
+        columns[column] = whole_sizes(table[column]) if column in table else pd.Series(0, index=table.index)
     others = {c: table[c] for c in table.columns if c not in COLUMNS}
-    return pd.DataFrame({c: done[c] for c in COLUMNS} | others, index=table.index)
+    return pd.DataFrame({c: columns[c] for c in COLUMNS} | others, index=table.index)
 
 
 def _blank(table: pd.DataFrame) -> pd.Series:

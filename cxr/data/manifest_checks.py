@@ -29,7 +29,7 @@ def check_ids(table: pd.DataFrame) -> None:
     for row, values in _rows(table, table["image_id"].duplicated()):
         first = table["image_id"].tolist().index(values["image_id"]) + 1
         raise ManifestError(
-            f"rows {first} and {row}: image_id {values['image_id']!r} is given twice "
+            f"rows {first} and {row}: image_id {values['image_id']!r} occurs twice "
             f"(images {table['image'].iloc[first - 1]!r} and {values['image']!r}); ids are unique"
             + (" (`cxr data import manifest` joins rows of one image)" if table["image"].duplicated().any() else "")
         )
@@ -57,7 +57,7 @@ def check_labels(table: pd.DataFrame, classes: Sequence[str]) -> None:
 
 def values_in_several_splits(placed: pd.DataFrame, column: str) -> Iterator[tuple[str, list[str]]]:
     """Yield each value of a column that stands in several splits, with these splits."""
-    known = placed[placed[column] != ""]
-    pairs = known[[column, "split"]].drop_duplicates().sort_values([column, "split"])
+    rows = placed[placed[column] != ""]
+    pairs = rows[[column, "split"]].drop_duplicates().sort_values([column, "split"])
     for name, splits in pairs[pairs[column].duplicated(keep=False)].groupby(column)["split"]:
         yield str(name), splits.tolist()

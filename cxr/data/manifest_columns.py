@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cxr.data.tables.files import one_text
+from cxr.data.tables.text_table import one_text
 from cxr.errors import ManifestError, unknown
 
 MASKS: tuple[str, ...] = ("lung", "lesion", "token")
@@ -39,22 +39,22 @@ _YEARS_PER_UNIT = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
 def is_our_own(table: pd.DataFrame) -> bool:
-    """Tell whether :meth:`Manifest.save` wrote a table: it has every one of our columns."""
+    """Return whether :meth:`Manifest.save` wrote a table: it has every one of our columns."""
     return set(COLUMNS) <= set(table.columns)
 
 
 def rename_columns(table: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.DataFrame:
     """Return a table with ``{our column: theirs}`` renamed; a ManifestError names a column that is not there."""
-    for ours, theirs in columns.items():
-        if ours not in COLUMNS:
-            raise ManifestError(unknown("column in the mapping", ours, COLUMNS))
-        if theirs not in table:
+    for column, source_column in columns.items():
+        if column not in COLUMNS:
+            raise ManifestError(unknown("column in the mapping", column, COLUMNS))
+        if source_column not in table:
             raise ManifestError(
-                f"{path.name} has no column {theirs!r} (mapped to {ours!r}). Found: {column_names(table)}"
+                f"{path.name} has no column {source_column!r} (mapped to {column!r}). Found: {column_names(table)}"
             )
-    renamed = {ours: table[theirs] for ours, theirs in columns.items()}
+    renamed = {column: table[source_column] for column, source_column in columns.items()}
     # A column that is mapped away goes, unless its name is one of ours: mapping `label` to `findings` keeps both.
-    gone = {*columns, *(theirs for theirs in columns.values() if theirs not in COLUMNS)}
+    gone = {*columns, *(source_column for source_column in columns.values() if source_column not in COLUMNS)}
     rest = table.drop(columns=list(gone), errors="ignore")
     return pd.concat([pd.DataFrame(renamed, index=table.index), rest], axis=1)
 

@@ -15,7 +15,7 @@ _WITH_MASKS = ("montgomery", "shenzhen")
 
 
 def import_notes(result: ImportResult) -> list[str]:
-    """Return what an import should tell besides what it left out and its own notes: equal pictures, masks."""
+    """Return what an import should report besides what it left out and its own notes: equal pictures, masks."""
     notes = list(_double_notes(result.doubles))
     if result.kind in _WITH_MASKS and not (result.manifest.table["lung_mask"] != "").any():
         notes.append("No lung mask lies beside the X-rays. Whatever needs lung masks is left out for this data set.")
@@ -28,7 +28,7 @@ def two_labels(doubles: pd.DataFrame) -> list[pd.DataFrame]:
     return [rows for _, rows in labelled.groupby("picture") if rows["label"].nunique() > 1]
 
 
-def split_notes(manifest: Manifest, aside: pd.DataFrame, kept: Collection[str] = ()) -> list[str]:
+def split_notes(manifest: Manifest, aside: pd.DataFrame, source_splits: Collection[str] = ()) -> list[str]:
     """Return what is to be known of a data set's splits.
 
     Parameters
@@ -45,8 +45,10 @@ def split_notes(manifest: Manifest, aside: pd.DataFrame, kept: Collection[str] =
     sizes = table.assign(group=groups).groupby("split")["group"].agg(["size", "nunique"])
     words = [f"{s} {sizes.at[s, 'size']} ({sizes.at[s, 'nunique']})" for s in in_order(manifest.splits)]
     notes = [f"X-rays (groups): {', '.join(words)}. A group is a patient, or one picture in several files."]
-    if kept:
-        notes.append(f"Kept as {'it was' if len(kept) == 1 else 'they were'}: {', '.join(in_order(kept))}.")
+    if source_splits:
+        notes.append(
+            f"Kept as {'it was' if len(source_splits) == 1 else 'they were'}: {', '.join(in_order(source_splits))}."
+        )
     return [
         *notes,
         *_aside_notes(aside),
@@ -59,13 +61,14 @@ def split_notes(manifest: Manifest, aside: pd.DataFrame, kept: Collection[str] =
 def straddling_notes(manifest: Manifest) -> list[str]:
     """Return one sentence for patients, and one for duplicates, that stand in several splits."""
     notes = []
-    for what, names in manifest.straddling().items():
+    for group, names in manifest.straddling().items():
         if names:
-            shown = ", ".join(f"{name} ({' and '.join(splits)})" for name, splits in list(names.items())[:_SHOWN])
+            examples = ", ".join(f"{name} ({' and '.join(splits)})" for name, splits in list(names.items())[:_SHOWN])
             notes.append(
-                f"{len(names)} {what}{'s' * (len(names) > 1)} in more than one split: {_and_more(shown, len(names))}. "
-                f"Training refuses such splits. `{manifest.split_command(*in_order(manifest.splits))}` takes them out "
-                "of all but one, last out of test."
+                f"{len(names)} {group}{'s' * (len(names) > 1)} in more than one split: "
+                f"{_and_more(examples, len(names))}. Training refuses such splits. "
+                f"`{manifest.split_command(*in_order(manifest.splits))}` takes them out of all but one, last out of "
+                "test."
             )
     return notes
 
@@ -73,11 +76,11 @@ def straddling_notes(manifest: Manifest) -> list[str]:
 def _double_notes(doubles: pd.DataFrame) -> Iterator[str]:
     pairs = two_labels(doubles)
     if pairs:
-        shown = "; ".join(
+        examples = "; ".join(
             " and ".join(f"{row.image} ({row.label})" for row in rows.itertuples()) for rows in pairs[:_SHOWN]
         )
         yield (
-            f"The same picture under two labels, {_times(len(pairs))}: {_and_more(shown, len(pairs), '; ')}. "
+            f"The same picture under two labels, {_times(len(pairs))}: {_and_more(examples, len(pairs), '; ')}. "
             "At most one label is right: correct them or leave these X-rays out. Until then each stays in one split."
         )
     n = doubles["picture"].nunique() - len(pairs)
@@ -89,9 +92,10 @@ def _double_notes(doubles: pd.DataFrame) -> Iterator[str]:
 
 def _aside_notes(aside: pd.DataFrame) -> Iterator[str]:
     if len(aside):
-        shown = "; ".join(f"{row.image}: {row.reason}" for row in aside.head(_SHOWN).itertuples())
+        examples = "; ".join(f"{row.image}: {row.reason}" for row in aside.head(_SHOWN).itertuples())
         rows = "1 row is" if len(aside) == 1 else f"{len(aside)} rows are"
-        yield f"{rows} in no split, for the patient or the picture is in another: {_and_more(shown, len(aside), '; ')}."
+        reasons = _and_more(examples, len(aside), "; ")
+        yield f"{rows} in no split, because the patient or the picture is in another: {reasons}."
 
 
 def _unsplit_notes(table: pd.DataFrame, aside: pd.DataFrame) -> Iterator[str]:
@@ -114,8 +118,8 @@ def _missing_classes(manifest: Manifest) -> Iterator[str]:
     for split in in_order(present.index):
         lacking = sorted(every - present[split])
         if lacking:
-            shown = ", ".join(lacking[:_SHOWN])
-            yield f"Split {split} has no X-ray of {_and_more(shown, len(lacking))}: nothing can be said of them there."
+            classes = _and_more(", ".join(lacking[:_SHOWN]), len(lacking))
+            yield f"Split {split} has no X-ray of {classes}: nothing can be measured for them there."
 
 
 def _missing(manifest: Manifest) -> Iterator[str]:
@@ -136,5 +140,5 @@ def _times(n: int) -> str:
     return "once" if n == 1 else f"{n} times"
 
 
-def _and_more(shown: str, n: int, separator: str = ", ") -> str:
-    return f"{shown}{separator}and {n - _SHOWN} more" if n > _SHOWN else shown
+def _and_more(examples: str, n: int, separator: str = ", ") -> str:
+    return f"{examples}{separator}and {n - _SHOWN} more" if n > _SHOWN else examples

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from cxr.errors import ManifestError
+from cxr.json_types import JsonObject
 from cxr.runs.kinds import AbsolutePath, Params
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class OnManifest(Params):
 
 
 class ImportParams(Params):
-    """What an import is asked for; see :func:`cxr.data.jobs.import_data_set`.
+    """The parameters of an import; see :func:`cxr.data.jobs.import_data_set`.
 
     Attributes
     ----------
@@ -74,16 +75,16 @@ class ImportParams(Params):
     kind: str
     path: AbsolutePath
     name: str
-    splits: Literal["make", "keep", "none"] = "make"
+    splits: Literal["make", "keep", "new", "none"] = "make"
     seed: int = Field(default=0, ge=0)
     overwrite: bool = False
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: JsonObject = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
     def _with_options_aside(cls, values: Any) -> Any:
         """Put the options aside, and take the keys of older runs: ``split`` said whether splits are made."""
-        from cxr.data.importers.options import all_declarations
+        from cxr.data.importers.import_options import all_declarations
         from cxr.data.importers.registry import SOURCES
 
         values = dict(values)
@@ -94,7 +95,7 @@ class ImportParams(Params):
         values = {key: value for key, value in values.items() if value is not None and (key, value) != ("splits", "")}
         return values | ({"options": options} if options else {})
 
-    def stored(self) -> dict[str, Any]:
+    def stored(self) -> JsonObject:
         """Return what ``spec.json`` keeps, the options beside the other keys."""
         stored = super().stored()
         return stored | stored.pop("options", {})
@@ -111,6 +112,7 @@ class ImportParams(Params):
         if not self.path.exists():
             raise ManifestError(f"path: {str(self.path)!r} does not exist. Give the full path of a folder or file")
         check_free(self.name, self.overwrite)
+        # Read as stored: an active import of another version must not stop this one.
         if any(run.active and run.spec["params"].get("name") == self.name for run in list_runs(kind="import")):
             raise ManifestError(
                 f"a data set {self.name!r} is being imported just now; wait for it, or choose another name"

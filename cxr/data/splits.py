@@ -71,7 +71,7 @@ def split_manifest(
     ----------
     fractions
         ``{split: share}`` of the rows that get a new split; by default train 0.7, val 0.1 and test 0.2, without those
-        in ``keep`` and in the same proportion. Empty, with ``keep``: nothing is placed anew.
+        in ``keep`` and in the same proportion. Empty, with ``keep``: no row is placed again.
     keep
         Splits whose rows stay as they are, unlabelled ones too. Every other row of their groups is set aside. If two
         kept splits share a group, test keeps it before external, probe, val and the others.
@@ -79,7 +79,7 @@ def split_manifest(
     Returns
     -------
     Manifest
-        With ``split`` set anew.
+        With a new ``split``.
     DataFrame
         ``image_id, image, reason`` of the rows that were set aside (split "").
 
@@ -92,7 +92,7 @@ def split_manifest(
     shares = _fractions(manifest, fractions, keep)
     table = manifest.table.sort_values("image_id", ignore_index=True)
     components = connected_groups(table, ("patient_id", "dup_group"))
-    splits, owners = _kept(table, components, keep)
+    splits, owners = _kept_splits(table, components, keep)
     aside = _aside(table, components, owners, splits)
     if shares:
         free = ~table["split"].isin(list(keep)).to_numpy() & ~np.isin(components, list(owners))
@@ -102,10 +102,10 @@ def split_manifest(
             owners = dict.fromkeys(components[task.chosen].tolist(), "train") | owners
         elif fractions is not None or not keep:  # with the default shares, to keep all there is asks for no more
             raise ManifestError(_nothing_to_split(table[free]))
-    held_out, left = _hold_out(table, components, owners, splits)
+    held_out, remaining = _hold_out(table, components, owners, splits)
     result = manifest.with_splits(splits | held_out)
     result.check_splits()
-    return result, pd.DataFrame([*aside, *left], columns=["image_id", "image", "reason"])
+    return result, pd.DataFrame([*aside, *remaining], columns=["image_id", "image", "reason"])
 
 
 def connected_groups(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
@@ -116,9 +116,9 @@ def connected_groups(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.
     n = len(table)
     rows, nodes, offset = [], [], n
     for column in columns:
-        known = np.flatnonzero((table[column] != "").to_numpy())
-        codes, names = pd.factorize(table[column].to_numpy()[known])
-        rows.append(known)
+        positions = np.flatnonzero((table[column] != "").to_numpy())
+        codes, names = pd.factorize(table[column].to_numpy()[positions])
+        rows.append(positions)
         nodes.append(codes + offset)
         offset += len(names)
     edges = (np.concatenate(rows), np.concatenate(nodes))
@@ -127,11 +127,11 @@ def connected_groups(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.
 
 
 def _fractions(manifest: Manifest, fractions: Mapping[str, float] | None, keep: Collection[str]) -> Mapping[str, float]:
-    """Return the shares of the splits that are made anew, checked."""
+    """Return the shares of the new splits, checked."""
     for name in keep:
         if name not in manifest.splits:
-            found = ", ".join(in_order(manifest.splits)) or "none"
-            raise ManifestError(f"split {name!r} cannot be kept: the data set has no such split. Found: {found}")
+            split_names = ", ".join(in_order(manifest.splits)) or "none"
+            raise ManifestError(f"split {name!r} cannot be kept: the data set has no such split. Found: {split_names}")
     if fractions is None:
         rest = {name: share for name, share in FRACTIONS.items() if name not in keep}
         return {name: share / sum(rest.values()) for name, share in rest.items()}
@@ -143,17 +143,17 @@ def _fractions(manifest: Manifest, fractions: Mapping[str, float] | None, keep: 
 def _check_fractions(fractions: Mapping[str, float], keep: Collection[str]) -> None:
     for name, value in fractions.items():
         if not name or name in _HELD_OUT_ROLES:
-            raise ManifestError(f"split {name!r} cannot be asked for: it is kept for the rows of that role")
+            raise ManifestError(f"split {name!r} cannot be requested: it is reserved for rows of that role")
         if name in keep:
-            raise ManifestError(f"split {name!r} is to be kept and to get the share {value:g}: say one of the two")
+            raise ManifestError(f"split {name!r} is to be kept and to get the share {value:g}: choose one of the two")
         if not (math.isfinite(value) and 0 < value <= 1):
             raise ManifestError(f"fraction {value!r} of split {name!r} is not above 0 and at most 1")
     if not math.isclose(sum(fractions.values()), 1, abs_tol=1e-6):
-        given = ", ".join(f"{name} {value:g}" for name, value in fractions.items())
-        raise ManifestError(f"fractions ({given}) add up to {sum(fractions.values()):g}, not to 1")
+        fractions_text = ", ".join(f"{name} {value:g}" for name, value in fractions.items())
+        raise ManifestError(f"fractions ({fractions_text}) add up to {sum(fractions.values()):g}, not to 1")
 
 
-def _kept(
+def _kept_splits(
     table: pd.DataFrame, components: NDArray[np.int64], keep: Collection[str]
 ) -> tuple[dict[str, str], dict[int, str]]:
     """Return the splits of the rows that keep theirs, and the kept split that owns each group which has one."""
@@ -295,20 +295,20 @@ def _placed(
     total, sizes = counts.sum(axis=0), counts.sum(axis=1)
     rest, split_of = target.copy(), np.zeros(len(counts), np.int64)
     for i in sorted(range(len(counts)), key=lambda i: (i not in fixed, -sizes[i])):
-        own = np.flatnonzero(counts[i])
-        count = counts[i, own]
+        classes = np.flatnonzero(counts[i])
+        count = counts[i, classes]
         # A split of one patient says little: several images of a class may be half of what it is to have, not more.
-        room = rest[:, own] >= count
-        room &= (count == 1) | (count <= target[:, own] / 2)
+        room = rest[:, classes] >= count
+        room &= (count == 1) | (count <= target[:, classes] / 2)
         open_splits = np.flatnonzero(room.all(axis=1))
         if i in fixed:
             k = fixed[i]
         elif rng is not None and len(open_splits):
-            chances = (rest[:, own] * (count / total[own])).sum(axis=1)[open_splits]
+            chances = (rest[:, classes] * (count / total[classes])).sum(axis=1)[open_splits]
             k = int(open_splits[np.searchsorted(chances.cumsum(), rng.random() * chances.sum(), side="right")])
         else:
-            k = int(np.argmax((rest[:, own] / target[:, own]) @ (count / total[own])))
-        rest[k, own] -= count
+            k = int(np.argmax((rest[:, classes] / target[:, classes]) @ (count / total[classes])))
+        rest[k, classes] -= count
         split_of[i] = k
     return split_of
 
@@ -339,7 +339,7 @@ def _seats(groups: list[_Group], fractions: Mapping[str, float]) -> dict[int, st
     n_groups = np.sum([group.counts > 0 for group in groups], axis=0)
     for k in np.argsort(n_groups, kind="stable"):
         for split in sorted(fractions, key=lambda name: fractions[name]):
-            if any(groups[i].counts[k] for i, taken in seats.items() if taken == split):
+            if any(groups[i].counts[k] for i, seat in seats.items() if seat == split):
                 continue
             free = [i for i, group in enumerate(groups) if group.counts[k] and i not in seats]
             if free:
@@ -354,7 +354,7 @@ def _hold_out(
 
     ``owners`` has the split, or the role, of each group that is taken; rows in ``splits`` have theirs already.
     """
-    taken = dict(owners)
+    all_owners = dict(owners)
     held_out: dict[str, str] = {}
     aside: list[tuple[str, str, str]] = []
     for role in _HELD_OUT_ROLES:
@@ -362,7 +362,7 @@ def _hold_out(
             row, component = table.iloc[position], int(components[position])
             if row["image_id"] in splits:
                 continue
-            owner = taken.setdefault(component, role)
+            owner = all_owners.setdefault(component, role)
             if owner == role:
                 held_out[row["image_id"]] = role
             else:
@@ -371,6 +371,6 @@ def _hold_out(
 
 
 def _shares(row: pd.Series, kind: str, owner: str, which: str = "") -> str:
-    named = (("patient_id", row["patient_id"]), ("dup_group", row["dup_group"]))
-    groups = ", ".join(f"{column} {value}" for column, value in named if value)
+    keys = (("patient_id", row["patient_id"]), ("dup_group", row["dup_group"]))
+    groups = ", ".join(f"{column} {value}" for column, value in keys if value)
     return f"{kind or 'unsplit'} row that shares a patient or duplicate ({groups}) with a {owner} row{which}"

@@ -83,8 +83,8 @@ def patients_of_pairs(first: float, second: float) -> float:
 
 def mean_of_patients(numbers: Sequence[float]) -> float:
     """Return the effective number of patients of a mean of several shares, of which each has its own."""
-    there = np.array([n for n in numbers if n > 0], np.float64)
-    return float(len(there) ** 2 / (1 / there).sum()) if len(there) else 0.0
+    counts = np.array([n for n in numbers if n > 0], np.float64)
+    return float(len(counts) ** 2 / (1 / counts).sum()) if len(counts) else 0.0
 
 
 @dataclass(frozen=True)
@@ -165,18 +165,18 @@ def share_intervals(
     -------
     One (low, high) for each statistic, in [0, 1]; None where it is not defined, or with fewer than two patients.
     """
-    found = jackknife(statistic, groups, seed)
-    if found is None:
+    estimate = jackknife(statistic, groups, seed)
+    if estimate is None:
         return [None] * len(patients)
-    return [share_interval(found, k, n, level) for k, n in enumerate(patients)]
+    return [share_interval(estimate, k, n, level) for k, n in enumerate(patients)]
 
 
-def share_interval(found: Jackknife, k: int, patients: float, level: float = LEVEL) -> Limits | None:
+def share_interval(estimate: Jackknife, k: int, patients: float, level: float = LEVEL) -> Limits | None:
     """Return the interval of the statistic ``k``; see :func:`share_intervals`."""
-    value = float(found.value[k])
+    value = float(estimate.value[k])
     if not np.isfinite(value) or patients <= 0:
         return None
-    variance, carriers = float(found.variance[k]), float(found.carriers[k])
+    variance, carriers = float(estimate.variance[k]), float(estimate.carriers[k])
     spread = value * (1 - value)
     if spread > 0 and variance > 0 and np.isfinite(variance):
         own = spread / variance
@@ -184,7 +184,7 @@ def share_interval(found: Jackknife, k: int, patients: float, level: float = LEV
         n = own**trust * min(own, patients) ** (1 - trust)
     else:  # nothing differs, or a class that one patient alone has
         n = patients
-    return wilson(value * n, n, quantile=found.quantile(level))
+    return wilson(value * n, n, quantile=estimate.quantile(level))
 
 
 def difference_intervals(
@@ -200,17 +200,19 @@ def difference_intervals(
     difference, both sides are those of a share of 0 among ``patients``. Parameters and None as in
     :func:`share_intervals`.
     """
-    found = jackknife(statistic, groups, seed)
-    if found is None:
+    estimate = jackknife(statistic, groups, seed)
+    if estimate is None:
         return [None] * len(patients)
     limits: list[Limits | None] = []
-    for value, variance, carriers, n in zip(found.value, found.variance, found.carriers, patients, strict=True):
+    for value, variance, carriers, n in zip(
+        estimate.value, estimate.variance, estimate.carriers, patients, strict=True
+    ):
         if not np.isfinite(value):
             limits.append(None)
             continue
-        half = (wilson(0, n, quantile=found.quantile(level)) or (0.0, 1.0))[1]
+        half = (wilson(0, n, quantile=estimate.quantile(level)) or (0.0, 1.0))[1]
         if variance > 0 and np.isfinite(variance):
-            half = found.quantile(level) * np.sqrt(variance) * (1 + _DOUBT / carriers)
+            half = estimate.quantile(level) * np.sqrt(variance) * (1 + _DOUBT / carriers)
         limits.append((max(-1.0, float(value - half)), min(1.0, float(value + half))))
     return limits
 
@@ -223,15 +225,15 @@ def ratio_intervals(
     They are Student's of the logarithm. The degrees of freedom are those of the patients that carry the variance. None
     where a statistic is not positive, or nothing differs. Parameters as in :func:`share_intervals`.
     """
-    found = jackknife(statistic, groups, seed)
-    if found is None:
+    estimate = jackknife(statistic, groups, seed)
+    if estimate is None:
         return [None] * statistic(np.ones((1, len(groups)))).shape[1]
     limits: list[Limits | None] = []
-    for value, variance, carriers in zip(found.value, found.variance, found.carriers, strict=True):
+    for value, variance, carriers in zip(estimate.value, estimate.variance, estimate.carriers, strict=True):
         if not (value > 0 and variance > 0 and np.isfinite(variance)):
             limits.append(None)
             continue
-        freedom = min(found.freedom, max(1.5, carriers - 1))
+        freedom = min(estimate.freedom, max(1.5, carriers - 1))
         with np.errstate(over="ignore"):
             factor = float(np.exp(student.ppf(0.5 + level / 2, freedom) * np.sqrt(variance) / value))
         limits.append((float(value / factor), float(value * factor)))
@@ -249,13 +251,15 @@ def mean_intervals(
 
     if bounded:
         return share_intervals(means, groups, [effective_patients(groups)] * values.shape[1], seed, level)
-    found = jackknife(means, groups, seed)
-    if found is None:
+    estimate = jackknife(means, groups, seed)
+    if estimate is None:
         return [None] * values.shape[1]
-    half = found.quantile(level) * np.sqrt(found.variance) * (1 + _DOUBT / np.nan_to_num(found.carriers, nan=1.0))
+    half = (
+        estimate.quantile(level) * np.sqrt(estimate.variance) * (1 + _DOUBT / np.nan_to_num(estimate.carriers, nan=1.0))
+    )
     return [
         (float(v - h), float(v + h)) if h > 0 else None  # nothing differs: what else there is, is not known
-        for v, h in zip(found.value, half, strict=True)
+        for v, h in zip(estimate.value, half, strict=True)
     ]
 
 

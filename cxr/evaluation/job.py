@@ -15,6 +15,7 @@ from cxr.evaluation.metrics import headline
 from cxr.evaluation.multilabel import thresholds_in_words
 from cxr.evaluation.predict import predict, predictions_table
 from cxr.evaluation.provenance import provenance
+from cxr.evaluation.relation import is_own, refuse_new_splits, relation_to_training
 from cxr.evaluation.seen import (
     INCLUDED,
     SeenAmong,
@@ -27,11 +28,10 @@ from cxr.evaluation.seen import (
 )
 from cxr.evaluation.selection import EXTERNAL, NOT_KNOWN, Selection, select, sentences
 from cxr.evaluation.settings import EvaluationParams
-from cxr.evaluation.source import is_own, load_trained, refuse_new_splits, relation_to_training, seen_by
 from cxr.evaluation.summary import summarise_predictions, with_targets
 from cxr.evaluation.truth import renamed
 from cxr.models.card import MULTI_LABEL, ModelCard
-from cxr.networks import resolve_device
+from cxr.networks import load_network, resolve_device, seen_by
 from cxr.runs.folder import RunFolder, Stopped
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def evaluate(
     """
     tell = progress or (lambda fraction, message: None)
     network = params.network
-    model, description = load_trained(network)
+    model, description = load_network(network)
     card = model.card
     _refuse_a_single_class(card)
     manifest = params.data
@@ -183,6 +183,6 @@ def _refuse_a_single_class(card: ModelCard) -> None:
     if len(card.classes) < 2 and card.task != MULTI_LABEL:
         raise WeightsError(
             f"the network has the single class {card.classes[0]!r} and the task {card.task}: its probability is always "
-            "1, so there is nothing to measure. Needed: two classes, or the task multi-label, where a class is there "
-            "or not (`cxr weights import ... --task multi-label`)"
+            "1, so there is nothing to measure. Needed: two classes, or the task multi-label, where a class is "
+            "present or absent (`cxr weights import ... --task multi-label`)"
         )

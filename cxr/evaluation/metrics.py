@@ -42,14 +42,14 @@ def summarise(table: pd.DataFrame, classes: Sequence[str], seed: int = 0) -> dic
     truth, predicted = (_codes(table[column], classes) for column in ("label", "predicted"))
     confusion = _confusion(truth, predicted, len(classes))
     figures = Figures(truth, predicted, _scores(table, classes), len(classes))
-    found = figures.estimates(patients_of(table), seed)
+    estimates = figures.estimates(patients_of(table), seed)
     return {
         "task": SINGLE_LABEL,
         "n": len(table),
         "n_patients": len(set(patients_of(table))),
-        **{name: found[name][0] for name in _OVERALL},
+        **{name: estimates[name][0] for name in _OVERALL},
         "per_class": {
-            name: {measure.removesuffix("_by_class"): found[measure][c] for measure in _BY_CLASS}
+            name: {measure.removesuffix("_by_class"): estimates[measure][c] for measure in _BY_CLASS}
             | {"support": int(confusion[c].sum())}
             for c, name in enumerate(classes)
         },
@@ -148,7 +148,7 @@ class Figures:
         """Return for each figure for how many independent images its own stand at the least."""
         labelled = [effective_patients(groups, self.truth == c) for c in range(self.n)]
         others = [effective_patients(groups, self.truth != c) for c in range(self.n)]
-        said = [effective_patients(groups, self.predicted == c) for c in range(self.n)]
+        predicted_patients = [effective_patients(groups, self.predicted == c) for c in range(self.n)]
         either = [effective_patients(groups, (self.truth == c) | (self.predicted == c)) for c in range(self.n)]
         aucs = [patients_of_pairs(*pair) for pair in zip(labelled, others, strict=True)]
         return {
@@ -156,7 +156,7 @@ class Figures:
             "macro_f1": [mean_of_patients([either[c] for c in self.present])],
             "auc": [mean_of_patients([aucs[c] for c in self.ranked])],
             "recall": labelled,
-            "precision": said,
+            "precision": predicted_patients,
             "f1": either,
             "auc_by_class": aucs,
         }
@@ -186,8 +186,8 @@ def estimates_of(
     """
 
     def statistic(weights: np.ndarray) -> np.ndarray:
-        found = values(weights)
-        return np.column_stack([found[name] for name in patients])
+        figures = values(weights)
+        return np.column_stack([figures[name] for name in patients])
 
     limits = iter(share_intervals(statistic, groups, [n for each in patients.values() for n in each], seed))
     whole = values(np.ones((1, len(groups))))
@@ -209,8 +209,8 @@ def _weighted_confusion(truth: np.ndarray, predicted: np.ndarray, n: int, weight
 def _f1(confusion: np.ndarray) -> np.ndarray:
     """Return (B, n) F1 values; NaN for a class without labels."""
     hits = np.diagonal(confusion, axis1=1, axis2=2)
-    labels, said = confusion.sum(2), confusion.sum(1)
-    return np.where(labels > 0, 2 * hits / np.maximum(labels + said, 1e-12), np.nan)
+    labels, predicted = confusion.sum(2), confusion.sum(1)
+    return np.where(labels > 0, 2 * hits / np.maximum(labels + predicted, 1e-12), np.nan)
 
 
 def _mean_over(values: np.ndarray, columns: Sequence[int]) -> np.ndarray:
@@ -256,8 +256,8 @@ def headline(summary: Mapping[str, Any]) -> str:
     Such as ``accuracy 85.0 % (77.0 to 91.0), 120 X-rays of 96 patients``.
     """
     name, unit, scale, digits = ("accuracy", " %", 100, 1) if "accuracy" in summary else ("mean AUC", "", 1, 3)
-    found = summary["accuracy" if "accuracy" in summary else "auc"]
-    value, low, high = (found[key] for key in ("value", "low", "high"))
+    score = summary["accuracy" if "accuracy" in summary else "auc"]
+    value, low, high = (score[key] for key in ("value", "low", "high"))
     if value is None:
         return f"no {name}, {xrays(summary['n'], summary.get('n_patients'))}"
     limits = "" if low is None or high is None else f" ({scale * low:.{digits}f} to {scale * high:.{digits}f})"

@@ -23,11 +23,11 @@ def multilabel_metrics(targets: np.ndarray, logits: np.ndarray) -> dict[str, flo
     Means are over the classes with both values; for F1 a class is said to be there above logit 0. There is no accuracy:
     most findings are absent in most X-rays, so the share of right entries is high for any network.
     """
-    known, true, said = np.isfinite(targets), targets == 1, logits > 0
-    both = _with_both_values(known, true)
-    hits = (said & true).sum(0)
-    f1 = 2 * hits / np.maximum((said & known).sum(0) + true.sum(0), 1)
-    pairs = [(true[known[:, c], c], logits[known[:, c], c]) for c in both]
+    stated, true, predicted = np.isfinite(targets), targets == 1, logits > 0
+    both = _with_both_values(stated, true)
+    hits = (predicted & true).sum(0)
+    f1 = 2 * hits / np.maximum((predicted & stated).sum(0) + true.sum(0), 1)
+    pairs = [(true[stated[:, c], c], logits[stated[:, c], c]) for c in both]
     values = {
         "macro_f1": f1[both],
         "auc": np.array([roc_auc_score(*pair) for pair in pairs]),
@@ -89,21 +89,21 @@ def outcomes(targets: np.ndarray, chances: np.ndarray, threshold: float) -> pd.S
     ``targets`` (N,) are 0, 1 or NaN, ``chances`` (N,) probabilities; above the threshold the finding is said to be
     there.
     """
-    right, said = targets == (np.asarray(chances) > threshold), np.asarray(chances) > threshold
-    names = np.char.add(np.where(right, "true ", "false "), np.where(said, "positive", "negative"))
+    right, predicted = targets == (np.asarray(chances) > threshold), np.asarray(chances) > threshold
+    names = np.char.add(np.where(right, "true ", "false "), np.where(predicted, "positive", "negative"))
     return pd.Series(np.where(np.isfinite(targets), names, ""))
 
 
 def thresholds_in_words(summary: Mapping[str, Any]) -> str:
     """Return where the thresholds come from at which a summary counts findings as there."""
-    default = [name for name, found in summary["per_class"].items() if not found["published"]]
+    default = [name for name, scores in summary["per_class"].items() if not scores["published"]]
     if not default:
-        return "A finding counts as there above the threshold that the network's publisher states."
+        return "A finding counts as present above the threshold that the network's publisher states."
     if len(default) == len(summary["per_class"]):
-        return f"A finding counts as there above probability {THRESHOLD:g}: the network states no thresholds."
+        return f"A finding counts as present above probability {THRESHOLD:g}: the network states no thresholds."
     return (
-        "A finding counts as there above the threshold that the network's publisher states, and above "
-        f"{THRESHOLD:g} for {', '.join(default)}, where none is stated."
+        f"A finding counts as present above the threshold that the network's publisher states, and above {THRESHOLD:g} "
+        f"for {', '.join(default)}, where none is stated."
     )
 
 
@@ -112,15 +112,15 @@ class _Entries:
 
     def __init__(self, targets: np.ndarray, chances: np.ndarray, limits: np.ndarray) -> None:
         self.known, self.true, self.chances = np.isfinite(targets), targets == 1, np.asarray(chances)
-        said = self.chances > limits
-        right, wrong = self.known & (said == self.true), self.known & (said != self.true)
+        predicted = self.chances > limits
+        right, wrong = self.known & (predicted == self.true), self.known & (predicted != self.true)
         self.parts = {
             name: part.astype(np.float64)
             for name, part in (
-                ("tn", right & ~said),
-                ("fp", wrong & said),
-                ("fn", wrong & ~said),
-                ("tp", right & said),
+                ("tn", right & ~predicted),
+                ("fp", wrong & predicted),
+                ("fn", wrong & ~predicted),
+                ("tp", right & predicted),
             )
         }
         self.both = _with_both_values(self.known, self.true)
@@ -147,7 +147,7 @@ class _Entries:
         """Return for each measure and class for how many independent images its own stand at the least."""
         columns = range(self.known.shape[1])
         tn, fp, fn, tp = self.parts.values()
-        positive, negative, said, either = (
+        positive, negative, predicted, either = (
             [effective_patients(groups, part[:, c]) for c in columns]
             for part in (tp + fn, tn + fp, tp + fp, tp + fp + fn)
         )
@@ -157,7 +157,7 @@ class _Entries:
             "average_precision": positive,
             "sensitivity": positive,
             "specificity": negative,
-            "precision": said,
+            "precision": predicted,
             "f1": either,
         }
         means = {f"mean {name}": [mean_of_patients([own[name][c] for c in self.both])] for name in RANKED}
@@ -184,9 +184,9 @@ def _estimates(
         }
         return means | figures
 
-    found = estimates_of(means_and_figures, entries.patients(patients), patients, seed)
-    means = {name: found.pop(f"mean {name}")[0] for name in RANKED}
-    return means, [{name: values[c] for name, values in found.items()} for c in range(entries.known.shape[1])]
+    estimates = estimates_of(means_and_figures, entries.patients(patients), patients, seed)
+    means = {name: estimates.pop(f"mean {name}")[0] for name in RANKED}
+    return means, [{name: values[c] for name, values in estimates.items()} for c in range(entries.known.shape[1])]
 
 
 def weighted_average_precision(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -206,5 +206,5 @@ def weighted_average_precision(positive: np.ndarray, score: np.ndarray, weights:
     return np.where((total > 0) & (total < drawn_at_all), values, np.nan)
 
 
-def _with_both_values(known: np.ndarray, true: np.ndarray) -> list[int]:
-    return [c for c in range(known.shape[1]) if 0 < true[:, c].sum() < known[:, c].sum()]
+def _with_both_values(stated: np.ndarray, true: np.ndarray) -> list[int]:
+    return [c for c in range(stated.shape[1]) if 0 < true[:, c].sum() < stated[:, c].sum()]

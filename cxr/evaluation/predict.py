@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from cxr.data import ImageCache, Manifest
-    from cxr.data.images.store import Images
+    from cxr.data.images.image_store import Images
     from cxr.models.classifier import XrayClassifier
 
 

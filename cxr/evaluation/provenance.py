@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from cxr import __version__
 from cxr.data import Manifest
 from cxr.errors import CxrError
-from cxr.evaluation.source import checkpoint_of, title_of
 from cxr.models.checksums import sha256_of
-from cxr.models.weights import read_card
+from cxr.networks import network_file, network_title
 
 if TYPE_CHECKING:
     from cxr.runs import Run
@@ -28,7 +27,7 @@ def provenance(manifest: Manifest, network: str | Path | None = None, data_name:
     manifest
         The whole table of the data, also where a part of it is measured.
     network
-        As :func:`cxr.evaluation.source.load_trained` takes it; None for figures of data alone.
+        As :func:`cxr.networks.load_network` takes it; None for figures of data alone.
     data_name
         How the data set is called, by default as its folder.
 
@@ -38,11 +37,10 @@ def provenance(manifest: Manifest, network: str | Path | None = None, data_name:
     ``weights_sha256``, the checksum of its file.
     """
     name = data_name or (manifest.path.parent.name or manifest.path.name if manifest.path else "")
-    told = {"date": _now(), "cxr": __version__, "data": name, "manifest_hash": manifest.hash()}
+    record = {"date": _now(), "cxr": __version__, "data": name, "manifest_hash": manifest.hash()}
     if network is None:
-        return told
-    path = checkpoint_of(network)
-    return told | {"network": title_of(read_card(path), path), "weights_sha256": sha256_of(path)}
+        return record
+    return record | {"network": network_title(network), "weights_sha256": sha256_of(network_file(network))}
 
 
 def provenance_of(run: Run) -> dict[str, str]:
@@ -52,20 +50,22 @@ def provenance_of(run: Run) -> dict[str, str]:
         return recorded
     spec, params = run.spec, run.spec["params"]
     created = datetime.fromtimestamp(spec["created"], UTC).isoformat(timespec="seconds")
-    told = {"date": created, "cxr": str((spec.get("versions") or {}).get("cxr") or "")}
-    told["manifest_hash"] = str(spec.get("manifest_hash") or "")
+    record = {"date": created, "cxr": str((spec.get("versions") or {}).get("cxr") or "")}
+    record["manifest_hash"] = str(spec.get("manifest_hash") or "")
     if params.get("manifest"):
-        told["data"] = Path(params["manifest"]).parent.name
+        record["data"] = Path(params["manifest"]).parent.name
     network = params.get("model") or params.get("run") or params.get("weights")
-    return told | ({"network": _named(network), "weights_sha256": ""} if network else {})
+    return record | ({"network": _named(network), "weights_sha256": ""} if network else {})
 
 
-def in_words(told: Mapping[str, str]) -> str:
+def in_words(record: Mapping[str, str]) -> str:
     """Return in a few sentences what figures rest on; what an older run did not record is said to be so."""
-    lines = [f"Measured {date_in_words(told['date'])} with cxr {told.get('cxr') or '(version not recorded)'}."]
-    if told.get("network"):
-        lines.append(f"Network: {told['network']} (weights {_hash('sha256', told.get('weights_sha256'))}).")
-    lines.append(f"Data: {told.get('data') or 'not recorded'} (manifest {_hash('hash', told.get('manifest_hash'))}).")
+    lines = [f"Measured {date_in_words(record['date'])} with cxr {record.get('cxr') or '(version not recorded)'}."]
+    if record.get("network"):
+        lines.append(f"Network: {record['network']} (weights {_hash('sha256', record.get('weights_sha256'))}).")
+    lines.append(
+        f"Data: {record.get('data') or 'not recorded'} (manifest {_hash('hash', record.get('manifest_hash'))})."
+    )
     return " ".join(lines)
 
 
@@ -85,8 +85,7 @@ def _hash(name: str, digits: str | None) -> str:
 
 def _named(network: Any) -> str:
     try:
-        path = checkpoint_of(network)
-        return title_of(read_card(path), path)
+        return network_title(network)
     except (CxrError, OSError):
         return Path(str(network)).stem
 

@@ -17,7 +17,7 @@ import pandas as pd
 from cxr.data import ImageCache, Manifest
 from cxr.errors import CxrError, ImageError
 from cxr.evaluation.metrics import headline
-from cxr.models.seen import CHOSEN, TRAINED, Seen, SeenImages
+from cxr.models.seen_images import CHOSEN, TRAINED, Seen, SeenImages
 
 ALL_SEEN, OWN_SPLIT, INCLUDED = WHOLE = ("all-seen", "own-split", "included")
 """Why a split is measured with the X-rays that were seen: it holds no others; it is what the network was trained or
@@ -73,14 +73,18 @@ def seen_among(seen: Seen | None, manifest: Manifest, cache: ImageCache) -> Seen
     for entry in seen.images:
         if entry.form not in by_form and (other := _at_form(manifest, entry.form)) is not None:
             by_form[entry.form] = other
-        found = {cache.ids[k] for k in np.flatnonzero(np.isin(files, entry.files))}
+        seen_ids = {cache.ids[k] for k in np.flatnonzero(np.isin(files, entry.files))}
         if entry.form in by_form:
             shown = by_form[entry.form]
             digests = np.fromiter(shown.values(), np.uint64, len(shown))
-            found |= {image_id for image_id, same in zip(shown, np.isin(digests, entry.pictures), strict=True) if same}
+            seen_ids |= {
+                image_id for image_id, same in zip(shown, np.isin(digests, entry.pictures), strict=True) if same
+            }
         else:
-            unknown.append(f"pictures of {entry.title}, whose form is another ({entry.form}): only files were compared")
-        matches.append((entry, found))
+            unknown.append(
+                f"pictures of {entry.title}, stored in another form ({entry.form}): only files were compared"
+            )
+        matches.append((entry, seen_ids))
     blank = frozenset(cache.ids[k] for k in np.flatnonzero(pictures == 0))
     return SeenAmong(
         use={i: use for use in (CHOSEN, TRAINED) for entry, ids in matches if entry.use == use for i in sorted(ids)},
@@ -204,12 +208,12 @@ def seen_in_words(seen: Mapping[str, Any] | None, split: str | None = None) -> l
     n = sum(counts["of"] for counts in splits.values())
     if not lines and seen["compared_with"]:
         lines.append(
-            f"None of the {n} X-rays is one of the {seen['compared_with']:,} that the network was trained and chosen "
+            f"None of the {n} X-rays is one of the {seen['compared_with']:,} that the network was trained or selected "
             "on (compared by file and by picture)."
         )
     lines += [f"Not known: {what}. X-rays that it has seen may be among those measured." for what in seen["unknown"]]
     if seen["blank"]:
-        lines.append(f"Not compared: {seen['blank']} of one single grey, which show nothing to tell them apart by.")
+        lines.append(f"Not compared: {seen['blank']} of a single grey value, which cannot be told apart.")
     return lines
 
 

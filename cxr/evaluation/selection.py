@@ -37,7 +37,7 @@ class Selection:
     why
         One of :data:`REASONS`.
     unknown_labels
-        ``{split: {label: X-rays}}`` of the measured splits whose label is no class of the network.
+        ``{split: {label: X-rays}}`` of the measured splits whose label is not a class of the network.
     unlabelled
         X-rays of the measured splits of which nothing is stated.
     other_splits
@@ -74,8 +74,8 @@ class Selection:
     def without(self, unreadable: Sequence[str]) -> Selection:
         """Return the selection without images that do not decode."""
         gone = set(unreadable)
-        kept = {name: [i for i in ids if i not in gone] for name, ids in self.by_split.items()}
-        return replace(self, by_split=kept, unreadable=len(gone & set(self.ids)))
+        remaining = {name: [i for i in ids if i not in gone] for name, ids in self.by_split.items()}
+        return replace(self, by_split=remaining, unreadable=len(gone & set(self.ids)))
 
     def without_seen(self, measured: Mapping[str, int], seen: int) -> Selection:
         """Return the selection with how many X-rays of each split are measured once ``seen`` of them are left out."""
@@ -130,28 +130,28 @@ def select(
         If a split is not there, or nothing is labelled with one of the classes.
     """
     table = manifest.table
-    known = usable(table, classes, task, annotated)
+    is_usable = usable(table, classes, task, annotated)
     present = list(manifest.splits)
     wanted, why = _wanted(present, [splits] if isinstance(splits, str) else list(splits or ()), relation)
     by_split = {name: rows for name, rows in _parts(table, wanted, present) if len(rows)}
-    found = {name: rows.loc[known[rows.index], "image_id"].tolist() for name, rows in by_split.items()}
+    ids_by_split = {name: rows.loc[is_usable[rows.index], "image_id"].tolist() for name, rows in by_split.items()}
     inside = pd.concat([*by_split.values(), table.iloc[:0]])
-    if not any(found.values()):
+    if not any(ids_by_split.values()):
         raise ManifestError(_nothing_to_measure(inside if splits else table, classes, task))
-    outside = table[known & ~table.index.isin(inside.index)]
+    outside = table[is_usable & ~table.index.isin(inside.index)]
     stated = _stated(inside, task)
     names = {name for stated in _stated(table, task) for name in stated}
     likely = likely_classes({name for name in names if task != MULTI_LABEL or not is_normal(name)}, classes)
     return Selection(
-        by_split={name: ids for name, ids in found.items() if ids},
+        by_split={name: ids for name, ids in ids_by_split.items() if ids},
         why=why,
         unknown_labels={
-            name: counts for name, rows in by_split.items() if (counts := _unknown(rows[~known[rows.index]], task))
+            name: counts for name, rows in by_split.items() if (counts := _unknown(rows[~is_usable[rows.index]], task))
         },
-        unlabelled=int((~known[inside.index].to_numpy() & [not names for names in stated]).sum()),
+        unlabelled=int((~is_usable[inside.index].to_numpy() & [not names for names in stated]).sum()),
         other_splits=dict(sorted(Counter(outside["split"]).items())),
-        absent={name: _absent(by_split[name], table, classes, task) for name, ids in found.items() if ids},
-        unknown_findings=_unknown_findings(inside[known[inside.index]], classes, task),
+        absent={name: _absent(by_split[name], table, classes, task) for name, ids in ids_by_split.items() if ids},
+        unknown_findings=_unknown_findings(inside[is_usable[inside.index]], classes, task),
         likely=likely,
     )
 
@@ -171,10 +171,11 @@ def left_out_in_words(left_out: Mapping[str, Any]) -> list[str]:
     lines = []
     if n := reasons.get("unknown-label"):
         lines.append(
-            f"Left out: {_xrays(n)} whose label is no class of the network ({listed(left_out.get('by_label') or {})})."
+            f"Left out: {_xrays(n)} whose label is not a class of the network "
+            f"({listed(left_out.get('by_label') or {})})."
         )
     if findings := left_out.get("findings"):
-        lines.append(f"Findings that the network does not know are not measured: {listed(findings)}.")
+        lines.append(f"Findings that are not classes of the network are not measured: {listed(findings)}.")
     lines += [
         f"{label!r} may be the network's {name!r}: `--alias {shlex.quote(f'{label}={name}')}` measures it as such."
         for label, name in (left_out.get("likely") or {}).items()
@@ -238,18 +239,18 @@ def _absent_in_words(results: Mapping[str, Any]) -> Iterator[str]:
             yield f"No X-ray of {', '.join(nowhere)} in {where}: nothing is said of {them}."
 
 
-def _wanted(present: list[str], asked: list[str], relation: str) -> tuple[list[str], str]:
+def _wanted(present: list[str], splits: list[str], relation: str) -> tuple[list[str], str]:
     """Return the splits to measure and why; :data:`EVERYTHING` alone for all."""
-    for name in asked:
+    for name in splits:
         if name not in present and name != EVERYTHING:
             raise ManifestError(
                 f"split {name!r} is not in the manifest. Found: {', '.join(present) or 'none'}; "
                 f"{EVERYTHING} measures everything"
             )
-    if EVERYTHING in asked and EVERYTHING not in present:
+    if EVERYTHING in splits and EVERYTHING not in present:
         return [EVERYTHING], "asked" if present else "no-splits"
-    if asked:
-        return list(dict.fromkeys(asked)), "asked"
+    if splits:
+        return list(dict.fromkeys(splits)), "asked"
     if not present or relation == EXTERNAL:
         return [EVERYTHING], relation if present else "no-splits"
     return [name for name in present if name not in NOT_FOR_MEASURING], relation

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,14 @@ from pydantic import Field, model_validator
 
 from cxr.data.settings import OnManifest
 from cxr.errors import RunError
-from cxr.runs import get_run
+from cxr.networks import training_of
 from cxr.runs.kinds import DeviceName, NameOrFile
 
 
-def network_name(network: str) -> str:
+def network_name(network_ref: str) -> str:
     """Return how people call a network: its training's name, or that of its weights."""
-    with contextlib.suppress(RunError):
-        return get_run(network).name
-    return Path(network).stem
+    training = training_of(network_ref)
+    return training.name if training else Path(network_ref).stem
 
 
 class OnNetwork(OnManifest):
@@ -35,9 +33,9 @@ class OnNetwork(OnManifest):
 
     def check(self) -> list[str]:
         """Raise a CxrError if the network cannot be loaded."""
-        from cxr.evaluation.source import load_trained
+        from cxr.networks import load_network
 
-        load_trained(self.network)
+        load_network(self.network)
         return []
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cxr.data import Manifest
-from cxr.data.importers.base import known_class
+from cxr.data.importers.listing import known_class
 from cxr.errors import ManifestError, unknown
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 

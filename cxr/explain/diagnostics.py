@@ -33,8 +33,8 @@ def concerns(heatmap: Heatmap, scale: float | None = None) -> list[str]:
     checks: list[Callable[[Heatmap], list[str]]] = [_not_finite]
     if heatmap.has_ledger:
         checks += [_residual, _lost, _absorbed, _cancelled]
-    found = [sentence for check in checks for sentence in check(heatmap)]
-    return found + (_saturated(heatmap, scale) if scale else [])
+    sentences = [sentence for check in checks for sentence in check(heatmap)]
+    return sentences + (_saturated(heatmap, scale) if scale else [])
 
 
 def _not_finite(heatmap: Heatmap) -> list[str]:
@@ -56,7 +56,7 @@ def _lost(heatmap: Heatmap) -> list[str]:
     if lost <= LOST_SHARE * abs(heatmap.logit):
         return []
     return [
-        f"{_share(lost, heatmap.logit)} of the logit was lost where a rule had nothing to share it over (zero "
+        f"{_share(lost, heatmap.logit)} of the logit was lost where a rule could not distribute it (zero "
         "denominators): those parts of the network do not show on the map."
     ]
 
@@ -66,7 +66,7 @@ def _absorbed(heatmap: Heatmap) -> list[str]:
         return []
     return [
         f"Biases absorbed {heatmap.absorbed:+.3g}, {_times(heatmap.absorbed, heatmap.logit)} the logit of "
-        f"{heatmap.logit:+.3g}: the pixels' relevance does not add up to the logit, compare places, not sums."
+        f"{heatmap.logit:+.3g}: the pixels' relevance does not add up to the logit. Compare places, not sums."
     ]
 
 
@@ -75,7 +75,7 @@ def _cancelled(heatmap: Heatmap) -> list[str]:
         return []
     return [
         f"The logit {heatmap.logit:+.3g} is small beside {heatmap.positive:+.3g} for and {heatmap.negative:+.3g} "
-        "against: red and blue cancel, and a small change of the image may turn the map over."
+        "against: red and blue cancel, and a small change of the image may reverse the map."
     ]
 
 

@@ -97,8 +97,8 @@ def explain(
         shapes or types; images that the network cannot take, or as many classes as it has no logits for; logits that
         are not finite; a network for which the composite has not been verified.
     """
-    known = composite_of(composite)
-    settings, mode = known.settings(composite, options), known.bias_mode(bias)
+    entry = composite_of(composite)
+    settings, mode = entry.settings(composite, options), entry.bias_mode(bias)
     subject = Subject.of(model, images)
     targets_of, per_image = names_per_image(targets, subject.n, subject.classes, subject.bare)
     columns = np.array([[subject.classes.index(n) for n in names] for names in targets_of], int)
@@ -113,7 +113,9 @@ def explain(
             tried = _tried(explainer, subject, columns[:1])
             explainer = explainer if tried.holds else explainer.in_precision(None)
         propagate = explainer.prepared()
-        parts = [propagate(subject.inputs(some), columns[some], subject.bound) for some in rows]
+        parts = [
+            propagate(subject.inputs(rows_of_batch), columns[rows_of_batch], subject.bound) for rows_of_batch in rows
+        ]
     check_classes(subject.classes, parts[0].logits.shape[1])
     check_logits(np.concatenate([part.logits for part in parts]), columns, subject.classes)
     return joined(
@@ -253,18 +255,20 @@ def propagator_of(network: nn.Module) -> tuple[str, Propagator[Any]]:
 def not_verified(network: nn.Module, reason: str) -> str:
     """Return one line on why relevance propagation is refused for a network."""
     return (
-        f"relevance propagation is not verified for {type(network).__name__}: {reason}. "
-        f"Available: {', '.join(names_of(COMPARISON))}"
+        f"relevance propagation is not verified for {type(network).__name__}: {reason}. Available: "
+        f"{', '.join(names_of(COMPARISON))}"
     )
 
 
 def _not_on(name: str, key: str) -> str:
-    others = [other for other, known in COMPOSITES.items() if not known.is_lrp or known.runs_on(key)]
+    others = [other for other, entry in COMPOSITES.items() if not entry.is_lrp or entry.runs_on(key)]
     return f"composite {name!r} does not run on {PROPAGATORS[key].title}. Available: {', '.join(others)}"
 
 
 def _takers_of(precision: str) -> str:
-    return " and ".join(known.title for known in PROPAGATORS.values() if precision in known.load().precisions)
+    return " and ".join(
+        propagator.title for propagator in PROPAGATORS.values() if precision in propagator.load().precisions
+    )
 
 
 def _tried(explainer: Explainer, subject: Subject, columns: np.ndarray) -> Trial:
@@ -274,8 +278,8 @@ def _tried(explainer: Explainer, subject: Subject, columns: np.ndarray) -> Trial
     key = f"{explainer.name} {explainer.bias} {explainer.settings} {tuple(inputs.shape)}"
     if key not in trials:
 
-        def maps(some: Explainer) -> np.ndarray:
-            return some.prepared()(subject.inputs(slice(0, 1)), columns, subject.bound).relevance[0].sum(axis=1)
+        def maps(explainer: Explainer) -> np.ndarray:
+            return explainer.prepared()(subject.inputs(slice(0, 1)), columns, subject.bound).relevance[0].sum(axis=1)
 
         fine = explainer.in_precision(None)
         trials[key] = try_bfloat16(lambda: maps(explainer), lambda: maps(fine))

@@ -77,7 +77,7 @@ def joined(
     parts: Sequence[Propagated],
     targets: tuple[tuple[str, ...], ...],
     per_image: bool,
-    **known: Any,
+    **shared_fields: Any,
 ) -> Explanation:
     """Return the explanation of all images from those of their batches.
 
@@ -106,7 +106,7 @@ def joined(
         layer_absorbed=absorbed,
         layer_lost=lost,
         not_finite=not_finite,
-        **known,
+        **shared_fields,
     )
 
 

@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from cxr.errors import ExplainError
+from cxr.networks.device import DEVICE_TYPES
 
 T = TypeVar("T")
 
@@ -64,7 +65,7 @@ def calm() -> Iterator[None]:
     with ExitStack() as settings:
         settings.enter_context(torch.inference_mode(False))
         settings.enter_context(torch.enable_grad())
-        for device in ("cpu", "cuda"):
+        for device in DEVICE_TYPES:
             settings.enter_context(torch.autocast(device, enabled=False))
         yield
 
@@ -77,9 +78,9 @@ def borrowed(network: nn.Module, build: Callable[[nn.Module], T], key: str) -> I
     and the next explanation starts from a clean one.
     """
     try:
-        kept = _kept(network)
-        product = kept.product(build, key)
-        with kept.lock, calm():
+        frozen = _frozen_copy_of(network)
+        product = frozen.product(build, key)
+        with frozen.lock, calm():
             yield product
     except BaseException:
         forget(network)
@@ -97,7 +98,7 @@ def prepared(network: nn.Module, build: Callable[[nn.Module], T], key: str) -> T
     parameters, buffers and tensors held as attributes; the kind and order of modules; their settings that are plain
     numbers, words or tuples of them (``eps``, ``stride``). Training mode, gradients and hooks do not count.
     """
-    return _kept(network).product(build, key)
+    return _frozen_copy_of(network).product(build, key)
 
 
 def itself(twin: nn.Module) -> nn.Module:
@@ -112,7 +113,7 @@ def forget(network: nn.Module) -> None:
 
 
 @dataclass(eq=False)
-class _Kept:
+class _FrozenCopy:
     """A frozen copy, what it looked like when it was made, and what was built from it."""
 
     network: nn.Module
@@ -123,7 +124,7 @@ class _Kept:
     building: threading.RLock = field(default_factory=threading.RLock)
 
     @classmethod
-    def of(cls, network: nn.Module) -> _Kept:
+    def of(cls, network: nn.Module) -> _FrozenCopy:
         twin = frozen_copy(network)
         return cls(twin, *_read(twin))
 
@@ -141,25 +142,25 @@ class _Shelf:
     """The place of one network's copy, and the lock under which it is compared and made."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    kept: _Kept | None = None
+    copy: _FrozenCopy | None = None
 
 
 _shelves: weakref.WeakKeyDictionary[nn.Module, _Shelf] = weakref.WeakKeyDictionary()
 _guard = threading.Lock()
 
 
-def _kept(network: nn.Module) -> _Kept:
+def _frozen_copy_of(network: nn.Module) -> _FrozenCopy:
     with _guard:
         shelf = _shelves.setdefault(network, _Shelf())
     with shelf.lock:
-        if shelf.kept is None or not _unchanged(network, shelf.kept):
-            shelf.kept = _Kept.of(network)
-        return shelf.kept
+        if shelf.copy is None or not _unchanged(network, shelf.copy):
+            shelf.copy = _FrozenCopy.of(network)
+        return shelf.copy
 
 
-def _unchanged(network: nn.Module, kept: _Kept) -> bool:
+def _unchanged(network: nn.Module, frozen: _FrozenCopy) -> bool:
     layout, tensors = _read(network)
-    return layout == kept.layout and _same_bits(tensors, kept.tensors)
+    return layout == frozen.layout and _same_bits(tensors, frozen.tensors)
 
 
 def _read(network: nn.Module) -> tuple[list[Any], list[torch.Tensor]]:

@@ -74,8 +74,10 @@ def attribute(
     with borrowed(network, itself, "copy") as twin:
         parts = []
         for rows in torch.arange(len(inputs), device=inputs.device).split(max(1, batch)):
-            mine = {key: value[rows] if isinstance(value, torch.Tensor) else value for key, value in settings.items()}
-            parts.append(method(twin, inputs.detach()[rows], targets[rows], batch=max(1, batch), **mine))
+            batch_settings = {
+                key: value[rows] if isinstance(value, torch.Tensor) else value for key, value in settings.items()
+            }
+            parts.append(method(twin, inputs.detach()[rows], targets[rows], batch=max(1, batch), **batch_settings))
     maps, logits = zip(*parts, strict=True)
     return torch.cat(maps), torch.cat(logits)
 
@@ -111,10 +113,10 @@ def integrated_gradients(
     Derivatives are taken in the middles of ``steps`` equal pieces: of the usual choices this has the smallest error on
     networks of ReLUs, whose derivatives jump.
     """
-    way = inputs - baseline
+    differences = inputs - baseline
     middles = (torch.arange(steps, device=inputs.device, dtype=inputs.dtype) + 0.5) / steps
     maps = []
-    for start, difference, columns in zip(baseline, way, targets, strict=True):
+    for start, difference, columns in zip(baseline, differences, targets, strict=True):
         pictures = (start + at[:, None, None, None] * difference for at in middles.split(batch))
         maps.append(_mean_gradient(network, pictures, columns, steps) * difference)
     return torch.stack(maps), _plain_logits(network, inputs)
@@ -288,9 +290,9 @@ def _covered_logits(
     """Return logits (windows, K) of the picture with each window covered."""
     parts = []
     for first in range(0, len(windows), batch):
-        mine = windows[first : first + batch]
-        covered = picture.repeat(len(mine), 1, 1, 1)
-        for row, (high, wide) in zip(covered, mine, strict=True):
+        batch_windows = windows[first : first + batch]
+        covered = picture.repeat(len(batch_windows), 1, 1, 1)
+        for row, (high, wide) in zip(covered, batch_windows, strict=True):
             row[:, high, wide] = cover[:, high, wide]
         parts.append(_logits(network, covered))
     return torch.cat(parts)
@@ -315,8 +317,8 @@ def _settings(name: str, inputs: torch.Tensor, options: dict[str, Any]) -> dict[
         if option not in OPTIONS[name]:
             raise ExplainError(unknown(f"option of {name!r}:", option, OPTIONS[name] or ["none"]))
     settings = composite_of(name).settings(name, options)
-    for key, known in composite_of(name).options.items():
-        if isinstance(known, InputValue):
+    for key, declaration in composite_of(name).options.items():
+        if isinstance(declaration, InputValue):
             settings[key] = as_picture(key, settings[key], inputs)
     if name == "occlusion" and settings["stride"] > settings["patch"]:
         raise ExplainError(

@@ -16,8 +16,8 @@ from cxr.explain.render import relevance_2d
 
 
 @dataclass(frozen=True)
-class Way:
-    """A way of explaining with everything settled: two equal ways give the same map. Make it with :meth:`of`."""
+class Method:
+    """A composite with all its settings: two equal methods give the same map. Make it with :meth:`of`."""
 
     composite: str
     bias: str
@@ -31,24 +31,24 @@ class Way:
         bias: str | None = None,
         precision: str | None = None,
         options: Mapping[str, Any] | None = None,
-    ) -> Way:
-        """Return the way that these words mean, defaults filled in.
+    ) -> Method:
+        """Return the method with these settings, defaults filled in.
 
         Raises
         ------
         ExplainError
             Unknown composite, bias or option.
         """
-        known = composite_of(composite)
-        return cls(composite, known.bias_mode(bias), known.settings(composite, options or {}), precision)
+        chosen = composite_of(composite)
+        return cls(composite, chosen.bias_mode(bias), chosen.settings(composite, options or {}), precision)
 
     @property
     def key(self) -> str:
-        """Text that is the same for equal ways and no others."""
+        """Text that is the same for equal methods and no others."""
         return json.dumps([self.composite, self.bias, self.options, self.precision], sort_keys=True, default=repr)
 
     def explain(self, model: Explainable, images: Any, targets: Any, batch: int = BATCH) -> Explanation:
-        """Explain images this way; arguments and errors as :func:`cxr.explain.explain`."""
+        """Explain images by this method; arguments and errors as :func:`cxr.explain.explain`."""
         bias = self.bias or None
         return explain(
             model, images, targets, self.composite, bias=bias, batch=batch, precision=self.precision, **self.options
@@ -111,9 +111,12 @@ class Heatmap:
 def heatmaps_of(result: Explanation) -> list[list[Heatmap]]:
     """Return the heatmaps of each image, one per target."""
     per_image = result.relevance.ndim == 5
-    one = result if per_image else _with_target_axis(result)
-    logits, residual, maps = one.target_logits, one.residual, relevance_2d(one.relevance)
-    return [[_heatmap(one, maps[n, t], logits, residual, n, t) for t in range(maps.shape[1])] for n in range(len(maps))]
+    explanation = result if per_image else _with_target_axis(result)
+    logits, residual, maps = explanation.target_logits, explanation.residual, relevance_2d(explanation.relevance)
+    return [
+        [_heatmap(explanation, maps[n, t], logits, residual, n, t) for t in range(maps.shape[1])]
+        for n in range(len(maps))
+    ]
 
 
 def _with_target_axis(result: Explanation) -> Explanation:

@@ -31,12 +31,12 @@ import numpy as np
 import pandas as pd
 
 from cxr.data import ImageCache, Manifest
-from cxr.data.images.cache import NothingReadableError
+from cxr.data.images.image_cache import NothingReadableError
 from cxr.errors import ExplainError
 from cxr.evaluation.metrics import patients_of
 from cxr.explain import legend
 from cxr.explain.explainer import BATCH
-from cxr.explain.heatmap import Heatmap, Way, heatmaps_of, picture_digest
+from cxr.explain.heatmap import Heatmap, Method, heatmaps_of, picture_digest
 from cxr.explain.render import figure, to_png
 from cxr.explain.run_files import INDEX, PRECISION, PREVIEWS, STORE, safe_names, valid_rows, write_index, write_map
 from cxr.explain.settings import ALL, LABEL, Targets
@@ -69,7 +69,7 @@ class _Job:
     cache: ImageCache
     labels: pd.Series
     ids: list[str]
-    way: Way
+    method: Method
     targets: Targets
     batch: int
     previews: dict[str, str]
@@ -103,7 +103,7 @@ def explain_run(folder: RunFolder, params: ExplainParams, progress: Progress) ->
     progress(0.0, "loading")
     from cxr.evaluation.provenance import provenance
     from cxr.evaluation.seen import marked, marked_in_words
-    from cxr.evaluation.source import seen_by
+    from cxr.networks import seen_by
 
     job, description = _loaded(folder, params)
     rests_on = provenance(params.data, params.network)
@@ -113,9 +113,9 @@ def explain_run(folder: RunFolder, params: ExplainParams, progress: Progress) ->
     about_seen = marked_in_words(seen)
     summary = {
         "model": description,
-        "composite": job.way.composite,
-        "bias": job.way.bias,
-        "options": dict(job.way.options),
+        "composite": job.method.composite,
+        "bias": job.method.bias,
+        "options": dict(job.method.options),
         "precision": job.precision or {"used": "float32"},
         "targets": str(job.targets),
         "n": int(table["image_id"].nunique()),
@@ -146,18 +146,17 @@ def _explained_in_words(job: _Job, table: pd.DataFrame) -> str:
     """Return how many maps there are, of how many X-rays and patients, and how many are not to be trusted."""
     rows = job.manifest.select(ids=list(dict.fromkeys(table["image_id"]))).table
     doubtful = int((table["concerns"] != "").sum())
-    maps = f"{len(table)} map{'' if len(table) == 1 else 's'} ({job.way.composite})"
+    maps = f"{len(table)} map{'' if len(table) == 1 else 's'} ({job.method.composite})"
     of = xrays(len(rows), len(set(patients_of(rows))))
     return f"{maps} of {of}, {doubtful or 'none'} of them with concerns (see `concerns` in {INDEX})."
 
 
 def _loaded(folder: RunFolder, params: ExplainParams) -> tuple[_Job, str]:
-    from cxr.evaluation.source import load_trained
-    from cxr.networks import resolve_device
+    from cxr.networks import load_network, resolve_device
 
-    way = params.way()
+    method = params.method()
     store = HeatmapStore.of(params.network)  # before the weights: should they change meanwhile, old keys stay unused
-    model, description = load_trained(params.network)
+    model, description = load_network(params.network)
     model.to(resolve_device(params.device))
     targets = Targets.of(params.targets, model)
     manifest = _selected(params.data, params)
@@ -172,7 +171,7 @@ def _loaded(folder: RunFolder, params: ExplainParams) -> tuple[_Job, str]:
         cache=cache,
         labels=manifest.table.set_index("image_id")["label"],
         ids=ids,
-        way=way,
+        method=method,
         targets=targets,
         batch=batch,
         previews=safe_names(ids[: params.previews] if len(own) == len(manifest) else manifest.ids[: params.previews]),
@@ -187,7 +186,7 @@ def _precise(job: _Job) -> _Job:
     ``precision.json`` holds what was decided. A resumed run that had taken float32 keeps to it; one in shards, each of
     which tries its own first image, to what they took.
     """
-    if job.way.precision is None or not job.ids:
+    if job.method.precision is None or not job.ids:
         return job
     record = job.folder.read_json(PRECISION)
     of_shards = [found for shard in finished_shards(job.folder) if (found := shard.read_json(PRECISION))]
@@ -196,7 +195,7 @@ def _precise(job: _Job) -> _Job:
         job.folder.write_json(PRECISION, record)
     elif record is None or not record["used"].endswith(FLOAT32):
         first = job.cache.rows(job.ids[:1])
-        result = job.way.explain(job.model, first, _predictions(job.model, first))
+        result = job.method.explain(job.model, first, _predictions(job.model, first))
         assert result.trial is not None
         now = result.trial.record()
         if record is not None and now["used"] != record["used"]:  # resumed on a machine where it does not pay
@@ -204,14 +203,14 @@ def _precise(job: _Job) -> _Job:
         record = now
         log.info("%s", record["note"])
         job.folder.write_json(PRECISION, record)
-    way = job.way if record["used"] == job.way.precision else replace(job.way, precision=None)
-    return replace(job, way=way, precision=record)
+    method = job.method if record["used"] == job.method.precision else replace(job.method, precision=None)
+    return replace(job, method=method, precision=record)
 
 
 def _run_notes(job: _Job, table: pd.DataFrame, first: Heatmap | None) -> list[str]:
     notes = list(first.notes) if first else []
-    said = job.precision["note"] if job.precision else ""
-    notes += [said] if said and said not in notes else []
+    note = job.precision["note"] if job.precision else ""
+    notes += [note] if note and note not in notes else []
     unknown_labels = _label_unknown(job, table)
     if unknown_labels:
         n, named = sum(unknown_labels.values()), ", ".join(f"{k or 'no label'}: {v}" for k, v in unknown_labels.items())
@@ -251,8 +250,8 @@ def _stream(job: _Job, progress: Progress) -> tuple[pd.DataFrame, Heatmap | None
     for start in range(0, len(todo), job.batch):
         if job.folder.stop_requested():
             break
-        new, one = _one_batch(job, maps, todo[start : start + job.batch])
-        rows, first = rows + new, first or one
+        new, heatmap = _one_batch(job, maps, todo[start : start + job.batch])
+        rows, first = rows + new, first or heatmap
         if time.monotonic() - written > _INDEX_EVERY_S:
             write_index(job.folder, maps, rows)
             written = time.monotonic()
@@ -319,15 +318,15 @@ def _valid_rows(job: _Job, folder: Path) -> dict[str, list[Row]]:
     return valid_rows(folder, job.store.folder.name, job.n_targets, lambda i: job.cache[i] if i in known else None)
 
 
-def _one_batch(job: _Job, maps: np.memmap, some: Sequence[tuple[int, str]]) -> tuple[list[Row], Heatmap]:
-    ids = [image_id for _, image_id in some]
+def _one_batch(job: _Job, maps: np.memmap, pairs: Sequence[tuple[int, str]]) -> tuple[list[Row], Heatmap]:
+    ids = [image_id for _, image_id in pairs]
     images = job.cache.rows(ids)
     predicted = _predictions(job.model, images)
     targets = [job.targets_of(i, name) for i, name in zip(ids, predicted, strict=True)]
     pictures = [picture_digest(image) for image in images]
     explained = _explained(job, images, pictures, targets)
     rows = []
-    for i, (place, image_id) in enumerate(some):
+    for i, (place, image_id) in enumerate(pairs):
         about = {"image_id": image_id, "label": job.labels[image_id], "predicted": predicted[i]}
         about |= {"weights": job.store.folder.name, "picture": pictures[i]}
         for t, heatmap in enumerate(explained[i]):
@@ -341,15 +340,15 @@ def _explained(
     job: _Job, images: np.ndarray, pictures: list[str], targets: list[tuple[str, ...]]
 ) -> list[list[Heatmap]]:
     """Return the heatmaps of each image, from the store where it holds all of them."""
-    found = [job.store.get(picture, job.way, names) for picture, names in zip(pictures, targets, strict=True)]
-    missing = [i for i, names in enumerate(targets) if len(found[i]) < len(names)]
+    stored = [job.store.get(picture, job.method, names) for picture, names in zip(pictures, targets, strict=True)]
+    missing = [i for i, names in enumerate(targets) if len(stored[i]) < len(names)]
     if missing:
         wanted = [list(targets[i]) for i in missing]
-        new = heatmaps_of(job.way.explain(job.model, images[missing], wanted, job.batch))
+        new = heatmaps_of(job.method.explain(job.model, images[missing], wanted, job.batch))
         for i, heatmaps in zip(missing, new, strict=True):
-            found[i] = {heatmap.target: heatmap for heatmap in heatmaps}
-        job.store.put(job.way, [(pictures[i], heatmap) for i in missing for heatmap in found[i].values()])
-    return [[found[i][name] for name in names] for i, names in enumerate(targets)]
+            stored[i] = {heatmap.target: heatmap for heatmap in heatmaps}
+        job.store.put(job.method, [(pictures[i], heatmap) for i in missing for heatmap in stored[i].values()])
+    return [[stored[i][name] for name in names] for i, names in enumerate(targets)]
 
 
 def _predictions(model: XrayClassifier, images: np.ndarray) -> list[str]:

@@ -14,12 +14,12 @@ from cxr.explain.heatmap import Heatmap
 
 def title(heatmap: Heatmap) -> str:
     """Return the composite's title with its name and settings."""
-    known = composite_of(heatmap.composite)
-    settings = [_bias(heatmap)] if known.chooses_bias else []
-    told = {name: value for name, value in heatmap.options.items() if value is not None and name != "stem_bn"}
-    settings += [f"{name} {_value(value)}" for name, value in told.items()]  # the rules tell what stem_bn says
+    composite = composite_of(heatmap.composite)
+    settings = [_bias(heatmap)] if composite.chooses_bias else []
+    options = {name: value for name, value in heatmap.options.items() if value is not None and name != "stem_bn"}
+    settings += [f"{name} {_value(value)}" for name, value in options.items()]  # the rules tell what stem_bn says
     settings += [heatmap.precision] if heatmap.precision != "float32" else []
-    return " · ".join([f"{known.title} ({heatmap.composite})", *settings])
+    return " · ".join([f"{composite.title} ({heatmap.composite})", *settings])
 
 
 def _bias(heatmap: Heatmap) -> str:
@@ -53,9 +53,9 @@ LEDGER_MEANS: Mapping[str, str] = {
     "logit": "the network's score of the class, before softmax or sigmoid",
     "relevance for": "red pixels together",
     "relevance against": "blue pixels together",
-    "absorbed": "kept by biases and epsilon on the way down: belongs to no pixel",
-    "lost": "had nothing to be shared over (zero denominators)",
-    "residual": "rounding; anything larger is a fault",
+    "absorbed": "absorbed by biases and epsilon on the way down: belongs to no pixel",
+    "lost": "could not be distributed (zero denominators)",
+    "residual": "rounding; anything larger is an error",
 }
 """What each entry of the ledger is."""
 
@@ -69,9 +69,11 @@ def per_layer(heatmap: Heatmap) -> pd.DataFrame:
 def lines(heatmap: Heatmap) -> list[str]:
     """Return the legend as lines of text, for pictures and the command line; the colour scale is the picture's own."""
     adds_up = f"Values add up to {composite_of(heatmap.composite).adds_up}."
-    known = rules(heatmap)
+    rule_by_layer = rules(heatmap)
     parts = [title(heatmap), ledger_line(heatmap) if heatmap.has_ledger else _without(heatmap)]
-    parts += ["Rules: " + "; ".join(f"{layer}: {rule}" for layer, rule in known.items())] if known else []
+    parts += (
+        ["Rules: " + "; ".join(f"{layer}: {rule}" for layer, rule in rule_by_layer.items())] if rule_by_layer else []
+    )
     return list(dict.fromkeys([*parts, *heatmap.notes] + ([] if heatmap.has_ledger or heatmap.notes else [adds_up])))
 
 
@@ -79,8 +81,8 @@ def ledger_line(heatmap: Heatmap) -> str:
     """Return the ledger as one sum."""
     ends = f"{heatmap.positive:+.3f}, against {heatmap.negative:+.3f}"
     small = (("lost", heatmap.lost), ("unaccounted for", heatmap.residual))
-    told = [(n, v) for n, v in small if not abs(v) < 5e-4 * max(1.0, abs(heatmap.logit))]
-    rest = "".join(f" {_signed(value)} {name}" for name, value in [("absorbed", heatmap.absorbed), *told])
+    terms = [(n, v) for n, v in small if not abs(v) < 5e-4 * max(1.0, abs(heatmap.logit))]
+    rest = "".join(f" {_signed(value)} {name}" for name, value in [("absorbed", heatmap.absorbed), *terms])
     return f"Class {heatmap.target} · logit {heatmap.logit:+.3f} = relevance {heatmap.total:+.3f} (for {ends}){rest}"
 
 

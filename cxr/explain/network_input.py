@@ -129,8 +129,8 @@ def _refusal(network: nn.Module, inputs: torch.Tensor, classes: tuple[str, ...] 
     convolution = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     channels = convolution.in_channels if convolution is not None else None
     if len(shape) == 4 and channels not in (None, shape[1]):
-        given = f"{shape[1]} channel{'s' * (shape[1] != 1)}"
-        return f"images have {given}, the network takes {channels}. Accepted: (N, {channels}, H, W)"
+        channels_of_images = f"{shape[1]} channel{'s' * (shape[1] != 1)}"
+        return f"images have {channels_of_images}, the network takes {channels}. Accepted: (N, {channels}, H, W)"
     try:
         with borrowed(network, itself, "copy") as twin, torch.no_grad():
             logits = twin(inputs)
@@ -170,9 +170,9 @@ def names_per_image(
     if isinstance(targets, str | bytes) or not isinstance(targets, Iterable):
         entries, per_image = [(targets,)] * n, False
     else:
-        given = [entry.tolist() if isinstance(entry, torch.Tensor | np.ndarray) else entry for entry in targets]
-        per_image = any(isinstance(entry, list | tuple) for entry in given)
-        entries = [tuple(entry) if isinstance(entry, list | tuple) else (entry,) for entry in given]
+        listed = [entry.tolist() if isinstance(entry, torch.Tensor | np.ndarray) else entry for entry in targets]
+        per_image = any(isinstance(entry, list | tuple) for entry in listed)
+        entries = [tuple(entry) if isinstance(entry, list | tuple) else (entry,) for entry in listed]
     names = tuple(tuple(_name(target, classes, bare) for target in entry) for entry in entries)
     if len(names) != n or len({len(entry) for entry in names}) > 1 or not all(names):
         raise ExplainError(f"{len(names)} targets for {n} images. Accepted: one name, {n} names, or {n} equal lists")

@@ -53,7 +53,7 @@ class Trial:
         if not self.holds:
             return (
                 f"bfloat16 was asked for, but on the first image it takes {self.time:.2g} times as long as float32 "
-                f"here (at most {LARGEST_TIME} pays): propagated in float32."
+                f"here (at most {LARGEST_TIME} is worth it): propagated in float32."
             )
         return (
             f"Propagated in bfloat16: values hold about two digits, the ledger closes to about a percent. On the first "

@@ -49,11 +49,11 @@ def read_map(folder: RunFolder, image_id: str, target: str | None = None) -> tup
     """
     path = folder.path / INDEX
     table = pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=list(COLUMNS))
-    found = table.loc[(table["image_id"] == image_id) & (target is None or table["target"] == target)]
-    if found.empty:
+    rows = table.loc[(table["image_id"] == image_id) & (target is None or table["target"] == target)]
+    if rows.empty:
         of_class = "" if target is None else f" for {target!r}"
         raise ExplainError(f"run {folder.id} holds no heatmap of image {image_id!r}{of_class} (it holds {len(table)})")
-    entry = found.iloc[0]
+    entry = rows.iloc[0]
     store = np.load(folder.path / STORE, mmap_mode="r")
     return store[int(entry["row"])].astype(np.float32) * np.float32(entry["scale"]), entry
 

@@ -12,7 +12,7 @@ from cxr.evaluation.settings import OnNetwork
 from cxr.models.card import MULTI_LABEL
 
 if TYPE_CHECKING:
-    from cxr.explain.heatmap import Way
+    from cxr.explain.heatmap import Method
     from cxr.models import XrayClassifier
 
 DEFAULT_PREVIEWS = 24
@@ -52,19 +52,19 @@ class ExplainParams(OnNetwork):
         """Return the run's name."""
         return f"explain {self.split or self.data_set}"
 
-    def way(self) -> Way:
-        """Return the way of explaining that is asked for; raises ExplainError for what there is not."""
+    def method(self) -> Method:
+        """Return the composite with its settings; raises ExplainError for unknown ones."""
         from cxr.explain.composites import DEFAULT_COMPOSITE
-        from cxr.explain.heatmap import Way
+        from cxr.explain.heatmap import Method
 
-        return Way.of(self.composite or DEFAULT_COMPOSITE, self.bias, self.precision, self.options)
+        return Method.of(self.composite or DEFAULT_COMPOSITE, self.bias, self.precision, self.options)
 
     def check(self) -> list[str]:
         """Raise a CxrError if the network cannot be loaded, or the way of explaining or the target is unknown."""
-        from cxr.evaluation.source import load_trained
+        from cxr.networks import load_network
 
-        self.way()
-        Targets.of(self.targets, load_trained(self.network)[0])
+        self.method()
+        Targets.of(self.targets, load_network(self.network)[0])
         return []
 
 

@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 
 from cxr.data.digests import file_digests
-from cxr.evaluation.source import checkpoint_of
-from cxr.explain.heatmap import Heatmap, Way
+from cxr.explain.heatmap import Heatmap, Method
 from cxr.files import sync_folder
+from cxr.networks import network_file
 from cxr.paths import cache_root
 
 METHOD_VERSION = 1  # raise it when the same weights and pictures would give other maps
@@ -79,30 +79,30 @@ class HeatmapStore:
         self.limit = limit
 
     @classmethod
-    def of(cls, source: str | Path) -> HeatmapStore:
-        """Return the store of what a user calls a network; raises WeightsError if there is none."""
-        return cls(weights_digest(source))
+    def of(cls, network_ref: str | Path) -> HeatmapStore:
+        """Return the store of the network that ``network_ref`` means; raises WeightsError if there is none."""
+        return cls(weights_digest(network_ref))
 
-    def get(self, picture: str, way: Way, targets: Sequence[str]) -> dict[str, Heatmap]:
+    def get(self, picture: str, method: Method, targets: Sequence[str]) -> dict[str, Heatmap]:
         """Return what is stored of ``targets`` for a picture (see :func:`~cxr.explain.heatmap.picture_digest`)."""
         try:
-            rows = self._rows(picture, way, targets)
+            rows = self._rows(picture, method, targets)
         except sqlite3.Error:
             return {}
-        found = {row["target"]: self._read(row, way) for row in rows}
-        return {target: heatmap for target, heatmap in found.items() if heatmap is not None}
+        heatmaps = {row["target"]: self._read(row, method) for row in rows}
+        return {target: heatmap for target, heatmap in heatmaps.items() if heatmap is not None}
 
-    def put(self, way: Way, entries: Sequence[tuple[str, Heatmap]]) -> int:
+    def put(self, method: Method, entries: Sequence[tuple[str, Heatmap]]) -> int:
         """Store heatmaps by the digest of their picture and return how many were added.
 
         Heatmaps that are there already are left alone. A full or read-only disk is no error: nothing is added.
         """
         try:
             with _locked(self.root):
-                new = [(p, h) for p, h in entries if not self.get(p, way, [h.target])]
+                new = [(p, h) for p, h in entries if not self.get(p, method, [h.target])]
                 if not new or not self._room(sum(2 * h.relevance.size for _, h in new)):
                     return 0
-                return self._append(way, new)
+                return self._append(method, new)
         except sqlite3.DatabaseError as error:
             if not isinstance(error, sqlite3.OperationalError):  # not a database any more
                 shutil.rmtree(self.folder, ignore_errors=True)
@@ -110,9 +110,9 @@ class HeatmapStore:
         except OSError:
             return 0
 
-    def _append(self, way: Way, entries: Sequence[tuple[str, Heatmap]]) -> int:
+    def _append(self, method: Method, entries: Sequence[tuple[str, Heatmap]]) -> int:
         self.folder.mkdir(parents=True, exist_ok=True)
-        rows = [self._write(picture, way, heatmap) for picture, heatmap in entries]
+        rows = [self._write(picture, method, heatmap) for picture, heatmap in entries]
         for name in {self._file(h.relevance.shape) for _, h in entries}:
             _sync(name)
         sync_folder(self.folder)
@@ -122,7 +122,7 @@ class HeatmapStore:
             index.executemany(f"INSERT OR REPLACE INTO maps VALUES ({marks})", rows)
         return len(rows)
 
-    def _write(self, picture: str, way: Way, heatmap: Heatmap) -> tuple[Any, ...]:
+    def _write(self, picture: str, method: Method, heatmap: Heatmap) -> tuple[Any, ...]:
         packed, scale = packed_map(heatmap.relevance)
         height, width = packed.shape
         with self._file(packed.shape).open("ab") as file:
@@ -131,20 +131,20 @@ class HeatmapStore:
             file.write(packed.tobytes())
         ledger = json.dumps([heatmap.layers, _short(heatmap.layer_absorbed), _short(heatmap.layer_lost)])
         row, crc = end // packed.nbytes, zlib.crc32(packed.tobytes())
-        place = (picture, _key(way), heatmap.target, height, width, row, crc, scale)
+        place = (picture, _key(method), heatmap.target, height, width, row, crc, scale)
         numbers = tuple(getattr(heatmap, name) for name in _NUMBERS)  # NaN becomes NULL
         return (*place, *numbers, heatmap.not_finite, heatmap.precision, json.dumps(heatmap.notes), ledger)
 
-    def _rows(self, picture: str, way: Way, targets: Sequence[str]) -> list[sqlite3.Row]:
+    def _rows(self, picture: str, method: Method, targets: Sequence[str]) -> list[sqlite3.Row]:
         if not (self.folder / _INDEX).exists():
             return []
         marks = ",".join("?" * len(targets))
         with closing(self._open()) as index:
             index.row_factory = sqlite3.Row
             query = f"SELECT * FROM maps WHERE picture = ? AND way = ? AND target IN ({marks})"
-            return index.execute(query, (picture, _key(way), *targets)).fetchall()
+            return index.execute(query, (picture, _key(method), *targets)).fetchall()
 
-    def _read(self, row: sqlite3.Row, way: Way) -> Heatmap | None:
+    def _read(self, row: sqlite3.Row, method: Method) -> Heatmap | None:
         shape = (row["height"], row["width"])
         try:
             offset = row["row"] * 2 * shape[0] * shape[1]
@@ -158,9 +158,9 @@ class HeatmapStore:
         return Heatmap(
             relevance=packed.astype(np.float32) * np.float32(row["scale"]),
             target=row["target"],
-            composite=way.composite,
-            bias=way.bias,
-            options=way.options,
+            composite=method.composite,
+            bias=method.bias,
+            options=method.options,
             precision=row["precision"],
             not_finite=row["not_finite"],
             notes=tuple(json.loads(row["notes"])),
@@ -187,9 +187,9 @@ class HeatmapStore:
         return sqlite3.connect(self.folder / _INDEX, timeout=10)
 
 
-def weights_digest(source: str | Path) -> str:
+def weights_digest(network_ref: str | Path) -> str:
     """Return 16 hex digits that stand for the contents of a network's weights and of the card beside them."""
-    weights = checkpoint_of(source)
+    weights = network_file(network_ref)
     digests = file_digests([weights, weights.with_suffix(".json")], cache_root() / "digests.sqlite")
     return hashlib.blake2b(repr(list(digests.values())).encode(), digest_size=8).hexdigest()
 
@@ -218,8 +218,8 @@ def clear(root: Path | None = None) -> Usage:
     return before
 
 
-def _key(way: Way) -> str:
-    return f"{METHOD_VERSION} {way.key}"
+def _key(method: Method) -> str:
+    return f"{METHOD_VERSION} {method.key}"
 
 
 def _short(values: np.ndarray) -> list[float]:

@@ -47,11 +47,11 @@ def as_timm(network: nn.Module, image: torch.Tensor) -> nn.Module:
     if type(network) not in _OF_TORCHVISION:
         return network
     with _guard:
-        kept = _twins.get(network)
-        if kept is None or not _share(kept, network):
-            kept = _twin(network, image)
-            _twins[network] = kept
-    return kept
+        twin = _twins.get(network)
+        if twin is None or not _share(twin, network):
+            twin = _twin(network, image)
+            _twins[network] = twin
+    return twin
 
 
 def _twin(network: nn.Module, image: torch.Tensor) -> nn.Module:
@@ -67,8 +67,8 @@ def _twin(network: nn.Module, image: torch.Tensor) -> nn.Module:
     twin.eval()
     parameter = next(network.parameters())
     with borrowed(network, itself, "copy") as copy, torch.no_grad():
-        given = image.to(device=parameter.device, dtype=next(copy.parameters()).dtype)
-        if given.shape[1] == input_channels(renamed) and not _agree(copy(given), twin(given.to(parameter.dtype))):
+        picture = image.to(device=parameter.device, dtype=next(copy.parameters()).dtype)
+        if picture.shape[1] == input_channels(renamed) and not _agree(copy(picture), twin(picture.to(parameter.dtype))):
             raise _no_twin(network, "its logits differ from those of timm's class")
     return twin
 

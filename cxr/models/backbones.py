@@ -48,8 +48,11 @@ FAMILIES = (
     "xception",
     "xception_aligned",
 )
+BackboneArgs = dict[str, Any]
+"""Keyword arguments of timm's ``create_model``: every architecture has its own, so that they cannot be listed."""
+
 # A DenseNet of about 170,000 parameters that trains on a processor in minutes.
-ALIASES: dict[str, dict[str, Any]] = {"densenet-small": {"growth_rate": 12, "block_config": [2, 4, 6, 4]}}
+ALIASES: dict[str, BackboneArgs] = {"densenet-small": {"growth_rate": 12, "block_config": [2, 4, 6, 4]}}
 
 
 NAMES = Path(__file__).with_name("backbones.txt")

@@ -42,9 +42,9 @@ def build(
         None for random ones, ``imagenet`` for timm's pretrained ones (3 channels and timm's normalisation unless
         given), or a file: ours (safetensors with a card) or a state dict of this backbone. Of a file with a card
         the input (size, channels, mean, std) is taken over unless given, and the output neurons are matched by class
-        name if it has the same classes; with other classes the head starts anew (see :mod:`cxr.models.transfer` to
-        keep some). A state dict without a card must have a head of the right shape or none that fits: a head of
-        another shape starts anew. Anything else that does not match is refused.
+        name if it has the same classes; with other classes the head starts from random values (see
+        :mod:`cxr.models.transfer` to keep some). A state dict without a card must have a head of the right shape or
+        none that fits: a head of another shape starts from random values. Anything else that does not match is refused.
     size, channels, mean, std
         The input; by default 224 pixels, one channel, 0.5 and 0.25.
     task
@@ -61,9 +61,11 @@ def build(
     from cxr.models.weights import source_of
 
     source = source_of(weights, check_backbone(backbone))
-    given = source.card
-    arguments = ALIASES.get(backbone, {}) | (given.backbone_args if given else {}) | dict(backbone_args or {})
-    channels = channels or (given.channels if given else source.channels)
+    stored_card = source.card
+    arguments = (
+        ALIASES.get(backbone, {}) | (stored_card.backbone_args if stored_card else {}) | dict(backbone_args or {})
+    )
+    channels = channels or (stored_card.channels if stored_card else source.channels)
     network = make_network(backbone, len(classes), channels, arguments)
     default_mean, default_std = _normalisation(network, channels, source)
     card = ModelCard(
@@ -71,7 +73,7 @@ def build(
         backbone_args=arguments,
         classes=tuple(classes),
         task=task,
-        size=size or (given.size if given else 224),
+        size=size or (stored_card.size if stored_card else 224),
         channels=channels,
         mean=_per_channel(mean, default_mean, channels),
         std=_per_channel(std, default_std, channels),

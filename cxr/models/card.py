@@ -7,9 +7,10 @@ import platform
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any
 
 from cxr.errors import WeightsError
+from cxr.json_types import JsonObject
+from cxr.models.backbones import BackboneArgs
 
 SINGLE_LABEL, MULTI_LABEL = TASKS = ("single-label", "multi-label")
 
@@ -44,13 +45,13 @@ class ModelCard:
     thresholds
         By class, the probability above which its publisher calls it found; empty where none was published.
     licence
-        Of weights that were imported, ``unknown`` where nobody told it; of a trained network those of the weights that
+        Of weights that were imported, ``unknown`` where nobody named it; of a trained network those of the weights that
         it began with and of its data, separated by semicolons.
     """
 
     backbone: str
     classes: tuple[str, ...]
-    backbone_args: dict[str, Any] = field(default_factory=dict)
+    backbone_args: BackboneArgs = field(default_factory=dict)
     task: str = SINGLE_LABEL
     size: int = 224
     channels: int = 1
@@ -58,9 +59,9 @@ class ModelCard:
     std: tuple[float, ...] = (0.25,)
     name: str = ""
     trained_on: str = ""
-    recipe: dict[str, Any] = field(default_factory=dict)
-    stages: list[dict[str, Any]] = field(default_factory=list)
-    metrics: dict[str, Any] = field(default_factory=dict)
+    recipe: JsonObject = field(default_factory=dict)
+    stages: list[JsonObject] = field(default_factory=list)
+    metrics: JsonObject = field(default_factory=dict)
     manifest_hash: str = ""
     split_hash: str = ""
     licence: str = ""
@@ -92,7 +93,7 @@ class ModelCard:
                 f"mean {self.mean} and std {self.std} are not usable: {self.channels} number(s) each, std above 0"
             )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return plain values that JSON can hold."""
         plain = dataclasses.asdict(self)
         return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
@@ -104,17 +105,17 @@ class ModelCard:
         return markdown(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ModelCard:
+    def from_dict(cls, values: JsonObject) -> ModelCard:
         """Return the card in ``values``; keys of later versions are ignored, a missing one is a WeightsError."""
-        known = {f.name for f in dataclasses.fields(cls)}
+        field_names = {f.name for f in dataclasses.fields(cls)}
         try:
-            return cls(**{key: value for key, value in values.items() if key in known})
+            return cls(**{key: value for key, value in values.items() if key in field_names})
         except TypeError as error:
             raise WeightsError(f"the card is incomplete: {error}. Needed at least: backbone, classes") from None
 
 
 def software_versions() -> dict[str, str]:
-    """Return the versions that a network's numbers hang on."""
+    """Return the versions that a network's numbers depend on."""
     packages = ("cxr", "torch", "timm", "numpy")
     return {"python": platform.python_version()} | {name: _version(name) for name in packages}
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from cxr.json_types import JsonObject
 from cxr.models.licences import sharing_note
 
 if TYPE_CHECKING:
@@ -85,8 +86,8 @@ def _history(card: ModelCard) -> list[tuple[str, str]]:
         ("trained on", card.trained_on),
         ("manifest hash", card.manifest_hash),
         ("split hash", card.split_hash),
-        ("weights it began with", card.origin),
-        ("their check sum", card.checksum),
+        ("initial weights", card.origin),
+        ("their checksum", card.checksum),
         ("licence", card.licence),
         ("made", card.created),
     ]
@@ -101,7 +102,7 @@ def _stages(card: ModelCard) -> list[str]:
             stage.get("name", ""),
             stage.get("task", ""),
             ", ".join(map(str, stage.get("classes") or ())),
-            _kept(stage.get("kept_neurons")),
+            _kept_neurons(stage.get("kept_neurons")),
             _best(stage.get("best")),
         )
         for stage in card.stages
@@ -109,10 +110,10 @@ def _stages(card: ModelCard) -> list[str]:
     return ["## Stages of the training", table(("stage", "task", "classes", "neurons kept", "best epoch"), rows)]
 
 
-def _kept(kept: Any) -> str:
-    if isinstance(kept, dict):
-        return ", ".join(new if new == old else f"{old} as {new}" for new, old in kept.items()) or "none"
-    return ", ".join(map(str, kept or ())) or "none"
+def _kept_neurons(neurons: Any) -> str:
+    if isinstance(neurons, dict):
+        return ", ".join(new if new == old else f"{old} as {new}" for new, old in neurons.items()) or "none"
+    return ", ".join(map(str, neurons or ())) or "none"
 
 
 def _best(best: Any) -> str:
@@ -121,7 +122,7 @@ def _best(best: Any) -> str:
     return ", ".join(f"{k} {v:.4g}" if isinstance(v, int | float) else f"{k} {v}" for k, v in best.items())
 
 
-def _figures(metrics: dict[str, Any]) -> list[str]:
+def _figures(metrics: JsonObject) -> list[str]:
     splits = {name: values for name, values in metrics.items() if isinstance(values, dict)}
     if not splits:
         return ["None are stated: measure it with `cxr evaluate` on data of your own before you trust it."]
@@ -132,7 +133,7 @@ def _figures(metrics: dict[str, Any]) -> list[str]:
     return [*parts, "In brackets: the interval of the level that the evaluation states (95 % unless changed)."]
 
 
-def _of(values: dict[str, Any]) -> str:
+def _of(values: JsonObject) -> str:
     """Return how many images figures are of, and of how many patients where that was counted."""
     patients = values.get("n_patients")
     return f"{values.get('n', '')}" + ("" if patients is None else f" ({patients} patients)")
@@ -150,7 +151,7 @@ def _per_class(split: str, per_class: Any) -> list[str]:
     return [f"By {columns[0]}, {split}:", table((*columns, *titles), rows)]
 
 
-def _images(values: dict[str, Any]) -> str:
+def _images(values: JsonObject) -> str:
     if "known" in values:
         return f"{values.get('positive', '')} of {values['known']}"
     return str(values.get("support", ""))

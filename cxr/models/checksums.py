@@ -66,7 +66,7 @@ class Checked:
     sha256
         64 hexadecimal digits.
     against
-        What said what the sum should be: the file's name, a file of sums, the hub, its publisher; empty where nothing
+        What gave the expected sum: the file's name, a file of sums, the hub, its publisher; empty where nothing
         did, and the sum was only written down.
     """
 
@@ -95,39 +95,39 @@ def verify(path: Path, *, remember: bool = True) -> Checked:
     WeightsError
         If one of them disagrees; both sums are named.
     """
-    found = sha256_of(path)
-    wanted = _wanted(path)
-    for source, digits in wanted.items():
-        if not found.startswith(digits):
+    checksum = sha256_of(path)
+    expected = _expected_sums(path)
+    for source, digits in expected.items():
+        if not checksum.startswith(digits):
             raise WeightsError(
-                f"{path} is refused: its sha256 is {found}, but {source} says {digits}. Fetch the file again, or "
+                f"{path} is refused: its sha256 is {checksum}, but {source} says {digits}. Fetch the file again, or "
                 f"correct {source} if the new file is the right one"
             )
-    if found in PUBLISHED:
-        wanted[f"its publisher, {PUBLISHED[found]}"] = found
-    if wanted:
-        return Checked(found, ", ".join(wanted))
+    if checksum in PUBLISHED:
+        expected[f"its publisher, {PUBLISHED[checksum]}"] = checksum
+    if expected:
+        return Checked(checksum, ", ".join(expected))
     if remember:
-        log.warning("%s: nothing says what its sha256 should be; it is %s", path, found)
-        _remember(path, found)
-    return Checked(found)
+        log.warning("%s: no expected sha256 is known; it is %s", path, checksum)
+        _remember(path, checksum)
+    return Checked(checksum)
 
 
-def _wanted(path: Path) -> dict[str, str]:
+def _expected_sums(path: Path) -> dict[str, str]:
     """Return ``{what says it: the sum or its first digits}``."""
-    wanted = {}
+    expected = {}
     for beside in (path.with_name(path.name + ".sha256"), path.with_name(path.name + FIRST_USE)):
         if beside.is_file():
-            wanted[beside.name] = _sum_in(beside, path.name)
+            expected[beside.name] = _sum_in(beside, path.name)
     sums = path.with_name(SUMS)
     if sums.is_file() and (listed := _entries(sums).get(path.name)):
-        wanted[SUMS] = listed
+        expected[SUMS] = listed
     if digits := _IN_NAME.search(path.name):
-        wanted["the file's name"] = digits[1]
+        expected["the file's name"] = digits[1]
     blob = path.resolve()
     if blob.parent.name == "blobs" and _HEX.fullmatch(blob.name):
-        wanted["the hub's cache"] = blob.name
-    return wanted
+        expected["the hub's cache"] = blob.name
+    return expected
 
 
 def _sum_in(beside: Path, name: str) -> str:
@@ -157,5 +157,5 @@ def _remember(path: Path, digits: str) -> None:
     try:
         with replacing(beside) as draft:
             draft.write_text(f"{digits}  {path.name}\n", encoding="utf-8")
-    except OSError as error:  # a folder that others own: the card still tells the sum
+    except OSError as error:  # a folder that others own: the card still holds the sum
         log.warning("the sha256 of %s is not remembered: %s", path, error)

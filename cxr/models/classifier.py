@@ -85,11 +85,11 @@ class XrayClassifier(nn.Module):
 
 def _grey(images: torch.Tensor | np.ndarray, device: torch.device) -> torch.Tensor:
     """Return (N, 1, H, W) float32 in [0, 1]."""
-    given = as_batch(images)
-    shape = tuple(given.shape)
-    if isinstance(given, np.ndarray) and given.dtype.kind not in "biufc":
-        raise ImageError(f"images are {given.dtype}: uint8 or floats are needed")
-    batch = torch.from_numpy(np.array(given)) if isinstance(given, np.ndarray) else given
+    array = as_batch(images)
+    shape = tuple(array.shape)
+    if isinstance(array, np.ndarray) and array.dtype.kind not in "biufc":
+        raise ImageError(f"images are {array.dtype}: uint8 or floats are needed")
+    batch = torch.from_numpy(np.array(array)) if isinstance(array, np.ndarray) else array
     if batch.ndim == 3:
         batch = batch[:, None]
     if batch.ndim != 4 or batch.shape[1] != 1 or 0 in batch.shape:

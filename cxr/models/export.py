@@ -1,6 +1,6 @@
 """Networks for other programs: ONNX with its normalisation inside, and a folder that timm loads.
 
-What was written is loaded again and asked the same question: it is kept only if its logits agree.
+What was written is loaded again and gets the same images: it is kept only if its logits agree.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -31,8 +30,8 @@ from cxr.files import replacing
 from cxr.models.backbones import ALIASES
 from cxr.models.classifier import XrayClassifier, head_of
 from cxr.models.licences import UNKNOWN
-from cxr.models.seen import KEY as SEEN
-from cxr.models.seen import Seen
+from cxr.models.seen_images import KEY as SEEN
+from cxr.models.seen_images import Seen
 
 FORMATS = ("onnx", "timm", "card")
 TOLERANCE = 1e-4  # of the largest logit
@@ -71,9 +70,9 @@ def export(
         raise WeightsError(unknown("format", format, FORMATS))
     target = Path(path).expanduser()
     if target.exists() and not force:
-        raise WeightsError(f"{target} is there already: give --force to replace it, or another --out")
+        raise WeightsError(f"{target} already exists: give --force to replace it, or another --out")
     if format == "timm" and target.exists() and not (target / "config.json").is_file():
-        raise WeightsError(f"{target} is no folder of timm (it has no config.json) and is not replaced")
+        raise WeightsError(f"{target} is not a folder of timm (it has no config.json) and is not replaced")
     if format != "timm" and target.is_dir():
         raise WeightsError(f"{target} is a folder: a file is needed for format {format}")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -173,23 +172,23 @@ def _timm(model: XrayClassifier, target: Path, seen: Seen | None) -> Exported:
 
 def _provenance(model: XrayClassifier, seen: Seen | None) -> dict[str, str]:
     """Return the metadata of a safetensors file: what timm looks for, licence and origin, and what it has seen."""
-    told = {"format": "pt", "licence": model.card.licence or UNKNOWN, "origin": model.card.origin or UNKNOWN}
-    return told if seen is None else told | {SEEN: seen.to_text()}
+    metadata = {"format": "pt", "licence": model.card.licence or UNKNOWN, "origin": model.card.origin or UNKNOWN}
+    return metadata if seen is None else metadata | {SEEN: seen.to_text()}
 
 
 def _model_card(model: XrayClassifier) -> str:
     """Return the card with the head that the hub reads, whose licences are in lower case."""
     licence = model.card.licence.lower() or UNKNOWN
-    known = re.fullmatch(r"[a-z0-9.-]+", licence) and licence != UNKNOWN
+    is_licence_id = re.fullmatch(r"[a-z0-9.-]+", licence) and licence != UNKNOWN
     head = (
         {"library_name": "timm", "license": licence}
-        if known
+        if is_licence_id
         else {"library_name": "timm", "license": "other", "license_name": licence}
     )
     return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n{model.card.to_markdown()}"
 
 
-def timm_config(model: XrayClassifier) -> dict[str, Any]:
+def timm_config(model: XrayClassifier) -> dict[str, object]:
     """Return the ``config.json`` from which ``timm.create_model("local-dir:...")`` makes the network.
 
     Raises
@@ -244,10 +243,10 @@ def _differences(model: XrayClassifier, other: Callable[[torch.Tensor], np.ndarr
     for n in (1, 3):  # two sizes of batch: the first dimension must be free
         images = torch.rand(n, 1, model.card.size, model.card.size, generator=generator)
         with torch.no_grad():
-            ours = model(images.to(model.device)).cpu().numpy()
+            expected = model(images.to(model.device)).cpu().numpy()
         # np.fmax would drop a NaN and max() may: np.maximum keeps it, and the comparison below refuses it
-        absolute = float(np.maximum(absolute, np.abs(ours - other(images)).max()))
-        largest = float(np.maximum(largest, np.abs(ours).max()))
+        absolute = float(np.maximum(absolute, np.abs(expected - other(images)).max()))
+        largest = float(np.maximum(largest, np.abs(expected).max()))
     relative = absolute / max(largest, 1e-12)
     if not relative <= TOLERANCE:
         raise WeightsError(

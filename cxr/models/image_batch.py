@@ -60,16 +60,16 @@ def _image(image: Any, position: int) -> Batch:
     return array
 
 
-def _check_same(what: str, values: Sequence[str]) -> None:
+def _check_same(property_name: str, values: Sequence[str]) -> None:
     """Raise an error that names the values and the first image of each, unless all are the same."""
     first: dict[str, int] = {}
     for position, value in enumerate(values):
         first.setdefault(value, position)
     if len(first) == 1:
         return
-    named = [f"{value} (image {position})" for value, position in first.items()]
-    more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
+    examples = [f"{value} (image {position})" for value, position in first.items()]
+    more = f" and {len(examples) - _MOST_NAMED} more" if len(examples) > _MOST_NAMED else ""
     raise ImageError(
-        f"images have {len(named)} different {what}: {', '.join(named[:_MOST_NAMED])}{more}. "
-        f"Accepted: images of one of these {what}, or one image at a time"
+        f"images have {len(examples)} different {property_name}: {', '.join(examples[:_MOST_NAMED])}{more}. "
+        f"Accepted: images of one of these {property_name}, or one image at a time"
     )

@@ -48,8 +48,8 @@ def licence_beside(path: Path) -> FoundLicence | None:
 
     Read are, in this order: ``<stem>.json``, the head of ``README.md`` (as the hub has it), ``LICENSE`` and the like.
     """
-    found = (_of_card(path.with_suffix(".json")), _of_readme(path.with_name("README.md")), _of_text(path.parent))
-    return next((licence for licence in found if licence is not None), None)
+    candidates = (_of_card(path.with_suffix(".json")), _of_readme(path.with_name("README.md")), _of_text(path.parent))
+    return next((licence for licence in candidates if licence is not None), None)
 
 
 def joined_licences(licences: Iterable[str]) -> str:

@@ -34,7 +34,7 @@ class LoadReport:
     aside
         Name in the file and shape of tensors that belong to no network and were left aside, such as those of a loss.
     head
-        ``loaded``, or why the head started anew.
+        ``loaded``, or why the head starts from random values.
     shapes
         Of every name above, in the file (or in the model, where the file lacks it).
     """
@@ -61,9 +61,9 @@ class LoadReport:
             ("of another shape", shapes),
             ("left aside", [name for name, _ in self.aside]),
         )
-        for what, names in kinds:
+        for verdict, names in kinds:
             if names:
-                parts.append(f"{len(names)} {what}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}")
+                parts.append(f"{len(names)} {verdict}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}")
         return "; ".join(parts)
 
     def rows(self) -> list[dict[str, str]]:
@@ -92,15 +92,15 @@ def load_state(model: XrayClassifier, state: Mapping[str, torch.Tensor], card: M
     """Load what fits of ``state`` into the model and return the report.
 
     The head: with a card of the same classes its neurons are matched by class name; with a card of other classes it
-    starts anew. Without a card it is loaded if its shape fits, and starts anew if it does not.
+    starts from random values. Without a card it is loaded if its shape fits, else it starts from random values.
     """
     target = model.network.state_dict()
     head_path, head = head_of(model.network)
-    known, aside = our_names(state).with_head(head_path, head.in_features, target).split(target)
-    given = {name: tensor for name, tensor in known.items() if name in target or matters(name)}
-    given, verdict = _fit_head(model, given, card, f"{head_path}.", head)
-    report = compare(given, target)
-    model.network.load_state_dict({name: given[name] for name in report.matched}, strict=False)
+    tensors, aside = our_names(state).with_head(head_path, head.in_features, target).split(target)
+    compared = {name: tensor for name, tensor in tensors.items() if name in target or matters(name)}
+    compared, verdict = _fit_head(model, compared, card, f"{head_path}.", head)
+    report = compare(compared, target)
+    model.network.load_state_dict({name: compared[name] for name in report.matched}, strict=False)
     if verdict != "loaded":
         report = dataclasses.replace(
             report, missing=tuple(name for name in report.missing if not name.startswith(f"{head_path}."))
@@ -108,16 +108,16 @@ def load_state(model: XrayClassifier, state: Mapping[str, torch.Tensor], card: M
     return dataclasses.replace(report, head=verdict, aside=aside)
 
 
-def compare(given: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor]) -> LoadReport:
-    """Return which tensors of ``given`` have the name and shape of one of the model's, loading nothing."""
-    shapes = {name: (tuple(t.shape), tuple(target[name].shape)) for name, t in given.items() if name in target}
-    missing = tuple(name for name in target if matters(name) and name not in given)
+def compare(state: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor]) -> LoadReport:
+    """Return which tensors of ``state`` have the name and shape of one of the model's, loading nothing."""
+    shapes = {name: (tuple(t.shape), tuple(target[name].shape)) for name, t in state.items() if name in target}
+    missing = tuple(name for name in target if matters(name) and name not in state)
     return LoadReport(
         matched=tuple(name for name, (old, new) in shapes.items() if old == new),
         missing=missing,
-        unexpected=tuple(name for name in given if name not in target),
+        unexpected=tuple(name for name in state if name not in target),
         mismatched=tuple((name, old, new) for name, (old, new) in shapes.items() if old != new),
-        shapes={name: tuple(t.shape) for name, t in given.items()} | {n: tuple(target[n].shape) for n in missing},
+        shapes={name: tuple(t.shape) for name, t in state.items()} | {n: tuple(target[n].shape) for n in missing},
     )
 
 
@@ -135,11 +135,15 @@ def _fit_head(
     weight, bias = state.get(f"{prefix}weight"), state.get(f"{prefix}bias")
     if card is None:
         fits = weight is not None and weight.shape == head.weight.shape
-        return (state, "loaded") if fits else (body, "starts anew (absent from the file, or of another shape)")
+        return (
+            (state, "loaded")
+            if fits
+            else (body, "starts from random values (absent from the file, or of another shape)")
+        )
     if set(card.classes) != set(model.classes):
-        return body, f"starts anew (the file's classes are {', '.join(card.classes)})"
+        return body, f"starts from random values (the file's classes are {', '.join(card.classes)})"
     if weight is None or weight.shape != head.weight.shape:
-        return body, "starts anew (the file's head does not fit its own card)"
+        return body, "starts from random values (the file's head does not fit its own card)"
     old = torch.nn.Linear(head.in_features, len(card.classes), bias=bias is not None, dtype=weight.dtype)
     old.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
     new = keep_output_neurons(old, card.classes, model.classes)

@@ -60,7 +60,7 @@ def read_tensors(path: Path) -> State:
 
 
 def open_weights(path: Path) -> Opened:
-    """Return what a file holds, told by its bytes, whatever it is called.
+    """Return what a file holds, by its bytes, whatever it is called.
 
     Whole pickled models are read as data: their classes need not be installed, and nothing of the file is run.
 
@@ -120,9 +120,9 @@ def _refuse_commands(path: Path, names: tuple[Global, ...]) -> None:
     commands = [str(name) for name in names if _is_command(name)]
     if commands:
         more = f" and {len(commands) - 3} more" if len(commands) > 3 else ""
-        asked = first_line(ValueError(", ".join(name[:60] for name in commands[:3])))
+        command_names = first_line(ValueError(", ".join(name[:60] for name in commands[:3])))
         raise WeightsError(
-            f"{path} is refused: it asks for {asked}{more}, which no network needs (nothing was run). {_CLEAN}"
+            f"{path} is refused: it asks for {command_names}{more}, which no network needs (nothing was run). {_CLEAN}"
         )
 
 
@@ -136,7 +136,8 @@ def _is_command(name: Global) -> bool:
 
 def _other_pickle(pickled: Pickled) -> str:
     modules = dict.fromkeys(name.module.partition(".")[0] for name in pickled.globals)
-    asks = f" (it asks for {first_line(ValueError(', '.join(list(modules)[:3])))})" if modules else ""
+    modules_text = f" (it asks for {first_line(ValueError(', '.join(list(modules)[:3])))})" if modules else ""
     return (
-        f"a pickle that torch.save did not write{asks}: save the network's state_dict() with torch.save, or safetensors"
+        f"a pickle that torch.save did not write{modules_text}: save the network's state_dict() with torch.save, or "
+        "safetensors"
     )

@@ -32,15 +32,15 @@ def kept_neurons(
 
 
 def _by_meaning(classes: Sequence[str], aliases: Mapping[str, str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    name_of: dict[str, str] = {}
     for name in classes:
         meaning = aliases.get(name, name)
-        if meaning in found:
+        if meaning in name_of:
             raise WeightsError(
-                f"classes {found[meaning]!r} and {name!r} both mean {meaning!r}: one of them may (change `aliases`)"
+                f"classes {name_of[meaning]!r} and {name!r} both mean {meaning!r}: one of them may (change `aliases`)"
             )
-        found[meaning] = name
-    return found
+        name_of[meaning] = name
+    return name_of
 
 
 def keep_output_neurons(
@@ -61,7 +61,7 @@ def keep_output_neurons(
     """
     if head.out_features != len(old_classes):
         raise WeightsError(f"the head has {head.out_features} outputs, but {len(old_classes)} old classes are named")
-    kept = kept_neurons(old_classes, new_classes, aliases)
+    pairs = kept_neurons(old_classes, new_classes, aliases)
     new = nn.Linear(
         head.in_features,
         len(new_classes),
@@ -69,7 +69,7 @@ def keep_output_neurons(
         device=head.weight.device,
         dtype=head.weight.dtype,
     )
-    rows = [(list(new_classes).index(to), list(old_classes).index(since)) for to, since in kept.items()]
+    rows = [(list(new_classes).index(to), list(old_classes).index(since)) for to, since in pairs.items()]
     with torch.no_grad():
         for to, since in rows:
             new.weight[to] = head.weight[since]
@@ -88,11 +88,12 @@ def with_classes(
 ) -> tuple[XrayClassifier, dict[str, str]]:
     """Return the same network with a head for other classes, and ``{new: old}`` of the neurons that were kept.
 
-    The network is shared, not copied: ``model`` must not be used any more. With ``keep=False`` the head starts anew.
+    The network is shared, not copied: ``model`` must not be used any more. With ``keep=False`` the head starts
+    from random values.
     """
     _, head = head_of(model.network)
-    kept = kept_neurons(model.classes, classes, aliases) if keep else {}
+    pairs = kept_neurons(model.classes, classes, aliases) if keep else {}
     old = model.classes if keep else tuple(f"old {name}" for name in model.classes)
     card = dataclasses.replace(model.card, classes=tuple(classes), task=task)
     replace_head(model.network, keep_output_neurons(head, old, classes, aliases))
-    return XrayClassifier(model.network, card).to(head.weight.device), kept
+    return XrayClassifier(model.network, card).to(head.weight.device), pairs

@@ -24,8 +24,8 @@ from cxr.models.card import ModelCard
 from cxr.models.checksums import publication_of, verify
 from cxr.models.licences import UNKNOWN, licence_beside
 from cxr.models.pickles.file_kinds import SAFETENSORS, first_line, is_safetensors, something_else
-from cxr.models.seen import KEY as SEEN
-from cxr.models.seen import Seen
+from cxr.models.seen_images import KEY as SEEN
+from cxr.models.seen_images import Seen
 from cxr.paths import shipped_weights, weights_root
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Source:
     origin, checksum, licence
         As a :class:`ModelCard` has them.
     load
-        Fills the model and tells what matched; None leaves the random weights.
+        Fills the model and reports what matched; None leaves the random weights.
     """
 
     title: str = ""
@@ -127,7 +127,9 @@ def find_weights(name_or_path: str | Path) -> Path:
         if name == str(name_or_path):
             return file
     names = ", ".join(name for name, _ in _weight_files()) or "none yet"
-    raise WeightsError(f"weights {str(name_or_path)!r} are no file and no name. Names in {weights_root()}: {names}")
+    raise WeightsError(
+        f"weights {str(name_or_path)!r} not found: neither a file nor a known name. Names in {weights_root()}: {names}"
+    )
 
 
 def list_weights() -> list[tuple[str, Path, ModelCard]]:
@@ -146,11 +148,11 @@ def list_weights() -> list[tuple[str, Path, ModelCard]]:
 
 def _weight_files() -> list[tuple[str, Path]]:
     """Return name and path of safetensors files; the user's own folder goes before the shipped one."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for folder in (weights_root(), shipped_weights()):
         for path in sorted(folder.glob("*.safetensors")):
-            found.setdefault(path.stem, path)
-    return sorted(found.items())
+            files.setdefault(path.stem, path)
+    return sorted(files.items())
 
 
 def save_model(model: XrayClassifier, path: str | Path, seen: Seen | None = None) -> Path:
@@ -221,7 +223,7 @@ def read_card(path: Path) -> ModelCard | None:
 
 
 def read_seen(path: Path) -> Seen | None:
-    """Return which X-rays the network in a weights file has seen, or None where the file does not tell."""
+    """Return which X-rays the network in a weights file has seen, or None where the file does not say."""
     if not is_safetensors(path):
         return None
     try:
@@ -229,7 +231,7 @@ def read_seen(path: Path) -> Seen | None:
             text = (file.metadata() or {}).get(SEEN)
         return None if text is None else Seen.from_text(text)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
-        log.warning("%s: its list of X-rays that were seen cannot be read: %s", path, first_line(error))
+        log.warning("%s: its list of X-rays seen in training cannot be read: %s", path, first_line(error))
         return None
 
 
@@ -241,8 +243,12 @@ def seen_before(weights: str | Path | None) -> Seen:
     if weights is None or str(weights) == IMAGENET:
         return Seen()
     path = find_weights(weights)
-    known = read_seen(path)
-    return Seen(unknown=(f"the weights {path.name}, with which the training began",)) if known is None else known
+    seen_images = read_seen(path)
+    return (
+        Seen(unknown=(f"the weights {path.name}, from which the training started",))
+        if seen_images is None
+        else seen_images
+    )
 
 
 def _beside(path: Path) -> Path:

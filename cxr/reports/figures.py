@@ -99,7 +99,9 @@ class Drawing:
         """Write the figure in the form of the file's ending, .svg, .png or .pdf, and return the file."""
         form = form_of(path)
         if form is None:
-            raise ValueError(f"{path.name} is no figure. Accepted: a name that ends in {', '.join(endings())}")
+            raise ValueError(
+                f"{path.name} has no known figure format. Accepted: a name that ends in {', '.join(endings())}"
+            )
         with replacing(path) as draft:
             draft.write_bytes(self.to_bytes(form))
         return path
@@ -126,8 +128,8 @@ class Drawing:
             "png": ("Software",),
             "pdf": ("CreationDate", "Creator", "Producer"),
         }[form]
-        said = {"Title": self.title, "Subject" if form == "pdf" else "Description": self.caption or None}
-        return dict.fromkeys(nothing) | said
+        entries = {"Title": self.title, "Subject" if form == "pdf" else "Description": self.caption or None}
+        return dict.fromkeys(nothing) | entries
 
 
 def form_of(path: Path) -> Form | None:

@@ -57,36 +57,37 @@ _NOTES = (
     "Every number compares answers about the same X-rays. Intervals are 95 %, over patients. "
     "They say nothing about other hospitals, another training of the network, or text that was not found.",
     "A masked token leaves a patch. Random boxes of the same number and sizes, off the tokens, as deep in the picture "
-    "and chosen by how much masking them changes it, and the boxes of another patient's X-ray tell what patches do: "
-    "only what goes beyond them speaks of the text.",
+    "and chosen by how much masking them changes it, and the boxes of another patient's X-ray show what patches alone "
+    "do. Only an effect beyond theirs is due to the text.",
     "“How well the controls match”: mean change of grey (of 255) of the network's picture, and share of the middle of "
     "the X-ray that is masked, over X-rays with text. Where no place changes as much as a token does, the control's "
     f"change is enlarged, up to {LARGEST_GAIN:g} times.",
     f"A difference of less than {100 * SMALLEST_EFFECT:g} % of the predictions, or of probability, is called too small "
     "to matter, whatever its p value.",
-    "p values beside controls and of accuracy flip the signs of whole patients (10,000 draws), and the interval of a "
-    "difference holds what this test does not reject. They are corrected over the mask modes (Holm). Those within "
-    "classes and sources are not corrected.",
-    "“Which tokens do it”: all tokens masked, against all but these. Left in alone, a token shows its own effect. The "
-    "largest of many measured means is too large, so means are drawn towards that of all words (or kinds), the more, "
-    f"the fewer patients they rest on; of fewer than {FEWEST_PATIENTS} patients none is given. “Towards” and “by” are "
-    "as measured.",
-    "Relevance per area: share of the positive (or absolute) LRP relevance of the predicted class inside the boxes, by "
-    "their share of the picture. 1 is what a map without preference has.",
-    "An accuracy that stays says nothing about single X-rays, and none of this says that a network looks at the lung.",
+    "p values beside controls and of accuracy come from a sign-flip test over patients (10,000 draws). The interval "
+    "of a difference contains the values that this test does not reject. They are corrected over the mask modes "
+    "(Holm). Those within classes and sources are not corrected.",
+    "“Which tokens do it”: all tokens masked, against all but these. Left visible alone, a token shows its own "
+    "effect. The largest of many measured means is too large, so means are shrunk towards that of all words (or "
+    f"kinds): the fewer patients, the more. With fewer than {FEWEST_PATIENTS} patients no mean is given. “Towards” and "
+    "“by” are as measured.",
+    "Relevance per area: share of the positive (or absolute) LRP relevance of the predicted class inside the boxes, "
+    "by their share of the picture. 1 is chance level.",
+    "A stable accuracy says nothing about single X-rays, and none of this shows that a network looks at the lung.",
 )
 _NOTES_OF_FINDINGS = (
     *_NOTES[:4],
     "The network gives each finding a probability of its own. “Moves” is the size of the change of a probability, up "
-    "or down, mean over findings. A finding counts as there above the threshold that the network's publisher states, "
-    "else above 0.5, which is a convention and no clinical threshold.",
-    "p values beside controls flip the signs of whole patients (10,000 draws). They are corrected over the mask modes, "
-    "those of single findings over all findings and modes (Holm). Those within findings and sources are not corrected.",
-    "AUC is measured on images of which the finding is known to be there or absent.",
+    "or down, mean over findings. A finding counts as present above the threshold that the network's publisher "
+    "states, else above 0.5, which is a convention and not a clinical threshold.",
+    "p values beside controls come from a sign-flip test over patients (10,000 draws). They are corrected over the "
+    "mask modes, those of single findings over all findings and modes (Holm). Those within findings and sources are "
+    "not corrected.",
+    "AUC is measured on images where the finding is known to be present or absent.",
     _NOTES[5],
     "Relevance per area: share of the positive (or absolute) LRP relevance of the most probable finding inside the "
-    "boxes, by their share of the picture. 1 is what a map without preference has.",
-    "An AUC that stays says nothing about single X-rays, and none of this says that a network looks at the lung.",
+    "boxes, by their share of the picture. 1 is chance level.",
+    "A stable AUC says nothing about single X-rays, and none of this shows that a network looks at the lung.",
 )
 _SWAYED, _THUMB, _WIDE = 8, 220, 520
 
@@ -118,7 +119,7 @@ def to_html(run: Run) -> str:
             }
             for name, rows in _tables(results).items()
         ],
-        swayed=list(_swayed(run, results, table)),
+        most_affected=list(_most_affected(run, results, table)),
         notes=notes(results),
     )
 
@@ -150,8 +151,10 @@ def rests_on(table: str, results: Mapping[str, Any]) -> list[str]:
     if table == "relevance":
         return [f"Of {relevance_of(results['relevance'])}; the others were not explained."]
     if table == "accuracy":
-        known = xrays(results["before"]["n"], results["before"].get("n_patients"))
-        return [f"Of {known} with {'known findings' if is_of_findings(results) else 'a label that the network knows'}."]
+        labelled = xrays(results["before"]["n"], results["before"].get("n_patients"))
+        return [
+            f"Of {labelled} with {'known findings' if is_of_findings(results) else 'a label that the network knows'}."
+        ]
     return [f"Of {everything}."] if table in ("modes", "flips") else []
 
 
@@ -204,9 +207,9 @@ def write(run: Run, path: Path) -> Path:
     forms |= {f".{form}": functools.partial(_figure_bytes, run, form) for form in FORMS}
     form = forms.get(path.suffix.lower())
     if form is None:
-        raise TextError(f"{path.name} is no form of a report. Accepted: a name that ends in {', '.join(forms)}")
+        raise TextError(f"{path.name} has no known report format. Accepted: a name that ends in {', '.join(forms)}")
     if not path.parent.is_dir():
-        raise TextError(f"the folder {path.parent} is not there: make it, or choose another")
+        raise TextError(f"the folder {path.parent} does not exist: make it, or choose another")
     with replacing(path) as draft:
         draft.write_bytes(form())
     return path
@@ -222,7 +225,7 @@ def _figure_bytes(run: Run, form: Form) -> bytes:
 def _results(run: Run) -> tuple[dict[str, Any], pd.DataFrame]:
     results, table = run.results(), run.predictions()
     if results is None or table is None or "modes" not in results:
-        raise TextError(f"{run.id} has no results of a text experiment to report")
+        raise TextError(f"run {run.id} has no results of a text experiment to report")
     return results, table
 
 
@@ -248,25 +251,25 @@ def _how(run: Run, results: dict[str, Any]) -> str:
 
 def _example(run: Run, results: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Any] | None:
     """Return one X-ray as it is and masked, with its heatmaps; None where no X-ray has text or its file has gone."""
-    story = example.read(run.folder.path)
-    image = _image(run, story.image_id) if story else None
-    if story is None or image is None:
+    shown = example.read(run.folder.path)
+    image = _image(run, shown.image_id) if shown else None
+    if shown is None or image is None:
         return None
-    boxes = _boxes(run).get(story.image_id, [])
+    boxes = _boxes(run).get(shown.image_id, [])
     masked = mask_text(image, boxes, results["mode"], results["margin"])
-    row = table.set_index("image_id").loc[story.image_id]
+    row = table.set_index("image_id").loc[shown.image_id]
     pictures = [_small(picture, _WIDE) for picture in (image, masked)]
     sliders = [pair_of(pictures[0], pictures[1], ("as it is", "text masked"), _WIDE)]
-    explained = story.before is not None and story.after is not None
-    if story.before is not None and story.after is not None:
-        scale = max(render.colour_scale(relevance, 99.5) for relevance in (story.before, story.after))
-        maps = zip(pictures, (story.before, story.after), strict=True)
+    explained = shown.before is not None and shown.after is not None
+    if shown.before is not None and shown.after is not None:
+        scale = max(render.colour_scale(relevance, 99.5) for relevance in (shown.before, shown.after))
+        maps = zip(pictures, (shown.before, shown.after), strict=True)
         before, after = (render.overlay(picture, relevance, 0.8, scale) for picture, relevance in maps)
-        sliders.append(pair_of(before, after, (f"for {story.target}: as it is", "text masked"), _WIDE))
+        sliders.append(pair_of(before, after, (f"for {shown.target}: as it is", "text masked"), _WIDE))
     return {
         "sentences": in_words(row, results["classes"], boxes),
         "sliders": sliders,
-        "explained_class": story.target if explained else "",
+        "explained_class": shown.target if explained else "",
     }
 
 
@@ -306,7 +309,7 @@ def _chances(row: pd.Series, classes: Sequence[str]) -> str:
 _MOST_CHANCES = 6
 
 
-def _swayed(run: Run, results: Mapping[str, Any], table: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _most_affected(run: Run, results: Mapping[str, Any], table: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield the X-rays whose probabilities masking the text moves most, as they are and masked."""
     boxes = _boxes(run)
     for _, row in table[table["moved"] > 0].sort_values("moved", ascending=False).head(_SWAYED).iterrows():
@@ -314,11 +317,11 @@ def _swayed(run: Run, results: Mapping[str, Any], table: pd.DataFrame) -> Iterat
         if image is None:
             continue
         masked = mask_text(image, boxes.get(row["image_id"], []), results["mode"], results["margin"])
-        words = f"{row['image_id']}: {_swayed_to(row, results['classes'])}, {known_of(row)}; moved {row['moved']:.3f}"
+        words = f"{row['image_id']}: {_change_of(row, results['classes'])}, {known_of(row)}; moved {row['moved']:.3f}"
         yield {"pictures": [png_url(_small(picture, _THUMB)) for picture in (image, masked)], "caption": words}
 
 
-def _swayed_to(row: pd.Series, classes: Sequence[str]) -> str:
+def _change_of(row: pd.Series, classes: Sequence[str]) -> str:
     if "predicted_before" in row:
         return f"{row['predicted_before']} → {row['predicted_after']}"
     return change_of(row, example.most_moved(row, classes)[0])

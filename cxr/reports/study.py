@@ -18,8 +18,8 @@ from cxr.reports.study_figures import all_figures, curves, file_name, forest
 
 BANDS = "Bands are 95 % t intervals of the mean over seeds, each epoch alone."
 COLOURED = (
-    "Thick bars are 95 % intervals of a comparison alone. Thin ones hold for all comparisons of the study at once; "
-    "in colour is what these show."
+    "Thick bars are 95 % intervals of each comparison alone. Thin bars hold for all comparisons of the study "
+    "together. A comparison whose thin bar excludes 0 is in colour."
 )
 
 Table = tuple[str, list[str], list[list[str]]]  # title, columns, rows
@@ -39,13 +39,13 @@ def write(report: Report, path: Path) -> list[Path]:
     forms: dict[str, Callable[[Report, Path], list[Path]]] = {
         ".html": lambda r, p: [_write(p, to_html(r))],
         ".md": _write_markdown,
-        ".csv": lambda r, p: [_write(p, to_table(r.courses).to_csv(index=False))],
+        ".csv": lambda r, p: [_write(p, to_table(r.learning_curves).to_csv(index=False))],
     } | dict.fromkeys(endings(), _write_figures)
     form = forms.get(path.suffix.lower())
     if form is None:
-        raise RunError(f"{path.name} is no form of a report. Allowed: a name that ends in {', '.join(forms)}")
+        raise RunError(f"{path.name} has no known report format. Allowed: a name that ends in {', '.join(forms)}")
     if not path.parent.is_dir():
-        raise RunError(f"the folder {path.parent} is not there: make it, or choose another")
+        raise RunError(f"the folder {path.parent} does not exist: make it, or choose another")
     return form(report, path)
 
 
@@ -118,7 +118,7 @@ def trainings_table(report: Report) -> Table:
             *(xrays(*c.rests_on[split]) if split in c.rests_on else "–" for split in ("val", "test")),
             *(_test(c.test.get(key)) for key in ("accuracy", "macro_f1")),
         ]
-        for c in report.courses
+        for c in report.learning_curves
     ]
     facts = ["recipe", "seed", "state", "run", "weights (sha256)", "validation", "test"]
     return "", [*facts, "test accuracy [over patients]", "test macro F1 [over patients]"], rows

@@ -1,4 +1,4 @@
-"""Devices as the queue sees them: which a run may take, told without importing torch.
+"""Devices as the queue sees them: which a run may take, found out without importing torch.
 
 A run that waits for its turn must not cost the half gigabyte that torch takes, so torch is asked in a process of its
 own, and only where there is a driver at all.
@@ -20,6 +20,7 @@ CHOSEN_VARIABLE = "CXR_DEVICE"  # tells a training whose recipe says `auto` whic
 
 _DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 _ASK_TORCH = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
+_ASK_MODES = ("nvidia-smi", "--query-gpu=compute_mode", "--format=csv,noheader")
 _ANSWER_S = 120.0
 _CUDA = re.compile(r"cuda(?::(\d+))?")
 
@@ -41,8 +42,13 @@ def options_of(kind: Kind, params: Mapping[str, Any], shards: int = 1) -> Option
     return None if kind.processor == "shared" and set(options) <= {"cpu"} else options
 
 
+def names_gpu(device: str) -> bool:
+    """Return whether a device's name means a GPU."""
+    return _CUDA.fullmatch(device) is not None
+
+
 def count_gpus() -> int:
-    """Return how many GPUs torch can use here; 0 also where nobody answers."""
+    """Return how many GPUs torch can use here; 0 also where there is no answer."""
     if not any(Path(driver).exists() for driver in _DRIVERS):
         return 0
     listed = _nvidia_gpus()
@@ -61,17 +67,26 @@ def _nvidia_gpus() -> int | None:
     lines = listed.stdout.splitlines()
     if any(line.strip().startswith("MIG") for line in lines):  # which of its slices torch takes, only torch knows
         return None
-    there = sum(line.startswith("GPU ") for line in lines)
+    count = sum(line.startswith("GPU ") for line in lines)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return there if visible is None else min(there, len([part for part in visible.split(",") if part.strip()]))
+    return count if visible is None else min(count, len([part for part in visible.split(",") if part.strip()]))
+
+
+def gpus_are_shared() -> bool:
+    """Return whether several processes may use a GPU at once, as they may unless an administrator forbade it."""
+    try:
+        answer = subprocess.run(_ASK_MODES, capture_output=True, text=True, timeout=_ANSWER_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return True  # no NVIDIA's tool, no such setting
+    return all(mode.strip() == "Default" for mode in answer.stdout.splitlines())
 
 
 def _ask_torch() -> int:
     try:
-        asked = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True, timeout=_ANSWER_S, check=True
         )
-        return int(asked.stdout.split()[-1])
+        return int(result.stdout.split()[-1])
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return 0
 
@@ -82,9 +97,9 @@ def device_options(device: str, n: int, gpus: int) -> Options:
     ``auto`` may take any GPU (any ``n`` neighbours), or the processor where there is none; ``cuda:1`` with ``n`` 2
     takes ``cuda:1`` and ``cuda:2`` together. A device that makes no sense is its own place: the training refuses it.
     """
-    named = _CUDA.fullmatch(device)
-    if named:
-        firsts = range(int(named[1] or 0), int(named[1] or 0) + 1)
+    match = _CUDA.fullmatch(device)
+    if match:
+        firsts = range(int(match[1] or 0), int(match[1] or 0) + 1)
     elif device == "auto" and gpus:
         firsts = range(max(1, gpus - n + 1))
     else:

@@ -13,14 +13,14 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cxr.errors import RunError
 from cxr.files import replacing
 from cxr.runs.kinds import Params, kind_of
-from cxr.runs.metrics import MetricsReader, ends_in_half_a_line, parse_lines
-from cxr.runs.spec import new_run_id, new_spec
-from cxr.runs.status import Status
+from cxr.runs.metrics_file import MetricsReader, MetricsRow, ends_in_half_a_line, parse_lines
+from cxr.runs.spec import Spec, new_run_id, new_spec
+from cxr.runs.status import Status, StatusFields
 from cxr.runs.storage import DiskFullError, disk_full, locked, to_json, told_when_full, write_json
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _RESERVE_BYTES = 16384  # more than any status takes
 
 
 class Stopped(Exception):
-    """Raised by a job that ends early because a stop was asked for, after it has saved what it needs.
+    """Raised by a job that ends early because a stop was requested, after it has saved what it needs.
 
     A job may as well just return; this spares functions deep inside it from passing a flag upwards.
     """
@@ -102,8 +102,8 @@ class RunFolder:
         return self.path.name
 
     @property
-    def spec(self) -> dict[str, Any]:
-        """What was asked for: id, kind, name, created (Unix time), params, manifest_hash, versions.
+    def spec(self) -> Spec:
+        """What was requested.
 
         Raises
         ------
@@ -113,7 +113,7 @@ class RunFolder:
         spec = self.read_json(SPEC)
         if not isinstance(spec, dict):
             raise RunError(f"{self.path} is not the folder of a run: it has no {SPEC}")
-        return spec
+        return cast(Spec, spec)
 
     @property
     def params(self) -> Params:
@@ -162,7 +162,7 @@ class RunFolder:
         return Status(**status)
 
     @contextlib.contextmanager
-    def status_transaction(self) -> Iterator[dict[str, Any]]:
+    def status_transaction(self) -> Iterator[StatusFields]:
         """Hold the status against other writers, hand its fields out to be changed, check and write them at the end."""
         with locked(self.path / STATUS_LOCK):
             before = self.read_status()
@@ -246,7 +246,7 @@ class RunFolder:
             finally:
                 os.close(target)
 
-    def metrics(self, since: int = 0) -> tuple[list[dict[str, Any]], int]:
+    def metrics(self, since: int = 0) -> tuple[list[MetricsRow], int]:
         """Return the complete rows after byte ``since`` and the offset to ask from next time.
 
         An unfinished last line is left for the next call, a damaged line is skipped. If the file has become shorter
@@ -292,7 +292,7 @@ class RunFolder:
         with self.status_transaction() as status:
             status["metrics_generation"] += 1
 
-    def read_metrics(self, since: int, most_bytes: int = -1) -> tuple[list[dict[str, Any]], int, int]:
+    def read_metrics(self, since: int, most_bytes: int = -1) -> tuple[list[MetricsRow], int, int]:
         """Return the rows after byte ``since``, where the next begin, and how many lines are damaged."""
         try:
             with (self.path / METRICS).open("rb") as source:
@@ -369,7 +369,7 @@ class RunFolder:
         return self.stop_asked() or (self.path / MAKE_ROOM_FLAG).exists()
 
     def stop_asked(self) -> bool:
-        """Return whether somebody asked for a stop."""
+        """Return whether a stop was requested."""
         return (self.path / STOP_FLAG).exists()
 
     def clear_stop(self) -> None:
@@ -381,9 +381,9 @@ class RunFolder:
         (self.path / MAKE_ROOM_FLAG).touch()
 
     def room_asked(self) -> bool:
-        """Return whether the job has to make room and will be queued again; somebody's stop goes first."""
+        """Return whether the job gives its place to another and is queued again; a requested stop goes first."""
         return (self.path / MAKE_ROOM_FLAG).exists() and not self.stop_asked()
 
     def clear_room(self) -> None:
-        """Forget a request to make room."""
+        """Forget a request to give the place to another."""
         (self.path / MAKE_ROOM_FLAG).unlink(missing_ok=True)

@@ -215,6 +215,7 @@ KINDS: dict[str, Kind] = {
             "heatmaps of many images",
             job="cxr.explain.job:explain_run",
             params="cxr.explain.settings:ExplainParams",
+            resumes=True,
             device="queued",
             shard="cxr.explain.job:explain_shard",
         ),
@@ -237,6 +238,7 @@ KINDS: dict[str, Kind] = {
             "which burned-in tokens a data set holds, by class",
             job="cxr.experiments.vocabulary.job:run",
             params="cxr.experiments.vocabulary.settings:VocabularyParams",
+            resumes=True,
         ),
         Kind(
             "import",

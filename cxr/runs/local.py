@@ -97,12 +97,12 @@ def sweep(folder: RunFolder, pid: int | None, timeout: float = 5.0) -> int:
     """
     if not pid:
         return 0
-    mine = [process for process in psutil.process_iter() if _belongs(process, pid, str(folder.path.resolve()))]
-    for process in mine:
+    processes = [process for process in psutil.process_iter() if _belongs(process, pid, str(folder.path.resolve()))]
+    for process in processes:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(mine, timeout=timeout)
-    return len(mine)
+    psutil.wait_procs(processes, timeout=timeout)
+    return len(processes)
 
 
 def _belongs(process: psutil.Process, group: int, folder: str) -> bool:

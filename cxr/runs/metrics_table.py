@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.runs.folder import RunFolder
+from cxr.runs.metrics_file import MetricsRow
 
 COLUMNS: Mapping[str, type[np.generic]] = {
     "step": np.int64,
@@ -42,7 +43,7 @@ class Metrics:
     """
 
     steps: Mapping[str, NDArray[Any]]
-    others: tuple[dict[str, Any], ...]
+    others: tuple[MetricsRow, ...]
 
     def __len__(self) -> int:
         return len(self.steps["step"]) + len(self.others)
@@ -54,7 +55,7 @@ class Metrics:
         columns.add([dict(row) for row in rows])
         return columns.view()
 
-    def of_kind(self, *kinds: str) -> list[dict[str, Any]]:
+    def of_kind(self, *kinds: str) -> list[MetricsRow]:
         """Return the rows of these kinds, other than ``step``, in their order."""
         return [row for row in self.others if row.get("kind") in kinds]
 
@@ -85,13 +86,13 @@ class _Columns:
     def __init__(self) -> None:
         self._n = 0
         self._values: dict[str, NDArray[Any]] = {name: np.empty(_FIRST_ROOM, kind) for name, kind in COLUMNS.items()}
-        self._others: list[dict[str, Any]] = []
+        self._others: list[MetricsRow] = []
 
     def view(self) -> Metrics:
         steps = {name: values[: self._n] for name, values in self._values.items()}
         return Metrics(steps, tuple(self._others))
 
-    def add(self, rows: list[dict[str, Any]]) -> None:
+    def add(self, rows: list[MetricsRow]) -> None:
         steps = [row for row in rows if row.get("kind") == "step"]
         self._others += [row for row in rows if row.get("kind") != "step"]
         end = self._n + len(steps)

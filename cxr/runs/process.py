@@ -24,13 +24,15 @@ NO_ROOM_BYTES = 4096  # a disk with less room is full
 def launch(folder: RunFolder) -> None:
     """Start the process of the run in ``folder``, or submit it to Slurm where its spec says so.
 
+    A run that has members works here whatever its spec says: that is for its members, which it submits.
+
     Raises
     ------
     RunError
         If Slurm is not here or refuses.
     """
     spec = folder.spec
-    if spec.get("slurm"):
+    if spec.get("slurm") and not kind_of(spec["kind"]).members:
         folder.update_status(job="", message=submit.SUBMITTING, submitting=True)
         submit.submit(folder, restarts=not kind_of(spec["kind"]).resumes)
         return

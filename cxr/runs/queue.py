@@ -9,6 +9,7 @@ changing it leaves the old order or the new one.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import platform
@@ -30,6 +31,8 @@ _POLL_S = 0.5
 _LISTEN_S = 0.1  # how often a waiting run asks whether it shall give up
 _TICKET_BYTES = 4096  # a ticket is written over in place, so taking a device needs no room on a full disk
 _NAMED = 3  # so many runs ahead are named to one that waits
+NO_RUN = "a-page-or-command"
+"""What stands in place of a run's id on the ticket of a computation that is no run."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -101,14 +104,35 @@ class DeviceQueue:
             file.path.unlink(missing_ok=True)
             file.release()
 
+    @contextlib.contextmanager
+    def turn_if_free(self, options: Options) -> Iterator[tuple[str | None, list[str]]]:
+        """Hold one of ``options`` during the block if it is free and no run waits for it; never waits itself.
+
+        For computations of seconds that are no run, such as a page's: see :mod:`cxr.networks.free_gpu`.
+
+        Yields
+        ------
+        (str or None, list of str)
+            The key of the option that is ours, None if none is free; and the runs that have or want one.
+        """
+        ticket, file = self._enter(NO_RUN, options)
+        try:
+            choice, tickets = self._take(ticket, file)
+            if choice is None:  # whoever comes next must not stand behind it
+                file.path.unlink(missing_ok=True)
+            yield choice, _ahead(ticket, tickets)
+        finally:
+            file.path.unlink(missing_ok=True)
+            file.release()
+
     def tickets(self) -> list[Ticket]:
         """Return the tickets of living runs, those that hold devices first, then those that wait in their order."""
-        found = []
+        living = []
         for path in self._files():
             ticket = _read(path)
             if ticket is not None and is_held(path):
-                found.append(ticket)
-        return self._sorted(found)
+                living.append(ticket)
+        return self._sorted(living)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the queue for people, in its order: id and name of the run, place, devices, since.
@@ -116,7 +140,7 @@ class DeviceQueue:
         ``place`` counts those that wait from 1 and is 0 for a run that has its devices; ``devices`` are those that it
         has or may take, ``wish`` says so in words; ``since`` is when it came (Unix time).
         """
-        tickets = self.tickets()
+        tickets = [ticket for ticket in self.tickets() if ticket.run != NO_RUN]
         holders = sum(1 for ticket in tickets if ticket.holds)
         return [
             {
@@ -182,18 +206,24 @@ class DeviceQueue:
     ) -> str | None:
         said = ""
         while not give_up():
-            with self._deciding():
-                tickets = self._living()
-                choice = grants(tickets).get(ticket.key)
-                if choice is not None:
-                    file.write(_as_bytes(ticket, ticket.options[choice]))
-                    return choice
+            choice, tickets = self._take(ticket, file)
+            if choice is not None:
+                return choice
             text = in_words(ticket, tickets)
             if text != said:
                 waiting(text)
                 said = text
             _pause(give_up)
         return None
+
+    def _take(self, ticket: Ticket, file: FileLock) -> tuple[str | None, list[Ticket]]:
+        """Take an option of a ticket if its turn has come; return which, and all tickets as they were."""
+        with self._deciding():
+            tickets = self._living()
+            choice = grants(tickets).get(ticket.key)
+            if choice is not None:
+                file.write(_as_bytes(ticket, ticket.options[choice]))
+            return choice, tickets
 
     @contextlib.contextmanager
     def _deciding(self) -> Iterator[None]:
@@ -203,16 +233,17 @@ class DeviceQueue:
 
     def _living(self) -> list[Ticket]:
         """Return the tickets in order; those of the dead are removed, with what their processes left behind."""
-        found = []
+        living = []
         for path in self._files():
             ticket = _read(path)
             if is_held(path):
-                found += [ticket] if ticket is not None else []
+                living += [ticket] if ticket is not None else []
                 continue
-            if ticket is not None and ticket.holds:  # helpers of a dead training would go on using the device
+            # Helpers of a dead training would go on using the device.
+            if ticket is not None and ticket.holds and ticket.run != NO_RUN:
                 local.sweep(RunFolder(self._runs / ticket.run), ticket.pid)
             path.unlink(missing_ok=True)
-        return self._sorted(found)
+        return self._sorted(living)
 
     def _files(self) -> list[Path]:
         try:
@@ -245,29 +276,30 @@ def grants(tickets: Sequence[Ticket]) -> dict[str, str]:
     a run on two GPUs is not passed for ever by runs on one; it holds nothing meanwhile, so nobody waits in a circle.
     """
     taken = {device for ticket in tickets for device in ticket.holds}
-    found = {}
+    granted = {}
     for ticket in tickets:
         if ticket.holds:
             continue
         lacking = {name: len(taken.intersection(devices)) for name, devices in ticket.options.items()}
         choice = min(lacking, key=lambda name: lacking[name])
         if not lacking[choice]:
-            found[ticket.key] = choice
+            granted[ticket.key] = choice
         taken.update(ticket.options[choice])
-    return found
+    return granted
 
 
 def in_words(ticket: Ticket, tickets: Sequence[Ticket]) -> str:
     """Return what a waiting run waits for, and behind whom: the runs before it that have or want what it may take."""
-    ahead = []
-    for other in tickets:
-        if other.key == ticket.key:
-            break
-        if set(other.wants) & set(ticket.wants):
-            ahead.append(other.run)
+    ahead = _ahead(ticket, tickets)
     others = len(ahead) - _NAMED
     named = ", ".join(ahead[:_NAMED]) + (f" and {others} more" if others > 0 else "")
     return f"waiting for {wish(ticket)}" + (f", behind {named}" if named else "")
+
+
+def _ahead(ticket: Ticket, tickets: Sequence[Ticket]) -> list[str]:
+    """Return the runs before a ticket that have or want what it may take."""
+    before = itertools.takewhile(lambda other: other.key != ticket.key, tickets)
+    return [other.run for other in before if set(other.wants) & set(ticket.wants)]
 
 
 def wish(ticket: Ticket) -> str:

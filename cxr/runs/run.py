@@ -7,23 +7,27 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from cxr import paths
 from cxr.errors import RunError
+from cxr.json_types import JsonObject
 from cxr.runs import kinds, local
-from cxr.runs.folder import RESULTS, RunFolder
+from cxr.runs.folder import RESULTS, SPEC, RunFolder
 from cxr.runs.kinds import Params, kind_of
+from cxr.runs.metrics_file import MetricsRow
 from cxr.runs.process import current_status, launch
-from cxr.runs.slurm import client
-from cxr.runs.spec import is_run_id
+from cxr.runs.slurm import client, submit
+from cxr.runs.slurm.settings import Slurm
+from cxr.runs.spec import Spec, is_run_id
 from cxr.runs.status import ACTIVE, ENDED, QUEUED_AGAIN, Status
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Here = Literal["here"]
 _POLL_S = 0.2
 
 
@@ -41,7 +45,7 @@ class Run:
             self.folder = where
         else:
             self.folder = RunFolder(paths.runs_root() / where if is_run_id(where) else where)
-        self._spec: dict[str, Any] | None = None
+        self._spec: Spec | None = None
         self._params: Params | None = None
 
     def __repr__(self) -> str:
@@ -53,8 +57,8 @@ class Run:
         return self.folder.id
 
     @property
-    def spec(self) -> dict[str, Any]:
-        """What was asked for (see ``RunFolder.spec``); read once, since it never changes."""
+    def spec(self) -> Spec:
+        """What was requested (see ``RunFolder.spec``); read once, since only a resume elsewhere changes it."""
         if self._spec is None:
             self._spec = self.folder.spec
         return self._spec
@@ -88,11 +92,11 @@ class Run:
         """
         return current_status(self.folder, self.folder.read_status())
 
-    def metrics(self, since: int = 0) -> tuple[list[dict[str, Any]], int]:
+    def metrics(self, since: int = 0) -> tuple[list[MetricsRow], int]:
         """Return the metrics rows after byte ``since`` and the next offset (see ``RunFolder.metrics``)."""
         return self.folder.metrics(since)
 
-    def results(self) -> dict[str, Any] | None:
+    def results(self) -> JsonObject | None:
         """Return results.json, or None as long as there is none."""
         return self.folder.read_json(RESULTS)
 
@@ -109,13 +113,13 @@ class Run:
             If it is not over after ``timeout`` seconds; the run goes on.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        seen: tuple[float, str] | None = None
+        progress_seen: tuple[float, str] | None = None
         while True:
             status = self.status()
             now = (float(status["progress"] or 0), str(status["message"]))
-            if progress is not None and now != seen:
+            if progress is not None and now != progress_seen:
                 progress(*now)
-                seen = now
+                progress_seen = now
             if status["state"] in ENDED:
                 return status
             if deadline is not None and time.monotonic() >= deadline:
@@ -166,14 +170,33 @@ class Run:
             with contextlib.suppress(RunError):  # over already
                 member.kill()
 
-    def resume(self) -> Run:
+    def resume(self, where: Slurm | Here | None = None) -> Run:
         """Start a stopped or failed run again: from where it was if its kind resumes, else from the beginning.
+
+        Parameters
+        ----------
+        where
+            None: where it was before. ``cxr.runs.Slurm(...)``: on a cluster, with these settings from now on.
+            ``"here"``: on this machine.
 
         Raises
         ------
         RunError
-            If it is active or finished; of two calls at once only one succeeds.
+            If it is active or finished, or Slurm is not here or refuses: the run is as it was. Of two calls at once
+            only one succeeds.
         """
+        with self.queued_again(where):
+            launch(self.folder)
+        return self
+
+    @contextlib.contextmanager
+    def queued_again(self, where: Slurm | Here | None = None) -> Iterator[None]:
+        """Make a stopped or failed run wait for its process, which is to be started inside.
+
+        A RunError inside leaves the run as it was. Arguments and errors as for :meth:`resume`.
+        """
+        spec = self.folder.spec
+        moved = spec if where is None else _moved(spec, where)
         restarts = not kind_of(self.kind).resumes
         with self.folder.status_transaction() as stored:
             status = current_status(self.folder, Status(**stored))
@@ -188,12 +211,18 @@ class Run:
         if restarts:
             self.folder.truncate_metrics(0)
         try:
-            launch(self.folder)
-        except RunError:  # Slurm refuses: the run is as it was
+            self._rewrite(spec, moved)
+            yield
+        except RunError:  # Slurm refuses
+            self._rewrite(moved, spec)
             with self.folder.status_transaction() as stored:
                 stored.update({**status, "metrics_generation": stored["metrics_generation"]})
             raise
-        return self
+
+    def _rewrite(self, before: Spec, after: Spec) -> None:
+        if after != before:
+            self.folder.write_json(SPEC, after)
+            self._spec = None
 
     def _leave_slurms_queue(self, job: str) -> None:
         """End the run if it only waits in Slurm; the flag ends one that has begun."""
@@ -213,6 +242,10 @@ class Run:
         status = self.status()
         if status["state"] in ACTIVE:
             raise RunError(f"run {self.id} is {status['state']}: stop it before deleting it")
+        on_cluster = [member.id for member in members_of(self) if member.active and member.folder.read_status().job]
+        if on_cluster:  # the files that their jobs start with lie in this folder
+            others = f"{len(on_cluster)} of its runs are not over on the cluster, such as {on_cluster[0]}"
+            raise RunError(f"run {self.id} cannot be deleted yet: {others}. Stop them first")
         gone = self.folder.path.with_name(f".deleted-{self.id}")
         self.folder.path.rename(gone)  # out of every list at once, whatever happens while the files go
         shutil.rmtree(gone, ignore_errors=True)
@@ -230,15 +263,15 @@ def get_run(run_id: str, root: str | os.PathLike[str] | None = None) -> Run:
         raise RunError(f"{str(run_id)[:80]!r} is not a run's id: letters, digits, - and _ only")
     folder = RunFolder(Path(root or paths.runs_root()) / run_id)
     if not (folder.path / "spec.json").is_file():
-        raise RunError(f"there is no run {run_id!r} in {folder.path.parent}; `cxr runs list` shows those there are")
+        raise RunError(f"there is no run {run_id!r} in {folder.path.parent}; `cxr runs list` shows all runs")
     return Run(folder)
 
 
 def list_runs(root: str | os.PathLike[str] | None = None, kind: str | None = None) -> list[Run]:
     """Return all runs, newest first, those of one ``kind`` if given; folders that are no runs are passed over."""
     runs = [Run(RunFolder(path)) for path in _folders(Path(root or paths.runs_root()))]
-    found = [(run.spec["created"], run.id, run) for run in runs if _readable(run, kind)]
-    return [run for *_, run in sorted(found, key=lambda item: item[:2], reverse=True)]
+    matching = [(run.spec["created"], run.id, run) for run in runs if _readable(run, kind)]
+    return [run for *_, run in sorted(matching, key=lambda item: item[:2], reverse=True)]
 
 
 def members_of(run: Run) -> list[Run]:
@@ -248,6 +281,21 @@ def members_of(run: Run) -> list[Run]:
         return []
     candidates = list_runs(run.folder.path.parent, kind=kind.members)
     return [member for member in candidates if member.spec["params"].get(kind.name) == run.id]
+
+
+def _moved(spec: Spec, where: Slurm | Here) -> Spec:
+    """Return a run's spec with another place to work; the number of its processes stays."""
+    rest = spec.copy()
+    rest.pop("slurm", None)
+    if where == "here":
+        return rest
+    if submit.prepared(where, spec["kind"], spec["params"]) != spec["params"]:
+        raise RunError(
+            f"slurm: gpus={where.gpus},nodes={where.nodes} make several processes, the run had one. Allowed to resume "
+            "it: nodes=1 and gpus=0 or 1"
+        )
+    rest["slurm"] = where.stored()
+    return rest
 
 
 def _folders(root: Path) -> list[Path]:
@@ -263,5 +311,5 @@ def _readable(run: Run, kind: str | None) -> bool:
         spec = run.spec
     except (RunError, OSError):
         return False
-    whole = isinstance(spec.get("kind"), str) and isinstance(spec.get("created"), int | float)
-    return whole and kind in (None, spec["kind"])
+    is_complete = isinstance(spec.get("kind"), str) and isinstance(spec.get("created"), int | float)
+    return is_complete and kind in (None, spec["kind"])

@@ -1,4 +1,4 @@
-"""What a run records of itself when it is started: its id, what was asked for, and with which versions."""
+"""What a run records of itself when it is started: its id, what was requested, and with which versions."""
 
 from __future__ import annotations
 
@@ -10,10 +10,44 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any
+from typing import Any, NotRequired, TypedDict
+
+from cxr.json_types import JsonObject
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,119}")
 _VERSIONED = ("cxr", "torch", "timm", "zennit", "numpy")
+
+
+class Spec(TypedDict):
+    """The content of ``spec.json``, which never changes but for the place where a resumed run works (``slurm``).
+
+    Attributes
+    ----------
+    id, kind, name
+        Of the run; ``kind`` is a key of :data:`cxr.runs.KINDS`, ``name`` is the user's.
+    created
+        Unix time.
+    params
+        The parameters of the run's job as they are stored; ``RunFolder.params`` gives them checked and typed.
+    manifest_hash
+        Hash of the manifest, "" for a run without one.
+    versions
+        Of Python and of the packages that decide the numbers.
+    slurm
+        Options of a run on a cluster.
+    shards
+        In how many slices the X-rays are worked on (see ``cxr.runs.shards``), where there are several.
+    """
+
+    id: str
+    kind: str
+    name: str
+    created: float
+    params: JsonObject
+    manifest_hash: str
+    versions: dict[str, str]
+    slurm: NotRequired[JsonObject]
+    shards: NotRequired[int]
 
 
 def new_run_id(name: str = "") -> str:
@@ -36,9 +70,9 @@ def new_spec(
     manifest_hash: str,
     slurm: Mapping[str, Any] | None,
     shards: int = 1,
-) -> dict[str, Any]:
+) -> Spec:
     """Return the content of a new run's ``spec.json``."""
-    spec = {
+    spec: Spec = {
         "id": run_id,
         "kind": kind,
         "name": name or kind,
@@ -47,8 +81,11 @@ def new_spec(
         "manifest_hash": manifest_hash,
         "versions": _versions(),
     }
-    spec |= {"slurm": dict(slurm)} if slurm is not None else {}
-    return spec | ({"shards": shards} if shards > 1 else {})
+    if slurm is not None:
+        spec["slurm"] = dict(slurm)
+    if shards > 1:
+        spec["shards"] = shards
+    return spec
 
 
 def _versions() -> dict[str, str]:

@@ -58,16 +58,48 @@ def start(
         Called with each sentence that a user should know before the work begins, such as labels that are left out.
     where
         None: on this machine (for a whole spec: where that one says). ``cxr.runs.Slurm(...)``: submitted to a cluster
-        that shares the folders of runs and data; a training's recipe gets one device per process of the job.
+        that shares the folders of runs and data; a training's recipe gets one device per process of the job. A run of
+        a kind with members (a study) works here and submits its members.
     shards
-        In how many slices the X-rays are worked on, each by a process (or on a cluster a job) of its own: 1 by default
-        (for a whole spec: as many as that one says). The results are those of one piece.
+        In how many slices the X-rays are worked on, each by a process of its own: 1 by default (for a whole spec: as
+        many as that one says). The results are those of one piece.
 
     Raises
     ------
     CxrError
         If the kind or a parameter is unknown or not allowed, the data or the network cannot be used, or Slurm is not
         here or refuses. No folder is left then.
+    """
+    run = prepare(
+        kind, params, name=name, root=root, manifest_hash=manifest_hash, warn=warn, where=where, shards=shards
+    )
+    try:
+        launch(run.folder)
+    except RunError:
+        shutil.rmtree(run.folder.path, ignore_errors=True)
+        raise
+    if not detached:
+        run.wait(progress=progress)
+    return run
+
+
+def prepare(
+    kind: str | Mapping[str, Any],
+    params: Mapping[str, Any] | Params | None = None,
+    *,
+    name: str = "",
+    root: str | os.PathLike[str] | None = None,
+    manifest_hash: str | None = None,
+    warn: Callable[[str], object] | None = None,
+    where: Slurm | None = None,
+    shards: int | None = None,
+) -> Run:
+    """Make a run's folder as :func:`start` does, and leave it to the caller to start its process at once.
+
+    Raises
+    ------
+    CxrError
+        As :func:`start` does.
     """
     request = _request(kind, params, name, where, shards)
     check_shards(kind_of(request.kind), request.shards)
@@ -85,15 +117,7 @@ def start(
     root = root or paths.runs_root()
     folder = RunFolder.create(root, request.kind, stored, title, manifest_hash, slurm, request.shards)
     folder.update_status(launched=time.time(), message="starting")
-    try:
-        launch(folder)
-    except RunError:
-        shutil.rmtree(folder.path, ignore_errors=True)
-        raise
-    run = Run(folder)
-    if not detached:
-        run.wait(progress=progress)
-    return run
+    return Run(folder)
 
 
 @dataclass(frozen=True)

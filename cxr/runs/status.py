@@ -13,6 +13,8 @@ State = Literal["queued", "running", "stopping", "stopped", "finished", "failed"
 ACTIVE: tuple[State, ...] = ("queued", "running", "stopping")
 ENDED: tuple[State, ...] = ("stopped", "finished", "failed")
 STATES: tuple[State, ...] = get_args(State)
+StatusFields = dict[str, Any]
+"""Fields of a :class:`Status` by name, while a writer changes them; they are checked when they are written."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +30,7 @@ class Status(Mapping[str, Any]):
     pid, pid_started, host
         Its process, when that started (Unix time), and the machine that it works on.
     heartbeat
-        When the process last said that it lives (Unix time); None before it has begun.
+        When the process last gave a sign of life (Unix time); None before it has begun.
     error
         Why it failed, in one line.
     launched, started, ended

@@ -1,4 +1,4 @@
-"""How files of a run are written: JSON that any reader sees whole, and a full disk told in words."""
+"""How files of a run are written: JSON that any reader sees whole, and a full disk as an error of one line."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def write_json(path: Path, value: Any) -> Path:
 
 def disk_full(path: str | os.PathLike[str] | None) -> str:
     """Return the sentence for a disk that took no more of ``path``."""
-    return f"the disk is full ({os.fspath(path) if path else 'while writing'}): make room, then resume the run"
+    where = os.fspath(path) if path else "while writing"
+    return f"the disk is full ({where}): free some disk space, then resume the run"
 
 
 def is_disk_full(error: BaseException | None) -> bool:

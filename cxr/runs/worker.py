@@ -128,15 +128,17 @@ def _outcome(run: RunFolder, kind: Kind) -> dict[str, Any]:
         return {"state": "finished", "error": None, "progress": 1.0, "message": "finished"}
     if run.room_asked():
         gone = {"pid": None, "pid_started": None, "heartbeat": None}
-        return {"state": "queued", "error": None, "message": "saved to make room", **gone}
+        return {"state": "queued", "error": None, "message": "saved, waiting for its next turn", **gone}
     return {"state": "stopped", "error": None, "message": "stopped"}
 
 
 def _do(run: RunFolder, kind: Kind) -> bool:
     """Do the job, once a device is free if it needs one; return whether it came to its end."""
-    on_cluster = local.JOB_VARIABLE in os.environ  # Slurm is the queue there
-    if on_cluster or isinstance(run, ShardFolder):  # a shard works where its run has got room
+    if isinstance(run, ShardFolder):  # it works where its run has got room
         return _do_now(run, kind)
+    if local.JOB_VARIABLE in os.environ:  # Slurm is the queue there; shards take turns on the job's GPU
+        one_gpu = kind.device == "queued" and os.environ.get(devices.CHOSEN_VARIABLE) != "cpu"
+        return _do_now(run, kind, [""] if one_gpu else [])
     options = devices.options_of(kind, run.spec["params"], len(shards_of(run)) or 1)
     if options is None:
         return _do_now(run, kind)
@@ -262,7 +264,7 @@ def one_line(error: BaseException) -> str:
         where, other = ("the GPU", "precision bf16-mixed") if _is_gpu(text) else ("this machine", "a smaller network")
         return (
             f"{where} ran out of memory: start again with a larger accumulate, a smaller batch, a smaller size or "
-            f"{other}; or resume once other programs have left room"
+            f"{other}; or resume once other programs have freed some memory"
         )
     return f"unexpected {type(error).__name__}: {text[:300]} (see the log)"
 

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from cxr.text.controls import borrowed_boxes, control_boxes
     from cxr.text.corrections import Review, Reviews, tokens_of
     from cxr.text.detection.detector import detect_boxes, detect_text, recognise
+    from cxr.text.detection_store import DetectionStore, detect_cached
     from cxr.text.mask import mask_text
     from cxr.text.mask_modes import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, MaskMode
     from cxr.text.stamp import Patch, cut_patch, stamp_patch, word_patch
-    from cxr.text.store import DetectionStore, detect_cached
 
 __all__ = [
     "DEFAULT_MARGIN",
@@ -50,6 +50,6 @@ __getattr__, __dir__ = lazy.attach(
         "mask": ("mask_text",),
         "mask_modes": ("DEFAULT_MARGIN", "DEFAULT_MODE", "MASK_MODES", "MaskMode"),
         "stamp": ("Patch", "cut_patch", "stamp_patch", "word_patch"),
-        "store": ("DetectionStore", "detect_cached"),
+        "detection_store": ("DetectionStore", "detect_cached"),
     },
 )

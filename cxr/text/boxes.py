@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import TypedDict, cast
 
 import numpy as np
 
@@ -15,13 +16,25 @@ from cxr.errors import TextError
 KINDS = ("word", "letter", "number", "arrow", "scale", "symbol")
 
 
+class BoxValues(TypedDict):
+    """The fields of a :class:`TextBox`, as JSON and tables hold them."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    text: str
+    score: float
+    kind: str
+
+
 @dataclass(frozen=True)
 class TextBox:
     """One token: ``x0 <= x < x1`` and ``y0 <= y < y1`` in pixels.
 
     ``text`` is the transcription ("" where nothing was read), ``score`` the detector's confidence in 0..1 and
-    ``kind`` one of :data:`KINDS`: arrow and scale (the ticks of a ruler) are told by their looks, symbol is what is
-    neither read nor recognised.
+    ``kind`` one of :data:`KINDS`: arrow and scale (the ticks of a ruler) are recognised by their looks, symbol is all
+    that is neither read nor recognised.
     """
 
     x0: int
@@ -47,9 +60,9 @@ class TextBox:
         """Pixels covered; 0 for an empty box."""
         return max(0, self.width) * max(0, self.height)
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> BoxValues:
         """Return the fields as plain values, as JSON and tables take them."""
-        return asdict(self)
+        return cast(BoxValues, asdict(self))
 
 
 def kind_of(text: str) -> str:
@@ -103,24 +116,24 @@ def merge(boxes: Iterable[TextBox], max_area: float = np.inf, same: float = 0.3,
     Two boxes are one token when their IoU is at least ``same`` or when ``inside`` of the smaller lies in the larger;
     they become their hull with the better score, unless the hull would exceed ``max_area`` pixels.
     """
-    kept: list[TextBox] = []
+    merged: list[TextBox] = []
     for box in sorted(boxes, key=lambda b: (-b.score, b.y0, b.x0)):
-        _absorb(kept, box, max_area, same, inside)
-    return sorted(kept, key=lambda b: (b.y0, b.x0, b.y1, b.x1))
+        _absorb(merged, box, max_area, same, inside)
+    return sorted(merged, key=lambda b: (b.y0, b.x0, b.y1, b.x1))
 
 
-def _absorb(kept: list[TextBox], box: TextBox, max_area: float, same: float, inside: float) -> None:
+def _absorb(merged: list[TextBox], box: TextBox, max_area: float, same: float, inside: float) -> None:
     # The hull may touch a third box, so it is put in again until nothing fits it.
-    for i, other in enumerate(kept):
+    for i, other in enumerate(merged):
         common = intersection(box, other)
         if not common or (iou(box, other) < same and common < inside * min(box.area, other.area)):
             continue
         hull = _hull(box, other)
-        del kept[i]
+        del merged[i]
         larger = max(box, other, key=lambda b: b.score)
-        _absorb(kept, hull if hull.area <= max_area else larger, max_area, same, inside)
+        _absorb(merged, hull if hull.area <= max_area else larger, max_area, same, inside)
         return
-    kept.append(box)
+    merged.append(box)
 
 
 def _hull(a: TextBox, b: TextBox) -> TextBox:

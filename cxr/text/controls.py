@@ -50,18 +50,18 @@ def control_boxes(
     anywhere
         Places all over the X-ray instead, none of them turned.
     """
-    taken = [grow(box, margin, shape) for box in (boxes if avoid is None else avoid)]
+    occupied = [grow(box, margin, shape) for box in (boxes if avoid is None else avoid)]
     placed: list[TextBox] = []
     for box in sorted((clip(box, shape) for box in boxes), key=lambda b: -b.area):
         best, least = box, np.inf
         for draw in _draws(box, shape, rng, places, anywhere):
-            overlap = sum(intersection(grow(draw, margin, shape), other) for other in taken)
+            overlap = sum(intersection(grow(draw, margin, shape), other) for other in occupied)
             if overlap < least:
                 best, least = draw, overlap
             if not overlap:
                 break
         placed.append(best)
-        taken.append(grow(best, margin, shape))
+        occupied.append(grow(best, margin, shape))
     return placed
 
 
@@ -134,14 +134,18 @@ def placed_at(box: TextBox, x0: int, y0: int, across: int, down: int) -> TextBox
 
 
 def borrowed_boxes(
-    boxes: Sequence[TextBox], theirs: Sequence[int], shape: Sequence[int], own: Sequence[TextBox], margin: float = 0.0
+    boxes: Sequence[TextBox],
+    source_shape: Sequence[int],
+    shape: Sequence[int],
+    own_boxes: Sequence[TextBox],
+    margin: float = 0.0,
 ) -> list[TextBox]:
-    """Return the boxes of another image of shape ``theirs`` at the same relative places of this one.
+    """Return the boxes of another image of shape ``source_shape`` at the same relative places of this one.
 
-    Those that meet a token of this image (``own``, all grown by ``margin``) are left out: they would mask text.
+    Those that meet a token of this image (``own_boxes``, all grown by ``margin``) are left out: they would mask text.
     """
-    down, across = shape[0] / theirs[0], shape[1] / theirs[1]
-    tokens = [grow(box, margin, shape) for box in own]
+    down, across = shape[0] / source_shape[0], shape[1] / source_shape[1]
+    tokens = [grow(box, margin, shape) for box in own_boxes]
     moved = []
     for box in boxes:
         x0, x1, y0, y1 = (round(v) for v in (box.x0 * across, box.x1 * across, box.y0 * down, box.y1 * down))

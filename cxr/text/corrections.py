@@ -30,7 +30,7 @@ from cxr.locks import FileLock
 from cxr.paths import data_root
 from cxr.text.boxes import KINDS, TextBox
 from cxr.text.detection.detector import shared_detector
-from cxr.text.store import DetectionStore, content_hash
+from cxr.text.detection_store import DetectionStore, content_hash
 
 ENDING = ".boxes.json"
 _FORMAT = 1
@@ -48,7 +48,7 @@ class Review:
     shape
         (H, W) of the image.
     content_hash
-        :func:`cxr.text.store.content_hash` of the pixels that were looked at, "" if it is not known.
+        :func:`cxr.text.detection_store.content_hash` of the pixels that were looked at, "" if it is not known.
     saved
         When, ISO 8601 in UTC.
     """
@@ -87,9 +87,9 @@ class Reviews:
         manifest = Path(os.path.abspath(manifest_path))  # noqa: PTH100 - resolve() would follow links
         beside = manifest.with_name(manifest.name + ENDING)
         tag = hashlib.blake2b(str(manifest).encode(), digest_size=6).hexdigest()
-        own = data_root() / ".reviews" / f"{manifest.name}-{tag}{ENDING}"
-        if own.is_file() or not os.access(manifest.parent, os.W_OK):
-            return cls(own, shipped=beside)
+        fallback = data_root() / ".reviews" / f"{manifest.name}-{tag}{ENDING}"
+        if fallback.is_file() or not os.access(manifest.parent, os.W_OK):
+            return cls(fallback, shipped=beside)
         return cls(beside)
 
     # --- reading -----------------------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ class Reviews:
         shape
             (H, W) of the image; every box must lie in it.
         content_hash
-            :func:`cxr.text.store.content_hash` of its pixels.
+            :func:`cxr.text.detection_store.content_hash` of its pixels.
 
         Raises
         ------
@@ -218,7 +218,7 @@ def _read(file: Path) -> dict[str, Review]:
     except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         if isinstance(error, TextError):
             raise
-        raise TextError(f"{file} does not hold corrected boxes ({error}); mend it or move it away") from None
+        raise TextError(f"{file} does not hold corrected boxes ({error}); repair it or move it away") from None
 
 
 # --- tokens, whoever found them ------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def tokens_of(
 ) -> tuple[list[TextBox], bool]:
     """Return the tokens of an image (uint8 (H, W)) and whether a person set them.
 
-    A review of other pixels than these does not count: then, as without one, ``detect`` is asked.
+    A review of other pixels than these does not count: then, as without one, ``detect`` is used.
     """
     return _by_hand_or(image, reviews.entry(image_id) if reviews else None, detect)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DEFAULT_MODE = "inpaint"
-"""How experiments mask unless told otherwise: of all ways it leaves the least of a patch (docs/text.md has figures)."""
+"""How experiments mask by default: of all modes it leaves the least of a patch (docs/text.md has figures)."""
 DEFAULT_MARGIN = 0.1
 """Fraction of a box's shorter side by which it grows before it is masked: letters have soft rims."""
 

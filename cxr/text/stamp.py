@@ -7,7 +7,7 @@ the letters. Pixels outside the box never change.
 **The control.** A network may answer to a bright patch and not to letters, so the same box is filled a second time:
 
 - ``shuffled``: the patch is cut into four rows of tiles, which change places and are mirrored. Greys, ink, strokes and
-  the box are those of the token, only the letters are gone. The default: nothing else tells the two apart.
+  the box are those of the token, only the letters are gone. The default: nothing else differs.
 - ``plate``: the ink is spread evenly over the box, a plain rectangle.
 
 Either way ink is added or taken evenly until the box has the mean grey of the stamped one.
@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from cxr.data.phantom.tokens import FONTS, glyphs
+from cxr.data.phantom.token_sets import FONTS, glyphs
 from cxr.errors import TextError, unknown
 from cxr.text.boxes import TextBox, checked_xray, grow, kind_of
 
@@ -33,7 +33,7 @@ PLACES: dict[str, tuple[float, float]] = {
 """Centre of the token by name, as shares of width and height; it is pushed inwards until the token is whole."""
 COLOURS = {"white": 255.0, "black": 0.0}
 TAKES = ("ink", "bright", "dark", "all")
-"""What is taken of a box: its ink, which is found to be bright or dark or said to be so, or all that is in it."""
+"""What is taken of a box: its ink, which is recognised as bright or dark or declared to be, or all that is in it."""
 LONGEST_WORD = 60
 
 _BORDER = 0.015  # of the image's height, kept free at its edges
@@ -101,7 +101,7 @@ def word_patch(word: str, font: str = "sans-bold", colour: str = "white") -> Pat
 
 
 def _is_missing(letter: str, font: str) -> bool:
-    """Tell whether a font draws a letter as the box that stands for whatever it does not know."""
+    """Return whether a font draws a letter as the box that stands for whatever it does not know."""
     return font != "pixel" and np.array_equal(glyphs(letter, font, 32), glyphs(_NO_LETTER, font, 32))
 
 
@@ -182,13 +182,13 @@ def place_of(text: str) -> tuple[float, float]:
 
 
 def box_for(
-    shape: Sequence[int], patch: Patch, place: tuple[float, float], tokens: Sequence[TextBox] = (), told: str = ""
+    shape: Sequence[int], patch: Patch, place: tuple[float, float], tokens: Sequence[TextBox] = (), image_name: str = ""
 ) -> TextBox:
     """Return the box (h, w of the patch) of an image (H, W) that lies nearest to ``place`` and hides no token.
 
     Parameters
     ----------
-    told
+    image_name
         How an error calls the image.
 
     Raises
@@ -198,9 +198,9 @@ def box_for(
     """
     (height, width), (h, w) = shape[:2], patch.shape
     name = f"“{patch.text}”" if patch.text else "the token"
-    where = f"{told or 'the X-ray'} of {width} x {height} px"
+    image = f"{image_name or 'the X-ray'} of {width} x {height} px"
     if h > height or w > width:
-        raise TextError(f"{name} at this size is {w} x {h} px, too large for {where}: choose a smaller size")
+        raise TextError(f"{name} at this size is {w} x {h} px, too large for {image}: choose a smaller size")
     border = round(_BORDER * height)
     low_x, low_y = min(border, (width - w) // 2), min(border, (height - h) // 2)
     high_x, high_y = width - w - low_x, height - h - low_y
@@ -214,7 +214,7 @@ def box_for(
     for token in tokens:
         free &= (grid_x >= token.x1) | (grid_x + w <= token.x0) | (grid_y >= token.y1) | (grid_y + h <= token.y0)
     if not free.any():
-        raise TextError(f"{name} at this size has no room beside the {len(tokens)} tokens of {where}")
+        raise TextError(f"{name} at this size has no room beside the {len(tokens)} tokens of {image}")
     distance = np.where(free, (grid_x - want_x) ** 2 + (grid_y - want_y) ** 2, np.inf)
     x, y = int(grid_x[distance.argmin()]), int(grid_y[distance.argmin()])
     return TextBox(x, y, x + w, y + h, patch.text, kind=kind_of(patch.text))
@@ -291,15 +291,15 @@ def without_letters(
     return replace(other, ink=_matched(other, ground, float((patch.ink * (patch.grey - ground)).sum())))
 
 
-def _matched(patch: Patch, ground: np.ndarray, wanted: float) -> np.ndarray:
-    """Return the ink, raised or lowered evenly within 0..1, that changes the sum of greys by ``wanted``."""
-    way = patch.grey - ground
-    rising = way.sum() > 0
+def _matched(patch: Patch, ground: np.ndarray, change: float) -> np.ndarray:
+    """Return the ink, raised or lowered evenly within 0..1, that changes the sum of greys by ``change``."""
+    direction = patch.grey - ground
+    rising = direction.sum() > 0
     low, high = -1.0, 1.0
     for _ in range(_MATCHING_STEPS):
         middle = (low + high) / 2
-        reached = float((np.clip(patch.ink + middle, 0, 1) * way).sum())
-        if (reached < wanted) == rising:
+        reached = float((np.clip(patch.ink + middle, 0, 1) * direction).sum())
+        if (reached < change) == rising:
             low = middle
         else:
             high = middle

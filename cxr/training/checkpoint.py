@@ -13,7 +13,7 @@ import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -21,11 +21,12 @@ import torch
 from cxr.errors import CxrError, RunError
 from cxr.files import replacing, sync_folder
 from cxr.models import XrayClassifier, load_model, save_model
-from cxr.models.seen import Seen
+from cxr.models.seen_images import Seen
 from cxr.models.weights import read_seen
+from cxr.networks import BEST
 from cxr.runs.storage import write_json
 
-POINTER, BEST, PUBLISHED = "last.json", "best.safetensors", ".published"
+POINTER, PUBLISHED = "last.json", ".published"
 WEIGHTS, STATE = "last.safetensors", "last.state.pt"
 
 
@@ -82,13 +83,43 @@ class Origin:
     missing: tuple[str, ...] = ()
 
 
+StateDict = dict[str, Any]
+"""What ``state_dict()`` of an optimiser, a network or a precision gives: torch decides what is in it."""
+
+
+class LoopState(TypedDict):
+    """What, besides weights and place, a stage's loop needs to go on; stored in a checkpoint.
+
+    Attributes
+    ----------
+    optimiser, precision
+        Their ``state_dict()``.
+    average
+        That of the running mean of the weights, None if there is none.
+    neurons
+        The output neurons at the beginning of the stage, (K, F + 1) float64.
+    """
+
+    optimiser: StateDict
+    average: StateDict | None
+    neurons: torch.Tensor
+    precision: StateDict
+
+
+class Pointer(TypedDict):
+    """Which checkpoint is the last one, and the file of the best weights, None before there are any."""
+
+    last: str
+    best: str | None
+
+
 @dataclass
 class Saved:
     """A checkpoint as it was read; ``loop`` is the state of the stage's loop, ``seen`` None in an older one."""
 
     place: Place
     model: XrayClassifier
-    loop: dict[str, Any]
+    loop: LoopState
     metrics_offset: int
     origin: Origin
     seen: Seen | None = None
@@ -110,7 +141,7 @@ class Checkpoints:
     def save(
         self,
         model: XrayClassifier,
-        loop: dict[str, Any],
+        loop: LoopState,
         place: Place,
         metrics_offset: int,
         origin: Origin,
@@ -130,7 +161,7 @@ class Checkpoints:
         self,
         target: Path,
         model: XrayClassifier,
-        loop: dict[str, Any],
+        loop: LoopState,
         place: Place,
         metrics_offset: int,
         origin: Origin,
@@ -168,7 +199,9 @@ class Checkpoints:
             model = load_model(folder / WEIGHTS)
             place, origin = Place(**state.pop("place")), Origin(**state.pop("origin"))
         except (CxrError, OSError, RuntimeError, TypeError, KeyError, EOFError) as error:
-            raise RunError(f"the checkpoint {folder} is damaged ({error}): start the training anew") from None
+            raise RunError(
+                f"the checkpoint {folder} is damaged ({error}): restart the training from the beginning"
+            ) from None
         if publish:
             self._publish_best(place.best_file)
         return Saved(place=place, model=model, origin=origin, seen=read_seen(folder / WEIGHTS), **state)
@@ -176,16 +209,18 @@ class Checkpoints:
     def load_best(self, place: Place) -> XrayClassifier:
         """Return the best weights of the present stage."""
         if place.best_file is None:
-            raise RunError("there is no best checkpoint: no epoch has ended yet")
+            raise RunError("there is no best checkpoint yet: no epoch has finished")
         return load_model(self.folder / place.best_file)
 
-    def _pointer(self) -> dict[str, Any] | None:
+    def _pointer(self) -> Pointer | None:
         try:
             return json.loads((self.folder / POINTER).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise RunError(f"{self.folder / POINTER} is damaged ({error}): start the training anew") from None
+            raise RunError(
+                f"{self.folder / POINTER} is damaged ({error}): restart the training from the beginning"
+            ) from None
 
     def _point_to(self, name: str, best: str | None) -> None:
         for folder in (self.folder / name, self.folder):
@@ -208,10 +243,10 @@ class Checkpoints:
         return path.read_text(encoding="utf-8") if path.exists() else None
 
     def _delete_all_but(self, last: str, best: str | None) -> None:
-        kept = {last} if best is None else {last, best, str(Path(best).with_suffix(".json"))}
+        names = {last} if best is None else {last, best, str(Path(best).with_suffix(".json"))}
         drafts = self.folder.glob(".*.tmp")  # of a process that was killed while it wrote
         for path in [*self.folder.glob("step-*"), *self.folder.glob("best-*"), *drafts]:
-            if path.name not in kept:
+            if path.name not in names:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

@@ -13,7 +13,7 @@ from cxr.models.classifier import XrayClassifier, head_of
 from cxr.training.recipe import ALL, HEAD
 
 
-def parameters_of(model: XrayClassifier, what: str) -> list[nn.Parameter]:
+def parameters_of(model: XrayClassifier, part: str) -> list[nn.Parameter]:
     """Return the parameters that ``all``, ``head`` or ``block-N`` means.
 
     Blocks are timm's coarse groups: of a DenseNet dense block N with the transition after it, of a ResNet ``layerN``.
@@ -24,16 +24,17 @@ def parameters_of(model: XrayClassifier, what: str) -> list[nn.Parameter]:
     RecipeError
         If the network has no such block.
     """
-    if what == HEAD:
+    if part == HEAD:
         return list(head_of(model.network)[1].parameters())
-    if what == ALL:
+    if part == ALL:
         return list(model.network.parameters())
-    wanted = int(what.removeprefix("block-"))
+    number = int(part.removeprefix("block-"))
     groups = _groups(model)
     last = max(groups.values()) - 1  # the last group is the head with the norm before it
-    if wanted > last:
-        raise RecipeError(f"train: {what!r} is no part of {model.card.backbone}. Allowed: all, head, block-1 to {last}")
-    return [parameter for name, parameter in model.network.named_parameters() if groups[name] >= wanted]
+    if number > last:
+        backbone = model.card.backbone
+        raise RecipeError(f"train: {part!r} is not a part of {backbone}. Allowed: all, head, block-1 to {last}")
+    return [parameter for name, parameter in model.network.named_parameters() if groups[name] >= number]
 
 
 def _groups(model: XrayClassifier) -> dict[str, int]:
@@ -46,13 +47,13 @@ def _groups(model: XrayClassifier) -> dict[str, int]:
 
 def ever_trained(model: XrayClassifier, parts: Iterable[str]) -> list[nn.Parameter]:
     """Return the parameters that are trained in any of the ``parts``, in the network's order."""
-    chosen = {id(parameter) for what in set(parts) for parameter in parameters_of(model, what)}
+    chosen = {id(parameter) for part in set(parts) for parameter in parameters_of(model, part)}
     return [parameter for parameter in model.network.parameters() if id(parameter) in chosen]
 
 
-def thaw(model: XrayClassifier, what: str) -> None:
-    """Let ``what`` move and hold everything else."""
-    moving = {id(parameter) for parameter in parameters_of(model, what)}
+def thaw(model: XrayClassifier, part: str) -> None:
+    """Let ``part`` move and hold everything else."""
+    moving = {id(parameter) for parameter in parameters_of(model, part)}
     for parameter in model.network.parameters():
         parameter.requires_grad_(id(parameter) in moving)
 

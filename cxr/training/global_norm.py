@@ -13,10 +13,12 @@ import torch.distributed as dist
 from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 from torch import nn
 
+from cxr.networks import is_gpu
+
 
 def over_all_ranks(network: nn.Module, device: torch.device) -> nn.Module:
     """Return the network with batch norms that see all ranks; parameters, buffers and their names stay."""
-    if device.type == "cuda":
+    if is_gpu(device):
         return convert_sync_batchnorm(network)
     for module in network.modules():
         if type(module) in _KINDS:

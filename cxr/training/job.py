@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import logging
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -19,19 +19,21 @@ from cxr.evaluation.provenance import provenance
 from cxr.evaluation.seen import SeenAmong, seen_among
 from cxr.evaluation.selection import OWN, Selection, select
 from cxr.evaluation.summary import validation_summary
+from cxr.json_types import JsonObject
 from cxr.models import XrayClassifier, build, save_model, with_classes
 from cxr.models.licences import joined_licences
-from cxr.models.seen import Seen, SeenImages
+from cxr.models.seen_images import Seen, SeenImages
 from cxr.models.weights import find_weights, read_card, seen_before
+from cxr.networks import BEST
 from cxr.runs.folder import RunFolder, Stopped
-from cxr.training.checkpoint import BEST, Checkpoints, Origin, Place, seed_everything
+from cxr.training.checkpoint import Checkpoints, LoopState, Origin, Place, seed_everything
 from cxr.training.data.stages import StageData, derived_seed, prepare
 from cxr.training.engine import give_back_memory, make_fabric, numerics
 from cxr.training.loop import Hooks, StageLoop
 from cxr.training.ranks import Ranks, together
 from cxr.training.recipe import Recipe
 from cxr.training.report import Progress, Report
-from cxr.training.seen import seen_in_stage
+from cxr.training.seen_in_stage import seen_in_stage
 from cxr.training.settings import TrainingParams
 
 log = logging.getLogger(__name__)
@@ -71,7 +73,7 @@ class Training:
     def run(self) -> None:
         """Do all stages from where the folder stands, then measure."""
         recipe = self.recipe
-        log.info("recipe %s: %s at %d px on %s", recipe.name, recipe.backbone, recipe.size, self._where())
+        log.info("recipe %s: %s at %d px on %s", recipe.name, recipe.backbone, recipe.size, self._device_text())
         self.data = prepare(recipe, self.manifest, self._reading)
         self.origin = _origin(self.manifest, self.data)
         give_back_memory()
@@ -89,7 +91,7 @@ class Training:
         if self.ranks.is_main:
             self._measure()
 
-    def _where(self) -> str:
+    def _device_text(self) -> str:
         return f"{self.ranks.world} x {self.fabric.device.type}" if self.ranks.world > 1 else str(self.fabric.device)
 
     def _reading(self, fraction: float, message: str) -> None:
@@ -97,7 +99,7 @@ class Training:
             raise Stopped
         self.report.reading(fraction, message)
 
-    def _resume(self) -> tuple[XrayClassifier | None, dict[str, Any] | None]:
+    def _resume(self) -> tuple[XrayClassifier | None, LoopState | None]:
         """Go back to the last checkpoint, or to the beginning if there is none; metrics go back with it."""
         saved = self.checkpoints.load(publish=self.ranks.is_main)
         if saved is not None:
@@ -112,7 +114,7 @@ class Training:
             self._add_seen(*range(self.place.stage + 1))
         else:
             self.checkpoints.seen = saved.seen
-        log.info("going on from step %d", self.place.step)
+        log.info("resuming from step %d", self.place.step)
         return saved.model, saved.loop
 
     def _first_model(self) -> XrayClassifier:
@@ -120,20 +122,22 @@ class Training:
         self._begin_seen()
         self._add_seen(0)
         seed_everything(derived_seed(recipe.seed, 0))
-        options: dict[str, Any] = {
-            "weights": recipe.weights,
-            "size": recipe.size,
-            "channels": recipe.channels,
-            "backbone_args": recipe.backbone_args,
-        }
+        network = partial(
+            build,
+            recipe.backbone,
+            weights=recipe.weights,
+            size=recipe.size,
+            channels=recipe.channels,
+            backbone_args=recipe.backbone_args,
+        )
         if not stage.keep_neurons:
-            return self._with_card(build(recipe.backbone, classes, task=stage.task, **options))
+            return self._with_card(network(classes, task=stage.task))
         card = read_card(find_weights(str(recipe.weights)))
         if card is None:
             raise RecipeError(
-                f"stages.0.keep_neurons: {recipe.weights} has no card, so nobody knows its classes. Allowed: false"
+                f"stages.0.keep_neurons: {recipe.weights} has no card, so its classes are unknown. Allowed: false"
             )
-        old = build(recipe.backbone, card.classes, task=card.task, **options)
+        old = network(card.classes, task=card.task)
         return self._transfer(old, classes)
 
     def _begin_seen(self) -> None:
@@ -141,7 +145,9 @@ class Training:
         try:
             self.checkpoints.seen = seen_before(self.recipe.weights)
         except WeightsError:  # resumed after the file has gone
-            self.checkpoints.seen = Seen(unknown=(f"the weights {self.recipe.weights}, with which the training began",))
+            self.checkpoints.seen = Seen(
+                unknown=(f"the weights {self.recipe.weights}, from which the training started",)
+            )
 
     def _add_seen(self, *stages: int) -> None:
         """Have all weights that are written from now on carry what these stages learn from and choose on."""
@@ -174,7 +180,7 @@ class Training:
         save_model(model, self.folder.checkpoints / f"stage-{index}-{stage.name}.safetensors", self.checkpoints.seen)
         self.folder.write_json(stage_file(index), outcome)
 
-    def _outcome(self, model: XrayClassifier) -> dict[str, Any]:
+    def _outcome(self, model: XrayClassifier) -> JsonObject:
         """Return what the present stage is and what its best network achieved on its validation images."""
         place, data, stage = self.place, self.data[self.place.stage], self.recipe.stages[self.place.stage]
         logits = predict_rows(model.to(self.fabric.device), data.cache.images, data.val_rows, 2 * stage.batch)
@@ -195,15 +201,17 @@ class Training:
 
     def _transfer(self, old: XrayClassifier, classes: tuple[str, ...]) -> XrayClassifier:
         stage = self.recipe.stages[self.place.stage]
-        model, kept = with_classes(old, classes, task=stage.task, keep=stage.keep_neurons, aliases=stage.aliases)
-        pairs = ", ".join(f"{new} (was {was})" for new, was in kept.items())
+        model, kept_neurons = with_classes(
+            old, classes, task=stage.task, keep=stage.keep_neurons, aliases=stage.aliases
+        )
+        pairs = ", ".join(f"{new} (was {was})" for new, was in kept_neurons.items())
         log.info("stage %s keeps the output neurons of: %s", stage.name, pairs or "none")
-        if stage.keep_neurons and not kept:
+        if stage.keep_neurons and not kept_neurons:
             raise RecipeError(
                 f"stages.{self.place.stage}.keep_neurons: {', '.join(old.classes)} and {', '.join(classes)} have no "
                 "class in common. Allowed: false, or `aliases` that name the common ones"
             )
-        self.place.kept_neurons = {**(self.place.kept_neurons or {}), stage.name: kept}
+        self.place.kept_neurons = {**(self.place.kept_neurons or {}), stage.name: kept_neurons}
         return self._with_card(model)
 
     def _with_card(self, model: XrayClassifier) -> XrayClassifier:
@@ -224,7 +232,7 @@ class Training:
         )
         return model
 
-    def _train_stage(self, model: XrayClassifier, state: dict[str, Any] | None) -> None:
+    def _train_stage(self, model: XrayClassifier, state: LoopState | None) -> None:
         if self.place.epoch >= self.recipe.stages[self.place.stage].epochs:
             return
         data = self.data[self.place.stage]
@@ -232,7 +240,7 @@ class Training:
         loop.run(self._hooks(model))
 
     def _hooks(self, model: XrayClassifier) -> Hooks:
-        def save(state: dict[str, Any]) -> None:
+        def save(state: LoopState) -> None:
             self.report.flush()
             if self.ranks.is_main:
                 self.checkpoints.save(model, state, self.place, self.folder.metrics_size(), self.origin)
@@ -251,16 +259,16 @@ class Training:
         table = self._predictions(model.to(self.fabric.device), data, selection, among)
         self.folder.write_predictions(table)
         self.report.ending(0.9, "computing intervals")
-        found = results(table, model.card, selection, among, own=True) | {"unreadable": len(data.cache.missing)}
+        measured = results(table, model.card, selection, among, own=True) | {"unreadable": len(data.cache.missing)}
         if data.text:
-            found["text"] = data.text
+            measured["text"] = data.text
         stages = [*(self.folder.read_json(stage_file(k)) for k in range(place.stage)), self._outcome(model)]
         best = {"stage": stages[-1]["name"]} | stages[-1]["best"]
         extra = {"best": best, "kept_neurons": place.kept_neurons, "seconds": round(place.seconds, 1)}
-        model.card = dataclasses.replace(model.card, metrics=found["splits"], stages=stages)
+        model.card = dataclasses.replace(model.card, metrics=measured["splits"], stages=stages)
         path = save_model(model, self.folder.checkpoints / BEST, self.checkpoints.seen)
-        found["provenance"] = provenance(data.manifest, path, self.params.data_name)
-        self.folder.write_json("results.json", found | extra | {"stages": stages})
+        measured["provenance"] = provenance(data.manifest, path, self.params.data_name)
+        self.folder.write_json("results.json", measured | extra | {"stages": stages})
         self.report.ending(1.0, "finished")
 
     def _seen_among(self, selection: Selection, data: StageData) -> SeenAmong:
@@ -297,7 +305,7 @@ def _and_masked(recipe: Recipe) -> str:
 
 
 def stage_file(index: int) -> str:
-    """Return the name of the file, in a run's folder, that tells how a stage before the last one ended."""
+    """Return the name of the file, in a run's folder, that says how a stage before the last one ended."""
     return f"stage-{index}.json"
 
 

@@ -25,7 +25,8 @@ from cxr.evaluation.predict import predict_rows
 from cxr.models import XrayClassifier
 from cxr.models.classifier import head_of
 from cxr.runs.folder import Stopped
-from cxr.training.checkpoint import Place
+from cxr.runs.metrics_file import MetricsRow
+from cxr.training.checkpoint import LoopState, Place
 from cxr.training.data.batches import Batch, Reader, Share
 from cxr.training.data.stages import StageData, derived_seed, epoch_batches
 from cxr.training.freezing import ever_trained, set_training_mode, thaw
@@ -54,7 +55,7 @@ class Hooks:
         Asked before each step.
     """
 
-    save: Callable[[dict[str, Any]], None]
+    save: Callable[[LoopState], None]
     save_best: Callable[[XrayClassifier], str]
     stop_requested: Callable[[], bool]
 
@@ -79,7 +80,7 @@ class StageLoop:
         data: StageData,
         model: XrayClassifier,
         report: Report,
-        state: dict[str, Any] | None = None,
+        state: LoopState | None = None,
     ) -> None:
         self.fabric, self.ranks, self.recipe, self.place = fabric, ranks, recipe, place
         self.data, self.report = data, report
@@ -91,7 +92,7 @@ class StageLoop:
         parts = [self.stage.train, *self.stage.unfreeze.values()]
         optimiser = make_optimiser(self.stage.optimiser, ever_trained(self.model, parts))
         self.average = self._make_average()
-        self.neurons = Neurons(head_of(self.model.network)[1], self.model.classes, self._kept())
+        self.neurons = Neurons(head_of(self.model.network)[1], self.model.classes, self._kept_neurons())
         if state is not None:
             self._restore(optimiser, state)
         self.optimiser: Any = fabric.setup_optimizers(optimiser)
@@ -108,7 +109,7 @@ class StageLoop:
         Raises
         ------
         Stopped
-            After a checkpoint, if a stop was asked for.
+            After a checkpoint, if a stop was requested.
         """
         if not self.place.begun:
             self.report.epoch(self._row() | {"epoch": 0} | self.validate(), kind="start")
@@ -122,7 +123,7 @@ class StageLoop:
         """The network that is validated and kept: the mean of the weights if there is one, else the trained one."""
         return self.model if self.average is None else XrayClassifier(self.average.module, self.model.card)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> LoopState:
         """Return what, besides weights and place, a resumed training needs: plain values and tensors."""
         return {
             "optimiser": self.optimiser.state_dict(),
@@ -131,7 +132,7 @@ class StageLoop:
             "precision": self.fabric.strategy.precision.state_dict(),
         }
 
-    def _restore(self, optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    def _restore(self, optimiser: torch.optim.Optimizer, state: LoopState) -> None:
         optimiser.load_state_dict(state["optimiser"])
         self.neurons.restore(state["neurons"])
         if self.average is not None:
@@ -145,7 +146,7 @@ class StageLoop:
         # With warm-up the mean of a short training is not one of its random beginning.
         return ModelEmaV3(self.model.network, decay=self.stage.ema, use_warmup=True)
 
-    def _kept(self) -> dict[str, str]:
+    def _kept_neurons(self) -> dict[str, str]:
         return (self.place.kept_neurons or {}).get(self.stage.name, {})
 
     def _set_up(self) -> None:
@@ -196,11 +197,11 @@ class StageLoop:
         share, device = batch.share, self.fabric.device
         weight = self.loss.weight_of(self.data.train_targets[share.positions])
         total = torch.zeros((), device=device)
-        parts = split_evenly(np.arange(len(share.own)), self.stage.accumulate)
+        parts = split_evenly(np.arange(len(share.local)), self.stage.accumulate)
         for number, part in enumerate(parts):
             # The ranks exchange gradients once per step.
             with self.fabric.no_backward_sync(self._network, enabled=number < len(parts) - 1):
-                targets = torch.from_numpy(self.data.train_targets[share.own[part]]).to(device)
+                targets = torch.from_numpy(self.data.train_targets[share.local[part]]).to(device)
                 torch.manual_seed(derived_seed(share.seed, share.first + int(part[0])))  # of dropout
                 logits = self._network(self.model.normalise(batch.images(part)))
                 loss = self.loss.summed(logits.float(), targets) / weight
@@ -240,7 +241,7 @@ class StageLoop:
         self._save(hooks)
 
     def _has_converged(self) -> bool:
-        """Tell whether the stage's patience is at its end."""
+        """Return whether the stage's patience is at its end."""
         if self.stage.early_stop is None or self.place.best_epoch is None:
             return False
         return self.place.epoch - 1 - self.place.best_epoch >= self.stage.early_stop
@@ -248,8 +249,8 @@ class StageLoop:
     def validate(self) -> dict[str, float | None]:
         """Return loss and metrics on the validation images, with the stage's own loss; each rank predicts a share."""
         rows, _ = self.ranks.share(self.data.val_rows)
-        mine = predict_rows(self.validated, self.data.cache.images, rows, 2 * self.stage.batch)
-        logits, targets = self.ranks.gather(mine), self.data.val_targets
+        local_predictions = predict_rows(self.validated, self.data.cache.images, rows, 2 * self.stage.batch)
+        logits, targets = self.ranks.gather(local_predictions), self.data.val_targets
         if not np.isfinite(logits).all():
             self.report.flush()  # which says it of a loss with its learning rate, if one was already infinite
             raise RunError(f"the network's outputs became infinite by step {self.place.step}: {ADVICE}")
@@ -275,7 +276,7 @@ class StageLoop:
         hooks.save(self.state())
         self._saved = time.monotonic()
 
-    def _row(self) -> dict[str, Any]:
+    def _row(self) -> MetricsRow:
         place = self.place
         return {"stage": self.stage.name, "stage_index": place.stage, "epoch": place.epoch + 1, "step": place.step}
 
@@ -284,7 +285,7 @@ class StageLoop:
 
 
 def is_better(value: float | None, best: float | None, monitor: str) -> bool:
-    """Tell whether ``value`` is better than ``best``; a tie is not, None is the worst."""
+    """Return whether ``value`` is better than ``best``; a tie is not, None is the worst."""
     if value is None or best is None:
         return value is not None
     return value < best if monitor in LOWER_IS_BETTER else value > best

@@ -78,12 +78,12 @@ def _multi_label(weights: np.ndarray | None, gamma: float, device: torch.device)
     weight = None if weights is None else torch.from_numpy(weights).to(device)
 
     def summed(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        known = ~targets.isnan()
-        truth = torch.where(known, targets, 0.0)
+        is_known = ~targets.isnan()
+        truth = torch.where(is_known, targets, 0.0)
         losses = F.binary_cross_entropy_with_logits(logits, truth, pos_weight=weight, reduction="none")
         if gamma:
             losses = losses * torch.exp(gamma * F.logsigmoid(torch.where(truth > 0, -logits, logits)))
-        return (losses * known).sum()
+        return (losses * is_known).sum()
 
     return Loss(_in_float32(summed), lambda targets: float(max(1, np.isfinite(targets).sum())))
 

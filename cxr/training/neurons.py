@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import nn
+
+
+class NeuronChange(TypedDict):
+    """How far a neuron with weights w and bias b has moved from w0 and b0, where its stage began.
+
+    Attributes
+    ----------
+    kept_classes
+        The class that it was in the stage before, None for a new one.
+    change, cosine, bias
+        ``|w - w0| / |w0|``, the cosine between w and w0, and b - b0.
+    """
+
+    kept: str | None
+    change: float
+    cosine: float
+    bias: float
 
 
 class Neurons:
@@ -16,18 +33,16 @@ class Neurons:
     ----------
     classes
         Names of the outputs, in their order.
-    kept
+    kept_classes
         ``{class: class of the stage before}`` of the neurons that were kept.
     """
 
-    def __init__(self, head: nn.Linear, classes: Sequence[str], kept: Mapping[str, str]) -> None:
-        self._head, self._classes, self._kept = head, tuple(classes), dict(kept)
+    def __init__(self, head: nn.Linear, classes: Sequence[str], kept_classes: Mapping[str, str]) -> None:
+        self._head, self._classes, self._kept = head, tuple(classes), dict(kept_classes)
         self._start = self._now()
 
-    def changes(self) -> dict[str, dict[str, Any]]:
-        """Return by class: ``kept`` (the class that it was, None for a new one), ``change`` ``|w - w0| / |w0|``,
-        ``cosine`` between w and w0, and ``bias`` b - b0.
-        """
+    def changes(self) -> dict[str, NeuronChange]:
+        """Return how far each class's neuron has moved."""
         now, start = self._now(), self._start
         moved = (now - start)[:, :-1].norm(dim=1) / start[:, :-1].norm(dim=1).clamp(min=1e-12)
         cosine = torch.cosine_similarity(now[:, :-1], start[:, :-1], dim=1)

@@ -19,8 +19,8 @@ def learning_rate(schedule: Schedule, base: float, step: int, steps_per_epoch: i
     if step < warmup:
         return base * (step + 1) / (math.floor(warmup) + 1)
     if schedule.name == "cosine":
-        done = (step - warmup) / max(1.0, epochs * steps_per_epoch - warmup)
-        return base * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        share = (step - warmup) / max(1.0, epochs * steps_per_epoch - warmup)
+        return base * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
     if schedule.name == "step":
         return base * schedule.gamma ** (step // (schedule.step_epochs * steps_per_epoch))
     return base

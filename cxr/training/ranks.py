@@ -65,20 +65,20 @@ class Ranks:
         parts = np.array_split(values, self.world)
         return parts[self.rank], sum(len(part) for part in parts[: self.rank])
 
-    def any(self, mine: bool) -> bool:
+    def any(self, value: bool) -> bool:
         """Return whether any rank says so; all ranks must ask, and get the same answer."""
         if self.world == 1:
-            return mine
-        said = torch.tensor([int(mine)])
-        dist.all_reduce(said, op=dist.ReduceOp.MAX, group=self._group)
-        return bool(said.item())
+            return value
+        flags = torch.tensor([int(value)])
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX, group=self._group)
+        return bool(flags.item())
 
-    def gather(self, mine: np.ndarray) -> np.ndarray:
+    def gather(self, array: np.ndarray) -> np.ndarray:
         """Return all ranks' shares put together again (see :meth:`share`)."""
         if self.world == 1:
-            return mine
+            return array
         parts: list[Any] = [None] * self.world
-        dist.all_gather_object(parts, mine, group=self._group)
+        dist.all_gather_object(parts, array, group=self._group)
         return np.concatenate(parts)
 
     def from_main(self, value: Any) -> Any:

@@ -16,7 +16,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cxr.errors import RecipeError, unknown
-from cxr.models.backbones import check_backbone
+from cxr.json_types import JsonObject
+from cxr.models.backbones import BackboneArgs, check_backbone
 from cxr.text.mask_modes import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES
 from cxr.training.data.augment import Augment
 from cxr.validation import one_line, why_not_yaml
@@ -126,7 +127,7 @@ class Stage(_Part):
     """
 
     name: str = Field(default="train", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")
-    data: str | None = Field(default=None, description="a manifest of its own; null: the one given")
+    data: str | None = Field(default=None, description="a manifest of its own; null: that of the run")
     sources: list[str] | None = Field(
         default=None, description="only these sources; null: see cxr.training.data.stages"
     )
@@ -163,7 +164,10 @@ class Stage(_Part):
         default_factory=dict, description="{epoch: what is trained from it on}, epochs counted from 1"
     )
     ema: float | None = Field(
-        default=None, gt=0, lt=1, description="decay of the mean of the weights that is validated and kept; null: none"
+        default=None,
+        gt=0,
+        lt=1,
+        description="decay of the running mean of the weights, which is then validated and saved; null: none",
     )
     early_stop: int | None = Field(default=None, ge=1, description="epochs without a better monitor; null: never")
     keep_neurons: bool = Field(default=False, description="shared classes keep their output neuron")
@@ -174,22 +178,21 @@ class Stage(_Part):
 
     @model_validator(mode="after")
     def _task_fits_label(self) -> Stage:
-        wanted = {"label": "single-label", "findings": "multi-label"}[self.label]
-        if self.task != wanted:
-            raise ValueError(f"task {self.task!r} does not go with label {self.label!r}. Allowed: {wanted}")
+        task = {"label": "single-label", "findings": "multi-label"}[self.label]
+        if self.task != task:
+            raise ValueError(f"task {self.task!r} does not fit label {self.label!r}. Allowed: {task}")
         if self.label_smoothing and (self.task == "multi-label" or self.loss == "focal"):
             raise ValueError(f"label_smoothing {self.label_smoothing} is for cross-entropy. Allowed here: 0")
         right = {"single-label": "cross-entropy", "multi-label": "bce"}[self.task]
         if self.loss not in ("auto", "focal", right):
-            raise ValueError(f"loss {self.loss!r} does not go with task {self.task!r}. Allowed: auto, {right}, focal")
+            raise ValueError(f"loss {self.loss!r} does not fit task {self.task!r}. Allowed: auto, {right}, focal")
         return self
 
     @model_validator(mode="after")
     def _monitor_fits_task(self) -> Stage:
         if self.monitor not in MONITORS[self.task]:
             raise ValueError(
-                f"monitor {self.monitor!r} does not go with task {self.task!r}. Allowed: "
-                f"{', '.join(MONITORS[self.task])}"
+                f"monitor {self.monitor!r} does not fit task {self.task!r}. Allowed: {', '.join(MONITORS[self.task])}"
             )
         return self
 
@@ -197,7 +200,7 @@ class Stage(_Part):
     def _unfreezes_within(self) -> Stage:
         for epoch in self.unfreeze:
             if not 2 <= epoch <= self.epochs:
-                raise ValueError(f"unfreeze: {epoch} is no later epoch. Allowed: 2 to {self.epochs}")
+                raise ValueError(f"unfreeze: {epoch} is not a later epoch. Allowed: 2 to {self.epochs}")
         return self
 
     def trained_in(self, epoch: int) -> str:
@@ -212,7 +215,7 @@ class Recipe(_Part):
     name: str = Field(default="recipe", min_length=1, max_length=80)
     description: str = ""
     backbone: str = "densenet121"
-    backbone_args: dict[str, Any] = Field(default_factory=dict)
+    backbone_args: BackboneArgs = Field(default_factory=dict)
     size: int = Field(default=224, ge=32, le=1024)
     channels: Literal[1, 3] | None = Field(default=None, description="null: 1, or 3 with weights that need it")
     weights: str | None = Field(default=None, description="null, imagenet, a file, or a name in the folder of weights")
@@ -305,7 +308,7 @@ def load_recipe(source: str | Path | Mapping[str, Any] | Recipe) -> Recipe:
 def parse_recipe(values: Any) -> Recipe:
     """Return the recipe in plain values, or raise a RecipeError about the first thing that is wrong."""
     if not isinstance(values, Mapping):
-        raise RecipeError(f"a recipe is a {type(values).__name__}: keys and values are needed, as in the presets")
+        raise RecipeError(f"a recipe must have keys and values, as the presets have; this is a {type(values).__name__}")
     try:
         return Recipe.model_validate(_padded_as_recorded(values))
     except ValidationError as error:
@@ -318,7 +321,7 @@ _AUGMENT_BEFORE_PADDING = {
 }  # fmt: skip
 
 
-def _padded_as_recorded(values: Mapping[str, Any]) -> dict[str, Any]:
+def _padded_as_recorded(values: Mapping[str, Any]) -> JsonObject:
     """Return a recipe's values with ``padding: black`` in stages that were recorded before there was a choice.
 
     So an older run resumes with the images that it began with, and its recipe makes the same network again.
@@ -344,11 +347,11 @@ def _assign(values: Any, keys: list[str], new: Any, path: str) -> None:
                 _assign(item, rest, new, path)
             return
         if not key.lstrip("-").isdigit() or not -len(values) <= int(key) < len(values) or not rest:
-            raise RecipeError(f"{path}: {key!r} is no stage. Allowed: 0 to {len(values) - 1}, -1, *")
+            raise RecipeError(f"{path}: {key!r} is not a stage. Allowed: 0 to {len(values) - 1}, -1, *")
         _assign(values[int(key)], rest, new, path)
     elif not rest:
         values[key] = new
     elif isinstance(values.get(key), dict | list):
         _assign(values[key], rest, new, path)
     else:
-        raise RecipeError(f"{path}: {key!r} holds no further keys. Known keys: {', '.join(values)}")
+        raise RecipeError(f"{path}: {key!r} has no sub-keys. Known keys: {', '.join(values)}")

@@ -1,4 +1,4 @@
-"""What a training tells while it runs: rows of metrics, progress, throughput."""
+"""What a training reports while it runs: rows of metrics, progress, throughput."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cxr.errors import RunError
 from cxr.runs.folder import RunFolder
+from cxr.runs.metrics_file import MetricsRow
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +28,7 @@ class Report:
     Parameters
     ----------
     folder
-        Takes the rows; None for a process that helps and tells nothing.
+        Takes the rows; None for a process that helps and reports nothing.
     total_steps
         Of all stages, for the progress.
     """
@@ -36,34 +37,34 @@ class Report:
         self._folder = folder
         self._progress = progress or (lambda fraction, message: None)
         self.total_steps = total_steps
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[MetricsRow] = []
         self._written = time.monotonic()
         self._recent: deque[tuple[float, int]] = deque(maxlen=20)
 
     def reading(self, fraction: float, message: str) -> None:
-        """Tell how far the images are read."""
+        """Report how far the images are read."""
         self._progress(_READING * fraction, message)
 
     def ending(self, fraction: float, message: str) -> None:
-        """Tell how far the evaluation at the end is."""
+        """Report how far the evaluation at the end is."""
         self._progress(1 - _ENDING * (1 - fraction), message)
 
     def pause(self) -> None:
         """Forget the time since the last step: what follows is not training."""
         self._recent.clear()
 
-    def step(self, row: dict[str, Any], loss: torch.Tensor, images: int, message: str) -> None:
+    def step(self, row: MetricsRow, loss: torch.Tensor, images: int, message: str) -> None:
         """Add the row of a step; ``loss`` stays on its device until the rows are written."""
         now = time.monotonic()
         speed = self._speed(now, images)
         self._rows.append({"kind": "step", **row, "loss": loss, "images_per_s": speed, "time": time.time()})
-        done = row["step"] / self.total_steps
+        share = row["step"] / self.total_steps
         at = f", {speed:.0f} images/s" if speed else ""
-        self._progress(_READING + (1 - _READING - _ENDING) * done, message + at)
+        self._progress(_READING + (1 - _READING - _ENDING) * share, message + at)
         if now - self._written >= FLUSH_S:
             self.flush()
 
-    def epoch(self, row: dict[str, Any], kind: str = "epoch") -> None:
+    def epoch(self, row: MetricsRow, kind: str = "epoch") -> None:
         """Add a row about an epoch: ``epoch`` its metrics, ``start`` those before the first, ``neurons`` the head's."""
         self._rows.append({"kind": kind, **row, "time": time.time()})
         self.flush()

@@ -27,7 +27,7 @@ WholeRecipe = Annotated[
 
 
 class TrainingParams(OnManifest):
-    """What a training is asked for.
+    """The parameters of a training.
 
     Attributes
     ----------

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +25,13 @@ from cxr.evaluation.metrics import probabilities as chances_of
 from cxr.evaluation.summary import with_targets
 from cxr.evaluation.truth import finding_names
 from cxr.explain import DEFAULT_COMPOSITE
-from cxr.explain.heatmap import Heatmap, Way, heatmaps_of, picture_digest
+from cxr.explain.heatmap import Heatmap, Method, heatmaps_of, picture_digest
 from cxr.explain.store import HeatmapStore, weights_digest
 from cxr.models import XrayClassifier
 from cxr.models.card import MULTI_LABEL
+from cxr.networks import compute_on_free_device
 
-from services import load
+from services import computing, load
 from widgets import viewer
 from widgets.subject import Subject, stored_predictions
 
@@ -39,6 +41,8 @@ HELD = 16
 """As many explanations are held while a page is open: moving a slider neither reads nor computes them again."""
 AT_ONCE = 300
 """As many X-rays of a split are predicted without being asked."""
+ONE_TURN = 512
+"""As many X-rays are predicted before a GPU is given to whoever waits for it."""
 
 
 @dataclass(frozen=True)
@@ -83,14 +87,15 @@ def of_upload(name: str, content: bytes) -> Xray:
 
 
 @st.cache_data(max_entries=512, show_spinner=False)
-def _logits(reference: str, model_stamp: int, image_id: str, stamp: str, _pixels: np.ndarray) -> np.ndarray:
-    network, _ = load.model(reference)
-    return predict(network, fit_square(_pixels, network.card.size)[None])[0]
+def _logits(network_ref: str, model_stamp: int, image_id: str, stamp: str, _pixels: np.ndarray) -> np.ndarray:
+    return computing.compute(
+        network_ref, lambda network: predict(network, fit_square(_pixels, network.card.size)[None])[0]
+    ).value
 
 
-def logits(reference: str, xray: Xray) -> np.ndarray:
+def logits(network_ref: str, xray: Xray) -> np.ndarray:
     """Return the logits (K,) of an X-ray, resized exactly as for training and evaluation."""
-    return _logits(reference, load.model_stamp(reference), xray.id, xray.stamp, xray.pixels)
+    return _logits(network_ref, load.model_stamp(network_ref), xray.id, xray.stamp, xray.pixels)
 
 
 def probabilities(network: XrayClassifier, values: np.ndarray) -> np.ndarray:
@@ -121,70 +126,83 @@ def verdict(network: XrayClassifier, values: np.ndarray) -> str:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _weights(reference: str, model_stamp: int) -> str:
-    return weights_digest(reference)
+def _weights(network_ref: str, model_stamp: int) -> str:
+    return weights_digest(network_ref)
 
 
-def network_picture(reference: str, xray: Xray) -> np.ndarray:
+def network_picture(network_ref: str, xray: Xray) -> np.ndarray:
     """Return what the network sees of an X-ray, uint8 (size, size), resized as for training and evaluation."""
-    network, _ = load.model(reference)
+    network, _ = load.model(network_ref)
     return fit_square(xray.pixels, network.card.size)
 
 
 @dataclass(frozen=True)
 class Explained:
-    """Heatmaps by class, and where they came from: how many were read from the store, seconds spent on the others."""
+    """Heatmaps by class, and where they came from.
+
+    Attributes
+    ----------
+    read
+        How many were loaded from the store.
+    seconds, where
+        Time spent on the others, and the device in words.
+    """
 
     heatmaps: dict[str, Heatmap]
     read: int
     seconds: float
+    where: str = ""
 
     @property
     def origin(self) -> str:
         """Where the maps came from, in words."""
         computed = len(self.heatmaps) - self.read
-        took = f"computed in {self.seconds:.1f} s" if self.seconds >= 0.1 else f"computed in {self.seconds:.2f} s"
+        seconds = f"{self.seconds:.1f} s" if self.seconds >= 0.1 else f"{self.seconds:.2f} s"
+        took = f"computed in {seconds} {self.where}"
         if not computed:
-            return "read from the store"
-        return f"{self.read} read from the store, {computed} {took}" if self.read else took
+            return "loaded from the store"
+        return f"{self.read} loaded from the store, {computed} {took}" if self.read else took
 
 
-def heatmaps(reference: str, xray: Xray, way: Way, targets: Sequence[str]) -> Explained:
+def heatmaps(network_ref: str, xray: Xray, method: Method, targets: Sequence[str]) -> Explained:
     """Return the heatmaps of some classes on one X-ray: those stored are read, the others computed in one sweep."""
-    stamp = load.model_stamp(reference)
-    key = (reference, stamp, xray.id, xray.stamp, way.key, tuple(targets))
+    stamp = load.model_stamp(network_ref)
+    key = (network_ref, stamp, xray.id, xray.stamp, method.key, tuple(targets))
     held: dict[tuple, Explained] = st.session_state.setdefault("explained", {})
     if key not in held:
-        held[key] = _explained(reference, stamp, xray, way, targets)
+        held[key] = _explained(network_ref, stamp, xray, method, targets)
         for oldest in list(held)[:-HELD]:
             del held[oldest]
     return held[key]
 
 
-def _explained(reference: str, model_stamp: int, xray: Xray, way: Way, targets: Sequence[str]) -> Explained:
-    store, picture = HeatmapStore(_weights(reference, model_stamp)), network_picture(reference, xray)
+def _explained(network_ref: str, model_stamp: int, xray: Xray, method: Method, targets: Sequence[str]) -> Explained:
+    store, picture = HeatmapStore(_weights(network_ref, model_stamp)), network_picture(network_ref, xray)
     digest = picture_digest(picture)
     began = time.perf_counter()
-    found = store.get(digest, way, targets)
-    missing = [name for name in targets if name not in found]
+    heatmaps = store.get(digest, method, targets)
+    missing, where = [name for name in targets if name not in heatmaps], ""
     if missing:
-        network, _ = load.model(reference)
         with st.spinner("Explaining …"):
-            (new,) = heatmaps_of(way.explain(network, picture[None], [missing]))
-        store.put(way, [(digest, heatmap) for heatmap in new])
-        found |= {heatmap.target: heatmap for heatmap in new}
+            computed = computing.compute(
+                network_ref, lambda network: heatmaps_of(method.explain(network, picture[None], [missing]))
+            )
+        (new,), where = computed.value, computed.where
+        store.put(method, [(digest, heatmap) for heatmap in new])
+        heatmaps |= {heatmap.target: heatmap for heatmap in new}
     seconds = time.perf_counter() - began
-    return Explained({name: found[name] for name in targets}, len(targets) - len(missing), seconds)
+    return Explained({name: heatmaps[name] for name in targets}, len(targets) - len(missing), seconds, where)
 
 
-def relevance_of(reference: str, xray: Xray, target: str, composite: str = DEFAULT_COMPOSITE) -> np.ndarray:
+def relevance_of(network_ref: str, xray: Xray, target: str, composite: str = DEFAULT_COMPOSITE) -> np.ndarray:
     """Return the map (h, w) of one class's logit, summed over channels."""
-    return heatmaps(reference, xray, Way.of(composite), [target]).heatmaps[target].relevance
+    return heatmaps(network_ref, xray, Method.of(composite), [target]).heatmaps[target].relevance
 
 
-def relevance_npy(network: XrayClassifier, picture: np.ndarray, way: Way, target: str) -> bytes:
+def relevance_npy(network: XrayClassifier, picture: np.ndarray, method: Method, target: str) -> bytes:
     """Return the relevance of every value of the network's input, (C, H, W), computed anew, as a .npy file's bytes."""
-    return as_npy(way.explain(network, picture[None], target).relevance[0])
+    computed = compute_on_free_device(network, lambda on_device: method.explain(on_device, picture[None], target))
+    return as_npy(computed.value.relevance[0])
 
 
 def scores(network: XrayClassifier, values: np.ndarray) -> pd.DataFrame:
@@ -195,16 +213,24 @@ def scores(network: XrayClassifier, values: np.ndarray) -> pd.DataFrame:
 
 @st.cache_data(max_entries=16, show_spinner="Predicting the split …")
 def _predictions(
-    reference: str, model_stamp: int, manifest_path: str, manifest_stamp: int, split: str, _data: Manifest
+    network_ref: str, model_stamp: int, manifest_path: str, manifest_stamp: int, split: str, _data: Manifest
 ) -> pd.DataFrame:
-    network, _ = load.model(reference)
+    network, _ = load.model(network_ref)
     rows = _data.select(split=split)
     cache = ImageCache.build(rows, network.card.size)
     ids = [i for i in rows.ids if i in cache]
-    table = predictions_table(rows, ids, predict(network, cache, ids), network.classes, network.card.task)
+    table = predictions_table(rows, ids, _logits_of(network_ref, cache, ids), network.classes, network.card.task)
     if not is_of_findings(network):
         return table
     return with_targets(table, _data.table, network.classes, annotated_in_training(network.card))
+
+
+def _logits_of(network_ref: str, cache: ImageCache, ids: Sequence[str]) -> np.ndarray:
+    """Return logits (N, K), some hundred X-rays at a time: between them, a run that waits for the GPU gets it."""
+    network, _ = load.model(network_ref)
+    parts = [ids[start : start + ONE_TURN] for start in range(0, len(ids), ONE_TURN)]
+    logits = [computing.compute(network_ref, partial(predict, images=cache, ids=part)).value for part in parts]
+    return np.concatenate(logits) if logits else np.zeros((0, len(network.classes)), np.float32)
 
 
 def predictions(subject: Subject) -> pd.DataFrame | None:
@@ -213,22 +239,22 @@ def predictions(subject: Subject) -> pd.DataFrame | None:
     if stored is not None:
         return stored
     n = len(subject.data.select(split=subject.split))
-    asked = f"predict:{subject.link}"
-    if n > AT_ONCE and not st.session_state.get(asked):
-        st.caption("The network has not been measured on these X-rays: sorting by error and confidence needs that.")
+    flag = f"predict:{subject.link}"
+    if n > AT_ONCE and not st.session_state.get(flag):
+        st.caption("The network has no predictions for these X-rays yet. Sorting by error and confidence needs them.")
         if not st.button(f"Predict all {n} X-rays", icon=":material/calculate:"):
             return None
-        st.session_state[asked] = True
-    path, reference = subject.manifest_path, subject.reference
+        st.session_state[flag] = True
+    path, network_ref = subject.manifest_path, subject.network_ref
     stamp = path.stat().st_mtime_ns
-    return _predictions(reference, load.model_stamp(reference), str(path), stamp, subject.split, subject.data)
+    return _predictions(network_ref, load.model_stamp(network_ref), str(path), stamp, subject.split, subject.data)
 
 
 def below_zero(heatmap: Heatmap, network: XrayClassifier) -> str:
     """Return what a logit below zero means for the colours, "" for any other and for methods without a ledger."""
     if heatmap.logit >= 0 or not heatmap.has_ledger:
         return ""
-    low = f"The logit of {heatmap.target} is below zero, so blue marks what this low score rests on."
+    low = f"The logit of {heatmap.target} is below zero, so blue marks what makes this score low."
     if is_of_findings(network):
         return f"{low} Its probability is below 0.5."
     return f"{low} It may still be the highest of all classes."

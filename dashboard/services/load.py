@@ -34,7 +34,7 @@ def manifest(path: Path | str) -> Manifest:
     """Return a manifest, read again when its file has changed."""
     file = Path(path)
     if not file.exists():
-        raise CxrError(f"the manifest {file} is gone; import the data set again or put the file back")
+        raise CxrError(f"the manifest {file} is missing; import the data set again or put the file back")
     return _manifest(str(file), _stamp(file))
 
 
@@ -44,27 +44,22 @@ def manifest_of(run: Run) -> Manifest:
 
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the network …")
-def _model(reference: str, stamp: int) -> tuple[XrayClassifier, str]:
-    from cxr.evaluation.source import load_trained
+def _model(network_ref: str, stamp: int) -> tuple[XrayClassifier, str]:
+    from cxr.networks import load_network
 
-    return load_trained(reference)
+    return load_network(network_ref)
 
 
-def model(reference: str) -> tuple[XrayClassifier, str]:
+def model(network_ref: str) -> tuple[XrayClassifier, str]:
     """Return ``(model, description)`` of a run's best checkpoint or of a weights file by its name."""
-    return _model(reference, model_stamp(reference))
+    return _model(network_ref, model_stamp(network_ref))
 
 
-def model_stamp(reference: str) -> int:
-    """Return what changes whenever the weights behind ``reference`` do."""
-    from cxr.evaluation.source import checkpoint_of
+def model_stamp(network_ref: str) -> int:
+    """Return what changes whenever the weights behind ``network_ref`` do."""
+    from cxr.networks import network_file
 
-    return _stamp(checkpoint_of(reference))
-
-
-def has_checkpoint(run: Run) -> bool:
-    """Tell whether a run has a network that can be loaded."""
-    return any(run.folder.checkpoints.rglob("best*.safetensors"))
+    return _stamp(network_file(network_ref))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -76,7 +71,7 @@ def xray(data: Manifest, image_id: str) -> np.ndarray:
     """Return an X-ray at its own size, uint8 (H, W)."""
     path = data.image_path(image_id)
     if not path.exists():
-        raise CxrError(f"the image {path} is gone")
+        raise CxrError(f"the image {path} is missing")
     return _xray(str(path), _stamp(path))
 
 

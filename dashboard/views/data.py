@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from cxr.data import Manifest
-from cxr.data.importers.options import Declaration, declarations
+from cxr.data.importers.import_options import Declaration, declarations
 from cxr.data.importers.registry import SOURCES
 from cxr.data.importers.rows import FILE_NOTES
 from cxr.data.jobs import SPLITS, split_data_set
@@ -20,7 +20,7 @@ from cxr.errors import CxrError
 from cxr.runs import ENDED, list_runs, start
 
 from services import load
-from widgets import address, gallery, page, pick, viewer
+from widgets import address, gallery, page, pick, viewer, where
 from widgets import run_state as run_parts
 
 REFRESH_S = 1.0
@@ -58,8 +58,8 @@ def show_set(chosen: DataSet) -> None:
     cells[3].metric("Splits", len(data.splits) or "none yet", help=", ".join(in_order(data.splits)) or None)
     if one_source_each(table):
         st.warning(
-            "A class here comes from sources that no other class has. A network can then tell the classes by the "
-            "hospital's look, and a high score on a split proves little.",
+            "One class comes only from sources that no other class has. A network can then tell the classes apart by "
+            "the look of the hospital's images. A high score on a split proves little.",
             icon=":material/warning:",
         )
     left, right = st.columns(2)
@@ -79,7 +79,7 @@ def show_split_notes(chosen: DataSet, data: Manifest) -> None:
     """Say what the last splitting had to tell, or why there are no splits."""
     facts = facts_beside(chosen.manifest_path)
     if facts.get("split_reason") and not data.splits:
-        st.info(f"Kept without splits: {facts['split_reason']}", icon=":material/call_split:")
+        st.info(f"Imported without splits: {facts['split_reason']}", icon=":material/call_split:")
     notes = [viewer.plain(str(text)) for text in facts.get("split_notes", ())]
     if notes:
         st.caption("\n".join(f"- {text}" for text in notes))
@@ -88,14 +88,17 @@ def show_split_notes(chosen: DataSet, data: Manifest) -> None:
 def make_splits(chosen: DataSet, data: Manifest) -> None:
     official = facts_beside(chosen.manifest_path).get("source_splits", ())
     with st.expander("Make the splits again" if data.splits else "Make the splits", expanded=not data.splits):
-        st.caption("Grouped by patient and by duplicate, stratified by class; a group never straddles two splits.")
+        st.caption("Splits are stratified by class. All X-rays of a patient, and all duplicates, go to the same split.")
         if data.splits:
-            st.caption("Networks trained on the present splits cannot be measured on this data set afterwards.")
+            st.caption("Networks trained on the current splits cannot be evaluated on this data set afterwards.")
         keep = st.multiselect(
             "Splits that stay as they are",
             in_order(data.splits),
             [name for name in ("test",) if name in official and name in data.splits],
-            help="A test split that came with the data must stay, or its figures cannot be compared with others'",
+            help=(
+                "Keep a test split that came with the data. Otherwise your figures cannot be compared with published "
+                "ones."
+            ),
             key=f"data:keep:{chosen.name}",
         )
         cells = st.columns(4, vertical_alignment="bottom")
@@ -108,7 +111,7 @@ def make_splits(chosen: DataSet, data: Manifest) -> None:
         if cells[3].button("Split", icon=":material/call_split:"):
             fractions = _fractions(shares, keep)
             divided = split_data_set(chosen.name, fractions=fractions, seed=int(seed), keep=keep)
-            st.toast(f"Splits made; {page.counted(len(divided.aside), 'row')} set aside")
+            st.toast(f"Splits made; {page.counted(len(divided.aside), 'row')} left out of the splits")
             st.rerun()
         words = [word for name in keep for word in ("--keep", name)]
         words += [word for k, v in _fractions(shares, keep).items() for word in ("--fraction", f"{k}={v:.4g}")]
@@ -184,18 +187,26 @@ def import_form() -> None:
     )
     name = st.text_input("Name of the data set", placeholder="letters, digits, - and _", key=f"{key}:name").strip()
     overwrite = _overwrite(name, key)
-    options = {option.name: option_field(option, key) for option in declarations(SOURCES[kind].options).values()}
+    declared = declarations(SOURCES[kind].options)
+    options = {name: option_field(option, key) for name, option in declared.items()}
     splits = st.selectbox(
         "Splits",
         list(SPLITS),
         format_func=lambda choice: SPLITS[choice].capitalize(),
-        help="The column source_split remembers the splits that come with the data, whatever is chosen.",
+        help="The column source_split keeps the splits that came with the data, whatever you choose here.",
         key=f"{key}:splits",
     )
-    if not st.button("Import", type="primary", icon=":material/download:"):
+    place = where.choose("import")
+    pressed = st.button("Import", type="primary", icon=":material/download:")
+    with contextlib.suppress(CxrError):  # what cannot be read yet is said when it is to start
+        given = [word for name, read in options.items() for word in option_words(declared[name], read())]
+        given += ["--overwrite"] * overwrite + [*where.words(place)]
+        named = (path.strip() or "FOLDER", "--name", name or "NAME", "--splits", splits)
+        page.command("cxr", "data", "import", kind, *named, *given)
+    if not pressed:
         return
     if not path.strip():
-        raise CxrError("no folder or file is given; give its full path")
+        raise CxrError("no folder or file given: enter its full path")
     params = {
         "kind": kind,
         "path": path.strip(),
@@ -204,24 +215,34 @@ def import_form() -> None:
         "splits": splits,
         "overwrite": overwrite,
     }
-    start("import", params)
+    start("import", params, where=place)
     st.session_state["import:number"] += 1
     st.rerun()
 
 
+def option_words(option: Declaration, value: Any) -> list[str]:
+    """Return an importer's option as the command line has it, nothing for its default."""
+    if value in (None, option.default) or not value:
+        return []
+    if option.form == "flag":
+        return [option.flag]
+    values = {"pairs": lambda: [f"{a}={b}" for a, b in value.items()], "words": lambda: list(value)}
+    return [word for text in values.get(option.form, lambda: [value])() for word in (option.flag, text)]
+
+
 def option_field(option: Declaration, key: str) -> Callable[[], Any]:
     """Show the field of an importer's option; what is returned reads it, and raises for text that cannot be read."""
-    where = f"{key}:{option.name}"
+    field_key = f"{key}:{option.name}"
     if option.form == "choice":
-        chosen = st.selectbox(option.title, option.choices, help=option.help, key=where)
+        chosen = st.selectbox(option.title, option.choices, help=option.help, key=field_key)
         return lambda: chosen
     if option.form == "flag":
-        wanted = st.checkbox(option.title, help=option.help, key=where)
+        wanted = st.checkbox(option.title, help=option.help, key=field_key)
         return lambda: wanted
     if option.form == "pairs":
-        lines = st.text_area(option.title, placeholder=option.placeholder, height=80, help=option.help, key=where)
+        lines = st.text_area(option.title, placeholder=option.placeholder, height=80, help=option.help, key=field_key)
         return lambda: mapping(lines, option.name)
-    text = st.text_input(option.title, placeholder=option.placeholder, help=option.help, key=where)
+    text = st.text_input(option.title, placeholder=option.placeholder, help=option.help, key=field_key)
     return lambda: text.replace(",", " ").split() if option.form == "words" else text.strip()
 
 
@@ -236,32 +257,38 @@ def _overwrite(name: str, key: str) -> bool:
 
 
 def demo_form() -> None:
-    with st.form("demo", border=False):
-        n = st.number_input("X-rays", 60, 20_000, 600, 60)
-        correlation = st.slider(
-            "Correlation of the burned-in text with the class", 0.0, 1.0, 0.5, 0.05, help="0: no clue; 1: it tells all"
-        )
-        seed = st.number_input("Seed", 0, 10_000, 0)
-        name = st.text_input("Name of the data set", "demo" if not _taken("demo") else f"demo-{correlation:.2f}")
-        made = st.form_submit_button("Make synthetic X-rays", type="primary", icon=":material/auto_awesome:")
+    n = st.number_input("X-rays", 60, 20_000, 600, 60)
+    correlation = st.slider(
+        "Correlation of the burned-in text with the class",
+        0.0,
+        1.0,
+        0.5,
+        0.05,
+        help=("0: the text says nothing about the class. 1: the text gives the class away."),
+    )
+    seed = st.number_input("Seed", 0, 10_000, 0, key="demo:seed")
+    name = st.text_input("Name of the data set", "demo" if not _taken("demo") else f"demo-{correlation:.2f}")
+    place = where.choose("demo")
+    made = st.button("Make synthetic X-rays", type="primary", icon=":material/auto_awesome:")
+    params = {"n": int(n), "correlation": correlation, "seed": int(seed), "name": name}
+    page.command("cxr", "demo", *(word for k, v in params.items() for word in (f"--{k}", v)), *where.words(place))
     if made:
         if _taken(name):
             raise CxrError(f"there is a data set {name!r} already; choose another name")
-        params = {"n": int(n), "correlation": correlation, "seed": int(seed), "name": name}
-        start("demo", params)
+        start("demo", params, where=place)
 
 
 def _taken(name: str) -> bool:
     return any(d.name == name for d in list_data_sets())
 
 
-def told(results: dict | None) -> str:
+def import_summary(results: dict | None) -> str:
     """Return in a few words what an import gave, with a link to the data set."""
     if not results:
         return ""
     name = results["data"]
     reason = results.get("split_reason")
-    without = f" · kept without splits: {viewer.plain(reason)}" if reason else ""
+    without = f" · imported without splits: {viewer.plain(reason)}" if reason else ""
     n = len(results.get("notes", ()))
     notes = f" · {page.counted(n, 'note')}" if n else ""
     return (
@@ -277,7 +304,7 @@ def running(kind: str) -> None:
         status = run.status()
         run_parts.rerun_when_changed(run, status)  # a new data set must appear among the others
         line, dismiss = st.columns([7, 1], vertical_alignment="center")
-        line.markdown(f"**{viewer.plain(run.name)}**{told(run.results())}")
+        line.markdown(f"**{viewer.plain(run.name)}**{import_summary(run.results())}")
         help_ = "Deletes this entry and its log. A data set that was imported stays."
         if status["state"] in ENDED and dismiss.button("Dismiss", key=f"dismiss:{run.id}", help=help_):
             run.delete()
@@ -301,13 +328,15 @@ def errors_here() -> Iterator[None]:
         st.error(address.plain(page.sentence(error)), icon=":material/error:")
 
 
-page.header("Data", "What there is, by class and source. Bring your own: nothing is copied, files stay where they are.")
+page.header(
+    "Data", ("Your X-rays by class and source. Import your own: nothing is copied, the files stay where they are.")
+)
 with page.told_in_one_line():
     pick.arrive("data:tab", "tab", TABS[0], allowed=TABS)
 sets_tab, import_tab, demo_tab = st.tabs(TABS, key="data:tab", on_change="rerun")
 pick.leave("tab", st.session_state["data:tab"], TABS[0])
 with demo_tab:
-    show_latest("demo", "Synthetic X-rays in the making")
+    show_latest("demo", "Synthetic X-rays being made")
     with errors_here():
         demo_form()
 with import_tab:
@@ -316,6 +345,6 @@ with import_tab:
         import_form()
 with sets_tab:
     if not list_data_sets() and not address.asks("data"):
-        page.nothing_yet("No data set yet: make the synthetic X-rays or import your own in the tabs above.")
+        page.nothing_yet("No data set yet. Make the synthetic X-rays or import your own in the tabs above.")
     with page.told_in_one_line():
         show_set(pick.data_set())

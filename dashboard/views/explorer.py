@@ -13,7 +13,7 @@ from cxr.explain.render import colour_scale, figure, to_png
 from cxr.explain.run_files import safe_names
 
 from sections.explorer import faithfulness, heatmap_facts
-from services import explaining, load
+from services import computing, explaining, load
 from widgets import address, browse, page, pages, pick, subject, viewer
 
 FROM_DATA, UPLOAD = "Data set", "Upload"
@@ -36,11 +36,12 @@ def chosen_upload() -> explaining.Xray:
 
 page.header(
     "LRP explorer",
-    "Which pixels of an X-ray a logit rests on. A heatmap shows what this network used, not where disease is.",
+    "Which pixels of an X-ray the score of a class (its logit) is based on. A heatmap shows what this network used, "
+    "not where disease is.",
 )
 with page.told_in_one_line():
     first, second, third, fourth = st.columns([3, 2, 3, 2])
-    reference = subject.network(first)
+    network_ref = subject.network(first)
     pick.arrive("explorer:source", "source", FROM_DATA, {"upload": UPLOAD}.__getitem__, accepted="upload")
     source = second.segmented_control(
         "X-ray from", [FROM_DATA, UPLOAD], required=True, key="explorer:source", width="stretch"
@@ -49,24 +50,24 @@ with page.told_in_one_line():
     if source == UPLOAD:
         chosen, xray = None, chosen_upload()
     else:
-        chosen = subject.choose(reference, third, fourth)
-        image_id = browse.image(chosen.data, chosen.split, explaining.predictions(chosen), load.model(reference)[0])
+        chosen = subject.choose(network_ref, third, fourth)
+        image_id = browse.image(chosen.data, chosen.split, explaining.predictions(chosen), load.model(network_ref)[0])
         xray = explaining.of_manifest(chosen.data, image_id)
 
-    network, description = load.model(reference)
-    values = explaining.logits(reference, xray)
+    network, description = load.model(network_ref)
+    values = explaining.logits(network_ref, xray)
     ranked = [network.classes[k] for k in (-values).argsort(kind="stable")]
     predicted = ranked[0]
 
     st.divider()
     rule, biases, goal, several = st.columns([4, 3, 3, 2], vertical_alignment="bottom")
-    way = heatmap_facts.choose_way(rule, biases)
+    method = heatmap_facts.choose_method(rule, biases)
     with goal:
         follow = explaining.predicted_option(network.classes)
         word = "most probable" if explaining.is_of_findings(network) else "predicted"
         labels = {follow: f"{word}: {predicted}"}
-        asked = pick.from_url("Class to explain", [follow, *network.classes], labels, "target")
-    target = predicted if asked == follow else asked
+        chosen_class = pick.from_url("Class to explain", [follow, *network.classes], labels, "target")
+    target = predicted if chosen_class == follow else chosen_class
     with several:
         shown = pick.from_url("Show", [ONE, ALL], {ONE: "this class", ALL: "all classes"}, "classes")
     look, colour, outline = st.columns([3, 3, 4], vertical_alignment="top")
@@ -83,7 +84,10 @@ with page.told_in_one_line():
         100.0,
         step=0.1,
         key="explorer:percentile",
-        help="Relevance at this percentile of its absolute values gets full colour. Lower shows more of weak parts.",
+        help=(
+            "Absolute relevance at this percentile gets full colour. A lower percentile shows weak relevance more "
+            "clearly."
+        ),
     )
     pick.leave("percentile", f"{percentile:g}", f"{PERCENTILE:g}")
     pick.arrive_some("explorer:outlines", "outlines", list(xray.masks))
@@ -96,7 +100,7 @@ with page.told_in_one_line():
     pick.leave_some("outlines", wanted)
     masks = {name: read_xray(xray.masks[name]) for name in wanted if name in xray.masks}
     others = [name for name in ranked if name != target][: MOST_CLASSES - 1] if shown == ALL else []
-    explained = explaining.heatmaps(reference, xray, way, [target, *others])
+    explained = explaining.heatmaps(network_ref, xray, method, [target, *others])
 
 heatmap, maps = explained.heatmaps[target], list(explained.heatmaps.values())
 scale = max(colour_scale(one.relevance, percentile) for one in maps)
@@ -118,7 +122,7 @@ with right:
     heatmap_facts.show_rules(heatmap)
 
 with page.told_in_one_line():
-    faithfulness.section(reference, xray, way, target)
+    faithfulness.section(network_ref, xray, method, target)
     faithfulness.show_localisation(xray, heatmap)
 
 left, right = st.columns([3, 2])
@@ -134,7 +138,7 @@ with left:
     )
 with right:
     names = safe_names([xray.id, *network.classes])
-    name = f"{names[xray.id]}_{way.composite}_{names[target]}"
+    name = f"{names[xray.id]}_{method.composite}_{names[target]}"
     lines = legend.lines(heatmap)
 
     def picture() -> bytes:
@@ -153,7 +157,7 @@ with right:
     )
     st.download_button(
         "Relevance of every input value (.npy)",
-        partial(explaining.relevance_npy, network, explaining.network_picture(reference, xray), way, target),
+        partial(explaining.relevance_npy, network, explaining.network_picture(network_ref, xray), method, target),
         f"{name}.npy",
         "application/octet-stream",
         icon=":material/download:",
@@ -165,14 +169,14 @@ with right:
     if chosen is not None:
         st.page_link(
             pages.TEXT,
-            label="What does its text do?",
+            label="Mask its text",
             icon=":material/text_fields:",
             query_params={**chosen.link, "image": xray.id},
         )
-st.caption(viewer.plain(description))
+st.caption(viewer.plain(f"{description}. {computing.device_caption()}"))
 heatmap_facts.show_stored()
-options = ["--composite", way.composite] if way.composite != DEFAULT_COMPOSITE else []
-options += ["--bias", way.bias] if way.bias != composite_of(way.composite).bias else []
+options = ["--composite", method.composite] if method.composite != DEFAULT_COMPOSITE else []
+options += ["--bias", method.bias] if method.bias != composite_of(method.composite).bias else []
 where = ["--data", chosen.command_data] if chosen else []
 goal_word = "all" if shown == ALL else target
-page.command("cxr", "explain", reference, xray.id if chosen else "IMAGE", *where, "--target", goal_word, *options)
+page.command("cxr", "explain", network_ref, xray.id if chosen else "IMAGE", *where, "--target", goal_word, *options)

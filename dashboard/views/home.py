@@ -7,9 +7,9 @@ import streamlit as st
 from cxr.data.library import list_data_sets
 from cxr.errors import CxrError
 from cxr.paths import data_root
-from cxr.runs import list_runs, start
+from cxr.runs import Slurm, list_runs, start
 
-from widgets import address, page, pages
+from widgets import address, page, pages, where
 from widgets import run_state as run_parts
 
 REFRESH_S = 3
@@ -34,12 +34,12 @@ def next_steps(sets: list, runs: list) -> list[tuple[str, str, str]]:
     return steps
 
 
-def train_demo() -> None:
+def train_demo(place: Slurm | None) -> None:
     """Start a training on the synthetic X-rays and go to its curves."""
     manifest = data_root() / "demo" / "manifest.csv"
     if not manifest.exists():
         raise CxrError("the synthetic X-rays are missing; make them on the Data page or with `cxr demo`")
-    run = start("train", {"recipe": "demo", "manifest": manifest, "data_name": "demo"})
+    run = start("train", {"recipe": "demo", "manifest": manifest, "data_name": "demo"}, where=place)
     address.switch(pages.LIVE, run=run.id)
 
 
@@ -60,9 +60,11 @@ with left:
 with right:
     st.subheader("Try it now", anchor=False)
     st.write("A small DenseNet on the synthetic X-rays trains in under three minutes on two processor cores.")
-    if st.button("Train a fresh demo network", type="primary", icon=":material/play_arrow:"):
-        with page.told_in_one_line():
-            train_demo()
+    with page.told_in_one_line():
+        pressed = st.button("Train a fresh demo network", type="primary", icon=":material/play_arrow:")
+        place = where.choose("train", "home")
+        if pressed:
+            train_demo(place)
     st.subheader("Data sets", anchor=False)
     if sets:
         st.dataframe([{"name": d.name, "X-rays": d.n, "from": d.kind} for d in sets], hide_index=True)
@@ -86,4 +88,4 @@ def recent() -> None:
 
 
 recent()
-page.command("cxr", "train", "demo", "--data", "demo")
+page.command("cxr", "train", "demo", "--data", "demo", *where.words(place))

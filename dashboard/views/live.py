@@ -40,14 +40,14 @@ def best_score(run: Run, epochs: list[dict]) -> tuple[str, str]:
 def waited(metrics: Metrics) -> str:
     """Return the share of the last steps' time that the training stood still for data."""
     speed, wait, times = (metrics.steps[name][-RECENT:] for name in ("images_per_s", "wait_s", "time"))
-    there = (speed > 0) & np.isfinite(wait)
-    wait, times = wait[there], times[there]
+    recorded = (speed > 0) & np.isfinite(wait)
+    wait, times = wait[recorded], times[recorded]
     if len(times) < 2 or times[-1] <= times[0]:
         return "–"
     return f"{100 * wait[1:].sum() / (times[-1] - times[0]):.1f} %"
 
 
-page.header("Live", "Loss and validation curves as they grow. Closing this page does not touch the training.")
+page.header("Live", "Loss and validation curves as they grow. Closing this page does not stop the training.")
 with page.told_in_one_line():
     left, right = st.columns(2)
     with left:
@@ -83,7 +83,7 @@ def live() -> None:
     cells[0].metric("Epochs done", len(epochs))
     cells[1].metric("Steps", int(steps[-1]) if len(steps) else 0)
     running = status["state"] in run_parts.ACTIVE
-    help_ = f"Waited for data: {waited(own)} of the last steps' time"
+    help_ = f"{waited(own)} of the last steps' time was spent waiting for data"
     cells[2].metric("Images per second", throughput(own) if running else "–", help=help_)
     cells[3].metric("Time left", load.duration(status.get("eta_s")) if status["state"] in run_parts.ACTIVE else "–")
     label, best = best_score(chosen, epochs)
@@ -96,7 +96,7 @@ def live() -> None:
     if neurons and any(n["kept"] for n in neurons[-1]["neurons"].values()):
         st.plotly_chart(charts.neuron_curves(neurons), key="live:neurons")
     if not len(own):
-        st.caption("The first point comes when the images are decoded and the first steps are done.")
+        st.caption("The first point appears once the images are decoded and the first steps are done.")
     with st.expander("Log", expanded=status["state"] == "failed"):
         st.code("\n".join(chosen.folder.log_tail(40)) or "empty so far", language=None)
 

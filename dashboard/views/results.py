@@ -15,11 +15,12 @@ from cxr.evaluation.seen import measured_rows
 from cxr.evaluation.selection import listed
 from cxr.evaluation.settings import OnNetwork
 from cxr.models.card import MULTI_LABEL
-from cxr.runs import Run, start
+from cxr.networks import training_of
+from cxr.runs import Run, Slurm, start
 
 from sections.results import by_finding
 from services import load
-from widgets import address, charts, gallery, measured, page, pages, pick, subject
+from widgets import address, charts, gallery, measured, page, pages, pick, subject, where
 from widgets import run_state as run_parts
 
 PAPER = (
@@ -79,7 +80,7 @@ def network_of(run: Run) -> str:
 def wait_for(run: Run) -> NoReturn:
     """Say how far a run without predictions is, go on by itself when it has them; ends the page."""
     if run.kind == "train":
-        text = f"This training ({run.status()['state']}) has no predictions yet: it makes them at its end."
+        text = f"This training ({run.status()['state']}) has no predictions yet. They are made at its end."
         page.nothing_yet(text, pages.LIVE, "Watch it")
 
     @page.refreshed(1.5)
@@ -97,9 +98,9 @@ def stage_table(stages: list[dict]) -> pd.DataFrame:
     """Return one row per stage of a training: what it was and what it achieved on its validation images."""
     rows = []
     for stage in stages:
-        found = stage["validation"]
+        validation = stage["validation"]
         score, title = ("auc", "mean AUC") if stage["task"] == MULTI_LABEL else ("accuracy", "accuracy")
-        kept = ", ".join(f"{new} (was {old})" for new, old in stage["kept_neurons"].items())
+        neurons = ", ".join(f"{new} (was {old})" for new, old in stage["kept_neurons"].items())
         left_out = "; ".join(f"{split}: {listed(labels)}" for split, labels in stage.get("left_out", {}).items())
         rows.append(
             {
@@ -108,46 +109,51 @@ def stage_table(stages: list[dict]) -> pd.DataFrame:
                 "X-rays": f"{stage['n_train']} + {stage['n_val']} validation",
                 "epochs": stage["epochs"],
                 "best epoch": stage["best"]["epoch"],
-                "validation": f"{title} {charts.interval(found[score], percent=score == 'accuracy')}",
-                "kept output neurons": kept or "none",
+                "validation": f"{title} {charts.interval(validation[score], percent=score == 'accuracy')}",
+                "kept output neurons": neurons or "none",
                 "labels left out": left_out or "none",
             }
         )
     return pd.DataFrame(rows)
 
 
-def stage_classes(found: dict) -> pd.DataFrame:
+def stage_classes(summary_of_stage: dict) -> pd.DataFrame:
     """Return one row per class of a stage: its figures with their intervals over patients, and of how many images."""
-    if found.get("task") == MULTI_LABEL:
-        return by_finding.table_of(found)
+    if summary_of_stage.get("task") == MULTI_LABEL:
+        return by_finding.table_of(summary_of_stage)
     rows = {
         name: {
             "AUC": charts.interval(entry["auc"], percent=False),
             "images": entry.get("positive", entry.get("support")),
         }
-        for name, entry in found["per_class"].items()
+        for name, entry in summary_of_stage["per_class"].items()
     }
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def measure_elsewhere(run: Run) -> None:
-    """Let the user measure the network on another data set: a run of its own, shown here when it is done."""
-    with st.expander("Measure this network on other X-rays", icon=":material/travel_explore:"):
-        st.caption("A high figure on a split of the training data proves little; X-rays of another hospital say more.")
+def measure_elsewhere(run: Run) -> Slurm | None:
+    """Let the user measure the network on another data set: a run of its own, shown here when it is done.
+
+    Returns where it would run.
+    """
+    with st.expander("Evaluate this network on other X-rays", icon=":material/travel_explore:"):
+        st.caption("A high figure on a split of the training data proves little. X-rays of another hospital say more.")
         sets = {d.name: d for d in list_data_sets()}
-        where, start_it = st.columns([3, 1], vertical_alignment="bottom")
-        name = where.selectbox("Data set", list(sets), key="results:elsewhere")
+        field, start_it = st.columns([3, 1], vertical_alignment="bottom")
+        name = field.selectbox("Data set", list(sets), key="results:elsewhere")
+        place = where.choose("evaluate", "results")
         # Its own for each run: a press on the page of a deleted run must not measure the one that takes its place.
         if start_it.button("Measure", icon=":material/play_arrow:", key=f"results:measure:{run.id}") and name:
             params = {**as_params(network_of(run)), "manifest": str(sets[name].manifest_path)}
             address.forget("split", "finding", "outcome", "cell", "page")
-            address.ask(run=start("evaluate", params, name=f"{run.name} on {name}").id)
+            address.ask(run=start("evaluate", params, name=f"{run.name} on {name}", where=place).id)
             st.rerun()
+    return place
 
 
 def as_params(network: str) -> dict[str, str]:
     """Return how a run's parameters name a network: as a training's run or as weights."""
-    return {"run" if pick.is_run(network) else "weights": network}
+    return {"run" if training_of(network) else "weights": network}
 
 
 def at_the_end(run: Run, stages: list[dict], link: dict[str, str], split: str) -> None:
@@ -160,15 +166,15 @@ def at_the_end(run: Run, stages: list[dict], link: dict[str, str], split: str) -
             with st.expander(f"{stage['name']}: each class on its validation images", icon=":material/stacks:"):
                 st.dataframe(stage_classes(stage["validation"]), width="stretch")
     with page.told_in_one_line():
-        measure_elsewhere(run)
+        place = measure_elsewhere(run)
     named = link["data"] if link["data"] != subject.OWN else run.spec["params"]["manifest"]
     aliases = (run.spec["params"].get("aliases") or {}).items()
     options = [word for label, name in aliases for word in ("--alias", f"{label}={name}")]
     options += ["--include-seen"] * bool(run.spec["params"].get("include_seen"))
-    page.command("cxr", "evaluate", link["model"], "--data", named, "--split", split, *options)
+    page.command("cxr", "evaluate", link["model"], "--data", named, "--split", split, *options, *where.words(place))
 
 
-page.header("Results", "Every figure with its 95 % interval; choose a cell or a finding to see its images.")
+page.header("Results", "Every figure with its 95 % interval. Choose a cell or a finding to see its images.")
 with page.told_in_one_line():
     run = pick.run("train", "evaluate", empty="No training has been run yet, so there are no results.")
     table = load.predictions(run)
@@ -197,7 +203,7 @@ if several:
     page.csv_button("Predictions as CSV", every_row, f"{run.id}-{split}")
 else:
     cells = st.columns(4)
-    cells[0].metric("Images", result["n"], help="With a label among the network's classes")
+    cells[0].metric("Images", result["n"], help="X-rays whose label is one of the network's classes")
     cells[0].caption(f"of {page.counted(result['n_patients'], 'patient')}")
     page.estimate(
         cells[1],
@@ -210,9 +216,11 @@ else:
         "Macro F1",
         result["macro_f1"],
         percent=False,
-        help="Mean over the classes that are there; interval over patients",
+        help="Mean over the classes present; interval over patients",
     )
-    page.estimate(cells[3], "AUC", result["auc"], percent=False, help="One against the rest; interval over patients")
+    page.estimate(
+        cells[3], "AUC", result["auc"], percent=False, help=("Each class against the rest; interval over patients")
+    )
     st.caption(PAPER)
     measured.show(run, network, split)
 

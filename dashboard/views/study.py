@@ -15,14 +15,14 @@ from cxr.reports.study import COLOURED, measure_tables, to_html
 from cxr.runs import Run, list_runs
 
 from sections.study import study_charts, study_form, study_state
-from widgets import address, page, pages, pick
+from widgets import address, page, pages, pick, where
 from widgets import run_state as run_parts
 
 REFRESH_S = 2.0
 TABS = ("Compare", "New study")
 CLAIM = (
     "Bassi and Attux (2021) report that twice transfer learning and output neuron keeping help “mainly in the "
-    "beginning of the training process”. A study asks that of your X-rays, over several seeds."
+    "beginning of the training process”. A study tests this on your X-rays, over several seeds."
 )
 
 
@@ -43,7 +43,7 @@ def settings(study: Run) -> tuple[int, float]:
     if longest > 1:
         key = f"study:k:{study.id}"
         pick.arrive(key, "first", first, int, range(1, longest + 1), accepted=f"1 to {longest}")
-        k = left.slider("The beginning: first epochs", 1, longest, key=key)
+        k = left.slider("The beginning (first epochs)", 1, longest, key=key)
         pick.leave("first", str(k), str(first))
     highest = max(1.0, *plan.accuracy) if plan.lower_is_better else 1.0
     label = "Level to reach (at most)" if plan.lower_is_better else "Level to reach"
@@ -99,7 +99,7 @@ def downloads(study: Run, report: Report) -> None:
             on_click="ignore",
             key="study:html",
         )
-        page.csv_button("Curves as CSV", to_table(report.courses), study.id)
+        page.csv_button("Curves as CSV", to_table(report.learning_curves), study.id)
 
 
 def show(study: Run) -> None:
@@ -109,22 +109,22 @@ def show(study: Run) -> None:
     @page.refreshed(REFRESH_S if active else None)
     def live() -> None:
         run_parts.rerun_when_gone(study)
-        plan, found = plan_of(study), members(study)
-        told = study_state.courses(study, found)
-        study_state.state(study, found)
-        study_state.show_members(study, plan, found, told)
+        plan, trainings = plan_of(study), members(study)
+        curves = study_state.learning_curves(study, trainings)
+        study_state.state(study, trainings)
+        study_state.show_members(study, plan, trainings, curves)
         k, level = settings(study)
-        report = study_state.report(study, plan, told, k, level)
+        report = study_state.report(study, plan, curves, k, level)
         st.plotly_chart(study_charts.mean_curves(report, k, level), key="study:curves")
         st.caption(
-            "Thick: mean over seeds with the 95 % t interval of the mean, each epoch alone. Thin: single seeds. "
-            "Shaded: beginning."
+            "Thick lines: mean over seeds, with the 95 % t interval of the mean at each epoch. Thin lines: single "
+            "seeds. Shaded: the beginning."
         )
         st.subheader("Mainly in the beginning?", anchor=False)
         for verdict in report.verdicts:
             st.markdown(f"- {plain(verdict.sentence)}")
         if report.verdicts:
-            st.caption(f"These intervals hold for all {report.n_comparisons} comparisons of the study at once.")
+            st.caption(f"These intervals hold for all {report.n_comparisons} comparisons of the study together.")
         if not report.verdicts:
             st.caption("The beginning is as long as the training: choose fewer epochs to compare it with the end.")
         show_differences(report)
@@ -141,27 +141,28 @@ def show(study: Run) -> None:
 def new_study() -> None:
     names = [data_set.name for data_set in list_data_sets()]
     if not names:
-        page.nothing_yet("A study needs a data set: make one first.", pages.DATA, "Go to Data")
+        page.nothing_yet("A study needs a data set. Make or import one first.", pages.DATA, "Go to Data")
     st.caption(CLAIM)
     data = st.selectbox("Data set", names, key="study:data")
     with page.told_in_one_line():
         plan = study_form.study_form()
+        place = where.choose("study")
         n = len(plan.recipes) * len(plan.seeds)
         if st.button(
             f"Start {n} training{'s' * (n != 1)}", type="primary", icon=":material/play_arrow:", key="study:start"
         ):
-            with st.spinner("Checking every training first …"):
-                run = start_study(plan, data)
+            with st.spinner("Checking all trainings …"):
+                run = start_study(plan, data, where=place)
             address.ask(study=run.id, tab=TABS[0])  # where the new study is seen
             st.rerun()
     with st.expander("This study as YAML", icon=":material/description:"):
         st.code(plan.to_yaml(), language="yaml")
         st.download_button("Download", plan.to_yaml(), f"{plan.name}.yaml", "text/yaml", on_click="ignore")
-    page.command("cxr", "study", f"{plan.name}.yaml", "--data", data)
+    page.command("cxr", "study", f"{plan.name}.yaml", "--data", data, *where.words(place))
 
 
 page.header(
-    "Studies", "Several recipes over the same seeds, as one thing that is queued, stopped and compared together."
+    "Studies", "Compare several recipes over the same seeds. Their trainings are queued, stopped and compared together."
 )
 studies = list_runs(kind="study")
 first_tab = TABS[0 if studies or address.asks("study") else 1]
@@ -172,6 +173,6 @@ with compare, page.told_in_one_line():
     if studies or address.asks("study"):
         show(choose(studies))
     else:
-        st.info("No study yet: start one under New study.", icon=":material/lightbulb:")
+        st.info("No study yet. Start one under New study.", icon=":material/lightbulb:")
 with new:
     new_study()

@@ -8,8 +8,8 @@ from cxr.experiments.masking.conditions import DEFAULT_DRAWS
 from cxr.text import DEFAULT_MARGIN
 
 from sections.text import correct_boxes, experiments, masking_results, stamping, tokens, vocabulary
-from services import explaining, load
-from widgets import browse, page, pages, pick, subject
+from services import computing, explaining, load
+from widgets import browse, page, pages, pick, subject, where
 
 ONE, SPLIT = "One image", "Whole split"
 VOCABULARY, BOXES = "Vocabulary", "Correct boxes"
@@ -18,13 +18,13 @@ SECTIONS = (ONE, SPLIT, STAMP, VOCABULARY, BOXES)
 
 page.header(
     "Text tokens",
-    "Finds words, letters and numbers burned into X-rays, masks them, and asks the network again.",
+    "Finds words, letters and numbers burned into X-rays, masks them, and compares the network's predictions.",
 )
 with page.told_in_one_line():
     experiments.complete_address(SPLIT)
     first, second, third, mode, margin = st.columns([3, 3, 2, 2, 2], vertical_alignment="top")
-    reference = subject.network(first)
-    chosen = subject.choose(reference, second, third)
+    network_ref = subject.network(first)
+    chosen = subject.choose(network_ref, second, third)
     how = tokens.masking(mode, margin)
     pick.arrive("text:section", "look", ONE, allowed=SECTIONS)
     section = st.segmented_control(
@@ -39,25 +39,25 @@ options = ["--mode", how["mode"]] + (["--margin", how["margin"]] if how["margin"
 
 if section == ONE:
     with page.told_in_one_line():
-        network, description = load.model(reference)
+        network, description = load.model(network_ref)
         image_id = browse.image(chosen.data, chosen.split, explaining.predictions(chosen), network)
         xray = explaining.of_manifest(chosen.data, image_id)
         boxes, by_hand = tokens.corrected_or_found(chosen, xray)
         if not boxes:
             st.info(
-                "No text was found on this X-ray, so masking changes nothing. Try a neighbour or the whole split.",
+                "No text was found on this X-ray, so masking changes nothing. Try another X-ray or the whole split.",
                 icon=":material/text_fields:",
             )
         tokens.show_pictures(xray, boxes, how)
         if boxes:
-            found = tokens.logits(chosen, xray, boxes, how)
+            logits = tokens.logits(chosen, xray, boxes, how)
             left, right = st.columns([3, 2])
             with left:
-                st.markdown(f"{tokens.verdict(network, found)} {xray.truth(network)}.")
-                st.dataframe(tokens.changes(network, found), hide_index=True, column_config=tokens.CHANGES_FORMAT)
+                st.markdown(f"{tokens.verdict(network, logits)} {xray.truth(network)}.")
+                st.dataframe(tokens.changes(network, logits), hide_index=True, column_config=tokens.CHANGES_FORMAT)
                 st.caption(
-                    "Random boxes of the same areas, off the text, as far from the frame, where masking changes the "
-                    "picture as much: what masking as such does."
+                    "Control: random boxes of the same areas, off the text and as far from the frame, where masking "
+                    "changes the picture as much. They show what masking alone does."
                 )
             with right:
                 st.markdown(f"Tokens, in pixels of the file{' (corrected by hand)' if by_hand else ''}")
@@ -66,7 +66,8 @@ if section == ONE:
             heatmaps = st.toggle("Heatmaps before and after", key="text:heatmaps")
             pick.leave("heatmaps", str(int(heatmaps)), "0")
             if heatmaps:
-                tokens.show_heatmaps(chosen, xray, boxes, how, tokens.target_of(network, found))
+                tokens.show_heatmaps(chosen, xray, boxes, how, tokens.target_of(network, logits))
+        st.caption(computing.device_caption())
         st.page_link(
             pages.EXPLORER,
             label="Open in the explorer",
@@ -76,7 +77,8 @@ if section == ONE:
     page.command("cxr", "text", "detect", chosen.data.image_path(image_id))
 elif section == STAMP:
     with page.told_in_one_line():
-        stamping.show(chosen, reference)
+        stamping.show(chosen, network_ref)
+        st.caption(computing.device_caption())
 elif section == VOCABULARY:
     with page.told_in_one_line():
         vocabulary.show(chosen)
@@ -87,15 +89,16 @@ else:
     n = len(chosen.data.select(split=chosen.split))
     with page.told_in_one_line():
         params = experiments.settings(how)
+        place = where.choose(experiments.KIND)
         if st.button(
             f"Mask the text of all {n} X-rays", icon=":material/play_arrow:", type="primary", key="text:start"
         ):
-            experiments.begin(chosen, params)
+            experiments.begin(chosen, params, place)
         page.command(
             "cxr",
             "text",
             "experiment",
-            reference,
+            network_ref,
             "--data",
             chosen.command_data,
             "--split",
@@ -103,6 +106,7 @@ else:
             *options,
             *(word for mode in params["modes"][1:] for word in ("--mode", mode)),
             *(["--draws", params["draws"]] if params["draws"] != DEFAULT_DRAWS else []),
+            *where.words(place),
         )
         run = experiments.choose(chosen)
         experiments.watch(run)

@@ -34,7 +34,7 @@ def edited(base: dict, preset: str) -> dict:
         place = getattr(error, "problem_mark", None)
         raise CxrError(f"the recipe is not YAML{f', see line {place.line + 1}' if place else ''}") from error
     if not isinstance(recipe, dict):
-        raise CxrError("the recipe must be a table of keys and values, as the presets are")
+        raise CxrError("the recipe must consist of keys and values, like the presets")
     return recipe
 
 
@@ -43,8 +43,8 @@ def offer_validation(data_set: DataSet, data: Manifest) -> None:
     if "val" in data.splits or not {"train", "test"} <= set(data.splits):
         return
     st.warning(
-        f"{data_set.name} has no validation split, by which the best epoch is chosen. A tenth of the train split can "
-        "become it, by patient; the test split stays as it is.",
+        f"{data_set.name} has no validation split, which is needed to choose the best epoch. A tenth of the patients "
+        "of the train split can become the validation split. The test split stays as it is.",
         icon=":material/call_split:",
     )
     if st.button("Take validation from train", icon=":material/call_split:"):
@@ -66,9 +66,7 @@ def trainings() -> None:
             run_parts.state_line(run, status)
 
 
-page.header(
-    "Train", "A recipe is trained in a process of its own: closing this page or the dashboard does not touch it."
-)
+page.header("Train", "Train a network from a recipe. The training goes on when you close this page or the dashboard.")
 with page.told_in_one_line():
     left, right = st.columns(2)
     with left:
@@ -91,7 +89,7 @@ with page.told_in_one_line():
     with contextlib.suppress(CxrError):  # what cannot be trained at all is said when it is to start
         for line in check_labels(recipe, data):
             st.warning(line, icon=":material/rule:")
-    place = where.choose()
+    place = where.choose("train")
     if st.button("Start training", type="primary", icon=":material/play_arrow:"):
         params = {"recipe": recipe, "manifest": data_set.manifest_path, "data_name": data_set.name}
         with st.spinner("Looking for the weights to start from" if recipe.weights else "Starting"):

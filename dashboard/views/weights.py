@@ -7,13 +7,9 @@ import re
 import streamlit as st
 
 from cxr.errors import WeightsError
-from cxr.evaluation.source import checkpoint_of
-from cxr.models import list_weights
-from cxr.models.weights import read_card
-from cxr.runs import list_runs
+from cxr.networks import list_networks, network_card
 
 from sections.weights import export_weights, import_weights
-from services import load
 from widgets import address, page, pages, pick
 
 AT_HAND, IMPORT = "At hand", "Import"
@@ -22,18 +18,17 @@ AT_HAND, IMPORT = "At hand", "Import"
 def networks() -> list[dict]:
     """Return one row for each finished run and each weights file."""
     rows = []
-    for run in list_runs(kind="train"):
-        if load.has_checkpoint(run) and run.status()["state"] == "finished":
-            rows.append({"id": run.id, "network": pick.describe_run(run), "from": "training here"} | _told(run.id))
-    for name, _, _ in list_weights():
-        rows.append({"id": name, "network": name, "from": "file"} | _told(name))
+    for network in list_networks(finished=True):
+        title = pick.describe_run(network.run) if network.run else network.ref
+        origin = "training here" if network.run else "file"
+        rows.append({"id": network.ref, "network": title, "from": origin} | _card_cells(network.ref))
     return rows
 
 
-def _told(reference: str) -> dict:
+def _card_cells(network_ref: str) -> dict:
     """Return what the table shows of a card; empty cells where it cannot be read."""
     try:
-        card = read_card(checkpoint_of(reference))
+        card = network_card(network_ref)
     except WeightsError:
         card = None
     if card is None:
@@ -49,51 +44,54 @@ def _told(reference: str) -> dict:
 def show_networks() -> None:
     rows = networks()
     if not rows and not address.asks("model"):
-        page.nothing_yet("No network yet: train one, or import weights above.", pages.TRAIN, "Start a training")
+        page.nothing_yet("No network yet. Train one, or import weights above.", pages.TRAIN, "Start a training")
     st.dataframe([{k: v for k, v in row.items() if k != "id"} for row in rows], hide_index=True)
     labels = {row["id"]: row["network"] for row in rows}
-    reference = pick.from_url("Network", list(labels), labels, "model", missing=pick.missing_network, stays=True)
-    card = read_card(checkpoint_of(reference))
+    network_ref = pick.from_url("Network", list(labels), labels, "model", missing=pick.missing_network, stays=True)
+    card = network_card(network_ref)
     if card is None:
-        raise WeightsError(f"{reference} has no card")
-    name = card.name or reference
+        raise WeightsError(f"{network_ref} has no card")
+    name = card.name or network_ref
     left, right = st.columns([3, 1], gap="large")
     with left, st.container(border=True):
         st.markdown(re.sub(r"^#", "####", card.to_markdown(), flags=re.MULTILINE))  # it is a part of this page
     with right:
         export_weights.card_button(card.to_markdown(), name)
         with page.told_in_one_line():
-            export_weights.export_buttons(reference, name)
+            export_weights.export_buttons(network_ref, name)
         st.page_link(
-            pages.EXPLORER, label="Look at its heatmaps", icon=":material/radiology:", query_params={"model": reference}
+            pages.EXPLORER,
+            label="See its heatmaps",
+            icon=":material/radiology:",
+            query_params={"model": network_ref},
         )
-    page.command("cxr", "weights", "export", reference, "--format", "onnx", "--out", f"{name}.onnx")
+    page.command("cxr", "weights", "export", network_ref, "--format", "onnx", "--out", f"{name}.onnx")
 
 
 def show_import() -> None:
     st.caption(
         "Recognised: timm, torchvision, CheXNet, torchxrayvision and the paper's networks, as tensors or as whole "
-        "pickled models. No code in a file is run."
+        "pickled models. Code inside a file is never run."
     )
-    given = import_weights.choose_file()
-    if given is None:
+    chosen_file = import_weights.choose_file()
+    if chosen_file is None:
         page.command("cxr", "weights", "import", "FILE")
         return
-    path, called = given
-    found = import_weights.look(path)
-    import_weights.show_found(found)
-    if not found.report.complete:
-        page.command("cxr", "weights", "import", called, "--backbone", found.backbone)
+    path, called = chosen_file
+    candidate = import_weights.look(path)
+    import_weights.show_found(candidate)
+    if not candidate.report.complete:
+        page.command("cxr", "weights", "import", called, "--backbone", candidate.backbone)
         return
     outcome = st.container()  # above the form, where it is seen
-    told = import_weights.ask(found, path.name)
+    answers = import_weights.ask(candidate, path.name)
     import_weights.show_command(called)
-    if told is not None:
+    if answers is not None:
         with outcome, page.told_in_one_line():
-            new = import_weights.save(found, told)
-            licence = told.get("licence", "unknown")
+            new = import_weights.save(candidate, answers)
+            licence = answers.get("licence", "unknown")
             st.success(
-                f"Imported as {new}: {', '.join(told['classes'].split(','))}. Licence: {licence}.",
+                f"Imported as {new}: {', '.join(answers['classes'].split(','))}. Licence: {licence}.",
                 icon=":material/check:",
             )
             st.button("See its card", icon=":material/arrow_forward:", on_click=look_at_hand, args=(new,))

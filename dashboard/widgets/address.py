@@ -213,10 +213,10 @@ def notice_here() -> None:
         For a parameter's name in the wrong case.
     """
     state = _state()
-    known = PARAMETERS[state.page]
+    parameters = PARAMETERS[state.page]
     for name in state.pending:
         meant = name.strip().lower()
-        if name not in known and meant in known:
+        if name not in parameters and meant in parameters:
             text = f"The address names {_short(name)}, which this page does not know. Did you mean {meant!r}?"
             state.refused[name] = state.pending[name]
             raise AddressError(text, name, "Show the page without it")
@@ -231,9 +231,9 @@ def notice_place() -> DeltaGenerator | None:
 def _tell_what_is_left(state: _State) -> None:
     if not state.pending or state.notice is None:
         return
-    known = PARAMETERS[state.page]
-    foreign = [_short(name) for name in state.pending if name not in known]
-    unseen = [f"{known[n].noun} {_short(v[-1])}" for n, v in state.pending.items() if n in known]
+    parameters = PARAMETERS[state.page]
+    foreign = [_short(name) for name in state.pending if name not in parameters]
+    unseen = [f"{parameters[n].noun} {_short(v[-1])}" for n, v in state.pending.items() if n in parameters]
     parts = [f"{', '.join(unseen)}: not part of what is shown here"] if unseen else []
     parts += [f"{', '.join(foreign)}: unknown to this page"] if foreign else []
     state.notice.warning(plain(f"The address also names {'; '.join(parts)}."), icon=":material/link_off:")

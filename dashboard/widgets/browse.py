@@ -60,18 +60,18 @@ def rows_of_findings(
     """
     table = data.select(split=split).table
     names = [finding_names(text) for text in table["findings"]]
-    rows = table[["image_id"]].assign(label=[", ".join(some) for some in names], names=names)
+    rows = table[["image_id"]].assign(label=[", ".join(findings) for findings in names], names=names)
     if predictions is None:
         return rows
     classes = list(network.classes)
     chances, targets = (predictions[[f"{kind}_{c}" for c in classes]].to_numpy() for kind in ("prob", "target"))
-    there = chances > np.array([network.card.thresholds.get(c, THRESHOLD) for c in classes])
-    errors = (np.isfinite(targets) & (there != (targets == 1))).sum(1)
+    above = chances > np.array([network.card.thresholds.get(c, THRESHOLD) for c in classes])
+    errors = (np.isfinite(targets) & (above != (targets == 1))).sum(1)
     measured = {
         "image_id": predictions["image_id"],
         "predicted": [classes[k] for k in chances.argmax(1)],
         "confidence": chances.max(1),
-        "said": [[c for c, here in zip(classes, row, strict=True) if here] for row in there],
+        "said": [[c for c, here in zip(classes, row, strict=True) if here] for row in above],
         "errors": errors,
         "correct": errors == 0,
     }
@@ -80,18 +80,18 @@ def rows_of_findings(
 
 def narrowed(rows: pd.DataFrame, labels: Sequence[str], predicted: Sequence[str], only_errors: bool) -> pd.DataFrame:
     """Return the rows that meet the filters; an empty list filters nothing."""
-    kept = pd.Series(True, index=rows.index)
+    selected = pd.Series(True, index=rows.index)
     if labels:
-        kept &= _any_of(rows["names"], labels)
+        selected &= _any_of(rows["names"], labels)
     if predicted:
-        kept &= _any_of(rows["said"], predicted)
+        selected &= _any_of(rows["said"], predicted)
     if only_errors:
-        kept &= ~rows["correct"] & (rows["label"] != "")
-    return rows[kept]
+        selected &= ~rows["correct"] & (rows["label"] != "")
+    return rows[selected]
 
 
 def _any_of(names: pd.Series, wanted: Sequence[str]) -> pd.Series:
-    return names.map(lambda some: not set(wanted).isdisjoint(some)).astype(bool)
+    return names.map(lambda names_of_row: not set(wanted).isdisjoint(names_of_row)).astype(bool)
 
 
 def image(data: Manifest, split: str, predictions: pd.DataFrame | None, network: XrayClassifier | None = None) -> str:
@@ -103,7 +103,7 @@ def image(data: Manifest, split: str, predictions: pd.DataFrame | None, network:
         every = rows_of(data, split, predictions)
         rows = _filtered(every, of_findings=False)
     if rows.empty and not address.asks("image"):
-        page.nothing_yet("No X-ray meets these filters. Clear one of them to see some.")
+        page.nothing_yet("No X-ray matches these filters. Clear one of them.")
     captions = dict(zip(rows["image_id"], map(_caption, rows.to_dict("records")), strict=True))
     return _pick(data, rows["image_id"].tolist(), captions, lambda image_id: _missing(data, split, every, image_id))
 
@@ -119,22 +119,22 @@ def _missing(data: Manifest, split: str, every: pd.DataFrame, image_id: str) -> 
 
         address.refuse(
             "image",
-            f"The X-ray {short} does not meet the filters of this address.",
+            f"The X-ray {short} does not match the filters of this address.",
             "Clear the filters",
             clear,
         )
     if image_id not in data.ids:
         return f"There is no X-ray {short} in this data set."
-    there = str(data.row(image_id)["split"])
-    if there == split:
-        return f"The network was not measured on the X-ray {short}."
-    if not there:
+    actual = str(data.row(image_id)["split"])
+    if actual == split:
+        return f"The network has no prediction for the X-ray {short}."
+    if not actual:
         return f"The X-ray {short} belongs to no split of this data set."
     return address.refuse(
         "image",
-        f"The X-ray {short} is in the split {there!r} of this data set, not in {split!r}.",
-        f"Show it in {there}",
-        lambda: address.ask(split=there, image=image_id),
+        f"The X-ray {short} is in the split {actual!r} of this data set, not in {split!r}.",
+        f"Show it in {actual}",
+        lambda: address.ask(split=actual, image=image_id),
     )
 
 
@@ -142,8 +142,8 @@ def _filtered(rows: pd.DataFrame, of_findings: bool) -> pd.DataFrame:
     measured = "predicted" in rows
     every = ORDERS_OF_FINDINGS if of_findings else ORDERS
     orders = list(every) if measured else [next(name for name, order in every.items() if order is _BY_TRUTH)]
-    labels = sorted({name for some in rows["names"] for name in some} - {""})
-    names = sorted({name for some in rows["said"] for name in some}) if measured else []
+    labels = sorted({name for names_of_row in rows["names"] for name in names_of_row} - {""})
+    names = sorted({name for names_of_row in rows["said"] for name in names_of_row}) if measured else []
     pick.arrive("browse:order", "sort", orders[0], allowed=orders)
     pick.arrive_some("browse:label", "label", labels)
     pick.arrive_some("browse:predicted", "predicted", names)

@@ -67,8 +67,8 @@ def _curve(rows: Sequence[Mapping], key: str) -> tuple[list, list]:
 def _training_curve(metrics: Metrics, most_points: int) -> tuple[tuple[list, list], tuple[list, list]]:
     """Return the raw and the smoothed training loss, thinned to ``most_points``, with a gap between stages."""
     steps, losses, stages = (metrics.steps[name] for name in ("step", "loss", "stage_index"))
-    there = np.isfinite(losses)
-    steps, losses, stages = steps[there], losses[there], stages[there]
+    finite = np.isfinite(losses)
+    steps, losses, stages = steps[finite], losses[finite], stages[finite]
     ends = np.flatnonzero(np.diff(stages)) + 1
     raw, smoothed = [], []
     for part in np.split(np.arange(len(steps)), ends):
@@ -112,14 +112,14 @@ def _mark_stages(figure: go.Figure, metrics: Mapping[str, Metrics]) -> None:
 def loss_curves(metrics: Mapping[str, Metrics], most_points: int = MOST_POINTS) -> go.Figure:
     """Training loss per step (smoothed over the faint raw line) and validation loss per epoch, for several runs."""
     figure = empty_figure("Loss", "step", "loss")
-    for (name, one), colour in zip(metrics.items(), _colours(len(metrics)), strict=True):
+    for (name, run_metrics), colour in zip(metrics.items(), _colours(len(metrics)), strict=True):
         before = f"{name} · " if len(metrics) > 1 else ""
-        raw, smoothed = _training_curve(one, most_points)
+        raw, smoothed = _training_curve(run_metrics, most_points)
         line = {"color": colour, "width": 1}
         figure.add_scatter(x=raw[0], y=raw[1], line=line, opacity=0.25, showlegend=False, hoverinfo="skip")
         line = {"color": colour, "width": 2}
         figure.add_scatter(x=smoothed[0], y=smoothed[1], name=f"{before}training", line=line)
-        steps, losses = _curve(one.of_kind(*VALIDATED), "val_loss")
+        steps, losses = _curve(run_metrics.of_kind(*VALIDATED), "val_loss")
         figure.add_scatter(
             x=steps,
             y=losses,
@@ -142,9 +142,9 @@ def score_curves(metrics: Mapping[str, Metrics]) -> go.Figure:
         ("val_auc", "AUC", "dot"),
         ("val_average_precision", "average precision", "dashdot"),
     )
-    for (name, one), colour in zip(metrics.items(), _colours(len(metrics)), strict=True):
+    for (name, run_metrics), colour in zip(metrics.items(), _colours(len(metrics)), strict=True):
         before = f"{name} · " if len(metrics) > 1 else ""
-        epochs = one.of_kind(*VALIDATED)
+        epochs = run_metrics.of_kind(*VALIDATED)
         for key, label, dash in styles:
             # Runs of before have an accuracy of findings: most are absent, so it is high for any network.
             own = [row for row in epochs if key != "val_accuracy" or row.get("val_auc") is None]
@@ -162,13 +162,13 @@ def neuron_curves(rows: Sequence[Mapping]) -> go.Figure:
     figure.update_xaxes(dtick=max(1, len(rows) // 10))  # no ticks between epochs
     names = list(rows[-1]["neurons"])
     for name, colour in zip(names, _colours(len(names)), strict=True):
-        kept = rows[-1]["neurons"][name]["kept"]
+        old_class = rows[-1]["neurons"][name]["kept"]
         figure.add_scatter(
             x=[row["epoch"] for row in rows],
             y=[row["neurons"][name]["change"] for row in rows],
-            name=f"{name} (was {kept})" if kept else f"{name} (new)",
+            name=f"{name} (was {old_class})" if old_class else f"{name} (new)",
             mode="lines+markers",
-            line={"color": colour, "width": 2, "dash": "solid" if kept else "dash"},
+            line={"color": colour, "width": 2, "dash": "solid" if old_class else "dash"},
         )
     return figure
 

@@ -10,20 +10,20 @@ import streamlit as st
 from cxr.evaluation.provenance import in_words, provenance_of
 from cxr.evaluation.seen import seen_in_words
 from cxr.evaluation.selection import EVERYTHING, NOT_KNOWN
-from cxr.models.weights import read_card
-from cxr.runs import Run, start
+from cxr.runs import Run, Slurm, start
 
-from widgets import address, page, viewer
+from widgets import address, page, viewer, where
 
 OLD_FINDINGS = (
-    "This network finds several things, each by itself, but this run was measured by an older version as if they "
-    "excluded each other: its accuracy and its matrix mean nothing and are not shown. Measure it again."
+    "This is a multi-label network, but an older version evaluated this run as if its findings excluded each other. "
+    "Its accuracy and confusion matrix mean nothing and are not shown. Measure it again."
 )
 
 
 REACH = (
     "Intervals are over patients. Where few patients have a class and their X-rays resemble each other, those of AUC "
-    "and average precision are too short: in simulations they held the true figure in as few as 85 of 100 sets."
+    "and average precision are too short: in simulations they contained the true value in as few as 85 of 100 data "
+    "sets."
 )
 
 
@@ -36,23 +36,25 @@ def show(run: Run, network: Mapping[str, str], split: str) -> None:
     results = run.results() or {}
     left_out = results.get("left_out") or {}
     _show_seen(results.get("seen") or {}, split)
-    said = seen_in_words(results.get("seen"))
-    notes = [_as_markdown(line) for line in results.get("notes") or () if line not in said]
+    sentences = seen_in_words(results.get("seen"))
+    notes = [_as_markdown(line) for line in results.get("notes") or () if line not in sentences]
     strange = (left_out.get("by_reason") or {}).get("unknown-label", 0)
     if strange:
         st.warning("  \n".join(notes), icon=":material/rule:")
     elif notes:
         st.caption("  \n".join(notes))
+    likely = left_out.get("likely") or {}
+    elsewhere = sum((left_out.get("by_split") or {}).values())
+    elsewhere *= (results.get("measured") or {}).get("why") == NOT_KNOWN
+    if not (likely or elsewhere):
+        return
+    place = where.choose("evaluate", "measured")
     with st.container(horizontal=True):
-        likely = left_out.get("likely") or {}
         if likely and st.button(_as_words(likely), icon=":material/sync_alt:", key=f"measured:alias:{run.id}"):
-            _measure_again(run, network, aliases={**(results.get("aliases") or {}), **likely})
-        elsewhere = sum((left_out.get("by_split") or {}).values())
-        why = (results.get("measured") or {}).get("why")
-        if elsewhere and why == NOT_KNOWN:
-            words = f"Measure the other {page.counted(elsewhere, 'X-ray')} too"
-            if st.button(words, icon=":material/select_all:", key=f"measured:all:{run.id}"):
-                _measure_again(run, network, splits=[EVERYTHING])
+            _measure_again(run, network, place, aliases={**(results.get("aliases") or {}), **likely})
+        words = f"Measure the other {page.counted(elsewhere, 'X-ray')} too"
+        if elsewhere and st.button(words, icon=":material/select_all:", key=f"measured:all:{run.id}"):
+            _measure_again(run, network, place, splits=[EVERYTHING])
 
 
 def _show_seen(seen: Mapping[str, Any], split: str) -> None:
@@ -81,12 +83,12 @@ def rests_on(run: Run) -> None:
 def is_of_an_older_version(run: Run, network: Mapping[str, str]) -> bool:
     """Return whether a run of a network of several findings was measured as if they excluded each other."""
     from cxr.errors import CxrError
-    from cxr.evaluation.source import checkpoint_of
+    from cxr.networks import network_card
 
     if "task" in (run.results() or {}):
         return False
     try:
-        card = read_card(checkpoint_of(next(iter(network.values()))))
+        card = network_card(next(iter(network.values())))
     except (CxrError, OSError):
         return False  # the network is gone, and with it whatever could tell
     return card is not None and card.task == "multi-label"
@@ -95,8 +97,9 @@ def is_of_an_older_version(run: Run, network: Mapping[str, str]) -> bool:
 def of_an_older_version(run: Run, network: Mapping[str, str]) -> None:
     """Say that a run's figures do not hold, and offer to measure again; ends the page."""
     st.warning(OLD_FINDINGS, icon=":material/history:")
+    place = where.choose("evaluate", "measured")
     if st.button("Measure it again", icon=":material/play_arrow:", key=f"measured:again:{run.id}"):
-        _measure_again(run, network)
+        _measure_again(run, network, place)
     raise address.Ended
 
 
@@ -110,14 +113,14 @@ def _as_words(likely: Mapping[str, str]) -> str:
     return "Measure with " + ", ".join(f"{label} as {name}" for label, name in likely.items())
 
 
-def _measure_again(run: Run, network: Mapping[str, str], **changes: Any) -> None:
+def _measure_again(run: Run, network: Mapping[str, str], place: Slurm | None, **changes: Any) -> None:
     params = run.spec["params"]
-    kept = {
+    same_params = {
         name: params[name]
         for name in ("splits", "aliases", "include_seen")
         if params.get(name) and run.kind == "evaluate"
     }
-    again = {**network, "manifest": params["manifest"], **kept, **changes}
+    again = {**network, "manifest": params["manifest"], **same_params, **changes}
     address.forget("split", "finding", "outcome", "cell", "page")
-    address.ask(run=start("evaluate", again, name=run.name).id)
+    address.ask(run=start("evaluate", again, name=run.name, where=place).id)
     st.rerun()

@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from cxr.data.library import DataSet, list_data_sets
 from cxr.errors import CxrError
-from cxr.models import list_weights
+from cxr.networks import list_networks
 from cxr.paths import runs_root
 from cxr.runs import Run, get_run, is_run_id, list_runs
 
@@ -49,16 +49,16 @@ def from_url(
         If the URL names what is not among ``ids``. The picker is then there without a choice.
     """
     key = f"pick:{param}"
-    asked = address.take(param, key)
+    value = address.take(param, key)
     current = st.session_state.get(key)
     if address.is_refused(param) and current in ids:  # chosen below the refusal
         address.accept(param)
-        asked = None
-    elif asked in ids:
+        value = None
+    elif value in ids:
         address.accept(param)
-        st.session_state[key], asked = asked, None
-    elif asked is None and stays and current is not None and current not in ids:
-        asked = current
+        st.session_state[key], value = value, None
+    elif value is None and stays and current is not None and current not in ids:
+        value = current
     draw: dict[str, Any] = {
         "label": label,
         "options": ids,
@@ -68,12 +68,12 @@ def from_url(
         "args": tuple(resets),
         **options,
     }
-    if asked is not None:
+    if value is not None:
         st.session_state[key] = None
         st.selectbox(**draw, index=None, placeholder="choose")
-        text = missing(asked) if missing else address.unknown(param, asked, ids)
+        text = missing(value) if missing else address.unknown(param, value, ids)
         instead = f"Show {labels.get(ids[0], ids[0])} instead" if ids else "Show the page without it"
-        address.refuse(param, text, instead, value=asked)
+        address.refuse(param, text, instead, value=value)
     remember(key, ids[0], ids)
     chosen = st.selectbox(**draw)
     address.say(param, chosen, ids[0])
@@ -99,16 +99,16 @@ def arrive(
         If ``parse`` refuses the text (ValueError, KeyError) or its value is not ``allowed``; says what would be
         ``accepted``.
     """
-    asked = address.take(param, key)
-    if asked is not None:
+    text = address.take(param, key)
+    if text is not None:
         try:
-            value = parse(asked)
+            value = parse(text)
         except (ValueError, KeyError):
             value = None
         if value is None or (allowed is not None and value not in allowed):
             few = allowed if allowed is not None and all(isinstance(name, str) for name in allowed) else ()
             more = f" Accepted: {accepted}." if accepted else ""
-            address.refuse(param, address.unknown(param, asked, [*few]) + more)
+            address.refuse(param, address.unknown(param, text, [*few]) + more)
         address.accept(param)
         st.session_state[key] = value
     remember(key, default, allowed)
@@ -121,9 +121,9 @@ def leave(param: str, value: str | None, default: str) -> None:
 
 def arrive_some(key: str, param: str, options: Sequence[str], default: Sequence[str] = ()) -> None:
     """Do as :func:`arrive` for a widget of several choices among ``options``."""
-    asked = address.take(param, key)
-    if asked is not None:
-        values = address.parted(asked)
+    text = address.take(param, key)
+    if text is not None:
+        values = address.parted(text)
         strangers = [value for value in values if value not in options]
         if strangers:
             address.refuse(param, address.unknown(param, strangers[0], options))
@@ -195,11 +195,6 @@ def describe_run(run: Run) -> str:
     return f"{run.name} · {load.local_time(run.spec['created'])}"
 
 
-def is_run(reference: str) -> bool:
-    """Tell whether a network's reference is a run's id and not the name of weights."""
-    return any(r.id == reference for r in list_runs(kind="train"))
-
-
 def run(*kinds: str, label: str = "Run", empty: str = "") -> Run:
     """Let the user choose a run of one of ``kinds``; without one, say what to do and end the page."""
     by_id = {r.id: r for r in list_runs() if r.kind in kinds}
@@ -226,31 +221,32 @@ def data_set(*, label: str = "Data set") -> DataSet:
     """Let the user choose a data set; without one, say what to do and end the page."""
     sets = {d.name: d for d in list_data_sets()}
     if not sets and not address.asks("data"):
-        page.nothing_yet("No data set yet: make the synthetic X-rays or import your own.", pages.DATA, "Go to Data")
+        page.nothing_yet("No data set yet. Make the synthetic X-rays or import your own.", pages.DATA, "Go to Data")
     labels = {name: " · ".join(filter(None, (name, f"{d.n} X-rays", d.kind))) for name, d in sets.items()}
     return sets[from_url(label, list(sets), labels, "data", stays=True)]
 
 
 def model(*, label: str = "Network", where: DeltaGenerator | None = None, resets: Sequence[str] = ()) -> str:
-    """Let the user choose a trained network: a run's best checkpoint or weights from a file. Returns its reference.
+    """Let the user choose a trained network: a run's best checkpoint or weights from a file. Returns what it is called.
 
     ``where`` is the column that takes the widget; what to do without a network is said across the page. The
     parameters ``resets`` get their defaults when another network is chosen.
     """
-    trained = [r for r in list_runs(kind="train") if load.has_checkpoint(r)]
-    labels = {r.id: describe_run(r) for r in trained}
-    labels |= {name: f"{name} · from the folder of weights" for name, _, _ in list_weights()}
+    labels = {
+        network.ref: describe_run(network.run) if network.run else f"{network.ref} · from the folder of weights"
+        for network in list_networks()
+    }
     if not labels and not address.asks("model"):
         page.nothing_yet("No trained network yet.", pages.TRAIN, "Start a training")
     with where or st.container():
         return from_url(label, list(labels), labels, "model", missing=missing_network, stays=True, resets=resets)
 
 
-def missing_network(reference: str) -> str:
+def missing_network(network_ref: str) -> str:
     """Return why a network cannot be shown: its run has no checkpoint, is no training, or is not here."""
-    short = repr(reference[:80])
+    short = repr(network_ref[:80])
     try:
-        run = get_run(reference)
+        run = get_run(network_ref)
         kind, state = run.spec.get("kind"), run.status()["state"]
     except (CxrError, OSError):
         return f"There is no network {short} here: neither a run nor weights have this name."

@@ -41,14 +41,14 @@ def controls(run: Run, status: Status, *, key: str) -> None:
     """Show the buttons that a run's state allows: stop, resume."""
     state = status["state"]
     if state in ("queued", "running"):
-        help_ = "Ends at the next step, with a checkpoint to resume from"
+        help_ = "Stops after the current step, with a checkpoint to resume from"
         if st.button("Stop", icon=":material/stop_circle:", key=f"{key}:stop", help=help_):
             _do(run.stop)
     elif state == "stopping":
         st.button("Stopping …", disabled=True, key=f"{key}:stopping")
     elif state in ("stopped", "failed"):
         resumes = run.kind in KINDS and KINDS[run.kind].resumes
-        help_ = "Goes on from where it was" if resumes else "Restarts from the beginning"
+        help_ = "Continues from where it stopped" if resumes else "Restarts from the beginning"
         if st.button("Resume", icon=":material/play_circle:", key=f"{key}:resume", type="primary", help=help_):
             _do(run.resume)
 
@@ -60,9 +60,9 @@ def _do(action: Callable[[], object]) -> None:
 
 def rerun_when_changed(run: Run, status: Status) -> None:
     """Run the whole page once when a run starts or ends, so that the refreshing starts or ends with it."""
-    known = st.session_state.setdefault("runs:states", {})
-    before = known.get(run.id, status["state"])
-    known[run.id] = status["state"]
+    states = st.session_state.setdefault("runs:states", {})
+    before = states.get(run.id, status["state"])
+    states[run.id] = status["state"]
     if before != status["state"]:
         st.rerun()
 

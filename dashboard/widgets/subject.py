@@ -10,8 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from cxr.data import Manifest
 from cxr.data.library import list_data_sets
-from cxr.errors import CxrError
-from cxr.runs import Run, get_run
+from cxr.networks import training_of
 
 from services import load
 from widgets import address, page, pages, pick
@@ -24,7 +23,7 @@ OWN = "own"
 class Subject:
     """A network (a run's id or the name of weights) and the X-rays that it looks at."""
 
-    reference: str
+    network_ref: str
     data: Manifest
     data_name: str
     split: str
@@ -38,12 +37,12 @@ class Subject:
     @property
     def link(self) -> dict[str, str]:
         """Query parameters that open the same choice on another page."""
-        return {"model": self.reference, "data": self.data_name, "split": self.split}
+        return {"model": self.network_ref, "data": self.data_name, "split": self.split}
 
     @property
     def on_own_data(self) -> bool:
         """Whether the network is a run's and the X-rays are those it was trained and tested on."""
-        return own_manifest(self.reference) == self.manifest_path.resolve()
+        return own_manifest(self.network_ref) == self.manifest_path.resolve()
 
     @property
     def command_data(self) -> str:
@@ -52,79 +51,71 @@ class Subject:
 
 
 def network(where: DeltaGenerator) -> str:
-    """Let the user choose a network and return its reference: a run's id or the name of weights."""
+    """Let the user choose a network and return what it is called: a run's id or the name of weights."""
     return pick.model(where=where, resets=("data",))  # another network: begin with the data that belong to it
 
 
-def choose(reference: str, for_data: DeltaGenerator, for_split: DeltaGenerator) -> Subject:
+def choose(network_ref: str, for_data: DeltaGenerator, for_split: DeltaGenerator) -> Subject:
     """Let the user choose data and split for a network in the two columns given; without data, say what to do."""
-    paths, labels = _data_for(reference)
-    if address.asks("data") == OWN and OWN not in paths and own_manifest(reference) is not None:
+    paths, labels = _data_for(network_ref)
+    if address.asks("data") == OWN and OWN not in paths and own_manifest(network_ref) is not None:
         address.ask(data=next(iter(paths)))  # its own manifest has become a data set of the library since
     if not paths and not address.asks("data"):
-        page.nothing_yet("No X-rays yet: make the synthetic ones or import your own.", pages.DATA, "Go to Data")
+        page.nothing_yet("No X-rays yet. Make the synthetic ones or import your own.", pages.DATA, "Go to Data")
     with for_data:
         name = pick.from_url(
             "Data set",
             list(paths),
             labels,
             "data",
-            missing=lambda name: _missing_data(reference, name, paths),
+            missing=lambda name: _missing_data(network_ref, name, paths),
             stays=True,
         )
     manifest = load.manifest(paths[name])
     with for_split:
-        return Subject(reference, manifest, name, pick.split(manifest.splits))
+        return Subject(network_ref, manifest, name, pick.split(manifest.splits))
 
 
-def _data_for(reference: str) -> tuple[dict[str, Path], dict[str, str]]:
+def _data_for(network_ref: str) -> tuple[dict[str, Path], dict[str, str]]:
     """Return manifests and labels of the data sets by name, those of the run itself first."""
     sets = list_data_sets()
     paths = {d.name: d.manifest_path for d in sets}
     labels = {d.name: f"{d.name} · {d.n} X-rays" for d in sets}
-    own = own_manifest(reference)
+    own = own_manifest(network_ref)
     if own is None:
         return paths, labels
-    mine = next((name for name, path in paths.items() if path.resolve() == own), OWN)
-    labels[mine] = f"{labels.get(mine, own.parent.name)} (its own)"
-    return {mine: own} | paths, labels
+    own_name = next((name for name, path in paths.items() if path.resolve() == own), OWN)
+    labels[own_name] = f"{labels.get(own_name, own.parent.name)} (its own)"
+    return {own_name: own} | paths, labels
 
 
-def _missing_data(reference: str, name: str, paths: dict[str, Path]) -> str:
+def _missing_data(network_ref: str, name: str, paths: dict[str, Path]) -> str:
     """Return why a data set that an address names is not there."""
     if name != OWN:
         return address.unknown("data", name, list(paths))
-    run = run_of(reference)
+    run = training_of(network_ref)
     if run is None:
-        return f"{reference!r} are weights of a file: they have no X-rays of their own here."
+        return f"{network_ref!r} are weights from a file, so the X-rays they were trained on are not known here."
     file = run.spec["params"].get("manifest", "")
-    return f"The X-rays that {reference!r} was trained on are gone: there is no {file}."
+    return f"The X-rays that {network_ref!r} was trained on are missing: {file} does not exist."
 
 
 def name_of(manifest: Path) -> str:
     """Return the name by which a URL calls a manifest: its data set's in the library, else :data:`OWN`."""
-    found = (d.name for d in list_data_sets() if d.manifest_path.resolve() == manifest.resolve())
-    return next(found, OWN)
+    names = (d.name for d in list_data_sets() if d.manifest_path.resolve() == manifest.resolve())
+    return next(names, OWN)
 
 
-def own_manifest(reference: str) -> Path | None:
+def own_manifest(network_ref: str) -> Path | None:
     """Return the manifest that a run was trained on, ``None`` for weights or where the file is gone."""
-    run = run_of(reference)
+    run = training_of(network_ref)
     path = Path(run.spec["params"].get("manifest", "")) if run else None
     return path.resolve() if path and path.is_file() else None
 
 
-def run_of(reference: str) -> Run | None:
-    """Return the run that ``reference`` names, ``None`` if it names weights."""
-    try:
-        return get_run(reference)
-    except CxrError:
-        return None
-
-
 def stored_predictions(subject: Subject) -> pd.DataFrame | None:
     """Return the run's predictions on this split, ``None`` where the network was not measured on it."""
-    run = run_of(subject.reference)
+    run = training_of(subject.network_ref)
     table = load.predictions(run) if run and subject.on_own_data else None
     if table is None:
         return None

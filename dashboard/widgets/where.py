@@ -1,35 +1,40 @@
-"""Where a run is to run: on this machine, or on a cluster through Slurm."""
+"""Where a run works, here or on a cluster through Slurm: a choice that every form shows that starts a run."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from cxr.runs import Slurm
+from cxr.runs import KINDS, Kind, Slurm
 from cxr.runs.slurm import client
 
 from widgets import pick
 
 HERE, SLURM = "This machine", "Slurm"
-_PLACE = "where:place"
+_WIDE, _NARROW = 200, 110  # pixels of a field
 
 
-def choose() -> Slurm | None:
-    """Show the choice and return the settings for Slurm, or None for this machine.
+def choose(kind: str, key: str = "") -> Slurm | None:
+    """Show the choice for a run of ``kind`` and return the settings for Slurm, or None for this machine.
+
+    Where there is no Slurm nothing is shown. ``key`` keeps apart the forms of one page; by default it is the kind.
 
     Raises
     ------
     RunError
         For options of sbatch that make no sense.
     """
-    with st.expander("Where it runs", icon=":material/dns:", expanded=st.session_state.get(_PLACE) == SLURM):
-        if not client.here():
-            st.caption("On this machine: there is no Slurm here (`sbatch` is not found).")
+    key = f"where:{key or kind}"
+    if not client.here():
+        return None
+    place = f"{key}:place"
+    with st.expander("Where it runs", icon=":material/dns:", expanded=st.session_state.get(place) == SLURM):
+        pick.remember(place, HERE, (HERE, SLURM))
+        if st.radio("Where it runs", (HERE, SLURM), key=place, horizontal=True, label_visibility="collapsed") == HERE:
             return None
-        pick.remember(_PLACE, HERE, (HERE, SLURM))
-        if st.radio("Where it runs", (HERE, SLURM), key=_PLACE, horizontal=True, label_visibility="collapsed") == HERE:
-            return None
-        return _settings()
+        return _settings(KINDS[kind], key)
 
 
 def words(where: Slurm | None) -> tuple[str, ...]:
@@ -42,39 +47,61 @@ def _partitions() -> list[client.Partition]:
     return client.partitions()
 
 
-def _settings() -> Slurm:
-    known = {partition.name: partition for partition in _partitions()}
-    if not known:
+def _settings(kind: Kind, key: str) -> Slurm:
+    """Show the fields that fit the kind: GPUs for networks, several of them and nodes for what several processes do."""
+    partitions = {partition.name: partition for partition in _partitions()}
+    if not partitions:
         st.caption("Slurm does not name its partitions now (`sinfo` fails); the run goes to its default one.")
-    cells = st.columns([2, 1, 1, 1, 1, 1])
-    partition = _partition(cells[0], known)
-    gpus = known[partition].gpus if partition in known else 0
-    asked = Slurm(
-        partition=partition,
-        minutes=_number(cells[1], "Minutes", "minutes", 1, 43200, 60, "A run that needs longer saves and goes on."),
-        gpus=_number(cells[2], "GPUs", "gpus", 0, 64, min(gpus, 1), "On each node; each gets a process of its own."),
-        nodes=_number(cells[3], "Nodes", "nodes", 1, 1024, 1),
-        cpus=_number(cells[4], "CPUs", "cpus", 1, 1024, 2, "Of each process."),
-        memory_gb=_number(cells[5], "Memory (GiB)", "memory", 0, 65536, 0, "Of each node; 0: what Slurm gives.")
-        or None,
-    )
-    pick.remember("where:extra", "")
+    work = KINDS[kind.members] if kind.members else kind  # the settings of a study are those of each training
+    several, on_gpu = work.processes == "many", work.device == "queued"
+    row = st.container(horizontal=True, vertical_alignment="bottom")  # breaks into lines where it is narrow
+    partition = _partition(row, partitions, key)
+    gpus = partitions[partition].gpus if partition in partitions else 0
+    longer = "saves and goes on" if work.resumes else "restarts from the beginning"
+    values: dict[str, Any] = {}
+    help_ = f"A run that needs longer {longer}."
+    values["minutes"] = _number(row, "Minutes", key, "minutes", 1, 43200, 60, help_)
+    if on_gpu:
+        help_ = "On each node; each gets a process of its own." if several else "0: the processor."
+        values["gpus"] = _number(row, "GPUs", key, "gpus", 0, 64 if several else 1, min(gpus, 1), help_)
+    if several:
+        values["nodes"] = _number(row, "Nodes", key, "nodes", 1, 1024, 1)
+    values["cpus"] = _number(row, "CPUs", key, "cpus", 1, 1024, 2, "Of each process." if several else "")
+    memory = _number(row, "Memory (GiB)", key, "memory", 0, 65536, 0, "Of each node; 0: what Slurm gives.")
+    if kind.members:
+        help_ = "How many trainings may run at the same time; 0: as many as the cluster gives."
+        values["at_once"] = _number(row, "At once", key, "at-once", 0, 1000, 0, help_)
+    chosen = Slurm(partition=partition, memory_gb=memory or None, **values)
+    pick.remember(f"{key}:extra", "")
     extra = st.text_input(
-        "More options", key="where:extra", placeholder="account=lab,qos=high", help="Options of sbatch: name=value,…"
+        "More options",
+        key=f"{key}:extra",
+        placeholder="account=lab,qos=high",
+        help="Options of sbatch: name=value,…",
     )
     st.caption("The folders of runs and of data must be the same on the cluster's nodes, see docs/cluster.md.")
-    return Slurm.parse(f"{asked.option()},{extra}")  # what is written by hand goes first
+    return Slurm.parse(f"{chosen.option()},{extra}")  # what is written by hand goes first
 
 
-def _partition(cell: DeltaGenerator, known: dict[str, client.Partition]) -> str:
-    if not known:
+def _partition(row: DeltaGenerator, partitions: dict[str, client.Partition], key: str) -> str:
+    if not partitions:
         return ""
-    pick.remember("where:partition", next(iter(known)), known)
-    labels = {name: f"{name} (up to {item.limit}{'' if item.up else ', closed'})" for name, item in known.items()}
-    return cell.selectbox("Partition", list(known), format_func=labels.__getitem__, key="where:partition")
+    key = f"{key}:partition"
+    pick.remember(key, next(iter(partitions)), partitions)
+    labels = {name: f"{name} (up to {item.limit}{'' if item.up else ', closed'})" for name, item in partitions.items()}
+    return row.selectbox("Partition", list(partitions), format_func=labels.__getitem__, key=key, width=_WIDE)
 
 
-def _number(cell: DeltaGenerator, label: str, name: str, least: int, most: int, default: int, help_: str = "") -> int:
-    key = f"where:{name}"
+def _number(
+    row: DeltaGenerator,
+    label: str,
+    key: str,
+    name: str,
+    least: int,
+    most: int,
+    default: int,
+    help_: str = "",
+) -> int:
+    key = f"{key}:{name}"
     pick.remember(key, default)
-    return int(cell.number_input(label, least, most, step=1, key=key, help=help_ or None))
+    return int(row.number_input(label, least, most, step=1, key=key, help=help_ or None, width=_NARROW))

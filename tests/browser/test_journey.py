@@ -122,7 +122,7 @@ def test_from_a_click_on_train_to_the_effect_of_text(dashboard, tab) -> None:
     assert download.value.path().read_bytes().startswith(b"\x89PNG")
     has_no_traceback(tab)
 
-    tab.get_by_role("link", name="What does its text do?").click()
+    tab.get_by_role("link", name="Mask its text").click()
     tab.wait_for_url(re.compile(r"/text\?"))
     tab.get_by_text("Whole split", exact=True).click()
     tab.get_by_role("button", name=re.compile(r"Mask the text of all 24 X-rays")).click()

@@ -17,10 +17,10 @@ from streamlit.testing.v1 import AppTest
 from cxr.data import Manifest, read_xray
 from cxr.data.images.resize import fit_square
 from cxr.data.library import save_data_set
-from cxr.evaluation import load_trained
 from cxr.explain import COMPOSITES, explain
-from cxr.explain.heatmap import Heatmap, Way
+from cxr.explain.heatmap import Heatmap, Method
 from cxr.explain.store import usage
+from cxr.networks import load_network
 from cxr.runs import Run, start
 from cxr.text import TextBox
 
@@ -211,10 +211,10 @@ def test_a_missing_image_file_is_told_in_one_line(trained: Run, demo: Manifest) 
 def test_the_array_to_download_holds_the_very_relevance_of_the_model(trained: Run, demo: Manifest) -> None:
     from services import explaining
 
-    network, _ = load_trained(trained.id)
+    network, _ = load_network(trained.id)
     xray = explaining.of_manifest(demo, demo.select(split="test").ids[0])
     picture = explaining.network_picture(trained.id, xray)
-    stored = np.load(io.BytesIO(explaining.relevance_npy(network, picture, Way.of("epsilon"), "normal")))
+    stored = np.load(io.BytesIO(explaining.relevance_npy(network, picture, Method.of("epsilon"), "normal")))
     again = explain(network, fit_square(xray.pixels, 64)[None], "normal", "epsilon")
     assert stored.dtype == np.float32
     np.testing.assert_allclose(stored, again.relevance[0], atol=1e-6)
@@ -224,12 +224,12 @@ def test_a_second_visit_reads_the_map_that_the_first_one_computed(trained: Run, 
     first = opened("explorer")
     assert "computed in" in said(first)
     again = opened("explorer")
-    assert "read from the store" in said(again)
+    assert "loaded from the store" in said(again)
     pd.testing.assert_frame_equal(booked(again), booked(first))
     every = opened("explorer", classes="all")
-    assert "1 read from the store, 2 computed in" in said(every)
+    assert "1 loaded from the store, 2 computed in" in said(every)
     other = opened("explorer", bias="keep")
-    assert "read from the store" not in said(other)
+    assert "loaded from the store" not in said(other)
 
 
 @pytest.mark.slow
@@ -244,7 +244,7 @@ def test_a_page_reads_what_a_run_has_explained(trained: Run, demo: Manifest) -> 
     run = start("explain", params, detached=False)
     assert run.status()["state"] == "finished", run.status()["error"]
     app = opened("explorer", composite="epsilon", split="test", classes="all")
-    assert "read from the store" in said(app)
+    assert "loaded from the store" in said(app)
 
 
 def test_the_ledger_adds_up_to_the_logit_of_every_class(trained: Run) -> None:

@@ -138,14 +138,14 @@ def test_data_keeps_an_import_that_is_too_small_to_split_and_offers_to_replace_i
     assert run.wait(120)["state"] == "finished", run.status()
     assert run.results()["splits"] is None
     app = opened("data", data="mine")
-    assert any("Kept without splits: class 'covid19' has 2 groups" in box.value for box in app.info)
+    assert any("Imported without splits: class 'covid19' has 2 groups" in box.value for box in app.info)
     assert "The patient of all 4 X" in said(app) + "".join(text.value for text in app.text)
 
     fill_import(app, class_folders(demo, tmp_path / "more", n=4), "mine")
     app.run()
     assert "There is a data set mine already." in said(app)
     button(app, "Import").click().run()
-    assert "'mine' is there already" in app.error[0].value
+    assert "'mine' already exists" in app.error[0].value
     field(app.checkbox, "Replace the data set mine").check().run()
     button(app, "Import").click().run()
     assert not app.error

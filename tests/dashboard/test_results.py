@@ -16,7 +16,7 @@ from cxr.data.library import save_data_set
 from cxr.evaluation.job import evaluate
 from cxr.evaluation.predict import predictions_table
 from cxr.models import save_model
-from cxr.models.seen import Seen, SeenImages, sorted_digests
+from cxr.models.seen_images import Seen, SeenImages, sorted_digests
 from cxr.models.weights import load_model
 from cxr.paths import runs_root
 from cxr.runs import Run, list_runs
@@ -146,7 +146,7 @@ def test_labels_that_the_network_does_not_know_are_said_and_one_press_measures_t
     run = measured(tmp_path, SINGLE, {"label": labels})
     app = opened("results", run=run.id)
     warning = app.warning[0].value.replace("\\", "")
-    assert "6 X-rays whose label is no class of the network (covid 3, tuberculosis 3)" in warning
+    assert "6 X-rays whose label is not a class of the network (covid 3, tuberculosis 3)" in warning
     assert "No X-ray of covid19 in split test" in warning
     next(b for b in app.button if b.label == "Measure with covid as covid19").click().run()
     assert not app.exception

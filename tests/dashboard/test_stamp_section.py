@@ -14,9 +14,9 @@ from cxr.data import Manifest, read_xray
 from cxr.data.images.resize import fit_square
 from cxr.evaluation import predict
 from cxr.evaluation.metrics import softmax
-from cxr.evaluation.source import load_trained
 from cxr.experiments.stamping.job import versions_of
 from cxr.experiments.stamping.settings import Setting
+from cxr.networks import load_network
 from cxr.runs import Run, list_runs, start
 from cxr.text.stamp import place_of, stamp_patch, word_patch
 
@@ -40,7 +40,7 @@ def test_the_preview_says_what_the_network_says_of_the_stamped_xray(trained: Run
     setting = Setting.of(
         {"model": "", "manifest": "", "word": "L R", "place": "left", "sizes": [0.16], "contrasts": [0.5]}
     )
-    network, _ = load_trained(trained.id)
+    network, _ = load_network(trained.id)
     image = read_xray(demo.image_path(image_id))
     versions = list(versions_of(image, image_id, word_patch("L R"), setting))
     logits = predict(network, np.stack([fit_square(v.picture, network.card.size) for v in versions]))
@@ -138,7 +138,7 @@ def test_what_an_address_names_of_a_stamping_comes_back_or_is_told(finished: Run
     refused(app, query, "curve", "dose")
 
 
-def test_the_picture_of_a_swayed_xray_is_the_one_that_was_asked_about(finished: Run, demo: Manifest) -> None:
+def test_the_picture_of_a_most_affected_xray_is_the_one_that_was_asked_about(finished: Run, demo: Manifest) -> None:
     """The run keeps boxes, not pictures: drawn again from its box, a picture gives the network's stored answer."""
     answers = pd.read_parquet(finished.folder.path / "stamped.parquet").query("condition == 'stamped'")
     row = answers.iloc[-1]
@@ -147,7 +147,7 @@ def test_the_picture_of_a_swayed_xray_is_the_one_that_was_asked_about(finished: 
 
     box = TextBox(*(int(row[name]) for name in ("x0", "y0", "x1", "y1")))
     picture = stamp_patch(image, word_patch("DX").scaled(box.height), box, row["contrast"])
-    network, _ = load_trained(finished.spec["params"]["model"])
+    network, _ = load_network(finished.spec["params"]["model"])
     logits = predict(network, fit_square(picture, network.card.size)[None])[0]
     assert logits.tolist() == pytest.approx([row[f"logit_{c}"] for c in network.classes], abs=1e-4)
     assert place_of("top-right") == (1.0, 0.0)

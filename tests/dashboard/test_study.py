@@ -70,7 +70,7 @@ def test_the_beginning_and_the_level_can_be_moved(demo: Manifest) -> None:
     done = study(demo)
     done.wait(60)
     app = opened("study", study=done.id)
-    field(app.slider, "The beginning: first epochs").set_value(4)
+    field(app.slider, "The beginning (first epochs)").set_value(4)
     field(app.slider, "Level to reach").set_value(0.5)
     app.run()
     assert not app.exception
@@ -89,7 +89,7 @@ def test_what_an_address_names_of_a_study_comes_back_or_is_told(demo: Manifest) 
     query = {"study": done.id}
     app = opened("study", **query, first="4", level="0.5", measure="epochs to the level")
     assert not app.error
-    assert field(app.slider, "The beginning: first epochs").value == 4
+    assert field(app.slider, "The beginning (first epochs)").value == 4
     assert field(app.slider, "Level to reach").value == 0.5
     assert app.button_group[0].value == "epochs to the level"
     refused(app, query, "first", "level", "measure")

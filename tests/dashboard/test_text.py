@@ -189,7 +189,7 @@ def test_the_report_is_one_file_with_the_finding_pictures_and_tables(experiment:
 def test_a_report_that_cannot_be_written_is_told_in_one_line(experiment: Run, trained: Run, tmp_path: Path) -> None:
     for run, path, named in (
         (experiment, tmp_path / "text.docx", "text.docx is no form of a report. Accepted"),
-        (experiment, tmp_path / "nowhere" / "text.html", "is not there"),
+        (experiment, tmp_path / "nowhere" / "text.html", "does not exist"),
         (trained, tmp_path / "text.html", "has no results of a text experiment"),
     ):
         with pytest.raises(TextError, match=named):

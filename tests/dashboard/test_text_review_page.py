@@ -16,7 +16,7 @@ from cxr.data import Manifest, read_xray
 from cxr.errors import TextError
 from cxr.runs import Run
 from cxr.text import Reviews, TextBox, detect_cached
-from cxr.text.store import content_hash
+from cxr.text.detection_store import content_hash
 
 SHAPE = (2048, 411)  # taller than any page
 

@@ -14,7 +14,7 @@ from cxr.experiments.vocabulary.count import one_per_patient
 from cxr.experiments.vocabulary.job import read_tables
 from cxr.runs import Run, get_run, list_runs, start
 from cxr.text import Reviews
-from cxr.text.store import content_hash
+from cxr.text.detection_store import content_hash
 
 KIND = "text-vocabulary"
 

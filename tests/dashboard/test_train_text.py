@@ -17,7 +17,7 @@ def test_the_form_masks_text_and_asks_how_only_then(demo: Manifest) -> None:
     labelled(app.selectbox, "Burned-in text")[0].select("mask").run()
     labelled(app.selectbox, "Masked by")[0].select("inpaint").run()
     labelled(app.number_input, "Margin")[0].set_value(0.25).run()
-    labelled(app.selectbox, "Results are of")[0].select("unmasked").run()
+    labelled(app.selectbox, "Evaluate on")[0].select("unmasked").run()
     labelled(app.number_input, "Epochs")[0].set_value(1).run()
     labelled(app.button, "Start training")[0].click().run()
     assert not app.error

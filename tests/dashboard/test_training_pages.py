@@ -127,9 +127,9 @@ def test_the_form_changes_what_is_trained(demo: Manifest) -> None:
     widget(app.selectbox, "What is trained").select("block-3").run()
     widget(app.selectbox, "Loss").select("focal").run()
     widget(app.number_input, "Focal gamma").set_value(1.5).run()
-    widget(app.number_input, "Average weights, decay").set_value(0.99).run()
+    widget(app.number_input, "Weight averaging (EMA)").set_value(0.99).run()
     widget(app.number_input, "Stop early after").set_value(4).run()
-    widget(app.number_input, "Parts of a batch").set_value(2).run()
+    widget(app.number_input, "Accumulation steps").set_value(2).run()
     widget(app.number_input, "Epochs").set_value(1).run()
     widget(app.checkbox, "Deterministic").check().run()
     widget(app.button, "Start training").click().run()
@@ -162,7 +162,7 @@ def test_what_does_not_go_together_is_told_in_one_line_and_starts_nothing(demo: 
 
 def test_a_recipe_that_finds_nothing_to_learn_from_is_refused_before_it_starts(demo: Manifest) -> None:
     app = opened("train", recipe="twice-keep")
-    widget(app.selectbox, "Weights to begin with").select("none (random)").run()
+    widget(app.selectbox, "Initial weights").select("none (random)").run()
     widget(app.button, "Start training").click().run()
     assert "'findings' finds nothing to learn from" in app.error[0].value
     assert list_runs() == []

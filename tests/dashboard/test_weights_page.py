@@ -95,7 +95,7 @@ def test_an_upload_becomes_weights_once_its_classes_are_named(weights: Path) -> 
     app = uploaded(resnet_bytes())
     assert not app.exception
     assert "resnet18, 3 channel(s), 3 outputs" in said(app)
-    assert "The file does not tell: classes" in said(app)
+    assert "The file does not state: classes" in said(app)
     field(app.text_area, "Names of the 3 outputs").input("covid19, normal, pneumonia")
     field(app.selectbox, "Task").select("single-label")
     field(app.text_input, "Image size").input("64")
@@ -141,7 +141,7 @@ def test_weights_of_a_taken_name_are_replaced_only_when_told(weights: Path) -> N
     field(app.text_area, "Names of the 3 outputs").input("covid19, normal, pneumonia")
     field(app.selectbox, "Task").select("single-label")
     app = send(app)
-    assert "is there already" in app.error[0].value
+    assert "already exists" in app.error[0].value
     field(app.checkbox, "Replace").check()
     app = send(app)
     assert not app.error
@@ -190,7 +190,7 @@ def test_a_network_of_the_paper_s_authors_comes_with_its_licence_and_origin(weig
     app = importing()
     app.segmented_control(key="weights:from").set_value("A file in the folder of weights").run()
     assert field(app.text_input, "Licence").value == "GPL-3.0"
-    assert "PedroRASB/COVID-19-Twice-Transfer-DNNs" in field(app.text_input, "Where they are from").value
+    assert "PedroRASB/COVID-19-Twice-Transfer-DNNs" in field(app.text_input, "Where the weights come from").value
     assert "may be passed on only under the same licence" in said(app)
 
 

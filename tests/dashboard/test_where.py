@@ -1,26 +1,71 @@
-"""Choosing the cluster on the Train page; the jobs themselves are tested with a real Slurm in tests/runs."""
+"""The choice of a cluster on each form that starts a run; the jobs themselves are tested in tests/runs."""
 
 from __future__ import annotations
 
+import ast
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from apps import opened, said
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
-from cxr.runs import list_runs
-from tests.dashboard.apps import opened, said
+from cxr.runs import KINDS, Run, list_runs
 
 from widgets import where
 
+DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard"
+NOT_ON_A_PAGE = {"explain"}  # heatmaps of a whole split are a command's
 
-def label(elements, text: str):
-    return next(element for element in elements if element.label == text)
+
+@dataclass(frozen=True)
+class Form:
+    """A form that starts a run: its page and address, the kind, how its fields are called, and what its command is."""
+
+    page: str
+    kind: str
+    key: str
+    button: str
+    command: str
+    query: dict[str, str] = field(default_factory=dict)
 
 
-def command_line(app: AppTest) -> str:
-    return next(code.value for code in app.code if code.value.startswith("cxr train"))
+TEXT = {"model": "demo", "data": "demo", "split": "test"}
+FORMS = [
+    Form("train", "train", "train", "Start training", "cxr train demo", {"data": "demo", "recipe": "demo"}),
+    Form("home", "train", "home", "Train a fresh demo network", "cxr train demo"),
+    Form("results", "evaluate", "results", "Measure", "cxr evaluate"),
+    Form(
+        "text", "text-experiment", "text-experiment", "Mask the text of", "cxr text exp", TEXT | {"look": "Whole split"}
+    ),
+    Form(
+        "text", "text-stamping", "text-stamping", "Stamp all", "cxr text stamp", TEXT | {"look": "Stamp", "cover": "1"}
+    ),
+    Form(
+        "text", "text-vocabulary", "text-vocabulary", "Search the text", "cxr text voc", TEXT | {"look": "Vocabulary"}
+    ),
+    Form("data", "import", "import", "Import", "cxr data import", {"tab": "Import"}),
+    Form("data", "demo", "demo", "Make synthetic X-rays", "cxr demo", {"tab": "Synthetic X-rays"}),
+    Form("study", "study", "study", "Start 9 trainings", "cxr study", {"tab": "New study"}),
+]
+OF_SEVERAL = {"minutes", "gpus", "nodes", "cpus", "memory"}
+OF_ONE = {"minutes", "cpus", "memory"}
+FIELDS = {
+    "train": OF_SEVERAL,
+    "study": OF_SEVERAL | {"at-once"},
+    **dict.fromkeys(("import", "demo", "text-vocabulary"), OF_ONE),
+    **{kind: OF_ONE | {"gpus"} for kind in ("evaluate", "text-experiment", "text-stamping")},
+}
+
+
+def button(app: AppTest, label: str):
+    return next(element for element in app.button if element.label.startswith(label))
+
+
+def command_line(app: AppTest, command: str = "cxr train") -> str:
+    return next(code.value for code in app.code if code.value.startswith(command))
 
 
 @pytest.fixture
@@ -41,34 +86,76 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_without_slurm_the_page_says_so_in_one_line(demo: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_slurm_nothing_is_shown_of_it(demo: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     app = opened("train", data="demo", recipe="demo")
-    assert "there is no Slurm here (`sbatch` is not found)" in said(app)
+    assert "Where it runs" not in [expander.label for expander in app.expander]
+    assert "Slurm" not in said(app)
     assert "--slurm" not in command_line(app)
+
+
+def test_each_kind_of_run_has_a_form_here():
+    assert {form.kind for form in FORMS} == KINDS.keys() - NOT_ON_A_PAGE
+    assert FIELDS.keys() == KINDS.keys() - NOT_ON_A_PAGE
+
+
+@pytest.mark.parametrize("file", sorted(DASHBOARD.rglob("*.py")), ids=lambda file: str(file.relative_to(DASHBOARD)))
+def test_whatever_starts_a_run_says_where(file: Path):
+    tree = ast.parse(file.read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    starts = [call for call in calls if call.func.id in ("start", "start_study")]
+    assert [call.lineno for call in starts if "where" not in [keyword.arg for keyword in call.keywords]] == []
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.key)
+def test_every_form_offers_the_cluster_with_what_fits_its_kind(trained: Run, slurm: Path, form: Form):
+    app = opened(form.page, **form.query)
+    assert not app.exception
+    assert "--slurm" not in command_line(app, form.command)
+    key = f"where:{form.key}"
+    app.radio(key=f"{key}:place").set_value(where.SLURM).run()
+    fields = {name.key.rpartition(":")[2] for name in app.number_input if (name.key or "").startswith(key + ":")}
+    assert fields == FIELDS[form.kind]
+    gpus = [number for number in app.number_input if number.key == f"{key}:gpus"]
+    assert all(number.max == (64 if "nodes" in fields else 1) for number in gpus)
+    expected = "partition=gpu,time=60,gpus=1" if gpus else "partition=gpu,time=60"
+    assert command_line(app, form.command).endswith(f"--slurm {expected}")
+    if form.kind in ("study", "import"):  # a study refuses in its own process; an import wants a folder first
+        return
+    button(app, form.button).click().run()
+    assert "Slurm refused the run: Batch job submission failed: Invalid account" in app.error[0].value
+    assert [run.id for run in list_runs()] == [trained.id]
 
 
 def test_slurm_is_asked_for_its_partitions_and_the_command_says_what_is_chosen(demo: Manifest, slurm: Path):
     app = opened("train", data="demo", recipe="demo")
-    assert "--slurm" not in command_line(app)
-    app.radio(key="where:place").set_value(where.SLURM).run()
-    assert app.selectbox(key="where:partition").options == ["gpu (up to 2-00:00:00)", "debug (up to 1:00:00)"]
-    app.number_input(key="where:minutes").set_value(90)
-    app.number_input(key="where:memory").set_value(16)
-    app.text_input(key="where:extra").input("account=lab,qos=high").run()
+    app.radio(key="where:train:place").set_value(where.SLURM).run()
+    assert app.selectbox(key="where:train:partition").options == ["gpu (up to 2-00:00:00)", "debug (up to 1:00:00)"]
+    app.number_input(key="where:train:minutes").set_value(90)
+    app.number_input(key="where:train:memory").set_value(16)
+    app.text_input(key="where:train:extra").input("account=lab,qos=high").run()
     assert command_line(app).endswith("--slurm partition=gpu,time=90,gpus=1,mem=16,account=lab,qos=high")
 
 
 def test_what_slurm_refuses_is_told_in_one_line_and_what_was_typed_stays(demo: Manifest, slurm: Path):
     app = opened("train", data="demo", recipe="demo")
-    app.radio(key="where:place").set_value(where.SLURM).run()
-    app.number_input(key="where:gpus").set_value(0)
-    app.number_input(key="where:minutes").set_value(90).run()
-    label(app.button, "Start training").click().run()
+    app.radio(key="where:train:place").set_value(where.SLURM).run()
+    app.number_input(key="where:train:gpus").set_value(0)
+    app.number_input(key="where:train:minutes").set_value(90).run()
+    button(app, "Start training").click().run()
     assert "Slurm refused the run: Batch job submission failed: Invalid account" in app.error[0].value
     assert not app.exception
     assert list_runs() == []
-    assert app.number_input(key="where:minutes").value == 90
-    app.text_input(key="where:extra").input("array=1-9").run()
+    assert app.number_input(key="where:train:minutes").value == 90
+    app.text_input(key="where:train:extra").input("array=1-9").run()
     assert "array is set by cxr itself" in app.error[0].value
-    assert app.text_input(key="where:extra").value == "array=1-9"
+    assert app.text_input(key="where:train:extra").value == "array=1-9"
+
+
+def test_an_import_s_command_has_the_options_that_were_given(demo: Manifest, slurm: Path):
+    app = opened("data", tab="Import")
+    next(box for box in app.selectbox if box.label == "What it is").select("image-folder").run()
+    app.text_input(key="import:0:image-folder:path").input("/xrays")
+    app.text_input(key="import:0:image-folder:name").input("mine").run()
+    given = "image-folder /xrays --name mine --splits make"
+    assert command_line(app, "cxr data import").startswith(f"cxr data import {given}")

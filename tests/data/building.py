@@ -11,8 +11,8 @@ from typing import Any
 import cv2
 import pandas as pd
 
-from cxr.data.images import resize, store, store_index
-from cxr.data.images.cache import ImageCache
+from cxr.data.images import image_store, resize, store_index
+from cxr.data.images.image_cache import ImageCache
 from cxr.data.manifest import Manifest
 
 SIDE = 24
@@ -32,7 +32,7 @@ def build(files: Path, seeds: Any, **options: Any) -> ImageCache:
 def builds(pipe: Connection, files: Path, root: Path, seeds: list[int], dies_in: str = "") -> None:
     """Build, tell each step and what was decoded, and hold the cache open until told to end; or die on the way."""
     cv2.setNumThreads(1)
-    store._COMMIT_BYTES = 5 * ROW
+    image_store._COMMIT_BYTES = 5 * ROW
     decoded: list[str] = []
     decode = resize.decode
 

@@ -150,12 +150,12 @@ def test_unreadable_images_are_named_and_left_out(manifest: Manifest, tmp_path: 
         assert cache.ids == ["id0", "id2", "id3", "id5"]
         assert cache.missing[["image_id", "reason"]].to_numpy().tolist() == [
             ["id1", "is text, not an image"],
-            ["id4", "is not there"],
+            ["id4", "does not exist"],
         ]
         np.testing.assert_array_equal(cache["id5"], fit_square(chest(5), 24))
         assert "id1" not in cache
         assert 3 not in cache
-        with pytest.raises(ImageError, match="'id4' is not in the cache: its file is not there"):
+        with pytest.raises(ImageError, match="'id4' is not in the cache: its file does not exist"):
             cache["id4"]
         with pytest.raises(ImageError, match="'zz' is not in the cache: the manifest does not have it"):
             cache.rows(["zz"])
@@ -200,7 +200,7 @@ def test_nothing_to_decode_and_impossible_requests_are_errors(manifest: Manifest
     with pytest.raises(ManifestError, match="size 8 is not"):
         ImageCache.build(manifest, 8)
     absent = manifest_of([{"image": "gone.png"}], tmp_path)
-    with pytest.raises(ImageError, match=r"none of the 1 images can be read; the first: .*gone.png is not there"):
+    with pytest.raises(ImageError, match=r"none of the 1 images can be read; the first: .*gone.png does not exist"):
         ImageCache.build(absent, 24)
     (tmp_path / "file").touch()
     with pytest.raises(ImageError, match=r"cannot be written \(.*\): free some disk space .*, or set CXR_DATA"):

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from cxr.data import Manifest, import_data
 from cxr.data.images.dicom_values import WINDOW_LEFT_OUT
 from cxr.data.importers.dicom_folder import NO_MODALITY
-from cxr.data.importers.options import DicomOptions
+from cxr.data.importers.import_options import DicomOptions
 from cxr.data.importers.registry import SOURCES
 from cxr.data.jobs import run_import
 from cxr.data.library import open_data_set

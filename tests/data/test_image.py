@@ -163,7 +163,7 @@ def test_what_is_no_single_xray_is_refused_by_name_and_reason(tmp_path: Path):
         "tiny.png": "20 x 300 pixels, fewer than 32",
         "moving.gif": "holds 2 images",
         "pages.tif": "holds 2 images",
-        "absent.png": "is not there",
+        "absent.png": "does not exist",
     }
     for name, reason in reasons.items():
         with pytest.raises(ImageError) as caught:

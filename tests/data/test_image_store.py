@@ -30,7 +30,7 @@ from data_samples import chest, write_png
 
 from cxr.cli import main
 from cxr.data import ImageCache, Manifest
-from cxr.data.images import store, store_index
+from cxr.data.images import image_store, store_index
 from cxr.data.images.cache_limit import clear, usage
 from cxr.data.images.resize import fit_square
 from cxr.errors import ImageError
@@ -83,7 +83,7 @@ def assert_whole(folder: Path) -> int:
 
 def context() -> Any:
     forking = multiprocessing.get_context("forkserver")
-    forking.set_forkserver_preload(["cxr.data.images.cache", "cxr.data.images.resize"])
+    forking.set_forkserver_preload(["cxr.data.images.image_cache", "cxr.data.images.resize"])
     return forking
 
 
@@ -227,8 +227,8 @@ def test_threads_may_build_and_read_at_once(files):
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four images to a shard."""
-    monkeypatch.setattr(store, "_SHARD_BYTES", range(4 * ROW, 4 * ROW))
-    monkeypatch.setattr(store, "_COMMIT_BYTES", 4 * ROW)
+    monkeypatch.setattr(image_store, "_SHARD_BYTES", range(4 * ROW, 4 * ROW))
+    monkeypatch.setattr(image_store, "_COMMIT_BYTES", 4 * ROW)
 
 
 @pytest.mark.usefixtures("small_shards")
@@ -440,7 +440,7 @@ def test_the_command_lists_stores_of_all_versions_with_their_bytes_and_the_limit
         code, out, _ = cxr(*arguments)
         assert code == 0
         assert cache.folder.name in out
-        assert "of another version" in out.replace("\n", " ")
+        assert "from another version" in out.replace("\n", " ")
         assert "`cxr cache clear` removes" in out
 
 

@@ -16,8 +16,9 @@ from PIL import Image
 
 from cxr.cli import main
 from cxr.data import open_data_set
-from cxr.data.jobs import Imported, import_data_set, run_import, split_data_set
+from cxr.data.jobs import SPLITS, Imported, import_data_set, run_import, split_data_set
 from cxr.data.library import facts_beside, list_data_sets, resolve_manifest, save_data_set
+from cxr.data.settings import ImportParams
 from cxr.errors import ManifestError
 from cxr.evaluation.selection import select
 from cxr.runs.folder import RunFolder
@@ -143,7 +144,7 @@ def test_a_split_that_breaks_down_unforeseen_loses_no_import(importing, monkeypa
 def test_the_name_is_checked_before_a_file_is_read(importing, monkeypatch: pytest.MonkeyPatch) -> None:
     importing(label=["a"] * 3)
     monkeypatch.setattr("cxr.data.jobs.import_data", lambda *_, **__: pytest.fail("a file was read"))
-    with pytest.raises(ManifestError, match="'mine' is there already"):
+    with pytest.raises(ManifestError, match="'mine' already exists"):
         importing(label=["a"] * 3)
     with pytest.raises(ManifestError, match="unknown choice of splits 'all'"):
         importing(name="other", splits="all", label=["a"] * 3)
@@ -178,7 +179,7 @@ def test_an_import_that_was_killed_after_it_was_kept_can_be_resumed(tmp_path: Pa
     results = folder.read_json("results.json")
     assert (results["data"], results["images"], results["splits"]) == ("m", 6, None)
     other = RunFolder.create(tmp_path / "runs", "import", params)
-    with pytest.raises(ManifestError, match="'m' is there already"):
+    with pytest.raises(ManifestError, match="'m' already exists"):
         run_import(other, other.params, lambda *_: None)
 
 
@@ -340,3 +341,9 @@ def test_a_picture_that_is_there_twice_under_one_label_is_counted_and_joined_wit
     assert imported.result.manifest.table["dup_group"].tolist() == ["g1", "g2", "g2", "", "g1", "g2"]
     assert any("2 pictures are there more than once under the same label (4 files)" in note for note in imported.notes)
     assert not imported.as_dict()["two_labels"]
+
+
+@pytest.mark.parametrize("choice", SPLITS)
+def test_each_choice_of_splits_can_be_given_to_a_run_too(tmp_path: Path, choice: str) -> None:
+    params = ImportParams.of({"kind": "image-folder", "path": tmp_path, "name": "mine", "splits": choice})
+    assert params.stored()["splits"] == choice

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from cxr.cli import app
 from cxr.data import import_data
-from cxr.data.importers.base import Found, Source
-from cxr.data.importers.options import Options, all_declarations, option, read_options
+from cxr.data.importers.import_options import Options, all_declarations, option, read_options
+from cxr.data.importers.listing import Listing, Source
 from cxr.data.importers.registry import SOURCES
 from cxr.data.importers.rows import ROW_FIELDS, Row, row_of
 from cxr.data.jobs import import_data_set, split_data_set
@@ -31,8 +31,8 @@ class SideOptions(Options):
     side: str = option("choice", "--side", "Side", "The side that is read.", choices=("left", "right"))
 
 
-def read_side(path: Path, options: SideOptions) -> Found:
-    found = Found(path)
+def read_side(path: Path, options: SideOptions) -> Listing:
+    found = Listing(path)
     for file in sorted((path / options.side).iterdir()):
         label, number = file.stem.split("-")
         found.rows.append(Row(str(file), label=label, patient_id=number, extra={"side": options.side}))
@@ -152,7 +152,7 @@ def test_covidx_lists_give_patients_classes_origins_and_splits(tmp_path: Path):
         ["no covid19", "rsna_4", "rsna", "train"],
     ]
     reasons = dict(result.excluded.itertuples(index=False))
-    assert reasons["gone.png"] == "has a line in train.txt, but is not there"
+    assert reasons["gone.png"] == "has a line in train.txt, but does not exist"
     assert reasons["train.txt, line 4"].startswith("is not of the form")
 
 

@@ -37,7 +37,7 @@ def test_an_imported_data_set_is_listed_and_opened_by_name(folder: Path):
 def test_a_name_is_taken_once_unless_it_may_be_overwritten(folder: Path):
     result = import_data("image-folder", folder)
     save_data_set("mine", result)
-    with pytest.raises(ManifestError, match="'mine' is there already"):
+    with pytest.raises(ManifestError, match="'mine' already exists"):
         save_data_set("mine", result)
     save_data_set("mine", result.manifest.select(label="normal"), overwrite=True)
     assert [(d.n, d.kind) for d in list_data_sets()] == [(2, "")]
@@ -45,7 +45,7 @@ def test_a_name_is_taken_once_unless_it_may_be_overwritten(folder: Path):
 
 @pytest.mark.parametrize("name", ["", "../up", ".hidden", "a/b", "a b", "x" * 65])
 def test_a_name_that_is_no_folder_name_is_refused(folder: Path, name: str):
-    with pytest.raises(ManifestError, match="is no name for a data set"):
+    with pytest.raises(ManifestError, match="is not a valid name of a data set"):
         save_data_set(name, manifest_of([{"image": "a.png"}], folder))
 
 

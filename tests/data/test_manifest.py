@@ -86,7 +86,7 @@ def test_whole_numbers_in_a_parquet_file_stay_whole_beside_a_missing_one(tmp_pat
         ("image,label\na,covid19\nb,covid\n", "row 2: label 'covid' is not one of covid19, normal, pneumonia (add it"),
         ("file,label\na,normal\n", "no column 'image'. Found: file, label (map one with columns={'image'"),
         ("image\na\nb\na\n", "rows 1 and 3: image_id"),
-        ("image_id,image\ni,a\ni,b\n", "rows 1 and 2: image_id 'i' is given twice (images 'a' and 'b')"),
+        ("image_id,image\ni,a\ni,b\n", "rows 1 and 2: image_id 'i' occurs twice (images 'a' and 'b')"),
         ("image,label\na,normal\n,normal\n", "row 2: `image` is empty"),
         ("image,role\na,trian\n", "row 1: role 'trian' is not one of train, probe, external, intermediate"),
         ("image,label\n", "has no rows below its header"),

@@ -8,7 +8,7 @@ from scipy.stats import chi2_contingency
 
 from cxr.data.manifest import Manifest
 from cxr.data.phantom import CLASSES, FONTS, TOKEN_SETS, demo_phantom, make_phantom, write_demo
-from cxr.data.phantom.tokens import choose_token_set, glyphs
+from cxr.data.phantom.token_sets import choose_token_set, glyphs
 from cxr.errors import CxrError
 
 SIZE = 160

@@ -88,4 +88,4 @@ def test_a_script_without_a_main_guard_can_decode_in_processes(tmp_path: Path):
         "print(list(map_in_order(inspect, [Path('absent.png')] * 3, 2)))\n"
     )
     result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=True)
-    assert result.stdout.strip() == str(["is not there"] * 3)
+    assert result.stdout.strip() == str(["does not exist"] * 3)

@@ -9,7 +9,7 @@ from data_samples import chest, dicom, save_dicom, write_png
 from PIL import Image
 
 from cxr.data import SOURCES, ImportResult, Manifest, import_data
-from cxr.data.importers.base import class_of
+from cxr.data.importers.listing import class_of
 from cxr.data.importers.public.covid_chestxray import label_of as covid_label
 from cxr.data.importers.public.nih import label_of as nih_label
 from cxr.data.importers.registry import Options
@@ -33,7 +33,7 @@ def test_the_covid_set_keeps_frontal_xrays_and_names_all_others(shared_data: Pat
     assert len(left_out) == 8
     assert left_out["images/jkms-35-e79-g001-l-d.jpg"] == "modality CT is not X-ray"
     assert left_out["images/nejmoa2001191_f1-L.jpeg"].startswith("view L is not frontal")
-    assert sum(reason == "is not there" for reason in left_out.values()) == 2
+    assert sum(reason == "does not exist" for reason in left_out.values()) == 2
     first = table.loc["images/all14238-fig-0002-m-d.jpg"]
     assert (first["patient_id"], first["sex"], first["age"]) == ("cohen_58", "M", 36.0)
     assert table.loc["images/2168a917.jpg", "licence"] == "CC BY 3.0"
@@ -201,7 +201,7 @@ def test_split_folders_above_or_below_the_class_become_splits_and_masks_are_pair
         "Viral Pneumonia/images/d.png": {"label": "pneumonia", "split": "", "lung_mask": "Viral Pneumonia/masks/d.png"},
     }
     assert reasons(result) == {
-        "loose.png": "lies in no class folder (a folder per class is needed)",
+        "loose.png": "is not in a class folder (one folder per class is needed)",
         "train/NORMAL/readme.txt": "is not an image by its ending '.txt'",
         "train/.git": "is hidden",
         "train/again": "is a link to a folder that was read already",
@@ -325,8 +325,8 @@ def test_a_mapped_table_is_imported_with_its_broken_rows_and_masks_named(tmp_pat
     assert table["label"].tolist() == ["pneumonia", "pneumonia", "well"]
     assert table["dup_group"].tolist() == ["g1", "g1", "g1"], "a and b have the same bytes, a and c the same group"
     assert reasons(result) == {
-        "m.png": "is named as a mask, but is not there; its image is kept without",
-        "gone.png": "is not there",
+        "m.png": "is named as a mask, but does not exist; its X-ray is kept without it",
+        "gone.png": "does not exist",
     }
 
 

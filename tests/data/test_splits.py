@@ -96,7 +96,7 @@ def test_a_class_with_fewer_groups_than_splits_is_an_error_that_counts_them():
         ({"train": 0.7, "test": 0.2}, "add up to 0.9, not to 1"),
         ({"train": 1.2, "test": -0.2}, "fraction 1.2 of split 'train'"),
         ({"train": 1.0, "val": 0.0}, "fraction 0.0 of split 'val'"),
-        ({"train": 0.5, "probe": 0.5}, "split 'probe' cannot be asked for"),
+        ({"train": 0.5, "probe": 0.5}, "split 'probe' cannot be requested"),
         ({"train": float("nan")}, "fraction nan"),
         ({}, "add up to 0"),
     ],

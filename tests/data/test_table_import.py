@@ -103,7 +103,7 @@ def test_a_file_of_the_same_name_in_another_folder_is_not_taken(folder: Path):
     write_png(folder / "normal" / "1.png", 9)
     result = read(folder, "image,label\nnormal/1.png,normal\ncovid/1.png,covid\n")
     assert column(result, "image") == ["normal/1.png"]
-    assert "is not there" in reasons(result)["covid/1.png"]
+    assert "does not exist" in reasons(result)["covid/1.png"]
     write_png(folder / "patient1" / "view1_frontal.png", 10)
     two = "patient1/view1_frontal.png,a\npatient2/view1_frontal.png,b\n"
     assert column(read(folder, f"image,label\n{two}"), "image") == ["patient1/view1_frontal.png"]
@@ -167,7 +167,7 @@ def test_columns_of_findings_say_yes_and_no_in_the_usual_words(folder: Path, yes
 
 def test_numbers_for_classes_and_no_column_for_them_are_told(folder: Path):
     assert has(read(folder, "path,class\nimg/x0.png,0\nimg/x1.png,1\n"), "labels are numbers (0, 1): name the classes")
-    assert has(read(folder, "path,colour\nimg/x0.png,red\n"), "labels: no column for them was found among")
+    assert has(read(folder, "path,colour\nimg/x0.png,red\n"), "labels: no column holds them; columns:")
 
 
 def test_lateral_views_are_left_out_by_name(folder: Path):

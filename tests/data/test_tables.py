@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cxr.data.tables.files import read_table, read_text_table
+from cxr.data.tables.text_table import read_table, read_text_table
 from cxr.errors import ManifestError
 
 ROWS = "image,label\nü a.png,Lungenentzündung\nb.png,normal\n"
@@ -72,7 +72,7 @@ def test_a_parquet_file_of_another_name_is_read(tmp_path: Path):
         (zipped("xl/workbook.xml", "xl/sheet1.xml"), "save its sheet as CSV"),
         (zipped("a.csv", "b.csv"), "holds 2 files (a.csv, b.csv...)"),
         (gzip.compress(ROWS.encode(), mtime=0)[:-9], "cannot be read as a table"),
-        (b"\x89PNG\r\n\x1a\n\0\0\0", "bytes that are no text"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0", "bytes that are not text"),
         (b"", "it is empty"),
         (b"image,label\n", "no rows below its header"),
     ],

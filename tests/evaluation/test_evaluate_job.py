@@ -9,10 +9,11 @@ from configurations import CONFIGURATIONS, Configuration, every_configuration, m
 
 from cxr.data import ImageCache, Manifest
 from cxr.errors import ManifestError, WeightsError
-from cxr.evaluation import load_trained, predict, predictions_table
+from cxr.evaluation import predict, predictions_table
 from cxr.evaluation.job import evaluate
 from cxr.evaluation.metrics import probabilities
 from cxr.models import build, save_model
+from cxr.networks import load_network
 from cxr.paths import runs_root
 from cxr.runs.folder import RunFolder, Stopped
 
@@ -44,7 +45,7 @@ def job(manifest, **params):
 
 
 def test_the_table_holds_logits_probabilities_and_the_rows_own_facts(manifest, weights):
-    model, _ = load_trained(weights)
+    model, _ = load_network(weights)
     cache = ImageCache.build(manifest, 32, workers=0)
     ids = [manifest.ids[3], manifest.ids[0]]
     logits = predict(model, cache, ids, batch=1)
@@ -79,7 +80,7 @@ def test_probabilities_are_those_of_the_task_and_another_task_is_refused():
 
 
 def test_an_array_and_a_cache_are_predicted_alike_and_the_mode_is_restored(manifest, weights):
-    model, _ = load_trained(weights)
+    model, _ = load_network(weights)
     model.train()
     cache = ImageCache.build(manifest, 32, workers=0)
     np.testing.assert_array_equal(predict(model, np.asarray(cache.images)), predict(model, cache, cache.ids))
@@ -144,7 +145,7 @@ def test_labels_that_the_network_does_not_know_are_in_the_results_and_an_alias_b
     found = job(spelled, weights=str(weights)).read_json("results.json")
     assert found["splits"]["all"]["n"] == 2
     assert found["left_out"]["by_label"] == {"covid": 3}
-    assert any("3 X-rays whose label is no class of the network (covid 3)" in note for note in found["notes"])
+    assert any("3 X-rays whose label is not a class of the network (covid 3)" in note for note in found["notes"])
     folder = job(spelled, weights=str(weights), aliases={"covid": "covid19"})
     found = folder.read_json("results.json")
     assert found["splits"]["all"]["n"] == 5
@@ -164,7 +165,7 @@ def test_an_image_that_cannot_be_read_is_counted_once(manifest, weights):
 def trained_on(manifest, weights, recipe=None):
     """A finished training's folder with its network, as it knows where it comes from."""
     run = RunFolder.create(runs_root(), "train", {"manifest": str(manifest.path)})
-    model = load_trained(weights)[0]
+    model = load_network(weights)[0]
     hashes = {"manifest_hash": manifest.hash(), "split_hash": manifest.split_hash()}
     model.card = dataclasses.replace(model.card, **hashes, recipe=recipe or {"stages": [{}]})
     save_model(model, run.checkpoints / "best.safetensors")
@@ -249,22 +250,3 @@ def test_a_stop_ends_the_job_between_batches(manifest, weights):
     with pytest.raises(Stopped):
         evaluate(folder, folder.params)
     assert folder.predictions() is None
-
-
-def test_a_network_is_found_by_file_run_and_name(tmp_path, monkeypatch, weights):
-    monkeypatch.setenv("CXR_WEIGHTS", str(tmp_path))
-    run = RunFolder.create(runs_root(), "train", {})
-    with pytest.raises(WeightsError, match="has no checkpoint yet"):
-        load_trained(run.id)
-    save_model(load_trained(weights)[0], run.checkpoints / "best.safetensors")
-    for source in (weights, str(weights), "w", run.id, run.path):
-        model, description = load_trained(source)
-        assert model.classes == ("covid19", "normal", "pneumonia")
-        assert "densenet-small at 32 px" in description
-    assert run.id in load_trained(run.id)[1]
-
-
-@pytest.mark.parametrize("source", ["nobody", "../../etc", "", "a/b"])
-def test_what_names_no_network_is_answered_with_what_would(source):
-    with pytest.raises(WeightsError, match=r"a run's id, a \.safetensors file or a name is needed"):
-        load_trained(source)

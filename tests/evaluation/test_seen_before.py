@@ -18,8 +18,8 @@ from cxr.evaluation.job import evaluate
 from cxr.evaluation.seen import marked, marked_in_words, measured_rows, seen_among, seen_in_words
 from cxr.models import save_model
 from cxr.models.export import export
-from cxr.models.imports.importing import import_weights
-from cxr.models.seen import Seen, SeenImages, sorted_digests
+from cxr.models.imports.conversion import import_weights
+from cxr.models.seen_images import Seen, SeenImages, sorted_digests
 from cxr.models.weights import load_model, read_seen
 from cxr.paths import runs_root, shipped_weights
 from cxr.runs import list_runs
@@ -168,7 +168,7 @@ def test_blank_pictures_are_nobodys_and_are_counted(tmp_path):
     told = marked(seen, data, SIZE)
     assert [row["ids"] for row in told["images"]] == [data.ids[2:4]]
     assert told["blank"] == 3
-    assert "Not compared: 3 of one single grey" in seen_in_words(told)[-1]
+    assert "Not compared: 3 of a single grey value" in seen_in_words(told)[-1]
 
 
 def test_a_picture_that_an_earlier_network_saw_at_another_size_is_found_in_another_kind_of_file(tmp_path):
@@ -200,7 +200,7 @@ def test_none_seen_is_said_with_what_was_compared(tmp_path):
     few = data.select(ids=data.ids[6:])
     told = marked(Seen((entry(cache, data.ids[:4]), entry(cache, data.ids[4:6], "chosen"))), few, SIZE)
     assert seen_in_words(told) == [
-        "None of the 6 X-rays is one of the 6 that the network was trained and chosen on (compared by file and by "
+        "None of the 6 X-rays is one of the 6 that the network was trained or selected on (compared by file and by "
         "picture)."
     ]
     assert marked_in_words(told) == ""

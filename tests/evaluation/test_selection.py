@@ -39,7 +39,7 @@ def test_labels_that_the_network_does_not_know_are_counted_and_named(spelled):
     assert found["left_out"]["n"] == 6
     assert found["left_out"]["likely"] == {"covid": "covid19"}
     text = said(chosen)
-    assert "Left out: 3 X-rays whose label is no class of the network (covid 2, tuberculosis 1)." in text
+    assert "Left out: 3 X-rays whose label is not a class of the network (covid 2, tuberculosis 1)." in text
     assert "'covid' may be the network's 'covid19': `--alias covid=covid19`" in text
     assert "1 X-ray without a label" in text
 
@@ -160,7 +160,7 @@ def test_xrays_of_which_no_finding_is_known_are_left_out_and_unknown_findings_ar
     assert chosen.by_split == {"all": ["i0", "i1"]}
     assert chosen.unknown_labels == {"all": {"COVID-19": 1}}
     assert chosen.unlabelled == 1
-    assert "Findings that the network does not know are not measured: Fracture 1." in said(chosen)
+    assert "Findings that are not classes of the network are not measured: Fracture 1." in said(chosen)
 
 
 def test_a_network_of_one_finding_is_measured_by_labels_that_name_it_or_say_normal(tmp_path):

@@ -505,7 +505,7 @@ def test_networks_that_are_not_verified_are_refused_in_one_line_with_what_is_ava
 
 
 def test_a_densenet_is_no_chain_of_layers():
-    assert why_not(shaken_densenet()) == "how its layers are joined is not known here"
+    assert why_not(shaken_densenet()) == "how its layers are connected is not known"
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "vgg11", "vgg16_bn"])

@@ -11,7 +11,7 @@ from toys import CLASSES
 from cxr.data import ImageCache, Manifest
 from cxr.errors import ExplainError
 from cxr.explain import explain
-from cxr.explain.heatmap import Way, picture_digest
+from cxr.explain.heatmap import Method, picture_digest
 from cxr.explain.job import explain_run
 from cxr.explain.run_files import read_map, safe_names
 from cxr.explain.settings import Targets
@@ -132,13 +132,13 @@ def test_all_classes_of_every_image_are_explained_in_one_sweep(tmp_path, params)
 def test_pages_find_the_maps_of_a_run_in_the_store_and_a_second_run_takes_them_over(tmp_path, params, monkeypatch):
     do(tmp_path, params | {"targets": "all", "n": 2})
     picture = picture_digest(ImageCache.build(Manifest.load(params["manifest"]), 64)["x1"])
-    found = HeatmapStore.of(params["model"]).get(picture, Way.of(), CLASSES)
+    found = HeatmapStore.of(params["model"]).get(picture, Method.of(), CLASSES)
     assert set(found) == set(CLASSES)
 
     def refused(*arguments, **options):
         raise AssertionError("explained again")
 
-    monkeypatch.setattr(Way, "explain", refused)
+    monkeypatch.setattr(Method, "explain", refused)
     again = do(tmp_path, params | {"targets": "label", "n": 2})
     relevance, row = read_map(again, "x1", "normal")
     assert np.array_equal(relevance, found["normal"].relevance)
@@ -222,7 +222,7 @@ def test_maps_of_any_network_are_kept_summed_over_channels(tmp_path, configurati
         relevance, _ = read_map(folder, image_id, name)
         assert np.allclose(relevance, expected.relevance[0, t].sum(0), atol=1e-3 * np.abs(relevance).max())
     assert len(list((folder.path / "previews").glob("*.png"))) == len(classes)
-    stored = HeatmapStore.of(wanted["model"]).get(picture_digest(picture[0]), Way.of(), classes)
+    stored = HeatmapStore.of(wanted["model"]).get(picture_digest(picture[0]), Method.of(), classes)
     assert set(stored) == set(classes)
     assert all(heatmap.relevance.shape == (64, 64) for heatmap in stored.values())
     ledger = index["positive"] + index["negative"] + index["absorbed"] + index["lost"] + index["residual"]

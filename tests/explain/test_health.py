@@ -7,7 +7,7 @@ from maps import heatmap
 from toys import CLASSES, Model, pictures, shaken_densenet
 
 from cxr.explain.diagnostics import concerns
-from cxr.explain.heatmap import Way, heatmaps_of
+from cxr.explain.heatmap import Method, heatmaps_of
 
 
 def test_a_sound_map_raises_no_concern():
@@ -62,7 +62,7 @@ def test_values_that_are_no_numbers_are_counted_on_a_real_network():
     with torch.no_grad():
         network.features.conv0.weight.mul_(1e19)
         network.features.norm0.running_var.mul_(1e38)
-    way = Way.of("gradient")
+    way = Method.of("gradient")
     (maps,) = heatmaps_of(way.explain(Model(network), pictures(1), [list(CLASSES)]))
     for one in maps:
         told = " ".join(concerns(one))
@@ -72,6 +72,6 @@ def test_values_that_are_no_numbers_are_counted_on_a_real_network():
 def test_a_map_of_a_network_whose_classifier_is_zero_is_told_to_be_empty():
     network = shaken_densenet()
     torch.nn.init.zeros_(network.classifier.weight)
-    (maps,) = heatmaps_of(Way.of().explain(Model(network), pictures(1), "normal"))
+    (maps,) = heatmaps_of(Method.of().explain(Model(network), pictures(1), "normal"))
     told = concerns(maps[0])
     assert any("zero everywhere" in sentence for sentence in told)

@@ -4,7 +4,7 @@ from maps import heatmap
 from toys import CLASSES, Model, pictures, shaken_densenet
 
 from cxr.explain import COMPOSITES, legend
-from cxr.explain.heatmap import Way, heatmaps_of
+from cxr.explain.heatmap import Method, heatmaps_of
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def model():
 @pytest.mark.parametrize("name", list(COMPOSITES))
 def test_a_legend_names_the_composite_its_settings_the_class_and_its_rules(name, model):
     options = {"occlusion": {"patch": 32, "stride": 32}, "integrated-gradients": {"steps": 2}}.get(name, {})
-    way = Way.of(name, options=options)
+    way = Method.of(name, options=options)
     (maps,) = heatmaps_of(way.explain(model, pictures(1), [["normal", "covid19"]]))
     text = "\n".join(legend.lines(maps[0]))
     assert f"({name})" in text
@@ -37,7 +37,7 @@ def test_the_bias_mode_and_the_options_change_the_legend():
 
 @pytest.mark.parametrize("name", [name for name, c in COMPOSITES.items() if c.kind == "lrp"])
 def test_the_ledger_adds_up_to_the_logit_for_every_class(name, model):
-    (maps,) = heatmaps_of(Way.of(name).explain(model, pictures(1), [list(CLASSES)]))
+    (maps,) = heatmaps_of(Method.of(name).explain(model, pictures(1), [list(CLASSES)]))
     for one in maps:
         entries = legend.ledger(one)
         assert list(entries) == list(legend.LEDGER_MEANS)

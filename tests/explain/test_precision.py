@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from cxr.cli import app
 from cxr.data import Manifest
 from cxr.explain import explain, precision
-from cxr.explain.heatmap import Way
+from cxr.explain.heatmap import Method
 from cxr.explain.job import explain_run
 from cxr.explain.precision import LEAST_COSINE, Trial, least_cosine, try_bfloat16
 from cxr.explain.store import HeatmapStore
@@ -127,7 +127,7 @@ def test_a_run_records_which_precision_was_used_and_why(takes, on_disk, share, u
     stored = HeatmapStore.of(params["model"])
     index = sorted(path.name for path in stored.folder.iterdir())
     assert "index.sqlite" in index
-    way = Way.of(precision="bfloat16" if used == "bfloat16" else None)
+    way = Method.of(precision="bfloat16" if used == "bfloat16" else None)
     from cxr.data import ImageCache
     from cxr.explain.heatmap import picture_digest
 

@@ -21,7 +21,7 @@ from cxr.cli import app
 from cxr.errors import ExplainError
 from cxr.explain import COMPOSITES, Composite, explain, legend
 from cxr.explain.composites import Number, summary
-from cxr.explain.heatmap import Way, heatmaps_of
+from cxr.explain.heatmap import Method, heatmaps_of
 from cxr.explain.lrp.collectors import ShareCollector
 from cxr.explain.lrp.division import exact_division, inverse
 from cxr.explain.lrp.feature_maps import Unit
@@ -105,7 +105,7 @@ def test_a_rule_of_one_class_and_one_registration_is_explained_with(magnitude, n
     assert result.relevance.shape == (2, 2, channels, 64, 64)
     assert np.abs(result.relevance).max() > 0
     assert np.allclose(result.residual, 0, atol=1e-12)
-    (maps,) = heatmaps_of(Way.of(magnitude, options={"epsilon": 0.5}).explain(model, images[:1], [names[0]]))
+    (maps,) = heatmaps_of(Method.of(magnitude, options={"epsilon": 0.5}).explain(model, images[:1], [names[0]]))
     assert "epsilon rule, epsilon 0.5" in "\n".join(legend.lines(maps[0]))
     assert summary(magnitude)["runs_on"] == [known.title for known in PROPAGATORS.values()]
 
@@ -197,7 +197,7 @@ def test_an_architecture_is_explained_by_a_propagator_of_one_class_and_one_regis
 
 
 def test_without_its_propagator_an_architecture_is_refused_by_name():
-    with pytest.raises(ExplainError, match="not verified for TwoViews: how its layers are joined is not known here"):
+    with pytest.raises(ExplainError, match="not verified for TwoViews: how its layers are connected is not known"):
         explain(TwoViews(1, 2).eval(), torch.from_numpy(pictures(1, 8)), 0)
 
 
@@ -287,5 +287,5 @@ def test_the_command_lists_composites_and_describes_one(magnitude):
 )
 def test_options_are_checked_by_their_registration_before_anything_is_computed(composite, option, value, accepted):
     with pytest.raises(ExplainError, match=accepted):
-        Way.of(composite, options={option: value})
+        Method.of(composite, options={option: value})
     assert COMPOSITES[composite].options[option].accepted

@@ -9,11 +9,11 @@ import torch
 from toys import CLASSES, Model, pictures, shaken_densenet
 
 from cxr.errors import ExplainError, WeightsError
-from cxr.explain.heatmap import Way, heatmaps_of, picture_digest
+from cxr.explain.heatmap import Method, heatmaps_of, picture_digest
 from cxr.explain.store import HeatmapStore, clear, usage, weights_digest
 from cxr.models import build, save_model
 
-WAY = Way.of()
+WAY = Method.of()
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +49,13 @@ def test_every_setting_the_picture_and_the_weights_are_part_of_the_key(store, he
     store.put(WAY, [("one", heatmaps[0][0])])
     target = [heatmaps[0][0].target]
     others = [
-        Way.of("epsilon"),
-        Way.of(bias="keep"),
-        Way.of(options={"epsilon": 1e-3}),
-        Way.of(precision="bfloat16"),
-        Way.of(options={"stem_bn": "pass"}),
+        Method.of("epsilon"),
+        Method.of(bias="keep"),
+        Method.of(options={"epsilon": 1e-3}),
+        Method.of(precision="bfloat16"),
+        Method.of(options={"stem_bn": "pass"}),
     ]
-    assert store.get("one", Way.of(bias="ignore", options={"epsilon": 1e-6}), target)
+    assert store.get("one", Method.of(bias="ignore", options={"epsilon": 1e-6}), target)
     assert not any(store.get("one", other, target) for other in others)
     assert not store.get("two", WAY, target)
     assert not HeatmapStore("another", store.root).get("one", WAY, target)
@@ -63,13 +63,13 @@ def test_every_setting_the_picture_and_the_weights_are_part_of_the_key(store, he
 
 def test_a_way_refuses_what_its_composite_does_not_know():
     with pytest.raises(ExplainError, match="unknown composite 'lrp'"):
-        Way.of("lrp")
+        Method.of("lrp")
     with pytest.raises(ExplainError, match="'gamma'"):
-        Way.of(options={"gamma": 0.5})
+        Method.of(options={"gamma": 0.5})
 
 
 def test_methods_without_a_ledger_and_maps_of_zeros_are_stored_too(store):
-    way = Way.of("gradient")
+    way = Method.of("gradient")
     (maps,) = heatmaps_of(way.explain(Model(shaken_densenet()), pictures(1), "normal"))
     empty = replace(maps[0], relevance=np.zeros((64, 64), np.float32))
     store.put(way, [("one", maps[0]), ("empty", empty)])

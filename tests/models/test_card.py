@@ -77,7 +77,7 @@ def test_the_page_tells_input_stages_figures_with_intervals_licence_use_and_limi
         "normal \\| healthy",
         "| manifest hash | mmmmmmmm |",
         "| licence | CC BY 4.0 |",
-        "| weights it began with | ImageNet weights, timm/densenet121 |",
+        "| initial weights | ImageNet weights, timm/densenet121 |",
         "| final | single-label | pneumonia | Pneumonia as pneumonia | epoch 4, val_loss 0.4124 |",
         "| test | 120 | 0.850 [0.800, 0.890] | 0.700 | – |",
         "| covid19 | 40 | 0.850 [0.800, 0.890] |",

@@ -16,7 +16,7 @@ from strangers import CLASSES, perturbed
 from cxr.errors import WeightsError
 from cxr.models import build, load_model
 from cxr.models.export import FORMATS, export, timm_config
-from cxr.models.imports.importing import import_weights, look_at
+from cxr.models.imports.conversion import import_weights, look_at
 
 X = np.random.default_rng(0).integers(0, 256, (4, 32, 32), dtype=np.uint8)
 
@@ -96,7 +96,7 @@ def test_nothing_is_replaced_without_force_and_no_draft_stays_behind(tmp_path, f
     model = network()
     target = tmp_path / "target"
     export(model, target, format)
-    with pytest.raises(WeightsError, match="is there already: give --force"):
+    with pytest.raises(WeightsError, match="already exists: give --force"):
         export(model, target, format)
     assert export(model, target, format, force=True).path == target
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
@@ -106,7 +106,7 @@ def test_a_folder_that_is_not_timm_s_is_not_replaced_even_with_force(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years")
     for format in FORMATS:
-        with pytest.raises(WeightsError, match=r"is no folder of timm|is a folder"):
+        with pytest.raises(WeightsError, match=r"is not a folder of timm|is a folder"):
             export(network(), tmp_path / "mine", format, force=True)
     assert (tmp_path / "mine" / "thesis.txt").exists()
 

@@ -77,14 +77,14 @@ FILES = {
     "JSON": (json.dumps({"error": "not found"}).encode(), r"is a JSON text, which holds no weights \(it begins"),
     "text": (b"404: Not Found\n", r"is a text, which holds no weights \(it begins '404: Not Found'\)"),
     "text like a pickle": (b"(see\nthe page).", r"is a text, which holds no weights"),
-    "noise": (bytes(range(200, 256)) * 9, r"no weights file that is known \(it begins c8 c9 ca"),
+    "noise": (bytes(range(200, 256)) * 9, r"not a known kind of weights file \(it begins c8 c9 ca"),
     "pickle": (pickle.dumps({"a": np.ones(3)}), r"is a pickle that torch.save did not write \(it asks for numpy\)"),
     "cut zip": (torch_bytes(legacy=False)[:9000], r"is a zip \(torch's files are zips\) cut short or damaged"),
     "cut legacy": (torch_bytes(legacy=True)[:9000], r"cannot be read: it is cut short: fetch it again"),
     "cut legacy pickle": (torch_bytes(legacy=True)[:300], r"cannot be read: its pickle is cut short"),
     "cut safetensors": (SAFE[:9000], r"cannot be read: the safetensors file is cut short or damaged"),
     "cut header": (SAFE[:40], r"is a safetensors file cut short \(40 bytes; its header alone has"),
-    "header of a terabyte": (struct.pack("<Q", 2**40) + b'{"a":1}', r"no weights file that is known"),
+    "header of a terabyte": (struct.pack("<Q", 2**40) + b'{"a":1}', r"not a known kind of weights file"),
 }
 
 
@@ -112,7 +112,7 @@ def test_weights_are_told_by_their_bytes_too(tmp_path):
 
 
 def test_a_state_dict_of_torch_that_is_called_safetensors_is_imported(tmp_path):
-    from cxr.models.imports.importing import look_at
+    from cxr.models.imports.conversion import look_at
 
     path = tmp_path / "net.safetensors"
     torch.save(torchvision.models.resnet18(num_classes=2).state_dict(), path)
@@ -131,7 +131,7 @@ def test_a_pointer_among_the_weights_is_named_wherever_a_card_is_looked_for(tmp_
 
 
 def test_tensors_of_another_framework_are_named(tmp_path):
-    from cxr.models.imports.importing import look_at
+    from cxr.models.imports.conversion import look_at
 
     path = tmp_path / "flax.safetensors"
     path.write_bytes(safetensors.torch.save({"conv.kernel": torch.ones(3, 3, 1, 8)}, metadata={"format": "flax"}))

@@ -22,7 +22,7 @@ from cxr.errors import WeightsError
 from cxr.models import ModelCard, build, load_model
 from cxr.models.backbones import make_network
 from cxr.models.checksums import sha256_of
-from cxr.models.imports.importing import Misfit, card_of, import_weights, look_at
+from cxr.models.imports.conversion import Misfit, card_of, import_weights, look_at
 from cxr.models.imports.key_mapping import our_names
 from cxr.models.imports.recognise import NIH14, XRV18, UnknownBackboneError, backbone_of
 
@@ -264,7 +264,7 @@ def test_nothing_is_replaced_without_force(tmp_path, weights):
     written, _ = import_weights(path, classes=CLASSES, **AS_IMAGENET)
     assert written == weights / "mine.safetensors"
     before = written.read_bytes()
-    with pytest.raises(WeightsError, match=r"is there already: give --force"):
+    with pytest.raises(WeightsError, match=r"already exists: give --force"):
         import_weights(path, classes=("x", "y", "z"), **AS_IMAGENET)
     assert written.read_bytes() == before
     import_weights(path, classes=("x", "y", "z"), force=True, **AS_IMAGENET)
@@ -351,7 +351,7 @@ def test_an_unknown_network_is_described_by_what_its_tensors_are_called(tmp_path
     state = {"student.a": torch.ones(2, 2, 1, 1), "student.b": torch.ones(2), "teacher.a": torch.ones(2, 2, 1, 1)}
     path = saved(state, tmp_path / "strange.pth")
     with pytest.raises(
-        UnknownBackboneError, match=r"cannot be told from 3 tensors \(student\. 2, teacher\. 1\)"
+        UnknownBackboneError, match=r"cannot be recognised from 3 tensors \(student\. 2, teacher\. 1\)"
     ) as refusal:
         look_at(path)
     assert str(path) in str(refusal.value)

@@ -132,7 +132,7 @@ def test_a_partial_file_ends_with_1_shows_the_tensors_and_writes_nothing(here, t
 def test_an_import_does_not_replace_without_force(here, file, weights):
     assert here("weights", "import", file, "--name", "mine", *TOLD)[0] == 0
     code, _, err = here("weights", "import", file, "--name", "mine", *TOLD)
-    assert (code, "is there already: give --force" in err) == (1, True)
+    assert (code, "already exists: give --force" in err) == (1, True)
     assert here("weights", "import", file, "--name", "mine", "--force", *TOLD)[0] == 0
 
 
@@ -191,4 +191,4 @@ def test_export_writes_onnx_and_the_card_and_says_how_far_the_logits_are(here, w
     code, _, err = here("weights", "export", "small", "--format", "pickle", "--out", tmp_path / "x")
     assert (code, "unknown format 'pickle'. Available: onnx, timm, card" in err) == (1, True)
     code, _, err = here("weights", "export", "small", "--format", "card", "--out", tmp_path / "CARD.md")
-    assert (code, "is there already" in err) == (1, True)
+    assert (code, "already exists" in err) == (1, True)

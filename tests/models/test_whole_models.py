@@ -22,7 +22,7 @@ from cxr.errors import WeightsError
 from cxr.models import build, checksums, load_model
 from cxr.models.checksums import sha256_of
 from cxr.models.export import export
-from cxr.models.imports.importing import import_weights, look_at
+from cxr.models.imports.conversion import import_weights, look_at
 from cxr.models.imports.recognise import XRV18
 from cxr.models.safe_load import open_weights
 

@@ -54,7 +54,7 @@ def test_each_form_is_written_by_the_ending_with_its_title_and_what_it_rests_on(
     assert pdf.startswith(b"%PDF")
     assert b"Lines & more" in pdf
     with pytest.raises(
-        ValueError, match=r"figure\.gif is no figure\. Accepted: a name that ends in \.svg, \.png, \.pdf"
+        ValueError, match=r"figure\.gif has no known figure format\. Accepted: a name that ends in \.svg, \.png, \.pdf"
     ):
         figure.write(tmp_path / "figure.gif")
     assert form_of(Path("A.PDF")) == "pdf"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -61,10 +62,13 @@ def fake_program(folder: Path, name: str, script: str) -> None:
 
 
 def test_settings_are_read_from_the_command_line_and_written_back():
-    text = "partition=gpu,time=1-02:30:00,gpus=2,nodes=3,cpus=4,mem=16G,account=lab,requeues=3,warn=60,qos=high"
-    asked = Slurm.parse(text)
-    assert asked == Slurm("gpu", 1590, 2, 3, 4, 16.0, "lab", 3, 60, {"qos": "high"})
-    assert Slurm.parse(asked.option()) == Slurm.of(json.loads(json.dumps(asked.stored()))) == asked
+    text = "partition=gpu,time=1-02:30:00,gpus=2,nodes=3,cpus=4,mem=16G,account=lab"
+    text += ",requeues=3,warn=60,at-once=5,qos=high"
+    slurm = Slurm.parse(text)
+    assert slurm == Slurm("gpu", 1590, 2, 3, 4, 16.0, "lab", 3, 60, {"qos": "high"}, at_once=5)
+    assert Slurm.parse(slurm.option()) == Slurm.of(json.loads(json.dumps(slurm.stored()))) == slurm
+    older = {name: value for name, value in slurm.stored().items() if name != "at_once"}
+    assert Slurm.of(older) == dataclasses.replace(slurm, at_once=0)
     assert Slurm.parse("").option() == "time=60"
 
 
@@ -76,6 +80,7 @@ def test_settings_are_read_from_the_command_line_and_written_back():
         ("time=1:30", "time is '1:30'. Allowed: minutes, HH:MM:SS"),
         ("mem=lots", "mem is 'lots'. Allowed: a number of GiB"),
         ("gpus=-1", "gpus is -1. Allowed: a whole number from 0"),
+        ("at-once=-1", "at_once is -1. Allowed: a whole number from 0"),
         ("array=1-5", "array is set by cxr itself"),
         ("--qos=high", "'--qos' is no option of sbatch"),
     ],
@@ -109,9 +114,8 @@ def test_a_job_has_a_process_for_each_gpu_or_for_each_device_of_the_recipe(asked
             {"devices": 4},
             "make 2 processes, the recipe has devices 4. Allowed: devices 2, or 1",
         ),
-        (Slurm(), "train", {"device": "cuda"}, "the recipe wants device 'cuda' but no GPU is asked for: add gpus=1"),
+        (Slurm(), "train", {"device": "cuda"}, "the recipe needs device 'cuda' but no GPU is requested: add gpus=1"),
         (Slurm(gpus=2), "evaluate", {}, "'evaluate' is the work of one process"),
-        (Slurm(), "study", {}, "a study starts its runs of kind train beside itself"),
     ],
 )
 def test_a_recipe_that_does_not_fit_what_is_asked_for_is_refused(asked, kind, recipe, said):
@@ -161,13 +165,13 @@ def test_a_run_of_another_machine_is_judged_by_its_heartbeat_and_never_by_a_proc
         ("7|PENDING|Resources|", "queued", "in Slurm's queue (job 7, Resources: no node is free yet)"),
         ("7|PENDING|QOSMaxJobsPerUserLimit|", "queued", "in Slurm's queue (job 7, QOSMaxJobsPerUserLimit)"),
         ("7|RUNNING|None|node3", "running", "its Slurm job 7 is RUNNING"),
-        ("7|OUT_OF_MEMORY|None|node3", "failed", "Slurm job 7 is OUT_OF_MEMORY: it used more memory than it had asked"),
+        ("7|OUT_OF_MEMORY|None|node3", "failed", "Slurm job 7 is OUT_OF_MEMORY: it used more memory than requested"),
         (
             "7|NODE_FAIL|None|node3",
             "failed",
             "Slurm job 7 is NODE_FAIL: its node failed; the log ends with: last words",
         ),
-        ("7|TIMEOUT|None|node3", "failed", "Slurm job 7 is TIMEOUT: its time was over before it could save"),
+        ("7|TIMEOUT|None|node3", "failed", "Slurm job 7 is TIMEOUT: its time limit was reached before it could save"),
         ("7|CANCELLED|None|node3", "failed", "Slurm job 7 is CANCELLED: it was cancelled in Slurm"),
         ("8|RUNNING|None|node3", "failed", "Slurm no longer knows its job 7"),
     ],
@@ -187,6 +191,21 @@ def test_what_slurm_says_of_a_silent_run_is_told_in_one_line(tmp_path, monkeypat
     assert status["state"] == state
     assert said in (status["error"] or status["message"])
     assert "\n" not in (status["error"] or "")
+
+
+def test_a_training_of_a_study_that_could_not_begin_is_failed_with_what_its_job_wrote(tmp_path, monkeypatch):
+    fake_program(tmp_path / "bin", "squeue", "echo '7_1|FAILED|NonZeroExitCode|node3'")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    monkeypatch.setattr(client, "_cache", {})
+    study = RunFolder.create(tmp_path, "study", {}, "a study")
+    (study.path / client.FOLDER).mkdir()
+    (study.path / client.FOLDER / "7_1_0_log.err").write_text("ModuleNotFoundError: No module named 'cxr'\n")
+    folder = RunFolder.create(tmp_path, "train", {"study": study.id}, slurm=DEBUG.stored())
+    folder.update_status(job="7_1", submitting=True)
+    error = Run(folder).status()["error"]
+    assert error.endswith(
+        "its process ended with an error; the log ends with: ModuleNotFoundError: No module named 'cxr'"
+    )
 
 
 def test_a_job_that_squeue_has_forgotten_is_looked_up_in_the_accounting(tmp_path, monkeypatch):
@@ -338,7 +357,7 @@ class TestJobs:
         status = run.wait(60)
         assert (status["state"], status["error"]) == (
             "failed",
-            "its time was over for the 1. time, 0 requeues are allowed: resume goes on",
+            "Time limit reached 1 time (0 requeues allowed). Resume to continue.",
         )
 
     @pytest.mark.slow
@@ -436,7 +455,7 @@ def test_a_training_whose_time_is_over_goes_on_and_ends_with_the_weights_of_one_
     assert 0 < before < 132
     assert run.wait(120)["state"] == "finished", run.status()["error"]
     assert (run.status()["requeues"], run.status()["resumes"]) == (1, 0)
-    assert any("going on from step" in line for line in run.folder.log_path.read_text().splitlines())
+    assert any("resuming from step" in line for line in run.folder.log_path.read_text().splitlines())
 
     whole = start("train", params, name="here", detached=False)
     assert whole.status()["state"] == "finished", whole.status()["error"]

@@ -330,7 +330,7 @@ def test_every_command_that_starts_one_takes_the_device_and_refuses_what_is_none
 @pytest.mark.usefixtures("job_kinds")
 def test_a_queue_without_runs_says_so(cxr):
     assert cxr("runs", "queue", "--json") == (0, "[]\n", "")
-    assert cxr("runs", "queue")[1] == "no run has or waits for a device of this machine\n"
+    assert cxr("runs", "queue")[1] == "no run is using or waiting for a device of this machine\n"
 
 
 @pytest.mark.usefixtures("job_kinds")

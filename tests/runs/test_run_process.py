@@ -205,7 +205,7 @@ def test_the_heartbeat_goes_on_while_the_job_works(has_rows, until):
     ("how", "message"),
     [
         ("user", "x.png is not an image: it holds text"),
-        ("disk", "the disk is full (/somewhere/last.safetensors): make room, then resume the run"),
+        ("disk", "the disk is full (/somewhere/last.safetensors): free some disk space, then resume the run"),
         ("other", "unexpected KeyError: 'labl' (see the log)"),
     ],
 )

@@ -141,4 +141,4 @@ def test_a_training_is_no_study(cxr, tiny):
     study.wait(60)
     code, _, err = cxr("study", "report", members(study)[0].run.id)
     assert code == 1
-    assert "is of kind train: a study is needed" in err
+    assert "is of the kind train, not a study" in err

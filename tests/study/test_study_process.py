@@ -272,5 +272,5 @@ def test_a_manifest_without_splits_and_a_study_without_data_are_refused(data):
 def test_a_run_of_another_kind_is_no_study(data, until):
     study = start_study(plan(), str(data))
     until(lambda: members_of(study))
-    with pytest.raises(RunError, match="is of kind train: a study is needed"):
+    with pytest.raises(RunError, match="is of the kind train, not a study"):
         members(get_run(members_of(study)[0].id))

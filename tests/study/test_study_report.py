@@ -1,4 +1,4 @@
-"""Reports of hand-made courses whose answers are known, and what holds of any."""
+"""Reports of hand-made learning curves whose answers are known, and what holds of any."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scipy import stats
 
 from cxr.errors import RunError
 from cxr.experiments.study.comparison import compare
-from cxr.experiments.study.curves import Course, curves_of, to_table
+from cxr.experiments.study.curves import LearningCurve, curves_of, to_table
 from cxr.experiments.study.plan import parse_plan
 from cxr.experiments.study.verdicts import NO_DIFFERENCE, TOO_FEW
 from cxr.reports.figures import COLOURS, GREY
@@ -32,18 +32,20 @@ SVG = "{http://www.w3.org/2000/svg}"
 TEST = {"accuracy": {"value": 0.8, "low": 0.7, "high": 0.9}}
 
 
-def course(recipe, seed, values, *, epochs=None, start=None, **more):
-    """A course with one value per epoch, before that ``start`` at epoch 0 if given."""
+def learning_curve(recipe, seed, values, *, epochs=None, start=None, **more):
+    """A learning curve with one value per epoch, before that ``start`` at epoch 0 if given."""
     curve = dict(enumerate(values, start=1)) | ({0: start} if start is not None else {})
     curves = {"val_accuracy": curve, "val_loss": {e: 1 - v for e, v in curve.items()}}
-    return Course(recipe, seed, epochs or len(values), run=f"run-{recipe}-{seed}", curves=curves, **more)
+    return LearningCurve(recipe, seed, epochs or len(values), run=f"run-{recipe}-{seed}", curves=curves, **more)
 
 
 def study(twice, keep, **more):
     """Courses of two recipes whose curves differ a little from seed to seed."""
     noise = {"twice": (-0.01, 0.0, 0.01), "keep": (-0.009, 0.0, 0.009)}
     return [
-        course(name, seed, [v + epoch * noise[name][seed] for epoch, v in enumerate(values, 1)], test=TEST, **more)
+        learning_curve(
+            name, seed, [v + epoch * noise[name][seed] for epoch, v in enumerate(values, 1)], test=TEST, **more
+        )
         for name, values in (("twice", twice), ("keep", keep))
         for seed in range(3)
     ]
@@ -91,7 +93,7 @@ def test_the_beginning_is_compared_seed_by_seed():
 def test_epoch_0_counts_where_every_member_has_it_and_only_there():
     rows = study([0.4, 0.6], [0.4, 0.6], start=0.2)
     assert measure(compare(PLAN, rows), "area_2").means["keep"].value == pytest.approx((0.1 + 0.4 + 0.3) / 2)
-    without = [course("twice", 0, [0.39, 0.59]), *rows[1:]]
+    without = [learning_curve("twice", 0, [0.39, 0.59]), *rows[1:]]
     found = compare(PLAN, without)
     assert not found.start
     assert measure(found, "area_2").means["keep"].value == pytest.approx(0.5)
@@ -118,7 +120,7 @@ def test_the_horizon_is_the_shortest_last_stage():
 
 def test_a_member_that_runs_is_not_said_to_miss_a_level_that_it_may_still_reach():
     rows = study([0.4, 0.5, 0.6, 0.8], [0.5, 0.8, 0.8, 0.8])
-    rows[0] = course("twice", 0, [0.4, 0.5], epochs=4, state="running")
+    rows[0] = learning_curve("twice", 0, [0.4, 0.5], epochs=4, state="running")
     found = compare(PLAN, rows)
     assert 0 not in measure(found, "reach_0.7").values["twice"]
     assert measure(found, "area_2").values["twice"][0] == pytest.approx(0.45)  # that is known already
@@ -143,7 +145,11 @@ def test_the_verdict_on_the_claim_says_what_the_intervals_show(keep, supports, s
 
 
 def test_seeds_that_all_differ_alike_are_too_few_to_tell():
-    rows = [course(n, s, [0.4 + 0.1 * (n == "keep"), 0.6, 0.6], test=TEST) for n in ("twice", "keep") for s in range(3)]
+    rows = [
+        learning_curve(n, s, [0.4 + 0.1 * (n == "keep"), 0.6, 0.6], test=TEST)
+        for n in ("twice", "keep")
+        for s in range(3)
+    ]
     found = compare(PLAN.model_copy(update={"first_epochs": [1]}), rows)
     (verdict,) = found.verdicts
     assert verdict.early.mean.value == pytest.approx(0.1)
@@ -165,7 +171,7 @@ def test_what_one_comparison_alone_would_show_is_not_claimed_where_many_are_made
     rows = []
     for k, label in enumerate(labels):
         own = np.roll(noise, k)
-        rows += [course(label, s, [0.5 + 0.05 * (k == 4) + own[s], 0.6 + own[s], 0.7, 0.7]) for s in range(5)]
+        rows += [learning_curve(label, s, [0.5 + 0.05 * (k == 4) + own[s], 0.6 + own[s], 0.7, 0.7]) for s in range(5)]
     found = compare(plan, rows)
     assert found.n_comparisons == 10 * 5
     every = [d for m in found.measures for d in m.differences.values()]
@@ -173,7 +179,7 @@ def test_what_one_comparison_alone_would_show_is_not_claimed_where_many_are_made
     assert not any(d.shown for d in every)
     assert not any(v.supports for v in found.verdicts)
     assert all(v.sentence.endswith((NO_DIFFERENCE, TOO_FEW)) for v in found.verdicts)
-    assert "hold for all 50 comparisons (10 pairs by 5 measures) at once" in found.notes[0]
+    assert "hold for all 50 comparisons (10 pairs by 5 measures) together" in found.notes[0]
 
 
 def test_lengths_and_levels_chosen_later_do_not_shorten_the_intervals_and_are_said_to_be_so():
@@ -221,7 +227,7 @@ def test_one_seed_gives_no_interval_and_no_verdict():
     rows = [c for c in study([0.4, 0.6, 0.8], [0.5, 0.8, 0.8]) if c.seed == 0]
     found = compare(PLAN.model_copy(update={"seeds": [0]}), rows)
     assert "(one seed, no interval)" in found.sentences[0]
-    assert "cannot tell early from late" in found.verdicts[0].sentence
+    assert "too few to compare the beginning with the end" in found.verdicts[0].sentence
 
 
 values = st.lists(st.floats(0, 1), min_size=4, max_size=4)
@@ -230,7 +236,9 @@ values = st.lists(st.floats(0, 1), min_size=4, max_size=4)
 @settings(max_examples=30, deadline=None)
 @given(st.lists(values, min_size=6, max_size=6), st.randoms())
 def test_neither_the_order_of_members_nor_of_recipes_matters(curves, random):
-    rows = [course(n, s, curves[3 * i + s], test=TEST) for i, n in enumerate(("twice", "keep")) for s in range(3)]
+    rows = [
+        learning_curve(n, s, curves[3 * i + s], test=TEST) for i, n in enumerate(("twice", "keep")) for s in range(3)
+    ]
     shuffled = random.sample(rows, len(rows))
     one, other = compare(PLAN, rows), compare(PLAN, shuffled)
     assert json.loads(to_json(one.to_dict())) == json.loads(to_json(other.to_dict()))
@@ -245,7 +253,7 @@ def test_a_real_difference_is_shown_among_many_comparisons():
     plan = parse_plan({"recipes": ["a", "b", "c"], "seeds": 6, "first_epochs": 1})
     rng = np.random.default_rng(0)
     rows = [
-        course(r, s, [0.5 + b + 0.01 * rng.random()])
+        learning_curve(r, s, [0.5 + b + 0.01 * rng.random()])
         for r, b in zip("abc", (0, 0.1, 0.2), strict=True)
         for s in range(6)
     ]
@@ -315,7 +323,7 @@ def test_a_report_is_written_as_one_page_as_markdown_with_drawings_and_as_a_tabl
     assert "| keep − twice | " in files[0].read_text()
     (table,) = write(found, tmp_path / "r.csv")
     assert len(table.read_text().splitlines()) == 1 + 6 * 5
-    with pytest.raises(RunError, match=r"r\.docx is no form of a report\. Allowed: a name that ends in \.html, \.md"):
+    with pytest.raises(RunError, match=r"r\.docx has no known report format\. Allowed: a name that ends in \.html"):
         write(found, tmp_path / "r.docx")
 
 
@@ -344,15 +352,15 @@ def test_the_long_table_has_a_row_per_recipe_seed_and_epoch():
 
 
 def test_what_a_network_brings_along_is_compared_before_the_first_step_where_all_members_have_it():
-    courses = [course("twice", seed, [0.4, 0.6], start=0.3 + seed / 100) for seed in range(3)]
-    courses += [course("keep", seed, [0.4, 0.6], start=0.5 + seed / 100) for seed in range(3)]
-    found = compare(PLAN, courses)
+    learning_curves = [learning_curve("twice", seed, [0.4, 0.6], start=0.3 + seed / 100) for seed in range(3)]
+    learning_curves += [learning_curve("keep", seed, [0.4, 0.6], start=0.5 + seed / 100) for seed in range(3)]
+    found = compare(PLAN, learning_curves)
     assert only(found, "start").mean.value == pytest.approx(0.2)
     assert measure(found, "start").means["keep"].value == pytest.approx(0.51)
     assert any(
         s.startswith("keep against twice: validation accuracy before the first step +0.200") for s in found.sentences
     )
-    without = compare(PLAN, [*courses[1:], course("twice", 0, [0.4, 0.6])])
+    without = compare(PLAN, [*learning_curves[1:], learning_curve("twice", 0, [0.4, 0.6])])
     assert "start" not in [m.key for m in without.measures]
 
 

@@ -46,7 +46,7 @@ def test_a_study_that_was_stopped_and_killed_equals_its_members_run_alone(tiny, 
     told = report(study)
     assert [m.key for m in told.measures] == ["area_2", "start", "reach_0.7", "best", "test_accuracy"]
     curve = {r["epoch"]: r["val_accuracy"] for r in rows(found[0].run) if r["kind"] == "epoch"}
-    assert {e: v for e, v in told.courses[0].curves["val_accuracy"].items() if e} == curve
+    assert {e: v for e, v in told.learning_curves[0].curves["val_accuracy"].items() if e} == curve
     assert told.measures[4].values["plain"][0] == found[0].run.results()["splits"]["test"]["accuracy"]["value"]
     assert study.results()["report"]["sentences"] == list(told.sentences)
 

@@ -20,7 +20,7 @@ from cxr.reports.masking import to_html, to_markdown, to_zip
 from cxr.runs import Run
 from cxr.runs.folder import RunFolder
 from cxr.text import Reviews, TextBox
-from cxr.text.store import content_hash
+from cxr.text.detection_store import content_hash
 
 
 @pytest.fixture(scope="module", params=[CONFIGURATIONS[1], CONFIGURATIONS[4]], ids=str)

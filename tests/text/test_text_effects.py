@@ -64,7 +64,7 @@ def test_the_sentence_blames_the_text_only_beyond_the_control():
         assert len(re.findall(r"\(p = [^;)]+; 200 images\)", said)) == 2  # predictions, and how far probabilities move
     same = Answers(**{**vars(answers), "other": answers.tokens})
     assert "though boxes of other images do not show it (p = 1)" in sentence(same)
-    assert "cannot be told apart" in sentence(made_up(3, 4))
+    assert "do not differ significantly" in sentence(made_up(3, 4))
     assert "Random boxes change more" in sentence(made_up(2, 30))
     assert sentence(made_up(0, 0), n_tokens=0) == "No text was found on the 200 images, so there is nothing to mask."
 

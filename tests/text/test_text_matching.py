@@ -159,11 +159,11 @@ def test_a_difference_beyond_chance_that_is_too_small_to_matter_is_not_claimed(t
     assert kind == "small"
     assert "too small to matter" in said
     assert "matter more" not in said
-    assert "answers to the text" not in said
+    assert "responds to the text" not in said
     kind, said = sentence(2 * SMALLEST_EFFECT * of, task, classes)
     assert kind == "probabilities"
     assert "too small" not in said
-    assert "matter more" in said or "answers to the text" in said
+    assert "matter more" in said or "responds to the text" in said
 
 
 @tasks

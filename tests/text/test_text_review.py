@@ -14,7 +14,7 @@ from text_drawing import chest_like
 from cxr.errors import TextError
 from cxr.text import DetectionStore, Reviews, TextBox, tokens_of
 from cxr.text.corrections import FileTokens, tokens_of_file
-from cxr.text.store import content_hash
+from cxr.text.detection_store import content_hash
 
 WORD = TextBox(3, 4, 40, 17, "SEDUTO", 1.0, "word")
 ELSEWHERE = TextBox(50, 30, 60, 44, "L", 0.7, "letter")

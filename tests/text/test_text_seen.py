@@ -11,11 +11,11 @@ from cxr.experiments.masking.job import run as run_masking
 from cxr.experiments.stamping.job import run as run_stamping
 from cxr.explain.job import explain_run
 from cxr.models import save_model
-from cxr.models.seen import Seen, SeenImages, sorted_digests
+from cxr.models.seen_images import Seen, SeenImages, sorted_digests
 from cxr.paths import runs_root
 from cxr.runs.folder import RunFolder
 from cxr.text import Reviews, TextBox
-from cxr.text.store import content_hash
+from cxr.text.detection_store import content_hash
 
 SIZE = 64
 JOBS = {

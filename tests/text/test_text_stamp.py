@@ -130,7 +130,7 @@ def test_a_token_that_is_there_stays_free_and_the_stamp_stays_near(image):
     assert intersection(box, token) == 0
     assert box.x0 - token.x1 < 20 or box.y0 - token.y1 < 20
     with pytest.raises(TextError, match="no room beside the 1 tokens of it"):
-        box_for(image.shape, patch, (0, 0), [TextBox(0, 0, 260, 290)], told="it")
+        box_for(image.shape, patch, (0, 0), [TextBox(0, 0, 260, 290)], image_name="it")
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from cxr.models import build, save_model
 from cxr.runs import list_runs, start
 from cxr.runs.folder import RunFolder
 from cxr.text import Reviews, TextBox
+from cxr.text.detection_store import content_hash
 from cxr.text.stamp import word_patch
-from cxr.text.store import content_hash
 
 CLASSES = ("covid19", "normal", "pneumonia")
 DOSES = {"sizes": [0.05, 0.1], "contrasts": [0.5, 1.0]}
@@ -163,10 +163,10 @@ def test_stamping_onto_a_finding_takes_the_x_rays_that_have_it_and_not_the_other
 
 
 def test_unstamped_answers_are_those_on_the_cache(done, data, weights):
-    from cxr.evaluation.source import load_trained
+    from cxr.networks import load_network
 
     table = pd.read_parquet(done[0].path / "stamped.parquet").query("condition == 'unstamped'").set_index("image_id")
-    model, _ = load_trained(str(weights))
+    model, _ = load_network(str(weights))
     manifest = Manifest.load(data).select(ids=table.index.tolist())
     cached = predict(model, ImageCache.build(manifest, 64, workers=0), table.index.tolist())
     assert np.allclose(table[[f"logit_{c}" for c in CLASSES]].to_numpy(), cached, atol=1e-5)
@@ -256,7 +256,7 @@ def test_a_stop_is_obeyed_without_results(tmp_path, data, weights):
         ({"towards": "flu"}, "unknown class of the network 'flu'. Available: covid19"),
         ({"onto": ["covid19"]}, "unknown class to stamp onto 'covid19'. Available: normal, pneumonia"),
         ({"split": "night"}, "unknown split 'night'. Available: test"),
-        ({"cut": "x0"}, "'x0' is no token of an X-ray. Accepted: IMAGE_ID:x0,y0,x1,y1"),
+        ({"cut": "x0"}, "'x0' does not name a token of an X-ray. Accepted: IMAGE_ID:x0,y0,x1,y1"),
         ({"cut": "x0:1,2,3,9000"}, "is not within the X-ray of 200 x 220 px"),
     ],
 )
@@ -299,13 +299,19 @@ def test_the_sentence_blames_the_letters_only_beyond_the_control():
     assert dose["logit"]["b"]["stamped"]["value"] == pytest.approx(-0.5)
     assert least(strong)["size"] == 0.1
     assert "moves 50.0 % [" in strong["finding"]
-    assert "On 60 X-rays of 30 patients the letters turn more than a patch of their size does." in strong["finding"]
+    assert (
+        "On 60 X-rays of 30 patients the letters turn more predictions than a patch of their size does."
+        in strong["finding"]
+    )
     assert "The smallest dose that raises the probability of a beyond the control is size 0.1" in strong["finding"]
     none = results_of(made_up(30, 30), ("a", "b"), "a", "“DX”", ("b",))
     assert least(none) is None
     assert "At no dose does the token raise the probability of a more than its control" in none["finding"]
-    assert "The two cannot be told apart on" in none["finding"]
-    assert "the patch without letters turns more" in results_of(made_up(2, 30), ("a", "b"), "a", "“DX”")["finding"]
+    assert "The two do not differ significantly on" in none["finding"]
+    assert (
+        "the patch without letters turns more predictions"
+        in results_of(made_up(2, 30), ("a", "b"), "a", "“DX”")["finding"]
+    )
     few = results_of(made_up(9, 0, n=10), ("a", "b"), "a", "“DX”", ("b",))["finding"]
     assert "With fewer than 6 patients no difference to a control can be shown." in few
     assert "At no dose" not in few
@@ -344,14 +350,14 @@ def cxr(monkeypatch, capsys, *arguments):
         (["--word", "DX", "--towards", "flu"], "unknown class of the network 'flu'"),
         (["--word", "DX", "--size", "2"], "size 2 is not allowed"),
         (["--from", "nobody:1,2,3,4"], "image_id 'nobody' is not in the manifest"),
-        ([], "a token is needed: either --word"),
+        ([], "no token given: use either --word"),
         (["--word", "DX", "--split", "nope"], "unknown split 'nope'. Available: "),
-        (["--word", "DX", "--from", "x0:1,2,3,4"], "a token is needed: either --word"),
+        (["--word", "DX", "--from", "x0:1,2,3,4"], "no token given: use either --word"),
     ],
 )
 def test_the_command_line_names_what_is_wrong_and_starts_nothing(monkeypatch, capsys, data, weights, arguments, words):
     code, out, err = cxr(monkeypatch, capsys, "text", "stamp", weights, "--data", data, *arguments, "--json")
-    assert code == (2 if "a token is needed" in words or "unknown split" in words else 1)
+    assert code == (2 if "no token given" in words or "unknown split" in words else 1)
     assert words in err
     assert err.count("\n") == 1
     assert json.loads(out)["error"] in err

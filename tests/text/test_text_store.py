@@ -5,7 +5,7 @@ from PIL import Image
 from text_drawing import chest_like, write_text
 
 from cxr.text import DetectionStore, TextBox, detect_cached
-from cxr.text.store import content_hash
+from cxr.text.detection_store import content_hash
 
 FOUND = [TextBox(1, 2, 30, 14, "AP", 0.9, "word"), TextBox(40, 2, 50, 14)]
 

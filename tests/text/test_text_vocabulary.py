@@ -35,8 +35,8 @@ from cxr.runs import list_runs
 from cxr.runs.folder import RunFolder
 from cxr.runs.storage import to_json
 from cxr.text import DetectionStore, Reviews, TextBox
+from cxr.text.detection_store import content_hash
 from cxr.text.search import images_of, search
-from cxr.text.store import content_hash
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,9 @@ def test_the_token_that_gives_a_class_away_stands_first(italian):
     assert ap["q"] > 0.3
     assert ap["bits"] - ap["chance"] < 0.01
     told = finding(*italian, entries)
-    assert "SEDUTO tells most: it is on 18 of 20 patients of class covid19 and on 0 of the 40 others" in told
+    assert (
+        "SEDUTO predicts the class best: it is on 18 of 20 patients of class covid19 and on 0 of the 40 others"
+    ) in told
 
 
 def test_rare_tokens_are_left_out_and_images_can_be_found_again(italian):
@@ -239,7 +241,9 @@ def test_a_patient_of_two_classes_counts_once():
     assert (entry["images"], entry["patients"]) == (27, 9)
     backwards = of(vocabulary(images[::-1].reset_index(drop=True), tokens[::-1].reset_index(drop=True)), "AP")
     assert backwards["by_class"] == entry["by_class"], "the lot does not depend on the order of the rows"
-    assert "Each patient is counted with one X-ray" in finding(*made(told_apart()), vocabulary(*made(told_apart())))
+    assert "Each patient is counted with one randomly drawn X-ray" in finding(
+        *made(told_apart()), vocabulary(*made(told_apart()))
+    )
 
 
 def told_apart():
@@ -280,9 +284,9 @@ def test_among_500_words_the_one_that_only_one_class_has_is_shown():
     assert len(words) > 400
     assert words[0]["token"] == "DX"
     assert words[0]["q"] < 1e-20
-    assert "DX tells most: it is on 40 of 50 patients of class covid19 and on 0 of the 100 others" in finding(
-        *made(rows), entries
-    )
+    assert (
+        "DX predicts the class best: it is on 40 of 50 patients of class covid19 and on 0 of the 100 others"
+    ) in finding(*made(rows), entries)
 
 
 @pytest.mark.parametrize("classes", ["ab", "abcd"])
@@ -321,7 +325,7 @@ def test_the_interval_of_the_word_that_is_spoken_of_allows_for_its_being_chosen(
 def test_few_patients_are_said_to_be_too_few():
     rows = [(f"x{i}", "ab"[i % 2], f"p{i}", "s", ["AP"] if i % 2 else []) for i in range(6)]
     told = finding(*made(rows), vocabulary(*made(rows)))
-    assert "too few patients to tell whether a token tells the classes apart (3 a, 3 b)" in told
+    assert "too few patients to decide whether a token predicts the class (3 a, 3 b)" in told
 
 
 def test_infinite_limits_survive_the_results_file(italian):
@@ -460,8 +464,8 @@ def test_the_command_prints_the_table_and_writes_it(data, tmp_path, cxr):
     ("arguments", "told"),
     [
         (["--split", "tset"], "unknown split 'tset'. Available: test"),
-        (["--csv", "/nowhere/v.csv"], "the folder /nowhere is not there"),
-        (["--csv", "v.csv", "--detach"], "give one of them"),
+        (["--csv", "/nowhere/v.csv"], "the folder /nowhere does not exist"),
+        (["--csv", "v.csv", "--detach"], "give only one of them"),
     ],
 )
 def test_wrong_use_is_told_in_one_line_before_anything_is_started(data, cxr, arguments, told):

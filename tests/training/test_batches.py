@@ -25,7 +25,7 @@ def test_the_reader_gives_each_position_s_own_image_in_the_order_asked_for(tmp_p
         pixels = batch.images(np.arange(7))
         assert batch.share is shares[k]
         assert pixels.shape == (7, 1, 9, 9)
-        np.testing.assert_array_equal(np.rint(pixels[:, 0].numpy() * 255), images[rows[shares[k].own]])
+        np.testing.assert_array_equal(np.rint(pixels[:, 0].numpy() * 255), images[rows[shares[k].local]])
         seen += 1
     assert seen == len(shares)
 

@@ -182,9 +182,9 @@ def test_a_class_whose_training_images_cannot_be_read_is_said(tiny, recipe, tmp_
     [
         (
             {"stages.0.annotated": {"nih": ["Flu"]}},
-            r"stages\.0\.annotated\.nih: 'Flu' is no class\. Allowed: Edema",
+            r"stages\.0\.annotated\.nih: 'Flu' is not a class\. Allowed: Edema",
         ),
-        ({"stages.1.class_weights": {"flu": 2}}, r"stages\.1\.class_weights: 'flu' is no class\. Allowed: covid19"),
+        ({"stages.1.class_weights": {"flu": 2}}, r"stages\.1\.class_weights: 'flu' is not a class\. Allowed: covid19"),
         ({"stages.1.accumulate": 16, "stages.1.batch": 64, "devices": 2}, r"30 images to train .* Allowed: 32 or more"),
     ],
 )

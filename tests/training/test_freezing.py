@@ -54,5 +54,5 @@ def test_a_block_counts_its_transition_and_the_blocks_nest():
 
 
 def test_a_block_that_is_not_there_is_named_with_those_that_are():
-    with pytest.raises(RecipeError, match=r"train: 'block-9' is no part of densenet-small\. Allowed: all"):
+    with pytest.raises(RecipeError, match=r"train: 'block-9' is not a part of densenet-small\. Allowed: all"):
         parameters_of(build("densenet-small", ("a", "b"), size=64), "block-9")

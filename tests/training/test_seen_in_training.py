@@ -14,13 +14,13 @@ from running import StopsAt, run, start
 from cxr.data import ImageCache, Manifest, read_xray
 from cxr.errors import ManifestError
 from cxr.evaluation.job import evaluate
-from cxr.evaluation.source import seen_by
 from cxr.models import save_model
 from cxr.models.weights import load_model, read_seen
+from cxr.networks import seen_by
 from cxr.paths import runs_root
 from cxr.runs.folder import RunFolder, Stopped
 from cxr.text import Reviews, TextBox
-from cxr.text.store import content_hash
+from cxr.text.detection_store import content_hash
 from cxr.training import train
 
 BEST = "best.safetensors"
@@ -111,7 +111,7 @@ def test_the_stages_file_and_a_network_that_begins_with_it_carry_what_came_befor
 def test_weights_without_a_list_are_named_as_what_is_not_known(tmp_path, tiny, twice):
     stranger = save_model(load_model(twice.checkpoints / BEST), tmp_path / "stranger.safetensors")
     folder = run(start(tiny, changes={**ONE, "weights": str(stranger), "channels": 3}))
-    unknown = "the weights stranger.safetensors, with which the training began"
+    unknown = "the weights stranger.safetensors, from which the training started"
     assert seen_by(folder.id).unknown == (unknown,)
     assert (
         f"Not known: {unknown}. X-rays that it has seen may be among those measured."

@@ -10,11 +10,11 @@ from cxr.data import ImageCache, Manifest, read_xray
 from cxr.data.images.resize import fit_square
 from cxr.data.phantom import write_demo
 from cxr.errors import RecipeError, RunError
-from cxr.evaluation import load_trained
 from cxr.evaluation.predict import predict
+from cxr.networks import load_network
 from cxr.runs.folder import Stopped
 from cxr.text import DetectionStore, Reviews, TextBox, mask_text
-from cxr.text.store import content_hash
+from cxr.text.detection_store import content_hash
 from cxr.training import load_recipe
 from cxr.training.data import masked_text
 from cxr.training.data.stages import prepare
@@ -133,7 +133,7 @@ def test_pixels_of_another_decoder_are_searched_anew(manifest, monkeypatch):
 @pytest.mark.slow
 def test_a_run_says_that_its_network_never_saw_the_text(manifest):
     folder = run(start(manifest.path, "demo", {"text": "mask", "stages.*.epochs": 1}))
-    model, description = load_trained(folder.path)
+    model, description = load_network(folder.path)
     assert "their text masked (inpaint)" in description
     assert "their text masked (inpaint)" in model.card.to_markdown()
     results = folder.read_json("results.json")
@@ -165,7 +165,7 @@ def test_no_stage_sees_text(manifest):
 def test_results_are_of_the_images_that_the_recipe_names(manifest, measure_on):
     changes = {"text": {"handling": "mask", "measure_on": measure_on}, "stages.*.epochs": 1}
     folder = run(start(manifest.path, "demo", changes))
-    model, _ = load_trained(folder.path)
+    model, _ = load_network(folder.path)
     table = folder.predictions()
     masked, unmasked = told(manifest)[0].cache, ImageCache.build(manifest, 32, workers=0)
     ids = table["image_id"].tolist()

@@ -7,10 +7,9 @@ import torch
 
 from cxr.data import Manifest
 from cxr.errors import RecipeError, RunError
-from cxr.evaluation import load_trained
 from cxr.models import build, load_model, save_model
 from cxr.models.weights import read_card
-from cxr.networks import resolve_device
+from cxr.networks import load_network, resolve_device
 from cxr.runs.folder import RunFolder, Stopped
 from cxr.training import checkpoint, train
 from tests.training.running import SMALL, STEPS, StopsAt, assert_same, best, interrupted, rows, run, start
@@ -42,7 +41,7 @@ def test_a_run_leaves_metrics_predictions_results_and_a_loadable_best_network(wh
     assert sorted(whole.predictions()["split"].unique()) == ["probe", "test", "val"]
     best_epoch = min(epochs, key=lambda r: r["val_loss"])
     assert results["best"] == {"stage": "final", "epoch": best_epoch["epoch"], "val_loss": best_epoch["val_loss"]}
-    model, description = load_trained(whole.path)
+    model, description = load_network(whole.path)
     assert model.card.metrics["test"]["n"] == 12
     assert model.card.trained_on == "30 X-rays of tiny"
     assert model.card.recipe["seed"] == 0

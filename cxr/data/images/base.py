@@ -30,7 +30,7 @@ class Refusal(Exception):
 
 
 def looks_like_dicom(path: Path, head: bytes) -> bool:
-    """Tell whether a file is DICOM by its first 132 bytes, or by its name where it has no preamble."""
+    """Return whether a file is DICOM by its first 132 bytes, or by its name where it has no preamble."""
     return head[128:132] == b"DICM" or (path.suffix.lower() in {".dcm", ".dicom"} and not has_image_signature(head))
 
 
@@ -89,7 +89,7 @@ def read_head(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(1024)
     except FileNotFoundError:
-        raise Refusal("is a link to nothing" if path.is_symlink() else "is not there") from None
+        raise Refusal("is a link to nothing" if path.is_symlink() else "does not exist") from None
     except PermissionError:
         raise Refusal("may not be read (permission denied)") from None
     except (OSError, ValueError) as error:

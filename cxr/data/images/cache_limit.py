@@ -13,17 +13,17 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cxr.data.images import leases, store_index
 from cxr.data.images.base import one_line
 from cxr.data.images.decode import DECODER_VERSION
 from cxr.data.images.resize import RESIZER_VERSION
 from cxr.errors import ImageError
+from cxr.json_types import JsonObject
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class StoreUsage:
     in_use: bool
     shards: tuple[Shard, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, str | int | float | bool]:
         """Return what ``cxr cache --json`` prints of it."""
         names = ("name", "size", "treatment", "is_current", "images", "unreadable", "bytes", "used", "in_use")
         return {name: getattr(self, name) for name in names} | {"folder": str(self.folder)}
@@ -103,8 +103,8 @@ def gigabytes(n_bytes: float) -> str:
     return f"{n_bytes / GB:.2f} GB" if n_bytes >= GB / 10 else f"{n_bytes / 10**6:.2f} MB"
 
 
-def limit_bytes(root: Path, taken: int) -> int:
-    """Return how many bytes the stores below ``root`` may hold together; ``taken`` is what they hold now.
+def limit_bytes(root: Path, used: int) -> int:
+    """Return how many bytes the stores below ``root`` may hold together; ``used`` is what they hold now.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def limit_bytes(root: Path, taken: int) -> int:
     """
     value = os.environ.get(VARIABLE, "").strip()
     if not value:
-        return min(DEFAULT_BYTES, (_free_bytes(root) + taken) // 2)
+        return min(DEFAULT_BYTES, (_free_bytes(root) + used) // 2)
     try:
         limit = float(value)
     except ValueError:
@@ -129,23 +129,23 @@ def usage(root: Path) -> list[StoreUsage]:
     return [entry for folder in folders if (entry := _usage_of(folder)) is not None]
 
 
-def make_room(root: Path) -> tuple[int, int]:
+def remove_oldest(root: Path) -> tuple[int, int]:
     """Remove what was used longest ago until all stores, with what is being decoded, keep the limit.
 
     The caller holds the lock of the root. Returns the bytes that are taken then, and the limit.
     """
     stores = usage(root)
-    taken = sum(store.bytes + store.claimed_bytes for store in stores)
+    used = sum(store.bytes + store.claimed_bytes for store in stores)
     limit = limit_bytes(root, sum(store.bytes for store in stores))
     removable = sorted((s for store in stores for s in store.shards if not s.in_use), key=lambda s: s.used)
     for shard in removable:
-        if taken <= limit:
+        if used <= limit:
             break
-        taken -= _remove(shard).bytes
+        used -= _remove(shard).bytes
         log.info(
             "image cache: removed %s of %s to keep %s", gigabytes(shard.bytes), shard.folder.name, gigabytes(limit)
         )
-    return taken, limit
+    return used, limit
 
 
 def clear(
@@ -195,7 +195,7 @@ def _usage_of(folder: Path) -> StoreUsage | None:
 
 def _usage_of_store(folder: Path) -> StoreUsage:
     recipe = _read_json(folder / RECIPE)
-    size = _whole(recipe.get("size"))
+    size = _positive_integer(recipe.get("size"))
     row_bytes = size * size
     try:
         with closing(store_index.connect_to_read(folder)) as index:
@@ -206,7 +206,7 @@ def _usage_of_store(folder: Path) -> StoreUsage:
             images, unreadable = (
                 store_index.value(index, f"SELECT count(*) FROM {table}") for table in ("images", "unreadable")
             )
-    except sqlite3.Error:  # damaged: the next process that opens it makes it anew
+    except sqlite3.Error:  # damaged: the next process that opens it makes it again
         rows, alive, in_use, claims, images, unreadable = [], set(), set(), [], 0, 0
     shards = tuple(Shard(folder, number, n * row_bytes, used, number in in_use) for number, n, used in rows)
     return StoreUsage(
@@ -238,10 +238,10 @@ def _usage_of_old(folder: Path) -> StoreUsage | None:
     return StoreUsage(
         name=folder.name,
         folder=folder,
-        size=_whole(recipe.get("size")),
+        size=_positive_integer(recipe.get("size")),
         treatment=describe(recipe),
         is_current=False,
-        images=_whole(facts.get("n")),
+        images=_positive_integer(facts.get("n")),
         unreadable=0,
         bytes=n_bytes,
         claimed_bytes=0,
@@ -251,11 +251,11 @@ def _usage_of_old(folder: Path) -> StoreUsage | None:
     )
 
 
-def describe(recipe: dict[str, Any]) -> str:
+def describe(recipe: Mapping[str, object]) -> str:
     """Return a treatment in words: ``stretch``, or ``stretch, text masked, mode inpaint, margin 0.1``."""
     treatment = recipe.get("treatment")
-    done = [f"{key} {value}" for key, value in treatment.items()] if isinstance(treatment, dict) else []
-    return ", ".join([str(recipe.get("fit", "unknown")), *done])
+    parts = [f"{key} {value}" for key, value in treatment.items()] if isinstance(treatment, dict) else []
+    return ", ".join([str(recipe.get("fit", "unknown")), *parts])
 
 
 def _remove(shard: Shard) -> Freed:
@@ -304,7 +304,7 @@ def _remove_drafts_of_the_layout_before(root: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> JsonObject:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -312,7 +312,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _whole(value: object) -> int:
+def _positive_integer(value: object) -> int:
     return value if isinstance(value, int) and value > 0 else 0
 
 

@@ -161,7 +161,7 @@ def _grey(image: Image.Image, notes: list[str]) -> NDArray[np.uint8]:
 
 
 def _white_is_zero(image: Image.Image) -> bool:
-    """Tell whether a TIFF of more than 8 bits counts from white; Pillow turns those of 8 bits itself."""
+    """Return whether a TIFF of more than 8 bits counts from white; Pillow turns those of 8 bits itself."""
     tags = getattr(image, "tag_v2", {})
     return tags.get(_TIFF_PHOTOMETRIC) == _TIFF_WHITE_IS_ZERO
 

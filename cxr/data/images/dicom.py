@@ -156,9 +156,9 @@ def _header(dataset: Dataset) -> DicomHeader:
             _text(dataset, "PatientOrientation").strip("[]").replace("'", "").replace(" ", "").split(",")
         ),
         sop_class="" if uid.UID(sop_class).name == sop_class else uid.UID(sop_class).name,
-        width=_whole(dataset, "Columns"),
-        height=_whole(dataset, "Rows"),
-        frames=_whole(dataset, "NumberOfFrames") or 1,
+        width=_integer(dataset, "Columns"),
+        height=_integer(dataset, "Rows"),
+        frames=_integer(dataset, "NumberOfFrames") or 1,
         is_slice=any(name in dataset for name in _SLICE_SIGNS),
     )
 
@@ -178,7 +178,7 @@ def _values(dataset: Dataset, name: str) -> tuple[str, ...]:
         return ()
 
 
-def _whole(dataset: Dataset, name: str) -> int:
+def _integer(dataset: Dataset, name: str) -> int:
     text = _text(dataset, name)
     return int(text) if text.isdecimal() else 0
 
@@ -201,7 +201,7 @@ def _check_header(dataset: Dataset, max_pixels: int) -> None:
     if frames > 1:
         raise Refusal(f"holds {frames} frames; an X-ray file holds one")
     if "PhotometricInterpretation" not in dataset:
-        raise Refusal("does not say how its values are shown (PhotometricInterpretation is missing)")
+        raise Refusal("does not say how to display its values (PhotometricInterpretation is missing)")
     if not hasattr(dataset, "file_meta") or "TransferSyntaxUID" not in dataset.file_meta:
         dataset.ensure_file_meta()
         dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian
@@ -215,7 +215,7 @@ def _raw_pixels(dataset: Dataset) -> NDArray:
 
 
 def _cannot_decode(syntax: uid.UID, error: Exception) -> str:
-    """Say that a decoder is missing, and how to get it, or what the decoder said."""
+    """Say that a decoder is missing, and how to get it, or give the reason of the decoder."""
     no_decoder = isinstance(error, NotImplementedError) or any(sign in str(error) for sign in _NO_DECODER)
     if not no_decoder or not syntax.is_compressed:
         return f"is broken ({one_line(error)})"

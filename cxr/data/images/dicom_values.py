@@ -57,7 +57,7 @@ def grey_values(raw: NDArray, dataset: Dataset, notes: list[str]) -> NDArray[np.
         For a Modality LUT that cannot be read, and for values that are not numbers.
     """
     padding = padding_of(raw, dataset)
-    grey = _shown(modality_values(raw, dataset), dataset, padding, notes)
+    grey = _windowed(modality_values(raw, dataset), dataset, padding, notes)
     if _is_inverse(dataset):
         grey = 255 - grey
     return grey if padding is None else np.where(padding, np.uint8(0), grey)
@@ -124,22 +124,24 @@ def lookup_table(item: Dataset, values: NDArray, dataset: Dataset) -> LookupTabl
 
 @dataclass(frozen=True)
 class _Shown:
-    """Values in 0..1 as a VOI LUT or window shows them; ``descending`` tells that it turns black and white."""
+    """Values in 0..1 as a VOI LUT or window shows them; ``descending`` says that it turns black and white."""
 
     unit: NDArray
     note: str
     descending: bool = False
 
 
-def _shown(values: NDArray, dataset: Dataset, padding: NDArray[np.bool_] | None, notes: list[str]) -> NDArray[np.uint8]:
+def _windowed(
+    values: NDArray, dataset: Dataset, padding: NDArray[np.bool_] | None, notes: list[str]
+) -> NDArray[np.uint8]:
     """Return the grey of the first VOI LUT or window that shows something, else of the values themselves."""
     descending = False
-    for shown in _alternatives(values, dataset, notes):
-        grey = to_u8(shown.unit)
+    for alternative in _alternatives(values, dataset, notes):
+        grey = to_u8(alternative.unit)
         if not _hardly_meets(grey, values, padding):
             return grey
-        descending |= shown.descending
-        notes.append(shown.note)
+        descending |= alternative.descending
+        notes.append(alternative.note)
     grey = values.astype(np.uint8) if _is_eight_bit(values, dataset) else stretch(values, padding, notes)
     return 255 - grey if descending else grey
 
@@ -174,21 +176,21 @@ def _window(x: NDArray[np.float32], centre: float, width: float, function: str) 
 
 
 def _hardly_meets(grey: NDArray[np.uint8], values: NDArray, padding: NDArray[np.bool_] | None) -> bool:
-    """Tell whether a VOI LUT or window leaves a mask, or a handful of greys, where the values hold a picture.
+    """Return whether a VOI LUT or window leaves a mask, or a handful of greys, where the values hold a picture.
 
     It is judged by the middle half of the image, without padding and plateaus: a border or a label that happens to
     lie between the ends does not make a picture.
     """
     step = max(min(grey.shape) // _JUDGED_SIDE, 1)
     every = np.s_[::step, ::step]
-    shown, stored = _middle(grey[every], values[every], None if padding is None else padding[every])
-    if stored.size == 0:
+    grey_middle, stored_middle = _middle(grey[every], values[every], None if padding is None else padding[every])
+    if stored_middle.size == 0:
         return False
-    between, greys = _spread(shown)
+    between, greys = _spread(grey_middle)
     if between >= _BETWEEN and greys >= _FEW_GREYS:
         return False
-    low, high = float(stored.min()), float(stored.max())
-    possible, possible_greys = _spread(to_u8((stored.astype(np.float64) - low) / max(high - low, 1e-12)))
+    low, high = float(stored_middle.min()), float(stored_middle.max())
+    possible, possible_greys = _spread(to_u8((stored_middle.astype(np.float64) - low) / max(high - low, 1e-12)))
     is_mask = between < _BETWEEN and possible > 2 * _BETWEEN
     few_greys = greys < _FEW_GREYS and possible_greys >= _MORE_GREYS * greys
     return is_mask or few_greys or (greys == 1 and possible_greys > 1)
@@ -217,7 +219,7 @@ def _spread(grey: NDArray[np.uint8]) -> tuple[float, int]:
 
 
 def _is_eight_bit(values: NDArray, dataset: Dataset) -> bool:
-    """Tell whether values are 8-bit grey as they are, in bytes or in words."""
+    """Return whether values are 8-bit grey as they are, in bytes or in words."""
     if values.dtype == np.uint8:
         return True
     return values.dtype.kind == "u" and dataset.get("BitsStored") == 8 and int(values.max()) <= 255

@@ -25,7 +25,7 @@ _SAMPLE = 1_000_000
 class GreyRange(NamedTuple):
     """The values that become black and white.
 
-    ``plateaus`` tells whether values beyond them (a border, a burned-in label) were left out.
+    ``plateaus`` says whether values beyond them (a border, a burned-in label) were left out.
     """
 
     low: float
@@ -96,7 +96,7 @@ def _picture_bins(shares: NDArray[np.float64]) -> tuple[int, int]:
 
 
 def _is_plateau(beyond: NDArray[np.float64], outermost: NDArray[np.float64], picture: NDArray[np.float64]) -> bool:
-    """Tell whether what lies beyond a picture is a plateau.
+    """Return whether what lies beyond a picture is a plateau.
 
     ``beyond`` has the shares of bins from the end inwards, ``outermost`` the values in the first of them.
     """

@@ -1,7 +1,7 @@
 """Worker processes for decoding: a decoder that crashes on a file costs that file, not the program.
 
 Plain child processes that run :func:`answer_questions` and speak pickle over their pipes. The processes of
-:mod:`multiprocessing` would import the program's main script anew, which a script without a main guard and a
+:mod:`multiprocessing` would import the program's main script again, which a script without a main guard and a
 dashboard do not survive, and a crash of one of them takes the whole pool along without saying on which file.
 """
 
@@ -75,40 +75,42 @@ def map_in_order(
 def _in_processes(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int
 ) -> Iterator[Result | WorkerDied]:
-    todo: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-    done: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
-    threads = [threading.Thread(target=_serve, args=(function, items, todo, done), daemon=True) for _ in range(workers)]
+    tasks: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+    results: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+    threads = [
+        threading.Thread(target=_serve, args=(function, items, tasks, results), daemon=True) for _ in range(workers)
+    ]
     for thread in threads:
         thread.start()
     try:
-        yield from _ordered(len(items), workers, todo, done)
+        yield from _ordered(len(items), workers, tasks, results)
     finally:
-        while not todo.empty():  # a caller that gave up does not wait for the rest
-            todo.get()
+        while not tasks.empty():  # a caller that gave up does not wait for the rest
+            tasks.get()
         for _ in threads:
-            todo.put(None)
+            tasks.put(None)
         for thread in threads:
             thread.join()
 
 
 def _ordered(
-    total: int, workers: int, todo: queue.SimpleQueue[int | None], done: queue.SimpleQueue[tuple[int, Any]]
+    total: int, workers: int, tasks: queue.SimpleQueue[int | None], results: queue.SimpleQueue[tuple[int, Any]]
 ) -> Iterator[Any]:
     """Hand out a window of items at a time, so that results waiting for their turn stay few."""
     ahead = workers * _AHEAD_PER_WORKER
     for index in range(min(ahead, total)):
-        todo.put(index)
+        tasks.put(index)
     waiting: dict[int, Any] = {}
     for index in range(total):
         while index not in waiting:
-            arrived, result = done.get()
+            arrived, result = results.get()
             waiting[arrived] = result
         result = waiting.pop(index)
         if isinstance(result, _Broken):
             raise result.error
         yield result
         if index + ahead < total:
-            todo.put(index + ahead)
+            tasks.put(index + ahead)
 
 
 class _Broken:
@@ -122,7 +124,7 @@ def _serve(
     function: Callable[[Item], Result],
     items: Sequence[Item],
     todo: queue.SimpleQueue[int | None],
-    done: queue.SimpleQueue[tuple[int, Any]],
+    results: queue.SimpleQueue[tuple[int, Any]],
 ) -> None:
     worker = None
     try:
@@ -135,9 +137,9 @@ def _serve(
                     break
                 worker.close()
                 worker = None
-            done.put((index, result))
+            results.put((index, result))
     except Exception as error:
-        done.put((index or 0, _Broken(error)))
+        results.put((index or 0, _Broken(error)))
     finally:
         if worker is not None:
             worker.close()

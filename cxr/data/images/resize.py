@@ -28,11 +28,11 @@ def decode_square(path: Path, size: int, fit: str) -> NDArray[np.uint8] | str:
 def decode_treated(
     item: tuple[Path, Any], apply: Callable[[NDArray[np.uint8], Any], NDArray[np.uint8]], size: int, fit: str
 ) -> NDArray[np.uint8] | str:
-    """Do the same with ``apply(image, what)`` in between, at the size of the file; ``what`` None leaves it out."""
-    path, what = item
+    """Do the same with ``apply(image, what)`` in between, at the size of the file; ``treatment`` None leaves it out."""
+    path, treatment = item
     try:
         image = decode(path)
-        return fit_square(image if what is None else apply(image, what), size, fit)
+        return fit_square(image if treatment is None else apply(image, treatment), size, fit)
     except Refusal as refusal:
         return str(refusal)
 

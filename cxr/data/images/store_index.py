@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS uses (shard INT, lease TEXT, PRIMARY KEY (shard, leas
 
 
 class Places(NamedTuple):
-    """Where contents lie, one value for each content asked for.
+    """Where contents lie, one value for each requested content.
 
     Attributes
     ----------
@@ -137,7 +137,7 @@ def changing(folder: Path, lease: str) -> Iterator[sqlite3.Connection]:
     Raises
     ------
     ImageError
-        If the store was removed, and perhaps made anew, since the lease was taken.
+        If the store was removed, and perhaps made again, since the lease was taken.
     """
     with closing(connect(folder)) as index, transaction(index, folder):
         if index.execute("SELECT 1 FROM leases WHERE lease = ?", (lease,)).fetchone() is None:
@@ -174,9 +174,9 @@ def _sweep(index: sqlite3.Connection, folder: Path) -> None:
 def find(index: sqlite3.Connection, digests: Sequence[bytes]) -> Places:
     """Return where contents lie; ``digests`` hold none twice."""
     positions = {digest: position for position, digest in enumerate(digests)}
-    held = list(_select(index, "digest, shard, row, crc32", "images", digests))
-    at = np.fromiter((positions[entry[0]] for entry in held), np.int64, len(held))
-    values = np.array([entry[1:] for entry in held], np.int64).reshape(-1, 3)
+    stored_rows = list(_select(index, "digest, shard, row, crc32", "images", digests))
+    at = np.fromiter((positions[entry[0]] for entry in stored_rows), np.int64, len(stored_rows))
+    values = np.array([entry[1:] for entry in stored_rows], np.int64).reshape(-1, 3)
     shards, rows = (np.full(len(digests), -1, np.int32) for _ in range(2))
     crc32 = np.zeros(len(digests), np.uint32)
     shards[at], rows[at], crc32[at] = values.T

@@ -82,7 +82,7 @@ class StoredImages:
         return self.copy() if dtype is None else self.copy().astype(dtype, copy=False)
 
     def hold(self, lease: leases.Lease) -> None:
-        """Keep a lease, under which the shards were said to be in use, for as long as this object lives."""
+        """Keep a lease, under which the shards are marked as in use, for as long as this object lives."""
         self._lease = lease
 
     def _gather(

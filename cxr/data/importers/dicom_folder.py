@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cxr.data.images.dicom import DicomHeader, read_header
 from cxr.data.images.pool import map_in_order
-from cxr.data.importers.base import Found, Source, existing_folder, known_class, walk, with_folder_splits
-from cxr.data.importers.options import DicomOptions, Options
+from cxr.data.importers.import_options import DicomOptions, Options
+from cxr.data.importers.listing import Listing, Source, existing_folder, known_class, walk, with_folder_splits
 from cxr.data.importers.rows import Row
 from cxr.data.tables.xray_views import (
     FRONTAL,
@@ -27,7 +27,7 @@ _WIDEST = 2.5  # longer side by shorter side; a scout view or a strip is longer
 NO_MODALITY = "no modality in the file: taken for an X-ray by its header"
 
 
-def read(path: Path, options: DicomOptions) -> Found:
+def read(path: Path, options: DicomOptions) -> Listing:
     """Take the frontal chest X-rays among all DICOM files below a folder.
 
     Modality CR, DX, DR, RG or XR, and those of ``options.modalities`` (SC, OT). A file without a modality, as some
@@ -36,18 +36,18 @@ def read(path: Path, options: DicomOptions) -> Found:
     coded ones, then in the descriptions. The label is that of the innermost folder whose name stands for a class, else
     "".
     """
-    found = Found(existing_folder(path))
-    files = list(walk(found.root, found))
+    listing = Listing(existing_folder(path))
+    files = list(walk(listing.root, listing))
     allowed = (*MODALITIES, *(modality.strip().upper() for modality in options.modalities))
     for file, header in zip(files, map_in_order(read_header, files), strict=True):
         if not isinstance(header, DicomHeader):
-            found.leave_out(file, str(header))
+            listing.leave_out(file, str(header))
         elif reason := _reason_against(header, allowed):
-            found.leave_out(file, reason)
+            listing.leave_out(file, reason)
         else:
-            found.rows.append(_row(file, header, found.root, options))
-    with_folder_splits(found)
-    return found
+            listing.rows.append(_row(file, header, listing.root, options))
+    with_folder_splits(listing)
+    return listing
 
 
 def _reason_against(header: DicomHeader, allowed: tuple[str, ...]) -> str:
@@ -120,7 +120,7 @@ def _wrong_body_part(header: DicomHeader) -> str:
 def _described_parts(header: DicomHeader) -> frozenset[str]:
     """Return the parts of the body named by the first description that names any."""
     parts = (body_parts_in(text) for text in (header.series, header.protocol, header.study))
-    return next((named for named in parts if named), frozenset())
+    return next((body_parts for body_parts in parts if body_parts), frozenset())
 
 
 def _row(file: Path, header: DicomHeader, root: Path, options: Options) -> Row:

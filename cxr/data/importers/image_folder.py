@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr.data.images.base import IMAGE_SUFFIXES
-from cxr.data.importers.base import Found, Source, existing_folder, join_labels, walk
-from cxr.data.importers.options import LabelOptions, Options
+from cxr.data.importers.import_options import LabelOptions, Options
+from cxr.data.importers.listing import Listing, Source, existing_folder, join_labels, walk
 from cxr.data.importers.rows import Row
 from cxr.data.tables.normalise import known_class, normalise_split
 from cxr.data.tables.values import listed, pairs
@@ -52,23 +52,23 @@ class _Place:
     split_folder: str
 
 
-def read(path: Path, options: LabelOptions) -> Found:
+def read(path: Path, options: LabelOptions) -> Listing:
     """Read every image below a class folder; ``images/`` and ``masks/`` inside a class folder are a pair."""
-    found = Found(existing_folder(path))
+    listing = Listing(existing_folder(path))
     places = []
-    for file in walk(found.root, found):
-        place = _place(file, found.root)
-        reason = _reason_against(place, found.root)
+    for file in walk(listing.root, listing):
+        place = _place(file, listing.root)
+        reason = _reason_against(place, listing.root)
         if reason:
-            found.leave_out(file, reason)
+            listing.leave_out(file, reason)
         else:
             places.append(place)
     levels = _class_levels(places, options)
     above = _patients_above(places, levels)
-    found.rows += [_row(place, level, above) for place, level in zip(places, levels, strict=True)]
-    found.notes += _notes(places, levels, above, options)
-    join_labels(found, options)
-    return found
+    listing.rows += [_row(place, level, above) for place, level in zip(places, levels, strict=True)]
+    listing.notes += _notes(places, levels, above, options)
+    join_labels(listing, options)
+    return listing
 
 
 def split_of(folder: str) -> str:
@@ -93,7 +93,7 @@ def _reason_against(place: _Place, root: Path) -> str:
     if any(map(_MASK_FOLDER.fullmatch, place.file.relative_to(root).parts[:-1])):
         return "lies in a folder of masks"
     if not place.folders:
-        return "lies in no class folder (a folder per class is needed)"
+        return "is not in a class folder (one folder per class is needed)"
     # Files without an ending are tried: some sets have none.
     if place.file.suffix.lower() not in IMAGE_SUFFIXES and place.file.suffix:
         return f"is not an image by its ending {place.file.suffix!r}"
@@ -102,18 +102,18 @@ def _reason_against(place: _Place, root: Path) -> str:
 
 def _class_levels(places: Sequence[_Place], options: Options) -> list[int]:
     """Return for each file which of its folders is the class."""
-    known = [_known_level(place, options) for place in places]
-    depths = Counter(level for level in known if level is not None)
+    levels = [_known_level(place, options) for place in places]
+    depths = Counter(level for level in levels if level is not None)
     usual = depths.most_common(1)[0][0] if depths else _shared_levels(places)
     return [
         level if level is not None else min(max(usual, place.below_split), len(place.folders) - 1)
-        for place, level in zip(places, known, strict=True)
+        for place, level in zip(places, levels, strict=True)
     ]
 
 
 def _known_level(place: _Place, options: Options) -> int | None:
-    named = {name.casefold() for name in options.aliases}
-    levels = [n for n, name in enumerate(place.folders) if name.casefold() in named or known_class(name)]
+    alias_names = {name.casefold() for name in options.aliases}
+    levels = [n for n, name in enumerate(place.folders) if name.casefold() in alias_names or known_class(name)]
     return levels[-1] if levels else None
 
 
@@ -130,13 +130,13 @@ def _shared_levels(places: Sequence[_Place]) -> int:
 
 
 def _patients_above(places: Sequence[_Place], levels: Sequence[int]) -> bool:
-    """Tell whether the folders directly above the class folders hold a patient each."""
+    """Return whether the folders directly above the class folders hold a patient each."""
     above = Counter(place.folders[level - 1] for place, level in zip(places, levels, strict=True) if level)
     return _are_patients(above)
 
 
 def _are_patients(folders: Counter[str]) -> bool:
-    """Tell whether folders hold a patient each: by their names, or many ids with few files each."""
+    """Return whether folders hold a patient each: by their names, or many ids with few files each."""
     if any(_PATIENT_NAME.match(name) for name in folders):
         return True
     few_files = folders.total() < _FILES_PER_CLASS * len(folders)
@@ -166,8 +166,8 @@ def _patient(place: _Place, level: int, above: bool) -> str:
     nih = _NIH_NAME.match(place.file.stem)
     if nih:
         return f"nih_{nih[1]}"
-    said = _PATIENT_IN_FILE.match(place.file.stem)
-    return said[0] if said else ""
+    match = _PATIENT_IN_FILE.match(place.file.stem)
+    return match[0] if match else ""
 
 
 def _row(place: _Place, level: int, above: bool) -> Row:
@@ -194,9 +194,9 @@ def _notes(places: Sequence[_Place], levels: Sequence[int], above: bool, options
             n += 1
             from_folders.setdefault(folder, set()).add(place.folders[level])
     if n:
-        where = "above" if above else "below"
+        side = "above" if above else "below"
         patients = listed(sorted(from_folders), 3)
-        notes.append(f"patient_id: from the folder {where} the class for {n} X-rays ({patients})")
+        notes.append(f"patient_id: from the folder {side} the class for {n} X-rays ({patients})")
     several = sorted(name for name, classes in from_folders.items() if len(classes) > 1)
     if several:
         notes.append(
@@ -237,7 +237,7 @@ def _mask(file: Path) -> str:
 SOURCE = Source(
     "image-folder",
     "One folder per class",
-    "any images below class folders, perhaps below train/, val/ and test/, perhaps with patients' folders",
+    "images in one folder per class; folders train/, val/ and test/ and folders of patients are recognised",
     read,
     LabelOptions,
 )

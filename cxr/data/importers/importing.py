@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from cxr.data.images.base import Refusal
 from cxr.data.images.decode import decode_with_notes
 from cxr.data.images.pool import map_in_order
-from cxr.data.importers.base import Found, relative
-from cxr.data.importers.options import read_options
+from cxr.data.importers.import_options import read_options
+from cxr.data.importers.listing import Listing, relative
 from cxr.data.importers.registry import SOURCES
 from cxr.data.importers.rows import FILE_NOTES, SOURCE_SPLIT
 from cxr.data.manifest import COLUMNS, SIZE_COLUMNS, Manifest
@@ -64,12 +64,12 @@ class ImportResult:
         return replace(self, manifest=manifest)
 
     def with_notes(self, *notes: str) -> ImportResult:
-        """Return the same result with more notes; one that is there already is not added again."""
+        """Return the same result with more notes; one that already exists is not added again."""
         return replace(self, notes=tuple(dict.fromkeys((*self.notes, *notes))))
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Decoded:
     """What decoding an image showed; ``digest`` stands for its pixels, whatever the format of the file."""
 
     width: int
@@ -109,7 +109,7 @@ def import_data(
         Decoding processes; None for one per core, 0 for this process.
     options
         What the importer declares, by name: ``aliases``, ``columns``, ``uncertain`` and others, see
-        :mod:`cxr.data.importers.options`; None stands for an option that is not given.
+        :mod:`cxr.data.importers.import_options`; None stands for an option that is not given.
 
     Raises
     ------
@@ -122,17 +122,17 @@ def import_data(
     importer = SOURCES[kind]
     read_with = read_options(kind, importer.options, options)
     folder = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - resolve() would follow links
-    found = importer.read(folder, read_with)
-    usable = _decoded(found, progress, workers)
-    excluded = pd.DataFrame(found.excluded, columns=["file", "reason"])
+    listing = importer.read(folder, read_with)
+    usable = _decoded(listing, progress, workers)
+    excluded = pd.DataFrame(listing.excluded, columns=["file", "reason"])
     if not usable:
         raise ManifestError(_nothing_usable(folder, kind, excluded))
-    table, pictures = _filled(pd.DataFrame(usable), found.root)
-    table, notes = _read_values(table, found, read_with.source)
-    manifest = Manifest.from_table(with_source_split(table), found.root)
+    table, pictures = _filled(pd.DataFrame(usable), listing.root)
+    table, notes = _read_values(table, listing, read_with.source)
+    manifest = Manifest.from_table(with_source_split(table), listing.root)
     on_files = [f"{n} X-ray{'s' * (n != 1)}: {note}" for note, n in count_notes(manifest).items()]
     result = ImportResult(manifest, excluded, kind, doubles=_doubles(manifest.table, pictures))
-    return result.with_notes(*found.notes, *notes, *on_files, *notes_on(manifest))
+    return result.with_notes(*listing.notes, *notes, *on_files, *notes_on(manifest))
 
 
 def notes_on(manifest: Manifest) -> list[str]:
@@ -153,8 +153,8 @@ def unknown_sources(manifest: Manifest) -> str:
     """Return one sentence on X-rays whose source is not known, "" if every source is known."""
     whose = _those_without(manifest, "source")
     return whose and (
-        f"The source of {whose} is unknown: nobody can tell whether a class comes from one hospital alone. "
-        "If all come from one place, name it with --source."
+        f"The source of {whose} is unknown: it cannot be checked whether a class comes from one hospital alone. "
+        "If all come from one place, give it with --source."
     )
 
 
@@ -163,7 +163,7 @@ def _those_without(manifest: Manifest, column: str) -> str:
     return f"all {n} X-rays" if unknown == n else f"{unknown} of {n} X-rays" if unknown else ""
 
 
-def inspect(path: Path) -> _Seen | str:
+def inspect(path: Path) -> _Decoded | str:
     """Decode an image in a worker; its size and digest, or the reason why it is not usable."""
     try:
         pixels, notes = decode_with_notes(path)
@@ -173,21 +173,21 @@ def inspect(path: Path) -> _Seen | str:
         return f"is blank (every pixel is {pixels[0, 0]})"
     digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(pixels).tobytes())
-    return _Seen(pixels.shape[1], pixels.shape[0], digest.hexdigest(), notes)
+    return _Decoded(pixels.shape[1], pixels.shape[0], digest.hexdigest(), notes)
 
 
-def _decoded(found: Found, progress: Progress | None, workers: int | None) -> list[dict[str, Any]]:
+def _decoded(listing: Listing, progress: Progress | None, workers: int | None) -> list[dict[str, object]]:
     """Return the rows whose image decodes, with size and digest; the others are left out by name."""
     usable = []
-    images = [Path(row.image) for row in found.rows]
-    for row, image, seen in zip(found.rows, images, map_in_order(inspect, images, workers, progress), strict=True):
-        if isinstance(seen, _Seen):
+    images = [Path(row.image) for row in listing.rows]
+    for row, image, decoded in zip(listing.rows, images, map_in_order(inspect, images, workers, progress), strict=True):
+        if isinstance(decoded, _Decoded):
             earlier = row.file_notes.split(_BETWEEN_NOTES)
-            notes = _BETWEEN_NOTES.join(note for note in dict.fromkeys((*earlier, *seen.notes)) if note)
-            shown = {"width": seen.width, "height": seen.height, FILE_NOTES: notes, "_digest": seen.digest}
-            usable.append(row.as_columns() | shown)
+            notes = _BETWEEN_NOTES.join(note for note in dict.fromkeys((*earlier, *decoded.notes)) if note)
+            columns = {"width": decoded.width, "height": decoded.height, FILE_NOTES: notes, "_digest": decoded.digest}
+            usable.append(row.as_columns() | columns)
         else:
-            found.leave_out(image, str(seen))
+            listing.leave_out(image, str(decoded))
     return usable
 
 
@@ -200,16 +200,16 @@ def _filled(table: pd.DataFrame, root: Path) -> tuple[pd.DataFrame, NDArray[np.i
         table = table.drop(columns=FILE_NOTES)
     for column in (c for c in COLUMNS if c in table and (c == "image" or c.endswith("_mask"))):
         table[column] = [relative(path, root) if path else "" for path in table[column].fillna("")]
-    given = table["dup_group"].fillna("").tolist() if "dup_group" in table else [""] * len(table)
-    groups = join_doubles(given, table["_digest"].tolist())
+    source_groups = table["dup_group"].fillna("").tolist() if "dup_group" in table else [""] * len(table)
+    groups = join_doubles(source_groups, table["_digest"].tolist())
     pictures = pd.factorize(table["_digest"])[0].astype(np.int64)
     return table.assign(dup_group=groups).drop(columns="_digest"), pictures
 
 
-def _read_values(table: pd.DataFrame, found: Found, source: str) -> tuple[pd.DataFrame, list[str]]:
+def _read_values(table: pd.DataFrame, listing: Listing, source: str) -> tuple[pd.DataFrame, list[str]]:
     """Return the table with values as ours, and the source where it is not known."""
     notes: list[str] = []
-    if not found.own:
+    if not listing.own:
         text = {c: table[c].fillna("") for c in table if c != "age" and c not in SIZE_COLUMNS}
         table, notes = normalise_values(table.assign(**text))
     if source:
@@ -223,16 +223,16 @@ def with_source_split(table: pd.DataFrame) -> pd.DataFrame:
 
     What the column says already stays. It is not there where the source gives no splits.
     """
-    known = table[SOURCE_SPLIT].fillna("") if SOURCE_SPLIT in table else pd.Series("", index=table.index)
-    said = known.map(normalise_split).where(known != "", table["split"])
+    remembered = table[SOURCE_SPLIT].fillna("") if SOURCE_SPLIT in table else pd.Series("", index=table.index)
+    splits = remembered.map(normalise_split).where(remembered != "", table["split"])
     rest = table.drop(columns=SOURCE_SPLIT, errors="ignore")
-    return rest.assign(**{SOURCE_SPLIT: said}) if (said != "").any() else rest
+    return rest.assign(**{SOURCE_SPLIT: splits}) if (splits != "").any() else rest
 
 
 def source_splits(manifest: Manifest) -> dict[str, int]:
     """Return how many X-rays the source puts into each split, whether its splits are used or declined."""
-    said = manifest.table[SOURCE_SPLIT] if SOURCE_SPLIT in manifest.table else manifest.table["split"]
-    counts = Counter(str(name) for name in said.fillna("") if name)
+    splits = manifest.table[SOURCE_SPLIT] if SOURCE_SPLIT in manifest.table else manifest.table["split"]
+    counts = Counter(str(name) for name in splits.fillna("") if name)
     return {name: counts[name] for name in in_order(counts)}
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from cxr.data.importers import dicom_folder, image_folder, table
-from cxr.data.importers.base import Excluded, Found, Source
-from cxr.data.importers.options import UNCERTAIN, Options, Uncertain
+from cxr.data.importers.import_options import UNCERTAIN, Options, Uncertain
+from cxr.data.importers.listing import Excluded, Listing, Source
 from cxr.data.importers.public import (
     brax,
     chexpert,
@@ -39,4 +39,4 @@ SOURCES: dict[str, Source[Any]] = {
     for source in (*PUBLIC_SETS, image_folder.SOURCE, table.source(PUBLIC_SETS), dicom_folder.SOURCE)
 }
 
-__all__ = ["PUBLIC_SETS", "SOURCES", "UNCERTAIN", "Excluded", "Found", "Options", "Source", "Uncertain"]
+__all__ = ["PUBLIC_SETS", "SOURCES", "UNCERTAIN", "Excluded", "Listing", "Options", "Source", "Uncertain"]

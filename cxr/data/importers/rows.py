@@ -55,7 +55,7 @@ class Row:
             if name in ROW_FIELDS:
                 raise ValueError(f"column {name!r} is a field of its own, not an extra column")
 
-    def as_columns(self) -> dict[str, Any]:
+    def as_columns(self) -> dict[str, object]:
         """Return ``{column: value}``, the extra columns last."""
         return {name: getattr(self, name) for name in ROW_FIELDS} | dict(self.extra)
 
@@ -65,6 +65,6 @@ ROW_FIELDS = tuple(entry.name for entry in fields(Row) if entry.name != "extra")
 
 def row_of(columns: Mapping[str, Any], left_aside: tuple[str, ...] = ()) -> Row:
     """Return the row of a table's columns: those called like a field fill it, all others are extra columns."""
-    own = {name: value for name, value in columns.items() if name in ROW_FIELDS}
+    field_values = {name: value for name, value in columns.items() if name in ROW_FIELDS}
     extra = {name: value for name, value in columns.items() if name not in ROW_FIELDS and name not in left_aside}
-    return Row(**own, extra=extra)
+    return Row(**field_values, extra=extra)

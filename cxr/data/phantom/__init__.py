@@ -6,7 +6,7 @@ tells the class is a parameter. They are not a model of disease, and no result o
 
 from cxr.data.phantom.demo import demo_phantom, write_demo
 from cxr.data.phantom.phantom import CLASSES, Phantom, make_phantom
-from cxr.data.phantom.tokens import FONTS, TOKEN_SETS, Token, TokenSet
+from cxr.data.phantom.token_sets import FONTS, TOKEN_SETS, Token, TokenSet
 
 __all__ = [
     "CLASSES",

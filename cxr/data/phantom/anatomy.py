@@ -66,7 +66,7 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class Pose:
-    """How the patient stood and the tube was set, drawn anew for every X-ray."""
+    """How the patient stood and the tube was set, drawn for every X-ray."""
 
     degrees: float
     scale: float

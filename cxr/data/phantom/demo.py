@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -81,7 +80,7 @@ def write_demo(
     Parameters
     ----------
     n : number of images, at least 12.
-    correlation : how often the text tells the class, 0 to 1 (see :mod:`cxr.data.phantom.tokens`).
+    correlation : how often the text gives away the class, 0 to 1 (see :mod:`cxr.data.phantom.token_sets`).
     workers : processes; 0 works in this one, None takes one per core.
     progress : called with (done, total).
 
@@ -120,7 +119,7 @@ def _prepare(root: Path) -> None:
         raise CxrError(f"{root} cannot hold synthetic X-rays: {error.strerror or error}") from error
 
 
-def _write_case(case: _Case) -> tuple[dict[str, Any], list[dict[str, Any]]] | CxrError:
+def _write_case(case: _Case) -> tuple[dict[str, object], list[dict[str, object]]] | CxrError:
     """Make and write one image; return its rows of the manifest and of the tokens' table, or what went wrong."""
     phantom, root = case.phantom(), Path(case.folder)
     files = {
@@ -135,11 +134,11 @@ def _write_case(case: _Case) -> tuple[dict[str, Any], list[dict[str, Any]]] | Cx
     except OSError as error:
         return CxrError(f"synthetic X-ray {case.image_id} cannot be written to {root}: {error.strerror or error}")
     row = _manifest_row(case, phantom) | {column: path for column, (path, _) in files.items()}
-    where = {"image_id": case.image_id, "image": files["image"][0]}
-    return row, [where | dict(token) for token in phantom.tokens]
+    identity = {"image_id": case.image_id, "image": files["image"][0]}
+    return row, [identity | dict(token) for token in phantom.tokens]
 
 
-def _manifest_row(case: _Case, phantom: Phantom) -> dict[str, Any]:
+def _manifest_row(case: _Case, phantom: Phantom) -> dict[str, object]:
     return {
         "image_id": case.image_id,
         "label": phantom.label,

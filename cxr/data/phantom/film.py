@@ -30,7 +30,7 @@ class Tissue:
 
 @dataclass(frozen=True)
 class Exposure:
-    """How the picture was taken and processed, drawn anew for every X-ray and never from its class."""
+    """How the picture was taken and processed, drawn for every X-ray and never from its class."""
 
     centre: float  # attenuation shown as middle grey
     latitude: float  # range of attenuation between black and white

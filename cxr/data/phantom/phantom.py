@@ -12,7 +12,7 @@ from cxr.data.phantom.canvas import Canvas
 from cxr.data.phantom.film import Tissue, draw_exposure, expose, tissue
 from cxr.data.phantom.film import field as exposed_field
 from cxr.data.phantom.lesions import add_consolidation, add_ground_glass
-from cxr.data.phantom.tokens import TOKEN_SETS, Token, TokenSet, burn_in, choose_token_set
+from cxr.data.phantom.token_sets import TOKEN_SETS, Token, TokenSet, burn_in, choose_token_set
 from cxr.errors import CxrError, unknown
 
 CLASSES = ("covid19", "normal", "pneumonia")
@@ -58,7 +58,7 @@ def make_phantom(
         the text is the same whatever is written, and the patient and exposure are the same whatever the class.
     label : ``covid19``, ``normal`` or ``pneumonia``.
     size : side in pixels, 96 to 1024.
-    correlation : how often the text tells the class, in [0, 1]; :mod:`cxr.data.phantom.tokens` gives the exact mixture.
+    correlation : how often the text gives away the class, in [0, 1] (:mod:`cxr.data.phantom.token_sets`).
     tokens : False draws no text at all.
     token_set : ``a``, ``b`` or ``c`` to fix the set of tokens in spite of ``correlation``.
     patient : seed of the anatomy, to take another X-ray of the same patient; by default it follows from ``seed``.
@@ -79,8 +79,8 @@ def make_phantom(
     healthy = tissue(chest, canvas, tissue_rng)
     attenuation, lesion = _diseased(label, healthy, chest, canvas, lesion_rng)
     image = expose(attenuation, settings, noise_rng)
-    seen = exposed_field(size, settings) > 0.5
-    lungs = (np.maximum(healthy.lungs[RIGHT], healthy.lungs[LEFT]) > 0.5) & seen
+    exposed = exposed_field(size, settings) > 0.5
+    lungs = (np.maximum(healthy.lungs[RIGHT], healthy.lungs[LEFT]) > 0.5) & exposed
     chosen: TokenSet | None = None
     words: list[Token] = []
     token_mask = np.zeros_like(image)
@@ -102,7 +102,7 @@ def make_phantom(
 
 
 def child(seed: Seed, *key: int) -> np.random.SeedSequence:
-    """Return the seed sequence at ``key`` below ``seed``, the same however often it is asked for."""
+    """Return the seed sequence at ``key`` below ``seed``, the same however often it is requested."""
     parent = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
     return np.random.SeedSequence(parent.entropy, spawn_key=(*parent.spawn_key, *key))
 

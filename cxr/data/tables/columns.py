@@ -41,28 +41,30 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def guess_columns(table: pd.DataFrame, given: Mapping[str, str]) -> dict[str, str]:
-    """Return ``{our column: theirs}`` for the columns whose names say what they hold, beside those ``given``.
+def guess_columns(table: pd.DataFrame, chosen: Mapping[str, str]) -> dict[str, str]:
+    """Return ``{our column: theirs}`` for the columns whose names say what they hold, beside those ``chosen``.
 
     A column that has our name already is not in it. A column for splits is taken only where its values are names of
     splits, and no column is taken twice but findings for a label.
     """
-    taken = {*given.values(), *(column for column in table.columns if column in COLUMNS)}
+    used = {*chosen.values(), *(column for column in table.columns if column in COLUMNS)}
     by_name: dict[str, str] = {}
     for column in table.columns:
         by_name.setdefault(_folded(column), column)
     guessed: dict[str, str] = {}
-    for ours, names in _NAMES.items():
-        if ours in given or ours in table:
+    for our_column, names in _NAMES.items():
+        if our_column in chosen or our_column in table:
             continue
-        there = [by_name[name] for name in names if name in by_name and by_name[name] not in taken]
-        theirs = next((column for column in there if ours != "split" or _holds_splits(table[column])), None)
+        candidates = [by_name[name] for name in names if name in by_name and by_name[name] not in used]
+        source_column = next(
+            (column for column in candidates if our_column != "split" or _holds_splits(table[column])), None
+        )
         # The name of an image is no id of ours; a table without another name for its images means it.
-        if theirs is None and ours == "image" and "image_id" in table:
-            theirs = "image_id"
-        if theirs is not None:
-            guessed[ours] = theirs
-            taken.add(theirs)
+        if source_column is None and our_column == "image" and "image_id" in table:
+            source_column = "image_id"
+        if source_column is not None:
+            guessed[our_column] = source_column
+            used.add(source_column)
     return guessed
 
 
@@ -70,8 +72,8 @@ def columns_note(guessed: Mapping[str, str]) -> list[str]:
     """Return a sentence on what was guessed, none for nothing."""
     if not guessed:
         return []
-    named = ", ".join(f"{ours} from {theirs!r}" for ours, theirs in guessed.items())
-    return [f"columns: {named} (choose others with --column ours=theirs)"]
+    guesses = ", ".join(f"{column} from {source_column!r}" for column, source_column in guessed.items())
+    return [f"columns: {guesses} (choose others with --column OURS=THEIRS)"]
 
 
 def pick(columns: Collection[str], *names: str) -> str | None:

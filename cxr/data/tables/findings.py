@@ -1,4 +1,4 @@
-"""Findings of public data sets: columns of 1, 0, -1 or lists become our ``findings`` and, where asked, a label.
+"""Findings of public data sets: columns of 1, 0, -1 or lists become our ``findings`` and, on request, a label.
 
 ``findings`` joins by ``|`` what is there; ``?`` stands before a finding that may be there or not; "No Finding" stands
 alone where nothing was found.
@@ -16,8 +16,8 @@ import pandas as pd
 
 from cxr.data.images.dicom import DicomHeader, read_header
 from cxr.data.images.pool import map_in_order
-from cxr.data.importers.base import Found
-from cxr.data.importers.options import FindingOptions, TableOptions, Uncertain
+from cxr.data.importers.import_options import FindingOptions, TableOptions, Uncertain
+from cxr.data.importers.listing import Listing
 from cxr.data.importers.rows import ROW_FIELDS, SOURCE_SPLIT, Row
 from cxr.data.tables.image_paths import Files
 from cxr.data.tables.normalise import (
@@ -63,9 +63,9 @@ def state(value: str) -> State:
 
 
 def is_yes_or_no(values: Sequence[str]) -> bool:
-    """Tell whether a column says yes or no of one finding: some 1 or 0, perhaps -1 or nothing, and no other word."""
+    """Return whether a column says yes or no of one finding: some 1 or 0, perhaps -1 or nothing, and no other word."""
     states = {value: state(value) for value in set(values)}
-    only = all(found or is_missing(value) for value, found in states.items())
+    only = all(value_state or is_missing(value) for value, value_state in states.items())
     return only and bool({"yes", "no"} & set(states.values()))
 
 
@@ -86,7 +86,7 @@ def write_findings(states: Mapping[str, State], uncertain: Uncertain = "unknown"
 
 
 def sure_label(states: Mapping[str, State], findings: str) -> str:
-    """Return the class that findings stand for; normal only where that is said, not where all is 0."""
+    """Return the class that findings stand for; normal only where it is stated, not where all is 0."""
     label = label_of_findings([name for name in findings.split("|") if not name.startswith(_UNKNOWN)])
     is_said = any(value == "yes" and known_class(name) == "normal" for name, value in states.items())
     return "" if label == "normal" and not is_said else label
@@ -105,7 +105,7 @@ class PublicSet:
     Where the set ``knows_views``, an X-ray is left out whose view is unknown or not frontal.
     """
 
-    found: Found
+    listing: Listing
     options: TableOptions
     files: Files
     knows_views: bool = True
@@ -115,14 +115,14 @@ class PublicSet:
         cls, root: Path, options: TableOptions, columns: Sequence[str], title: str, knows_views: bool = True
     ) -> PublicSet:
         """Start a data set below ``root``; a ManifestError names a mapped column that is not known."""
-        for ours, theirs in options.columns.items():
-            if ours not in ROW_FIELDS:
-                raise ManifestError(unknown("column in the mapping", ours, ROW_FIELDS))
-            if theirs not in columns:
+        for column, source_column in options.columns.items():
+            if column not in ROW_FIELDS:
+                raise ManifestError(unknown("column in the mapping", column, ROW_FIELDS))
+            if source_column not in columns:
                 raise ManifestError(
-                    f"{title} has no column {theirs!r} (mapped to {ours!r}). Found: {', '.join(columns)}"
+                    f"{title} has no column {source_column!r} (mapped to {column!r}). Found: {', '.join(columns)}"
                 )
-        return cls(Found(root), options, Files(root), knows_views)
+        return cls(Listing(root), options, Files(root), knows_views)
 
     @property
     def uncertain(self) -> Uncertain:
@@ -138,11 +138,11 @@ class PublicSet:
         """
         match = self.files.find(name)
         if match.file is None:
-            self.found.leave_out(name or "row without a name", match.how)
+            self.listing.leave_out(name or "row without a name", match.how)
             return
         view = row.view if self.knows_views else "frontal"
         if is_missing(view) or not is_frontal(view):
-            self.found.leave_out(match.file, f"view {view or 'unknown'} is not frontal")
+            self.listing.leave_out(match.file, f"view {view or 'unknown'} is not frontal")
             return
         findings = write_findings(states, self.uncertain)
         if label is None:
@@ -150,11 +150,15 @@ class PublicSet:
         if label is None:
             column = self.options.columns["label"]
             why = "uncertain" if state(raw[column]) == "uncertain" else "not mentioned"
-            self.found.leave_out(match.file, f"{column} is {why}")
+            self.listing.leave_out(match.file, f"{column} is {why}")
             return
-        mapped = {ours: raw[theirs] for ours, theirs in self.options.columns.items() if ours not in ("image", "label")}
-        own: dict[str, Any] = {"image": str(match.file), "label": label, "findings": findings}
-        self.found.rows.append(replace(row, **{**own, **mapped}))
+        fields: dict[str, Any] = {"image": str(match.file), "label": label, "findings": findings}  # of the Row
+        fields |= {
+            our_column: raw[source_column]
+            for our_column, source_column in self.options.columns.items()
+            if our_column not in ("image", "label")
+        }
+        self.listing.rows.append(replace(row, **fields))
 
     def _label(self, states: Mapping[str, State], findings: str, raw: Mapping[str, str]) -> str | None:
         """Return the label, None where the chosen column does not say."""
@@ -168,62 +172,63 @@ class PublicSet:
             return raw[column]
         names = [name for name in findings.split("|") if not name.startswith(_UNKNOWN)]
         aliases = {key.casefold(): value for key, value in self.options.aliases.items()}
-        named = [aliases[name.casefold()] for name in (findings, *names) if name.casefold() in aliases]
-        if named:
-            return named[0]
+        labels = [aliases[name.casefold()] for name in (findings, *names) if name.casefold() in aliases]
+        if labels:
+            return labels[0]
         return sure_label(states, findings)
 
-    def finish(self, n_uncertain: int, patients: str, labels: str = "") -> Found:
+    def finish(self, n_uncertain: int, patients: str, labels: str = "") -> Listing:
         """Return what was found, with notes on uncertain findings, where patients come from, labels and splits."""
-        found, options = self.found, self.options
+        listing, options = self.listing, self.options
         if n_uncertain:
-            found.notes.append(
+            listing.notes.append(
                 f"findings: {n_uncertain} uncertain, taken as {_SAID_UNCERTAIN[self.uncertain]} (see --uncertain)"
             )
-        found.notes.append(f"patient_id: {patients}")
+        listing.notes.append(f"patient_id: {patients}")
         if labels:
-            found.notes.append(f"labels: {labels}")
+            listing.notes.append(f"labels: {labels}")
         elif "label" in options.columns:
             column = options.columns["label"]
-            if any(row.label == yes_or_no("1", column) for row in found.rows):
+            if any(row.label == yes_or_no("1", column) for row in listing.rows):
                 yes, no = yes_or_no("1", column), yes_or_no("0", column)
-                found.notes.append(f"labels: column {column!r} read as {yes} (1) and {no} (0); others are left out")
+                listing.notes.append(f"labels: column {column!r} read as {yes} (1) and {no} (0); others are left out")
         else:
-            found.notes.append(
+            listing.notes.append(
                 "labels: pneumonia and normal (No Finding) from the findings, other X-rays have findings alone; "
                 "one finding as label: --column label=NAME"
             )
-        _drop_single_split(found)
-        mapped = map_labels([row.label for row in found.rows], options.aliases, options.keep_labels)
-        found.rows = [replace(row, label=mapped.classes[row.label]) for row in found.rows]
+        _drop_single_split(listing)
+        mapped = map_labels([row.label for row in listing.rows], options.aliases, options.keep_labels)
+        listing.rows = [replace(row, label=mapped.classes[row.label]) for row in listing.rows]
         # Most X-rays of such a set have no label, as said above: they are not missing.
-        found.notes += [note for note in mapped.notes if "missing" not in note]
-        return found
+        listing.notes += [note for note in mapped.notes if "missing" not in note]
+        return listing
 
 
-def add_dicom_facts(found: Found) -> None:
+def add_dicom_facts(listing: Listing) -> None:
     """Add view, sex and age from the headers of DICOM images where the tables have none; lateral views are left out."""
-    images = [Path(row.image) for row in found.rows]
+    images = [Path(row.image) for row in listing.rows]
     files = [file for file in images if file.suffix.lower() in _DICOM]
     headers = dict(zip(files, map_in_order(read_header, files), strict=True))
-    rows, found.rows = found.rows, []
+    rows, listing.rows = listing.rows, []
     for row, file in zip(rows, images, strict=True):
         header = headers.get(file)
         if isinstance(header, DicomHeader):
-            facts: dict[str, Any] = {"view": header.view, "sex": header.sex, "age": header.age}
-            new: dict[str, Any] = {name: value for name, value in facts.items() if not getattr(row, name)}
-            row = replace(row, **new)
+            row = replace(row, view=row.view or header.view, sex=row.sex or header.sex, age=row.age or header.age)
         if is_frontal(row.view):
-            found.rows.append(row)
+            listing.rows.append(row)
         else:
-            found.leave_out(file, f"view {row.view} is not frontal")
+            listing.leave_out(file, f"view {row.view} is not frontal")
 
 
-def without_label(options: Given, own: Sequence[str]) -> Given:
+def without_label(options: Given, source_columns: Sequence[str]) -> Given:
     """Return the options without a mapping of the label to a column that the data set's own rule reads."""
-    if options.columns.get("label") not in own:
+    if options.columns.get("label") not in source_columns:
         return options
-    return replace(options, columns={ours: theirs for ours, theirs in options.columns.items() if ours != "label"})
+    return replace(
+        options,
+        columns={column: source_column for column, source_column in options.columns.items() if column != "label"},
+    )
 
 
 def count_uncertain(rows: Iterable[Mapping[str, State]]) -> int:
@@ -233,8 +238,10 @@ def count_uncertain(rows: Iterable[Mapping[str, State]]) -> int:
 
 def finding_columns(columns: Iterable[str], names: Sequence[str]) -> dict[str, str]:
     """Return ``{column: finding}`` of the columns that are findings, whatever their case."""
-    known = {name.casefold(): name for name in names}
-    return {column: known[column.strip().casefold()] for column in columns if column.strip().casefold() in known}
+    spellings = {name.casefold(): name for name in names}
+    return {
+        column: spellings[column.strip().casefold()] for column in columns if column.strip().casefold() in spellings
+    }
 
 
 def known_finding_columns(table: pd.DataFrame) -> list[str]:
@@ -253,10 +260,10 @@ def list_states(findings: Iterable[str]) -> dict[str, State]:
     return dict.fromkeys((normalise_finding(name) for name in findings), "yes")
 
 
-def _drop_single_split(found: Found) -> None:
+def _drop_single_split(listing: Listing) -> None:
     """Decline an official split if all X-rays are in it, for it divides nothing; the manifest remembers it."""
-    splits = {row.split for row in found.rows}
+    splits = {row.split for row in listing.rows}
     if len(splits) == 1 and splits != {""}:
         name = splits.pop()
-        found.rows = [replace(row, split="", extra={**row.extra, SOURCE_SPLIT: name}) for row in found.rows]
-        found.notes.append(f"split: every X-ray is in the official split {name!r}, which divides nothing; left empty")
+        listing.rows = [replace(row, split="", extra={**row.extra, SOURCE_SPLIT: name}) for row in listing.rows]
+        listing.notes.append(f"split: left empty, as every X-ray is in the one official split {name!r}")

@@ -19,7 +19,7 @@ _SHORTEST_SURE_NAME = 5  # a shorter name, or one of digits alone, is no proof w
 class Match(NamedTuple):
     """A file, and how it was found: "" if exactly where the table says; None with the reason if it was not found.
 
-    ``loose`` tells that the path is another one and only its end is alike.
+    ``loose`` says that the path is another one and only its end is alike.
     """
 
     file: Path | None
@@ -72,23 +72,23 @@ class Files:
         shared = {path: _shared_end(path, folded) for path in candidates}
         best = [path for path, n in shared.items() if n == max(shared.values())]
         if not best:
-            return Match(None, "is not there")
+            return Match(None, "does not exist")
         if len(best) > 1:
             exact = [path for path in best if path.name == parts[-1]]
             if len(exact) != 1:
                 places = ", ".join(path.as_posix() for path in best[:2])
-                return Match(None, f"is not there, and {len(best)} files have its name ({places})")
+                return Match(None, f"does not exist, and {len(best)} files have its name ({places})")
             best = exact
         if self._is_elsewhere(best[0], folded, shared[best[0]]):
-            return Match(None, f"is not there ({best[0].as_posix()} has its name, but lies in another folder)")
+            return Match(None, f"does not exist ({best[0].as_posix()} has its name, but lies in another folder)")
         return Match(self.root / best[0], "by their names, below the table's folder", loose=True)
 
     def _may_lie_here(self, parts: Sequence[str]) -> bool:
-        """Tell whether a file at the top, without any folder of its path, can be the one that is meant."""
+        """Return whether a file at the top, without any folder of its path, can be the one that is meant."""
         return parts[-2] == self.root.name or self._times_named[_folded(parts[-1])] == 1
 
     def _is_elsewhere(self, path: PurePosixPath, folded: Sequence[str], n_shared: int) -> bool:
-        """Tell whether a file lies in a folder that contradicts the path, and its name alone is no proof."""
+        """Return whether a file lies in a folder that contradicts the path, and its name alone is no proof."""
         folders = [part for part in folded if part != "/"]
         if n_shared == len(folders) or n_shared == len(path.parts):
             return False
@@ -96,12 +96,12 @@ class Files:
 
     @cached_property
     def _all(self) -> list[PurePosixPath]:
-        found = []
+        paths = []
         for folder, folders, names in os.walk(self.root):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             here = PurePosixPath(Path(folder).relative_to(self.root).as_posix())
-            found += [here / name for name in sorted(names) if not name.startswith(".") and _is_image(name)]
-        return found
+            paths += [here / name for name in sorted(names) if not name.startswith(".") and _is_image(name)]
+        return paths
 
     @cached_property
     def _by_name(self) -> dict[str, list[PurePosixPath]]:
@@ -112,9 +112,9 @@ class Files:
         return _grouped((_folded(path.stem), path) for path in self._all)
 
 
-def _grouped(named: Iterable[tuple[str, PurePosixPath]]) -> dict[str, list[PurePosixPath]]:
+def _grouped(paths: Iterable[tuple[str, PurePosixPath]]) -> dict[str, list[PurePosixPath]]:
     groups: dict[str, list[PurePosixPath]] = defaultdict(list)
-    for name, path in named:
+    for name, path in paths:
         groups[name].append(path)
     return groups
 
@@ -131,8 +131,8 @@ def _folded(name: str) -> str:
 def _shared_end(path: PurePosixPath, folded: Sequence[str]) -> int:
     """Return how many parts at the end are alike; the name itself counts as alike."""
     n = 1
-    for ours, theirs in zip(reversed(path.parts[:-1]), reversed(folded[:-1]), strict=False):
-        if _folded(ours) != theirs:
+    for folder, other in zip(reversed(path.parts[:-1]), reversed(folded[:-1]), strict=False):
+        if _folded(folder) != other:
             break
         n += 1
     return n

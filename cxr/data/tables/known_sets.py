@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from cxr.data.importers.base import Source
-from cxr.data.importers.options import TableOptions
+from cxr.data.importers.import_options import TableOptions
+from cxr.data.importers.listing import Source
 from cxr.data.manifest import COLUMNS
 
 
@@ -21,7 +21,9 @@ def recognise(
     names = [str(column) for column in columns]
     if set(COLUMNS) <= set(names) or "image" in names:
         return None
-    known = next((source for source in public_sets if source.recognises is not None and source.recognises(names)), None)
-    if known is None or options.columns.get("image", known.image_column) != known.image_column:
+    public_set = next(
+        (source for source in public_sets if source.recognises is not None and source.recognises(names)), None
+    )
+    if public_set is None or options.columns.get("image", public_set.image_column) != public_set.image_column:
         return None
-    return None if options.columns and not issubclass(known.options, TableOptions) else known
+    return None if options.columns and not issubclass(public_set.options, TableOptions) else public_set

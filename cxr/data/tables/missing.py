@@ -13,5 +13,5 @@ _MISSING = frozenset(
 
 
 def is_missing(text: str) -> bool:
-    """Tell whether a text stands for an unknown value: empty, NA, N/A, None, null, nan, -, ?, unknown and the like."""
+    """Return whether a text means an unknown value: empty, NA, N/A, None, null, nan, -, ?, unknown and the like."""
     return text.strip().casefold() in _MISSING

@@ -97,9 +97,9 @@ def known_class(name: str) -> str:
     compact = _compact(name)
     if compact in {"covid+", "covid19+", "sarscov2+"}:
         return "covid19"
-    known = _CLASS_OF.get(compact) or _CLASS_OF_KIND.get(compact, "")
-    if known or not re.search(r"[,/;]", name):
-        return known
+    class_name = _CLASS_OF.get(compact) or _CLASS_OF_KIND.get(compact, "")
+    if class_name or not re.search(r"[,/;]", name):
+        return class_name
     parts = [_CLASS_OF.get(part) or _CLASS_OF_KIND.get(part, "") for part in map(_compact, re.split(r"[,/;]", name))]
     return next((label for label in ("covid19", "pneumonia") if label in parts), "")
 
@@ -136,7 +136,7 @@ def normalise_age(text: str) -> float:
 
 
 def is_exact_age(text: str) -> bool:
-    """Tell whether an age is written as a number of years, or as DICOM writes ages ("045Y"): nothing to report."""
+    """Return whether an age is written as a number of years, or as DICOM writes ages ("045Y"): nothing to report."""
     return re.fullmatch(r"\d{1,3}(?:\.\d+)?|\d{1,3}[YMWD]", text.strip()) is not None
 
 
@@ -150,7 +150,7 @@ def normalise_sex(text: str) -> str:
 
 
 def is_frontal(view: str) -> bool:
-    """Tell whether a view is frontal; an unknown one ("") counts as frontal, another word does not."""
+    """Return whether a view is frontal; an unknown one ("") counts as frontal, another word does not."""
     return normalise_view(view) in (*FRONTAL_VIEWS, "")
 
 
@@ -196,11 +196,11 @@ def normalise_path(text: str) -> str:
 
 def path_spellings(text: str) -> Iterator[str]:
     """Yield the spellings of a path to look for on a disk, the given one first, with / for \\ and in NFC and NFD."""
-    seen = set()
+    spellings = set()
     for path in (text, text.replace("\\", "/"), normalise_path(text), normalise_path(text.strip())):
         for spelling in (path, unicodedata.normalize("NFC", path), unicodedata.normalize("NFD", path)):
-            if spelling and spelling not in seen:
-                seen.add(spelling)
+            if spelling and spelling not in spellings:
+                spellings.add(spelling)
                 yield spelling
 
 
@@ -262,8 +262,8 @@ def map_labels(labels: Sequence[str], aliases: Mapping[str, str] | None = None, 
     for label in rest:
         spellings[fold_name(label)].append(label)
     for label in rest:
-        known = "" if _compact(label) in apart else known_class(label)
-        classes[label] = known or _commonest(spellings[fold_name(label)], counts)
+        class_name = "" if _compact(label) in apart else known_class(label)
+        classes[label] = class_name or _commonest(spellings[fold_name(label)], counts)
     return LabelMap(classes, tuple(_label_notes(classes, counts, exact, apart)))
 
 

@@ -53,7 +53,7 @@ def normalise_values(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         "sex": normalise_sex,
         "patient_id": normalise_patient,
         "findings": normalise_findings,
-        **dict.fromkeys(("source", "licence", "dup_group", "role", "image_id"), _known),
+        **dict.fromkeys(("source", "licence", "dup_group", "role", "image_id"), _value_or_blank),
     }
     for column, reader in readers.items():
         if column in table:
@@ -70,23 +70,23 @@ def normalise_values(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 def normalise_paths(paths: Sequence[str], root: Path) -> tuple[list[str], list[str]]:
     """Return paths with / where they were written with \\ or a drive and are no file as they are, and what changed."""
-    done = [
+    normalised = [
         normalise_path(path) if ("\\" in path or path[1:2] == ":") and not (root / path).is_file() else path
         for path in paths
     ]
-    n = sum(a != b for a, b in zip(paths, done, strict=True))
-    return done, [f"paths: {n} written with back slashes or a drive, read with /"] if n else []
+    n = sum(a != b for a, b in zip(paths, normalised, strict=True))
+    return normalised, [f"paths: {n} written with back slashes or a drive, read with /"] if n else []
 
 
-def _known(text: str) -> str:
+def _value_or_blank(text: str) -> str:
     return "" if is_missing(text) else text.strip()
 
 
 def _read_column(values: pd.Series, reader: Callable[[str], str]) -> tuple[pd.Series, Counter[tuple[str, str]]]:
     counts = Counter(values.tolist())
-    read = {text: reader(text) for text in counts}
-    changed = Counter({(text.strip(), new): n for text, n in counts.items() if (new := read[text]) != text.strip()})
-    return pd.Series([read[text] for text in values], index=values.index, dtype="str"), changed
+    readings = {text: reader(text) for text in counts}
+    changed = Counter({(text.strip(), new): n for text, n in counts.items() if (new := readings[text]) != text.strip()})
+    return pd.Series([readings[text] for text in values], index=values.index, dtype="str"), changed
 
 
 def _column_notes(column: str, changed: Counter[tuple[str, str]]) -> list[str]:
@@ -117,8 +117,8 @@ def _patient_doubts(patients: pd.Series) -> list[str]:
     plain = {name for name in counts if name.isdecimal()}
     padded = sorted(name for name in plain if name != (short := name.lstrip("0") or "0") and short in plain)
     if padded:
-        shown = listed([f"{name} and {name.lstrip('0') or '0'}" for name in padded], 3)
-        notes.append(f"patient_id: {shown} differ by leading zeros alone; taken as different patients")
+        examples = listed([f"{name} and {name.lstrip('0') or '0'}" for name in padded], 3)
+        notes.append(f"patient_id: {examples} differ by leading zeros alone; taken as different patients")
     return notes
 
 
@@ -136,9 +136,9 @@ def _read_ages(values: pd.Series) -> tuple[pd.Series, list[str]]:
     wrong = {t: n for t, n in counts.items() if ages[t] != ages[t] and t.strip()}
     notes = []
     if bounds:
-        read = [f"'{t.strip()}' read as {ages[t]:.4g} ({bounds[t]})" for t in sorted(bounds)]
-        notes.append(f"age: {listed(read)}")
+        readings = [f"'{t.strip()}' read as {ages[t]:.4g} ({bounds[t]})" for t in sorted(bounds)]
+        notes.append(f"age: {listed(readings)}")
     if wrong:
-        written = listed(sorted(repr(t.strip()) for t in wrong))
-        notes.append(f"age: {sum(wrong.values())} unknown (written {written})")
+        wrong_texts = listed(sorted(repr(t.strip()) for t in wrong))
+        notes.append(f"age: {sum(wrong.values())} unknown (written {wrong_texts})")
     return pd.Series([ages[str(v)] for v in values], index=values.index, dtype="float64"), notes

@@ -102,9 +102,9 @@ _CHEST_CODES = frozenset(
 
 
 def projection(text: str) -> str:
-    """Return the view that a text tells of: "PA", "AP", "frontal", "lateral", "oblique", "decubitus" or "other".
+    """Return the view that a text names: "PA", "AP", "frontal", "lateral", "oblique", "decubitus" or "other".
 
-    "" where it tells of none ("UPRIGHT", "CHEST") or of several at once ("PA AND LATERAL", which describes a study).
+    "" where it names none ("UPRIGHT", "CHEST") or of several at once ("PA AND LATERAL", which describes a study).
     "AP SUPINE", "PA UPRIGHT" and "AP AXIAL" are AP, PA and AP; any view lying on a side is "decubitus".
     """
     views = _views_in(text)
@@ -132,7 +132,7 @@ def normalise_view(text: str) -> str:
 
 
 def tells_no_view(text: str) -> bool:
-    """Tell whether a text says nothing of the projection ("", "UPRIGHT", "N/A", "PORT CHEST")."""
+    """Return whether a text says nothing of the projection ("", "UPRIGHT", "N/A", "PORT CHEST")."""
     words = [token for token in _tokens(text) if not token.startswith(_CHEST) and not token.isdecimal()]
     return is_unknown(" ".join(word for word in words if word not in _NO_VIEW))
 
@@ -146,7 +146,7 @@ def view_of_codes(codes: Iterable[tuple[str, str]]) -> str:
 
 
 def is_chest(text: str) -> bool | None:
-    """Tell whether a text names the chest (True), another part of the body (False), or none (None).
+    """Return whether a text names the chest (True), another part of the body (False), or none (None).
 
     "PORT CHEST", "CHEST_TO_1Y", "Tórax" are the chest; "THORACIC SPINE", "CHEST ABDOMEN" and "RIBS" are not.
     """
@@ -163,7 +163,7 @@ def body_parts_in(text: str) -> frozenset[str]:
 
 
 def is_unknown(text: str) -> bool:
-    """Tell whether a text of a header stands for nothing known ("UNKNOWN", "N/A", "")."""
+    """Return whether a text of a header stands for nothing known ("UNKNOWN", "N/A", "")."""
     return all(token in _UNKNOWN or token == "A" for token in _tokens(text))
 
 

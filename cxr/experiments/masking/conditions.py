@@ -76,7 +76,7 @@ class Masking:
             if mode not in MASK_MODES:
                 raise TextError(unknown("mask mode", mode, MASK_MODES))
         if not 1 <= self.draws <= MOST_DRAWS:
-            raise TextError(f"{self.draws} draws of random boxes are not possible. Accepted: 1 to {MOST_DRAWS}")
+            raise TextError(f"draws {self.draws} is not allowed. Accepted: 1 to {MOST_DRAWS} draws of random boxes")
         grown_boxes([], self.margin, (1, 1))
 
     @property
@@ -133,14 +133,14 @@ def controls_of(
     }
     lent = [borrowed_boxes(theirs, their_shape, shape, tokens, margin) for theirs, their_shape in lenders]
     area = sum(box.area for box in tokens)
-    alike = sorted(lent, key=lambda some: abs(sum(box.area for box in some) - area))[:_ALIKE]
+    alike = sorted(lent, key=lambda candidate: abs(sum(box.area for box in candidate) - area))[:_ALIKE]
     controls = {}
     for mode in masking.modes:
         change = MaskedChange(image, size, mode, margin)
         wanted = change.of(tokens)
         draws = [np.random.default_rng([*key, draw]) for draw in range(masking.draws)]
         random = matched_boxes(tokens, pools[mode not in MARKS], change, shape, draws, margin)
-        other = min(alike, key=lambda some: abs(change.of(some) - wanted), default=[])
+        other = min(alike, key=lambda candidate: abs(change.of(candidate) - wanted), default=[])
         controls[mode] = Controls(tuple(map(tuple, random)), tuple(other))
     return controls
 
@@ -158,7 +158,7 @@ def _pools(
 
 
 def lenders_of(
-    image_id: str, patients: Mapping[str, str], found: Mapping[str, Sequence[TextBox]], masking: Masking
+    image_id: str, patients: Mapping[str, str], boxes_by_id: Mapping[str, Sequence[TextBox]], masking: Masking
 ) -> list[str]:
     """Return up to 20 ids of other patients' X-rays with tokens, drawn by the id and the seed.
 
@@ -169,9 +169,11 @@ def lenders_of(
     found
         Tokens by id.
     """
-    mine = patients.get(image_id, "")
+    own_patient = patients.get(image_id, "")
     others = sorted(
-        i for i, boxes in found.items() if boxes and i != image_id and (not mine or patients.get(i) != mine)
+        i
+        for i, boxes in boxes_by_id.items()
+        if boxes and i != image_id and (not own_patient or patients.get(i) != own_patient)
     )
     rng = np.random.default_rng(_key(image_id, masking))
     return [others[k] for k in rng.permutation(len(others))[:_LENDERS]]
@@ -207,11 +209,13 @@ def versions(
         by_tokens = changed_by(image, tokens, size)
         if boxes:
             yield Condition("tokens", mode), tokens
-        by_control = {Condition("random", mode, draw): some for draw, some in enumerate(of.random)}
+        by_control = {
+            Condition("random", mode, draw): boxes_of_control for draw, boxes_of_control in enumerate(of.random)
+        }
         by_control[Condition("other", mode)] = of.other
-        for condition, some in by_control.items():
-            if some:
-                picture = mask_text(image, some, mode, masking.margin)
+        for condition, boxes_of_control in by_control.items():
+            if boxes_of_control:
+                picture = mask_text(image, boxes_of_control, mode, masking.margin)
                 yield condition, enlarged(image, picture, gain_of(by_tokens, changed_by(image, picture, size)))
         for name, left_in in (kept or {}).items() if mode == masking.modes[0] else ():
             if masked := [box for box in boxes if box not in left_in]:

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from scipy.special import logit
 
 from cxr.evaluation.intervals import FEWEST_PATIENTS, difference_intervals, mean_intervals, sign_flips
-from cxr.evaluation.metrics import Figures, probabilities, softmax, weighted_auc
+from cxr.evaluation.metrics import Figures, Interval, probabilities, softmax, weighted_auc
 from cxr.evaluation.multilabel import THRESHOLD
 from cxr.evaluation.tests import holm
+from cxr.experiments.masking.shapes import ByBoxes, ByClass, ClassFlip, Effect, LabelledEffect
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL, ModelCard
 
 SMALLEST_EFFECT = 0.005
@@ -29,7 +30,7 @@ SMALLEST_EFFECT = 0.005
 TOO_FEW_PATIENTS = f"With fewer than {FEWEST_PATIENTS} patients no difference to a control can be shown."
 """Said where differences to a control have no interval."""
 
-Interval = dict[str, float | None]
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Answers:
             random={mode: logits[:, chosen] for mode, logits in self.random.items()},
             other={mode: logits[chosen] for mode, logits in self.other.items()},
             truth=self.truth[chosen],
-            patients=[patient for patient, there in zip(self.patients, chosen, strict=True) if there],
+            patients=[patient for patient, is_chosen in zip(self.patients, chosen, strict=True) if is_chosen],
         )
 
     def under(self, mode: str) -> dict[str, np.ndarray]:
@@ -96,7 +97,7 @@ class Answers:
         return decisions_differ(before, after, self.task, self.limits)
 
 
-def effects(answers: Answers, classes: Sequence[str], seed: int = 0) -> dict[str, dict[str, Any]]:
+def effects(answers: Answers, classes: Sequence[str], seed: int = 0) -> dict[str, Effect]:
     """Return what each mask mode does.
 
     Returns
@@ -115,55 +116,57 @@ def effects(answers: Answers, classes: Sequence[str], seed: int = 0) -> dict[str
     Of several findings there is no accuracy and no F1, recall and flips from class to class:
     :func:`cxr.experiments.masking.effects_by_finding.effects_by_finding` has what there is instead.
     """
-    told = {mode: _of_mode(answers, mode, classes, seed) for mode in answers.tokens}
-    paths: list[tuple[str, ...]] = [
-        (f"{what}beyond_{control}",) for what in ("", "moved_") for control in ("random", "other")
-    ]
+    results = {mode: _of_mode(answers, mode, classes, seed) for mode in answers.tokens}
     if not answers.multi_label:
-        paths.append(("accuracy", "tokens"))
-        for mode in told:
-            told[mode] |= _of_labelled(answers, answers.under(mode), classes, seed)
-            told[mode]["flips"] = _flips(answers.before.argmax(1), answers.under(mode), classes)
-    for path in paths:
-        entries = [_at(told[mode], path) for mode in told]
-        for entry, corrected in zip(entries, holm([entry["p"] for entry in entries]), strict=True):
-            entry["p_holm"] = corrected
-    return told
+        for mode, effect in results.items():
+            under = answers.under(mode)
+            flips = _flips(answers.before.argmax(1), under, classes)
+            results[mode] = {**effect, **_of_labelled(answers, under, classes, seed), "flips": flips}
+        correct([effect["accuracy"]["tokens"] for effect in results.values()])
+    correct([effect["beyond_random"] for effect in results.values()])
+    correct([effect["beyond_other"] for effect in results.values()])
+    correct([effect["moved_beyond_random"] for effect in results.values()])
+    correct([effect["moved_beyond_other"] for effect in results.values()])
+    return results
 
 
-def _at(values: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
-    for key in path:
-        values = values[key]
-    return values
+def correct(tests: Sequence[Interval]) -> None:
+    """Add ``p_holm`` to tests that belong together: their ``p`` corrected for their number (Holm 1979)."""
+    for test, corrected in zip(tests, holm([test["p"] for test in tests]), strict=True):
+        test["p_holm"] = corrected
 
 
-def _of_mode(answers: Answers, mode: str, classes: Sequence[str], seed: int) -> dict[str, Any]:
+def _of_mode(answers: Answers, mode: str, classes: Sequence[str], seed: int) -> Effect:
     under = answers.under(mode)
     changed = {name: answers.changed(logits) for name, logits in under.items()}
-    told: dict[str, Any] = {"changed": paired_shares(changed, answers.patients, seed)}
-    for control in ("random", "other"):
-        beyond = changed["tokens"] - changed[control]
-        told[f"beyond_{control}"] = beyond_control(beyond, answers.patients, seed)
     distance = {name: moved(answers.before, logits, answers.task) for name, logits in under.items()}
-    told["moved"] = paired_shares(distance, answers.patients, seed)
-    for control in ("random", "other"):
-        told[f"moved_beyond_{control}"] = beyond_control(distance["tokens"] - distance[control], answers.patients, seed)
-    for name, turn in (("logit", np.asarray), ("probability", lambda logits: probabilities(logits, answers.task))):
-        told[name] = _moves(answers, under, classes, turn, seed)
-    return told
+
+    def beyond(numbers: Mapping[str, np.ndarray], control: str) -> Interval:
+        return beyond_control(numbers["tokens"] - numbers[control], answers.patients, seed)
+
+    return {
+        "changed": paired_shares(changed, answers.patients, seed),
+        "beyond_random": beyond(changed, "random"),
+        "beyond_other": beyond(changed, "other"),
+        "moved": paired_shares(distance, answers.patients, seed),
+        "moved_beyond_random": beyond(distance, "random"),
+        "moved_beyond_other": beyond(distance, "other"),
+        "logit": _moves(answers, under, classes, np.asarray, seed),
+        "probability": _moves(answers, under, classes, lambda logits: probabilities(logits, answers.task), seed),
+    }
 
 
-def paired_means(columns: Mapping[Any, np.ndarray], patients: Sequence[str], seed: int = 0) -> dict[Any, Interval]:
+def paired_means(columns: Mapping[Key, np.ndarray], patients: Sequence[str], seed: int = 0) -> dict[Key, Interval]:
     """Return the mean of each column (N,) as ``{value, low, high}``, limits None where nothing differs."""
     return _means(columns, patients, seed, bounded=False)
 
 
-def paired_shares(columns: Mapping[Any, np.ndarray], patients: Sequence[str], seed: int = 0) -> dict[Any, Interval]:
+def paired_shares(columns: Mapping[Key, np.ndarray], patients: Sequence[str], seed: int = 0) -> dict[Key, Interval]:
     """Return the mean of each column (N,) of shares, or of other numbers in [0, 1], as ``{value, low, high}``."""
     return _means(columns, patients, seed, bounded=True)
 
 
-def _means(columns: Mapping[Any, np.ndarray], patients: Sequence[str], seed: int, bounded: bool) -> dict[Any, Interval]:
+def _means(columns: Mapping[Key, np.ndarray], patients: Sequence[str], seed: int, bounded: bool) -> dict[Key, Interval]:
     if not len(patients):
         return {name: {"value": None, "low": None, "high": None} for name in columns}
     values = np.column_stack(list(columns.values())).astype(np.float64)
@@ -177,11 +180,11 @@ def interval(value: float | None, limits: tuple[float, float] | None) -> Interva
     return {"value": value, "low": low, "high": high}
 
 
-def beyond_control(beyond: np.ndarray, patients: Sequence[str], seed: int = 0) -> dict[str, float | None]:
+def beyond_control(beyond: np.ndarray, patients: Sequence[str], seed: int = 0) -> Interval:
     """Return the mean of differences (N,) as ``{value, low, high, p}``, as :func:`sign_flips` says it."""
-    found = sign_flips(beyond, patients, seed)
-    value = found.value if len(beyond) else None
-    return {"value": value, "low": found.low, "high": found.high, "p": found.p}
+    test = sign_flips(beyond, patients, seed)
+    value = test.value if len(beyond) else None
+    return {"value": value, "low": test.low, "high": test.high, "p": test.p}
 
 
 def limits_of(card: ModelCard) -> np.ndarray:
@@ -232,36 +235,43 @@ def _moves(
     return {name: {c: means[name, c] for c in classes} for name in under}
 
 
-def _flips(before: np.ndarray, under: dict[str, np.ndarray], classes: Sequence[str]) -> list[dict[str, Any]]:
+def _flips(before: np.ndarray, under: dict[str, np.ndarray], classes: Sequence[str]) -> list[ClassFlip]:
     n = len(classes)
     counts = {
         name: np.mean([np.bincount(before * n + logits.argmax(1), minlength=n * n) for logits in draws], axis=0)
         for name, draws in under.items()
     }
     pairs = [(a, b) for a in range(n) for b in range(n) if a != b]
-    rows = [
-        {"from": classes[a], "to": classes[b]} | {name: float(count[a * n + b]) for name, count in counts.items()}
+    rows: list[ClassFlip] = [
+        {
+            "from": classes[a],
+            "to": classes[b],
+            "tokens": float(counts["tokens"][a * n + b]),
+            "random": float(counts["random"][a * n + b]),
+            "other": float(counts["other"][a * n + b]),
+        }
         for a, b in pairs
     ]
-    return sorted((row for row in rows if any(row[name] for name in counts)), key=lambda row: -row["tokens"])
+    counted = [row for row in rows if row["tokens"] or row["random"] or row["other"]]
+    return sorted(counted, key=lambda row: -row["tokens"])
 
 
 # --- what needs labels ---------------------------------------------------------------------------------------------
 
 
-def _of_labelled(answers: Answers, under: dict[str, np.ndarray], classes: Sequence[str], seed: int) -> dict[str, Any]:
-    known = answers.truth >= 0
-    told: dict[str, Any] = {measure: {} for measure in ("accuracy", "macro_f1", "auc")}
-    told["recall"] = {name: {} for name in under}
-    truth, before = answers.truth[known], answers.before[known]
+def _of_labelled(answers: Answers, under: dict[str, np.ndarray], classes: Sequence[str], seed: int) -> LabelledEffect:
+    labelled = answers.truth >= 0
+    measures: dict[str, ByBoxes] = {measure: {} for measure in ("accuracy", "macro_f1", "auc")}
+    recall: dict[str, ByClass] = {name: {} for name in under}
+    truth, before = answers.truth[labelled], answers.before[labelled]
     present = [k for k in range(len(classes)) if (truth == k).any()]
     names = ["accuracy", "macro_f1", "auc", *(f"recall {classes[k]}" for k in present)]
-    draws = {name: logits[:, known] for name, logits in under.items()}
+    draws = {name: logits[:, labelled] for name, logits in under.items()}
     differences = _differences(truth, before, draws, present)
     values = np.full(len(names) * len(draws), np.nan)
     limits: list[tuple[float, float] | None] = [None] * len(values)
-    if known.any():
-        patients = [patient for patient, there in zip(answers.patients, known, strict=True) if there]
+    if labelled.any():
+        patients = [patient for patient, is_labelled in zip(answers.patients, labelled, strict=True) if is_labelled]
         values = differences(np.ones((1, len(truth))))[0]
         own = Figures(truth, before.argmax(1), softmax(before), len(classes)).patients(patients)
         of = [*own["accuracy"], *own["macro_f1"], *own["auc"], *(own["recall"][k] for k in present)]
@@ -269,18 +279,22 @@ def _of_labelled(answers: Answers, under: dict[str, np.ndarray], classes: Sequen
     entries = [interval(float(v) if np.isfinite(v) else None, i) for v, i in zip(values, limits, strict=True)]
     for (name, measure), entry in zip(((n, m) for n in draws for m in names), entries, strict=True):
         if measure.startswith("recall "):
-            told["recall"][name][measure.removeprefix("recall ")] = entry
+            recall[name][measure.removeprefix("recall ")] = entry
         else:
-            told[measure][name] = entry
+            measures[measure][name] = entry
     right, still = before.argmax(1) == truth, draws["tokens"][0].argmax(1) == truth
-    if known.any():
-        told["accuracy"]["tokens"] = beyond_control(still.astype(float) - right, patients, seed)
-    told["accuracy"]["tokens"] |= {
-        "p": told["accuracy"]["tokens"].get("p"),
-        "became_wrong": int((right & ~still).sum()),
-        "became_right": int((~right & still).sum()),
+    if labelled.any():
+        measures["accuracy"]["tokens"] = beyond_control(still.astype(float) - right, patients, seed)
+    accuracy = measures["accuracy"]["tokens"]
+    accuracy["p"] = accuracy.get("p")
+    accuracy["became_wrong"] = int((right & ~still).sum())
+    accuracy["became_right"] = int((~right & still).sum())
+    return {
+        "accuracy": measures["accuracy"],
+        "macro_f1": measures["macro_f1"],
+        "auc": measures["auc"],
+        "recall": recall,
     }
-    return told
 
 
 def _differences(
@@ -290,7 +304,9 @@ def _differences(
 
     def differences(weights: np.ndarray) -> np.ndarray:
         base = _measures(truth, before, weights, present)
-        after = [np.mean([_measures(truth, one, weights, present) for one in each], axis=0) for each in draws.values()]
+        after = [
+            np.mean([_measures(truth, logits, weights, present) for logits in each], axis=0) for each in draws.values()
+        ]
         return np.concatenate([each - base for each in after], axis=1)
 
     return differences

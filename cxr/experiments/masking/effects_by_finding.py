@@ -8,7 +8,6 @@ corrected over all findings and mask modes together (Holm 1979): of 14 findings 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -19,14 +18,21 @@ from cxr.evaluation.intervals import (
     patients_of_pairs,
 )
 from cxr.evaluation.metrics import sigmoid, weighted_auc
-from cxr.evaluation.tests import holm
-from cxr.experiments.masking.effects import SMALLEST_EFFECT, Answers, beyond_control, effects, interval, paired_shares
+from cxr.experiments.masking.effects import (
+    SMALLEST_EFFECT,
+    Answers,
+    beyond_control,
+    correct,
+    effects,
+    interval,
+    paired_shares,
+)
+from cxr.experiments.masking.shapes import ByBoxes, ByClass, Effect, FindingEffect, FindingFlip, FindingsEffect
 
 SIGNIFICANT = 0.05
-_COMPARED = ("moved_beyond_random", "moved_beyond_other")
 
 
-def effects_by_finding(answers: Answers, classes: Sequence[str], seed: int = 0) -> dict[str, dict[str, Any]]:
+def effects_by_finding(answers: Answers, classes: Sequence[str], seed: int = 0) -> dict[str, Effect]:
     """Return what each mask mode does to a network of several findings.
 
     Returns
@@ -42,60 +48,67 @@ def effects_by_finding(answers: Answers, classes: Sequence[str], seed: int = 0) 
       ``auc_by_finding``, by condition and name, of those
     - ``flips``: how many images gain and lose each finding, ``{"finding", "to", tokens, random, other}``
     """
-    told = effects(answers, classes, seed)
-    for mode in told:
-        told[mode] |= _of_mode(answers, answers.under(mode), classes, seed)
-    for name in _COMPARED:
-        entries = [finding[name] for effect in told.values() for finding in effect["findings"].values()]
-        for entry, corrected in zip(entries, holm([entry["p"] for entry in entries]), strict=True):
-            entry["p_holm"] = corrected
-    return told
+    results = effects(answers, classes, seed)
+    for mode, effect in results.items():
+        results[mode] = {**effect, **_of_mode(answers, answers.under(mode), classes, seed)}
+    findings = [finding for effect in results.values() for finding in effect["findings"].values()]
+    correct([finding["moved_beyond_random"] for finding in findings])
+    correct([finding["moved_beyond_other"] for finding in findings])
+    return results
 
 
-def _of_mode(answers: Answers, under: Mapping[str, np.ndarray], classes: Sequence[str], seed: int) -> dict[str, Any]:
-    findings = {c: _of_finding(answers, under, k, seed) for k, c in enumerate(classes)}
-    told = {"findings": findings, "flips": _crossings(answers, under, classes)}
-    return told | _of_known(answers, under, classes, seed)
+def _of_mode(answers: Answers, under: Mapping[str, np.ndarray], classes: Sequence[str], seed: int) -> FindingsEffect:
+    auc, auc_by_finding = _of_known(answers, under, classes, seed)
+    return {
+        "findings": {c: _of_finding(answers, under, k, seed) for k, c in enumerate(classes)},
+        "flips": _crossings(answers, under, classes),
+        "auc": auc,
+        "auc_by_finding": auc_by_finding,
+    }
 
 
-def standing_out(effect: Mapping[str, Any]) -> list[str]:
+def standing_out(findings: Mapping[str, FindingEffect]) -> list[str]:
     """Return the findings whose probability moves farther than under random boxes, the farthest first.
 
     What moves farther by less than :data:`cxr.experiments.masking.effects.SMALLEST_EFFECT` does not count.
     """
-    beyond = {name: of["moved_beyond_random"] for name, of in effect["findings"].items()}
-    chosen = [
-        name for name, entry in beyond.items() if entry["p_holm"] < SIGNIFICANT and entry["value"] >= SMALLEST_EFFECT
-    ]
-    return sorted(chosen, key=lambda name: -beyond[name]["value"])
+    beyond = {name: of["moved_beyond_random"] for name, of in findings.items()}
+    values = {name: entry["value"] or 0.0 for name, entry in beyond.items()}
+    significant = [name for name, entry in beyond.items() if (p := entry["p_holm"]) is not None and p < SIGNIFICANT]
+    return sorted((name for name in significant if values[name] >= SMALLEST_EFFECT), key=lambda name: -values[name])
 
 
-def _of_finding(answers: Answers, under: Mapping[str, np.ndarray], k: int, seed: int) -> dict[str, Any]:
+def _of_finding(answers: Answers, under: Mapping[str, np.ndarray], k: int, seed: int) -> FindingEffect:
     before = answers.before[:, k]
     cut = 0.0 if answers.limits is None else answers.limits[k]
     crossed = {name: ((logits[:, :, k] > cut) != (before > cut)).mean(0) for name, logits in under.items()}
     sizes = {name: np.abs(sigmoid(logits[:, :, k]) - sigmoid(before)).mean(0) for name, logits in under.items()}
-    told: dict[str, Any] = {
+    return {
         "changed": paired_shares(crossed, answers.patients, seed),
         "moved": paired_shares(sizes, answers.patients, seed),
+        "moved_beyond_random": beyond_control(sizes["tokens"] - sizes["random"], answers.patients, seed),
+        "moved_beyond_other": beyond_control(sizes["tokens"] - sizes["other"], answers.patients, seed),
     }
-    for control in ("random", "other"):
-        beyond = sizes["tokens"] - sizes[control]
-        told[f"moved_beyond_{control}"] = beyond_control(beyond, answers.patients, seed)
-    return told
 
 
-def _crossings(answers: Answers, under: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[dict[str, Any]]:
+def _crossings(answers: Answers, under: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[FindingFlip]:
     cut = 0.0 if answers.limits is None else answers.limits
-    there = answers.before > cut
-    rows = []
-    for to, was in (("present", ~there), ("absent", there)):
-        counts = {name: (was & ((logits > cut) != there)).sum(1).mean(0) for name, logits in under.items()}
+    above = answers.before > cut
+    rows: list[FindingFlip] = []
+    for to, was in (("present", ~above), ("absent", above)):
+        counts = {name: (was & ((logits > cut) != above)).sum(1).mean(0) for name, logits in under.items()}
         rows += [
-            {"finding": c, "to": to} | {name: float(count[k]) for name, count in counts.items()}
+            {
+                "finding": c,
+                "to": to,
+                "tokens": float(counts["tokens"][k]),
+                "random": float(counts["random"][k]),
+                "other": float(counts["other"][k]),
+            }
             for k, c in enumerate(classes)
         ]
-    return sorted((row for row in rows if any(row[name] for name in under)), key=lambda row: -row["tokens"])
+    counted = [row for row in rows if row["tokens"] or row["random"] or row["other"]]
+    return sorted(counted, key=lambda row: -row["tokens"])
 
 
 # --- what needs known findings -------------------------------------------------------------------------------------
@@ -106,40 +119,44 @@ def measurable(truth: np.ndarray) -> list[int]:
     return [k for k in range(truth.shape[1]) if (truth[:, k] == 1).any() and (truth[:, k] == 0).any()]
 
 
-def _of_known(answers: Answers, under: Mapping[str, np.ndarray], classes: Sequence[str], seed: int) -> dict[str, Any]:
+def _of_known(
+    answers: Answers, under: Mapping[str, np.ndarray], classes: Sequence[str], seed: int
+) -> tuple[ByBoxes, dict[str, ByClass]]:
+    """Return the change of the mean AUC by boxes, and that of each finding by boxes and name."""
     nothing = interval(None, None)
     columns = measurable(answers.truth)
     if not columns:
-        return {"auc": dict.fromkeys(under, nothing), "auc_by_finding": {name: {} for name in under}}
+        return dict.fromkeys(under, nothing), {name: {} for name in under}
     differences = _differences(answers, under, columns)
     values = differences(np.ones((1, len(answers.truth))))[0]
-    known, true = np.isfinite(answers.truth), answers.truth == 1
+    stated, true = np.isfinite(answers.truth), answers.truth == 1
     own = [
-        patients_of_pairs(*(effective_patients(answers.patients, there[:, k]) for there in (true, known & ~true)))
+        patients_of_pairs(*(effective_patients(answers.patients, rows[:, k]) for rows in (true, stated & ~true)))
         for k in columns
     ]
     limits = difference_intervals(differences, answers.patients, [*own, mean_of_patients(own)] * len(under), seed)
     entries = iter([interval(float(v), pair) for v, pair in zip(values, limits, strict=True)])
-    told: dict[str, Any] = {"auc": {}, "auc_by_finding": {}}
+    auc: ByBoxes = {}
+    auc_by_finding: dict[str, ByClass] = {}
     for name in under:
-        told["auc_by_finding"][name] = {classes[k]: next(entries) for k in columns}
-        told["auc"][name] = next(entries)
-    return told
+        auc_by_finding[name] = {classes[k]: next(entries) for k in columns}
+        auc[name] = next(entries)
+    return auc, auc_by_finding
 
 
 def _differences(
     answers: Answers, under: Mapping[str, np.ndarray], columns: Sequence[int]
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function of weights (B, N): AUC of each finding and their mean, after minus before, (B, S)."""
-    known, true = np.isfinite(answers.truth), answers.truth == 1
+    stated, true = np.isfinite(answers.truth), answers.truth == 1
 
     def aucs(logits: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        each = np.column_stack([weighted_auc(true[:, k], logits[:, k], weights * known[:, k]) for k in columns])
+        each = np.column_stack([weighted_auc(true[:, k], logits[:, k], weights * stated[:, k]) for k in columns])
         return np.column_stack([each, each.mean(1)])
 
     def differences(weights: np.ndarray) -> np.ndarray:
         base = aucs(answers.before, weights)
-        after = [np.mean([aucs(one, weights) for one in draws], axis=0) for draws in under.values()]
+        after = [np.mean([aucs(logits, weights) for logits in draws], axis=0) for draws in under.values()]
         return np.concatenate([each - base for each in after], axis=1)
 
     return differences

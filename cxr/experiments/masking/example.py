@@ -1,4 +1,4 @@
-"""One X-ray that tells an experiment's story: that whose probabilities the tokens move most beyond random boxes."""
+"""The example of an experiment: the X-ray whose probabilities the tokens move most, beyond random boxes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILE = "story.npz"
 
 
 @dataclass(frozen=True)
-class Story:
+class Example:
     """The X-ray ``image_id`` and what speaks for the class ``target`` on it (see :func:`target_of`).
 
     ``before`` and ``after`` are relevance (h, w) at the network's size, None for a network that cannot be explained.
@@ -63,11 +63,11 @@ def most_moved(row: Mapping[str, Any] | pd.Series, classes: Sequence[str]) -> li
     return sorted(classes, key=lambda c: -abs(row[f"prob_{c}_after"] - row[f"prob_{c}_before"]))
 
 
-def tell(
+def explain_example(
     model: XrayClassifier,
     manifest: Manifest,
     table: pd.DataFrame,
-    found: Mapping[str, FileTokens],
+    file_tokens: Mapping[str, FileTokens],
     mode: str,
     margin: float,
     folder: Path,
@@ -78,24 +78,26 @@ def tell(
         return
     target = target_of(table.set_index("image_id").loc[image_id], model.classes)
     image = read_xray(manifest.image_path(image_id))
-    pictures = [image, mask_text(image, found[image_id].boxes, mode, margin)]
+    pictures = [image, mask_text(image, file_tokens[image_id].boxes, mode, margin)]
     maps: dict[str, Any] = {}
     try:
-        told = explain(model, np.stack([fit_square(p, model.card.size) for p in pictures]), target, DEFAULT_COMPOSITE)
-        maps = dict(zip(("before", "after"), relevance_2d(told.relevance), strict=True))
+        explanation = explain(
+            model, np.stack([fit_square(p, model.card.size) for p in pictures]), target, DEFAULT_COMPOSITE
+        )
+        maps = dict(zip(("before", "after"), relevance_2d(explanation.relevance), strict=True))
     except ExplainError:
-        pass  # the pictures alone tell the story then
+        pass  # then the example has pictures alone
     with replacing(folder / FILE) as draft, draft.open("wb") as file:
         np.savez_compressed(file, image_id=image_id, target=target, **maps)
 
 
-def read(folder: Path) -> Story | None:
-    """Return what :func:`tell` kept in a run's folder, None if there is nothing."""
+def read(folder: Path) -> Example | None:
+    """Return what :func:`explain_example` kept in a run's folder, None if there is nothing."""
     if not (folder / FILE).is_file():
         return None
-    with np.load(folder / FILE) as kept:
-        maps = [kept.get(name) for name in ("before", "after")]
-        return Story(str(kept["image_id"]), str(kept["target"]), maps[0], maps[1])
+    with np.load(folder / FILE) as arrays:
+        maps = [arrays.get(name) for name in ("before", "after")]
+        return Example(str(arrays["image_id"]), str(arrays["target"]), maps[0], maps[1])
 
 
 def boxes_of(table: pd.DataFrame) -> dict[str, list[TextBox]]:

@@ -35,7 +35,7 @@ from cxr.experiments.masking import example
 from cxr.experiments.masking.conditions import BEFORE, Condition, Masking
 from cxr.experiments.masking.effects import decisions_differ, limits_of, moved
 from cxr.experiments.masking.one_image import CONDITIONS, masked_share
-from cxr.experiments.masking.predictions import Asked, ask
+from cxr.experiments.masking.predictions import ConditionPredictions, predict_conditions
 from cxr.experiments.masking.relevance import relevance_in_tokens
 from cxr.experiments.masking.results import results_of
 from cxr.experiments.masking.settings import Setting
@@ -56,40 +56,41 @@ _SEARCHED, _PREDICTED = 0.6, 0.9  # of the whole time, when nothing is cached
 
 def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
     """Do the experiment, and write it down as the module says."""
-    from cxr.evaluation.source import load_trained, seen_by
-    from cxr.networks import resolve_device
+    from cxr.networks import load_network, resolve_device, seen_by
 
     progress(0.0, "loading")
-    model, description = load_trained(setting.model)
+    model, description = load_network(setting.model)
     model.to(resolve_device(setting.device))
     manifest, every = _images_of(setting, model)
     rests_on = provenance(every, setting.model)
-    found, left_out = search(
+    file_tokens, left_out = search(
         manifest, lambda done, text: progress(_SEARCHED * done, text), folder.stop_requested, setting.workers
     )
     if folder.stop_requested():
         return
-    seen = marked(seen_by(setting.model), manifest.select(ids=found), model.card.size)
-    asked = ask(
-        model, manifest, found, setting.masking, _between(progress, _SEARCHED, _PREDICTED), folder.stop_requested
+    seen = marked(seen_by(setting.model), manifest.select(ids=file_tokens), model.card.size)
+    predictions = predict_conditions(
+        model, manifest, file_tokens, setting.masking, _between(progress, _SEARCHED, _PREDICTED), folder.stop_requested
     )
-    if asked is None:
+    if predictions is None:
         return
-    table = _table(every, asked, found, setting.masking, model)
+    table = _table(every, predictions, file_tokens, setting.masking, model)
     folder.write_predictions(table)
-    _write_boxes(folder.path, asked, found)
+    _write_boxes(folder.path, predictions, file_tokens)
     with replacing(folder.path / ALL_CONDITIONS) as draft:
-        asked.long_table(model.classes).to_parquet(draft, index=False)
+        predictions.long_table(model.classes).to_parquet(draft, index=False)
     results = _settings_in_words(setting, str(description), left_out)
-    answers = asked.answers(table, setting.masking, model.classes)
-    match = asked.match(found, setting.masking)
-    told = results_of(table, answers, asked.kept, model.classes, found, thresholds=model.card.thresholds, match=match)
+    answers = predictions.answers(table, setting.masking, model.classes)
+    match = predictions.match(file_tokens, setting.masking)
+    masking_results = results_of(
+        table, answers, predictions.left_in, model.classes, file_tokens, thresholds=model.card.thresholds, match=match
+    )
     explain_progress = _between(progress, _PREDICTED, 0.99)
     relevance = relevance_in_tokens(
         model,
         manifest,
-        found,
-        asked.controls,
+        file_tokens,
+        predictions.controls,
         setting.masking,
         setting.explained,
         explain_progress,
@@ -97,8 +98,10 @@ def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
     )
     if folder.stop_requested():
         return
-    example.tell(model, manifest, table, found, setting.masking.modes[0], setting.masking.margin, folder.path)
-    results |= told.with_relevance(relevance) | {"seen": seen, "provenance": rests_on}
+    example.explain_example(
+        model, manifest, table, file_tokens, setting.masking.modes[0], setting.masking.margin, folder.path
+    )
+    results |= masking_results.with_relevance(relevance) | {"seen": seen, "provenance": rests_on}
     results["finding"] = " ".join(filter(None, (results["finding"], marked_in_words(seen))))
     folder.write_json("results.json", results)
     progress(1.0, results["finding"])
@@ -110,7 +113,7 @@ def _between(progress: Progress, low: float, high: float) -> Progress:
 
 def _images_of(setting: Setting, model: XrayClassifier) -> tuple[Manifest, Manifest]:
     """Return the images to mask, and all of the data set: what its sources label tells which findings are absent."""
-    from cxr.evaluation.source import refuse_new_splits
+    from cxr.evaluation.relation import refuse_new_splits
 
     manifest = setting.data
     refuse_new_splits(setting.model, model, manifest)
@@ -127,15 +130,19 @@ _OWN = ("predicted", "correct", "confidence")
 
 
 def _table(
-    manifest: Manifest, asked: Asked, found: Mapping[str, FileTokens], masking: Masking, model: XrayClassifier
+    manifest: Manifest,
+    predictions: ConditionPredictions,
+    file_tokens: Mapping[str, FileTokens],
+    masking: Masking,
+    model: XrayClassifier,
 ) -> pd.DataFrame:
     """Return one row per image: what it is, then every prediction with its condition as suffix, then what changed."""
     classes, task = model.classes, model.card.task
     leading = masking.modes[0]
-    randoms = [asked.logits[Condition("random", leading, draw)] for draw in range(masking.draws)]
-    shown = (asked.logits[BEFORE], asked.logits[Condition("tokens", leading)], randoms[0])
+    randoms = [predictions.logits[Condition("random", leading, draw)] for draw in range(masking.draws)]
+    shown = (predictions.logits[BEFORE], predictions.logits[Condition("tokens", leading)], randoms[0])
     parts = {
-        name: predictions_table(manifest, asked.ids, logits, classes, task)
+        name: predictions_table(manifest, predictions.ids, logits, classes, task)
         for name, logits in zip(CONDITIONS, shown, strict=True)
     }
     per_condition = [
@@ -152,22 +159,22 @@ def _table(
     table["changed_control"] = decisions_differ(shown[0], shown[2], task, limits)
     table["moved"] = moved(shown[0], shown[1][None], task)
     table["moved_control"] = moved(shown[0], np.stack(randoms), task)
-    table["n_boxes"] = [len(found[i].boxes) for i in asked.ids]
-    table["masked_share"] = [masked_share(found[i].boxes, masking, found[i].shape) for i in asked.ids]
-    table["reviewed"] = [found[i].reviewed for i in asked.ids]
+    table["n_boxes"] = [len(file_tokens[i].boxes) for i in predictions.ids]
+    table["masked_share"] = [masked_share(file_tokens[i].boxes, masking, file_tokens[i].shape) for i in predictions.ids]
+    table["reviewed"] = [file_tokens[i].reviewed for i in predictions.ids]
     return table
 
 
-def _write_boxes(folder: Path, asked: Asked, found: Mapping[str, FileTokens]) -> None:
+def _write_boxes(folder: Path, predictions: ConditionPredictions, file_tokens: Mapping[str, FileTokens]) -> None:
     columns = ["image_id", "x0", "y0", "x1", "y1", "text", "score", "kind"]
-    tokens = [{"image_id": i} | box.to_dict() for i in asked.ids for box in found[i].boxes]
+    tokens = [{"image_id": i} | box.to_dict() for i in predictions.ids for box in file_tokens[i].boxes]
     controls = [
         {"image_id": image_id, "mode": mode, "control": name, "draw": draw} | box.to_dict()
-        for image_id, by_mode in asked.controls.items()
+        for image_id, by_mode in predictions.controls.items()
         for mode, of in by_mode.items()
         for name, draws in (("random", of.random), ("other", (of.other,)))
-        for draw, some in enumerate(draws)
-        for box in some
+        for draw, boxes in enumerate(draws)
+        for box in boxes
     ]
     for name, rows, wanted in (
         (BOXES, tokens, columns),

@@ -34,7 +34,7 @@ _CHUNK = 16
 
 
 @dataclass(frozen=True)
-class Kept:
+class LeftIn:
     """Answers with the tokens of one kind, or one word, left in.
 
     ``rows`` (n,) index the images that have it, ``logits`` (n, K) are theirs, ``n_tokens`` counts the tokens.
@@ -46,7 +46,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ConditionPredictions:
     """Logits (N, K) of the images ``ids`` by condition, those with tokens left in by name, and the control boxes.
 
     ``controls`` are by image id and mask mode, ``changes`` by condition: (N,) mean absolute change of grey of the
@@ -56,7 +56,7 @@ class Asked:
 
     ids: list[str]
     logits: dict[Condition, np.ndarray]
-    kept: dict[str, Kept]
+    left_in: dict[str, LeftIn]
     controls: dict[str, dict[str, Controls]]
     changes: dict[Condition, np.ndarray]
     task: str = SINGLE_LABEL
@@ -81,7 +81,7 @@ class Asked:
             limits=self.limits,
         )
 
-    def match(self, found: Mapping[str, FileTokens], masking: Masking) -> dict[str, dict[str, dict[str, float]]]:
+    def match(self, file_tokens: Mapping[str, FileTokens], masking: Masking) -> dict[str, dict[str, dict[str, float]]]:
         """Return how well the controls match the tokens, by mask mode; means over the images with text.
 
         Returns
@@ -90,18 +90,19 @@ class Asked:
         the middle of the X-ray (:data:`cxr.text.controls.MIDDLE`) that is masked; each for ``tokens``, ``random`` (mean
         over draws) and ``other``. Empty where no image has text.
         """
-        having = [row for row, image_id in enumerate(self.ids) if found[image_id].boxes]
+        having = [row for row, image_id in enumerate(self.ids) if file_tokens[image_id].boxes]
         if not having:
             return {}
         rows = {
-            mode: [self._inside(self.ids[row], found, mode, masking.margin) for row in having] for mode in masking.modes
+            mode: [self._inside(self.ids[row], file_tokens, mode, masking.margin) for row in having]
+            for mode in masking.modes
         }
         match = {}
         for mode in masking.modes:
             inside = np.mean(rows[mode], axis=0)
             draws = [Condition("random", mode, draw) for draw in range(masking.draws)]
             change = [[Condition("tokens", mode)], draws, [Condition("other", mode)]]
-            means = [float(np.mean([self.changes[c][having] for c in some])) for some in change]
+            means = [float(np.mean([self.changes[c][having] for c in conditions])) for conditions in change]
             names = ("tokens", "random", "other")
             match[mode] = {
                 "change": dict(zip(names, means, strict=True)),
@@ -109,11 +110,11 @@ class Asked:
             }
         return match
 
-    def _inside(self, image_id: str, found: Mapping[str, FileTokens], mode: str, margin: float) -> list[float]:
-        of, controls = found[image_id], self.controls[image_id][mode]
+    def _inside(self, image_id: str, file_tokens: Mapping[str, FileTokens], mode: str, margin: float) -> list[float]:
+        of, controls = file_tokens[image_id], self.controls[image_id][mode]
         masked: list[Sequence[Sequence[TextBox]]] = [[of.boxes], controls.random, [controls.other]]
         return [
-            float(np.mean([share_of_middle(grown_boxes(some, margin, of.shape), of.shape) for some in draws]))
+            float(np.mean([share_of_middle(grown_boxes(boxes, margin, of.shape), of.shape) for boxes in draws]))
             for draws in masked
         ]
 
@@ -127,7 +128,7 @@ class Asked:
         """Return one row per image and condition."""
         everything = [(condition, np.arange(len(self.ids)), logits) for condition, logits in self.logits.items()]
         mode = next((c.mode for c in self.logits if c.mode), "")
-        everything += [(Condition("kept", mode, kept=name), k.rows, k.logits) for name, k in self.kept.items()]
+        everything += [(Condition("kept", mode, kept=name), k.rows, k.logits) for name, k in self.left_in.items()]
         parts = []
         for condition, rows, logits in everything:
             part = pd.DataFrame({"image_id": [self.ids[row] for row in rows]})
@@ -141,35 +142,35 @@ class Asked:
         return pd.concat(parts, ignore_index=True)
 
 
-def ask(
+def predict_conditions(
     model: XrayClassifier,
     manifest: Manifest,
-    found: Mapping[str, FileTokens],
+    file_tokens: Mapping[str, FileTokens],
     masking: Masking,
     progress: Progress = lambda fraction, text: None,
     stopped: Callable[[], bool] = lambda: False,
-) -> Asked | None:
-    """Ask a network about every image of ``found`` (tokens by id) under every condition; None when it was stopped."""
-    asking = _Asking(model, manifest, found, masking)
-    for start in range(0, len(asking.ids), _CHUNK):
+) -> ConditionPredictions | None:
+    """Return predictions for every image of ``file_tokens`` (by id) under every condition; None when stopped."""
+    predictor = _Predictor(model, manifest, file_tokens, masking)
+    for start in range(0, len(predictor.ids), _CHUNK):
         if stopped():
             return None
-        asking.chunk(range(start, min(start + _CHUNK, len(asking.ids))))
-        done = min(start + _CHUNK, len(asking.ids))
-        progress(done / len(asking.ids), f"{done} of {len(asking.ids)} images predicted")
-    return asking.asked()
+        predictor.chunk(range(start, min(start + _CHUNK, len(predictor.ids))))
+        done = min(start + _CHUNK, len(predictor.ids))
+        progress(done / len(predictor.ids), f"{done} of {len(predictor.ids)} images predicted")
+    return predictor.result()
 
 
-class _Asking:
+class _Predictor:
     """Answers as they come in, a few images at a time: their pictures under all conditions fill one batch."""
 
     def __init__(
-        self, model: XrayClassifier, manifest: Manifest, found: Mapping[str, FileTokens], masking: Masking
+        self, model: XrayClassifier, manifest: Manifest, file_tokens: Mapping[str, FileTokens], masking: Masking
     ) -> None:
-        self.ids = list(found)
-        self._model, self._manifest, self._found, self._masking = model, manifest, found, masking
+        self.ids = list(file_tokens)
+        self._model, self._manifest, self._found, self._masking = model, manifest, file_tokens, masking
         self._patients = dict(zip(manifest.table["image_id"], manifest.table["patient_id"].fillna(""), strict=True))
-        self._boxes = {image_id: of.boxes for image_id, of in found.items()}
+        self._boxes = {image_id: of.boxes for image_id, of in file_tokens.items()}
         self._words = frequent_words(self._boxes.values())
         shape = (len(self.ids), len(model.classes))
         self._logits = {condition: np.zeros(shape, np.float32) for condition in masking.conditions}
@@ -191,15 +192,15 @@ class _Asking:
                     before_picture = pictures[-1].astype(np.int16)
                 elif condition in self._changes:
                     self._changes[condition][row] = np.abs(pictures[-1] - before_picture).mean()
-        told = dict(zip(queue, predict(self._model, np.stack(pictures)), strict=True))
-        for row, mine in groups.items():
-            before = told[row, BEFORE]
+        logits = dict(zip(queue, predict(self._model, np.stack(pictures)), strict=True))
+        for row, boxes_by_name in groups.items():
+            before = logits[row, BEFORE]
             for condition in self._masking.conditions:
-                self._logits[condition][row] = told.get((row, condition), before)  # nothing masked: the same picture
-            for name, some in mine.items():
+                self._logits[condition][row] = logits.get((row, condition), before)  # nothing masked: the same picture
+            for name, boxes in boxes_by_name.items():
                 condition = Condition("kept", self._masking.modes[0], kept=name)
-                self._kept.setdefault(name, []).append((row, told.get((row, condition), before)))
-                self._counts[name] += len(some)
+                self._kept.setdefault(name, []).append((row, logits.get((row, condition), before)))
+                self._counts[name] += len(boxes)
 
     def _pictures(
         self, image_id: str, groups: Mapping[str, Sequence[TextBox]]
@@ -213,19 +214,25 @@ class _Asking:
         yield BEFORE, image
         yield from versions(image, of.boxes, controls, masking, size, groups)
 
-    def asked(self) -> Asked:
+    def result(self) -> ConditionPredictions:
         """Return all answers."""
-        kept = {
-            name: Kept(np.array([row for row, _ in rows]), np.stack([answer for _, answer in rows]), self._counts[name])
+        left_in = {
+            name: LeftIn(
+                np.array([row for row, _ in rows]), np.stack([answer for _, answer in rows]), self._counts[name]
+            )
             for name, rows in self._kept.items()
         }
         card = self._model.card
-        return Asked(self.ids, self._logits, kept, self._controls, self._changes, card.task, limits_of(card))
+        return ConditionPredictions(
+            self.ids, self._logits, left_in, self._controls, self._changes, card.task, limits_of(card)
+        )
 
 
 def frequent_words(boxes: Iterable[Sequence[TextBox]]) -> set[str]:
     """Return the words, normalised, that at least 3 images carry, at most the 40 of the most images."""
-    counts = Counter(word for some in boxes for word in {w for box in some for w in tokens_in(box.text)} - {UNREAD})
+    counts = Counter(
+        word for image_boxes in boxes for word in {w for box in image_boxes for w in tokens_in(box.text)} - {UNREAD}
+    )
     return {word for word, n in counts.most_common(MOST_WORDS) if n >= MIN_IMAGES_OF_A_WORD}
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from cxr.data import Manifest, read_xray
 from cxr.data.images.resize import fit_square
@@ -19,6 +20,7 @@ from cxr.evaluation.intervals import effective_patients, ratio_intervals, share_
 from cxr.evaluation.metrics import patients_of
 from cxr.evaluation.predict import predict
 from cxr.experiments.masking.conditions import Controls, Masking
+from cxr.experiments.masking.shapes import Relevance, RelevanceRow
 from cxr.explain import DEFAULT_COMPOSITE, explain
 from cxr.explain.quality.localisation import localise
 from cxr.text.boxes import coverage
@@ -37,13 +39,13 @@ _BATCH = 8
 def relevance_in_tokens(
     model: XrayClassifier,
     manifest: Manifest,
-    found: Mapping[str, FileTokens],
+    file_tokens: Mapping[str, FileTokens],
     controls: Mapping[str, Mapping[str, Controls]],
     masking: Masking,
     limit: int,
     progress: Progress = lambda fraction, text: None,
     stopped: Callable[[], bool] = lambda: False,
-) -> dict[str, Any]:
+) -> Relevance:
     """Explain the predicted class of up to ``limit`` X-rays with text, drawn by the seed, and add up what is inside.
 
     Of several findings the one with the highest probability is explained.
@@ -55,63 +57,69 @@ def relevance_in_tokens(
     ``positive`` and ``absolute`` relevance ``share`` and ``gain`` (mean share divided by mean area) as ``{value, low,
     high}`` over patients; ``images``, one row each.
     """
-    having = [image_id for image_id, of in found.items() if of.boxes]
+    having = [image_id for image_id, of in file_tokens.items() if of.boxes]
     chosen = np.random.default_rng(masking.seed).permutation(len(having))[:limit]
     ids = [having[k] for k in sorted(chosen)]
-    told: dict[str, Any] = {"n": 0, "of": len(having), "composite": DEFAULT_COMPOSITE, "note": None, "images": []}
+    results: Relevance = {"n": 0, "of": len(having), "composite": DEFAULT_COMPOSITE, "note": None, "images": []}
     if not ids:
-        return told | {"note": "no X-ray with text was explained"}
+        return {**results, "note": "no X-ray with text was explained"}
     for start in range(0, len(ids), _BATCH):
         if stopped():
-            return told | {"note": "it was stopped"}
+            return {**results, "note": "it was stopped"}
         try:
-            told["images"] += _measured(model, manifest, ids[start : start + _BATCH], found, controls, masking)
+            results["images"] += _measured(model, manifest, ids[start : start + _BATCH], file_tokens, controls, masking)
         except ExplainError as error:
-            return told | {"note": str(error)}
+            return {**results, "note": str(error)}
         done = min(start + _BATCH, len(ids))
         progress(done / len(ids), f"{done} of {len(ids)} heatmaps measured")
-    told["n"] = len(told["images"])
-    return told | (
-        {"note": "no token is left at the network's size"} if not told["n"] else _summed(told, manifest, masking)
-    )
+    results["n"] = len(results["images"])
+    if not results["n"]:
+        return {**results, "note": "no token is left at the network's size"}
+    return _summed(results, manifest, masking)
 
 
 def _measured(
     model: XrayClassifier,
     manifest: Manifest,
     ids: list[str],
-    found: Mapping[str, FileTokens],
+    file_tokens: Mapping[str, FileTokens],
     controls: Mapping[str, Mapping[str, Controls]],
     masking: Masking,
-) -> list[dict[str, Any]]:
+) -> list[RelevanceRow]:
     size = model.card.size
     pictures = np.stack([fit_square(read_xray(manifest.image_path(i)), size) for i in ids])
     predicted = [model.classes[k] for k in predict(model, pictures).argmax(1)]
     maps = explain(model, pictures, predicted, DEFAULT_COMPOSITE)
-    rows = []
+    rows: list[RelevanceRow] = []
     for k, image_id in enumerate(ids):
-        row: dict[str, Any] = {"image_id": image_id}
         control_boxes = controls[image_id][masking.modes[0]].random[0]
-        for name, boxes in (("tokens", found[image_id].boxes), ("random", control_boxes)):
-            shape = found[image_id].shape
-            inside = localise(maps.relevance[k], coverage(grown_boxes(boxes, masking.margin, shape), shape))
-            row |= {
-                f"{name}_area": inside.area,
-                f"{name}_positive": inside.mass,
-                f"{name}_absolute": inside.absolute_mass,
-            }
+        shape = file_tokens[image_id].shape
+        tokens, random = (
+            localise(maps.relevance[k], coverage(grown_boxes(boxes, masking.margin, shape), shape))
+            for boxes in (file_tokens[image_id].boxes, control_boxes)
+        )
+        row: RelevanceRow = {
+            "image_id": image_id,
+            "tokens_area": tokens.area,
+            "tokens_positive": tokens.mass,
+            "tokens_absolute": tokens.absolute_mass,
+            "random_area": random.area,
+            "random_positive": random.mass,
+            "random_absolute": random.absolute_mass,
+        }
         if all(np.isfinite(value) for value in row.values() if isinstance(value, float)):  # else no pixel is inside
             rows.append(row)
     return rows
 
 
-def _summed(told: dict[str, Any], manifest: Manifest, masking: Masking) -> dict[str, Any]:
-    ids = [row["image_id"] for row in told["images"]]
+def _summed(results: Relevance, manifest: Manifest, masking: Masking) -> Relevance:
+    ids = [row["image_id"] for row in results["images"]]
     groups = patients_of(manifest.table.set_index("image_id").loc[ids].reset_index())
-    summed: dict[str, Any] = {"n_patients": len(set(groups))}
+    measures: dict[str, dict[str, Any]] = {}
     for name in ("tokens", "random"):
-        columns = [f"{name}_area", *(f"{name}_{measure}" for measure in _MEASURES)]
-        values = np.array([[row[column] for column in columns] for row in told["images"]])
+        values = pd.DataFrame(results["images"])[
+            [f"{name}_area", *(f"{name}_{measure}" for measure in _MEASURES)]
+        ].to_numpy(np.float64)
 
         def shares(weights: np.ndarray, values: np.ndarray = values) -> np.ndarray:
             return np.asarray(weights @ values[:, 1:] / weights.sum(1, keepdims=True))
@@ -124,11 +132,11 @@ def _summed(told: dict[str, Any], manifest: Manifest, masking: Masking) -> dict[
         limits = share_intervals(shares, groups, [effective_patients(groups)] * len(_MEASURES), masking.seed)
         limits += ratio_intervals(gains, groups, masking.seed)
         entries = [dict(zip(("low", "high"), pair or (None, None), strict=True)) for pair in limits]
-        summed[name] = {"area": float(values[:, 0].mean())}
+        measures[name] = {"area": float(values[:, 0].mean())}
         for k, measure in enumerate(_MEASURES):
             share, gain = k, k + len(_MEASURES)
-            summed[name][measure] = {
+            measures[name][measure] = {
                 "share": {"value": float(point[share]), **entries[share]},
                 "gain": {"value": float(point[gain]), **entries[gain]},
             }
-    return summed
+    return {**results, "n_patients": len(set(groups)), "tokens": measures["tokens"], "random": measures["random"]}

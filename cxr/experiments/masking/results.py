@@ -21,11 +21,12 @@ from cxr.experiments.masking.effects import (
 )
 from cxr.experiments.masking.effects_by_finding import effects_by_finding
 from cxr.experiments.masking.sentences import finding
+from cxr.experiments.masking.shapes import GroupRow, LeftInRow, Relevance
 from cxr.experiments.masking.shrinkage import shrunken_means
 from cxr.text.corrections import FileTokens
 
 if TYPE_CHECKING:
-    from cxr.experiments.masking.predictions import Kept
+    from cxr.experiments.masking.predictions import LeftIn
 
 SMALLEST_GROUP = 5  # images; of fewer no interval says anything
 _SHOWN = ("before", "after", "control")
@@ -37,7 +38,7 @@ class Results:
 
     values: dict[str, Any]
 
-    def with_relevance(self, relevance: dict[str, Any]) -> dict[str, Any]:
+    def with_relevance(self, relevance: Relevance) -> dict[str, Any]:
         """Return the whole of ``results.json``, with the finding in plain sentences."""
         whole = self.values | {"relevance": relevance}
         return whole | {"finding": finding(whole)}
@@ -46,9 +47,9 @@ class Results:
 def results_of(
     table: pd.DataFrame,
     answers: Answers,
-    kept: Mapping[str, Kept],
+    left_in_answers: Mapping[str, LeftIn],
     classes: Sequence[str],
-    found: Mapping[str, FileTokens],
+    file_tokens: Mapping[str, FileTokens],
     seed: int = 0,
     thresholds: Mapping[str, float] | None = None,
     match: Mapping[str, Any] | None = None,
@@ -59,14 +60,14 @@ def results_of(
     ----------
     table
         ``predictions.parquet``: one row per image in the order of ``answers``.
-    kept
+    left_in_answers
         Answers with some tokens left in, by ``kind:<kind>`` or ``word:<word>``.
-    found
+    file_tokens
         Tokens by image id.
     thresholds
         Of several findings, the probability above which each is said to be there; 0.5 for those without one.
     match
-        How well the controls match the tokens, by mask mode (:meth:`cxr.experiments.masking.predictions.Asked.match`).
+        How well the controls match the tokens, by mask mode (``ConditionPredictions.match``).
 
     Returns
     -------
@@ -82,7 +83,7 @@ def results_of(
     """
     limits = {name: float((thresholds or {}).get(name, THRESHOLD)) for name in classes}
     with_text = table[table["n_boxes"] > 0]
-    kinds = pd.Series([box.kind for of in found.values() for box in of.boxes], dtype=str).value_counts()
+    kinds = pd.Series([box.kind for of in file_tokens.values() for box in of.boxes], dtype=str).value_counts()
     values: dict[str, Any] = {
         "task": answers.task,
         "classes": list(classes),
@@ -97,7 +98,7 @@ def results_of(
         "n_changed": int(table["changed"].sum()),
         "n_changed_control": int(table["changed_control"].sum()),
         "modes": (effects_by_finding if answers.multi_label else effects)(answers, classes, seed),
-        "left_in": left_in(answers, kept, classes, seed),
+        "left_in": left_in(answers, left_in_answers, classes, seed),
         "groups": by_group(table, answers, classes, seed),
         "changed": _changed_findings(table, limits) if answers.multi_label else _changed(table),
     }
@@ -121,9 +122,9 @@ def condition_table(table: pd.DataFrame, condition: str) -> pd.DataFrame:
     """Return the table of one condition in the form of plain predictions (``predicted``, ``logit_<class>``, ...)."""
     ending = f"_{condition}"
     own = ("changed", "moved")
-    mine = {c: c.removesuffix(ending) for c in table.columns if c.endswith(ending) and not c.startswith(own)}
+    columns = {c: c.removesuffix(ending) for c in table.columns if c.endswith(ending) and not c.startswith(own)}
     facts = ["image_id", "split", "label", *(["findings"] if "findings" in table else []), "patient_id", "source"]
-    return table[[*facts, *mine]].rename(columns=mine)
+    return table[[*facts, *columns]].rename(columns=columns)
 
 
 def _changed(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -145,7 +146,9 @@ def _changed_findings(table: pd.DataFrame, limits: Mapping[str, float]) -> list[
     return rows
 
 
-def left_in(answers: Answers, kept: Mapping[str, Kept], classes: Sequence[str], seed: int = 0) -> list[dict[str, Any]]:
+def left_in(
+    answers: Answers, left_in_answers: Mapping[str, LeftIn], classes: Sequence[str], seed: int = 0
+) -> list[LeftInRow]:
     """Return what each kind of token and each frequent word does by itself, those that move probabilities most first.
 
     All tokens masked is compared with all but these: the leading mode's answers on the images that carry them.
@@ -159,45 +162,46 @@ def left_in(answers: Answers, kept: Mapping[str, Kept], classes: Sequence[str], 
     (the finding that moves most, up or down), None where nothing moves.
     """
     masked = next(iter(answers.tokens.values()))
-    rows = []
+    measured: list[LeftInRow] = []
     distances: list[tuple[np.ndarray, list[str]]] = []
-    for name, one in kept.items():
+    for name, answer in left_in_answers.items():
         group, token = name.split(":", 1)
-        without, patients = masked[one.rows], [answers.patients[row] for row in one.rows]
-        change = probabilities(one.logits, answers.task) - probabilities(without, answers.task)
-        distance = moved(without, one.logits[None], answers.task)
+        without, patients = masked[answer.rows], [answers.patients[row] for row in answer.rows]
+        change = probabilities(answer.logits, answers.task) - probabilities(without, answers.task)
+        distance = moved(without, answer.logits[None], answers.task)
         distances.append((distance, patients))
-        shares = {"changed": answers.differ(without, one.logits), "moved": distance}
-        columns: dict[Any, np.ndarray] = {(c,): change[:, k] for k, c in enumerate(classes)}
-        means: dict[Any, Any] = paired_shares(shares, patients, seed) | paired_means(columns, patients, seed)
+        shares = {"changed": answers.differ(without, answer.logits), "moved": distance}
+        means = paired_shares(shares, patients, seed)
         gains = change.mean(0)
         most = int((np.abs(gains) if answers.multi_label else gains).argmax())
-        rows.append(
+        measured.append(
             {
                 "group": group,
                 "token": token,
-                "n_images": len(one.rows),
-                "n_tokens": one.n_tokens,
+                "n_images": len(answer.rows),
+                "n_tokens": answer.n_tokens,
                 "changed": means["changed"],
                 "moved": means["moved"],
-                "probability": {c: means[c,] for c in classes},
+                "probability": paired_means({c: change[:, k] for k, c in enumerate(classes)}, patients, seed),
                 "towards": classes[most] if gains.any() else None,
+                "shrunken": None,
             }
         )
     for group in ("kind", "word"):
-        of = [k for k, row in enumerate(rows) if row["group"] == group]
+        of = [k for k, row in enumerate(measured) if row["group"] == group]
         drawn = shrunken_means([distances[k][0] for k in of], [distances[k][1] for k in of])
         for k, entry in zip(of, drawn, strict=True):
-            rows[k]["shrunken"] = entry
-    return sorted(rows, key=_largest_first)
+            measured[k]["shrunken"] = entry
+    return sorted(measured, key=_largest_first)
 
 
-def _largest_first(row: Mapping[str, Any]) -> tuple[Any, ...]:
+def _largest_first(row: LeftInRow) -> tuple[bool, float, str, str]:
     shrunken = row["shrunken"]
-    return shrunken is None, -(shrunken or row["moved"])["value"], row["group"], row["token"]
+    size = row["moved"]["value"] if shrunken is None else shrunken["value"]
+    return shrunken is None, -(size or 0.0), row["group"], row["token"]
 
 
-def by_group(table: pd.DataFrame, answers: Answers, classes: Sequence[str] = (), seed: int = 0) -> list[dict[str, Any]]:
+def by_group(table: pd.DataFrame, answers: Answers, classes: Sequence[str] = (), seed: int = 0) -> list[GroupRow]:
     """Return the leading mode's effect within each class (of several findings: finding) and source of 5 images or more.
 
     Returns
@@ -207,23 +211,23 @@ def by_group(table: pd.DataFrame, answers: Answers, classes: Sequence[str] = (),
     proof).
     """
     mode = next(iter(answers.tokens))
-    rows = []
+    rows: list[GroupRow] = []
     for by, group, chosen in _groups(table, answers, classes):
         if chosen.sum() < SMALLEST_GROUP:
             continue
-        mine = answers.only(chosen)
-        draws = {name: mine.under(mode)[name] for name in ("tokens", "random")}
-        changed = {name: mine.changed(logits) for name, logits in draws.items()}
-        distance = {name: moved(mine.before, logits, mine.task) for name, logits in draws.items()}
+        group_answers = answers.only(chosen)
+        draws = {name: group_answers.under(mode)[name] for name in ("tokens", "random")}
+        changed = {name: group_answers.changed(logits) for name, logits in draws.items()}
+        distance = {name: moved(group_answers.before, logits, group_answers.task) for name, logits in draws.items()}
         rows.append(
             {
                 "by": by,
                 "group": group,
                 "n_images": int(chosen.sum()),
                 "n_with_text": int((table["n_boxes"].to_numpy()[chosen] > 0).sum()),
-                "changed": paired_shares(changed, mine.patients, seed),
-                "moved": paired_shares(distance, mine.patients, seed),
-                "beyond_random": beyond_control(changed["tokens"] - changed["random"], mine.patients, seed),
+                "changed": paired_shares(changed, group_answers.patients, seed),
+                "moved": paired_shares(distance, group_answers.patients, seed),
+                "beyond_random": beyond_control(changed["tokens"] - changed["random"], group_answers.patients, seed),
             }
         )
     return rows

@@ -14,9 +14,7 @@ from cxr.formatting import number, patients, percent, points, times, xrays
 from cxr.models.card import MULTI_LABEL
 
 _MOST_NAMED = 4
-_OF_MARKS = (
-    "Black boxes are marks themselves, which a network may know by their place: see whether inpainting shows it too."
-)
+_OF_MARKS = "Black boxes are marks themselves, and a network may react to them: see whether inpainting shows the same."
 
 
 def finding(results: Mapping[str, Any]) -> str:
@@ -64,9 +62,11 @@ def _of_predictions(results: Mapping[str, Any], first: Mapping[str, Any]) -> Ite
         before, after = (100 * results[name]["accuracy"]["value"] for name in ("before", "after"))
         n, of = results["before"].get("n"), results["n_images"]
         labelled = xrays(n or of, results["before"].get("n_patients"), "image")
-        known = f" on {labelled}" if n in (None, of) else f" on the {labelled} whose label the network knows (of {of})"
+        labelled_part = (
+            f" on {labelled}" if n in (None, of) else f" on the {labelled} whose label the network knows (of {of})"
+        )
         yield (
-            f"Accuracy{known} goes from {before:.1f} % to {after:.1f} % (difference {points(difference)}, "
+            f"Accuracy{labelled_part} goes from {before:.1f} % to {after:.1f} % (difference {points(difference)}, "
             f"p = {difference['p_holm']:.2g})."
         )
 
@@ -93,9 +93,9 @@ def _of_findings(results: Mapping[str, Any], first: Mapping[str, Any]) -> Iterat
     yield _verdict_of_findings(first, len(results["modes"]), _looked_at(results))
     if n > 1 and not too_weak(first):
         yield _single_findings(first, n * len(results["modes"]), _looked_at(results))
-    some = "at least one finding crosses" if n > 1 else "it crosses"
+    crossing = "at least one finding crosses" if n > 1 else "it crosses"
     yield (
-        f"On {percent(first['changed']['tokens'])} of the {results['n_images']} images {some} "
+        f"On {percent(first['changed']['tokens'])} of the {results['n_images']} images {crossing} "
         f"{threshold_in_words(results)}, under random boxes on {percent(first['changed']['random'])}."
     )
     difference = first["auc"]["tokens"]
@@ -134,7 +134,7 @@ def _no_claim(kind: Conclusion, verb: str, p: str) -> str:
             f"Tokens {verb} more than random boxes do ({p}), but these change the picture much less, so this does not "
             "show that the text matters."
         )
-    return f"Text and random boxes cannot be told apart ({p}), so this does not show that the text matters."
+    return f"Text and random boxes do not differ significantly ({p}), so this does not show that the text matters."
 
 
 def _corrected(n_modes: int) -> str:
@@ -147,7 +147,7 @@ def _unless(other: Mapping[str, Any]) -> str:
 
 
 def _single_findings(effect: Mapping[str, Any], n_tests: int, of: str) -> str:
-    names = standing_out(effect)
+    names = standing_out(effect["findings"])
     over = f"p below {SIGNIFICANT:g}, Holm over {n_tests} tests; {of}"
     if not names:
         return f"No single finding moves farther than under random boxes ({over})."
@@ -167,12 +167,12 @@ def _verdict(effect: Mapping[str, Any], n_modes: int, of: str) -> str:
         agree = _unless(effect["beyond_other"])
         return f"The tokens matter more than patches of their size ({p}){agree}. Probabilities move by {sizes}."
     if kind == "probabilities":
-        apart = f"Predictions alone cannot be told apart ({p}), but the network answers to the text"
+        apart = f"Predictions alone do not differ significantly ({p}), but the network responds to the text"
         return f"{apart}: probabilities move by {sizes}."
     if kind == "nothing" or told_apart:
         return f"{_no_claim(kind, 'change', p)} Probabilities move by {sizes}."
     # What differs is how far probabilities move: its p is the one that counts.
-    apart = f"Predictions alone cannot be told apart ({p}). Probabilities move by {sizes}."
+    apart = f"Predictions alone do not differ significantly ({p}). Probabilities move by {sizes}."
     return f"{apart} {_no_claim(kind, 'move', p_moved)}"
 
 

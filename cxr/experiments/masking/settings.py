@@ -62,7 +62,7 @@ class Setting(OnNetwork):
     @model_validator(mode="after")
     def _is_possible(self) -> Setting:
         if self.explained < 0:
-            raise TextError(f"{self.explained} explained images are not possible. Accepted: 0 and above")
+            raise TextError(f"explained {self.explained} is not allowed. Accepted: 0 or more images")
         assert self.masking.modes  # which checks all that it holds
         return self
 

@@ -47,9 +47,9 @@ def shrunken_means(
     between = _between(logs, errors)
     weights = 1 / (between + errors)
     centre = float((weights * logs).sum() / weights.sum())
-    kept = between / (between + errors)
-    values = centre + kept * (logs - centre)
-    widths = np.sqrt(kept * errors + (1 - kept) ** 2 / weights.sum())
+    shrinkage = between / (between + errors)
+    values = centre + shrinkage * (logs - centre)
+    widths = np.sqrt(shrinkage * errors + (1 - shrinkage) ** 2 / weights.sum())
     widths *= student.ppf(0.5 + level / 2, _PRIOR_FREEDOM + freedom)
     for place, k in enumerate(used):
         ends = values[place] + widths[place] * np.array([0.0, -1.0, 1.0])

@@ -9,22 +9,23 @@ is a probability above the finding's threshold, which the network's publisher st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from cxr.evaluation.metrics import patients_of
+from cxr.evaluation.metrics import Interval, patients_of
 from cxr.evaluation.multilabel import THRESHOLD
-from cxr.evaluation.tests import holm
 from cxr.experiments.masking.effects import (
     SMALLEST_EFFECT,
     TOO_FEW_PATIENTS,
     beyond_control,
+    correct,
     paired_means,
     paired_shares,
 )
+from cxr.experiments.stamping.results import Dose, DoseResponse, Effects
 from cxr.formatting import patients, percent, points, xrays
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 
@@ -40,7 +41,7 @@ def results_of(
     onto: Sequence[str] = (),
     seed: int = 0,
     threshold: float = THRESHOLD,
-) -> dict[str, Any]:
+) -> DoseResponse:
     """Return the numbers of ``results.json`` from the long table of answers.
 
     Returns
@@ -56,17 +57,19 @@ def results_of(
     """
     unstamped = table[table["condition"] == "unstamped"].set_index("image_id")
     stamped = table[table["condition"] != "unstamped"]
-    doses = [
-        {"size": float(size), "contrast": float(contrast)}
-        | _of_dose(rows, unstamped, classes, towards, seed, threshold)
+    doses: list[Dose] = [
+        {
+            "size": float(size),
+            "contrast": float(contrast),
+            **_of_dose(rows, unstamped, classes, towards, seed, threshold),
+        }
         for (size, contrast), rows in stamped.groupby(["size", "contrast"], sort=True)
     ]
-    for name in ("turned_beyond", "probability_beyond"):
-        for dose, corrected in zip(doses, holm([dose[name]["p"] for dose in doses]), strict=True):
-            dose[name]["p_holm"] = corrected
-    results: dict[str, Any] = {
+    correct([dose["turned_beyond"] for dose in doses])
+    correct([dose["probability_beyond"] for dose in doses])
+    results: DoseResponse = {
         "n_images": int(stamped["image_id"].nunique()),
-        "n_there": int(said_to_have(unstamped.loc[stamped["image_id"].unique()], towards, threshold).sum()),
+        "n_there": int(predicted_as(unstamped.loc[stamped["image_id"].unique()], towards, threshold).sum()),
         "classes": list(classes),
         "towards": towards,
         "onto": list(onto),
@@ -74,14 +77,16 @@ def results_of(
         "doses": doses,
         "task": SINGLE_LABEL if "predicted" in table else MULTI_LABEL,
         "threshold": threshold,
+        "finding": "",
     }
-    return results | {"finding": finding(results)}
+    results["finding"] = finding(results)
+    return results
 
 
-def said_to_have(table: pd.DataFrame, name: str, threshold: float = THRESHOLD) -> np.ndarray:
+def predicted_as(table: pd.DataFrame, name: str, threshold: float = THRESHOLD) -> np.ndarray:
     """Return of which rows of answers the network says the class ``name``, bool (N,)."""
-    said = table["predicted"] == name if "predicted" in table else table[f"prob_{name}"] > threshold
-    return said.to_numpy(dtype=bool)
+    predicted = table["predicted"] == name if "predicted" in table else table[f"prob_{name}"] > threshold
+    return predicted.to_numpy(dtype=bool)
 
 
 def _of_dose(
@@ -91,50 +96,59 @@ def _of_dose(
     towards: str,
     seed: int,
     threshold: float = THRESHOLD,
-) -> dict[str, Any]:
+) -> Effects:
     parts = {name: rows[rows["condition"] == name].set_index("image_id") for name in ("stamped", "control")}
     before = unstamped.loc[parts["stamped"].index]
     parts = {name: part.loc[before.index] for name, part in parts.items()}
     patients = patients_of(before.reset_index())
-    away = ~said_to_have(before, towards, threshold)
-    turned = {name: (away & said_to_have(part, towards, threshold)).astype(float) for name, part in parts.items()}
-    told: dict[str, Any] = {
+    away = ~predicted_as(before, towards, threshold)
+    turned = {name: (away & predicted_as(part, towards, threshold)).astype(float) for name, part in parts.items()}
+    changes = {
+        kind: {
+            (name, c): (part[f"{kind}_{c}"] - before[f"{kind}_{c}"]).to_numpy()
+            for name, part in parts.items()
+            for c in classes
+        }
+        for kind in ("prob", "logit")
+    }
+    probability = changes["prob"]["stamped", towards] - changes["prob"]["control", towards]
+    return {
         "n": len(before),
         "n_patients": len(set(patients)),
         "turned": paired_shares(turned, patients, seed),
         "turned_beyond": beyond_control(turned["stamped"] - turned["control"], patients, seed),
         "change": {name: float(part["change"].mean()) for name, part in parts.items()},
+        "probability": _mean_changes(changes["prob"], classes, patients, seed),
+        "logit": _mean_changes(changes["logit"], classes, patients, seed),
+        "probability_beyond": beyond_control(probability, patients, seed),
     }
-    for kind, column in (("probability", "prob"), ("logit", "logit")):
-        moves = {
-            (name, c): (part[f"{column}_{c}"] - before[f"{column}_{c}"]).to_numpy()
-            for name, part in parts.items()
-            for c in classes
-        }
-        moves |= {("beyond", c): moves["stamped", c] - moves["control", c] for c in classes}
-        means = paired_means(moves, patients, seed)
-        told[kind] = {c: {name: means[name, c] for name in ("stamped", "control", "beyond")} for c in classes}
-        if kind == "probability":
-            told["probability_beyond"] = beyond_control(moves["beyond", towards], patients, seed)
-    return told
 
 
-def strongest(results: dict[str, Any]) -> dict[str, Any]:
+def _mean_changes(
+    changes: Mapping[tuple[str, str], np.ndarray], classes: Sequence[str], patients: Sequence[str], seed: int
+) -> dict[str, dict[str, Interval]]:
+    """Return the mean change by class, ``stamped``, ``control`` and ``beyond``, the difference."""
+    beyond = {("beyond", c): changes["stamped", c] - changes["control", c] for c in classes}
+    means = paired_means({**changes, **beyond}, patients, seed)
+    return {c: {name: means[name, c] for name in ("stamped", "control", "beyond")} for c in classes}
+
+
+def strongest(results: DoseResponse) -> Dose:
     """Return the dose that the sentence tells of: the largest size, and there the highest contrast."""
     return max(results["doses"], key=lambda dose: (dose["size"], dose["contrast"]))
 
 
-def least(results: dict[str, Any]) -> dict[str, Any] | None:
+def least(results: DoseResponse) -> Dose | None:
     """Return the smallest dose (size, then contrast) that raises the probability beyond the control, or None.
 
     By less than :data:`cxr.experiments.masking.effects.SMALLEST_EFFECT` does not count.
     """
     doses = sorted(results["doses"], key=lambda dose: (dose["size"], dose["contrast"]))
     beyond = ((dose, dose["probability_beyond"]) for dose in doses)
-    return next((d for d, of in beyond if of["p_holm"] < _SIGNIFICANT and of["value"] >= SMALLEST_EFFECT), None)
+    return next((d for d, of in beyond if _p_of(of) < _SIGNIFICANT and _value_of(of) >= SMALLEST_EFFECT), None)
 
 
-def finding(results: dict[str, Any]) -> str:
+def finding(results: DoseResponse) -> str:
     """Return the result in plain sentences with its uncertainty."""
     dose, towards = strongest(results), results["towards"]
     beyond = dose["turned_beyond"]
@@ -150,29 +164,29 @@ def finding(results: dict[str, Any]) -> str:
     whose = "" if "n_patients" not in dose else f"{patients(dose['n_patients'])}, "
     first = (
         f"Stamping {results['token']} onto {on} ({whose}size {dose['size']:g}, contrast {dose['contrast']:g}) {turns} "
-        f"({_p(beyond['p_holm'], len(results['doses']))})."
+        f"({_p(_p_of(beyond), len(results['doses']))})."
     )
     if dose["turned_beyond"]["low"] is None:
         return f"{first} {TOO_FEW_PATIENTS}"
     return " ".join(filter(None, (first, _about_turned(dose), _about_probability(results))))
 
 
-def _about_turned(dose: dict[str, Any]) -> str:
+def _about_turned(dose: Dose) -> str:
     """Return what may be concluded from the predictions that turned; nothing where none did."""
-    stamped, control = (dose["turned"][name]["value"] for name in ("stamped", "control"))
+    stamped, control = (_value_of(dose["turned"][name]) for name in ("stamped", "control"))
     of = xrays(dose["n"], dose.get("n_patients"))
     if not stamped and not control:
         return ""
-    if dose["turned_beyond"]["p_holm"] >= _SIGNIFICANT:
-        return f"The two cannot be told apart on {of}: the patch may do it, letters or not."
+    if _p_of(dose["turned_beyond"]) >= _SIGNIFICANT:
+        return f"The two do not differ significantly on {of}: the patch may be the cause, letters or not."
     if abs(stamped - control) < SMALLEST_EFFECT:
         return f"On {of} the two differ by less than {100 * SMALLEST_EFFECT:g} %: too small to matter."
     if stamped > control:
-        return f"On {of} the letters turn more than a patch of their size does."
-    return f"On {of} the patch without letters turns more than the letters do."
+        return f"On {of} the letters turn more predictions than a patch of their size does."
+    return f"On {of} the patch without letters turns more predictions than the letters do."
 
 
-def _about_probability(results: dict[str, Any]) -> str:
+def _about_probability(results: DoseResponse) -> str:
     dose, towards = least(results), results["towards"]
     if dose is None:
         most = max(results["doses"], key=lambda d: d["n"])
@@ -184,8 +198,18 @@ def _about_probability(results: dict[str, Any]) -> str:
     return (
         f"The smallest dose that raises the probability of {towards} beyond the control is size {dose['size']:g} at "
         f"contrast {dose['contrast']:g}: {points(value)} "
-        f"({_p(value['p_holm'], len(results['doses']))}; {xrays(dose['n'], dose.get('n_patients'))})."
+        f"({_p(_p_of(value), len(results['doses']))}; {xrays(dose['n'], dose.get('n_patients'))})."
     )
+
+
+def _value_of(estimate: Interval) -> float:
+    """Return the value of an estimate, NaN where there is none."""
+    return math.nan if estimate["value"] is None else estimate["value"]
+
+
+def _p_of(test: Interval) -> float:
+    """Return the corrected p of a test, NaN where there is none."""
+    return math.nan if test["p_holm"] is None else test["p_holm"]
 
 
 def _listed(names: Sequence[str]) -> str:

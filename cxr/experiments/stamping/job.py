@@ -15,7 +15,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,7 @@ from cxr.evaluation.predict import predict, predictions_table
 from cxr.evaluation.provenance import provenance
 from cxr.evaluation.seen import marked, marked_in_words
 from cxr.experiments.stamping.dose_response import CONDITIONS, results_of
+from cxr.experiments.stamping.results import VersionRow
 from cxr.experiments.stamping.settings import Setting, chosen_images, patch_of
 from cxr.files import replacing
 from cxr.text.boxes import TextBox
@@ -48,44 +49,43 @@ _AT_ONCE = 96  # pictures that wait for the network together
 
 def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
     """Do the experiment, and write it down as the module says."""
-    from cxr.evaluation.source import load_trained, seen_by
-    from cxr.networks import resolve_device
+    from cxr.networks import load_network, resolve_device, seen_by
 
     progress(0.0, "loading")
-    model, description = load_trained(setting.model)
+    model, description = load_network(setting.model)
     model.to(resolve_device(setting.device))
     manifest, chosen, setting = _images_of(setting, model)
     patch = patch_of(setting, manifest)
     tokens: dict[str, list[TextBox]] = {}
     if setting.avoid:
-        found, _ = search(
+        file_tokens, _ = search(
             chosen, lambda done, text: progress(_SEARCHING * done, text), folder.stop_requested, setting.workers
         )
-        tokens = {image_id: of.boxes for image_id, of in found.items()}
+        tokens = {image_id: of.boxes for image_id, of in file_tokens.items()}
     if folder.stop_requested():
         return
-    asked = _ask(folder, model, chosen, patch, tokens, setting, progress)
-    if asked is None:
+    predictions = _ask(folder, model, chosen, patch, tokens, setting, progress)
+    if predictions is None:
         return
-    table, left_out = asked
+    table, left_out = predictions
     with replacing(folder.path / STAMPED) as draft:
         table.to_parquet(draft, index=False)
-    results: dict[str, Any] = {"model": str(description), "split": setting.split, "token": setting.title}
+    results: dict[str, object] = {"model": str(description), "split": setting.split, "token": setting.title}
     results |= {"place": setting.place, "control": setting.control, "left_out": left_out}
     threshold = model.card.thresholds.get(setting.towards, THRESHOLD)
-    results |= results_of(
+    doses = results_of(
         table, model.classes, setting.towards, setting.title, setting.onto, setting.seed, threshold=threshold
     )
     stamped = chosen.select(ids=[i for i in chosen.ids if i in set(table["image_id"])])
-    results["seen"] = marked(seen_by(setting.model), stamped, model.card.size)
-    results["finding"] = " ".join(filter(None, (results["finding"], marked_in_words(results["seen"]))))
-    results["provenance"] = provenance(manifest, setting.model)
+    seen = marked(seen_by(setting.model), stamped, model.card.size)
+    sentences = " ".join(filter(None, (doses["finding"], marked_in_words(seen))))
+    results |= {**doses, "seen": seen, "finding": sentences, "provenance": provenance(manifest, setting.model)}
     folder.write_json("results.json", results)
-    progress(1.0, results["finding"])
+    progress(1.0, sentences)
 
 
 def _images_of(setting: Setting, model: XrayClassifier) -> tuple[Manifest, Manifest, Setting]:
-    from cxr.evaluation.source import refuse_new_splits
+    from cxr.evaluation.relation import refuse_new_splits
 
     manifest = setting.data
     refuse_new_splits(setting.model, model, manifest)
@@ -130,14 +130,14 @@ def versions_of(
     for size in setting.sizes:
         drawn = patch.scaled(max(2, round(size * image.shape[0])))
         try:
-            box = box_for(image.shape, drawn, place, tokens, told=image_id)
+            box = box_for(image.shape, drawn, place, tokens, image_name=image_id)
         except TextError as error:
             yield Refused(size, str(error))
             continue
         blank = without_letters(image, drawn, box, np.random.default_rng([*key, round(1e6 * size)]), setting.control)
         for contrast in setting.contrasts:
-            for condition, some in (("stamped", drawn), ("control", blank)):
-                picture = stamp_patch(image, some, box, contrast)
+            for condition, stamp in (("stamped", drawn), ("control", blank)):
+                picture = stamp_patch(image, stamp, box, contrast)
                 yield Version(condition, picture, size, contrast, box, _change(image, picture, box))
 
 
@@ -159,7 +159,7 @@ def _ask(
     progress: Progress,
 ) -> tuple[pd.DataFrame, list[dict[str, str]]] | None:
     """Return the long table and what was left out with its reason, or None when a stop was asked for."""
-    rows: list[dict[str, Any]] = []
+    rows: list[VersionRow] = []
     logits: list[np.ndarray] = []
     waiting: list[np.ndarray] = []
     left_out: list[dict[str, str]] = []
@@ -199,13 +199,22 @@ def _versions_of_file(
     yield from versions_of(image, image_id, patch, setting, tokens)
 
 
-def _row(image_id: str, version: Version) -> dict[str, Any]:
-    sides = {name: getattr(version.box, name, None) for name in ("x0", "y0", "x1", "y1")}
-    dose = {"condition": version.condition, "size": version.size, "contrast": version.contrast}
-    return {"image_id": image_id, **dose, **sides, "change": version.change}
+def _row(image_id: str, version: Version) -> VersionRow:
+    box = version.box
+    return {
+        "image_id": image_id,
+        "condition": version.condition,
+        "size": version.size,
+        "contrast": version.contrast,
+        "x0": box.x0 if box else None,
+        "y0": box.y0 if box else None,
+        "x1": box.x1 if box else None,
+        "y1": box.y1 if box else None,
+        "change": version.change,
+    }
 
 
-def _table(chosen: Manifest, rows: list[dict[str, Any]], logits: np.ndarray, model: XrayClassifier) -> pd.DataFrame:
+def _table(chosen: Manifest, rows: list[VersionRow], logits: np.ndarray, model: XrayClassifier) -> pd.DataFrame:
     versions = pd.DataFrame(rows).astype(dict.fromkeys(("x0", "y0", "x1", "y1"), "Int64"))
     versions["condition"] = pd.Categorical(versions["condition"], CONDITIONS)
     answers = predictions_table(chosen, versions["image_id"].tolist(), logits, model.classes, model.card.task)

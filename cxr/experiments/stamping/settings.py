@@ -39,7 +39,9 @@ class Cut:
         except ValueError:
             image_id = ""
         if not image_id:
-            raise TextError(f"{text!r} is no token of an X-ray. Accepted: IMAGE_ID:x0,y0,x1,y1 in pixels of its file")
+            raise TextError(
+                f"{text!r} does not name a token of an X-ray. Accepted: IMAGE_ID:x0,y0,x1,y1 in pixels of its file"
+            )
         return cls(image_id, (x0, y0, x1, y1), take)
 
     def __str__(self) -> str:
@@ -137,9 +139,9 @@ class Setting(OnNetwork):
 
     def check(self) -> list[str]:
         """Raise a CxrError if the network cannot be loaded, no X-ray can be stamped, or the token cannot be cut."""
-        from cxr.evaluation.source import load_trained
+        from cxr.networks import load_network
 
-        network, _ = load_trained(self.network)
+        network, _ = load_network(self.network)
         chosen_images(self.data, network.classes, self, network.card.task)
         patch_of(self, self.data)
         return []
@@ -220,5 +222,5 @@ def _without(wanted: Manifest, every: Manifest, towards: str, onto: Sequence[str
         return wanted.select(label=onto)
     absent = finding_targets(every.table, (towards,))[:, 0] == 0
     named = [bool(set(finding_names(text)) & set(onto)) for text in every.table["findings"]]
-    kept = set(every.table.loc[absent & named, "image_id"])
-    return wanted.select(ids=[image_id for image_id in wanted.ids if image_id in kept])
+    ids = set(every.table.loc[absent & named, "image_id"])
+    return wanted.select(ids=[image_id for image_id in wanted.ids if image_id in ids])

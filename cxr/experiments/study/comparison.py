@@ -12,7 +12,7 @@ from typing import Any
 
 from cxr.evaluation.provenance import date_in_words, provenance_of, written_in_words
 from cxr.experiments.study.caveats import notes_of
-from cxr.experiments.study.curves import Course, courses
+from cxr.experiments.study.curves import LearningCurve, learning_curves
 from cxr.experiments.study.measures import Measure, compared, mean_curves, measures_of, seeds_text, signed
 from cxr.experiments.study.members import plan_of
 from cxr.experiments.study.plan import Plan
@@ -36,7 +36,7 @@ class Report:
     """
 
     plan: Plan
-    courses: Sequence[Course]
+    learning_curves: Sequence[LearningCurve]
     horizon: int
     start: bool
     n_comparisons: int
@@ -78,8 +78,8 @@ def report(study: Run, *, first_epochs: Sequence[int] = (), accuracy: Sequence[f
         "first_epochs": list(first_epochs) or planned.first_epochs,
         "accuracy": list(accuracy) or planned.accuracy,
     }
-    found = compare(planned.model_copy(update=changes), courses(study), planned)
-    return dataclasses.replace(found, basis=basis_of(study))
+    comparison = compare(planned.model_copy(update=changes), learning_curves(study), planned)
+    return dataclasses.replace(comparison, basis=basis_of(study))
 
 
 def basis_of(study: Run) -> str:
@@ -92,8 +92,8 @@ def basis_of(study: Run) -> str:
     )
 
 
-def compare(plan: Plan, found: Sequence[Course], planned: Plan | None = None) -> Report:
-    """Compare the courses of a plan's members; members that have not come far enough are left out and counted.
+def compare(plan: Plan, curves: Sequence[LearningCurve], planned: Plan | None = None) -> Report:
+    """Compare the learning curves of a plan's members; members that have not come far enough are left out and counted.
 
     Parameters
     ----------
@@ -101,10 +101,10 @@ def compare(plan: Plan, found: Sequence[Course], planned: Plan | None = None) ->
         The study's own plan, where ``plan`` asks for other lengths of the beginning or levels: intervals allow for as
         many as were planned at least, and the report says that the others were chosen later.
     """
-    found = sorted(found, key=lambda course: (course.seed, plan.labels.index(course.recipe)))
-    data = compared(plan, found, planned or plan)
+    curves = sorted(curves, key=lambda learning_curve: (learning_curve.seed, plan.labels.index(learning_curve.recipe)))
+    data = compared(plan, curves, planned or plan)
     measures = measures_of(data)
-    of = _xrays_of(data.courses)
+    of = _xrays_of(data.learning_curves)
     verdicts = [verdict for k in data.gaps() for verdict in verdicts_of(data, k, min(k, data.horizon - k))]
     verdicts = [dataclasses.replace(v, sentence=v.sentence + of["val"] * (v.early.mean.n > 1)) for v in verdicts]
     by_measure = {
@@ -113,10 +113,10 @@ def compare(plan: Plan, found: Sequence[Course], planned: Plan | None = None) ->
     }
     sentences = [sentence for of_measure in by_measure.values() for sentence in of_measure]
     sentences += [verdict.sentence for verdict in verdicts]
-    notes = notes_of(data, found, planned or plan)
+    notes = notes_of(data, curves, planned or plan)
     return Report(
         plan,
-        found,
+        curves,
         data.horizon,
         data.start,
         data.n_comparisons,
@@ -133,7 +133,7 @@ def _split_of(measure: Measure) -> str:
     return "test" if measure.key.startswith("test_") else "val"
 
 
-def _xrays_of(begun: Sequence[Course]) -> dict[str, str]:
+def _xrays_of(begun: Sequence[LearningCurve]) -> dict[str, str]:
     """Return by split which X-rays its scores are of, as the end of a sentence; "" where no training is finished."""
     return {split: _ending(split, {c.rests_on[split] for c in begun if split in c.rests_on}) for split in _SPLITS}
 
@@ -155,12 +155,12 @@ def _sentence(measure: Measure, pair: tuple[str, str]) -> str:
     n = difference.mean.n
     if not n:
         return f"{a} against {b}: {measure.title} cannot be compared yet, no seed has both"
-    said = f"{a} against {b}: {measure.title} {signed(difference, measure.in_epochs)} over {seeds_text(n)}"
+    sentence = f"{a} against {b}: {measure.title} {signed(difference, measure.in_epochs)} over {seeds_text(n)}"
     never = [(label, measure.not_reached.get(label, 0)) for label in pair]
     if any(count for _, count in never):
         parts = [f"{label} in {count} of {measure.means[label].n}" for label, count in never if count]
-        said += f" (not reached by {', '.join(parts)} seeds)"
-    return said
+        sentence += f" (not reached by {', '.join(parts)} seeds)"
+    return sentence
 
 
 def _plain(measure: Measure) -> dict[str, Any]:

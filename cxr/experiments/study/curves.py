@@ -18,7 +18,7 @@ TEST = "test"
 
 
 @dataclass(frozen=True)
-class Course:
+class LearningCurve:
     """The way of one member through its last stage.
 
     Attributes
@@ -52,22 +52,22 @@ class Course:
         return self.state == "finished"
 
 
-def courses(study: Run) -> list[Course]:
-    """Return the course of every member that was planned, in the order of their start."""
+def learning_curves(study: Run) -> list[LearningCurve]:
+    """Return the learning curve of every member that was planned, in the order of their start."""
     recipes = study.spec["params"]["recipes"]
-    return [course(member, recipes[member.recipe]) for member in members(study)]
+    return [learning_curve(member, recipes[member.recipe]) for member in members(study)]
 
 
-def course(member: Member, recipe: Mapping[str, Any]) -> Course:
-    """Return the course of a member; one that has not been started has no curves."""
+def learning_curve(member: Member, recipe: Mapping[str, Any]) -> LearningCurve:
+    """Return the learning curve of a member; one that has not been started has no curves."""
     stages = recipe["stages"]
-    planned = Course(member.recipe, member.seed, int(stages[-1]["epochs"]), NOT_STARTED)
+    planned = LearningCurve(member.recipe, member.seed, int(stages[-1]["epochs"]), NOT_STARTED)
     if member.run is None:
         return planned
     rows = member.run.metrics()[0]
     results = member.run.results() or {}
     test = (results.get("splits") or {}).get(TEST) or {}
-    return Course(
+    return LearningCurve(
         member.recipe,
         member.seed,
         planned.epochs,
@@ -103,14 +103,14 @@ def curves_of(rows: Sequence[Mapping[str, Any]], stage_index: int) -> dict[str, 
     return curves
 
 
-def to_table(found: Sequence[Course]) -> pd.DataFrame:
+def to_table(curves: Sequence[LearningCurve]) -> pd.DataFrame:
     """Return a long table: recipe, seed, run, epoch and one column per metric."""
     import pandas as pd
 
     rows = [
         {"recipe": c.recipe, "seed": c.seed, "run": c.run, "epoch": epoch}
         | {name: curve.get(epoch) for name, curve in c.curves.items()}
-        for c in found
+        for c in curves
         for epoch in sorted({epoch for curve in c.curves.values() for epoch in curve})
     ]
     table = pd.DataFrame(rows, columns=["recipe", "seed", "run", "epoch", *METRICS])

@@ -17,7 +17,7 @@ set:                            # for all recipes; a recipe's own `set` goes ove
   stages.-1.epochs: 15          # the last stage is what is compared, so it is as long for all
 seeds: [0, 1, 2, 3, 4]          # the same for all recipes: differences are paired. Or a number
 metric: val_accuracy            # or val_macro_f1, val_auc, val_loss
-accuracy: [0.7, 0.8]            # levels of the metric whose epoch is told
+accuracy: [0.7, 0.8]            # levels of the metric: the epoch that first reaches each is reported
 first_epochs: [3, 5]            # what "the beginning" means; the last one may leave no end to compare with
 baseline: scratch
 parallel: 1                     # trainings at once; they still queue for their device

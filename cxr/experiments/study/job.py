@@ -1,4 +1,7 @@
-"""The job ``study``: starts the members one after another, waits for them, and tells what they found.
+"""The job ``study``: starts the members, waits for them, and tells what they found.
+
+On this machine they are started one after another; on a cluster all are submitted at once, as one job array, and this
+process, which stays here, only watches them.
 
 Members are runs of their own. Whatever becomes of this process, a running member goes on, and a resumed study takes it
 up again: what has been started is read from the members' own specs, never from what this process remembered.
@@ -10,12 +13,15 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
 from cxr.errors import RunError
-from cxr.experiments.study.members import Member, members, told
+from cxr.experiments.study.members import Member, member_rows, members
 from cxr.experiments.study.settings import StudyParams
 from cxr.experiments.study.start import file_hash
-from cxr.runs import ACTIVE, Run, RunFolder, Status, Stopped, start
+from cxr.runs import ACTIVE, Run, RunFolder, Slurm, Status, Stopped, start
+from cxr.runs.slurm.members import submit_members
+from cxr.runs.starting import prepare
 from cxr.training.settings import TrainingParams
 
 MEMBERS = "members.json"
@@ -50,6 +56,8 @@ class Orchestrator:
         self.members = members(self.study)
         self.states = [""] * len(self.members)
         self.tried = [False] * len(self.members)  # whether this process has started or resumed it
+        slurm = self.study.spec.get("slurm")
+        self.slurm = Slurm.of(slurm) if slurm else None
 
     def run(self) -> None:
         """Bring every member to an end, then write the results."""
@@ -59,9 +67,12 @@ class Orchestrator:
                 self._stop_members()
                 raise Stopped
             self._stop_on_failure()
-            active = [i for i in todo if self.states[i] in ACTIVE]
-            for index in [i for i in todo if i not in active][: max(0, self.plan.parallel - len(active))]:
-                self._begin(index)
+            waiting = [i for i in todo if self.states[i] not in ACTIVE]
+            if self.slurm is None:
+                for index in waiting[: max(0, self.plan.parallel - (len(todo) - len(waiting)))]:
+                    self._begin(index)
+            elif waiting:
+                self._submit(waiting, self.slurm)
             time.sleep(_POLL_S)
             self._look()
         if self.folder.stop_requested() and "stopped" in self.states:
@@ -79,12 +90,27 @@ class Orchestrator:
         if member.run is not None:
             log.info("resuming %s: %s", member.title, member.run.id)
             with contextlib.suppress(RunError):  # somebody else has just resumed it
-                member.run.resume()
+                member.run.resume("here")
         else:
-            self.members[index] = Member(member.recipe, member.seed, self._start(member))
+            self.members[index] = Member(member.recipe, member.seed, start("train", **self._request(member)))
             log.info("started %s: %s", member.title, self.members[index].run)
 
-    def _start(self, member: Member) -> Run:
+    def _submit(self, indices: list[int], slurm: Slurm) -> None:
+        """Submit members together: those not started yet, and those that were stopped or failed."""
+        self._check_manifest()
+        stopped = [member.run for member in (self.members[i] for i in indices) if member.run is not None]
+        new = []
+        for index in indices:
+            self.tried[index], member = True, self.members[index]
+            if member.run is None:
+                run = prepare("train", **self._request(member), where=slurm)
+                self.members[index] = Member(member.recipe, member.seed, run)
+                new.append(run)
+        submit_members(self.study, new, stopped, slurm)
+        log.info("submitted to Slurm: %d started, %d resumed", len(new), len(stopped))
+
+    def _request(self, member: Member) -> dict[str, Any]:
+        """Return the arguments with which a member is started."""
         params = TrainingParams(
             recipe=self.params.recipes[member.recipe].model_copy(update={"seed": member.seed}),
             manifest=self.params.manifest,
@@ -92,13 +118,12 @@ class Orchestrator:
             study=self.study.id,
             study_recipe=member.recipe,
         )
-        return start(
-            "train",
-            params,
-            name=f"{self.plan.name} {member.title}",
-            root=self.folder.path.parent,
-            manifest_hash=str(self.study.spec.get("manifest_hash", "")),  # all members were checked with the study
-        )
+        return {
+            "params": params,
+            "name": f"{self.plan.name} {member.title}",
+            "root": self.folder.path.parent,
+            "manifest_hash": str(self.study.spec.get("manifest_hash", "")),  # all members were checked with the study
+        }
 
     def _check_manifest(self) -> None:
         if file_hash(self.params.manifest) != self.params.manifest_sha256:
@@ -121,7 +146,7 @@ class Orchestrator:
                 self.tried[index] = True
         if states != self.states:
             self.folder.append_metrics(rows)
-            self.folder.write_json(MEMBERS, told(self.members))
+            self.folder.write_json(MEMBERS, member_rows(self.members))
         self.states = states
         self._tell(statuses)
 
@@ -167,13 +192,13 @@ class Orchestrator:
         finished = self.states.count("finished")
         if not finished:
             raise RunError(f"no training of the study finished; {'; '.join(failures) or 'all were stopped'}")
-        found = report(self.study)
+        comparison = report(self.study)
         head = f"{finished} of {len(self.states)} trainings finished"
         stopped = [f"{m.title} was stopped" for m, s in zip(self.members, self.states, strict=True) if s == "stopped"]
         results = {
-            "finding": "\n".join([head, *failures, *stopped, *found.sentences]),
-            "members": told(self.members),
+            "finding": "\n".join([head, *failures, *stopped, *comparison.sentences]),
+            "members": member_rows(self.members),
             "failures": failures,
-            "report": found.to_dict(),
+            "report": comparison.to_dict(),
         }
         self.folder.write_json("results.json", results)

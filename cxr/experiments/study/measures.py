@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cxr.experiments.study.curves import Course, Curve
+from cxr.experiments.study.curves import Curve, LearningCurve
 from cxr.experiments.study.plan import Plan
 from cxr.experiments.study.statistics import Difference, Mean, area, first_reached, mean_over_seeds, paired
 
@@ -52,7 +52,7 @@ class Compared:
     """What is compared: members that have begun, up to which epoch, and by how many measures at once."""
 
     plan: Plan
-    courses: Sequence[Course]
+    learning_curves: Sequence[LearningCurve]
     horizon: int
     start: bool
     n_measures: int
@@ -67,20 +67,20 @@ class Compared:
         """The largest difference of the metric that there can be."""
         return None if self.plan.lower_is_better else 1.0
 
-    def curve(self, course: Course) -> Curve:
-        """Return the course's curve of the metric."""
-        return course.curves[self.plan.metric]
+    def curve(self, learning_curve: LearningCurve) -> Curve:
+        """Return a training's curve of the metric."""
+        return learning_curve.curves[self.plan.metric]
 
     def gaps(self) -> list[int]:
         """Return the lengths of the beginning that leave an end to compare with."""
         return [k for k in self.plan.first_epochs if k < self.horizon]
 
 
-def compared(plan: Plan, courses: Sequence[Course], planned: Plan) -> Compared:
+def compared(plan: Plan, learning_curves: Sequence[LearningCurve], planned: Plan) -> Compared:
     """Return what can be compared of the members' curves; intervals allow for as many measures as were planned."""
-    begun = [course for course in courses if course.curves.get(plan.metric)]
-    start = bool(begun) and all(0 in course.curves[plan.metric] for course in begun)
-    horizon = min(course.epochs for course in courses)
+    begun = [learning_curve for learning_curve in learning_curves if learning_curve.curves.get(plan.metric)]
+    start = bool(begun) and all(0 in learning_curve.curves[plan.metric] for learning_curve in begun)
+    horizon = min(learning_curve.epochs for learning_curve in learning_curves)
     return Compared(plan, begun, horizon, start, _n_measures(plan, planned, horizon, start))
 
 
@@ -121,26 +121,28 @@ def _measure(
     return Measure(key, title, lower, values, means, differences, not_reached or {})
 
 
-def by_recipe(begun: Sequence[Course], value: Any) -> dict[str, dict[int, float]]:
-    """Return {recipe: {seed: value(course)}}, without those for which it is None."""
+def by_recipe(begun: Sequence[LearningCurve], value: Any) -> dict[str, dict[int, float]]:
+    """Return {recipe: {seed: value(learning_curve)}}, without those for which it is None."""
     values: dict[str, dict[int, float]] = {}
-    for course in begun:
-        number = value(course)
+    for learning_curve in begun:
+        number = value(learning_curve)
         if number is not None:
-            values.setdefault(course.recipe, {})[course.seed] = float(number)
+            values.setdefault(learning_curve.recipe, {})[learning_curve.seed] = float(number)
     return values
 
 
 def _area(data: Compared, k: int) -> Measure:
     plan = data.plan
-    values = by_recipe(data.courses, lambda course: area(data.curve(course), k, start=data.start))
+    values = by_recipe(
+        data.learning_curves, lambda learning_curve: area(data.curve(learning_curve), k, start=data.start)
+    )
     title = f"mean {METRIC_TITLES[plan.metric]} over the first {epochs_text(k)}"
     return _measure(data, f"area_{k}", title, values, largest=data.largest)
 
 
 def _before(data: Compared) -> Measure:
     """Return the metric before the first step: what a network brings along, kept neurons above all."""
-    values = by_recipe(data.courses, lambda course: data.curve(course)[0])
+    values = by_recipe(data.learning_curves, lambda learning_curve: data.curve(learning_curve)[0])
     title = f"{METRIC_TITLES[data.plan.metric]} before the first step"
     return _measure(data, "start", title, values, largest=data.largest)
 
@@ -149,17 +151,17 @@ def _reach(data: Compared, level: float) -> Measure:
     plan, horizon = data.plan, data.horizon
     not_reached = dict.fromkeys(plan.labels, 0)
 
-    def epochs(course: Course) -> float | None:
-        curve = data.curve(course)
+    def epochs(learning_curve: LearningCurve) -> float | None:
+        curve = data.curve(learning_curve)
         reached = first_reached(curve, level, horizon, lower=plan.lower_is_better)
         if reached is not None:
             return reached
-        if not course.finished and horizon not in curve:
+        if not learning_curve.finished and horizon not in curve:
             return None  # it may still come
-        not_reached[course.recipe] += 1
+        not_reached[learning_curve.recipe] += 1
         return horizon + 1
 
-    values = by_recipe(data.courses, epochs)
+    values = by_recipe(data.learning_curves, epochs)
     title = f"epochs to {METRIC_TITLES[plan.metric]} {level:g}"
     return _measure(data, f"reach_{level:g}", title, values, lower=True, largest=horizon + 1.0, not_reached=not_reached)
 
@@ -167,7 +169,10 @@ def _reach(data: Compared, level: float) -> Measure:
 def _best(data: Compared) -> Measure:
     plan = data.plan
     choose = min if plan.lower_is_better else max
-    values = by_recipe(data.courses, lambda course: choose(data.curve(course).values()) if course.finished else None)
+    values = by_recipe(
+        data.learning_curves,
+        lambda learning_curve: choose(data.curve(learning_curve).values()) if learning_curve.finished else None,
+    )
     return _measure(data, "best", f"best {METRIC_TITLES[plan.metric]}", values, largest=data.largest)
 
 
@@ -178,7 +183,7 @@ def _test_keys(plan: Plan) -> list[str]:
 
 
 def _test(data: Compared, key: str) -> Measure:
-    values = by_recipe(data.courses, lambda course: course.test.get(key, {}).get("value"))
+    values = by_recipe(data.learning_curves, lambda learning_curve: learning_curve.test.get(key, {}).get("value"))
     return _measure(data, f"test_{key}", TEST_TITLES[key], values, lower=False, largest=1.0)
 
 
@@ -186,7 +191,7 @@ def mean_curves(data: Compared) -> dict[str, dict[int, Mean]]:
     """Return the mean over seeds by recipe and epoch."""
     curves: dict[str, dict[int, Mean]] = {}
     for label in data.plan.labels:
-        own = [data.curve(course) for course in data.courses if course.recipe == label]
+        own = [data.curve(learning_curve) for learning_curve in data.learning_curves if learning_curve.recipe == label]
         epochs = sorted({epoch for curve in own for epoch in curve})
         curves[label] = {e: mean_over_seeds([curve[e] for curve in own if e in curve]) for e in epochs}
     return curves

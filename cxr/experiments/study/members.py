@@ -8,7 +8,8 @@ from typing import Any
 
 from cxr.errors import RunError
 from cxr.experiments.study.plan import Plan, parse_plan
-from cxr.runs import Run, members_of
+from cxr.runs import Run, Slurm, members_of
+from cxr.runs.slurm.members import submit_members
 
 NOT_STARTED = "not started"
 
@@ -41,7 +42,7 @@ def plan_of(study: Run) -> Plan:
         If the run is none of a study.
     """
     if study.kind != "study":
-        raise RunError(f"run {study.id} is of kind {study.kind}: a study is needed (`cxr study list`)")
+        raise RunError(f"run {study.id} is of the kind {study.kind}, not a study (`cxr study list`)")
     return parse_plan(study.spec["params"]["plan"])
 
 
@@ -55,10 +56,10 @@ def members(study: Run) -> list[Member]:
     return [Member(label, seed, runs.get((label, seed))) for seed in plan.seeds for label in plan.labels]
 
 
-def told(found: list[Member]) -> list[dict[str, Any]]:
+def member_rows(study_members: list[Member]) -> list[dict[str, Any]]:
     """Return what ``members.json`` and the results tell of the members."""
     rows = []
-    for member in found:
+    for member in study_members:
         status = member.run.status() if member.run else None
         rows.append(
             {
@@ -97,8 +98,14 @@ def stop_study(study: Run, *, kill: bool = False) -> None:
 
 
 def retry(study: Run) -> list[Run]:
-    """Resume the stopped and failed members of a study that is over, and return them; each waits for its device."""
+    """Resume the stopped and failed members of a study that is over, and return them.
+
+    On this machine each waits for its device; on a cluster they are submitted as one job array.
+    """
     if study.active:
-        raise RunError(f"study {study.id} is {study.status()['state']}: wait until it is over")
+        raise RunError(f"study {study.id} is {study.status()['state']}: wait until it has ended")
     ended = [member.run for member in members(study) if member.run and member.state in ("stopped", "failed")]
+    if study.spec.get("slurm"):
+        submit_members(study, [], ended, Slurm.of(study.spec["slurm"]))
+        return ended
     return [run.resume() for run in ended]

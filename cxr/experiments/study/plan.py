@@ -36,7 +36,7 @@ class Entry(_Part):
     @classmethod
     def _is_recipe(cls, value: Any) -> Any:
         if not isinstance(value, str | dict) or not value:
-            raise ValueError(f"{value!r} is no recipe. Allowed: a preset's name, a YAML file, keys and values")
+            raise ValueError(f"{value!r} is not a recipe. Allowed: a preset's name, a YAML file, keys and values")
         return value
 
 
@@ -54,8 +54,10 @@ class Plan(_Part):
     changes: dict[str, Any] = Field(default_factory=dict, alias="set", description="for all recipes")
     seeds: list[int] = [0, 1, 2]
     metric: Literal["val_accuracy", "val_macro_f1", "val_auc", "val_loss"] = "val_accuracy"
-    accuracy: list[float] = Field(default=[0.7], description="levels of the metric whose epoch is told")
-    first_epochs: list[int] = Field(default=[5], description="what the beginning means")
+    accuracy: list[float] = Field(
+        default=[0.7], description=("levels of the metric: the epoch that first reaches each is reported")
+    )
+    first_epochs: list[int] = Field(default=[5], description="number of first epochs that count as the beginning")
     baseline: str | None = Field(default=None, description="null: the first recipe")
     parallel: int = Field(default=1, ge=1, le=64, description="trainings at once")
     on_failure: Literal["go-on", "stop"] = "go-on"
@@ -69,7 +71,9 @@ class Plan(_Part):
             raise ValueError(f"1 to {MOST_RECIPES} recipes are needed, each with a label: `twice: {{recipe: twice}}`")
         for label in value:
             if not _LABEL.fullmatch(str(label)):
-                raise ValueError(f"{label!r} is no label. Allowed: letters, digits, '.', '_', '+', '-', 40 at most")
+                raise ValueError(
+                    f"{label!r} is not a valid label. Allowed: letters, digits, '.', '_', '+', '-', 40 at most"
+                )
         entries = value.items()
         return {str(label): {"recipe": entry} if isinstance(entry, str) else entry for label, entry in entries}
 

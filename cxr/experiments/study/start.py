@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from cxr.errors import CxrError, ManifestError, RecipeError
 from cxr.experiments.study.plan import Plan
 from cxr.experiments.study.settings import StudyParams
-from cxr.runs import Run, start
+from cxr.runs import Run, Slurm, start
+from cxr.runs.kinds import kind_of
 
 if TYPE_CHECKING:
     from cxr.data import Manifest
@@ -28,20 +29,26 @@ class Checked:
     data_name: str
 
 
-def start_study(plan: Plan, data: str | None = None, *, root: str | Path | None = None) -> Run:
+def start_study(
+    plan: Plan, data: str | None = None, *, root: str | Path | None = None, where: Slurm | None = None
+) -> Run:
     """Check all members, then start the study in a process of its own and return its run.
 
     Parameters
     ----------
     data
         A data set's name or a manifest; None takes the plan's own.
+    where
+        None: the members are trained on this machine, ``plan.parallel`` at a time. ``cxr.runs.Slurm(...)``: they are
+        submitted to a cluster as one job array; the study's own process, which only waits for them, works here.
 
     Raises
     ------
     CxrError
-        For a recipe, a manifest or weights that cannot be used; nothing was started.
+        For a recipe, a manifest or weights that cannot be used, or that does not fit what Slurm is asked for; nothing
+        was started.
     """
-    checked = check(plan, data)
+    checked = check(plan, data, where)
     params = StudyParams(
         plan=plan,
         recipes=checked.recipes,
@@ -49,13 +56,17 @@ def start_study(plan: Plan, data: str | None = None, *, root: str | Path | None 
         manifest_sha256=file_hash(checked.manifest),
         data_name=checked.data_name,
     )
-    return start("study", params, root=root)
+    return start("study", params, root=root, where=where)
 
 
-def check(plan: Plan, data: str | None = None) -> Checked:
-    """Return what the members need, or raise the first CxrError that one of them would end with."""
+def check(plan: Plan, data: str | None = None, where: Slurm | None = None) -> Checked:
+    """Return what the members need, or raise the first CxrError that one of them would end with.
+
+    On a cluster the devices are those of the job: of them is checked how many they are, not that they are here.
+    """
     from cxr.data import Manifest
     from cxr.data.library import resolve_manifest
+    from cxr.networks import resolve_device
     from cxr.training.recipe import load_recipe
 
     wanted = data or plan.data
@@ -69,6 +80,10 @@ def check(plan: Plan, data: str | None = None) -> Checked:
     for label, entry in plan.recipes.items():
         with _about(label):
             recipe = load_recipe(entry.recipe).changed({**plan.changes, **entry.changes})
+            if where is None:
+                resolve_device(recipe.device, recipe.devices)
+            else:
+                where.tasks(kind_of("train"), {"recipe": recipe.model_dump(mode="json")})
             _check_recipe(recipe, manifest, seen)
         recipes[label] = recipe
     return Checked(recipes, path, wanted)
@@ -92,11 +107,9 @@ def _about(label: str) -> Iterator[None]:
 
 
 def _check_recipe(recipe: Recipe, manifest: Manifest, seen: set[str]) -> None:
-    from cxr.networks import resolve_device
     from cxr.training import check as check_data
     from cxr.training import check_weights
 
-    resolve_device(recipe.device, recipe.devices)
     check_data(recipe, manifest)
     network = f"{recipe.backbone} {recipe.weights} {recipe.channels} {recipe.backbone_args}"
     if network not in seen:

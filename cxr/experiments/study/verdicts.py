@@ -9,7 +9,7 @@ from cxr.experiments.study.plan import Plan
 from cxr.experiments.study.statistics import Difference, area, late, paired
 
 NO_DIFFERENCE = "no difference in the beginning is shown with these seeds"
-TOO_FEW = "too few seeds to tell, since they all differ by the same amount"
+TOO_FEW = "too few seeds to decide, since all differ by the same amount"
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Verdict:
 def verdicts_of(data: Compared, k: int, last: int) -> list[Verdict]:
     """Return what every pair says to a beginning of ``k`` epochs, held against the ``last`` ones."""
     plan = data.plan
-    first = by_recipe(data.courses, lambda c: area(data.curve(c), k, start=data.start) if c.finished else None)
-    end = by_recipe(data.courses, lambda c: late(data.curve(c), last) if c.finished else None)
+    first = by_recipe(data.learning_curves, lambda c: area(data.curve(c), k, start=data.start) if c.finished else None)
+    end = by_recipe(data.learning_curves, lambda c: late(data.curve(c), last) if c.finished else None)
     first, end = ({label: values.get(label, {}) for label in plan.labels} for values in (first, end))
     gaps = {
         label: {s: first[label][s] - end[label][s] for s in sorted(first[label].keys() & end[label].keys())}
@@ -70,7 +70,9 @@ def _verdict(
     n = early.mean.n
     if n < 2:
         finished = "no seed" if n == 0 else "1 seed"
-        sentence = f"{pair[0]} against {pair[1]}: {finished} finished with both, which cannot tell early from late"
+        sentence = (
+            f"{pair[0]} against {pair[1]}: {finished} finished with both, too few to compare the beginning with the end"
+        )
     else:
         sentence = (
             f"{pair[0]} against {pair[1]}: {signed(early)} over the first {epochs_text(k)}, "
@@ -96,5 +98,8 @@ def _judged(early: Difference, gap: Difference, sign: int) -> str:
             return "there is an advantage in the beginning and a larger one at the end, against “mainly”"
         return "there is an advantage in the beginning; that it is larger than at the end is not shown"
     if _favours(gap, sign):
-        return "the comparison is better in the beginning than at the end, but no advantage there is shown by itself"
+        return (
+            "the comparison is better in the beginning than at the end, but an advantage in the beginning is not "
+            "shown by itself"
+        )
     return NO_DIFFERENCE if early.together else TOO_FEW

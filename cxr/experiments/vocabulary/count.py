@@ -1,4 +1,4 @@
-"""The vocabulary of burned-in text: which token is on which images, and whether it gives a class away.
+"""The vocabulary of burned-in text: which token is on which images, and whether it predicts a class.
 
 A pure function of two tables, ``images`` (image_id, label, source, patient_id) and ``tokens`` (image_id, text, kind,
 place), as :mod:`cxr.experiments.vocabulary.job` writes them. Presence counts, not frequency: five times "AP" on one
@@ -16,7 +16,6 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +23,7 @@ from scipy.stats import false_discovery_control
 
 from cxr.evaluation.metrics import patients_of
 from cxr.experiments.vocabulary.association import LEVEL, exact_p, expected_information, mutual_information, odds_ratio
+from cxr.experiments.vocabulary.entries import Association, ClassCounts, Entry, Odds, TokenCounts
 from cxr.formatting import xrays
 from cxr.text.boxes import TextBox
 
@@ -55,10 +55,10 @@ def tokens_in(text: str) -> list[str]:
     >>> tokens_in("Dx 12.03.2020 portable, 80 kV2")
     ['DX', '<date>', 'PORTABLE', '<number>', 'KV#']
     """
-    found = []
+    tokens = []
     for piece in _PIECES.finditer(unicodedata.normalize("NFKC", text)):
-        found.append(f"<{piece.lastgroup}>" if piece.lastgroup != "word" else _word(piece.group()))
-    return found or [UNREAD]
+        tokens.append(f"<{piece.lastgroup}>" if piece.lastgroup != "word" else _word(piece.group()))
+    return tokens or [UNREAD]
 
 
 def _word(piece: str) -> str:
@@ -134,8 +134,8 @@ def occurrences(tokens: pd.DataFrame, join: bool = False) -> pd.DataFrame:
 
 def vocabulary(
     images: pd.DataFrame, tokens: pd.DataFrame, *, min_images: int = MIN_IMAGES, join: bool = False, seed: int = 0
-) -> list[dict[str, Any]]:
-    """Return one entry per token that at least ``min_images`` images carry, the one that tells most of the class first.
+) -> list[Entry]:
+    """Return one entry per token that at least ``min_images`` images carry, the best predictor of a class first.
 
     Returns
     -------
@@ -158,10 +158,11 @@ def vocabulary(
     """
     facts = images.set_index("image_id")[["label", "source", "patient_id"]].reset_index()
     facts["drawn"] = one_per_patient(facts, seed)
-    found = occurrences(tokens, join).merge(facts, on="image_id")
-    entries = [_associated(entry) for entry in _counted(found, _drawn_by_class(facts)) if entry["images"] >= min_images]
-    if entries and entries[0]["p"] is not None:
-        for entry, q in zip(entries, false_discovery_control([e["p"] for e in entries]), strict=True):
+    table = occurrences(tokens, join).merge(facts, on="image_id")
+    entries = [_associated(entry) for entry in _counted(table, _drawn_by_class(facts)) if entry["images"] >= min_images]
+    p_values = [entry["p"] for entry in entries if entry["p"] is not None]
+    if p_values:
+        for entry, q in zip(entries, false_discovery_control(p_values), strict=True):
             entry["q"] = float(q)
     return sorted(entries, key=lambda e: (-((e["bits"] or 0) - (e["chance"] or 0)), -e["images"], e["token"]))
 
@@ -185,11 +186,11 @@ def _drawn_by_class(facts: pd.DataFrame) -> dict[str, int]:
     return {name: int(drawn.get(name, 0)) for name in sorted(set(facts["label"]) - {""})}
 
 
-def _counted(found: pd.DataFrame, totals: dict[str, int]) -> list[dict[str, Any]]:
+def _counted(table: pd.DataFrame, totals: dict[str, int]) -> list[TokenCounts]:
     """Return an entry of counts for every token and pseudo token."""
-    once = found.drop_duplicates(["group", "token", "image_id"])
+    once = table.drop_duplicates(["group", "token", "image_id"])
     patients = once[once["patient_id"] != ""].drop_duplicates(["group", "token", "patient_id"])
-    spellings, labels, sources = _by(found, "spelling"), _by(once, "label"), _by(once, "source")
+    spellings, labels, sources = _by(table, "spelling"), _by(once, "label"), _by(once, "source")
     drawn, n_patients = _by(once[once["drawn"]], "label"), _by(patients.assign(all=""), "all")
     return [
         {
@@ -217,19 +218,21 @@ def _by(rows: pd.DataFrame, column: str) -> defaultdict[tuple[str, str], Counter
     return counts
 
 
-def _associated(entry: dict[str, Any]) -> dict[str, Any]:
-    return entry | _association(entry["by_class"])
+def _associated(counts: TokenCounts) -> Entry:
+    return {**counts, **_association(counts["by_class"])}
 
 
-def _association(by_class: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _association(by_class: dict[str, ClassCounts]) -> Association:
     """Add p values and odds ratios to ``by_class`` and return what concerns all classes."""
     if len(by_class) < 2:
-        return dict.fromkeys(("points_to", "bits", "chance", "p", "q"))
+        return {"points_to": None, "bits": None, "chance": None, "p": None, "q": None}
     for name, counts in by_class.items():
         cells = _cells(by_class, name)
-        counts |= {"p": exact_p(*cells), **dict(zip(_ODDS, odds_ratio(*cells), strict=True))}
-    first = min(by_class, key=lambda c: (by_class[c]["p"], -by_class[c]["low"]))
-    present, totals = (np.array([c[key] for c in by_class.values()]) for key in ("units", "of"))
+        counts["p"] = exact_p(*cells)
+        counts["odds_ratio"], counts["low"], counts["high"] = odds_ratio(*cells)
+    first = min(by_class, key=lambda c: (by_class[c]["p"], -(by_class[c]["low"] or 0.0)))
+    present = np.array([counts["units"] for counts in by_class.values()])
+    totals = np.array([counts["of"] for counts in by_class.values()])
     return {
         "points_to": first,
         "bits": max(0.0, mutual_information(present, totals)),
@@ -239,32 +242,35 @@ def _association(by_class: dict[str, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def n_tests(by_class: Mapping[str, Any]) -> int:
+def n_tests(by_class: Mapping[str, object]) -> int:
     """Return how many different tests of one class against the rest there are: of two classes both are the same."""
     return len(by_class) if len(by_class) > 2 else 1
 
 
-def _cells(by_class: Mapping[str, Mapping[str, Any]], name: str) -> tuple[int, int, int, int]:
+def _cells(by_class: Mapping[str, ClassCounts], name: str) -> tuple[int, int, int, int]:
     """Return carriers and units of a class, and those of all others."""
     with_in, n_in = by_class[name]["units"], by_class[name]["of"]
-    carriers, everybody = (sum(c[key] for c in by_class.values()) for key in ("units", "of"))
+    carriers = sum(counts["units"] for counts in by_class.values())
+    everybody = sum(counts["of"] for counts in by_class.values())
     return with_in, n_in, carriers - with_in, everybody - n_in
 
 
 # --- for tables and people -----------------------------------------------------------------------------------------
 
 
-def flat(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def flat(entries: Sequence[Entry]) -> pd.DataFrame:
     """Return the entries as a table: one column per number, ``images <class>``, ``odds_ratio <class>``, ...
 
     Limits without end are ``inf``.
     """
     rows = []
     for entry in entries:
-        row = {k: v for k, v in entry.items() if k not in ("by_class", "by_source", "spellings")}
+        row: dict[str, object] = {k: v for k, v in entry.items() if k not in ("by_class", "by_source", "spellings")}
         row["spellings"] = ", ".join(f"{text} ({n})" for text, n in entry["spellings"].items())
         for name, counts in entry["by_class"].items():
-            numbers = counts | (dict(zip(_ODDS, limits(counts), strict=True)) if "low" in counts else {})
+            numbers: dict[str, object] = {**counts}
+            if "low" in counts:
+                numbers |= zip(_ODDS, limits(counts), strict=True)
             row |= {f"{key} {name}": value for key, value in numbers.items()}
         rows.append(row | {f"source {name or '(none)'}": n for name, n in entry["by_source"].items()})
     table = pd.DataFrame(rows)
@@ -272,7 +278,7 @@ def flat(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return table.assign(**{c: table[c].fillna(0).astype(int) for c in sources})
 
 
-def odds_in_words(counts: Mapping[str, Any]) -> str:
+def odds_in_words(counts: Odds) -> str:
     """Return an entry's odds ratio of one class as people write it; JSON's null for infinity is understood.
 
     >>> odds_in_words({"odds_ratio": 154.71, "low": 7.36, "high": 3255.4})
@@ -284,12 +290,12 @@ def odds_in_words(counts: Mapping[str, Any]) -> str:
     return f"{_number(value)} [{_number(low)}, {_number(high)}]"
 
 
-def limits(counts: Mapping[str, Any]) -> tuple[float, float, float]:
+def limits(counts: Odds) -> tuple[float, float, float]:
     """Return odds ratio, lower and upper limit of one class, also of results that were read from JSON.
 
     There infinity is null, and so is the ratio of a token that nobody or everybody carries (NaN here).
     """
-    value, low, high = (counts[key] for key in _ODDS)
+    value, low, high = counts["odds_ratio"], counts["low"], counts["high"]
     if value is None:
         value = math.inf if low else math.nan
     return value, low or 0.0, math.inf if high is None else high
@@ -303,9 +309,11 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 99.5 else f"{value:.2g}"
 
 
-def points_in_words(entry: Mapping[str, Any]) -> str:
+def points_in_words(entry: Entry) -> str:
     """Return the class that a token points to, or ``not`` and the class that lacks it, with ``?`` if not shown."""
     name, q = entry["points_to"], entry.get("q")
+    if name is None:
+        return "–"
     value, low, high = limits(entry["by_class"][name])
     if (low, high) == (0.0, math.inf):
         return "–"
@@ -315,12 +323,12 @@ def points_in_words(entry: Mapping[str, Any]) -> str:
 
 def boxes_with(tokens: pd.DataFrame, group: str, token: str, join: bool = False) -> pd.DataFrame:
     """Return the rows of ``tokens`` that carry a token or pseudo token."""
-    found = occurrences(tokens, join)
-    return tokens.iloc[found.loc[(found["group"] == group) & (found["token"] == token), "box"].unique()]
+    table = occurrences(tokens, join)
+    return tokens.iloc[table.loc[(table["group"] == group) & (table["token"] == token), "box"].unique()]
 
 
-def finding(images: pd.DataFrame, tokens: pd.DataFrame, entries: Sequence[dict[str, Any]]) -> str:
-    """Return in plain sentences what tells most of the class, if anything is shown to.
+def finding(images: pd.DataFrame, tokens: pd.DataFrame, entries: Sequence[Entry]) -> str:
+    """Return in plain sentences what predicts the class best of the class, if anything is shown to.
 
     The interval is that of a token chosen for its small p (false coverage rate, Benjamini and Yekutieli 2005): as many
     tokens are chosen and looked at, 5 % of such intervals miss on average, and none of them holds 1.
@@ -331,37 +339,43 @@ def finding(images: pd.DataFrame, tokens: pd.DataFrame, entries: Sequence[dict[s
     if not words:
         return f"{begin} No token is on enough of them to be counted."
     if words[0]["p"] is None:
-        return f"{begin} Fewer than two classes have a label, so nothing can be said about them."
-    best = next((e for e in words if e["q"] < SIGNIFICANT), None)
-    if best is None:
+        return f"{begin} Fewer than two classes have a label, so no token can be compared between classes."
+    best = next((e for e in words if q_of(e) < SIGNIFICANT), None)
+    if best is None or best["points_to"] is None:
         return f"{begin} {_nothing_shown(words, entries)}"
     name, counts = best["points_to"], best["by_class"][best["points_to"]]
     cells = _cells(best["by_class"], name)
-    odds = odds_in_words(dict(zip(_ODDS, odds_ratio(*cells, level=chosen_level(entries)), strict=True)))
+    ratio, low, high = odds_ratio(*cells, level=chosen_level(entries))
+    odds = odds_in_words({"odds_ratio": ratio, "low": low, "high": high})
     units = sum(c["of"] for c in best["by_class"].values())
-    lot = " Each patient is counted with one X-ray, drawn by lot." if (images["label"] != "").sum() > units else ""
+    lot = " Each patient is counted with one randomly drawn X-ray." if (images["label"] != "").sum() > units else ""
     return (
-        f"{begin} {best['token']} tells most: it is on {counts['units']} of {counts['of']} patients of class {name} "
-        f"and on {cells[2]} of the {cells[3]} others (odds ratio {odds}, q = {best['q']:.2g}, chosen among "
-        f"{len(entries)} tokens, kinds and places).{lot}"
+        f"{begin} {best['token']} predicts the class best: it is on {counts['units']} of {counts['of']} patients of "
+        f"class {name} and on {cells[2]} of the {cells[3]} others (odds ratio {odds}, q = {q_of(best):.2g}, chosen "
+        f"among {len(entries)} tokens, kinds and places).{lot}"
     )
 
 
-def chosen_level(entries: Sequence[Mapping[str, Any]]) -> float:
+def chosen_level(entries: Sequence[Entry]) -> float:
     """Return the level for single intervals of the entries with a q below 5 %, of which then 5 % miss on average."""
-    n_chosen = max(1, sum(entry["q"] < SIGNIFICANT for entry in entries))
+    n_chosen = max(1, sum(q_of(entry) < SIGNIFICANT for entry in entries))
     return 1 - (1 - LEVEL) * n_chosen / (len(entries) * n_tests(entries[0]["by_class"]))
 
 
-def _nothing_shown(words: Sequence[Mapping[str, Any]], entries: Sequence[Mapping[str, Any]]) -> str:
+def _nothing_shown(words: Sequence[Entry], entries: Sequence[Entry]) -> str:
     by_class = words[0]["by_class"]
     sizes = [counts["of"] for counts in by_class.values()]
     smallest_possible = min(exact_p(n, n, 0, sum(sizes) - n) for n in sizes) * n_tests(by_class) * len(entries)
     if smallest_possible >= SIGNIFICANT:
-        return f"There are too few patients to tell whether a token tells the classes apart ({_sizes(by_class)})."
-    smallest = min(e["q"] for e in words)
-    return f"No token is shown to tell the classes apart (smallest q = {smallest:.2g}; patients: {_sizes(by_class)})."
+        return f"There are too few patients to decide whether a token predicts the class ({_sizes(by_class)})."
+    smallest = min(map(q_of, words))
+    return f"No token is shown to predict the class (smallest q = {smallest:.2g}; patients: {_sizes(by_class)})."
 
 
-def _sizes(by_class: Mapping[str, Mapping[str, Any]]) -> str:
+def q_of(entry: Entry) -> float:
+    """Return the q of an entry, NaN where it has none."""
+    return math.nan if entry["q"] is None else entry["q"]
+
+
+def _sizes(by_class: Mapping[str, ClassCounts]) -> str:
     return ", ".join(f"{counts['of']} {name}" for name, counts in by_class.items())

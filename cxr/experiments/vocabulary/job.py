@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -36,38 +36,39 @@ def run(folder: RunFolder, params: VocabularyParams, progress: Progress) -> None
     """Search and count, and write it down as the module says."""
     progress(0.0, "loading")
     manifest = images_of(str(params.manifest), params.split)
-    found, left_out = search(
+    file_tokens, left_out = search(
         manifest, lambda done, text: progress(0.98 * done, text), folder.stop_requested, params.workers
     )
     if folder.stop_requested():
         return
-    images, tokens = tables(manifest, found)
+    images, tokens = tables(manifest, file_tokens)
     for name, table in ((IMAGES, images), (TOKENS, tokens)):
         with replacing(folder.path / name) as draft:
             table.to_parquet(draft, index=False)
     progress(0.99, "counting")
     entries = vocabulary(images, tokens, min_images=params.min_images, join=params.join)
-    results: dict[str, Any] = {
+    sentences = finding(images, tokens, entries)
+    results = {
         "n_images": len(images),
         "n_with_text": int((images["n_tokens"] > 0).sum()),
         "n_reviewed": int(images["reviewed"].sum()),
         "left_out": left_out,
-        "finding": finding(images, tokens, entries),
+        "finding": sentences,
         "vocabulary": entries,
         "provenance": provenance(params.data),
     }
     folder.write_json("results.json", results)
-    progress(1.0, results["finding"])
+    progress(1.0, sentences)
 
 
-def tables(manifest: Manifest, found: dict[str, FileTokens]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def tables(manifest: Manifest, file_tokens: dict[str, FileTokens]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return ``images`` and ``tokens`` as :func:`cxr.experiments.vocabulary.count.vocabulary` takes them."""
-    images = manifest.select(ids=found).table[list(FACTS)].copy()
-    images["n_tokens"] = [len(found[i].boxes) for i in images["image_id"]]
-    images["reviewed"] = [found[i].reviewed for i in images["image_id"]]
+    images = manifest.select(ids=file_tokens).table[list(FACTS)].copy()
+    images["n_tokens"] = [len(file_tokens[i].boxes) for i in images["image_id"]]
+    images["reviewed"] = [file_tokens[i].reviewed for i in images["image_id"]]
     rows = [
         {"image_id": image_id, **box.to_dict(), "place": place_of(box, of.shape)}
-        for image_id, of in found.items()
+        for image_id, of in file_tokens.items()
         for box in of.boxes
     ]
     return images, pd.DataFrame(rows, columns=list(TOKEN_COLUMNS))

@@ -64,7 +64,9 @@ def _first_box(settings: Settings) -> InputRule:
 
 
 _EPSILON: dict[str, Option] = {
-    "epsilon": Number(1e-6, "Added to the classifier's denominators; with composite epsilon, to all."),
+    "epsilon": Number(
+        1e-6, ("Added to the denominators of the classifier; with composite epsilon, to all denominators.")
+    ),
 }
 _STEM_BN = Choice(
     "rule",
@@ -165,11 +167,12 @@ COMPOSITES: dict[str, Composite] = {
     ),
     "integrated-gradients": Composite(
         "Integrated gradients",
-        "Mean derivative on the way from a baseline picture (mean grey unless given) times the way.",
+        "Mean derivative along the path from a baseline picture (mean grey unless given), times the difference from "
+        "it.",
         kind=COMPARISON,
         options={
-            "steps": Whole(64, "Points on the way."),
-            "baseline": InputValue(0.0, "The picture that the way starts from; 0 is mean grey."),
+            "steps": Whole(64, "Number of points on the path."),
+            "baseline": InputValue(0.0, "Baseline picture at which the path starts; 0 is mean grey."),
         },
         slow=True,
         adds_up="logit minus the baseline's logit, but for the error of finitely many steps",
@@ -243,8 +246,8 @@ def summary(name: str) -> dict[str, Any]:
         "bias": composite.bias,
         "bias_modes": list(composite.bias_modes),
         "options": {
-            option: {"default": known.default, "accepted": known.accepted, "meaning": known.meaning}
-            for option, known in composite.options.items()
+            option: {"default": declaration.default, "accepted": declaration.accepted, "meaning": declaration.meaning}
+            for option, declaration in composite.options.items()
         },
         "runs_on": _runs_on(composite),
     }
@@ -253,4 +256,4 @@ def summary(name: str) -> dict[str, Any]:
 def _runs_on(composite: Composite) -> list[str]:
     if not composite.is_lrp:
         return ["any network"]
-    return [known.title for key, known in PROPAGATORS.items() if composite.runs_on(key)]
+    return [propagator.title for key, propagator in PROPAGATORS.items() if composite.runs_on(key)]

@@ -20,7 +20,8 @@ BIASES = ("ignore", "keep")
 BIAS_LABELS = {"ignore": "ignored", "keep": "kept, absorb their share"}
 """What each of :data:`BIASES` means, for pickers."""
 
-LRP, COMPARISON = "lrp", "comparison"
+LRP = "lrp"
+COMPARISON = "comparison"
 """Kinds of composites: relevance propagated layer by layer, or a method that knows no layers."""
 
 Settings = Mapping[str, Any]
@@ -110,12 +111,12 @@ class Composite:
             raise ExplainError(unknown("bias", requested, BIASES))
         return requested if requested and self.chooses_bias else self.bias
 
-    def settings(self, name: str, given: Settings) -> dict[str, Any]:
-        """Return all options of this composite, which is registered as ``name``; ``given`` ones checked."""
-        for option in given:
+    def settings(self, name: str, options: Settings) -> dict[str, Any]:
+        """Return all options of this composite, which is registered as ``name``; ``options`` ones checked."""
+        for option in options:
             if option not in self.options:
                 raise ExplainError(unknown(f"option of composite {name!r}:", option, self.options or ["none"]))
-        return self.defaults | {option: self.options[option].checked(option, given[option]) for option in given}
+        return self.defaults | {option: self.options[option].checked(option, options[option]) for option in options}
 
     def layer_rules(self, bias: str, settings: Settings) -> LayerRules:
         """Return which rule goes to which layer, for a bias mode and all options; LRP only."""

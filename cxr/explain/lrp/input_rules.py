@@ -171,8 +171,8 @@ def _sum(picture: torch.Tensor) -> torch.Tensor:
 def as_picture(key: str, value: Any, inputs: torch.Tensor) -> torch.Tensor:
     """Return a number, numbers per channel or a tensor as a view of the shape of ``inputs``; errors name it ``key``."""
     try:
-        given = torch.as_tensor(value, dtype=inputs.dtype, device=inputs.device).detach()
-        return (given[:, None, None] if given.ndim == 1 else given).expand_as(inputs)
+        picture = torch.as_tensor(value, dtype=inputs.dtype, device=inputs.device).detach()
+        return (picture[:, None, None] if picture.ndim == 1 else picture).expand_as(inputs)
     except (TypeError, ValueError, RuntimeError):
         shown = f"of the shape {tuple(value.shape)}" if hasattr(value, "shape") else repr(value)
         raise ExplainError(

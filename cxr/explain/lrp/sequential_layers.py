@@ -134,9 +134,9 @@ _OPENED: dict[type, Callable[[Any], list[Layer]]] = {
 def _unknown_layers(network: nn.Module) -> str:
     """Say which layers of an unknown network have no rule."""
     leaves = [type(module) for module in network.modules() if not list(module.children())]
-    known = {*LAYERS, *SILENT, FastAdaptiveAvgPool}
-    names = list(OrderedDict.fromkeys(kind.__name__ for kind in leaves if kind not in known))
-    return _undefined(names) if names else "how its layers are joined is not known here"
+    supported = {*LAYERS, *SILENT, FastAdaptiveAvgPool}
+    names = list(OrderedDict.fromkeys(kind.__name__ for kind in leaves if kind not in supported))
+    return _undefined(names) if names else "how its layers are connected is not known"
 
 
 def _undefined(names: list[str]) -> str:
@@ -172,4 +172,4 @@ def _check_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, before: Layer | None) -> 
     if not isinstance(before, AFFINE):
         raise NotSupportedError("it has a batch norm that does not directly follow a convolution or dense layer")
     if norm.running_mean is None or norm.running_var is None:
-        raise NotSupportedError("it has a batch norm without running statistics, whose output hangs on the batch")
+        raise NotSupportedError("it has a batch norm without running statistics, whose output depends on the batch")

@@ -13,16 +13,16 @@ from cxr.errors import ExplainError
 from cxr.explain.render import relevance_2d
 
 
-def cosine(one: np.ndarray, other: np.ndarray) -> float:
+def cosine(first: np.ndarray, second: np.ndarray) -> float:
     """Return the cosine of two arrays of one size, -1 to 1; NaN if one of them is zero everywhere."""
-    a, b = np.ravel(one).astype(np.float64), np.ravel(other).astype(np.float64)
+    a, b = np.ravel(first).astype(np.float64), np.ravel(second).astype(np.float64)
     lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(np.clip(a @ b / lengths, -1, 1)) if lengths > 0 else float("nan")
 
 
-def spearman(one: np.ndarray, other: np.ndarray) -> float:
+def spearman(first: np.ndarray, second: np.ndarray) -> float:
     """Return Spearman's rank correlation, -1 to 1 (equal values share their mean rank); NaN if one is constant."""
-    a, b = (rankdata(np.ravel(values)) for values in (one, other))
+    a, b = (rankdata(np.ravel(values)) for values in (first, second))
     return cosine(a - a.mean(), b - b.mean())
 
 
@@ -58,8 +58,8 @@ def class_sensitivity(maps: Mapping[str, np.ndarray], target: str) -> ClassSensi
         If the target's map is missing or is the only one.
     """
     if target not in maps or len(maps) < 2:
-        given = ", ".join(maps) or "no class"
-        raise ExplainError(f"maps of {given} given for target {target!r}. Accepted: its own and another class's")
+        names = ", ".join(maps) or "no class"
+        raise ExplainError(f"maps of {names} given for target {target!r}. Accepted: its own and another class's")
     flat = {name: relevance_2d(values) for name, values in maps.items()}
     others = tuple(name for name in flat if name != target)
     return ClassSensitivity(

@@ -199,9 +199,9 @@ def _from_coarse_to_fine(image: torch.Tensor, grids: list[_Grid]) -> torch.Tenso
     """
     values = [image]
     for grid in grids[:-1]:
-        known = _even(1 - grid.missing)
-        total = F.avg_pool2d(known * _even(values[-1]), 2)
-        values.append(total / F.avg_pool2d(known, 2).clamp(min=0.2))  # a quarter at least, where anything is known
+        present = _even(1 - grid.missing)
+        total = F.avg_pool2d(present * _even(values[-1]), 2)
+        values.append(total / F.avg_pool2d(present, 2).clamp(min=0.2))  # a quarter at least, where anything is known
     filled = values[-1]
     for k in range(len(grids) - 2, -1, -1):
         filled = torch.where(grids[k].missing > 0, _finer(filled, values[k].shape), values[k])

@@ -104,7 +104,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Perturbation:
-    """Regions taken out by relevance and in random orders.
+    """Regions removed by relevance and in random orders.
 
     Attributes
     ----------

@@ -91,7 +91,7 @@ def randomise_parameters(
     twin_network = frozen_copy(model.network)
     twin = copy.deepcopy(model, {id(model.network): twin_network})  # around the frozen network, not around another copy
     parts = stages_of(twin_network)
-    wanted = _known(stages, parts)
+    wanted = _checked_stages(stages, parts)
     first = _per_image(maps_of(model) if original is None else original)
     generator = torch.Generator().manual_seed(seed)
     maps: list[np.ndarray] = []
@@ -155,7 +155,7 @@ def _children(network: nn.Module) -> Iterable[tuple[str, nn.Module]]:
     yield "classifier", network.classifier
 
 
-def _known(stages: Sequence[str] | None, parts: Iterable[str]) -> tuple[str, ...]:
+def _checked_stages(stages: Sequence[str] | None, parts: Iterable[str]) -> tuple[str, ...]:
     names = tuple(parts)
     chosen = names if stages is None else tuple(stages)
     for name in chosen:

@@ -11,9 +11,8 @@ import logging
 import socket
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import timm
 import torch
@@ -21,6 +20,7 @@ from huggingface_hub import constants as hub
 from huggingface_hub import try_to_load_from_cache
 
 from cxr.errors import WeightsError
+from cxr.models.backbones import BackboneArgs
 from cxr.models.checksums import Checked, verify
 from cxr.models.classifier import XrayClassifier, head_of
 from cxr.models.licences import UNKNOWN, licence_beside, usual_spelling
@@ -46,7 +46,7 @@ def load_imagenet(model: XrayClassifier) -> LoadReport:
     card = model.card
     local = local_imagenet(card.backbone)
     checked = _checked(local or cached_imagenet(card.backbone))
-    options: dict[str, Any] = {"num_classes": len(card.classes), "in_chans": card.channels, **card.backbone_args}
+    options: BackboneArgs = {"num_classes": len(card.classes), "in_chans": card.channels, **card.backbone_args}
     try:
         with _offline_where_unreachable():
             made = timm.create_model(card.backbone, pretrained=True, pretrained_cfg_overlay=_overlay(local), **options)
@@ -65,7 +65,7 @@ def load_imagenet(model: XrayClassifier) -> LoadReport:
     log.info("ImageNet weights of %s: %s, %s", card.backbone, model.card.origin, model.card.checksum or "no file seen")
     head_path, _ = head_of(model.network)
     matched = tuple(name for name in made.state_dict() if not name.startswith(f"{head_path}."))
-    return LoadReport(matched, head="starts anew (ImageNet's classes are others)")
+    return LoadReport(matched, head="starts from random values (ImageNet has other classes)")
 
 
 def local_imagenet(backbone: str) -> Path | None:
@@ -77,10 +77,10 @@ def local_imagenet(backbone: str) -> Path | None:
     plain, digits = backbone.partition(".")[0], "[0-9a-f]" * 8
     names = [f"{stem}.imagenet{ending}" for stem in (backbone, plain) for ending in (".safetensors", ".pth")]
     patterns = [*dict.fromkeys(names), f"{plain}-{digits}.pth", f"{plain}_*-{digits}.pth"]
-    found = [path for pattern in patterns for path in sorted(weights_root().glob(pattern)) if path.is_file()]
-    if len(found) > 1:
-        log.warning("of %s, %s is taken", ", ".join(path.name for path in found), found[0].name)
-    return found[0] if found else None
+    files = [path for pattern in patterns for path in sorted(weights_root().glob(pattern)) if path.is_file()]
+    if len(files) > 1:
+        log.warning("of %s, %s is taken", ", ".join(path.name for path in files), files[0].name)
+    return files[0] if files else None
 
 
 def cached_imagenet(backbone: str) -> Path | None:
@@ -88,8 +88,8 @@ def cached_imagenet(backbone: str) -> Path | None:
     pretrained = timm.get_pretrained_cfg(backbone)
     repository = getattr(pretrained, "hf_hub_id", None)
     if repository:
-        wanted = getattr(pretrained, "hf_hub_filename", None)
-        cached = (try_to_load_from_cache(repository, name) for name in ((wanted,) if wanted else _HUB_FILES))
+        file_name = getattr(pretrained, "hf_hub_filename", None)
+        cached = (try_to_load_from_cache(repository, name) for name in ((file_name,) if file_name else _HUB_FILES))
         return next((Path(path) for path in cached if isinstance(path, str)), None)
     url = getattr(pretrained, "url", None)
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urllib.parse.urlsplit(str(url)).path).name
@@ -116,7 +116,7 @@ def _checked(path: Path | None) -> Checked | None:
     return None if path is None else verify(path)
 
 
-def _overlay(local: Path | None) -> dict[str, Any] | None:
+def _overlay(local: Path | None) -> dict[str, str | Mapping[str, torch.Tensor]] | None:
     """Return what makes timm load ``local``; opened here, as timm lets more through than tensors."""
     if local is None:
         return None
@@ -131,12 +131,12 @@ def _how_to_get(backbone: str, local: Path | None, error: Exception) -> str:
     origin = getattr(pretrained, "hf_hub_id", None) or getattr(pretrained, "url", None)
     if not origin:
         return f"timm has no ImageNet weights for {backbone!r}: choose weights null, or another backbone"
-    wanted = weights_root() / f"{backbone}.imagenet.safetensors"
+    target = weights_root() / f"{backbone}.imagenet.safetensors"
     other = _torchvision_file(backbone)
-    or_other = f", or torchvision's {other} under its own name at {wanted.parent / other}" if other else ""
+    or_other = f", or torchvision's {other} under its own name at {target.parent / other}" if other else ""
     return (
         f"no ImageNet weights for {backbone!r}: the hub cannot be reached ({reason}). Fetch model.safetensors of "
-        f"{origin} where there is a network and put it at {wanted} (its sha256 in {wanted.name}.sha256){or_other}"
+        f"{origin} where there is a network and put it at {target} (its sha256 in {target.name}.sha256){or_other}"
     )
 
 

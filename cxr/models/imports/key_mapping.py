@@ -60,11 +60,11 @@ class Renamed:
     beside: frozenset[str] = frozenset()
     left: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
-    def split(self, wanted: Collection[str]) -> tuple[State, tuple[tuple[str, tuple[int, ...]], ...]]:
-        """Return the tensors of the network, which calls its own ``wanted``, and name and shape of those left aside."""
-        aside = {name: t for name, t in self.state.items() if name in self.beside and name not in wanted}
-        given = {name: tensor for name, tensor in self.state.items() if name not in aside}
-        return given, (*((self.since[name], tuple(t.shape)) for name, t in aside.items()), *self.left)
+    def split(self, network_names: Collection[str]) -> tuple[State, tuple[tuple[str, tuple[int, ...]], ...]]:
+        """Return the tensors of a network that calls its own ``network_names``, and name and shape of the others."""
+        aside = {name: t for name, t in self.state.items() if name in self.beside and name not in network_names}
+        network_state = {name: tensor for name, tensor in self.state.items() if name not in aside}
+        return network_state, (*((self.since[name], tuple(t.shape)) for name, t in aside.items()), *self.left)
 
     def with_head(self, path: str, in_features: int, body: Collection[str]) -> Renamed:
         """Return the tensors with a single last layer of another name called ``path``, as the network's own.
@@ -76,13 +76,13 @@ class Renamed:
             return self
         if self.state[dense[0]].shape[1] != in_features:
             return self
-        theirs = dense[0].removesuffix(".weight")
-        names = {f"{theirs}.{kind}": f"{path}.{kind}" for kind in ("weight", "bias")}
+        head_name = dense[0].removesuffix(".weight")
+        names = {f"{head_name}.{kind}": f"{path}.{kind}" for kind in ("weight", "bias")}
         return dataclasses.replace(
             self,
             state={names.get(name, name): tensor for name, tensor in self.state.items()},
             since={names.get(name, name): original for name, original in self.since.items()},
-            marks=self.marks | {f"head {theirs}"},
+            marks=self.marks | {f"head {head_name}"},
         )
 
 
@@ -95,7 +95,7 @@ def our_names(state: Mapping[str, torch.Tensor]) -> Renamed:
         If two networks stand side by side.
     """
     since, wrappers, outside = _unwrapped(state)
-    left = tuple((original, tuple(state[original].shape)) for name, original in outside.items() if name in since)
+    duplicates = tuple((original, tuple(state[original].shape)) for name, original in outside.items() if name in since)
     since |= {name: original for name, original in outside.items() if name not in since}
     marks: set[str] = set()
     thresholds = state[since.pop(THRESHOLDS)] if THRESHOLDS in since else None
@@ -115,7 +115,7 @@ def our_names(state: Mapping[str, torch.Tensor]) -> Renamed:
         originals[new] = original
         if outside.get(name) == original or _BESIDE.fullmatch(name.partition(".")[0]):
             beside.add(new)
-    return Renamed(renamed, originals, wrappers, frozenset(marks), thresholds, frozenset(beside), left)
+    return Renamed(renamed, originals, wrappers, frozenset(marks), thresholds, frozenset(beside), duplicates)
 
 
 def _unwrapped(state: Mapping[str, torch.Tensor]) -> tuple[dict[str, str], tuple[str, ...], dict[str, str]]:
@@ -155,12 +155,12 @@ def _joined_heads(names: Mapping[str, str], state: Mapping[str, torch.Tensor]) -
 
     The paper's authors have three, ``linear1`` to ``linear3``: row by row they are one layer of three outputs.
     """
-    found: dict[tuple[str, str], dict[int, str]] = {}
+    heads: dict[tuple[str, str], dict[int, str]] = {}
     for name in names:
         if match := _JOINED.fullmatch(name):
-            found.setdefault((match[1] or "joined", match[3]), {})[int(match[2])] = name
+            heads.setdefault((match[1] or "joined", match[3]), {})[int(match[2])] = name
     joined = {}
-    for (path, kind), parts in found.items():
+    for (path, kind), parts in heads.items():
         rows = [state[names[parts[index]]] for index in sorted(parts)]
         if sorted(parts) == list(range(1, len(parts) + 1)) and len(parts) > 1 and _one_output_each(rows):
             joined[f"{path}.{kind}"] = tuple(parts[index] for index in sorted(parts))
@@ -173,18 +173,18 @@ def _one_output_each(rows: Sequence[torch.Tensor]) -> bool:
 
 def _sequential_heads(names: Mapping[str, str]) -> frozenset[str]:
     """Return the paths of heads that are one linear layer in an ``nn.Sequential`` (with a sigmoid or a dropout)."""
-    found: dict[str, set[str]] = {}
+    heads: dict[str, set[str]] = {}
     for name in names:
         if match := _HEADS.fullmatch(name):
-            found.setdefault(match[1], set()).add(match[2])
-    return frozenset(path for path, indices in found.items() if len(indices) == 1)
+            heads.setdefault(match[1], set()).add(match[2])
+    return frozenset(path for path, indices in heads.items() if len(indices) == 1)
 
 
 def _renamed(name: str, heads: frozenset[str], is_vgg: bool) -> tuple[str, str]:
     if is_vgg:
-        for theirs, ours in _VGG.items():
-            if name.startswith(theirs):
-                return name.replace(theirs, ours, 1), "torchvision vgg"
+        for file_name, timm_name in _VGG.items():
+            if name.startswith(file_name):
+                return name.replace(file_name, timm_name, 1), "torchvision vgg"
     if (match := _HEADS.fullmatch(name)) and match[1] in heads:
         return f"{match[1]}.{match[3]}", "sequential head"
     old = _OLD_DENSENET.sub(r"\1\2.", name)

@@ -1,4 +1,4 @@
-"""What a stranger's state dict is: the backbone from its tensors, and what its publisher tells about the input.
+"""What a stranger's state dict is: the backbone from its tensors, and what its publisher says about the input.
 
 Known beside plain timm and torchvision files: CheXNet (DenseNet121 for the 14 findings of NIH ChestX-ray14),
 torchxrayvision (grey DenseNet121 for 18 findings), the networks of the paper's authors (three outputs).
@@ -19,7 +19,8 @@ import timm
 import torch
 
 from cxr.errors import WeightsError
-from cxr.models.backbones import ALIASES, check_backbone, make_network
+from cxr.json_types import JsonObject
+from cxr.models.backbones import ALIASES, BackboneArgs, check_backbone, make_network
 from cxr.models.card import MULTI_LABEL, TASKS
 from cxr.models.checksums import AUTHORS_LICENCE, AUTHORS_ORIGIN, publication_of
 from cxr.models.classifier import head_of
@@ -29,7 +30,7 @@ from cxr.models.safe_load import State
 
 
 class UnknownBackboneError(WeightsError):
-    """Tensors that do not tell of which backbone they are: a person has to name it."""
+    """Tensors that do not show of which backbone they are: a person has to name it."""
 
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -91,7 +92,7 @@ _LAYER = re.compile(r"features\.denseblock(\d+)\.denselayer(\d+)\.conv2\.weight"
 
 
 @dataclass(frozen=True)
-class Known:
+class Recognised:
     """What the layout of a file says about its network; None where it says nothing and a person must."""
 
     title: str
@@ -106,7 +107,7 @@ class Known:
     origin: str = ""
 
 
-def backbone_of(state: State) -> tuple[str, dict[str, Any]]:
+def backbone_of(state: State) -> tuple[str, BackboneArgs]:
     """Return timm's name (or our alias) and the arguments of the network that has these tensors, in our names.
 
     Raises
@@ -114,14 +115,14 @@ def backbone_of(state: State) -> tuple[str, dict[str, Any]]:
     WeightsError
         If no known network has them.
     """
-    if found := _densenet(state):
-        return found
+    if densenet := _densenet(state):
+        return densenet
     candidates = _RESNETS if "layer1.0.conv1.weight" in state else _VGGS if "features.0.weight" in state else ()
     for name in candidates:
         if _has_body_of(state, name):
             return name, {}
     raise UnknownBackboneError(
-        f"the backbone cannot be told from {len(state)} tensors ({_groups(state)}): "
+        f"the backbone cannot be recognised from {len(state)} tensors ({_groups(state)}): "
         "give it with --backbone (DenseNets, ResNets and VGGs are recognised)"
     )
 
@@ -129,11 +130,11 @@ def backbone_of(state: State) -> tuple[str, dict[str, Any]]:
 def _groups(names: Iterable[str]) -> str:
     """Return what the names of tensors begin with, and how many begin so."""
     firsts = Counter(name.partition(".")[0][:40] for name in names)
-    shown = ", ".join(f"{first}. {count}" for first, count in firsts.most_common(4))
-    return shown + (", ..." if len(firsts) > 4 else "")
+    groups = ", ".join(f"{first}. {count}" for first, count in firsts.most_common(4))
+    return groups + (", ..." if len(firsts) > 4 else "")
 
 
-def _densenet(state: State) -> tuple[str, dict[str, Any]] | None:
+def _densenet(state: State) -> tuple[str, BackboneArgs] | None:
     layers: dict[int, int] = {}
     growth = 0
     for name, tensor in state.items():
@@ -143,9 +144,9 @@ def _densenet(state: State) -> tuple[str, dict[str, Any]] | None:
     if not layers or "features.conv0.weight" not in state or "features.conv1.weight" in state:  # a deep stem
         return None
     blocks = tuple(layers.get(index, 0) for index in range(1, max(layers) + 1))
-    known = _DENSENETS.get((blocks, growth))
-    if known is not None:
-        return known, {}
+    variant = _DENSENETS.get((blocks, growth))
+    if variant is not None:
+        return variant, {}
     return "densenet-small", {"growth_rate": growth, "block_config": list(blocks)}
 
 
@@ -203,26 +204,31 @@ def recognise(
     outputs: int,
     config: Mapping[str, Any] | None = None,
     clues: Clues = Clues(),
-) -> Known:
+) -> Recognised:
     """Return what is known about a file of this layout; ``config`` is a timm folder's ``config.json``."""
     if config is not None:
         return _timm_folder(config)
     published = publication_of(clues.sha256)
-    known = _by_layout(renamed, backbone.partition(".")[0], outputs, clues)
+    recognised = _by_layout(renamed, backbone.partition(".")[0], outputs, clues)
     if published is not None:
         return dataclasses.replace(
-            known, title=f"{published.file} of the paper's authors", licence=published.licence, origin=published.origin
+            recognised,
+            title=f"{published.file} of the paper's authors",
+            licence=published.licence,
+            origin=published.origin,
         )
-    if known.classes is None and (named := next((n for n in clues.class_lists if _may_be_classes(n, outputs)), None)):
-        known = dataclasses.replace(known, classes=named)
-    return known
+    if recognised.classes is None and (
+        classes := next((n for n in clues.class_lists if _may_be_classes(n, outputs)), None)
+    ):
+        recognised = dataclasses.replace(recognised, classes=classes)
+    return recognised
 
 
 def _may_be_classes(names: Sequence[str], outputs: int) -> bool:
     return len(names) == outputs == len(set(names)) and all(name.strip() for name in names)
 
 
-def _by_layout(renamed: Renamed, backbone: str, outputs: int, clues: Clues) -> Known:
+def _by_layout(renamed: Renamed, backbone: str, outputs: int, clues: Clues) -> Recognised:
     grey = input_channels(renamed.state) == 1
     is_121 = backbone == "densenet121"
     is_xrv = clues.class_name.startswith("torchxrayvision.") or renamed.thresholds is not None
@@ -230,49 +236,53 @@ def _by_layout(renamed: Renamed, backbone: str, outputs: int, clues: Clues) -> K
         return _torchxrayvision(renamed.thresholds, outputs, clues.class_lists)
     chexnet_marks = "densenet121" in renamed.wrappers or "sequential head" in renamed.marks
     if is_121 and chexnet_marks and outputs == len(NIH14):
-        return Known("CheXNet", NIH14, MULTI_LABEL, 224, IMAGENET_MEAN, IMAGENET_STD)
+        return Recognised("CheXNet", NIH14, MULTI_LABEL, 224, IMAGENET_MEAN, IMAGENET_STD)
     if outputs == 3 and backbone in ("densenet121", "densenet201") and not grey:
         return _three_outputs(renamed, backbone, clues)
     title = f"A whole pickled {clues.class_name}" if clues.class_name else "Plain timm or torchvision"
-    return Known("Torchvision" if renamed.marks and not clues.class_name else title)
+    return Recognised("Torchvision" if renamed.marks and not clues.class_name else title)
 
 
-def _three_outputs(renamed: Renamed, backbone: str, clues: Clues) -> Known:
-    """Tell the networks of the paper's authors, whose files may have been saved anew, from others of their shape."""
+def _three_outputs(renamed: Renamed, backbone: str, clues: Clues) -> Recognised:
+    """Tell the networks of the paper's authors, perhaps saved again, from others of their shape."""
     called = _AUTHORS_FILE.fullmatch(clues.file_name)
     named_so = called is not None and backbone == ("densenet201" if called[1] in "ABC" else "densenet121")
     if named_so or "joined head" in renamed.marks:
-        why = f"by its {'name' if named_so else 'three joined outputs'} and shape; its sum is not a published one"
-        return Known(
+        why = f"by its {'name' if named_so else 'three joined outputs'} and shape; its checksum is not a published one"
+        return Recognised(
             "A three-output DenseNet of the paper's authors, class order unknown",
             licence=AUTHORS_LICENCE,
             origin=f"{AUTHORS_ORIGIN} ({why})",
         )
-    return Known("A three-output DenseNet like those of the paper's authors, class order unknown")
+    return Recognised("A three-output DenseNet like those of the paper's authors, class order unknown")
 
 
-def _torchxrayvision(thresholds: torch.Tensor | None, outputs: int, lists: Sequence[Sequence[str]] = ()) -> Known:
+def _torchxrayvision(thresholds: torch.Tensor | None, outputs: int, lists: Sequence[Sequence[str]] = ()) -> Recognised:
     """Grey values of 0 to 1 reach these networks as -1024 to 1024: x * 2048 - 1024, which is (x - 0.5) / (1 / 2048)."""
     usual = XRV18 if outputs == len(XRV18) else ("",) * outputs
-    named = next((names for names in lists if len(names) == outputs), usual)
-    blank = {index for index, name in enumerate(named) if not name.strip()}  # outputs that were not trained
-    filled = tuple(usual[index] if index in blank else name for index, name in enumerate(named))
+    listed = next((names for names in lists if len(names) == outputs), usual)
+    blank = {index for index, name in enumerate(listed) if not name.strip()}  # outputs that were not trained
+    filled = tuple(usual[index] if index in blank else name for index, name in enumerate(listed))
     classes = filled if _may_be_classes(filled, outputs) else None
     values = [] if thresholds is None else thresholds.flatten().tolist()
     pairs = dict(zip(classes or (), values, strict=False))
-    kept = {name: value for name, value in pairs.items() if value == value}  # a NaN is not equal to itself
+    thresholds_by_class = {
+        name: value for name, value in pairs.items() if value == value
+    }  # a NaN is not equal to itself
     untrained = [
-        name for index, name in enumerate(classes or ()) if index in blank or (name in pairs and name not in kept)
+        name
+        for index, name in enumerate(classes or ())
+        if index in blank or (name in pairs and name not in thresholds_by_class)
     ]
     limits = f"Outputs that its publisher did not train: {', '.join(untrained)}." if untrained else ""
-    return Known("torchxrayvision", classes, MULTI_LABEL, 224, (0.5,), (1 / 2048,), limits, kept)
+    return Recognised("torchxrayvision", classes, MULTI_LABEL, 224, (0.5,), (1 / 2048,), limits, thresholds_by_class)
 
 
-def _timm_folder(config: Mapping[str, Any]) -> Known:
+def _timm_folder(config: Mapping[str, Any]) -> Recognised:
     pretrained = config.get("pretrained_cfg") or config
     labels = config.get("label_names") or pretrained.get("label_names")
     size = pretrained.get("input_size") or (None,)
-    return Known(
+    return Recognised(
         "A folder of timm",
         tuple(labels) if isinstance(labels, list) else None,
         task if (task := config.get("task")) in TASKS else None,
@@ -284,7 +294,7 @@ def _timm_folder(config: Mapping[str, Any]) -> Known:
     )
 
 
-def timm_config(path: Path) -> dict[str, Any] | None:
+def timm_config(path: Path) -> JsonObject | None:
     """Return the ``config.json`` beside a file ``model.safetensors`` (or .bin) of timm's folders, or None."""
     beside = path.with_name("config.json")
     if path.stem not in ("model", "pytorch_model") or not beside.is_file():
@@ -298,7 +308,7 @@ def timm_config(path: Path) -> dict[str, Any] | None:
 
 def identify(
     state: Mapping[str, torch.Tensor], backbone: str | None, config: Mapping[str, Any] | None
-) -> tuple[Renamed, str, dict[str, Any]]:
+) -> tuple[Renamed, str, BackboneArgs]:
     """Return the tensors in our names, the backbone and its arguments; a given backbone goes before what is found."""
     renamed = our_names(state)
     if backbone is not None:

@@ -137,14 +137,14 @@ def _kind_of_the_rest(path: Path, head: bytes, size: int) -> Kind:
     if path.suffix.lower() == ".pb" or _SAVED_MODEL.match(head):
         return Kind(None, "a network of TensorFlow", _CONVERT)
     rest = _kind_of_text(head) or Kind(
-        None, f"no weights file that is known (it begins {head[:8].hex(' ')})", _NO_WEIGHTS
+        None, f"not a known kind of weights file (it begins {head[:8].hex(' ')})", _NO_WEIGHTS
     )
     return Kind("pickle", rest.name, rest.advice) if _is_old_pickle(path, head) else rest
 
 
 def _kind_of_safetensors(header: int, size: int) -> Kind:
     if header > _MAX_SAFETENSORS_HEADER:
-        return Kind(None, "no weights file that is known", _NO_WEIGHTS)
+        return Kind(None, "not a known kind of weights file", _NO_WEIGHTS)
     if 8 + header > size:
         return Kind(None, f"a safetensors file cut short ({size:,} bytes; its header alone has {header:,})", _AGAIN)
     return Kind("safetensors")
@@ -190,8 +190,8 @@ class _SmallReads:
 
 
 def _listed(names: Iterable[str]) -> str:
-    shown = [name.rpartition("/")[2][:40] or name[:40] for name in list(names)[:3]]
-    return ", ".join(repr(name)[1:-1] for name in shown) or "nothing is in it"
+    examples = [name.rpartition("/")[2][:40] or name[:40] for name in list(names)[:3]]
+    return ", ".join(repr(name)[1:-1] for name in examples) or "nothing is in it"
 
 
 def _is_old_pickle(path: Path, head: bytes) -> bool:
@@ -209,5 +209,5 @@ def _kind_of_text(head: bytes) -> Kind | None:
     if not all(character.isprintable() or character in "\r\n\t\ufeff" for character in text):
         return None
     words = " ".join(text.split())[:50]
-    what = "a JSON text" if words[:1] in ("{", "[") else "a text"
-    return Kind(None, f"{what}, which holds no weights (it begins {words!r})", _NO_WEIGHTS)
+    kind = "a JSON text" if words[:1] in ("{", "[") else "a text"
+    return Kind(None, f"{kind}, which holds no weights (it begins {words!r})", _NO_WEIGHTS)

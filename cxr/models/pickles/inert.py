@@ -53,7 +53,7 @@ class Instance:
     made_by, arguments
         What would have been called (a :class:`Global`, as a rule) and with what.
     state
-        What it was told to become, usually the dictionary of its attributes.
+        What it was to become, usually the dictionary of its attributes.
     items, pairs
         What was put into it as into a list, and as into a dictionary.
     """
@@ -62,7 +62,7 @@ class Instance:
     arguments: tuple[Any, ...] = ()
     state: Any = None
     items: list[Any] | None = None
-    pairs: dict[str, Any] | None = None
+    pairs: dict[str, Any] | None = None  # whatever the pickle holds
 
     @property
     def class_name(self) -> str:
@@ -137,10 +137,10 @@ class _Machine:
         values, self.stack = self.stack, self.below.pop()
         return values
 
-    def named(self, module: Any, name: Any) -> Global:
-        found = Global(_text(module), _text(name))
-        self.globals.setdefault(found)
-        return found
+    def global_of(self, module: Any, name: Any) -> Global:
+        global_name = Global(_text(module), _text(name))
+        self.globals.setdefault(global_name)
+        return global_name
 
     def call(self, maker: Any, arguments: Any) -> None:
         arguments = tuple(arguments) if isinstance(arguments, tuple | list) else (arguments,)
@@ -272,18 +272,18 @@ def _insert(target: Any, values: list[Any]) -> None:
 
 def _global(machine: _Machine, names: str) -> None:
     module, _, name = names.partition(" ")
-    machine.stack.append(machine.named(module, name))
+    machine.stack.append(machine.global_of(module, name))
 
 
 def _stack_global(machine: _Machine, argument: None) -> None:
     name, module = machine.stack.pop(), machine.stack.pop()
-    machine.stack.append(machine.named(module, name))
+    machine.stack.append(machine.global_of(module, name))
 
 
 def _inst(machine: _Machine, names: str) -> None:
     arguments = machine.since_mark()
     module, _, name = names.partition(" ")
-    machine.call(machine.named(module, name), arguments)
+    machine.call(machine.global_of(module, name), arguments)
 
 
 def _obj(machine: _Machine, argument: None) -> None:
@@ -308,12 +308,12 @@ def _build(machine: _Machine, argument: None) -> None:
         target.state = state
 
 
-def _persistent(machine: _Machine, written: str | None) -> None:
-    found = Persistent(machine.stack.pop() if written is None else written)
-    machine.persistent.append(found)
-    of_a_class = isinstance(found.id, tuple) and len(found.id) > 1 and found.id[0] == "module"
+def _persistent(machine: _Machine, text: str | None) -> None:
+    persistent = Persistent(machine.stack.pop() if text is None else text)
+    machine.persistent.append(persistent)
+    of_a_class = isinstance(persistent.id, tuple) and len(persistent.id) > 1 and persistent.id[0] == "module"
     # Before 1.6 torch left the source code of a class to the file: its name is all that is of use.
-    machine.stack.append(found.id[1] if of_a_class and isinstance(found.id[1], Global) else found)
+    machine.stack.append(persistent.id[1] if of_a_class and isinstance(persistent.id[1], Global) else persistent)
 
 
 _VALUES = frozenset(

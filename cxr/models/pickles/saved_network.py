@@ -60,14 +60,14 @@ def find_network(value: object) -> SavedNetwork:
             attributes = attributes_of(value)
             made_by = value.class_name if isinstance(value, Instance) else ""
             return SavedNetwork(module_tensors(value), made_by, (*_class_lists(attributes), *names))
-        held = entries_of(value)
-        names = [*_class_lists(held), *names]
-        below = next((held[key] for key in _BELOW if _may_hold_tensors(held.get(key))), None)
+        entries = entries_of(value)
+        names = [*_class_lists(entries), *names]
+        below = next((entries[key] for key in _BELOW if _may_hold_tensors(entries.get(key))), None)
         if below is None:
-            tensors = _tensors_of(held)
+            tensors = _tensors_of(entries)
             if tensors:
                 return SavedNetwork(tensors, "", tuple(names))
-            below = _only_network(held)
+            below = _only_network(entries)
         value = below
     raise NoNetwork(f"holds {_a_kind(start)} without tensors: a state dict is needed")
 
@@ -92,7 +92,7 @@ def entries_of(node: object) -> Mapping[str, Any]:
         return node
     if not isinstance(node, Instance):
         return {}
-    entries: dict[str, Any] = {}
+    entries: dict[str, Any] = {}  # whatever the pickle holds
     if node.class_name in _DICTIONARIES:  # Python 2 gave an OrderedDict the list of its pairs
         for argument in node.arguments:
             if isinstance(argument, list):
@@ -110,12 +110,12 @@ def module_tensors(module: object) -> dict[str, Instance]:
         If it is deeper or has more parts than any network.
     """
     tensors: dict[str, Instance] = {}
-    read: dict[int, _Parts] = {}  # a module that stands at many places is read once
+    parts_of: dict[int, _Parts] = {}  # a module that stands at many places is read once
     waiting: list[tuple[str, object, tuple[int, ...]]] = [("", module, ())]
     n_parts = 0
     while waiting:
         prefix, node, above = waiting.pop()
-        parts = read.setdefault(id(node), read.get(id(node)) or _Parts.of(node))
+        parts = parts_of.setdefault(id(node), parts_of.get(id(node)) or _Parts.of(node))
         n_parts += 1 + len(parts.tensors) + len(parts.children)
         if n_parts > MAX_PARTS or len(above) > MAX_DEPTH:
             raise NoNetwork(f"holds a model of more than {MAX_PARTS:,} parts, or nested more than {MAX_DEPTH} deep")
@@ -164,11 +164,11 @@ def _only_network(entries: Mapping[str, Any]) -> object:
     NoNetwork
         If there are several.
     """
-    found = {name: node for name, node in entries.items() if is_module(node) or _tensors_of(entries_of(node))}
-    if len(found) > 1:
-        listed = ", ".join(name[:40] for name in list(found)[:5])
-        raise NoNetwork(f"holds {len(found)} networks ({listed}): save the state_dict() of one of them alone")
-    return next(iter(found.values()), None)
+    networks = {name: node for name, node in entries.items() if is_module(node) or _tensors_of(entries_of(node))}
+    if len(networks) > 1:
+        listed = ", ".join(name[:40] for name in list(networks)[:5])
+        raise NoNetwork(f"holds {len(networks)} networks ({listed}): save the state_dict() of one of them alone")
+    return next(iter(networks.values()), None)
 
 
 def _class_lists(entries: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:

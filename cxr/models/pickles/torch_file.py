@@ -96,7 +96,7 @@ class TorchFile:
         try:
             return self._cut(call)
         except (TypeError, IndexError, AttributeError, OverflowError, RuntimeError) as error:
-            raise TorchDamage(f"a tensor is described in a wrong way ({str(error)[:80]})") from None
+            raise TorchDamage(f"a tensor is described in an invalid way ({str(error)[:80]})") from None
 
     def _cut(self, call: Instance) -> torch.Tensor | None:
         storage = _storage_of(call.arguments[0])
@@ -161,8 +161,8 @@ def _as_tuple(value: object) -> tuple[Any, ...]:
 
 def _check_extent(offset: Any, size: Any, stride: Any, length: int) -> None:
     """Refuse a tensor that reaches beyond the ``length`` numbers of its storage or repeats them."""
-    whole = [offset, *size, *stride]
-    if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in whole) or len(size) != len(stride):
+    numbers = [offset, *size, *stride]
+    if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers) or len(size) != len(stride):
         raise TorchDamage("a tensor has no usable shape")
     if len(size) > _MAX_DIMENSIONS:
         raise TorchDamage(f"a tensor has {len(size)} dimensions")
@@ -181,7 +181,7 @@ def _storage_of(node: object) -> _Storage | None:
     kind, storage_type, key, _, length = node.id[:5]
     view = node.id[5] if len(node.id) > 5 else None
     if kind != "storage" or not isinstance(storage_type, Global) or not isinstance(length, int) or length < 0:
-        raise TorchDamage("a tensor refers to a storage in a wrong way")
+        raise TorchDamage("a tensor refers to a storage in an invalid way")
     dtype = _DTYPES.get(storage_type.name)
     if dtype is None:
         return None

@@ -1,10 +1,9 @@
 """Shards: a run's X-rays cut into slices, each the work of a process of its own.
 
 A shard has a folder below the run's, ``<run>/shards/003-of-012/``, with a status, a log and a lock like a run's, and
-the files that its kind writes there. It is done once its status says ``finished``, which is written last. On one
-machine the run's process starts the shards (:mod:`cxr.runs.shards.processes`), on a cluster they are a job array
-(:mod:`cxr.runs.shards.on_slurm`). Once all are done the run's job is called as without shards: it takes what they
-wrote (:func:`finished_shards`) and does what is missing.
+the files that its kind writes there. It is done once its status says ``finished``, which is written last. On the
+machine that the run works on its process starts the shards (:mod:`cxr.runs.shards.processes`). Once all are done the
+run's job is called as without shards: it takes what they wrote (:func:`finished_shards`) and does what is missing.
 """
 
 from __future__ import annotations
@@ -14,12 +13,13 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from cxr.errors import RunError
 from cxr.runs import kinds
 from cxr.runs.folder import LOG, STATUS, RunFolder
 from cxr.runs.kinds import Kind
+from cxr.runs.spec import Spec
 from cxr.runs.status import Status
 
 SHARDS = "shards"
@@ -66,13 +66,17 @@ class ShardFolder(RunFolder):
         return f"{self.run.id}, {self.shard}"
 
     @property
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> Spec:
         """What was asked for: the run's."""
         return self.run.spec
 
     def stop_asked(self) -> bool:
         """Return whether somebody asked for a stop of the shard or of its run."""
         return super().stop_asked() or self.run.stop_asked()
+
+    def stop_requested(self) -> bool:
+        """Return whether the shard has to save and end, also since its run has to make room on a cluster."""
+        return super().stop_requested() or self.run.stop_requested()
 
 
 def folder_at(path: Path) -> RunFolder:
@@ -100,7 +104,7 @@ def check_shards(kind: Kind, shards: int) -> None:
 
 def shards_of(run: RunFolder) -> list[ShardFolder]:
     """Return the folders of a run's shards, whether they are there yet or not; empty for a run in one piece."""
-    n = 1 if isinstance(run, ShardFolder) else int(run.spec.get(SHARDS) or 1)
+    n = 1 if isinstance(run, ShardFolder) else run.spec.get("shards", 1)
     return [ShardFolder(run, Shard(index, n)) for index in range(n)] if n > 1 else []
 
 

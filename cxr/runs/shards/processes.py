@@ -33,12 +33,10 @@ class _Process:
 def complete(run: RunFolder, places: Sequence[str], report: Callable[[float, str], None]) -> bool:
     """Do the shards of a run that are not done yet; return whether all are, False if a stop came first.
 
-    On a cluster, where they were jobs of their own, they are only looked at.
-
     Parameters
     ----------
     places
-        The devices to work on, one shard on each at a time; without any, one shard on each core.
+        The devices to work on, one shard on each at a time ("" is the process's own); if empty, one on each core.
     report
         Called with the progress and what the shards do, in words.
 
@@ -48,8 +46,7 @@ def complete(run: RunFolder, places: Sequence[str], report: Callable[[float, str
         If a shard failed: one line names it and the cause. The others are done by then.
     """
     shards = shards_of(run)
-    if local.JOB_VARIABLE not in os.environ:
-        _start_and_wait(run, shards, places or [""] * cores(), report)
+    _start_and_wait(run, shards, places or [""] * cores(), report)
     statuses = [shard.read_status() for shard in shards]
     report(*summary(statuses))
     if all(status.state == "finished" for status in statuses):

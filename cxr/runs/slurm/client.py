@@ -20,14 +20,14 @@ _ASK_S = 20.0
 ENDINGS = {
     "BOOT_FAIL": "its node did not start",
     "CANCELLED": "it was cancelled in Slurm",
-    "COMPLETED": "the job ended without a last word",
-    "DEADLINE": "it could not end before its deadline",
+    "COMPLETED": "the job ended without saying how the run ended",
+    "DEADLINE": "its deadline passed before it ended",
     "FAILED": "its process ended with an error",
     "NODE_FAIL": "its node failed",
-    "OUT_OF_MEMORY": "it used more memory than it had asked for: ask for more with mem=, or take a smaller batch",
-    "PREEMPTED": "it had to make room for another job",
+    "OUT_OF_MEMORY": "it used more memory than requested: request more with mem=, or use a smaller batch",
+    "PREEMPTED": "another job took its place",
     "REVOKED": "another cluster took it over",
-    "TIMEOUT": "its time was over before it could save: ask for more with time=, or a longer warning with warn=",
+    "TIMEOUT": "its time limit was reached before it could save: give it more with time= or warn=",
 }
 
 
@@ -90,8 +90,8 @@ def cancel_waiting(folder: RunFolder, job: str) -> bool:
             _scancel(job, "--state=PENDING")
     except RunError:  # the flag alone has to do: a job that begins sees it and ends
         return False
-    found = ask(job, owner_of(folder), fresh=True)
-    return found is not None and found.state == "CANCELLED"
+    latest = ask(job, owner_of(folder), fresh=True)
+    return latest is not None and latest.state == "CANCELLED"
 
 
 @dataclass(frozen=True)
@@ -111,12 +111,12 @@ def partitions() -> list[Partition]:
         lines = _run("sinfo", "--noheader", "--format=%P|%l|%a|%G").splitlines()
     except RunError:
         return []
-    found: dict[str, Partition] = {}
+    by_name: dict[str, Partition] = {}
     for name, limit, up, resources in (line.split("|", 3) for line in lines if line.count("|") >= 3):
         gpus = sum(int(count) for count in re.findall(r"gpu:(?:[^:,()]+:)?(\d+)", resources))
-        most = max(gpus, found[name].gpus if name in found else 0)  # a line for each sort of node
-        found[name] = Partition(name.rstrip("*"), limit, name.endswith("*"), up == "up", most)
-    return sorted(found.values(), key=lambda partition: not partition.default)
+        most = max(gpus, by_name[name].gpus if name in by_name else 0)  # a line for each sort of node
+        by_name[name] = Partition(name.rstrip("*"), limit, name.endswith("*"), up == "up", most)
+    return sorted(by_name.values(), key=lambda partition: not partition.default)
 
 
 def owner_of(folder: RunFolder) -> str:
@@ -134,8 +134,8 @@ _asking = threading.Lock()
 
 def _squeue(owner: str, fresh: bool) -> dict[str, Job] | None:
     with _asking:
-        asked, jobs = _cache.get(owner, (0.0, None))
-        if fresh or not asked or time.monotonic() - asked > CACHE_S:
+        answered, jobs = _cache.get(owner, (0.0, None))
+        if fresh or not answered or time.monotonic() - answered > CACHE_S:
             jobs = _ask_squeue(owner)
             _cache[owner] = (time.monotonic(), jobs)
         return jobs
@@ -143,10 +143,10 @@ def _squeue(owner: str, fresh: bool) -> dict[str, Job] | None:
 
 def _ask_squeue(owner: str) -> dict[str, Job] | None:
     try:
-        told = _run("squeue", "--noheader", "--array", "--states=all", f"--user={owner}", "--format=%i|%T|%r|%N")
+        output = _run("squeue", "--noheader", "--array", "--states=all", f"--user={owner}", "--format=%i|%T|%r|%N")
     except RunError:
         return None
-    rows = [line.strip().split("|", 3) for line in told.splitlines() if line.count("|") >= 3]
+    rows = [line.strip().split("|", 3) for line in output.splitlines() if line.count("|") >= 3]
     return {number: Job(state, "" if reason == "None" else reason, nodes) for number, state, reason, nodes in rows}
 
 
@@ -156,12 +156,12 @@ def _sacct(job: str) -> Job:
         try:
             first, *_ = _run("sacct", "-n", "-X", "-P", "-j", job, "-o", "State,NodeList").splitlines()
             state, _, nodes = first.partition("|")
-            found = Job(state.split()[0], "", nodes)  # "CANCELLED by 1000"
+            past = Job(state.split()[0], "", nodes)  # "CANCELLED by 1000"
         except (RunError, ValueError, IndexError):
-            found = Job("UNKNOWN")
-        if not found.ended or found.state == "UNKNOWN":
-            return found
-        _forgotten[job] = found
+            past = Job("UNKNOWN")
+        if not past.ended or past.state == "UNKNOWN":
+            return past
+        _forgotten[job] = past
     return _forgotten[job]
 
 

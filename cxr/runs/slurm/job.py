@@ -25,7 +25,7 @@ from submitit.helpers import TorchDistributedEnvironment
 from submitit.slurm.slurm import SlurmExecutor
 
 from cxr import paths
-from cxr.runs import local
+from cxr.runs import devices, local
 from cxr.runs.folder import RunFolder
 from cxr.runs.slurm.client import FOLDER, ask
 from cxr.runs.slurm.settings import Slurm
@@ -60,7 +60,10 @@ def submit(folder: RunFolder, slurm: Slurm, tasks: int, restarts: bool, after: s
 
 def task_of(path: Path, slurm: Slurm, restarts: bool) -> Task:
     """Return what the job of the run in the folder ``path`` does (arguments as :func:`submit`)."""
-    return Task(path, local.worker_command(path), slurm.requeues, max(1.0, _warning_s(slurm) - _LEAVE_S), restarts)
+    task = Task(path, local.worker_command(path), slurm.requeues, max(1.0, _warning_s(slurm) - _LEAVE_S), restarts)
+    # `auto` is a GPU of this job or the processor, never a GPU of the node that Slurm did not give.
+    task.environment[devices.CHOSEN_VARIABLE] = "" if slurm.with_gpus else "cpu"
+    return task
 
 
 @contextlib.contextmanager
@@ -167,7 +170,7 @@ class Task:
                 time.sleep(_POLL_S)
         if not self._queue_again(run):
             sys.exit(0)
-        return DelayedSubmission(Task(self.folder, self.command, self.requeues, self.grace_s, self.restarts))
+        return DelayedSubmission(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: not the running worker."""
@@ -215,7 +218,8 @@ class Task:
             count = status["requeues"] + 1
             status.update(pid=None, pid_started=None, heartbeat=None, eta_s=None)
             if count > self.requeues:
-                error = f"its time was over for the {count}. time, {self.requeues} requeues are allowed: resume goes on"
+                times = "1 time" if count == 1 else f"{count} times"
+                error = f"Time limit reached {times} ({self.requeues} requeues allowed). Resume to continue."
                 status.update(state="failed", message="failed", error=error, ended=time.time())
                 return False
             status.update(state="queued", requeues=count)

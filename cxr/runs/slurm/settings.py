@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cxr.errors import RunError
+from cxr.runs.devices import names_gpu
 from cxr.runs.kinds import Kind
 
 OURS = ("array", "signal", "output", "error", "open-mode", "ntasks", "ntasks-per-node", "requeue", "no-requeue", "wrap")
@@ -22,7 +23,9 @@ _KEYS = {
     "account": "account",
     "requeues": "requeues",
     "warn": "warn_s",
+    "at-once": "at_once",
 }
+_LEAST = {"minutes": 1, "gpus": 0, "nodes": 1, "cpus": 1, "requeues": 0, "warn_s": 1, "at_once": 0}
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Slurm:
         How many seconds before its time is over it begins to save.
     extra
         Further options of sbatch by their long names, such as ``{"qos": "high", "exclusive": "true"}``.
+    at_once
+        How many jobs of one array (the members of a study) may run at the same time; 0 leaves it to the cluster.
 
     Raises
     ------
@@ -68,9 +73,10 @@ class Slurm:
     requeues: int = 10
     warn_s: int = 120
     extra: Mapping[str, str] = field(default_factory=dict)
+    at_once: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("minutes", 1), ("gpus", 0), ("nodes", 1), ("cpus", 1), ("requeues", 0), ("warn_s", 1)):
+        for name, least in _LEAST.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise RunError(f"slurm: {name} is {value!r}. Allowed: a whole number from {least}")
@@ -119,31 +125,31 @@ class Slurm:
         }
         return ",".join(f"{key}={value}" for key, value in (shown | dict(self.extra)).items())
 
+    @property
+    def with_gpus(self) -> bool:
+        """Whether the job gets a GPU, also by an option of sbatch's own such as gres or gpus-per-task."""
+        return self.gpus > 0 or any(name == "gres" or name.startswith(("gpus", "tres-per")) for name in self.extra)
+
     def tasks(self, kind: Kind, params: Mapping[str, Any]) -> int:
         """Return the number of processes, one per GPU; without GPUs as many as stored parameters ask devices for.
 
         Raises
         ------
         RunError
-            If the parameters ask for another number of devices, or a GPU where none is asked for, or the work is not
+            If the parameters need another number of devices, or a GPU where none is requested, or the work is not
             one that several processes share.
         """
         device, devices = kind.requested_devices(params)
-        if device.startswith("cuda") and not self.gpus:
+        if names_gpu(device) and not self.with_gpus:
             raise RunError(
-                f"slurm: the {kind.device_in or 'run'} wants device {device!r} but no GPU is asked for: add gpus=1"
-            )
-        if kind.members:
-            raise RunError(
-                f"slurm: a {kind.name} starts its runs of kind {kind.members} beside itself. "
-                f"Allowed: each {kind.members} submitted alone"
+                f"slurm: the {kind.device_in or 'run'} needs device {device!r} but no GPU is requested: add gpus=1"
             )
         total = self.nodes * (self.gpus or max(1, devices // self.nodes))
         if total > 1 and kind.processes == "one":
             raise RunError(f"slurm: {kind.name!r} is the work of one process. Allowed: nodes=1 and gpus=0 or 1")
         if devices not in (1, total) or (total > 1 and kind.device_in and not params.get(kind.device_in)):
             raise RunError(
-                f"slurm: {self.nodes} nodes with {self.gpus} GPUs each make {total} processes, the "
+                f"slurm: nodes={self.nodes} and gpus={self.gpus} make {total} processes, the "
                 f"{kind.device_in or 'run'} has devices {devices}. Allowed: devices {total}, or 1 to have it set"
             )
         return total

@@ -7,13 +7,18 @@ or how it ended. What happens inside the job is :mod:`cxr.runs.slurm.job`.
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from cxr.runs import local
 from cxr.runs.folder import RunFolder
+from cxr.runs.kinds import KINDS
 from cxr.runs.slurm.client import ENDINGS, FOLDER, Job, ask, owner_of
 from cxr.runs.slurm.submit import SUBMITTING_S
+from cxr.runs.spec import is_run_id
 from cxr.runs.status import Status
 
 _REASONS = {
@@ -53,7 +58,7 @@ def _alive(status: Status, job: Job | None, silent: float) -> dict[str, Any]:
     if job is None:
         return {"message": f"{status.message}; Slurm cannot be asked about job {status.job} from here"}
     if job.waits:
-        why = f"{job.reason}: {_REASONS[job.reason]}" if job.reason in _REASONS else job.reason or "no reason told"
+        why = f"{job.reason}: {_REASONS[job.reason]}" if job.reason in _REASONS else job.reason or "no reason given"
         message = "in Slurm's queue" if status.submitting else status.message
         state = status.state if status.state == "stopping" else "queued"
         return {"state": state, "eta_s": None, "message": f"{message} (job {status.job}, {why})"}
@@ -70,10 +75,10 @@ def _obituary(folder: RunFolder, status: Status, job: Job) -> dict[str, Any]:
         return {"state": "stopped", "eta_s": None, "message": "stopped"}
     last = next((line.strip() for line in reversed(_last_words(folder, number)) if line.strip()), "empty")
     if job.state == "UNKNOWN":
-        told = f"Slurm no longer knows its job {number}"
+        ending = f"Slurm no longer knows its job {number}"
     else:
-        told = f"Slurm job {number} is {job.state}: {ENDINGS[job.state]}"
-    return {"state": "failed", "eta_s": None, "error": f"{told}; the log ends with: {last[:200]}"}
+        ending = f"Slurm job {number} is {job.state}: {ENDINGS[job.state]}"
+    return {"state": "failed", "eta_s": None, "error": f"{ending}; the log ends with: {last[:200]}"}
 
 
 def _last_words(folder: RunFolder, job: str) -> list[str]:
@@ -81,10 +86,18 @@ def _last_words(folder: RunFolder, job: str) -> list[str]:
     lines = folder.log_tail(20)
     if any(line.strip() for line in lines):
         return lines
-    try:
-        return (folder.path / FOLDER / f"{job}_0_log.err").read_text(errors="replace").splitlines()[-20:]
-    except OSError:
-        return []
+    for home in _homes(folder):
+        with contextlib.suppress(OSError):
+            return (home / FOLDER / f"{job}_0_log.err").read_text(errors="replace").splitlines()[-20:]
+    return []
+
+
+def _homes(folder: RunFolder) -> Iterator[Path]:
+    """Yield the folders below which a run's job may have its files: its own, and that of the run it is a member of."""
+    yield folder.path
+    spec = folder.spec
+    starters = (spec["params"].get(kind.name) for kind in KINDS.values() if kind.members == spec["kind"])
+    yield from (folder.path.parent / str(starter) for starter in starters if is_run_id(starter))
 
 
 def _died_here(status: Status) -> bool:

@@ -1,4 +1,4 @@
-"""A run is submitted to Slurm; what sbatch refuses is told in one line."""
+"""Runs are submitted to Slurm; what sbatch refuses is an error of one line."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ def prepared(slurm: Slurm, kind: str, params: Mapping[str, Any]) -> dict[str, An
         If there is no Slurm here, or the settings and the parameters do not fit (see :meth:`Slurm.tasks`).
     """
     need_slurm()
+    if kind_of(kind).members:  # the settings are those of its members
+        return dict(params)
     tasks = slurm.tasks(kind_of(kind), params)
     return kind_of(kind).with_devices(params, tasks) if tasks > 1 else dict(params)
 
@@ -90,9 +92,9 @@ def _refusal_in_one_line(slurm: Slurm) -> Iterator[None]:
         raise RunError(_refusal(slurm, str(error.stderr or error.output or error))) from error
 
 
-def _refusal(slurm: Slurm, told: str) -> str:
-    text = f"Slurm refused the run: {one_line(told)}"
+def _refusal(slurm: Slurm, output: str) -> str:
+    text = f"Slurm refused the run: {one_line(output)}"
     known = partitions()
     if known:
         text += f". Partitions: {', '.join(f'{item.name} (up to {item.limit})' for item in known)}"
-    return f"{text} (asked for {slurm.option()})"
+    return f"{text} (requested: {slurm.option()})"

@@ -4,7 +4,8 @@ Burned-in marks are thin or small, of one grey level, and have a sharp edge, wha
 black top-hat at two scales leave what is thinner than the kernel; its connected components are kept when their size,
 the evenness of their ink and the step at their edge are those of ink, and joined when they are near and alike; a side
 marker with initials beside it counts as both. What is longer than a glyph stays by itself, as a possible arrow. That
-finds many things besides text (clips, wires, ribs' crossings): :mod:`cxr.text.detection.classifier` sorts them out.
+finds many things besides text (clips, wires, ribs' crossings), which :mod:`cxr.text.detection.token_classifier` sorts
+out.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class _Glyphs:
         """Pixels (n)."""
         return (self.boxes[:, 2:] - self.boxes[:, :2]).max(axis=1)
 
-    def those(self, which: np.ndarray) -> _Glyphs:
+    def select(self, which: np.ndarray) -> _Glyphs:
         """Return the part that ``which``, a bool (n), says."""
         return _Glyphs(self.boxes[which], self.contrast[which])
 
@@ -60,15 +61,15 @@ def components(image: np.ndarray) -> list[TextBox]:
     ``score`` is the step at the edge, in grey levels of the scaled picture over 255: no probability. ``kind`` is
     "arrow" for what could only be one, being too long for a glyph.
     """
-    found: list[TextBox] = []
+    boxes: list[TextBox] = []
     for long_side, kernel in SCALES:
         small, scale = resized(image, min(long_side, 2 * max(image.shape)))
         for glyphs in _glyphs(small, kernel):
             long = glyphs.long_side > _LARGEST * max(small.shape)
-            found += [_to_image(*hull, scale, image.shape, "symbol") for hull in _joined(glyphs.those(~long))]
-            found += [_to_image(*glyph, scale, image.shape, "arrow") for glyph in glyphs.those(long)]
-    found.sort(key=lambda box: -box.score)
-    return _distinct(found)[:_MOST_CANDIDATES]
+            boxes += [_to_image(*hull, scale, image.shape, "symbol") for hull in _joined(glyphs.select(~long))]
+            boxes += [_to_image(*glyph, scale, image.shape, "arrow") for glyph in glyphs.select(long)]
+    boxes.sort(key=lambda box: -box.score)
+    return _distinct(boxes)[:_MOST_CANDIDATES]
 
 
 def _glyphs(small: np.ndarray, kernel: int) -> Iterator[_Glyphs]:
@@ -92,13 +93,15 @@ def _inky(hat: np.ndarray, gradient: np.ndarray, threshold: int) -> _Glyphs:
     sized = (long >= _SMALLEST) & (long <= _LONGEST_ARROW * max(hat.shape)) & (short >= 2) & (area >= 12)
     sized &= area <= 0.97 * w * h
     sized[0] = False
-    kept = np.flatnonzero(sized)
-    kept = kept[np.argsort(-area[kept])][:_MOST_GLYPHS]
+    chosen = np.flatnonzero(sized)
+    chosen = chosen[np.argsort(-area[chosen])][:_MOST_GLYPHS]
     contrast, uneven = _moments(labels, hat, count)
     edge = ink - cv2.erode(ink, np.ones((3, 3), np.uint8))
     step, _ = _moments(labels * edge, gradient, count)
-    kept = kept[(step[kept] >= _LEAST_STEP * contrast[kept]) & (uneven[kept] <= _MOST_UNEVEN * contrast[kept])]
-    return _Glyphs(np.stack([x, y, x + w, y + h], axis=1)[kept].astype(float), step[kept])
+    chosen = chosen[
+        (step[chosen] >= _LEAST_STEP * contrast[chosen]) & (uneven[chosen] <= _MOST_UNEVEN * contrast[chosen])
+    ]
+    return _Glyphs(np.stack([x, y, x + w, y + h], axis=1)[chosen].astype(float), step[chosen])
 
 
 def _moments(labels: np.ndarray, values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -134,17 +137,17 @@ def _joined(glyphs: _Glyphs) -> list[tuple[np.ndarray, float]]:
     _, group = connected_components(coo_array((np.ones(len(i)), (i, j)), shape=(n, n)), directed=False)
     out = []
     for member in range(group.max() + 1):
-        mine = group == member
-        hull = np.concatenate([low[mine].min(axis=0), high[mine].max(axis=0)])
-        out.append((hull, float(contrast[mine].mean())))
-        if (largest := _stands_out(long, mine)) is not None:
+        in_group = group == member
+        hull = np.concatenate([low[in_group].min(axis=0), high[in_group].max(axis=0)])
+        out.append((hull, float(contrast[in_group].mean())))
+        if (largest := _stands_out(long, in_group)) is not None:
             out.append((boxes[largest], float(contrast[largest])))
     return out
 
 
-def _stands_out(long: np.ndarray, mine: np.ndarray) -> int | None:
+def _stands_out(long: np.ndarray, in_group: np.ndarray) -> int | None:
     """Return the glyph of a group that is much larger than the others: a side marker, initials beside it."""
-    members = np.flatnonzero(mine)
+    members = np.flatnonzero(in_group)
     if len(members) < 2:
         return None
     second, first = np.argsort(long[members])[-2:]
@@ -158,17 +161,17 @@ def _to_image(box: np.ndarray, contrast: float, scale: float, shape: tuple[int, 
     return clip(TextBox(int(x0), int(y0), int(x1), int(y1), score=score, kind=kind), shape)
 
 
-def _distinct(found: list[TextBox]) -> list[TextBox]:
+def _distinct(boxes: list[TextBox]) -> list[TextBox]:
     """Leave out boxes that repeat an earlier one (IoU 0.6): scales and thresholds see the same ink."""
-    if not found:
+    if not boxes:
         return []
-    corners = np.array([[b.x0, b.y0, b.x1, b.y1] for b in found], dtype=float)
+    corners = np.array([[b.x0, b.y0, b.x1, b.y1] for b in boxes], dtype=float)
     low, high = corners[:, :2], corners[:, 2:]
     common = (np.minimum(high[:, None], high[None]) - np.maximum(low[:, None], low[None])).clip(0).prod(axis=2)
     area = (high - low).prod(axis=1)
     again = common > 0.6 * (area[:, None] + area[None] - common)
-    kept: list[int] = []
-    for i in range(len(found)):
-        if not again[i, kept].any():
-            kept.append(i)
-    return [found[i] for i in kept]
+    chosen: list[int] = []
+    for i in range(len(boxes)):
+        if not again[i, chosen].any():
+            chosen.append(i)
+    return [boxes[i] for i in chosen]

@@ -1,14 +1,13 @@
 """Find burned-in tokens on an X-ray, and read them.
 
-Three stages, kept apart:
+Three stages:
 
-1. Candidates. RapidOCR's text detector on some views of the image (:mod:`cxr.text.detection.views`), glyph-like
-components
-   (:mod:`cxr.text.detection.components`), and scale bars (:mod:`cxr.text.detection.scale_bars`).
-2. A judge (:mod:`cxr.text.detection.classifier`) that looks at each candidate; an operating point says what it must
-reach. 3. RapidOCR's recogniser. Lone, mirrored or turned markers often cannot be read: they stay tokens with an empty
-text,
-   and the judge names their kind.
+1. Candidates. RapidOCR's text detector on some views of the image (:mod:`cxr.text.detection.views`), components that
+   look like glyphs (:mod:`cxr.text.detection.components`), and scale bars (:mod:`cxr.text.detection.scale_bars`).
+2. A token classifier (:mod:`cxr.text.detection.token_classifier`) that looks at each candidate; an operating point says
+   which scores a candidate must reach.
+3. RapidOCR's recogniser. Lone, mirrored or turned markers often cannot be read: they stay tokens with an empty text,
+   and the token classifier names their kind.
 
 No box covers more than :data:`MAX_AREA` of the image: a larger one is refused, and its region searched again, at a
 finer scale.
@@ -25,10 +24,10 @@ import numpy as np
 
 from cxr.errors import TextError, unknown
 from cxr.text.boxes import TextBox, checked_xray, grow, intersection, iou, kind_of, merge
-from cxr.text.detection.classifier import Verdict, shared_judge
 from cxr.text.detection.components import components
 from cxr.text.detection.ocr import Engine
 from cxr.text.detection.scale_bars import scale_bars
+from cxr.text.detection.token_classifier import TokenScore, shared_classifier
 from cxr.text.detection.views import LONG_SIDE, VIEWS, resized, view_of
 
 #: Changes whenever the same image could give other boxes; cached detections carry it.
@@ -50,26 +49,27 @@ _SAME_INK = 0.5  # IoU from which a component and a box of RapidOCR are the same
 class OperatingPoint:
     """What a candidate must reach to be kept.
 
-    ``min_score`` is RapidOCR's own confidence below which its boxes are not looked at; ``found`` the least mean of that
-    confidence and the judge's probability; ``alone`` the least probability of a component that RapidOCR did not find.
+    ``min_score`` is the confidence of RapidOCR below which its boxes are not looked at; ``min_mean`` the least mean of
+    that confidence and the token classifier's probability; ``alone`` the least probability of a component that RapidOCR
+    did not find.
     ``views`` are the pictures that RapidOCR searches, names in :data:`cxr.text.detection.views.VIEWS`.
     """
 
     views: tuple[str, ...]
     min_score: float
-    found: float
+    min_mean: float
     alone: float
 
 
 OPERATING_POINTS = {
-    "careful": OperatingPoint(("small",), min_score=0.3, found=0.5, alone=0.78),
-    "mask-all": OperatingPoint(("small", "borders"), min_score=0.3, found=0.35, alone=0.5),
+    "careful": OperatingPoint(("small",), min_score=0.3, min_mean=0.5, alone=0.78),
+    "mask-all": OperatingPoint(("small", "borders"), min_score=0.3, min_mean=0.35, alone=0.5),
 }
 """``careful`` gives few false boxes and is fast; ``mask-all`` finds more, at the price of some anatomy and of time."""
 
 
 class Detector:
-    """Candidates, judge and recogniser; any number of threads may share one.
+    """Candidates, token classifier and recogniser; any number of threads may share one.
 
     Parameters
     ----------
@@ -103,41 +103,44 @@ class Detector:
         self._engine = Engine(threads)
 
     def detect_boxes(self, image: np.ndarray) -> list[TextBox]:
-        """Return the tokens of a uint8 image (H, W) without reading them (text "", kind as the judge sees it)."""
+        """Return the tokens of a uint8 image (H, W) unread: text "", kind from the token classifier."""
         image = checked_xray(image, "text is found")
         if min(image.shape) < MIN_SIDE:
             return []
         scales = scale_bars(image)
         sharp = _sharpness(image)
-        found = [box for box in self._found(image, sharp) if not _lies_in(box, scales)]
+        candidates = [box for box in self._ocr_boxes(image, sharp) if not _lies_in(box, scales)]
         fitting = [box for box in components(image) if box.area <= MAX_AREA * image.size]
         glyphs = [box for box in fitting if not _lies_in(box, scales) and sharp(box) >= MIN_EDGE]
-        verdicts = shared_judge(self._threads)(image, found + glyphs)
-        tokens = [_judged(box, v, (box.score + v.token) / 2) for box, v in zip(found, verdicts, strict=False)]
-        tokens = [box for box in tokens if box.score >= self.point.found]
+        scores = shared_classifier(self._threads)(image, candidates + glyphs)
+        tokens = [
+            _classified(box, score, (box.score + score.token) / 2)
+            for box, score in zip(candidates, scores, strict=False)
+        ]
+        tokens = [box for box in tokens if box.score >= self.point.min_mean]
         alone = [
-            _judged(box, v, v.token)
-            for box, v in zip(glyphs, verdicts[len(found) :], strict=True)
-            if v.token >= self.point.alone and (box.kind != "arrow" or v.kind == "arrow")
+            _classified(box, score, score.token)
+            for box, score in zip(glyphs, scores[len(candidates) :], strict=True)
+            if score.token >= self.point.alone and (box.kind != "arrow" or score.kind == "arrow")
         ]
         tokens = [_named_by_its_ink(box, alone) for box in tokens]
-        # A box that was found and thrown out hides no letter in it.
+        # A box of RapidOCR that was rejected does not hide a letter in it.
         alone = [box for box in alone if not _lies_in(box, tokens)]
-        alone = self._by_themselves(image, alone, tokens)
+        alone = self._without_neighbours_ink(image, alone, tokens)
         return merge(tokens + merge(alone, MAX_AREA * image.size) + scales, max_area=MAX_AREA * image.size)
 
     def recognise(self, image: np.ndarray, boxes: Sequence[TextBox]) -> list[TextBox]:
         """Return the boxes with ``text`` and ``kind``; a token that cannot be read keeps text "" and its kind."""
         image = checked_xray(image, "text is found")
         legible = [box for box in boxes if box.kind != "scale"]
-        read = dict(zip(legible, self._engine.read(image, legible), strict=True))
-        return [_named(box, read.get(box, "")) for box in boxes]
+        text_of = dict(zip(legible, self._engine.read(image, legible), strict=True))
+        return [_with_text(box, text_of.get(box, "")) for box in boxes]
 
     def __call__(self, image: np.ndarray) -> list[TextBox]:
         """Detect, then read."""
         return self.recognise(image, self.detect_boxes(image))
 
-    def _found(self, image: np.ndarray, sharp: Callable[[TextBox], float]) -> list[TextBox]:
+    def _ocr_boxes(self, image: np.ndarray, sharp: Callable[[TextBox], float]) -> list[TextBox]:
         """Return what RapidOCR finds in the views, each token once and none larger than allowed."""
         views = (view for name in self.views for view in VIEWS[name](image))
         boxes = [box for view in views for box in self._engine.detect(view, image.shape, self.point.min_score)]
@@ -148,25 +151,26 @@ class Detector:
         plausible = [box for box in fitting if min(box.width, box.height) >= MIN_SIDE and sharp(box) >= MIN_EDGE]
         return merge(plausible, max_area=largest)
 
-    def _by_themselves(self, image: np.ndarray, alone: list[TextBox], tokens: list[TextBox]) -> list[TextBox]:
+    def _without_neighbours_ink(self, image: np.ndarray, alone: list[TextBox], tokens: list[TextBox]) -> list[TextBox]:
         """Leave out components that stop being tokens once their stronger neighbours are painted out.
 
-        What the judge sees around a box may hold another token: the gap between two words looks like text to it.
+        What the token classifier sees around a box may hold another token, so that the gap between two words looks like
+        text.
         """
-        kept: list[TextBox] = []
+        tokens_alone: list[TextBox] = []
         for box in sorted(alone, key=lambda box: -box.score):
             around = grow(box, 0.9, image.shape)
             near = [
-                o
-                for o in tokens + kept
-                if intersection(around, o) and not _lies_in(box, [o]) and not _lies_in(o, [box])
+                token
+                for token in tokens + tokens_alone
+                if intersection(around, token) and not _lies_in(box, [token]) and not _lies_in(token, [box])
             ]
             if near:
-                (verdict,) = shared_judge(self._threads)(_painted_out(image, around, near, box), [box])
-                if verdict.token < self.point.alone:
+                (score,) = shared_classifier(self._threads)(_painted_out(image, around, near, box), [box])
+                if score.token < self.point.alone:
                     continue
-            kept.append(box)
-        return kept
+            tokens_alone.append(box)
+        return tokens_alone
 
     def _searched_within(self, image: np.ndarray, box: TextBox) -> list[TextBox]:
         """Return what is found in the region of a box that covers too much, at a finer scale."""
@@ -206,11 +210,11 @@ def _named_by_its_ink(box: TextBox, glyphs: Sequence[TextBox]) -> TextBox:
     return replace(box, kind=closest.kind) if iou(box, closest) >= _SAME_INK else box
 
 
-def _judged(box: TextBox, verdict: Verdict, score: float) -> TextBox:
-    return replace(box, score=round(score, 4), kind=verdict.kind)
+def _classified(box: TextBox, score: TokenScore, confidence: float) -> TextBox:
+    return replace(box, score=round(confidence, 4), kind=score.kind)
 
 
-def _named(box: TextBox, text: str) -> TextBox:
+def _with_text(box: TextBox, text: str) -> TextBox:
     """Return the box with what was read; one sign read off an arrow is its shaft, not a letter."""
     legible = sum(c.isalnum() for c in text)
     if not legible or (box.kind == "arrow" and legible == 1):

@@ -57,8 +57,8 @@ class Engine:
             return []
         crops = [_crop(image, box) for box in boxes]
         with self._lock:
-            read = self._loaded().recognize_txt(crops)
-        pairs = zip(read.txts or (), read.scores or (), strict=True)
+            texts = self._loaded().recognize_txt(crops)
+        pairs = zip(texts.txts or (), texts.scores or (), strict=True)
         return [text.strip() if score >= MIN_READ_SCORE else "" for text, score in pairs]
 
     def _loaded(self) -> RapidOCR:
@@ -76,7 +76,7 @@ def _new_engine(threads: int | None) -> RapidOCR:
     return RapidOCR(params=_parameters(threads))
 
 
-def _parameters(threads: int | None) -> dict[str, Any]:
+def _parameters(threads: int | None) -> dict[str, object]:
     from rapidocr import EngineType
 
     # limit_side_len is a *lower* bound that enlarges: 64 leaves the size of every view alone.

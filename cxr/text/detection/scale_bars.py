@@ -24,12 +24,12 @@ def scale_bars(image: np.ndarray) -> list[TextBox]:
     hats = [
         cv2.morphologyEx(framed, how, np.ones((13, 13), np.uint8)) for how in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT)
     ]
-    found: list[TextBox] = []
+    boxes: list[TextBox] = []
     for hat in (*hats, np.maximum(*hats)):  # light ticks, dark ones, and light ones with a dark shadow
         ink = np.ascontiguousarray((hat[16:-16, 16:-16] > _CONTRAST).astype(np.uint8))
-        found += [TextBox(x, y, x + w, y + h) for x, y, w, h in _level(ink)]
-        found += [TextBox(y, x, y + h, x + w) for x, y, w, h in _level(np.ascontiguousarray(ink.T))]
-    return merge([_in_image(box, scale, image.shape) for box in found])
+        boxes += [TextBox(x, y, x + w, y + h) for x, y, w, h in _level(ink)]
+        boxes += [TextBox(y, x, y + h, x + w) for x, y, w, h in _level(np.ascontiguousarray(ink.T))]
+    return merge([_in_image(box, scale, image.shape) for box in boxes])
 
 
 def _level(ink: np.ndarray) -> Iterator[tuple[int, int, int, int]]:

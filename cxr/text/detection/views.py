@@ -72,8 +72,8 @@ def _strips(image: np.ndarray, long_side: float) -> Iterator[View]:
     yield view_of(image[:, width - side :], long_side, left=width - side, enhance=True)
 
 
-def _long_side(image: np.ndarray, wanted: int = LONG_SIDE) -> float:
-    return min(wanted, _MOST_ENLARGED * max(image.shape))
+def _long_side(image: np.ndarray, long_side: int = LONG_SIDE) -> float:
+    return min(long_side, _MOST_ENLARGED * max(image.shape))
 
 
 def _whole(image: np.ndarray) -> Iterator[View]:

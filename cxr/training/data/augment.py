@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Augment(BaseModel):
     """Ranges of the changes; every value is drawn per image and uniformly, 0 switches a change off.
 
-    There is no vertical flip: an X-ray upside down does not occur, and gas and fluid levels would tell it at once.
+    There is no vertical flip: an X-ray upside down does not occur, and gas and fluid levels would reveal it at once.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,7 +38,7 @@ class Augment(BaseModel):
     )
 
     def __call__(
-        self, batch: torch.Tensor, generator: torch.Generator, *, first: int = 0, whole: int | None = None
+        self, batch: torch.Tensor, generator: torch.Generator, *, first: int = 0, batch_size: int | None = None
     ) -> torch.Tensor:
         """Return changed copies of ``batch`` (N, 1, H, W), floating point in [0, 1].
 
@@ -47,10 +47,10 @@ class Augment(BaseModel):
 
         Parameters
         ----------
-        first, whole
-            The batch is images ``first`` to ``first + N`` of a batch of ``whole`` images and is changed as it would
-            be there, so that a batch may be computed in parts.
+        first, batch_size
+            The batch is images ``first`` to ``first + N`` of a batch of ``batch_size`` images. It is changed as it
+            would be there, so that a batch may be computed in parts.
         """
         from cxr.training.data.transforms import transformed
 
-        return transformed(self, batch, generator, first, len(batch) if whole is None else whole)
+        return transformed(self, batch, generator, first, len(batch) if batch_size is None else batch_size)

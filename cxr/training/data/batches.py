@@ -15,10 +15,11 @@ from functools import partial
 import numpy as np
 import torch
 
-from cxr.data.images.store import Images
+from cxr.data.images.image_store import Images
+from cxr.networks import is_gpu
 from cxr.training.data.augment import Augment
 
-AHEAD = 2  # batches that are read before they are asked for
+AHEAD = 2  # batches that are read before they are needed
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,17 @@ class Share:
         Of the step in its epoch.
     positions
         Of the whole step's images among the training images.
-    own
+    local
         Those of this process.
     first
-        Where its own begin among the whole.
+        Where they begin in the whole step.
     seed
         Of what is random in the step. It is drawn for the whole, so that it is the same however the step is shared.
     """
 
     number: int
     positions: np.ndarray
-    own: np.ndarray
+    local: np.ndarray
     first: int
     seed: int
 
@@ -84,7 +85,7 @@ class Reader:
             pending: list[Future[torch.Tensor]] = []
             for index, share in enumerate(shares):
                 while len(pending) <= AHEAD and index + len(pending) < len(shares):
-                    pending.append(pool.submit(self.read, shares[index + len(pending)].own))
+                    pending.append(pool.submit(self.read, shares[index + len(pending)].local))
                 began = time.monotonic()
                 pixels = pending.pop(0).result()
                 yield Batch(share, partial(self._changed, share, pixels), time.monotonic() - began)
@@ -92,7 +93,7 @@ class Reader:
     def read(self, positions: np.ndarray) -> torch.Tensor:
         """Return uint8 (n, 1, H, W) on the processor, pinned where it goes to a GPU."""
         shape = (len(positions), *self._images.shape[1:])
-        pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
+        pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=is_gpu(self._device))
         # np.take lets other threads go on meanwhile, indexing does not, and without `clip` it would copy twice.
         # An operation of torch here would slow down every one of the network's: OpenMP's threads, once there are
         # more of them than cores, sleep wherever they wait for each other.
@@ -104,4 +105,4 @@ class Reader:
         images = pixels[part[0] : part[-1] + 1].to(self._device, non_blocking=True).float() / 255
         generator = torch.Generator(device=self._device)
         generator.manual_seed(share.seed)
-        return self._augment(images, generator, first=share.first + int(part[0]), whole=len(share.positions))
+        return self._augment(images, generator, first=share.first + int(part[0]), batch_size=len(share.positions))

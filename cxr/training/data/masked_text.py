@@ -15,19 +15,19 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
 from cxr.data import Manifest
 from cxr.data.digests import file_digests
 from cxr.data.images.base import Refusal
-from cxr.data.images.cache import Treatment
 from cxr.data.images.decode import DECODER_VERSION
+from cxr.data.images.image_cache import Treatment
 from cxr.files import replacing
 from cxr.locks import FileLock
 from cxr.paths import cache_root
-from cxr.text.boxes import TextBox
+from cxr.text.boxes import BoxValues, TextBox
 from cxr.text.corrections import Reviews
 from cxr.text.detection.detector import DETECTOR_VERSION
 from cxr.text.mask import mask_text
@@ -38,8 +38,37 @@ from cxr.training.report import Progress
 log = logging.getLogger(__name__)
 
 
+class TextSummary(TypedDict):
+    """What was masked on the images of a stage and how; results and checkpoints keep it.
+
+    Attributes
+    ----------
+    text
+        ``masked``.
+    mode, margin, measured_on
+        As in the recipe.
+    detector
+        Version of the text detector.
+    n_images, n_with_text, n_by_hand, n_not_searched
+        Images: all, those with text, those whose boxes a person set, those that could not be searched.
+    n_tokens
+        Tokens on all of them.
+    """
+
+    text: str
+    mode: str
+    margin: float
+    detector: str
+    measured_on: str
+    n_images: int
+    n_with_text: int
+    n_tokens: int
+    n_by_hand: int
+    n_not_searched: int
+
+
 @dataclass(frozen=True)
-class Found:
+class ImageTokens:
     """The tokens of images, as JSON takes them.
 
     Attributes
@@ -51,7 +80,7 @@ class Found:
         Number of images whose boxes a person set.
     """
 
-    boxes: dict[str, Any]
+    boxes: dict[str, list[BoxValues] | str]
     by_hand: int
 
     @property
@@ -60,14 +89,14 @@ class Found:
         return sum(isinstance(boxes, str) for boxes in self.boxes.values())
 
 
-def without_text(manifest: Manifest, text: Text, tell: Progress) -> tuple[Treatment, dict[str, Any]]:
+def without_text(manifest: Manifest, text: Text, progress: Progress) -> tuple[Treatment, TextSummary]:
     """Search all images of a manifest for text and return how it is masked, and what was done, for results and logs.
 
     What was found before is not searched for again; two processes that want the same images search them once.
 
     Parameters
     ----------
-    tell
+    progress
         Called with the share done and a message; may raise to end the search, after which all that was found is kept.
 
     Raises
@@ -75,22 +104,31 @@ def without_text(manifest: Manifest, text: Text, tell: Progress) -> tuple[Treatm
     TextError
         If the file of corrected boxes cannot be read, or none of the images.
     """
-    found = _search(manifest, tell)
-    about = {"text": "masked", "mode": text.mode, "margin": text.margin, "detector": DETECTOR_VERSION}
-    lists = [boxes for boxes in found.boxes.values() if isinstance(boxes, list)]
-    told = about | {
+    tokens = _search(manifest, progress)
+    about: dict[str, str | float] = {
+        "text": "masked",
+        "mode": text.mode,
+        "margin": text.margin,
+        "detector": DETECTOR_VERSION,
+    }
+    lists = [boxes for boxes in tokens.boxes.values() if isinstance(boxes, list)]
+    summary: TextSummary = {
+        "text": "masked",
+        "mode": text.mode,
+        "margin": text.margin,
+        "detector": DETECTOR_VERSION,
         "measured_on": text.measure_on,
         "n_images": len(manifest),
         "n_with_text": len(lists),
         "n_tokens": sum(map(len, lists)),
-        "n_by_hand": found.by_hand,
-        "n_not_searched": found.left_out,
+        "n_by_hand": tokens.by_hand,
+        "n_not_searched": tokens.left_out,
     }
-    log.info("text masked: %d tokens on %d of %d images", told["n_tokens"], told["n_with_text"], len(manifest))
-    return Treatment(about, partial(mask, mode=text.mode, margin=text.margin), found.boxes), told
+    log.info("text masked: %d tokens on %d of %d images", summary["n_tokens"], summary["n_with_text"], len(manifest))
+    return Treatment(about, partial(mask, mode=text.mode, margin=text.margin), tokens.boxes), summary
 
 
-def mask(image: np.ndarray, boxes: list[dict[str, Any]] | str, *, mode: str, margin: float) -> np.ndarray:
+def mask(image: np.ndarray, boxes: list[BoxValues] | str, *, mode: str, margin: float) -> np.ndarray:
     """Return an image (H, W) with boxes (as :meth:`TextBox.to_dict` gives them) masked.
 
     Raises
@@ -103,17 +141,17 @@ def mask(image: np.ndarray, boxes: list[dict[str, Any]] | str, *, mode: str, mar
     return mask_text(image, [TextBox(**box) for box in boxes], mode, margin)
 
 
-def _search(manifest: Manifest, tell: Progress) -> Found:
+def _search(manifest: Manifest, progress: Progress) -> ImageTokens:
     """Return the tokens, from the last search of just these images or found now."""
     answer = cache_root() / "text" / DETECTOR_VERSION / "searches" / f"{_key(manifest)}.json"
-    with _alone(answer.with_suffix(".lock"), tell):
-        found = _read(answer)
-        if found is None:
-            found = _search_files(manifest, tell)
-            if not found.left_out:
+    with _alone(answer.with_suffix(".lock"), progress):
+        tokens = _read(answer)
+        if tokens is None:
+            tokens = _search_files(manifest, progress)
+            if not tokens.left_out:
                 with replacing(answer) as draft:
-                    draft.write_text(json.dumps(asdict(found)), encoding="utf-8")
-    return found
+                    draft.write_text(json.dumps(asdict(tokens)), encoding="utf-8")
+    return tokens
 
 
 def _key(manifest: Manifest) -> str:
@@ -128,27 +166,29 @@ def _key(manifest: Manifest) -> str:
 
 
 @contextlib.contextmanager
-def _alone(path: Path, tell: Progress) -> Iterator[None]:
+def _alone(path: Path, progress: Progress) -> Iterator[None]:
     """Hold a lock; wait for whoever searches the same images, ready to be stopped."""
     lock = FileLock(path)
     while not lock.acquire(timeout=0.5):
-        tell(0.0, "another training searches these images for text")
+        progress(0.0, "another training searches these images for text")
     try:
         yield
     finally:
         lock.release()
 
 
-def _read(answer: Path) -> Found | None:
+def _read(answer: Path) -> ImageTokens | None:
     with contextlib.suppress(OSError, ValueError, TypeError):
-        return Found(**json.loads(answer.read_text(encoding="utf-8")))
+        return ImageTokens(**json.loads(answer.read_text(encoding="utf-8")))
     return None
 
 
-def _search_files(manifest: Manifest, tell: Progress) -> Found:
-    files, left_out = search(manifest, tell)
-    boxes: dict[str, Any] = {i: [box.to_dict() for box in file.boxes] for i, file in files.items() if file.boxes}
+def _search_files(manifest: Manifest, progress: Progress) -> ImageTokens:
+    files, left_out = search(manifest, progress)
+    boxes: dict[str, list[BoxValues] | str] = {
+        i: [box.to_dict() for box in file.boxes] for i, file in files.items() if file.boxes
+    }
     for image in left_out:
         log.warning("%s: %s; it is left out", image["image_id"], image["reason"])
         boxes[image["image_id"]] = image["reason"]
-    return Found(boxes, sum(file.reviewed for file in files.values()))
+    return ImageTokens(boxes, sum(file.reviewed for file in files.values()))

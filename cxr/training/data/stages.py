@@ -10,7 +10,6 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,13 +18,13 @@ from cxr.data import ImageCache, Manifest
 from cxr.evaluation.selection import OWN, listed, select
 from cxr.evaluation.truth import UNCERTAIN, finding_names
 from cxr.models import build
-from cxr.training.data.masked_text import without_text
-from cxr.training.data.rows import Chosen, check_enough, choose, choose_rows, final_manifest
+from cxr.training.data.masked_text import TextSummary, without_text
+from cxr.training.data.stage_rows import Chosen, check_enough, choose, choose_rows, final_manifest
 from cxr.training.recipe import Recipe, Stage
 
 log = logging.getLogger(__name__)
 
-Tell = Callable[[float, str], None]
+ReadProgress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class StageData:
     val_patients
         (n,) the patient of each validation image, or the image itself where there is none.
     text
-        What was masked and how, see :func:`cxr.training.data.masked_text.without_text`; empty where nothing was.
+        What was masked and how, see :func:`cxr.training.data.masked_text.without_text`; None where nothing was.
     left_out
         ``{split: {label: images}}`` of labels that are none of the classes: images with such a label are not among
         the rows (nor measured in the end), such findings not among the targets.
@@ -57,7 +56,7 @@ class StageData:
     train_targets: np.ndarray
     val_targets: np.ndarray
     val_patients: tuple[str, ...]
-    text: dict[str, Any] = field(default_factory=dict)
+    text: TextSummary | None = None
     left_out: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def steps(self, batch: int) -> int:
@@ -102,22 +101,23 @@ def _warnings(rows: Chosen, stage: Stage) -> list[str]:
 def without_images(targets: np.ndarray, classes: Sequence[str], stage: Stage) -> list[str]:
     """Return in words which classes have no image among the targets that a stage is trained on."""
     if stage.task == "multi-label":
-        shown, what = (targets == 1).any(axis=0), "no training image that is known to show"
+        has_images, problem = (targets == 1).any(axis=0), "no training image that is known to show"
     else:
-        shown, what = np.bincount(targets, minlength=len(classes)) > 0, "no training image of"
+        has_images, problem = np.bincount(targets, minlength=len(classes)) > 0, "no training image of"
     weight = "its weight in the loss is 0" if stage.class_weights == "balanced" else "its weight is as in the recipe"
     return [
-        f"stage {stage.name}: {what} {name!r}, so the network cannot learn it; {weight}"
-        for name, is_shown in zip(classes, shown, strict=True)
-        if not is_shown
+        f"stage {stage.name}: {problem} {name!r}, so the network cannot learn it; {weight}"
+        for name, has_image in zip(classes, has_images, strict=True)
+        if not has_image
     ]
 
 
 def left_out_in_words(left_out: Mapping[str, Mapping[str, int]], classes: Sequence[str], stage: Stage) -> list[str]:
     """Return in words which labels of a stage's splits are none of its classes: their images, or findings, go."""
-    what = "X-rays are left out, their label is" if stage.label == "label" else "findings are left out, they are"
+    problem = "X-rays are left out, their label is" if stage.label == "label" else "findings are left out, they are"
+    names = ", ".join(classes)
     return [
-        f"stage {stage.name}, split {split}: {sum(labels.values())} {what} none of the classes {', '.join(classes)}: "
+        f"stage {stage.name}, split {split}: {sum(labels.values())} {problem} none of the classes {names}: "
         f"{listed(labels)}"
         for split, labels in left_out.items()
     ]
@@ -137,7 +137,7 @@ def check_weights(recipe: Recipe) -> None:
     build(recipe.backbone, ("a", "b"), **{name: getattr(recipe, name) for name in names})
 
 
-def prepare(recipe: Recipe, manifest: Manifest, tell: Tell) -> list[StageData]:
+def prepare(recipe: Recipe, manifest: Manifest, progress: ReadProgress) -> list[StageData]:
     """Return the data of every stage; all that can be wrong with them is found before anything trains.
 
     Raises
@@ -148,7 +148,7 @@ def prepare(recipe: Recipe, manifest: Manifest, tell: Tell) -> list[StageData]:
         If a stage finds nothing to learn from, or names what its data do not have.
     """
     chosen = choose(recipe, manifest)
-    return [_read(recipe, index, rows, tell) for index, rows in enumerate(chosen)]
+    return [_read(recipe, index, rows, progress) for index, rows in enumerate(chosen)]
 
 
 def epoch_batches(n: int, batch: int, seed: int, stage: int, epoch: int) -> list[np.ndarray]:
@@ -165,10 +165,10 @@ def derived_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _read(recipe: Recipe, index: int, chosen: Chosen, tell: Tell) -> StageData:
+def _read(recipe: Recipe, index: int, chosen: Chosen, progress: ReadProgress) -> StageData:
     """Decode the images of a stage, or open the cache that holds them."""
     stage, classes = recipe.stages[index], chosen.classes
-    cache, text = _pixels(recipe, index, chosen, tell)
+    cache, text = _pixels(recipe, index, chosen, progress)
     train, val = (_readable(rows, cache) for rows in (chosen.train, chosen.val))
     check_enough(train, val, index, recipe.devices * stage.accumulate)
     log.info("stage %s: %d images to train, %d to validate, classes %s", stage.name, len(train), len(val), classes)
@@ -190,29 +190,31 @@ def _read(recipe: Recipe, index: int, chosen: Chosen, tell: Tell) -> StageData:
     )
 
 
-def _pixels(recipe: Recipe, index: int, chosen: Chosen, tell: Tell) -> tuple[ImageCache, dict[str, Any]]:
+def _pixels(
+    recipe: Recipe, index: int, chosen: Chosen, progress: ReadProgress
+) -> tuple[ImageCache, TextSummary | None]:
     """Return the cache of a stage's images, and what was masked on them."""
     manifest, treatment = chosen.manifest, None
-    text: dict[str, Any] = {}
+    text: TextSummary | None = None
     if recipe.text.is_masked:
         # A search takes a second per image: only what the stage learns from, and at the end what is measured.
-        wanted = {*chosen.train["image_id"], *chosen.val["image_id"]}
+        ids = {*chosen.train["image_id"], *chosen.val["image_id"]}
         if index == len(recipe.stages) - 1:
-            wanted |= set(select(manifest, chosen.classes, recipe.stages[index].task, relation=OWN).ids)
-        manifest = manifest.select(ids=sorted(wanted))
-        treatment, text = without_text(manifest, recipe.text, tell)
+            ids |= set(select(manifest, chosen.classes, recipe.stages[index].task, relation=OWN).ids)
+        manifest = manifest.select(ids=sorted(ids))
+        treatment, text = without_text(manifest, recipe.text, progress)
 
     def step(done: int, n: int) -> None:
-        tell(done / n, f"reading images {done}/{n}")
+        progress(done / n, f"reading images {done}/{n}")
 
     return ImageCache.build(manifest, recipe.size, progress=step, treatment=treatment), text
 
 
 def _readable(rows: pd.DataFrame, cache: ImageCache) -> pd.DataFrame:
-    there = np.array([image_id in cache for image_id in rows["image_id"]], dtype=bool)
-    if not there.all():
-        log.warning("%d images cannot be read and are left out", (~there).sum())
-    return rows[there]
+    is_cached = np.array([image_id in cache for image_id in rows["image_id"]], dtype=bool)
+    if not is_cached.all():
+        log.warning("%d images cannot be read and are left out", (~is_cached).sum())
+    return rows[is_cached]
 
 
 def _targets(rows: pd.DataFrame, classes: Sequence[str], stage: Stage) -> np.ndarray:

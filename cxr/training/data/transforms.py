@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 _PADDINGS = {"reflection": "reflection", "edge": "border", "black": "zeros"}  # torch's names
 
 
-def transformed(settings: Augment, batch: Tensor, generator: torch.Generator, first: int, whole: int) -> Tensor:
+def transformed(settings: Augment, batch: Tensor, generator: torch.Generator, first: int, batch_size: int) -> Tensor:
     """Return changed copies of ``batch``; see :meth:`cxr.training.data.augment.Augment.__call__`."""
-    draws = _Draws(batch, generator, first, whole)
+    draws = _Draws(batch, generator, first, batch_size)
     out = _move(settings, batch, draws)
     out = _shade(settings, out, draws)
     return out if out is batch else out.clamp_(0, 1)
@@ -72,30 +72,30 @@ def _centres(pixels: int, like: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Draws:
-    """Random numbers for images ``first`` to ``first + N`` of ``whole``, of the type and on the device of ``like``."""
+    """Random numbers for images ``first`` to ``first + N`` of a batch, in the type and on the device of ``like``."""
 
     like: Tensor
     generator: torch.Generator
     first: int
-    whole: int
+    batch_size: int
 
     def uniform(self, limit: float) -> Tensor:
         """Return (N,) numbers between -limit and limit; none are drawn for a limit of 0."""
         if not limit:
             return torch.zeros(len(self.like), dtype=self.like.dtype, device=self.like.device)
-        return self._mine((2 * self._rand() - 1) * limit)
+        return self._of_this_part((2 * self._rand() - 1) * limit)
 
     def coin(self) -> Tensor:
         """Return (N,) zeros and ones."""
-        return self._mine((self._rand() < 0.5).float())
+        return self._of_this_part((self._rand() < 0.5).float())
 
     def grain(self) -> Tensor:
         """Return Gaussian noise of the batch's shape."""
-        shape = (self.whole, *self.like.shape[1:])
-        return self._mine(torch.randn(shape, generator=self.generator, device=self.generator.device))
+        shape = (self.batch_size, *self.like.shape[1:])
+        return self._of_this_part(torch.randn(shape, generator=self.generator, device=self.generator.device))
 
     def _rand(self) -> Tensor:
-        return torch.rand(self.whole, generator=self.generator, device=self.generator.device)
+        return torch.rand(self.batch_size, generator=self.generator, device=self.generator.device)
 
-    def _mine(self, values: Tensor) -> Tensor:
+    def _of_this_part(self, values: Tensor) -> Tensor:
         return values[self.first : self.first + len(self.like)].to(self.like)

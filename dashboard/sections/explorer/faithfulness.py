@@ -10,95 +10,103 @@ import streamlit as st
 
 from cxr.data import read_xray
 from cxr.explain.composites import composite_of
-from cxr.explain.heatmap import Heatmap, Way
+from cxr.explain.heatmap import Heatmap, Method
 from cxr.explain.quality.faithfulness import Faithfulness, measure_faithfulness
 from cxr.explain.quality.localisation import localise
 from cxr.explain.quality.perturbation import Curve, Perturbation
 from cxr.explain.quality.randomisation import Randomisation
 
-from services import explaining, load
+from services import computing, explaining, load
 from services.explaining import Xray
 from widgets import viewer
 from widgets.charts import COLOURS, empty_figure
 
-KEPT = 8
+MOST_KEPT = 8
 """As many measurements are kept while a page is open."""
 
 _GREY = "#8a97a3"
 
 
-def section(reference: str, xray: Xray, way: Way, target: str) -> None:
+def section(network_ref: str, xray: Xray, method: Method, target: str) -> None:
     """Offer to measure the map of one class, and show what was found."""
     with st.expander("Is this map faithful?", icon=":material/fact_check:"):
         st.caption(
-            "The network is asked again with parts of this picture taken out, and with parts of its weights made "
-            "random. A faithful map names the parts that matter to the network; it need not name disease."
+            "The network is tested again with parts of this picture removed, and with parts of its weights "
+            "randomised. A faithful map marks the parts that matter to the network. They need not be disease."
         )
-        key = (reference, load.model_stamp(reference), xray.stamp, way.key, target)
-        known: dict = st.session_state.setdefault("faithful", {})
-        if key not in known:
+        key = (network_ref, load.model_stamp(network_ref), xray.stamp, method.key, target)
+        measurements: dict = st.session_state.setdefault("faithful", {})
+        if key not in measurements:
             place = st.empty()
             if not place.button(
                 f"Measure the map of {viewer.plain(target)}", icon=":material/play_arrow:", key="faithful:start"
             ):
                 return
             place.empty()
-            known[key] = _measured(reference, xray, way, target)
-            for oldest in list(known)[:-KEPT]:
-                del known[oldest]
-        show(known[key])
+            measurements[key] = _measured(network_ref, xray, method, target)
+            for oldest in list(measurements)[:-MOST_KEPT]:
+                del measurements[oldest]
+        result, where = measurements[key]
+        show(result, where)
 
 
-def _measured(reference: str, xray: Xray, way: Way, target: str) -> Faithfulness:
-    network, _ = load.model(reference)
+def _measured(network_ref: str, xray: Xray, method: Method, target: str) -> tuple[Faithfulness, str]:
+    """Return what was measured, and on which device."""
     bar = st.progress(0.0, "starting")
 
     def show(share: float, text: str) -> None:
         bar.progress(min(1.0, share), text)
 
-    result = measure_faithfulness(
-        network,
-        explaining.network_picture(reference, xray),
-        target,
-        way.composite,
-        progress=show,
-        bias=way.bias or None,
-        precision=way.precision,
-        **way.options,
+    picture = explaining.network_picture(network_ref, xray)
+    computed = computing.compute(
+        network_ref,
+        lambda network: measure_faithfulness(
+            network,
+            picture,
+            target,
+            method.composite,
+            progress=show,
+            bias=method.bias or None,
+            precision=method.precision,
+            **method.options,
+        ),
     )
     bar.empty()
-    return result
+    return computed.value, computed.where
 
 
-def show(result: Faithfulness) -> None:
-    """Show all measures of one map, each with a sentence on how to read it."""
+def show(result: Faithfulness, where: str = "") -> None:
+    """Show all measures of one map, each with a sentence on how to read it, and where they were computed."""
     left, right = st.columns([1, 2])
     with left:
-        st.metric("Removal: area against random", f"{result.perturbation.area:+.2f} logits")
+        st.metric("Removal: area over random", f"{result.perturbation.area:+.2f} logits")
         st.caption(verdict(result.perturbation))
         st.metric("Deletion area", f"{result.deletion.area:.2f}")
-        st.caption("Mean probability while the most relevant pixels go first. Small is good.")
+        st.caption("Mean probability while pixels are deleted, the most relevant first. Lower is better.")
         st.metric("Insertion area", f"{result.insertion.area:.2f}")
-        st.caption("Mean probability while they come back first. Large is good.")
+        st.caption("Mean probability while pixels are put back, the most relevant first. Higher is better.")
     right.plotly_chart(removal_curve(result.perturbation), width="stretch", key="faithful:removal")
     one, two, three = st.columns(3)
     one.plotly_chart(pixel_curves(result.deletion, result.insertion), width="stretch", key="faithful:pixels")
-    one.caption("Probabilities of the class while single pixels are deleted, or put back into a blurred picture.")
+    one.caption("Probability of the class while single pixels are deleted, or put back into a blurred picture.")
     with two:
         _show_classes(result)
     with three:
         _show_randomisation(result.randomisation)
-    st.caption(f"Measured in {result.seconds:.1f} s on this one picture: compare maps over many before you conclude.")
+    took = f"Measured in {result.seconds:.1f} s {where}".rstrip()
+    st.caption(f"{took}, on this one picture. Compare maps over many pictures before you draw conclusions.")
 
 
 def verdict(measured: Perturbation) -> str:
     """Return in words whether the logit falls sooner by relevance than in random orders."""
     area, spread = measured.area, measured.areas
-    how = "Area between the two curves: how much sooner the logit falls when the most relevant regions go first."
+    how = (
+        "Area between the two curves: how much sooner the logit falls when the most relevant regions are removed first."
+    )
     if (spread > 0).all():
         return f"{how} It is above zero against each of {len(spread)} random orders: the map found what matters."
     if (spread < 0).all():
-        return f"{how} It is below zero: random regions matter more than those of the map."
+        return f"{how} It is below zero: random regions matter more than those that the map marks."
     return (
         f"{how} Random orders reach {spread.min():+.2f} to {spread.max():+.2f}: {area:+.2f} is no better than chance."
     )
@@ -109,7 +117,7 @@ def removal_curve(measured: Perturbation) -> go.Figure:
     table = measured.summary()
     share = 100 * table["share"]
     figure = empty_figure(
-        "Regions taken out", "% of the picture taken out", f"logit of {html.escape(measured.target)}", 400
+        "Regions removed", "% of the picture removed", f"logit of {html.escape(measured.target)}", 400
     )
     band = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
     figure.add_scatter(x=share, y=table["low"], showlegend=False, **band)
@@ -139,7 +147,7 @@ def pixel_curves(deletion: Curve, insertion: Curve) -> go.Figure:
 
 def _show_classes(result: Faithfulness) -> None:
     if result.classes is None:
-        st.caption("The network knows one class only: there is no other map to compare with.")
+        st.caption("The network has one class only, so there is no other map to compare with.")
         return
     table = result.classes.table()
     figure = empty_figure("Maps of other classes", "cosine with this map", "", 260)
@@ -151,25 +159,26 @@ def _show_classes(result: Faithfulness) -> None:
     figure.update_layout(hovermode="closest")
     st.plotly_chart(figure, width="stretch", key="faithful:classes")
     st.caption(
-        "1: the same map for both classes, so it does not speak of the class. -1: what is for one is against it."
+        "1: the same map for both classes, so it is not class-specific. -1: what speaks for one class speaks against "
+        "the other."
     )
 
 
-def _show_randomisation(found: Randomisation | None) -> None:
-    if found is None:
+def _show_randomisation(randomisation: Randomisation | None) -> None:
+    if randomisation is None:
         st.caption("Parameters were not randomised: this method takes too long for that on a page.")
         return
-    st.plotly_chart(randomisation_curve(found), width="stretch", key="faithful:randomisation")
+    st.plotly_chart(randomisation_curve(randomisation), width="stretch", key="faithful:randomisation")
     st.caption(
-        "Likeness to this map as the network forgets, from its classifier down to its stem. A map that shows what the "
-        "network learnt falls towards 0 at the end; alike maps at the first stages prove little."
+        "Similarity to this map while weights are randomised, from the classifier down to the stem. For a map that "
+        "shows what the network learnt it falls towards 0 at the end. Similar maps at the first stages prove little."
     )
 
 
-def randomisation_curve(found: Randomisation) -> go.Figure:
+def randomisation_curve(randomisation: Randomisation) -> go.Figure:
     """Rank correlation of absolute relevance with the original map, stage by stage."""
-    table = found.table()
-    figure = empty_figure("Weights made random", "", "rank correlation", 260)
+    table = randomisation.table()
+    figure = empty_figure("Weights randomised", "", "rank correlation", 260)
     stages = ["trained", *table["stage"]]
     figure.add_scatter(
         x=stages,
@@ -184,8 +193,8 @@ def randomisation_curve(found: Randomisation) -> go.Figure:
 
 def show_localisation(xray: Xray, heatmap: Heatmap) -> None:
     """Show how the map agrees with the masks of an X-ray that are not empty; nothing without any."""
-    found = {name: localise(heatmap.relevance, read_xray(path)) for name, path in xray.masks.items()}
-    rows = {name: measured for name, measured in found.items() if measured.area > 0}
+    localisations = {name: localise(heatmap.relevance, read_xray(path)) for name, path in xray.masks.items()}
+    rows = {name: measured for name, measured in localisations.items() if measured.area > 0}
     if not rows:
         return
     with st.expander("Does it lie where it should?", icon=":material/center_focus_strong:"):
@@ -209,7 +218,7 @@ def show_localisation(xray: Xray, heatmap: Heatmap) -> None:
                 ),
                 "times chance": st.column_config.NumberColumn(
                     format="%.2f",
-                    help="Mass inside, divided by the mask's area. 1 is what a map without knowledge has.",
+                    help="Mass inside, divided by the mask's area. 1 is chance level.",
                 ),
                 "top pixels inside": st.column_config.NumberColumn(
                     format="%.1f %%",
@@ -222,13 +231,13 @@ def show_localisation(xray: Xray, heatmap: Heatmap) -> None:
             },
         )
         st.caption(
-            "This asks where the network looked, not whether the map is right: a true map of a network that looks "
-            f"beside the lesion lies beside it. {_of_positive(heatmap)}"
+            "This measures where the network looked, not whether the map is right. If a network looks beside the "
+            f"lesion, its correct map lies beside it too. {_of_positive(heatmap)}"
         )
 
 
 def _of_positive(heatmap: Heatmap) -> str:
     if composite_of(heatmap.composite).is_lrp and heatmap.logit < 0:
         name = viewer.plain(heatmap.target)
-        return f"Only red relevance counts, and there is little of it: the logit of {name} is below zero."
-    return "Only red relevance counts."
+        return f"Only positive (red) relevance counts. There is little of it, since the logit of {name} is below zero."
+    return "Only positive (red) relevance counts."

@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from cxr.explain import COMPOSITES, legend
 from cxr.explain.composites import BIAS_LABELS, COMPARISON, LRP, composite_of, names_of
 from cxr.explain.diagnostics import concerns
-from cxr.explain.heatmap import Heatmap, Way
+from cxr.explain.heatmap import Heatmap, Method
 from cxr.explain.store import clear, usage
 
 from widgets import page, pick, viewer
@@ -19,20 +19,20 @@ from widgets import page, pick, viewer
 TOP_LAYERS = 8
 
 
-def choose_way(for_composite: DeltaGenerator, for_bias: DeltaGenerator) -> Way:
+def choose_method(for_composite: DeltaGenerator, for_bias: DeltaGenerator) -> Method:
     """Let the user choose composite and, where its rules leave it open, what biases do; both stand in the URL."""
     ranked = [*names_of(LRP), *names_of(COMPARISON)]
     with for_composite:
         name = pick.from_url("Composite", ranked, {n: COMPOSITES[n].label for n in ranked}, "composite")
-    known = composite_of(name)
+    composite = composite_of(name)
     bias = None
     with for_bias:
-        if known.bias_modes:
-            bias = pick.from_url("Biases of convolutions", known.bias_modes, BIAS_LABELS, "bias")
+        if composite.bias_modes:
+            bias = pick.from_url("Biases of convolutions", composite.bias_modes, BIAS_LABELS, "bias")
         else:
-            fixed = known.fixed_bias
+            fixed = composite.fixed_bias
             st.selectbox("Biases of convolutions", [fixed], disabled=True, key=f"bias:fixed:{fixed}")
-    return Way.of(name, bias)
+    return Method.of(name, bias)
 
 
 def show_concerns(heatmaps: Sequence[Heatmap], scale: float) -> None:
@@ -48,7 +48,7 @@ def show_ledger(heatmaps: Sequence[Heatmap]) -> None:
     booked = [heatmap for heatmap in heatmaps if heatmap.has_ledger]
     st.markdown("**Where the logit went**")
     if not booked:
-        st.caption("This method has no ledger: it does not pass the logit down layer by layer.")
+        st.caption("This method has no ledger: it does not propagate the logit layer by layer.")
         return
     entries = {heatmap.target: legend.ledger(heatmap) for heatmap in booked}
     table = {viewer.plain(name): [_entry(value) for value in entry.values()] for name, entry in entries.items()}
@@ -56,7 +56,10 @@ def show_ledger(heatmaps: Sequence[Heatmap]) -> None:
     st.table(pd.DataFrame(table | meaning, index=list(legend.LEDGER_MEANS)), border="horizontal")
     with st.expander("Layers that absorbed or lost most"):
         st.dataframe(top_layers(booked[0]), hide_index=True, width="stretch", column_config=_LAYER_COLUMNS)
-        st.caption(f"Of {viewer.plain(booked[0].target)}; layers by the network's own names, as they were folded.")
+        st.caption(
+            f"Of {viewer.plain(booked[0].target)}. Layers have the network's own names; batch norms are folded into "
+            "convolutions."
+        )
 
 
 _LAYER_COLUMNS = {name: st.column_config.NumberColumn(name, format="%+.3g") for name in ("absorbed", "lost")}
@@ -82,17 +85,16 @@ def show_rules(heatmap: Heatmap) -> None:
 def show_stored() -> None:
     """Show how much is stored, with a button that deletes it."""
     with st.expander("Stored heatmaps", icon=":material/database:"):
-        kept = usage()
+        stored = usage()
         st.caption(
-            f"{page.counted(kept.maps, 'heatmap')} of {page.counted(kept.networks, 'network')}, "
-            f"{kept.bytes / 1e6:.1f} MB. "
-            "What is needed again after deleting is computed again."
+            f"{page.counted(stored.maps, 'heatmap')} of {page.counted(stored.networks, 'network')}, "
+            f"{stored.bytes / 1e6:.1f} MB. Deleted heatmaps are computed again when needed."
         )
         st.button(
             "Delete stored heatmaps",
             icon=":material/delete:",
             on_click=_clear,
-            disabled=not kept.maps,
+            disabled=not stored.maps,
         )
 
 

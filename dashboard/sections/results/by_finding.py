@@ -16,9 +16,9 @@ from cxr.evaluation.summary import TARGET
 from widgets import charts, gallery, measured, page, pick, viewer
 
 NOT_SHOWN = (
-    "No accuracy is shown: most findings are absent in most X-rays, so a network that never finds any is often right. "
-    "An X-ray counts for a finding only where the data state whether it is there. Labels that a program read from "
-    "reports are often wrong themselves."
+    "No accuracy is shown: most findings are absent in most X-rays, so a network that never reports any is often "
+    "right. An X-ray counts for a finding only where the data state whether it is present. Labels extracted from "
+    "reports by a program are often wrong."
 )
 OUTCOMES = {
     "false negative": "False negatives",
@@ -32,13 +32,13 @@ DEFAULT = "false negative"
 def headline(result: Mapping[str, Any]) -> None:
     """Show how many X-rays were measured and the mean figures of a summary of findings."""
     cells = st.columns(4)
-    cells[0].metric("Images", result["n"], help="Of which at least one finding is known")
+    cells[0].metric("Images", result["n"], help="X-rays with at least one known finding")
     cells[0].caption(f"of {page.counted(result['n_patients'], 'patient')}")
     page.estimate(cells[1], "Mean AUC", result["auc"], percent=False, help="Mean over findings; interval over patients")
-    help_ = "Mean over findings; interval over patients. A network that guesses has the share of positives."
+    help_ = "Mean over findings; interval over patients. Guessing reaches the share of positives."
     page.estimate(cells[2], "Mean average precision", result["average_precision"], percent=False, help=help_)
-    measured = [name for name, found in result["per_class"].items() if found["auc"]["value"] is not None]
-    help_ = "With X-rays that have it and X-rays that do not"
+    measured = [name for name, scores in result["per_class"].items() if scores["auc"]["value"] is not None]
+    help_ = "Findings with both positive and negative X-rays"
     cells[3].metric("Findings measured", f"{len(measured)} of {len(result['classes'])}", help=help_)
 
 
@@ -51,17 +51,17 @@ def table(result: Mapping[str, Any]) -> None:
 
 def table_of(result: Mapping[str, Any]) -> pd.DataFrame:
     """Return one row per finding of a summary: its figures with their intervals, and of how many X-rays."""
-    published = any(found["published"] for found in result["per_class"].values())
+    published = any(scores["published"] for scores in result["per_class"].values())
     rows = {
         name: {
-            "positive / known": f"{found['positive']} / {found['known']}",
-            "AUC": charts.interval(found["auc"], percent=False),
-            "average precision": charts.interval(found["average_precision"], percent=False),
-            "sensitivity": charts.interval(found["sensitivity"]),
-            "specificity": charts.interval(found["specificity"]),
-            **({"threshold": f"{found['threshold']:.3g}"} if published else {}),
+            "positive / known": f"{scores['positive']} / {scores['known']}",
+            "AUC": charts.interval(scores["auc"], percent=False),
+            "average precision": charts.interval(scores["average_precision"], percent=False),
+            "sensitivity": charts.interval(scores["sensitivity"]),
+            "specificity": charts.interval(scores["specificity"]),
+            **({"threshold": f"{scores['threshold']:.3g}"} if published else {}),
         }
-        for name, found in result["per_class"].items()
+        for name, scores in result["per_class"].items()
     }
     return pd.DataFrame.from_dict(rows, orient="index")
 

@@ -24,7 +24,7 @@ def mean_curves(report: Report, k: int, level: float) -> go.Figure:
     """
     title = METRIC_TITLES[report.plan.metric]
     figure = charts.empty_figure(title[0].upper() + title[1:], "epoch of the last stage", "", height=420)
-    last = max((course.epochs for course in report.courses), default=1)
+    last = max((learning_curve.epochs for learning_curve in report.learning_curves), default=1)
     figure.update_xaxes(dtick=max(1, last // 10))  # no ticks between epochs
     figure.add_vrect(x0=0 if report.start else 1, x1=k, fillcolor="#8899aa", opacity=0.12, line_width=0)
     figure.add_hline(y=level, line={"color": "#8899aa", "width": 1, "dash": "dash"})
@@ -48,8 +48,8 @@ def mean_curves(report: Report, k: int, level: float) -> go.Figure:
 
 
 def _seeds(figure: go.Figure, report: Report, label: str, colour: str) -> None:
-    for course in report.courses:
-        curve = course.curves.get(report.plan.metric) if course.recipe == label else None
+    for learning_curve in report.learning_curves:
+        curve = learning_curve.curves.get(report.plan.metric) if learning_curve.recipe == label else None
         if curve:
             epochs = sorted(curve)
             line = {"color": colour, "width": 1}

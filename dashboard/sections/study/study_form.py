@@ -66,7 +66,7 @@ def _comparison() -> dict[str, Any]:
         "metric": cells[1].selectbox("Compared by", METRICS, key="study:metric"),
         "first_epochs": cells[2].number_input("The beginning (epochs)", 1, 1000, 5, key="study:first"),
         "accuracy": cells[3].number_input("Level to reach", 0.01, 10.0, 0.7, 0.05, key="study:level"),
-        "parallel": cells[4].number_input("Trainings at once", 1, 64, 1, key="study:parallel"),
+        "parallel": cells[4].number_input("Trainings at once", 1, 64, 1, key="study:parallel", help="On this machine"),
     }
 
 

@@ -12,7 +12,7 @@ import streamlit as st
 
 from cxr.experiments.study import Member, retry, stop_study
 from cxr.experiments.study.comparison import Report, basis_of, compare
-from cxr.experiments.study.curves import Course, course
+from cxr.experiments.study.curves import LearningCurve, learning_curve
 from cxr.experiments.study.measures import METRIC_TITLES
 from cxr.experiments.study.plan import Plan
 from cxr.runs import Run
@@ -24,16 +24,20 @@ MARKS = {"finished": "✓", "failed": "✗", "stopped": "◼", "running": "▶",
 
 
 @st.cache_data(max_entries=2000, show_spinner=False)
-def _course(run_id: str, stamp: tuple[int, ...], state: str, _member: Member, _recipe: dict[str, Any]) -> Course:
-    return course(_member, _recipe)
+def _learning_curve(
+    run_id: str, stamp: tuple[int, ...], state: str, _member: Member, _recipe: dict[str, Any]
+) -> LearningCurve:
+    return learning_curve(_member, _recipe)
 
 
-def courses(study: Run, found: Sequence[Member]) -> list[Course]:
-    """Return the courses of a study's members, reading again only those whose files have grown."""
+def learning_curves(study: Run, trainings: Sequence[Member]) -> list[LearningCurve]:
+    """Return the learning curves of a study's members, reading again only those whose files have grown."""
     recipes = study.spec["params"]["recipes"]
     return [
-        _course(m.run.id, _stamp(m.run), m.state, m, recipes[m.recipe]) if m.run else course(m, recipes[m.recipe])
-        for m in found
+        _learning_curve(m.run.id, _stamp(m.run), m.state, m, recipes[m.recipe])
+        if m.run
+        else learning_curve(m, recipes[m.recipe])
+        for m in trainings
     ]
 
 
@@ -42,13 +46,13 @@ def _stamp(run: Run) -> tuple[int, ...]:
     return tuple(value for file in files if file.exists() for value in (file.stat().st_size, file.stat().st_mtime_ns))
 
 
-def report(study: Run, plan: Plan, found: Sequence[Course], k: int, level: float) -> Report:
+def report(study: Run, plan: Plan, curves: Sequence[LearningCurve], k: int, level: float) -> Report:
     """Return the comparison for one length of the beginning and one level."""
-    compared = compare(plan.model_copy(update={"first_epochs": [k], "accuracy": [level]}), found, plan)
+    compared = compare(plan.model_copy(update={"first_epochs": [k], "accuracy": [level]}), curves, plan)
     return dataclasses.replace(compared, basis=basis_of(study))
 
 
-def state(study: Run, found: Sequence[Member]) -> None:
+def state(study: Run, trainings: Sequence[Member]) -> None:
     """Show the study's state and the buttons that it allows."""
     status = study.status()
     line, buttons = st.columns([5, 1], vertical_alignment="center")
@@ -56,7 +60,7 @@ def state(study: Run, found: Sequence[Member]) -> None:
         run_parts.state_line(study, status)
     with buttons:
         run_parts.controls(study, status, key=f"study:{study.id}")
-        _more_buttons(study, status["state"], [member.state for member in found])
+        _more_buttons(study, status["state"], [member.state for member in trainings])
     run_parts.rerun_when_changed(study, status)
     for text in (study.results() or {}).get("failures", []) if status["state"] == "finished" else []:
         st.warning(text, icon=":material/error:")
@@ -68,7 +72,7 @@ def _more_buttons(study: Run, state: str, states: Sequence[str]) -> None:
         if st.button("Stop its trainings", icon=":material/stop_circle:", key="study:stop-members"):
             _do(lambda: stop_study(study))
     elif state == "finished" and any(s in ("failed", "stopped") for s in states):
-        help_ = "Trainings that failed or were stopped go on from their checkpoints"
+        help_ = "Failed or stopped trainings continue from their checkpoints"
         if st.button("Try again", icon=":material/replay:", key="study:retry", help=help_):
             _do(lambda: retry(study))
 
@@ -78,29 +82,33 @@ def _do(action: Any) -> None:
         st.rerun()
 
 
-def member_table(study: Run, plan: Plan, found: Sequence[Member], told: Sequence[Course]) -> pd.DataFrame:
+def member_table(study: Run, plan: Plan, trainings: Sequence[Member], curves: Sequence[LearningCurve]) -> pd.DataFrame:
     """Return one row per recipe, one column per seed; a cell is a link to the curves that ends in what it says."""
     cells = {
-        (member.recipe, member.seed): _cell(member, course, plan) for member, course in zip(found, told, strict=True)
+        (member.recipe, member.seed): _cell(member, learning_curve, plan)
+        for member, learning_curve in zip(trainings, curves, strict=True)
     }
     rows = [{f"seed {seed}": cells[label, seed] for seed in plan.seeds} for label in plan.labels]
     return pd.DataFrame(rows, index=pd.Index(plan.labels, name="recipe"))
 
 
-def _cell(member: Member, course: Course, plan: Plan) -> str:
+def _cell(member: Member, learning_curve: LearningCurve, plan: Plan) -> str:
     if member.run is None:
         return ""
-    curve = course.curves.get(plan.metric) or {}
+    curve = learning_curve.curves.get(plan.metric) or {}
     best = (min if plan.lower_is_better else max)(curve.values()) if curve else None
-    parts = [f"{MARKS.get(member.state, '')} {member.state}", f"epoch {max(curve, default=0)}/{course.epochs}"]
+    parts = [f"{MARKS.get(member.state, '')} {member.state}", f"epoch {max(curve, default=0)}/{learning_curve.epochs}"]
     if best is not None:
         parts.append(f"{best:.3f}" if plan.lower_is_better else f"{100 * best:.1f} %")
     return f"live?run={member.run.id}#{quote(' · '.join(parts))}"
 
 
-def show_members(study: Run, plan: Plan, found: Sequence[Member], told: Sequence[Course]) -> None:
+def show_members(study: Run, plan: Plan, trainings: Sequence[Member], curves: Sequence[LearningCurve]) -> None:
     """Show the table of members; every cell leads to the training's curves."""
-    table = member_table(study, plan, found, told)
+    table = member_table(study, plan, trainings, curves)
     link = {name: st.column_config.LinkColumn(name, display_text=r"#(.*)$") for name in table.columns}
     st.dataframe(table, column_config=link, width="stretch")
-    st.caption(f"State, epoch of the last stage, best {METRIC_TITLES[plan.metric]}. Each leads to its curves on Live.")
+    st.caption(
+        f"State, epoch of the last stage, best {METRIC_TITLES[plan.metric]}. Click one to see its curves on the Live "
+        "page."
+    )

@@ -14,7 +14,7 @@ import streamlit as st
 
 from cxr.errors import CxrError, TextError, require
 from cxr.text import KINDS, Reviews, TextBox, recognise, tokens_of
-from cxr.text.store import content_hash
+from cxr.text.detection_store import content_hash
 
 from sections.text import review_queue, tokens
 from services import explaining
@@ -27,7 +27,7 @@ ZOOMS = (1.0, 1.5, 2.0, 3.0)
 _STROKE = "#ffb020"
 _FONT_SIZE = 10  # of the number beside a box: small, since it lies on what stands above
 _TALLEST = 780  # pixels of the page; a larger picture is scrolled
-_SAID = "reviewing:said"
+_MESSAGE = "reviewing:said"
 
 
 @dataclass
@@ -57,8 +57,8 @@ class Draft:
 def show(chosen: Subject) -> None:
     """Show the section: choose an X-ray of the split, correct its boxes, save them."""
     reviews = Reviews.beside(chosen.manifest_path)
-    if _SAID in st.session_state:
-        st.toast(st.session_state.pop(_SAID), icon=":material/check:")
+    if _MESSAGE in st.session_state:
+        st.toast(st.session_state.pop(_MESSAGE), icon=":material/check:")
     every = chosen.data.select(split=chosen.split).ids
     image_id = review_queue.choose(chosen, every, reviews.reviewed)
     if image_id is None:
@@ -102,11 +102,11 @@ def _show_state(reviews: Reviews, image_id: str, by_hand: bool, *, changed: bool
     cells = st.columns([1, 8], vertical_alignment="center")
     if by_hand and review is not None:
         cells[0].badge("reviewed", icon=":material/check:", color="green")
-        told = f"{_counted(review.boxes)}, saved {review.saved[:16].replace('T', ' ')} UTC in {reviews.path}"
+        state = f"{_counted(review.boxes)}, saved {review.saved[:16].replace('T', ' ')} UTC in {reviews.path}"
     else:
         cells[0].badge("detected", icon=":material/text_fields:", color="gray")
-        told = "as detected; experiments take these boxes until others are saved"
-    cells[1].caption(f"{told}{' · **changes not saved yet**' if changed else ''}")
+        state = "as detected; experiments use these boxes until you save corrected ones"
+    cells[1].caption(f"{state}{' · **unsaved changes**' if changed else ''}")
     if review is not None and not by_hand:
         st.warning(
             "The file of this X-ray has changed since its boxes were corrected, so they are not used. Detected boxes "
@@ -151,8 +151,8 @@ def _draw(xray: Xray, draft: Draft, image_id: str) -> None:
     )
     draft.current = from_canvas(result.boxes, draft.start, shape, size)
     st.caption(
-        "Drag on the picture to add a box. The pencil above it, which appears under the pointer, turns editing on: "
-        "then move a box, pull its corners, or delete it. The arrows go back and forth."
+        "Drag on the picture to add a box. Point at the picture and click the pencil above it to edit: move a box, "
+        "drag its corners, or delete it. The arrows undo and redo."
     )
 
 
@@ -190,7 +190,7 @@ def _edit(xray: Xray, draft: Draft, image_id: str) -> bool:
         },
         key=f"reviewing:table:{image_id}:{draft.version}:{state}",
     )
-    st.caption(f"Pixels of the file, which has {xray.pixels.shape[1]} x {xray.pixels.shape[0]}.")
+    st.caption(f"In pixels of the file ({xray.pixels.shape[1]} x {xray.pixels.shape[0]}).")
     try:
         boxes = from_table(edited, draft.current, xray.pixels.shape)
     except TextError as error:
@@ -225,12 +225,12 @@ def _buttons(
         "Save, next", icon=":material/skip_next:", key="reviewing:save-next", disabled=not fine, width="stretch"
     ):
         _save(reviews, xray, draft, draft.current, onward)
-    help_ = "Saves that there is no text on this X-ray"
+    help_ = "Saves this X-ray as free of text"
     if first.button("No text", icon=":material/block:", key="reviewing:none", help=help_, width="stretch"):
         _save(reviews, xray, draft, [])
     unread = [box for box in draft.current if not box.text]
     if second.button(
-        f"Read what has no text ({len(unread)})",
+        f"Read text ({len(unread)})",
         icon=":material/document_scanner:",
         key="reviewing:read",
         disabled=not unread,
@@ -239,7 +239,7 @@ def _buttons(
         read = dict(zip(unread, recognise(xray.pixels, unread), strict=True))
         draft.restart([read.get(box, box) for box in draft.current])
         st.rerun()
-    help_ = "Forgets what was saved for this X-ray: what is detected counts again"
+    help_ = "Deletes the saved boxes of this X-ray, so that the detected ones are used again"
     if first.button(
         "Back to detected",
         icon=":material/undo:",
@@ -248,11 +248,11 @@ def _buttons(
         disabled=not by_hand,
         width="stretch",
     ):
-        _told(lambda: reviews.remove(image_id))
+        _tried(lambda: reviews.remove(image_id))
         draft.restart(tokens.boxes_of(xray))
         st.rerun()
     if second.button(
-        "Drop changes",
+        "Discard changes",
         icon=":material/close:",
         key="reviewing:drop",
         disabled=not draft.changed,
@@ -263,11 +263,11 @@ def _buttons(
 
 
 def _save(reviews: Reviews, xray: Xray, draft: Draft, boxes: list[TextBox], onward: str | None = None) -> None:
-    path = _told(lambda: reviews.save(xray.id, boxes, shape=xray.pixels.shape, content_hash=content_hash(xray.pixels)))
+    path = _tried(lambda: reviews.save(xray.id, boxes, shape=xray.pixels.shape, content_hash=content_hash(xray.pixels)))
     if path is None:
         return
     draft.restart(boxes)
-    st.session_state[_SAID] = f"{xray.id}: {_counted(boxes)} saved in {path}"
+    st.session_state[_MESSAGE] = f"{xray.id}: {_counted(boxes)} saved in {path}"
     review_queue.go(onward)
     st.rerun()
 
@@ -276,7 +276,7 @@ def _counted(boxes: Sequence[TextBox]) -> str:
     return {0: "no text", 1: "1 box"}.get(len(boxes), f"{len(boxes)} boxes")
 
 
-def _told(action: Any) -> Path | bool | None:
+def _tried(action: Any) -> Path | bool | None:
     """Do it; an error is told in one line, and what was drawn stays."""
     try:
         return action()

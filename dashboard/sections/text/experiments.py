@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from cxr.experiments.masking.conditions import DEFAULT_DRAWS, MOST_DRAWS
-from cxr.runs import ACTIVE, Run, list_runs, start
+from cxr.runs import ACTIVE, Run, Slurm, list_runs, start
 from cxr.text import DEFAULT_MODE, MASK_MODES
 
 from services import load
@@ -31,32 +31,35 @@ def settings(how: dict[str, Any]) -> dict[str, Any]:
         selection_mode="multi",
         format_func=lambda name: MASK_MODES[name].title,
         key="experiments:modes",
-        help="Each way of masking leaves another kind of patch. What all of them agree on is safest; each takes time.",
+        help=(
+            "Each way of masking leaves a different kind of patch. An effect that all of them show is the safest. "
+            "Each one takes extra time."
+        ),
     )
     pick.leave_some("also", also)
     few, many = 1, MOST_DRAWS
     pick.arrive("experiments:draws", "draws", DEFAULT_DRAWS, int, range(few, many + 1), accepted=f"{few} to {many}")
-    help_ = "How often random boxes are drawn, as a control. More draws make the control more certain, and take longer."
+    help_ = "How often random boxes are drawn, as a control. More draws make the control more precise and take longer."
     draws = int(right.number_input("Random draws", 1, MOST_DRAWS, key="experiments:draws", help=help_))
     pick.leave("draws", str(draws), str(DEFAULT_DRAWS))
     return {"modes": [how["mode"], *also], "margin": how["margin"], "draws": draws}
 
 
-def begin(subject: Subject, how: dict[str, Any]) -> None:
+def begin(subject: Subject, how: dict[str, Any], place: Slurm | None) -> None:
     """Start an experiment on the chosen split and show it."""
-    params = {"model": subject.reference, "manifest": subject.manifest_path, "split": subject.split, **how}
-    address.ask(run=start(KIND, params).id)
+    params = {"model": subject.network_ref, "manifest": subject.manifest_path, "split": subject.split, **how}
+    address.ask(run=start(KIND, params, where=place).id)
     st.rerun()
 
 
 def complete_address(look: str) -> None:
     """Have an address that names an experiment and no network name what belongs to it, and open ``look``."""
-    asked = address.asks("run")
-    if asked is None or address.asks("model") is not None:
+    run_id = address.asks("run")
+    if run_id is None or address.asks("model") is not None:
         return
-    run = next((run for run in list_runs(kind=KIND) if run.id == asked), None)
+    run = next((run for run in list_runs(kind=KIND) if run.id == run_id), None)
     if run is None:
-        address.refuse("run", pick.missing_run(asked, (KIND,)), "Show the page without it")
+        address.refuse("run", pick.missing_run(run_id, (KIND,)), "Show the page without it")
     wanted = {"look": look, **_subject_of(run)}
     address.ask(**{name: value for name, value in wanted.items() if address.asks(name) is None})
 
@@ -70,16 +73,16 @@ def _subject_of(run: Run) -> dict[str, str]:
 def choose(subject: Subject) -> Run:
     """Let the user choose an experiment, those of the present choice first; without any, say what to do."""
     every = list_runs(kind=KIND)
-    mine = [run for run in every if _concerns(run, subject)]
+    matching = [run for run in every if _concerns(run, subject)]
     left, right = st.columns([4, 1], vertical_alignment="bottom")
-    others = len(every) - len(mine)
-    help_ = "Lists experiments on other networks, data sets and splits too"
+    others = len(every) - len(matching)
+    help_ = "Also lists experiments on other networks, data sets and splits"
     pick.arrive("experiments:all", "all", False, pick.switched, accepted="0, 1")
     show_all = others > 0 and right.toggle(f"All ({len(every)})", key="experiments:all", help=help_)
     pick.leave("all", str(int(show_all)), "0")
-    listed = every if show_all else mine
+    listed = every if show_all else matching
     if not listed and not address.asks("run"):
-        more = f" {others} on other networks or data can be listed with the switch above." if others else ""
+        more = f" {others} on other networks or data: use the switch above to list them." if others else ""
         page.nothing_yet(f"No experiment on this network and split yet. Start one: it runs in the background.{more}")
     labels = {run.id: _describe(run, named=show_all) for run in listed}
     by_id = {run.id: run for run in listed}
@@ -94,14 +97,14 @@ def _missing(run_id: str) -> str:
         return pick.missing_run(run_id, (KIND,))
     where = _subject_of(run)
     on = f"the network {where['model']!r}, the data set {where['data']!r} and its split {where['split']!r}"
-    text = f"The experiment {run_id!r} is on {on}, not on what is chosen above."
-    return address.refuse("run", text, "Open it with what it is on", lambda: address.ask(run=run_id, **where))
+    text = f"The experiment {run_id!r} was made on {on}, which are not chosen above."
+    return address.refuse("run", text, "Open it with its network and data", lambda: address.ask(run=run_id, **where))
 
 
 def _concerns(run: Run, subject: Subject) -> bool:
     params = run.spec["params"]
     same_data = Path(params.get("manifest", "")).resolve() == subject.manifest_path.resolve()
-    return same_data and (params.get("model"), params.get("split")) == (subject.reference, subject.split)
+    return same_data and (params.get("model"), params.get("split")) == (subject.network_ref, subject.split)
 
 
 def _describe(run: Run, *, named: bool) -> str:

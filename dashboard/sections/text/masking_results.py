@@ -1,4 +1,4 @@
-"""What a text experiment found: the story of one X-ray, then the whole set, and files to take along."""
+"""What a text experiment found: the shown_example of one X-ray, then the whole set, and files to take along."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from widgets import measured, page, pages, pick, viewer
 from widgets.subject import name_of
 
 PAPER = (
-    "Bassi and Attux (2021) report that words on the X-rays influence the predictions and that removing them had “only "
-    "a very small effect on accuracy”. An accuracy that stays says nothing about single images: look at those below."
+    "Bassi and Attux (2021) report that words on the X-rays influence the predictions and that removing them had "
+    "“only a very small effect on accuracy”. A stable accuracy says nothing about single images: look at those below."
 )
 _PER_PAGE = 6
 _PICTURE_SIDE = 360
@@ -38,25 +38,27 @@ def show(run: Run) -> None:
     results, table = run.results(), load.predictions(run)
     if results is None or table is None:
         if run.status()["state"] not in ACTIVE:
-            st.info("This experiment ended before it had results. Resume it or start another.", icon=":material/info:")
+            st.info("This experiment ended without results. Resume it or start another one.", icon=":material/info:")
         return
     if "modes" not in results:
-        st.info("This experiment is of an older version and has no controls by mode. Start it again.")
+        st.info(
+            "This experiment was made by an older version, without controls for each way of masking. Start it again."
+        )
         return
     st.info(viewer.plain(results["finding"]), icon=":material/lightbulb:")
     measured.rests_on(run)
     st.caption(PAPER)
     _show_counts(results)
     with page.told_in_one_line():
-        _show_story(run, results, table)
+        _show_example(run, results, table)
     st.subheader("The whole set", anchor=False)
     st.dataframe(masking_tables.accuracies(results), hide_index=True)
     titles = masking.titles(results)
     st.markdown(f"**{titles['classes']}**")
     st.dataframe(masking_tables.by_class(results), hide_index=True)
     st.caption(
-        "Changes are means over all images, paired. “Random boxes” are as many and as large, off the text, where "
-        "masking changes the picture as much."
+        "Changes are paired means over all images. “Random boxes” are a control: as many and as large, off the text, "
+        "where masking changes the picture as much."
     )
     _show_more(results)
     _show_exports(run, table)
@@ -65,32 +67,36 @@ def show(run: Run) -> None:
         _show_images(run, results, table)
 
 
-def _show_story(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None:
+def _show_example(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None:
     """Show the X-ray whose probabilities the tokens move most: as it is and masked, its heatmap, its prediction."""
-    told = example.read(run.folder.path)
+    shown_example = example.read(run.folder.path)
     data = load.manifest_of(run)
-    if told is None or not data.image_path(told.image_id).is_file():
+    if shown_example is None or not data.image_path(shown_example.image_id).is_file():
         return
     st.subheader("One X-ray", anchor=False)
-    st.caption("The one whose probabilities masking the text moves most, beyond random boxes.")
-    image = read_xray(data.image_path(told.image_id))
-    boxes = boxes_by_image(run).get(told.image_id, [])
+    st.caption("The X-ray whose probabilities change most when its text is masked, beyond random boxes.")
+    image = read_xray(data.image_path(shown_example.image_id))
+    boxes = boxes_by_image(run).get(shown_example.image_id, [])
     masked = mask_text(image, boxes, results["mode"], results["margin"])
     st.markdown(
-        viewer.plain(masking.in_words(table.set_index("image_id").loc[told.image_id], results["classes"], boxes))
+        viewer.plain(
+            masking.in_words(table.set_index("image_id").loc[shown_example.image_id], results["classes"], boxes)
+        )
     )
     left, right = st.columns(2)
     shown = [viewer.at_display_size(picture) for picture in (image, masked)]
     with left:
         viewer.show_slider(shown[0], shown[1], ("as it is", "text masked"))
     with right:
-        if told.before is None or told.after is None:
+        if shown_example.before is None or shown_example.after is None:
             st.image(viewer.with_boxes(image, boxes), caption=page.counted(len(boxes), "token"), width="stretch")
         else:
-            scale = max(render.colour_scale(one, 99.5) for one in (told.before, told.after))
-            maps = zip(shown, (told.before, told.after), strict=True)
+            scale = max(render.colour_scale(heatmap, 99.5) for heatmap in (shown_example.before, shown_example.after))
+            maps = zip(shown, (shown_example.before, shown_example.after), strict=True)
             overlays = [render.overlay(picture, relevance, 0.8, scale) for picture, relevance in maps]
-            viewer.show_slider(overlays[0], overlays[1], (f"red speaks for {told.target}: as it is", "text masked"))
+            viewer.show_slider(
+                overlays[0], overlays[1], (f"red speaks for {shown_example.target}: as it is", "text masked")
+            )
 
 
 def _show_more(results: dict[str, Any]) -> None:
@@ -104,19 +110,20 @@ def _show_more(results: dict[str, Any]) -> None:
         st.plotly_chart(masking_charts.changed(results), key="experiments:changed")
         st.dataframe(masking_tables.by_mode(results), hide_index=True)
         st.caption(
-            "95 % intervals over patients; p values from flipped signs of patients, corrected over the ways of masking "
-            "(Holm)."
+            "95 % intervals over patients. p values come from a sign-flip test over patients, corrected over the ways "
+            "of masking (Holm)."
         )
         match = masking_tables.match(results)
         if len(match):
             st.markdown(f"**{titles_of['match']}**")
             st.dataframe(match, hide_index=True)
-            st.caption("Grey levels of 255 at the network's size; means over X-rays with text.")
+            st.caption("Grey levels (of 255) at the network's input size; means over X-rays with text.")
     with which:
         _frame(masking_tables.left_in(results), "No tokens.")
         st.caption(
-            "All tokens masked, against all but these: what they do when they alone are left in. The largest of many "
-            "measured means is too large: “probabilities moved” is drawn towards the mean of all words (or kinds)."
+            "All tokens masked, compared with all but these: the effect of these tokens when they alone stay visible. "
+            "The largest of many measured means is too large, so “probabilities moved” is shrunk towards the mean of "
+            "all words (or kinds)."
         )
     with groups:
         _frame(masking_tables.groups(results), f"No {'finding' if of_findings else 'class'} or source has five X-rays.")
@@ -128,11 +135,11 @@ def _show_more(results: dict[str, Any]) -> None:
         _frame(
             masking_tables.relevance(results), (results.get("relevance") or {}).get("note") or "Nothing was measured."
         )
-        told = results.get("relevance") or {}
-        if told.get("n"):
+        measured = results.get("relevance") or {}
+        if measured.get("n"):
             st.caption(
-                f"LRP ({told['composite']}) of the {'most probable finding' if of_findings else 'predicted class'} on "
-                f"{relevance_of(told)}."
+                f"LRP ({measured['composite']}) of the {'most probable finding' if of_findings else 'predicted class'} "
+                f"on {relevance_of(measured)}."
             )
 
 
@@ -144,7 +151,7 @@ def _frame(rows: pd.DataFrame, nothing: str) -> None:
 
 
 def _show_exports(run: Run, table: pd.DataFrame) -> None:
-    st.markdown("**Take it along**")
+    st.markdown("**Downloads**")
     first, second, third = st.columns(3)
     first.download_button(
         "Report (one HTML file)",
@@ -207,7 +214,7 @@ def _show_images(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None
     pick.leave("list", shown, first)
     rows = choices[shown]
     if rows.empty:
-        st.caption("None: with the text masked, the network says the same of every image.")
+        st.caption("None: masking the text changes no prediction.")
         return
     number = pick.page_number(-(-len(rows) // _PER_PAGE), key=f"experiments:page:{run.id}:{shown}")
     _show_pairs(run, rows.iloc[(number - 1) * _PER_PAGE : number * _PER_PAGE])
@@ -228,7 +235,7 @@ def _show_pair(data: Manifest, entry: dict[str, Any], boxes: list[TextBox], para
     image_id = entry["image_id"]
     path = data.image_path(image_id)
     if not path.is_file():
-        st.caption(f"{image_id}: its file is gone")
+        st.caption(f"{image_id}: its file is missing")
         return
     pair = _pair(str(path), path.stat().st_mtime_ns, run.id, image_id, boxes, params)
     for column, picture in zip(st.columns(2), pair, strict=True):

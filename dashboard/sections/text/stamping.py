@@ -30,7 +30,7 @@ from cxr.text.stamp import COLOURS, CONTROLS, FONTS, LONGEST_WORD, PLACES, TAKES
 from sections.text import experiments, stamping_results, tokens
 from services import explaining, load
 from services.explaining import Xray
-from widgets import address, browse, page, pick, viewer
+from widgets import address, browse, page, pick, viewer, where
 from widgets.subject import Subject
 
 WRITTEN, CUT = "a word", "cut from an X-ray"
@@ -51,19 +51,20 @@ class Choice:
     images: Manifest
 
 
-def show(chosen: Subject, reference: str) -> None:
+def show(chosen: Subject, network_ref: str) -> None:
     """Show the whole section: settings, preview, run, and what runs found."""
-    network, _ = load.model(reference)
+    network, _ = load.model(network_ref)
     choice = _settings(chosen, network)
     _preview(chosen, choice, network)
+    place = where.choose(KIND)
     n = len(choice.images)
     label = f"Stamp all {n} X-rays" if choice.setting.onto else f"Stamp all {n} X-rays of the split"
     if st.button(label, icon=":material/play_arrow:", type="primary", key="stamping:start"):
-        address.ask(stamping=start(KIND, choice.params).id)
+        address.ask(stamping=start(KIND, choice.params, where=place).id)
         st.rerun()
     sizes, contrasts = (", ".join(f"{dose:g}" for dose in doses) for doses in (SIZES, CONTRASTS))
-    st.caption(f"In sizes of {sizes} of the image's height and contrasts of {contrasts}, each beside its control.")
-    page.command(*_command(chosen, choice.params))
+    st.caption(f"Sizes: {sizes} of the image's height. Contrasts: {contrasts}. Each is compared with its control.")
+    page.command(*_command(chosen, choice.params), *where.words(place))
     run = _choose(chosen)
     experiments.watch(run)
     stamping_results.show(run)
@@ -77,7 +78,7 @@ def _settings(chosen: Subject, network: XrayClassifier) -> Choice:
     first = st.columns([2, 2, 2, 2, 2], vertical_alignment="top")
     with first[0]:
         source = pick.from_url("Token", [WRITTEN, CUT], {}, "token")
-    params: dict[str, Any] = {"model": chosen.reference, "manifest": chosen.manifest_path, "split": chosen.split}
+    params: dict[str, Any] = {"model": chosen.network_ref, "manifest": chosen.manifest_path, "split": chosen.split}
     second = st.columns([3, 2, 2, 3, 3, 3], vertical_alignment="top")
     if source == WRITTEN:
         params |= _word(first, second[2])
@@ -88,17 +89,17 @@ def _settings(chosen: Subject, network: XrayClassifier) -> Choice:
     with first[4]:
         ranked = sorted(classes, key=lambda name: name != default_class(classes))
         noun = "finding" if explaining.is_of_findings(network) else "class"
-        params["towards"] = pick.from_url("Towards", ranked, {}, "towards", help=f"The {noun} it may speak for")
+        params["towards"] = pick.from_url("Towards", ranked, {}, "towards", help=f"Target {noun}")
     with second[0]:
         size = pick.from_url("Size", _ranked(SIZES, 0.08), _percents(SIZES, " of the height"), "size")
     with second[1]:
         contrast = pick.from_url("Contrast", _ranked(CONTRASTS, 1.0), _percents(CONTRASTS), "contrast")
     with second[3]:
-        help_ = "The same box with the same mean grey: what the patch does without its letters"
+        help_ = "The same box with the same mean grey shows what the patch does without letters"
         params["control"] = pick.from_url("Control", list(CONTROLS), _CONTROL_TITLES, "control", help=help_)
     params["onto"] = _onto(chosen, params["towards"], network.card.task, second[4])
-    pick.arrive("stamping:avoid", "cover", True, lambda asked: not pick.switched(asked), accepted="0, 1")
-    help_ = "Moves the stamp to the nearest place free of text. Looks for text: about a second per X-ray, once."
+    pick.arrive("stamping:avoid", "cover", True, lambda value: not pick.switched(value), accepted="0, 1")
+    help_ = "Moves the stamp to the nearest place free of text. Text is searched for once, about a second per X-ray."
     params["avoid"] = second[5].toggle("Keep text visible", key="stamping:avoid", help=help_)
     pick.leave("cover", str(int(not params["avoid"])), "0")
     setting = Setting.of(params)
@@ -135,20 +136,20 @@ def _cut(chosen: Subject, columns: list[Any], for_take: Any, classes: tuple[str,
     xray = explaining.of_manifest(chosen.data, image_id)
     boxes = {f"{b.x0},{b.y0},{b.x1},{b.y1}": b for b in _tokens(chosen, xray)}
     if not boxes:
-        raise TextError(f"no text was found on {image_id}: choose another X-ray to cut from, or write a word")
+        raise TextError(f"no text was found on {image_id}: choose another X-ray to cut from, or type a word")
     named = {sides: f"{box.text or box.kind} ({box.width} × {box.height} px)" for sides, box in boxes.items()}
     with columns[2]:
         sides = pick.from_url("Its token", list(boxes), named, "box")
     with for_take:
-        help_ = "Its ink alone, which is bright or dark (found, or said here), or the whole box with its ground"
+        help_ = "The ink alone (bright or dark: detected, or chosen here), or the whole box with its background"
         take = pick.from_url("Take", list(TAKES), {}, "take", help=help_)
     return {"cut": f"{image_id}:{sides}", "take": take}
 
 
-def _onto(chosen: Subject, towards: str, task: str, where: Any) -> list[str]:
+def _onto(chosen: Subject, towards: str, task: str, cell: Any) -> list[str]:
     labels = [name for name in labels_of(chosen.data, task) if name != towards]
     pick.arrive_some("stamping:onto", "onto", labels)
-    onto = where.multiselect("Onto", labels, key="stamping:onto", placeholder="all others")
+    onto = cell.multiselect("Onto", labels, key="stamping:onto", placeholder="all others")
     pick.leave_some("onto", onto)
     return onto
 
@@ -162,7 +163,7 @@ def _percents(doses: tuple[float, ...], what: str = "") -> dict[str, str]:
 
 
 def _command(chosen: Subject, params: dict[str, Any]) -> list[str]:
-    words = ["cxr", "text", "stamp", chosen.reference]
+    words = ["cxr", "text", "stamp", chosen.network_ref]
     if "cut" in params:
         words += ["--from", params["cut"]] + (["--take", params["take"]] if params["take"] != "ink" else [])
     else:
@@ -208,7 +209,7 @@ def _preview(chosen: Subject, choice: Choice, network: Any) -> None:
         cell.image(_close_up(picture, box), width="stretch")
     answers = {
         name: explaining.logits(
-            chosen.reference, replace(xray, stamp=f"{xray.stamp}:{name}:{setting}", pixels=version.picture)
+            chosen.network_ref, replace(xray, stamp=f"{xray.stamp}:{name}:{setting}", pixels=version.picture)
         )
         for name, version in versions.items()
     }
@@ -254,12 +255,12 @@ def _verdict(network: Any, answers: dict[str, np.ndarray], setting: Setting) -> 
             f"With {token} the probability of **{viewer.plain(setting.towards)}** goes from {chances['unstamped']:.3f} "
             f"to {chances['stamped']:.3f}; the same patch without letters gives {chances['control']:.3f}."
         )
-    said = {name: viewer.plain(network.classes[int(values.argmax())]) for name, values in answers.items()}
-    if said["stamped"] == said["unstamped"]:
-        first = f"With {token} the prediction stays **{said['unstamped']}**"
+    predictions = {name: viewer.plain(network.classes[int(values.argmax())]) for name, values in answers.items()}
+    if predictions["stamped"] == predictions["unstamped"]:
+        first = f"With {token} the prediction stays **{predictions['unstamped']}**"
     else:
-        first = f"{token[0].upper()}{token[1:]} turns **{said['unstamped']}** into **{said['stamped']}**"
-    return f"{first}; the same patch without letters gives **{said['control']}**."
+        first = f"{token[0].upper()}{token[1:]} turns **{predictions['unstamped']}** into **{predictions['stamped']}**"
+    return f"{first}; the same patch without letters gives **{predictions['control']}**."
 
 
 # --- runs ----------------------------------------------------------------------------------------------------------
@@ -269,7 +270,7 @@ def _choose(chosen: Subject) -> Run:
     """Let the user choose a run of the present network and split; without one, say what to do."""
     runs = [run for run in list_runs(kind=KIND) if _concerns(run, chosen)]
     if not runs and not address.asks("stamping"):
-        page.nothing_yet("No stamping of this network and split yet. Start one: it runs in the background.")
+        page.nothing_yet("No stamping experiment on this network and split yet. Start one: it runs in the background.")
     by_id = {run.id: run for run in runs}
     labels = {run.id: _describe(run) for run in runs}
     return by_id[pick.from_url("Stamping", list(by_id), labels, "stamping", missing=_missing)]
@@ -277,14 +278,14 @@ def _choose(chosen: Subject) -> Run:
 
 def _missing(run_id: str) -> str:
     if any(run.id == run_id for run in list_runs(kind=KIND)):
-        return f"The stamping {run_id!r} is of another network, data set or split than what is chosen above."
+        return f"The stamping experiment {run_id!r} was made on another network, data set or split than chosen above."
     return pick.missing_run(run_id, (KIND,))
 
 
 def _concerns(run: Run, chosen: Subject) -> bool:
     params = run.spec["params"]
     same_data = Path(params.get("manifest", "")).resolve() == chosen.manifest_path.resolve()
-    return same_data and (params.get("model"), params.get("split", "test")) == (chosen.reference, chosen.split)
+    return same_data and (params.get("model"), params.get("split", "test")) == (chosen.network_ref, chosen.split)
 
 
 def _describe(run: Run) -> str:

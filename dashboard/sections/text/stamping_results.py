@@ -1,4 +1,4 @@
-"""What a stamping run found: its sentence, the dose curves, the table, and the X-rays that were swayed most."""
+"""What a stamping run found: its sentence, the dose curves, the table, and the X-rays that were most_affected most."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def show(run: Run) -> None:
     results = run.results()
     if results is None:
         if run.status()["state"] not in ACTIVE:
-            st.info("This run ended before it had results. Resume it or start another.", icon=":material/info:")
+            st.info("This run ended without results. Resume it or start another one.", icon=":material/info:")
         return
     st.info(viewer.plain(results["finding"]), icon=":material/lightbulb:")
     measured.rests_on(run)
@@ -56,12 +56,12 @@ def show(run: Run) -> None:
     st.plotly_chart(dose_curves(results, shown), key=f"stamping:chart:{run.id}", config={"displaylogo": False})
     st.dataframe(doses(results), hide_index=True)
     st.caption(
-        f"{results['n_images']} X-rays, {results['n_there']} of them {_predicted(results)} without any stamp. Beyond: "
-        "stamped minus control, paired by X-ray, with 95 % intervals over patients; p from "
-        "flipping the signs of patients' differences, corrected over the doses (Holm)."
+        f"{results['n_images']} X-rays, {results['n_there']} of them {_predicted(results)} without any stamp. “Beyond” "
+        "is stamped minus control, paired by X-ray, with 95 % intervals over patients. p values come from a sign-flip "
+        "test over patients, corrected over the doses (Holm)."
     )
     table = load.table(run.folder.path / STAMPED)
-    page.csv_button("All answers as CSV", table, run.id)
+    page.csv_button("All predictions as CSV", table, run.id)
     if results["left_out"]:
         with st.expander(f"{len(results['left_out'])} stamps were left out", icon=":material/warning:"):
             st.dataframe(pd.DataFrame(results["left_out"]), hide_index=True)
@@ -104,9 +104,11 @@ def dose_curves(results: dict[str, Any], measure: str) -> go.Figure:
     for column, condition in enumerate(("stamped", "control"), 1):
         for contrast, colour in zip(contrasts, _colours(len(contrasts)), strict=True):
             rows = sorted((d for d in results["doses"] if d["contrast"] == contrast), key=lambda d: d["size"])
-            found = [of_measure(dose, measure, condition, results["towards"]) for dose in rows]
+            estimates = [of_measure(dose, measure, condition, results["towards"]) for dose in rows]
             x = [dose["size"] for dose in rows]
-            value, low, high = ([_scaled(one[key], scale) for one in found] for key in ("value", "low", "high"))
+            value, low, high = (
+                [_scaled(estimate[key], scale) for estimate in estimates] for key in ("value", "low", "high")
+            )
             band = {"x": [*x, *x[::-1]], "y": [*high, *low[::-1]], "fill": "toself", "fillcolor": colour}
             figure.add_scatter(**band, opacity=0.14, mode="none", showlegend=False, hoverinfo="skip", row=1, col=column)
             figure.add_scatter(
@@ -176,7 +178,7 @@ def doses(results: dict[str, Any]) -> pd.DataFrame:
 # --- images --------------------------------------------------------------------------------------------------------
 
 
-def swayed(table: pd.DataFrame, towards: str, size: float, contrast: float) -> pd.DataFrame:
+def most_affected(table: pd.DataFrame, towards: str, size: float, contrast: float) -> pd.DataFrame:
     """Return the X-rays of a dose by how far the token raised ``towards``, with what was said in each condition."""
     columns = ["image_id", *(["predicted"] if "predicted" in table else []), f"prob_{towards}"]
     facts = ["label", *(["findings"] if "findings" in table else [])]
@@ -193,16 +195,16 @@ def swayed(table: pd.DataFrame, towards: str, size: float, contrast: float) -> p
 
 def _show_images(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None:
     st.subheader("Most affected X-rays", anchor=False)
-    known = [(dose["size"], dose["contrast"]) for dose in results["doses"]]
-    known.sort(reverse=True)
+    doses = [(dose["size"], dose["contrast"]) for dose in results["doses"]]
+    doses.sort(reverse=True)
     key = f"stamping:dose:{run.id}"
-    by_name = {f"{size:g}x{contrast:g}": (size, contrast) for size, contrast in known}
+    by_name = {f"{size:g}x{contrast:g}": (size, contrast) for size, contrast in doses}
     pick.arrive(key, "dose", next(iter(by_name)), allowed=by_name)
     titles = {name: f"size {size:g}, contrast {contrast:g}" for name, (size, contrast) in by_name.items()}
     dose = st.selectbox("Dose", list(by_name), format_func=titles.__getitem__, key=key, width=260)
     pick.leave("dose", dose, next(iter(by_name)))
     size, contrast = by_name[dose]
-    rows = swayed(table, results["towards"], size, contrast).head(_MOST_IMAGES).to_dict("records")
+    rows = most_affected(table, results["towards"], size, contrast).head(_MOST_IMAGES).to_dict("records")
     for first in range(0, len(rows), 3):
         for cell, row in zip(st.columns(3), rows[first : first + 3], strict=False):
             with cell.container(border=True):
@@ -213,7 +215,7 @@ def _show_image(run: Run, results: dict[str, Any], row: dict[str, Any], contrast
     params, towards = run.spec["params"], results["towards"]
     path = load.manifest_of(run).image_path(row["image_id"])
     if not path.is_file():
-        st.caption(f"{row['image_id']}: its file is gone")
+        st.caption(f"{row['image_id']}: its file is missing")
         return
     sides = (int(row["x0"]), int(row["y0"]), int(row["x1"]), int(row["y1"]))
     st.image(_stamped(str(path), path.stat().st_mtime_ns, run.id, sides, contrast, run), width="stretch")

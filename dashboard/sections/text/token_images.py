@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from cxr.data import Manifest, read_xray
 from cxr.experiments.vocabulary.count import boxes_with
+from cxr.experiments.vocabulary.entries import Entry
 from cxr.text import TextBox
 
 from widgets import pages, pick, viewer
@@ -20,14 +19,12 @@ _PER_PAGE, _PER_ROW = 12, 6
 _THUMBNAIL = 256
 
 
-def show(
-    chosen: Subject, found: tuple[pd.DataFrame, pd.DataFrame], entry: dict[str, Any], join: bool, *, picked: bool
-) -> None:
+def show(chosen: Subject, tables: tuple[pd.DataFrame, pd.DataFrame], entry: Entry, join: bool, *, picked: bool) -> None:
     """Show the X-rays of a split or data set that carry a token, with their boxes and links to the explorer."""
-    boxes = boxes_with(found[1], entry["group"], entry["token"], join)
-    labels = found[0].set_index("image_id")["label"]
-    known = set(chosen.data.ids)
-    ids = [i for i in boxes["image_id"].unique() if i in known]
+    boxes = boxes_with(tables[1], entry["group"], entry["token"], join)
+    labels = tables[0].set_index("image_id")["label"]
+    ids_of_data = set(chosen.data.ids)
+    ids = [i for i in boxes["image_id"].unique() if i in ids_of_data]
     hint = "" if picked else " · the first row; click another one to see its X-rays"
     st.markdown(f"**{viewer.plain(entry['token'])}** on {len(ids)} X-rays{hint}")
     key = f"vocabulary:page:{entry['group']}:{entry['token']}"

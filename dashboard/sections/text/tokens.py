@@ -16,7 +16,7 @@ from cxr.experiments.masking.settings import Setting
 from cxr.models import XrayClassifier
 from cxr.text import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, Reviews, TextBox, detect_cached, mask_text, tokens_of
 
-from services import explaining, load
+from services import computing, explaining, load
 from services.explaining import Xray
 from widgets import page, pick, viewer
 from widgets.subject import Subject
@@ -71,19 +71,20 @@ def corrected_or_found(subject: Subject, xray: Xray) -> tuple[list[TextBox], boo
 
 @st.cache_data(max_entries=256, show_spinner=False)
 def _logits(
-    reference: str, model_stamp: int, image_id: str, stamp: str, how: dict, _subject: Subject, boxes: list[TextBox]
+    network_ref: str, model_stamp: int, image_id: str, stamp: str, how: dict, _subject: Subject, boxes: list[TextBox]
 ) -> dict[str, np.ndarray]:
-    network, _ = load.model(reference)
-    setting = Setting.of({"model": reference, "manifest": str(_subject.manifest_path), **how})
+    network, _ = load.model(network_ref)
+    setting = Setting.of({"model": network_ref, "manifest": str(_subject.manifest_path), **how})
     versions = masked_versions(_subject.data, image_id, boxes, setting, network.card.size)
-    logits = predict(network, np.stack([versions.images[condition] for condition in CONDITIONS]))
+    pictures = np.stack([versions.images[condition] for condition in CONDITIONS])
+    logits = computing.compute(network_ref, lambda on_device: predict(on_device, pictures)).value
     return dict(zip(CONDITIONS, logits, strict=True))
 
 
 def logits(subject: Subject, xray: Xray, boxes: Sequence[TextBox], how: dict) -> dict[str, np.ndarray]:
     """Return logits (K,) before, with the text masked, and with random boxes masked."""
-    reference = subject.reference
-    return _logits(reference, load.model_stamp(reference), xray.id, xray.stamp, how, subject, list(boxes))
+    network_ref = subject.network_ref
+    return _logits(network_ref, load.model_stamp(network_ref), xray.id, xray.stamp, how, subject, list(boxes))
 
 
 def changes(network: XrayClassifier, by_condition: dict[str, np.ndarray]) -> pd.DataFrame:
@@ -134,8 +135,8 @@ def masked(xray: Xray, boxes: Sequence[TextBox], how: dict) -> Xray:
 def show_pictures(xray: Xray, boxes: Sequence[TextBox], how: dict) -> None:
     """Show the X-ray with its boxes and, beside it, with a slider from as it is to masked."""
     left, right = st.columns(2)
-    found = f"{page.counted(len(boxes), 'token')} found"
-    left.image(viewer.with_boxes(xray.pixels, boxes), caption=found, width="stretch")
+    title = f"{page.counted(len(boxes), 'token')} found"
+    left.image(viewer.with_boxes(xray.pixels, boxes), caption=title, width="stretch")
     pictures = [viewer.at_display_size(pixels) for pixels in (xray.pixels, masked(xray, boxes, how).pixels)]
     with right:
         viewer.show_slider(pictures[0], pictures[1], ("as it is", f"masked: {MASK_MODES[how['mode']].title.lower()}"))
@@ -144,5 +145,5 @@ def show_pictures(xray: Xray, boxes: Sequence[TextBox], how: dict) -> None:
 def show_heatmaps(subject: Subject, xray: Xray, boxes: Sequence[TextBox], how: dict, target: str) -> None:
     """Show what speaks for ``target`` before and after masking, in one colour scale."""
     pictures = (xray, masked(xray, boxes, how))
-    maps = [explaining.relevance_of(subject.reference, picture, target) for picture in pictures]
+    maps = [explaining.relevance_of(subject.network_ref, picture, target) for picture in pictures]
     viewer.show_overlays([p.pixels for p in pictures], maps, ["Before", "Text masked"], target)

@@ -19,13 +19,14 @@ from cxr.experiments.vocabulary.count import (
     points_in_words,
     vocabulary,
 )
+from cxr.experiments.vocabulary.entries import Entry
 from cxr.experiments.vocabulary.job import IMAGES, KIND, TOKENS, read_tables
-from cxr.runs import ACTIVE, Run, list_runs, start
+from cxr.runs import ACTIVE, Run, Slurm, list_runs, start
 from cxr.text import Reviews
 
 from sections.text import experiments, token_images
 from services import load
-from widgets import page, pick
+from widgets import page, pick, where
 from widgets.subject import Subject
 
 EVERY = "all splits"
@@ -41,9 +42,9 @@ def show(chosen: Subject) -> None:
     scope, least, spellings = st.columns([3, 2, 4], vertical_alignment="bottom")
     pick.arrive("vocabulary:scope", "scope", chosen.split, {"all": EVERY}.__getitem__, (chosen.split, EVERY))
     with scope:
-        where = st.segmented_control("X-rays", [chosen.split, EVERY], required=True, key="vocabulary:scope")
-    pick.leave("scope", "all" if where == EVERY else "", "")
-    split = "" if where == EVERY else chosen.split
+        scope_name = st.segmented_control("X-rays", [chosen.split, EVERY], required=True, key="vocabulary:scope")
+    pick.leave("scope", "all" if scope_name == EVERY else "", "")
+    split = "" if scope_name == EVERY else chosen.split
     most = 10_000
     pick.arrive("vocabulary:least", "least", MIN_IMAGES, int, range(1, most + 1), accepted=f"1 to {most}")
     min_images = least.number_input("On at least … X-rays", 1, most, key="vocabulary:least")
@@ -57,25 +58,26 @@ def show(chosen: Subject) -> None:
     )
     pick.leave("join", str(int(join)), "0")
     here = chosen.data.select(split=split) if split else chosen.data
-    run = _search(chosen, split, len(here))
+    place = where.choose(KIND)
+    run = _search(chosen, split, len(here), place)
     options = ["--split", split] * bool(split) + ["--min-images", min_images] + ["--join"] * join
-    page.command("cxr", "text", "vocabulary", chosen.command_data, *options)
-    found = None if run is None else _tables(run)
-    if run is None or found is None:
+    page.command("cxr", "text", "vocabulary", chosen.command_data, *options, *where.words(place))
+    tables = None if run is None else _tables(run)
+    if run is None or tables is None:
         return
-    images, tokens = found = tuple(table[table["image_id"].isin(here.ids)] for table in found)
-    entries = _entries(run.id, _stamp(run), split, int(min_images), join, found)
+    images, tokens = tables = tuple(table[table["image_id"].isin(here.ids)] for table in tables)
+    entries = _entries(run.id, _stamp(run), split, int(min_images), join, tables)
     st.info(finding(images, tokens, entries), icon=":material/lightbulb:")
     _show_left_out(run)
     if not entries:
         return
-    _show_entries(chosen, run, found, entries, join)
+    _show_entries(chosen, run, tables, entries, join)
 
 
 # --- the search ----------------------------------------------------------------------------------------------------
 
 
-def _search(chosen: Subject, split: str, n: int) -> Run | None:
+def _search(chosen: Subject, split: str, n: int, place: Slurm | None) -> Run | None:
     """Offer to search these ``n`` X-rays, show the newest search that holds them, and return it."""
     run = newest(chosen.manifest_path, split)
     label = f"Search the text of {n} X-rays" if run is None else "Search again"
@@ -83,12 +85,13 @@ def _search(chosen: Subject, split: str, n: int) -> Run | None:
     if not active and st.button(
         label, icon=":material/search:", type="primary" if run is None else "secondary", key="vocabulary:start"
     ):
-        start(KIND, {"manifest": chosen.manifest_path, "split": split})
+        start(KIND, {"manifest": chosen.manifest_path, "split": split}, where=place)
         st.rerun()
     if run is None:
         st.caption(
-            "Finds and reads the burned-in text of every X-ray in the background, a second or two each; what was found "
-            "before is not searched again. Then it shows which token is on how many X-rays of which class."
+            "Finds and reads the burned-in text of every X-ray in the background, one or two seconds each. X-rays "
+            "searched before are not searched again. The result shows which token is on how many X-rays of which "
+            "class."
         )
         return None
     if run.status()["state"] == "finished":
@@ -101,9 +104,11 @@ def _search(chosen: Subject, split: str, n: int) -> Run | None:
 def newest(manifest: Path, split: str) -> Run | None:
     """Return the latest search of a split ("" for every image) of a manifest; else a finished one of every image."""
     every = [(run, run.spec["params"]) for run in list_runs(kind=KIND)]
-    mine = [(run, params) for run, params in every if Path(params.get("manifest", "")).resolve() == manifest.resolve()]
-    own = (run for run, params in mine if (params.get("split") or "") == split)
-    wider = (run for run, params in mine if not params.get("split") and run.status()["state"] == "finished")
+    searches = [
+        (run, params) for run, params in every if Path(params.get("manifest", "")).resolve() == manifest.resolve()
+    ]
+    own = (run for run, params in searches if (params.get("split") or "") == split)
+    wider = (run for run, params in searches if not params.get("split") and run.status()["state"] == "finished")
     return next(own, None) or next(wider, None)
 
 
@@ -112,7 +117,7 @@ def _show_age(chosen: Subject, run: Run) -> None:
     searched = f"Searched {load.local_time(run.spec['created'])}."
     since = corrected_since(Reviews.beside(chosen.manifest_path), run.spec["created"])
     if since:
-        searched += f" Corrected by hand since: {since}. Search again to count that; it takes seconds."
+        searched += f" Corrected by hand since: {since}. Search again to count these; it takes seconds."
     if run.spec.get("manifest_hash") not in ("", chosen.data.hash()):
         searched += " Labels, splits or patients have changed since: search again."
     st.caption(searched)
@@ -131,9 +136,7 @@ def _stamp(run: Run) -> int:
 def _tables(run: Run) -> Tables | None:
     if not all((run.folder.path / name).is_file() for name in (IMAGES, TOKENS)):
         if run.status()["state"] not in ACTIVE:
-            st.info(
-                "This search ended before it was through. Resume it: what was found is kept.", icon=":material/info:"
-            )
+            st.info("This search ended early. Resume it: what was found so far is kept.", icon=":material/info:")
         return None
     return _read(str(run.folder.path), _stamp(run))
 
@@ -144,8 +147,8 @@ def _read(folder: str, stamp: int) -> Tables | None:
 
 
 @st.cache_data(max_entries=32, show_spinner="Counting …")
-def _entries(run_id: str, stamp: int, split: str, min_images: int, join: bool, _found: Tables) -> list[dict[str, Any]]:
-    return vocabulary(*_found, min_images=min_images, join=join)
+def _entries(run_id: str, stamp: int, split: str, min_images: int, join: bool, _search_tables: Tables) -> list[Entry]:
+    return vocabulary(*_search_tables, min_images=min_images, join=join)
 
 
 def _show_left_out(run: Run) -> None:
@@ -158,7 +161,7 @@ def _show_left_out(run: Run) -> None:
 # --- the table -----------------------------------------------------------------------------------------------------
 
 
-def _show_entries(chosen: Subject, run: Run, found: Tables, entries: list[dict[str, Any]], join: bool) -> None:
+def _show_entries(chosen: Subject, run: Run, tables: Tables, entries: list[Entry], join: bool) -> None:
     pick.arrive("vocabulary:group", "count", GROUPS[0], allowed=GROUPS)
     group = st.segmented_control(
         "Count",
@@ -166,12 +169,15 @@ def _show_entries(chosen: Subject, run: Run, found: Tables, entries: list[dict[s
         format_func=lambda group: _TITLES[group],
         required=True,
         key="vocabulary:group",
-        help="Kinds and places need no reading: they also show a mark that only one class carries in a corner.",
+        help=(
+            "Kinds and places do not depend on reading the text. They also reveal a mark that only one class has in "
+            "some corner."
+        ),
     )
     pick.leave("count", group, GROUPS[0])
     listed = [entry for entry in entries if entry["group"] == group]
     if not listed:
-        st.caption("None on enough X-rays.")
+        st.caption("None is on enough X-rays.")
         return
     tokens = [entry["token"] for entry in listed]
     pick.arrive("vocabulary:entry", "entry", "", allowed=["", *tokens])
@@ -192,22 +198,22 @@ def _show_entries(chosen: Subject, run: Run, found: Tables, entries: list[dict[s
     entry = listed[rows[0]] if rows else listed[0]
     st.session_state["vocabulary:entry"] = tokens[rows[0]] if rows else ""
     pick.leave("entry", st.session_state["vocabulary:entry"], "")
-    token_images.show(chosen, found, entry, join, picked=bool(rows))
+    token_images.show(chosen, tables, entry, join, picked=bool(rows))
     left, right = st.columns(2)
     left.plotly_chart(heat(listed, "class"), key="vocabulary:by-class", theme="streamlit")
-    right.plotly_chart(heat(listed, "source", found[0]), key="vocabulary:by-source", theme="streamlit")
+    right.plotly_chart(heat(listed, "source", tables[0]), key="vocabulary:by-source", theme="streamlit")
 
 
-def table(listed: list[dict[str, Any]]) -> pd.DataFrame:
+def table(listed: list[Entry]) -> pd.DataFrame:
     """Return one row per token for the page: how often, on which class, and how much it tells."""
     rows = []
     for entry in listed:
         row: dict[str, Any] = {"token": entry["token"], "X-rays": entry["images"]}
-        if entry["p"] is not None:  # first what decides, since a narrow page shows the first columns
+        if entry["points_to"] is not None:  # first what decides, since a narrow page shows the first columns
             odds = odds_in_words(entry["by_class"][entry["points_to"]])
             row |= {"points to": points_in_words(entry), "odds ratio": odds, "q": entry["q"]}
-        row |= {name: round(told["units"] / max(told["of"], 1), 2) for name, told in entry["by_class"].items()}
-        if entry["p"] is not None:
+        row |= {name: round(counts["units"] / max(counts["of"], 1), 2) for name, counts in entry["by_class"].items()}
+        if entry["bits"] is not None and entry["chance"] is not None:
             row["bits"] = entry["bits"] - entry["chance"]
         row["times"] = entry["times"]
         if any(e["spellings"] for e in listed):
@@ -216,33 +222,33 @@ def table(listed: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _columns(listed: list[dict[str, Any]]) -> dict[str, Any]:
+def _columns(listed: list[Entry]) -> dict[str, Any]:
     shares = {
         name: st.column_config.ProgressColumn(
-            name, min_value=0, max_value=1, format="percent", help=f"Share of the {told['of']} patients of this class"
+            name, min_value=0, max_value=1, format="percent", help=f"Share of the {counts['of']} patients of this class"
         )
-        for name, told in listed[0]["by_class"].items()
+        for name, counts in listed[0]["by_class"].items()
     }
     return shares | {
-        "bits": st.column_config.NumberColumn("bits", format="%.3f", help="What it tells of the class beyond chance"),
+        "bits": st.column_config.NumberColumn("bits", format="%.3f", help="Information about the class, beyond chance"),
         "q": st.column_config.NumberColumn("q", format="%.2g", help="Exact p, corrected (Benjamini and Hochberg)"),
     }
 
 
-def _explanation(listed: list[dict[str, Any]]) -> str:
+def _explanation(listed: list[Entry]) -> str:
     if listed[0]["p"] is None:
-        return "Fewer than two classes have a label here, so only counts are shown."
+        return "Fewer than two classes have labelled X-rays here, so only counts are shown."
     return (
-        "Counted over patients: each counts once, with one X-ray drawn by lot (an X-ray without a patient counts by "
-        "itself). Odds ratio: the class that the token points to against the rest, with an exact 95 % interval for "
-        "this row alone; ∞ where a cell of the table is empty. q: exact p, corrected for the number of tokens, kinds "
-        "and places (Benjamini and Hochberg). A class with ? is not shown: its q is 0.05 or more. Bits: mutual "
-        "information of token and class, beyond what chance gives. A token can tell the class only because it tells "
-        "the source: compare the two charts. Click a row to see its X-rays."
+        "Patients are counted, each once, with one randomly drawn X-ray. An X-ray without a patient counts by itself. "
+        "Odds ratio: the class that the token points to against the rest, with an exact 95 % interval for this row "
+        "alone; ∞ where a cell of the table is empty. q: exact p value, corrected for the number of tokens, kinds and "
+        "places (Benjamini and Hochberg). ? after a class: not significant, its q is 0.05 or more. Bits: mutual "
+        "information of token and class, beyond chance. A token may predict the class only because it predicts the "
+        "source: compare the two charts. Click a row to see its X-rays."
     )
 
 
-def heat(listed: list[dict[str, Any]], by: str, images: pd.DataFrame | None = None) -> go.Figure:
+def heat(listed: list[Entry], by: str, images: pd.DataFrame | None = None) -> go.Figure:
     """Return counts of X-rays by token and class, or source, as squares; the colour is the share of that column."""
     shown = listed[:_IN_CHART]
     if by == "class" or images is None:

@@ -21,7 +21,10 @@ def section() -> None:
     rows = DeviceQueue().rows()
     st.subheader("Queue", anchor=False)
     if not rows:
-        st.caption("No training has or waits for a device of this machine. One runs per device, the others wait here.")
+        st.caption(
+            "No training is running or waiting on this machine. Each device runs one training at a time; the others "
+            "wait here."
+        )
         return
     waiting = [row for row in rows if row["place"]]
     with st.container(border=True):

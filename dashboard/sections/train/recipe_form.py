@@ -74,12 +74,12 @@ def _network(recipe: dict[str, Any], base: dict[str, Any], key: str) -> None:
     names = [NO_WEIGHTS, "imagenet", *(name for name, _, _ in list_weights())]
     chosen = _choice(
         cells[1],
-        "Weights to begin with",
+        "Initial weights",
         names,
         recipe["weights"] or NO_WEIGHTS,
         f"{key}:weights",
         accept_new_options=True,
-        help="ImageNet's come through timm, others from the Weights page; a file's path may be typed",
+        help="ImageNet weights come through timm, others from the Weights page. You can also type the path of a file.",
     )
     recipe["weights"] = None if chosen == NO_WEIGHTS else chosen
     recipe["size"] = cells[2].number_input("Image size (pixels)", 32, 1024, int(recipe["size"]), 32, key=f"{key}:size")
@@ -94,8 +94,8 @@ def _text(text: dict[str, Any], key: str) -> None:
         index=list(HANDLINGS).index(text["handling"]),
         format_func=HANDLINGS.__getitem__,
         key=f"{key}:handling",
-        help="Masked: tokens are found on the files (about a second per image, once), boxes corrected by hand go "
-        "first, and the network never sees them",
+        help="Masked: text is detected in the files (about a second per image, once) and the network never sees it. "
+        "Boxes corrected by hand are used instead of detected ones.",
     )
     if text["handling"] != "mask":
         return
@@ -114,21 +114,21 @@ def _text(text: dict[str, Any], key: str) -> None:
         float(text["margin"]),
         0.05,
         key=f"{key}:margin",
-        help="Below 1 of a box's shorter side, from 1 on pixels",
+        help="Below 1: a share of the box's shorter side. From 1: pixels.",
     )
     text["measure_on"] = cells[3].selectbox(
-        "Results are of",
+        "Evaluate on",
         list(MEASURED_ON),
         index=list(MEASURED_ON).index(text["measure_on"]),
         format_func=MEASURED_ON.__getitem__,
         key=f"{key}:measure_on",
-        help="The images that the finished network is measured on; its best epoch is chosen on masked ones",
+        help="The images on which the finished network is evaluated. Its best epoch is always chosen on masked images.",
     )
 
 
 def _engine(recipe: dict[str, Any], key: str) -> None:
     cells = st.columns([2, 2, 2, 2, 2], vertical_alignment="bottom")
-    help_ = "auto: the first free GPU, or the processor where there is none"
+    help_ = "auto: the first free GPU, or the CPU if there is none"
     recipe["device"] = _choice(cells[0], "Device", DEVICES, recipe["device"], f"{key}:device", help=help_)
     recipe["devices"] = cells[1].number_input(
         "Devices", 1, 64, int(recipe["devices"]), key=f"{key}:devices", help="GPUs (or processes) that share each batch"
@@ -137,10 +137,16 @@ def _engine(recipe: dict[str, Any], key: str) -> None:
         cells[2], "Precision", PRECISIONS, recipe["precision"], f"{key}:precision", help="auto: bfloat16 on a GPU"
     )
     recipe["compile"] = cells[3].checkbox(
-        "Compile", recipe["compile"], key=f"{key}:compile", help="torch.compile: starts a minute later, then faster"
+        "Compile",
+        recipe["compile"],
+        key=f"{key}:compile",
+        help=("torch.compile: starts a minute later, then runs faster"),
     )
     recipe["deterministic"] = cells[4].checkbox(
-        "Deterministic", recipe["deterministic"], key=f"{key}:deterministic", help="The same numbers each time on a GPU"
+        "Deterministic",
+        recipe["deterministic"],
+        key=f"{key}:deterministic",
+        help=("The same numbers in every run on a GPU"),
     )
 
 
@@ -156,7 +162,7 @@ def _stage(stage: dict[str, Any], key: str, *, has_neurons: bool) -> None:
         TRAINED,
         stage["train"],
         f"{key}:train",
-        help="block-N: from block N of the network on. Thawing epoch by epoch (`unfreeze`) is set in the YAML.",
+        help="block-N: block N and everything after it. Unfreezing epoch by epoch (`unfreeze`) is set in the YAML.",
     )
     stage["monitor"] = _choice(
         cells[3],
@@ -164,18 +170,23 @@ def _stage(stage: dict[str, Any], key: str, *, has_neurons: bool) -> None:
         MONITORS[stage["task"]],
         stage["monitor"],
         f"{key}:monitor",
-        help="On validation images alone",
+        help="Measured on validation images only",
     )
     _loss(stage, key)
     _optimiser(stage, key)
     _augment(stage["augment"], f"{key}:augment")
     if has_neurons:
         stage["keep_neurons"] = st.checkbox(
-            "Output neuron keeping", stage["keep_neurons"], key=f"{key}:keep", help="By class name, see the aliases"
+            "Output neuron keeping",
+            stage["keep_neurons"],
+            key=f"{key}:keep",
+            help=("Output neurons of classes that both tasks share keep their weights, matched by name (see aliases)"),
         )
     if stage["keep_neurons"] and stage["aliases"]:
         same = ", ".join(f"{name} = {meaning}" for name, meaning in stage["aliases"].items())
-        st.caption(f"The neurons of classes of both tasks keep their weights; the same are {same}.")
+        st.caption(
+            f"Output neurons of classes that both tasks share keep their weights. Treated as the same class: {same}."
+        )
 
 
 def _loss(stage: dict[str, Any], key: str) -> None:
@@ -194,7 +205,7 @@ def _loss(stage: dict[str, Any], key: str) -> None:
         stage["label_smoothing"] = cells[2].number_input(
             "Label smoothing", 0.0, 0.9, float(stage["label_smoothing"]), 0.05, key=f"{key}:smoothing"
         )
-    help_ = "Epochs without a better value after which the stage ends; empty: never"
+    help_ = "The stage ends after this many epochs without a better value. Empty: never."
     limits = {"min_value": 1, "max_value": 1000, "step": 1}
     stage["early_stop"] = _number(cells[3], "Stop early after", stage["early_stop"], f"{key}:patience", help_, **limits)
 
@@ -215,19 +226,24 @@ def _optimiser(stage: dict[str, Any], key: str) -> None:
         "Warm-up (epochs)", 0.0, 1000.0, float(schedule["warmup_epochs"]), 0.5, key=f"{key}:warmup"
     )
     limits: dict[str, Any] = {"min_value": 0.0, "max_value": 1000.0, "step": 0.5}
-    help_ = "Largest norm of the gradients; empty: not clipped"
+    help_ = "Largest norm of the gradients. Empty: not clipped."
     clip = _number(cells[1], "Clip gradients at", stage["clip_gradients"], f"{key}:clip", help_, **limits)
     stage["clip_gradients"] = clip or None
     limits = {"min_value": 0.0, "max_value": 0.99999, "step": 0.01, "format": "%.4f"}
-    help_ = "Decay of an exponential moving average of the weights, which is then validated and kept; empty: none"
-    stage["ema"] = _number(cells[2], "Average weights, decay", stage["ema"], f"{key}:ema", help_, **limits) or None
+    help_ = (
+        "Decay of an exponential moving average of the weights. The averaged weights are validated and saved. Empty: "
+        "none."
+    )
+    stage["ema"] = _number(cells[2], "Weight averaging (EMA)", stage["ema"], f"{key}:ema", help_, **limits) or None
     stage["accumulate"] = cells[3].number_input(
-        "Parts of a batch",
+        "Accumulation steps",
         1,
         1024,
         int(stage["accumulate"]),
         key=f"{key}:accumulate",
-        help="Computed one after another, for a GPU too small for the batch",
+        help=(
+            "Gradient accumulation: each batch is computed in this many parts, for a GPU too small for the whole batch"
+        ),
     )
 
 
@@ -250,8 +266,8 @@ def _augment(augment: dict[str, Any], key: str) -> None:
         PADDINGS,
         augment["padding"],
         f"{key}:padding",
-        help="What stands where a moved X-ray leaves the frame empty: its mirror image, its rim drawn out, or "
-        "black, which makes borders that a network may learn",
+        help="What fills the frame where a shifted or rotated X-ray leaves it empty: its mirror image, its edge "
+        "pixels, or black. Black makes borders that a network may learn.",
     )
     augment["hflip"] = st.checkbox(
         "Mirror left-right",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from cxr.evaluation.source import seen_by
 from cxr.models.export import Exported, export
+from cxr.networks import seen_by
 
 from services import load
 
@@ -19,10 +19,10 @@ _TITLES = {ONNX: "ONNX", TIMM: "timm folder (zip)"}
 
 
 @st.cache_data(max_entries=3, show_spinner="Exporting and checking …")
-def _bytes(reference: str, stamp: int, format: str) -> tuple[bytes, float, float]:
-    network, _ = load.model(reference)
+def _bytes(network_ref: str, stamp: int, format: str) -> tuple[bytes, float, float]:
+    network, _ = load.model(network_ref)
     with tempfile.TemporaryDirectory(prefix="cxr-export-") as folder:
-        done = export(network, Path(folder) / "exported", format, seen=seen_by(reference))
+        done = export(network, Path(folder) / "exported", format, seen=seen_by(network_ref))
         return _packed(done), done.difference or 0.0, done.relative or 0.0
 
 
@@ -45,21 +45,22 @@ def card_button(markdown: str, name: str) -> None:
     )  # fmt: skip
 
 
-def export_buttons(reference: str, name: str) -> None:
+def export_buttons(network_ref: str, name: str) -> None:
     """Make an export on demand and offer it; says how far its logits are from ours."""
     for format, title in _TITLES.items():
-        key = f"weights:export:{format}:{reference}"
+        key = f"weights:export:{format}:{network_ref}"
         if st.button(f"Make {title}", icon=":material/output:", key=key):
-            st.session_state["weights:made"] = (reference, format)
-    if st.session_state.get("weights:made", (None,))[0] != reference:
+            st.session_state["weights:made"] = (network_ref, format)
+    if st.session_state.get("weights:made", (None,))[0] != network_ref:
         return
     format = st.session_state["weights:made"][1]
-    data, difference, relative = _bytes(reference, load.model_stamp(reference), format)
+    data, difference, relative = _bytes(network_ref, load.model_stamp(network_ref), format)
     file = f"{name}.onnx" if format == ONNX else f"{name}-timm.zip"
     st.download_button(
         f"Download {file}", data, file, icon=":material/download:", type="primary", on_click="ignore",
         key="weights:download",
     )  # fmt: skip
     st.caption(
-        f"Loaded again, its logits differ from ours by {difference:.2g} at most ({relative:.1g} of the largest logit)."
+        f"Loaded again, its logits differ from the original's by at most {difference:.2g} ({relative:.1g} of the "
+        "largest logit)."
     )

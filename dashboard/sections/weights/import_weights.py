@@ -12,7 +12,7 @@ import streamlit as st
 from cxr.errors import WeightsError
 from cxr.files import replacing
 from cxr.models.card import TASKS
-from cxr.models.imports.importing import Found, import_weights, look_at
+from cxr.models.imports.conversion import Found, import_weights, look_at
 from cxr.models.imports.recognise import UnknownBackboneError
 from cxr.models.licences import sharing_note
 from cxr.models.weights import read_card
@@ -38,21 +38,21 @@ def choose_file() -> tuple[Path, str] | None:
 
 
 def _uploaded() -> tuple[Path, str] | None:
-    given = st.file_uploader(
+    upload = st.file_uploader(
         f"Weights file, up to {MAX_UPLOAD_MB} MB",
         type=[*ENDINGS, *_OTHERS],
         max_upload_size=MAX_UPLOAD_MB,
         key="weights:upload",
     )
-    if given is None:
-        st.caption(f"A larger file: put it in {weights_root()}, or use the command below.")
+    if upload is None:
+        st.caption(f"For a larger file: put it in {weights_root()}, or use the command below.")
         return None
     # The same upload is written once; another one of its name does not replace it.
-    path = _upload_folder() / hashlib.sha256(given.file_id.encode()).hexdigest()[:16] / Path(given.name).name
+    path = _upload_folder() / hashlib.sha256(upload.file_id.encode()).hexdigest()[:16] / Path(upload.name).name
     if not path.is_file():
         path.parent.mkdir(exist_ok=True)
         with replacing(path) as draft:
-            draft.write_bytes(given.getbuffer())
+            draft.write_bytes(upload.getbuffer())
     return path, path.name
 
 
@@ -67,7 +67,8 @@ def _in_folder() -> tuple[Path, str] | None:
     files = {path.name: path for path in foreign_files()}
     if not files:
         st.info(
-            f"No file without a card lies in {weights_root()}. Put a {', '.join('.' + e for e in ENDINGS)} file there.",
+            f"There is no weights file without a card in {weights_root()}. Put a {', '.join('.' + e for e in ENDINGS)} "
+            "file there.",
             icon=":material/folder_open:",
         )
         return None
@@ -106,96 +107,96 @@ def look(path: Path) -> Found:
         return _look(str(path), stamp, backbone)
 
 
-def show_found(found: Found) -> None:
+def show_found(candidate: Found) -> None:
     """Show what was found and, where tensors do not fit, which."""
-    known = found.known
+    family = candidate.known
     st.markdown(
-        f"**{known.title}**: {found.backbone}, {found.channels} channel(s), {found.outputs} outputs. "
-        f"{len(found.report.matched)} tensors match. Check sum: {found.checked}."
+        f"**{family.title}**: {candidate.backbone}, {candidate.channels} channel(s), {candidate.outputs} outputs. "
+        f"{len(candidate.report.matched)} tensors match. Checksum: {candidate.checked}."
     )
-    for line in found.described():
+    for line in candidate.described():
         st.caption(f"{line[0].upper()}{line[1:]}.")
-    rows = pd.DataFrame(found.rows())
-    if not found.report.complete:
+    rows = pd.DataFrame(candidate.rows())
+    if not candidate.report.complete:
         st.error(
-            f"The file does not fit {found.backbone}: {found.report}. Nothing is imported in part.",
+            f"The file does not fit {candidate.backbone}: {candidate.report}. Nothing is imported in part.",
             icon=":material/error:",
         )
         st.dataframe(rows[rows["verdict"] != "matched"], hide_index=True)
-    elif found.report.aside:
-        names = [name for name, _ in found.report.aside]
+    elif candidate.report.aside:
+        names = [name for name, _ in candidate.report.aside]
         listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        st.caption(f"{len(names)} tensor(s) that belong to no network are left aside: {listed}.")
+        st.caption(f"{len(names)} tensor(s) do not belong to the network and are ignored: {listed}.")
     with st.expander(f"All {len(rows)} tensors"):
         st.dataframe(rows, hide_index=True)
 
 
-def ask(found: Found, file_name: str) -> dict[str, str] | None:
+def ask(candidate: Found, file_name: str) -> dict[str, str] | None:
     """Show the form of what the card needs; returns the answers once it is sent. What was typed stays."""
-    likely = _LIKELY_COLOUR if found.channels == 3 else _LIKELY
-    known = found.known
-    if found.unknown:
+    likely = _LIKELY_COLOUR if candidate.channels == 3 else _LIKELY
+    family = candidate.known
+    if candidate.unknown:
         st.warning(
-            f"The file does not tell: {', '.join(found.unknown)}. Usual sizes and normalisations are filled in; "
-            "a wrong one gives wrong predictions without an error.",
+            f"The file does not state: {', '.join(candidate.unknown)}. Usual sizes and normalisations are filled in. A "
+            "wrong one gives wrong predictions without an error.",
             icon=":material/help:",
         )
-    key = f"weights:{found.checked.sha256[:12]}"
+    key = f"weights:{candidate.checked.sha256[:12]}"
     with st.form(f"{key}:form", border=False):
         classes = st.text_area(
-            f"Names of the {found.outputs} outputs, in their order, separated by commas",
-            ", ".join(known.classes or ()),
+            f"Names of the {candidate.outputs} outputs, in their order, separated by commas",
+            ", ".join(family.classes or ()),
             placeholder="covid19, normal, pneumonia",
             key=f"{key}:classes",
-            help="The order decides what each output means; the file does not tell it unless it is filled in here.",
+            help="The order decides which class each output stands for. It is filled in here if the file states it.",
         )
         cells = st.columns(4)
-        told = {
+        answers = {
             "task": cells[0].selectbox(
                 "Task",
                 TASKS,
-                index=TASKS.index(known.task) if known.task else None,
+                index=TASKS.index(family.task) if family.task else None,
                 key=f"{key}:task",
                 help="single-label: softmax. multi-label: a sigmoid for each class.",
             ),
-            "size": cells[1].text_input("Image size (pixels)", str(known.size or likely["size"]), key=f"{key}:size"),
-            "mean": cells[2].text_input("Mean", _numbers(known.mean) or likely["mean"], key=f"{key}:mean", help=_HELP),
-            "std": cells[3].text_input("Std", _numbers(known.std) or likely["std"], key=f"{key}:std", help=_HELP),
+            "size": cells[1].text_input("Image size (pixels)", str(family.size or likely["size"]), key=f"{key}:size"),
+            "mean": cells[2].text_input("Mean", _numbers(family.mean) or likely["mean"], key=f"{key}:mean", help=_HELP),
+            "std": cells[3].text_input("Std", _numbers(family.std) or likely["std"], key=f"{key}:std", help=_HELP),
         }
         provenance = st.columns(3)
-        told["name"] = provenance[0].text_input("Name", file_name.split(".")[0], key=f"{key}:name")
-        told["licence"] = provenance[1].text_input(
+        answers["name"] = provenance[0].text_input("Name", file_name.split(".")[0], key=f"{key}:name")
+        answers["licence"] = provenance[1].text_input(
             "Licence of the weights",
-            found.licence,
+            candidate.licence,
             placeholder="unknown",
             key=f"{key}:licence",
-            help=f"From {found.licence_from}."
-            if found.licence
-            else "Such as GPL-3.0 or MIT; nothing beside the file "
-            "states it. It goes on the card, into exports, and on networks trained from these.",
+            help=f"From {candidate.licence_from}."
+            if candidate.licence
+            else "Such as GPL-3.0 or MIT. No file beside the weights states it. It is written to the card, to exports "
+            "and to networks trained from these weights.",
         )
-        told["origin"] = provenance[2].text_input("Where they are from", known.origin, key=f"{key}:origin")
-        if note := sharing_note(found.licence):
-            st.caption(f"{found.licence}: {note}")
+        answers["origin"] = provenance[2].text_input("Where the weights come from", family.origin, key=f"{key}:origin")
+        if note := sharing_note(candidate.licence):
+            st.caption(f"{candidate.licence}: {note}")
         force = st.checkbox("Replace weights of this name", key=f"{key}:force")
         sent = st.form_submit_button("Import", type="primary", icon=":material/download:")
-    told["classes"] = ",".join(name.strip() for name in classes.split(",") if name.strip())
-    st.session_state["weights:told"] = {k: v for k, v in told.items() if v} | ({"force": True} if force else {})
+    answers["classes"] = ",".join(name.strip() for name in classes.split(",") if name.strip())
+    st.session_state["weights:told"] = {k: v for k, v in answers.items() if v} | ({"force": True} if force else {})
     return st.session_state["weights:told"] if sent else None
 
 
-_HELP = "Of values in [0, 1]: one number, three separated by commas, or imagenet."
+_HELP = "For pixel values in [0, 1]: one number, three separated by commas, or imagenet."
 
 
 def _numbers(values: tuple[float, ...] | None) -> str:
     return ", ".join(f"{value:.10g}" for value in values or ())
 
 
-def save(found: Found, told: dict) -> str:
+def save(candidate: Found, form: dict) -> str:
     """Import and return the name of the new weights."""
-    answers = {key: value for key, value in told.items() if key not in ("classes", "force")}
-    classes = tuple(filter(None, told.get("classes", "").split(",")))
-    path, _ = import_weights(found, classes=classes, force=bool(told.get("force")), **answers)
+    answers = {key: value for key, value in form.items() if key not in ("classes", "force")}
+    classes = tuple(filter(None, form.get("classes", "").split(",")))
+    path, _ = import_weights(candidate, classes=classes, force=bool(form.get("force")), **answers)
     return path.stem
 
 

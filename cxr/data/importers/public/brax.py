@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from cxr.data.importers.base import Found, Source, find_table
-from cxr.data.importers.options import FindingOptions
+from cxr.data.importers.import_options import FindingOptions
+from cxr.data.importers.listing import Listing, Source, find_table
 from cxr.data.importers.rows import Row
 from cxr.data.manifest import read_table
 from cxr.data.tables.findings import CHEXPERT_FINDINGS, PublicSet, count_uncertain, finding_columns, state
@@ -19,28 +19,28 @@ _LICENCE = "PhysioNet Credentialed Health Data License 1.5.0"
 
 
 def recognises(columns: Collection[str]) -> bool:
-    """Tell whether these are the columns of BRAX's table."""
+    """Return whether these are the columns of BRAX's table."""
     names = set(columns)
     return (
         "PatientID" in names and bool(names & set(_IMAGE_COLUMNS)) and bool(finding_columns(names, CHEXPERT_FINDINGS))
     )
 
 
-def read(path: Path, options: FindingOptions) -> Found:
+def read(path: Path, options: FindingOptions) -> Listing:
     """Read ``master_spreadsheet*.csv`` and the images of ``images/`` or ``Anonymized_DICOMs/`` beside it."""
     file = find_table(path, ["master_spreadsheet*.csv", "master_spreadsheet*.csv.gz"], TITLE)
     table = read_table(file)
     if not recognises(table.columns):
         raise ManifestError(
-            f"{file} is no table of {TITLE}: it has no 'PatientID', 'PngPath' and findings. "
+            f"{file} is not a table of {TITLE}: it has no 'PatientID', 'PngPath' and findings. "
             f"Found: {', '.join(table.columns)}"
         )
-    named = finding_columns(table.columns, CHEXPERT_FINDINGS)
+    columns = finding_columns(table.columns, CHEXPERT_FINDINGS)
     rows = PublicSet.open(file.parent, options, list(table.columns), TITLE)
     uncertain = 0
     for raw in table.to_dict("records"):
         values = {str(column): str(value) for column, value in raw.items()}
-        states = {finding: state(values[column]) for column, finding in named.items()}
+        states = {finding: state(values[column]) for column, finding in columns.items()}
         uncertain += count_uncertain([states])
         patient = normalise_patient(values["PatientID"])
         row = Row(
@@ -59,7 +59,7 @@ def read(path: Path, options: FindingOptions) -> Found:
 def _image(rows: PublicSet, values: dict[str, str]) -> str:
     """Return the path of the PNG, or that of the DICOM file where only that is there."""
     names = [values[column] for column in _IMAGE_COLUMNS if values.get(column)]
-    return next((name for name in names if (rows.found.root / name).is_file()), names[0] if names else "")
+    return next((name for name in names if (rows.listing.root / name).is_file()), names[0] if names else "")
 
 
 SOURCE = Source(

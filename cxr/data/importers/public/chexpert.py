@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from cxr.data.importers.base import Found, Source, existing_folder
-from cxr.data.importers.options import FindingOptions
+from cxr.data.importers.import_options import FindingOptions
+from cxr.data.importers.listing import Listing, Source, existing_folder
 from cxr.data.importers.rows import Row
 from cxr.data.manifest import read_table
 from cxr.data.tables.columns import pick
@@ -25,20 +25,20 @@ _SPLIT = re.compile(r"(?:^|/)(train|valid|val|test)/", re.IGNORECASE)
 
 
 def recognises(columns: Collection[str]) -> bool:
-    """Tell whether these are CheXpert's columns."""
+    """Return whether these are CheXpert's columns."""
     findings = finding_columns(columns, CHEXPERT_FINDINGS)
     # The table of the test set has findings alone.
     return "Path" in columns and bool(findings) and ("Frontal/Lateral" in columns or len(findings) >= _MANY_FINDINGS)
 
 
-def read(path: Path, options: FindingOptions) -> Found:
+def read(path: Path, options: FindingOptions) -> Listing:
     """Read ``train.csv`` and ``valid.csv`` of a folder (perhaps below ``CheXpert-v1.0-small/``), or one table."""
     tables = [path] if path.is_file() else _tables_in(existing_folder(path))
     read_tables = [read_table(file) for file in tables]
     for file, table in zip(tables, read_tables, strict=True):
         if not recognises(table.columns):
             raise ManifestError(
-                f"{file} is no table of {TITLE}: it has no columns 'Path' and findings. "
+                f"{file} is not a table of {TITLE}: it has no columns 'Path' and findings. "
                 f"Found: {', '.join(table.columns)}"
             )
     columns = list(dict.fromkeys(column for table in read_tables for column in table.columns))
@@ -46,11 +46,11 @@ def read(path: Path, options: FindingOptions) -> Found:
     rows = PublicSet.open(batches[0].parent if batches else tables[0].parent, options, columns, TITLE)
     uncertain = 0
     for table in read_tables:
-        named = finding_columns(table.columns, CHEXPERT_FINDINGS)
+        finding_names = finding_columns(table.columns, CHEXPERT_FINDINGS)
         direction = pick(table.columns, "AP/PA")
         for raw in table.to_dict("records"):
             values = {column: str(value) for column, value in raw.items()}
-            states = {finding: state(values[column]) for column, finding in named.items()}
+            states = {finding: state(values[column]) for column, finding in finding_names.items()}
             uncertain += count_uncertain([states])
             lateral = "lateral" in (values.get("Frontal/Lateral", "") or values["Path"]).casefold()
             patient = _PATIENT.search(values["Path"])
@@ -91,7 +91,7 @@ def _tables_in(folder: Path) -> list[Path]:
         tables = [place / name for name in _TABLES if (place / name).is_file()]
         if tables:
             return tables
-    raise ManifestError(f"{folder} is no {TITLE}: it has no {' or '.join(_TABLES[:2])}")
+    raise ManifestError(f"{folder} is not {TITLE}: it has no {' or '.join(_TABLES[:2])}")
 
 
 SOURCE = Source(

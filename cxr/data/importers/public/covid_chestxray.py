@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Hashable, Mapping
 from pathlib import Path
-from typing import Any
 
-from cxr.data.importers.base import Found, Source, class_of, find_table, walk
-from cxr.data.importers.options import Options
+from cxr.data.importers.import_options import Options
+from cxr.data.importers.listing import Listing, Source, class_of, find_table, walk
 from cxr.data.importers.rows import Row
 from cxr.data.manifest import read_table
 from cxr.data.tables.normalise import is_frontal, is_missing, normalise_patient
@@ -28,23 +27,23 @@ _PNEUMONIAS = frozenset(
 
 
 def recognises(columns: Collection[str]) -> bool:
-    """Tell whether these are the columns of ``metadata.csv``."""
+    """Return whether these are the columns of ``metadata.csv``."""
     return set(_NEEDED) <= set(columns)
 
 
-def read(path: Path, options: Options) -> Found:
+def read(path: Path, options: Options) -> Listing:
     """Read ``metadata.csv``: frontal X-rays with COVID-19, another pneumonia or no finding."""
     table_file = find_table(path, ["metadata.csv", "metadata.csv.gz"], "covid-chestxray-dataset")
     table = read_table(table_file)
     absent = [name for name in _NEEDED if name not in table]
     if absent:
         raise ManifestError(f"{table_file} has no column {absent[0]!r}. Found: {', '.join(table.columns)}")
-    found = Found(table_file.parent)
-    named: dict[str, int] = {}
+    listing = Listing(table_file.parent)
+    row_of_file: dict[str, int] = {}
     for number, row in enumerate(table.to_dict("records"), 1):
-        _take(row, number, named, found, options)
-    _leave_out_unnamed(found, set(named))
-    return found
+        _take(row, number, row_of_file, listing, options)
+    _leave_out_unnamed(listing, set(row_of_file))
+    return listing
 
 
 def label_of(finding: str, options: Options) -> str:
@@ -59,21 +58,23 @@ def label_of(finding: str, options: Options) -> str:
     return "normal" if class_of(finding, {}) == "normal" else ""
 
 
-def _take(row: dict[str, Any], number: int, named: dict[str, int], found: Found, options: Options) -> None:
+def _take(
+    row: Mapping[Hashable, str], number: int, row_of_file: dict[str, int], listing: Listing, options: Options
+) -> None:
     file = f"{row.get('folder') or 'images'}/{row['filename']}"
     if not row["filename"]:
-        found.leave_out(f"row {number}", "names no file")
+        listing.leave_out(f"row {number}", "names no file")
         return
-    first = named.setdefault(file, number)
+    first = row_of_file.setdefault(file, number)
     label = label_of(row["finding"], options)
     reason = _reason_against(row, label) if first == number else f"is in row {first} already (this is row {number})"
     if reason:
-        found.leave_out(file, reason)
+        listing.leave_out(file, reason)
     else:
-        found.rows.append(_manifest_row(row, found.root / file, label))
+        listing.rows.append(_manifest_row(row, listing.root / file, label))
 
 
-def _reason_against(row: dict[str, Any], label: str) -> str:
+def _reason_against(row: Mapping[Hashable, str], label: str) -> str:
     if row["modality"].casefold() not in {"x-ray", "xray"}:
         return f"modality {row['modality'] or 'unknown'} is not X-ray"
     if is_missing(row["view"]) or not is_frontal(row["view"]):
@@ -83,7 +84,7 @@ def _reason_against(row: dict[str, Any], label: str) -> str:
     return ""
 
 
-def _manifest_row(row: dict[str, Any], image: Path, label: str) -> Row:
+def _manifest_row(row: Mapping[Hashable, str], image: Path, label: str) -> Row:
     findings = "|".join(part.strip() for part in row["finding"].split(",") if part.strip())
     patient = normalise_patient(row["patientid"])
     return Row(
@@ -100,12 +101,12 @@ def _manifest_row(row: dict[str, Any], image: Path, label: str) -> Row:
     )
 
 
-def _leave_out_unnamed(found: Found, named: set[str]) -> None:
-    folder = found.root / "images"
+def _leave_out_unnamed(listing: Listing, file_names: set[str]) -> None:
+    folder = listing.root / "images"
     if folder.is_dir():
-        for file in walk(folder, found):
-            if file.relative_to(found.root).as_posix() not in named:
-                found.leave_out(file, "has no row in metadata.csv")
+        for file in walk(folder, listing):
+            if file.relative_to(listing.root).as_posix() not in file_names:
+                listing.leave_out(file, "has no row in metadata.csv")
 
 
 SOURCE = Source(

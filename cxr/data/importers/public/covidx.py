@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr.data.importers.base import Found, Source, existing_folder, join_labels
-from cxr.data.importers.options import LabelOptions
+from cxr.data.importers.import_options import LabelOptions
+from cxr.data.importers.listing import Listing, Source, existing_folder, join_labels
 from cxr.data.importers.rows import Row
 from cxr.data.tables.findings import yes_or_no
 from cxr.data.tables.normalise import normalise_split
@@ -27,22 +27,22 @@ class _Line:
     origin: str
 
 
-def read(path: Path, options: LabelOptions) -> Found:
+def read(path: Path, options: LabelOptions) -> Listing:
     """Read the lists of a folder, or one list, and the images of ``train/``, ``val/`` and ``test/`` beside them."""
     lists = [path] if path.is_file() else _lists_in(existing_folder(path))
-    found = Found(lists[0].parent)
+    listing = Listing(lists[0].parent)
     for file in lists:
-        _read_list(file, found, options)
-    if not found.rows and not found.excluded:
-        raise ManifestError(f"{lists[0]} is no list of {TITLE}: it has no line of patient, file and class")
-    join_labels(found, options)
-    return found
+        _read_list(file, listing, options)
+    if not listing.rows and not listing.excluded:
+        raise ManifestError(f"{lists[0]} is not a list of {TITLE}: it has no line of patient, file and class")
+    join_labels(listing, options)
+    return listing
 
 
 def _lists_in(folder: Path) -> list[Path]:
     lists = [file for file in sorted(folder.glob("*.txt")) if _split_of(file)]
     if not lists:
-        raise ManifestError(f"{folder} is no {TITLE}: it has no train.txt and no test.txt")
+        raise ManifestError(f"{folder} is not {TITLE}: it has no train.txt and no test.txt")
     return lists
 
 
@@ -52,19 +52,19 @@ def _split_of(file: Path) -> str:
     return split if split in ("train", "val", "test") else ""
 
 
-def _read_list(file: Path, found: Found, options: LabelOptions) -> None:
-    folders = [found.root / file.stem, found.root / file.stem.split("_")[0], found.root]
+def _read_list(file: Path, listing: Listing, options: LabelOptions) -> None:
+    folders = [listing.root / file.stem, listing.root / file.stem.split("_")[0], listing.root]
     for number, text in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         line = _line(text)
         if line is None:
             if text.strip():
-                found.leave_out(f"{file.name}, line {number}", "is not of the form: patient, file, class, origin")
+                listing.leave_out(f"{file.name}, line {number}", "is not of the form: patient, file, class, origin")
             continue
         image = next((folder / line.file for folder in folders if (folder / line.file).is_file()), None)
         if image is None:
-            found.leave_out(line.file, f"has a line in {file.name}, but is not there")
+            listing.leave_out(line.file, f"has a line in {file.name}, but does not exist")
             continue
-        found.rows.append(_row(line, image, _split_of(file), options))
+        listing.rows.append(_row(line, image, _split_of(file), options))
 
 
 def _line(text: str) -> _Line | None:
@@ -78,13 +78,13 @@ def _line(text: str) -> _Line | None:
 
 
 def _row(line: _Line, image: Path, split: str, options: LabelOptions) -> Row:
-    said = line.label.casefold()
-    plain = yes_or_no(said, "covid19") if said in ("positive", "negative") else line.label
+    label = line.label.casefold()
+    plain = yes_or_no(label, "covid19") if label in ("positive", "negative") else line.label
     return Row(
         image=str(image),
         label=line.label if line.label in options.aliases else plain,
         findings=plain,
-        # Patients are numbered anew by each origin.
+        # Patients are numbered separately by each origin.
         patient_id=f"{line.origin or 'covidx'}_{line.patient}",
         source=line.origin,
         licence=_LICENCE,

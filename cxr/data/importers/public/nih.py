@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Hashable, Mapping
 from pathlib import Path
-from typing import Any
 
 from cxr.data.images.base import IMAGE_SUFFIXES
-from cxr.data.importers.base import Found, Source, find_table, walk
-from cxr.data.importers.options import Options
+from cxr.data.importers.import_options import Options
+from cxr.data.importers.listing import Listing, Source, find_table, walk
 from cxr.data.importers.rows import Row
 from cxr.data.manifest import read_table
 from cxr.data.tables.normalise import (
@@ -27,25 +26,25 @@ _LICENCE = "none stated (NIH Clinical Center: public, cite)"
 
 
 def recognises(columns: Collection[str]) -> bool:
-    """Tell whether these are the columns of ChestX-ray14."""
+    """Return whether these are the columns of ChestX-ray14."""
     return set(_NEEDED) <= set(columns)
 
 
-def read(path: Path, options: Options) -> Found:
+def read(path: Path, options: Options) -> Listing:
     """Read ``Data_Entry_2017*.csv`` and the images of ``images/`` or ``images_001/images/`` and so on, or beside it."""
     table_file = find_table(path, ["Data_Entry_2017*.csv", "Data_Entry*.csv", "Data_Entry*.csv.gz"], "NIH ChestX-ray14")
     table = read_table(table_file)
     absent = [name for name in _NEEDED if name not in table]
     if absent:
         raise ManifestError(f"{table_file} has no column {absent[0]!r}. Found: {', '.join(table.columns)}")
-    found = Found(table_file.parent)
-    files = _files_by_name(found)
-    lists = _official_lists(found.root)
+    listing = Listing(table_file.parent)
+    files = _files_by_name(listing)
+    lists = _official_lists(listing.root)
     for row in table.to_dict("records"):
-        _take(row, files, lists, found, options)
+        _take(row, files, lists, listing, options)
     for file in files.values():
-        found.leave_out(file, f"has no row in {table_file.name}, or a second one")
-    return found
+        listing.leave_out(file, f"has no row in {table_file.name}, or a second one")
+    return listing
 
 
 def label_of(findings: str, options: Options) -> str:
@@ -55,15 +54,15 @@ def label_of(findings: str, options: Options) -> str:
     return label_of_findings(split_findings(findings))
 
 
-def _files_by_name(found: Found) -> dict[str, Path]:
-    folders = [folder for folder in sorted(found.root.glob("images*")) if folder.is_dir()] or [found.root]
-    folder_is_root = folders == [found.root]
+def _files_by_name(listing: Listing) -> dict[str, Path]:
+    folders = [folder for folder in sorted(listing.root.glob("images*")) if folder.is_dir()] or [listing.root]
+    folder_is_root = folders == [listing.root]
     files: dict[str, Path] = {}
-    for file in (file for folder in folders for file in walk(folder, found)):
+    for file in (file for folder in folders for file in walk(folder, listing)):
         if folder_is_root and file.suffix.lower() not in IMAGE_SUFFIXES:
             continue
         if files.setdefault(file.name, file) is not file:
-            found.leave_out(file, f"has the name of {files[file.name].relative_to(found.root).as_posix()}")
+            listing.leave_out(file, f"has the name of {files[file.name].relative_to(listing.root).as_posix()}")
     return files
 
 
@@ -77,18 +76,20 @@ def _official_lists(root: Path) -> dict[str, str]:
     }
 
 
-def _take(row: dict[str, Any], files: dict[str, Path], lists: dict[str, str], found: Found, options: Options) -> None:
+def _take(
+    row: Mapping[Hashable, str], files: dict[str, Path], lists: dict[str, str], listing: Listing, options: Options
+) -> None:
     name = row["Image Index"]
     file = files.pop(name, None)
     if file is None:
-        found.leave_out(name or "row without a name", "has a row, but no image in images*/ (or the row is double)")
+        listing.leave_out(name or "row without a name", "has a row, but no image in images*/ (or the row is double)")
         return
     number = normalise_patient(row["Patient ID"])
     view = row.get("View Position", "")
     if not is_frontal(view):
-        found.leave_out(file, f"view {view} is not frontal")
+        listing.leave_out(file, f"view {view} is not frontal")
         return
-    found.rows.append(
+    listing.rows.append(
         Row(
             image=str(file),
             label=label_of(row["Finding Labels"], options),

@@ -15,8 +15,8 @@ from PIL import Image
 
 from cxr.data.images.base import Refusal
 from cxr.data.images.decode import decode
-from cxr.data.importers.base import Found, Source, existing_folder, walk
-from cxr.data.importers.options import Options
+from cxr.data.importers.import_options import Options
+from cxr.data.importers.listing import Listing, Source, existing_folder, walk
 from cxr.data.importers.rows import Row
 from cxr.errors import ManifestError
 from cxr.files import replacing
@@ -28,38 +28,38 @@ _MASK_FOLDERS = ("masks", "mask", "lung_masks")
 _LICENCE = "none stated (NLM: public for research, cite)"
 
 
-def read_montgomery(path: Path, options: Options) -> Found:
+def read_montgomery(path: Path, options: Options) -> Listing:
     """Read ``CXR_png/MCUCXR_*.png`` with ``masks/`` or ``ManualMask/leftMask`` and ``rightMask``."""
     return _read(path, "MCUCXR", "montgomery", "Montgomery County set", options)
 
 
-def read_shenzhen(path: Path, options: Options) -> Found:
+def read_shenzhen(path: Path, options: Options) -> Listing:
     """Read ``CXR_png/CHNCXR_*.png`` with ``mask/CHNCXR_*_mask.png``."""
     return _read(path, "CHNCXR", "shenzhen", "Shenzhen set", options)
 
 
-def _read(path: Path, prefix: str, source: str, title: str, options: Options) -> Found:
+def _read(path: Path, prefix: str, source: str, title: str, options: Options) -> Listing:
     root = existing_folder(path)
     folder = next((f for f in (root, *sorted(root.iterdir())) if (f / "CXR_png").is_dir()), None)
     if folder is None:
-        raise ManifestError(f"{path} is no {title}: it has no folder CXR_png")
-    found = Found(folder)
-    for image in walk(folder / "CXR_png", found):
+        raise ManifestError(f"{path} is not {title}: it has no folder CXR_png")
+    listing = Listing(folder)
+    for image in walk(folder / "CXR_png", listing):
         name = _NAME.fullmatch(image.stem)
         if name is None or name["set"].upper() != prefix:
-            found.leave_out(image, f"is not called {prefix}_<number>_<0 or 1>.png")
+            listing.leave_out(image, f"is not called {prefix}_<number>_<0 or 1>.png")
         else:
-            found.rows.append(_row(image, name, folder, source, found, options))
-    return found
+            listing.rows.append(_row(image, name, folder, source, listing, options))
+    return listing
 
 
-def _row(image: Path, name: re.Match[str], folder: Path, source: str, found: Found, options: Options) -> Row:
+def _row(image: Path, name: re.Match[str], folder: Path, source: str, listing: Listing, options: Options) -> Row:
     finding = _FINDINGS[name["ill"]]
     reading = _clinical_reading(folder / "ClinicalReadings" / f"{image.stem}.txt")
     label = options.aliases.get(finding, "normal" if finding == "normal" else "")
     return Row(
         image=str(image),
-        lung_mask=_lung_mask(image.stem, folder, source, found),
+        lung_mask=_lung_mask(image.stem, folder, source, listing),
         label=label,
         findings=finding,
         patient_id=f"{source}_{name['number']}",
@@ -92,7 +92,7 @@ def _clinical_reading(file: Path) -> dict[str, str]:
     }
 
 
-def _lung_mask(stem: str, folder: Path, source: str, found: Found) -> str:
+def _lung_mask(stem: str, folder: Path, source: str, listing: Listing) -> str:
     for mask_folder in _MASK_FOLDERS:
         for name in (f"{stem}.png", f"{stem}_mask.png"):
             if (folder / mask_folder / name).is_file():
@@ -103,7 +103,7 @@ def _lung_mask(stem: str, folder: Path, source: str, found: Found) -> str:
     try:
         return str(_joined(sides, source, stem))
     except Refusal as refusal:
-        found.leave_out(sides[0], f"and its other half make no mask: one {refusal}; the image is kept without")
+        listing.leave_out(sides[0], f"and its other half make no mask: one {refusal}; the X-ray is kept without it")
         return ""
 
 

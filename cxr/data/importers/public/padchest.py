@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from cxr.data.importers.base import Found, Source, find_table
-from cxr.data.importers.options import TableOptions
+from cxr.data.importers.import_options import TableOptions
+from cxr.data.importers.listing import Listing, Source, find_table
 from cxr.data.importers.rows import Row
 from cxr.data.manifest import read_table
 from cxr.data.tables.findings import PublicSet, list_states, without_label
@@ -22,11 +22,11 @@ _UNUSABLE = frozenset({"exclude"})
 
 
 def recognises(columns: Collection[str]) -> bool:
-    """Tell whether these are PadChest's columns."""
+    """Return whether these are PadChest's columns."""
     return set(_NEEDED) <= set(columns) and bool({"Projection", "StudyDate_DICOM", "PatientBirth"} & set(columns))
 
 
-def read(path: Path, options: TableOptions) -> Found:
+def read(path: Path, options: TableOptions) -> Listing:
     """Read ``PADCHEST*.csv[.gz]`` and the images beside it or in its folders ``0`` to ``54``."""
     file = find_table(path, ["PADCHEST*.csv", "PADCHEST*.csv.gz", "*padchest*.csv", "*.csv", "*.csv.gz"], TITLE)
     table = read_table(file)
@@ -34,13 +34,13 @@ def read(path: Path, options: TableOptions) -> Found:
     if absent:
         raise ManifestError(f"{file} has no column {absent[0]!r}. Found: {', '.join(table.columns)}")
     options = without_label(options, ("Labels",))
-    known = {name for text in table["Labels"].unique() for name in split_findings(text)}
-    rows = PublicSet.open(file.parent, options, [*table.columns, *sorted(known)], TITLE)
+    all_findings = {name for text in table["Labels"].unique() for name in split_findings(text)}
+    rows = PublicSet.open(file.parent, options, [*table.columns, *sorted(all_findings)], TITLE)
     for raw in table.to_dict("records"):
         values = {str(column): str(value) for column, value in raw.items()}
         labels = split_findings(values["Labels"])
         if _UNUSABLE & {name.casefold() for name in labels} or values.get("Projection", "") == "EXCLUDE":
-            rows.found.leave_out(values["ImageID"], "is labelled 'exclude' by PadChest")
+            rows.listing.leave_out(values["ImageID"], "is labelled 'exclude' by PadChest")
             continue
         labels = [name for name in labels if name.casefold() not in _NO_FINDINGS]
         findings = [NO_FINDING if name.casefold() == "normal" else name for name in labels]
@@ -55,15 +55,15 @@ def read(path: Path, options: TableOptions) -> Found:
             licence=_LICENCE,
             extra={"method_label": values.get("MethodLabel", "")},
         )
-        said = {name: "1" if name in labels else "0" for name in known if labels}
-        rows.add(_image(rows, values), dict.fromkeys(known, "") | said | values, list_states(findings), row)
+        states = {name: "1" if name in labels else "0" for name in all_findings if labels}
+        rows.add(_image(rows, values), dict.fromkeys(all_findings, "") | states | values, list_states(findings), row)
     return rows.finish(0, "PatientID")
 
 
 def _image(rows: PublicSet, values: dict[str, str]) -> str:
     folder = normalise_patient(values.get("ImageDir", ""))
     inside = f"{folder}/{values['ImageID']}"
-    return inside if folder and (rows.found.root / inside).is_file() else values["ImageID"]
+    return inside if folder and (rows.listing.root / inside).is_file() else values["ImageID"]
 
 
 def _age(date: str, birth: str) -> str:

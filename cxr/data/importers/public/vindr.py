@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cxr.data.importers.base import Found, Source, existing_folder
-from cxr.data.importers.options import FindingOptions
+from cxr.data.importers.import_options import FindingOptions
+from cxr.data.importers.listing import Listing, Source, existing_folder
 from cxr.data.importers.rows import Row
 from cxr.data.manifest import read_table
 from cxr.data.tables.findings import PublicSet, State, add_dicom_facts, count_uncertain, state, without_label
@@ -44,13 +44,13 @@ class _Readings:
 
 
 def recognises(columns: Collection[str]) -> bool:
-    """Tell whether these are the columns of VinDr-CXR's boxes or readings."""
+    """Return whether these are the columns of VinDr-CXR's boxes or readings."""
     names = set(columns)
     boxes = {"image_id", "class_name"} <= names and bool({"rad_id", "x_min"} & names)
     return boxes or (({"image_id", "rad_id"} <= names or "image_id" in names) and "No finding" in names)
 
 
-def read(path: Path, options: FindingOptions) -> Found:
+def read(path: Path, options: FindingOptions) -> Listing:
     """Read the tables of a folder (or of its ``annotations/``), or one table; images are ``train/ID.dicom`` and so on.
 
     A finding is there if more than half of an image's readers saw it, and uncertain if fewer did.
@@ -63,12 +63,14 @@ def read(path: Path, options: FindingOptions) -> Found:
     for file in tables:
         table = read_table(file)
         if not recognises(table.columns):
-            found = ", ".join(table.columns)
-            raise ManifestError(f"{file} is no table of {TITLE}: it has no 'image_id' with readings. Found: {found}")
+            present = ", ".join(table.columns)
+            raise ManifestError(
+                f"{file} is not a table of {TITLE}: it has no 'image_id' with readings. Found: {present}"
+            )
         n_rows += len(table)
         _collect(table, readings, findings)
-    own = without_label(options, ("class_name", "class_id"))
-    rows = PublicSet.open(root, own, ["image_id", "class_name", *findings], TITLE, knows_views=False)
+    options_without_label = without_label(options, ("class_name", "class_id"))
+    rows = PublicSet.open(root, options_without_label, ["image_id", "class_name", *findings], TITLE, knows_views=False)
     uncertain = 0
     for name, reading in readings.items():
         states = reading.states(findings)
@@ -76,11 +78,11 @@ def read(path: Path, options: FindingOptions) -> Found:
             states[NO_FINDING] = "no"
         uncertain += count_uncertain([states])
         _add(rows, name, states)
-    rows.found.notes.append(
+    rows.listing.notes.append(
         f"rows: {n_rows} rows of {len(readings)} X-rays (boxes and readers), joined; "
         "a finding counts if more than half of the readers saw it"
     )
-    add_dicom_facts(rows.found)
+    add_dicom_facts(rows.listing)
     return rows.finish(uncertain, "unknown: VinDr-CXR names no patients")
 
 
@@ -122,7 +124,7 @@ def _tables_in(folder: Path) -> list[Path]:
             tables = [place / name for name in names if (place / name).is_file()]
             if tables:
                 return tables
-    raise ManifestError(f"{folder} is no {TITLE}: it has no {' or '.join((_TABLES[0], _TABLES[2], _TABLES[4]))}")
+    raise ManifestError(f"{folder} is not {TITLE}: it has no {' or '.join((_TABLES[0], _TABLES[2], _TABLES[4]))}")
 
 
 SOURCE = Source(

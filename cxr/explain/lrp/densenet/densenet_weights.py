@@ -130,9 +130,11 @@ def _is_plain(conv: nn.Conv2d) -> bool:
 def _check_norm(norm: nn.BatchNorm2d) -> None:
     if isinstance(norm, BatchNormAct2d) and not isinstance(norm.act, nn.ReLU):
         kind = type(norm.act).__name__
-        raise ExplainError(f"relevance is not defined here for the activation {kind}. Accepted: ReLU")
+        raise ExplainError(f"no rule is defined for the activation {kind}. Accepted: ReLU")
     if norm.running_mean is None or norm.running_var is None:
-        raise ExplainError("a batch norm without running statistics cannot be explained: its output hangs on the batch")
+        raise ExplainError(
+            "a batch norm without running statistics cannot be explained: its output depends on the batch"
+        )
 
 
 def _stem(features: Any) -> tuple[StemConvolution, ...]:

@@ -27,6 +27,7 @@ from cxr.explain.lrp.feature_maps import Consumer, Parts, Released, Unit
 from cxr.explain.lrp.ledger import Ledger
 from cxr.explain.lrp.propagator import LayerRules, Propagated, Propagator, as_numpy
 from cxr.explain.lrp.rules import Rule
+from cxr.networks import is_gpu
 
 TARGETS_AT_ONCE = 8
 """Targets of one batch that go down in one sweep; the forward sweep is shared by all."""
@@ -57,8 +58,10 @@ class DenseNetPropagator(Propagator[Kernels]):
         with torch.inference_mode(), torch.autocast(device.type, enabled=False), _full_float32(device):
             trace = forward(prepared, rules.convolution, inputs.to(dtype))
             sweeps = [
-                backward(prepared, rules, trace, torch.as_tensor(some, device=device))
-                for some in np.split(columns, range(TARGETS_AT_ONCE, columns.shape[1], TARGETS_AT_ONCE), axis=1)
+                backward(prepared, rules, trace, torch.as_tensor(batch_columns, device=device))
+                for batch_columns in np.split(
+                    columns, range(TARGETS_AT_ONCE, columns.shape[1], TARGETS_AT_ONCE), axis=1
+                )
             ]
         return Propagated(
             relevance=np.concatenate([as_numpy(values) for values, _ in sweeps], axis=1),
@@ -71,7 +74,7 @@ class DenseNetPropagator(Propagator[Kernels]):
 
 def _full_float32(device: torch.device) -> AbstractContextManager[object]:
     # TensorFloat-32 has 10 bits of mantissa: quotients of relevance would be off in the third digit.
-    return torch.backends.cudnn.flags(allow_tf32=False) if device.type == "cuda" else torch.no_grad()
+    return torch.backends.cudnn.flags(allow_tf32=False) if is_gpu(device) else torch.no_grad()
 
 
 def _stacked(entries: Iterable[torch.Tensor]) -> np.ndarray:
@@ -109,9 +112,9 @@ def forward(kernels: Kernels, rule: Rule, inputs: torch.Tensor) -> Trace:
     value = as_rows(pooled, 1)
     source = Parts(value, value)
     for block in kernels.blocks:
-        kept = _block_forward(rule, block, source, height, width)
-        trace.blocks.append(kept)
-        activation = _activation(kept.values, block.out)
+        block_trace = _block_forward(rule, block, source, height, width)
+        trace.blocks.append(block_trace)
+        activation = _activation(block_trace.values, block.out)
         if block.transition is None:
             trace.logits = activation[:, 0].mean(dim=1) @ kernels.classifier.T + kernels.bias
         else:
@@ -132,7 +135,7 @@ def _block_forward(rule: Rule, block: BlockKernels, source: Parts, height: int, 
     values = source.value.new_empty((n, 1, p, block.channels))
     values[..., block.source] = source.value
     plus, minus = rule.layout.block_sums(block.signed)
-    kept = BlockTrace(
+    block_trace = BlockTrace(
         values,
         torch.zeros_like(values) if plus else None,
         torch.zeros_like(values) if minus else None,
@@ -140,7 +143,7 @@ def _block_forward(rule: Rule, block: BlockKernels, source: Parts, height: int, 
         width,
         source,
     )
-    _page_sums(kept, block.source, source)
+    _page_sums(block_trace, block.source, source)
     for layer in block.layers:
         activation = _activation(values, layer.consumer)
         z = convolved(activation, layer.conv1.forward, height)
@@ -149,17 +152,17 @@ def _block_forward(rule: Rule, block: BlockKernels, source: Parts, height: int, 
         parts = layer.conv2.parts(z)
         values[..., layer.channels] = parts.value
         parts.value = values[..., layer.channels]
-        _page_sums(kept, layer.channels, parts)
-        kept.units.append(unit)
-        kept.parts.append(parts)
-    return kept
+        _page_sums(block_trace, layer.channels, parts)
+        block_trace.units.append(unit)
+        block_trace.parts.append(parts)
+    return block_trace
 
 
-def _page_sums(kept: BlockTrace, channels: slice, parts: Parts) -> None:
-    if kept.plus is not None and parts.plus is not None:
-        kept.plus[..., channels] = parts.plus
-    if kept.minus is not None and parts.minus is not None:
-        page = kept.minus[..., channels]
+def _page_sums(block_trace: BlockTrace, channels: slice, parts: Parts) -> None:
+    if block_trace.plus is not None and parts.plus is not None:
+        block_trace.plus[..., channels] = parts.plus
+    if block_trace.minus is not None and parts.minus is not None:
+        page = block_trace.minus[..., channels]
         if parts.minus_of is None:
             page.copy_(parts.minus)
         else:
@@ -206,25 +209,27 @@ def _block_backward(
 
     ``passed`` (n, t, p, c), if given, gathers what consumers send to the source as it is, whatever their scales.
     """
-    block, kept = kernels.blocks[index], trace.blocks[index]
+    block, block_trace = kernels.blocks[index], trace.blocks[index]
     n, t = above.shape[:2]
-    parts = Parts(kept.values, kept.plus, kept.minus)
-    collector = rule.collector((n, t, *kept.values.shape[2:]), parts, block.signed)
+    parts = Parts(block_trace.values, block_trace.plus, block_trace.minus)
+    collector = rule.collector((n, t, *block_trace.values.shape[2:]), parts, block.signed)
 
     def collect(above: torch.Tensor, consumer: Consumer) -> None:
-        activation = _activation(kept.values, consumer)
+        activation = _activation(block_trace.values, consumer)
         if passed is not None:
             passed.addcmul_(above[..., block.source], activation[..., block.source])
         collector.add(above, activation, consumer)
 
     collect(above, block.out)
-    for layer, unit, made in zip(reversed(block.layers), reversed(kept.units), reversed(kept.parts), strict=True):
+    for layer, unit, made in zip(
+        reversed(block.layers), reversed(block_trace.units), reversed(block_trace.parts), strict=True
+    ):
         released = collector.release(layer.channels, made)
         _book(ledger, f"{layer.name}.conv2", released)
-        below = convolved(released.rows(), layer.conv2.backward, kept.height)
+        below = convolved(released.rows(), layer.conv2.backward, block_trace.height)
         message, absorbed, lost = unit.message(below)
         ledger.book(f"{layer.name}.conv1", ledger.absorbed[0], absorbed, lost)
-        collect(convolved(message, layer.conv1.backward, kept.height), layer.consumer)
+        collect(convolved(message, layer.conv1.backward, block_trace.height), layer.consumer)
     return collector
 
 

@@ -16,11 +16,11 @@ import shutil
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,7 @@ _UNWRITABLE_FOLDER = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errn
 
 @dataclass(frozen=True)
 class Contents:
-    """What a store has of the contents that were asked for.
+    """What a store has of the requested contents.
 
     Attributes
     ----------
@@ -62,12 +62,22 @@ class Contents:
     images
         One image for each content that is one.
     reasons
-        Why a content is no image, by its position among those asked for.
+        Why a content is no image, by its position among the requested ones.
     """
 
     positions: NDArray[np.int64]
     images: StoredImages
     reasons: dict[int, str]
+
+
+class StoreRecipe(TypedDict):
+    """What, besides a file's content, decides the pixels of a store; ``store.json`` holds it."""
+
+    size: int
+    fit: str
+    decoder: int
+    resizer: int
+    treatment: NotRequired[Mapping[str, str | float]]
 
 
 class ImageStore:
@@ -81,9 +91,9 @@ class ImageStore:
         What, besides a file's content, decides its pixels: ``size``, ``fit``, ``treatment``.
     """
 
-    def __init__(self, root: Path, name: str, recipe: dict[str, Any]) -> None:
+    def __init__(self, root: Path, name: str, recipe: StoreRecipe) -> None:
         self.root, self.folder, self.recipe = root, root / name, recipe
-        self.size: int = recipe["size"]
+        self.size = recipe["size"]
 
     def read(self, digests: Sequence[bytes], decode: Decode, progress: Progress | None = None) -> Contents:
         """Return the images of contents, decoding first those that the store does not have.
@@ -118,7 +128,7 @@ class ImageStore:
                     return self._contents(places, lease)
                 with store_index.changing(self.folder, lease.name) as index:
                     store_index.drop_images(index, [digests[k] for k in damaged])
-                log.warning("image cache: %d damaged images are decoded anew", len(damaged))
+                log.warning("image cache: %d damaged images are decoded again", len(damaged))
         except BaseException:
             lease.release()
             raise
@@ -126,14 +136,14 @@ class ImageStore:
         raise ImageError(f"the image cache {self.folder} is damaged as soon as it is written: check the disk")
 
     def _open(self) -> leases.Lease:
-        """Make the store if need be, a damaged one anew, and return a lease, of which the index does not know yet."""
+        """Make the store if need be, a damaged one again, and return a lease, of which the index does not know yet."""
         with leases.exclusive(self.root / store_index.ROOT_LOCK):
             self.folder.mkdir(exist_ok=True)
             if not (self.folder / cache_limit.RECIPE).exists():
                 with replacing(self.folder / cache_limit.RECIPE) as draft:
                     draft.write_text(json.dumps(self.recipe), encoding="utf-8")
             if not store_index.is_index(self.folder):
-                log.warning("image cache: the index of %s is damaged, its images are decoded anew", self.folder)
+                log.warning("image cache: the index of %s is damaged, its images are decoded again", self.folder)
                 store_index.discard(self.folder)
             lease = leases.Lease(self.folder)
             store_index.enter(self.folder, lease.name)
@@ -146,10 +156,10 @@ class ImageStore:
         pause = _POLL_S
         changed: dict[int, str] = {}
         while True:
-            places, mine, others = self._claim(digests, lease, changed)
-            if mine:
-                done = len(digests) - len(mine) - len(others)
-                changed |= self._decode(digests, mine, lease, decode, _counting(progress, done, len(digests)))
+            places, claimed, others = self._claim(digests, lease, changed)
+            if claimed:
+                done = len(digests) - len(claimed) - len(others)
+                changed |= self._decode(digests, claimed, lease, decode, _counting(progress, done, len(digests)))
             elif others:
                 if progress is not None:
                     progress(len(digests) - len(others), len(digests))
@@ -168,39 +178,39 @@ class ImageStore:
                 places = store_index.find(index, digests)
                 store_index.use(index, places.shards, lease.name)
                 absent = [k for k in places.absent.tolist() if k not in changed]
-                taken = store_index.claimed(index, [digests[k] for k in absent])
-                mine = [k for k in absent if digests[k] not in taken]
-                store_index.claim(index, [digests[k] for k in mine], lease.name)
-            if mine:
-                self._make_room(len(digests), len(mine))
-        return places, mine, [k for k in absent if digests[k] in taken]
+                claimed_by_others = store_index.claimed(index, [digests[k] for k in absent])
+                claimed = [k for k in absent if digests[k] not in claimed_by_others]
+                store_index.claim(index, [digests[k] for k in claimed], lease.name)
+            if claimed:
+                self._make_room(len(digests), len(claimed))
+        return places, claimed, [k for k in absent if digests[k] in claimed_by_others]
 
-    def _make_room(self, wanted: int, new: int) -> None:
-        """Remove what was used longest ago for ``new`` images of ``wanted``, or refuse them."""
-        taken, limit = cache_limit.make_room(self.root)
+    def _make_room(self, n_images: int, n_new: int) -> None:
+        """Remove what was used longest ago for ``n_new`` images of ``n_images``, or refuse them."""
+        used, limit = cache_limit.remove_oldest(self.root)
         gigabytes, free = cache_limit.gigabytes, shutil.disk_usage(self.root).free
-        if wanted * self.size**2 > limit:
+        if n_images * self.size**2 > limit:
             raise ImageError(
-                f"{wanted} images of {self.size} px take {gigabytes(wanted * self.size**2)} in the image cache, which "
-                f"may take {gigabytes(limit)}: set {cache_limit.VARIABLE} to more GB ({gigabytes(free)} are free on "
-                "its disk), or choose a smaller size"
+                f"{n_images} images of {self.size} px take {gigabytes(n_images * self.size**2)} in the image cache, "
+                f"which may take {gigabytes(limit)}: set {cache_limit.VARIABLE} to more GB ({gigabytes(free)} are free "
+                "on its disk), or choose a smaller size"
             )
-        if taken > limit:
+        if used > limit:
             log.warning(
-                "image cache: %s are in use at once, more than the limit of %s; the next decoding keeps it again",
-                gigabytes(taken),
+                "image cache: %s are in use at once, more than the limit of %s; the next decoding removes the surplus",
+                gigabytes(used),
                 gigabytes(limit),
             )
-        if new * self.size**2 > free:
+        if n_new * self.size**2 > free:
             raise ImageError(
-                f"{new} images of {self.size} px need {gigabytes(new * self.size**2)} for the image cache {self.root}, "
-                f"{gigabytes(free)} are free: free some disk space, or set CXR_DATA to a folder elsewhere"
+                f"{n_new} images of {self.size} px need {gigabytes(n_new * self.size**2)} for the image cache "
+                f"{self.root}, {gigabytes(free)} are free: free some disk space, or set CXR_DATA to a folder elsewhere"
             )
 
     def _decode(
         self,
         digests: Sequence[bytes],
-        mine: Sequence[int],
+        claimed: Sequence[int],
         lease: leases.Lease,
         decode: Decode,
         progress: Progress | None,
@@ -208,13 +218,13 @@ class ImageStore:
         """Decode and store claimed contents; return the positions of those whose file changed meanwhile."""
         changed: dict[int, str] = {}
         with _Appender(self.folder, self.size, lease) as appender:
-            for done, (position, result) in enumerate(zip(mine, decode(mine), strict=True), 1):
+            for done, (position, result) in enumerate(zip(claimed, decode(claimed), strict=True), 1):
                 if result is None:
                     changed[position] = CHANGED
                 else:
                     appender.add(digests[position], result)
                 if progress is not None:
-                    progress(done, len(mine))
+                    progress(done, len(claimed))
         return changed
 
     def _damaged(self, places: Places) -> NDArray[np.int64]:
@@ -223,16 +233,16 @@ class ImageStore:
         Every row is summed up to 512 MiB; beyond, a thousand rows spread evenly, so that opening stays a matter of
         seconds; where one of them is damaged, all are.
         """
-        held = places.held
-        whole = np.zeros(len(places.shards), bool)
-        for shard in np.unique(places.shards[held]):
-            here = held[places.shards[held] == shard]
-            whole[here] = places.rows[here] < _rows_on_disk(self.folder, int(shard), self.size)
-        cut, held = held[~whole[held]], held[whole[held]]
-        step = 1 if len(held) * self.size**2 <= _FULL_CHECK_BYTES else max(len(held) // _SAMPLED_ROWS, 1)
-        wrong = self._wrong_sums(places, held[::step])
+        in_shards = places.held
+        intact = np.zeros(len(places.shards), bool)
+        for shard in np.unique(places.shards[in_shards]):
+            here = in_shards[places.shards[in_shards] == shard]
+            intact[here] = places.rows[here] < _rows_on_disk(self.folder, int(shard), self.size)
+        cut, in_shards = in_shards[~intact[in_shards]], in_shards[intact[in_shards]]
+        step = 1 if len(in_shards) * self.size**2 <= _FULL_CHECK_BYTES else max(len(in_shards) // _SAMPLED_ROWS, 1)
+        wrong = self._wrong_sums(places, in_shards[::step])
         if step > 1 and len(wrong):
-            wrong = self._wrong_sums(places, held)
+            wrong = self._wrong_sums(places, in_shards)
         return np.concatenate([cut, wrong])
 
     def _wrong_sums(self, places: Places, positions: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -241,10 +251,10 @@ class ImageStore:
         return positions[sums != places.crc32[positions]]
 
     def _contents(self, places: Places, lease: leases.Lease | None) -> Contents:
-        held = places.held
+        in_shards = places.held
         positions = np.full(len(places.shards), -1, np.int64)
-        positions[held] = np.arange(len(held))
-        images = StoredImages(self.folder, self.size, places.shards[held], places.rows[held])
+        positions[in_shards] = np.arange(len(in_shards))
+        images = StoredImages(self.folder, self.size, places.shards[in_shards], places.rows[in_shards])
         if lease is not None:
             images.hold(lease)
         return Contents(positions, images, places.reasons)
@@ -353,10 +363,10 @@ class _Appender:
 
 
 def _write_at(file: int, pixels: bytes, offset: int) -> None:
-    left = memoryview(pixels)
-    while left:
-        written = os.pwrite(file, left, offset)
-        left, offset = left[written:], offset + written
+    remaining = memoryview(pixels)
+    while remaining:
+        n_written = os.pwrite(file, remaining, offset)
+        remaining, offset = remaining[n_written:], offset + n_written
 
 
 def _rows_on_disk(folder: Path, shard: int, size: int) -> int:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cxr.json_types import JsonObject
 
 if TYPE_CHECKING:
     from cxr.runs.folder import RunFolder
+
+
+MetricsRow = JsonObject
+"""A row of metrics.jsonl: its ``kind`` and what rows of that kind hold, which each job decides."""
 
 
 class MetricsReader:
@@ -29,7 +35,7 @@ class MetricsReader:
         self.offset = 0
         self._generation: int | None = None
 
-    def read(self, most_bytes: int = -1) -> list[dict[str, Any]]:
+    def read(self, most_bytes: int = -1) -> list[MetricsRow]:
         """Return the rows that are new since the last call, or all of them where :attr:`reset` is then True.
 
         With ``most_bytes`` about so many bytes of them are read, and the next call goes on there.
@@ -43,7 +49,7 @@ class MetricsReader:
         return rows
 
 
-def parse_lines(block: bytes) -> tuple[list[dict[str, Any]], int]:
+def parse_lines(block: bytes) -> tuple[list[MetricsRow], int]:
     """Return the rows of whole lines, and how many lines are damaged."""
     rows, damaged = [], 0
     for line in block.split(b"\n"):

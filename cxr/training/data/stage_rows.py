@@ -51,15 +51,15 @@ def _check_splits(manifest: Manifest, label: str) -> None:
     for split in ("train", "val"):
         rows = manifest.table[(manifest.table["split"] == split) & (manifest.table[label] != "")]
         if len(rows) < 2:
-            what = "labelled images" if label == "label" else f"images with {label}"
+            images = "labelled images" if label == "label" else f"images with {label}"
             untouched = ", test stays as it is" if "test" in manifest.splits else ""
             raise ManifestError(
-                f"the manifest has {len(rows)} {what} in split {split!r}, 2 or more are needed. "
+                f"the manifest has {len(rows)} {images} in split {split!r}, 2 or more are needed. "
                 f"`{validation_command(manifest)}` makes it by patient{untouched}"
             )
 
 
-def choose(recipe: Recipe, given: Manifest) -> list[Chosen]:
+def choose(recipe: Recipe, manifest: Manifest) -> list[Chosen]:
     """Return the rows of each stage.
 
     Raises
@@ -67,26 +67,26 @@ def choose(recipe: Recipe, given: Manifest) -> list[Chosen]:
     ManifestError, RecipeError
         If a stage has too few images, or other classes than it names.
     """
-    final = final_manifest(recipe, given)
-    return [choose_rows(recipe, index, given, final) for index in range(len(recipe.stages))]
+    final = final_manifest(recipe, manifest)
+    return [choose_rows(recipe, index, manifest, final) for index in range(len(recipe.stages))]
 
 
-def final_manifest(recipe: Recipe, given: Manifest) -> Manifest:
+def final_manifest(recipe: Recipe, manifest: Manifest) -> Manifest:
     """Return the manifest of the last stage: its own, else the one that is given."""
     last = recipe.stages[-1]
-    final = given if last.data is None else Manifest.load(Path(last.data).expanduser())
+    final = manifest if last.data is None else Manifest.load(Path(last.data).expanduser())
     _check_splits(final, last.label)
     return final
 
 
-def choose_rows(recipe: Recipe, index: int, given: Manifest, final: Manifest) -> Chosen:
+def choose_rows(recipe: Recipe, index: int, run_manifest: Manifest, final: Manifest) -> Chosen:
     """Return the rows of one stage; ``final`` is the manifest of the last, whose held-out patients are left out."""
     stage = recipe.stages[index]
     if index == len(recipe.stages) - 1:
         manifest = final
         train, val = _rows_of_splits(manifest.table, stage)
     else:
-        manifest = given if stage.data is None else Manifest.load(Path(stage.data).expanduser())
+        manifest = run_manifest if stage.data is None else Manifest.load(Path(stage.data).expanduser())
         train, val = _intermediate(manifest, final, stage, index, recipe.seed)
     classes = tuple(stage.classes or _classes_found(train, stage))
     _check_classes(classes, train, stage, index)
@@ -122,14 +122,16 @@ def _intermediate(
 
 
 def _refuse_shared(rows: pd.DataFrame, shared: pd.Series, index: int) -> None:
-    taken = rows[shared[rows.index]]
-    if len(taken):
-        patients = sorted(set(taken["patient_id"].where(taken["patient_id"] != "", taken["image_id"])))
+    shared_rows = rows[shared[rows.index]]
+    if len(shared_rows):
+        patients = sorted(
+            set(shared_rows["patient_id"].where(shared_rows["patient_id"] != "", shared_rows["image_id"]))
+        )
         more = f" and {len(patients) - 10} more" if len(patients) > 10 else ""
         raise RecipeError(
-            f"stages.{index}.use_splits: {len(taken)} images of these splits are of patients (or duplicates of images) "
-            f"that the last stage holds out: {', '.join(patients[:10])}{more}. Allowed: false, which leaves them out, "
-            "or splits without them"
+            f"stages.{index}.use_splits: {len(shared_rows)} images of these splits are of patients (or duplicates of "
+            f"images) that the last stage holds out: {', '.join(patients[:10])}{more}. Allowed: false, which leaves "
+            "them out, or splits without them"
         )
 
 
@@ -164,8 +166,8 @@ def _shares_a_group(table: pd.DataFrame, manifest: Manifest, final: Manifest) ->
 
 def _contents(manifest: Manifest, ids: Iterable[str]) -> list[str]:
     """Return the digest of each image's file, empty where it cannot be read."""
-    where = manifest.image_paths()
-    paths = [where[image_id] for image_id in ids]
+    path_of = manifest.image_paths()
+    paths = [path_of[image_id] for image_id in ids]
     digests = file_digests(paths, cache_root() / "digests.sqlite")
     return [digests[path] or "" for path in paths]
 
@@ -180,33 +182,37 @@ def _carve(pool: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     sizes = pd.Series(groups).value_counts()
     in_order = sizes[order].to_numpy()
     most = max(2, round(VALIDATION_SHARE * len(pool)))
-    taken = np.cumsum(in_order) <= most
-    if not taken.any():  # the first is a patient too large: the first one small enough, or the smallest, does
+    held_out = np.cumsum(in_order) <= most
+    if not held_out.any():  # the first is a patient too large: the first one small enough, or the smallest, does
         fitting = np.flatnonzero(in_order <= most)
-        taken[fitting[0] if len(fitting) else np.argmin(in_order)] = True
-    validates = np.isin(groups, order[taken])
+        held_out[fitting[0] if len(fitting) else np.argmin(in_order)] = True
+    validates = np.isin(groups, order[held_out])
     return pool[~validates], pool[validates]
 
 
 def _classes_found(rows: pd.DataFrame, stage: Stage) -> list[str]:
     if stage.label == "label":
         return sorted(set(rows["label"]) - {""})
-    named = {name.removeprefix(UNCERTAIN) for text in rows["findings"] for name in finding_names(text)}
-    return sorted(named if stage.no_finding else named - {NO_FINDING})
+    names = {name.removeprefix(UNCERTAIN) for text in rows["findings"] for name in finding_names(text)}
+    return sorted(names if stage.no_finding else names - {NO_FINDING})
 
 
 def _check_classes(classes: Sequence[str], train: pd.DataFrame, stage: Stage, index: int) -> None:
-    found = _classes_found(train, stage)
-    absent = [name for name in classes if name not in {*found, *([NO_FINDING] if stage.label == "findings" else [])}]
+    class_names = _classes_found(train, stage)
+    absent = [
+        name for name in classes if name not in {*class_names, *([NO_FINDING] if stage.label == "findings" else [])}
+    ]
     if absent:
-        raise RecipeError(f"stages.{index}.classes: no image to train is {absent[0]!r}. Found: {', '.join(found)}")
+        raise RecipeError(
+            f"stages.{index}.classes: no image to train is {absent[0]!r}. Found: {', '.join(class_names)}"
+        )
     if len(classes) < 2:
         raise RecipeError(f"stages.{index}.classes: {list(classes)} is too few. Allowed: 2 or more")
     weights = stage.class_weights if isinstance(stage.class_weights, dict) else {}
     for key, names in (("class_weights", weights), *((f"annotated.{s}", n) for s, n in stage.annotated.items())):
         for name in names:
             if name not in classes:
-                raise RecipeError(f"stages.{index}.{key}: {name!r} is no class. Allowed: {', '.join(classes)}")
+                raise RecipeError(f"stages.{index}.{key}: {name!r} is not a class. Allowed: {', '.join(classes)}")
 
 
 def check_enough(train: pd.DataFrame, val: pd.DataFrame, index: int, parts: int) -> None:

@@ -77,7 +77,7 @@ class DetectionStore:
     def detect(self, image: np.ndarray, detect: Detect | None = None) -> list[TextBox]:
         """Return the boxes of ``image``, from disk or by ``detect``, whose answer is then kept.
 
-        Without ``detect``, this process's shared detector of the operating point is asked.
+        Without ``detect``, this process's shared detector of the operating point is used.
         """
         boxes = self.get(image)
         if boxes is None:

@@ -75,7 +75,7 @@ def read_text_table(path: Path) -> TextTable:
     if not path.is_file():
         raise ManifestError(f"{path} is {'a folder' if path.is_dir() else 'not there'}: {_ALLOWED}")
     try:
-        read = _read_parquet(path) if _is_parquet(path) else _read_csv(path)
+        text_table = _read_parquet(path) if _is_parquet(path) else _read_csv(path)
     except ManifestError:
         raise
     except _NoTableError as error:
@@ -84,19 +84,19 @@ def read_text_table(path: Path) -> TextTable:
     except (ValueError, OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ManifestError(f"{path} cannot be read as a table ({reason}): {_ALLOWED}") from None
-    if read.table.empty:
+    if text_table.table.empty:
         raise ManifestError(f"{path} has no rows below its header")
-    columns, notes = _named_columns(path, read.table)
-    return TextTable(columns, read.notes + notes)
+    columns, notes = _named_columns(path, text_table.table)
+    return TextTable(columns, text_table.notes + notes)
 
 
 def text_column(values: pd.Series, keep_space: bool = False) -> pd.Series:
     """Return text, "" for missing, whole floats without their ``.0``."""
     if values.dtype == object or isinstance(values.dtype, pd.StringDtype):
         # A column has few different values or short ones: each is turned once.
-        done: dict[str, str] = {}
+        text_of: dict[str, str] = {}
         texts = [
-            done.setdefault(v, one_text(v, keep_space)) if isinstance(v, str) else one_text(v, keep_space)
+            text_of.setdefault(v, one_text(v, keep_space)) if isinstance(v, str) else one_text(v, keep_space)
             for v in values.tolist()
         ]
     else:
@@ -220,7 +220,7 @@ def _decoded(content: bytes) -> tuple[str, tuple[str, ...]]:
 
 def _plain(text: str) -> str:
     if re.search(r"[\x00-\x08\x0e-\x1f]", text[:4096]) or "\0" in text:
-        raise _NoTableError(f"cannot be read as a table (it holds bytes that are no text): {_ALLOWED}")
+        raise _NoTableError(f"cannot be read as a table (it holds bytes that are not text): {_ALLOWED}")
     return text
 
 
@@ -257,15 +257,15 @@ def _read_uneven(text: str, separator: str, notes: tuple[str, ...]) -> TextTable
     try:
         lines = [(reader.line_num, row) for row in reader if row and any(map(str.strip, row))]
     except csv.Error as error:
-        said = "a quote is opened and not closed" if "end of data" in str(error) else str(error)
-        raise _NoTableError(f"cannot be read as a table (line {reader.line_num}: {said}): {_ALLOWED}") from None
+        reason = "a quote is opened and not closed" if "end of data" in str(error) else str(error)
+        raise _NoTableError(f"cannot be read as a table (line {reader.line_num}: {reason}): {_ALLOWED}") from None
     if not lines:
         raise _NoTableError(f"cannot be read as a table (it is empty): {_ALLOWED}")
     (_, header), body = lines[0], lines[1:]
     width = len(header)
     if body and all(len(row) == width + 1 and row[0] == str(n) for n, (_, row) in enumerate(body, 1)):
         table = pd.DataFrame([row[1:] for _, row in body], columns=pd.Index(header), dtype="str")
-        return TextTable(table, (*notes, "file: the first value of each row is its number, as R writes it; left aside"))
+        return TextTable(table, (*notes, "file: the first value of each row is its number, as R writes it; ignored"))
     longer = [(n, line, row) for n, (line, row) in enumerate(body, 1) if any(map(str.strip, row[width:]))]
     if longer:
         raise _NoTableError(_too_long(longer, header, separator))
@@ -302,12 +302,12 @@ def _named_columns(path: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, tuple
             columns |= {f"unnamed {place + 1}": v for place, v in zip(places, values, strict=True) if (v != "").any()}
             continue
         if any(not values[0].equals(other) for other in values[1:]):
-            where = " and ".join(str(place + 1) for place in places)
+            numbers = " and ".join(str(place + 1) for place in places)
             raise ManifestError(
-                f"{path}: the columns {where} are both called {name!r} and differ; rename or remove one"
+                f"{path}: the columns {numbers} are both called {name!r} and differ; rename or remove one"
             )
         if len(values) > 1:
-            notes.append(f"columns: {name!r} is there {len(values)} times with the same values; taken once")
+            notes.append(f"columns: {name!r} occurs {len(values)} times with the same values; taken once")
         columns[name] = values[0]
     return pd.DataFrame(columns, index=table.index), tuple(notes)
 

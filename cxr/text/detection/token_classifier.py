@@ -3,7 +3,7 @@
 A small convolutional network looks at the box with some of its surroundings and with more of them, both scaled to
 :data:`SIZE` with the box's long side level: a letter stands alone where a wire goes on. It was trained by
 ``tools/train_token_classifier.py`` on tokens drawn over synthetic and real X-rays, against drawn clips, wires, tubes
-and film borders and against candidates on anatomy, and on candidates of real X-rays that were told apart by eye. Its
+and film borders and against candidates on anatomy, and on candidates of real X-rays that were sorted by eye. Its
 weights lie beside this file.
 """
 
@@ -37,14 +37,17 @@ N_CHANNELS = 3
 """Grey levels in units of their spread, the same of wider surroundings, and grey levels in 0..1."""
 
 _AROUND, _WIDELY = 0.4, 2.0  # surroundings on every side, in short sides of the box
-_FIRST_LOOK, _MORE_LOOKS = 0.1, (0.0, 0.2)  # margins around a box, in short sides: a verdict hangs on no pixel
+_FIRST_LOOK, _MORE_LOOKS = (
+    0.1,
+    (0.0, 0.2),
+)  # margins around a box, in short sides: a score must not depend on a single pixel
 _CLEARLY_NOTHING = 0.2  # probability of a token below which one look is enough
 _BATCH = 64
 _RANKS = [round(share * (SIZE[0] * SIZE[1] - 1)) for share in (0.02, 0.5, 0.98)]  # percentiles of a picture
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TokenScore:
     """Probability in 0..1 that a box holds a token of any kind, and the likeliest kind of token."""
 
     token: float
@@ -118,7 +121,7 @@ def _features(box: TextBox, shape: Sequence[int], spread: float) -> tuple[float,
     )
 
 
-class Judge:
+class TokenClassifier:
     """The trained network on ONNX Runtime; calls from several threads may share one.
 
     Parameters
@@ -132,21 +135,21 @@ class Judge:
     def __init__(self, threads: int | None = None, path: Path | None = None) -> None:
         self._session = _new_session(path or WEIGHTS, threads or int(os.environ.get("OMP_NUM_THREADS") or 0))
 
-    def __call__(self, image: np.ndarray, boxes: Sequence[TextBox]) -> list[Verdict]:
-        """Return one verdict per box of a uint8 image (H, W)."""
+    def __call__(self, image: np.ndarray, boxes: Sequence[TextBox]) -> list[TokenScore]:
+        """Return one score per box of a uint8 image (H, W)."""
         if not boxes:
             return []
         scaled = at_its_scale(image)
-        logits = self._looked(image, boxes, scaled, _FIRST_LOOK)
-        verdicts = [_verdict(row) for row in logits]
-        unclear = [i for i, verdict in enumerate(verdicts) if verdict.token >= _CLEARLY_NOTHING]
+        logits = self._logits_of(image, boxes, scaled, _FIRST_LOOK)
+        scores = [_token_score(row) for row in logits]
+        unclear = [i for i, score in enumerate(scores) if score.token >= _CLEARLY_NOTHING]
         if unclear:
-            again = [self._looked(image, [boxes[i] for i in unclear], scaled, margin) for margin in _MORE_LOOKS]
+            again = [self._logits_of(image, [boxes[i] for i in unclear], scaled, margin) for margin in _MORE_LOOKS]
             for i, row in zip(unclear, np.mean([logits[unclear], *again], axis=0), strict=True):
-                verdicts[i] = _verdict(row)
-        return verdicts
+                scores[i] = _token_score(row)
+        return scores
 
-    def _looked(
+    def _logits_of(
         self, image: np.ndarray, boxes: Sequence[TextBox], scaled: tuple[np.ndarray, float], margin: float
     ) -> np.ndarray:
         """Return the logits (n, 4) of boxes with a margin around them."""
@@ -158,10 +161,10 @@ class Judge:
         return np.asarray(self._session.run(None, {"picture": pictures, "features": features})[0])
 
 
-def _verdict(logits: np.ndarray) -> Verdict:
+def _token_score(logits: np.ndarray) -> TokenScore:
     shares = np.exp(logits - logits.max())
     shares /= shares.sum()
-    return Verdict(float(1 - shares[0]), CLASSES[1 + int(shares[1:].argmax())])
+    return TokenScore(float(1 - shares[0]), CLASSES[1 + int(shares[1:].argmax())])
 
 
 def _new_session(path: Path, threads: int) -> InferenceSession:
@@ -179,6 +182,6 @@ WEIGHTS = Path(__file__).with_name("token_classifier.onnx")
 
 
 @lru_cache(maxsize=4)
-def shared_judge(threads: int | None = None) -> Judge:
-    """Return this process's judge."""
-    return Judge(threads)
+def shared_classifier(threads: int | None = None) -> TokenClassifier:
+    """Return this process's token classifier."""
+    return TokenClassifier(threads)

@@ -11,10 +11,12 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cxr.json_types import JsonObject
 
 Digests = NDArray[np.uint64]
 
@@ -23,6 +25,18 @@ TRAINED, CHOSEN = USES = ("trained", "chosen")
 KEY = "seen"  # of a safetensors file's metadata
 _VERSION = 1
 _STORED = np.dtype("<u8")
+
+
+class StoredSeen(TypedDict):
+    """A :class:`SeenImages` as JSON holds it; digests are base64 of little-endian 64-bit numbers."""
+
+    run: str
+    stage: str
+    use: str
+    n: int
+    form: str
+    files: str
+    pictures: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +71,20 @@ class SeenImages:
         """The stage and its run in words."""
         return f"stage {self.stage} of run {self.run}"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> StoredSeen:
         """Return plain values that JSON can hold."""
-        facts = {name: getattr(self, name) for name in ("run", "stage", "use", "n", "form")}
-        return facts | {"files": _as_text(self.files), "pictures": _as_text(self.pictures)}
+        return {
+            "run": self.run,
+            "stage": self.stage,
+            "use": self.use,
+            "n": self.n,
+            "form": self.form,
+            "files": _as_text(self.files),
+            "pictures": _as_text(self.pictures),
+        }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> SeenImages:
+    def from_dict(cls, values: JsonObject) -> SeenImages:
         """Return what :meth:`to_dict` gave; a ValueError, TypeError or KeyError for anything else."""
         return cls(
             run=str(values["run"]),
@@ -120,13 +141,13 @@ class Seen:
             images = tuple(SeenImages.from_dict(entry) for entry in values["images"])
             return cls(images, tuple(map(str, values["unknown"])))
         except (KeyError, TypeError) as error:
-            raise ValueError(f"no list of X-rays that were seen: {error}") from None
+            raise ValueError(f"not a list of X-rays seen in training: {error}") from None
 
 
 def sorted_digests(digests: Sequence[int] | Digests) -> Digests:
     """Return digests sorted, each once and without 0, which stands for none."""
-    found = np.unique(np.asarray(digests, np.uint64))
-    return found[found != 0]
+    unique = np.unique(np.asarray(digests, np.uint64))
+    return unique[unique != 0]
 
 
 def _as_text(digests: Digests) -> str:

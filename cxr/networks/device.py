@@ -9,6 +9,14 @@ import torch
 from cxr.errors import RecipeError
 from cxr.runs.devices import CHOSEN_VARIABLE
 
+DEVICE_TYPES = ("cpu", "cuda")
+"""The types of the devices that networks work on."""
+
+
+def is_gpu(device: torch.device) -> bool:
+    """Return whether a device is a GPU."""
+    return device.type == "cuda"
+
 
 def resolve_device(name: str = "auto", count: int = 1) -> torch.device:
     """Return the (first) device that ``name`` means; ``auto`` is what the queue chose, else the first GPU there is.
@@ -25,8 +33,8 @@ def resolve_device(name: str = "auto", count: int = 1) -> torch.device:
     if name == "auto":
         name = (os.environ.get(CHOSEN_VARIABLE) or "cuda") if there else "cpu"
     device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) + count > there:
+    if is_gpu(device) and (device.index or 0) + count > there:
         others = "".join(f", cuda:{i}" for i in range(there))
         several = f" with {count} GPUs from it on" if count > 1 else ""
         raise RecipeError(f"device: {name!r}{several} is not on this machine. Allowed: auto, cpu{others}")
-    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+    return torch.device("cuda", device.index or 0) if is_gpu(device) else device

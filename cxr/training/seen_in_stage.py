@@ -6,7 +6,7 @@ import numpy as np
 
 from cxr.data import ImageCache
 from cxr.errors import ImageError
-from cxr.models.seen import CHOSEN, TRAINED, Digests, SeenImages, sorted_digests
+from cxr.models.seen_images import CHOSEN, TRAINED, Digests, SeenImages, sorted_digests
 from cxr.training.data.stages import StageData
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 
 from cxr.errors import WeightsError
-from cxr.models.backbones import make_network
+from cxr.models.backbones import BackboneArgs, make_network
 from cxr.models.card import LIMITS, ModelCard
 from cxr.models.checksums import Checked, verify
 from cxr.models.classifier import XrayClassifier
 from cxr.models.imports import recognise
 from cxr.models.imports.key_mapping import THRESHOLDS, Renamed
-from cxr.models.imports.recognise import Known
+from cxr.models.imports.recognise import Recognised
 from cxr.models.licences import UNKNOWN, licence_beside
 from cxr.models.load_state import LoadReport, compare, matters
 from cxr.models.pickles.file_kinds import SAFETENSORS, is_safetensors
@@ -25,7 +25,7 @@ from cxr.models.safe_load import Opened, open_weights
 from cxr.models.weights import read_card, read_seen, save_model
 from cxr.paths import weights_root
 
-# What a person must tell where the file does not: the option of `cxr weights import` and what it means.
+# What a person must add where the file does not say it: the option of `cxr weights import` and what it means.
 NEEDED = {
     "classes": "names of the outputs in their order, such as covid19,normal,pneumonia",
     "task": "single-label (softmax) or multi-label (a sigmoid for each class)",
@@ -39,7 +39,7 @@ _FRAMEWORKS = {"tf": "TensorFlow", "flax": "Flax", "jax": "JAX", "mlx": "MLX", "
 
 
 class Misfit(WeightsError):
-    """Weights that fit in part or not at all; ``report`` tells which tensors."""
+    """Weights that fit in part or not at all; ``report`` says which tensors."""
 
     def __init__(self, text: str, report: LoadReport) -> None:
         super().__init__(text)
@@ -47,7 +47,7 @@ class Misfit(WeightsError):
 
 
 @dataclass(frozen=True)
-class Found:
+class InspectedWeights:
     """What a file holds, before it is imported.
 
     Attributes
@@ -57,7 +57,7 @@ class Found:
     channels, outputs
         Of its first and of its last layer.
     known
-        What its layout tells about classes and input.
+        What its layout says about classes and input.
     report
         How its tensors fit the backbone.
     class_name
@@ -69,10 +69,10 @@ class Found:
 
     path: Path
     backbone: str
-    backbone_args: dict[str, Any]
+    backbone_args: BackboneArgs
     channels: int
     outputs: int
-    known: Known
+    known: Recognised
     report: LoadReport
     checked: Checked
     renamed: Renamed = dataclasses.field(repr=False)
@@ -82,7 +82,7 @@ class Found:
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """Keys of :data:`NEEDED` that the file does not tell."""
+        """Keys of :data:`NEEDED` that the file does not say."""
         return tuple(name for name in NEEDED if getattr(self.known, name) is None)
 
     def described(self) -> list[str]:
@@ -111,12 +111,15 @@ class Found:
             raise Misfit(f"{self.path} does not fit {self.backbone}, nothing was written: {self.report}", self.report)
 
 
-def _other(name: str | None, ours: str) -> str:
-    return name if name is not None and name != ours else ""
+Found = InspectedWeights  # its earlier name
 
 
-def look_at(path: str | Path, backbone: str | None = None) -> Found:
-    """Open a file (or a folder of timm) safely and tell what it holds, writing nothing.
+def _other(name: str | None, tensor_name: str) -> str:
+    return name if name is not None and name != tensor_name else ""
+
+
+def look_at(path: str | Path, backbone: str | None = None) -> InspectedWeights:
+    """Open a file (or a folder of timm) safely and return what it holds, writing nothing.
 
     Raises
     ------
@@ -134,30 +137,30 @@ def look_at(path: str | Path, backbone: str | None = None) -> Found:
     channels = recognise.input_channels(renamed.state)
     outputs = recognise.outputs_of(renamed.state, name, arguments)
     target = recognise.skeleton(name, outputs, channels, arguments).state_dict()
-    own, aside = renamed.split(target)
-    given = {n: tensor for n, tensor in own.items() if n in target or matters(n)}
+    tensors, aside = renamed.split(target)
+    compared = {n: tensor for n, tensor in tensors.items() if n in target or matters(n)}
     clues = recognise.Clues(file.name, checked.sha256, opened.class_name, opened.class_lists)
-    known = recognise.recognise(renamed, name, outputs, config, clues)
-    beside = licence_beside(file) if not known.licence else None
-    return Found(
+    recognised = recognise.recognise(renamed, name, outputs, config, clues)
+    beside = licence_beside(file) if not recognised.licence else None
+    return InspectedWeights(
         path=file,
         backbone=name,
         backbone_args=arguments,
         channels=channels,
         outputs=outputs,
-        known=known,
-        report=dataclasses.replace(compare(given, target), aside=aside),
+        known=recognised,
+        report=dataclasses.replace(compare(compared, target), aside=aside),
         checked=checked,
         renamed=renamed,
         class_name=opened.class_name,
-        licence=beside.licence if beside else known.licence,
-        licence_from=beside.file if beside else known.origin if known.licence else "",
+        licence=beside.licence if beside else recognised.licence,
+        licence_from=beside.file if beside else recognised.origin if recognised.licence else "",
     )
 
 
 def _identified(
     file: Path, opened: Opened, backbone: str | None, config: Mapping[str, Any] | None
-) -> tuple[Renamed, str, dict[str, Any]]:
+) -> tuple[Renamed, str, BackboneArgs]:
     """Return what :func:`cxr.models.imports.recognise.identify` does; a refusal names the file and who wrote it."""
     try:
         return recognise.identify(opened.state, backbone, config)
@@ -176,7 +179,9 @@ def _file_of(path: Path) -> Path:
         inside = [path / name for name in ("model.safetensors", "pytorch_model.bin")]
         path = next((file for file in inside if file.is_file()), inside[0])
     if not path.is_file():
-        raise WeightsError(f"{path} is no file: a .pth, .pt, .bin or .safetensors file, or a folder of timm, is needed")
+        raise WeightsError(
+            f"{path} is not a file: a .pth, .pt, .bin or .safetensors file, or a folder of timm, is needed"
+        )
     return path
 
 
@@ -188,46 +193,51 @@ def _check_finite(state: Mapping[str, torch.Tensor], path: Path) -> None:
             raise WeightsError(f"{path} is refused: its tensor {name} holds values that are not finite")
 
 
-def card_of(found: Found, **told: Any) -> ModelCard:
-    """Return the card of what was found, with what a person told going before what the layout says.
+def card_of(inspected: InspectedWeights, **card_values: Any) -> ModelCard:
+    """Return the card of inspected weights; ``card_values`` of a person go before what the layout says.
 
     Parameters
     ----------
-    told
+    card_values
         ``classes``, ``task``, ``size``, ``mean``, ``std``, ``channels``; ``name``, ``licence``, ``origin``.
 
     Raises
     ------
     WeightsError
-        If something but the licence is still unknown (the options are named), or does not go with the file's tensors.
+        If something but the licence is still unknown (the options are named), or does not fit the file's tensors.
     """
-    told = {key: value for key, value in told.items() if value not in (None, "", ())}
-    known = found.known
-    lacking = [name for name in found.unknown if name not in told]
+    card_values = {key: value for key, value in card_values.items() if value not in (None, "", ())}
+    recognised = inspected.known
+    lacking = [name for name in inspected.unknown if name not in card_values]
     if lacking:
         options = "; ".join(f"--{name} ({NEEDED[name]})" for name in lacking)
-        raise WeightsError(f"{found.path.name} ({known.title}, {found.outputs} outputs) does not tell: give {options}")
-    classes = tuple(told.get("classes") or known.classes or ())
-    if len(classes) != found.outputs:
-        raise WeightsError(_wrong_classes(found, classes))
-    channels = _whole(told.get("channels", found.channels), "channels")
-    if channels != found.channels:
-        raise WeightsError(f"channels {channels} does not fit: the first layer of {found.path} takes {found.channels}")
+        file = f"{inspected.path.name} ({recognised.title}, {inspected.outputs} outputs)"
+        raise WeightsError(f"{file} does not say everything: give {options}")
+    classes = tuple(card_values.get("classes") or recognised.classes or ())
+    if len(classes) != inspected.outputs:
+        raise WeightsError(_wrong_classes(inspected, classes))
+    channels = _integer(card_values.get("channels", inspected.channels), "channels")
+    if channels != inspected.channels:
+        raise WeightsError(
+            f"channels {channels} does not fit: the first layer of {inspected.path} takes {inspected.channels}"
+        )
     return ModelCard(
-        backbone=found.backbone,
-        backbone_args=found.backbone_args,
+        backbone=inspected.backbone,
+        backbone_args=inspected.backbone_args,
         classes=classes,
-        task=told.get("task") or known.task or "",
-        size=_whole(told.get("size", known.size), "size"),
+        task=card_values.get("task") or recognised.task or "",
+        size=_integer(card_values.get("size", recognised.size), "size"),
         channels=channels,
-        mean=per_channel(told.get("mean") or known.mean, channels, recognise.IMAGENET_MEAN, "mean"),
-        std=per_channel(told.get("std") or known.std, channels, recognise.IMAGENET_STD, "std"),
-        name=str(told.get("name") or found.path.stem),
-        licence=_one_line(told.get("licence") or found.licence or UNKNOWN),
-        origin=_one_line(told.get("origin") or f"{known.origin or known.title}, file {found.path.name}"),
-        checksum=str(found.checked),
-        thresholds=known.thresholds if classes == known.classes else {},
-        limits=" ".join(filter(None, (known.limits, LIMITS))),
+        mean=per_channel(card_values.get("mean") or recognised.mean, channels, recognise.IMAGENET_MEAN, "mean"),
+        std=per_channel(card_values.get("std") or recognised.std, channels, recognise.IMAGENET_STD, "std"),
+        name=str(card_values.get("name") or inspected.path.stem),
+        licence=_one_line(card_values.get("licence") or inspected.licence or UNKNOWN),
+        origin=_one_line(
+            card_values.get("origin") or f"{recognised.origin or recognised.title}, file {inspected.path.name}"
+        ),
+        checksum=str(inspected.checked),
+        thresholds=recognised.thresholds if classes == recognised.classes else {},
+        limits=" ".join(filter(None, (recognised.limits, LIMITS))),
     )
 
 
@@ -235,23 +245,23 @@ def _one_line(value: Any) -> str:
     return " ".join(str(value).split())
 
 
-def _whole(value: Any, what: str) -> int:
+def _integer(value: Any, key: str) -> int:
     try:
         return int(value)
     except (TypeError, ValueError):
-        raise WeightsError(f"{what} {value!r} is not usable: a whole number is needed") from None
+        raise WeightsError(f"{key} {value!r} is not usable: a whole number is needed") from None
 
 
-def _wrong_classes(found: Found, classes: Sequence[str]) -> str:
-    text = f"the head of {found.path.name} has {found.outputs} outputs, but {len(classes)} classes are named"
+def _wrong_classes(inspected: InspectedWeights, classes: Sequence[str]) -> str:
+    text = f"the head of {inspected.path.name} has {inspected.outputs} outputs, but {len(classes)} classes are named"
     text += f" ({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}): name every output, in its order"
-    if found.outputs == 1000:
-        where = weights_root() / f"{found.backbone}.imagenet{found.path.suffix}"
-        text += f". It looks like ImageNet weights: put the file at {where} and give `weights: imagenet` in a recipe"
+    if inspected.outputs == 1000:
+        target = weights_root() / f"{inspected.backbone}.imagenet{inspected.path.suffix}"
+        text += f". It looks like ImageNet weights: put the file at {target} and give `weights: imagenet` in a recipe"
     return text
 
 
-def per_channel(value: Any, channels: int, imagenet: Sequence[float], what: str) -> tuple[float, ...]:
+def per_channel(value: Any, channels: int, imagenet: Sequence[float], key: str) -> tuple[float, ...]:
     """Return a normalisation as one number per channel from numbers, text (``0.5``, ``a,b,c``) or ``imagenet``."""
     if isinstance(value, str) and value.strip() == "imagenet":
         return tuple(imagenet) if channels == 3 else (sum(imagenet) / 3,)
@@ -259,14 +269,14 @@ def per_channel(value: Any, channels: int, imagenet: Sequence[float], what: str)
     try:
         numbers = [float(part) for part in ([parts] if isinstance(parts, int | float) else parts)]
     except (TypeError, ValueError):
-        raise WeightsError(f"{what} {value!r} is not usable: numbers separated by commas, or imagenet") from None
+        raise WeightsError(f"{key} {value!r} is not usable: numbers separated by commas, or imagenet") from None
     return tuple(numbers * channels) if len(numbers) == 1 else tuple(numbers)
 
 
 def import_weights(
-    found: Found | str | Path, *, out: str | Path | None = None, force: bool = False, **told: Any
+    source: InspectedWeights | str | Path, *, out: str | Path | None = None, force: bool = False, **card_values: Any
 ) -> tuple[Path, XrayClassifier]:
-    """Write what was found as safetensors with a card and return the file and the network.
+    """Write inspected weights, or those of a file, as safetensors with a card and return the file and the network.
 
     Parameters
     ----------
@@ -274,26 +284,26 @@ def import_weights(
         The file; by default ``<name>.safetensors`` in the folder of weights.
     force
         Whether a file of that name is replaced.
-    told
+    card_values
         See :func:`card_of`.
 
     Raises
     ------
     WeightsError
-        If a tensor does not fit, something is unknown, or the file is there already.
+        If a tensor does not fit, something is unknown, or the file already exists.
     """
-    found = found if isinstance(found, Found) else look_at(found)
-    found.check()
-    card = card_of(found, **told)
+    inspected = source if isinstance(source, InspectedWeights) else look_at(source)
+    inspected.check()
+    card = card_of(inspected, **card_values)
     target = Path(out).expanduser() if out else weights_root() / f"{_file_name(card.name)}{SAFETENSORS}"
     if target.suffix != SAFETENSORS:
         raise WeightsError(f"{target} cannot hold weights: the name must end in {SAFETENSORS}")
     if target.exists() and not force:
-        raise WeightsError(f"{target} is there already: give --force to replace it, or another --name or --out")
+        raise WeightsError(f"{target} already exists: give --force to replace it, or another --name or --out")
     network = make_network(card.backbone, len(card.classes), card.channels, card.backbone_args)
-    network.load_state_dict({name: found.renamed.state[name] for name in found.report.matched}, strict=False)
+    network.load_state_dict({name: inspected.renamed.state[name] for name in inspected.report.matched}, strict=False)
     model = XrayClassifier(network, card).eval()
-    return save_model(model, target, read_seen(found.path)), model
+    return save_model(model, target, read_seen(inspected.path)), model
 
 
 def _file_name(name: str) -> str:

@@ -41,7 +41,7 @@ class Token(TypedDict):
 
 @dataclass(frozen=True)
 class TokenSet:
-    """The tokens that tell a class when the correlation is 1, and what a manifest says of such an image."""
+    """The tokens that give away a class when the correlation is 1, and what a manifest says of such an image."""
 
     name: str
     label: str
@@ -103,9 +103,9 @@ class _Look:
 
 def choose_token_set(label: str, correlation: float, rng: np.random.Generator) -> TokenSet:
     """Return the token set of an image; two draws are always used, so that ``correlation`` moves nothing else."""
-    own = next(s for s in TOKEN_SETS if s.label == label)
+    class_set = next(s for s in TOKEN_SETS if s.label == label)
     certain, other = rng.random() < correlation, TOKEN_SETS[int(rng.integers(len(TOKEN_SETS)))]
-    return own if certain else other
+    return class_set if certain else other
 
 
 def burn_in(image: GreyImage, chosen: TokenSet, rng: np.random.Generator) -> tuple[GreyImage, GreyImage, list[Token]]:

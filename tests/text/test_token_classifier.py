@@ -4,9 +4,9 @@ import pytest
 from text_drawing import chest_like, write_text
 
 from cxr.text.boxes import TextBox, iou
-from cxr.text.detection.classifier import CLASSES, N_CHANNELS, SIZE, WEIGHTS, patches, shared_judge
 from cxr.text.detection.components import components
 from cxr.text.detection.scale_bars import scale_bars
+from cxr.text.detection.token_classifier import CLASSES, N_CHANNELS, SIZE, WEIGHTS, patches, shared_classifier
 
 
 def with_arrow(image: np.ndarray, tip: tuple[int, int], tail: tuple[int, int], grey: int) -> tuple[np.ndarray, TextBox]:
@@ -19,7 +19,7 @@ def with_arrow(image: np.ndarray, tip: tuple[int, int], tail: tuple[int, int], g
 def test_the_shipped_network_is_small_and_told_apart_from_plain_anatomy():
     assert WEIGHTS.stat().st_size < 2e6
     image, ink = write_text(chest_like(700, 700), "L", 600, 60, 40)
-    letter, anatomy = shared_judge(1)(image, [TextBox(*ink), TextBox(330, 300, 370, 350)])
+    letter, anatomy = shared_classifier(1)(image, [TextBox(*ink), TextBox(330, 300, 370, 350)])
     assert letter.token > 0.9
     assert letter.kind == "letter"
     assert anatomy.token < 0.1
@@ -29,14 +29,14 @@ def test_a_mirrored_turned_or_dark_letter_and_an_arrow_are_known_by_their_looks(
     image, ink = write_text(chest_like(700, 700), "R", 560, 80, 44)
     box = TextBox(*ink)
     mirrored = np.ascontiguousarray(image[:, ::-1])
-    assert shared_judge(1)(mirrored, [TextBox(700 - box.x1, box.y0, 700 - box.x0, box.y1)])[0].token > 0.9
+    assert shared_classifier(1)(mirrored, [TextBox(700 - box.x1, box.y0, 700 - box.x0, box.y1)])[0].token > 0.9
     turned = np.ascontiguousarray(np.rot90(image))
-    assert shared_judge(1)(turned, [TextBox(box.y0, 700 - box.x1, box.y1, 700 - box.x0)])[0].token > 0.9
+    assert shared_classifier(1)(turned, [TextBox(box.y0, 700 - box.x1, box.y1, 700 - box.x0)])[0].token > 0.9
     for grey in (250, 5):
         drawn, arrow = with_arrow(chest_like(700, 700), (380, 300), (320, 350), grey)
-        verdict = shared_judge(1)(drawn, [arrow])[0]
-        assert verdict.token > 0.9
-        assert verdict.kind == "arrow"
+        score = shared_classifier(1)(drawn, [arrow])[0]
+        assert score.token > 0.9
+        assert score.kind == "arrow"
 
 
 def test_what_the_network_sees_does_not_depend_on_the_size_of_the_file():
@@ -49,12 +49,12 @@ def test_what_the_network_sees_does_not_depend_on_the_size_of_the_file():
     assert more_b == pytest.approx(more_a, abs=0.05)
 
 
-def test_a_verdict_hangs_on_no_single_pixel_of_the_box():
+def test_a_score_depends_on_no_single_pixel_of_the_box():
     image, ink = write_text(chest_like(700, 700), "R", 560, 80, 44)
     drawn, arrow = with_arrow(image, (380, 300), (320, 350), 250)
     for box in (TextBox(*ink), arrow):
         looks = [TextBox(box.x0 - d, box.y0 - e, box.x1 + e, box.y1 + d) for d in range(4) for e in range(4)]
-        assert min(verdict.token for verdict in shared_judge(1)(drawn, looks)) > 0.9
+        assert min(score.token for score in shared_classifier(1)(drawn, looks)) > 0.9
 
 
 def test_the_same_glyph_is_seen_with_more_of_its_surroundings_too():
@@ -66,12 +66,12 @@ def test_the_same_glyph_is_seen_with_more_of_its_surroundings_too():
     assert not np.array_equal(a[:, 1], b[:, 1])
 
 
-def test_boxes_at_the_border_and_of_one_pixel_have_a_verdict():
+def test_boxes_at_the_border_and_of_one_pixel_have_a_score():
     image = chest_like(90, 120)
-    verdicts = shared_judge(1)(image, [TextBox(0, 0, 120, 90), TextBox(119, 89, 120, 90), TextBox(0, 40, 120, 44)])
-    assert len(verdicts) == 3
-    assert all(0 <= v.token <= 1 and v.kind in CLASSES[1:] for v in verdicts)
-    assert shared_judge(1)(image, []) == []
+    scores = shared_classifier(1)(image, [TextBox(0, 0, 120, 90), TextBox(119, 89, 120, 90), TextBox(0, 40, 120, 44)])
+    assert len(scores) == 3
+    assert all(0 <= v.token <= 1 and v.kind in CLASSES[1:] for v in scores)
+    assert shared_classifier(1)(image, []) == []
 
 
 @pytest.mark.parametrize("size", [300, 800, 1600])

@@ -1,7 +1,8 @@
 """Images decoded once: uint8 squares at training size, kept by what the files hold and shared by all sets of images.
 
 Layout: ``<root>/images/<size>-<treatment>-v<decoder>.<resizer>/``, one store for each size and treatment, see
-:mod:`cxr.data.images.store`; :mod:`cxr.data.images.cache_limit` says how much they may hold. Both are safe to delete.
+:mod:`cxr.data.images.image_store`; :mod:`cxr.data.images.cache_limit` says how much they may hold. Both are safe to
+delete.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from cxr.data.digests import file_digests, picture_digest, short_digest
 from cxr.data.images.base import one_line
 from cxr.data.images.cache_limit import VERSION
 from cxr.data.images.decode import DECODER_VERSION, unreadable_because
+from cxr.data.images.image_store import Contents, ImageStore, Progress, Result, StoredImages, StoreRecipe
 from cxr.data.images.pool import map_in_order
 from cxr.data.images.resize import FITS, RESIZER_VERSION, decode_square, decode_treated
-from cxr.data.images.store import Contents, ImageStore, Progress, Result, StoredImages
 from cxr.data.manifest import Manifest
 from cxr.errors import ImageError, ManifestError, unknown
 from cxr.paths import cache_root
@@ -53,7 +54,7 @@ class Treatment:
         ``what`` by image id, as JSON takes it; images that are not there stay as they are.
     """
 
-    about: dict[str, Any]
+    about: Mapping[str, str | float]
     apply: Callable[[NDArray[np.uint8], Any], NDArray[np.uint8]]
     by_image: Mapping[str, Any]
 
@@ -61,8 +62,8 @@ class Treatment:
         """Return what stands for each image's pixels: the digest of its file, and of what is done to it."""
         return {i: d if i not in self.by_image else self._digest(d, self.by_image[i]) for i, d in of_files.items()}
 
-    def _digest(self, of_file: str, what: Any) -> str:
-        text = json.dumps([of_file, what], sort_keys=True)
+    def _digest(self, of_file: str, parameters: Any) -> str:
+        text = json.dumps([of_file, parameters], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -151,8 +152,8 @@ class ImageCache:
         base = Path(root) if root is not None else cache_root()
         recipe = _Recipe(size, fit, treatment)
         files = _Files(manifest, base / "digests.sqlite")
-        known = files.known if treatment is None else treatment.digests(files.known)
-        first = {digest: image_id for image_id, digest in reversed(known.items())}
+        digest_of = files.known if treatment is None else treatment.digests(files.known)
+        first = {digest: image_id for image_id, digest in reversed(digest_of.items())}
         ids = list(first.values())
         store = ImageStore(base / "images", recipe.name, recipe.as_dict())
 
@@ -167,16 +168,16 @@ class ImageCache:
                 "(`cxr cache clear`), or set CXR_DATA to a folder that can be written"
             ) from error
         positions = dict(zip(first, contents.positions.tolist(), strict=True))
-        held = {image_id: row for image_id, digest in known.items() if (row := positions[digest]) >= 0}
-        missing = _missing(files.paths, held, known, dict(zip(first, range(len(first)), strict=True)), contents)
-        if not held:
+        row_of = {image_id: row for image_id, digest in digest_of.items() if (row := positions[digest]) >= 0}
+        missing = _missing(files.paths, row_of, digest_of, dict(zip(first, range(len(first)), strict=True)), contents)
+        if not row_of:
             gone = missing.iloc[0]
             raise NothingReadableError(
                 f"none of the {len(manifest)} images can be read; the first: {gone.file} {gone.reason}"
             )
-        images = contents.images.select(np.fromiter(held.values(), np.int64, len(held)))
-        digests = np.fromiter((short_digest(files.known[image_id]) for image_id in held), np.uint64, len(held))
-        return cls(store.folder, recipe.key(known), list(held), images, missing, digests, recipe.form)
+        images = contents.images.select(np.fromiter(row_of.values(), np.int64, len(row_of)))
+        digests = np.fromiter((short_digest(files.known[image_id]) for image_id in row_of), np.uint64, len(row_of))
+        return cls(store.folder, recipe.key(digest_of), list(row_of), images, missing, digests, recipe.form)
 
     @property
     def size(self) -> int:
@@ -236,9 +237,14 @@ class _Recipe:
         """What two sets of untreated pictures must share to be compared."""
         return f"{self.size}-{self.fit}-{VERSION}"
 
-    def as_dict(self) -> dict[str, Any]:
-        plain = {"size": self.size, "fit": self.fit, "decoder": DECODER_VERSION, "resizer": RESIZER_VERSION}
-        return plain if self.treatment is None else plain | {"treatment": self.treatment.about}
+    def as_dict(self) -> StoreRecipe:
+        plain: StoreRecipe = {
+            "size": self.size,
+            "fit": self.fit,
+            "decoder": DECODER_VERSION,
+            "resizer": RESIZER_VERSION,
+        }
+        return plain if self.treatment is None else {**plain, "treatment": self.treatment.about}
 
     def key(self, digests: Mapping[str, str]) -> str:
         """Return a digest of this recipe and of the images, given in their order as ``{image_id: digest}``."""
@@ -250,15 +256,15 @@ class _Recipe:
         self, ids: Sequence[str], paths: Mapping[str, str], workers: int | None
     ) -> Iterator[NDArray[np.uint8] | str]:
         """Yield each image's pixels or the reason why there are none."""
-        done: Iterator[Any]
+        results: Iterator[Any]
         if self.treatment is None:
             square = partial(decode_square, size=self.size, fit=self.fit)
-            done = map_in_order(square, [Path(paths[image_id]) for image_id in ids], workers)
+            results = map_in_order(square, [Path(paths[image_id]) for image_id in ids], workers)
         else:
             treated = partial(decode_treated, apply=self.treatment.apply, size=self.size, fit=self.fit)
             items = [(Path(paths[image_id]), self.treatment.by_image.get(image_id)) for image_id in ids]
-            done = map_in_order(treated, items, workers)
-        return (result if isinstance(result, np.ndarray) else str(result) for result in done)
+            results = map_in_order(treated, items, workers)
+        return (result if isinstance(result, np.ndarray) else str(result) for result in results)
 
 
 class _Files:
@@ -300,16 +306,16 @@ def _check_request(manifest: Manifest, size: int, fit: str) -> None:
 
 def _missing(
     paths: Mapping[str, str],
-    held: Mapping[str, int],
-    known: Mapping[str, str],
+    row_of: Mapping[str, int],
+    digest_of: Mapping[str, str],
     positions: Mapping[str, int],
     contents: Contents,
 ) -> pd.DataFrame:
     """Return the images without pixels: those whose file is absent now and those that did not decode."""
     rows = [
-        (image_id, path, contents.reasons[positions[known[image_id]]] if image_id in known else _why_not(path))
+        (image_id, path, contents.reasons[positions[digest_of[image_id]]] if image_id in digest_of else _why_not(path))
         for image_id, path in paths.items()
-        if image_id not in held
+        if image_id not in row_of
     ]
     return pd.DataFrame(rows, columns=["image_id", "file", "reason"])
 

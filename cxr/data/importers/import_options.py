@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from cxr.errors import ManifestError, unknown
+from cxr.json_types import JsonObject
 
 Form = Literal["pairs", "words", "choice", "flag", "text"]
 """How a value is given: ``{name: name}``, several words, one of ``choices``, yes or no, or any text."""
@@ -61,7 +62,7 @@ class Declaration:
                 raise ManifestError(unknown(f"value of `{self.name}`", value, self.choices))
             return value
         if self.form == "pairs" and isinstance(value, Mapping):
-            return {str(ours): str(theirs) for ours, theirs in value.items()}
+            return {str(first): str(second) for first, second in value.items()}
         if self.form == "words" and isinstance(value, Sequence) and not isinstance(value, str):
             return tuple(map(str, value))
         if self.form == "flag" and isinstance(value, bool):
@@ -96,8 +97,8 @@ class Options:
     aliases: Mapping[str, str] = option(
         "pairs",
         "--alias",
-        "Labels of the source, where they have other names",
-        "their label=our class.",
+        "Labels of the source that have another name here",
+        "label in the source=class here.",
         placeholder="Covid-19 = covid19",
     )
     source: str = option(
@@ -140,8 +141,8 @@ class TableOptions(LabelOptions):
     columns: Mapping[str, str] = option(
         "pairs",
         "--column",
-        "Columns of the file, where their names do not say it",
-        "ours=theirs; the usual names are known.",
+        "Columns of the file with unusual names",
+        "column here=column of the file; the usual names are recognised.",
         placeholder="image = filename",
     )
 
@@ -211,7 +212,7 @@ def all_declarations(kinds: Mapping[str, type[Options]]) -> dict[str, tuple[Decl
     return joined
 
 
-def read_options(kind: str, options: type[AnyOptions], given: Mapping[str, Any]) -> AnyOptions:
+def read_options(kind: str, options: type[AnyOptions], values: Mapping[str, Any]) -> AnyOptions:
     """Return the options of a kind from what was given by name.
 
     Raises
@@ -219,19 +220,19 @@ def read_options(kind: str, options: type[AnyOptions], given: Mapping[str, Any])
     ManifestError
         For an option that the kind does not have, naming those it has, or a value that is not accepted.
     """
-    known = declarations(options)
-    for name in given:
-        if name not in known:
-            has = ", ".join(f"{own} ({declaration.flag})" for own, declaration in known.items())
+    declared = declarations(options)
+    for name in values:
+        if name not in declared:
+            has = ", ".join(f"{option_name} ({declaration.flag})" for option_name, declaration in declared.items())
             raise ManifestError(f"kind {kind!r} has no option {name!r}. Its options: {has}")
-    return options(**{name: known[name].checked(value) for name, value in given.items()})
+    return options(**{name: declared[name].checked(value) for name, value in values.items()})
 
 
-def given_options(kinds: Iterable[type[Options]], params: Mapping[str, Any]) -> dict[str, Any]:
+def given_options(kinds: Iterable[type[Options]], params: Mapping[str, Any]) -> JsonObject:
     """Return the options among the parameters of a run that say something: runs of before name every option."""
-    known = {name: declaration for options in kinds for name, declaration in declarations(options).items()}
+    declared = {name: declaration for options in kinds for name, declaration in declarations(options).items()}
     return {
         name: value
         for name, value in params.items()
-        if name in known and value not in (None, known[name].default, [], {}, ())
+        if name in declared and value not in (None, declared[name].default, [], {}, ())
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Generic, NamedTuple
 
 from cxr.data.images.base import IMAGE_SUFFIXES, one_line
-from cxr.data.importers.options import AnyOptions, LabelOptions
+from cxr.data.importers.import_options import AnyOptions, LabelOptions
 from cxr.data.importers.rows import Row
 from cxr.data.tables.normalise import known_class, map_labels, normalise_split
 from cxr.errors import ManifestError
@@ -24,11 +24,11 @@ class Excluded(NamedTuple):
 
 
 @dataclass
-class Found:
+class Listing:
     """What an importer found: rows of a manifest with absolute paths, not yet decoded, and what it left out.
 
     ``root`` is the folder that file names in ``excluded`` are relative to; ``notes`` are sentences on what was read
-    otherwise than it is written; ``own`` tells that we wrote the table, whose values stay as they are.
+    otherwise than it is written; ``own`` says that we wrote the table, whose values stay as they are.
     """
 
     root: Path
@@ -63,7 +63,7 @@ class Source(Generic[AnyOptions]):
     name: str
     title: str
     description: str
-    read: Callable[[Path, AnyOptions], Found]
+    read: Callable[[Path, AnyOptions], Listing]
     options: type[AnyOptions]
     recognises: Callable[[Collection[str]], bool] | None = None
     image_column: str = ""
@@ -84,7 +84,7 @@ def _storable(character: str) -> bool:
     return unicodedata.category(character) not in {"Cc", "Cs", "Zl", "Zp"}
 
 
-def find_table(path: Path, patterns: Iterable[str], what: str) -> Path:
+def find_table(path: Path, patterns: Iterable[str], title: str) -> Path:
     """Return the table of a data set: ``path`` itself or the first match in that folder.
 
     Raises
@@ -96,10 +96,10 @@ def find_table(path: Path, patterns: Iterable[str], what: str) -> Path:
         return path
     existing_folder(path)
     patterns = list(patterns)
-    found = [match for pattern in patterns for match in sorted(path.glob(pattern)) if match.is_file()]
-    if not found:
-        raise ManifestError(f"{path} is no {what}: it has no {' or '.join(patterns)}")
-    return found[0]
+    matches = [match for pattern in patterns for match in sorted(path.glob(pattern)) if match.is_file()]
+    if not matches:
+        raise ManifestError(f"{path} is not {title}: it has no {' or '.join(patterns)}")
+    return matches[0]
 
 
 def existing_folder(path: Path) -> Path:
@@ -109,36 +109,36 @@ def existing_folder(path: Path) -> Path:
     return path
 
 
-def walk(folder: Path, found: Found) -> Iterator[Path]:
+def walk(folder: Path, listing: Listing) -> Iterator[Path]:
     """Yield every file below a folder in a fixed order, links followed.
 
     What is not a file to read (hidden files and folders, a folder with an image's name, a loop of links, a folder
     that may not be listed) is left out by name.
     """
-    seen: set[Path] = set()
+    visited: set[Path] = set()
     pending = [folder]
     while pending:
         here = pending.pop(0)
         real = here.resolve()
-        if real in seen:
-            found.leave_out(here, "is a link to a folder that was read already")
+        if real in visited:
+            listing.leave_out(here, "is a link to a folder that was read already")
             continue
-        seen.add(real)
+        visited.add(real)
         try:
             entries = sorted(os.scandir(here), key=lambda entry: entry.name)
         except OSError as error:
-            found.leave_out(here, f"cannot be listed ({one_line(error)})")
+            listing.leave_out(here, f"cannot be listed ({one_line(error)})")
             continue
         for entry in entries:
             path = Path(entry.path)
             if printable(entry.name) != entry.name:
-                found.leave_out(path, "has a line break or bytes that are no text in its name; rename it")
+                listing.leave_out(path, "has a line break or bytes that are not text in its name; rename it")
             elif entry.name.startswith("."):
-                found.leave_out(path, "is hidden")
+                listing.leave_out(path, "is hidden")
             elif not _is_folder(entry):
                 yield path
             elif path.suffix.lower() in IMAGE_SUFFIXES:
-                found.leave_out(path, "is a folder")
+                listing.leave_out(path, "is a folder")
             else:
                 pending.append(path)
 
@@ -150,17 +150,17 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def with_folder_splits(found: Found) -> None:
+def with_folder_splits(listing: Listing) -> None:
     """Fill the splits of rows from folders train, val and test above the images, where no row has one.
 
     Nothing is filled where the folders name fewer than two splits: they divide nothing.
     """
-    if any(row.split for row in found.rows):
+    if any(row.split for row in listing.rows):
         return
-    splits = [_split_of_folders(relative(row.image, found.root)) for row in found.rows]
+    splits = [_split_of_folders(relative(row.image, listing.root)) for row in listing.rows]
     if len(set(splits) - {""}) > 1:
-        found.rows = [replace(row, split=split) for row, split in zip(found.rows, splits, strict=True)]
-        found.notes.append("split: from the folders that the images lie in")
+        listing.rows = [replace(row, split=split) for row, split in zip(listing.rows, splits, strict=True)]
+        listing.notes.append("split: from the folders that the images lie in")
 
 
 def _split_of_folders(file: str) -> str:
@@ -175,8 +175,8 @@ def class_of(name: str, aliases: Mapping[str, str]) -> str:
     return aliases.get(name) or folded.get(name.casefold()) or known_class(name) or name
 
 
-def join_labels(found: Found, options: LabelOptions) -> None:
+def join_labels(listing: Listing, options: LabelOptions) -> None:
     """Turn the labels of all rows, as they are written, into classes, and note which changed."""
-    mapped = map_labels([row.label for row in found.rows], options.aliases, options.keep_labels)
-    found.rows = [replace(row, label=mapped.classes[row.label]) for row in found.rows]
-    found.notes += mapped.notes
+    mapped = map_labels([row.label for row in listing.rows], options.aliases, options.keep_labels)
+    listing.rows = [replace(row, label=mapped.classes[row.label]) for row in listing.rows]
+    listing.notes += mapped.notes
