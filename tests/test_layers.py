@@ -13,7 +13,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "cxr"
 LAYERS = (
-    {"errors", "paths", "files", "json_types", "validation", "formatting", "lazy", "earlier_names"},
+    {"errors", "paths", "files", "json_types", "validation", "formatting", "lazy", "earlier_names", "cores"},
     {"locks"},
     {"models", "runs"},
     {"data"},

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
+from cxr.cli.follow import Detach, ShardsOption, SlurmOption, follow_or_leave
 from cxr.cli.models import DataOption, Device, Model, check_split, is_training, manifest_of
 from cxr.cli.output import Json, WrongUse, assignments, emit, note, percent, say, show_table
 from cxr.errors import ExplainError, ImageError, unknown
@@ -63,6 +63,7 @@ def explain(
     ] = None,
     device: Device = "auto",
     slurm: SlurmOption = None,
+    shards: ShardsOption = 1,
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
@@ -82,11 +83,13 @@ def explain(
         choices = (("targets", target), ("bias", bias), ("precision", precision), ("n", n))
         params |= {key: value for key, value in choices if value}
         try:
-            run = start("explain", params, where=slurm)
+            run = start("explain", params, where=slurm, shards=shards)
         except ExplainError as error:
             raise WrongUse(str(error)) from None
         follow_or_leave(run, detach, as_json)
         return
+    if shards > 1:
+        raise WrongUse("--shards goes without an IMAGE: one X-ray is explained at once")
     if slurm is not None or detach:
         option_name = "--detach" if slurm is None else "--slurm"
         raise WrongUse(

@@ -38,6 +38,17 @@ SlurmOption = Annotated[
 ]
 """Options of sbatch for the run; None for this machine."""
 
+ShardsOption = Annotated[
+    int,
+    typer.Option(
+        "--shards",
+        min=1,
+        help="Cut the X-rays into so many slices, a process for each, on a GPU each or as many at once as there are "
+        "cores. What is done is kept slice by slice.",
+    ),
+]
+"""In how many slices a run works."""
+
 Detach = Annotated[bool, typer.Option("--detach", help="Return at once and leave it running.")]
 
 

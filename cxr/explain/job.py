@@ -11,33 +11,39 @@ Files in the run folder:
 - ``results.json``: counts, images left out and why, the legend and notes of the maps, and in which precision they were
   made (``precision``: what was requested and used, and how bfloat16 did on the first image)
 
+A shard's folder (:mod:`cxr.runs.shards`) holds the same of its X-rays, without results; its previews are called by
+their row. The run's job takes them over.
+
 The maps also go to the heatmaps that pages read (:mod:`cxr.explain.store`), and those that lie there are taken over.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from cxr.data import ImageCache, Manifest
+from cxr.data.images.image_cache import NothingReadableError
 from cxr.errors import ExplainError
 from cxr.evaluation.metrics import patients_of
 from cxr.explain import legend
-from cxr.explain.diagnostics import concerns
 from cxr.explain.explainer import BATCH
 from cxr.explain.heatmap import Heatmap, Method, heatmaps_of, picture_digest
 from cxr.explain.render import figure, to_png
-from cxr.explain.run_files import COLUMNS, INDEX, LEDGER, PRECISION, PREVIEWS, STORE, safe_names
+from cxr.explain.run_files import INDEX, PRECISION, PREVIEWS, STORE, safe_names, valid_rows, write_index, write_map
 from cxr.explain.settings import ALL, LABEL, Targets
-from cxr.explain.store import HeatmapStore, packed_map
+from cxr.explain.store import HeatmapStore
 from cxr.files import replacing
 from cxr.formatting import xrays
+from cxr.runs.shards.folders import ShardFolder, finished_shards, own_slice
 
 if TYPE_CHECKING:
     from cxr.explain.settings import ExplainParams
@@ -82,6 +88,14 @@ class _Job:
             return (self.targets.name,)
         label = self.labels[image_id]
         return (label if self.targets.word == LABEL and label in self.model.classes else predicted,)
+
+
+def explain_shard(folder: ShardFolder, params: ExplainParams, progress: Progress) -> None:
+    """Explain a shard's X-rays, or the rest of them; the run's job counts what cannot be read."""
+    progress(0.0, "loading")
+    if own_slice(folder, _selected(params.data, params).ids, params.batch or BATCH):
+        with contextlib.suppress(NothingReadableError):
+            _stream(_loaded(folder, params)[0], progress)
 
 
 def explain_run(folder: RunFolder, params: ExplainParams, progress: Progress) -> None:
@@ -146,8 +160,10 @@ def _loaded(folder: RunFolder, params: ExplainParams) -> tuple[_Job, str]:
     model.to(resolve_device(params.device))
     targets = Targets.of(params.targets, model)
     manifest = _selected(params.data, params)
-    cache = ImageCache.build(manifest, model.card.size)
-    ids = [image_id for image_id in manifest.ids if image_id in cache]
+    batch = params.batch or BATCH
+    own = own_slice(folder, manifest.ids, batch)
+    cache = ImageCache.build(manifest.select(ids=list(own)), model.card.size)
+    ids = [image_id for image_id in own if image_id in cache]
     job = _Job(
         folder=folder,
         model=model,
@@ -157,8 +173,8 @@ def _loaded(folder: RunFolder, params: ExplainParams) -> tuple[_Job, str]:
         ids=ids,
         method=method,
         targets=targets,
-        batch=params.batch or BATCH,
-        previews=safe_names(ids[: params.previews]),
+        batch=batch,
+        previews=safe_names(ids[: params.previews] if len(own) == len(manifest) else manifest.ids[: params.previews]),
         store=store,
     )
     return _precise(job), description
@@ -167,12 +183,17 @@ def _loaded(folder: RunFolder, params: ExplainParams) -> tuple[_Job, str]:
 def _precise(job: _Job) -> _Job:
     """Return the job with its precision settled: bfloat16 is tried on the first image, float32 taken where it fails.
 
-    ``precision.json`` holds what was decided. A resumed run that had taken float32 keeps to it.
+    ``precision.json`` holds what was decided. A resumed run that had taken float32 keeps to it; one in shards, each of
+    which tries its own first image, to what they took.
     """
     if job.method.precision is None or not job.ids:
         return job
     record = job.folder.read_json(PRECISION)
-    if record is None or not record["used"].endswith(FLOAT32):
+    of_shards = [found for shard in finished_shards(job.folder) if (found := shard.read_json(PRECISION))]
+    if record is None and of_shards:
+        record = of_shards[0] | {"used": ", then ".join(sorted({found["used"] for found in of_shards}))}
+        job.folder.write_json(PRECISION, record)
+    elif record is None or not record["used"].endswith(FLOAT32):
         first = job.cache.rows(job.ids[:1])
         result = job.method.explain(job.model, first, _predictions(job.model, first))
         assert result.trial is not None
@@ -232,41 +253,69 @@ def _stream(job: _Job, progress: Progress) -> tuple[pd.DataFrame, Heatmap | None
         new, heatmap = _one_batch(job, maps, todo[start : start + job.batch])
         rows, first = rows + new, first or heatmap
         if time.monotonic() - written > _INDEX_EVERY_S:
-            _write_index(job.folder, maps, rows)
+            write_index(job.folder, maps, rows)
             written = time.monotonic()
         n = len(done) + min(start + job.batch, len(todo))
         progress(0.99 * n / len(job.ids), f"{n} of {len(job.ids)} images explained")
-    table = _write_index(job.folder, maps, rows)
-    return table, first or _first_of(job, maps, rows)
+    _draw_missing_previews(job, rows)
+    table = write_index(job.folder, maps, rows)
+    return table, first or _first_of(job, rows)
 
 
 def _opened(job: _Job) -> tuple[np.memmap, list[Row]]:
-    """Return the maps, opened again or made anew, and the rows of those that this run has done before."""
+    """Return the maps, opened again or made anew, and the rows of those that this run or its shards have done before.
+
+    What a shard has done is taken over with the index written, before its file goes: twice on the disk is one shard.
+    """
+    maps, rows = _own_maps(job)
+    for shard in finished_shards(job.folder):
+        taken = _take_over(job, shard.path, maps)
+        if taken:
+            done = {row["image_id"] for row in taken}
+            rows = [row for row in rows if row["image_id"] not in done] + taken
+            write_index(job.folder, maps, rows)
+        (shard.path / STORE).unlink(missing_ok=True)
+    return maps, rows
+
+
+def _own_maps(job: _Job) -> tuple[np.memmap, list[Row]]:
     shape = (len(job.ids) * job.n_targets, job.cache.size, job.cache.size)
+    places = {image_id: place * job.n_targets for place, image_id in enumerate(job.ids)}
     try:
         maps = np.lib.format.open_memmap(job.folder.path / STORE, mode="r+")
-        rows = pd.read_parquet(job.folder.path / INDEX, columns=list(COLUMNS)).to_dict("records")
+        found = _valid_rows(job, job.folder.path)
         if (maps.shape, maps.dtype) == (shape, np.float16):
-            return maps, _still_valid(job, rows)
+            return maps, [row for i, of_image in found.items() if of_image[0]["row"] == places[i] for row in of_image]
     except (OSError, ValueError):
         pass  # nothing yet, or written by an older version: begin anew
     return np.lib.format.open_memmap(job.folder.path / STORE, mode="w+", dtype=np.float16, shape=shape), []
 
 
-def _still_valid(job: _Job, rows: list[Row]) -> list[Row]:
-    """Return the rows of these weights and pictures; an image counts with all its maps or with none."""
-    places = {image_id: place for place, image_id in enumerate(job.ids)}
-    by_image: dict[str, list[Row]] = {}
-    for row in rows:
-        by_image.setdefault(row["image_id"], []).append(row)
-    valid = []
-    for image_id, image_rows in by_image.items():
-        if image_id in places and len(image_rows) == job.n_targets:
-            picture, first = picture_digest(job.cache[image_id]), places[image_id] * job.n_targets
-            expected = [(job.store.folder.name, picture, first + t) for t in range(job.n_targets)]
-            if [(row["weights"], row["picture"], row["row"]) for row in image_rows] == expected:
-                valid += image_rows
-    return valid
+def _take_over(job: _Job, shard: Path, maps: np.memmap) -> list[Row]:
+    """Copy what a shard has done to its place among the run's maps and previews, and return its rows there."""
+    places = {image_id: place * job.n_targets for place, image_id in enumerate(job.ids)}
+    rows: list[Row] = []
+    try:
+        source = np.load(shard / STORE, mmap_mode="r")
+        found = _valid_rows(job, shard)
+    except (OSError, ValueError):
+        return []  # none of its X-rays could be read, or it was taken over before
+    for image_id, of_image in found.items():
+        first, place = of_image[0]["row"], places[image_id]
+        maps[place : place + job.n_targets] = source[first : first + job.n_targets]
+        for t, row in enumerate(of_image):
+            rows.append(row | {"row": place + t})
+            preview = shard / PREVIEWS / f"{row['row']}.png"
+            if image_id in job.previews and preview.exists():
+                target = _preview_path(job, image_id, row["target"], place + t)
+                target.parent.mkdir(exist_ok=True)
+                preview.replace(target)
+    return rows
+
+
+def _valid_rows(job: _Job, folder: Path) -> dict[str, list[Row]]:
+    known = set(job.ids)
+    return valid_rows(folder, job.store.folder.name, job.n_targets, lambda i: job.cache[i] if i in known else None)
 
 
 def _one_batch(job: _Job, maps: np.memmap, pairs: Sequence[tuple[int, str]]) -> tuple[list[Row], Heatmap]:
@@ -281,9 +330,9 @@ def _one_batch(job: _Job, maps: np.memmap, pairs: Sequence[tuple[int, str]]) -> 
         about = {"image_id": image_id, "label": job.labels[image_id], "predicted": predicted[i]}
         about |= {"weights": job.store.folder.name, "picture": pictures[i]}
         for t, heatmap in enumerate(explained[i]):
-            rows.append(about | _write_map(maps, place * job.n_targets + t, heatmap))
+            rows.append(about | write_map(maps, place * job.n_targets + t, heatmap))
             if image_id in job.previews:
-                _write_preview(job, image_id, images[i], heatmap)
+                _write_preview(job, image_id, images[i], heatmap, rows[-1]["row"])
     return rows, explained[0][0]
 
 
@@ -309,49 +358,34 @@ def _predictions(model: XrayClassifier, images: np.ndarray) -> list[str]:
         return [model.classes[k] for k in model(images).argmax(dim=1).tolist()]
 
 
-def _write_map(maps: np.memmap, row: int, heatmap: Heatmap) -> Row:
-    maps[row], scale = packed_map(heatmap.relevance)
-    return {
-        "target": heatmap.target,
-        "composite": heatmap.composite,
-        "bias": heatmap.bias,
-        **{name: getattr(heatmap, name) for name in LEDGER},
-        "concerns": " ".join(concerns(heatmap)),
-        "scale": scale,
-        "row": row,
-    }
-
-
-def _write_preview(job: _Job, image_id: str, image: np.ndarray, heatmap: Heatmap) -> None:
+def _write_preview(job: _Job, image_id: str, image: np.ndarray, heatmap: Heatmap, row: int) -> None:
     picture = figure(image, heatmap.relevance, legend=legend.lines(heatmap))
-    name = job.previews[image_id]
-    if job.n_targets > 1:
-        name = f"{name}-{safe_names(job.model.classes)[heatmap.target]}"
-    path = job.folder.path / PREVIEWS / f"{name}.png"
+    path = _preview_path(job, image_id, heatmap.target, row)
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as draft:
         draft.write_bytes(to_png(picture))
 
 
-def _write_index(folder: RunFolder, maps: np.memmap, rows: list[Row]) -> pd.DataFrame:
-    maps.flush()
-    table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("row", ignore_index=True)
-    with replacing(folder.path / INDEX) as draft:
-        table.to_parquet(draft, index=False)
-    return table
+def _preview_path(job: _Job, image_id: str, target: str, row: int) -> Path:
+    name = job.previews[image_id]
+    if job.n_targets > 1:
+        name = f"{name}-{safe_names(job.model.classes)[target]}"
+    return job.folder.path / PREVIEWS / f"{row if isinstance(job.folder, ShardFolder) else name}.png"
 
 
-def _first_of(job: _Job, maps: np.memmap, rows: list[Row]) -> Heatmap | None:
+def _draw_missing_previews(job: _Job, rows: list[Row]) -> None:
+    """Draw what no shard has: its first X-rays are others where some cannot be read."""
+    for row in rows:
+        image_id = row["image_id"]
+        if image_id in job.previews and not _preview_path(job, image_id, row["target"], row["row"]).exists():
+            _write_preview(job, image_id, job.cache[image_id], _again(job, row), row["row"])
+
+
+def _first_of(job: _Job, rows: list[Row]) -> Heatmap | None:
     """Return a map of a run that had nothing left to do, for the legend."""
-    if not rows:
-        return None
-    row = rows[0]
-    return Heatmap(
-        relevance=maps[row["row"]].astype(np.float32) * np.float32(row["scale"]),
-        target=row["target"],
-        composite=job.method.composite,
-        bias=job.method.bias,
-        options=job.method.options,
-        precision=job.method.precision or "float32",
-        **{name: row[name] for name in LEDGER},
-    )
+    return _again(job, min(rows, key=lambda row: row["row"])) if rows else None
+
+
+def _again(job: _Job, row: Row) -> Heatmap:
+    """Return the heatmap of a row with its notes: from the store, or explained again."""
+    return _explained(job, job.cache.rows([row["image_id"]]), [row["picture"]], [(row["target"],)])[0][0]

@@ -1,15 +1,20 @@
-"""The maps that an explaining run keeps: one of them for a page, and names of files that any system takes."""
+"""The maps that an explaining run keeps: written, read again, one of them for a page, under names that are safe."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from cxr.errors import ExplainError
+from cxr.explain.diagnostics import concerns
+from cxr.explain.heatmap import Heatmap, picture_digest
+from cxr.explain.store import packed_map
+from cxr.files import replacing
 
 if TYPE_CHECKING:
     from cxr.runs.folder import RunFolder
@@ -51,3 +56,47 @@ def read_map(folder: RunFolder, image_id: str, target: str | None = None) -> tup
     entry = rows.iloc[0]
     store = np.load(folder.path / STORE, mmap_mode="r")
     return store[int(entry["row"])].astype(np.float32) * np.float32(entry["scale"]), entry
+
+
+def write_map(maps: np.memmap, row: int, heatmap: Heatmap) -> dict[str, Any]:
+    """Write a heatmap to its row of the maps (n, H, W), and return what the index holds of it."""
+    maps[row], scale = packed_map(heatmap.relevance)
+    return {
+        "target": heatmap.target,
+        "composite": heatmap.composite,
+        "bias": heatmap.bias,
+        **{name: getattr(heatmap, name) for name in LEDGER},
+        "concerns": " ".join(concerns(heatmap)),
+        "scale": scale,
+        "row": row,
+    }
+
+
+def write_index(folder: RunFolder, maps: np.memmap, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Write the index of maps that are there, after them, and return it."""
+    maps.flush()
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("row", ignore_index=True)
+    with replacing(folder.path / INDEX) as draft:
+        table.to_parquet(draft, index=False)
+    return table
+
+
+def valid_rows(
+    folder: Path, weights: str, n_targets: int, picture_of: Callable[[str], np.ndarray | None]
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of an index by image, as far as weights and pictures are still these.
+
+    An image counts with all its maps, one row behind the other, or with none; one without a picture does not count.
+    """
+    by_image: dict[str, list[dict[str, Any]]] = {}
+    for row in pd.read_parquet(folder / INDEX, columns=list(COLUMNS)).to_dict("records"):
+        by_image.setdefault(row["image_id"], []).append(row)
+    valid = {}
+    for image_id, rows in by_image.items():
+        picture = picture_of(image_id)
+        if picture is not None and len(rows) == n_targets:
+            digest, first = picture_digest(picture), rows[0]["row"]
+            expected = [(weights, digest, first + t) for t in range(n_targets)]
+            if [(row["weights"], row["picture"], row["row"]) for row in rows] == expected:
+                valid[image_id] = rows
+    return valid

@@ -27,8 +27,8 @@ _CUDA = re.compile(r"cuda(?::(\d+))?")
 Options = dict[str, tuple[str, ...]]
 
 
-def options_of(kind: Kind, params: Mapping[str, Any]) -> Options | None:
-    """Return what a run may take, None for one that needs no turn.
+def options_of(kind: Kind, params: Mapping[str, Any], shards: int = 1) -> Options | None:
+    """Return what a run may take, None for one that needs no turn; with ``shards`` a GPU for each, as far as they go.
 
     Whatever computes with a network waits for a GPU that is free, where there are GPUs and it did not ask for the
     processor. The processor is shared, unless the kind takes its turn there too: an evaluation beside a training slows
@@ -38,7 +38,7 @@ def options_of(kind: Kind, params: Mapping[str, Any]) -> Options | None:
         return None
     device, n = kind.requested_devices(params)
     gpus = count_gpus() if device == "auto" else 0
-    options = device_options(device, n, gpus)
+    options = device_options(device, max(n, min(shards, gpus)), gpus)
     return None if kind.processor == "shared" and set(options) <= {"cpu"} else options
 
 
@@ -106,6 +106,12 @@ def device_options(device: str, n: int, gpus: int) -> Options:
         name = "cpu" if device == "auto" else device
         return {name: (name,)}
     return {f"cuda:{first}": tuple(_on_this_machine(first + i) for i in range(max(1, n))) for first in firsts}
+
+
+def neighbours(device: str, n: int) -> list[str]:
+    """Return the names, in this process, of the ``n`` devices from ``device`` on; of a processor itself alone."""
+    named = _CUDA.fullmatch(device)
+    return [f"cuda:{int(named[1] or 0) + k}" for k in range(n)] if named else [device]
 
 
 def _on_this_machine(index: int) -> str:

@@ -67,10 +67,12 @@ class RunFolder:
         name: str = "",
         manifest_hash: str = "",
         slurm: Mapping[str, Any] | None = None,
+        shards: int = 1,
     ) -> RunFolder:
         """Make a new run below ``root``, complete before it gets its name, and return it.
 
         ``slurm`` are the settings of its job if it is to run on a cluster (see ``cxr.runs.slurm.status``).
+        ``shards`` is the number of its shards (see ``cxr.runs.shards``).
 
         Raises
         ------
@@ -80,7 +82,7 @@ class RunFolder:
         root = Path(root)
         run_id = new_run_id(name or kind)
         draft = cls(root / f".new-{run_id}")
-        spec = new_spec(run_id, kind, params, name, manifest_hash, slurm)
+        spec = new_spec(run_id, kind, params, name, manifest_hash, slurm, shards)
         try:
             with explaining_full_disk(draft.path):
                 draft.checkpoints.mkdir(parents=True)

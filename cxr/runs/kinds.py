@@ -136,6 +136,9 @@ class Kind:
         ``many``: as many processes as devices work together; ``one``: never more than one.
     device_in
         The parameter that holds ``device`` and ``devices``; "" if they are parameters themselves.
+    shard
+        The function (:class:`Job`) that does one shard of the work, as ``module:function``; "" works in one piece.
+        It gets the folder of the shard (:mod:`cxr.runs.shards.folders`); the job takes what it wrote there.
     members
         The kind of the runs that it starts, "" for none. Each names it in its own parameter of this kind's name.
     """
@@ -149,12 +152,18 @@ class Kind:
     processor: Literal["shared", "queued"] = "shared"
     processes: Literal["one", "many"] = "one"
     device_in: str = ""
+    shard: str = ""
     members: str = ""
 
     def load_job(self) -> Job:
         """Import the function that does the work; for the run's own process."""
         job: Job = _load(self.job)
         return job
+
+    def load_shard(self) -> Job:
+        """Import the function that does one shard of the work; for the shard's own process."""
+        shard: Job = _load(self.shard)
+        return shard
 
     def params_model(self) -> type[Params]:
         """Import the model of the parameters."""
@@ -208,6 +217,7 @@ KINDS: dict[str, Kind] = {
             params="cxr.explain.settings:ExplainParams",
             resumes=True,
             device="queued",
+            shard="cxr.explain.job:explain_shard",
         ),
         Kind(
             "text-experiment",

@@ -35,6 +35,8 @@ class Spec(TypedDict):
         Of Python and of the packages that decide the numbers.
     slurm
         Options of a run on a cluster.
+    shards
+        In how many slices the X-rays are worked on (see ``cxr.runs.shards``), where there are several.
     """
 
     id: str
@@ -45,6 +47,7 @@ class Spec(TypedDict):
     manifest_hash: str
     versions: dict[str, str]
     slurm: NotRequired[JsonObject]
+    shards: NotRequired[int]
 
 
 def new_run_id(name: str = "") -> str:
@@ -66,6 +69,7 @@ def new_spec(
     name: str,
     manifest_hash: str,
     slurm: Mapping[str, Any] | None,
+    shards: int = 1,
 ) -> Spec:
     """Return the content of a new run's ``spec.json``."""
     spec: Spec = {
@@ -77,7 +81,11 @@ def new_spec(
         "manifest_hash": manifest_hash,
         "versions": _versions(),
     }
-    return spec if slurm is None else {**spec, "slurm": dict(slurm)}
+    if slurm is not None:
+        spec["slurm"] = dict(slurm)
+    if shards > 1:
+        spec["shards"] = shards
+    return spec
 
 
 def _versions() -> dict[str, str]:

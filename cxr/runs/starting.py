@@ -15,6 +15,7 @@ from cxr.runs.folder import RunFolder
 from cxr.runs.kinds import Params, kind_of
 from cxr.runs.process import launch
 from cxr.runs.run import Run
+from cxr.runs.shards.folders import check_shards
 from cxr.runs.slurm import submit
 from cxr.runs.slurm.settings import Slurm
 
@@ -30,6 +31,7 @@ def start(
     progress: Callable[[float, str], None] | None = None,
     warn: Callable[[str], object] | None = None,
     where: Slurm | None = None,
+    shards: int | None = None,
 ) -> Run:
     """Check what is asked for, make a run's folder and start the process that does the work.
 
@@ -58,6 +60,9 @@ def start(
         None: on this machine (for a whole spec: where that one says). ``cxr.runs.Slurm(...)``: submitted to a cluster
         that shares the folders of runs and data; a training's recipe gets one device per process of the job. A run of
         a kind with members (a study) works here and submits its members.
+    shards
+        In how many slices the X-rays are worked on, each by a process of its own: 1 by default (for a whole spec: as
+        many as that one says). The results are those of one piece.
 
     Raises
     ------
@@ -65,7 +70,9 @@ def start(
         If the kind or a parameter is unknown or not allowed, the data or the network cannot be used, or Slurm is not
         here or refuses. No folder is left then.
     """
-    run = prepare(kind, params, name=name, root=root, manifest_hash=manifest_hash, warn=warn, where=where)
+    run = prepare(
+        kind, params, name=name, root=root, manifest_hash=manifest_hash, warn=warn, where=where, shards=shards
+    )
     try:
         launch(run.folder)
     except RunError:
@@ -85,6 +92,7 @@ def prepare(
     manifest_hash: str | None = None,
     warn: Callable[[str], object] | None = None,
     where: Slurm | None = None,
+    shards: int | None = None,
 ) -> Run:
     """Make a run's folder as :func:`start` does, and leave it to the caller to start its process at once.
 
@@ -93,7 +101,8 @@ def prepare(
     CxrError
         As :func:`start` does.
     """
-    request = _request(kind, params, name, where)
+    request = _request(kind, params, name, where, shards)
+    check_shards(kind_of(request.kind), request.shards)
     checked = kind_of(request.kind).params_model().of(request.params)
     if manifest_hash is None:
         for sentence in checked.check():
@@ -105,7 +114,8 @@ def prepare(
         stored = submit.prepared(request.where, request.kind, stored)
     slurm = request.where.stored() if request.where is not None else None
     title = request.name or checked.default_name()
-    folder = RunFolder.create(root or paths.runs_root(), request.kind, stored, title, manifest_hash, slurm)
+    root = root or paths.runs_root()
+    folder = RunFolder.create(root, request.kind, stored, title, manifest_hash, slurm, request.shards)
     folder.update_status(launched=time.time(), message="starting")
     return Run(folder)
 
@@ -116,14 +126,19 @@ class _Request:
     params: Mapping[str, Any] | Params
     name: str
     where: Slurm | None
+    shards: int
 
 
 def _request(
-    kind: str | Mapping[str, Any], params: Mapping[str, Any] | Params | None, name: str, where: Slurm | None
+    kind: str | Mapping[str, Any],
+    params: Mapping[str, Any] | Params | None,
+    name: str,
+    where: Slurm | None,
+    shards: int | None,
 ) -> _Request:
     """Return what is asked for, also by a whole spec, in whose parameters ``params`` replace some."""
     if not isinstance(kind, Mapping):
-        return _Request(kind, params or {}, name, where)
+        return _Request(kind, params or {}, name, where, 1 if shards is None else shards)
     changes = params.stored() if isinstance(params, Params) else params or {}
     slurm = kind.get("slurm")
     return _Request(
@@ -131,4 +146,5 @@ def _request(
         {**kind.get("params", {}), **changes},
         name or str(kind.get("name") or ""),
         where or (Slurm.of(slurm) if slurm else None),
+        kind.get("shards", 1) if shards is None else shards,
     )

@@ -3,6 +3,8 @@
 The kind of a run (:mod:`cxr.runs.kinds`) names the function that does the work. A job that returns although a stop was
 asked for counts as stopped, unless it reported a progress of 1.0 before.
 
+Work that is cut into shards (:mod:`cxr.runs.shards`) has a process like this for each shard, given the shard's folder.
+
 A training on several devices has several such processes. The first, of rank 0, is the run's; those whose environment
 says ``RANK`` 1 or more are its helpers: they call the job function and do nothing else; they have no lock, no place in
 the queue, and write no status.
@@ -18,6 +20,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,8 @@ from cxr.runs import devices, local
 from cxr.runs.folder import WORKER_LOCK, RunFolder, Stopped
 from cxr.runs.kinds import Kind, kind_of
 from cxr.runs.queue import DeviceQueue
+from cxr.runs.shards import processes
+from cxr.runs.shards.folders import SHARE, ShardFolder, folder_at, remove_parts, shards_of
 from cxr.runs.status import ENDED
 from cxr.runs.storage import DiskFullError, disk_full, is_disk_full
 
@@ -45,7 +50,7 @@ def main(folder: str | os.PathLike[str]) -> int:
     logging.basicConfig(
         stream=sys.stdout, level=logging.INFO, format=f"%(asctime)s {who}%(levelname)s %(message)s", force=True
     )
-    run = RunFolder(Path(folder).resolve())
+    run = folder_at(Path(folder).resolve())
     if rank:
         return _help(run)
     lock = FileLock(run.path / WORKER_LOCK)
@@ -129,8 +134,12 @@ def _outcome(run: RunFolder, kind: Kind) -> dict[str, Any]:
 
 def _do(run: RunFolder, kind: Kind) -> bool:
     """Do the job, once a device is free if it needs one; return whether it came to its end."""
-    on_cluster = local.JOB_VARIABLE in os.environ  # Slurm is the queue there
-    options = None if on_cluster else devices.options_of(kind, run.spec["params"])
+    if isinstance(run, ShardFolder):  # it works where its run has got room
+        return _do_now(run, kind)
+    if local.JOB_VARIABLE in os.environ:  # Slurm is the queue there; shards take turns on the job's GPU
+        one_gpu = kind.device == "queued" and os.environ.get(devices.CHOSEN_VARIABLE) != "cpu"
+        return _do_now(run, kind, [""] if one_gpu else [])
+    options = devices.options_of(kind, run.spec["params"], len(shards_of(run)) or 1)
     if options is None:
         return _do_now(run, kind)
     queue = DeviceQueue(run.path.parent)
@@ -138,20 +147,37 @@ def _do(run: RunFolder, kind: Kind) -> bool:
         if device is None:
             return False
         os.environ[devices.CHOSEN_VARIABLE] = device
-        return _do_now(run, kind)
+        return _do_now(run, kind, devices.neighbours(device, len(options[device])))
 
 
-def _do_now(run: RunFolder, kind: Kind) -> bool:
+def _do_now(run: RunFolder, kind: Kind, places: Sequence[str] = ()) -> bool:
     if run.stop_requested():
         return False
     with run.status_transaction() as status:
         if status["state"] != "stopping":
             status.update(state="running", message="loading")
     report = Progress(run)
-    kind.load_job()(run, run.params, progress=report)  # imported now, so not before the run's turn has come
+    # Imported now, so not before the run's turn has come.
+    if isinstance(run, ShardFolder):
+        kind.load_shard()(run, run.params, progress=report)
+    elif shards_of(run):
+        _do_shards_and_merge(run, kind, places, report)
+    else:
+        kind.load_job()(run, run.params, progress=report)
     report.flush()
     run.flush_metrics()
-    return not run.stop_requested() or run.read_status()["progress"] == 1.0
+    complete = not run.stop_requested() or run.read_status()["progress"] == 1.0
+    if complete:
+        remove_parts(run)
+    return complete
+
+
+def _do_shards_and_merge(run: RunFolder, kind: Kind, places: Sequence[str], report: Progress) -> None:
+    def merging(fraction: float, message: str = "") -> None:
+        report(1 - (1 - SHARE) * (1 - fraction), message)
+
+    if processes.complete(run, [place for place in places if place != "cpu"], report):
+        kind.load_job()(run, run.params, progress=merging)
 
 
 def _say_queued(run: RunFolder, text: str) -> None:

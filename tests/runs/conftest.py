@@ -16,9 +16,10 @@ from tests.runs import jobs, slurm
 
 WORKER = """
 import sys, cxr.runs.worker
-from cxr.runs import kinds
+from cxr.runs import kinds, local
 from tests.runs import jobs
 kinds.KINDS.update(jobs.KINDS)
+local.worker_command = lambda folder: [*sys.orig_argv[:-1], str(folder)]  # of shards: the same
 sys.exit(cxr.runs.worker.main(sys.argv[1]))
 """
 

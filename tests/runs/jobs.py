@@ -13,9 +13,11 @@ from typing import Any
 
 from pydantic import ConfigDict
 
+from cxr.cores import cores
 from cxr.errors import ImageError
 from cxr.runs import Kind, Params, RunFolder, Stopped, kinds
 from cxr.runs.kinds import AbsolutePath, NameOrFile
+from cxr.runs.shards.folders import finished_shards, own_slice
 
 
 class JobParams(Params):
@@ -27,6 +29,7 @@ class JobParams(Params):
     pause: float = 0.01
     helpers: int = 0
     how: str = ""
+    batch: int = 1
     device: str = "auto"
     recipe: dict[str, Any] | None = None
     manifest: AbsolutePath | None = None
@@ -43,6 +46,7 @@ KINDS = {
     "fail": _small("fail", "jobs:fail"),
     "nested": _small("nested", "jobs:nested"),
     "ranks": _small("ranks", "jobs:ranks"),
+    "squares": replace(_small("squares", "jobs:squares"), shard="tests.runs.jobs:squares_shard"),
     "missing": _small("missing", "no_such_module:job"),
     **{
         name: replace(kinds.KINDS[name], job="tests.runs.jobs:train", params="tests.runs.jobs:JobParams")
@@ -96,6 +100,29 @@ def fail(folder: RunFolder, params: JobParams, *, progress) -> None:
     if how == "exit":
         os._exit(3)
     raise KeyError("labl")
+
+
+def squares_shard(folder: RunFolder, params: JobParams, *, progress) -> None:
+    """Square the shard's numbers below ``n``, from where it was; end in the way that ``how`` says for one of them."""
+    numbers = own_slice(folder, range(params.n), params.batch)
+    have = len(folder.metrics()[0])
+    for done, number in enumerate(numbers[have:], have + 1):
+        if folder.stop_requested():
+            return
+        if params.how == f"fail at {number}" and not (folder.run.path / "mended").exists():
+            raise ImageError(f"{number}.png is not an image: it holds text")
+        row = {"number": number, "square": number**2, "pid": os.getpid(), "cores": cores()}
+        folder.append_metrics([row | {"device": os.environ.get("CXR_DEVICE")}])
+        progress(done / len(numbers), f"{number} squared")
+        time.sleep(params.pause)
+
+
+def squares(folder: RunFolder, params: JobParams, *, progress) -> None:
+    """Add the squares up that finished shards have, and those that are missing."""
+    known = {row["number"]: row["square"] for shard in finished_shards(folder) for row in shard.metrics()[0]}
+    progress(0.5, "adding up")
+    own = [number for number in range(params.n) if number not in known]
+    folder.write_json("results.json", {"sum": sum(known.values()) + sum(number**2 for number in own), "own": own})
 
 
 def nested(folder: RunFolder, params: JobParams, *, progress) -> None:

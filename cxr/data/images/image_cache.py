@@ -67,6 +67,10 @@ class Treatment:
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+class NothingReadableError(ImageError):
+    """Not one of the images can be read."""
+
+
 class ImageCache:
     """Decoded images of a manifest, by id.
 
@@ -139,8 +143,10 @@ class ImageCache:
         ------
         ManifestError
             For an empty manifest, an unknown ``fit`` or a ``size`` out of range.
+        NothingReadableError
+            If not one image can be read.
         ImageError
-            If not one image can be read, or the images do not fit into the cache.
+            If the images do not fit into the cache.
         """
         _check_request(manifest, size, fit)
         base = Path(root) if root is not None else cache_root()
@@ -166,7 +172,9 @@ class ImageCache:
         missing = _missing(files.paths, row_of, digest_of, dict(zip(first, range(len(first)), strict=True)), contents)
         if not row_of:
             gone = missing.iloc[0]
-            raise ImageError(f"none of the {len(manifest)} images can be read; the first: {gone.file} {gone.reason}")
+            raise NothingReadableError(
+                f"none of the {len(manifest)} images can be read; the first: {gone.file} {gone.reason}"
+            )
         images = contents.images.select(np.fromiter(row_of.values(), np.int64, len(row_of)))
         digests = np.fromiter((short_digest(files.known[image_id]) for image_id in row_of), np.uint64, len(row_of))
         return cls(store.folder, recipe.key(digest_of), list(row_of), images, missing, digests, recipe.form)

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from cxr.cores import cores
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -31,8 +33,7 @@ class WorkerDied(Exception):
 
 def default_workers() -> int:
     """Return how many processes decode by default: one per core that this process may use, at most 8."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(allowed, 8)
+    return min(cores(), 8)
 
 
 def map_in_order(
