@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
+from cxr.cli.follow import Detach, ShardsOption, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, WrongUse, assignments
 from cxr.errors import RunError, unknown
 from cxr.runs import get_run, is_run_id, start
@@ -87,6 +87,7 @@ def evaluate(
         ),
     ] = False,
     device: Device = "auto",
+    shards: ShardsOption = 1,
     slurm: SlurmOption = None,
     detach: Detach = False,
     as_json: Json = False,
@@ -109,7 +110,7 @@ def evaluate(
         "device": device,
         **{key: value for key, value in options.items() if value},
     }
-    follow_or_leave(start("evaluate", params, where=slurm), detach, as_json)
+    follow_or_leave(start("evaluate", params, where=slurm, shards=shards), detach, as_json)
 
 
 def check_split(manifest: str, split: str) -> None:

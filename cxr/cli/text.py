@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
+from cxr.cli.follow import Detach, ShardsOption, SlurmOption, follow_or_leave
 from cxr.cli.models import DataOption, Device, Model, check_split, manifest_of
 from cxr.cli.output import Json, emit, say, show_table
 from cxr.runs import start
@@ -96,6 +96,7 @@ def vocabulary(
         bool, typer.Option("--join", help="Merge spellings that OCR confuses (PORTABL, P0RTABLE, GLINICA).")
     ] = False,
     csv: Annotated[Path | None, typer.Option(help="Write the whole table to this file.")] = None,
+    shards: ShardsOption = 1,
     slurm: SlurmOption = None,
     detach: Detach = False,
     as_json: Json = False,
@@ -107,7 +108,8 @@ def vocabulary(
     """
     from cxr.cli.vocabulary import count
 
-    count(data, split, min_images=min_images, join=join, csv=csv, where=slurm, detach=detach, as_json=as_json)
+    options = {"min_images": min_images, "join": join}
+    count(data, split, options, csv=csv, where=slurm, shards=shards, detach=detach, as_json=as_json)
 
 
 @app.command("stamp")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,21 +21,20 @@ _SHOWN = 25
 def count(
     data: str,
     split: str,
+    options: Mapping[str, int | bool],
     *,
-    min_images: int,
-    join: bool,
     csv: Path | None,
     where: Slurm | None,
+    shards: int,
     detach: bool,
     as_json: bool,
 ) -> None:
-    """Search and count in a run, follow it, and print its table."""
+    """Search and count in a run, follow it, and print its table; ``options`` are further parameters of the run."""
     if csv is not None and not csv.parent.is_dir():
         raise TextError(f"--csv {csv}: the folder {csv.parent} does not exist")
     if csv is not None and detach:
         raise TextError("--csv must wait for the table, --detach does not wait: give only one of them")
-    params = {"manifest": data, "split": split, "min_images": min_images, "join": join}
-    run = start("text-vocabulary", params, where=where)
+    run = start("text-vocabulary", {"manifest": data, "split": split, **options}, where=where, shards=shards)
     if end_of(run, detach, as_json) is None:
         return
     results = run.results()

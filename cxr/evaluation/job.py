@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cxr.data import ImageCache, Manifest
+from cxr.data.images.image_cache import NothingReadableError
 from cxr.errors import WeightsError
 from cxr.evaluation.metrics import headline
 from cxr.evaluation.multilabel import thresholds_in_words
@@ -28,11 +30,13 @@ from cxr.evaluation.seen import (
 )
 from cxr.evaluation.selection import EXTERNAL, NOT_KNOWN, Selection, select, sentences
 from cxr.evaluation.settings import EvaluationParams
+from cxr.evaluation.shards import BATCH, logits_of, weights_digest, write_logits
 from cxr.evaluation.summary import summarise_predictions, with_targets
 from cxr.evaluation.truth import renamed
 from cxr.models.card import MULTI_LABEL, ModelCard
 from cxr.networks import load_network, resolve_device, seen_by
 from cxr.runs.folder import RunFolder, Stopped
+from cxr.runs.shards.folders import ShardFolder, own_slice
 
 log = logging.getLogger(__name__)
 
@@ -48,19 +52,15 @@ def evaluate(
         If the network or the manifest cannot be used.
     """
     tell = progress or (lambda fraction, message: None)
-    network = params.network
+    network, aliases = params.network, params.aliases
+    weights = weights_digest(network)
     model, description = load_network(network)
     card = model.card
     _refuse_a_single_class(card)
-    manifest = params.data
-    refuse_new_splits(network, model, manifest)
-    splits, aliases = params.splits, params.aliases
-    rests_on = provenance(manifest, network)
+    refuse_new_splits(network, model, params.data)
+    rests_on = provenance(params.data, network)
     tell(0.0, "comparing the data with those of the training")
-    relation = NOT_KNOWN if splits or not manifest.splits else relation_to_training(network, card, manifest)
-    manifest = renamed(manifest, aliases, card.classes, card.task)
-    annotated = annotated_in_training(card)
-    selection = select(manifest, card.classes, card.task, splits, relation=relation, annotated=annotated)
+    manifest, selection, relation = _selected(params, card)
     log.info("%s on %s", description, {name: len(ids) for name, ids in selection.by_split.items()})
     chosen = manifest.select(ids=selection.ids)
     cache = ImageCache.build(
@@ -68,7 +68,7 @@ def evaluate(
     )
     among = seen_among(seen_by(network), chosen, cache)
     if among.use and relation == EXTERNAL:  # strangers by name and file, not by picture
-        selection = select(manifest, card.classes, card.task, splits, relation=NOT_KNOWN, annotated=annotated)
+        selection = _selection(manifest, params, card, NOT_KNOWN)
     selection = selection.without(cache.missing["image_id"])
     ids = selection.ids
 
@@ -77,7 +77,7 @@ def evaluate(
             raise Stopped
         tell(0.5 + 0.45 * done / n, f"predicting {done}/{n}")
 
-    logits = predict(model, cache, ids, device=resolve_device(params.device), progress=step)
+    logits = logits_of(folder, model, weights, cache, ids, resolve_device(params.device), step)
     table = table_of(manifest, selection, logits, card, among)
     folder.write_predictions(table)
     own, include = is_own(network, card, manifest), params.include_seen
@@ -85,6 +85,49 @@ def evaluate(
     summary["provenance"] = rests_on
     folder.write_json("results.json", summary | ({"aliases": aliases} if aliases else {}))
     tell(1.0, "finished")
+
+
+def evaluate_shard(
+    folder: ShardFolder, params: EvaluationParams, *, progress: Callable[[float, str], None] | None = None
+) -> None:
+    """Predict a shard's X-rays and write their logits; the run's job measures, and counts what cannot be read."""
+    tell = progress or (lambda fraction, message: None)
+    weights = weights_digest(params.network)
+    model, _ = load_network(params.network)
+    tell(0.0, "comparing the data with those of the training")
+    manifest, selection, _ = _selected(params, model.card)
+    ids = own_slice(folder, selection.ids, BATCH)
+    if not ids:
+        return
+
+    def step(done: int, n: int) -> None:
+        if folder.stop_requested():
+            raise Stopped
+        tell(0.5 + 0.5 * done / n, f"predicting {done}/{n}")
+
+    with contextlib.suppress(NothingReadableError):
+        cache = ImageCache.build(
+            manifest.select(ids=ids),
+            model.card.size,
+            progress=lambda done, n: tell(0.5 * done / n, f"reading images {done}/{n}"),
+        )
+        ids = [image_id for image_id in ids if image_id in cache]
+        logits = predict(model, cache, ids, batch=BATCH, device=resolve_device(params.device), progress=step)
+        write_logits(folder, weights, cache, ids, logits)
+
+
+def _selected(params: EvaluationParams, card: ModelCard) -> tuple[Manifest, Selection, str]:
+    """Return the manifest in the network's names, which X-rays are measured, and their relation to the training."""
+    data = params.data
+    whole = params.splits or not data.splits
+    relation = NOT_KNOWN if whole else relation_to_training(params.network, card, data)
+    manifest = renamed(data, params.aliases, card.classes, card.task)
+    return manifest, _selection(manifest, params, card, relation), relation
+
+
+def _selection(manifest: Manifest, params: EvaluationParams, card: ModelCard, relation: str) -> Selection:
+    annotated = annotated_in_training(card)
+    return select(manifest, card.classes, card.task, params.splits, relation=relation, annotated=annotated)
 
 
 def table_of(

@@ -209,6 +209,7 @@ KINDS: dict[str, Kind] = {
             job="cxr.evaluation.job:evaluate",
             params="cxr.evaluation.settings:EvaluationParams",
             device="queued",
+            shard="cxr.evaluation.job:evaluate_shard",
         ),
         Kind(
             "explain",
@@ -239,6 +240,7 @@ KINDS: dict[str, Kind] = {
             job="cxr.experiments.vocabulary.job:run",
             params="cxr.experiments.vocabulary.settings:VocabularyParams",
             resumes=True,
+            shard="cxr.experiments.vocabulary.job:search_shard",
         ),
         Kind(
             "import",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -30,9 +31,10 @@ from cxr.experiments.vocabulary.count import (
     tokens_in,
     vocabulary,
 )
-from cxr.experiments.vocabulary.job import read_tables, run, tables
+from cxr.experiments.vocabulary.job import read_tables, run, search_shard, tables
 from cxr.runs import list_runs
 from cxr.runs.folder import RunFolder
+from cxr.runs.shards.folders import shards_of
 from cxr.runs.storage import to_json
 from cxr.text import DetectionStore, Reviews, TextBox
 from cxr.text.detection_store import content_hash
@@ -415,6 +417,27 @@ def test_a_run_searches_every_image_uses_corrected_boxes_and_names_what_it_left_
     assert tokens.query("text == 'Seduto'").iloc[0][["x0", "y0", "x1", "y1"]].tolist() == [5, 6, 60, 30]
     assert told[-1][0] == 1.0
     assert [f for f, _ in told] == sorted(f for f, _ in told)
+
+
+def test_shards_search_the_images_and_the_run_counts_what_one_piece_counts(data, tmp_path, monkeypatch):
+    params = {"manifest": str(data.path), "split": "test", "min_images": 2, "workers": 0}
+    folder = RunFolder.create(tmp_path / "runs", "text-vocabulary", params, shards=7)  # of six images: one is empty
+    for shard in shards_of(folder):
+        shard.path.mkdir(parents=True)
+        search_shard(shard, shard.params, lambda fraction, text="": None)
+        shard.update_status(state="finished")
+    with monkeypatch.context() as patch:
+        patch.setattr(DetectionStore, "put", lambda *_: pytest.fail("an image was searched again"))
+        run(folder, folder.params, lambda fraction, text="": None)
+    shutil.rmtree(DetectionStore().folder)
+    whole = RunFolder.create(tmp_path / "runs", "text-vocabulary", params)
+    run(whole, whole.params, lambda fraction, text="": None)
+    for found, expected in zip(read_tables(folder.path), read_tables(whole.path), strict=True):
+        pd.testing.assert_frame_equal(found, expected)
+    results = [of_run.read_json("results.json") for of_run in (folder, whole)]
+    for record in results:
+        record["provenance"].pop("date")
+    assert results[0] == results[1]
 
 
 def test_a_stop_keeps_what_was_found(data):

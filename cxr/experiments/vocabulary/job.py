@@ -7,6 +7,7 @@ n_tokens, reviewed), ``tokens.parquet`` (image_id, x0, y0, x1, y1, text, score, 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,15 +15,18 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cxr.data import Manifest
+from cxr.errors import TextError
 from cxr.evaluation.provenance import provenance
 from cxr.experiments.vocabulary.count import finding, place_of, vocabulary
 from cxr.files import replacing
+from cxr.runs.shards.folders import own_slice
 from cxr.text.corrections import FileTokens
 from cxr.text.search import images_of, search
 
 if TYPE_CHECKING:
     from cxr.experiments.vocabulary.settings import VocabularyParams
     from cxr.runs.folder import RunFolder
+    from cxr.runs.shards.folders import ShardFolder
 
 KIND = "text-vocabulary"
 IMAGES, TOKENS = "images.parquet", "tokens.parquet"
@@ -59,6 +63,16 @@ def run(folder: RunFolder, params: VocabularyParams, progress: Progress) -> None
     }
     folder.write_json("results.json", results)
     progress(1.0, sentences)
+
+
+def search_shard(folder: ShardFolder, params: VocabularyParams, progress: Progress) -> None:
+    """Search a shard's images: what is detected goes to the store, where the run's job finds it."""
+    progress(0.0, "loading")
+    manifest = images_of(str(params.manifest), params.split)
+    ids = own_slice(folder, manifest.ids)
+    if ids:
+        with contextlib.suppress(TextError):  # none of its images can be read: the run's job says so of each
+            search(manifest.select(ids=ids), progress, folder.stop_requested, params.workers)
 
 
 def tables(manifest: Manifest, file_tokens: dict[str, FileTokens]) -> tuple[pd.DataFrame, pd.DataFrame]:
