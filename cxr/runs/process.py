@@ -10,6 +10,8 @@ from cxr.locks import is_held
 from cxr.runs import local
 from cxr.runs.folder import WORKER_LOCK, RunFolder
 from cxr.runs.kinds import kind_of
+from cxr.runs.shards.folders import shards_of, summary
+from cxr.runs.shards.jobs import submit_shards
 from cxr.runs.slurm import submit
 from cxr.runs.slurm.status import as_slurm_says
 from cxr.runs.status import Status
@@ -34,7 +36,10 @@ def launch(folder: RunFolder) -> None:
     spec = folder.spec
     if spec.get("slurm") and not kind_of(spec["kind"]).members:
         folder.update_status(job="", message=submit.SUBMITTING, submitting=True)
-        submit.submit(folder, restarts=not kind_of(spec["kind"]).resumes)
+        if shards_of(folder):
+            submit_shards(folder)
+        else:
+            submit.submit(folder, restarts=not kind_of(spec["kind"]).resumes)
         return
     pid = local.spawn(folder)
     # On a disk that has filled up meanwhile the process ends by itself, and says why if it can.
@@ -48,7 +53,7 @@ def current_status(folder: RunFolder, stored: Status) -> Status:
     if not stored.active:
         return stored
     if stored.job is not None:
-        return as_slurm_says(folder, stored, SILENCE_S)
+        return _with_shards(folder, as_slurm_says(folder, stored, SILENCE_S))
     if stored.pid is None:
         if time.time() - (stored.launched or 0) <= NO_PROCESS_S:
             return stored
@@ -59,6 +64,25 @@ def current_status(folder: RunFolder, stored: Status) -> Status:
         return stored.replace(message=f"no sign of life for {silent:.0f} s") if silent > SILENCE_S else stored
     latest = folder.read_status()  # it may have ended properly since `stored` was read
     return stored.replace(state="failed", eta_s=None, error=_obituary(folder, stored)) if latest.active else latest
+
+
+def statuses_of_shards(folder: RunFolder) -> list[Status]:
+    """Return the statuses of a run's shards as they are now."""
+    return [current_status(shard, shard.read_status()) for shard in shards_of(folder)]
+
+
+def _with_shards(folder: RunFolder, status: Status) -> Status:
+    """Return the status of a run whose job waits for its shards, with what these do."""
+    if status.state != "queued" or not shards_of(folder):
+        return status
+    statuses = statuses_of_shards(folder)
+    if all(of_shard.state == "finished" for of_shard in statuses):
+        return status
+    progress, words = summary(statuses)
+    works = any(of_shard.state == "running" for of_shard in statuses)
+    return status.replace(
+        state="running" if works else "queued", progress=progress, message=words if works else status.message
+    )
 
 
 def _silence(status: Status) -> float:

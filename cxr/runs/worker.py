@@ -29,9 +29,10 @@ from cxr.locks import FileLock
 from cxr.runs import devices, local
 from cxr.runs.folder import WORKER_LOCK, RunFolder, Stopped
 from cxr.runs.kinds import Kind, kind_of
+from cxr.runs.process import statuses_of_shards
 from cxr.runs.queue import DeviceQueue
 from cxr.runs.shards import processes
-from cxr.runs.shards.folders import SHARE, ShardFolder, folder_at, remove_parts, shards_of
+from cxr.runs.shards.folders import SHARE, ShardFolder, failure, folder_at, remove_parts, shards_of
 from cxr.runs.status import ENDED
 from cxr.runs.storage import DiskFullError, disk_full, is_disk_full
 
@@ -136,9 +137,8 @@ def _do(run: RunFolder, kind: Kind) -> bool:
     """Do the job, once a device is free if it needs one; return whether it came to its end."""
     if isinstance(run, ShardFolder):  # it works where its run has got room
         return _do_now(run, kind)
-    if local.JOB_VARIABLE in os.environ:  # Slurm is the queue there; shards take turns on the job's GPU
-        one_gpu = kind.device == "queued" and os.environ.get(devices.CHOSEN_VARIABLE) != "cpu"
-        return _do_now(run, kind, [""] if one_gpu else [])
+    if local.JOB_VARIABLE in os.environ:  # Slurm is the queue there
+        return _do_now(run, kind)
     options = devices.options_of(kind, run.spec["params"], len(shards_of(run)) or 1)
     if options is None:
         return _do_now(run, kind)
@@ -176,7 +176,12 @@ def _do_shards_and_merge(run: RunFolder, kind: Kind, places: Sequence[str], repo
     def merging(fraction: float, message: str = "") -> None:
         report(1 - (1 - SHARE) * (1 - fraction), message)
 
-    if processes.complete(run, [place for place in places if place != "cpu"], report):
+    if local.JOB_VARIABLE in os.environ:  # its shards were jobs of their own, which are over
+        statuses = statuses_of_shards(run)
+        if not all(status.state == "finished" for status in statuses):
+            raise failure(shards_of(run), statuses)
+        kind.load_job()(run, run.params, progress=merging)
+    elif processes.complete(run, [place for place in places if place != "cpu"], report):
         kind.load_job()(run, run.params, progress=merging)
 
 

@@ -62,11 +62,6 @@ def submit_array(
     return [str(job.job_id) for job in jobs]
 
 
-def array_of(job: str) -> str:
-    """Return the number of the array that a job is an element of; of another job its own."""
-    return job.partition("_")[0]
-
-
 class _ArrayExecutor(Executor):
     """submitit's executor for arrays, which would otherwise submit them by an executor that is not ours."""
 

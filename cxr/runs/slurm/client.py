@@ -94,6 +94,22 @@ def cancel_waiting(folder: RunFolder, job: str) -> bool:
     return latest is not None and latest.state == "CANCELLED"
 
 
+def cancel_waiting_elements(array: str) -> None:
+    """Take the elements of an array that wait out of Slurm's queue; also a single job.
+
+    Raises
+    ------
+    RunError
+        If scancel fails.
+    """
+    _scancel(array, "--state=PENDING")
+
+
+def array_of(job: str) -> str:
+    """Return the number of the array that a job is an element of; of another job its own."""
+    return job.partition("_")[0]
+
+
 @dataclass(frozen=True)
 class Partition:
     """A partition: its name, its longest time as Slurm writes it, whether it is the default, takes jobs, has GPUs."""

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +27,7 @@ from submitit.slurm.slurm import SlurmExecutor
 from cxr import paths
 from cxr.runs import devices, local
 from cxr.runs.folder import RunFolder
+from cxr.runs.shards.folders import folder_at
 from cxr.runs.slurm.client import FOLDER, ask
 from cxr.runs.slurm.settings import Slurm
 from cxr.runs.status import ACTIVE
@@ -135,7 +136,7 @@ class Task:
 
     def __call__(self) -> None:
         """Start the worker, wait for it, and end as it did."""
-        environment, run = self._own_environment(), RunFolder(self.folder)
+        environment, run = self._own_environment(), folder_at(self.folder)
         first = JobEnvironment().global_rank == 0
         if first:
             self._prepare(run)
@@ -162,7 +163,7 @@ class Task:
 
         Leaves the process where there is nothing to go on with: the run has ended, or was queued again too often.
         """
-        run = RunFolder(self.folder)
+        run = folder_at(self.folder)
         if not self._ended():
             run.request_room()
             deadline = time.monotonic() + self.grace_s
@@ -210,7 +211,7 @@ class Task:
     def _queue_again(self, run: RunFolder) -> bool:
         """Note in the status that the run is queued again; return False if it has ended or may not."""
         with run.status_transaction() as status:
-            if status["state"] not in ACTIVE:
+            if status["state"] not in ACTIVE or not _is_of_this_job(status):
                 return False
             if run.stop_asked():
                 status.update(state="stopped", message="stopped", ended=time.time(), eta_s=None)
@@ -229,7 +230,7 @@ class Task:
     def _after(self, run: RunFolder, code: int) -> None:
         """Look after a run whose worker is gone without having ended the run."""
         status = run.read_status()
-        if status["state"] not in ACTIVE:
+        if status["state"] not in ACTIVE or not _is_of_this_job(status):
             return
         if code == 0 and run.room_asked():  # Slurm's SIGTERM, which comes before another signal, or before the end
             self._after_making_room(run)
@@ -248,6 +249,11 @@ class Task:
         else:
             ended = {"message": "saved; its job was ended in Slurm", "ended": time.time(), "eta_s": None}
             run.update_status(state="stopped", **ended)
+
+
+def _is_of_this_job(status: Mapping[str, Any]) -> bool:
+    """Return whether a run is still this job's: after its end another may have resumed it before this one left."""
+    return status["job"] in (None, JobEnvironment().job_id)
 
 
 def _deaf() -> None:

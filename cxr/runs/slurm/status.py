@@ -16,6 +16,7 @@ from typing import Any
 from cxr.runs import local
 from cxr.runs.folder import RunFolder
 from cxr.runs.kinds import KINDS
+from cxr.runs.shards.folders import ShardFolder
 from cxr.runs.slurm.client import ENDINGS, FOLDER, Job, ask, owner_of
 from cxr.runs.slurm.submit import SUBMITTING_S
 from cxr.runs.spec import is_run_id
@@ -93,8 +94,10 @@ def _last_words(folder: RunFolder, job: str) -> list[str]:
 
 
 def _homes(folder: RunFolder) -> Iterator[Path]:
-    """Yield the folders below which a run's job may have its files: its own, and that of the run it is a member of."""
+    """Yield the folders below which a run's job may have its files: its own, and that of the run it belongs to."""
     yield folder.path
+    if isinstance(folder, ShardFolder):
+        yield folder.run.path
     spec = folder.spec
     starters = (spec["params"].get(kind.name) for kind in KINDS.values() if kind.members == spec["kind"])
     yield from (folder.path.parent / str(starter) for starter in starters if is_run_id(starter))
