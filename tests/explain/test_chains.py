@@ -474,7 +474,7 @@ UNFIT = {
     "no last dense layer": lambda: nn.Sequential(nn.MaxPool2d(2), nn.Flatten()),
     "for ConvNeXt: it has LayerNorm2d and GELU, for which": lambda: timm.create_model("convnext_atto"),
     "for EfficientNet: it has SiLU and Sigmoid": lambda: timm.create_model("efficientnet_b0"),
-    "for Own: how its layers are joined": Own,
+    "for Own: how its layers are connected": Own,
     "it has Softmax": lambda: nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Softmax(1)),
     "it averages values": lambda: resnet(aa_layer=nn.AvgPool2d, replace_stem_pool=True),
     "averages values that have not passed a ReLU": lambda: nn.Sequential(

@@ -60,7 +60,9 @@ def test_where_it_is_slower_float32_is_taken_and_the_note_says_so(takes):
     result = explain(model, IMAGES, "y", precision="bfloat16")
     assert result.precision == "float32"
     assert np.array_equal(result.relevance, explain(model, IMAGES, "y").relevance)
-    assert "takes 4.3 times as long as float32 here (at most 0.9 is worth it): propagated in float32." in result.notes[-1]
+    assert (
+        "takes 4.3 times as long as float32 here (at most 0.9 is worth it): propagated in float32." in result.notes[-1]
+    )
 
 
 def test_where_the_map_is_another_one_float32_is_taken_and_the_note_names_the_cosine(takes):
