@@ -48,8 +48,10 @@ def show(run: Run, network: Mapping[str, str], split: str) -> None:
     elsewhere *= (results.get("measured") or {}).get("why") == NOT_KNOWN
     if not (likely or elsewhere):
         return
-    place = where.choose("evaluate", "measured")
-    with st.container(horizontal=True):
+    for_buttons, for_place = st.columns(2)
+    with for_place:
+        place = where.choose("evaluate", "measured")
+    with for_buttons.container(horizontal=True):
         if likely and st.button(_as_words(likely), icon=":material/sync_alt:", key=f"measured:alias:{run.id}"):
             _measure_again(run, network, place, aliases={**(results.get("aliases") or {}), **likely})
         words = f"Measure the other {page.counted(elsewhere, 'X-ray')} too"

@@ -1,0 +1,245 @@
+"""What evaluating, explaining and searching for text cost in shards, and what 112,000 X-rays would take.
+
+    python benchmarks/shards.py --data MANIFEST [--n 200] [--shards 2] [--out benchmarks/results/shards.md]
+
+Each kind is a real run of its own processes on X-rays drawn from the manifest, in one piece and in shards in turn, each
+time with empty caches: what is measured is all of a run, from its start to its results. A few X-rays alone give what a
+process costs before its first X-ray; the rest is what an X-ray costs. The network is a densenet121 of 224 pixels with
+random weights. Memory is the largest resident set of a process of the run. Merging is measured by itself: the figures
+of 112,000 predictions, and the copy of maps. The plan is a calculation from these figures; no cluster was used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+import cxr
+from cxr.data import Manifest
+from cxr.evaluation.predict import predictions_table
+from cxr.evaluation.summary import summarise_predictions
+from cxr.models import build, save_model
+from cxr.runs import Run, start
+from cxr.runs.shards.folders import shards_of
+
+CLASSES = ("covid19", "normal", "pneumonia")
+SIZE = 224
+FEW = 10
+ALL = 112_000
+PLANS = ((1, 2), (32, 8))
+"""Machines and cores of each, one shard on each core."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A run's time in seconds and the memory of its largest process in MB."""
+
+    seconds: float
+    memory_mb: float
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of run, how it is called here, and its parameters beside the X-rays."""
+
+    name: str
+    title: str
+    params: dict[str, Any]
+
+
+def kinds(network: Path) -> list[Kind]:
+    """Return what is measured."""
+    return [
+        Kind("evaluate", "evaluate", {"weights": str(network), "splits": ["test"], "device": "cpu"}),
+        Kind("explain", "explain", {"model": str(network), "split": "test", "previews": 0, "device": "cpu"}),
+        Kind("text-vocabulary", "search for text", {"split": "test"}),
+    ]
+
+
+def drawn(manifest: Manifest, n: int, path: Path) -> Path:
+    """Write a manifest of ``n`` X-rays drawn from another one, all in the split test."""
+    table = manifest.table.sample(n, random_state=0)
+    files = manifest.image_paths()
+    rows = {
+        "image": [str(Path(files[image_id]).resolve()) for image_id in table["image_id"]],
+        "label": [CLASSES[k % len(CLASSES)] for k in range(n)],
+        "split": "test",
+        "patient_id": [f"p{k}" for k in range(n)],
+    }
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return path
+
+
+def measured(kind: Kind, manifest: Path, shards: int) -> Cost:
+    """Do a run with empty caches and return what it cost."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.update(CXR_DATA=f"{folder}/data", CXR_RUNS=f"{folder}/runs")
+        begin = time.perf_counter()
+        run = start(kind.name, {**kind.params, "manifest": str(manifest)}, shards=shards)
+        peak = _Peak(run)
+        status = run.wait()
+        seconds = time.perf_counter() - begin
+        if status.state != "finished":
+            raise SystemExit(f"{kind.name} failed: {status.error}")
+        return Cost(seconds, peak.stop())
+
+
+class _Peak:
+    """The largest memory of the processes of a run, looked at while it works."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._over, self.mb = run, threading.Event(), 0.0
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while not self._over.wait(0.2):
+            folders = [self._run.folder, *(shard for shard in shards_of(self._run.folder) if shard.path.is_dir())]
+            for folder in folders:
+                pid = folder.read_status().pid
+                for process in _family(pid) if pid else ():
+                    self.mb = max(self.mb, _peak_mb(process))
+
+    def stop(self) -> float:
+        self._over.set()
+        self._thread.join()
+        return self.mb
+
+
+def _family(pid: int) -> Iterator[int]:
+    yield pid
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children = task.read_text().split()
+        except OSError:
+            continue
+        for child in children:
+            yield from _family(int(child))
+
+
+def _peak_mb(pid: int) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
+
+
+def seconds_of_figures(n: int) -> float:
+    """Return how long all figures and intervals of ``n`` predictions take, of three X-rays a patient."""
+    rng = np.random.default_rng(0)
+    ids = [f"x{k}" for k in range(n)]
+    rows = pd.DataFrame({"image_id": ids, "label": rng.choice(CLASSES, n), "split": "test", "source": "a"})
+    rows["patient_id"] = [f"p{k // 3}" for k in range(n)]
+    rows["image"] = [f"{name}.png" for name in ids]
+    manifest = Manifest(rows, Path())
+    table = predictions_table(manifest, ids, rng.normal(size=(n, len(CLASSES))).astype(np.float32), CLASSES)
+    begin = time.perf_counter()
+    summarise_predictions(table, CLASSES, "single-label")
+    return time.perf_counter() - begin
+
+
+def copy_mb_per_s(mb: int = 400) -> float:
+    """Return how fast maps are copied from a shard's file to that of the run."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "shard"), Path(folder, "run")
+        source.write_bytes(np.random.default_rng(0).bytes(mb << 20))
+        begin = time.perf_counter()
+        shutil.copyfile(source, target)
+        with target.open("rb+") as file:
+            os.fsync(file.fileno())
+        return mb / (time.perf_counter() - begin)
+
+
+def report(arguments: argparse.Namespace, work: Path) -> str:
+    """Measure, and return the page."""
+    torch.manual_seed(0)
+    network = save_model(build("densenet121", CLASSES, size=SIZE), work / "network.safetensors")
+    manifest = Manifest.load(arguments.data)
+    many, few = (drawn(manifest, n, work / f"{n}.csv") for n in (arguments.n, FEW))
+    lines = [
+        "# Work in shards, and 112,000 X-rays on paper",
+        "",
+        f"Command: `python benchmarks/shards.py --data MANIFEST --n {arguments.n}`; {platform.machine()}, "
+        f"{os.cpu_count()} cores, no GPU, cxr {cxr.__version__}, torch {torch.__version__}.",
+        "",
+        *(" ".join(part.split()) for part in (__doc__ or "").split("\n\n")[2:]),
+        "",
+        f"## Measured, on {arguments.n} of {len(manifest)} X-rays",
+        "",
+        f"| kind | in one piece, s | in {arguments.shards} shards, s | ratio | before the first X-ray, s "
+        "| per 100 X-rays, s | memory of a process, MB |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    costs: dict[str, tuple[float, float]] = {}
+    for kind in kinds(network):
+        short, whole, cut = (measured(kind, *how) for how in ((few, 1), (many, 1), (many, arguments.shards)))
+        rate = (whole.seconds - short.seconds) / (arguments.n - FEW)
+        before = max(0.0, short.seconds - FEW * rate)
+        costs[kind.title] = before, rate
+        lines.append(
+            f"| {kind.title} | {whole.seconds:.0f} | {cut.seconds:.0f} | {cut.seconds / whole.seconds:.2f} "
+            f"| {before:.1f} | {100 * rate:.1f} | {max(whole.memory_mb, cut.memory_mb):.0f} |"
+        )
+        print(lines[-1], flush=True)
+    figures, copied = seconds_of_figures(ALL), copy_mb_per_s()
+    maps_mb = ALL * SIZE**2 * 2 / 2**20
+    lines += [
+        "",
+        "In one piece a run uses both cores already, by threads of PyTorch or processes that read and search; shards "
+        "on one machine keep what is done slice by slice, and gain only what threads waste. On a cluster they are what "
+        "makes a run use more than one machine.",
+        "",
+        f"Merging {ALL:,} X-rays, in the run's own job: all figures with their intervals {figures:.0f} s "
+        f"({-(-ALL // 3):,} patients); heatmaps of one class are {maps_mb / 1024:.1f} GB and are copied at "
+        f"{copied:.0f} MB/s here, {maps_mb / copied:.0f} s. The search for text decodes each X-ray once more to look "
+        "its boxes up.",
+        "",
+        f"## {ALL:,} X-rays on paper",
+        "",
+        "A shard works on one core with half of the speed that both cores have here; merging comes on top.",
+        "",
+        "| kind | " + " | ".join(f"{nodes} x {cores} cores: shards, hours" for nodes, cores in PLANS) + " |",
+        "|---|" + "---:|" * len(PLANS),
+    ]
+    cores_here = os.cpu_count() or 1
+    for title, (before, rate) in costs.items():
+        cells = []
+        for nodes, cores in PLANS:
+            shards = nodes * cores
+            seconds = before + ALL / shards * rate * cores_here
+            cells.append(f"{shards}: {seconds / 3600:.1f}")
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure, and print or write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="a manifest")
+    parser.add_argument("--n", type=int, default=200, help="X-rays of each run")
+    parser.add_argument("--shards", type=int, default=2)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        page = report(arguments, Path(folder))
+    if arguments.out:
+        arguments.out.write_text(page, encoding="utf-8")
+    print(page)
+
+
+if __name__ == "__main__":
+    main()
