@@ -201,7 +201,8 @@ def report(arguments: argparse.Namespace, work: Path) -> str:
         "",
         "In one piece a run uses both cores already, by threads of PyTorch or processes that read and search; shards "
         "on one machine keep what is done slice by slice, and gain only what threads waste. On a cluster they are what "
-        "makes a run use more than one machine.",
+        "makes a run use more than one machine. Each shard loads the network and starts a process of its own, which "
+        "the ratio shows.",
         "",
         f"Merging {ALL:,} X-rays, in the run's own job: all figures with their intervals {figures:.0f} s "
         f"({-(-ALL // 3):,} patients); heatmaps of one class are {maps_mb / 1024:.1f} GB and are copied at "
@@ -212,7 +213,7 @@ def report(arguments: argparse.Namespace, work: Path) -> str:
         "",
         "A shard works on one core with half of the speed that both cores have here; merging comes on top.",
         "",
-        "| kind | " + " | ".join(f"{nodes} x {cores} cores: shards, hours" for nodes, cores in PLANS) + " |",
+        "| kind | " + " | ".join(f"{nodes} x {cores} cores: shards, time" for nodes, cores in PLANS) + " |",
         "|---|" + "---:|" * len(PLANS),
     ]
     cores_here = os.cpu_count() or 1
@@ -221,7 +222,7 @@ def report(arguments: argparse.Namespace, work: Path) -> str:
         for nodes, cores in PLANS:
             shards = nodes * cores
             seconds = before + ALL / shards * rate * cores_here
-            cells.append(f"{shards}: {seconds / 3600:.1f}")
+            cells.append(f"{shards}: {seconds / 3600:.1f} h" if seconds > 3600 else f"{shards}: {seconds / 60:.0f} min")
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
