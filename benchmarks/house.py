@@ -15,15 +15,20 @@ import platform
 import re
 import statistics
 import subprocess
+import sys
 import tarfile
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import imports
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+
+from code_imports import imported
 
 PROJECT = Path(__file__).resolve().parents[1]
 RESULTS = PROJECT / "benchmarks" / "results" / "house.md"
@@ -102,7 +107,7 @@ class House:
     def in_cycles(self) -> int:
         """Count the modules that import themselves by way of others, at run time, also inside functions."""
         graph = {
-            name: {target for target in _imported(self.trees[file], self.modules) if target != name}
+            name: (set(imported(self.sources[file], self.modules)) & self.modules.keys()) - {name}
             for name, file in self.modules.items()
         }
         return sum(name in _reached(graph, name) for name in graph)
@@ -133,25 +138,6 @@ class House:
         """Count the modules that hold a name as a word."""
         word = re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
         return sum(bool(word.search(source)) for source in self.sources.values())
-
-
-def _imported(tree: ast.Module, modules: Mapping[str, Path]) -> Iterator[str]:
-    typing_only = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if id(node) in typing_only:
-            continue
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            within = [f"{node.module}.{alias.name}" for alias in node.names]
-            names = [name if name in modules else node.module for name in within]
-        yield from (name for name in names if name in modules)
 
 
 def _reached(graph: Mapping[str, set[str]], start: str) -> set[str]:

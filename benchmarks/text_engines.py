@@ -69,7 +69,7 @@ def measure_engines(data: Path, engines: tuple[str, str, str]) -> dict[str, floa
 
     ocr._new_engine = engine_of
     if judge == "openvino":
-        token_classifier._new_session = OpenVinoSession  # type: ignore[assignment]
+        token_classifier._new_session = OpenVinoSession
     rows = pd.read_csv(data / "boxes.csv")
     names = sorted(rows["image"].unique())
     rows = rows.dropna(subset=["x0", "y0", "x1", "y1"])

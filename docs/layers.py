@@ -5,11 +5,15 @@ python docs/layers.py
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+
+from code_imports import imported  # noqa: E402 - found through the path set above
+
 PICTURE = ROOT / "docs" / "images" / "layers.svg"
 # Modules that stand by themselves in cxr/ are in one box, but for those that another box holds.
 BASE = "errors, paths, files, locks …"
@@ -33,27 +37,10 @@ def imports() -> Edges:
         (box_of(".".join(file.relative_to(ROOT).with_suffix("").parts)), box_of(name))
         for file in files
         if file != ROOT / "cxr" / "__init__.py"
-        for name in _imported(file)
+        for name in imported(file.read_text(encoding="utf-8"))
         if name.startswith("cxr.")
     }
     return frozenset((upper, lower) for upper, lower in pairs if upper != lower)
-
-
-def _imported(file: Path) -> Iterator[str]:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    typing_only = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if id(node) in typing_only:
-            continue
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def direct(edges: Edges) -> Edges:

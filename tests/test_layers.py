@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tools import code_imports
+
 PACKAGE = Path(__file__).resolve().parents[1] / "cxr"
 LAYERS = (
     {"errors", "paths", "files", "json_types", "validation", "formatting", "lazy", "earlier_names", "cores"},
@@ -33,21 +35,7 @@ RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 
 def imported(file: Path) -> Iterator[str]:
     """Every module that a file imports at run time, also inside functions; not what only type checkers read."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    typing_only = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if id(node) in typing_only:
-            continue
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = (f"{node.module}.{alias.name}" for alias in node.names)
-            yield from (name if name in FILES else node.module for name in names)
+    return code_imports.imported(file.read_text(encoding="utf-8"), FILES)
 
 
 def module_of(file: Path) -> str:

@@ -30,11 +30,12 @@ from cxr.evaluation.seen import (
 )
 from cxr.evaluation.selection import EXTERNAL, NOT_KNOWN, Selection, select, sentences
 from cxr.evaluation.settings import EvaluationParams
-from cxr.evaluation.shards import BATCH, logits_of, weights_digest, write_logits
+from cxr.evaluation.shards import BATCH, logits_of, write_logits
 from cxr.evaluation.summary import summarise_predictions, with_targets
 from cxr.evaluation.truth import renamed
 from cxr.models.card import MULTI_LABEL, ModelCard
-from cxr.networks import load_network, resolve_device, seen_by
+from cxr.models.checksums import sha256_of
+from cxr.networks import load_network, network_file, resolve_device, seen_by
 from cxr.runs.folder import RunFolder, Stopped
 from cxr.runs.shards.folders import ShardFolder, own_slice
 
@@ -53,7 +54,7 @@ def evaluate(
     """
     tell = progress or (lambda fraction, message: None)
     network, aliases = params.network, params.aliases
-    weights = weights_digest(network)
+    weights = sha256_of(network_file(network))
     model, description = load_network(network)
     card = model.card
     _refuse_a_single_class(card)
@@ -92,7 +93,7 @@ def evaluate_shard(
 ) -> None:
     """Predict a shard's X-rays and write their logits; the run's job measures, and counts what cannot be read."""
     tell = progress or (lambda fraction, message: None)
-    weights = weights_digest(params.network)
+    weights = sha256_of(network_file(params.network))
     model, _ = load_network(params.network)
     tell(0.0, "comparing the data with those of the training")
     manifest, selection, _ = _selected(params, model.card)

@@ -8,11 +8,9 @@ import numpy as np
 import torch
 
 from cxr.data import ImageCache
-from cxr.data.digests import file_digest
 from cxr.evaluation.predict import predict
 from cxr.files import replacing
 from cxr.models.classifier import XrayClassifier
-from cxr.networks import network_file
 from cxr.runs.folder import RunFolder
 from cxr.runs.shards.folders import ShardFolder, finished_shards
 
@@ -24,13 +22,8 @@ Key = tuple[str, int, int]
 """An image's id, and 64 bits each for its file and its picture."""
 
 
-def weights_digest(network_ref: str) -> str:
-    """Return 32 hex digits that stand for the weights of a network."""
-    return file_digest(network_file(network_ref)) or ""
-
-
 def write_logits(folder: ShardFolder, weights: str, cache: ImageCache, ids: Sequence[str], logits: np.ndarray) -> None:
-    """Write the logits (N, K) of a shard with what they are of: the weights' digest, ids, files and pictures."""
+    """Write the logits (N, K) of a shard with what they are of: the weights' checksum, ids, files and pictures."""
     files, pictures = _digests(cache, ids)
     with replacing(folder.path / LOGITS) as draft, draft.open("wb") as file:
         np.savez(file, weights=weights, ids=np.array(ids, dtype=str), files=files, pictures=pictures, logits=logits)
@@ -48,7 +41,7 @@ def logits_of(
     """Return the logits (N, K), float32, of images: those that the run's shards have predicted, and the rest computed.
 
     What a shard wrote counts where weights, file and picture are the same now. Arguments as for
-    :func:`cxr.evaluation.predict.predict`; ``weights`` is :func:`weights_digest`.
+    :func:`cxr.evaluation.predict.predict`; ``weights`` is the checksum of the network's file.
     """
     done = _predicted(folder, weights)
     if not done:

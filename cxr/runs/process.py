@@ -11,7 +11,7 @@ from cxr.runs import local
 from cxr.runs.folder import WORKER_LOCK, RunFolder
 from cxr.runs.kinds import kind_of
 from cxr.runs.shards.folders import shards_of, summary
-from cxr.runs.shards.jobs import submit_shards
+from cxr.runs.shards.jobs import cancel, submit_shards
 from cxr.runs.slurm import submit
 from cxr.runs.slurm.status import as_slurm_says
 from cxr.runs.status import Status
@@ -41,6 +41,7 @@ def launch(folder: RunFolder) -> None:
         else:
             submit.submit(folder, restarts=not kind_of(spec["kind"]).resumes)
         return
+    cancel(folder)  # a run that was on a cluster before may have shards there
     pid = local.spawn(folder)
     # On a disk that has filled up meanwhile the process ends by itself, and says why if it can.
     with contextlib.suppress(DiskFullError), folder.status_transaction() as status:

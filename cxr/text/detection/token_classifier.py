@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -22,9 +22,6 @@ import numpy as np
 from cxr.errors import require
 from cxr.text.boxes import TextBox, grow
 from cxr.text.detection.views import LONG_SIDE, resized
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
 
 CLASSES = ("nothing", "word", "letter", "arrow")
 """The network's outputs in their order; a number is a word here."""
@@ -167,14 +164,22 @@ def _token_score(logits: np.ndarray) -> TokenScore:
     return TokenScore(float(1 - shares[0]), CLASSES[1 + int(shares[1:].argmax())])
 
 
-def _new_session(path: Path, threads: int) -> InferenceSession:
+class Session(Protocol):
+    """What runs the network: ONNX Runtime's session, or one that is called alike."""
+
+    def run(self, output_names: None, input_feed: dict[str, np.ndarray], /) -> Sequence[Any]:
+        """Return the outputs of the network, the logits (n, 4) first."""
+
+
+def _new_session(path: Path, threads: int) -> Session:
     require("onnxruntime", extra="text")
     from onnxruntime import InferenceSession, SessionOptions
 
     options = SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    return InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session: Session = InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return session
 
 
 WEIGHTS = Path(__file__).with_name("token_classifier.onnx")

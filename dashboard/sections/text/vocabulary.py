@@ -89,7 +89,7 @@ def _search(chosen: Subject, split: str, n: int, place: Slurm | None) -> Run | N
         st.rerun()
     if run is None:
         st.caption(
-            "Finds and reads the burned-in text of every X-ray in the background, one or two seconds each. X-rays "
+            "Finds and reads the burned-in text of every X-ray in the background, less than a second each. X-rays "
             "searched before are not searched again. The result shows which token is on how many X-rays of which "
             "class."
         )
