@@ -1,6 +1,6 @@
 # Two commands do all the set-up: `make dashboard` and `make test`. `make test SLOW=1` runs the longest tests too
 # and measures the coverage. `make docs` builds the documentation into site/. `make lock` renews the exact versions in
-# requirements.txt.
+# requirements.txt and requirements-dev.txt; `make floors` tests with the lowest versions that pyproject.toml allows.
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8501
@@ -28,10 +28,13 @@ docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "site/index.html is the first page"
 
-# Renews requirements.txt from pyproject.toml; `make lock UPGRADE=1` takes the newest versions that fit together.
+# Renews both files from pyproject.toml; `make lock UPGRADE=1` takes the newest versions that fit together. Developers'
+# tools take what they share with cxr in its version.
+COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+  --generate-hashes --no-annotate $(if $(UPGRADE),--upgrade)
 lock: $(VENV)/.dev
-	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile pyproject.toml --extra all --universal \
-	  --python-version 3.11 --generate-hashes --no-annotate $(if $(UPGRADE),--upgrade) -o requirements.txt
+	$(COMPILE) pyproject.toml --extra all -o requirements.txt
+	$(COMPILE) --group dev --constraints requirements.txt -o requirements-dev.txt
 
 screenshots: $(VENV)/.dev data/demo/manifest.csv
 	$(BIN)/python docs/screenshots.py
@@ -47,7 +50,7 @@ $(VENV)/.core: requirements.txt pyproject.toml setup.py
 	touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.core
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-dev.txt
 	touch $@
 
 clean:
