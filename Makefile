@@ -6,7 +6,7 @@ VENV ?= .venv
 PORT ?= 8501
 BIN := $(VENV)/bin
 
-.PHONY: dashboard test lint docs lock screenshots clean
+.PHONY: dashboard test lint docs lock floors screenshots clean
 
 dashboard: $(VENV)/.core data/demo/manifest.csv
 	$(BIN)/python -m cxr dashboard --port $(PORT)
@@ -35,6 +35,18 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --
 lock: $(VENV)/.dev
 	$(COMPILE) pyproject.toml --extra all -o requirements.txt
 	$(COMPILE) --group dev --constraints requirements.txt -o requirements-dev.txt
+
+# Tests with the lowest version of each range on the lowest Python, in an environment of its own (7 GB). The tests are of
+# what leans most on other packages; `make floors TESTS=tests` runs all.
+FLOORS := $(VENV)/floors
+TESTS ?= tests/models tests/explain/test_reference.py tests/explain/test_against_zennit.py tests/text/test_text_detect.py \
+  tests/training/test_engine.py tests/data/test_dicom.py tests/data/test_manifest.py tests/evaluation/test_metrics.py \
+  tests/dashboard/test_explorer.py tests/dashboard/test_weights_page.py tests/reports
+floors: $(VENV)/.dev
+	$(BIN)/uv venv --quiet --clear --no-python-downloads --python 3.11 $(FLOORS)
+	$(BIN)/uv pip install --quiet --python $(FLOORS) --resolution lowest-direct --editable '.[all,dicom]'
+	$(BIN)/uv pip install --quiet --python $(FLOORS) --group test
+	OMP_NUM_THREADS=1 $(FLOORS)/bin/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 screenshots: $(VENV)/.dev data/demo/manifest.csv
 	$(BIN)/python docs/screenshots.py
