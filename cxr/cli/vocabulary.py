@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cxr.cli.follow import end_of
 from cxr.cli.output import emit, note, say, show_table
 from cxr.errors import RunError, TextError
 from cxr.files import replacing
+from cxr.json_types import JsonObject
 from cxr.runs import Run, Slurm, start
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def count(
     emit({"run": run.id, **results}, as_json, lambda _: _show(run, results))
 
 
-def _write_csv(path: Path, results: dict[str, Any]) -> None:
+def _write_csv(path: Path, results: JsonObject) -> None:
     from cxr.experiments.vocabulary.count import flat
 
     try:
@@ -58,7 +59,7 @@ def _write_csv(path: Path, results: dict[str, Any]) -> None:
     note(f"{len(results['vocabulary'])} tokens written to {path}")
 
 
-def _show(run: Run, results: dict[str, Any]) -> None:
+def _show(run: Run, results: JsonObject) -> None:
     say(results["finding"])
     entries = results["vocabulary"]
     words = [entry for entry in entries if entry["group"] == "token"]

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from cxr import paths
 from cxr.errors import RunError
@@ -69,6 +69,17 @@ class Ticket:
     def wants(self) -> tuple[str, ...]:
         """All devices that it has or might take."""
         return self.holds or tuple(dict.fromkeys(device for devices in self.options.values() for device in devices))
+
+
+class QueueRow(TypedDict):
+    """A run in the queue, for people (see :meth:`DeviceQueue.rows`)."""
+
+    id: str
+    name: str
+    place: int
+    devices: list[str]
+    wish: str
+    since: float
 
 
 class DeviceQueue:
@@ -134,7 +145,7 @@ class DeviceQueue:
                 living.append(ticket)
         return self._sorted(living)
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[QueueRow]:
         """Return the queue for people, in its order: id and name of the run, place, devices, since.
 
         ``place`` counts those that wait from 1 and is 0 for a run that has its devices; ``devices`` are those that it

@@ -79,7 +79,7 @@ def explain_example(
     target = target_of(table.set_index("image_id").loc[image_id], model.classes)
     image = read_xray(manifest.image_path(image_id))
     pictures = [image, mask_text(image, file_tokens[image_id].boxes, mode, margin)]
-    maps: dict[str, Any] = {}
+    maps: dict[str, np.ndarray] = {}
     try:
         explanation = explain(
             model, np.stack([fit_square(p, model.card.size) for p in pictures]), target, DEFAULT_COMPOSITE

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from cxr.evaluation.provenance import date_in_words, provenance_of, written_in_words
 from cxr.experiments.study.caveats import notes_of
@@ -48,7 +47,7 @@ class Report:
     basis: str = ""
     by_measure: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Mapping[str, object]:
         """Return plain values for results.json."""
         return {
             "name": self.plan.name,
@@ -163,7 +162,7 @@ def _sentence(measure: Measure, pair: tuple[str, str]) -> str:
     return sentence
 
 
-def _plain(measure: Measure) -> dict[str, Any]:
+def _plain(measure: Measure) -> Mapping[str, object]:
     return {
         "key": measure.key,
         "title": measure.title,
