@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict, cast
 
 import typer
 from typer.core import TyperCommand
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from cxr.data import Manifest
     from cxr.data.importers.import_options import Declaration
+    from cxr.data.jobs import ImportSummary
     from cxr.runs import Run, Slurm
 
 app = typer.Typer(help="Import data sets, split them, see what is in them.", no_args_is_help=True)
@@ -206,8 +207,11 @@ def import_(
             **_given_options(ctx),
         )
     result = imported.result
-    contents = _contents(result.manifest, str(imported.folder / "manifest.csv"))
-    contents |= imported.as_dict() | {"excluded": result.excluded.to_dict("records")}
+    contents: _Contents = {
+        **_contents(result.manifest, str(imported.folder / "manifest.csv")),
+        **imported.as_dict(),
+        "excluded": result.excluded.to_dict("records"),
+    }
     emit(contents, as_json, _show_import)
 
 
@@ -232,7 +236,7 @@ class _Contents(TypedDict):
     source_splits: NotRequired[dict[str, int] | None]
     split_reason: NotRequired[str | None]
     notes: NotRequired[list[str]]
-    two_labels: NotRequired[list[list[dict[str, str]]]]
+    two_labels: NotRequired[list[list[dict[Hashable, str]]]]
     excluded: NotRequired[list[dict[str, str]]]
     aside: NotRequired[list[dict[str, str]]]
 
@@ -256,7 +260,8 @@ def _in_a_run(
         path = resolve_manifest(results["data"])
         value = _contents(Manifest.load(path), str(path))
         if kind == "import":
-            value |= {name: results[name] for name in results if name not in ("data", "images", "left_out")}
+            known = {name: results[name] for name in results if name not in ("data", "images", "left_out")}
+            value |= cast("ImportSummary", known)
             value["excluded"] = read_excluded(results["data"]).to_dict("records")
         emit(value, as_json, show_contents)
 
@@ -287,9 +292,13 @@ def split(
     if name is None and data not in {data_set.name for data_set in list_data_sets()}:
         raise typer.BadParameter(f"{data!r} is not the name of a data set: give --name to save the result under")
     divided = split_data_set(data, name=name, fractions=_fractions(fraction), seed=seed, keep=tuple(keep or ()))
-    contents = {**_contents(divided.manifest, str(divided.folder / "manifest.csv")), "name": divided.name}
-    contents |= {"splits": split_sizes(divided.manifest), "notes": list(divided.notes)}
-    contents["aside"] = divided.aside.to_dict("records")
+    contents: _Contents = {
+        **_contents(divided.manifest, str(divided.folder / "manifest.csv")),
+        "name": divided.name,
+        "splits": split_sizes(divided.manifest),
+        "notes": list(divided.notes),
+        "aside": divided.aside.to_dict("records"),
+    }
     emit(contents, as_json, _show_known)
 
 

@@ -128,9 +128,8 @@ def _show_composite(row: CompositeSummary) -> None:
     if row["bias_modes"]:
         say(f"Biases: {' or '.join(row['bias_modes'])} (--bias; the first is the default)")
     columns = ["option", "default", "accepted", "meaning"]
-    options = [
-        [name, option["default"], option["accepted"], option["meaning"]] for name, option in row["options"].items()
-    ]
+    declared = row["options"].items()
+    options = [[name, option["default"], option["accepted"], option["meaning"]] for name, option in declared]
     if options:
         show_table("Options (--option NAME=VALUE):", columns, options)
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from cxr.cli.output import say, show_table
 
 if TYPE_CHECKING:
     from cxr.evaluation.results import ClassScores, Summary
-    from cxr.formatting import Estimate
     from cxr.training.results import StageOutcome
 
+_Score = Literal["accuracy", "macro_f1", "auc", "average_precision"]
 MULTI_LABEL = "multi-label"  # as cxr.models.card has it, which would load all of torch for a word
 
 
@@ -44,38 +44,23 @@ def is_of_findings(summary: Summary) -> bool:
 
 
 def _show_classes(summaries: list[tuple[str, Summary]]) -> None:
-    _show_scores(
-        summaries,
-        {
-            "accuracy": lambda summary: summary.get("accuracy"),
-            "macro_f1": lambda summary: summary.get("macro_f1"),
-            "auc": lambda summary: summary.get("auc"),
-        },
-    )
+    _show_scores(summaries, {"accuracy": "accuracy", "macro_f1": "macro_f1", "auc": "auc"})
 
 
 def _show_findings(summaries: list[tuple[str, Summary]]) -> None:
-    _show_scores(
-        summaries,
-        {
-            "mean AUC": lambda summary: summary.get("auc"),
-            "mean average precision": lambda summary: summary.get("average_precision"),
-        },
-    )
+    _show_scores(summaries, {"auc": "mean AUC", "average_precision": "mean average precision"})
     for name, summary in summaries:
         rows = [_finding_row(finding, scores) for finding, scores in summary["per_class"].items()]
         columns = list(rows[0])
         show_table(f"{name}, by finding (* no published threshold)", columns, [list(row.values()) for row in rows])
 
 
-def _show_scores(
-    summaries: list[tuple[str, Summary]], scores: Mapping[str, Callable[[Summary], Estimate | None]]
-) -> None:
+def _show_scores(summaries: list[tuple[str, Summary]], titles: dict[_Score, str]) -> None:
     rows = [
-        [name, summary.get("n", ""), summary.get("n_patients", ""), *(_interval(of(summary)) for of in scores.values())]
+        [name, summary.get("n", ""), summary.get("n_patients", ""), *(_interval(summary.get(key)) for key in titles)]
         for name, summary in summaries
     ]
-    show_table("", ["split", "images", "patients", *scores], rows)
+    show_table("", ["split", "images", "patients", *titles.values()], rows)
 
 
 def _finding_row(finding: str, scores: ClassScores) -> dict[str, str]:

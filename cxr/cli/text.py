@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -12,6 +12,9 @@ from cxr.cli.models import DataOption, Device, Model, check_split, manifest_of
 from cxr.cli.output import Json, emit, say, show_table
 from cxr.json_types import JsonObject
 from cxr.runs import start
+
+if TYPE_CHECKING:
+    from cxr.text.boxes import BoxValues
 
 app = typer.Typer(help="Burned-in text: find it, mask it, measure its effect.", no_args_is_help=True)
 
@@ -168,7 +171,7 @@ def stamp(
 
 class _Found(TypedDict):
     image: str
-    boxes: list[JsonObject]
+    boxes: list[BoxValues]
 
 
 def _show_boxes(entries: list[_Found]) -> None:

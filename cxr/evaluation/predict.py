@@ -94,7 +94,7 @@ def predictions_table(
     ids, classes = list(ids), list(classes)
     rows = manifest.table.set_index("image_id").loc[ids]
     chances = probabilities(logits, task)
-    own: dict[str, np.ndarray] = {name: rows[name].to_numpy() for name in ("split", "label")}
+    own: dict[str, object] = {name: rows[name].to_numpy() for name in ("split", "label")}
     if task == MULTI_LABEL:
         own["findings"] = rows["findings"].to_numpy()
     else:

@@ -17,10 +17,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from cxr import paths
 from cxr.errors import RunError
+from cxr.json_types import JsonObject
 from cxr.locks import FileLock, is_held
 from cxr.runs import local
 from cxr.runs.devices import Options
@@ -332,7 +333,7 @@ def _not_waiting(run_id: str, tickets: Sequence[Ticket]) -> str:
 def _read(path: Path) -> Ticket | None:
     """Return a ticket, None if it is being written or was given back just now."""
     try:
-        values: dict[str, Any] = json.loads(path.read_bytes())
+        values: JsonObject = json.loads(path.read_bytes())
         options = {name: tuple(devices) for name, devices in values.pop("options").items()}
         return Ticket(options=options, holds=tuple(values.pop("holds")), **values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -32,7 +32,7 @@ from cxr.runs.process import statuses_of_shards
 from cxr.runs.queue import DeviceQueue
 from cxr.runs.shards import processes
 from cxr.runs.shards.folders import SHARE, ShardFolder, failure, folder_at, remove_parts, shards_of
-from cxr.runs.status import ENDED
+from cxr.runs.status import ENDED, StatusFields
 from cxr.runs.storage import DiskFullError, disk_full, is_disk_full
 
 HEARTBEAT_S = 2.0

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pandas as pd
 
@@ -152,7 +152,7 @@ class PublicSet:
             reason = "uncertain" if state(raw[column]) == "uncertain" else "not mentioned"
             self.listing.leave_out(match.file, f"{column} is {reason}")
             return
-        fields: dict[str, object] = {"image": str(match.file), "label": label, "findings": findings}  # of the Row
+        fields: dict[str, Any] = {"image": str(match.file), "label": label, "findings": findings}  # of the Row
         fields |= {
             our_column: raw[source_column]
             for our_column, source_column in self.options.columns.items()

@@ -19,7 +19,7 @@ from cxr.runs.shards.folders import ShardFolder
 from cxr.runs.slurm.client import ENDINGS, FOLDER, Job, ask, owner_of
 from cxr.runs.slurm.submit import SUBMITTING_S
 from cxr.runs.spec import is_run_id
-from cxr.runs.status import Status
+from cxr.runs.status import Status, StatusFields
 
 _REASONS = {
     "BeginTime": "Slurm waits a little before it starts a job again",
