@@ -240,6 +240,23 @@ def test_slurm_is_asked_once_for_many_runs_and_not_at_all_for_those_that_are_hea
     assert (tmp_path / "asked").read_text() == "asked\n"
 
 
+def test_a_run_submitted_since_slurm_was_last_asked_is_not_taken_for_a_lost_one(tmp_path, monkeypatch):
+    fake_program(tmp_path / "bin", "squeue", f"echo asked >> {tmp_path}/asked; cat {tmp_path}/jobs")
+    fake_program(tmp_path / "bin", "sacct", "exit 1")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    monkeypatch.setattr(client, "_cache", {})
+    monkeypatch.setattr(client, "_unlisted", set())
+    monkeypatch.setattr(client, "CACHE_S", 1000.0)
+    (tmp_path / "jobs").write_text("7|RUNNING|None|node3\n")
+    assert client.ask("7") == client.Job("RUNNING", "", "node3")
+    (tmp_path / "jobs").write_text("7|RUNNING|None|node3\n8|PENDING|Priority|\n")
+    assert client.ask("8") == client.Job("PENDING", "Priority", "")
+    asked = len((tmp_path / "asked").read_text().split())
+    assert asked == 2
+    assert {client.ask("6") for _ in range(5)} == {client.Job("UNKNOWN")}
+    assert len((tmp_path / "asked").read_text().split()) == asked + 1  # not again for a job that is long over
+
+
 def test_where_slurm_cannot_be_asked_the_run_is_not_given_up(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(client, "_cache", {})
