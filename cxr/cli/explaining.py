@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from cxr.explain import Explanation
     from cxr.explain.composites.catalogue import CompositeSummary
+    from cxr.explain.composites.composite import Settings
     from cxr.explain.heatmap import Heatmap, Method
 
 ALL = "all"
@@ -147,7 +148,7 @@ def heatmaps(
     emit(counts, as_json, lambda _: say(f"deleted {text}" if clear else f"{text} in {store.heatmaps_root()}"))
 
 
-def _numbers(option: list[str] | None) -> JsonObject:
+def _numbers(option: list[str] | None) -> Settings:
     """Return ``name=value`` options, numbers as numbers."""
     return {name: _number(value) for name, value in assignments(option, "--option").items()}
 
@@ -228,7 +229,7 @@ class _Report(TypedDict):
     image: str
     composite: str
     bias: str
-    options: JsonObject
+    options: Settings
     precision: str
     device: str
     predictions: dict[str, dict[str, float]]

@@ -178,7 +178,7 @@ def _refuse_misfit(candidate: Any, rows: list[dict[str, str]], as_json: bool) ->
         fail(misfit, as_json=False)
 
 
-def _ask(candidate: Any, values: JsonObject) -> JsonObject:
+def _ask(candidate: Any, values: dict[str, Any]) -> dict[str, Any]:
     """Ask at the terminal for what neither the file nor the options tell; an empty answer is asked again."""
     from cxr.models.imports.conversion import NEEDED
 

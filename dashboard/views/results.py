@@ -14,7 +14,7 @@ from cxr.evaluation.metrics import summarise
 from cxr.evaluation.results import Summary
 from cxr.evaluation.seen import measured_rows
 from cxr.evaluation.selection import listed
-from cxr.evaluation.settings import OnNetwork
+from cxr.evaluation.settings import EvaluationParams, OnNetwork
 from cxr.models.card import MULTI_LABEL
 from cxr.networks import training_of
 from cxr.runs import Run, Slurm, start
@@ -171,9 +171,10 @@ def at_the_end(run: Run, stages: list[StageOutcome], link: dict[str, str], split
     with page.told_in_one_line():
         place = measure_elsewhere(run)
     data_ref = link["data"] if link["data"] != subject.OWN else run.spec["params"]["manifest"]
-    aliases = (run.spec["params"].get("aliases") or {}).items()
-    options = [word for label, name in aliases for word in ("--alias", f"{label}={name}")]
-    options += ["--include-seen"] * bool(run.spec["params"].get("include_seen"))
+    options: list[str] = []
+    if isinstance(run.params, EvaluationParams):
+        options += [word for label, name in run.params.aliases.items() for word in ("--alias", f"{label}={name}")]
+        options += ["--include-seen"] * run.params.include_seen
     page.command("cxr", "evaluate", link["model"], "--data", data_ref, "--split", split, *options, *where.words(place))
 
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from cxr.evaluation.results import Summary
 from cxr.experiments.study.members import NOT_STARTED, Member, members
 from cxr.experiments.study.plan import METRICS
+from cxr.experiments.study.settings import StudyParams
 from cxr.formatting import Estimate
 from cxr.runs import Run
+from cxr.training.recipe import Recipe
 from cxr.training.results import TrainingResults, training_results
 
 if TYPE_CHECKING:
@@ -57,14 +59,13 @@ class LearningCurve:
 
 def learning_curves(study: Run) -> list[LearningCurve]:
     """Return the learning curve of every member that was planned, in the order of their start."""
-    recipes = study.spec["params"]["recipes"]
+    recipes = StudyParams.of(study.params).recipes
     return [learning_curve(member, recipes[member.recipe]) for member in members(study)]
 
 
-def learning_curve(member: Member, recipe: Mapping[str, Any]) -> LearningCurve:
+def learning_curve(member: Member, recipe: Recipe) -> LearningCurve:
     """Return the learning curve of a member; one that has not been started has no curves."""
-    stages = recipe["stages"]
-    planned = LearningCurve(member.recipe, member.seed, int(stages[-1]["epochs"]), NOT_STARTED)
+    planned = LearningCurve(member.recipe, member.seed, recipe.stages[-1].epochs, NOT_STARTED)
     if member.run is None:
         return planned
     rows = member.run.metrics()[0]
@@ -76,7 +77,7 @@ def learning_curve(member: Member, recipe: Mapping[str, Any]) -> LearningCurve:
         planned.epochs,
         member.state,
         member.run.id,
-        curves_of(rows, len(stages) - 1),
+        curves_of(rows, len(recipe.stages) - 1),
         _estimates(test) if test else {},
         _rests_on(results),
         str((results.get("provenance") or {}).get("weights_sha256") or ""),

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from cxr.experiments.masking.conditions import DEFAULT_DRAWS, MOST_DRAWS
+from cxr.experiments.masking.settings import Setting
 from cxr.runs import ACTIVE, Run, Slurm, list_runs, start
 from cxr.text import DEFAULT_MODE, MASK_MODES
 
@@ -66,8 +67,8 @@ def complete_address(look: str) -> None:
 
 def _subject_of(run: Run) -> dict[str, str]:
     """Return the parameters of an address that name what an experiment is on."""
-    params = run.spec["params"]
-    return {"model": params["model"], "data": name_of(Path(params["manifest"])), "split": params["split"]}
+    setting = Setting.of(run.params)
+    return {"model": setting.model, "data": name_of(setting.manifest), "split": setting.split}
 
 
 def choose(subject: Subject) -> Run:
