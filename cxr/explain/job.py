@@ -37,19 +37,8 @@ from cxr.evaluation.metrics import patients_of
 from cxr.explain import legend
 from cxr.explain.explainer import BATCH
 from cxr.explain.heatmap import Heatmap, Method, heatmaps_of, picture_digest
-from cxr.explain.precision import PrecisionRecord
 from cxr.explain.render import figure, to_png
-from cxr.explain.run_files import (
-    INDEX,
-    PRECISION,
-    PREVIEWS,
-    STORE,
-    IndexRow,
-    safe_names,
-    valid_rows,
-    write_index,
-    write_map,
-)
+from cxr.explain.run_files import INDEX, PRECISION, PREVIEWS, STORE, safe_names, valid_rows, write_index, write_map
 from cxr.explain.settings import ALL, LABEL, Targets
 from cxr.explain.store import HeatmapStore
 from cxr.files import replacing
@@ -57,6 +46,8 @@ from cxr.formatting import xrays
 from cxr.runs.shards.folders import ShardFolder, finished_shards, own_slice
 
 if TYPE_CHECKING:
+    from cxr.explain.precision import PrecisionRecord
+    from cxr.explain.run_files import IndexRow
     from cxr.explain.settings import ExplainParams
     from cxr.models import XrayClassifier
     from cxr.runs.folder import RunFolder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cxr.evaluation.results import Summary
 from cxr.experiments.study.members import NOT_STARTED, Member, members
@@ -12,6 +12,7 @@ from cxr.experiments.study.plan import METRICS
 from cxr.experiments.study.settings import StudyParams
 from cxr.formatting import Estimate
 from cxr.runs import Run
+from cxr.runs.metrics_file import MetricsRow
 from cxr.training.recipe import Recipe
 from cxr.training.results import TrainingResults, training_results
 
@@ -100,7 +101,7 @@ def _rests_on(results: TrainingResults) -> dict[str, tuple[int, int]]:
     }
 
 
-def curves_of(rows: Sequence[Mapping[str, Any]], stage_index: int) -> dict[str, Curve]:
+def curves_of(rows: Sequence[MetricsRow], stage_index: int) -> dict[str, Curve]:
     """Return the curves of one stage in rows of metrics: those of kind ``epoch``, and ``start`` as epoch 0."""
     curves: dict[str, Curve] = {name: {} for name in METRICS}
     for row in rows:
