@@ -10,7 +10,7 @@ import typer
 from cxr.cli.follow import Detach, ShardsOption, SlurmOption, follow_or_leave
 from cxr.cli.models import DataOption, Device, Model, check_split, is_training, manifest_of
 from cxr.cli.output import Json, WrongUse, assignments, emit, note, percent, say, show_table
-from cxr.errors import ExplainError, ImageError, unknown
+from cxr.errors import ImageError, unknown, wrong_use
 from cxr.explain.composites import BIASES, COMPOSITES, DEFAULT_COMPOSITE, choices_in_words, summary
 from cxr.json_types import JsonObject
 from cxr.runs import start
@@ -85,11 +85,7 @@ def explain(
         params |= {"composite": composite, "options": _numbers(option), "device": device}
         choices = (("targets", target), ("bias", bias), ("precision", precision), ("n", n))
         params |= {key: value for key, value in choices if value}
-        try:
-            run = start("explain", params, where=slurm, shards=shards)
-        except ExplainError as error:
-            raise WrongUse(str(error)) from None
-        follow_or_leave(run, detach, as_json)
+        follow_or_leave(start("explain", params, where=slurm, shards=shards), detach, as_json)
         return
     if shards > 1:
         raise WrongUse("--shards goes without an IMAGE: one X-ray is explained at once")
@@ -269,7 +265,9 @@ def _image_path(model: str, image: str, data: str | None) -> Path:
     from cxr.data import Manifest
 
     if data is None and not is_training(model):
-        raise ImageError(f"image {image} not found: give an image file, or --data and the id of one of its X-rays")
+        raise wrong_use(
+            ImageError(f"image {image} not found: give an image file, or --data and the id of one of its X-rays")
+        )
     return Manifest.load(manifest_of(model, data)).image_path(image)
 
 

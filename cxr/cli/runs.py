@@ -12,6 +12,7 @@ from cxr.cli.follow import Detach, RunDescription, SlurmOption, describe, follow
 from cxr.cli.output import Json, WrongUse, check_root, duration, emit, percent, say, show_table
 from cxr.paths import runs_root
 from cxr.runs import ENDED, DeviceQueue, Run, Status, get_run, list_runs
+from cxr.runs.kinds import kind_of
 from cxr.runs.queue import QueueRow
 
 app = typer.Typer(help="See, stop, resume, queue and delete runs.", no_args_is_help=True)
@@ -26,6 +27,8 @@ def list_(
 ) -> None:
     """List the runs, newest first."""
     check_root(runs_root(), "CXR_RUNS")
+    if kind is not None:
+        kind_of(kind)
     listed = [(run, run.status()) for run in list_runs(kind=kind)[:n]]
     rows = [_summary(run, status) for run, status in listed]
     emit(rows, as_json, lambda _: _show_list(rows))

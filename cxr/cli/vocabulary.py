@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from cxr.cli.follow import end_of
-from cxr.cli.output import emit, note, say, show_table
+from cxr.cli.output import WrongUse, emit, note, say, show_table
 from cxr.errors import RunError, TextError
 from cxr.files import replacing
 from cxr.runs import Run, Slurm, start
@@ -33,7 +33,7 @@ def count(
     if csv is not None and not csv.parent.is_dir():
         raise TextError(f"--csv {csv}: the folder {csv.parent} does not exist")
     if csv is not None and detach:
-        raise TextError("--csv must wait for the table, --detach does not wait: give only one of them")
+        raise WrongUse("--csv must wait for the table, --detach does not wait: give only one of them")
     run = start("text-vocabulary", {"manifest": data, "split": split, **options}, where=where, shards=shards)
     if end_of(run, detach, as_json) is None:
         return

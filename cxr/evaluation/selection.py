@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from cxr.data import Manifest
-from cxr.errors import ManifestError
+from cxr.errors import ManifestError, wrong_use
 from cxr.evaluation.results import EvaluationResults, LeftOut, Measured, SelectionRecord
 from cxr.evaluation.truth import UNCERTAIN, finding_names, is_normal, likely_classes, usable
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
@@ -240,14 +240,21 @@ def _absent_in_words(results: EvaluationResults) -> Iterator[str]:
             yield f"No X-ray of {', '.join(nowhere)} in {where}: nothing is said of {them}."
 
 
-def _splits_to_measure(present: list[str], splits: list[str], relation: str) -> tuple[list[str], str]:
-    """Return the splits to measure and why; :data:`EVERYTHING` alone for all."""
+def check_splits(present: Sequence[str], splits: Sequence[str]) -> None:
+    """Raise a ManifestError for a split that is neither one of those ``present`` in a manifest nor ``all``."""
     for name in splits:
         if name not in present and name != EVERYTHING:
-            raise ManifestError(
-                f"split {name!r} is not in the manifest. Found: {', '.join(present) or 'none'}; "
-                f"{EVERYTHING} measures everything"
+            raise wrong_use(
+                ManifestError(
+                    f"split {name!r} is not in the manifest. Found: {', '.join(present) or 'none'}; "
+                    f"{EVERYTHING} measures everything"
+                )
             )
+
+
+def _splits_to_measure(present: list[str], splits: list[str], relation: str) -> tuple[list[str], str]:
+    """Return the splits to measure and why; :data:`EVERYTHING` alone for all."""
+    check_splits(present, splits)
     if EVERYTHING in splits and EVERYTHING not in present:
         return [EVERYTHING], "asked" if present else "no-splits"
     if splits:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cxr.errors import ExplainError, unknown
+from cxr.errors import ExplainError, unknown, wrong_use
 from cxr.explain import gradients
 from cxr.explain.composites import COMPOSITES, DEFAULT_COMPOSITE, Composite, composite_of
 from cxr.explain.composites.composite import Settings
@@ -178,7 +178,7 @@ class Explainer:
             return explainer
         key, propagator = propagator_of(network)
         if not composite.runs_on(key):
-            raise ExplainError(_not_on(name, key))
+            raise wrong_use(ExplainError(_not_on(name, key)))
         return replace(explainer, key=key, propagator=propagator)
 
     def in_precision(self, precision: str | None) -> Explainer:
@@ -186,10 +186,10 @@ class Explainer:
         if precision is None:
             return replace(self, dtype=numbers_of(self.network)[1])
         if precision not in PRECISIONS:
-            raise ExplainError(unknown("precision", precision, PRECISIONS))
+            raise wrong_use(ExplainError(unknown("precision", precision, PRECISIONS)))
         if self.propagator is None or precision not in self.propagator.precisions:
-            raise ExplainError(
-                f"precision {precision!r} is for LRP on {_takers_of(precision)} only. Accepted here: None"
+            raise wrong_use(
+                ExplainError(f"precision {precision!r} is for LRP on {_takers_of(precision)} only. Accepted here: None")
             )
         return replace(self, dtype=getattr(torch, precision))
 

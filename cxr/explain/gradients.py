@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cxr.errors import ExplainError, unknown
+from cxr.errors import ExplainError, unknown, wrong_use
 from cxr.explain.composites import COMPARISON, InputValue, composite_of, names_of
 from cxr.explain.composites.composite import Settings
 from cxr.explain.frozen import borrowed, itself
@@ -314,10 +314,10 @@ def _spread(drops: torch.Tensor, windows: list[tuple[slice, slice]], picture: to
 def _settings(name: str, inputs: torch.Tensor, options: Settings) -> Settings:
     """Return a method's options, checked; pictures among them of the shape of ``inputs``."""
     if name not in OPTIONS:
-        raise ExplainError(unknown("method", name, OPTIONS))
+        raise wrong_use(ExplainError(unknown("method", name, OPTIONS)))
     for option in options:
         if option not in OPTIONS[name]:
-            raise ExplainError(unknown(f"option of {name!r}:", option, OPTIONS[name] or ["none"]))
+            raise wrong_use(ExplainError(unknown(f"option of {name!r}:", option, OPTIONS[name] or ["none"])))
     settings = dict(composite_of(name).settings(name, options))
     for key, declaration in composite_of(name).options.items():
         if isinstance(declaration, InputValue):

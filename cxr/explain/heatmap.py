@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from cxr.errors import ExplainError, unknown, wrong_use
 from cxr.explain.composites import DEFAULT_COMPOSITE, composite_of
 from cxr.explain.composites.composite import Settings
-from cxr.explain.explainer import BATCH, Explainable, Explanation, explain
+from cxr.explain.explainer import BATCH, PRECISIONS, Explainable, Explanation, explain
 from cxr.explain.render import relevance_2d
 
 
@@ -37,9 +38,11 @@ class Method:
         Raises
         ------
         ExplainError
-            Unknown composite, bias or option.
+            Unknown composite, bias, precision or option.
         """
         chosen = composite_of(composite)
+        if precision not in (None, *PRECISIONS):
+            raise wrong_use(ExplainError(unknown("precision", precision, PRECISIONS)))
         return cls(composite, chosen.bias_mode(bias), chosen.settings(composite, options or {}), precision)
 
     @property

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from cxr.errors import ExplainError, unknown
+from cxr.errors import ExplainError, unknown, wrong_use
 from cxr.evaluation.settings import OnNetwork
 from cxr.json_types import JsonObject
 from cxr.models.card import MULTI_LABEL
@@ -96,7 +96,7 @@ class Targets:
             return cls(name=text)
         words = (PREDICTED, ALL) if model.card.task == MULTI_LABEL else (PREDICTED, LABEL, ALL)
         if text not in words:
-            raise ExplainError(unknown("target", text, (*words, *model.classes)))
+            raise wrong_use(ExplainError(unknown("target", text, (*words, *model.classes))))
         return cls(word=text)
 
     def __str__(self) -> str:

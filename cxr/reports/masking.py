@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cxr.data import read_xray
-from cxr.errors import CxrError, TextError
+from cxr.errors import CxrError, TextError, wrong_use
 from cxr.evaluation.provenance import in_words as in_words_of
 from cxr.evaluation.provenance import provenance_of, written_in_words
 from cxr.evaluation.truth import finding_names
@@ -208,7 +208,9 @@ def write(run: Run, path: Path) -> Path:
     forms |= {f".{form}": functools.partial(_figure_bytes, run, form) for form in FORMS}
     form = forms.get(path.suffix.lower())
     if form is None:
-        raise TextError(f"{path.name} has no known report format. Accepted: a name that ends in {', '.join(forms)}")
+        raise wrong_use(
+            TextError(f"{path.name} has no known report format. Accepted: a name that ends in {', '.join(forms)}")
+        )
     if not path.parent.is_dir():
         raise TextError(f"the folder {path.parent} does not exist: make it, or choose another")
     with replacing(path) as draft:

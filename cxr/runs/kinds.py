@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cxr.errors import CxrError, RunError, unknown
+from cxr.errors import CxrError, RunError, unknown, wrong_use
 from cxr.json_types import JsonObject
 from cxr.validation import one_line
 
@@ -273,5 +273,5 @@ def kind_of(name: object) -> Kind:
     """
     kind = KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise RunError(unknown("kind of run", name, KINDS))
+        raise wrong_use(RunError(unknown("kind of run", name, KINDS)))
     return kind

@@ -487,16 +487,16 @@ def test_the_command_prints_the_table_and_writes_it(data, tmp_path, cxr):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message", "exit_code"),
     [
-        (["--split", "tset"], "unknown split 'tset'. Available: test"),
-        (["--csv", "/nowhere/v.csv"], "the folder /nowhere does not exist"),
-        (["--csv", "v.csv", "--detach"], "give only one of them"),
+        (["--split", "tset"], "unknown split 'tset'. Available: test", 2),
+        (["--csv", "/nowhere/v.csv"], "the folder /nowhere does not exist", 1),
+        (["--csv", "v.csv", "--detach"], "give only one of them", 2),
     ],
 )
-def test_wrong_use_is_told_in_one_line_before_anything_is_started(data, cxr, arguments, told):
+def test_wrong_use_is_one_line_before_anything_is_started(data, cxr, arguments, message, exit_code):
     code, _, err = cxr("text", "vocabulary", data.path, *arguments)
-    assert code == 1
-    assert told in err
+    assert code == exit_code
+    assert message in err
     assert err.count("\n") == 1
     assert not list_runs()

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from cxr.errors import RecipeError, unknown
+from cxr.errors import RecipeError, unknown, wrong_use
 from cxr.experiments.study.examples import EXAMPLES
 from cxr.json_types import JsonObject
 from cxr.validation import one_line, why_not_yaml
@@ -154,7 +154,7 @@ def load_plan(source: str | Path | Mapping[str, Any] | Plan) -> Plan:
         return parse_text(EXAMPLES[str(source)])
     path = Path(source).expanduser()
     if not path.is_file():
-        raise RecipeError(f"{unknown('study', str(source), EXAMPLES)}, or a YAML file")
+        raise wrong_use(RecipeError(f"{unknown('study', str(source), EXAMPLES)}, or a YAML file"))
     try:
         text = path.read_text(encoding="utf-8")
     except (UnicodeDecodeError, OSError) as error:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from cxr.errors import ExplainError, unknown
+from cxr.errors import ExplainError, unknown, wrong_use
 from cxr.explain.composites.composite import COMPARISON, LRP, Composite, Settings
 from cxr.explain.composites.options import Choice, InputValue, Number, Option, Whole
 from cxr.explain.lrp.propagator import PROPAGATORS
@@ -219,7 +219,7 @@ DEFAULT_COMPOSITE = next(iter(COMPOSITES))
 def composite_of(name: str) -> Composite:
     """Return a composite by name; raises ExplainError with the names that there are."""
     if name not in COMPOSITES:
-        raise ExplainError(unknown("composite", name, COMPOSITES))
+        raise wrong_use(ExplainError(unknown("composite", name, COMPOSITES)))
     return COMPOSITES[name]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cxr.errors import ExplainError, unknown
+from cxr.errors import ExplainError, unknown, wrong_use
 from cxr.explain.composites.options import Option
 
 if TYPE_CHECKING:
@@ -120,14 +120,16 @@ class Composite:
     def bias_mode(self, requested: str | None) -> str:
         """Return the bias mode in force. Where there is no choice, either word is accepted and changes nothing."""
         if requested not in (None, *BIASES):
-            raise ExplainError(unknown("bias", requested, BIASES))
+            raise wrong_use(ExplainError(unknown("bias", requested, BIASES)))
         return requested if requested and self.chooses_bias else self.bias
 
     def settings(self, name: str, options: Settings) -> Settings:
         """Return all options of this composite, which is registered as ``name``; ``options`` ones checked."""
         for option in options:
             if option not in self.options:
-                raise ExplainError(unknown(f"option of composite {name!r}:", option, self.options or ["none"]))
+                raise wrong_use(
+                    ExplainError(unknown(f"option of composite {name!r}:", option, self.options or ["none"]))
+                )
         checked = {option: self.options[option].checked(option, options[option]) for option in options}
         return {**self.defaults, **checked}
 
