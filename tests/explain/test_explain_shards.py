@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from configurations import CONFIGURATIONS, write_network, write_xrays
+from spoiled import settle, spoil
 
 from cxr.explain.job import explain_run, explain_shard
 from cxr.explain.run_files import PREVIEWS
@@ -27,13 +28,18 @@ def quiet(fraction, message=""):
     """Report nothing."""
 
 
-def in_shards(params, n):
-    """Do the shards of a run one after the other in this process, then merge them."""
-    run = RunFolder.create(runs_root(), "explain", params, shards=n)
+def do_shards(run):
+    """Do the shards of a run one after the other in this process."""
     for shard in shards_of(run):
         shard.path.mkdir(parents=True)
         explain_shard(shard, shard.params, quiet)
         shard.update_status(state="finished")
+
+
+def in_shards(params, n):
+    """Do the shards of a run, then merge them."""
+    run = RunFolder.create(runs_root(), "explain", params, shards=n)
+    do_shards(run)
     explain_run(run, run.params, quiet)
     return run
 
@@ -114,6 +120,19 @@ def test_a_shard_goes_on_where_it_was(tmp_path):
     said = []
     explain_shard(shard, shard.params, lambda fraction, message: said.append(message))
     assert said[1:] == ["4 of 6 images explained", "6 of 6 images explained"]
+
+
+def test_the_merge_opens_no_image(tmp_path):
+    params = params_of(tmp_path, CONFIGURATIONS[4])
+    (tmp_path / "xrays" / "4.png").write_bytes(b"no picture")
+    settle(tmp_path / "xrays")
+    run = RunFolder.create(runs_root(), "explain", params, shards=3)
+    do_shards(run)
+    spoil(tmp_path / "xrays")
+    explain_run(run, run.params, quiet)
+    results = run.read_json("results.json")
+    assert (results["n"], len(results["left_out"])) == (10, 1)
+    assert len(list((run.path / PREVIEWS).iterdir())) == 5
 
 
 @pytest.mark.slow
