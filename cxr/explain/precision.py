@@ -7,7 +7,7 @@ the image, plain epsilon on small networks being the worst. On a processor witho
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -36,6 +36,12 @@ class Trial:
 
     cosine: float
     time: float = float("nan")
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Trial:
+        """Return the trial that :meth:`record` tells of."""
+        time_share = record["time"]
+        return cls(record["cosine"], float("nan") if time_share is None else time_share)
 
     @property
     def holds(self) -> bool:

@@ -1,8 +1,8 @@
 """What a search for text found on files, written by one process so that another takes it over without opening them.
 
 A Parquet file with one row per image: ``image_id``, ``file`` (digest of the file), ``pixels`` (hash of what it decodes
-to, which is also the key of the stored detections), ``height, width, reviewed, boxes`` (JSON), ``reason`` (why it cannot
-be read, else "") and ``versions`` of decoder and detector.
+to, which is also the key of the stored detections), ``height, width, reviewed, boxes`` (JSON), ``reason`` (why it
+cannot be read, else "") and ``versions`` of decoder and detector.
 """
 
 from __future__ import annotations
@@ -95,8 +95,7 @@ def _result(row: Mapping[str, Any], review: Review | None) -> FileTokens | str |
     shape, pixels = (int(row["height"]), int(row["width"])), str(row["pixels"])
     if review is not None and review.fits_content(shape, pixels):
         return FileTokens(list(review.boxes), shape, True, pixels)
-    if row["reviewed"]:  # by a person who has taken it back since: the detector's boxes may be known
-        boxes = DetectionStore().stored(pixels)
-    else:
-        boxes = [TextBox(**box) for box in json.loads(row["boxes"])]
+    # Boxes that a person has taken back since do not count: the detector's may be stored.
+    taken_back = bool(row["reviewed"])
+    boxes = DetectionStore().stored(pixels) if taken_back else [TextBox(**box) for box in json.loads(row["boxes"])]
     return None if boxes is None else FileTokens(boxes, shape, False, pixels)
