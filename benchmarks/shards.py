@@ -1,6 +1,6 @@
 """What evaluating, explaining and searching for text cost in shards, and what 112,000 X-rays would take.
 
-    python benchmarks/shards.py --data MANIFEST [--n 200] [--shards 2] [--merged 2000] [--out FILE]
+    python benchmarks/shards.py --data MANIFEST [--n 200] [--shards 2] [--merged 2000] [--measured PAGE] [--out PAGE]
 
 Each kind is a real run of its own processes on X-rays drawn from the manifest, in one piece and in shards in turn, each
 time with empty caches: what is measured is all of a run, from its start to its results. A few X-rays alone give what a
@@ -185,22 +185,22 @@ def in_words(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
-def report(arguments: argparse.Namespace, work: Path) -> str:
-    """Measure, and return the page."""
-    torch.manual_seed(0)
-    network = save_model(build("densenet121", CLASSES, size=SIZE), work / "network.safetensors")
-    manifest = Manifest.load(arguments.data)
-    many, few = (drawn(manifest, n, work / f"{n}.csv") for n in (arguments.n, FEW))
+@dataclass(frozen=True)
+class Measured:
+    """The first table of a page: its command and X-rays in words, its lines, and by kind what the plan needs of it.
+
+    ``costs`` are seconds before the first X-ray and seconds for each.
+    """
+
+    command: str
+    title: str
+    lines: list[str]
+    costs: dict[str, tuple[float, float]]
+
+
+def measured_now(arguments: argparse.Namespace, network: Path, many: Path, few: Path, total: int) -> Measured:
+    """Do the runs of the first table."""
     lines = [
-        "# Work in shards, and 112,000 X-rays on paper",
-        "",
-        f"Command: `python benchmarks/shards.py --data MANIFEST --n {arguments.n} --merged {arguments.merged}`; "
-        f"{platform.machine()}, {os.cpu_count()} cores, no GPU, cxr {cxr.__version__}, torch {torch.__version__}.",
-        "",
-        *(" ".join(part.split()) for part in (__doc__ or "").split("\n\n")[2:]),
-        "",
-        f"## Measured, on {arguments.n} of {len(manifest)} X-rays",
-        "",
         f"| kind | in one piece, s | in {arguments.shards} shards, s | ratio | before the first X-ray, s "
         "| per 100 X-rays, s | memory of a process, MB |",
         "|---|---:|---:|---:|---:|---:|---:|",
@@ -216,9 +216,53 @@ def report(arguments: argparse.Namespace, work: Path) -> str:
             f"| {before:.1f} | {100 * rate:.1f} | {max(whole.memory_mb, cut.memory_mb):.0f} |"
         )
         print(lines[-1], flush=True)
+    command = f"python benchmarks/shards.py --data MANIFEST --n {arguments.n}"
+    return Measured(f"Command: `{command}`{machine()}.", f"{arguments.n} of {total} X-rays", lines, costs)
+
+
+def measured_before(page: str) -> Measured:
+    """Return the first table of a page that was written before."""
+    lines = page.splitlines()
+    command = next(line for line in lines if line.startswith("Command: "))
+    title = next(line for line in lines if line.startswith("## Measured, on ")).removeprefix("## Measured, on ")
+    start = next(k for k, line in enumerate(lines) if line.startswith("| kind |"))
+    table = [line for line in lines[start : start + 2 + len(kinds(Path()))] if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
+    costs = {row[0]: (float(row[4]), float(row[5]) / 100) for row in cells}
+    return Measured(command, title, table, costs)
+
+
+def machine() -> str:
+    """Return what a time was measured on and with."""
+    cores = f"{os.cpu_count()} cores, no GPU"
+    return f"; {platform.machine()}, {cores}, cxr {cxr.__version__}, torch {torch.__version__}"
+
+
+def report(arguments: argparse.Namespace, work: Path) -> str:
+    """Measure, and return the page."""
+    torch.manual_seed(0)
+    network = save_model(build("densenet121", CLASSES, size=SIZE), work / "network.safetensors")
+    manifest = Manifest.load(arguments.data)
+    many, few = (drawn(manifest, n, work / f"{n}.csv") for n in (arguments.n, FEW))
+    if arguments.measured:
+        table = measured_before(arguments.measured.read_text(encoding="utf-8"))
+    else:
+        table = measured_now(arguments, network, many, few, len(manifest))
     merged = merging(arguments.merged, arguments.shards, Manifest.load(many), work)
-    merging_all = {title: first + ALL * per_xray for title, (first, per_xray) in merged.items()}
-    lines += [
+    merging_command = (
+        f"python benchmarks/shards.py --data MANIFEST --n {arguments.n} --merged {arguments.merged}"
+        f"{' --measured benchmarks/results/shards.md' if arguments.measured else ''}"
+    )
+    lines = [
+        "# Work in shards, and 112,000 X-rays on paper",
+        "",
+        table.command,
+        "",
+        *(" ".join(part.split()) for part in (__doc__ or "").split("\n\n")[2:]),
+        "",
+        f"## Measured, on {table.title}",
+        "",
+        *table.lines,
         "",
         "In one piece a run uses both cores already, by threads of PyTorch or processes that read and search; shards "
         "on one machine keep what is done slice by slice, and gain only what threads waste. On a cluster they are what "
@@ -226,6 +270,8 @@ def report(arguments: argparse.Namespace, work: Path) -> str:
         "the ratio shows.",
         "",
         f"## Merging, measured on {arguments.merged} X-rays",
+        "",
+        f"Command: `{merging_command}`{machine()}; load average at its end {os.getloadavg()[2]:.1f} over 15 minutes.",
         "",
         "No image is opened or decoded again: a file counts as the same by its size and time of change.",
         "",
@@ -242,12 +288,11 @@ def report(arguments: argparse.Namespace, work: Path) -> str:
         "|---|" + "---:|" * (len(PLANS) + 1),
     ]
     cores_here = os.cpu_count() or 1
-    for title, (before, rate) in costs.items():
-        cells = []
-        for nodes, cores in PLANS:
-            shards = nodes * cores
-            cells.append(f"{shards}: {in_words(before + ALL / shards * rate * cores_here)}")
-        lines.append(f"| {title} | {' | '.join(cells)} | {in_words(merging_all[title])} |")
+    for title, (before, rate) in table.costs.items():
+        numbers = [nodes * cores for nodes, cores in PLANS]
+        cells = [f"{shards}: {in_words(before + ALL / shards * rate * cores_here)}" for shards in numbers]
+        first, per_xray = merged[title]
+        lines.append(f"| {title} | {' | '.join(cells)} | {in_words(first + ALL * per_xray)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -258,6 +303,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=200, help="X-rays of each run")
     parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--merged", type=int, default=2000, help="X-rays of the runs whose merging is measured")
+    parser.add_argument("--measured", type=Path, help="a page of before: its first table stays, merging is measured")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -16,7 +16,7 @@ from cxr.evaluation.selection import listed
 from cxr.evaluation.settings import OnNetwork
 from cxr.models.card import MULTI_LABEL
 from cxr.networks import training_of
-from cxr.runs import Run, Slurm, start
+from cxr.runs import Run, start
 
 from sections.results import by_finding
 from services import load
@@ -131,22 +131,23 @@ def stage_classes(summary_of_stage: dict) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def measure_elsewhere(run: Run) -> Slurm | None:
+def measure_elsewhere(run: Run) -> where.Place:
     """Let the user measure the network on another data set: a run of its own, shown here when it is done.
 
-    Returns where it would run.
+    Returns where it would run, and in how many shards.
     """
     with st.expander("Evaluate this network on other X-rays", icon=":material/travel_explore:"):
         st.caption("A high figure on a split of the training data proves little. X-rays of another hospital say more.")
         sets = {d.name: d for d in list_data_sets()}
         field, start_it = st.columns([3, 1], vertical_alignment="bottom")
         name = field.selectbox("Data set", list(sets), key="results:elsewhere")
-        place = where.choose("evaluate", "results")
+        place = where.choose_with_shards("evaluate", "results")
         # Its own for each run: a press on the page of a deleted run must not measure the one that takes its place.
         if start_it.button("Measure", icon=":material/play_arrow:", key=f"results:measure:{run.id}") and name:
             params = {**as_params(network_of(run)), "manifest": str(sets[name].manifest_path)}
             address.forget("split", "finding", "outcome", "cell", "page")
-            address.ask(run=start("evaluate", params, name=f"{run.name} on {name}", where=place).id)
+            started = start("evaluate", params, name=f"{run.name} on {name}", where=place.slurm, shards=place.shards)
+            address.ask(run=started.id)
             st.rerun()
     return place
 

@@ -10,7 +10,7 @@ import streamlit as st
 from cxr.evaluation.provenance import in_words, provenance_of
 from cxr.evaluation.seen import seen_in_words
 from cxr.evaluation.selection import EVERYTHING, NOT_KNOWN
-from cxr.runs import Run, Slurm, start
+from cxr.runs import Run, start
 
 from widgets import address, page, viewer, where
 
@@ -50,7 +50,7 @@ def show(run: Run, network: Mapping[str, str], split: str) -> None:
         return
     for_buttons, for_place = st.columns(2)
     with for_place:
-        place = where.choose("evaluate", "measured")
+        place = where.choose_with_shards("evaluate", "measured")
     with for_buttons.container(horizontal=True):
         if likely and st.button(_as_words(likely), icon=":material/sync_alt:", key=f"measured:alias:{run.id}"):
             _measure_again(run, network, place, aliases={**(results.get("aliases") or {}), **likely})
@@ -99,7 +99,7 @@ def is_of_an_older_version(run: Run, network: Mapping[str, str]) -> bool:
 def of_an_older_version(run: Run, network: Mapping[str, str]) -> None:
     """Say that a run's figures do not hold, and offer to measure again; ends the page."""
     st.warning(OLD_FINDINGS, icon=":material/history:")
-    place = where.choose("evaluate", "measured")
+    place = where.choose_with_shards("evaluate", "measured")
     if st.button("Measure it again", icon=":material/play_arrow:", key=f"measured:again:{run.id}"):
         _measure_again(run, network, place)
     raise address.Ended
@@ -115,7 +115,7 @@ def _as_words(likely: Mapping[str, str]) -> str:
     return "Measure with " + ", ".join(f"{label} as {name}" for label, name in likely.items())
 
 
-def _measure_again(run: Run, network: Mapping[str, str], place: Slurm | None, **changes: Any) -> None:
+def _measure_again(run: Run, network: Mapping[str, str], place: where.Place, **changes: Any) -> None:
     params = run.spec["params"]
     same_params = {
         name: params[name]
@@ -124,5 +124,6 @@ def _measure_again(run: Run, network: Mapping[str, str], place: Slurm | None, **
     }
     again = {**network, "manifest": params["manifest"], **same_params, **changes}
     address.forget("split", "finding", "outcome", "cell", "page")
-    address.ask(run=start("evaluate", again, name=run.name, where=place).id)
+    started = start("evaluate", again, name=run.name, where=place.slurm, shards=place.shards)
+    address.ask(run=started.id)
     st.rerun()

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from cxr.experiments.masking.conditions import DEFAULT_DRAWS, MOST_DRAWS
-from cxr.runs import ACTIVE, Run, Slurm, list_runs, start
+from cxr.runs import Run, Slurm, list_runs, start
 from cxr.text import DEFAULT_MODE, MASK_MODES
 
 from services import load
@@ -17,7 +17,6 @@ from widgets import run_state as run_parts
 from widgets.subject import Subject, name_of
 
 KIND = "text-experiment"
-REFRESH_S = 1.5
 
 
 def settings(how: dict[str, Any]) -> dict[str, Any]:
@@ -123,17 +122,4 @@ def _describe(run: Run, *, named: bool) -> str:
 
 def watch(run: Run) -> None:
     """Show state and buttons of an experiment, refreshed as long as it is active; the whole page follows its end."""
-    active = run.status()["state"] in ACTIVE
-
-    @page.refreshed(REFRESH_S if active else None)
-    def progress() -> None:
-        status = run.status()
-        if active and status["state"] not in ACTIVE:
-            st.rerun()
-        line, buttons = st.columns([5, 1], vertical_alignment="center")
-        with line:
-            run_parts.state_line(run, status)
-        with buttons:
-            run_parts.controls(run, status, key="experiment")
-
-    progress()
+    run_parts.watch(run, key="experiment")
