@@ -9,7 +9,8 @@ random weights. Memory is the largest resident set of a process of the run.
 
 Merging is the time from the end of the last shard to that of the run. It is measured on more X-rays, links to those
 drawn, with a network of a few layers, since what is merged depends on neither; and on a few, which gives what does not
-grow with their number. The plan is a calculation from these figures; no cluster was used.
+grow with their number. The time on the processor is what it takes on a machine that does nothing else. The plan is a
+calculation from these figures; no cluster was used.
 """
 
 from __future__ import annotations
@@ -137,6 +138,14 @@ def _peak_mb(pid: int) -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
 
 
+@dataclass(frozen=True)
+class Merging:
+    """How long shards take to be merged, and the part of it on the processor, in seconds."""
+
+    wall: float
+    processor: float
+
+
 def linked(manifest: Manifest, n: int, folder: Path) -> Path:
     """Write a manifest of ``n`` X-rays that are links to those of another one, over and over."""
     folder.mkdir()
@@ -153,29 +162,47 @@ def linked(manifest: Manifest, n: int, folder: Path) -> Path:
     return folder / "manifest.csv"
 
 
-def merging_seconds(kind: Kind, manifest: Path, shards: int) -> float:
+def merging_seconds(kind: Kind, manifest: Path, shards: int) -> Merging:
     """Do a run in shards with empty caches and return how long it took to merge them."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ.update(CXR_DATA=f"{folder}/data", CXR_RUNS=f"{folder}/runs")
         run = start(kind.name, {**kind.params, "manifest": str(manifest)}, shards=shards)
-        status = run.wait()
+        before = last = 0.0
+        while (status := run.folder.read_status()).active:
+            last = max(last, _processor_seconds(status.pid) if status.pid else 0.0)
+            if not all(shard.read_status().state == "finished" for shard in shards_of(run.folder)):
+                before = last
+            time.sleep(0.05)
         if status.state != "finished":
             raise SystemExit(f"{kind.name} failed: {status.error}")
-        return (status.ended or 0.0) - max(shard.read_status().ended or 0.0 for shard in shards_of(run.folder))
+        end_of_shards = max(shard.read_status().ended or 0.0 for shard in shards_of(run.folder))
+        return Merging((status.ended or 0.0) - end_of_shards, last - before)
 
 
-def merging(n: int, shards: int, many: Manifest, work: Path) -> dict[str, tuple[float, float]]:
-    """Return by kind what merging takes, in seconds: what does not depend on the X-rays, and for each of them."""
+def _processor_seconds(pid: int) -> float:
+    """Return the time that a process, without its children, has had on the processor."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def merging(n: int, shards: int, many: Manifest, work: Path) -> dict[str, tuple[Merging, Merging]]:
+    """Return by kind what merging takes of few X-rays and of ``n``."""
     small = build("densenet-small", CLASSES, size=SIZE, backbone_args={"growth_rate": 4, "block_config": [1, 1]})
     network = save_model(small, work / "small.safetensors")
-    manifests = [(size, linked(many, size, work / f"linked-{size}")) for size in (max(FEW, shards), n)]
+    few, more = (linked(many, size, work / f"linked-{size}") for size in (FEW, n))
     costs = {}
     for kind in kinds(network):
-        (few, first), (most, second) = ((size, merging_seconds(kind, at, shards)) for size, at in manifests)
-        per_xray = max(0.0, (second - first) / (most - few))
-        costs[kind.title] = first - few * per_xray, per_xray
-        print(f"merging, {kind.title}: {few} X-rays {first:.2f} s, {most} X-rays {second:.2f} s", flush=True)
+        costs[kind.title] = merging_seconds(kind, few, shards), merging_seconds(kind, more, shards)
+        print(f"merging, {kind.title}: {costs[kind.title]}", flush=True)
     return costs
+
+
+def merging_all(few: Merging, more: Merging, n: int) -> float:
+    """Return what merging all X-rays takes on the processor: what few take, and the rest in proportion."""
+    return few.processor + (ALL - FEW) * max(0.0, more.processor - few.processor) / (n - FEW)
 
 
 def in_words(seconds: float) -> str:
@@ -271,18 +298,21 @@ def report(arguments: argparse.Namespace, work: Path) -> str:
         "",
         f"## Merging, measured on {arguments.merged} X-rays",
         "",
-        f"Command: `{merging_command}`{machine()}; load average at its end {os.getloadavg()[2]:.1f} over 15 minutes.",
+        f"Command: `{merging_command}`{machine()}; load average {os.getloadavg()[2]:.0f}.",
         "",
         "No image is opened or decoded again: a file counts as the same by its size and time of change.",
         "",
-        "| kind | before the first X-ray, s | per 1,000 X-rays, s |",
-        "|---|---:|---:|",
-        *(f"| {title} | {first:.1f} | {1000 * per_xray:.2f} |" for title, (first, per_xray) in merged.items()),
+        f"| kind | {FEW} X-rays, s | of it on the processor | {arguments.merged} X-rays, s | of it on the processor |",
+        "|---|---:|---:|---:|---:|",
+        *(
+            f"| {title} | {few.wall:.1f} | {few.processor:.1f} | {more.wall:.1f} | {more.processor:.1f} |"
+            for title, (few, more) in merged.items()
+        ),
         "",
         f"## {ALL:,} X-rays on paper",
         "",
         "A shard works on one core with half of the speed that both cores have here. Merging comes after the shards, "
-        "in one process, whatever their number.",
+        "in one process, whatever their number; the time is that on the processor.",
         "",
         f"| kind | {' | '.join(f'{nodes} x {cores} cores: shards, time' for nodes, cores in PLANS)} | merging |",
         "|---|" + "---:|" * (len(PLANS) + 1),
@@ -291,8 +321,7 @@ def report(arguments: argparse.Namespace, work: Path) -> str:
     for title, (before, rate) in table.costs.items():
         numbers = [nodes * cores for nodes, cores in PLANS]
         cells = [f"{shards}: {in_words(before + ALL / shards * rate * cores_here)}" for shards in numbers]
-        first, per_xray = merged[title]
-        lines.append(f"| {title} | {' | '.join(cells)} | {in_words(first + ALL * per_xray)} |")
+        lines.append(f"| {title} | {' | '.join(cells)} | {in_words(merging_all(*merged[title], arguments.merged))} |")
     return "\n".join(lines) + "\n"
 
 
