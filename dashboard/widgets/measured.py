@@ -37,7 +37,7 @@ def show(run: Run, network: Mapping[str, str], split: str) -> None:
     left_out = results.get("left_out") or {}
     _show_seen(results.get("seen") or {}, split)
     sentences = seen_in_words(results.get("seen"))
-    notes = [_as_markdown(line) for line in results.get("notes") or () if line not in sentences]
+    notes = [viewer.as_markdown(line) for line in results.get("notes") or () if line not in sentences]
     strange = (left_out.get("by_reason") or {}).get("unknown-label", 0)
     if strange:
         st.warning("  \n".join(notes), icon=":material/rule:")
@@ -61,7 +61,7 @@ def show(run: Run, network: Mapping[str, str], split: str) -> None:
 
 def _show_seen(seen: Mapping[str, Any], split: str) -> None:
     """Say which X-rays of a split are not new to the network, and list them; of old results nothing is known."""
-    lines = [_as_markdown(line) for line in seen_in_words(seen, split)]
+    lines = [viewer.as_markdown(line) for line in seen_in_words(seen, split)]
     rows = [
         {"image": image_id, "seen": "; ".join(row["stages"])}
         for row in seen.get("images") or ()
@@ -103,12 +103,6 @@ def of_an_older_version(run: Run, network: Mapping[str, str]) -> None:
     if st.button("Measure it again", icon=":material/play_arrow:", key=f"measured:again:{run.id}"):
         _measure_again(run, network, place)
     raise address.Ended
-
-
-def _as_markdown(line: str) -> str:
-    """Return a sentence whose names of labels are no Markdown, but whose commands in backticks are."""
-    parts = line.split("`")
-    return "".join(f"`{part}`" if k % 2 else viewer.plain(part) for k, part in enumerate(parts))
 
 
 def _as_words(likely: Mapping[str, str]) -> str:

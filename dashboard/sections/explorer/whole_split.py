@@ -28,7 +28,7 @@ def section(chosen: Subject, network: XrayClassifier, method: Method, target: st
     ``target`` is a class, ``all``, or "" for the predicted class, as :class:`cxr.explain.settings.Targets` reads it.
     """
     runs = {run.id: run for run in list_runs(kind=KIND) if _concerns(run, chosen)}
-    opened = address.asks("run") is not None or any(run.active for run in runs.values())
+    opened = address.asks("run") is not None or any(run.active or run.id in _started_here() for run in runs.values())
     with st.expander("Heatmaps of a whole split", icon=":material/burst_mode:", expanded=opened):
         n = len(chosen.data.select(split=chosen.split))
         split = f"the split {viewer.plain(chosen.split)}" if chosen.split else "the data set"
@@ -38,7 +38,9 @@ def section(chosen: Subject, network: XrayClassifier, method: Method, target: st
         )
         place = where.choose_with_shards(KIND)
         if st.button(f"Explain {page.counted(n, 'X-ray')}", icon=":material/play_arrow:", key="split:start"):
-            address.ask(run=_started(chosen, method, target, place).id)
+            run = _start(chosen, method, target, place)
+            _started_here().add(run.id)
+            address.ask(run=run.id)
             st.rerun()
         if runs or address.asks("run") is not None:
             labels = {run_id: _describe(run) for run_id, run in runs.items()}
@@ -49,7 +51,13 @@ def section(chosen: Subject, network: XrayClassifier, method: Method, target: st
         page.command("cxr", "explain", chosen.network_ref, *split_words, *words)
 
 
-def _started(chosen: Subject, method: Method, target: str, place: where.Place) -> Run:
+def _started_here() -> set[str]:
+    """Return the runs that were started on this page: their results stay in sight once they are there."""
+    started: set[str] = st.session_state.setdefault("split:started", set())
+    return started
+
+
+def _start(chosen: Subject, method: Method, target: str, place: where.Place) -> Run:
     params = {
         "model": chosen.network_ref,
         "manifest": chosen.manifest_path,
@@ -76,13 +84,13 @@ def _show(run: Run) -> None:
     results = run.results()
     if results is None:
         return
-    st.info(viewer.plain(results["finding"]), icon=":material/burst_mode:")
+    st.info(viewer.as_markdown(results["finding"]), icon=":material/burst_mode:")
     if results["left_out"]:
         first = results["left_out"][0]
         text = f"{page.counted(len(results['left_out']), 'X-ray')} could not be read, the first: "
         st.caption(viewer.plain(f"{text}{first['image_id']}: {first['reason']}"))
     page.csv_button("Table of the maps as CSV", _table(run), run.id)
-    st.caption(viewer.plain(f"All maps as one array, and this table: {run.folder.path}"))
+    st.caption(f"All maps as one array, and this table, are in `{run.folder.path}`.")
 
 
 def _table(run: Run) -> pd.DataFrame:
