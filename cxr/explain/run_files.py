@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ import pandas as pd
 from cxr.errors import ExplainError
 from cxr.explain.diagnostics import concerns
 from cxr.explain.heatmap import Heatmap, picture_digest
-from cxr.explain.precision import Trial
+from cxr.explain.precision import PrecisionRecord, Trial
 from cxr.explain.store import packed_map
 from cxr.files import replacing
 from cxr.runs.shards.folders import ShardFolder, finished_shards, shards_of
@@ -26,6 +26,34 @@ LEDGER = ("logit", "positive", "negative", "absorbed", "lost", "residual", "not_
 FLOAT32 = "float32"
 COLUMNS = ("image_id", "label", "predicted", "target", "composite", "bias", *LEDGER, "concerns", "scale", "row",
             "weights", "picture")  # fmt: skip
+
+
+class _MapRow(TypedDict):
+    target: str
+    composite: str
+    bias: str
+    logit: float
+    positive: float
+    negative: float
+    absorbed: float
+    lost: float
+    residual: float
+    not_finite: int
+    concerns: str
+    scale: float
+    row: int
+
+
+class IndexRow(_MapRow):
+    """A row of the index, which has :data:`COLUMNS`: a map, its image, and the weights that it is of."""
+
+    image_id: str
+    label: str
+    predicted: str
+    weights: str
+    picture: str
+
+
 _LONGEST_NAME = 100  # bytes, of 255 that a file's name may have: an image's and a class's stand in one
 
 
@@ -61,21 +89,27 @@ def read_map(folder: RunFolder, image_id: str, target: str | None = None) -> tup
     return store[int(entry["row"])].astype(np.float32) * np.float32(entry["scale"]), entry
 
 
-def write_map(maps: np.memmap, row: int, heatmap: Heatmap) -> dict[str, Any]:
+def write_map(maps: np.memmap, row: int, heatmap: Heatmap) -> _MapRow:
     """Write a heatmap to its row of the maps (n, H, W), and return what the index holds of it."""
     maps[row], scale = packed_map(heatmap.relevance)
     return {
         "target": heatmap.target,
         "composite": heatmap.composite,
         "bias": heatmap.bias,
-        **{name: getattr(heatmap, name) for name in LEDGER},
+        "logit": heatmap.logit,
+        "positive": heatmap.positive,
+        "negative": heatmap.negative,
+        "absorbed": heatmap.absorbed,
+        "lost": heatmap.lost,
+        "residual": heatmap.residual,
+        "not_finite": heatmap.not_finite,
         "concerns": " ".join(concerns(heatmap)),
         "scale": scale,
         "row": row,
     }
 
 
-def write_index(folder: RunFolder, maps: np.memmap, rows: list[dict[str, Any]]) -> pd.DataFrame:
+def write_index(folder: RunFolder, maps: np.memmap, rows: list[IndexRow]) -> pd.DataFrame:
     """Write the index of maps that are there, after them, and return it."""
     maps.flush()
     table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("row", ignore_index=True)
@@ -86,12 +120,12 @@ def write_index(folder: RunFolder, maps: np.memmap, rows: list[dict[str, Any]]) 
 
 def valid_rows(
     folder: Path, weights: str, n_targets: int, picture_of: Callable[[str], np.ndarray | None]
-) -> dict[str, list[dict[str, Any]]]:
+) -> dict[str, list[IndexRow]]:
     """Return the rows of an index by image, as far as weights and pictures are still these.
 
     An image counts with all its maps, one row behind the other, or with none; one without a picture does not count.
     """
-    by_image: dict[str, list[dict[str, Any]]] = {}
+    by_image: dict[str, list[IndexRow]] = {}
     for row in pd.read_parquet(folder / INDEX, columns=list(COLUMNS)).to_dict("records"):
         by_image.setdefault(row["image_id"], []).append(row)
     valid = {}
@@ -105,7 +139,7 @@ def valid_rows(
     return valid
 
 
-def decided_precision(folder: RunFolder, trial_on_first_image: Callable[[], Trial]) -> dict[str, Any]:
+def decided_precision(folder: RunFolder, trial_on_first_image: Callable[[], Trial]) -> PrecisionRecord:
     """Return what a run has decided on bfloat16 (:meth:`Trial.record`), once for all of its shards.
 
     It stands in the run's folder. Whichever shard comes first tries the run's first image, and the others keep to what
@@ -113,9 +147,11 @@ def decided_precision(folder: RunFolder, trial_on_first_image: Callable[[], Tria
     """
     if isinstance(folder, ShardFolder) or shards_of(folder):
         run = folder.run if isinstance(folder, ShardFolder) else folder
-        record = run.read_json(PRECISION) or _of_each_shard(run)
-        return record or run.create_json(PRECISION, trial_on_first_image().record())
-    record = folder.read_json(PRECISION)
+        of_run: PrecisionRecord | None = run.read_json(PRECISION) or _of_each_shard(run)
+        if of_run is None:
+            of_run = run.create_json(PRECISION, trial_on_first_image().record())
+        return of_run
+    record: PrecisionRecord | None = folder.read_json(PRECISION)
     if record is not None and record["used"].endswith(FLOAT32):
         return record
     now = trial_on_first_image().record()
@@ -125,9 +161,11 @@ def decided_precision(folder: RunFolder, trial_on_first_image: Callable[[], Tria
     return now
 
 
-def _of_each_shard(run: RunFolder) -> dict[str, Any] | None:
+def _of_each_shard(run: RunFolder) -> PrecisionRecord | None:
     """Return what the shards decided of a run by an older version, each for itself; None if there are none."""
     records = [record for shard in finished_shards(run) if (record := shard.read_json(PRECISION))]
     if not records:
         return None
-    return run.create_json(PRECISION, records[0] | {"used": ", then ".join(sorted({r["used"] for r in records}))})
+    used = ", then ".join(sorted({record["used"] for record in records}))
+    joined: PrecisionRecord = run.create_json(PRECISION, records[0] | {"used": used})
+    return joined
