@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 import pandas as pd
 
@@ -27,6 +27,21 @@ from cxr.text.detection_store import DetectionStore
 SEARCHED = "searched.parquet"
 _COLUMNS = ("image_id", "file", "pixels", "height", "width", "reviewed", "boxes", "reason", "versions")
 _VERSIONS = f"decoder {DECODER_VERSION}, detector {DETECTOR_VERSION}"
+
+
+class _Outcome(TypedDict):
+    pixels: str
+    height: int
+    width: int
+    reviewed: bool
+    boxes: str
+    reason: str
+
+
+class _Row(_Outcome):
+    image_id: str
+    file: str
+    versions: str
 
 
 def digests_of_files(manifest: Manifest, ids: Iterable[str]) -> dict[str, str | None]:
@@ -46,7 +61,7 @@ def write_searched(
     """
     after = digests_of_files(manifest, results)
     rows = [
-        {"image_id": image_id, "file": before[image_id], **_row(result), "versions": _VERSIONS}
+        {"image_id": image_id, "file": before[image_id], **_outcome(result), "versions": _VERSIONS}
         for image_id, result in results.items()
         if before[image_id] is not None and before[image_id] == after[image_id]
     ]
@@ -71,31 +86,37 @@ def read_searched(folders: Iterable[Path], manifest: Manifest) -> dict[str, File
     return {image_id: result for image_id, result in results.items() if result is not None}
 
 
-def _row(result: FileTokens | str) -> dict[str, Any]:
+def _outcome(result: FileTokens | str) -> _Outcome:
     if isinstance(result, str):
         return {"pixels": "", "height": 0, "width": 0, "reviewed": False, "boxes": "[]", "reason": result}
     height, width = result.shape
     boxes = json.dumps([box.to_dict() for box in result.boxes], ensure_ascii=False)
-    about = {"pixels": result.content_hash, "height": height, "width": width, "reviewed": result.reviewed}
-    return {**about, "boxes": boxes, "reason": ""}
+    return {
+        "pixels": result.content_hash,
+        "height": height,
+        "width": width,
+        "reviewed": result.reviewed,
+        "boxes": boxes,
+        "reason": "",
+    }
 
 
-def _rows_of(folders: Iterable[Path]) -> dict[str, dict[str, Any]]:
+def _rows_of(folders: Iterable[Path]) -> dict[str, _Row]:
     """Return the rows by image id that this version's decoder and detector wrote."""
     files = [folder / SEARCHED for folder in folders]
     tables = [pd.read_parquet(file, columns=list(_COLUMNS)) for file in files if file.exists()]
-    rows = [row for table in tables for row in table.to_dict("records")]
+    rows = [cast("_Row", row) for table in tables for row in table.to_dict("records")]
     return {row["image_id"]: row for row in rows if row["versions"] == _VERSIONS}
 
 
-def _result(row: Mapping[str, Any], review: Review | None) -> FileTokens | str | None:
+def _result(row: _Row, review: Review | None) -> FileTokens | str | None:
     """Return what a row holds with the review that counts now; None where the image has to be searched."""
     if row["reason"]:
-        return str(row["reason"])
-    shape, pixels = (int(row["height"]), int(row["width"])), str(row["pixels"])
+        return row["reason"]
+    shape, pixels = (row["height"], row["width"]), row["pixels"]
     if review is not None and review.fits_content(shape, pixels):
         return FileTokens(list(review.boxes), shape, True, pixels)
     # Boxes that a person has taken back since do not count: the detector's may be stored.
-    taken_back = bool(row["reviewed"])
+    taken_back = row["reviewed"]
     boxes = DetectionStore().stored(pixels) if taken_back else [TextBox(**box) for box in json.loads(row["boxes"])]
     return None if boxes is None else FileTokens(boxes, shape, False, pixels)
