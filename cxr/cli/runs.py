@@ -10,8 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cxr.cli.follow import Detach, SlurmOption, describe, follow_or_leave
-from cxr.cli.output import Json, WrongUse, check_root, duration, emit, percent, say, show_table
-from cxr.paths import runs_root
+from cxr.cli.output import Json, WrongUse, duration, emit, percent, say, show_table
 from cxr.runs import ENDED, DeviceQueue, Run, Status, get_run, list_runs
 
 app = typer.Typer(help="See, stop, resume, queue and delete runs.", no_args_is_help=True)
@@ -25,7 +24,6 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List the runs, newest first."""
-    check_root(runs_root(), "CXR_RUNS")
     listed = [(run, run.status()) for run in list_runs(kind=kind)[:n]]
     rows = [_summary(run, status) for run, status in listed]
     emit(rows, as_json, lambda _: _show_list(rows))

@@ -233,7 +233,7 @@ def model(*, label: str = "Network", where: DeltaGenerator | None = None, resets
     parameters ``resets`` get their defaults when another network is chosen.
     """
     labels = {
-        network.ref: describe_run(network.run) if network.run else f"{network.ref} · from the folder of weights"
+        network.ref: describe_run(network.run) if network.run else f"{network.ref} · weights file"
         for network in list_networks()
     }
     if not labels and not address.asks("model"):
