@@ -8,8 +8,9 @@ from typing import Any
 import streamlit as st
 
 from cxr.evaluation.provenance import in_words, provenance_of
-from cxr.evaluation.seen import seen_in_words
+from cxr.evaluation.seen import ALL_SEEN, OWN_SPLIT, seen_in_words
 from cxr.evaluation.selection import EVERYTHING, NOT_KNOWN
+from cxr.models.seen_images import CHOSEN, TRAINED
 from cxr.runs import Run, Slurm, start
 
 from widgets import address, page, viewer, where
@@ -46,7 +47,8 @@ def show(run: Run, network: Mapping[str, str], split: str) -> None:
     likely = left_out.get("likely") or {}
     elsewhere = sum((left_out.get("by_split") or {}).values())
     elsewhere *= (results.get("measured") or {}).get("why") == NOT_KNOWN
-    if not (likely or elsewhere):
+    seen = _seen_in_split(results.get("seen") or {}, split)
+    if not (likely or elsewhere or seen):
         return
     for_buttons, for_place = st.columns(2)
     with for_place:
@@ -57,6 +59,16 @@ def show(run: Run, network: Mapping[str, str], split: str) -> None:
         words = f"Measure the other {page.counted(elsewhere, 'X-ray')} too"
         if elsewhere and st.button(words, icon=":material/select_all:", key=f"measured:all:{run.id}"):
             _measure_again(run, network, place, splits=[EVERYTHING])
+        included = bool(run.spec["params"].get("include_seen"))
+        words = f"Measure {'without' if included else 'also'} the {page.counted(seen, 'X-ray')} seen before"
+        if seen and st.button(words, icon=":material/visibility:", key=f"measured:seen:{run.id}"):
+            _measure_again(run, network, place, include_seen=not included)
+
+
+def _seen_in_split(seen: Mapping[str, Any], split: str) -> int:
+    """Return how many X-rays of a split are not new to the network, where they can be counted in or left out."""
+    counts = (seen.get("splits") or {}).get(split) or {}
+    return 0 if counts.get("why") in (ALL_SEEN, OWN_SPLIT) else sum(counts.get(use, 0) for use in (TRAINED, CHOSEN))
 
 
 def _show_seen(seen: Mapping[str, Any], split: str) -> None:

@@ -1,4 +1,4 @@
-"""The folders of data sets, runs and weights: where one is a file, pages say so and what to set; they do not look empty."""
+"""The folders of data sets, runs and weights: where one is a file, pages say so and do not look empty."""
 
 from __future__ import annotations
 
