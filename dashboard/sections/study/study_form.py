@@ -48,7 +48,7 @@ def _take_file() -> None:
 def _settings() -> dict[str, Any]:
     """Return what is changed in the recipes; None leaves a value as it is."""
     cells = st.columns(5)
-    own: dict[str, Any] = {"value": None, "placeholder": AS_IN_THE_RECIPES}
+    own: dict[str, Any] = {"value": None, "placeholder": "recipe's"}
     backbones = [AS_IN_THE_RECIPES, *BACKBONES]
     return {
         "backbone": cells[0].selectbox("Backbone", backbones, key="study:backbone"),
