@@ -32,7 +32,7 @@ from cxr.data.manifest import Manifest
 from cxr.data.notes import import_notes, split_notes, straddling_notes, two_labels
 from cxr.data.phantom import write_demo
 from cxr.data.splits import in_order, split_manifest
-from cxr.errors import ManifestError, unknown
+from cxr.errors import ManifestError, unknown, wrong_use
 from cxr.paths import data_root
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def import_data_set(
         Splits that cannot be made are no error.
     """
     if splits not in SPLITS:
-        raise ManifestError(unknown("choice of splits", splits, SPLITS))
+        raise wrong_use(ManifestError(unknown("choice of splits", splits, SPLITS)))
     overwrite = overwrite or _is_of_run(name, run)
     check_free(name, overwrite)
     result = import_data(kind, path, **options)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from cxr.data.importers.importing import ImportResult
 from cxr.data.manifest import Manifest, write_table
-from cxr.errors import ManifestError
+from cxr.errors import ManifestError, wrong_use
 from cxr.files import replacing, replacing_together, settle
 from cxr.paths import check_root, data_root
 
@@ -67,7 +67,9 @@ class DataSetFacts(TypedDict, total=False):
 def check_name(name: str) -> str:
     """Return ``name`` if a data set can be called so; a ManifestError says what is allowed."""
     if not _NAME.fullmatch(name):
-        raise ManifestError(f"{name!r} is not a valid name of a data set: use 1 to 64 letters, digits, '.', '_' or '-'")
+        raise wrong_use(
+            ManifestError(f"{name!r} is not a valid name of a data set: use 1 to 64 letters, digits, '.', '_' or '-'")
+        )
     return name
 
 
@@ -169,7 +171,7 @@ def resolve_manifest(name_or_path: str | Path) -> Path:
     if (path / "manifest.csv").is_file():
         return path / "manifest.csv"
     names = ", ".join(data_set.name for data_set in list_data_sets()) or "none yet"
-    raise ManifestError(f"{name!r} is neither a data set ({names}) nor a manifest's file")
+    raise wrong_use(ManifestError(f"{name!r} is neither a data set ({names}) nor a manifest's file"))
 
 
 def _data_set(folder: Path) -> DataSet:

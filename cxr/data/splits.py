@@ -18,7 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from cxr.data.manifest import Manifest
-from cxr.errors import ManifestError
+from cxr.errors import ManifestError, wrong_use
 
 FRACTIONS: Mapping[str, float] = {"train": 0.7, "val": 0.1, "test": 0.2}
 ORDER = ("train", "val", "test", "external", "probe")
@@ -131,7 +131,9 @@ def _fractions(manifest: Manifest, fractions: Mapping[str, float] | None, keep: 
     for name in keep:
         if name not in manifest.splits:
             split_names = ", ".join(in_order(manifest.splits)) or "none"
-            raise ManifestError(f"split {name!r} cannot be kept: the data set has no such split. Found: {split_names}")
+            raise wrong_use(
+                ManifestError(f"split {name!r} cannot be kept: the data set has no such split. Found: {split_names}")
+            )
     if fractions is None:
         shares = {name: share for name, share in FRACTIONS.items() if name not in keep}
         return {name: share / sum(shares.values()) for name, share in shares.items()}
@@ -143,11 +145,13 @@ def _fractions(manifest: Manifest, fractions: Mapping[str, float] | None, keep: 
 def _check_fractions(fractions: Mapping[str, float], keep: Collection[str]) -> None:
     for name, value in fractions.items():
         if not name or name in _HELD_OUT_ROLES:
-            raise ManifestError(f"split {name!r} cannot be requested: it is reserved for rows of that role")
+            raise wrong_use(ManifestError(f"split {name!r} cannot be requested: it is reserved for rows of that role"))
         if name in keep:
-            raise ManifestError(f"split {name!r} is to be kept and to get the share {value:g}: choose one of the two")
+            raise wrong_use(
+                ManifestError(f"split {name!r} is to be kept and to get the share {value:g}: choose one of the two")
+            )
         if not (math.isfinite(value) and 0 < value <= 1):
-            raise ManifestError(f"fraction {value!r} of split {name!r} is not above 0 and at most 1")
+            raise wrong_use(ManifestError(f"fraction {value!r} of split {name!r} is not above 0 and at most 1"))
     if not math.isclose(sum(fractions.values()), 1, abs_tol=1e-6):
         fractions_text = ", ".join(f"{name} {value:g}" for name, value in fractions.items())
         raise ManifestError(f"fractions ({fractions_text}) add up to {sum(fractions.values()):g}, not to 1")

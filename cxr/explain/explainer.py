@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from cxr.errors import ExplainError, unknown
+from cxr.errors import ExplainError, unknown, wrong_use
 from cxr.explain import gradients
 from cxr.explain.composites import COMPOSITES, DEFAULT_COMPOSITE, Composite, composite_of
+from cxr.explain.composites.composite import Settings
 from cxr.explain.explanation import Explanation, joined
 from cxr.explain.frozen import borrowed, prepared
 from cxr.explain.lrp.propagator import PROPAGATORS, LayerRules, Propagated, Propagator, as_numpy
@@ -157,13 +158,13 @@ class Explainer:
     name: str
     composite: Composite
     bias: str
-    settings: dict[str, Any]
+    settings: Settings
     dtype: torch.dtype
     key: str = ""
     propagator: Propagator[Any] | None = None
 
     @classmethod
-    def of(cls, network: nn.Module, name: str, bias: str, settings: dict[str, Any]) -> Explainer:
+    def of(cls, network: nn.Module, name: str, bias: str, settings: Settings) -> Explainer:
         """Return an explainer of a network for a composite, its bias mode and all its options.
 
         Raises
@@ -177,7 +178,7 @@ class Explainer:
             return explainer
         key, propagator = propagator_of(network)
         if not composite.runs_on(key):
-            raise ExplainError(_not_on(name, key))
+            raise wrong_use(ExplainError(_not_on(name, key)))
         return replace(explainer, key=key, propagator=propagator)
 
     def in_precision(self, precision: str | None) -> Explainer:
@@ -185,10 +186,10 @@ class Explainer:
         if precision is None:
             return replace(self, dtype=numbers_of(self.network)[1])
         if precision not in PRECISIONS:
-            raise ExplainError(unknown("precision", precision, PRECISIONS))
+            raise wrong_use(ExplainError(unknown("precision", precision, PRECISIONS)))
         if self.propagator is None or precision not in self.propagator.precisions:
-            raise ExplainError(
-                f"precision {precision!r} is for LRP on {_takers_of(precision)} only. Accepted here: None"
+            raise wrong_use(
+                ExplainError(f"precision {precision!r} is for LRP on {_takers_of(precision)} only. Accepted here: None")
             )
         return replace(self, dtype=getattr(torch, precision))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cxr.errors import RunError
+from cxr.errors import RunError, wrong_use
 from cxr.experiments.study.comparison import Report
 from cxr.experiments.study.curves import to_table
 from cxr.experiments.study.measures import Measure
@@ -43,7 +43,9 @@ def write(report: Report, path: Path) -> list[Path]:
     } | dict.fromkeys(endings(), _write_figures)
     form = forms.get(path.suffix.lower())
     if form is None:
-        raise RunError(f"{path.name} has no known report format. Allowed: a name that ends in {', '.join(forms)}")
+        raise wrong_use(
+            RunError(f"{path.name} has no known report format. Allowed: a name that ends in {', '.join(forms)}")
+        )
     if not path.parent.is_dir():
         raise RunError(f"the folder {path.parent} does not exist: make it, or choose another")
     return form(report, path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cxr import paths
-from cxr.errors import RunError
+from cxr.errors import RunError, wrong_use
 from cxr.json_types import JsonObject
 from cxr.runs import kinds, local
 from cxr.runs.folder import RESULTS, SPEC, RunFolder
@@ -264,10 +264,10 @@ def get_run(run_id: str, root: str | os.PathLike[str] | None = None) -> Run:
         If ``run_id`` has not the form of an id (a path, say) or there is no such run.
     """
     if not is_run_id(run_id):
-        raise RunError(f"{str(run_id)[:80]!r} is not a run's id: letters, digits, - and _ only")
+        raise wrong_use(RunError(f"{str(run_id)[:80]!r} is not a run's id: letters, digits, - and _ only"))
     folder = RunFolder(Path(root or paths.runs_root()) / run_id)
     if not (folder.path / "spec.json").is_file():
-        raise RunError(f"there is no run {run_id!r} in {folder.path.parent}; `cxr runs list` shows all runs")
+        raise wrong_use(RunError(f"there is no run {run_id!r} in {folder.path.parent}; `cxr runs list` shows all runs"))
     return Run(folder)
 
 

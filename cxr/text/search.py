@@ -8,7 +8,7 @@ from typing import cast
 
 from cxr.data import Manifest
 from cxr.data.images.pool import WorkerDied, default_workers, map_in_order
-from cxr.errors import TextError, unknown
+from cxr.errors import TextError, unknown, wrong_use
 from cxr.text.corrections import FileTokens, Reviews, tokens_of_file
 
 Progress = Callable[[float, str], None]
@@ -24,7 +24,9 @@ def images_of(data: str, split: str) -> Manifest:
 def in_split(manifest: Manifest, split: str) -> Manifest:
     """Return the images of a split ("" for all) of a manifest; a TextError names the splits there are."""
     if split and split not in manifest.splits:
-        raise TextError(unknown("split", split, manifest.splits or ["none: leave it out to take every image"]))
+        raise wrong_use(
+            TextError(unknown("split", split, manifest.splits or ["none: leave it out to take every image"]))
+        )
     chosen = manifest.select(split=split) if split else manifest
     if not len(chosen):
         raise TextError(f"{manifest.path or 'the manifest'} has no images")

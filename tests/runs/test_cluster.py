@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -240,6 +241,23 @@ def test_slurm_is_asked_once_for_many_runs_and_not_at_all_for_those_that_are_hea
     assert (tmp_path / "asked").read_text() == "asked\n"
 
 
+def test_a_run_submitted_since_slurm_was_last_asked_is_not_taken_for_a_lost_one(tmp_path, monkeypatch):
+    fake_program(tmp_path / "bin", "squeue", f"echo asked >> {tmp_path}/asked; cat {tmp_path}/jobs")
+    fake_program(tmp_path / "bin", "sacct", "exit 1")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    monkeypatch.setattr(client, "_cache", {})
+    monkeypatch.setattr(client, "_unlisted", set())
+    monkeypatch.setattr(client, "CACHE_S", 1000.0)
+    (tmp_path / "jobs").write_text("7|RUNNING|None|node3\n")
+    assert client.ask("7") == client.Job("RUNNING", "", "node3")
+    (tmp_path / "jobs").write_text("7|RUNNING|None|node3\n8|PENDING|Priority|\n")
+    assert client.ask("8") == client.Job("PENDING", "Priority", "")
+    asked = len((tmp_path / "asked").read_text().split())
+    assert asked == 2
+    assert {client.ask("6") for _ in range(5)} == {client.Job("UNKNOWN")}
+    assert len((tmp_path / "asked").read_text().split()) == asked + 1  # not again for a job that is long over
+
+
 def test_where_slurm_cannot_be_asked_the_run_is_not_given_up(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(client, "_cache", {})
@@ -250,6 +268,32 @@ def test_where_slurm_cannot_be_asked_the_run_is_not_given_up(tmp_path, monkeypat
         "running",
         "epoch 2; Slurm cannot be asked about job 7 from here",
     )
+
+
+RESUMED_MEANWHILE = """
+import sys
+from pathlib import Path
+from cxr.runs.folder import RunFolder
+from cxr.runs.status import QUEUED_AGAIN
+RunFolder(Path(sys.argv[1])).update_status(**{**QUEUED_AGAIN, "launched": float(sys.argv[2])})
+sys.exit(1)
+"""
+
+
+@pytest.mark.parametrize(("resumed", "state"), [(2000.0, "queued"), (1000.0, "failed")])
+def test_a_job_that_leaves_ends_its_own_turn_of_the_run_alone(tmp_path, monkeypatch, resumed, state):
+    """While the next job is being submitted a resumed run has no job, like one whose job began a moment ago."""
+    from cxr.runs.slurm.job import Task
+
+    folder = RunFolder.create(tmp_path, "demo", {}, slurm=DEBUG.stored())
+    folder.update_status(state="running", job="7", launched=1000.0)
+    for name, value in {"SUBMITIT_EXECUTOR": "slurm", "SLURM_JOB_ID": "7", "SLURM_PROCID": "0"}.items():
+        monkeypatch.setenv(name, value)
+    command = [sys.executable, "-c", RESUMED_MEANWHILE, str(folder.path), str(resumed)]
+    with pytest.raises(SystemExit):
+        Task(folder.path, command, requeues=3, grace_s=1.0, restarts=False, launched=1000.0)()
+    assert folder.read_status().state == state
+    assert ("exit code 1" in (folder.read_status().error or "")) == (state == "failed")
 
 
 def test_a_partition_has_the_gpus_of_its_largest_node(tmp_path, monkeypatch):

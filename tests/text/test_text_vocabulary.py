@@ -31,6 +31,7 @@ from cxr.experiments.vocabulary.count import (
     tokens_in,
     vocabulary,
 )
+from cxr.experiments.vocabulary.entries import VocabularyResults
 from cxr.experiments.vocabulary.job import read_tables, run, search_shard, tables
 from cxr.runs import list_runs
 from cxr.runs.folder import RunFolder
@@ -39,6 +40,7 @@ from cxr.runs.storage import to_json
 from cxr.text import DetectionStore, Reviews, TextBox
 from cxr.text.detection_store import content_hash
 from cxr.text.search import images_of, search
+from tests.typed_results import misfits
 
 
 @pytest.mark.parametrize(
@@ -409,6 +411,7 @@ def test_a_run_searches_every_image_uses_corrected_boxes_and_names_what_it_left_
     told = []
     run(folder, folder.params, lambda fraction, text="": told.append((fraction, text)))
     results = json.loads((folder.path / "results.json").read_text())
+    assert list(misfits(results, VocabularyResults)) == []
     images, tokens = read_tables(folder.path)
     assert results["n_images"] == len(images) == 5
     assert results["n_reviewed"] == 1
@@ -484,16 +487,16 @@ def test_the_command_prints_the_table_and_writes_it(data, tmp_path, cxr):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message", "exit_code"),
     [
-        (["--split", "tset"], "unknown split 'tset'. Available: test"),
-        (["--csv", "/nowhere/v.csv"], "the folder /nowhere does not exist"),
-        (["--csv", "v.csv", "--detach"], "give only one of them"),
+        (["--split", "tset"], "unknown split 'tset'. Available: test", 2),
+        (["--csv", "/nowhere/v.csv"], "the folder /nowhere does not exist", 1),
+        (["--csv", "v.csv", "--detach"], "give only one of them", 2),
     ],
 )
-def test_wrong_use_is_told_in_one_line_before_anything_is_started(data, cxr, arguments, told):
+def test_wrong_use_is_one_line_before_anything_is_started(data, cxr, arguments, message, exit_code):
     code, _, err = cxr("text", "vocabulary", data.path, *arguments)
-    assert code == 1
-    assert told in err
+    assert code == exit_code
+    assert message in err
     assert err.count("\n") == 1
     assert not list_runs()

@@ -31,7 +31,7 @@ from cxr.data.images.image_store import Contents, ImageStore, Progress, Result, 
 from cxr.data.images.pool import map_in_order
 from cxr.data.images.resize import FITS, RESIZER_VERSION, decode_square, decode_treated
 from cxr.data.manifest import Manifest
-from cxr.errors import ImageError, ManifestError, unknown
+from cxr.errors import ImageError, ManifestError, unknown, wrong_use
 from cxr.paths import cache_root
 
 SIZES = range(16, 4097)
@@ -299,7 +299,7 @@ def _check_request(manifest: Manifest, size: int, fit: str) -> None:
     if len(manifest) == 0:
         raise ManifestError("the manifest has no rows: there is nothing to decode")
     if fit not in FITS:
-        raise ManifestError(unknown("fit", fit, FITS))
+        raise wrong_use(ManifestError(unknown("fit", fit, FITS)))
     if size not in SIZES:
         raise ManifestError(f"size {size!r} is not a whole number from {SIZES.start} to {SIZES.stop - 1}")
 

@@ -61,10 +61,16 @@ def ask(job: str, owner: str = "", fresh: bool = False) -> Job | None:
     One squeue for all jobs of ``owner`` (default: this user), at most every three seconds unless ``fresh``; a job that
     squeue has forgotten is looked up in the accounting, where there is one.
     """
-    jobs = _squeue(owner or str(os.getuid()), fresh)
+    owner = owner or str(os.getuid())
+    jobs = _squeue(owner, fresh)
+    if jobs is not None and job not in jobs and job not in _unlisted and not fresh:
+        jobs = _squeue(owner, fresh=True)  # it may have been submitted since the answer that was kept
     if jobs is None:
         return None
-    return jobs.get(job) or _sacct(job)
+    if job in jobs:
+        return jobs[job]
+    _unlisted.add(job)
+    return _sacct(job)
 
 
 def cancel(job: str) -> None:
@@ -144,6 +150,7 @@ def owner_of(folder: RunFolder) -> str:
 
 
 _cache: dict[str, tuple[float, dict[str, Job] | None]] = {}
+_unlisted: set[str] = set()  # jobs that squeue has forgotten: a kept answer without them is no older than they are
 _forgotten: dict[str, Job] = {}
 _asking = threading.Lock()
 

@@ -61,7 +61,9 @@ def submit(folder: RunFolder, slurm: Slurm, tasks: int, restarts: bool, after: s
 
 def task_of(path: Path, slurm: Slurm, restarts: bool) -> Task:
     """Return what the job of the run in the folder ``path`` does (arguments as :func:`submit`)."""
-    task = Task(path, local.worker_command(path), slurm.requeues, max(1.0, _warning_s(slurm) - _LEAVE_S), restarts)
+    launched = folder_at(path).read_status().launched
+    grace_s = max(1.0, _warning_s(slurm) - _LEAVE_S)
+    task = Task(path, local.worker_command(path), slurm.requeues, grace_s, restarts, launched)
     # `auto` is a GPU of this job or the processor, never a GPU of the node that Slurm did not give.
     task.environment[devices.CHOSEN_VARIABLE] = "" if slurm.with_gpus else "cpu"
     return task
@@ -83,7 +85,7 @@ def _warning_s(slurm: Slurm) -> int:
 
 def parameters(slurm: Slurm, tasks: int, name: str) -> dict[str, Any]:
     """Return submitit's parameters for a job of ``tasks`` processes."""
-    extra: dict[str, Any] = {key: True if value == "true" else value for key, value in slurm.extra.items()}
+    extra: dict[str, str | bool] = {key: True if value == "true" else value for key, value in slurm.extra.items()}
     given = {"partition": slurm.partition, "account": slurm.account, "gpus_per_node": slurm.gpus}
     if slurm.memory_gb is not None:
         given["mem"] = f"{round(slurm.memory_gb * 1024)}M"
@@ -126,11 +128,23 @@ class Task:
         How many seconds the worker has to save once its time is nearly over.
     restarts
         Whether the run restarts from the beginning when it is queued again.
+    launched
+        When the run was started or resumed for this job (Unix time), as its status says; None: not known.
     """
 
-    def __init__(self, folder: Path, command: list[str], requeues: int, grace_s: float, restarts: bool) -> None:
+    launched: float | None = None  # also of jobs that an older version pickled
+
+    def __init__(
+        self,
+        folder: Path,
+        command: list[str],
+        requeues: int,
+        grace_s: float,
+        restarts: bool,
+        launched: float | None = None,
+    ) -> None:
         self.folder, self.command, self.requeues, self.grace_s = folder, command, requeues, grace_s
-        self.restarts = restarts
+        self.restarts, self.launched = restarts, launched
         self.environment = local.own_environment(folder)
         self._worker: subprocess.Popen[bytes] | None = None
 
@@ -211,7 +225,7 @@ class Task:
     def _queue_again(self, run: RunFolder) -> bool:
         """Note in the status that the run is queued again; return False if it has ended or may not."""
         with run.status_transaction() as status:
-            if status["state"] not in ACTIVE or not _is_of_this_job(status):
+            if status["state"] not in ACTIVE or not self._has(status):
                 return False
             if run.stop_asked():
                 status.update(state="stopped", message="stopped", ended=time.time(), eta_s=None)
@@ -230,7 +244,7 @@ class Task:
     def _after(self, run: RunFolder, code: int) -> None:
         """Look after a run whose worker is gone without having ended the run."""
         status = run.read_status()
-        if status["state"] not in ACTIVE or not _is_of_this_job(status):
+        if status["state"] not in ACTIVE or not self._has(status):
             return
         if code == 0 and run.room_asked():  # Slurm's SIGTERM, which comes before another signal, or before the end
             self._after_making_room(run)
@@ -239,7 +253,18 @@ class Task:
         more = " (out of memory?)" if code == -signal.SIGKILL else ""
         where = f"on {local.host()} in Slurm job {JobEnvironment().job_id}"
         error = f"its process {how}{more} {where}; see the log"
-        run.update_status(state="failed", message="failed", error=error, ended=time.time(), eta_s=None)
+        with run.status_transaction() as stored:
+            if stored["state"] in ACTIVE and self._has(stored):
+                stored.update(state="failed", message="failed", error=error, ended=time.time(), eta_s=None)
+
+    def _has(self, status: Mapping[str, Any]) -> bool:
+        """Return whether a run is still this job's: after its end another may have resumed it before this one left.
+
+        A run that was resumed has no job yet while the next one is being submitted, so its number alone does not tell.
+        """
+        if self.launched is not None and status["launched"] != self.launched:
+            return False
+        return status["job"] in (None, "", JobEnvironment().job_id)
 
     def _after_making_room(self, run: RunFolder) -> None:
         job = ask(JobEnvironment().job_id, fresh=True)
@@ -248,12 +273,9 @@ class Task:
             signal.raise_signal(JobEnvironment._usr_sig())
         else:
             ended = {"message": "saved; its job was ended in Slurm", "ended": time.time(), "eta_s": None}
-            run.update_status(state="stopped", **ended)
-
-
-def _is_of_this_job(status: Mapping[str, Any]) -> bool:
-    """Return whether a run is still this job's: after its end another may have resumed it before this one left."""
-    return status["job"] in (None, JobEnvironment().job_id)
+            with run.status_transaction() as stored:
+                if stored["state"] in ACTIVE and self._has(stored):
+                    stored.update(state="stopped", **ended)
 
 
 def _deaf() -> None:
