@@ -15,6 +15,7 @@ from cxr.evaluation.results import Summary
 from cxr.evaluation.seen import measured_rows
 from cxr.evaluation.selection import listed
 from cxr.evaluation.settings import EvaluationParams, OnNetwork
+from cxr.json_types import JsonObject
 from cxr.models.card import MULTI_LABEL
 from cxr.networks import training_of
 from cxr.runs import Run, start
@@ -151,8 +152,9 @@ def measure_elsewhere(run: Run, network: str) -> None:
         page.command_line("cxr", "evaluate", network, "--data", name or "DATA", *words)
         # Its own for each run: a press on the page of a deleted run must not measure the one that takes its place.
         if start_it.button("Measure", icon=":material/play_arrow:", key=f"results:measure:{run.id}") and name:
-            params = {**as_params(network), "manifest": str(sets[name].manifest_path)}
-            params |= {"include_seen": True} if include_seen else {}
+            params: JsonObject = {**as_params(network), "manifest": str(sets[name].manifest_path)}
+            if include_seen:
+                params["include_seen"] = True
             address.forget("split", "finding", "outcome", "cell", "page")
             address.ask(run=start("evaluate", params, name=f"{run.name} on {name}", where=place).id)
             st.rerun()

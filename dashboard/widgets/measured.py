@@ -70,7 +70,7 @@ def show(run: Run, network: Mapping[str, str], split: str) -> None:
 def _seen_in_split(seen: SeenRecord | None, split: str) -> int:
     """Return how many X-rays of a split are not new to the network, where they can be counted in or left out."""
     counts = seen["splits"].get(split) if seen else None
-    if counts is None or counts["why"] in (ALL_SEEN, OWN_SPLIT):
+    if counts is None or counts.get("why") in (ALL_SEEN, OWN_SPLIT):
         return 0
     return counts["trained"] + counts["chosen"]
 
