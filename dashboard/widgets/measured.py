@@ -9,7 +9,7 @@ import streamlit as st
 
 from cxr.evaluation.provenance import in_words, provenance_of
 from cxr.evaluation.results import SeenRecord, evaluation_results
-from cxr.evaluation.seen import seen_in_words
+from cxr.evaluation.seen import ALL_SEEN, OWN_SPLIT, seen_in_words
 from cxr.evaluation.selection import EVERYTHING, NOT_KNOWN
 from cxr.runs import Run, start
 
@@ -49,7 +49,8 @@ def show(run: Run, network: Mapping[str, str], split: str) -> None:
     measured = results.get("measured")
     elsewhere = sum(left_out["by_split"].values()) if left_out else 0
     elsewhere *= measured is not None and measured["why"] == NOT_KNOWN
-    if not (likely or elsewhere):
+    n_seen = _seen_in_split(seen, split)
+    if not (likely or elsewhere or n_seen):
         return
     for_buttons, for_place = st.columns(2)
     with for_place:
@@ -60,6 +61,18 @@ def show(run: Run, network: Mapping[str, str], split: str) -> None:
         words = f"Measure the other {page.counted(elsewhere, 'X-ray')} too"
         if elsewhere and st.button(words, icon=":material/select_all:", key=f"measured:all:{run.id}"):
             _measure_again(run, network, place, splits=[EVERYTHING])
+        included = bool(run.spec["params"].get("include_seen"))
+        words = f"Measure {'without' if included else 'also'} the {page.counted(n_seen, 'X-ray')} seen before"
+        if n_seen and st.button(words, icon=":material/visibility:", key=f"measured:seen:{run.id}"):
+            _measure_again(run, network, place, include_seen=not included)
+
+
+def _seen_in_split(seen: SeenRecord | None, split: str) -> int:
+    """Return how many X-rays of a split are not new to the network, where they can be counted in or left out."""
+    counts = seen["splits"].get(split) if seen else None
+    if counts is None or counts.get("why") in (ALL_SEEN, OWN_SPLIT):
+        return 0
+    return counts["trained"] + counts["chosen"]
 
 
 def _show_seen(seen: SeenRecord, split: str) -> None:

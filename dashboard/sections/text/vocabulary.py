@@ -230,6 +230,7 @@ def _columns(listed: list[Entry]) -> dict[str, Any]:
         for name, counts in listed[0]["by_class"].items()
     }
     return shares | {
+        "token": st.column_config.Column("token", pinned=True),
         "bits": st.column_config.NumberColumn("bits", format="%.3f", help="Information about the class, beyond chance"),
         "q": st.column_config.NumberColumn("q", format="%.2g", help="Exact p, corrected (Benjamini and Hochberg)"),
     }
