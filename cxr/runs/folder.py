@@ -71,7 +71,7 @@ class RunFolder:
     ) -> RunFolder:
         """Make a new run below ``root``, complete before it gets its name, and return it.
 
-        ``slurm`` are the settings of its job if it is to run on a cluster (see ``cxr.runs.slurm.status``).
+        ``slurm`` are the settings of its job if it is to run on a cluster (see ``cxr.runs.slurm.job_state``).
         ``shards`` is the number of its shards (see ``cxr.runs.shards``).
 
         Raises

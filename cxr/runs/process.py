@@ -11,9 +11,9 @@ from cxr.runs import local
 from cxr.runs.folder import WORKER_LOCK, RunFolder
 from cxr.runs.kinds import kind_of
 from cxr.runs.shards.folders import shards_of, summary
-from cxr.runs.shards.jobs import cancel, submit_shards
+from cxr.runs.shards.shard_jobs import cancel, submit_shards
 from cxr.runs.slurm import submit
-from cxr.runs.slurm.status import as_slurm_says
+from cxr.runs.slurm.job_state import as_slurm_says
 from cxr.runs.status import Status
 from cxr.runs.storage import DiskFullError, disk_full
 
