@@ -173,6 +173,7 @@ def import_(
         ),
     ] = "make",
     no_split: Annotated[bool, typer.Option("--no-split", help="The same as --splits keep.")] = False,
+    _split: Annotated[bool, typer.Option("--split", hidden=True)] = False,  # the default, which once had this name
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set of this name.")] = False,
     slurm: SlurmOption = None,

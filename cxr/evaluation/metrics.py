@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from cxr.earlier_names import dropped
 from cxr.evaluation.intervals import LEVEL, effective_patients, mean_of_patients, patients_of_pairs, share_intervals
 from cxr.formatting import xrays
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL, TASKS
@@ -19,6 +20,7 @@ from cxr.models.card import MULTI_LABEL, SINGLE_LABEL, TASKS
 Interval = dict[str, float | None]
 
 
+@dropped("n_bootstrap")
 def summarise(table: pd.DataFrame, classes: Sequence[str], seed: int = 0) -> dict[str, Any]:
     """Return the metrics of a table of predictions.
 
