@@ -40,9 +40,7 @@ def test_a_parameter_that_decides_nothing_any_more_may_still_be_given():
 def test_a_function_that_is_gone_says_what_does_its_work():
     with pytest.raises(NotImplementedError, match=r"x\.old is gone: use x\.new"):
         replaced("x.old", "x.new")(1, a=2)
-    with pytest.raises(
-        NotImplementedError, match=r"cxr\.evaluation\.bootstrap is gone: use summarise, or share_"
-    ):
+    with pytest.raises(NotImplementedError, match=r"cxr\.evaluation\.bootstrap is gone: use summarise, or share_"):
         bootstrap(lambda weights: weights, ["a", "b"], n_bootstrap=10)
 
 

@@ -55,7 +55,9 @@ def manifest_of(model: str, data: str | None) -> str:
         return str(resolve_manifest(data))
     if not is_training(model):
         raise WrongUse(f"{model!r} is not a run with data of its own: give --data with a data set's name or a manifest")
-    return str(get_run(model).spec["params"]["manifest"])
+    from cxr.training.settings import TrainingParams
+
+    return str(TrainingParams.of(get_run(model).params).manifest)
 
 
 def is_training(model: str) -> bool:

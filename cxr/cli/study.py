@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import typer
 from typer.core import TyperGroup
@@ -126,7 +126,20 @@ def stop(
     emit(_summary(chosen), as_json, lambda row: say(f"{chosen.id} {row['state']}"))
 
 
-def _summary(study: Run) -> dict[str, Any]:
+class StudyRow(TypedDict):
+    """What lists tell of a study; ``trainings``, ``finished`` and ``failed`` are numbers of its trainings."""
+
+    id: str
+    name: str
+    state: str
+    progress: float
+    trainings: int
+    finished: int
+    failed: int
+    message: str
+
+
+def _summary(study: Run) -> StudyRow:
     from cxr.experiments.study import members
 
     states = [member.state for member in members(study)]
@@ -143,7 +156,7 @@ def _summary(study: Run) -> dict[str, Any]:
     }
 
 
-def _show_list(rows: list[dict[str, Any]]) -> None:
+def _show_list(rows: list[StudyRow]) -> None:
     if not rows:
         say("no studies yet; `cxr study show claim > study.yaml` and then `cxr study study.yaml --data D`")
         return

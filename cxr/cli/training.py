@@ -9,6 +9,7 @@ import typer
 from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, WrongUse, assignments, emit, note, show_table, stdout
 from cxr.errors import RecipeError, wrong_use
+from cxr.json_types import JsonObject
 from cxr.runs import start
 
 recipes = typer.Typer(help="See the recipes that come with the package.", no_args_is_help=True)
@@ -51,7 +52,7 @@ def show(recipe: RecipeName, changes: Changes = None, as_json: Json = False) -> 
     emit(params, as_json, lambda _: stdout().print(load_recipe(params).to_yaml(), markup=False, end=""))
 
 
-def load_changed(recipe: str, changes: list[str] | None) -> dict[str, Any]:
+def load_changed(recipe: str, changes: list[str] | None) -> JsonObject:
     """Return a recipe as plain values, with ``["stages.0.epochs=3", ...]`` applied and checked again."""
     from cxr.training import load_recipe
 

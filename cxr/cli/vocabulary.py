@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from cxr.cli.follow import end_of
 from cxr.cli.output import WrongUse, emit, note, say, show_table
@@ -13,7 +13,7 @@ from cxr.files import replacing
 from cxr.runs import Run, Slurm, start
 
 if TYPE_CHECKING:
-    from cxr.experiments.vocabulary.entries import Entry
+    from cxr.experiments.vocabulary.entries import Entry, VocabularyResults
 
 _SHOWN = 25
 
@@ -37,7 +37,7 @@ def count(
     run = start("text-vocabulary", {"manifest": data, "split": split, **options}, where=where, shards=shards)
     if end_of(run, detach, as_json) is None:
         return
-    results = run.results()
+    results = cast("VocabularyResults | None", run.results())
     if results is None:
         raise RunError(
             "stopped before the table was ready; what was found is kept, and the same command continues from there"
@@ -47,7 +47,7 @@ def count(
     emit({"run": run.id, **results}, as_json, lambda _: _show(run, results))
 
 
-def _write_csv(path: Path, results: dict[str, Any]) -> None:
+def _write_csv(path: Path, results: VocabularyResults) -> None:
     from cxr.experiments.vocabulary.count import flat
 
     try:
@@ -58,7 +58,7 @@ def _write_csv(path: Path, results: dict[str, Any]) -> None:
     note(f"{len(results['vocabulary'])} tokens written to {path}")
 
 
-def _show(run: Run, results: dict[str, Any]) -> None:
+def _show(run: Run, results: VocabularyResults) -> None:
     say(results["finding"])
     entries = results["vocabulary"]
     words = [entry for entry in entries if entry["group"] == "token"]

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cxr.cli.output import Json, check_root, emit, fail, note, say, show_table, stdout
+from cxr.json_types import JsonObject
 from cxr.paths import weights_root
 
 app = typer.Typer(help="Import, list, show and export the weights of networks.", no_args_is_help=True)
@@ -35,7 +36,7 @@ def list_(as_json: Json = False) -> None:
     emit(rows, as_json, show)
 
 
-def _row(name: str, path: Any, card: Any) -> dict[str, Any]:
+def _row(name: str, path: Any, card: Any) -> JsonObject:
     return {"name": name, "path": str(path), **card.to_dict()} | {"name": name}
 
 

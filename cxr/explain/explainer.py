@@ -20,6 +20,7 @@ from torch import nn
 from cxr.errors import ExplainError, unknown, wrong_use
 from cxr.explain import gradients
 from cxr.explain.composites import COMPOSITES, DEFAULT_COMPOSITE, Composite, composite_of
+from cxr.explain.composites.composite import Settings
 from cxr.explain.explanation import Explanation, joined
 from cxr.explain.frozen import borrowed, prepared
 from cxr.explain.lrp.propagator import PROPAGATORS, LayerRules, Propagated, Propagator, as_numpy
@@ -157,13 +158,13 @@ class Explainer:
     name: str
     composite: Composite
     bias: str
-    settings: dict[str, Any]
+    settings: Settings
     dtype: torch.dtype
     key: str = ""
     propagator: Propagator[Any] | None = None
 
     @classmethod
-    def of(cls, network: nn.Module, name: str, bias: str, settings: dict[str, Any]) -> Explainer:
+    def of(cls, network: nn.Module, name: str, bias: str, settings: Settings) -> Explainer:
         """Return an explainer of a network for a composite, its bias mode and all its options.
 
         Raises

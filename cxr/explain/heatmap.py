@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from cxr.errors import ExplainError, unknown, wrong_use
 from cxr.explain.composites import DEFAULT_COMPOSITE, composite_of
+from cxr.explain.composites.composite import Settings
 from cxr.explain.explainer import BATCH, PRECISIONS, Explainable, Explanation, explain
 from cxr.explain.render import relevance_2d
 
@@ -22,7 +22,7 @@ class Method:
 
     composite: str
     bias: str
-    options: Mapping[str, Any]
+    options: Settings
     precision: str | None = None
 
     @classmethod
@@ -31,7 +31,7 @@ class Method:
         composite: str = DEFAULT_COMPOSITE,
         bias: str | None = None,
         precision: str | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Settings | None = None,
     ) -> Method:
         """Return the method with these settings, defaults filled in.
 
@@ -87,7 +87,7 @@ class Heatmap:
     logit: float
     composite: str
     bias: str
-    options: Mapping[str, Any]
+    options: Settings
     precision: str
     positive: float
     negative: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,34 @@ STORE, INDEX, PREVIEWS, PRECISION = "relevance.npy", "index.parquet", "previews"
 LEDGER = ("logit", "positive", "negative", "absorbed", "lost", "residual", "not_finite")
 COLUMNS = ("image_id", "label", "predicted", "target", "composite", "bias", *LEDGER, "concerns", "scale", "row",
             "weights", "picture")  # fmt: skip
+
+
+class _MapRow(TypedDict):
+    target: str
+    composite: str
+    bias: str
+    logit: float
+    positive: float
+    negative: float
+    absorbed: float
+    lost: float
+    residual: float
+    not_finite: int
+    concerns: str
+    scale: float
+    row: int
+
+
+class IndexRow(_MapRow):
+    """A row of the index, which has :data:`COLUMNS`: a map, its image, and the weights that it is of."""
+
+    image_id: str
+    label: str
+    predicted: str
+    weights: str
+    picture: str
+
+
 _LONGEST_NAME = 100  # bytes, of 255 that a file's name may have: an image's and a class's stand in one
 
 
@@ -58,21 +86,27 @@ def read_map(folder: RunFolder, image_id: str, target: str | None = None) -> tup
     return store[int(entry["row"])].astype(np.float32) * np.float32(entry["scale"]), entry
 
 
-def write_map(maps: np.memmap, row: int, heatmap: Heatmap) -> dict[str, Any]:
+def write_map(maps: np.memmap, row: int, heatmap: Heatmap) -> _MapRow:
     """Write a heatmap to its row of the maps (n, H, W), and return what the index holds of it."""
     maps[row], scale = packed_map(heatmap.relevance)
     return {
         "target": heatmap.target,
         "composite": heatmap.composite,
         "bias": heatmap.bias,
-        **{name: getattr(heatmap, name) for name in LEDGER},
+        "logit": heatmap.logit,
+        "positive": heatmap.positive,
+        "negative": heatmap.negative,
+        "absorbed": heatmap.absorbed,
+        "lost": heatmap.lost,
+        "residual": heatmap.residual,
+        "not_finite": heatmap.not_finite,
         "concerns": " ".join(concerns(heatmap)),
         "scale": scale,
         "row": row,
     }
 
 
-def write_index(folder: RunFolder, maps: np.memmap, rows: list[dict[str, Any]]) -> pd.DataFrame:
+def write_index(folder: RunFolder, maps: np.memmap, rows: list[IndexRow]) -> pd.DataFrame:
     """Write the index of maps that are there, after them, and return it."""
     maps.flush()
     table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("row", ignore_index=True)
@@ -83,12 +117,12 @@ def write_index(folder: RunFolder, maps: np.memmap, rows: list[dict[str, Any]]) 
 
 def valid_rows(
     folder: Path, weights: str, n_targets: int, picture_of: Callable[[str], np.ndarray | None]
-) -> dict[str, list[dict[str, Any]]]:
+) -> dict[str, list[IndexRow]]:
     """Return the rows of an index by image, as far as weights and pictures are still these.
 
     An image counts with all its maps, one row behind the other, or with none; one without a picture does not count.
     """
-    by_image: dict[str, list[dict[str, Any]]] = {}
+    by_image: dict[str, list[IndexRow]] = {}
     for row in pd.read_parquet(folder / INDEX, columns=list(COLUMNS)).to_dict("records"):
         by_image.setdefault(row["image_id"], []).append(row)
     valid = {}

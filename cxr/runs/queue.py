@@ -17,10 +17,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from cxr import paths
 from cxr.errors import RunError
+from cxr.json_types import JsonObject
 from cxr.locks import FileLock, is_held
 from cxr.runs import local
 from cxr.runs.devices import Options
@@ -69,6 +70,17 @@ class Ticket:
     def wants(self) -> tuple[str, ...]:
         """All devices that it has or might take."""
         return self.holds or tuple(dict.fromkeys(device for devices in self.options.values() for device in devices))
+
+
+class QueueRow(TypedDict):
+    """A run in the queue, for people (see :meth:`DeviceQueue.rows`)."""
+
+    id: str
+    name: str
+    place: int
+    devices: list[str]
+    wish: str
+    since: float
 
 
 class DeviceQueue:
@@ -134,7 +146,7 @@ class DeviceQueue:
                 living.append(ticket)
         return self._sorted(living)
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[QueueRow]:
         """Return the queue for people, in its order: id and name of the run, place, devices, since.
 
         ``place`` counts those that wait from 1 and is 0 for a run that has its devices; ``devices`` are those that it
@@ -321,7 +333,7 @@ def _not_waiting(run_id: str, tickets: Sequence[Ticket]) -> str:
 def _read(path: Path) -> Ticket | None:
     """Return a ticket, None if it is being written or was given back just now."""
     try:
-        values: dict[str, Any] = json.loads(path.read_bytes())
+        values: JsonObject = json.loads(path.read_bytes())
         options = {name: tuple(devices) for name, devices in values.pop("options").items()}
         return Ticket(options=options, holds=tuple(values.pop("holds")), **values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

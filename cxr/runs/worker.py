@@ -22,7 +22,6 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cxr.errors import CxrError, RunError, system_error
 from cxr.locks import FileLock
@@ -33,7 +32,7 @@ from cxr.runs.process import statuses_of_shards
 from cxr.runs.queue import DeviceQueue
 from cxr.runs.shards import processes
 from cxr.runs.shards.folders import SHARE, ShardFolder, failure, folder_at, remove_parts, shards_of
-from cxr.runs.status import ENDED
+from cxr.runs.status import ENDED, StatusFields
 from cxr.runs.storage import DiskFullError, disk_full, is_disk_full
 
 HEARTBEAT_S = 2.0
@@ -115,7 +114,7 @@ def _no_report(fraction: float, message: str = "") -> None:
     """Report nothing: the first process does."""
 
 
-def _outcome(run: RunFolder, kind: Kind) -> dict[str, Any]:
+def _outcome(run: RunFolder, kind: Kind) -> StatusFields:
     """Do the job and return the fields of the status that tell how it ended."""
     try:
         _begin(run, kind)
@@ -201,7 +200,7 @@ class Progress:
             None  # (time, fraction) of the first report: a resumed job is not at 0
         )
         self._written = 0.0
-        self._pending: dict[str, Any] | None = None
+        self._pending: StatusFields | None = None
 
     def __call__(self, fraction: float, message: str = "") -> None:
         """Report that ``fraction`` (0 to 1) is done."""

@@ -11,12 +11,14 @@ import streamlit as st
 
 from cxr.data.library import list_data_sets
 from cxr.evaluation.metrics import summarise
+from cxr.evaluation.results import Summary
 from cxr.evaluation.seen import measured_rows
 from cxr.evaluation.selection import listed
-from cxr.evaluation.settings import OnNetwork
+from cxr.evaluation.settings import EvaluationParams, OnNetwork
 from cxr.models.card import MULTI_LABEL
 from cxr.networks import training_of
 from cxr.runs import Run, Slurm, start
+from cxr.training.results import StageOutcome, training_results
 
 from sections.results import by_finding
 from services import load
@@ -30,11 +32,11 @@ PAPER = (
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def summary(run_id: str, stamp: int, split: str, _table: pd.DataFrame, _classes: list[str]) -> dict:
+def summary(run_id: str, stamp: int, split: str, _table: pd.DataFrame, _classes: list[str]) -> Summary:
     return summarise(_table[_table["split"] == split], _classes)
 
 
-def per_class(result: dict) -> pd.DataFrame:
+def per_class(result: Summary) -> pd.DataFrame:
     rows = {
         name: {
             "images": values["support"],
@@ -94,12 +96,13 @@ def wait_for(run: Run) -> NoReturn:
     raise address.Ended
 
 
-def stage_table(stages: list[dict]) -> pd.DataFrame:
+def stage_table(stages: list[StageOutcome]) -> pd.DataFrame:
     """Return one row per stage of a training: what it was and what it achieved on its validation images."""
     rows = []
     for stage in stages:
         validation = stage["validation"]
-        score, title = ("auc", "mean AUC") if stage["task"] == MULTI_LABEL else ("accuracy", "accuracy")
+        several = stage["task"] == MULTI_LABEL
+        score = validation["auc"] if several else validation["accuracy"]
         neurons = ", ".join(f"{new} (was {old})" for new, old in stage["kept_neurons"].items())
         left_out = "; ".join(f"{split}: {listed(labels)}" for split, labels in stage.get("left_out", {}).items())
         rows.append(
@@ -109,7 +112,7 @@ def stage_table(stages: list[dict]) -> pd.DataFrame:
                 "X-rays": f"{stage['n_train']} + {stage['n_val']} validation",
                 "epochs": stage["epochs"],
                 "best epoch": stage["best"]["epoch"],
-                "validation": f"{title} {charts.interval(validation[score], percent=score == 'accuracy')}",
+                "validation": f"{'mean AUC' if several else 'accuracy'} {charts.interval(score, percent=not several)}",
                 "kept output neurons": neurons or "none",
                 "labels left out": left_out or "none",
             }
@@ -117,7 +120,7 @@ def stage_table(stages: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def stage_classes(summary_of_stage: dict) -> pd.DataFrame:
+def stage_classes(summary_of_stage: Summary) -> pd.DataFrame:
     """Return one row per class of a stage: its figures with their intervals over patients, and of how many images."""
     if summary_of_stage.get("task") == MULTI_LABEL:
         return by_finding.table_of(summary_of_stage)
@@ -156,7 +159,7 @@ def as_params(network: str) -> dict[str, str]:
     return {"run" if training_of(network) else "weights": network}
 
 
-def at_the_end(run: Run, stages: list[dict], link: dict[str, str], split: str) -> None:
+def at_the_end(run: Run, stages: list[StageOutcome], link: dict[str, str], split: str) -> None:
     """Show what stands below the figures of either task: what they rest on, stages, other X-rays, the command."""
     measured.rests_on(run)
     if stages:
@@ -168,9 +171,10 @@ def at_the_end(run: Run, stages: list[dict], link: dict[str, str], split: str) -
     with page.told_in_one_line():
         place = measure_elsewhere(run)
     data_ref = link["data"] if link["data"] != subject.OWN else run.spec["params"]["manifest"]
-    aliases = (run.spec["params"].get("aliases") or {}).items()
-    options = [word for label, name in aliases for word in ("--alias", f"{label}={name}")]
-    options += ["--include-seen"] * bool(run.spec["params"].get("include_seen"))
+    options: list[str] = []
+    if isinstance(run.params, EvaluationParams):
+        options += [word for label, name in run.params.aliases.items() for word in ("--alias", f"{label}={name}")]
+        options += ["--include-seen"] * run.params.include_seen
     page.command("cxr", "evaluate", link["model"], "--data", data_ref, "--split", split, *options, *where.words(place))
 
 
@@ -188,7 +192,7 @@ with page.told_in_one_line():
         measured.of_an_older_version(run, network)
     classes = [c.removeprefix("logit_") for c in table.columns if c.startswith("logit_")]
     stamp = (run.folder.path / "predictions.parquet").stat().st_mtime_ns
-    results = run.results() or {}
+    results = training_results(run)
     several = results.get("task") == MULTI_LABEL
     new = measured_rows(table, results)
     result = results["splits"][split] if several else summary(run.id, stamp, split, new, classes)

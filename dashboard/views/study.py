@@ -11,6 +11,7 @@ from cxr.experiments.study.comparison import Report
 from cxr.experiments.study.curves import to_table
 from cxr.experiments.study.measures import Measure
 from cxr.experiments.study.members import plan_of
+from cxr.experiments.study.settings import StudyParams
 from cxr.reports.study import COLOURED, measure_tables, to_html
 from cxr.runs import Run, list_runs
 
@@ -36,7 +37,7 @@ def choose(studies: list[Run]) -> Run:
 def settings(study: Run) -> tuple[int, float]:
     """Let the user say what the beginning and the level are; the study's own come first."""
     plan = plan_of(study)
-    longest = min(recipe["stages"][-1]["epochs"] for recipe in study.spec["params"]["recipes"].values())
+    longest = min(recipe.stages[-1].epochs for recipe in StudyParams.of(study.params).recipes.values())
     left, right = st.columns(2)
     first = min(plan.first_epochs[0], longest)
     k = first

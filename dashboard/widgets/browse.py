@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -165,7 +165,7 @@ def _filtered(rows: pd.DataFrame, of_findings: bool) -> pd.DataFrame:
     return every[order](narrowed(rows, wanted_labels, wanted_names, only))
 
 
-def _caption(row: dict[str, Any]) -> str:
+def _caption(row: Mapping[str, Any]) -> str:
     names = row["names"]
     more = f" +{len(names) - 1}" if len(names) > 1 else ""
     label = f"{names[0]}{more}" if row["label"] else "unlabelled"

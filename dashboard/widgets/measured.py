@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from cxr.evaluation.provenance import in_words, provenance_of
+from cxr.evaluation.results import SeenRecord, evaluation_results
 from cxr.evaluation.seen import seen_in_words
 from cxr.evaluation.selection import EVERYTHING, NOT_KNOWN
 from cxr.runs import Run, Slurm, start
@@ -33,19 +34,21 @@ def show(run: Run, network: Mapping[str, str], split: str) -> None:
     ``network`` names the network as the job does: ``{"run": id}`` or ``{"weights": name}``. What was seen before is
     said of ``split`` alone.
     """
-    results = run.results() or {}
-    left_out = results.get("left_out") or {}
-    _show_seen(results.get("seen") or {}, split)
-    sentences = seen_in_words(results.get("seen"))
+    results = evaluation_results(run)
+    left_out, seen = results.get("left_out"), results.get("seen")
+    if seen:
+        _show_seen(seen, split)
+    sentences = seen_in_words(seen)
     notes = [_as_markdown(line) for line in results.get("notes") or () if line not in sentences]
-    strange = (left_out.get("by_reason") or {}).get("unknown-label", 0)
+    strange = left_out["by_reason"].get("unknown-label", 0) if left_out else 0
     if strange:
         st.warning("  \n".join(notes), icon=":material/rule:")
     elif notes:
         st.caption("  \n".join(notes))
-    likely = left_out.get("likely") or {}
-    elsewhere = sum((left_out.get("by_split") or {}).values())
-    elsewhere *= (results.get("measured") or {}).get("why") == NOT_KNOWN
+    likely = left_out["likely"] if left_out else {}
+    measured = results.get("measured")
+    elsewhere = sum(left_out["by_split"].values()) if left_out else 0
+    elsewhere *= measured is not None and measured["why"] == NOT_KNOWN
     if not (likely or elsewhere):
         return
     for_buttons, for_place = st.columns(2)
@@ -59,12 +62,12 @@ def show(run: Run, network: Mapping[str, str], split: str) -> None:
             _measure_again(run, network, place, splits=[EVERYTHING])
 
 
-def _show_seen(seen: Mapping[str, Any], split: str) -> None:
+def _show_seen(seen: SeenRecord, split: str) -> None:
     """Say which X-rays of a split are not new to the network, and list them; of old results nothing is known."""
     lines = [_as_markdown(line) for line in seen_in_words(seen, split)]
     rows = [
         {"image": image_id, "seen": "; ".join(row["stages"])}
-        for row in seen.get("images") or ()
+        for row in seen["images"]
         if row["split"] == split
         for image_id in row["ids"]
     ]

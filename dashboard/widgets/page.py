@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, ParamSpec
 
@@ -86,7 +86,7 @@ def refreshed(every: float | None) -> Callable[[Callable[P, None]], Callable[P, 
     return decorate
 
 
-def estimate(cell: Any, label: str, value: Mapping | None, *, percent: bool = True, help: str = "") -> None:
+def estimate(cell: Any, label: str, value: formatting.Estimate | None, *, percent: bool = True, help: str = "") -> None:
     """Show an estimate as a large figure with its 95 % interval below it."""
     point, limits = formatting.point_and_interval(value, percent=percent)
     cell.metric(label, point, help=help or None)

@@ -31,6 +31,7 @@ from cxr.experiments.vocabulary.count import (
     tokens_in,
     vocabulary,
 )
+from cxr.experiments.vocabulary.entries import VocabularyResults
 from cxr.experiments.vocabulary.job import read_tables, run, search_shard, tables
 from cxr.runs import list_runs
 from cxr.runs.folder import RunFolder
@@ -39,6 +40,7 @@ from cxr.runs.storage import to_json
 from cxr.text import DetectionStore, Reviews, TextBox
 from cxr.text.detection_store import content_hash
 from cxr.text.search import images_of, search
+from tests.typed_results import misfits
 
 
 @pytest.mark.parametrize(
@@ -409,6 +411,7 @@ def test_a_run_searches_every_image_uses_corrected_boxes_and_names_what_it_left_
     told = []
     run(folder, folder.params, lambda fraction, text="": told.append((fraction, text)))
     results = json.loads((folder.path / "results.json").read_text())
+    assert list(misfits(results, VocabularyResults)) == []
     images, tokens = read_tables(folder.path)
     assert results["n_images"] == len(images) == 5
     assert results["n_reviewed"] == 1

@@ -12,7 +12,9 @@ from cxr.models.weights import read_card
 from cxr.networks import load_network, resolve_device
 from cxr.runs.folder import RunFolder, Stopped
 from cxr.training import checkpoint, train
+from cxr.training.results import TrainingResults
 from tests.training.running import SMALL, STEPS, StopsAt, assert_same, best, interrupted, rows, run, start
+from tests.typed_results import misfits
 
 
 class Killed(BaseException):
@@ -159,6 +161,7 @@ def test_twice_keep_trains_findings_then_keeps_the_neurons_it_names(tiny, caplog
     caplog.set_level(logging.INFO)
     folder = run(start(tiny, "twice-keep", {"stages.*.epochs": 2}))
     results = folder.read_json("results.json")
+    assert list(misfits(results, TrainingResults)) == []
     assert results["kept_neurons"] == {"final": {"normal": "No Finding", "pneumonia": "Pneumonia"}}
     assert results["classes"] == ["covid19", "normal", "pneumonia"]
     assert [r["stage"] for r in rows(folder) if r["kind"] == "epoch"] == ["findings"] * 2 + ["final"] * 2

@@ -18,6 +18,7 @@ from cxr.data import Manifest
 from cxr.errors import TextError
 from cxr.evaluation.provenance import provenance
 from cxr.experiments.vocabulary.count import finding, place_of, vocabulary
+from cxr.experiments.vocabulary.entries import VocabularyResults
 from cxr.files import replacing
 from cxr.runs.shards.folders import own_slice
 from cxr.text.corrections import FileTokens
@@ -52,7 +53,7 @@ def run(folder: RunFolder, params: VocabularyParams, progress: Progress) -> None
     progress(0.99, "counting")
     entries = vocabulary(images, tokens, min_images=params.min_images, join=params.join)
     sentences = finding(images, tokens, entries)
-    results = {
+    results: VocabularyResults = {
         "n_images": len(images),
         "n_with_text": int((images["n_tokens"] > 0).sum()),
         "n_reviewed": int(images["reviewed"].sum()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from cxr.errors import ExplainError, unknown, wrong_use
 from cxr.explain.composites.composite import COMPARISON, LRP, Composite, Settings
@@ -238,7 +238,31 @@ def choices_in_words() -> str:
     return f"The rules of LRP: {', '.join(names_of(LRP))}; or, for comparison: {', '.join(names_of(COMPARISON))}."
 
 
-def summary(name: str) -> dict[str, Any]:
+class OptionSummary(TypedDict):
+    """An option of a composite; ``default`` is a number, a word, or a list of numbers."""
+
+    default: Any
+    accepted: str
+    meaning: str
+
+
+class CompositeSummary(TypedDict):
+    """What lists show of a composite."""
+
+    name: str
+    kind: str
+    title: str
+    label: str
+    description: str
+    rules: dict[str, str]
+    adds_up: str
+    bias: str
+    bias_modes: list[str]
+    options: dict[str, OptionSummary]
+    runs_on: list[str]
+
+
+def summary(name: str) -> CompositeSummary:
     """Return what lists show of a composite: plain values by name."""
     composite = composite_of(name)
     return {

@@ -29,6 +29,7 @@ ANY_NETWORK = "any network"
 """What most methods for comparison run on."""
 
 Settings = Mapping[str, Any]
+"""Options of a composite by name: numbers, words or pictures, as its registration declares them."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Composite:
         return self.title if self.is_lrp else f"For comparison: {self.title}"
 
     @property
-    def defaults(self) -> dict[str, Any]:
+    def defaults(self) -> Settings:
         """Option names with their defaults."""
         return {name: option.default for name, option in self.options.items()}
 
@@ -125,14 +126,15 @@ class Composite:
         return requested if requested and self.chooses_bias else self.bias
 
     @renamed(given="options")
-    def settings(self, name: str, options: Settings) -> dict[str, Any]:
+    def settings(self, name: str, options: Settings) -> Settings:
         """Return all options of this composite, which is registered as ``name``; ``options`` ones checked."""
         for option in options:
             if option not in self.options:
                 raise wrong_use(
                     ExplainError(unknown(f"option of composite {name!r}:", option, self.options or ["none"]))
                 )
-        return self.defaults | {option: self.options[option].checked(option, options[option]) for option in options}
+        checked = {option: self.options[option].checked(option, options[option]) for option in options}
+        return {**self.defaults, **checked}
 
     def layer_rules(self, bias: str, settings: Settings) -> LayerRules:
         """Return which rule goes to which layer, for a bias mode and all options; LRP only."""

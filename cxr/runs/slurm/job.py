@@ -85,7 +85,7 @@ def _warning_s(slurm: Slurm) -> int:
 
 def parameters(slurm: Slurm, tasks: int, name: str) -> dict[str, Any]:
     """Return submitit's parameters for a job of ``tasks`` processes."""
-    extra: dict[str, Any] = {key: True if value == "true" else value for key, value in slurm.extra.items()}
+    extra: dict[str, str | bool] = {key: True if value == "true" else value for key, value in slurm.extra.items()}
     given = {"partition": slurm.partition, "account": slurm.account, "gpus_per_node": slurm.gpus}
     if slurm.memory_gb is not None:
         given["mem"] = f"{round(slurm.memory_gb * 1024)}M"

@@ -11,7 +11,6 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from cxr.runs import local
 from cxr.runs.folder import RunFolder
@@ -20,7 +19,7 @@ from cxr.runs.shards.folders import ShardFolder
 from cxr.runs.slurm.client import ENDINGS, FOLDER, Job, ask, owner_of
 from cxr.runs.slurm.submit import SUBMITTING_S
 from cxr.runs.spec import is_run_id
-from cxr.runs.status import Status
+from cxr.runs.status import Status, StatusFields
 
 _REASONS = {
     "BeginTime": "Slurm waits a little before it starts a job again",
@@ -54,7 +53,7 @@ def as_slurm_says(folder: RunFolder, stored: Status, silence_s: float) -> Status
     return stored.replace(**_alive(stored, job, silent))
 
 
-def _alive(status: Status, job: Job | None, silent: float) -> dict[str, Any]:
+def _alive(status: Status, job: Job | None, silent: float) -> StatusFields:
     """Return what to change in the status of a run whose job is not over."""
     if job is None:
         return {"message": f"{status.message}; Slurm cannot be asked about job {status.job} from here"}
@@ -69,7 +68,7 @@ def _alive(status: Status, job: Job | None, silent: float) -> dict[str, Any]:
     return {"message": f"no sign of life for {silent:.0f} s; its Slurm job {status.job} is {job.state}"}
 
 
-def _obituary(folder: RunFolder, status: Status, job: Job) -> dict[str, Any]:
+def _obituary(folder: RunFolder, status: Status, job: Job) -> StatusFields:
     """Return what to change in the status of a run whose job is over while the run had not ended."""
     number = status.job or ""
     if folder.stop_asked() and job.state in ("CANCELLED", "UNKNOWN"):

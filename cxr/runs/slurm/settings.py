@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cxr.errors import RunError, wrong_use
+from cxr.json_types import JsonObject
 from cxr.runs.devices import names_gpu
 from cxr.runs.kinds import Kind
 
@@ -111,7 +112,7 @@ class Slurm:
         """Return what a run's spec holds under ``slurm``."""
         return cls(**stored)
 
-    def stored(self) -> dict[str, Any]:
+    def stored(self) -> JsonObject:
         """Return the settings as the spec keeps them."""
         return dataclasses.asdict(self) | {"extra": dict(self.extra)}
 

@@ -208,7 +208,7 @@ def table(listed: list[Entry]) -> pd.DataFrame:
     """Return one row per token for the page: how often, on which class, and how much it tells."""
     rows = []
     for entry in listed:
-        row: dict[str, Any] = {"token": entry["token"], "X-rays": entry["images"]}
+        row: dict[str, object] = {"token": entry["token"], "X-rays": entry["images"]}
         if entry["points_to"] is not None:  # first what decides, since a narrow page shows the first columns
             odds = odds_in_words(entry["by_class"][entry["points_to"]])
             row |= {"points to": points_in_words(entry), "odds ratio": odds, "q": entry["q"]}

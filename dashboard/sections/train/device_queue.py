@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
 
 from cxr.runs import DeviceQueue
+from cxr.runs.queue import QueueRow
 
 from services import load
 from widgets import page, pages, viewer
@@ -41,25 +40,26 @@ def section() -> None:
         st.caption("The same on the command line: `cxr runs move RUN --first`, `--last` or `--before OTHER`.")
 
 
-def _buttons(row: dict[str, Any], waiting: list[dict[str, Any]]) -> None:
+def _buttons(row: QueueRow, waiting: list[QueueRow]) -> None:
     # Up and down pass the next one that wants the same device; passing others would change nothing.
     rivals = [other["id"] for other in waiting if set(other["devices"]) & set(row["devices"])]
     at = rivals.index(row["id"])
     later = rivals[at + 2] if at + 2 < len(rivals) else None
-    for icon, help_, possible, where in (
-        ("vertical_align_top", "To the front", at > 0, {}),
-        ("arrow_upward", "One place up", at > 0, {"before": rivals[at - 1]}),
-        ("arrow_downward", "One place down", at + 1 < len(rivals), {"before": later, "last": later is None}),
-    ):
+    moves: tuple[tuple[str, str, bool, str | None, bool], ...] = (
+        ("vertical_align_top", "To the front", at > 0, None, False),
+        ("arrow_upward", "One place up", at > 0, rivals[at - 1], False),
+        ("arrow_downward", "One place down", at + 1 < len(rivals), later, later is None),
+    )
+    for icon, help_, possible, before, last in moves:
         st.button(
             f":material/{icon}:",
             key=f"queue:{row['id']}:{icon}",
             help=help_,
             disabled=not possible,
             on_click=_move,
-            args=(row["id"], where),
+            args=(row["id"], before, last),
         )
 
 
-def _move(run_id: str, where: dict[str, Any]) -> None:
-    page.tried(lambda: DeviceQueue().move(run_id, **where))  # its turn may have come since the drawing
+def _move(run_id: str, before: str | None, last: bool) -> None:
+    page.tried(lambda: DeviceQueue().move(run_id, before=before, last=last))  # its turn may have come since the drawing
