@@ -127,7 +127,7 @@ def test_every_form_offers_the_cluster_with_what_fits_its_kind(trained: Run, slu
     assert [run.id for run in list_runs()] == [trained.id]
 
 
-def test_slurm_is_asked_for_its_partitions_and_the_command_says_what_is_chosen(demo: Manifest, slurm: Path):
+def test_slurm_is_requested_its_partitions_and_the_command_says_what_is_chosen(demo: Manifest, slurm: Path):
     app = opened("train", data="demo", recipe="demo")
     app.radio(key="where:train:place").set_value(where.SLURM).run()
     assert app.selectbox(key="where:train:partition").options == ["gpu (up to 2-00:00:00)", "debug (up to 1:00:00)"]
@@ -137,7 +137,7 @@ def test_slurm_is_asked_for_its_partitions_and_the_command_says_what_is_chosen(d
     assert command_line(app).endswith("--slurm partition=gpu,time=90,gpus=1,mem=16,account=lab,qos=high")
 
 
-def test_what_slurm_refuses_is_told_in_one_line_and_what_was_typed_stays(demo: Manifest, slurm: Path):
+def test_what_slurm_refuses_is_reported_in_one_line_and_what_was_typed_stays(demo: Manifest, slurm: Path):
     app = opened("train", data="demo", recipe="demo")
     app.radio(key="where:train:place").set_value(where.SLURM).run()
     app.number_input(key="where:train:gpus").set_value(0)

@@ -219,7 +219,7 @@ def test_a_head_of_other_classes_is_refused_with_both_numbers(densenet121, tmp_p
         import_weights(path, classes=("a", "b"), **AS_IMAGENET)
 
 
-def test_a_file_of_imagenet_is_told_where_it_belongs(tmp_path, weights):
+def test_a_file_of_imagenet_is_refused_with_where_it_belongs(tmp_path, weights):
     path = saved(torchvision.models.resnet18().state_dict(), tmp_path / "resnet18.pth")
     with pytest.raises(WeightsError) as refusal:
         import_weights(path, classes=CLASSES, **AS_IMAGENET)
@@ -232,7 +232,7 @@ def test_a_body_without_a_head_is_refused(densenet121, tmp_path):
         look_at(saved(state, tmp_path / "body.pth"))
 
 
-def test_what_the_file_does_not_tell_is_asked_for_by_option(densenet121, tmp_path):
+def test_what_the_file_does_not_tell_is_requested_by_option(densenet121, tmp_path):
     found = look_at(saved(densenet121.state_dict(), tmp_path / "NetD.pt"))
     with pytest.raises(WeightsError) as refusal:
         card_of(found)
@@ -281,7 +281,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("way", ["zip", "legacy", "pickle"])
-def test_a_malicious_file_does_not_run_and_what_it_asked_for_is_named(tmp_path, way):
+def test_a_malicious_file_does_not_run_and_what_it_requested_is_named(tmp_path, way):
     flag, path = tmp_path / "ran", tmp_path / "evil.pth"
     content = {"state_dict": OrderedDict(a=torch.zeros(1)), "x": Evil(flag)}
     if way == "pickle":

@@ -93,7 +93,7 @@ def test_a_failing_shard_is_named_the_others_end_and_a_resume_does_it_alone(unti
     assert [row["number"] for row in before[1]] == list(range(10, 15))
 
 
-def test_a_killed_shard_is_told_and_a_resume_goes_on_where_it_was(until):
+def test_a_killed_shard_is_reported_and_a_resume_goes_on_where_it_was(until):
     run = start("squares", {"n": 3000, "pause": 0.002}, shards=2)
     first, second = shards_of(run.folder)
     until(lambda: len(numbers_of(first)) > 5 and numbers_of(second))
