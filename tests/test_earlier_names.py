@@ -12,6 +12,7 @@ from cxr.earlier_names import dropped, renamed, replaced
 from cxr.errors import ManifestError
 from cxr.evaluation import bootstrap, summarise
 from cxr.explain import COMPOSITES
+from cxr.models import LoadReport
 from cxr.runs import RunFolder
 from cxr.text import MASK_MODES, TextBox, borrowed_boxes
 from cxr.training import train
@@ -61,6 +62,11 @@ def test_intervals_are_given_whatever_number_of_draws_is_requested():
 def test_a_mask_mode_says_where_its_function_is():
     with pytest.raises(AttributeError, match=r"MaskMode\.fill is cxr\.text\.mask\.FILLS\[name\] now"):
         _ = MASK_MODES["black"].fill
+
+
+def test_a_report_of_loaded_weights_has_the_ignored_tensors_under_their_earlier_name():
+    report = LoadReport(ignored=(("criterion.weight", (3,)),))
+    assert report.aside == report.ignored
 
 
 def test_boxes_are_borrowed_by_the_earlier_names_of_shape_and_boxes():

@@ -298,7 +298,7 @@ def split(
         "name": divided.name,
         "splits": split_sizes(divided.manifest),
         "notes": list(divided.notes),
-        "aside": divided.aside.to_dict("records"),
+        "aside": divided.set_aside.to_dict("records"),
     }
     emit(contents, as_json, _show_known)
 

@@ -165,7 +165,7 @@ class Run:
             shard_jobs.cancel(self.folder)
         else:
             local.send_signal(status, signal.SIGKILL)
-            local.sweep(self.folder, status["pid"])
+            local.kill_group(self.folder, status["pid"])
         with self.folder.status_transaction() as stored:
             if stored["state"] in ACTIVE:  # else it came to its own end just before
                 stored.update(state="stopped", message="killed", ended=time.time(), eta_s=None)
@@ -206,11 +206,11 @@ class Run:
             if status["state"] not in ("stopped", "failed"):
                 raise RunError(f"run {self.id} is {status['state']}: only a stopped or failed run can be resumed")
             self.folder.clear_stop()
-            self.folder.clear_room()
+            self.folder.clear_pause()
             stored.update(QUEUED_AGAIN, launched=time.time(), resumes=stored["resumes"] + 1)
             if restarts:
                 stored.update(progress=0.0)
-        local.sweep(self.folder, status["pid"])
+        local.kill_group(self.folder, status["pid"])
         if restarts:
             self.folder.truncate_metrics(0)
         try:

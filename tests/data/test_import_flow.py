@@ -307,7 +307,7 @@ def test_a_set_with_findings_alone_is_split_by_patient(importing) -> None:
 # --- the same picture ------------------------------------------------------------------------------------------------
 
 
-def test_the_same_picture_under_two_labels_is_reported_with_its_files_and_stays_in_one_split(tmp_path: Path, cxr) -> None:
+def test_the_same_picture_under_two_labels_is_reported_with_its_files_in_one_split(tmp_path: Path, cxr) -> None:
     for label, first in (("ill", 0), ("well", 10)):
         for k in range(3):
             write_png(tmp_path / "set" / label / f"{k}.png", first + k)

@@ -303,7 +303,7 @@ def test_what_stands_beside_a_wrapped_network_is_left_aside_by_name(tmp_path, pr
     state |= {"criterion.pos_weight": torch.ones(2), "ema.shadow": torch.zeros(3, 2)}
     found = look_at(saved({"state_dict": state}, tmp_path / "wrapped.ckpt"))
     assert found.renamed.wrappers == tuple(prefixes.split(".")[:-1])
-    assert found.report.aside == (("criterion.pos_weight", (2,)), ("ema.shadow", (3, 2)))
+    assert found.report.ignored == (("criterion.pos_weight", (2,)), ("ema.shadow", (3, 2)))
     assert [(row["tensor"], row["in the file"]) for row in found.rows() if row["verdict"] == "left aside"] == [
         ("criterion.pos_weight", "2"),
         ("ema.shadow", "3x2"),
@@ -315,7 +315,7 @@ def test_what_stands_beside_a_wrapped_network_is_left_aside_by_name(tmp_path, pr
 def test_a_loss_beside_a_network_without_a_wrapper_is_left_aside_and_serves_as_weights_too(tmp_path):
     theirs = perturbed(torchvision.models.resnet18(num_classes=2), seed=3)
     path = saved({**theirs.state_dict(), "loss_fn.weight": torch.ones(2)}, tmp_path / "plain.pth")
-    assert look_at(path).report.aside == (("loss_fn.weight", (2,)),)
+    assert look_at(path).report.ignored == (("loss_fn.weight", (2,)),)
     model = build("resnet18", ("a", "b"), weights=path, channels=3, size=64)
     assert torch.equal(model.network.conv1.weight, theirs.conv1.weight)
 
@@ -327,7 +327,7 @@ def test_a_last_layer_outside_of_the_wrapper_is_the_head(tmp_path, head):
     state |= {f"{head}.weight": theirs.fc.weight.data, f"{head}.bias": theirs.fc.bias.data, "loss.w": torch.ones(1)}
     found = look_at(saved(state, tmp_path / "lightning.ckpt"))
     assert found.report.complete
-    assert [name for name, _ in found.report.aside] == ["loss.w"]
+    assert [name for name, _ in found.report.ignored] == ["loss.w"]
     started = build("resnet18", ("a", "b"), weights=tmp_path / "lightning.ckpt", channels=3, size=64)
     assert torch.equal(started.network.fc.weight, theirs.fc.weight)
     same(imported(found, classes=("a", "b"), **AS_IMAGENET), by_imagenet(theirs, X))

@@ -19,7 +19,7 @@ from cxr.errors import RunError
 from cxr.runs import DeviceQueue, Run, RunFolder, devices, list_runs, local, start
 from cxr.runs.devices import device_options
 from cxr.runs.kinds import KINDS
-from cxr.runs.queue import Ticket, grants, in_words, wish
+from cxr.runs.queue import Ticket, devices_in_words, grants, waiting_for
 from tests.configurations import CONFIGURATIONS, write_xrays
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -146,9 +146,9 @@ def _pairs(chances: random.Random) -> list[tuple[str, ...]]:
 def test_a_waiting_run_says_whom_it_waits_for_and_not_of_runs_on_other_devices():
     holders = [ticket("x", 0, ("cpu",), holds=("cpu",)), ticket("y", 1, ("cuda:0",), holds=("cuda:0",))]
     waiting = [ticket(name, n, ("cpu",)) for n, name in enumerate("abcd", 2)]
-    assert in_words(waiting[0], [*holders, *waiting]) == "waiting for cpu, behind x"
-    assert in_words(waiting[3], [*holders, *waiting]) == "waiting for cpu, behind x, a, b and 1 more"
-    assert wish(ticket("z", 9, ("cuda:0", "cuda:1"), ("cuda:1", "cuda:2"))) == (
+    assert waiting_for(waiting[0], [*holders, *waiting]) == "waiting for cpu, behind x"
+    assert waiting_for(waiting[3], [*holders, *waiting]) == "waiting for cpu, behind x, a, b and 1 more"
+    assert devices_in_words(ticket("z", 9, ("cuda:0", "cuda:1"), ("cuda:1", "cuda:2"))) == (
         "any of cuda:0 and cuda:1, cuda:1 and cuda:2"
     )
 

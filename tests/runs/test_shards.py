@@ -45,7 +45,7 @@ def test_a_shard_is_known_by_its_folder_and_asks_for_what_its_run_asks_for(tmp_p
     assert list(own_slice(found, range(7))) == [2, 3]
     assert list(own_slice(run, range(7))) == list(range(7))
     assert not isinstance(folder_at(run.path), ShardFolder)
-    assert (found.stop_asked(), run.request_stop(), found.stop_asked()) == (False, None, True)
+    assert (found.user_stop_requested(), run.request_stop(), found.user_stop_requested()) == (False, None, True)
     assert shards_of(RunFolder.create(tmp_path, "squares", {"n": 7})) == []
 
 
