@@ -71,7 +71,7 @@ class RunFolder:
     ) -> RunFolder:
         """Make a new run below ``root``, complete before it gets its name, and return it.
 
-        ``slurm`` are the settings of its job if it is to run on a cluster (see ``cxr.runs.slurm.status``).
+        ``slurm`` are the settings of its job if it is to run on a cluster (see ``cxr.runs.slurm.job_state``).
         ``shards`` is the number of its shards (see ``cxr.runs.shards``).
 
         Raises
@@ -371,24 +371,24 @@ class RunFolder:
 
     def stop_requested(self) -> bool:
         """Return whether the job has to save and end, for good or for now: two ``stat``, cheap at every step."""
-        return self.stop_asked() or (self.path / MAKE_ROOM_FLAG).exists()
+        return self.user_stop_requested() or (self.path / MAKE_ROOM_FLAG).exists()
 
-    def stop_asked(self) -> bool:
-        """Return whether a stop was requested."""
+    def user_stop_requested(self) -> bool:
+        """Return whether somebody asked for a stop, for good."""
         return (self.path / STOP_FLAG).exists()
 
     def clear_stop(self) -> None:
         """Forget a request to stop."""
         (self.path / STOP_FLAG).unlink(missing_ok=True)
 
-    def request_room(self) -> None:
+    def request_pause(self) -> None:
         """Ask the job to save and end because its time on a cluster is over; safe inside a signal handler."""
         (self.path / MAKE_ROOM_FLAG).touch()
 
-    def room_asked(self) -> bool:
+    def pause_requested(self) -> bool:
         """Return whether the job gives its place to another and is queued again; a requested stop goes first."""
-        return (self.path / MAKE_ROOM_FLAG).exists() and not self.stop_asked()
+        return (self.path / MAKE_ROOM_FLAG).exists() and not self.user_stop_requested()
 
-    def clear_room(self) -> None:
+    def clear_pause(self) -> None:
         """Forget a request to give the place to another."""
         (self.path / MAKE_ROOM_FLAG).unlink(missing_ok=True)

@@ -172,7 +172,7 @@ def test_slurm_is_asked_for_its_partitions_and_the_command_says_what_is_chosen(d
     assert command_line(app).endswith("--slurm partition=gpu,time=90,gpus=1,mem=16,account=lab,qos=high")
 
 
-def test_what_slurm_refuses_is_told_in_one_line_and_what_was_typed_stays(demo: Manifest, slurm: Path):
+def test_what_slurm_refuses_is_reported_in_one_line_and_what_was_typed_stays(demo: Manifest, slurm: Path):
     app = opened("train", data="demo", recipe="demo")
     app.radio(key="where:train:place").set_value(where.SLURM).run()
     app.number_input(key="where:train:gpus").set_value(0)

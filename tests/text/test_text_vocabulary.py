@@ -112,7 +112,7 @@ def test_odds_ratios_and_their_limits_are_scipy_s_exact_ones(cells):
 
 
 @pytest.mark.parametrize("cells", [(0, 12, 0, 28), (12, 12, 28, 28), (0, 0, 3, 9)])
-def test_where_nothing_can_be_told_the_interval_holds_every_ratio(cells):
+def test_where_nothing_is_known_the_interval_holds_every_ratio(cells):
     value, low, high = odds_ratio(*cells)
     assert np.isnan(value)
     assert (low, high, exact_p(*cells)) == (0.0, np.inf, 1.0)
