@@ -235,15 +235,29 @@ def test_an_error_keeps_its_class_and_says_that_a_value_is_not_accepted():
 
 @pytest.mark.parametrize(
     ("variable", "command"),
-    [("CXR_RUNS", "runs"), ("CXR_RUNS", "study"), ("CXR_DATA", "data"), ("CXR_WEIGHTS", "weights")],
+    [
+        ("CXR_RUNS", "runs list"),
+        ("CXR_RUNS", "study list"),
+        ("CXR_DATA", "data list"),
+        ("CXR_DATA", "evaluate demo --data mine"),
+        ("CXR_WEIGHTS", "weights list"),
+        ("CXR_WEIGHTS", "weights show demo"),
+    ],
 )
 def test_a_root_folder_that_is_a_file_is_said_to_be_one(cxr, tmp_path, monkeypatch, variable, command):
     file = tmp_path / "file"
     file.write_text("")
-    monkeypatch.setenv(variable, str(file))
-    code, _, err = cxr(command, "list")
-    assert code == 1
-    assert err == f"error: {file} is a file. {variable} must name a folder, or one that does not exist yet\n"
+    rest = f"{variable} must name a folder that can be read, or one that does not exist yet\n"
+    below = file / "below"
+    for folder, wrong in (
+        (file, f"{file} is a file"),
+        (below, f"{below}: a part of this path is a file, not a folder"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, str(folder))
+            code, _, err = cxr(*command.split())
+        assert code == 1
+        assert err == f"error: {wrong}. {rest}"
 
 
 def test_folders_of_images_become_a_data_set_and_a_broken_file_is_named(value, cxr, class_folders):

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
-from cxr.cli.output import Json, WrongUse, assignments, check_root, counted, emit, say, show_table
+from cxr.cli.output import Json, WrongUse, assignments, counted, emit, say, show_table
 from cxr.json_types import JsonObject
 from cxr.paths import data_root
 
@@ -308,7 +308,6 @@ def list_(as_json: Json = False) -> None:
     """List the data sets."""
     from cxr.data.library import list_data_sets
 
-    check_root(data_root(), "CXR_DATA")
     rows = [{"name": s.name, "kind": s.kind, "n": s.n, "manifest": str(s.manifest_path)} for s in list_data_sets()]
 
     def show(_: Any) -> None:

@@ -21,7 +21,7 @@ from cxr.runs.kinds import Params, kind_of
 from cxr.runs.metrics_file import MetricsReader, MetricsRow, ends_in_half_a_line, parse_lines
 from cxr.runs.spec import Spec, new_run_id, new_spec
 from cxr.runs.status import Status, StatusFields
-from cxr.runs.storage import DiskFullError, disk_full, explaining_full_disk, locked, to_json, write_json
+from cxr.runs.storage import DiskFullError, create_json, disk_full, explaining_full_disk, locked, to_json, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -313,6 +313,11 @@ class RunFolder:
     def write_json(self, name: str, value: Any) -> Path:
         """Write ``value`` to the file ``name`` of this folder, all or nothing, and return its path."""
         return write_json(self._file(name), value)
+
+    def create_json(self, name: str, value: Any) -> Any:
+        """Write ``value`` to the file ``name`` unless another process was first, and return what is there now."""
+        create_json(self._file(name), value)
+        return self.read_json(name)
 
     def read_json(self, name: str) -> Any:
         """Return the content of a JSON file of this folder, or None if there is none; RunError if it is damaged."""

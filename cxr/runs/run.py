@@ -272,7 +272,15 @@ def get_run(run_id: str, root: str | os.PathLike[str] | None = None) -> Run:
 
 
 def list_runs(root: str | os.PathLike[str] | None = None, kind: str | None = None) -> list[Run]:
-    """Return all runs, newest first, those of one ``kind`` if given; folders that are no runs are passed over."""
+    """Return all runs, newest first, those of one ``kind`` if given; folders that are no runs are passed over.
+
+    Raises
+    ------
+    CxrError
+        If no ``root`` is given and ``cxr.paths.runs_root()`` is a file or cannot be read.
+    """
+    if root is None:
+        paths.check_root(paths.runs_root(), "CXR_RUNS")
     runs = [Run(RunFolder(path)) for path in _folders(Path(root or paths.runs_root()))]
     matching = [(run.spec["created"], run.id, run) for run in runs if _readable(run, kind)]
     return [run for *_, run in sorted(matching, key=lambda item: item[:2], reverse=True)]

@@ -333,6 +333,7 @@ page.header(
 )
 with page.told_in_one_line():
     pick.arrive("data:tab", "tab", TABS[0], allowed=TABS)
+    sets = list_data_sets()
 sets_tab, import_tab, demo_tab = st.tabs(TABS, key="data:tab", on_change="rerun")
 pick.leave("tab", st.session_state["data:tab"], TABS[0])
 with demo_tab:
@@ -344,7 +345,7 @@ with import_tab:
     with errors_here():
         import_form()
 with sets_tab:
-    if not list_data_sets() and not address.asks("data"):
+    if not sets and not address.asks("data"):
         page.nothing_yet("No data set yet. Make the synthetic X-rays or import your own in the tabs above.")
     with page.told_in_one_line():
         show_set(pick.data_set())

@@ -112,9 +112,9 @@ def test_a_finished_experiment_shows_what_it_found(experiment: Run) -> None:
     for name, shown in zip(("before", "after", "control"), accuracies["accuracy"], strict=True):
         share = 100 * condition_table(table, name)["correct"].mean()
         assert shown.startswith(f"{share:.1f} %")
-    for _, row in by_class.iterrows():
-        change = table[f"logit_{row['class']}_after"] - table[f"logit_{row['class']}_before"]
-        assert row["logit, text masked"].startswith(f"{change.mean():+.3f} [")
+    for name in by_class:  # three classes, so that each is a column
+        change = table[f"logit_{name}_after"] - table[f"logit_{name}_before"]
+        assert by_class.loc["logit, text masked", name].startswith(f"{change.mean():+.3f} [")
     assert "One X-ray" in [heading.value for heading in app.subheader]
     app.segmented_control(key=f"experiments:shown:{experiment.id}").set_value("largest moves").run()
     assert not app.exception
