@@ -281,7 +281,7 @@ def test_columns_of_a_manifest_can_have_other_names(value, class_folders, tmp_pa
     assert (told["n"], told["classes"]) == (6, ["ill", "well"])
 
 
-def test_an_import_says_what_it_read_otherwise_and_keeps_labels_if_asked(value, cxr, class_folders, tmp_path):
+def test_an_import_says_what_it_read_otherwise_and_keeps_labels_on_request(value, cxr, class_folders, tmp_path):
     files = sorted(path for path in class_folders.glob("*/*.png") if path.stem != "broken")
     rows = {"image": [str(path) for path in files], "label": ["Hernia", "hernia", "Hernia", "well", "WELL", "well"]}
     pd.DataFrame(rows).to_csv(tmp_path / "theirs.csv", index=False)
@@ -315,7 +315,7 @@ def test_the_kinds_and_the_presets_are_listed(value):
     assert [row["name"] for row in value("recipe", "list")] == [*names, *(f"{name}-densenet201" for name in names[1:])]
 
 
-def test_weights_that_are_not_there_are_told_before_a_run_starts(cxr, value, class_folders, monkeypatch):
+def test_weights_that_are_not_there_are_reported_before_a_run_starts(cxr, value, class_folders, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     value("data", "import", "image-folder", class_folders, "--name", "mine", "--no-split")
     value("data", "split", "mine", "--fraction", "train=.5", "--fraction", "val=.5")

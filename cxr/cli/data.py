@@ -175,6 +175,7 @@ def import_(
         ),
     ] = "make",
     no_split: Annotated[bool, typer.Option("--no-split", help="The same as --splits keep.")] = False,
+    _split: Annotated[bool, typer.Option("--split", hidden=True)] = False,  # the default, which once had this name
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set of this name.")] = False,
     slurm: SlurmOption = None,
@@ -297,7 +298,7 @@ def split(
         "name": divided.name,
         "splits": split_sizes(divided.manifest),
         "notes": list(divided.notes),
-        "aside": divided.aside.to_dict("records"),
+        "aside": divided.set_aside.to_dict("records"),
     }
     emit(contents, as_json, _show_known)
 

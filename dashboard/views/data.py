@@ -111,7 +111,7 @@ def make_splits(chosen: DataSet, data: Manifest) -> None:
         if cells[3].button("Split", icon=":material/call_split:"):
             fractions = _fractions(shares, keep)
             divided = split_data_set(chosen.name, fractions=fractions, seed=int(seed), keep=keep)
-            st.toast(f"Splits made; {page.counted(len(divided.aside), 'row')} left out of the splits")
+            st.toast(f"Splits made; {page.counted(len(divided.set_aside), 'row')} left out of the splits")
             st.rerun()
         words = [word for name in keep for word in ("--keep", name)]
         words += [word for k, v in _fractions(shares, keep).items() for word in ("--fraction", f"{k}={v:.4g}")]

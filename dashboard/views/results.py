@@ -147,7 +147,7 @@ def measure_elsewhere(run: Run, network: str) -> None:
             key="results:include-seen",
             help="X-rays that it was trained or chosen on are left out of every figure, unless you include them here.",
         )
-        place = where.choose("evaluate", "results")
+        place = where.choose_with_shards("evaluate", "results")
         words = ["--include-seen"] * include_seen + [*where.words(place)]
         page.command_line("cxr", "evaluate", network, "--data", name or "DATA", *words)
         # Its own for each run: a press on the page of a deleted run must not measure the one that takes its place.
@@ -156,7 +156,8 @@ def measure_elsewhere(run: Run, network: str) -> None:
             if include_seen:
                 params["include_seen"] = True
             address.forget("split", "finding", "outcome", "cell", "page")
-            address.ask(run=start("evaluate", params, name=f"{run.name} on {name}", where=place).id)
+            started = start("evaluate", params, name=f"{run.name} on {name}", where=place.slurm, shards=place.shards)
+            address.ask(run=started.id)
             st.rerun()
 
 
