@@ -39,7 +39,7 @@ page.header(
     "not where disease is.",
 )
 with page.told_in_one_line():
-    first, second, third, fourth = st.columns([3, 2, 3, 2])
+    first, second, third, fourth = st.columns([7, 5, 6, 4])
     network_ref = subject.network(first)
     pick.arrive("explorer:source", "source", FROM_DATA, {"upload": UPLOAD}.__getitem__, accepted="upload")
     source = second.segmented_control(
@@ -59,7 +59,7 @@ with page.told_in_one_line():
     predicted = ranked[0]
 
     st.divider()
-    rule, settings, biases, goal, several = st.columns([8, 4, 6, 6, 4], vertical_alignment="bottom")
+    rule, settings, biases, goal, several = st.columns([8, 5, 6, 7, 4], vertical_alignment="bottom")
     method = heatmap_facts.choose_method(rule, settings, biases)
     with goal:
         follow = explaining.predicted_option(network.classes)
