@@ -1,0 +1,1 @@
+"""What would fool a network, seen before training."""

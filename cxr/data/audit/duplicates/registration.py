@@ -1,0 +1,156 @@
+"""Whether two pictures are one X-ray: laid over each other, do their details agree?
+
+Any two chests agree in the large. So what is compared is the contrast within small windows, after an affine map was
+fitted that lays one picture over the other (ECC, Evangelidis and Psarakis 2008), and only where both show something.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.data.audit.duplicates.descriptors import View
+from cxr.data.audit.duplicates.pictures import COARSE_SIDE, QUICK_SIDE, SIDE, Picture, Plane
+
+THRESHOLD = 0.87
+"""Least correlation of details of two pictures that count as one X-ray."""
+LEAST_AREA = 0.25
+"""Least share of the picture in which both must show details."""
+_LEAST_QUICK, _LEAST_COARSE = 0.70, 0.60
+_TEMPLATE = 38  # pixels of the quick side; the rest is how far it is moved about
+_WINDOW, _FLAT = 9, 1.5
+_MARGIN = 2
+_MOST_SCALE, _MOST_TURN = 1.6, 0.3  # of an affine map that is still a crop and a small turn
+
+Affine = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Registration:
+    """How two pictures lie over each other.
+
+    Attributes
+    ----------
+    score
+        Correlation of details where the pictures overlap, -1 to 1.
+    area
+        Share of the second picture in which both show details, 0 to 1.
+    matrix
+        (2, 3) from pixels of the second picture to pixels of the first, at :data:`SIDE`.
+    inverted
+        Whether one is the negative of the other.
+    """
+
+    score: float
+    area: float
+    matrix: Affine
+    inverted: bool
+
+    @property
+    def same(self) -> bool:
+        """Whether the two pictures are one X-ray."""
+        return self.score >= THRESHOLD and self.area >= LEAST_AREA
+
+    def reversed(self) -> Registration:
+        """Return how the first picture lies over the second."""
+        return replace(self, matrix=np.asarray(cv2.invertAffineTransform(self.matrix), np.float32))
+
+
+def register(first: Picture, second: Picture, view: View, inverted: bool) -> Registration | None:
+    """Lay two pictures over each other, beginning with ``view`` of the first on the whole of the second.
+
+    Cheaper steps come first; None stands for a pair that is plainly of two X-rays.
+    """
+    sign = -1.0 if inverted else 1.0
+    height, width, top, left = view
+    start = np.array([[width, 0, left], [0, height, top]], np.float32)
+    if _quick(first.quick, second.quick * sign, start) < _LEAST_QUICK:
+        return None
+    matrix = _fitted(first.coarse, second.coarse * sign, _at(start, COARSE_SIDE), 30, 5)
+    if matrix is None:
+        return None
+    matrix[:, 2] *= SIDE / COARSE_SIDE
+    if _correlation(first.fine, second.fine * sign, matrix) < _LEAST_COARSE:
+        return None
+    matrix = _fitted(first.fine, second.fine * sign, matrix, 20, 3)
+    if matrix is None or not _plausible(matrix):
+        return None
+    score, area = _agreement(first.grey, second.grey * sign, matrix)
+    return Registration(score, area, matrix, inverted)
+
+
+def overlay(picture: NDArray[np.uint8] | Plane, matrix: Affine) -> Plane:
+    """Return a picture (SIDE, SIDE) as it lies over the other one."""
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(picture, matrix, picture.shape[::-1], flags=flags), np.float32)
+
+
+def overlap(matrix: Affine) -> Plane:
+    """Return 1 where both pictures are, else 0, (SIDE, SIDE); a narrow margin of each does not count."""
+    inner = np.zeros((SIDE, SIDE), np.float32)
+    inner[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN] = 1
+    return np.asarray((overlay(inner, matrix) > 0.99) * inner, np.float32)
+
+
+def _at(start: Affine, side: int) -> Affine:
+    matrix = start.copy()
+    matrix[:, 2] *= side
+    return matrix
+
+
+def _quick(first: Plane, second: Plane, start: Affine) -> float:
+    """Return how well the middle of the second picture matches the view of the first, moved about a little."""
+    moved = overlay(first, _at(start, QUICK_SIDE))
+    edge = (QUICK_SIDE - _TEMPLATE) // 2
+    template = np.ascontiguousarray(second[edge : edge + _TEMPLATE, edge : edge + _TEMPLATE])
+    return float(cv2.matchTemplate(moved, template, cv2.TM_CCOEFF_NORMED).max())
+
+
+def _fitted(first: Plane, second: Plane, start: Affine, steps: int, smoothing: int) -> Affine | None:
+    criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, steps, 1e-4)
+    try:
+        matrix = cv2.findTransformECC(second, first, start.copy(), cv2.MOTION_AFFINE, criteria, None, smoothing)[1]
+    except cv2.error:  # the fit left the picture, or there is nothing to fit
+        return None
+    return np.asarray(matrix, np.float32) if np.isfinite(matrix).all() else None
+
+
+def _plausible(matrix: Affine) -> bool:
+    """Return whether a map is what crops and small turns are: no mirror, no large turn, no large change of scale."""
+    linear = matrix[:, :2].astype(np.float64)
+    if np.linalg.det(linear) <= 0:
+        return False
+    scales = np.linalg.svd(linear, compute_uv=False)
+    turn = np.arctan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1])
+    return bool(scales.max() < _MOST_SCALE and scales.min() > 1 / _MOST_SCALE and abs(turn) < _MOST_TURN)
+
+
+def _correlation(first: Plane, second: Plane, matrix: Affine) -> float:
+    mask = overlap(matrix) > 0
+    if not mask.any():
+        return 0.0
+    one, other = overlay(first, matrix)[mask], second[mask]
+    one, other = one - one.mean(), other - other.mean()
+    return float((one * other).sum() / np.sqrt((one * one).sum() * (other * other).sum() + 1e-9))
+
+
+def _agreement(first: Plane, second: Plane, matrix: Affine) -> tuple[float, float]:
+    """Return the correlation of details, and the share of the picture that has any in both."""
+    mask = overlap(matrix)
+    weights = cv2.blur(mask, (_WINDOW, _WINDOW)) + 1e-6
+    one, spread_of_one = _details(overlay(first, matrix), mask, weights)
+    other, spread_of_other = _details(second, mask, weights)
+    counted = mask * (np.minimum(spread_of_one, spread_of_other) > _FLAT)
+    product, squares = (one * other * counted).sum(), (one * one * counted).sum() * (other * other * counted).sum()
+    return float(product / np.sqrt(squares + 1e-6)), float(counted.mean())
+
+
+def _details(picture: Plane, mask: Plane, weights: Plane) -> tuple[Plane, Plane]:
+    """Return the contrast of each pixel within its window, what is outside the overlap left out, and the spread."""
+    window = (_WINDOW, _WINDOW)
+    difference = (picture - cv2.blur(picture * mask, window) / weights) * mask
+    spread = np.sqrt(np.maximum(cv2.blur(difference * difference, window) / weights, 0))
+    return np.asarray(difference / (spread + _FLAT), np.float32), np.asarray(spread, np.float32)
