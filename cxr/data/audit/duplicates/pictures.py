@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 SIDE = 128
 """Side in pixels at which two pictures are compared."""
-QUICK_SIDE = 48
-COARSE_SIDE = 64
-_COARSE_WINDOW, _QUICK_WINDOW = 25, 13
+HALF_SIDE, COARSE_SIDE = 64, 32
+_WINDOW, _SMALL_WINDOW = 25, 5  # pixels of SIDE and of HALF_SIDE
 _CONTRAST = 50.0  # standard deviation in grey levels that every picture is brought to
+_FLOOR = 9.0
 
 Plane = NDArray[np.float32]
 
@@ -51,21 +51,34 @@ class Picture:
     @cached_property
     def grey(self) -> Plane:
         """Grey values (SIDE, SIDE) with a mean of 0 and the same contrast in every picture."""
-        smooth = cv2.GaussianBlur(self._pixels.astype(np.float32), (0, 0), 0.7)
-        return np.asarray((smooth - smooth.mean()) * (_CONTRAST / max(float(smooth.std()), 1e-3)), np.float32)
+        return _levelled(cv2.GaussianBlur(self._pixels.astype(np.float32), (0, 0), 0.7))
 
     @cached_property
-    def fine(self) -> Plane:
+    def contrast(self) -> Plane:
         """Local contrast (SIDE, SIDE)."""
-        return local_contrast(self.grey, _COARSE_WINDOW, 9.0)
+        return local_contrast(self.grey, _WINDOW, _FLOOR)
 
     @cached_property
-    def coarse(self) -> Plane:
-        """Local contrast (COARSE_SIDE, COARSE_SIDE)."""
-        return np.asarray(cv2.resize(self.fine, (COARSE_SIDE, COARSE_SIDE), interpolation=cv2.INTER_AREA), np.float32)
+    def half_contrast(self) -> Plane:
+        """Local contrast (HALF_SIDE, HALF_SIDE), from windows that show the same as those of :attr:`contrast`."""
+        return local_contrast(self._half_grey, _WINDOW // 2 + 1, _FLOOR)
 
     @cached_property
-    def quick(self) -> Plane:
-        """Local contrast (QUICK_SIDE, QUICK_SIDE)."""
-        small = cv2.resize(cv2.GaussianBlur(self.grey, (0, 0), 1.5), (QUICK_SIDE, QUICK_SIDE), interpolation=cv2.INTER_AREA)
-        return local_contrast(np.asarray(small, np.float32), _QUICK_WINDOW, 4.0)
+    def coarse_contrast(self) -> Plane:
+        """Local contrast (COARSE_SIDE, COARSE_SIDE), from the same windows."""
+        small = cv2.resize(self.half_contrast, (COARSE_SIDE, COARSE_SIDE), interpolation=cv2.INTER_AREA)
+        return np.asarray(small, np.float32)
+
+    @cached_property
+    def half_details(self) -> Plane:
+        """Local contrast (HALF_SIDE, HALF_SIDE) from windows so small that they show details alone."""
+        return local_contrast(self._half_grey, _SMALL_WINDOW, _FLOOR)
+
+    @cached_property
+    def _half_grey(self) -> Plane:
+        return _levelled(shrink(self._pixels, HALF_SIDE).astype(np.float32))
+
+
+def _levelled(picture: NDArray) -> Plane:
+    centred = picture - picture.mean()
+    return np.asarray(centred * (_CONTRAST / max(float(centred.std()), 1e-3)), np.float32)

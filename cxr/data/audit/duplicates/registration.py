@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.data.audit.duplicates.descriptors import View
-from cxr.data.audit.duplicates.pictures import COARSE_SIDE, QUICK_SIDE, SIDE, Picture, Plane
+from cxr.data.audit.duplicates.pictures import SIDE, Picture, Plane
 
-THRESHOLD = 0.87
+THRESHOLD = 0.86
 """Least correlation of details of two pictures that count as one X-ray."""
 LEAST_AREA = 0.25
 """Least share of the picture in which both must show details."""
-_LEAST_QUICK, _LEAST_COARSE = 0.70, 0.60
-_TEMPLATE = 38  # pixels of the quick side; the rest is how far it is moved about
+_LEAST_DETAILS = 0.55  # after the coarse fit: of pairs of two X-rays that look alike, one in a hundred has more
 _WINDOW, _FLAT = 9, 1.5
 _MARGIN = 2
 _MOST_SCALE, _MOST_TURN = 1.6, 0.3  # of an affine map that is still a crop and a small turn
@@ -66,16 +65,13 @@ def register(first: Picture, second: Picture, view: View, inverted: bool) -> Reg
     """
     sign = -1.0 if inverted else 1.0
     height, width, top, left = view
-    start = np.array([[width, 0, left], [0, height, top]], np.float32)
-    if _quick(first.quick, second.quick * sign, start) < _LEAST_QUICK:
+    start = np.array([[width, 0, left * SIDE], [0, height, top * SIDE]], np.float32)
+    matrix = _fitted(first.coarse_contrast, second.coarse_contrast * sign, start, steps=15, smoothing=3)
+    if matrix is None or _correlation(first.half_details, second.half_details * sign, matrix) < _LEAST_DETAILS:
         return None
-    matrix = _fitted(first.coarse, second.coarse * sign, _at(start, COARSE_SIDE), 30, 5)
-    if matrix is None:
-        return None
-    matrix[:, 2] *= SIDE / COARSE_SIDE
-    if _correlation(first.fine, second.fine * sign, matrix) < _LEAST_COARSE:
-        return None
-    matrix = _fitted(first.fine, second.fine * sign, matrix, 20, 3)
+    matrix = _fitted(first.half_contrast, second.half_contrast * sign, matrix, steps=10, smoothing=3)
+    if matrix is not None:
+        matrix = _fitted(first.contrast, second.contrast * sign, matrix, steps=10, smoothing=3)
     if matrix is None or not _plausible(matrix):
         return None
     score, area = _agreement(first.grey, second.grey * sign, matrix)
@@ -83,39 +79,35 @@ def register(first: Picture, second: Picture, view: View, inverted: bool) -> Reg
 
 
 def overlay(picture: NDArray[np.uint8] | Plane, matrix: Affine) -> Plane:
-    """Return a picture (SIDE, SIDE) as it lies over the other one."""
+    """Return a picture (S, S) as it lies over the other one; ``matrix`` is in pixels of :data:`SIDE`."""
+    side = picture.shape[0]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpAffine(picture, matrix, picture.shape[::-1], flags=flags), np.float32)
+    return np.asarray(cv2.warpAffine(picture, _at(matrix, side), (side, side), flags=flags), np.float32)
 
 
-def overlap(matrix: Affine) -> Plane:
-    """Return 1 where both pictures are, else 0, (SIDE, SIDE); a narrow margin of each does not count."""
-    inner = np.zeros((SIDE, SIDE), np.float32)
-    inner[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN] = 1
+def overlap(matrix: Affine, side: int = SIDE) -> Plane:
+    """Return 1 where both pictures are, else 0, (side, side); a narrow margin of each does not count."""
+    margin = _MARGIN * side // SIDE
+    inner = np.zeros((side, side), np.float32)
+    inner[margin:-margin, margin:-margin] = 1
     return np.asarray((overlay(inner, matrix) > 0.99) * inner, np.float32)
 
 
-def _at(start: Affine, side: int) -> Affine:
-    matrix = start.copy()
-    matrix[:, 2] *= side
-    return matrix
-
-
-def _quick(first: Plane, second: Plane, start: Affine) -> float:
-    """Return how well the middle of the second picture matches the view of the first, moved about a little."""
-    moved = overlay(first, _at(start, QUICK_SIDE))
-    edge = (QUICK_SIDE - _TEMPLATE) // 2
-    template = np.ascontiguousarray(second[edge : edge + _TEMPLATE, edge : edge + _TEMPLATE])
-    return float(cv2.matchTemplate(moved, template, cv2.TM_CCOEFF_NORMED).max())
+def _at(matrix: Affine, side: int) -> Affine:
+    """Return a map in pixels of another side than :data:`SIDE`."""
+    return np.asarray(matrix * np.array([1, 1, side / SIDE], np.float32), np.float32)
 
 
 def _fitted(first: Plane, second: Plane, start: Affine, steps: int, smoothing: int) -> Affine | None:
+    side = first.shape[0]
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, steps, 1e-4)
     try:
-        matrix = cv2.findTransformECC(second, first, start.copy(), cv2.MOTION_AFFINE, criteria, None, smoothing)[1]
+        matrix = cv2.findTransformECC(
+            second, first, _at(start, side), cv2.MOTION_AFFINE, criteria, None, smoothing
+        )[1]
     except cv2.error:  # the fit left the picture, or there is nothing to fit
         return None
-    return np.asarray(matrix, np.float32) if np.isfinite(matrix).all() else None
+    return np.asarray(matrix * [1, 1, SIDE / side], np.float32) if np.isfinite(matrix).all() else None
 
 
 def _plausible(matrix: Affine) -> bool:
@@ -129,7 +121,7 @@ def _plausible(matrix: Affine) -> bool:
 
 
 def _correlation(first: Plane, second: Plane, matrix: Affine) -> float:
-    mask = overlap(matrix) > 0
+    mask = overlap(matrix, first.shape[0]) > 0
     if not mask.any():
         return 0.0
     one, other = overlay(first, matrix)[mask], second[mask]
