@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from cxr.cli.audits.duplicates import duplicates
 from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, WrongUse, assignments, check_root, counted, emit, say, show_table
 from cxr.paths import data_root
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from cxr.runs import Run, Slurm
 
 app = typer.Typer(help="Import data sets, split them, see what is in them.", no_args_is_help=True)
+app.command("duplicates")(duplicates)
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A data set's name or the path of a manifest.")]
 SHOWN_REASONS = 10
 _CHOSEN_OPTIONS = "cxr.import.options"  # key of the context's storage

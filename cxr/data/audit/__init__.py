@@ -1,1 +1,1 @@
-"""What would fool a network, seen before training."""
+"""What could fool a network, looked for in the data before any training."""

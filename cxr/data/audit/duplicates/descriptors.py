@@ -27,7 +27,7 @@ _OFFSETS = (0.01, 0.065, 0.12)
 VIEWS: tuple[View, ...] = (WHOLE, *((0.87, 0.87, top, left) for top in _OFFSETS for left in _OFFSETS))
 DIMENSIONS = 64
 _SOURCE_SIDE, _VIEW_SIDE, _GRID = 64, 32, 16
-_MOST_SAMPLED, _COPIES = 600, 2400
+_MOST_SAMPLED, _COPIES, _MOST_COPIES_EACH = 600, 2400, 40
 _RIDGE = 0.05  # of the mean variance within an X-ray's copies
 
 Plane = NDArray[np.float32]
@@ -60,7 +60,7 @@ class Describer:
         common = np.linalg.svd(plain[:, : _GRID**2], full_matrices=False)[2][0].astype(np.float32)
         upright = plain * _polarity(plain, common)[:, None]
         within = np.zeros((plain.shape[1], plain.shape[1]))
-        rounds = max(_COPIES // len(sample), 1)
+        rounds = min(max(_COPIES // len(sample), 1), _MOST_COPIES_EACH)
         for _ in range(rounds):
             copies = np.concatenate([_features([_turned(source, rng)], _moved(rng)) for source in sample])
             difference = copies * _polarity(copies, common)[:, None] - upright
@@ -87,7 +87,7 @@ class Describer:
         for k, view in enumerate(VIEWS):
             features = _features(sources, view)
             if view == WHOLE:
-                polarity = (features[:, : _GRID**2] @ self.common) / _GRID
+                polarity = np.asarray(features[:, : _GRID**2] @ self.common / _GRID, np.float32)
             upright = features * _polarity(features, self.common)[:, None]
             projected = (upright - self.mean) @ self.projection
             descriptors[k] = projected / np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), 1e-9)
@@ -95,7 +95,7 @@ class Describer:
 
 
 def _source(picture: NDArray[np.uint8]) -> Plane:
-    return cv2.GaussianBlur(shrink(picture, _SOURCE_SIDE).astype(np.float32), (0, 0), 0.8)
+    return np.asarray(cv2.GaussianBlur(shrink(picture, _SOURCE_SIDE).astype(np.float32), (0, 0), 0.8), np.float32)
 
 
 def _features(sources: Sequence[Plane], view: View) -> Matrix:

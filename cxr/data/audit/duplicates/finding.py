@@ -107,7 +107,9 @@ def _candidates(
 
     with ThreadPoolExecutor(cores()) as pool:
         for done, _ in enumerate(pool.map(describe, starts), 1):
-            report(_DESCRIBED * done / len(starts), f"{min(done * _AT_ONCE, len(rows))} of {len(rows)} X-rays described")
+            report(
+                _DESCRIBED * done / len(starts), f"{min(done * _AT_ONCE, len(rows))} of {len(rows)} X-rays described"
+            )
     matching = partial(_report_matching, report)
     pairs = nearest_pairs(descriptors, neighbours, matching)
     return [Candidate(int(rows[a]), int(rows[b]), view) for a, b, view in pairs], polarity
@@ -165,7 +167,10 @@ def _registered(
     a, b = polarity[candidate.first], polarity[candidate.second]
     inverted = bool(a * b < 0)
     both = min(abs(a), abs(b)) < _SURE_POLARITY
-    tries = [register(first, second, VIEWS[candidate.view], sign) for sign in ([inverted, not inverted] if both else [inverted])]
+    tries = [
+        register(first, second, VIEWS[candidate.view], sign)
+        for sign in ([inverted, not inverted] if both else [inverted])
+    ]
     return max((found for found in tries if found is not None), key=lambda found: found.score, default=None)
 
 

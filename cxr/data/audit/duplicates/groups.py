@@ -14,7 +14,11 @@ def group_duplicates(pairs: pd.DataFrame) -> dict[str, str]:
     A group is called ``same-`` and the first of its image ids by alphabet.
     """
     ids = sorted({*pairs["image_id_a"], *pairs["image_id_b"]})
-    edges = [(image_id, str(k)) for k, pair in enumerate(pairs.itertuples()) for image_id in (pair.image_id_a, pair.image_id_b)]
+    edges = [
+        (image_id, str(k))
+        for k, pair in enumerate(pairs.itertuples())
+        for image_id in (pair.image_id_a, pair.image_id_b)
+    ]
     table = pd.DataFrame([*edges, *((image_id, "") for image_id in ids)], columns=["image_id", "pair"])
     components = connected_groups(table, ("image_id", "pair"))
     first: dict[int, str] = {}
@@ -30,7 +34,9 @@ def with_groups(manifest: Manifest, pairs: pd.DataFrame) -> Manifest:
     A joined group is called like the first, by alphabet, of those that it joins.
     """
     found = group_duplicates(pairs)
-    table = manifest.table[["image_id", "dup_group"]].assign(found=[found.get(i, "") for i in manifest.table["image_id"]])
+    table = manifest.table[["image_id", "dup_group"]].assign(
+        found=[found.get(i, "") for i in manifest.table["image_id"]]
+    )
     components = pd.Series(connected_groups(table, ("dup_group", "found")), index=table.index)
     names = table.assign(component=components)
     old = names[names["dup_group"] != ""].groupby("component")["dup_group"].min()

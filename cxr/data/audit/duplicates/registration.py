@@ -7,6 +7,7 @@ fitted that lays one picture over the other (ECC, Evangelidis and Psarakis 2008)
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import cv2
 import numpy as np
@@ -103,11 +104,16 @@ def _fitted(first: Plane, second: Plane, start: Affine, steps: int, smoothing: i
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, steps, 1e-4)
     try:
         matrix = cv2.findTransformECC(
-            second, first, _at(start, side), cv2.MOTION_AFFINE, criteria, None, smoothing
+            second, first, _at(start, side), cv2.MOTION_AFFINE, criteria, _everywhere(side), smoothing
         )[1]
     except cv2.error:  # the fit left the picture, or there is nothing to fit
         return None
     return np.asarray(matrix * [1, 1, SIDE / side], np.float32) if np.isfinite(matrix).all() else None
+
+
+@cache
+def _everywhere(side: int) -> NDArray[np.uint8]:
+    return np.full((side, side), 255, np.uint8)
 
 
 def _plausible(matrix: Affine) -> bool:
