@@ -17,7 +17,7 @@ from cxr.evaluation.multilabel import thresholds_in_words
 from cxr.evaluation.predict import predict, predictions_table
 from cxr.evaluation.provenance import provenance
 from cxr.evaluation.relation import is_own, refuse_new_splits, relation_to_training
-from cxr.evaluation.results import Brief, EvaluationResults, SeenRecord, Summary
+from cxr.evaluation.results import Brief, EvaluationResults, Outputs, SeenRecord, Summary
 from cxr.evaluation.seen import (
     INCLUDED,
     SeenAmong,
@@ -157,7 +157,7 @@ def annotated_in_training(card: ModelCard) -> dict[str, list[str]]:
 
 def results(
     table: pd.DataFrame,
-    card: ModelCard,
+    card: Outputs,
     selection: Selection,
     among: SeenAmong,
     *,
@@ -212,7 +212,7 @@ def about_patients(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _compare(seen: SeenRecord, table: pd.DataFrame, card: ModelCard) -> None:
+def _compare(seen: SeenRecord, table: pd.DataFrame, card: Outputs) -> None:
     """Add to each split of which some X-rays were seen what the figures would be with them, or without them."""
     for name, counts in seen["splits"].items():
         rows = table[table["split"] == name]

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NotRequired, Protocol, TypedDict, cast
 
 from cxr.formatting import Estimate
 
 if TYPE_CHECKING:
     from cxr.runs import Run
+
+
+class Outputs(Protocol):
+    """What the outputs of a classifier mean: the card of a network has it, and a table of predictions."""
+
+    @property
+    def task(self) -> str:
+        """``single-label`` or ``multi-label``."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the outputs, in their order."""
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """By class, the probability above which its publisher calls it present."""
 
 
 class ClassScores(TypedDict):

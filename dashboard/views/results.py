@@ -15,14 +15,15 @@ from cxr.evaluation.results import Summary
 from cxr.evaluation.seen import measured_rows
 from cxr.evaluation.selection import listed
 from cxr.evaluation.settings import EvaluationParams, OnNetwork
+from cxr.evaluation.tables.settings import PredictionsParams
 from cxr.models.card import MULTI_LABEL
 from cxr.networks import training_of
 from cxr.runs import Run, Slurm, start
 from cxr.training.results import StageOutcome, training_results
 
-from sections.results import by_finding
+from sections.results import by_finding, table_form, xrays
 from services import load
-from widgets import address, charts, gallery, measured, page, pages, pick, subject, where
+from widgets import address, charts, measured, page, pages, pick, subject, where
 from widgets import run_state as run_parts
 
 PAPER = (
@@ -50,6 +51,7 @@ def per_class(result: Summary) -> pd.DataFrame:
 
 
 CELL = "results:cell"
+MEASURED = ("train", "evaluate", "evaluate-predictions")
 
 
 def cell_of(classes: list[str]) -> tuple[str, str] | None:
@@ -159,9 +161,19 @@ def as_params(network: str) -> dict[str, str]:
     return {"run" if training_of(network) else "weights": network}
 
 
+def link_to(run: Run) -> dict[str, str]:
+    """Return the query parameters of a run's network and data; empty for predictions without a network."""
+    if isinstance(run.params, PredictionsParams):
+        return {}
+    return {"model": network_of(run), "data": subject.name_of(Path(run.spec["params"]["manifest"]))}
+
+
 def at_the_end(run: Run, stages: list[StageOutcome], link: dict[str, str], split: str) -> None:
     """Show what stands below the figures of either task: what they rest on, stages, other X-rays, the command."""
     measured.rests_on(run)
+    if isinstance(run.params, PredictionsParams):
+        page.command(*table_form.words(run.params))
+        return
     if stages:
         st.subheader("Stages", anchor=False)
         st.dataframe(stage_table(stages), hide_index=True, width="stretch")
@@ -180,15 +192,16 @@ def at_the_end(run: Run, stages: list[StageOutcome], link: dict[str, str], split
 
 page.header("Results", "Every figure with its 95 % interval. Choose a cell or a finding to see its images.")
 with page.told_in_one_line():
-    run = pick.run("train", "evaluate", empty="No training has been run yet, so there are no results.")
+    table_form.show_where_nothing_is(MEASURED)
+    run = pick.run(*MEASURED, empty="No training has been run yet, so there are no results.")
     table = load.predictions(run)
     if table is None or ("predicted" not in table and not run.results()):
         wait_for(run)
-    data = load.manifest_of(run)
-    link = {"model": network_of(run), "data": subject.name_of(Path(run.spec["params"]["manifest"]))}
+    data = load.manifest_of(run) if run.spec["params"].get("manifest") else None
+    link = link_to(run)
     split = pick.split(sorted(table["split"].unique()))
-    network = as_params(link["model"])
-    if measured.is_of_an_older_version(run, network):
+    network = as_params(link["model"]) if link else {}
+    if network and measured.is_of_an_older_version(run, network):
         measured.of_an_older_version(run, network)
     classes = [c.removeprefix("logit_") for c in table.columns if c.startswith("logit_")]
     stamp = (run.folder.path / "predictions.parquet").stat().st_mtime_ns
@@ -203,7 +216,7 @@ if several:
     by_finding.headline(result)
     measured.show(run, network, split)
     by_finding.table(result)
-    by_finding.images(data, rows, result, key=f"results:{run.id}:{split}", link={**link, "split": split})
+    by_finding.images(data, rows, result, key=f"results:{run.id}:{split}", link=link and {**link, "split": split})
     page.csv_button("Predictions as CSV", every_row, f"{run.id}-{split}")
 else:
     cells = st.columns(4)
@@ -243,12 +256,13 @@ else:
         st.dataframe(per_class(result))
         st.caption(measured.REACH)
         page.csv_button("Predictions as CSV", every_row, f"{run.id}-{split}")
-        st.page_link(
-            pages.EXPLORER,
-            label="Explain its images",
-            icon=":material/radiology:",
-            query_params={**link, "split": split},
-        )
+        if link:
+            st.page_link(
+                pages.EXPLORER,
+                label="Explain its images",
+                icon=":material/radiology:",
+                query_params={**link, "split": split},
+            )
 
     if cell is None:
         shown, title = (
@@ -264,11 +278,12 @@ else:
     if shown.empty:
         st.caption("None.")
     by_id = shown.set_index("image_id")
-    gallery.grid(
+    xrays.show(
         data,
-        shown["image_id"].tolist(),
+        shown,
         lambda i: f"{by_id.at[i, 'label']} → {by_id.at[i, 'predicted']}  \n{by_id.at[i, 'confidence']:.0%}",
         key=f"results:{split}:{cell}",
-        link={**link, "split": split},
+        link=link and {**link, "split": split},
     )
 at_the_end(run, stages, link, split)
+table_form.show()
