@@ -73,7 +73,8 @@ def is_training(model: str) -> bool:
 
 def evaluate(
     model: Annotated[
-        str, typer.Argument(metavar="[RUN]", help="A training run's id, a weights file, or the name of shipped weights.")
+        str,
+        typer.Argument(metavar="[RUN]", help="A training run's id, a weights file, or the name of shipped weights."),
     ] = "",
     data: DataOption = None,
     split: Annotated[

@@ -77,7 +77,8 @@ def in_words(record: Mapping[str, str]) -> str:
         lines.append(f"Network: {record['network']} (weights {_hash('sha256', record.get('weights_sha256'))}).")
     if record.get("predictions"):
         lines.append(
-            f"Predictions: {record['predictions']} ({_hash('sha256', record.get('predictions_sha256'))}), made elsewhere."
+            f"Predictions: {record['predictions']} ({_hash('sha256', record.get('predictions_sha256'))}), made "
+            "elsewhere."
         )
         if not record.get("data"):
             return " ".join([*lines, "Data: none given; labels are those of the table."])

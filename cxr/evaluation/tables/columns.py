@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from cxr.data.tables.normalise import fold_name
 from cxr.errors import CxrError, ManifestError, wrong_use
+
+if TYPE_CHECKING:
+    from cxr.evaluation.tables.settings import Role
 
 USUAL: Mapping[str, tuple[str, ...]] = {
     "image": ("image id", "image", "image path", "path", "file path", "filename", "file name", "file", "image index"),
@@ -64,7 +68,7 @@ def shown(names: Iterable[object]) -> str:
     return ", ".join(every[:_FEW]) + (f" and {len(every) - _FEW} more" if len(every) > _FEW else "") or "none"
 
 
-def find_roles(table: pd.DataFrame, chosen: Mapping[str, str]) -> Columns:
+def find_roles(table: pd.DataFrame, chosen: Mapping[Role, str]) -> Columns:
     """Return the columns of a table that are not those of classes.
 
     Raises
@@ -72,13 +76,21 @@ def find_roles(table: pd.DataFrame, chosen: Mapping[str, str]) -> Columns:
     ManifestError
         If a chosen column is not there, or none is the image's.
     """
-    roles = {role: _role(table, role, chosen.get(role, "")) for role in USUAL}
+    column_of: dict[str, str] = {role: column for role, column in chosen.items()}  # noqa: C416 - their type is narrower
+    roles = {role: _role(table, role, column_of.get(role, "")) for role in USUAL}
     if not roles["image"]:
         raise wrong(
             f"no column names the image. Columns: {shown(table.columns)}. Accepted: {shown(USUAL['image'])}, or "
             "`--image-column NAME`"
         )
-    return Columns(**roles)
+    return Columns(
+        image=roles["image"],
+        label=roles["label"],
+        patient=roles["patient"],
+        split=roles["split"],
+        findings=roles["findings"],
+        source=roles["source"],
+    )
 
 
 def _role(table: pd.DataFrame, role: str, chosen: str) -> str:

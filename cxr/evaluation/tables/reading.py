@@ -113,9 +113,13 @@ def _with_task(
     }
     predicted = names.class_columns(table, replace(roles, truth=truth), list(truth), params.class_columns, params.scale)
     truth = {name: column for name, column in truth.items() if name in predicted}
-    task = params.task
+    task: str = params.task
     if task == "auto":
-        task = MULTI_LABEL if truth or states_findings(rows, [*map(str, table.columns), *params.class_columns]) else SINGLE_LABEL
+        task = (
+            MULTI_LABEL
+            if truth or states_findings(rows, [*map(str, table.columns), *params.class_columns])
+            else SINGLE_LABEL
+        )
     return task, replace(roles, truth=truth if task == MULTI_LABEL else {})
 
 
@@ -188,9 +192,7 @@ def _labelled(table: pd.DataFrame, rows: pd.DataFrame, roles: Columns, task: str
     return stated
 
 
-def _refuse_unknown_labels(
-    table: pd.DataFrame, rows: pd.DataFrame, classes: Sequence[str], roles: Columns
-) -> None:
+def _refuse_unknown_labels(table: pd.DataFrame, rows: pd.DataFrame, classes: Sequence[str], roles: Columns) -> None:
     bad = rows[~rows["label"].isin(list(classes))]
     if bad.empty:
         return
@@ -248,7 +250,7 @@ def _with_findings(
         predictions = with_targets(predictions, whole, classes)
     else:
         stated = rows.assign(findings=rows["findings"].where(rows["findings"] != "", rows["label"]))
-        every = dict.fromkeys(set(stated["source"]), list(classes))
+        every = {source: list(classes) for source in set(stated["source"])}
         predictions = with_targets(predictions, stated, classes, every)
     for name in [name for name in classes if name in roles.truth]:
         predictions[TARGET + name] = stated_targets(table[keep], roles.truth[name])

@@ -103,8 +103,8 @@ def _not_one(
     row = far[0]
     values = " + ".join(f"{value:.3g}" for value in chances[row][:6]) + (" + ..." if chances.shape[1] > 6 else "")
     return (
-        f"row {rows[row]}: the probabilities of {shown(columns)} sum to {sums[row]:.3g}, not 1 ({values}; {len(far)} of "
-        f"{len(sums)} rows). Accepted: sums within {ROUNDING:g} of 1; `--scale logits`; `--task multi-label` for "
+        f"row {rows[row]}: the probabilities of {shown(columns)} sum to {sums[row]:.3g}, not 1 ({values}; {len(far)} "
+        f"of {len(sums)} rows). Accepted: sums within {ROUNDING:g} of 1; `--scale logits`; `--task multi-label` for "
         "findings that do not exclude each other"
     )
 

@@ -58,8 +58,8 @@ def _check_images(images: pd.Series) -> None:
     if len(again):
         first = int(np.flatnonzero((images == images.iloc[again[0]]).to_numpy())[0])
         raise wrong(
-            f"row {again[0] + 1}: image {images.iloc[again[0]]!r} is in row {first + 1} already ({len(again)} rows name "
-            "an image again). Accepted: one row for each image"
+            f"row {again[0] + 1}: image {images.iloc[again[0]]!r} is in row {first + 1} already "
+            f"({len(again)} rows name an image again). Accepted: one row for each image"
         )
 
 

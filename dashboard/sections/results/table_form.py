@@ -21,6 +21,7 @@ from widgets import address, page, pick, where
 _KIND = "evaluate-predictions"
 _NO_DATA = "none"
 _SCALES = ("auto", "probabilities", "logits")
+_ENDINGS = ("csv", "tsv", "gz", "zip", "parquet")
 _TASKS = ("auto", "single-label", "multi-label")
 FORMAT = (
     "CSV or Parquet with one row for each X-ray: a column `image`, a column `label` (findings joined by `|`), and a "
@@ -43,7 +44,7 @@ def show() -> None:
             pick.remember(f"predictions:{key}", default)
         left, right = st.columns(2)
         path = left.text_input("Path on this machine", key="predictions:path", placeholder="/data/predictions.csv")
-        upload = right.file_uploader("Or upload the table", ["csv", "tsv", "gz", "zip", "parquet"], key="predictions:file")
+        upload = right.file_uploader("Or upload the table", _ENDINGS, key="predictions:file")
         cells = st.columns(3)
         sets = {d.name: d for d in list_data_sets()}
         name = cells[0].selectbox(
@@ -80,7 +81,8 @@ def words(params: PredictionsParams, data: str = "") -> list[str]:
     command = ["cxr", "evaluate", "--predictions", str(params.predictions)]
     if params.manifest is not None:
         command += ["--data", data or str(params.manifest)]
-    command += [word for key in ("scale", "task") if (value := getattr(params, key)) != "auto" for word in (f"--{key}", value)]
+    for option, value in (("--scale", params.scale), ("--task", params.task)):
+        command += [option, value] if value != "auto" else []
     for option, pairs in (("--column", params.class_columns), ("--alias", params.aliases)):
         command += [word for key, value in pairs.items() for word in (option, f"{key}={value}")]
     command += [word for role, column in params.columns.items() for word in (f"--{role}-column", column)]

@@ -14,7 +14,8 @@ from widgets import gallery
 _MOST = 500
 _NOT_SHOWN = ("logit_", "target_")
 NO_PICTURES = (
-    "Measure the predictions with a data set to see the X-rays themselves: `cxr evaluate --predictions FILE --data SET`."
+    "Measure the predictions with a data set to see the X-rays themselves: "
+    "`cxr evaluate --predictions FILE --data SET`."
 )
 
 
