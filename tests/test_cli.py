@@ -235,15 +235,29 @@ def test_an_error_keeps_its_class_and_says_that_a_value_is_not_accepted():
 
 @pytest.mark.parametrize(
     ("variable", "command"),
-    [("CXR_RUNS", "runs"), ("CXR_RUNS", "study"), ("CXR_DATA", "data"), ("CXR_WEIGHTS", "weights")],
+    [
+        ("CXR_RUNS", "runs list"),
+        ("CXR_RUNS", "study list"),
+        ("CXR_DATA", "data list"),
+        ("CXR_DATA", "evaluate demo --data mine"),
+        ("CXR_WEIGHTS", "weights list"),
+        ("CXR_WEIGHTS", "weights show demo"),
+    ],
 )
 def test_a_root_folder_that_is_a_file_is_said_to_be_one(cxr, tmp_path, monkeypatch, variable, command):
     file = tmp_path / "file"
     file.write_text("")
-    monkeypatch.setenv(variable, str(file))
-    code, _, err = cxr(command, "list")
-    assert code == 1
-    assert err == f"error: {file} is a file. {variable} must name a folder, or one that does not exist yet\n"
+    rest = f"{variable} must name a folder that can be read, or one that does not exist yet\n"
+    below = file / "below"
+    for folder, wrong in (
+        (file, f"{file} is a file"),
+        (below, f"{below}: a part of this path is a file, not a folder"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, str(folder))
+            code, _, err = cxr(*command.split())
+        assert code == 1
+        assert err == f"error: {wrong}. {rest}"
 
 
 def test_folders_of_images_become_a_data_set_and_a_broken_file_is_named(value, cxr, class_folders):
@@ -267,7 +281,7 @@ def test_columns_of_a_manifest_can_have_other_names(value, class_folders, tmp_pa
     assert (told["n"], told["classes"]) == (6, ["ill", "well"])
 
 
-def test_an_import_says_what_it_read_otherwise_and_keeps_labels_if_asked(value, cxr, class_folders, tmp_path):
+def test_an_import_says_what_it_read_otherwise_and_keeps_labels_on_request(value, cxr, class_folders, tmp_path):
     files = sorted(path for path in class_folders.glob("*/*.png") if path.stem != "broken")
     rows = {"image": [str(path) for path in files], "label": ["Hernia", "hernia", "Hernia", "well", "WELL", "well"]}
     pd.DataFrame(rows).to_csv(tmp_path / "theirs.csv", index=False)
@@ -301,7 +315,7 @@ def test_the_kinds_and_the_presets_are_listed(value):
     assert [row["name"] for row in value("recipe", "list")] == [*names, *(f"{name}-densenet201" for name in names[1:])]
 
 
-def test_weights_that_are_not_there_are_told_before_a_run_starts(cxr, value, class_folders, monkeypatch):
+def test_weights_that_are_not_there_are_reported_before_a_run_starts(cxr, value, class_folders, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     value("data", "import", "image-folder", class_folders, "--name", "mine", "--no-split")
     value("data", "split", "mine", "--fraction", "train=.5", "--fraction", "val=.5")

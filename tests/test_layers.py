@@ -15,8 +15,8 @@ from tools import code_imports
 
 PACKAGE = Path(__file__).resolve().parents[1] / "cxr"
 LAYERS = (
-    {"errors", "paths", "files", "json_types", "validation", "formatting", "lazy", "earlier_names", "cores"},
-    {"locks"},
+    {"errors", "files", "json_types", "validation", "formatting", "lazy", "earlier_names", "cores"},
+    {"locks", "paths"},
     {"models", "runs"},
     {"data"},
     {"networks"},

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
-from cxr.cli.output import Json, WrongUse, assignments, check_root, counted, emit, say, show_table
+from cxr.cli.output import Json, WrongUse, assignments, counted, emit, say, show_table
 from cxr.json_types import JsonObject
 from cxr.paths import data_root
 
@@ -175,6 +175,7 @@ def import_(
         ),
     ] = "make",
     no_split: Annotated[bool, typer.Option("--no-split", help="The same as --splits keep.")] = False,
+    _split: Annotated[bool, typer.Option("--split", hidden=True)] = False,  # the default, which once had this name
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set of this name.")] = False,
     slurm: SlurmOption = None,
@@ -297,7 +298,7 @@ def split(
         "name": divided.name,
         "splits": split_sizes(divided.manifest),
         "notes": list(divided.notes),
-        "aside": divided.aside.to_dict("records"),
+        "aside": divided.set_aside.to_dict("records"),
     }
     emit(contents, as_json, _show_known)
 
@@ -307,7 +308,6 @@ def list_(as_json: Json = False) -> None:
     """List the data sets."""
     from cxr.data.library import list_data_sets
 
-    check_root(data_root(), "CXR_DATA")
     rows = [{"name": s.name, "kind": s.kind, "n": s.n, "manifest": str(s.manifest_path)} for s in list_data_sets()]
 
     def show(_: Any) -> None:

@@ -6,7 +6,6 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -65,12 +64,6 @@ def fail(error: Exception, as_json: bool) -> NoReturn:
     if as_json:
         print(to_json({"error": text}))
     sys.exit(2 if isinstance(error, CxrError) and error.wrong_use else 1)
-
-
-def check_root(root: Path, variable: str) -> None:
-    """Raise an error if the folder that holds all data sets or runs is a file: it would look empty."""
-    if root.exists() and not root.is_dir():
-        raise CxrError(f"{root} is a file. {variable} must name a folder, or one that does not exist yet")
 
 
 _NEVER_NARROWER = 10  # columns of a terminal

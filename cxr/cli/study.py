@@ -9,8 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
-from cxr.cli.output import Json, check_root, emit, percent, say, show_table, stdout
-from cxr.paths import runs_root
+from cxr.cli.output import Json, emit, percent, say, show_table, stdout
 from cxr.runs import Run, get_run, list_runs
 
 
@@ -79,7 +78,6 @@ def show(study: StudyName, as_json: Json = False) -> None:
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """List the studies, newest first."""
-    check_root(runs_root(), "CXR_RUNS")
     rows = [_summary(study) for study in list_runs(kind="study")]
     emit(rows, as_json, lambda _: _show_list(rows))
 

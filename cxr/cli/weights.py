@@ -8,9 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cxr.cli.output import Json, check_root, emit, fail, note, say, show_table, stdout
+from cxr.cli.output import Json, emit, fail, note, say, show_table, stdout
 from cxr.json_types import JsonObject
-from cxr.paths import weights_root
 
 app = typer.Typer(help="Import, list, show and export the weights of networks.", no_args_is_help=True)
 Network = Annotated[str, typer.Argument(metavar="RUN|NAME", help="A training run's id, a name of weights, or a file.")]
@@ -22,7 +21,6 @@ def list_(as_json: Json = False) -> None:
     """List the available weights."""
     from cxr.models import list_weights
 
-    check_root(weights_root(), "CXR_WEIGHTS")
     rows = [_row(*entry) for entry in list_weights()]
 
     def show(_: Any) -> None:

@@ -16,7 +16,7 @@ from cxr.data.importers.importing import ImportResult
 from cxr.data.manifest import Manifest, write_table
 from cxr.errors import ManifestError, wrong_use
 from cxr.files import replacing, replacing_together, settle
-from cxr.paths import data_root
+from cxr.paths import check_root, data_root
 
 _NOTHING_EXCLUDED = pd.DataFrame(columns=["file", "reason"])
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -126,8 +126,15 @@ def facts_beside(manifest: Path) -> DataSetFacts:
 
 
 def list_data_sets() -> list[DataSet]:
-    """Return the data sets of the library by name; a folder without a manifest is none."""
+    """Return the data sets of the library by name; a folder without a manifest is none.
+
+    Raises
+    ------
+    CxrError
+        If the folder of data sets is a file or cannot be read.
+    """
     root = data_root()
+    check_root(root, "CXR_DATA")
     folders = sorted(root.iterdir()) if root.is_dir() else []
     return [_data_set(folder) for folder in folders if (_settled(folder) / "manifest.csv").is_file()]
 

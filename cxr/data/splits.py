@@ -93,7 +93,7 @@ def split_manifest(
     table = manifest.table.sort_values("image_id", ignore_index=True)
     components = connected_groups(table, ("patient_id", "dup_group"))
     splits, owners = _kept_splits(table, components, keep)
-    aside = _aside(table, components, owners, splits)
+    set_aside = _conflicting_rows(table, components, owners, splits)
     if shares:
         free = ~table["split"].isin(list(keep)).to_numpy() & ~np.isin(components, list(owners))
         task = _task(table, free, keeps=bool(keep))
@@ -105,7 +105,7 @@ def split_manifest(
     held_out, remaining = _hold_out(table, components, owners, splits)
     result = manifest.with_splits(splits | held_out)
     result.check_splits()
-    return result, pd.DataFrame([*aside, *remaining], columns=["image_id", "image", "reason"])
+    return result, pd.DataFrame([*set_aside, *remaining], columns=["image_id", "image", "reason"])
 
 
 def connected_groups(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
@@ -169,7 +169,7 @@ def _kept_splits(
     return {image_id: split for image_id, split, component in rows if split and owners.get(component) == split}, owners
 
 
-def _aside(
+def _conflicting_rows(
     table: pd.DataFrame, components: NDArray[np.int64], owners: Mapping[int, str], splits: Mapping[str, str]
 ) -> list[tuple[str, str, str]]:
     """Return ``image_id, image, reason`` of the rows that could be learnt from, but whose group a kept split owns."""
@@ -360,7 +360,7 @@ def _hold_out(
     """
     all_owners = dict(owners)
     held_out: dict[str, str] = {}
-    aside: list[tuple[str, str, str]] = []
+    set_aside: list[tuple[str, str, str]] = []
     for role in _HELD_OUT_ROLES:
         for position in np.flatnonzero((table["role"] == role).to_numpy()):
             row, component = table.iloc[position], int(components[position])
@@ -370,8 +370,8 @@ def _hold_out(
             if owner == role:
                 held_out[row["image_id"]] = role
             else:
-                aside.append((row["image_id"], row["image"], _shares(row, role, owner)))
-    return held_out, aside
+                set_aside.append((row["image_id"], row["image"], _shares(row, role, owner)))
+    return held_out, set_aside
 
 
 def _shares(row: pd.Series, kind: str, owner: str, suffix: str = "") -> str:

@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from cxr.earlier_names import dropped
 from cxr.evaluation.intervals import LEVEL, effective_patients, mean_of_patients, patients_of_pairs, share_intervals
 from cxr.evaluation.results import Brief, Summary
 from cxr.formatting import Estimate, xrays
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL, TASKS
 
 
+@dropped("n_bootstrap")
 def summarise(table: pd.DataFrame, classes: Sequence[str], seed: int = 0) -> Summary:
     """Return the metrics of a table of predictions.
 

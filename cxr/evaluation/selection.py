@@ -82,7 +82,7 @@ class Selection:
         return replace(self, measured=dict(measured), seen=seen) if seen else self
 
     def to_dict(self) -> SelectionRecord:
-        """Return ``measured`` and ``left_out`` as results.json holds them, without the empty parts of the latter."""
+        """Return ``measured`` and ``left_out`` as results.json holds them."""
         by_label = sum((Counter(labels) for labels in self.unknown_labels.values()), Counter())
         by_reason = {
             "unknown-label": by_label.total(),

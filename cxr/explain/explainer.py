@@ -60,7 +60,7 @@ def explain(
     bias: str | None = None,
     batch: int = BATCH,
     precision: str | None = None,
-    trial: bool = True,
+    trial: bool | Trial = True,
     **options: Any,
 ) -> Explanation:
     """Explain logits (never softmax outputs) of ``model`` on ``images``.
@@ -89,7 +89,8 @@ def explain(
         map agrees with float32's to a cosine below :data:`cxr.explain.precision.LEAST_COSINE`, or bfloat16 takes more
         than :data:`cxr.explain.precision.LARGEST_TIME` of float32's time, float32 is taken, and a note says why.
     trial
-        False takes bfloat16 without a trial, as measurements of bfloat16 itself need it.
+        False takes bfloat16 without a trial, as measurements of bfloat16 itself need it. A trial that was made before
+        decides as if it had been made here.
 
     Raises
     ------
@@ -111,7 +112,7 @@ def explain(
     tried: Trial | None = None
     with input_that_fits(subject.network, lambda: subject.inputs(slice(0, 1)), subject.classes):
         if explainer.is_rough and trial:
-            tried = _tried(explainer, subject, columns[:1])
+            tried = trial if isinstance(trial, Trial) else _tried(explainer, subject, columns[:1])
             explainer = explainer if tried.holds else explainer.in_precision(None)
         propagate = explainer.prepared()
         parts = [

@@ -13,6 +13,7 @@ from cxr.errors import ExplainError, unknown, wrong_use
 from cxr.explain.composites import DEFAULT_COMPOSITE, composite_of
 from cxr.explain.composites.composite import Settings
 from cxr.explain.explainer import BATCH, PRECISIONS, Explainable, Explanation, explain
+from cxr.explain.precision import Trial
 from cxr.explain.render import relevance_2d
 
 
@@ -50,11 +51,20 @@ class Method:
         """Text that is the same for equal methods and no others."""
         return json.dumps([self.composite, self.bias, self.options, self.precision], sort_keys=True, default=repr)
 
-    def explain(self, model: Explainable, images: Any, targets: Any, batch: int = BATCH) -> Explanation:
+    def explain(
+        self, model: Explainable, images: Any, targets: Any, batch: int = BATCH, trial: bool | Trial = True
+    ) -> Explanation:
         """Explain images by this method; arguments and errors as :func:`cxr.explain.explain`."""
-        bias = self.bias or None
         return explain(
-            model, images, targets, self.composite, bias=bias, batch=batch, precision=self.precision, **self.options
+            model,
+            images,
+            targets,
+            self.composite,
+            bias=self.bias or None,
+            batch=batch,
+            precision=self.precision,
+            trial=trial,
+            **self.options,
         )
 
 

@@ -9,7 +9,8 @@ Files in the run folder:
   goes on from there
 - ``previews/<image_id>.png``: the first pictures with their legend (see :func:`safe_names`)
 - ``results.json``: counts, images left out and why, the legend and notes of the maps, and in which precision they were
-  made (``precision``: what was requested and used, and how bfloat16 did on the first image)
+  made (``precision``, from the start also in ``precision.json``: what was requested and used, and how bfloat16 did on
+  the first image; decided once for a run, whichever of its shards comes first)
 
 A shard's folder (:mod:`cxr.runs.shards`) holds the same of its X-rays, without results; its previews are called by
 their row. The run's job takes them over.
@@ -31,14 +32,24 @@ import numpy as np
 import pandas as pd
 
 from cxr.data import ImageCache, Manifest
-from cxr.data.images.image_cache import NothingReadableError
+from cxr.data.images.image_cache import NothingReadableError, first_readable
 from cxr.errors import ExplainError
 from cxr.evaluation.metrics import patients_of
 from cxr.explain import legend
 from cxr.explain.explainer import BATCH
 from cxr.explain.heatmap import Heatmap, Method, heatmaps_of, picture_digest
+from cxr.explain.precision import Trial
 from cxr.explain.render import figure, to_png
-from cxr.explain.run_files import INDEX, PRECISION, PREVIEWS, STORE, safe_names, valid_rows, write_index, write_map
+from cxr.explain.run_files import (
+    INDEX,
+    PREVIEWS,
+    STORE,
+    decided_precision,
+    safe_names,
+    valid_rows,
+    write_index,
+    write_map,
+)
 from cxr.explain.settings import ALL, LABEL, Targets
 from cxr.explain.store import HeatmapStore
 from cxr.files import replacing
@@ -55,7 +66,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Progress = Callable[[float, str], None]
-FLOAT32 = "float32"
 
 _INDEX_EVERY_S = 2.0
 
@@ -146,10 +156,10 @@ def _in_words(n: int, label_unknown: Mapping[str, int]) -> str:
 def _explained_in_words(job: _Job, table: pd.DataFrame) -> str:
     """Return how many maps there are, of how many X-rays and patients, and how many are not to be trusted."""
     rows = job.manifest.select(ids=list(dict.fromkeys(table["image_id"]))).table
-    doubtful = int((table["concerns"] != "").sum())
+    doubtful = int((table["concerns"] != "").sum()) or "none"
     maps = f"{len(table)} map{'' if len(table) == 1 else 's'} ({job.method.composite})"
     of = xrays(len(rows), len(set(patients_of(rows))))
-    return f"{maps} of {of}, {doubtful or 'none'} of them with concerns (see `concerns` in {INDEX})."
+    return f"{maps} of {of}, {doubtful} of them with concerns (see `concerns` in {INDEX})."
 
 
 def _loaded(folder: RunFolder, params: ExplainParams) -> tuple[_Job, str]:
@@ -182,28 +192,18 @@ def _loaded(folder: RunFolder, params: ExplainParams) -> tuple[_Job, str]:
 
 
 def _precise(job: _Job) -> _Job:
-    """Return the job with its precision settled: bfloat16 is tried on the first image, float32 taken where it fails.
-
-    ``precision.json`` holds what was decided. A resumed run that had taken float32 keeps to it; one in shards, each of
-    which tries its own first image, to what they took.
-    """
+    """Return the job with its precision settled: bfloat16 is tried on the run's first image, float32 where it fails."""
     if job.method.precision is None or not job.ids:
         return job
-    record = job.folder.read_json(PRECISION)
-    of_shards = [found for shard in finished_shards(job.folder) if (found := shard.read_json(PRECISION))]
-    if record is None and of_shards:
-        record = of_shards[0] | {"used": ", then ".join(sorted({found["used"] for found in of_shards}))}
-        job.folder.write_json(PRECISION, record)
-    elif record is None or not record["used"].endswith(FLOAT32):
-        first = job.cache.rows(job.ids[:1])
-        result = job.method.explain(job.model, first, _predictions(job.model, first))
-        assert result.trial is not None
-        now = result.trial.record()
-        if record is not None and now["used"] != record["used"]:  # resumed on a machine where it does not pay
-            now["used"] = f"{record['used']}, then {now['used']}"
-        record = now
-        log.info("%s", record["note"])
-        job.folder.write_json(PRECISION, record)
+
+    def trial() -> Trial:
+        image = first_readable(job.manifest, job.model.card.size)
+        tried = job.method.explain(job.model, image, _predictions(job.model, image)).trial
+        assert tried is not None
+        return tried
+
+    record = decided_precision(job.folder, trial)
+    log.info("%s", record["note"])
     method = job.method if record["used"] == job.method.precision else replace(job.method, precision=None)
     return replace(job, method=method, precision=record)
 
@@ -351,7 +351,8 @@ def _explained(
     missing = [i for i, names in enumerate(targets) if len(stored[i]) < len(names)]
     if missing:
         missing_targets = [list(targets[i]) for i in missing]
-        new = heatmaps_of(job.method.explain(job.model, images[missing], missing_targets, job.batch))
+        trial = Trial.of(job.precision) if job.precision else True
+        new = heatmaps_of(job.method.explain(job.model, images[missing], missing_targets, job.batch, trial))
         for i, heatmaps in zip(missing, new, strict=True):
             stored[i] = {heatmap.target: heatmap for heatmap in heatmaps}
         job.store.put(job.method, [(pictures[i], heatmap) for i in missing for heatmap in stored[i].values()])

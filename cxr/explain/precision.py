@@ -51,6 +51,12 @@ class Trial:
     cosine: float
     time: float = float("nan")
 
+    @classmethod
+    def of(cls, record: PrecisionRecord) -> Trial:
+        """Return the trial that :meth:`record` tells of."""
+        numbers = (record.get("cosine"), record.get("time"))
+        return cls(*(float("nan") if number is None else number for number in numbers))
+
     @property
     def holds(self) -> bool:
         """Whether the map is the same one, in less time."""

@@ -1,4 +1,4 @@
-"""The maps that an explaining run keeps: written, read again, one of them for a page, under names that are safe."""
+"""What an explaining run keeps: its maps, written and read again under names that are safe, and its precision."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ import pandas as pd
 from cxr.errors import ExplainError
 from cxr.explain.diagnostics import concerns
 from cxr.explain.heatmap import Heatmap, picture_digest
+from cxr.explain.precision import PrecisionRecord, Trial
 from cxr.explain.store import packed_map
 from cxr.files import replacing
+from cxr.runs.shards.folders import ShardFolder, finished_shards, shards_of
 
 if TYPE_CHECKING:
     from cxr.runs.folder import RunFolder
 
 STORE, INDEX, PREVIEWS, PRECISION = "relevance.npy", "index.parquet", "previews", "precision.json"
 LEDGER = ("logit", "positive", "negative", "absorbed", "lost", "residual", "not_finite")
+FLOAT32 = "float32"
 COLUMNS = ("image_id", "label", "predicted", "target", "composite", "bias", *LEDGER, "concerns", "scale", "row",
             "weights", "picture")  # fmt: skip
 
@@ -134,3 +137,35 @@ def valid_rows(
             if [(row["weights"], row["picture"], row["row"]) for row in rows] == expected:
                 valid[image_id] = rows
     return valid
+
+
+def decided_precision(folder: RunFolder, trial_on_first_image: Callable[[], Trial]) -> PrecisionRecord:
+    """Return what a run has decided on bfloat16 (:meth:`Trial.record`), once for all of its shards.
+
+    It stands in the run's folder. Whichever shard comes first tries the run's first image, and the others keep to what
+    is written. A run in one piece tries again when it is resumed, perhaps on another machine, unless it took float32.
+    """
+    if isinstance(folder, ShardFolder) or shards_of(folder):
+        run = folder.run if isinstance(folder, ShardFolder) else folder
+        of_run: PrecisionRecord | None = run.read_json(PRECISION) or _of_each_shard(run)
+        if of_run is None:
+            of_run = run.create_json(PRECISION, trial_on_first_image().record())
+        return of_run
+    record: PrecisionRecord | None = folder.read_json(PRECISION)
+    if record is not None and record["used"].endswith(FLOAT32):
+        return record
+    now = trial_on_first_image().record()
+    if record is not None and now["used"] != record["used"]:  # resumed on a machine where it does not pay
+        now["used"] = f"{record['used']}, then {now['used']}"
+    folder.write_json(PRECISION, now)
+    return now
+
+
+def _of_each_shard(run: RunFolder) -> PrecisionRecord | None:
+    """Return what the shards decided of a run by an older version, each for itself; None if there are none."""
+    records = [record for shard in finished_shards(run) if (record := shard.read_json(PRECISION))]
+    if not records:
+        return None
+    used = ", then ".join(sorted({record["used"] for record in records}))
+    joined: PrecisionRecord = run.create_json(PRECISION, records[0] | {"used": used})
+    return joined

@@ -26,7 +26,7 @@ from cxr.models.licences import UNKNOWN, licence_beside
 from cxr.models.pickles.file_kinds import SAFETENSORS, first_line, is_safetensors, something_else
 from cxr.models.seen_images import KEY as SEEN
 from cxr.models.seen_images import Seen
-from cxr.paths import shipped_weights, weights_root
+from cxr.paths import check_root, shipped_weights, weights_root
 
 if TYPE_CHECKING:
     from cxr.models.classifier import XrayClassifier
@@ -148,6 +148,7 @@ def list_weights() -> list[tuple[str, Path, ModelCard]]:
 
 def _weight_files() -> list[tuple[str, Path]]:
     """Return name and path of safetensors files; the user's own folder goes before the shipped one."""
+    check_root(weights_root(), "CXR_WEIGHTS")
     files: dict[str, Path] = {}
     for folder in (weights_root(), shipped_weights()):
         for path in sorted(folder.glob("*.safetensors")):

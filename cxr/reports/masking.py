@@ -30,9 +30,9 @@ from cxr.explain import render
 from cxr.files import replacing
 from cxr.formatting import xrays
 from cxr.reports.figures import FORMS, Form
+from cxr.reports.html_page import page
 from cxr.reports.masking_figures import changed
 from cxr.reports.masking_tables import TABLES, is_of_findings
-from cxr.reports.page import page
 from cxr.reports.slider import Pair, pair_of, png_url
 from cxr.runs import Run
 from cxr.text.boxes import TextBox

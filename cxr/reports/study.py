@@ -13,7 +13,7 @@ from cxr.experiments.study.statistics import Difference, Mean
 from cxr.files import replacing
 from cxr.formatting import xrays
 from cxr.reports.figures import endings
-from cxr.reports.page import page
+from cxr.reports.html_page import page
 from cxr.reports.study_figures import all_figures, curves, file_name, forest
 
 BANDS = "Bands are 95 % t intervals of the mean over seeds, each epoch alone."

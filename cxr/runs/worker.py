@@ -126,7 +126,7 @@ def _outcome(run: RunFolder, kind: Kind) -> StatusFields:
         return {"state": "failed", "error": one_line(error), "message": "failed"}
     if complete:
         return {"state": "finished", "error": None, "progress": 1.0, "message": "finished"}
-    if run.room_asked():
+    if run.pause_requested():
         gone = {"pid": None, "pid_started": None, "heartbeat": None}
         return {"state": "queued", "error": None, "message": "saved, waiting for its next turn", **gone}
     return {"state": "stopped", "error": None, "message": "stopped"}
@@ -247,7 +247,7 @@ class Heartbeat:
             try:
                 with self._run.status_transaction() as status:
                     status["heartbeat"] = time.time()
-                    if self._run.stop_asked() and status["state"] in ("queued", "running"):
+                    if self._run.user_stop_requested() and status["state"] in ("queued", "running"):
                         status.update(state="stopping", message="stopping after the present step")
             except (OSError, DiskFullError) as error:
                 log.warning("the status cannot be written: %s", error)
@@ -287,7 +287,7 @@ def _is_gpu(text: str) -> bool:
 
 def _stop_on_signals(run: RunFolder) -> None:
     """Turn SIGTERM and SIGINT into the request to stop that the job looks at; Slurm's mean to make room."""
-    request = run.request_room if local.JOB_VARIABLE in os.environ else run.request_stop
+    request = run.request_pause if local.JOB_VARIABLE in os.environ else run.request_stop
 
     def ask(*_: object) -> None:
         request()  # only the flag: taking the status's lock here could wait for this very thread

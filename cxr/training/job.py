@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cxr.data import ImageCache, Manifest
+from cxr.earlier_names import renamed
 from cxr.errors import RecipeError, RunError, WeightsError
 from cxr.evaluation.job import results, table_of
 from cxr.evaluation.predict import predict_rows
@@ -39,8 +41,11 @@ from cxr.training.settings import TrainingParams
 log = logging.getLogger(__name__)
 
 
-def train(folder: RunFolder, params: TrainingParams, *, progress: Progress | None = None) -> None:
+@renamed(spec="params")
+def train(folder: RunFolder, params: TrainingParams | Mapping[str, Any], *, progress: Progress | None = None) -> None:
     """Train by a recipe, or go on where the folder's last checkpoint stands.
+
+    ``params`` may be plain values, or a whole spec that holds them.
 
     Writes metrics, checkpoints, predictions.parquet and results.json (see
     :func:`cxr.evaluation.job.results`). The best epoch is chosen on validation images alone. A recipe with several
@@ -53,6 +58,7 @@ def train(folder: RunFolder, params: TrainingParams, *, progress: Progress | Non
     Stopped
         After a checkpoint, if the folder asks to stop.
     """
+    params = params if isinstance(params, TrainingParams) else TrainingParams.of(params.get("params", params))
     recipe = params.recipe
     with numerics(recipe.deterministic), together(recipe.devices, folder) as ranks:
         Training(folder, params, ranks, progress).run()

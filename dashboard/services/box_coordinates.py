@@ -15,7 +15,7 @@ from cxr.text.boxes import clip
 from cxr.text.corrections import check_box
 
 SIDES = ("x0", "y0", "x1", "y1")
-CANVAS_SIDE = 580
+CANVAS_SIDE = 424
 """Longest side of the canvas without zoom, in pixels of the page: what a column of it holds on a laptop."""
 _NUMBER = re.compile(r"#(\d+)")
 

@@ -63,12 +63,11 @@ def show_differences(report: Report) -> None:
     chosen = st.segmented_control("Compare by", names, required=True, key="study:measure") or names[0]
     pick.leave("measure", chosen, names[0])
     measure = by_name[chosen]
-    left, right = st.columns([3, 2])
     if measure.differences:
-        left.plotly_chart(study_charts.forest(measure), key="study:forest")
-        left.caption(COLOURED)
+        st.plotly_chart(study_charts.forest(measure), key="study:forest")
+        st.caption(COLOURED)
     for _, columns, rows in measure_tables(report, measure):
-        (right if columns[0] == "recipe" else left).dataframe(pd.DataFrame(rows, columns=columns), hide_index=True)
+        st.dataframe(pd.DataFrame(rows, columns=columns), hide_index=True)
     for sentence in report.by_measure[measure.key]:
         st.markdown(f"- {plain(sentence)}")
 

@@ -211,8 +211,6 @@ def _strip(data: Manifest, ids: list[str], here: int, captions: dict[str, str]) 
     start = max(0, min(here - STRIP // 2, len(ids) - STRIP))
     for place, (cell, image_id) in enumerate(zip(st.columns(STRIP), ids[start : start + STRIP], strict=False)):
         with cell:
-            caption = _two_lines(viewer.plain(captions[image_id]))
-            st.image(load.thumbnail(data, image_id), caption=caption, width="stretch")
             here_it_is = image_id == ids[here]
             st.button(
                 "Shown" if here_it_is else "Show",
@@ -222,9 +220,12 @@ def _strip(data: Manifest, ids: list[str], here: int, captions: dict[str, str]) 
                 args=(image_id,),
                 width="stretch",
             )
+            # Below the button, since captions are of different heights.
+            caption = _two_lines(viewer.plain(captions[image_id]))
+            st.image(load.thumbnail(data, image_id), caption=caption, width="stretch")
 
 
 def _two_lines(caption: str) -> str:
-    """Return the verdict of a caption broken after its arrow, so that the buttons below pictures stay in line."""
+    """Return the verdict of a caption broken after its arrow, as it fits below a small picture."""
     verdict = caption.split(" · ")[0].replace(" 0.", " .").replace(" ✗", "✗")
     return verdict.replace("→ ", "→  \n")

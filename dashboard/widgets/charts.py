@@ -221,7 +221,7 @@ def confusion(
     span = len(classes) * (side + 8)
     figure.update_layout(
         height=span + 90,
-        width=span + 150,
+        width=span + 130,
         margin={"l": 110, "r": 20, "t": 60, "b": 20},
         clickmode="event+select",
         dragmode=False,

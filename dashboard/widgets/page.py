@@ -110,7 +110,12 @@ def csv_button(label: str, table: pd.DataFrame, name: str) -> None:
 def command(*words: object) -> None:
     """Show the command that does the same as this page."""
     with st.expander("The same on the command line", icon=":material/terminal:"):
-        st.code(shlex.join(str(word) for word in words), language="bash", wrap_lines=True)
+        command_line(*words)
+
+
+def command_line(*words: object) -> None:
+    """Show a command that does the same as the form that it stands in."""
+    st.code(shlex.join(str(word) for word in words), language="bash", wrap_lines=True)
 
 
 def nothing_yet(text: str, page: str | None = None, label: str = "") -> NoReturn:

@@ -96,7 +96,7 @@ def test_helpers_of_a_killed_run_are_swept_away(until):
     os.kill(run.status()["pid"], signal.SIGKILL)
     until(lambda: run.status()["state"] == "failed")
     assert local.start_time(helper) is not None
-    assert local.sweep(run.folder, run.status()["pid"]) == 1
+    assert local.kill_group(run.folder, run.status()["pid"]) == 1
     assert local.start_time(helper) is None
 
 

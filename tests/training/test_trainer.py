@@ -140,7 +140,7 @@ def test_another_seed_gives_other_weights(whole, tiny):
     assert any(not torch.equal(other[n], t) for n, t in best(whole).items())
 
 
-def test_a_stop_asked_for_before_the_first_step_is_obeyed(tiny):
+def test_a_stop_requested_before_the_first_step_is_obeyed(tiny):
     folder = start(tiny)
     folder.request_stop()
     with pytest.raises(Stopped):

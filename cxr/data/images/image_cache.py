@@ -8,6 +8,7 @@ delete.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import hashlib
 import json
 import os
@@ -216,6 +217,20 @@ class ImageCache:
         """Return an image's row; ids are sorted, so that no table of them is needed."""
         row = bisect.bisect_left(self.ids, image_id)
         return row if row < len(self.ids) and self.ids[row] == image_id else None
+
+
+def first_readable(manifest: Manifest, size: int) -> NDArray[np.uint8]:
+    """Return the first image of a manifest that can be read, uint8 (1, size, size); decodes no more than it has to.
+
+    Raises
+    ------
+    NothingReadableError
+        If not one can be.
+    """
+    for image_id in manifest.ids:
+        with contextlib.suppress(NothingReadableError):
+            return ImageCache.build(manifest.select(ids=[image_id]), size).rows([image_id])
+    raise NothingReadableError(f"none of the {len(manifest)} images can be read")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from cxr.experiments.study.members import Member, member_rows, members
 from cxr.experiments.study.settings import StudyParams
 from cxr.experiments.study.start import file_hash
 from cxr.runs import ACTIVE, Run, RunFolder, Slurm, Status, Stopped, start
-from cxr.runs.slurm.members import submit_members
+from cxr.runs.slurm.member_jobs import submit_members
 from cxr.runs.starting import prepare
 from cxr.training.settings import TrainingParams
 

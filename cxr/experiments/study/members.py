@@ -9,7 +9,7 @@ from typing import TypedDict
 from cxr.errors import RunError
 from cxr.experiments.study.plan import Plan, parse_plan
 from cxr.runs import Run, Slurm, members_of
-from cxr.runs.slurm.members import submit_members
+from cxr.runs.slurm.member_jobs import submit_members
 
 NOT_STARTED = "not started"
 

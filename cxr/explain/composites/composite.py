@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cxr.earlier_names import renamed
 from cxr.errors import ExplainError, unknown, wrong_use
 from cxr.explain.composites.options import Option
 
@@ -117,12 +118,14 @@ class Composite:
         """Return whether it runs on the propagator of this name."""
         return self.propagators is None or propagator in self.propagators
 
+    @renamed(asked="requested")
     def bias_mode(self, requested: str | None) -> str:
         """Return the bias mode in force. Where there is no choice, either word is accepted and changes nothing."""
         if requested not in (None, *BIASES):
             raise wrong_use(ExplainError(unknown("bias", requested, BIASES)))
         return requested if requested and self.chooses_bias else self.bias
 
+    @renamed(given="options")
     def settings(self, name: str, options: Settings) -> Settings:
         """Return all options of this composite, which is registered as ``name``; ``options`` ones checked."""
         for option in options:
@@ -147,6 +150,7 @@ class Composite:
             pass_stem_norms=settings.get("stem_bn") == "pass",
         )
 
+    @renamed(options="settings")
     def layers(self, bias: str, settings: Settings) -> dict[str, str]:
         """Return kind of layer -> rule, in words, for a legend."""
         words = {"bias": "biases ignored" if bias == "ignore" else "biases kept", **settings}

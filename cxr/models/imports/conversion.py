@@ -134,7 +134,7 @@ def look_at(path: str | Path, backbone: str | None = None) -> InspectedWeights:
     channels = recognise.input_channels(renamed.state)
     outputs = recognise.outputs_of(renamed.state, name, arguments)
     target = recognise.skeleton(name, outputs, channels, arguments).state_dict()
-    tensors, left_aside = renamed.split(target)
+    tensors, ignored = renamed.split(target)
     compared = {n: tensor for n, tensor in tensors.items() if n in target or matters(n)}
     clues = recognise.Clues(file.name, checked.sha256, opened.class_name, opened.class_lists)
     recognised = recognise.recognise(renamed, name, outputs, config, clues)
@@ -146,7 +146,7 @@ def look_at(path: str | Path, backbone: str | None = None) -> InspectedWeights:
         channels=channels,
         outputs=outputs,
         known=recognised,
-        report=dataclasses.replace(compare(compared, target), aside=left_aside),
+        report=dataclasses.replace(compare(compared, target), ignored=ignored),
         checked=checked,
         renamed=renamed,
         class_name=opened.class_name,

@@ -70,9 +70,9 @@ class ShardFolder(RunFolder):
         """What was asked for: the run's."""
         return self.run.spec
 
-    def stop_asked(self) -> bool:
+    def user_stop_requested(self) -> bool:
         """Return whether somebody asked for a stop of the shard or of its run."""
-        return super().stop_asked() or self.run.stop_asked()
+        return super().user_stop_requested() or self.run.user_stop_requested()
 
     def stop_requested(self) -> bool:
         """Return whether the shard has to save and end, also since its run has to make room on a cluster."""

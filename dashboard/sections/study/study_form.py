@@ -57,7 +57,7 @@ class _Settings(TypedDict):
 def _settings() -> _Settings:
     """Return what is changed in the recipes; None leaves a value as it is."""
     cells = st.columns(5)
-    own: dict[str, Any] = {"value": None, "placeholder": AS_IN_THE_RECIPES}
+    own: dict[str, Any] = {"value": None, "placeholder": "recipe's"}
     backbones = [AS_IN_THE_RECIPES, *BACKBONES]
     return {
         "backbone": cells[0].selectbox("Backbone", backbones, key="study:backbone"),

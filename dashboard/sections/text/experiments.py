@@ -9,7 +9,7 @@ import streamlit as st
 from cxr.experiments.masking.conditions import DEFAULT_DRAWS, MOST_DRAWS
 from cxr.experiments.masking.settings import Setting
 from cxr.json_types import JsonObject
-from cxr.runs import ACTIVE, Run, Slurm, list_runs, start
+from cxr.runs import Run, Slurm, list_runs, start
 from cxr.text import DEFAULT_MODE, MASK_MODES
 
 from sections.text.tokens import MaskedBy
@@ -19,7 +19,6 @@ from widgets import run_state as run_parts
 from widgets.subject import Subject, name_of
 
 KIND = "text-experiment"
-REFRESH_S = 1.5
 
 
 def settings(how: MaskedBy) -> JsonObject:
@@ -125,17 +124,4 @@ def _describe(run: Run, *, named: bool) -> str:
 
 def watch(run: Run) -> None:
     """Show state and buttons of an experiment, refreshed as long as it is active; the whole page follows its end."""
-    active = run.status()["state"] in ACTIVE
-
-    @page.refreshed(REFRESH_S if active else None)
-    def progress() -> None:
-        status = run.status()
-        if active and status["state"] not in ACTIVE:
-            st.rerun()
-        line, buttons = st.columns([5, 1], vertical_alignment="center")
-        with line:
-            run_parts.state_line(run, status)
-        with buttons:
-            run_parts.controls(run, status, key="experiment")
-
-    progress()
+    run_parts.watch(run, key="experiment")

@@ -22,7 +22,7 @@ from cxr.text import TextBox, mask_text
 
 from sections.text import masking_charts
 from services import load
-from widgets import measured, page, pages, pick, viewer
+from widgets import measured, page, pages, pick, tables, viewer
 from widgets.subject import name_of
 
 PAPER = (
@@ -56,7 +56,7 @@ def show(run: Run) -> None:
     st.dataframe(masking_tables.accuracies(results), hide_index=True)
     titles = masking.titles(results)
     st.markdown(f"**{titles['classes']}**")
-    st.dataframe(masking_tables.by_class(results), hide_index=True)
+    tables.show_wide(masking_tables.by_class(results))
     st.caption(
         "Changes are paired means over all images. “Random boxes” are a control: as many and as large, off the text, "
         "where masking changes the picture as much."
@@ -109,7 +109,7 @@ def _show_more(results: MaskingResults) -> None:
     pick.leave("tab", st.session_state["experiments:tab"], titles[0])
     with modes:
         st.plotly_chart(masking_charts.changed(results), key="experiments:changed")
-        st.dataframe(masking_tables.by_mode(results), hide_index=True)
+        tables.show_wide(masking_tables.by_mode(results))
         st.caption(
             "95 % intervals over patients. p values come from a sign-flip test over patients, corrected over the ways "
             "of masking (Holm)."
@@ -117,7 +117,7 @@ def _show_more(results: MaskingResults) -> None:
         match = masking_tables.match(results)
         if len(match):
             st.markdown(f"**{titles_of['match']}**")
-            st.dataframe(match, hide_index=True)
+            tables.show_wide(match)
             st.caption("Grey levels (of 255) at the network's input size; means over X-rays with text.")
     with which:
         _frame(masking_tables.left_in(results), "No tokens.")
@@ -127,7 +127,11 @@ def _show_more(results: MaskingResults) -> None:
             "all words (or kinds)."
         )
     with groups:
-        _frame(masking_tables.groups(results), f"No {'finding' if of_findings else 'class'} or source has five X-rays.")
+        rows = masking_tables.groups(results)
+        if rows.empty:
+            st.caption(f"No {'finding' if of_findings else 'class'} or source has five X-rays.")
+        else:
+            tables.show_wide(rows, n_keys=2)
     with flips:
         nothing = "finding crosses its threshold" if of_findings else "prediction changes"
         _frame(masking_tables.flips(results), f"No {nothing} under any condition.")

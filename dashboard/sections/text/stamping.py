@@ -80,7 +80,7 @@ def _settings(chosen: Subject, network: XrayClassifier) -> Choice:
     with first[0]:
         source = pick.from_url("Token", [WRITTEN, CUT], {}, "token")
     params: JsonObject = {"model": chosen.network_ref, "manifest": chosen.manifest_path, "split": chosen.split}
-    second = st.columns([3, 2, 2, 3, 3, 3], vertical_alignment="top")
+    second = st.columns([11, 7, 7, 14, 11, 10], vertical_alignment="top")
     if source == WRITTEN:
         params |= _word(first, second[2])
     else:

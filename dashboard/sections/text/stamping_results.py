@@ -24,7 +24,7 @@ from cxr.text import TextBox
 from cxr.text.stamp import stamp_patch
 
 from services import load
-from widgets import charts, measured, page, pages, pick, viewer
+from widgets import charts, measured, page, pages, pick, tables, viewer
 from widgets.subject import name_of
 
 _MOST_IMAGES = 6
@@ -55,7 +55,7 @@ def show(run: Run) -> None:
     shown = chosen or "turned"
     pick.leave("curve", shown, "turned")
     st.plotly_chart(dose_curves(results, shown), key=f"stamping:chart:{run.id}", config={"displaylogo": False})
-    st.dataframe(doses(results), hide_index=True)
+    tables.show_wide(doses(results), n_keys=2)
     st.caption(
         f"{results['n_images']} X-rays, {results['n_there']} of them {_predicted(results)} without any stamp. “Beyond” "
         "is stamped minus control, paired by X-ray, with 95 % intervals over patients. p values come from a sign-flip "

@@ -32,6 +32,9 @@ CHANGES_FORMAT = {
     **{name: st.column_config.NumberColumn(name, format="%.3f") for name in _CHANCES},
     **{name: st.column_config.NumberColumn(name, format="%+.3f") for name in _MOVES},
 }
+TABLE_FORMAT = {
+    "score": st.column_config.NumberColumn(format="%.2f", help="How sure the detector is that this is text, 0 to 1")
+}
 
 
 class MaskedBy(TypedDict):

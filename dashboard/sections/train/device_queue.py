@@ -1,10 +1,14 @@
-"""The queue of this machine's devices: which training has which, who waits, and buttons that change the order."""
+"""The queue of this machine's devices: which run has which, who waits, and buttons that change the order."""
 
 from __future__ import annotations
 
-import streamlit as st
+import contextlib
 
-from cxr.runs import DeviceQueue
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from cxr.errors import CxrError
+from cxr.runs import DeviceQueue, get_run
 from cxr.runs.queue import QueueRow
 
 from services import load
@@ -12,6 +16,8 @@ from widgets import page, pages, viewer
 
 REFRESH_S = 1.5
 _WIDTHS = (1, 5, 3, 2, 3)
+_PAGES = {"train": pages.LIVE, "evaluate": pages.RESULTS, "text-experiment": pages.TEXT}
+"""Where a run of a kind is seen by its id alone."""
 
 
 @page.refreshed(REFRESH_S)
@@ -21,7 +27,7 @@ def section() -> None:
     st.subheader("Queue", anchor=False)
     if not rows:
         st.caption(
-            "No training is running or waiting on this machine. Each device runs one training at a time; the others "
+            "No run uses a device of this machine or waits for one. Each device works on one run at a time; the others "
             "wait here."
         )
         return
@@ -30,7 +36,7 @@ def section() -> None:
         for row in rows:
             place, name, device, since, buttons = st.columns(_WIDTHS, vertical_alignment="center")
             place.markdown(f"**{row['place']}**" if row["place"] else ":blue-badge[runs]")
-            name.page_link(pages.LIVE, label=viewer.plain(row["name"]), query_params={"run": row["id"]})
+            _name(name, row)
             device.markdown(viewer.plain(row["wish"]))
             since.caption(f"since {load.local_time(row['since'])}")
             if row["place"]:
@@ -38,6 +44,17 @@ def section() -> None:
                     _buttons(row, waiting)
     if len(waiting) > 1:
         st.caption("The same on the command line: `cxr runs move RUN --first`, `--last` or `--before OTHER`.")
+
+
+def _name(cell: DeltaGenerator, row: QueueRow) -> None:
+    """Show a run's name, as a link to the page that shows its kind if there is one."""
+    label, kind = viewer.plain(row["name"]), ""
+    with contextlib.suppress(CxrError, OSError):  # deleted since
+        kind = get_run(row["id"]).kind
+    if kind in _PAGES:
+        cell.page_link(_PAGES[kind], label=label, query_params={"run": row["id"]})
+    else:
+        cell.markdown(label)
 
 
 def _buttons(row: QueueRow, waiting: list[QueueRow]) -> None:
