@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NotRequired, Protocol, TypedDict, cast
 
+from cxr.evaluation.scores.results import FurtherScores
 from cxr.formatting import Estimate
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class Summary(TypedDict):
     """The metrics of a table of predictions, as files hold them.
 
     ``accuracy``, ``macro_f1`` and ``confusion`` are those of classes that exclude each other, ``average_precision``
-    that of findings. ``absent`` stands in results of evaluations (:class:`cxr.evaluation.selection.Selection`).
+    that of findings. ``absent`` and ``further`` stand in results of evaluations
+    (:class:`cxr.evaluation.selection.Selection`, :func:`cxr.evaluation.scores.further.further_scores`).
     Older files lack ``task`` and ``n_patients``.
     """
 
@@ -69,6 +71,7 @@ class Summary(TypedDict):
     confusion: NotRequired[list[list[int]]]
     average_precision: NotRequired[Estimate]
     absent: NotRequired[dict[str, int]]
+    further: NotRequired[FurtherScores]
 
 
 class Brief(TypedDict):

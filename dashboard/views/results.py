@@ -17,12 +17,12 @@ from cxr.evaluation.selection import listed
 from cxr.evaluation.settings import EvaluationParams, OnNetwork
 from cxr.evaluation.tables.settings import PredictionsParams
 from cxr.json_types import JsonObject
-from cxr.models.card import MULTI_LABEL
+from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 from cxr.networks import training_of
 from cxr.runs import Run, start
 from cxr.training.results import StageOutcome, training_results
 
-from sections.results import by_finding, table_form, xrays
+from sections.results import by_finding, further, table_form, xrays
 from services import load
 from widgets import address, charts, measured, page, pages, pick, subject, where
 from widgets import run_state as run_parts
@@ -219,10 +219,14 @@ with page.told_in_one_line():
 
 every_row, rows = table[table["split"] == split], new[new["split"] == split]
 stages = results.get("stages", [])
+task = MULTI_LABEL if several else SINGLE_LABEL
+limits = {name: scores["threshold"] for name, scores in result["per_class"].items()} if several else {}
+more = further.scores_of(run.id, stamp, split, task, table, rows, result["classes"], limits)
 if several:
     by_finding.headline(result)
     measured.show(run, network, split)
     by_finding.table(result)
+    further.show(more)
     by_finding.images(data, rows, result, key=f"results:{run.id}:{split}", link=link and {**link, "split": split})
     page.csv_button("Predictions as CSV", every_row, f"{run.id}-{split}")
 else:
@@ -251,6 +255,7 @@ else:
     st.subheader("By class", anchor=False)
     st.dataframe(per_class(result), height="content")
     st.caption(measured.REACH)
+    further.show(more)
     left, right = st.columns([2, 1])
     with left:
         cell = cell_of(result["classes"])
