@@ -9,6 +9,7 @@ from cxr.cli.output import say, show_table
 
 if TYPE_CHECKING:
     from cxr.evaluation.results import ClassScores, Summary
+    from cxr.evaluation.scores.results import FurtherScores
     from cxr.training.results import StageOutcome
 
 _Score = Literal["accuracy", "macro_f1", "auc", "average_precision"]
@@ -29,6 +30,7 @@ def show_results(results: Any) -> None:
         return
     show_stages(results.get("stages") or [])
     for name, summary in summaries:
+        _show_further(name, summary.get("further"))
         classes = summary.get("classes") or []
         confusion = summary.get("confusion") or []
         body = [[true, *row] for true, row in zip(classes, confusion, strict=False)]
@@ -53,6 +55,41 @@ def _show_findings(summaries: list[tuple[str, Summary]]) -> None:
         rows = [_finding_row(finding, scores) for finding, scores in summary["per_class"].items()]
         columns = list(rows[0])
         show_table(f"{name}, by finding (* no published threshold)", columns, [list(row.values()) for row in rows])
+
+
+_FURTHER = {
+    "balanced_accuracy": "balanced accuracy",
+    "macro_recall": "macro recall",
+    "macro_precision": "macro precision",
+    "macro_f1": "macro F1",
+    "macro_specificity": "macro specificity",
+    "mean_average_precision": "mean average precision",
+    "mean_sensitivity_at_90": "mean sensitivity at 90 % specificity",
+    "mean_sensitivity_at_95": "mean sensitivity at 95 % specificity",
+    "brier": "Brier score",
+    "log_loss": "log loss",
+    "ece": "calibration error (ECE)",
+}
+
+
+def _show_further(name: str, scores: FurtherScores | None) -> None:
+    """Print the further scores of a split: those of all classes together, of each class, and why some are missing."""
+    if scores is None:
+        return
+    scaled = scores["scaled"]
+    after = {key: _interval(scaled.get(key)) for key in ("brier", "log_loss", "ece")}
+    rows = [[title, _interval(scores["overall"].get(key)), after.get(key, "")] for key, title in _FURTHER.items()]
+    show_table(f"{name}: {scores['errors']}", ["score", "value", "after temperature scaling"], rows)
+    if "why" in scaled:
+        say(f"Temperature scaling: {scaled['why']}.")
+    else:
+        say(f"Temperature {scaled['temperature']:.3f}, fitted on {scaled['n_fitted']} X-rays of {scaled['fitted_on']}.")
+    columns = {"specificity": "specificity", "average_precision": "average precision"}
+    columns |= {"sensitivity_at_90": "sensitivity at 90 % spec.", "sensitivity_at_95": "at 95 % spec."}
+    by_class = [[c, *(_interval(entry[key]) for key in columns)] for c, entry in scores["per_class"].items()]
+    show_table("", ["class", *columns.values()], by_class)
+    for c, reason in scores["undefined"].items():
+        say(f"{c}: {reason}.")
 
 
 def _show_scores(summaries: list[tuple[str, Summary]], titles: dict[_Score, str]) -> None:
