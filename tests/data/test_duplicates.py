@@ -1,4 +1,4 @@
-"""Copies of synthetic X-rays are found however they were changed, and other patients' X-rays are left alone."""
+"""Copies of synthetic X-rays are found however they were changed, and those of other patients are left alone."""
 
 from __future__ import annotations
 
