@@ -337,10 +337,10 @@ def report(
             f"--sets {arguments.sets} --sizes {sizes}"
             f"{' --imagededup PYTHON' if arguments.imagededup else ''}`, {platform.machine()}, {cores()} cores.",
             "",
-            f"Sets: {arguments.sets}, each of {len(manifest)} real X-rays and one copy of each; of patients on whose X-rays "
-            "no threshold was set (different X-rays that look alike were looked at in all). Each original has one kind "
-            "of copy in each set. Intervals (95 %, Wilson) are over planted pairs, or over reported pairs; X-rays that "
-            "occur in several sets count as often. imagededup is measured on the first set.",
+            f"Sets: {arguments.sets}, each of {len(manifest)} real X-rays and one copy of each; of patients on whose "
+            "X-rays no threshold was set (different X-rays that look alike were looked at in all). Each original has "
+            "one kind of copy in each set. Intervals (95 %, Wilson) are over planted pairs, or over reported pairs; "
+            "X-rays that occur in several sets count as often. imagededup is measured on the first set.",
             "",
             table(["kind", "what was done", *methods], rows),
             "",
