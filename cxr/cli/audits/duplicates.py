@@ -30,6 +30,7 @@ def duplicates(
     """
     from cxr.data.audit.duplicates.data_set import duplicate_notes, search_data_set
     from cxr.data.library import list_data_sets
+    from cxr.data.notes import straddling_notes
 
     if group and data not in {data_set.name for data_set in list_data_sets()}:
         raise WrongUse(f"{data!r} is not the name of a data set: only a data set can keep groups. Import it first")
@@ -41,7 +42,7 @@ def duplicates(
         "manifest": str(result.manifest.path),
         **result.facts(group),
         "conflicts": {name: getattr(result.conflicts, name).to_dict("records") for name in result.conflicts.counts()},
-        "notes": duplicate_notes(result, group),
+        "notes": [*duplicate_notes(result), *(straddling_notes(result.manifest) if group else [])],
         "file": str(file) if file else None,
         "duplicates": result.table().to_dict("records"),
     }
@@ -59,5 +60,7 @@ def _show(value: dict[str, Any]) -> None:
         say(f"and {len(rows) - _SHOWN} more" + ("" if value["file"] else ": --out FILE writes all of them"))
     if value["file"]:
         say(f"all pairs: {value['file']}")
-    if rows and not value["grouped"]:
-        say("`--group` notes them in a data set's manifest, so that new splits keep them together")
+    if rows and value["grouped"]:
+        say("The manifest's column dup_group holds the groups: splits keep them together.")
+    elif rows:
+        say("`--group` notes them in a data set's manifest, so that new splits keep them together.")
