@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from cxr.cli.audits.data import audit, report
 from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, WrongUse, assignments, check_root, counted, emit, say, show_table
 from cxr.paths import data_root
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from cxr.runs import Run, Slurm
 
 app = typer.Typer(help="Import data sets, split them, see what is in them.", no_args_is_help=True)
+app.command("audit")(audit)
+app.command("report")(report)
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A data set's name or the path of a manifest.")]
 SHOWN_REASONS = 10
 _CHOSEN_OPTIONS = "cxr.import.options"  # key of the context's storage
@@ -264,45 +267,6 @@ def split(
     contents |= {"splits": split_sizes(divided.manifest), "notes": list(divided.notes)}
     contents["aside"] = divided.aside.to_dict("records")
     emit(contents, as_json, _show_known)
-
-
-@app.command("audit")
-def audit(
-    data: Data,
-    split: Annotated[str, typer.Option(help="A split; by default every image.")] = "",
-    by: Annotated[
-        str, typer.Option(help="What is compared: label, findings (each by itself), or auto: labels if there are any.")
-    ] = "auto",
-    text: Annotated[
-        bool, typer.Option("--text/--no-text", help="Search for burned-in text, which takes most of the time.")
-    ] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of folds, of the lot for each patient, of permutations.")] = 0,
-    csv: Annotated[Path | None, typer.Option(help="Write the whole table to this file.")] = None,
-    slurm: SlurmOption = None,
-    detach: Detach = False,
-    as_json: Json = False,
-) -> None:
-    """Find what tells the classes apart without a look at the chest: source, size, borders, grey values, text.
-
-    Ctrl-C loses nothing: `cxr runs resume` continues it.
-    """
-    from cxr.cli.results import show_audit, write_audit_table
-    from cxr.experiments.data_audit.settings import AuditParams
-    from cxr.runs import start
-
-    if csv is not None and detach:
-        raise WrongUse("--csv must wait for the table, --detach does not wait: give only one of them")
-    if csv is not None and not csv.parent.is_dir():
-        raise WrongUse(f"--csv {csv}: the folder {csv.parent} does not exist")
-    params = AuditParams.of({"manifest": data, "split": split, "by": by, "text": text, "seed": seed})
-
-    def show_finished(run: Run) -> None:
-        results = run.results() or {}
-        if csv is not None:
-            write_audit_table(results, csv)
-        emit({"run": run.id, **results}, as_json, lambda _: show_audit(run.id, results))
-
-    follow_or_leave(start("audit-data", params, where=slurm), detach, as_json, show_finished)
 
 
 @app.command("list")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from cxr.cli.output import note, say, show_table
-from cxr.errors import CxrError
+from cxr.cli.output import say, show_table
 
 MULTI_LABEL = "multi-label"  # as cxr.models.card has it, which would load all of torch for a word
 _TITLES = {"accuracy": "accuracy", "auc": "mean AUC"}
@@ -34,47 +32,6 @@ def show_results(results: Any) -> None:
             show_table(f"{name}: true class by row, predicted by column", ["", *classes], body)
     for line in results.get("notes") or ():
         say(line)
-
-
-_MOST_SENTENCES = 12
-
-
-def show_audit(run_id: str, results: dict[str, Any]) -> None:
-    """Print the results of an audit of a data set: sentences, the ranked table, missing metadata, what was left out."""
-    from cxr.experiments.data_audit.results import entry_cells, missing_cells
-
-    say(results["finding"])
-    listed = [entry for entry in results["properties"] if not entry["reason"] or entry["p"] is not None]
-    show_table("", list(entry_cells(listed[0])) if listed else [], [list(entry_cells(e).values()) for e in listed])
-    more = [entry["sentence"] for entry in results["properties"] if entry["shown"]][3:]
-    for sentence in more[:_MOST_SENTENCES]:
-        say(f"- {sentence}")
-    if len(more) > _MOST_SENTENCES:
-        say(f"- and {len(more) - _MOST_SENTENCES} more, see the table")
-    for reason in sorted({e["reason"] for e in results["properties"] if e["reason"]}):
-        say(f"{reason}: {', '.join(e['title'] for e in results['properties'] if e['reason'] == reason)}")
-    missing = [missing_cells(row) for row in results["missing"] if row["missing"]]
-    if missing:
-        show_table("Metadata that are missing", list(missing[0]), [list(row.values()) for row in missing])
-    if results["left_out"]:
-        first = results["left_out"][0]
-        say(f"{len(results['left_out'])} images could not be read, the first: {first['image_id']}: {first['reason']}")
-    for line in results["notes"]:
-        say(line)
-    say(f"run {run_id}")
-
-
-def write_audit_table(results: dict[str, Any], path: Path) -> None:
-    """Write the table of an audit as CSV; a CxrError says why it cannot be."""
-    from cxr.experiments.data_audit.results import flat
-    from cxr.files import replacing
-
-    try:
-        with replacing(path) as draft:
-            flat(results["properties"]).to_csv(draft, index=False)
-    except OSError as error:
-        raise CxrError(f"{path} cannot be written: {error.strerror or error}") from None
-    note(f"{len(results['properties'])} properties written to {path}")
 
 
 def is_of_findings(summary: dict[str, Any]) -> bool:

@@ -22,7 +22,7 @@ NOTES = (
     "The score of an X-ray is the share of the class among other patients' X-rays with the same value or range of "
     "values. Intervals are 95 %, over patients, of each row alone.",
     "p: labels are permuted over patients, each with one randomly drawn X-ray, and corrected for the number of "
-    "properties (Holm). A property counts as shown where p is below 0.05.",
+    "properties (Holm). A property counts as shown where p is below 0.05; the others have a question mark.",
     "V: Cramer's V, corrected for its bias. Bits: mutual information less its mean under permuted labels. Both of one "
     "X-ray of each patient.",
     "A property that predicts the class does not show that a network uses it. One that does not may still do so "
