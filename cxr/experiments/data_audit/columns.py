@@ -38,6 +38,7 @@ MEASURED = {
 MOST_WORDS = 20
 FEWEST_WITH_WORD = 3
 
+_NOT_WORDS = {"<date>": "a date", "<time>": "a time", "<number>": "a number", "<unread>": "text that cannot be read"}
 _MOST_CATEGORIES, _FEWEST_NUMBERS = 20, 10
 _FEWEST_IN_CATEGORY = 3
 _OWN_VALUES = 0.5  # share of different values from which a column of text holds names, not categories
@@ -168,7 +169,7 @@ def text_properties(words: Mapping[str, list[str]], ids: list[str]) -> Iterator[
     on_images = pd.Series([w for i in ids for w in set(words.get(i, ()))], dtype=object).value_counts()
     for word in on_images[on_images >= FEWEST_WITH_WORD].index[:MOST_WORDS]:
         there = pd.Series([word in words.get(i, ()) for i in ids])
-        title = f"Whether “{word}” is burned in"
+        title = f"Whether {_NOT_WORDS.get(word, f'“{word}”')} is burned in"
         yield Property(f"word {word}", "text", title, _yes_or_no(there, counts.notna()))
 
 

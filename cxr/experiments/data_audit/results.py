@@ -197,7 +197,7 @@ def entry_cells(entry: Mapping[str, Any]) -> dict[str, str]:
 def missing_cells(row: Mapping[str, Any]) -> dict[str, str]:
     """Return a row of the table of missing metadata, by its columns: on how many X-rays of each class."""
     counts = {name: own for name, own in row["by_class"].items() if own["of"]}
-    return {"": row["title"], "all": f"{row['missing']} of {row['of']}"} | {
+    return {"": row["title"], "every X-ray": f"{row['missing']} of {row['of']}"} | {
         name: f"{own['missing']} of {own['of']}" for name, own in counts.items()
     }
 
