@@ -46,6 +46,7 @@ FORMS = [
     Form(
         "text", "text-vocabulary", "text-vocabulary", "Search the text", "cxr text voc", TEXT | {"look": "Vocabulary"}
     ),
+    Form("data", "audit-data", "audit-data", "Audit these", "cxr data audit", {"data": "demo"}),
     Form("data", "import", "import", "Import", "cxr data import", {"tab": "Import"}),
     Form("data", "demo", "demo", "Make synthetic X-rays", "cxr demo", {"tab": "Synthetic X-rays"}),
     Form("study", "study", "study", "Start 9 trainings", "cxr study", {"tab": "New study"}),
@@ -55,7 +56,7 @@ OF_ONE = {"minutes", "cpus", "memory"}
 FIELDS = {
     "train": OF_SEVERAL,
     "study": OF_SEVERAL | {"at-once"},
-    **dict.fromkeys(("import", "demo", "text-vocabulary"), OF_ONE),
+    **dict.fromkeys(("import", "demo", "text-vocabulary", "audit-data"), OF_ONE),
     **{kind: OF_ONE | {"gpus"} for kind in ("evaluate", "text-experiment", "text-stamping")},
 }
 

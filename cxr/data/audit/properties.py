@@ -181,6 +181,8 @@ def jpeg_quality(table: list[int]) -> float:
 
     Tables of other programs get the quality whose table is as coarse on the whole.
     """
+    if max(table) <= 1:
+        return 100.0
     scale = 100 * sum(table) / sum(map(int, _IJG_LUMINANCE.split()))
     quality = (200 - scale) / 2 if scale <= 100 else 5000 / scale
     return float(min(100, max(1, round(quality))))

@@ -153,22 +153,23 @@ def measured_properties(measured: pd.DataFrame) -> Iterator[Property]:
         yield Property(name, group, title, values.where(values != 0) if name == "bits" else values)
 
 
-def text_properties(words: Mapping[str, list[str]], ids: list[str]) -> Iterator[Property]:
+def text_properties(words: Mapping[str, list[list[str]]], ids: list[str]) -> Iterator[Property]:
     """Yield whether there is text, how many tokens, and whether each frequent word is there.
 
     Parameters
     ----------
     words
-        By image id, the words of its tokens; X-rays that were not searched are not in it.
+        By image id, the words of each of its boxes; X-rays that were not searched are not in it.
     ids
         The X-rays, in their order.
     """
     counts = pd.Series([float(len(words[i])) if i in words else np.nan for i in ids])
     yield Property("text", "text", "Whether there is burned-in text", _yes_or_no(counts > 0, counts.notna()))
     yield Property("tokens", "text", "Number of burned-in tokens", counts)
-    on_images = pd.Series([w for i in ids for w in set(words.get(i, ()))], dtype=object).value_counts()
+    words_on = {i: {word for box in words.get(i, ()) for word in box} for i in ids}
+    on_images = pd.Series([word for i in ids for word in sorted(words_on[i])], dtype=object).value_counts()
     for word in on_images[on_images >= FEWEST_WITH_WORD].index[:MOST_WORDS]:
-        there = pd.Series([word in words.get(i, ()) for i in ids])
+        there = pd.Series([word in words_on[i] for i in ids])
         title = f"Whether {_NOT_WORDS.get(word, f'“{word}”')} is burned in"
         yield Property(f"word {word}", "text", title, _yes_or_no(there, counts.notna()))
 

@@ -29,7 +29,7 @@ from cxr.experiments.data_audit.columns import (
     text_properties,
 )
 from cxr.experiments.data_audit.results import NOTES, associations, finding, flat
-from cxr.experiments.vocabulary.count import UNREAD, tokens_in
+from cxr.experiments.vocabulary.count import tokens_in
 from cxr.files import replacing
 from cxr.text.search import images_of, search
 
@@ -154,12 +154,9 @@ def properties_of(
     return properties
 
 
-def words_of(tokens: dict[str, FileTokens]) -> dict[str, list[str]]:
-    """Return by image id the words of each of its boxes as one token: ``["PORTABLE", "<date>"]``."""
-    return {
-        image_id: [" ".join(w for w in tokens_in(box.text) if w != UNREAD) or UNREAD for box in of.boxes]
-        for image_id, of in tokens.items()
-    }
+def words_of(tokens: dict[str, FileTokens]) -> dict[str, list[list[str]]]:
+    """Return by image id the words of each of its boxes: ``[["PORTABLE", "<date>"], ["L"]]``."""
+    return {image_id: [tokens_in(box.text) for box in of.boxes] for image_id, of in tokens.items()}
 
 
 def _class_sizes(images: pd.DataFrame, classes: Classes) -> dict[str, dict[str, int]]:

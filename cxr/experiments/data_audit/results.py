@@ -124,10 +124,10 @@ def _entry(own: Property, counted: np.ndarray, units: Units, n_tests: int) -> En
 
 
 def _best(by_class: Mapping[str, Interval]) -> str:
-    """Return the class whose interval begins highest."""
+    """Return the class whose interval begins highest, the first of equal ones."""
     ends = [(own["low"] if own["low"] is not None else own["value"], name) for name, own in by_class.items()]
     known = [(end, name) for end, name in ends if end is not None]
-    return max(known)[1] if known else ""
+    return max(known, key=lambda pair: pair[0])[1] if known else ""
 
 
 def _sentence(entry: Entry, n_classes: int, task: str) -> str:
