@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -45,7 +45,7 @@ def show(chosen: DataSet, data: Manifest) -> None:
     )
     place = where.choose(KIND)
     label = f"Audit these {len(data)} X-rays" if run is None else "Audit again"
-    kind = "primary" if run is None else "secondary"
+    kind: Literal["primary", "secondary"] = "primary" if run is None else "secondary"
     if not running and st.button(label, icon=":material/troubleshoot:", type=kind, key="audit:start"):
         start(KIND, {"manifest": chosen.manifest_path, "text": text}, where=place)
         st.rerun()
