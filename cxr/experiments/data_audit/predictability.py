@@ -2,7 +2,9 @@
 
 The score of an X-ray is the share of the class among the X-rays of other patients that have the same value of the
 property. Pairs are compared within a fold alone: scores of two folds come from two sets of X-rays, whose shares of the
-class differ the other way round (Forman and Scholz 2010, *SIGKDD Explorations* 12).
+class differ the other way round (Forman and Scholz 2010, *SIGKDD Explorations* 12). For its interval a patient is left
+out of what is measured and of what the scores are learned from: with scores that stay as they are, the intervals of
+properties without association hold 0.5 in 82 to 93 of 100 cases alone (``benchmarks/data_audit.py``).
 """
 
 from __future__ import annotations
@@ -141,11 +143,12 @@ class Units:
         names = self.classes.names
         none = Interval(value=None, low=None, high=None)
         listed = {name: by_class.get(k, none) for k, name in enumerate(names)}
-        return Association(listed, mean, *self._test(codes, n_tests))
+        return Association(listed, mean, *self.test(codes, n_tests))
 
     # --- a table of one X-ray of each patient ---
 
-    def _test(self, codes: np.ndarray, n_tests: int) -> tuple[float | None, float | None, float | None, float | None]:
+    def test(self, codes: np.ndarray, n_tests: int) -> tuple[float | None, float | None, float | None, float | None]:
+        """Return V, bits, chance and p of :class:`Association`; parameters as in :meth:`association`."""
         questions = self.classes.questions
         best: tuple[float, float, float, float | None] | None = None
         for question in questions:
@@ -192,6 +195,8 @@ def fold_area(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function of weights (B, N) that gives areas (B,) under the ROC curve, over the pairs within folds.
 
+    The weights count in what is measured and in the scores, which are learned from the other folds.
+
     Parameters
     ----------
     with_it, without
@@ -202,24 +207,26 @@ def fold_area(
         Number of folds and of values.
     """
     n_cells = shape[0] * shape[1]
-    counts = [np.bincount(cells[side], minlength=n_cells).reshape(shape) for side in (with_it, without)]
-    others = [count.sum(0) - count for count in counts]  # of the other folds
-    n_others = [count.sum(1, keepdims=True) for count in others]
-    usual = n_others[0] / np.maximum(n_others[0] + n_others[1], 1)
-    scores = ((others[0] + _PRIOR * usual) / (others[0] + others[1] + _PRIOR)).ravel()
-    fold = np.repeat(np.arange(shape[0]), shape[1])
-    together = (fold[:, None] == fold[None]).astype(np.float64)
-    difference = np.round(scores[:, None] - scores[None], 12)
-    ranks = together * (0.5 + 0.5 * np.sign(difference))
     sides = [_cell_counter(side, cells, n_cells) for side in (with_it, without)]
 
     def area(weights: np.ndarray) -> np.ndarray:
-        positive, negative = (np.asarray(side @ weights.T).T for side in sides)
-        pairs = ((positive @ together) * negative).sum(1)
+        positive, negative = ((side @ weights.T).T.reshape(-1, *shape) for side in sides)
+        scores = _scores(positive, negative)
+        above = 0.5 + 0.5 * np.sign(np.round(scores[..., :, None] - scores[..., None, :], 12))
+        wins = (positive[..., :, None] * negative[..., None, :] * above).sum((1, 2, 3))
+        pairs = (positive.sum(2) * negative.sum(2)).sum(1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(pairs > 0, ((positive @ ranks) * negative).sum(1) / pairs, np.nan)
+            return np.where(pairs > 0, wins / pairs, np.nan)
 
     return area
+
+
+def _scores(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    """Return the score of each value in each fold from the other folds, for weighted counts (B, folds, values)."""
+    others = [side.sum(1, keepdims=True) - side for side in (positive, negative)]
+    totals = [other.sum(2, keepdims=True) for other in others]
+    usual = totals[0] / np.maximum(totals[0] + totals[1], 1e-12)
+    return np.asarray((others[0] + _PRIOR * usual) / (others[0] + others[1] + _PRIOR))
 
 
 def _cell_counter(side: np.ndarray, cells: np.ndarray, n_cells: int) -> csr_array:
