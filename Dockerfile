@@ -8,10 +8,8 @@
 # Behind a proxy that serves it under a path, add `-e STREAMLIT_SERVER_BASE_URL_PATH=cxr`; the health check follows.
 FROM python:3.11-slim
 
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 \
-    && rm -rf /var/lib/apt/lists/* \
-    && useradd --create-home --uid 1000 researcher \
+# The wheels carry every library that they use, so nothing comes from Debian's packages.
+RUN useradd --create-home --uid 1000 researcher \
     && mkdir -p /app /data /runs /weights \
     && chown researcher:researcher /app /data /runs /weights
 

@@ -1,12 +1,12 @@
 # Two commands do all the set-up: `make dashboard` and `make test`. `make test SLOW=1` runs the longest tests too
 # and measures the coverage. `make docs` builds the documentation into site/. `make lock` renews the exact versions in
-# requirements.txt.
+# requirements.txt and requirements-dev.txt; `make floors` tests with the lowest versions that pyproject.toml allows.
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8501
 BIN := $(VENV)/bin
 
-.PHONY: dashboard test lint docs lock screenshots clean
+.PHONY: dashboard test lint docs lock floors screenshots clean
 
 dashboard: $(VENV)/.core data/demo/manifest.csv
 	$(BIN)/python -m cxr dashboard --port $(PORT)
@@ -28,10 +28,25 @@ docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "site/index.html is the first page"
 
-# Renews requirements.txt from pyproject.toml; `make lock UPGRADE=1` takes the newest versions that fit together.
+# Renews both files from pyproject.toml; `make lock UPGRADE=1` takes the newest versions that fit together. Developers'
+# tools take what they share with cxr in its version.
+COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+  --generate-hashes --no-annotate $(if $(UPGRADE),--upgrade)
 lock: $(VENV)/.dev
-	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile pyproject.toml --extra all --universal \
-	  --python-version 3.11 --generate-hashes --no-annotate $(if $(UPGRADE),--upgrade) -o requirements.txt
+	$(COMPILE) pyproject.toml --extra all -o requirements.txt
+	$(COMPILE) --group dev --constraints requirements.txt -o requirements-dev.txt
+
+# Tests with the lowest version of each range on the lowest Python, in an environment of its own (7 GB). The tests are of
+# what leans most on other packages; `make floors TESTS=tests` runs all.
+FLOORS := $(VENV)/floors
+TESTS ?= tests/models tests/explain/test_reference.py tests/explain/test_against_zennit.py tests/text/test_text_detect.py \
+  tests/training/test_engine.py tests/data/test_dicom.py tests/data/test_manifest.py tests/evaluation/test_metrics.py \
+  tests/dashboard/test_explorer.py tests/dashboard/test_weights_page.py tests/reports
+floors: $(VENV)/.dev
+	$(BIN)/uv venv --quiet --clear --no-python-downloads --python 3.11 $(FLOORS)
+	$(BIN)/uv pip install --quiet --python $(FLOORS) --resolution lowest-direct --editable '.[all,dicom]'
+	$(BIN)/uv pip install --quiet --python $(FLOORS) --group test
+	OMP_NUM_THREADS=1 $(FLOORS)/bin/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 screenshots: $(VENV)/.dev data/demo/manifest.csv
 	$(BIN)/python docs/screenshots.py
@@ -47,7 +62,7 @@ $(VENV)/.core: requirements.txt pyproject.toml setup.py
 	touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.core
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-dev.txt
 	touch $@
 
 clean:

@@ -24,7 +24,7 @@ import shlex
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def signal_of(accuracy: float) -> float:
     return low
 
 
-def figures(summary: dict[str, Any]) -> dict[str, dict[str, float | None]]:
+def figures(summary: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
     """Return the figures of a summary by name."""
     flat = {name if name == "accuracy" else f"mean {name}": summary[name] for name in OVERALL if name in summary}
     for name, found in summary["per_class"].items():

@@ -19,6 +19,7 @@ import numpy as np
 from training_setting import machine
 
 from cxr.experiments.masking.shrinkage import FEWEST_PATIENTS, shrunken_means
+from cxr.formatting import Estimate
 
 MEAN = 0.012
 SPREADS = {"all alike": 0.0, "some differ": 0.3, "many differ": 0.7}
@@ -33,8 +34,8 @@ def one_set(rng: np.random.Generator, words: int, spread: float) -> tuple[np.nda
     return truth, [rng.gamma(shape, mean / shape, n) for mean, n in zip(truth, counts, strict=True)]
 
 
-def holds(interval: dict[str, float], truth: float) -> bool:
-    return interval["low"] <= truth <= interval["high"]
+def holds(interval: Estimate, truth: float) -> bool:
+    return (interval["low"] or 0.0) <= truth <= (interval["high"] or 0.0)
 
 
 def simulate(sets: int, words: int, spread: float) -> dict[str, list[tuple[float, float, bool]]]:
@@ -50,8 +51,8 @@ def simulate(sets: int, words: int, spread: float) -> dict[str, list[tuple[float
         low, high = np.quantile(resampled, [0.025, 0.975])
         rows["measured"].append((truth[first], float(some.mean()), bool(low <= truth[first] <= high)))
         drawn = [(k, entry) for k, entry in enumerate(shrunken_means(values, patients)) if entry is not None]
-        first, largest = max(drawn, key=lambda one: one[1]["value"])
-        rows["shrunken"].append((truth[first], largest["value"], holds(largest, truth[first])))
+        first, largest = max(drawn, key=lambda one: one[1]["value"] or 0.0)
+        rows["shrunken"].append((truth[first], largest["value"] or 0.0, holds(largest, truth[first])))
     return rows
 
 

@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from training_setting import machine
@@ -45,6 +45,7 @@ from cxr.experiments.masking.conditions import (
     versions,
 )
 from cxr.experiments.masking.effects import SMALLEST_EFFECT, beyond_control, decisions_differ, moved
+from cxr.experiments.masking.shapes import Effect
 from cxr.files import replacing
 from cxr.models import XrayClassifier
 from cxr.networks import load_network
@@ -140,7 +141,7 @@ def row_of(before: np.ndarray, after: np.ndarray, change: np.ndarray, patients: 
     for name, (tokens, random) in (("beyond_random", flipped), ("moved_beyond_random", far)):
         p = beyond_control(tokens - random, patients, seed)["p"]
         row[name] = {"value": float((tokens - random).mean()), "p": p, "p_holm": p}  # one mode, so nothing to correct
-    return row | {"conclusion": conclusion(row)}
+    return row | {"conclusion": conclusion(cast("Effect", row))}
 
 
 def rows_of(

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ from cxr.evaluation.metrics import softmax
 from cxr.experiments.masking.conclusions import conclusion
 from cxr.experiments.masking.conditions import BEFORE, Condition, Controls, Masking, controls_of, lenders_of, versions
 from cxr.experiments.masking.effects import Answers, effects
+from cxr.experiments.masking.shapes import Effect
 from cxr.models import XrayClassifier, build
 from cxr.reports.figures import endings, form_of
 from cxr.text import DetectionStore, TextBox
@@ -88,7 +89,7 @@ def one_network(job: Job) -> dict[str, Any]:
     told: dict[str, dict[str, Any]] = {mode: {**effect} for mode, effect in effects(answers, CLASSES, seed).items()}
     for mode, values in told.items():
         values["match"] = {"change": change[mode]}
-        values["conclusion"] = conclusion(values)
+        values["conclusion"] = conclusion(cast("Effect", values))
         values["true_class"] = true_class(answers, mode, seed)
     return {
         "setting": plain(setting),

@@ -21,6 +21,7 @@ from cxr.experiments.study.comparison import Report, compare
 from cxr.experiments.study.curves import LearningCurve
 from cxr.experiments.study.statistics import Difference
 from cxr.experiments.study.verdicts import Verdict
+from cxr.formatting import Estimate
 
 EPOCHS, BEGINNING = 12, 5
 N_TEST = 270
@@ -67,7 +68,7 @@ def study(setting: Setting, rng: np.random.Generator) -> list[LearningCurve]:
                 continue
             curve = dict(zip(epochs.tolist(), scores(height, setting.n_val), strict=True))
             score = scores(np.array([height[-1] + sd * rng.standard_normal()]), N_TEST)[0]
-            test = {"accuracy": {"value": score, "low": None, "high": None}}
+            test: dict[str, Estimate] = {"accuracy": {"value": score, "low": None, "high": None}}
             found.append(LearningCurve(f"r{k}", seed, EPOCHS, curves={"val_accuracy": curve}, test=test))
     return found
 

@@ -1,7 +1,8 @@
 """Errors for people: one line that names what was wrong, the offending value, and what would be accepted.
 
-Everything that a user can cause is a :class:`CxrError`. The command line prints its text and exits with 1, a page
-shows it in a box; any other exception is a fault of the program and keeps its traceback for the log.
+Everything that a user can cause is a :class:`CxrError`. The command line prints its text and exits with 1, or with 2
+where a name or value that was given is not accepted (:func:`wrong_use`); a page shows it in a box. Any other exception
+is a fault of the program and keeps its traceback for the log.
 """
 
 from __future__ import annotations
@@ -11,10 +12,19 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterable
+from typing import TypeVar
 
 
 class CxrError(Exception):
-    """Base of every error that a user can cause and mend."""
+    """Base of every error that a user can cause and mend.
+
+    Attributes
+    ----------
+    wrong_use
+        Whether a name or value that was given is none of those accepted. Commands then exit with 2, else with 1.
+    """
+
+    wrong_use = False
 
 
 class ManifestError(CxrError, ValueError):
@@ -72,6 +82,19 @@ def require(*packages: str, extra: str) -> None:
 def unknown(kind: str, value: object, available: Iterable[object]) -> str:
     """Return the standard sentence for a name that is not in a registry."""
     return f"unknown {kind} {value!r}. Available: {', '.join(map(str, available))}"
+
+
+Error = TypeVar("Error", bound=CxrError)
+
+
+def wrong_use(error: Error) -> Error:
+    """Return an error as one about a name or value that was given and is none of those accepted.
+
+    A name that does not exist (of a data set, run, network, split, class, option, ...), or a value out of range; not a
+    file that cannot be read, nor a thing that cannot be done in the present state.
+    """
+    error.wrong_use = True
+    return error
 
 
 _REASONS = {

@@ -22,7 +22,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Its name is new in every call, so any number of threads and processes may replace the same file; the last one wins.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    draft = _draft_of(path)
     try:
         yield draft
         _sync_file(draft)
@@ -30,6 +30,33 @@ def replacing(path: Path) -> Iterator[Path]:
         sync_folder(path.parent)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def creating(path: Path) -> Iterator[Path]:
+    """Do as :func:`replacing` unless ``path`` is there by then: of any number of writers at once the first one wins."""
+    draft = _draft_of(path)
+    try:
+        yield draft
+        _sync_file(draft)
+        _name_if_free(draft, path)
+        sync_folder(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _draft_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def _name_if_free(draft: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(draft)  # unlike a rename it never takes the place of another file
+    except FileExistsError:
+        return
+    except OSError:  # a file system without links, where two writers in the same moment may both think they won
+        if not path.exists():
+            draft.replace(path)
 
 
 @contextlib.contextmanager

@@ -5,9 +5,16 @@ Each takes ``{value, low, high}`` and returns "–" where the value is None; wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TypedDict
 
-Estimate = Mapping[str, float | None]
+
+class Estimate(TypedDict):
+    """A figure and its interval; None for what is not defined, or has no interval."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
 
 NOTHING = "–"
 
@@ -63,8 +70,9 @@ def _written(estimate: Estimate | None, form: str, scale: float = 1.0, unit: str
 def _parts(
     estimate: Estimate | None, form: str, scale: float = 1.0, unit: str = ""
 ) -> tuple[str, tuple[str, str] | None]:
-    value, low, high = (estimate.get(key) for key in ("value", "low", "high")) if estimate else (None, None, None)
-    if value is None:
+    value = estimate["value"] if estimate else None
+    if estimate is None or value is None:
         return NOTHING, None
+    low, high = estimate.get("low"), estimate.get("high")
     point = f"{scale * value:{form}}{unit}"  # z in a form: no minus before a zero
     return point, None if low is None or high is None else (f"{scale * low:{form}}", f"{scale * high:{form}}")

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from cxr.errors import CxrError, system_error
+
 _PACKAGE = Path(__file__).resolve().parent
 _CHECKOUT = _PACKAGE.parent
 
@@ -21,7 +23,8 @@ def home() -> Path:
 
 def _folder(variable: str, name: str) -> Path:
     value = os.environ.get(variable)
-    return Path(value).expanduser().resolve() if value else home() / name
+    # Not by methods of Path, which fail on links in a circle and on "~nobody": a folder that is wrong is told as such.
+    return Path(os.path.realpath(os.path.expanduser(value))) if value else home() / name  # noqa: PTH111
 
 
 def data_root() -> Path:
@@ -42,6 +45,22 @@ def runs_root() -> Path:
 def weights_root() -> Path:
     """Return the folder of shipped and downloaded weights."""
     return _folder("CXR_WEIGHTS", "weights")
+
+
+def check_root(root: Path, variable: str) -> None:
+    """Raise a CxrError if a folder named by ``variable`` is a file or cannot be read: it would look empty.
+
+    A folder that does not exist yet is made when something is put into it.
+    """
+    try:
+        with os.scandir(root):
+            return
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        is_file = isinstance(error, NotADirectoryError) and root.exists()
+        wrong = f"{root} is a file" if is_file else system_error(error)
+    raise CxrError(f"{wrong}. {variable} must name a folder that can be read, or one that does not exist yet")
 
 
 def shipped_weights() -> Path:

@@ -17,6 +17,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from cxr.data.library import list_data_sets
@@ -26,7 +27,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 IMAGES = PROJECT / "docs" / "images"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 PAGES = ("home", "data", "train", "live", "results", "explorer", "text")
-TALL = {"explorer": 1850}
+TALL = {"explorer": 1950, "results": 1350, "text": 1300}
 """Heights of pages whose point lies below the first screen."""
 
 
@@ -71,9 +72,13 @@ def picture(browser: Browser, url: str, file: Path, height: int, wait_s: float) 
     tab.goto(url)
     tab.wait_for_selector("h1", timeout=120_000)
     time.sleep(wait_s)
-    tab.wait_for_selector("[data-testid=stStatusWidget]", state="detached", timeout=120_000)
+    tab.wait_for_selector("[data-test-script-state=notRunning]", timeout=120_000)
+    for unfinished in ("stStatusWidget", "stSkeleton"):  # the latter stand where tables and charts are yet to be drawn
+        tab.wait_for_function(f"!document.querySelector('[data-testid={unfinished}]')", timeout=120_000)
     tab.screenshot(path=file)
     tab.close()
+    with Image.open(file) as screenshot:
+        screenshot.save(file, optimize=True)
 
 
 def main() -> None:

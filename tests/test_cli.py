@@ -19,7 +19,11 @@ import pytest
 from PIL import Image
 
 from cxr.cli import main
-from cxr.runs import list_runs
+from cxr.data.library import resolve_manifest
+from cxr.errors import ExplainError, ManifestError, RecipeError, RunError
+from cxr.explain.composites import composite_of
+from cxr.runs import get_run, list_runs
+from cxr.training import load_recipe
 
 SMALL = [
     "backbone_args={growth_rate: 4, block_config: [2, 2]}",
@@ -76,6 +80,16 @@ def class_folders(tmp_path: Path) -> Path:
             Image.fromarray(rng.integers(0, 255, (80, 64), np.uint8)).save(folder / f"{index}.png")
     (tmp_path / "xrays" / "ill" / "broken.png").write_text("no image")
     return tmp_path / "xrays"
+
+
+@pytest.fixture
+def manifest(class_folders: Path, tmp_path: Path) -> Path:
+    """A manifest of those X-rays in two splits."""
+    files = sorted(path for path in class_folders.glob("*/*.png") if path.stem != "broken")
+    table = pd.DataFrame({"image": files, "label": [path.parent.name for path in files], "split": "train"})
+    table.loc[table.index % 3 == 0, "split"] = "test"
+    table.to_csv(tmp_path / "manifest.csv", index=False)
+    return tmp_path / "manifest.csv"
 
 
 def test_help_names_every_command_and_imports_nothing_heavy():
@@ -137,43 +151,113 @@ def test_wrong_use_exits_with_2(cxr, arguments):
     [
         (["data", "show", "nowhere"], "'nowhere' is neither a data set"),
         (["data", "import", "nih", "x", "--name", "x"], "unknown kind of data set 'nih'. Available: covid-chestxray"),
+        (["data", "import", "manifest", "x", "--name", "a/b"], "'a/b' is not a valid name of a data set"),
+        (
+            ["data", "import", "manifest", "{data}", "--name", "x", "--uncertain", "no"],
+            "unknown value of `uncertain` 'no'",
+        ),
+        (["data", "import", "manifest", "{data}", "--name", "x", "--column", "label=no"], "has no column 'no'"),
+        (["data", "import", "image-folder", "x", "--name", "x", "--column", "a=b"], "has no option 'columns'"),
+        (["data", "split", "{data}", "--name", "x", "--keep", "no"], "split 'no' cannot be kept"),
+        (["demo", "--size", "3"], "size 3 of a synthetic X-ray is out of range: 96 to 1024"),
         (["train", "speedy", "--data", "demo"], "unknown recipe 'speedy'. Available: demo"),
         (["train", "demo", "--data", "nowhere"], "'nowhere' is neither a data set"),
         (["train", "demo", "--data", "x", "--set", "stages.0.epoch=3"], "stages.0.epoch: unknown key"),
+        (["train", "demo", "--data", "{data}", "--set", "backbone=nope"], "backbone 'nope' is not known"),
         (["recipe", "show", "demo", "--set", "size=0"], "size: 0 is not allowed"),
         (["recipe", "show", "demo", "--set", "size=[1"], "size: '[1' is not YAML"),
+        (["recipe", "show", "demo", "--set", "text.mode=nope"], "unknown mask mode 'nope'"),
+        (["study", "show", "nothing"], "unknown study 'nothing'. Available: claim"),
         (["evaluate", "nothing", "--data", "x"], "no trained network 'nothing'"),
+        (["evaluate", "demo"], "'demo' is not a run with data of its own: give --data"),
+        (
+            ["evaluate", "demo", "--data", "{data}", "--split", "no"],
+            "split 'no' is not in the manifest. Found: test, train",
+        ),
+        (["evaluate", "demo", "--data", "{data}", "--alias", "ill=no"], "unknown class of the network in alias ill=no"),
         (["explain", "nothing", "x.png"], "no trained network 'nothing'"),
         (["explain", "demo", "x.png", "--composite", "lrp"], "unknown composite 'lrp'. Available: epsilon-plus-flat"),
         (["explain", "demo", "nowhere.png"], "nowhere.png not found: give an image file"),
         (["explain", "demo", "x.png", "--bias", "lose"], "unknown bias 'lose'. Available: ignore, keep"),
         (["explain", "demo", "x.png", "--option", "gamma=1"], "unknown option of composite 'epsilon-plus-flat'"),
         (["explain", "demo", "x.png", "--option", "epsilon=-1"], "epsilon -1 is out of range. Accepted: numbers from"),
-        (["text", "detect", "nowhere.png"], "nowhere.png"),
+        (["explain", "demo", "x.png", "--precision", "no"], "unknown precision 'no'. Available: bfloat16"),
+        (["explain", "demo", "--data", "{data}", "--target", "no"], "unknown target 'no'. Available: predicted"),
+        (["text", "detect", "x.png", "--operating-point", "no"], "unknown operating point 'no'. Available: careful"),
         (["text", "experiment", "demo", "--mode", "blue"], "unknown mask mode 'blue'. Available: black"),
+        (["text", "experiment", "demo", "--draws", "0"], "draws 0 is not allowed. Accepted: 1 to 100"),
+        (["text", "vocabulary", "{data}", "--split", "no"], "unknown split 'no'. Available: test, train"),
+        (["text", "stamp", "demo", "--data", "{data}", "--word", "X", "--towards", "no"], "class of the network 'no'"),
+        (["text", "stamp", "demo", "--data", "{data}", "--word", "X", "--place", "no"], "unknown place 'no'"),
+        (["text", "stamp", "demo", "--data", "{data}", "--word", "X", "--size", "7"], "size 7 is not allowed"),
+        (["runs", "list", "--kind", "nothing"], "unknown kind of run 'nothing'. Available: train"),
+        (["runs", "show", "nothing"], "there is no run 'nothing'"),
+        (["weights", "show", "nothing"], "no trained network 'nothing'"),
+        (["weights", "export", "demo", "--format", "no", "--out", "x"], "unknown format 'no'. Available: onnx"),
     ],
 )
-def test_a_user_s_error_is_one_line_on_stderr_json_on_stdout_and_exit_code_1(cxr, arguments, words):
-    code, out, err = cxr(*arguments, "--json")
-    assert code == 1
+def test_a_name_or_value_that_is_not_accepted_is_one_line_exit_code_2_and_no_run(cxr, manifest, arguments, words):
+    code, out, err = cxr(*(part.format(data=manifest) for part in arguments), "--json")
     assert words in err
+    assert code == 2
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert json.loads(out) == {"error": err.removeprefix("error: ").rstrip("\n")}
     assert list_runs() == []
 
 
+def test_what_fails_though_it_was_called_rightly_exits_with_1(cxr, manifest, tmp_path):
+    (tmp_path / "no-image.png").write_text("no image")
+    (tmp_path / "recipe.yaml").write_text("size: 0")
+    for arguments, words in (
+        (["text", "detect", tmp_path / "no-image.png"], "no-image.png"),
+        (["text", "detect", tmp_path / "nowhere.png"], "nowhere.png: does not exist"),
+        (["recipe", "show", tmp_path / "recipe.yaml"], "size: 0 is not allowed"),
+        (["data", "import", "manifest", tmp_path / "nowhere.csv", "--name", "x"], "nowhere.csv is not there"),
+    ):
+        code, _, err = cxr(*arguments)
+        assert words in err
+        assert code == 1, err
+
+
+def test_an_error_keeps_its_class_and_says_that_a_value_is_not_accepted():
+    for call, kind in (
+        (lambda: get_run("nothing"), RunError),
+        (lambda: load_recipe("nothing"), RecipeError),
+        (lambda: composite_of("nothing"), ExplainError),
+        (lambda: resolve_manifest("nothing"), ManifestError),
+    ):
+        with pytest.raises(kind) as error:
+            call()
+        assert error.value.wrong_use
+        assert not kind("of another cause").wrong_use
+
+
 @pytest.mark.parametrize(
     ("variable", "command"),
-    [("CXR_RUNS", "runs"), ("CXR_RUNS", "study"), ("CXR_DATA", "data"), ("CXR_WEIGHTS", "weights")],
+    [
+        ("CXR_RUNS", "runs list"),
+        ("CXR_RUNS", "study list"),
+        ("CXR_DATA", "data list"),
+        ("CXR_DATA", "evaluate demo --data mine"),
+        ("CXR_WEIGHTS", "weights list"),
+        ("CXR_WEIGHTS", "weights show demo"),
+    ],
 )
 def test_a_root_folder_that_is_a_file_is_said_to_be_one(cxr, tmp_path, monkeypatch, variable, command):
     file = tmp_path / "file"
     file.write_text("")
-    monkeypatch.setenv(variable, str(file))
-    code, _, err = cxr(command, "list")
-    assert code == 1
-    assert err == f"error: {file} is a file. {variable} must name a folder, or one that does not exist yet\n"
+    rest = f"{variable} must name a folder that can be read, or one that does not exist yet\n"
+    below = file / "below"
+    for folder, wrong in (
+        (file, f"{file} is a file"),
+        (below, f"{below}: a part of this path is a file, not a folder"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, str(folder))
+            code, _, err = cxr(*command.split())
+        assert code == 1
+        assert err == f"error: {wrong}. {rest}"
 
 
 def test_folders_of_images_become_a_data_set_and_a_broken_file_is_named(value, cxr, class_folders):
@@ -197,7 +281,7 @@ def test_columns_of_a_manifest_can_have_other_names(value, class_folders, tmp_pa
     assert (told["n"], told["classes"]) == (6, ["ill", "well"])
 
 
-def test_an_import_says_what_it_read_otherwise_and_keeps_labels_if_asked(value, cxr, class_folders, tmp_path):
+def test_an_import_says_what_it_read_otherwise_and_keeps_labels_on_request(value, cxr, class_folders, tmp_path):
     files = sorted(path for path in class_folders.glob("*/*.png") if path.stem != "broken")
     rows = {"image": [str(path) for path in files], "label": ["Hernia", "hernia", "Hernia", "well", "WELL", "well"]}
     pd.DataFrame(rows).to_csv(tmp_path / "theirs.csv", index=False)
@@ -212,7 +296,7 @@ def test_an_import_says_what_it_read_otherwise_and_keeps_labels_if_asked(value, 
     assert kept["classes"] == ["Hernia", "WELL", "hernia", "well"]
     assert {row["source"] for row in kept["counts"]} == {"north"}
     code, _, err = cxr(*command, "wrong", "--uncertain", "maybe")
-    assert (code, "unknown value of `uncertain` 'maybe'. Available: unknown, positive, negative" in err) == (1, True)
+    assert (code, "unknown value of `uncertain` 'maybe'. Available: unknown, positive, negative" in err) == (2, True)
 
 
 def test_a_data_set_is_split_anew_and_keeps_its_left_out_table(value, class_folders):
@@ -231,7 +315,7 @@ def test_the_kinds_and_the_presets_are_listed(value):
     assert [row["name"] for row in value("recipe", "list")] == [*names, *(f"{name}-densenet201" for name in names[1:])]
 
 
-def test_weights_that_are_not_there_are_told_before_a_run_starts(cxr, value, class_folders, monkeypatch):
+def test_weights_that_are_not_there_are_reported_before_a_run_starts(cxr, value, class_folders, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     value("data", "import", "image-folder", class_folders, "--name", "mine", "--no-split")
     value("data", "split", "mine", "--fraction", "train=.5", "--fraction", "val=.5")

@@ -43,6 +43,15 @@ def test_every_link_of_a_page_leads_to_a_file_and_a_heading(page: Path):
     assert list(broken(page)) == []
 
 
+# The glossary itself, and the page for those who change the code.
+WITHOUT_GLOSSARY = {"architecture.md", "glossary.md"}
+
+
+def test_every_page_about_a_subject_links_its_words_to_the_glossary():
+    pages = {page.name for page in (ROOT / "docs").glob("*.md") if "](glossary.md#" not in page.read_text("utf-8")}
+    assert pages == WITHOUT_GLOSSARY
+
+
 def test_links_that_lead_nowhere_are_found(tmp_path: Path):
     (tmp_path / "there.md").write_text("# The *way* of `data`\n", encoding="utf-8")
     page = tmp_path / "page.md"

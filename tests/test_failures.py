@@ -156,7 +156,7 @@ def test_a_run_that_finds_no_room_to_begin_is_refused_and_leaves_no_folder(demo,
     assert start("train", params(demo)).wait(60)["state"] == "finished"
 
 
-def test_a_process_that_could_not_even_write_its_last_word_is_told_to_have_met_a_full_disk(small_disk):
+def test_a_process_that_could_not_even_write_its_last_word_is_said_to_have_met_a_full_disk(small_disk):
     folder = RunFolder.create(small_disk, "train", {})
     folder.update_status(state="running", pid=2**22 + 1, pid_started=1.0, heartbeat=1.0)
     assert "vanished" in Run(folder).status()["error"]
@@ -242,7 +242,7 @@ def test_the_errors_of_every_library_that_writes_are_known_for_those_of_a_full_d
 # too little memory
 
 
-def test_a_gpu_without_memory_is_told_with_what_to_change():
+def test_a_gpu_without_memory_is_reported_with_what_to_change():
     text = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB"
     for error in (torch.OutOfMemoryError(text), RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling x")):
         line = one_line(error)
@@ -251,7 +251,7 @@ def test_a_gpu_without_memory_is_told_with_what_to_change():
             assert key in line
 
 
-def test_a_machine_without_memory_is_told_with_what_to_change():
+def test_a_machine_without_memory_is_reported_with_what_to_change():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**52)
     for error in (caught.value, MemoryError()):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cxr.files import replacing, replacing_together, settle
+from cxr.files import creating, replacing, replacing_together, settle
 
 
 def write_pair(folder: Path, text: str) -> None:
@@ -30,6 +30,38 @@ def test_a_file_that_could_not_be_written_leaves_the_old_one_and_no_draft(tmp_pa
         draft.write_text(str(1 / 0))
     assert (tmp_path / "a").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_of_two_writers_the_first_wins_and_no_draft_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", lambda *_: (_ for _ in ()).throw(PermissionError("no links")))
+    for text in ("first", "second"):
+        with creating(tmp_path / "a") as draft:
+            draft.write_text(text)
+    assert (tmp_path / "a").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_of_many_writers_at_once_one_wins_and_all_read_the_same(tmp_path: Path) -> None:
+    ready = threading.Barrier(8)
+    read: list[str] = []
+
+    def write(k: int) -> None:
+        with creating(tmp_path / "a") as draft:
+            draft.write_text(str(k) * 10_000)
+            ready.wait()
+        read.append((tmp_path / "a").read_text())
+
+    threads = [threading.Thread(target=write, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(read) == 8
+    assert len(set(read)) == 1
 
 
 def test_files_are_replaced_together_and_others_stay(tmp_path: Path) -> None:

@@ -30,8 +30,10 @@ from cxr.models.export import export
 from cxr.paths import shipped_weights
 
 PROJECT = Path(__file__).resolve().parents[1]
-FACTS = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+FACTS = PYPROJECT["project"]
 EXTRAS: dict[str, list[str]] = FACTS["optional-dependencies"]
+GROUPS: dict[str, list[str | dict[str, str]]] = PYPROJECT["dependency-groups"]
 SHIPPED = {"cxr": "cxr", "dashboard": "cxr/dashboard"}
 HIDDEN = """
 import sys
@@ -160,17 +162,41 @@ def test_every_package_that_is_imported_is_declared(part: str, extras: tuple[str
     assert not missing
 
 
-def test_the_lock_holds_a_version_of_each_declared_package_in_its_range_and_a_hash_of_each_file():
-    text = (PROJECT / "requirements.txt").read_text(encoding="utf-8")
+def locked(file: str) -> dict[str, set[str]]:
+    """Return the exact versions in a lock by package; some packages have one for each range of Python."""
+    text = (PROJECT / file).read_text(encoding="utf-8")
     entries = re.split(r"\n(?=\S)", re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).strip())
     assert all("--hash=sha256:" in entry for entry in entries)
     assert "://" not in text
-    locked = declared([entry.partition("\\")[0] for entry in entries])
-    extras = [line for name, lines in EXTRAS.items() if name not in ("all", "dicom") for line in lines]
-    for name, wanted in declared([*FACTS["dependencies"], *extras]).items():
-        (version,) = locked[name].specifier
+    versions: dict[str, set[str]] = {}
+    for requirement in (Requirement(entry.partition("\\")[0]) for entry in entries):
+        (version,) = requirement.specifier
         assert version.operator == "=="
-        assert wanted.specifier.contains(version.version), f"{wanted}, but requirements.txt has {version}: `make lock`"
+        versions.setdefault(canonicalize_name(requirement.name), set()).add(version.version)
+    return versions
+
+
+RUN_LINES = [
+    *FACTS["dependencies"],
+    *(line for name in ("text", "slurm", "export", "dashboard") for line in EXTRAS[name]),
+]
+DEV_LINES = [line for group in GROUPS.values() for line in group if isinstance(line, str)] + EXTRAS["dicom"]
+
+
+@pytest.mark.parametrize(("file", "lines"), [("requirements.txt", RUN_LINES), ("requirements-dev.txt", DEV_LINES)])
+def test_a_lock_holds_a_version_of_each_declared_package_in_its_range_and_a_hash_of_each_file(
+    file: str, lines: list[str]
+):
+    versions = locked(file)
+    for wanted in map(Requirement, lines):
+        assert all(map(wanted.specifier.contains, versions[canonicalize_name(wanted.name)])), f"{wanted}: `make lock`"
+
+
+def test_developers_tools_are_locked_in_versions_that_agree_with_those_of_the_package():
+    run, dev = locked("requirements.txt"), locked("requirements-dev.txt")
+    shared = run.keys() & dev.keys()
+    assert "numpy" in shared
+    assert not {name: (run[name], dev[name]) for name in shared if not dev[name] <= run[name]}, "`make lock`"
 
 
 @pytest.mark.parametrize(

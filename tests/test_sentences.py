@@ -50,3 +50,34 @@ def test_no_decision_rests_on_the_words_of_an_error():
         if lines:
             found[str(file.relative_to(PROJECT))] = lines
     assert found.keys() == LIBRARIES.keys(), found
+
+
+# What these refuse stands in a file, so the command itself was right: see cxr.errors.wrong_use.
+OF_STORED_FILES = {"cxr/text/corrections.py"}
+
+
+def unmarked_refusals(tree: ast.AST) -> Iterator[int]:
+    """Lines that raise an error of ours with the sentence of ``unknown()`` and do not mark it as wrong use."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
+            inside = [part.func.id for part in ast.walk(node.exc) if _calls_a_name(part)]
+            if "unknown" in inside and inside[0] not in ("wrong_use", "WrongUse", "ValueError"):
+                yield node.lineno
+
+
+def _calls_a_name(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+
+
+def test_the_rule_sees_a_refusal_that_is_not_marked():
+    assert list(unmarked_refusals(ast.parse("raise TextError(unknown('mode', mode, MODES))"))) == [1]
+    assert not list(unmarked_refusals(ast.parse("raise wrong_use(TextError(unknown('mode', mode, MODES)))")))
+
+
+def test_every_unknown_name_is_marked_as_wrong_use_so_that_commands_exit_with_2():
+    unmarked = {
+        str(file.relative_to(PROJECT)): lines
+        for file in FILES
+        if (lines := list(unmarked_refusals(ast.parse(file.read_text(encoding="utf-8")))))
+    }
+    assert unmarked.keys() == OF_STORED_FILES, unmarked

@@ -109,7 +109,7 @@ def test_a_command_whose_folder_cannot_be_written_fails_in_one_line_and_as_json(
     assert "Errno" not in line
 
 
-def test_a_system_without_posix_is_told_before_anything_of_it_is_missed():
+def test_a_system_without_posix_is_reported_before_anything_of_it_is_missed():
     script = (
         "import sys, runpy; sys.platform = 'win32'; sys.modules['fcntl'] = None; "
         "runpy.run_module('cxr', run_name='__main__')"

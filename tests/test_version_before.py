@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,12 +14,25 @@ from typer.testing import CliRunner
 
 from cxr.cli import app
 from cxr.data import Manifest
+from cxr.evaluation.results import EvaluationResults
+from cxr.experiments.masking.shapes import MaskingResults
+from cxr.experiments.stamping.results import StampingResults
+from cxr.experiments.vocabulary.entries import VocabularyResults
 from cxr.explain.run_files import INDEX, STORE
 from cxr.explain.store import heatmaps_root
 from cxr.runs import Run, RunFolder, list_runs
 from cxr.runs.kinds import kind_of
+from cxr.training.results import TrainingResults
 from tests.dashboard.apps import opened, said
+from tests.typed_results import misfits
 
+RESULTS = {
+    "evaluate": EvaluationResults,
+    "train": TrainingResults,
+    "text-experiment": MaskingResults,
+    "text-stamping": StampingResults,
+    "text-vocabulary": VocabularyResults,
+}
 RECORDED = sorted((Path(__file__).parent / "versions").glob("*.tar.xz"))
 
 
@@ -58,6 +72,7 @@ def test_every_run_is_listed_finished_with_its_parameters_history_and_results(re
         assert run.status()["state"] == "finished", run.id
         assert type(run.params) is kind_of(run.spec["kind"]).params_model(), run.id
         assert run.results(), run.id
+        assert list(misfits(run.results(), RESULTS.get(run.kind, dict[str, Any]))) == [], run.id
         if run.spec["kind"] == "train":
             assert any(row["kind"] == "epoch" for row in run.metrics()[0]), run.id
 

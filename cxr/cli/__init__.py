@@ -1,7 +1,8 @@
 """The command ``cxr``: everything that the dashboard does, without a browser.
 
-Exit code 0: done; 1: failed, the reason is one line on stderr (with ``--json`` also ``{"error": ...}`` on stdout);
-2: wrong use. What a command needs is imported inside it, so that ``cxr --help`` answers at once.
+Exit code 0: done; 1: failed; 2: wrong use, to which belong a name that does not exist and a value that is not accepted
+(:func:`cxr.errors.wrong_use`). The reason is one line on stderr (with ``--json`` also ``{"error": ...}`` on stdout).
+What a command needs is imported inside it, so that ``cxr --help`` answers at once.
 """
 
 from __future__ import annotations

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict, cast
 
 import typer
 from typer.core import TyperCommand
 
 from cxr.cli.audits.data import audit, report
 from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
-from cxr.cli.output import Json, WrongUse, assignments, check_root, counted, emit, say, show_table
+from cxr.cli.output import Json, WrongUse, assignments, counted, emit, say, show_table
+from cxr.json_types import JsonObject
 from cxr.paths import data_root
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from cxr.data import Manifest
     from cxr.data.importers.import_options import Declaration
+    from cxr.data.jobs import ImportSummary
     from cxr.runs import Run, Slurm
 
 app = typer.Typer(help="Import data sets, split them, see what is in them.", no_args_is_help=True)
@@ -42,9 +44,9 @@ class ImportCommand(TyperCommand):
         return [*super().get_params(ctx), *_import_parameters()]
 
 
-def _given_options(ctx: typer.Context) -> dict[str, Any]:
+def _given_options(ctx: typer.Context) -> JsonObject:
     """Return the importers' options that stand on the command line, by name."""
-    chosen: dict[str, Any] = ctx.meta.get(_CHOSEN_OPTIONS, {})
+    chosen: JsonObject = ctx.meta.get(_CHOSEN_OPTIONS, {})
     return chosen
 
 
@@ -176,6 +178,7 @@ def import_(
         ),
     ] = "make",
     no_split: Annotated[bool, typer.Option("--no-split", help="The same as --splits keep.")] = False,
+    _split: Annotated[bool, typer.Option("--split", hidden=True)] = False,  # the default, which once had this name
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set of this name.")] = False,
     slurm: SlurmOption = None,
@@ -208,18 +211,47 @@ def import_(
             **_given_options(ctx),
         )
     result = imported.result
-    contents = _contents(result.manifest, str(imported.folder / "manifest.csv"))
-    contents |= imported.as_dict() | {"excluded": result.excluded.to_dict("records")}
+    contents: _Contents = {
+        **_contents(result.manifest, str(imported.folder / "manifest.csv")),
+        **imported.as_dict(),
+        "excluded": result.excluded.to_dict("records"),
+    }
     emit(contents, as_json, _show_import)
+
+
+class _Count(TypedDict):
+    label: str
+    split: str
+    source: str
+    n: int
+
+
+class _Contents(TypedDict):
+    """What is printed of a data set; below ``counts`` stands what is known after an import or a split alone."""
+
+    manifest: str
+    n: int
+    classes: list[str]
+    hash: str
+    counts: list[_Count]
+    name: NotRequired[str]
+    kind: NotRequired[str]
+    splits: NotRequired[dict[str, int] | None]
+    source_splits: NotRequired[dict[str, int] | None]
+    split_reason: NotRequired[str | None]
+    notes: NotRequired[list[str]]
+    two_labels: NotRequired[list[list[dict[Hashable, str]]]]
+    excluded: NotRequired[list[dict[str, str]]]
+    aside: NotRequired[list[dict[str, str]]]
 
 
 def _in_a_run(
     kind: str,
-    params: dict[str, Any],
+    params: JsonObject,
     slurm: Slurm | None,
     detach: bool,
     as_json: bool,
-    show_contents: Callable[[dict[str, Any]], None],
+    show_contents: Callable[[_Contents], None],
 ) -> None:
     """Do in a run what the command otherwise does itself, and print the same when it is finished."""
     from cxr.runs import start
@@ -232,7 +264,8 @@ def _in_a_run(
         path = resolve_manifest(results["data"])
         value = _contents(Manifest.load(path), str(path))
         if kind == "import":
-            value |= {name: results[name] for name in results if name not in ("data", "images", "left_out")}
+            known = {name: results[name] for name in results if name not in ("data", "images", "left_out")}
+            value |= cast("ImportSummary", known)
             value["excluded"] = read_excluded(results["data"]).to_dict("records")
         emit(value, as_json, show_contents)
 
@@ -263,9 +296,13 @@ def split(
     if name is None and data not in {data_set.name for data_set in list_data_sets()}:
         raise typer.BadParameter(f"{data!r} is not the name of a data set: give --name to save the result under")
     divided = split_data_set(data, name=name, fractions=_fractions(fraction), seed=seed, keep=tuple(keep or ()))
-    contents = {**_contents(divided.manifest, str(divided.folder / "manifest.csv")), "name": divided.name}
-    contents |= {"splits": split_sizes(divided.manifest), "notes": list(divided.notes)}
-    contents["aside"] = divided.aside.to_dict("records")
+    contents: _Contents = {
+        **_contents(divided.manifest, str(divided.folder / "manifest.csv")),
+        "name": divided.name,
+        "splits": split_sizes(divided.manifest),
+        "notes": list(divided.notes),
+        "aside": divided.set_aside.to_dict("records"),
+    }
     emit(contents, as_json, _show_known)
 
 
@@ -274,7 +311,6 @@ def list_(as_json: Json = False) -> None:
     """List the data sets."""
     from cxr.data.library import list_data_sets
 
-    check_root(data_root(), "CXR_DATA")
     rows = [{"name": s.name, "kind": s.kind, "n": s.n, "manifest": str(s.manifest_path)} for s in list_data_sets()]
 
     def show(_: Any) -> None:
@@ -311,7 +347,7 @@ def _fractions(shares: list[str] | None) -> dict[str, float] | None:
     return fractions or None
 
 
-def _contents(manifest: Manifest, path: str) -> dict[str, Any]:
+def _contents(manifest: Manifest, path: str) -> _Contents:
     return {
         "manifest": path,
         "n": len(manifest),
@@ -321,23 +357,24 @@ def _contents(manifest: Manifest, path: str) -> dict[str, Any]:
     }
 
 
-def _counts(table: pd.DataFrame) -> list[dict[str, Any]]:
+def _counts(table: pd.DataFrame) -> list[_Count]:
     """Return the images of each class, split and source; the splits of a class in the order train, val, test."""
     from cxr.data.splits import in_order
 
     place = {name: position for position, name in enumerate(in_order(set(table["split"])))}
     counts = table.groupby(["label", "split", "source"], sort=True).size().rename("n").reset_index()
     ordered = counts.sort_values(["label", "split", "source"], key=lambda c: c.map(place) if c.name == "split" else c)
-    return ordered.to_dict("records")
+    rows: list[_Count] = ordered.to_dict("records")
+    return rows
 
 
-def _show_contents(contents: dict[str, Any]) -> None:
+def _show_contents(contents: _Contents) -> None:
     say(f"{contents['n']} X-rays, {contents['manifest']}")
     rows = [[row["label"] or "-", row["split"] or "-", row["source"] or "-", row["n"]] for row in contents["counts"]]
     show_table("", ["class", "split", "source", "images"], rows)
 
 
-def _show_known(contents: dict[str, Any]) -> None:
+def _show_known(contents: _Contents) -> None:
     _show_contents(contents)
     if contents.get("split_reason"):
         say(f"kept without splits: {contents['split_reason']}")
@@ -345,7 +382,7 @@ def _show_known(contents: dict[str, Any]) -> None:
         say(f"note: {text}")
 
 
-def _show_import(contents: dict[str, Any]) -> None:
+def _show_import(contents: _Contents) -> None:
     _show_known(contents)
     excluded = contents["excluded"]
     if excluded:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 
 from cxr.cli.follow import Detach, ShardsOption, SlurmOption, follow_or_leave
 from cxr.cli.models import DataOption, Device, Model, check_split, is_training, manifest_of
 from cxr.cli.output import Json, WrongUse, assignments, emit, note, percent, say, show_table
-from cxr.errors import ExplainError, ImageError, unknown
+from cxr.errors import ImageError, unknown, wrong_use
 from cxr.explain.composites import BIASES, COMPOSITES, DEFAULT_COMPOSITE, choices_in_words, summary
+from cxr.json_types import JsonObject
 from cxr.runs import start
 
 if TYPE_CHECKING:
     import numpy as np
 
     from cxr.explain import Explanation
+    from cxr.explain.composites.catalogue import CompositeSummary
+    from cxr.explain.composites.composite import Settings
     from cxr.explain.heatmap import Heatmap, Method
 
 ALL = "all"
@@ -78,15 +81,11 @@ def explain(
             )
         manifest = manifest_of(model, data)
         check_split(manifest, split)
-        params: dict[str, Any] = {"model": model, "manifest": manifest, "split": split}
+        params: JsonObject = {"model": model, "manifest": manifest, "split": split}
         params |= {"composite": composite, "options": _numbers(option), "device": device}
         choices = (("targets", target), ("bias", bias), ("precision", precision), ("n", n))
         params |= {key: value for key, value in choices if value}
-        try:
-            run = start("explain", params, where=slurm, shards=shards)
-        except ExplainError as error:
-            raise WrongUse(str(error)) from None
-        follow_or_leave(run, detach, as_json)
+        follow_or_leave(start("explain", params, where=slurm, shards=shards), detach, as_json)
         return
     if shards > 1:
         raise WrongUse("--shards goes without an IMAGE: one X-ray is explained at once")
@@ -110,13 +109,13 @@ def composites(
     emit(summary(name), as_json, _show_composite)
 
 
-def _show_composites(rows: list[dict[str, Any]]) -> None:
+def _show_composites(rows: list[CompositeSummary]) -> None:
     table = [[row["name"], row["label"], ", ".join(row["options"])] for row in rows]
     show_table("", ["composite", "title", "options"], table)
     say("`cxr composites NAME` describes one: its rules, options and supported networks.")
 
 
-def _show_composite(row: dict[str, Any]) -> None:
+def _show_composite(row: CompositeSummary) -> None:
     say(f"{row['title']} ({row['name']})")
     say(row["description"])
     say(f"Values add up to {row['adds_up']}.")
@@ -126,7 +125,8 @@ def _show_composite(row: dict[str, Any]) -> None:
     if row["bias_modes"]:
         say(f"Biases: {' or '.join(row['bias_modes'])} (--bias; the first is the default)")
     columns = ["option", "default", "accepted", "meaning"]
-    options = [[name, *(option[column] for column in columns[1:])] for name, option in row["options"].items()]
+    declared = row["options"].items()
+    options = [[name, option["default"], option["accepted"], option["meaning"]] for name, option in declared]
     if options:
         show_table("Options (--option NAME=VALUE):", columns, options)
 
@@ -144,12 +144,12 @@ def heatmaps(
     emit(counts, as_json, lambda _: say(f"deleted {text}" if clear else f"{text} in {store.heatmaps_root()}"))
 
 
-def _numbers(option: list[str] | None) -> dict[str, Any]:
+def _numbers(option: list[str] | None) -> Settings:
     """Return ``name=value`` options, numbers as numbers."""
     return {name: _number(value) for name, value in assignments(option, "--option").items()}
 
 
-def _number(value: str) -> Any:
+def _number(value: str) -> int | float | str:
     for kind in (int, float):
         try:
             return kind(value)
@@ -190,7 +190,7 @@ def _explain_one(
     names = safe_names(network.classes)
     stems = [f"{path.stem}-{names[heatmap.target]}-{method.composite}" for heatmap in heatmaps]
     maps = [_map(result, t, heatmaps, pixels, out, stem) for t, stem in enumerate(stems)]
-    report = {
+    report: _Report = {
         "model": description,
         "image": str(path),
         "composite": method.composite,
@@ -203,18 +203,45 @@ def _explain_one(
         "notes": [*file_notes, *result.notes, f"Computed {computed.where}."],
         "maps": maps,
     }
-    emit(report | ({} if every else maps[0]), as_json, _show)
+    emit(report if every else {**report, **maps[0]}, as_json, _show)
+
+
+class _MapReport(TypedDict):
+    target: str
+    logit: float
+    relevance_sum: float
+    relevance_for: float
+    relevance_against: float
+    absorbed: float | None
+    lost: float | None
+    residual: float | None
+    not_finite: int
+    concerns: list[str]
+    files: dict[str, str]
+
+
+class _Report(TypedDict):
+    model: str
+    image: str
+    composite: str
+    bias: str
+    options: Settings
+    precision: str
+    device: str
+    predictions: dict[str, dict[str, float]]
+    legend: list[str]
+    notes: list[str]
+    maps: list[_MapReport]
 
 
 def _map(
     result: Explanation, t: int, heatmaps: list[Heatmap], pixels: np.ndarray, folder: Path, stem: str
-) -> dict[str, Any]:
+) -> _MapReport:
     """Write one map's files and return what is told of it; all maps of a call share one colour scale."""
     from cxr.explain.diagnostics import concerns
     from cxr.explain.render import colour_scale
 
     entry = heatmaps[t]
-    ledger = {name: getattr(entry, name) if entry.has_ledger else None for name in ("absorbed", "lost", "residual")}
     scale = max(colour_scale(heatmap.relevance) for heatmap in heatmaps)
     return {
         "target": entry.target,
@@ -222,7 +249,9 @@ def _map(
         "relevance_sum": float(result.relevance[0, t].sum(dtype="float64")),
         "relevance_for": entry.positive,
         "relevance_against": entry.negative,
-        **ledger,
+        "absorbed": entry.absorbed if entry.has_ledger else None,
+        "lost": entry.lost if entry.has_ledger else None,
+        "residual": entry.residual if entry.has_ledger else None,
         "not_finite": entry.not_finite,
         "concerns": concerns(entry),
         "files": _write(folder, stem, pixels, result.relevance[0, t], entry, scale),
@@ -236,7 +265,9 @@ def _image_path(model: str, image: str, data: str | None) -> Path:
     from cxr.data import Manifest
 
     if data is None and not is_training(model):
-        raise ImageError(f"image {image} not found: give an image file, or --data and the id of one of its X-rays")
+        raise wrong_use(
+            ImageError(f"image {image} not found: give an image file, or --data and the id of one of its X-rays")
+        )
     return Manifest.load(manifest_of(model, data)).image_path(image)
 
 
@@ -273,11 +304,10 @@ def _write(
     return files
 
 
-def _show(report: dict[str, Any]) -> None:
+def _show(report: _Report) -> None:
     rows = [[name, round(row["logit"], 3), percent(row["probability"])] for name, row in report["predictions"].items()]
     show_table(f"{report['image']}", ["class", "logit", "probability"], rows)
-    ledger = ("logit", "relevance_for", "relevance_against", "absorbed", "lost", "residual")
-    rows = [[entry["target"], *(_rounded(entry[name]) for name in ledger)] for entry in report["maps"]]
+    rows = [[entry["target"], *map(_rounded, _ledger(entry))] for entry in report["maps"]]
     show_table("where the logit went:", ["explained", "logit", "for", "against", "absorbed", "lost", "residual"], rows)
     for text in (*report["legend"], *report["notes"]):
         say(text)
@@ -287,6 +317,12 @@ def _show(report: dict[str, Any]) -> None:
         say(f"heatmap of {entry['target']}:")
         for path in entry["files"].values():
             say(f"  {path}")
+
+
+def _ledger(entry: _MapReport) -> tuple[float | None, ...]:
+    """Return where a logit went: relevance for and against it, and what was absorbed, lost and left."""
+    on_pixels = (entry["relevance_for"], entry["relevance_against"])
+    return entry["logit"], *on_pixels, entry["absorbed"], entry["lost"], entry["residual"]
 
 
 def _rounded(value: float | None) -> float | None:

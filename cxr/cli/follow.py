@@ -6,14 +6,17 @@ A followed run shows a bar with the newest numbers; Ctrl-C asks for a stop, twic
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import typer
 
 from cxr.cli.output import bar, duration, emit, note, say
 from cxr.errors import RunError
+from cxr.json_types import JsonObject
 from cxr.runs import ENDED, Run, Slurm, Status
+from cxr.runs.metrics_file import MetricsRow
+from cxr.runs.spec import Spec
 
 _POLL_S = 0.3
 _SHOWN = ("loss", "val_loss", "val_accuracy", "val_auc")
@@ -99,7 +102,15 @@ def end_of(run: Run, detach: bool, as_json: bool) -> Status | None:
     return status
 
 
-def describe(run: Run) -> dict[str, Any]:
+class RunDescription(Spec):
+    """What ``--json`` tells of a run: its spec, and how it stands."""
+
+    folder: str
+    status: Status
+    results: JsonObject | None
+
+
+def describe(run: Run) -> RunDescription:
     """Return what ``--json`` tells of a run: spec, status, folder and results."""
     return {**run.spec, "folder": str(run.folder.path), "status": run.status(), "results": run.results()}
 
@@ -126,7 +137,7 @@ def _interrupt(run: Run, stopping: bool) -> None:
         note(str(error))
 
 
-def _numbers(rows: list[dict[str, Any]]) -> str:
+def _numbers(rows: Sequence[MetricsRow]) -> str:
     if not rows:
         return ""
     numbers = {key: value for row in rows for key, value in row.items()}

@@ -9,7 +9,7 @@ import typer
 
 from cxr.cli.follow import Detach, ShardsOption, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, WrongUse, assignments
-from cxr.errors import RunError, unknown
+from cxr.errors import unknown
 from cxr.runs import get_run, is_run_id, start
 
 Model = Annotated[
@@ -43,7 +43,7 @@ def manifest_of(model: str, data: str | None) -> str:
     ------
     WeightsError
         If there is no such network: that is said before anything about its data.
-    RunError
+    WrongUse
         If ``data`` is not given and ``model`` is no run.
     """
     from cxr.networks import network_file
@@ -54,8 +54,10 @@ def manifest_of(model: str, data: str | None) -> str:
 
         return str(resolve_manifest(data))
     if not is_training(model):
-        raise RunError(f"{model!r} is not a run with data of its own: give --data with a data set's name or a manifest")
-    return str(get_run(model).spec["params"]["manifest"])
+        raise WrongUse(f"{model!r} is not a run with data of its own: give --data with a data set's name or a manifest")
+    from cxr.training.settings import TrainingParams
+
+    return str(TrainingParams.of(get_run(model).params).manifest)
 
 
 def is_training(model: str) -> bool:

@@ -6,7 +6,6 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -50,22 +49,21 @@ def note(text: str) -> None:
 
 
 class WrongUse(CxrError):
-    """A command that was used wrongly, seen before anything was started: it ends with exit code 2."""
+    """Options and arguments that do not go together."""
+
+    wrong_use = True
 
 
 def fail(error: Exception, as_json: bool) -> NoReturn:
-    """Print an error that the user can mend in one line, and end with exit code 1, or 2 for wrong use."""
+    """Print an error that the user can mend in one line, and end with exit code 1, or 2 for wrong use.
+
+    Wrong use is a name or value that is not accepted (:func:`cxr.errors.wrong_use`), wherever that was noticed.
+    """
     text = " ".join(str(error).split()) or type(error).__name__
     print(f"error: {text}", file=sys.stderr)
     if as_json:
         print(to_json({"error": text}))
-    sys.exit(2 if isinstance(error, WrongUse) else 1)
-
-
-def check_root(root: Path, variable: str) -> None:
-    """Raise an error if the folder that holds all data sets or runs is a file: it would look empty."""
-    if root.exists() and not root.is_dir():
-        raise CxrError(f"{root} is a file. {variable} must name a folder, or one that does not exist yet")
+    sys.exit(2 if isinstance(error, CxrError) and error.wrong_use else 1)
 
 
 _NEVER_NARROWER = 10  # columns of a terminal

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from cxr.cli.output import say, show_table
 
+if TYPE_CHECKING:
+    from cxr.evaluation.results import ClassScores, Summary
+    from cxr.training.results import StageOutcome
+
+_Score = Literal["accuracy", "macro_f1", "auc", "average_precision"]
 MULTI_LABEL = "multi-label"  # as cxr.models.card has it, which would load all of torch for a word
-_TITLES = {"accuracy": "accuracy", "auc": "mean AUC"}
 
 
 def show_results(results: Any) -> None:
@@ -34,16 +38,16 @@ def show_results(results: Any) -> None:
         say(line)
 
 
-def is_of_findings(summary: dict[str, Any]) -> bool:
+def is_of_findings(summary: Summary) -> bool:
     """Return whether a summary is of findings, each by itself, and not of classes that exclude each other."""
     return summary.get("task") == MULTI_LABEL
 
 
-def _show_classes(summaries: list[tuple[str, dict[str, Any]]]) -> None:
+def _show_classes(summaries: list[tuple[str, Summary]]) -> None:
     _show_scores(summaries, {"accuracy": "accuracy", "macro_f1": "macro_f1", "auc": "auc"})
 
 
-def _show_findings(summaries: list[tuple[str, dict[str, Any]]]) -> None:
+def _show_findings(summaries: list[tuple[str, Summary]]) -> None:
     _show_scores(summaries, {"auc": "mean AUC", "average_precision": "mean average precision"})
     for name, summary in summaries:
         rows = [_finding_row(finding, scores) for finding, scores in summary["per_class"].items()]
@@ -51,26 +55,29 @@ def _show_findings(summaries: list[tuple[str, dict[str, Any]]]) -> None:
         show_table(f"{name}, by finding (* no published threshold)", columns, [list(row.values()) for row in rows])
 
 
-def _show_scores(summaries: list[tuple[str, dict[str, Any]]], titles: dict[str, str]) -> None:
+def _show_scores(summaries: list[tuple[str, Summary]], titles: dict[_Score, str]) -> None:
     rows = [
-        [name, scores.get("n", ""), scores.get("n_patients", ""), *(_interval(scores.get(key)) for key in titles)]
-        for name, scores in summaries
+        [name, summary.get("n", ""), summary.get("n_patients", ""), *(_interval(summary.get(key)) for key in titles)]
+        for name, summary in summaries
     ]
     show_table("", ["split", "images", "patients", *titles.values()], rows)
 
 
-def _finding_row(finding: str, scores: dict[str, Any]) -> dict[str, Any]:
+def _finding_row(finding: str, scores: ClassScores) -> dict[str, str]:
     return {
         "finding": finding,
         "positive of known": f"{scores['positive']} of {scores['known']}",
         "AUC": _interval(scores["auc"]),
         "average precision": _interval(scores["average_precision"]),
         "threshold": f"{scores['threshold']:.3g}{'' if scores['published'] else ' *'}",
-        **{name: _interval(scores[name]) for name in ("sensitivity", "specificity", "precision", "f1")},
+        "sensitivity": _interval(scores["sensitivity"]),
+        "specificity": _interval(scores["specificity"]),
+        "precision": _interval(scores["precision"]),
+        "f1": _interval(scores["f1"]),
     }
 
 
-def show_stages(stages: list[dict[str, Any]]) -> None:
+def show_stages(stages: list[StageOutcome]) -> None:
     """Print what each stage of a training was and achieved; nothing for a training of a single one."""
     if len(stages) < 2:
         return
@@ -78,24 +85,25 @@ def show_stages(stages: list[dict[str, Any]]) -> None:
     for stage in stages:
         neurons = ", ".join(f"{new} (was {old})" for new, old in stage["kept_neurons"].items())
         validation = stage["validation"]
-        score = "auc" if stage["task"] == MULTI_LABEL else "accuracy"
+        several = stage["task"] == MULTI_LABEL
+        score = validation["auc"] if several else validation["accuracy"]
         rows.append(
             [
                 stage["name"],
                 stage["task"],
                 stage["n_train"],
-                f"{_TITLES[score]} {_interval(validation[score])}",
+                f"{'mean AUC' if several else 'accuracy'} {_interval(score)}",
                 neurons or "none",
             ]
         )
     show_table("", ["stage", "task", "X-rays", "validation", "kept output neurons"], rows)
 
 
-def _summaries(value: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+def _summaries(value: Any, name: str = "") -> Iterator[tuple[str, Summary]]:
     if not isinstance(value, dict):
         return
-    if (is_of_findings(value) and "per_class" in value) or ("confusion" in value and "accuracy" in value):
-        yield name, value
+    if (value.get("task") == MULTI_LABEL and "per_class" in value) or ("confusion" in value and "accuracy" in value):
+        yield name, cast("Summary", value)
         return
     for key, item in value.items():
         if key in ("validation", "stages"):  # shown by themselves

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, TypedDict
 
 import typer
 
-from cxr.cli.follow import Detach, SlurmOption, describe, follow_or_leave
-from cxr.cli.output import Json, WrongUse, check_root, duration, emit, percent, say, show_table
-from cxr.paths import runs_root
+from cxr.cli.follow import Detach, RunDescription, SlurmOption, describe, follow_or_leave
+from cxr.cli.output import Json, WrongUse, duration, emit, percent, say, show_table
 from cxr.runs import ENDED, DeviceQueue, Run, Status, get_run, list_runs
+from cxr.runs.kinds import kind_of
+from cxr.runs.queue import QueueRow
 
 app = typer.Typer(help="See, stop, resume, queue and delete runs.", no_args_is_help=True)
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, see `cxr runs list`.")]
@@ -25,7 +25,8 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List the runs, newest first."""
-    check_root(runs_root(), "CXR_RUNS")
+    if kind is not None:
+        kind_of(kind)
     listed = [(run, run.status()) for run in list_runs(kind=kind)[:n]]
     rows = [_summary(run, status) for run, status in listed]
     emit(rows, as_json, lambda _: _show_list(rows))
@@ -117,23 +118,55 @@ def log(
     emit(lines, as_json, lambda _: say("\n".join(lines)))
 
 
-def _summary(run: Run, status: Status) -> dict[str, Any]:
-    keys = ("state", "progress", "message", "eta_s", "error", "started", "ended")
-    return {"id": run.id, "kind": run.kind, "name": run.name, **{key: status[key] for key in keys}}
+class RunRow(TypedDict):
+    """What lists tell of a run: what it is, and how it stands (:class:`cxr.runs.Status`)."""
+
+    id: str
+    kind: str
+    name: str
+    state: str
+    progress: float
+    message: str
+    eta_s: float | None
+    error: str | None
+    started: float | None
+    ended: float | None
 
 
-def _show_list(rows: list[dict[str, Any]]) -> None:
+def _summary(run: Run, status: Status) -> RunRow:
+    return {
+        "id": run.id,
+        "kind": run.kind,
+        "name": run.name,
+        "state": status.state,
+        "progress": status.progress,
+        "message": status.message,
+        "eta_s": status.eta_s,
+        "error": status.error,
+        "started": status.started,
+        "ended": status.ended,
+    }
+
+
+def _show_list(rows: list[RunRow]) -> None:
     if not rows:
         say("no runs yet; `cxr demo` and then `cxr train demo --data demo` makes the first")
         return
     cells = [
-        [row["id"], row["kind"], row["state"], percent(row["progress"]), _took(row), row["error"] or row["message"]]
+        [
+            row["id"],
+            row["kind"],
+            row["state"],
+            percent(row["progress"]),
+            _took(row["started"], row["ended"], row["state"]),
+            row["error"] or row["message"],
+        ]
         for row in rows
     ]
     show_table("", ["run", "kind", "state", "progress", "time", "message"], cells)
 
 
-def _show_queue(rows: list[dict[str, Any]]) -> None:
+def _show_queue(rows: list[QueueRow]) -> None:
     if not rows:
         say("no run is using or waiting for a device of this machine")
         return
@@ -145,14 +178,14 @@ def _since(moment: float) -> str:
     return f"{datetime.fromtimestamp(moment):%m-%d %H:%M:%S}"
 
 
-def _took(status: Mapping[str, Any]) -> str:
-    if not status["started"]:
+def _took(started: float | None, ended: float | None, state: str) -> str:
+    if not started:
         return ""
-    end = status["ended"] if status["state"] in ENDED else time.time()
-    return duration(end - status["started"]) if end else ""
+    end = ended if state in ENDED else time.time()
+    return duration(end - started) if end else ""
 
 
-def _show_run(description: dict[str, Any]) -> None:
+def _show_run(description: RunDescription) -> None:
     from cxr.cli.results import show_results
 
     status = description["status"]
@@ -163,7 +196,7 @@ def _show_run(description: dict[str, Any]) -> None:
     where = f"{status['host'] or 'a cluster'}, Slurm job {status['job']}" if status["job"] else ""
     for title, value in (
         ("where", where),
-        ("time", _took(status)),
+        ("time", _took(status.started, status.ended, status.state)),
         ("left", duration(status["eta_s"])),
         ("error", status["error"]),
     ):

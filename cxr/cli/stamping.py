@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from cxr.cli.follow import follow_or_leave
 from cxr.cli.models import check_split, manifest_of
 from cxr.cli.output import WrongUse, show_table
 from cxr.runs import Slurm, start
 
+if TYPE_CHECKING:
+    from cxr.experiments.stamping.results import DoseResponse
+
 
 def stamp_and_tell(
-    params: dict[str, Any], data: str | None, *, where: Slurm | None, detach: bool, as_json: bool
+    params: Mapping[str, Any], data: str | None, *, where: Slurm | None, detach: bool, as_json: bool
 ) -> None:
     """Start a run with ``params`` (:class:`cxr.experiments.stamping.settings.Setting`, without manifest) and wait.
 
@@ -24,16 +28,18 @@ def stamp_and_tell(
     """
     if bool(params["word"]) == bool(params["cut"]):
         raise WrongUse("no token given: use either --word, such as --word DX, or --from IMAGE_ID:x0,y0,x1,y1")
-    params = {name: value for name, value in params.items() if name == "split" or value not in ("", [])}
-    params["manifest"] = manifest_of(params["model"], data)
-    check_split(params["manifest"], params.get("split", ""))
-    run = start("text-stamping", params, where=where)
+    given = {name: value for name, value in params.items() if name == "split" or value not in ("", [])}
+    manifest = manifest_of(params["model"], data)
+    check_split(manifest, params.get("split", ""))
+    run = start("text-stamping", given | {"manifest": manifest}, where=where)
     follow_or_leave(run, detach, as_json)
     if not (detach or as_json):
-        show_doses(run.results())
+        from cxr.experiments.stamping.results import stamping_results
+
+        show_doses(stamping_results(run))
 
 
-def turned_to(results: dict[str, Any]) -> str:
+def turned_to(results: DoseResponse) -> str:
     """Return what a share of X-rays that turn means: to a class, or a finding's probability above its threshold."""
     of_findings = results.get("task") == "multi-label"
     return (
@@ -41,9 +47,9 @@ def turned_to(results: dict[str, Any]) -> str:
     )
 
 
-def show_doses(results: dict[str, Any] | None) -> None:
+def show_doses(results: DoseResponse | None) -> None:
     """Print the dose curve of a run's results; nothing without any."""
-    from cxr.formatting import percent
+    from cxr.formatting import p_value, percent
 
     if not results:
         return
@@ -53,8 +59,8 @@ def show_doses(results: dict[str, Any] | None) -> None:
             f"{dose['contrast']:g}",
             percent(dose["turned"]["stamped"]),
             percent(dose["turned"]["control"]),
-            f"{dose['turned_beyond']['p_holm']:.2g}",
-            f"{round(100 * dose['probability_beyond']['value'], 1) + 0.0:+.1f}",
+            p_value(dose["turned_beyond"]["p_holm"]),
+            f"{round(100 * (dose['probability_beyond']['value'] or 0.0), 1) + 0.0:+.1f}",
         ]
         for dose in results["doses"]
     ]

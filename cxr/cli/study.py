@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import typer
 from typer.core import TyperGroup
 
 from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
-from cxr.cli.output import Json, check_root, emit, percent, say, show_table, stdout
-from cxr.paths import runs_root
+from cxr.cli.output import Json, emit, percent, say, show_table, stdout
 from cxr.runs import Run, get_run, list_runs
 
 
@@ -79,7 +78,6 @@ def show(study: StudyName, as_json: Json = False) -> None:
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """List the studies, newest first."""
-    check_root(runs_root(), "CXR_RUNS")
     rows = [_summary(study) for study in list_runs(kind="study")]
     emit(rows, as_json, lambda _: _show_list(rows))
 
@@ -126,7 +124,20 @@ def stop(
     emit(_summary(chosen), as_json, lambda row: say(f"{chosen.id} {row['state']}"))
 
 
-def _summary(study: Run) -> dict[str, Any]:
+class StudyRow(TypedDict):
+    """What lists tell of a study; ``trainings``, ``finished`` and ``failed`` are numbers of its trainings."""
+
+    id: str
+    name: str
+    state: str
+    progress: float
+    trainings: int
+    finished: int
+    failed: int
+    message: str
+
+
+def _summary(study: Run) -> StudyRow:
     from cxr.experiments.study import members
 
     states = [member.state for member in members(study)]
@@ -143,7 +154,7 @@ def _summary(study: Run) -> dict[str, Any]:
     }
 
 
-def _show_list(rows: list[dict[str, Any]]) -> None:
+def _show_list(rows: list[StudyRow]) -> None:
     if not rows:
         say("no studies yet; `cxr study show claim > study.yaml` and then `cxr study study.yaml --data D`")
         return

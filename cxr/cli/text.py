@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
 from cxr.cli.follow import Detach, ShardsOption, SlurmOption, follow_or_leave
 from cxr.cli.models import DataOption, Device, Model, check_split, manifest_of
 from cxr.cli.output import Json, emit, say, show_table
+from cxr.json_types import JsonObject
 from cxr.runs import start
+
+if TYPE_CHECKING:
+    from cxr.text.boxes import BoxValues
 
 app = typer.Typer(help="Burned-in text: find it, mask it, measure its effect.", no_args_is_help=True)
 
@@ -28,7 +32,9 @@ def detect(
     from cxr.text.detection.detector import shared_detector
 
     detect_in = shared_detector(operating_point=operating_point)
-    entries = [{"image": str(path), "boxes": [box.to_dict() for box in detect_in(read_xray(path))]} for path in images]
+    entries: list[_Found] = [
+        {"image": str(path), "boxes": [box.to_dict() for box in detect_in(read_xray(path))]} for path in images
+    ]
     emit(entries, as_json, _show_boxes)
 
 
@@ -66,7 +72,7 @@ def experiment(
     Setting.of({"model": model, "manifest": ""} | chosen)  # before the data are looked at
     manifest = manifest_of(model, data)
     check_split(manifest, split)
-    params: dict[str, Any] = {"model": model, "manifest": manifest, "split": split, "device": device} | chosen
+    params: JsonObject = {"model": model, "manifest": manifest, "split": split, "device": device} | chosen
     follow_or_leave(start("text-experiment", params, where=slurm), detach, as_json)
 
 
@@ -163,7 +169,12 @@ def stamp(
     stamp_and_tell(params, data, where=slurm, detach=detach, as_json=as_json)
 
 
-def _show_boxes(entries: list[dict[str, Any]]) -> None:
+class _Found(TypedDict):
+    image: str
+    boxes: list[BoxValues]
+
+
+def _show_boxes(entries: list[_Found]) -> None:
     for entry in entries:
         if not entry["boxes"]:
             say(f"{entry['image']}: no text found")

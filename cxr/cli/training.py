@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
-from cxr.cli.output import Json, assignments, emit, note, show_table, stdout
-from cxr.errors import RecipeError
+from cxr.cli.output import Json, WrongUse, assignments, emit, note, show_table, stdout
+from cxr.errors import RecipeError, wrong_use
+from cxr.json_types import JsonObject
 from cxr.runs import start
 
 recipes = typer.Typer(help="See the recipes that come with the package.", no_args_is_help=True)
@@ -51,12 +52,16 @@ def show(recipe: RecipeName, changes: Changes = None, as_json: Json = False) -> 
     emit(params, as_json, lambda _: stdout().print(load_recipe(params).to_yaml(), markup=False, end=""))
 
 
-def load_changed(recipe: str, changes: list[str] | None) -> dict[str, Any]:
+def load_changed(recipe: str, changes: list[str] | None) -> JsonObject:
     """Return a recipe as plain values, with ``["stages.0.epochs=3", ...]`` applied and checked again."""
     from cxr.training import load_recipe
 
     values = {key: _value(key, text) for key, text in assignments(changes, "--set").items()}
-    return load_recipe(recipe).changed(values).model_dump(mode="json")
+    start = load_recipe(recipe)
+    try:
+        return start.changed(values).model_dump(mode="json")
+    except RecipeError as error:  # of --set, since the recipe itself was read
+        raise wrong_use(error) from None
 
 
 def _value(key: str, text: str) -> Any:
@@ -65,4 +70,4 @@ def _value(key: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"{key}: {text!r} is not YAML. Values are 3, 0.001, true, null, text, [a, b]") from error
+        raise WrongUse(f"{key}: {text!r} is not YAML. Values are 3, 0.001, true, null, text, [a, b]") from error

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from cxr.cli.follow import end_of
-from cxr.cli.output import emit, note, say, show_table
+from cxr.cli.output import WrongUse, emit, note, say, show_table
 from cxr.errors import RunError, TextError
 from cxr.files import replacing
 from cxr.runs import Run, Slurm, start
 
 if TYPE_CHECKING:
-    from cxr.experiments.vocabulary.entries import Entry
+    from cxr.experiments.vocabulary.entries import Entry, VocabularyResults
 
 _SHOWN = 25
 
@@ -33,11 +33,11 @@ def count(
     if csv is not None and not csv.parent.is_dir():
         raise TextError(f"--csv {csv}: the folder {csv.parent} does not exist")
     if csv is not None and detach:
-        raise TextError("--csv must wait for the table, --detach does not wait: give only one of them")
+        raise WrongUse("--csv must wait for the table, --detach does not wait: give only one of them")
     run = start("text-vocabulary", {"manifest": data, "split": split, **options}, where=where, shards=shards)
     if end_of(run, detach, as_json) is None:
         return
-    results = run.results()
+    results = cast("VocabularyResults | None", run.results())
     if results is None:
         raise RunError(
             "stopped before the table was ready; what was found is kept, and the same command continues from there"
@@ -47,7 +47,7 @@ def count(
     emit({"run": run.id, **results}, as_json, lambda _: _show(run, results))
 
 
-def _write_csv(path: Path, results: dict[str, Any]) -> None:
+def _write_csv(path: Path, results: VocabularyResults) -> None:
     from cxr.experiments.vocabulary.count import flat
 
     try:
@@ -58,7 +58,7 @@ def _write_csv(path: Path, results: dict[str, Any]) -> None:
     note(f"{len(results['vocabulary'])} tokens written to {path}")
 
 
-def _show(run: Run, results: dict[str, Any]) -> None:
+def _show(run: Run, results: VocabularyResults) -> None:
     say(results["finding"])
     entries = results["vocabulary"]
     words = [entry for entry in entries if entry["group"] == "token"]

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cxr.cli.output import Json, check_root, emit, fail, note, say, show_table, stdout
-from cxr.paths import weights_root
+from cxr.cli.output import Json, emit, fail, note, say, show_table, stdout
+from cxr.json_types import JsonObject
 
 app = typer.Typer(help="Import, list, show and export the weights of networks.", no_args_is_help=True)
 Network = Annotated[str, typer.Argument(metavar="RUN|NAME", help="A training run's id, a name of weights, or a file.")]
@@ -21,7 +21,6 @@ def list_(as_json: Json = False) -> None:
     """List the available weights."""
     from cxr.models import list_weights
 
-    check_root(weights_root(), "CXR_WEIGHTS")
     rows = [_row(*entry) for entry in list_weights()]
 
     def show(_: Any) -> None:
@@ -35,7 +34,7 @@ def list_(as_json: Json = False) -> None:
     emit(rows, as_json, show)
 
 
-def _row(name: str, path: Any, card: Any) -> dict[str, Any]:
+def _row(name: str, path: Any, card: Any) -> JsonObject:
     return {"name": name, "path": str(path), **card.to_dict()} | {"name": name}
 
 

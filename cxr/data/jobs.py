@@ -32,7 +32,7 @@ from cxr.data.manifest import Manifest
 from cxr.data.notes import import_notes, split_notes, straddling_notes, two_labels
 from cxr.data.phantom import write_demo
 from cxr.data.splits import in_order, split_manifest
-from cxr.errors import ManifestError, unknown
+from cxr.errors import ManifestError, unknown, wrong_use
 from cxr.paths import data_root
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Divided:
     name: str
     folder: Path
     manifest: Manifest
-    aside: pd.DataFrame
+    set_aside: pd.DataFrame
     notes: tuple[str, ...]
 
 
@@ -160,7 +160,7 @@ def import_data_set(
         Splits that cannot be made are no error.
     """
     if splits not in SPLITS:
-        raise ManifestError(unknown("choice of splits", splits, SPLITS))
+        raise wrong_use(ManifestError(unknown("choice of splits", splits, SPLITS)))
     overwrite = overwrite or _is_of_run(name, run)
     check_free(name, overwrite)
     result = import_data(kind, path, **options)
@@ -224,13 +224,13 @@ def split_data_set(
     before = Manifest.load(resolve_manifest(data))
     facts = facts_beside(resolve_manifest(data)) if in_library else {}
     before = _remembering(before, facts.get("source_splits", ()))
-    manifest, aside = split_manifest(before, fractions, seed=seed, keep=keep)
+    manifest, set_aside = split_manifest(before, fractions, seed=seed, keep=keep)
     official = [split for split in facts.get("source_splits", ()) if split in keep]
-    notes = [*split_notes(manifest, aside, keep), *_replaced_notes(facts.get("source_splits", ()), keep)]
+    notes = [*split_notes(manifest, set_aside, keep), *_replaced_notes(facts.get("source_splits", ()), keep)]
     about: DataSetFacts = {"split_notes": notes, "split_reason": "", "source_splits": official}
     folder = save_data_set(name, manifest, **about) if name else update_data_set(str(data), manifest, **about)
     patients = unknown_patients(manifest)
-    return Divided(name or str(data), folder, manifest, aside, (*notes, *([patients] if patients else [])))
+    return Divided(name or str(data), folder, manifest, set_aside, (*notes, *([patients] if patients else [])))
 
 
 def run_import(folder: RunFolder, params: ImportParams, progress: Progress) -> None:
@@ -271,15 +271,15 @@ def run_demo(folder: RunFolder, params: DemoParams, progress: Progress) -> None:
 
 def _with_splits(name: str, folder: Path, result: ImportResult, splits: str, seed: int, notes: list[str]) -> Imported:
     """Make the splits of a data set that is in the library already, if they are wanted and can be made."""
-    manifest, aside, official, reason = result.manifest, _NO_ASIDE, result.manifest.splits, ""
+    manifest, set_aside, official, reason = result.manifest, _NO_ASIDE, result.manifest.splits, ""
     try:
         if splits in ("make", "new"):
-            manifest, aside = split_manifest(manifest, {} if official else None, seed=seed, keep=official)
+            manifest, set_aside = split_manifest(manifest, {} if official else None, seed=seed, keep=official)
     except ManifestError as error:
         reason = str(error)
     if not reason and not manifest.splits:
         reason = _NOT_WANTED
-    split_sentences = [] if reason else [*split_notes(manifest, aside, official), *straddling_notes(manifest)]
+    split_sentences = [] if reason else [*split_notes(manifest, set_aside, official), *straddling_notes(manifest)]
     update_data_set(name, manifest, split_notes=split_sentences, split_reason=reason)
     return Imported(name, folder, result.with_manifest(manifest), reason, (*notes, *split_sentences))
 

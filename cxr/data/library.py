@@ -14,9 +14,9 @@ import pandas as pd
 
 from cxr.data.importers.importing import ImportResult
 from cxr.data.manifest import Manifest, write_table
-from cxr.errors import ManifestError
+from cxr.errors import ManifestError, wrong_use
 from cxr.files import replacing, replacing_together, settle
-from cxr.paths import data_root
+from cxr.paths import check_root, data_root
 
 _NOTHING_EXCLUDED = pd.DataFrame(columns=["file", "reason"])
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -67,7 +67,9 @@ class DataSetFacts(TypedDict, total=False):
 def check_name(name: str) -> str:
     """Return ``name`` if a data set can be called so; a ManifestError says what is allowed."""
     if not _NAME.fullmatch(name):
-        raise ManifestError(f"{name!r} is not a valid name of a data set: use 1 to 64 letters, digits, '.', '_' or '-'")
+        raise wrong_use(
+            ManifestError(f"{name!r} is not a valid name of a data set: use 1 to 64 letters, digits, '.', '_' or '-'")
+        )
     return name
 
 
@@ -124,8 +126,15 @@ def facts_beside(manifest: Path) -> DataSetFacts:
 
 
 def list_data_sets() -> list[DataSet]:
-    """Return the data sets of the library by name; a folder without a manifest is none."""
+    """Return the data sets of the library by name; a folder without a manifest is none.
+
+    Raises
+    ------
+    CxrError
+        If the folder of data sets is a file or cannot be read.
+    """
     root = data_root()
+    check_root(root, "CXR_DATA")
     folders = sorted(root.iterdir()) if root.is_dir() else []
     return [_data_set(folder) for folder in folders if (_settled(folder) / "manifest.csv").is_file()]
 
@@ -162,7 +171,7 @@ def resolve_manifest(name_or_path: str | Path) -> Path:
     if (path / "manifest.csv").is_file():
         return path / "manifest.csv"
     names = ", ".join(data_set.name for data_set in list_data_sets()) or "none yet"
-    raise ManifestError(f"{name!r} is neither a data set ({names}) nor a manifest's file")
+    raise wrong_use(ManifestError(f"{name!r} is neither a data set ({names}) nor a manifest's file"))
 
 
 def _data_set(folder: Path) -> DataSet:

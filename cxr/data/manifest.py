@@ -39,7 +39,7 @@ from cxr.data.manifest_columns import (
 from cxr.data.tables.normalise import OLDEST, is_missing, map_labels
 from cxr.data.tables.text_table import read_table, read_text_table, text_column
 from cxr.data.tables.values import normalise_paths, normalise_values
-from cxr.errors import ManifestError, unknown
+from cxr.errors import ManifestError, unknown, wrong_use
 from cxr.files import replacing
 from cxr.paths import data_root
 
@@ -174,7 +174,7 @@ class Manifest:
     def row(self, image_id: str) -> pd.Series:
         """Return the row of an image; a ManifestError names an id that is not there."""
         if image_id not in self._positions:
-            raise ManifestError(f"image_id {image_id!r} is not in the manifest of {len(self)} images")
+            raise wrong_use(ManifestError(f"image_id {image_id!r} is not in the manifest of {len(self)} images"))
         return self.table.iloc[self._positions[image_id]]
 
     def resolve(self, path: str) -> Path:
@@ -193,7 +193,7 @@ class Manifest:
     def mask_path(self, image_id: str, kind: str = "lung") -> Path | None:
         """Return where a mask (``lung``, ``lesion`` or ``token``) lies, None where the manifest names none."""
         if kind not in MASKS:
-            raise ManifestError(unknown("mask", kind, MASKS))
+            raise wrong_use(ManifestError(unknown("mask", kind, MASKS)))
         path = self.row(image_id)[f"{kind}_mask"]
         return self.resolve(path) if path else None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from cxr.data.tables.text_table import one_text
-from cxr.errors import ManifestError, unknown
+from cxr.errors import ManifestError, unknown, wrong_use
 
 MASKS: tuple[str, ...] = ("lung", "lesion", "token")
 MASK_COLUMNS: tuple[str, ...] = tuple(f"{name}_mask" for name in MASKS)
@@ -47,10 +47,12 @@ def rename_columns(table: pd.DataFrame, columns: Mapping[str, str], path: Path) 
     """Return a table with ``{our column: theirs}`` renamed; a ManifestError names a column that is not there."""
     for column, source_column in columns.items():
         if column not in COLUMNS:
-            raise ManifestError(unknown("column in the mapping", column, COLUMNS))
+            raise wrong_use(ManifestError(unknown("column in the mapping", column, COLUMNS)))
         if source_column not in table:
-            raise ManifestError(
-                f"{path.name} has no column {source_column!r} (mapped to {column!r}). Found: {column_names(table)}"
+            raise wrong_use(
+                ManifestError(
+                    f"{path.name} has no column {source_column!r} (mapped to {column!r}). Found: {column_names(table)}"
+                )
             )
     renamed = {column: table[source_column] for column, source_column in columns.items()}
     # A column that is mapped away goes, unless its name is one of ours: mapping `label` to `findings` keeps both.

@@ -28,14 +28,14 @@ def two_labels(doubles: pd.DataFrame) -> list[pd.DataFrame]:
     return [rows for _, rows in labelled.groupby("picture") if rows["label"].nunique() > 1]
 
 
-def split_notes(manifest: Manifest, aside: pd.DataFrame, source_splits: Collection[str] = ()) -> list[str]:
+def split_notes(manifest: Manifest, set_aside: pd.DataFrame, source_splits: Collection[str] = ()) -> list[str]:
     """Return what is to be known of a data set's splits.
 
     Parameters
     ----------
     manifest
         With its splits.
-    aside
+    set_aside
         Rows that were set aside: ``image_id, image, reason``.
     source_splits
         Splits that stayed as they were.
@@ -51,8 +51,8 @@ def split_notes(manifest: Manifest, aside: pd.DataFrame, source_splits: Collecti
         )
     return [
         *notes,
-        *_aside_notes(aside),
-        *_unsplit_notes(table, aside),
+        *_set_aside_notes(set_aside),
+        *_unsplit_notes(table, set_aside),
         *_missing_classes(manifest),
         *_missing(manifest),
     ]
@@ -90,16 +90,16 @@ def _double_notes(doubles: pd.DataFrame) -> Iterator[str]:
         yield f"{subject} there more than once under the same label ({files} files). Each stays in one split."
 
 
-def _aside_notes(aside: pd.DataFrame) -> Iterator[str]:
-    if len(aside):
-        examples = "; ".join(f"{row.image}: {row.reason}" for row in aside.head(_SHOWN).itertuples())
-        rows = "1 row is" if len(aside) == 1 else f"{len(aside)} rows are"
-        reasons = _and_more(examples, len(aside), "; ")
+def _set_aside_notes(set_aside: pd.DataFrame) -> Iterator[str]:
+    if len(set_aside):
+        examples = "; ".join(f"{row.image}: {row.reason}" for row in set_aside.head(_SHOWN).itertuples())
+        rows = "1 row is" if len(set_aside) == 1 else f"{len(set_aside)} rows are"
+        reasons = _and_more(examples, len(set_aside), "; ")
         yield f"{rows} in no split, because the patient or the picture is in another: {reasons}."
 
 
-def _unsplit_notes(table: pd.DataFrame, aside: pd.DataFrame) -> Iterator[str]:
-    unsplit = table[(table["split"] == "") & ~table["image_id"].isin(aside["image_id"])]
+def _unsplit_notes(table: pd.DataFrame, set_aside: pd.DataFrame) -> Iterator[str]:
+    unsplit = table[(table["split"] == "") & ~table["image_id"].isin(set_aside["image_id"])]
     if len(unsplit) and len(unsplit) < len(table):
         reasons = unsplit["role"].where(unsplit["role"] != "", "no role").where(unsplit["label"] != "", "no label")
         counts = ", ".join(f"{reason} {n}" for reason, n in reasons.value_counts().sort_index().items())

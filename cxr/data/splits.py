@@ -18,7 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from cxr.data.manifest import Manifest
-from cxr.errors import ManifestError
+from cxr.errors import ManifestError, wrong_use
 
 FRACTIONS: Mapping[str, float] = {"train": 0.7, "val": 0.1, "test": 0.2}
 ORDER = ("train", "val", "test", "external", "probe")
@@ -93,7 +93,7 @@ def split_manifest(
     table = manifest.table.sort_values("image_id", ignore_index=True)
     components = connected_groups(table, ("patient_id", "dup_group"))
     splits, owners = _kept_splits(table, components, keep)
-    aside = _aside(table, components, owners, splits)
+    set_aside = _conflicting_rows(table, components, owners, splits)
     if shares:
         free = ~table["split"].isin(list(keep)).to_numpy() & ~np.isin(components, list(owners))
         task = _task(table, free, keeps=bool(keep))
@@ -105,7 +105,7 @@ def split_manifest(
     held_out, remaining = _hold_out(table, components, owners, splits)
     result = manifest.with_splits(splits | held_out)
     result.check_splits()
-    return result, pd.DataFrame([*aside, *remaining], columns=["image_id", "image", "reason"])
+    return result, pd.DataFrame([*set_aside, *remaining], columns=["image_id", "image", "reason"])
 
 
 def connected_groups(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
@@ -131,7 +131,9 @@ def _fractions(manifest: Manifest, fractions: Mapping[str, float] | None, keep: 
     for name in keep:
         if name not in manifest.splits:
             split_names = ", ".join(in_order(manifest.splits)) or "none"
-            raise ManifestError(f"split {name!r} cannot be kept: the data set has no such split. Found: {split_names}")
+            raise wrong_use(
+                ManifestError(f"split {name!r} cannot be kept: the data set has no such split. Found: {split_names}")
+            )
     if fractions is None:
         shares = {name: share for name, share in FRACTIONS.items() if name not in keep}
         return {name: share / sum(shares.values()) for name, share in shares.items()}
@@ -143,11 +145,13 @@ def _fractions(manifest: Manifest, fractions: Mapping[str, float] | None, keep: 
 def _check_fractions(fractions: Mapping[str, float], keep: Collection[str]) -> None:
     for name, value in fractions.items():
         if not name or name in _HELD_OUT_ROLES:
-            raise ManifestError(f"split {name!r} cannot be requested: it is reserved for rows of that role")
+            raise wrong_use(ManifestError(f"split {name!r} cannot be requested: it is reserved for rows of that role"))
         if name in keep:
-            raise ManifestError(f"split {name!r} is to be kept and to get the share {value:g}: choose one of the two")
+            raise wrong_use(
+                ManifestError(f"split {name!r} is to be kept and to get the share {value:g}: choose one of the two")
+            )
         if not (math.isfinite(value) and 0 < value <= 1):
-            raise ManifestError(f"fraction {value!r} of split {name!r} is not above 0 and at most 1")
+            raise wrong_use(ManifestError(f"fraction {value!r} of split {name!r} is not above 0 and at most 1"))
     if not math.isclose(sum(fractions.values()), 1, abs_tol=1e-6):
         fractions_text = ", ".join(f"{name} {value:g}" for name, value in fractions.items())
         raise ManifestError(f"fractions ({fractions_text}) add up to {sum(fractions.values()):g}, not to 1")
@@ -165,7 +169,7 @@ def _kept_splits(
     return {image_id: split for image_id, split, component in rows if split and owners.get(component) == split}, owners
 
 
-def _aside(
+def _conflicting_rows(
     table: pd.DataFrame, components: NDArray[np.int64], owners: Mapping[int, str], splits: Mapping[str, str]
 ) -> list[tuple[str, str, str]]:
     """Return ``image_id, image, reason`` of the rows that could be learnt from, but whose group a kept split owns."""
@@ -356,7 +360,7 @@ def _hold_out(
     """
     all_owners = dict(owners)
     held_out: dict[str, str] = {}
-    aside: list[tuple[str, str, str]] = []
+    set_aside: list[tuple[str, str, str]] = []
     for role in _HELD_OUT_ROLES:
         for position in np.flatnonzero((table["role"] == role).to_numpy()):
             row, component = table.iloc[position], int(components[position])
@@ -366,8 +370,8 @@ def _hold_out(
             if owner == role:
                 held_out[row["image_id"]] = role
             else:
-                aside.append((row["image_id"], row["image"], _shares(row, role, owner)))
-    return held_out, aside
+                set_aside.append((row["image_id"], row["image"], _shares(row, role, owner)))
+    return held_out, set_aside
 
 
 def _shares(row: pd.Series, kind: str, owner: str, suffix: str = "") -> str:

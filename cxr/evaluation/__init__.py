@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from cxr import lazy
+from cxr.earlier_names import replaced
 from cxr.evaluation.predict import predict, predictions_table
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ _public, __dir__ = lazy.attach(
 
 
 def __getattr__(name: str) -> Any:
+    if name == "bootstrap":
+        return replaced("cxr.evaluation.bootstrap", "summarise, or share_intervals: intervals over patients, not drawn")
     if name == "load_trained":  # what ``cxr.networks.load_network`` was called
         from cxr.networks import load_network
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from cxr.evaluation.multilabel import thresholds_in_words
 from cxr.evaluation.predict import predict, predictions_table
 from cxr.evaluation.provenance import provenance
 from cxr.evaluation.relation import is_own, refuse_new_splits, relation_to_training
+from cxr.evaluation.results import Brief, EvaluationResults, SeenRecord, Summary
 from cxr.evaluation.seen import (
     INCLUDED,
     SeenAmong,
@@ -82,9 +82,12 @@ def evaluate(
     table = table_of(manifest, selection, logits, card, among)
     folder.write_predictions(table)
     own, include = is_own(network, card, manifest), params.include_seen
-    summary = results(table, card, selection, among, own=own, include_seen=include) | {"network": description}
+    summary = results(table, card, selection, among, own=own, include_seen=include)
+    summary["network"] = description
     summary["provenance"] = rests_on
-    folder.write_json("results.json", summary | ({"aliases": aliases} if aliases else {}))
+    if aliases:
+        summary["aliases"] = aliases
+    folder.write_json("results.json", summary)
     tell(1.0, "finished")
 
 
@@ -160,7 +163,7 @@ def results(
     *,
     own: bool = False,
     include_seen: bool = False,
-) -> dict[str, Any]:
+) -> EvaluationResults:
     """Return what results.json holds: task, classes, ``splits`` (a summary each), what was measured and left out.
 
     ``measured`` and ``left_out`` are those of :meth:`Selection.to_dict`, ``seen`` is that of
@@ -171,13 +174,13 @@ def results(
     uses = {str(name): rows["seen"].tolist() for name, rows in table.groupby("split", sort=True)}
     whole = {name: whole_because(name, of, own=own, include=include_seen) for name, of in uses.items()}
     seen = facts(among, selection.by_split, whole)
-    splits = {}
+    splits: dict[str, Summary] = {}
     for name, rows in measured_rows(table, {"seen": seen}).groupby("split", sort=True):
         summary = summarise_predictions(rows, card.classes, card.task, card.thresholds)
-        splits[str(name)] = summary | {"absent": selection.absent.get(str(name), {})}
+        splits[str(name)] = {**summary, "absent": selection.absent.get(str(name), {})}
     _compare(seen, table, card)
     counts = {name: summary["n"] for name, summary in splits.items()}
-    record = {
+    record: EvaluationResults = {
         "task": card.task,
         "classes": list(card.classes),
         "splits": splits,
@@ -193,7 +196,8 @@ def results(
     notes += about_patients(table)
     for line in notes:
         log.info("%s", line)
-    return record | {"notes": notes}
+    record["notes"] = notes
+    return record
 
 
 def about_patients(table: pd.DataFrame) -> list[str]:
@@ -208,18 +212,29 @@ def about_patients(table: pd.DataFrame) -> list[str]:
     ]
 
 
-_IN_BRIEF = ("task", "n", "n_patients", "accuracy", "auc")
-
-
-def _compare(seen: dict[str, Any], table: pd.DataFrame, card: ModelCard) -> None:
+def _compare(seen: SeenRecord, table: pd.DataFrame, card: ModelCard) -> None:
     """Add to each split of which some X-rays were seen what the figures would be with them, or without them."""
     for name, counts in seen["splits"].items():
         rows = table[table["split"] == name]
         compared = rows if counts["left_out"] else rows[rows["seen"] == ""]
-        key = "with_them" if counts["left_out"] else "without_them"
-        if (counts["left_out"] or counts.get("why") == INCLUDED) and len(compared):
-            summary = summarise_predictions(compared, card.classes, card.task, card.thresholds)
-            counts[key] = {part: summary[part] for part in _IN_BRIEF if part in summary}
+        if not len(compared):
+            continue
+        if counts["left_out"]:
+            counts["with_them"] = _brief(summarise_predictions(compared, card.classes, card.task, card.thresholds))
+        elif counts.get("why") == INCLUDED:
+            counts["without_them"] = _brief(summarise_predictions(compared, card.classes, card.task, card.thresholds))
+
+
+def _brief(summary: Summary) -> Brief:
+    brief: Brief = {
+        "task": summary["task"],
+        "n": summary["n"],
+        "n_patients": summary["n_patients"],
+        "auc": summary["auc"],
+    }
+    if "accuracy" in summary:
+        brief["accuracy"] = summary["accuracy"]
+    return brief
 
 
 def _refuse_a_single_class(card: ModelCard) -> None:

@@ -6,20 +6,20 @@ All of them are computed from weights of the images, so that leaving out each pa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from cxr.earlier_names import dropped
 from cxr.evaluation.intervals import LEVEL, effective_patients, mean_of_patients, patients_of_pairs, share_intervals
-from cxr.formatting import xrays
+from cxr.evaluation.results import Brief, Summary
+from cxr.formatting import Estimate, xrays
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL, TASKS
 
-Interval = dict[str, float | None]
 
-
-def summarise(table: pd.DataFrame, classes: Sequence[str], seed: int = 0) -> dict[str, Any]:
+@dropped("n_bootstrap")
+def summarise(table: pd.DataFrame, classes: Sequence[str], seed: int = 0) -> Summary:
     """Return the metrics of a table of predictions.
 
     Parameters
@@ -47,10 +47,17 @@ def summarise(table: pd.DataFrame, classes: Sequence[str], seed: int = 0) -> dic
         "task": SINGLE_LABEL,
         "n": len(table),
         "n_patients": len(set(patients_of(table))),
-        **{name: estimates[name][0] for name in _OVERALL},
+        "accuracy": estimates["accuracy"][0],
+        "macro_f1": estimates["macro_f1"][0],
+        "auc": estimates["auc"][0],
         "per_class": {
-            name: {measure.removesuffix("_by_class"): estimates[measure][c] for measure in _BY_CLASS}
-            | {"support": int(confusion[c].sum())}
+            name: {
+                "recall": estimates["recall"][c],
+                "precision": estimates["precision"][c],
+                "f1": estimates["f1"][c],
+                "auc": estimates["auc_by_class"][c],
+                "support": int(confusion[c].sum()),
+            }
             for c, name in enumerate(classes)
         },
         "confusion": confusion.tolist(),
@@ -161,7 +168,7 @@ class Figures:
             "auc_by_class": aucs,
         }
 
-    def estimates(self, groups: Sequence[str], seed: int) -> dict[str, list[Interval]]:
+    def estimates(self, groups: Sequence[str], seed: int) -> dict[str, list[Estimate]]:
         """Return each figure as ``{value, low, high}``."""
         if not len(self.truth):
             nothing = _interval(None, None)
@@ -174,7 +181,7 @@ def estimates_of(
     patients: Mapping[str, Sequence[float]],
     groups: Sequence[str],
     seed: int,
-) -> dict[str, list[Interval]]:
+) -> dict[str, list[Estimate]]:
     """Return figures in [0, 1] as lists of ``{value, low, high}``.
 
     Parameters
@@ -236,7 +243,7 @@ def weighted_auc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -
         return np.where(pairs > 0, (positives * below).sum(1) / pairs, np.nan)
 
 
-def estimate(value: float, limits: tuple[float, float] | None) -> Interval:
+def estimate(value: float, limits: tuple[float, float] | None) -> Estimate:
     """Return ``{value, low, high}``, None for all three where ``value`` is not finite."""
     return _interval(float(value), limits) if np.isfinite(value) else _interval(None, None)
 
@@ -245,19 +252,20 @@ def _value(number: float) -> float | None:
     return float(number) if np.isfinite(number) else None
 
 
-def _interval(value: float | None, limits: tuple[float, float] | None) -> Interval:
+def _interval(value: float | None, limits: tuple[float, float] | None) -> Estimate:
     low, high = limits or (None, None)
     return {"value": value, "low": low, "high": high}
 
 
-def headline(summary: Mapping[str, Any]) -> str:
+def headline(summary: Summary | Brief) -> str:
     """Return a summary's accuracy, or mean AUC of findings, in words.
 
     Such as ``accuracy 85.0 % (77.0 to 91.0), 120 X-rays of 96 patients``.
     """
-    name, unit, scale, digits = ("accuracy", " %", 100, 1) if "accuracy" in summary else ("mean AUC", "", 1, 3)
-    score = summary["accuracy" if "accuracy" in summary else "auc"]
-    value, low, high = (score[key] for key in ("value", "low", "high"))
+    accuracy = summary.get("accuracy")
+    name, unit, scale, digits = ("accuracy", " %", 100, 1) if accuracy else ("mean AUC", "", 1, 3)
+    score = accuracy or summary["auc"]
+    value, low, high = score["value"], score["low"], score["high"]
     if value is None:
         return f"no {name}, {xrays(summary['n'], summary.get('n_patients'))}"
     limits = "" if low is None or high is None else f" ({scale * low:.{digits}f} to {scale * high:.{digits}f})"

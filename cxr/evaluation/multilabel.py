@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cxr.evaluation.intervals import LEVEL, effective_patients, mean_of_patients, patients_of_pairs
-from cxr.evaluation.metrics import Interval, estimates_of, ratio, weighted_auc
+from cxr.evaluation.metrics import estimates_of, ratio, weighted_auc
+from cxr.evaluation.results import ClassScores, Summary
+from cxr.formatting import Estimate
 from cxr.models.card import MULTI_LABEL
 
 THRESHOLD = 0.5
@@ -43,7 +45,7 @@ def summarise_findings(
     patients: Sequence[str],
     thresholds: Mapping[str, float] | None = None,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Summary:
     """Return the metrics of findings.
 
     Parameters
@@ -73,13 +75,28 @@ def summarise_findings(
         "task": MULTI_LABEL,
         "n": len(targets),
         "n_patients": len(set(patients)),
-        **means,
+        "auc": means["auc"],
+        "average_precision": means["average_precision"],
         "per_class": {
-            name: {**figures, "threshold": limit, "published": name in published, **entries.numbers(c)}
+            name: _scores(figures, limit, name in published, entries.numbers(c))
             for c, (name, limit, figures) in enumerate(zip(classes, limits, per_class, strict=True))
         },
         "classes": list(classes),
         "level": LEVEL,
+    }
+
+
+def _scores(figures: Mapping[str, Estimate], threshold: float, published: bool, numbers: _Numbers) -> ClassScores:
+    return {
+        "auc": figures["auc"],
+        "average_precision": figures["average_precision"],
+        "sensitivity": figures["sensitivity"],
+        "specificity": figures["specificity"],
+        "precision": figures["precision"],
+        "f1": figures["f1"],
+        "threshold": threshold,
+        "published": published,
+        **numbers,
     }
 
 
@@ -94,7 +111,7 @@ def outcomes(targets: np.ndarray, chances: np.ndarray, threshold: float) -> pd.S
     return pd.Series(np.where(np.isfinite(targets), names, ""))
 
 
-def thresholds_in_words(summary: Mapping[str, Any]) -> str:
+def thresholds_in_words(summary: Summary) -> str:
     """Return where the thresholds come from at which a summary counts findings as there."""
     default = [name for name, scores in summary["per_class"].items() if not scores["published"]]
     if not default:
@@ -105,6 +122,17 @@ def thresholds_in_words(summary: Mapping[str, Any]) -> str:
         f"A finding counts as present above the threshold that the network's publisher states, and above {THRESHOLD:g} "
         f"for {', '.join(default)}, where none is stated."
     )
+
+
+_Ranking = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""A figure (B,) of what is there (N,), scores (N,) and weights (B, N)."""
+
+
+class _Numbers(TypedDict):
+    known: int
+    positive: int
+    negative: int
+    confusion: list[list[int]]
 
 
 class _Entries:
@@ -125,11 +153,11 @@ class _Entries:
         }
         self.both = _with_both_values(self.known, self.true)
 
-    def numbers(self, c: int) -> dict[str, Any]:
+    def numbers(self, c: int) -> _Numbers:
         """Return how many images of a class are known, positive, negative, and its confusion matrix."""
         tn, fp, fn, tp = (int(part[:, c].sum()) for part in self.parts.values())
-        numbers = {"known": tn + fp + fn + tp, "positive": fn + tp, "negative": tn + fp}
-        return {**numbers, "confusion": [[tn, fp], [fn, tp]]}
+        known = tn + fp + fn + tp
+        return {"known": known, "positive": fn + tp, "negative": tn + fp, "confusion": [[tn, fp], [fn, tp]]}
 
     def figures(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return (B, K) values of each measure for weights (B, N); NaN where one is not defined."""
@@ -163,7 +191,7 @@ class _Entries:
         means = {f"mean {name}": [mean_of_patients([own[name][c] for c in self.both])] for name in RANKED}
         return means | own
 
-    def _ranked(self, measure: Any, weights: np.ndarray) -> np.ndarray:
+    def _ranked(self, measure: _Ranking, weights: np.ndarray) -> np.ndarray:
         values = np.full((len(weights), self.known.shape[1]), np.nan)
         for c in self.both:
             values[:, c] = measure(self.true[:, c], self.chances[:, c], weights * self.known[:, c])
@@ -172,7 +200,7 @@ class _Entries:
 
 def _estimates(
     entries: _Entries, patients: Sequence[str], seed: int
-) -> tuple[dict[str, Interval], list[dict[str, Interval]]]:
+) -> tuple[dict[str, Estimate], list[dict[str, Estimate]]]:
     """Return the means over classes, and the figures of each class, with their intervals."""
 
     def means_and_figures(weights: np.ndarray) -> dict[str, np.ndarray]:

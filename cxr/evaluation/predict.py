@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
@@ -94,7 +94,7 @@ def predictions_table(
     ids, classes = list(ids), list(classes)
     rows = manifest.table.set_index("image_id").loc[ids]
     chances = probabilities(logits, task)
-    own: dict[str, Any] = {name: rows[name].to_numpy() for name in ("split", "label")}
+    own: dict[str, object] = {name: rows[name].to_numpy() for name in ("split", "label")}
     if task == MULTI_LABEL:
         own["findings"] = rows["findings"].to_numpy()
     else:

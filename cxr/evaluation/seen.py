@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ import pandas as pd
 from cxr.data import ImageCache, Manifest
 from cxr.errors import CxrError, ImageError
 from cxr.evaluation.metrics import headline
+from cxr.evaluation.results import EvaluationResults, SeenImagesRow, SeenRecord, SeenSplit
 from cxr.models.seen_images import CHOSEN, TRAINED, Seen, SeenImages
 
 ALL_SEEN, OWN_SPLIT, INCLUDED = WHOLE = ("all-seen", "own-split", "included")
@@ -133,7 +133,7 @@ def whole_because(split: str, uses: Sequence[str], *, own: bool, include: bool) 
     return INCLUDED if include else ""
 
 
-def facts(among: SeenAmong, by_split: Mapping[str, Sequence[str]], whole: Mapping[str, str]) -> dict[str, Any]:
+def facts(among: SeenAmong, by_split: Mapping[str, Sequence[str]], whole: Mapping[str, str]) -> SeenRecord:
     """Return the entry ``seen`` of results.json.
 
     Returns
@@ -142,12 +142,16 @@ def facts(among: SeenAmong, by_split: Mapping[str, Sequence[str]], whole: Mappin
     ``left_out`` and, where nothing is left out, ``why``) and ``images``: rows of ``split``, ``use``, ``stages`` and
     ``ids``, so that every X-ray that was seen is named.
     """
-    splits: dict[str, dict[str, Any]] = {}
-    images: list[dict[str, Any]] = []
+    splits: dict[str, SeenSplit] = {}
+    images: list[SeenImagesRow] = []
     for split, ids in by_split.items():
         uses = among.column(ids)
-        counts = {use: uses.count(use) for use in (TRAINED, CHOSEN)}
-        splits[split] = {"of": len(ids), **counts, "left_out": any(uses) and not whole.get(split)}
+        splits[split] = {
+            "of": len(ids),
+            "trained": uses.count(TRAINED),
+            "chosen": uses.count(CHOSEN),
+            "left_out": any(uses) and not whole.get(split),
+        }
         if whole.get(split):
             splits[split]["why"] = whole[split]
         images += _entries_of(among, split, ids)
@@ -160,7 +164,7 @@ def facts(among: SeenAmong, by_split: Mapping[str, Sequence[str]], whole: Mappin
     }
 
 
-def marked(seen: Seen | None, manifest: Manifest, size: int) -> dict[str, Any]:
+def marked(seen: Seen | None, manifest: Manifest, size: int) -> SeenRecord:
     """Return the entry ``seen`` for results that are of all images of ``manifest``, whether they were seen or not.
 
     ``size`` is that of the network's pictures.
@@ -175,7 +179,7 @@ def marked(seen: Seen | None, manifest: Manifest, size: int) -> dict[str, Any]:
     return facts(among, by_split, {name: INCLUDED for name, ids in by_split.items() if any(among.column(ids))})
 
 
-def _entries_of(among: SeenAmong, split: str, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _entries_of(among: SeenAmong, split: str, ids: Sequence[str]) -> Iterator[SeenImagesRow]:
     groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for image_id in ids:
         if image_id in among.use:
@@ -184,27 +188,27 @@ def _entries_of(among: SeenAmong, split: str, ids: Sequence[str]) -> Iterator[di
         yield {"split": split, "use": use, "stages": list(stages), "ids": named}
 
 
-def measured_rows(table: pd.DataFrame, results: Mapping[str, Any]) -> pd.DataFrame:
+def measured_rows(table: pd.DataFrame, results: EvaluationResults) -> pd.DataFrame:
     """Return the rows of predictions that the figures of results.json are of: without what was left out as seen."""
-    splits = (results.get("seen") or {}).get("splits") or {}
-    left_out = [name for name, counts in splits.items() if counts["left_out"]]
+    seen = results.get("seen")
+    left_out = [name for name, counts in seen["splits"].items() if counts["left_out"]] if seen else []
     if "seen" not in table or not left_out:
         return table
     return table[(table["seen"] == "") | ~table["split"].isin(left_out)]
 
 
-def n_seen(seen: Mapping[str, Any], *, left_out: bool = False) -> int:
+def n_seen(seen: SeenRecord, *, left_out: bool = False) -> int:
     """Return how many X-rays the entry ``seen`` of results.json counts as seen, or only those that are left out."""
-    splits = [counts for counts in (seen.get("splits") or {}).values() if counts["left_out"] or not left_out]
-    return sum(counts[use] for counts in splits for use in (TRAINED, CHOSEN))
+    splits = [counts for counts in seen["splits"].values() if counts["left_out"] or not left_out]
+    return sum(counts["trained"] + counts["chosen"] for counts in splits)
 
 
-def seen_in_words(seen: Mapping[str, Any] | None, split: str | None = None) -> list[str]:
+def seen_in_words(seen: SeenRecord | None, split: str | None = None) -> list[str]:
     """Return the entry ``seen`` of results.json in sentences, of one split or of all; none for older results."""
     if not seen:
         return []
     splits = {name: counts for name, counts in seen["splits"].items() if split in (None, name)}
-    lines = [_split_in_words(name, counts) for name, counts in splits.items() if counts[TRAINED] + counts[CHOSEN]]
+    lines = [_split_in_words(name, counts) for name, counts in splits.items() if counts["trained"] + counts["chosen"]]
     n = sum(counts["of"] for counts in splits.values())
     if not lines and seen["compared_with"]:
         lines.append(
@@ -219,18 +223,19 @@ def seen_in_words(seen: Mapping[str, Any] | None, split: str | None = None) -> l
     return lines
 
 
-def marked_in_words(seen: Mapping[str, Any]) -> str:
+def marked_in_words(seen: SeenRecord) -> str:
     """Return one sentence for results in which X-rays that were seen are marked and kept; "" where none was."""
     n, of = n_seen(seen), sum(counts["of"] for counts in seen["splits"].values())
-    trained = sum(counts[TRAINED] for counts in seen["splits"].values())
+    trained = sum(counts["trained"] for counts in seen["splits"].values())
     if n:
         return f"{n} of the {of} X-rays are not new to the network ({_uses(trained, n - trained)})."
     return f"Not known: {'; '.join(seen['unknown'])}." if seen["unknown"] else ""
 
 
-def _split_in_words(split: str, counts: Mapping[str, Any]) -> str:
-    n, of, where = counts[TRAINED] + counts[CHOSEN], counts["of"], "the data" if split == "all" else f"split {split}"
-    seen = f"not new to the network ({_uses(counts[TRAINED], counts[CHOSEN])})"
+def _split_in_words(split: str, counts: SeenSplit) -> str:
+    trained, chosen, of = counts["trained"], counts["chosen"], counts["of"]
+    n, where = trained + chosen, "the data" if split == "all" else f"split {split}"
+    seen = f"not new to the network ({_uses(trained, chosen)})"
     why = counts.get("why")
     if why == ALL_SEEN:
         return f"All {of} X-rays of {where} are {seen}: its figures say nothing about new X-rays."
@@ -249,6 +254,6 @@ def _uses(trained: int, chosen: int) -> str:
     return ", ".join(f"{n} {words}" for n, words in parts if n)
 
 
-def _figures(counts: Mapping[str, Any]) -> str:
-    pairs = (("with_them", "With them"), ("without_them", "Without them"))
-    return "".join(f" {words}: {headline(counts[key])}." for key, words in pairs if counts.get(key))
+def _figures(counts: SeenSplit) -> str:
+    pairs = (("With them", counts.get("with_them")), ("Without them", counts.get("without_them")))
+    return "".join(f" {words}: {headline(figures)}." for words, figures in pairs if figures)

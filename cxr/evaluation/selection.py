@@ -6,12 +6,12 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pandas as pd
 
 from cxr.data import Manifest
-from cxr.errors import ManifestError
+from cxr.errors import ManifestError, wrong_use
+from cxr.evaluation.results import EvaluationResults, LeftOut, Measured, SelectionRecord
 from cxr.evaluation.truth import UNCERTAIN, finding_names, is_normal, likely_classes, usable
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 
@@ -81,8 +81,8 @@ class Selection:
         """Return the selection with how many X-rays of each split are measured once ``seen`` of them are left out."""
         return replace(self, measured=dict(measured), seen=seen) if seen else self
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return ``measured`` and ``left_out`` as results.json holds them, without the empty parts of the latter."""
+    def to_dict(self) -> SelectionRecord:
+        """Return ``measured`` and ``left_out`` as results.json holds them."""
         by_label = sum((Counter(labels) for labels in self.unknown_labels.values()), Counter())
         by_reason = {
             "unknown-label": by_label.total(),
@@ -91,7 +91,7 @@ class Selection:
             "unreadable": self.unreadable,
             **({"seen": self.seen} if self.seen else {}),
         }
-        left_out = {
+        left_out: LeftOut = {
             "n": sum(by_reason.values()),
             "by_reason": by_reason,
             "by_label": dict(by_label.most_common()),
@@ -158,29 +158,28 @@ def select(
     )
 
 
-def sentences(results: Mapping[str, Any]) -> list[str]:
+def sentences(results: EvaluationResults) -> list[str]:
     """Return in words what a results.json says of what was measured and what was left out; none for an older one."""
-    measured, left_out = results.get("measured") or {}, results.get("left_out") or {}
-    seen = results.get("seen") or {}
-    listed_all = bool(seen.get("compared_with")) and not seen.get("unknown")
-    measures = _measured_in_words(measured, left_out, listed_all=listed_all)
-    return [*measures, *left_out_in_words(left_out), *_absent_in_words(results)]
+    measured, left_out, seen = results.get("measured"), results.get("left_out"), results.get("seen")
+    listed_all = seen is not None and bool(seen["compared_with"]) and not seen["unknown"]
+    lines = [] if measured is None or left_out is None else list(_measured_in_words(measured, left_out, listed_all))
+    if left_out is not None:
+        lines += left_out_in_words(left_out)
+    return [*lines, *_absent_in_words(results)]
 
 
-def left_out_in_words(left_out: Mapping[str, Any]) -> list[str]:
+def left_out_in_words(left_out: LeftOut) -> list[str]:
     """Return a sentence for each reason for which X-rays of the measured splits are left out."""
-    reasons = left_out.get("by_reason") or {}
-    lines = []
+    reasons, lines = left_out["by_reason"], []
     if n := reasons.get("unknown-label"):
         lines.append(
-            f"Left out: {_xrays(n)} whose label is not a class of the network "
-            f"({listed(left_out.get('by_label') or {})})."
+            f"Left out: {_xrays(n)} whose label is not a class of the network ({listed(left_out['by_label'])})."
         )
-    if findings := left_out.get("findings"):
+    if findings := left_out["findings"]:
         lines.append(f"Findings that are not classes of the network are not measured: {listed(findings)}.")
     lines += [
         f"{label!r} may be the network's {name!r}: `--alias {shlex.quote(f'{label}={name}')}` measures it as such."
-        for label, name in (left_out.get("likely") or {}).items()
+        for label, name in left_out["likely"].items()
     ]
     if n := reasons.get("no-label"):
         lines.append(f"Left out: {_xrays(n)} without a label.")
@@ -200,10 +199,10 @@ def _xrays(n: int) -> str:
     return f"{n} X-ray{'' if n == 1 else 's'}"
 
 
-def _measured_in_words(measured: Mapping[str, Any], left_out: Mapping[str, Any], *, listed_all: bool) -> Iterator[str]:
+def _measured_in_words(measured: Measured, left_out: LeftOut, listed_all: bool) -> Iterator[str]:
     """Yield what was measured; ``listed_all`` says that the network's list of what it has seen is whole."""
-    why, splits = measured.get("why"), measured.get("splits") or {}
-    n, others = sum(splits.values()), left_out.get("by_split") or {}
+    why, splits, others = measured["why"], measured["splits"], left_out["by_split"]
+    n = sum(splits.values())
     if why == "no-splits":
         yield f"The data have no splits: all {_xrays(n)} with a known label are measured."
     elif why == EXTERNAL:
@@ -211,7 +210,7 @@ def _measured_in_words(measured: Mapping[str, Any], left_out: Mapping[str, Any],
             "No patient and no image file of these data was in the training, so every split is measured: "
             f"{_xrays(n)} with a known label."
         )
-    elif why is not None and EVERYTHING in splits:
+    elif EVERYTHING in splits:
         warning = "" if listed_all else " The figures are too good if the network was trained on some of them."
         yield f"Every split is measured: {_xrays(n)} with a known label.{warning}"
     if others and why == NOT_KNOWN:
@@ -228,7 +227,7 @@ def _measured_in_words(measured: Mapping[str, Any], left_out: Mapping[str, Any],
         yield f"Not measured, because of their split: {listed(others)}."
 
 
-def _absent_in_words(results: Mapping[str, Any]) -> Iterator[str]:
+def _absent_in_words(results: EvaluationResults) -> Iterator[str]:
     for split, summary in (results.get("splits") or {}).items():
         absent = summary.get("absent") or {}
         elsewhere = {name: n for name, n in absent.items() if n}
@@ -241,14 +240,21 @@ def _absent_in_words(results: Mapping[str, Any]) -> Iterator[str]:
             yield f"No X-ray of {', '.join(nowhere)} in {where}: nothing is said of {them}."
 
 
-def _splits_to_measure(present: list[str], splits: list[str], relation: str) -> tuple[list[str], str]:
-    """Return the splits to measure and why; :data:`EVERYTHING` alone for all."""
+def check_splits(present: Sequence[str], splits: Sequence[str]) -> None:
+    """Raise a ManifestError for a split that is neither one of those ``present`` in a manifest nor ``all``."""
     for name in splits:
         if name not in present and name != EVERYTHING:
-            raise ManifestError(
-                f"split {name!r} is not in the manifest. Found: {', '.join(present) or 'none'}; "
-                f"{EVERYTHING} measures everything"
+            raise wrong_use(
+                ManifestError(
+                    f"split {name!r} is not in the manifest. Found: {', '.join(present) or 'none'}; "
+                    f"{EVERYTHING} measures everything"
+                )
             )
+
+
+def _splits_to_measure(present: list[str], splits: list[str], relation: str) -> tuple[list[str], str]:
+    """Return the splits to measure and why; :data:`EVERYTHING` alone for all."""
+    check_splits(present, splits)
     if EVERYTHING in splits and EVERYTHING not in present:
         return [EVERYTHING], "asked" if present else "no-splits"
     if splits:

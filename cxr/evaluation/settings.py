@@ -77,6 +77,17 @@ class EvaluationParams(OnNetwork):
         """The network: a run's id, a weights file, or the name of weights."""
         return self.run or self.weights or self.model
 
+    def check(self) -> list[str]:
+        """Raise a CxrError if the network cannot be loaded, or a split or a name in ``aliases`` does not exist."""
+        from cxr.evaluation.selection import check_splits
+        from cxr.evaluation.truth import renamed
+        from cxr.networks import load_network
+
+        card = load_network(self.network)[0].card
+        check_splits(self.data.splits, self.splits or ())
+        renamed(self.data, self.aliases, card.classes, card.task)
+        return []
+
     def default_name(self) -> str:
         """Return the run's name."""
         return f"evaluate {network_name(self.network)}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cxr.evaluation.metrics import patients_of, probabilities, summarise
 from cxr.evaluation.multilabel import summarise_findings
+from cxr.evaluation.results import Summary
 from cxr.evaluation.truth import finding_targets
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 
@@ -37,7 +37,7 @@ def summarise_predictions(
     classes: Sequence[str],
     task: str = SINGLE_LABEL,
     thresholds: Mapping[str, float] | None = None,
-) -> dict[str, Any]:
+) -> Summary:
     """Return the summary of a table of predictions: :func:`summarise`, or of findings :func:`summarise_findings`.
 
     A table of findings holds ``prob_<class>`` and ``target_<class>``; ``thresholds`` are probabilities by class.
@@ -50,7 +50,7 @@ def summarise_predictions(
 
 def validation_summary(
     task: str, targets: np.ndarray, logits: np.ndarray, classes: Sequence[str], patients: Sequence[str]
-) -> dict[str, Any]:
+) -> Summary:
     """Return the metrics with intervals of either task; targets are class indices (N,) or findings (N, K)."""
     chances = probabilities(logits, task)
     if task == MULTI_LABEL:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from cxr.data import Manifest
 from cxr.data.importers.listing import known_class
-from cxr.errors import ManifestError, unknown
+from cxr.errors import ManifestError, unknown, wrong_use
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 
 NO_FINDING = "No Finding"
@@ -93,9 +93,13 @@ def renamed(manifest: Manifest, aliases: Mapping[str, str], classes: Sequence[st
     present = set(manifest.classes) | (findings if task == MULTI_LABEL else set())
     for name, meaning in aliases.items():
         if meaning not in allowed:
-            raise ManifestError(unknown(f"class of the network in alias {name}={meaning}:", meaning, allowed))
+            raise wrong_use(
+                ManifestError(unknown(f"class of the network in alias {name}={meaning}:", meaning, allowed))
+            )
         if name not in present:
-            raise ManifestError(unknown(f"label of the data in alias {name}={meaning}:", name, sorted(present)))
+            raise wrong_use(
+                ManifestError(unknown(f"label of the data in alias {name}={meaning}:", name, sorted(present)))
+            )
     table = manifest.table.assign(
         label=[aliases.get(label, label) for label in manifest.table["label"]],
         findings=[_renamed_findings(text, aliases) for text in manifest.table["findings"]],

@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from cxr.errors import ExplainError, unknown
+from cxr.errors import ExplainError, unknown, wrong_use
 from cxr.explain import gradients
 from cxr.explain.composites import COMPOSITES, DEFAULT_COMPOSITE, Composite, composite_of
+from cxr.explain.composites.composite import Settings
 from cxr.explain.explanation import Explanation, joined
 from cxr.explain.frozen import borrowed, prepared
 from cxr.explain.lrp.propagator import PROPAGATORS, LayerRules, Propagated, Propagator, as_numpy
@@ -59,7 +60,7 @@ def explain(
     bias: str | None = None,
     batch: int = BATCH,
     precision: str | None = None,
-    trial: bool = True,
+    trial: bool | Trial = True,
     **options: Any,
 ) -> Explanation:
     """Explain logits (never softmax outputs) of ``model`` on ``images``.
@@ -88,7 +89,8 @@ def explain(
         map agrees with float32's to a cosine below :data:`cxr.explain.precision.LEAST_COSINE`, or bfloat16 takes more
         than :data:`cxr.explain.precision.LARGEST_TIME` of float32's time, float32 is taken, and a note says why.
     trial
-        False takes bfloat16 without a trial, as measurements of bfloat16 itself need it.
+        False takes bfloat16 without a trial, as measurements of bfloat16 itself need it. A trial that was made before
+        decides as if it had been made here.
 
     Raises
     ------
@@ -110,7 +112,7 @@ def explain(
     tried: Trial | None = None
     with input_that_fits(subject.network, lambda: subject.inputs(slice(0, 1)), subject.classes):
         if explainer.is_rough and trial:
-            tried = _tried(explainer, subject, columns[:1])
+            tried = trial if isinstance(trial, Trial) else _tried(explainer, subject, columns[:1])
             explainer = explainer if tried.holds else explainer.in_precision(None)
         propagate = explainer.prepared()
         parts = [
@@ -157,13 +159,13 @@ class Explainer:
     name: str
     composite: Composite
     bias: str
-    settings: dict[str, Any]
+    settings: Settings
     dtype: torch.dtype
     key: str = ""
     propagator: Propagator[Any] | None = None
 
     @classmethod
-    def of(cls, network: nn.Module, name: str, bias: str, settings: dict[str, Any]) -> Explainer:
+    def of(cls, network: nn.Module, name: str, bias: str, settings: Settings) -> Explainer:
         """Return an explainer of a network for a composite, its bias mode and all its options.
 
         Raises
@@ -177,7 +179,7 @@ class Explainer:
             return explainer
         key, propagator = propagator_of(network)
         if not composite.runs_on(key):
-            raise ExplainError(_not_on(name, key))
+            raise wrong_use(ExplainError(_not_on(name, key)))
         return replace(explainer, key=key, propagator=propagator)
 
     def in_precision(self, precision: str | None) -> Explainer:
@@ -185,10 +187,10 @@ class Explainer:
         if precision is None:
             return replace(self, dtype=numbers_of(self.network)[1])
         if precision not in PRECISIONS:
-            raise ExplainError(unknown("precision", precision, PRECISIONS))
+            raise wrong_use(ExplainError(unknown("precision", precision, PRECISIONS)))
         if self.propagator is None or precision not in self.propagator.precisions:
-            raise ExplainError(
-                f"precision {precision!r} is for LRP on {_takers_of(precision)} only. Accepted here: None"
+            raise wrong_use(
+                ExplainError(f"precision {precision!r} is for LRP on {_takers_of(precision)} only. Accepted here: None")
             )
         return replace(self, dtype=getattr(torch, precision))
 

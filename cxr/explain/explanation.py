@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cxr.explain.composites.composite import Settings
 from cxr.explain.lrp.propagator import Propagated
 from cxr.explain.precision import Trial
 
@@ -50,7 +51,7 @@ class Explanation:
     composite: str
     classes: tuple[str, ...]
     bias: str = ""
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Settings = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
     layer_absorbed: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))

@@ -21,8 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cxr.errors import ExplainError, unknown
+from cxr.errors import ExplainError, unknown, wrong_use
 from cxr.explain.composites import COMPARISON, InputValue, composite_of, names_of
+from cxr.explain.composites.composite import Settings
 from cxr.explain.frozen import borrowed, itself
 from cxr.explain.lrp.input_rules import as_picture
 
@@ -82,7 +83,7 @@ def attribute(
     return torch.cat(maps), torch.cat(logits)
 
 
-OPTIONS: dict[str, dict[str, Any]] = {name: composite_of(name).defaults for name in names_of(COMPARISON)}
+OPTIONS: dict[str, Settings] = {name: composite_of(name).defaults for name in names_of(COMPARISON)}
 """Methods by name, with their options' defaults."""
 
 
@@ -310,14 +311,14 @@ def _spread(drops: torch.Tensor, windows: list[tuple[slice, slice]], picture: to
     return total / times
 
 
-def _settings(name: str, inputs: torch.Tensor, options: dict[str, Any]) -> dict[str, Any]:
+def _settings(name: str, inputs: torch.Tensor, options: Settings) -> Settings:
     """Return a method's options, checked; pictures among them of the shape of ``inputs``."""
     if name not in OPTIONS:
-        raise ExplainError(unknown("method", name, OPTIONS))
+        raise wrong_use(ExplainError(unknown("method", name, OPTIONS)))
     for option in options:
         if option not in OPTIONS[name]:
-            raise ExplainError(unknown(f"option of {name!r}:", option, OPTIONS[name] or ["none"]))
-    settings = composite_of(name).settings(name, options)
+            raise wrong_use(ExplainError(unknown(f"option of {name!r}:", option, OPTIONS[name] or ["none"])))
+    settings = dict(composite_of(name).settings(name, options))
     for key, declaration in composite_of(name).options.items():
         if isinstance(declaration, InputValue):
             settings[key] = as_picture(key, settings[key], inputs)

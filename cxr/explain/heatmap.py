@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from cxr.errors import ExplainError, unknown, wrong_use
 from cxr.explain.composites import DEFAULT_COMPOSITE, composite_of
-from cxr.explain.explainer import BATCH, Explainable, Explanation, explain
+from cxr.explain.composites.composite import Settings
+from cxr.explain.explainer import BATCH, PRECISIONS, Explainable, Explanation, explain
+from cxr.explain.precision import Trial
 from cxr.explain.render import relevance_2d
 
 
@@ -21,7 +23,7 @@ class Method:
 
     composite: str
     bias: str
-    options: Mapping[str, Any]
+    options: Settings
     precision: str | None = None
 
     @classmethod
@@ -30,16 +32,18 @@ class Method:
         composite: str = DEFAULT_COMPOSITE,
         bias: str | None = None,
         precision: str | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Settings | None = None,
     ) -> Method:
         """Return the method with these settings, defaults filled in.
 
         Raises
         ------
         ExplainError
-            Unknown composite, bias or option.
+            Unknown composite, bias, precision or option.
         """
         chosen = composite_of(composite)
+        if precision not in (None, *PRECISIONS):
+            raise wrong_use(ExplainError(unknown("precision", precision, PRECISIONS)))
         return cls(composite, chosen.bias_mode(bias), chosen.settings(composite, options or {}), precision)
 
     @property
@@ -47,11 +51,20 @@ class Method:
         """Text that is the same for equal methods and no others."""
         return json.dumps([self.composite, self.bias, self.options, self.precision], sort_keys=True, default=repr)
 
-    def explain(self, model: Explainable, images: Any, targets: Any, batch: int = BATCH) -> Explanation:
+    def explain(
+        self, model: Explainable, images: Any, targets: Any, batch: int = BATCH, trial: bool | Trial = True
+    ) -> Explanation:
         """Explain images by this method; arguments and errors as :func:`cxr.explain.explain`."""
-        bias = self.bias or None
         return explain(
-            model, images, targets, self.composite, bias=bias, batch=batch, precision=self.precision, **self.options
+            model,
+            images,
+            targets,
+            self.composite,
+            bias=self.bias or None,
+            batch=batch,
+            precision=self.precision,
+            trial=trial,
+            **self.options,
         )
 
 
@@ -84,7 +97,7 @@ class Heatmap:
     logit: float
     composite: str
     bias: str
-    options: Mapping[str, Any]
+    options: Settings
     precision: str
     positive: float
     negative: float

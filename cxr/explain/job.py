@@ -9,7 +9,8 @@ Files in the run folder:
   goes on from there
 - ``previews/<image_id>.png``: the first pictures with their legend (see :func:`safe_names`)
 - ``results.json``: counts, images left out and why, the legend and notes of the maps, and in which precision they were
-  made (``precision``: what was requested and used, and how bfloat16 did on the first image)
+  made (``precision``, from the start also in ``precision.json``: what was requested and used, and how bfloat16 did on
+  the first image; decided once for a run, whichever of its shards comes first)
 
 A shard's folder (:mod:`cxr.runs.shards`) holds the same of its X-rays, without results; its previews are called by
 their row. The run's job takes them over.
@@ -22,23 +23,33 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from cxr.data import ImageCache, Manifest
-from cxr.data.images.image_cache import NothingReadableError
+from cxr.data.images.image_cache import NothingReadableError, first_readable
 from cxr.errors import ExplainError
 from cxr.evaluation.metrics import patients_of
 from cxr.explain import legend
 from cxr.explain.explainer import BATCH
 from cxr.explain.heatmap import Heatmap, Method, heatmaps_of, picture_digest
+from cxr.explain.precision import Trial
 from cxr.explain.render import figure, to_png
-from cxr.explain.run_files import INDEX, PRECISION, PREVIEWS, STORE, safe_names, valid_rows, write_index, write_map
+from cxr.explain.run_files import (
+    INDEX,
+    PREVIEWS,
+    STORE,
+    decided_precision,
+    safe_names,
+    valid_rows,
+    write_index,
+    write_map,
+)
 from cxr.explain.settings import ALL, LABEL, Targets
 from cxr.explain.store import HeatmapStore
 from cxr.files import replacing
@@ -46,6 +57,8 @@ from cxr.formatting import xrays
 from cxr.runs.shards.folders import ShardFolder, finished_shards, own_slice
 
 if TYPE_CHECKING:
+    from cxr.explain.precision import PrecisionRecord
+    from cxr.explain.run_files import IndexRow
     from cxr.explain.settings import ExplainParams
     from cxr.models import XrayClassifier
     from cxr.runs.folder import RunFolder
@@ -53,8 +66,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Progress = Callable[[float, str], None]
-Row = dict[str, Any]
-FLOAT32 = "float32"
 
 _INDEX_EVERY_S = 2.0
 
@@ -74,7 +85,7 @@ class _Job:
     batch: int
     previews: dict[str, str]
     store: HeatmapStore
-    precision: dict[str, Any] | None = None
+    precision: PrecisionRecord | None = None
 
     @property
     def n_targets(self) -> int:
@@ -133,22 +144,22 @@ def explain_run(folder: RunFolder, params: ExplainParams, progress: Progress) ->
     if summary["n"] == len(job.ids):
         for line in summary["notes"]:
             log.info("%s", line)
-        progress(1.0, _in_words(summary))
+        progress(1.0, _in_words(summary["n"], summary["label_unknown"]))
 
 
-def _in_words(summary: dict[str, Any]) -> str:
-    instead = sum(summary["label_unknown"].values())
+def _in_words(n: int, label_unknown: Mapping[str, int]) -> str:
+    instead = sum(label_unknown.values())
     other = f", {instead} of them for the predicted class: their label is none of the network's" if instead else ""
-    return f"{summary['n']} images explained{other}"
+    return f"{n} images explained{other}"
 
 
 def _explained_in_words(job: _Job, table: pd.DataFrame) -> str:
     """Return how many maps there are, of how many X-rays and patients, and how many are not to be trusted."""
     rows = job.manifest.select(ids=list(dict.fromkeys(table["image_id"]))).table
-    doubtful = int((table["concerns"] != "").sum())
+    doubtful = int((table["concerns"] != "").sum()) or "none"
     maps = f"{len(table)} map{'' if len(table) == 1 else 's'} ({job.method.composite})"
     of = xrays(len(rows), len(set(patients_of(rows))))
-    return f"{maps} of {of}, {doubtful or 'none'} of them with concerns (see `concerns` in {INDEX})."
+    return f"{maps} of {of}, {doubtful} of them with concerns (see `concerns` in {INDEX})."
 
 
 def _loaded(folder: RunFolder, params: ExplainParams) -> tuple[_Job, str]:
@@ -181,35 +192,25 @@ def _loaded(folder: RunFolder, params: ExplainParams) -> tuple[_Job, str]:
 
 
 def _precise(job: _Job) -> _Job:
-    """Return the job with its precision settled: bfloat16 is tried on the first image, float32 taken where it fails.
-
-    ``precision.json`` holds what was decided. A resumed run that had taken float32 keeps to it; one in shards, each of
-    which tries its own first image, to what they took.
-    """
+    """Return the job with its precision settled: bfloat16 is tried on the run's first image, float32 where it fails."""
     if job.method.precision is None or not job.ids:
         return job
-    record = job.folder.read_json(PRECISION)
-    of_shards = [found for shard in finished_shards(job.folder) if (found := shard.read_json(PRECISION))]
-    if record is None and of_shards:
-        record = of_shards[0] | {"used": ", then ".join(sorted({found["used"] for found in of_shards}))}
-        job.folder.write_json(PRECISION, record)
-    elif record is None or not record["used"].endswith(FLOAT32):
-        first = job.cache.rows(job.ids[:1])
-        result = job.method.explain(job.model, first, _predictions(job.model, first))
-        assert result.trial is not None
-        now = result.trial.record()
-        if record is not None and now["used"] != record["used"]:  # resumed on a machine where it does not pay
-            now["used"] = f"{record['used']}, then {now['used']}"
-        record = now
-        log.info("%s", record["note"])
-        job.folder.write_json(PRECISION, record)
+
+    def trial() -> Trial:
+        image = first_readable(job.manifest, job.model.card.size)
+        tried = job.method.explain(job.model, image, _predictions(job.model, image)).trial
+        assert tried is not None
+        return tried
+
+    record = decided_precision(job.folder, trial)
+    log.info("%s", record["note"])
     method = job.method if record["used"] == job.method.precision else replace(job.method, precision=None)
     return replace(job, method=method, precision=record)
 
 
 def _run_notes(job: _Job, table: pd.DataFrame, first: Heatmap | None) -> list[str]:
     notes = list(first.notes) if first else []
-    note = job.precision["note"] if job.precision else ""
+    note = job.precision.get("note", "") if job.precision else ""
     notes += [note] if note and note not in notes else []
     unknown_labels = _label_unknown(job, table)
     if unknown_labels:
@@ -262,7 +263,7 @@ def _stream(job: _Job, progress: Progress) -> tuple[pd.DataFrame, Heatmap | None
     return table, first or _first_of(job, rows)
 
 
-def _opened(job: _Job) -> tuple[np.memmap, list[Row]]:
+def _opened(job: _Job) -> tuple[np.memmap, list[IndexRow]]:
     """Return the maps, opened again or made anew, and the rows of those that this run or its shards have done before.
 
     What a shard has done is taken over with the index written, before its file goes: twice on the disk is one shard.
@@ -278,7 +279,7 @@ def _opened(job: _Job) -> tuple[np.memmap, list[Row]]:
     return maps, rows
 
 
-def _own_maps(job: _Job) -> tuple[np.memmap, list[Row]]:
+def _own_maps(job: _Job) -> tuple[np.memmap, list[IndexRow]]:
     shape = (len(job.ids) * job.n_targets, job.cache.size, job.cache.size)
     places = {image_id: place * job.n_targets for place, image_id in enumerate(job.ids)}
     try:
@@ -291,10 +292,10 @@ def _own_maps(job: _Job) -> tuple[np.memmap, list[Row]]:
     return np.lib.format.open_memmap(job.folder.path / STORE, mode="w+", dtype=np.float16, shape=shape), []
 
 
-def _take_over(job: _Job, shard: Path, maps: np.memmap) -> list[Row]:
+def _take_over(job: _Job, shard: Path, maps: np.memmap) -> list[IndexRow]:
     """Copy what a shard has done to its place among the run's maps and previews, and return its rows there."""
     places = {image_id: place * job.n_targets for place, image_id in enumerate(job.ids)}
-    rows: list[Row] = []
+    rows: list[IndexRow] = []
     try:
         source = np.load(shard / STORE, mmap_mode="r")
         found = _valid_rows(job, shard)
@@ -304,7 +305,7 @@ def _take_over(job: _Job, shard: Path, maps: np.memmap) -> list[Row]:
         first, place = of_image[0]["row"], places[image_id]
         maps[place : place + job.n_targets] = source[first : first + job.n_targets]
         for t, row in enumerate(of_image):
-            rows.append(row | {"row": place + t})
+            rows.append({**row, "row": place + t})
             preview = shard / PREVIEWS / f"{row['row']}.png"
             if image_id in job.previews and preview.exists():
                 target = _preview_path(job, image_id, row["target"], place + t)
@@ -313,26 +314,32 @@ def _take_over(job: _Job, shard: Path, maps: np.memmap) -> list[Row]:
     return rows
 
 
-def _valid_rows(job: _Job, folder: Path) -> dict[str, list[Row]]:
+def _valid_rows(job: _Job, folder: Path) -> dict[str, list[IndexRow]]:
     known = set(job.ids)
     return valid_rows(folder, job.store.folder.name, job.n_targets, lambda i: job.cache[i] if i in known else None)
 
 
-def _one_batch(job: _Job, maps: np.memmap, pairs: Sequence[tuple[int, str]]) -> tuple[list[Row], Heatmap]:
+def _one_batch(job: _Job, maps: np.memmap, pairs: Sequence[tuple[int, str]]) -> tuple[list[IndexRow], Heatmap]:
     ids = [image_id for _, image_id in pairs]
     images = job.cache.rows(ids)
     predicted = _predictions(job.model, images)
     targets = [job.targets_of(i, name) for i, name in zip(ids, predicted, strict=True)]
     pictures = [picture_digest(image) for image in images]
     explained = _explained(job, images, pictures, targets)
-    rows = []
+    rows: list[IndexRow] = []
     for i, (place, image_id) in enumerate(pairs):
-        about = {"image_id": image_id, "label": job.labels[image_id], "predicted": predicted[i]}
-        about |= {"weights": job.store.folder.name, "picture": pictures[i]}
         for t, heatmap in enumerate(explained[i]):
-            rows.append(about | write_map(maps, place * job.n_targets + t, heatmap))
+            row: IndexRow = {
+                "image_id": image_id,
+                "label": job.labels[image_id],
+                "predicted": predicted[i],
+                "weights": job.store.folder.name,
+                "picture": pictures[i],
+                **write_map(maps, place * job.n_targets + t, heatmap),
+            }
+            rows.append(row)
             if image_id in job.previews:
-                _write_preview(job, image_id, images[i], heatmap, rows[-1]["row"])
+                _write_preview(job, image_id, images[i], heatmap, row["row"])
     return rows, explained[0][0]
 
 
@@ -344,7 +351,8 @@ def _explained(
     missing = [i for i, names in enumerate(targets) if len(stored[i]) < len(names)]
     if missing:
         missing_targets = [list(targets[i]) for i in missing]
-        new = heatmaps_of(job.method.explain(job.model, images[missing], missing_targets, job.batch))
+        trial = Trial.of(job.precision) if job.precision else True
+        new = heatmaps_of(job.method.explain(job.model, images[missing], missing_targets, job.batch, trial))
         for i, heatmaps in zip(missing, new, strict=True):
             stored[i] = {heatmap.target: heatmap for heatmap in heatmaps}
         job.store.put(job.method, [(pictures[i], heatmap) for i in missing for heatmap in stored[i].values()])
@@ -373,7 +381,7 @@ def _preview_path(job: _Job, image_id: str, target: str, row: int) -> Path:
     return job.folder.path / PREVIEWS / f"{row if isinstance(job.folder, ShardFolder) else name}.png"
 
 
-def _draw_missing_previews(job: _Job, rows: list[Row]) -> None:
+def _draw_missing_previews(job: _Job, rows: list[IndexRow]) -> None:
     """Draw what no shard has: its first X-rays are others where some cannot be read."""
     for row in rows:
         image_id = row["image_id"]
@@ -381,11 +389,11 @@ def _draw_missing_previews(job: _Job, rows: list[Row]) -> None:
             _write_preview(job, image_id, job.cache[image_id], _again(job, row), row["row"])
 
 
-def _first_of(job: _Job, rows: list[Row]) -> Heatmap | None:
+def _first_of(job: _Job, rows: list[IndexRow]) -> Heatmap | None:
     """Return a map of a run that had nothing left to do, for the legend."""
     return _again(job, min(rows, key=lambda row: row["row"])) if rows else None
 
 
-def _again(job: _Job, row: Row) -> Heatmap:
+def _again(job: _Job, row: IndexRow) -> Heatmap:
     """Return the heatmap of a row with its notes: from the store, or explained again."""
     return _explained(job, job.cache.rows([row["image_id"]]), [row["picture"]], [(row["target"],)])[0][0]

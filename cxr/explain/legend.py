@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cxr.explain.composites import composite_of
+from cxr.explain.composites.composite import Settings
 from cxr.explain.heatmap import Heatmap
 
 
@@ -21,7 +22,7 @@ def title(heatmap: Heatmap) -> str:
     return " · ".join([f"{composite.title} ({heatmap.composite})", *settings])
 
 
-def _shown(heatmap: Heatmap) -> dict[str, Any]:
+def _shown(heatmap: Heatmap) -> Settings:
     """Return the options that a legend names: those with a value, and words (the rules say them) if not the default."""
     defaults = composite_of(heatmap.composite).defaults
     return {

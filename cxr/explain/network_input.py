@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cxr.errors import ExplainError, ImageError, unknown
+from cxr.errors import ExplainError, ImageError, unknown, wrong_use
 from cxr.explain.frozen import borrowed, itself
 from cxr.explain.lrp.densenet.densenet_weights import is_densenet
 from cxr.explain.unwrapping import as_timm, unwrapped
@@ -183,9 +183,9 @@ def _name(target: Any, classes: tuple[str, ...], bare: bool) -> str:
     if bare and isinstance(target, int | np.integer) and not isinstance(target, bool):
         target = str(int(target))
     if not isinstance(target, str):
-        raise ExplainError(f"target {target!r} is not a class name. Available: {', '.join(classes)}")
+        raise wrong_use(ExplainError(f"target {target!r} is not a class name. Available: {', '.join(classes)}"))
     if target not in classes:
-        raise ExplainError(unknown("target", target, classes))
+        raise wrong_use(ExplainError(unknown("target", target, classes)))
     return target
 
 

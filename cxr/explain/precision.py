@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
@@ -20,6 +20,20 @@ LARGEST_TIME = 0.9
 """Of float32's time: beyond it bfloat16 does not pay."""
 
 _ROUNDS = 2
+
+
+class PrecisionRecord(TypedDict):
+    """What a run's results tell of its precision; without a trial only what was ``used``.
+
+    ``cosine`` and ``time`` are those of :class:`Trial`, None where they are not finite.
+    """
+
+    requested: NotRequired[str]
+    used: str
+    cosine: NotRequired[float | None]
+    time: NotRequired[float | None]
+    least_cosine: NotRequired[float]
+    note: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -36,6 +50,12 @@ class Trial:
 
     cosine: float
     time: float = float("nan")
+
+    @classmethod
+    def of(cls, record: PrecisionRecord) -> Trial:
+        """Return the trial that :meth:`record` tells of."""
+        numbers = (record.get("cosine"), record.get("time"))
+        return cls(*(float("nan") if number is None else number for number in numbers))
 
     @property
     def holds(self) -> bool:
@@ -60,11 +80,17 @@ class Trial:
             f"image the map agrees with float32's to a cosine of {self.cosine:.4f}, in {self.time:.2g} of its time."
         )
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> PrecisionRecord:
         """Return what a run's results tell of the trial."""
         used = "bfloat16" if self.holds else "float32"
-        numbers = {key: value if np.isfinite(value) else None for key, value in asdict(self).items()}
-        return {"requested": "bfloat16", "used": used, **numbers, "least_cosine": LEAST_COSINE, "note": self.sentence}
+        return {
+            "requested": "bfloat16",
+            "used": used,
+            "cosine": self.cosine if np.isfinite(self.cosine) else None,
+            "time": self.time if np.isfinite(self.time) else None,
+            "least_cosine": LEAST_COSINE,
+            "note": self.sentence,
+        }
 
 
 def try_bfloat16(rough: Callable[[], np.ndarray], fine: Callable[[], np.ndarray]) -> Trial:

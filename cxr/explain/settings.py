@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from cxr.errors import ExplainError, unknown
+from cxr.errors import ExplainError, unknown, wrong_use
 from cxr.evaluation.settings import OnNetwork
+from cxr.json_types import JsonObject
 from cxr.models.card import MULTI_LABEL
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class ExplainParams(OnNetwork):
     targets: str = ""
     bias: str | None = None
     precision: str | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: JsonObject = Field(default_factory=dict)
     batch: int = Field(default=0, ge=0)
     previews: int = Field(default=DEFAULT_PREVIEWS, ge=0)
 
@@ -95,7 +96,7 @@ class Targets:
             return cls(name=text)
         words = (PREDICTED, ALL) if model.card.task == MULTI_LABEL else (PREDICTED, LABEL, ALL)
         if text not in words:
-            raise ExplainError(unknown("target", text, (*words, *model.classes)))
+            raise wrong_use(ExplainError(unknown("target", text, (*words, *model.classes))))
         return cls(word=text)
 
     def __str__(self) -> str:

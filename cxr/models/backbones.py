@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxr.errors import WeightsError
+from cxr.errors import WeightsError, wrong_use
 
 if TYPE_CHECKING:
     from torch import nn
@@ -91,9 +91,8 @@ def check_backbone(name: str) -> str:
     available = (*ALIASES, *installed_backbones())
     close = difflib.get_close_matches(name, available, n=4, cutoff=0.5) or ["densenet121", "densenet-small"]
     kind = "is not a convolutional classifier" if timm.is_model(name) else "is not known"
-    raise WeightsError(
-        f"backbone {name!r} {kind}. Did you mean {', '.join(close)}? ({len(available)} names of timm are available)"
-    )
+    suggested = f"Did you mean {', '.join(close)}? ({len(available)} names of timm are available)"
+    raise wrong_use(WeightsError(f"backbone {name!r} {kind}. {suggested}"))
 
 
 def make_network(backbone: str, n_classes: int, channels: int, arguments: Mapping[str, Any]) -> nn.Module:

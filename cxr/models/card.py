@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
+from typing import Any
 
 from cxr.errors import WeightsError
 from cxr.json_types import JsonObject
@@ -60,7 +62,7 @@ class ModelCard:
     name: str = ""
     trained_on: str = ""
     recipe: JsonObject = field(default_factory=dict)
-    stages: list[JsonObject] = field(default_factory=list)
+    stages: Sequence[Mapping[str, Any]] = field(default_factory=list)
     metrics: JsonObject = field(default_factory=dict)
     manifest_hash: str = ""
     split_hash: str = ""

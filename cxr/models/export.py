@@ -25,7 +25,7 @@ import torch
 import yaml
 from torch import nn
 
-from cxr.errors import WeightsError, require, unknown
+from cxr.errors import WeightsError, require, unknown, wrong_use
 from cxr.files import replacing
 from cxr.models.backbones import ALIASES
 from cxr.models.classifier import XrayClassifier, head_of
@@ -67,7 +67,7 @@ def export(
         one whose logits come out different.
     """
     if format not in FORMATS:
-        raise WeightsError(unknown("format", format, FORMATS))
+        raise wrong_use(WeightsError(unknown("format", format, FORMATS)))
     target = Path(path).expanduser()
     if target.exists() and not force:
         raise WeightsError(f"{target} already exists: give --force to replace it, or another --out")

@@ -31,7 +31,7 @@ class LoadReport:
         Names of the file that the model lacks.
     mismatched
         Name, shape in the file, shape in the model.
-    aside
+    ignored
         Name in the file and shape of tensors that belong to no network and were left aside, such as those of a loss.
     head
         ``loaded``, or why the head starts from random values.
@@ -43,9 +43,14 @@ class LoadReport:
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     mismatched: tuple[tuple[str, Shape, Shape], ...] = ()
-    aside: tuple[tuple[str, Shape], ...] = ()
+    ignored: tuple[tuple[str, Shape], ...] = ()
     head: str = "loaded"
     shapes: Mapping[str, Shape] = dataclasses.field(default_factory=dict, repr=False)
+
+    @property
+    def aside(self) -> tuple[tuple[str, Shape], ...]:
+        """The earlier name of ``ignored``."""
+        return self.ignored
 
     @property
     def complete(self) -> bool:
@@ -59,7 +64,7 @@ class LoadReport:
             ("missing", self.missing),
             ("unexpected", self.unexpected),
             ("of another shape", shapes),
-            ("left aside", [name for name, _ in self.aside]),
+            ("left aside", [name for name, _ in self.ignored]),
         )
         for verdict, names in kinds:
             if names:
@@ -76,7 +81,7 @@ class LoadReport:
             sides = ("" if verdict == "missing" else shape, "" if verdict == "unexpected" else shape)
             rows.append(_row(name, verdict, *sides))
         rows += [_row(n, "other shape", shape_text(old), shape_text(new)) for n, old, new in self.mismatched]
-        return rows + [_row(name, "left aside", shape_text(shape), "") for name, shape in self.aside]
+        return rows + [_row(name, "left aside", shape_text(shape), "") for name, shape in self.ignored]
 
 
 def _row(name: str, verdict: str, in_file: str, in_model: str) -> dict[str, str]:
@@ -96,7 +101,7 @@ def load_state(model: XrayClassifier, state: Mapping[str, torch.Tensor], card: M
     """
     target = model.network.state_dict()
     head_path, head = head_of(model.network)
-    tensors, aside = our_names(state).with_head(head_path, head.in_features, target).split(target)
+    tensors, ignored = our_names(state).with_head(head_path, head.in_features, target).split(target)
     compared = {name: tensor for name, tensor in tensors.items() if name in target or matters(name)}
     compared, verdict = _fit_head(model, compared, card, f"{head_path}.", head)
     report = compare(compared, target)
@@ -105,7 +110,7 @@ def load_state(model: XrayClassifier, state: Mapping[str, torch.Tensor], card: M
         report = dataclasses.replace(
             report, missing=tuple(name for name in report.missing if not name.startswith(f"{head_path}."))
         )
-    return dataclasses.replace(report, head=verdict, aside=aside)
+    return dataclasses.replace(report, head=verdict, ignored=ignored)
 
 
 def compare(state: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor]) -> LoadReport:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import safetensors
 
-from cxr.errors import WeightsError
+from cxr.errors import WeightsError, wrong_use
 from cxr.files import replacing
 from cxr.models.backbones import ALIASES, make_network
 from cxr.models.card import ModelCard
@@ -26,7 +26,7 @@ from cxr.models.licences import UNKNOWN, licence_beside
 from cxr.models.pickles.file_kinds import SAFETENSORS, first_line, is_safetensors, something_else
 from cxr.models.seen_images import KEY as SEEN
 from cxr.models.seen_images import Seen
-from cxr.paths import shipped_weights, weights_root
+from cxr.paths import check_root, shipped_weights, weights_root
 
 if TYPE_CHECKING:
     from cxr.models.classifier import XrayClassifier
@@ -77,8 +77,10 @@ def source_of(weights: str | Path | None, backbone: str) -> Source:
         return Source()
     if str(weights) == IMAGENET:
         if backbone in ALIASES:
-            raise WeightsError(
-                f"backbone {backbone!r} has no ImageNet weights: choose weights null, or a backbone of timm"
+            raise wrong_use(
+                WeightsError(
+                    f"backbone {backbone!r} has no ImageNet weights: choose weights null, or a backbone of timm"
+                )
             )
         from cxr.models.imports.imagenet import load_imagenet
 
@@ -126,10 +128,8 @@ def find_weights(name_or_path: str | Path) -> Path:
     for name, file in _weight_files():
         if name == str(name_or_path):
             return file
-    names = ", ".join(name for name, _ in _weight_files()) or "none yet"
-    raise WeightsError(
-        f"weights {str(name_or_path)!r} not found: neither a file nor a known name. Names in {weights_root()}: {names}"
-    )
+    known = f"Names in {weights_root()}: {', '.join(name for name, _ in _weight_files()) or 'none yet'}"
+    raise wrong_use(WeightsError(f"weights {str(name_or_path)!r} not found: neither a file nor a known name. {known}"))
 
 
 def list_weights() -> list[tuple[str, Path, ModelCard]]:
@@ -148,6 +148,7 @@ def list_weights() -> list[tuple[str, Path, ModelCard]]:
 
 def _weight_files() -> list[tuple[str, Path]]:
     """Return name and path of safetensors files; the user's own folder goes before the shipped one."""
+    check_root(weights_root(), "CXR_WEIGHTS")
     files: dict[str, Path] = {}
     for folder in (weights_root(), shipped_weights()):
         for path in sorted(folder.glob("*.safetensors")):
@@ -164,7 +165,7 @@ def save_model(model: XrayClassifier, path: str | Path, seen: Seen | None = None
 
     path = Path(path)
     if path.suffix != SAFETENSORS:
-        raise WeightsError(f"{path.name} cannot hold weights: the name must end in .safetensors")
+        raise wrong_use(WeightsError(f"{path.name} cannot hold weights: the name must end in .safetensors"))
     card = json.dumps(model.card.to_dict(), indent=1, sort_keys=True, default=str)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
     metadata = {"card": card} | ({} if seen is None else {SEEN: seen.to_text()})

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from cxr.errors import RecipeError
+from cxr.errors import RecipeError, wrong_use
 from cxr.runs.devices import CHOSEN_VARIABLE
 
 DEVICE_TYPES = ("cpu", "cuda")
@@ -36,5 +36,5 @@ def resolve_device(name: str = "auto", count: int = 1) -> torch.device:
     if is_gpu(device) and (device.index or 0) + count > there:
         others = "".join(f", cuda:{i}" for i in range(there))
         several = f" with {count} GPUs from it on" if count > 1 else ""
-        raise RecipeError(f"device: {name!r}{several} is not on this machine. Allowed: auto, cpu{others}")
+        raise wrong_use(RecipeError(f"device: {name!r}{several} is not on this machine. Allowed: auto, cpu{others}"))
     return torch.device("cuda", device.index or 0) if is_gpu(device) else device

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxr.earlier_names import renamed
-from cxr.errors import RunError, WeightsError
+from cxr.errors import RunError, WeightsError, wrong_use
 from cxr.models.card import ModelCard
 from cxr.models.seen_images import Seen
 from cxr.models.weights import find_weights, list_weights, load_model, read_card, read_seen
@@ -65,8 +65,8 @@ def network_file(network_ref: str | Path) -> Path:
         return find_weights(text)
     except WeightsError:
         names = ", ".join(name for name, _, _ in list_weights()) or "none"
-        raise WeightsError(
-            f"no trained network {text!r}: a run's id, a .safetensors file or a name is needed ({names})"
+        raise wrong_use(
+            WeightsError(f"no trained network {text!r}: a run's id, a .safetensors file or a name is needed ({names})")
         ) from None
 
 

@@ -8,15 +8,14 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import cv2
 import numpy as np
 import pandas as pd
 
-from cxr.data import Manifest, read_xray
-from cxr.data.library import resolve_manifest
-from cxr.errors import CxrError, TextError
+from cxr.data import read_xray
+from cxr.errors import CxrError, TextError, wrong_use
 from cxr.evaluation.provenance import in_words as in_words_of
 from cxr.evaluation.provenance import provenance_of, written_in_words
 from cxr.evaluation.truth import finding_names
@@ -24,15 +23,17 @@ from cxr.experiments.masking import example
 from cxr.experiments.masking.effects import SMALLEST_EFFECT
 from cxr.experiments.masking.matched_controls import LARGEST_GAIN
 from cxr.experiments.masking.sentences import relevance_of
+from cxr.experiments.masking.settings import Setting
+from cxr.experiments.masking.shapes import MaskingResults, masking_results
 from cxr.experiments.masking.shrinkage import FEWEST_PATIENTS
 from cxr.explain import render
 from cxr.files import replacing
 from cxr.formatting import xrays
 from cxr.reports.figures import FORMS, Form
+from cxr.reports.html_page import page
 from cxr.reports.masking_figures import changed
 from cxr.reports.masking_tables import TABLES, is_of_findings
-from cxr.reports.page import page
-from cxr.reports.slider import pair_of, png_url
+from cxr.reports.slider import Pair, pair_of, png_url
 from cxr.runs import Run
 from cxr.text.boxes import TextBox
 from cxr.text.mask import MASK_MODES, mask_text
@@ -124,7 +125,7 @@ def to_html(run: Run) -> str:
     )
 
 
-def _tables(results: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+def _tables(results: MaskingResults) -> dict[str, pd.DataFrame]:
     """Return the tables that have rows by their names."""
     tables = {name: make(results) for name, make in TABLES.items()}
     return {name: rows for name, rows in tables.items() if len(rows)}
@@ -134,17 +135,17 @@ def _cells(rows: pd.DataFrame) -> list[list[str]]:
     return rows.astype(str).to_numpy().tolist()
 
 
-def titles(results: Mapping[str, Any]) -> dict[str, str]:
+def titles(results: MaskingResults) -> dict[str, str]:
     """Return the heading of each table by its name."""
     return _TITLES_OF_FINDINGS if is_of_findings(results) else _TITLES
 
 
-def notes(results: Mapping[str, Any]) -> tuple[str, ...]:
+def notes(results: MaskingResults) -> tuple[str, ...]:
     """Return how the numbers are to be read, a sentence or two each."""
     return _NOTES_OF_FINDINGS if is_of_findings(results) else _NOTES
 
 
-def rests_on(table: str, results: Mapping[str, Any]) -> list[str]:
+def rests_on(table: str, results: MaskingResults) -> list[str]:
     """Return below a table which X-rays its figures are of, where its rows do not say it."""
     patients = results.get("n_patients")
     everything = xrays(results["n_images"], patients)
@@ -207,7 +208,9 @@ def write(run: Run, path: Path) -> Path:
     forms |= {f".{form}": functools.partial(_figure_bytes, run, form) for form in FORMS}
     form = forms.get(path.suffix.lower())
     if form is None:
-        raise TextError(f"{path.name} has no known report format. Accepted: a name that ends in {', '.join(forms)}")
+        raise wrong_use(
+            TextError(f"{path.name} has no known report format. Accepted: a name that ends in {', '.join(forms)}")
+        )
     if not path.parent.is_dir():
         raise TextError(f"the folder {path.parent} does not exist: make it, or choose another")
     with replacing(path) as draft:
@@ -222,9 +225,9 @@ def _figure_bytes(run: Run, form: Form) -> bytes:
     return changed(results, caption).to_bytes(form)
 
 
-def _results(run: Run) -> tuple[dict[str, Any], pd.DataFrame]:
-    results, table = run.results(), run.predictions()
-    if results is None or table is None or "modes" not in results:
+def _results(run: Run) -> tuple[MaskingResults, pd.DataFrame]:
+    results, table = masking_results(run), run.predictions()
+    if results is None or table is None:
         raise TextError(f"run {run.id} has no results of a text experiment to report")
     return results, table
 
@@ -234,13 +237,13 @@ def _basis(run: Run) -> str:
     return f"{in_words_of(provenance_of(run))} {written_in_words()}"
 
 
-def _how(run: Run, results: dict[str, Any]) -> str:
-    params = run.spec["params"]
+def _how(run: Run, results: MaskingResults) -> str:
+    manifest = Setting.of(run.params).manifest
     modes = ", ".join(MASK_MODES[mode].title.lower() for mode in results["mask_modes"])
     reviewed = f" Boxes of {results['n_reviewed']} X-rays were corrected by hand." if results["n_reviewed"] else ""
     return (
         f"{xrays(results['n_images'], results.get('n_patients'))}, of the data set "
-        f"{Path(params['manifest']).parent.name or params['manifest']}, {results['split'] or 'all splits'}; masked by "
+        f"{manifest.parent.name or manifest}, {results['split'] or 'all splits'}; masked by "
         f"{modes}; margin {results['margin']:g}; "
         f"{results['draws']} draws of random boxes, seed {results['seed']}.{reviewed}"
     )
@@ -249,7 +252,18 @@ def _how(run: Run, results: dict[str, Any]) -> str:
 # --- pictures ------------------------------------------------------------------------------------------------------
 
 
-def _example(run: Run, results: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Any] | None:
+class _Shown(TypedDict):
+    sentences: str
+    sliders: list[Pair]
+    explained_class: str
+
+
+class _Affected(TypedDict):
+    pictures: list[str]
+    caption: str
+
+
+def _example(run: Run, results: MaskingResults, table: pd.DataFrame) -> _Shown | None:
     """Return one X-ray as it is and masked, with its heatmaps; None where no X-ray has text or its file has gone."""
     shown = example.read(run.folder.path)
     image = _image(run, shown.image_id) if shown else None
@@ -309,7 +323,7 @@ def _chances(row: pd.Series, classes: Sequence[str]) -> str:
 _MOST_CHANCES = 6
 
 
-def _most_affected(run: Run, results: Mapping[str, Any], table: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _most_affected(run: Run, results: MaskingResults, table: pd.DataFrame) -> Iterator[_Affected]:
     """Yield the X-rays whose probabilities masking the text moves most, as they are and masked."""
     boxes = _boxes(run)
     for _, row in table[table["moved"] > 0].sort_values("moved", ascending=False).head(_SWAYED).iterrows():
@@ -333,8 +347,7 @@ def _boxes(run: Run) -> dict[str, list[TextBox]]:
 
 def _image(run: Run, image_id: str) -> np.ndarray | None:
     try:
-        manifest = Manifest.load(resolve_manifest(str(run.spec["params"]["manifest"])))
-        return read_xray(manifest.image_path(image_id))
+        return read_xray(Setting.of(run.params).data.image_path(image_id))
     except (CxrError, KeyError, OSError):
         return None  # the data have gone; the numbers stand without their pictures
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from cxr.experiments.masking.shapes import MaskingResults
 from cxr.reports.figures import MARKERS, Drawing, legend_above
 from cxr.reports.masking_tables import COLOURS, UNDER, changed_in_percent, changed_title
 from cxr.text.mask import MASK_MODES
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def changed(results: Mapping[str, Any], caption: str = "") -> Drawing:
+def changed(results: MaskingResults, caption: str = "") -> Drawing:
     """Return the share of predictions that change, tokens and controls of each mode, with 95 % intervals.
 
     Of several findings it is the share of images on which at least one crosses its threshold.

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 
+from cxr.experiments.masking.shapes import Effect, LeftInRow, MaskingResults, ShownCondition
 from cxr.formatting import NOTHING, number, p_value, percent, points, times
 from cxr.models.card import MULTI_LABEL
 from cxr.text.mask import MASK_MODES
 
 
-def is_of_findings(results: Mapping[str, Any]) -> bool:
+def is_of_findings(results: MaskingResults) -> bool:
     """Tell whether an experiment was one on a network of several findings."""
     return results.get("task") == MULTI_LABEL
 
@@ -20,10 +18,12 @@ def is_of_findings(results: Mapping[str, Any]) -> bool:
 UNDER = {"tokens": "text masked", "random": "random boxes", "other": "boxes of another image"}
 """What people read for each condition of :func:`cxr.experiments.masking.effects.effects`."""
 COLOURS = {"tokens": "#f2a65a", "random": "#4fb3bf", "other": "#b48ee0"}
-_NAMES = {"before": "before", "after": UNDER["tokens"], "control": UNDER["random"]}
+_NAMES: dict[ShownCondition, str] = {"before": "before", "after": UNDER["tokens"], "control": UNDER["random"]}
+_BOXES_OF: dict[ShownCondition, str] = {"after": "tokens", "control": "random"}
+"""What is masked under a condition; nothing before."""
 
 
-def accuracies(results: Mapping[str, Any]) -> pd.DataFrame:
+def accuracies(results: MaskingResults) -> pd.DataFrame:
     """Return accuracy, its difference to before, macro F1 and AUC of the leading mode, a row per condition.
 
     Of several findings there is the mean AUC alone.
@@ -32,15 +32,15 @@ def accuracies(results: Mapping[str, Any]) -> pd.DataFrame:
     if is_of_findings(results):
         return _aucs(results, effect)
     rows = []
-    for name, key in (("before", None), ("after", "tokens"), ("control", "random")):
-        difference = effect["accuracy"][key] if key else None
+    for name in _NAMES:
+        difference = effect["accuracy"][_BOXES_OF[name]] if name in _BOXES_OF else None
         rows.append(
             {
                 "condition": _NAMES[name],
                 "accuracy": percent(results[name]["accuracy"]),
                 "difference": points(difference) if difference else "–",
-                "became wrong": _count(difference, "became_wrong"),
-                "became right": _count(difference, "became_right"),
+                "became wrong": _count(difference.get("became_wrong") if difference else None),
+                "became right": _count(difference.get("became_right") if difference else None),
                 "macro F1": number(results[name]["macro_f1"]),
                 "AUC": number(results[name]["auc"]),
             }
@@ -48,27 +48,26 @@ def accuracies(results: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _aucs(results: Mapping[str, Any], effect: Mapping[str, Any]) -> pd.DataFrame:
-    conditions = (("before", None), ("after", "tokens"), ("control", "random"))
+def _aucs(results: MaskingResults, effect: Effect) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "condition": _NAMES[name],
             "mean AUC": number(results[name]["auc"]),
-            "difference": number(effect["auc"][key], signed=True) if key else "–",
+            "difference": number(effect["auc"][_BOXES_OF[name]], signed=True) if name in _BOXES_OF else "–",
         }
-        for name, key in conditions
+        for name in _NAMES
     )
 
 
-def _leading(results: Mapping[str, Any]) -> dict[str, Any]:
+def _leading(results: MaskingResults) -> Effect:
     return next(iter(results["modes"].values()))
 
 
-def _count(difference: Mapping[str, Any] | None, key: str) -> str:
-    return str(difference[key]) if difference and difference.get(key) is not None else "–"
+def _count(n: int | None) -> str:
+    return NOTHING if n is None else str(n)
 
 
-def by_class(results: Mapping[str, Any]) -> pd.DataFrame:
+def by_class(results: MaskingResults) -> pd.DataFrame:
     """Return recall before and how recall, logit and probability change in the leading mode, a row per class.
 
     Of several findings it is AUC before, how logit and probability change, and whether that goes beyond random boxes.
@@ -78,24 +77,21 @@ def by_class(results: Mapping[str, Any]) -> pd.DataFrame:
         return pd.DataFrame([_of_finding(results, effect, name) for name in results["classes"]])
     for name in results["classes"]:
         of = results["before"]["per_class"][name]
-        row: dict[str, Any] = {"class": name, "images": of["support"], "recall, before": percent(of["recall"])}
+        row: dict[str, str | int] = {"class": name, "images": of["support"], "recall, before": percent(of["recall"])}
         for key in ("tokens", "random"):
             recall = effect["recall"][key].get(name)
             row[f"recall, {UNDER[key]}"] = points(recall) if recall else "–"
-        for measure in ("logit", "probability"):
-            for key in ("tokens", "random"):
-                row[f"{measure}, {UNDER[key]}"] = number(effect[measure][key][name], signed=True)
+        row.update(_moves(effect, name))
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _of_finding(results: Mapping[str, Any], effect: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _of_finding(results: MaskingResults, effect: Effect, name: str) -> dict[str, str | int]:
     before, of = results["before"]["per_class"][name], effect["findings"][name]
-    row: dict[str, Any] = {"finding": name, "images with it": before["positive"], "AUC, before": number(before["auc"])}
+    row: dict[str, str | int] = {"finding": name, "images with it": before["positive"]}
+    row["AUC, before"] = number(before["auc"])
     row[f"AUC, {UNDER['tokens']}"] = number(effect["auc_by_finding"]["tokens"].get(name), signed=True)
-    for measure in ("logit", "probability"):
-        for key in ("tokens", "random"):
-            row[f"{measure}, {UNDER[key]}"] = number(effect[measure][key][name], signed=True)
+    row.update(_moves(effect, name))
     for key in ("tokens", "random"):
         row[f"size of change, {UNDER[key]}"] = number(of["moved"][key])
     row["p (random)"] = p_value(of["moved_beyond_random"]["p_holm"])
@@ -104,7 +100,16 @@ def _of_finding(results: Mapping[str, Any], effect: Mapping[str, Any], name: str
     return row
 
 
-def by_mode(results: Mapping[str, Any]) -> pd.DataFrame:
+def _moves(effect: Effect, name: str) -> dict[str, str]:
+    """Return how the logit and the probability of a class move."""
+    return {
+        f"{measure}, {UNDER[key]}": number(changes[key][name], signed=True)
+        for measure, changes in (("logit", effect["logit"]), ("probability", effect["probability"]))
+        for key in ("tokens", "random")
+    }
+
+
+def by_mode(results: MaskingResults) -> pd.DataFrame:
     """Return what each mask mode changes under tokens and controls, with p values corrected over the modes (Holm)."""
     rows = []
     for mode, effect in results["modes"].items():
@@ -125,20 +130,19 @@ def by_mode(results: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def flips(results: Mapping[str, Any]) -> pd.DataFrame:
+def flips(results: MaskingResults) -> pd.DataFrame:
     """Return how many predictions go from which class to which in the leading mode (random boxes: mean of draws).
 
     Of several findings it is on how many images each crosses its threshold, and which way.
     """
     names = ("finding", "to") if is_of_findings(results) else ("from", "to")
-    rows = [
-        {name: row[name] for name in names} | {title: round(row[key], 1) for key, title in UNDER.items()}
-        for row in _leading(results)["flips"]
-    ]
-    return pd.DataFrame(rows, columns=[*names, *UNDER.values()])
+    counts = pd.DataFrame(_leading(results)["flips"], columns=[*names, *UNDER])
+    for key in UNDER:
+        counts[key] = [round(n, 1) for n in counts[key]]
+    return counts.rename(columns=UNDER)
 
 
-def left_in(results: Mapping[str, Any]) -> pd.DataFrame:
+def left_in(results: MaskingResults) -> pd.DataFrame:
     """Return what each kind of token and each word does when it alone is left in, those that move most first."""
     most = "moves most" if is_of_findings(results) else "towards"
     rows = [
@@ -158,13 +162,13 @@ def left_in(results: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _shrunken(row: Mapping[str, Any]) -> str:
+def _shrunken(row: LeftInRow) -> str:
     if "shrunken" not in row:  # an experiment of an older version
         return NOTHING
     return number(row["shrunken"]) if row["shrunken"] else "too few patients"
 
 
-def match(results: Mapping[str, Any]) -> pd.DataFrame:
+def match(results: MaskingResults) -> pd.DataFrame:
     """Return how well the controls match the tokens, a row per mask mode; empty for results of an older version."""
     rows = []
     for mode, effect in results["modes"].items():
@@ -178,7 +182,7 @@ def match(results: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def groups(results: Mapping[str, Any]) -> pd.DataFrame:
+def groups(results: MaskingResults) -> pd.DataFrame:
     """Return the leading mode's effect within each class and each source."""
     rows = [
         {
@@ -196,19 +200,18 @@ def groups(results: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def relevance(results: Mapping[str, Any]) -> pd.DataFrame:
+def relevance(results: MaskingResults) -> pd.DataFrame:
     """Return how much relevance lies in tokens and in random boxes; empty where none was measured."""
-    measured = results.get("relevance") or {}
-    rows = []
-    for key in ("tokens", "random") if measured.get("n") else ():
-        for measure in ("positive", "absolute"):
-            inside = measured[key][measure]
+    measured, rows = results.get("relevance"), []
+    parts = {"tokens": measured["tokens"], "random": measured["random"]} if measured and measured["n"] else {}
+    for key, part in parts.items():
+        for measure, inside in (("positive", part["positive"]), ("absolute", part["absolute"])):
             rows.append(
                 {
-                    "inside": {"tokens": "tokens"}.get(key, UNDER[key]),
+                    "inside": "tokens" if key == "tokens" else UNDER[key],
                     "relevance": measure,
                     "share of relevance": percent(inside["share"]),
-                    "share of area": f"{100 * measured[key]['area']:.2f} %",
+                    "share of area": f"{100 * part['area']:.2f} %",
                     "relevance per area (1 = chance)": times(inside["gain"]),
                 }
             )
@@ -228,12 +231,12 @@ TABLES = {
 """Every table by the name of its CSV file."""
 
 
-def changed_title(results: Mapping[str, Any]) -> str:
+def changed_title(results: MaskingResults) -> str:
     """Return what :func:`changed_in_percent` counts."""
     return "images with a crossing (%)" if is_of_findings(results) else "predictions changed (%)"
 
 
-def changed_in_percent(results: Mapping[str, Any], condition: str) -> tuple[list[float], list[float], list[float]]:
+def changed_in_percent(results: MaskingResults, condition: str) -> tuple[list[float], list[float], list[float]]:
     """Return the share of predictions that change under a condition of :data:`UNDER`, a value per mask mode.
 
     Of several findings it is the share of images on which at least one crosses its threshold.
@@ -244,7 +247,6 @@ def changed_in_percent(results: Mapping[str, Any], condition: str) -> tuple[list
     """
     changed = [effect["changed"][condition] for effect in results["modes"].values()]
     share = [100 * (estimate["value"] or 0.0) for estimate in changed]
-    ends = [(None, None) if e["low"] is None else (100 * e["low"], 100 * e["high"]) for e in changed]
-    below = [0.0 if low is None else max(0.0, s - low) for s, (low, _) in zip(share, ends, strict=True)]
-    above = [0.0 if high is None else max(0.0, high - s) for s, (_, high) in zip(share, ends, strict=True)]
+    below = [0.0 if e["low"] is None else max(0.0, s - 100 * e["low"]) for s, e in zip(share, changed, strict=True)]
+    above = [0.0 if e["high"] is None else max(0.0, 100 * e["high"] - s) for s, e in zip(share, changed, strict=True)]
     return share, below, above

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from cxr.reports.page import page
+from cxr.reports.html_page import page
 
 
 @dataclass(frozen=True)

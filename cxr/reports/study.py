@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cxr.errors import RunError
+from cxr.errors import RunError, wrong_use
 from cxr.experiments.study.comparison import Report
 from cxr.experiments.study.curves import to_table
 from cxr.experiments.study.measures import Measure
@@ -13,7 +13,7 @@ from cxr.experiments.study.statistics import Difference, Mean
 from cxr.files import replacing
 from cxr.formatting import xrays
 from cxr.reports.figures import endings
-from cxr.reports.page import page
+from cxr.reports.html_page import page
 from cxr.reports.study_figures import all_figures, curves, file_name, forest
 
 BANDS = "Bands are 95 % t intervals of the mean over seeds, each epoch alone."
@@ -43,7 +43,9 @@ def write(report: Report, path: Path) -> list[Path]:
     } | dict.fromkeys(endings(), _write_figures)
     form = forms.get(path.suffix.lower())
     if form is None:
-        raise RunError(f"{path.name} has no known report format. Allowed: a name that ends in {', '.join(forms)}")
+        raise wrong_use(
+            RunError(f"{path.name} has no known report format. Allowed: a name that ends in {', '.join(forms)}")
+        )
     if not path.parent.is_dir():
         raise RunError(f"the folder {path.parent} does not exist: make it, or choose another")
     return form(report, path)

@@ -21,7 +21,7 @@ from cxr.runs.kinds import Params, kind_of
 from cxr.runs.metrics_file import MetricsReader, MetricsRow, ends_in_half_a_line, parse_lines
 from cxr.runs.spec import Spec, new_run_id, new_spec
 from cxr.runs.status import Status, StatusFields
-from cxr.runs.storage import DiskFullError, disk_full, explaining_full_disk, locked, to_json, write_json
+from cxr.runs.storage import DiskFullError, create_json, disk_full, explaining_full_disk, locked, to_json, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +71,7 @@ class RunFolder:
     ) -> RunFolder:
         """Make a new run below ``root``, complete before it gets its name, and return it.
 
-        ``slurm`` are the settings of its job if it is to run on a cluster (see ``cxr.runs.slurm.status``).
+        ``slurm`` are the settings of its job if it is to run on a cluster (see ``cxr.runs.slurm.job_state``).
         ``shards`` is the number of its shards (see ``cxr.runs.shards``).
 
         Raises
@@ -314,6 +314,11 @@ class RunFolder:
         """Write ``value`` to the file ``name`` of this folder, all or nothing, and return its path."""
         return write_json(self._file(name), value)
 
+    def create_json(self, name: str, value: Any) -> Any:
+        """Write ``value`` to the file ``name`` unless another process was first, and return what is there now."""
+        create_json(self._file(name), value)
+        return self.read_json(name)
+
     def read_json(self, name: str) -> Any:
         """Return the content of a JSON file of this folder, or None if there is none; RunError if it is damaged."""
         path = self._file(name)
@@ -366,24 +371,24 @@ class RunFolder:
 
     def stop_requested(self) -> bool:
         """Return whether the job has to save and end, for good or for now: two ``stat``, cheap at every step."""
-        return self.stop_asked() or (self.path / MAKE_ROOM_FLAG).exists()
+        return self.user_stop_requested() or (self.path / MAKE_ROOM_FLAG).exists()
 
-    def stop_asked(self) -> bool:
-        """Return whether a stop was requested."""
+    def user_stop_requested(self) -> bool:
+        """Return whether somebody asked for a stop, for good."""
         return (self.path / STOP_FLAG).exists()
 
     def clear_stop(self) -> None:
         """Forget a request to stop."""
         (self.path / STOP_FLAG).unlink(missing_ok=True)
 
-    def request_room(self) -> None:
+    def request_pause(self) -> None:
         """Ask the job to save and end because its time on a cluster is over; safe inside a signal handler."""
         (self.path / MAKE_ROOM_FLAG).touch()
 
-    def room_asked(self) -> bool:
+    def pause_requested(self) -> bool:
         """Return whether the job gives its place to another and is queued again; a requested stop goes first."""
-        return (self.path / MAKE_ROOM_FLAG).exists() and not self.stop_asked()
+        return (self.path / MAKE_ROOM_FLAG).exists() and not self.user_stop_requested()
 
-    def clear_room(self) -> None:
+    def clear_pause(self) -> None:
         """Forget a request to give the place to another."""
         (self.path / MAKE_ROOM_FLAG).unlink(missing_ok=True)

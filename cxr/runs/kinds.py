@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cxr.errors import CxrError, RunError, unknown
+from cxr.errors import CxrError, RunError, unknown, wrong_use
+from cxr.json_types import JsonObject
 from cxr.validation import one_line
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Params(BaseModel):
         except ValidationError as error:
             raise _refusal(error, cls) from None
 
-    def stored(self) -> dict[str, Any]:
+    def stored(self) -> JsonObject:
         """Return what ``spec.json`` keeps: the keys that were given, as JSON allows it."""
         return self.model_dump(mode="json", exclude_unset=True, by_alias=True)
 
@@ -177,7 +178,7 @@ class Kind:
         n = values.get("devices") or 1
         return str(values.get("device") or "auto"), n if isinstance(n, int) else 1
 
-    def with_devices(self, params: Mapping[str, Any], n: int) -> dict[str, Any]:
+    def with_devices(self, params: Mapping[str, Any], n: int) -> JsonObject:
         """Return stored parameters that ask for ``n`` devices."""
         if not self.device_in:
             return {**params, "devices": n}
@@ -279,5 +280,5 @@ def kind_of(name: object) -> Kind:
     """
     kind = KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise RunError(unknown("kind of run", name, KINDS))
+        raise wrong_use(RunError(unknown("kind of run", name, KINDS)))
     return kind

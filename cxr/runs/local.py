@@ -89,7 +89,7 @@ def send_signal(status: Status, number: signal.Signals) -> bool:
     return True
 
 
-def sweep(folder: RunFolder, pid: int | None, timeout: float = 5.0) -> int:
+def kill_group(folder: RunFolder, pid: int | None, timeout: float = 5.0) -> int:
     """Kill what a dead or doomed worker left of its group (decoding pools, say) and return how many there were.
 
     Only processes that carry this run's folder in their environment are touched, since ``pid`` may long be the number
@@ -97,7 +97,7 @@ def sweep(folder: RunFolder, pid: int | None, timeout: float = 5.0) -> int:
     """
     if not pid:
         return 0
-    processes = [process for process in psutil.process_iter() if _belongs(process, pid, str(folder.path.resolve()))]
+    processes = [process for process in psutil.process_iter() if _is_of_run(process, pid, str(folder.path.resolve()))]
     for process in processes:
         with contextlib.suppress(psutil.Error):
             process.kill()
@@ -105,7 +105,7 @@ def sweep(folder: RunFolder, pid: int | None, timeout: float = 5.0) -> int:
     return len(processes)
 
 
-def _belongs(process: psutil.Process, group: int, folder: str) -> bool:
+def _is_of_run(process: psutil.Process, group: int, folder: str) -> bool:
     try:
         return os.getpgid(process.pid) == group and process.environ().get(RUN_VARIABLE) == folder
     except (psutil.Error, OSError):
@@ -118,10 +118,10 @@ def _environment(folder: Path) -> dict[str, str]:
     What makes this process one of several that train together is left out: a new run is none of them.
     """
     left_out = {*RANK_VARIABLES, RANK_0_VARIABLE, JOB_VARIABLE}
-    return {name: value for name, value in os.environ.items() if name not in left_out} | own_environment(folder)
+    return {name: value for name, value in os.environ.items() if name not in left_out} | worker_environment(folder)
 
 
-def own_environment(folder: Path) -> dict[str, str]:
+def worker_environment(folder: Path) -> dict[str, str]:
     """Return the variables that a worker gets beside its parent's environment, wherever it starts."""
     folders = {"CXR_DATA": paths.data_root(), "CXR_RUNS": paths.runs_root(), "CXR_WEIGHTS": paths.weights_root()}
     return {

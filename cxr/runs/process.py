@@ -11,9 +11,9 @@ from cxr.runs import local
 from cxr.runs.folder import WORKER_LOCK, RunFolder
 from cxr.runs.kinds import kind_of
 from cxr.runs.shards.folders import shards_of, summary
-from cxr.runs.shards.jobs import cancel, submit_shards
+from cxr.runs.shards.shard_jobs import cancel, submit_shards
 from cxr.runs.slurm import submit
-from cxr.runs.slurm.status import as_slurm_says
+from cxr.runs.slurm.job_state import as_slurm_says
 from cxr.runs.status import Status
 from cxr.runs.storage import DiskFullError, disk_full
 
@@ -64,7 +64,7 @@ def current_status(folder: RunFolder, stored: Status) -> Status:
         silent = _silence(stored)
         return stored.replace(message=f"no sign of life for {silent:.0f} s") if silent > SILENCE_S else stored
     latest = folder.read_status()  # it may have ended properly since `stored` was read
-    return stored.replace(state="failed", eta_s=None, error=_obituary(folder, stored)) if latest.active else latest
+    return stored.replace(state="failed", eta_s=None, error=_failure_text(folder, stored)) if latest.active else latest
 
 
 def statuses_of_shards(folder: RunFolder) -> list[Status]:
@@ -97,7 +97,7 @@ def _has_process(folder: RunFolder, status: Status) -> bool:
     return local.is_alive(status.pid, status.pid_started) or is_held(folder.path / WORKER_LOCK)
 
 
-def _obituary(folder: RunFolder, status: Status) -> str:
+def _failure_text(folder: RunFolder, status: Status) -> str:
     last = next((line.strip() for line in reversed(folder.log_tail(20)) if line.strip()), "the log is empty")
     if _is_full(folder):  # not even its last word was written
         return disk_full(folder.path)

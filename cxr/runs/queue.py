@@ -17,10 +17,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from cxr import paths
 from cxr.errors import RunError
+from cxr.json_types import JsonObject
 from cxr.locks import FileLock, is_held
 from cxr.runs import local
 from cxr.runs.devices import Options
@@ -66,9 +67,20 @@ class Ticket:
         return f"{self.arrived:020d}-{self.run}"
 
     @property
-    def wants(self) -> tuple[str, ...]:
+    def devices(self) -> tuple[str, ...]:
         """All devices that it has or might take."""
         return self.holds or tuple(dict.fromkeys(device for devices in self.options.values() for device in devices))
+
+
+class QueueRow(TypedDict):
+    """A run in the queue, for people (see :meth:`DeviceQueue.rows`)."""
+
+    id: str
+    name: str
+    place: int
+    devices: list[str]
+    wish: str
+    since: float
 
 
 class DeviceQueue:
@@ -88,14 +100,14 @@ class DeviceQueue:
         Parameters
         ----------
         give_up
-            Asked ten times a second while waiting; True ends the wait.
+            Called ten times a second while waiting; True ends the wait.
         waiting
-            Told whom the run waits for, whenever that changes.
+            Called with whom the run waits for, whenever that changes.
 
         Yields
         ------
         str or None
-            The key of the option that is ours; None if ``give_up`` said so first.
+            The key of the option that this run holds; None if ``give_up`` said so first.
         """
         ticket, file = self._enter(run_id, options)
         try:
@@ -113,14 +125,14 @@ class DeviceQueue:
         Yields
         ------
         (str or None, list of str)
-            The key of the option that is ours, None if none is free; and the runs that have or want one.
+            The key of the option that this run holds, None if none is free; and the runs that have or want one.
         """
         ticket, file = self._enter(NO_RUN, options)
         try:
             choice, tickets = self._take(ticket, file)
             if choice is None:  # whoever comes next must not stand behind it
                 file.path.unlink(missing_ok=True)
-            yield choice, _ahead(ticket, tickets)
+            yield choice, _runs_ahead(ticket, tickets)
         finally:
             file.path.unlink(missing_ok=True)
             file.release()
@@ -134,7 +146,7 @@ class DeviceQueue:
                 living.append(ticket)
         return self._sorted(living)
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[QueueRow]:
         """Return the queue for people, in its order: id and name of the run, place, devices, since.
 
         ``place`` counts those that wait from 1 and is 0 for a run that has its devices; ``devices`` are those that it
@@ -147,8 +159,8 @@ class DeviceQueue:
                 "id": ticket.run,
                 "name": self._name(ticket.run),
                 "place": max(0, number - holders),
-                "devices": list(ticket.wants),
-                "wish": wish(ticket),
+                "devices": list(ticket.devices),
+                "wish": devices_in_words(ticket),
                 "since": ticket.arrived / 1e9,
             }
             for number, ticket in enumerate(tickets, 1)
@@ -168,12 +180,12 @@ class DeviceQueue:
         RunError
             If one of the two does not wait.
         """
-        with self._deciding():
+        with self._queue_locked():
             tickets = self._living()
             waiting = {ticket.run: ticket for ticket in tickets if not ticket.holds}
             for name in (run_id, before):
                 if name is not None and name not in waiting:
-                    raise RunError(_not_waiting(name, tickets))
+                    raise RunError(_why_not_waiting(name, tickets))
             if before == run_id:
                 raise RunError(f"run {run_id} cannot be put before itself")
             moved = waiting.pop(run_id)
@@ -186,7 +198,7 @@ class DeviceQueue:
         return [ticket.run for ticket in order]
 
     def _enter(self, run_id: str, options: Options) -> tuple[Ticket, FileLock]:
-        with self._deciding():
+        with self._queue_locked():
             self._tickets.mkdir(exist_ok=True)
             # A clock that was set back must not put the newcomer in front.
             latest = max((ticket.arrived for ticket in self._living()), default=0)
@@ -204,21 +216,21 @@ class DeviceQueue:
     def _wait(
         self, ticket: Ticket, file: FileLock, give_up: Callable[[], bool], waiting: Callable[[str], None]
     ) -> str | None:
-        said = ""
+        last_text = ""
         while not give_up():
             choice, tickets = self._take(ticket, file)
             if choice is not None:
                 return choice
-            text = in_words(ticket, tickets)
-            if text != said:
+            text = waiting_for(ticket, tickets)
+            if text != last_text:
                 waiting(text)
-                said = text
+                last_text = text
             _pause(give_up)
         return None
 
     def _take(self, ticket: Ticket, file: FileLock) -> tuple[str | None, list[Ticket]]:
         """Take an option of a ticket if its turn has come; return which, and all tickets as they were."""
-        with self._deciding():
+        with self._queue_locked():
             tickets = self._living()
             choice = grants(tickets).get(ticket.key)
             if choice is not None:
@@ -226,7 +238,7 @@ class DeviceQueue:
             return choice, tickets
 
     @contextlib.contextmanager
-    def _deciding(self) -> Iterator[None]:
+    def _queue_locked(self) -> Iterator[None]:
         self._lock.parent.mkdir(parents=True, exist_ok=True)
         with locked(self._lock):
             yield
@@ -241,7 +253,7 @@ class DeviceQueue:
                 continue
             # Helpers of a dead training would go on using the device.
             if ticket is not None and ticket.holds and ticket.run != NO_RUN:
-                local.sweep(RunFolder(self._runs / ticket.run), ticket.pid)
+                local.kill_group(RunFolder(self._runs / ticket.run), ticket.pid)
             path.unlink(missing_ok=True)
         return self._sorted(living)
 
@@ -288,21 +300,21 @@ def grants(tickets: Sequence[Ticket]) -> dict[str, str]:
     return granted
 
 
-def in_words(ticket: Ticket, tickets: Sequence[Ticket]) -> str:
+def waiting_for(ticket: Ticket, tickets: Sequence[Ticket]) -> str:
     """Return what a waiting run waits for, and behind whom: the runs before it that have or want what it may take."""
-    ahead = _ahead(ticket, tickets)
-    others = len(ahead) - _NAMED
-    named = ", ".join(ahead[:_NAMED]) + (f" and {others} more" if others > 0 else "")
-    return f"waiting for {wish(ticket)}" + (f", behind {named}" if named else "")
+    ahead = _runs_ahead(ticket, tickets)
+    n_more = len(ahead) - _NAMED
+    named = ", ".join(ahead[:_NAMED]) + (f" and {n_more} more" if n_more > 0 else "")
+    return f"waiting for {devices_in_words(ticket)}" + (f", behind {named}" if named else "")
 
 
-def _ahead(ticket: Ticket, tickets: Sequence[Ticket]) -> list[str]:
+def _runs_ahead(ticket: Ticket, tickets: Sequence[Ticket]) -> list[str]:
     """Return the runs before a ticket that have or want what it may take."""
     before = itertools.takewhile(lambda other: other.key != ticket.key, tickets)
-    return [other.run for other in before if set(other.wants) & set(ticket.wants)]
+    return [other.run for other in before if set(other.devices) & set(ticket.devices)]
 
 
-def wish(ticket: Ticket) -> str:
+def devices_in_words(ticket: Ticket) -> str:
     """Return the devices that a run has or waits for: ``cpu``, ``cuda:0 and cuda:1``, or ``any of cuda:0, cuda:1``."""
     if ticket.holds:
         return " and ".join(ticket.holds)
@@ -310,10 +322,10 @@ def wish(ticket: Ticket) -> str:
     return options[0] if len(options) == 1 else f"any of {', '.join(options)}"
 
 
-def _not_waiting(run_id: str, tickets: Sequence[Ticket]) -> str:
+def _why_not_waiting(run_id: str, tickets: Sequence[Ticket]) -> str:
     for ticket in tickets:
         if ticket.run == run_id:
-            return f"run {run_id} has {wish(ticket)} already: only a waiting run can be moved"
+            return f"run {run_id} has {devices_in_words(ticket)} already: only a waiting run can be moved"
     waiting = ", ".join(ticket.run for ticket in tickets if not ticket.holds)
     return f"run {run_id} does not wait for a device. Waiting: {waiting or 'none'}"
 
@@ -321,7 +333,7 @@ def _not_waiting(run_id: str, tickets: Sequence[Ticket]) -> str:
 def _read(path: Path) -> Ticket | None:
     """Return a ticket, None if it is being written or was given back just now."""
     try:
-        values: dict[str, Any] = json.loads(path.read_bytes())
+        values: JsonObject = json.loads(path.read_bytes())
         options = {name: tuple(devices) for name, devices in values.pop("options").items()}
         return Ticket(options=options, holds=tuple(values.pop("holds")), **values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

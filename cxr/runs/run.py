@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cxr import paths
-from cxr.errors import RunError
+from cxr.errors import RunError, wrong_use
 from cxr.json_types import JsonObject
 from cxr.runs import kinds, local
 from cxr.runs.folder import RESULTS, SPEC, RunFolder
 from cxr.runs.kinds import Params, kind_of
 from cxr.runs.metrics_file import MetricsRow
 from cxr.runs.process import current_status, launch
-from cxr.runs.shards import jobs
+from cxr.runs.shards import shard_jobs
 from cxr.runs.slurm import client, submit
 from cxr.runs.slurm.settings import Slurm
 from cxr.runs.spec import Spec, is_run_id
@@ -142,7 +142,7 @@ class Run:
             self.folder.request_stop()
             stored.update(state="stopping", message="stopping after the present step")
         if status["job"]:
-            jobs.cancel_waiting(self.folder)
+            shard_jobs.cancel_waiting(self.folder)
             self._leave_slurms_queue(status["job"])
             return
         # Before the first heartbeat the signal could still kill the process; the flag alone is seen later.
@@ -162,10 +162,10 @@ class Run:
             raise RunError(f"run {self.id} is {status['state']} already: there is nothing to kill")
         if status["job"]:
             client.cancel(status["job"])
-            jobs.cancel(self.folder)
+            shard_jobs.cancel(self.folder)
         else:
             local.send_signal(status, signal.SIGKILL)
-            local.sweep(self.folder, status["pid"])
+            local.kill_group(self.folder, status["pid"])
         with self.folder.status_transaction() as stored:
             if stored["state"] in ACTIVE:  # else it came to its own end just before
                 stored.update(state="stopped", message="killed", ended=time.time(), eta_s=None)
@@ -206,11 +206,11 @@ class Run:
             if status["state"] not in ("stopped", "failed"):
                 raise RunError(f"run {self.id} is {status['state']}: only a stopped or failed run can be resumed")
             self.folder.clear_stop()
-            self.folder.clear_room()
+            self.folder.clear_pause()
             stored.update(QUEUED_AGAIN, launched=time.time(), resumes=stored["resumes"] + 1)
             if restarts:
                 stored.update(progress=0.0)
-        local.sweep(self.folder, status["pid"])
+        local.kill_group(self.folder, status["pid"])
         if restarts:
             self.folder.truncate_metrics(0)
         try:
@@ -249,7 +249,7 @@ class Run:
         if on_cluster:  # the files that their jobs start with lie in this folder
             others = f"{len(on_cluster)} of its runs are not over on the cluster, such as {on_cluster[0]}"
             raise RunError(f"run {self.id} cannot be deleted yet: {others}. Stop them first")
-        jobs.cancel(self.folder)
+        shard_jobs.cancel(self.folder)
         gone = self.folder.path.with_name(f".deleted-{self.id}")
         self.folder.path.rename(gone)  # out of every list at once, whatever happens while the files go
         shutil.rmtree(gone, ignore_errors=True)
@@ -264,15 +264,23 @@ def get_run(run_id: str, root: str | os.PathLike[str] | None = None) -> Run:
         If ``run_id`` has not the form of an id (a path, say) or there is no such run.
     """
     if not is_run_id(run_id):
-        raise RunError(f"{str(run_id)[:80]!r} is not a run's id: letters, digits, - and _ only")
+        raise wrong_use(RunError(f"{str(run_id)[:80]!r} is not a run's id: letters, digits, - and _ only"))
     folder = RunFolder(Path(root or paths.runs_root()) / run_id)
     if not (folder.path / "spec.json").is_file():
-        raise RunError(f"there is no run {run_id!r} in {folder.path.parent}; `cxr runs list` shows all runs")
+        raise wrong_use(RunError(f"there is no run {run_id!r} in {folder.path.parent}; `cxr runs list` shows all runs"))
     return Run(folder)
 
 
 def list_runs(root: str | os.PathLike[str] | None = None, kind: str | None = None) -> list[Run]:
-    """Return all runs, newest first, those of one ``kind`` if given; folders that are no runs are passed over."""
+    """Return all runs, newest first, those of one ``kind`` if given; folders that are no runs are passed over.
+
+    Raises
+    ------
+    CxrError
+        If no ``root`` is given and ``cxr.paths.runs_root()`` is a file or cannot be read.
+    """
+    if root is None:
+        paths.check_root(paths.runs_root(), "CXR_RUNS")
     runs = [Run(RunFolder(path)) for path in _folders(Path(root or paths.runs_root()))]
     matching = [(run.spec["created"], run.id, run) for run in runs if _readable(run, kind)]
     return [run for *_, run in sorted(matching, key=lambda item: item[:2], reverse=True)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cxr import paths
-from cxr.errors import RunError
+from cxr.errors import CxrError, RunError, wrong_use
 from cxr.runs.folder import RunFolder
 from cxr.runs.kinds import Params, kind_of
 from cxr.runs.process import launch
@@ -103,7 +103,7 @@ def prepare(
     """
     request = _request(kind, params, name, where, shards)
     check_shards(kind_of(request.kind), request.shards)
-    checked = kind_of(request.kind).params_model().of(request.params)
+    checked = _checked(request)
     if manifest_hash is None:
         for sentence in checked.check():
             if warn is not None:
@@ -118,6 +118,13 @@ def prepare(
     folder = RunFolder.create(root, request.kind, stored, title, manifest_hash, slurm, request.shards)
     folder.update_status(launched=time.time(), message="starting")
     return Run(folder)
+
+
+def _checked(request: _Request) -> Params:
+    try:
+        return kind_of(request.kind).params_model().of(request.params)
+    except CxrError as error:
+        raise wrong_use(error) from None
 
 
 @dataclass(frozen=True)

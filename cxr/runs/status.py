@@ -14,7 +14,7 @@ ACTIVE: tuple[State, ...] = ("queued", "running", "stopping")
 ENDED: tuple[State, ...] = ("stopped", "finished", "failed")
 STATES: tuple[State, ...] = get_args(State)
 StatusFields = dict[str, Any]
-"""Fields of a :class:`Status` by name, while a writer changes them; they are checked when they are written."""
+"""Fields of a :class:`Status` by name: all that a writer works on, or some to change; checked when they are written."""
 
 
 @dataclass(frozen=True, eq=False)

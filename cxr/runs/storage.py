@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxr.errors import RunError
-from cxr.files import replacing
+from cxr.files import creating, replacing
 
 if TYPE_CHECKING:
     pass
@@ -48,6 +48,18 @@ def write_json(path: Path, value: Any) -> Path:
     with explaining_full_disk(path), replacing(path) as draft:
         draft.write_text(to_json(value, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def create_json(path: Path, value: Any) -> None:
+    """Write ``value`` to ``path`` as JSON unless the file is there: of several writers the first one wins.
+
+    Raises
+    ------
+    DiskFullError
+        If there is no room.
+    """
+    with explaining_full_disk(path), creating(path) as draft:
+        draft.write_text(to_json(value, indent=1) + "\n", encoding="utf-8")
 
 
 def disk_full(path: str | os.PathLike[str] | None) -> str:

@@ -22,7 +22,6 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cxr.errors import CxrError, RunError, system_error
 from cxr.locks import FileLock
@@ -33,7 +32,7 @@ from cxr.runs.process import statuses_of_shards
 from cxr.runs.queue import DeviceQueue
 from cxr.runs.shards import processes
 from cxr.runs.shards.folders import SHARE, ShardFolder, failure, folder_at, remove_parts, shards_of
-from cxr.runs.status import ENDED
+from cxr.runs.status import ENDED, StatusFields
 from cxr.runs.storage import DiskFullError, disk_full, is_disk_full
 
 HEARTBEAT_S = 2.0
@@ -115,7 +114,7 @@ def _no_report(fraction: float, message: str = "") -> None:
     """Report nothing: the first process does."""
 
 
-def _outcome(run: RunFolder, kind: Kind) -> dict[str, Any]:
+def _outcome(run: RunFolder, kind: Kind) -> StatusFields:
     """Do the job and return the fields of the status that tell how it ended."""
     try:
         _begin(run, kind)
@@ -127,7 +126,7 @@ def _outcome(run: RunFolder, kind: Kind) -> dict[str, Any]:
         return {"state": "failed", "error": one_line(error), "message": "failed"}
     if complete:
         return {"state": "finished", "error": None, "progress": 1.0, "message": "finished"}
-    if run.room_asked():
+    if run.pause_requested():
         gone = {"pid": None, "pid_started": None, "heartbeat": None}
         return {"state": "queued", "error": None, "message": "saved, waiting for its next turn", **gone}
     return {"state": "stopped", "error": None, "message": "stopped"}
@@ -201,7 +200,7 @@ class Progress:
             None  # (time, fraction) of the first report: a resumed job is not at 0
         )
         self._written = 0.0
-        self._pending: dict[str, Any] | None = None
+        self._pending: StatusFields | None = None
 
     def __call__(self, fraction: float, message: str = "") -> None:
         """Report that ``fraction`` (0 to 1) is done."""
@@ -248,7 +247,7 @@ class Heartbeat:
             try:
                 with self._run.status_transaction() as status:
                     status["heartbeat"] = time.time()
-                    if self._run.stop_asked() and status["state"] in ("queued", "running"):
+                    if self._run.user_stop_requested() and status["state"] in ("queued", "running"):
                         status.update(state="stopping", message="stopping after the present step")
             except (OSError, DiskFullError) as error:
                 log.warning("the status cannot be written: %s", error)
@@ -288,7 +287,7 @@ def _is_gpu(text: str) -> bool:
 
 def _stop_on_signals(run: RunFolder) -> None:
     """Turn SIGTERM and SIGINT into the request to stop that the job looks at; Slurm's mean to make room."""
-    request = run.request_room if local.JOB_VARIABLE in os.environ else run.request_stop
+    request = run.request_pause if local.JOB_VARIABLE in os.environ else run.request_stop
 
     def ask(*_: object) -> None:
         request()  # only the flag: taking the status's lock here could wait for this very thread

@@ -1,6 +1,6 @@
 """Burned-in text on X-rays: finding tokens, masking them, and measuring what a network makes of them."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cxr import lazy
 
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 # The names of the ways to mask are listed without OpenCV.
-__getattr__, __dir__ = lazy.attach(
+_public, __dir__ = lazy.attach(
     __name__,
     {
         "boxes": ("KINDS", "TextBox", "kind_of"),
@@ -53,3 +53,16 @@ __getattr__, __dir__ = lazy.attach(
         "detection_store": ("DetectionStore", "detect_cached"),
     },
 )
+
+# Modules that documentation once named here.
+_MOVED = {
+    "conditions": "cxr.experiments.masking.conditions",
+    "effects": "cxr.experiments.masking.effects",
+    "shrinking": "cxr.experiments.masking.shrinkage",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MOVED:
+        raise AttributeError(f"cxr.text.{name} is {_MOVED[name]} now")
+    return _public(name)

@@ -16,7 +16,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -60,9 +60,11 @@ class Review:
 
     def fits(self, image: np.ndarray) -> bool:
         """Return whether ``image`` (H, W) is still what was looked at; without a hash its shape decides."""
-        if self.shape != image.shape[:2]:
-            return False
-        return not self.content_hash or self.content_hash == content_hash(image)
+        return self.shape == image.shape[:2] and (not self.content_hash or self.content_hash == content_hash(image))
+
+    def fits_content(self, shape: tuple[int, int], content_hash: str) -> bool:
+        """Return the same of an image by its shape (H, W) and the hash of its pixels."""
+        return self.shape == shape and self.content_hash in ("", content_hash)
 
 
 class Reviews:
@@ -244,11 +246,15 @@ def _by_hand_or(
 
 @dataclass(frozen=True)
 class FileTokens:
-    """The tokens of an image file in its pixels, its shape (H, W), and whether a person set them."""
+    """The tokens of an image file in its pixels, its shape (H, W), and whether a person set them.
+
+    ``content_hash`` is that of its pixels (:func:`cxr.text.detection_store.content_hash`).
+    """
 
     boxes: list[TextBox]
     shape: tuple[int, int]
     reviewed: bool
+    content_hash: str = field(default="", compare=False)
 
 
 def tokens_of_file(item: tuple[Path, Review | None], threads: int | None = 1) -> FileTokens | str:
@@ -264,4 +270,4 @@ def tokens_of_file(item: tuple[Path, Review | None], threads: int | None = 1) ->
     boxes, by_hand = _by_hand_or(
         image, review, lambda pixels: DetectionStore().detect(pixels, shared_detector(threads))
     )
-    return FileTokens(boxes, (image.shape[0], image.shape[1]), by_hand)
+    return FileTokens(boxes, (image.shape[0], image.shape[1]), by_hand, content_hash(image))

@@ -61,29 +61,39 @@ class DetectionStore:
 
     def get(self, image: np.ndarray) -> list[TextBox] | None:
         """Return the boxes kept for ``image``, or None; an unreadable file counts as none."""
-        boxes = _read(self.path(content_hash(image)))
-        with self._counting:
-            self.hits += boxes is not None
-            self.misses += boxes is None
-        return boxes
+        return self._counted(self.stored(content_hash(image)))
+
+    def stored(self, key: str) -> list[TextBox] | None:
+        """Return the boxes kept for an image's hash, or None; counts neither as a hit nor as a miss."""
+        return _read(self.path(key))
 
     def put(self, image: np.ndarray, boxes: Sequence[TextBox]) -> None:
         """Keep the boxes of ``image``."""
-        path = self.path(content_hash(image))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as draft:
-            draft.write_text(json.dumps([box.to_dict() for box in boxes]), encoding="utf-8")
+        self._put(content_hash(image), boxes)
 
     def detect(self, image: np.ndarray, detect: Detect | None = None) -> list[TextBox]:
         """Return the boxes of ``image``, from disk or by ``detect``, whose answer is then kept.
 
         Without ``detect``, this process's shared detector of the operating point is used.
         """
-        boxes = self.get(image)
+        key = content_hash(image)
+        boxes = self._counted(self.stored(key))
         if boxes is None:
             boxes = (detect or shared_detector(operating_point=self._operating_point))(image)
-            self.put(image, boxes)
+            self._put(key, boxes)
         return boxes
+
+    def _counted(self, boxes: list[TextBox] | None) -> list[TextBox] | None:
+        with self._counting:
+            self.hits += boxes is not None
+            self.misses += boxes is None
+        return boxes
+
+    def _put(self, key: str, boxes: Sequence[TextBox]) -> None:
+        path = self.path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as draft:
+            draft.write_text(json.dumps([box.to_dict() for box in boxes]), encoding="utf-8")
 
 
 def _read(path: Path) -> list[TextBox] | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-from cxr.errors import TextError, unknown
+from cxr.errors import TextError, unknown, wrong_use
 from cxr.text.boxes import TextBox, checked_xray, coverage, grow
 from cxr.text.controls import control_boxes
 from cxr.text.mask_modes import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES
@@ -134,7 +134,7 @@ def mask_text(
         Unknown mode, negative margin, or an image that is not uint8 (H, W).
     """
     if mode not in MASK_MODES:
-        raise TextError(unknown("mask mode", mode, MASK_MODES))
+        raise wrong_use(TextError(unknown("mask mode", mode, MASK_MODES)))
     image = checked_xray(image, "tokens are masked")
     grown = grown_boxes(boxes, margin, image.shape)
     if not grown:
@@ -170,5 +170,7 @@ def _margin_in_pixels(box: TextBox, margin: float) -> int:
 def grown_boxes(boxes: Sequence[TextBox], margin: float, shape: Sequence[int]) -> list[TextBox]:
     """Return the boxes as masking covers them: grown by ``margin``, cut to the image, empty ones dropped."""
     if not margin >= 0:
-        raise TextError(f"margin {margin!r} is not allowed. Accepted: 0 and above (below 1 a fraction, else pixels)")
+        raise wrong_use(
+            TextError(f"margin {margin!r} is not allowed. Accepted: 0 and above (below 1 a fraction, else pixels)")
+        )
     return [box for box in (grow(b, margin, shape) for b in boxes) if box.area]

@@ -6,6 +6,7 @@ What each of them does to the pixels is in :mod:`cxr.text.mask`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NoReturn
 
 DEFAULT_MODE = "inpaint"
 """How experiments mask by default: of all modes it leaves the least of a patch (docs/text.md has figures)."""
@@ -24,6 +25,11 @@ class MaskMode:
     title: str
     description: str
     soft: bool = True
+
+    @property
+    def fill(self) -> NoReturn:
+        """What a mode's function was found by; it needs OpenCV, so it stands elsewhere now."""
+        raise AttributeError("MaskMode.fill is cxr.text.mask.FILLS[name] now")
 
 
 MASK_MODES: dict[str, MaskMode] = {

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from cxr.data.phantom.token_sets import FONTS, glyphs
-from cxr.errors import TextError, unknown
+from cxr.errors import TextError, unknown, wrong_use
 from cxr.text.boxes import TextBox, checked_xray, grow, kind_of
 
 PLACES: dict[str, tuple[float, float]] = {
@@ -84,12 +84,14 @@ def word_patch(word: str, font: str = "sans-bold", colour: str = "white") -> Pat
         Unknown font or colour, no word, one of more than 60 characters, or one that the font cannot draw.
     """
     if font not in FONTS:
-        raise TextError(unknown("font", font, FONTS))
+        raise wrong_use(TextError(unknown("font", font, FONTS)))
     if colour not in COLOURS:
-        raise TextError(unknown("colour", colour, COLOURS))
+        raise wrong_use(TextError(unknown("colour", colour, COLOURS)))
     word = " ".join(word.split())
     if not 0 < len(word) <= LONGEST_WORD or not word.isprintable():
-        raise TextError(f"word {word!r} cannot be stamped. Accepted: 1 to {LONGEST_WORD} printable characters")
+        raise wrong_use(
+            TextError(f"word {word!r} cannot be stamped. Accepted: 1 to {LONGEST_WORD} printable characters")
+        )
     try:
         if any(_is_missing(letter, font) for letter in set(word.replace(" ", ""))):
             raise IndexError
@@ -125,7 +127,7 @@ def cut_patch(image: np.ndarray, box: TextBox, take: str = "ink") -> Patch:
         For an image that is not uint8 (H, W), a box that does not lie in it or holds no ink, or an unknown ``take``.
     """
     if take not in TAKES:
-        raise TextError(unknown("part of a token to take", take, TAKES))
+        raise wrong_use(TextError(unknown("part of a token to take", take, TAKES)))
     image = checked_xray(image, "tokens are cut out")
     height, width = image.shape
     if not (0 <= box.x0 < box.x1 <= width and 0 <= box.y0 < box.y1 <= height):
@@ -177,7 +179,7 @@ def place_of(text: str) -> tuple[float, float]:
     except ValueError:
         x = y = -1.0
     if not (0 <= x <= 1 and 0 <= y <= 1):
-        raise TextError(unknown("place", text, PLACES) + "; or x,y as shares from 0 to 1, such as 0.8,0.1")
+        raise wrong_use(TextError(unknown("place", text, PLACES) + "; or x,y as shares from 0 to 1, such as 0.8,0.1"))
     return x, y
 
 
@@ -285,7 +287,7 @@ def without_letters(
 ) -> Patch:
     """Return a patch without letters that gives ``box`` of ``image`` the mean grey that ``patch`` gives it."""
     if control not in CONTROLS:
-        raise TextError(unknown("control", control, CONTROLS))
+        raise wrong_use(TextError(unknown("control", control, CONTROLS)))
     ground = image[box.y0 : box.y1, box.x0 : box.x1].astype(np.float32)
     other = CONTROLS[control](patch, rng)
     return replace(other, ink=_matched(other, ground, float((patch.ink * (patch.grey - ground)).sum())))

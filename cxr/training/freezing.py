@@ -8,7 +8,7 @@ from typing import Any
 from timm.models import group_parameters
 from torch import nn
 
-from cxr.errors import RecipeError
+from cxr.errors import RecipeError, wrong_use
 from cxr.models.classifier import XrayClassifier, head_of
 from cxr.training.recipe import ALL, HEAD
 
@@ -33,7 +33,9 @@ def parameters_of(model: XrayClassifier, part: str) -> list[nn.Parameter]:
     last = max(groups.values()) - 1  # the last group is the head with the norm before it
     if number > last:
         backbone = model.card.backbone
-        raise RecipeError(f"train: {part!r} is not a part of {backbone}. Allowed: all, head, block-1 to {last}")
+        raise wrong_use(
+            RecipeError(f"train: {part!r} is not a part of {backbone}. Allowed: all, head, block-1 to {last}")
+        )
     return [parameter for name, parameter in model.network.named_parameters() if groups[name] >= number]
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cxr.data import ImageCache, Manifest
+from cxr.earlier_names import renamed
 from cxr.errors import RecipeError, RunError, WeightsError
 from cxr.evaluation.job import results, table_of
 from cxr.evaluation.predict import predict_rows
@@ -19,7 +21,6 @@ from cxr.evaluation.provenance import provenance
 from cxr.evaluation.seen import SeenAmong, seen_among
 from cxr.evaluation.selection import OWN, Selection, select
 from cxr.evaluation.summary import validation_summary
-from cxr.json_types import JsonObject
 from cxr.models import XrayClassifier, build, save_model, with_classes
 from cxr.models.licences import joined_licences
 from cxr.models.seen_images import Seen, SeenImages
@@ -33,14 +34,18 @@ from cxr.training.loop import Hooks, StageLoop
 from cxr.training.ranks import Ranks, together
 from cxr.training.recipe import Recipe
 from cxr.training.report import Progress, Report
+from cxr.training.results import StageOutcome, TrainingResults
 from cxr.training.seen_in_stage import seen_in_stage
 from cxr.training.settings import TrainingParams
 
 log = logging.getLogger(__name__)
 
 
-def train(folder: RunFolder, params: TrainingParams, *, progress: Progress | None = None) -> None:
+@renamed(spec="params")
+def train(folder: RunFolder, params: TrainingParams | Mapping[str, Any], *, progress: Progress | None = None) -> None:
     """Train by a recipe, or go on where the folder's last checkpoint stands.
+
+    ``params`` may be plain values, or a whole spec that holds them.
 
     Writes metrics, checkpoints, predictions.parquet and results.json (see
     :func:`cxr.evaluation.job.results`). The best epoch is chosen on validation images alone. A recipe with several
@@ -53,6 +58,7 @@ def train(folder: RunFolder, params: TrainingParams, *, progress: Progress | Non
     Stopped
         After a checkpoint, if the folder asks to stop.
     """
+    params = params if isinstance(params, TrainingParams) else TrainingParams.of(params.get("params", params))
     recipe = params.recipe
     with numerics(recipe.deterministic), together(recipe.devices, folder) as ranks:
         Training(folder, params, ranks, progress).run()
@@ -180,24 +186,27 @@ class Training:
         save_model(model, self.folder.checkpoints / f"stage-{index}-{stage.name}.safetensors", self.checkpoints.seen)
         self.folder.write_json(stage_file(index), outcome)
 
-    def _outcome(self, model: XrayClassifier) -> JsonObject:
+    def _outcome(self, model: XrayClassifier) -> StageOutcome:
         """Return what the present stage is and what its best network achieved on its validation images."""
         place, data, stage = self.place, self.data[self.place.stage], self.recipe.stages[self.place.stage]
         logits = predict_rows(model.to(self.fabric.device), data.cache.images, data.val_rows, 2 * stage.batch)
-        return {
+        outcome: StageOutcome = {
             "name": stage.name,
             "task": stage.task,
             "classes": list(data.classes),
             "manifest_hash": data.manifest.hash(),
             "n_train": len(data.train_rows),
             "n_val": len(data.val_rows),
-            **({"text": data.text} if data.text else {}),
-            **({"left_out": data.left_out} if data.left_out else {}),
             "epochs": place.epoch,
             "kept_neurons": (place.kept_neurons or {}).get(stage.name, {}),
             "best": {"epoch": (place.best_epoch or 0) + 1, stage.monitor: place.best_value},
             "validation": validation_summary(stage.task, data.val_targets, logits, data.classes, data.val_patients),
         }
+        if data.text:
+            outcome["text"] = data.text
+        if data.left_out:
+            outcome["left_out"] = data.left_out
+        return outcome
 
     def _transfer(self, old: XrayClassifier, classes: tuple[str, ...]) -> XrayClassifier:
         stage = self.recipe.stages[self.place.stage]
@@ -259,16 +268,24 @@ class Training:
         table = self._predictions(model.to(self.fabric.device), data, selection, among)
         self.folder.write_predictions(table)
         self.report.ending(0.9, "computing intervals")
-        measured = results(table, model.card, selection, among, own=True) | {"unreadable": len(data.cache.missing)}
+        stages: list[StageOutcome] = [
+            *(self.folder.read_json(stage_file(k)) for k in range(place.stage)),
+            self._outcome(model),
+        ]
+        measured: TrainingResults = {
+            **results(table, model.card, selection, among, own=True),
+            "unreadable": len(data.cache.missing),
+            "best": {"stage": stages[-1]["name"], **stages[-1]["best"]},
+            "kept_neurons": place.kept_neurons,
+            "seconds": round(place.seconds, 1),
+            "stages": stages,
+        }
         if data.text:
             measured["text"] = data.text
-        stages = [*(self.folder.read_json(stage_file(k)) for k in range(place.stage)), self._outcome(model)]
-        best = {"stage": stages[-1]["name"]} | stages[-1]["best"]
-        extra = {"best": best, "kept_neurons": place.kept_neurons, "seconds": round(place.seconds, 1)}
         model.card = dataclasses.replace(model.card, metrics=measured["splits"], stages=stages)
         path = save_model(model, self.folder.checkpoints / BEST, self.checkpoints.seen)
         measured["provenance"] = provenance(data.manifest, path, self.params.data_name)
-        self.folder.write_json("results.json", measured | extra | {"stages": stages})
+        self.folder.write_json("results.json", measured)
         self.report.ending(1.0, "finished")
 
     def _seen_among(self, selection: Selection, data: StageData) -> SeenAmong:

@@ -128,7 +128,7 @@ def together(devices: int, folder: RunFolder) -> Iterator[Ranks]:
             code = helpers.first_death(wait=True)
             if code is None:
                 raise
-            raise RunError(_obituary(*code)) from error
+            raise RunError(_failure_text(*code)) from error
         helpers.wait()
 
 
@@ -229,11 +229,11 @@ class _Helpers:
                 continue
             if self._over.wait(_GRACE_S):
                 return
-            self._folder.end_status(state="failed", error=_obituary(*death), ended=time.time(), eta_s=None)
+            self._folder.end_status(state="failed", error=_failure_text(*death), ended=time.time(), eta_s=None)
             os._exit(1)
 
 
-def _obituary(rank: int, code: int) -> str:
+def _failure_text(rank: int, code: int) -> str:
     how = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with code {code}"
     return f"process {rank} of this training {how}: see the log, then resume the run"
 

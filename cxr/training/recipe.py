@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from cxr.errors import RecipeError, unknown
+from cxr.errors import RecipeError, unknown, wrong_use
 from cxr.json_types import JsonObject
 from cxr.models.backbones import BackboneArgs, check_backbone
 from cxr.text.mask_modes import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES
@@ -294,7 +294,7 @@ def load_recipe(source: str | Path | Mapping[str, Any] | Recipe) -> Recipe:
     preset = PRESETS.get(str(source))
     path = preset.path if preset else Path(source).expanduser()
     if not path.is_file():
-        raise RecipeError(f"{unknown('recipe', str(source), PRESETS)}, or a YAML file")
+        raise wrong_use(RecipeError(f"{unknown('recipe', str(source), PRESETS)}, or a YAML file"))
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -347,7 +347,7 @@ def _assign(values: Any, keys: list[str], new: Any, path: str) -> None:
                 _assign(item, rest, new, path)
             return
         if not key.lstrip("-").isdigit() or not -len(values) <= int(key) < len(values) or not rest:
-            raise RecipeError(f"{path}: {key!r} is not a stage. Allowed: 0 to {len(values) - 1}, -1, *")
+            raise wrong_use(RecipeError(f"{path}: {key!r} is not a stage. Allowed: 0 to {len(values) - 1}, -1, *"))
         _assign(values[int(key)], rest, new, path)
     elif not rest:
         values[key] = new

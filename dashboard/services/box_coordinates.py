@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import pandas as pd
 
@@ -15,9 +15,19 @@ from cxr.text.boxes import clip
 from cxr.text.corrections import check_box
 
 SIDES = ("x0", "y0", "x1", "y1")
-CANVAS_SIDE = 580
+CANVAS_SIDE = 424
 """Longest side of the canvas without zoom, in pixels of the page: what a column of it holds on a laptop."""
 _NUMBER = re.compile(r"#(\d+)")
+
+
+class CanvasBox(TypedDict):
+    """A box in pixels of the canvas; without a label it was drawn there."""
+
+    label: NotRequired[str | None]
+    left: float
+    top: float
+    width: float
+    height: float
 
 
 def canvas_size(shape: Sequence[int], zoom: float = 1.0) -> tuple[int, int]:
@@ -26,7 +36,7 @@ def canvas_size(shape: Sequence[int], zoom: float = 1.0) -> tuple[int, int]:
     return max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))
 
 
-def to_canvas(boxes: Sequence[TextBox], shape: Sequence[int], size: tuple[int, int]) -> list[dict[str, Any]]:
+def to_canvas(boxes: Sequence[TextBox], shape: Sequence[int], size: tuple[int, int]) -> list[CanvasBox]:
     """Return boxes in pixels of a canvas of ``size`` (width, height), labelled ``#1``, ``#2``, ..."""
     across, down = size[0] / shape[1], size[1] / shape[0]
     return [
@@ -42,7 +52,7 @@ def to_canvas(boxes: Sequence[TextBox], shape: Sequence[int], size: tuple[int, i
 
 
 def from_canvas(
-    drawn: Sequence[dict[str, Any]], start: Sequence[TextBox], shape: Sequence[int], size: tuple[int, int]
+    drawn: Sequence[CanvasBox], start: Sequence[TextBox], shape: Sequence[int], size: tuple[int, int]
 ) -> list[TextBox]:
     """Return what is drawn in pixels of the file.
 
@@ -54,13 +64,14 @@ def from_canvas(
     boxes = []
     for entry in drawn:
         left, top = entry["left"], entry["top"]
-        sides = {
-            "x0": round(left / across),
-            "y0": round(top / down),
-            "x1": round((left + entry["width"]) / across),
-            "y1": round((top + entry["height"]) / down),
-        }
-        box = clip(replace(_labelled(str(entry.get("label") or ""), start), **sides), shape)
+        moved = replace(
+            _labelled(str(entry.get("label") or ""), start),
+            x0=round(left / across),
+            y0=round(top / down),
+            x1=round((left + entry["width"]) / across),
+            y1=round((top + entry["height"]) / down),
+        )
+        box = clip(moved, shape)
         if box.area:
             boxes.append(box)
     return boxes

@@ -113,7 +113,7 @@ def make_splits(chosen: DataSet, data: Manifest) -> None:
         if cells[3].button("Split", icon=":material/call_split:"):
             fractions = _fractions(shares, keep)
             divided = split_data_set(chosen.name, fractions=fractions, seed=int(seed), keep=keep)
-            st.toast(f"Splits made; {page.counted(len(divided.aside), 'row')} left out of the splits")
+            st.toast(f"Splits made; {page.counted(len(divided.set_aside), 'row')} left out of the splits")
             st.rerun()
         words = [word for name in keep for word in ("--keep", name)]
         words += [word for k, v in _fractions(shares, keep).items() for word in ("--fraction", f"{k}={v:.4g}")]
@@ -335,6 +335,7 @@ page.header(
 )
 with page.told_in_one_line():
     pick.arrive("data:tab", "tab", TABS[0], allowed=TABS)
+    sets = list_data_sets()
 sets_tab, import_tab, demo_tab = st.tabs(TABS, key="data:tab", on_change="rerun")
 pick.leave("tab", st.session_state["data:tab"], TABS[0])
 with demo_tab:
@@ -346,7 +347,7 @@ with import_tab:
     with errors_here():
         import_form()
 with sets_tab:
-    if not list_data_sets() and not address.asks("data"):
+    if not sets and not address.asks("data"):
         page.nothing_yet("No data set yet. Make the synthetic X-rays or import your own in the tabs above.")
     with page.told_in_one_line():
         show_set(pick.data_set())

@@ -7,12 +7,11 @@ from functools import partial
 import streamlit as st
 
 from cxr.data import read_xray
-from cxr.explain import DEFAULT_COMPOSITE, legend
-from cxr.explain.composites import composite_of
+from cxr.explain import legend
 from cxr.explain.render import colour_scale, figure, to_png
 from cxr.explain.run_files import safe_names
 
-from sections.explorer import composite_options, faithfulness, heatmap_facts
+from sections.explorer import faithfulness, heatmap_facts, whole_split
 from services import computing, explaining, load
 from widgets import address, browse, page, pages, pick, subject, viewer
 
@@ -40,7 +39,7 @@ page.header(
     "not where disease is.",
 )
 with page.told_in_one_line():
-    first, second, third, fourth = st.columns([3, 2, 3, 2])
+    first, second, third, fourth = st.columns([7, 5, 6, 4])
     network_ref = subject.network(first)
     pick.arrive("explorer:source", "source", FROM_DATA, {"upload": UPLOAD}.__getitem__, accepted="upload")
     source = second.segmented_control(
@@ -60,7 +59,7 @@ with page.told_in_one_line():
     predicted = ranked[0]
 
     st.divider()
-    rule, settings, biases, goal, several = st.columns([8, 4, 6, 6, 4], vertical_alignment="bottom")
+    rule, settings, biases, goal, several = st.columns([8, 5, 6, 7, 4], vertical_alignment="bottom")
     method = heatmap_facts.choose_method(rule, settings, biases)
     with goal:
         follow = explaining.predicted_option(network.classes)
@@ -174,10 +173,12 @@ with right:
             query_params={**chosen.link, "image": xray.id},
         )
 st.caption(viewer.plain(f"{description}. {computing.device_caption()}"))
+if chosen is not None:
+    with page.told_in_one_line():
+        of_each = "" if chosen_class == follow else target
+        whole_split.section(chosen, network, method, "all" if shown == ALL else of_each)
 heatmap_facts.show_stored()
-options = ["--composite", method.composite] if method.composite != DEFAULT_COMPOSITE else []
-options += ["--bias", method.bias] if method.bias != composite_of(method.composite).bias else []
-options += composite_options.command_words(method.composite, dict(method.options))
 where = ["--data", chosen.command_data] if chosen else []
 goal_word = "all" if shown == ALL else target
+options = heatmap_facts.command_words(method)
 page.command("cxr", "explain", network_ref, xray.id if chosen else "IMAGE", *where, "--target", goal_word, *options)

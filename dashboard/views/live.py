@@ -53,7 +53,7 @@ with page.told_in_one_line():
     with left:
         chosen = pick.run("train", empty="No training has been started yet, so there are no curves to watch.")
     others = [r for r in list_runs(kind="train") if r.id != chosen.id]
-    labels = {r.id: pick.describe_run(r) for r in others}
+    labels = pick.distinct({r.id: pick.describe_run(r) for r in others})
     pick.arrive_some("live:compare", "compare", list(labels))
     compare = right.multiselect(
         "Compare with", list(labels), format_func=labels.__getitem__, placeholder="other trainings", key="live:compare"
@@ -84,8 +84,13 @@ def live() -> None:
     cells[1].metric("Steps", int(steps[-1]) if len(steps) else 0)
     running = status["state"] in run_parts.ACTIVE
     help_ = f"{waited(own)} of the last steps' time was spent waiting for data"
-    cells[2].metric("Images per second", throughput(own) if running else "–", help=help_)
-    cells[3].metric("Time left", load.duration(status.get("eta_s")) if status["state"] in run_parts.ACTIVE else "–")
+    cells[2].metric("Images per second", throughput(own), help=help_)
+    if running:
+        cells[3].metric("Time left", load.duration(status["eta_s"]))
+    else:
+        took = status["ended"] - status["started"] if status["ended"] and status["started"] else None
+        help_ = "With the time that it stood still, if it was stopped and resumed"
+        cells[3].metric("From start to end", load.duration(took), help=help_)
     label, best = best_score(chosen, epochs)
     cells[4].metric(label, best)
     left, right = st.columns(2)

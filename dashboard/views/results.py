@@ -11,12 +11,15 @@ import streamlit as st
 
 from cxr.data.library import list_data_sets
 from cxr.evaluation.metrics import summarise
+from cxr.evaluation.results import Summary
 from cxr.evaluation.seen import measured_rows
 from cxr.evaluation.selection import listed
-from cxr.evaluation.settings import OnNetwork
+from cxr.evaluation.settings import EvaluationParams, OnNetwork
+from cxr.json_types import JsonObject
 from cxr.models.card import MULTI_LABEL
 from cxr.networks import training_of
-from cxr.runs import Run, Slurm, start
+from cxr.runs import Run, start
+from cxr.training.results import StageOutcome, training_results
 
 from sections.results import by_finding
 from services import load
@@ -30,11 +33,11 @@ PAPER = (
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def summary(run_id: str, stamp: int, split: str, _table: pd.DataFrame, _classes: list[str]) -> dict:
+def summary(run_id: str, stamp: int, split: str, _table: pd.DataFrame, _classes: list[str]) -> Summary:
     return summarise(_table[_table["split"] == split], _classes)
 
 
-def per_class(result: dict) -> pd.DataFrame:
+def per_class(result: Summary) -> pd.DataFrame:
     rows = {
         name: {
             "images": values["support"],
@@ -94,12 +97,13 @@ def wait_for(run: Run) -> NoReturn:
     raise address.Ended
 
 
-def stage_table(stages: list[dict]) -> pd.DataFrame:
+def stage_table(stages: list[StageOutcome]) -> pd.DataFrame:
     """Return one row per stage of a training: what it was and what it achieved on its validation images."""
     rows = []
     for stage in stages:
         validation = stage["validation"]
-        score, title = ("auc", "mean AUC") if stage["task"] == MULTI_LABEL else ("accuracy", "accuracy")
+        several = stage["task"] == MULTI_LABEL
+        score = validation["auc"] if several else validation["accuracy"]
         neurons = ", ".join(f"{new} (was {old})" for new, old in stage["kept_neurons"].items())
         left_out = "; ".join(f"{split}: {listed(labels)}" for split, labels in stage.get("left_out", {}).items())
         rows.append(
@@ -109,7 +113,7 @@ def stage_table(stages: list[dict]) -> pd.DataFrame:
                 "X-rays": f"{stage['n_train']} + {stage['n_val']} validation",
                 "epochs": stage["epochs"],
                 "best epoch": stage["best"]["epoch"],
-                "validation": f"{title} {charts.interval(validation[score], percent=score == 'accuracy')}",
+                "validation": f"{'mean AUC' if several else 'accuracy'} {charts.interval(score, percent=not several)}",
                 "kept output neurons": neurons or "none",
                 "labels left out": left_out or "none",
             }
@@ -117,7 +121,7 @@ def stage_table(stages: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def stage_classes(summary_of_stage: dict) -> pd.DataFrame:
+def stage_classes(summary_of_stage: Summary) -> pd.DataFrame:
     """Return one row per class of a stage: its figures with their intervals over patients, and of how many images."""
     if summary_of_stage.get("task") == MULTI_LABEL:
         return by_finding.table_of(summary_of_stage)
@@ -131,24 +135,30 @@ def stage_classes(summary_of_stage: dict) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def measure_elsewhere(run: Run) -> Slurm | None:
-    """Let the user measure the network on another data set: a run of its own, shown here when it is done.
-
-    Returns where it would run.
-    """
+def measure_elsewhere(run: Run, network: str) -> None:
+    """Let the user measure the network on another data set: a run of its own, shown here when it is done."""
     with st.expander("Evaluate this network on other X-rays", icon=":material/travel_explore:"):
         st.caption("A high figure on a split of the training data proves little. X-rays of another hospital say more.")
         sets = {d.name: d for d in list_data_sets()}
         field, start_it = st.columns([3, 1], vertical_alignment="bottom")
         name = field.selectbox("Data set", list(sets), key="results:elsewhere")
-        place = where.choose("evaluate", "results")
+        include_seen = st.checkbox(
+            "Include X-rays that the network has seen",
+            key="results:include-seen",
+            help="X-rays that it was trained or chosen on are left out of every figure, unless you include them here.",
+        )
+        place = where.choose_with_shards("evaluate", "results")
+        words = ["--include-seen"] * include_seen + [*where.words(place)]
+        page.command_line("cxr", "evaluate", network, "--data", name or "DATA", *words)
         # Its own for each run: a press on the page of a deleted run must not measure the one that takes its place.
         if start_it.button("Measure", icon=":material/play_arrow:", key=f"results:measure:{run.id}") and name:
-            params = {**as_params(network_of(run)), "manifest": str(sets[name].manifest_path)}
+            params: JsonObject = {**as_params(network), "manifest": str(sets[name].manifest_path)}
+            if include_seen:
+                params["include_seen"] = True
             address.forget("split", "finding", "outcome", "cell", "page")
-            address.ask(run=start("evaluate", params, name=f"{run.name} on {name}", where=place).id)
+            started = start("evaluate", params, name=f"{run.name} on {name}", where=place.slurm, shards=place.shards)
+            address.ask(run=started.id)
             st.rerun()
-    return place
 
 
 def as_params(network: str) -> dict[str, str]:
@@ -156,7 +166,7 @@ def as_params(network: str) -> dict[str, str]:
     return {"run" if training_of(network) else "weights": network}
 
 
-def at_the_end(run: Run, stages: list[dict], link: dict[str, str], split: str) -> None:
+def at_the_end(run: Run, stages: list[StageOutcome], link: dict[str, str], split: str) -> None:
     """Show what stands below the figures of either task: what they rest on, stages, other X-rays, the command."""
     measured.rests_on(run)
     if stages:
@@ -166,12 +176,13 @@ def at_the_end(run: Run, stages: list[dict], link: dict[str, str], split: str) -
             with st.expander(f"{stage['name']}: each class on its validation images", icon=":material/stacks:"):
                 st.dataframe(stage_classes(stage["validation"]), width="stretch")
     with page.told_in_one_line():
-        place = measure_elsewhere(run)
+        measure_elsewhere(run, link["model"])
     data_ref = link["data"] if link["data"] != subject.OWN else run.spec["params"]["manifest"]
-    aliases = (run.spec["params"].get("aliases") or {}).items()
-    options = [word for label, name in aliases for word in ("--alias", f"{label}={name}")]
-    options += ["--include-seen"] * bool(run.spec["params"].get("include_seen"))
-    page.command("cxr", "evaluate", link["model"], "--data", data_ref, "--split", split, *options, *where.words(place))
+    options: list[str] = []
+    if isinstance(run.params, EvaluationParams):
+        options += [word for label, name in run.params.aliases.items() for word in ("--alias", f"{label}={name}")]
+        options += ["--include-seen"] * run.params.include_seen
+    page.command("cxr", "evaluate", link["model"], "--data", data_ref, "--split", split, *options)
 
 
 page.header("Results", "Every figure with its 95 % interval. Choose a cell or a finding to see its images.")
@@ -188,7 +199,7 @@ with page.told_in_one_line():
         measured.of_an_older_version(run, network)
     classes = [c.removeprefix("logit_") for c in table.columns if c.startswith("logit_")]
     stamp = (run.folder.path / "predictions.parquet").stat().st_mtime_ns
-    results = run.results() or {}
+    results = training_results(run)
     several = results.get("task") == MULTI_LABEL
     new = measured_rows(table, results)
     result = results["splits"][split] if several else summary(run.id, stamp, split, new, classes)
@@ -224,7 +235,10 @@ else:
     st.caption(PAPER)
     measured.show(run, network, split)
 
-    left, right = st.columns([5, 6])
+    st.subheader("By class", anchor=False)
+    st.dataframe(per_class(result), height="content")
+    st.caption(measured.REACH)
+    left, right = st.columns([2, 1])
     with left:
         cell = cell_of(result["classes"])
         figure = charts.confusion(result["confusion"], result["classes"], cell)
@@ -232,12 +246,10 @@ else:
         st.plotly_chart(
             figure, key=chart, on_select=partial(take_cell, chart), selection_mode="points", width="content"
         )
+    with right:
+        st.caption("Rows: the true class. Columns: the predicted one. Click a cell to see its images.")
         if cell is not None:
             st.button("Show all errors", icon=":material/undo:", key="results:all", on_click=all_errors)
-    with right:
-        st.subheader("By class", anchor=False)
-        st.dataframe(per_class(result))
-        st.caption(measured.REACH)
         page.csv_button("Predictions as CSV", every_row, f"{run.id}-{split}")
         st.page_link(
             pages.EXPLORER,

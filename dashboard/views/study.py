@@ -11,6 +11,7 @@ from cxr.experiments.study.comparison import Report
 from cxr.experiments.study.curves import to_table
 from cxr.experiments.study.measures import Measure
 from cxr.experiments.study.members import plan_of
+from cxr.experiments.study.settings import StudyParams
 from cxr.reports.study import COLOURED, measure_tables, to_html
 from cxr.runs import Run, list_runs
 
@@ -36,7 +37,7 @@ def choose(studies: list[Run]) -> Run:
 def settings(study: Run) -> tuple[int, float]:
     """Let the user say what the beginning and the level are; the study's own come first."""
     plan = plan_of(study)
-    longest = min(recipe["stages"][-1]["epochs"] for recipe in study.spec["params"]["recipes"].values())
+    longest = min(recipe.stages[-1].epochs for recipe in StudyParams.of(study.params).recipes.values())
     left, right = st.columns(2)
     first = min(plan.first_epochs[0], longest)
     k = first
@@ -62,12 +63,11 @@ def show_differences(report: Report) -> None:
     chosen = st.segmented_control("Compare by", names, required=True, key="study:measure") or names[0]
     pick.leave("measure", chosen, names[0])
     measure = by_name[chosen]
-    left, right = st.columns([3, 2])
     if measure.differences:
-        left.plotly_chart(study_charts.forest(measure), key="study:forest")
-        left.caption(COLOURED)
+        st.plotly_chart(study_charts.forest(measure), key="study:forest")
+        st.caption(COLOURED)
     for _, columns, rows in measure_tables(report, measure):
-        (right if columns[0] == "recipe" else left).dataframe(pd.DataFrame(rows, columns=columns), hide_index=True)
+        st.dataframe(pd.DataFrame(rows, columns=columns), hide_index=True)
     for sentence in report.by_measure[measure.key]:
         st.markdown(f"- {plain(sentence)}")
 

@@ -22,7 +22,7 @@ page.header(
 )
 with page.told_in_one_line():
     experiments.complete_address(SPLIT)
-    first, second, third, mode, margin = st.columns([3, 3, 2, 2, 2], vertical_alignment="top")
+    first, second, third, mode, margin = st.columns([4, 3, 2, 2, 2], vertical_alignment="top")
     network_ref = subject.network(first)
     chosen = subject.choose(network_ref, second, third)
     how = tokens.masking(mode, margin)
@@ -51,17 +51,14 @@ if section == ONE:
         tokens.show_pictures(xray, boxes, how)
         if boxes:
             logits = tokens.logits(chosen, xray, boxes, how)
-            left, right = st.columns([3, 2])
-            with left:
-                st.markdown(f"{tokens.verdict(network, logits)} {xray.truth(network)}.")
-                st.dataframe(tokens.changes(network, logits), hide_index=True, column_config=tokens.CHANGES_FORMAT)
-                st.caption(
-                    "Control: random boxes of the same areas, off the text and as far from the frame, where masking "
-                    "changes the picture as much. They show what masking alone does."
-                )
-            with right:
-                st.markdown(f"Tokens, in pixels of the file{' (corrected by hand)' if by_hand else ''}")
-                st.dataframe(tokens.table(boxes), hide_index=True)
+            st.markdown(f"{tokens.verdict(network, logits)} {xray.truth(network)}.")
+            st.dataframe(tokens.changes(network, logits), hide_index=True, column_config=tokens.CHANGES_FORMAT)
+            st.caption(
+                "Control: random boxes of the same areas, off the text and as far from the frame, where masking "
+                "changes the picture as much. They show what masking alone does."
+            )
+            st.markdown(f"Tokens, in pixels of the file{' (corrected by hand)' if by_hand else ''}")
+            st.dataframe(tokens.table(boxes), hide_index=True, column_config=tokens.TABLE_FORMAT)
             pick.arrive("text:heatmaps", "heatmaps", False, pick.switched, accepted="0, 1")
             heatmaps = st.toggle("Heatmaps before and after", key="text:heatmaps")
             pick.leave("heatmaps", str(int(heatmaps)), "0")

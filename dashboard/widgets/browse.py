@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -165,7 +165,7 @@ def _filtered(rows: pd.DataFrame, of_findings: bool) -> pd.DataFrame:
     return every[order](narrowed(rows, wanted_labels, wanted_names, only))
 
 
-def _caption(row: dict[str, Any]) -> str:
+def _caption(row: Mapping[str, Any]) -> str:
     names = row["names"]
     more = f" +{len(names) - 1}" if len(names) > 1 else ""
     label = f"{names[0]}{more}" if row["label"] else "unlabelled"
@@ -211,8 +211,6 @@ def _strip(data: Manifest, ids: list[str], here: int, captions: dict[str, str]) 
     start = max(0, min(here - STRIP // 2, len(ids) - STRIP))
     for place, (cell, image_id) in enumerate(zip(st.columns(STRIP), ids[start : start + STRIP], strict=False)):
         with cell:
-            caption = _two_lines(viewer.plain(captions[image_id]))
-            st.image(load.thumbnail(data, image_id), caption=caption, width="stretch")
             here_it_is = image_id == ids[here]
             st.button(
                 "Shown" if here_it_is else "Show",
@@ -222,9 +220,12 @@ def _strip(data: Manifest, ids: list[str], here: int, captions: dict[str, str]) 
                 args=(image_id,),
                 width="stretch",
             )
+            # Below the button, since captions are of different heights.
+            caption = _two_lines(viewer.plain(captions[image_id]))
+            st.image(load.thumbnail(data, image_id), caption=caption, width="stretch")
 
 
 def _two_lines(caption: str) -> str:
-    """Return the verdict of a caption broken after its arrow, so that the buttons below pictures stay in line."""
+    """Return the verdict of a caption broken after its arrow, as it fits below a small picture."""
     verdict = caption.split(" · ")[0].replace(" 0.", " .").replace(" ✗", "✗")
     return verdict.replace("→ ", "→  \n")

@@ -221,7 +221,7 @@ def confusion(
     span = len(classes) * (side + 8)
     figure.update_layout(
         height=span + 90,
-        width=span + 150,
+        width=span + 130,
         margin={"l": 110, "r": 20, "t": 60, "b": 20},
         clickmode="event+select",
         dragmode=False,
@@ -234,6 +234,6 @@ def confusion(
     return figure
 
 
-def interval(estimate: Mapping | None, *, percent: bool = True) -> str:
+def interval(estimate: formatting.Estimate | None, *, percent: bool = True) -> str:
     """Return an estimate with its interval as people write it: ``71.7 % [64.6, 78.6]``."""
     return formatting.percent(estimate) if percent else formatting.number(estimate)

@@ -8,9 +8,10 @@ from typing import Any
 import streamlit as st
 
 from cxr.evaluation.provenance import in_words, provenance_of
-from cxr.evaluation.seen import seen_in_words
+from cxr.evaluation.results import SeenRecord, evaluation_results
+from cxr.evaluation.seen import ALL_SEEN, OWN_SPLIT, seen_in_words
 from cxr.evaluation.selection import EVERYTHING, NOT_KNOWN
-from cxr.runs import Run, Slurm, start
+from cxr.runs import Run, start
 
 from widgets import address, page, viewer, where
 
@@ -33,38 +34,53 @@ def show(run: Run, network: Mapping[str, str], split: str) -> None:
     ``network`` names the network as the job does: ``{"run": id}`` or ``{"weights": name}``. What was seen before is
     said of ``split`` alone.
     """
-    results = run.results() or {}
-    left_out = results.get("left_out") or {}
-    _show_seen(results.get("seen") or {}, split)
-    sentences = seen_in_words(results.get("seen"))
-    notes = [_as_markdown(line) for line in results.get("notes") or () if line not in sentences]
-    strange = (left_out.get("by_reason") or {}).get("unknown-label", 0)
+    results = evaluation_results(run)
+    left_out, seen = results.get("left_out"), results.get("seen")
+    if seen:
+        _show_seen(seen, split)
+    sentences = seen_in_words(seen)
+    notes = [viewer.as_markdown(line) for line in results.get("notes") or () if line not in sentences]
+    strange = left_out["by_reason"].get("unknown-label", 0) if left_out else 0
     if strange:
         st.warning("  \n".join(notes), icon=":material/rule:")
     elif notes:
         st.caption("  \n".join(notes))
-    likely = left_out.get("likely") or {}
-    elsewhere = sum((left_out.get("by_split") or {}).values())
-    elsewhere *= (results.get("measured") or {}).get("why") == NOT_KNOWN
-    if not (likely or elsewhere):
+    likely = left_out["likely"] if left_out else {}
+    measured = results.get("measured")
+    elsewhere = sum(left_out["by_split"].values()) if left_out else 0
+    elsewhere *= measured is not None and measured["why"] == NOT_KNOWN
+    n_seen = _seen_in_split(seen, split)
+    if not (likely or elsewhere or n_seen):
         return
     for_buttons, for_place = st.columns(2)
     with for_place:
-        place = where.choose("evaluate", "measured")
+        place = where.choose_with_shards("evaluate", "measured")
     with for_buttons.container(horizontal=True):
         if likely and st.button(_as_words(likely), icon=":material/sync_alt:", key=f"measured:alias:{run.id}"):
             _measure_again(run, network, place, aliases={**(results.get("aliases") or {}), **likely})
         words = f"Measure the other {page.counted(elsewhere, 'X-ray')} too"
         if elsewhere and st.button(words, icon=":material/select_all:", key=f"measured:all:{run.id}"):
             _measure_again(run, network, place, splits=[EVERYTHING])
+        included = bool(run.spec["params"].get("include_seen"))
+        words = f"Measure {'without' if included else 'also'} the {page.counted(n_seen, 'X-ray')} seen before"
+        if n_seen and st.button(words, icon=":material/visibility:", key=f"measured:seen:{run.id}"):
+            _measure_again(run, network, place, include_seen=not included)
 
 
-def _show_seen(seen: Mapping[str, Any], split: str) -> None:
+def _seen_in_split(seen: SeenRecord | None, split: str) -> int:
+    """Return how many X-rays of a split are not new to the network, where they can be counted in or left out."""
+    counts = seen["splits"].get(split) if seen else None
+    if counts is None or counts.get("why") in (ALL_SEEN, OWN_SPLIT):
+        return 0
+    return counts["trained"] + counts["chosen"]
+
+
+def _show_seen(seen: SeenRecord, split: str) -> None:
     """Say which X-rays of a split are not new to the network, and list them; of old results nothing is known."""
-    lines = [_as_markdown(line) for line in seen_in_words(seen, split)]
+    lines = [viewer.as_markdown(line) for line in seen_in_words(seen, split)]
     rows = [
         {"image": image_id, "seen": "; ".join(row["stages"])}
-        for row in seen.get("images") or ()
+        for row in seen["images"]
         if row["split"] == split
         for image_id in row["ids"]
     ]
@@ -99,23 +115,17 @@ def is_of_an_older_version(run: Run, network: Mapping[str, str]) -> bool:
 def of_an_older_version(run: Run, network: Mapping[str, str]) -> None:
     """Say that a run's figures do not hold, and offer to measure again; ends the page."""
     st.warning(OLD_FINDINGS, icon=":material/history:")
-    place = where.choose("evaluate", "measured")
+    place = where.choose_with_shards("evaluate", "measured")
     if st.button("Measure it again", icon=":material/play_arrow:", key=f"measured:again:{run.id}"):
         _measure_again(run, network, place)
     raise address.Ended
-
-
-def _as_markdown(line: str) -> str:
-    """Return a sentence whose names of labels are no Markdown, but whose commands in backticks are."""
-    parts = line.split("`")
-    return "".join(f"`{part}`" if k % 2 else viewer.plain(part) for k, part in enumerate(parts))
 
 
 def _as_words(likely: Mapping[str, str]) -> str:
     return "Measure with " + ", ".join(f"{label} as {name}" for label, name in likely.items())
 
 
-def _measure_again(run: Run, network: Mapping[str, str], place: Slurm | None, **changes: Any) -> None:
+def _measure_again(run: Run, network: Mapping[str, str], place: where.Place, **changes: Any) -> None:
     params = run.spec["params"]
     same_params = {
         name: params[name]
@@ -124,5 +134,6 @@ def _measure_again(run: Run, network: Mapping[str, str], place: Slurm | None, **
     }
     again = {**network, "manifest": params["manifest"], **same_params, **changes}
     address.forget("split", "finding", "outcome", "cell", "page")
-    address.ask(run=start("evaluate", again, name=run.name, where=place).id)
+    started = start("evaluate", again, name=run.name, where=place.slurm, shards=place.shards)
+    address.ask(run=started.id)
     st.rerun()

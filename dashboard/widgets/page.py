@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, ParamSpec
 
@@ -86,7 +86,7 @@ def refreshed(every: float | None) -> Callable[[Callable[P, None]], Callable[P, 
     return decorate
 
 
-def estimate(cell: Any, label: str, value: Mapping | None, *, percent: bool = True, help: str = "") -> None:
+def estimate(cell: Any, label: str, value: formatting.Estimate | None, *, percent: bool = True, help: str = "") -> None:
     """Show an estimate as a large figure with its 95 % interval below it."""
     point, limits = formatting.point_and_interval(value, percent=percent)
     cell.metric(label, point, help=help or None)
@@ -110,7 +110,12 @@ def csv_button(label: str, table: pd.DataFrame, name: str) -> None:
 def command(*words: object) -> None:
     """Show the command that does the same as this page."""
     with st.expander("The same on the command line", icon=":material/terminal:"):
-        st.code(shlex.join(str(word) for word in words), language="bash", wrap_lines=True)
+        command_line(*words)
+
+
+def command_line(*words: object) -> None:
+    """Show a command that does the same as the form that it stands in."""
+    st.code(shlex.join(str(word) for word in words), language="bash", wrap_lines=True)
 
 
 def nothing_yet(text: str, page: str | None = None, label: str = "") -> NoReturn:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +18,8 @@ from cxr.runs import Run, get_run, is_run_id, list_runs
 
 from services import load
 from widgets import address, page, pages
+
+_RUN_ID = re.compile(r"\d{8}-\d{6}-([0-9a-f]{6})(?:-.*)?")
 
 Sentence = Callable[[str], str]
 """Returns why an id is not offered; may itself refuse it, with a button of its own."""
@@ -48,6 +52,7 @@ def from_url(
     AddressError
         If the URL names what is not among ``ids``. The picker is then there without a choice.
     """
+    labels = distinct({i: labels.get(i, i) for i in ids} | dict(labels))
     key = f"pick:{param}"
     value = address.take(param, key)
     current = st.session_state.get(key)
@@ -78,6 +83,18 @@ def from_url(
     chosen = st.selectbox(**draw)
     address.say(param, chosen, ids[0])
     return chosen
+
+
+def distinct(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return labels by id with a part of the id behind those that several have: a picker knows its choice by them."""
+    count = Counter(labels.values())
+    return {i: label if count[label] == 1 else f"{label} · {_short(i)}" for i, label in labels.items()}
+
+
+def _short(any_id: str) -> str:
+    """Return of a run's id what tells it from others of the same second, of another id all of it."""
+    run_id = _RUN_ID.fullmatch(any_id)
+    return run_id[1] if run_id else any_id
 
 
 def arrive(
@@ -233,7 +250,7 @@ def model(*, label: str = "Network", where: DeltaGenerator | None = None, resets
     parameters ``resets`` get their defaults when another network is chosen.
     """
     labels = {
-        network.ref: describe_run(network.run) if network.run else f"{network.ref} · from the folder of weights"
+        network.ref: describe_run(network.run) if network.run else f"{network.ref} · weights file"
         for network in list_networks()
     }
     if not labels and not address.asks("model"):

@@ -14,6 +14,7 @@ from cxr.runs.kinds import KINDS
 from services import load
 from widgets import address, page
 
+REFRESH_S = 1.5
 COLOURS: dict[str, Literal["gray", "blue", "orange", "yellow", "green", "red"]] = {
     "queued": "gray",
     "running": "blue",
@@ -51,6 +52,25 @@ def controls(run: Run, status: Status, *, key: str) -> None:
         help_ = "Continues from where it stopped" if resumes else "Restarts from the beginning"
         if st.button("Resume", icon=":material/play_circle:", key=f"{key}:resume", type="primary", help=help_):
             _do(run.resume)
+
+
+def watch(run: Run, *, key: str) -> None:
+    """Show state and buttons of a run, refreshed as long as it is active; the whole page follows its end."""
+    active = run.status()["state"] in ACTIVE
+
+    @page.refreshed(REFRESH_S if active else None)
+    def progress() -> None:
+        rerun_when_gone(run)
+        status = run.status()
+        if active and status["state"] not in ACTIVE:
+            st.rerun()
+        line, buttons = st.columns([5, 1], vertical_alignment="center")
+        with line:
+            state_line(run, status)
+        with buttons:
+            controls(run, status, key=key)
+
+    progress()
 
 
 def _do(action: Callable[[], object]) -> None:

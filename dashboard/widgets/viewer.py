@@ -138,6 +138,12 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]()#+!|~$:<>-])", r"\\\1", text)
 
 
+def as_markdown(line: str) -> str:
+    """Return a sentence whose names of labels are no Markdown, but whose commands in backticks are."""
+    parts = line.split("`")
+    return "".join(f"`{part}`" if k % 2 else plain(part) for k, part in enumerate(parts))
+
+
 def show_scale(scale: float, target: str) -> None:
     """Show the colour map from ``-scale`` to ``scale`` with its numbers."""
     colours = render.heatmap_rgb(np.linspace(-1, 1, 21)[None], 1.0)[0]

@@ -1,7 +1,8 @@
-"""Where a run works, here or on a cluster through Slurm: a choice that every form shows that starts a run."""
+"""Where a run works, here or on a cluster through Slurm, and in how many shards: what every form offers for its run."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
@@ -13,7 +14,18 @@ from cxr.runs.slurm import client
 from widgets import pick
 
 HERE, SLURM = "This machine", "Slurm"
+MOST_SHARDS = 1000
+"""Of a run from a page: a job array of Slurm takes as many where its site has changed nothing."""
+_SHARDS_HELP = "The X-rays are cut into so many slices, each with a process of its own; the results are the same."
 _WIDE, _NARROW = 200, 110  # pixels of a field
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run works (None: this machine), and in how many shards."""
+
+    slurm: Slurm | None = None
+    shards: int = 1
 
 
 def choose(kind: str, key: str = "") -> Slurm | None:
@@ -29,17 +41,42 @@ def choose(kind: str, key: str = "") -> Slurm | None:
     key = f"where:{key or kind}"
     if not client.here():
         return None
-    place = f"{key}:place"
-    with st.expander("Where it runs", icon=":material/dns:", expanded=st.session_state.get(place) == SLURM):
-        pick.remember(place, HERE, (HERE, SLURM))
-        if st.radio("Where it runs", (HERE, SLURM), key=place, horizontal=True, label_visibility="collapsed") == HERE:
-            return None
-        return _settings(KINDS[kind], key)
+    with _expander(key):
+        return _settings(KINDS[kind], key) if _on_slurm(key) else None
 
 
-def words(where: Slurm | None) -> tuple[str, ...]:
+def choose_with_shards(kind: str, key: str = "") -> Place:
+    """Show the choice for a run of a kind that can work in shards; as :func:`choose`, but shown everywhere.
+
+    Raises
+    ------
+    RunError
+        For options of sbatch that make no sense.
+    """
+    key = f"where:{key or kind}"
+    with _expander(key):
+        on_slurm = client.here() and _on_slurm(key)
+        shards = _number(st, "Shards", key, "shards", 1, MOST_SHARDS, 1, _SHARDS_HELP)
+        return Place(_settings(KINDS[kind], key) if on_slurm else None, shards)
+
+
+def words(where: Slurm | Place | None) -> tuple[str, ...]:
     """Return what the command line needs to say the same."""
-    return () if where is None else ("--slurm", where.option())
+    place = where if isinstance(where, Place) else Place(where)
+    slurm = () if place.slurm is None else ("--slurm", place.slurm.option())
+    return slurm if place.shards == 1 else ("--shards", str(place.shards), *slurm)
+
+
+def _expander(key: str) -> DeltaGenerator:
+    opened = st.session_state.get(f"{key}:place") == SLURM or st.session_state.get(f"{key}:shards", 1) > 1
+    return st.expander("Where it runs", icon=":material/dns:", expanded=opened)
+
+
+def _on_slurm(key: str) -> bool:
+    key = f"{key}:place"
+    pick.remember(key, HERE, (HERE, SLURM))
+    options = (HERE, SLURM)
+    return st.radio("Where it runs", options, key=key, horizontal=True, label_visibility="collapsed") == SLURM
 
 
 @st.cache_data(ttl=30, show_spinner="Asking Slurm …")
@@ -93,7 +130,7 @@ def _partition(row: DeltaGenerator, partitions: dict[str, client.Partition], key
 
 
 def _number(
-    row: DeltaGenerator,
+    row: Any,
     label: str,
     key: str,
     name: str,

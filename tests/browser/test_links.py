@@ -137,7 +137,7 @@ def test_a_step_is_one_entry_and_back_and_forward_show_what_their_address_names(
         assert entries(tab) == before + 1
 
 
-def test_a_wrong_link_is_told_and_left_alone_until_the_user_goes_on(measured: Any, tab: Any) -> None:
+def test_a_wrong_link_is_reported_and_left_alone_until_the_user_goes_on(measured: Any, tab: Any) -> None:
     wrong = f"{measured.url}/results?run=20260101-000000-abcdef-nope&split=test"
     arrive(tab, wrong)
     tab.get_by_text("There is no run '20260101-000000-abcdef-nope' here").wait_for()

@@ -97,7 +97,7 @@ LATER |= {("results", name) for name in ("finding", "outcome")}  # of networks o
 
 
 @pytest.mark.parametrize(("page", "param"), [("explorer", "model"), ("explorer", "opacity"), ("live", "compare")])
-def test_empty_double_and_broken_values_are_told(page: str, param: str, trained: Run) -> None:
+def test_empty_double_and_broken_values_are_reported(page: str, param: str, trained: Run) -> None:
     app = opened(page)
     for value, said_of_it in (
         ("", f"{param}= has no value"),
@@ -112,7 +112,7 @@ def test_empty_double_and_broken_values_are_told(page: str, param: str, trained:
         assert "predicted" not in said(app).lower()
 
 
-def test_a_name_in_the_wrong_case_is_told_and_a_foreign_one_too(trained: Run) -> None:
+def test_a_name_in_the_wrong_case_is_reported_and_a_foreign_one_too(trained: Run) -> None:
     app = opened("results", Run=trained.id)
     assert "Did you mean 'run'?" in app.error[0].value
     assert not app.metric
@@ -271,7 +271,7 @@ DAMAGED = [
 
 
 @pytest.mark.parametrize(("page", "name"), DAMAGED)
-def test_a_cut_file_of_a_run_is_told_in_one_line_and_never_a_traceback(page: str, name: str, trained: Run) -> None:
+def test_a_cut_file_of_a_run_is_reported_in_one_line_and_never_a_traceback(page: str, name: str, trained: Run) -> None:
     file = trained.folder.path / name
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     app = opened(page)

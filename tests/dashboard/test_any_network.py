@@ -127,7 +127,8 @@ def test_a_finished_experiment_is_shown_on_the_page(
     words, results = said(app), folder.read_json("results.json")
     assert results["finding"] in words
     by_class = app.dataframe[1].value
-    assert by_class.iloc[:, 0].tolist() == list(configuration.classes)
+    few = len(configuration.classes) <= 4  # a table of few rows is turned
+    assert list(by_class.columns if few else by_class.iloc[:, 0]) == list(configuration.classes)
     metrics = {metric.label: metric.value for metric in app.metric}
     assert metrics["Images"] == "8"
     assert ("A finding crosses its threshold" in metrics) == configuration.multi_label

@@ -91,7 +91,7 @@ def test_weights_from_a_file_are_measured_on_the_split_when_it_is_opened(trained
     assert shown_ids(app) == table["image_id"].tolist()
 
 
-def test_a_large_split_is_measured_only_when_asked(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_split_is_measured_only_on_request(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from services import explaining
 
     monkeypatch.setattr(explaining, "AT_ONCE", 3)
@@ -181,7 +181,7 @@ def test_an_uploaded_xray_is_explained_like_the_same_file_of_the_data_set(traine
 
 
 @pytest.mark.parametrize("content", [b"", b"plain text", b"\x89PNG\r\n\x1a\n" + b"\0" * 40, b"\0" * 128 + b"DICM"])
-def test_a_bad_upload_is_told_in_one_line_that_names_it(trained: Run, content: bytes) -> None:
+def test_a_bad_upload_is_reported_in_one_line_that_names_it(trained: Run, content: bytes) -> None:
     app = opened("explorer")
     app.segmented_control(key="explorer:source").set_value("Upload").run()
     app.file_uploader(key="explorer:upload").upload("scan.png", content, "image/png").run()
@@ -200,7 +200,7 @@ def test_outlines_of_the_ground_truth_are_offered_where_there_are_masks(trained:
     assert "lung" in said(app)
 
 
-def test_a_missing_image_file_is_told_in_one_line(trained: Run, demo: Manifest) -> None:
+def test_a_missing_image_file_is_reported_in_one_line(trained: Run, demo: Manifest) -> None:
     image_id = demo.select(split="test").ids[0]
     demo.image_path(image_id).unlink()
     app = opened("explorer", image=image_id, split="test")
@@ -328,7 +328,7 @@ def test_a_map_is_compared_with_every_mask_that_there_is(trained: Run, demo: Man
     assert (measured["mass inside"] / measured["area"]).tolist() == pytest.approx(measured["times chance"].tolist())
 
 
-def test_stored_heatmaps_are_counted_and_deleted_when_asked(trained: Run) -> None:
+def test_stored_heatmaps_are_counted_and_deleted_on_request(trained: Run) -> None:
     app = opened("explorer")
     app.run()
     assert "1 heatmap of 1 network, " in said(app)

@@ -124,7 +124,7 @@ def test_a_value_out_of_range_is_named_with_what_is_accepted(trained, composite,
     assert not app.exception
 
 
-def test_options_that_do_not_go_together_and_those_of_another_composite_are_told(trained: Run) -> None:
+def test_options_that_do_not_go_together_and_those_of_another_composite_are_reported(trained: Run) -> None:
     app = opened("explorer", composite="occlusion", patch="16", stride="32")
     assert [error.value for error in app.error] == ["stride 32 leaves pixels uncovered. Accepted: 1 to 16 (the patch)"]
     open_address(app, {"composite": "epsilon", "gamma": "0.5"})

@@ -328,7 +328,7 @@ def test_results_measure_the_network_on_another_data_set_in_a_run_of_its_own(tra
 
 
 @pytest.mark.parametrize("kind", ["evaluate", pytest.param("text-experiment", marks=pytest.mark.slow)])
-def test_what_a_network_has_seen_is_told_once_the_splits_of_its_data_were_made_again(
+def test_what_a_network_has_seen_is_reported_once_the_splits_of_its_data_were_made_again(
     kind: str, trained: Run, demo: Manifest
 ) -> None:
     update_data_set("demo", split_manifest(demo, seed=9)[0])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
+from cxr.paths import runs_root
 from cxr.runs import DeviceQueue, Run, start
+from cxr.runs.folder import RunFolder
 from tests.dashboard.apps import opened, said
 from tests.dashboard.conftest import RECIPE
 
@@ -63,4 +66,25 @@ def test_a_button_of_a_run_whose_turn_has_come_meanwhile_says_so(demo: Manifest)
 
 
 def test_an_empty_queue_says_what_it_is(trained: Run) -> None:
-    assert "No training is running or waiting on this machine" in said(opened("train", data="demo", recipe="demo"))
+    assert "No run uses a device of this machine or waits for one" in said(opened("train", data="demo", recipe="demo"))
+
+
+def test_the_queue_leads_to_the_page_that_shows_a_run_s_kind(demo: Manifest) -> None:
+    on_demo = {"manifest": str(demo.path)}
+    runs = {
+        "live": RunFolder.create(runs_root(), "train", {"recipe": LONG, "data_name": "demo", **on_demo}, "a training"),
+        "results": RunFolder.create(runs_root(), "evaluate", {"weights": "demo", **on_demo}, "an evaluation"),
+        "": RunFolder.create(runs_root(), "explain", {"model": "demo", **on_demo}, "heatmaps"),
+    }
+    with contextlib.ExitStack() as stack:
+        for number, folder in enumerate(runs.values()):
+            options = {f"device {number}": (f"device {number}",)}
+            stack.enter_context(DeviceQueue().turn(folder.id, options, lambda: False, lambda _: None))
+        app = opened("train", data="demo", recipe="demo")
+    assert not app.exception
+    links = {link.proto.label: link.proto for link in app.get("page_link")}
+    for name, page in (("a training", "live"), ("an evaluation", "results")):
+        assert links[name].page == page
+        assert links[name].query_string == f"run={runs[page].id}"
+    assert "heatmaps" not in links
+    assert "heatmaps" in said(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -65,11 +66,45 @@ def test_xrays_that_the_network_has_seen_are_in_no_figure_and_are_listed(tmp_pat
     listed = app.dataframe[0].value
     assert sorted(listed["image"]) == sorted(run.results()["seen"]["images"][0]["ids"])
     assert set(listed["seen"]) == {"trained on in stage only of run a"}
-    folder = RunFolder.create(runs_root(), "evaluate", {**run.spec["params"], "include_seen": True})
+    pressed(app, "Measure also the 9 X-rays seen before")
+    folder = list_runs(kind="evaluate")[0].folder
+    assert folder.params == run.params.model_copy(update={"include_seen": True})
     evaluate(folder, folder.params)
     again = opened("results", run=folder.id)
     assert metrics(again)["Images"] == "12"
     assert any("Without them:" in warning.value.replace("\\", "") for warning in again.warning)
+    assert any(code.value.startswith("cxr evaluate") and "--include-seen" in code.value for code in again.code)
+    pressed(again, "Measure without the 9 X-rays seen before")
+    assert list_runs(kind="evaluate")[0].params == run.params
+
+
+def test_a_measure_on_other_xrays_can_include_what_was_seen_and_the_command_follows(tmp_path: Path) -> None:
+    run = measured(tmp_path, SINGLE)
+    app = opened("results", run=run.id)
+    command = "cxr evaluate net --data xrays"
+    assert command in [code.value for code in app.code]
+    app.checkbox(key="results:include-seen").check().run()
+    assert f"{command} --include-seen" in [code.value for code in app.code]
+    pressed(app, "Measure")
+    (new,) = (r for r in list_runs(kind="evaluate") if r.id != run.id)
+    assert new.params == run.params.model_copy(update={"include_seen": True})
+
+
+def test_two_runs_of_one_name_and_minute_are_told_apart(tmp_path: Path) -> None:
+    run = measured(tmp_path, SINGLE)
+    other = run.folder.path.with_name("20260101-000000-abcdef-evaluate")
+    shutil.copytree(run.folder.path, other)
+    for chosen in (run.id, other.name):
+        app = opened("results", run=chosen)
+        app.checkbox(key="results:include-seen").check().run()
+        assert app.query_params["run"] == chosen
+    first, second = app.selectbox(key="pick:run").options
+    assert {first[-9:], second[-9:]} == {" · abcdef", f" · {run.id.split('-')[2]}"}
+
+
+def pressed(app: AppTest, label: str) -> None:
+    next(button for button in app.button if button.label == label).click().run()
+    assert not app.exception
 
 
 def test_a_page_says_what_its_figures_rest_on(tmp_path) -> None:

@@ -74,7 +74,7 @@ def test_settings_stand_in_the_url_and_the_command(trained: Run) -> None:
         ({"word": "Ü", "font": "aileron"}, "font 'aileron' cannot draw 'Ü'"),
     ],
 )
-def test_what_cannot_be_stamped_is_told_in_one_line(trained: Run, query: dict[str, str], words: str) -> None:
+def test_what_cannot_be_stamped_is_reported_in_one_line(trained: Run, query: dict[str, str], words: str) -> None:
     app = stamp(**query)
     assert not app.exception
     told = [*app.warning, *app.error]
@@ -129,7 +129,7 @@ def test_a_finished_run_shows_its_sentence_curves_table_and_images(finished: Run
     assert f"covid19 {before[first]:.0%} → {chance:.0%}" in cards[0]
 
 
-def test_what_an_address_names_of_a_stamping_comes_back_or_is_told(finished: Run) -> None:
+def test_what_an_address_names_of_a_stamping_comes_back_or_is_reported(finished: Run) -> None:
     query = {"look": "Stamp", "cover": "1", "split": "test", "stamping": finished.id}
     app = opened("text", **query, curve="probability", dose="0.05x0.5")
     assert not app.error

@@ -83,7 +83,7 @@ def test_the_beginning_and_the_level_can_be_moved(demo: Manifest) -> None:
 
 
 @pytest.mark.usefixtures("quick_members")
-def test_what_an_address_names_of_a_study_comes_back_or_is_told(demo: Manifest) -> None:
+def test_what_an_address_names_of_a_study_comes_back_or_is_reported(demo: Manifest) -> None:
     done = study(demo)
     done.wait(60)
     query = {"study": done.id}
@@ -160,7 +160,7 @@ def test_a_study_is_started_from_yaml_and_a_wrong_key_keeps_what_was_typed(demo:
     assert list_runs(kind="study")[0].name == "typed"
 
 
-def test_what_a_member_would_fail_with_is_told_before_anything_starts(demo: Manifest, monkeypatch: Any) -> None:
+def test_what_a_member_would_fail_with_is_reported_before_anything_starts(demo: Manifest, monkeypatch: Any) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     app = opened("study")
     field(app.multiselect, "Recipes, the first one is the baseline").set_value(["imagenet"]).run()

@@ -82,7 +82,7 @@ def test_mask_mode_and_margin_change_what_the_network_sees(trained: Run) -> None
     assert inpainted != wide
 
 
-def test_heatmaps_before_and_after_are_shown_when_asked(trained: Run) -> None:
+def test_heatmaps_before_and_after_are_shown_on_request(trained: Run) -> None:
     app = opened("text")
     app.toggle(key="text:heatmaps").set_value(True).run()
     assert not app.exception
@@ -112,9 +112,9 @@ def test_a_finished_experiment_shows_what_it_found(experiment: Run) -> None:
     for name, shown in zip(("before", "after", "control"), accuracies["accuracy"], strict=True):
         share = 100 * condition_table(table, name)["correct"].mean()
         assert shown.startswith(f"{share:.1f} %")
-    for _, row in by_class.iterrows():
-        change = table[f"logit_{row['class']}_after"] - table[f"logit_{row['class']}_before"]
-        assert row["logit, text masked"].startswith(f"{change.mean():+.3f} [")
+    for name in by_class:  # three classes, so that each is a column
+        change = table[f"logit_{name}_after"] - table[f"logit_{name}_before"]
+        assert by_class.loc["logit, text masked", name].startswith(f"{change.mean():+.3f} [")
     assert "One X-ray" in [heading.value for heading in app.subheader]
     app.segmented_control(key=f"experiments:shown:{experiment.id}").set_value("largest moves").run()
     assert not app.exception
@@ -150,7 +150,7 @@ def test_every_setting_stands_in_the_url(trained: Run) -> None:
     assert app.toggle(key="text:heatmaps").value is True
 
 
-def test_what_an_address_names_of_an_experiment_comes_back_or_is_told(experiment: Run) -> None:
+def test_what_an_address_names_of_an_experiment_comes_back_or_is_reported(experiment: Run) -> None:
     query = {"run": experiment.id, "look": "Whole split"}
     app = opened("text", **query, tab="Flips", list="largest moves")
     assert app.session_state["experiments:tab"] == "Flips"
@@ -186,7 +186,7 @@ def test_the_report_is_one_file_with_the_finding_pictures_and_tables(experiment:
     assert {"before", "tokens", "random", "other"} <= set(conditions["condition"])
 
 
-def test_a_report_that_cannot_be_written_is_told_in_one_line(experiment: Run, trained: Run, tmp_path: Path) -> None:
+def test_a_report_that_cannot_be_written_is_reported_in_one_line(experiment: Run, trained: Run, tmp_path: Path) -> None:
     for run, path, named in (
         (experiment, tmp_path / "text.docx", "text.docx has no known report format. Accepted"),
         (experiment, tmp_path / "nowhere" / "text.html", "does not exist"),
@@ -197,7 +197,7 @@ def test_a_report_that_cannot_be_written_is_told_in_one_line(experiment: Run, tr
     assert not (tmp_path / "text.html").exists()
 
 
-def test_experiments_on_other_splits_are_listed_when_asked(experiment: Run) -> None:
+def test_experiments_on_other_splits_are_listed_on_request(experiment: Run) -> None:
     app = whole_split(split="val")
     assert "No experiment on this network and split" in said(app)
     app.toggle(key="experiments:all").set_value(True).run()

@@ -155,7 +155,7 @@ def test_a_changed_file_says_that_its_boxes_are_not_used(trained: Run, demo: Man
     assert "SEDUTO" not in app.dataframe[0].value["text"].tolist()
 
 
-def test_a_damaged_file_of_reviews_is_told_in_one_line(trained: Run, split: list[str], file: Path):
+def test_a_damaged_file_of_reviews_is_reported_in_one_line(trained: Run, split: list[str], file: Path):
     file.write_text("{}")
     app = section(image=split[0], split="test")
     assert str(file) in app.error[0].value

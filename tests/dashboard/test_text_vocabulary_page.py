@@ -94,7 +94,7 @@ def test_the_whole_data_set_is_a_search_of_its_own(searched: Run, demo: Manifest
     assert app.button(key="vocabulary:start").label == f"Search the text of {len(demo)} X-rays"
 
 
-def test_corrections_after_the_search_are_told_and_counted_by_the_next(searched: Run, demo: Manifest) -> None:
+def test_corrections_after_the_search_are_reported_and_counted_by_the_next(searched: Run, demo: Manifest) -> None:
     assert "Corrected by hand" not in said(section(split="test"))
     image_id = demo.select(split="test").ids[0]
     image = read_xray(demo.image_path(image_id))
@@ -122,7 +122,7 @@ def test_a_failed_search_says_why_in_one_line(trained: Run, demo: Manifest) -> N
     assert "\n" not in app.error[0].value
 
 
-def test_what_an_address_names_of_the_vocabulary_comes_back_or_is_told(searched: Run) -> None:
+def test_what_an_address_names_of_the_vocabulary_comes_back_or_is_reported(searched: Run) -> None:
     query = {"look": "Vocabulary", "split": "test"}
     app = opened("text", **query, count="kind", least="2", join="1")
     assert not app.error

@@ -153,7 +153,7 @@ def test_labels_that_the_recipe_leaves_out_are_said_before_anything_starts(demo:
     assert warning.value.endswith("tuberculosis 3")
 
 
-def test_what_does_not_go_together_is_told_in_one_line_and_starts_nothing(demo: Manifest) -> None:
+def test_what_does_not_go_together_is_reported_in_one_line_and_starts_nothing(demo: Manifest) -> None:
     app = opened("train", recipe="demo")
     widget(app.number_input, "Devices").set_value(9).run()
     assert "batch: 16 is too small for devices 9" in app.error[0].value

@@ -114,7 +114,7 @@ def test_an_upload_becomes_weights_once_its_classes_are_named(weights: Path) -> 
     ("label", "typed", "words"),
     [("Names of the", "covid19, normal", "has 3 outputs, but 2 classes"), ("Image size", "huge", "size 'huge'")],
 )
-def test_a_wrong_answer_is_told_in_one_line_and_what_was_typed_stays(
+def test_a_wrong_answer_is_reported_in_one_line_and_what_was_typed_stays(
     weights: Path, label: str, typed: str, words: str
 ) -> None:
     app = uploaded(resnet_bytes())
@@ -135,7 +135,7 @@ def test_without_a_task_the_form_says_so(weights: Path) -> None:
     assert "--task" in app.error[0].value
 
 
-def test_weights_of_a_taken_name_are_replaced_only_when_told(weights: Path) -> None:
+def test_weights_of_a_taken_name_are_replaced_only_on_request(weights: Path) -> None:
     save_model(build("densenet-small", CLASSES, size=32), weights / "theirs.safetensors")
     app = uploaded(resnet_bytes())
     field(app.text_area, "Names of the 3 outputs").input("covid19, normal, pneumonia")
@@ -159,7 +159,7 @@ def test_a_file_that_does_not_fit_shows_which_tensors(weights: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04 no zip"])
-def test_a_damaged_upload_is_told_in_one_line(weights: Path, content: bytes) -> None:
+def test_a_damaged_upload_is_reported_in_one_line(weights: Path, content: bytes) -> None:
     app = uploaded(content)
     assert not app.exception
     assert "\n" not in app.error[0].value
@@ -241,7 +241,7 @@ def test_a_file_in_the_folder_of_weights_is_offered_and_one_with_a_card_is_not(w
     assert f"cxr weights import {weights / 'NetD.pt'}" in commands(app)
 
 
-def test_a_backbone_that_the_tensors_do_not_tell_is_asked_for(weights: Path) -> None:
+def test_a_backbone_that_the_tensors_do_not_tell_has_to_be_named(weights: Path) -> None:
     import timm
 
     held = io.BytesIO()

@@ -17,7 +17,6 @@ from cxr.runs import KINDS, Run, list_runs
 from widgets import where
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard"
-NOT_ON_A_PAGE = {"explain"}  # heatmaps of a whole split are a command's
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,7 @@ FORMS = [
         "text", "text-vocabulary", "text-vocabulary", "Search the text", "cxr text voc", TEXT | {"look": "Vocabulary"}
     ),
     Form("data", "audit-data", "audit-data", "Audit these", "cxr data audit", {"data": "demo"}),
+    Form("explorer", "explain", "explain", "Explain", "cxr explain demo --data", TEXT),
     Form("data", "import", "import", "Import", "cxr data import", {"tab": "Import"}),
     Form("data", "demo", "demo", "Make synthetic X-rays", "cxr demo", {"tab": "Synthetic X-rays"}),
     Form("study", "study", "study", "Start 9 trainings", "cxr study", {"tab": "New study"}),
@@ -57,7 +57,7 @@ FIELDS = {
     "train": OF_SEVERAL,
     "study": OF_SEVERAL | {"at-once"},
     **dict.fromkeys(("import", "demo", "text-vocabulary", "audit-data"), OF_ONE),
-    **{kind: OF_ONE | {"gpus"} for kind in ("evaluate", "text-experiment", "text-stamping")},
+    **{kind: OF_ONE | {"gpus"} for kind in ("evaluate", "explain", "text-experiment", "text-stamping")},
 }
 
 
@@ -96,8 +96,8 @@ def test_without_slurm_nothing_is_shown_of_it(demo: Manifest, tmp_path: Path, mo
 
 
 def test_each_kind_of_run_has_a_form_here():
-    assert {form.kind for form in FORMS} == KINDS.keys() - NOT_ON_A_PAGE
-    assert FIELDS.keys() == KINDS.keys() - NOT_ON_A_PAGE
+    assert {form.kind for form in FORMS} == KINDS.keys()
+    assert FIELDS.keys() == KINDS.keys()
 
 
 @pytest.mark.parametrize("file", sorted(DASHBOARD.rglob("*.py")), ids=lambda file: str(file.relative_to(DASHBOARD)))
@@ -116,7 +116,7 @@ def test_every_form_offers_the_cluster_with_what_fits_its_kind(trained: Run, slu
     key = f"where:{form.key}"
     app.radio(key=f"{key}:place").set_value(where.SLURM).run()
     fields = {name.key.rpartition(":")[2] for name in app.number_input if (name.key or "").startswith(key + ":")}
-    assert fields == FIELDS[form.kind]
+    assert fields == FIELDS[form.kind] | ({"shards"} if KINDS[form.kind].shard else set())
     gpus = [number for number in app.number_input if number.key == f"{key}:gpus"]
     assert all(number.max == (64 if "nodes" in fields else 1) for number in gpus)
     expected = "partition=gpu,time=60,gpus=1" if gpus else "partition=gpu,time=60"
@@ -126,6 +126,41 @@ def test_every_form_offers_the_cluster_with_what_fits_its_kind(trained: Run, slu
     button(app, form.button).click().run()
     assert "Slurm refused the run: Batch job submission failed: Invalid account" in app.error[0].value
     assert [run.id for run in list_runs()] == [trained.id]
+
+
+SHARDED = [form for form in FORMS if KINDS[form.kind].shard]
+
+
+@pytest.mark.parametrize("form", SHARDED, ids=lambda form: form.key)
+def test_a_kind_that_can_be_sharded_is_started_in_as_many_shards_as_chosen(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Form
+):
+    monkeypatch.setenv("PATH", str(tmp_path))  # no Slurm here
+    monkeypatch.setattr("cxr.runs.starting.launch", lambda folder: None)
+    app = opened(form.page, **form.query)
+    assert "--shards" not in command_line(app, form.command)
+    assert app.number_input(key=f"where:{form.key}:shards").value == 1
+    app.number_input(key=f"where:{form.key}:shards").set_value(3).run()
+    assert command_line(app, form.command).endswith("--shards 3")
+    button(app, form.button).click().run()
+    assert not app.exception
+    (started,) = (run for run in list_runs() if run.kind == form.kind)
+    assert started.spec["shards"] == 3
+
+
+def test_each_kind_that_can_be_sharded_has_a_form_with_that_field():
+    assert {form.kind for form in SHARDED} == {kind.name for kind in KINDS.values() if kind.shard}
+
+
+@pytest.mark.parametrize("file", sorted(DASHBOARD.rglob("*.py")), ids=lambda file: str(file.relative_to(DASHBOARD)))
+def test_whatever_chooses_shards_starts_its_runs_with_them(file: Path):
+    tree = ast.parse(file.read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    if not any(isinstance(call.func, ast.Attribute) and call.func.attr == "choose_with_shards" for call in calls):
+        return
+    starts = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "start"]
+    assert starts
+    assert [call.lineno for call in starts if "shards" not in [keyword.arg for keyword in call.keywords]] == []
 
 
 def test_slurm_is_asked_for_its_partitions_and_the_command_says_what_is_chosen(demo: Manifest, slurm: Path):
@@ -138,7 +173,7 @@ def test_slurm_is_asked_for_its_partitions_and_the_command_says_what_is_chosen(d
     assert command_line(app).endswith("--slurm partition=gpu,time=90,gpus=1,mem=16,account=lab,qos=high")
 
 
-def test_what_slurm_refuses_is_told_in_one_line_and_what_was_typed_stays(demo: Manifest, slurm: Path):
+def test_what_slurm_refuses_is_reported_in_one_line_and_what_was_typed_stays(demo: Manifest, slurm: Path):
     app = opened("train", data="demo", recipe="demo")
     app.radio(key="where:train:place").set_value(where.SLURM).run()
     app.number_input(key="where:train:gpus").set_value(0)

@@ -220,7 +220,7 @@ def test_validation_is_carved_from_train_by_patient_and_the_test_split_stays(imp
     assert "Kept as it was: test." in told["notes"]
 
 
-def test_a_patient_of_the_official_test_split_is_taken_out_of_train_and_told(importing) -> None:
+def test_a_patient_of_the_official_test_split_is_taken_out_of_train_and_reported(importing) -> None:
     patients = ["p0", "p1", "p2", "p3", "p4", "p5", "p0", "p7"]
     imported = importing(label=["a", "b"] * 4, patient_id=patients, split=["train"] * 6 + ["test"] * 2)
     assert splits_by_row("mine") == ["", *["train"] * 5, "test", "test"]
@@ -235,7 +235,7 @@ def test_a_patient_of_the_official_test_split_is_taken_out_of_train_and_told(imp
     assert splits_by_row("as-is") == splits_by_row("mine")
 
 
-def test_replacing_the_official_test_split_is_told(importing, cxr) -> None:
+def test_replacing_the_official_test_split_is_reported(importing, cxr) -> None:
     importing(label=["a", "b"] * 6, split=["train"] * 8 + ["test"] * 4)
     _, out, _ = cxr("data", "split", "mine")
     assert "The test split that came with the data was replaced" in out
@@ -274,7 +274,7 @@ def test_the_lists_of_chestxray14_are_its_splits_and_its_unlabelled_rows_stay_in
         ([f"p{i}" for i in range(12)], ""),
     ],
 )
-def test_unknown_patients_are_told_after_the_import_and_after_a_split(importing, cxr, patients, says) -> None:
+def test_unknown_patients_are_reported_after_the_import_and_after_a_split(importing, cxr, patients, says) -> None:
     imported = importing(label=["a", "b"] * 6, patient_id=patients)
     split = cxr("data", "split", "mine")[1]
     for text in ("\n".join(imported.notes), split):
@@ -282,7 +282,7 @@ def test_unknown_patients_are_told_after_the_import_and_after_a_split(importing,
         assert says in text
 
 
-def test_after_a_split_groups_missing_classes_and_rows_without_a_split_are_told(importing) -> None:
+def test_after_a_split_groups_missing_classes_and_rows_without_a_split_are_reported(importing) -> None:
     importing(label=["a"] * 5 + ["b"] * 5 + [""] * 2, patient_id=["p0", "p0", *[f"p{i}" for i in range(1, 11)]])
     notes = split_data_set("mine", fractions={"train": 0.6, "test": 0.4}).notes
     assert notes[0].startswith(
@@ -307,7 +307,7 @@ def test_a_set_with_findings_alone_is_split_by_patient(importing) -> None:
 # --- the same picture ------------------------------------------------------------------------------------------------
 
 
-def test_the_same_picture_under_two_labels_is_told_with_its_files_and_stays_in_one_split(tmp_path: Path, cxr) -> None:
+def test_the_same_picture_under_two_labels_is_reported_with_its_files_in_one_split(tmp_path: Path, cxr) -> None:
     for label, first in (("ill", 0), ("well", 10)):
         for k in range(3):
             write_png(tmp_path / "set" / label / f"{k}.png", first + k)

@@ -169,7 +169,7 @@ def test_a_file_that_is_no_table_is_an_error_for_people(tmp_path: Path, content:
         Manifest.load(tmp_path)
 
 
-def test_rows_are_selected_by_split_label_role_and_ids_in_the_order_asked_for(tmp_path: Path):
+def test_rows_are_selected_by_split_label_role_and_ids_in_the_order_requested(tmp_path: Path):
     rows = {"image": list("abcd"), "split": ["train", "test", "test", ""], "label": ["x", "x", "y", "y"]}
     manifest = Manifest.from_table(pd.DataFrame(rows), tmp_path)
     a, b, c, _ = manifest.ids

@@ -42,7 +42,7 @@ def test_the_same_seed_gives_the_same_pixels_masks_and_words():
 
 
 @pytest.mark.parametrize("size", [96, 161, 256])
-def test_images_and_masks_have_the_size_asked_for_and_masks_are_0_or_255(size):
+def test_images_and_masks_have_the_size_requested_and_masks_are_0_or_255(size):
     phantom = make_phantom(1, "pneumonia", size=size)
     for array in (phantom.image, phantom.lung_mask, phantom.lesion_mask, phantom.token_mask):
         assert array.shape == (size, size)

@@ -276,7 +276,7 @@ def test_folders_that_could_be_classes_too_are_named_with_the_way_to_take_them(t
     assert result.manifest.classes == ("Edema", "Hernia")
 
 
-def test_split_folders_of_any_spelling_are_kept_and_told(tmp_path: Path):
+def test_split_folders_of_any_spelling_are_kept_and_reported(tmp_path: Path):
     result = folder_import(tmp_path, "Training/a/1.png", "valid/a/2.png", "TEST/b/3.png", "dev/b/4.png")
     assert sorted(result.manifest.table["split"]) == ["test", "train", "val", "val"]
     assert any(note.startswith("split: folders") and "valid -> val (1)" in note for note in result.notes)

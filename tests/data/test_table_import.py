@@ -38,7 +38,7 @@ def reasons(result: ImportResult) -> dict[str, str]:
     return dict(result.excluded[["file", "reason"]].itertuples(index=False))
 
 
-def test_usual_columns_labels_splits_ages_and_missing_values_are_known_and_told(folder: Path):
+def test_usual_columns_labels_splits_ages_and_missing_values_are_known_and_reported(folder: Path):
     result = read(
         folder,
         "File Name,Diagnosis,Patient ID,Gender,Age,Set\n"
@@ -165,7 +165,7 @@ def test_columns_of_findings_say_yes_and_no_in_the_usual_words(folder: Path, yes
     assert column(result, "findings") == ["Edema", "No Finding", "Edema|Mass"]
 
 
-def test_numbers_for_classes_and_no_column_for_them_are_told(folder: Path):
+def test_numbers_for_classes_and_no_column_for_them_are_reported(folder: Path):
     assert has(read(folder, "path,class\nimg/x0.png,0\nimg/x1.png,1\n"), "labels are numbers (0, 1): name the classes")
     assert has(read(folder, "path,colour\nimg/x0.png,red\n"), "labels: no column holds them; columns:")
 

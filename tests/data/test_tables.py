@@ -102,6 +102,6 @@ def test_shorter_rows_quoted_lines_and_equal_columns_are_read(tmp_path: Path):
     assert read_table(tmp_path / "m.csv").to_dict("records") == [{"image": "a", "label": "x", "note": ""}]
 
 
-def test_a_guessed_encoding_is_told(tmp_path: Path):
+def test_a_guessed_encoding_is_reported(tmp_path: Path):
     (tmp_path / "m.csv").write_bytes(ROWS.encode("cp1252"))
     assert "read as Windows-1252" in read_text_table(tmp_path / "m.csv").notes[0]

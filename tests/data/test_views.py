@@ -35,7 +35,7 @@ def test_a_view_is_known_by_any_of_its_spellings(view: str, texts: list[str]):
     assert {text: projection(text) for text in texts} == dict.fromkeys(texts, view)
 
 
-def test_what_tells_of_no_view_is_told_from_what_is_not_known():
+def test_what_tells_of_no_view_is_distinguished_from_what_is_not_known():
     assert all(map(tells_no_view, ["", "UPRIGHT", "PORT CHEST", "N/A", "Unknown", "1"]))
     assert not any(map(tells_no_view, ["XYZ", "PA LATERAL", "SIDEWAYS"]))
 
@@ -85,7 +85,7 @@ CHEST = [
 NOT_CHEST = ["HAND", "ABDOMEN", "CHESTABDOMEN", "CHEST ABDOMEN", "THORACIC SPINE", "TSPINE", "RIBS", "HIP", "SKULL"]
 
 
-def test_the_chest_is_known_in_several_languages_and_told_from_its_neighbours():
+def test_the_chest_is_known_in_several_languages_and_distinguished_from_its_neighbours():
     for text in [*CHEST, "PORT CHEST", "CHEST PORT", "CHEST PA", "XR CHEST 1 VIEW", "Rx torax", "грудная клетка"]:
         assert is_chest(text) is True, text
     for text in NOT_CHEST:

@@ -12,10 +12,12 @@ from cxr.errors import ManifestError, WeightsError
 from cxr.evaluation import predict, predictions_table
 from cxr.evaluation.job import evaluate
 from cxr.evaluation.metrics import probabilities
+from cxr.evaluation.results import EvaluationResults
 from cxr.models import build, save_model
 from cxr.networks import load_network
 from cxr.paths import runs_root
 from cxr.runs.folder import RunFolder, Stopped
+from tests.typed_results import misfits
 
 LABELS = ["covid19", "normal", "pneumonia", "normal", "tuberculosis", ""]
 SPLITS = ["train", "val", "test", "test", "test", "external"]
@@ -97,6 +99,7 @@ def test_every_network_is_measured_as_what_it_is(tmp_path, configuration):
     assert results["task"] == summary["task"] == configuration.task
     assert summary["classes"] == list(configuration.classes) == list(summary["per_class"])
     assert summary["n"] == len(table) == 12
+    assert list(misfits(results, EvaluationResults)) == []
     own = {"findings"} | {f"target_{name}" for name in configuration.classes}
     others = {"predicted", "correct", "confidence"}
     chances = table[[f"prob_{name}" for name in configuration.classes]].to_numpy()

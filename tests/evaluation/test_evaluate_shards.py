@@ -15,6 +15,7 @@ from cxr.paths import runs_root
 from cxr.runs import RunFolder, start
 from cxr.runs.shards.folders import shards_of
 from tests.configurations import CONFIGURATIONS, Configuration, every_configuration, write_network, write_xrays
+from tests.spoiled import settle, spoil
 
 
 @pytest.fixture(autouse=True)
@@ -30,13 +31,17 @@ def params_of(folder: Path, configuration: Configuration) -> dict[str, Any]:
     return {"weights": str(weights), "manifest": str(manifest), "splits": ["test"]}
 
 
-def in_shards(params: dict[str, Any], n: int, done: int | None = None) -> RunFolder:
-    """Do the first ``done`` shards (None: all) of a run in this process, and then the run's own job."""
-    run = RunFolder.create(runs_root(), "evaluate", params, shards=n)
+def do_shards(run: RunFolder, done: int | None = None) -> None:
     for shard in shards_of(run)[:done]:
         shard.path.mkdir(parents=True)
         evaluate_shard(shard, shard.params)
         shard.update_status(state="finished")
+
+
+def in_shards(params: dict[str, Any], n: int, done: int | None = None) -> RunFolder:
+    """Do the first ``done`` shards (None: all) of a run in this process, and then the run's own job."""
+    run = RunFolder.create(runs_root(), "evaluate", params, shards=n)
+    do_shards(run, done)
     evaluate(run, run.params)
     return run
 
@@ -76,10 +81,7 @@ def test_what_no_shard_has_done_or_what_has_changed_since_is_predicted_by_the_ru
     expected = in_one_piece(params)
     check_same(in_shards(params, 3, done=2), expected)
     run = RunFolder.create(runs_root(), "evaluate", params, shards=2)
-    for shard in shards_of(run):
-        shard.path.mkdir(parents=True)
-        evaluate_shard(shard, shard.params)
-        shard.update_status(state="finished")
+    do_shards(run)
     first, second = (tmp_path / "xrays" / f"{k}.png" for k in (0, 1))
     first.write_bytes(second.read_bytes())
     write_network(CONFIGURATIONS[4], tmp_path / "network.safetensors", seed=1)
@@ -96,6 +98,18 @@ def test_xrays_that_cannot_be_read_are_counted_as_in_one_piece(tmp_path: Path, b
     pd.testing.assert_frame_equal(found.predictions(), expected.predictions(), atol=1e-5)
     counts = [run.read_json("results.json")["unreadable"] for run in (found, expected)]
     assert counts[0] == counts[1]
+
+
+def test_the_merge_opens_no_image(tmp_path: Path):
+    params = params_of(tmp_path, CONFIGURATIONS[4])
+    (tmp_path / "xrays" / "4.png").write_bytes(b"no picture")
+    settle(tmp_path / "xrays")
+    run = RunFolder.create(runs_root(), "evaluate", params, shards=3)
+    do_shards(run)
+    spoil(tmp_path / "xrays")
+    evaluate(run, run.params)
+    assert len(run.predictions()) == 10
+    assert run.read_json("results.json")["unreadable"]
 
 
 def test_a_stop_ends_a_shard_that_has_written_nothing(tmp_path: Path):

@@ -5,7 +5,9 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_
 
 from cxr.evaluation import summarise
 from cxr.evaluation.metrics import headline, point_metrics, softmax, weighted_auc
+from cxr.evaluation.results import Summary
 from cxr.evaluation.summary import validation_summary
+from tests.typed_results import misfits
 
 CLASSES = ["covid19", "normal", "pneumonia"]
 
@@ -121,3 +123,13 @@ def test_a_headline_says_what_kind_of_figure_it_is(table):
     assert headline(of) == "mean AUC 0.800 (0.700 to 0.900), 9 X-rays of 1 patient"
     nothing = {"value": None, "low": None, "high": None}
     assert headline({"task": "multi-label", "n": 9, "auc": nothing}) == "no mean AUC, 9 X-rays"
+
+
+def test_a_summary_is_what_its_type_says_and_each_difference_is_named(table):
+    summary = summarise(table, CLASSES)
+    assert list(misfits(summary, Summary)) == []
+    without = {name: value for name, value in summary.items() if name not in ("n", "accuracy")}
+    assert list(misfits(without, Summary)) == ["results: n is missing"]  # of findings there is no accuracy
+    assert list(misfits({**summary, "f2": 1}, Summary)) == ["results.f2 is not among the keys of Summary"]
+    wrong = {**summary, "auc": {"value": "high", "low": None, "high": True}}
+    assert [text.split(":")[0] for text in misfits(wrong, Summary)] == ["results.auc.value", "results.auc.high"]

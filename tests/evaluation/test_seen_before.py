@@ -15,6 +15,7 @@ from PIL import Image
 
 from cxr.data import ImageCache, Manifest
 from cxr.evaluation.job import evaluate
+from cxr.evaluation.results import EvaluationResults
 from cxr.evaluation.seen import marked, marked_in_words, measured_rows, seen_among, seen_in_words
 from cxr.models import save_model
 from cxr.models.export import export
@@ -24,6 +25,7 @@ from cxr.models.weights import load_model, read_seen
 from cxr.paths import runs_root, shipped_weights
 from cxr.runs import list_runs
 from cxr.runs.folder import RunFolder
+from tests.typed_results import misfits
 
 SIZE = 64
 
@@ -66,6 +68,7 @@ def test_the_same_pictures_in_another_data_set_are_named_counted_and_left_out(tm
     copy = elsewhere(data, tmp_path / "copy", suffix)
     folder = measure(network, copy)
     results, table = folder.read_json("results.json"), folder.predictions()
+    assert list(misfits(results, EvaluationResults)) == []
     counts = results["seen"]["splits"]["test"]
     assert (counts["of"], counts["trained"], counts["chosen"], counts["left_out"]) == (12, 6, 3, True)
     assert {row["use"]: row["ids"] for row in results["seen"]["images"]} == {
@@ -88,6 +91,7 @@ def test_those_that_were_seen_are_measured_where_somebody_asks_for_it_and_marked
     data = Manifest.load(write_xrays(tmp_path / "xrays", configuration))
     network = network_that_saw(tmp_path / "net.safetensors", configuration, data, data.ids[:6])
     results = measure(network, data, include_seen=True).read_json("results.json")
+    assert list(misfits(results, EvaluationResults)) == []
     counts = results["seen"]["splits"]["test"]
     assert results["splits"]["test"]["n"] == 12
     assert (counts["left_out"], counts["why"], counts["without_them"]["n"]) == (False, "included", 6)

@@ -24,7 +24,7 @@ def test_equal_values_share_their_rank():
     assert spearman(np.array([1, 1, 2, 2]), np.array([1, 2, 1, 2])) == pytest.approx(0)
 
 
-def test_classes_with_the_same_map_are_told_from_those_with_their_own():
+def test_classes_with_the_same_map_are_distinguished_from_those_with_their_own():
     one = np.random.default_rng(0).normal(size=(2, 8, 8))
     maps = {"covid19": one, "normal": 2 * one, "pneumonia": -one}
     found = class_sensitivity(maps, "covid19")

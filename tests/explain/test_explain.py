@@ -284,7 +284,7 @@ def test_names_that_are_not_as_many_as_the_logits_are_refused(composite, names):
         explain(Model(shaken_densenet()), pictures(1), "normal", composite, batch="2")
 
 
-def test_a_model_whose_preprocessing_does_not_fit_its_network_is_told_so():
+def test_a_model_whose_preprocessing_does_not_fit_its_network_is_refused():
     with pytest.raises(ExplainError, match="images have 1 channel, the network takes 3"):
         explain(Model(shaken_densenet(in_chans=3)), pictures(1), "normal")
 

@@ -28,13 +28,13 @@ def test_a_sound_map_raises_no_concern():
         ({"relevance": np.zeros((4, 4), np.float32), "positive": 0.0}, "zero everywhere"),
     ],
 )
-def test_each_fault_is_told_with_its_figure(changes, words):
+def test_each_fault_is_reported_with_its_figure(changes, words):
     (sentence,) = concerns(heatmap(**changes))
     assert words in sentence
     assert sentence.endswith(".")
 
 
-def test_a_logit_of_exactly_zero_is_told_without_dividing_by_it():
+def test_a_logit_of_exactly_zero_is_reported_without_dividing_by_it():
     told = " ".join(concerns(heatmap(logit=0.0, lost=0.2, absorbed=0.4, positive=0.5, negative=-1.1)))
     assert "infinitely many times" in told
     assert "is small beside" in told
@@ -46,7 +46,7 @@ def test_rounding_of_half_precision_is_no_fault_and_in_full_precision_it_is():
     assert concerns(replace(off, precision="bfloat16")) == []
 
 
-def test_many_pixels_at_full_colour_are_told():
+def test_many_pixels_at_full_colour_are_reported():
     assert concerns(heatmap(), scale=0.10005) == []
     (sentence,) = concerns(heatmap(), scale=0.05)
     assert sentence.startswith("12.0 % of the pixels are at full colour")
@@ -69,7 +69,7 @@ def test_values_that_are_no_numbers_are_counted_on_a_real_network():
         assert ("NaN or infinite" in told) == (one.not_finite > 0)
 
 
-def test_a_map_of_a_network_whose_classifier_is_zero_is_told_to_be_empty():
+def test_a_map_of_a_network_whose_classifier_is_zero_is_said_to_be_empty():
     network = shaken_densenet()
     torch.nn.init.zeros_(network.classifier.weight)
     (maps,) = heatmaps_of(Method.of().explain(Model(network), pictures(1), "normal"))

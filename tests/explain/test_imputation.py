@@ -84,7 +84,7 @@ def test_noise_lies_in_the_holes_alone_and_is_the_same_for_all_of_them():
 
 
 @pytest.mark.parametrize("scale", [1.0, 1024.0])
-def test_noise_is_a_hundredth_of_the_image_whatever_its_scale_and_the_authors_own_where_that_is_asked_for(scale):
+def test_noise_is_a_hundredth_of_the_image_whatever_its_scale_and_the_authors_own_where_that_is_requested(scale):
     grey = torch.from_numpy(xray(64))[None]
     image = scale * (grey - grey.mean()) / grey.std(correction=0)
     holes = torch.from_numpy(patches(0.5, 4, 64)[None])

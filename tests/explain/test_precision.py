@@ -91,7 +91,7 @@ def test_a_network_is_tried_once_and_again_after_its_weights_have_changed(takes)
     assert explain(model, IMAGES, "y", precision="bfloat16").precision == "float32"
 
 
-def test_the_smallest_cosine_counts_and_maps_that_are_not_finite_or_zero_are_told_apart():
+def test_the_smallest_cosine_counts_and_maps_that_are_not_finite_or_zero_are_distinguished():
     one = np.eye(4)[None].repeat(2, 0)
     assert least_cosine(one, one) == pytest.approx(1)
     assert least_cosine(np.stack([one[0], -one[0]]), one) == pytest.approx(-1)

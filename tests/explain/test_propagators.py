@@ -270,9 +270,9 @@ def test_the_command_lists_composites_and_describes_one(magnitude):
     assert "numbers from 0" in one.stdout
     assert "Convolutions: in proportion to |c|" in one.stdout
     assert magnitude in CliRunner().invoke(app, ["composites"]).stdout
-    unknown = CliRunner().invoke(app, ["composites", "nope"])
-    assert unknown.exit_code == 1
-    assert "unknown composite 'nope'. Available: epsilon-plus-flat, " in str(unknown.exception)
+    with pytest.raises(ExplainError, match=r"unknown composite 'nope'\. Available: epsilon-plus-flat, ") as refused:
+        CliRunner().invoke(app, ["composites", "nope"], catch_exceptions=False)
+    assert refused.value.wrong_use
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_a_full_store_drops_other_networks_and_then_stores_no_more(tmp_path, hea
     assert usage(root).bytes <= limit + 30_000
 
 
-def test_usage_is_told_and_all_can_be_cleared(store, heatmaps):
+def test_usage_is_reported_and_all_can_be_cleared(store, heatmaps):
     assert usage(store.root).maps == 0
     store.put(WAY, [("one", h) for h in heatmaps[0]])
     told = usage(store.root)

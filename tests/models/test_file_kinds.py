@@ -101,7 +101,7 @@ def test_a_file_is_named_by_its_first_bytes_whatever_it_is_called(tmp_path, kind
     assert len(str(refusal.value)) < 400 + len(str(path))
 
 
-def test_weights_are_told_by_their_bytes_too(tmp_path):
+def test_weights_are_recognised_by_their_bytes_too(tmp_path):
     for name, content in (
         ("a.pt", SAFE),
         ("b.safetensors", torch_bytes(legacy=True)),

@@ -75,7 +75,7 @@ def test_a_damaged_cache_is_refused_with_both_sums(resnet, tmp_path):
     assert hashlib.sha256(data).hexdigest() in str(refusal.value)
 
 
-def test_a_process_that_was_told_to_stay_offline_uses_the_cache(resnet, tmp_path):
+def test_a_process_that_is_set_to_stay_offline_uses_the_cache(resnet, tmp_path):
     hub_cache(tmp_path / "home" / "hub", resnet)
     script = (
         "from cxr.models import build\nprint(build('resnet18', ('a', 'b'), weights='imagenet', size=32).card.checksum)"

@@ -219,7 +219,7 @@ def test_a_head_of_other_classes_is_refused_with_both_numbers(densenet121, tmp_p
         import_weights(path, classes=("a", "b"), **AS_IMAGENET)
 
 
-def test_a_file_of_imagenet_is_told_where_it_belongs(tmp_path, weights):
+def test_a_file_of_imagenet_is_refused_with_where_it_belongs(tmp_path, weights):
     path = saved(torchvision.models.resnet18().state_dict(), tmp_path / "resnet18.pth")
     with pytest.raises(WeightsError) as refusal:
         import_weights(path, classes=CLASSES, **AS_IMAGENET)
@@ -232,7 +232,7 @@ def test_a_body_without_a_head_is_refused(densenet121, tmp_path):
         look_at(saved(state, tmp_path / "body.pth"))
 
 
-def test_what_the_file_does_not_tell_is_asked_for_by_option(densenet121, tmp_path):
+def test_what_the_file_does_not_tell_is_given_by_option(densenet121, tmp_path):
     found = look_at(saved(densenet121.state_dict(), tmp_path / "NetD.pt"))
     with pytest.raises(WeightsError) as refusal:
         card_of(found)
@@ -281,7 +281,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("way", ["zip", "legacy", "pickle"])
-def test_a_malicious_file_does_not_run_and_what_it_asked_for_is_named(tmp_path, way):
+def test_a_malicious_file_does_not_run_and_what_it_requested_is_named(tmp_path, way):
     flag, path = tmp_path / "ran", tmp_path / "evil.pth"
     content = {"state_dict": OrderedDict(a=torch.zeros(1)), "x": Evil(flag)}
     if way == "pickle":
@@ -303,7 +303,7 @@ def test_what_stands_beside_a_wrapped_network_is_left_aside_by_name(tmp_path, pr
     state |= {"criterion.pos_weight": torch.ones(2), "ema.shadow": torch.zeros(3, 2)}
     found = look_at(saved({"state_dict": state}, tmp_path / "wrapped.ckpt"))
     assert found.renamed.wrappers == tuple(prefixes.split(".")[:-1])
-    assert found.report.aside == (("criterion.pos_weight", (2,)), ("ema.shadow", (3, 2)))
+    assert found.report.ignored == (("criterion.pos_weight", (2,)), ("ema.shadow", (3, 2)))
     assert [(row["tensor"], row["in the file"]) for row in found.rows() if row["verdict"] == "left aside"] == [
         ("criterion.pos_weight", "2"),
         ("ema.shadow", "3x2"),
@@ -315,7 +315,7 @@ def test_what_stands_beside_a_wrapped_network_is_left_aside_by_name(tmp_path, pr
 def test_a_loss_beside_a_network_without_a_wrapper_is_left_aside_and_serves_as_weights_too(tmp_path):
     theirs = perturbed(torchvision.models.resnet18(num_classes=2), seed=3)
     path = saved({**theirs.state_dict(), "loss_fn.weight": torch.ones(2)}, tmp_path / "plain.pth")
-    assert look_at(path).report.aside == (("loss_fn.weight", (2,)),)
+    assert look_at(path).report.ignored == (("loss_fn.weight", (2,)),)
     model = build("resnet18", ("a", "b"), weights=path, channels=3, size=64)
     assert torch.equal(model.network.conv1.weight, theirs.conv1.weight)
 
@@ -327,7 +327,7 @@ def test_a_last_layer_outside_of_the_wrapper_is_the_head(tmp_path, head):
     state |= {f"{head}.weight": theirs.fc.weight.data, f"{head}.bias": theirs.fc.bias.data, "loss.w": torch.ones(1)}
     found = look_at(saved(state, tmp_path / "lightning.ckpt"))
     assert found.report.complete
-    assert [name for name, _ in found.report.aside] == ["loss.w"]
+    assert [name for name, _ in found.report.ignored] == ["loss.w"]
     started = build("resnet18", ("a", "b"), weights=tmp_path / "lightning.ckpt", channels=3, size=64)
     assert torch.equal(started.network.fc.weight, theirs.fc.weight)
     same(imported(found, classes=("a", "b"), **AS_IMAGENET), by_imagenet(theirs, X))

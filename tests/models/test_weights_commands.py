@@ -104,7 +104,7 @@ def test_the_json_of_an_import_lists_every_tensor_and_the_card(here, file):
 
 def test_without_a_terminal_what_is_lacking_is_named_by_option_in_one_line(here, file, weights):
     code, out, err = here("weights", "import", file, "--json")
-    assert code == 1
+    assert code == 2
     assert all(f"--{option} (" in err for option in ("classes", "task", "size", "mean", "std"))
     assert err.count("\n") == 1
     assert "error" in json.loads(out)
@@ -177,7 +177,7 @@ def test_the_card_is_shown_as_a_page_and_as_json(here, weights):
     code, out, _ = here("weights", "show", "small", "--json")
     assert json.loads(out)["size"] == 32
     code, _, err = here("weights", "show", "nothing")
-    assert (code, "no trained network 'nothing'" in err) == (1, True)
+    assert (code, "no trained network 'nothing'" in err) == (2, True)
     assert [row["name"] for row in json.loads(here("weights", "list", "--json")[1])][-1] == "small"
 
 
@@ -190,6 +190,6 @@ def test_export_writes_onnx_and_the_card_and_says_how_far_the_logits_are(here, w
     code, out, _ = here("weights", "export", "small", "--format", "card", "--out", tmp_path / "CARD.md")
     assert (tmp_path / "CARD.md").read_text().startswith("# densenet-small")
     code, _, err = here("weights", "export", "small", "--format", "pickle", "--out", tmp_path / "x")
-    assert (code, "unknown format 'pickle'. Available: onnx, timm, card" in err) == (1, True)
+    assert (code, "unknown format 'pickle'. Available: onnx, timm, card" in err) == (2, True)
     code, _, err = here("weights", "export", "small", "--format", "card", "--out", tmp_path / "CARD.md")
     assert (code, "already exists" in err) == (1, True)

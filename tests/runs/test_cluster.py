@@ -119,7 +119,7 @@ def test_a_job_has_a_process_for_each_gpu_or_for_each_device_of_the_recipe(asked
         (Slurm(gpus=2), "evaluate", {}, "'evaluate' is the work of one process"),
     ],
 )
-def test_a_recipe_that_does_not_fit_what_is_asked_for_is_refused(asked, kind, recipe, said):
+def test_a_recipe_that_does_not_fit_what_is_requested_is_refused(asked, kind, recipe, said):
     with pytest.raises(RunError) as error:
         asked.tasks(kinds.kind_of(kind), {"recipe": recipe})
     assert said in str(error.value)
@@ -177,7 +177,7 @@ def test_a_run_of_another_machine_is_judged_by_its_heartbeat_and_never_by_a_proc
         ("8|RUNNING|None|node3", "failed", "Slurm no longer knows its job 7"),
     ],
 )
-def test_what_slurm_says_of_a_silent_run_is_told_in_one_line(tmp_path, monkeypatch, answer, state, said):
+def test_what_slurm_says_of_a_silent_run_is_reported_in_one_line(tmp_path, monkeypatch, answer, state, said):
     fake_program(tmp_path / "bin", "squeue", f"echo '{answer}'")
     fake_program(tmp_path / "bin", "sacct", "exit 1")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)

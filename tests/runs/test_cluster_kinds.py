@@ -126,7 +126,7 @@ def test_what_goes_with_no_cluster_is_wrong_use(tmp_path: Path, monkeypatch: pyt
         (Slurm(extra={"gres": "gpu:1"}), "auto", "cuda:0"),
     ],
 )
-def test_a_job_works_on_a_gpu_where_it_asked_for_one_and_only_there(tmp_path, monkeypatch, slurm, named, device):
+def test_a_job_works_on_a_gpu_where_it_requested_one_and_only_there(tmp_path, monkeypatch, slurm, named, device):
     monkeypatch.setenv("CXR_DEVICE", "cuda:7")  # of the process that submits
     for name, value in task_of(tmp_path, slurm, restarts=True).environment.items():
         monkeypatch.setenv(name, value)

@@ -176,7 +176,7 @@ def test_a_value_that_is_not_allowed_is_refused_before_anything_starts(kind, par
     assert list_runs() == []
 
 
-def test_an_unknown_kind_in_a_folder_is_told_when_its_parameters_are_read_and_the_folder_is_still_listed(tmp_path):
+def test_an_unknown_kind_in_a_folder_is_reported_when_its_parameters_are_read_and_the_folder_is_still_listed(tmp_path):
     run = write_spec(tmp_path / "runs", "segment", {"organ": "lung"})
     assert [(found.id, found.kind) for found in list_runs()] == [(run.id, "segment")]
     with pytest.raises(RunError, match=r"unknown kind of run 'segment'. Available: train, evaluate"):

@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> RunFolder:
     return RunFolder.create(tmp_path, "train", {"recipe": {"seed": 1}}, "First try", "abc")
 
 
-def test_a_new_run_is_queued_and_knows_what_was_asked(folder):
+def test_a_new_run_is_queued_and_knows_what_was_requested(folder):
     spec = folder.spec
     assert spec["id"] == folder.id == folder.path.name
     assert (spec["kind"], spec["name"], spec["manifest_hash"]) == ("train", "First try", "abc")
@@ -188,7 +188,7 @@ def test_the_log_s_last_lines_are_found_without_reading_all_of_it(folder):
     assert folder.log_tail(0) == []
 
 
-def test_a_stop_is_asked_for_seen_and_forgotten(folder):
+def test_a_stop_is_requested_seen_and_forgotten(folder):
     assert not folder.stop_requested()
     folder.request_stop()
     assert RunFolder(folder.path).stop_requested()

@@ -369,7 +369,7 @@ def test_waiting_too_long_says_so_and_leaves_the_run_alone(has_rows):
     assert run.active
 
 
-def test_the_worker_s_usage_is_told():
+def test_the_worker_s_usage_is_reported():
     done = subprocess.run([sys.executable, "-m", "cxr.runs.worker"], capture_output=True, text=True)
     assert done.returncode == 1
     assert "usage: python -m cxr.runs.worker RUN_FOLDER" in done.stderr

@@ -32,7 +32,7 @@ def test_a_list_without_runs_says_what_to_do_next(cxr):
 @pytest.mark.parametrize("command", ["show", "stop", "resume", "delete", "log"])
 def test_a_run_that_is_not_there_is_an_error_in_one_line_and_in_json(cxr, command):
     code, out, err = cxr("runs", command, "20250101-000000-abcdef", "--json")
-    assert code == 1
+    assert code == 2
     assert err.startswith("error: there is no run '20250101-000000-abcdef'")
     assert err.count("\n") == 1
     assert json.loads(out)["error"] in err
@@ -40,7 +40,7 @@ def test_a_run_that_is_not_there_is_an_error_in_one_line_and_in_json(cxr, comman
 
 def test_a_path_in_place_of_an_id_is_refused(cxr):
     code, _, err = cxr("runs", "delete", "../data")
-    assert (code, "is not a run's id" in err) == (1, True)
+    assert (code, "is not a run's id" in err) == (2, True)
 
 
 @pytest.mark.usefixtures("job_kinds")

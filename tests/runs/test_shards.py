@@ -45,7 +45,7 @@ def test_a_shard_is_known_by_its_folder_and_asks_for_what_its_run_asks_for(tmp_p
     assert list(own_slice(found, range(7))) == [2, 3]
     assert list(own_slice(run, range(7))) == list(range(7))
     assert not isinstance(folder_at(run.path), ShardFolder)
-    assert (found.stop_asked(), run.request_stop(), found.stop_asked()) == (False, None, True)
+    assert (found.user_stop_requested(), run.request_stop(), found.user_stop_requested()) == (False, None, True)
     assert shards_of(RunFolder.create(tmp_path, "squares", {"n": 7})) == []
 
 
@@ -93,7 +93,7 @@ def test_a_failing_shard_is_named_the_others_end_and_a_resume_does_it_alone(unti
     assert [row["number"] for row in before[1]] == list(range(10, 15))
 
 
-def test_a_killed_shard_is_told_and_a_resume_goes_on_where_it_was(until):
+def test_a_killed_shard_is_reported_and_a_resume_goes_on_where_it_was(until):
     run = start("squares", {"n": 3000, "pause": 0.002}, shards=2)
     first, second = shards_of(run.folder)
     until(lambda: len(numbers_of(first)) > 5 and numbers_of(second))

@@ -38,6 +38,15 @@ def test_a_helper_works_beside_the_run_s_own_process_and_touches_neither_status_
     assert sum(line.endswith(f"process {run.status()['pid']}") for line in log) == 1  # the helper did not begin a run
 
 
+def handles_sigterm(process: subprocess.Popen[str]) -> bool:
+    """Whether a process has got as far as taking the signal for a request to stop."""
+    status = Path(f"/proc/{process.pid}/status")
+    if not status.exists():  # not on Linux: nothing to wait for
+        return True
+    caught = int(status.read_text().partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
 def test_a_helper_of_a_training_takes_no_place_in_the_queue(has_rows, until):
     run = start("train", {"n": 100_000, "recipe": {"device": "cpu"}})
     has_rows(run)
@@ -45,6 +54,7 @@ def test_a_helper_of_a_training_takes_no_place_in_the_queue(has_rows, until):
     helper = as_rank(run.folder, "1")
     try:
         has_rows(run, len(run.metrics()[0]) + 50)
+        until(lambda: handles_sigterm(helper))
         assert helper.poll() is None
         assert [ticket.pid for ticket in DeviceQueue().tickets()] == [before["pid"]]
         assert run.folder.read_status()["pid"] == before["pid"]
@@ -96,7 +106,7 @@ def test_helpers_of_a_killed_run_are_swept_away(until):
     os.kill(run.status()["pid"], signal.SIGKILL)
     until(lambda: run.status()["state"] == "failed")
     assert local.start_time(helper) is not None
-    assert local.sweep(run.folder, run.status()["pid"]) == 1
+    assert local.kill_group(run.folder, run.status()["pid"]) == 1
     assert local.start_time(helper) is None
 
 

@@ -59,7 +59,7 @@ def test_a_recipe_s_file_is_looked_for_beside_the_study_s_file(tmp_path):
         ({"on_failure": "wait"}, r"^on_failure: 'wait' is not allowed\. Allowed: go-on, stop$"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line_with_the_key_the_value_and_what_is_allowed(changes, message):
+def test_what_is_wrong_is_reported_in_one_line_with_the_key_the_value_and_what_is_allowed(changes, message):
     with pytest.raises(RecipeError, match=message) as caught:
         parse_plan({"recipes": RECIPES} | changes)
     assert "\n" not in str(caught.value)

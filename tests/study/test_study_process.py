@@ -76,7 +76,7 @@ def goes_on_for_a_while(members, until) -> None:
     until(lambda: all(len(m.metrics()[0]) > n + more for m, n in zip(members, seen, strict=True)))
 
 
-def test_one_member_runs_at_a_time_unless_more_are_asked_for(data, until):
+def test_one_member_runs_at_a_time_unless_more_are_requested(data, until):
     slow = {name: {"recipe": "demo", "set": {"description": "slow"}} for name in ("a", "b", "c")}
     study = start_study(plan(slow, parallel=2), str(data))
     until(lambda: len(members_of(study)) == 2)
@@ -206,7 +206,7 @@ def test_a_study_without_any_finished_member_has_failed(data):
     assert study.status()["error"].startswith("no training of the study finished; bad seed 0 failed (")
 
 
-def test_a_member_stopped_by_hand_is_left_alone_and_told(data, until):
+def test_a_member_stopped_by_hand_is_left_alone_and_reported(data, until):
     study = start_study(plan(SLOW, seeds=[3]), str(data))
     until(lambda: running_member(study))
     running_member(study).stop()
@@ -248,7 +248,7 @@ def test_a_manifest_that_changes_in_between_ends_the_study(data, until):
         ({"a": {"recipe": "twice", "set": {"stages.0.sources": ["nowhere"]}}}, RecipeError, r"stages\.0\..*nowhere"),
     ],
 )
-def test_what_one_member_would_fail_with_is_told_before_any_starts(data, monkeypatch, recipes, error, message):
+def test_what_one_member_would_fail_with_is_reported_before_any_starts(data, monkeypatch, recipes, error, message):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     changes = {"set": {}} if any("imagenet" in str(entry) for entry in recipes.values()) else {}

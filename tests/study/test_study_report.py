@@ -99,7 +99,7 @@ def test_epoch_0_counts_where_every_member_has_it_and_only_there():
     assert measure(found, "area_2").means["keep"].value == pytest.approx(0.5)
 
 
-def test_a_level_that_is_not_reached_counts_as_one_more_than_the_horizon_and_is_told():
+def test_a_level_that_is_not_reached_counts_as_one_more_than_the_horizon_and_is_reported():
     found = compare(PLAN, study([0.4, 0.5, 0.6, 0.695], [0.5, 0.8, 0.8, 0.8]))
     reached = measure(found, "reach_0.7")
     assert reached.values["twice"] == {0: 5, 1: 5, 2: 4}

@@ -25,6 +25,7 @@ from cxr.experiments.masking.predictions import groups_of
 from cxr.experiments.masking.results import condition_table
 from cxr.experiments.masking.sentences import finding
 from cxr.experiments.masking.settings import Setting
+from cxr.experiments.masking.shapes import MaskingResults
 from cxr.models import build, save_model
 from cxr.paths import cache_root
 from cxr.reports import masking
@@ -34,6 +35,7 @@ from cxr.text.boxes import TextBox
 from cxr.text.corrections import Reviews
 from cxr.text.detection.detector import shared_detector
 from cxr.text.detection_store import DetectionStore
+from tests.typed_results import misfits
 
 CLASSES = ("covid19", "normal")
 
@@ -270,6 +272,7 @@ def test_the_experiment_ends_with_its_results_whatever_the_network(configured):
     assert (results["task"], results["classes"]) == (configuration.task, classes)
     assert (results["n_images"], results["n_with_text"]) == (12, 6)
     assert results["relevance"]["n"] == 6
+    assert list(misfits(results, MaskingResults)) == []
     json.dumps(results, allow_nan=False)
     effect = results["modes"]["black"]
     for name in ("before", "after", "control"):

@@ -167,7 +167,7 @@ def test_a_difference_beyond_chance_that_is_too_small_to_matter_is_not_claimed(t
 
 
 @tasks
-def test_controls_that_change_the_picture_much_less_allow_no_claim_and_are_told(task, classes):
+def test_controls_that_change_the_picture_much_less_allow_no_claim_and_are_reported(task, classes):
     shares = {"tokens": 0.01, "random": 0.01, "other": 0.0}
     strong = {"change": {"tokens": 0.4, "random": 0.38, "other": 0.3}, "inside": shares}
     kind, said = sentence(0.05, task, classes, strong)

@@ -155,7 +155,7 @@ def test_a_token_that_is_there_stays_free_and_the_stamp_stays_near(image):
         ),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line(image, call, words):
+def test_what_cannot_be_is_reported_in_one_line(image, call, words):
     with pytest.raises(TextError) as error:
         call(image)
     assert words in str(error.value)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from scipy.stats import binom, contingency, fisher_exact, hypergeom
 from sklearn.metrics import mutual_info_score
+from spoiled import settle, spoil
 from text_drawing import chest_like, write_text
 
 from cxr.cli import main
@@ -31,6 +32,7 @@ from cxr.experiments.vocabulary.count import (
     tokens_in,
     vocabulary,
 )
+from cxr.experiments.vocabulary.entries import VocabularyResults
 from cxr.experiments.vocabulary.job import read_tables, run, search_shard, tables
 from cxr.runs import list_runs
 from cxr.runs.folder import RunFolder
@@ -39,6 +41,8 @@ from cxr.runs.storage import to_json
 from cxr.text import DetectionStore, Reviews, TextBox
 from cxr.text.detection_store import content_hash
 from cxr.text.search import images_of, search
+from cxr.text.searched import read_searched
+from tests.typed_results import misfits
 
 
 @pytest.mark.parametrize(
@@ -108,7 +112,7 @@ def test_odds_ratios_and_their_limits_are_scipy_s_exact_ones(cells):
 
 
 @pytest.mark.parametrize("cells", [(0, 12, 0, 28), (12, 12, 28, 28), (0, 0, 3, 9)])
-def test_where_nothing_can_be_told_the_interval_holds_every_ratio(cells):
+def test_where_nothing_is_known_the_interval_holds_every_ratio(cells):
     value, low, high = odds_ratio(*cells)
     assert np.isnan(value)
     assert (low, high, exact_p(*cells)) == (0.0, np.inf, 1.0)
@@ -409,6 +413,7 @@ def test_a_run_searches_every_image_uses_corrected_boxes_and_names_what_it_left_
     told = []
     run(folder, folder.params, lambda fraction, text="": told.append((fraction, text)))
     results = json.loads((folder.path / "results.json").read_text())
+    assert list(misfits(results, VocabularyResults)) == []
     images, tokens = read_tables(folder.path)
     assert results["n_images"] == len(images) == 5
     assert results["n_reviewed"] == 1
@@ -419,25 +424,79 @@ def test_a_run_searches_every_image_uses_corrected_boxes_and_names_what_it_left_
     assert [f for f, _ in told] == sorted(f for f, _ in told)
 
 
-def test_shards_search_the_images_and_the_run_counts_what_one_piece_counts(data, tmp_path, monkeypatch):
+def search_in_shards(data, tmp_path, shards):
     params = {"manifest": str(data.path), "split": "test", "min_images": 2, "workers": 0}
-    folder = RunFolder.create(tmp_path / "runs", "text-vocabulary", params, shards=7)  # of six images: one is empty
+    folder = RunFolder.create(tmp_path / "runs", "text-vocabulary", params, shards=shards)
     for shard in shards_of(folder):
         shard.path.mkdir(parents=True)
         search_shard(shard, shard.params, lambda fraction, text="": None)
         shard.update_status(state="finished")
-    with monkeypatch.context() as patch:
-        patch.setattr(DetectionStore, "put", lambda *_: pytest.fail("an image was searched again"))
-        run(folder, folder.params, lambda fraction, text="": None)
-    shutil.rmtree(DetectionStore().folder)
-    whole = RunFolder.create(tmp_path / "runs", "text-vocabulary", params)
-    run(whole, whole.params, lambda fraction, text="": None)
-    for found, expected in zip(read_tables(folder.path), read_tables(whole.path), strict=True):
-        pd.testing.assert_frame_equal(found, expected)
-    results = [of_run.read_json("results.json") for of_run in (folder, whole)]
+    return folder
+
+
+def count_in_one_piece(data, tmp_path):
+    params = {"manifest": str(data.path), "split": "test", "min_images": 2, "workers": 0}
+    folder = RunFolder.create(tmp_path / "runs", "text-vocabulary", params)
+    run(folder, folder.params, lambda fraction, text="": None)
+    return folder
+
+
+def check_same(folder, expected):
+    for table, other in zip(read_tables(folder.path), read_tables(expected.path), strict=True):
+        pd.testing.assert_frame_equal(table, other)
+    results = [of_run.read_json("results.json") for of_run in (folder, expected)]
     for record in results:
         record["provenance"].pop("date")
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("shards", [2, 7])  # seven of six images: one shard is empty, one has only a broken file
+def test_the_run_counts_what_shards_found_without_opening_an_image(data, tmp_path, shards):
+    settle(data.path.parent)
+    whole = count_in_one_piece(data, tmp_path)
+    shutil.rmtree(DetectionStore().folder)
+    folder = search_in_shards(data, tmp_path, shards)
+    shutil.rmtree(DetectionStore().folder)
+    spoil(data.path.parent)
+    run(folder, folder.params, lambda fraction, text="": None)
+    check_same(folder, whole)
+
+
+def test_boxes_saved_or_removed_since_and_changed_files_count_as_they_are_now(data, tmp_path):
+    folder = search_in_shards(data, tmp_path, 3)
+    reviews = Reviews.beside(data.path)
+    second = np.asarray(Image.open(data.image_path(data.ids[1])))
+    reviews.save(data.ids[1], [], shape=second.shape, content_hash=content_hash(second))
+    assert reviews.remove(data.ids[2])
+    data.image_path(data.ids[3]).write_bytes(data.image_path(data.ids[0]).read_bytes())
+    data.image_path(data.ids[4]).unlink()
+    run(folder, folder.params, lambda fraction, text="": None)
+    check_same(folder, count_in_one_piece(data, tmp_path))
+
+
+def test_what_another_detector_found_is_searched_again(data, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("cxr.text.searched._VERSIONS", "decoder 0, detector of before")
+        folder = search_in_shards(data, tmp_path, 2)
+    assert read_searched((shard.path for shard in shards_of(folder)), data) == {}
+    run(folder, folder.params, lambda fraction, text="": None)
+    check_same(folder, count_in_one_piece(data, tmp_path))
+
+
+def test_a_shard_that_was_stopped_goes_on_without_opening_what_it_had_searched(data, tmp_path):
+    settle(data.path.parent)
+    params = {"manifest": str(data.path), "split": "test", "workers": 0}
+    shard = shards_of(RunFolder.create(tmp_path / "runs", "text-vocabulary", params, shards=2))[0]
+    shard.path.mkdir(parents=True)
+    search_shard(shard, shard.params, lambda fraction, text="": shard.request_stop() if "2 of 3" in text else None)
+    assert list(read_searched([shard.path], data)) == data.ids[:2]
+    shard.clear_stop()
+    for image_id in data.ids[:2]:
+        spoil(data.image_path(image_id).parent, data.image_path(image_id).name)
+    search_shard(shard, shard.params, lambda fraction, text="": None)
+    results = read_searched([shard.path], data)
+    assert list(results) == data.ids[:3]
+    assert not any(isinstance(result, str) for result in results.values())
 
 
 def test_a_stop_keeps_what_was_found(data):
@@ -484,16 +543,16 @@ def test_the_command_prints_the_table_and_writes_it(data, tmp_path, cxr):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message", "exit_code"),
     [
-        (["--split", "tset"], "unknown split 'tset'. Available: test"),
-        (["--csv", "/nowhere/v.csv"], "the folder /nowhere does not exist"),
-        (["--csv", "v.csv", "--detach"], "give only one of them"),
+        (["--split", "tset"], "unknown split 'tset'. Available: test", 2),
+        (["--csv", "/nowhere/v.csv"], "the folder /nowhere does not exist", 1),
+        (["--csv", "v.csv", "--detach"], "give only one of them", 2),
     ],
 )
-def test_wrong_use_is_told_in_one_line_before_anything_is_started(data, cxr, arguments, told):
+def test_wrong_use_is_one_line_before_anything_is_started(data, cxr, arguments, message, exit_code):
     code, _, err = cxr("text", "vocabulary", data.path, *arguments)
-    assert code == 1
-    assert told in err
+    assert code == exit_code
+    assert message in err
     assert err.count("\n") == 1
     assert not list_runs()

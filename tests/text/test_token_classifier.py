@@ -16,7 +16,7 @@ def with_arrow(image: np.ndarray, tip: tuple[int, int], tail: tuple[int, int], g
     return drawn, TextBox(int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1)
 
 
-def test_the_shipped_network_is_small_and_told_apart_from_plain_anatomy():
+def test_the_shipped_network_is_small_and_distinguished_from_plain_anatomy():
     assert WEIGHTS.stat().st_size < 2e6
     image, ink = write_text(chest_like(700, 700), "L", 600, 60, 40)
     letter, anatomy = shared_classifier(1)(image, [TextBox(*ink), TextBox(330, 300, 370, 350)])

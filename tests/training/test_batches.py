@@ -15,7 +15,7 @@ def share(number: int, positions: np.ndarray) -> Share:
     return Share(number, positions, positions, 0, seed=number)
 
 
-def test_the_reader_gives_each_position_s_own_image_in_the_order_asked_for(tmp_path):
+def test_the_reader_gives_each_position_s_own_image_in_the_order_requested(tmp_path):
     np.save(tmp_path / "images.npy", RNG.integers(0, 256, (40, 9, 9), np.uint8))
     images, rows = np.load(tmp_path / "images.npy", mmap_mode="r"), RNG.permutation(40)[:30]
     reader = Reader(images, rows, Augment(), torch.device("cpu"))

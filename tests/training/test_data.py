@@ -129,7 +129,7 @@ def findings_of(tiny, recipe, findings, **table):
     return first, [targets[first.cache.index(image_id)] for image_id in ids]
 
 
-def test_no_finding_is_a_class_only_if_asked_for(tiny, recipe):
+def test_no_finding_is_a_class_only_on_request(tiny, recipe):
     first, (healthy,) = findings_of(tiny, recipe.changed({"stages.0.no_finding": False}), ["No Finding"])
     assert first.classes == ("Edema", "Pneumonia")
     assert healthy.tolist() == [0, 0]

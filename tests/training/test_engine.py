@@ -143,7 +143,7 @@ def test_compiling_without_a_compiler_is_refused_before_anything_starts(tiny, mo
         run(start(tiny, changes={"compile": True}))
 
 
-def test_the_network_is_validated_before_its_first_step_and_told_once(tiny):
+def test_the_network_is_validated_before_its_first_step_and_reported_once(tiny):
     folder = run(interrupted(start(tiny, "twice-keep", {"stages.*.epochs": 1}), 0))
     told = rows(folder, "start")
     assert [(r["stage"], r["epoch"]) for r in told] == [("findings", 0), ("final", 0)]
@@ -153,7 +153,7 @@ def test_the_network_is_validated_before_its_first_step_and_told_once(tiny):
     assert kinds.index("start") < kinds.index("step")
 
 
-def test_how_far_kept_and_new_neurons_move_is_told_each_epoch(tiny):
+def test_how_far_kept_and_new_neurons_move_is_reported_each_epoch(tiny):
     folder = run(start(tiny, "twice-keep", {"stages.*.epochs": 2}))
     told = [r for r in rows(folder, "neurons") if r["stage"] == "final"]
     assert [r["epoch"] for r in told] == [1, 2]

@@ -104,7 +104,7 @@ def test_a_corrected_box_changes_the_pixels_of_its_image_alone(manifest):
 
 
 @pytest.mark.slow
-def test_text_is_searched_once_with_its_progress_told_and_a_stop_loses_nothing(manifest, tmp_path, monkeypatch):
+def test_text_is_searched_once_with_its_progress_reported_and_a_stop_loses_nothing(manifest, tmp_path, monkeypatch):
     monkeypatch.setenv("CXR_DATA", str(tmp_path / "data"))
 
     def stop(_, message):

@@ -12,7 +12,9 @@ from cxr.models.weights import read_card
 from cxr.networks import load_network, resolve_device
 from cxr.runs.folder import RunFolder, Stopped
 from cxr.training import checkpoint, train
+from cxr.training.results import TrainingResults
 from tests.training.running import SMALL, STEPS, StopsAt, assert_same, best, interrupted, rows, run, start
+from tests.typed_results import misfits
 
 
 class Killed(BaseException):
@@ -138,7 +140,7 @@ def test_another_seed_gives_other_weights(whole, tiny):
     assert any(not torch.equal(other[n], t) for n, t in best(whole).items())
 
 
-def test_a_stop_asked_for_before_the_first_step_is_obeyed(tiny):
+def test_a_stop_requested_before_the_first_step_is_obeyed(tiny):
     folder = start(tiny)
     folder.request_stop()
     with pytest.raises(Stopped):
@@ -159,6 +161,7 @@ def test_twice_keep_trains_findings_then_keeps_the_neurons_it_names(tiny, caplog
     caplog.set_level(logging.INFO)
     folder = run(start(tiny, "twice-keep", {"stages.*.epochs": 2}))
     results = folder.read_json("results.json")
+    assert list(misfits(results, TrainingResults)) == []
     assert results["kept_neurons"] == {"final": {"normal": "No Finding", "pneumonia": "Pneumonia"}}
     assert results["classes"] == ["covid19", "normal", "pneumonia"]
     assert [r["stage"] for r in rows(folder) if r["kind"] == "epoch"] == ["findings"] * 2 + ["final"] * 2

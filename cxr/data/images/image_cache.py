@@ -8,6 +8,7 @@ delete.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import hashlib
 import json
 import os
@@ -31,7 +32,7 @@ from cxr.data.images.image_store import Contents, ImageStore, Progress, Result, 
 from cxr.data.images.pool import map_in_order
 from cxr.data.images.resize import FITS, RESIZER_VERSION, decode_square, decode_treated
 from cxr.data.manifest import Manifest
-from cxr.errors import ImageError, ManifestError, unknown
+from cxr.errors import ImageError, ManifestError, unknown, wrong_use
 from cxr.paths import cache_root
 
 SIZES = range(16, 4097)
@@ -218,6 +219,20 @@ class ImageCache:
         return row if row < len(self.ids) and self.ids[row] == image_id else None
 
 
+def first_readable(manifest: Manifest, size: int) -> NDArray[np.uint8]:
+    """Return the first image of a manifest that can be read, uint8 (1, size, size); decodes no more than it has to.
+
+    Raises
+    ------
+    NothingReadableError
+        If not one can be.
+    """
+    for image_id in manifest.ids:
+        with contextlib.suppress(NothingReadableError):
+            return ImageCache.build(manifest.select(ids=[image_id]), size).rows([image_id])
+    raise NothingReadableError(f"none of the {len(manifest)} images can be read")
+
+
 @dataclass(frozen=True)
 class _Recipe:
     """What, besides the files, decides the pixels of a cache."""
@@ -299,7 +314,7 @@ def _check_request(manifest: Manifest, size: int, fit: str) -> None:
     if len(manifest) == 0:
         raise ManifestError("the manifest has no rows: there is nothing to decode")
     if fit not in FITS:
-        raise ManifestError(unknown("fit", fit, FITS))
+        raise wrong_use(ManifestError(unknown("fit", fit, FITS)))
     if size not in SIZES:
         raise ManifestError(f"size {size!r} is not a whole number from {SIZES.start} to {SIZES.stop - 1}")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from cxr.errors import ManifestError, unknown
+from cxr.errors import ManifestError, unknown, wrong_use
 from cxr.json_types import JsonObject
 
 Form = Literal["pairs", "words", "choice", "flag", "text"]
@@ -59,7 +59,7 @@ class Declaration:
             return self.default
         if self.form == "choice":
             if value not in self.choices:
-                raise ManifestError(unknown(f"value of `{self.name}`", value, self.choices))
+                raise wrong_use(ManifestError(unknown(f"value of `{self.name}`", value, self.choices)))
             return value
         if self.form == "pairs" and isinstance(value, Mapping):
             return {str(first): str(second) for first, second in value.items()}
@@ -70,7 +70,7 @@ class Declaration:
         if self.form == "text" and isinstance(value, str):
             return value.strip()
         needed = {"pairs": "pairs of names", "words": "a list of words", "flag": "true or false", "text": "text"}
-        raise ManifestError(f"`{self.name}` is {value!r}; {needed[self.form]} is needed")
+        raise wrong_use(ManifestError(f"`{self.name}` is {value!r}; {needed[self.form]} is needed"))
 
 
 def option(form: Form, flag: str, title: str, help: str, *, placeholder: str = "", choices: Sequence[str] = ()) -> Any:
@@ -224,7 +224,7 @@ def read_options(kind: str, options: type[AnyOptions], values: Mapping[str, Any]
     for name in values:
         if name not in declared:
             has = ", ".join(f"{option_name} ({declaration.flag})" for option_name, declaration in declared.items())
-            raise ManifestError(f"kind {kind!r} has no option {name!r}. Its options: {has}")
+            raise wrong_use(ManifestError(f"kind {kind!r} has no option {name!r}. Its options: {has}"))
     return options(**{name: declared[name].checked(value) for name, value in values.items()})
 
 

@@ -25,7 +25,7 @@ from cxr.data.manifest import COLUMNS, SIZE_COLUMNS, Manifest
 from cxr.data.splits import connected_groups, in_order
 from cxr.data.tables.normalise import normalise_split
 from cxr.data.tables.values import normalise_values
-from cxr.errors import ManifestError, unknown
+from cxr.errors import ManifestError, unknown, wrong_use
 
 Progress = Callable[[int, int], None]
 DOUBLES = ("picture", "image_id", "image", "label")
@@ -118,7 +118,7 @@ def import_data(
         image.
     """
     if kind not in SOURCES:
-        raise ManifestError(unknown("kind of data set", kind, SOURCES))
+        raise wrong_use(ManifestError(unknown("kind of data set", kind, SOURCES)))
     importer = SOURCES[kind]
     read_with = read_options(kind, importer.options, options)
     folder = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - resolve() would follow links

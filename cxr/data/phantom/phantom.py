@@ -13,7 +13,7 @@ from cxr.data.phantom.film import Tissue, draw_exposure, expose, tissue
 from cxr.data.phantom.film import field as exposed_field
 from cxr.data.phantom.lesions import add_consolidation, add_ground_glass
 from cxr.data.phantom.token_sets import TOKEN_SETS, Token, TokenSet, burn_in, choose_token_set
-from cxr.errors import CxrError, unknown
+from cxr.errors import CxrError, unknown, wrong_use
 
 CLASSES = ("covid19", "normal", "pneumonia")
 MIN_SIZE, MAX_SIZE = 96, 1024
@@ -124,10 +124,10 @@ def _to_mask(area: NDArray[np.bool_]) -> NDArray[np.uint8]:
 def check_choices(label: str, size: int, correlation: float, token_set: str | None = None) -> None:
     """Raise a CxrError for a choice that :func:`make_phantom` does not take."""
     if label not in CLASSES:
-        raise CxrError(unknown("class of synthetic X-rays", label, CLASSES))
+        raise wrong_use(CxrError(unknown("class of synthetic X-rays", label, CLASSES)))
     if not MIN_SIZE <= size <= MAX_SIZE:
-        raise CxrError(f"size {size} of a synthetic X-ray is out of range: {MIN_SIZE} to {MAX_SIZE} pixels")
+        raise wrong_use(CxrError(f"size {size} of a synthetic X-ray is out of range: {MIN_SIZE} to {MAX_SIZE} pixels"))
     if not 0 <= correlation <= 1:
-        raise CxrError(f"correlation {correlation} of text and class is out of range: 0 to 1")
+        raise wrong_use(CxrError(f"correlation {correlation} of text and class is out of range: 0 to 1"))
     if token_set is not None and token_set not in [s.name for s in TOKEN_SETS]:
-        raise CxrError(unknown("token set", token_set, [s.name for s in TOKEN_SETS]))
+        raise wrong_use(CxrError(unknown("token set", token_set, [s.name for s in TOKEN_SETS])))

@@ -29,7 +29,7 @@ from cxr.data.tables.normalise import (
     map_labels,
     normalise_finding,
 )
-from cxr.errors import ManifestError, unknown
+from cxr.errors import ManifestError, unknown, wrong_use
 
 State = Literal["yes", "no", "uncertain", ""]
 Given = TypeVar("Given", bound=TableOptions)
@@ -117,10 +117,12 @@ class PublicSet:
         """Start a data set below ``root``; a ManifestError names a mapped column that is not known."""
         for column, source_column in options.columns.items():
             if column not in ROW_FIELDS:
-                raise ManifestError(unknown("column in the mapping", column, ROW_FIELDS))
+                raise wrong_use(ManifestError(unknown("column in the mapping", column, ROW_FIELDS)))
             if source_column not in columns:
-                raise ManifestError(
-                    f"{title} has no column {source_column!r} (mapped to {column!r}). Found: {', '.join(columns)}"
+                raise wrong_use(
+                    ManifestError(
+                        f"{title} has no column {source_column!r} (mapped to {column!r}). Found: {', '.join(columns)}"
+                    )
                 )
         return cls(Listing(root), options, Files(root), knows_views)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from cxr.experiments.masking.effects import SMALLEST_EFFECT
+from cxr.experiments.masking.shapes import Comparison, Effect
 
 SIGNIFICANT = 0.05
 MATCHES = 0.8
@@ -15,7 +15,13 @@ CLAIMS = ("predictions", "probabilities")
 Conclusion = Literal["predictions", "probabilities", "less", "small", "weak", "nothing"]
 
 
-def conclusion(effect: Mapping[str, Any], multi_label: bool = False) -> Conclusion:
+def is_significant(test: Comparison) -> bool:
+    """Return whether a corrected p is below :data:`SIGNIFICANT`; False where nothing was tested."""
+    p = test["p_holm"]
+    return p is not None and p < SIGNIFICANT
+
+
+def conclusion(effect: Effect, multi_label: bool = False) -> Conclusion:
     """Return what an effect (of :func:`cxr.experiments.masking.effects.effects`, in one mode) says of the text.
 
     Returns
@@ -30,9 +36,10 @@ def conclusion(effect: Mapping[str, Any], multi_label: bool = False) -> Conclusi
     beyond = {"predictions": effect["beyond_random"], "probabilities": effect["moved_beyond_random"]}
     if multi_label:
         del beyond["predictions"]
-    shown = {name: entry for name, entry in beyond.items() if entry["p_holm"] < SIGNIFICANT}
-    more = [name for name, entry in shown.items() if entry["value"] >= SMALLEST_EFFECT]
-    less = [name for name, entry in shown.items() if entry["value"] <= -SMALLEST_EFFECT]
+    shown = {name: entry for name, entry in beyond.items() if is_significant(entry)}
+    values = {name: entry["value"] or 0.0 for name, entry in shown.items()}
+    more = [name for name, value in values.items() if value >= SMALLEST_EFFECT]
+    less = [name for name, value in values.items() if value <= -SMALLEST_EFFECT]
     if less and (not more or less[0] == "predictions"):
         return "less"
     if more and too_weak(effect):
@@ -42,7 +49,7 @@ def conclusion(effect: Mapping[str, Any], multi_label: bool = False) -> Conclusi
     return "small" if shown else "nothing"
 
 
-def too_weak(effect: Mapping[str, Any]) -> bool:
+def too_weak(effect: Effect) -> bool:
     """Return whether random boxes change the picture much less than the tokens do; False where that is not known."""
     change = effect.get("match", {}).get("change")
-    return bool(change) and change["random"] < MATCHES * change["tokens"]
+    return change is not None and change["random"] < MATCHES * change["tokens"]

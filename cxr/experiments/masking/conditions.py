@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cxr.errors import TextError, unknown
+from cxr.errors import TextError, unknown, wrong_use
 from cxr.experiments.masking.matched_controls import (
     MARKS,
     MaskedChange,
@@ -71,12 +71,14 @@ class Masking:
 
     def __post_init__(self) -> None:
         if not self.modes:
-            raise TextError(f"no mask mode was given. Accepted: {', '.join(MASK_MODES)}")
+            raise wrong_use(TextError(f"no mask mode was given. Accepted: {', '.join(MASK_MODES)}"))
         for mode in self.modes:
             if mode not in MASK_MODES:
-                raise TextError(unknown("mask mode", mode, MASK_MODES))
+                raise wrong_use(TextError(unknown("mask mode", mode, MASK_MODES)))
         if not 1 <= self.draws <= MOST_DRAWS:
-            raise TextError(f"draws {self.draws} is not allowed. Accepted: 1 to {MOST_DRAWS} draws of random boxes")
+            raise wrong_use(
+                TextError(f"draws {self.draws} is not allowed. Accepted: 1 to {MOST_DRAWS} draws of random boxes")
+            )
         grown_boxes([], self.margin, (1, 1))
 
     @property

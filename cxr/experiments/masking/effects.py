@@ -18,10 +18,11 @@ import numpy as np
 from scipy.special import logit
 
 from cxr.evaluation.intervals import FEWEST_PATIENTS, difference_intervals, mean_intervals, sign_flips
-from cxr.evaluation.metrics import Figures, Interval, probabilities, softmax, weighted_auc
+from cxr.evaluation.metrics import Figures, probabilities, softmax, weighted_auc
 from cxr.evaluation.multilabel import THRESHOLD
 from cxr.evaluation.tests import holm
-from cxr.experiments.masking.shapes import ByBoxes, ByClass, ClassFlip, Effect, LabelledEffect
+from cxr.experiments.masking.shapes import ByBoxes, ByClass, ClassFlip, Comparison, Effect, LabelledEffect
+from cxr.formatting import Estimate
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL, ModelCard
 
 SMALLEST_EFFECT = 0.005
@@ -130,7 +131,7 @@ def effects(answers: Answers, classes: Sequence[str], seed: int = 0) -> dict[str
     return results
 
 
-def correct(tests: Sequence[Interval]) -> None:
+def correct(tests: Sequence[Comparison]) -> None:
     """Add ``p_holm`` to tests that belong together: their ``p`` corrected for their number (Holm 1979)."""
     for test, corrected in zip(tests, holm([test["p"] for test in tests]), strict=True):
         test["p_holm"] = corrected
@@ -141,7 +142,7 @@ def _of_mode(answers: Answers, mode: str, classes: Sequence[str], seed: int) -> 
     changed = {name: answers.changed(logits) for name, logits in under.items()}
     distance = {name: moved(answers.before, logits, answers.task) for name, logits in under.items()}
 
-    def beyond(numbers: Mapping[str, np.ndarray], control: str) -> Interval:
+    def beyond(numbers: Mapping[str, np.ndarray], control: str) -> Comparison:
         return beyond_control(numbers["tokens"] - numbers[control], answers.patients, seed)
 
     return {
@@ -156,17 +157,17 @@ def _of_mode(answers: Answers, mode: str, classes: Sequence[str], seed: int) -> 
     }
 
 
-def paired_means(columns: Mapping[Key, np.ndarray], patients: Sequence[str], seed: int = 0) -> dict[Key, Interval]:
+def paired_means(columns: Mapping[Key, np.ndarray], patients: Sequence[str], seed: int = 0) -> dict[Key, Estimate]:
     """Return the mean of each column (N,) as ``{value, low, high}``, limits None where nothing differs."""
     return _means(columns, patients, seed, bounded=False)
 
 
-def paired_shares(columns: Mapping[Key, np.ndarray], patients: Sequence[str], seed: int = 0) -> dict[Key, Interval]:
+def paired_shares(columns: Mapping[Key, np.ndarray], patients: Sequence[str], seed: int = 0) -> dict[Key, Estimate]:
     """Return the mean of each column (N,) of shares, or of other numbers in [0, 1], as ``{value, low, high}``."""
     return _means(columns, patients, seed, bounded=True)
 
 
-def _means(columns: Mapping[Key, np.ndarray], patients: Sequence[str], seed: int, bounded: bool) -> dict[Key, Interval]:
+def _means(columns: Mapping[Key, np.ndarray], patients: Sequence[str], seed: int, bounded: bool) -> dict[Key, Estimate]:
     if not len(patients):
         return {name: {"value": None, "low": None, "high": None} for name in columns}
     values = np.column_stack(list(columns.values())).astype(np.float64)
@@ -174,13 +175,13 @@ def _means(columns: Mapping[Key, np.ndarray], patients: Sequence[str], seed: int
     return {name: interval(float(values[:, k].mean()), limits[k]) for k, name in enumerate(columns)}
 
 
-def interval(value: float | None, limits: tuple[float, float] | None) -> Interval:
+def interval(value: float | None, limits: tuple[float, float] | None) -> Estimate:
     """Return ``{value, low, high}``, without limits None for both."""
     low, high = limits or (None, None)
     return {"value": value, "low": low, "high": high}
 
 
-def beyond_control(beyond: np.ndarray, patients: Sequence[str], seed: int = 0) -> Interval:
+def beyond_control(beyond: np.ndarray, patients: Sequence[str], seed: int = 0) -> Comparison:
     """Return the mean of differences (N,) as ``{value, low, high, p}``, as :func:`sign_flips` says it."""
     test = sign_flips(beyond, patients, seed)
     value = test.value if len(beyond) else None
@@ -224,7 +225,7 @@ def _moves(
     classes: Sequence[str],
     turn: Callable[[np.ndarray], np.ndarray],
     seed: int,
-) -> dict[str, dict[str, Interval]]:
+) -> dict[str, dict[str, Estimate]]:
     """Return how far each class's number moves, mean over images (and draws)."""
     before = turn(answers.before)
     columns: dict[tuple[str, str], np.ndarray] = {}
@@ -261,7 +262,8 @@ def _flips(before: np.ndarray, under: dict[str, np.ndarray], classes: Sequence[s
 
 def _of_labelled(answers: Answers, under: dict[str, np.ndarray], classes: Sequence[str], seed: int) -> LabelledEffect:
     labelled = answers.truth >= 0
-    measures: dict[str, ByBoxes] = {measure: {} for measure in ("accuracy", "macro_f1", "auc")}
+    measures: dict[str, ByBoxes] = {measure: {} for measure in ("macro_f1", "auc")}
+    accuracy: dict[str, Comparison] = {}
     recall: dict[str, ByClass] = {name: {} for name in under}
     truth, before = answers.truth[labelled], answers.before[labelled]
     present = [k for k in range(len(classes)) if (truth == k).any()]
@@ -280,17 +282,19 @@ def _of_labelled(answers: Answers, under: dict[str, np.ndarray], classes: Sequen
     for (name, measure), entry in zip(((n, m) for n in draws for m in names), entries, strict=True):
         if measure.startswith("recall "):
             recall[name][measure.removeprefix("recall ")] = entry
+        elif measure == "accuracy":
+            accuracy[name] = {"value": entry["value"], "low": entry["low"], "high": entry["high"]}
         else:
             measures[measure][name] = entry
     right, still = before.argmax(1) == truth, draws["tokens"][0].argmax(1) == truth
     if labelled.any():
-        measures["accuracy"]["tokens"] = beyond_control(still.astype(float) - right, patients, seed)
-    accuracy = measures["accuracy"]["tokens"]
-    accuracy["p"] = accuracy.get("p")
-    accuracy["became_wrong"] = int((right & ~still).sum())
-    accuracy["became_right"] = int((~right & still).sum())
+        accuracy["tokens"] = beyond_control(still.astype(float) - right, patients, seed)
+    of_tokens = accuracy["tokens"]
+    of_tokens["p"] = of_tokens.get("p")
+    of_tokens["became_wrong"] = int((right & ~still).sum())
+    of_tokens["became_right"] = int((~right & still).sum())
     return {
-        "accuracy": measures["accuracy"],
+        "accuracy": accuracy,
         "macro_f1": measures["macro_f1"],
         "auc": measures["auc"],
         "recall": recall,

@@ -79,16 +79,19 @@ def explain_example(
     target = target_of(table.set_index("image_id").loc[image_id], model.classes)
     image = read_xray(manifest.image_path(image_id))
     pictures = [image, mask_text(image, file_tokens[image_id].boxes, mode, margin)]
-    maps: dict[str, Any] = {}
+    maps = None
     try:
         explanation = explain(
             model, np.stack([fit_square(p, model.card.size) for p in pictures]), target, DEFAULT_COMPOSITE
         )
-        maps = dict(zip(("before", "after"), relevance_2d(explanation.relevance), strict=True))
+        maps = relevance_2d(explanation.relevance)
     except ExplainError:
         pass  # then the example has pictures alone
     with replacing(folder / FILE) as draft, draft.open("wb") as file:
-        np.savez_compressed(file, image_id=image_id, target=target, **maps)
+        if maps is None:
+            np.savez_compressed(file, image_id=image_id, target=target)
+        else:
+            np.savez_compressed(file, image_id=image_id, target=target, before=maps[0], after=maps[1])
 
 
 def read(folder: Path) -> Example | None:

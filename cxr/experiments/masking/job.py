@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -38,7 +38,9 @@ from cxr.experiments.masking.one_image import CONDITIONS, masked_share
 from cxr.experiments.masking.predictions import ConditionPredictions, predict_conditions
 from cxr.experiments.masking.relevance import relevance_in_tokens
 from cxr.experiments.masking.results import results_of
+from cxr.experiments.masking.sentences import finding
 from cxr.experiments.masking.settings import Setting
+from cxr.experiments.masking.shapes import MaskingNumbers, MaskingResults, Settings
 from cxr.files import replacing
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 from cxr.text.corrections import FileTokens
@@ -79,10 +81,9 @@ def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
     _write_boxes(folder.path, predictions, file_tokens)
     with replacing(folder.path / ALL_CONDITIONS) as draft:
         predictions.long_table(model.classes).to_parquet(draft, index=False)
-    results = _settings_in_words(setting, str(description), left_out)
     answers = predictions.answers(table, setting.masking, model.classes)
     match = predictions.match(file_tokens, setting.masking)
-    masking_results = results_of(
+    numbers = results_of(
         table, answers, predictions.left_in, model.classes, file_tokens, thresholds=model.card.thresholds, match=match
     )
     explain_progress = _between(progress, _PREDICTED, 0.99)
@@ -101,8 +102,14 @@ def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
     example.explain_example(
         model, manifest, table, file_tokens, setting.masking.modes[0], setting.masking.margin, folder.path
     )
-    results |= masking_results.with_relevance(relevance) | {"seen": seen, "provenance": rests_on}
-    results["finding"] = " ".join(filter(None, (results["finding"], marked_in_words(seen))))
+    measured: MaskingNumbers = {**numbers, "relevance": relevance}
+    results: MaskingResults = {
+        **_settings_in_words(setting, description, left_out),
+        **measured,
+        "finding": " ".join(filter(None, (finding(measured), marked_in_words(seen)))),
+        "seen": seen,
+        "provenance": rests_on,
+    }
     folder.write_json("results.json", results)
     progress(1.0, results["finding"])
 
@@ -184,7 +191,7 @@ def _write_boxes(folder: Path, predictions: ConditionPredictions, file_tokens: M
             pd.DataFrame(rows, columns=column_names).to_parquet(draft, index=False)
 
 
-def _settings_in_words(setting: Setting, description: str, left_out: list[dict[str, str]]) -> dict[str, Any]:
+def _settings_in_words(setting: Setting, description: str, left_out: list[dict[str, str]]) -> Settings:
     masking = setting.masking
     return {
         "model": description,
@@ -194,5 +201,5 @@ def _settings_in_words(setting: Setting, description: str, left_out: list[dict[s
         "margin": masking.margin,
         "draws": masking.draws,
         "seed": masking.seed,
-        "left_out": left_out,
+        "left_out": [{"image_id": row["image_id"], "reason": row["reason"]} for row in left_out],
     }

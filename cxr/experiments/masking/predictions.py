@@ -17,6 +17,7 @@ from cxr.evaluation.predict import predict
 from cxr.evaluation.summary import TARGET
 from cxr.experiments.masking.conditions import BEFORE, Condition, Controls, Masking, controls_of, lenders_of, versions
 from cxr.experiments.masking.effects import Answers, limits_of
+from cxr.experiments.masking.shapes import Match
 from cxr.experiments.vocabulary.count import UNREAD, tokens_in
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 from cxr.text.boxes import TextBox
@@ -81,7 +82,7 @@ class ConditionPredictions:
             limits=self.limits,
         )
 
-    def match(self, file_tokens: Mapping[str, FileTokens], masking: Masking) -> dict[str, dict[str, dict[str, float]]]:
+    def match(self, file_tokens: Mapping[str, FileTokens], masking: Masking) -> dict[str, Match]:
         """Return how well the controls match the tokens, by mask mode; means over the images with text.
 
         Returns

@@ -8,7 +8,7 @@ Random boxes are the control: a map may prefer, or shun, places other than text.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -20,9 +20,10 @@ from cxr.evaluation.intervals import effective_patients, ratio_intervals, share_
 from cxr.evaluation.metrics import patients_of
 from cxr.evaluation.predict import predict
 from cxr.experiments.masking.conditions import Controls, Masking
-from cxr.experiments.masking.shapes import Relevance, RelevanceRow
+from cxr.experiments.masking.shapes import InsideMeasure, Relevance, RelevanceInside, RelevanceRow
 from cxr.explain import DEFAULT_COMPOSITE, explain
 from cxr.explain.quality.localisation import localise
+from cxr.formatting import Estimate
 from cxr.text.boxes import coverage
 from cxr.text.corrections import FileTokens
 from cxr.text.mask import grown_boxes
@@ -115,28 +116,33 @@ def _measured(
 def _summed(results: Relevance, manifest: Manifest, masking: Masking) -> Relevance:
     ids = [row["image_id"] for row in results["images"]]
     groups = patients_of(manifest.table.set_index("image_id").loc[ids].reset_index())
-    measures: dict[str, dict[str, Any]] = {}
-    for name in ("tokens", "random"):
-        values = pd.DataFrame(results["images"])[
-            [f"{name}_area", *(f"{name}_{measure}" for measure in _MEASURES)]
-        ].to_numpy(np.float64)
+    values = pd.DataFrame(results["images"])
 
-        def shares(weights: np.ndarray, values: np.ndarray = values) -> np.ndarray:
-            return np.asarray(weights @ values[:, 1:] / weights.sum(1, keepdims=True))
+    def inside(name: str) -> RelevanceInside:
+        columns = [f"{name}_area", *(f"{name}_{measure}" for measure in _MEASURES)]
+        return _inside(values[columns].to_numpy(np.float64), groups, masking.seed)
 
-        def gains(weights: np.ndarray, values: np.ndarray = values) -> np.ndarray:
-            return np.asarray(weights @ values[:, 1:] / (weights @ values[:, :1]))
+    return {**results, "n_patients": len(set(groups)), "tokens": inside("tokens"), "random": inside("random")}
 
-        whole = np.ones((1, len(ids)))
-        point = np.concatenate([shares(whole)[0], gains(whole)[0]])
-        limits = share_intervals(shares, groups, [effective_patients(groups)] * len(_MEASURES), masking.seed)
-        limits += ratio_intervals(gains, groups, masking.seed)
-        entries = [dict(zip(("low", "high"), pair or (None, None), strict=True)) for pair in limits]
-        measures[name] = {"area": float(values[:, 0].mean())}
-        for k, measure in enumerate(_MEASURES):
-            share, gain = k, k + len(_MEASURES)
-            measures[name][measure] = {
-                "share": {"value": float(point[share]), **entries[share]},
-                "gain": {"value": float(point[gain]), **entries[gain]},
-            }
-    return {**results, "n_patients": len(set(groups)), "tokens": measures["tokens"], "random": measures["random"]}
+
+def _inside(values: np.ndarray, groups: list[str], seed: int) -> RelevanceInside:
+    """Return the means of columns (N, 3): the area, positive and absolute relevance inside boxes."""
+
+    def shares(weights: np.ndarray) -> np.ndarray:
+        return np.asarray(weights @ values[:, 1:] / weights.sum(1, keepdims=True))
+
+    def gains(weights: np.ndarray) -> np.ndarray:
+        return np.asarray(weights @ values[:, 1:] / (weights @ values[:, :1]))
+
+    whole = np.ones((1, len(values)))
+    share_limits = share_intervals(shares, groups, [effective_patients(groups)] * len(_MEASURES), seed)
+    share = [_estimate(value, limits) for value, limits in zip(shares(whole)[0], share_limits, strict=True)]
+    gain_limits = ratio_intervals(gains, groups, seed)
+    gain = [_estimate(value, limits) for value, limits in zip(gains(whole)[0], gain_limits, strict=True)]
+    positive, absolute = (InsideMeasure(share=share[k], gain=gain[k]) for k in range(len(_MEASURES)))
+    return {"area": float(values[:, 0].mean()), "positive": positive, "absolute": absolute}
+
+
+def _estimate(value: float, limits: tuple[float, float] | None) -> Estimate:
+    low, high = limits or (None, None)
+    return {"value": float(value), "low": low, "high": high}

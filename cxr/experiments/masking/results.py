@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from cxr.evaluation.metrics import patients_of, probabilities, summarise
 from cxr.evaluation.multilabel import THRESHOLD, summarise_findings
+from cxr.evaluation.results import Summary
 from cxr.experiments.masking.effects import (
     Answers,
     beyond_control,
@@ -20,8 +20,14 @@ from cxr.experiments.masking.effects import (
     paired_shares,
 )
 from cxr.experiments.masking.effects_by_finding import effects_by_finding
-from cxr.experiments.masking.sentences import finding
-from cxr.experiments.masking.shapes import GroupRow, LeftInRow, Relevance
+from cxr.experiments.masking.shapes import (
+    ChangedClassRow,
+    ChangedFindingsRow,
+    GroupRow,
+    LeftInRow,
+    Match,
+    Numbers,
+)
 from cxr.experiments.masking.shrinkage import shrunken_means
 from cxr.text.corrections import FileTokens
 
@@ -29,19 +35,6 @@ if TYPE_CHECKING:
     from cxr.experiments.masking.predictions import LeftIn
 
 SMALLEST_GROUP = 5  # images; of fewer no interval says anything
-_SHOWN = ("before", "after", "control")
-
-
-@dataclass(frozen=True)
-class Results:
-    """Everything but the heatmaps' part."""
-
-    values: dict[str, Any]
-
-    def with_relevance(self, relevance: Relevance) -> dict[str, Any]:
-        """Return the whole of ``results.json``, with the finding in plain sentences."""
-        whole = self.values | {"relevance": relevance}
-        return whole | {"finding": finding(whole)}
 
 
 def results_of(
@@ -52,8 +45,8 @@ def results_of(
     file_tokens: Mapping[str, FileTokens],
     seed: int = 0,
     thresholds: Mapping[str, float] | None = None,
-    match: Mapping[str, Any] | None = None,
-) -> Results:
+    match: Mapping[str, Match] | None = None,
+) -> Numbers:
     """Return the numbers of an experiment.
 
     Parameters
@@ -84,7 +77,14 @@ def results_of(
     limits = {name: float((thresholds or {}).get(name, THRESHOLD)) for name in classes}
     with_text = table[table["n_boxes"] > 0]
     kinds = pd.Series([box.kind for of in file_tokens.values() for box in of.boxes], dtype=str).value_counts()
-    values: dict[str, Any] = {
+    modes = (effects_by_finding if answers.multi_label else effects)(answers, classes, seed)
+    for mode, of in (match or {}).items():
+        modes[mode]["match"] = of
+
+    def summary(condition: str) -> Summary:
+        return _summary(condition_table(table, condition), answers, limits, seed)
+
+    numbers: Numbers = {
         "task": answers.task,
         "classes": list(classes),
         "n_images": len(table),
@@ -97,21 +97,20 @@ def results_of(
         "masked_share_mean": float(with_text["masked_share"].mean()) if len(with_text) else 0.0,
         "n_changed": int(table["changed"].sum()),
         "n_changed_control": int(table["changed_control"].sum()),
-        "modes": (effects_by_finding if answers.multi_label else effects)(answers, classes, seed),
+        "modes": modes,
         "left_in": left_in(answers, left_in_answers, classes, seed),
         "groups": by_group(table, answers, classes, seed),
         "changed": _changed_findings(table, limits) if answers.multi_label else _changed(table),
+        "before": summary("before"),
+        "after": summary("after"),
+        "control": summary("control"),
     }
-    for mode, of in (match or {}).items():
-        values["modes"][mode]["match"] = of
     if answers.multi_label:
-        values["thresholds"] = limits
-    for name in _SHOWN:
-        values[name] = _summary(condition_table(table, name), answers, limits, seed)
-    return Results(values)
+        numbers["thresholds"] = limits
+    return numbers
 
 
-def _summary(table: pd.DataFrame, answers: Answers, limits: Mapping[str, float], seed: int) -> dict[str, Any]:
+def _summary(table: pd.DataFrame, answers: Answers, limits: Mapping[str, float], seed: int) -> Summary:
     if not answers.multi_label:
         return summarise(table, list(limits), seed=seed)
     chances = table[[f"prob_{name}" for name in limits]].to_numpy(np.float64)
@@ -127,21 +126,26 @@ def condition_table(table: pd.DataFrame, condition: str) -> pd.DataFrame:
     return table[[*facts, *columns]].rename(columns=columns)
 
 
-def _changed(table: pd.DataFrame) -> list[dict[str, Any]]:
+def _changed(table: pd.DataFrame) -> list[ChangedClassRow]:
     columns = ["image_id", "label", "predicted_before", "predicted_after", "predicted_control", "n_boxes"]
     changed = table.loc[table["changed"], [*columns, "confidence_before"]]
-    return changed.sort_values("confidence_before", ascending=False)[columns].to_dict("records")
+    rows: list[ChangedClassRow] = changed.sort_values("confidence_before", ascending=False)[columns].to_dict("records")
+    return rows
 
 
-def _changed_findings(table: pd.DataFrame, limits: Mapping[str, float]) -> list[dict[str, Any]]:
+def _changed_findings(table: pd.DataFrame, limits: Mapping[str, float]) -> list[ChangedFindingsRow]:
     changed = table[table["changed"]].sort_values("moved", ascending=False)
-    rows = []
+    rows: list[ChangedFindingsRow] = []
     for row in changed.to_dict("records"):
         pairs = {name: (row[f"prob_{name}_before"], row[f"prob_{name}_after"]) for name in limits}
         rows.append(
-            {name: row[name] for name in ("image_id", "findings", "n_boxes")}
-            | {"appears": [name for name, (before, after) in pairs.items() if before <= limits[name] < after]}
-            | {"disappears": [name for name, (before, after) in pairs.items() if after <= limits[name] < before]}
+            {
+                "image_id": row["image_id"],
+                "findings": row["findings"],
+                "n_boxes": row["n_boxes"],
+                "appears": [name for name, (before, after) in pairs.items() if before <= limits[name] < after],
+                "disappears": [name for name, (before, after) in pairs.items() if after <= limits[name] < before],
+            }
         )
     return rows
 
@@ -196,7 +200,7 @@ def left_in(
 
 
 def _largest_first(row: LeftInRow) -> tuple[bool, float, str, str]:
-    shrunken = row["shrunken"]
+    shrunken = row.get("shrunken")
     size = row["moved"]["value"] if shrunken is None else shrunken["value"]
     return shrunken is None, -(size or 0.0), row["group"], row["token"]
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+import math
+from collections.abc import Iterator
 
 from cxr.evaluation.multilabel import THRESHOLD
-from cxr.experiments.masking.conclusions import CLAIMS, SIGNIFICANT, Conclusion, conclusion, too_weak
+from cxr.experiments.masking.conclusions import CLAIMS, SIGNIFICANT, Conclusion, conclusion, is_significant, too_weak
 from cxr.experiments.masking.effects import SMALLEST_EFFECT, TOO_FEW_PATIENTS
 from cxr.experiments.masking.effects_by_finding import standing_out
 from cxr.experiments.masking.matched_controls import MARKS
-from cxr.formatting import number, patients, percent, points, times, xrays
+from cxr.experiments.masking.shapes import Comparison, Effect, MaskingNumbers, Numbers, Relevance
+from cxr.formatting import Estimate, number, patients, percent, points, times, xrays
 from cxr.models.card import MULTI_LABEL
 
 _MOST_NAMED = 4
 _OF_MARKS = "Black boxes are marks themselves, and a network may react to them: see whether inpainting shows the same."
 
 
-def finding(results: Mapping[str, Any]) -> str:
+def finding(results: MaskingNumbers) -> str:
     """Return the result in plain sentences with its uncertainty."""
     if not results["n_tokens"]:
         of = xrays(results["n_images"], results.get("n_patients"), "image")
@@ -25,7 +26,7 @@ def finding(results: Mapping[str, Any]) -> str:
     return " ".join(_sentences(results))
 
 
-def _sentences(results: Mapping[str, Any]) -> Iterator[str]:
+def _sentences(results: MaskingNumbers) -> Iterator[str]:
     first = next(iter(results["modes"].values()))
     if results.get("task") == MULTI_LABEL:
         yield from _of_findings(results, first)
@@ -36,22 +37,22 @@ def _sentences(results: Mapping[str, Any]) -> Iterator[str]:
     yield from _of_match(first, results["n_with_text"])
     if next(iter(results["modes"])) in MARKS and conclusion(first, results.get("task") == MULTI_LABEL) in CLAIMS:
         yield _OF_MARKS
-    relevance = results.get("relevance") or {}
-    if relevance.get("n"):
-        inside, outside = (relevance[name]["positive"]["gain"] for name in ("tokens", "random"))
+    relevance = results.get("relevance")
+    if relevance and relevance["n"]:
+        inside, outside = (of["positive"]["gain"] for of in (relevance["tokens"], relevance["random"]))
         yield (
             f"Tokens hold {times(inside)} the positive relevance of their area, random boxes {times(outside)} "
             f"({relevance_of(relevance)})."
         )
 
 
-def relevance_of(relevance: Mapping[str, Any]) -> str:
+def relevance_of(relevance: Relevance) -> str:
     """Return which X-rays the relevance in tokens is of: ``50 of the 120 X-rays with text, 41 patients``."""
     of = "" if "n_patients" not in relevance else f", {patients(relevance['n_patients'])}"
     return f"{relevance['n']} of the {relevance['of']} X-rays with text{of}"
 
 
-def _of_predictions(results: Mapping[str, Any], first: Mapping[str, Any]) -> Iterator[str]:
+def _of_predictions(results: Numbers, first: Effect) -> Iterator[str]:
     yield (
         f"{_masking(results)} changes {percent(first['changed']['tokens'])} of the predictions, random boxes of the "
         f"same sizes {percent(first['changed']['random'])}, boxes of other images {percent(first['changed']['other'])}."
@@ -59,7 +60,7 @@ def _of_predictions(results: Mapping[str, Any], first: Mapping[str, Any]) -> Ite
     yield _verdict(first, len(results["modes"]), _looked_at(results))
     difference = first["accuracy"]["tokens"]
     if difference["value"] is not None:
-        before, after = (100 * results[name]["accuracy"]["value"] for name in ("before", "after"))
+        before, after = (100 * _value(of["accuracy"]) for of in (results["before"], results["after"]))
         n, of = results["before"].get("n"), results["n_images"]
         labelled = xrays(n or of, results["before"].get("n_patients"), "image")
         labelled_part = (
@@ -67,11 +68,11 @@ def _of_predictions(results: Mapping[str, Any], first: Mapping[str, Any]) -> Ite
         )
         yield (
             f"Accuracy{labelled_part} goes from {before:.1f} % to {after:.1f} % (difference {points(difference)}, "
-            f"p = {difference['p_holm']:.2g})."
+            f"{_p(difference)})."
         )
 
 
-def _masking(results: Mapping[str, Any]) -> str:
+def _masking(results: Numbers) -> str:
     with_text, of = results.get("n_patients_with_text"), results.get("n_patients")
     of_patients = "" if of is None else f" ({with_text} of {patients(of)})"
     return (
@@ -79,12 +80,12 @@ def _masking(results: Mapping[str, Any]) -> str:
     )
 
 
-def _looked_at(results: Mapping[str, Any]) -> str:
+def _looked_at(results: Numbers) -> str:
     """Return what a test is over: ``269 images of 210 patients``."""
     return xrays(results["n_images"], results.get("n_patients"), "image")
 
 
-def _of_findings(results: Mapping[str, Any], first: Mapping[str, Any]) -> Iterator[str]:
+def _of_findings(results: Numbers, first: Effect) -> Iterator[str]:
     """Yield the sentences of a network of several findings: no single decision, so no accuracy."""
     n, far = len(results["classes"]), first["moved"]
     of = f"the probabilities of {n} findings" if n > 1 else f"the probability of {results['classes'][0]}"
@@ -102,23 +103,24 @@ def _of_findings(results: Mapping[str, Any], first: Mapping[str, Any]) -> Iterat
     )
     difference = first["auc"]["tokens"]
     if difference["value"] is not None:
-        before, after = (results[name]["auc"]["value"] for name in ("before", "after"))
+        before, after = (_value(summary["auc"]) for summary in (results["before"], results["after"]))
         measured = len(first["auc_by_finding"]["tokens"])
         mean = "Mean AUC" if n > 1 else "AUC"
         mean += f" of the {measured} findings that have one" if measured < n else ""
-        of = xrays(results["before"].get("n", results["n_images"]), results["before"].get("n_patients"), "image")
+        before_masking = results["before"]
+        of = xrays(before_masking.get("n", results["n_images"]), before_masking.get("n_patients"), "image")
         yield f"{mean} goes from {before:.3f} to {after:.3f} (difference {number(difference, signed=True)}), on {of}."
 
 
-def threshold_in_words(results: Mapping[str, Any]) -> str:
+def threshold_in_words(results: Numbers) -> str:
     """Return what a finding crosses where it appears or disappears."""
     stated = set((results.get("thresholds") or {}).values()) - {THRESHOLD}
     return "the threshold that the network states" if stated else f"a probability of {THRESHOLD:g}"
 
 
-def _verdict_of_findings(effect: Mapping[str, Any], n_modes: int, of: str) -> str:
+def _verdict_of_findings(effect: Effect, n_modes: int, of: str) -> str:
     beyond = effect["moved_beyond_random"]
-    p = f"p = {beyond['p_holm']:.2g}{_corrected(n_modes)}; {of}"
+    p = f"{_p(beyond)}{_corrected(n_modes)}; {of}"
     kind = conclusion(effect, multi_label=True)
     if kind == "probabilities":
         return f"The tokens matter more than patches of their size ({p}){_unless(effect['moved_beyond_other'])}."
@@ -143,28 +145,28 @@ def _corrected(n_modes: int) -> str:
     return f", corrected for {n_modes} mask modes" if n_modes > 1 else ""
 
 
-def _unless(other: Mapping[str, Any]) -> str:
-    agree = other["p_holm"] < SIGNIFICANT and other["value"] > 0
-    return "" if agree else f", though boxes of other images do not show it (p = {other['p_holm']:.2g})"
+def _unless(other: Comparison) -> str:
+    agree = is_significant(other) and _value(other) > 0
+    return "" if agree else f", though boxes of other images do not show it ({_p(other)})"
 
 
-def _single_findings(effect: Mapping[str, Any], n_tests: int, of: str) -> str:
+def _single_findings(effect: Effect, n_tests: int, of: str) -> str:
     names = standing_out(effect["findings"])
     over = f"p below {SIGNIFICANT:g}, Holm over {n_tests} tests; {of}"
     if not names:
         return f"No single finding moves farther than under random boxes ({over})."
     changes = effect["probability"]["tokens"]
-    listed = ", ".join(f"{name} ({changes[name]['value']:+z.3f})" for name in names[:_MOST_NAMED])
+    listed = ", ".join(f"{name} ({_value(changes[name]):+z.3f})" for name in names[:_MOST_NAMED])
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return f"Farther than under random boxes {'moves' if len(names) == 1 else 'move'} {listed}{more} ({over})."
 
 
-def _verdict(effect: Mapping[str, Any], n_modes: int, of: str) -> str:
+def _verdict(effect: Effect, n_modes: int, of: str) -> str:
     """Say whether predictions, or at least probabilities, change more than under random boxes."""
     beyond, farther, far = effect["beyond_random"], effect["moved_beyond_random"], effect["moved"]
-    p, p_moved = (f"p = {entry['p_holm']:.2g}{_corrected(n_modes)}; {of}" for entry in (beyond, farther))
-    sizes = f"{far['tokens']['value']:.3f} on average, under random boxes by {far['random']['value']:.3f} ({p_moved})"
-    kind, told_apart = conclusion(effect), beyond["p_holm"] < SIGNIFICANT
+    p, p_moved = (f"{_p(entry)}{_corrected(n_modes)}; {of}" for entry in (beyond, farther))
+    sizes = f"{_value(far['tokens']):.3f} on average, under random boxes by {_value(far['random']):.3f} ({p_moved})"
+    kind, told_apart = conclusion(effect), is_significant(beyond)
     if kind == "predictions":
         agree = _unless(effect["beyond_other"])
         return f"The tokens matter more than patches of their size ({p}){agree}. Probabilities move by {sizes}."
@@ -178,7 +180,18 @@ def _verdict(effect: Mapping[str, Any], n_modes: int, of: str) -> str:
     return f"{apart} {_no_claim(kind, 'move', p_moved)}"
 
 
-def _of_match(effect: Mapping[str, Any], n_with_text: int) -> Iterator[str]:
+def _value(estimate: Estimate) -> float:
+    """Return the value of an estimate, NaN where there is none."""
+    return math.nan if estimate["value"] is None else estimate["value"]
+
+
+def _p(test: Comparison) -> str:
+    """Return ``p = 0.012``, corrected."""
+    p = test["p_holm"]
+    return f"p = {math.nan if p is None else p:.2g}"
+
+
+def _of_match(effect: Effect, n_with_text: int) -> Iterator[str]:
     """Say how much tokens and random boxes change the picture; nothing in results of an older version."""
     change = effect.get("match", {}).get("change")
     if change:

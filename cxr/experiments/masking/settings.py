@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from cxr.errors import TextError
+from cxr.errors import TextError, wrong_use
 from cxr.evaluation.settings import OnNetwork
 from cxr.experiments.masking.conditions import DEFAULT_DRAWS, Masking
 from cxr.text.mask import DEFAULT_MARGIN, DEFAULT_MODE
@@ -62,7 +62,7 @@ class Setting(OnNetwork):
     @model_validator(mode="after")
     def _is_possible(self) -> Setting:
         if self.explained < 0:
-            raise TextError(f"explained {self.explained} is not allowed. Accepted: 0 or more images")
+            raise wrong_use(TextError(f"explained {self.explained} is not allowed. Accepted: 0 or more images"))
         assert self.masking.modes  # which checks all that it holds
         return self
 

@@ -5,12 +5,33 @@
 
 from __future__ import annotations
 
-from typing import Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict, cast
 
-from cxr.evaluation.metrics import Interval
+from cxr.evaluation.results import SeenRecord, Summary
+from cxr.formatting import Estimate
 
-ByBoxes = dict[str, Interval]
-ByClass = dict[str, Interval]
+if TYPE_CHECKING:
+    from cxr.runs import Run
+
+ByBoxes = dict[str, Estimate]
+ByClass = dict[str, Estimate]
+Match = dict[str, dict[str, float]]
+"""How well controls match the tokens: ``change`` and ``inside``, each by boxes
+(:meth:`cxr.experiments.masking.predictions.ConditionPredictions.match`)."""
+ShownCondition = Literal["before", "after", "control"]
+"""What results hold a summary of: nothing masked, the tokens, random boxes (the first draw)."""
+
+
+class Comparison(Estimate):
+    """A difference that may have been tested: ``p``, and ``p_holm`` where it was corrected for several questions.
+
+    Of accuracy also how many predictions ``became_wrong`` and ``became_right``.
+    """
+
+    p: NotRequired[float | None]
+    p_holm: NotRequired[float | None]
+    became_wrong: NotRequired[int]
+    became_right: NotRequired[int]
 
 
 class FindingEffect(TypedDict):
@@ -18,8 +39,8 @@ class FindingEffect(TypedDict):
 
     changed: ByBoxes
     moved: ByBoxes
-    moved_beyond_random: Interval
-    moved_beyond_other: Interval
+    moved_beyond_random: Comparison
+    moved_beyond_other: Comparison
 
 
 ClassFlip = TypedDict("ClassFlip", {"from": str, "to": str, "tokens": float, "random": float, "other": float})
@@ -39,7 +60,7 @@ class FindingFlip(TypedDict):
 class LabelledEffect(TypedDict):
     """What needs labels, of a network of classes: after minus before."""
 
-    accuracy: ByBoxes
+    accuracy: dict[str, Comparison]
     macro_f1: ByBoxes
     auc: ByBoxes
     recall: dict[str, ByClass]
@@ -61,17 +82,17 @@ class Effect(TypedDict):
     """
 
     changed: ByBoxes
-    beyond_random: Interval
-    beyond_other: Interval
+    beyond_random: Comparison
+    beyond_other: Comparison
     moved: ByBoxes
-    moved_beyond_random: Interval
-    moved_beyond_other: Interval
+    moved_beyond_random: Comparison
+    moved_beyond_other: Comparison
     logit: dict[str, ByClass]
     probability: dict[str, ByClass]
     auc: NotRequired[ByBoxes]
-    match: NotRequired[dict[str, dict[str, float]]]
+    match: NotRequired[Match]
     flips: NotRequired[list[ClassFlip] | list[FindingFlip]]
-    accuracy: NotRequired[ByBoxes]
+    accuracy: NotRequired[dict[str, Comparison]]
     macro_f1: NotRequired[ByBoxes]
     recall: NotRequired[dict[str, ByClass]]
     findings: NotRequired[dict[str, FindingEffect]]
@@ -79,17 +100,20 @@ class Effect(TypedDict):
 
 
 class LeftInRow(TypedDict):
-    """What one kind of token or one word does by itself (see :func:`cxr.experiments.masking.results.left_in`)."""
+    """What one kind of token or one word does by itself (see :func:`cxr.experiments.masking.results.left_in`).
+
+    ``shrunken`` is not there in rows of an older version.
+    """
 
     group: str
     token: str
     n_images: int
     n_tokens: int
-    changed: Interval
-    moved: Interval
+    changed: Estimate
+    moved: Estimate
     probability: ByClass
     towards: str | None
-    shrunken: dict[str, float] | None
+    shrunken: NotRequired[Estimate | None]
 
 
 class GroupRow(TypedDict):
@@ -101,7 +125,28 @@ class GroupRow(TypedDict):
     n_with_text: int
     changed: ByBoxes
     moved: ByBoxes
-    beyond_random: Interval
+    beyond_random: Comparison
+
+
+class ChangedClassRow(TypedDict):
+    """An image whose prediction masking changes."""
+
+    image_id: str
+    label: str
+    predicted_before: str
+    predicted_after: str
+    predicted_control: str
+    n_boxes: int
+
+
+class ChangedFindingsRow(TypedDict):
+    """An image on which masking makes findings appear or disappear."""
+
+    image_id: str
+    findings: str
+    n_boxes: int
+    appears: list[str]
+    disappears: list[str]
 
 
 class RelevanceRow(TypedDict):
@@ -116,10 +161,25 @@ class RelevanceRow(TypedDict):
     random_absolute: float
 
 
+class InsideMeasure(TypedDict):
+    """Relevance inside boxes: its share, and that share divided by the area's."""
+
+    share: Estimate
+    gain: Estimate
+
+
+class RelevanceInside(TypedDict):
+    """Mean share of the area inside boxes, and positive and absolute relevance there."""
+
+    area: float
+    positive: InsideMeasure
+    absolute: InsideMeasure
+
+
 class Relevance(TypedDict):
     """Relevance inside tokens (see :func:`cxr.experiments.masking.relevance.relevance_in_tokens`).
 
-    ``tokens`` and ``random`` hold ``area``, and for ``positive`` and ``absolute`` relevance ``share`` and ``gain``.
+    ``tokens`` and ``random`` are there only where something was measured.
     """
 
     n: int
@@ -128,5 +188,73 @@ class Relevance(TypedDict):
     note: str | None
     images: list[RelevanceRow]
     n_patients: NotRequired[int]
-    tokens: NotRequired[dict[str, Any]]
-    random: NotRequired[dict[str, Any]]
+    tokens: NotRequired[RelevanceInside]
+    random: NotRequired[RelevanceInside]
+
+
+class LeftOutImage(TypedDict):
+    """An X-ray that could not be used, and why."""
+
+    image_id: str
+    reason: str
+
+
+class Numbers(TypedDict):
+    """Numbers of an experiment without its heatmaps (see :func:`cxr.experiments.masking.results.results_of`).
+
+    ``thresholds`` are those of findings. Older files lack ``task`` and numbers of patients.
+    """
+
+    task: NotRequired[str]
+    classes: list[str]
+    n_images: int
+    n_patients: NotRequired[int]
+    n_with_text: int
+    n_patients_with_text: NotRequired[int]
+    n_reviewed: int
+    n_tokens: int
+    tokens_by_kind: dict[str, int]
+    masked_share_mean: float
+    n_changed: int
+    n_changed_control: int
+    modes: dict[str, Effect]
+    left_in: list[LeftInRow]
+    groups: list[GroupRow]
+    changed: list[ChangedClassRow] | list[ChangedFindingsRow]
+    thresholds: NotRequired[dict[str, float]]
+    before: Summary
+    after: Summary
+    control: Summary
+
+
+class MaskingNumbers(Numbers):
+    """Numbers of an experiment and of its heatmaps, which older files may lack."""
+
+    relevance: NotRequired[Relevance]
+
+
+class Settings(TypedDict):
+    """How an experiment was done, and which X-rays could not be read; ``mode`` is the first of ``mask_modes``."""
+
+    model: str
+    split: str
+    mode: str
+    mask_modes: list[str]
+    margin: float
+    draws: int
+    seed: int
+    left_out: NotRequired[list[LeftOutImage]]
+
+
+class MaskingResults(Settings, MaskingNumbers):
+    """The whole of ``results.json``; ``finding`` says in sentences what the numbers show."""
+
+    finding: str
+    seen: NotRequired[SeenRecord]
+    provenance: NotRequired[dict[str, str]]
+
+
+def masking_results(run: Run) -> MaskingResults | None:
+    """Return the results of an experiment; None as long as there are none, or of a version without controls."""
+    results = run.results()
+    return cast("MaskingResults", results) if results is not None and "modes" in results else None

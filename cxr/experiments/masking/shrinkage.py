@@ -12,6 +12,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from cxr.evaluation.intervals import LEVEL, numbered
+from cxr.formatting import Estimate
 
 FEWEST_PATIENTS = 5
 """Of fewer no variance is worth the name; such means are left out."""
@@ -22,7 +23,7 @@ _TINY = 1e-12
 
 def shrunken_means(
     columns: Sequence[np.ndarray], patients: Sequence[Sequence[str]], level: float = LEVEL
-) -> list[dict[str, float] | None]:
+) -> list[Estimate | None]:
     """Return the mean of each column drawn towards all, as ``{value, low, high}``; None where patients are too few.
 
     Parameters
@@ -34,7 +35,7 @@ def shrunken_means(
     """
     measured = [_by_patient(values, of) for values, of in zip(columns, patients, strict=True)]
     used = [k for k, numbers in enumerate(measured) if len(numbers) >= FEWEST_PATIENTS]
-    shrunken: list[dict[str, float] | None] = [None] * len(columns)
+    shrunken: list[Estimate | None] = [None] * len(columns)
     if not used:
         return shrunken
     n = np.array([len(measured[k]) for k in used])

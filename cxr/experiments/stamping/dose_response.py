@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from cxr.evaluation.metrics import Interval, patients_of
+from cxr.evaluation.metrics import patients_of
 from cxr.evaluation.multilabel import THRESHOLD
 from cxr.experiments.masking.effects import (
     SMALLEST_EFFECT,
@@ -25,8 +25,9 @@ from cxr.experiments.masking.effects import (
     paired_means,
     paired_shares,
 )
+from cxr.experiments.masking.shapes import Comparison
 from cxr.experiments.stamping.results import Dose, DoseResponse, Effects
-from cxr.formatting import patients, percent, points, xrays
+from cxr.formatting import Estimate, patients, percent, points, xrays
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 
 CONDITIONS = ("unstamped", "stamped", "control")
@@ -126,7 +127,7 @@ def _of_dose(
 
 def _mean_changes(
     changes: Mapping[tuple[str, str], np.ndarray], classes: Sequence[str], patients: Sequence[str], seed: int
-) -> dict[str, dict[str, Interval]]:
+) -> dict[str, dict[str, Estimate]]:
     """Return the mean change by class, ``stamped``, ``control`` and ``beyond``, the difference."""
     beyond = {("beyond", c): changes["stamped", c] - changes["control", c] for c in classes}
     means = paired_means({**changes, **beyond}, patients, seed)
@@ -202,12 +203,12 @@ def _about_probability(results: DoseResponse) -> str:
     )
 
 
-def _value_of(estimate: Interval) -> float:
+def _value_of(estimate: Estimate) -> float:
     """Return the value of an estimate, NaN where there is none."""
     return math.nan if estimate["value"] is None else estimate["value"]
 
 
-def _p_of(test: Interval) -> float:
+def _p_of(test: Comparison) -> float:
     """Return the corrected p of a test, NaN where there is none."""
     return math.nan if test["p_holm"] is None else test["p_holm"]
 

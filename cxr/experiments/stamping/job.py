@@ -28,7 +28,7 @@ from cxr.evaluation.predict import predict, predictions_table
 from cxr.evaluation.provenance import provenance
 from cxr.evaluation.seen import marked, marked_in_words
 from cxr.experiments.stamping.dose_response import CONDITIONS, results_of
-from cxr.experiments.stamping.results import VersionRow
+from cxr.experiments.stamping.results import LeftOutSize, StampingResults, VersionRow
 from cxr.experiments.stamping.settings import Setting, chosen_images, patch_of
 from cxr.files import replacing
 from cxr.text.boxes import TextBox
@@ -70,8 +70,6 @@ def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
     table, left_out = predictions
     with replacing(folder.path / STAMPED) as draft:
         table.to_parquet(draft, index=False)
-    results: dict[str, object] = {"model": str(description), "split": setting.split, "token": setting.title}
-    results |= {"place": setting.place, "control": setting.control, "left_out": left_out}
     threshold = model.card.thresholds.get(setting.towards, THRESHOLD)
     doses = results_of(
         table, model.classes, setting.towards, setting.title, setting.onto, setting.seed, threshold=threshold
@@ -79,7 +77,17 @@ def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
     stamped = chosen.select(ids=[i for i in chosen.ids if i in set(table["image_id"])])
     seen = marked(seen_by(setting.model), stamped, model.card.size)
     sentences = " ".join(filter(None, (doses["finding"], marked_in_words(seen))))
-    results |= {**doses, "seen": seen, "finding": sentences, "provenance": provenance(manifest, setting.model)}
+    results: StampingResults = {
+        **doses,
+        "model": description,
+        "split": setting.split,
+        "place": setting.place,
+        "control": setting.control,
+        "left_out": left_out,
+        "finding": sentences,
+        "seen": seen,
+        "provenance": provenance(manifest, setting.model),
+    }
     folder.write_json("results.json", results)
     progress(1.0, sentences)
 
@@ -157,12 +165,12 @@ def _ask(
     tokens: dict[str, list[TextBox]],
     setting: Setting,
     progress: Progress,
-) -> tuple[pd.DataFrame, list[dict[str, str]]] | None:
+) -> tuple[pd.DataFrame, list[LeftOutSize]] | None:
     """Return the long table and what was left out with its reason, or None when a stop was asked for."""
     rows: list[VersionRow] = []
     logits: list[np.ndarray] = []
     waiting: list[np.ndarray] = []
-    left_out: list[dict[str, str]] = []
+    left_out: list[LeftOutSize] = []
     ids, begun = chosen.ids, _SEARCHING if setting.avoid else 0.0
     for done, image_id in enumerate(ids, 1):
         if folder.stop_requested():

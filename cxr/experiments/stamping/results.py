@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 
-from cxr.evaluation.metrics import Interval
+from cxr.evaluation.results import SeenRecord
+from cxr.experiments.masking.shapes import Comparison
+from cxr.formatting import Estimate
+
+if TYPE_CHECKING:
+    from cxr.runs import Run
 
 
 class Effects(TypedDict):
@@ -12,12 +17,12 @@ class Effects(TypedDict):
 
     n: int
     n_patients: NotRequired[int]
-    turned: dict[str, Interval]
-    turned_beyond: Interval
+    turned: dict[str, Estimate]
+    turned_beyond: Comparison
     change: dict[str, float]
-    probability: dict[str, dict[str, Interval]]
-    logit: dict[str, dict[str, Interval]]
-    probability_beyond: Interval
+    probability: dict[str, dict[str, Estimate]]
+    logit: dict[str, dict[str, Estimate]]
+    probability_beyond: Comparison
 
 
 class Dose(Effects):
@@ -40,6 +45,31 @@ class DoseResponse(TypedDict):
     task: str
     threshold: float
     finding: str
+
+
+class LeftOutSize(TypedDict):
+    """An X-ray that could not be stamped, or not at a size, and why; ``size`` is "" for all of them."""
+
+    image_id: str
+    size: str
+    reason: str
+
+
+class StampingResults(DoseResponse):
+    """The whole of ``results.json``."""
+
+    model: str
+    split: str
+    place: str
+    control: str
+    left_out: list[LeftOutSize]
+    seen: NotRequired[SeenRecord]
+    provenance: NotRequired[dict[str, str]]
+
+
+def stamping_results(run: Run) -> StampingResults | None:
+    """Return the results of an experiment; None as long as there are none."""
+    return cast("StampingResults | None", run.results())
 
 
 class VersionRow(TypedDict):

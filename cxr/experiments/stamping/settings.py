@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationInfo, field_serializer, model_validator
 
 from cxr.data import Manifest, read_xray
-from cxr.errors import TextError, unknown
+from cxr.errors import TextError, unknown, wrong_use
 from cxr.evaluation.settings import OnNetwork
 from cxr.evaluation.truth import UNCERTAIN, finding_names, finding_targets
 from cxr.models.card import SINGLE_LABEL
@@ -39,8 +39,10 @@ class Cut:
         except ValueError:
             image_id = ""
         if not image_id:
-            raise TextError(
-                f"{text!r} does not name a token of an X-ray. Accepted: IMAGE_ID:x0,y0,x1,y1 in pixels of its file"
+            raise wrong_use(
+                TextError(
+                    f"{text!r} does not name a token of an X-ray. Accepted: IMAGE_ID:x0,y0,x1,y1 in pixels of its file"
+                )
             )
         return cls(image_id, (x0, y0, x1, y1), take)
 
@@ -120,11 +122,13 @@ class Setting(OnNetwork):
             ("control", self.control, CONTROLS),
         ):
             if value not in names:
-                raise TextError(unknown(what, value, names))
+                raise wrong_use(TextError(unknown(what, value, names)))
         _check_numbers("size", self.sizes, LEAST_SIZE, LARGEST_SIZE)
         _check_numbers("contrast", self.contrasts, 0.01, 1.0)
         if not 0 <= self.jitter <= 0.5:
-            raise TextError(f"jitter {self.jitter:g} is not allowed. Accepted: 0 to 0.5, a share of the image's height")
+            raise wrong_use(
+                TextError(f"jitter {self.jitter:g} is not allowed. Accepted: 0 to 0.5, a share of the image's height")
+            )
         if self.cut is None:
             word_patch(self.word, self.font, self.colour)
         return self
@@ -159,10 +163,12 @@ class Setting(OnNetwork):
 
 def _check_numbers(noun: str, values: Sequence[float], low: float, high: float) -> None:
     if not values or len(set(values)) < len(values):
-        raise TextError(f"{noun} {list(values)!r} is not allowed. Accepted: one number or several different ones")
+        raise wrong_use(
+            TextError(f"{noun} {list(values)!r} is not allowed. Accepted: one number or several different ones")
+        )
     for value in values:
         if not low <= value <= high:
-            raise TextError(f"{noun} {value:g} is not allowed. Accepted: {low:g} to {high:g}")
+            raise wrong_use(TextError(f"{noun} {value:g} is not allowed. Accepted: {low:g} to {high:g}"))
 
 
 def patch_of(setting: Setting, manifest: Manifest) -> Patch:
@@ -193,11 +199,13 @@ def chosen_images(
     """
     towards = setting.towards or default_class(classes)
     if towards not in classes:
-        raise TextError(unknown("class of the network", towards, classes))
+        raise wrong_use(TextError(unknown("class of the network", towards, classes)))
     labels = labels_of(manifest, task)
     for label in setting.onto:
         if label not in labels or label == towards:
-            raise TextError(unknown("class to stamp onto", label, [name for name in labels if name != towards]))
+            raise wrong_use(
+                TextError(unknown("class to stamp onto", label, [name for name in labels if name != towards]))
+            )
     onto = setting.onto or tuple(name for name in labels if name != towards)
     in_split_manifest = in_split(manifest, setting.split)
     chosen = _without(in_split_manifest, manifest, towards, onto, task) if labels else in_split_manifest

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from cxr.evaluation.provenance import date_in_words, provenance_of, written_in_words
 from cxr.experiments.study.caveats import notes_of
@@ -16,6 +15,7 @@ from cxr.experiments.study.curves import LearningCurve, learning_curves
 from cxr.experiments.study.measures import Measure, compared, mean_curves, measures_of, seeds_text, signed
 from cxr.experiments.study.members import plan_of
 from cxr.experiments.study.plan import Plan
+from cxr.experiments.study.settings import StudyParams
 from cxr.experiments.study.statistics import LEVEL, Mean
 from cxr.experiments.study.verdicts import Verdict, verdicts_of
 from cxr.formatting import xrays
@@ -48,7 +48,7 @@ class Report:
     basis: str = ""
     by_measure: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Mapping[str, object]:
         """Return plain values for results.json."""
         return {
             "name": self.plan.name,
@@ -84,11 +84,11 @@ def report(study: Run, *, first_epochs: Sequence[int] = (), accuracy: Sequence[f
 
 def basis_of(study: Run) -> str:
     """Return when a study was begun and with what, on which data, and when its report is written."""
-    provenance, params = provenance_of(study), study.spec["params"]
+    provenance, data_name = provenance_of(study), StudyParams.of(study.params).data_name
     manifest = provenance["manifest_hash"][:12] or "not recorded"
     return (
         f"Study begun {date_in_words(provenance['date'])} with cxr {provenance['cxr'] or '(version not recorded)'}. "
-        f"Data: {params.get('data_name') or provenance.get('data')} (manifest hash {manifest}). {written_in_words()}"
+        f"Data: {data_name or provenance.get('data')} (manifest hash {manifest}). {written_in_words()}"
     )
 
 
@@ -163,7 +163,7 @@ def _sentence(measure: Measure, pair: tuple[str, str]) -> str:
     return sentence
 
 
-def _plain(measure: Measure) -> dict[str, Any]:
+def _plain(measure: Measure) -> Mapping[str, object]:
     return {
         "key": measure.key,
         "title": measure.title,

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from cxr.evaluation.results import Summary
 from cxr.experiments.study.members import NOT_STARTED, Member, members
 from cxr.experiments.study.plan import METRICS
+from cxr.experiments.study.settings import StudyParams
+from cxr.formatting import Estimate
 from cxr.runs import Run
+from cxr.runs.metrics_file import MetricsRow
+from cxr.training.recipe import Recipe
+from cxr.training.results import TrainingResults, training_results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +48,7 @@ class LearningCurve:
     state: str = "finished"
     run: str | None = None
     curves: Mapping[str, Curve] = field(default_factory=dict)
-    test: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    test: Mapping[str, Estimate] = field(default_factory=dict)
     rests_on: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     weights: str = ""
 
@@ -54,35 +60,40 @@ class LearningCurve:
 
 def learning_curves(study: Run) -> list[LearningCurve]:
     """Return the learning curve of every member that was planned, in the order of their start."""
-    recipes = study.spec["params"]["recipes"]
+    recipes = StudyParams.of(study.params).recipes
     return [learning_curve(member, recipes[member.recipe]) for member in members(study)]
 
 
-def learning_curve(member: Member, recipe: Mapping[str, Any]) -> LearningCurve:
+def learning_curve(member: Member, recipe: Recipe) -> LearningCurve:
     """Return the learning curve of a member; one that has not been started has no curves."""
-    stages = recipe["stages"]
-    planned = LearningCurve(member.recipe, member.seed, int(stages[-1]["epochs"]), NOT_STARTED)
+    planned = LearningCurve(member.recipe, member.seed, recipe.stages[-1].epochs, NOT_STARTED)
     if member.run is None:
         return planned
     rows = member.run.metrics()[0]
-    results = member.run.results() or {}
-    test = (results.get("splits") or {}).get(TEST) or {}
+    results = training_results(member.run)
+    test = results.get("splits", {}).get(TEST)
     return LearningCurve(
         member.recipe,
         member.seed,
         planned.epochs,
         member.state,
         member.run.id,
-        curves_of(rows, len(stages) - 1),
-        {key: test[key] for key in ("accuracy", "macro_f1", "auc") if isinstance(test.get(key), Mapping)},
+        curves_of(rows, len(recipe.stages) - 1),
+        _estimates(test) if test else {},
         _rests_on(results),
         str((results.get("provenance") or {}).get("weights_sha256") or ""),
     )
 
 
-def _rests_on(results: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
-    last = (results.get("stages") or [{}])[-1]
-    summaries = {"val": last.get("validation"), TEST: (results.get("splits") or {}).get(TEST)}
+def _estimates(test: Summary) -> dict[str, Estimate]:
+    estimates = {"accuracy": test.get("accuracy"), "macro_f1": test.get("macro_f1"), "auc": test.get("auc")}
+    return {key: value for key, value in estimates.items() if isinstance(value, Mapping)}
+
+
+def _rests_on(results: TrainingResults) -> dict[str, tuple[int, int]]:
+    stages = results.get("stages")
+    validation = stages[-1].get("validation") if stages else None
+    summaries = {"val": validation, TEST: results.get("splits", {}).get(TEST)}
     return {
         split: (int(summary["n"]), int(summary["n_patients"]))
         for split, summary in summaries.items()
@@ -90,7 +101,7 @@ def _rests_on(results: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     }
 
 
-def curves_of(rows: Sequence[Mapping[str, Any]], stage_index: int) -> dict[str, Curve]:
+def curves_of(rows: Sequence[MetricsRow], stage_index: int) -> dict[str, Curve]:
     """Return the curves of one stage in rows of metrics: those of kind ``epoch``, and ``start`` as epoch 0."""
     curves: dict[str, Curve] = {name: {} for name in METRICS}
     for row in rows:

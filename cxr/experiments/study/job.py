@@ -13,14 +13,15 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TypedDict
 
 from cxr.errors import RunError
 from cxr.experiments.study.members import Member, member_rows, members
 from cxr.experiments.study.settings import StudyParams
 from cxr.experiments.study.start import file_hash
 from cxr.runs import ACTIVE, Run, RunFolder, Slurm, Status, Stopped, start
-from cxr.runs.slurm.members import submit_members
+from cxr.runs.slurm.member_jobs import submit_members
 from cxr.runs.starting import prepare
 from cxr.training.settings import TrainingParams
 
@@ -30,6 +31,13 @@ _MOST_BEFORE_END = 0.99  # of the progress: the comparison is still to be made
 
 log = logging.getLogger(__name__)
 Progress = Callable[[float, str], None]
+
+
+class _Request(TypedDict):
+    params: TrainingParams
+    name: str
+    root: Path
+    manifest_hash: str
 
 
 def run_study(folder: RunFolder, params: StudyParams, *, progress: Progress | None = None) -> None:
@@ -109,7 +117,7 @@ class Orchestrator:
         submit_members(self.study, new, stopped, slurm)
         log.info("submitted to Slurm: %d started, %d resumed", len(new), len(stopped))
 
-    def _request(self, member: Member) -> dict[str, Any]:
+    def _request(self, member: Member) -> _Request:
         """Return the arguments with which a member is started."""
         params = TrainingParams(
             recipe=self.params.recipes[member.recipe].model_copy(update={"seed": member.seed}),

@@ -183,7 +183,7 @@ def _test_keys(plan: Plan) -> list[str]:
 
 
 def _test(data: Compared, key: str) -> Measure:
-    values = by_recipe(data.learning_curves, lambda learning_curve: learning_curve.test.get(key, {}).get("value"))
+    values = by_recipe(data.learning_curves, lambda curve: curve.test[key]["value"] if key in curve.test else None)
     return _measure(data, f"test_{key}", TEST_TITLES[key], values, lower=False, largest=1.0)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from cxr.errors import RunError
 from cxr.experiments.study.plan import Plan, parse_plan
 from cxr.runs import Run, Slurm, members_of
-from cxr.runs.slurm.members import submit_members
+from cxr.runs.slurm.member_jobs import submit_members
 
 NOT_STARTED = "not started"
 
@@ -56,9 +56,19 @@ def members(study: Run) -> list[Member]:
     return [Member(label, seed, runs.get((label, seed))) for seed in plan.seeds for label in plan.labels]
 
 
-def member_rows(study_members: list[Member]) -> list[dict[str, Any]]:
+class MemberRow(TypedDict):
+    """A training of a study; ``run`` is None before it has been started."""
+
+    recipe: str
+    seed: int
+    run: str | None
+    state: str
+    error: str | None
+
+
+def member_rows(study_members: list[Member]) -> list[MemberRow]:
     """Return what ``members.json`` and the results tell of the members."""
-    rows = []
+    rows: list[MemberRow] = []
     for member in study_members:
         status = member.run.status() if member.run else None
         rows.append(

@@ -11,8 +11,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from cxr.errors import RecipeError, unknown
+from cxr.errors import RecipeError, unknown, wrong_use
 from cxr.experiments.study.examples import EXAMPLES
+from cxr.json_types import JsonObject
 from cxr.validation import one_line, why_not_yaml
 
 METRICS = ("val_accuracy", "val_macro_f1", "val_auc", "val_loss")
@@ -30,7 +31,7 @@ class Entry(_Part):
     """A recipe of a study: a preset's name, a file or plain values, and what is changed in it (dotted keys)."""
 
     recipe: Any
-    changes: dict[str, Any] = Field(default_factory=dict, alias="set")
+    changes: JsonObject = Field(default_factory=dict, alias="set")
 
     @field_validator("recipe")
     @classmethod
@@ -51,7 +52,7 @@ class Plan(_Part):
     description: str = ""
     data: str | None = Field(default=None, description="a data set's name or a manifest; null: given at the start")
     recipes: dict[str, Entry]
-    changes: dict[str, Any] = Field(default_factory=dict, alias="set", description="for all recipes")
+    changes: JsonObject = Field(default_factory=dict, alias="set", description="for all recipes")
     seeds: list[int] = [0, 1, 2]
     metric: Literal["val_accuracy", "val_macro_f1", "val_auc", "val_loss"] = "val_accuracy"
     accuracy: list[float] = Field(
@@ -126,7 +127,7 @@ class Plan(_Part):
         """Whether small values of the metric are good."""
         return self.metric == "val_loss"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return plain values that :func:`parse_plan` reads back to an equal plan."""
         return self.model_dump(mode="json", by_alias=True)
 
@@ -153,7 +154,7 @@ def load_plan(source: str | Path | Mapping[str, Any] | Plan) -> Plan:
         return parse_text(EXAMPLES[str(source)])
     path = Path(source).expanduser()
     if not path.is_file():
-        raise RecipeError(f"{unknown('study', str(source), EXAMPLES)}, or a YAML file")
+        raise wrong_use(RecipeError(f"{unknown('study', str(source), EXAMPLES)}, or a YAML file"))
     try:
         text = path.read_text(encoding="utf-8")
     except (UnicodeDecodeError, OSError) as error:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr.errors import CxrError, ManifestError, RecipeError
+from cxr.errors import CxrError, ManifestError, RecipeError, wrong_use
 from cxr.experiments.study.plan import Plan
 from cxr.experiments.study.settings import StudyParams
 from cxr.runs import Run, Slurm, start
@@ -71,7 +71,8 @@ def check(plan: Plan, data: str | None = None, where: Slurm | None = None) -> Ch
 
     data_ref = data or plan.data
     if not data_ref:
-        raise RecipeError("data: missing. Give --data, or `data` in the study: a data set's name or a manifest")
+        needed = "Give --data, or `data` in the study: a data set's name or a manifest"
+        raise wrong_use(RecipeError(f"data: missing. {needed}"))
     path = resolve_manifest(data_ref)
     manifest = Manifest.load(path)
     manifest.check_splits()

@@ -51,3 +51,15 @@ class Association(TypedDict):
 
 class Entry(TokenCounts, Association):
     """A token with its counts and its association (see :func:`cxr.experiments.vocabulary.count.vocabulary`)."""
+
+
+class VocabularyResults(TypedDict):
+    """The whole of ``results.json``; ``finding`` says in sentences what the entries show."""
+
+    n_images: int
+    n_with_text: int
+    n_reviewed: int
+    left_out: list[dict[str, str]]
+    finding: str
+    vocabulary: list[Entry]
+    provenance: NotRequired[dict[str, str]]

@@ -2,12 +2,12 @@
 
 Files in the run folder: ``images.parquet`` (one row per image searched: image_id, label, source, patient_id, split,
 n_tokens, reviewed), ``tokens.parquet`` (image_id, x0, y0, x1, y1, text, score, kind, place; pixels of the file) and
-``results.json``. What is detected is kept in the store at once, so a run that was stopped costs nothing twice.
+``results.json``. What is detected is kept in the store at once, so a run that was stopped costs nothing twice. A shard
+(:mod:`cxr.runs.shards`) writes what it found to ``searched.parquet`` (:mod:`cxr.text.searched`).
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cxr.data import Manifest
-from cxr.errors import TextError
 from cxr.evaluation.provenance import provenance
 from cxr.experiments.vocabulary.count import finding, place_of, vocabulary
+from cxr.experiments.vocabulary.entries import VocabularyResults
 from cxr.files import replacing
-from cxr.runs.shards.folders import own_slice
+from cxr.runs.shards.folders import finished_shards, own_slice
 from cxr.text.corrections import FileTokens
-from cxr.text.search import images_of, search
+from cxr.text.search import images_of, search, search_each
+from cxr.text.searched import digests_of_files, read_searched, write_searched
 
 if TYPE_CHECKING:
     from cxr.experiments.vocabulary.settings import VocabularyParams
@@ -40,8 +41,9 @@ def run(folder: RunFolder, params: VocabularyParams, progress: Progress) -> None
     """Search and count, and write it down as the module says."""
     progress(0.0, "loading")
     manifest = images_of(str(params.manifest), params.split)
+    known = read_searched((shard.path for shard in finished_shards(folder)), manifest)
     file_tokens, left_out = search(
-        manifest, lambda done, text: progress(0.98 * done, text), folder.stop_requested, params.workers
+        manifest, lambda done, text: progress(0.98 * done, text), folder.stop_requested, params.workers, known
     )
     if folder.stop_requested():
         return
@@ -52,7 +54,7 @@ def run(folder: RunFolder, params: VocabularyParams, progress: Progress) -> None
     progress(0.99, "counting")
     entries = vocabulary(images, tokens, min_images=params.min_images, join=params.join)
     sentences = finding(images, tokens, entries)
-    results = {
+    results: VocabularyResults = {
         "n_images": len(images),
         "n_with_text": int((images["n_tokens"] > 0).sum()),
         "n_reviewed": int(images["reviewed"].sum()),
@@ -66,13 +68,17 @@ def run(folder: RunFolder, params: VocabularyParams, progress: Progress) -> None
 
 
 def search_shard(folder: ShardFolder, params: VocabularyParams, progress: Progress) -> None:
-    """Search a shard's images: what is detected goes to the store, where the run's job finds it."""
+    """Search a shard's images and write what was found; the run's job takes it over without opening their files."""
     progress(0.0, "loading")
-    manifest = images_of(str(params.manifest), params.split)
-    ids = own_slice(folder, manifest.ids)
-    if ids:
-        with contextlib.suppress(TextError):  # none of its images can be read: the run's job says so of each
-            search(manifest.select(ids=ids), progress, folder.stop_requested, params.workers)
+    whole = images_of(str(params.manifest), params.split)
+    ids = own_slice(folder, whole.ids)
+    if not ids:
+        return
+    manifest = whole.select(ids=ids)
+    digests = digests_of_files(manifest, ids)
+    known = read_searched([folder.path], manifest)  # of an earlier turn
+    results = search_each(manifest, progress, folder.stop_requested, params.workers, known)
+    write_searched(folder.path, manifest, digests, results)
 
 
 def tables(manifest: Manifest, file_tokens: dict[str, FileTokens]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from cxr.errors import ExplainError, unknown
+from cxr.errors import ExplainError, unknown, wrong_use
 from cxr.explain.composites.composite import COMPARISON, LRP, Composite, Settings
 from cxr.explain.composites.options import Choice, InputValue, Number, Option, Whole
 from cxr.explain.lrp.propagator import PROPAGATORS
@@ -219,7 +219,7 @@ DEFAULT_COMPOSITE = next(iter(COMPOSITES))
 def composite_of(name: str) -> Composite:
     """Return a composite by name; raises ExplainError with the names that there are."""
     if name not in COMPOSITES:
-        raise ExplainError(unknown("composite", name, COMPOSITES))
+        raise wrong_use(ExplainError(unknown("composite", name, COMPOSITES)))
     return COMPOSITES[name]
 
 
@@ -238,7 +238,31 @@ def choices_in_words() -> str:
     return f"The rules of LRP: {', '.join(names_of(LRP))}; or, for comparison: {', '.join(names_of(COMPARISON))}."
 
 
-def summary(name: str) -> dict[str, Any]:
+class OptionSummary(TypedDict):
+    """An option of a composite; ``default`` is a number, a word, or a list of numbers."""
+
+    default: Any
+    accepted: str
+    meaning: str
+
+
+class CompositeSummary(TypedDict):
+    """What lists show of a composite."""
+
+    name: str
+    kind: str
+    title: str
+    label: str
+    description: str
+    rules: dict[str, str]
+    adds_up: str
+    bias: str
+    bias_modes: list[str]
+    options: dict[str, OptionSummary]
+    runs_on: list[str]
+
+
+def summary(name: str) -> CompositeSummary:
     """Return what lists show of a composite: plain values by name."""
     composite = composite_of(name)
     return {

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cxr.errors import ExplainError, unknown
+from cxr.earlier_names import renamed
+from cxr.errors import ExplainError, unknown, wrong_use
 from cxr.explain.composites.options import Option
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ ANY_NETWORK = "any network"
 """What most methods for comparison run on."""
 
 Settings = Mapping[str, Any]
+"""Options of a composite by name: numbers, words or pictures, as its registration declares them."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Composite:
         return self.title if self.is_lrp else f"For comparison: {self.title}"
 
     @property
-    def defaults(self) -> dict[str, Any]:
+    def defaults(self) -> Settings:
         """Option names with their defaults."""
         return {name: option.default for name, option in self.options.items()}
 
@@ -116,18 +118,23 @@ class Composite:
         """Return whether it runs on the propagator of this name."""
         return self.propagators is None or propagator in self.propagators
 
+    @renamed(asked="requested")
     def bias_mode(self, requested: str | None) -> str:
         """Return the bias mode in force. Where there is no choice, either word is accepted and changes nothing."""
         if requested not in (None, *BIASES):
-            raise ExplainError(unknown("bias", requested, BIASES))
+            raise wrong_use(ExplainError(unknown("bias", requested, BIASES)))
         return requested if requested and self.chooses_bias else self.bias
 
-    def settings(self, name: str, options: Settings) -> dict[str, Any]:
+    @renamed(given="options")
+    def settings(self, name: str, options: Settings) -> Settings:
         """Return all options of this composite, which is registered as ``name``; ``options`` ones checked."""
         for option in options:
             if option not in self.options:
-                raise ExplainError(unknown(f"option of composite {name!r}:", option, self.options or ["none"]))
-        return self.defaults | {option: self.options[option].checked(option, options[option]) for option in options}
+                raise wrong_use(
+                    ExplainError(unknown(f"option of composite {name!r}:", option, self.options or ["none"]))
+                )
+        checked = {option: self.options[option].checked(option, options[option]) for option in options}
+        return {**self.defaults, **checked}
 
     def layer_rules(self, bias: str, settings: Settings) -> LayerRules:
         """Return which rule goes to which layer, for a bias mode and all options; LRP only."""
@@ -143,6 +150,7 @@ class Composite:
             pass_stem_norms=settings.get("stem_bn") == "pass",
         )
 
+    @renamed(options="settings")
     def layers(self, bias: str, settings: Settings) -> dict[str, str]:
         """Return kind of layer -> rule, in words, for a legend."""
         words = {"bias": "biases ignored" if bias == "ignore" else "biases kept", **settings}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from cxr.errors import ExplainError, unknown
+from cxr.errors import ExplainError, unknown, wrong_use
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Option(ABC):
         """Return a value that was given for the option ``name``; raises ExplainError with what is accepted."""
 
     def _refused(self, name: str, value: Any) -> ExplainError:
-        return ExplainError(f"{name} {value!r} is out of range. Accepted: {self.accepted}")
+        return wrong_use(ExplainError(f"{name} {value!r} is out of range. Accepted: {self.accepted}"))
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Choice(Option):
     def checked(self, name: str, value: Any) -> str:
         """Return the word."""
         if value not in self.words:
-            raise ExplainError(unknown(name, value, self.words))
+            raise wrong_use(ExplainError(unknown(name, value, self.words)))
         return str(value)
 
 

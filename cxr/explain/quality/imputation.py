@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from cxr.errors import ExplainError, unknown
+from cxr.errors import ExplainError, unknown, wrong_use
 
 NOISE = 0.01
 """Standard deviation of the noise on imputed pixels, as a share of the image's own (per channel).
@@ -94,7 +94,7 @@ FILLS: dict[str, Fill] = {
 def fill_named(name: str) -> Fill:
     """Return a fill, or raise an ExplainError that names those there are."""
     if name not in FILLS:
-        raise ExplainError(unknown("fill", name, FILLS))
+        raise wrong_use(ExplainError(unknown("fill", name, FILLS)))
     return FILLS[name]
 
 

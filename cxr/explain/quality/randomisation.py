@@ -21,7 +21,7 @@ from timm.models.densenet import DenseNet
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cxr.errors import ExplainError, unknown
+from cxr.errors import ExplainError, unknown, wrong_use
 from cxr.explain.explainer import Explainable, explain
 from cxr.explain.frozen import frozen_copy
 from cxr.explain.quality.agreement import cosine, spearman
@@ -160,7 +160,7 @@ def _checked_stages(stages: Sequence[str] | None, parts: Iterable[str]) -> tuple
     chosen = names if stages is None else tuple(stages)
     for name in chosen:
         if name not in names:
-            raise ExplainError(unknown("stage", name, names))
+            raise wrong_use(ExplainError(unknown("stage", name, names)))
     if not chosen:
         raise ExplainError(f"no stages given. Accepted: one or more of {', '.join(names)}")
     return tuple(name for name in names if name in chosen)

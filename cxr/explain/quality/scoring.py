@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cxr.errors import ExplainError, ImageError, unknown
+from cxr.errors import ExplainError, ImageError, unknown, wrong_use
 from cxr.evaluation.metrics import probabilities
 from cxr.explain.explainer import Explainable
 from cxr.explain.frozen import prepared
@@ -55,7 +55,7 @@ class Scorer:
     def column(self, target: str) -> int:
         """Return the place of a class among the logits; raises ExplainError for an unknown one."""
         if target not in self.classes:
-            raise ExplainError(unknown("target", target, self.classes))
+            raise wrong_use(ExplainError(unknown("target", target, self.classes)))
         return self.classes.index(target)
 
     def highest(self, target: str, n: int) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from cxr.errors import WeightsError
+from cxr.errors import WeightsError, wrong_use
 from cxr.models.backbones import BackboneArgs, make_network
 from cxr.models.card import LIMITS, ModelCard
 from cxr.models.checksums import Checked, verify
@@ -134,7 +134,7 @@ def look_at(path: str | Path, backbone: str | None = None) -> InspectedWeights:
     channels = recognise.input_channels(renamed.state)
     outputs = recognise.outputs_of(renamed.state, name, arguments)
     target = recognise.skeleton(name, outputs, channels, arguments).state_dict()
-    tensors, left_aside = renamed.split(target)
+    tensors, ignored = renamed.split(target)
     compared = {n: tensor for n, tensor in tensors.items() if n in target or matters(n)}
     clues = recognise.Clues(file.name, checked.sha256, opened.class_name, opened.class_lists)
     recognised = recognise.recognise(renamed, name, outputs, config, clues)
@@ -146,7 +146,7 @@ def look_at(path: str | Path, backbone: str | None = None) -> InspectedWeights:
         channels=channels,
         outputs=outputs,
         known=recognised,
-        report=dataclasses.replace(compare(compared, target), aside=left_aside),
+        report=dataclasses.replace(compare(compared, target), ignored=ignored),
         checked=checked,
         renamed=renamed,
         class_name=opened.class_name,
@@ -209,7 +209,7 @@ def card_of(inspected: InspectedWeights, **card_values: Any) -> ModelCard:
     if lacking:
         options = "; ".join(f"--{name} ({NEEDED[name]})" for name in lacking)
         file = f"{inspected.path.name} ({recognised.title}, {inspected.outputs} outputs)"
-        raise WeightsError(f"{file} does not say everything: give {options}")
+        raise wrong_use(WeightsError(f"{file} does not say everything: give {options}"))
     classes = tuple(card_values.get("classes") or recognised.classes or ())
     if len(classes) != inspected.outputs:
         raise WeightsError(_wrong_classes(inspected, classes))
@@ -246,7 +246,7 @@ def _integer(value: Any, key: str) -> int:
     try:
         return int(value)
     except (TypeError, ValueError):
-        raise WeightsError(f"{key} {value!r} is not usable: a whole number is needed") from None
+        raise wrong_use(WeightsError(f"{key} {value!r} is not usable: a whole number is needed")) from None
 
 
 def _wrong_classes(inspected: InspectedWeights, classes: Sequence[str]) -> str:
@@ -266,7 +266,9 @@ def per_channel(value: Any, channels: int, imagenet: Sequence[float], key: str) 
     try:
         numbers = [float(part) for part in ([parts] if isinstance(parts, int | float) else parts)]
     except (TypeError, ValueError):
-        raise WeightsError(f"{key} {value!r} is not usable: numbers separated by commas, or imagenet") from None
+        raise wrong_use(
+            WeightsError(f"{key} {value!r} is not usable: numbers separated by commas, or imagenet")
+        ) from None
     return tuple(numbers * channels) if len(numbers) == 1 else tuple(numbers)
 
 
@@ -294,7 +296,7 @@ def import_weights(
     card = card_of(inspected, **card_values)
     target = Path(out).expanduser() if out else weights_root() / f"{_file_name(card.name)}{SAFETENSORS}"
     if target.suffix != SAFETENSORS:
-        raise WeightsError(f"{target} cannot hold weights: the name must end in {SAFETENSORS}")
+        raise wrong_use(WeightsError(f"{target} cannot hold weights: the name must end in {SAFETENSORS}"))
     if target.exists() and not force:
         raise WeightsError(f"{target} already exists: give --force to replace it, or another --name or --out")
     network = make_network(card.backbone, len(card.classes), card.channels, card.backbone_args)
@@ -305,5 +307,5 @@ def import_weights(
 
 def _file_name(name: str) -> str:
     if not name or Path(name).name != name or name.startswith("."):
-        raise WeightsError(f"name {name!r} is not usable: a plain file name without folders is needed")
+        raise wrong_use(WeightsError(f"name {name!r} is not usable: a plain file name without folders is needed"))
     return name

@@ -62,9 +62,9 @@ class Renamed:
 
     def split(self, network_names: Collection[str]) -> tuple[State, tuple[tuple[str, tuple[int, ...]], ...]]:
         """Return the tensors of a network that calls its own ``network_names``, and name and shape of the others."""
-        aside = {name: t for name, t in self.state.items() if name in self.beside and name not in network_names}
-        network_state = {name: tensor for name, tensor in self.state.items() if name not in aside}
-        return network_state, (*((self.since[name], tuple(t.shape)) for name, t in aside.items()), *self.left)
+        ignored = {name: t for name, t in self.state.items() if name in self.beside and name not in network_names}
+        network_state = {name: tensor for name, tensor in self.state.items() if name not in ignored}
+        return network_state, (*((self.since[name], tuple(t.shape)) for name, t in ignored.items()), *self.left)
 
     def with_head(self, path: str, in_features: int, body: Collection[str]) -> Renamed:
         """Return the tensors with a single last layer of another name called ``path``, as the network's own.

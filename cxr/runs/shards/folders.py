@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from cxr.errors import RunError
+from cxr.errors import RunError, wrong_use
 from cxr.runs import kinds
 from cxr.runs.folder import LOG, STATUS, RunFolder
 from cxr.runs.kinds import Kind
@@ -70,9 +70,9 @@ class ShardFolder(RunFolder):
         """What was asked for: the run's."""
         return self.run.spec
 
-    def stop_asked(self) -> bool:
+    def user_stop_requested(self) -> bool:
         """Return whether somebody asked for a stop of the shard or of its run."""
-        return super().stop_asked() or self.run.stop_asked()
+        return super().user_stop_requested() or self.run.user_stop_requested()
 
     def stop_requested(self) -> bool:
         """Return whether the shard has to save and end, also since its run has to make room on a cluster."""
@@ -96,10 +96,12 @@ def check_shards(kind: Kind, shards: int) -> None:
         If it is no whole number from 1, or more than 1 for a kind that works in one piece.
     """
     if not isinstance(shards, int) or isinstance(shards, bool) or shards < 1:
-        raise RunError(f"shards is {shards!r}. Allowed: a whole number from 1")
+        raise wrong_use(RunError(f"shards is {shards!r}. Allowed: a whole number from 1"))
     if shards > 1 and not kind.shard:
         able = ", ".join(known.name for known in kinds.KINDS.values() if known.shard)
-        raise RunError(f"shards is {shards}: {kind.name!r} works in one piece. Allowed: 1, or more for {able}")
+        raise wrong_use(
+            RunError(f"shards is {shards}: {kind.name!r} works in one piece. Allowed: 1, or more for {able}")
+        )
 
 
 def shards_of(run: RunFolder) -> list[ShardFolder]:

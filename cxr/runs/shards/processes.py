@@ -60,7 +60,7 @@ def prepare(shard: ShardFolder) -> None:
     """Make the folder of a shard ready for a process."""
     shard.path.mkdir(parents=True, exist_ok=True)
     shard.clear_stop()
-    shard.clear_room()
+    shard.clear_pause()
     shard.update_status(**{**QUEUED_AGAIN, "launched": time.time(), "progress": 0.0})
 
 

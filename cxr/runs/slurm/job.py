@@ -85,7 +85,7 @@ def _warning_s(slurm: Slurm) -> int:
 
 def parameters(slurm: Slurm, tasks: int, name: str) -> dict[str, Any]:
     """Return submitit's parameters for a job of ``tasks`` processes."""
-    extra: dict[str, Any] = {key: True if value == "true" else value for key, value in slurm.extra.items()}
+    extra: dict[str, str | bool] = {key: True if value == "true" else value for key, value in slurm.extra.items()}
     given = {"partition": slurm.partition, "account": slurm.account, "gpus_per_node": slurm.gpus}
     if slurm.memory_gb is not None:
         given["mem"] = f"{round(slurm.memory_gb * 1024)}M"
@@ -145,7 +145,7 @@ class Task:
     ) -> None:
         self.folder, self.command, self.requeues, self.grace_s = folder, command, requeues, grace_s
         self.restarts, self.launched = restarts, launched
-        self.environment = local.own_environment(folder)
+        self.environment = local.worker_environment(folder)
         self._worker: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> None:
@@ -179,7 +179,7 @@ class Task:
         """
         run = folder_at(self.folder)
         if not self._ended():
-            run.request_room()
+            run.request_pause()
             deadline = time.monotonic() + self.grace_s
             while not self._ended() and time.monotonic() < deadline:
                 time.sleep(_POLL_S)
@@ -204,7 +204,7 @@ class Task:
 
     def _prepare(self, run: RunFolder) -> None:
         """Make the folder ready for a worker: also after Slurm itself has moved the job off a node that failed."""
-        run.clear_room()
+        run.clear_pause()
         if self.restarts and int(os.environ.get("SLURM_RESTART_COUNT") or 0):
             run.truncate_metrics(0)
             run.update_status(progress=0.0)
@@ -227,7 +227,7 @@ class Task:
         with run.status_transaction() as status:
             if status["state"] not in ACTIVE or not self._has(status):
                 return False
-            if run.stop_asked():
+            if run.user_stop_requested():
                 status.update(state="stopped", message="stopped", ended=time.time(), eta_s=None)
                 return False
             count = status["requeues"] + 1
@@ -246,7 +246,7 @@ class Task:
         status = run.read_status()
         if status["state"] not in ACTIVE or not self._has(status):
             return
-        if code == 0 and run.room_asked():  # Slurm's SIGTERM, which comes before another signal, or before the end
+        if code == 0 and run.pause_requested():  # Slurm's SIGTERM, which comes before another signal, or before the end
             self._after_making_room(run)
             return
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cxr.errors import RunError
+from cxr.errors import RunError, wrong_use
+from cxr.json_types import JsonObject
 from cxr.runs.devices import names_gpu
 from cxr.runs.kinds import Kind
 
@@ -79,9 +80,9 @@ class Slurm:
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise RunError(f"slurm: {name} is {value!r}. Allowed: a whole number from {least}")
+                raise wrong_use(RunError(f"slurm: {name} is {value!r}. Allowed: a whole number from {least}"))
         if self.memory_gb is not None and not self.memory_gb > 0:
-            raise RunError(f"slurm: memory_gb is {self.memory_gb!r}. Allowed: a number above 0, or None")
+            raise wrong_use(RunError(f"slurm: memory_gb is {self.memory_gb!r}. Allowed: a number above 0, or None"))
         for name, value in {"partition": self.partition, "account": self.account, **self.extra}.items():
             _check_option(name, value)
 
@@ -111,7 +112,7 @@ class Slurm:
         """Return what a run's spec holds under ``slurm``."""
         return cls(**stored)
 
-    def stored(self) -> dict[str, Any]:
+    def stored(self) -> JsonObject:
         """Return the settings as the spec keeps them."""
         return dataclasses.asdict(self) | {"extra": dict(self.extra)}
 
@@ -141,16 +142,22 @@ class Slurm:
         """
         device, devices = kind.requested_devices(params)
         if names_gpu(device) and not self.with_gpus:
-            raise RunError(
-                f"slurm: the {kind.device_in or 'run'} needs device {device!r} but no GPU is requested: add gpus=1"
+            raise wrong_use(
+                RunError(
+                    f"slurm: the {kind.device_in or 'run'} needs device {device!r} but no GPU is requested: add gpus=1"
+                )
             )
         total = self.nodes * (self.gpus or max(1, devices // self.nodes))
         if total > 1 and kind.processes == "one":
-            raise RunError(f"slurm: {kind.name!r} is the work of one process. Allowed: nodes=1 and gpus=0 or 1")
+            raise wrong_use(
+                RunError(f"slurm: {kind.name!r} is the work of one process. Allowed: nodes=1 and gpus=0 or 1")
+            )
         if devices not in (1, total) or (total > 1 and kind.device_in and not params.get(kind.device_in)):
-            raise RunError(
-                f"slurm: nodes={self.nodes} and gpus={self.gpus} make {total} processes, the "
-                f"{kind.device_in or 'run'} has devices {devices}. Allowed: devices {total}, or 1 to have it set"
+            raise wrong_use(
+                RunError(
+                    f"slurm: nodes={self.nodes} and gpus={self.gpus} make {total} processes, the "
+                    f"{kind.device_in or 'run'} has devices {devices}. Allowed: devices {total}, or 1 to have it set"
+                )
             )
         return total
 
@@ -164,7 +171,7 @@ def _value(key: str, value: str) -> Any:
         return _minutes(value) if key == "time" else int(value)
     except ValueError as error:
         allowed = {"time": "minutes, HH:MM:SS or D-HH:MM:SS", "mem": "a number of GiB"}.get(key, "a whole number")
-        raise RunError(f"slurm: {key} is {value!r}. Allowed: {allowed}") from error
+        raise wrong_use(RunError(f"slurm: {key} is {value!r}. Allowed: {allowed}")) from error
 
 
 def _minutes(text: str) -> int:
@@ -180,8 +187,12 @@ def _minutes(text: str) -> int:
 
 def _check_option(name: str, value: object) -> None:
     if name in OURS:
-        raise RunError(f"slurm: {name} is set by cxr itself. Allowed: {', '.join(_KEYS)} and other options of sbatch")
+        raise wrong_use(
+            RunError(f"slurm: {name} is set by cxr itself. Allowed: {', '.join(_KEYS)} and other options of sbatch")
+        )
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
-        raise RunError(f"slurm: {name!r} is no option of sbatch. Allowed: long names such as qos or constraint")
+        raise wrong_use(
+            RunError(f"slurm: {name!r} is no option of sbatch. Allowed: long names such as qos or constraint")
+        )
     if not isinstance(value, str) or not value.isprintable():
-        raise RunError(f"slurm: {name} is {value!r}. Allowed: one line of text")
+        raise wrong_use(RunError(f"slurm: {name} is {value!r}. Allowed: one line of text"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr.errors import RunError
+from cxr.json_types import JsonObject
 from cxr.runs.folder import RunFolder
 from cxr.runs.kinds import kind_of
 from cxr.runs.slurm.client import need_slurm, one_line, partitions
@@ -18,7 +19,7 @@ SUBMITTING = "submitting to Slurm"
 SUBMITTING_S = 120.0  # how long sbatch may take to answer
 
 
-def prepared(slurm: Slurm, kind: str, params: Mapping[str, Any]) -> dict[str, Any]:
+def prepared(slurm: Slurm, kind: str, params: Mapping[str, Any]) -> JsonObject:
     """Return stored parameters with their number of devices set to that of the job's processes.
 
     Raises

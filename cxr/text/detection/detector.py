@@ -22,7 +22,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from cxr.errors import TextError, unknown
+from cxr.errors import TextError, unknown, wrong_use
 from cxr.text.boxes import TextBox, checked_xray, grow, intersection, iou, kind_of, merge
 from cxr.text.detection.components import components
 from cxr.text.detection.ocr import Engine
@@ -93,12 +93,12 @@ class Detector:
         operating_point: str = "careful",
     ) -> None:
         if operating_point not in OPERATING_POINTS:
-            raise TextError(unknown("operating point", operating_point, OPERATING_POINTS))
+            raise wrong_use(TextError(unknown("operating point", operating_point, OPERATING_POINTS)))
         self.point = OPERATING_POINTS[operating_point]
         self.views = self.point.views if views is None else tuple(views)
         for name in self.views:
             if name not in VIEWS:
-                raise TextError(unknown("view", name, VIEWS))
+                raise wrong_use(TextError(unknown("view", name, VIEWS)))
         self._threads = threads
         self._engine = Engine(threads)
 

@@ -15,7 +15,7 @@ from cxr.data import Manifest
 from cxr.data.digests import file_digests
 from cxr.data.notes import validation_command
 from cxr.data.splits import connected_groups
-from cxr.errors import ManifestError, RecipeError
+from cxr.errors import ManifestError, RecipeError, wrong_use
 from cxr.evaluation.selection import OWN, select
 from cxr.evaluation.truth import UNCERTAIN, finding_names
 from cxr.paths import cache_root
@@ -203,8 +203,8 @@ def _check_classes(classes: Sequence[str], train: pd.DataFrame, stage: Stage, in
         name for name in classes if name not in {*class_names, *([NO_FINDING] if stage.label == "findings" else [])}
     ]
     if absent:
-        raise RecipeError(
-            f"stages.{index}.classes: no image to train is {absent[0]!r}. Found: {', '.join(class_names)}"
+        raise wrong_use(
+            RecipeError(f"stages.{index}.classes: no image to train is {absent[0]!r}. Found: {', '.join(class_names)}")
         )
     if len(classes) < 2:
         raise RecipeError(f"stages.{index}.classes: {list(classes)} is too few. Allowed: 2 or more")
@@ -212,7 +212,9 @@ def _check_classes(classes: Sequence[str], train: pd.DataFrame, stage: Stage, in
     for key, names in (("class_weights", weights), *((f"annotated.{s}", n) for s, n in stage.annotated.items())):
         for name in names:
             if name not in classes:
-                raise RecipeError(f"stages.{index}.{key}: {name!r} is not a class. Allowed: {', '.join(classes)}")
+                raise wrong_use(
+                    RecipeError(f"stages.{index}.{key}: {name!r} is not a class. Allowed: {', '.join(classes)}")
+                )
 
 
 def check_enough(train: pd.DataFrame, val: pd.DataFrame, index: int, parts: int) -> None:

@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from cxr.explain.composites import Choice, InputValue, Number, Option, Whole, composite_of, option_names
+from cxr.explain.composites.composite import Settings
 
 from widgets import address, pick
 
@@ -17,7 +18,7 @@ LARGEST = 10_000
 """The largest whole number that a page takes: a million steps would keep it busy for a day."""
 
 
-def choose(composite: str, where: DeltaGenerator) -> dict[str, Any]:
+def choose(composite: str, where: DeltaGenerator) -> Settings:
     """Let the user set the options of a composite; returns all of them by name."""
     options = composite_of(composite).options
     with where.popover("Options", icon=":material/tune:", disabled=not options, width="stretch"):
@@ -36,12 +37,12 @@ def choose(composite: str, where: DeltaGenerator) -> dict[str, Any]:
     return values
 
 
-def changed(composite: str, values: dict[str, Any]) -> dict[str, Any]:
+def changed(composite: str, values: Settings) -> Settings:
     """Return the options that are not at their defaults."""
     return {name: value for name, value in values.items() if value != composite_of(composite).defaults[name]}
 
 
-def command_words(composite: str, values: dict[str, Any]) -> list[str]:
+def command_words(composite: str, values: Settings) -> list[str]:
     """Return what the command line takes for options that are not at their defaults."""
     return [
         word for name, value in changed(composite, values).items() for word in ("--option", f"{name}={_text(value)}")

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from cxr.explain import COMPOSITES, legend
+from cxr.explain import COMPOSITES, DEFAULT_COMPOSITE, legend
 from cxr.explain.composites import BIAS_LABELS, COMPARISON, LRP, composite_of, names_of, option_names
 from cxr.explain.diagnostics import concerns
 from cxr.explain.heatmap import Heatmap, Method
@@ -39,6 +39,13 @@ def choose_method(for_composite: DeltaGenerator, for_options: DeltaGenerator, fo
             fixed = composite.fixed_bias
             st.selectbox("Biases of convolutions", [fixed], disabled=True, key=f"bias:fixed:{fixed}")
     return Method.of(name, bias, options=options)
+
+
+def command_words(method: Method) -> list[str]:
+    """Return what the command line takes for a method, without what is the default."""
+    words = ["--composite", method.composite] if method.composite != DEFAULT_COMPOSITE else []
+    words += ["--bias", method.bias] if method.bias != composite_of(method.composite).bias else []
+    return words + composite_options.command_words(method.composite, dict(method.options))
 
 
 def show_concerns(heatmaps: Sequence[Heatmap], scale: float) -> None:

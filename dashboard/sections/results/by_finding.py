@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from cxr.data import Manifest
 from cxr.evaluation.multilabel import outcomes
+from cxr.evaluation.results import Summary
 from cxr.evaluation.summary import TARGET
 
 from widgets import charts, gallery, measured, page, pick, viewer
@@ -29,7 +27,7 @@ OUTCOMES = {
 DEFAULT = "false negative"
 
 
-def headline(result: Mapping[str, Any]) -> None:
+def headline(result: Summary) -> None:
     """Show how many X-rays were measured and the mean figures of a summary of findings."""
     cells = st.columns(4)
     cells[0].metric("Images", result["n"], help="X-rays with at least one known finding")
@@ -42,14 +40,14 @@ def headline(result: Mapping[str, Any]) -> None:
     cells[3].metric("Findings measured", f"{len(measured)} of {len(result['classes'])}", help=help_)
 
 
-def table(result: Mapping[str, Any]) -> None:
+def table(result: Summary) -> None:
     """Show the figures of every finding, and below what they rest on and what is not shown."""
     columns = {"_index": st.column_config.Column("finding", width="medium")}  # names longer than Pneumothorax
     st.dataframe(table_of(result), height="content", column_config=columns)
     st.caption(f"{measured.REACH} {NOT_SHOWN}")
 
 
-def table_of(result: Mapping[str, Any]) -> pd.DataFrame:
+def table_of(result: Summary) -> pd.DataFrame:
     """Return one row per finding of a summary: its figures with their intervals, and of how many X-rays."""
     published = any(scores["published"] for scores in result["per_class"].values())
     rows = {
@@ -66,7 +64,7 @@ def table_of(result: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def images(data: Manifest, rows: pd.DataFrame, result: Mapping[str, Any], *, key: str, link: dict[str, str]) -> None:
+def images(data: Manifest, rows: pd.DataFrame, result: Summary, *, key: str, link: dict[str, str]) -> None:
     """Let the user choose a finding and what came of it, and show these X-rays, the clearest case first."""
     per_class = result["per_class"]
     names = sorted(per_class, key=lambda name: -per_class[name]["positive"])

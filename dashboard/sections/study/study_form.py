@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 import streamlit as st
 
 from cxr.errors import CxrError
 from cxr.experiments.study import EXAMPLES, METRICS, Plan, parse_plan
 from cxr.experiments.study.plan import MOST_SEEDS, parse_text
+from cxr.json_types import JsonObject
 from cxr.training.recipe import PRESETS, load_recipe
 
 from sections.train.recipe_form import BACKBONES
@@ -45,10 +46,18 @@ def _take_file() -> None:
         st.session_state[_TEXT] = uploaded.getvalue().decode("utf-8", "replace")
 
 
-def _settings() -> dict[str, Any]:
+class _Settings(TypedDict):
+    backbone: str
+    weights: str
+    size: int | None
+    epochs: int | None
+    before: int | None
+
+
+def _settings() -> _Settings:
     """Return what is changed in the recipes; None leaves a value as it is."""
     cells = st.columns(5)
-    own: dict[str, Any] = {"value": None, "placeholder": AS_IN_THE_RECIPES}
+    own: dict[str, Any] = {"value": None, "placeholder": "recipe's"}
     backbones = [AS_IN_THE_RECIPES, *BACKBONES]
     return {
         "backbone": cells[0].selectbox("Backbone", backbones, key="study:backbone"),
@@ -59,7 +68,7 @@ def _settings() -> dict[str, Any]:
     }
 
 
-def _comparison() -> dict[str, Any]:
+def _comparison() -> JsonObject:
     cells = st.columns(5)
     return {
         "seeds": cells[0].number_input("Seeds", 1, MOST_SEEDS, 3, key="study:seeds", help="The same for all recipes"),
@@ -70,8 +79,8 @@ def _comparison() -> dict[str, Any]:
     }
 
 
-def _common_changes(settings: dict[str, Any]) -> dict[str, Any]:
-    changes: dict[str, Any] = {}
+def _common_changes(settings: _Settings) -> JsonObject:
+    changes: JsonObject = {}
     if settings["backbone"] != AS_IN_THE_RECIPES:
         changes |= {"backbone": settings["backbone"], "backbone_args": {}}
     if settings["weights"] == RANDOM:
@@ -83,7 +92,7 @@ def _common_changes(settings: dict[str, Any]) -> dict[str, Any]:
     return changes
 
 
-def _own_changes(preset: str, settings: dict[str, Any]) -> dict[str, Any]:
+def _own_changes(preset: str, settings: _Settings) -> JsonObject:
     """Return the epochs of every stage before the last one, where a recipe has such."""
     if settings["before"] is None:
         return {}

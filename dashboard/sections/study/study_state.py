@@ -15,7 +15,9 @@ from cxr.experiments.study.comparison import Report, basis_of, compare
 from cxr.experiments.study.curves import LearningCurve, learning_curve
 from cxr.experiments.study.measures import METRIC_TITLES
 from cxr.experiments.study.plan import Plan
+from cxr.experiments.study.settings import StudyParams
 from cxr.runs import Run
+from cxr.training.recipe import Recipe
 
 from widgets import page
 from widgets import run_state as run_parts
@@ -24,15 +26,13 @@ MARKS = {"finished": "✓", "failed": "✗", "stopped": "◼", "running": "▶",
 
 
 @st.cache_data(max_entries=2000, show_spinner=False)
-def _learning_curve(
-    run_id: str, stamp: tuple[int, ...], state: str, _member: Member, _recipe: dict[str, Any]
-) -> LearningCurve:
+def _learning_curve(run_id: str, stamp: tuple[int, ...], state: str, _member: Member, _recipe: Recipe) -> LearningCurve:
     return learning_curve(_member, _recipe)
 
 
 def learning_curves(study: Run, trainings: Sequence[Member]) -> list[LearningCurve]:
     """Return the learning curves of a study's members, reading again only those whose files have grown."""
-    recipes = study.spec["params"]["recipes"]
+    recipes = StudyParams.of(study.params).recipes
     return [
         _learning_curve(m.run.id, _stamp(m.run), m.state, m, recipes[m.recipe])
         if m.run

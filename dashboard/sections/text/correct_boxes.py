@@ -67,7 +67,7 @@ def show(chosen: Subject) -> None:
     boxes, by_hand = tokens_of(xray.pixels, image_id, reviews, lambda _: tokens.boxes_of(xray))
     draft = _draft(chosen, xray, boxes)
     state = st.container()
-    left, right = st.columns([5, 4])
+    left, right = st.columns(2, gap="small")
     with left:
         _draw(xray, draft, image_id)
     with right:
@@ -178,12 +178,12 @@ def _edit(xray: Xray, draft: Draft, image_id: str) -> bool:
         hide_index=True,
         num_rows="dynamic",
         column_config={
-            "box": st.column_config.TextColumn("box", disabled=True, width=40),
-            "text": st.column_config.TextColumn("text", default="", width=90),
-            "kind": st.column_config.SelectboxColumn("kind", options=list(KINDS), width=75),
+            "box": st.column_config.TextColumn("box", disabled=True, width=36),
+            "text": st.column_config.TextColumn("text", default="", width=88),
+            "kind": st.column_config.SelectboxColumn("kind", options=list(KINDS), width=66),
             **{
                 side: st.column_config.NumberColumn(
-                    side, width=55, min_value=0, max_value=xray.pixels.shape[1 - place % 2], step=1
+                    side, width=46, min_value=0, max_value=xray.pixels.shape[1 - place % 2], step=1
                 )
                 for place, side in enumerate(SIDES)
             },

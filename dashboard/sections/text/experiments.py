@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
 from cxr.experiments.masking.conditions import DEFAULT_DRAWS, MOST_DRAWS
-from cxr.runs import ACTIVE, Run, Slurm, list_runs, start
+from cxr.experiments.masking.settings import Setting
+from cxr.json_types import JsonObject
+from cxr.runs import Run, Slurm, list_runs, start
 from cxr.text import DEFAULT_MODE, MASK_MODES
 
+from sections.text.tokens import MaskedBy
 from services import load
 from widgets import address, page, pick
 from widgets import run_state as run_parts
 from widgets.subject import Subject, name_of
 
 KIND = "text-experiment"
-REFRESH_S = 1.5
 
 
-def settings(how: dict[str, Any]) -> dict[str, Any]:
+def settings(how: MaskedBy) -> JsonObject:
     """Let the user choose the rest of an experiment; returns its parameters, ``modes`` with that of ``how`` first."""
     other_modes = [name for name in MASK_MODES if name != how["mode"]]
     left, right = st.columns([5, 1], vertical_alignment="bottom")
@@ -45,7 +46,7 @@ def settings(how: dict[str, Any]) -> dict[str, Any]:
     return {"modes": [how["mode"], *also], "margin": how["margin"], "draws": draws}
 
 
-def begin(subject: Subject, how: dict[str, Any], place: Slurm | None) -> None:
+def begin(subject: Subject, how: JsonObject, place: Slurm | None) -> None:
     """Start an experiment on the chosen split and show it."""
     params = {"model": subject.network_ref, "manifest": subject.manifest_path, "split": subject.split, **how}
     address.ask(run=start(KIND, params, where=place).id)
@@ -66,8 +67,8 @@ def complete_address(look: str) -> None:
 
 def _subject_of(run: Run) -> dict[str, str]:
     """Return the parameters of an address that name what an experiment is on."""
-    params = run.spec["params"]
-    return {"model": params["model"], "data": name_of(Path(params["manifest"])), "split": params["split"]}
+    setting = Setting.of(run.params)
+    return {"model": setting.model, "data": name_of(setting.manifest), "split": setting.split}
 
 
 def choose(subject: Subject) -> Run:
@@ -123,17 +124,4 @@ def _describe(run: Run, *, named: bool) -> str:
 
 def watch(run: Run) -> None:
     """Show state and buttons of an experiment, refreshed as long as it is active; the whole page follows its end."""
-    active = run.status()["state"] in ACTIVE
-
-    @page.refreshed(REFRESH_S if active else None)
-    def progress() -> None:
-        status = run.status()
-        if active and status["state"] not in ACTIVE:
-            st.rerun()
-        line, buttons = st.columns([5, 1], vertical_alignment="center")
-        with line:
-            run_parts.state_line(run, status)
-        with buttons:
-            run_parts.controls(run, status, key="experiment")
-
-    progress()
+    run_parts.watch(run, key="experiment")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import plotly.graph_objects as go
 
+from cxr.experiments.masking.shapes import MaskingResults
 from cxr.reports.masking_tables import COLOURS, UNDER, changed_in_percent, changed_title
 from cxr.text.mask import MASK_MODES
 
 
-def changed(results: Mapping[str, Any]) -> go.Figure:
+def changed(results: MaskingResults) -> go.Figure:
     """The share of predictions that change, tokens and controls of each mode, with 95 % intervals.
 
     Of several findings it is the share of images on which at least one crosses its threshold.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from cxr.experiments.masking import example
 from cxr.experiments.masking.job import BOXES
 from cxr.experiments.masking.sentences import relevance_of
 from cxr.experiments.masking.settings import Setting
+from cxr.experiments.masking.shapes import MaskingResults, masking_results
 from cxr.explain import render
 from cxr.reports import masking, masking_tables
 from cxr.runs import ACTIVE, Run
@@ -21,7 +22,7 @@ from cxr.text import TextBox, mask_text
 
 from sections.text import masking_charts
 from services import load
-from widgets import measured, page, pages, pick, viewer
+from widgets import measured, page, pages, pick, tables, viewer
 from widgets.subject import name_of
 
 PAPER = (
@@ -35,12 +36,12 @@ _SHOWN = ("changed predictions", "largest moves")
 
 def show(run: Run) -> None:
     """Show what a finished experiment found; before that, say what is missing."""
-    results, table = run.results(), load.predictions(run)
-    if results is None or table is None:
+    results, table = masking_results(run), load.predictions(run)
+    if run.results() is None or table is None:
         if run.status()["state"] not in ACTIVE:
             st.info("This experiment ended without results. Resume it or start another one.", icon=":material/info:")
         return
-    if "modes" not in results:
+    if results is None:
         st.info(
             "This experiment was made by an older version, without controls for each way of masking. Start it again."
         )
@@ -55,7 +56,7 @@ def show(run: Run) -> None:
     st.dataframe(masking_tables.accuracies(results), hide_index=True)
     titles = masking.titles(results)
     st.markdown(f"**{titles['classes']}**")
-    st.dataframe(masking_tables.by_class(results), hide_index=True)
+    tables.show_wide(masking_tables.by_class(results))
     st.caption(
         "Changes are paired means over all images. “Random boxes” are a control: as many and as large, off the text, "
         "where masking changes the picture as much."
@@ -67,7 +68,7 @@ def show(run: Run) -> None:
         _show_images(run, results, table)
 
 
-def _show_example(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None:
+def _show_example(run: Run, results: MaskingResults, table: pd.DataFrame) -> None:
     """Show the X-ray whose probabilities the tokens move most: as it is and masked, its heatmap, its prediction."""
     shown_example = example.read(run.folder.path)
     data = load.manifest_of(run)
@@ -99,7 +100,7 @@ def _show_example(run: Run, results: dict[str, Any], table: pd.DataFrame) -> Non
             )
 
 
-def _show_more(results: dict[str, Any]) -> None:
+def _show_more(results: MaskingResults) -> None:
     of_findings, titles_of = masking_tables.is_of_findings(results), masking.titles(results)
     named = ["Findings and sources", "Crossings"] if of_findings else ["Classes and sources", "Flips"]
     titles = ["Ways of masking", "Which tokens", *named, "Relevance"]
@@ -108,7 +109,7 @@ def _show_more(results: dict[str, Any]) -> None:
     pick.leave("tab", st.session_state["experiments:tab"], titles[0])
     with modes:
         st.plotly_chart(masking_charts.changed(results), key="experiments:changed")
-        st.dataframe(masking_tables.by_mode(results), hide_index=True)
+        tables.show_wide(masking_tables.by_mode(results))
         st.caption(
             "95 % intervals over patients. p values come from a sign-flip test over patients, corrected over the ways "
             "of masking (Holm)."
@@ -116,7 +117,7 @@ def _show_more(results: dict[str, Any]) -> None:
         match = masking_tables.match(results)
         if len(match):
             st.markdown(f"**{titles_of['match']}**")
-            st.dataframe(match, hide_index=True)
+            tables.show_wide(match)
             st.caption("Grey levels (of 255) at the network's input size; means over X-rays with text.")
     with which:
         _frame(masking_tables.left_in(results), "No tokens.")
@@ -126,17 +127,19 @@ def _show_more(results: dict[str, Any]) -> None:
             "all words (or kinds)."
         )
     with groups:
-        _frame(masking_tables.groups(results), f"No {'finding' if of_findings else 'class'} or source has five X-rays.")
+        rows = masking_tables.groups(results)
+        if rows.empty:
+            st.caption(f"No {'finding' if of_findings else 'class'} or source has five X-rays.")
+        else:
+            tables.show_wide(rows, n_keys=2)
     with flips:
         nothing = "finding crosses its threshold" if of_findings else "prediction changes"
         _frame(masking_tables.flips(results), f"No {nothing} under any condition.")
         st.caption("Random boxes: mean over their draws.")
+    measured = results.get("relevance")
     with relevance:
-        _frame(
-            masking_tables.relevance(results), (results.get("relevance") or {}).get("note") or "Nothing was measured."
-        )
-        measured = results.get("relevance") or {}
-        if measured.get("n"):
+        _frame(masking_tables.relevance(results), (measured["note"] if measured else None) or "Nothing was measured.")
+        if measured and measured["n"]:
             st.caption(
                 f"LRP ({measured['composite']}) of the {'most probable finding' if of_findings else 'predicted class'} "
                 f"on {relevance_of(measured)}."
@@ -174,7 +177,7 @@ def _show_exports(run: Run, table: pd.DataFrame) -> None:
     page.command("cxr", "text", "report", run.id, "--out", "text.html")
 
 
-def _show_counts(results: dict[str, Any]) -> None:
+def _show_counts(results: MaskingResults) -> None:
     cells = st.columns(4)
     n, with_text = results["n_images"], results["n_with_text"]
     cells[0].metric("Images", n)
@@ -183,19 +186,19 @@ def _show_counts(results: dict[str, Any]) -> None:
     cells[1].metric("With text", f"{with_text} ({with_text / n:.0%})", help=f"{results['n_tokens']} tokens in all")
     changed = "A finding crosses its threshold" if masking_tables.is_of_findings(results) else "Predictions changed"
     cells[2].metric(changed, f"{results['n_changed']} ({results['n_changed'] / n:.1%})")
-    control = next(iter(results["modes"].values()))["changed"]["random"]["value"]
+    control = next(iter(results["modes"].values()))["changed"]["random"]["value"] or 0.0
     help_ = f"Control: same sizes, off the text; mean of {results['draws']} draws"
     cells[3].metric("… by random boxes", f"{control * n:.1f} ({control:.1%})", help=help_)
 
 
-def _show_left_out(results: dict[str, Any]) -> None:
+def _show_left_out(results: MaskingResults) -> None:
     left_out = results.get("left_out") or []
     if left_out:
         with st.expander(f"{len(left_out)} images could not be read", icon=":material/warning:"):
             st.dataframe(pd.DataFrame(left_out), hide_index=True)
 
 
-def _show_images(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None:
+def _show_images(run: Run, results: MaskingResults, table: pd.DataFrame) -> None:
     st.subheader("Images", anchor=False)
     by = "moved" if masking_tables.is_of_findings(results) else "confidence_before"
     changed = table[table["changed"]].sort_values(by, ascending=False)
@@ -222,31 +225,31 @@ def _show_images(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None
 
 def _show_pairs(run: Run, rows: pd.DataFrame) -> None:
     """Show each image with its boxes and masked, two pairs in a row."""
-    data, params = load.manifest_of(run), run.spec["params"]
+    data, setting = load.manifest_of(run), Setting.of(run.params)
     boxes = boxes_by_image(run)
     entries = rows.to_dict("records")
     for first in range(0, len(entries), 2):
         for cell, entry in zip(st.columns(2), entries[first : first + 2], strict=False):
             with cell.container(border=True):
-                _show_pair(data, entry, boxes.get(entry["image_id"], []), params, run)
+                _show_pair(data, entry, boxes.get(entry["image_id"], []), setting, run)
 
 
-def _show_pair(data: Manifest, entry: dict[str, Any], boxes: list[TextBox], params: dict[str, Any], run: Run) -> None:
+def _show_pair(data: Manifest, entry: Mapping[str, Any], boxes: list[TextBox], setting: Setting, run: Run) -> None:
     image_id = entry["image_id"]
     path = data.image_path(image_id)
     if not path.is_file():
         st.caption(f"{image_id}: its file is missing")
         return
-    pair = _pair(str(path), path.stat().st_mtime_ns, run.id, image_id, boxes, params)
+    pair = _pair(str(path), path.stat().st_mtime_ns, run.id, image_id, boxes, setting)
     for column, picture in zip(st.columns(2), pair, strict=True):
         column.image(picture, width="stretch")
     tokens = page.counted(entry["n_boxes"], "token")
     st.markdown(f"**{viewer.plain(_change(entry))}** · {viewer.plain(masking.known_of(entry))} · {tokens}")
-    where = {"model": params["model"], "data": name_of(Path(params["manifest"])), "split": entry["split"]}
+    where = {"model": setting.model, "data": name_of(setting.manifest), "split": entry["split"]}
     st.page_link(pages.EXPLORER, label="Explain", icon=":material/radiology:", query_params=where | {"image": image_id})
 
 
-def _change(entry: dict[str, Any]) -> str:
+def _change(entry: Mapping[str, Any]) -> str:
     """Return the prediction before and after, with its confidence; of several findings the one that moves most."""
     if "predicted_before" not in entry:
         classes = [c.removeprefix("prob_").removesuffix("_before") for c in entry if _is_chance_before(c)]
@@ -261,10 +264,10 @@ def _is_chance_before(column: str) -> bool:
 
 @st.cache_data(max_entries=256, show_spinner=False)
 def _pair(
-    path: str, stamp: int, run_id: str, image_id: str, _boxes: list[TextBox], _params: dict[str, Any]
+    path: str, stamp: int, run_id: str, image_id: str, _boxes: list[TextBox], _setting: Setting
 ) -> tuple[np.ndarray, np.ndarray]:
     image = read_xray(path)
-    masking = Setting.of(_params).masking
+    masking = _setting.masking
     masked = mask_text(image, _boxes, masking.modes[0], masking.margin)
     return viewer.with_boxes(image, _boxes, _PICTURE_SIDE, labels=False), viewer.at_display_size(masked, _PICTURE_SIDE)
 

@@ -22,6 +22,7 @@ from cxr.experiments.stamping.settings import (
     labels_of,
     patch_of,
 )
+from cxr.json_types import JsonObject
 from cxr.models import XrayClassifier
 from cxr.runs import Run, list_runs, start
 from cxr.text import TextBox
@@ -45,7 +46,7 @@ _CONTROL_TITLES = {"shuffled": "its own ink, shuffled", "plate": "a plain plate"
 class Choice:
     """What the page asks for: parameters of a run, the dose of the preview, and the X-rays to stamp."""
 
-    params: dict[str, Any]
+    params: JsonObject
     setting: Setting
     dose: tuple[float, float]
     images: Manifest
@@ -78,8 +79,8 @@ def _settings(chosen: Subject, network: XrayClassifier) -> Choice:
     first = st.columns([2, 2, 2, 2, 2], vertical_alignment="top")
     with first[0]:
         source = pick.from_url("Token", [WRITTEN, CUT], {}, "token")
-    params: dict[str, Any] = {"model": chosen.network_ref, "manifest": chosen.manifest_path, "split": chosen.split}
-    second = st.columns([3, 2, 2, 3, 3, 3], vertical_alignment="top")
+    params: JsonObject = {"model": chosen.network_ref, "manifest": chosen.manifest_path, "split": chosen.split}
+    second = st.columns([11, 7, 7, 14, 11, 10], vertical_alignment="top")
     if source == WRITTEN:
         params |= _word(first, second[2])
     else:
@@ -107,7 +108,7 @@ def _settings(chosen: Subject, network: XrayClassifier) -> Choice:
     return Choice(params, setting, (float(size), float(contrast)), images)
 
 
-def _word(columns: list[Any], for_ink: Any) -> dict[str, Any]:
+def _word(columns: list[Any], for_ink: Any) -> dict[str, str]:
     with columns[1]:
         pick.arrive("stamping:word", "word", DEFAULT_WORD, _short_word, accepted=f"up to {LONGEST_WORD} letters")
         word = st.text_input("Word", key="stamping:word", max_chars=LONGEST_WORD)
@@ -125,7 +126,7 @@ def _short_word(text: str) -> str:
     return text
 
 
-def _cut(chosen: Subject, columns: list[Any], for_take: Any, classes: tuple[str, ...]) -> dict[str, Any]:
+def _cut(chosen: Subject, columns: list[Any], for_take: Any, classes: tuple[str, ...]) -> dict[str, str]:
     """Let the user choose an X-ray of the data set, those of the expected class first, and a token on it."""
     table = chosen.data.table
     target_class = default_class(classes)
@@ -162,7 +163,7 @@ def _percents(doses: tuple[float, ...], unit: str = "") -> dict[str, str]:
     return {f"{dose:g}": f"{dose:.0%}{unit}" for dose in doses}
 
 
-def _command(chosen: Subject, params: dict[str, Any]) -> list[str]:
+def _command(chosen: Subject, params: JsonObject) -> list[str]:
     words = ["cxr", "text", "stamp", chosen.network_ref]
     if "cut" in params:
         words += ["--from", params["cut"]] + (["--take", params["take"]] if params["take"] != "ink" else [])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from plotly.subplots import make_subplots
 
 from cxr.data import read_xray
 from cxr.experiments.stamping.job import STAMPED
+from cxr.experiments.stamping.results import Dose, StampingResults, stamping_results
 from cxr.experiments.stamping.settings import Setting, patch_of
-from cxr.formatting import p_value, percent, points
+from cxr.formatting import Estimate, p_value, percent, points
 from cxr.models.card import MULTI_LABEL
 from cxr.reports import masking
 from cxr.runs import ACTIVE, Run
@@ -23,7 +24,7 @@ from cxr.text import TextBox
 from cxr.text.stamp import stamp_patch
 
 from services import load
-from widgets import charts, measured, page, pages, pick, viewer
+from widgets import charts, measured, page, pages, pick, tables, viewer
 from widgets.subject import name_of
 
 _MOST_IMAGES = 6
@@ -32,7 +33,7 @@ _PICTURE_SIDE = 360
 
 def show(run: Run) -> None:
     """Show what a finished run found; before that, say what is missing."""
-    results = run.results()
+    results = stamping_results(run)
     if results is None:
         if run.status()["state"] not in ACTIVE:
             st.info("This run ended without results. Resume it or start another one.", icon=":material/info:")
@@ -54,7 +55,7 @@ def show(run: Run) -> None:
     shown = chosen or "turned"
     pick.leave("curve", shown, "turned")
     st.plotly_chart(dose_curves(results, shown), key=f"stamping:chart:{run.id}", config={"displaylogo": False})
-    st.dataframe(doses(results), hide_index=True)
+    tables.show_wide(doses(results), n_keys=2)
     st.caption(
         f"{results['n_images']} X-rays, {results['n_there']} of them {_predicted(results)} without any stamp. “Beyond” "
         "is stamped minus control, paired by X-ray, with 95 % intervals over patients. p values come from a sign-flip "
@@ -69,18 +70,18 @@ def show(run: Run) -> None:
         _show_images(run, results, table)
 
 
-def _is_of_findings(results: dict[str, Any]) -> bool:
+def _is_of_findings(results: StampingResults) -> bool:
     return results.get("task") == MULTI_LABEL
 
 
-def _turned(results: dict[str, Any]) -> str:
+def _turned(results: StampingResults) -> str:
     """Return what the share of X-rays that turn is, in words."""
     if _is_of_findings(results):
         return f"probability of {results['towards']} above {results['threshold']:.3g}"
     return f"predictions turned to {results['towards']}"
 
 
-def _predicted(results: dict[str, Any]) -> str:
+def _predicted(results: StampingResults) -> str:
     name = viewer.plain(results["towards"])
     return f"above {results['threshold']:.3g} for {name}" if _is_of_findings(results) else f"predicted {name}"
 
@@ -88,12 +89,14 @@ def _predicted(results: dict[str, Any]) -> str:
 # --- curves and table ----------------------------------------------------------------------------------------------
 
 
-def of_measure(dose: dict[str, Any], measure: str, condition: str, towards: str) -> dict[str, float | None]:
+def of_measure(dose: Dose, measure: str, condition: str, towards: str) -> Estimate:
     """Return one estimate of a dose, with its interval: turned, or the mean change of probability or logit."""
-    return dose[measure][condition] if measure == "turned" else dose[measure][towards][condition]
+    if measure == "turned":
+        return dose["turned"][condition]
+    return (dose["probability"] if measure == "probability" else dose["logit"])[towards][condition]
 
 
-def dose_curves(results: dict[str, Any], measure: str) -> go.Figure:
+def dose_curves(results: StampingResults, measure: str) -> go.Figure:
     """Draw the token beside its control, a line per contrast over size with the band of its interval."""
     figure = make_subplots(
         1, 2, shared_yaxes=True, subplot_titles=(html.escape(results["token"]), "the same patch without letters")
@@ -106,9 +109,9 @@ def dose_curves(results: dict[str, Any], measure: str) -> go.Figure:
             rows = sorted((d for d in results["doses"] if d["contrast"] == contrast), key=lambda d: d["size"])
             estimates = [of_measure(dose, measure, condition, results["towards"]) for dose in rows]
             x = [dose["size"] for dose in rows]
-            value, low, high = (
-                [_scaled(estimate[key], scale) for estimate in estimates] for key in ("value", "low", "high")
-            )
+            value = [_scaled(estimate["value"], scale) for estimate in estimates]
+            low = [_scaled(estimate["low"], scale) for estimate in estimates]
+            high = [_scaled(estimate["high"], scale) for estimate in estimates]
             band = {"x": [*x, *x[::-1]], "y": [*high, *low[::-1]], "fill": "toself", "fillcolor": colour}
             figure.add_scatter(**band, opacity=0.14, mode="none", showlegend=False, hoverinfo="skip", row=1, col=column)
             figure.add_scatter(
@@ -130,7 +133,7 @@ def _colours(n: int) -> list[str]:
     return [charts.COLOURS[k % len(charts.COLOURS)] for k in range(n)]
 
 
-def _lay_out(figure: go.Figure, sizes: list[float], measure: str, results: dict[str, Any]) -> None:
+def _lay_out(figure: go.Figure, sizes: list[float], measure: str, results: StampingResults) -> None:
     towards = html.escape(results["towards"])
     above = f"{towards} above {results.get('threshold', 0):.3g} (%)"
     titles = {
@@ -153,7 +156,7 @@ def _lay_out(figure: go.Figure, sizes: list[float], measure: str, results: dict[
     figure.update_yaxes(title=titles[measure], col=1)
 
 
-def doses(results: dict[str, Any]) -> pd.DataFrame:
+def doses(results: StampingResults) -> pd.DataFrame:
     """Return one row per dose."""
     towards = results["towards"]
     return pd.DataFrame(
@@ -168,8 +171,8 @@ def doses(results: dict[str, Any]) -> pd.DataFrame:
             "p": p_value(dose["turned_beyond"]["p_holm"]),
             "probability, beyond": points(dose["probability_beyond"]),
             "p of it": p_value(dose["probability_beyond"]["p_holm"]),
-            "logit, stamped": round(dose["logit"][towards]["stamped"]["value"], 3),
-            "logit, control": round(dose["logit"][towards]["control"]["value"], 3),
+            "logit, stamped": _rounded(dose["logit"][towards]["stamped"]),
+            "logit, control": _rounded(dose["logit"][towards]["control"]),
         }
         for dose in results["doses"]
     )
@@ -193,7 +196,7 @@ def most_affected(table: pd.DataFrame, towards: str, size: float, contrast: floa
     return joined.sort_values("moved", ascending=False, kind="stable")
 
 
-def _show_images(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None:
+def _show_images(run: Run, results: StampingResults, table: pd.DataFrame) -> None:
     st.subheader("Most affected X-rays", anchor=False)
     doses = [(dose["size"], dose["contrast"]) for dose in results["doses"]]
     doses.sort(reverse=True)
@@ -211,8 +214,8 @@ def _show_images(run: Run, results: dict[str, Any], table: pd.DataFrame) -> None
                 _show_image(run, results, row, contrast)
 
 
-def _show_image(run: Run, results: dict[str, Any], row: dict[str, Any], contrast: float) -> None:
-    params, towards = run.spec["params"], results["towards"]
+def _show_image(run: Run, results: StampingResults, row: Mapping[str, Any], contrast: float) -> None:
+    setting, towards = Setting.of(run.params), results["towards"]
     path = load.manifest_of(run).image_path(row["image_id"])
     if not path.is_file():
         st.caption(f"{row['image_id']}: its file is missing")
@@ -225,9 +228,13 @@ def _show_image(run: Run, results: dict[str, Any], row: dict[str, Any], contrast
         turned = f"{viewer.plain(row['predicted'])} → {viewer.plain(row['predicted_stamped'])}"
         change = f"**{turned}** · {change}"
     st.markdown(f"{change} · {viewer.plain(masking.known_of(row))}")
-    where = {"model": params["model"], "data": name_of(Path(params["manifest"])), "split": params.get("split", "test")}
+    where = {"model": setting.model, "data": name_of(setting.manifest), "split": setting.split}
     link = where | {"image": row["image_id"]}
     st.page_link(pages.EXPLORER, label="Explain", icon=":material/radiology:", query_params=link)
+
+
+def _rounded(estimate: Estimate) -> float | None:
+    return None if estimate["value"] is None else round(estimate["value"], 3)
 
 
 def _scaled(value: float | None, scale: int) -> float | None:
@@ -238,7 +245,7 @@ def _scaled(value: float | None, scale: int) -> float | None:
 def _stamped(
     path: str, changed: int, run_id: str, sides: tuple[int, int, int, int], contrast: float, _run: Run
 ) -> np.ndarray:
-    patch = patch_of(Setting.of(_run.spec["params"]), load.manifest_of(_run))
+    patch = patch_of(Setting.of(_run.params), load.manifest_of(_run))
     box = TextBox(*sides)
     picture = stamp_patch(read_xray(path), patch.scaled(box.height), box, contrast)
     return viewer.at_display_size(picture, _PICTURE_SIDE)

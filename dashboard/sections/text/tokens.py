@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -31,9 +32,19 @@ CHANGES_FORMAT = {
     **{name: st.column_config.NumberColumn(name, format="%.3f") for name in _CHANCES},
     **{name: st.column_config.NumberColumn(name, format="%+.3f") for name in _MOVES},
 }
+TABLE_FORMAT = {
+    "score": st.column_config.NumberColumn(format="%.2f", help="How sure the detector is that this is text, 0 to 1")
+}
 
 
-def masking(for_mode: DeltaGenerator, for_margin: DeltaGenerator) -> dict:
+class MaskedBy(TypedDict):
+    """How tokens are masked: the name of a mode, and how far boxes grow."""
+
+    mode: str
+    margin: float
+
+
+def masking(for_mode: DeltaGenerator, for_margin: DeltaGenerator) -> MaskedBy:
     """Let the user choose how tokens are masked; returns ``mode`` and ``margin``."""
     with for_mode:
         titles = {name: mode.title for name, mode in MASK_MODES.items()}
@@ -71,7 +82,13 @@ def corrected_or_found(subject: Subject, xray: Xray) -> tuple[list[TextBox], boo
 
 @st.cache_data(max_entries=256, show_spinner=False)
 def _logits(
-    network_ref: str, model_stamp: int, image_id: str, stamp: str, how: dict, _subject: Subject, boxes: list[TextBox]
+    network_ref: str,
+    model_stamp: int,
+    image_id: str,
+    stamp: str,
+    how: MaskedBy,
+    _subject: Subject,
+    boxes: list[TextBox],
 ) -> dict[str, np.ndarray]:
     network, _ = load.model(network_ref)
     setting = Setting.of({"model": network_ref, "manifest": str(_subject.manifest_path), **how})
@@ -81,7 +98,7 @@ def _logits(
     return dict(zip(CONDITIONS, logits, strict=True))
 
 
-def logits(subject: Subject, xray: Xray, boxes: Sequence[TextBox], how: dict) -> dict[str, np.ndarray]:
+def logits(subject: Subject, xray: Xray, boxes: Sequence[TextBox], how: MaskedBy) -> dict[str, np.ndarray]:
     """Return logits (K,) before, with the text masked, and with random boxes masked."""
     network_ref = subject.network_ref
     return _logits(network_ref, load.model_stamp(network_ref), xray.id, xray.stamp, how, subject, list(boxes))
@@ -126,13 +143,13 @@ def table(boxes: Sequence[TextBox]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["text", "kind", "score", "box"])
 
 
-def masked(xray: Xray, boxes: Sequence[TextBox], how: dict) -> Xray:
+def masked(xray: Xray, boxes: Sequence[TextBox], how: MaskedBy) -> Xray:
     """Return the X-ray with its tokens masked, as an X-ray of its own for the cache of explanations."""
     pixels = mask_text(xray.pixels, boxes, how["mode"], how["margin"])
     return replace(xray, stamp=f"{xray.stamp}:{how['mode']}:{how['margin']}", pixels=pixels)
 
 
-def show_pictures(xray: Xray, boxes: Sequence[TextBox], how: dict) -> None:
+def show_pictures(xray: Xray, boxes: Sequence[TextBox], how: MaskedBy) -> None:
     """Show the X-ray with its boxes and, beside it, with a slider from as it is to masked."""
     left, right = st.columns(2)
     title = f"{page.counted(len(boxes), 'token')} found"
@@ -142,7 +159,7 @@ def show_pictures(xray: Xray, boxes: Sequence[TextBox], how: dict) -> None:
         viewer.show_slider(pictures[0], pictures[1], ("as it is", f"masked: {MASK_MODES[how['mode']].title.lower()}"))
 
 
-def show_heatmaps(subject: Subject, xray: Xray, boxes: Sequence[TextBox], how: dict, target: str) -> None:
+def show_heatmaps(subject: Subject, xray: Xray, boxes: Sequence[TextBox], how: MaskedBy, target: str) -> None:
     """Show what speaks for ``target`` before and after masking, in one colour scale."""
     pictures = (xray, masked(xray, boxes, how))
     maps = [explaining.relevance_of(subject.network_ref, picture, target) for picture in pictures]

@@ -21,7 +21,7 @@ from cxr.experiments.vocabulary.count import (
 )
 from cxr.experiments.vocabulary.entries import Entry
 from cxr.experiments.vocabulary.job import IMAGES, KIND, TOKENS, read_tables
-from cxr.runs import ACTIVE, Run, Slurm, list_runs, start
+from cxr.runs import ACTIVE, Run, list_runs, start
 from cxr.text import Reviews
 
 from sections.text import experiments, token_images
@@ -58,7 +58,7 @@ def show(chosen: Subject) -> None:
     )
     pick.leave("join", str(int(join)), "0")
     split_manifest = chosen.data.select(split=split) if split else chosen.data
-    place = where.choose(KIND)
+    place = where.choose_with_shards(KIND)
     run = _search(chosen, split, len(split_manifest), place)
     options = ["--split", split] * bool(split) + ["--min-images", min_images] + ["--join"] * join
     page.command("cxr", "text", "vocabulary", chosen.command_data, *options, *where.words(place))
@@ -77,7 +77,7 @@ def show(chosen: Subject) -> None:
 # --- the search ----------------------------------------------------------------------------------------------------
 
 
-def _search(chosen: Subject, split: str, n: int, place: Slurm | None) -> Run | None:
+def _search(chosen: Subject, split: str, n: int, place: where.Place) -> Run | None:
     """Offer to search these ``n`` X-rays, show the newest search that holds them, and return it."""
     run = newest(chosen.manifest_path, split)
     label = f"Search the text of {n} X-rays" if run is None else "Search again"
@@ -85,7 +85,7 @@ def _search(chosen: Subject, split: str, n: int, place: Slurm | None) -> Run | N
     if not active and st.button(
         label, icon=":material/search:", type="primary" if run is None else "secondary", key="vocabulary:start"
     ):
-        start(KIND, {"manifest": chosen.manifest_path, "split": split}, where=place)
+        start(KIND, {"manifest": chosen.manifest_path, "split": split}, where=place.slurm, shards=place.shards)
         st.rerun()
     if run is None:
         st.caption(
@@ -208,7 +208,7 @@ def table(listed: list[Entry]) -> pd.DataFrame:
     """Return one row per token for the page: how often, on which class, and how much it tells."""
     rows = []
     for entry in listed:
-        row: dict[str, Any] = {"token": entry["token"], "X-rays": entry["images"]}
+        row: dict[str, object] = {"token": entry["token"], "X-rays": entry["images"]}
         if entry["points_to"] is not None:  # first what decides, since a narrow page shows the first columns
             odds = odds_in_words(entry["by_class"][entry["points_to"]])
             row |= {"points to": points_in_words(entry), "odds ratio": odds, "q": entry["q"]}
@@ -230,6 +230,7 @@ def _columns(listed: list[Entry]) -> dict[str, Any]:
         for name, counts in listed[0]["by_class"].items()
     }
     return shares | {
+        "token": st.column_config.Column("token", pinned=True),
         "bits": st.column_config.NumberColumn("bits", format="%.3f", help="Information about the class, beyond chance"),
         "q": st.column_config.NumberColumn("q", format="%.2g", help="Exact p, corrected (Benjamini and Hochberg)"),
     }

@@ -1,18 +1,23 @@
-"""The queue of this machine's devices: which training has which, who waits, and buttons that change the order."""
+"""The queue of this machine's devices: which run has which, who waits, and buttons that change the order."""
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from cxr.runs import DeviceQueue
+from cxr.errors import CxrError
+from cxr.runs import DeviceQueue, get_run
+from cxr.runs.queue import QueueRow
 
 from services import load
 from widgets import page, pages, viewer
 
 REFRESH_S = 1.5
 _WIDTHS = (1, 5, 3, 2, 3)
+_PAGES = {"train": pages.LIVE, "evaluate": pages.RESULTS, "text-experiment": pages.TEXT}
+"""Where a run of a kind is seen by its id alone."""
 
 
 @page.refreshed(REFRESH_S)
@@ -22,7 +27,7 @@ def section() -> None:
     st.subheader("Queue", anchor=False)
     if not rows:
         st.caption(
-            "No training is running or waiting on this machine. Each device runs one training at a time; the others "
+            "No run uses a device of this machine or waits for one. Each device works on one run at a time; the others "
             "wait here."
         )
         return
@@ -31,7 +36,7 @@ def section() -> None:
         for row in rows:
             place, name, device, since, buttons = st.columns(_WIDTHS, vertical_alignment="center")
             place.markdown(f"**{row['place']}**" if row["place"] else ":blue-badge[runs]")
-            name.page_link(pages.LIVE, label=viewer.plain(row["name"]), query_params={"run": row["id"]})
+            _name(name, row)
             device.markdown(viewer.plain(row["wish"]))
             since.caption(f"since {load.local_time(row['since'])}")
             if row["place"]:
@@ -41,25 +46,37 @@ def section() -> None:
         st.caption("The same on the command line: `cxr runs move RUN --first`, `--last` or `--before OTHER`.")
 
 
-def _buttons(row: dict[str, Any], waiting: list[dict[str, Any]]) -> None:
+def _name(cell: DeltaGenerator, row: QueueRow) -> None:
+    """Show a run's name, as a link to the page that shows its kind if there is one."""
+    label, kind = viewer.plain(row["name"]), ""
+    with contextlib.suppress(CxrError, OSError):  # deleted since
+        kind = get_run(row["id"]).kind
+    if kind in _PAGES:
+        cell.page_link(_PAGES[kind], label=label, query_params={"run": row["id"]})
+    else:
+        cell.markdown(label)
+
+
+def _buttons(row: QueueRow, waiting: list[QueueRow]) -> None:
     # Up and down pass the next one that wants the same device; passing others would change nothing.
     rivals = [other["id"] for other in waiting if set(other["devices"]) & set(row["devices"])]
     at = rivals.index(row["id"])
     later = rivals[at + 2] if at + 2 < len(rivals) else None
-    for icon, help_, possible, where in (
-        ("vertical_align_top", "To the front", at > 0, {}),
-        ("arrow_upward", "One place up", at > 0, {"before": rivals[at - 1]}),
-        ("arrow_downward", "One place down", at + 1 < len(rivals), {"before": later, "last": later is None}),
-    ):
+    moves: tuple[tuple[str, str, bool, str | None, bool], ...] = (
+        ("vertical_align_top", "To the front", at > 0, None, False),
+        ("arrow_upward", "One place up", at > 0, rivals[at - 1], False),
+        ("arrow_downward", "One place down", at + 1 < len(rivals), later, later is None),
+    )
+    for icon, help_, possible, before, last in moves:
         st.button(
             f":material/{icon}:",
             key=f"queue:{row['id']}:{icon}",
             help=help_,
             disabled=not possible,
             on_click=_move,
-            args=(row["id"], where),
+            args=(row["id"], before, last),
         )
 
 
-def _move(run_id: str, where: dict[str, Any]) -> None:
-    page.tried(lambda: DeviceQueue().move(run_id, **where))  # its turn may have come since the drawing
+def _move(run_id: str, before: str | None, last: bool) -> None:
+    page.tried(lambda: DeviceQueue().move(run_id, before=before, last=last))  # its turn may have come since the drawing

@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from cxr.json_types import JsonObject
 from cxr.models import list_weights
 from cxr.text import MASK_MODES
 from cxr.training.recipe import MONITORS
@@ -50,7 +51,7 @@ def _number(cell: Any, label: str, value: float | None, key: str, help: str, **l
     return cell.number_input(label, value=value, key=key, help=help, placeholder="off", **limits)
 
 
-def recipe_form(base: dict[str, Any], *, key: str) -> dict[str, Any]:
+def recipe_form(base: JsonObject, *, key: str) -> JsonObject:
     """Show the fields of the recipe ``base`` and return it with what the user changed; validates nothing."""
     recipe = copy.deepcopy(base)
     _network(recipe, base, key)
@@ -64,7 +65,7 @@ def recipe_form(base: dict[str, Any], *, key: str) -> dict[str, Any]:
     return recipe
 
 
-def _network(recipe: dict[str, Any], base: dict[str, Any], key: str) -> None:
+def _network(recipe: JsonObject, base: JsonObject, key: str) -> None:
     cells = st.columns([3, 3, 2, 2])
     help_ = "Any timm CNN"
     options = {"accept_new_options": True, "help": help_}
@@ -86,7 +87,7 @@ def _network(recipe: dict[str, Any], base: dict[str, Any], key: str) -> None:
     recipe["seed"] = cells[3].number_input("Seed", 0, 2**31 - 1, int(recipe["seed"]), key=f"{key}:seed")
 
 
-def _text(text: dict[str, Any], key: str) -> None:
+def _text(text: JsonObject, key: str) -> None:
     cells = st.columns([2, 2, 2, 2], vertical_alignment="bottom")
     text["handling"] = cells[0].selectbox(
         "Burned-in text",
@@ -126,7 +127,7 @@ def _text(text: dict[str, Any], key: str) -> None:
     )
 
 
-def _engine(recipe: dict[str, Any], key: str) -> None:
+def _engine(recipe: JsonObject, key: str) -> None:
     cells = st.columns([2, 2, 2, 2, 2], vertical_alignment="bottom")
     help_ = "auto: the first free GPU, or the CPU if there is none"
     recipe["device"] = _choice(cells[0], "Device", DEVICES, recipe["device"], f"{key}:device", help=help_)
@@ -150,7 +151,7 @@ def _engine(recipe: dict[str, Any], key: str) -> None:
     )
 
 
-def _stage(stage: dict[str, Any], key: str, *, has_neurons: bool) -> None:
+def _stage(stage: JsonObject, key: str, *, has_neurons: bool) -> None:
     cells = st.columns(4)
     stage["epochs"] = cells[0].number_input("Epochs", 1, 1000, int(stage["epochs"]), key=f"{key}:epochs")
     stage["batch"] = cells[1].number_input(
@@ -189,7 +190,7 @@ def _stage(stage: dict[str, Any], key: str, *, has_neurons: bool) -> None:
         )
 
 
-def _loss(stage: dict[str, Any], key: str) -> None:
+def _loss(stage: JsonObject, key: str) -> None:
     cells = st.columns(4)
     stage["loss"] = _choice(cells[0], "Loss", LOSSES[stage["task"]], stage["loss"], f"{key}:loss")
     if isinstance(stage["class_weights"], str):
@@ -210,7 +211,7 @@ def _loss(stage: dict[str, Any], key: str) -> None:
     stage["early_stop"] = _number(cells[3], "Stop early after", stage["early_stop"], f"{key}:patience", help_, **limits)
 
 
-def _optimiser(stage: dict[str, Any], key: str) -> None:
+def _optimiser(stage: JsonObject, key: str) -> None:
     cells = st.columns(4)
     optimiser, schedule = stage["optimiser"], stage["schedule"]
     optimiser["name"] = _choice(cells[0], "Optimiser", OPTIMISERS, optimiser["name"], f"{key}:optimiser")
@@ -247,7 +248,7 @@ def _optimiser(stage: dict[str, Any], key: str) -> None:
     )
 
 
-def _augment(augment: dict[str, Any], key: str) -> None:
+def _augment(augment: JsonObject, key: str) -> None:
     st.markdown("**Augmentation**")
     cells = st.columns(6)
     ranges = (

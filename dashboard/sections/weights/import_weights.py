@@ -123,8 +123,8 @@ def show_found(candidate: InspectedWeights) -> None:
             icon=":material/error:",
         )
         st.dataframe(rows[rows["verdict"] != "matched"], hide_index=True)
-    elif candidate.report.aside:
-        names = [name for name, _ in candidate.report.aside]
+    elif candidate.report.ignored:
+        names = [name for name, _ in candidate.report.ignored]
         listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
         st.caption(f"{len(names)} tensor(s) do not belong to the network and are ignored: {listed}.")
     with st.expander(f"All {len(rows)} tensors"):

@@ -11,7 +11,6 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from cxr.runs import local
 from cxr.runs.folder import RunFolder
@@ -20,7 +19,7 @@ from cxr.runs.shards.folders import ShardFolder
 from cxr.runs.slurm.client import ENDINGS, FOLDER, Job, ask, owner_of
 from cxr.runs.slurm.submit import SUBMITTING_S
 from cxr.runs.spec import is_run_id
-from cxr.runs.status import Status
+from cxr.runs.status import Status, StatusFields
 
 _REASONS = {
     "BeginTime": "Slurm waits a little before it starts a job again",
@@ -50,11 +49,11 @@ def as_slurm_says(folder: RunFolder, stored: Status, silence_s: float) -> Status
     job = ask(stored.job, owner_of(folder))
     if job is not None and job.ended:
         latest = folder.read_status()  # it may have come to its own end since `stored` was read
-        return stored.replace(**_obituary(folder, latest, job)) if latest.active else latest
+        return stored.replace(**_failure_text(folder, latest, job)) if latest.active else latest
     return stored.replace(**_alive(stored, job, silent))
 
 
-def _alive(status: Status, job: Job | None, silent: float) -> dict[str, Any]:
+def _alive(status: Status, job: Job | None, silent: float) -> StatusFields:
     """Return what to change in the status of a run whose job is not over."""
     if job is None:
         return {"message": f"{status.message}; Slurm cannot be asked about job {status.job} from here"}
@@ -69,12 +68,12 @@ def _alive(status: Status, job: Job | None, silent: float) -> dict[str, Any]:
     return {"message": f"no sign of life for {silent:.0f} s; its Slurm job {status.job} is {job.state}"}
 
 
-def _obituary(folder: RunFolder, status: Status, job: Job) -> dict[str, Any]:
+def _failure_text(folder: RunFolder, status: Status, job: Job) -> StatusFields:
     """Return what to change in the status of a run whose job is over while the run had not ended."""
     number = status.job or ""
-    if folder.stop_asked() and job.state in ("CANCELLED", "UNKNOWN"):
+    if folder.user_stop_requested() and job.state in ("CANCELLED", "UNKNOWN"):
         return {"state": "stopped", "eta_s": None, "message": "stopped"}
-    last = next((line.strip() for line in reversed(_last_words(folder, number)) if line.strip()), "empty")
+    last = next((line.strip() for line in reversed(_log_of_job(folder, number)) if line.strip()), "empty")
     if job.state == "UNKNOWN":
         ending = f"Slurm no longer knows its job {number}"
     else:
@@ -82,7 +81,7 @@ def _obituary(folder: RunFolder, status: Status, job: Job) -> dict[str, Any]:
     return {"state": "failed", "eta_s": None, "error": f"{ending}; the log ends with: {last[:200]}"}
 
 
-def _last_words(folder: RunFolder, job: str) -> list[str]:
+def _log_of_job(folder: RunFolder, job: str) -> list[str]:
     """Return the end of the run's log, or of what the job wrote before the run could log."""
     lines = folder.log_tail(20)
     if any(line.strip() for line in lines):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from jinja2 import UndefinedError
 
-from cxr.reports.page import page
+from cxr.reports.html_page import page
 from cxr.reports.slider import png_url, slider_html
 
 STUDY = {

@@ -1,0 +1,23 @@
+"""Tables of more columns than a page of a laptop shows."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+_MOST_TURNED = 4
+"""So many columns, besides the one with what they hold, fit a page."""
+
+
+def show_wide(frame: pd.DataFrame, n_keys: int = 1) -> None:
+    """Show a table of many columns so that each can be read with what it belongs to.
+
+    A table of few rows is turned: its columns become rows. Else its first ``n_keys`` columns stay while the others are
+    scrolled.
+    """
+    keys = frame.columns[:n_keys]
+    if len(keys) == 1 and len(frame) <= _MOST_TURNED and frame[keys[0]].is_unique:
+        st.dataframe(frame.set_index(keys[0]).astype(str).T, height="content")
+    else:
+        pinned = {name: st.column_config.Column(pinned=True) for name in keys}
+        st.dataframe(frame, hide_index=True, column_config=pinned)

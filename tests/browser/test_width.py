@@ -1,0 +1,44 @@
+"""What stands on a page fits the screen of a small laptop: no label, table or picture is cut at its right edge."""
+
+from __future__ import annotations
+
+import pytest
+from test_journey import has_no_traceback, settled, wait_until
+
+CUT = """() => [...document.querySelectorAll('[data-testid=stMain] *')].filter(e => {
+    const takes_part = e.tagName == 'INPUT' ? e.type != 'file' : getComputedStyle(e).overflowX != 'visible';
+    const folded = e.closest('details:not([open])');
+    return takes_part && !folded && e.clientWidth > 4 && e.clientHeight > 4 && e.scrollWidth > e.clientWidth + 1;
+}).map(e => `${e.tagName} ${e.className} ${e.value || e.innerText || ''}`.slice(0, 120))"""
+TEXT = "model=demo&data=demo&split=test"
+
+
+@pytest.fixture(scope="module")
+def evaluated(dashboard):
+    dashboard.cxr("evaluate", "demo", "--data", "demo")
+    return dashboard
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "train?data=demo&recipe=demo",
+        "study?tab=New+study",
+        "results",
+        "explorer?model=demo",
+        f"text?{TEXT}",
+        f"text?{TEXT}&look=Stamp",
+        f"text?{TEXT}&look=Correct+boxes",
+        "weights?look=Import",
+    ],
+)
+def test_nothing_is_cut_on_a_page_of_1280_pixels(evaluated, tab, address: str) -> None:
+    tab.set_viewport_size({"width": 1280, "height": 3000})
+    tab.goto(f"{evaluated.url}/{address}")
+    tab.locator("h1").first.wait_for()
+    settled(tab)
+    has_no_traceback(tab)
+    wait_until(lambda: tab.locator("[data-testid=stSkeleton]").count() == 0, 60, "tables and charts are drawn")
+    assert tab.evaluate(CUT) == []
