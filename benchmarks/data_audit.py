@@ -19,8 +19,8 @@ from scipy.stats import norm
 
 from cxr.evaluation.tests import holm
 from cxr.experiments.data_audit.classes import Classes
-from cxr.experiments.data_audit.columns import Property
 from cxr.experiments.data_audit.predictability import Units
+from cxr.experiments.data_audit.property_values import Property
 from cxr.experiments.data_audit.results import SIGNIFICANT, Entry, associations
 
 RESULTS = Path(__file__).with_name("results") / "data_audit.md"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict, cast
 import typer
 from typer.core import TyperCommand
 
-from cxr.cli.audits.data import audit, report
+from cxr.cli.audits.data_audit import audit, report
 from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, WrongUse, assignments, counted, emit, say, show_table
 from cxr.json_types import JsonObject

@@ -5,16 +5,24 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cxr.errors import RunError
+from cxr.errors import RunError, wrong_use
 from cxr.evaluation.provenance import in_words, provenance_of, written_in_words
-from cxr.experiments.data_audit.results import entry_cells, flat, missing_cells
+from cxr.experiments.data_audit.results import (
+    AuditResults,
+    Entry,
+    audit_results,
+    bar_of,
+    entry_cells,
+    flat,
+    missing_cells,
+)
 from cxr.files import replacing
 from cxr.formatting import xrays
 from cxr.models.card import MULTI_LABEL
 from cxr.reports.figures import COLOURS, GREY, INK, Drawing, endings, form_of
-from cxr.reports.page import page
+from cxr.reports.html_page import page
 from cxr.runs import Run
 
 if TYPE_CHECKING:
@@ -39,20 +47,14 @@ def write(run: Run, path: Path) -> Path:
     forms |= dict.fromkeys(endings(), lambda: _figure_bytes(run, results, path))
     form = forms.get(path.suffix.lower())
     if form is None:
-        raise RunError(f"{path.name} has no known report format. Accepted: a name that ends in {', '.join(forms)}")
+        raise wrong_use(
+            RunError(f"{path.name} has no known report format. Accepted: a name that ends in {', '.join(forms)}")
+        )
     if not path.parent.is_dir():
         raise RunError(f"the folder {path.parent} does not exist: make it, or choose another")
     with replacing(path) as draft:
         draft.write_bytes(form())
     return path
-
-
-def audit_results(run: Run) -> dict[str, Any]:
-    """Return the results of a finished audit; a RunError says of another run that it has none."""
-    results = run.results()
-    if results is None or run.kind != "audit-data":
-        raise RunError(f"run {run.id} has no results of an audit of a data set to report")
-    return results
 
 
 def to_html(run: Run) -> str:
@@ -74,7 +76,7 @@ def to_html(run: Run) -> str:
     )
 
 
-def how(run: Run, results: Mapping[str, Any]) -> str:
+def how(run: Run, results: AuditResults) -> str:
     """Return which X-rays an audit is of, and what was compared."""
     noun = "Findings" if results["task"] == MULTI_LABEL else "Classes"
     sizes = ", ".join(f"{name} ({xrays(own['images'], own['patients'])})" for name, own in results["by_class"].items())
@@ -93,13 +95,13 @@ def _table(rows: Sequence[Mapping[str, str]]) -> tuple[list[str], list[list[str]
     return (list(rows[0]), [list(row.values()) for row in rows]) if rows else ([], [])
 
 
-def _figure_bytes(run: Run, results: Mapping[str, Any], path: Path) -> bytes:
+def _figure_bytes(run: Run, results: AuditResults, path: Path) -> bytes:
     form = form_of(path)
     assert form is not None
     return areas(results["properties"], f"{how(run, results)} {in_words(provenance_of(run))}").to_bytes(form)
 
 
-def areas(entries: Sequence[Mapping[str, Any]], caption: str = "") -> Drawing:
+def areas(entries: Sequence[Entry], caption: str = "") -> Drawing:
     """Return the mean areas under the curve of properties with their intervals, the strongest first.
 
     Those that are shown to go with the class are in colour and have a full circle.
@@ -110,13 +112,13 @@ def areas(entries: Sequence[Mapping[str, Any]], caption: str = "") -> Drawing:
 
     def paint(axes: Axes) -> None:
         for row, entry in enumerate(rows):
-            colour, auc = COLOURS[0] if entry["shown"] else GREY, entry["auc"]
-            if auc["low"] is not None:
-                axes.hlines(row, auc["low"], auc["high"], color=colour, linewidth=3, zorder=2)
+            colour = COLOURS[0] if entry["shown"] else GREY
+            value, low, high = bar_of(entry["auc"])
+            axes.hlines(row, low, high, color=colour, linewidth=3, zorder=2)
             face = colour if entry["shown"] else "white"
-            axes.plot([auc["value"]], [row], "o", color=colour, markerfacecolor=face, markersize=7, zorder=3)
+            axes.plot([value], [row], "o", color=colour, markerfacecolor=face, markersize=7, zorder=3)
         axes.axvline(0.5, color=INK, linewidth=0.8, zorder=1)
-        axes.set_xlim(min([0.4, *(e["auc"]["low"] or 0.5 for e in rows)]) - 0.02, 1.0)
+        axes.set_xlim(min([0.4, *(bar_of(entry["auc"])[1] for entry in rows)]) - 0.02, 1.0)
         axes.set_yticks(range(len(rows)), names)
         axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)

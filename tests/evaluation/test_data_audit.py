@@ -17,9 +17,9 @@ from cxr.data.audit import properties as measuring
 from cxr.errors import CxrError
 from cxr.experiments.data_audit import job
 from cxr.experiments.data_audit.classes import Classes, classes_of
-from cxr.experiments.data_audit.columns import Property, manifest_properties, missing_by_class, text_properties
 from cxr.experiments.data_audit.job import KIND, MEASURED
 from cxr.experiments.data_audit.predictability import Units, fold_area
+from cxr.experiments.data_audit.property_values import Property, manifest_properties, missing_by_class, text_properties
 from cxr.experiments.data_audit.results import associations, entry_cells, finding, flat, missing_cells
 from cxr.experiments.data_audit.settings import AuditParams
 from cxr.reports import data_audit as report

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import pandas as pd
 
@@ -21,14 +21,14 @@ from cxr.errors import ManifestError
 from cxr.evaluation.metrics import patients_of
 from cxr.evaluation.provenance import provenance
 from cxr.experiments.data_audit.classes import Classes, classes_of
-from cxr.experiments.data_audit.columns import (
+from cxr.experiments.data_audit.property_values import (
     Property,
     manifest_properties,
     measured_properties,
     missing_by_class,
     text_properties,
 )
-from cxr.experiments.data_audit.results import NOTES, associations, finding, flat
+from cxr.experiments.data_audit.results import NOTES, AuditResults, ClassSize, LeftOut, associations, finding, flat
 from cxr.experiments.vocabulary.count import tokens_in
 from cxr.files import replacing
 from cxr.text.search import images_of, search
@@ -82,7 +82,7 @@ def run(folder: RunFolder, params: AuditParams, progress: Progress) -> None:
         lambda done: progress(0.9 + 0.09 * done, "comparing properties with the class"),
     )
     sentences = finding(entries, images, classes)
-    results = {
+    results: AuditResults = {
         "n_images": len(readable),
         "n_patients": len(set(patients_of(images))),
         "task": classes.task,
@@ -105,7 +105,7 @@ def run(folder: RunFolder, params: AuditParams, progress: Progress) -> None:
 
 def measure_all(
     folder: RunFolder, manifest: Manifest, workers: int | None, progress: Progress
-) -> tuple[dict[str, Properties], list[dict[str, str]]]:
+) -> tuple[dict[str, Properties], list[LeftOut]]:
     """Return the properties by image id, and the images left out with their reason; what an earlier turn did is kept.
 
     Ends early where a stop was requested.
@@ -159,14 +159,14 @@ def words_of(tokens: dict[str, FileTokens]) -> dict[str, list[list[str]]]:
     return {image_id: [tokens_in(box.text) for box in of.boxes] for image_id, of in tokens.items()}
 
 
-def _class_sizes(images: pd.DataFrame, classes: Classes) -> dict[str, dict[str, int]]:
+def _class_sizes(images: pd.DataFrame, classes: Classes) -> dict[str, ClassSize]:
     patients = pd.Series(patients_of(images))
     chosen = {name: classes.targets[:, k] == 1 for k, name in enumerate(classes.names)}
     return {name: {"images": int(own.sum()), "patients": patients[own].nunique()} for name, own in chosen.items()}
 
 
 def _write_tables(folder: Path, measured: dict[str, Properties], entries: pd.DataFrame) -> None:
-    rows: list[dict[str, Any]] = [{"image_id": image_id, **values} for image_id, values in measured.items()]
+    rows = [{"image_id": image_id, **values} for image_id, values in measured.items()]
     with replacing(folder / MEASURED) as draft:
         pd.DataFrame(rows).to_parquet(draft, index=False)
     with replacing(folder / TABLE) as draft:

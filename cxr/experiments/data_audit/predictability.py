@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from cxr.data.audit.association import cramers_v, information, permutation_test
+from cxr.data.audit.contingency import cramers_v, information, permutation_test
 from cxr.evaluation.intervals import (
     effective_patients,
     mean_of_patients,
@@ -25,9 +25,10 @@ from cxr.evaluation.intervals import (
     patients_of_pairs,
     share_intervals,
 )
-from cxr.evaluation.metrics import Interval, estimate, patients_of
+from cxr.evaluation.metrics import estimate, patients_of
 from cxr.experiments.data_audit.classes import Classes
 from cxr.experiments.vocabulary.count import one_per_patient
+from cxr.formatting import Estimate
 
 FEWEST_PATIENTS = 5
 """Of a class and of the rest, for an area under the curve."""
@@ -52,8 +53,8 @@ class Association:
         multiplied by their number. None where it cannot be said.
     """
 
-    by_class: dict[str, Interval]
-    mean: Interval
+    by_class: dict[str, Estimate]
+    mean: Estimate
     v: float | None
     bits: float | None
     chance: float | None
@@ -141,7 +142,7 @@ class Units:
         """
         by_class, mean = self._areas(codes)
         names = self.classes.names
-        none = Interval(value=None, low=None, high=None)
+        none = Estimate(value=None, low=None, high=None)
         listed = {name: by_class.get(k, none) for k, name in enumerate(names)}
         return Association(listed, mean, *self.test(codes, n_tests))
 
@@ -164,9 +165,9 @@ class Units:
 
     # --- areas under the curve ---
 
-    def _areas(self, codes: np.ndarray) -> tuple[dict[int, Interval], Interval]:
+    def _areas(self, codes: np.ndarray) -> tuple[dict[int, Estimate], Estimate]:
         if not self.ranked:
-            return {}, Interval(value=None, low=None, high=None)
+            return {}, Estimate(value=None, low=None, high=None)
         n_values = int(codes.max()) + 1
         cells, shape = self.folds * n_values + codes, (int(self.folds.max()) + 1, n_values)
         areas = [fold_area(*self.sides[k], cells, shape) for k in self.ranked]

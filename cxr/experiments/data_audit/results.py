@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict, cast
 
 import numpy as np
 import pandas as pd
 
-from cxr.evaluation.metrics import Interval, patients_of
+from cxr.errors import RunError
+from cxr.evaluation.metrics import patients_of
 from cxr.evaluation.tests import holm
 from cxr.experiments.data_audit.classes import Classes
-from cxr.experiments.data_audit.columns import Property
 from cxr.experiments.data_audit.predictability import Units
-from cxr.formatting import NOTHING, p_value, xrays
+from cxr.experiments.data_audit.property_values import MissingColumn, Property
+from cxr.formatting import NOTHING, Estimate, p_value, xrays
 from cxr.models.card import MULTI_LABEL
+
+if TYPE_CHECKING:
+    from cxr.runs import Run
 
 SIGNIFICANT = 0.05
 NOTES = (
@@ -43,8 +47,8 @@ class Entry(TypedDict):
     known: int
     missing: int
     values: int
-    auc: Interval
-    by_class: dict[str, Interval]
+    auc: Estimate
+    by_class: dict[str, Estimate]
     best: str
     v: float | None
     bits: float | None
@@ -54,6 +58,53 @@ class Entry(TypedDict):
     shown: bool
     sentence: str
     reason: str
+
+
+class ClassSize(TypedDict):
+    """Numbers of X-rays and patients of a class."""
+
+    images: int
+    patients: int
+
+
+class LeftOut(TypedDict):
+    """An X-ray that could not be read, and why."""
+
+    image_id: str
+    reason: str
+
+
+class AuditResults(TypedDict):
+    """The results of an audit, as ``results.json`` holds them."""
+
+    n_images: int
+    n_patients: int
+    task: str
+    classes: list[str]
+    by_class: dict[str, ClassSize]
+    split: str
+    text: bool
+    finding: str
+    properties: list[Entry]
+    missing: list[MissingColumn]
+    left_out: list[LeftOut]
+    correction: str
+    notes: list[str]
+    provenance: dict[str, str]
+
+
+def audit_results(run: Run) -> AuditResults:
+    """Return the results of a finished audit.
+
+    Raises
+    ------
+    RunError
+        If the run is no audit of a data set, or is not finished.
+    """
+    results = run.results()
+    if results is None or run.kind != "audit-data":
+        raise RunError(f"run {run.id} has no results of an audit of a data set to report")
+    return cast("AuditResults", results)
 
 
 def associations(
@@ -99,7 +150,7 @@ def _entry(own: Property, counted: np.ndarray, units: Units, n_tests: int) -> En
         known=int(own.known.sum()),
         missing=int((~own.known).sum()),
         values=len(np.unique(codes)),
-        auc=Interval(value=None, low=None, high=None),
+        auc=Estimate(value=None, low=None, high=None),
         by_class={},
         best="",
         v=None,
@@ -123,7 +174,7 @@ def _entry(own: Property, counted: np.ndarray, units: Units, n_tests: int) -> En
     return entry | {"reason": units.too_few()}
 
 
-def _best(by_class: Mapping[str, Interval]) -> str:
+def _best(by_class: Mapping[str, Estimate]) -> str:
     """Return the class whose interval begins highest, the first of equal ones."""
     ends = [(own["low"] if own["low"] is not None else own["value"], name) for name, own in by_class.items()]
     known = [(end, name) for end, name in ends if end is not None]
@@ -149,12 +200,12 @@ def _sentence(entry: Entry, n_classes: int, task: str) -> str:
     return f"{entry['title']}{alone} tells {entry['best']} from {rest} with {auc_in_words(own)}."
 
 
-def auc_in_words(own: Interval) -> str:
+def auc_in_words(own: Estimate) -> str:
     """Return ``AUC 0.97 (0.95 to 0.98)``."""
     return f"AUC {interval_in_words(own)}"
 
 
-def interval_in_words(own: Interval) -> str:
+def interval_in_words(own: Estimate) -> str:
     """Return ``0.97 (0.95 to 0.98)``, "–" where there is no value."""
     value, low, high = own["value"], own["low"], own["high"]
     if value is None:
@@ -179,7 +230,13 @@ def finding(entries: Sequence[Entry], images: pd.DataFrame, classes: Classes) ->
     return f"{len(shown)} of {len(tested)} properties predict the class without a look at the chest, on {n}. {some}"
 
 
-def entry_cells(entry: Mapping[str, Any]) -> dict[str, str]:
+def bar_of(own: Estimate) -> tuple[float, float, float]:
+    """Return the value of an estimate and the two ends of its bar in a figure: the value itself without an interval."""
+    value, low, high = own["value"] or 0.0, own["low"], own["high"]
+    return (value, value, value) if low is None or high is None else (value, low, high)
+
+
+def entry_cells(entry: Entry) -> dict[str, str]:
     """Return a row of the table that people read, by its columns; ? after a property that is not shown."""
     classes = [(name, own) for name, own in entry["by_class"].items() if own["value"] is not None]
     best = entry["by_class"].get(entry["best"])
@@ -194,7 +251,7 @@ def entry_cells(entry: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def missing_cells(row: Mapping[str, Any]) -> dict[str, str]:
+def missing_cells(row: MissingColumn) -> dict[str, str]:
     """Return a row of the table of missing metadata, by its columns: on how many X-rays of each class."""
     counts = {name: own for name, own in row["by_class"].items() if own["of"]}
     return {"": row["title"], "every X-ray": f"{row['missing']} of {row['of']}"} | {
@@ -202,16 +259,17 @@ def missing_cells(row: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def flat(entries: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def flat(entries: Sequence[Entry]) -> pd.DataFrame:
     """Return the entries as a table: one row for each property, three columns for the AUC of each class."""
     rows = []
     for entry in entries:
         row = {key: value for key, value in entry.items() if key not in ("auc", "by_class")}
-        row |= {key: entry["auc"][ending] for key, ending in _OF_A_CLASS}
+        row |= _numbers(entry["auc"])
         for name, own in entry["by_class"].items():
-            row |= {f"{key} of {name}": own[ending] for key, ending in _OF_A_CLASS}
+            row |= {f"{key} of {name}": value for key, value in _numbers(own).items()}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-_OF_A_CLASS = (("auc", "value"), ("low", "low"), ("high", "high"))
+def _numbers(own: Estimate) -> dict[str, float | None]:
+    return {"auc": own["value"], "low": own["low"], "high": own["high"]}

@@ -8,7 +8,7 @@ from scipy.stats import hypergeom
 from scipy.stats.contingency import association
 from sklearn.metrics import mutual_info_score
 
-from cxr.data.audit.association import cramers_v, information, permutation_test
+from cxr.data.audit.contingency import cramers_v, information, permutation_test
 
 TABLES = [
     np.array([[30, 5], [10, 25]]),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -14,7 +14,15 @@ import streamlit as st
 from cxr.data import Manifest
 from cxr.data.library import DataSet
 from cxr.experiments.data_audit.job import KIND
-from cxr.experiments.data_audit.results import entry_cells, flat, missing_cells
+from cxr.experiments.data_audit.results import (
+    AuditResults,
+    Entry,
+    audit_results,
+    bar_of,
+    entry_cells,
+    flat,
+    missing_cells,
+)
 from cxr.reports import data_audit as report
 from cxr.runs import ACTIVE, Run, list_runs, start
 
@@ -55,9 +63,7 @@ def show(chosen: DataSet, data: Manifest) -> None:
     if run.status()["state"] != "finished":
         _watch(run)
         return
-    results = run.results()
-    if results is not None:
-        _show_results(run, results, changed=run.spec.get("manifest_hash") not in ("", data.hash()))
+    _show_results(run, audit_results(run), changed=run.spec.get("manifest_hash") not in ("", data.hash()))
 
 
 def newest(manifest: Path) -> Run | None:
@@ -89,7 +95,7 @@ def _watch(run: Run) -> None:
     progress()
 
 
-def _show_results(run: Run, results: Mapping[str, Any], *, changed: bool) -> None:
+def _show_results(run: Run, results: AuditResults, *, changed: bool) -> None:
     entries = results["properties"]
     shown = [entry for entry in entries if entry["shown"]]
     st.info(viewer.plain(results["finding"]), icon=":material/lightbulb:")
@@ -134,7 +140,7 @@ def _html(run_id: str, folder: str) -> str:
     return report.to_html(Run(folder))
 
 
-def forest(entries: Sequence[Mapping[str, Any]]) -> go.Figure:
+def forest(entries: Sequence[Entry]) -> go.Figure:
     """Return the mean AUC of each property with its interval, the strongest at the top; those shown are in colour."""
     known = [entry for entry in entries if entry["auc"]["value"] is not None]
     rows = known[:_IN_CHART]
@@ -143,21 +149,20 @@ def forest(entries: Sequence[Mapping[str, Any]]) -> go.Figure:
         own = [entry for entry in rows if entry["shown"] == shown]
         if not own:
             continue
-        value = [entry["auc"]["value"] for entry in own]
-        ends = {end: [entry["auc"][end] or entry["auc"]["value"] for entry in own] for end in ("low", "high")}
+        bars = [bar_of(entry["auc"]) for entry in own]
         figure.add_scatter(
-            x=value,
+            x=[value for value, _, _ in bars],
             y=[html.escape(entry["title"]) for entry in own],
             mode="markers",
             name=name,
             marker={"color": colour, "size": 9, "symbol": "circle" if shown else "circle-open"},
             error_x={
-                "array": [high - v for high, v in zip(ends["high"], value, strict=True)],
-                "arrayminus": [v - low for low, v in zip(ends["low"], value, strict=True)],
+                "array": [high - value for value, _, high in bars],
+                "arrayminus": [value - low for value, low, _ in bars],
                 "thickness": 2.5,
                 "width": 0,
             },
-            customdata=list(zip(ends["low"], ends["high"], strict=True)),
+            customdata=[bar[1:] for bar in bars],
             hovertemplate="%{y}: %{x:.2f} (%{customdata[0]:.2f} to %{customdata[1]:.2f})<extra></extra>",
         )
     figure.add_vline(x=0.5, line_width=1, line_color=_GREY)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,7 @@ from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, emit, say, show_table
 
 if TYPE_CHECKING:
+    from cxr.experiments.data_audit.results import AuditResults
     from cxr.runs import Run
 
 _FIRST, _MOST = 3, 12  # sentences that the conclusion has already, and that are printed below the table
@@ -37,7 +38,9 @@ def audit(
     from cxr.runs import start
 
     def show_finished(run: Run) -> None:
-        results = run.results() or {}
+        from cxr.experiments.data_audit.results import audit_results
+
+        results = audit_results(run)
         emit({"run": run.id, **results}, as_json, lambda _: _show(run, results))
 
     params = {"manifest": data, "split": split, "by": by, "text": text, "seed": seed}
@@ -57,7 +60,7 @@ def report(
     say(str(write(get_run(run), out)))
 
 
-def _show(run: Run, results: dict[str, Any]) -> None:
+def _show(run: Run, results: AuditResults) -> None:
     """Print sentences, the ranked table, missing metadata and what was left out."""
     from cxr.experiments.data_audit.results import entry_cells, missing_cells
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -178,24 +179,34 @@ def _yes_or_no(there: pd.Series, known: pd.Series) -> pd.Series:
     return pd.Series(np.where(known, np.where(there, "yes", "no"), ""))
 
 
-def missing_by_class(table: pd.DataFrame, targets: np.ndarray, classes: tuple[str, ...]) -> list[dict[str, object]]:
+class Count(TypedDict):
+    """On how many X-rays of a class a column is unknown, and how many there are."""
+
+    missing: int
+    of: int
+
+
+class MissingColumn(TypedDict):
+    """On how many X-rays a column is unknown, of all and of each class."""
+
+    column: str
+    title: str
+    missing: int
+    of: int
+    by_class: dict[str, Count]
+
+
+def missing_by_class(table: pd.DataFrame, targets: np.ndarray, classes: tuple[str, ...]) -> list[MissingColumn]:
     """Return for each column that people would compare classes by, on how many X-rays of each class it is unknown."""
-    rows = []
+    rows: list[MissingColumn] = []
     columns = {**KNOWN_COLUMNS, "patient_id": "Patient"} | {name: f"Column {name}" for name in other_columns(table)}
     for column, title in columns.items():
         values = _plain(table[column])
         unknown = (values.isna() | (values == "")).to_numpy()
         by_class = {
-            name: {"missing": int((unknown & (targets[:, k] == 1)).sum()), "of": int((targets[:, k] == 1).sum())}
+            name: Count(missing=int((unknown & (targets[:, k] == 1)).sum()), of=int((targets[:, k] == 1).sum()))
             for k, name in enumerate(classes)
         }
-        rows.append(
-            {
-                "column": column,
-                "title": title,
-                "missing": int(unknown.sum()),
-                "of": len(table),
-                "by_class": by_class,
-            }
-        )
+        missing = int(unknown.sum())
+        rows.append(MissingColumn(column=column, title=title, missing=missing, of=len(table), by_class=by_class))
     return rows
