@@ -250,6 +250,13 @@ KINDS: dict[str, Kind] = {
             shard="cxr.experiments.vocabulary.job:search_shard",
         ),
         Kind(
+            "audit-data",
+            "what tells the classes of a data set apart without a look at the chest",
+            job="cxr.experiments.data_audit.job:run",
+            params="cxr.experiments.data_audit.settings:AuditParams",
+            resumes=True,
+        ),
+        Kind(
             "import",
             "read a data set, split it and keep it under a name",
             job="cxr.data.jobs:run_import",

@@ -38,6 +38,7 @@ COMMANDS = {
     "text-experiment": ["text", "experiment", *NETWORK],
     "text-stamping": ["text", "stamp", *NETWORK, "--word", "DX"],
     "text-vocabulary": ["text", "vocabulary", "demo"],
+    "audit-data": ["data", "audit", "demo"],
     "import": ["data", "import", "image-folder", "XRAYS", "--name", "mine"],
     "demo": ["demo", "--name", "another", "--n", "12"],
     "study": ["study", "claim", "--data", "demo"],
@@ -67,7 +68,7 @@ def test_each_kind_of_run_has_a_command_here():
     assert COMMANDS.keys() == KINDS.keys()
 
 
-@pytest.mark.parametrize("file", sorted(Path(cxr.cli.__file__).parent.glob("*.py")), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", sorted(Path(cxr.cli.__file__).parent.rglob("*.py")), ids=lambda file: file.name)
 def test_whatever_command_starts_a_run_says_where(file: Path):
     calls = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
     starts = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id in ("start", "start_study")]

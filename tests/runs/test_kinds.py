@@ -71,6 +71,10 @@ def old_specs(manifest: str) -> dict[str, list[dict[str, Any]]]:
             {"manifest": manifest, "split": ""},
             {"manifest": manifest, "split": "test", "min_images": 2, "join": True, "workers": 0},
         ],
+        "audit-data": [
+            {"manifest": manifest},
+            {"manifest": manifest, "split": "test", "by": "findings", "text": False, "seed": 3, "workers": 0},
+        ],
         "import": [
             {"kind": "folders", "path": str(Path(manifest).parent), "name": "x", "columns": {}, "aliases": {}},
             {"kind": "csv", "path": manifest, "name": "x", "columns": None, "split": False, "seed": 1},
