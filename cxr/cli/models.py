@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cxr.cli.follow import Detach, ShardsOption, SlurmOption, follow_or_leave
-from cxr.cli.output import Json, WrongUse, assignments
+from cxr.cli.output import Json, WrongUse, assignments, emit
 from cxr.errors import unknown
 from cxr.json_types import JsonObject
 from cxr.runs import get_run, is_run_id, start
@@ -206,6 +206,22 @@ def _refuse_beside(option: str, others: Mapping[str, object]) -> None:
     given = [name for name, value in others.items() if value]
     if given:
         raise WrongUse(f"{option} goes without {', '.join(given)}: that is of a network")
+
+
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN_A RUN_B...", help="Ids of trainings or evaluations.")],
+    split: Annotated[str | None, typer.Option(help="Only X-rays of this split; by default all predicted.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare finished runs on the X-rays that all of them have predicted: which is better, or can nobody tell?
+
+    Differences of accuracy, balanced accuracy and AUC have 95 % intervals and p values over patients, corrected for the
+    number of comparisons. X-rays that one of the networks has seen in training are left out if there are others.
+    """
+    from cxr.cli.results import show_comparison
+    from cxr.evaluation.comparison import compare as compare_runs
+
+    emit(compare_runs([get_run(run) for run in runs], split), as_json, show_comparison)
 
 
 def check_split(manifest: str, split: str) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from cxr.cli.output import say, show_table
+from cxr.formatting import p_value, xrays
 
 if TYPE_CHECKING:
+    from cxr.evaluation.comparison.results import ComparisonResults, Reference
     from cxr.evaluation.results import ClassScores, Summary
     from cxr.evaluation.scores.results import FurtherScores
     from cxr.training.results import StageOutcome
@@ -38,6 +40,35 @@ def show_results(results: Any) -> None:
             show_table(f"{name}: true class by row, predicted by column", ["", *classes], body)
     for line in results.get("notes") or ():
         say(line)
+
+
+def show_comparison(comparison: ComparisonResults) -> None:
+    """Print a comparison of runs: who is in it, their figures beside the baselines, the differences, references."""
+    splits = ", ".join(f"{n} of {name}" for name, n in comparison["splits"].items())
+    say(f"{xrays(comparison['n'], comparison['n_patients'])} are compared ({splits})")
+    for run in comparison["runs"]:
+        reasons = "; ".join(f"{n} {reason}" for reason, n in run["left_out"].items())
+        say(f"{run['run']}  {run['name']}: {xrays(run['n'])} predicted" + (f"; left out: {reasons}" if reasons else ""))
+    runs, baselines = comparison["runs"], comparison["baselines"]
+    rows = [[name, *(_interval(run["figures"][name]) for run in runs)] for name in runs[0]["figures"]]
+    rows = [[*row, *(_interval(baseline["figures"].get(row[0])) for baseline in baselines)] for row in rows]
+    show_table("", ["measure", *(run["name"] for run in runs), *(baseline["name"] for baseline in baselines)], rows)
+    for difference in comparison["differences"]:
+        say(difference["sentence"])
+    body = [_reference_row(reference) for reference in comparison["references"]]
+    if body:
+        columns = ["test", "measure", "run", "against", "difference", "p"]
+        show_table("For reference, as if every X-ray were independent:", columns, body)
+    for line in comparison["notes"]:
+        say(line)
+
+
+def _reference_row(reference: Reference) -> list[str]:
+    difference = _interval({key: reference.get(key) for key in ("value", "low", "high")})
+    if "only_run" in reference:
+        difference = f"only one is right: {reference['only_run']} and {reference['only_against']}"
+    names = [reference["test"], reference["measure"], reference["run"], reference["against"]]
+    return [*names, difference, p_value(reference["p"])]
 
 
 def is_of_findings(summary: Summary) -> bool:
