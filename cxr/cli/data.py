@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from cxr.cli.audits.data_audit import audit, report
-from cxr.cli.audits.duplicates import duplicates
+from cxr.cli.audits.duplicates import FindDuplicates, duplicates
 from cxr.cli.data_contents import Contents, contents_of, show_contents, show_import, show_known
 from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, WrongUse, assignments, bar, counted, emit, say, show_table
@@ -180,12 +180,7 @@ def import_(
     _split: Annotated[bool, typer.Option("--split", hidden=True)] = False,  # the default, which once had this name
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set of this name.")] = False,
-    find_duplicates: Annotated[
-        bool,
-        typer.Option(
-            "--find-duplicates", help="Also find X-rays that are there twice, and keep them in one split: minutes more."
-        ),
-    ] = False,
+    find_duplicates: FindDuplicates = False,
     slurm: SlurmOption = None,
     detach: Detach = False,
     as_json: Json = False,
