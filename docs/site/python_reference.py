@@ -40,6 +40,7 @@ PAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
             "cxr.experiments.masking.settings",
             "cxr.experiments.stamping.settings",
             "cxr.experiments.vocabulary.settings",
+            "cxr.experiments.data_audit.settings",
             "cxr.experiments.study",
         ),
     ),

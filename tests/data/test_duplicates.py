@@ -1,4 +1,4 @@
-"""Copies of synthetic X-rays are found however they were changed, and other patients' X-rays are left alone."""
+"""Copies of synthetic X-rays are found however they were changed, and those of other patients are left alone."""
 
 from __future__ import annotations
 
@@ -186,6 +186,31 @@ def test_groups_are_kept_in_the_manifest_and_the_next_splits_keep_them_together(
     assert split.exit_code == 0, split.output
     after = open_data_set("mine").table
     assert after[after["dup_group"] != ""].groupby("dup_group")["split"].nunique().max() == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "values"), [("label", ["left", "right"] * 3), ("findings", ["Mass|Nodule", "Mass"] * 2)]
+)
+def test_an_import_groups_what_it_finds_before_it_splits(
+    column: str, values: list[str], xrays: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("cxr.data.images.pool.default_workers", lambda: 0)  # a dozen images need no processes
+    rows = []
+    for k, value in enumerate(values):
+        for name, image in ((f"{k}.png", xrays[k]), (f"{k}.jpg", 255 - jpeg(xrays[k][6:186, 8:188], 70))):
+            Image.fromarray(image).save(tmp_path / name)
+            rows.append({"image": name, column: value})
+    pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
+    command = ["data", "import", "manifest", str(tmp_path / "table.csv"), "--name", "twice", "--find-duplicates"]
+    done = CliRunner().invoke(app, [*command, "--json"])
+    assert done.exit_code == 0, done.output
+    n = len(values)
+    notes = json.loads(done.stdout)["notes"]
+    assert any(note.startswith(f"{2 * n} X-rays of {2 * n} are there more than once: {n} groups") for note in notes)
+    manifest = open_data_set("twice")
+    assert manifest.table.groupby("dup_group")["split"].nunique().tolist() == [1] * n
+    assert set(manifest.splits) == {"train", "val", "test"}
+    assert facts_beside(manifest.path)["duplicates"]["grouped"]
 
 
 def test_a_manifest_that_is_no_data_set_is_read_but_not_written(doubled: Manifest, tmp_path: Path):

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from cxr.cli.output import Json, WrongUse, bar, emit, say, show_table
+from cxr.json_types import JsonObject
 
 _SHOWN = 10
+FindDuplicates = Annotated[
+    bool,
+    typer.Option(
+        "--find-duplicates", help="Also find X-rays that are there twice, and keep them in one split: minutes more."
+    ),
+]
 
 
 def duplicates(
@@ -29,10 +36,8 @@ def duplicates(
     Nothing is removed. With --group, make new splits afterwards with `cxr data split`.
     """
     from cxr.data.audit.duplicates.data_set import duplicate_notes, search_data_set
-    from cxr.data.library import list_data_sets
+    from cxr.data.notes import straddling_notes
 
-    if group and data not in {data_set.name for data_set in list_data_sets()}:
-        raise WrongUse(f"{data!r} is not the name of a data set: only a data set can keep groups. Import it first")
     if out is not None and out.is_dir():
         raise WrongUse(f"--out {out} is a folder: give the path of a file, such as {out / 'duplicates.csv'}")
     with bar("looking for duplicates") as progress:
@@ -41,14 +46,14 @@ def duplicates(
         "manifest": str(result.manifest.path),
         **result.facts(group),
         "conflicts": {name: getattr(result.conflicts, name).to_dict("records") for name in result.conflicts.counts()},
-        "notes": duplicate_notes(result, group),
+        "notes": [*duplicate_notes(result), *(straddling_notes(result.manifest) if group else [])],
         "file": str(file) if file else None,
         "duplicates": result.table().to_dict("records"),
     }
     emit(value, as_json, _show)
 
 
-def _show(value: dict[str, Any]) -> None:
+def _show(value: JsonObject) -> None:
     for sentence in value["notes"]:
         say(sentence)
     pairs = value["duplicates"]
@@ -59,5 +64,7 @@ def _show(value: dict[str, Any]) -> None:
         say(f"and {len(rows) - _SHOWN} more" + ("" if value["file"] else ": --out FILE writes all of them"))
     if value["file"]:
         say(f"all pairs: {value['file']}")
-    if rows and not value["grouped"]:
-        say("`--group` notes them in a data set's manifest, so that new splits keep them together")
+    if rows and value["grouped"]:
+        say("The manifest's column dup_group holds the groups: splits keep them together.")
+    elif rows:
+        say("`--group` notes them in a data set's manifest, so that new splits keep them together.")

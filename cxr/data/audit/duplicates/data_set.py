@@ -15,8 +15,7 @@ from cxr.data.audit.duplicates.pictures import SIDE
 from cxr.data.images.image_cache import ImageCache
 from cxr.data.library import DuplicateFacts, add_facts, list_data_sets, resolve_manifest, update_data_set
 from cxr.data.manifest import Manifest
-from cxr.data.notes import straddling_notes
-from cxr.errors import ManifestError
+from cxr.errors import ManifestError, wrong_use
 from cxr.files import replacing
 
 PAIRS_FILE = "duplicates.csv"
@@ -124,8 +123,10 @@ def search_data_set(
     """
     in_library = str(data) in {data_set.name for data_set in list_data_sets()}
     if group and not in_library:
-        raise ManifestError(
-            f"{str(data)!r} is not the name of a data set: only a data set can keep groups. Import it first"
+        raise wrong_use(
+            ManifestError(
+                f"{str(data)!r} is not the name of a data set: only a data set can keep groups. Import it first"
+            )
         )
     path = resolve_manifest(data)
     duplicates = search_manifest(Manifest.load(path), progress)
@@ -145,9 +146,12 @@ def search_data_set(
     return duplicates, file
 
 
-def duplicate_notes(duplicates: Duplicates, grouped: bool) -> list[str]:
-    """Return what a user should know of the duplicates of a data set, one sentence each, the count first."""
-    facts, conflicts = duplicates.facts(grouped), duplicates.conflicts
+def duplicate_notes(duplicates: Duplicates, *, conflicts_only: bool = False) -> list[str]:
+    """Return what a user should know of the duplicates of a data set, one sentence each, the count first.
+
+    ``conflicts_only`` leaves out splits: they are made afterwards.
+    """
+    facts, conflicts = duplicates.facts(grouped=False), duplicates.conflicts
     if not facts["pairs"]:
         notes = [f"No X-ray is there twice, of {facts['compared']} compared."]
     else:
@@ -157,16 +161,16 @@ def duplicate_notes(duplicates: Duplicates, grouped: bool) -> list[str]:
         ]
     if n := len(conflicts.labels):
         notes.append(f"{_n(n, 'pair')} of one X-ray {_are(n)} under two labels.")
-    if n := len(conflicts.splits):
-        notes.append(f"{_n(n, 'pair')} of one X-ray {_are(n)} in two splits.")
     if n := len(conflicts.patients_in_classes):
-        notes.append(f"{_n(n, 'patient')} {'has' if n == 1 else 'have'} X-rays of more than one class.")
-    if grouped:
-        notes += straddling_notes(duplicates.manifest) or ["Splits keep each group together (`dup_group`)."]
-    elif n := len(conflicts.patients_in_splits):
-        notes.append(f"{_n(n, 'patient')} {'has' if n == 1 else 'have'} X-rays in more than one split.")
+        notes.append(f"{_n(n, 'patient')} {_has(n)} X-rays of more than one class.")
     if n := len(duplicates.missing):
         notes.append(f"{_n(n, 'X-ray')} could not be read and {'was' if n == 1 else 'were'} left out.")
+    if conflicts_only:
+        return notes
+    if n := len(conflicts.splits):
+        notes.append(f"{_n(n, 'pair')} of one X-ray {_are(n)} in two splits.")
+    if n := len(conflicts.patients_in_splits):
+        notes.append(f"{_n(n, 'patient')} {_has(n)} X-rays in more than one split.")
     return notes
 
 
@@ -176,3 +180,7 @@ def _n(count: int, noun: str) -> str:
 
 def _are(count: int) -> str:
     return "is" if count == 1 else "are"
+
+
+def _has(count: int) -> str:
+    return "has" if count == 1 else "have"

@@ -20,7 +20,7 @@ THRESHOLD = 0.86
 """Least correlation of details of two pictures that count as one X-ray."""
 LEAST_AREA = 0.25
 """Least share of the picture in which both must show details."""
-_LEAST_DETAILS = 0.55  # after the coarse fit: of pairs of two X-rays that look alike, one in a hundred has more
+_LEAST_DETAILS = 0.43  # after the coarse fit: of pairs of two X-rays that look alike, one in ten has more
 _WINDOW, _FLAT = 9, 1.5
 _MARGIN = 2
 _MOST_SCALE, _MOST_TURN = 1.6, 0.3  # of an affine map that is still a crop and a small turn
@@ -67,10 +67,10 @@ def register(first: Picture, second: Picture, view: View, inverted: bool) -> Reg
     sign = -1.0 if inverted else 1.0
     height, width, top, left = view
     start = np.array([[width, 0, left * SIDE], [0, height, top * SIDE]], np.float32)
-    matrix = _fitted(first.coarse_contrast, second.coarse_contrast * sign, start, steps=15, smoothing=3)
+    matrix = _fitted(first.coarse_contrast, second.coarse_contrast * sign, start, steps=25, smoothing=3)
     if matrix is None or _correlation(first.half_details, second.half_details * sign, matrix) < _LEAST_DETAILS:
         return None
-    matrix = _fitted(first.half_contrast, second.half_contrast * sign, matrix, steps=10, smoothing=3)
+    matrix = _fitted(first.half_contrast, second.half_contrast * sign, matrix, steps=15, smoothing=3)
     if matrix is not None:
         matrix = _fitted(first.contrast, second.contrast * sign, matrix, steps=10, smoothing=3)
     if matrix is None or not _plausible(matrix):
