@@ -14,6 +14,7 @@ import typer
 
 from cxr import __version__
 from cxr.cli import app_dashboard, cache, data, explaining, models, runs, study, text, training, weights
+from cxr.cli.evaluation import slices
 from cxr.cli.output import fail
 from cxr.errors import CxrError, system_error
 
@@ -48,6 +49,8 @@ app.add_typer(training.recipes, name="recipe")
 app.add_typer(study.app, name="study")
 app.add_typer(runs.app, name="runs")
 app.command("evaluate")(models.evaluate)
+app.command("slices")(slices.slices)
+app.command("compare")(models.compare)
 app.command("explain")(explaining.explain)
 app.command("composites")(explaining.composites)
 app.command("heatmaps")(explaining.heatmaps)

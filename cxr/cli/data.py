@@ -12,8 +12,9 @@ import typer
 from typer.core import TyperCommand
 
 from cxr.cli.audits.data_audit import audit, report
+from cxr.cli.audits.duplicates import duplicates
 from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
-from cxr.cli.output import Json, WrongUse, assignments, counted, emit, say, show_table
+from cxr.cli.output import Json, WrongUse, assignments, bar, counted, emit, say, show_table
 from cxr.json_types import JsonObject
 from cxr.paths import data_root
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from cxr.runs import Run, Slurm
 
 app = typer.Typer(help="Import data sets, split them, see what is in them.", no_args_is_help=True)
+app.command("duplicates")(duplicates)
 app.command("audit")(audit)
 app.command("report")(report)
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A data set's name or the path of a manifest.")]
@@ -181,6 +183,12 @@ def import_(
     _split: Annotated[bool, typer.Option("--split", hidden=True)] = False,  # the default, which once had this name
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set of this name.")] = False,
+    find_duplicates: Annotated[
+        bool,
+        typer.Option(
+            "--find-duplicates", help="Also find X-rays that are there twice, and keep them in one split: minutes more."
+        ),
+    ] = False,
     slurm: SlurmOption = None,
     detach: Detach = False,
     as_json: Json = False,
@@ -196,10 +204,11 @@ def import_(
     splits = "keep" if no_split else splits
     if slurm is not None or detach:
         params = {"kind": kind, "path": path, "name": name, "splits": splits, "seed": seed, "overwrite": overwrite}
+        params |= {"find_duplicates": True} if find_duplicates else {}
         _in_a_run("import", params | _given_options(ctx), slurm, detach, as_json, _show_import)
         return
     check_free(name, overwrite)
-    with counted("files read") as progress:
+    with bar("files read") as move:
         imported = import_data_set(
             kind,
             path,
@@ -207,7 +216,9 @@ def import_(
             splits=splits,
             seed=seed,
             overwrite=overwrite,
-            progress=progress,
+            find_duplicates=find_duplicates,
+            search_progress=move,
+            progress=lambda done, total: move(done / max(total, 1), f"files read {done}/{total}"),
             **_given_options(ctx),
         )
     result = imported.result

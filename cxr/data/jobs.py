@@ -19,6 +19,7 @@ from cxr.data.importers.registry import SOURCES
 from cxr.data.importers.rows import SOURCE_SPLIT
 from cxr.data.library import (
     DataSetFacts,
+    add_facts,
     check_name,
     describe_data_set,
     facts_beside,
@@ -32,7 +33,7 @@ from cxr.data.manifest import Manifest
 from cxr.data.notes import import_notes, split_notes, straddling_notes, two_labels
 from cxr.data.phantom import write_demo
 from cxr.data.splits import in_order, split_manifest
-from cxr.errors import ManifestError, unknown, wrong_use
+from cxr.errors import CxrError, ManifestError, unknown, wrong_use
 from cxr.paths import data_root
 
 if TYPE_CHECKING:
@@ -131,7 +132,9 @@ def import_data_set(
     splits: str = "make",
     seed: int = 0,
     overwrite: bool = False,
+    find_duplicates: bool = False,
     run: str = "",
+    search_progress: Progress | None = None,
     **options: Any,
 ) -> Imported:
     """Read a data set, keep it in the library, then make its splits and keep it with them.
@@ -150,6 +153,9 @@ def import_data_set(
         Of the splits that are made.
     overwrite
         Replace a data set of this name.
+    find_duplicates
+        Also find X-rays that are there twice in different pictures, and group them, so that splits keep them together;
+        ``search_progress`` is called with the share that is done, and a text.
     run
         The run that imports; it may replace what it kept itself before it was killed.
 
@@ -182,6 +188,9 @@ def import_data_set(
     if splits in ("make", "new") and not official:
         about["split_reason"] = "they have not been made yet"
     folder = save_data_set(kept_as, result, overwrite=overwrite, **about)
+    if find_duplicates:
+        notes += _grouped_duplicates(kept_as, search_progress)
+        add_facts(kept_as, notes=notes)
     result = result.with_manifest(Manifest.load(folder / "manifest.csv"))
     return _with_splits(kept_as, folder, result, splits, seed, notes)
 
@@ -242,6 +251,8 @@ def run_import(folder: RunFolder, params: ImportParams, progress: Progress) -> N
         splits=params.splits,
         seed=params.seed,
         overwrite=params.overwrite,
+        find_duplicates=params.find_duplicates,
+        search_progress=progress,
         run=folder.id,
         progress=lambda done, total: progress(done / max(total, 1), f"{done} of {total} files read"),
         **given_options((source.options for source in SOURCES.values()), params.options),
@@ -282,6 +293,18 @@ def _with_splits(name: str, folder: Path, result: ImportResult, splits: str, see
     split_sentences = [] if reason else [*split_notes(manifest, set_aside, official), *straddling_notes(manifest)]
     update_data_set(name, manifest, split_notes=split_sentences, split_reason=reason)
     return Imported(name, folder, result.with_manifest(manifest), reason, (*notes, *split_sentences))
+
+
+def _grouped_duplicates(name: str, progress: Progress | None) -> list[str]:
+    """Find and group the duplicates of a data set that has just been imported; return what is to be known of them."""
+    from cxr.data.audit.duplicates.data_set import duplicate_notes, search_data_set
+
+    try:
+        duplicates, file = search_data_set(name, group=True, progress=progress)
+    except CxrError as error:  # the import itself is whole
+        return [f"Duplicates were not looked for: {error}. `cxr data duplicates {name} --group` tries again."]
+    found = duplicate_notes(duplicates, conflicts_only=True)
+    return [*found, f"`{file}` lists them."] if len(duplicates.pairs) else found
 
 
 def _source_split_note(manifest: Manifest, splits: str) -> str:

@@ -33,6 +33,29 @@ class DataSet:
     kind: str
 
 
+class DuplicateFacts(TypedDict):
+    """Counts of X-rays that are in a data set more than once.
+
+    Attributes
+    ----------
+    compared
+        X-rays that were compared.
+    pairs, exact
+        Pairs of one X-ray, and those of them with the same pixels.
+    images, groups
+        X-rays that are in a pair, and groups of them.
+    grouped
+        Whether the manifest's ``dup_group`` holds the groups.
+    """
+
+    compared: int
+    pairs: int
+    exact: int
+    images: int
+    groups: int
+    grouped: bool
+
+
 class DataSetFacts(TypedDict, total=False):
     """What ``data.json`` holds about a data set; any key may be missing.
 
@@ -46,6 +69,8 @@ class DataSetFacts(TypedDict, total=False):
         The same of its splits, and why it has none.
     source_splits
         Names of the splits that came with the data and are still as they were.
+    duplicates
+        What the last search for duplicates found.
     run
         The run that imported it, if one did.
     n, stamp
@@ -59,6 +84,7 @@ class DataSetFacts(TypedDict, total=False):
     split_notes: list[str]
     split_reason: str
     source_splits: list[str]
+    duplicates: DuplicateFacts
     run: str
     n: int
     stamp: str
@@ -115,9 +141,14 @@ def update_data_set(name: str, manifest: Manifest, **facts: Unpack[DataSetFacts]
 
 def describe_data_set(name: str, kind: str) -> None:
     """Note of which kind a data set is whose files were made in its folder."""
+    add_facts(name, kind=kind)
+
+
+def add_facts(name: str, **facts: Unpack[DataSetFacts]) -> None:
+    """Note facts about a data set beside those that are known; its manifest stays as it is."""
     folder = resolve_manifest(check_name(name)).parent
     with replacing(folder / "data.json") as draft:
-        _write_facts(draft, folder / "manifest.csv", {**_with_stored_facts(folder), "kind": kind})
+        _write_facts(draft, folder / "manifest.csv", {**_with_stored_facts(folder), **facts})
 
 
 def facts_beside(manifest: Path) -> DataSetFacts:

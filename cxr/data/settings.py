@@ -78,6 +78,7 @@ class ImportParams(Params):
     splits: Literal["make", "keep", "new", "none"] = "make"
     seed: int = Field(default=0, ge=0)
     overwrite: bool = False
+    find_duplicates: bool = False
     options: JsonObject = Field(default_factory=dict)
 
     @model_validator(mode="before")

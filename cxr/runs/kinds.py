@@ -213,6 +213,12 @@ KINDS: dict[str, Kind] = {
             shard="cxr.evaluation.job:evaluate_shard",
         ),
         Kind(
+            "evaluate-predictions",
+            "measure a table of somebody else's predictions",
+            job="cxr.evaluation.tables.job:evaluate_table",
+            params="cxr.evaluation.tables.settings:PredictionsParams",
+        ),
+        Kind(
             "explain",
             "heatmaps of many images",
             job="cxr.explain.job:explain_run",

@@ -33,6 +33,7 @@ NETWORK = ["demo", "--data", "demo", "--split", "test"]
 COMMANDS = {
     "train": ["train", "demo", "--data", "demo"],
     "evaluate": ["evaluate", *NETWORK],
+    "evaluate-predictions": ["evaluate", "--predictions", "PREDICTIONS"],
     "explain": ["explain", *NETWORK],
     "text-experiment": ["text", "experiment", *NETWORK],
     "text-stamping": ["text", "stamp", *NETWORK, "--word", "DX"],
@@ -88,7 +89,9 @@ def test_the_command_of_every_kind_submits_its_run(
     phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ):
     monkeypatch.setenv("CXR_DATA", str(phantoms))
-    words = [str(phantoms / "demo" / "images") if word == "XRAYS" else word for word in COMMANDS[kind]]
+    (tmp_path / "theirs.csv").write_text("image,label,flu,none\na,flu,0.9,0.1\nb,none,0.2,0.8\n")
+    places = {"XRAYS": str(phantoms / "demo" / "images"), "PREDICTIONS": str(tmp_path / "theirs.csv")}
+    words = [places.get(word, word) for word in COMMANDS[kind]]
     if kind == "study":  # it refuses in a process of its own: what its members are to do there is tested below
         (tmp_path / "study.yaml").write_text(plan().to_yaml())
         words = ["study", str(tmp_path / "study.yaml"), "--data", "demo", "--detach"]

@@ -47,6 +47,11 @@ def old_specs(manifest: str) -> dict[str, list[dict[str, Any]]]:
             {"weights": "demo", **measured, "splits": ["test"], "aliases": {"flu": "covid19"}, "include_seen": True},
             {"model": "demo", "manifest": manifest, "splits": None},
         ],
+        "evaluate-predictions": [
+            {"predictions": "/tables/theirs.csv"},
+            {"predictions": "/tables/theirs.csv", "manifest": manifest, "scale": "logits", "task": "single-label"},
+            {"predictions": "/tables/theirs.csv", "columns": {"image": "file"}, "class_columns": {"flu": "p"}},
+        ],
         "explain": [
             {"model": "demo", **measured, "split": "test", "composite": "epsilon", "options": {"epsilon": 0.001}},
             {"model": "demo", "manifest": manifest, "ids": ["a", "b"], "targets": "all", "previews": 3, "batch": 2},

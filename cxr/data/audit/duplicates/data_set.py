@@ -1,0 +1,184 @@
+"""Duplicates of a whole data set: found, listed beside its manifest, and grouped so that splits keep them together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from cxr.data.audit.duplicates.conflicts import Conflicts, find_conflicts
+from cxr.data.audit.duplicates.finding import find_duplicates
+from cxr.data.audit.duplicates.groups import group_duplicates, with_groups
+from cxr.data.audit.duplicates.pictures import SIDE
+from cxr.data.images.image_cache import ImageCache
+from cxr.data.library import DuplicateFacts, add_facts, list_data_sets, resolve_manifest, update_data_set
+from cxr.data.manifest import Manifest
+from cxr.errors import ManifestError
+from cxr.files import replacing
+
+PAIRS_FILE = "duplicates.csv"
+_COLUMNS = ("image", "label", "split", "patient_id", "source")
+_DECODED = 0.4  # share of the work that decoding is, for the progress
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """X-rays that a manifest holds more than once.
+
+    Attributes
+    ----------
+    manifest
+        In which they were looked for; with the groups where they were joined.
+    pairs
+        As :func:`cxr.data.audit.duplicates.find_duplicates` returns them.
+    conflicts
+        Labels, splits and patients that contradict each other.
+    n
+        How many X-rays were compared.
+    missing
+        DataFrame ``image_id, file, reason`` of the images that could not be read.
+    """
+
+    manifest: Manifest
+    pairs: pd.DataFrame
+    conflicts: Conflicts
+    n: int
+    missing: pd.DataFrame
+
+    def table(self) -> pd.DataFrame:
+        """Return the pairs with file, label, split, patient and source of both X-rays."""
+        rows = self.manifest.table.set_index("image_id")
+        table = self.pairs.copy()
+        for column in _COLUMNS:
+            for side in ("a", "b"):
+                table[f"{column}_{side}"] = table[f"image_id_{side}"].map(rows[column])
+        return table
+
+    def facts(self, grouped: bool) -> DuplicateFacts:
+        """Return the counts that are kept with a data set."""
+        groups = group_duplicates(self.pairs)
+        return {
+            "compared": self.n,
+            "pairs": len(self.pairs),
+            "exact": int((self.pairs["kind"] == "exact").sum()),
+            "images": len(groups),
+            "groups": len(set(groups.values())),
+            "grouped": grouped,
+        }
+
+
+def search_manifest(manifest: Manifest, progress: Progress | None = None, workers: int | None = None) -> Duplicates:
+    """Find the duplicates of a manifest; its images are decoded first where they are not in the cache.
+
+    Raises
+    ------
+    ImageError
+        If not one image can be read, or the cache cannot be written.
+    """
+    report: Progress = progress or (lambda share, text: None)
+    cache = ImageCache.build(
+        manifest,
+        SIDE,
+        workers=workers,
+        progress=lambda done, total: report(_DECODED * done / max(total, 1), f"{done} of {total} X-rays decoded"),
+    )
+    table = manifest.table.set_index("image_id").loc[cache.ids]
+    sizes = list(zip(table["width"].astype(int), table["height"].astype(int), strict=True))
+    pairs = find_duplicates(
+        cache.images,
+        cache.ids,
+        sizes=sizes,
+        progress=lambda share, text: report(_DECODED + (1 - _DECODED) * share, text),
+    )
+    return Duplicates(manifest, pairs, find_conflicts(manifest, pairs), len(cache), cache.missing)
+
+
+def search_data_set(
+    data: str | Path, *, group: bool = False, out: Path | None = None, progress: Progress | None = None
+) -> tuple[Duplicates, Path | None]:
+    """Find the duplicates of a data set and write them to ``duplicates.csv`` beside its manifest.
+
+    Parameters
+    ----------
+    data
+        A data set's name, or a manifest's file.
+    group
+        Give each group of duplicates one ``dup_group`` in the manifest, so that the next splits keep it together.
+        Splits that there are stay as they are.
+    out
+        Another file for the pairs; a manifest that is no data set gets a file only here.
+
+    Returns
+    -------
+    Duplicates, Path
+        What was found, and the file of the pairs, None if none was written.
+
+    Raises
+    ------
+    ManifestError
+        If ``group`` is asked of a manifest that is not a data set of the library.
+    """
+    in_library = str(data) in {data_set.name for data_set in list_data_sets()}
+    if group and not in_library:
+        raise ManifestError(
+            f"{str(data)!r} is not the name of a data set: only a data set can keep groups. Import it first"
+        )
+    path = resolve_manifest(data)
+    duplicates = search_manifest(Manifest.load(path), progress)
+    file = out or (path.parent / PAIRS_FILE if in_library else None)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as draft:
+            duplicates.table().to_csv(draft, index=False)
+    if group:
+        grouped = with_groups(duplicates.manifest, duplicates.pairs)
+        update_data_set(str(data), grouped, duplicates=duplicates.facts(grouped=True))
+        duplicates = Duplicates(
+            Manifest.load(path), duplicates.pairs, duplicates.conflicts, duplicates.n, duplicates.missing
+        )
+    elif in_library:
+        add_facts(str(data), duplicates=duplicates.facts(grouped=False))
+    return duplicates, file
+
+
+def duplicate_notes(duplicates: Duplicates, *, conflicts_only: bool = False) -> list[str]:
+    """Return what a user should know of the duplicates of a data set, one sentence each, the count first.
+
+    ``conflicts_only`` leaves out splits: they are made afterwards.
+    """
+    facts, conflicts = duplicates.facts(grouped=False), duplicates.conflicts
+    if not facts["pairs"]:
+        notes = [f"No X-ray is there twice, of {facts['compared']} compared."]
+    else:
+        notes = [
+            f"{_n(facts['images'], 'X-ray')} of {facts['compared']} {_are(facts['images'])} there more than once: "
+            f"{_n(facts['groups'], 'group')}, {_n(facts['pairs'], 'pair')}, {facts['exact']} with the same pixels."
+        ]
+    if n := len(conflicts.labels):
+        notes.append(f"{_n(n, 'pair')} of one X-ray {_are(n)} under two labels.")
+    if n := len(conflicts.patients_in_classes):
+        notes.append(f"{_n(n, 'patient')} {_has(n)} X-rays of more than one class.")
+    if n := len(duplicates.missing):
+        notes.append(f"{_n(n, 'X-ray')} could not be read and {'was' if n == 1 else 'were'} left out.")
+    if conflicts_only:
+        return notes
+    if n := len(conflicts.splits):
+        notes.append(f"{_n(n, 'pair')} of one X-ray {_are(n)} in two splits.")
+    if n := len(conflicts.patients_in_splits):
+        notes.append(f"{_n(n, 'patient')} {_has(n)} X-rays in more than one split.")
+    return notes
+
+
+def _n(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _has(count: int) -> str:
+    return "has" if count == 1 else "have"
