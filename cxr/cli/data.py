@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict, cast
 import typer
 from typer.core import TyperCommand
 
-from cxr.cli.audits.data_audit import audit, report
-from cxr.cli.audits.duplicates import duplicates
 from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, WrongUse, assignments, bar, counted, emit, say, show_table
 from cxr.json_types import JsonObject
@@ -27,9 +25,6 @@ if TYPE_CHECKING:
     from cxr.runs import Run, Slurm
 
 app = typer.Typer(help="Import data sets, split them, see what is in them.", no_args_is_help=True)
-app.command("duplicates")(duplicates)
-app.command("audit")(audit)
-app.command("report")(report)
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A data set's name or the path of a manifest.")]
 SHOWN_REASONS = 10
 _CHOSEN_OPTIONS = "cxr.import.options"  # key of the context's storage

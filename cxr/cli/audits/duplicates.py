@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from cxr.cli.output import Json, WrongUse, bar, emit, say, show_table
+from cxr.json_types import JsonObject
 
 _SHOWN = 10
 
@@ -49,7 +50,7 @@ def duplicates(
     emit(value, as_json, _show)
 
 
-def _show(value: dict[str, Any]) -> None:
+def _show(value: JsonObject) -> None:
     for sentence in value["notes"]:
         say(sentence)
     pairs = value["duplicates"]
