@@ -7,6 +7,8 @@ Parts:
   ``summarise``.
 - ``findings``: three findings (.3, .5 and .1 of the X-rays), several in one X-ray; every figure of
   ``summarise_findings``.
+- ``further``: balanced accuracy, sensitivity at given specificities, Brier score, log loss, calibration error and the
+  like, of the sets of ``classes``.
 - ``means``: means of numbers in [0, 1] such as how far probabilities move, of few patients, even and skewed.
 - ``differences``: token against control, with and without a true difference: intervals, p values, and how often the two
   disagree.
@@ -35,6 +37,7 @@ from scipy.stats import binomtest
 from cxr.evaluation.intervals import mean_intervals, numbered, sign_flips, wilson
 from cxr.evaluation.metrics import sigmoid, softmax, summarise
 from cxr.evaluation.multilabel import summarise_findings
+from cxr.evaluation.scores.further import further_scores
 
 CLASSES = ["a", "b", "c"]
 SHARES, PREVALENCE = np.array([0.5, 0.3, 0.2]), np.array([0.3, 0.5, 0.1])
@@ -240,9 +243,47 @@ def _paired(n: int, token: float, control: float, correlation: float, sets: int)
     return f"| {n} | {token:g}, {control:g} | {correlation:g} | " + " | ".join(cells) + " |"
 
 
+def with_logits(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a drawn table with logits, as further scores need them."""
+    return table.assign(**{f"logit_{c}": np.log(np.maximum(table[f"prob_{c}"], 1e-300)) for c in CLASSES})
+
+
+def further(sets: int) -> Iterator[str]:
+    """Yield the table of the further scores of the part ``classes``."""
+    names: list[str] = []
+    for accuracy in ACCURACIES[:-1]:
+        signal = signal_of(accuracy)
+        whole = with_logits(classes_drawn(np.random.default_rng(1), 100_000, 0.0, signal)[0])
+        truth = {name: found["value"] for name, found in further_figures(whole).items()}
+        for n in SIZES:
+            for correlation in CORRELATIONS:
+                rng, counts = np.random.default_rng(n + int(100 * (accuracy + correlation))), Counts()
+                for _ in range(sets):
+                    found = further_figures(with_logits(classes_drawn(rng, n, correlation, signal)[0]))
+                    if any(value["value"] is None for name, value in found.items() if "precision" not in name):
+                        continue  # a class is absent
+                    for name, value in found.items():
+                        counts.add(name, (value["low"], value["high"]), truth[name])
+                if not names:
+                    names = list(truth)
+                    yield "| n | accuracy | correlation | sets | " + " | ".join(names) + " |"
+                    yield "|---" * (len(names) + 4) + "|"
+                cells = [f"{counts.coverage(name):.2f}" for name in names]
+                yield (
+                    f"| {n} | {accuracy:g} | {correlation:g} | {len(counts.held['ece'])} | " + " | ".join(cells) + " |"
+                )
+
+
+def further_figures(table: pd.DataFrame) -> dict[str, Any]:
+    """Return the further scores by name: those of all classes, and those of the rarest class."""
+    scores = further_scores(table, CLASSES, "single-label")
+    return scores["overall"] | {f"{name} c": value for name, value in scores["per_class"]["c"].items()}
+
+
 PARTS = {
     "classes": ("Figures of classes that exclude each other", lambda sets: summaries("classes", sets)),
     "findings": ("Figures of several findings", lambda sets: summaries("findings", max(1, sets // 2))),
+    "further": ("Further scores of classes that exclude each other", lambda sets: further(max(1, sets // 2))),
     "means": ("Means of numbers in [0, 1], few patients", means),
     "differences": ("Paired differences", lambda sets: differences(max(1, sets // 2))),
 }
@@ -250,7 +291,9 @@ PARTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", type=int, default=1000, help="drawn for each row; findings and differences take half")
+    parser.add_argument(
+        "--sets", type=int, default=1000, help="drawn for each row; findings, further and differences take half"
+    )
     parser.add_argument("--part", action="append", choices=list(PARTS))
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()

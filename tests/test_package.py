@@ -32,7 +32,7 @@ def test_an_unknown_part_is_an_attribute_error() -> None:
 EARLIER = {
     "data": "CLASSES SOURCES DataSet Excluded ImageCache ImportResult Manifest import_data list_data_sets "
     "open_data_set read_xray resolve_manifest save_data_set split_manifest",
-    "evaluation": "load_trained predict predictions_table share_intervals summarise wilson",
+    "evaluation": "evaluate_predictions load_trained predict predictions_table share_intervals summarise wilson",
     "explain": "BIASES COMPOSITES DEFAULT_COMPOSITE Composite Explanation explain",
     "models": "LoadReport ModelCard XrayClassifier backbones build keep_output_neurons kept_neurons list_weights "
     "load_model save_model with_classes",

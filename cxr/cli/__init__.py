@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 
 from cxr import __version__
-from cxr.cli import app_dashboard, cache, data, explaining, models, runs, study, text, training, weights
+from cxr.cli import app_dashboard, audits, cache, data, explaining, models, runs, study, text, training, weights
+from cxr.cli.evaluation import slices
 from cxr.cli.output import fail
 from cxr.errors import CxrError, system_error
 
@@ -42,12 +43,15 @@ def _root(
 
 
 app.command("demo")(data.demo)
+audits.add_to(data.app)
 app.add_typer(data.app, name="data")
 app.command("train")(training.train)
 app.add_typer(training.recipes, name="recipe")
 app.add_typer(study.app, name="study")
 app.add_typer(runs.app, name="runs")
 app.command("evaluate")(models.evaluate)
+app.command("slices")(slices.slices)
+app.command("compare")(models.compare)
 app.command("explain")(explaining.explain)
 app.command("composites")(explaining.composites)
 app.command("heatmaps")(explaining.heatmaps)

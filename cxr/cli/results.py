@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from cxr.cli.output import say, show_table
+from cxr.formatting import p_value, xrays
 
 if TYPE_CHECKING:
+    from cxr.evaluation.comparison.results import ComparisonResults, Reference
     from cxr.evaluation.results import ClassScores, Summary
+    from cxr.evaluation.scores.results import FurtherScores
     from cxr.training.results import StageOutcome
 
 _Score = Literal["accuracy", "macro_f1", "auc", "average_precision"]
@@ -29,6 +32,7 @@ def show_results(results: Any) -> None:
         return
     show_stages(results.get("stages") or [])
     for name, summary in summaries:
+        _show_further(name, summary.get("further"))
         classes = summary.get("classes") or []
         confusion = summary.get("confusion") or []
         body = [[true, *row] for true, row in zip(classes, confusion, strict=False)]
@@ -36,6 +40,36 @@ def show_results(results: Any) -> None:
             show_table(f"{name}: true class by row, predicted by column", ["", *classes], body)
     for line in results.get("notes") or ():
         say(line)
+
+
+def show_comparison(comparison: ComparisonResults) -> None:
+    """Print a comparison of runs: who is in it, their figures beside the baselines, the differences, references."""
+    splits = ", ".join(f"{n} of {name}" for name, n in comparison["splits"].items())
+    say(f"{xrays(comparison['n'], comparison['n_patients'])} are compared ({splits})")
+    for run in comparison["runs"]:
+        reasons = "; ".join(f"{n} {reason}" for reason, n in run["left_out"].items())
+        say(f"{run['run']}  {run['name']}: {xrays(run['n'])} predicted" + (f"; left out: {reasons}" if reasons else ""))
+    measures = list(comparison["runs"][0]["figures"])
+    entries: list[tuple[str, Mapping[str, object]]] = [(run["name"], run["figures"]) for run in comparison["runs"]]
+    entries += [(baseline["name"], baseline["figures"]) for baseline in comparison["baselines"]]
+    rows = [[name, *(_interval(figures.get(measure)) for measure in measures)] for name, figures in entries]
+    show_table("", ["run", *measures], rows)
+    for difference in comparison["differences"]:
+        say(difference["sentence"])
+    body = [_reference_row(reference) for reference in comparison["references"]]
+    if body:
+        columns = ["test", "measure", "run", "against", "difference", "p"]
+        show_table("For reference, as if every X-ray were independent:", columns, body)
+    for line in comparison["notes"]:
+        say(line)
+
+
+def _reference_row(reference: Reference) -> list[str]:
+    difference = _interval({key: reference.get(key) for key in ("value", "low", "high")})
+    if "only_run" in reference:
+        difference = f"only one is right: {reference['only_run']} and {reference['only_against']}"
+    names = [reference["test"], reference["measure"], reference["run"], reference["against"]]
+    return [*names, difference, p_value(reference["p"])]
 
 
 def is_of_findings(summary: Summary) -> bool:
@@ -53,6 +87,41 @@ def _show_findings(summaries: list[tuple[str, Summary]]) -> None:
         rows = [_finding_row(finding, scores) for finding, scores in summary["per_class"].items()]
         columns = list(rows[0])
         show_table(f"{name}, by finding (* no published threshold)", columns, [list(row.values()) for row in rows])
+
+
+_FURTHER = {
+    "balanced_accuracy": "balanced accuracy",
+    "macro_recall": "macro recall",
+    "macro_precision": "macro precision",
+    "macro_f1": "macro F1",
+    "macro_specificity": "macro specificity",
+    "mean_average_precision": "mean average precision",
+    "mean_sensitivity_at_90": "mean sensitivity at 90 % specificity",
+    "mean_sensitivity_at_95": "mean sensitivity at 95 % specificity",
+    "brier": "Brier score",
+    "log_loss": "log loss",
+    "ece": "calibration error (ECE)",
+}
+
+
+def _show_further(name: str, scores: FurtherScores | None) -> None:
+    """Print the further scores of a split: those of all classes together, of each class, and why some are missing."""
+    if scores is None:
+        return
+    scaled = scores["scaled"]
+    after = {key: _interval(scaled.get(key)) for key in ("brier", "log_loss", "ece")}
+    rows = [[title, _interval(scores["overall"].get(key)), after.get(key, "")] for key, title in _FURTHER.items()]
+    show_table(f"{name}: {scores['errors']}", ["score", "value", "after temperature scaling"], rows)
+    if "why" in scaled:
+        say(f"Temperature scaling: {scaled['why']}.")
+    else:
+        say(f"Temperature {scaled['temperature']:.3f}, fitted on {scaled['n_fitted']} X-rays of {scaled['fitted_on']}.")
+    columns = {"specificity": "specificity", "average_precision": "average precision"}
+    columns |= {"sensitivity_at_90": "sensitivity at 90 % spec.", "sensitivity_at_95": "at 95 % spec."}
+    by_class = [[c, *(_interval(entry[key]) for key in columns)] for c, entry in scores["per_class"].items()]
+    show_table("", ["class", *columns.values()], by_class)
+    for c, reason in scores["undefined"].items():
+        say(f"{c}: {reason}.")
 
 
 def _show_scores(summaries: list[tuple[str, Summary]], titles: dict[_Score, str]) -> None:

@@ -202,7 +202,7 @@ def _show_run(description: RunDescription) -> None:
     ):
         if value:
             say(f"{title:<9} {value}")
-    for key in ("manifest", "run", "model", "weights", "split", "mode"):
+    for key in ("predictions", "manifest", "run", "model", "weights", "split", "mode"):
         if description["params"].get(key):
             say(f"{key:<9} {description['params'][key]}")
     show_results(description["results"])

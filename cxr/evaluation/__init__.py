@@ -9,9 +9,18 @@ from cxr.evaluation.predict import predict, predictions_table
 if TYPE_CHECKING:
     from cxr.evaluation.intervals import share_intervals, wilson
     from cxr.evaluation.metrics import summarise
+    from cxr.evaluation.tables.call import evaluate_predictions
     from cxr.networks import load_network as load_trained
 
-__all__ = ["load_trained", "predict", "predictions_table", "share_intervals", "summarise", "wilson"]
+__all__ = [
+    "evaluate_predictions",
+    "load_trained",
+    "predict",
+    "predictions_table",
+    "share_intervals",
+    "summarise",
+    "wilson",
+]
 
 # Which X-rays a recipe learns from is decided without torch and scikit-learn. `predict` is called as its module is.
 _public, __dir__ = lazy.attach(
@@ -19,6 +28,7 @@ _public, __dir__ = lazy.attach(
     {
         "intervals": ("share_intervals", "wilson"),
         "metrics": ("summarise",),
+        "tables.call": ("evaluate_predictions",),
     },
 )
 

@@ -200,21 +200,41 @@ def difference_intervals(
     difference, both sides are those of a share of 0 among ``patients``. Parameters and None as in
     :func:`share_intervals`.
     """
+    tests = difference_tests(statistic, groups, patients, seed, level)
+    return [None if test.low is None or test.high is None else (test.low, test.high) for test in tests]
+
+
+def difference_tests(
+    statistic: Callable[[np.ndarray], np.ndarray],
+    groups: Groups,
+    patients: Sequence[float],
+    seed: int = 0,
+    level: float = LEVEL,
+) -> list[Paired]:
+    """Return what :func:`difference_intervals` does, with a two-sided p that is below 1 - ``level`` where 0 is outside.
+
+    Where there is no interval, p is 1; where a statistic is not defined, its value is NaN.
+    """
     estimate = jackknife(statistic, groups, seed)
     if estimate is None:
-        return [None] * len(patients)
-    limits: list[Limits | None] = []
+        values = statistic(np.ones((1, len(groups))))[0] if len(groups) else np.full(len(patients), np.nan)
+        return [Paired(float(value), None, None, 1.0) for value in values]
+    quantile, tests = estimate.quantile(level), []
     for value, variance, carriers, n in zip(
         estimate.value, estimate.variance, estimate.carriers, patients, strict=True
     ):
         if not np.isfinite(value):
-            limits.append(None)
+            tests.append(Paired(float("nan"), None, None, 1.0))
             continue
-        half = (wilson(0, n, quantile=estimate.quantile(level)) or (0.0, 1.0))[1]
+        half = (wilson(0, n, quantile=quantile) or (0.0, 1.0))[1]
+        # The quantile at which 0 is an end of the interval: half = quantile² / (n + quantile²) solved for it.
+        reached = float(np.sqrt(n * abs(value) / (1 - abs(value)))) if abs(value) < 1 else float("inf")
         if variance > 0 and np.isfinite(variance):
-            half = estimate.quantile(level) * np.sqrt(variance) * (1 + _DOUBT / carriers)
-        limits.append((max(-1.0, float(value - half)), min(1.0, float(value + half))))
-    return limits
+            error = np.sqrt(variance) * (1 + _DOUBT / carriers)
+            half, reached = quantile * error, abs(value) / error
+        p = min(1.0, 2 * float(student.sf(reached, estimate.freedom)))
+        tests.append(Paired(float(value), max(-1.0, float(value - half)), min(1.0, float(value + half)), p))
+    return tests
 
 
 def ratio_intervals(

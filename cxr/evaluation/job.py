@@ -17,7 +17,8 @@ from cxr.evaluation.multilabel import thresholds_in_words
 from cxr.evaluation.predict import predict, predictions_table
 from cxr.evaluation.provenance import provenance
 from cxr.evaluation.relation import is_own, refuse_new_splits, relation_to_training
-from cxr.evaluation.results import Brief, EvaluationResults, SeenRecord, Summary
+from cxr.evaluation.results import Brief, EvaluationResults, Outputs, SeenRecord, Summary
+from cxr.evaluation.scores.further import further_scores, temperature_of
 from cxr.evaluation.seen import (
     INCLUDED,
     SeenAmong,
@@ -157,7 +158,7 @@ def annotated_in_training(card: ModelCard) -> dict[str, list[str]]:
 
 def results(
     table: pd.DataFrame,
-    card: ModelCard,
+    card: Outputs,
     selection: Selection,
     among: SeenAmong,
     *,
@@ -175,9 +176,11 @@ def results(
     whole = {name: whole_because(name, of, own=own, include=include_seen) for name, of in uses.items()}
     seen = facts(among, selection.by_split, whole)
     splits: dict[str, Summary] = {}
+    temperature = temperature_of(table, card.classes, card.task)
     for name, rows in measured_rows(table, {"seen": seen}).groupby("split", sort=True):
         summary = summarise_predictions(rows, card.classes, card.task, card.thresholds)
-        splits[str(name)] = {**summary, "absent": selection.absent.get(str(name), {})}
+        more = further_scores(rows, card.classes, card.task, temperature, card.thresholds)
+        splits[str(name)] = {**summary, "absent": selection.absent.get(str(name), {}), "further": more}
     _compare(seen, table, card)
     counts = {name: summary["n"] for name, summary in splits.items()}
     record: EvaluationResults = {
@@ -212,7 +215,7 @@ def about_patients(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _compare(seen: SeenRecord, table: pd.DataFrame, card: ModelCard) -> None:
+def _compare(seen: SeenRecord, table: pd.DataFrame, card: Outputs) -> None:
     """Add to each split of which some X-rays were seen what the figures would be with them, or without them."""
     for name, counts in seen["splits"].items():
         rows = table[table["split"] == name]

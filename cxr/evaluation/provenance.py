@@ -43,6 +43,18 @@ def provenance(manifest: Manifest, network: str | Path | None = None, data_name:
     return record | {"network": network_title(network), "weights_sha256": sha256_of(network_file(network))}
 
 
+def provenance_of_table(table: str | Path, manifest: Manifest | None = None) -> dict[str, str]:
+    """Return what figures of a table of predictions rest on, as :func:`provenance` does.
+
+    Returns
+    -------
+    ``date``, ``cxr``, ``predictions`` (the table's name), ``predictions_sha256``, the checksum of its file, and with a
+    manifest ``data`` and ``manifest_hash``.
+    """
+    record = provenance(manifest) if manifest is not None else {"date": _now(), "cxr": __version__}
+    return record | {"predictions": Path(table).name, "predictions_sha256": sha256_of(Path(table))}
+
+
 def provenance_of(run: Run) -> dict[str, str]:
     """Return what a run's figures rest on; of a run of an older version what its folder still tells."""
     recorded = (run.results() or {}).get("provenance")
@@ -63,6 +75,13 @@ def in_words(record: Mapping[str, str]) -> str:
     lines = [f"Measured {date_in_words(record['date'])} with cxr {record.get('cxr') or '(version not recorded)'}."]
     if record.get("network"):
         lines.append(f"Network: {record['network']} (weights {_hash('sha256', record.get('weights_sha256'))}).")
+    if record.get("predictions"):
+        lines.append(
+            f"Predictions: {record['predictions']} ({_hash('sha256', record.get('predictions_sha256'))}), made "
+            "elsewhere."
+        )
+        if not record.get("data"):
+            return " ".join([*lines, "Data: none given; labels are those of the table."])
     lines.append(
         f"Data: {record.get('data') or 'not recorded'} (manifest {_hash('hash', record.get('manifest_hash'))})."
     )

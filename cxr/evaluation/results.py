@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NotRequired, Protocol, TypedDict, cast
 
+from cxr.evaluation.scores.results import FurtherScores
 from cxr.formatting import Estimate
 
 if TYPE_CHECKING:
     from cxr.runs import Run
+
+
+class Outputs(Protocol):
+    """What the outputs of a classifier mean: the card of a network has it, and a table of predictions."""
+
+    @property
+    def task(self) -> str:
+        """``single-label`` or ``multi-label``."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the outputs, in their order."""
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """By class, the probability above which its publisher calls it present."""
 
 
 class ClassScores(TypedDict):
@@ -36,7 +54,8 @@ class Summary(TypedDict):
     """The metrics of a table of predictions, as files hold them.
 
     ``accuracy``, ``macro_f1`` and ``confusion`` are those of classes that exclude each other, ``average_precision``
-    that of findings. ``absent`` stands in results of evaluations (:class:`cxr.evaluation.selection.Selection`).
+    that of findings. ``absent`` and ``further`` stand in results of evaluations
+    (:class:`cxr.evaluation.selection.Selection`, :func:`cxr.evaluation.scores.further.further_scores`).
     Older files lack ``task`` and ``n_patients``.
     """
 
@@ -52,6 +71,7 @@ class Summary(TypedDict):
     confusion: NotRequired[list[list[int]]]
     average_precision: NotRequired[Estimate]
     absent: NotRequired[dict[str, int]]
+    further: NotRequired[FurtherScores]
 
 
 class Brief(TypedDict):

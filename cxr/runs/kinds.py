@@ -213,6 +213,12 @@ KINDS: dict[str, Kind] = {
             shard="cxr.evaluation.job:evaluate_shard",
         ),
         Kind(
+            "evaluate-predictions",
+            "measure a table of somebody else's predictions",
+            job="cxr.evaluation.tables.job:evaluate_table",
+            params="cxr.evaluation.tables.settings:PredictionsParams",
+        ),
+        Kind(
             "explain",
             "heatmaps of many images",
             job="cxr.explain.job:explain_run",
@@ -242,6 +248,13 @@ KINDS: dict[str, Kind] = {
             params="cxr.experiments.vocabulary.settings:VocabularyParams",
             resumes=True,
             shard="cxr.experiments.vocabulary.job:search_shard",
+        ),
+        Kind(
+            "audit-data",
+            "what tells the classes of a data set apart without a look at the chest",
+            job="cxr.experiments.data_audit.job:run",
+            params="cxr.experiments.data_audit.settings:AuditParams",
+            resumes=True,
         ),
         Kind(
             "import",

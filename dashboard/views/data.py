@@ -19,6 +19,7 @@ from cxr.data.splits import in_order
 from cxr.errors import CxrError
 from cxr.runs import ENDED, list_runs, start
 
+from sections.data import data_audit
 from services import load
 from widgets import address, gallery, page, pick, viewer, where
 from widgets import run_state as run_parts
@@ -70,6 +71,7 @@ def show_set(chosen: DataSet) -> None:
     show_split_notes(chosen, data)
     if data.classes or (data.table["findings"] != "").any():
         make_splits(chosen, data)
+        data_audit.show(chosen, data)
     show_images(data)
     show_left_out(chosen)
     page.command("cxr", "data", "show", chosen.name)

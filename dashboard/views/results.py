@@ -15,15 +15,16 @@ from cxr.evaluation.results import Summary
 from cxr.evaluation.seen import measured_rows
 from cxr.evaluation.selection import listed
 from cxr.evaluation.settings import EvaluationParams, OnNetwork
+from cxr.evaluation.tables.settings import PredictionsParams
 from cxr.json_types import JsonObject
-from cxr.models.card import MULTI_LABEL
+from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 from cxr.networks import training_of
 from cxr.runs import Run, start
 from cxr.training.results import StageOutcome, training_results
 
-from sections.results import by_finding
+from sections.results import by_finding, further, table_form, xrays
 from services import load
-from widgets import address, charts, gallery, measured, page, pages, pick, subject, where
+from widgets import address, charts, measured, page, pages, pick, subject, where
 from widgets import run_state as run_parts
 
 PAPER = (
@@ -51,6 +52,7 @@ def per_class(result: Summary) -> pd.DataFrame:
 
 
 CELL = "results:cell"
+MEASURED = ("train", "evaluate", "evaluate-predictions")
 
 
 def cell_of(classes: list[str]) -> tuple[str, str] | None:
@@ -166,9 +168,19 @@ def as_params(network: str) -> dict[str, str]:
     return {"run" if training_of(network) else "weights": network}
 
 
+def link_to(run: Run) -> dict[str, str]:
+    """Return the query parameters of a run's network and data; empty for predictions without a network."""
+    if isinstance(run.params, PredictionsParams):
+        return {}
+    return {"model": network_of(run), "data": subject.name_of(Path(run.spec["params"]["manifest"]))}
+
+
 def at_the_end(run: Run, stages: list[StageOutcome], link: dict[str, str], split: str) -> None:
     """Show what stands below the figures of either task: what they rest on, stages, other X-rays, the command."""
     measured.rests_on(run)
+    if isinstance(run.params, PredictionsParams):
+        page.command(*table_form.words(run.params))
+        return
     if stages:
         st.subheader("Stages", anchor=False)
         st.dataframe(stage_table(stages), hide_index=True, width="stretch")
@@ -187,15 +199,16 @@ def at_the_end(run: Run, stages: list[StageOutcome], link: dict[str, str], split
 
 page.header("Results", "Every figure with its 95 % interval. Choose a cell or a finding to see its images.")
 with page.told_in_one_line():
-    run = pick.run("train", "evaluate", empty="No training has been run yet, so there are no results.")
+    table_form.show_where_nothing_is(MEASURED)
+    run = pick.run(*MEASURED, empty="No training has been run yet, so there are no results.")
     table = load.predictions(run)
     if table is None or ("predicted" not in table and not run.results()):
         wait_for(run)
-    data = load.manifest_of(run)
-    link = {"model": network_of(run), "data": subject.name_of(Path(run.spec["params"]["manifest"]))}
+    data = load.manifest_of(run) if run.spec["params"].get("manifest") else None
+    link = link_to(run)
     split = pick.split(sorted(table["split"].unique()))
-    network = as_params(link["model"])
-    if measured.is_of_an_older_version(run, network):
+    network = as_params(link["model"]) if link else {}
+    if network and measured.is_of_an_older_version(run, network):
         measured.of_an_older_version(run, network)
     classes = [c.removeprefix("logit_") for c in table.columns if c.startswith("logit_")]
     stamp = (run.folder.path / "predictions.parquet").stat().st_mtime_ns
@@ -206,11 +219,15 @@ with page.told_in_one_line():
 
 every_row, rows = table[table["split"] == split], new[new["split"] == split]
 stages = results.get("stages", [])
+task = MULTI_LABEL if several else SINGLE_LABEL
+limits = {name: scores["threshold"] for name, scores in result["per_class"].items()} if several else {}
+more = further.scores_of(run.id, stamp, split, task, table, rows, result["classes"], limits)
 if several:
     by_finding.headline(result)
     measured.show(run, network, split)
     by_finding.table(result)
-    by_finding.images(data, rows, result, key=f"results:{run.id}:{split}", link={**link, "split": split})
+    further.show(more)
+    by_finding.images(data, rows, result, key=f"results:{run.id}:{split}", link=link and {**link, "split": split})
     page.csv_button("Predictions as CSV", every_row, f"{run.id}-{split}")
 else:
     cells = st.columns(4)
@@ -238,6 +255,7 @@ else:
     st.subheader("By class", anchor=False)
     st.dataframe(per_class(result), height="content")
     st.caption(measured.REACH)
+    further.show(more)
     left, right = st.columns([2, 1])
     with left:
         cell = cell_of(result["classes"])
@@ -251,12 +269,13 @@ else:
         if cell is not None:
             st.button("Show all errors", icon=":material/undo:", key="results:all", on_click=all_errors)
         page.csv_button("Predictions as CSV", every_row, f"{run.id}-{split}")
-        st.page_link(
-            pages.EXPLORER,
-            label="Explain its images",
-            icon=":material/radiology:",
-            query_params={**link, "split": split},
-        )
+        if link:
+            st.page_link(
+                pages.EXPLORER,
+                label="Explain its images",
+                icon=":material/radiology:",
+                query_params={**link, "split": split},
+            )
 
     if cell is None:
         shown, title = (
@@ -272,11 +291,12 @@ else:
     if shown.empty:
         st.caption("None.")
     by_id = shown.set_index("image_id")
-    gallery.grid(
+    xrays.show(
         data,
-        shown["image_id"].tolist(),
+        shown,
         lambda i: f"{by_id.at[i, 'label']} → {by_id.at[i, 'predicted']}  \n{by_id.at[i, 'confidence']:.0%}",
         key=f"results:{split}:{cell}",
-        link={**link, "split": split},
+        link=link and {**link, "split": split},
     )
 at_the_end(run, stages, link, split)
+table_form.show()

@@ -20,7 +20,7 @@ PAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "runs": ("Starting, watching, stopping and resuming runs.", ("cxr.runs",)),
     "evaluation": (
         "Predictions, figures and their intervals.",
-        ("cxr.evaluation", "cxr.evaluation.intervals", "cxr.evaluation.tests"),
+        ("cxr.evaluation", "cxr.evaluation.intervals", "cxr.evaluation.slices", "cxr.evaluation.tests"),
     ),
     "explain": (
         "Heatmaps: explaining a network, composites, rules and propagators.",
@@ -40,6 +40,7 @@ PAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
             "cxr.experiments.masking.settings",
             "cxr.experiments.stamping.settings",
             "cxr.experiments.vocabulary.settings",
+            "cxr.experiments.data_audit.settings",
             "cxr.experiments.study",
         ),
     ),

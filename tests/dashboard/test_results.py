@@ -16,6 +16,7 @@ from cxr.data import ImageCache, Manifest
 from cxr.data.library import save_data_set
 from cxr.evaluation.job import evaluate
 from cxr.evaluation.predict import predictions_table
+from cxr.evaluation.tables.job import evaluate_table
 from cxr.models import save_model
 from cxr.models.seen_images import Seen, SeenImages, sorted_digests
 from cxr.models.weights import load_model
@@ -258,3 +259,55 @@ def test_predictions_without_results_yet_show_no_error(tmp_path: Path, task: str
     (run.folder.path / "results.json").unlink()
     app = opened("results", run=run.id)
     assert not app.exception
+
+
+def table_run(tmp_path: Path, configuration: Configuration, with_data: bool) -> Run:
+    """Predictions that somebody else made, measured in this process."""
+    run = measured(tmp_path, configuration)
+    exported = run.predictions()
+    assert exported is not None
+    exported.drop(columns=["predicted", "correct"], errors="ignore").to_csv(tmp_path / "theirs.csv", index=False)
+    params = {"predictions": str(tmp_path / "theirs.csv")}
+    params |= {"manifest": run.spec["params"]["manifest"]} if with_data else {}
+    folder = RunFolder.create(runs_root(), "evaluate-predictions", params)
+    evaluate_table(folder, folder.params)
+    return Run(folder)
+
+
+@pytest.mark.parametrize(
+    ("configuration", "with_data"), [(SINGLE, False), (SINGLE, True), (SEVERAL, False), (SEVERAL, True)], ids=str
+)
+def test_predictions_of_somebody_else_have_the_same_figures_without_what_needs_the_network(
+    tmp_path, configuration, with_data
+) -> None:
+    run = table_run(tmp_path, configuration, with_data)
+    app = opened("results", run=run.id)
+    assert not app.exception
+    assert not app.error
+    assert metrics(app)["Images"] == "12"
+    page = plain(app)
+    assert "Not here, because they need the network: heatmaps" in page
+    assert "Predictions: theirs.csv (sha256" in page
+    links = [link.proto.label for link in app.get("page_link")]
+    assert not {"Explain", "Explain its images"} & set(links)
+    assert ("to see the X-rays themselves" in page) != with_data or configuration.multi_label
+    assert app.code[0].value.startswith("cxr evaluate --predictions")
+
+
+def test_a_table_is_measured_from_the_form_and_what_is_wrong_with_it_is_one_line(tmp_path) -> None:
+    pd.DataFrame({"image": ["a", "b"], "label": ["flu", "none"], "flu": [0.9, 0.2], "none": [0.1, 0.7]}).to_csv(
+        tmp_path / "theirs.csv", index=False
+    )
+    app = opened("results")
+    button = next(b for b in app.button if b.label == "Measure the predictions")
+    assert "no table given" in button.click().run().error[0].value
+    app.text_input(key="predictions:path").input(str(tmp_path / "theirs.csv")).run()
+    app.button(key="predictions:start").click().run()
+    assert "row 2: the probabilities of flu, none sum to 0.9, not 1" in app.error[0].value
+    assert not app.exception
+    assert list_runs() == []
+    app.selectbox(key="predictions:scale").select("logits").run()
+    app.button(key="predictions:start").click().run()
+    (run,) = list_runs()
+    assert (run.kind, run.params.scale) == ("evaluate-predictions", "logits")
+    run.wait(timeout=60)

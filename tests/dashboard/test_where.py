@@ -37,6 +37,9 @@ FORMS = [
     Form("home", "train", "home", "Train a fresh demo network", "cxr train demo"),
     Form("results", "evaluate", "results", "Measure", "cxr evaluate"),
     Form(
+        "results", "evaluate-predictions", "predictions", "Measure the predictions", "cxr evaluate --predictions FILE"
+    ),
+    Form(
         "text", "text-experiment", "text-experiment", "Mask the text of", "cxr text exp", TEXT | {"look": "Whole split"}
     ),
     Form(
@@ -45,6 +48,7 @@ FORMS = [
     Form(
         "text", "text-vocabulary", "text-vocabulary", "Search the text", "cxr text voc", TEXT | {"look": "Vocabulary"}
     ),
+    Form("data", "audit-data", "audit-data", "Audit these", "cxr data audit", {"data": "demo"}),
     Form("explorer", "explain", "explain", "Explain", "cxr explain demo --data", TEXT),
     Form("data", "import", "import", "Import", "cxr data import", {"tab": "Import"}),
     Form("data", "demo", "demo", "Make synthetic X-rays", "cxr demo", {"tab": "Synthetic X-rays"}),
@@ -55,7 +59,7 @@ OF_ONE = {"minutes", "cpus", "memory"}
 FIELDS = {
     "train": OF_SEVERAL,
     "study": OF_SEVERAL | {"at-once"},
-    **dict.fromkeys(("import", "demo", "text-vocabulary"), OF_ONE),
+    **dict.fromkeys(("import", "demo", "text-vocabulary", "evaluate-predictions", "audit-data"), OF_ONE),
     **{kind: OF_ONE | {"gpus"} for kind in ("evaluate", "explain", "text-experiment", "text-stamping")},
 }
 
@@ -120,7 +124,8 @@ def test_every_form_offers_the_cluster_with_what_fits_its_kind(trained: Run, slu
     assert all(number.max == (64 if "nodes" in fields else 1) for number in gpus)
     expected = "partition=gpu,time=60,gpus=1" if gpus else "partition=gpu,time=60"
     assert command_line(app, form.command).endswith(f"--slurm {expected}")
-    if form.kind in ("study", "import"):  # a study refuses in its own process; an import wants a folder first
+    # A study refuses in its own process; an import wants a folder first, and a measure of predictions their table.
+    if form.kind in ("study", "import", "evaluate-predictions"):
         return
     button(app, form.button).click().run()
     assert "Slurm refused the run: Batch job submission failed: Invalid account" in app.error[0].value

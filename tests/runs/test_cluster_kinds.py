@@ -33,10 +33,12 @@ NETWORK = ["demo", "--data", "demo", "--split", "test"]
 COMMANDS = {
     "train": ["train", "demo", "--data", "demo"],
     "evaluate": ["evaluate", *NETWORK],
+    "evaluate-predictions": ["evaluate", "--predictions", "PREDICTIONS"],
     "explain": ["explain", *NETWORK],
     "text-experiment": ["text", "experiment", *NETWORK],
     "text-stamping": ["text", "stamp", *NETWORK, "--word", "DX"],
     "text-vocabulary": ["text", "vocabulary", "demo"],
+    "audit-data": ["data", "audit", "demo"],
     "import": ["data", "import", "image-folder", "XRAYS", "--name", "mine"],
     "demo": ["demo", "--name", "another", "--n", "12"],
     "study": ["study", "claim", "--data", "demo"],
@@ -66,7 +68,7 @@ def test_each_kind_of_run_has_a_command_here():
     assert COMMANDS.keys() == KINDS.keys()
 
 
-@pytest.mark.parametrize("file", sorted(Path(cxr.cli.__file__).parent.glob("*.py")), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", sorted(Path(cxr.cli.__file__).parent.rglob("*.py")), ids=lambda file: file.name)
 def test_whatever_command_starts_a_run_says_where(file: Path):
     calls = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
     starts = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id in ("start", "start_study")]
@@ -87,7 +89,9 @@ def test_the_command_of_every_kind_submits_its_run(
     phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ):
     monkeypatch.setenv("CXR_DATA", str(phantoms))
-    words = [str(phantoms / "demo" / "images") if word == "XRAYS" else word for word in COMMANDS[kind]]
+    (tmp_path / "theirs.csv").write_text("image,label,flu,none\na,flu,0.9,0.1\nb,none,0.2,0.8\n")
+    places = {"XRAYS": str(phantoms / "demo" / "images"), "PREDICTIONS": str(tmp_path / "theirs.csv")}
+    words = [places.get(word, word) for word in COMMANDS[kind]]
     if kind == "study":  # it refuses in a process of its own: what its members are to do there is tested below
         (tmp_path / "study.yaml").write_text(plan().to_yaml())
         words = ["study", str(tmp_path / "study.yaml"), "--data", "demo", "--detach"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated
 
 import typer
 
 from cxr.cli.output import Json, WrongUse, bar, emit, say, show_table
+from cxr.json_types import JsonObject
 
 _SHOWN = 10
 FindDuplicates = Annotated[
@@ -16,32 +17,6 @@ FindDuplicates = Annotated[
         "--find-duplicates", help="Also find X-rays that are there twice, and keep them in one split: minutes more."
     ),
 ]
-
-
-class _Pair(TypedDict):
-    """A pair as it is printed; with ``--json`` it has further columns."""
-
-    image_a: str
-    image_b: str
-    kind: str
-    transform: str
-    score: float
-
-
-class _Summary(TypedDict):
-    """What the command prints."""
-
-    manifest: str
-    compared: int
-    pairs: int
-    exact: int
-    images: int
-    groups: int
-    grouped: bool
-    conflicts: dict[str, list[Any]]
-    notes: list[str]
-    file: str | None
-    duplicates: list[_Pair]
 
 
 def duplicates(
@@ -67,7 +42,7 @@ def duplicates(
         raise WrongUse(f"--out {out} is a folder: give the path of a file, such as {out / 'duplicates.csv'}")
     with bar("looking for duplicates") as progress:
         result, file = search_data_set(data, group=group, out=out, progress=progress)
-    value: _Summary = {
+    value = {
         "manifest": str(result.manifest.path),
         **result.facts(group),
         "conflicts": {name: getattr(result.conflicts, name).to_dict("records") for name in result.conflicts.counts()},
@@ -78,7 +53,7 @@ def duplicates(
     emit(value, as_json, _show)
 
 
-def _show(value: _Summary) -> None:
+def _show(value: JsonObject) -> None:
     for sentence in value["notes"]:
         say(sentence)
     pairs = value["duplicates"]

@@ -11,7 +11,8 @@ from cxr.evaluation.multilabel import outcomes
 from cxr.evaluation.results import Summary
 from cxr.evaluation.summary import TARGET
 
-from widgets import charts, gallery, measured, page, pick, viewer
+from sections.results import xrays
+from widgets import charts, measured, page, pick, viewer
 
 NOT_SHOWN = (
     "No accuracy is shown: most findings are absent in most X-rays, so a network that never reports any is often "
@@ -64,8 +65,11 @@ def table_of(result: Summary) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def images(data: Manifest, rows: pd.DataFrame, result: Summary, *, key: str, link: dict[str, str]) -> None:
-    """Let the user choose a finding and what came of it, and show these X-rays, the clearest case first."""
+def images(data: Manifest | None, rows: pd.DataFrame, result: Summary, *, key: str, link: dict[str, str]) -> None:
+    """Let the user choose a finding and what came of it, and show these X-rays, the clearest case first.
+
+    ``data`` is None where nothing tells where the X-rays lie; ``link`` is empty without a network to explain them.
+    """
     per_class = result["per_class"]
     names = sorted(per_class, key=lambda name: -per_class[name]["positive"])
     left, right = st.columns([2, 3], vertical_alignment="bottom")
@@ -81,9 +85,9 @@ def images(data: Manifest, rows: pd.DataFrame, result: Summary, *, key: str, lin
         st.caption("None.")
     by_id = shown.set_index("image_id")
     stated = by_id["findings"].where(by_id["findings"] != "", by_id["label"]).str.replace("|", ", ")
-    gallery.grid(
+    xrays.show(
         data,
-        shown["image_id"].tolist(),
+        shown,
         lambda i: f"{by_id.at[i, f'prob_{name}']:.0%}  \n{viewer.plain(stated[i])}",
         key=f"{key}:{name}:{outcome}",
         link=link,

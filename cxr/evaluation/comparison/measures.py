@@ -1,0 +1,80 @@
+"""The measures that runs are compared by, for all runs at once from weights of the X-rays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from cxr.evaluation.comparison.pairing import Paired
+from cxr.evaluation.intervals import effective_patients, mean_of_patients, patients_of_pairs
+from cxr.evaluation.metrics import Figures, weighted_auc
+from cxr.models.card import MULTI_LABEL
+
+ACCURACY, BALANCED, MACRO_AUC, MEAN_AUC = "accuracy", "balanced accuracy", "macro AUC", "mean AUC"
+
+
+class Measures:
+    """What each run achieves on the shared X-rays."""
+
+    def __init__(self, paired: Paired) -> None:
+        self.paired, self.several = paired, paired.task == MULTI_LABEL
+        self.known = np.isfinite(paired.truth) if self.several else np.ones((len(paired.patients), 0), bool)
+        self.positive = paired.truth == 1
+        self.findings = [
+            k for k in range(self.known.shape[1]) if 0 < self.positive[:, k].sum() < self.known[:, k].sum()
+        ]
+        self.by_run = [
+            Figures(paired.truth, predicted, scores, len(paired.classes))
+            for predicted, scores in zip(paired.predicted, paired.scores, strict=True)
+            if not self.several
+        ]
+
+    @property
+    def names(self) -> list[str]:
+        """The measures; AUC of findings are called ``AUC of <finding>``."""
+        if not self.several:
+            return [ACCURACY, BALANCED, MACRO_AUC]
+        return [MEAN_AUC, *(f"AUC of {name}" for name in self.paired.classes)]
+
+    def values(self, run: int, weights: np.ndarray) -> np.ndarray:
+        """Return (B, M) for weights (B, N), in the order of ``names``; NaN where a measure is not defined."""
+        if self.several:
+            return self._aucs(run, weights)
+        figures = self.by_run[run]
+        values = figures.values(weights)
+        recalls = values["recall"][:, figures.present].mean(1, keepdims=True)
+        return np.hstack([values["accuracy"], recalls, values["auc"]])
+
+    def named(self, run: int, weights: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Return (B, 1) of each measure by its name."""
+        return {name: column[:, None] for name, column in zip(self.names, self.values(run, weights).T, strict=True)}
+
+    def patients(self) -> list[float]:
+        """Return for each measure for how many independent X-rays its own stand at the least."""
+        groups = self.paired.patients
+        if not self.several:
+            own, present = self.by_run[0].patients(groups), self.by_run[0].present
+            return [*own["accuracy"], mean_of_patients([own["recall"][c] for c in present]), *own["auc"]]
+        pairs = [self._patients_of(groups, k) for k in range(self.known.shape[1])]
+        return [mean_of_patients([pairs[k] for k in self.findings]), *pairs]
+
+    def counts(self, name: str) -> tuple[int, int]:
+        """Return the numbers of X-rays and of patients that a measure is of."""
+        groups = np.array(self.paired.patients, dtype=object)
+        if self.several and name != MEAN_AUC:
+            groups = groups[self.known[:, self.paired.classes.index(name.removeprefix("AUC of "))]]
+        return len(groups), len(set(groups))
+
+    def _patients_of(self, groups: Sequence[str], k: int) -> float:
+        positive, negative = self.positive[:, k], self.known[:, k] & ~self.positive[:, k]
+        return patients_of_pairs(effective_patients(groups, positive), effective_patients(groups, negative))
+
+    def _aucs(self, run: int, weights: np.ndarray) -> np.ndarray:
+        values = np.full((len(weights), 1 + self.known.shape[1]), np.nan)
+        for k in self.findings:
+            score = self.paired.scores[run][:, k]
+            values[:, 1 + k] = weighted_auc(self.positive[:, k], score, weights * self.known[:, k])
+        if self.findings:
+            values[:, 0] = values[:, [1 + k for k in self.findings]].mean(1)
+        return values

@@ -1,0 +1,48 @@
+"""The shapes of the further scores in ``results.json``."""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+from cxr.formatting import Estimate
+
+
+class Calibration(TypedDict):
+    """Expected calibration error, Brier score and log loss with probabilities of logits divided by a temperature.
+
+    ``why`` says why there are none: no temperature was fitted, or it was fitted on these X-rays.
+    """
+
+    temperature: NotRequired[float]
+    fitted_on: NotRequired[str]
+    n_fitted: NotRequired[int]
+    ece: NotRequired[Estimate]
+    brier: NotRequired[Estimate]
+    log_loss: NotRequired[Estimate]
+    why: NotRequired[str]
+
+
+class FurtherScores(TypedDict):
+    """Scores of predictions beside those of a summary, each as ``{value, low, high}``.
+
+    Attributes
+    ----------
+    overall
+        ``balanced_accuracy``, ``macro_recall``, ``macro_precision``, ``macro_f1``, ``macro_specificity``,
+        ``mean_average_precision``, ``mean_sensitivity_at_90`` and ``mean_sensitivity_at_95`` (at that specificity), all
+        means over classes; ``brier``, ``log_loss``, ``ece``.
+    per_class
+        By class ``specificity``, ``average_precision``, ``sensitivity_at_90``, ``sensitivity_at_95``.
+    scaled
+        The scores of probabilities after temperature scaling.
+    undefined
+        By class, why it is in no mean, or in none but that of the specificity.
+    errors
+        How many X-rays of how many patients are wrong, in words.
+    """
+
+    overall: dict[str, Estimate]
+    per_class: dict[str, dict[str, Estimate]]
+    scaled: Calibration
+    undefined: dict[str, str]
+    errors: str

@@ -1,0 +1,1 @@
+"""Predictions that somebody else made, read from a table of theirs, and measured as those of a network are."""

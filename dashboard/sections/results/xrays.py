@@ -1,0 +1,36 @@
+"""X-rays of a choice on the Results page: as pictures, or in a table where nothing tells where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+import streamlit as st
+
+from cxr.data import Manifest
+
+from widgets import gallery
+
+_MOST = 500
+_NOT_SHOWN = ("logit_", "target_")
+NO_PICTURES = (
+    "Measure the predictions with a data set to see the X-rays themselves: "
+    "`cxr evaluate --predictions FILE --data SET`."
+)
+
+
+def show(
+    data: Manifest | None, rows: pd.DataFrame, caption: Callable[[str], str], *, key: str, link: dict[str, str]
+) -> None:
+    """Show the X-rays of some rows of predictions, each with its caption, and a link to the explorer if there is one.
+
+    Without ``data`` there are no pictures: the rows are listed, the first 500 of them.
+    """
+    if data is not None:
+        gallery.grid(data, rows["image_id"].tolist(), caption, key=key, link=link or None)
+        return
+    if rows.empty:
+        return
+    columns = [name for name in rows if not name.startswith(_NOT_SHOWN) and (rows[name] != "").any()]
+    st.dataframe(rows[columns].head(_MOST), hide_index=True)
+    st.caption(f"{f'The first {_MOST} of {len(rows)}. ' if len(rows) > _MOST else ''}{NO_PICTURES}")
