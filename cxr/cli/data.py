@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperCommand
 
+from cxr.cli.audits.duplicates import FindDuplicates
+from cxr.cli.data_contents import Contents, contents_of, show_contents, show_import, show_known
 from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, WrongUse, assignments, bar, counted, emit, say, show_table
 from cxr.json_types import JsonObject
 from cxr.paths import data_root
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from cxr.data import Manifest
     from cxr.data.importers.import_options import Declaration
     from cxr.data.jobs import ImportSummary
     from cxr.runs import Run, Slurm
 
 app = typer.Typer(help="Import data sets, split them, see what is in them.", no_args_is_help=True)
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A data set's name or the path of a manifest.")]
-SHOWN_REASONS = 10
 _CHOSEN_OPTIONS = "cxr.import.options"  # key of the context's storage
 
 
@@ -125,7 +123,7 @@ def demo(
         if out is not None:
             raise WrongUse(f"--out {out} is for a command that works here and now: leave out --slurm and --detach")
         params = {"name": name, "n": n, "correlation": correlation, "seed": seed, "size": size}
-        _in_a_run("demo", params, slurm, detach, as_json, _show_contents)
+        _in_a_run("demo", params, slurm, detach, as_json, show_contents)
         return
     from cxr.data.phantom import write_demo
 
@@ -134,8 +132,8 @@ def demo(
         manifest = write_demo(folder, n=n, correlation=correlation, seed=seed, size=size, progress=progress)
     if out is None:
         describe_data_set(folder.name, DEMO)
-    contents = _contents(manifest, str(manifest.path or folder / "manifest.csv"))
-    emit(contents, as_json, _show_contents)
+    contents = contents_of(manifest, str(manifest.path or folder / "manifest.csv"))
+    emit(contents, as_json, show_contents)
 
 
 @app.command("kinds")
@@ -178,12 +176,7 @@ def import_(
     _split: Annotated[bool, typer.Option("--split", hidden=True)] = False,  # the default, which once had this name
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set of this name.")] = False,
-    find_duplicates: Annotated[
-        bool,
-        typer.Option(
-            "--find-duplicates", help="Also find X-rays that are there twice, and keep them in one split: minutes more."
-        ),
-    ] = False,
+    find_duplicates: FindDuplicates = False,
     slurm: SlurmOption = None,
     detach: Detach = False,
     as_json: Json = False,
@@ -200,7 +193,7 @@ def import_(
     if slurm is not None or detach:
         params = {"kind": kind, "path": path, "name": name, "splits": splits, "seed": seed, "overwrite": overwrite}
         params |= {"find_duplicates": True} if find_duplicates else {}
-        _in_a_run("import", params | _given_options(ctx), slurm, detach, as_json, _show_import)
+        _in_a_run("import", params | _given_options(ctx), slurm, detach, as_json, show_import)
         return
     check_free(name, overwrite)
     with bar("files read") as move:
@@ -217,38 +210,12 @@ def import_(
             **_given_options(ctx),
         )
     result = imported.result
-    contents: _Contents = {
-        **_contents(result.manifest, str(imported.folder / "manifest.csv")),
+    contents: Contents = {
+        **contents_of(result.manifest, str(imported.folder / "manifest.csv")),
         **imported.as_dict(),
         "excluded": result.excluded.to_dict("records"),
     }
-    emit(contents, as_json, _show_import)
-
-
-class _Count(TypedDict):
-    label: str
-    split: str
-    source: str
-    n: int
-
-
-class _Contents(TypedDict):
-    """What is printed of a data set; below ``counts`` stands what is known after an import or a split alone."""
-
-    manifest: str
-    n: int
-    classes: list[str]
-    hash: str
-    counts: list[_Count]
-    name: NotRequired[str]
-    kind: NotRequired[str]
-    splits: NotRequired[dict[str, int] | None]
-    source_splits: NotRequired[dict[str, int] | None]
-    split_reason: NotRequired[str | None]
-    notes: NotRequired[list[str]]
-    two_labels: NotRequired[list[list[dict[Hashable, str]]]]
-    excluded: NotRequired[list[dict[str, str]]]
-    aside: NotRequired[list[dict[str, str]]]
+    emit(contents, as_json, show_import)
 
 
 def _in_a_run(
@@ -257,7 +224,7 @@ def _in_a_run(
     slurm: Slurm | None,
     detach: bool,
     as_json: bool,
-    show_contents: Callable[[_Contents], None],
+    show_contents: Callable[[Contents], None],
 ) -> None:
     """Do in a run what the command otherwise does itself, and print the same when it is finished."""
     from cxr.runs import start
@@ -268,7 +235,7 @@ def _in_a_run(
 
         results = run.results() or {}
         path = resolve_manifest(results["data"])
-        value = _contents(Manifest.load(path), str(path))
+        value = contents_of(Manifest.load(path), str(path))
         if kind == "import":
             known = {name: results[name] for name in results if name not in ("data", "images", "left_out")}
             value |= cast("ImportSummary", known)
@@ -302,14 +269,14 @@ def split(
     if name is None and data not in {data_set.name for data_set in list_data_sets()}:
         raise typer.BadParameter(f"{data!r} is not the name of a data set: give --name to save the result under")
     divided = split_data_set(data, name=name, fractions=_fractions(fraction), seed=seed, keep=tuple(keep or ()))
-    contents: _Contents = {
-        **_contents(divided.manifest, str(divided.folder / "manifest.csv")),
+    contents: Contents = {
+        **contents_of(divided.manifest, str(divided.folder / "manifest.csv")),
         "name": divided.name,
         "splits": split_sizes(divided.manifest),
         "notes": list(divided.notes),
         "aside": divided.set_aside.to_dict("records"),
     }
-    emit(contents, as_json, _show_known)
+    emit(contents, as_json, show_known)
 
 
 @app.command("list")
@@ -336,12 +303,12 @@ def show(data: Data, as_json: Json = False) -> None:
 
     path = resolve_manifest(data)
     facts = facts_beside(path)
-    contents = _contents(Manifest.load(path), str(path))
+    contents = contents_of(Manifest.load(path), str(path))
     contents |= {
         "notes": facts.get("notes", []) + facts.get("split_notes", []),
         "split_reason": facts.get("split_reason"),
     }
-    emit(contents, as_json, _show_known)
+    emit(contents, as_json, show_known)
 
 
 def _fractions(shares: list[str] | None) -> dict[str, float] | None:
@@ -351,49 +318,3 @@ def _fractions(shares: list[str] | None) -> dict[str, float] | None:
     except ValueError as error:
         raise typer.BadParameter(f"{error}; a share is a number such as 0.7", param_hint="'--fraction'") from error
     return fractions or None
-
-
-def _contents(manifest: Manifest, path: str) -> _Contents:
-    return {
-        "manifest": path,
-        "n": len(manifest),
-        "classes": list(manifest.classes),
-        "hash": manifest.hash(),
-        "counts": _counts(manifest.table),
-    }
-
-
-def _counts(table: pd.DataFrame) -> list[_Count]:
-    """Return the images of each class, split and source; the splits of a class in the order train, val, test."""
-    from cxr.data.splits import in_order
-
-    place = {name: position for position, name in enumerate(in_order(set(table["split"])))}
-    counts = table.groupby(["label", "split", "source"], sort=True).size().rename("n").reset_index()
-    ordered = counts.sort_values(["label", "split", "source"], key=lambda c: c.map(place) if c.name == "split" else c)
-    rows: list[_Count] = ordered.to_dict("records")
-    return rows
-
-
-def _show_contents(contents: _Contents) -> None:
-    say(f"{contents['n']} X-rays, {contents['manifest']}")
-    rows = [[row["label"] or "-", row["split"] or "-", row["source"] or "-", row["n"]] for row in contents["counts"]]
-    show_table("", ["class", "split", "source", "images"], rows)
-
-
-def _show_known(contents: _Contents) -> None:
-    _show_contents(contents)
-    if contents.get("split_reason"):
-        say(f"kept without splits: {contents['split_reason']}")
-    for text in contents["notes"]:
-        say(f"note: {text}")
-
-
-def _show_import(contents: _Contents) -> None:
-    _show_known(contents)
-    excluded = contents["excluded"]
-    if excluded:
-        say(f"{len(excluded)} left out:")
-        for row in excluded[:SHOWN_REASONS]:
-            say(f"  {row['file']}: {row['reason']}")
-        if len(excluded) > SHOWN_REASONS:
-            say(f"  and {len(excluded) - SHOWN_REASONS} more, see excluded.csv beside the manifest")

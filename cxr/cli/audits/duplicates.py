@@ -11,6 +11,12 @@ from cxr.cli.output import Json, WrongUse, bar, emit, say, show_table
 from cxr.json_types import JsonObject
 
 _SHOWN = 10
+FindDuplicates = Annotated[
+    bool,
+    typer.Option(
+        "--find-duplicates", help="Also find X-rays that are there twice, and keep them in one split: minutes more."
+    ),
+]
 
 
 def duplicates(
@@ -30,11 +36,8 @@ def duplicates(
     Nothing is removed. With --group, make new splits afterwards with `cxr data split`.
     """
     from cxr.data.audit.duplicates.data_set import duplicate_notes, search_data_set
-    from cxr.data.library import list_data_sets
     from cxr.data.notes import straddling_notes
 
-    if group and data not in {data_set.name for data_set in list_data_sets()}:
-        raise WrongUse(f"{data!r} is not the name of a data set: only a data set can keep groups. Import it first")
     if out is not None and out.is_dir():
         raise WrongUse(f"--out {out} is a folder: give the path of a file, such as {out / 'duplicates.csv'}")
     with bar("looking for duplicates") as progress:
