@@ -139,8 +139,8 @@ def _baselines(measures: Measures) -> Iterator[Baseline]:
     support = np.bincount(paired.truth, minlength=figures.n)
     commonest = paired.classes[int(support.argmax())]
     shares = (float(support.max() / support.sum()), 1 / len(figures.present))
-    yield {"name": f"always {commonest!r}", "figures": dict(zip(measures.names, shares, strict=False)) | auc}
-    yield {"name": "random guess", "figures": dict.fromkeys(measures.names, 1 / figures.n) | auc}
+    yield {"name": f"always {commonest!r}", "figures": {**dict(zip(measures.names, shares, strict=False)), **auc}}
+    yield {"name": "random guess", "figures": {**dict.fromkeys(measures.names, 1 / figures.n), **auc}}
 
 
 def _references(measures: Measures, runs: Sequence[Predictions]) -> Iterator[Reference]:

@@ -196,7 +196,11 @@ def _check(runs: Sequence[Predictions]) -> None:
             )
         only = [sorted(set(a.classes) - set(b.classes)) for a, b in ((first, other), (other, first))]
         if any(only):
-            parts = [f"only {run.run!r} has {', '.join(names)}" for run, names in zip((first, other), only) if names]
+            parts = [
+                f"only {run.run!r} has {', '.join(names)}"
+                for run, names in zip((first, other), only, strict=True)
+                if names
+            ]
             raise wrong_use(RunError(f"the runs' classes differ: {'; '.join(parts)}. Needed: the same class names"))
 
 

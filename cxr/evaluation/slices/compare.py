@@ -174,8 +174,8 @@ def compared(figure: Figure, where: Where, part: np.ndarray, classes: Sequence[s
     sides = figure.side(part, findings), figure.side(rest, findings)
     correlation = 0.0
     if set(figure.patients[part]) & set(figure.patients[rest]):
-        statistics = (figure.statistic(rows, findings) for rows in (part, rest))
-        correlation = correlation_of(*statistics, figure.patients)
+        of_part, of_rest = (figure.statistic(rows, findings) for rows in (part, rest))
+        correlation = correlation_of(of_part, of_rest, figure.patients)
     limits = difference_limits(*sides, correlation)
     apart = estimate(sides[0].value - sides[1].value, limits)
     entry["figure"], entry["rest"] = (_estimate(side) for side in sides)

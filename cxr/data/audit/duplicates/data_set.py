@@ -15,7 +15,7 @@ from cxr.data.audit.duplicates.pictures import SIDE
 from cxr.data.images.image_cache import ImageCache
 from cxr.data.library import DuplicateFacts, add_facts, list_data_sets, resolve_manifest, update_data_set
 from cxr.data.manifest import Manifest
-from cxr.errors import ManifestError
+from cxr.errors import ManifestError, wrong_use
 from cxr.files import replacing
 
 PAIRS_FILE = "duplicates.csv"
@@ -123,8 +123,10 @@ def search_data_set(
     """
     in_library = str(data) in {data_set.name for data_set in list_data_sets()}
     if group and not in_library:
-        raise ManifestError(
-            f"{str(data)!r} is not the name of a data set: only a data set can keep groups. Import it first"
+        raise wrong_use(
+            ManifestError(
+                f"{str(data)!r} is not the name of a data set: only a data set can keep groups. Import it first"
+            )
         )
     path = resolve_manifest(data)
     duplicates = search_manifest(Manifest.load(path), progress)
