@@ -15,7 +15,7 @@ import numpy as np
 from cxr.evaluation.intervals import LEVEL, Groups, Jackknife, Limits, jackknife, share_interval
 
 _SMALLEST_P = 1e-6
-_HALVINGS = 30
+_HALVINGS = 20
 Statistic = Callable[[np.ndarray], np.ndarray]
 """Values (B, 1) in [0, 1] for weights (B, N) of images."""
 
