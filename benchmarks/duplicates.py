@@ -323,7 +323,7 @@ def report(
     ]
     rows.append(["**all**", "", *(wilson(sum(s.found.values()), sum(s.planted.values())) for s in methods.values())])
     rows.append(["**precision**", "of all pairs reported", *(wilson(s.right, s.reported) for s in methods.values())])
-    sizes = " ".join(str(size) for size in arguments.sizes)
+    sizes = "".join(f" {size}" for size in arguments.sizes)
     names = manifest.table.set_index("image_id")["image"]
     others = [
         f"- {' and '.join(Path(names[i]).name for i in text.split(' and '))} ({n} times)"
@@ -334,7 +334,7 @@ def report(
             "# Duplicates",
             "",
             "Command: `OMP_NUM_THREADS=1 python benchmarks/duplicates.py MANIFEST "
-            f"--sets {arguments.sets} --sizes {sizes}".rstrip()
+            f"--sets {arguments.sets} --sizes{sizes}"
             f"{' --imagededup PYTHON' if arguments.imagededup else ''}`, {platform.machine()}, {cores()} cores.",
             "",
             f"Sets: {arguments.sets}, each of {len(manifest)} real X-rays and one copy of each; of patients on whose "
