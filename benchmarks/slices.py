@@ -74,6 +74,7 @@ def rows(n: int, sets: int) -> Iterator[str]:
                 claims, holds = one_slice(n, accuracy, correlation, 0.0, whole, sets)
                 finds, holds_lower = one_slice(n, accuracy, correlation, LOWER, whole, sets)
                 figures = " | ".join(f"{100 * share:.1f}" for share in (claims, holds, finds, holds_lower))
+                print(whole, correlation, accuracy, figures, flush=True)
                 yield f"| {'patients' if whole else 'X-rays'} | {correlation} | {accuracy} | {figures} |"
 
 
