@@ -108,6 +108,7 @@ def test_help_names_every_command_and_imports_nothing_heavy():
         "recipe",
         "runs",
         "evaluate",
+        "compare",
         "explain",
         "heatmaps",
         "text",

@@ -13,8 +13,9 @@ from typing import Annotated
 import typer
 
 from cxr import __version__
-from cxr.cli import app_dashboard, cache, data, explaining, models, runs, study, text, training, weights
+from cxr.cli import app_dashboard, audits, cache, data, explaining, models, runs, text, training, weights
 from cxr.cli.evaluation import slices
+from cxr.cli.experiments import study
 from cxr.cli.output import fail
 from cxr.errors import CxrError, system_error
 
@@ -43,6 +44,7 @@ def _root(
 
 
 app.command("demo")(data.demo)
+audits.add_to(data.app)
 app.add_typer(data.app, name="data")
 app.command("train")(training.train)
 app.add_typer(training.recipes, name="recipe")

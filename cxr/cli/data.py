@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from typer.core import TyperCommand
 
-from cxr.cli.audits.data_audit import audit, report
-from cxr.cli.audits.duplicates import FindDuplicates, duplicates
+from cxr.cli.audits.duplicates import FindDuplicates
 from cxr.cli.data_contents import Contents, contents_of, show_contents, show_import, show_known
 from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, WrongUse, assignments, bar, counted, emit, say, show_table
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
     from cxr.runs import Run, Slurm
 
 app = typer.Typer(help="Import data sets, split them, see what is in them.", no_args_is_help=True)
-app.command("duplicates")(duplicates)
-app.command("audit")(audit)
-app.command("report")(report)
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A data set's name or the path of a manifest.")]
 _CHOSEN_OPTIONS = "cxr.import.options"  # key of the context's storage
 

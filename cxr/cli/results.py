@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from cxr.cli.output import say, show_table
@@ -49,10 +49,11 @@ def show_comparison(comparison: ComparisonResults) -> None:
     for run in comparison["runs"]:
         reasons = "; ".join(f"{n} {reason}" for reason, n in run["left_out"].items())
         say(f"{run['run']}  {run['name']}: {xrays(run['n'])} predicted" + (f"; left out: {reasons}" if reasons else ""))
-    runs, baselines = comparison["runs"], comparison["baselines"]
-    rows = [[name, *(_interval(run["figures"][name]) for run in runs)] for name in runs[0]["figures"]]
-    rows = [[*row, *(_interval(baseline["figures"].get(row[0])) for baseline in baselines)] for row in rows]
-    show_table("", ["measure", *(run["name"] for run in runs), *(baseline["name"] for baseline in baselines)], rows)
+    measures = list(comparison["runs"][0]["figures"])
+    entries: list[tuple[str, Mapping[str, object]]] = [(run["name"], run["figures"]) for run in comparison["runs"]]
+    entries += [(baseline["name"], baseline["figures"]) for baseline in comparison["baselines"]]
+    rows = [[name, *(_interval(figures.get(measure)) for measure in measures)] for name, figures in entries]
+    show_table("", ["run", *measures], rows)
     for difference in comparison["differences"]:
         say(difference["sentence"])
     body = [_reference_row(reference) for reference in comparison["references"]]

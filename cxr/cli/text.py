@@ -112,7 +112,7 @@ def vocabulary(
     Boxes corrected by hand are used instead of detected ones. Ctrl-C loses nothing: the same command continues from
     there.
     """
-    from cxr.cli.vocabulary import count
+    from cxr.cli.experiments.vocabulary import count
 
     options = {"min_images": min_images, "join": join}
     count(data, split, options, csv=csv, where=slurm, shards=shards, detach=detach, as_json=as_json)
@@ -160,7 +160,7 @@ def stamp(
     as_json: Json = False,
 ) -> None:
     """Stamp a token onto X-rays of other classes and measure how predictions change, by size and contrast."""
-    from cxr.cli.stamping import stamp_and_tell
+    from cxr.cli.experiments.stamping import stamp_and_tell
 
     token = {"word": word, "cut": cut, "take": take, "font": font, "colour": colour}
     where = {"towards": towards, "onto": onto or [], "place": place, "avoid": not cover, "jitter": jitter}

@@ -70,7 +70,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "percentile": Parameter("colour percentile"),
         "outlines": Parameter("outline"),
         **{name: Parameter(f"value of the option {name}") for name in option_names()},
-        "run": Parameter("run of heatmaps"),
+        "maps": Parameter("run of heatmaps"),
     },
     "text": {
         "look": Parameter("section"),

@@ -80,7 +80,7 @@ def test_a_split_is_explained_as_chosen_and_the_page_then_reads_its_maps(configu
     assert (ours.targets, ours.split, ours.network) == (theirs.targets, theirs.split, theirs.network)
 
     do(run)
-    app = opened("explorer", **LINK, **method, classes="all", run=run.id)
+    app = opened("explorer", **LINK, **method, classes="all", maps=run.id)
     assert "loaded from the store" in said(app)
     assert "computed in" not in said(app)
     n_maps = 6 * len(configuration.classes)
@@ -109,9 +109,9 @@ def test_a_class_called_by_our_word_is_named_as_what_it_is(configuration: Config
 def test_a_run_of_another_network_is_offered_with_what_it_explains(tmp_path: Path):
     prepare(tmp_path, CONFIGURATIONS[3])
     run = started(opened("explorer", **LINK))
-    app = opened("explorer", **LINK | {"model": "other"}, run=run.id)
+    app = opened("explorer", **LINK | {"model": "other"}, maps=run.id)
     assert "explains other X-rays, or another network" in app.error[0].value
     next(button for button in app.button if button.label == "Open it with its network and data").click().run()
     assert not app.error
     assert app.selectbox(key="pick:model").value == "net"
-    assert app.selectbox(key="pick:run").value == run.id
+    assert app.selectbox(key="pick:maps").value == run.id

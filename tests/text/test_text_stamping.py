@@ -10,7 +10,7 @@ from PIL import Image
 from text_drawing import chest_like, write_text
 
 from cxr.cli import main
-from cxr.cli.stamping import show_doses
+from cxr.cli.experiments.stamping import show_doses
 from cxr.data import ImageCache, Manifest
 from cxr.data.phantom import write_demo
 from cxr.errors import TextError

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from cxr.evaluation.comparison.measures import ACCURACY, Measures
+from cxr.evaluation.comparison.measures import ACCURACY, BALANCED, Measures
 from cxr.evaluation.comparison.pairing import Paired, Predictions, pair, predictions_of, with_files
 from cxr.evaluation.comparison.references import delong, mcnemar
 from cxr.evaluation.comparison.results import Baseline, Compared, ComparisonResults, Difference, Reference
@@ -131,7 +131,7 @@ def _difference(run: str, against: str, measure: str, test: Test, corrected: flo
 
 def _baselines(measures: Measures) -> Iterator[Baseline]:
     """Yield the rule that always names the commonest class, and that which guesses each class as often."""
-    auc = {name: 0.5 for name in measures.names if "AUC" in name}
+    auc: dict[str, float | None] = {name: 0.5 for name in measures.names if "AUC" in name}
     if measures.several:
         yield {"name": "random guess", "figures": dict(auc)}
         return
@@ -139,8 +139,8 @@ def _baselines(measures: Measures) -> Iterator[Baseline]:
     support = np.bincount(paired.truth, minlength=figures.n)
     commonest = paired.classes[int(support.argmax())]
     shares = (float(support.max() / support.sum()), 1 / len(figures.present))
-    yield {"name": f"always {commonest!r}", "figures": {**dict(zip(measures.names, shares, strict=False)), **auc}}
-    yield {"name": "random guess", "figures": {**dict.fromkeys(measures.names, 1 / figures.n), **auc}}
+    yield {"name": f"always {commonest!r}", "figures": {ACCURACY: shares[0], BALANCED: shares[1], **auc}}
+    yield {"name": "random guess", "figures": {ACCURACY: 1 / figures.n, BALANCED: 1 / figures.n, **auc}}
 
 
 def _references(measures: Measures, runs: Sequence[Predictions]) -> Iterator[Reference]:

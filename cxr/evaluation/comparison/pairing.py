@@ -43,6 +43,8 @@ class Predictions:
         Names in the order of the network's outputs.
     data_hash
         The hash of the manifest, "" where it is not known.
+    seen_known
+        Whether the column ``seen`` rests on a list of all that the network was trained on.
     files
         The digest of each X-ray's file by image id; None where they are not read, or not all can be.
     """
@@ -53,6 +55,7 @@ class Predictions:
     classes: tuple[str, ...]
     table: pd.DataFrame
     data_hash: str = ""
+    seen_known: bool = True
     files: dict[str, str] | None = None
 
 
@@ -116,7 +119,9 @@ def predictions_of(run: Run, split: str | None = None) -> Predictions:
     classes = results.get("classes") or [name.removeprefix(PROBABILITY) for name in columns]
     task = results.get("task") or (SINGLE_LABEL if "predicted" in table else MULTI_LABEL)
     data_hash = provenance_of(run).get("manifest_hash") or ""
-    return Predictions(run.id, run.name, task, tuple(classes), table.reset_index(drop=True), data_hash)
+    seen = results.get("seen")
+    seen_known = "seen" in table and seen is not None and not seen["unknown"]
+    return Predictions(run.id, run.name, task, tuple(classes), table.reset_index(drop=True), data_hash, seen_known)
 
 
 def with_files(run: Run, predictions: Predictions) -> Predictions:

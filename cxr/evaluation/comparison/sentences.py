@@ -14,6 +14,11 @@ INDEPENDENT = (
     "X-rays, their p values are too small."
 )
 
+ONE_ALONE = (
+    "Each interval is of one comparison alone, over patients. It is about these trained networks: whether another "
+    "training would do the same is seen with several seeds only (`cxr study`)."
+)
+
 
 def sentence_of(
     row: Difference, names: tuple[str, str], paired: Paired, counts: tuple[int, int], n_comparisons: int
@@ -61,9 +66,11 @@ def notes_of(paired: Paired, runs: Sequence[Predictions], data_hashes: set[str])
             f"All {len(paired.patients)} X-rays were seen in training by one of the networks: nothing here is about "
             "new X-rays."
         )
-    if any("seen" not in run.table for run in runs):
+    unknown = [run.run for run in runs if not run.seen_known]
+    if unknown:
         notes.append(
-            "Not known of every run: what its network was trained on. X-rays that it has seen may be among these."
+            f"Not known of {', '.join(unknown)}: all that the network was trained on. X-rays that it has seen may be "
+            "among these."
         )
     if paired.paired_by == BY_FILE:
         notes.append("The runs are of different data: X-rays are paired by their files' content, not by their names.")
@@ -76,4 +83,4 @@ def notes_of(paired: Paired, runs: Sequence[Predictions], data_hashes: set[str])
         notes.append(
             f"No patient is known of {of_one} of {xrays(len(paired.patients))}: each counts as a patient of its own."
         )
-    return [*notes, "Each interval is of one comparison alone.", INDEPENDENT]
+    return [*notes, ONE_ALONE, INDEPENDENT]

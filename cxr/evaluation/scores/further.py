@@ -56,7 +56,10 @@ class Entries:
         """Return the entries of a table as :func:`cxr.evaluation.predict.predictions_table` makes it."""
         if task != MULTI_LABEL:
             table = table[table["label"].isin(list(classes))]
-        logits, chances = (table[[prefix + c for c in classes]].to_numpy(np.float64) for prefix in ("logit_", "prob_"))
+        logits = table[[f"logit_{c}" for c in classes]].to_numpy(np.float64)
+        stored = [f"prob_{c}" for c in classes]
+        known_chances = set(stored) <= set(table.columns)
+        chances = table[stored].to_numpy(np.float64) if known_chances else probabilities(logits, task)
         if task == MULTI_LABEL:
             targets = table[[f"target_{c}" for c in classes]].to_numpy(np.float64)
             limits = np.array([thresholds.get(c, THRESHOLD) for c in classes])

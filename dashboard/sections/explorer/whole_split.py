@@ -28,7 +28,7 @@ def section(chosen: Subject, network: XrayClassifier, method: Method, target: st
     ``target`` is a class, ``all``, or "" for the predicted class, as :class:`cxr.explain.settings.Targets` reads it.
     """
     runs = {run.id: run for run in list_runs(kind=KIND) if _concerns(run, chosen)}
-    opened = address.asks("run") is not None or any(run.active or run.id in _started_here() for run in runs.values())
+    opened = address.asks("maps") is not None or any(run.active or run.id in _started_here() for run in runs.values())
     with st.expander("Heatmaps of a whole split", icon=":material/burst_mode:", expanded=opened):
         n = len(chosen.data.select(split=chosen.split))
         split = f"the split {viewer.plain(chosen.split)}" if chosen.split else "the data set"
@@ -40,11 +40,11 @@ def section(chosen: Subject, network: XrayClassifier, method: Method, target: st
         if st.button(f"Explain {page.counted(n, 'X-ray')}", icon=":material/play_arrow:", key="split:start"):
             run = _start(chosen, method, target, place)
             _started_here().add(run.id)
-            address.ask(run=run.id)
+            address.ask(maps=run.id)
             st.rerun()
-        if runs or address.asks("run") is not None:
+        if runs or address.asks("maps") is not None:
             labels = {run_id: _describe(run) for run_id, run in runs.items()}
-            _show(runs[pick.from_url("Run", list(runs), labels, "run", missing=_missing)])
+            _show(runs[pick.from_url("Run", list(runs), labels, "maps", missing=_missing)])
         goal = ["--target", target] if target else []
         words = [*goal, *heatmap_facts.command_words(method), *where.words(place)]
         split_words = ["--data", chosen.command_data, "--split", chosen.split]
@@ -117,4 +117,4 @@ def _missing(run_id: str) -> str:
     params = run.spec["params"]
     link = {"model": params["model"], "data": name_of(Path(params["manifest"])), "split": params.get("split") or ""}
     text = f"The run {run_id!r} explains other X-rays, or another network, than those chosen here."
-    return address.refuse("run", text, "Open it with its network and data", lambda: address.ask(run=run_id, **link))
+    return address.refuse("maps", text, "Open it with its network and data", lambda: address.ask(maps=run_id, **link))

@@ -61,9 +61,9 @@ def show(scores: FurtherScores) -> None:
     with st.expander(f"More scores · {scores['errors']}", icon=":material/query_stats:"):
         left, right = st.columns([4, 5])
         left.dataframe(overall(scores), hide_index=True, height="content")
-        right.dataframe(per_class(scores), height="content")
         right.caption(after_scaling(scores))
-        st.caption(ABOUT)
+        right.caption(ABOUT)
+        st.dataframe(per_class(scores), height="content")
 
 
 def overall(scores: FurtherScores) -> pd.DataFrame:

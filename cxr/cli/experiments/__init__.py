@@ -1,0 +1,1 @@
+"""Commands of experiments: token vocabulary, stamped tokens, studies."""
