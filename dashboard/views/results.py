@@ -251,11 +251,6 @@ else:
     )
     st.caption(PAPER)
     measured.show(run, network, split)
-
-    st.subheader("By class", anchor=False)
-    st.dataframe(per_class(result), height="content")
-    st.caption(measured.REACH)
-    further.show(more)
     left, right = st.columns([2, 1])
     with left:
         cell = cell_of(result["classes"])
@@ -298,5 +293,10 @@ else:
         key=f"results:{split}:{cell}",
         link=link and {**link, "split": split},
     )
+
+    st.subheader("By class", anchor=False)
+    st.dataframe(per_class(result), height="content")
+    st.caption(measured.REACH)
+    further.show(more)
 at_the_end(run, stages, link, split)
 table_form.show()

@@ -158,6 +158,7 @@ def test_the_cell_that_was_clicked_is_in_the_address_and_opens_elsewhere(measure
     open_page(tab, "Results")
     squares = tab.locator(".js-plotly-plot .textpoint")
     squares.first.wait_for()
+    squares.first.scroll_into_view_if_needed()
     before = entries(tab)
     at = squares.first.bounding_box()
     tab.mouse.click(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
