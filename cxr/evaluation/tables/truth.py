@@ -11,7 +11,7 @@ import pandas as pd
 
 from cxr.data import Manifest
 from cxr.data.tables.normalise import normalise_patient, normalise_split
-from cxr.errors import unknown
+from cxr.errors import ManifestError, unknown, wrong_use
 from cxr.evaluation.tables.columns import Columns, shown, wrong
 from cxr.evaluation.truth import UNCERTAIN, finding_names
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
@@ -122,7 +122,7 @@ def with_aliases(rows: pd.DataFrame, aliases: Mapping[str, str]) -> pd.DataFrame
     names = dict.fromkeys([*names_in(rows, SINGLE_LABEL), *names_in(rows)])
     for name, meaning in aliases.items():
         if name not in names:
-            raise wrong(unknown(f"label in alias {name}={meaning}:", name, sorted(names)))
+            raise wrong_use(ManifestError(unknown(f"label in alias {name}={meaning}:", name, sorted(names))))
 
     def renamed(text: str) -> str:
         parts = [(UNCERTAIN * part.startswith(UNCERTAIN), part.removeprefix(UNCERTAIN)) for part in finding_names(text)]

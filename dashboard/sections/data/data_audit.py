@@ -109,7 +109,7 @@ def _show_results(run: Run, results: AuditResults, *, changed: bool) -> None:
     if compared:
         st.dataframe(pd.DataFrame(compared), hide_index=True, height=min(420, 38 + 35 * len(compared)))
     with st.expander("How to read this"):
-        st.caption("\n".join(f"- {note}" for note in results["notes"]))
+        st.caption("\n".join(f"- {viewer.plain(note)}" for note in results["notes"]))
     missing = [missing_cells(row) for row in results["missing"]]
     left, right = st.columns(2)
     with left:

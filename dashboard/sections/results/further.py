@@ -11,6 +11,8 @@ from cxr.evaluation.scores.further import further_scores, temperature_of
 from cxr.evaluation.scores.results import FurtherScores
 from cxr.formatting import Estimate, number, percent
 
+from widgets import viewer
+
 TITLES = {
     "balanced_accuracy": "Balanced accuracy",
     "macro_recall": "Macro recall",
@@ -57,7 +59,7 @@ def scores_of(
 def show(scores: FurtherScores) -> None:
     """Show the scores in an expander, with what is not defined and why."""
     for name, reason in scores["undefined"].items():
-        st.caption(f"{name}: {reason}.".replace("*", "\\*"))
+        st.caption(viewer.plain(f"{name}: {reason}."))
     with st.expander(f"More scores · {scores['errors']}", icon=":material/query_stats:"):
         left, right = st.columns([4, 5])
         left.dataframe(overall(scores), hide_index=True, height="content")
