@@ -19,7 +19,7 @@ from cxr.data.splits import in_order
 from cxr.errors import CxrError
 from cxr.runs import ENDED, list_runs, start
 
-from sections.data import data_audit
+from sections.data import data_audit, duplicates
 from services import load
 from widgets import address, gallery, page, pick, viewer, where
 from widgets import run_state as run_parts
@@ -72,6 +72,7 @@ def show_set(chosen: DataSet) -> None:
     if data.classes or (data.table["findings"] != "").any():
         make_splits(chosen, data)
         data_audit.show(chosen, data)
+    duplicates.show(chosen)
     show_images(data)
     show_left_out(chosen)
     page.command("cxr", "data", "show", chosen.name)
@@ -198,11 +199,16 @@ def import_form() -> None:
         help="The column source_split keeps the splits that came with the data, whatever you choose here.",
         key=f"{key}:splits",
     )
+    find_duplicates = st.checkbox(
+        "Find X-rays that are there more than once",
+        key=f"{key}:duplicates",
+        help="Also cropped, turned a little, inverted, brightened or saved again. Splits then keep them together.",
+    )
     place = where.choose("import")
     pressed = st.button("Import", type="primary", icon=":material/download:")
     with contextlib.suppress(CxrError):  # what cannot be read yet is said when it is to start
         words = [word for name, read in options.items() for word in option_words(declared[name], read())]
-        words += ["--overwrite"] * overwrite + [*where.words(place)]
+        words += ["--find-duplicates"] * find_duplicates + ["--overwrite"] * overwrite + [*where.words(place)]
         arguments = (path.strip() or "FOLDER", "--name", name or "NAME", "--splits", splits)
         page.command("cxr", "data", "import", kind, *arguments, *words)
     if not pressed:
@@ -215,6 +221,7 @@ def import_form() -> None:
         "name": name,
         **{name: read() for name, read in options.items()},
         "splits": splits,
+        "find_duplicates": find_duplicates,
         "overwrite": overwrite,
     }
     start("import", params, where=place)

@@ -1,0 +1,63 @@
+"""The Data page says which X-rays are there more than once, and an import from it looks for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from apps import opened, said
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from cxr.data import import_data, save_data_set
+from cxr.data.audit.duplicates.data_set import search_data_set
+from cxr.runs import list_runs
+
+
+def films(folder: Path, channels: int) -> Path:
+    """Four X-rays in two classes; the last one of the second class is a copy of the first one of the first class."""
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 255, (160, 160), np.uint8) for _ in range(3)]
+    for k, image in enumerate([*images, images[0]]):
+        path = folder / ("Größe" if k < 2 else "well") / f"{k}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.stack([image] * 3, axis=-1) if channels == 3 else image).save(path, compress_level=k)
+    return folder
+
+
+def commands(app: AppTest) -> list[str]:
+    return [code.value for code in app.code]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_was_found_stands_on_the_page_with_the_command_that_groups_it(tmp_path: Path, channels: int) -> None:
+    save_data_set("films", import_data("image-folder", films(tmp_path / "in", channels)))
+    app = opened("data", data="films")
+    assert "Not looked for yet" in said(app)
+    assert "cxr data duplicates films --group" in commands(app)
+    search_data_set("films")
+    app = opened("data", data="films")
+    assert not app.exception
+    assert "2 of 4 X-rays are here more than once: 1 pair in 1 group, 1 with the same pixels." in said(app)
+    (pairs,) = (frame.value for frame in app.dataframe if "agreement" in frame.value.columns)
+    assert pairs[["label a", "label b"]].to_numpy().tolist() == [["Größe", "well"]]
+    assert "cxr data duplicates films --group" in commands(app)
+    search_data_set("films", group=True)
+    app = opened("data", data="films")
+    assert "New splits keep each group together." in said(app)
+    assert "cxr data duplicates films" in commands(app)
+
+
+def test_an_import_looks_for_them_if_it_is_ticked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxr.runs.starting.launch", lambda folder: None)
+    app = opened("data")
+    key = next(box.key for box in app.checkbox if str(box.key).endswith(":duplicates")).removesuffix(":duplicates")
+    app.text_input(key=f"{key}:path").set_value(str(films(tmp_path / "in", 1)))
+    app.text_input(key=f"{key}:name").set_value("films")
+    app.checkbox(key=f"{key}:duplicates").check().run()
+    assert any("--find-duplicates" in command for command in commands(app))
+    next(button for button in app.button if button.label == "Import").click().run()
+    assert not app.exception
+    (run,) = list_runs(kind="import")
+    assert run.params.find_duplicates
