@@ -71,9 +71,10 @@ def show_set(chosen: DataSet) -> None:
     show_split_notes(chosen, data)
     if data.classes or (data.table["findings"] != "").any():
         make_splits(chosen, data)
+    show_images(data)
+    if data.classes or (data.table["findings"] != "").any():
         data_audit.show(chosen, data)
     duplicates.show(chosen)
-    show_images(data)
     show_left_out(chosen)
     page.command("cxr", "data", "show", chosen.name)
 

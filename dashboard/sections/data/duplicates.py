@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import pandas as pd
 import streamlit as st
 
@@ -57,14 +55,11 @@ def _pairs(chosen: DataSet) -> pd.DataFrame | None:
     if not file.is_file():
         return None
     table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    columns = [f"{name}_{side}" for name in _SIDES for side in "ab"]
-    if not {*columns, *_REST} <= set(table.columns):  # written by somebody else
+    images, *others = ([f"{name}_{side}" for side in "ab"] for name in _SIDES)
+    columns = [*images, *_REST, *(column for pair in others for column in pair)]
+    if not set(columns) <= set(table.columns):  # written by somebody else
         return None
     together = table["split_a"].eq(table["split_b"]).astype(int), table["label_a"].eq(table["label_b"]).astype(int)
     order = pd.DataFrame(dict(enumerate(together))).sort_values([0, 1], kind="stable").index
-    titles = dict(zip(columns, _titles(columns), strict=True)) | _REST
-    return table.loc[order, [*columns, *_REST]].rename(columns=titles)
-
-
-def _titles(columns: Iterable[str]) -> list[str]:
-    return [name.replace("_id", "").replace("_", " ") for name in columns]
+    titles = {name: name.replace("_id", "").replace("_", " ") for name in columns} | _REST
+    return table.loc[order, columns].rename(columns=titles)

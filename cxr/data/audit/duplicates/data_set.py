@@ -142,8 +142,14 @@ def search_data_set(
             Manifest.load(path), duplicates.pairs, duplicates.conflicts, duplicates.n, duplicates.missing
         )
     elif in_library:
-        add_facts(str(data), duplicates=duplicates.facts(grouped=False))
+        add_facts(str(data), duplicates=duplicates.facts(grouped=_are_grouped(duplicates)))
     return duplicates, file
+
+
+def _are_grouped(duplicates: Duplicates) -> bool:
+    """Return whether the manifest's groups hold all pairs already, from an earlier search."""
+    grouped = with_groups(duplicates.manifest, duplicates.pairs).table["dup_group"]
+    return len(duplicates.pairs) > 0 and bool((grouped == duplicates.manifest.table["dup_group"]).all())
 
 
 def duplicate_notes(duplicates: Duplicates, *, conflicts_only: bool = False) -> list[str]:
