@@ -255,6 +255,7 @@ KINDS: dict[str, Kind] = {
             job="cxr.experiments.data_audit.job:run",
             params="cxr.experiments.data_audit.settings:AuditParams",
             resumes=True,
+            shard="cxr.experiments.data_audit.job:audit_shard",
         ),
         Kind(
             "import",

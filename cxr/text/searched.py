@@ -8,7 +8,7 @@ cannot be read, else "") and ``versions`` of decoder and detector.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -23,6 +23,7 @@ from cxr.text.boxes import TextBox
 from cxr.text.corrections import FileTokens, Review, Reviews
 from cxr.text.detection.detector import DETECTOR_VERSION
 from cxr.text.detection_store import DetectionStore
+from cxr.text.search import Progress, search_each
 
 SEARCHED = "searched.parquet"
 _COLUMNS = ("image_id", "file", "pixels", "height", "width", "reviewed", "boxes", "reason", "versions")
@@ -67,6 +68,18 @@ def write_searched(
     ]
     with replacing(folder / SEARCHED) as draft:
         pd.DataFrame(rows, columns=list(_COLUMNS)).to_parquet(draft, index=False)
+
+
+def search_part(
+    folder: Path, manifest: Manifest, progress: Progress, stopped: Callable[[], bool], workers: int | None
+) -> None:
+    """Search the images of a manifest, a part of a run's, and write what was found to ``folder``.
+
+    What an earlier turn wrote there is taken over. Arguments as for :func:`cxr.text.search.search_each`.
+    """
+    before = digests_of_files(manifest, manifest.ids)
+    known = read_searched([folder], manifest)
+    write_searched(folder, manifest, before, search_each(manifest, progress, stopped, workers, known))
 
 
 def read_searched(folders: Iterable[Path], manifest: Manifest) -> dict[str, FileTokens | str]:

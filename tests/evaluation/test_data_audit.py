@@ -24,8 +24,10 @@ from cxr.experiments.data_audit.results import associations, entry_cells, findin
 from cxr.experiments.data_audit.settings import AuditParams
 from cxr.reports import data_audit as report
 from cxr.runs import Run, RunFolder, start
+from cxr.runs.shards.folders import shards_of
 from cxr.text import DetectionStore, TextBox
 from tests.configurations import CONFIGURATIONS, ODD, TWO, Configuration, write_xrays
+from tests.spoiled import settle, spoil
 
 MULTI = Configuration(1, "multi-label", TWO)
 
@@ -269,6 +271,29 @@ def test_a_stopped_audit_goes_on_where_it_was_and_finds_the_same(
     assert first["finding"] == second["finding"]
 
 
+@pytest.mark.parametrize("configuration", [CONFIGURATIONS[2], MULTI], ids=str)
+def test_shards_find_what_one_piece_finds_and_the_merge_opens_no_image(configuration: Configuration, tmp_path: Path):
+    folder = tmp_path / "xrays"
+    manifest = write_xrays(folder, configuration, n=42, side=64, words=True)
+    settle(folder)
+    params = AuditParams.of({"manifest": manifest, "workers": 0, "text": configuration == MULTI})
+    whole = RunFolder.create(tmp_path / "runs", KIND, params.stored())
+    cut = RunFolder.create(tmp_path / "runs", KIND, params.stored(), shards=3)
+    job.run(whole, params, lambda fraction, message: None)
+    for shard in shards_of(cut):
+        shard.path.mkdir(parents=True)
+        job.audit_shard(shard, params, lambda fraction, message: None)
+        shard.update_status(state="finished")
+    spoil(folder)
+    job.run(cut, params, lambda fraction, message: None)
+    one, merged = (of_run.read_json("results.json") for of_run in (whole, cut))
+    for results in (one, merged):
+        results["provenance"].pop("date")
+    assert one == merged
+    tables = [pd.read_parquet(of_run.path / MEASURED) for of_run in (whole, cut)]
+    pd.testing.assert_frame_equal(*tables)
+
+
 def test_text_that_goes_with_the_class_is_named_and_nothing_is_searched_twice(tmp_path: Path):
     manifest = write_xrays(tmp_path / "xrays", Configuration(1, "single-label", TWO), n=24, side=64)
     table = pd.read_csv(manifest).assign(patient_id="")
@@ -277,7 +302,7 @@ def test_text_that_goes_with_the_class_is_named_and_nothing_is_searched_twice(tm
     for path, label in zip(table["image"], table["label"], strict=True):
         box = TextBox(2, 2, 20, 10, "Portable 12.03.2020", 0.9, "word")
         store.put(read_xray(manifest.parent / path), [box] * (label == TWO[0]))
-    params = AuditParams.of({"manifest": manifest, "workers": 0})
+    params = AuditParams.of({"manifest": manifest, "workers": 0, "text": configuration == MULTI})
     folder = RunFolder.create(tmp_path / "runs", KIND, params.stored())
     job.run(folder, params, lambda fraction, message: None)
     named = by_name(folder.read_json("results.json")["properties"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
+from cxr.cli.follow import Detach, ShardsOption, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, emit, say, show_table
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def audit(
         bool, typer.Option("--text/--no-text", help="Search for burned-in text, which takes most of the time.")
     ] = True,
     seed: Annotated[int, typer.Option(help="Seed of the folds, of the permutations, and of the draws by patient.")] = 0,
+    shards: ShardsOption = 1,
     slurm: SlurmOption = None,
     detach: Detach = False,
     as_json: Json = False,
@@ -44,7 +45,7 @@ def audit(
         emit({"run": run.id, **results}, as_json, lambda _: _show(run, results))
 
     params = {"manifest": data, "split": split, "by": by, "text": text, "seed": seed}
-    follow_or_leave(start("audit-data", params, where=slurm), detach, as_json, show_finished)
+    follow_or_leave(start("audit-data", params, where=slurm, shards=shards), detach, as_json, show_finished)
 
 
 def report(

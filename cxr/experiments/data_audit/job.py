@@ -1,15 +1,16 @@
 """The audit of a data set as a run: every X-ray is measured and searched for text, then each property is compared.
 
 Files in the run folder: ``measured.jsonl`` (one line for each X-ray that was measured, kept while the run works and
-read again when it is resumed), ``measured.parquet`` (image_id and what
-:func:`cxr.data.audit.properties.measure` gives), ``properties.csv`` (one row for each property) and ``results.json``.
+read again when it is resumed; each shard has its own, and what it found of text, see :mod:`cxr.text.searched`),
+``measured.parquet`` (image_id and what :func:`cxr.data.audit.properties.measure` gives), ``properties.csv`` (one row
+for each property) and ``results.json``.
 Text that is detected is kept in its store at once.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -31,12 +32,15 @@ from cxr.experiments.data_audit.property_values import (
 from cxr.experiments.data_audit.results import NOTES, AuditResults, ClassSize, LeftOut, associations, finding, flat
 from cxr.experiments.vocabulary.count import tokens_in
 from cxr.files import replacing
+from cxr.runs.shards.folders import finished_shards, own_slice
 from cxr.text.search import images_of, search
+from cxr.text.searched import read_searched, search_part
 
 if TYPE_CHECKING:
     from cxr.data import Manifest
     from cxr.experiments.data_audit.settings import AuditParams
     from cxr.runs.folder import RunFolder
+    from cxr.runs.shards.folders import ShardFolder
     from cxr.text.corrections import FileTokens
 
 KIND = "audit-data"
@@ -51,9 +55,10 @@ def run(folder: RunFolder, params: AuditParams, progress: Progress) -> None:
     """Measure, search and compare, and write it down as the module says."""
     progress(0.0, "loading")
     manifest = images_of(str(params.manifest), params.split)
+    shards = [shard.path for shard in finished_shards(folder)]
     end_of_measuring = 0.3 if params.text else 0.9
     measured, left_out = measure_all(
-        folder, manifest, params.workers, lambda done, text: progress(end_of_measuring * done, text)
+        folder, manifest, params.workers, lambda done, text: progress(end_of_measuring * done, text), shards
     )
     if folder.stop_requested():
         return
@@ -68,6 +73,7 @@ def run(folder: RunFolder, params: AuditParams, progress: Progress) -> None:
             lambda done, text: progress(end_of_measuring + span * done, text),
             folder.stop_requested,
             params.workers,
+            read_searched(shards, readable),
         )
     if folder.stop_requested():
         return
@@ -103,15 +109,43 @@ def run(folder: RunFolder, params: AuditParams, progress: Progress) -> None:
     progress(1.0, sentences)
 
 
-def measure_all(
-    folder: RunFolder, manifest: Manifest, workers: int | None, progress: Progress
-) -> tuple[dict[str, Properties], list[LeftOut]]:
-    """Return the properties by image id, and the images left out with their reason; what an earlier turn did is kept.
+def audit_shard(folder: ShardFolder, params: AuditParams, progress: Progress) -> None:
+    """Measure a shard's images and search them for text; the run's job takes that over without opening their files."""
+    progress(0.0, "loading")
+    whole = images_of(str(params.manifest), params.split)
+    ids = own_slice(folder, whole.ids)
+    if not ids:
+        return
+    end_of_measuring = 0.3 if params.text else 1.0
+    measured, _ = measure_all(
+        folder,
+        whole.select(ids=ids),
+        params.workers,
+        lambda done, text: progress(end_of_measuring * done, text),
+    )
+    if not params.text or not measured or folder.stop_requested():
+        return
+    search_part(
+        folder.path,
+        whole.select(ids=list(measured)),
+        lambda done, text: progress(end_of_measuring + (1 - end_of_measuring) * done, text),
+        folder.stop_requested,
+        params.workers,
+    )
 
-    Ends early where a stop was requested.
+
+def measure_all(
+    folder: RunFolder, manifest: Manifest, workers: int | None, progress: Progress, shards: Iterable[Path] = ()
+) -> tuple[dict[str, Properties], list[LeftOut]]:
+    """Return the properties by image id, and the images left out with their reason.
+
+    What an earlier turn did, or a shard whose folder is given, is kept; failures are tried again. Ends early where a
+    stop was requested.
     """
     journal = folder.path / _JOURNAL
     done = _read_journal(journal)
+    for shard in shards:
+        done |= _read_journal(shard / _JOURNAL)
     todo = [image_id for image_id in manifest.ids if image_id not in done]
     answers = cast(
         "Generator[Properties | str | WorkerDied]",

@@ -21,8 +21,8 @@ from cxr.experiments.vocabulary.entries import VocabularyResults
 from cxr.files import replacing
 from cxr.runs.shards.folders import finished_shards, own_slice
 from cxr.text.corrections import FileTokens
-from cxr.text.search import images_of, search, search_each
-from cxr.text.searched import digests_of_files, read_searched, write_searched
+from cxr.text.search import images_of, search
+from cxr.text.searched import read_searched, search_part
 
 if TYPE_CHECKING:
     from cxr.experiments.vocabulary.settings import VocabularyParams
@@ -74,11 +74,7 @@ def search_shard(folder: ShardFolder, params: VocabularyParams, progress: Progre
     ids = own_slice(folder, whole.ids)
     if not ids:
         return
-    manifest = whole.select(ids=ids)
-    digests = digests_of_files(manifest, ids)
-    known = read_searched([folder.path], manifest)  # of an earlier turn
-    results = search_each(manifest, progress, folder.stop_requested, params.workers, known)
-    write_searched(folder.path, manifest, digests, results)
+    search_part(folder.path, whole.select(ids=ids), progress, folder.stop_requested, params.workers)
 
 
 def tables(manifest: Manifest, file_tokens: dict[str, FileTokens]) -> tuple[pd.DataFrame, pd.DataFrame]:
