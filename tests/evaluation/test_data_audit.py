@@ -302,7 +302,7 @@ def test_text_that_goes_with_the_class_is_named_and_nothing_is_searched_twice(tm
     for path, label in zip(table["image"], table["label"], strict=True):
         box = TextBox(2, 2, 20, 10, "Portable 12.03.2020", 0.9, "word")
         store.put(read_xray(manifest.parent / path), [box] * (label == TWO[0]))
-    params = AuditParams.of({"manifest": manifest, "workers": 0, "text": configuration == MULTI})
+    params = AuditParams.of({"manifest": manifest, "workers": 0})
     folder = RunFolder.create(tmp_path / "runs", KIND, params.stored())
     job.run(folder, params, lambda fraction, message: None)
     named = by_name(folder.read_json("results.json")["properties"])
