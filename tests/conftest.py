@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,28 @@ def shared_data() -> Path:
     if not (folder / "manifest.csv").exists():
         pytest.skip(f"no real X-rays at {folder} (set CXR_REAL_DATA to a folder that holds manifest.csv)")
     return folder
+
+
+@pytest.fixture(name="cxr")
+def command_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run a command line in this process and return (exit code, stdout, stderr)."""
+    from cxr.cli import main
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cxr", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return int(left.value.code or 0), *capsys.readouterr()
+
+    return command
+
+
+@pytest.fixture
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables that commands print keep their lines whole."""
+    monkeypatch.setenv("COLUMNS", "250")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -18,7 +18,6 @@ import psutil
 import pytest
 from PIL import Image
 
-from cxr.cli import main
 from cxr.data.library import resolve_manifest
 from cxr.errors import ExplainError, ManifestError, RecipeError, RunError
 from cxr.explain.composites import composite_of
@@ -34,19 +33,6 @@ SMALL = [
     "stages.0.batch=8",
 ]
 TRAIN = ["train", "demo", "--data", "demo", *(part for value in SMALL for part in ("--set", value))]
-
-
-@pytest.fixture
-def cxr(monkeypatch, capsys):
-    """Run a command line in this process and return (exit code, stdout, stderr)."""
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cxr", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        return left.value.code or 0, *capsys.readouterr()
-
-    return command
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr.errors import RunError, wrong_use
+from cxr.errors import RunError
 from cxr.evaluation.provenance import in_words, provenance_of, written_in_words
 from cxr.experiments.data_audit.results import (
     AuditResults,
@@ -22,6 +22,7 @@ from cxr.files import replacing
 from cxr.formatting import xrays
 from cxr.models.card import MULTI_LABEL
 from cxr.reports.figures import COLOURS, GREY, INK, Drawing, endings, form_of
+from cxr.reports.forms import form_for
 from cxr.reports.html_page import page
 from cxr.runs import Run
 
@@ -45,13 +46,7 @@ def write(run: Run, path: Path) -> Path:
         ".csv": lambda: flat(results["properties"]).to_csv(index=False).encode(),
     }
     forms |= dict.fromkeys(endings(), lambda: _figure_bytes(run, results, path))
-    form = forms.get(path.suffix.lower())
-    if form is None:
-        raise wrong_use(
-            RunError(f"{path.name} has no known report format. Accepted: a name that ends in {', '.join(forms)}")
-        )
-    if not path.parent.is_dir():
-        raise RunError(f"the folder {path.parent} does not exist: make it, or choose another")
+    form = form_for(path, forms, RunError)
     with replacing(path) as draft:
         draft.write_bytes(form())
     return path

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cxr.data import read_xray
-from cxr.errors import CxrError, TextError, wrong_use
+from cxr.errors import CxrError, TextError
 from cxr.evaluation.provenance import in_words as in_words_of
 from cxr.evaluation.provenance import provenance_of, written_in_words
 from cxr.evaluation.truth import finding_names
@@ -30,6 +30,7 @@ from cxr.explain import render
 from cxr.files import replacing
 from cxr.formatting import xrays
 from cxr.reports.figures import FORMS, Form
+from cxr.reports.forms import form_for
 from cxr.reports.html_page import page
 from cxr.reports.masking_figures import changed
 from cxr.reports.masking_tables import TABLES, is_of_findings
@@ -206,13 +207,7 @@ def write(run: Run, path: Path) -> Path:
         ".zip": lambda: to_zip(run),
     }
     forms |= {f".{form}": functools.partial(_figure_bytes, run, form) for form in FORMS}
-    form = forms.get(path.suffix.lower())
-    if form is None:
-        raise wrong_use(
-            TextError(f"{path.name} has no known report format. Accepted: a name that ends in {', '.join(forms)}")
-        )
-    if not path.parent.is_dir():
-        raise TextError(f"the folder {path.parent} does not exist: make it, or choose another")
+    form = form_for(path, forms, TextError)
     with replacing(path) as draft:
         draft.write_bytes(form())
     return path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cxr.errors import RunError, wrong_use
+from cxr.errors import RunError
 from cxr.experiments.study.comparison import Report
 from cxr.experiments.study.curves import to_table
 from cxr.experiments.study.measures import Measure
@@ -13,6 +13,7 @@ from cxr.experiments.study.statistics import Difference, Mean
 from cxr.files import replacing
 from cxr.formatting import xrays
 from cxr.reports.figures import endings
+from cxr.reports.forms import form_for
 from cxr.reports.html_page import page
 from cxr.reports.study_figures import all_figures, curves, file_name, forest
 
@@ -41,13 +42,7 @@ def write(report: Report, path: Path) -> list[Path]:
         ".md": _write_markdown,
         ".csv": lambda r, p: [_write(p, to_table(r.learning_curves).to_csv(index=False))],
     } | dict.fromkeys(endings(), _write_figures)
-    form = forms.get(path.suffix.lower())
-    if form is None:
-        raise wrong_use(
-            RunError(f"{path.name} has no known report format. Allowed: a name that ends in {', '.join(forms)}")
-        )
-    if not path.parent.is_dir():
-        raise RunError(f"the folder {path.parent} does not exist: make it, or choose another")
+    form = form_for(path, forms, RunError)
     return form(report, path)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import pytest
 from data_samples import chest, dicom, save_dicom, write_png
 from PIL import Image
 
-from cxr.cli import main
 from cxr.data import open_data_set
 from cxr.data.jobs import SPLITS, Imported, import_data_set, run_import, split_data_set
 from cxr.data.library import facts_beside, list_data_sets, resolve_manifest, save_data_set
@@ -46,19 +44,6 @@ def importing(pictures: Path, tmp_path: Path) -> Callable[..., Imported]:
         return import_data_set("manifest", tmp_path / "list.csv", name, splits=splits, workers=0)
 
     return run
-
-
-@pytest.fixture
-def cxr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run a command line in this process and return (exit code, stdout, stderr)."""
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cxr", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        return int(left.value.code or 0), *capsys.readouterr()
-
-    return command
 
 
 def montgomery(folder: Path) -> Path:

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pandas as pd
 import pytest
 from configurations import CONFIGURATIONS, every_configuration, write_network, write_xrays
 
-from cxr.cli import main
 from cxr.evaluation.job import evaluate
 from cxr.paths import runs_root
 from cxr.runs.folder import RunFolder
 
-
-@pytest.fixture
-def cxr(monkeypatch, capsys):
-    """Run a command line in this process and return (exit code, stdout, stderr)."""
-    monkeypatch.setenv("COLUMNS", "250")
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cxr", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        return left.value.code or 0, *capsys.readouterr()
-
-    return command
+pytestmark = pytest.mark.usefixtures("wide_terminal")
 
 
 @every_configuration

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import pandas as pd
 import pytest
 from configurations import CONFIGURATIONS, ODD, Configuration, every_configuration, write_network, write_xrays
 
-from cxr.cli import main
 from cxr.errors import CxrError
 from cxr.evaluation import evaluate_predictions
 from cxr.evaluation.job import evaluate
@@ -23,6 +21,8 @@ from cxr.evaluation.tables.settings import PredictionsParams
 from cxr.paths import runs_root
 from cxr.runs import list_runs
 from cxr.runs.folder import RunFolder
+
+pytestmark = pytest.mark.usefixtures("wide_terminal")
 
 CLASSES = ("covid19", "normal", "pneumonia")
 
@@ -195,20 +195,6 @@ def test_rounded_probabilities_are_divided_by_their_sum_and_further_columns_stay
     assert any("each row was divided by its sum" in note for note in predictions.notes)
     assert set(predictions.table) >= {"hospital", "given_logit_other"}
     assert "logit_other" not in predictions.table
-
-
-@pytest.fixture
-def cxr(monkeypatch, capsys):
-    """Run a command line in this process and return (exit code, stdout, stderr)."""
-    monkeypatch.setenv("COLUMNS", "250")
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cxr", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        return left.value.code or 0, *capsys.readouterr()
-
-    return command
 
 
 def test_the_command_measures_a_table_in_a_run_of_its_own(tmp_path, cxr):

@@ -14,7 +14,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cxr.cli import main
 from cxr.errors import RunError
 from cxr.runs import DeviceQueue, Run, RunFolder, devices, list_runs, local, start
 from cxr.runs.devices import device_options
@@ -33,19 +32,6 @@ kinds.KINDS.update(jobs.KINDS)
 devices.count_gpus = lambda: {gpus}
 sys.exit(cxr.runs.worker.main(sys.argv[1]))
 """
-
-
-@pytest.fixture
-def cxr(monkeypatch, capsys):
-    """Run a command line in this process and return (exit code, stdout, stderr)."""
-
-    def command(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cxr", *arguments])
-        with pytest.raises(SystemExit) as left:
-            main()
-        return left.value.code or 0, *capsys.readouterr()
-
-    return command
 
 
 @pytest.fixture

@@ -3,25 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 
-from cxr.cli import main
 from cxr.runs import list_runs, start
-
-
-@pytest.fixture
-def cxr(monkeypatch, capsys):
-    """Run a command line in this process and return (exit code, stdout, stderr)."""
-
-    def command(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cxr", *arguments])
-        with pytest.raises(SystemExit) as left:
-            main()
-        return left.value.code or 0, *capsys.readouterr()
-
-    return command
 
 
 def test_a_list_without_runs_says_what_to_do_next(cxr):

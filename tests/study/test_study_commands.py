@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from cxr.cli import main
 from cxr.experiments.study import EXAMPLES, members, start_study
 from cxr.runs import list_runs, local, members_of
 from tests.study import quick
@@ -18,19 +16,6 @@ from tests.study.conftest import plan
 @pytest.fixture(autouse=True)
 def quick_members(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "worker_command", quick.command)
-
-
-@pytest.fixture
-def cxr(monkeypatch, capsys):
-    """Run a command line in this process and return (exit code, stdout, stderr)."""
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cxr", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        return left.value.code or 0, *capsys.readouterr()
-
-    return command
 
 
 @pytest.fixture

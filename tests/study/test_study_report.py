@@ -323,7 +323,7 @@ def test_a_report_is_written_as_one_page_as_markdown_with_drawings_and_as_a_tabl
     assert "| keep − twice | " in files[0].read_text()
     (table,) = write(found, tmp_path / "r.csv")
     assert len(table.read_text().splitlines()) == 1 + 6 * 5
-    with pytest.raises(RunError, match=r"r\.docx has no known report format\. Allowed: a name that ends in \.html"):
+    with pytest.raises(RunError, match=r"r\.docx has no known report format\. Accepted: a name that ends in \.html"):
         write(found, tmp_path / "r.docx")
 
 

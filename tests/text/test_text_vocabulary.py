@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,6 @@ from sklearn.metrics import mutual_info_score
 from spoiled import settle, spoil
 from text_drawing import chest_like, write_text
 
-from cxr.cli import main
 from cxr.data import Manifest
 from cxr.errors import TextError
 from cxr.experiments.vocabulary.association import exact_p, expected_information, mutual_information, odds_ratio
@@ -517,19 +515,6 @@ def test_an_unknown_split_is_named_with_those_there_are(data):
 
 
 # --- the command ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def cxr(monkeypatch, capsys):
-    """Run a command line in this process and return (exit code, stdout, stderr)."""
-
-    def command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["cxr", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        return left.value.code or 0, *capsys.readouterr()
-
-    return command
 
 
 def test_the_command_prints_the_table_and_writes_it(data, tmp_path, cxr):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -93,8 +93,8 @@ def _ids_in(images: pd.Series, data: Manifest) -> pd.Series:
     return pd.Series(ids, index=images.index, dtype="str")
 
 
-def _unique(names: object, known: Sequence[str]) -> dict[str, str]:
-    every = list(names)  # type: ignore[call-overload]
+def _unique(names: Iterable[str], known: Sequence[str]) -> dict[str, str]:
+    every = list(names)
     counts = Counter(every)
     return {name: image_id for name, image_id in zip(every, known, strict=True) if counts[name] == 1}
 

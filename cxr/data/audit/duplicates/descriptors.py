@@ -52,10 +52,9 @@ class Describer:
 
     @classmethod
     def fit(cls, pictures: Sequence[NDArray[np.uint8]], seed: int = 0) -> Describer:
-        """Learn from a sample of pictures, uint8 (S, S) each, and from copies of them slightly moved."""
+        """Learn from a sample of pictures (:func:`sampled`), uint8 (S, S) each, and from copies slightly moved."""
         rng = np.random.default_rng(seed)
-        chosen = np.sort(rng.permutation(len(pictures))[:_MOST_SAMPLED])
-        sample = [_source(pictures[int(k)]) for k in chosen]
+        sample = [_source(picture) for picture in pictures]
         plain = _features(sample, WHOLE)
         common = np.linalg.svd(plain[:, : _GRID**2], full_matrices=False)[2][0].astype(np.float32)
         upright = plain * _polarity(plain, common)[:, None]
@@ -92,6 +91,11 @@ class Describer:
             projected = (upright - self.mean) @ self.projection
             descriptors[k] = projected / np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), 1e-9)
         return descriptors, polarity
+
+
+def sampled(rows: NDArray[np.int64], seed: int = 0) -> NDArray[np.int64]:
+    """Return the rows of thumbnails to learn descriptors from: all of them, or so many drawn by lot."""
+    return np.sort(np.random.default_rng(seed).permutation(rows)[:_MOST_SAMPLED])
 
 
 def _source(picture: NDArray[np.uint8]) -> Plane:

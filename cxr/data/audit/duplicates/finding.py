@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cxr.cores import cores
 from cxr.data.audit.duplicates.candidates import NEIGHBOURS, Candidate, nearest_pairs
-from cxr.data.audit.duplicates.descriptors import VIEWS, Describer
+from cxr.data.audit.duplicates.descriptors import VIEWS, Describer, sampled
 from cxr.data.audit.duplicates.pictures import Picture
 from cxr.data.audit.duplicates.registration import Registration, register
 from cxr.data.audit.duplicates.wording import Size, describe_change, describe_sizes
@@ -96,7 +96,7 @@ def _candidates(
     polarity = np.zeros(len(thumbnails), np.float32)
     if len(rows) < 2:
         return [], polarity
-    describer = Describer.fit(_Chosen(thumbnails, rows))
+    describer = Describer.fit([thumbnails[int(row)] for row in sampled(rows)])
     descriptors = np.empty((len(VIEWS), len(rows), describer.projection.shape[1]), np.float32)
     starts = range(0, len(rows), _AT_ONCE)
 
@@ -172,16 +172,3 @@ def _registered(
         for sign in ([inverted, not inverted] if both else [inverted])
     ]
     return max((found for found in tries if found is not None), key=lambda found: found.score, default=None)
-
-
-class _Chosen(Sequence[NDArray[np.uint8]]):
-    """Some rows of the thumbnails, read when they are wanted."""
-
-    def __init__(self, thumbnails: Images, rows: NDArray[np.int64]) -> None:
-        self._thumbnails, self._rows = thumbnails, rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, position: int) -> NDArray[np.uint8]:  # type: ignore[override]
-        return self._thumbnails[int(self._rows[position])]
