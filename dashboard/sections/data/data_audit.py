@@ -145,7 +145,8 @@ def forest(entries: Sequence[Entry]) -> go.Figure:
     known = [entry for entry in entries if entry["auc"]["value"] is not None]
     rows = known[:_IN_CHART]
     figure = charts.empty_figure("", "AUC of the class from this property alone (mean over classes)", "")
-    for shown, colour, name in ((True, charts.COLOURS[0], "shown"), (False, _GREY, "not shown")):
+    kinds = ((True, charts.COLOURS[0], "goes with the class"), (False, _GREY, "not shown to (p 0.05 or more)"))
+    for shown, colour, name in kinds:
         own = [entry for entry in rows if entry["shown"] == shown]
         if not own:
             continue
