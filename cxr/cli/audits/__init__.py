@@ -6,6 +6,9 @@ import typer
 
 from cxr.cli.audits.data_audit import audit, report
 from cxr.cli.audits.duplicates import duplicates
+from cxr.cli.audits.network_audit import audit as audit_network
+
+__all__ = ["add_to", "audit_network"]
 
 
 def add_to(data: typer.Typer) -> None:

@@ -1,0 +1,84 @@
+"""Relevance by region: does the network look outside of the lungs, and does removing the region show it?"""
+
+from __future__ import annotations
+
+from cxr.experiments.audit.context import Context, Need, Part, Progress
+from cxr.experiments.audit.findings import Collected, Link
+from cxr.experiments.audit.parts.new_results import results_of, size_of
+from cxr.experiments.audit.requests import Request
+from cxr.formatting import times
+
+RUN, KIND = "relevance", "relevance-regions"
+OUTSIDE = ("text", "border", "devices", "elsewhere")
+
+
+class RelevancePart(Part):
+    """The share of relevance in each region over its area, and what removing the region does."""
+
+    name = "relevance"
+    needs = frozenset[Need]({"network", "images"})
+
+    def requests(self, context: Context) -> list[Request]:
+        """Return the relevance by region of the measured split."""
+        subject = context.subject
+        assert subject.manifest is not None  # it needs images
+        request = Request(
+            RUN,
+            (KIND,),
+            {
+                "model": subject.network,
+                "manifest": str(subject.manifest.path),
+                "split": subject.manifest_split,
+                "device": context.params.device,
+            },
+            weights=subject.weights,
+            manifest_hash=subject.manifest_hash,
+            fits=lambda stored, results: stored.get("split", "test") == subject.manifest_split,
+            command=tuple(self.command(context)),
+            link=self.link(context),
+        )
+        return [request]
+
+    def command(self, context: Context) -> list[str]:
+        """Return the command that measures relevance by region."""
+        return [
+            "cxr",
+            "relevance",
+            context.subject.network,
+            "--data",
+            context.subject.data,
+            *context.subject.split_words,
+        ]
+
+    def link(self, context: Context) -> Link:
+        """Return the explorer, where heatmaps are seen one by one."""
+        return {"page": "explorer", "parameters": context.subject.link}
+
+    def collect(self, context: Context, progress: Progress) -> Collected:
+        """Return the regions outside of the lungs that the network is shown to use."""
+        result, results = Collected(), results_of(context.runs[RUN])
+        n, silent = size_of(results), []
+        entries = [entry for entry in results.get("regions") or [] if entry["region"] in OUTSIDE]
+        for entry in (entry for entry in entries if entry["group"] == "all"):
+            gain = entry["gain"]
+            if not entry["shown"]:
+                silent.append((entry["region"], gain))
+                continue
+            result.add(
+                context.finding(
+                    f"relevance:{entry['region']}",
+                    "relevance-outside",
+                    str(entry["sentence"]),
+                    gain,
+                    figure_name=f"relevance in {entry['region']} over its area",
+                    n=n,
+                    not_shown="Which way it matters; a heatmap shows where a network looks, not what it sees there.",
+                    next_step="Mask the region in training, or measure the network on X-rays without it.",
+                    command=self.command(context),
+                    link=self.link(context),
+                )
+            )
+        if silent:
+            named = ", ".join(f"{region} ({times(gain)} its area)" for region, gain in silent)
+            result.looked.append(f"Not shown to be used beyond an equal area elsewhere: {named}.")
+        return result
