@@ -111,7 +111,7 @@ class ExternalPart(Part):
         drop = drop_between(context.rows, rows, context.subject.classes, context.subject.task)
         if drop is None:
             result.looked.append(
-                f"{of.title} shares no class of {FEWEST_PATIENTS} patients or more with the own X-rays: nothing to compare."
+                f"{of.title} shares no class of {FEWEST_PATIENTS} patients or more with the own X-rays."
             )
             return
         n, link = counted(rows), _link(run, of)
@@ -152,7 +152,8 @@ class ExternalPart(Part):
 def drop_between(own: pd.DataFrame, elsewhere: pd.DataFrame, classes: Sequence[str], task: str) -> Drop | None:
     """Return what is lost from the own X-rays to those from elsewhere, None where no class is shared.
 
-    The figure is the mean recall over the classes that both have of six patients or more, or the mean AUC over the findings that can be
+    The figure is the mean recall over the classes that both have of six
+    patients or more, or the mean AUC over the findings that can be
     measured on both. The two are of different patients, so the interval of the difference is put together from both
     (:func:`cxr.evaluation.slices.differences.difference_limits` without correlation).
     """
