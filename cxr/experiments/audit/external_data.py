@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
-from cxr.data.settings import manifest_path
+from cxr.data.settings import ManifestPath, manifest_path
 
 
 class External(BaseModel):
@@ -15,7 +15,7 @@ class External(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    manifest: Path
+    manifest: ManifestPath
     split: str = ""
 
     @property
@@ -26,16 +26,14 @@ class External(BaseModel):
 
 def _external(value: object) -> object:
     """Read ``DATA`` or ``DATA:SPLIT``, DATA being a data set's name or the file of a manifest."""
-    if isinstance(value, External):
+    if isinstance(value, External | dict):
         return value
-    if isinstance(value, dict):
-        return {**value, "manifest": manifest_path(value.get("manifest"))}
     text = str(value)
     whole = manifest_path(text)
     data, colon, split = text.rpartition(":")
     if colon and not Path(str(whole)).is_file():
-        return {"manifest": manifest_path(data), "split": split}
-    return {"manifest": whole}
+        return {"manifest": data, "split": split}
+    return {"manifest": text}
 
 
 ExternalData = Annotated[

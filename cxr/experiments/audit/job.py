@@ -14,7 +14,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from typing import TypedDict, cast
+from typing import cast
 
 from cxr.errors import CxrError, RunError
 from cxr.evaluation.provenance import provenance, provenance_of_table
@@ -23,7 +23,7 @@ from cxr.experiments.audit.findings import Finding, Link, PartStatus, State, cou
 from cxr.experiments.audit.part_names import PARTS
 from cxr.experiments.audit.parts import BY_NAME
 from cxr.experiments.audit.requests import Request, fitting
-from cxr.experiments.audit.results import NOTES, NetworkAuditResults, conclusion, record_of
+from cxr.experiments.audit.results import NOTES, KeptPart, NetworkAuditResults, conclusion, part_file, record_of
 from cxr.experiments.audit.rules import RULES
 from cxr.experiments.audit.settings import NetworkAuditParams
 from cxr.experiments.audit.subject import Subject, subject_of
@@ -36,13 +36,6 @@ NEEDS_IMAGES = "it needs the X-rays, and the table was measured without a data s
 
 log = logging.getLogger(__name__)
 Progress = Callable[[float, str], None]
-
-
-class KeptPart(TypedDict):
-    """What ``part_<name>.json`` holds."""
-
-    status: PartStatus
-    findings: list[Finding]
 
 
 class _NotDone(Exception):
@@ -94,7 +87,7 @@ class Auditor:
 
     def _kept(self, name: str) -> KeptPart | None:
         """Return a part that an earlier process has ended."""
-        kept = cast("KeptPart | None", self.folder.read_json(f"part_{name}.json"))
+        kept = cast("KeptPart | None", self.folder.read_json(part_file(name)))
         return kept if kept is not None and kept["status"]["state"] in _ENDED_PARTS else None
 
     def _do(self, name: str, index: int) -> KeptPart:
@@ -133,7 +126,7 @@ class Auditor:
             state, reason = "failed", f"{type(error).__name__}: {error} (see the log)"
         kept = self._status(part, state, reason, looked, findings, time.monotonic() - began)
         if state != "not-asked":
-            self.folder.write_json(f"part_{name}.json", kept)
+            self.folder.write_json(part_file(name), kept)
         return kept
 
     def _check(self, part: Part) -> None:

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict, cast
 
 from cxr.errors import RunError
-from cxr.experiments.audit.findings import WEIGHTS, Finding, PartStatus, Weight, counts
+from cxr.experiments.audit.findings import WEIGHTS, Finding, PartStatus, Weight, counts, ranked, written
+from cxr.experiments.audit.part_names import PARTS
+from cxr.experiments.audit.rules import RULES
 from cxr.experiments.audit.subject import Subject
 
 if TYPE_CHECKING:
-    from cxr.runs import Run
+    from cxr.runs import Run, RunFolder
 
 KIND = "audit-network"
 NOTES = (
@@ -23,6 +25,13 @@ NOTES = (
     "That nothing was found shows no safety: what a part could not see stands beside it, and other hospitals, other "
     "trainings and wrong labels are in no interval.",
 )
+
+
+class KeptPart(TypedDict):
+    """What the file of an ended part holds."""
+
+    status: PartStatus
+    findings: list[Finding]
 
 
 class SubjectRecord(TypedDict):
@@ -106,8 +115,7 @@ def conclusion(findings: Sequence[Finding], parts: Sequence[PartStatus]) -> str:
     if not looked:
         first = "No part of the audit was done, so nothing is known."
     elif named:
-        heaviest = findings[0]
-        first = f"{' and '.join(named)} against trusting it. The heaviest: {heaviest['sentence']}"
+        first = f"{' and '.join(named)} against trusting it. The heaviest: {in_short(findings[0])}"
     else:
         first = (
             f"{len(looked)} {'part' if len(looked) == 1 else 'parts'} found nothing serious and nothing to warn of. "
@@ -116,6 +124,25 @@ def conclusion(findings: Sequence[Finding], parts: Sequence[PartStatus]) -> str:
     open_parts = [part["title"].lower() for part in parts if part["state"] in ("missing", "failed")]
     more = f" Not done: {', '.join(open_parts)}." if open_parts else ""
     return f"{first}{more}"
+
+
+def in_short(finding: Finding) -> str:
+    """Return a finding by its figure, or by its sentence where it has none."""
+    figure = written(finding)
+    return f"{finding['figure_name']}, {figure}." if figure else finding["sentence"]
+
+
+def so_far(folder: RunFolder) -> tuple[list[Finding], list[PartStatus]]:
+    """Return the findings and parts of an audit that is not over: what its ended parts have written."""
+    kept = [cast("KeptPart | None", folder.read_json(part_file(name))) for name in PARTS]
+    ended = [part for part in kept if part is not None]
+    findings = [finding for part in ended for finding in part["findings"]]
+    return ranked(findings, [rule.name for rule in RULES]), [part["status"] for part in ended]
+
+
+def part_file(name: str) -> str:
+    """Return the file in a run's folder that holds a part that has ended."""
+    return f"part_{name}.json"
 
 
 def _counted(n: int, weight: Weight) -> str:

@@ -99,6 +99,8 @@ def _of_network(params: NetworkAuditParams) -> Subject:
         raise wrong_use(
             RunError(f"manifest: missing. {params.model} is no training of this machine: name the X-rays (--data)")
         )
+    for of in params.external:
+        _check_external(of)
     return Subject(
         title=network_title(params.model),
         network=params.model,
@@ -155,6 +157,15 @@ def _split(requested: str, present: tuple[str, ...]) -> str:
     if "test" in present:
         return "test"
     return present[0] if len(present) == 1 else EVERYTHING
+
+
+def _check_external(of: External) -> None:
+    """Raise a ManifestError if X-rays from elsewhere cannot be read, or have no such split."""
+    from cxr.data.library import resolve_manifest
+
+    splits = Manifest.load(resolve_manifest(of.manifest)).splits
+    if of.split and of.split not in splits:
+        raise wrong_use(RunError(unknown(f"split of {of.manifest.parent.name}", of.split, splits)))
 
 
 def _further_splits(manifest: Manifest) -> tuple[External, ...]:

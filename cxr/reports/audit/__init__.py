@@ -47,4 +47,4 @@ def write(run: Run, path: Path) -> Path:
 def to_html(run: Run) -> str:
     """Return the report of a finished audit as a page; it holds small copies of the X-rays behind its findings."""
     contents = contents_of(run)
-    return page("audit.html", contents=contents, pictures=pictures_of(network_audit_results(run)))
+    return page("audit.html", title=contents.title, contents=contents, pictures=pictures_of(network_audit_results(run)))

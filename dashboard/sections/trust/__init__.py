@@ -1,0 +1,1 @@
+"""Parts of the page that says whether a network can be trusted."""
