@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypedDict, cast
 from cxr.errors import RunError
 from cxr.experiments.audit.findings import WEIGHTS, Finding, PartStatus, Weight, counts, ranked, written
 from cxr.experiments.audit.part_names import PARTS
-from cxr.experiments.audit.rules import RULES
+from cxr.experiments.audit.rules import RULES, rule_named
 from cxr.experiments.audit.subject import Subject
 
 if TYPE_CHECKING:
@@ -129,7 +129,8 @@ def conclusion(findings: Sequence[Finding], parts: Sequence[PartStatus]) -> str:
 def in_short(finding: Finding) -> str:
     """Return a finding by its figure, or by its sentence where it has none."""
     figure = written(finding)
-    return f"{finding['figure_name']}, {figure}." if figure else finding["sentence"]
+    by_sentence = not figure or rule_named(finding["rule"]).fixed is not None
+    return finding["sentence"] if by_sentence else f"{finding['figure_name']}, {figure}."
 
 
 def so_far(folder: RunFolder) -> tuple[list[Finding], list[PartStatus]]:
