@@ -136,7 +136,7 @@ def select(
     is_usable = usable(table, classes, task, annotated)
     present = list(manifest.splits)
     named = [splits] if isinstance(splits, str) else list(splits or ())
-    closed = set(locked) - set(named)
+    closed: set[str] = set(locked) - set(named)
     chosen_splits, why = _splits_to_measure(present, named, relation)
     open_rows = table[~table["split"].isin(closed)]
     by_split = {name: rows for name, rows in _parts(open_rows, chosen_splits, present) if len(rows)}
@@ -144,9 +144,9 @@ def select(
     inside = pd.concat([*by_split.values(), table.iloc[:0]])
     if not any(ids_by_split.values()):
         if closed & set(present) and is_usable.any():
-            names = ", ".join(sorted(closed & set(present)))
+            which = ", ".join(sorted(closed & set(present)))
             raise ManifestError(
-                f"every X-ray that could be measured is in a locked split ({names}): name it to open it"
+                f"every X-ray that could be measured is in a locked split ({which}): name it to open it"
             )
         raise ManifestError(_nothing_to_measure(inside if splits else table, classes, task))
     outside = table[is_usable & ~table.index.isin(inside.index)]
