@@ -259,6 +259,14 @@ KINDS: dict[str, Kind] = {
             shard="cxr.experiments.data_audit.job:audit_shard",
         ),
         Kind(
+            "probe-data",
+            "what a simple classifier reads of a data set without the lungs",
+            job="cxr.experiments.probes.job:run",
+            params="cxr.experiments.probes.settings:ProbeParams",
+            resumes=True,
+            shard="cxr.experiments.probes.job:probe_shard",
+        ),
+        Kind(
             "import",
             "read a data set, split it and keep it under a name",
             job="cxr.data.jobs:run_import",

@@ -81,6 +81,10 @@ def old_specs(manifest: str) -> dict[str, list[dict[str, Any]]]:
             {"model": "demo", "manifest": manifest, "external": [{"manifest": manifest, "split": "test"}, manifest]},
             {"predictions": "20250131-142355-7f3ac2-theirs", "split": "all", "aliases": {"flu": "covid19"}},
         ],
+        "probe-data": [
+            {"manifest": manifest},
+            {"manifest": manifest, "split": "test", "by": "label", "masks": "box", "text": False, "n": 50, "seed": 3},
+        ],
         "import": [
             {"kind": "folders", "path": str(Path(manifest).parent), "name": "x", "columns": {}, "aliases": {}},
             {"kind": "csv", "path": manifest, "name": "x", "columns": None, "split": False, "seed": 1},

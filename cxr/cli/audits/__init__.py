@@ -7,6 +7,8 @@ import typer
 from cxr.cli.audits.data_audit import audit, report
 from cxr.cli.audits.duplicates import duplicates
 from cxr.cli.audits.network_audit import audit as audit_network
+from cxr.cli.audits.openings import lock, openings, unlock
+from cxr.cli.audits.probes import probe
 
 __all__ = ["add_to", "audit_network"]
 
@@ -15,4 +17,8 @@ def add_to(data: typer.Typer) -> None:
     """Add the commands on data sets to ``cxr data``."""
     data.command("duplicates")(duplicates)
     data.command("audit")(audit)
+    data.command("probe")(probe)
     data.command("report")(report)
+    data.command("openings")(openings)
+    data.command("lock")(lock)
+    data.command("unlock")(unlock)
