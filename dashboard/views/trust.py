@@ -57,8 +57,9 @@ def downloads(run: Run, results: NetworkAuditResults) -> None:
 
 def show_results(run: Run, chosen: choice.Choice, external: list[str], place: where.Slurm | None) -> None:
     results = network_audit_results(run)
-    icon = ":material/error:" if results["counts"]["serious"] else ":material/lightbulb:"
-    box = st.error if results["counts"]["serious"] else st.warning if results["counts"]["warning"] else st.info
+    number = results["counts"]
+    icon = ":material/error:" if number["serious"] else ":material/lightbulb:"
+    box = st.warning if number["serious"] or number["warning"] else st.info
     box(viewer.plain(results["finding"]), icon=icon)
     parts.chips(results["parts"])
     findings.show(results["findings"], chosen.data, link_of(chosen))

@@ -34,7 +34,7 @@ def test_a_quick_look_is_started_and_its_findings_are_shown(trained: Run, demo: 
     assert run.wait(120)["state"] == "finished", run.status()["error"]
     app = opened("trust", audit=run.id)
     assert not app.exception
-    assert app.query_params["model"] == [trained.id]
+    assert app.selectbox(key="pick:model").value == trained.id
     results = run.results()
     assert results["finding"] in said(app)
     for finding in results["findings"]:
@@ -91,7 +91,7 @@ def test_the_x_rays_behind_a_finding_are_one_click_away_and_stand_in_the_address
     audit = finished("audit-network", {"predictions": measured.id, "split": split, **QUICK})
     app = opened("trust", audit=audit.id)
     assert not app.exception
-    assert app.query_params["model"] == [measured.id]
+    assert app.selectbox(key="pick:model").value == measured.id
     number = next(k for k, finding in enumerate(audit.results()["findings"], 1) if finding["images"])
     app.button(key=f"trust:see:{number}").click().run()
     assert not app.exception

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cxr.cli.audits.openings import OpenLocked
 from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.models import DataOption, Device
 from cxr.cli.output import Json, WrongUse, assignments, emit, say
@@ -87,6 +88,7 @@ def audit(
     out: Annotated[
         Path | None, typer.Option(help="Also write the report: .html (self-contained), .md or .csv.")
     ] = None,
+    open_locked: OpenLocked = False,
     device: Device = "auto",
     slurm: SlurmOption = None,
     detach: Detach = False,
@@ -127,6 +129,7 @@ def audit(
             "parts": _chosen(part or [], without or []),
             "quick": quick or None,
             "device": device,
+            "open_locked": open_locked or None,
         }
         follow_or_leave(start("audit-network", params, where=slurm), detach, as_json, show_finished)
     if ending["code"]:

@@ -20,6 +20,7 @@ from cxr.experiments.audit.rules import rule_named
 from cxr.experiments.audit.settings import NetworkAuditParams
 from cxr.experiments.audit.subject import Subject
 from cxr.formatting import Estimate
+from cxr.json_types import JsonObject
 from cxr.models.card import MULTI_LABEL
 from cxr.runs import Run
 
@@ -45,6 +46,15 @@ class Context:
     subject: Subject
     folder: Path | None = None
     runs: dict[str, Run] = field(default_factory=dict)
+
+    @property
+    def on_network(self) -> JsonObject:
+        """The parameters that all runs with the network share."""
+        subject, params = self.subject, self.params
+        shared: JsonObject = {"model": subject.network, "device": params.device}
+        if subject.manifest is not None:
+            shared["manifest"] = str(subject.manifest.path)
+        return shared | ({"open_locked": True} if params.open_locked else {})
 
     @property
     def multi_label(self) -> bool:

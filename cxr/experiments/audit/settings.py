@@ -41,8 +41,8 @@ class NetworkAuditParams(Params):
         Names of the parts to do (:data:`cxr.experiments.audit.part_names.PARTS`); () does all.
     quick
         Only look at what exists, and do what takes seconds.
-    device, workers
-        For the runs that the audit starts.
+    device, workers, open_locked
+        For the runs that the audit starts; the last one looks at locked splits (:mod:`cxr.data.openings`), too.
     """
 
     model: NameOrFile = ""
@@ -55,6 +55,7 @@ class NetworkAuditParams(Params):
     quick: bool = False
     device: DeviceName = "auto"
     workers: int | None = None
+    open_locked: bool = False
 
     @model_validator(mode="before")
     @classmethod

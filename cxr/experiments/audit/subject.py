@@ -74,6 +74,11 @@ class Subject:
         return {"model": self.network, "data": self.data if in_library else "own", "split": self.manifest_split}
 
     @property
+    def data_link(self) -> dict[str, str]:
+        """The parameter of an address that opens the data set; none for a manifest outside of the library."""
+        return {"data": self.data} if self.data and not Path(self.data).is_absolute() else {}
+
+    @property
     def split_words(self) -> list[str]:
         """The option of commands for the split; none for all X-rays."""
         return ["--split", self.manifest_split] if self.manifest_split else []

@@ -35,7 +35,11 @@ _FEW = 3  # pictures on a card
 def show(findings: Sequence[Finding], data: Manifest | None, link: dict[str, str]) -> None:
     """Show findings, and the X-rays behind the one that the user chose."""
     with_images = [str(number) for number, finding in enumerate(findings, 1) if finding["images"]]
-    pick.arrive("trust:finding", "finding", "", allowed=["", *with_images])
+    numbers = {number: number for number in with_images}
+    accepted = f"the number of a finding that has X-rays ({', '.join(with_images) or 'none has'})"
+    pick.arrive("trust:finding", "finding", "", numbers.__getitem__, accepted=accepted)
+    if st.session_state["trust:finding"] not in ("", *with_images):  # of an audit that was shown before
+        st.session_state["trust:finding"] = ""
     for number, finding in enumerate(findings, 1):
         _card(number, finding, data)
     chosen = st.session_state["trust:finding"]

@@ -27,12 +27,7 @@ class Clusters(Part):
         request = Request(
             RUN,
             (KIND,),
-            {
-                "model": subject.network,
-                "manifest": str(subject.manifest.path),
-                "split": subject.manifest_split,
-                "device": context.params.device,
-            },
+            {**context.on_network, "split": subject.manifest_split},
             weights=subject.weights,
             manifest_hash=subject.manifest_hash,
             fits=lambda stored, results: stored.get("split", "test") == subject.manifest_split,

@@ -44,7 +44,7 @@ class DataAudit(Part):
 
     def link(self, context: Context) -> Link:
         """Return the page of the data set."""
-        return {"page": "data", "parameters": {"data": context.subject.data}}
+        return {"page": "data", "parameters": context.subject.data_link}
 
     def collect(self, context: Context, progress: Progress) -> Collected:
         """Return the strongest property of each group, and sources that hold one class."""

@@ -36,11 +36,9 @@ class EvaluationPart(Part):
             EVALUATION,
             ("evaluate", "train"),
             {
-                "model": subject.network,
-                "manifest": str(subject.manifest.path),
+                **context.on_network,
                 "splits": [subject.split, *validation],  # the temperature is fitted on validation
                 "aliases": dict(context.params.aliases),
-                "device": context.params.device,
             },
             weights=subject.weights,
             manifest_hash=subject.manifest_hash,

@@ -52,7 +52,7 @@ class ExternalPart(Part):
 
     def _request(self, context: Context, index: int, of: External) -> Request:
         subject, aliases = context.subject, dict(context.params.aliases)
-        params = {"model": subject.network, "manifest": str(of.manifest), "device": context.params.device}
+        params = {**context.on_network, "manifest": str(of.manifest)}
         words = [word for label, name in aliases.items() for word in ("--alias", f"{label}={name}")]
         return Request(
             f"external:{index}",

@@ -39,7 +39,7 @@ class Probes(Part):
 
     def link(self, context: Context) -> Link:
         """Return the page of the data set."""
-        return {"page": "data", "parameters": {"data": context.subject.data}}
+        return {"page": "data", "parameters": context.subject.data_link}
 
     def collect(self, context: Context, progress: Progress) -> Collected:
         """Return the strongest probe of the class without lungs, and of the source within each class."""

@@ -35,15 +35,7 @@ class TextPart(Part):
         """Return the experiment that masks all text of the split."""
         subject = context.subject
         assert subject.manifest is not None  # it needs images
-        params = {
-            "model": subject.network,
-            "manifest": str(subject.manifest.path),
-            "split": subject.manifest_split,
-            "device": context.params.device,
-            "workers": context.params.workers,
-        }
-        if not subject.manifest_split:
-            params["split"] = ""
+        params = {**context.on_network, "split": subject.manifest_split, "workers": context.params.workers}
         request = Request(
             MASKING,
             ("text-experiment",),
@@ -135,14 +127,12 @@ class StampingPart(Part):
         subject = context.subject
         assert subject.manifest is not None  # it needs images
         params: JsonObject = {
-            "model": subject.network,
-            "manifest": str(subject.manifest.path),
+            **context.on_network,
             "split": subject.manifest_split,
             "word": WORD,
             "sizes": [0.06],
             "contrasts": [1.0],
             "n": _STAMPED,
-            "device": context.params.device,
             "workers": context.params.workers,
         }
         request = Request(
