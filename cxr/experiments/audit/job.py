@@ -152,10 +152,10 @@ class Auditor:
 
     def _waited_for(self, request: Request, active: Run | None, kind: str, tell: Progress) -> Run:
         if self.params.quick and not request.quick:
-            reason = f"run {active.id} is not over" if active is not None else "it was not done on these X-rays yet"
+            reason = f"run {active.id} is not over" if active is not None else "nobody has done it on these X-rays yet"
             raise _NotDone("missing", reason)
         if active is None and request.params is None:
-            raise _NotDone("missing", "it was not done on these X-rays yet")
+            raise _NotDone("missing", "nobody has done it on these X-rays yet")
         chosen = active or self._begun(request, kind)
         own = chosen.spec.get("started_by") == self.audit.id
         while (status := chosen.status())["state"] in ACTIVE:

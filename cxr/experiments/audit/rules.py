@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cxr.errors import CxrError, unknown
+from cxr.errors import CxrError, unknown, wrong_use
 from cxr.experiments.audit.findings import Weight
 from cxr.formatting import Estimate
 
@@ -322,5 +322,5 @@ def rule_named(name: str) -> Rule:
         If there is none.
     """
     if name not in _BY_NAME:
-        raise CxrError(unknown("rule", name, _BY_NAME))
+        raise wrong_use(CxrError(unknown("rule", name, _BY_NAME)))
     return _BY_NAME[name]

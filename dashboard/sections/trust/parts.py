@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import shlex
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -10,7 +12,7 @@ import streamlit as st
 
 from cxr.experiments.audit.findings import Finding, PartStatus, State
 from cxr.reports.audit.contents import STATES
-from cxr.runs import Run, get_run
+from cxr.runs import get_run
 
 from sections.trust.findings import link_to
 from widgets import page, viewer
@@ -29,8 +31,8 @@ ICONS: dict[State, str] = {
     "left-out": ":material/block:",
     "not-asked": ":material/block:",
 }
-RENDERERS: dict[str, Callable[[Run], None]] = {}
-"""What shows the run of a part below its heading, by the part's name."""
+RENDERED = ("relevance", "clusters")
+"""Parts whose runs this page shows itself, each by the module of this folder that is called so."""
 
 
 def chips(parts: Sequence[PartStatus]) -> None:
@@ -56,10 +58,17 @@ def show(parts: Sequence[PartStatus], findings: Sequence[Finding], start: Callab
         word = page.counted(len(own), "finding") if part["state"] == "done" else STATES[part["state"]]
         with st.expander(f"{part['title']}: {word}", icon=ICONS[part["state"]]):
             _part(part, own, start)
-        renderer = RENDERERS.get(part["name"])
-        if renderer is not None and part["state"] == "done" and part["runs"]:
-            with page.told_in_one_line(below_heading=False):
-                renderer(get_run(part["runs"][-1]))
+    for part in parts:
+        if part["name"] in RENDERED and part["state"] == "done" and part["runs"]:
+            _render(part)
+
+
+def _render(part: PartStatus) -> None:
+    """Show the run of a part in full."""
+    name = f"sections.trust.{part['name']}"
+    if importlib.util.find_spec(name) is not None:
+        st.subheader(part["title"], anchor=False)
+        importlib.import_module(name).render(get_run(part["runs"][-1]))
 
 
 def _part(part: PartStatus, findings: Sequence[Finding], start: Callable[[str], None]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cxr.evaluation.intervals import wilson
 from cxr.experiments.audit.context import Context, Need, Part, Progress
 from cxr.experiments.audit.findings import Collected, Link
-from cxr.experiments.audit.parts.new_results import results_of, size_of
+from cxr.experiments.audit.parts.new_results import results_of
 from cxr.experiments.audit.requests import Request
 from cxr.formatting import Estimate, xrays
 from cxr.json_types import JsonObject
@@ -30,7 +30,7 @@ class Clusters(Part):
             {**context.on_network, "split": subject.manifest_split},
             weights=subject.weights,
             manifest_hash=subject.manifest_hash,
-            fits=lambda stored, results: stored.get("split", "test") == subject.manifest_split,
+            fits=lambda stored, results: (stored.get("split") or "") == subject.manifest_split,
             command=tuple(self.command(context)),
             link=self.link(context),
         )
@@ -54,17 +54,16 @@ class Clusters(Part):
     def collect(self, context: Context, progress: Progress) -> Collected:
         """Return the clusters that use something outside of the lungs."""
         result, results = Collected(), results_of(context.runs[RUN])
-        n = size_of(results)
-        clusters = results.get("clusters") or []
-        outside = [cluster for cluster in clusters if str(cluster["title"]).lower().startswith(OUTSIDE)]
-        for cluster in outside:
-            share = _share(cluster, n)
-            result.add(
+        n = results.get("n_images"), results.get("n_patients")
+        silent = []
+        for cluster in results.get("clusters") or []:
+            outside = cluster.get("region", "") in OUTSIDE and cluster.get("shown", True)
+            found = outside and result.add(
                 context.finding(
                     f"cluster:{cluster['number']}",
                     "cluster-outside",
                     str(cluster["sentence"]),
-                    share,
+                    _share(cluster, n),
                     figure_name=f"share of patients in the cluster “{cluster['title']}”",
                     form="percent",
                     n=(cluster["size"], cluster["patients"]),
@@ -72,13 +71,17 @@ class Clusters(Part):
                     next_step="Look at the cluster, and mask what it shows.",
                     command=self.command(context),
                     link=self.link(context),
-                    images=[str(i) for i in cluster.get("images") or []],
+                    images=[str(i) for i in cluster.get("examples") or []],
                 )
             )
-        if not outside:
-            of = "" if n[0] is None else f" of {xrays(n[0], n[1])}"
-            titles = ", ".join(f"{cluster['title']} ({cluster['size']})" for cluster in clusters)
-            result.looked.append(f"No cluster of heatmaps{of} is about text, border or devices: {titles}.")
+            if not found:
+                silent.append(f"{cluster['title']} ({xrays(cluster['size'])})")
+        if silent:
+            result.looked.append(
+                f"Clusters that are not shown to be about text, border or devices: {', '.join(silent)}."
+            )
+        if not (silent or result.findings):
+            result.looked.append(f"The heatmaps form no clusters: {results.get('finding', '')}")
         return result
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from cxr.experiments.audit.context import Context, Need, Part, Progress
 from cxr.experiments.audit.findings import Collected, Link
-from cxr.experiments.audit.parts.new_results import results_of, size_of
+from cxr.experiments.audit.parts.new_results import results_of
 from cxr.experiments.audit.requests import Request
-from cxr.formatting import times
+from cxr.formatting import times, xrays
 
 RUN, KIND = "relevance", "relevance-regions"
 OUTSIDE = ("text", "border", "devices", "elsewhere")
@@ -52,28 +52,32 @@ class RelevancePart(Part):
     def collect(self, context: Context, progress: Progress) -> Collected:
         """Return the regions outside of the lungs that the network is shown to use."""
         result, results = Collected(), results_of(context.runs[RUN])
-        n, silent = size_of(results), []
-        entries = [entry for entry in results.get("regions") or [] if entry["region"] in OUTSIDE]
-        for entry in (entry for entry in entries if entry["group"] == "all"):
-            gain = entry["gain"]
-            if not entry["shown"]:
-                silent.append((entry["region"], gain))
+        silent = []
+        for entry in results.get("regions") or []:
+            if not entry.get("every", entry["group"] == "all") or entry["region"] not in OUTSIDE:
                 continue
-            result.add(
+            n = entry.get("n"), entry.get("n_patients")
+            found = entry["shown"] and result.add(
                 context.finding(
                     f"relevance:{entry['region']}",
                     "relevance-outside",
                     str(entry["sentence"]),
-                    gain,
+                    entry["gain"],
                     figure_name=f"relevance in {entry['region']} over its area",
                     n=n,
-                    not_shown="Which way it matters; a heatmap shows where a network looks, not what it sees there.",
+                    not_shown="Which way it matters: a heatmap shows where a network looks, not what it sees there.",
                     next_step="Mask the region in training, or measure the network on X-rays without it.",
                     command=self.command(context),
                     link=self.link(context),
                 )
             )
+            if not found:
+                silent.append(f"{entry['region']} ({times(entry['gain'])} its area)")
         if silent:
-            named = ", ".join(f"{region} ({times(gain)} its area)" for region, gain in silent)
-            result.looked.append(f"Not shown to be used beyond an equal area elsewhere: {named}.")
+            of = xrays(results["n_images"], results["n_patients"])
+            result.looked.append(
+                f"Not shown to be relied on more than an equal area elsewhere, on {of}: {', '.join(silent)}."
+            )
+        if results.get("planted"):
+            result.looked.append(f"Planted control: {results['planted']['sentence']}")
         return result
