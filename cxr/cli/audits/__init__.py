@@ -6,6 +6,7 @@ import typer
 
 from cxr.cli.audits.data_audit import audit, report
 from cxr.cli.audits.duplicates import duplicates
+from cxr.cli.audits.relevance import relevance
 
 
 def add_to(data: typer.Typer) -> None:
@@ -13,3 +14,8 @@ def add_to(data: typer.Typer) -> None:
     data.command("duplicates")(duplicates)
     data.command("audit")(audit)
     data.command("report")(report)
+
+
+def add_to_all(app: typer.Typer) -> None:
+    """Add the commands on networks to ``cxr``."""
+    app.command("relevance")(relevance)
