@@ -11,7 +11,6 @@ from cxr.errors import RunError
 from cxr.evaluation.provenance import in_words, provenance_of, written_in_words
 from cxr.experiments.relevance.ranking import ranked_cells
 from cxr.experiments.relevance.results import (
-    EVERY,
     RegionEntry,
     RelevanceResults,
     flat,
@@ -75,7 +74,7 @@ def to_html(run: Run) -> str:
         basis=f"{in_words(provenance_of(run))} {written_in_words()}",
         gains=gains(results),
         changes=changes(results),
-        sentences=[entry["sentence"] for entry in results["regions"] if entry["group"] == EVERY],
+        sentences=[entry["sentence"] for entry in results["regions"] if entry["every"]],
         regions=(list(cells[0]), [list(row.values()) for row in cells]) if cells else ([], []),
         ranked=[
             (f"X-rays with the most relevance in the {name}", list(rows[0]), [list(row.values()) for row in rows])
@@ -108,11 +107,11 @@ def in_figure(entries: Sequence[RegionEntry]) -> list[tuple[str, RegionEntry]]:
     """Return the entries that a figure shows with their labels: each region of all X-rays, then of some classes."""
     largest: dict[str, int] = {}
     for entry in entries:
-        if entry["group"] != EVERY:
+        if not entry["every"]:
             largest[entry["group"]] = max(largest.get(entry["group"], 0), entry["n"])
     classes = sorted(largest, key=lambda name: (-largest[name], name))[:MOST_CLASSES]
     rows = []
-    for first in (entry for entry in entries if entry["group"] == EVERY):
+    for first in (entry for entry in entries if entry["every"]):
         rows.append((first["title"], first))
         own = [entry for entry in entries if entry["group"] in classes and entry["region"] == first["region"]]
         rows += [(f"for {entry['group']}", entry) for entry in own]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from cxr.cli.explaining import numbers
 from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.models import DataOption, Device, check_split, manifest_of
 from cxr.cli.output import Json, emit, say, show_table
+from cxr.errors import RunError
 from cxr.explain.composites import BIASES, DEFAULT_COMPOSITE, choices_in_words
 from cxr.json_types import JsonObject
 from cxr.runs import get_run, is_run_id, start
@@ -95,7 +97,8 @@ def relevance(
             write(run, out)
         emit({"run": run.id, **results}, as_json, lambda _: _show(run, results, out))
 
-    if is_run_id(model) and (finished := get_run(model)).kind == _KIND:
+    finished = _finished(model)
+    if finished is not None:
         show_finished(finished)
         return
     manifest = manifest_of(model, data)
@@ -118,6 +121,15 @@ def relevance(
         "device": device,
     }
     follow_or_leave(start(_KIND, params, where=slurm), detach, as_json, show_finished)
+
+
+def _finished(name: str) -> Run | None:
+    """Return the run of this command that ``name`` means, None if it means a network."""
+    if is_run_id(name):
+        with suppress(RunError):
+            run = get_run(name)
+            return run if run.kind == _KIND else None
+    return None
 
 
 def _show(run: Run, results: RelevanceResults, out: Path | None) -> None:

@@ -56,7 +56,7 @@ def region_entries(table: pd.DataFrame, seed: int = 0) -> list[RegionEntry]:
     """
     table = with_relevance(table)
     classes = sorted(set(table["explained"]))
-    entries = [_entry(table, EVERY, name, seed) for name in regions_in(table)]
+    entries = [_entry(table, "", name, seed) for name in regions_in(table)]
     _correct(entries)
     by_class: list[RegionEntry] = []
     for own in classes if len(classes) > 1 else ():
@@ -72,7 +72,7 @@ def with_relevance(table: pd.DataFrame) -> pd.DataFrame:
     return table[shares.notna().any(axis=1)]
 
 
-def _entry(table: pd.DataFrame, group: str, region: str, seed: int) -> RegionEntry:
+def _entry(table: pd.DataFrame, of_class: str, region: str, seed: int) -> RegionEntry:
     patients = table["patient"].to_numpy()
     area, share, absolute = (_column(table, f"{key}_{region}") for key in ("area", "share", "absolute"))
     there = np.isfinite(area)
@@ -88,7 +88,8 @@ def _entry(table: pd.DataFrame, group: str, region: str, seed: int) -> RegionEnt
     more = _column(held, f"share_{region}") - control_share * _column(held, f"area_{region}") / control_area
     gain_beyond = _paired(more, held["patient"].to_numpy(), seed)
     return RegionEntry(
-        group=group,
+        group=of_class or EVERY,
+        every=not of_class,
         region=region,
         title=TITLES[region],
         n=int(own["image_id"].nunique()),

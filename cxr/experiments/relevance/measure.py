@@ -16,7 +16,7 @@ from cxr.experiments.relevance.removal import control_masks, removed
 from cxr.explain.heatmap import Method, picture_digest
 from cxr.explain.quality.region_shares import region_shares
 from cxr.explain.settings import ALL, LABEL, Targets
-from cxr.explain.store import stored_or_explained
+from cxr.explain.store import packed_map, stored_or_explained
 
 if TYPE_CHECKING:
     from cxr.explain.run_files import RunMaps
@@ -148,7 +148,7 @@ class Measure:
                 [targets[k] for k in missing],
             )
             for k, own in zip(missing, heatmaps, strict=True):
-                known[k] = [heatmap.relevance for heatmap in own]
+                known[k] = [_as_stored(heatmap.relevance) for heatmap in own]
         return [[m for m in maps if m is not None] for maps in known]
 
     def _removals(self, subject: Subject) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -165,6 +165,12 @@ class Measure:
         ends = np.cumsum([len(own) for own in pictures])
         parts = np.split(logits, ends[:-1])
         return {name: (controls[name], part) for name, part in zip(controls, parts, strict=True)}
+
+
+def _as_stored(relevance: np.ndarray) -> np.ndarray:
+    """Return a map with the digits that it has once stored, so that results do not depend on what was stored before."""
+    packed, scale = packed_map(relevance)
+    return packed.astype(np.float32) * np.float32(scale)
 
 
 def _region_row(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 KIND = "relevance-regions"
 IMAGES = "images.parquet"
 EVERY = "all"
-"""The group of all X-rays; the others are of an explained class."""
+"""The group of all X-rays. A class may be called so too: ``every`` tells them apart."""
 
 NOTES = (
     "Gain: the share of the positive relevance that a region holds over its share of the area; 1 is what a map without "
@@ -36,7 +36,7 @@ NOTES = (
 
 
 class RegionEntry(TypedDict):
-    """A region, of all X-rays (``group`` "all") or of those explained for a class.
+    """A region, of all X-rays (``every``; their ``group`` is "all") or of those explained for the class ``group``.
 
     Attributes
     ----------
@@ -61,6 +61,7 @@ class RegionEntry(TypedDict):
     """
 
     group: str
+    every: bool
     region: str
     title: str
     n: int

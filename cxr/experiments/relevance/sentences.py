@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cxr.evaluation.intervals import FEWEST_PATIENTS
-from cxr.experiments.relevance.results import EVERY, PlantedResults, RegionEntry
+from cxr.experiments.relevance.results import PlantedResults, RegionEntry
 from cxr.formatting import Estimate, number, p_value, patients, percent, times, xrays
 
 _PLURAL = ("the lungs", "marked lesions", "devices")
@@ -13,7 +13,7 @@ _PLURAL = ("the lungs", "marked lesions", "devices")
 
 def region_sentence(entry: RegionEntry) -> str:
     """Return one or two sentences on a region: what it holds, and what removing it does against its control."""
-    who = entry["title"] if entry["group"] == EVERY else f"{entry['title']} (explained for {entry['group']})"
+    who = entry["title"] if entry["every"] else f"{entry['title']} (explained for {entry['group']})"
     hold = "hold" if entry["title"] in _PLURAL else "holds"
     them = "them" if entry["title"] in _PLURAL else "it"
     control = entry["control_gain"]["value"]
@@ -76,7 +76,7 @@ def finding(
     composite: str,
 ) -> str:
     """Return the conclusion: the regions of all X-rays, those that the network is shown to rely on first."""
-    own = [entry for entry in entries if entry["group"] == EVERY]
+    own = [entry for entry in entries if entry["every"]]
     if not own:
         return f"No map of {xrays(n, n_patients)} holds positive relevance, so that there is nothing to share out."
     shown = [entry for entry in own if entry["shown"]]
@@ -94,9 +94,20 @@ def finding(
         sentences.append("It is not shown to rely on any region more than on other places. That is no proof.")
     told = [*shown, *(entry for entry in rest if entry["region"] == "text")]
     sentences += [entry["sentence"] for entry in told]
+    by_class = _by_class(entries)
+    sentences += [f"By explained class it relies on: {by_class}."] if by_class else []
     if n_patients < FEWEST_PATIENTS:
         sentences.append(f"With {patients(n_patients)} no difference can be shown: {FEWEST_PATIENTS} are needed.")
     return " ".join([*sentences, *([planted["sentence"]] if planted else [])])
+
+
+def _by_class(entries: Sequence[RegionEntry]) -> str:
+    """Return by class the regions that are shown, in words; "" where there is none."""
+    shown: dict[str, list[str]] = {}
+    for entry in entries:
+        if not entry["every"] and entry["shown"]:
+            shown.setdefault(entry["group"], []).append(entry["title"])
+    return "; ".join(f"{group}: {_listed(titles)}" for group, titles in shown.items())
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -106,7 +117,7 @@ def _listed(names: Sequence[str]) -> str:
 def entry_cells(entry: RegionEntry) -> dict[str, str]:
     """Return a row of the table that people read, by its columns; ? where no reliance is shown."""
     return {
-        "of": "all X-rays" if entry["group"] == EVERY else f"explained for {entry['group']}",
+        "of": "all X-rays" if entry["every"] else f"explained for {entry['group']}",
         "region": entry["title"] + ("" if entry["shown"] else " ?"),
         "X-rays": str(entry["n"]),
         "share": percent(entry["share"]),
