@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cxr.cli.audits.openings import OpenLocked
 from cxr.cli.explaining import numbers
 from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.models import DataOption, Device, check_split, manifest_of
@@ -72,6 +73,7 @@ def relevance(
         Path | None,
         typer.Option(help="Also write a report: .html (self-contained), .csv; .svg, .png or .pdf for the figure."),
     ] = None,
+    open_locked: OpenLocked = False,
     device: Device = "auto",
     slurm: SlurmOption = None,
     detach: Detach = False,
@@ -120,6 +122,7 @@ def relevance(
         "seed": seed,
         "device": device,
     }
+    params |= {"open_locked": True} if open_locked else {}
     follow_or_leave(start(_KIND, params, where=slurm), detach, as_json, show_finished)
 
 

@@ -21,14 +21,14 @@ import pandas as pd
 
 from cxr.data import ImageCache, Manifest
 from cxr.evaluation.metrics import patients_of
-from cxr.evaluation.provenance import provenance
+from cxr.evaluation.provenance import provenance, with_opening
 from cxr.evaluation.relation import refuse_new_splits
 from cxr.evaluation.seen import marked, marked_in_words
 from cxr.experiments.relevance.entries import planted_results, region_entries, table_of, with_relevance
 from cxr.experiments.relevance.measure import ImageRow, Measure, RegionRow, Subject
 from cxr.experiments.relevance.picture_regions import RegionMaker
 from cxr.experiments.relevance.planted import MOST_MARKED, PlantedRow
-from cxr.experiments.relevance.results import IMAGES, NOTES, RelevanceResults, flat
+from cxr.experiments.relevance.results import IMAGES, KIND, NOTES, RelevanceResults, flat
 from cxr.experiments.relevance.sentences import finding
 from cxr.explain.run_files import RunMaps
 from cxr.explain.settings import ALL, LABEL, Targets
@@ -95,6 +95,8 @@ def run(folder: RunFolder, params: RelevanceParams, progress: Progress) -> None:
     entries, planted = region_entries(table, params.seed), planted_results(table, params.seed)
     n_patients = len(set(table["patient"]))
     seen = marked(seen_by(params.network), manifest, model.card.size)
+    record = provenance(params.data, params.network)
+    rests_on = with_opening(record, params.data, manifest.ids, folder.id, KIND)
     sentences = finding(
         entries, planted, len(manifest), n_patients, _explained_in_words(targets, model), method.composite
     )
@@ -124,7 +126,7 @@ def run(folder: RunFolder, params: RelevanceParams, progress: Progress) -> None:
         "notes": [*NOTES, _lungs_in_words(maker.lungs)],
         "left_out": [{"image_id": i, "reason": r} for i, r in cache.missing[["image_id", "reason"]].values.tolist()],
         "correction": "Holm",
-        "provenance": provenance(params.data, params.network),
+        "provenance": rests_on,
         "seen": seen,
     }
     with replacing(folder.path / IMAGES) as draft:

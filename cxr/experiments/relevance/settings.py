@@ -84,4 +84,5 @@ class RelevanceParams(OnNetwork):
         model = load_network(self.network)[0]
         Targets.of(self.targets, model)
         Explainer.of(model.network, method.composite, method.bias, method.options)
+        self.refuse_locked()
         return []
