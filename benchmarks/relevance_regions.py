@@ -10,6 +10,9 @@ X-ray, and what is claimed of it is wrong.
 
     OMP_NUM_THREADS=1 python benchmarks/relevance_regions.py [--n 90] [--seeds 0 1] [--sets 200] [--quick]
         [--out benchmarks/results/relevance_regions.md]
+    python benchmarks/relevance_regions.py --run RUN [--out benchmarks/results/relevance_real.md]
+
+The second writes down a finished run of ``cxr relevance``, such as one on real X-rays.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import argparse
 import shlex
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,10 +37,12 @@ from training_setting import machine
 
 from cxr.data.images.resize import fit_square
 from cxr.data.phantom import Phantom
+from cxr.evaluation.provenance import in_words, provenance_of
 from cxr.experiments.relevance.entries import planted_results, region_entries, table_of
 from cxr.experiments.relevance.measure import Measure, Subject
 from cxr.experiments.relevance.picture_regions import at_size
-from cxr.experiments.relevance.results import RegionEntry
+from cxr.experiments.relevance.results import RegionEntry, relevance_regions_results
+from cxr.experiments.relevance.sentences import entry_cells
 from cxr.explain.heatmap import Method
 from cxr.explain.run_files import RunMaps
 from cxr.explain.settings import Targets
@@ -44,6 +50,8 @@ from cxr.explain.store import HeatmapStore
 from cxr.formatting import Estimate, number, p_value, times
 from cxr.models import XrayClassifier
 from cxr.regions import Lungs, regions_of
+from cxr.reports import relevance as report
+from cxr.runs import Run, get_run
 
 RESULTS = Path(__file__).parent / "results" / "relevance_regions.md"
 BORDER, DRAWS = 0.08, 3
@@ -131,7 +139,7 @@ def _times(gain: Estimate) -> str:
 def drawn_places(size: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Return masks (size, size) by name at random places: small ones near the frame, large ones anywhere."""
     masks: dict[str, np.ndarray] = {}
-    free = np.ones((size, size), bool)
+    free: np.ndarray = np.ones((size, size), bool)
     for name in NULL[:2]:
         side, along = round(size * rng.uniform(0.06, 0.1)), round(size * rng.uniform(0.12, 0.25))
         shape = (side, along) if rng.integers(0, 2) else (along, side)
@@ -176,7 +184,7 @@ def false_claims(tables: Sequence[pd.DataFrame], n: int, most: int, sets: int) -
     for k in range(sets):
         rng = np.random.default_rng([n, most, k])
         images = rng.permutation(len(tables[0]))[:n]
-        rows = pd.DataFrame([tables[rng.integers(0, len(tables))].iloc[i] for i in images])
+        rows = pd.DataFrame([tables[int(rng.integers(0, len(tables)))].iloc[i] for i in images])
         rows["patient"] = [f"p{p}" for p in np.repeat(np.arange(n), rng.integers(1, most + 1, n))[:n]]
         entries = [entry for entry in region_entries(rows.reset_index(drop=True), k) if entry["every"]]
         claimed.append(any(e["shown"] or _claimed_less(e) for e in entries))
@@ -198,32 +206,51 @@ def _holds_zero(own: Estimate) -> bool:
 
 def page(text_lines: Sequence[str], null_lines: Sequence[str], setting: Setting, args: argparse.Namespace) -> str:
     command = "python benchmarks/relevance_regions.py " + shlex.join(sys.argv[1:])
-    return "\n".join(
-        [
-            "# The relevance budget: text that is read, and claims where there is nothing",
-            "",
-            f"Command: `{command.strip()}`; {machine()}.",
-            "",
-            f"DenseNets at {setting.side} px trained on {setting.train} synthetic X-rays. {setting.test} other X-rays,",
-            "each of its own patient, explained for the predicted class. At correlation 1 the text always tells the class,",
-            "at 0 it says nothing of it and the lesion tells it. In brackets: 95 % intervals over patients.",
-            "",
-            *text_lines,
-            "",
-            "The second table is of a mark that no network has seen, stamped at the border.",
-            "",
-            "## Nothing to be found",
-            "",
-            f"{args.sets} sets a row of X-rays of a network at correlation 0. Four places by lot on each X-ray stand for",
-            f"the regions, {args.places} draws of them. Per cent of sets in which a region is claimed to lower the logit",
-            "more, or less, than its controls (corrected over four regions); of regions with an uncorrected p below 0.05;",
-            "of sets in which a region is claimed to hold more, or less, relevance than its controls; and of intervals of",
-            "the difference of logits that hold 0. The first three should be 5 or less, the last about 95.",
-            "",
-            *null_lines,
-            "",
-        ]
-    )
+    planted = f"""
+        DenseNets at {setting.side} px trained on {setting.train} synthetic X-rays. {setting.test} other X-rays, each of
+        its own patient, explained for the predicted class. At correlation 1 the text always tells the class, at 0 it
+        says nothing of it and the lesion tells it. In brackets: 95 % intervals over patients.
+    """
+    mark = "The second table is of a mark that no network has seen, stamped at the border."
+    null = f"""
+        {args.sets} sets a row of X-rays of a network at correlation 0. Four places by lot on each X-ray stand for the
+        regions, {args.places} draws of them. Per cent of sets in which a region is claimed to lower the logit more, or
+        less, than its controls (corrected over four regions); of regions with an uncorrected p below 0.05; of sets in
+        which a region is claimed to hold more, or less, relevance than its controls; and of intervals of the
+        difference of logits that hold 0. The first three should be 5 or less, the last about 95.
+    """
+    parts = [
+        "# The relevance budget: text that is read, and claims where there is nothing",
+        f"Command: `{command.strip()}`; {machine()}.",
+        _wrapped(planted),
+        "\n".join(text_lines),
+        mark,
+        "## Nothing to be found",
+        _wrapped(null),
+        "\n".join(null_lines),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def real_page(run: Run) -> str:
+    """Return the page of a finished run."""
+    results = relevance_regions_results(run)
+    cells = [entry_cells(entry) for entry in results["regions"]]
+    table = [f"| {' | '.join(cells[0])} |", "|---" * len(cells[0]) + "|"]
+    table += [f"| {' | '.join(row.values())} |" for row in cells]
+    parts = [
+        "# The relevance budget on real X-rays",
+        "Command: `cxr relevance RUN --limit 0`, then `python benchmarks/relevance_regions.py --run RUN`.",
+        _wrapped(f"{results['model']}. {report.how(run, results)} {in_words(provenance_of(run))}"),
+        _wrapped(results["finding"]),
+        "\n".join(table),
+        "? after a region: the network is not shown to rely on it. In brackets: 95 % intervals over patients.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(" ".join(text.split()), 118)
 
 
 def main() -> None:
@@ -233,8 +260,15 @@ def main() -> None:
     parser.add_argument("--sets", type=int, default=200, help="sets without anything to be found")
     parser.add_argument("--places", type=int, default=16, help="draws of places on each X-ray")
     parser.add_argument("--quick", action="store_true", help="as little as shows that it works")
+    parser.add_argument("--run", help="a finished run of cxr relevance, to be written down instead")
     parser.add_argument("--out", type=Path, help="a Markdown file for the results")
     args = parser.parse_args()
+    if args.run:
+        text = real_page(get_run(args.run))
+        print(text)
+        if args.out:
+            args.out.write_text(text, encoding="utf-8")
+        return
     if args.quick:
         args.n, args.seeds, args.sets, args.places = 12, [0], 4, 2
     setting = replace(QUICK if args.quick else Setting(), test=args.n)
