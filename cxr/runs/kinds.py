@@ -267,6 +267,14 @@ KINDS: dict[str, Kind] = {
             shard="cxr.experiments.probes.job:probe_shard",
         ),
         Kind(
+            "relevance-regions",
+            "which regions heatmaps lie in, and what removing each does",
+            job="cxr.experiments.relevance.job:run",
+            params="cxr.experiments.relevance.settings:RelevanceParams",
+            resumes=True,
+            device="queued",
+        ),
+        Kind(
             "import",
             "read a data set, split it and keep it under a name",
             job="cxr.data.jobs:run_import",

@@ -1,1 +1,1 @@
-"""Parts of the page that says whether a network can be trusted."""
+"""Parts of the answer to whether a network can be trusted."""
