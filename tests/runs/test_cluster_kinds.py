@@ -41,8 +41,6 @@ COMMANDS = {
     "audit-data": ["data", "audit", "demo"],
     "audit-network": ["audit", *NETWORK],
     "probe-data": ["data", "probe", "demo"],
-        ),
-        Kind(
     "relevance-regions": ["relevance", *NETWORK],
     "import": ["data", "import", "image-folder", "XRAYS", "--name", "mine"],
     "demo": ["demo", "--name", "another", "--n", "12"],
