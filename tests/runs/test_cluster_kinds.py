@@ -40,8 +40,6 @@ COMMANDS = {
     "text-vocabulary": ["text", "vocabulary", "demo"],
     "audit-data": ["data", "audit", "demo"],
     "probe-data": ["data", "probe", "demo"],
-        ),
-        Kind(
     "relevance-regions": ["relevance", *NETWORK],
     "import": ["data", "import", "image-folder", "XRAYS", "--name", "mine"],
     "demo": ["demo", "--name", "another", "--n", "12"],

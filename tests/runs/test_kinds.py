@@ -78,8 +78,6 @@ def old_specs(manifest: str) -> dict[str, list[dict[str, Any]]]:
         "probe-data": [
             {"manifest": manifest},
             {"manifest": manifest, "split": "test", "by": "label", "masks": "box", "text": False, "n": 50, "seed": 3},
-        ),
-        Kind(
         ],
         "relevance-regions": [
             {"model": "demo", **measured, "split": "test", "limit": 20, "composite": "epsilon", "targets": "all"},
