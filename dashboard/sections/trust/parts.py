@@ -55,7 +55,8 @@ def show(parts: Sequence[PartStatus], findings: Sequence[Finding], start: Callab
     st.subheader("Part by part", anchor=False)
     for part in parts:
         own = [finding for finding in findings if finding["part"] == part["name"]]
-        word = page.counted(len(own), "finding") if part["state"] == "done" else STATES[part["state"]]
+        word = page.counted(len(own), "finding") if own else "looked at, no finding"
+        word = word if part["state"] == "done" else STATES[part["state"]]
         with st.expander(f"{part['title']}: {word}", icon=ICONS[part["state"]]):
             _part(part, own, start)
     for part in parts:
