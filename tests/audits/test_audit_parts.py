@@ -137,6 +137,11 @@ def test_x_rays_that_are_not_what_they_seem_are_counted_once_and_the_surest_come
     assert finding["images"] == [ids[5], ids[2]]
     assert finding["figure"]["value"] == pytest.approx(2 / 24)
     assert "inverted 1, lateral 1, cut 1" in finding["sentence"]
+    assert finding["weight"] == "note"
+    alarms = [{"kind": "any", "share": of(0.05, 0.04, 0.06)}, {"kind": "cut", "share": of(0.9, 0.8, 1.0)}]
+    usual = collected(context, "checks", {"flags": flags, "counts": {}, "false_alarms": alarms})
+    assert usual.findings == []
+    assert "no more than false alarms make" in usual.looked[0]
     nothing = collected(context, "checks", {"flags": [], "counts": {}})
     assert nothing.findings == []
     assert "cannot be excluded" in nothing.looked[0]

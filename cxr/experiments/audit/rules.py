@@ -224,7 +224,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "not-what-they-seem",
         "checks",
-        "share of the X-rays that are inverted, turned, lateral, no chest, of children, empty or cut",
+        "share of the X-rays that may be inverted, turned, lateral, no chest, of children, empty or cut, above the "
+        "false alarms of the check",
         "They are hard for reasons that are not the illness, and seldom spread evenly over the classes.",
         warning=0.05,
         note=0.0,
