@@ -352,10 +352,10 @@ def trained(folder: Path, marked: bool, channels: int) -> tuple[Path, Path]:
         backbone="densenet-small",
         backbone_args=dict(TINY),
     )
-    images, label = corner_pictures(64, marked, 1)
+    images, label = corner_pictures(48, marked, 1)
     optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
     model.train()
-    for _ in range(40):
+    for _ in range(25):
         optimiser.zero_grad()
         nn.functional.cross_entropy(model(images), torch.from_numpy(label)).backward()
         optimiser.step()
