@@ -8,8 +8,8 @@ For false claims, regions that nothing tells apart from their controls: places d
 two as large as lungs, on a network's own X-rays, heatmaps and logits. Each of many sets takes one of these draws per
 X-ray, and what is claimed of it is wrong.
 
-    OMP_NUM_THREADS=1 python benchmarks/relevance_regions.py [--n 90] [--train 600] [--epochs 18] [--seeds 0 1] [--sets 200] [--quick]
-        [--out benchmarks/results/relevance_regions.md]
+    OMP_NUM_THREADS=1 python benchmarks/relevance_regions.py [--n 90] [--train 600] [--epochs 18] [--seeds 0 1]
+        [--sets 200] [--places 16] [--quick] [--out benchmarks/results/relevance_regions.md]
     python benchmarks/relevance_regions.py --run RUN [--out benchmarks/results/relevance_real.md]
 
 The second writes down a finished run of ``cxr relevance``, such as one on real X-rays.
