@@ -6,6 +6,7 @@ import typer
 
 from cxr.cli.audits.data_audit import audit, report
 from cxr.cli.audits.duplicates import duplicates
+from cxr.cli.audits.openings import lock, openings, unlock
 
 
 def add_to(data: typer.Typer) -> None:
@@ -13,3 +14,6 @@ def add_to(data: typer.Typer) -> None:
     data.command("duplicates")(duplicates)
     data.command("audit")(audit)
     data.command("report")(report)
+    data.command("openings")(openings)
+    data.command("lock")(lock)
+    data.command("unlock")(unlock)
