@@ -56,7 +56,7 @@ BY_CLASS, CURVES, SLICES = "figures", "curves", "slices"
 TABS = {BY_CLASS: "By class", CURVES: "Curves and thresholds", SLICES: "Slices"}
 # What a new run is not asked for.
 FORGOTTEN = (
-    "split", "finding", "outcome", "cell", "page", "class", "threshold", "prevalence", "column", "slice",
+    "split", "finding", "outcome", "cell", "page", "class", "threshold", "prevalence", "column", "slice", "slice-page",
 )  # fmt: skip
 
 
@@ -187,7 +187,7 @@ def headline(evaluated: Evaluated) -> None:
     cells = st.columns(4)
     cells[0].metric("Images", f"{result['n']:,}", help="X-rays whose label is one of the network's classes")
     cells[0].caption(f"of {page.counted(result['n_patients'], 'patient')}")
-    help_ = f"Share of X-rays whose predicted class is the label; interval over patients. {PAPER}"
+    help_ = "Share of X-rays whose predicted class is the label; interval over patients"
     page.estimate(cells[1], "Accuracy", result["accuracy"], help=help_)
     help_ = "Mean over the classes present; interval over patients"
     page.estimate(cells[2], "Macro F1", result["macro_f1"], percent=False, help=help_)
@@ -261,6 +261,8 @@ else:
     matrix.show(evaluated)
 if not measured.warns(run, split):
     measured.show(run, network, split)
+if not several:
+    st.caption(PAPER)
 stages = results.get("stages", [])
 show_section(evaluated, finding)
 at_the_end(run, stages, link, split)

@@ -16,6 +16,7 @@ COLOURS = ("#4fb3bf", "#f2a65a", "#b48ee0", "#7fc97f", "#e66a6a", "#6fa8dc")
 CLASS_COLOURS = ("#56b4e9", "#e69f00", "#2fb98c", "#e48fbd", "#f0e442", "#ef7a4a", "#8fa2ff", "#c9c4b8")
 """Of Okabe and Ito, told apart by people who are colour-blind; brighter, since they stand on a dark ground."""
 CLASS_DASHES = ("solid", "dash", "dot", "dashdot")
+GREY = "#8899aa"
 VALIDATED = ("start", "epoch")  # kinds of rows with figures on validation images: before the first step, and after
 MOST_POINTS = 1500  # of a curve: more than a chart has pixels
 _HEIGHT = 340

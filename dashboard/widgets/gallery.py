@@ -24,8 +24,10 @@ def grid(
     rows: int = 3,
     link: dict[str, str] | None = None,
     picker_below: bool = False,
+    param: str = "page",
 ) -> None:
-    """Show X-rays ``columns`` by ``rows`` a page; the page is chosen above them, or below.
+    """Show X-rays ``columns`` by ``rows`` a page; the page is chosen above them, or below, and the address calls it
+    ``param``.
 
     ``link`` holds the query parameters (``model``, ``data``, ``split``) with which a picture opens in the explorer;
     where its split is none of the data's (data that were measured whole), an X-ray's own split takes its place.
@@ -33,7 +35,7 @@ def grid(
     per_page = columns * rows
     pages_total = -(-len(ids) // per_page)
     pictures = st.container() if picker_below else None
-    page = pick.page_number(pages_total, key=f"{key}:page") - 1
+    page = pick.page_number(pages_total, key=f"{key}:page", param=param) - 1
     shown = ids[page * per_page : (page + 1) * per_page]
     with pictures or contextlib.nullcontext():
         for start in range(0, len(shown), columns):

@@ -64,6 +64,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "column": Parameter("column"),
         "pairs": Parameter("switch"),
         "slice": Parameter("slice"),
+        "slice-page": _PAGE,
     },
     "compare": {
         "runs": Parameter("run"),

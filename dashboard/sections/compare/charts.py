@@ -9,8 +9,7 @@ import plotly.graph_objects as go
 from cxr.evaluation.comparison import ComparisonResults
 from cxr.evaluation.comparison.results import Difference
 
-from widgets.charts import COLOURS
-from widgets.curve_charts import GREY
+from widgets.charts import COLOURS, GREY
 
 
 def figures(results: ComparisonResults, measure: str) -> go.Figure:

@@ -9,8 +9,9 @@ import streamlit as st
 from cxr.evaluation.curves import histogram, operating_point, point_in_words
 from cxr.evaluation.multilabel import THRESHOLD
 
+from sections.results import curve_charts
 from sections.results.evaluated import PRECISION_RECALL, ROC, Evaluated
-from widgets import charts, curve_charts, page, pick, viewer
+from widgets import charts, page, pick, viewer
 
 CALIBRATION, SCORES = "calibration", "scores"
 TITLES = {ROC: "ROC", PRECISION_RECALL: "Precision-recall", CALIBRATION: "Calibration", SCORES: "Scores by class"}

@@ -13,9 +13,9 @@ from cxr.evaluation.slices.columns import joined, slice_rows
 from cxr.evaluation.slices.wording import stands_out, where_in_words
 from cxr.formatting import number, p_value, patients, percent, points
 
-from sections.results import xrays
+from sections.results import curve_charts, xrays
 from sections.results.evaluated import Evaluated
-from widgets import address, curve_charts, page, pick, viewer
+from widgets import address, page, pick, viewer
 
 _SLICE, _PAIRS = "results:slice", "results:pairs"
 _ALL = "all columns"
@@ -176,7 +176,9 @@ def _show_xrays(evaluated: Evaluated) -> None:
         label, predicted = (viewer.plain(str(by_id.at[image_id, name])) for name in ("label", "predicted"))
         return f"{label} → {predicted}  \n{by_id.at[image_id, 'confidence']:.0%}"
 
-    xrays.show(evaluated.data, rows, caption, key=f"results:slice:{text}", link=evaluated.gallery_link)
+    xrays.show(
+        evaluated.data, rows, caption, key=f"results:slice:{text}", link=evaluated.gallery_link, param="slice-page"
+    )
 
 
 def _leave() -> None:

@@ -28,10 +28,12 @@ def show(
     link: dict[str, str],
     columns: int = 6,
     rows_of_pictures: int = 3,
+    param: str = "page",
 ) -> None:
     """Show the X-rays of some rows of predictions, each with its caption, and a link to the explorer if there is one.
 
-    Without ``data`` there are no pictures: the rows are listed, the first 500 of them.
+    ``param`` is what the address calls their page. Without ``data`` there are no pictures: the rows are listed, the
+    first 500 of them.
     """
     if rows.empty:
         st.caption("None.")
@@ -40,7 +42,15 @@ def show(
         ids = rows["image_id"].tolist()
         beside = columns < 6
         gallery.grid(
-            data, ids, caption, key=key, columns=columns, rows=rows_of_pictures, link=link or None, picker_below=beside
+            data,
+            ids,
+            caption,
+            key=key,
+            columns=columns,
+            rows=rows_of_pictures,
+            link=link or None,
+            picker_below=beside,
+            param=param,
         )
         return
     listed = [name for name in rows if not name.startswith(_NOT_SHOWN) and (rows[name] != "").any()]

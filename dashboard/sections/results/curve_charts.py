@@ -11,9 +11,9 @@ import plotly.graph_objects as go
 from cxr.evaluation.curves import Curve, Histogram, ReliabilityBin
 from cxr.formatting import Estimate
 
-from widgets.charts import class_colour, class_dash, empty_figure
+from widgets.charts import GREY, class_colour, class_dash, empty_figure
 
-GREY, REST = "#8899aa", "#9aa7b3"
+REST = "#9aa7b3"
 _HEIGHT = 400
 
 
