@@ -212,7 +212,7 @@ def confusion(
     large = texts if texts is not None else [[f"{value:g}" for value in row] for row in matrix]
     small = below if below is not None else [[f"{value:.0%}" for value in row] for row in share]
     framed = (classes.index(chosen[0]), classes.index(chosen[1])) if chosen else None
-    side = max(46, min(92, 270 // len(classes)))
+    side = max(46, min(80, 216 // len(classes)))
     marker = {
         "symbol": "square",
         "size": side,
@@ -231,7 +231,7 @@ def confusion(
             y=[classes[true] for true, _ in cells],
             mode="markers+text",
             text=[f"<b>{large[true][predicted]}</b><br>{small[true][predicted]}" for true, predicted in cells],
-            textfont={"size": 14, "color": ["white" if share[cell] < 0.6 else "#08222a" for cell in cells]},
+            textfont={"size": 13, "color": ["white" if share[cell] < 0.6 else "#08222a" for cell in cells]},
             customdata=[[classes[true], classes[predicted]] for true, predicted in cells],
             hovertemplate="true %{y}, predicted %{x}<extra>click to see the images</extra>",
             marker=marker,
