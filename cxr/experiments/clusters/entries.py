@@ -74,7 +74,11 @@ def _class_sentence(entry: ClassEntry, of: ClassClusters) -> str:
 
 
 def cluster_entries(
-    maps: PooledMaps, clustered: Sequence[ClassClusters], classes: Sequence[ClassEntry], measured: RegionShares, seed: int
+    maps: PooledMaps,
+    clustered: Sequence[ClassClusters],
+    classes: Sequence[ClassEntry],
+    measured: RegionShares,
+    seed: int,
 ) -> list[ClusterEntry]:
     """Return an entry for each cluster of all classes, numbered from 1, the largest of each class first."""
     gains, ps = _gains(maps, clustered, measured, seed)
@@ -176,13 +180,16 @@ def _cluster_sentence(entry: ClusterEntry, several: bool) -> str:
     if not several:
         return f"All {n} explained for {entry['target']} are one cluster."
     what = f"Cluster {entry['number']} ({entry['target']}, {n})"
+    place = f" in the {entry['place']} of the picture" if entry["place"] else ""
     if entry["region"]:
-        uses = f"uses {_NOUNS[entry['region']]} {times(entry['estimate'])} as much as the others of its class"
+        where = f", mostly{place}" if place else ""
+        uses = f"uses {_NOUNS[entry['region']]} {times(entry['estimate'])} as much as the others of its class{where}"
     else:
-        uses = "is not shown to use one region more than the others of its class"
-    where = f", most of it at the {entry['place']}" if entry["place"] else ""
-    doubt = "" if entry["shown"] else ". It is unstable" if not entry["stable"] else ". Its class's gaps may be chance"
-    return f"{what} {uses}{where}{doubt}."
+        uses = f"differs from the others of its class{place}, and is not shown to use one region more than they do"
+    doubt = (
+        "" if entry["shown"] else " It is unstable." if not entry["stable"] else " The gaps of its class may be chance."
+    )
+    return f"{what} {uses}.{doubt}"
 
 
 _NOUNS = {"text": "burned-in text", "lungs": "the lungs", "border": "the border", "elsewhere": "what is elsewhere"}

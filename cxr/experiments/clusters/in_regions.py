@@ -70,7 +70,12 @@ def region_shares(
     """
     own_masks = bool((manifest.table["lung_mask"] != "").all())  # of some X-rays alone they would tell the class
     items: list[_Item] = [
-        (manifest.image_path(i), manifest.mask_path(i, "lung") if own_masks else None, list(boxes.get(i, ())), relevance)
+        (
+            manifest.image_path(i),
+            manifest.mask_path(i, "lung") if own_masks else None,
+            list(boxes.get(i, ())),
+            relevance,
+        )
         for _, i, relevance in rows
     ]
     if workers is None:

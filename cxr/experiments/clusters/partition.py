@@ -67,7 +67,9 @@ def _k_means(points: np.ndarray, k: int, seed: int) -> np.ndarray:
     return np.argsort(order)[labels]
 
 
-def placed(points: np.ndarray, known: np.ndarray, labels: np.ndarray, coordinates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def placed(
+    points: np.ndarray, known: np.ndarray, labels: np.ndarray, coordinates: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return labels (N,) and coordinates (N, ...) of all points, of those that were clustered their own.
 
     The others get the most frequent label and the mean place of their nearest neighbours among the clustered ones.

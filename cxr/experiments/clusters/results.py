@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 KIND = "cluster-heatmaps"
 NOTES = (
     "A cluster says that the network's decisions on these X-rays rest on the same part of the picture. It does not say "
-    "that this is wrong, nor that the others are right. Measure what happens to the predictions when the part is hidden "
-    "before you conclude anything.",
-    "Number of clusters: the largest gap between eigenvalues of the graph of nearest neighbours, with one X-ray of each "
-    "patient. p compares it with maps that have no clusters (one normal distribution of the same covariance), corrected "
-    "for the explained classes (Holm). Maps that change gradually can have gaps too: their clusters do not come again in "
-    "halves of the patients, and count as unstable.",
+    "that this is wrong, nor that the others are right. Measure what happens to the predictions when the part is "
+    "hidden before you conclude anything.",
+    "Number of clusters: the largest gap between eigenvalues of the graph of nearest neighbours, with one X-ray of "
+    "each patient. p compares it with maps that have no clusters (one normal distribution of the same covariance), "
+    "corrected for the explained classes (Holm). Maps that change gradually can have gaps too: their clusters do not "
+    "come again in halves of the patients, and count as unstable.",
     "Stable: halves of the patients, clustered alone, give the same clusters (adjusted Rand index 0.75 or more and a "
     "mean Jaccard similarity of 0.75 or more), or this one cluster (0.85 or more).",
-    "Regions: the share of positive relevance in text, lungs, border (8 % of the sides) and elsewhere; p of a cluster's "
-    "share being above that of the others, by permuting clusters over patients, corrected for clusters, regions and "
-    "classes (Westfall and Young). Clusters are made from where relevance lies, so that some difference is expected: "
-    "its size matters more than its p.",
+    "Regions: the share of positive relevance in text, lungs, border (8 % of the sides) and elsewhere. p of a "
+    "cluster's share being above that of the others, by permuting clusters over patients, is corrected for clusters, "
+    "regions and classes (Westfall and Young). Clusters are made from where relevance lies, so that some difference "
+    "is expected: its size matters more than its p.",
     "Separateness: standard deviations between a cluster and the others along Fisher's direction. Dividing maps "
     "without clusters gives some too: that is the figure by chance beside it.",
     "Left and right are those of the picture. Intervals are 95 %, over patients.",

@@ -129,7 +129,9 @@ def t_values(values: np.ndarray, inside: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(t), t, -np.inf)
 
 
-def largest_by_chance(values: np.ndarray, labels: np.ndarray, seed: int, permutations: int = PERMUTATIONS) -> np.ndarray:
+def largest_by_chance(
+    values: np.ndarray, labels: np.ndarray, seed: int, permutations: int = PERMUTATIONS
+) -> np.ndarray:
     """Return (permutations,) the largest t of all clusters and columns when labels (M,) are permuted (Westfall, Young).
 
     Parameters

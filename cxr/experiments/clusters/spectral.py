@@ -81,9 +81,9 @@ def spectrum(points: np.ndarray, most: int = MOST_CLUSTERS) -> tuple[np.ndarray,
     root = 1 / np.sqrt(degree)
     n, wanted = len(points), min(most + 1, len(points))
     scaled = diags(root) @ graph @ diags(root)
-    values, vectors = _largest(scaled, wanted) if n > _DENSE else (None, None)
-    if values is None:
-        values, vectors = eigh(scaled.toarray(), subset_by_index=[n - wanted, n - 1])
+    values, vectors = (_largest(scaled, wanted) if n > _DENSE else None) or eigh(
+        scaled.toarray(), subset_by_index=[n - wanted, n - 1]
+    )
     order = np.argsort(-values, kind="stable")
     own = vectors[:, order] * root[:, None]
     own /= np.abs(own).max(0, keepdims=True)
@@ -91,18 +91,20 @@ def spectrum(points: np.ndarray, most: int = MOST_CLUSTERS) -> tuple[np.ndarray,
     return np.clip(1 - values[order], 0, 2), own * sign
 
 
-def _largest(matrix: csr_matrix, wanted: int) -> tuple[np.ndarray | None, np.ndarray]:
-    if connected_components(matrix, directed=False)[0] > 1:  # equal eigenvalues, which the iteration finds badly
-        return None, np.zeros(0)
+def _largest(matrix: csr_matrix, wanted: int) -> tuple[np.ndarray, np.ndarray] | None:
+    if connected_components(matrix, directed=False)[0] > 1:  # several eigenvalues of 0, which iterations find badly
+        return None
     try:
         shifted = matrix + identity(matrix.shape[0])  # all eigenvalues from 0 to 2: the largest are those wanted
         values, vectors = eigsh(shifted, wanted, which="LA", v0=np.ones(matrix.shape[0]), tol=1e-6)
     except ArpackError:
-        return None, np.zeros(0)
+        return None
     return values - 1, vectors
 
 
-def structure(points: np.ndarray, draws: int, seed: int = 0, step: Callable[[float], object] = lambda done: None) -> Structure:
+def structure(
+    points: np.ndarray, draws: int, seed: int = 0, step: Callable[[float], object] = lambda done: None
+) -> Structure:
     """Return whether maps form clusters, and how many.
 
     Parameters
