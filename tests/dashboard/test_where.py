@@ -50,6 +50,7 @@ FORMS = [
     ),
     Form("data", "audit-data", "audit-data", "Audit these", "cxr data audit", {"data": "demo"}),
     Form("explorer", "explain", "explain", "Explain", "cxr explain demo --data", TEXT),
+    Form("explorer", "cluster-heatmaps", "cluster-heatmaps", "Cluster the heatmaps", "cxr clusters demo --data", TEXT),
     Form("data", "import", "import", "Import", "cxr data import", {"tab": "Import"}),
     Form("data", "demo", "demo", "Make synthetic X-rays", "cxr demo", {"tab": "Synthetic X-rays"}),
     Form("study", "study", "study", "Start 9 trainings", "cxr study", {"tab": "New study"}),
@@ -60,7 +61,10 @@ FIELDS = {
     "train": OF_SEVERAL,
     "study": OF_SEVERAL | {"at-once"},
     **dict.fromkeys(("import", "demo", "text-vocabulary", "evaluate-predictions", "audit-data"), OF_ONE),
-    **{kind: OF_ONE | {"gpus"} for kind in ("evaluate", "explain", "text-experiment", "text-stamping")},
+    **{
+        kind: OF_ONE | {"gpus"}
+        for kind in ("evaluate", "explain", "cluster-heatmaps", "text-experiment", "text-stamping")
+    },
 }
 
 

@@ -127,9 +127,10 @@ def _name(run: Run, number: int, title: str, *, as_json: bool) -> None:
 
 def _measure(run: Run, number: int, mode: str, device: str, as_json: bool) -> None:
     from cxr.experiments.clusters.measure import measure_cluster
+    from cxr.experiments.clusters.results import params_of
     from cxr.networks import compute_on_free_device, load_network
 
-    network = load_network(run.spec["params"]["model"])[0]
+    network = load_network(params_of(run).network)[0]
     with bar(f"masking the region of cluster {number}") as move:
         done = compute_on_free_device(
             network, lambda here: measure_cluster(run, number, here, mode, progress=move), device

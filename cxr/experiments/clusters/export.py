@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, TypedDict, cast
 
 from PIL import Image
 
-from cxr.data import Manifest, read_xray
+from cxr.data import read_xray
 from cxr.data.images.pool import WorkerDied, default_workers, map_in_order
 from cxr.errors import CxrError, RunError, wrong_use
 from cxr.experiments.clusters.places import in_pixels, mask_of
-from cxr.experiments.clusters.results import cluster_of, cluster_results
+from cxr.experiments.clusters.results import cluster_of, cluster_results, params_of
 from cxr.files import replacing
 from cxr.runs.storage import write_json
 from cxr.text.corrections import FileTokens, Reviews
@@ -28,6 +28,7 @@ from cxr.text.detection_store import content_hash
 from cxr.text.search import search
 
 if TYPE_CHECKING:
+    from cxr.data import Manifest
     from cxr.runs import Run
 
 MANIFEST, MASK, ABOUT = "manifest.csv", "mask.png", "region.json"
@@ -75,7 +76,7 @@ def export_mask(
     file = out / MANIFEST
     if file.exists():
         raise wrong_use(RunError(f"{file} is there already: give a folder that is new or empty"))
-    manifest = Manifest.load(run.spec["params"]["manifest"])
+    manifest = params_of(run).data
     pixels, left_out = _pixels(manifest, with_text, progress, workers)
     if not pixels:
         raise RunError(f"none of the {len(manifest)} X-rays can be read; the first: {left_out[0]['reason']}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from cxr.data import Manifest, read_xray
+from cxr.data import read_xray
 from cxr.data.images.resize import fit_square
 from cxr.errors import CxrError, RunError, wrong_use
 from cxr.evaluation.intervals import mean_intervals
@@ -28,6 +28,7 @@ from cxr.experiments.clusters.results import (
     Measurement,
     cluster_of,
     cluster_results,
+    params_of,
 )
 from cxr.experiments.masking.effects import decisions_differ, limits_of
 from cxr.formatting import Estimate, percent, xrays
@@ -36,6 +37,7 @@ from cxr.text.mask import mask_text
 from cxr.text.mask_modes import DEFAULT_MODE
 
 if TYPE_CHECKING:
+    from cxr.data import Manifest
     from cxr.models import XrayClassifier
     from cxr.runs import Run
 
@@ -83,12 +85,12 @@ def measure_cluster(
     entry = cluster_of(results, number)
     if entry["target"] not in network.classes:
         raise wrong_use(RunError(f"the network has no class {entry['target']!r}. It has: {', '.join(network.classes)}"))
-    manifest = Manifest.load(run.spec["params"]["manifest"])
+    params = params_of(run)
+    manifest, seed = params.data, params.seed
     table = pd.read_parquet(run.folder.path / "clusters.parquet")
     table = table[(table["target"] == entry["target"]) & table["image_id"].isin(set(manifest.ids))]
     inside = table[table["cluster"] == number]
     outside = table[(table["cluster"] != number) & (table["cluster"] > 0)]
-    seed = int(run.spec["params"].get("seed", 0))
     controls = control_cells(cells_of(entry, results), seed)
     changes = []
     parts = [part.iloc[one_of_each_patient(list(part["patient"]), seed, most)] for part in (inside, outside)]
@@ -225,7 +227,8 @@ def sentence(entry: ClusterEntry, inside: MaskedChange, outside: MaskedChange | 
     own = (
         f"Masking the region of cluster {entry['number']} ({100 * entry['area']:.0f} % of the picture) changes the "
         f"logit of {entry['target']} by {_logit(inside['logit_change'])} in "
-        f"{xrays(inside['n_images'], inside['n_patients'])} of the cluster, an equal area elsewhere by {_logit(inside['control_change'])}: "
+        f"{xrays(inside['n_images'], inside['n_patients'])} of the cluster, an equal area elsewhere by "
+        f"{_logit(inside['control_change'])}: "
         f"{_logit(inside['beyond_control'])} beyond it. {percent(inside['changed'])} of the predictions change "
         f"(elsewhere {percent(inside['changed_control'])})."
     )

@@ -8,6 +8,7 @@ from cxr.errors import RunError, unknown, wrong_use
 from cxr.formatting import Estimate
 
 if TYPE_CHECKING:
+    from cxr.experiments.clusters.settings import ClusterParams
     from cxr.runs import Run
 
 KIND = "cluster-heatmaps"
@@ -178,3 +179,8 @@ def cluster_of(results: ClusterResults, number: int) -> ClusterEntry:
     if number not in by_number:
         raise wrong_use(RunError(unknown("cluster", str(number), [str(known) for known in by_number])))
     return by_number[number]
+
+
+def params_of(run: Run) -> ClusterParams:
+    """Return what a run of clusters was asked for."""
+    return cast("ClusterParams", run.params)

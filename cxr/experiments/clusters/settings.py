@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from cxr.errors import RunError, unknown, wrong_use
+from cxr.errors import RunError, wrong_use
 from cxr.explain.settings import ExplainParams
 
 HEATMAPS = "explain"
@@ -57,7 +57,7 @@ class ClusterParams(ExplainParams):
 
         run = get_run(run_id)
         if run.kind != HEATMAPS:
-            raise wrong_use(RunError(f"run {run.id} is {run.kind!r}. {unknown('kind of run', run.kind, [HEATMAPS])}"))
+            raise wrong_use(RunError(f"run {run.id} is of the kind {run.kind!r}. Accepted: {HEATMAPS!r}, heatmaps"))
         own = {name: value for name, value in run.spec["params"].items() if name in _OF_HEATMAPS}
         return {**own, **values}
 

@@ -25,7 +25,7 @@ FEWEST_SAMPLES = 30
 SIGNIFICANT = 0.05
 
 _DIMENSIONS = 50  # principal components that distances are measured in
-FLOOR = 0.01
+FLOOR = 1e-3
 _DENSE = 400  # up to as many samples, all eigenvalues at once are faster than some
 _STARTS = 10  # of k-means
 
