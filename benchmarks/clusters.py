@@ -17,6 +17,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +217,7 @@ def part_networks(work: Path, networks: int) -> list[list[str]]:
     rows = []
     for planted in (True, False):
         for seed in range(networks):
-            own = kept(work, f"network-{planted}-{seed}", lambda s=seed, p=planted: one_network(work, s, p))
+            own = kept(work, f"network-{planted}-{seed}", partial(one_network, work, seed, planted))
             several = [entry for entry in own["clusters"] if entry["title"] != "one cluster"]
             best = max(several, key=lambda entry: entry["alike"], default=None)
             shown_ones = [entry for entry in several if entry["shown"]]

@@ -22,6 +22,13 @@ class Parameter:
 _RUN, _SPLIT = Parameter("run", always=True), Parameter("split", always=True)
 _MODEL, _DATA = Parameter("network", always=True), Parameter("data set", always=True)
 _IMAGE, _PAGE = Parameter("X-ray", always=True), Parameter("page of the list")
+CLUSTERS = {
+    "clusters": Parameter("run of clusters"),
+    "group": Parameter("explained class"),
+    "cluster": Parameter("cluster"),
+    "page": _PAGE,
+}
+"""What a page has that shows clusters of heatmaps."""
 _BROWSE = {
     "image": _IMAGE,
     "sort": Parameter("order"),
@@ -71,6 +78,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "outlines": Parameter("outline"),
         **{name: Parameter(f"value of the option {name}") for name in option_names()},
         "maps": Parameter("run of heatmaps"),
+        **CLUSTERS,
     },
     "text": {
         "look": Parameter("section"),

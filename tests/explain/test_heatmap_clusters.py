@@ -185,7 +185,7 @@ def test_heatmaps_are_computed_first_where_there_are_none_and_a_stopped_run_goes
     folder.clear_stop()
     said: list[str] = []
     run(folder, folder.params, lambda fraction, message="": said.append(message))
-    assert said[1] == "32 of 64 images explained"
+    assert said[2] == "32 of 64 images explained"
     results = folder.read_json("results.json")
     assert (results["n_images"], results["n_patients"], results["classes"][0]["target"]) == (64, 32, "Hernia")
 
