@@ -15,7 +15,7 @@ from cxr.data import Manifest
 from cxr.data.images.resize import fit_square
 from cxr.errors import CxrError
 from cxr.experiments.clusters.job import MAPS, TABLE, heatmaps_of
-from cxr.experiments.clusters.places import mask_of
+from cxr.experiments.clusters.region.places import mask_of
 from cxr.experiments.clusters.results import ClusterEntry, params_of
 from cxr.explain import render
 from cxr.explain.run_files import STORE

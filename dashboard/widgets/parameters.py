@@ -23,9 +23,9 @@ _RUN, _SPLIT = Parameter("run", always=True), Parameter("split", always=True)
 _MODEL, _DATA = Parameter("network", always=True), Parameter("data set", always=True)
 _IMAGE, _PAGE = Parameter("X-ray", always=True), Parameter("page of the list")
 CLUSTERS = {
-    "clusters": Parameter("run of clusters"),
+    "clusters": Parameter("run of clusters", always=True),
     "group": Parameter("explained class"),
-    "cluster": Parameter("cluster"),
+    "cluster": Parameter("cluster", always=True),
     "page": _PAGE,
 }
 """What a page has that shows clusters of heatmaps."""

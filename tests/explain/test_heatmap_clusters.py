@@ -243,7 +243,7 @@ def test_commands_show_name_measure_and_export_a_cluster(tmp_path: Path, cxr, wi
 
 def test_a_recipe_that_masks_text_masks_an_exported_region(tmp_path: Path):
     from cxr.data import ImageCache, Manifest
-    from cxr.experiments.clusters.export import export_mask
+    from cxr.experiments.clusters.region.export import export_mask
     from cxr.training.data.masked_text import without_text
     from cxr.training.recipe import Text
 

@@ -126,7 +126,7 @@ def _name(run: Run, number: int, title: str, *, as_json: bool) -> None:
 
 
 def _measure(run: Run, number: int, mode: str, device: str, as_json: bool) -> None:
-    from cxr.experiments.clusters.measure import measure_cluster
+    from cxr.experiments.clusters.region.measure import measure_cluster
     from cxr.experiments.clusters.results import params_of
     from cxr.networks import compute_on_free_device, load_network
 
@@ -145,7 +145,7 @@ def _measure(run: Run, number: int, mode: str, device: str, as_json: bool) -> No
 
 
 def _export(run: Run, number: int, out: Path, with_text: bool, as_json: bool) -> None:
-    from cxr.experiments.clusters.export import MASK, export_mask
+    from cxr.experiments.clusters.region.export import MASK, export_mask
 
     with bar("reading X-rays") as move:
         done = export_mask(run, number, out, with_text, move)
@@ -163,8 +163,8 @@ def _export(run: Run, number: int, out: Path, with_text: bool, as_json: bool) ->
 
 
 def _shown(run: Run, as_json: bool) -> None:
-    from cxr.experiments.clusters.measure import measurements_of
     from cxr.experiments.clusters.names import names_of
+    from cxr.experiments.clusters.region.measure import measurements_of
     from cxr.experiments.clusters.results import cluster_results
 
     results, names = cluster_results(run), names_of(run)

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from cxr.evaluation.tests import holm
-from cxr.experiments.clusters import places
 from cxr.experiments.clusters.associations import associations, corrected, counts_of
 from cxr.experiments.clusters.in_regions import RegionShares
+from cxr.experiments.clusters.limits import FEWEST_PATIENTS
 from cxr.experiments.clusters.maps import PooledMaps
 from cxr.experiments.clusters.of_class import ClassClusters
+from cxr.experiments.clusters.region import places
 from cxr.experiments.clusters.results import ClassEntry, ClusterEntry, ClusterRegion
 from cxr.experiments.clusters.scores import RegionGain, corrected_p, largest_by_chance, region_gains
-from cxr.experiments.clusters.settings import FEWEST_PATIENTS
 from cxr.experiments.clusters.spectral import SIGNIFICANT
 from cxr.formatting import Estimate, p_value, times, xrays
 from cxr.formatting import patients as n_patients

@@ -13,7 +13,7 @@ import pandas as pd
 
 from cxr.errors import ExplainError
 from cxr.evaluation.metrics import patients_of
-from cxr.experiments.clusters.settings import FEWEST_PATIENTS, HEATMAPS
+from cxr.experiments.clusters.limits import FEWEST_PATIENTS, HEATMAPS
 from cxr.explain.run_files import INDEX, STORE
 from cxr.formatting import patients as n_patients
 from cxr.runs import get_run

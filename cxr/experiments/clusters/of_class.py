@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cxr.experiments.clusters.limits import FEWEST_PATIENTS
 from cxr.experiments.clusters.maps import PooledMaps, features, one_of_each_patient
 from cxr.experiments.clusters.partition import STABLE, Stability, partition, placed, stability
 from cxr.experiments.clusters.scores import separateness
-from cxr.experiments.clusters.settings import FEWEST_PATIENTS
 from cxr.experiments.clusters.spectral import Structure, components, structure
 from cxr.formatting import Estimate
 

@@ -112,7 +112,7 @@ class ClassEntry(TypedDict):
 
 
 class MaskedChange(TypedDict):
-    """What masking a cluster's region does: see :mod:`cxr.experiments.clusters.measure`."""
+    """What masking a cluster's region does: see :mod:`cxr.experiments.clusters.region.measure`."""
 
     n_images: int
     n_patients: int

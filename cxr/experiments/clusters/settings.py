@@ -7,12 +7,8 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from cxr.errors import RunError, wrong_use
+from cxr.experiments.clusters.limits import HEATMAPS
 from cxr.explain.settings import ExplainParams
-
-HEATMAPS = "explain"
-"""The kind of run whose heatmaps are clustered."""
-FEWEST_PATIENTS = 30
-"""With fewer patients whose X-rays are explained for a class, its heatmaps are not clustered."""
 
 _OF_HEATMAPS = ("model", "manifest", "device", "ids", "split", "n", "composite", "targets", "bias", "precision",
                 "options", "batch")  # fmt: skip

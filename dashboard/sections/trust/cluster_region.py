@@ -7,9 +7,9 @@ from typing import Literal
 import streamlit as st
 
 from cxr.data import Manifest
-from cxr.experiments.clusters.export import export_mask
-from cxr.experiments.clusters.measure import measure_cluster
-from cxr.experiments.clusters.places import mask_of
+from cxr.experiments.clusters.region.export import export_mask
+from cxr.experiments.clusters.region.measure import measure_cluster
+from cxr.experiments.clusters.region.places import mask_of
 from cxr.experiments.clusters.results import ClusterEntry, Measurement, params_of
 from cxr.explain.render import to_png
 from cxr.paths import data_root

@@ -15,7 +15,7 @@ from sections.trust import clusters
 from services import load
 from widgets import address, page, pick, where
 from widgets import run_state as run_parts
-from widgets.subject import Subject
+from widgets.subject import Subject, name_of
 
 
 def section(chosen: Subject, method: Method, target: str) -> None:
@@ -48,7 +48,7 @@ def section(chosen: Subject, method: Method, target: str) -> None:
                     list(runs),
                     labels,
                     "clusters",
-                    missing=lambda run_id: pick.missing_run(run_id, (KIND,)),
+                    missing=_missing,
                     resets=("group", "cluster", "page"),
                 )
             ]
@@ -72,3 +72,16 @@ def _concerns(run: Run, chosen: Subject) -> bool:
     params = run.spec["params"]
     same_data = Path(params.get("manifest", "")).resolve() == chosen.manifest_path.resolve()
     return same_data and params.get("model") == chosen.network_ref and (params.get("split") or "") == chosen.split
+
+
+def _missing(run_id: str) -> str:
+    """Return why a run is not among those listed; one on other X-rays or of another network can be opened."""
+    run = next((run for run in list_runs(kind=KIND) if run.id == run_id), None)
+    if run is None:
+        return pick.missing_run(run_id, (KIND,))
+    params = run.spec["params"]
+    link = {"model": params["model"], "data": name_of(Path(params["manifest"])), "split": params.get("split") or ""}
+    text = f"The run {run_id!r} clusters heatmaps of other X-rays, or of another network, than those chosen here."
+    return address.refuse(
+        "clusters", text, "Open it with its network and data", lambda: address.ask(clusters=run_id, **link)
+    )

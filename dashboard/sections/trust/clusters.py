@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from cxr.data import Manifest
-from cxr.experiments.clusters.measure import measurements_of
 from cxr.experiments.clusters.names import LONGEST, name_cluster, names_of, title_of
+from cxr.experiments.clusters.region.measure import measurements_of
 from cxr.experiments.clusters.results import ClusterEntry, ClusterResults, cluster_results, params_of
 from cxr.formatting import NOTHING, number, times, xrays
 from cxr.runs import Run

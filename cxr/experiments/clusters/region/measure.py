@@ -20,7 +20,7 @@ from cxr.evaluation.intervals import mean_intervals
 from cxr.evaluation.metrics import estimate
 from cxr.evaluation.predict import predict_rows
 from cxr.experiments.clusters.maps import one_of_each_patient
-from cxr.experiments.clusters.places import boxes_of, in_pixels
+from cxr.experiments.clusters.region.places import boxes_of, in_pixels
 from cxr.experiments.clusters.results import (
     ClusterEntry,
     ClusterResults,

@@ -19,7 +19,7 @@ from PIL import Image
 from cxr.data import read_xray
 from cxr.data.images.pool import WorkerDied, default_workers, map_in_order
 from cxr.errors import CxrError, RunError, wrong_use
-from cxr.experiments.clusters.places import in_pixels, mask_of
+from cxr.experiments.clusters.region.places import in_pixels, mask_of
 from cxr.experiments.clusters.results import cluster_of, cluster_results, params_of
 from cxr.files import replacing
 from cxr.runs.storage import write_json
