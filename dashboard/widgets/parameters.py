@@ -22,6 +22,13 @@ class Parameter:
 _RUN, _SPLIT = Parameter("run", always=True), Parameter("split", always=True)
 _MODEL, _DATA = Parameter("network", always=True), Parameter("data set", always=True)
 _IMAGE, _PAGE = Parameter("X-ray", always=True), Parameter("page of the list")
+CLUSTERS = {
+    "clusters": Parameter("run of clusters", always=True),
+    "group": Parameter("explained class"),
+    "cluster": Parameter("cluster", always=True),
+    "page": _PAGE,
+}
+"""What a page has that shows clusters of heatmaps."""
 _BROWSE = {
     "image": _IMAGE,
     "sort": Parameter("order"),
@@ -103,6 +110,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "regions": Parameter("relevance budget"),
         "rank": Parameter("region"),
         "page": _PAGE,
+        **CLUSTERS,
     },
     "text": {
         "look": Parameter("section"),
