@@ -182,6 +182,7 @@ def test_copies_and_patients_on_both_sides_are_found_once_and_remembered(tmp_pat
     data["split"] = np.where(np.arange(40) < 20, "train", "test")
     data["patient_id"] = [f"p{k}" for k in range(40)]
     data.loc[30:39, "patient_id"] = [f"p{k}" for k in range(10)]  # ten of the test's twenty are in train
+    data.loc[39, "patient_id"] = "p0"  # of the other class
     data.to_csv(manifest, index=False)
     for k in (20, 21, 22, 23):  # copies of X-rays of train, two of them under the other label
         (manifest.parent / f"{k}.png").write_bytes((manifest.parent / f"{k - 19}.png").read_bytes())
@@ -193,10 +194,11 @@ def test_copies_and_patients_on_both_sides_are_found_once_and_remembered(tmp_pat
         audited(**asked, quick=True)
     results = audited(**asked)
     (copies,), (patients,) = of_rule(results, "copies-in-training"), of_rule(results, "patients-in-training")
-    assert copies["sentence"].startswith("4 of 20 X-rays of 20 patients of split test have a copy in train or val")
-    assert (patients["figure"]["value"], patients["n_patients"]) == (0.5, 20)
+    assert copies["sentence"].startswith("4 of 20 X-rays of 19 patients of split test have a copy in train or val")
+    assert (patients["figure"]["value"], patients["n_patients"]) == (0.5, 19)
     assert copies["weight"] == patients["weight"] == "warning"  # nobody knows what made the predictions was trained on
     assert of_rule(results, "labels-conflict")
+    assert of_rule(results, "patients-in-classes")[0]["sentence"].startswith("1 patient has X-rays of more than one")
     again = audited(**asked, quick=True)
     assert again["findings"] == results["findings"]
 
