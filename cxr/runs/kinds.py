@@ -258,6 +258,22 @@ KINDS: dict[str, Kind] = {
             shard="cxr.experiments.data_audit.job:audit_shard",
         ),
         Kind(
+            "probe-data",
+            "what a simple classifier reads of a data set without the lungs",
+            job="cxr.experiments.probes.job:run",
+            params="cxr.experiments.probes.settings:ProbeParams",
+            resumes=True,
+            shard="cxr.experiments.probes.job:probe_shard",
+        ),
+        Kind(
+            "relevance-regions",
+            "which regions heatmaps lie in, and what removing each does",
+            job="cxr.experiments.relevance.job:run",
+            params="cxr.experiments.relevance.settings:RelevanceParams",
+            resumes=True,
+            device="queued",
+        ),
+        Kind(
             "import",
             "read a data set, split it and keep it under a name",
             job="cxr.data.jobs:run_import",

@@ -71,6 +71,9 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "outlines": Parameter("outline"),
         **{name: Parameter(f"value of the option {name}") for name in option_names()},
         "maps": Parameter("run of heatmaps"),
+        "regions": Parameter("relevance budget"),
+        "rank": Parameter("region"),
+        "page": _PAGE,
     },
     "text": {
         "look": Parameter("section"),

@@ -49,7 +49,9 @@ FORMS = [
         "text", "text-vocabulary", "text-vocabulary", "Search the text", "cxr text voc", TEXT | {"look": "Vocabulary"}
     ),
     Form("data", "audit-data", "audit-data", "Audit these", "cxr data audit", {"data": "demo"}),
+    Form("data", "probe-data", "probe-data", "Probe these", "cxr data probe", {"data": "demo"}),
     Form("explorer", "explain", "explain", "Explain", "cxr explain demo --data", TEXT),
+    Form("explorer", "relevance-regions", "relevance-regions", "Measure regions", "cxr relevance demo --data", TEXT),
     Form("data", "import", "import", "Import", "cxr data import", {"tab": "Import"}),
     Form("data", "demo", "demo", "Make synthetic X-rays", "cxr demo", {"tab": "Synthetic X-rays"}),
     Form("study", "study", "study", "Start 9 trainings", "cxr study", {"tab": "New study"}),
@@ -59,8 +61,11 @@ OF_ONE = {"minutes", "cpus", "memory"}
 FIELDS = {
     "train": OF_SEVERAL,
     "study": OF_SEVERAL | {"at-once"},
-    **dict.fromkeys(("import", "demo", "text-vocabulary", "evaluate-predictions", "audit-data"), OF_ONE),
-    **{kind: OF_ONE | {"gpus"} for kind in ("evaluate", "explain", "text-experiment", "text-stamping")},
+    **dict.fromkeys(("import", "demo", "text-vocabulary", "evaluate-predictions", "audit-data", "probe-data"), OF_ONE),
+    **{
+        kind: OF_ONE | {"gpus"}
+        for kind in ("evaluate", "explain", "text-experiment", "text-stamping", "relevance-regions")
+    },
 }
 
 

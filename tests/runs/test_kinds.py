@@ -75,6 +75,14 @@ def old_specs(manifest: str) -> dict[str, list[dict[str, Any]]]:
             {"manifest": manifest},
             {"manifest": manifest, "split": "test", "by": "findings", "text": False, "seed": 3, "workers": 0},
         ],
+        "probe-data": [
+            {"manifest": manifest},
+            {"manifest": manifest, "split": "test", "by": "label", "masks": "box", "text": False, "n": 50, "seed": 3},
+        ],
+        "relevance-regions": [
+            {"model": "demo", **measured, "split": "test", "limit": 20, "composite": "epsilon", "targets": "all"},
+            {"model": "demo", "manifest": manifest, "split": "", "text": False, "lungs": "box", "planted": False},
+        ],
         "import": [
             {"kind": "folders", "path": str(Path(manifest).parent), "name": "x", "columns": {}, "aliases": {}},
             {"kind": "csv", "path": manifest, "name": "x", "columns": None, "split": False, "seed": 1},
