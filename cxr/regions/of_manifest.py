@@ -27,7 +27,8 @@ def lungs_in(manifest: Manifest, image_id: str, image: np.ndarray, *, masks: str
     masks
         ``uniform``: the manifest's masks if every X-ray of the manifest has one, else the segmentation for all. Where
         one class has masks by hand and another has none, the kind of mask would tell the class.
-        ``manifest``: the manifest's mask where there is one. ``segmentation``: never a mask of the manifest.
+        ``manifest``: the manifest's mask where there is one. ``segmentation``: never a mask of the manifest; the safer
+        choice where masks by hand may have been drawn in several ways.
 
     Raises
     ------
