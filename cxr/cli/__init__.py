@@ -15,7 +15,7 @@ import typer
 from cxr import __version__
 from cxr.cli import app_dashboard, audits, cache, data, explaining, models, runs, text, training, weights
 from cxr.cli.evaluation import checklist, slices
-from cxr.cli.experiments import study
+from cxr.cli.experiments import clusters, study
 from cxr.cli.output import fail
 from cxr.errors import CxrError, system_error
 
@@ -59,6 +59,7 @@ app.command("explain")(explaining.explain)
 app.command("composites")(explaining.composites)
 app.command("heatmaps")(explaining.heatmaps)
 audits.add_to_all(app)
+app.command("clusters")(clusters.clusters)
 app.add_typer(text.app, name="text")
 app.add_typer(weights.app, name="weights")
 app.add_typer(cache.app, name="cache")

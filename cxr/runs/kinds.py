@@ -229,6 +229,14 @@ KINDS: dict[str, Kind] = {
             shard="cxr.explain.job:explain_shard",
         ),
         Kind(
+            "cluster-heatmaps",
+            "groups of X-rays whose heatmaps are alike",
+            job="cxr.experiments.clusters.job:run",
+            params="cxr.experiments.clusters.settings:ClusterParams",
+            resumes=True,
+            device="queued",
+        ),
+        Kind(
             "text-experiment",
             "accuracy before and after masking burned-in text",
             job="cxr.experiments.masking.job:run",

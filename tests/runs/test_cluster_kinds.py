@@ -35,6 +35,7 @@ COMMANDS = {
     "evaluate": ["evaluate", *NETWORK],
     "evaluate-predictions": ["evaluate", "--predictions", "PREDICTIONS"],
     "explain": ["explain", *NETWORK],
+    "cluster-heatmaps": ["clusters", *NETWORK],
     "text-experiment": ["text", "experiment", *NETWORK],
     "text-stamping": ["text", "stamp", *NETWORK, "--word", "DX"],
     "text-vocabulary": ["text", "vocabulary", "demo"],
