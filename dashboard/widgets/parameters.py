@@ -90,6 +90,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "audit": Parameter("audit", always=True),
         "finding": Parameter("finding"),
         "page": _PAGE,
+        "rank": Parameter("region"),
     },
     "explorer": {
         "model": _MODEL,
@@ -109,7 +110,6 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "maps": Parameter("run of heatmaps"),
         "regions": Parameter("relevance budget"),
         "rank": Parameter("region"),
-        "page": _PAGE,
         **CLUSTERS,
     },
     "text": {
