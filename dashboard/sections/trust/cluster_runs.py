@@ -49,7 +49,7 @@ def section(chosen: Subject, method: Method, target: str) -> None:
                     labels,
                     "clusters",
                     missing=_missing,
-                    resets=("group", "cluster", "page"),
+                    resets=("group", "cluster", "turn"),
                 )
             ]
             run_parts.watch(run, key=f"clusters:{run.id}")
