@@ -297,8 +297,8 @@ def main() -> None:
         "cluster is shown as stable. Blobs are at places drawn evenly: maps that change gradually.",
         table(["maps", "patients", "gap", "stable", "shown"], without),
         "## A planted cluster",
-        f"{N_PLANTED} patients; on some of them a part of the relevance lies on a mark in a corner. *Found*: a cluster whose "
-        "Jaccard similarity with the planted X-rays is 0.5 or more; the last column is its median.",
+        f"{N_PLANTED} patients; on some of them a part of the relevance lies on a mark in a corner. *Found*: a "
+        "cluster whose Jaccard similarity with the planted X-rays is 0.5 or more; the last column is its median.",
         table(["other relevance", "X-rays", "on the mark", "found", "found and shown", "similarity"], planted),
         "## Networks trained on synthetic X-rays",
         f"{N_PHANTOMS} synthetic X-rays of {SIDE} px, three classes, text that tells nothing of the class; half of the "
