@@ -26,7 +26,7 @@ CLUSTERS = {
     "clusters": Parameter("run of clusters", always=True),
     "group": Parameter("explained class"),
     "cluster": Parameter("cluster", always=True),
-    "page": _PAGE,
+    "turn": Parameter("page of a cluster's X-rays"),
 }
 """What a page has that shows clusters of heatmaps."""
 _BROWSE = {
