@@ -258,6 +258,14 @@ KINDS: dict[str, Kind] = {
             shard="cxr.experiments.data_audit.job:audit_shard",
         ),
         Kind(
+            "check-data",
+            "which X-rays of a data set are not what they seem",
+            job="cxr.experiments.appearance.job:run",
+            params="cxr.experiments.appearance.settings:CheckParams",
+            resumes=True,
+            shard="cxr.experiments.appearance.job:check_shard",
+        ),
+        Kind(
             "import",
             "read a data set, split it and keep it under a name",
             job="cxr.data.jobs:run_import",

@@ -48,6 +48,7 @@ FORMS = [
     Form(
         "text", "text-vocabulary", "text-vocabulary", "Search the text", "cxr text voc", TEXT | {"look": "Vocabulary"}
     ),
+    Form("data", "check-data", "check-data", "Check these", "cxr data check", {"data": "demo"}),
     Form("data", "audit-data", "audit-data", "Audit these", "cxr data audit", {"data": "demo"}),
     Form("explorer", "explain", "explain", "Explain", "cxr explain demo --data", TEXT),
     Form("data", "import", "import", "Import", "cxr data import", {"tab": "Import"}),
@@ -59,7 +60,7 @@ OF_ONE = {"minutes", "cpus", "memory"}
 FIELDS = {
     "train": OF_SEVERAL,
     "study": OF_SEVERAL | {"at-once"},
-    **dict.fromkeys(("import", "demo", "text-vocabulary", "evaluate-predictions", "audit-data"), OF_ONE),
+    **dict.fromkeys(("import", "demo", "text-vocabulary", "evaluate-predictions", "audit-data", "check-data"), OF_ONE),
     **{kind: OF_ONE | {"gpus"} for kind in ("evaluate", "explain", "text-experiment", "text-stamping")},
 }
 

@@ -39,6 +39,7 @@ COMMANDS = {
     "text-stamping": ["text", "stamp", *NETWORK, "--word", "DX"],
     "text-vocabulary": ["text", "vocabulary", "demo"],
     "audit-data": ["data", "audit", "demo"],
+    "check-data": ["data", "check", "demo"],
     "import": ["data", "import", "image-folder", "XRAYS", "--name", "mine"],
     "demo": ["demo", "--name", "another", "--n", "12"],
     "study": ["study", "claim", "--data", "demo"],

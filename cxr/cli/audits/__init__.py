@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from cxr.cli.audits.appearance import check
 from cxr.cli.audits.data_audit import audit, report
 from cxr.cli.audits.duplicates import duplicates
 
@@ -13,3 +14,4 @@ def add_to(data: typer.Typer) -> None:
     data.command("duplicates")(duplicates)
     data.command("audit")(audit)
     data.command("report")(report)
+    data.command("check")(check)
