@@ -29,9 +29,13 @@ def lateral(rng: np.random.Generator) -> Picture:
     dome = bottom - rng.uniform(0.0, 0.12) * np.sin(np.pi * np.clip((_X - front) / (back - front), 0, 1))
     dome += rng.uniform(-0.1, 0.25) * (_X - 0.5)
     inner = np.minimum(_X - left - rng.uniform(0.02, 0.08), right - rng.uniform(0.02, 0.12) - _X)
-    lung = _soft(np.minimum(np.minimum(inner, dome - _Y), _Y - top + 0.3 * (0.5 - np.abs(_X - 0.55))), rng.uniform(0.01, 0.04))
+    lung = _soft(
+        np.minimum(np.minimum(inner, dome - _Y), _Y - top + 0.3 * (0.5 - np.abs(_X - 0.55))), rng.uniform(0.01, 0.04)
+    )
     grey -= lung * rng.uniform(0.25, 0.5)
-    heart = _ellipse(rng.uniform(0.3, 0.48), rng.uniform(0.55, 0.72), rng.uniform(0.1, 0.2), rng.uniform(0.12, 0.22), rng)
+    heart = _ellipse(
+        rng.uniform(0.3, 0.48), rng.uniform(0.55, 0.72), rng.uniform(0.1, 0.2), rng.uniform(0.12, 0.22), rng
+    )
     grey += heart * lung * rng.uniform(0.12, 0.35)
     spine = np.exp(-(((_X - (right - rng.uniform(0.1, 0.2))) / rng.uniform(0.03, 0.07)) ** 2))
     period, phase = rng.uniform(0.05, 0.09), rng.uniform(0, 1)
@@ -53,9 +57,16 @@ def section(rng: np.random.Generator) -> Picture:
     lungs = np.zeros_like(grey)
     if rng.random() < 0.8:
         for side in (-1, 1):
-            lungs = np.maximum(lungs, _ellipse(
-                0.5 + side * wide * rng.uniform(0.4, 0.5), rng.uniform(0.44, 0.56), wide * rng.uniform(0.3, 0.45), tall * rng.uniform(0.5, 0.8), rng
-            ))
+            lungs = np.maximum(
+                lungs,
+                _ellipse(
+                    0.5 + side * wide * rng.uniform(0.4, 0.5),
+                    rng.uniform(0.44, 0.56),
+                    wide * rng.uniform(0.3, 0.45),
+                    tall * rng.uniform(0.5, 0.8),
+                    rng,
+                ),
+            )
     grey -= lungs * body * rng.uniform(0.3, 0.6)
     grey += _ellipse(0.5, 0.5 + tall * rng.uniform(0.5, 0.7), 0.06, 0.06, rng) * rng.uniform(0.1, 0.5)
     grey += lungs * np.clip(_cloud(rng, 1.0), 0.5, 1) * rng.uniform(0, 0.4)
@@ -87,7 +98,11 @@ def things(rng: np.random.Generator) -> Picture:
 def limbs(rng: np.random.Generator) -> Picture:
     """Return bright bones in grey limbs on black: a hand, an arm, a leg."""
     grey = np.zeros((SIDE, SIDE), np.float32)
-    n, spread, base = int(rng.integers(1, 6)), rng.uniform(0.1, 0.9), np.array([rng.uniform(0.35, 0.65), rng.uniform(0.8, 1.2)])
+    n, spread, base = (
+        int(rng.integers(1, 6)),
+        rng.uniform(0.1, 0.9),
+        np.array([rng.uniform(0.35, 0.65), rng.uniform(0.8, 1.2)]),
+    )
     for k in range(n):
         angle = (k - (n - 1) / 2) * spread / max(n - 1, 1) + rng.normal(0, 0.05)
         tip = base + rng.uniform(0.6, 1.3) * np.array([np.sin(angle), -np.cos(angle)])
@@ -109,7 +124,9 @@ def abdomen(rng: np.random.Generator) -> Picture:
             grey += _ellipse(0.5 + side * 0.27, rng.uniform(0.75, 0.95), 0.17, 0.2, rng) * rng.uniform(0.1, 0.3)
     for _ in range(int(rng.integers(1, 9))):
         place = rng.uniform(0.15, 0.85, 2)
-        grey -= _ellipse(place[0], place[1], rng.uniform(0.03, 0.12), rng.uniform(0.03, 0.08), rng) * rng.uniform(0.1, 0.3)
+        grey -= _ellipse(place[0], place[1], rng.uniform(0.03, 0.12), rng.uniform(0.03, 0.08), rng) * rng.uniform(
+            0.1, 0.3
+        )
     return _finish(grey, rng)
 
 
@@ -120,7 +137,9 @@ def page(rng: np.random.Generator) -> Picture:
         x = rng.uniform(4, 20)
         while x < SIDE - 20 and rng.random() < 0.93:
             width = rng.uniform(3, 18)
-            cv2.rectangle(grey, (int(x), int(y)), (int(x + width), int(y + rng.uniform(2, 4))), float(rng.uniform(0, 0.5)), -1)
+            cv2.rectangle(
+                grey, (int(x), int(y)), (int(x + width), int(y + rng.uniform(2, 4))), float(rng.uniform(0, 0.5)), -1
+            )
             x += width + 3
     return _finish(grey, rng)
 
@@ -176,7 +195,10 @@ def _soft(distance: np.ndarray, softness: float) -> np.ndarray:
 
 def _ellipse(x: float, y: float, wide: float, tall: float, rng: np.random.Generator) -> np.ndarray:
     angle = rng.normal(0, 0.25)
-    across, down = (_X - x) * np.cos(angle) + (_Y - y) * np.sin(angle), (_Y - y) * np.cos(angle) - (_X - x) * np.sin(angle)
+    across, down = (
+        (_X - x) * np.cos(angle) + (_Y - y) * np.sin(angle),
+        (_Y - y) * np.cos(angle) - (_X - x) * np.sin(angle),
+    )
     return _soft(1 - np.hypot(across / wide, down / tall), rng.uniform(0.03, 0.12))
 
 

@@ -14,7 +14,7 @@ import typer
 
 from cxr import __version__
 from cxr.cli import app_dashboard, audits, cache, data, explaining, models, runs, text, training, weights
-from cxr.cli.evaluation import slices
+from cxr.cli.evaluation import checklist, slices
 from cxr.cli.experiments import study
 from cxr.cli.output import fail
 from cxr.errors import CxrError, system_error
@@ -53,6 +53,7 @@ app.add_typer(runs.app, name="runs")
 app.command("evaluate")(models.evaluate)
 app.command("slices")(slices.slices)
 app.command("compare")(models.compare)
+app.command("checklist")(checklist.checklist)
 app.command("explain")(explaining.explain)
 app.command("composites")(explaining.composites)
 app.command("heatmaps")(explaining.heatmaps)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 
+from cxr.cli.audits.openings import OpenLocked
 from cxr.cli.follow import Detach, ShardsOption, SlurmOption, follow_or_leave
 from cxr.cli.models import DataOption, Device, Model, check_split, is_training, manifest_of
 from cxr.cli.output import Json, WrongUse, assignments, emit, note, percent, say, show_table
@@ -64,6 +65,7 @@ def explain(
     out: Annotated[
         Path | None, typer.Option(help="With IMAGE: folder for the PNG files and the array; by default this one.")
     ] = None,
+    open_locked: OpenLocked = False,
     device: Device = "auto",
     slurm: SlurmOption = None,
     shards: ShardsOption = 1,
@@ -83,7 +85,13 @@ def explain(
         check_split(manifest, split)
         params: JsonObject = {"model": model, "manifest": manifest, "split": split}
         params |= {"composite": composite, "options": _numbers(option), "device": device}
-        choices = (("targets", target), ("bias", bias), ("precision", precision), ("n", n))
+        choices = (
+            ("targets", target),
+            ("bias", bias),
+            ("precision", precision),
+            ("n", n),
+            ("open_locked", open_locked),
+        )
         params |= {key: value for key, value in choices if value}
         follow_or_leave(start("explain", params, where=slurm, shards=shards), detach, as_json)
         return

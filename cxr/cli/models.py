@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cxr.cli.audits.openings import OpenLocked
 from cxr.cli.follow import Detach, ShardsOption, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, WrongUse, assignments, emit
 from cxr.errors import unknown
@@ -95,6 +96,7 @@ def evaluate(
             help="Also measure X-rays that the network was trained or selected on; by default they are left out.",
         ),
     ] = False,
+    open_locked: OpenLocked = False,
     device: Device = "auto",
     predictions: Annotated[
         Path | None,
@@ -163,7 +165,13 @@ def evaluate(
     }
     of_table = {key: value for key, value in of_table.items() if value is not None}
     if predictions is not None:
-        of_network = {"RUN": model, "--split": split, "--include-seen": include_seen, "--device": device != "auto"}
+        of_network = {
+            "RUN": model,
+            "--split": split,
+            "--include-seen": include_seen,
+            "--open-locked": open_locked,
+            "--device": device != "auto",
+        }
         _refuse_beside("--predictions", of_network)
         params: JsonObject = {"predictions": str(predictions), "aliases": aliases or None, **of_table}
         if data is not None:
@@ -178,7 +186,12 @@ def evaluate(
         raise WrongUse(f"{', '.join(_OPTIONS[key] for key in of_table)}: only with --predictions, of a table")
     manifest = manifest_of(model, data)
     which = {"run": model} if is_training(model) else {"weights": model}
-    options = {"splits": split or None, "aliases": aliases or None, "include_seen": include_seen}
+    options = {
+        "splits": split or None,
+        "aliases": aliases or None,
+        "include_seen": include_seen,
+        "open_locked": open_locked,
+    }
     params = {
         **which,
         "manifest": manifest,

@@ -59,7 +59,7 @@ def show_comparison(comparison: ComparisonResults) -> None:
     body = [_reference_row(reference) for reference in comparison["references"]]
     if body:
         columns = ["test", "measure", "run", "against", "difference", "p"]
-        show_table("For reference, as if every X-ray were independent:", columns, body)
+        show_table("For reference, not corrected (McNemar and DeLong count X-rays as independent):", columns, body)
     for line in comparison["notes"]:
         say(line)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
+from cxr.cli.audits.openings import OpenLocked
 from cxr.cli.follow import Detach, ShardsOption, SlurmOption, follow_or_leave
 from cxr.cli.models import DataOption, Device, Model, check_split, manifest_of
 from cxr.cli.output import Json, emit, say, show_table
@@ -59,6 +60,7 @@ def experiment(
         int | None, typer.Option(help="Number of X-rays with text that get a heatmap, 0 for none. Default: 50.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the control boxes.")] = 0,
+    open_locked: OpenLocked = False,
     device: Device = "auto",
     slurm: SlurmOption = None,
     detach: Detach = False,
@@ -69,6 +71,7 @@ def experiment(
 
     values = {"modes": mode or [], "margin": margin, "draws": draws, "explained": explained, "seed": seed}
     chosen = {name: value for name, value in values.items() if value is not None}
+    chosen |= {"open_locked": True} if open_locked else {}
     Setting.of({"model": model, "manifest": ""} | chosen)  # before the data are looked at
     manifest = manifest_of(model, data)
     check_split(manifest, split)
@@ -153,6 +156,7 @@ def stamp(
         bool, typer.Option("--cover", help=("Allow the stamp to cover text; text is not searched for."))
     ] = False,
     jitter: Annotated[float, typer.Option(help="Random shift of the place, as a share of the image's height.")] = 0.0,
+    open_locked: OpenLocked = False,
     seed: Annotated[int, typer.Option(help="Seed of the control and of the jitter.")] = 0,
     device: Device = "auto",
     slurm: SlurmOption = None,
@@ -166,6 +170,7 @@ def stamp(
     where = {"towards": towards, "onto": onto or [], "place": place, "avoid": not cover, "jitter": jitter}
     doses = {"sizes": size or [], "contrasts": contrast or [], "control": control, "seed": seed}
     params = {"model": model, "split": split, "device": device} | token | where | doses
+    params |= {"open_locked": True} if open_locked else {}
     stamp_and_tell(params, data, where=slurm, detach=detach, as_json=as_json)
 
 

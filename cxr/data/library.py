@@ -69,6 +69,8 @@ class DataSetFacts(TypedDict, total=False):
         The same of its splits, and why it has none.
     source_splits
         Names of the splits that came with the data and are still as they were.
+    locked
+        Names of splits that no run looks at unless it is told to (see :mod:`cxr.data.openings`).
     duplicates
         What the last search for duplicates found.
     run
@@ -84,6 +86,7 @@ class DataSetFacts(TypedDict, total=False):
     split_notes: list[str]
     split_reason: str
     source_splits: list[str]
+    locked: list[str]
     duplicates: DuplicateFacts
     run: str
     n: int

@@ -11,11 +11,12 @@ import pandas as pd
 
 from cxr.data import ImageCache, Manifest
 from cxr.data.images.image_cache import NothingReadableError
+from cxr.data.openings import locked_splits
 from cxr.errors import WeightsError
 from cxr.evaluation.metrics import headline
 from cxr.evaluation.multilabel import thresholds_in_words
 from cxr.evaluation.predict import predict, predictions_table
-from cxr.evaluation.provenance import provenance
+from cxr.evaluation.provenance import provenance, with_opening
 from cxr.evaluation.relation import is_own, refuse_new_splits, relation_to_training
 from cxr.evaluation.results import Brief, EvaluationResults, Outputs, SeenRecord, Summary
 from cxr.evaluation.scores.further import further_scores, temperature_of
@@ -85,7 +86,7 @@ def evaluate(
     own, include = is_own(network, card, manifest), params.include_seen
     summary = results(table, card, selection, among, own=own, include_seen=include)
     summary["network"] = description
-    summary["provenance"] = rests_on
+    summary["provenance"] = with_opening(rests_on, params.data, ids, folder.id, "evaluate")
     if aliases:
         summary["aliases"] = aliases
     folder.write_json("results.json", summary)
@@ -132,7 +133,10 @@ def _selected(params: EvaluationParams, card: ModelCard) -> tuple[Manifest, Sele
 
 def _selection(manifest: Manifest, params: EvaluationParams, card: ModelCard, relation: str) -> Selection:
     annotated = annotated_in_training(card)
-    return select(manifest, card.classes, card.task, params.splits, relation=relation, annotated=annotated)
+    locked = () if params.open_locked else locked_splits(params.data)
+    return select(
+        manifest, card.classes, card.task, params.splits, relation=relation, annotated=annotated, locked=locked
+    )
 
 
 def table_of(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxr import __version__
 from cxr.data import Manifest
+from cxr.data.openings import note_opening
 from cxr.errors import CxrError
 from cxr.models.checksums import sha256_of
 from cxr.networks import network_file, network_title
@@ -34,13 +35,32 @@ def provenance(manifest: Manifest, network: str | Path | None = None, data_name:
     Returns
     -------
     ``date`` (ISO 8601, UTC), ``cxr`` (version), ``data``, ``manifest_hash`` and, of a network, ``network`` and
-    ``weights_sha256``, the checksum of its file.
+    ``weights_sha256``, the checksum of its file. Jobs add ``opened``, how often the X-rays were looked at
+    (:func:`cxr.data.openings.note_opening`).
     """
     name = data_name or (manifest.path.parent.name or manifest.path.name if manifest.path else "")
     record = {"date": _now(), "cxr": __version__, "data": name, "manifest_hash": manifest.hash()}
     if network is None:
         return record
     return record | {"network": network_title(network), "weights_sha256": sha256_of(network_file(network))}
+
+
+def with_opening(
+    record: Mapping[str, str], manifest: Manifest, ids: Sequence[str], run: str, kind: str
+) -> dict[str, str]:
+    """Return a record with how often the held-out X-rays of a run were looked at, after noting that this run did.
+
+    Parameters
+    ----------
+    record
+        As :func:`provenance` or :func:`provenance_of_table` gives it.
+    ids
+        The X-rays of ``manifest`` that the run predicted.
+    run, kind
+        The run's id and its kind.
+    """
+    network = record.get("network") or record.get("predictions") or ""
+    return {**record, **note_opening(manifest, ids, run=run, kind=kind, network=network)}
 
 
 def provenance_of_table(table: str | Path, manifest: Manifest | None = None) -> dict[str, str]:
@@ -85,6 +105,8 @@ def in_words(record: Mapping[str, str]) -> str:
     lines.append(
         f"Data: {record.get('data') or 'not recorded'} (manifest {_hash('hash', record.get('manifest_hash'))})."
     )
+    if record.get("opened"):
+        lines.append(record["opened"])
     return " ".join(lines)
 
 

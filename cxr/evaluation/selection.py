@@ -111,6 +111,7 @@ def select(
     *,
     relation: str = NOT_KNOWN,
     annotated: Mapping[str, Sequence[str]] | None = None,
+    locked: Sequence[str] = (),
 ) -> Selection:
     """Return which X-rays of a manifest a network with these classes is measured on.
 
@@ -123,6 +124,8 @@ def select(
         What the data are to the network, one of :data:`RELATIONS`: of data external to it no split need be spared.
     annotated
         ``{source: findings that it labels}``, see :func:`cxr.evaluation.truth.finding_targets`.
+    locked
+        Splits that are measured only where ``splits`` names them.
 
     Raises
     ------
@@ -132,13 +135,19 @@ def select(
     table = manifest.table
     is_usable = usable(table, classes, task, annotated)
     present = list(manifest.splits)
-    chosen_splits, why = _splits_to_measure(
-        present, [splits] if isinstance(splits, str) else list(splits or ()), relation
-    )
-    by_split = {name: rows for name, rows in _parts(table, chosen_splits, present) if len(rows)}
+    named = [splits] if isinstance(splits, str) else list(splits or ())
+    closed: set[str] = set(locked) - set(named)
+    chosen_splits, why = _splits_to_measure(present, named, relation)
+    open_rows = table[~table["split"].isin(closed)]
+    by_split = {name: rows for name, rows in _parts(open_rows, chosen_splits, present) if len(rows)}
     ids_by_split = {name: rows.loc[is_usable[rows.index], "image_id"].tolist() for name, rows in by_split.items()}
     inside = pd.concat([*by_split.values(), table.iloc[:0]])
     if not any(ids_by_split.values()):
+        if closed & set(present) and is_usable.any():
+            which = ", ".join(sorted(closed & set(present)))
+            raise ManifestError(
+                f"every X-ray that could be measured is in a locked split ({which}): name it to open it"
+            )
         raise ManifestError(_nothing_to_measure(inside if splits else table, classes, task))
     outside = table[is_usable & ~table.index.isin(inside.index)]
     stated = _stated(inside, task)

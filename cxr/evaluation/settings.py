@@ -20,11 +20,18 @@ def network_name(network_ref: str) -> str:
 
 
 class OnNetwork(OnManifest):
-    """Parameters of a run that asks a trained network about the X-rays of a manifest."""
+    """Parameters of a run that asks a trained network about the X-rays of a manifest.
+
+    Attributes
+    ----------
+    open_locked
+        Look at splits that are locked (see :mod:`cxr.data.openings`), too.
+    """
 
     model: NameOrFile
     """A training's run id, a weights file, or the name of shipped weights."""
     device: DeviceName = "auto"
+    open_locked: bool = False
 
     @property
     def network(self) -> str:
@@ -36,7 +43,19 @@ class OnNetwork(OnManifest):
         from cxr.networks import load_network
 
         load_network(self.network)
+        self.refuse_locked()
         return []
+
+    def refuse_locked(self) -> None:
+        """Raise a ManifestError if the run would look at a locked split and ``open_locked`` does not allow it."""
+        from cxr.data.openings import refuse_locked
+
+        refuse_locked(self.data, self.splits_looked_at(), opened=self.open_locked)
+
+    def splits_looked_at(self) -> tuple[str, ...]:
+        """Return the names of the splits that the run looks at; a look at every X-ray is one at every split."""
+        split: str | None = getattr(self, "split", None)
+        return (split,) if split else self.data.splits
 
 
 class EvaluationParams(OnNetwork):
@@ -85,8 +104,13 @@ class EvaluationParams(OnNetwork):
 
         card = load_network(self.network)[0].card
         check_splits(self.data.splits, self.splits or ())
+        self.refuse_locked()
         renamed(self.data, self.aliases, card.classes, card.task)
         return []
+
+    def splits_looked_at(self) -> tuple[str, ...]:
+        """Return the splits that were named; others are measured only if they are not locked."""
+        return self.splits or ()
 
     def default_name(self) -> str:
         """Return the run's name."""

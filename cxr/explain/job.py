@@ -112,7 +112,7 @@ def explain_shard(folder: ShardFolder, params: ExplainParams, progress: Progress
 def explain_run(folder: RunFolder, params: ExplainParams, progress: Progress) -> None:
     """Do the run, or the rest of it."""
     progress(0.0, "loading")
-    from cxr.evaluation.provenance import provenance
+    from cxr.evaluation.provenance import provenance, with_opening
     from cxr.evaluation.seen import marked, marked_in_words
     from cxr.networks import seen_by
 
@@ -121,6 +121,7 @@ def explain_run(folder: RunFolder, params: ExplainParams, progress: Progress) ->
     table, first = _stream(job, progress)
     explained = job.manifest.select(ids=list(dict.fromkeys(table["image_id"])))
     seen = marked(seen_by(params.network), explained, job.cache.size)
+    rests_on = with_opening(rests_on, params.data, explained.ids, folder.id, "explain")
     about_seen = marked_in_words(seen)
     summary = {
         "model": description,

@@ -66,7 +66,12 @@ class ExplainParams(OnNetwork):
 
         self.method()
         Targets.of(self.targets, load_network(self.network)[0])
+        self.refuse_locked()
         return []
+
+    def splits_looked_at(self) -> tuple[str, ...]:
+        """Return the splits of a whole look; single images are not a measure."""
+        return () if self.ids else super().splits_looked_at()
 
 
 PREDICTED, LABEL, ALL = "predicted", "label", "all"

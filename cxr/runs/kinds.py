@@ -250,6 +250,14 @@ KINDS: dict[str, Kind] = {
             shard="cxr.experiments.vocabulary.job:search_shard",
         ),
         Kind(
+            "check-data",
+            "which X-rays of a data set are not what they seem",
+            job="cxr.experiments.appearance.job:run",
+            params="cxr.experiments.appearance.settings:CheckParams",
+            resumes=True,
+            shard="cxr.experiments.appearance.job:check_shard",
+        ),
+        Kind(
             "audit-data",
             "what tells the classes of a data set apart without a look at the chest",
             job="cxr.experiments.data_audit.job:run",
@@ -258,12 +266,12 @@ KINDS: dict[str, Kind] = {
             shard="cxr.experiments.data_audit.job:audit_shard",
         ),
         Kind(
-            "check-data",
-            "which X-rays of a data set are not what they seem",
-            job="cxr.experiments.appearance.job:run",
-            params="cxr.experiments.appearance.settings:CheckParams",
+            "probe-data",
+            "what a simple classifier reads of a data set without the lungs",
+            job="cxr.experiments.probes.job:run",
+            params="cxr.experiments.probes.settings:ProbeParams",
             resumes=True,
-            shard="cxr.experiments.appearance.job:check_shard",
+            shard="cxr.experiments.probes.job:probe_shard",
         ),
         Kind(
             "import",

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 
 from cxr.data import ImageCache, Manifest
+from cxr.data.openings import locked_splits
 from cxr.earlier_names import renamed
 from cxr.errors import RecipeError, RunError, WeightsError
 from cxr.evaluation.job import results, table_of
 from cxr.evaluation.predict import predict_rows
-from cxr.evaluation.provenance import provenance
+from cxr.evaluation.provenance import provenance, with_opening
 from cxr.evaluation.seen import SeenAmong, seen_among
 from cxr.evaluation.selection import OWN, Selection, select
 from cxr.evaluation.summary import validation_summary
@@ -262,7 +263,8 @@ class Training:
     def _measure(self) -> None:
         """Predict every held-out split with the best network, write the results, and put them on its card."""
         model, data, place = self.checkpoints.load_best(self.place), self.data[-1], self.place
-        selection = select(data.manifest, model.classes, model.card.task, relation=OWN)
+        locked = locked_splits(self.params.data)
+        selection = select(data.manifest, model.classes, model.card.task, relation=OWN, locked=locked)
         selection = selection.without([i for i in selection.ids if i not in data.cache])
         among = self._seen_among(selection, data)
         table = self._predictions(model.to(self.fabric.device), data, selection, among)
@@ -284,7 +286,8 @@ class Training:
             measured["text"] = data.text
         model.card = dataclasses.replace(model.card, metrics=measured["splits"], stages=stages)
         path = save_model(model, self.folder.checkpoints / BEST, self.checkpoints.seen)
-        measured["provenance"] = provenance(data.manifest, path, self.params.data_name)
+        rests_on = provenance(data.manifest, path, self.params.data_name)
+        measured["provenance"] = with_opening(rests_on, data.manifest, selection.ids, self.folder.id, "train")
         self.folder.write_json("results.json", measured)
         self.report.ending(1.0, "finished")
 

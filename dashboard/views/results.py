@@ -24,7 +24,7 @@ from cxr.training.results import StageOutcome, training_results
 
 from sections.results import by_finding, further, table_form, xrays
 from services import load
-from widgets import address, charts, measured, page, pages, pick, subject, where
+from widgets import address, charts, locked, measured, page, pages, pick, subject, where
 from widgets import run_state as run_parts
 
 PAPER = (
@@ -149,12 +149,13 @@ def measure_elsewhere(run: Run, network: str) -> None:
             key="results:include-seen",
             help="X-rays that it was trained or chosen on are left out of every figure, unless you include them here.",
         )
+        opened = locked.choose_open(sets[name].manifest_path, (), "results") if name else {}
         place = where.choose_with_shards("evaluate", "results")
-        words = ["--include-seen"] * include_seen + [*where.words(place)]
+        words = ["--include-seen"] * include_seen + [*locked.words(opened), *where.words(place)]
         page.command_line("cxr", "evaluate", network, "--data", name or "DATA", *words)
         # Its own for each run: a press on the page of a deleted run must not measure the one that takes its place.
         if start_it.button("Measure", icon=":material/play_arrow:", key=f"results:measure:{run.id}") and name:
-            params: JsonObject = {**as_params(network), "manifest": str(sets[name].manifest_path)}
+            params: JsonObject = {**as_params(network), "manifest": str(sets[name].manifest_path), **opened}
             if include_seen:
                 params["include_seen"] = True
             address.forget("split", "finding", "outcome", "cell", "page")

@@ -9,7 +9,7 @@ from cxr.text import DEFAULT_MARGIN
 
 from sections.text import correct_boxes, experiments, masking_results, stamping, tokens, vocabulary
 from services import computing, explaining, load
-from widgets import browse, page, pages, pick, subject, where
+from widgets import browse, locked, page, pages, pick, subject, where
 
 ONE, SPLIT = "One image", "Whole split"
 VOCABULARY, BOXES = "Vocabulary", "Correct boxes"
@@ -86,6 +86,7 @@ else:
     n = len(chosen.data.select(split=chosen.split))
     with page.told_in_one_line():
         params = experiments.settings(how)
+        params |= locked.choose_open(chosen.manifest_path, [chosen.split] if chosen.split else [], "text")
         place = where.choose(experiments.KIND)
         if st.button(
             f"Mask the text of all {n} X-rays", icon=":material/play_arrow:", type="primary", key="text:start"
@@ -103,6 +104,7 @@ else:
             *options,
             *(word for mode in params["modes"][1:] for word in ("--mode", mode)),
             *(["--draws", params["draws"]] if params["draws"] != DEFAULT_DRAWS else []),
+            *locked.words(params),
             *where.words(place),
         )
         run = experiments.choose(chosen)

@@ -50,6 +50,7 @@ FORMS = [
     ),
     Form("data", "check-data", "check-data", "Check these", "cxr data check", {"data": "demo"}),
     Form("data", "audit-data", "audit-data", "Audit these", "cxr data audit", {"data": "demo"}),
+    Form("data", "probe-data", "probe-data", "Probe these", "cxr data probe", {"data": "demo"}),
     Form("explorer", "explain", "explain", "Explain", "cxr explain demo --data", TEXT),
     Form("data", "import", "import", "Import", "cxr data import", {"tab": "Import"}),
     Form("data", "demo", "demo", "Make synthetic X-rays", "cxr demo", {"tab": "Synthetic X-rays"}),
@@ -60,7 +61,9 @@ OF_ONE = {"minutes", "cpus", "memory"}
 FIELDS = {
     "train": OF_SEVERAL,
     "study": OF_SEVERAL | {"at-once"},
-    **dict.fromkeys(("import", "demo", "text-vocabulary", "evaluate-predictions", "audit-data", "check-data"), OF_ONE),
+    **dict.fromkeys(
+        ("import", "demo", "text-vocabulary", "evaluate-predictions", "check-data", "audit-data", "probe-data"), OF_ONE
+    ),
     **{kind: OF_ONE | {"gpus"} for kind in ("evaluate", "explain", "text-experiment", "text-stamping")},
 }
 

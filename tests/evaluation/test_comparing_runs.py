@@ -399,7 +399,7 @@ def test_the_command_prints_a_comparison(task: str, monkeypatch, capsys):
     assert "24 X-rays of" in out
     assert "random guess" in out
     assert "cannot be told apart" in out
-    assert "For reference, as if every X-ray were independent" in out
+    assert "For reference, not corrected (McNemar and DeLong count X-rays as independent)" in out
     code, out, _ = command(monkeypatch, capsys, *ids, "--json", "--split", "test")
     assert code == 0
     assert not list(misfits(json.loads(out), ComparisonResults))

@@ -40,6 +40,7 @@ COMMANDS = {
     "text-vocabulary": ["text", "vocabulary", "demo"],
     "audit-data": ["data", "audit", "demo"],
     "check-data": ["data", "check", "demo"],
+    "probe-data": ["data", "probe", "demo"],
     "import": ["data", "import", "image-folder", "XRAYS", "--name", "mine"],
     "demo": ["demo", "--name", "another", "--n", "12"],
     "study": ["study", "claim", "--data", "demo"],

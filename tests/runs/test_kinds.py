@@ -76,6 +76,10 @@ def old_specs(manifest: str) -> dict[str, list[dict[str, Any]]]:
             {"manifest": manifest, "split": "test", "by": "findings", "text": False, "seed": 3, "workers": 0},
         ],
         "check-data": [{"manifest": manifest}, {"manifest": manifest, "split": "test", "workers": 0}],
+        "probe-data": [
+            {"manifest": manifest},
+            {"manifest": manifest, "split": "test", "by": "label", "masks": "box", "text": False, "n": 50, "seed": 3},
+        ],
         "import": [
             {"kind": "folders", "path": str(Path(manifest).parent), "name": "x", "columns": {}, "aliases": {}},
             {"kind": "csv", "path": manifest, "name": "x", "columns": None, "split": False, "seed": 1},

@@ -7,11 +7,17 @@ import typer
 from cxr.cli.audits.appearance import check
 from cxr.cli.audits.data_audit import audit, report
 from cxr.cli.audits.duplicates import duplicates
+from cxr.cli.audits.openings import lock, openings, unlock
+from cxr.cli.audits.probes import probe
 
 
 def add_to(data: typer.Typer) -> None:
     """Add the commands on data sets to ``cxr data``."""
     data.command("duplicates")(duplicates)
-    data.command("audit")(audit)
-    data.command("report")(report)
     data.command("check")(check)
+    data.command("audit")(audit)
+    data.command("probe")(probe)
+    data.command("report")(report)
+    data.command("openings")(openings)
+    data.command("lock")(lock)
+    data.command("unlock")(unlock)

@@ -72,9 +72,7 @@ def _check_options(out: Path | None, without: Path | None, kinds: list[str], *, 
             raise WrongUse(unknown("kind of flag", own, KINDS))
 
 
-def _write(
-    run: Run, results: CheckResults, out: Path | None, without: Path | None, kinds: list[str]
-) -> dict[str, str]:
+def _write(run: Run, results: CheckResults, out: Path | None, without: Path | None, kinds: list[str]) -> dict[str, str]:
     """Write the files that were asked for, and return where they are."""
     from cxr.experiments.appearance.job import TABLE
     from cxr.experiments.appearance.results import remaining

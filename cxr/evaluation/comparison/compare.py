@@ -7,6 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
+from cxr.evaluation.comparison.bootstrap import paired_bootstrap
 from cxr.evaluation.comparison.measures import ACCURACY, BALANCED, Measures
 from cxr.evaluation.comparison.pairing import Paired, Predictions, pair, predictions_of, with_files
 from cxr.evaluation.comparison.references import delong, mcnemar
@@ -65,7 +66,7 @@ def compare_predictions(runs: Sequence[Predictions], seed: int = 0) -> Compariso
         "runs": [_compared(measures, index, run, names[index], seed) for index, run in enumerate(runs)],
         "baselines": list(_baselines(measures)),
         "differences": differences,
-        "references": list(_references(measures, runs)),
+        "references": [*_references(measures, runs), *_resampled(measures, runs, seed)],
         "notes": notes_of(paired, runs, {run.data_hash for run in runs}),
     }
 
@@ -165,6 +166,25 @@ def _references(measures: Measures, runs: Sequence[Predictions]) -> Iterator[Ref
                     "low": test.low,
                     "high": test.high,
                 }
+
+
+def _resampled(measures: Measures, runs: Sequence[Predictions], seed: int) -> Iterator[Reference]:
+    """Yield the paired bootstrap of each pair of runs and each measure, uncorrected, over patients."""
+    if len(set(measures.paired.patients)) < 2:
+        return
+    pairs = list(combinations(range(len(runs)), 2))
+    for (first, second), name, test in paired_bootstrap(measures, pairs, seed=seed):
+        if np.isfinite(test.value):
+            yield {
+                "test": "paired bootstrap",
+                "measure": name,
+                "run": runs[first].run,
+                "against": runs[second].run,
+                "p": test.p,
+                "value": test.value,
+                "low": test.low,
+                "high": test.high,
+            }
 
 
 def _mcnemar(paired: Paired, runs: Sequence[Predictions], first: int, second: int) -> Reference:

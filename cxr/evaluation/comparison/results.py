@@ -43,10 +43,10 @@ class Difference(TypedDict):
 
 
 class Reference(TypedDict):
-    """A published test that treats X-rays as independent.
+    """A published test: McNemar's or DeLong's, which treat X-rays as independent, or the paired bootstrap of patients.
 
     ``only_run`` and ``only_against`` are how many X-rays one of the two alone has right (McNemar). ``value``, ``low``
-    and ``high`` are of the difference of AUC (DeLong).
+    and ``high`` are of the difference of AUC (DeLong) or of the measure (bootstrap).
     """
 
     test: str

@@ -11,7 +11,8 @@ from cxr.formatting import p_value, xrays
 
 INDEPENDENT = (
     "McNemar's and DeLong's tests count every X-ray as independent and are not corrected. Where patients have several "
-    "X-rays, their p values are too small."
+    "X-rays, their p values are too small. The paired bootstrap draws patients; with few of them its intervals are too "
+    "short. It is not corrected either."
 )
 
 ONE_ALONE = (

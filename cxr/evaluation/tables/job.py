@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cxr.evaluation.job import results
-from cxr.evaluation.provenance import provenance_of_table
+from cxr.evaluation.provenance import provenance_of_table, with_opening
 from cxr.evaluation.results import EvaluationResults
 from cxr.evaluation.seen import NOTHING_KNOWN
 from cxr.evaluation.tables.reading import Predictions, read_predictions
@@ -34,7 +34,12 @@ def evaluate_table(folder: RunFolder, params: PredictionsParams, *, progress: Pr
     tell(0.3, "computing the metrics")
     summary = results_of(predictions)
     summary["network"] = f"predictions of {Path(params.predictions).name}"
-    summary["provenance"] = provenance_of_table(params.predictions, params.data)
+    rests_on = provenance_of_table(params.predictions, params.data)
+    if params.data is not None:
+        own = set(params.data.ids)
+        ids = [image_id for image_id in predictions.table["image_id"] if image_id in own]
+        rests_on = with_opening(rests_on, params.data, ids, folder.id, "evaluate-predictions")
+    summary["provenance"] = rests_on
     if params.aliases:
         summary["aliases"] = dict(params.aliases)
     folder.write_json("results.json", summary)

@@ -28,7 +28,7 @@ import pandas as pd
 from cxr.data import Manifest
 from cxr.evaluation.job import annotated_in_training
 from cxr.evaluation.predict import predictions_table
-from cxr.evaluation.provenance import provenance
+from cxr.evaluation.provenance import provenance, with_opening
 from cxr.evaluation.seen import marked, marked_in_words
 from cxr.evaluation.summary import with_targets
 from cxr.experiments.masking import example
@@ -70,6 +70,7 @@ def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
     )
     if folder.stop_requested():
         return
+    rests_on = with_opening(rests_on, whole_manifest, list(file_tokens), folder.id, "text-experiment")
     seen = marked(seen_by(setting.model), manifest.select(ids=file_tokens), model.card.size)
     predictions = predict_conditions(
         model, manifest, file_tokens, setting.masking, _between(progress, _SEARCHED, _PREDICTED), folder.stop_requested

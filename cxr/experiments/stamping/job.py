@@ -25,7 +25,7 @@ from cxr.data.images.resize import fit_square
 from cxr.errors import ImageError, TextError
 from cxr.evaluation.multilabel import THRESHOLD
 from cxr.evaluation.predict import predict, predictions_table
-from cxr.evaluation.provenance import provenance
+from cxr.evaluation.provenance import provenance, with_opening
 from cxr.evaluation.seen import marked, marked_in_words
 from cxr.experiments.stamping.dose_response import CONDITIONS, results_of
 from cxr.experiments.stamping.results import LeftOutSize, StampingResults, VersionRow
@@ -76,6 +76,7 @@ def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
     )
     stamped = chosen.select(ids=[i for i in chosen.ids if i in set(table["image_id"])])
     seen = marked(seen_by(setting.model), stamped, model.card.size)
+    rests_on = with_opening(provenance(manifest, setting.model), manifest, stamped.ids, folder.id, "text-stamping")
     sentences = " ".join(filter(None, (doses["finding"], marked_in_words(seen))))
     results: StampingResults = {
         **doses,
@@ -86,7 +87,7 @@ def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
         "left_out": left_out,
         "finding": sentences,
         "seen": seen,
-        "provenance": provenance(manifest, setting.model),
+        "provenance": rests_on,
     }
     folder.write_json("results.json", results)
     progress(1.0, sentences)

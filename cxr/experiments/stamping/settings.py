@@ -148,6 +148,7 @@ class Setting(OnNetwork):
         network, _ = load_network(self.network)
         chosen_images(self.data, network.classes, self, network.card.task)
         patch_of(self, self.data)
+        self.refuse_locked()
         return []
 
     @property

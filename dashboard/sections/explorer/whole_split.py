@@ -10,12 +10,13 @@ import streamlit as st
 from cxr.explain.heatmap import Method
 from cxr.explain.run_files import INDEX
 from cxr.explain.settings import ALL, Targets
+from cxr.json_types import JsonObject
 from cxr.models import XrayClassifier
 from cxr.runs import Run, list_runs, start
 
 from sections.explorer import composite_options, heatmap_facts
 from services import explaining, load
-from widgets import address, page, pick, viewer, where
+from widgets import address, locked, page, pick, viewer, where
 from widgets import run_state as run_parts
 from widgets.subject import Subject, name_of
 
@@ -36,9 +37,10 @@ def section(chosen: Subject, network: XrayClassifier, method: Method, target: st
             f"Explains {_in_words(Targets.of(target, network), network)} on {page.counted(n, 'X-ray')} of {split} in "
             "the background, by the method chosen above. This page then shows the maps without computing them."
         )
+        look = locked.choose_open(chosen.manifest_path, [chosen.split] if chosen.split else [], "split")
         place = where.choose_with_shards(KIND)
         if st.button(f"Explain {page.counted(n, 'X-ray')}", icon=":material/play_arrow:", key="split:start"):
-            run = _start(chosen, method, target, place)
+            run = _start(chosen, method, target, place, look)
             _started_here().add(run.id)
             address.ask(maps=run.id)
             st.rerun()
@@ -46,7 +48,7 @@ def section(chosen: Subject, network: XrayClassifier, method: Method, target: st
             labels = {run_id: _describe(run) for run_id, run in runs.items()}
             _show(runs[pick.from_url("Run", list(runs), labels, "maps", missing=_missing)])
         goal = ["--target", target] if target else []
-        words = [*goal, *heatmap_facts.command_words(method), *where.words(place)]
+        words = [*goal, *heatmap_facts.command_words(method), *locked.words(look), *where.words(place)]
         split_words = ["--data", chosen.command_data, "--split", chosen.split]
         page.command("cxr", "explain", chosen.network_ref, *split_words, *words)
 
@@ -57,8 +59,9 @@ def _started_here() -> set[str]:
     return started
 
 
-def _start(chosen: Subject, method: Method, target: str, place: where.Place) -> Run:
+def _start(chosen: Subject, method: Method, target: str, place: where.Place, opened: JsonObject) -> Run:
     params = {
+        **opened,
         "model": chosen.network_ref,
         "manifest": chosen.manifest_path,
         "split": chosen.split or None,

@@ -31,7 +31,7 @@ from cxr.text.stamp import COLOURS, CONTROLS, FONTS, LONGEST_WORD, PLACES, TAKES
 from sections.text import experiments, stamping_results, tokens
 from services import explaining, load
 from services.explaining import Xray
-from widgets import address, browse, page, pick, viewer, where
+from widgets import address, browse, locked, page, pick, viewer, where
 from widgets.subject import Subject
 
 WRITTEN, CUT = "a word", "cut from an X-ray"
@@ -57,15 +57,16 @@ def show(chosen: Subject, network_ref: str) -> None:
     network, _ = load.model(network_ref)
     choice = _settings(chosen, network)
     _preview(chosen, choice, network)
+    opened = locked.choose_open(chosen.manifest_path, [chosen.split] if chosen.split else [], "stamping")
     place = where.choose(KIND)
     n = len(choice.images)
     label = f"Stamp all {n} X-rays" if choice.setting.onto else f"Stamp all {n} X-rays of the split"
     if st.button(label, icon=":material/play_arrow:", type="primary", key="stamping:start"):
-        address.ask(stamping=start(KIND, choice.params, where=place).id)
+        address.ask(stamping=start(KIND, choice.params | opened, where=place).id)
         st.rerun()
     sizes, contrasts = (", ".join(f"{dose:g}" for dose in doses) for doses in (SIZES, CONTRASTS))
     st.caption(f"Sizes: {sizes} of the image's height. Contrasts: {contrasts}. Each is compared with its control.")
-    page.command(*_command(chosen, choice.params), *where.words(place))
+    page.command(*_command(chosen, choice.params), *locked.words(opened), *where.words(place))
     run = _choose(chosen)
     experiments.watch(run)
     stamping_results.show(run)

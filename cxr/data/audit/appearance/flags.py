@@ -148,7 +148,11 @@ def _other(own: Appearance, limits: Mapping[str, float]) -> tuple[str, float, st
         return kind, *above[kind]
     if own["distance"] > limits["distance"]:
         times = own["distance"] / limits["distance"]
-        return "not-a-chest", 1 - 0.5 / times, "Not a chest: unlike all frontal chest X-rays that the model learned from."
+        return (
+            "not-a-chest",
+            1 - 0.5 / times,
+            "Not a chest: unlike all frontal chest X-rays that the model learned from.",
+        )
     return None
 
 

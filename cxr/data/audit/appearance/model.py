@@ -63,7 +63,8 @@ class Model:
         upright = views[np.arange(len(views)), best]
         classes = softmax(self._network("class", upright))
         return [
-            _appearance(*row) for row in zip(best.tolist(), chances, classes, self._distance(upright).tolist(), strict=True)
+            _appearance(*row)
+            for row in zip(best.tolist(), chances, classes, self._distance(upright).tolist(), strict=True)
         ]
 
     def _network(self, name: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -80,9 +81,7 @@ class Model:
         return np.asarray(np.sqrt(squared) / w["usual.half"][0])
 
 
-def _appearance(
-    best: int, chances: NDArray[np.float32], classes: NDArray[np.float32], distance: float
-) -> Appearance:
+def _appearance(best: int, chances: NDArray[np.float32], classes: NDArray[np.float32], distance: float) -> Appearance:
     def chance(**of: object) -> float:
         chosen = [all(getattr(view, key) == value for key, value in of.items()) for view in VIEWS]
         return float(chances[chosen].sum())
