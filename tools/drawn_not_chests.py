@@ -17,7 +17,7 @@ _Y, _X = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32) / SIDE
 
 
 def lateral(rng: np.random.Generator) -> Picture:
-    """Return a chest from the side: one dark area between breastbone and spine, the heart in front, diaphragms below."""
+    """Return a chest from the side: a dark area between breastbone and spine, the heart in front, diaphragms below."""
     grey = np.full((SIDE, SIDE), rng.uniform(0.02, 0.15), np.float32)
     front, back = rng.uniform(0.08, 0.22), rng.uniform(0.80, 0.95)
     lean, bulge = rng.uniform(-0.10, 0.10), rng.uniform(0.0, 0.12)
@@ -51,7 +51,7 @@ def lateral(rng: np.random.Generator) -> Picture:
 def section(rng: np.random.Generator) -> Picture:
     """Return a section as of computed tomography: a bright ring of body on black, two dark areas, a bright spine."""
     grey = np.full((SIDE, SIDE), rng.uniform(0, 0.08), np.float32)
-    wide, tall = rng.uniform(0.36, 0.5), rng.uniform(0.26, 0.42)
+    wide, tall = rng.uniform(0.36, 0.52), rng.uniform(0.26, 0.5)
     body = _ellipse(0.5, 0.5, wide, tall, rng)
     grey += body * rng.uniform(0.4, 0.8)
     lungs = np.zeros_like(grey)
@@ -68,6 +68,18 @@ def section(rng: np.random.Generator) -> Picture:
                 ),
             )
     grey -= lungs * body * rng.uniform(0.3, 0.6)
+    if rng.random() < 0.7:  # the heart or the great vessels
+        heart = _ellipse(
+            0.5 + rng.uniform(-0.06, 0.1),
+            0.5 - rng.uniform(0, 0.6) * tall,
+            rng.uniform(0.05, 0.16),
+            rng.uniform(0.05, 0.16),
+            rng,
+        )
+        grey += heart * body * rng.uniform(0.2, 0.6)
+    for _ in range(int(rng.integers(0, 12))):
+        place = rng.uniform(0.2, 0.8, 2)
+        grey += _ellipse(place[0], place[1], 0.015, 0.015, rng) * lungs * 0.4
     grey += _ellipse(0.5, 0.5 + tall * rng.uniform(0.5, 0.7), 0.06, 0.06, rng) * rng.uniform(0.1, 0.5)
     grey += lungs * np.clip(_cloud(rng, 1.0), 0.5, 1) * rng.uniform(0, 0.4)
     if rng.random() < 0.6:
@@ -163,7 +175,9 @@ def shuffled(image: Picture, rng: np.random.Generator) -> Picture:
     order = rng.permutation(len(parts))
     if (order == np.arange(len(parts))).all():
         order = order[::-1]
-    rows = [np.hstack([np.rot90(parts[k], rng.integers(0, 4)) for k in order[i * n : (i + 1) * n]]) for i in range(n)]
+    rows = [
+        np.hstack([np.rot90(parts[k], int(rng.integers(0, 4))) for k in order[i * n : (i + 1) * n]]) for i in range(n)
+    ]
     return cv2.resize(np.vstack(rows), (SIDE, SIDE))
 
 
@@ -185,7 +199,7 @@ def several(image: Picture, other: Picture, rng: np.random.Generator) -> Picture
 def cut(image: Picture, rng: np.random.Generator, keeps: tuple[float, float] = (0.35, 0.62)) -> Picture:
     """Return what is left of an X-ray of which one side was cut off, enlarged; ``keeps`` is the share that is left."""
     keep = int(SIDE * rng.uniform(*keeps))
-    turned = np.rot90(image, rng.integers(0, 4))
+    turned = np.rot90(image, int(rng.integers(0, 4)))
     return cv2.resize(np.ascontiguousarray(turned[:, :keep]), (SIDE, SIDE))
 
 

@@ -21,15 +21,16 @@ def grid(
     columns: int = 6,
     rows: int = 3,
     link: dict[str, str] | None = None,
+    param: str = "page",
 ) -> None:
-    """Show X-rays ``columns`` by ``rows`` a page.
+    """Show X-rays ``columns`` by ``rows`` a page, whose number the URL's ``param`` has.
 
     ``link`` holds the query parameters (``model``, ``data``, ``split``) with which a picture opens in the explorer;
     where its split is none of the data's (data that were measured whole), an X-ray's own split takes its place.
     """
     per_page = columns * rows
     pages_total = -(-len(ids) // per_page)
-    page = pick.page_number(pages_total, key=f"{key}:page") - 1
+    page = pick.page_number(pages_total, key=f"{key}:page", param=param) - 1
     shown = ids[page * per_page : (page + 1) * per_page]
     for start in range(0, len(shown), columns):
         for cell, image_id in zip(st.columns(columns), shown[start : start + columns], strict=False):

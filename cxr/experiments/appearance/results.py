@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from cxr.runs import Run
 
 NOTES = (
-    "A flag asks for a look at the picture. It is no proof. No flag is no proof either: see how many planted changes are "
-    "missed in the documentation.",
+    "A flag asks for a look at the picture. It is no proof. No flag is no proof either: the documentation says how "
+    "many planted changes are missed.",
     "Scores are the model's probabilities or how far a rule is exceeded. They rank X-rays; they were not calibrated on "
     "your data.",
-    "Thresholds were set on X-rays of two public collections and on synthetic ones. X-rays of other devices, of children, "
-    "of patients lying down, with large effusions or after an operation may be flagged more often.",
-    "Mirrored: the model goes by the heart and the aorta, not by letters. Where these cannot be seen it says nothing.",
+    "Thresholds were set on X-rays of two public collections and on synthetic ones. X-rays of other devices, of "
+    "children, of patients lying down, with large effusions or after an operation may be flagged more often.",
+    "Mirrored: the model goes by the anatomy, such as the heart and the aorta, and does not read L or R. Where it "
+    "cannot be seen, or truly is the other way round, the flag is wrong.",
 )
 FALSE_ALARMS = Path(appearance.__file__).with_name("false_alarms.json")
 """What ``benchmarks/appearance.py`` measured on X-rays that the model and its thresholds were not made with."""
@@ -110,6 +111,15 @@ def alarms_in_words(alarms: Sequence[FalseAlarms]) -> str:
         f"Of {n} that the model had not seen, taken as they are, {percent(of['share'])} got a flag by their picture; "
         "those that truly have a fault are among them."
     )
+
+
+def alarms_table(alarms: Sequence[FalseAlarms]) -> list[dict[str, str]]:
+    """Return the measured false alarms as rows that people read."""
+    names = {"any": "any, by the picture"} | IN_WORDS
+    return [
+        {"flag": names[own["kind"]], "flagged": percent(own["share"]), "of": xrays(own["n_images"], own["n_patients"])}
+        for own in alarms
+    ]
 
 
 def table_of(flags: Sequence[FlaggedImage], manifest: Manifest) -> pd.DataFrame:

@@ -74,7 +74,8 @@ def _sentence(n: int, known: int, of: int, by_class: dict[str, ClassChildren]) -
     if not n:
         return f"None of {known} X-rays with a known age is of a child below {CHILD} years.{unknown}"
     if n >= _MOST * known:
-        return f"{n} of {known} X-rays with a known age are of children below {CHILD} years: not flagged one by one.{unknown}"
+        most = f"{n} of {known} X-rays with a known age are of children below {CHILD} years"
+        return f"{most}: not flagged one by one.{unknown}"
     counts = [f"{name} {own['children']} of {own['known']}" for name, own in by_class.items() if own["known"]]
     each = f" By class: {', '.join(counts[:8])}{' and others' if len(counts) > 8 else ''}." if len(counts) > 1 else ""
     return f"{n} of {known} X-rays with a known age are of children below {CHILD} years.{each}{unknown}"

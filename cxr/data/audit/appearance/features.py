@@ -54,7 +54,10 @@ VIEWS = tuple(
 
 
 def features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the numbers (N, :data:`N_FEATURES`) of pictures uint8 (N, 64, 64); brightness and contrast do not matter."""
+    """Return the numbers (N, :data:`N_FEATURES`) of pictures uint8 (N, 64, 64).
+
+    Brightness and contrast do not matter.
+    """
     x = images.astype(np.float32)
     x -= x.mean((1, 2), keepdims=True)
     x /= np.maximum(x.std((1, 2), keepdims=True), 1e-3)
@@ -64,7 +67,10 @@ def features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _edges(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return how much each of eight directions of the gradient weighs in each cell (N, 8, 8, 8), among its neighbours."""
+    """Return how much each of eight directions of the gradient weighs in each cell (N, 8, 8, 8).
+
+    That is relative to the cells around it.
+    """
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1)), mode="edge")
     across = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
     down = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
@@ -82,8 +88,8 @@ def _edges(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=1)
-def _places() -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return where each view (16, N_FEATURES) finds its numbers, and their signs."""
+def view_places() -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return where each view finds its numbers among those of the picture, and their signs, (16, N_FEATURES) each."""
     edges = np.arange(_CELLS * _CELLS * _BINS).reshape(_CELLS, _CELLS, _BINS)
     coarse = np.arange(edges.size, N_FEATURES).reshape(_COARSE, _COARSE)
     places, signs = np.empty((len(VIEWS), N_FEATURES), np.int64), np.ones((len(VIEWS), N_FEATURES), np.float32)
@@ -104,5 +110,5 @@ def _places() -> tuple[NDArray[np.int64], NDArray[np.float32]]:
 
 def in_views(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the numbers (N, F) of pictures as those of each view (N, 16, F): as if :meth:`View.undo` came first."""
-    places, signs = _places()
+    places, signs = view_places()
     return np.asarray(numbers[:, places] * signs)

@@ -111,6 +111,13 @@ def flags_of(image_id: str, look: Look, thresholds: Mapping[str, float]) -> list
 MIRRORED = "Mirrored: the heart points to the wrong side. A heart that truly does (dextrocardia) looks the same."
 
 
+_OTHERS = {
+    "lateral": "No whole frontal chest: most like one from the side.",
+    "not-a-chest": "No whole frontal chest, and like nothing else that the model knows.",
+    "cut": "No whole frontal chest: most like a part of one.",
+}
+
+
 def _flag(image_id: str, kind: str, score: float, sentence: str) -> FlaggedImage:
     return FlaggedImage(image_id=image_id, kind=kind, score=round(min(1.0, max(0.0, score)), 4), sentence=sentence)
 
@@ -136,24 +143,12 @@ def _cut(look: Look) -> tuple[float, str] | None:
 
 
 def _other(own: Appearance, limits: Mapping[str, float]) -> tuple[str, float, str] | None:
-    """Return what a picture is other than a whole frontal chest: the likeliest that is above its threshold."""
-    sayings = {
-        "lateral": (own["lateral"], "Lateral: it looks like a chest from the side."),
-        "not-a-chest": (own["not_a_chest"], "Not a chest, as far as the model can tell."),
-        "cut": (own["cut"], "Cut: it looks like a part of a chest."),
-    }
-    above = {kind: said for kind, said in sayings.items() if said[0] > limits[kind.replace("-", "_")]}
-    if above:
-        kind = max(above, key=lambda name: above[name][0])
-        return kind, *above[kind]
-    if own["distance"] > limits["distance"]:
-        times = own["distance"] / limits["distance"]
-        return (
-            "not-a-chest",
-            1 - 0.5 / times,
-            "Not a chest: unlike all frontal chest X-rays that the model learned from.",
-        )
-    return None
+    """Return what a picture is other than a whole frontal chest, with the probability that it is none."""
+    if own["other"] <= limits["other"]:
+        return None
+    chances = {"lateral": own["lateral"], "not-a-chest": own["not_a_chest"], "cut": own["cut"]}
+    likeliest = max(chances, key=lambda kind: chances[kind])
+    return likeliest, own["other"], _OTHERS[likeliest]
 
 
 def child_flag(image_id: str, age: float) -> FlaggedImage:

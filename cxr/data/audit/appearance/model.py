@@ -3,8 +3,7 @@
 The first gives each of the 16 views of a picture one number, how much it looks like an upright chest with the heart on
 the picture's right and dark lungs; softmax over the views is the probability of each. So a picture and the same one
 turned get the same answer, turned. The second looks at the likeliest view and tells a whole frontal chest from a part
-of one, a lateral and anything else. A distance says how unlike the frontal X-rays it is that the model learned from
-(Mahalanobis, the smaller variances shrunk to their mean: Tipping and Bishop 1999, *J R Stat Soc B* 61).
+of one, a lateral and anything else.
 
 ``tools/train_appearance.py`` makes the weights beside this file, on real and synthetic X-rays, and sets the thresholds
 on X-rays of other patients.
@@ -33,7 +32,7 @@ CLASSES = ("frontal", "cut", "lateral", "not-a-chest")
 class Appearance(TypedDict):
     """Probabilities 0 to 1 that a picture is what the key says; ``view`` is the likeliest of the 16.
 
-    ``distance`` is in units of what half of the frontal X-rays have.
+    ``other``: that it is no whole frontal chest, so that it is one of the three after it.
     """
 
     view: int
@@ -42,10 +41,10 @@ class Appearance(TypedDict):
     rotated_180: float
     rotated_270: float
     mirrored: float
+    other: float
     cut: float
     lateral: float
     not_a_chest: float
-    distance: float
 
 
 @dataclass(frozen=True)
@@ -62,26 +61,15 @@ class Model:
         best = chances.argmax(1)
         upright = views[np.arange(len(views)), best]
         classes = softmax(self._network("class", upright))
-        return [
-            _appearance(*row)
-            for row in zip(best.tolist(), chances, classes, self._distance(upright).tolist(), strict=True)
-        ]
+        return [_appearance(*row) for row in zip(best.tolist(), chances, classes, strict=True)]
 
     def _network(self, name: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
         w = self.weights
         hidden = np.maximum(x @ w[f"{name}.0.weight"].T + w[f"{name}.0.bias"], 0)
         return np.asarray(hidden @ w[f"{name}.1.weight"].T + w[f"{name}.1.bias"], np.float32)
 
-    def _distance(self, upright: NDArray[np.float32]) -> NDArray[np.float32]:
-        w = self.weights
-        centred = upright - w["usual.mean"]
-        along = centred @ w["usual.directions"].T
-        rest = np.maximum((centred**2).sum(1) - (along**2).sum(1), 0)
-        squared = (along**2 / w["usual.variances"]).sum(1) + rest / w["usual.rest"][0]
-        return np.asarray(np.sqrt(squared) / w["usual.half"][0])
 
-
-def _appearance(best: int, chances: NDArray[np.float32], classes: NDArray[np.float32], distance: float) -> Appearance:
+def _appearance(best: int, chances: NDArray[np.float32], classes: NDArray[np.float32]) -> Appearance:
     def chance(**of: object) -> float:
         chosen = [all(getattr(view, key) == value for key, value in of.items()) for view in VIEWS]
         return float(chances[chosen].sum())
@@ -93,10 +81,10 @@ def _appearance(best: int, chances: NDArray[np.float32], classes: NDArray[np.flo
         rotated_180=chance(turned=180),
         rotated_270=chance(turned=270),
         mirrored=chance(mirrored=True),
+        other=float(classes[1:].sum()),
         cut=float(classes[1]),
         lateral=float(classes[2]),
         not_a_chest=float(classes[3]),
-        distance=distance,
     )
 
 

@@ -1,4 +1,4 @@
-"""What of an X-ray's picture is measured for the check: the small picture for the model, and how much of it is blank."""
+"""What the check measures of an X-ray: the small picture for the model, and how much of it is blank."""
 
 from __future__ import annotations
 
