@@ -122,7 +122,7 @@ def _pictures(flags: list[FlaggedImage], data: Manifest) -> None:
         return viewer.plain(" · ".join(f"{IN_WORDS[flag['kind']]} {flag['score']:.2f}" for flag in by_image[image_id]))
 
     ids = list(dict.fromkeys(flag["image_id"] for flag in own))
-    gallery.grid(data, ids, caption, key="check", rows=2, param="flags-page")
+    gallery.grid(data, ids, caption, key="check", rows=2, picker_below=True, param="flags-page")
     with st.expander("In words"):
         table = [{"X-ray": flag["image_id"], "score": flag["score"], "what was seen": flag["sentence"]} for flag in own]
         st.dataframe(pd.DataFrame(table), hide_index=True, height=min(320, 38 + 35 * len(table)))
