@@ -45,6 +45,8 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "source": Parameter("source"),
         "split": Parameter("split"),
         "page": _PAGE,
+        "flag": Parameter("kind of flag"),
+        "flags-page": Parameter("page of the flags"),
     },
     "train": {"data": _DATA, "recipe": Parameter("recipe", always=True)},
     "live": {"run": _RUN, "compare": Parameter("training to compare with")},

@@ -42,6 +42,7 @@ PAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
             "cxr.experiments.stamping.settings",
             "cxr.experiments.vocabulary.settings",
             "cxr.experiments.data_audit.settings",
+            "cxr.experiments.appearance.settings",
             "cxr.experiments.probes.settings",
             "cxr.experiments.probes.probing",
             "cxr.experiments.probes.questions",
