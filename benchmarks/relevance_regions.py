@@ -8,8 +8,8 @@ For false claims, regions that nothing tells apart from their controls: places d
 two as large as lungs, on a network's own X-rays, heatmaps and logits. Each of many sets takes one of these draws per
 X-ray, and what is claimed of it is wrong.
 
-    OMP_NUM_THREADS=1 python benchmarks/relevance_regions.py [--n 90] [--seeds 0 1] [--sets 200] [--quick]
-        [--out benchmarks/results/relevance_regions.md]
+    OMP_NUM_THREADS=1 python benchmarks/relevance_regions.py [--n 90] [--train 600] [--epochs 18] [--seeds 0 1]
+        [--sets 200] [--places 16] [--quick] [--out benchmarks/results/relevance_regions.md]
     python benchmarks/relevance_regions.py --run RUN [--out benchmarks/results/relevance_real.md]
 
 The second writes down a finished run of ``cxr relevance``, such as one on real X-rays.
@@ -256,6 +256,8 @@ def _wrapped(text: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=90, help="X-rays of each network")
+    parser.add_argument("--train", type=int, default=Setting.train, help="X-rays to train on")
+    parser.add_argument("--epochs", type=int, default=Setting.epochs)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="networks at each correlation")
     parser.add_argument("--sets", type=int, default=200, help="sets without anything to be found")
     parser.add_argument("--places", type=int, default=16, help="draws of places on each X-ray")
@@ -271,7 +273,7 @@ def main() -> None:
         return
     if args.quick:
         args.n, args.seeds, args.sets, args.places = 12, [0], 4, 2
-    setting = replace(QUICK if args.quick else Setting(), test=args.n)
+    setting = replace(QUICK, test=args.n) if args.quick else Setting(args.train, args.n, args.epochs)
     torch.set_num_threads(1)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:

@@ -180,6 +180,7 @@ def rows(n: int, effect: float, gain: float, seed: int = 0) -> pd.DataFrame:
         frame[f"control_share_{region}"] = area * rng.lognormal(0, 0.1, n)
         frame[f"logit_change_{region}"] = rng.normal(effect if region == "border" else 0, 1, n)
         frame[f"control_change_{region}"] = rng.normal(0, 1, n)
+        frame[f"grey_{region}"], frame[f"control_grey_{region}"] = 4.0, 3.0
     return frame
 
 
@@ -190,6 +191,7 @@ def test_what_the_logit_falls_by_beyond_its_control_is_shown_and_the_rest_is_not
     assert border["gain"]["low"] > 1.8
     assert border["beyond"]["high"] < 0 < border["p_corrected"]
     assert "relies on it more than on such places" in border["sentence"]
+    assert "the control changes 75 % as much grey" in border["sentence"]
     assert {e["group"] for e in entries if not e["every"]} == {ODD[0], ODD[1]}
     other_way = region_entries(rows(120, effect=2.0, gain=0.5))[0]
     assert (other_way["shown"], other_way["gain_shown"]) == (False, False)
@@ -350,16 +352,16 @@ def trained(folder: Path, marked: bool, channels: int) -> tuple[Path, Path]:
         backbone="densenet-small",
         backbone_args=dict(TINY),
     )
-    images, label = corner_pictures(64, marked, 1)
+    images, label = corner_pictures(48, marked, 1)
     optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
     model.train()
-    for _ in range(40):
+    for _ in range(25):
         optimiser.zero_grad()
         nn.functional.cross_entropy(model(images), torch.from_numpy(label)).backward()
         optimiser.step()
     network = save_model(model.eval(), folder / "net.safetensors")
     folder.joinpath("xrays").mkdir()
-    images, label = corner_pictures(40, marked, 2)
+    images, label = corner_pictures(30, marked, 2)
     table = []
     for k, image in enumerate(images):
         cv2.imwrite(str(folder / "xrays" / f"{k}.png"), image)
@@ -370,16 +372,13 @@ def trained(folder: Path, marked: bool, channels: int) -> tuple[Path, Path]:
     return network, folder / "xrays" / "manifest.csv"
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_network_that_learnt_a_mark_in_the_corner_relies_on_the_border_and_one_that_did_not_does_not(
-    channels: int, tmp_path: Path
-):
+def test_a_network_that_learnt_a_mark_in_the_corner_relies_on_the_border_and_one_that_did_not_does_not(tmp_path: Path):
     found = {}
-    for marked in (True, False):
+    for marked, channels in ((True, 3), (False, 1)):
         folder = tmp_path / str(marked)
         folder.mkdir()
         network, manifest = trained(folder, marked, channels)
-        run = budget(folder, manifest, network, targets=TWO[1], lungs="box")
+        run = budget(folder, manifest, network, targets=TWO[1], lungs="box", planted=False)
         found[marked] = entry_of(relevance_regions_results(run), "border")
     assert found[True]["shown"], found[True]["sentence"]
     assert found[True]["beyond"]["high"] < 0

@@ -6,9 +6,12 @@ import typer
 
 from cxr.cli.audits.data_audit import audit, report
 from cxr.cli.audits.duplicates import duplicates
+from cxr.cli.audits.network_audit import audit as audit_network
 from cxr.cli.audits.openings import lock, openings, unlock
 from cxr.cli.audits.probes import probe
 from cxr.cli.audits.relevance import relevance
+
+__all__ = ["add_to", "audit_network"]
 
 
 def add_to(data: typer.Typer) -> None:

@@ -21,7 +21,7 @@ from cxr.errors import CxrError
 from cxr.experiments.data_audit.results import LeftOut
 from cxr.experiments.probes.descriptors import LENGTH, describe
 from cxr.experiments.probes.results import VIEWS
-from cxr.regions import lungs_of, view_of
+from cxr.regions import Lungs, lungs_of, view_of
 from cxr.text import TextBox
 
 if TYPE_CHECKING:
@@ -71,8 +71,16 @@ def describe_file(item: Item) -> tuple[np.ndarray, str] | str:
         lungs = lungs_of(image, mask_file if masks == "manifest" else None, segment=masks == "segmentation")
     except (Refusal, CxrError) as error:
         return str(error)
-    views = np.stack([describe(view_of(image, lungs, boxes, view)) for view in VIEWS])
-    return views.astype(np.float16), lungs.source if lungs.source == masks else NO_LUNGS
+    return describe_views(image, lungs, boxes), lungs.source if lungs.source == masks else NO_LUNGS
+
+
+def describe_views(
+    image: np.ndarray, lungs: Lungs, boxes: Sequence[TextBox], views: Sequence[str] = VIEWS
+) -> np.ndarray:
+    """Return the descriptors (V, P) float16 of an X-ray's views."""
+    white = np.full_like(image, 255)
+    described = [describe(view_of(image, lungs, boxes, view), view_of(white, lungs, boxes, view) > 0) for view in views]
+    return np.stack(described).astype(np.float16)
 
 
 def describe_all(

@@ -15,9 +15,6 @@ import numpy as np
 
 from cxr.data.images.resize import fit_square
 
-VERSION = 1
-"""Raise it when the same picture would get other descriptors."""
-
 SIDE = 128
 _CELLS, _BINS, _GRID, _ORIENTATIONS = 16, 32, 8, 8
 _FILTERS, _FILTER_SIDE, _POOLED, _SCALES = 12, 5, 3, (128, 64)
@@ -38,10 +35,23 @@ def block_weights() -> np.ndarray:
     return np.concatenate([np.full(length, (LENGTH / len(BLOCKS) / length) ** 0.5) for _, length in BLOCKS])
 
 
-def describe(view: np.ndarray) -> np.ndarray:
-    """Return the descriptors (P,) float32 of a grey picture (H, W) uint8; a picture of one grey has finite ones too."""
+def describe(view: np.ndarray, shown: np.ndarray | None = None) -> np.ndarray:
+    """Return the descriptors (P,) float32 of a grey picture (H, W) uint8; a picture of one grey has finite ones too.
+
+    Parameters
+    ----------
+    shown
+        bool (H, W), the pixels that are not hidden; by default all of them. Hidden ones get the mean of the others, so
+        that the edge of what is hidden tells little. Without any the picture is black.
+    """
+    visible = view.ravel() if shown is None else view[shown]
+    if not len(visible):
+        view = np.zeros_like(view)
+        visible = view.ravel()
+    elif shown is not None:
+        view = np.where(shown, view, np.uint8(round(float(visible.mean()))))
     square = fit_square(view, SIDE).astype(np.float32)
-    parts = (_cells(square), _histogram(view), _gradients(square), _random_filters(square))
+    parts = (_cells(square), _histogram(visible), _gradients(square), _random_filters(square))
     return np.concatenate(parts).astype(np.float32)
 
 
@@ -53,9 +63,9 @@ def _cells(square: np.ndarray) -> np.ndarray:
     return cv2.resize(_normalised(square), (_CELLS, _CELLS), interpolation=cv2.INTER_AREA).ravel()
 
 
-def _histogram(view: np.ndarray) -> np.ndarray:
-    counts = np.bincount(view.ravel(), minlength=256).reshape(_BINS, -1).sum(1)
-    return np.asarray(np.sqrt(counts / view.size))
+def _histogram(visible: np.ndarray) -> np.ndarray:
+    counts = np.bincount(visible, minlength=256).reshape(_BINS, -1).sum(1)
+    return np.asarray(np.sqrt(counts / len(visible)))
 
 
 def _gradients(square: np.ndarray) -> np.ndarray:

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from cxr.evaluation.intervals import effective_patients, mean_of_patients, patients_of_pairs, share_intervals
+from cxr.evaluation.intervals import (
+    Limits,
+    effective_patients,
+    jackknife,
+    mean_of_patients,
+    patients_of_pairs,
+    share_interval,
+)
 from cxr.evaluation.metrics import estimate, ratio, weighted_auc
 from cxr.evaluation.tests import holm
 from cxr.experiments.probes.descriptors import block_weights
-from cxr.experiments.probes.discriminant import Folds, dealt, permutation_test
+from cxr.experiments.probes.discriminant import N_FOLDS, Folds, dealt, permutation_test
 from cxr.experiments.probes.questions import FEWEST_PATIENTS, Question, one_of_each
 from cxr.experiments.probes.results import NO_PLAUSIBLE, SAME, SIGNIFICANT, ProbeEntry, is_warning, sentence
 from cxr.formatting import Estimate
 
 FEWEST_PERMUTATIONS = 1000
 _FOR_EACH_PROBE = 40
+SHARED_LEARNING = 1 + N_FOLDS / (N_FOLDS - 1)
+"""By how much the variance of a cross-validated score is larger than over patients alone: ``benchmarks/probes.py``."""
 _NONE = Estimate(value=None, low=None, high=None)
 
 Progress = Callable[[float, str], None]
@@ -167,10 +176,25 @@ def measured(said: Predictions, scores: np.ndarray, groups: np.ndarray, seed: in
 
     with_it = [effective_patients(groups, side == 1) for side in own]
     pairs = [patients_of_pairs(n, effective_patients(groups, side == 0)) for n, side in zip(with_it, own, strict=True)]
-    limits = share_intervals(figures, groups, [mean_of_patients(with_it), mean_of_patients(pairs)], seed)
+    limits = _intervals(figures, groups, [mean_of_patients(with_it), mean_of_patients(pairs)], seed)
     values = figures(np.ones((1, len(truth))))[0]
     score, auc = (estimate(float(value), interval) for value, interval in zip(values, limits, strict=True))
     return score, auc
+
+
+def _intervals(
+    figures: Callable[[np.ndarray], np.ndarray], groups: np.ndarray, patients: Sequence[float], seed: int
+) -> list[Limits | None]:
+    """Return intervals of cross-validated shares, as :func:`cxr.evaluation.intervals.share_intervals` does otherwise.
+
+    Folds share what is learned, so that their scores go together. The variance over patients is that of X-rays whose
+    classifier stays as it is; it is multiplied as Nadeau and Bengio (2003, *Machine Learning* 52) do.
+    """
+    spread = jackknife(figures, groups, seed)
+    if spread is None:
+        return [None] * len(patients)
+    wider = replace(spread, variance=spread.variance * SHARED_LEARNING)
+    return [share_interval(wider, k, n / SHARED_LEARNING) for k, n in enumerate(patients)]
 
 
 def fold_auc(positive: np.ndarray, score: np.ndarray, fold: np.ndarray, weights: np.ndarray) -> np.ndarray:

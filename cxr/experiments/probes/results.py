@@ -34,8 +34,8 @@ OF_THE_PROTOCOL = ("no-lungs", "border", "text")
 
 NOTES = (
     "Score: balanced accuracy, the mean over classes of the share of X-rays that are recognised, cross-validated by "
-    "patient; patients that share a copy of an X-ray count as one. Intervals are 95 %, over patients. They leave out "
-    "how much another classifier, or another set of X-rays to learn from, would differ.",
+    "patient; patients that share a copy of an X-ray count as one. Intervals are 95 %, over patients, and wider since "
+    "folds learn from the same X-rays. They leave out how much another classifier would differ.",
     "Chance is the mean score under permuted labels, p the share of permutations that score as high. Both are of one "
     "randomly drawn X-ray of each patient. p is corrected for the number of probes (Holm). Below 0.05 a probe counts "
     "as shown; the others have a question mark.",

@@ -104,6 +104,8 @@ def _entry(table: pd.DataFrame, of_class: str, region: str, seed: int) -> Region
         else NOTHING,
         logit_change=_mean(_column(own, f"logit_change_{region}"), own_patients, seed),
         control_change=_mean(control, logits["patient"].to_numpy(), seed),
+        grey=float(_column(own, f"grey_{region}").mean()),
+        control_grey=float(_column(logits, f"control_grey_{region}").mean()) if len(logits) else None,
         beyond=estimate(beyond.value, _limits(beyond)),
         p=beyond.p if len(logits) else None,
         p_corrected=None,

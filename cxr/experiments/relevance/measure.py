@@ -12,7 +12,7 @@ import numpy as np
 from cxr.evaluation.predict import predict
 from cxr.experiments.relevance.picture_regions import TEXT
 from cxr.experiments.relevance.planted import PlantedRow, planted_rows
-from cxr.experiments.relevance.removal import control_masks, removed
+from cxr.experiments.relevance.removal import control_masks, grey_change, removed
 from cxr.explain.heatmap import Method, picture_digest
 from cxr.explain.quality.region_shares import region_shares
 from cxr.explain.settings import ALL, LABEL, Targets
@@ -40,6 +40,8 @@ class RegionRow:
         The same of the controls, means over draws.
     logit_change, control_change
         By how much the explained class's logit changes without the region, and without the controls.
+    grey, control_grey
+        Mean absolute change of grey of the picture, 0 to 255, by removing the region, and the controls.
     """
 
     area: float
@@ -49,6 +51,17 @@ class RegionRow:
     control_share: float
     logit_change: float
     control_change: float
+    grey: float
+    control_grey: float
+
+
+@dataclass(frozen=True)
+class _Removal:
+    """Control masks (D, H, W); without the region and each control, logits (1 + D, K) and changes of grey (1 + D,)."""
+
+    controls: np.ndarray
+    logits: np.ndarray
+    grey: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,7 @@ class Measure:
         maps = self._maps(pictures, targets)
         rows = []
         for k, subject in enumerate(subjects):
-            shares_and_controls = self._removals(subject)
+            removals = self._removals(subject)
             marked = planted_rows(self, subject, targets[k], maps[k], logits[k]) if subject.mark else {}
             for target, relevance in zip(targets[k], maps[k], strict=True):
                 column = self.model.classes.index(target)
@@ -115,7 +128,7 @@ class Measure:
                         before,
                         subject.lungs,
                         {
-                            name: _region_row(relevance, mask, *shares_and_controls[name], before, column)
+                            name: _region_row(relevance, mask, removals[name], before, column)
                             for name, mask in subject.regions.items()
                         },
                         marked.get(target),
@@ -151,20 +164,23 @@ class Measure:
                 known[k] = [_as_stored(heatmap.relevance) for heatmap in own]
         return [[m for m in maps if m is not None] for maps in known]
 
-    def _removals(self, subject: Subject) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Return by region the control masks (D, H, W), and logits (1 + D, K) without the region and each control."""
-        avoid = np.zeros(subject.picture.shape, bool)
+    def _removals(self, subject: Subject) -> dict[str, _Removal]:
+        """Return by region what becomes of an image without it, and without its controls."""
+        picture, avoid = subject.picture, np.zeros(subject.picture.shape, bool)
         for name in _OFF_LIMITS:
             avoid |= subject.regions.get(name, False)
-        controls, pictures = {}, []
+        controls, pictures = {}, {}
         for number, (name, mask) in enumerate(subject.regions.items()):
             key = [self.seed, zlib.crc32(subject.image_id.encode()), number]
-            controls[name] = control_masks(subject.picture, mask, avoid, self.draws, key)
-            pictures.append(removed(subject.picture, mask, controls[name], self.seed))
-        logits = predict(self.model, np.concatenate(pictures))
-        ends = np.cumsum([len(own) for own in pictures])
+            controls[name] = control_masks(picture, mask, avoid, self.draws, key)
+            pictures[name] = removed(picture, mask, controls[name], self.seed)
+        logits = predict(self.model, np.concatenate(list(pictures.values())))
+        ends = np.cumsum([len(own) for own in pictures.values()])
         parts = np.split(logits, ends[:-1])
-        return {name: (controls[name], part) for name, part in zip(controls, parts, strict=True)}
+        return {
+            name: _Removal(controls[name], part, np.array([grey_change(picture, other) for other in pictures[name]]))
+            for name, part in zip(controls, parts, strict=True)
+        }
 
 
 def _as_stored(relevance: np.ndarray) -> np.ndarray:
@@ -173,19 +189,20 @@ def _as_stored(relevance: np.ndarray) -> np.ndarray:
     return packed.astype(np.float32) * np.float32(scale)
 
 
-def _region_row(
-    relevance: np.ndarray, mask: np.ndarray, controls: np.ndarray, logits: np.ndarray, before: float, column: int
-) -> RegionRow:
-    named = {"own": mask, **{str(draw): control for draw, control in enumerate(controls)}}
+def _region_row(relevance: np.ndarray, mask: np.ndarray, removal: _Removal, before: float, column: int) -> RegionRow:
+    named = {"own": mask, **{str(draw): control for draw, control in enumerate(removal.controls)}}
     shares = region_shares(relevance, named)
     share, absolute = shares.pop("own")
-    changes = logits[:, column].astype(np.float64) - before
+    changes = removal.logits[:, column].astype(np.float64) - before
+    held = len(removal.controls) > 0
     return RegionRow(
         area=float(mask.mean()),
         share=share,
         absolute=absolute,
-        control_area=float(controls.mean()) if len(controls) else NAN,
-        control_share=float(np.mean([own for own, _ in shares.values()])) if shares else NAN,
+        control_area=float(removal.controls.mean()) if held else NAN,
+        control_share=float(np.mean([own for own, _ in shares.values()])) if held else NAN,
         logit_change=float(changes[0]),
-        control_change=float(changes[1:].mean()) if len(controls) else NAN,
+        control_change=float(changes[1:].mean()) if held else NAN,
+        grey=float(removal.grey[0]),
+        control_grey=float(removal.grey[1:].mean()) if held else NAN,
     )

@@ -49,16 +49,17 @@ def removed(picture: np.ndarray, region: np.ndarray, controls: np.ndarray, seed:
         bool (H, W) and (D, H, W).
     """
     without, *others = filled(picture, np.concatenate([region[None], controls]), seed)
-    change = _change(picture, without)
+    change = grey_change(picture, without)
     pictures = [without]
     for other in others:
-        own = _change(picture, other)
+        own = grey_change(picture, other)
         gain = float(np.clip(change / own, SMALLEST_GAIN, LARGEST_GAIN)) if own > 0 else 1.0
         pictures.append(enlarged(picture, other, gain))
     return np.stack(pictures)
 
 
-def _change(picture: np.ndarray, other: np.ndarray) -> float:
+def grey_change(picture: np.ndarray, other: np.ndarray) -> float:
+    """Return the mean absolute difference of two pictures, uint8 (H, W)."""
     return float(np.abs(other.astype(np.int16) - picture).mean())
 
 

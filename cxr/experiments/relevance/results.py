@@ -50,6 +50,8 @@ class RegionEntry(TypedDict):
         That of positive relevance at the control places.
     logit_change, control_change
         Of the explained class, without the region and without the control places.
+    grey, control_grey
+        Mean absolute change of grey of the network's picture, 0 to 255, by either.
     beyond
         The difference of these two, with ``p`` and ``p_corrected``.
     gain_p, gain_p_corrected
@@ -74,6 +76,8 @@ class RegionEntry(TypedDict):
     control_gain: Estimate
     logit_change: Estimate
     control_change: Estimate
+    grey: float
+    control_grey: float | None
     beyond: Estimate
     p: float | None
     p_corrected: float | None
@@ -166,8 +170,8 @@ def images_table(run: Run) -> pd.DataFrame:
     """Return the table of a finished budget: one row for each image and explained class.
 
     Columns: image_id, patient, true, predicted, explained, logit, lungs, and for each region ``area_``, ``share_``,
-    ``gain_``, ``absolute_``, ``logit_change_``, ``control_area_``, ``control_share_`` and ``control_change_<region>``,
-    NaN where an X-ray has no such region; ``planted_...`` of a planted mark.
+    ``gain_``, ``absolute_``, ``logit_change_``, ``grey_``, ``control_area_``, ``control_share_``, ``control_change_``
+    and ``control_grey_<region>``, NaN where an X-ray has no such region; ``planted_...`` of a planted mark.
     """
     path = run.folder.path / IMAGES
     if not path.exists():

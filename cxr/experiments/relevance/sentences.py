@@ -8,6 +8,9 @@ from cxr.evaluation.intervals import FEWEST_PATIENTS
 from cxr.experiments.relevance.results import PlantedResults, RegionEntry
 from cxr.formatting import Estimate, number, p_value, patients, percent, times, xrays
 
+LEAST_MATCH = 0.9
+"""Of a region's change of grey, that its controls reach without a remark."""
+
 _PLURAL = ("the lungs", "marked lesions", "devices")
 
 
@@ -36,7 +39,7 @@ def region_sentence(entry: RegionEntry) -> str:
 
 
 def _verdict(entry: RegionEntry) -> str:
-    p = f"corrected p {p_value(entry['p_corrected'])}"
+    p = f"corrected p {p_value(entry['p_corrected'])}{_match(entry)}"
     if entry["n_patients"] < FEWEST_PATIENTS:
         return f"too few patients ({entry['n_patients']}) to tell them apart"
     if entry["shown"]:
@@ -44,6 +47,14 @@ def _verdict(entry: RegionEntry) -> str:
     if entry["p_corrected"] is not None and entry["p_corrected"] < 0.05:
         return f"other places lower it more ({p})"
     return f"no difference is shown ({p})"
+
+
+def _match(entry: RegionEntry) -> str:
+    """Return how much less grey the controls change, where they do."""
+    control = entry["control_grey"]
+    if control is None or not entry["grey"] or control >= LEAST_MATCH * entry["grey"]:
+        return ""
+    return f"; the control changes {100 * control / entry['grey']:.0f} % as much grey"
 
 
 def planted_sentence(planted: PlantedResults) -> str:
@@ -57,14 +68,7 @@ def planted_sentence(planted: PlantedResults) -> str:
     ratio = planted["text_over_mark"]
     if ratio["value"] is None:
         return sentence
-    low, high = ratio["low"], ratio["high"]
-    if low is not None and low > 1:
-        verdict = "more than such a mark gets without being learnt"
-    elif high is not None and high < 1:
-        verdict = "less than such a mark gets without being learnt"
-    else:
-        verdict = "not shown to be more than such a mark gets without being learnt"
-    return f"{sentence} Burned-in text holds {times(ratio)} the relevance per area of the mark: {verdict}."
+    return f"{sentence} Burned-in text holds {times(ratio)} the relevance per area of the mark: {_against_mark(ratio)}."
 
 
 def finding(
@@ -80,7 +84,6 @@ def finding(
     if not own:
         return f"No map of {xrays(n, n_patients)} holds positive relevance, so that there is nothing to share out."
     shown = [entry for entry in own if entry["shown"]]
-    rest = [entry for entry in own if not entry["shown"]]
     outside = [entry["title"] for entry in shown if entry["region"] in ("text", "border", "devices", "elsewhere")]
     sentences = [f"{xrays(n, n_patients)}, explained for {explained} ({composite})."]
     if outside:
@@ -91,14 +94,44 @@ def finding(
             "is no proof that it does not."
         )
     else:
-        sentences.append("It is not shown to rely on any region more than on other places. That is no proof.")
-    told = [*shown, *(entry for entry in rest if entry["region"] == "text")]
-    sentences += [entry["sentence"] for entry in told]
+        sentences.append(
+            "Over all of them the network is not shown to rely on any region more than on other places. That is no "
+            "proof that it does not."
+        )
+    sentences += [_change_in_short(entry) for entry in shown]
     by_class = _by_class(entries)
     sentences += [f"By explained class it relies on: {by_class}."] if by_class else []
+    text = next((entry for entry in own if entry["region"] == "text"), None)
+    if text is not None:
+        sentences.append(_text_in_short(text, planted))
     if n_patients < FEWEST_PATIENTS:
         sentences.append(f"With {patients(n_patients)} no difference can be shown: {FEWEST_PATIENTS} are needed.")
-    return " ".join([*sentences, *([planted["sentence"]] if planted else [])])
+    return " ".join(sentences)
+
+
+def _change_in_short(entry: RegionEntry) -> str:
+    return (
+        f"Without {entry['title']} its logit changes by {number(entry['logit_change'], signed=True)}, with as much "
+        f"change elsewhere by {number(entry['control_change'], signed=True)} (corrected p "
+        f"{p_value(entry['p_corrected'])})."
+    )
+
+
+def _text_in_short(text: RegionEntry, planted: PlantedResults | None) -> str:
+    """Return how much relevance text holds, beside what a mark holds that was never learnt."""
+    first = f"Burned-in text holds {times(text['gain'])} the relevance of its area"
+    if planted is None or planted["text_over_mark"]["value"] is None:
+        return f"{first}, its control places {times(text['control_gain'])}."
+    return f"{first}, a mark that it cannot know {times(planted['gain'])}: {_against_mark(planted['text_over_mark'])}."
+
+
+def _against_mark(ratio: Estimate) -> str:
+    low, high = ratio["low"], ratio["high"]
+    if low is not None and low > 1:
+        return "more than such a mark gets without being learnt"
+    if high is not None and high < 1:
+        return "less than such a mark gets without being learnt"
+    return "not shown to be more than such a mark gets without being learnt"
 
 
 def _by_class(entries: Sequence[RegionEntry]) -> str:

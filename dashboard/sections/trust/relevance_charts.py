@@ -21,7 +21,7 @@ _MARK = "a mark never learnt"
 def regions(results: RelevanceResults) -> go.Figure:
     """Return the chart: a row for each region, of all X-rays and of classes, and one for the planted mark."""
     rows = in_figure(results["regions"])
-    names = [f"{'' if entry['every'] else '  '}{label}" for label, entry in rows]
+    names = [f"<b>{html.escape(name)}</b>" if entry["every"] else html.escape(name) for name, entry in rows]
     places = list(range(len(rows) + bool(results["planted"])))
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04)
     for shown, colour in ((True, charts.COLOURS[0]), (False, _GREY)):
@@ -41,9 +41,9 @@ def regions(results: RelevanceResults) -> go.Figure:
     _bars(figure, elsewhere, charts.COLOURS[1], filled=False, column=2, form="+.3f", thin=True)
     figure.add_vline(x=1, line_width=1, line_color=_GREY, row=1, col=1)
     figure.add_vline(x=0, line_width=1, line_color=_GREY, row=1, col=2)
-    labels = [html.escape(name) for name in [*names, *([_MARK] if results["planted"] else [])]]
+    labels = [*names, *([f"<b>{_MARK}</b>"] if results["planted"] else [])]
     figure.update_yaxes(tickvals=places, ticktext=labels, range=[len(places) - 0.5, -0.5], fixedrange=True)
-    figure.update_yaxes(automargin=True, showgrid=False)
+    figure.update_yaxes(automargin=True, showgrid=False, zeroline=False)
     figure.update_xaxes(fixedrange=True)
     figure.update_xaxes(
         title_text="relevance over area (1: no preference; |: control places)", rangemode="tozero", col=1
