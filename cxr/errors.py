@@ -55,6 +55,10 @@ class TextError(CxrError, ValueError):
     """A text operation with an unknown mode or an unusable image."""
 
 
+class RegionError(CxrError, ValueError):
+    """A region of an X-ray with an unknown name, or a mask that does not fit its X-ray."""
+
+
 class MissingPackageError(CxrError, ImportError):
     """A package that is not installed; the text names it and the extra of ours that brings it."""
 

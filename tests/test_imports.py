@@ -18,7 +18,7 @@ from cxr.models.backbones import NAMES, installed_backbones
 PROJECT = Path(__file__).resolve().parents[1]
 NETWORKS = {"torch", "timm", "torchvision", "zennit", "lightning_fabric", "sklearn", "onnxruntime", "openvino"}
 ARRAYS = {"numpy", "pandas", "scipy", "cv2", "pyarrow", "PIL", "plotly"}
-LAZY = ("cxr.evaluation", "cxr.explain", "cxr.models", "cxr.text", "cxr.training")
+LAZY = ("cxr.evaluation", "cxr.explain", "cxr.models", "cxr.regions", "cxr.text", "cxr.training")
 
 COMMAND = """
 import json, sys

@@ -21,6 +21,7 @@ LAYERS = (
     {"data"},
     {"networks"},
     {"text"},
+    {"regions"},
     {"evaluation"},
     {"explain"},
     {"training"},

@@ -14,7 +14,7 @@ import typer
 
 from cxr import __version__
 from cxr.cli import app_dashboard, audits, cache, data, explaining, models, runs, text, training, weights
-from cxr.cli.evaluation import slices
+from cxr.cli.evaluation import checklist, slices
 from cxr.cli.experiments import study
 from cxr.cli.output import fail
 from cxr.errors import CxrError, system_error
@@ -52,10 +52,13 @@ app.add_typer(study.app, name="study")
 app.add_typer(runs.app, name="runs")
 app.command("evaluate")(models.evaluate)
 app.command("slices")(slices.slices)
+app.command("audit")(audits.audit_network)
 app.command("compare")(models.compare)
+app.command("checklist")(checklist.checklist)
 app.command("explain")(explaining.explain)
 app.command("composites")(explaining.composites)
 app.command("heatmaps")(explaining.heatmaps)
+audits.add_to_all(app)
 app.add_typer(text.app, name="text")
 app.add_typer(weights.app, name="weights")
 app.add_typer(cache.app, name="cache")

@@ -56,6 +56,15 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "outcome": Parameter("list of X-rays"),
         "page": _PAGE,
     },
+    "trust": {
+        "model": _MODEL,
+        "data": _DATA,
+        "split": _SPLIT,
+        "external": Parameter("data set from elsewhere"),
+        "audit": Parameter("audit", always=True),
+        "finding": Parameter("finding"),
+        "page": _PAGE,
+    },
     "explorer": {
         "model": _MODEL,
         "source": Parameter("source of the X-ray"),
@@ -71,6 +80,9 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "outlines": Parameter("outline"),
         **{name: Parameter(f"value of the option {name}") for name in option_names()},
         "maps": Parameter("run of heatmaps"),
+        "regions": Parameter("relevance budget"),
+        "rank": Parameter("region"),
+        "page": _PAGE,
     },
     "text": {
         "look": Parameter("section"),
