@@ -149,8 +149,8 @@ def near(path: Path, n_listed: int, most: int) -> list[str]:
     lines = [
         f"Patients are drawn by lot: {len(listed)} X-rays of one half stand for the training. The projection was "
         f"learnt from other X-rays; the threshold ({THRESHOLD}) was set with a look at these. X-rays are brought to "
-        "512 pixels before they are changed. The longer list is filled up with X-rays that are blended of two real ones and "
-        "warped. Intervals (95 %, Wilson) are over copies.",
+        "512 pixels before they are changed. The longer list is filled up with X-rays that are blended of two "
+        "real ones and warped. Intervals (95 %, Wilson) are over copies.",
         "",
         "| kind | what was done | " + " | ".join(f"found, list of {n}" for n in sets) + " |",
         "|---|---|" + "---|" * len(sets),
@@ -242,25 +242,26 @@ def cost(folder: Path) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", type=int, default=10)
+    parser.add_argument("--trained", type=int, default=300)
     parser.add_argument("--n", type=int, default=40)
     parser.add_argument("--real", type=Path, help="a manifest of real X-rays")
     parser.add_argument("--alike", type=Path, help="a manifest: are two of its X-rays one at a network's size?")
     parser.add_argument("--listed", type=int, default=20_000, help="blended X-rays that fill up the list")
     parser.add_argument("--most", type=int, default=1600, help="real X-rays that are looked at")
     args = parser.parse_args()
-    command = f"python benchmarks/seen_before.py --sets {args.sets} --n {args.n}"
+    command = f"python benchmarks/seen_before.py --sets {args.sets} --n {args.n} --trained {args.trained}"
     command += f" --real MANIFEST --listed {args.listed} --most {args.most}" * bool(args.real)
     command += " --alike MANIFEST" * bool(args.alike)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["CXR_DATA"] = str(folder / "data")
         root = folder / "data" / ".cache"
-        trained = write_demo(folder / "trained", n=300, seed=1, size=SIDE, workers=0)
+        trained = write_demo(folder / "trained", n=args.trained, seed=1, size=SIDE, workers=0)
         seen = {size: listed(trained, size, root) for size in SIZES}
         parts = [
             "# X-rays seen before",
             f"`{command}`, fixed seeds, {platform.machine()}, Python {platform.python_version()}. A network's list of "
-            "300 synthetic X-rays is compared with others.",
+            f"{args.trained} synthetic X-rays is compared with others.",
             "## Innocent sets: synthetic X-rays of other seeds",
             "\n".join(innocent(args, folder, seen)),
             "## The same X-rays again, renamed and in another data set",

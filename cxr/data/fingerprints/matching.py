@@ -26,7 +26,7 @@ from cxr.data.fingerprints.making import (
     warped,
 )
 
-THRESHOLD = 0.78
+THRESHOLD = 0.8
 """Least agreement of a picture's details with a sketch that counts as one X-ray, see benchmarks/seen_before.py."""
 _PROPOSED, _FITTED, _ROUGH = 24, 4, 0.8
 # What was the middle of the X-ray is, in a crop or in a wider picture, another part of it.
