@@ -2,7 +2,7 @@
 
 The list lies inside the weights file, beside the card, so that a copy of the file cannot lose it. Eight bytes for a
 file, eight for its picture, eight for its patient, and 176 for a fingerprint (:mod:`cxr.data.fingerprints`): of 112,000
-X-rays some 28 MB. That two different ones share a digest by chance happens once in some hundred million comparisons of
+X-rays some 29 MB. That two different ones share a digest by chance happens once in some hundred million comparisons of
 two data sets of that size.
 """
 
@@ -31,7 +31,7 @@ _STORED = np.dtype("<u8")
 
 
 class StoredFingerprints(TypedDict):
-    """Fingerprints as JSON holds them: rows of ``width`` bytes, one after the other in base85."""
+    """Fingerprints as JSON holds them: rows of ``width`` bytes, one after the other in base64 (base85 is slow to read)."""
 
     form: str
     width: int
@@ -111,7 +111,7 @@ class SeenImages:
             stored["fingerprints"] = {
                 "form": self.fingerprint_form,
                 "width": self.fingerprints.shape[1],
-                "rows": base64.b85encode(self.fingerprints.tobytes()).decode("ascii"),
+                "rows": base64.b64encode(self.fingerprints.tobytes()).decode("ascii"),
             }
         return stored
 
@@ -204,7 +204,11 @@ def _patient_digest(run: str, source: str, patient: str) -> int:
 
 
 def _rows(text: str, width: int) -> Fingerprints:
-    return np.frombuffer(base64.b85decode(text), np.uint8).reshape(-1, width) if width else np.zeros((0, 0), np.uint8)
+    return (
+        np.frombuffer(base64.b64decode(text, validate=True), np.uint8).reshape(-1, width)
+        if width
+        else np.zeros((0, 0), np.uint8)
+    )
 
 
 def _as_text(digests: Digests) -> str:
