@@ -31,7 +31,7 @@ _STORED = np.dtype("<u8")
 
 
 class StoredFingerprints(TypedDict):
-    """Fingerprints as JSON holds them: rows of ``width`` bytes, one after the other in base64 (base85 is slow to read)."""
+    """Fingerprints as JSON holds them: rows of ``width`` bytes, one after the other in base64."""
 
     form: str
     width: int
