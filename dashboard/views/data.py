@@ -19,7 +19,7 @@ from cxr.data.splits import in_order
 from cxr.errors import CxrError
 from cxr.runs import ENDED, list_runs, start
 
-from sections.data import data_audit, duplicates, openings
+from sections.data import data_audit, duplicates, openings, probes
 from services import load
 from widgets import address, gallery, page, pick, viewer, where
 from widgets import run_state as run_parts
@@ -74,6 +74,8 @@ def show_set(chosen: DataSet) -> None:
     show_images(data)
     if data.classes or (data.table["findings"] != "").any():
         data_audit.show(chosen, data)
+    if data.classes or (data.table["findings"] != "").any() or data.table["source"].nunique() > 1:
+        probes.show(chosen, data)
     duplicates.show(chosen)
     openings.show(chosen, data)
     show_left_out(chosen)

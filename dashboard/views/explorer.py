@@ -12,6 +12,7 @@ from cxr.explain.render import colour_scale, figure, to_png
 from cxr.explain.run_files import safe_names
 
 from sections.explorer import faithfulness, heatmap_facts, masked_text, whole_split
+from sections.trust import cluster_runs, relevance
 from services import computing, explaining, load
 from widgets import address, browse, page, pages, pick, subject, viewer
 
@@ -184,6 +185,8 @@ if chosen is not None:
     with page.told_in_one_line():
         of_each = "" if chosen_class == follow else target
         whole_split.section(chosen, network, method, "all" if shown == ALL else of_each)
+        relevance.section(chosen, method, "all" if shown == ALL else of_each)
+        cluster_runs.section(chosen, method, "all" if shown == ALL else of_each)
 heatmap_facts.show_stored()
 where = ["--data", chosen.command_data] if chosen else []
 goal_word = "all" if shown == ALL else target

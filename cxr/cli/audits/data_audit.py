@@ -49,16 +49,22 @@ def audit(
 
 
 def report(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A finished audit of a data set.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A finished audit of a data set, or finished probes.")],
     out: Annotated[
-        Path, typer.Option(help="File to write: .html (self-contained), .csv; .svg, .png or .pdf for the figure.")
-    ] = Path("audit.html"),
+        Path | None,
+        typer.Option(
+            help="File to write, by default audit.html or probes.html: .html (self-contained), .csv; .svg, .png or "
+            ".pdf for the figure."
+        ),
+    ] = None,
 ) -> None:
-    """Write the report of an audit: conclusion, figure, the whole table and missing metadata."""
-    from cxr.reports.data_audit import write
+    """Write the report of an audit or of probes: conclusion, figure, the whole table."""
+    from cxr.reports import data_audit, probes
     from cxr.runs import get_run
 
-    say(str(write(get_run(run), out)))
+    finished = get_run(run)
+    write, name = (probes.write, "probes.html") if finished.kind == probes.KIND else (data_audit.write, "audit.html")
+    say(str(write(finished, out or Path(name))))
 
 
 def _show(run: Run, results: AuditResults) -> None:
