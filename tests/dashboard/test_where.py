@@ -51,8 +51,8 @@ FORMS = [
     Form("data", "audit-data", "audit-data", "Audit these", "cxr data audit", {"data": "demo"}),
     Form("data", "probe-data", "probe-data", "Probe these", "cxr data probe", {"data": "demo"}),
     Form("explorer", "explain", "explain", "Explain", "cxr explain demo --data", TEXT),
-    Form("explorer", "cluster-heatmaps", "cluster-heatmaps", "Cluster the heatmaps", "cxr clusters demo --data", TEXT),
     Form("explorer", "relevance-regions", "relevance-regions", "Measure regions", "cxr relevance demo --data", TEXT),
+    Form("explorer", "cluster-heatmaps", "cluster-heatmaps", "Cluster the heatmaps", "cxr clusters demo --data", TEXT),
     Form("data", "import", "import", "Import", "cxr data import", {"tab": "Import"}),
     Form("data", "demo", "demo", "Make synthetic X-rays", "cxr demo", {"tab": "Synthetic X-rays"}),
     Form("trust", "audit-network", "audit-network", "Audit", "cxr audit demo", {"model": "demo", "data": "demo"}),
@@ -67,7 +67,14 @@ FIELDS = {
     "audit-network": OF_ONE | {"gpus"},
     **{
         kind: OF_ONE | {"gpus"}
-        for kind in ("evaluate", "explain", "text-experiment", "text-stamping", "relevance-regions", "cluster-heatmaps")
+        for kind in (
+            "evaluate",
+            "explain",
+            "cluster-heatmaps",
+            "text-experiment",
+            "text-stamping",
+            "relevance-regions",
+        )
     },
 }
 
