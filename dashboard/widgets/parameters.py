@@ -26,7 +26,7 @@ CLUSTERS = {
     "clusters": Parameter("run of clusters", always=True),
     "group": Parameter("explained class"),
     "cluster": Parameter("cluster", always=True),
-    "page": _PAGE,
+    "turn": Parameter("page of a cluster's X-rays"),
 }
 """What a page has that shows clusters of heatmaps."""
 _BROWSE = {
@@ -92,6 +92,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "audit": Parameter("audit", always=True),
         "finding": Parameter("finding"),
         "page": _PAGE,
+        "rank": Parameter("region"),
     },
     "explorer": {
         "model": _MODEL,
@@ -111,7 +112,6 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "maps": Parameter("run of heatmaps"),
         "regions": Parameter("relevance budget"),
         "rank": Parameter("region"),
-        "page": _PAGE,
         **CLUSTERS,
     },
     "text": {

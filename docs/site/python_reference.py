@@ -34,6 +34,7 @@ PAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "text": ("Burned-in text: finding tokens, masking them, controls and stamping.", ("cxr.text",)),
+    "regions": ("Lungs, border and text of an X-ray, and X-rays that show one of them only.", ("cxr.regions",)),
     "experiments": (
         "Experiments with text, and studies over several seeds.",
         (
