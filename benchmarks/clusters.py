@@ -271,26 +271,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def main() -> None:
-    """Draw, train, measure, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", type=int, default=20)
-    parser.add_argument("--networks", type=int, default=4)
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--work", type=Path, default=None, help="folder that keeps the parts that are done")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    args = parser.parse_args()
-    work = args.work or Path(tempfile.mkdtemp(prefix="cxr-clusters-"))
-    work.mkdir(parents=True, exist_ok=True)
-    os.environ |= {"CXR_DATA": str(work / "data"), "CXR_RUNS": str(work / "runs")}
-    networks = part_networks(work, args.networks)
-    without = part_without(work, args.sets)
-    planted = part_planted(work, args.sets)
-    times = kept(work, f"time-{args.images}", lambda: part_time(work, args.images))
-    parts = [
-        "# Clusters of heatmaps",
-        f"`python benchmarks/clusters.py --sets {args.sets} --networks {args.networks} --images {args.images}`, fixed "
-        f"seeds, {platform.machine()}, Python {platform.python_version()}. Intervals are Wilson's at 95 %.",
+def drawn_in_words(without: list[list[str]], planted: list[list[str]]) -> list[str]:
+    """Return the sections on drawn maps."""
+    return [
         "## Maps without clusters",
         f"Drawn maps of {GRID} x {GRID} cells, one of each patient. *Gap*: the largest gap has p < 0.05. *Stable*: the "
         "clusters come again in halves of the patients as a whole (adjusted Rand index 0.75). *Shown*: at least one "
@@ -300,19 +283,60 @@ def main() -> None:
         f"{N_PLANTED} patients; on some of them a part of the relevance lies on a mark in a corner. *Found*: a "
         "cluster whose Jaccard similarity with the planted X-rays is 0.5 or more; the last column is its median.",
         table(["other relevance", "X-rays", "on the mark", "found", "found and shown", "similarity"], planted),
+    ]
+
+
+def networks_in_words(rows: list[list[str]]) -> list[str]:
+    """Return the section on networks."""
+    return [
         "## Networks trained on synthetic X-rays",
         f"{N_PHANTOMS} synthetic X-rays of {SIDE} px, three classes, text that tells nothing of the class; half of the "
         f"patients of {MARKED} have a mark in the upper left corner. Heatmaps of all X-rays for the predicted class. "
-        f"The last column is the cluster of {MARKED} most like the X-rays with the mark, and its Jaccard similarity.",
+        f"The last column is the cluster of {MARKED} most like the X-rays with the mark, and "
+        "its Jaccard similarity with them.",
         table(
             ["planted", "seed", "marked", "classes with several clusters", "shown clusters", "which", "most alike"],
-            networks,
+            rows,
         ),
+    ]
+
+
+def time_in_words(rows: list[list[str]]) -> list[str]:
+    """Return the section on time."""
+    return [
         "## Time",
         "Seconds after the heatmaps, by the clock and of the processors, on the machine as it was. Text was never "
         "searched for on these X-rays before.",
-        table(["X-rays", "run", "seconds", "processor seconds"], times),
+        table(["X-rays", "run", "seconds", "processor seconds"], rows),
     ]
+
+
+def main() -> None:
+    """Draw, train, measure, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", type=int, default=20)
+    parser.add_argument("--networks", type=int, default=4)
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--parts", default="networks,drawn,time", help="some of networks, drawn, time")
+    parser.add_argument("--work", type=Path, default=None, help="folder that keeps the parts that are done")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    args = parser.parse_args()
+    work = args.work or Path(tempfile.mkdtemp(prefix="cxr-clusters-"))
+    work.mkdir(parents=True, exist_ok=True)
+    os.environ |= {"CXR_DATA": str(work / "data"), "CXR_RUNS": str(work / "runs")}
+    parts = [
+        "# Clusters of heatmaps",
+        f"`python benchmarks/clusters.py --sets {args.sets} --networks {args.networks} --images {args.images} --parts "
+        f"{args.parts}`, fixed seeds, {platform.machine()}, Python {platform.python_version()}. Intervals are Wilson's "
+        "at 95 %.",
+    ]
+    written = {
+        "networks": lambda: networks_in_words(part_networks(work, args.networks)),
+        "drawn": lambda: drawn_in_words(part_without(work, args.sets), part_planted(work, args.sets)),
+        "time": lambda: time_in_words(kept(work, f"time-{args.images}", lambda: part_time(work, args.images))),
+    }
+    for part in args.parts.split(","):
+        parts += written[part]()
     args.out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     print(args.out.read_text(encoding="utf-8"))
     if args.work is None:

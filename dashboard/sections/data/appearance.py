@@ -32,6 +32,7 @@ def show(chosen: DataSet, data: Manifest) -> None:
     )
     run = newest(chosen.manifest_path)
     running = run is not None and run.status()["state"] in ACTIVE
+    pictures = st.container()  # above the form: whoever comes back wants to see them
     place = where.choose_with_shards(KIND)
     label = f"Check these {len(data)} X-rays" if run is None else "Check again"
     kind: Literal["primary", "secondary"] = "primary" if run is None else "secondary"
@@ -41,10 +42,11 @@ def show(chosen: DataSet, data: Manifest) -> None:
     page.command("cxr", "data", "check", chosen.name, *where.words(place))
     if run is None:
         return
-    if run.status()["state"] != "finished":
-        _watch(run)
-        return
-    _show_results(chosen, run, check_results(run), data)
+    with pictures:
+        if run.status()["state"] != "finished":
+            _watch(run)
+        else:
+            _show_results(chosen, run, check_results(run), data)
 
 
 def newest(manifest: Path) -> Run | None:
