@@ -105,6 +105,7 @@ def test_probes_warn_of_the_class_without_the_lungs_and_of_the_source_within_a_c
         "probe:source within flu:full": "warning",
     }
     assert result.findings[0]["figure"]["low"] == pytest.approx(0.35)  # above chance
+    assert any("Could not be probed: finding from the border alone" in sentence for sentence in result.looked)
     assert any("22 points above chance cannot be excluded" in sentence for sentence in result.looked)
 
 

@@ -64,6 +64,11 @@ class Probes(Part):
             named = ", ".join(f"{entry['target']} from {TITLES[entry['view']]}" for entry in silent[:_NAMED])
             more = f" and {len(silent) - _NAMED} more" if len(silent) > _NAMED else ""
             result.looked.append(f"Not shown to be predictable, on {xrays(*n)}: {named}{more}.{reach}")
+        unasked = [entry for entry in results["probes"] if entry["p"] is None and _rule_of(entry)]
+        if unasked:
+            reasons = dict.fromkeys(entry.get("reason") or "no reason is stated" for entry in unasked)
+            views = dict.fromkeys(f"{entry['target']} from {TITLES[entry['view']]}" for entry in unasked)
+            result.looked.append(f"Could not be probed: {', '.join(views)} ({'; '.join(reasons)}).")
         if not asked:
             result.looked.append(f"Nothing could be probed on {xrays(*n)}: {results['finding']}")
         return result
