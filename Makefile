@@ -25,6 +25,7 @@ lint: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/python docs/layers.py
 	$(BIN)/python docs/composites.py
+	$(BIN)/python docs/trust_rules.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "site/index.html is the first page"
 

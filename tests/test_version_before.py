@@ -99,7 +99,7 @@ def test_networks_give_the_same_predictions(recorded: Path, tmp_path: Path):
 def test_stored_heatmaps_are_taken_over_and_none_is_computed(
     recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("cxr.explain.job.heatmaps_of", lambda *_, **__: pytest.fail("a heatmap was computed"))
+    monkeypatch.setattr("cxr.explain.store.heatmaps_of", lambda *_, **__: pytest.fail("a heatmap was computed"))
     stored = {path: path.read_bytes() for path in heatmaps_root().rglob("*.f16")}
     explaining = of_kind("explain")
     assert len(explaining) == 3

@@ -15,7 +15,7 @@ import typer
 from cxr import __version__
 from cxr.cli import app_dashboard, audits, cache, data, explaining, models, runs, text, training, weights
 from cxr.cli.evaluation import checklist, slices
-from cxr.cli.experiments import study
+from cxr.cli.experiments import clusters, study
 from cxr.cli.output import fail
 from cxr.errors import CxrError, system_error
 
@@ -52,11 +52,14 @@ app.add_typer(study.app, name="study")
 app.add_typer(runs.app, name="runs")
 app.command("evaluate")(models.evaluate)
 app.command("slices")(slices.slices)
+app.command("audit")(audits.audit_network)
 app.command("compare")(models.compare)
 app.command("checklist")(checklist.checklist)
 app.command("explain")(explaining.explain)
 app.command("composites")(explaining.composites)
 app.command("heatmaps")(explaining.heatmaps)
+audits.add_to_all(app)
+app.command("clusters")(clusters.clusters)
 app.add_typer(text.app, name="text")
 app.add_typer(weights.app, name="weights")
 app.add_typer(cache.app, name="cache")

@@ -75,7 +75,7 @@ def explain(
     """Explain the prediction for one X-ray, or for all of a split, by Layer-wise Relevance Propagation."""
     from cxr.explain.heatmap import Method
 
-    method = Method.of(composite, bias, precision, _numbers(option))
+    method = Method.of(composite, bias, precision, numbers(option))
     if image is None:
         if out is not None:
             raise WrongUse(
@@ -84,7 +84,7 @@ def explain(
         manifest = manifest_of(model, data)
         check_split(manifest, split)
         params: JsonObject = {"model": model, "manifest": manifest, "split": split}
-        params |= {"composite": composite, "options": _numbers(option), "device": device}
+        params |= {"composite": composite, "options": numbers(option), "device": device}
         choices = (
             ("targets", target),
             ("bias", bias),
@@ -152,7 +152,7 @@ def heatmaps(
     emit(counts, as_json, lambda _: say(f"deleted {text}" if clear else f"{text} in {store.heatmaps_root()}"))
 
 
-def _numbers(option: list[str] | None) -> Settings:
+def numbers(option: list[str] | None) -> Settings:
     """Return ``name=value`` options, numbers as numbers."""
     return {name: _number(value) for name, value in assignments(option, "--option").items()}
 

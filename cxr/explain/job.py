@@ -37,7 +37,7 @@ from cxr.errors import ExplainError
 from cxr.evaluation.metrics import patients_of
 from cxr.explain import legend
 from cxr.explain.explainer import BATCH
-from cxr.explain.heatmap import Heatmap, Method, heatmaps_of, picture_digest
+from cxr.explain.heatmap import Heatmap, Method, picture_digest
 from cxr.explain.precision import Trial
 from cxr.explain.render import figure, to_png
 from cxr.explain.run_files import (
@@ -51,7 +51,7 @@ from cxr.explain.run_files import (
     write_map,
 )
 from cxr.explain.settings import ALL, LABEL, Targets
-from cxr.explain.store import HeatmapStore
+from cxr.explain.store import HeatmapStore, stored_or_explained
 from cxr.files import replacing
 from cxr.formatting import xrays
 from cxr.runs.shards.folders import ShardFolder, finished_shards, own_slice
@@ -348,16 +348,8 @@ def _explained(
     job: _Job, images: np.ndarray, pictures: list[str], targets: list[tuple[str, ...]]
 ) -> list[list[Heatmap]]:
     """Return the heatmaps of each image, from the store where it holds all of them."""
-    stored = [job.store.get(picture, job.method, names) for picture, names in zip(pictures, targets, strict=True)]
-    missing = [i for i, names in enumerate(targets) if len(stored[i]) < len(names)]
-    if missing:
-        missing_targets = [list(targets[i]) for i in missing]
-        trial = Trial.of(job.precision) if job.precision else True
-        new = heatmaps_of(job.method.explain(job.model, images[missing], missing_targets, job.batch, trial))
-        for i, heatmaps in zip(missing, new, strict=True):
-            stored[i] = {heatmap.target: heatmap for heatmap in heatmaps}
-        job.store.put(job.method, [(pictures[i], heatmap) for i in missing for heatmap in stored[i].values()])
-    return [[stored[i][name] for name in names] for i, names in enumerate(targets)]
+    trial = Trial.of(job.precision) if job.precision else True
+    return stored_or_explained(job.store, job.method, job.model, images, pictures, targets, job.batch, trial)
 
 
 def _predictions(model: XrayClassifier, images: np.ndarray) -> list[str]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import pandas as pd
 
-from cxr.errors import ExplainError
+from cxr.errors import CxrError, ExplainError
 from cxr.explain.diagnostics import concerns
-from cxr.explain.heatmap import Heatmap, picture_digest
+from cxr.explain.heatmap import Heatmap, Method, picture_digest
 from cxr.explain.precision import PrecisionRecord, Trial
+from cxr.explain.settings import ExplainParams
 from cxr.explain.store import packed_map
 from cxr.files import replacing
+from cxr.runs import list_runs
 from cxr.runs.shards.folders import ShardFolder, finished_shards, shards_of
 
 if TYPE_CHECKING:
@@ -169,3 +172,37 @@ def _of_each_shard(run: RunFolder) -> PrecisionRecord | None:
     used = ", then ".join(sorted({record["used"] for record in records}))
     joined: PrecisionRecord = run.create_json(PRECISION, records[0] | {"used": used})
     return joined
+
+
+@dataclass(frozen=True)
+class RunMaps:
+    """Maps in the folders of explaining runs: file, row and scale by digest of the picture and class."""
+
+    places: dict[tuple[str, str], tuple[Path, int, float]]
+
+    @classmethod
+    def of(cls, weights: str, method: Method) -> RunMaps:
+        """Return the maps of all explaining runs of a network (the digest of its weights) by a method."""
+        places: dict[tuple[str, str], tuple[Path, int, float]] = {}
+        for run in list_runs(kind="explain"):
+            index = run.folder.path / INDEX
+            try:
+                params = ExplainParams.of(run.spec["params"])
+                if params.method() != method or not index.exists():
+                    continue
+                table = pd.read_parquet(index, columns=["weights", "picture", "target", "row", "scale"])
+            except (CxrError, OSError, ValueError):
+                continue  # of an older version, or being deleted: its maps are computed again
+            for row in table[table["weights"] == weights].itertuples():
+                places[row.picture, row.target] = index.with_name(STORE), int(row.row), float(row.scale)
+        return cls(places)
+
+    def get(self, picture: str, target: str) -> np.ndarray | None:
+        """Return a map, float32 (H, W) in relevance, None where no run holds it."""
+        if (picture, target) not in self.places:
+            return None
+        path, row, scale = self.places[picture, target]
+        try:
+            return np.load(path, mmap_mode="r")[row].astype(np.float32) * np.float32(scale)
+        except (OSError, ValueError, IndexError):
+            return None

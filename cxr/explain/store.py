@@ -23,15 +23,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cxr.data.digests import file_digests
-from cxr.explain.heatmap import Heatmap, Method
+from cxr.explain.explainer import BATCH
+from cxr.explain.heatmap import Heatmap, Method, heatmaps_of
 from cxr.files import sync_folder
 from cxr.networks import network_file
 from cxr.paths import cache_root
+
+if TYPE_CHECKING:
+    from cxr.explain.precision import Trial
+    from cxr.models import XrayClassifier
 
 METHOD_VERSION = 1  # raise it when the same weights and pictures would give other maps
 LIMIT = 4 * 2**30
@@ -185,6 +190,40 @@ class HeatmapStore:
 
     def _open(self) -> sqlite3.Connection:
         return sqlite3.connect(self.folder / _INDEX, timeout=10)
+
+
+def stored_or_explained(
+    store: HeatmapStore,
+    method: Method,
+    model: XrayClassifier,
+    images: np.ndarray,
+    pictures: Sequence[str],
+    targets: Sequence[Sequence[str]],
+    batch: int = BATCH,
+    trial: bool | Trial = True,
+) -> list[list[Heatmap]]:
+    """Return the heatmaps of each image, from the store where it holds all of them; new ones go there.
+
+    Parameters
+    ----------
+    images
+        uint8 (N, H, W) at the network's size.
+    pictures
+        Their digests (:func:`cxr.explain.heatmap.picture_digest`).
+    targets
+        The classes of each image.
+    batch, trial
+        As :func:`cxr.explain.explain`.
+    """
+    stored = [store.get(picture, method, names) for picture, names in zip(pictures, targets, strict=True)]
+    missing = [i for i, names in enumerate(targets) if len(stored[i]) < len(names)]
+    if missing:
+        missing_targets = [list(targets[i]) for i in missing]
+        new = heatmaps_of(method.explain(model, images[missing], missing_targets, batch, trial))
+        for i, heatmaps in zip(missing, new, strict=True):
+            stored[i] = {heatmap.target: heatmap for heatmap in heatmaps}
+        store.put(method, [(pictures[i], heatmap) for i in missing for heatmap in stored[i].values()])
+    return [[stored[i][name] for name in names] for i, names in enumerate(targets)]
 
 
 def weights_digest(network_ref: str | Path) -> str:

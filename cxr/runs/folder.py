@@ -68,11 +68,13 @@ class RunFolder:
         manifest_hash: str = "",
         slurm: Mapping[str, Any] | None = None,
         shards: int = 1,
+        started_by: str = "",
     ) -> RunFolder:
         """Make a new run below ``root``, complete before it gets its name, and return it.
 
         ``slurm`` are the settings of its job if it is to run on a cluster (see ``cxr.runs.slurm.job_state``).
-        ``shards`` is the number of its shards (see ``cxr.runs.shards``).
+        ``shards`` is the number of its shards (see ``cxr.runs.shards``), ``started_by`` the id of the run whose member
+        it is.
 
         Raises
         ------
@@ -82,7 +84,7 @@ class RunFolder:
         root = Path(root)
         run_id = new_run_id(name or kind)
         draft = cls(root / f".new-{run_id}")
-        spec = new_spec(run_id, kind, params, name, manifest_hash, slurm, shards)
+        spec = new_spec(run_id, kind, params, name, manifest_hash, slurm, shards, started_by)
         try:
             with explaining_full_disk(draft.path):
                 draft.checkpoints.mkdir(parents=True)

@@ -141,7 +141,8 @@ class Kind:
         The function (:class:`Job`) that does one shard of the work, as ``module:function``; "" works in one piece.
         It gets the folder of the shard (:mod:`cxr.runs.shards.folders`); the job takes what it wrote there.
     members
-        The kind of the runs that it starts, "" for none. Each names it in its own parameter of this kind's name.
+        The kinds of the runs that it starts, none for most. Each names it as ``started_by`` in its spec, or in its own
+        parameter of this kind's name. The first one says what a cluster is asked for.
     """
 
     name: str
@@ -154,7 +155,7 @@ class Kind:
     processes: Literal["one", "many"] = "one"
     device_in: str = ""
     shard: str = ""
-    members: str = ""
+    members: tuple[str, ...] = ()
 
     def load_job(self) -> Job:
         """Import the function that does the work; for the run's own process."""
@@ -228,6 +229,14 @@ KINDS: dict[str, Kind] = {
             shard="cxr.explain.job:explain_shard",
         ),
         Kind(
+            "cluster-heatmaps",
+            "groups of X-rays whose heatmaps are alike",
+            job="cxr.experiments.clusters.job:run",
+            params="cxr.experiments.clusters.settings:ClusterParams",
+            resumes=True,
+            device="queued",
+        ),
+        Kind(
             "text-experiment",
             "accuracy before and after masking burned-in text",
             job="cxr.experiments.masking.job:run",
@@ -266,6 +275,14 @@ KINDS: dict[str, Kind] = {
             shard="cxr.experiments.probes.job:probe_shard",
         ),
         Kind(
+            "relevance-regions",
+            "which regions heatmaps lie in, and what removing each does",
+            job="cxr.experiments.relevance.job:run",
+            params="cxr.experiments.relevance.settings:RelevanceParams",
+            resumes=True,
+            device="queued",
+        ),
+        Kind(
             "import",
             "read a data set, split it and keep it under a name",
             job="cxr.data.jobs:run_import",
@@ -278,7 +295,24 @@ KINDS: dict[str, Kind] = {
             job="cxr.experiments.study.job:run_study",
             params="cxr.experiments.study.settings:StudyParams",
             resumes=True,
-            members="train",
+            members=("train",),
+        ),
+        Kind(
+            "audit-network",
+            "everything that is known about whether a network can be trusted",
+            job="cxr.experiments.audit.job:run",
+            params="cxr.experiments.audit.settings:NetworkAuditParams",
+            resumes=True,
+            members=(
+                "evaluate",
+                "text-experiment",
+                "text-stamping",
+                "audit-data",
+                "check-data",
+                "probe-data",
+                "relevance-regions",
+                "cluster-heatmaps",
+            ),
         ),
     )
 }

@@ -287,12 +287,16 @@ def list_runs(root: str | os.PathLike[str] | None = None, kind: str | None = Non
 
 
 def members_of(run: Run) -> list[Run]:
-    """Return the runs that a run has started as its members, newest first: each names it in its parameters."""
+    """Return the runs that a run has started as its members, newest first: each names it in its spec or parameters."""
     kind = kinds.KINDS.get(run.kind)
     if kind is None or not kind.members:
         return []
-    candidates = list_runs(run.folder.path.parent, kind=kind.members)
-    return [member for member in candidates if member.spec["params"].get(kind.name) == run.id]
+    candidates = [member for member in list_runs(run.folder.path.parent) if member.kind in kind.members]
+    return [
+        member
+        for member in candidates
+        if run.id in (member.spec.get("started_by"), member.spec["params"].get(kind.name))
+    ]
 
 
 def _moved(spec: Spec, where: Slurm | Here) -> Spec:

@@ -37,6 +37,8 @@ class Spec(TypedDict):
         Options of a run on a cluster.
     shards
         In how many slices the X-rays are worked on (see ``cxr.runs.shards``), where there are several.
+    started_by
+        The id of the run that started it as one of its members, where one did.
     """
 
     id: str
@@ -48,6 +50,7 @@ class Spec(TypedDict):
     versions: dict[str, str]
     slurm: NotRequired[JsonObject]
     shards: NotRequired[int]
+    started_by: NotRequired[str]
 
 
 def new_run_id(name: str = "") -> str:
@@ -70,6 +73,7 @@ def new_spec(
     manifest_hash: str,
     slurm: Mapping[str, Any] | None,
     shards: int = 1,
+    started_by: str = "",
 ) -> Spec:
     """Return the content of a new run's ``spec.json``."""
     spec: Spec = {
@@ -85,6 +89,8 @@ def new_spec(
         spec["slurm"] = dict(slurm)
     if shards > 1:
         spec["shards"] = shards
+    if started_by:
+        spec["started_by"] = started_by
     return spec
 
 

@@ -32,6 +32,7 @@ def start(
     warn: Callable[[str], object] | None = None,
     where: Slurm | None = None,
     shards: int | None = None,
+    started_by: str = "",
 ) -> Run:
     """Check what is asked for, make a run's folder and start the process that does the work.
 
@@ -63,6 +64,8 @@ def start(
     shards
         In how many slices the X-rays are worked on, each by a process of its own: 1 by default (for a whole spec: as
         many as that one says). The results are those of one piece.
+    started_by
+        The id of the run whose member it is: killing that one kills it too.
 
     Raises
     ------
@@ -71,7 +74,15 @@ def start(
         here or refuses. No folder is left then.
     """
     run = prepare(
-        kind, params, name=name, root=root, manifest_hash=manifest_hash, warn=warn, where=where, shards=shards
+        kind,
+        params,
+        name=name,
+        root=root,
+        manifest_hash=manifest_hash,
+        warn=warn,
+        where=where,
+        shards=shards,
+        started_by=started_by,
     )
     try:
         launch(run.folder)
@@ -93,6 +104,7 @@ def prepare(
     warn: Callable[[str], object] | None = None,
     where: Slurm | None = None,
     shards: int | None = None,
+    started_by: str = "",
 ) -> Run:
     """Make a run's folder as :func:`start` does, and leave it to the caller to start its process at once.
 
@@ -115,7 +127,7 @@ def prepare(
     slurm = request.where.stored() if request.where is not None else None
     title = request.name or checked.default_name()
     root = root or paths.runs_root()
-    folder = RunFolder.create(root, request.kind, stored, title, manifest_hash, slurm, request.shards)
+    folder = RunFolder.create(root, request.kind, stored, title, manifest_hash, slurm, request.shards, started_by)
     folder.update_status(launched=time.time(), message="starting")
     return Run(folder)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -144,13 +144,17 @@ class Reviews:
         TextError
             For a box that is empty or not within the image, an unknown kind, or a file that cannot be written.
         """
-        height, width = (int(n) for n in shape[:2])
-        for number, box in enumerate(boxes, 1):
-            check_box(box, number, (height, width))
+        return self.save_many({image_id: FileTokens(list(boxes), (int(shape[0]), int(shape[1])), True, content_hash)})
+
+    def save_many(self, tokens: Mapping[str, FileTokens]) -> Path:
+        """Keep the boxes of many images, by id, at once; what they hold and errors are as for :meth:`save`."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        review = Review(list(boxes), (height, width), content_hash, now)
+        for of in tokens.values():
+            for number, box in enumerate(of.boxes, 1):
+                check_box(box, number, of.shape)
+        reviews = {i: Review(list(of.boxes), of.shape, of.content_hash, now) for i, of in tokens.items()}
         with self._changing() as entries:
-            entries[image_id] = review
+            entries.update(reviews)
         return self.path
 
     def remove(self, image_id: str) -> bool:

@@ -11,7 +11,8 @@ from cxr.explain import legend
 from cxr.explain.render import colour_scale, figure, to_png
 from cxr.explain.run_files import safe_names
 
-from sections.explorer import faithfulness, heatmap_facts, whole_split
+from sections.explorer import faithfulness, heatmap_facts, masked_text, whole_split
+from sections.trust import cluster_runs, relevance
 from services import computing, explaining, load
 from widgets import address, browse, page, pages, pick, subject, viewer
 
@@ -69,7 +70,7 @@ with page.told_in_one_line():
     target = predicted if chosen_class == follow else chosen_class
     with several:
         shown = pick.from_url("Show", [ONE, ALL], {ONE: "this class", ALL: "all classes"}, "classes")
-    look, colour, outline = st.columns([3, 3, 4], vertical_alignment="top")
+    look, colour, outline, without_text = st.columns([3, 3, 4, 3], vertical_alignment="top")
     opacities, percentiles = (0.0, 1.0, 0.05), (95.0, 100.0, 0.1)
     accepted = pick.in_steps(*opacities)
     pick.arrive("explorer:opacity", "opacity", OPACITY, pick.number(*opacities), accepted=accepted)
@@ -97,15 +98,22 @@ with page.told_in_one_line():
         key="explorer:outlines",
     )
     pick.leave_some("outlines", outlined)
+    with without_text:
+        masked = chosen is not None and shown == ONE and masked_text.switch()
     masks = {name: read_xray(xray.masks[name]) for name in outlined if name in xray.masks}
     others = [name for name in ranked if name != target][: MOST_CLASSES - 1] if shown == ALL else []
     explained = explaining.heatmaps(network_ref, xray, method, [target, *others])
 
 heatmap, maps = explained.heatmaps[target], list(explained.heatmaps.values())
 scale = max(colour_scale(shown_map.relevance, percentile) for shown_map in maps)
+side_by_side = False
+if masked and chosen is not None:
+    with page.told_in_one_line():
+        look_at = {"opacity": opacity, "percentile": percentile}
+        side_by_side = masked_text.show(chosen, xray, method, target, values=values, **look_at)
 if shown == ALL:
     viewer.show_classes(xray.pixels, maps, opacity=opacity, scale=scale, masks=masks)
-else:
+elif not side_by_side:
     viewer.show_relevance(xray.pixels, heatmap, opacity=opacity, scale=scale, masks=masks)
 if masks:
     st.markdown(f"Outlines: {viewer.legend_of(masks)}")
@@ -177,6 +185,8 @@ if chosen is not None:
     with page.told_in_one_line():
         of_each = "" if chosen_class == follow else target
         whole_split.section(chosen, network, method, "all" if shown == ALL else of_each)
+        relevance.section(chosen, method, "all" if shown == ALL else of_each)
+        cluster_runs.section(chosen, method, "all" if shown == ALL else of_each)
 heatmap_facts.show_stored()
 where = ["--data", chosen.command_data] if chosen else []
 goal_word = "all" if shown == ALL else target

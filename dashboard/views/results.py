@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,7 +21,8 @@ from cxr.networks import training_of
 from cxr.runs import Run, start
 from cxr.training.results import StageOutcome, training_results
 
-from sections.results import by_finding, further, table_form, xrays
+from sections.results import by_finding, curves, further, matrix, slices, table_form
+from sections.results.evaluated import Evaluated
 from services import load
 from widgets import address, charts, locked, measured, page, pages, pick, subject, where
 from widgets import run_state as run_parts
@@ -51,30 +51,13 @@ def per_class(result: Summary) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
-CELL = "results:cell"
 MEASURED = ("train", "evaluate", "evaluate-predictions")
-
-
-def cell_of(classes: list[str]) -> tuple[str, str] | None:
-    """Return ``(true class, predicted class)`` of the cell that the address names, None where it names none."""
-    cells = [address.joined((true, predicted)) for true in classes for predicted in classes]
-    pick.arrive(CELL, "cell", "", allowed=["", *cells])
-    name = st.session_state[CELL]
-    pick.leave("cell", name, "")
-    true, predicted = address.parted(name) if name else ("", "")
-    return (true, predicted) if name else None
-
-
-def take_cell(chart: str) -> None:
-    """Show the images of the cell that was clicked; a second click shows all errors again."""
-    points = st.session_state[chart]["selection"]["points"]
-    name = address.joined(points[0]["customdata"]) if points else ""
-    st.session_state[CELL] = "" if name == st.session_state.get(CELL) else name
-
-
-def all_errors() -> None:
-    """Leave the cell."""
-    st.session_state[CELL] = ""
+BY_CLASS, CURVES, SLICES = "figures", "curves", "slices"
+TABS = {BY_CLASS: "By class", CURVES: "Curves and thresholds", SLICES: "Slices"}
+# What a new run is not asked for.
+FORGOTTEN = (
+    "split", "finding", "outcome", "cell", "page", "class", "threshold", "prevalence", "column", "slice", "slice-page",
+)  # fmt: skip
 
 
 def network_of(run: Run) -> str:
@@ -158,7 +141,7 @@ def measure_elsewhere(run: Run, network: str) -> None:
             params: JsonObject = {**as_params(network), "manifest": str(sets[name].manifest_path), **opened}
             if include_seen:
                 params["include_seen"] = True
-            address.forget("split", "finding", "outcome", "cell", "page")
+            address.forget(*FORGOTTEN)
             started = start("evaluate", params, name=f"{run.name} on {name}", where=place.slurm, shards=place.shards)
             address.ask(run=started.id)
             st.rerun()
@@ -198,106 +181,89 @@ def at_the_end(run: Run, stages: list[StageOutcome], link: dict[str, str], split
     page.command("cxr", "evaluate", link["model"], "--data", data_ref, "--split", split, *options)
 
 
+def headline(evaluated: Evaluated) -> None:
+    """Show the overall figures of classes, each with its interval."""
+    result = evaluated.result
+    cells = st.columns(4)
+    cells[0].metric("Images", f"{result['n']:,}", help="X-rays whose label is one of the network's classes")
+    cells[0].caption(f"of {page.counted(result['n_patients'], 'patient')}")
+    help_ = "Share of X-rays whose predicted class is the label; interval over patients"
+    page.estimate(cells[1], "Accuracy", result["accuracy"], help=help_)
+    help_ = "Mean over the classes present; interval over patients"
+    page.estimate(cells[2], "Macro F1", result["macro_f1"], percent=False, help=help_)
+    help_ = "Each class against the rest; interval over patients"
+    page.estimate(cells[3], "AUC", result["auc"], percent=False, help=help_)
+
+
+def show_section(evaluated: Evaluated, finding: str) -> None:
+    """Show the part of the page that the user looks at; only that is computed."""
+    titles = TABS | {BY_CLASS: "By finding" if evaluated.several else "By class"}
+    pick.arrive("results:tab", "tab", BY_CLASS, allowed=list(titles))
+    tab = st.segmented_control(
+        "Section", list(titles), format_func=titles.__getitem__, required=True, key="results:tab",
+        label_visibility="collapsed",
+    )  # fmt: skip
+    pick.leave("tab", tab, BY_CLASS)
+    if tab == CURVES:
+        curves.show(evaluated, finding)
+    elif tab == SLICES:
+        with page.told_in_one_line(below_heading=False):
+            slices.show(evaluated)
+    elif tab == BY_CLASS:
+        more = further.of_split(evaluated)
+        if evaluated.several:
+            by_finding.table(evaluated.result)
+        else:
+            st.dataframe(per_class(evaluated.result), height="content")
+            st.caption(measured.REACH)
+        further.show(more)
+
+
 page.header("Results", "Every figure with its 95 % interval. Choose a cell or a finding to see its images.")
 with page.told_in_one_line():
     table_form.show_where_nothing_is(MEASURED)
-    run = pick.run(*MEASURED, empty="No training has been run yet, so there are no results.")
+    for_run, for_split, for_more = st.columns([6, 2, 2], vertical_alignment="bottom")
+    with for_run:
+        run = pick.run(*MEASURED, empty="No training has been run yet, so there are no results.")
     table = load.predictions(run)
     if table is None or ("predicted" not in table and not run.results()):
         wait_for(run)
     data = load.manifest_of(run) if run.spec["params"].get("manifest") else None
     link = link_to(run)
-    split = pick.split(sorted(table["split"].unique()))
+    with for_split:
+        split = pick.split(sorted(table["split"].unique()))
+    for_more.page_link(
+        pages.COMPARE, label="Compare runs", icon=":material/compare_arrows:", query_params={"runs": run.id}
+    )
     network = as_params(link["model"]) if link else {}
     if network and measured.is_of_an_older_version(run, network):
         measured.of_an_older_version(run, network)
-    classes = [c.removeprefix("logit_") for c in table.columns if c.startswith("logit_")]
-    stamp = (run.folder.path / "predictions.parquet").stat().st_mtime_ns
     results = training_results(run)
     several = results.get("task") == MULTI_LABEL
     new = measured_rows(table, results)
-    result = results["splits"][split] if several else summary(run.id, stamp, split, new, classes)
+    stamp = (run.folder.path / "predictions.parquet").stat().st_mtime_ns
+    classes = [c.removeprefix("logit_") for c in table.columns if c.startswith("logit_")]
+    stored = (results.get("splits") or {}).get(split)
+    result = stored if stored and "n_patients" in stored else summary(run.id, stamp, split, new, classes)
+    task = MULTI_LABEL if several else SINGLE_LABEL
+    evaluated = Evaluated(run, stamp, split, task, table, new[new["split"] == split], result, data, link)
 
-every_row, rows = table[table["split"] == split], new[new["split"] == split]
-stages = results.get("stages", [])
-task = MULTI_LABEL if several else SINGLE_LABEL
-limits = {name: scores["threshold"] for name, scores in result["per_class"].items()} if several else {}
-more = further.scores_of(run.id, stamp, split, task, table, rows, result["classes"], limits)
 if several:
     by_finding.headline(result)
-    measured.show(run, network, split)
-    by_finding.table(result)
-    further.show(more)
-    by_finding.images(data, rows, result, key=f"results:{run.id}:{split}", link=link and {**link, "split": split})
-    page.csv_button("Predictions as CSV", every_row, f"{run.id}-{split}")
 else:
-    cells = st.columns(4)
-    cells[0].metric("Images", result["n"], help="X-rays whose label is one of the network's classes")
-    cells[0].caption(f"of {page.counted(result['n_patients'], 'patient')}")
-    page.estimate(
-        cells[1],
-        "Accuracy",
-        result["accuracy"],
-        help="Share of X-rays whose predicted class is the label; interval over patients",
-    )
-    page.estimate(
-        cells[2],
-        "Macro F1",
-        result["macro_f1"],
-        percent=False,
-        help="Mean over the classes present; interval over patients",
-    )
-    page.estimate(
-        cells[3], "AUC", result["auc"], percent=False, help=("Each class against the rest; interval over patients")
-    )
-    st.caption(PAPER)
+    headline(evaluated)
+if measured.warns(run, split):
     measured.show(run, network, split)
-    left, right = st.columns([2, 1])
-    with left:
-        cell = cell_of(result["classes"])
-        figure = charts.confusion(result["confusion"], result["classes"], cell)
-        chart = f"confusion:{run.id}:{split}:{cell}"
-        st.plotly_chart(
-            figure, key=chart, on_select=partial(take_cell, chart), selection_mode="points", width="content"
-        )
-    with right:
-        st.caption("Rows: the true class. Columns: the predicted one. Click a cell to see its images.")
-        if cell is not None:
-            st.button("Show all errors", icon=":material/undo:", key="results:all", on_click=all_errors)
-        page.csv_button("Predictions as CSV", every_row, f"{run.id}-{split}")
-        if link:
-            st.page_link(
-                pages.EXPLORER,
-                label="Explain its images",
-                icon=":material/radiology:",
-                query_params={**link, "split": split},
-            )
-
-    if cell is None:
-        shown, title = (
-            rows[~rows["correct"]].sort_values("confidence", ascending=False),
-            "Errors, the most confident first",
-        )
-    else:
-        shown = rows[(rows["label"] == cell[0]) & (rows["predicted"] == cell[1])].sort_values(
-            "confidence", ascending=False
-        )
-        title = f"True {cell[0]}, predicted {cell[1]}"
-    st.subheader(f"{title} ({len(shown)})", anchor=False)
-    if shown.empty:
-        st.caption("None.")
-    by_id = shown.set_index("image_id")
-    xrays.show(
-        data,
-        shown,
-        lambda i: f"{by_id.at[i, 'label']} → {by_id.at[i, 'predicted']}  \n{by_id.at[i, 'confidence']:.0%}",
-        key=f"results:{split}:{cell}",
-        link=link and {**link, "split": split},
-    )
-
-    st.subheader("By class", anchor=False)
-    st.dataframe(per_class(result), height="content")
-    st.caption(measured.REACH)
-    further.show(more)
+finding = ""
+if several:
+    finding = by_finding.images(evaluated)
+else:
+    matrix.show(evaluated)
+if not measured.warns(run, split):
+    measured.show(run, network, split)
+if not several:
+    st.caption(PAPER)
+stages = results.get("stages", [])
+show_section(evaluated, finding)
 at_the_end(run, stages, link, split)
 table_form.show()

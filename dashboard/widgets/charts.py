@@ -13,6 +13,10 @@ from cxr import formatting
 from cxr.runs.metrics_table import Metrics
 
 COLOURS = ("#4fb3bf", "#f2a65a", "#b48ee0", "#7fc97f", "#e66a6a", "#6fa8dc")
+CLASS_COLOURS = ("#56b4e9", "#e69f00", "#2fb98c", "#e48fbd", "#f0e442", "#ef7a4a", "#8fa2ff", "#c9c4b8")
+"""Of Okabe and Ito, told apart by people who are colour-blind; brighter, since they stand on a dark ground."""
+CLASS_DASHES = ("solid", "dash", "dot", "dashdot")
+GREY = "#8899aa"
 VALIDATED = ("start", "epoch")  # kinds of rows with figures on validation images: before the first step, and after
 MOST_POINTS = 1500  # of a curve: more than a chart has pixels
 _HEIGHT = 340
@@ -32,6 +36,16 @@ def empty_figure(title: str, x: str, y: str, height: int = _HEIGHT) -> go.Figure
         uirevision="keep",  # zoom and hidden lines survive the next refresh
     )
     return figure
+
+
+def class_colour(name: str, classes: Sequence[str]) -> str:
+    """Return the colour of a class: the same on every page, also where a network has its classes in another order."""
+    return CLASS_COLOURS[sorted(classes).index(name) % len(CLASS_COLOURS)]
+
+
+def class_dash(name: str, classes: Sequence[str]) -> str:
+    """Return the dash of a class's lines, which tells it from the one of its colour where there are many."""
+    return CLASS_DASHES[sorted(classes).index(name) // len(CLASS_COLOURS) % len(CLASS_DASHES)]
 
 
 def smooth(values: Sequence[float], span: int = 15) -> np.ndarray:
@@ -161,7 +175,8 @@ def neuron_curves(rows: Sequence[Mapping]) -> go.Figure:
     figure = empty_figure("Output neurons: change since the stage began", "epoch", "|w − w₀| / |w₀|")
     figure.update_xaxes(dtick=max(1, len(rows) // 10))  # no ticks between epochs
     names = list(rows[-1]["neurons"])
-    for name, colour in zip(names, _colours(len(names)), strict=True):
+    for name in names:
+        colour = class_colour(name, names)
         old_class = rows[-1]["neurons"][name]["kept"]
         figure.add_scatter(
             x=[row["epoch"] for row in rows],
@@ -178,19 +193,26 @@ def _colours(n: int) -> list[str]:
 
 
 def confusion(
-    counts: Sequence[Sequence[int]], classes: Sequence[str], chosen: tuple[str, str] | None = None
+    counts: Sequence[Sequence[float]] | np.ndarray,
+    classes: Sequence[str],
+    chosen: tuple[str, str] | None = None,
+    texts: Sequence[Sequence[str]] | None = None,
+    below: Sequence[Sequence[str]] | None = None,
 ) -> go.Figure:
     """Confusion matrix as clickable squares: rows are the true class, columns the predicted one.
 
     The cell ``chosen``, (true class, predicted class), has a frame; the others stay as legible as they were.
     Squares are scatter markers because heat map cells return no selection. A point's ``customdata`` is
-    ``[true class, predicted class]``.
+    ``[true class, predicted class]``. ``texts`` stand large in the cells (the counts by default), ``below`` small
+    (the share of the row by default).
     """
     matrix = np.asarray(counts)
-    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1e-9)
     cells = list(np.ndindex(*matrix.shape))
+    large = texts if texts is not None else [[f"{value:g}" for value in row] for row in matrix]
+    small = below if below is not None else [[f"{value:.0%}" for value in row] for row in share]
     framed = (classes.index(chosen[0]), classes.index(chosen[1])) if chosen else None
-    side = max(46, min(104, 330 // len(classes)))
+    side = max(46, min(80, 216 // len(classes)))
     marker = {
         "symbol": "square",
         "size": side,
@@ -208,8 +230,8 @@ def confusion(
             x=[classes[predicted] for _, predicted in cells],
             y=[classes[true] for true, _ in cells],
             mode="markers+text",
-            text=[f"<b>{matrix[cell]}</b><br>{share[cell]:.0%}" for cell in cells],
-            textfont={"size": 15, "color": ["white" if share[cell] < 0.6 else "#08222a" for cell in cells]},
+            text=[f"<b>{large[true][predicted]}</b><br>{small[true][predicted]}" for true, predicted in cells],
+            textfont={"size": 13, "color": ["white" if share[cell] < 0.6 else "#08222a" for cell in cells]},
             customdata=[[classes[true], classes[predicted]] for true, predicted in cells],
             hovertemplate="true %{y}, predicted %{x}<extra>click to see the images</extra>",
             marker=marker,
@@ -218,19 +240,19 @@ def confusion(
             unselected={"marker": {"opacity": 1}},
         )
     )
-    span = len(classes) * (side + 8)
+    span = len(classes) * (side + 6)
     figure.update_layout(
-        height=span + 90,
-        width=span + 130,
-        margin={"l": 110, "r": 20, "t": 60, "b": 20},
+        height=span + 58,
+        width=span + 110,
+        margin={"l": 100, "r": 6, "t": 46, "b": 6},
         clickmode="event+select",
         dragmode=False,
         showlegend=False,
     )
     common = {"showgrid": False, "zeroline": False, "fixedrange": True, "categoryarray": list(classes)}
     ends = [-0.55, len(classes) - 0.45]
-    figure.update_xaxes(title="predicted", side="top", range=ends, **common)
-    figure.update_yaxes(title="true", range=ends[::-1], **common)
+    figure.update_xaxes(title={"text": "predicted", "standoff": 4}, side="top", range=ends, **common)
+    figure.update_yaxes(title={"text": "true", "standoff": 4}, range=ends[::-1], **common)
     return figure
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
+from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -21,22 +23,34 @@ def grid(
     columns: int = 6,
     rows: int = 3,
     link: dict[str, str] | None = None,
+    picker_below: bool = False,
+    param: str = "page",
 ) -> None:
-    """Show X-rays ``columns`` by ``rows`` a page.
+    """Show X-rays ``columns`` by ``rows`` a page; the page is chosen above them, or below, and the address calls it
+    ``param``.
 
     ``link`` holds the query parameters (``model``, ``data``, ``split``) with which a picture opens in the explorer;
     where its split is none of the data's (data that were measured whole), an X-ray's own split takes its place.
     """
     per_page = columns * rows
     pages_total = -(-len(ids) // per_page)
-    page = pick.page_number(pages_total, key=f"{key}:page") - 1
+    pictures = st.container() if picker_below else None
+    page = pick.page_number(pages_total, key=f"{key}:page", param=param) - 1
     shown = ids[page * per_page : (page + 1) * per_page]
-    for start in range(0, len(shown), columns):
-        for cell, image_id in zip(st.columns(columns), shown[start : start + columns], strict=False):
-            with cell:
-                st.image(load.thumbnail(data, image_id), caption=caption(image_id), width="stretch")
-                if link is not None:
-                    st.page_link(pages.EXPLORER, label="Explain", query_params=_query(data, image_id, link))
+    with pictures or contextlib.nullcontext():
+        for start in range(0, len(shown), columns):
+            for cell, image_id in zip(st.columns(columns), shown[start : start + columns], strict=False):
+                with cell:
+                    _picture(data, image_id, caption(image_id), link)
+
+
+def _picture(data: Manifest, image_id: str, caption: str, link: dict[str, str] | None) -> None:
+    """Show one X-ray; a click on it, or on the link below it, opens it in the explorer."""
+    query = None if link is None else _query(data, image_id, link)
+    address_of = None if query is None else f"explorer?{urlencode(query)}"
+    st.image(load.thumbnail(data, image_id), caption=caption, width="stretch", link=address_of, alt=image_id)
+    if query is not None:
+        st.page_link(pages.EXPLORER, label="Explain", query_params=query)
 
 
 def _query(data: Manifest, image_id: str, link: dict[str, str]) -> dict[str, str]:

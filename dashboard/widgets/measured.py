@@ -28,6 +28,14 @@ REACH = (
 )
 
 
+def warns(run: Run, split: str) -> bool:
+    """Return whether :func:`show` has to warn of something, which then stands above what rests on the figures."""
+    results = evaluation_results(run)
+    left_out, seen = results.get("left_out"), results.get("seen")
+    strange = left_out["by_reason"].get("unknown-label", 0) if left_out else 0
+    return bool(strange or (seen and any(row["split"] == split for row in seen["images"])))
+
+
 def show(run: Run, network: Mapping[str, str], split: str) -> None:
     """Say what was measured and what was left out of it, and offer to measure the rest.
 
@@ -133,7 +141,7 @@ def _measure_again(run: Run, network: Mapping[str, str], place: where.Place, **c
         if params.get(name) and run.kind == "evaluate"
     }
     again = {**network, "manifest": params["manifest"], **same_params, **changes}
-    address.forget("split", "finding", "outcome", "cell", "page")
+    address.forget("split", "finding", "outcome", "cell", "page", "class", "threshold", "prevalence", "slice")
     started = start("evaluate", again, name=run.name, where=place.slurm, shards=place.shards)
     address.ask(run=started.id)
     st.rerun()

@@ -13,6 +13,8 @@ TRAIN = "views/train.py"
 LIVE = "views/live.py"
 STUDY = "views/study.py"
 RESULTS = "views/results.py"
+TRUST = "views/trust.py"
+COMPARE = "views/compare.py"
 EXPLORER = "views/explorer.py"
 TEXT = "views/text.py"
 WEIGHTS = "views/weights.py"
@@ -28,6 +30,8 @@ _SECTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "Findings": (
         (RESULTS, "Results", "grid_on"),
+        (TRUST, "Can this be trusted?", "policy"),
+        (COMPARE, "Compare", "compare_arrows"),
         (EXPLORER, "LRP explorer", "radiology"),
         (TEXT, "Text tokens", "text_fields"),
     ),

@@ -22,6 +22,13 @@ class Parameter:
 _RUN, _SPLIT = Parameter("run", always=True), Parameter("split", always=True)
 _MODEL, _DATA = Parameter("network", always=True), Parameter("data set", always=True)
 _IMAGE, _PAGE = Parameter("X-ray", always=True), Parameter("page of the list")
+CLUSTERS = {
+    "clusters": Parameter("run of clusters", always=True),
+    "group": Parameter("explained class"),
+    "cluster": Parameter("cluster", always=True),
+    "page": _PAGE,
+}
+"""What a page has that shows clusters of heatmaps."""
 _BROWSE = {
     "image": _IMAGE,
     "sort": Parameter("order"),
@@ -55,6 +62,34 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "finding": Parameter("finding"),
         "outcome": Parameter("list of X-rays"),
         "page": _PAGE,
+        "unit": Parameter("unit of the matrix"),
+        "tab": Parameter("section"),
+        "curve": Parameter("curve"),
+        "class": Parameter("class"),
+        "threshold": Parameter("threshold"),
+        "prevalence": Parameter("prevalence"),
+        "column": Parameter("column"),
+        "pairs": Parameter("switch"),
+        "slice": Parameter("slice"),
+        "slice-page": _PAGE,
+    },
+    "compare": {
+        "runs": Parameter("run"),
+        "split": Parameter("split"),
+        "measure": Parameter("measure"),
+        "pair": Parameter("pair of runs"),
+        "finding": Parameter("finding"),
+        "list": Parameter("list of X-rays"),
+        "page": _PAGE,
+    },
+    "trust": {
+        "model": _MODEL,
+        "data": _DATA,
+        "split": _SPLIT,
+        "external": Parameter("data set from elsewhere"),
+        "audit": Parameter("audit", always=True),
+        "finding": Parameter("finding"),
+        "page": _PAGE,
     },
     "explorer": {
         "model": _MODEL,
@@ -69,8 +104,13 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "opacity": Parameter("opacity"),
         "percentile": Parameter("colour percentile"),
         "outlines": Parameter("outline"),
+        "masked": Parameter("switch"),
         **{name: Parameter(f"value of the option {name}") for name in option_names()},
         "maps": Parameter("run of heatmaps"),
+        "regions": Parameter("relevance budget"),
+        "rank": Parameter("region"),
+        "page": _PAGE,
+        **CLUSTERS,
     },
     "text": {
         "look": Parameter("section"),

@@ -155,14 +155,14 @@ def leave_some(param: str, values: Sequence[str]) -> None:
     address.say(param, address.joined(values), "")
 
 
-def page_number(total: int, *, key: str) -> int:
-    """Let the user choose a page of a list that has ``total``, and return its number; the URL's ``page`` follows."""
+def page_number(total: int, *, key: str, param: str = "page") -> int:
+    """Let the user choose a page of a list that has ``total``, and return its number; the URL's ``param`` follows."""
     last = max(1, total)
-    arrive(key, "page", 1, int, range(1, last + 1), accepted=f"1 to {last}")
+    arrive(key, param, 1, int, range(1, last + 1), accepted=f"1 to {last}")
     number = 1
     if last > 1:
         number = int(st.number_input(f"Page (of {last})", 1, last, key=key, width=140))
-    leave("page", str(number), "1")
+    leave(param, str(number), "1")
     return number
 
 

@@ -89,7 +89,7 @@ def _settings(kind: Kind, key: str) -> Slurm:
     partitions = {partition.name: partition for partition in _partitions()}
     if not partitions:
         st.caption("Slurm does not name its partitions now (`sinfo` fails); the run goes to its default one.")
-    work = KINDS[kind.members] if kind.members else kind  # the settings of a study are those of each training
+    work = KINDS[kind.members[0]] if kind.members else kind  # the settings are those of each run that it starts
     several, on_gpu = work.processes == "many", work.device == "queued"
     row = st.container(horizontal=True, vertical_alignment="bottom")  # breaks into lines where it is narrow
     partition = _partition(row, partitions, key)
@@ -105,7 +105,7 @@ def _settings(kind: Kind, key: str) -> Slurm:
         values["nodes"] = _number(row, "Nodes", key, "nodes", 1, 1024, 1)
     values["cpus"] = _number(row, "CPUs", key, "cpus", 1, 1024, 2, "Of each process." if several else "")
     memory = _number(row, "Memory (GiB)", key, "memory", 0, 65536, 0, "Of each node; 0: what Slurm gives.")
-    if kind.members:
+    if kind.members and several:
         help_ = "How many trainings may run at the same time; 0: as many as the cluster gives."
         values["at_once"] = _number(row, "At once", key, "at-once", 0, 1000, 0, help_)
     chosen = Slurm(partition=partition, memory_gb=memory or None, **values)

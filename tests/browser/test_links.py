@@ -20,6 +20,7 @@ PAGES = {
     "Live": r"/live",
     "Studies": r"/study",
     "Results": r"/results\?run=",
+    "Compare": r"/compare",
     "LRP explorer": r"/explorer\?model=.*&data=demo&split=test&image=",
     "Text tokens": r"/text\?model=.*&data=demo&split=test&image=",
     "Weights": r"/weights\?model=",

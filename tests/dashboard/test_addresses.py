@@ -59,7 +59,14 @@ def needed(page: str, param: str) -> dict[str, str]:
     """What else an address must name so that a parameter is read."""
     if page == "explorer" and param in option_names():
         return {"composite": next(name for name, known in COMPOSITES.items() if param in known.options)}
+    if page == "results":
+        return {"tab": tab} if (tab := TABS.get(param)) else {}
     return NEEDED.get(param, {}) if page == "text" else {}
+
+
+TABS = dict.fromkeys(("curve", "class", "threshold", "prevalence"), "curves")
+TABS |= dict.fromkeys(("column", "pairs", "slice"), "slices")
+"""The section of the Results page that has a parameter."""
 
 
 def test_every_page_lists_its_parameters_and_no_other_module_touches_the_address() -> None:
@@ -93,6 +100,8 @@ def test_nonsense_in_any_parameter_is_named_and_the_address_stays(page: str, tra
 
 LATER = {("study", name) for name in ("first", "level", "measure")} | {("weights", "from")}
 LATER |= {("results", name) for name in ("finding", "outcome")}  # of networks of several findings alone
+LATER |= {("results", "slice-page")}  # of a slice that was chosen
+LATER |= {("compare", name) for name in address.PARAMETERS["compare"] if name != "runs"}  # of two runs
 """Parameters of what is not there or not looked at: a warning says that they are not shown."""
 
 
@@ -242,7 +251,7 @@ def test_a_link_opens_the_same_after_newer_runs_and_does_not_rewrite_itself(trai
 
 def test_the_cell_of_the_matrix_is_in_the_address(trained: Run) -> None:
     app = opened("results", run=trained.id, split="test", cell="normal,covid19")
-    assert any("True normal, predicted covid19" in heading.value for heading in app.subheader)
+    assert "True normal, predicted covid19" in said(app)
     assert shown(app)["cell"] == "normal,covid19"
     app.button(key="results:all").click().run()
     assert "cell" not in app.query_params

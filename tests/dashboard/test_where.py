@@ -51,8 +51,11 @@ FORMS = [
     Form("data", "audit-data", "audit-data", "Audit these", "cxr data audit", {"data": "demo"}),
     Form("data", "probe-data", "probe-data", "Probe these", "cxr data probe", {"data": "demo"}),
     Form("explorer", "explain", "explain", "Explain", "cxr explain demo --data", TEXT),
+    Form("explorer", "relevance-regions", "relevance-regions", "Measure regions", "cxr relevance demo --data", TEXT),
+    Form("explorer", "cluster-heatmaps", "cluster-heatmaps", "Cluster the heatmaps", "cxr clusters demo --data", TEXT),
     Form("data", "import", "import", "Import", "cxr data import", {"tab": "Import"}),
     Form("data", "demo", "demo", "Make synthetic X-rays", "cxr demo", {"tab": "Synthetic X-rays"}),
+    Form("trust", "audit-network", "audit-network", "Audit", "cxr audit demo", {"model": "demo", "data": "demo"}),
     Form("study", "study", "study", "Start 9 trainings", "cxr study", {"tab": "New study"}),
 ]
 OF_SEVERAL = {"minutes", "gpus", "nodes", "cpus", "memory"}
@@ -61,7 +64,18 @@ FIELDS = {
     "train": OF_SEVERAL,
     "study": OF_SEVERAL | {"at-once"},
     **dict.fromkeys(("import", "demo", "text-vocabulary", "evaluate-predictions", "audit-data", "probe-data"), OF_ONE),
-    **{kind: OF_ONE | {"gpus"} for kind in ("evaluate", "explain", "text-experiment", "text-stamping")},
+    "audit-network": OF_ONE | {"gpus"},
+    **{
+        kind: OF_ONE | {"gpus"}
+        for kind in (
+            "evaluate",
+            "explain",
+            "cluster-heatmaps",
+            "text-experiment",
+            "text-stamping",
+            "relevance-regions",
+        )
+    },
 }
 
 
@@ -125,8 +139,8 @@ def test_every_form_offers_the_cluster_with_what_fits_its_kind(trained: Run, slu
     assert all(number.max == (64 if "nodes" in fields else 1) for number in gpus)
     expected = "partition=gpu,time=60,gpus=1" if gpus else "partition=gpu,time=60"
     assert command_line(app, form.command).endswith(f"--slurm {expected}")
-    # A study refuses in its own process; an import wants a folder first, and a measure of predictions their table.
-    if form.kind in ("study", "import", "evaluate-predictions"):
+    # What has members refuses in its own process; an import wants a folder, a measure of predictions their table.
+    if KINDS[form.kind].members or form.kind in ("import", "evaluate-predictions"):
         return
     button(app, form.button).click().run()
     assert "Slurm refused the run: Batch job submission failed: Invalid account" in app.error[0].value

@@ -57,6 +57,10 @@ def old_specs(manifest: str) -> dict[str, list[dict[str, Any]]]:
             {"model": "demo", "manifest": manifest, "ids": ["a", "b"], "targets": "all", "previews": 3, "batch": 2},
             {"model": "demo", "manifest": manifest, "split": "", "n": 4, "bias": "keep", "precision": "bfloat16"},
         ],
+        "cluster-heatmaps": [
+            {"model": "demo", **measured, "split": "test", "grid": 16, "text": False, "seed": 2},
+            {"heatmaps": "20250131-142355-7f3ac2", "model": "demo", "manifest": manifest, "targets": "all"},
+        ],
         "text-experiment": [
             {"model": "demo", "manifest": manifest, "split": "test", "mode": "black", "margin": 0.2},
             {"model": "demo", **measured, "split": "", "modes": ["inpaint", "blur"], "draws": 3, "explained": 0},
@@ -75,9 +79,19 @@ def old_specs(manifest: str) -> dict[str, list[dict[str, Any]]]:
             {"manifest": manifest},
             {"manifest": manifest, "split": "test", "by": "findings", "text": False, "seed": 3, "workers": 0},
         ],
+        "audit-network": [
+            {"model": "demo", "manifest": manifest},
+            {"model": "demo", "manifest": manifest, "split": "test", "quick": True, "parts": ["evaluation", "seen"]},
+            {"model": "demo", "manifest": manifest, "external": [{"manifest": manifest, "split": "test"}, manifest]},
+            {"predictions": "20250131-142355-7f3ac2-theirs", "split": "all", "aliases": {"flu": "covid19"}},
+        ],
         "probe-data": [
             {"manifest": manifest},
             {"manifest": manifest, "split": "test", "by": "label", "masks": "box", "text": False, "n": 50, "seed": 3},
+        ],
+        "relevance-regions": [
+            {"model": "demo", **measured, "split": "test", "limit": 20, "composite": "epsilon", "targets": "all"},
+            {"model": "demo", "manifest": manifest, "split": "", "text": False, "lungs": "box", "planted": False},
         ],
         "import": [
             {"kind": "folders", "path": str(Path(manifest).parent), "name": "x", "columns": {}, "aliases": {}},

@@ -16,7 +16,15 @@ from text_drawing import chest_like, write_text
 
 from cxr.data import Manifest
 from cxr.errors import TextError
-from cxr.experiments.vocabulary.association import exact_p, expected_information, mutual_information, odds_ratio
+from cxr.experiments.vocabulary.association import (
+    exact_p,
+    exact_p_of_strata,
+    expected_information,
+    is_informative,
+    mutual_information,
+    odds_ratio,
+    odds_ratio_of_strata,
+)
 from cxr.experiments.vocabulary.count import (
     UNREAD,
     boxes_with,
@@ -32,6 +40,7 @@ from cxr.experiments.vocabulary.count import (
 )
 from cxr.experiments.vocabulary.entries import VocabularyResults
 from cxr.experiments.vocabulary.job import read_tables, run, search_shard, tables
+from cxr.experiments.vocabulary.within_sources import in_words
 from cxr.runs import list_runs
 from cxr.runs.folder import RunFolder
 from cxr.runs.shards.folders import shards_of
@@ -541,3 +550,100 @@ def test_wrong_use_is_one_line_before_anything_is_started(data, cxr, arguments, 
     assert message in err
     assert err.count("\n") == 1
     assert not list_runs()
+
+
+# --- within sources -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_exact_test_of_strata_is_that_of_a_sum_of_hypergeometric_numbers(seed):
+    rng = np.random.default_rng(seed)
+    strata = []
+    for _ in range(3):
+        n_in, n_out = (int(n) for n in rng.integers(1, 12, 2))
+        strata.append((int(rng.integers(0, n_in + 1)), n_in, int(rng.integers(0, n_out + 1)), n_out))
+    chance = np.ones(1)
+    for with_in, n_in, with_out, n_out in strata:
+        of_one = hypergeom(n_in + n_out, with_in + with_out, n_in).pmf(np.arange(n_in + 1))
+        chance = np.convolve(chance, of_one)
+    k = sum(stratum[0] for stratum in strata)
+    expected = min(1.0, 2 * min(chance[: k + 1].sum(), chance[k:].sum()))
+    assert exact_p_of_strata(tuple(strata)) == pytest.approx(expected, rel=1e-9)
+    one = strata[0]
+    assert exact_p_of_strata((one,)) == exact_p(*one)
+    assert odds_ratio_of_strata((one,)) == pytest.approx(odds_ratio(*one), nan_ok=True)
+    telling = tuple(stratum for stratum in strata if is_informative(stratum))
+    assert exact_p_of_strata(telling) == pytest.approx(exact_p_of_strata(tuple(strata)))
+
+
+def test_the_common_odds_ratio_is_near_that_of_mantel_and_haenszel_and_its_interval_agrees_with_p():
+    strata = ((30, 60, 20, 80), (9, 20, 10, 50), (45, 90, 15, 60))
+    up = sum(a * (m - c) / (n + m) for a, n, c, m in strata)
+    down = sum(c * (n - a) / (n + m) for a, n, c, m in strata)
+    value, low, high = odds_ratio_of_strata(strata)
+    assert value == pytest.approx(up / down, rel=0.02)
+    assert low < up / down < high
+    assert (exact_p_of_strata(strata) < 0.05) == (low > 1 or high < 1)
+
+
+def test_large_strata_have_a_p_that_no_float_would_underflow():
+    strata = ((1900, 2000, 100, 2000),) * 3
+    assert 0 <= exact_p_of_strata(strata) < 1e-300
+    value, low, high = odds_ratio_of_strata(strata)
+    assert low < value < high
+    assert value == pytest.approx(361, rel=0.02)
+
+
+def of_sources(rng, tells_class):
+    """Images of two hospitals, one with mostly class a, and a word that is the hospital's, or that of class a."""
+    images, tokens = [], []
+    for k in range(240):
+        source = "north" if k % 2 else "south"
+        label = "a" if rng.random() < (0.85 if source == "north" else 0.15) else "b"
+        images.append({"image_id": f"x{k}", "label": label, "source": source, "patient_id": f"p{k}"})
+        likely = label == "a" if tells_class else source == "north"
+        if rng.random() < (0.8 if likely else 0.1):
+            tokens.append({"image_id": f"x{k}", "text": "DX", "kind": "word", "place": "upper left"})
+    return pd.DataFrame(images), pd.DataFrame(tokens)
+
+
+@pytest.mark.parametrize("tells_class", [True, False])
+def test_a_word_of_a_hospital_is_told_from_a_word_of_a_class(tells_class):
+    images, tokens = of_sources(np.random.default_rng(3), tells_class)
+    entries = vocabulary(images, tokens)
+    (word,) = [entry for entry in entries if entry["token"] == "DX"]
+    assert word["points_to"] == "a"
+    assert word["q"] < 0.001
+    within = word["within_sources"]
+    assert within["sources"] == ["north", "south"]
+    said = finding(images, tokens, entries)
+    if tells_class:
+        assert within["q"] < 0.001
+        assert in_words(word) in ("a", "not b")
+        assert "It does so among X-rays of the same source, too (north, south: odds ratio" in said
+    else:
+        assert within["q"] >= 0.05
+        assert in_words(word).endswith(" ?")
+        assert "Among X-rays of the same source (north, south) this is not shown" in said
+    table = flat(entries)
+    assert {"q within sources", "odds_ratio within sources", "sources that tell"} <= set(table.columns)
+
+
+def test_where_every_source_has_one_class_nothing_can_be_told_within_them_and_one_source_is_not_asked():
+    images, tokens = of_sources(np.random.default_rng(3), True)
+    alone = images.assign(source=images["label"])
+    (word,) = [entry for entry in vocabulary(alone, tokens) if entry["token"] == "DX"]
+    assert word["within_sources"] == {"points_to": None, "p": None, "q": None, "sources": []}
+    assert in_words(word) == "cannot be told"
+    said = finding(alone, tokens, vocabulary(alone, tokens))
+    assert "whether it says more than where an X-ray comes from cannot be told" in said
+    same = images.assign(source="north")
+    assert all("within_sources" not in entry for entry in vocabulary(same, tokens))
+
+
+def test_words_that_say_nothing_within_sources_are_claimed_within_them_in_few_sets():
+    claimed = 0
+    for seed in range(40):
+        images, tokens = of_sources(np.random.default_rng(100 + seed), False)
+        claimed += any((entry["within_sources"]["q"] or 1) < 0.05 for entry in vocabulary(images, tokens))
+    assert claimed <= 5  # of 40 sets at 5 % there would be more in 1.4 % of all seeds

@@ -65,13 +65,16 @@ def _show(run: Run, results: VocabularyResults) -> None:
     marks = [entry for entry in entries if entry["group"] != "token"]
     for title, listed in (("Tokens", words), ("Kinds and places, read or not", marks)):
         if listed:
-            show_table(_title(title, listed), [*_COLUMNS, *_classes(listed)], [_row(e) for e in listed[:_SHOWN]])
+            columns = [*_COLUMNS, *_classes(listed), *["within sources"] * ("within_sources" in listed[0])]
+            show_table(_title(title, listed), columns, [_row(e) for e in listed[:_SHOWN]])
     if any(entry["p"] is not None for entry in entries):
         say(
             "bits: information about the class, beyond chance; odds ratio: over patients, each with one randomly "
             "drawn X-ray, with an exact 95 % interval for this row alone; q: exact p value, corrected over all rows "
             "(Benjamini and Hochberg); ?: not significant, q is 0.05 or more"
         )
+    if any("within_sources" in entry for entry in entries):
+        say("within sources: the same test among X-rays of the same source, corrected in the same way")
     if results["left_out"]:
         first = results["left_out"][0]
         say(f"{len(results['left_out'])} images could not be read, the first: {first['image_id']}: {first['reason']}")
@@ -91,8 +94,10 @@ def _classes(listed: list[Entry]) -> list[str]:
 
 def _row(entry: Entry) -> list[str | int]:
     from cxr.experiments.vocabulary.count import odds_in_words, points_in_words
+    from cxr.experiments.vocabulary.within_sources import in_words
 
     shares = [f"{counts['units']} of {counts['of']}" for counts in entry["by_class"].values()]
+    shares += [in_words(entry)] if "within_sources" in entry else []
     if entry["points_to"] is None:
         return [entry["token"], entry["images"], "", "", "", "", *shares]
     counts = entry["by_class"][entry["points_to"]]

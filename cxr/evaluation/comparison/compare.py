@@ -36,11 +36,16 @@ def compare(runs: Sequence[Run], split: str | None = None) -> ComparisonResults:
     RunError
         If a run has no predictions, task or classes differ, or no X-ray is shared.
     """
+    return compare_predictions(shared_predictions(runs, split))
+
+
+def shared_predictions(runs: Sequence[Run], split: str | None = None) -> list[Predictions]:
+    """Return what runs have predicted, with the digests of files where their data differ; see :func:`compare`."""
     predictions = [predictions_of(run, split) for run in runs]
     hashes = {of_run.data_hash for of_run in predictions}
     if len(hashes) > 1 or "" in hashes:  # an id of other data may be another X-ray
         predictions = [with_files(run, of_run) for run, of_run in zip(runs, predictions, strict=True)]
-    return compare_predictions(predictions)
+    return predictions
 
 
 def compare_predictions(runs: Sequence[Predictions], seed: int = 0) -> ComparisonResults:

@@ -73,6 +73,8 @@ class Paired:
         (R, N) class indices; empty for findings.
     patients
         (N,) names of patients; an X-ray without one is a patient of its own.
+    ids
+        (N,) image ids in the first run's data.
     splits
         How many X-rays of each split.
     left_out
@@ -89,6 +91,7 @@ class Paired:
     scores: np.ndarray
     predicted: np.ndarray
     patients: list[str]
+    ids: list[str]
     splits: dict[str, int]
     left_out: tuple[dict[str, int], ...]
     paired_by: str = BY_ID
@@ -176,6 +179,7 @@ def pair(runs: Sequence[Predictions]) -> Paired:
         np.stack([table[[PROBABILITY + name for name in classes]].to_numpy(np.float64) for table in rows]),
         _predicted(rows, classes) if task != MULTI_LABEL else np.zeros((len(rows), 0), np.int64),
         patients_of(rows[0]),
+        rows[0]["image_id"].astype(str).tolist(),
         {str(name): int(n) for name, n in rows[0]["split"].value_counts().sort_index().items()},
         tuple({reason: n for reason, n in reasons.items() if n} for reasons in left_out),
         paired_by,

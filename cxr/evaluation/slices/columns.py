@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -65,6 +65,25 @@ def joined(table: pd.DataFrame, rows: pd.DataFrame | None) -> pd.DataFrame:
     return pd.concat(
         [known, rows.set_index("image_id")[others].reindex(known["image_id"]).reset_index(drop=True)], axis=1
     )
+
+
+def slice_rows(table: pd.DataFrame, where: Mapping[str, str | None]) -> np.ndarray:
+    """Return which X-rays (N,) of a table, as :func:`joined` makes it, a slice holds.
+
+    Raises
+    ------
+    ManifestError
+        If there is no such column or group.
+    """
+    inside = np.ones(len(table), dtype=bool)
+    for column, group in where.items():
+        if column not in table.columns:
+            raise wrong_use(ManifestError(unknown("column", column, table.columns)))
+        parts = dict(divided(column, table[column]).parts())
+        if group not in parts:
+            raise wrong_use(ManifestError(unknown(f"group of {column}", group or "none", map(str, parts))))
+        inside &= parts[group]
+    return inside
 
 
 def divisions(table: pd.DataFrame, by: Sequence[str] = ()) -> tuple[list[Division], dict[str, str]]:

@@ -16,14 +16,13 @@ import pandas as pd
 from cxr.data import Manifest, read_xray
 from cxr.data.images.resize import fit_square
 from cxr.errors import ExplainError
-from cxr.evaluation.intervals import effective_patients, ratio_intervals, share_intervals
 from cxr.evaluation.metrics import patients_of
 from cxr.evaluation.predict import predict
 from cxr.experiments.masking.conditions import Controls, Masking
 from cxr.experiments.masking.shapes import InsideMeasure, Relevance, RelevanceInside, RelevanceRow
 from cxr.explain import DEFAULT_COMPOSITE, explain
 from cxr.explain.quality.localisation import localise
-from cxr.formatting import Estimate
+from cxr.explain.quality.region_shares import MEASURES, mean_gains, mean_shares
 from cxr.text.boxes import coverage
 from cxr.text.corrections import FileTokens
 from cxr.text.mask import grown_boxes
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float, str], None]
 
-_MEASURES = ("positive", "absolute")
 _BATCH = 8
 
 
@@ -119,7 +117,7 @@ def _summed(results: Relevance, manifest: Manifest, masking: Masking) -> Relevan
     values = pd.DataFrame(results["images"])
 
     def inside(name: str) -> RelevanceInside:
-        columns = [f"{name}_area", *(f"{name}_{measure}" for measure in _MEASURES)]
+        columns = [f"{name}_area", *(f"{name}_{measure}" for measure in MEASURES)]
         return _inside(values[columns].to_numpy(np.float64), groups, masking.seed)
 
     return {**results, "n_patients": len(set(groups)), "tokens": inside("tokens"), "random": inside("random")}
@@ -127,22 +125,7 @@ def _summed(results: Relevance, manifest: Manifest, masking: Masking) -> Relevan
 
 def _inside(values: np.ndarray, groups: list[str], seed: int) -> RelevanceInside:
     """Return the means of columns (N, 3): the area, positive and absolute relevance inside boxes."""
-
-    def shares(weights: np.ndarray) -> np.ndarray:
-        return np.asarray(weights @ values[:, 1:] / weights.sum(1, keepdims=True))
-
-    def gains(weights: np.ndarray) -> np.ndarray:
-        return np.asarray(weights @ values[:, 1:] / (weights @ values[:, :1]))
-
-    whole = np.ones((1, len(values)))
-    share_limits = share_intervals(shares, groups, [effective_patients(groups)] * len(_MEASURES), seed)
-    share = [_estimate(value, limits) for value, limits in zip(shares(whole)[0], share_limits, strict=True)]
-    gain_limits = ratio_intervals(gains, groups, seed)
-    gain = [_estimate(value, limits) for value, limits in zip(gains(whole)[0], gain_limits, strict=True)]
-    positive, absolute = (InsideMeasure(share=share[k], gain=gain[k]) for k in range(len(_MEASURES)))
+    share = mean_shares(values[:, 1:], groups, seed)
+    gain = mean_gains(values[:, 0], values[:, 1:], groups, seed)
+    positive, absolute = (InsideMeasure(share=share[k], gain=gain[k]) for k in range(len(MEASURES)))
     return {"area": float(values[:, 0].mean()), "positive": positive, "absolute": absolute}
-
-
-def _estimate(value: float, limits: tuple[float, float] | None) -> Estimate:
-    low, high = limits or (None, None)
-    return {"value": float(value), "low": low, "high": high}

@@ -17,6 +17,9 @@ from scipy.special import gammaln
 
 LEVEL = 0.95
 
+Strata = tuple[tuple[int, int, int, int], ...]
+"""Of each stratum: carriers and units of the class, carriers and units of all others."""
+
 
 def exact_p(with_in: int, n_in: int, with_out: int, n_out: int) -> float:
     """Return the two-sided exact p of carrying a token, one class against the rest: twice the smaller tail, 1 at most.
@@ -27,7 +30,18 @@ def exact_p(with_in: int, n_in: int, with_out: int, n_out: int) -> float:
     >>> exact_p(40, 50, 0, 100) < 1e-20
     True
     """
-    counts, weights = _weights(n_in, n_out, with_in + with_out)
+    return exact_p_of_strata(((with_in, n_in, with_out, n_out),))
+
+
+def exact_p_of_strata(strata: Strata) -> float:
+    """Return the two-sided exact p of carrying a token within each stratum, such as a source: twice the smaller tail.
+
+    Given how many units of each stratum carry the token and are of the class, the number of carriers in the class is a
+    sum of independent hypergeometric numbers (the exact version of the test of Cochran, Mantel and Haenszel). Strata
+    where all units are of one class, or where all or none carry the token, say nothing and change nothing.
+    """
+    counts, weights = _weights_of_strata(strata)
+    with_in = sum(stratum[0] for stratum in strata)
     tails = (_log_share(weights, counts >= with_in), _log_share(weights, counts <= with_in))
     return min(1.0, 2 * math.exp(min(tails)))
 
@@ -46,7 +60,17 @@ def odds_ratio(with_in: int, n_in: int, with_out: int, n_out: int, level: float 
     >>> tuple(round(v, 2) for v in odds_ratio(9, 12, 0, 28))
     (inf, 10.43, inf)
     """
-    counts, weights = _weights(n_in, n_out, with_in + with_out)
+    return odds_ratio_of_strata(((with_in, n_in, with_out, n_out),), level)
+
+
+@lru_cache(maxsize=65536)
+def odds_ratio_of_strata(strata: Strata, level: float = LEVEL) -> tuple[float, float, float]:
+    """Return the odds ratio that strata have in common, with its exact interval, as :func:`odds_ratio` does of one.
+
+    Where it differs between the strata, it is a mean of them.
+    """
+    counts, weights = _weights_of_strata(strata)
+    with_in = sum(stratum[0] for stratum in strata)
     if len(counts) == 1:
         return math.nan, 0.0, math.inf
     tail = math.log((1 - level) / 2)
@@ -63,6 +87,31 @@ def odds_ratio(with_in: int, n_in: int, with_out: int, n_out: int, level: float 
     lowest, highest = with_in == counts[0], with_in == counts[-1]
     value = 0.0 if lowest else math.inf if highest else math.exp(_root(mean))
     return value, 0.0 if lowest else math.exp(_root(at_least)), math.inf if highest else math.exp(_root(at_most))
+
+
+def is_informative(stratum: tuple[int, int, int, int]) -> bool:
+    """Return whether a stratum can say anything: both sides have units, and some of all units carry the token."""
+    with_in, n_in, with_out, n_out = stratum
+    return len(_weights(n_in, n_out, with_in + with_out)[0]) > 1
+
+
+@lru_cache(maxsize=1024)
+def _weights_of_strata(strata: Strata) -> tuple[np.ndarray, np.ndarray]:
+    """Return what :func:`_weights` does for the sum over strata.
+
+    Weights are summed as 80-bit numbers, whose range takes in every table that a data set can have.
+    """
+    counts, weights = np.zeros(1, int), np.zeros(1)
+    for with_in, n_in, with_out, n_out in strata:
+        own_counts, own = _weights(n_in, n_out, with_in + with_out)
+        counts = np.arange(counts[0] + own_counts[0], counts[-1] + own_counts[-1] + 1)
+        if len(weights) == 1 or len(own) == 1:
+            weights = (weights[:, None] + own).ravel()
+            continue
+        largest = weights.max() + own.max()
+        shares = (np.exp((w - w.max()).astype(np.longdouble)) for w in (weights, own))
+        weights = np.asarray(np.log(np.convolve(*shares)) + largest, float)
+    return counts, weights
 
 
 @lru_cache(maxsize=1024)

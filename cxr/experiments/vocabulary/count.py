@@ -24,6 +24,7 @@ from scipy.stats import false_discovery_control
 from cxr.evaluation.metrics import patients_of
 from cxr.experiments.vocabulary.association import LEVEL, exact_p, expected_information, mutual_information, odds_ratio
 from cxr.experiments.vocabulary.entries import Association, ClassCounts, Entry, Odds, TokenCounts
+from cxr.experiments.vocabulary.within_sources import add_within_sources, flat_columns, sentence
 from cxr.formatting import xrays
 from cxr.text.boxes import TextBox
 
@@ -33,6 +34,7 @@ UNREAD, ANY = "<unread>", "any text"
 MIN_IMAGES = 3
 SIGNIFICANT = 0.05
 
+_NESTED = ("by_class", "by_source", "spellings", "within_sources")
 _ODDS = ("odds_ratio", "low", "high")
 _SHORTEST_JOINED = 5  # letters: shorter words that differ in one letter are different words
 _LOOK_ALIKE = str.maketrans("GQI", "COL")
@@ -150,6 +152,8 @@ def vocabulary(
     - ``points_to``: the class with the smallest p, which has more of it or less (:func:`points_in_words`)
     - ``p``: that smallest p, times the number of classes (Bonferroni) if there are more than two; ``q``: p after
       Benjamini and Hochberg (1995) over the entries
+    - ``within_sources``: the same among X-rays of the same source (:class:`~.entries.WithinSources`), where there are
+      several
     - ``bits``: mutual information of presence and class; ``chance``: its mean if as many units carried it whatever
       their class
 
@@ -159,7 +163,10 @@ def vocabulary(
     facts = images.set_index("image_id")[["label", "source", "patient_id"]].reset_index()
     facts["drawn"] = one_per_patient(facts, seed)
     table = occurrences(tokens, join).merge(facts, on="image_id")
-    entries = [_associated(entry) for entry in _counted(table, _drawn_by_class(facts)) if entry["images"] >= min_images]
+    once = table.drop_duplicates(["group", "token", "image_id"])
+    by_class = _drawn_by_class(facts)
+    entries = [_associated(entry) for entry in _counted(table, by_class) if entry["images"] >= min_images]
+    add_within_sources(entries, once, facts, n_tests(by_class))
     p_values = [entry["p"] for entry in entries if entry["p"] is not None]
     if p_values:
         for entry, q in zip(entries, false_discovery_control(p_values), strict=True):
@@ -265,13 +272,14 @@ def flat(entries: Sequence[Entry]) -> pd.DataFrame:
     """
     rows = []
     for entry in entries:
-        row: dict[str, object] = {k: v for k, v in entry.items() if k not in ("by_class", "by_source", "spellings")}
+        row: dict[str, object] = {k: v for k, v in entry.items() if k not in _NESTED}
         row["spellings"] = ", ".join(f"{text} ({n})" for text, n in entry["spellings"].items())
         for name, counts in entry["by_class"].items():
             numbers: dict[str, object] = {**counts}
             if "low" in counts:
                 numbers |= zip(_ODDS, limits(counts), strict=True)
             row |= {f"{key} {name}": value for key, value in numbers.items()}
+        row |= flat_columns(entry)
         rows.append(row | {f"source {name or '(none)'}": n for name, n in entry["by_source"].items()})
     table = pd.DataFrame(rows)
     sources = [c for c in table.columns if c.startswith("source ")]
@@ -349,10 +357,11 @@ def finding(images: pd.DataFrame, tokens: pd.DataFrame, entries: Sequence[Entry]
     odds = odds_in_words({"odds_ratio": ratio, "low": low, "high": high})
     units = sum(c["of"] for c in best["by_class"].values())
     lot = " Each patient is counted with one randomly drawn X-ray." if (images["label"] != "").sum() > units else ""
+    within = odds_in_words(best["within_sources"]) if "low" in best.get("within_sources", {}) else ""
     return (
         f"{begin} {best['token']} predicts the class best: it is on {counts['units']} of {counts['of']} patients of "
         f"class {name} and on {cells[2]} of the {cells[3]} others (odds ratio {odds}, q = {q_of(best):.2g}, chosen "
-        f"among {len(entries)} tokens, kinds and places).{lot}"
+        f"among {len(entries)} tokens, kinds and places).{lot}{sentence(best, within)}"
     )
 
 

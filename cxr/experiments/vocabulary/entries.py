@@ -49,8 +49,27 @@ class Association(TypedDict):
     q: float | None
 
 
+class WithinSources(Odds):
+    """How a token goes with a class among X-rays of the same source.
+
+    ``points_to`` is the class with the smallest p, ``p`` that p times the number of classes, ``q`` corrected over the
+    entries; all None where no source has units of two classes of which some carry the token and some do not.
+    ``sources`` are those that say something.
+    """
+
+    points_to: str | None
+    p: float | None
+    q: float | None
+    sources: list[str]
+
+
 class Entry(TokenCounts, Association):
-    """A token with its counts and its association (see :func:`cxr.experiments.vocabulary.count.vocabulary`)."""
+    """A token with its counts and its association (see :func:`cxr.experiments.vocabulary.count.vocabulary`).
+
+    ``within_sources`` is there where the X-rays drawn come from two sources or more.
+    """
+
+    within_sources: NotRequired[WithinSources]
 
 
 class VocabularyResults(TypedDict):

@@ -98,7 +98,7 @@ def _homes(folder: RunFolder) -> Iterator[Path]:
     if isinstance(folder, ShardFolder):
         yield folder.run.path
     spec = folder.spec
-    starters = (spec["params"].get(kind.name) for kind in KINDS.values() if kind.members == spec["kind"])
+    starters = (spec["params"].get(kind.name) for kind in KINDS.values() if spec["kind"] in kind.members)
     yield from (folder.path.parent / str(starter) for starter in starters if is_run_id(starter))
 
 

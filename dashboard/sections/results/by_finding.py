@@ -6,12 +6,15 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from cxr.data import Manifest
+from cxr.evaluation.curves import confusion_matrix
+from cxr.evaluation.curves.confusion import UNITS
+from cxr.evaluation.metrics import patients_of
 from cxr.evaluation.multilabel import outcomes
 from cxr.evaluation.results import Summary
 from cxr.evaluation.summary import TARGET
 
-from sections.results import xrays
+from sections.results import matrix, xrays
+from sections.results.evaluated import Evaluated
 from widgets import charts, measured, page, pick, viewer
 
 NOT_SHOWN = (
@@ -23,7 +26,19 @@ OUTCOMES = {
     "false negative": "False negatives",
     "false positive": "False positives",
     "true positive": "True positives",
+    "true negative": "True negatives",
 }
+NAMES = ("absent", "present")
+CELLS = {
+    "false negative": ("present", "absent"),
+    "false positive": ("absent", "present"),
+    "true positive": ("present", "present"),
+    "true negative": ("absent", "absent"),
+}
+"""The cell of each outcome in the matrix: true, predicted."""
+MISSED = ("false negative", "true negative")
+_PRESENT, _CALLED = ("false negative", "true positive"), ("false positive", "true positive")
+_OUTCOME = "results:outcome"
 
 DEFAULT = "false negative"
 
@@ -31,7 +46,7 @@ DEFAULT = "false negative"
 def headline(result: Summary) -> None:
     """Show how many X-rays were measured and the mean figures of a summary of findings."""
     cells = st.columns(4)
-    cells[0].metric("Images", result["n"], help="X-rays with at least one known finding")
+    cells[0].metric("Images", f"{result['n']:,}", help="X-rays with at least one known finding")
     cells[0].caption(f"of {page.counted(result['n_patients'], 'patient')}")
     page.estimate(cells[1], "Mean AUC", result["auc"], percent=False, help="Mean over findings; interval over patients")
     help_ = "Mean over findings; interval over patients. Guessing reaches the share of positives."
@@ -65,44 +80,62 @@ def table_of(result: Summary) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def images(data: Manifest | None, rows: pd.DataFrame, result: Summary, *, key: str, link: dict[str, str]) -> None:
+def images(evaluated: Evaluated) -> str:
     """Let the user choose a finding and what came of it, and show these X-rays, the clearest case first.
 
-    ``data`` is None where nothing tells where the X-rays lie; ``link`` is empty without a network to explain them.
+    Returns the finding.
     """
-    per_class = result["per_class"]
+    rows, per_class = evaluated.rows, evaluated.result["per_class"]
+    left, right = st.columns([5, 6])
     names = sorted(per_class, key=lambda name: -per_class[name]["positive"])
-    left, right = st.columns([2, 3], vertical_alignment="bottom")
     with left:
-        labels = {name: f"{name} ({per_class[name]['positive']} positive)" for name in names}
-        name = pick.from_url("Finding", names, labels, "finding")
-    targets, chances = (rows[prefix + name].to_numpy(float) for prefix in (TARGET, "prob_"))
-    came_of_it = outcomes(targets, chances, per_class[name]["threshold"]).to_numpy()
+        labels = {name: f"{name} ({per_class[name]['positive']:,} positive)" for name in names}
+        name = pick.from_url("Finding", names, labels, "finding", resets=("threshold", "prevalence"))
+        limit = per_class[name]["threshold"]
+        targets, chances = (rows[prefix + name].to_numpy(float) for prefix in (TARGET, "prob_"))
+        came_of_it = outcomes(targets, chances, limit).to_numpy()
+        outcome = _matrix(evaluated, name, came_of_it)
     with right:
-        outcome = _outcome(came_of_it, per_class[name]["threshold"], f"{key}:outcome")
-    shown = rows[came_of_it == outcome].sort_values(f"prob_{name}", ascending=outcome == "false negative")
-    if shown.empty:
-        st.caption("None.")
-    by_id = shown.set_index("image_id")
-    stated = by_id["findings"].where(by_id["findings"] != "", by_id["label"]).str.replace("|", ", ")
-    xrays.show(
-        data,
-        shown,
-        lambda i: f"{by_id.at[i, f'prob_{name}']:.0%}  \n{viewer.plain(stated[i])}",
-        key=f"{key}:{name}:{outcome}",
-        link=link,
-    )
+        shown = rows[came_of_it == outcome].sort_values(f"prob_{name}", ascending=outcome in MISSED)
+        st.markdown(f"##### {viewer.plain(f'{OUTCOMES[outcome]} of {name} ({len(shown):,})')}")
+        by_id = shown.set_index("image_id")
+        stated = by_id["findings"].where(by_id["findings"] != "", by_id["label"]).str.replace("|", ", ")
+        xrays.show(
+            evaluated.data,
+            shown,
+            lambda i: f"{by_id.at[i, f'prob_{name}']:.0%}  \n{viewer.plain(stated[i])}",
+            key=f"{evaluated.key}:{name}:{outcome}",
+            link=evaluated.gallery_link,
+            columns=4,
+            rows_of_pictures=2,
+        )
+        own = evaluated.every[evaluated.every["split"] == evaluated.split]
+        page.csv_button("Predictions as CSV", own, f"{evaluated.run.id}-{evaluated.split}")
+    return name
 
 
-def _outcome(came_of_it: np.ndarray, threshold: float, key: str) -> str:
-    """Let the user choose one of :data:`OUTCOMES`, each with its number of X-rays."""
-    pick.arrive(key, "outcome", DEFAULT, allowed=list(OUTCOMES))
-    outcome = st.segmented_control(
-        f"At the threshold {threshold:.3g}",
-        list(OUTCOMES),
-        format_func=lambda o: f"{OUTCOMES[o]} ({(came_of_it == o).sum()})",
-        key=key,
-        required=True,
+def _matrix(evaluated: Evaluated, name: str, came_of_it: np.ndarray) -> str:
+    """Show the matrix of a finding at its threshold; returns what its chosen cell is called in :data:`OUTCOMES`."""
+    unit = matrix.unit_of()
+    pick.arrive(_OUTCOME, "outcome", DEFAULT, allowed=list(OUTCOMES))
+    outcome: str = st.session_state[_OUTCOME]
+    pick.leave("outcome", outcome, DEFAULT)
+    counts = np.asarray(evaluated.result["per_class"][name]["confusion"])
+    cells = counts
+    if unit == UNITS[2]:
+        known = came_of_it != ""
+        truth, said = (np.isin(came_of_it[known], names).astype(int) for names in (_PRESENT, _CALLED))
+        cells = confusion_matrix(truth, said, 2, patients_of(evaluated.rows[known]))
+    matrix.chart(counts, cells, NAMES, unit, CELLS[outcome], evaluated, take=_take)
+    st.caption(
+        f"A finding counts as present above {evaluated.result['per_class'][name]['threshold']:.3g}. "
+        + (matrix.BY_PATIENT if unit == UNITS[2] else "Click a cell to see its X-rays.")
     )
-    pick.leave("outcome", outcome or DEFAULT, DEFAULT)
-    return outcome or DEFAULT
+    return outcome
+
+
+def _take(key: str) -> None:
+    points = st.session_state[key]["selection"]["points"]
+    if points:
+        chosen = tuple(points[0]["customdata"])
+        st.session_state[_OUTCOME] = next(name for name, cell in CELLS.items() if cell == chosen)

@@ -11,6 +11,7 @@ from cxr.evaluation.scores.further import further_scores, temperature_of
 from cxr.evaluation.scores.results import FurtherScores
 from cxr.formatting import Estimate, number, percent
 
+from sections.results.evaluated import Evaluated
 from widgets import viewer
 
 TITLES = {
@@ -40,8 +41,25 @@ ABOUT = (
 )
 
 
+def of_split(evaluated: Evaluated) -> FurtherScores:
+    """Return the scores of a split: as they were stored, else (of older runs) computed."""
+    stored = evaluated.result.get("further")
+    if stored is not None:
+        return stored
+    return _scores(
+        evaluated.run.id,
+        evaluated.stamp,
+        evaluated.split,
+        evaluated.task,
+        evaluated.every,
+        evaluated.rows,
+        evaluated.classes,
+        evaluated.thresholds,
+    )
+
+
 @st.cache_data(max_entries=64, show_spinner="Computing further scores …")
-def scores_of(
+def _scores(
     run_id: str,
     stamp: int,
     split: str,

@@ -20,17 +20,39 @@ NO_PICTURES = (
 
 
 def show(
-    data: Manifest | None, rows: pd.DataFrame, caption: Callable[[str], str], *, key: str, link: dict[str, str]
+    data: Manifest | None,
+    rows: pd.DataFrame,
+    caption: Callable[[str], str],
+    *,
+    key: str,
+    link: dict[str, str],
+    columns: int = 6,
+    rows_of_pictures: int = 3,
+    param: str = "page",
 ) -> None:
     """Show the X-rays of some rows of predictions, each with its caption, and a link to the explorer if there is one.
 
-    Without ``data`` there are no pictures: the rows are listed, the first 500 of them.
+    ``param`` is what the address calls their page. Without ``data`` there are no pictures: the rows are listed, the
+    first 500 of them.
     """
-    if data is not None:
-        gallery.grid(data, rows["image_id"].tolist(), caption, key=key, link=link or None)
-        return
     if rows.empty:
+        st.caption("None.")
         return
-    columns = [name for name in rows if not name.startswith(_NOT_SHOWN) and (rows[name] != "").any()]
-    st.dataframe(rows[columns].head(_MOST), hide_index=True)
-    st.caption(f"{f'The first {_MOST} of {len(rows)}. ' if len(rows) > _MOST else ''}{NO_PICTURES}")
+    if data is not None:
+        ids = rows["image_id"].tolist()
+        beside = columns < 6
+        gallery.grid(
+            data,
+            ids,
+            caption,
+            key=key,
+            columns=columns,
+            rows=rows_of_pictures,
+            link=link or None,
+            picker_below=beside,
+            param=param,
+        )
+        return
+    listed = [name for name in rows if not name.startswith(_NOT_SHOWN) and (rows[name] != "").any()]
+    st.dataframe(rows[listed].head(_MOST), hide_index=True, height=300)
+    st.caption(f"{f'The first {_MOST} of {len(rows):,}. ' if len(rows) > _MOST else ''}{NO_PICTURES}")

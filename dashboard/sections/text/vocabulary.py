@@ -21,6 +21,7 @@ from cxr.experiments.vocabulary.count import (
 )
 from cxr.experiments.vocabulary.entries import Entry
 from cxr.experiments.vocabulary.job import IMAGES, KIND, TOKENS, read_tables
+from cxr.experiments.vocabulary.within_sources import in_words
 from cxr.runs import ACTIVE, Run, list_runs, start
 from cxr.text import Reviews
 
@@ -212,6 +213,8 @@ def table(listed: list[Entry]) -> pd.DataFrame:
         if entry["points_to"] is not None:  # first what decides, since a narrow page shows the first columns
             odds = odds_in_words(entry["by_class"][entry["points_to"]])
             row |= {"points to": points_in_words(entry), "odds ratio": odds, "q": entry["q"]}
+            if "within_sources" in entry:
+                row["within sources"] = in_words(entry)
         row |= {name: round(counts["units"] / max(counts["of"], 1), 2) for name, counts in entry["by_class"].items()}
         if entry["bits"] is not None and entry["chance"] is not None:
             row["bits"] = entry["bits"] - entry["chance"]
@@ -244,8 +247,8 @@ def _explanation(listed: list[Entry]) -> str:
         "Odds ratio: the class that the token points to against the rest, with an exact 95 % interval for this row "
         "alone; ∞ where a cell of the table is empty. q: exact p value, corrected for the number of tokens, kinds and "
         "places (Benjamini and Hochberg). ? after a class: not significant, its q is 0.05 or more. Bits: mutual "
-        "information of token and class, beyond chance. A token may predict the class only because it predicts the "
-        "source: compare the two charts. Click a row to see its X-rays."
+        "information of token and class, beyond chance. Within sources: the same test among X-rays of the same source. "
+        "Without it, a token may predict the class only because it predicts the source. Click a row to see its X-rays."
     )
 
 

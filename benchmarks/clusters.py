@@ -1,0 +1,329 @@
+"""Do clusters of heatmaps find what is planted, how often are they claimed where nothing is, and what do they cost?
+
+    python benchmarks/clusters.py [--sets 20] [--networks 4] [--images 1000] [--out benchmarks/results/clusters.md]
+
+Three parts: maps drawn with and without clusters, networks trained on synthetic X-rays with and without a mark in a
+corner of half of one class, and the time of a run on many X-rays. The parts are kept as they are done in a folder
+(--work), so that a benchmark that was ended goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from cxr.data import Manifest
+from cxr.data.phantom import write_demo
+from cxr.evaluation.intervals import wilson
+from cxr.experiments.clusters.maps import PooledMaps
+from cxr.experiments.clusters.of_class import ClassClusters, clusters_of_class
+from cxr.experiments.clusters.results import ClusterResults, cluster_results
+from cxr.models import build, save_model
+from cxr.runs import start
+
+RESULTS = Path(__file__).with_name("results") / "clusters.md"
+DRAWS = 99
+GRID = 20
+SIZES = (60, 200)
+WITHOUT = ("noise", "skewed noise", "blobs anywhere", "one blob anywhere")
+SHARES = (0.1, 0.3)
+STRENGTHS = (0.2, 0.5)
+"""Of a map's relevance, what lies on the planted mark."""
+N_PHANTOMS, SIDE = 330, 96
+MARKED = "pneumonia"
+RECIPE: dict[str, Any] = {
+    "name": "clusters",
+    "backbone": "densenet-small",
+    "backbone_args": {"growth_rate": 6, "block_config": [2, 2, 2]},
+    "size": 64,
+    "device": "cpu",
+    "threads": 1,
+    "stages": [{"name": "final", "epochs": 20, "batch": 16, "monitor": "val_loss"}],
+}
+
+
+# --- drawn maps ----------------------------------------------------------------------------------------------------
+
+
+def blob(y: float, x: float, spread: float) -> np.ndarray:
+    """Return a round spot (GRID, GRID) of the sum 1."""
+    rows, columns = np.mgrid[:GRID, :GRID]
+    spot = np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * spread**2))
+    return np.asarray(spot / spot.sum())
+
+
+def map_without(rng: np.random.Generator, name: str) -> np.ndarray:
+    """Return a map (GRID, GRID) of the sum 1 from a distribution without clusters."""
+    if name == "noise":
+        cells = np.clip(1 + 0.3 * cv2.GaussianBlur(rng.normal(size=(GRID, GRID)), (0, 0), 1.5) * 5, 0.01, None)
+    else:
+        cells = np.exp(0.8 * rng.normal(size=(GRID, GRID)))
+    cells = cells / cells.sum()
+    if name in ("blobs anywhere", "one blob anywhere"):
+        n = 3 if name == "blobs anywhere" else 1
+        spots = [rng.gamma(2) * blob(rng.uniform(5, 15), rng.uniform(4, 16), rng.uniform(1.5, 3)) for _ in range(n)]
+        cells = 0.4 * cells + 0.6 * sum(spots) / sum(float(spot.sum()) for spot in spots)
+    return np.asarray(cells / cells.sum())
+
+
+def drawn_maps(rng: np.random.Generator, n: int, name: str, share: float = 0.0, strength: float = 0.0) -> PooledMaps:
+    """Return maps of ``n`` patients; on the first ``share`` of them a mark in the upper left corner is used."""
+    maps = np.stack([map_without(rng, name) for _ in range(n)])
+    for k in range(round(share * n)):
+        own = np.clip(rng.normal(strength, strength / 4), 0.02, 0.95)
+        maps[k] = (1 - own) * maps[k] + own * blob(1.5 + rng.normal(0, 0.5), 2 + rng.normal(0, 0.5), 1.5)
+    ids = [str(k) for k in range(n)]
+    table = pd.DataFrame({"image_id": ids, "target": "a", "patient": ids, "row": range(n)})
+    return PooledMaps(table, maps.astype(np.float32))
+
+
+def shown(of: ClassClusters) -> list[int]:
+    """Return the clusters that a run would show as stable."""
+    return [k for k in range(of.n_clusters) if of.n_clusters > 1 and of.stable(k)]
+
+
+def most_alike(of: ClassClusters, planted: np.ndarray, clusters: Sequence[int]) -> float:
+    """Return the Jaccard similarity of the planted X-rays and of the cluster most like them; 0 without any."""
+    own = [of.labels == k for k in clusters]
+    return max((float((o & planted).sum() / (o | planted).sum()) for o in own), default=0.0)
+
+
+def part_without(sets: int) -> list[list[str]]:
+    """Return rows: how often clusters are claimed where there are none."""
+    rows = []
+    for name in WITHOUT:
+        for n in SIZES:
+            found = [
+                clusters_of_class(drawn_maps(np.random.default_rng([1, n, s]), n, name), "a", DRAWS, s)
+                for s in range(sets)
+            ]
+            gaps, whole, some = (
+                sum(of.n_clusters > 1 for of in found),
+                sum(of.n_clusters > 1 and of.is_stable for of in found),
+                sum(bool(shown(of)) for of in found),
+            )
+            rows.append([name, str(n), of_sets(gaps, sets), of_sets(whole, sets), of_sets(some, sets)])
+    return rows
+
+
+def part_planted(sets: int) -> list[list[str]]:
+    """Return rows: how often a planted cluster is found."""
+    rows = []
+    for name in ("noise", "blobs anywhere"):
+        for n in (200,):
+            for share in SHARES:
+                for strength in STRENGTHS:
+                    planted = np.arange(n) < round(share * n)
+                    own = [
+                        clusters_of_class(
+                            drawn_maps(np.random.default_rng([2, n, s]), n, name, share, strength), "a", DRAWS, s
+                        )
+                        for s in range(sets)
+                    ]
+                    alike = [most_alike(of, planted, range(of.n_clusters)) if of.n_clusters > 1 else 0 for of in own]
+                    stable = [most_alike(of, planted, shown(of)) for of in own]
+                    rows.append(
+                        [
+                            name,
+                            f"{share:.0%}",
+                            f"{strength:.0%}",
+                            of_sets(sum(a >= 0.5 for a in alike), sets),
+                            of_sets(sum(a >= 0.5 for a in stable), sets),
+                            f"{np.median(alike):.2f}",
+                        ]
+                    )
+    return rows
+
+
+def of_sets(k: int, n: int) -> str:
+    """Return ``3 of 20 [5, 36] %``."""
+    low, high = wilson(k, n) or (0.0, 1.0)
+    return f"{k} of {n} [{100 * low:.0f}, {100 * high:.0f}] %"
+
+
+# --- networks on synthetic X-rays ----------------------------------------------------------------------------------
+
+
+def phantoms(folder: Path, seed: int, planted: bool) -> Manifest:
+    """Write synthetic X-rays without text that tells the class; half of one class carry a mark if ``planted``."""
+    write_demo(folder, n=N_PHANTOMS, size=SIDE, correlation=0.0, seed=seed)
+    manifest = Manifest.load(folder / "manifest.csv")
+    table = manifest.table
+    rng = np.random.default_rng(seed)
+    patients = sorted(set(table["patient_id"][table["label"] == MARKED]))
+    chosen = set(rng.permutation(patients)[: len(patients) // 2]) if planted else set()
+    marked = (table["label"] == MARKED) & table["patient_id"].isin(chosen)
+    for image_id in table["image_id"][marked]:
+        path = manifest.image_path(image_id)
+        image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        assert image is not None
+        y, x = (int(v) for v in rng.integers(3, 7, 2))
+        cv2.rectangle(image, (x, y), (x + 9, y + 9), 255, -1)
+        cv2.rectangle(image, (x + 3, y + 3), (x + 6, y + 6), 0, -1)
+        cv2.imwrite(str(path), image)
+    return manifest.with_table(table.assign(source=np.where(marked, "marked", "plain"))).save(folder / "manifest.csv")
+
+
+def one_network(work: Path, seed: int, planted: bool) -> dict[str, Any]:
+    """Train, explain, cluster; return what the clusters of the marked class are, and of all."""
+    name = f"{'planted' if planted else 'plain'}-{seed}"
+    manifest = phantoms(work / "data" / name, seed, planted)
+    trained = finished(start("train", {"recipe": RECIPE | {"seed": seed}, "manifest": manifest.path}, detached=False))
+    explained = finished(start("explain", {"model": trained.id, "manifest": manifest.path}, detached=False))
+    run = finished(start("cluster-heatmaps", {"heatmaps": explained.id, "text": False}, detached=False))
+    results = cluster_results(run)
+    table = pd.read_parquet(run.folder.path / "clusters.parquet")
+    own = table[table["target"] == MARKED]
+    with_mark = (own["source"] == "marked").to_numpy()
+    named: list[dict[str, Any]] = []
+    for entry in results["clusters"]:
+        inside = (own["cluster"] == entry["number"]).to_numpy()
+        union = (inside | with_mark).sum()
+        named.append(
+            {
+                "target": entry["target"],
+                "shown": entry["shown"],
+                "title": entry["title"],
+                "alike": float((inside & with_mark).sum() / union) if union and entry["target"] == MARKED else 0.0,
+            }
+        )
+    classes = [{"target": of["target"], "k": of["n_clusters"], "p": of["p"]} for of in results["classes"]]
+    return {"clusters": named, "classes": classes, "marked": int(with_mark.sum()), "of": len(own)}
+
+
+def finished(run: Any) -> Any:
+    """Return a run that finished; raise what it failed with."""
+    status = run.status()
+    if status["state"] != "finished":
+        raise RuntimeError(f"{run.id}: {status['state']} {status['error']}")
+    return run
+
+
+def part_networks(work: Path, networks: int) -> list[list[str]]:
+    """Return rows: what clusters say of each network."""
+    rows = []
+    for planted in (True, False):
+        for seed in range(networks):
+            own = kept(work, f"network-{planted}-{seed}", partial(one_network, work, seed, planted))
+            several = [entry for entry in own["clusters"] if entry["title"] != "one cluster"]
+            best = max(several, key=lambda entry: entry["alike"], default=None)
+            shown_ones = [entry for entry in several if entry["shown"]]
+            found = f"{best['title']} ({best['alike']:.2f})" if best is not None and best["alike"] > 0 else "–"
+            rows.append(
+                [
+                    "mark in a corner" if planted else "none",
+                    str(seed),
+                    f"{own['marked']} of {own['of']}" if planted else "–",
+                    str(sum(of["k"] > 1 for of in own["classes"])),
+                    str(len(shown_ones)),
+                    "; ".join(f"{entry['target']}: {entry['title']}" for entry in shown_ones) or "–",
+                    (found + (", shown" if best and best["shown"] else ", not shown")) if planted else "–",
+                ]
+            )
+    return rows
+
+
+# --- time ----------------------------------------------------------------------------------------------------------
+
+
+def part_time(work: Path, n: int) -> list[list[str]]:
+    """Return rows: seconds of a run after the heatmaps, without text and with text that was never searched for."""
+    folder = work / "data" / "time"
+    write_demo(folder, n=n, size=256, seed=3)
+    model = build("densenet-small", ("covid19", "normal", "pneumonia"), size=128)
+    weights = save_model(model.eval(), work / "time.safetensors")
+    manifest = folder / "manifest.csv"
+    explained = finished(start("explain", {"model": str(weights), "manifest": manifest}, detached=False))
+    rows = []
+    for text in (False, True):
+        begun, cpu = time.perf_counter(), os.times()
+        run = start("cluster-heatmaps", {"heatmaps": explained.id, "text": text}, detached=False)
+        took, now = time.perf_counter() - begun, os.times()
+        results: ClusterResults = cluster_results(finished(run))
+        used = sum(now[k] - cpu[k] for k in (2, 3))
+        what = f"with text searched for on {results['in_regions']} X-rays" if text else "without text"
+        rows.append([str(n), what, f"{took:.0f}", f"{used:.0f}"])
+    return rows
+
+
+# --- the page ------------------------------------------------------------------------------------------------------
+
+
+def kept(work: Path, name: str, compute: Callable[[], Any]) -> Any:
+    """Return what was computed under a name before, or compute and keep it."""
+    file = work / f"{name}.json"
+    if not file.exists():
+        value = compute()
+        file.write_text(json.dumps(value), encoding="utf-8")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def main() -> None:
+    """Draw, train, measure, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", type=int, default=20)
+    parser.add_argument("--networks", type=int, default=4)
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--work", type=Path, default=None, help="folder that keeps the parts that are done")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    args = parser.parse_args()
+    work = args.work or Path(tempfile.mkdtemp(prefix="cxr-clusters-"))
+    work.mkdir(parents=True, exist_ok=True)
+    os.environ |= {"CXR_DATA": str(work / "data"), "CXR_RUNS": str(work / "runs")}
+    without = kept(work, f"without-{args.sets}", lambda: part_without(args.sets))
+    planted = kept(work, f"planted-{args.sets}", lambda: part_planted(args.sets))
+    networks = part_networks(work, args.networks)
+    times = kept(work, f"time-{args.images}", lambda: part_time(work, args.images))
+    parts = [
+        "# Clusters of heatmaps",
+        f"`python benchmarks/clusters.py --sets {args.sets} --networks {args.networks} --images {args.images}`, fixed "
+        f"seeds, {platform.machine()}, Python {platform.python_version()}. Intervals are Wilson's at 95 %.",
+        "## Maps without clusters",
+        f"Drawn maps of {GRID} x {GRID} cells, one of each patient. *Gap*: the largest gap has p < 0.05. *Stable*: the "
+        "clusters come again in halves of the patients as a whole (adjusted Rand index 0.75). *Shown*: at least one "
+        "cluster is shown as stable. Blobs are at places drawn evenly: maps that change gradually.",
+        table(["maps", "patients", "gap", "stable", "shown"], without),
+        "## A planted cluster",
+        "200 patients; on some of them a part of the relevance lies on a mark in a corner. *Found*: a cluster whose "
+        "Jaccard similarity with the planted X-rays is 0.5 or more; the last column is its median.",
+        table(["other relevance", "X-rays", "on the mark", "found", "found and shown", "similarity"], planted),
+        "## Networks trained on synthetic X-rays",
+        f"{N_PHANTOMS} synthetic X-rays of {SIDE} px, three classes, text that tells nothing of the class; half of the "
+        f"patients of {MARKED} have a mark in the upper left corner. Heatmaps of all X-rays for the predicted class. "
+        f"The last column is the cluster of {MARKED} most like the X-rays with the mark, and its Jaccard similarity.",
+        table(
+            ["planted", "seed", "marked", "classes with several clusters", "shown clusters", "which", "most alike"],
+            networks,
+        ),
+        "## Time",
+        "Seconds after the heatmaps, by the clock and of the processors, on the machine as it was. Text was never "
+        "searched for on these X-rays before.",
+        table(["X-rays", "run", "seconds", "processor seconds"], times),
+    ]
+    args.out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    print(args.out.read_text(encoding="utf-8"))
+    if args.work is None:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

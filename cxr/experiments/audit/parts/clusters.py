@@ -1,0 +1,95 @@
+"""Clusters of heatmaps: ways in which the network decides that use something outside of the lungs."""
+
+from __future__ import annotations
+
+from cxr.evaluation.intervals import wilson
+from cxr.experiments.audit.context import Context, Need, Part, Progress
+from cxr.experiments.audit.findings import Collected, Link
+from cxr.experiments.audit.parts.new_results import results_of
+from cxr.experiments.audit.requests import Request
+from cxr.formatting import Estimate, xrays
+from cxr.json_types import JsonObject
+
+RUN, KIND = "clusters", "cluster-heatmaps"
+OUTSIDE = ("text", "border", "devices", "elsewhere")
+
+
+class Clusters(Part):
+    """Clusters of heatmaps whose title names something outside of the lungs."""
+
+    name = "clusters"
+    needs = frozenset[Need]({"network", "images"})
+
+    def requests(self, context: Context) -> list[Request]:
+        """Return the clusters of the measured split's heatmaps."""
+        subject = context.subject
+        assert subject.manifest is not None  # it needs images
+        request = Request(
+            RUN,
+            (KIND,),
+            {**context.on_network, "split": subject.manifest_split},
+            weights=subject.weights,
+            manifest_hash=subject.manifest_hash,
+            fits=lambda stored, results: (stored.get("split") or "") == subject.manifest_split,
+            command=tuple(self.command(context)),
+            link=self.link(context),
+        )
+        return [request]
+
+    def command(self, context: Context) -> list[str]:
+        """Return the command that clusters."""
+        return [
+            "cxr",
+            "clusters",
+            context.subject.network,
+            "--data",
+            context.subject.data,
+            *context.subject.split_words,
+        ]
+
+    def link(self, context: Context) -> Link:
+        """Return the page of this audit, which shows the clusters."""
+        return {"page": "trust", "parameters": context.subject.link}
+
+    def collect(self, context: Context, progress: Progress) -> Collected:
+        """Return the clusters that use something outside of the lungs."""
+        result, results = Collected(), results_of(context.runs[RUN])
+        n = results.get("n_images"), results.get("n_patients")
+        silent = []
+        for cluster in results.get("clusters") or []:
+            outside = cluster.get("region", "") in OUTSIDE and cluster.get("shown", True)
+            found = outside and result.add(
+                context.finding(
+                    f"cluster:{cluster['number']}",
+                    "cluster-outside",
+                    str(cluster["sentence"]),
+                    _share(cluster, n),
+                    figure_name=f"share of patients in the cluster “{cluster['title']}”",
+                    form="percent",
+                    n=(cluster["size"], cluster["patients"]),
+                    not_shown="That predictions hang on it: mask or stamp what the cluster shows.",
+                    next_step="Look at the cluster, and mask what it shows.",
+                    command=self.command(context),
+                    link=self.link(context),
+                    images=[str(i) for i in cluster.get("examples") or []],
+                )
+            )
+            if not found:
+                silent.append(f"{cluster['title']} ({xrays(cluster['size'])})")
+        if silent:
+            result.looked.append(
+                f"Clusters that are not shown to be about text, border or devices: {', '.join(silent)}."
+            )
+        if not (silent or result.findings):
+            result.looked.append(f"The heatmaps form no clusters: {results.get('finding', '')}")
+        return result
+
+
+def _share(cluster: JsonObject, n: tuple[int | None, int | None]) -> Estimate:
+    """Return the share of patients that have an X-ray in a cluster, by patients."""
+    of = n[1] or n[0] or 0
+    value = cluster["patients"] if n[1] else cluster["size"]
+    limits = wilson(min(value, of), of)
+    if not of or limits is None:
+        return {"value": None, "low": None, "high": None}
+    return {"value": value / of, "low": limits[0], "high": limits[1]}

@@ -1,0 +1,59 @@
+"""The report of an audit as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cxr.reports.audit.contents import PART_COLUMNS, Contents, contents_of
+from cxr.runs import Run
+
+
+def to_markdown(run: Run) -> str:
+    """Return the report of a finished audit as Markdown."""
+    return "\n".join(_lines(contents_of(run))) + "\n"
+
+
+def _lines(contents: Contents) -> Iterator[str]:
+    yield from (f"# {_plain(contents.title)}", "", _plain(contents.finding), "", _plain(contents.how), "")
+    yield from (_plain(contents.basis), "", "## Findings", "")
+    if not contents.rows:
+        yield from ("None. What was looked at is listed below.", "")
+    for row in contents.rows:
+        yield from (f"### {row.number}. {row.weight.capitalize()}", "", _plain(row.sentence), "")
+        for title, text in (("Figure", row.figure), ("Of", row.of), ("Not shown", row.not_shown)):
+            if text:
+                yield f"- {title}: {_plain(text)}"
+        if row.next_step:
+            command = f" `{row.command}`" if row.command else ""
+            yield f"- Next: {_plain(row.next_step)}{command}"
+        yield ""
+    if contents.looked:
+        yield from ("## Looked at, nothing shown", "")
+        yield from (f"- {_plain(sentence)}" for sentence in contents.looked)
+        yield ""
+    yield from ("## Parts", "")
+    yield from _table(PART_COLUMNS, contents.parts)
+    for section in contents.sections:
+        yield from ("", f"## {_plain(section.title)}", "", _plain(section.lead), "")
+        yield from _table(section.columns, section.rows)
+    yield from ("", "## How to read this", "")
+    yield from (f"- {note}" for note in contents.notes)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(columns)} |"
+    yield f"|{'---|' * len(columns)}"
+    for row in rows:
+        yield f"| {' | '.join(_plain(cell).replace('|', '&#124;') for cell in row)} |"
+
+
+def _plain(text: str) -> str:
+    """Return text on one line whose marks Markdown leaves as they are, outside of `code`."""
+    parts = " ".join(text.split()).split("`")
+    if len(parts) % 2 == 0:
+        return _escaped("'".join(parts))
+    return "`".join(part if index % 2 else _escaped(part) for index, part in enumerate(parts))
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"\\{mark}" if mark in r"\*_[]<>#" else mark for mark in text)

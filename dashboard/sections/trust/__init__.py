@@ -1,0 +1,1 @@
+"""Parts of the answer to whether a network can be trusted."""

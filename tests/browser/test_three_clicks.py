@@ -1,0 +1,104 @@
+"""From a cell of the confusion matrix to its X-rays, to a heatmap, to the same without text: three clicks."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from test_journey import click_largest_cell, has_no_traceback, settled
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+
+def query(tab: Any) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(tab.url).query)
+
+
+def clicks(tab: Any) -> int:
+    return int(tab.evaluate("() => Number(sessionStorage.getItem('clicks') || 0)"))
+
+
+@pytest.fixture
+def counted(tab: Any) -> Any:
+    """A tab of a small laptop that counts the clicks in it."""
+    tab.set_viewport_size({"width": 1280, "height": 720})
+    tab.add_init_script(
+        "addEventListener('click', (event) => { if (event.isTrusted) sessionStorage.setItem('clicks',"
+        " 1 + Number(sessionStorage.getItem('clicks') || 0)); }, true);"
+    )
+    return tab
+
+
+@pytest.mark.slow
+def test_a_cell_leads_to_heatmaps_with_and_without_text_in_three_clicks(dashboard, counted) -> None:
+    tab = counted
+    dashboard.cxr("evaluate", "demo", "--data", "demo")
+    tab.goto(f"{dashboard.url}/results")
+    tab.locator(".js-plotly-plot .textpoint").first.wait_for()
+    settled(tab)
+    pictures = tab.get_by_test_id("stMain").locator("img")
+    accuracy = tab.get_by_test_id("stMetric").filter(has_text="Accuracy")
+    for shown in (accuracy, tab.locator(".js-plotly-plot .textpoint").first):
+        box = shown.bounding_box()
+        assert box["y"] + box["height"] <= 720, "figures and matrix stand on the first screen"
+
+    count = click_largest_cell(tab)  # 1
+    tab.get_by_role("heading", name=re.compile(rf"True \w+, predicted \w+ \({count}\)")).wait_for()
+    settled(tab)
+    first = pictures.first.bounding_box()
+    assert first["y"] + first["height"] <= 720, "the X-rays of a cell stand on the first screen"
+    assert "cell" in query(tab)
+
+    tab.get_by_role("link", name="Explain", exact=True).first.click()  # 2
+    tab.wait_for_url(re.compile(r"/explorer\?"))
+    image = query(tab)["image"]
+    tab.get_by_text("Overlay", exact=True).wait_for(timeout=120_000)
+
+    tab.get_by_text("With its text masked", exact=True).click()  # 3
+    tab.get_by_text(re.compile(r"^As it is: logit of")).wait_for(timeout=120_000)
+    tab.get_by_text(re.compile(r"^Text masked: logit of")).wait_for()
+    tab.wait_for_url(re.compile(r"masked=1"))
+    assert query(tab)["image"] == image
+    assert clicks(tab) <= 3
+    has_no_traceback(tab)
+
+    settled(tab)
+    address = tab.url
+    again = tab.context.new_page()
+    again.goto(address)
+    again.get_by_text(re.compile(r"^Text masked: logit of")).wait_for(timeout=120_000)
+    tab.go_back()
+    tab.wait_for_url(re.compile(r"/explorer\?(?!.*masked)"))
+
+
+@pytest.mark.slow
+def test_a_click_on_the_picture_itself_opens_it_with_its_heatmap(dashboard, tab) -> None:
+    dashboard.cxr("evaluate", "demo", "--data", "demo")
+    tab.goto(f"{dashboard.url}/results?cell=normal,normal")
+    picture = tab.get_by_test_id("stMain").locator("a:has(img)").first
+    picture.wait_for()
+    settled(tab)
+    with tab.context.expect_page() as opened:
+        picture.click()
+    opened.value.get_by_text("Overlay", exact=True).wait_for(timeout=120_000)
+    assert query(opened.value)["image"]
+
+
+@pytest.mark.slow
+def test_the_threshold_and_the_curve_are_in_the_address_and_come_back(dashboard, tab) -> None:
+    tab.goto(f"{dashboard.url}/results?tab=curves&curve=scores&threshold=0.25&prevalence=5")
+    tab.get_by_text("A threshold of 0.25").wait_for()
+    tab.get_by_text(re.compile(r"Where 5 % of X-rays have it")).wait_for()
+    settled(tab)
+    slider = tab.get_by_role("slider")
+    slider.focus()
+    for _ in range(4):
+        slider.press("ArrowRight")
+    tab.get_by_text("A threshold of 0.27").wait_for()
+    tab.wait_for_url(re.compile(r"threshold=0\.27"))
+    tab.get_by_role("radio", name="Calibration").or_(tab.get_by_role("button", name="Calibration")).first.click()
+    tab.wait_for_url(re.compile(r"curve=calibration"))
+    assert query(tab)["prevalence"] == ["5"]
+    has_no_traceback(tab)

@@ -1,0 +1,188 @@
+"""Sections of the Results page: the matrix in three units, curves and thresholds, slices and their X-rays."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from apps import opened, said
+from streamlit.testing.v1 import AppTest
+
+from cxr.evaluation.metrics import probabilities
+from cxr.evaluation.tables.job import evaluate_table
+from cxr.paths import runs_root
+from cxr.runs import Run
+from cxr.runs.folder import RunFolder
+
+NAMES = ("no finding", "TB|old", "*flu*")
+FINDINGS = ("Mass", "Nodule/2")
+
+
+def measured(tmp_path: Path, task: str, n: int = 240, names: tuple[str, ...] | None = None, seed: int = 3) -> Run:
+    """A table of predictions with columns to slice by: the group ``west`` does worse, ``tiny`` has few patients."""
+    names = names or (NAMES if task == "single-label" else FINDINGS)
+    rng = np.random.default_rng(seed)
+    patient = np.arange(n) // 2
+    source = np.where(patient < 2, "tiny", np.where(patient % 3 == 0, "west", "east"))
+    truth = np.random.default_rng(9).integers(0, len(names), n)
+    targets = np.random.default_rng(9).random((n, len(names))) < 0.4
+    there = np.eye(len(names))[truth] if task == "single-label" else targets
+    logits = rng.normal(size=(n, len(names))) + np.where(source == "west", 0.2, 4.0)[:, None] * (there - 0.5)
+    table = pd.DataFrame(probabilities(logits, task), columns=list(names))
+    table["image"], table["patient_id"] = [f"i{k}" for k in range(n)], [f"p{k}" for k in patient]
+    table["source"], table["view"] = source, np.where(np.arange(n) % 2, "PA", "AP")
+    table["split"] = "test"
+    if task == "single-label":
+        table["label"] = [names[k] for k in truth]
+    else:
+        table["label"] = ["|".join(np.array(names)[row]) or "none" for row in targets]
+    file = tmp_path / f"theirs{seed}.csv"
+    table.to_csv(file, index=False)
+    params = {"predictions": str(file), "task": task, "scale": "probabilities"}
+    folder = RunFolder.create(runs_root(), "evaluate-predictions", params, name=f"theirs {seed}")
+    evaluate_table(folder, folder.params)
+    return Run(folder)
+
+
+def charts_of(app: AppTest) -> list[str]:
+    return [chart.proto.spec for chart in app.get("plotly_chart")]
+
+
+def test_the_matrix_counts_x_rays_shares_and_patients_and_its_unit_is_in_the_address(tmp_path: Path) -> None:
+    run = measured(tmp_path, "single-label")
+    confusion = np.array(run.results()["splits"]["test"]["confusion"])
+    app = opened("results", run=run.id)
+    assert json.loads(charts_of(app)[0])["data"][0]["text"][0].startswith(f"<b>{confusion[0][0]}</b>")
+    app = opened("results", run=run.id, unit="patients")
+    assert not app.exception
+    assert "Each patient counts once" in said(app)
+    assert f"{confusion[0][0]} X-rays" in charts_of(app)[0]
+    assert app.query_params["unit"] == "patients"
+    assert "'nope', which is not here" in opened("results", run=run.id, unit="nope").error[0].value
+
+
+@pytest.mark.parametrize("task", ["single-label", "multi-label"])
+def test_every_curve_is_shown_with_what_it_is_of_and_the_threshold_is_said_in_words(tmp_path: Path, task: str) -> None:
+    run = measured(tmp_path, task)
+    name = (NAMES if task == "single-label" else FINDINGS)[1]
+    choice = {"class" if task == "single-label" else "finding": name}
+    for curve, words in (
+        ("roc", "pointwise"),
+        ("precision-recall", "how common the class is"),
+        ("calibration", "On the diagonal"),
+        ("scores", "above the axis"),
+    ):
+        app = opened("results", run=run.id, tab="curves", curve=curve, threshold="0.35", prevalence="2.5", **choice)
+        assert not app.exception
+        assert not app.error
+        page = said(app)
+        assert words in page
+        assert "A threshold of 0.35" in page
+        assert "Where 2.5 % of X-rays have it" in page
+        assert "of 120 patients with" in page or "patients with" in page
+        assert len(charts_of(app)) == 2
+        assert {"tab", "threshold", "prevalence"} <= set(app.query_params)
+
+
+def test_the_words_follow_the_slider_and_another_class_starts_at_its_own_threshold(tmp_path: Path) -> None:
+    run = measured(tmp_path, "single-label")
+    app = opened("results", run=run.id, tab="curves")
+    first = app.selectbox(key="pick:class").value
+    table = run.predictions()
+    app.slider(key=f"results:threshold:{first}").set_value(0.8).run()
+    hits = int(((table["label"] == first) & (table[f"prob_{first}"] > 0.8)).sum())
+    assert f"{hits} of {(table['label'] == first).sum()} X-rays" in said(app)
+    assert app.query_params["threshold"] == "0.8"
+    app.selectbox(key="pick:class").select(NAMES[2]).run()
+    assert not app.exception
+    assert "A threshold of 0.5" in said(app)
+    assert "threshold" not in app.query_params
+
+
+def test_a_class_without_an_x_ray_has_no_curve_and_the_page_says_why(tmp_path: Path) -> None:
+    run = measured(tmp_path, "single-label", n=60)
+    table = run.predictions()
+    run.folder.write_predictions(table[table["label"] != NAMES[1]].reset_index(drop=True))
+    app = opened("results", run=run.id, tab="curves", **{"class": NAMES[1]})
+    assert not app.exception
+    assert f"No curve of {NAMES[1]}: no X-ray of {NAMES[1]}" in said(app)
+
+
+@pytest.mark.parametrize("task", ["single-label", "multi-label"])
+def test_slices_stand_in_a_forest_plot_and_small_ones_are_said_to_be_small(tmp_path: Path, task: str) -> None:
+    run = measured(tmp_path, task)
+    app = opened("results", run=run.id, tab="slices", pairs="1")
+    assert not app.exception
+    assert not app.error
+    page = said(app)
+    assert "In X-rays with source west" in page
+    assert "Too small to compare: source tiny (4 X-rays; 2 patients in it; 6 are needed)" in page
+    assert "The worst pairs of columns" in page
+    assert any(code.value == f"cxr slices {run.id} --split test" for code in app.code)
+    assert "source west" in charts_of(app)[1]
+    only = opened("results", run=run.id, tab="slices", column="view")
+    assert "source west" not in charts_of(only)[1]
+    assert only.query_params["column"] == "view"
+
+
+def test_the_x_rays_of_a_slice_are_those_of_its_column_with_the_wrong_ones_first(tmp_path: Path) -> None:
+    run = measured(tmp_path, "single-label")
+    table = run.predictions()
+    west = table[(table["source"] == "west") & (table["view"] == "PA")]
+    app = opened("results", run=run.id, tab="slices", slice="source,west,view,PA")
+    assert not app.exception
+    assert f"source west and view PA: {len(west)} X-rays" in app.subheader[0].value.replace("\\", "")
+    shown = app.dataframe[-1].value
+    assert set(shown["image_id"]) == set(west["image_id"])
+    assert not shown["correct"].iloc[0]
+    app.button(key="results:slice:close").click().run()
+    assert "slice" not in app.query_params
+    for wrong in ("source,nowhere", "nothing,x", "source"):
+        refused = opened("results", run=run.id, tab="slices", slice=wrong)
+        assert not refused.exception
+        assert "Accepted: COLUMN,GROUP" in refused.error[0].value
+
+
+def test_runs_are_compared_with_the_x_rays_on_which_they_disagree(tmp_path: Path) -> None:
+    first, second = measured(tmp_path, "single-label"), measured(tmp_path, "single-label", seed=4)
+    app = opened("compare", runs=f"{first.id},{second.id}", split="test")
+    assert not app.exception
+    assert not app.error
+    page = said(app)
+    assert "240 X-rays of 120 patients are compared (240 of test)" in page.replace("*", "")
+    assert "cannot be told apart" in page
+    (a, b) = (run.predictions() for run in (first, second))
+    alone = int(((a["predicted"] == a["label"]) & (b["predicted"] != b["label"])).sum())
+    (choice,) = app.get("button_group")
+    assert choice.options[0] == f"Only theirs 3 is right ({alone})"
+    assert len(app.dataframe[0].value) == alone
+    tests = next(frame.value for frame in app.dataframe if "test" in frame.value)
+    assert {"McNemar", "DeLong", "paired bootstrap"} == set(tests["test"])
+    assert any("always" in str(name) for name in app.dataframe[1].value.columns)
+    assert f"cxr compare {first.id} {second.id} --split test" in [code.value for code in app.code]
+    choice.set_value("second").run()
+    assert app.query_params["list"] == "second"
+
+
+def test_three_runs_of_findings_are_compared_two_by_two(tmp_path: Path) -> None:
+    runs = [measured(tmp_path, "multi-label", seed=seed) for seed in (3, 4, 5)]
+    ids = [run.id for run in runs]
+    app = opened("compare", runs=",".join(ids), pair=f"{ids[1]},{ids[2]}", finding=FINDINGS[1], measure="AUC of Mass")
+    assert not app.exception
+    assert not app.error
+    assert "Only theirs 4 is right" in app.get("button_group")[0].options[0]
+    assert {"pair", "finding", "measure"} <= set(app.query_params)
+
+
+def test_the_compare_page_asks_for_two_runs_and_refuses_what_cannot_be_compared(tmp_path: Path) -> None:
+    one = measured(tmp_path, "single-label")
+    app = opened("compare", runs=one.id)
+    assert "Choose two runs or more" in app.info[0].value
+    other = measured(tmp_path, "multi-label", seed=4)
+    app = opened("compare", runs=f"{one.id},{other.id}")
+    assert not app.exception
+    assert "they cannot be compared" in app.error[0].value
+    assert "There is no run" in said(opened("compare", runs="nope")) or opened("compare", runs="nope").error

@@ -1,0 +1,118 @@
+"""The page Can this be trusted: what is audited, findings in order, parts that are missing, and the address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from apps import opened, refused, said
+
+from cxr.data import Manifest
+from cxr.runs import Run, list_runs
+from tests.audits.finished import finished
+
+QUICK = {"quick": True}
+
+
+@pytest.fixture
+def audit(trained: Run, demo: Manifest) -> Run:
+    """A quick look at the trained network."""
+    return finished("audit-network", {"model": trained.id, "manifest": str(demo.path), "split": "test", **QUICK})
+
+
+def test_a_quick_look_is_started_and_its_findings_are_shown(trained: Run, demo: Manifest):
+    app = opened("trust")
+    assert not app.exception
+    assert app.button(key="trust:start").label == "Audit"
+    assert any(code.value == f"cxr audit {trained.id} --data demo --split test" for code in app.code)
+    app.button(key="trust:quick").click().run()
+    assert not app.exception
+    (run,) = list_runs(kind="audit-network")
+    assert run.spec["params"]["quick"] is True
+    assert run.wait(120)["state"] == "finished", run.status()["error"]
+    app = opened("trust", audit=run.id)
+    assert not app.exception
+    assert app.selectbox(key="pick:model").value == trained.id
+    results = run.results()
+    assert results["finding"] in said(app)
+    for finding in results["findings"]:
+        assert finding["sentence"] in said(app)
+        assert finding["not_shown"] in said(app)
+
+
+def test_parts_are_shown_as_looked_at_or_missing_and_one_can_be_done_alone(audit: Run, monkeypatch):
+    monkeypatch.setattr("cxr.runs.starting.launch", lambda folder: None)
+    app = opened("trust", audit=audit.id)
+    text = said(app)
+    assert "Test figures" in text
+    assert "Burned-in text · not done" in text
+    assert "left out: Not what they seem" in text
+    assert "green-badge" not in text
+    for status in audit.results()["parts"]:
+        assert all(sentence in text for sentence in status["looked"])
+    missing = sum(status["state"] == "missing" for status in audit.results()["parts"])
+    assert app.button(key="trust:start").label == f"Do the {missing} missing parts"
+    app.button(key="trust:do:text").click().run()
+    assert not app.exception
+    newest = list_runs(kind="audit-network")[0]
+    assert newest.id != audit.id
+    assert newest.spec["params"]["parts"] == ["evaluation", "seen", "external", "slices", "text", "openings"]
+
+
+def test_a_running_audit_shows_what_its_ended_parts_have_found(audit: Run):
+    found = audit.results()["findings"]
+    (audit.folder.path / "results.json").unlink()
+    audit.folder.update_status(state="stopped", ended=0.0)
+    app = opened("trust", audit=audit.id)
+    assert not app.exception
+    assert "So far, 13 of 13 parts" in said(app)
+    assert all(finding["sentence"] in said(app) for finding in found)
+    assert app.button(key="trust:resume").label == "Resume"
+
+
+def test_the_x_rays_behind_a_finding_are_one_click_away_and_stand_in_the_address(demo: Manifest, tmp_path: Path):
+    """A table of predictions that are wrong for one source alone."""
+    rows = pd.DataFrame(demo.table)
+    rows["source"] = np.where(np.arange(len(rows)) % 2, "east", "west")
+    rows.to_csv(demo.path, index=False)
+    classes = sorted(set(rows["label"]))
+    said_class = [
+        classes[(classes.index(label) + (source == "east")) % len(classes)]
+        for label, source in zip(rows["label"], rows["source"], strict=True)
+    ]
+    table = pd.DataFrame({name: [0.9 if said == name else 0.05 for said in said_class] for name in classes})
+    table.insert(0, "image", list(rows["image_id"]))
+    table.to_csv(tmp_path / "theirs.csv", index=False)
+    params = {"predictions": str(tmp_path / "theirs.csv"), "manifest": str(demo.path)}
+    measured = finished("evaluate-predictions", params, name="theirs")
+    split = "train" if "train" in measured.results()["splits"] else next(iter(measured.results()["splits"]))
+    audit = finished("audit-network", {"predictions": measured.id, "split": split, **QUICK})
+    app = opened("trust", audit=audit.id)
+    assert not app.exception
+    assert app.selectbox(key="pick:model").value == measured.id
+    number = next(k for k, finding in enumerate(audit.results()["findings"], 1) if finding["images"])
+    app.button(key=f"trust:see:{number}").click().run()
+    assert not app.exception
+    assert app.query_params["finding"] in (str(number), [str(number)])
+    assert [head.value for head in app.subheader if "X-rays behind" in head.value] == [
+        f"The X-rays behind finding {number}"
+    ]
+    again = opened("trust", model=measured.id, split=split, audit=audit.id, finding=str(number))
+    assert any("X-rays behind" in head.value for head in again.subheader)
+    app.button(key=f"trust:see:{number}").click().run()
+    assert not any("X-rays behind" in head.value for head in app.subheader)
+
+
+def test_what_an_address_names_and_is_not_there_is_told(audit: Run, trained: Run):
+    app = opened("trust", model=trained.id, data="demo", split="test", audit=audit.id)
+    query = {"model": trained.id, "data": "demo", "split": "test", "audit": audit.id}
+    refused(app, query, "model", "data", "split", "audit", "finding", "external")
+
+
+def test_without_a_network_the_page_says_what_to_do(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("sections.trust.choice.list_networks", list)
+    app = opened("trust")
+    assert not app.exception
+    assert "No trained network yet, and no table of predictions." in said(app)
