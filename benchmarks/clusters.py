@@ -39,6 +39,7 @@ DRAWS = 99
 GRID = 20
 SIZES = (60, 200)
 WITHOUT = ("noise", "skewed noise", "blobs anywhere", "one blob anywhere")
+N_PLANTED = 200
 SHARES = (0.1, 0.3)
 STRENGTHS = (0.2, 0.5)
 """Of a map's relevance, what lies on the planted mark."""
@@ -101,51 +102,44 @@ def most_alike(of: ClassClusters, planted: np.ndarray, clusters: Sequence[int]) 
     return max((float((o & planted).sum() / (o | planted).sum()) for o in own), default=0.0)
 
 
-def part_without(sets: int) -> list[list[str]]:
+def part_without(work: Path, sets: int) -> list[list[str]]:
     """Return rows: how often clusters are claimed where there are none."""
     rows = []
     for name in WITHOUT:
         for n in SIZES:
-            found = [
-                clusters_of_class(drawn_maps(np.random.default_rng([1, n, s]), n, name), "a", DRAWS, s)
-                for s in range(sets)
-            ]
-            gaps, whole, some = (
-                sum(of.n_clusters > 1 for of in found),
-                sum(of.n_clusters > 1 and of.is_stable for of in found),
-                sum(bool(shown(of)) for of in found),
-            )
-            rows.append([name, str(n), of_sets(gaps, sets), of_sets(whole, sets), of_sets(some, sets)])
+            found = [kept(work, f"without-{name}-{n}-{s}", partial(one_without, name, n, s)) for s in range(sets)]
+            rows.append([name, str(n), *(of_sets(sum(own[k] for own in found), sets) for k in range(3))])
     return rows
 
 
-def part_planted(sets: int) -> list[list[str]]:
+def one_without(name: str, n: int, seed: int) -> list[bool]:
+    """Return whether a gap is beyond chance, its clusters are stable as a whole, and some are shown."""
+    of = clusters_of_class(drawn_maps(np.random.default_rng([1, n, seed]), n, name), "a", DRAWS, seed)
+    return [of.n_clusters > 1, of.n_clusters > 1 and of.is_stable, bool(shown(of))]
+
+
+def part_planted(work: Path, sets: int) -> list[list[str]]:
     """Return rows: how often a planted cluster is found."""
     rows = []
     for name in ("noise", "blobs anywhere"):
-        for n in (200,):
-            for share in SHARES:
-                for strength in STRENGTHS:
-                    planted = np.arange(n) < round(share * n)
-                    own = [
-                        clusters_of_class(
-                            drawn_maps(np.random.default_rng([2, n, s]), n, name, share, strength), "a", DRAWS, s
-                        )
-                        for s in range(sets)
-                    ]
-                    alike = [most_alike(of, planted, range(of.n_clusters)) if of.n_clusters > 1 else 0 for of in own]
-                    stable = [most_alike(of, planted, shown(of)) for of in own]
-                    rows.append(
-                        [
-                            name,
-                            f"{share:.0%}",
-                            f"{strength:.0%}",
-                            of_sets(sum(a >= 0.5 for a in alike), sets),
-                            of_sets(sum(a >= 0.5 for a in stable), sets),
-                            f"{np.median(alike):.2f}",
-                        ]
-                    )
+        for share in SHARES:
+            for strength in STRENGTHS:
+                own = [
+                    kept(work, f"planted-{name}-{share}-{strength}-{s}", partial(one_planted, name, share, strength, s))
+                    for s in range(sets)
+                ]
+                found = [of_sets(sum(pair[k] >= 0.5 for pair in own), sets) for k in range(2)]
+                rows.append([name, f"{share:.0%}", f"{strength:.0%}", *found, f"{np.median([p[0] for p in own]):.2f}"])
     return rows
+
+
+def one_planted(name: str, share: float, strength: float, seed: int) -> list[float]:
+    """Return how like the planted X-rays the cluster is that is most like them, of all clusters and of those shown."""
+    planted = np.arange(N_PLANTED) < round(share * N_PLANTED)
+    maps = drawn_maps(np.random.default_rng([2, N_PLANTED, seed]), N_PLANTED, name, share, strength)
+    of = clusters_of_class(maps, "a", DRAWS, seed)
+    every = range(of.n_clusters) if of.n_clusters > 1 else ()
+    return [most_alike(of, planted, every), most_alike(of, planted, shown(of))]
 
 
 def of_sets(k: int, n: int) -> str:
@@ -277,48 +271,72 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def main() -> None:
-    """Draw, train, measure, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", type=int, default=20)
-    parser.add_argument("--networks", type=int, default=4)
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--work", type=Path, default=None, help="folder that keeps the parts that are done")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    args = parser.parse_args()
-    work = args.work or Path(tempfile.mkdtemp(prefix="cxr-clusters-"))
-    work.mkdir(parents=True, exist_ok=True)
-    os.environ |= {"CXR_DATA": str(work / "data"), "CXR_RUNS": str(work / "runs")}
-    without = kept(work, f"without-{args.sets}", lambda: part_without(args.sets))
-    planted = kept(work, f"planted-{args.sets}", lambda: part_planted(args.sets))
-    networks = part_networks(work, args.networks)
-    times = kept(work, f"time-{args.images}", lambda: part_time(work, args.images))
-    parts = [
-        "# Clusters of heatmaps",
-        f"`python benchmarks/clusters.py --sets {args.sets} --networks {args.networks} --images {args.images}`, fixed "
-        f"seeds, {platform.machine()}, Python {platform.python_version()}. Intervals are Wilson's at 95 %.",
+def drawn_in_words(without: list[list[str]], planted: list[list[str]]) -> list[str]:
+    """Return the sections on drawn maps."""
+    return [
         "## Maps without clusters",
         f"Drawn maps of {GRID} x {GRID} cells, one of each patient. *Gap*: the largest gap has p < 0.05. *Stable*: the "
         "clusters come again in halves of the patients as a whole (adjusted Rand index 0.75). *Shown*: at least one "
         "cluster is shown as stable. Blobs are at places drawn evenly: maps that change gradually.",
         table(["maps", "patients", "gap", "stable", "shown"], without),
         "## A planted cluster",
-        "200 patients; on some of them a part of the relevance lies on a mark in a corner. *Found*: a cluster whose "
-        "Jaccard similarity with the planted X-rays is 0.5 or more; the last column is its median.",
+        f"{N_PLANTED} patients; on some of them a part of the relevance lies on a mark in a corner. *Found*: a "
+        "cluster whose Jaccard similarity with the planted X-rays is 0.5 or more; the last column is its median.",
         table(["other relevance", "X-rays", "on the mark", "found", "found and shown", "similarity"], planted),
+    ]
+
+
+def networks_in_words(rows: list[list[str]]) -> list[str]:
+    """Return the section on networks."""
+    return [
         "## Networks trained on synthetic X-rays",
         f"{N_PHANTOMS} synthetic X-rays of {SIDE} px, three classes, text that tells nothing of the class; half of the "
         f"patients of {MARKED} have a mark in the upper left corner. Heatmaps of all X-rays for the predicted class. "
-        f"The last column is the cluster of {MARKED} most like the X-rays with the mark, and its Jaccard similarity.",
+        f"The last column is the cluster of {MARKED} most like the X-rays with the mark, and "
+        "its Jaccard similarity with them.",
         table(
             ["planted", "seed", "marked", "classes with several clusters", "shown clusters", "which", "most alike"],
-            networks,
+            rows,
         ),
+    ]
+
+
+def time_in_words(rows: list[list[str]]) -> list[str]:
+    """Return the section on time."""
+    return [
         "## Time",
         "Seconds after the heatmaps, by the clock and of the processors, on the machine as it was. Text was never "
         "searched for on these X-rays before.",
-        table(["X-rays", "run", "seconds", "processor seconds"], times),
+        table(["X-rays", "run", "seconds", "processor seconds"], rows),
     ]
+
+
+def main() -> None:
+    """Draw, train, measure, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", type=int, default=20)
+    parser.add_argument("--networks", type=int, default=4)
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--parts", default="networks,drawn,time", help="some of networks, drawn, time")
+    parser.add_argument("--work", type=Path, default=None, help="folder that keeps the parts that are done")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    args = parser.parse_args()
+    work = args.work or Path(tempfile.mkdtemp(prefix="cxr-clusters-"))
+    work.mkdir(parents=True, exist_ok=True)
+    os.environ |= {"CXR_DATA": str(work / "data"), "CXR_RUNS": str(work / "runs")}
+    parts = [
+        "# Clusters of heatmaps",
+        f"`python benchmarks/clusters.py --sets {args.sets} --networks {args.networks} --images {args.images} --parts "
+        f"{args.parts}`, fixed seeds, {platform.machine()}, Python {platform.python_version()}. Intervals are Wilson's "
+        "at 95 %.",
+    ]
+    written = {
+        "networks": lambda: networks_in_words(part_networks(work, args.networks)),
+        "drawn": lambda: drawn_in_words(part_without(work, args.sets), part_planted(work, args.sets)),
+        "time": lambda: time_in_words(kept(work, f"time-{args.images}", lambda: part_time(work, args.images))),
+    }
+    for part in args.parts.split(","):
+        parts += written[part]()
     args.out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     print(args.out.read_text(encoding="utf-8"))
     if args.work is None:

@@ -43,6 +43,7 @@ from cxr.experiments.relevance.measure import Measure, Subject
 from cxr.experiments.relevance.picture_regions import at_size
 from cxr.experiments.relevance.results import RegionEntry, relevance_regions_results
 from cxr.experiments.relevance.sentences import entry_cells
+from cxr.experiments.relevance.settings import DEFAULT_LIMIT
 from cxr.explain.heatmap import Method
 from cxr.explain.run_files import RunMaps
 from cxr.explain.settings import Targets
@@ -240,7 +241,8 @@ def real_page(run: Run) -> str:
     table += [f"| {' | '.join(row.values())} |" for row in cells]
     parts = [
         "# The relevance budget on real X-rays",
-        "Command: `cxr relevance RUN --limit 0`, then `python benchmarks/relevance_regions.py --run RUN`.",
+        f"Commands: `cxr relevance NETWORK --limit {run.spec['params'].get('limit', DEFAULT_LIMIT)}`, then `python "
+        "benchmarks/relevance_regions.py --run RUN`.",
         _wrapped(f"{results['model']}. {report.how(run, results)} {in_words(provenance_of(run))}"),
         _wrapped(results["finding"]),
         "\n".join(table),

@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Burned-in text: find it, mask it, measure its effect.", no_args_is_help=True)
 
+IncludeSeen = Annotated[
+    bool,
+    typer.Option(
+        "--include-seen",
+        help="Keep X-rays that the network was trained or selected on; by default they are left out.",
+    ),
+]
+
 
 @app.command()
 def detect(
@@ -60,6 +68,7 @@ def experiment(
         int | None, typer.Option(help="Number of X-rays with text that get a heatmap, 0 for none. Default: 50.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the control boxes.")] = 0,
+    include_seen: IncludeSeen = False,
     open_locked: OpenLocked = False,
     device: Device = "auto",
     slurm: SlurmOption = None,
@@ -72,6 +81,7 @@ def experiment(
     values = {"modes": mode or [], "margin": margin, "draws": draws, "explained": explained, "seed": seed}
     chosen = {name: value for name, value in values.items() if value is not None}
     chosen |= {"open_locked": True} if open_locked else {}
+    chosen |= {"include_seen": True} if include_seen else {}
     Setting.of({"model": model, "manifest": ""} | chosen)  # before the data are looked at
     manifest = manifest_of(model, data)
     check_split(manifest, split)
@@ -156,6 +166,7 @@ def stamp(
         bool, typer.Option("--cover", help=("Allow the stamp to cover text; text is not searched for."))
     ] = False,
     jitter: Annotated[float, typer.Option(help="Random shift of the place, as a share of the image's height.")] = 0.0,
+    include_seen: IncludeSeen = False,
     open_locked: OpenLocked = False,
     seed: Annotated[int, typer.Option(help="Seed of the control and of the jitter.")] = 0,
     device: Device = "auto",
@@ -171,6 +182,7 @@ def stamp(
     doses = {"sizes": size or [], "contrasts": contrast or [], "control": control, "seed": seed}
     params = {"model": model, "split": split, "device": device} | token | where | doses
     params |= {"open_locked": True} if open_locked else {}
+    params |= {"include_seen": True} if include_seen else {}
     stamp_and_tell(params, data, where=slurm, detach=detach, as_json=as_json)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from cxr.evaluation.seen import (
     SeenAmong,
     facts,
     measured_rows,
+    n_patients_seen,
     n_seen,
     seen_among,
     seen_in_words,
@@ -144,7 +145,8 @@ def table_of(
 ) -> pd.DataFrame:
     """Return the predictions (logits (N, K)) of the selected images; of findings with what the data say of each.
 
-    The column ``seen`` says what was done with an image in training: ``trained``, ``chosen``, or "".
+    The column ``seen`` says what was done with an image in training: ``trained``, ``chosen``, ``patient`` (with another
+    one of its patient), or "".
     """
     table = predictions_table(manifest, selection.ids, logits, card.classes, card.task)
     table["split"] = [name for name, ids in selection.by_split.items() for _ in ids]
@@ -192,7 +194,7 @@ def results(
         "classes": list(card.classes),
         "splits": splits,
         "unreadable": selection.unreadable,
-        **selection.without_seen(counts, n_seen(seen, left_out=True)).to_dict(),
+        **_without_seen(selection, counts, seen).to_dict(),
         "seen": seen,
     }
     for name, summary in splits.items():
@@ -205,6 +207,11 @@ def results(
         log.info("%s", line)
     record["notes"] = notes
     return record
+
+
+def _without_seen(selection: Selection, counts: Mapping[str, int], seen: SeenRecord) -> Selection:
+    patients = n_patients_seen(seen, left_out=True)
+    return selection.without_seen(counts, n_seen(seen, left_out=True) - patients, patients)
 
 
 def about_patients(table: pd.DataFrame) -> list[str]:

@@ -243,6 +243,48 @@ def weighted_auc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -
         return np.where(pairs > 0, (positives * below).sum(1) / pairs, np.nan)
 
 
+def auc_without(positive: np.ndarray, score: np.ndarray, part: np.ndarray, n_parts: int) -> np.ndarray:
+    """Return (P,) areas under the ROC curve without the images of each part; ``part`` (N,) is the part of each.
+
+    As :func:`weighted_auc` with weights of 0 and 1, from the pairs that each part takes away: one sorting of all
+    images instead of a pass over them for each part.
+    """
+    positives = np.bincount(part, positive, n_parts)
+    negatives = np.bincount(part, ~positive, n_parts)
+    pairs = (positives.sum() - positives) * (negatives.sum() - negatives)
+    below, above = _pairs_won(positive, score, np.zeros_like(part))
+    inside, _ = _pairs_won(positive, score, part)
+    won = np.bincount(part, below, n_parts)  # by a positive of the part
+    lost = np.bincount(part, above, n_parts)  # by a negative of the part
+    within = np.bincount(part, inside, n_parts)  # both are of the part: taken away twice
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(pairs > 0, (below.sum() - won - lost + within) / pairs, np.nan)
+
+
+def _pairs_won(positive: np.ndarray, score: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (N,) for each positive the negatives of its part below it, for each negative the positives above it.
+
+    Ties count half; negatives have 0 in the first, positives in the second.
+    """
+    order = np.lexsort((score, part))
+    score, part, there = score[order], part[order], positive[order]
+    new_part = np.r_[True, np.diff(part) != 0]
+    starts = np.flatnonzero(new_part | np.r_[True, np.diff(score) != 0])
+    tie = np.cumsum(np.isin(np.arange(len(score)), starts)) - 1
+    won = np.zeros((2, len(score)))
+    for row, (mine, others) in enumerate(((there, ~there), (~there, there))):
+        counts = np.add.reduceat(others.astype(np.float64), starts)
+        before = np.cumsum(counts) - counts
+        of_part = np.maximum.accumulate(np.where(new_part[starts], np.arange(len(starts)), 0))
+        below = before - before[of_part] + counts / 2
+        if row == 0:
+            won[0, order] = np.where(mine, below[tie], 0)
+        else:
+            totals = np.bincount(np.cumsum(new_part) - 1, others)[np.cumsum(new_part)[starts] - 1]
+            won[1, order] = np.where(mine, (totals - below)[tie], 0)
+    return won[0], won[1]
+
+
 def estimate(value: float, limits: tuple[float, float] | None) -> Estimate:
     """Return ``{value, low, high}``, None for all three where ``value`` is not finite."""
     return _interval(float(value), limits) if np.isfinite(value) else _interval(None, None)

@@ -87,12 +87,15 @@ class Brief(TypedDict):
 class SeenSplit(TypedDict):
     """How many X-rays of a split a network has seen, whether they are left out, and if not why.
 
-    ``with_them`` and ``without_them`` are the figures that would be measured otherwise.
+    ``near`` of those that were trained or chosen on are near-duplicates, not equal; ``patients`` counts other X-rays of
+    patients that were seen. ``with_them`` and ``without_them`` are the figures that would be measured otherwise.
     """
 
     of: int
     trained: int
     chosen: int
+    near: NotRequired[int]
+    patients: NotRequired[int]
     left_out: bool
     why: NotRequired[str]
     with_them: NotRequired[Brief]
@@ -114,6 +117,8 @@ class SeenRecord(TypedDict):
     compared_with: int
     unknown: list[str]
     blank: int
+    no_near: NotRequired[list[str]]
+    no_patient: NotRequired[int]
     splits: dict[str, SeenSplit]
     images: list[SeenImagesRow]
 

@@ -52,6 +52,8 @@ class Selection:
         Files that do not decode.
     seen
         X-rays that were seen in training and are left out for that; ``measured`` is then what is left of each split.
+    seen_patients
+        X-rays that are left out since their patient was seen.
     """
 
     by_split: dict[str, list[str]]
@@ -64,6 +66,7 @@ class Selection:
     likely: dict[str, str] = field(default_factory=dict)
     unreadable: int = 0
     seen: int = 0
+    seen_patients: int = 0
     measured: dict[str, int] | None = None
 
     @property
@@ -77,9 +80,14 @@ class Selection:
         remaining = {name: [i for i in ids if i not in unreadable_ids] for name, ids in self.by_split.items()}
         return replace(self, by_split=remaining, unreadable=len(unreadable_ids & set(self.ids)))
 
-    def without_seen(self, measured: Mapping[str, int], seen: int) -> Selection:
-        """Return the selection with how many X-rays of each split are measured once ``seen`` of them are left out."""
-        return replace(self, measured=dict(measured), seen=seen) if seen else self
+    def without_seen(self, measured: Mapping[str, int], seen: int, patients: int = 0) -> Selection:
+        """Return the selection with how many X-rays of each split are measured once others are left out.
+
+        ``seen`` of them were seen themselves, of ``patients`` others another X-ray of the patient.
+        """
+        if not seen + patients:
+            return self
+        return replace(self, measured=dict(measured), seen=seen, seen_patients=patients)
 
     def to_dict(self) -> SelectionRecord:
         """Return ``measured`` and ``left_out`` as results.json holds them."""
@@ -90,6 +98,7 @@ class Selection:
             "other-split": sum(self.other_splits.values()),
             "unreadable": self.unreadable,
             **({"seen": self.seen} if self.seen else {}),
+            **({"seen-patient": self.seen_patients} if self.seen_patients else {}),
         }
         left_out: LeftOut = {
             "n": sum(by_reason.values()),

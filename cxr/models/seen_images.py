@@ -1,17 +1,19 @@
-"""Which X-rays a network has seen: 64-bit digests of all that each stage of its training learnt from or chose on.
+"""Which X-rays a network has seen: digests and fingerprints of all that each stage learnt from or chose on.
 
 The list lies inside the weights file, beside the card, so that a copy of the file cannot lose it. Eight bytes for a
-file and eight for its picture: of 112,000 X-rays 2.4 MB. That two different ones share a digest by chance happens once
-in some hundred million comparisons of two data sets of that size.
+file, eight for its picture, eight for its patient, and 176 for a fingerprint (:mod:`cxr.data.fingerprints`): of 112,000
+X-rays some 29 MB. That two different ones share a digest by chance happens once in some hundred million comparisons of
+two data sets of that size.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from cxr.json_types import JsonObject
 
 Digests = NDArray[np.uint64]
+Fingerprints = NDArray[np.uint8]
 
 TRAINED, CHOSEN = USES = ("trained", "chosen")
 """What a stage did with X-rays: it learnt from them, or its best epoch was chosen on them."""
@@ -27,8 +30,19 @@ _VERSION = 1
 _STORED = np.dtype("<u8")
 
 
+class StoredFingerprints(TypedDict):
+    """Fingerprints as JSON holds them: rows of ``width`` bytes, one after the other in base64."""
+
+    form: str
+    width: int
+    rows: str
+
+
 class StoredSeen(TypedDict):
-    """A :class:`SeenImages` as JSON holds it; digests are base64 of little-endian 64-bit numbers."""
+    """A :class:`SeenImages` as JSON holds it; digests are base64 of little-endian 64-bit numbers.
+
+    Older lists have neither ``patients`` nor ``fingerprints``, and older readers pass over them.
+    """
 
     run: str
     stage: str
@@ -37,6 +51,8 @@ class StoredSeen(TypedDict):
     form: str
     files: str
     pictures: str
+    patients: NotRequired[str]
+    fingerprints: NotRequired[StoredFingerprints]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +72,10 @@ class SeenImages:
         pictures of different forms say nothing about each other.
     files, pictures
         Sorted digests of the files' bytes and of the decoded pictures. X-rays of one single grey are not among them.
+    patients
+        Sorted digests of patients (:func:`patient_digests`), None in lists of older versions.
+    fingerprints, fingerprint_form
+        (n, width) bytes by which near-duplicates are found, and how they were made; "" in lists of older versions.
     """
 
     run: str
@@ -65,6 +85,9 @@ class SeenImages:
     form: str
     files: Digests
     pictures: Digests
+    patients: Digests | None = None
+    fingerprints: Fingerprints = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
+    fingerprint_form: str = ""
 
     @property
     def title(self) -> str:
@@ -73,7 +96,7 @@ class SeenImages:
 
     def to_dict(self) -> StoredSeen:
         """Return plain values that JSON can hold."""
-        return {
+        stored: StoredSeen = {
             "run": self.run,
             "stage": self.stage,
             "use": self.use,
@@ -82,10 +105,21 @@ class SeenImages:
             "files": _as_text(self.files),
             "pictures": _as_text(self.pictures),
         }
+        if self.patients is not None:
+            stored["patients"] = _as_text(self.patients)
+        if self.fingerprint_form:
+            stored["fingerprints"] = {
+                "form": self.fingerprint_form,
+                "width": self.fingerprints.shape[1],
+                "rows": base64.b64encode(self.fingerprints.tobytes()).decode("ascii"),
+            }
+        return stored
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> SeenImages:
         """Return what :meth:`to_dict` gave; a ValueError, TypeError or KeyError for anything else."""
+        near = values.get("fingerprints") or {"form": "", "width": 0, "rows": ""}
+        patients = values.get("patients")
         return cls(
             run=str(values["run"]),
             stage=str(values["stage"]),
@@ -94,6 +128,9 @@ class SeenImages:
             form=str(values["form"]),
             files=_from_text(values["files"]),
             pictures=_from_text(values["pictures"]),
+            patients=None if patients is None else _from_text(patients),
+            fingerprints=_rows(near["rows"], int(near["width"])),
+            fingerprint_form=str(near["form"]),
         )
 
 
@@ -148,6 +185,30 @@ def sorted_digests(digests: Sequence[int] | Digests) -> Digests:
     """Return digests sorted, each once and without 0, which stands for none."""
     unique = np.unique(np.asarray(digests, np.uint64))
     return unique[unique != 0]
+
+
+def patient_digests(run: str, patients: Iterable[tuple[str, str]]) -> Digests:
+    """Return 64 bits for each ``(source, patient id)``, 0 where one of them is not known.
+
+    Ids such as 1 or "patient 3" are those of one source. ``run`` goes in too, so that lists of two networks do not tell
+    whether they share a patient; whoever knows an id can still try whether it is there.
+    """
+    return np.array([_patient_digest(run, *patient) for patient in patients], np.uint64)
+
+
+def _patient_digest(run: str, source: str, patient: str) -> int:
+    if not source or not patient:
+        return 0
+    text = json.dumps([run, source, patient])
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def _rows(text: str, width: int) -> Fingerprints:
+    return (
+        np.frombuffer(base64.b64decode(text, validate=True), np.uint8).reshape(-1, width)
+        if width
+        else np.zeros((0, 0), np.uint8)
+    )
 
 
 def _as_text(digests: Digests) -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
 
 from cxr.data.images.decode import read_xray
 from cxr.errors import RegionError
+from cxr.regions.segmentation.picture import mask_of
+
+if TYPE_CHECKING:
+    from cxr.regions.lung_store import LungStore
 
 Source = Literal["manifest", "segmentation", "box"]
 
@@ -38,7 +42,9 @@ class Lungs:
     source: Source
 
 
-def lungs_of(image: np.ndarray, mask_file: Path | None = None, *, segment: bool = True) -> Lungs:
+def lungs_of(
+    image: np.ndarray, mask_file: Path | None = None, *, segment: bool = True, store: LungStore | None = None
+) -> Lungs:
     """Return the lungs of an X-ray.
 
     A mask file that marks nothing counts as none. Where the segmentation is implausible, boxes are taken.
@@ -51,6 +57,8 @@ def lungs_of(image: np.ndarray, mask_file: Path | None = None, *, segment: bool 
         An image of the X-ray's proportions, bright inside the lungs.
     segment
         False never asks the network: boxes where there is no mask file.
+    store
+        Where the network's answers are kept; None keeps none.
 
     Raises
     ------
@@ -64,7 +72,15 @@ def lungs_of(image: np.ndarray, mask_file: Path | None = None, *, segment: bool 
         mask = read_mask(mask_file, (xray.shape[0], xray.shape[1]))
         if mask.any():
             return Lungs(mask, "manifest")
-    return box_lungs((xray.shape[0], xray.shape[1]))
+    segmented = _segmented(xray, store) if segment else None
+    return box_lungs((xray.shape[0], xray.shape[1])) if segmented is None else Lungs(segmented, "segmentation")
+
+
+def _segmented(xray: np.ndarray, store: LungStore | None) -> np.ndarray | None:
+    from cxr.regions.segmentation.lung_segmentation import lung_probability
+
+    probability = lung_probability(xray) if store is None else store.probability(xray)
+    return mask_of(probability, (xray.shape[0], xray.shape[1]))
 
 
 def box_lungs(shape: tuple[int, int]) -> Lungs:

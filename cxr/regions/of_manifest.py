@@ -12,12 +12,13 @@ from cxr.data.images.decode import read_xray
 from cxr.data.images.pool import WorkerDied, map_in_order
 from cxr.data.manifest import Manifest
 from cxr.errors import CxrError, ImageError, RegionError, unknown, wrong_use
+from cxr.regions.lung_store import LungStore
 from cxr.regions.lungs import Lungs, Source, lungs_of
 from cxr.regions.view_names import MASKS
 
 
 def lungs_in(manifest: Manifest, image_id: str, image: np.ndarray, *, masks: str = "uniform") -> Lungs:
-    """Return the lungs of an X-ray of a data set.
+    """Return the lungs of an X-ray of a data set; the segmentation's answer is kept on disk.
 
     Parameters
     ----------
@@ -26,7 +27,8 @@ def lungs_in(manifest: Manifest, image_id: str, image: np.ndarray, *, masks: str
     masks
         ``uniform``: the manifest's masks if every X-ray of the manifest has one, else the segmentation for all. Where
         one class has masks by hand and another has none, the kind of mask would tell the class.
-        ``manifest``: the manifest's mask where there is one. ``segmentation``: never a mask of the manifest.
+        ``manifest``: the manifest's mask where there is one. ``segmentation``: never a mask of the manifest; the safer
+        choice where masks by hand may have been drawn in several ways.
 
     Raises
     ------
@@ -34,7 +36,7 @@ def lungs_in(manifest: Manifest, image_id: str, image: np.ndarray, *, masks: str
         For an unknown id; an unknown choice or a mask of other proportions; a mask that cannot be read.
     """
     file = manifest.mask_path(image_id, "lung") if _uses_masks(manifest, masks) else None
-    return lungs_of(image, file)
+    return lungs_of(image, file, store=LungStore())
 
 
 def lungs_many(
@@ -47,7 +49,8 @@ def lungs_many(
 ) -> Iterator[tuple[str, Lungs]]:
     """Yield ``(image_id, lungs)`` of many X-rays in their order, decoded and segmented in worker processes.
 
-    ``dict(lungs_many(...))`` holds a mask of a byte per pixel for each X-ray.
+    What was segmented before is read from disk. ``dict(lungs_many(...))`` holds them all: a byte per
+    pixel.
 
     Parameters
     ----------
@@ -88,7 +91,7 @@ def _lungs_at(item: tuple[Path, Path | None]) -> tuple[np.ndarray, tuple[int, in
     """Work on one file in a worker; a mask travels as bits, and an error for people as a value."""
     file, mask_file = item
     try:
-        lungs = lungs_of(read_xray(file), mask_file)
+        lungs = lungs_of(read_xray(file), mask_file, store=LungStore())
     except (CxrError, Refusal) as error:
         return error if isinstance(error, CxrError) else ImageError(f"{file}: {error}")
     height, width = lungs.mask.shape

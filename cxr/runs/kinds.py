@@ -259,6 +259,14 @@ KINDS: dict[str, Kind] = {
             shard="cxr.experiments.vocabulary.job:search_shard",
         ),
         Kind(
+            "check-data",
+            "which X-rays of a data set are not what they seem",
+            job="cxr.experiments.appearance.job:run",
+            params="cxr.experiments.appearance.settings:CheckParams",
+            resumes=True,
+            shard="cxr.experiments.appearance.job:check_shard",
+        ),
+        Kind(
             "audit-data",
             "what tells the classes of a data set apart without a look at the chest",
             job="cxr.experiments.data_audit.job:run",

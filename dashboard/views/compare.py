@@ -114,7 +114,7 @@ def show_details(results: ComparisonResults) -> None:
             "intervals are too short."
         )
     for note in results["notes"]:
-        st.caption(viewer.plain(note))
+        st.caption(viewer.as_markdown(note))
 
 
 def reference_row(row: Reference, names: dict[str, str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from cxr.data.splits import in_order
 from cxr.errors import CxrError
 from cxr.runs import ENDED, list_runs, start
 
-from sections.data import data_audit, duplicates, openings, probes
+from sections.data import appearance, data_audit, duplicates, openings, probes
 from services import load
 from widgets import address, gallery, page, pick, viewer, where
 from widgets import run_state as run_parts
@@ -72,6 +72,7 @@ def show_set(chosen: DataSet) -> None:
     if data.classes or (data.table["findings"] != "").any():
         make_splits(chosen, data)
     show_images(data)
+    appearance.show(chosen, data)
     if data.classes or (data.table["findings"] != "").any():
         data_audit.show(chosen, data)
     if data.classes or (data.table["findings"] != "").any() or data.table["source"].nunique() > 1:

@@ -104,6 +104,7 @@ else:
             *options,
             *(word for mode in params["modes"][1:] for word in ("--mode", mode)),
             *(["--draws", params["draws"]] if params["draws"] != DEFAULT_DRAWS else []),
+            *experiments.seen_words(params),
             *locked.words(params),
             *where.words(place),
         )

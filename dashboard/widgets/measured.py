@@ -9,7 +9,7 @@ import streamlit as st
 
 from cxr.evaluation.provenance import in_words, provenance_of
 from cxr.evaluation.results import SeenRecord, evaluation_results
-from cxr.evaluation.seen import ALL_SEEN, OWN_SPLIT, seen_in_words
+from cxr.evaluation.seen import ALL_SEEN, OWN_SPLIT, n_seen_of, seen_in_words
 from cxr.evaluation.selection import EVERYTHING, NOT_KNOWN
 from cxr.runs import Run, start
 
@@ -80,7 +80,7 @@ def _seen_in_split(seen: SeenRecord | None, split: str) -> int:
     counts = seen["splits"].get(split) if seen else None
     if counts is None or counts.get("why") in (ALL_SEEN, OWN_SPLIT):
         return 0
-    return counts["trained"] + counts["chosen"]
+    return n_seen_of(counts)
 
 
 def _show_seen(seen: SeenRecord, split: str) -> None:

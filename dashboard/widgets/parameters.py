@@ -26,7 +26,7 @@ CLUSTERS = {
     "clusters": Parameter("run of clusters", always=True),
     "group": Parameter("explained class"),
     "cluster": Parameter("cluster", always=True),
-    "page": _PAGE,
+    "turn": Parameter("page of a cluster's X-rays"),
 }
 """What a page has that shows clusters of heatmaps."""
 _BROWSE = {
@@ -45,6 +45,8 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "source": Parameter("source"),
         "split": Parameter("split"),
         "page": _PAGE,
+        "flag": Parameter("kind of flag"),
+        "flags-page": Parameter("page of the flags"),
     },
     "train": {"data": _DATA, "recipe": Parameter("recipe", always=True)},
     "live": {"run": _RUN, "compare": Parameter("training to compare with")},
@@ -90,6 +92,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "audit": Parameter("audit", always=True),
         "finding": Parameter("finding"),
         "page": _PAGE,
+        "rank": Parameter("region"),
     },
     "explorer": {
         "model": _MODEL,
@@ -109,7 +112,6 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "maps": Parameter("run of heatmaps"),
         "regions": Parameter("relevance budget"),
         "rank": Parameter("region"),
-        "page": _PAGE,
         **CLUSTERS,
     },
     "text": {

@@ -34,6 +34,7 @@ PAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "text": ("Burned-in text: finding tokens, masking them, controls and stamping.", ("cxr.text",)),
+    "regions": ("Lungs, border and text of an X-ray, and X-rays that show one of them only.", ("cxr.regions",)),
     "experiments": (
         "Experiments with text, and studies over several seeds.",
         (
@@ -41,6 +42,7 @@ PAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
             "cxr.experiments.stamping.settings",
             "cxr.experiments.vocabulary.settings",
             "cxr.experiments.data_audit.settings",
+            "cxr.experiments.appearance.settings",
             "cxr.experiments.probes.settings",
             "cxr.experiments.probes.probing",
             "cxr.experiments.probes.questions",

@@ -111,6 +111,22 @@ def test_what_an_address_names_and_is_not_there_is_told(audit: Run, trained: Run
     refused(app, query, "model", "data", "split", "audit", "finding", "external")
 
 
+def test_x_rays_from_elsewhere_are_chosen_and_stand_in_the_address_and_in_the_command(trained: Run, demo: Manifest):
+    rows = pd.DataFrame(demo.table)
+    rows.loc[rows.index % 5 == 0, "split"] = "hospital"
+    rows.to_csv(demo.path, index=False)
+    app = opened("trust", model=trained.id, data="demo", split="test")
+    key = f"trust:external:{trained.id}:demo"
+    assert app.multiselect(key=key).value == ["demo:hospital"]
+    assert any(code.value.endswith("--external demo:hospital") for code in app.code)
+    app.multiselect(key=key).set_value([]).run()
+    assert not app.exception
+    assert app.query_params["external"] in ("none", ["none"])
+    again = opened("trust", model=trained.id, data="demo", split="test", external="none")
+    assert again.multiselect(key=key).value == []
+    assert not any("--external" in code.value for code in again.code)
+
+
 def test_without_a_network_the_page_says_what_to_do(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("sections.trust.choice.list_networks", list)
     app = opened("trust")

@@ -14,7 +14,7 @@ from cxr.cli import main
 from cxr.data import Manifest
 from cxr.errors import ManifestError, RunError
 from cxr.evaluation.intervals import FEWEST_PATIENTS, jackknife
-from cxr.evaluation.metrics import summarise
+from cxr.evaluation.metrics import auc_without, summarise, weighted_auc
 from cxr.evaluation.slices import SliceResults, slice_predictions, slices_of
 from cxr.evaluation.slices.columns import divided
 from cxr.evaluation.slices.differences import Side, difference_limits, difference_p
@@ -312,3 +312,15 @@ def test_a_run_without_predictions_is_refused_in_one_line(tmp_path):
     folder = RunFolder.create(runs_root(), "evaluate", {"weights": "x", "manifest": str(tmp_path / "m.csv")})
     with pytest.raises(RunError, match="has no predictions to divide"):
         slices_of(get_run(folder.id))
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_an_auc_without_each_part_is_that_of_weights_of_0(ties: bool) -> None:
+    rng = np.random.default_rng(5)
+    score, positive, part = rng.normal(size=90), rng.random(90) < 0.3, rng.integers(0, 7, 90)
+    positive[part == 6] = True
+    score = score.round(0) if ties else score
+    weights = (part != np.arange(8)[:, None]).astype(float)
+    np.testing.assert_allclose(auc_without(positive, score, part, 8), weighted_auc(positive, score, weights))
+    only = np.where(positive, 0, 1)  # without its part, no positive is left
+    assert np.isnan(auc_without(positive, score, only, 2)).all()

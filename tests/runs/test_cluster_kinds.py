@@ -40,6 +40,7 @@ COMMANDS = {
     "text-stamping": ["text", "stamp", *NETWORK, "--word", "DX"],
     "text-vocabulary": ["text", "vocabulary", "demo"],
     "audit-data": ["data", "audit", "demo"],
+    "check-data": ["data", "check", "demo"],
     "audit-network": ["audit", *NETWORK],
     "probe-data": ["data", "probe", "demo"],
     "relevance-regions": ["relevance", *NETWORK],

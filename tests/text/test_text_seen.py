@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from configurations import CONFIGURATIONS, make_network, write_xrays
 
@@ -39,6 +40,8 @@ def test_what_an_experiment_finds_says_how_many_x_rays_are_not_new(tmp_path, kin
     network = save_model(make_network(configuration, SIZE), tmp_path / "net.safetensors", Seen((known,)))
     job, options = JOBS[kind]
     params = {"model": str(network), "manifest": str(data.path), "split": "test", "device": "cpu", **options}
+    if kind != "explain":
+        params["include_seen"] = True
     if kind == "text-stamping":
         params["towards"] = configuration.classes[0]
     folder = RunFolder.create(runs_root(), kind, params)
@@ -52,3 +55,35 @@ def test_what_an_experiment_finds_says_how_many_x_rays_are_not_new(tmp_path, kin
     assert set(named) <= set(cache.ids[:4])
     said = " ".join([results.get("finding", ""), *results.get("notes", [])])
     assert f"{len(named)} of the {measured} X-rays are not new to the network ({len(named)} trained on)." in said
+
+
+@pytest.mark.parametrize("kind", ["text-experiment", "text-stamping"])
+@pytest.mark.parametrize("configuration", [CONFIGURATIONS[1], CONFIGURATIONS[5]], ids=str)
+def test_an_experiment_leaves_out_what_the_network_has_seen_names_and_counts_it(tmp_path, kind, configuration):
+    data = Manifest.load(write_xrays(tmp_path / "xrays", configuration, n=12, words=True))
+    for image_id, path in data.image_paths().items():  # by hand, so that nothing is searched
+        image = read_xray(path)
+        Reviews.beside(data.path).save(
+            image_id, [TextBox(4, 4, 60, 20, text="PORTABLE")], shape=image.shape, content_hash=content_hash(image)
+        )
+    cache = ImageCache.build(data, SIZE, workers=0)
+    files, pictures = cache.digests(np.arange(5))
+    known = SeenImages("a", "only", "trained", 5, cache.form, sorted_digests(files), sorted_digests(pictures))
+    network = save_model(make_network(configuration, SIZE), tmp_path / "net.safetensors", Seen((known,)))
+    job, options = JOBS[kind]
+    params = {"model": str(network), "manifest": str(data.path), "split": "test", "device": "cpu", **options}
+    if kind == "text-stamping":
+        params["towards"] = configuration.classes[0]
+    folder = RunFolder.create(runs_root(), kind, params)
+    job(folder, folder.params, lambda fraction, text: None)
+    results = folder.read_json("results.json")
+    counts = results["seen"]["splits"]["test"]
+    named = {image_id for row in results["seen"]["images"] for image_id in row["ids"]}
+    table = pd.read_parquet(folder.path / {"text-stamping": "stamped.parquet"}.get(kind, "predictions.parquet"))
+    assert counts["left_out"]
+    assert counts["trained"] == len(named) > 0
+    assert named <= set(cache.ids[:5])
+    assert table["image_id"].nunique() == counts["of"] - len(named) > 0
+    assert not named & set(table["image_id"])
+    sentence = f"{len(named)} of {counts['of']} X-rays are left out: they are not new to the network"
+    assert sentence in results["finding"]

@@ -106,6 +106,9 @@ def test_the_stages_file_and_a_network_that_begins_with_it_carry_what_came_befor
     assert child.unknown == ()
     assert [entry.run for entry in child.images[:4]] == [twice.id] * 4
     assert len(child.images) == 6
+    first, now = read_seen(twice.checkpoints / BEST), child.images[:4]
+    assert all(np.array_equal(a.fingerprints, b.fingerprints) for a, b in zip(first.images, now, strict=True))
+    assert all(len(entry.fingerprints) == entry.n for entry in child.images)
 
 
 def test_weights_without_a_list_are_named_as_what_is_not_known(tmp_path, tiny, twice):
@@ -136,6 +139,7 @@ def test_a_resumed_run_has_the_same_list_also_if_its_checkpoint_is_older(tiny, f
         (s, u) for s in ("findings", "final") for u in ("trained", "chosen")
     ]
     assert [e.n for e in seen.images][2:] == [30, 9]
+    assert [len(e.fingerprints) for e in seen.images][2:] == [30, 9]
 
 
 def test_splits_made_again_on_its_own_file_are_measured_if_the_run_knows_what_it_saw(tmp_path, tiny):

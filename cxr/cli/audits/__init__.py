@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from cxr.cli.audits.appearance import check
 from cxr.cli.audits.data_audit import audit, report
 from cxr.cli.audits.duplicates import duplicates
 from cxr.cli.audits.network_audit import audit as audit_network
@@ -17,6 +18,7 @@ __all__ = ["add_to", "audit_network"]
 def add_to(data: typer.Typer) -> None:
     """Add the commands on data sets to ``cxr data``."""
     data.command("duplicates")(duplicates)
+    data.command("check")(check)
     data.command("audit")(audit)
     data.command("probe")(probe)
     data.command("report")(report)

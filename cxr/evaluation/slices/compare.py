@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cxr.errors import CxrError, RunError, unknown, wrong_use
-from cxr.evaluation.metrics import estimate
+from cxr.evaluation.metrics import estimate, summarise
 from cxr.evaluation.results import evaluation_results
 from cxr.evaluation.seen import measured_rows, n_seen
 from cxr.evaluation.slices.columns import Division, divisions, joined
@@ -192,14 +192,17 @@ def _per_class(
     table: pd.DataFrame, figure: Figure, part: np.ndarray, classes: Sequence[str], task: str
 ) -> dict[str, ClassFigure]:
     """Return recalls of classes, or AUCs of findings, as the run's own figures are made, where there are enough."""
-    summary = summarise_predictions(table[part], classes, task)
+    if task == MULTI_LABEL:
+        values = {name: _estimate(figure.side(part, [k])) for k, name in enumerate(classes)}
+    else:
+        # Without probabilities: no AUC is needed here, which would take most of the time.
+        labels = table.loc[part].drop(columns=[f"prob_{name}" for name in classes], errors="ignore")
+        values = {name: scores["recall"] for name, scores in summarise(labels, classes)["per_class"].items()}
     figures: dict[str, ClassFigure] = {}
     for k, name in enumerate(classes):
         own, too_small = figure.with_class(part, k)
-        scores = summary["per_class"][name]
-        value = scores["auc"] if task == MULTI_LABEL else scores["recall"]
         figures[name] = {
-            **(NOTHING if too_small else value),
+            **(NOTHING if too_small else values[name]),
             "n": int(own.sum()),
             "n_patients": n_patients(figure.patients, own),
             "too_small": too_small,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cxr.evaluation.intervals import LEVEL, Groups, Jackknife, Limits, jackknife, share_interval
+from cxr.evaluation.intervals import LEVEL, Groups, Jackknife, Limits, jackknife, share_interval, values_without
 
 _SMALLEST_P = 1e-6
 _HALVINGS = 20
@@ -82,12 +82,7 @@ def correlation_of(first: Statistic, second: Statistic, groups: Groups) -> float
 
     Both statistics take weights of all images.
     """
-
-    def both(weights: np.ndarray) -> np.ndarray:
-        one, other = first(weights), second(weights)
-        return np.column_stack([one, other, one - other])
-
-    estimate = jackknife(both, groups)
+    estimate = jackknife(_Together(first, second), groups)
     if estimate is None:
         return 0.0
     one, other, apart = estimate.variance
@@ -95,6 +90,25 @@ def correlation_of(first: Statistic, second: Statistic, groups: Groups) -> float
     if not (np.isfinite(apart) and spread > 0):
         return 0.0
     return float(np.clip((one + other - apart) / (2 * spread), -1, 1))
+
+
+@dataclass(frozen=True)
+class _Together:
+    """Two statistics and their difference, (B, 3)."""
+
+    first: Statistic
+    second: Statistic
+
+    def __call__(self, weights: np.ndarray) -> np.ndarray:
+        return self._beside(self.first(weights), self.second(weights))
+
+    def without(self, part: np.ndarray, n_parts: int) -> np.ndarray:
+        """Return (P, 3) without the images of each part (N,)."""
+        return self._beside(values_without(self.first, part, n_parts), values_without(self.second, part, n_parts))
+
+    @staticmethod
+    def _beside(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return np.column_stack([one, other, one - other])
 
 
 def _distance(first: float, second: float, correlation: float) -> float:

@@ -169,18 +169,30 @@ RULES: tuple[Rule, ...] = (
         "relevance",
         "how much more relevance a region outside of the lungs holds than its area, where removing it moves the logit "
         "more than removing an equal area elsewhere",
-        "Relevance and removal agree that the network looks there: either alone can mislead.",
+        "Relevance and removal agree that the network looks there: either alone can mislead. Text that holds no more "
+        "than a planted mark, which the network cannot know, is at most a warning; the rest of the chest a note.",
         none=1.0,
         worst=10.0,
         serious=2.0,
         warning=1.0,
     ),
     Rule(
+        "removal-outside",
+        "relevance",
+        "by how much removing a region outside of the lungs lowers the explained class's logit, beyond an equal area "
+        "elsewhere, where its relevance is not above its area",
+        "Removal alone shows that something there matters, not that it is a shortcut: 0.2 of a logit is about five "
+        "points of probability.",
+        worst=2.0,
+        warning=0.2,
+        note=0.0,
+    ),
+    Rule(
         "cluster-outside",
         "clusters",
         "share of patients in a cluster of heatmaps that uses text, border or devices more than the lungs",
         "A cluster is a way in which the network decides. It is a hint, which removal or stamping has to confirm: "
-        "never more than a warning.",
+        "never more than a warning, and a note where it is the rest of the chest.",
         warning=0.02,
         note=0.0,
     ),
@@ -212,7 +224,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "not-what-they-seem",
         "checks",
-        "share of the X-rays that are inverted, turned, lateral, no chest, of children, empty or cut",
+        "share of the X-rays that may be inverted, turned, lateral, no chest, of children, empty or cut, above the "
+        "false alarms of the check",
         "They are hard for reasons that are not the illness, and seldom spread evenly over the classes.",
         warning=0.05,
         note=0.0,

@@ -180,7 +180,8 @@ def _cluster_sentence(entry: ClusterEntry, several: bool) -> str:
     if not several:
         return f"All {n} explained for {entry['target']} are one cluster."
     what = f"Cluster {entry['number']} ({entry['target']}, {n})"
-    place = f" in the {entry['place']} of the picture" if entry["place"] else ""
+    at = "at" if entry["place"].endswith(("edge", "corner")) else "in"
+    place = f" {at} the {entry['place']} of the picture" if entry["place"] else ""
     if entry["region"]:
         where = f", mostly{place}" if place else ""
         uses = f"uses {_NOUNS[entry['region']]} {times(entry['estimate'])} as much as the others of its class{where}"

@@ -29,7 +29,8 @@ from cxr.data import Manifest
 from cxr.evaluation.job import annotated_in_training
 from cxr.evaluation.predict import predictions_table
 from cxr.evaluation.provenance import provenance, with_opening
-from cxr.evaluation.seen import marked, marked_in_words
+from cxr.evaluation.relation import is_own, refuse_new_splits
+from cxr.evaluation.seen import marked_in_words, new_to
 from cxr.evaluation.summary import with_targets
 from cxr.experiments.masking import example
 from cxr.experiments.masking.conditions import BEFORE, Condition, Masking
@@ -65,13 +66,14 @@ def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
     model.to(resolve_device(setting.device))
     manifest, whole_manifest = _images_of(setting, model)
     rests_on = provenance(whole_manifest, setting.model)
+    own = is_own(setting.model, model.card, whole_manifest)
+    manifest, seen = new_to(seen_by(setting.model), manifest, model.card.size, own=own, include=setting.include_seen)
     file_tokens, left_out = search(
         manifest, lambda done, text: progress(_SEARCHED * done, text), folder.stop_requested, setting.workers
     )
     if folder.stop_requested():
         return
     rests_on = with_opening(rests_on, whole_manifest, list(file_tokens), folder.id, "text-experiment")
-    seen = marked(seen_by(setting.model), manifest.select(ids=file_tokens), model.card.size)
     predictions = predict_conditions(
         model, manifest, file_tokens, setting.masking, _between(progress, _SEARCHED, _PREDICTED), folder.stop_requested
     )
@@ -121,8 +123,6 @@ def _between(progress: Progress, low: float, high: float) -> Progress:
 
 def _images_of(setting: Setting, model: XrayClassifier) -> tuple[Manifest, Manifest]:
     """Return the images to mask, and all of the data set: what its sources label tells which findings are absent."""
-    from cxr.evaluation.relation import refuse_new_splits
-
     manifest = setting.data
     refuse_new_splits(setting.model, model, manifest)
     chosen = in_split(manifest, setting.split)

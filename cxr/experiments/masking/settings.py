@@ -30,6 +30,8 @@ class Setting(OnNetwork):
         Processes that search for text.
     n
         The first n images.
+    include_seen
+        Keep X-rays that the network was trained or chosen on; they are left out otherwise, as by an evaluation.
     explained
         How many X-rays with text get a heatmap; 0 for none.
 
@@ -46,6 +48,7 @@ class Setting(OnNetwork):
     seed: int = 0
     workers: int | None = None
     n: int | None = Field(default=None, ge=1)
+    include_seen: bool = False
     explained: int = DEFAULT_EXPLAINED
 
     @model_validator(mode="before")

@@ -26,7 +26,8 @@ from cxr.errors import ImageError, TextError
 from cxr.evaluation.multilabel import THRESHOLD
 from cxr.evaluation.predict import predict, predictions_table
 from cxr.evaluation.provenance import provenance, with_opening
-from cxr.evaluation.seen import marked, marked_in_words
+from cxr.evaluation.relation import is_own, refuse_new_splits
+from cxr.evaluation.seen import marked_in_words, new_to
 from cxr.experiments.stamping.dose_response import CONDITIONS, results_of
 from cxr.experiments.stamping.results import LeftOutSize, StampingResults, VersionRow
 from cxr.experiments.stamping.settings import Setting, chosen_images, patch_of
@@ -56,6 +57,8 @@ def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
     model.to(resolve_device(setting.device))
     manifest, chosen, setting = _images_of(setting, model)
     patch = patch_of(setting, manifest)
+    own = is_own(setting.model, model.card, manifest)
+    chosen, seen = new_to(seen_by(setting.model), chosen, model.card.size, own=own, include=setting.include_seen)
     tokens: dict[str, list[TextBox]] = {}
     if setting.avoid:
         file_tokens, _ = search(
@@ -75,7 +78,6 @@ def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
         table, model.classes, setting.towards, setting.title, setting.onto, setting.seed, threshold=threshold
     )
     stamped = chosen.select(ids=[i for i in chosen.ids if i in set(table["image_id"])])
-    seen = marked(seen_by(setting.model), stamped, model.card.size)
     rests_on = with_opening(provenance(manifest, setting.model), manifest, stamped.ids, folder.id, "text-stamping")
     sentences = " ".join(filter(None, (doses["finding"], marked_in_words(seen))))
     results: StampingResults = {
@@ -94,8 +96,6 @@ def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
 
 
 def _images_of(setting: Setting, model: XrayClassifier) -> tuple[Manifest, Manifest, Setting]:
-    from cxr.evaluation.relation import refuse_new_splits
-
     manifest = setting.data
     refuse_new_splits(setting.model, model, manifest)
     return manifest, *chosen_images(manifest, model.classes, setting, model.card.task)

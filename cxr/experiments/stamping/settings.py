@@ -80,6 +80,8 @@ class Setting(OnNetwork):
         Processes that search for them.
     n
         The first n images.
+    include_seen
+        Keep X-rays that the network was trained or chosen on; they are left out otherwise, as by an evaluation.
 
     Raises
     ------
@@ -104,6 +106,7 @@ class Setting(OnNetwork):
     seed: int = 0
     workers: int | None = None
     n: int | None = Field(default=None, ge=1)
+    include_seen: bool = False
 
     @model_validator(mode="before")
     @classmethod

@@ -30,11 +30,9 @@ def show(
     """Show the X-rays of which two runs say different things, by who is right."""
     first, second = (names[k] for k in pair)
     st.subheader("X-rays on which they disagree", anchor=False)
-    left, right = st.columns([3, 6], vertical_alignment="bottom")
     finding = ""
     if paired.task == MULTI_LABEL:
-        with left:
-            finding = pick.from_url("Finding", paired.classes, {}, "finding")
+        finding = pick.from_url("Finding", paired.classes, {}, "finding", width=320)
     rows = disagreements(paired, *pair, finding, thresholds)
     n = {who: int((rows["right"] == who).sum()) for who in (FIRST, SECOND, BOTH)}
     titles = {
@@ -44,10 +42,15 @@ def show(
     }
     offered = [FIRST, SECOND] if paired.task == MULTI_LABEL else list(titles)
     pick.arrive(_LIST, "list", FIRST, allowed=offered)
-    with right:
-        who = st.segmented_control(
-            "List", offered, format_func=titles.__getitem__, required=True, key=_LIST, label_visibility="collapsed"
-        )
+    who = st.segmented_control(
+        "List",
+        offered,
+        format_func=titles.__getitem__,
+        required=True,
+        key=_LIST,
+        label_visibility="collapsed",
+        wrap=True,
+    )
     pick.leave("list", who, FIRST)
     shown = rows[rows["right"] == who]
     n_patients = len(set(rows["patient"]))

@@ -73,6 +73,7 @@ def curves(
                 "color": class_colour(name, classes),
                 "width": 3 if name == chosen else 1.2,
                 "dash": class_dash(name, classes),
+                "simplify": False,
             },
             customdata=curve.thresholds,
             hovertemplate="%{x:.3f}, %{y:.3f} at threshold %{customdata:.3f}",

@@ -19,7 +19,7 @@ from widgets import address, page, pick, viewer
 
 _SLICE, _PAIRS = "results:slice", "results:pairs"
 _ALL = "all columns"
-_MOST_PAIRS = 20
+_MOST_PAIRS, _MOST_SENTENCES = 20, 3
 ABOUT = (
     "Orange: different from the rest after correction for all slices that were compared (Holm). Intervals are of each "
     "slice alone, over its patients. A slice may differ in its patients, devices, labels or mix of classes: this does "
@@ -46,8 +46,13 @@ def show(evaluated: Evaluated) -> None:
     results = _results(evaluated.run.id, evaluated.stamp, _data_stamp(evaluated), evaluated.split, pairs, evaluated)
     with for_column:
         column = pick.from_url("Column", [_ALL, *results["columns"]], {}, "column")
-    for line in results["conclusions"]:
+    for line in results["conclusions"][:_MOST_SENTENCES]:
         st.markdown(viewer.plain(line))
+    others = results["conclusions"][_MOST_SENTENCES:]
+    if others:
+        with st.expander(f"{len(others)} more that stand out", icon=":material/expand_more:"):
+            for line in others:
+                st.markdown(viewer.plain(line))
     entries = [entry for entry in results["slices"] if column == _ALL or column in entry["where"]]
     enough = [entry for entry in entries if not entry["too_small"]]
     if enough:
@@ -75,7 +80,7 @@ def show(evaluated: Evaluated) -> None:
             st.caption("No pair does worse than the rest.")
     _show_xrays(evaluated)
     for note in results["notes"]:
-        st.caption(viewer.plain(note))
+        st.caption(viewer.as_markdown(note))
     page.command("cxr", "slices", evaluated.run.id, "--split", evaluated.split, *([] if pairs else ["--no-pairs"]))
 
 

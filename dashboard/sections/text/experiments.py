@@ -43,7 +43,22 @@ def settings(how: MaskedBy) -> JsonObject:
     help_ = "How often random boxes are drawn, as a control. More draws make the control more precise and take longer."
     draws = int(right.number_input("Random draws", 1, MOST_DRAWS, key="experiments:draws", help=help_))
     pick.leave("draws", str(draws), str(DEFAULT_DRAWS))
-    return {"modes": [how["mode"], *also], "margin": how["margin"], "draws": draws}
+    params: JsonObject = {"modes": [how["mode"], *also], "margin": how["margin"], "draws": draws}
+    return params | choose_seen()
+
+
+def choose_seen() -> JsonObject:
+    """Let the user keep X-rays that the network has seen; returns ``include_seen`` if so."""
+    pick.arrive("text:include-seen", "seen", False, pick.switched, accepted="0, 1")
+    help_ = "By default X-rays that the network was trained or selected on, and those of their patients, are left out."
+    include = st.checkbox("Include X-rays that the network has seen", key="text:include-seen", help=help_)
+    pick.leave("seen", str(int(include)), "0")
+    return {"include_seen": True} if include else {}
+
+
+def seen_words(params: JsonObject) -> list[str]:
+    """Return the option of the command that keeps what was seen."""
+    return ["--include-seen"] if params.get("include_seen") else []
 
 
 def begin(subject: Subject, how: JsonObject, place: Slurm | None) -> None:

@@ -104,6 +104,7 @@ def _settings(chosen: Subject, network: XrayClassifier) -> Choice:
     help_ = "Moves the stamp to the nearest place free of text. Text is searched for once, about a second per X-ray."
     params["avoid"] = second[5].toggle("Keep text", key="stamping:avoid", help=help_)
     pick.leave("cover", str(int(not params["avoid"])), "0")
+    params |= experiments.choose_seen()
     setting = Setting.of(params)
     images, setting = chosen_images(chosen.data, classes, setting, network.card.task)
     return Choice(params, setting, (float(size), float(contrast)), images)
@@ -173,7 +174,7 @@ def _command(chosen: Subject, params: JsonObject) -> list[str]:
     words += ["--data", chosen.command_data, "--split", chosen.split]
     words += ["--towards", params["towards"], "--place", params["place"], "--control", params["control"]]
     words += [part for label in params["onto"] for part in ("--onto", label)]
-    return words + ([] if params["avoid"] else ["--cover"])
+    return words + ([] if params["avoid"] else ["--cover"]) + experiments.seen_words(params)
 
 
 # --- preview -------------------------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ from services import load
 from widgets import address, page, pages, pick, subject
 
 TABLES = "evaluate-predictions"
+NONE = "none"
+"""What an address says for no X-rays from elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,9 @@ def elsewhere(chosen: Choice) -> list[str]:
     further = [f"{own}:{name}" for name in chosen.data.splits if name not in (*USUAL_SPLITS, chosen.split)]
     sets = [data.name for data in list_data_sets() if data.name != chosen.data_name]
     key = f"trust:external:{chosen.ref}:{chosen.data_name}"
+    if address.take("external", key) == NONE:
+        address.accept("external")
+        st.session_state[key] = []
     pick.arrive_some(key, "external", [*further, *sets], further)
     names = st.multiselect(
         "X-rays from elsewhere",
@@ -133,7 +138,7 @@ def elsewhere(chosen: Choice) -> list[str]:
         placeholder="none: nothing is then known about another hospital",
         help="Other data sets, or further splits of this one. Import X-rays of another hospital on the page Data.",
     )
-    address.say("external", address.joined(names), address.joined(further))
+    address.say("external", address.joined(names) or NONE, address.joined(further) or NONE)
     return names
 
 

@@ -31,15 +31,6 @@ def section(chosen: Subject, method: Method, target: str) -> None:
             "Which X-rays does the network decide by the same part of the picture? Heatmaps that are alike are put "
             "together; a cluster about burned-in text or the border is a reason to look closer."
         )
-        place = where.choose(KIND)
-        label = f"Cluster the heatmaps of {page.counted(n, 'X-ray')}"
-        if st.button(label, icon=":material/scatter_plot:", key="clusters:start"):
-            address.ask(clusters=_start(chosen, method, target, place).id)
-            st.rerun()
-        words = ["--split", chosen.split] if chosen.split else ["--split", ""]
-        words += ["--composite", method.composite] if method.composite != DEFAULT_COMPOSITE else []
-        words += ["--target", target] if target else []
-        page.command("cxr", "clusters", chosen.network_ref, "--data", chosen.command_data, *words, *where.words(place))
         if runs or address.asks("clusters") is not None:
             labels = {run_id: load.local_time(run.spec["created"]) for run_id, run in runs.items()}
             run = runs[
@@ -49,12 +40,22 @@ def section(chosen: Subject, method: Method, target: str) -> None:
                     labels,
                     "clusters",
                     missing=_missing,
-                    resets=("group", "cluster", "page"),
+                    resets=("group", "cluster", "turn"),
                 )
             ]
-            run_parts.watch(run, key=f"clusters:{run.id}")
             if run.status()["state"] == "finished":
                 clusters.render(run)
+            else:
+                run_parts.watch(run, key=f"clusters:{run.id}")
+        place = where.choose(KIND)
+        label = f"Cluster the heatmaps of {page.counted(n, 'X-ray')}"
+        if st.button(label, icon=":material/scatter_plot:", key="clusters:start"):
+            address.ask(clusters=_start(chosen, method, target, place).id)
+            st.rerun()
+        words = ["--split", chosen.split] if chosen.split else ["--split", ""]
+        words += ["--composite", method.composite] if method.composite != DEFAULT_COMPOSITE else []
+        words += ["--target", target] if target else []
+        page.command("cxr", "clusters", chosen.network_ref, "--data", chosen.command_data, *words, *where.words(place))
 
 
 def _start(chosen: Subject, method: Method, target: str, place: Slurm | None) -> Run:

@@ -77,7 +77,7 @@ def _cluster(entries: Sequence[ClusterEntry], names: dict[int, str]) -> ClusterE
     ranked = sorted(entries, key=lambda e: (not e["shown"], e["region"] not in ("text", "border"), e["size"]))
     by_id = {str(entry["number"]): entry for entry in ranked}
     labels = {i: f"{_title(entry, names)} · {page.counted(entry['size'], 'X-ray')}" for i, entry in by_id.items()}
-    return by_id[pick.from_url("Open a cluster", list(by_id), labels, "cluster", resets=("page",))]
+    return by_id[pick.from_url("Open a cluster", list(by_id), labels, "cluster", resets=("turn",))]
 
 
 def _map(of: Clustered, entries: Sequence[ClusterEntry], names: dict[int, str]) -> list[int]:
@@ -151,7 +151,7 @@ def _places(of: Clustered, entry: ClusterEntry) -> list[int]:
 
 def _images(of: Clustered, data: Manifest, places: Sequence[int]) -> None:
     per_page = _PER_ROW * _ROWS
-    turn = pick.page_number(-(-len(places) // per_page), key="clusters:page") - 1
+    turn = _turn(-(-len(places) // per_page)) - 1
     shown = places[turn * per_page : (turn + 1) * per_page]
     params = params_of(of.run)
     for start in range(0, len(shown), _PER_ROW):
@@ -169,6 +169,17 @@ def _images(of: Clustered, data: Manifest, places: Sequence[int]) -> None:
                 }
                 own = {key: str(value) for key, value in query.items() if value}
                 st.page_link(pages.EXPLORER, label="Explain", query_params=own)
+
+
+def _turn(total: int) -> int:
+    """Let the user choose a page of the X-rays; by a parameter of its own, since others on the page list X-rays too."""
+    last = max(1, total)
+    pick.arrive("clusters:turn", "turn", 1, int, range(1, last + 1), accepted=f"1 to {last}")
+    chosen = 1
+    if last > 1:
+        chosen = int(st.number_input(f"Page (of {last})", 1, last, key="clusters:turn", width=140))
+    pick.leave("turn", str(chosen), "1")
+    return chosen
 
 
 def _about(run: Run, entry: ClusterEntry, names: dict[int, str]) -> None:

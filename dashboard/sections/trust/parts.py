@@ -50,14 +50,15 @@ def chips(parts: Sequence[PartStatus]) -> None:
     st.markdown(" ".join(words))
 
 
-def show(parts: Sequence[PartStatus], findings: Sequence[Finding], start: Callable[[str], None]) -> None:
+def show(parts: Sequence[PartStatus], findings: Sequence[Finding], do: Callable[[str], None]) -> None:
     """Show each part: what it found or looked at, its runs, and a button where it is missing."""
     st.subheader("Part by part", anchor=False)
     for part in parts:
         own = [finding for finding in findings if finding["part"] == part["name"]]
-        word = page.counted(len(own), "finding") if part["state"] == "done" else STATES[part["state"]]
+        word = page.counted(len(own), "finding") if own else "looked at, no finding"
+        word = word if part["state"] == "done" else STATES[part["state"]]
         with st.expander(f"{part['title']}: {word}", icon=ICONS[part["state"]]):
-            _part(part, own, start)
+            _part(part, own, do)
     for part in parts:
         if part["name"] in RENDERED and part["state"] == "done" and part["runs"]:
             _render(part)
@@ -71,7 +72,7 @@ def _render(part: PartStatus) -> None:
         importlib.import_module(name).render(get_run(part["runs"][-1]))
 
 
-def _part(part: PartStatus, findings: Sequence[Finding], start: Callable[[str], None]) -> None:
+def _part(part: PartStatus, findings: Sequence[Finding], do: Callable[[str], None]) -> None:
     for finding in findings:
         st.markdown(f"- {viewer.plain(finding['sentence'])}")
     for sentence in part["looked"]:
@@ -85,5 +86,5 @@ def _part(part: PartStatus, findings: Sequence[Finding], start: Callable[[str], 
         link_to(part["link"], "See it on its page")
     if part["state"] in ("missing", "failed"):
         if st.button("Do this part", key=f"trust:do:{part['name']}", icon=":material/play_arrow:"):
-            start(part["name"])
+            do(part["name"])
         st.code(shlex.join(part["command"]), language="bash", wrap_lines=True)

@@ -25,7 +25,7 @@ from cxr.runs import ACTIVE, Run, Slurm, list_runs, start
 from sections.explorer import composite_options, heatmap_facts
 from sections.trust import relevance_charts
 from services import load
-from widgets import address, gallery, measured, page, pick, tables, viewer, where
+from widgets import address, measured, page, pages, pick, tables, viewer, where
 from widgets import run_state as run_parts
 from widgets.subject import Subject, name_of
 
@@ -108,8 +108,18 @@ def _show_images(run: Run) -> None:
     shown = list(dict.fromkeys(first["image_id"]))[:_SHOWN_IMAGES]
     data = _data_of(run)
     if data is not None:
-        gallery.grid(data, shown, captions.__getitem__, key="regions", rows=1, link=_link(run) | {"regions": run.id})
+        _show_pictures(run, data, {image_id: captions[image_id] for image_id in shown})
     st.dataframe(pd.DataFrame(ranked_cells(first, name)), hide_index=True, height=min(250, 38 + 35 * len(first)))
+
+
+def _show_pictures(run: Run, data: Manifest, captions: dict[str, str]) -> None:
+    """Show X-rays side by side; a press opens one in the explorer, with this run below it."""
+    for cell, (image_id, caption) in zip(st.columns(_SHOWN_IMAGES), captions.items(), strict=False):
+        link = _link(run) | {"regions": run.id, "image": image_id}
+        link["split"] = link["split"] or data.row(image_id)["split"]
+        with cell:
+            st.image(load.thumbnail(data, image_id), caption=caption, width="stretch")
+            st.page_link(pages.EXPLORER, label="Explain", query_params=link)
 
 
 def _data_of(run: Run) -> Manifest | None:

@@ -26,7 +26,7 @@ _OFFSETS = (0.01, 0.065, 0.12)
 # Between them, what is left of a crop of 0 to 20 % per side is a shift of some 4 % and a scale of some 8 %.
 VIEWS: tuple[View, ...] = (WHOLE, *((0.87, 0.87, top, left) for top in _OFFSETS for left in _OFFSETS))
 DIMENSIONS = 64
-_SOURCE_SIDE, _VIEW_SIDE, _GRID = 64, 32, 16
+_SOURCE_SIDE, _VIEW_SIDE, GRID = 64, 32, 16
 _MOST_SAMPLED, _COPIES, _MOST_COPIES_EACH = 600, 2400, 40
 _RIDGE = 0.05  # of the mean variance within an X-ray's copies
 
@@ -54,15 +54,15 @@ class Describer:
     def fit(cls, pictures: Sequence[NDArray[np.uint8]], seed: int = 0) -> Describer:
         """Learn from a sample of pictures (:func:`sampled`), uint8 (S, S) each, and from copies slightly moved."""
         rng = np.random.default_rng(seed)
-        sample = [_source(picture) for picture in pictures]
-        plain = _features(sample, WHOLE)
-        common = np.linalg.svd(plain[:, : _GRID**2], full_matrices=False)[2][0].astype(np.float32)
-        upright = plain * _polarity(plain, common)[:, None]
+        sample = [source_of(picture) for picture in pictures]
+        plain = features_of(sample, WHOLE)
+        common = np.linalg.svd(plain[:, : GRID**2], full_matrices=False)[2][0].astype(np.float32)
+        upright = plain * polarity_of(plain, common)[:, None]
         within = np.zeros((plain.shape[1], plain.shape[1]))
         rounds = min(max(_COPIES // len(sample), 1), _MOST_COPIES_EACH)
         for _ in range(rounds):
-            copies = np.concatenate([_features([_turned(source, rng)], _moved(rng)) for source in sample])
-            difference = copies * _polarity(copies, common)[:, None] - upright
+            copies = np.concatenate([features_of([turned(source, rng)], _moved(rng)) for source in sample])
+            difference = copies * polarity_of(copies, common)[:, None] - upright
             within += difference.T @ difference / (len(sample) * rounds)
         within += np.eye(len(within)) * (_RIDGE * np.trace(within) / len(within) + 1e-6)
         mean = upright.mean(axis=0)
@@ -80,14 +80,14 @@ class Describer:
             Descriptors of length 1, (views, N, D), and the polarity (N,): positive for a positive, negative for a
             negative, near 0 (of -1 to 1) where it cannot be told.
         """
-        sources = [_source(picture) for picture in pictures]
+        sources = [source_of(picture) for picture in pictures]
         descriptors = np.empty((len(VIEWS), len(sources), self.projection.shape[1]), np.float32)
         polarity = np.zeros(len(sources), np.float32)
         for k, view in enumerate(VIEWS):
-            features = _features(sources, view)
+            features = features_of(sources, view)
             if view == WHOLE:
-                polarity = np.asarray(features[:, : _GRID**2] @ self.common / _GRID, np.float32)
-            upright = features * _polarity(features, self.common)[:, None]
+                polarity = np.asarray(features[:, : GRID**2] @ self.common / GRID, np.float32)
+            upright = features * polarity_of(features, self.common)[:, None]
             projected = (upright - self.mean) @ self.projection
             descriptors[k] = projected / np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), 1e-9)
         return descriptors, polarity
@@ -98,11 +98,12 @@ def sampled(rows: NDArray[np.int64], seed: int = 0) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).permutation(rows)[:_MOST_SAMPLED])
 
 
-def _source(picture: NDArray[np.uint8]) -> Plane:
+def source_of(picture: NDArray[np.uint8]) -> Plane:
+    """Return the small smoothed picture that descriptors are made of."""
     return np.asarray(cv2.GaussianBlur(shrink(picture, _SOURCE_SIDE).astype(np.float32), (0, 0), 0.8), np.float32)
 
 
-def _features(sources: Sequence[Plane], view: View) -> Matrix:
+def features_of(sources: Sequence[Plane], view: View) -> Matrix:
     """Return the ranks of the grey values, and the local contrast, on a grid over a view: (N, 2 * grid * grid)."""
     height, width, top, left = view
     scale_y, scale_x = height * _SOURCE_SIDE / _VIEW_SIDE, width * _SOURCE_SIDE / _VIEW_SIDE
@@ -112,7 +113,7 @@ def _features(sources: Sequence[Plane], view: View) -> Matrix:
             [0, scale_y, top * _SOURCE_SIDE + scale_y / 2 - 0.5],
         ]
     )
-    greys = np.empty((len(sources), _GRID * _GRID), np.float32)
+    greys = np.empty((len(sources), GRID * GRID), np.float32)
     contrasts = np.empty_like(greys)
     for k, source in enumerate(sources):
         part = cv2.warpAffine(
@@ -122,9 +123,9 @@ def _features(sources: Sequence[Plane], view: View) -> Matrix:
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        greys[k] = cv2.resize(part, (_GRID, _GRID), interpolation=cv2.INTER_AREA).ravel()
+        greys[k] = cv2.resize(part, (GRID, GRID), interpolation=cv2.INTER_AREA).ravel()
         contrast = local_contrast(np.asarray(part, np.float32), 9, 4.0)
-        contrasts[k] = cv2.resize(contrast, (_GRID, _GRID), interpolation=cv2.INTER_AREA).ravel()
+        contrasts[k] = cv2.resize(contrast, (GRID, GRID), interpolation=cv2.INTER_AREA).ravel()
     return np.hstack([_standard(_ranks(greys)), _standard(contrasts)])
 
 
@@ -141,12 +142,13 @@ def _standard(values: Matrix) -> Matrix:
     return np.asarray(centred / (centred.std(axis=1, keepdims=True) + 1e-6), np.float32)
 
 
-def _polarity(features: Matrix, common: Matrix) -> Matrix:
+def polarity_of(features: Matrix, common: Matrix) -> Matrix:
     """Return 1 or -1 for each row: whether it is on the side of what all pictures share."""
-    return np.where(features[:, : _GRID**2] @ common < 0, np.float32(-1), np.float32(1))
+    return np.where(features[:, : GRID**2] @ common < 0, np.float32(-1), np.float32(1))
 
 
-def _turned(source: Plane, rng: np.random.Generator) -> Plane:
+def turned(source: Plane, rng: np.random.Generator) -> Plane:
+    """Return a picture turned by up to 5 degrees."""
     side = source.shape[0]
     matrix = cv2.getRotationMatrix2D((side / 2, side / 2), rng.uniform(-5, 5), 1)
     border = cv2.BORDER_CONSTANT if rng.random() < 0.7 else cv2.BORDER_REPLICATE

@@ -72,6 +72,7 @@ class Clusters(Part):
                     command=self.command(context),
                     link=self.link(context),
                     images=[str(i) for i in cluster.get("examples") or []],
+                    at_most="note" if cluster["region"] == "elsewhere" else None,
                 )
             )
             if not found:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cxr.evaluation.truth import UNCERTAIN, finding_names
-from cxr.experiments.audit.context import Context, Need, Part, Progress
+from cxr.experiments.audit.context import EVALUATION, Context, Need, Part, Progress
 from cxr.experiments.audit.findings import Collected, Finding, Link
 from cxr.experiments.audit.parts.seen import share_of
 from cxr.experiments.audit.requests import Request
@@ -95,6 +95,8 @@ class DataAudit(Part):
         classes = classes[classes != ""].reset_index(drop=True)
         if context.multi_label or known["source"].nunique() < 2:
             return []
+        run = context.subject.table or context.runs.get(EVALUATION)
+        measured = run.id if run is not None else "RUN"
         pure = classes.groupby(known["source"]).nunique()
         findings = []
         for name in sorted(set(classes)):
@@ -116,7 +118,7 @@ class DataAudit(Part):
                     n=(len(rows), rows["patient_id"].nunique()),
                     not_shown="Whether the network tells the illness or the source.",
                     next_step="Add X-rays of other classes from these sources, or measure without them.",
-                    command=["cxr", "slices", "RUN", "--by", "source"],
+                    command=["cxr", "slices", measured, "--by", "source"],
                     link=self.link(context),
                     images=[str(i) for i in rows["image_id"][alone][:24]],
                 )

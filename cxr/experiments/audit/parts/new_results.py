@@ -18,6 +18,12 @@ def size_of(results: JsonObject) -> tuple[int | None, int | None]:
     return results.get("n_images"), results.get("n_patients")
 
 
+def negative(figure: Estimate) -> Estimate:
+    """Return an estimate with the opposite sign."""
+    value, low, high = (None if end is None else -end for end in (figure["value"], figure["low"], figure["high"]))
+    return {"value": value, "low": high, "high": low}
+
+
 def less(figure: Estimate, amount: float) -> Estimate:
     """Return an estimate less an amount that is known."""
     if figure["value"] is None:

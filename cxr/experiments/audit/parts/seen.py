@@ -7,7 +7,7 @@ import pandas as pd
 
 from cxr.evaluation.intervals import mean_intervals
 from cxr.evaluation.metrics import estimate, patients_of
-from cxr.evaluation.seen import seen_in_words
+from cxr.evaluation.seen import n_seen_of, seen_in_words
 from cxr.experiments.audit.context import Context, Need, Part, Progress
 from cxr.experiments.audit.findings import NOTHING, Collected, Link
 from cxr.experiments.audit.parts.evaluation import EvaluationPart
@@ -45,9 +45,10 @@ class SeenPart(Part):
         rows = table[table["split"] == split].reset_index(drop=True)
         share = share_of((rows["seen"] != "").to_numpy(), rows)
         n = len(rows), len(set(patients_of(rows)))
-        n_seen = of_split["trained"] + of_split["chosen"]
+        n_seen = n_seen_of(of_split)
         ids = [i for row in seen["images"] if row["split"] == split for i in row["ids"]]
-        where = f"{n_seen} of {xrays(*n)} ({of_split['trained']} trained on, {of_split['chosen']} chosen on)"
+        where = f"{n_seen} of {xrays(*n)} ({of_split['trained']} trained on, {of_split['chosen']} chosen on"
+        where += f", {of_split['patients']} of patients that it has seen)" if of_split.get("patients") else ")"
         if n_seen and not of_split["left_out"]:
             result.add(
                 context.finding(
@@ -70,13 +71,12 @@ class SeenPart(Part):
                 context.finding(
                     "seen-left-out",
                     "seen-left-out",
-                    f"The network has seen {where}. They are left out of every figure; the rest may be of their "
-                    "patients.",
+                    f"The network has seen {where}. They are left out of every figure.",
                     share,
                     figure_name="share of the split that was seen",
                     form="percent",
                     n=n,
-                    not_shown="Copies that were cropped or edited before, and further X-rays of the same patients.",
+                    not_shown="Copies that were much edited, and patients under another id or source.",
                     next_step="Look for duplicates, and make splits by patient.",
                     command=["cxr", "data", "duplicates", context.subject.data, "--group"],
                     link=self.link(context),

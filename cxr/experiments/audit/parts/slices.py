@@ -7,8 +7,9 @@ from cxr.evaluation.slices.wording import stands_out, where_in_words
 from cxr.experiments.audit.context import EVALUATION, Context, Part, Progress
 from cxr.experiments.audit.findings import Collected, Finding, Link
 from cxr.experiments.audit.parts.evaluation import EvaluationPart
+from cxr.experiments.audit.parts.new_results import negative
 from cxr.experiments.audit.requests import Request
-from cxr.formatting import Estimate, p_value
+from cxr.formatting import p_value
 
 _MOST = 5
 
@@ -58,11 +59,7 @@ class SlicesPart(Part):
 
     def _finding(self, context: Context, slices: SliceResults, entry: Slice) -> Finding | None:
         difference, shares = entry["difference"], slices["figure"] == "accuracy"
-        worse: Estimate = {
-            "value": -(difference["value"] or 0.0),
-            "low": None if difference["high"] is None else -difference["high"],
-            "high": None if difference["low"] is None else -difference["low"],
-        }
+        worse = negative({"value": difference["value"], "low": difference["low"], "high": difference["high"]})
         where = where_in_words(entry["where"])
         return context.finding(
             f"slice:{where}",

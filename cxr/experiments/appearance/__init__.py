@@ -1,0 +1,1 @@
+"""The check of a data set for X-rays that are not what they seem."""
