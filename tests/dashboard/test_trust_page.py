@@ -48,7 +48,7 @@ def test_parts_are_shown_as_looked_at_or_missing_and_one_can_be_done_alone(audit
     text = said(app)
     assert "Test figures" in text
     assert "Burned-in text · not done" in text
-    assert "left out: Not what they seem" in text
+    assert "Not what they seem · not done" in text
     assert "green-badge" not in text
     for status in audit.results()["parts"]:
         assert all(sentence in text for sentence in status["looked"])

@@ -222,6 +222,15 @@ RULES: tuple[Rule, ...] = (
         warning=0.0,
     ),
     Rule(
+        "patients-in-classes",
+        "duplicates",
+        "share of the X-rays whose patient has X-rays of more than one class",
+        "Illness comes and goes, so this is no fault by itself. Splits by patient then mix classes, and labels of a "
+        "patient as a whole may stand on X-rays that do not show the illness.",
+        warning=0.10,
+        note=0.0,
+    ),
+    Rule(
         "not-what-they-seem",
         "checks",
         "share of the X-rays that may be inverted, turned, lateral, no chest, of children, empty or cut, above the "

@@ -67,9 +67,10 @@ class DuplicatesPart(Part):
         if context.subject.split == EVERYTHING or context.subject.split in _FITTED_ON:
             result.looked.append("The X-rays have no split of their own for measuring, so none is compared.")
         else:
-            for finding in (self._copies(context, rows, search, conflicts), self._patients(context, rows, manifest)):
+            for finding in (self._copies(context, rows, conflicts), self._patients(context, rows, manifest)):
                 result.add(finding)
-        result.add(self._labels(context, manifest, conflicts, search))
+        result.add(self._labels(context, manifest, conflicts))
+        result.add(self._classes(context, manifest, conflicts))
         if not result.findings:
             clean = share_of(rows["image_id"] == "", rows) if len(rows) else None
             upper = clean["high"] if clean else None
@@ -80,7 +81,7 @@ class DuplicatesPart(Part):
             )
         return result
 
-    def _copies(self, context: Context, rows: pd.DataFrame, search: _Search, conflicts: Conflicts) -> Finding | None:
+    def _copies(self, context: Context, rows: pd.DataFrame, conflicts: Conflicts) -> Finding | None:
         table = conflicts.splits
         own = context.subject.split
         ids: set[str] = set()
@@ -128,7 +129,28 @@ class DuplicatesPart(Part):
             at_most=_at_most(context),
         )
 
-    def _labels(self, context: Context, manifest: Manifest, conflicts: Conflicts, search: _Search) -> Finding | None:
+    def _classes(self, context: Context, manifest: Manifest, conflicts: Conflicts) -> Finding | None:
+        several = set(conflicts.patients_in_classes["patient_id"])
+        table = manifest.table.reset_index(drop=True)
+        own = table["patient_id"].isin(several)
+        share = share_of(own.to_numpy(), table)
+        return context.finding(
+            "patients-in-classes",
+            "patients-in-classes",
+            f"{patients(len(several))} {'has' if len(several) == 1 else 'have'} X-rays of more than one class, "
+            f"{percent(share)} of all X-rays.",
+            share,
+            figure_name="share of X-rays of patients in several classes",
+            form="percent",
+            n=(len(table), len(set(patients_of(table)))),
+            not_shown="Whether the illness changed or a label is wrong.",
+            next_step="Look at these patients' X-rays in the order in which they were taken.",
+            command=self.command(context),
+            link=self.link(context),
+            images=table.loc[own].sort_values("patient_id", kind="stable")["image_id"].astype(str).tolist(),
+        )
+
+    def _labels(self, context: Context, manifest: Manifest, conflicts: Conflicts) -> Finding | None:
         ids = list(dict.fromkeys(i for column in _IMAGES for i in conflicts.labels[column]))
         table = manifest.table.reset_index(drop=True)
         share = share_of(table["image_id"].isin(ids).to_numpy(), table)
