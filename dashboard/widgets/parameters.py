@@ -126,6 +126,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         # whole split
         "also": Parameter("further way of masking"),
         "draws": Parameter("number of random draws"),
+        "seen": Parameter("switch"),
         "all": Parameter("switch"),
         "run": Parameter("experiment", always=True),
         "tab": Parameter("tab"),

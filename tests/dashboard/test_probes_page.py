@@ -21,7 +21,7 @@ def test_a_button_starts_probes_and_what_they_found_is_shown(demo: Manifest) -> 
     assert not app.exception, app.exception
     (run,) = list_runs(kind=KIND)
     assert (run.spec["params"]["text"], run.spec["params"]["masks"]) == (False, "box")
-    assert run.wait(timeout=120)["state"] == "finished", run.status()["error"]
+    assert run.wait(timeout=300)["state"] == "finished", run.status()["error"]
     app = opened("data", data="demo")
     assert not app.exception, app.exception
     assert run.results()["finding"] in said(app)

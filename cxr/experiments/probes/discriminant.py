@@ -119,17 +119,16 @@ def _whitened(descriptors: np.ndarray, train: np.ndarray, weights: np.ndarray) -
 
 def _whitened_in_span(points: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, float]:
     """Do the same where X-rays are few: in the space that they span, outside of which no class mean lies."""
-    own = points[train].astype(np.float64)
+    own = points[train]
     n, n_descriptors = own.shape
-    gram = own @ own.T / n
+    gram = (own @ own.T).astype(np.float64) / n
     scale = float(np.trace(gram)) / n_descriptors
     shrinkage = _shrinkage(own, float((gram**2).sum()), scale)
     variances, axes = np.linalg.eigh(gram)
     there = variances > _STEADY * variances[-1]
     variances, axes = variances[there], axes[:, there]
-    directions = own.T @ (axes / np.sqrt(n * variances))
-    widths = np.sqrt((1 - shrinkage) * variances + shrinkage * scale)
-    return (points @ (directions / widths).astype(np.float32)), shrinkage
+    widths = np.sqrt(n * variances * ((1 - shrinkage) * variances + shrinkage * scale))
+    return points @ (own.T @ (axes / widths).astype(np.float32)), shrinkage
 
 
 def _shrinkage(points: np.ndarray, squares: float, scale: float) -> float:

@@ -234,7 +234,7 @@ def lungs_in_words(results: ProbeResults) -> str:
     said = f"Lungs: {_MASKS[masks]} on {xrays(counts.get(masks, 0))}."
     if not none:
         return said
-    return f"{said} {xrays(none)} without plausible lungs count for the whole X-ray and the text alone."
+    return f"{said} It was not plausible on {xrays(none)}: of these the whole X-ray and the text alone are probed."
 
 
 def sampled_in_words(results: ProbeResults) -> str:
