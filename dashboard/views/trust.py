@@ -8,9 +8,10 @@ from cxr.experiments.audit.part_names import PARTS
 from cxr.experiments.audit.results import KIND, NetworkAuditResults, network_audit_results, so_far
 from cxr.json_types import JsonObject
 from cxr.reports import audit as report
+from cxr.reports.checklist import measured_run
 from cxr.runs import ACTIVE, Run, start
 
-from sections.trust import choice, findings, parts
+from sections.trust import checklists, choice, findings, parts
 from widgets import address, measured, page, viewer, where
 from widgets import run_state as run_parts
 
@@ -74,6 +75,9 @@ def show_results(run: Run, chosen: choice.Choice, external: list[str], place: wh
     with st.expander("How to read this", icon=":material/help:"):
         for note in results["notes"]:
             st.markdown(f"- {viewer.as_markdown(note)}")
+    of = measured_run(results["subject"]["network"], results["subject"]["table"])
+    if of is not None:
+        checklists.show(of)
     measured.rests_on(run)
     downloads(run, results)
 

@@ -90,6 +90,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "split": _SPLIT,
         "external": Parameter("data set from elsewhere"),
         "audit": Parameter("audit", always=True),
+        "checklist": Parameter("switch"),
         "finding": Parameter("finding"),
         "page": _PAGE,
         "rank": Parameter("region"),

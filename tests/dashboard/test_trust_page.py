@@ -10,6 +10,7 @@ import pytest
 from apps import opened, refused, said
 
 from cxr.data import Manifest
+from cxr.reports import audit as report
 from cxr.runs import Run, list_runs
 from tests.audits.finished import finished
 
@@ -59,6 +60,21 @@ def test_parts_are_shown_as_looked_at_or_missing_and_one_can_be_done_alone(audit
     newest = list_runs(kind="audit-network")[0]
     assert newest.id != audit.id
     assert newest.spec["params"]["parts"] == ["evaluation", "seen", "external", "slices", "text", "openings"]
+
+
+def test_the_checklists_are_filled_in_when_they_are_wanted_and_the_report_says_how_far(audit: Run):
+    app = opened("trust", audit=audit.id)
+    assert not app.exception
+    assert "CLAIM 2024: of 44 items" not in said(app)
+    app.toggle(key="trust:checklist").set_value(True).run()
+    assert not app.exception
+    assert "CLAIM 2024: of 44 items" in said(app)
+    assert list(app.query_params["checklist"]) == ["1"]
+    (claim, *_) = [frame.value for frame in app.dataframe if "asks for" in frame.value.columns]
+    assert len(claim) == 44
+    page = report.to_html(audit)
+    assert "Reporting checklists" in page
+    assert "CLAIM 2024" in page
 
 
 def test_a_running_audit_shows_what_its_ended_parts_have_found(audit: Run):

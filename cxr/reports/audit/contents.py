@@ -12,6 +12,7 @@ from cxr.evaluation.provenance import in_words, written_in_words
 from cxr.experiments.audit.findings import Finding, PartStatus, written
 from cxr.experiments.audit.results import NetworkAuditResults, network_audit_results
 from cxr.formatting import xrays
+from cxr.reports.checklist import fill, measured_run
 from cxr.runs import Run
 
 STATES = {
@@ -34,8 +35,26 @@ class Section:
     rows: Sequence[Sequence[str]]
 
 
-SECTIONS: list[Callable[[Run, NetworkAuditResults], Section | None]] = []
-"""Makers of further sections, such as a checklist; each gives its section, or None where it has nothing to say."""
+def checklist_section(run: Run, results: NetworkAuditResults) -> Section | None:
+    """Return how far the reporting checklists are filled; None where nothing measured the network."""
+    measured = measured_run(results["subject"]["network"], results["subject"]["table"])
+    if measured is None:
+        return None
+    checklist = fill(measured)
+    rows = [
+        [name, *(str(counts[key]) for key in ("items", "filled", "partly", "not_recorded", "author"))]
+        for name, counts in checklist["counts"].items()
+    ]
+    return Section(
+        title="Reporting checklists",
+        lead=f"`cxr checklist {measured.id} --out checklist.html` writes what fills each item. {checklist['notes'][0]}",
+        columns=("checklist", "items", "filled", "in part", "not recorded", "author's alone"),
+        rows=rows,
+    )
+
+
+SECTIONS: list[Callable[[Run, NetworkAuditResults], Section | None]] = [checklist_section]
+"""Makers of further sections; each gives its section, or None where it has nothing to say."""
 
 
 @dataclass(frozen=True)

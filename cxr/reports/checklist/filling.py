@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Literal, TypedDict
 
 from cxr.errors import RunError, unknown, wrong_use
+from cxr.networks import training_of
 from cxr.reports.checklist.items import CLAIM, ITEMS, MODEL_CARD, TRIPOD, Item
-from cxr.reports.checklist.subject import Subject
+from cxr.reports.checklist.subject import Subject, is_of_network
 from cxr.reports.checklist.topics import TOPICS
-from cxr.runs import Run
+from cxr.runs import Run, get_run, list_runs
 
 NAMES = {"claim": CLAIM, "tripod": TRIPOD, "card": MODEL_CARD}
 """The checklists by the name that commands take."""
@@ -103,6 +104,27 @@ def fill(run: Run, names: Sequence[str] = ()) -> Checklist:
         "entries": entries,
         "notes": list(NOTES),
     }
+
+
+def measured_run(network: str, table: str = "") -> Run | None:
+    """Return the run that a checklist of a network, or of a table of predictions, is filled from.
+
+    It is the network's training, else its newest finished evaluation; None where neither is there.
+
+    Parameters
+    ----------
+    network
+        A training's id, a weights file, or the name of weights; "" for a table.
+    table
+        The id of the run that measured a table of predictions.
+    """
+    if table:
+        return get_run(table)
+    training = training_of(network)
+    if training is not None and training.results() is not None:
+        return training
+    evaluations = (run for run in list_runs(kind="evaluate") if run.results() is not None)
+    return next((run for run in evaluations if is_of_network(run, network)), None)
 
 
 def _entry(item: Item, texts: dict[str, str]) -> Entry:

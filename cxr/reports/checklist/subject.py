@@ -79,7 +79,7 @@ class Subject:
             training=training,
             card=network_card(network) if network else None,
             manifest=manifest,
-            on_network=[other for other in others if network and _same_network(other, network)],
+            on_network=[other for other in others if network and is_of_network(other, network)],
             on_data=[other for other in others if _same_data(other, manifest)],
         )
 
@@ -145,7 +145,8 @@ def _manifest_of(run: Run) -> Manifest | None:
     return None
 
 
-def _same_network(other: Run, network: str) -> bool:
+def is_of_network(other: Run, network: str) -> bool:
+    """Return whether a run trained, measured or explained a network."""
     try:
         params = other.params
         own = params.network if isinstance(params, OnNetwork) else other.id if other.kind == "train" else ""
