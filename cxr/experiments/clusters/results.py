@@ -18,8 +18,8 @@ NOTES = (
     "hidden before you conclude anything.",
     "Number of clusters: the largest gap between eigenvalues of the graph of nearest neighbours, with one X-ray of "
     "each patient. p compares it with maps that have no clusters (one normal distribution of the same covariance), "
-    "corrected for the explained classes (Holm). Maps that change gradually can have gaps too: their clusters do not "
-    "come again in halves of the patients, and count as unstable.",
+    "corrected for the explained classes (Holm). Maps that change gradually have gaps too. Their clusters "
+    "mostly do not come again in halves of the patients, and count as unstable, but some do.",
     "Stable: halves of the patients, clustered alone, give the same clusters (adjusted Rand index 0.75 or more and a "
     "mean Jaccard similarity of 0.75 or more), or this one cluster (0.85 or more).",
     "Regions: the share of positive relevance in text, lungs, border (8 % of the sides) and elsewhere. p of a "
