@@ -101,11 +101,8 @@ def test_nonsense_in_any_parameter_is_named_and_the_address_stays(page: str, tra
 LATER = {("study", name) for name in ("first", "level", "measure")} | {("weights", "from")}
 LATER |= {("data", name) for name in ("flag", "flags-page")}
 LATER |= {("results", name) for name in ("finding", "outcome")}  # of networks of several findings alone
-LATER |= {
-    ("trust", "finding"),
-    ("trust", "checklist"),
-    ("explorer", "rank"),
-}  # of an audit, and of a relevance by region, that was made
+LATER |= {("trust", name) for name in ("finding", "checklist", "rank", "group", "turn", "page")}  # of a made audit
+LATER |= {("explorer", name) for name in ("rank", "page", "group", "cluster", "turn")}  # of what was made
 LATER |= {("text", "seen")}  # of a whole split alone
 LATER |= {("results", "slice-page")}  # of a slice that was chosen
 LATER |= {("compare", name) for name in address.PARAMETERS["compare"] if name != "runs"}  # of two runs

@@ -67,7 +67,7 @@ def test_a_link_with_options_shows_their_map_and_the_command_makes_it(trained: R
     assert {name: "".join(app.query_params[name]) for name in known} == {name: query[name] for name in known}
     words = app.code[0].value.split()
     options = [words[k + 1] for k, word in enumerate(words) if word == "--option"]
-    assert Method.of(composite, options=command._numbers(options)).key == Method.of(composite, options=wanted).key
+    assert Method.of(composite, options=command.numbers(options)).key == Method.of(composite, options=wanted).key
     assert Method.of(composite).key != method.key
     assert not np.allclose(heatmap.relevance, 0)
     words = said(app)

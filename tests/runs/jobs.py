@@ -50,7 +50,15 @@ KINDS = {
     "missing": _small("missing", "no_such_module:job"),
     **{
         name: replace(kinds.KINDS[name], job="tests.runs.jobs:train", params="tests.runs.jobs:JobParams")
-        for name in ("train", "evaluate", "explain", "text-experiment", "text-stamping")
+        for name in (
+            "train",
+            "evaluate",
+            "explain",
+            "text-experiment",
+            "text-stamping",
+            "relevance-regions",
+            "cluster-heatmaps",
+        )
     },
 }
 

@@ -297,6 +297,8 @@ ASKED = {
     "explain": ("explain", "demo", "--split", "test"),
     "text-experiment": ("text", "experiment", "demo"),
     "text-stamping": ("text", "stamp", "demo", "--word", "DX", "--detach"),
+    "relevance-regions": ("relevance", "demo", "--detach"),
+    "cluster-heatmaps": ("clusters", "demo", "--detach"),
 }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
+from cxr.cli.models import Device
 from cxr.cli.output import Json, WrongUse, bar, emit, say, show_table
 from cxr.json_types import JsonObject
 from cxr.runs import is_run_id
@@ -54,7 +55,7 @@ def clusters(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="With --export-mask: a new folder.")] = None,
     with_text: Annotated[bool, typer.Option(help="With --export-mask: burned-in text is masked too.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     slurm: SlurmOption = None,
     detach: Detach = False,
     as_json: Json = False,
