@@ -20,6 +20,7 @@ from cxr.data.audit.appearance.children import children, is_child
 from cxr.data.audit.appearance.flags import FlaggedImage, Look, child_flag, counts_of, flags_of, look_of, ranked
 from cxr.data.audit.appearance.model import Model, shipped_model
 from cxr.data.audit.appearance.picture import Picture, look
+from cxr.data.audit.journal import read_journal
 from cxr.data.images.pool import WorkerDied, map_in_order
 from cxr.errors import ManifestError
 from cxr.evaluation.metrics import patients_of
@@ -105,9 +106,9 @@ def look_at_all(
     stop was requested.
     """
     journal = folder.path / _JOURNAL
-    done = _read_journal(journal)
+    done: dict[str, Look | str] = read_journal(journal)
     for shard in shards:
-        done |= _read_journal(shard / _JOURNAL)
+        done |= read_journal(shard / _JOURNAL)
     todo = [image_id for image_id in manifest.ids if image_id not in done]
     answers = cast(
         "Generator[Picture | str | WorkerDied]",
@@ -147,16 +148,3 @@ def _flags(manifest: Manifest, looks: dict[str, Look], *, flag_children: bool) -
         young = manifest.table[is_child(manifest.table)]
         flags += [child_flag(str(i), float(age)) for i, age in zip(young["image_id"], young["age"], strict=True)]
     return ranked(flags)
-
-
-def _read_journal(path: Path) -> dict[str, Look | str]:
-    """Return what whole lines of the journal hold; the last one may have been cut off. Failures are tried again."""
-    done: dict[str, Look | str] = {}
-    if path.is_file():
-        text = path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            path.write_text(whole, encoding="utf-8")
-        lines = map(json.loads, whole.splitlines())
-        done.update((image_id, value) for image_id, value in lines if not isinstance(value, str))
-    return done

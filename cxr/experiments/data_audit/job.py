@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 import pandas as pd
 
+from cxr.data.audit.journal import read_journal
 from cxr.data.audit.properties import Properties, measure
 from cxr.data.images.pool import WorkerDied, map_in_order
 from cxr.errors import ManifestError
@@ -143,9 +144,9 @@ def measure_all(
     stop was requested.
     """
     journal = folder.path / _JOURNAL
-    done = _read_journal(journal)
+    done: dict[str, Properties | str] = read_journal(journal)
     for shard in shards:
-        done |= _read_journal(shard / _JOURNAL)
+        done |= read_journal(shard / _JOURNAL)
     todo = [image_id for image_id in manifest.ids if image_id not in done]
     answers = cast(
         "Generator[Properties | str | WorkerDied]",
@@ -162,19 +163,6 @@ def measure_all(
     answered = [(image_id, done[image_id]) for image_id in manifest.ids if image_id in done]
     measured = {image_id: value for image_id, value in answered if not isinstance(value, str)}
     return measured, [{"image_id": i, "reason": reason} for i, reason in answered if isinstance(reason, str)]
-
-
-def _read_journal(path: Path) -> dict[str, Properties | str]:
-    """Return what whole lines of the journal hold; the last one may have been cut off. Failures are tried again."""
-    done: dict[str, Properties | str] = {}
-    if path.is_file():
-        text = path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            path.write_text(whole, encoding="utf-8")
-        lines = map(json.loads, whole.splitlines())
-        done.update((image_id, value) for image_id, value in lines if not isinstance(value, str))
-    return done
 
 
 def properties_of(
