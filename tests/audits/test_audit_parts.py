@@ -167,13 +167,16 @@ def test_a_source_of_one_class_and_the_strongest_property_of_each_group_are_find
 
     entries = [entry("width", "file", 0.7), entry("height", "file", 0.85), entry("sex", "manifest", 0.55)]
     entries += [entry("age", "manifest", 0.45, shown=False)]
-    result = collected(Context(params, subject_of(params)), "data", {"properties": entries})
+    sizes = {"hernia": {"images": 30, "patients": 20}, "normal": {"images": 50, "patients": 40}}
+    result = collected(Context(params, subject_of(params)), "data", {"properties": entries, "by_class": sizes})
     assert weights(result) == {
         "class-by-property:height": "serious",
         "class-by-property:sex": "note",
         "class-is-source:hernia": "serious",
         "class-is-source:no hernia": "serious",
     }
+    height = next(f for f in result.findings if f["name"] == "class-by-property:height")
+    assert (height["n_images"], height["n_patients"]) == (80, None)  # those with a class
     share = next(f["figure"] for f in result.findings if f["name"] == "class-is-source:hernia")
     assert share["value"] == pytest.approx(25 / 30)
 

@@ -72,7 +72,7 @@ class DataAudit(Part):
             entry["sentence"],
             own or entry["auc"],
             figure_name=f"AUC of {entry['best'] or 'the class'} from {entry['title'].lower()} alone",
-            n=(entry["known"], None if entry["missing"] else results["n_patients"]),
+            n=(None, None) if context.multi_label else _compared(results, entry),
             not_shown="That the network uses it. Text and grey values may differ because the illness does.",
             next_step="Compare the network within one value of this property, and balance the classes over it.",
             command=["cxr", "data", "report", context.runs[RUN].id],
@@ -144,3 +144,10 @@ def strongest_by_group(entries: list[Entry]) -> list[Entry]:
 def _beginning(entry: Entry) -> float:
     own = entry["by_class"].get(entry["best"]) or entry["auc"]
     return own["low"] if own["low"] is not None else own["value"] or 0.0
+
+
+def _compared(results: AuditResults, entry: Entry) -> tuple[int | None, None]:
+    """Return how many X-rays a property was compared on: those with a class, where the property is known of all."""
+    if entry["missing"]:
+        return None, None  # how many of those without a value have a class is not recorded
+    return sum(size["images"] for size in results["by_class"].values()), None
