@@ -20,6 +20,12 @@ def clicks(tab: Any) -> int:
     return int(tab.evaluate("() => Number(sessionStorage.getItem('clicks') || 0)"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def measured(dashboard: Any) -> None:
+    """The results that the pages show."""
+    dashboard.cxr("evaluate", "demo", "--data", "demo")
+
+
 @pytest.fixture
 def counted(tab: Any) -> Any:
     """A tab of a small laptop that counts the clicks in it."""
@@ -34,7 +40,6 @@ def counted(tab: Any) -> Any:
 @pytest.mark.slow
 def test_a_cell_leads_to_heatmaps_with_and_without_text_in_three_clicks(dashboard, counted) -> None:
     tab = counted
-    dashboard.cxr("evaluate", "demo", "--data", "demo")
     tab.goto(f"{dashboard.url}/results")
     tab.locator(".js-plotly-plot .textpoint").first.wait_for()
     settled(tab)
@@ -75,7 +80,6 @@ def test_a_cell_leads_to_heatmaps_with_and_without_text_in_three_clicks(dashboar
 
 @pytest.mark.slow
 def test_a_click_on_the_picture_itself_opens_it_with_its_heatmap(dashboard, tab) -> None:
-    dashboard.cxr("evaluate", "demo", "--data", "demo")
     tab.goto(f"{dashboard.url}/results?cell=normal,normal")
     picture = tab.get_by_test_id("stMain").locator("a:has(img)").first
     picture.wait_for()
@@ -92,8 +96,14 @@ def test_the_threshold_and_the_curve_are_in_the_address_and_come_back(dashboard,
     tab.get_by_text("A threshold of 0.25").wait_for()
     tab.get_by_text(re.compile(r"Where 5 % of X-rays have it")).wait_for()
     settled(tab)
+    slider = tab.get_by_role("slider")
+    slider.focus()
+    for value in ("0.255", "0.26"):
+        slider.press("ArrowRight")
+        tab.get_by_text(f"A threshold of {value}", exact=True).wait_for()
+        tab.wait_for_url(re.compile(rf"threshold={re.escape(value)}(&|$)"))
     tab.get_by_role("radio", name="Calibration").or_(tab.get_by_role("button", name="Calibration")).first.click()
     tab.wait_for_url(re.compile(r"curve=calibration"))
     assert query(tab)["prevalence"] == ["5"]
-    assert query(tab)["threshold"] == ["0.25"]
+    assert query(tab)["threshold"] == ["0.26"]
     has_no_traceback(tab)
