@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr.errors import RunError
 from cxr.evaluation.provenance import in_words, provenance_of, written_in_words
 from cxr.experiments.data_audit.results import (
     AuditResults,
@@ -18,11 +17,10 @@ from cxr.experiments.data_audit.results import (
     flat,
     missing_cells,
 )
-from cxr.files import replacing
 from cxr.formatting import xrays
 from cxr.models.card import MULTI_LABEL
-from cxr.reports.figures import COLOURS, GREY, INK, Drawing, endings, form_of
-from cxr.reports.forms import form_for
+from cxr.reports.figures import COLOURS, GREY, INK, Drawing
+from cxr.reports.forms import columns_and_rows, data_set_of, write_report
 from cxr.reports.html_page import page
 from cxr.runs import Run
 
@@ -41,15 +39,10 @@ def write(run: Run, path: Path) -> Path:
         For another ending, a folder that is not there, or an audit without results.
     """
     results = audit_results(run)
-    forms: dict[str, Callable[[], bytes]] = {
-        ".html": lambda: to_html(run).encode(),
-        ".csv": lambda: flat(results["properties"]).to_csv(index=False).encode(),
-    }
-    forms |= dict.fromkeys(endings(), lambda: _figure_bytes(run, results, path))
-    form = form_for(path, forms, RunError)
-    with replacing(path) as draft:
-        draft.write_bytes(form())
-    return path
+    caption = f"{how(run, results)} {in_words(provenance_of(run))}"
+    return write_report(
+        path, lambda: to_html(run), lambda: flat(results["properties"]), lambda: areas(results["properties"], caption)
+    )
 
 
 def to_html(run: Run) -> str:
@@ -57,14 +50,14 @@ def to_html(run: Run) -> str:
     results = audit_results(run)
     return page(
         "data_audit.html",
-        title=f"Audit: {_data_set(run)}",
+        title=f"Audit: {data_set_of(run)}",
         finding=results["finding"],
         how=how(run, results),
         basis=f"{in_words(provenance_of(run))} {written_in_words()}",
         sentences=[entry["sentence"] for entry in results["properties"] if entry["shown"]],
         areas=areas(results["properties"]),
-        properties=_table([entry_cells(entry) for entry in results["properties"] if entry["p"] is not None]),
-        missing=_table([missing_cells(row) for row in results["missing"]]),
+        properties=columns_and_rows([entry_cells(entry) for entry in results["properties"] if entry["p"] is not None]),
+        missing=columns_and_rows([missing_cells(row) for row in results["missing"]]),
         not_compared=[f"{entry['title']}: {entry['reason']}." for entry in results["properties"] if entry["reason"]],
         left_out=[f"{row['image_id']}: {row['reason']}" for row in results["left_out"]],
         notes=results["notes"],
@@ -78,22 +71,7 @@ def how(run: Run, results: AuditResults) -> str:
     without_text = "" if results["text"] else " Burned-in text was not searched for."
     split = f", split {results['split']}" if results["split"] else ""
     n = xrays(results["n_images"], results["n_patients"])
-    return f"Data set {_data_set(run)}{split}: {n}. {noun}: {sizes}.{without_text}"
-
-
-def _data_set(run: Run) -> str:
-    manifest = Path(run.spec["params"]["manifest"])
-    return manifest.parent.name or manifest.name
-
-
-def _table(rows: Sequence[Mapping[str, str]]) -> tuple[list[str], list[list[str]]]:
-    return (list(rows[0]), [list(row.values()) for row in rows]) if rows else ([], [])
-
-
-def _figure_bytes(run: Run, results: AuditResults, path: Path) -> bytes:
-    form = form_of(path)
-    assert form is not None
-    return areas(results["properties"], f"{how(run, results)} {in_words(provenance_of(run))}").to_bytes(form)
+    return f"Data set {data_set_of(run)}{split}: {n}. {noun}: {sizes}.{without_text}"
 
 
 def areas(entries: Sequence[Entry], caption: str = "") -> Drawing:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr.errors import RunError
 from cxr.evaluation.provenance import in_words, provenance_of, written_in_words
 from cxr.experiments.data_audit.results import bar_of
 from cxr.experiments.probes.results import (
@@ -23,10 +22,9 @@ from cxr.experiments.probes.results import (
     row_name,
     sampled_in_words,
 )
-from cxr.files import replacing
 from cxr.formatting import xrays
-from cxr.reports.figures import COLOURS, GREY, INK, Drawing, endings, form_of
-from cxr.reports.forms import form_for
+from cxr.reports.figures import COLOURS, GREY, INK, Drawing
+from cxr.reports.forms import columns_and_rows, data_set_of, write_report
 from cxr.reports.html_page import page
 from cxr.runs import Run
 
@@ -47,15 +45,13 @@ def write(run: Run, path: Path) -> Path:
         For another ending, a folder that is not there, or probes without results.
     """
     results = probe_results(run)
-    forms: dict[str, Callable[[], bytes]] = {
-        ".html": lambda: to_html(run).encode(),
-        ".csv": lambda: flat(results["probes"]).to_csv(index=False).encode(),
-    }
-    forms |= dict.fromkeys(endings(), lambda: _figure_bytes(run, results, path))
-    form = form_for(path, forms, RunError)
-    with replacing(path) as draft:
-        draft.write_bytes(form())
-    return path
+    caption = f"{how(run, results)} {in_words(provenance_of(run))}"
+    return write_report(
+        path,
+        lambda: to_html(run),
+        lambda: flat(results["probes"]),
+        lambda: probes_drawing(results["probes"], caption),
+    )
 
 
 def to_html(run: Run) -> str:
@@ -64,14 +60,14 @@ def to_html(run: Run) -> str:
     entries = results["probes"]
     return page(
         "probes.html",
-        title=f"Protocol probes: {_data_set(run)}",
+        title=f"Protocol probes: {data_set_of(run)}",
         finding=results["finding"],
         how=how(run, results),
         basis=f"{in_words(provenance_of(run))} {written_in_words()}",
         warned=[entry["sentence"] for entry in entries if entry["warning"]],
         others=[entry["sentence"] for entry in entries if entry["shown"] and not entry["warning"]],
         figure=probes_drawing(entries),
-        probes=_table([probe_cells(entry) for entry in entries if entry["p"] is not None]),
+        probes=columns_and_rows([probe_cells(entry) for entry in entries if entry["p"] is not None]),
         not_probed=not_probed(entries),
         left_out=[f"{row['image_id']}: {row['reason']}" for row in results["left_out"]],
         notes=results["notes"],
@@ -83,28 +79,12 @@ def how(run: Run, results: ProbeResults) -> str:
     split = f", split {results['split']}" if results["split"] else ""
     text = "" if results["text"] else "Burned-in text was not searched for."
     parts = (
-        f"Data set {_data_set(run)}{split}: {xrays(results['n_images'], results['n_patients'])}.",
+        f"Data set {data_set_of(run)}{split}: {xrays(results['n_images'], results['n_patients'])}.",
         sampled_in_words(results),
         lungs_in_words(results),
         text,
     )
     return " ".join(filter(None, parts))
-
-
-def _data_set(run: Run) -> str:
-    manifest = Path(run.spec["params"]["manifest"])
-    return manifest.parent.name or manifest.name
-
-
-def _table(rows: Sequence[Mapping[str, str]]) -> tuple[list[str], list[list[str]]]:
-    return (list(rows[0]), [list(row.values()) for row in rows]) if rows else ([], [])
-
-
-def _figure_bytes(run: Run, results: ProbeResults, path: Path) -> bytes:
-    form = form_of(path)
-    assert form is not None
-    caption = f"{how(run, results)} {in_words(provenance_of(run))}"
-    return probes_drawing(results["probes"], caption).to_bytes(form)
 
 
 def probes_drawing(entries: Sequence[ProbeEntry], caption: str = "") -> Drawing:

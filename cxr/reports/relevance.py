@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr.errors import RunError
 from cxr.evaluation.provenance import in_words, provenance_of, written_in_words
 from cxr.experiments.relevance.ranking import ranked_cells
 from cxr.experiments.relevance.results import (
@@ -18,10 +17,9 @@ from cxr.experiments.relevance.results import (
     relevance_regions_results,
 )
 from cxr.experiments.relevance.sentences import entry_cells
-from cxr.files import replacing
 from cxr.formatting import Estimate, xrays
-from cxr.reports.figures import COLOURS, GREY, INK, Drawing, endings, form_of
-from cxr.reports.forms import form_for
+from cxr.reports.figures import COLOURS, GREY, INK, Drawing
+from cxr.reports.forms import columns_and_rows, data_set_of, write_report
 from cxr.reports.html_page import page
 
 if TYPE_CHECKING:
@@ -35,11 +33,6 @@ MOST_CLASSES = 6
 _ROW, _LETTERS, _MOST_IMAGES = 22, 40, 20
 
 
-def check_form(path: Path) -> None:
-    """Raise a RunError unless a report can be written to ``path``: for another ending, or a folder that is missing."""
-    form_for(path, dict.fromkeys((".html", ".csv", *endings()), True), RunError)
-
-
 def write(run: Run, path: Path) -> Path:
     """Write the report in the form that the name asks for and return the file: .html, .csv, .svg, .png or .pdf.
 
@@ -49,20 +42,12 @@ def write(run: Run, path: Path) -> Path:
         For another ending, a folder that is not there, or a run without results.
     """
     results = relevance_regions_results(run)
-    forms: dict[str, Callable[[], bytes]] = {
-        ".html": lambda: to_html(run).encode(),
-        ".csv": lambda: flat(results["regions"]).to_csv(index=False).encode(),
-    }
-    forms |= dict.fromkeys(endings(), lambda: _figure_bytes(run, results, path))
-    form = form_for(path, forms, RunError)
-    with replacing(path) as draft:
-        draft.write_bytes(form())
-    return path
+    caption = f"{how(run, results)} {in_words(provenance_of(run))}"
+    return write_report(path, lambda: to_html(run), lambda: flat(results["regions"]), lambda: gains(results, caption))
 
 
 def to_html(run: Run) -> str:
     """Return the report of a finished relevance budget as a page."""
-
     results = relevance_regions_results(run)
     cells = [entry_cells(entry) for entry in results["regions"]]
     ranked = {name: ranked_cells(images_table(run), name)[:_MOST_IMAGES] for name in ("text", "border")}
@@ -75,9 +60,9 @@ def to_html(run: Run) -> str:
         gains=gains(results),
         changes=changes(results),
         sentences=[entry["sentence"] for entry in results["regions"] if entry["every"]],
-        regions=(list(cells[0]), [list(row.values()) for row in cells]) if cells else ([], []),
+        regions=columns_and_rows(cells),
         ranked=[
-            (f"X-rays with the most relevance in the {name}", list(rows[0]), [list(row.values()) for row in rows])
+            (f"X-rays with the most relevance in the {name}", *columns_and_rows(rows))
             for name, rows in ranked.items()
             if rows
         ],
@@ -88,7 +73,6 @@ def to_html(run: Run) -> str:
 
 def how(run: Run, results: RelevanceResults) -> str:
     """Return which X-rays a budget is of, and how it was made."""
-
     n = xrays(results["n_images"], results["n_patients"])
     drawn = f", drawn from {results['of']}" if results["of"] > results["n_images"] + len(results["left_out"]) else ""
     split = f", split {results['split']}" if results["split"] else ""
@@ -96,7 +80,7 @@ def how(run: Run, results: RelevanceResults) -> str:
     nothing = results["without_relevance"]
     without = f" {nothing} maps without positive relevance are left out." if nothing else ""
     return (
-        f"Data set {Path(run.spec['params']['manifest']).parent.name}{split}: {n}{drawn}. Composite "
+        f"Data set {data_set_of(run)}{split}: {n}{drawn}. Composite "
         f"{results['composite']}. Lungs: {results['lungs']} ("
         f"{', '.join(f'{n} by {source}' for source, n in results['lungs_by_source'].items())}). Border: the outer "
         f"{100 * results['border']:g} %. {results['draws']} control places for each region.{text}{without}"
@@ -180,10 +164,3 @@ def _rows(axes: Axes, labels: Sequence[str]) -> None:
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(True, axis="x")
-
-
-def _figure_bytes(run: Run, results: RelevanceResults, path: Path) -> bytes:
-
-    form = form_of(path)
-    assert form is not None
-    return gains(results, f"{how(run, results)} {in_words(provenance_of(run))}").to_bytes(form)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 import streamlit as st
 
-from cxr.runs import ACTIVE, Run, Status
+from cxr.runs import ACTIVE, Run, Status, list_runs
 from cxr.runs.kinds import KINDS
 
 from services import load
@@ -71,6 +72,15 @@ def watch(run: Run, *, key: str) -> None:
             controls(run, status, key=key)
 
     progress()
+
+
+def newest_of_whole(kind: str, manifest: Path) -> Run | None:
+    """Return the latest run of a kind on all X-rays of a manifest; one on a split is none."""
+    for run in list_runs(kind=kind):
+        params = run.spec["params"]
+        if not params.get("split") and Path(params.get("manifest", "")).resolve() == manifest.resolve():
+            return run
+    return None
 
 
 def _do(action: Callable[[], object]) -> None:

@@ -85,9 +85,9 @@ def relevance(
     nothing: `cxr runs resume` continues from there.
     """
     if out is not None:
-        from cxr.reports.relevance import check_form
+        from cxr.reports.forms import check_report
 
-        check_form(out)
+        check_report(out)
 
     def show_finished(run: Run) -> None:
         from cxr.experiments.relevance.results import relevance_regions_results

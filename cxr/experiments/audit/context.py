@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -143,7 +144,7 @@ class Context:
         }
 
 
-class Part:
+class Part(ABC):
     """One part of an audit; its parts derive from this.
 
     Attributes
@@ -165,17 +166,17 @@ class Part:
         """Return why its own work, besides its runs, takes more than seconds; "" where it does not."""
         return ""
 
+    @abstractmethod
     def collect(self, context: Context, progress: Progress) -> Collected:
         """Return what it finds; ``context.runs`` holds those of its requests that are finished."""
-        raise NotImplementedError
 
+    @abstractmethod
     def command(self, context: Context) -> list[str]:
         """Return the command that does this part alone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def link(self, context: Context) -> Link:
         """Return the page that shows it."""
-        raise NotImplementedError
 
 
 def rows_of(run: Run, splits: Sequence[str] = ()) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import pandas as pd
@@ -13,13 +12,12 @@ from cxr.data.audit.appearance.flags import IN_WORDS, KINDS, FlaggedImage
 from cxr.data.library import DataSet
 from cxr.experiments.appearance.job import KIND
 from cxr.experiments.appearance.results import CheckResults, alarms_in_words, alarms_table, check_results, table_of
-from cxr.runs import ACTIVE, Run, list_runs, start
+from cxr.runs import ACTIVE, Run, start
 
 from services import load
 from widgets import gallery, page, pick, viewer, where
 from widgets import run_state as run_parts
 
-REFRESH_S = 1.5
 ALL = "all"
 
 
@@ -30,7 +28,7 @@ def show(chosen: DataSet, data: Manifest) -> None:
         "Are some X-rays inverted, turned, mirrored, lateral, not of a chest, of children among adults, empty or cut? "
         "A small model and a few rules look at each picture and list what to look at yourself."
     )
-    run = newest(chosen.manifest_path)
+    run = run_parts.newest_of_whole(KIND, chosen.manifest_path)
     running = run is not None and run.status()["state"] in ACTIVE
     pictures = st.container()  # above the form: whoever comes back wants to see them
     place = where.choose_with_shards(KIND)
@@ -44,38 +42,9 @@ def show(chosen: DataSet, data: Manifest) -> None:
         return
     with pictures:
         if run.status()["state"] != "finished":
-            _watch(run)
+            run_parts.watch(run, key="check")
         else:
             _show_results(chosen, run, check_results(run), data)
-
-
-def newest(manifest: Path) -> Run | None:
-    """Return the latest check of all X-rays of a manifest."""
-    runs = [(run, run.spec["params"]) for run in list_runs(kind=KIND)]
-    own = (
-        run
-        for run, params in runs
-        if not params.get("split") and Path(params.get("manifest", "")).resolve() == manifest.resolve()
-    )
-    return next(own, None)
-
-
-def _watch(run: Run) -> None:
-    """Show state and buttons of a check, refreshed as long as it is active; the whole page follows its end."""
-    active = run.status()["state"] in ACTIVE
-
-    @page.refreshed(REFRESH_S if active else None)
-    def progress() -> None:
-        status = run.status()
-        if active and status["state"] not in ACTIVE:
-            st.rerun()
-        line, buttons = st.columns([5, 1], vertical_alignment="center")
-        with line:
-            run_parts.state_line(run, status)
-        with buttons:
-            run_parts.controls(run, status, key="check")
-
-    progress()
 
 
 def _show_results(chosen: DataSet, run: Run, results: CheckResults, data: Manifest) -> None:

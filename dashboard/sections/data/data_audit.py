@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import pandas as pd
@@ -24,13 +23,12 @@ from cxr.experiments.data_audit.results import (
     missing_cells,
 )
 from cxr.reports import data_audit as report
-from cxr.runs import ACTIVE, Run, list_runs, start
+from cxr.runs import ACTIVE, Run, start
 
 from services import load
 from widgets import charts, page, pick, viewer, where
 from widgets import run_state as run_parts
 
-REFRESH_S = 1.5
 _IN_CHART = 25
 _GREY = "#8b949e"
 
@@ -42,7 +40,7 @@ def show(chosen: DataSet, data: Manifest) -> None:
         "What tells the classes apart without a look at the chest? Source, view, sex, age, size, file format, borders, "
         "grey values and burned-in text are each compared with the class."
     )
-    run = newest(chosen.manifest_path)
+    run = run_parts.newest_of_whole(KIND, chosen.manifest_path)
     running = run is not None and run.status()["state"] in ACTIVE
     pick.remember("audit:text", True)
     text = st.toggle(
@@ -61,38 +59,9 @@ def show(chosen: DataSet, data: Manifest) -> None:
     if run is None:
         return
     if run.status()["state"] != "finished":
-        _watch(run)
+        run_parts.watch(run, key="audit")
         return
     _show_results(run, audit_results(run), changed=run.spec.get("manifest_hash") not in ("", data.hash()))
-
-
-def newest(manifest: Path) -> Run | None:
-    """Return the latest audit of all X-rays of a manifest."""
-    runs = [(run, run.spec["params"]) for run in list_runs(kind=KIND)]
-    own = (
-        run
-        for run, params in runs
-        if not params.get("split") and Path(params.get("manifest", "")).resolve() == manifest.resolve()
-    )
-    return next(own, None)
-
-
-def _watch(run: Run) -> None:
-    """Show state and buttons of an audit, refreshed as long as it is active; the whole page follows its end."""
-    active = run.status()["state"] in ACTIVE
-
-    @page.refreshed(REFRESH_S if active else None)
-    def progress() -> None:
-        status = run.status()
-        if active and status["state"] not in ACTIVE:
-            st.rerun()
-        line, buttons = st.columns([5, 1], vertical_alignment="center")
-        with line:
-            run_parts.state_line(run, status)
-        with buttons:
-            run_parts.controls(run, status, key="audit")
-
-    progress()
 
 
 def _show_results(run: Run, results: AuditResults, *, changed: bool) -> None:

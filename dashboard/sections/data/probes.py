@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import pandas as pd
@@ -29,13 +28,12 @@ from cxr.experiments.probes.results import (
 )
 from cxr.experiments.probes.settings import MASKS
 from cxr.reports import probes as report
-from cxr.runs import ACTIVE, Run, list_runs, start
+from cxr.runs import ACTIVE, Run, start
 
 from services import load
 from widgets import charts, page, pick, viewer, where
 from widgets import run_state as run_parts
 
-REFRESH_S = 1.5
 _GREY = "#8b949e"
 _WARNING, _SHOWN = charts.COLOURS[1], charts.COLOURS[0]
 _MASKS = {
@@ -52,7 +50,7 @@ def show(chosen: DataSet, data: Manifest) -> None:
         "Can a simple classifier tell the source, or the class, from the X-ray without its lungs, from its border or "
         "from its text alone? If so, a network can too, without a look at the disease."
     )
-    run = newest(chosen.manifest_path)
+    run = run_parts.newest_of_whole(KIND, chosen.manifest_path)
     running = run is not None and run.status()["state"] in ACTIVE
     masks, text = _options(data, running=running)
     place = where.choose_with_shards(KIND)
@@ -67,7 +65,7 @@ def show(chosen: DataSet, data: Manifest) -> None:
     if run is None:
         return
     if run.status()["state"] != "finished":
-        _watch(run)
+        run_parts.watch(run, key="probes")
         return
     _show_results(run, probe_results(run), changed=run.spec.get("manifest_hash") not in ("", data.hash()))
 
@@ -94,35 +92,6 @@ def _options(data: Manifest, *, running: bool) -> tuple[str, bool]:
         help="Takes most of the time, less than a second for each X-ray. Those searched before are not searched again.",
     )
     return str(masks), text
-
-
-def newest(manifest: Path) -> Run | None:
-    """Return the latest probes of all X-rays of a manifest."""
-    runs = [(run, run.spec["params"]) for run in list_runs(kind=KIND)]
-    own = (
-        run
-        for run, params in runs
-        if not params.get("split") and Path(params.get("manifest", "")).resolve() == manifest.resolve()
-    )
-    return next(own, None)
-
-
-def _watch(run: Run) -> None:
-    """Show state and buttons of a run, refreshed as long as it is active; the whole page follows its end."""
-    active = run.status()["state"] in ACTIVE
-
-    @page.refreshed(REFRESH_S if active else None)
-    def progress() -> None:
-        status = run.status()
-        if active and status["state"] not in ACTIVE:
-            st.rerun()
-        line, buttons = st.columns([5, 1], vertical_alignment="center")
-        with line:
-            run_parts.state_line(run, status)
-        with buttons:
-            run_parts.controls(run, status, key="probes")
-
-    progress()
 
 
 def _show_results(run: Run, results: ProbeResults, *, changed: bool) -> None:

@@ -2,51 +2,26 @@
 
 from __future__ import annotations
 
-from cxr.experiments.audit.context import Context, Need, Part, Progress
-from cxr.experiments.audit.findings import NOTHING, Collected, Link
+from cxr.experiments.audit.context import Context, Progress
+from cxr.experiments.audit.findings import NOTHING, Collected
 from cxr.experiments.audit.parts.new_results import less, results_of, size_of
+from cxr.experiments.audit.parts.of_one_run import OfDataSet
 from cxr.experiments.audit.parts.seen import share_of
-from cxr.experiments.audit.requests import Request
 from cxr.formatting import Estimate, percent, xrays
 from cxr.json_types import JsonObject
 
-RUN, KIND = "checks", "check-data"
 
-
-class Checks(Part):
+class Checks(OfDataSet):
     """X-rays that look like something else than an upright frontal chest X-ray of an adult."""
 
     name = "checks"
-    needs = frozenset[Need]({"images"})
-
-    def requests(self, context: Context) -> list[Request]:
-        """Return the check of the whole data set."""
-        subject = context.subject
-        assert subject.manifest is not None  # it needs images
-        request = Request(
-            RUN,
-            (KIND,),
-            {"manifest": str(subject.manifest.path)},
-            manifest_hash=subject.manifest_hash,
-            fits=lambda stored, results: not stored.get("split"),
-            command=tuple(self.command(context)),
-            link=self.link(context),
-        )
-        return [request]
-
-    def command(self, context: Context) -> list[str]:
-        """Return the command of the check."""
-        return ["cxr", "data", "check", context.subject.data]
-
-    def link(self, context: Context) -> Link:
-        """Return the page of the data set."""
-        return {"page": "data", "parameters": context.subject.data_link}
+    kind, verb = "check-data", "check"
 
     def collect(self, context: Context, progress: Progress) -> Collected:
         """Return the share of X-rays that are not what they seem."""
         result, manifest = Collected(), context.subject.manifest
         assert manifest is not None  # it needs images
-        results = results_of(context.runs[RUN])
+        results = results_of(context.runs[self.name])
         flags, n = results.get("flags") or [], size_of(results)
         ids = list(dict.fromkeys(str(flag["image_id"]) for flag in sorted(flags, key=lambda flag: -flag["score"])))
         table = manifest.table.reset_index(drop=True)

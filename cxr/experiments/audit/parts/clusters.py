@@ -3,57 +3,25 @@
 from __future__ import annotations
 
 from cxr.evaluation.intervals import wilson
-from cxr.experiments.audit.context import Context, Need, Part, Progress
-from cxr.experiments.audit.findings import Collected, Link
+from cxr.experiments.audit.context import Context, Progress
+from cxr.experiments.audit.findings import Collected
 from cxr.experiments.audit.parts.new_results import results_of
-from cxr.experiments.audit.requests import Request
+from cxr.experiments.audit.parts.of_one_run import OnSplit
 from cxr.formatting import Estimate, xrays
 from cxr.json_types import JsonObject
 
-RUN, KIND = "clusters", "cluster-heatmaps"
 OUTSIDE = ("text", "border", "devices", "elsewhere")
 
 
-class Clusters(Part):
+class Clusters(OnSplit):
     """Clusters of heatmaps whose title names something outside of the lungs."""
 
     name = "clusters"
-    needs = frozenset[Need]({"network", "images"})
-
-    def requests(self, context: Context) -> list[Request]:
-        """Return the clusters of the measured split's heatmaps."""
-        subject = context.subject
-        assert subject.manifest is not None  # it needs images
-        request = Request(
-            RUN,
-            (KIND,),
-            {**context.on_network, "split": subject.manifest_split},
-            weights=subject.weights,
-            manifest_hash=subject.manifest_hash,
-            fits=lambda stored, results: (stored.get("split") or "") == subject.manifest_split,
-            command=tuple(self.command(context)),
-            link=self.link(context),
-        )
-        return [request]
-
-    def command(self, context: Context) -> list[str]:
-        """Return the command that clusters."""
-        return [
-            "cxr",
-            "clusters",
-            context.subject.network,
-            "--data",
-            context.subject.data,
-            *context.subject.split_words,
-        ]
-
-    def link(self, context: Context) -> Link:
-        """Return the page of this audit, which shows the clusters."""
-        return {"page": "trust", "parameters": context.subject.link}
+    kind, verb, page = "cluster-heatmaps", "clusters", "trust"
 
     def collect(self, context: Context, progress: Progress) -> Collected:
         """Return the clusters that use something outside of the lungs."""
-        result, results = Collected(), results_of(context.runs[RUN])
+        result, results = Collected(), results_of(context.runs[self.name])
         n = results.get("n_images"), results.get("n_patients")
         silent = []
         for cluster in results.get("clusters") or []:

@@ -6,49 +6,30 @@ import numpy as np
 import pandas as pd
 
 from cxr.evaluation.truth import UNCERTAIN, finding_names
-from cxr.experiments.audit.context import EVALUATION, Context, Need, Part, Progress
-from cxr.experiments.audit.findings import Collected, Finding, Link
+from cxr.experiments.audit.context import EVALUATION, Context, Progress
+from cxr.experiments.audit.findings import Collected, Finding
+from cxr.experiments.audit.parts.of_one_run import OfDataSet
 from cxr.experiments.audit.parts.seen import share_of
-from cxr.experiments.audit.requests import Request
 from cxr.experiments.data_audit.results import AuditResults, Entry, audit_results
 from cxr.formatting import percent, xrays
+from cxr.json_types import JsonObject
 
-RUN = "data"
 _GROUP_TITLES = {"file": "the file", "border": "the border", "grey values": "grey values"}
 
 
-class DataAudit(Part):
+class DataAudit(OfDataSet):
     """What tells the classes of the data set apart, source and view first."""
 
     name = "data"
-    needs = frozenset[Need]({"images"})
+    kind, verb = "audit-data", "audit"
 
-    def requests(self, context: Context) -> list[Request]:
-        """Return the audit of the whole data set: what a training could have learnt from."""
-        subject = context.subject
-        assert subject.manifest is not None  # it needs images
-        request = Request(
-            RUN,
-            ("audit-data",),
-            {"manifest": str(subject.manifest.path), "workers": context.params.workers},
-            manifest_hash=subject.manifest_hash,
-            fits=lambda stored, results: not stored.get("split"),
-            command=tuple(self.command(context)),
-            link=self.link(context),
-        )
-        return [request]
-
-    def command(self, context: Context) -> list[str]:
-        """Return the command of the audit."""
-        return ["cxr", "data", "audit", context.subject.data]
-
-    def link(self, context: Context) -> Link:
-        """Return the page of the data set."""
-        return {"page": "data", "parameters": context.subject.data_link}
+    def more_params(self, context: Context) -> JsonObject:
+        """Return how many processes measure."""
+        return {"workers": context.params.workers}
 
     def collect(self, context: Context, progress: Progress) -> Collected:
         """Return the strongest property of each group, and sources that hold one class."""
-        result, results = Collected(), audit_results(context.runs[RUN])
+        result, results = Collected(), audit_results(context.runs[self.name])
         n = results["n_images"], results["n_patients"]
         for entry in strongest_by_group(results["properties"]):
             result.add(self._finding(context, results, entry))
@@ -75,7 +56,7 @@ class DataAudit(Part):
             n=(None, None) if context.multi_label else _compared(results, entry),
             not_shown="That the network uses it. Text and grey values may differ because the illness does.",
             next_step="Compare the network within one value of this property, and balance the classes over it.",
-            command=["cxr", "data", "report", context.runs[RUN].id],
+            command=["cxr", "data", "report", context.runs[self.name].id],
             link=self.link(context),
         )
 

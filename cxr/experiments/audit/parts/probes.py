@@ -2,50 +2,26 @@
 
 from __future__ import annotations
 
-from cxr.experiments.audit.context import Context, Need, Part, Progress
-from cxr.experiments.audit.findings import Collected, Finding, Link
+from cxr.experiments.audit.context import Context, Progress
+from cxr.experiments.audit.findings import Collected, Finding
 from cxr.experiments.audit.parts.new_results import less
-from cxr.experiments.audit.requests import Request
+from cxr.experiments.audit.parts.of_one_run import OfDataSet
 from cxr.experiments.probes.questions import CLASS, FINDING, SOURCE_WITHIN
 from cxr.experiments.probes.results import KIND, OF_THE_PROTOCOL, TITLES, ProbeEntry, probe_results
 from cxr.formatting import xrays
 
-RUN = "probes"
 _MOST, _NAMED = 3, 6
 
 
-class Probes(Part):
+class Probes(OfDataSet):
     """The class without the lungs, and the source within a class."""
 
     name = "probes"
-    needs = frozenset[Need]({"images"})
-
-    def requests(self, context: Context) -> list[Request]:
-        """Return the probes of the whole data set."""
-        subject = context.subject
-        assert subject.manifest is not None  # it needs images
-        request = Request(
-            RUN,
-            (KIND,),
-            {"manifest": str(subject.manifest.path)},
-            manifest_hash=subject.manifest_hash,
-            fits=lambda stored, results: not stored.get("split"),
-            command=tuple(self.command(context)),
-            link=self.link(context),
-        )
-        return [request]
-
-    def command(self, context: Context) -> list[str]:
-        """Return the command of the probes."""
-        return ["cxr", "data", "probe", context.subject.data]
-
-    def link(self, context: Context) -> Link:
-        """Return the page of the data set."""
-        return {"page": "data", "parameters": context.subject.data_link}
+    kind, verb = KIND, "probe"
 
     def collect(self, context: Context, progress: Progress) -> Collected:
         """Return the strongest probes of the class without the lungs, and of the source within a class."""
-        result, results = Collected(), probe_results(context.runs[RUN])
+        result, results = Collected(), probe_results(context.runs[self.name])
         n, silent = (results["n_images"], results["n_patients"]), []
         asked = [entry for entry in results["probes"] if entry["p"] is not None and _rule_of(entry)]
         shown = [entry for entry in asked if entry["shown"]]

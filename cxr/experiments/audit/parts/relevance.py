@@ -2,57 +2,26 @@
 
 from __future__ import annotations
 
-from cxr.experiments.audit.context import Context, Need, Part, Progress
-from cxr.experiments.audit.findings import NOTHING, Collected, Link, Weight
+from cxr.experiments.audit.context import Context, Progress
+from cxr.experiments.audit.findings import NOTHING, Collected, Weight
 from cxr.experiments.audit.parts.new_results import negative, results_of
-from cxr.experiments.audit.requests import Request
+from cxr.experiments.audit.parts.of_one_run import OnSplit
 from cxr.formatting import times, xrays
 from cxr.json_types import JsonObject
 
-RUN, KIND = "relevance", "relevance-regions"
 OUTSIDE = ("text", "border", "devices", "elsewhere")
 
 
-class RelevancePart(Part):
+class RelevancePart(OnSplit):
     """The share of relevance in each region over its area, and what removing the region does."""
 
     name = "relevance"
-    needs = frozenset[Need]({"network", "images"})
-
-    def requests(self, context: Context) -> list[Request]:
-        """Return the relevance by region of the measured split."""
-        subject = context.subject
-        assert subject.manifest is not None  # it needs images
-        request = Request(
-            RUN,
-            (KIND,),
-            {**context.on_network, "split": subject.manifest_split},
-            weights=subject.weights,
-            manifest_hash=subject.manifest_hash,
-            fits=lambda stored, results: stored.get("split", "test") == subject.manifest_split,
-            command=tuple(self.command(context)),
-            link=self.link(context),
-        )
-        return [request]
-
-    def command(self, context: Context) -> list[str]:
-        """Return the command that measures relevance by region."""
-        return [
-            "cxr",
-            "relevance",
-            context.subject.network,
-            "--data",
-            context.subject.data,
-            *context.subject.split_words,
-        ]
-
-    def link(self, context: Context) -> Link:
-        """Return the explorer, where heatmaps are seen one by one."""
-        return {"page": "explorer", "parameters": context.subject.link}
+    kind, verb, page = "relevance-regions", "relevance", "explorer"
+    default_split = "test"
 
     def collect(self, context: Context, progress: Progress) -> Collected:
         """Return the regions outside of the lungs that the network is shown to use."""
-        result, results = Collected(), results_of(context.runs[RUN])
+        result, results = Collected(), results_of(context.runs[self.name])
         silent, planted = [], results.get("planted")
         for entry in results.get("regions") or []:
             if not entry.get("every", entry["group"] == "all") or entry["region"] not in OUTSIDE:
