@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -94,9 +95,9 @@ def phantoms(n: int, first: int) -> np.ndarray:
     return np.stack([make_phantom(10_000 * first + k, LABELS[k % 3], size=SIDE, tokens=False).image for k in range(n)])
 
 
-def small(images: object) -> np.ndarray:
+def small(images: Iterable[np.ndarray]) -> np.ndarray:
     """Return pictures as the model gets them, uint8 (N, 64, 64)."""
-    return np.stack([fit_square(np.ascontiguousarray(image), SMALL) for image in images])  # type: ignore[attr-defined]
+    return np.stack([fit_square(np.ascontiguousarray(image), SMALL) for image in images])
 
 
 def variant(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

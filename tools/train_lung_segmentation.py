@@ -24,6 +24,7 @@ import torch
 from lung_augmentation import augmented
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cxr.data import Manifest, read_xray
@@ -100,7 +101,7 @@ def train(real: list[Sample], synthetic: list[Sample], steps: int, size: int, se
     """Return the running mean of a network trained for a fixed number of steps."""
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 1])
-    network = LungNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = convert_conv2d_weight_memory_format(LungNet(), torch.channels_last)
     mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.99), use_buffers=True)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps, pct_start=0.15)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -24,7 +25,7 @@ def of(low: float | None, high: float | None, value: float = 0.9) -> Estimate:
 def finding(name: str, weight: str, score: float, rule: str = "x", **more: object) -> Finding:
     figure: Estimate = {"value": 0.5, "low": 0.4, "high": 0.6}
     fields = {"name": name, "part": "data", "rule": rule, "weight": weight, "score": score, "figure": figure}
-    return {**fields, "sentence": name, "form": "percent", "figure_name": "share", **more}  # type: ignore[typeddict-item]
+    return cast("Finding", {**fields, "sentence": name, "form": "percent", "figure_name": "share", **more})
 
 
 @pytest.mark.parametrize(
