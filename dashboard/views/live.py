@@ -103,7 +103,7 @@ def live() -> None:
     if not len(own):
         st.caption("The first point appears once the images are decoded and the first steps are done.")
     with st.expander("Log", expanded=status["state"] == "failed"):
-        st.code("\n".join(chosen.folder.log_tail(40)) or "empty so far", language=None)
+        st.code("\n".join(chosen.folder.log_tail(40)) or "empty so far", language=None, wrap_lines=True)
 
 
 live()

@@ -222,7 +222,7 @@ def _strip(data: Manifest, ids: list[str], here: int, captions: dict[str, str]) 
             )
             # Below the button, since captions are of different heights.
             caption = _two_lines(viewer.plain(captions[image_id]))
-            st.image(load.thumbnail(data, image_id), caption=caption, width="stretch")
+            st.image(load.thumbnail(data, image_id), caption=caption, alt=image_id, width="stretch")
 
 
 def _two_lines(caption: str) -> str:

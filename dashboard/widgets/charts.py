@@ -12,11 +12,16 @@ import plotly.graph_objects as go
 from cxr import formatting
 from cxr.runs.metrics_table import Metrics
 
-COLOURS = ("#4fb3bf", "#f2a65a", "#b48ee0", "#7fc97f", "#e66a6a", "#6fa8dc")
-CLASS_COLOURS = ("#56b4e9", "#e69f00", "#2fb98c", "#e48fbd", "#f0e442", "#ef7a4a", "#8fa2ff", "#c9c4b8")
-"""Of Okabe and Ito, told apart by people who are colour-blind; brighter, since they stand on a dark ground."""
+COLOURS = ("#1f95a3", "#d0762a", "#9a6fd0", "#4d9a4a", "#d45555", "#4a86c5")
+CLASS_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#9678ff", "#785a78", "#f0004b", "#a587b4", "#694bd2")
+"""The first three are of Okabe and Ito. All are told apart by people who are colour-blind, on a light and on a dark
+ground; ``tests/dashboard/test_colours.py`` measures both."""
+NOTABLE, ORDINARY = "#d55e00", "#0072b2"
+"""Of marks in a list: what differs or stands out, and the rest."""
+MATRIX_COLOURS = ((0, "#1f2a34"), (1, "#63c7d3"))
+"""From no to all X-rays of a row; the cells are a ground of their own, so it is one on light and dark pages."""
 CLASS_DASHES = ("solid", "dash", "dot", "dashdot")
-GREY = "#8899aa"
+GREY = "#808c99"
 VALIDATED = ("start", "epoch")  # kinds of rows with figures on validation images: before the first step, and after
 MOST_POINTS = 1500  # of a curve: more than a chart has pixels
 _HEIGHT = 340
@@ -117,8 +122,8 @@ def _mark_stages(figure: go.Figure, metrics: Mapping[str, Metrics]) -> None:
     for rows in stages:
         figure.add_vline(
             x=rows[0]["step"],
-            line={"color": "#8899aa", "width": 1, "dash": "dot"},
-            annotation={"text": rows[0]["stage"], "font": {"size": 12, "color": "#8899aa"}},
+            line={"color": GREY, "width": 1, "dash": "dot"},
+            annotation={"text": rows[0]["stage"], "font": {"size": 12, "color": GREY}},
             annotation_position="bottom right",
         )
 
@@ -217,7 +222,7 @@ def confusion(
         "symbol": "square",
         "size": side,
         "color": share.ravel(),
-        "colorscale": [[0, "#1f2a34"], [1, "#63c7d3"]],
+        "colorscale": MATRIX_COLOURS,
         "cmin": 0,
         "cmax": 1,
         "line": {

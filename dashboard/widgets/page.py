@@ -19,11 +19,18 @@ from widgets import address
 
 _log = logging.getLogger(__name__)
 P = ParamSpec("P")
+# Captions at their own opacity are hard to read on a projector.
+_STYLE = """[data-testid=stMainBlockContainer] {padding: 2.2rem 3rem 4rem}
+[data-testid=stCaptionContainer] {opacity: .8}
+[data-testid=stMain] pre, [data-testid=stMain] pre code {white-space: pre-wrap; overflow-wrap: anywhere}
+"""
+# White letters on the light colour of the dark theme have less than half the contrast that small text needs.
+_DARK_STYLE = "[data-testid=stBaseButton-primary], [data-testid=stMultiSelect] span[title] {color: #08222a !important}"
 
 
 def header(title: str, lead: str) -> None:
     """Write the page's heading and one sentence that says what it is for."""
-    st.html("<style>[data-testid=stMainBlockContainer] {padding: 3rem 3.5rem 4rem}</style>")
+    st.html(f"<style>{_STYLE}{_DARK_STYLE if st.context.theme.type == 'dark' else ''}</style>")
     st.title(title, anchor=False)
     st.caption(lead)
     address.notice_here()

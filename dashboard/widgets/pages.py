@@ -54,6 +54,13 @@ def navigate() -> st.Page:
         ]
         for title, entries in _SECTIONS.items()
     }
-    page = st.navigation(sections)
+    # Streamlit's own list of pages is no list to a screen reader: its items stand outside of any.
+    page = st.navigation(sections, position="hidden")
+    with st.sidebar.container(key="pages", gap="xxsmall"):
+        for title, entries in sections.items():
+            if title:
+                st.caption(title)
+            for entry in entries:
+                st.page_link(entry, width="stretch")
     st.sidebar.caption("For research on classifiers. Not a medical device.")
     return page

@@ -110,7 +110,7 @@ def show_relevance(
     captions = ("X-ray", f"Heatmap: red speaks for {plain(target)}, blue against it", "Overlay")
     pictures = relevance_pictures(image, heatmap.relevance, opacity, scale)
     for cell, picture, caption in zip(st.columns(3), pictures, captions, strict=True):
-        cell.image(with_outlines(picture, masks), caption=caption, width="stretch")
+        cell.image(with_outlines(picture, masks), caption=caption, alt=caption, width="stretch")
     show_scale(scale, target)
 
 
@@ -128,8 +128,8 @@ def show_classes(
         for cell, heatmap in zip(st.columns(per_row), heatmaps[start : start + per_row], strict=False):
             _, heat, laid = relevance_pictures(image, heatmap.relevance, opacity, scale)
             cell.markdown(f"**{plain(heatmap.target)}** · logit {heatmap.logit:+.3f}")
-            cell.image(with_outlines(laid, masks), width="stretch")
-            cell.image(with_outlines(heat, masks), width="stretch")
+            cell.image(with_outlines(laid, masks), alt=f"Overlay, {heatmap.target}", width="stretch")
+            cell.image(with_outlines(heat, masks), alt=f"Heatmap, {heatmap.target}", width="stretch")
     show_scale(scale, "the class")
 
 
@@ -165,7 +165,9 @@ def show_overlays(images: Sequence[np.ndarray], maps: Sequence[np.ndarray], titl
         for image, relevance in zip(images, maps, strict=True)
     ]
     for cell, picture, title in zip(st.columns(len(pictures)), pictures, titles, strict=True):
-        cell.image(picture, caption=f"{title}: red speaks for {plain(target)}, blue against it", width="stretch")
+        cell.image(
+            picture, caption=f"{title}: red speaks for {plain(target)}, blue against it", alt=title, width="stretch"
+        )
     show_scale(scale, target)
 
 

@@ -72,7 +72,7 @@ def query(tab: Any) -> dict[str, list[str]]:
 
 
 def open_page(tab: Any, name: str) -> None:
-    tab.get_by_test_id("stSidebarNav").get_by_role("link", name=name, exact=True).click()
+    tab.get_by_test_id("stSidebar").get_by_role("link", name=name, exact=True).click()
     tab.wait_for_url(re.compile(PAGES[name]))
     tab.wait_for_function(SETTLED)
 

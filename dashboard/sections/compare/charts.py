@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from cxr.evaluation.comparison import ComparisonResults
 from cxr.evaluation.comparison.results import Difference
 
-from widgets.charts import COLOURS, GREY
+from widgets.charts import COLOURS, GREY, NOTABLE, ORDINARY
 
 
 def figures(results: ComparisonResults, measure: str) -> go.Figure:
@@ -38,7 +38,7 @@ def differences(rows: Sequence[Difference], names: dict[str, str]) -> go.Figure:
     for place, row in enumerate(rows):
         labels.append(f"{names[row['run']]} - {names[row['against']]}" if len(names) > 2 else row["measure"])
         if row["value"] is not None:
-            colour = "#e69f00" if row["different"] else "#56b4e9"
+            colour = NOTABLE if row["different"] else ORDINARY
             figure.add_scatter(**_point(place, row["value"], row["low"], row["high"], colour, "square"))
     figure.add_vline(x=0, line={"color": GREY, "width": 1, "dash": "dot"})
     first = names[rows[0]["run"]]

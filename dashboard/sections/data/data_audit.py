@@ -30,7 +30,6 @@ from widgets import charts, page, pick, viewer, where
 from widgets import run_state as run_parts
 
 _IN_CHART = 25
-_GREY = "#8b949e"
 
 
 def show(chosen: DataSet, data: Manifest) -> None:
@@ -114,7 +113,7 @@ def forest(entries: Sequence[Entry]) -> go.Figure:
     known = [entry for entry in entries if entry["auc"]["value"] is not None]
     rows = known[:_IN_CHART]
     figure = charts.empty_figure("", "AUC of the class from this property alone (mean over classes)", "")
-    kinds = ((True, charts.COLOURS[0], "goes with the class"), (False, _GREY, "not shown to (p 0.05 or more)"))
+    kinds = ((True, charts.COLOURS[0], "goes with the class"), (False, charts.GREY, "not shown to (p 0.05 or more)"))
     for shown, colour, name in kinds:
         own = [entry for entry in rows if entry["shown"] == shown]
         if not own:
@@ -135,7 +134,7 @@ def forest(entries: Sequence[Entry]) -> go.Figure:
             customdata=[bar[1:] for bar in bars],
             hovertemplate="%{y}: %{x:.2f} (%{customdata[0]:.2f} to %{customdata[1]:.2f})<extra></extra>",
         )
-    figure.add_vline(x=0.5, line_width=1, line_color=_GREY)
+    figure.add_vline(x=0.5, line_width=1, line_color=charts.GREY)
     more = f" (first {len(rows)} of {len(known)})" if len(known) > len(rows) else ""
     figure.update_layout(
         title={"text": f"Each property alone{more}; 0.5 is chance", "font": {"size": 16}},

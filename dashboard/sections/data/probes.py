@@ -34,7 +34,6 @@ from services import load
 from widgets import charts, page, pick, viewer, where
 from widgets import run_state as run_parts
 
-_GREY = "#8b949e"
 _WARNING, _SHOWN = charts.COLOURS[1], charts.COLOURS[0]
 _MASKS = {
     "segmentation": "Shipped segmentation",
@@ -141,7 +140,7 @@ def figure(entries: Sequence[ProbeEntry]) -> go.Figure:
     kinds = (
         ("a warning", _WARNING, "circle", [e for e in rows if e["warning"]]),
         ("read where it may be", _SHOWN, "circle", [e for e in rows if e["shown"] and not e["warning"]]),
-        ("not shown (p 0.05 or more)", _GREY, "circle-open", [e for e in rows if not e["shown"]]),
+        ("not shown (p 0.05 or more)", charts.GREY, "circle-open", [e for e in rows if not e["shown"]]),
     )
     for name, colour, symbol, own in kinds:
         if not own:
@@ -167,7 +166,7 @@ def figure(entries: Sequence[ProbeEntry]) -> go.Figure:
         y=[html.escape(row_name(entry)) for entry in rows],
         mode="markers",
         name="chance",
-        marker={"color": _GREY, "size": 12, "symbol": "line-ns-open", "line": {"width": 2}},
+        marker={"color": charts.GREY, "size": 12, "symbol": "line-ns-open", "line": {"width": 2}},
         hovertemplate="%{y}: chance %{x:.2f}<extra></extra>",
     )
     chart.update_layout(

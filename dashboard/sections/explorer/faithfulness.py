@@ -19,12 +19,10 @@ from cxr.explain.quality.randomisation import Randomisation
 from services import computing, explaining, load
 from services.explaining import Xray
 from widgets import viewer
-from widgets.charts import COLOURS, empty_figure
+from widgets.charts import COLOURS, GREY, empty_figure
 
 MOST_KEPT = 8
 """As many measurements are kept while a page is open."""
-
-_GREY = "#8a97a3"
 
 
 def section(network_ref: str, xray: Xray, method: Method, target: str) -> None:
@@ -124,7 +122,7 @@ def removal_curve(measured: Perturbation) -> go.Figure:
     figure.add_scatter(
         x=share, y=table["high"], fill="tonexty", fillcolor="rgba(138,151,163,0.25)", name="range of random", **band
     )
-    figure.add_scatter(x=share, y=table["random"], name="random order", line={"color": _GREY, "dash": "dash"})
+    figure.add_scatter(x=share, y=table["random"], name="random order", line={"color": GREY, "dash": "dash"})
     figure.add_scatter(
         x=share,
         y=table["relevant"],

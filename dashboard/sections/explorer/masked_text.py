@@ -43,7 +43,8 @@ def show(
     titles = ("As it is", "Text masked")
     for cell, picture, heatmap, title in zip(cells, (xray, masked), maps, titles, strict=True):
         overlay = viewer.relevance_pictures(picture.pixels, heatmap.relevance, opacity, scale)[2]
-        cell.image(overlay, caption=f"{title}: logit of {viewer.plain(target)} {heatmap.logit:+.2f}", width="stretch")
+        caption = f"{title}: logit of {viewer.plain(target)} {heatmap.logit:+.2f}"
+        cell.image(overlay, caption=caption, alt=caption, width="stretch")
     with for_words:
         st.markdown(_in_words(chosen, xray, masked, values, target))
         found = "corrected by hand" if by_hand else "found by the detector"

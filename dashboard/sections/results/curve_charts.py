@@ -11,9 +11,8 @@ import plotly.graph_objects as go
 from cxr.evaluation.curves import Curve, Histogram, ReliabilityBin
 from cxr.formatting import Estimate
 
-from widgets.charts import GREY, class_colour, class_dash, empty_figure
+from widgets.charts import GREY, NOTABLE, ORDINARY, class_colour, class_dash, empty_figure
 
-REST = "#9aa7b3"
 _HEIGHT = 400
 
 
@@ -130,7 +129,7 @@ def scores(bars: Histogram, name: str, colour: str, threshold: float) -> go.Figu
     width = bars.edges[1] - bars.edges[0]
     for title, counts, sign, fill in (
         (f"with {name}", bars.with_class, 1, colour),
-        ("without", bars.without, -1, REST),
+        ("without", bars.without, -1, GREY),
     ):
         figure.add_bar(
             x=middles,
@@ -159,7 +158,7 @@ def forest(rows: Sequence[ForestRow], overall: float | None, *, figure_name: str
     figure = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.03, column_widths=[0.55, 0.45])
     scale = 100 if percent else 1
     places = list(range(len(rows)))
-    colours = ["#e69f00" if row["stands_out"] else "#56b4e9" for row in rows]
+    colours = [NOTABLE if row["stands_out"] else ORDINARY for row in rows]
     columns = ([row["figure"] for row in rows], [row["difference"] for row in rows])
     for column, values in enumerate(columns, 1):
         ends = [

@@ -26,8 +26,8 @@ def mean_curves(report: Report, k: int, level: float) -> go.Figure:
     figure = charts.empty_figure(title[0].upper() + title[1:], "epoch of the last stage", "", height=420)
     last = max((learning_curve.epochs for learning_curve in report.learning_curves), default=1)
     figure.update_xaxes(dtick=max(1, last // 10))  # no ticks between epochs
-    figure.add_vrect(x0=0 if report.start else 1, x1=k, fillcolor="#8899aa", opacity=0.12, line_width=0)
-    figure.add_hline(y=level, line={"color": "#8899aa", "width": 1, "dash": "dash"})
+    figure.add_vrect(x0=0 if report.start else 1, x1=k, fillcolor=charts.GREY, opacity=0.12, line_width=0)
+    figure.add_hline(y=level, line={"color": charts.GREY, "width": 1, "dash": "dash"})
     for index, (label, curve) in enumerate(report.curves.items()):
         colour = charts.COLOURS[index % len(charts.COLOURS)]
         _seeds(figure, report, label, colour)
@@ -99,7 +99,7 @@ def forest(measure: Measure) -> go.Figure:
     figure = charts.empty_figure("Paired differences", measure.title, "", height=130 + _ROW * max(1, len(rows)))
     for name, difference in rows:
         mean = difference.mean
-        colour = charts.COLOURS[0] if difference.shown else "#8899aa"
+        colour = charts.COLOURS[0] if difference.shown else charts.GREY
         single = None if mean.low is None or mean.high is None else (mean.low, mean.high)
         for limits, thickness in ((difference.together, 1.5), (single, 5)):
             if limits is not None:
@@ -113,7 +113,7 @@ def forest(measure: Measure) -> go.Figure:
             showlegend=False,
             hovertemplate=f"{together(difference)}, {_seeds_of(mean)}<extra>{name}</extra>",
         )
-    figure.add_vline(x=0, line={"color": "#8899aa", "width": 1})
+    figure.add_vline(x=0, line={"color": charts.GREY, "width": 1})
     figure.update_xaxes(range=_range(rows))
     figure.update_yaxes(autorange="reversed", type="category")
     figure.update_layout(hovermode="closest", margin={"l": 10, "r": 10, "t": 50, "b": 46})

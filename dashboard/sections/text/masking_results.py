@@ -90,7 +90,9 @@ def _show_example(run: Run, results: MaskingResults, table: pd.DataFrame) -> Non
         viewer.show_slider(shown[0], shown[1], ("as it is", "text masked"))
     with right:
         if shown_example.before is None or shown_example.after is None:
-            st.image(viewer.with_boxes(image, boxes), caption=page.counted(len(boxes), "token"), width="stretch")
+            tokens = page.counted(len(boxes), "token")
+            alt = f"The X-ray with {tokens} in boxes"
+            st.image(viewer.with_boxes(image, boxes), caption=tokens, alt=alt, width="stretch")
         else:
             scale = max(render.colour_scale(heatmap, 99.5) for heatmap in (shown_example.before, shown_example.after))
             maps = zip(shown, (shown_example.before, shown_example.after), strict=True)
@@ -241,8 +243,8 @@ def _show_pair(data: Manifest, entry: Mapping[str, Any], boxes: list[TextBox], s
         st.caption(f"{image_id}: its file is missing")
         return
     pair = _pair(str(path), path.stat().st_mtime_ns, run.id, image_id, boxes, setting)
-    for column, picture in zip(st.columns(2), pair, strict=True):
-        column.image(picture, width="stretch")
+    for column, picture, state in zip(st.columns(2), pair, ("as it is", "text masked"), strict=True):
+        column.image(picture, alt=f"{image_id}, {state}", width="stretch")
     tokens = page.counted(entry["n_boxes"], "token")
     st.markdown(f"**{viewer.plain(_change(entry))}** · {viewer.plain(masking.known_of(entry))} · {tokens}")
     where = {"model": setting.model, "data": name_of(setting.manifest), "split": entry["split"]}

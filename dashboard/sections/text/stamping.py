@@ -208,8 +208,8 @@ def _preview(chosen: Subject, choice: Choice, network: Any) -> None:
     assert box is not None  # only the unstamped picture has none
     for cell, (name, title) in zip(st.columns(3), TITLES.items(), strict=True):
         picture = versions[name].picture
-        cell.image(viewer.at_display_size(picture, _PICTURE_SIDE), caption=title, width="stretch")
-        cell.image(_close_up(picture, box), width="stretch")
+        cell.image(viewer.at_display_size(picture, _PICTURE_SIDE), caption=title, alt=title, width="stretch")
+        cell.image(_close_up(picture, box), alt=f"{title}: the place of the stamp", width="stretch")
     answers = {
         name: explaining.logits(
             chosen.network_ref, replace(xray, stamp=f"{xray.stamp}:{name}:{setting}", pixels=version.picture)

@@ -221,7 +221,8 @@ def _show_image(run: Run, results: StampingResults, row: Mapping[str, Any], cont
         st.caption(f"{row['image_id']}: its file is missing")
         return
     sides = (int(row["x0"]), int(row["y0"]), int(row["x1"]), int(row["y1"]))
-    st.image(_stamped(str(path), path.stat().st_mtime_ns, run.id, sides, contrast, run), width="stretch")
+    picture = _stamped(str(path), path.stat().st_mtime_ns, run.id, sides, contrast, run)
+    st.image(picture, alt=f"{row['image_id']} with its stamp", width="stretch")
     chances = [row[f"prob_{towards}{ending}"] for ending in ("", "_stamped", "_control")]
     change = f"{viewer.plain(towards)} {chances[0]:.0%} → {chances[1]:.0%}, control {chances[2]:.0%}"
     if "predicted" in row:

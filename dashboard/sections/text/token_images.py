@@ -34,7 +34,8 @@ def show(chosen: Subject, tables: tuple[pd.DataFrame, pd.DataFrame], entry: Entr
     for first in range(0, len(shown), _PER_ROW):
         for cell, image_id in zip(st.columns(_PER_ROW), shown[first : first + _PER_ROW], strict=False):
             with cell:
-                st.image(_picture(chosen.data, image_id, by_image[image_id]), width="stretch")
+                picture = _picture(chosen.data, image_id, by_image[image_id])
+                st.image(picture, alt=f"{image_id} with its tokens in boxes", width="stretch")
                 st.caption(f"{labels[image_id] or 'unlabelled'} · {image_id}")
                 link = {**chosen.link, "split": _split_of(chosen, image_id), "image": image_id}
                 st.page_link(pages.EXPLORER, label="Explain", icon=":material/radiology:", query_params=link)

@@ -153,7 +153,9 @@ def show_pictures(xray: Xray, boxes: Sequence[TextBox], how: MaskedBy) -> None:
     """Show the X-ray with its boxes and, beside it, with a slider from as it is to masked."""
     left, right = st.columns(2)
     title = f"{page.counted(len(boxes), 'token')} found"
-    left.image(viewer.with_boxes(xray.pixels, boxes), caption=title, width="stretch")
+    left.image(
+        viewer.with_boxes(xray.pixels, boxes), caption=title, alt=f"The X-ray with {title} in boxes", width="stretch"
+    )
     pictures = [viewer.at_display_size(pixels) for pixels in (xray.pixels, masked(xray, boxes, how).pixels)]
     with right:
         viewer.show_slider(pictures[0], pictures[1], ("as it is", f"masked: {MASK_MODES[how['mode']].title.lower()}"))

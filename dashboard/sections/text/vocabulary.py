@@ -27,13 +27,12 @@ from cxr.text import Reviews
 
 from sections.text import experiments, token_images
 from services import load
-from widgets import page, pick, where
+from widgets import charts, page, pick, where
 from widgets.subject import Subject
 
 EVERY = "all splits"
 _TITLES = {"token": "Words", "kind": "Kinds", "place": "Places", "kind and place": "Kinds by place"}
 _IN_CHART = 25
-_COLOURS = [[0, "#1f2a34"], [1, "#63c7d3"]]
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -274,7 +273,7 @@ def heat(listed: list[Entry], by: str, images: pd.DataFrame | None = None) -> go
             text=counts.astype(int),
             texttemplate="%{text}",
             hovertemplate="%{y}: %{text} (%{z:.0%})<extra></extra>",
-            colorscale=_COLOURS,
+            colorscale=charts.MATRIX_COLOURS,
             zmin=0,
             zmax=1,
             xgap=2,

@@ -111,7 +111,7 @@ def map_of(table: pd.DataFrame, entries: Sequence[ClusterEntry], names: dict[int
                 "size": 8,
                 "color": charts.COLOURS[k % len(charts.COLOURS)],
                 "symbol": _SYMBOLS[k % len(_SYMBOLS)],
-                "line": {"width": 0.5, "color": "#0e1117"},
+                "line": {"width": 0.5, "color": charts.GREY},
             },
             customdata=list(zip(inside.tolist(), own["image_id"], own["label"], own["source"], strict=True)),
             hovertemplate="%{customdata[1]}<br>%{customdata[2]} · %{customdata[3]}<extra></extra>",
@@ -134,7 +134,7 @@ def _means(of: Clustered, data: Manifest, entries: Sequence[ClusterEntry], names
     for start in range(0, len(entries), per_row):
         for cell, entry in zip(st.columns(per_row), entries[start : start + per_row], strict=False):
             caption = f"{viewer.plain(_title(entry, names))} · {xrays(entry['size'], entry['patients'])}"
-            cell.image(pictures.mean_picture(of, data, entry), caption=caption, width="stretch")
+            cell.image(pictures.mean_picture(of, data, entry), caption=caption, alt=caption, width="stretch")
     st.caption(
         "Mean heatmaps over the mean of the most typical X-rays. Green: what a cluster uses more than the others. "
         "? : unstable, or perhaps by chance."
@@ -159,7 +159,8 @@ def _images(of: Clustered, data: Manifest, places: Sequence[int]) -> None:
             row = of.table.iloc[place]
             with cell:
                 about = " · ".join(filter(None, (row["label"], row["source"], row["view"])))
-                st.image(pictures.thumbnail(of, data, place), caption=viewer.plain(about), width="stretch")
+                alt = f"Heatmap over {row['image_id']}"
+                st.image(pictures.thumbnail(of, data, place), caption=viewer.plain(about), alt=alt, width="stretch")
                 query = {
                     "model": params.network,
                     "data": name_of(params.manifest),

@@ -72,7 +72,7 @@ def _card(number: int, finding: Finding, data: Manifest | None) -> None:
             if data is not None and ids:
                 row = st.container(horizontal=True, gap="small")
                 for image_id in ids[:_FEW]:
-                    row.image(load.thumbnail(data, image_id, 96), width=64)
+                    row.image(load.thumbnail(data, image_id, 96), alt=image_id, width=64)
             with st.container(horizontal=True, gap="small"):
                 if ids:
                     st.button(

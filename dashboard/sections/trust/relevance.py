@@ -118,7 +118,7 @@ def _show_pictures(run: Run, data: Manifest, captions: dict[str, str]) -> None:
         link = _link(run) | {"regions": run.id, "image": image_id}
         link["split"] = link["split"] or data.row(image_id)["split"]
         with cell:
-            st.image(load.thumbnail(data, image_id), caption=caption, width="stretch")
+            st.image(load.thumbnail(data, image_id), caption=caption, alt=image_id, width="stretch")
             st.page_link(pages.EXPLORER, label="Explain", query_params=link)
 
 

@@ -14,7 +14,6 @@ from cxr.reports.relevance import in_figure
 
 from widgets import charts
 
-_GREY = "#8b949e"
 _MARK = "a mark never learnt"
 
 
@@ -24,7 +23,7 @@ def regions(results: RelevanceResults) -> go.Figure:
     names = [f"<b>{html.escape(name)}</b>" if entry["every"] else html.escape(name) for name, entry in rows]
     places = list(range(len(rows) + bool(results["planted"])))
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04)
-    for shown, colour in ((True, charts.COLOURS[0]), (False, _GREY)):
+    for shown, colour in ((True, charts.COLOURS[0]), (False, charts.GREY)):
         gains = [(place, entry["gain"]) for place, (_, entry) in enumerate(rows) if entry["gain_shown"] == shown]
         if results["planted"] and not shown:
             gains.append((len(rows), results["planted"]["gain"]))
@@ -39,8 +38,8 @@ def regions(results: RelevanceResults) -> go.Figure:
     _strokes(figure, controls)
     elsewhere = [(place + 0.18, entry["control_change"]) for place, (_, entry) in enumerate(rows)]
     _bars(figure, elsewhere, charts.COLOURS[1], filled=False, column=2, form="+.3f", thin=True)
-    figure.add_vline(x=1, line_width=1, line_color=_GREY, row=1, col=1)
-    figure.add_vline(x=0, line_width=1, line_color=_GREY, row=1, col=2)
+    figure.add_vline(x=1, line_width=1, line_color=charts.GREY, row=1, col=1)
+    figure.add_vline(x=0, line_width=1, line_color=charts.GREY, row=1, col=2)
     labels = [*names, *([f"<b>{_MARK}</b>"] if results["planted"] else [])]
     figure.update_yaxes(tickvals=places, ticktext=labels, range=[len(places) - 0.5, -0.5], fixedrange=True)
     figure.update_yaxes(automargin=True, showgrid=False, zeroline=False)
