@@ -22,7 +22,7 @@ P = ParamSpec("P")
 # Captions at their own opacity are hard to read on a projector.
 _STYLE = """[data-testid=stMainBlockContainer] {padding: 2.2rem 3rem 4rem}
 [data-testid=stCaptionContainer] {opacity: .8}
-[data-testid=stMain] pre, [data-testid=stMain] pre code {white-space: pre-wrap; overflow-wrap: anywhere}
+[data-testid=stMain] pre, [data-testid=stMain] pre * {white-space: pre-wrap; overflow-wrap: anywhere}
 """
 # White letters on the light colour of the dark theme have less than half the contrast that small text needs.
 _DARK_STYLE = "[data-testid=stBaseButton-primary], [data-testid=stMultiSelect] span[title] {color: #08222a !important}"
