@@ -19,7 +19,7 @@ from cxr.data.splits import in_order
 from cxr.errors import CxrError
 from cxr.runs import ENDED, list_runs, start
 
-from sections.data import appearance, data_audit, duplicates, openings, probes
+from sections.data import appearance, data_audit, duplicates, one_xray, openings, probes
 from services import load
 from widgets import address, gallery, page, pick, viewer, where
 from widgets import run_state as run_parts
@@ -27,6 +27,12 @@ from widgets import run_state as run_parts
 REFRESH_S = 1.0
 SHOWN_RUNS = 5
 TABS = ("Data sets", "Import", "Synthetic X-rays")
+LOOKS = {
+    "xrays": "X-rays",
+    "splits": "Counts and splits",
+    "audit": "What could fool a network",
+    "check": "Not what they seem",
+}
 
 
 def counts(table: pd.DataFrame, by: str) -> pd.DataFrame:
@@ -49,38 +55,77 @@ def one_source_each(table: pd.DataFrame) -> bool:
     )
 
 
-def show_set(chosen: DataSet) -> None:
+def show_set() -> None:
+    """Ask which data set is shown, and show it."""
+    cells = st.columns([5, 2, 2, 2, 2], vertical_alignment="bottom")
+    with cells[0]:
+        chosen = pick.data_set()
     data = load.manifest(chosen.manifest_path)
     table = data.table
-    cells = st.columns(4)
-    cells[0].metric("X-rays", len(data))
-    cells[1].metric("Patients", table.loc[table["patient_id"] != "", "patient_id"].nunique() or "unknown")
-    cells[2].metric("Sources", table.loc[table["source"] != "", "source"].nunique())
-    cells[3].metric("Splits", len(data.splits) or "none yet", help=", ".join(in_order(data.splits)) or None)
+    cells[1].metric("X-rays", len(data))
+    cells[2].metric("Patients", table.loc[table["patient_id"] != "", "patient_id"].nunique() or "unknown")
+    cells[3].metric("Sources", table.loc[table["source"] != "", "source"].nunique())
+    cells[4].metric("Splits", len(data.splits) or "none yet", help=", ".join(in_order(data.splits)) or None)
     if one_source_each(table):
         st.warning(
             "One class comes only from sources that no other class has. A network can then tell the classes apart by "
             "the look of the hospital's images. A high score on a split proves little.",
             icon=":material/warning:",
         )
+    show_notes(chosen, data)
+    show_split_notes(chosen, data)
+    look = which_look()
+    if look == "xrays":
+        show_images(data)
+    elif look == "splits":
+        show_splits(chosen, data)
+    elif look == "audit":
+        show_audits(chosen, data)
+    else:
+        appearance.show(chosen, data)
+        duplicates.show(chosen)
+    page.command("cxr", "data", "show", chosen.name)
+
+
+def which_look() -> str:
+    """Ask which part of a data set is shown; the address names it."""
+    pick.arrive("data:look", "look", "xrays", allowed=tuple(LOOKS))
+    look = st.segmented_control(
+        "Look at",
+        list(LOOKS),
+        format_func=LOOKS.__getitem__,
+        required=True,
+        key="data:look",
+        label_visibility="collapsed",
+    )
+    pick.leave("look", look, "xrays")
+    return str(look)
+
+
+def is_labelled(data: Manifest) -> bool:
+    """Tell whether the X-rays have classes or findings."""
+    return bool(data.classes) or bool((data.table["findings"] != "").any())
+
+
+def show_splits(chosen: DataSet, data: Manifest) -> None:
     left, right = st.columns(2)
     for cell, by, title in ((left, "split", "Class by split"), (right, "source", "Class by source")):
         cell.markdown(f"**{title}**")
-        cell.dataframe(counts(table, by))
-    show_notes(chosen, data)
-    show_split_notes(chosen, data)
-    if data.classes or (data.table["findings"] != "").any():
+        cell.dataframe(counts(data.table, by))
+    if is_labelled(data):
         make_splits(chosen, data)
-    show_images(data)
-    appearance.show(chosen, data)
-    if data.classes or (data.table["findings"] != "").any():
-        data_audit.show(chosen, data)
-    if data.classes or (data.table["findings"] != "").any() or data.table["source"].nunique() > 1:
-        probes.show(chosen, data)
-    duplicates.show(chosen)
     openings.show(chosen, data)
     show_left_out(chosen)
-    page.command("cxr", "data", "show", chosen.name)
+
+
+def show_audits(chosen: DataSet, data: Manifest) -> None:
+    has_probes = is_labelled(data) or data.table["source"].nunique() > 1
+    if is_labelled(data):
+        data_audit.show(chosen, data)
+    if has_probes:
+        probes.show(chosen, data)
+    else:
+        page.nothing_yet("Without classes, findings or several sources there is nothing that could be told apart.")
 
 
 def show_split_notes(chosen: DataSet, data: Manifest) -> None:
@@ -134,10 +179,10 @@ def _fractions(shares: dict[str, float], keep: list[str]) -> dict[str, float]:
 
 
 def show_images(data: Manifest) -> None:
-    st.subheader("Images", anchor=False)
+    one_xray.show(data)
     table = data.table
-    cells = st.columns(3)
-    for cell, column in zip(cells, ("label", "source", "split"), strict=True):
+    cells = st.columns([3, 3, 3, 2])
+    for cell, column in zip(cells[:3], ("label", "source", "split"), strict=True):
         options, key = sorted(set(table[column])), f"data:{column}"
         pick.arrive_some(key, column, options)
         values = cell.multiselect(column.capitalize(), options, format_func=lambda v: v or "(none)", key=key)
@@ -149,14 +194,15 @@ def show_images(data: Manifest) -> None:
         row = by_id.loc[image_id]
         return " · ".join(str(v) for v in (row["label"] or row["findings"], row["source"], row["view"]) if v)
 
-    gallery.grid(data, table["image_id"].tolist(), caption, key="data")
+    ids = table["image_id"].tolist()
+    gallery.grid(data, ids, caption, key="data", on_open=one_xray.open_it, picker_in=cells[3])
 
 
 def show_notes(chosen: DataSet, data: Manifest) -> None:
     """Show what the import read otherwise than written, and what of the files was not followed."""
     notes = read_notes(chosen.name)
     if notes:
-        with st.expander(f"Notes of the import ({len(notes)})", expanded=True):
+        with st.expander(f"Notes of the import ({len(notes)})"):
             for note in notes:
                 st.text(note)
             if FILE_NOTES in data.table:
@@ -362,4 +408,4 @@ with sets_tab:
     if not sets and not address.asks("data"):
         page.nothing_yet("No data set yet. Make the synthetic X-rays or import your own in the tabs above.")
     with page.told_in_one_line():
-        show_set(pick.data_set())
+        show_set()

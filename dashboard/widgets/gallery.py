@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from urllib.parse import urlencode
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from cxr.data import Manifest
 
@@ -25,23 +26,29 @@ def grid(
     link: dict[str, str] | None = None,
     picker_below: bool = False,
     param: str = "page",
+    on_open: Callable[[str], None] | None = None,
+    picker_in: DeltaGenerator | None = None,
 ) -> None:
     """Show X-rays ``columns`` by ``rows`` a page; the page is chosen above them, or below, and the address calls it
     ``param``.
 
     ``link`` holds the query parameters (``model``, ``data``, ``split``) with which a picture opens in the explorer;
     where its split is none of the data's (data that were measured whole), an X-ray's own split takes its place.
+    ``picker_in`` is the place of that choice if it is another. ``on_open`` gets the id of an X-ray whose button is pressed.
     """
     per_page = columns * rows
     pages_total = -(-len(ids) // per_page)
     pictures = st.container() if picker_below else None
-    page = pick.page_number(pages_total, key=f"{key}:page", param=param) - 1
+    with picker_in or contextlib.nullcontext():
+        page = pick.page_number(pages_total, key=f"{key}:page", param=param) - 1
     shown = ids[page * per_page : (page + 1) * per_page]
     with pictures or contextlib.nullcontext():
         for start in range(0, len(shown), columns):
             for cell, image_id in zip(st.columns(columns), shown[start : start + columns], strict=False):
                 with cell:
                     _picture(data, image_id, caption(image_id), link)
+                    if on_open is not None:
+                        _open_button(image_id, on_open, key)
 
 
 def _picture(data: Manifest, image_id: str, caption: str, link: dict[str, str] | None) -> None:
@@ -51,6 +58,18 @@ def _picture(data: Manifest, image_id: str, caption: str, link: dict[str, str] |
     st.image(load.thumbnail(data, image_id), caption=caption, width="stretch", link=address_of, alt=image_id)
     if query is not None:
         st.page_link(pages.EXPLORER, label="Explain", query_params=query)
+
+
+def _open_button(image_id: str, on_open: Callable[[str], None], key: str) -> None:
+    st.button(
+        image_id,
+        key=f"{key}:open:{image_id}",
+        type="tertiary",
+        help="Show it large, with all that is known of it",
+        on_click=on_open,
+        args=(image_id,),
+        width="stretch",
+    )
 
 
 def _query(data: Manifest, image_id: str, link: dict[str, str]) -> dict[str, str]:

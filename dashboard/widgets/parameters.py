@@ -41,6 +41,8 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
     "data": {
         "tab": Parameter("tab"),
         "data": _DATA,
+        "look": Parameter("section"),
+        "image": Parameter("X-ray"),
         "label": Parameter("class"),
         "source": Parameter("source"),
         "split": Parameter("split"),

@@ -12,7 +12,7 @@ from cxr.runs import RunFolder, list_runs
 
 
 def test_a_button_starts_an_audit_and_its_findings_are_shown(demo: Manifest) -> None:
-    app = opened("data", data="demo")
+    app = opened("data", data="demo", look="audit")
     assert app.button(key="audit:start").label == f"Audit these {len(demo)} X-rays"
     app.toggle(key="audit:text").set_value(False).run()
     assert "cxr data audit demo --no-text" in [code.value for code in app.code]
@@ -21,7 +21,7 @@ def test_a_button_starts_an_audit_and_its_findings_are_shown(demo: Manifest) -> 
     (run,) = list_runs(kind=KIND)
     assert run.spec["params"]["text"] is False
     assert run.wait(timeout=120)["state"] == "finished", run.status()["error"]
-    app = opened("data", data="demo")
+    app = opened("data", data="demo", look="audit")
     assert not app.exception, app.exception
     assert run.results()["finding"] in said(app)
     assert app.button(key="audit:start").label == "Audit again"
@@ -35,6 +35,6 @@ def test_a_button_starts_an_audit_and_its_findings_are_shown(demo: Manifest) -> 
 def test_an_audit_that_was_stopped_can_be_resumed_here(demo: Manifest, tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "runs", KIND, {"manifest": str(demo.path), "text": False})
     folder.update_status(state="stopped", ended=0.0)
-    app = opened("data", data="demo")
+    app = opened("data", data="demo", look="audit")
     assert not app.exception, app.exception
     assert app.button(key="audit:resume").label == "Resume"

@@ -18,14 +18,14 @@ def test_a_button_starts_a_check_and_its_pictures_are_shown_by_kind(demo: Manife
     for image_id, change in ((turned, lambda x: np.rot90(x, 2)), (inverted, lambda x: 255 - x)):
         path = demo.image_path(image_id)
         Image.fromarray(np.ascontiguousarray(change(np.asarray(Image.open(path).convert("L"))))).save(path)
-    app = opened("data", data="demo")
+    app = opened("data", data="demo", look="check")
     assert app.button(key="check:start").label == f"Check these {len(demo)} X-rays"
     assert "cxr data check demo" in [code.value for code in app.code]
     app.button(key="check:start").click().run()
     assert not app.exception, app.exception
     (run,) = list_runs(kind=KIND)
     assert run.wait(timeout=120)["state"] == "finished", run.status()["error"]
-    app = opened("data", data="demo", flag="rotated-180")
+    app = opened("data", data="demo", look="check", flag="rotated-180")
     assert not app.exception, app.exception
     results = run.results()
     assert results["finding"] in said(app)
@@ -44,6 +44,6 @@ def test_a_button_starts_a_check_and_its_pictures_are_shown_by_kind(demo: Manife
 def test_a_check_that_was_stopped_can_be_resumed_here(demo: Manifest, tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "runs", KIND, {"manifest": str(demo.path)})
     folder.update_status(state="stopped", ended=0.0)
-    app = opened("data", data="demo")
+    app = opened("data", data="demo", look="check")
     assert not app.exception, app.exception
     assert app.button(key="check:resume").label == "Resume"

@@ -34,11 +34,11 @@ def commands(app: AppTest) -> list[str]:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_what_was_found_stands_on_the_page_with_the_command_that_groups_it(tmp_path: Path, channels: int) -> None:
     save_data_set("films", import_data("image-folder", films(tmp_path / "in", channels)))
-    app = opened("data", data="films")
+    app = opened("data", data="films", look="check")
     assert "Not looked for yet" in said(app)
     assert "cxr data duplicates films --group" in commands(app)
     search_data_set("films")
-    app = opened("data", data="films")
+    app = opened("data", data="films", look="check")
     assert not app.exception
     assert "2 of 4 X-rays are here more than once: 1 pair in 1 group, 0 with the same pixels." in said(app)
     (pairs,) = (frame.value for frame in app.dataframe if "agreement" in frame.value.columns)
@@ -46,7 +46,7 @@ def test_what_was_found_stands_on_the_page_with_the_command_that_groups_it(tmp_p
     assert "cxr data duplicates films --group" in commands(app)
     search_data_set("films", group=True)
     search_data_set("films")  # which looks again and changes nothing
-    app = opened("data", data="films")
+    app = opened("data", data="films", look="check")
     assert "New splits keep each group together." in said(app)
     assert "cxr data duplicates films" in commands(app)
 

@@ -21,11 +21,11 @@ def own(tmp_path: Path) -> Manifest:
 
 
 def test_looks_are_listed_and_a_split_is_locked_and_unlocked(own: Manifest) -> None:
-    app = opened("data", data="own")
+    app = opened("data", data="own", look="splits")
     assert not app.exception
     assert "not looked at yet" in said(app)
     note_opening(own, own.ids, run="20260101-000000-aaaaaa-mine", kind="evaluate", network="mine")
-    app = opened("data", data="own")
+    app = opened("data", data="own", look="splits")
     assert "looked at for the first time" in said(app)
     (looks,) = (frame.value for frame in app.dataframe if "kind" in frame.value.columns and "of" in frame.value.columns)
     assert looks[["split", "run", "kind", "of", "X-rays"]].to_numpy().tolist() == [

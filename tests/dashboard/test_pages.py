@@ -67,7 +67,7 @@ def test_home_without_synthetic_xrays_says_how_to_make_them() -> None:
 
 
 def test_data_counts_the_xrays_by_class_split_and_source(demo: Manifest) -> None:
-    app = opened("data")
+    app = opened("data", look="splits")
     assert metric(app, "X-rays") == "60"
     by_split, by_source = (frame.value for frame in app.dataframe[:2])
     assert by_split.loc["covid19", "all"] == 20
@@ -83,7 +83,7 @@ def test_data_warns_where_each_class_has_a_source_of_its_own(demo: Manifest) -> 
 def test_data_makes_the_splits_again_and_keeps_what_is_known_of_the_set(demo: Manifest) -> None:
     describe_data_set("demo", "synthetic")
     before = demo.split_hash()
-    app = opened("data")
+    app = opened("data", look="splits")
     field(app.number_input, "Seed").set_value(7)
     button(app, "Split").click().run()
     assert open_data_set("demo").split_hash() != before
@@ -182,7 +182,7 @@ def test_data_dismisses_an_attempt_that_failed(demo: Manifest, tmp_path: Path) -
 def test_data_lists_splits_in_the_order_of_a_training_and_keeps_an_official_test_split(demo: Manifest) -> None:
     table = demo.table.assign(split=demo.table["split"].replace("val", "train"))
     save_data_set("official", demo.with_table(table), source_splits=["train", "test"])
-    app = opened("data", data="official")
+    app = opened("data", data="official", look="splits")
     assert list(app.dataframe[0].value.columns) == ["train", "test", "all"]
     assert field(app.multiselect, "Splits that stay as they are").value == ["test"]
     assert any("--keep test" in code.value for code in app.code)
@@ -190,7 +190,12 @@ def test_data_lists_splits_in_the_order_of_a_training_and_keeps_an_official_test
     now = open_data_set("official").table
     assert set(now["split"]) == {"train", "val", "test"}
     assert set(now.loc[now["split"] == "test", "image_id"]) == set(table.loc[table["split"] == "test", "image_id"])
-    assert list(opened("data", data="official").dataframe[0].value.columns) == ["train", "val", "test", "all"]
+    assert list(opened("data", data="official", look="splits").dataframe[0].value.columns) == [
+        "train",
+        "val",
+        "test",
+        "all",
+    ]
 
 
 def test_train_takes_validation_from_train_where_test_came_with_the_data(demo: Manifest) -> None:
@@ -344,3 +349,29 @@ def test_what_a_network_has_seen_is_reported_once_the_splits_of_its_data_were_ma
     assert "not new to the network" in said
     if kind == "evaluate":
         assert results["splits"]["test"]["n"] == test["of"] - test["trained"] - test["chosen"]
+
+
+def test_data_shows_one_xray_large_with_what_is_known_of_it(demo: Manifest) -> None:
+    image_id = demo.ids[3]
+    app = opened("data", data="demo", image=image_id)
+    assert not app.exception
+    assert not app.error
+    (known,) = (frame.value for frame in app.dataframe if "value" in frame.value.columns)
+    row = demo.row(image_id)
+    assert dict(zip(known["column"], known["value"], strict=True))["label"] == row["label"]
+    links = [link.proto.query_string for link in app.get("page_link") if link.proto.label == "Explain"]
+    assert links == [f"data=demo&image={image_id}&split={row['split']}"]
+    next(b for b in app.button if b.label == "Close").click().run()
+    assert "image" not in app.query_params
+    assert not [frame for frame in app.dataframe if "value" in frame.value.columns]
+    button(app, demo.ids[0]).click().run()
+    assert app.query_params["image"] == demo.ids[0]
+    assert any("value" in frame.value.columns for frame in app.dataframe)
+
+
+def test_data_says_which_file_of_a_large_xray_is_missing(demo: Manifest) -> None:
+    demo.image_path(demo.ids[0]).unlink()
+    app = opened("data", data="demo", image=demo.ids[0])
+    assert not app.exception
+    assert len(app.error) == 1
+    assert demo.image_path(demo.ids[0]).name in app.error[0].value

@@ -15,7 +15,7 @@ class Checks(OfDataSet):
     """X-rays that look like something else than an upright frontal chest X-ray of an adult."""
 
     name = "checks"
-    kind, verb = "check-data", "check"
+    kind, verb, look = "check-data", "check", "check"
 
     def collect(self, context: Context, progress: Progress) -> Collected:
         """Return the share of X-rays that are not what they seem."""

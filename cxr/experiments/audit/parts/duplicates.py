@@ -54,7 +54,7 @@ class DuplicatesPart(Part):
 
     def link(self, context: Context) -> Link:
         """Return the page of the data set."""
-        return {"page": "data", "parameters": context.subject.data_link}
+        return {"page": "data", "parameters": {**context.subject.data_link, "look": "check"}}
 
     def collect(self, context: Context, progress: Progress) -> Collected:
         """Return what copies and patients spoil."""

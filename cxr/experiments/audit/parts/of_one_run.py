@@ -9,11 +9,15 @@ from cxr.json_types import JsonObject
 
 
 class OfDataSet(Part):
-    """A part that rests on a run of a whole data set; ``verb`` is its command below ``cxr data``."""
+    """A part that rests on a run of a whole data set.
+
+    ``verb`` is its command below ``cxr data``, ``look`` the part of the Data page that shows it.
+    """
 
     needs = frozenset[Need]({"images"})
     kind: str
     verb: str
+    look: str = "audit"
 
     def more_params(self, context: Context) -> JsonObject:
         """Return what the run is started with, beside the manifest."""
@@ -40,7 +44,7 @@ class OfDataSet(Part):
 
     def link(self, context: Context) -> Link:
         """Return the page of the data set."""
-        return {"page": "data", "parameters": context.subject.data_link}
+        return {"page": "data", "parameters": {**context.subject.data_link, "look": self.look}}
 
 
 class OnSplit(Part):

@@ -20,7 +20,7 @@ class Openings(Part):
 
     def link(self, context: Context) -> Link:
         """Return the page of the data set."""
-        return {"page": "data", "parameters": context.subject.data_link}
+        return {"page": "data", "parameters": {**context.subject.data_link, "look": "splits"}}
 
     def collect(self, context: Context, progress: Progress) -> Collected:
         """Return how many networks were measured on the split."""

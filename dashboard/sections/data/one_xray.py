@@ -1,0 +1,61 @@
+"""One X-ray of a data set, large, with all that is known of it."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from cxr.data import Manifest
+from cxr.errors import CxrError
+
+from services import load
+from widgets import address, page, pages, pick, viewer
+from widgets.subject import name_of
+
+_KEY = "data:image"
+_SIDE = 640
+
+
+def open_it(image_id: str) -> None:
+    """Have the next run of the page show this X-ray."""
+    address.ask(image=image_id)
+
+
+def show(data: Manifest) -> None:
+    """Show the X-ray that was asked for, if one was."""
+    pick.arrive(_KEY, "image", "", allowed={"": None} | dict.fromkeys(data.ids))
+    image_id = str(st.session_state[_KEY])
+    pick.leave("image", image_id, "")
+    if not image_id:
+        return
+    with st.container(border=True):
+        left, right = st.columns([5, 6])
+        with left:
+            _picture(data, image_id)
+        with right:
+            _known(data, image_id)
+
+
+def _picture(data: Manifest, image_id: str) -> None:
+    try:
+        pixels = load.xray(data, image_id)
+    except (CxrError, OSError) as error:
+        st.error(address.plain(page.sentence(error)), icon=":material/broken_image:")
+        return
+    height, width = pixels.shape
+    caption = f"{width} x {height} pixels, 8-bit grey"
+    st.image(viewer.at_display_size(pixels, _SIDE), caption=caption, alt=image_id, width="stretch")
+
+
+def _known(data: Manifest, image_id: str) -> None:
+    row = data.row(image_id)
+    heading, close = st.columns([5, 1], vertical_alignment="center")
+    heading.markdown(f"**{viewer.plain(image_id)}**")
+    close.button("Close", on_click=address.forget, args=("image",))
+    known = {name: str(value) for name, value in row.items() if str(value) not in ("", "nan")}
+    table = pd.DataFrame({"column": known.keys(), "value": known.values()})
+    st.dataframe(table, hide_index=True, height=min(420, 38 + 35 * len(table)))
+    query = {"data": name_of(data.path), "image": image_id} | ({"split": row["split"]} if row["split"] else {})
+    with st.container(horizontal=True):
+        st.page_link(pages.EXPLORER, label="Explain", icon=":material/radiology:", query_params=query)
+        st.page_link(pages.TEXT, label="Its burned-in text", icon=":material/text_fields:", query_params=query)
