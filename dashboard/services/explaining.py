@@ -63,6 +63,13 @@ class Xray:
             return f"Findings: **{viewer.plain(names)}**" if names else "Findings unknown"
         return f"True label: **{viewer.plain(self.label)}**" if self.label else "True label unknown"
 
+    def truth_in_words(self, network: XrayClassifier) -> str:
+        """Return the same without Markdown."""
+        if is_of_findings(network):
+            names = ", ".join(finding_names(self.findings))
+            return f"Findings: {names}" if names else "Findings unknown"
+        return f"True label: {self.label}" if self.label else "True label unknown"
+
 
 def of_manifest(data: Manifest, image_id: str) -> Xray:
     """Return an X-ray of a manifest with its label and the ground-truth masks whose files are there."""

@@ -21,9 +21,17 @@ _log = logging.getLogger(__name__)
 P = ParamSpec("P")
 
 
-def header(title: str, lead: str) -> None:
-    """Write the page's heading and one sentence that says what it is for."""
-    st.html("<style>[data-testid=stMainBlockContainer] {padding: 3rem 3.5rem 4rem}</style>")
+_ROOM = "<style>[data-testid=stMainBlockContainer] {padding: 3rem 3.5rem 4rem}</style>"
+_DENSE = """<style>
+[data-testid=stMainBlockContainer] {padding: 1rem 1.5rem 4rem}
+[data-testid=stMainBlockContainer] h1 {font-size: 1.4rem; padding: 0 0 0.25rem}
+[data-testid=stMainBlockContainer] > [data-testid=stVerticalBlock] {gap: 0.6rem}
+</style>"""
+
+
+def header(title: str, lead: str, *, dense: bool = False) -> None:
+    """Write the page's heading and one sentence that says what it is for; ``dense`` leaves most room to a picture."""
+    st.html(_DENSE if dense else _ROOM)
     st.title(title, anchor=False)
     st.caption(lead)
     address.notice_here()
