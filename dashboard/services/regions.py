@@ -84,7 +84,7 @@ def _around(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def random_places(mask: np.ndarray, n: int = RANDOM) -> list[np.ndarray]:
-    """Return ``n`` masks of the same shape at random places, off the mask itself where there is room; always the same."""
+    """Return ``n`` masks of the same shape at random places, off the mask where there is room; always the same."""
     ys, xs = np.nonzero(mask)
     top, left, bottom, right = ys.min(), xs.min(), ys.max() + 1, xs.max() + 1
     part = mask[top:bottom, left:right]

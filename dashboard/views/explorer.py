@@ -38,9 +38,9 @@ page.header(
     dense=True,
 )
 with page.told_in_one_line():
-    row = st.columns([5, 4, 9, 8, 4, 7, 4], vertical_alignment="bottom")
+    row = st.columns([6, 5, 9, 8, 4, 7, 4], vertical_alignment="bottom")
     for_network, for_filters, for_image, for_rule, for_options, for_class, for_beside = row
-    with for_network.popover("Network", icon=":material/deployed_code:", width="stretch"):
+    with for_network.popover("Network", width="stretch"):
         network_ref = subject.network(st.container())
         pick.arrive("explorer:source", "source", FROM_DATA, {"upload": UPLOAD}.__getitem__, accepted="upload")
         source = st.segmented_control(
@@ -53,7 +53,7 @@ with page.told_in_one_line():
     if chosen is None:
         xray = chosen_upload()
     else:
-        filters = for_filters.popover("Filter", icon=":material/filter_list:", width="stretch")
+        filters = for_filters.popover("Filter", width="stretch")
         with filters:
             predictions = explaining.predictions(chosen)
         listed = browse.listed(chosen.data, chosen.split, predictions, network, filters=filters, where=for_image)
@@ -80,7 +80,7 @@ with page.told_in_one_line():
     if without is not None:
         title = f"Text masked: logit of {target} {without.heatmap.logit:+.2f}"
         neighbours.append(beside.Neighbour(title, without.xray, without.heatmap))
-    picture.section(picture.Explanation(network_ref, xray, values, maps, neighbours), chosen, listed)
+    picture.section(picture.Explanation(network_ref, xray, values, maps, also, neighbours), chosen, listed)
     drawn = look.arrive(list(xray.masks))
 
 scale = max(colour_scale(shown_map.relevance, drawn.percentile) for shown_map in maps)

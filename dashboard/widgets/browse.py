@@ -117,7 +117,9 @@ class Listed:
 def image(data: Manifest, split: str, predictions: pd.DataFrame | None, network: XrayClassifier | None = None) -> str:
     """Let the user choose an X-ray of a split and return its id; where the filters leave none, say so and end there."""
     every, of_findings = _every(data, split, predictions, network)
-    listed = _chosen(data, split, every, _filtered(every, of_findings), st.columns([1, 10, 1], vertical_alignment="bottom"))
+    listed = _chosen(
+        data, split, every, _filtered(every, of_findings), st.columns([1, 10, 1], vertical_alignment="bottom")
+    )
     _strip(data, listed)
     return listed.chosen
 

@@ -12,8 +12,8 @@ class Parameter:
     """A parameter of an address.
 
     ``noun`` is what a message calls its value. What is ``always`` named keeps a link on the same thing although newer
-    runs or other defaults come; the others are named where they are not the default. What changes ``in_place`` takes the
-    place of the address before it: a slider's ticks are no steps of a user.
+    runs or other defaults come; the others are named where they are not the default. What changes ``in_place``
+    replaces the address before it: a slider's ticks are no steps of a user.
     """
 
     noun: str

@@ -16,6 +16,7 @@ from sections.explorer import masked_text
 from services import explaining, load
 from services.explaining import Xray
 from widgets import pick
+from widgets.panes.component import Extra
 from widgets.subject import Subject
 
 ONE, ALL = "one", "all"
@@ -42,11 +43,12 @@ class Beside:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A map beside the first one, and the X-ray that it is of."""
+    """A map beside the first one, and the X-ray that it is of; ``made_by`` as in a scene's maps."""
 
     title: str
     xray: Xray
     heatmap: Heatmap
+    made_by: str = "first"
 
 
 def choose(chosen: Subject | None, network_ref: str, composite: str, ids: Sequence[str], here: str) -> Beside:
@@ -76,6 +78,32 @@ def choose(chosen: Subject | None, network_ref: str, composite: str, ids: Sequen
     return Beside(shown == ALL, masked, tuple(composites), second, other)
 
 
+def extras(beside: Beside, chosen: Subject | None) -> list[Extra]:
+    """Return the buttons of the viewer for what is chosen most often."""
+    classes: Extra = {
+        "what": "classes",
+        "text": "All classes",
+        "title": "Overlays of all classes",
+        "on": beside.all_classes,
+    }
+    masked: Extra = {
+        "what": "masked",
+        "text": "Without text",
+        "title": "The same with its burned-in text masked",
+        "on": beside.masked,
+    }
+    return [classes] if chosen is None else [classes, masked]
+
+
+def turn(name: object, beside: Beside) -> None:
+    """Switch what one of these buttons is for: for use in a callback."""
+    if name == "classes":
+        st.session_state["pick:classes"] = ONE if beside.all_classes else ALL
+    elif name == "masked":
+        st.session_state["pick:classes"] = ONE
+        st.session_state[masked_text.KEY] = not beside.masked
+
+
 def neighbours(
     beside: Beside, chosen: Subject | None, network_ref: str, xray: Xray, method: Method, target: str
 ) -> list[Neighbour]:
@@ -83,7 +111,7 @@ def neighbours(
     found = []
     for name in beside.composites:
         heatmap = explaining.heatmaps(network_ref, xray, Method.of(name), [target]).heatmaps[target]
-        found.append(Neighbour(name, xray, heatmap))
+        found.append(Neighbour(name, xray, heatmap, name))
     if beside.network_ref:
         found.append(_of_network(beside.network_ref, xray, method, target))
     if beside.image_id and chosen is not None:
@@ -99,4 +127,4 @@ def _of_network(network_ref: str, xray: Xray, method: Method, target: str) -> Ne
     if target not in network.classes:
         target = network.classes[int(explaining.logits(network_ref, xray).argmax())]
     heatmap = explaining.heatmaps(network_ref, xray, method, [target]).heatmaps[target]
-    return Neighbour(f"{network_ref} · {target} {heatmap.logit:+.2f}", xray, heatmap)
+    return Neighbour(f"{network_ref} · {target} {heatmap.logit:+.2f}", xray, heatmap, network_ref)

@@ -16,14 +16,14 @@ from services.explaining import Xray
 from widgets import page, pages, pick, viewer
 from widgets.subject import Subject
 
-_KEY = "explorer:masked"
+KEY = "explorer:masked"
 HOW: tokens.MaskedBy = {"mode": DEFAULT_MODE, "margin": DEFAULT_MARGIN}
 
 
 def switch() -> bool:
     """Let the user turn the comparison on."""
-    pick.arrive(_KEY, "masked", False, pick.switched, accepted="0, 1")
-    on = st.toggle("With its text masked", key=_KEY, help="The same heatmap beside it, without the burned-in text.")
+    pick.arrive(KEY, "masked", False, pick.switched, accepted="0, 1")
+    on = st.toggle("With its text masked", key=KEY, help="The same heatmap beside it, without the burned-in text.")
     pick.leave("masked", str(int(on)), "0")
     return on
 

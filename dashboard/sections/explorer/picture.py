@@ -14,7 +14,8 @@ from cxr.explain.heatmap import Heatmap
 from cxr.explain.run_files import safe_names
 from cxr.models import XrayClassifier
 
-from sections.explorer.beside import Neighbour
+from sections.explorer import beside
+from sections.explorer.beside import Beside, Neighbour
 from services import explaining, load, regions
 from services.explaining import Xray
 from widgets import browse, page
@@ -35,6 +36,7 @@ class Explanation:
     xray: Xray
     logits: np.ndarray
     heatmaps: Sequence[Heatmap]
+    beside: Beside
     neighbours: Sequence[Neighbour]
 
     @property
@@ -58,9 +60,7 @@ def _part(explained: Explanation, chosen: Subject | None, listed: browse.Listed 
     region = None
     if drawn_region.get("of") == _subject(explained):
         region = _region(explained, drawn_region["kind"], drawn_region["points"])
-    component.show(
-        scene(explained, chosen, listed, region), drawn, key=KEY, on_act=_hearing(explained, listed)
-    )
+    component.show(scene(explained, chosen, listed, region), drawn, key=KEY, on_act=_hearing(explained, listed))
     look.leave(look.arrive(list(xray.masks)))
 
 
@@ -81,6 +81,9 @@ def _hearing(explained: Explanation, listed: browse.Listed | None) -> Callable[[
             st.session_state.pop(_REGION, None)
         elif what == "explain" and values.get("name") in explained.network.classes:
             st.session_state["pick:target"] = values["name"]
+            st.session_state[_LEAVE] = True
+        elif what == "extra":
+            beside.turn(values.get("name"), explained.beside)
             st.session_state[_LEAVE] = True
         elif what in ("step", "go") and listed is not None:
             wanted = values.get("id")
@@ -103,12 +106,10 @@ def _points(given: object) -> list[tuple[int, int]]:
 # --- what the viewer shows -----------------------------------------------------------------------------------------
 
 
-def scene(
-    explained: Explanation, chosen: Subject | None, listed: browse.Listed | None, region: Region | None
-) -> Scene:
+def scene(explained: Explanation, chosen: Subject | None, listed: browse.Listed | None, region: Region | None) -> Scene:
     """Return what the viewer shows."""
     xray, first = explained.xray, explained.heatmaps[0]
-    images, maps = [(xray.stamp, xray.pixels)], [first.relevance]
+    images, maps = [(xray.stamp, xray.pixels)], [("first", first.relevance)]
     panes = [
         Pane("xray", "X-ray", base=True),
         Pane("heatmap", f"Heatmap: {first.target}", map=0, base=True),
@@ -116,14 +117,14 @@ def scene(
     ]
     for heatmap in explained.heatmaps[1:]:
         panes.append(Pane("overlay", f"{heatmap.target} · logit {heatmap.logit:+.3f}", map=len(maps)))
-        maps.append(heatmap.relevance)
-    for beside in explained.neighbours:
+        maps.append(("first", heatmap.relevance))
+    for other in explained.neighbours:
         stamps = [stamp for stamp, _ in images]
-        if beside.xray.stamp not in stamps:
-            images.append((beside.xray.stamp, beside.xray.pixels))
-            stamps.append(beside.xray.stamp)
-        panes.append(Pane("overlay", beside.title, stamps.index(beside.xray.stamp), len(maps)))
-        maps.append(beside.heatmap.relevance)
+        if other.xray.stamp not in stamps:
+            images.append((other.xray.stamp, other.xray.pixels))
+            stamps.append(other.xray.stamp)
+        panes.append(Pane("overlay", other.title, stamps.index(other.xray.stamp), len(maps)))
+        maps.append((other.made_by, other.heatmap.relevance))
     said = prediction(explained)
     names = safe_names([xray.id, *explained.network.classes])
     return Scene(
@@ -139,6 +140,7 @@ def scene(
         sentence=_sentence(explained, said),
         legend=[f"{xray.id} · {said['verdict']} · {said['truth']}", *legend.lines(first)],
         name=f"{names[xray.id]}_{first.composite}_{names[first.target]}",
+        extras=beside.extras(explained.beside, chosen),
         region=region,
     )
 
@@ -212,6 +214,7 @@ def _region(explained: Explanation, kind: str, points: list[tuple[int, int]]) ->
     rows += [row(regions.FILLS[fill], logits) for fill, logits in answer.logits.items()]
     rows.append(row(f"{regions.RANDOM} random places, mean", answer.random.mean(0)))
     where = answer.relevance
+    times = where.absolute_mass / where.area
     random = float(np.mean([place.absolute_mass / place.area for place in answer.random_relevance]))
     return {
         "title": f"Without this {kind}: {100 * where.area:.1f} % of the area",
@@ -221,7 +224,7 @@ def _region(explained: Explanation, kind: str, points: list[tuple[int, int]]) ->
         "columns": ["", "predicted", f"probability of {heatmap.target}", "logit"],
         "rows": rows,
         "lines": [
-            f"It holds {100 * where.absolute_mass:.1f} % of the relevance, {where.absolute_mass / where.area:.2f} times "
-            f"its share of the area; random places of the same shape {random:.2f} times.",
+            f"It holds {100 * where.absolute_mass:.1f} % of the relevance, {times:.2f} times its share of the area; "
+            f"random places of the same shape {random:.2f} times.",
         ],
     }

@@ -74,6 +74,15 @@ class Thumb(TypedDict):
     wrong: bool
 
 
+class Extra(TypedDict):
+    """A button beside those of the panes, for what the page has to add; the page is told ``what``."""
+
+    what: str
+    text: str
+    title: str
+    on: bool
+
+
 class Region(TypedDict):
     """What the network says without a region; points in pixels of the X-ray."""
 
@@ -97,7 +106,7 @@ class Scene:
     images
         X-rays, uint8 (H, W), each with a stamp that changes with its content.
     maps
-        Relevance (h, w), signed.
+        Relevance (h, w), signed, each with what it is made by: maps of one network and method share a scale.
     outlines
         Masks of the first X-ray by name, above 127 inside.
     position, total
@@ -110,7 +119,7 @@ class Scene:
 
     subject: str
     images: Sequence[tuple[str, np.ndarray]]
-    maps: Sequence[np.ndarray]
+    maps: Sequence[tuple[str, np.ndarray]]
     panes: Sequence[Pane]
     prediction: Prediction
     outlines: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -120,6 +129,7 @@ class Scene:
     sentence: str = ""
     legend: Sequence[str] = ()
     name: str = "figure"
+    extras: Sequence[Extra] = ()
     region: Region | None = None
     regions: bool = True
 
@@ -131,7 +141,8 @@ def show(scene: Scene, drawn: Look, *, key: str, on_act: Act | None = None) -> N
     """Show the viewer.
 
     ``drawn`` are the settings from the address. ``on_act`` is told what the user wants of the page: ``what`` is
-    ``step`` (``by``), ``go`` (``id``), ``explain`` (``name``), ``region`` (``kind``, ``points``) or ``forget``.
+    ``step`` (``by``), ``go`` (``id``), ``explain`` (``name``), ``extra`` (``name``), ``region`` (``kind``, ``points``)
+    or ``forget``.
     """
 
     def heard_look() -> None:
@@ -152,8 +163,13 @@ def _data(scene: Scene, drawn: Look, key: str) -> dict[str, object]:
         {"url": media.xray_url(pixels, stamp, f"{key}:image:{k}")} for k, (stamp, pixels) in enumerate(scene.images)
     ]
     maps = [
-        {"url": media.map_url(flat, f"{key}:map:{k}"), "width": flat.shape[1], "height": flat.shape[0]}
-        for k, flat in enumerate(scene.maps)
+        {
+            "url": media.map_url(flat, f"{key}:map:{k}"),
+            "width": flat.shape[1],
+            "height": flat.shape[0],
+            "group": group,
+        }
+        for k, (group, flat) in enumerate(scene.maps)
     ]
     outlines = [
         {"name": name, "colour": viewer.mask_colour(name), "image": 0, "polygons": _outline(mask)}
@@ -175,6 +191,7 @@ def _data(scene: Scene, drawn: Look, key: str) -> dict[str, object]:
         "sentence": scene.sentence,
         "legend": list(scene.legend),
         "name": scene.name,
+        "extras": list(scene.extras),
         "region": scene.region,
         "regions": scene.regions,
     }

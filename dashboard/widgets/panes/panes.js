@@ -85,6 +85,11 @@ class Samples {
     this.held = new Map();
   }
 
+  /** Forget what is sampled from anything but these. */
+  keep(sources) {
+    for (const source of this.held.keys()) if (!sources.includes(source)) this.held.delete(source);
+  }
+
   of(source, key, make) {
     const held = this.held.get(source);
     if (held && held.key === key) return held;

@@ -90,6 +90,7 @@ class Viewer {
   }
 
   apply(data, loadedPictures, loadedMaps) {
+    loadedMaps.forEach((map, k) => (map.group = data.maps[k].group));
     const fresh = this.data?.subject !== data.subject;
     if (this.data?.arrival !== data.arrival) this.look = structuredClone(data.look);
     if (fresh) {
@@ -98,12 +99,19 @@ class Viewer {
       this.cursor = null;
     }
     this.data = data;
-    this.every = data.panes.map((spec) => new Pane(spec, loadedPictures[spec.image], loadedMaps[spec.map]));
+    // Panes that show the same as before stay: one may be drawn in just now.
+    const before = new Map((this.every ?? []).map((pane) => [pane.key, pane]));
+    this.every = data.panes.map((spec) => {
+      const key = [spec.kind, spec.title, data.images[spec.image].url, data.maps[spec.map]?.url].join(" ");
+      const pane = before.get(key) ?? new Pane(spec, loadedPictures[spec.image], loadedMaps[spec.map]);
+      before.delete(key); // two panes may show the same
+      return Object.assign(pane, { key, spec });
+    });
     this.outlines = data.outlines.map((outline) => ({
       ...outline,
       path: pathOf(outline.polygons, loadedPictures[outline.image]),
     }));
-    this.samples = new Samples();
+    this.samples.keep([...loadedPictures, ...loadedMaps]);
     if (!data.region) this.shapes = this.shapes.filter((shape) => shape.kind === "measure" || shape.pending);
     else this.showRandom(data.region);
     this.shapes.forEach((shape) => (shape.pending = false));
@@ -116,6 +124,13 @@ class Viewer {
     this.previous.disabled = data.list.position <= 1;
     this.next.disabled = data.list.position >= data.list.total;
     for (const tool of ["box", "lasso"]) this.tools[tool].hidden = !data.regions;
+    this.extras.replaceChildren(
+      ...data.extras.map(({ what, text, title, on }) => {
+        const extra = toggle(text, title, () => this.act({ what: "extra", name: what }));
+        press(extra, on);
+        return extra;
+      }),
+    );
     this.outlineButtons.replaceChildren(
       ...[...new Map(data.outlines.map((outline) => [outline.name, outline.colour]))].map(([name, colour]) => {
         const shown = toggle(name, `Outline: ${name}`, () => this.turnOutline(name));
@@ -133,9 +148,12 @@ class Viewer {
   arrange() {
     const { shown } = this.look;
     this.panes = this.every.filter(({ spec }) => !spec.base || shown.includes(spec.kind));
-    this.grid.replaceChildren(...this.panes.map((pane) => pane.root));
+    const roots = this.panes.map((pane) => pane.root);
+    if (roots.length !== this.grid.children.length || roots.some((root, k) => root !== this.grid.children[k])) {
+      this.grid.replaceChildren(...roots);
+      this.size = ""; // new panes have no size yet
+    }
     for (const [kind, element] of Object.entries(this.kinds)) press(element, shown.includes(kind));
-    this.size = "";
     this.layout();
     this.refresh();
   }
@@ -147,7 +165,7 @@ class Viewer {
     if (!width) return;
     const height = this.roomFor(covers);
     const beside = 196;
-    const above = 58;
+    const above = this.root.classList.contains("present") ? 78 : 58;
     const side = bestGrid(this.panes, width - beside - 8, height);
     const top = bestGrid(this.panes, width, height - above);
     const stands = side.area > top.area ? "side" : "top";
@@ -178,11 +196,12 @@ class Viewer {
     this.root.dataset.look = JSON.stringify(look);
     const relevant = [...new Set(this.panes.map((pane) => pane.map).filter(Boolean))];
     const scales = relevant.map((map) => map.percentile(look.percentile));
-    const common = Math.max(0, ...scales);
+    // Maps of one network and method share a scale; those of another may be of another unit.
+    const shared = (group) => Math.max(...scales.filter((_, k) => relevant[k].group === group));
     relevant.forEach((map, k) => {
-      map.scaleTo(look.scale === "fixed" ? look.fixed : look.scale === "row" ? common : scales[k]);
+      map.scaleTo(look.scale === "fixed" ? look.fixed : look.scale === "row" ? shared(map.group) : scales[k]);
     });
-    this.commonScale = common;
+    this.firstScale = relevant.length ? relevant[0].scale : 0;
     const stops = this.data.stops[look.colours];
     this.drawn = {
       stops,
@@ -282,7 +301,7 @@ class Viewer {
   }
 
   turnScale(scale) {
-    const fixed = this.look.fixed > 0 ? this.look.fixed : Number(this.commonScale.toPrecision(2));
+    const fixed = this.look.fixed > 0 ? this.look.fixed : Number(this.firstScale.toPrecision(2));
     this.change({ scale, fixed });
   }
 
@@ -554,8 +573,7 @@ class Viewer {
   // --- full screen and presentation --------------------------------------------------------------------------------
 
   isCovering() {
-    return document.fullscreenElement !== null && this.root.matches(":fullscreen, .present") ||
-      this.root.classList.contains("present");
+    return this.root.matches(":fullscreen, .present");
   }
 
   full() {
@@ -588,7 +606,7 @@ class Viewer {
 
   legend() {
     const { look } = this;
-    const words = { image: "each map its own scale", row: "one scale for all maps", fixed: "fixed scale" };
+    const words = { image: "each map its own scale", row: "one scale for all maps of a method", fixed: "fixed scale" };
     const parts = [`opacity ${look.opacity}`, words[look.scale]];
     if (look.scale !== "fixed") parts.push(`full colour at percentile ${look.percentile}`);
     if (look.threshold) parts.push(`below ${Math.round(100 * look.threshold)} % of the scale not shown`);
@@ -646,13 +664,14 @@ class Viewer {
     this.percentile.root.title = "Relevance of this percentile of its size gets full colour.";
     this.threshold.root.title = "Relevance below this share of the scale is not shown.";
     this.colours = choice("Colours", [], (colours) => this.change({ colours }));
-    const scales = [["row", "one for all"], ["image", "per map"], ["fixed", "fixed"]];
+    const scales = [["row", "shared"], ["image", "per map"], ["fixed", "fixed"]];
     this.scale = choice("Scale", scales, (scale) => this.turnScale(scale));
     this.fixed = make("input", { type: "number", min: 0, step: "any", "aria-label": "Relevance at full colour" });
     this.fixed.addEventListener("input", () => {
       const fixed = Number(this.fixed.value);
       if (fixed > 0) this.change({ fixed });
     });
+    this.extras = make("span", { class: "group" });
     this.outlineButtons = group("Outlines");
     this.prediction = make("div", { class: "prediction", "aria-label": "Prediction", role: "group" });
     this.grid = make("div", { class: "grid" });
@@ -671,7 +690,7 @@ class Viewer {
         { class: "bar" },
         this.steps,
         group("Tools", ...Object.values(this.tools)),
-        group("Panes", ...Object.values(this.kinds)),
+        group("Panes", ...Object.values(this.kinds), this.extras),
         group(
           "Enlargement",
           button("less", "Reduce", "−", () => this.zoomBy(0.8)),
@@ -680,6 +699,7 @@ class Viewer {
           button("fit", "Whole X-ray", "0", () => this.fit()),
           this.invert,
         ),
+        this.outlineButtons,
         group(
           "Pictures",
           button("copy", "Copy as PNG with legend", "", () => this.copy()),
@@ -698,7 +718,6 @@ class Viewer {
         this.colours.root,
         this.scale.root,
         this.fixed,
-        this.outlineButtons,
       ),
     );
     this.foot = make("div", { class: "foot" }, this.readout, this.message);
