@@ -55,7 +55,9 @@ with page.told_in_one_line():
     else:
         filters = for_filters.popover("Filter", width="stretch")
         with filters:
-            predictions = explaining.predictions(chosen)
+            # A link may sort and filter by predictions; else the first picture does not wait for those of the others.
+            needed = any(map(address.asks, ("sort", "predicted", "errors")))
+            predictions = explaining.predictions(chosen, wait=needed)
         listed = browse.listed(chosen.data, chosen.split, predictions, network, filters=filters, where=for_image)
         xray = explaining.of_manifest(chosen.data, listed.chosen)
 
@@ -162,3 +164,8 @@ where = ["--data", chosen.command_data] if chosen else []
 goal_word = "all" if also.all_classes else target
 words = heatmap_facts.command_words(method)
 page.command("cxr", "explain", network_ref, xray.id if chosen else "IMAGE", *where, "--target", goal_word, *words)
+if chosen is not None and predictions is None and not needed:
+    with filters:
+        late = explaining.predictions(chosen)
+    if late is not None:
+        st.rerun()  # with the list in its order

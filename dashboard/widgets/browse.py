@@ -205,7 +205,9 @@ def _filtered(rows: pd.DataFrame, of_findings: bool, stacked: bool = False) -> p
     orders = list(every) if measured else [next(name for name, order in every.items() if order is _BY_TRUTH)]
     labels = sorted({name for names_of_row in rows["names"] for name in names_of_row} - {""})
     names = sorted({name for names_of_row in rows["said"] for name in names_of_row}) if measured else []
-    pick.arrive("browse:order", "sort", orders[0], allowed=orders)
+    # Before the split is predicted there is less to sort by; what was chosen then is no choice among all orders.
+    key = "browse:order" if measured else "browse:order:before"
+    pick.arrive(key, "sort", orders[0], allowed=orders)
     pick.arrive_some("browse:label", "label", labels)
     pick.arrive_some("browse:predicted", "predicted", names)
     pick.arrive(
@@ -213,7 +215,7 @@ def _filtered(rows: pd.DataFrame, of_findings: bool, stacked: bool = False) -> p
     )
     cells = [st.container()] * 4 if stacked else st.columns([2, 2, 2, 1], vertical_alignment="bottom")
     sort, label, predicted, errors = cells
-    order = sort.selectbox("Sort by", orders, key="browse:order")
+    order = sort.selectbox("Sort by", orders, key=key)
     titles = ("Findings", "Above threshold") if of_findings else ("True class", "Predicted")
     wanted_labels = label.multiselect(titles[0], labels, key="browse:label", placeholder="any")
     wanted_names = predicted.multiselect(

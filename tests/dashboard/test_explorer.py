@@ -98,7 +98,7 @@ def test_a_large_split_is_measured_only_on_request(weights: str, monkeypatch: py
 
     monkeypatch.setattr(explaining, "AT_ONCE", 3)
     app = opened("explorer", model=weights, split="test")
-    assert app.selectbox(key="browse:order").options == ["class"]
+    assert app.selectbox(key="browse:order:before").options == ["class"]
     next(button for button in app.button if button.label.startswith("Predict all")).click().run()
     assert "errors first" in app.selectbox(key="browse:order").options
 

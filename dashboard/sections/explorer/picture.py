@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from cxr.data import read_xray
 from cxr.explain import legend
 from cxr.explain.heatmap import Heatmap
 from cxr.explain.run_files import safe_names
@@ -133,7 +132,7 @@ def scene(explained: Explanation, chosen: Subject | None, listed: browse.Listed 
         maps=maps,
         panes=panes[:MOST_PANES],
         prediction=said,
-        outlines={name: read_xray(path) for name, path in xray.masks.items()},
+        outlines=xray.masks,
         position=listed.place + 1 if listed else 0,
         total=len(listed.ids) if listed else 0,
         strip=_strip(chosen, listed) if chosen and listed else (),

@@ -108,7 +108,7 @@ class Scene:
     maps
         Relevance (h, w), signed, each with what it is made by: maps of one network and method share a scale.
     outlines
-        Masks of the first X-ray by name, above 127 inside.
+        Files of masks of the first X-ray by name, above 127 inside.
     position, total
         Place in the list of X-rays, from 1 on; ``total`` 0: there is none.
     legend
@@ -122,7 +122,7 @@ class Scene:
     maps: Sequence[tuple[str, np.ndarray]]
     panes: Sequence[Pane]
     prediction: Prediction
-    outlines: Mapping[str, np.ndarray] = field(default_factory=dict)
+    outlines: Mapping[str, Path] = field(default_factory=dict)
     position: int = 0
     total: int = 0
     strip: Sequence[Thumb] = ()
@@ -172,8 +172,8 @@ def _data(scene: Scene, drawn: Look, key: str) -> dict[str, object]:
         for k, (group, flat) in enumerate(scene.maps)
     ]
     outlines = [
-        {"name": name, "colour": viewer.mask_colour(name), "image": 0, "polygons": _outline(mask)}
-        for name, mask in scene.outlines.items()
+        {"name": name, "colour": viewer.mask_colour(name), "image": 0, "polygons": outline(file)}
+        for name, file in scene.outlines.items()
     ]
     return {
         "arrival": address.arrival(),
@@ -204,10 +204,14 @@ def thumb_url(data: Manifest, image_id: str, place: str) -> str:
     return media.xray_url(load.thumbnail(data, image_id), stamp, place)
 
 
-def _outline(mask: np.ndarray) -> list[list[list[float]]]:
+def outline(mask_file: Path) -> list[list[list[float]]]:
     """Return the outline of a mask as polygons, in shares of its width and height."""
-    inside = (mask > 127).astype(np.uint8)
-    found, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    height, width = mask.shape
-    size = np.array([width, height])
+    return _outline(str(mask_file), mask_file.stat().st_mtime_ns)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _outline(mask_file: str, stamp: int) -> list[list[list[float]]]:
+    mask = load.mask(Path(mask_file))
+    found, _ = cv2.findContours((mask > 127).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    size = np.array(mask.shape[::-1])
     return [((polygon[:, 0] + 0.5) / size).round(5).tolist() for polygon in found]
