@@ -33,6 +33,18 @@ _STOPS = np.array(
     ],
     dtype=np.float64,
 )
+COLOUR_STOPS: dict[str, list[list[int]]] = {
+    "red-blue": _STOPS.astype(int).tolist(),
+    "purple-green": [
+        [0, 68, 27], [27, 120, 55], [90, 174, 97], [166, 219, 160], [217, 240, 211], [255, 255, 255],
+        [231, 212, 232], [194, 165, 207], [153, 112, 171], [118, 42, 131], [64, 0, 75],
+    ],
+    "orange-purple": [
+        [45, 0, 75], [84, 39, 136], [128, 115, 172], [178, 171, 210], [216, 218, 235], [255, 255, 255],
+        [254, 224, 182], [253, 184, 99], [224, 130, 20], [179, 88, 6], [127, 59, 8],
+    ],
+}  # fmt: skip
+"""Steps of three diverging colour maps of ColorBrewer from -1 to 1, as rows of (R, G, B): what a viewer may choose."""
 _LINE = 16
 _GAP = 8
 

@@ -63,6 +63,13 @@ class Xray:
             return f"Findings: **{viewer.plain(names)}**" if names else "Findings unknown"
         return f"True label: **{viewer.plain(self.label)}**" if self.label else "True label unknown"
 
+    def truth_in_words(self, network: XrayClassifier) -> str:
+        """Return the same without Markdown."""
+        if is_of_findings(network):
+            names = ", ".join(finding_names(self.findings))
+            return f"Findings: {names}" if names else "Findings unknown"
+        return f"True label: {self.label}" if self.label else "True label unknown"
+
 
 def of_manifest(data: Manifest, image_id: str) -> Xray:
     """Return an X-ray of a manifest with its label and the ground-truth masks whose files are there."""
@@ -233,21 +240,40 @@ def _logits_of(network_ref: str, cache: ImageCache, ids: Sequence[str]) -> np.nd
     return np.concatenate(logits) if logits else np.zeros((0, len(network.classes)), np.float32)
 
 
-def predictions(subject: Subject) -> pd.DataFrame | None:
-    """Return predictions for the chosen split: the run's own, else computed here; large splits only when asked."""
+@st.cache_resource
+def _measured() -> set[tuple[str, int, str, int, str]]:
+    """Return which splits this process has predicted."""
+    return set()
+
+
+def predictions(subject: Subject, *, wait: bool = True) -> pd.DataFrame | None:
+    """Return predictions for the chosen split: the run's own, else computed here; large splits only when asked.
+
+    Without ``wait`` None takes the place of a split that is still to be computed.
+    """
     stored = stored_predictions(subject)
     if stored is not None:
         return stored
     n = len(subject.data.select(split=subject.split))
     flag = f"predict:{subject.link}"
     if n > AT_ONCE and not st.session_state.get(flag):
-        st.caption("The network has no predictions for these X-rays yet. Sorting by error and confidence needs them.")
-        if not st.button(f"Predict all {n} X-rays", icon=":material/calculate:"):
+        if wait:
+            _offer(n, flag)
+        if not st.session_state.get(flag):
             return None
-        st.session_state[flag] = True
     path, network_ref = subject.manifest_path, subject.network_ref
-    stamp = path.stat().st_mtime_ns
-    return _predictions(network_ref, load.model_stamp(network_ref), str(path), stamp, subject.split, subject.data)
+    key = (network_ref, load.model_stamp(network_ref), str(path), path.stat().st_mtime_ns, subject.split)
+    if not wait and key not in _measured():
+        return None
+    table = _predictions(*key, subject.data)
+    _measured().add(key)
+    return table
+
+
+def _offer(n: int, flag: str) -> None:
+    st.caption("The network has no predictions for these X-rays yet. Sorting by error and confidence needs them.")
+    if st.button(f"Predict all {n} X-rays", icon=":material/calculate:"):
+        st.session_state[flag] = True
 
 
 def below_zero(heatmap: Heatmap, network: XrayClassifier) -> str:

@@ -75,9 +75,14 @@ def xray(data: Manifest, image_id: str) -> np.ndarray:
     return _xray(str(path), _stamp(path))
 
 
+def mask(path: Path) -> np.ndarray:
+    """Return a mask's file, uint8 (H, W)."""
+    return _xray(str(path), _stamp(path))
+
+
 @st.cache_data(max_entries=2000, show_spinner=False)
 def _thumbnail(path: str, stamp: int, side: int) -> np.ndarray:
-    image = read_xray(path)
+    image = _xray(path, stamp)  # one that is looked at has been decoded
     scale = side / max(image.shape)
     width, height = (max(1, round(n * scale)) for n in image.shape[::-1])
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)

@@ -6,20 +6,17 @@ from functools import partial
 
 import streamlit as st
 
-from cxr.data import read_xray
 from cxr.explain import legend
 from cxr.explain.render import colour_scale, figure, to_png
 from cxr.explain.run_files import safe_names
 
-from sections.explorer import faithfulness, heatmap_facts, masked_text, whole_split
+from sections.explorer import beside, faithfulness, heatmap_facts, masked_text, picture, whole_split
 from sections.trust import cluster_runs, relevance
 from services import computing, explaining, load
 from widgets import address, browse, page, pages, pick, subject, viewer
+from widgets.panes import look
 
 FROM_DATA, UPLOAD = "Data set", "Upload"
-ONE, ALL = "one", "all"
-MOST_CLASSES = 12
-OPACITY, PERCENTILE = 0.8, 99.5
 
 
 def chosen_upload() -> explaining.Xray:
@@ -38,85 +35,59 @@ page.header(
     "LRP explorer",
     "Which pixels of an X-ray the score of a class (its logit) is based on. A heatmap shows what this network used, "
     "not where disease is.",
+    dense=True,
 )
 with page.told_in_one_line():
-    first, second, third, fourth = st.columns([7, 5, 6, 4])
-    network_ref = subject.network(first)
-    pick.arrive("explorer:source", "source", FROM_DATA, {"upload": UPLOAD}.__getitem__, accepted="upload")
-    source = second.segmented_control(
-        "X-ray from", [FROM_DATA, UPLOAD], required=True, key="explorer:source", width="stretch"
-    )
-    pick.leave("source", "upload" if source == UPLOAD else "", "")
-    if source == UPLOAD:
-        chosen, xray = None, chosen_upload()
-    else:
-        chosen = subject.choose(network_ref, third, fourth)
-        image_id = browse.image(chosen.data, chosen.split, explaining.predictions(chosen), load.model(network_ref)[0])
-        xray = explaining.of_manifest(chosen.data, image_id)
-
+    row = st.columns([6, 5, 9, 8, 4, 7, 4], vertical_alignment="bottom")
+    for_network, for_filters, for_image, for_rule, for_options, for_class, for_beside = row
+    with for_network.popover("Network", width="stretch"):
+        network_ref = subject.network(st.container())
+        pick.arrive("explorer:source", "source", FROM_DATA, {"upload": UPLOAD}.__getitem__, accepted="upload")
+        source = st.segmented_control(
+            "X-ray from", [FROM_DATA, UPLOAD], required=True, key="explorer:source", width="stretch"
+        )
+        pick.leave("source", "upload" if source == UPLOAD else "", "")
+        chosen = None if source == UPLOAD else subject.choose(network_ref, st.container(), st.container())
     network, description = load.model(network_ref)
+    listed = None
+    if chosen is None:
+        xray = chosen_upload()
+    else:
+        filters = for_filters.popover("Filter", width="stretch")
+        with filters:
+            # A link may sort and filter by predictions; else the first picture does not wait for those of the others.
+            needed = any(map(address.asks, ("sort", "predicted", "errors")))
+            predictions = explaining.predictions(chosen, wait=needed)
+        listed = browse.listed(chosen.data, chosen.split, predictions, network, filters=filters, where=for_image)
+        xray = explaining.of_manifest(chosen.data, listed.chosen)
+
     values = explaining.logits(network_ref, xray)
     ranked = [network.classes[k] for k in (-values).argsort(kind="stable")]
     predicted = ranked[0]
-
-    st.divider()
-    rule, settings, biases, goal, several = st.columns([8, 5, 6, 7, 4], vertical_alignment="bottom")
-    method = heatmap_facts.choose_method(rule, settings, biases)
-    with goal:
+    options = for_options.popover("", icon=":material/tune:", width="stretch", help="Options of the composite")
+    method = heatmap_facts.choose_method(for_rule, options, options)
+    with for_class:
         follow = explaining.predicted_option(network.classes)
         word = "most probable" if explaining.is_of_findings(network) else "predicted"
         labels = {follow: f"{word}: {predicted}"}
         chosen_class = pick.from_url("Class to explain", [follow, *network.classes], labels, "target")
     target = predicted if chosen_class == follow else chosen_class
-    with several:
-        shown = pick.from_url("Show", [ONE, ALL], {ONE: "this class", ALL: "all classes"}, "classes")
-    look, colour, outline, without_text = st.columns([3, 3, 4, 3], vertical_alignment="top")
-    opacities, percentiles = (0.0, 1.0, 0.05), (95.0, 100.0, 0.1)
-    accepted = pick.in_steps(*opacities)
-    pick.arrive("explorer:opacity", "opacity", OPACITY, pick.number(*opacities), accepted=accepted)
-    opacity = look.slider("Overlay opacity", 0.0, 1.0, step=0.05, key="explorer:opacity")
-    pick.leave("opacity", f"{opacity:g}", f"{OPACITY:g}")
-    accepted = pick.in_steps(*percentiles)
-    pick.arrive("explorer:percentile", "percentile", PERCENTILE, pick.number(*percentiles), accepted=accepted)
-    percentile = colour.slider(
-        "Colour percentile",
-        95.0,
-        100.0,
-        step=0.1,
-        key="explorer:percentile",
-        help=(
-            "Absolute relevance at this percentile gets full colour. A lower percentile shows weak relevance more "
-            "clearly."
-        ),
-    )
-    pick.leave("percentile", f"{percentile:g}", f"{PERCENTILE:g}")
-    pick.arrive_some("explorer:outlines", "outlines", list(xray.masks))
-    outlined = outline.pills(
-        "Outlines of the ground truth" if xray.masks else "No masks to outline",
-        list(xray.masks),
-        selection_mode="multi",
-        key="explorer:outlines",
-    )
-    pick.leave_some("outlines", outlined)
-    with without_text:
-        masked = chosen is not None and shown == ONE and masked_text.switch()
-    masks = {name: read_xray(xray.masks[name]) for name in outlined if name in xray.masks}
-    others = [name for name in ranked if name != target][: MOST_CLASSES - 1] if shown == ALL else []
+    with for_beside.popover("", icon=":material/compare:", width="stretch", help="Show beside it"):
+        also = beside.choose(chosen, network_ref, method.composite, listed.ids if listed else [], xray.id)
+    others = [name for name in ranked if name != target][: beside.MOST_CLASSES - 1] if also.all_classes else []
     explained = explaining.heatmaps(network_ref, xray, method, [target, *others])
+    heatmap, maps = explained.heatmaps[target], list(explained.heatmaps.values())
+    neighbours = beside.neighbours(also, chosen, network_ref, xray, method, target)
+    without = masked_text.masked(chosen, xray, method, target) if also.masked and chosen is not None else None
+    if without is not None:
+        title = f"Text masked: logit of {target} {without.heatmap.logit:+.2f}"
+        neighbours.append(beside.Neighbour(title, without.xray, without.heatmap))
+    picture.section(picture.Explanation(network_ref, xray, values, maps, also, neighbours), chosen, listed)
+    drawn = look.arrive(list(xray.masks))
 
-heatmap, maps = explained.heatmaps[target], list(explained.heatmaps.values())
-scale = max(colour_scale(shown_map.relevance, percentile) for shown_map in maps)
-side_by_side = False
-if masked and chosen is not None:
-    with page.told_in_one_line():
-        look_at = {"opacity": opacity, "percentile": percentile}
-        side_by_side = masked_text.show(chosen, xray, method, target, values=values, **look_at)
-if shown == ALL:
-    viewer.show_classes(xray.pixels, maps, opacity=opacity, scale=scale, masks=masks)
-elif not side_by_side:
-    viewer.show_relevance(xray.pixels, heatmap, opacity=opacity, scale=scale, masks=masks)
-if masks:
-    st.markdown(f"Outlines: {viewer.legend_of(masks)}")
+scale = max(colour_scale(shown_map.relevance, drawn.percentile) for shown_map in maps)
+if without is not None and chosen is not None:
+    masked_text.show(chosen, xray, without, values)
 st.caption(f"{legend.title(heatmap)} · {explained.origin}")
 heatmap_facts.show_concerns(maps, scale)
 for note in filter(None, [*heatmap.notes, explaining.below_zero(heatmap, network)]):
@@ -148,13 +119,14 @@ with right:
     name = f"{names[xray.id]}_{method.composite}_{names[target]}"
     lines = legend.lines(heatmap)
 
-    def picture() -> bytes:
-        drawn = figure(xray.pixels, heatmap.relevance, legend=lines, scale=scale, alpha=opacity, height=512)
-        return to_png(drawn)
+    def png() -> bytes:
+        return to_png(
+            figure(xray.pixels, heatmap.relevance, legend=lines, scale=scale, alpha=drawn.opacity, height=512)
+        )
 
     st.download_button(
         "Picture with legend (PNG)",
-        picture,
+        png,
         f"{name}.png",
         "image/png",
         icon=":material/download:",
@@ -184,11 +156,16 @@ st.caption(viewer.plain(f"{description}. {computing.device_caption()}"))
 if chosen is not None:
     with page.told_in_one_line():
         of_each = "" if chosen_class == follow else target
-        whole_split.section(chosen, network, method, "all" if shown == ALL else of_each)
-        relevance.section(chosen, method, "all" if shown == ALL else of_each)
-        cluster_runs.section(chosen, method, "all" if shown == ALL else of_each)
+        whole_split.section(chosen, network, method, "all" if also.all_classes else of_each)
+        relevance.section(chosen, method, "all" if also.all_classes else of_each)
+        cluster_runs.section(chosen, method, "all" if also.all_classes else of_each)
 heatmap_facts.show_stored()
 where = ["--data", chosen.command_data] if chosen else []
-goal_word = "all" if shown == ALL else target
-options = heatmap_facts.command_words(method)
-page.command("cxr", "explain", network_ref, xray.id if chosen else "IMAGE", *where, "--target", goal_word, *options)
+goal_word = "all" if also.all_classes else target
+words = heatmap_facts.command_words(method)
+page.command("cxr", "explain", network_ref, xray.id if chosen else "IMAGE", *where, "--target", goal_word, *words)
+if chosen is not None and predictions is None and not needed:
+    with filters:
+        late = explaining.predictions(chosen)
+    if late is not None:
+        st.rerun()  # with the list in its order

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -75,6 +76,7 @@ class _State:
     """What each widget had, also while another section is looked at."""
     open: bool = False
     notice: DeltaGenerator | None = None
+    arrival: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
 # --- of a run of a page --------------------------------------------------------------------------------------------
@@ -148,7 +150,12 @@ def _write(state: _State) -> None:
         return
     address = state.pending | {name: [value] for name, value in state.declared.items() if value is not None}
     if state.shown is not None and address != state.shown:
-        state.before, state.stepped, state.query = state.shown, time.monotonic(), address
+        state.before, state.stepped = state.shown, time.monotonic()
+        if _changes_in_place(state, address):
+            _complete(state.page, state.shown, address)
+            state.shown = address
+            return
+        state.query = address
         st.query_params.from_dict(address)
     state.shown = address
     if state.query == address or not state.open:
@@ -159,6 +166,12 @@ def _write(state: _State) -> None:
     else:  # the browser has it; now Streamlit's own part of the browser takes it over too, without a new entry
         state.query = address
         st.query_params.from_dict(address)
+
+
+def _changes_in_place(state: _State, address: Query) -> bool:
+    before, known = state.shown or {}, PARAMETERS[state.page]
+    changed = [name for name in before.keys() | address.keys() if before.get(name) != address.get(name)]
+    return all(name in known and known[name].in_place for name in changed)
 
 
 _COMPLETE = """<script>
@@ -202,6 +215,11 @@ def _complete(page: str, query: Query, address: Query) -> None:
 
 def _encoded(query: Query) -> str:
     return urlencode(query, doseq=True)
+
+
+def arrival() -> str:
+    """Return what tells the arrival of this address from every other one."""
+    return _state().arrival
 
 
 def notice_here() -> None:

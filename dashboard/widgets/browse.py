@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -94,18 +95,78 @@ def _any_of(names: pd.Series, accepted: Sequence[str]) -> pd.Series:
     return names.map(lambda names_of_row: not set(accepted).isdisjoint(names_of_row)).astype(bool)
 
 
+@dataclass(frozen=True)
+class Listed:
+    """The X-rays that sorting and filters leave, in their order, each with its caption; and the chosen one."""
+
+    ids: list[str]
+    captions: dict[str, str]
+    chosen: str
+
+    @property
+    def place(self) -> int:
+        """Where in the list the chosen X-ray stands."""
+        return self.ids.index(self.chosen)
+
+    def neighbours(self) -> list[str]:
+        """Return the ids around the chosen one, as many as a strip shows."""
+        start = max(0, min(self.place - STRIP // 2, len(self.ids) - STRIP))
+        return self.ids[start : start + STRIP]
+
+
 def image(data: Manifest, split: str, predictions: pd.DataFrame | None, network: XrayClassifier | None = None) -> str:
     """Let the user choose an X-ray of a split and return its id; where the filters leave none, say so and end there."""
+    every, of_findings = _every(data, split, predictions, network)
+    listed = _chosen(
+        data, split, every, _filtered(every, of_findings), st.columns([1, 10, 1], vertical_alignment="bottom")
+    )
+    _strip(data, listed)
+    return listed.chosen
+
+
+def listed(
+    data: Manifest,
+    split: str,
+    predictions: pd.DataFrame | None,
+    network: XrayClassifier,
+    *,
+    filters: DeltaGenerator,
+    where: DeltaGenerator,
+) -> Listed:
+    """Do the same in two places of a row: ``filters``, and the list itself without buttons and strip."""
+    every, of_findings = _every(data, split, predictions, network)
+    with filters:
+        rows = _filtered(every, of_findings, stacked=True)
+    return _chosen(data, split, every, rows, [where])
+
+
+def _every(
+    data: Manifest, split: str, predictions: pd.DataFrame | None, network: XrayClassifier | None
+) -> tuple[pd.DataFrame, bool]:
+    """Return all rows of a split, and whether they are of a network of several findings."""
     if network is not None and network.card.task == MULTI_LABEL:
-        every = rows_of_findings(data, split, predictions, network)
-        rows = _filtered(every, of_findings=True)
-    else:
-        every = rows_of(data, split, predictions)
-        rows = _filtered(every, of_findings=False)
+        return rows_of_findings(data, split, predictions, network), True
+    return rows_of(data, split, predictions), False
+
+
+def _chosen(
+    data: Manifest, split: str, every: pd.DataFrame, rows: pd.DataFrame, cells: Sequence[DeltaGenerator]
+) -> Listed:
+    """Let the user choose one of ``rows`` in one cell, or between two cells for the buttons before and after."""
     if rows.empty and not address.asks("image"):
         page.nothing_yet("No X-ray matches these filters. Clear one of them.")
     captions = dict(zip(rows["image_id"], map(_caption, rows.to_dict("records")), strict=True))
-    return _pick(data, rows["image_id"].tolist(), captions, lambda image_id: _missing(data, split, every, image_id))
+    ids = rows["image_id"].tolist()
+    with cells[len(cells) // 2]:
+        label = f"X-ray (of {len(ids)})"
+        chosen = pick.from_url(
+            label, ids, captions, "image", missing=lambda image_id: _missing(data, split, every, image_id)
+        )
+    found = Listed(ids, captions, chosen)
+    if len(cells) == 3:
+        _step(cells[0], ids, found.place - 1, ":material/chevron_left:", "Previous X-ray", "previous")
+        _step(cells[2], ids, found.place + 1, ":material/chevron_right:", "Next X-ray", "next")
+    return found
 
 
 def _missing(data: Manifest, split: str, rows: pd.DataFrame, image_id: str) -> str:
@@ -138,20 +199,23 @@ def _missing(data: Manifest, split: str, rows: pd.DataFrame, image_id: str) -> s
     )
 
 
-def _filtered(rows: pd.DataFrame, of_findings: bool) -> pd.DataFrame:
+def _filtered(rows: pd.DataFrame, of_findings: bool, stacked: bool = False) -> pd.DataFrame:
     measured = "predicted" in rows
     every = ORDERS_OF_FINDINGS if of_findings else ORDERS
     orders = list(every) if measured else [next(name for name, order in every.items() if order is _BY_TRUTH)]
     labels = sorted({name for names_of_row in rows["names"] for name in names_of_row} - {""})
     names = sorted({name for names_of_row in rows["said"] for name in names_of_row}) if measured else []
-    pick.arrive("browse:order", "sort", orders[0], allowed=orders)
+    # Before the split is predicted there is less to sort by; what was chosen then is no choice among all orders.
+    key = "browse:order" if measured else "browse:order:before"
+    pick.arrive(key, "sort", orders[0], allowed=orders)
     pick.arrive_some("browse:label", "label", labels)
     pick.arrive_some("browse:predicted", "predicted", names)
     pick.arrive(
         "browse:errors", "errors", False, pick.switched, (False, True) if measured else (False,), accepted="0, 1"
     )
-    sort, label, predicted, errors = st.columns([2, 2, 2, 1], vertical_alignment="bottom")
-    order = sort.selectbox("Sort by", orders, key="browse:order")
+    cells = [st.container()] * 4 if stacked else st.columns([2, 2, 2, 1], vertical_alignment="bottom")
+    sort, label, predicted, errors = cells
+    order = sort.selectbox("Sort by", orders, key=key)
     titles = ("Findings", "Above threshold") if of_findings else ("True class", "Predicted")
     wanted_labels = label.multiselect(titles[0], labels, key="browse:label", placeholder="any")
     wanted_names = predicted.multiselect(
@@ -176,17 +240,6 @@ def _caption(row: Mapping[str, Any]) -> str:
     return f"{verdict}{' ✗' if wrong else ''} · {row['image_id']}"
 
 
-def _pick(data: Manifest, ids: list[str], captions: dict[str, str], missing: pick.Sentence) -> str:
-    back, middle, forward = st.columns([1, 10, 1], vertical_alignment="bottom")
-    with middle:
-        chosen = pick.from_url(f"X-ray (of {len(ids)})", ids, captions, "image", missing=missing)
-    place = ids.index(chosen)
-    _step(back, ids, place - 1, ":material/chevron_left:", "Previous X-ray", "previous")
-    _step(forward, ids, place + 1, ":material/chevron_right:", "Next X-ray", "next")
-    _strip(data, ids, place, captions)
-    return chosen
-
-
 def _step(column: DeltaGenerator, ids: list[str], to: int, icon: str, text: str, name: str) -> None:
     inside = 0 <= to < len(ids)
     target = ids[to] if inside else ""
@@ -196,32 +249,32 @@ def _step(column: DeltaGenerator, ids: list[str], to: int, icon: str, text: str,
         help=text,
         key=f"browse:{name}",
         disabled=not inside,
-        on_click=_go,
+        on_click=go,
         args=(target,),
         width="stretch",
     )
 
 
-def _go(image_id: str) -> None:
+def go(image_id: str) -> None:
+    """Choose an X-ray of the list: for use in a callback."""
     st.session_state["pick:image"] = image_id
 
 
-def _strip(data: Manifest, ids: list[str], here: int, captions: dict[str, str]) -> None:
+def _strip(data: Manifest, listed: Listed) -> None:
     """Show the neighbours of the chosen X-ray, each with a button that chooses it."""
-    start = max(0, min(here - STRIP // 2, len(ids) - STRIP))
-    for place, (cell, image_id) in enumerate(zip(st.columns(STRIP), ids[start : start + STRIP], strict=False)):
+    for place, (cell, image_id) in enumerate(zip(st.columns(STRIP), listed.neighbours(), strict=False)):
         with cell:
-            here_it_is = image_id == ids[here]
+            here_it_is = image_id == listed.chosen
             st.button(
                 "Shown" if here_it_is else "Show",
                 key=f"browse:strip:{place}",
                 type="primary" if here_it_is else "secondary",
-                on_click=_go,
+                on_click=go,
                 args=(image_id,),
                 width="stretch",
             )
             # Below the button, since captions are of different heights.
-            caption = _two_lines(viewer.plain(captions[image_id]))
+            caption = _two_lines(viewer.plain(listed.captions[image_id]))
             st.image(load.thumbnail(data, image_id), caption=caption, alt=image_id, width="stretch")
 
 

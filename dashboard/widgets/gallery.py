@@ -34,7 +34,8 @@ def grid(
 
     ``link`` holds the query parameters (``model``, ``data``, ``split``) with which a picture opens in the explorer;
     where its split is none of the data's (data that were measured whole), an X-ray's own split takes its place.
-    ``picker_in`` is the place of that choice if it is another. ``on_open`` gets the id of an X-ray whose button is pressed.
+    ``picker_in`` is the place of that choice if it is another. ``on_open`` gets the id of an X-ray whose button is
+    pressed.
     """
     per_page = columns * rows
     pages_total = -(-len(ids) // per_page)

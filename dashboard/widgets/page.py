@@ -26,11 +26,16 @@ _STYLE = """[data-testid=stMainBlockContainer] {padding: 2.2rem 3rem 4rem}
 """
 # White letters on the light colour of the dark theme have less than half the contrast that small text needs.
 _DARK_STYLE = "[data-testid=stBaseButton-primary], [data-testid=stMultiSelect] span[title] {color: #08222a !important}"
+_DENSE = """[data-testid=stMainBlockContainer] {padding: 1rem 1.5rem 4rem}
+[data-testid=stMainBlockContainer] h1 {font-size: 1.4rem; padding: 0 0 0.25rem}
+[data-testid=stMainBlockContainer] > [data-testid=stVerticalBlock] {gap: 0.6rem}
+"""
 
 
-def header(title: str, lead: str) -> None:
-    """Write the page's heading and one sentence that says what it is for."""
-    st.html(f"<style>{_STYLE}{_DARK_STYLE if st.context.theme.type == 'dark' else ''}</style>")
+def header(title: str, lead: str, *, dense: bool = False) -> None:
+    """Write the page's heading and one sentence that says what it is for; ``dense`` leaves most room to a picture."""
+    dark = _DARK_STYLE if st.context.theme.type == "dark" else ""
+    st.html(f"<style>{_STYLE}{_DENSE if dense else ''}{dark}</style>")
     st.title(title, anchor=False)
     st.caption(lead)
     address.notice_here()

@@ -12,11 +12,13 @@ class Parameter:
     """A parameter of an address.
 
     ``noun`` is what a message calls its value. What is ``always`` named keeps a link on the same thing although newer
-    runs or other defaults come; the others are named where they are not the default.
+    runs or other defaults come; the others are named where they are not the default. What changes ``in_place``
+    replaces the address before it: a slider's ticks are no steps of a user.
     """
 
     noun: str
     always: bool = False
+    in_place: bool = False
 
 
 _RUN, _SPLIT = Parameter("run", always=True), Parameter("split", always=True)
@@ -29,6 +31,18 @@ CLUSTERS = {
     "turn": Parameter("page of a cluster's X-rays"),
 }
 """What a page has that shows clusters of heatmaps."""
+LOOK = {
+    "opacity": Parameter("opacity", in_place=True),
+    "percentile": Parameter("colour percentile", in_place=True),
+    "threshold": Parameter("threshold of relevance", in_place=True),
+    "colours": Parameter("colour map", in_place=True),
+    "scale": Parameter("colour scale", in_place=True),
+    "window": Parameter("window of grey values", in_place=True),
+    "invert": Parameter("switch", in_place=True),
+    "panes": Parameter("pane"),
+    "outlines": Parameter("outline"),
+}
+"""How a viewer draws its pictures."""
 _BROWSE = {
     "image": _IMAGE,
     "sort": Parameter("order"),
@@ -107,10 +121,11 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "bias": Parameter("treatment of biases"),
         "target": Parameter("class to explain"),
         "classes": Parameter("choice of classes"),
-        "opacity": Parameter("opacity"),
-        "percentile": Parameter("colour percentile"),
-        "outlines": Parameter("outline"),
+        **LOOK,
         "masked": Parameter("switch"),
+        "beside": Parameter("composite beside it"),
+        "second": Parameter("second network"),
+        "other": Parameter("second X-ray"),
         **{name: Parameter(f"value of the option {name}") for name in option_names()},
         "maps": Parameter("run of heatmaps"),
         "regions": Parameter("relevance budget"),

@@ -179,6 +179,11 @@ def show_slider(before: np.ndarray, after: np.ndarray, titles: tuple[str, str]) 
     st.iframe(f"<div style='color:{colour};font-family:sans-serif'>{figure}</div>", alt=" / ".join(titles))
 
 
+def mask_colour(name: str) -> str:
+    """Return the outline colour of a mask as ``#rrggbb``."""
+    return _hex(MASK_COLOURS[name])
+
+
 def legend_of(masks: dict[str, np.ndarray]) -> str:
     """Return a line of Markdown that names the outlines in their colours, "" without any."""
     return " · ".join(f":color[{name}]{{foreground='{_hex(MASK_COLOURS[name])}'}}" for name in masks)

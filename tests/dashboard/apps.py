@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -42,3 +43,28 @@ def said(app: AppTest) -> str:
     """Return all that a page says in words, without the signs that keep Markdown from reading names as its own."""
     elements = [*app.info, *app.warning, *app.error, *app.success, *app.caption, *app.markdown, *app.text]
     return re.sub(r"\\([^\w\s])", r"\1", "\n".join(str(element.value) for element in elements))
+
+
+def shown_in_viewer(app: AppTest, place: int = 0) -> dict[str, Any]:
+    """Return what a viewer was given to show."""
+    return json.loads(app.get("bidi_component")[place].proto.json)
+
+
+def change_look(app: AppTest, **values: Any) -> AppTest:
+    """Do as the viewer does when its settings were changed."""
+    given = shown_in_viewer(app)
+    return _heard(app, json_value=json.dumps({"look": given["look"] | values | {"arrival": given["arrival"]}}))
+
+
+def act_in_viewer(app: AppTest, what: str, **values: Any) -> AppTest:
+    """Do as the viewer does when it wants something of the page."""
+    value = {"what": what, "subject": shown_in_viewer(app)["subject"], **values}
+    return _heard(app, json_trigger_value=json.dumps([{"event": "act", "value": value}]))
+
+
+def _heard(app: AppTest, **value: str) -> AppTest:
+    component = app.get("bidi_component")[0].proto.id
+    states = app._tree.get_widget_states()
+    name = component if "json_value" in value else f"$$STREAMLIT_INTERNAL_KEY_{component}__events"
+    states.widgets.add(id=name, **value)
+    return app._run(states)

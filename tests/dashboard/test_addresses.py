@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apps import open_address, opened, said
+from apps import change_look, open_address, opened, said, shown_in_viewer
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
@@ -197,26 +197,29 @@ def test_settings_of_the_explorer_come_back_with_their_address(trained: Run, dem
     app = opened("explorer")
     app.selectbox(key="browse:order").select("class").run()
     app.multiselect(key="browse:label").set_value(["covid19", "normal"]).run()
-    app.slider(key="explorer:opacity").set_value(0.35).run()
-    app.slider(key="explorer:percentile").set_value(98.2).run()
-    app.button_group(key="explorer:outlines").set_value(["lung"]).run()
+    look = {"opacity": 0.35, "percentile": 98.2, "threshold": 0.1, "invert": True, "outlines": ["lung"]}
+    look |= {"colours": "purple-green", "scale": "fixed", "fixed": 0.02, "centre": 100.0, "width": 80.0}
+    look |= {"shown": ["xray", "overlay"]}
+    change_look(app, **look)
     app.selectbox(key="pick:classes").select("all").run()
+    app.multiselect(key="explorer:beside").set_value(["gradient"]).run()
     query = shown(app)
-    assert {"label": "covid19,normal", "opacity": "0.35", "percentile": "98.2", "outlines": "lung"}.items() <= (
-        query.items()
-    )
+    expected = {"label": "covid19,normal", "opacity": "0.35", "percentile": "98.2", "outlines": "lung"}
+    expected |= {"threshold": "0.1", "invert": "1", "colours": "purple-green", "scale": "0.02", "window": "100,80"}
+    expected |= {"panes": "xray,overlay", "beside": "gradient"}
+    assert expected.items() <= query.items()
     again = opened("explorer", **query)
     assert not again.error
     assert not again.warning
     assert again.selectbox(key="browse:order").value == "class"
     assert again.multiselect(key="browse:label").value == ["covid19", "normal"]
-    assert again.slider(key="explorer:opacity").value == 0.35
-    assert again.slider(key="explorer:percentile").value == 98.2
-    assert again.button_group(key="explorer:outlines").value == ["lung"]
+    drawn = shown_in_viewer(again)["look"]
+    assert {name: drawn[name] for name in look} == look
+    assert shown_in_viewer(again)["panes"][-1]["title"] == "gradient"
     assert again.selectbox(key="pick:classes").value == "all"
     assert shown(again) == query
     open_address(app, {name: query[name] for name in ("model", "data", "split", "image")})
-    assert app.slider(key="explorer:opacity").value == 0.8, "what an address leaves out has its default"
+    assert shown_in_viewer(app)["look"]["opacity"] == 0.8, "what an address leaves out has its default"
     assert app.multiselect(key="browse:label").value == []
 
 

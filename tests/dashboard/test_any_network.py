@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from apps import opened, said
+from apps import opened, said, shown_in_viewer
 from configurations import CONFIGURATIONS, ODD_NAMES, ONE_FINDING, Configuration, write_network, write_xrays
 
 from cxr.data import Manifest
@@ -69,25 +69,30 @@ def test_the_explorer_shows_one_kind_of_probability(configuration: Configuration
     words = said(app)
     assert "gamma 0.5 (default 0.25) · low -3 (not the default) · computed in" in words
     assert "--option gamma=0.5 --option low=-3" in app.code[0].value
-    captions = [caption.replace("\\", "") for image in app.image for caption in image.captions]
+    seen = shown_in_viewer(app)
+    assert [row["name"] for row in seen["prediction"]["classes"]] == table["class"].tolist()
+    assert len(seen["maps"]) == len(configuration.classes)
     if configuration.multi_label:
         assert f"Most probable **{first['class']}** ({first['probability']:.2f})" in words
+        assert seen["prediction"]["verdict"] == f"Most probable {first['class']} {first['probability']:.2f}"
+        assert seen["prediction"]["right"] is None
         assert "Predicted" not in words
         assert "Findings" in words
     else:
         assert f"Predicted **{first['class']}**" in words
         assert "True label: **" in words
-    shown = captions[0].splitlines()
-    assert shown[-1].startswith(str(first["class"]))
-    assert shown[-1].rstrip("✗").endswith(f"{first['probability']:.2f}".replace("0.", "."))
+        assert seen["prediction"]["verdict"] == f"Predicted {first['class']} {first['probability']:.2f}"
+        label = seen["prediction"]["truth"].removeprefix("True label: ")
+        assert seen["prediction"]["right"] == (label == first["class"])
+    (here,) = [thumb["caption"] for thumb in seen["strip"] if thumb["here"]]
+    assert here.removesuffix(" ✗").endswith(f"→ {first['class']} {first['probability']:.2f}")
     assert app.selectbox(key="pick:target").options[1:] == list(configuration.classes)
     name = configuration.classes[0]
     app.selectbox(key="pick:classes").set_value("one")
     app.selectbox(key="pick:target").set_value(name)
     app.multiselect(key="browse:label").set_value([name]).run()
     assert not app.exception, app.exception
-    captions = [caption.replace("\\", "") for image in app.image for caption in image.captions]
-    assert f"Heatmap: red speaks for {name}, blue against it" in captions
+    assert f"Heatmap: {name}" in [pane["title"] for pane in shown_in_viewer(app)["panes"]]
     labels = [label.split(" → ")[0] for label in app.selectbox(key="pick:image").options]
     assert labels
     if configuration.multi_label:

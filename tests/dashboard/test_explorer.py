@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from apps import opened, said
+from apps import act_in_viewer, change_look, opened, said, shown_in_viewer
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest, read_xray
@@ -58,8 +58,10 @@ def test_a_heatmap_of_the_predicted_class_is_there_at_once(trained: Run) -> None
     assert f"Predicted **{predicted}**" in words
     assert "LRP: epsilon, z+, flat (epsilon-plus-flat) · biases ignored · epsilon 1e-06 · computed in" in words
     assert booked(app).columns.tolist()[0] == predicted
-    captions = [caption for image in app.image for caption in image.captions]
-    assert f"Heatmap: red speaks for {predicted}, blue against it" in captions
+    shown = shown_in_viewer(app)
+    assert [pane["title"] for pane in shown["panes"]] == ["X-ray", f"Heatmap: {predicted}", "Overlay"]
+    assert shown["prediction"]["verdict"].startswith(f"Predicted {predicted} ")
+    assert f"Red speaks for {predicted}, blue against it" in shown["sentence"]
     assert {"Picture with legend (PNG)", "Relevance of every input value (.npy)"} <= {
         button.label for button in app.download_button
     }
@@ -96,7 +98,7 @@ def test_a_large_split_is_measured_only_on_request(weights: str, monkeypatch: py
 
     monkeypatch.setattr(explaining, "AT_ONCE", 3)
     app = opened("explorer", model=weights, split="test")
-    assert app.selectbox(key="browse:order").options == ["class"]
+    assert app.selectbox(key="browse:order:before").options == ["class"]
     next(button for button in app.button if button.label.startswith("Predict all")).click().run()
     assert "errors first" in app.selectbox(key="browse:order").options
 
@@ -122,12 +124,28 @@ def test_next_and_previous_walk_through_the_list(trained: Run) -> None:
     app = opened("explorer")
     ids = shown_ids(app)
     assert picked(app, "image") == ids[0]
-    assert app.button(key="browse:previous").disabled
-    app.button(key="browse:next").click().run()
+    act_in_viewer(app, "step", by=-1)  # there is none before it
+    assert picked(app, "image") == ids[0]
+    act_in_viewer(app, "step", by=1)
     assert picked(app, "image") == ids[1]
     assert app.query_params["image"] in (ids[1], [ids[1]])
-    app.button(key="browse:previous").click().run()
+    act_in_viewer(app, "step", by=-1)
     assert picked(app, "image") == ids[0]
+    act_in_viewer(app, "go", id=ids[3])
+    assert picked(app, "image") == ids[3]
+    assert shown_in_viewer(app)["list"] == {"position": 4, "total": len(ids)}
+    act_in_viewer(app, "go", id="nope")
+    assert picked(app, "image") == ids[3]
+
+
+def test_a_class_is_chosen_in_the_viewer(trained: Run) -> None:
+    app = opened("explorer")
+    name = shown_in_viewer(app)["prediction"]["classes"][-1]["name"]
+    act_in_viewer(app, "explain", name=name)
+    assert picked(app, "target") == name
+    assert [row["name"] for row in shown_in_viewer(app)["prediction"]["classes"] if row["explained"]] == [name]
+    act_in_viewer(app, "explain", name="nope")
+    assert picked(app, "target") == name
 
 
 def test_images_are_sorted_and_filtered_by_what_the_network_said(trained: Run) -> None:
@@ -149,12 +167,12 @@ def test_filters_that_leave_nothing_say_so_and_the_choices_below_survive(trained
     table = trained.predictions()
     trained.folder.write_predictions(table.assign(predicted=table["label"], correct=True))
     app = opened("explorer", composite="gradient")
-    app.slider(key="explorer:opacity").set_value(0.3).run()
+    change_look(app, opacity=0.3)
     app.toggle(key="browse:errors").set_value(True).run()
     assert "No X-ray matches these filters" in said(app)
     app.toggle(key="browse:errors").set_value(False).run()
     assert picked(app, "composite") == "gradient"
-    assert app.slider(key="explorer:opacity").value == 0.3
+    assert shown_in_viewer(app)["look"]["opacity"] == 0.3
 
 
 @pytest.mark.parametrize("composite", list(COMPOSITES))
@@ -194,10 +212,16 @@ def test_a_bad_upload_is_reported_in_one_line_that_names_it(trained: Run, conten
 
 def test_outlines_of_the_ground_truth_are_offered_where_there_are_masks(trained: Run) -> None:
     app = opened("explorer")
-    app.pills(key="explorer:outlines").set_value(["lung"]).run()
+    shown = shown_in_viewer(app)
+    outlines = {outline["name"]: outline["polygons"] for outline in shown["outlines"]}
+    assert {"lung", "token"} <= set(outlines)
+    corners = np.concatenate([np.array(polygon) for polygon in outlines["lung"]])
+    assert 0 < corners.min() < corners.max() < 1
+    assert shown["look"]["outlines"] == []
+    change_look(app, outlines=["lung", "nope"])
     assert not app.exception
-    assert "Outlines:" in said(app)
-    assert "lung" in said(app)
+    assert shown_in_viewer(app)["look"]["outlines"] == ["lung"]
+    assert app.query_params["outlines"] in ("lung", ["lung"])
 
 
 def test_a_missing_image_file_is_reported_in_one_line(trained: Run, demo: Manifest) -> None:
@@ -261,12 +285,13 @@ def test_the_ledger_adds_up_to_the_logit_of_every_class(trained: Run) -> None:
 
 def test_all_classes_stand_side_by_side_at_one_colour_scale(trained: Run) -> None:
     app = opened("explorer")
-    before = len(app.image)
+    assert len(shown_in_viewer(app)["maps"]) == 1
     app.selectbox(key="pick:classes").select("all").run()
     assert not app.exception
-    headings = [m.value for m in app.markdown if " · logit " in m.value]
-    assert len(headings) == 3
-    assert len(app.image) == before + 3
+    shown = shown_in_viewer(app)
+    assert len(shown["maps"]) == 3
+    assert sum(" · logit " in pane["title"] for pane in shown["panes"]) == 2
+    assert shown["look"]["scale"] == "row"
     assert app.query_params["classes"] in ("all", ["all"])
     assert "--target all" in app.code[0].value
 
@@ -308,7 +333,7 @@ def test_faithfulness_is_measured_on_a_press_and_kept(trained: Run) -> None:
     (area,) = [metric for metric in app.metric if "Removal" in metric.label]
     assert area.value.endswith(" logits")
     assert "Measured in" in said(app)
-    app.slider(key="explorer:opacity").set_value(0.5).run()
+    change_look(app, opacity=0.5)
     assert "Measured in" in said(app)
     app.selectbox(key="pick:composite").select("epsilon").run()
     assert "Measured in" not in said(app)

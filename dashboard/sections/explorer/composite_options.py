@@ -19,9 +19,9 @@ LARGEST = 10_000
 
 
 def choose(composite: str, where: DeltaGenerator) -> Settings:
-    """Let the user set the options of a composite; returns all of them by name."""
+    """Let the user set the options of a composite in a popover; returns all of them by name."""
     options = composite_of(composite).options
-    with where.popover("Options", icon=":material/tune:", disabled=not options, width="stretch"):
+    with where:
         values, cells = {}, st.columns(2 if len(options) > 2 else 1)
         for place, (name, option) in enumerate(options.items()):
             with cells[place % len(cells)]:

@@ -1,0 +1,229 @@
+"""The viewer of the explorer: the explained X-ray, what stands beside it, and what a region does to the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import streamlit as st
+
+from cxr.explain import legend
+from cxr.explain.heatmap import Heatmap
+from cxr.explain.run_files import safe_names
+from cxr.models import XrayClassifier
+
+from sections.explorer import beside
+from sections.explorer.beside import Beside, Neighbour
+from services import explaining, load, regions
+from services.explaining import Xray
+from widgets import browse, page
+from widgets.panes import component, look
+from widgets.panes.component import ClassRow, Pane, Prediction, Region, Scene, Thumb
+from widgets.subject import Subject
+
+KEY = "viewer"
+_REGION, _LEAVE = "viewer:region", "viewer:leave"
+MOST_PANES = 12
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What the viewer shows: an X-ray, the network's answer, its maps by class, and the maps beside them."""
+
+    network_ref: str
+    xray: Xray
+    logits: np.ndarray
+    heatmaps: Sequence[Heatmap]
+    beside: Beside
+    neighbours: Sequence[Neighbour]
+
+    @property
+    def network(self) -> XrayClassifier:
+        """The network that was asked."""
+        return load.model(self.network_ref)[0]
+
+
+def section(explained: Explanation, chosen: Subject | None, listed: browse.Listed | None) -> None:
+    """Show the viewer; what is done in it runs this part of the page alone, unless another X-ray or class is wanted."""
+    _part(explained, chosen, listed)
+
+
+@page.refreshed(None)
+def _part(explained: Explanation, chosen: Subject | None, listed: browse.Listed | None) -> None:
+    if st.session_state.pop(_LEAVE, False):
+        st.rerun()
+    xray = explained.xray
+    drawn = look.arrive(list(xray.masks))
+    drawn_region = st.session_state.get(_REGION, {})
+    region = None
+    if drawn_region.get("of") == _subject(explained):
+        region = _region(explained, drawn_region["kind"], drawn_region["points"])
+    component.show(scene(explained, chosen, listed, region), drawn, key=KEY, on_act=_hearing(explained, listed))
+    look.leave(look.arrive(list(xray.masks)))
+
+
+def _subject(explained: Explanation) -> str:
+    return f"{explained.network_ref}:{explained.xray.id}:{explained.xray.stamp}"
+
+
+def _hearing(explained: Explanation, listed: browse.Listed | None) -> Callable[[Mapping[str, object]], None]:
+    """Return what does as the viewer asks."""
+
+    def act(values: Mapping[str, object]) -> None:
+        what = values.get("what")
+        if what == "region":
+            points = _points(values.get("points"))
+            kind = "box" if values.get("kind") == "box" else "lasso"
+            st.session_state[_REGION] = {"of": _subject(explained), "kind": kind, "points": points}
+        elif what == "forget":
+            st.session_state.pop(_REGION, None)
+        elif what == "explain" and values.get("name") in explained.network.classes:
+            st.session_state["pick:target"] = values["name"]
+            st.session_state[_LEAVE] = True
+        elif what == "extra":
+            beside.turn(values.get("name"), explained.beside)
+            st.session_state[_LEAVE] = True
+        elif what in ("step", "go") and listed is not None:
+            wanted = values.get("id")
+            by = values.get("by")
+            if what == "step" and isinstance(by, int) and 0 <= listed.place + by < len(listed.ids):
+                wanted = listed.ids[listed.place + by]
+            if isinstance(wanted, str) and wanted in listed.ids:
+                browse.go(wanted)
+                st.session_state[_LEAVE] = True
+
+    return act
+
+
+def _points(given: object) -> list[tuple[int, int]]:
+    """Return the corners that the browser tells, in pixels of the X-ray."""
+    pairs = given if isinstance(given, list) else []
+    return [(int(pair[0]), int(pair[1])) for pair in pairs if isinstance(pair, list) and len(pair) == 2]
+
+
+# --- what the viewer shows -----------------------------------------------------------------------------------------
+
+
+def scene(explained: Explanation, chosen: Subject | None, listed: browse.Listed | None, region: Region | None) -> Scene:
+    """Return what the viewer shows."""
+    xray, first = explained.xray, explained.heatmaps[0]
+    images, maps = [(xray.stamp, xray.pixels)], [("first", first.relevance)]
+    panes = [
+        Pane("xray", "X-ray", base=True),
+        Pane("heatmap", f"Heatmap: {first.target}", map=0, base=True),
+        Pane("overlay", "Overlay", map=0, base=True),
+    ]
+    for heatmap in explained.heatmaps[1:]:
+        panes.append(Pane("overlay", f"{heatmap.target} · logit {heatmap.logit:+.3f}", map=len(maps)))
+        maps.append(("first", heatmap.relevance))
+    for other in explained.neighbours:
+        stamps = [stamp for stamp, _ in images]
+        if other.xray.stamp not in stamps:
+            images.append((other.xray.stamp, other.xray.pixels))
+            stamps.append(other.xray.stamp)
+        panes.append(Pane("overlay", other.title, stamps.index(other.xray.stamp), len(maps)))
+        maps.append((other.made_by, other.heatmap.relevance))
+    said = prediction(explained)
+    names = safe_names([xray.id, *explained.network.classes])
+    return Scene(
+        subject=_subject(explained),
+        images=images,
+        maps=maps,
+        panes=panes[:MOST_PANES],
+        prediction=said,
+        outlines=xray.masks,
+        position=listed.place + 1 if listed else 0,
+        total=len(listed.ids) if listed else 0,
+        strip=_strip(chosen, listed) if chosen and listed else (),
+        sentence=_sentence(explained, said),
+        legend=[f"{xray.id} · {said['verdict']} · {said['truth']}", *legend.lines(first)],
+        name=f"{names[xray.id]}_{first.composite}_{names[first.target]}",
+        extras=beside.extras(explained.beside, chosen),
+        region=region,
+    )
+
+
+def prediction(explained: Explanation) -> Prediction:
+    """Return the network's answer, the likeliest class first, with what is true and how near the second class is."""
+    network, xray = explained.network, explained.xray
+    table = explaining.scores(network, explained.logits)
+    of_findings = explaining.is_of_findings(network)
+    target = explained.heatmaps[0].target
+    rows: list[ClassRow] = [
+        {"name": name, "probability": float(chance), "logit": float(logit), "explained": name == target}
+        for name, chance, logit in table.itertuples(index=False)
+    ]
+    best = rows[0]
+    return {
+        "verdict": f"{'Most probable' if of_findings else 'Predicted'} {best['name']} {best['probability']:.2f}",
+        "truth": xray.truth_in_words(network),
+        "doubt": "" if of_findings or len(rows) < 2 else _doubt(rows),
+        "right": None if of_findings or xray.label not in network.classes else xray.label == best["name"],
+        "classes": rows,
+    }
+
+
+def _doubt(rows: Sequence[ClassRow]) -> str:
+    ahead = rows[0]["probability"] - rows[1]["probability"]
+    return f"{ahead:.2f} ahead of {rows[1]['name']}"
+
+
+def _sentence(explained: Explanation, said: Prediction) -> str:
+    """Return the one sentence of the presentation."""
+    heatmap = explained.heatmaps[0]
+    return f"Red speaks for {heatmap.target}, blue against it: what this network used, not where disease is."
+
+
+def _strip(chosen: Subject, listed: browse.Listed) -> list[Thumb]:
+    """Return the neighbours in the list."""
+    thumbs: list[Thumb] = []
+    for image_id in listed.neighbours():
+        caption = listed.captions[image_id].rsplit(" · ", 1)[0]
+        thumbs.append(
+            {
+                "id": image_id,
+                "url": component.thumb_url(chosen.data, image_id, f"{KEY}:thumb:{len(thumbs)}"),
+                "caption": caption,
+                "here": image_id == listed.chosen,
+                "wrong": caption.endswith("✗"),
+            }
+        )
+    return thumbs
+
+
+# --- a region --------------------------------------------------------------------------------------------------------
+
+
+def _region(explained: Explanation, kind: str, points: list[tuple[int, int]]) -> Region | None:
+    """Return what the network says without a region, in words and numbers."""
+    network, heatmap = explained.network, explained.heatmaps[0]
+    mask = regions.mask_of(kind, points, (explained.xray.pixels.shape[0], explained.xray.pixels.shape[1]))
+    if len(points) < 2 or not mask.any():
+        return None
+    answer = regions.without(explained.network_ref, explained.xray, heatmap.relevance, kind, points)
+    at = network.classes.index(heatmap.target)
+
+    def row(title: str, logits: np.ndarray) -> list[str]:
+        chances = explaining.probabilities(network, logits)
+        said = network.classes[int(logits.argmax())]
+        return [title, said, f"{chances[at]:.3f}", f"{logits[at]:+.3f}"]
+
+    rows = [row("as it is", explained.logits)]
+    rows += [row(regions.FILLS[fill], logits) for fill, logits in answer.logits.items()]
+    rows.append(row(f"{regions.RANDOM} random places, mean", answer.random.mean(0)))
+    where = answer.relevance
+    times = where.absolute_mass / where.area
+    random = float(np.mean([place.absolute_mass / place.area for place in answer.random_relevance]))
+    return {
+        "title": f"Without this {kind}: {100 * where.area:.1f} % of the area",
+        "kind": kind,
+        "points": [list(point) for point in points],
+        "random": [list(place) for place in answer.places],
+        "columns": ["", "predicted", f"probability of {heatmap.target}", "logit"],
+        "rows": rows,
+        "lines": [
+            f"It holds {100 * where.absolute_mass:.1f} % of the relevance, {times:.2f} times its share of the area; "
+            f"random places of the same shape {random:.2f} times.",
+        ],
+    }
