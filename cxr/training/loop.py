@@ -25,7 +25,7 @@ from cxr.evaluation.predict import predict_rows
 from cxr.models import XrayClassifier
 from cxr.models.classifier import head_of
 from cxr.runs.folder import Stopped
-from cxr.runs.metrics_file import MetricsRow
+from cxr.runs.metrics.metrics_file import MetricsRow
 from cxr.training.checkpoint import LoopState, Place
 from cxr.training.data.batches import Batch, Reader, Share
 from cxr.training.data.stages import StageData, derived_seed, epoch_batches

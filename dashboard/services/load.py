@@ -15,7 +15,7 @@ from pyarrow.lib import ArrowException
 from cxr.data import Manifest, read_xray
 from cxr.errors import CxrError
 from cxr.runs import Run, RunFolder
-from cxr.runs.metrics_table import Metrics, MetricsTable
+from cxr.runs.metrics.metrics_table import Metrics, MetricsTable
 
 if TYPE_CHECKING:
     from cxr.models import XrayClassifier

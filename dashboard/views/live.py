@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 
 from cxr.runs import Run, get_run, list_runs
-from cxr.runs.metrics_table import Metrics
+from cxr.runs.metrics.metrics_table import Metrics
 
 from services import load
 from widgets import charts, page, pages, pick

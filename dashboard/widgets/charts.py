@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from cxr import formatting
-from cxr.runs.metrics_table import Metrics
+from cxr.runs.metrics.metrics_table import Metrics
 
 COLOURS = ("#4fb3bf", "#f2a65a", "#b48ee0", "#7fc97f", "#e66a6a", "#6fa8dc")
 CLASS_COLOURS = ("#56b4e9", "#e69f00", "#2fb98c", "#e48fbd", "#f0e442", "#ef7a4a", "#8fa2ff", "#c9c4b8")

@@ -9,7 +9,7 @@ from cxr.data import Manifest
 from cxr.paths import runs_root
 from cxr.runs import Run, list_runs, start
 from cxr.runs.folder import RunFolder
-from cxr.runs.metrics_table import Metrics
+from cxr.runs.metrics.metrics_table import Metrics
 from cxr.training import load_recipe
 
 

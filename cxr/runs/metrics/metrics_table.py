@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.runs.folder import RunFolder
-from cxr.runs.metrics_file import MetricsRow
+from cxr.runs.metrics.metrics_file import MetricsRow
 
 COLUMNS: Mapping[str, type[np.generic]] = {
     "step": np.int64,
