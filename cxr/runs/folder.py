@@ -51,7 +51,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = path if isinstance(path, Path) else Path(path)  # a Path of a Path takes time: of a thousand, 10 ms
         self._torn_line = True  # whether metrics.jsonl may end in half a line: unknown until looked at
         self._unwritten = b""  # what metrics.jsonl still lacks, because the disk was full
 

@@ -48,10 +48,11 @@ class FileContents(Generic[T]):
     Parameters
     ----------
     parse
-        Turns the bytes of a file into what is kept. All callers get the same object, so they must not change it.
+        Turns the path and the bytes of a file into what is kept. All callers get the same object, so they must
+        not change it.
     """
 
-    def __init__(self, parse: Callable[[bytes], T]) -> None:
+    def __init__(self, parse: Callable[[str, bytes], T]) -> None:
         self._parse = parse
         self._known: dict[str, tuple[_Stamp, T]] = {}
 
@@ -70,7 +71,7 @@ class FileContents(Generic[T]):
             known = self._known.get(path)
             if known is not None and known[0] == stamp:
                 return known[1]
-            value = self._parse(_all_of(handle, stamp.size))
+            value = self._parse(path, _all_of(handle, stamp.size))
         finally:
             os.close(handle)
         if stamp.is_settled(now):
@@ -93,19 +94,22 @@ class RunFacts:
 
     Attributes
     ----------
+    folder
+        Of the run.
     kind, name, created
         As in the spec; ``name`` is "" where it has none.
     spec
         All of it, as stored: reading it gives each caller a copy of its own.
     """
 
+    folder: Path
     kind: str
     name: str
     created: float
     spec: bytes
 
 
-def _facts(content: bytes) -> RunFacts | None:
+def _facts(path: str, content: bytes) -> RunFacts | None:
     """Return what a spec says, None where it is damaged or no run's."""
     stored = _json(content)
     if not isinstance(stored, dict):
@@ -113,10 +117,10 @@ def _facts(content: bytes) -> RunFacts | None:
     kind, created = stored.get("kind"), stored.get("created")
     if not isinstance(kind, str) or not isinstance(created, int | float):
         return None
-    return RunFacts(kind, str(stored.get("name") or ""), created, content)
+    return RunFacts(Path(path).parent, kind, str(stored.get("name") or ""), created, content)
 
 
-def _status(content: bytes) -> Status:
+def _status(path: str, content: bytes) -> Status:
     return Status.read(_json(content))
 
 
@@ -139,17 +143,17 @@ def stored_status(folder: Path) -> Status:
         return Status.read(None)
 
 
-def facts_of_runs(root: Path) -> dict[str, RunFacts]:
-    """Return of each run below ``root`` what its spec says, by its id, in no order; other folders are passed over."""
-    found = {}
+def facts_of_runs(root: Path) -> list[RunFacts]:
+    """Return of each run below ``root`` what its spec says, the newest first; other folders are passed over."""
+    found = []
     for name in _folders(root):
         try:
             facts = _SPECS.read(os.path.join(root, name, SPEC))  # noqa: PTH118
         except OSError:
             continue
         if facts is not None:
-            found[name] = facts
-    return found
+            found.append((facts.created, name, facts))
+    return [facts for *_, facts in sorted(found, key=lambda item: item[:2], reverse=True)]
 
 
 def _folders(root: Path) -> list[str]:

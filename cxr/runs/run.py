@@ -53,9 +53,9 @@ class Run:
         self._facts: RunFacts | None = None
 
     @classmethod
-    def listed(cls, folder: Path, facts: RunFacts) -> Run:
+    def listed(cls, facts: RunFacts) -> Run:
         """Return a run of a list, of which the index knows these facts."""
-        run = cls(RunFolder(folder))
+        run = cls(RunFolder(facts.folder))
         run._facts = facts
         return run
 
@@ -296,11 +296,8 @@ def list_runs(root: str | os.PathLike[str] | None = None, kind: str | None = Non
     """
     if root is None:
         paths.check_root(paths.runs_root(), "CXR_RUNS")
-    folder = Path(root or paths.runs_root())
-    listed = [(facts.created, run_id, facts) for run_id, facts in facts_of_runs(folder).items()]
-    matching = [item for item in listed if kind in (None, item[2].kind)]
-    ordered = sorted(matching, key=lambda item: item[:2], reverse=True)
-    return [Run.listed(folder / run_id, facts) for _, run_id, facts in ordered]
+    listed = facts_of_runs(Path(root or paths.runs_root()))
+    return [Run.listed(facts) for facts in listed if kind in (None, facts.kind)]
 
 
 def members_of(run: Run) -> list[Run]:

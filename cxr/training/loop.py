@@ -112,7 +112,8 @@ class StageLoop:
             After a checkpoint, if a stop was requested.
         """
         if not self.place.begun:
-            self.report.epoch(self._row() | {"epoch": 0} | self.validate(), kind="start")
+            beginning = {"epoch": 0, "steps_per_epoch": self.data.steps(self.stage.batch)}
+            self.report.epoch(self._row() | beginning | self.validate(), kind="start")
             self.place.begun = True
         while self.place.epoch < self.stage.epochs and not self._has_converged():
             self._train_epoch(hooks)

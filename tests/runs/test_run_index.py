@@ -176,7 +176,7 @@ def test_sessions_that_list_while_a_run_changes_see_each_state_in_order(root: Pa
 
 def test_what_is_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settled_at_once: None) -> None:
     monkeypatch.setattr(index, "_MOST_FILES", 3)
-    contents = FileContents(bytes.decode)
+    contents = FileContents(lambda path, content: content.decode())
     for n in range(10):
         (tmp_path / str(n)).write_text(str(n))
         assert contents.read(str(tmp_path / str(n))) == str(n)
