@@ -15,7 +15,7 @@ from cxr.cli.output import bar, duration, emit, note, say
 from cxr.errors import RunError
 from cxr.json_types import JsonObject
 from cxr.runs import ENDED, Run, Slurm, Status
-from cxr.runs.metrics_file import MetricsRow
+from cxr.runs.metrics.metrics_file import MetricsRow
 from cxr.runs.spec import Spec
 
 _POLL_S = 0.3

@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TypedDict, Unpack, cast
 
@@ -255,9 +256,14 @@ def _stamp(manifest: Path) -> str:
 
 def _count_rows(manifest: Path) -> int:
     try:
-        return len(pd.read_csv(manifest, dtype=str, usecols=[0]))
+        return _rows_of(str(manifest), _stamp(manifest))
     except (OSError, ValueError):
         return 0
+
+
+@lru_cache(maxsize=256)
+def _rows_of(manifest: str, stamp: str) -> int:
+    return len(pd.read_csv(manifest, dtype=str, usecols=[0]))
 
 
 def _read_json(path: Path) -> DataSetFacts:

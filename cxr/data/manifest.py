@@ -160,16 +160,16 @@ class Manifest:
     @property
     def classes(self) -> tuple[str, ...]:
         """Labels present, sorted, without the empty one."""
-        return tuple(sorted(set(self.table["label"]) - {""}))
+        return tuple(sorted(set(self.table["label"].unique()) - {""}))
 
     @property
     def splits(self) -> tuple[str, ...]:
         """Splits present, sorted, without the empty one."""
-        return tuple(sorted(set(self.table["split"]) - {""}))
+        return tuple(sorted(set(self.table["split"].unique()) - {""}))
 
     @cached_property
     def _positions(self) -> dict[str, int]:
-        return {image_id: position for position, image_id in enumerate(self.table["image_id"])}
+        return {image_id: position for position, image_id in enumerate(self.ids)}
 
     def row(self, image_id: str) -> pd.Series:
         """Return the row of an image; a ManifestError names an id that is not there."""
@@ -187,7 +187,7 @@ class Manifest:
 
     def image_paths(self) -> dict[str, Path]:
         """Return ``{image_id: where the image lies}`` of all rows."""
-        pairs = zip(self.table["image_id"], self.table["image"], strict=True)
+        pairs = zip(self.ids, self.table["image"].tolist(), strict=True)
         return {image_id: self.resolve(image) for image_id, image in pairs}
 
     def mask_path(self, image_id: str, kind: str = "lung") -> Path | None:
@@ -372,14 +372,15 @@ def _blank(table: pd.DataFrame) -> pd.Series:
 
 def _ids(ids: pd.Series, images: pd.Series, root: Path) -> pd.Series:
     prefix = f"{root.as_posix()}/"
+    pairs = zip(ids.tolist(), images.tolist(), strict=True)
     return pd.Series(
-        [i or default_image_id(image.removeprefix(prefix)) for i, image in zip(ids, images, strict=True)],
-        index=ids.index,
-        dtype="str",
+        [i or default_image_id(image.removeprefix(prefix)) for i, image in pairs], index=ids.index, dtype="str"
     )
 
 
 def _apply_aliases(labels: pd.Series, aliases: Mapping[str, str]) -> pd.Series:
+    if not aliases:
+        return labels
     folded = {key.casefold(): value for key, value in aliases.items()}
     return pd.Series(
         [aliases.get(label, folded.get(label.casefold(), label)) for label in labels], index=labels.index, dtype="str"

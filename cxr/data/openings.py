@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -102,7 +103,7 @@ class Openings:
 
 def held_out_ids(manifest: Manifest, ids: Sequence[str]) -> dict[str, list[str]]:
     """Return the image ids by split, without those that are there to train on; ``all`` are those without a split."""
-    splits = dict(zip(manifest.table["image_id"], manifest.table["split"], strict=True))
+    splits = dict(zip(manifest.ids, manifest.table["split"].tolist(), strict=True))
     groups: dict[str, list[str]] = {}
     for image_id in ids:
         if splits[image_id] not in FOR_TRAINING:
@@ -285,9 +286,25 @@ def _newline_if_cut(ledger: Path) -> str:
 
 def _hashes(manifest: Manifest, ids: Sequence[str]) -> np.ndarray:
     """Return hashes of the files' paths, sorted and without repetition, uint64 (n,)."""
-    paths = manifest.image_paths()
-    digests = b"".join(hashlib.blake2b(str(paths[i].resolve()).encode(), digest_size=8).digest() for i in ids)
+    images = dict(zip(manifest.ids, manifest.table["image"].tolist(), strict=True))
+    real_path = _RealPaths(manifest.root)
+    digests = b"".join(hashlib.blake2b(real_path(images[i]).encode(), digest_size=8).digest() for i in ids)
     return np.unique(np.frombuffer(digests, np.uint64))
+
+
+class _RealPaths:
+    """Resolves paths below a folder, where many lie in one folder: as ``Path.resolve``, twenty times as fast."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = str(root)
+        self._folders: dict[str, str] = {}
+
+    def __call__(self, path: str) -> str:
+        folder, name = os.path.split(os.path.join(self._root, path))  # noqa: PTH118
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        real = f"{self._folders[folder].rstrip('/')}/{name}"
+        return os.path.realpath(real) if name in ("", ".", "..") or os.path.islink(real) else real  # noqa: PTH114
 
 
 def _ordinal(n: int) -> str:

@@ -290,8 +290,8 @@ def _parts(table: pd.DataFrame, splits: list[str], present: list[str]) -> Iterat
 def _stated(rows: pd.DataFrame, task: str) -> list[list[str]]:
     """Return for each row what the data say of it: its label, or for several findings their names."""
     if task != MULTI_LABEL:
-        return [[label] if label else [] for label in rows["label"]]
-    pairs = zip(rows["findings"], rows["label"], strict=True)
+        return [[label] if label else [] for label in rows["label"].tolist()]
+    pairs = zip(rows["findings"].tolist(), rows["label"].tolist(), strict=True)
     return [finding_names(findings) or ([label] if label else []) for findings, label in pairs]
 
 

@@ -2,7 +2,7 @@
 
 from cxr.runs.folder import RunFolder, Stopped
 from cxr.runs.kinds import KINDS, Kind, Params
-from cxr.runs.metrics_file import MetricsReader
+from cxr.runs.metrics.metrics_file import MetricsReader
 from cxr.runs.queue import DeviceQueue
 from cxr.runs.run import Run, get_run, list_runs, members_of
 from cxr.runs.slurm.settings import Slurm

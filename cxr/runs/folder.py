@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from cxr.errors import RunError
 from cxr.files import replacing
 from cxr.runs.kinds import Params, kind_of
-from cxr.runs.metrics_file import MetricsReader, MetricsRow, ends_in_half_a_line, parse_lines
+from cxr.runs.metrics.metrics_file import MetricsReader, MetricsRow, ends_in_half_a_line, parse_lines
 from cxr.runs.spec import Spec, new_run_id, new_spec
 from cxr.runs.status import Status, StatusFields
 from cxr.runs.storage import DiskFullError, create_json, disk_full, explaining_full_disk, locked, to_json, write_json
@@ -51,7 +51,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = path if isinstance(path, Path) else Path(path)  # a Path of a Path takes time: of a thousand, 10 ms
         self._torn_line = True  # whether metrics.jsonl may end in half a line: unknown until looked at
         self._unwritten = b""  # what metrics.jsonl still lacks, because the disk was full
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from cxr import paths
 from cxr.errors import RunError, wrong_use
 from cxr.json_types import JsonObject
 from cxr.runs import kinds, local
 from cxr.runs.folder import RESULTS, SPEC, RunFolder
+from cxr.runs.index import RunFacts, facts_of_runs, stored_status
 from cxr.runs.kinds import Params, kind_of
-from cxr.runs.metrics_file import MetricsRow
+from cxr.runs.metrics.metrics_file import MetricsRow
 from cxr.runs.process import current_status, launch
 from cxr.runs.shards import shard_jobs
 from cxr.runs.slurm import client, submit
@@ -48,6 +50,14 @@ class Run:
             self.folder = RunFolder(paths.runs_root() / where if is_run_id(where) else where)
         self._spec: Spec | None = None
         self._params: Params | None = None
+        self._facts: RunFacts | None = None
+
+    @classmethod
+    def listed(cls, facts: RunFacts) -> Run:
+        """Return a run of a list, of which the index knows these facts."""
+        run = cls(RunFolder(facts.folder))
+        run._facts = facts
+        return run
 
     def __repr__(self) -> str:
         return f"Run({self.id!r})"
@@ -61,7 +71,7 @@ class Run:
     def spec(self) -> Spec:
         """What was requested (see ``RunFolder.spec``); read once, since only a resume elsewhere changes it."""
         if self._spec is None:
-            self._spec = self.folder.spec
+            self._spec = self.folder.spec if self._facts is None else cast(Spec, json.loads(self._facts.spec))
         return self._spec
 
     @property
@@ -74,12 +84,17 @@ class Run:
     @property
     def kind(self) -> str:
         """The kind of work, one of ``cxr.runs.KINDS``."""
-        return str(self.spec["kind"])
+        return str(self.spec["kind"]) if self._facts is None else self._facts.kind
 
     @property
     def name(self) -> str:
         """The name that its user gave it."""
-        return str(self.spec.get("name") or self.id)
+        return str(self.spec.get("name") or self.id) if self._facts is None else self._facts.name or self.id
+
+    @property
+    def created(self) -> float:
+        """When it was made (Unix time)."""
+        return float(self.spec["created"] if self._facts is None else self._facts.created)
 
     @property
     def active(self) -> bool:
@@ -91,7 +106,7 @@ class Run:
 
         Fields are read as attributes or as keys, such as ``run.status()["state"]``. Reads only, never writes.
         """
-        return current_status(self.folder, self.folder.read_status())
+        return current_status(self.folder, stored_status(self.folder.path))
 
     def metrics(self, since: int = 0) -> tuple[list[MetricsRow], int]:
         """Return the metrics rows after byte ``since`` and the next offset (see ``RunFolder.metrics``)."""
@@ -225,7 +240,7 @@ class Run:
     def _rewrite(self, before: Spec, after: Spec) -> None:
         if after != before:
             self.folder.write_json(SPEC, after)
-            self._spec = None
+            self._spec = self._facts = None
 
     def _leave_slurms_queue(self, job: str) -> None:
         """End the run if it only waits in Slurm; the flag ends one that has begun."""
@@ -281,9 +296,8 @@ def list_runs(root: str | os.PathLike[str] | None = None, kind: str | None = Non
     """
     if root is None:
         paths.check_root(paths.runs_root(), "CXR_RUNS")
-    runs = [Run(RunFolder(path)) for path in _folders(Path(root or paths.runs_root()))]
-    matching = [(run.spec["created"], run.id, run) for run in runs if _readable(run, kind)]
-    return [run for *_, run in sorted(matching, key=lambda item: item[:2], reverse=True)]
+    listed = facts_of_runs(Path(root or paths.runs_root()))
+    return [Run.listed(facts) for facts in listed if kind in (None, facts.kind)]
 
 
 def members_of(run: Run) -> list[Run]:
@@ -312,20 +326,3 @@ def _moved(spec: Spec, where: Slurm | Here) -> Spec:
         )
     rest["slurm"] = where.stored()
     return rest
-
-
-def _folders(root: Path) -> list[Path]:
-    try:
-        with os.scandir(root) as entries:
-            return [Path(entry.path) for entry in entries if is_run_id(entry.name) and entry.is_dir()]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _readable(run: Run, kind: str | None) -> bool:
-    try:
-        spec = run.spec
-    except (RunError, OSError):
-        return False
-    is_complete = isinstance(spec.get("kind"), str) and isinstance(spec.get("created"), int | float)
-    return is_complete and kind in (None, spec["kind"])

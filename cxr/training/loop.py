@@ -25,7 +25,7 @@ from cxr.evaluation.predict import predict_rows
 from cxr.models import XrayClassifier
 from cxr.models.classifier import head_of
 from cxr.runs.folder import Stopped
-from cxr.runs.metrics_file import MetricsRow
+from cxr.runs.metrics.metrics_file import MetricsRow
 from cxr.training.checkpoint import LoopState, Place
 from cxr.training.data.batches import Batch, Reader, Share
 from cxr.training.data.stages import StageData, derived_seed, epoch_batches
@@ -112,7 +112,8 @@ class StageLoop:
             After a checkpoint, if a stop was requested.
         """
         if not self.place.begun:
-            self.report.epoch(self._row() | {"epoch": 0} | self.validate(), kind="start")
+            beginning = {"epoch": 0, "steps_per_epoch": self.data.steps(self.stage.batch)}
+            self.report.epoch(self._row() | beginning | self.validate(), kind="start")
             self.place.begun = True
         while self.place.epoch < self.stage.epochs and not self._has_converged():
             self._train_epoch(hooks)

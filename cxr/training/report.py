@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cxr.errors import RunError
 from cxr.runs.folder import RunFolder
-from cxr.runs.metrics_file import MetricsRow
+from cxr.runs.metrics.metrics_file import MetricsRow
 
 if TYPE_CHECKING:
     import torch

@@ -15,10 +15,11 @@ from pyarrow.lib import ArrowException
 from cxr.data import Manifest, read_xray
 from cxr.errors import CxrError
 from cxr.runs import Run, RunFolder
-from cxr.runs.metrics_table import Metrics, MetricsTable
+from cxr.runs.metrics.metrics_table import Metrics, MetricsTable
 
 if TYPE_CHECKING:
     from cxr.models import XrayClassifier
+    from cxr.training.recipe import Recipe
 
 
 def _stamp(path: Path) -> int:
@@ -36,6 +37,22 @@ def manifest(path: Path | str) -> Manifest:
     if not file.exists():
         raise CxrError(f"the manifest {file} is missing; import the data set again or put the file back")
     return _manifest(str(file), _stamp(file))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _label_warnings(_recipe: Recipe, _data: Manifest, recipe: str, path: str, stamp: int) -> list[str]:
+    from cxr.training import check_labels
+
+    return check_labels(_recipe, _data)
+
+
+def label_warnings(recipe: Recipe, data: Manifest) -> list[str]:
+    """Return what ``check_labels`` says of a recipe's last stage; raises what it raises."""
+    from cxr.training import check_labels
+
+    if data.path is None or recipe.stages[-1].data is not None:
+        return check_labels(recipe, data)
+    return _label_warnings(recipe, data, recipe.to_yaml(), str(data.path), _stamp(data.path))
 
 
 def manifest_of(run: Run) -> Manifest:

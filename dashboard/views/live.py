@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
+
 import numpy as np
 import streamlit as st
 
-from cxr.runs import Run, get_run, list_runs
-from cxr.runs.metrics_table import Metrics
+from cxr.runs import Run, Status, list_runs
+from cxr.runs.metrics.metrics_table import Metrics
 
+from sections.live import curves, options, seeds
+from sections.live.axes import unit_for
 from services import load
-from widgets import charts, page, pages, pick
+from widgets import page, pages, pick
 from widgets import run_state as run_parts
 
 REFRESH_S = 1.5
@@ -47,45 +52,20 @@ def waited(metrics: Metrics) -> str:
     return f"{100 * wait[1:].sum() / (times[-1] - times[0]):.1f} %"
 
 
-page.header("Live", "Loss and validation curves as they grow. Closing this page does not stop the training.")
-with page.told_in_one_line():
-    left, right = st.columns(2)
-    with left:
-        chosen = pick.run("train", empty="No training has been started yet, so there are no curves to watch.")
-    others = [r for r in list_runs(kind="train") if r.id != chosen.id]
-    labels = pick.distinct({r.id: pick.describe_run(r) for r in others})
-    pick.arrive_some("live:compare", "compare", list(labels))
-    compare = right.multiselect(
-        "Compare with", list(labels), format_func=labels.__getitem__, placeholder="other trainings", key="live:compare"
-    )
-    pick.leave_some("compare", compare)
+def label_of(run: Run, taken: Collection[str]) -> str:
+    """Return the name of a run in the charts, with a part of its id where another is called so too."""
+    return run.name if run.name not in taken else f"{run.name} ({run.id[-9:]})"
 
 
-@page.refreshed(REFRESH_S if chosen.status()["state"] in run_parts.ACTIVE else None)
-def live() -> None:
-    run_parts.rerun_when_gone(chosen, *(run for run in others if run.id in compare))
-    status = chosen.status()
-    top, buttons = st.columns([6, 1], vertical_alignment="center")
-    with top:
-        run_parts.state_line(chosen, status)
-    with buttons:
-        run_parts.controls(chosen, status, key=f"live:{chosen.id}")
-    run_parts.rerun_when_changed(chosen, status)
-
-    own = load.metrics(chosen)
-    metrics = {chosen.spec["name"]: own}
-    for run_id in compare:
-        other = get_run(run_id)
-        name = other.spec["name"]
-        metrics[name if name not in metrics else f"{name} ({run_id[-9:]})"] = load.metrics(other)
+def figures(status: Status, own: Metrics) -> None:
+    """Show what the training has done, how fast it is, and how long it needs or took."""
     epochs, steps = own.of_kind("epoch"), own.steps["step"]
     cells = st.columns(5)
     cells[0].metric("Epochs done", len(epochs))
     cells[1].metric("Steps", int(steps[-1]) if len(steps) else 0)
-    running = status["state"] in run_parts.ACTIVE
     help_ = f"{waited(own)} of the last steps' time was spent waiting for data"
     cells[2].metric("Images per second", throughput(own), help=help_)
-    if running:
+    if status["state"] in run_parts.ACTIVE:
         cells[3].metric("Time left", load.duration(status["eta_s"]))
     else:
         took = status["ended"] - status["started"] if status["ended"] and status["started"] else None
@@ -93,13 +73,51 @@ def live() -> None:
         cells[3].metric("From start to end", load.duration(took), help=help_)
     label, best = best_score(chosen, epochs)
     cells[4].metric(label, best)
+
+
+page.header("Live", "Loss and validation curves as they grow. Closing this page does not stop the training.")
+with page.told_in_one_line():
     left, right = st.columns(2)
-    left.plotly_chart(charts.loss_curves(metrics), key="live:loss")
-    right.plotly_chart(charts.score_curves(metrics), key="live:score")
+    with left:
+        chosen = pick.run("train", empty="No training has been started yet, so there are no curves to watch.")
+    others = [run for run in list_runs(kind="train") if run.id != chosen.id]
+    with right:
+        compared = options.choose_runs(chosen, others)
+    same_recipe = seeds.siblings(chosen, others)
+    view, as_band = options.choose_view(len(same_recipe))
+    banded = same_recipe if as_band else []
+    watched = [chosen, *compared, *banded]
+
+
+@page.refreshed(REFRESH_S if any(run.active for run in watched) else None)
+def live() -> None:
+    run_parts.rerun_when_gone(*watched)
+    statuses = {run.id: run.status() for run in watched}
+    status = statuses[chosen.id]
+    top, buttons = st.columns([6, 1], vertical_alignment="center")
+    with top:
+        run_parts.state_line(chosen, status)
+    with buttons:
+        run_parts.controls(chosen, status, key=f"live:{chosen.id}")
+    for run in watched:
+        run_parts.rerun_when_changed(run, statuses[run.id])
+
+    own = load.metrics(chosen)
+    metrics = {chosen.name: own}
+    for run in compared:
+        metrics[label_of(run, metrics)] = load.metrics(run)
+    of_seeds = [load.metrics(run) for run in banded]
+    drawn = replace(view, unit_s=unit_for([*metrics.values(), *of_seeds]))
+    figures(status, own)
+    left, right = st.columns(2)
+    left.plotly_chart(curves.loss_curves(metrics, drawn, of_seeds), key="live:loss")
+    right.plotly_chart(curves.score_curves(metrics, drawn, of_seeds), key="live:score")
+    left.plotly_chart(curves.rate_curves(metrics, drawn), key="live:rate")
+    right.plotly_chart(curves.speed_curves(metrics, drawn), key="live:speed")
     neurons = own.of_kind("neurons")
     neurons = [row for row in neurons if row["stage"] == neurons[-1]["stage"]]
     if neurons and any(n["kept"] for n in neurons[-1]["neurons"].values()):
-        st.plotly_chart(charts.neuron_curves(neurons), key="live:neurons")
+        st.plotly_chart(curves.neuron_curves(neurons), key="live:neurons")
     if not len(own):
         st.caption("The first point appears once the images are decoded and the first steps are done.")
     with st.expander("Log", expanded=status["state"] == "failed"):

@@ -11,7 +11,6 @@ from cxr.data import DataSet, Manifest
 from cxr.data.jobs import VALIDATION, split_data_set
 from cxr.errors import CxrError
 from cxr.runs import list_runs, start
-from cxr.training import check_labels
 from cxr.training.recipe import PRESETS, load_recipe, parse_recipe
 
 from sections.train import device_queue, recipe_form
@@ -52,7 +51,7 @@ def offer_validation(data_set: DataSet, data: Manifest) -> None:
         st.rerun()
 
 
-@page.refreshed(REFRESH_S)
+@page.refreshed(REFRESH_S if any(run.active for run in list_runs(kind="train")) else None)
 def trainings() -> None:
     """Show the newest trainings with their buttons."""
     for run in list_runs(kind="train")[:6]:
@@ -87,7 +86,7 @@ with page.told_in_one_line():
         "Name of the run", f"{recipe.name} on {data_set.name}", key=f"train:name:{preset}:{data_set.name}"
     )
     with contextlib.suppress(CxrError):  # what cannot be trained at all is said when it is to start
-        for line in check_labels(recipe, data):
+        for line in load.label_warnings(recipe, data):
             st.warning(line, icon=":material/rule:")
     place = where.choose("train")
     if st.button("Start training", type="primary", icon=":material/play_arrow:"):

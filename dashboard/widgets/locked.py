@@ -7,10 +7,10 @@ from pathlib import Path
 
 import streamlit as st
 
-from cxr.data import Manifest
 from cxr.data.openings import locked_splits
 from cxr.json_types import JsonObject
 
+from services import load
 from widgets import viewer
 
 
@@ -19,7 +19,7 @@ def choose_open(manifest: Path, splits: Sequence[str], key: str) -> JsonObject:
 
     Nothing is shown where none of ``splits`` is locked; without ``splits`` every one counts.
     """
-    locked = [name for name in locked_splits(Manifest.load(manifest)) if not splits or name in splits]
+    locked = [name for name in locked_splits(load.manifest(manifest)) if not splits or name in splits]
     if not locked:
         return {}
     names = ", ".join(viewer.plain(name) for name in locked)

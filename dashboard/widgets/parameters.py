@@ -65,7 +65,14 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "flags-page": Parameter("page of the flags"),
     },
     "train": {"data": _DATA, "recipe": Parameter("recipe", always=True)},
-    "live": {"run": _RUN, "compare": Parameter("training to compare with")},
+    "live": {
+        "run": _RUN,
+        "compare": Parameter("training to compare with"),
+        "x": Parameter("axis"),
+        "smooth": Parameter("smoothing"),
+        "log": Parameter("switch"),
+        "seeds": Parameter("switch"),
+    },
     "study": {
         "tab": Parameter("tab"),
         "study": Parameter("study", always=True),

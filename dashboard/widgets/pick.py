@@ -209,7 +209,7 @@ def remember_some(key: str, options: Collection) -> None:
 
 def describe_run(run: Run) -> str:
     """Return a run's one-line label: name and time of creation; its state would go stale in a picker."""
-    return f"{run.name} · {load.local_time(run.spec['created'])}"
+    return f"{run.name} · {load.local_time(run.created)}"
 
 
 def run(*kinds: str, label: str = "Run", empty: str = "") -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from apps import opened
 
@@ -9,7 +10,7 @@ from cxr.data import Manifest
 from cxr.paths import runs_root
 from cxr.runs import Run, list_runs, start
 from cxr.runs.folder import RunFolder
-from cxr.runs.metrics_table import Metrics
+from cxr.runs.metrics.metrics_table import Metrics
 from cxr.training import load_recipe
 
 
@@ -81,7 +82,7 @@ def test_live_shows_how_far_kept_neurons_moved_and_the_score_of_the_present_stag
 
 
 def test_curves_of_two_stages_are_not_joined_and_each_beginning_carries_its_name() -> None:
-    from widgets import charts
+    from sections.live import curves
 
     scores = {"val_accuracy": 0.5, "val_loss": 1.0}
     rows = [
@@ -92,33 +93,33 @@ def test_curves_of_two_stages_are_not_joined_and_each_beginning_carries_its_name
         {"kind": "step", "stage": "final", "stage_index": 1, "step": 3, "loss": 1.0},
     ]
     metrics = Metrics.of_rows(rows)
-    score = charts.score_curves({"x": metrics})
-    assert score.data[0].x == (0, 2, None, 2)
+    score = curves.score_curves({"x": metrics})
+    np.testing.assert_array_equal(score.data[0].x, [0, 2, np.nan, 2])
     assert [note.text for note in score.layout.annotations] == ["findings", "final"]
-    training = next(trace for trace in charts.loss_curves({"x": metrics}).data if trace.name == "training")
-    assert training.y == (9.0, None, 1.0)  # the second stage is not smoothed into the first
-    assert not charts.score_curves({"x": metrics, "y": metrics}).layout.annotations
+    training = next(trace for trace in curves.loss_curves({"x": metrics}).data if trace.name == "training")
+    np.testing.assert_array_equal(training.y, [9.0, np.nan, 1.0])  # the second stage is not smoothed into the first
+    assert not curves.score_curves({"x": metrics, "y": metrics}).layout.annotations
 
 
 def test_a_long_training_is_drawn_with_some_thousand_points_and_every_spike() -> None:
-    from widgets import charts
+    from sections.live import curves
 
     rows = [{"kind": "step", "stage_index": n // 70_000, "step": n, "loss": 1.0} for n in range(100_000)]
     rows[61_803]["loss"] = 50.0
     rows += [{"kind": "epoch", "stage_index": 1, "step": n, "val_loss": 1.0} for n in range(20_000)]
-    traces = charts.loss_curves({"x": Metrics.of_rows(rows)}).data
-    assert all(len(trace.x) <= charts.MOST_POINTS + 10 for trace in traces)
-    assert max(y for y in traces[0].y if y is not None) == 50.0
+    traces = curves.loss_curves({"x": Metrics.of_rows(rows)}).data
+    assert all(len(trace.x) <= curves.MOST_POINTS + 10 for trace in traces)
+    assert np.nanmax(traces[0].y) == 50.0
     assert (traces[0].x[0], traces[0].x[-1]) == (0, 99_999)
 
 
 def test_of_findings_the_chart_shows_the_auc_and_no_share_of_right_entries() -> None:
-    from widgets import charts
+    from sections.live import curves
 
     first = {"kind": "epoch", "stage": "findings", "stage_index": 0, "step": 1, "val_accuracy": 0.9, "val_auc": 0.6}
     last = {"kind": "epoch", "stage": "final", "stage_index": 1, "step": 2, "val_accuracy": 0.5}
-    drawn = charts.score_curves({"x": Metrics.of_rows([first, last])}).data
-    shown = {trace.name: [y for y in trace.y if y is not None] for trace in drawn}
+    drawn = curves.score_curves({"x": Metrics.of_rows([first, last])}).data
+    shown = {trace.name: [y for y in trace.y if np.isfinite(y)] for trace in drawn}
     assert shown == {"accuracy": [0.5], "AUC": [0.6]}
 
 

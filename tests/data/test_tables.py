@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cxr.data.tables.text_table import read_table, read_text_table
+from cxr.data.tables.text_table import one_text, read_table, read_text_table, text_column
 from cxr.errors import ManifestError
 
 ROWS = "image,label\nü a.png,Lungenentzündung\nb.png,normal\n"
@@ -105,3 +105,13 @@ def test_shorter_rows_quoted_lines_and_equal_columns_are_read(tmp_path: Path):
 def test_a_guessed_encoding_is_reported(tmp_path: Path):
     (tmp_path / "m.csv").write_bytes(ROWS.encode("cp1252"))
     assert "read as Windows-1252" in read_text_table(tmp_path / "m.csv").notes[0]
+
+
+def test_a_column_of_few_different_values_reads_as_one_of_many() -> None:
+    values = [" a ", "NA", "nan", "", None, "1.0", "b\t", "a"]
+    few = pd.Series(values * 10, dtype="str")
+    for keep_space in (False, True):
+        expected = [one_text(value, keep_space) for value in few.tolist()]
+        assert text_column(few, keep_space).tolist() == expected
+        assert text_column(pd.Series(values, dtype="str"), keep_space).tolist() == expected[: len(values)]
+        assert text_column(few, keep_space).dtype == "str"

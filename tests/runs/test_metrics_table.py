@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from cxr.paths import runs_root
-from cxr.runs import RunFolder, metrics_table
-from cxr.runs.metrics_table import COLUMNS, Metrics, MetricsTable
+from cxr.runs import RunFolder
+from cxr.runs.metrics import metrics_table
+from cxr.runs.metrics.metrics_table import COLUMNS, Metrics, MetricsTable
 
 
 def step(n: int, **values: object) -> dict:

@@ -92,6 +92,11 @@ def read_text_table(path: Path) -> TextTable:
 
 def text_column(values: pd.Series, keep_space: bool = False) -> pd.Series:
     """Return text, "" for missing, whole floats without their ``.0``."""
+    if isinstance(values.dtype, pd.StringDtype):
+        codes, different = pd.factorize(values, use_na_sentinel=False)
+        if len(different) < len(values) // 4:  # a label or source, say: each is turned once
+            texts_of = np.array([one_text(v, keep_space) for v in different.tolist()], dtype=object)
+            return pd.Series(texts_of[codes], index=values.index, dtype="str")
     if values.dtype == object or isinstance(values.dtype, pd.StringDtype):
         # A column has few different values or short ones: each is turned once.
         text_of: dict[str, str] = {}

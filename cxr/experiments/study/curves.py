@@ -12,7 +12,7 @@ from cxr.experiments.study.plan import METRICS
 from cxr.experiments.study.settings import StudyParams
 from cxr.formatting import Estimate
 from cxr.runs import Run
-from cxr.runs.metrics_file import MetricsRow
+from cxr.runs.metrics.metrics_file import MetricsRow
 from cxr.training.recipe import Recipe
 from cxr.training.results import TrainingResults, training_results
 

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.runs.folder import RunFolder
-from cxr.runs.metrics_file import MetricsRow
+from cxr.runs.metrics.metrics_file import MetricsRow
 
 COLUMNS: Mapping[str, type[np.generic]] = {
     "step": np.int64,
     "stage_index": np.int16,
     "loss": np.float32,
+    "lr": np.float32,
     "images_per_s": np.float32,
     "wait_s": np.float32,
     "time": np.float64,
@@ -30,7 +31,7 @@ _FIRST_ROOM = 1024
 _BLOCK_BYTES = 1 << 22
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # as long as nothing is added it is one object, by which charts are kept
 class Metrics:
     """The metrics of a run as they were when they were read.
 
@@ -87,10 +88,13 @@ class _Columns:
         self._n = 0
         self._values: dict[str, NDArray[Any]] = {name: np.empty(_FIRST_ROOM, kind) for name, kind in COLUMNS.items()}
         self._others: list[MetricsRow] = []
+        self._view: Metrics | None = None
 
     def view(self) -> Metrics:
-        steps = {name: values[: self._n] for name, values in self._values.items()}
-        return Metrics(steps, tuple(self._others))
+        if self._view is None:
+            steps = {name: values[: self._n] for name, values in self._values.items()}
+            self._view = Metrics(steps, tuple(self._others))
+        return self._view
 
     def add(self, rows: list[MetricsRow]) -> None:
         steps = [row for row in rows if row.get("kind") == "step"]
@@ -103,4 +107,4 @@ class _Columns:
                 self._values[name] = values
             missing = 0 if np.issubdtype(kind, np.integer) else np.nan
             values[self._n : end] = [missing if row.get(name) is None else row[name] for row in steps]
-        self._n = end
+        self._n, self._view = end, None

@@ -1,0 +1,188 @@
+"""Lists of runs come from one index, which reads a file again only if it has changed and is never out of date."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from cxr import paths
+from cxr.runs import Run, RunFolder, get_run, index, list_runs
+from cxr.runs.index import FileContents
+from cxr.runs.kinds import KINDS
+
+
+@pytest.fixture
+def root() -> Path:
+    return paths.runs_root()
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes were read of each file that the index read."""
+    sizes: list[int] = []
+    reading = index._all_of
+
+    def record(handle: int, size: int) -> bytes:
+        content = reading(handle, size)
+        sizes.append(len(content))
+        return content
+
+    monkeypatch.setattr(index, "_all_of", record)
+    return sizes
+
+
+@pytest.fixture
+def settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "SETTLED_S", -1.0)
+
+
+def states(root: Path) -> dict[str, str]:
+    return {run.name: run.status().state for run in list_runs(root)}
+
+
+def finished(root: Path, name: str, kind: str = "train") -> RunFolder:
+    folder = RunFolder.create(root, kind, {"manifest": "m.csv"}, name)
+    folder.update_status(state="finished")
+    return folder
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_what_the_index_says_is_what_the_files_say(root: Path, kind: str, settled_at_once: None) -> None:
+    folder = finished(root, "größe", kind)
+    for _ in range(2):
+        (run,) = list_runs(root, kind=kind)
+        direct = get_run(folder.id, root)
+        assert (run.id, run.kind, run.name, run.created) == (folder.id, kind, "größe", direct.spec["created"])
+        assert run.spec == folder.spec == direct.spec
+        assert run.status() == folder.read_status()
+        assert list_runs(root, kind="no such kind") == []
+
+
+def test_a_second_list_reads_no_file_that_has_not_changed(root: Path, reads: list[int], settled_at_once: None) -> None:
+    for n in range(5):
+        finished(root, f"r{n}")
+    first = states(root)
+    assert len(reads) == 10
+    assert states(root) == first
+    assert len(reads) == 10
+
+
+def test_a_file_changed_a_moment_ago_is_read_again_even_if_nothing_tells_that_it_changed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two writes within one tick of the file system's clock may leave the same size, times and even inode."""
+    folder = finished(root, "a")
+    unchanging = index._Stamp(0, 0, 0, time.time_ns(), 0)
+    monkeypatch.setattr(index._Stamp, "of", lambda handle: unchanging)
+    assert states(root) == {"a": "finished"}
+    folder.update_status(state="stopped")
+    assert states(root) == {"a": "stopped"}
+
+
+def test_every_change_of_a_status_is_seen(root: Path, settled_at_once: None) -> None:
+    folder = finished(root, "a")
+    (run,) = list_runs(root)
+    for n in range(50):
+        state = ("stopped", "finished", "failed")[n % 3]
+        folder.update_status(state=state, message=f"{n:02d}")
+        assert states(root) == {"a": state}
+        assert (run.status().state, run.status().message) == (state, f"{n:02d}"), "also by a run that is in hand"
+
+
+def test_a_run_that_is_made_deleted_or_renamed_is_seen(root: Path, settled_at_once: None) -> None:
+    a, b = finished(root, "a"), finished(root, "b")
+    assert [run.id for run in list_runs(root)] == [b.id, a.id]
+    Run(a).delete()
+    assert [run.id for run in list_runs(root)] == [b.id]
+    b.path.rename(root / "elsewhere")
+    assert [run.id for run in list_runs(root)] == ["elsewhere"]
+    again = finished(root, "c")
+    again.path.rename(b.path)  # another run under a name that was known
+    assert {run.id: run.name for run in list_runs(root)} == {"elsewhere": "b", b.id: "c"}
+
+
+def test_a_half_written_status_is_a_run_without_one_and_is_read_once_it_is_whole(
+    root: Path, settled_at_once: None
+) -> None:
+    folder = finished(root, "a")
+    path = folder.path / "status.json"
+    whole = path.read_text()
+    assert states(root) == {"a": "finished"}
+    for half in (whole[: len(whole) // 2], "", "[1]", "\0" * 40):
+        path.write_text(half)
+        assert states(root) == {"a": "failed"}, "its process was never started"
+        path.write_text(whole)
+        assert states(root) == {"a": "finished"}
+    path.unlink()
+    assert states(root) == {"a": "failed"}
+
+
+def test_a_damaged_spec_leaves_the_list_and_comes_back_repaired(root: Path, settled_at_once: None) -> None:
+    folder = finished(root, "a")
+    path = folder.path / "spec.json"
+    whole = path.read_text()
+    for damaged in ("", whole[:40], "[]", json.dumps({"kind": "train"}), json.dumps({"kind": 3, "created": 1.0})):
+        path.write_text(damaged)
+        assert list_runs(root) == []
+    path.write_text(whole)
+    assert [run.name for run in list_runs(root)] == ["a"]
+
+
+def test_a_resume_is_seen_with_its_new_place(root: Path, settled_at_once: None) -> None:
+    folder = finished(root, "a")
+    folder.update_status(state="stopped")
+    assert states(root) == {"a": "stopped"}
+    (run,) = list_runs(root)
+    with run.queued_again():
+        assert states(root) == {"a": "queued"}
+        assert run.status().resumes == 1
+    moved = {**folder.spec, "slurm": {"partition": "gpu"}}
+    folder.write_json("spec.json", moved)
+    (again,) = list_runs(root)
+    assert again.spec == moved
+
+
+def test_each_caller_has_a_spec_of_its_own(root: Path, settled_at_once: None) -> None:
+    finished(root, "a")
+    (first,), (second,) = list_runs(root), list_runs(root)
+    first.spec["params"]["manifest"] = "spoilt"
+    assert second.spec["params"]["manifest"] == list_runs(root)[0].spec["params"]["manifest"] == "m.csv"
+
+
+def test_sessions_that_list_while_a_run_changes_see_each_state_in_order(root: Path, settled_at_once: None) -> None:
+    folder = finished(root, "a")
+    seen: list[list[int]] = [[], [], []]
+    done = threading.Event()
+
+    def look(mine: list[int]) -> None:
+        while not done.is_set():
+            mine += [int(run.status().message or 0) for run in list_runs(root)]
+
+    threads = [threading.Thread(target=look, args=(mine,)) for mine in seen]
+    for thread in threads:
+        thread.start()
+    for n in range(1, 200):
+        folder.update_status(message=str(n))
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert all(mine == sorted(mine) for mine in seen)
+    assert [run.status().message for run in list_runs(root)] == ["199"]
+
+
+def test_what_is_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settled_at_once: None) -> None:
+    monkeypatch.setattr(index, "_MOST_FILES", 3)
+    contents = FileContents(lambda path, content: content.decode())
+    for n in range(10):
+        (tmp_path / str(n)).write_text(str(n))
+        assert contents.read(str(tmp_path / str(n))) == str(n)
+        assert len(contents._known) <= 3
+
+
+def test_the_list_of_a_folder_that_is_not_there_or_is_a_file_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert list_runs(tmp_path / "nowhere") == list_runs(tmp_path / "file") == []
