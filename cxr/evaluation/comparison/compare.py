@@ -48,8 +48,10 @@ def shared_predictions(runs: Sequence[Run], split: str | None = None) -> list[Pr
     return predictions
 
 
-def compare_predictions(runs: Sequence[Predictions], seed: int = 0) -> ComparisonResults:
-    """Return what :func:`compare` does, of predictions.
+def compare_predictions(
+    runs: Sequence[Predictions], seed: int = 0, *, with_references: bool = True
+) -> ComparisonResults:
+    """Return what :func:`compare` does, of predictions; the tests for reference take most of the time.
 
     Differences are the first run's figure minus the second's. The interval and ``p`` are over patients: of accuracy by
     :func:`cxr.evaluation.intervals.sign_flips`, of the others by :func:`cxr.evaluation.intervals.difference_tests`.
@@ -71,7 +73,7 @@ def compare_predictions(runs: Sequence[Predictions], seed: int = 0) -> Compariso
         "runs": [_compared(measures, index, run, names[index], seed) for index, run in enumerate(runs)],
         "baselines": list(_baselines(measures)),
         "differences": differences,
-        "references": [*_references(measures, runs), *_resampled(measures, runs, seed)],
+        "references": [*_references(measures, runs), *_resampled(measures, runs, seed)] if with_references else [],
         "notes": notes_of(paired, runs, {run.data_hash for run in runs}),
     }
 
