@@ -12,6 +12,7 @@ from cxr.evaluation.comparison.measures import ACCURACY, BALANCED, Measures
 from cxr.evaluation.comparison.pairing import Paired, Predictions, pair, predictions_of, with_files
 from cxr.evaluation.comparison.references import delong, mcnemar
 from cxr.evaluation.comparison.results import Baseline, Compared, ComparisonResults, Difference, Reference
+from cxr.evaluation.comparison.seeds import seed_notes
 from cxr.evaluation.comparison.sentences import notes_of, sentence_of
 from cxr.evaluation.intervals import LEVEL, difference_tests, sign_flips
 from cxr.evaluation.intervals import Paired as Test
@@ -36,7 +37,9 @@ def compare(runs: Sequence[Run], split: str | None = None) -> ComparisonResults:
     RunError
         If a run has no predictions, task or classes differ, or no X-ray is shared.
     """
-    return compare_predictions(shared_predictions(runs, split))
+    results = compare_predictions(shared_predictions(runs, split))
+    results["notes"] = [*seed_notes(runs), *results["notes"]]
+    return results
 
 
 def shared_predictions(runs: Sequence[Run], split: str | None = None) -> list[Predictions]:
