@@ -200,7 +200,10 @@ def test_what_fails_though_it_was_called_rightly_exits_with_1(cxr, manifest, tmp
         (["text", "detect", tmp_path / "no-image.png"], "no-image.png"),
         (["text", "detect", tmp_path / "nowhere.png"], "nowhere.png: does not exist"),
         (["recipe", "show", tmp_path / "recipe.yaml"], "size: 0 is not allowed"),
-        (["data", "import", "manifest", tmp_path / "nowhere.csv", "--name", "x"], "nowhere.csv is not there"),
+        (
+            ["data", "import", "manifest", tmp_path / "nowhere.csv", "--name", "x"],
+            "nowhere.csv is not there. Accepted: the path of table",
+        ),
     ):
         code, _, err = cxr(*arguments)
         assert words in err

@@ -13,6 +13,7 @@ from cxr.cli.models import DataOption, Device, Model, check_split, manifest_of
 from cxr.cli.output import Json, emit, say, show_table
 from cxr.json_types import JsonObject
 from cxr.runs import start
+from cxr.text.mask_modes import MOST_MARGIN
 
 if TYPE_CHECKING:
     from cxr.text.boxes import BoxValues
@@ -61,7 +62,11 @@ def experiment(
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option(min=0, help=("How far each box is enlarged before masking, as a share of its shorter side.")),
+        typer.Option(
+            min=0,
+            max=MOST_MARGIN,
+            help="How far each box is enlarged before masking: below 1 as a share of its shorter side, else in pixels.",
+        ),
     ] = None,
     draws: Annotated[int | None, typer.Option(help="How often random boxes are drawn. Default: 5.")] = None,
     explained: Annotated[

@@ -225,7 +225,7 @@ def _split_trainable(
     shuffled = [groups[i] for i in rng.permutation(len(groups))]
     placement = _place(shuffled, fractions, {}, rng)
     if _lacking(placement, fractions, needed):
-        placement = _place(shuffled, fractions, _seats(shuffled, fractions), rng)
+        placement = _place(shuffled, fractions, _seats(shuffled, fractions, needed), rng)
     for split, position in _lacking(placement, fractions, needed):
         missing = f"class {classes[position]!r}" if needed else "patients or duplicates"
         raise ManifestError(f"no group of {missing} is left for split {split!r}; use fewer splits")
@@ -337,9 +337,16 @@ def _lacking(
     return lacking
 
 
-def _seats(groups: list[_Group], fractions: Mapping[str, float]) -> dict[int, str]:
-    """Give every class one group in every split, the rarest class first and the smallest groups first."""
+def _seats(groups: list[_Group], fractions: Mapping[str, float], needed: Sequence[int]) -> dict[int, str]:
+    """Give every class one group in every split, the rarest class first and the smallest groups first.
+
+    Where no class is ``needed`` everywhere, each split gets one group of any findings: a finding that few groups have
+    must not draw all of them into one split.
+    """
     seats: dict[int, str] = {}
+    if not needed:
+        smallest = sorted(range(len(groups)), key=lambda i: (groups[i].counts.sum(), i))
+        return dict(zip(smallest, sorted(fractions, key=lambda name: fractions[name]), strict=False))
     n_groups = np.sum([group.counts > 0 for group in groups], axis=0)
     for k in np.argsort(n_groups, kind="stable"):
         for split in sorted(fractions, key=lambda name: fractions[name]):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -69,10 +70,12 @@ def numbered(groups: Groups) -> np.ndarray:
 def effective_patients(groups: Groups, chosen: np.ndarray | None = None) -> float:
     """Return for how many independent images the ``chosen`` (N,) ones stand if those of a patient are all alike.
 
-    Kish 1965: the square of the number of images over the sum of the squares by patient. 0 without an image.
+    Kish 1965: the square of the number of images over the sum of the squares by patient. 0 without an image. ``groups``
+    that :func:`numbered` returned are taken as they are, which is quicker where it is asked for several figures.
     """
     weights = None if chosen is None else np.asarray(chosen, np.float64)
-    images = np.bincount(numbered(groups), weights=weights) if len(groups) else np.zeros(1)
+    numbers = groups if isinstance(groups, np.ndarray) and groups.dtype.kind == "i" else numbered(groups)
+    images = np.bincount(numbers, weights=weights) if len(groups) else np.zeros(1)
     squares = float((images**2).sum())
     return float(images.sum()) ** 2 / squares if squares else 0.0
 
@@ -109,7 +112,12 @@ class Jackknife:
 
     def quantile(self, level: float = LEVEL) -> float:
         """Return Student's quantile."""
-        return float(student.ppf(0.5 + level / 2, self.freedom))
+        return _student_quantile(0.5 + level / 2, self.freedom)
+
+
+@cache
+def _student_quantile(probability: float, freedom: int) -> float:
+    return float(student.ppf(probability, freedom))
 
 
 @runtime_checkable

@@ -12,7 +12,14 @@ import pandas as pd
 from scipy.special import expit
 
 from cxr.earlier_names import dropped
-from cxr.evaluation.intervals import LEVEL, effective_patients, mean_of_patients, patients_of_pairs, share_intervals
+from cxr.evaluation.intervals import (
+    LEVEL,
+    effective_patients,
+    mean_of_patients,
+    numbered,
+    patients_of_pairs,
+    share_intervals,
+)
 from cxr.evaluation.results import Brief, Summary
 from cxr.formatting import Estimate, xrays
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL, TASKS
@@ -153,13 +160,14 @@ class Figures:
 
     def patients(self, groups: Sequence[str]) -> dict[str, list[float]]:
         """Return for each figure for how many independent images its own stand at the least."""
-        labelled = [effective_patients(groups, self.truth == c) for c in range(self.n)]
-        of_other_classes = [effective_patients(groups, self.truth != c) for c in range(self.n)]
-        predicted_patients = [effective_patients(groups, self.predicted == c) for c in range(self.n)]
-        either = [effective_patients(groups, (self.truth == c) | (self.predicted == c)) for c in range(self.n)]
+        numbers = numbered(groups)
+        labelled = [effective_patients(numbers, self.truth == c) for c in range(self.n)]
+        of_other_classes = [effective_patients(numbers, self.truth != c) for c in range(self.n)]
+        predicted_patients = [effective_patients(numbers, self.predicted == c) for c in range(self.n)]
+        either = [effective_patients(numbers, (self.truth == c) | (self.predicted == c)) for c in range(self.n)]
         aucs = [patients_of_pairs(*pair) for pair in zip(labelled, of_other_classes, strict=True)]
         return {
-            "accuracy": [effective_patients(groups)],
+            "accuracy": [effective_patients(numbers)],
             "macro_f1": [mean_of_patients([either[c] for c in self.present])],
             "auc": [mean_of_patients([aucs[c] for c in self.ranked])],
             "recall": labelled,

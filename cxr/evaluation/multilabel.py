@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cxr.evaluation.intervals import LEVEL, effective_patients, mean_of_patients, patients_of_pairs
+from cxr.evaluation.intervals import LEVEL, effective_patients, mean_of_patients, numbered, patients_of_pairs
 from cxr.evaluation.metrics import estimates_of, ratio, weighted_auc
 from cxr.evaluation.results import ClassScores, Summary
 from cxr.formatting import Estimate
@@ -58,7 +58,6 @@ def summarise_findings(
         (N,) the patient of each image.
     thresholds
         By class, the probability above which it is said to be there; 0.5 for classes without one.
-
     Returns
     -------
     ``task``, ``n``, ``n_patients``; ``auc`` and ``average_precision``, means over the classes with both values, as
@@ -173,10 +172,10 @@ class _Entries:
 
     def patients(self, groups: Sequence[str]) -> dict[str, list[float]]:
         """Return for each measure and class for how many independent images its own stand at the least."""
-        columns = range(self.known.shape[1])
+        columns, numbers = range(self.known.shape[1]), numbered(groups)
         tn, fp, fn, tp = self.parts.values()
         positive, negative, predicted, either = (
-            [effective_patients(groups, part[:, c]) for c in columns]
+            [effective_patients(numbers, part[:, c]) for c in columns]
             for part in (tp + fn, tn + fp, tp + fp, tp + fp + fn)
         )
         pairs = [patients_of_pairs(*pair) for pair in zip(positive, negative, strict=True)]

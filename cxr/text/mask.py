@@ -13,7 +13,7 @@ import numpy as np
 from cxr.errors import TextError, unknown, wrong_use
 from cxr.text.boxes import TextBox, checked_xray, coverage, grow
 from cxr.text.controls import control_boxes
-from cxr.text.mask_modes import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES
+from cxr.text.mask_modes import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, MOST_MARGIN
 
 _RING = 0.5
 _INPAINT_RADIUS = 5.0
@@ -126,12 +126,12 @@ def mask_text(
     mode
         A name in :data:`cxr.text.mask_modes.MASK_MODES`.
     margin
-        How far a box grows first: below 1 a fraction of its shorter side, from 1 on pixels.
+        How far a box grows first: below 1 a fraction of its shorter side, from 1 to 100 pixels.
 
     Raises
     ------
     TextError
-        Unknown mode, negative margin, or an image that is not uint8 (H, W).
+        Unknown mode, a margin below 0 or above 100, or an image that is not uint8 (H, W).
     """
     if mode not in MASK_MODES:
         raise wrong_use(TextError(unknown("mask mode", mode, MASK_MODES)))
@@ -169,8 +169,11 @@ def _margin_in_pixels(box: TextBox, margin: float) -> int:
 
 def grown_boxes(boxes: Sequence[TextBox], margin: float, shape: Sequence[int]) -> list[TextBox]:
     """Return the boxes as masking covers them: grown by ``margin``, cut to the image, empty ones dropped."""
-    if not margin >= 0:
+    if not 0 <= margin <= MOST_MARGIN:
         raise wrong_use(
-            TextError(f"margin {margin!r} is not allowed. Accepted: 0 and above (below 1 a fraction, else pixels)")
+            TextError(
+                f"margin {margin!r} is not allowed. Accepted: 0 to {MOST_MARGIN} (below 1 a share of the box's shorter "
+                "side, from 1 on pixels)"
+            )
         )
     return [box for box in (grow(b, margin, shape) for b in boxes) if box.area]

@@ -11,6 +11,8 @@ from typing import NoReturn
 DEFAULT_MODE = "inpaint"
 """How experiments mask by default: of all modes it leaves the least of a patch (docs/text.md has figures)."""
 DEFAULT_MARGIN = 0.1
+MOST_MARGIN = 100
+"""In pixels: a box grown by more would cover what is no text at all."""
 """Fraction of a box's shorter side by which it grows before it is masked: letters have soft rims."""
 
 

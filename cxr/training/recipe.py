@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from cxr.errors import RecipeError, unknown, wrong_use
 from cxr.json_types import JsonObject
 from cxr.models.backbones import BackboneArgs, check_backbone
-from cxr.text.mask_modes import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES
+from cxr.text.mask_modes import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, MOST_MARGIN
 from cxr.training.data.augment import Augment
 from cxr.validation import one_line, why_not_yaml
 
@@ -95,7 +95,7 @@ class Text(_Part):
     margin: float = Field(
         default=DEFAULT_MARGIN,
         ge=0,
-        le=100,
+        le=MOST_MARGIN,
         description="by which boxes grow: below 1 of the shorter side, else pixels",
     )
     measure_on: Literal["masked", "unmasked"] = Field(

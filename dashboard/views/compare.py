@@ -14,6 +14,7 @@ from cxr.evaluation.comparison import ComparisonResults, Predictions, compare_pr
 from cxr.evaluation.comparison.compare import shared_predictions
 from cxr.evaluation.comparison.pairing import Paired, pair
 from cxr.evaluation.comparison.results import Reference
+from cxr.evaluation.comparison.seeds import seed_notes
 from cxr.evaluation.results import evaluation_results
 from cxr.evaluation.settings import OnNetwork
 from cxr.evaluation.tables.settings import PredictionsParams
@@ -34,7 +35,9 @@ def compared(
 ) -> tuple[ComparisonResults, Paired]:
     """Return the comparison of runs, and the X-rays that they share."""
     predictions: list[Predictions] = shared_predictions(_runs, split or None)
-    return compare_predictions(predictions), pair(predictions)
+    results = compare_predictions(predictions)
+    results["notes"] = [*seed_notes(_runs), *results["notes"]]
+    return results, pair(predictions)
 
 
 def stamp_of(run: Run) -> int:

@@ -210,6 +210,25 @@ def test_where_no_row_has_a_label_the_findings_are_spread_over_the_splits():
     assert {name for text in test["findings"] for name in text.split("|")} >= {"Edema", "No Finding", "Mass"}
 
 
+@pytest.mark.parametrize("rare", [["Hernia"], ["Hernia", "Nodule", "Mass"], ["Mass > 3 cm", "ünklar"]])
+def test_as_few_groups_as_splits_are_enough_for_findings_however_rare(rare: list[str]):
+    findings = [*rare, *["Edema|Effusion"] * (3 - len(rare))]
+    split, _ = split_manifest(rows_of([""] * 3, findings=findings, patient_id=["p0", "p1", "p2"]))
+    assert sorted(split.table["split"]) == ["test", "train", "val"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_three_groups_of_findings_always_reach_three_splits(data: st.DataObject):
+    names = st.sets(st.sampled_from(["a", "b", "c", "d", "e"]), min_size=1)
+    n = data.draw(st.integers(3, 9))
+    findings = ["|".join(sorted(data.draw(names))) for _ in range(n)]
+    patients = [str(min(i, 2)) if data.draw(st.booleans()) or i < 3 else f"more {i}" for i in range(n)]
+    manifest = rows_of([""] * n, findings=findings, patient_id=patients)
+    split, _ = split_manifest(manifest, seed=data.draw(st.integers(0, 9)))
+    assert set(split.table["split"]) == {"train", "val", "test"}
+
+
 def test_splits_are_listed_in_the_order_of_a_training():
     names = ["", "test", "fold", "val", "probe", "train", "external"]
     assert in_order(names) == ["train", "val", "test", "external", "probe", "fold", ""]

@@ -376,6 +376,30 @@ def test_x_rays_under_other_names_in_other_data_are_paired_by_their_files(tmp_pa
     assert any("paired by their files' content" in note for note in results["notes"])
 
 
+@pytest.mark.parametrize("classes", [("a", "b"), ODD])
+def test_trainings_of_one_recipe_with_several_seeds_are_named_and_a_study_is_the_way_to_pool_them(classes):
+    def training(name: str, recipe: dict[str, object], manifest_hash: str = "h") -> Run:
+        folder = RunFolder.create(runs_root(), "train", {"manifest": "/x.csv", "recipe": recipe}, name=name)
+        spec = json.loads((folder.path / "spec.json").read_text()) | {"manifest_hash": manifest_hash}
+        (folder.path / "spec.json").write_text(json.dumps(spec))
+        truth = np.arange(24) % len(classes)
+        table = single(folder.id, truth, flipped(truth, truth < 0, len(classes)), classes).table
+        folder.write_predictions(table)
+        folder.write_json("results.json", {"task": "single-label", "classes": list(classes), "splits": {}})
+        return Run(folder)
+
+    scratch, other = {"name": "mine", "size": 64}, {"name": "mine", "size": 96}
+    first, second = training("one", scratch | {"seed": 0}), training("two", scratch | {"seed": 7, "name": "again"})
+    again, larger = training("same seed", scratch | {"seed": 0}), training("larger", other | {"seed": 3})
+    elsewhere = training("other data", scratch | {"seed": 5}, "another")
+    notes = [note for note in compare([first, second, larger])["notes"] if "of one recipe" in note]
+    assert len(notes) == 1
+    assert f"{first.id} (seed 0), {second.id} (seed 7). They are not pooled here" in notes[0]
+    assert "`cxr study show claim`" in notes[0]
+    for runs in ([first, again], [first, larger], [first, elsewhere]):
+        assert not [note for note in compare(runs)["notes"] if "of one recipe" in note]
+
+
 # --- the command ---------------------------------------------------------------------------------------------------
 
 

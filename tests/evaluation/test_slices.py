@@ -104,6 +104,24 @@ def test_the_source_that_does_worse_stands_out_and_nothing_else(worse_in_b):
     assert all(e["difference"]["p_holm"] >= e["difference"]["p"] for e in (*results["slices"], *results["pairs"]))
 
 
+@pytest.mark.parametrize("classes", [TWO, ODD], ids=["two", "odd"])
+def test_a_slice_and_its_rest_are_one_comparison(classes: list[str]):
+    table = worse_in_source_b(classes)
+    table["source"] = ["b"] * 60 + ["a"] * 180
+    table["view"] = np.where(np.arange(240) // 2 % 3 == 0, "PA", "AP")
+    table["device"] = np.where(np.arange(240) // 2 % 3 == 0, "fixed", "mobile")  # divides as the view does
+    results = slice_predictions(table, classes, pairs=False)
+    assert len(results["slices"]) == 6
+    assert results["tests"] == 2
+    view, device, source = (one(results, **where) for where in ({"view": "PA"}, {"device": "mobile"}, {"source": "b"}))
+    assert source["difference"]["p_holm"] == pytest.approx(2 * source["difference"]["p"])
+    assert view["difference"]["p_holm"] == device["difference"]["p_holm"] == pytest.approx(view["difference"]["p"])
+    assert results["conclusions"][0].endswith("corrected for 2 comparisons (Holm).")
+    with_pairs = slice_predictions(table, classes)
+    # Of the pairs of source and view four are questions of their own; those with the device repeat them.
+    assert (with_pairs["tests"], with_pairs["tests_with_pairs"]) == (2, 6)
+
+
 def test_x_rays_without_a_value_are_a_group_of_their_own(worse_in_b):
     table, classes = worse_in_b
     results = slice_predictions(table, classes, by=["view"])

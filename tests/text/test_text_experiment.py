@@ -225,6 +225,7 @@ def test_a_stop_is_obeyed_without_results(tmp_path, data, weights):
         ({"split": "night"}, "'night'"),
         ({"draws": 0}, "0 draws"),
         ({"margin": -0.1}, "-0.1"),
+        ({"margin": 1000}, "1000.0 is not allowed. Accepted: 0 to 100"),
         ({"explained": -1}, "-1"),
     ],
 )

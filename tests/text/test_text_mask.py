@@ -112,9 +112,9 @@ def test_no_boxes_means_an_equal_copy():
     assert masked is not image
 
 
-@pytest.mark.parametrize(("mode", "margin"), [("blurr", 0.1), ("mean", -1), ("mean", float("nan"))])
+@pytest.mark.parametrize(("mode", "margin"), [("blurr", 0.1), ("mean", -1), ("mean", float("nan")), ("mean", 100.5)])
 def test_a_wrong_mode_or_margin_is_named(mode, margin):
-    with pytest.raises(TextError, match=r"(Available: black, mean, blur|Accepted: 0 and above)"):
+    with pytest.raises(TextError, match=r"(Available: black, mean, blur|Accepted: 0 to 100)"):
         mask_text(chest_like(50, 50), BOXES, mode, margin)
 
 

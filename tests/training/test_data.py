@@ -52,10 +52,11 @@ def test_a_duplicate_of_a_held_out_image_is_left_out_too(tiny, recipe):
 
 def test_named_sources_choose_the_rows_of_the_findings_stage(tiny, recipe):
     manifest = Manifest.load(tiny)
-    with pytest.raises(
-        RecipeError, match=r"stages\.0\.label: 'findings' finds nothing to learn from in .*manifest\.csv"
-    ):
-        prepare(recipe.changed({"stages.0.sources": ["elsewhere"]}), manifest, quiet)
+    found = "|".join(sorted(set(manifest.table["source"]) - {""}))
+    for stage in (0, 1):
+        refusal = rf"stages\.{stage}\.sources: no X-ray is from 'elsewhere'\. Found: .*({found})"
+        with pytest.raises(RecipeError, match=refusal):
+            prepare(recipe.changed({f"stages.{stage}.sources": ["elsewhere"]}), manifest, quiet)
 
 
 def test_a_manifest_without_findings_is_refused_with_a_way_out(tiny, recipe):

@@ -94,8 +94,10 @@ def find_table(path: Path, patterns: Iterable[str], title: str) -> Path:
     """
     if path.is_file():
         return path
-    existing_folder(path)
     patterns = list(patterns)
+    if not path.is_dir():
+        looked_for = f", or the folder with {' or '.join(patterns)}" if patterns else ", or a folder with one"
+        raise ManifestError(f"{path} is not there. Accepted: the path of {title}{looked_for}")
     matches = [match for pattern in patterns for match in sorted(path.glob(pattern)) if match.is_file()]
     if not matches:
         raise ManifestError(f"{path} is not {title}: it has no {' or '.join(patterns)}")

@@ -60,7 +60,7 @@ def read(path: Path, options: FindingOptions, public_sets: Sequence[Source[Any]]
         if len(tables) > 1 and (public_set := _known_set(tables, options, public_sets)):
             return _read_known(public_set, path, options)
         file = _single(tables, path)
-    read_table = read_text_table(find_table(file, [], "table"))
+    read_table = read_text_table(find_table(file, [], "a table"))
     public_set = recognise(read_table.table.columns, options, public_sets)
     if public_set is not None:
         return _read_known(public_set, file, options)

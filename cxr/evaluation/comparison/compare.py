@@ -12,6 +12,7 @@ from cxr.evaluation.comparison.measures import ACCURACY, BALANCED, Measures
 from cxr.evaluation.comparison.pairing import Paired, Predictions, pair, predictions_of, with_files
 from cxr.evaluation.comparison.references import delong, mcnemar
 from cxr.evaluation.comparison.results import Baseline, Compared, ComparisonResults, Difference, Reference
+from cxr.evaluation.comparison.seeds import seed_notes
 from cxr.evaluation.comparison.sentences import notes_of, sentence_of
 from cxr.evaluation.intervals import LEVEL, difference_tests, sign_flips
 from cxr.evaluation.intervals import Paired as Test
@@ -36,7 +37,9 @@ def compare(runs: Sequence[Run], split: str | None = None) -> ComparisonResults:
     RunError
         If a run has no predictions, task or classes differ, or no X-ray is shared.
     """
-    return compare_predictions(shared_predictions(runs, split))
+    results = compare_predictions(shared_predictions(runs, split))
+    results["notes"] = [*seed_notes(runs), *results["notes"]]
+    return results
 
 
 def shared_predictions(runs: Sequence[Run], split: str | None = None) -> list[Predictions]:
@@ -48,8 +51,10 @@ def shared_predictions(runs: Sequence[Run], split: str | None = None) -> list[Pr
     return predictions
 
 
-def compare_predictions(runs: Sequence[Predictions], seed: int = 0) -> ComparisonResults:
-    """Return what :func:`compare` does, of predictions.
+def compare_predictions(
+    runs: Sequence[Predictions], seed: int = 0, *, with_references: bool = True
+) -> ComparisonResults:
+    """Return what :func:`compare` does, of predictions; the tests for reference take most of the time.
 
     Differences are the first run's figure minus the second's. The interval and ``p`` are over patients: of accuracy by
     :func:`cxr.evaluation.intervals.sign_flips`, of the others by :func:`cxr.evaluation.intervals.difference_tests`.
@@ -71,7 +76,7 @@ def compare_predictions(runs: Sequence[Predictions], seed: int = 0) -> Compariso
         "runs": [_compared(measures, index, run, names[index], seed) for index, run in enumerate(runs)],
         "baselines": list(_baselines(measures)),
         "differences": differences,
-        "references": [*_references(measures, runs), *_resampled(measures, runs, seed)],
+        "references": [*_references(measures, runs), *_resampled(measures, runs, seed)] if with_references else [],
         "notes": notes_of(paired, runs, {run.data_hash for run in runs}),
     }
 

@@ -11,6 +11,7 @@ import pandas as pd
 from cxr.evaluation.intervals import (
     effective_patients,
     mean_of_patients,
+    numbered,
     patients_of_pairs,
     ratio_intervals,
 )
@@ -175,10 +176,9 @@ def _cells(entries: Entries) -> list[np.ndarray]:
 def _patients(entries: Entries, present: list[int], both: list[int]) -> dict[str, list[float]]:
     """Return for how many independent images those of each score stand at the least."""
     tp, fp, fn, tn = (entries.known & part for part in _cells(entries))
-    columns = range(entries.true.shape[1])
+    columns, numbers = range(entries.true.shape[1]), numbered(entries.groups)
     positive, negative, said, either = (
-        [effective_patients(entries.groups, part[:, c]) for c in columns]
-        for part in (tp | fn, fp | tn, tp | fp, tp | fp | fn)
+        [effective_patients(numbers, part[:, c]) for c in columns] for part in (tp | fn, fp | tn, tp | fp, tp | fp | fn)
     )
     pairs = [patients_of_pairs(*pair) for pair in zip(positive, negative, strict=True)]
     over = {

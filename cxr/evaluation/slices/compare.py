@@ -27,6 +27,8 @@ NOTHING: Estimate = {"value": None, "low": None, "high": None}
 _TEST = "test"
 _NOT_NEW = ("train", "val")
 Where = dict[str, str | None]
+_Part = tuple[Slice, np.ndarray]
+"""A slice, and which X-rays (N,) it holds."""
 Progress = Callable[[int, int], None]
 
 
@@ -122,7 +124,10 @@ def slice_predictions(
         of_pairs.append(compared(figure, where, part, classes))
         tell(len(single) + done + 1, len(single) + len(double))
     enough = [entry for entry in of_pairs if not entry["too_small"]]
-    _correct(slices, enough)
+    tests, tests_with_pairs = _correct(
+        list(zip(slices, (part for _, part in single), strict=True)),
+        list(zip(of_pairs, (part for _, part in double), strict=True)),
+    )
     for entry in (*slices, *enough):
         entry["sentence"] = sentence_of(entry, figure.name)
     everything = np.ones(len(table), dtype=bool)
@@ -143,6 +148,8 @@ def slice_predictions(
         ),
         "pairs_compared": len(enough),
         "pairs_too_small": len(of_pairs) - len(enough),
+        "tests": tests,
+        "tests_with_pairs": tests_with_pairs,
         "conclusions": [],
         "notes": _notes(table, known, rows),
     }
@@ -220,14 +227,32 @@ def _pairs(columns: Sequence[Division]) -> Iterator[tuple[Where, np.ndarray]]:
                     yield {first.column: one, second.column: other}, both
 
 
-def _correct(slices: Sequence[Slice], pairs: Sequence[Slice]) -> None:
-    """Correct slices for their number, and pairs for that of slices and pairs: all were looked at to find them."""
-    ps = [entry["difference"]["p"] for entry in slices]
-    for entry, p in zip(slices, holm(ps), strict=True):
-        entry["difference"]["p_holm"] = p
-    of_all = holm([*ps, *(entry["difference"]["p"] for entry in pairs)])
-    for entry, p in zip(pairs, of_all[len(ps) :], strict=True):
-        entry["difference"]["p_holm"] = p
+def _correct(slices: Sequence[_Part], pairs: Sequence[_Part]) -> tuple[int, int]:
+    """Correct slices for their number, and pairs for that of slices and pairs: all were looked at to find them.
+
+    A slice and its rest are one question, whichever of the two is named, so that a column of two groups is counted
+    once, and so are columns that divide the X-rays alike. Returns both numbers.
+    """
+    of_slices = _corrected(slices)
+    of_all = _corrected([*slices, *pairs])
+    for corrected, entries in ((of_slices, slices), (of_all, pairs)):
+        for entry, part in entries:
+            entry["difference"]["p_holm"] = corrected.get(_question(part))
+    return len(of_slices), len(of_all)
+
+
+def _corrected(entries: Sequence[_Part]) -> dict[bytes, float | None]:
+    """Return the corrected p of each question that has one."""
+    ps: dict[bytes, float | None] = {}
+    for entry, part in entries:
+        if entry["difference"]["p"] is not None:
+            ps.setdefault(_question(part), entry["difference"]["p"])
+    return dict(zip(ps, holm(list(ps.values())), strict=True))
+
+
+def _question(part: np.ndarray) -> bytes:
+    """Return the same for a slice (N,) bool and for its rest."""
+    return np.packbits(part ^ part[:1]).tobytes()
 
 
 def _default_splits(present: Sequence[str]) -> list[str]:

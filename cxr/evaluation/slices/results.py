@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from cxr.formatting import Estimate
 
@@ -84,6 +84,9 @@ class SliceResults(TypedDict):
         Slices of two columns that do worse than the rest, the lowest figure first.
     pairs_compared, pairs_too_small
         How many there were to choose from, and how many more hold too few patients.
+    tests, tests_with_pairs
+        For how many comparisons p values of slices, and of pairs, are corrected: a slice and its rest count once.
+        Older results lack them.
     conclusions
         What stands out, in sentences.
     notes
@@ -103,5 +106,7 @@ class SliceResults(TypedDict):
     pairs: list[Slice]
     pairs_compared: int
     pairs_too_small: int
+    tests: NotRequired[int]
+    tests_with_pairs: NotRequired[int]
     conclusions: list[str]
     notes: list[str]

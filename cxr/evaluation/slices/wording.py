@@ -63,9 +63,10 @@ def conclusions(results: SliceResults) -> list[str]:
     compared = [entry for entry in results["slices"] if not entry["too_small"]]
     out = _ranked([entry for entry in compared if stands_out(entry)])
     pairs = [entry for entry in results["pairs"] if stands_out(entry)]
-    lines = [f"{entry['sentence']} {_corrected(entry, len(compared), 'slices')}" for entry in out]
-    n_all = len(compared) + results["pairs_compared"]
-    lines += [f"{entry['sentence']} {_corrected(entry, n_all, 'slices and pairs')}" for entry in pairs[:3]]
+    n_tests = results.get("tests", len(compared))
+    n_all = results.get("tests_with_pairs", len(compared) + results["pairs_compared"])
+    lines = [f"{entry['sentence']} {_corrected(entry, n_tests)}" for entry in out]
+    lines += [f"{entry['sentence']} {_corrected(entry, n_all)}" for entry in pairs[:3]]
     if lines:
         return lines
     if not compared and not results["pairs_compared"]:
@@ -83,5 +84,5 @@ def _ranked(entries: Sequence[Slice]) -> list[Slice]:
     return sorted(entries, key=lambda entry: entry["difference"]["value"] or 0.0)
 
 
-def _corrected(entry: Slice, n: int, of: str) -> str:
-    return f"p = {p_value(entry['difference']['p_holm'])}, corrected for {n} {of} (Holm)."
+def _corrected(entry: Slice, n: int) -> str:
+    return f"p = {p_value(entry['difference']['p_holm'])}, corrected for {n} comparison{'' if n == 1 else 's'} (Holm)."

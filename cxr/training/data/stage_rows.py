@@ -84,9 +84,11 @@ def choose_rows(recipe: Recipe, index: int, run_manifest: Manifest, final: Manif
     stage = recipe.stages[index]
     if index == len(recipe.stages) - 1:
         manifest = final
+        _check_sources(final.table, stage, index)
         train, val = _rows_of_splits(manifest.table, stage)
     else:
         manifest = run_manifest if stage.data is None else Manifest.load(Path(stage.data).expanduser())
+        _check_sources(manifest.table, stage, index)
         train, val = _intermediate(manifest, final, stage, index, recipe.seed)
     classes = tuple(stage.classes or _classes_found(train, stage))
     _check_classes(classes, train, stage, index)
@@ -96,6 +98,14 @@ def choose_rows(recipe: Recipe, index: int, run_manifest: Manifest, final: Manif
     if stage is recipe.stages[-1]:
         left_out |= select(manifest, classes, stage.task, relation=OWN).unknown_labels
     return Chosen(manifest, classes, train, val, {name: counts for name, counts in left_out.items() if counts})
+
+
+def _check_sources(table: pd.DataFrame, stage: Stage, index: int) -> None:
+    known = sorted(set(table["source"]) - {""})
+    for name in stage.sources or ():
+        if name not in known:
+            found = ", ".join(known) or "no X-ray has a source"
+            raise wrong_use(RecipeError(f"stages.{index}.sources: no X-ray is from {name!r}. Found: {found}"))
 
 
 def _intermediate(
