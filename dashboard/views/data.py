@@ -77,7 +77,7 @@ def show_set(chosen: DataSet) -> None:
         data_audit.show(chosen, data)
     if data.classes or (data.table["findings"] != "").any() or data.table["source"].nunique() > 1:
         probes.show(chosen, data)
-    duplicates.show(chosen)
+    duplicates.show(chosen, data)
     openings.show(chosen, data)
     show_left_out(chosen)
     page.command("cxr", "data", "show", chosen.name)
