@@ -283,6 +283,13 @@ KINDS: dict[str, Kind] = {
             shard="cxr.experiments.probes.job:probe_shard",
         ),
         Kind(
+            "find-duplicates",
+            "which X-rays are in a data set more than once",
+            job="cxr.experiments.duplicates.job:run",
+            params="cxr.experiments.duplicates.settings:SearchParams",
+            resumes=True,
+        ),
+        Kind(
             "relevance-regions",
             "which regions heatmaps lie in, and what removing each does",
             job="cxr.experiments.relevance.job:run",

@@ -83,7 +83,7 @@ def show_set() -> None:
         show_audits(chosen, data)
     else:
         appearance.show(chosen, data)
-        duplicates.show(chosen)
+        duplicates.show(chosen, data)
     page.command("cxr", "data", "show", chosen.name)
 
 

@@ -174,7 +174,7 @@ def show_overlays(images: Sequence[np.ndarray], maps: Sequence[np.ndarray], titl
 def show_slider(before: np.ndarray, after: np.ndarray, titles: tuple[str, str]) -> None:
     """Show two pictures of one shape in one place, with a slider that wipes from the first to the second."""
     height, width = before.shape[:2]
-    colour = st.get_option("theme.textColor") or "#d8dee6"
+    colour = "#16202a" if st.context.theme.type == "light" else "#e6ebef"  # a frame does not inherit the theme's
     figure = slider_html(before, after, titles, round(_SLIDER_SIDE * width / max(height, width)))
     st.iframe(f"<div style='color:{colour};font-family:sans-serif'>{figure}</div>", alt=" / ".join(titles))
 

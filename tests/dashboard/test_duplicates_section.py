@@ -11,9 +11,12 @@ from apps import opened, said
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from cxr.data import import_data, save_data_set
+from cxr.data import import_data, open_data_set, save_data_set
 from cxr.data.audit.duplicates.data_set import search_data_set
-from cxr.runs import list_runs
+from cxr.data.library import update_data_set
+from cxr.experiments.duplicates.job import run as search_run
+from cxr.experiments.duplicates.results import KIND
+from cxr.runs import RunFolder, list_runs
 
 
 def films(folder: Path, channels: int) -> Path:
@@ -31,24 +34,53 @@ def commands(app: AppTest) -> list[str]:
     return [code.value for code in app.code]
 
 
+def press(app: AppTest, label: str) -> AppTest:
+    return next(button for button in app.button if button.label.startswith(label)).click().run()
+
+
 @pytest.mark.parametrize("channels", [1, 3])
-def test_what_was_found_stands_on_the_page_with_the_command_that_groups_it(tmp_path: Path, channels: int) -> None:
+def test_the_page_looks_for_them_shows_them_and_keeps_them_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int
+) -> None:
+    def work(folder: RunFolder) -> None:
+        search_run(folder, folder.params, lambda share, text="": None)
+        folder.end_status(state="finished", progress=1.0)
+
+    monkeypatch.setattr("cxr.runs.starting.launch", work)
     save_data_set("films", import_data("image-folder", films(tmp_path / "in", channels)))
     app = opened("data", data="films", look="check")
     assert "Not looked for yet" in said(app)
-    assert "cxr data duplicates films --group" in commands(app)
-    search_data_set("films")
-    app = opened("data", data="films", look="check")
+    assert "cxr data duplicates films" in commands(app)
+    app = press(app, "Look for duplicates among these 4 X-rays")
     assert not app.exception
+    assert [run.params.group for run in list_runs(kind=KIND)] == [False]
     assert "2 of 4 X-rays are here more than once: 1 pair in 1 group, 0 with the same pixels." in said(app)
     (pairs,) = (frame.value for frame in app.dataframe if "agreement" in frame.value.columns)
     assert pairs[["label a", "label b", "how b differs from a"]].to_numpy().tolist() == [["Größe", "well", "inverted"]]
     assert "cxr data duplicates films --group" in commands(app)
-    search_data_set("films", group=True)
+    app = press(app, "Keep them together in new splits")
+    assert not app.exception
+    assert "New splits keep each group together." in said(app)
+    assert open_data_set("films").table["dup_group"].nunique() == 2  # and none
     search_data_set("films")  # which looks again and changes nothing
     app = opened("data", data="films", look="check")
     assert "New splits keep each group together." in said(app)
     assert "cxr data duplicates films" in commands(app)
+
+
+def test_groups_that_stand_in_two_splits_are_named_and_a_stopped_search_can_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxr.runs.starting.launch", lambda folder: folder.end_status(state="stopped", progress=0.5))
+    save_data_set("films", import_data("image-folder", films(tmp_path / "in", 1)))
+    search_data_set("films", group=True)
+    data = open_data_set("films")
+    update_data_set("films", data.with_table(data.table.assign(split=["train", "train", "train", "test"])))
+    app = opened("data", data="films", look="check")
+    assert "1 group is in more than one split" in " ".join(warning.value for warning in app.warning)
+    app = press(app, "Look for duplicates again")
+    assert not app.exception
+    assert any(button.label == "Resume" for button in app.button)
 
 
 def test_an_import_looks_for_them_if_it_is_ticked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,7 @@ FORMS = [
         "text", "text-vocabulary", "text-vocabulary", "Search the text", "cxr text voc", TEXT | {"look": "Vocabulary"}
     ),
     Form("data", "check-data", "check-data", "Check these", "cxr data check", {"data": "demo"}),
+    Form("data", "find-duplicates", "find-duplicates", "Look for", "cxr data dupl", {"data": "demo"}),
     Form("data", "audit-data", "audit-data", "Audit these", "cxr data audit", {"data": "demo"}),
     Form("data", "probe-data", "probe-data", "Probe these", "cxr data probe", {"data": "demo"}),
     Form("explorer", "explain", "explain", "Explain", "cxr explain demo --data", TEXT),
@@ -66,6 +67,7 @@ FIELDS = {
     "study": OF_SEVERAL | {"at-once"},
     **dict.fromkeys(("import", "demo", "text-vocabulary", "evaluate-predictions", "audit-data", "probe-data"), OF_ONE),
     "check-data": OF_ONE,
+    "find-duplicates": OF_ONE,
     "audit-network": OF_ONE | {"gpus"},
     **{
         kind: OF_ONE | {"gpus"}

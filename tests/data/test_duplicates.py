@@ -14,12 +14,19 @@ from typer.testing import CliRunner
 
 from cxr.cli import app
 from cxr.data import Manifest, open_data_set, save_data_set, split_manifest
-from cxr.data.audit.duplicates import find_conflicts, find_duplicates, group_duplicates
-from cxr.data.audit.duplicates.data_set import search_manifest
+from cxr.data.audit.duplicates import find_conflicts, find_duplicates, finding, group_duplicates
+from cxr.data.audit.duplicates.candidates import candidates_of, nearest_rows
+from cxr.data.audit.duplicates.data_set import group_found, search_data_set, search_manifest
 from cxr.data.audit.duplicates.groups import with_groups
 from cxr.data.images.resize import fit_square
 from cxr.data.library import facts_beside
 from cxr.data.phantom import make_phantom
+from cxr.errors import CxrError
+from cxr.experiments.duplicates.job import run as search_run
+from cxr.experiments.duplicates.results import KIND, SearchResults, pairs_of, search_results
+from cxr.runs import Run, RunFolder, list_runs
+from cxr.runs.folder import Stopped
+from tests.typed_results import misfits
 
 N = 24
 
@@ -86,6 +93,79 @@ def test_small_and_flat_sets_have_no_duplicates():
     assert find_duplicates(noise[[0, 0]], ["a", "b"])["kind"].tolist() == ["exact"]
 
 
+def test_the_nearest_in_blocks_are_those_of_one_large_product():
+    rng = np.random.default_rng(0)
+    descriptors = rng.normal(size=(3, 1300, 4)).astype(np.float32)
+    descriptors /= np.linalg.norm(descriptors, axis=2, keepdims=True)
+    similarity = (descriptors @ descriptors[0].T).max(axis=0)
+    np.fill_diagonal(similarity, -1)
+    expected = {(row, int(near)) for row in range(1300) for near in np.argsort(-similarity[row])[:5]}
+    rows = nearest_rows(descriptors, 0, 1300)
+    assert set(map(tuple, rows.tolist())) == expected
+    assert set(map(tuple, nearest_rows(descriptors, 1024, 1300).tolist())) == {p for p in expected if p[0] >= 1024}
+    candidates = candidates_of(descriptors, rows)
+    assert {frozenset(candidate[:2]) for candidate in candidates} == {frozenset(pair) for pair in expected}
+    assert candidates == sorted(candidates)
+    assert len(candidates) == len({frozenset(candidate[:2]) for candidate in candidates})
+    for first, second, view in candidates[::97]:
+        forth = descriptors[:, first] @ descriptors[0, second]
+        assert forth.argmax() == view
+        assert forth.max() >= (descriptors[:, second] @ descriptors[0, first]).max() - 1e-6
+
+
+class _Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("words", ["described", "most like them", "compared"])
+def test_a_search_that_was_ended_goes_on_from_its_parts_and_finds_the_same(
+    words: str, xrays: list[np.ndarray], pairs: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(finding, "_PART", 8)
+    images = np.stack([fit_square(image, 128) for image in [*xrays, 255 - xrays[3], turned(xrays[4], 3)]])
+    ids = [str(row) for row in range(len(images))]
+    whole = find_duplicates(images, ids)
+    assert len(whole) == 2
+    reports: list[str] = []
+
+    def interrupt(share: float, text: str) -> None:
+        reports.append(text)
+        if words in text and text.startswith("8 of"):
+            raise _Interrupted
+
+    with pytest.raises(_Interrupted):
+        find_duplicates(images, ids, folder=tmp_path / "parts", progress=interrupt)
+    kept = {file.name for file in (tmp_path / "parts").glob("*.npz")}
+    made: list[str] = []
+    parts_of = finding.Parts.of
+
+    def counted(self: finding.Parts, stage: str, starts: range, make):
+        return parts_of(self, stage, starts, lambda start: made.append(f"{stage}-{start}.npz") or make(start))
+
+    monkeypatch.setattr(finding.Parts, "of", counted)
+    damaged = tmp_path / "parts" / "describe-0.npz"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    again = find_duplicates(images, ids, folder=tmp_path / "parts", progress=lambda share, text: reports.append(text))
+    pd.testing.assert_frame_equal(again, whole)
+    assert kept & set(made) == {"describe-0.npz"}
+    assert reports[-1] == "2 pairs found"
+    assert not (tmp_path / "parts").exists()
+
+
+def test_parts_of_other_x_rays_are_not_used(xrays: list[np.ndarray], tmp_path: Path):
+    images = np.stack([fit_square(image, 128) for image in [*xrays[:6], 255 - xrays[3]]])
+
+    def interrupt(share: float, text: str) -> None:
+        if "compared" in text:
+            raise _Interrupted
+
+    with pytest.raises(_Interrupted):
+        find_duplicates(images, list("abcdefg"), folder=tmp_path / "parts", progress=interrupt)
+    others = np.concatenate([images[:5], images[6:], images[5:6]])
+    found = find_duplicates(others, list("abcdefg"), folder=tmp_path / "parts")
+    assert found[["image_id_a", "image_id_b"]].to_numpy().tolist() == [["d", "f"]]
+
+
 def pair_table(*pairs: tuple[str, str]) -> pd.DataFrame:
     rows = [(a, b, "near", "inverted", 0.9) for a, b in pairs]
     return pd.DataFrame(rows, columns=["image_id_a", "image_id_b", "kind", "transform", "score"])
@@ -148,12 +228,24 @@ def doubled(xrays: list[np.ndarray], tmp_path: Path) -> Manifest:
     return open_data_set("mine")
 
 
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs work in this process."""
+
+    def work(folder: RunFolder) -> None:
+        search_run(folder, folder.params, lambda share, text="": None)
+        folder.end_status(state="finished", progress=1.0)
+
+    monkeypatch.setattr("cxr.runs.starting.launch", work)
+    monkeypatch.setattr("cxr.data.images.pool.default_workers", lambda: 0)  # a dozen images need no processes
+
+
 def invoke(*words: str) -> tuple[int, dict]:
     result = CliRunner().invoke(app, ["data", "duplicates", *words, "--json"])
     return result.exit_code, json.loads(result.stdout) if result.exit_code == 0 else {"error": str(result.exception)}
 
 
-def test_the_command_lists_pairs_and_conflicts_and_leaves_the_manifest_alone(doubled: Manifest):
+def test_the_command_lists_pairs_and_conflicts_and_leaves_the_manifest_alone(doubled: Manifest, here: None):
     code, value = invoke("mine")
     assert code == 0
     found = {frozenset((row["image_id_a"], row["image_id_b"])) for row in value["duplicates"]}
@@ -173,7 +265,7 @@ def test_the_command_lists_pairs_and_conflicts_and_leaves_the_manifest_alone(dou
     assert "--group" in shown.stdout
 
 
-def test_groups_are_kept_in_the_manifest_and_the_next_splits_keep_them_together(doubled: Manifest):
+def test_groups_are_kept_in_the_manifest_and_the_next_splits_keep_them_together(doubled: Manifest, here: None):
     code, value = invoke("mine", "--group")
     assert code == 0
     assert "3 duplicate groups in more than one split" in " ".join(value["notes"])
@@ -213,7 +305,7 @@ def test_an_import_groups_what_it_finds_before_it_splits(
     assert facts_beside(manifest.path)["duplicates"]["grouped"]
 
 
-def test_a_manifest_that_is_no_data_set_is_read_but_not_written(doubled: Manifest, tmp_path: Path):
+def test_a_manifest_that_is_no_data_set_is_read_but_not_written(doubled: Manifest, tmp_path: Path, here: None):
     file = tmp_path / "films" / "table.csv"
     doubled.save(file)
     before = sorted(file.parent.iterdir())
@@ -228,6 +320,63 @@ def test_a_manifest_that_is_no_data_set_is_read_but_not_written(doubled: Manifes
     assert open_data_set("mine").hash() == doubled.hash()
     assert "is a folder" in invoke("mine", "--out", str(tmp_path))[1]["error"]
     assert "neither a data set" in invoke("nothing")[1]["error"]
+    assert "leave out --detach" in invoke("mine", "--out", str(pairs_file), "--detach")[1]["error"]
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_a_search_that_is_a_run_is_stopped_resumed_and_finds_what_an_unbroken_one_finds(
+    group: bool, doubled: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(finding, "_PART", 4)
+    params = {"manifest": str(doubled.path), "workers": 0}
+    whole, halved = (RunFolder.create(tmp_path / "runs", KIND, params | {"group": group}) for _ in range(2))
+    reports: list[tuple[float, str]] = []
+
+    def stop_in_the_middle(share: float, text: str = "") -> None:
+        reports.append((share, text))
+        if text.startswith("8 of 11 X-rays: looking"):
+            halved.request_stop()
+
+    with pytest.raises(Stopped):
+        search_run(halved, halved.params, stop_in_the_middle)
+    assert halved.read_json("results.json") is None
+    assert (halved.path / "parts" / "nearest-4.npz").is_file()
+    assert facts_beside(doubled.path).get("duplicates") is None
+    halved.clear_stop()
+    search_run(halved, halved.params, lambda share, text="": reports.append((share, text)))
+    shares = [share for share, _ in reports]
+    assert 0 <= min(shares)
+    assert shares[-1] == 1
+    search_run(whole, whole.params, lambda share, text="": None)
+    results, other = (folder.read_json("results.json") for folder in (halved, whole))
+    assert list(misfits(results, SearchResults)) == []
+    same = [{k: v for k, v in own.items() if k != "provenance"} for own in (results, other)]
+    assert same[0] == same[1]
+    assert results["counts"] == {"compared": 12, "pairs": 3, "exact": 1, "images": 6, "groups": 3, "grouped": group}
+    pd.testing.assert_frame_equal(pairs_of(Run(halved.path)), pairs_of(Run(whole.path)))
+    assert not (halved.path / "parts").exists()
+    assert (open_data_set("mine").table["dup_group"] != "").sum() == (6 if group else 0)
+    with pytest.raises(CxrError, match="has no results of a search"):
+        search_results(Run(RunFolder.create(tmp_path / "runs", KIND, params).path))
+
+
+def test_the_command_stops_and_resumes_in_a_process_of_its_own(doubled: Manifest):
+    code, value = invoke("mine", "--detach")
+    assert code == 0
+    (run,) = list_runs(kind=KIND)
+    run.wait()
+    assert run.status()["state"] == "finished", run.status()["error"]
+    assert search_results(run)["finding"].startswith("6 X-rays of 12 are there more than once")
+    assert value["id"] == run.id
+
+
+def test_what_was_found_can_be_grouped_later_without_another_search(doubled: Manifest):
+    with pytest.raises(CxrError, match="look for them again with `cxr data duplicates mine --group`"):
+        group_found("mine")
+    search_data_set("mine", workers=0)
+    group_found("mine")
+    assert (open_data_set("mine").table["dup_group"] != "").sum() == 6
+    assert facts_beside(doubled.path)["duplicates"]["grouped"]
 
 
 def test_the_duplicates_that_are_known_among_real_x_rays_are_found(shared_data: Path):

@@ -41,6 +41,7 @@ COMMANDS = {
     "text-vocabulary": ["text", "vocabulary", "demo"],
     "audit-data": ["data", "audit", "demo"],
     "check-data": ["data", "check", "demo"],
+    "find-duplicates": ["data", "duplicates", "demo"],
     "audit-network": ["audit", *NETWORK],
     "probe-data": ["data", "probe", "demo"],
     "relevance-regions": ["relevance", *NETWORK],

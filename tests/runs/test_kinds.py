@@ -79,6 +79,7 @@ def old_specs(manifest: str) -> dict[str, list[dict[str, Any]]]:
             {"manifest": manifest},
             {"manifest": manifest, "split": "test", "by": "findings", "text": False, "seed": 3, "workers": 0},
         ],
+        "find-duplicates": [{"manifest": manifest}, {"manifest": manifest, "workers": 0}],
         "check-data": [{"manifest": manifest}, {"manifest": manifest, "split": "test", "workers": 0}],
         "audit-network": [
             {"model": "demo", "manifest": manifest},

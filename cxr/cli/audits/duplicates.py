@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxr.cli.output import Json, WrongUse, bar, emit, say, show_table
+from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
+from cxr.cli.output import Json, WrongUse, emit, say, show_table
+from cxr.files import replacing
 from cxr.json_types import JsonObject
+
+if TYPE_CHECKING:
+    from cxr.runs import Run
 
 _SHOWN = 10
 FindDuplicates = Annotated[
@@ -29,28 +34,47 @@ def duplicates(
         Path | None,
         typer.Option(help="File for the pairs (CSV); by default duplicates.csv beside a data set's manifest."),
     ] = None,
+    slurm: SlurmOption = None,
+    detach: Detach = False,
     as_json: Json = False,
 ) -> None:
     """Find X-rays that are there twice: equal, or cropped, turned a little, inverted, brightened or saved otherwise.
 
-    Nothing is removed. With --group, make new splits afterwards with `cxr data split`.
+    Nothing is removed. With --group, make new splits afterwards with `cxr data split`. Ctrl-C loses nothing:
+    `cxr runs resume` continues from there.
     """
-    from cxr.data.audit.duplicates.data_set import duplicate_notes, search_data_set
-    from cxr.data.notes import straddling_notes
+    from cxr.runs import start
 
     if out is not None and out.is_dir():
         raise WrongUse(f"--out {out} is a folder: give the path of a file, such as {out / 'duplicates.csv'}")
-    with bar("looking for duplicates") as progress:
-        result, file = search_data_set(data, group=group, out=out, progress=progress)
-    value = {
-        "manifest": str(result.manifest.path),
-        **result.facts(group),
-        "conflicts": {name: getattr(result.conflicts, name).to_dict("records") for name in result.conflicts.counts()},
-        "notes": [*duplicate_notes(result), *(straddling_notes(result.manifest) if group else [])],
-        "file": str(file) if file else None,
-        "duplicates": result.table().to_dict("records"),
+    if out is not None and detach:
+        raise WrongUse("--out needs the end of the search: leave out --detach, or take duplicates.csv of the run")
+
+    def show_finished(run: Run) -> None:
+        emit(_value(run, out), as_json, _show)
+
+    started = start("find-duplicates", {"manifest": data, "group": group}, where=slurm)
+    follow_or_leave(started, detach, as_json, show_finished)
+
+
+def _value(run: Run, out: Path | None) -> JsonObject:
+    """Return what is printed of a finished search; its pairs are written to ``out`` too."""
+    from cxr.experiments.duplicates.results import pairs_of, search_results
+
+    results, pairs = search_results(run), pairs_of(run)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(out) as draft:
+            pairs.to_csv(draft, index=False)
+    return {
+        "run": run.id,
+        "manifest": str(run.spec["params"]["manifest"]),
+        **results["counts"],
+        "conflicts": results["conflicts"],
+        "notes": results["notes"],
+        "file": str(out) if out is not None else results["file"],
+        "duplicates": pairs.to_dict("records"),
     }
-    emit(value, as_json, _show)
 
 
 def _show(value: JsonObject) -> None:

@@ -1,40 +1,68 @@
-"""X-rays that are in a data set more than once: what the last search found, or how to make one."""
+"""X-rays that are in a data set more than once: what the last search found, and how to make one."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import pandas as pd
 import streamlit as st
 
-from cxr.data.audit.duplicates.data_set import PAIRS_FILE
+from cxr.data import Manifest
+from cxr.data.audit.duplicates.data_set import PAIRS_FILE, group_found
 from cxr.data.library import DataSet, DuplicateFacts, facts_beside
+from cxr.experiments.duplicates.results import KIND
+from cxr.runs import ACTIVE, start
 
-from widgets import page
+from widgets import page, run_state, where
 
 _SIDES = ("image_id", "label", "split", "patient_id")
 _REST = {"transform": "how b differs from a", "score": "agreement"}
 
 
-def show(chosen: DataSet) -> None:
-    """Show the section of a data set."""
+def show(chosen: DataSet, data: Manifest) -> None:
+    """Show the section of a data set: what the last search found, and how to look or to group."""
     st.subheader("Duplicates", anchor=False)
     facts = facts_beside(chosen.manifest_path).get("duplicates")
+    run = run_state.newest_of_whole(KIND, chosen.manifest_path)
+    state = run.status()["state"] if run is not None else ""
     if facts is None:
         st.caption(
             "Not looked for yet. One X-ray may be here twice: cropped, turned a little, inverted, brightened or saved "
-            "again. If it is in two splits, the figures on the test split are too good. This command looks for them, "
-            "and lets new splits keep them together:"
+            "again. If it is in two splits, the figures on the test split are too good."
         )
-        page.command_line("cxr", "data", "duplicates", chosen.name, "--group")
-        return
+    else:
+        _show_found(chosen, facts, data)
+    place = where.choose(KIND)
+    label = f"Look for duplicates among these {len(data)} X-rays" if facts is None else "Look for duplicates again"
+    kind: Literal["primary", "secondary"] = "primary" if facts is None else "secondary"
+    if state not in ACTIVE and st.button(label, icon=":material/content_copy:", type=kind, key="duplicates:start"):
+        start(KIND, {"manifest": chosen.manifest_path}, where=place)
+        st.rerun()
+    if run is not None and state != "finished":
+        run_state.watch(run, key="duplicates")
+    group = bool(facts and facts["pairs"] and not facts["grouped"])
+    page.command("cxr", "data", "duplicates", chosen.name, *["--group"] * group, *where.words(place))
+
+
+def _show_found(chosen: DataSet, facts: DuplicateFacts, data: Manifest) -> None:
+    """Show what was found; where new splits would not keep it together, offer to let them."""
     st.caption(in_words(facts))
     pairs = _pairs(chosen)
     if pairs is not None and len(pairs):
         st.dataframe(pairs, hide_index=True, height=min(320, 38 + 35 * len(pairs)))
-    if facts["pairs"] and not facts["grouped"]:
-        st.caption("New splits do not keep them together yet. This command lets them:")
-    page.command_line(
-        "cxr", "data", "duplicates", chosen.name, *["--group"] * bool(facts["pairs"] and not facts["grouped"])
-    )
+    if not facts["pairs"]:
+        return
+    if not facts["grouped"]:
+        st.warning("New splits do not keep them together yet.", icon=":material/call_split:")
+        if st.button("Keep them together in new splits", icon=":material/link:", key="duplicates:keep"):
+            group_found(chosen.name)
+            st.rerun()
+    elif apart := len(data.straddling()["duplicate group"]):
+        st.warning(
+            f"{page.counted(apart, 'group')} {'is' if apart == 1 else 'are'} in more than one split: make the splits "
+            "again (above).",
+            icon=":material/call_split:",
+        )
 
 
 def in_words(facts: DuplicateFacts) -> str:

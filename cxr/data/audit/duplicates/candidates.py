@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -13,10 +13,12 @@ from threadpoolctl import threadpool_limits
 from cxr.cores import cores
 
 NEIGHBOURS = 5
-_ROWS, _COLUMNS = 256, 8192  # of a block: 8 MB, which stays near the processor
+_ROWS, _COLUMNS = 256, 1024  # of a block: 1 MB, which stays in the processor's own memory
 _LEAST_SIMILARITY = 0.55
+_PAIRS = 4096  # whose views are compared together
 
 Descriptors = NDArray[np.float32]
+Rows = NDArray[np.int64]
 
 
 class Candidate(NamedTuple):
@@ -27,48 +29,51 @@ class Candidate(NamedTuple):
     view: int
 
 
-def nearest_pairs(
-    descriptors: Descriptors, neighbours: int = NEIGHBOURS, progress: Callable[[float], None] | None = None
-) -> list[Candidate]:
-    """Return for each X-ray those whose whole is most like one of its views, each pair once, in order.
+def nearest_rows(descriptors: Descriptors, start: int, stop: int, neighbours: int = NEIGHBOURS) -> Rows:
+    """Return for rows ``start`` to ``stop`` those whose whole is most like one of their views: (row, nearest), (M, 2).
 
-    Parameters
-    ----------
-    descriptors
-        (views, N, D) of length 1; the first view is the whole.
-    progress
-        Called with the share that is done, 0 to 1.
+    Descriptors are (views, N, D) of length 1; the first view is the whole. The work of all N rows grows with the square of N: 2 * views * D * N * N floating point operations, in blocks of
+    1 MB.
+    """
+    starts = range(start, stop, _ROWS)
+    k = min(neighbours, descriptors.shape[1] - 1)
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(cores()) as pool:
+        blocks = list(pool.map(lambda first: _nearest(descriptors, first, min(first + _ROWS, stop), k), starts))
+    return np.concatenate([np.zeros((0, 2), np.int64), *blocks])
 
-    Notes
-    -----
-    The work grows with the square of N: 2 * views * D * N * N floating point operations, in blocks of 8 MB.
+
+def candidates_of(descriptors: Descriptors, pairs: Rows) -> list[Candidate]:
+    """Return each pair of rows once, in order.
+
+    Its first row is the one of which a view is most like the whole of the second.
     """
     n = descriptors.shape[1]
-    starts = range(0, n, _ROWS)
-
-    def block(start: int) -> list[tuple[int, int]]:
-        return _nearest(descriptors, start, min(start + _ROWS, n), min(neighbours, n - 1))
-
-    pairs: set[tuple[int, int]] = set()
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(cores()) as pool:
-        for done, found in enumerate(pool.map(block, starts), 1):
-            pairs.update(found)
-            if progress is not None:
-                progress(done / len(starts))
-    return [_with_view(descriptors, first, second) for first, second in _once(descriptors, pairs)]
+    low, high = np.divmod(np.unique(pairs.min(axis=1) * n + pairs.max(axis=1)), n)
+    directed = []
+    for left in range(0, len(low), _PAIRS):
+        one, other = low[left : left + _PAIRS], high[left : left + _PAIRS]
+        forth, back = _of_views(descriptors, one, other), _of_views(descriptors, other, one)
+        kept = forth.max(axis=1) >= back.max(axis=1)
+        view = np.where(kept, forth.argmax(axis=1), back.argmax(axis=1))
+        directed.append(np.stack([np.where(kept, one, other), np.where(kept, other, one), view], axis=1))
+    rows = np.concatenate([np.zeros((0, 3), np.int64), *directed])
+    return [Candidate(*row) for row in rows[np.lexsort((rows[:, 1], rows[:, 0]))].tolist()]
 
 
-def _nearest(descriptors: Descriptors, start: int, stop: int, k: int) -> list[tuple[int, int]]:
-    """Return the ``k`` nearest of rows ``start`` to ``stop``, as ``(row, nearest)``."""
-    if k < 1:
-        return []
+def _of_views(descriptors: Descriptors, first: Rows, second: Rows) -> Descriptors:
+    """Return how like the views of the first are to the whole of the second, (pairs, views)."""
+    similarity = np.einsum("vpd,pd->pv", descriptors[:, first], descriptors[0, second])
+    return np.asarray(similarity, np.float32)
+
+
+def _nearest(descriptors: Descriptors, start: int, stop: int, k: int) -> Rows:
+    """Return the ``k`` nearest of one block of rows, as pairs (row, nearest)."""
     n = descriptors.shape[1]
     rows = np.arange(start, stop)
-    best = np.full((len(rows), k), _LEAST_SIMILARITY, np.float32)
-    places = np.full((len(rows), k), -1, np.int64)
+    best = _Best(len(rows), max(k, 0))
     similarity = np.empty((len(rows), _COLUMNS), np.float32)
     of_view = np.empty_like(similarity)
-    for left in range(0, n, _COLUMNS):
+    for left in range(0, n if k > 0 else 0, _COLUMNS):
         right = min(left + _COLUMNS, n)
         block, other = similarity[:, : right - left], of_view[:, : right - left]
         whole = descriptors[0, left:right].T
@@ -78,36 +83,41 @@ def _nearest(descriptors: Descriptors, start: int, stop: int, k: int) -> list[tu
             np.maximum(block, other, out=block)
         inside = rows[(rows >= left) & (rows < right)]
         block[inside - start, inside - left] = -1
-        _merge(best, places, block, left)
-    return [(int(row), int(place)) for row, near in zip(rows, places, strict=True) for place in near if place >= 0]
+        best.add(block, left)
+    return np.stack([best.rows + start, best.columns], axis=1)
 
 
-def _merge(best: Descriptors, places: NDArray[np.int64], block: Descriptors, left: int) -> None:
-    """Put what is nearer in ``block`` into ``best`` and ``places``, in place."""
-    k = best.shape[1]
-    for row in np.flatnonzero((block > best.min(axis=1)[:, None]).any(axis=1)):
-        columns = np.flatnonzero(block[row] > best[row].min())
-        values = np.concatenate([best[row], block[row, columns]])
-        names = np.concatenate([places[row], columns + left])
-        top = np.argpartition(-values, k - 1)[:k] if len(values) > k else np.arange(k)
-        best[row], places[row] = values[top], names[top]
+class _Best:
+    """The ``k`` highest values of each of ``n`` rows so far: their rows, columns and values, row by row."""
+
+    def __init__(self, n: int, k: int) -> None:
+        self.rows, self.columns = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        self._values = np.zeros(0, np.float32)
+        self._least = np.full(n, _LEAST_SIMILARITY, np.float32)  # what a further value has to exceed
+        self._k = k
+
+    def add(self, block: Descriptors, left: int) -> None:
+        """Take in a block of values whose first column is ``left``."""
+        row, column = np.nonzero(block > self._least[:, None])
+        if not len(row):
+            return
+        rows = np.concatenate([self.rows, row])
+        columns = np.concatenate([self.columns, column + left])
+        values = np.concatenate([self._values, block[row, column]])
+        order = np.lexsort((-values, rows))
+        place = np.arange(len(order)) - np.searchsorted(rows[order], rows[order])  # among the values of its row
+        chosen = order[place < self._k]
+        self.rows, self.columns, self._values = rows[chosen], columns[chosen], values[chosen]
+        last = order[place == self._k - 1]
+        self._least[rows[last]] = values[last]
 
 
-def _once(descriptors: Descriptors, pairs: set[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return each pair in one direction: that in which a view of the first is most like the whole of the second."""
-    chosen = set()
-    for first, second in pairs:
-        one, other = _views(descriptors, first, second).max(), _views(descriptors, second, first).max()
-        if one > other or (one == other and first < second):
-            chosen.add((first, second))
+def grouped(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Return candidates, which are in order, by their first row."""
+    groups: list[list[Candidate]] = []
+    for candidate in candidates:
+        if groups and groups[-1][0].first == candidate.first:
+            groups[-1].append(candidate)
         else:
-            chosen.add((second, first))
-    return sorted(chosen)
-
-
-def _views(descriptors: Descriptors, first: int, second: int) -> Descriptors:
-    return np.asarray(descriptors[:, first] @ descriptors[0, second], np.float32)
-
-
-def _with_view(descriptors: Descriptors, first: int, second: int) -> Candidate:
-    return Candidate(first, second, int(_views(descriptors, first, second).argmax()))
+            groups.append([candidate])
+    return groups

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +13,14 @@ from cxr.data.audit.duplicates.finding import find_duplicates
 from cxr.data.audit.duplicates.groups import group_duplicates, with_groups
 from cxr.data.audit.duplicates.pictures import SIDE
 from cxr.data.images.image_cache import ImageCache
-from cxr.data.library import DuplicateFacts, add_facts, list_data_sets, resolve_manifest, update_data_set
+from cxr.data.library import (
+    DuplicateFacts,
+    add_facts,
+    facts_beside,
+    list_data_sets,
+    resolve_manifest,
+    update_data_set,
+)
 from cxr.data.manifest import Manifest
 from cxr.errors import ManifestError, wrong_use
 from cxr.files import replacing
@@ -70,8 +77,13 @@ class Duplicates:
         }
 
 
-def search_manifest(manifest: Manifest, progress: Progress | None = None, workers: int | None = None) -> Duplicates:
+def search_manifest(
+    manifest: Manifest, progress: Progress | None = None, workers: int | None = None, folder: Path | None = None
+) -> Duplicates:
     """Find the duplicates of a manifest; its images are decoded first where they are not in the cache.
+
+    An exception that ``progress`` raises ends the search; what is done by then is kept in the cache and in ``folder``,
+    and the next search goes on from there.
 
     Raises
     ------
@@ -92,12 +104,19 @@ def search_manifest(manifest: Manifest, progress: Progress | None = None, worker
         cache.ids,
         sizes=sizes,
         progress=lambda share, text: report(_DECODED + (1 - _DECODED) * share, text),
+        folder=folder,
     )
     return Duplicates(manifest, pairs, find_conflicts(manifest, pairs), len(cache), cache.missing)
 
 
 def search_data_set(
-    data: str | Path, *, group: bool = False, out: Path | None = None, progress: Progress | None = None
+    data: str | Path,
+    *,
+    group: bool = False,
+    out: Path | None = None,
+    progress: Progress | None = None,
+    workers: int | None = None,
+    folder: Path | None = None,
 ) -> tuple[Duplicates, Path | None]:
     """Find the duplicates of a data set and write them to ``duplicates.csv`` beside its manifest.
 
@@ -110,6 +129,8 @@ def search_data_set(
         Splits that there are stay as they are.
     out
         Another file for the pairs; a manifest that is no data set gets a file only here.
+    progress, workers, folder
+        As :func:`search_manifest` takes them.
 
     Returns
     -------
@@ -121,29 +142,66 @@ def search_data_set(
     ManifestError
         If ``group`` is asked of a manifest that is not a data set of the library.
     """
-    in_library = str(data) in {data_set.name for data_set in list_data_sets()}
-    if group and not in_library:
-        raise wrong_use(
-            ManifestError(
-                f"{str(data)!r} is not the name of a data set: only a data set can keep groups. Import it first"
-            )
-        )
+    name = name_of(data)
+    if group and name is None:
+        raise _no_groups(data)
     path = resolve_manifest(data)
-    duplicates = search_manifest(Manifest.load(path), progress)
-    file = out or (path.parent / PAIRS_FILE if in_library else None)
+    duplicates = search_manifest(Manifest.load(path), progress, workers, folder)
+    file = out or (path.parent / PAIRS_FILE if name is not None else None)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as draft:
             duplicates.table().to_csv(draft, index=False)
-    if group:
-        grouped = with_groups(duplicates.manifest, duplicates.pairs)
-        update_data_set(str(data), grouped, duplicates=duplicates.facts(grouped=True))
-        duplicates = Duplicates(
-            Manifest.load(path), duplicates.pairs, duplicates.conflicts, duplicates.n, duplicates.missing
+    if group and name is not None:
+        update_data_set(
+            name, with_groups(duplicates.manifest, duplicates.pairs), duplicates=duplicates.facts(grouped=True)
         )
-    elif in_library:
-        add_facts(str(data), duplicates=duplicates.facts(grouped=_are_grouped(duplicates)))
+        duplicates = replace(duplicates, manifest=Manifest.load(path))
+    elif name is not None:
+        add_facts(name, duplicates=duplicates.facts(grouped=_are_grouped(duplicates)))
     return duplicates, file
+
+
+def name_of(data: str | Path) -> str | None:
+    """Return the name of the data set of the library that a name or a manifest's file means, None if it is another."""
+    sets = list_data_sets()
+    file = Path(data).resolve()
+    return next((own.name for own in sets if str(data) == own.name or file == own.manifest_path.resolve()), None)
+
+
+def check_groups(data: str | Path) -> None:
+    """Raise a ManifestError if groups cannot be kept, as ``data`` is no data set of the library."""
+    if name_of(data) is None:
+        raise _no_groups(data)
+
+
+def _no_groups(data: str | Path) -> ManifestError:
+    return wrong_use(
+        ManifestError(f"{str(data)!r} is not the name of a data set: only a data set can keep groups. Import it first")
+    )
+
+
+def group_found(name: str) -> None:
+    """Group what the last search of a data set has found, so that the next splits keep it together.
+
+    Raises
+    ------
+    ManifestError
+        If the list of that search is not there, or names X-rays that the data set does not have any more.
+    """
+    path = resolve_manifest(name)
+    file, manifest, facts = path.parent / PAIRS_FILE, Manifest.load(path), facts_beside(path).get("duplicates")
+    try:
+        pairs = pd.read_csv(file, dtype={"image_id_a": str, "image_id_b": str}, keep_default_na=False)
+        named = {*pairs["image_id_a"], *pairs["image_id_b"]}
+    except (OSError, ValueError, KeyError):
+        named = None
+    if named is None or facts is None or not named <= set(manifest.ids):
+        raise ManifestError(
+            f"the list of duplicates of {name!r} is missing or of other X-rays: look for them again with "
+            f"`cxr data duplicates {name} --group`"
+        )
+    update_data_set(name, with_groups(manifest, pairs), duplicates={**facts, "grouped": True})
 
 
 def _are_grouped(duplicates: Duplicates) -> bool:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cxr import __version__
 from cxr.cores import cores
-from cxr.data.audit.duplicates.candidates import NEIGHBOURS, Candidate, nearest_pairs
-from cxr.data.audit.duplicates.descriptors import VIEWS, Describer, sampled
+from cxr.data.audit.duplicates.candidates import NEIGHBOURS, Candidate, candidates_of, grouped, nearest_rows
+from cxr.data.audit.duplicates.descriptors import DIMENSIONS, VIEWS, Describer, sampled
+from cxr.data.audit.duplicates.parts import Arrays, Parts
 from cxr.data.audit.duplicates.pictures import Picture
 from cxr.data.audit.duplicates.registration import Registration, register
 from cxr.data.audit.duplicates.wording import Size, describe_change, describe_sizes
@@ -23,7 +27,7 @@ from cxr.data.images.stored_images import Images
 PAIR_COLUMNS = ("image_id_a", "image_id_b", "kind", "transform", "score")
 Progress = Callable[[float, str], None]
 
-_AT_ONCE = 256
+_PART, _AT_ONCE = 1024, 256  # X-rays of a part, which is kept, and of a step of it
 _DESCRIBED, _MATCHED = 0.35, 0.7  # shares of the whole work, for the progress
 _SURE_POLARITY = 0.3
 _NO_PROGRESS: Progress = lambda share, text: None  # noqa: E731
@@ -36,6 +40,7 @@ def find_duplicates(
     sizes: Sequence[Size] | None = None,
     neighbours: int = NEIGHBOURS,
     progress: Progress | None = None,
+    folder: Path | None = None,
 ) -> pd.DataFrame:
     """Find X-rays that are the same one: equal, or cropped, turned a little, inverted, brightened or saved otherwise.
 
@@ -53,7 +58,10 @@ def find_duplicates(
     neighbours
         With how many others each X-ray is compared.
     progress
-        Called with the share that is done, 0 to 1, and a text.
+        Called with the share that is done, 0 to 1, and a text, after each part of 1,024 X-rays. An exception that it
+        raises ends the search.
+    folder
+        Where parts are kept, so that a search of the same images goes on from there; removed at the end.
 
     Returns
     -------
@@ -64,10 +72,14 @@ def find_duplicates(
     """
     report = progress or _NO_PROGRESS
     known = list(sizes) if sizes is not None else [(0, 0)] * len(ids)
-    pairs, first = _exact(thumbnails, known)
-    candidates, polarity = _candidates(thumbnails, first, neighbours, report)
-    pairs += _near(thumbnails, known, candidates, polarity, report)
+    digests = [picture_digest(thumbnails[row]) for row in range(len(thumbnails))]
+    parts = Parts(folder, _inputs(digests, known, neighbours))
+    pairs, first = _exact(digests, known)
+    described = _described(thumbnails, first, parts, report)
+    candidates = _candidates(described, neighbours, parts, report)
+    pairs += _near(_Pictures(thumbnails, known, first, described.polarity), candidates, parts, report)
     rows = [(ids[a], ids[b], kind, words, score) for a, b, kind, words, score in sorted(pairs)]
+    parts.remove()
     report(1.0, f"{len(rows)} pairs found")
     return pd.DataFrame(rows, columns=list(PAIR_COLUMNS))
 
@@ -75,11 +87,34 @@ def find_duplicates(
 _Pair = tuple[int, int, str, str, float]
 
 
-def _exact(thumbnails: Images, sizes: Sequence[Size]) -> tuple[list[_Pair], NDArray[np.int64]]:
+class _Described(NamedTuple):
+    """Descriptors (views, M, D) and polarity (M,) of the M X-rays that are compared."""
+
+    descriptors: NDArray[np.float32]
+    polarity: NDArray[np.float32]
+
+
+class _Pictures(NamedTuple):
+    """The pictures and sizes of all X-rays, which of them are compared, and the polarity of those."""
+
+    thumbnails: Images
+    sizes: Sequence[Size]
+    compared: NDArray[np.int64]
+    polarity: NDArray[np.float32]
+
+
+def _inputs(digests: Sequence[int], sizes: Sequence[Size], neighbours: int) -> str:
+    """Return a digest of what the parts of a search depend on."""
+    digest = hashlib.blake2b(np.array(digests, np.uint64).tobytes(), digest_size=16)
+    digest.update(np.array(sizes, np.int64).tobytes())
+    return f"{__version__} {neighbours} {digest.hexdigest()}"
+
+
+def _exact(digests: Sequence[int], sizes: Sequence[Size]) -> tuple[list[_Pair], NDArray[np.int64]]:
     """Return pairs of equal pictures, and the rows that are the first of their kind."""
     rows: dict[int, list[int]] = defaultdict(list)
-    for row in range(len(thumbnails)):
-        if digest := picture_digest(thumbnails[row]):
+    for row, digest in enumerate(digests):
+        if digest:
             rows[digest].append(row)
     pairs: list[_Pair] = []
     for same in rows.values():
@@ -89,71 +124,81 @@ def _exact(thumbnails: Images, sizes: Sequence[Size]) -> tuple[list[_Pair], NDAr
     return pairs, np.array(sorted(same[0] for same in rows.values()), np.int64)
 
 
-def _candidates(
-    thumbnails: Images, rows: NDArray[np.int64], neighbours: int, report: Progress
-) -> tuple[list[Candidate], NDArray[np.float32]]:
-    """Return the pairs to compare, as rows of the thumbnails, and the polarity (N,) of every thumbnail."""
-    polarity = np.zeros(len(thumbnails), np.float32)
-    if len(rows) < 2:
-        return [], polarity
+def _described(thumbnails: Images, rows: NDArray[np.int64], parts: Parts, report: Progress) -> _Described:
+    """Describe the X-rays at ``rows``; none where there is nothing to compare."""
+    n = len(rows) if len(rows) > 1 else 0
+    descriptors, polarity = np.zeros((len(VIEWS), n, DIMENSIONS), np.float32), np.zeros(n, np.float32)
+    if not n:
+        return _Described(descriptors, polarity)
     describer = Describer.fit([thumbnails[int(row)] for row in sampled(rows)])
-    descriptors = np.empty((len(VIEWS), len(rows), describer.projection.shape[1]), np.float32)
-    starts = range(0, len(rows), _AT_ONCE)
 
-    def describe(start: int) -> None:
-        part = rows[start : start + _AT_ONCE]
-        pictures = [thumbnails[int(row)] for row in part]
-        descriptors[:, start : start + len(part)], polarity[part] = describer.describe(pictures)
+    def describe(start: int) -> Arrays:
+        part = rows[start : start + _PART]
+        batches = [part[k : k + _AT_ONCE] for k in range(0, len(part), _AT_ONCE)]
+        with ThreadPoolExecutor(cores()) as pool:
+            done = pool.map(lambda batch: describer.describe([thumbnails[int(row)] for row in batch]), batches)
+            of_views, of_polarity = zip(*done, strict=True)
+        return {"descriptors": np.concatenate(of_views, axis=1), "polarity": np.concatenate(of_polarity)}
 
-    with ThreadPoolExecutor(cores()) as pool:
-        for done, _ in enumerate(pool.map(describe, starts), 1):
-            report(
-                _DESCRIBED * done / len(starts), f"{min(done * _AT_ONCE, len(rows))} of {len(rows)} X-rays described"
-            )
-    matching = partial(_report_matching, report)
-    pairs = nearest_pairs(descriptors, neighbours, matching)
-    return [Candidate(int(rows[a]), int(rows[b]), view) for a, b, view in pairs], polarity
-
-
-def _report_matching(report: Progress, share: float) -> None:
-    report(_DESCRIBED + (_MATCHED - _DESCRIBED) * share, "looking for similar X-rays")
+    starts = range(0, n, _PART)
+    for start, part in zip(starts, parts.of("describe", starts, describe), strict=True):
+        end = min(start + _PART, n)
+        descriptors[:, start:end], polarity[start:end] = part["descriptors"], part["polarity"]
+        report(_DESCRIBED * end / n, f"{end} of {n} X-rays described")
+    return _Described(descriptors, polarity)
 
 
-def _near(
-    thumbnails: Images,
-    sizes: Sequence[Size],
-    candidates: list[Candidate],
-    polarity: NDArray[np.float32],
-    report: Progress,
-) -> list[_Pair]:
+def _candidates(described: _Described, neighbours: int, parts: Parts, report: Progress) -> list[Candidate]:
+    """Return the pairs to compare."""
+    descriptors, n = described.descriptors, len(described.polarity)
+
+    def nearest(start: int) -> Arrays:
+        return {"pairs": nearest_rows(descriptors, start, min(start + _PART, n), neighbours)}
+
+    starts, pairs = range(0, n, _PART), [np.zeros((0, 2), np.int64)]
+    for start, part in zip(starts, parts.of("nearest", starts, nearest), strict=True):
+        pairs.append(part["pairs"])
+        end = min(start + _PART, n)
+        share = _DESCRIBED + (_MATCHED - _DESCRIBED) * end / n
+        report(share, f"{end} of {n} X-rays: looking for those most like them")
+    return candidates_of(descriptors, np.concatenate(pairs))
+
+
+def _near(pictures: _Pictures, candidates: list[Candidate], parts: Parts, report: Progress) -> list[_Pair]:
     """Compare each candidate pair, and return those that are one X-ray."""
-    by_first: dict[int, list[Candidate]] = defaultdict(list)
-    for candidate in candidates:
-        by_first[candidate.first].append(candidate)
+    groups = grouped(candidates)
 
     def compare(group: list[Candidate]) -> list[_Pair]:
-        first = Picture(thumbnails[group[0].first])
-        return [pair for candidate in group for pair in _compared(thumbnails, sizes, first, candidate, polarity)]
+        first = Picture(pictures.thumbnails[int(pictures.compared[group[0].first])])
+        return [pair for candidate in group for pair in _compared(pictures, first, candidate)]
+
+    def compare_part(start: int) -> Arrays:
+        with ThreadPoolExecutor(cores()) as pool:
+            found = [pair for near in pool.map(compare, groups[start : start + _PART]) for pair in near]
+        return {
+            "rows": np.array([(a, b) for a, b, *_ in found], np.int64).reshape(-1, 2),
+            "words": np.array([words for *_, words, _ in found], np.str_),
+            "scores": np.array([score for *_, score in found], np.float64),
+        }
 
     pairs: list[_Pair] = []
-    with ThreadPoolExecutor(cores()) as pool:
-        for done, near in enumerate(pool.map(compare, by_first.values()), 1):
-            pairs += near
-            if done % _AT_ONCE == 0:
-                text = f"{done} of {len(by_first)} X-rays compared with those most like them"
-                report(_MATCHED + (1 - _MATCHED) * done / len(by_first), text)
+    starts = range(0, len(groups), _PART)
+    for start, part in zip(starts, parts.of("compare", starts, compare_part), strict=True):
+        for (a, b), words, score in zip(part["rows"].tolist(), part["words"], part["scores"].tolist(), strict=True):
+            pairs.append((a, b, "near", str(words), score))
+        end = min(start + _PART, len(groups))
+        text = f"{end} of {len(groups)} X-rays compared with those most like them"
+        report(_MATCHED + (1 - _MATCHED) * end / len(groups), text)
     return pairs
 
 
-def _compared(
-    thumbnails: Images, sizes: Sequence[Size], first: Picture, candidate: Candidate, polarity: NDArray[np.float32]
-) -> Iterator[_Pair]:
+def _compared(pictures: _Pictures, first: Picture, candidate: Candidate) -> Iterator[_Pair]:
     """Yield the pair if it is one X-ray, the smaller row first."""
-    second = Picture(thumbnails[candidate.second])
-    registration = _registered(first, second, candidate, polarity)
+    thumbnails, sizes = pictures.thumbnails, pictures.sizes
+    a, b = int(pictures.compared[candidate.first]), int(pictures.compared[candidate.second])
+    registration = _registered(first, Picture(thumbnails[b]), candidate, pictures.polarity)
     if registration is None or not registration.same:
         return
-    a, b = candidate.first, candidate.second
     if a > b:
         a, b, registration = b, a, registration.reversed()
     words = describe_change(thumbnails[a], thumbnails[b], registration, (sizes[a], sizes[b]))

@@ -20,7 +20,10 @@ THRESHOLD = 0.86
 """Least correlation of details of two pictures that count as one X-ray."""
 LEAST_AREA = 0.25
 """Least share of the picture in which both must show details."""
-_LEAST_DETAILS = 0.43  # after the coarse fit: of pairs of two X-rays that look alike, one in ten has more
+_LEAST_COARSE = 0.75  # agreement after the coarse fit: copies have more, half of the pairs of two X-rays have less
+_LEAST_DETAILS = 0.43  # then, of their details: of pairs of two X-rays that look alike, one in ten has more
+_NO_FIT = -2.0
+_SMOOTHING = 3  # pixels of a window
 _WINDOW, _FLAT = 9, 1.5
 _MARGIN = 2
 _MOST_SCALE, _MOST_TURN = 1.6, 0.3  # of an affine map that is still a crop and a small turn
@@ -67,13 +70,20 @@ def register(first: Picture, second: Picture, view: View, inverted: bool) -> Reg
     sign = -1.0 if inverted else 1.0
     height, width, top, left = view
     start = np.array([[width, 0, left * SIDE], [0, height, top * SIDE]], np.float32)
-    matrix = _fitted(first.coarse_contrast, second.coarse_contrast * sign, start, steps=25, smoothing=3)
-    if matrix is None or _correlation(first.half_details, second.half_details * sign, matrix) < _LEAST_DETAILS:
+    # Eight steps are enough to tell two X-rays apart; a copy is fitted further below.
+    agreement, matrix = _fitted(first.coarse_contrast, second.coarse_contrast * sign, start, steps=8)
+    if agreement < _LEAST_COARSE:
         return None
-    matrix = _fitted(first.half_contrast, second.half_contrast * sign, matrix, steps=15, smoothing=3)
-    if matrix is not None:
-        matrix = _fitted(first.contrast, second.contrast * sign, matrix, steps=10, smoothing=3)
-    if matrix is None or not _plausible(matrix):
+    if _correlation(first.half_details, second.half_details * sign, matrix) < _LEAST_DETAILS:
+        return None
+    for one, other, steps in (
+        (first.half_contrast, second.half_contrast, 15),
+        (first.contrast, second.contrast, 10),
+    ):
+        agreement, matrix = _fitted(one, other * sign, matrix, steps=steps)
+        if agreement <= _NO_FIT:
+            return None
+    if not _plausible(matrix):
         return None
     score, area = _agreement(first.grey, second.grey * sign, matrix)
     return Registration(score, area, matrix, inverted)
@@ -99,16 +109,19 @@ def _at(matrix: Affine, side: int) -> Affine:
     return np.asarray(matrix * np.array([1, 1, side / SIDE], np.float32), np.float32)
 
 
-def _fitted(first: Plane, second: Plane, start: Affine, steps: int, smoothing: int) -> Affine | None:
+def _fitted(first: Plane, second: Plane, start: Affine, steps: int) -> tuple[float, Affine]:
+    """Return how well the two agree, -1 to 1, under the affine map that was fitted, and the map."""
     side = first.shape[0]
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, steps, 1e-4)
     try:
-        matrix = cv2.findTransformECC(
-            second, first, _at(start, side), cv2.MOTION_AFFINE, criteria, _everywhere(side), smoothing
-        )[1]
+        agreement, matrix = cv2.findTransformECC(
+            second, first, _at(start, side), cv2.MOTION_AFFINE, criteria, _everywhere(side), _SMOOTHING
+        )
     except cv2.error:  # the fit left the picture, or there is nothing to fit
-        return None
-    return np.asarray(matrix * [1, 1, SIDE / side], np.float32) if np.isfinite(matrix).all() else None
+        return _NO_FIT, start
+    if not np.isfinite(matrix).all():
+        return _NO_FIT, start
+    return float(agreement), np.asarray(matrix * [1, 1, SIDE / side], np.float32)
 
 
 @cache
