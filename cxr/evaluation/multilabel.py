@@ -58,6 +58,7 @@ def summarise_findings(
         (N,) the patient of each image.
     thresholds
         By class, the probability above which it is said to be there; 0.5 for classes without one.
+
     Returns
     -------
     ``task``, ``n``, ``n_patients``; ``auc`` and ``average_precision``, means over the classes with both values, as

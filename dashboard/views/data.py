@@ -76,7 +76,7 @@ def show_set() -> None:
     show_split_notes(chosen, data)
     look = which_look()
     if look == "xrays":
-        show_images(data)
+        show_images(chosen.name, data)
     elif look == "splits":
         show_splits(chosen, data)
     elif look == "audit":
@@ -178,8 +178,8 @@ def _fractions(shares: dict[str, float], keep: list[str]) -> dict[str, float]:
     return {name: share / sum(shares.values()) for name, share in shares.items()}
 
 
-def show_images(data: Manifest) -> None:
-    one_xray.show(data)
+def show_images(name: str, data: Manifest) -> None:
+    one_xray.show(name, data)
     table = data.table
     cells = st.columns([3, 3, 3, 2])
     for cell, column in zip(cells[:3], ("label", "source", "split"), strict=True):

@@ -10,7 +10,6 @@ from cxr.errors import CxrError
 
 from services import load
 from widgets import address, page, pages, pick, viewer
-from widgets.subject import name_of
 
 _KEY = "data:image"
 _SIDE = 640
@@ -21,8 +20,8 @@ def open_it(image_id: str) -> None:
     address.ask(image=image_id)
 
 
-def show(data: Manifest) -> None:
-    """Show the X-ray that was asked for, if one was."""
+def show(name: str, data: Manifest) -> None:
+    """Show the X-ray of the data set ``name`` that was asked for, if one was."""
     pick.arrive(_KEY, "image", "", allowed={"": None} | dict.fromkeys(data.ids))
     image_id = str(st.session_state[_KEY])
     pick.leave("image", image_id, "")
@@ -33,7 +32,7 @@ def show(data: Manifest) -> None:
         with left:
             _picture(data, image_id)
         with right:
-            _known(data, image_id)
+            _known(name, data, image_id)
 
 
 def _picture(data: Manifest, image_id: str) -> None:
@@ -47,15 +46,15 @@ def _picture(data: Manifest, image_id: str) -> None:
     st.image(viewer.at_display_size(pixels, _SIDE), caption=caption, alt=image_id, width="stretch")
 
 
-def _known(data: Manifest, image_id: str) -> None:
+def _known(name: str, data: Manifest, image_id: str) -> None:
     row = data.row(image_id)
     heading, close = st.columns([5, 1], vertical_alignment="center")
     heading.markdown(f"**{viewer.plain(image_id)}**")
     close.button("Close", on_click=address.forget, args=("image",))
-    known = {name: str(value) for name, value in row.items() if str(value) not in ("", "nan")}
+    known = {column: str(value) for column, value in row.items() if str(value) not in ("", "nan")}
     table = pd.DataFrame({"column": known.keys(), "value": known.values()})
     st.dataframe(table, hide_index=True, height=min(420, 38 + 35 * len(table)))
-    query = {"data": name_of(data.path), "image": image_id} | ({"split": row["split"]} if row["split"] else {})
+    query = {"data": name, "image": image_id} | ({"split": row["split"]} if row["split"] else {})
     with st.container(horizontal=True):
         st.page_link(pages.EXPLORER, label="Explain", icon=":material/radiology:", query_params=query)
         st.page_link(pages.TEXT, label="Its burned-in text", icon=":material/text_fields:", query_params=query)
