@@ -39,6 +39,16 @@ def times(gain: Estimate | None) -> str:
     return _written(gain, ".2g", unit=" times")
 
 
+def duration(seconds: float | None) -> str:
+    """Return seconds as people say them: ``45 s``, ``12 min``, ``1 h 20 min``; a dash for None."""
+    if seconds is None:
+        return "–"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 def xrays(n: int, n_patients: int | None = None, noun: str = "X-ray") -> str:
     """Return what a figure is of: ``120 X-rays of 96 patients``, without patients where they were not counted.
 

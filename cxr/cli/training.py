@@ -24,14 +24,42 @@ def train(
     data: Annotated[str, typer.Option(help="A data set's name or the path of a manifest.")],
     name: Annotated[str, typer.Option(help="A name for the run; by default the recipe's.")] = "",
     changes: Changes = None,
+    plan: Annotated[
+        bool,
+        typer.Option(help="Say what would be trained, how long and with how much memory, by one step. Starts nothing."),
+    ] = False,
     slurm: SlurmOption = None,
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
     """Train a network. Ctrl-C saves and stops it. Closing the terminal leaves it running."""
+    if plan:
+        show_plan(load_changed(recipe, changes), data, as_json)
+        return
     params = {"recipe": load_changed(recipe, changes), "manifest": data, "data_name": data}
     run = start("train", params, name=name, warn=note, where=slurm)
     follow_or_leave(run, detach, as_json)
+
+
+def show_plan(recipe: JsonObject, data: str, as_json: bool) -> None:
+    """Print what a training would do; the last stage's step is measured."""
+    from dataclasses import asdict
+
+    from cxr.data import Manifest
+    from cxr.data.library import resolve_manifest
+    from cxr.training import load_recipe
+    from cxr.training.planning.plan import in_words, plan_stages, values_of
+    from cxr.training.planning.trial import try_step
+
+    checked = load_recipe(recipe)
+    plans = plan_stages(checked, Manifest.load(resolve_manifest(data)))
+    measured = try_step(checked, len(plans[-1].classes))
+    values = {
+        "stages": [values_of(stage) for stage in plans],
+        "trial": asdict(measured),
+        "seconds": sum(stage.seconds(measured) for stage in plans),
+    }
+    emit(values, as_json, lambda _: stdout().print(in_words(plans, measured), markup=False, soft_wrap=True))
 
 
 @recipes.command("list")

@@ -14,11 +14,13 @@ from pyarrow.lib import ArrowException
 
 from cxr.data import Manifest, read_xray
 from cxr.errors import CxrError
+from cxr.formatting import duration as duration
 from cxr.runs import Run, RunFolder
 from cxr.runs.metrics.metrics_table import Metrics, MetricsTable
 
 if TYPE_CHECKING:
     from cxr.models import XrayClassifier
+    from cxr.training.planning.plan import StagePlan
     from cxr.training.recipe import Recipe
 
 
@@ -53,6 +55,22 @@ def label_warnings(recipe: Recipe, data: Manifest) -> list[str]:
     if data.path is None or recipe.stages[-1].data is not None:
         return check_labels(recipe, data)
     return _label_warnings(recipe, data, recipe.to_yaml(), str(data.path), _stamp(data.path))
+
+
+@st.cache_data(max_entries=20, show_spinner=False)
+def _plan(_recipe: Recipe, _data: Manifest, recipe_text: str, path: str, stamp: int) -> list[StagePlan]:
+    from cxr.training.planning.plan import plan_stages
+
+    return plan_stages(_recipe, _data)
+
+
+def plan(recipe: Recipe, data: Manifest) -> list[StagePlan]:
+    """Return what each stage of a recipe will do; raises where it cannot be trained on the data."""
+    from cxr.training.planning.plan import plan_stages
+
+    if data.path is None or any(stage.data is not None for stage in recipe.stages):
+        return plan_stages(recipe, data)
+    return _plan(recipe, data, recipe.to_yaml(), str(data.path), _stamp(data.path))
 
 
 def manifest_of(run: Run) -> Manifest:
@@ -154,13 +172,3 @@ def local_time(value: object) -> str:
         return ""
     moment = datetime.fromtimestamp(value) if isinstance(value, int | float) else datetime.fromisoformat(str(value))
     return moment.astimezone().strftime("%m-%d %H:%M")
-
-
-def duration(seconds: float | None) -> str:
-    """Return seconds as people say them: ``45 s``, ``12 min``, ``1 h 20 min``."""
-    if seconds is None:
-        return "–"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -13,12 +13,13 @@ from cxr.errors import CxrError
 from cxr.runs import list_runs, start
 from cxr.training.recipe import PRESETS, load_recipe, parse_recipe
 
-from sections.train import device_queue, recipe_form
+from sections.train import device_queue, recipe_form, what_will_happen
 from services import load
 from widgets import address, page, pages, pick, viewer, where
 from widgets import run_state as run_parts
 
 REFRESH_S = 1.5
+MOST_COMMANDS = 3
 
 
 def edited(base: dict, preset: str) -> dict:
@@ -82,25 +83,48 @@ with page.told_in_one_line():
         )
     offer_validation(data_set, data)
     recipe = parse_recipe(edited(base.model_dump(mode="json"), preset))
-    name = st.text_input(
+    what_will_happen.show(recipe, base, data)
+    for_name, for_seeds = st.columns([4, 1])
+    name = for_name.text_input(
         "Name of the run", f"{recipe.name} on {data_set.name}", key=f"train:name:{preset}:{data_set.name}"
     )
+    n_seeds = int(
+        for_seeds.number_input(
+            "Number of seeds",
+            1,
+            20,
+            1,
+            key=f"train:seeds:{preset}",
+            help="One training each, from the seed above on. They wait for the device one after the other. A study "
+            "also compares recipes over seeds.",
+        )
+    )
+    recipes = [recipe.changed({"seed": recipe.seed + k}) for k in range(n_seeds)]
     with contextlib.suppress(CxrError):  # what cannot be trained at all is said when it is to start
         for line in load.label_warnings(recipe, data):
             st.warning(line, icon=":material/rule:")
     place = where.choose("train")
     if st.button("Start training", type="primary", icon=":material/play_arrow:"):
-        params = {"recipe": recipe, "manifest": data_set.manifest_path, "data_name": data_set.name}
         with st.spinner("Looking for the weights to start from" if recipe.weights else "Starting"):
-            run = start("train", params, name=name, where=place)
-        address.switch(pages.LIVE, run=run.id)
+            runs = [
+                start(
+                    "train",
+                    {"recipe": one, "manifest": data_set.manifest_path, "data_name": data_set.name},
+                    name=name if n_seeds == 1 else f"{name}, seed {one.seed}",
+                    where=place,
+                )
+                for one in recipes
+            ]
+        others = {"compare": address.joined([run.id for run in runs[1:]])} if n_seeds > 1 else {}
+        address.switch(pages.LIVE, run=runs[0].id, **others)
 
 with st.expander("This recipe as YAML", icon=":material/description:"):
     st.code(recipe.to_yaml(), language="yaml")
     st.download_button("Download", recipe.to_yaml(), f"{recipe.name}.yaml", "text/yaml", on_click="ignore")
-page.command(
-    "cxr", "train", f"{recipe.name}.yaml" if recipe != base else preset, "--data", data_set.name, *where.words(place)
-)
+file = f"{recipe.name}.yaml" if recipe != base else preset
+for number, one in enumerate(recipes[:MOST_COMMANDS]):
+    seed = ["--set", f"seed={one.seed}"] if number else []
+    page.command("cxr", "train", file, "--data", data_set.name, *seed, *where.words(place))
 if list_runs(kind="train"):
     device_queue.section()
     st.subheader("Trainings", anchor=False)

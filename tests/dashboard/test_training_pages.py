@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from apps import opened
+from apps import opened, said
 
 from cxr.data import Manifest
 from cxr.paths import runs_root
@@ -156,7 +156,7 @@ def test_labels_that_the_recipe_leaves_out_are_said_before_anything_starts(demo:
 
 def test_what_does_not_go_together_is_reported_in_one_line_and_starts_nothing(demo: Manifest) -> None:
     app = opened("train", recipe="demo")
-    widget(app.number_input, "Devices").set_value(9).run()
+    widget(app.number_input, "Number of GPUs").set_value(9).run()
     assert "batch: 16 is too small for devices 9" in app.error[0].value
     assert not app.exception
 
@@ -168,3 +168,30 @@ def test_a_recipe_that_finds_nothing_to_learn_from_is_refused_before_it_starts(d
     assert "'findings' finds nothing to learn from" in app.error[0].value
     assert list_runs() == []
     assert not app.exception
+
+
+def test_what_will_happen_is_said_and_measured_before_the_start(demo: Manifest) -> None:
+    app = opened("train", recipe="demo")
+    assert "X-rays seen 48 times" in said(app)
+    assert "Changed from" not in said(app)
+    widget(app.number_input, "Epochs").set_value(2).run()
+    widget(app.number_input, "Image size (pixels)").set_value(32).run()
+    assert "Changed from demo: size: 128 -> 32, stages.0.epochs: 48 -> 2." in said(app)
+    widget(app.button, "Estimate").click().run()
+    assert not app.exception
+    assert "on the processor at" in said(app)
+    assert list_runs() == []
+
+
+def test_several_seeds_start_as_many_trainings_and_live_shows_them_together(
+    demo: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxr.runs.starting.launch", lambda folder: None)
+    app = opened("train", recipe="demo")
+    widget(app.number_input, "Number of seeds").set_value(3).run()
+    assert sum("--set seed=" in code.value for code in app.code) == 2
+    widget(app.button, "Start training").click().run()
+    assert not app.exception
+    runs = list_runs(kind="train")
+    assert sorted(run.spec["params"]["recipe"]["seed"] for run in runs) == [0, 1, 2]
+    assert {run.spec["name"][-6:] for run in runs} == {"seed 0", "seed 1", "seed 2"}

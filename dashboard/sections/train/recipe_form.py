@@ -55,13 +55,14 @@ def recipe_form(base: JsonObject, *, key: str) -> JsonObject:
     """Show the fields of the recipe ``base`` and return it with what the user changed; validates nothing."""
     recipe = copy.deepcopy(base)
     _network(recipe, base, key)
-    _text(recipe["text"], f"{key}:text")
-    _engine(recipe, key)
     stages = recipe["stages"]
     tabs = st.tabs([f"Stage {i + 1}: {stage['name']}" for i, stage in enumerate(stages)])
     for index, (tab, stage) in enumerate(zip(tabs, stages, strict=True)):
         with tab:
             _stage(stage, f"{key}:stage{index}", has_neurons=index > 0 or recipe["weights"] not in (None, "imagenet"))
+    with st.expander("Burned-in text, device and precision", icon=":material/tune:"):
+        _text(recipe["text"], f"{key}:text")
+        _engine(recipe, key)
     return recipe
 
 
@@ -132,7 +133,7 @@ def _engine(recipe: JsonObject, key: str) -> None:
     help_ = "auto: the first free GPU, or the CPU if there is none"
     recipe["device"] = _choice(cells[0], "Device", DEVICES, recipe["device"], f"{key}:device", help=help_)
     recipe["devices"] = cells[1].number_input(
-        "Devices", 1, 64, int(recipe["devices"]), key=f"{key}:devices", help="GPUs (or processes) that share each batch"
+        "Number of GPUs", 1, 64, int(recipe["devices"]), key=f"{key}:devices", help="They share each batch"
     )
     recipe["precision"] = _choice(
         cells[2], "Precision", PRECISIONS, recipe["precision"], f"{key}:precision", help="auto: bfloat16 on a GPU"
@@ -157,25 +158,18 @@ def _stage(stage: JsonObject, key: str, *, has_neurons: bool) -> None:
     stage["batch"] = cells[1].number_input(
         "Batch", 2, 4096, int(stage["batch"]), key=f"{key}:batch", help="Images per step, over all devices"
     )
+    optimiser = stage["optimiser"]
+    optimiser["lr"] = cells[2].number_input(
+        "Learning rate", 0.0, 10.0, float(optimiser["lr"]), format="%.6f", step=1e-4, key=f"{key}:lr"
+    )
     stage["train"] = _choice(
-        cells[2],
+        cells[3],
         "What is trained",
         TRAINED,
         stage["train"],
         f"{key}:train",
         help="block-N: block N and everything after it. Unfreezing epoch by epoch (`unfreeze`) is set in the YAML.",
     )
-    stage["monitor"] = _choice(
-        cells[3],
-        "Best epoch by",
-        MONITORS[stage["task"]],
-        stage["monitor"],
-        f"{key}:monitor",
-        help="Measured on validation images only",
-    )
-    _loss(stage, key)
-    _optimiser(stage, key)
-    _augment(stage["augment"], f"{key}:augment")
     if has_neurons:
         stage["keep_neurons"] = st.checkbox(
             "Output neuron keeping",
@@ -188,6 +182,10 @@ def _stage(stage: JsonObject, key: str, *, has_neurons: bool) -> None:
         st.caption(
             f"Output neurons of classes that both tasks share keep their weights. Treated as the same class: {same}."
         )
+    with st.expander("More of this stage: loss, optimiser, monitor, augmentation"):
+        _loss(stage, key)
+        _optimiser(stage, key)
+        _augment(stage["augment"], f"{key}:augment")
 
 
 def _loss(stage: JsonObject, key: str) -> None:
@@ -215,13 +213,18 @@ def _optimiser(stage: JsonObject, key: str) -> None:
     cells = st.columns(4)
     optimiser, schedule = stage["optimiser"], stage["schedule"]
     optimiser["name"] = _choice(cells[0], "Optimiser", OPTIMISERS, optimiser["name"], f"{key}:optimiser")
-    optimiser["lr"] = cells[1].number_input(
-        "Learning rate", 0.0, 10.0, float(optimiser["lr"]), format="%.6f", step=1e-4, key=f"{key}:lr"
-    )
-    optimiser["weight_decay"] = cells[2].number_input(
+    optimiser["weight_decay"] = cells[1].number_input(
         "Weight decay", 0.0, 1.0, float(optimiser["weight_decay"]), format="%.5f", step=1e-4, key=f"{key}:decay"
     )
-    schedule["name"] = _choice(cells[3], "Schedule", SCHEDULES, schedule["name"], f"{key}:schedule")
+    schedule["name"] = _choice(cells[2], "Schedule", SCHEDULES, schedule["name"], f"{key}:schedule")
+    stage["monitor"] = _choice(
+        cells[3],
+        "Monitor",
+        MONITORS[stage["task"]],
+        stage["monitor"],
+        f"{key}:monitor",
+        help="The best epoch is chosen by it, on validation images only.",
+    )
     cells = st.columns(4)
     schedule["warmup_epochs"] = cells[0].number_input(
         "Warm-up (epochs)", 0.0, 1000.0, float(schedule["warmup_epochs"]), 0.5, key=f"{key}:warmup"

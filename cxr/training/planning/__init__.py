@@ -1,0 +1,1 @@
+"""What a training will do before it is started: stages, steps, time and memory."""
