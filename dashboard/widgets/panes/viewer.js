@@ -115,7 +115,8 @@ class Viewer {
     if (!data.region) this.shapes = this.shapes.filter((shape) => shape.kind === "measure" || shape.pending);
     else this.showRandom(data.region);
     this.shapes.forEach((shape) => (shape.pending = false));
-    showPrediction(this.prediction, data.prediction, (name) => this.act({ what: "explain", name }));
+    this.prediction.hidden = !data.prediction;
+    if (data.prediction) showPrediction(this.prediction, data.prediction, (name) => this.act({ what: "explain", name }));
     showStrip(this.strip, data.strip, (id) => this.act({ what: "go", id }));
     showRegion(this.region, data.region, () => this.forget());
     this.sentence.textContent = data.sentence;
@@ -124,6 +125,10 @@ class Viewer {
     this.previous.disabled = data.list.position <= 1;
     this.next.disabled = data.list.position >= data.list.total;
     for (const tool of ["box", "lasso"]) this.tools[tool].hidden = !data.regions;
+    const kinds = new Set(data.panes.filter(({ base }) => base).map(({ kind }) => kind));
+    for (const [kind, element] of Object.entries(this.kinds)) element.hidden = !kinds.has(kind);
+    const relevant = data.maps.length > 0;
+    for (const { root } of [this.opacity, this.threshold, this.percentile, this.colours, this.scale]) root.hidden = !relevant;
     this.extras.replaceChildren(
       ...data.extras.map(({ what, text, title, on }) => {
         const extra = toggle(text, title, () => this.act({ what: "extra", name: what }));
@@ -164,9 +169,10 @@ class Viewer {
     const width = this.root.clientWidth - (covers ? 24 : 0);
     if (!width) return;
     const height = this.roomFor(covers);
-    const beside = 196;
-    const above = this.root.classList.contains("present") ? 78 : 58;
-    const side = bestGrid(this.panes, width - beside - 8, height);
+    const told = Boolean(this.data.prediction);
+    const beside = told ? 204 : 0;
+    const above = told ? (this.root.classList.contains("present") ? 78 : 58) : 0;
+    const side = bestGrid(this.panes, width - beside, height);
     const top = bestGrid(this.panes, width, height - above);
     const stands = side.area > top.area ? "side" : "top";
     const grid = stands === "side" ? side : top;
@@ -216,7 +222,7 @@ class Viewer {
     this.percentile.input.disabled = look.scale === "fixed";
     this.colours.select.value = look.colours;
     this.scale.select.value = look.scale;
-    this.fixed.hidden = look.scale !== "fixed";
+    this.fixed.hidden = look.scale !== "fixed" || !relevant.length;
     if (document.activeElement !== this.fixed) this.fixed.value = look.fixed;
     press(this.invert, look.invert);
     for (const element of this.outlineButtons.children) {
@@ -290,7 +296,7 @@ class Viewer {
   turnKind(kind) {
     const on = this.look.shown.includes(kind);
     const shown = on ? this.look.shown.filter((name) => name !== kind) : [...this.look.shown, kind];
-    if (!this.every.some(({ spec }) => !spec.base || shown.includes(spec.kind))) return; // one pane stays
+    if (this.kinds[kind].hidden || !this.every.some(({ spec }) => !spec.base || shown.includes(spec.kind))) return; // one pane stays
     this.change({ shown });
     this.arrange();
   }
@@ -307,7 +313,7 @@ class Viewer {
 
   /** Show another class: the next or previous in the order of the network's answer. */
   stepClass(by) {
-    const { classes } = this.data.prediction;
+    const classes = this.data.prediction?.classes ?? [];
     const here = classes.findIndex((row) => row.explained);
     const to = classes[(here + by + classes.length) % classes.length];
     if (to && !to.explained) this.act({ what: "explain", name: to.name });
@@ -664,7 +670,7 @@ class Viewer {
     this.percentile.root.title = "Relevance of this percentile of its size gets full colour.";
     this.threshold.root.title = "Relevance below this share of the scale is not shown.";
     this.colours = choice("Colours", [], (colours) => this.change({ colours }));
-    const scales = [["row", "shared"], ["image", "per map"], ["fixed", "fixed"]];
+    const scales = [["row", "shared scale"], ["image", "scale per map"], ["fixed", "fixed scale"]];
     this.scale = choice("Scale", scales, (scale) => this.turnScale(scale));
     this.fixed = make("input", { type: "number", min: 0, step: "any", "aria-label": "Relevance at full colour" });
     this.fixed.addEventListener("input", () => {
@@ -699,7 +705,6 @@ class Viewer {
           button("fit", "Whole X-ray", "0", () => this.fit()),
           this.invert,
         ),
-        this.outlineButtons,
         group(
           "Pictures",
           button("copy", "Copy as PNG with legend", "", () => this.copy()),
@@ -718,6 +723,7 @@ class Viewer {
         this.colours.root,
         this.scale.root,
         this.fixed,
+        this.outlineButtons,
       ),
     );
     this.foot = make("div", { class: "foot" }, this.readout, this.message);
