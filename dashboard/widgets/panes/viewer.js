@@ -250,6 +250,10 @@ class Viewer {
     if (!this.drawn) return;
     for (const pane of this.panes) drawPane(pane, this.view, this.drawn, this.samples);
     this.marks();
+    if (this.askedAt && this.root.dataset.busy === "false") {
+      this.root.dataset.waited = (performance.now() - this.askedAt).toFixed(1); // from the click to the picture
+      this.askedAt = null;
+    }
     this.root.dataset.zoom = this.view.zoom.toFixed(3);
     this.zoomed.textContent = `${Math.round(100 * this.view.zoom)} %`;
   }
@@ -290,6 +294,7 @@ class Viewer {
   act(what) {
     if (!this.trigger || !this.data) return;
     this.root.dataset.busy = "true";
+    this.askedAt = performance.now();
     this.trigger("act", { ...what, subject: this.data.subject });
   }
 
