@@ -24,7 +24,6 @@ from widgets.subject import Subject
 
 KEY = "viewer"
 _REGION, _LEAVE = "viewer:region", "viewer:leave"
-MOST_PANES = 12
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def scene(explained: Explanation, chosen: Subject | None, listed: browse.Listed 
         subject=_subject(explained),
         images=images,
         maps=maps,
-        panes=panes[:MOST_PANES],
+        panes=panes,
         prediction=said,
         outlines=xray.masks,
         position=listed.place + 1 if listed else 0,
