@@ -25,7 +25,7 @@ _mount = st.components.v2.component(
     js=(_HERE / "gallery.js").read_text(encoding="utf-8"),
     css=(_HERE / "gallery.css").read_text(encoding="utf-8"),
 )
-_OPEN, _MASKED = "gallery:open", "gallery:masked"
+_OPEN, _MASKED, _TARGET = "gallery:open", "gallery:masked", "gallery:target"
 
 
 def grid(
@@ -94,14 +94,18 @@ def _show(data: Manifest, ids: Sequence[str], caption: Callable[[str], str], lin
     if link is not None:
         right.page_link(pages.EXPLORER, label="Explain", query_params=_query(data, image_id, link))
     network_ref = (link or {}).get("model")
-    scene = scenes.explained(network_ref, xray) if network_ref else scenes.alone(xray)
+    of, target = st.session_state.get(_TARGET, ("", ""))
+    scene = scenes.alone(xray)
     if network_ref:
+        scene = scenes.explained(network_ref, xray, target if of == image_id else "")
         scene = _with_masked(scene, network_ref, data, xray)
 
     def act(values: Mapping[str, object]) -> None:
         by = values.get("by")
         if values.get("what") == "extra":
             st.session_state[_MASKED] = not st.session_state.get(_MASKED, False)
+        elif values.get("what") == "explain":
+            st.session_state[_TARGET] = (image_id, values.get("name"))
         elif isinstance(by, int) and 0 <= place + by < len(ids):
             st.session_state[_OPEN] = ids[place + by]
 

@@ -68,11 +68,11 @@ def alone(xray: Xray) -> Scene:
     )
 
 
-def explained(network_ref: str, xray: Xray) -> Scene:
-    """Return an X-ray with what a network predicts and the default map of that class."""
+def explained(network_ref: str, xray: Xray, target: str = "") -> Scene:
+    """Return an X-ray with what a network predicts and the default map of ``target``, else of the predicted class."""
     network, _ = load.model(network_ref)
     logits = explaining.logits(network_ref, xray)
-    target = network.classes[int(logits.argmax())]
+    target = target if target in network.classes else network.classes[int(logits.argmax())]
     heatmap = explaining.heatmaps(network_ref, xray, Method.of(), [target]).heatmaps[target]
     said = prediction(network, xray, logits, target)
     return Scene(

@@ -58,15 +58,16 @@ class Viewer {
     this.onKey = (event) => this.key(event);
     this.onFull = () => this.leaveFull();
     addEventListener("resize", this.onWindow);
-    document.addEventListener("keydown", this.onKey);
+    document.addEventListener("keydown", this.onKey, true); // before a dialog around it, which keeps keys to itself
     document.addEventListener("fullscreenchange", this.onFull);
+    if (this.root.getRootNode().host?.closest("[role=dialog]")) active = this;
     active ??= this;
   }
 
   remove() {
     this.watcher.disconnect();
     removeEventListener("resize", this.onWindow);
-    document.removeEventListener("keydown", this.onKey);
+    document.removeEventListener("keydown", this.onKey, true);
     document.removeEventListener("fullscreenchange", this.onFull);
     if (active === this) active = null;
     this.root.remove();
@@ -526,9 +527,9 @@ class Viewer {
     const range = path[0].tagName === "INPUT" && path[0].type === "range";
     if (takesKeys(path[0]) && !(range && !event.key.startsWith("Arrow"))) return;
     const act = this.keys()[event.key];
-    if (!act) return;
+    if (!act || act() === false) return;
     event.preventDefault();
-    act();
+    event.stopPropagation();
   }
 
   keys() {
@@ -578,7 +579,9 @@ class Viewer {
   escape() {
     if (this.shapes.length) this.forget();
     else if (this.isCovering()) this.leavePresent();
-    else this.choose("pan");
+    else if (this.tool !== "pan") this.choose("pan");
+    else return false; // the dialog around it may close
+    return true;
   }
 
   // --- full screen and presentation --------------------------------------------------------------------------------
