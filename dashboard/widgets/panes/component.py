@@ -20,7 +20,7 @@ from widgets.panes import look, media
 from widgets.panes.look import Look
 
 _HERE = Path(__file__).parent
-SCRIPTS = ("colours.js", "raster.js", "panes.js", "controls.js", "export.js", "viewer.js")
+SCRIPTS = ("colours.js", "raster.js", "panes.js", "controls.js", "export.js", "hearing.js", "elements.js", "viewer.js")
 """Parts of one module, in the order in which they are joined."""
 _mount = st.components.v2.component(
     "cxr_viewer",
