@@ -24,7 +24,6 @@ from cxr.evaluation.job import annotated_in_training
 from cxr.evaluation.metrics import probabilities as chances_of
 from cxr.evaluation.summary import with_targets
 from cxr.evaluation.truth import finding_names
-from cxr.explain import DEFAULT_COMPOSITE
 from cxr.explain.heatmap import Heatmap, Method, heatmaps_of, picture_digest
 from cxr.explain.store import HeatmapStore, weights_digest
 from cxr.models import XrayClassifier
@@ -199,11 +198,6 @@ def _explained(network_ref: str, model_stamp: int, xray: Xray, method: Method, t
         heatmaps |= {heatmap.target: heatmap for heatmap in new}
     seconds = time.perf_counter() - began
     return Explained({name: heatmaps[name] for name in targets}, len(targets) - len(missing), seconds, where)
-
-
-def relevance_of(network_ref: str, xray: Xray, target: str, composite: str = DEFAULT_COMPOSITE) -> np.ndarray:
-    """Return the map (h, w) of one class's logit, summed over channels."""
-    return heatmaps(network_ref, xray, Method.of(composite), [target]).heatmaps[target].relevance
 
 
 def relevance_npy(network: XrayClassifier, picture: np.ndarray, method: Method, target: str) -> bytes:

@@ -111,10 +111,11 @@ def test_from_a_click_on_train_to_the_effect_of_text(dashboard, tab) -> None:
     wait_until(lambda: metric(tab, "Images") == "24", 30, "the results of the 24 test images")
     count = click_largest_cell(tab)
     tab.get_by_role("heading", name=re.compile(rf"True \w+, predicted \w+ \({count}\)")).wait_for()
-    tab.get_by_test_id("stMainBlockContainer").locator("img").first.wait_for()
+    tab.locator(".gallery button").first.click()
+    tab.get_by_role("dialog").locator(".viewer canvas").first.wait_for(timeout=120_000)
     has_no_traceback(tab)
 
-    tab.get_by_role("link", name="Explain", exact=True).first.click()
+    tab.get_by_role("link", name="Explain", exact=True).click()
     tab.wait_for_url(re.compile(r"/explorer\?"))
     tab.get_by_role("button", name="Picture with legend (PNG)").wait_for(timeout=120_000)
     with tab.expect_download() as download:

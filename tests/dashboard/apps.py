@@ -45,26 +45,41 @@ def said(app: AppTest) -> str:
     return re.sub(r"\\([^\w\s])", r"\1", "\n".join(str(element.value) for element in elements))
 
 
-def shown_in_viewer(app: AppTest, place: int = 0) -> dict[str, Any]:
-    """Return what a viewer was given to show."""
-    return json.loads(app.get("bidi_component")[place].proto.json)
+def shown_in_viewer(app: AppTest) -> dict[str, Any]:
+    """Return what the viewer was given to show."""
+    return json.loads(_component(app, "cxr_viewer").json)
+
+
+def shown_in_gallery(app: AppTest) -> list[dict[str, str]]:
+    """Return the pictures of the first grid of X-rays."""
+    return json.loads(_component(app, "cxr_gallery").json)["pictures"]
+
+
+def open_in_gallery(app: AppTest, image_id: str) -> AppTest:
+    """Click on a picture of the first grid of X-rays."""
+    return _heard(app, "cxr_gallery", json_trigger_value=json.dumps([{"event": "open", "value": image_id}]))
+
+
+def _component(app: AppTest, name: str) -> Any:
+    return next(part.proto for part in app.get("bidi_component") if part.proto.component_name == name)
 
 
 def change_look(app: AppTest, **values: Any) -> AppTest:
     """Do as the viewer does when its settings were changed."""
     given = shown_in_viewer(app)
-    return _heard(app, json_value=json.dumps({"look": given["look"] | values | {"arrival": given["arrival"]}}))
+    look = given["look"] | values | {"arrival": given["arrival"]}
+    return _heard(app, "cxr_viewer", json_value=json.dumps({"look": look}))
 
 
 def act_in_viewer(app: AppTest, what: str, **values: Any) -> AppTest:
     """Do as the viewer does when it wants something of the page."""
     value = {"what": what, "subject": shown_in_viewer(app)["subject"], **values}
-    return _heard(app, json_trigger_value=json.dumps([{"event": "act", "value": value}]))
+    return _heard(app, "cxr_viewer", json_trigger_value=json.dumps([{"event": "act", "value": value}]))
 
 
-def _heard(app: AppTest, **value: str) -> AppTest:
-    component = app.get("bidi_component")[0].proto.id
+def _heard(app: AppTest, name: str, **value: str) -> AppTest:
+    component = _component(app, name).id
     states = app._tree.get_widget_states()
-    name = component if "json_value" in value else f"$$STREAMLIT_INTERNAL_KEY_{component}__events"
-    states.widgets.add(id=name, **value)
+    widget = component if "json_value" in value else f"$$STREAMLIT_INTERNAL_KEY_{component}__events"
+    states.widgets.add(id=widget, **value)
     return app._run(states)

@@ -71,7 +71,7 @@ def test_the_explorer_shows_one_kind_of_probability(configuration: Configuration
     assert "--option gamma=0.5 --option low=-3" in app.code[0].value
     seen = shown_in_viewer(app)
     assert [row["name"] for row in seen["prediction"]["classes"]] == table["class"].tolist()
-    assert len(seen["maps"]) == len(configuration.classes)
+    assert len(seen["maps"]) == min(12, len(configuration.classes))
     if configuration.multi_label:
         assert f"Most probable **{first['class']}** ({first['probability']:.2f})" in words
         assert seen["prediction"]["verdict"] == f"Most probable {first['class']} {first['probability']:.2f}"
@@ -113,10 +113,9 @@ def test_the_text_page_of_one_image_speaks_of_the_network_as_it_is(
     assert set(changes.index) == set(configuration.classes)
     assert (changes["prob. before"].sum() == pytest.approx(1)) != configuration.multi_label
     moved = (changes["prob. masked"] - changes["prob. before"]).abs().idxmax()
-    captions = [caption.replace("\\", "") for image in app.image for caption in image.captions]
     if configuration.multi_label:
         assert f"Masking the text moves **{moved}** most" in said(app)
-        assert f"Before: red speaks for {moved}, blue against it" in captions
+        assert any(p["title"].startswith(f"Before: logit of {moved} ") for p in shown_in_viewer(app)["panes"])
     else:
         assert "prediction" in said(app)
 

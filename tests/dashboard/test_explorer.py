@@ -381,36 +381,6 @@ def test_names_of_classes_are_shown_as_they_are() -> None:
     assert viewer.plain("a_b*c [d] $e$") == r"a\_b\*c \[d\] \$e\$"
 
 
-def test_xray_heatmap_and_overlay_come_at_one_size_with_red_where_relevance_is_positive() -> None:
-    from widgets import viewer
-
-    image = np.full((300, 200), 90, np.uint8)
-    relevance = np.zeros((16, 16), np.float32)
-    relevance[2:6, 2:6], relevance[10:14, 10:14] = 1.0, -1.0
-    plain, heat, overlay = viewer.relevance_pictures(image, relevance, opacity=0.8, scale=1.0)
-    assert plain.shape == heat.shape == overlay.shape == (viewer.SIDE, viewer.SIDE * 2 // 3, 3)
-    size = np.array(heat.shape[:2])
-    positive, negative = (tuple((size * share).astype(int)) for share in (0.25, 0.75))
-    for picture in (heat, overlay):
-        assert picture[positive][0] > picture[positive][2] + 30
-        assert picture[negative][2] > picture[negative][0] + 30
-    corner = overlay[-5, 5]
-    np.testing.assert_array_equal(corner, [90, 90, 90])
-
-
-def test_an_outline_follows_the_edge_of_its_mask_and_leaves_the_inside_alone() -> None:
-    from widgets import viewer
-
-    picture = np.zeros((200, 200, 3), np.uint8)
-    mask = np.zeros((100, 100), np.uint8)
-    mask[25:75, 25:75] = 255
-    drawn = viewer.with_outlines(picture, {"lung": mask})
-    coloured = (drawn == viewer.MASK_COLOURS["lung"]).all(axis=-1)
-    assert coloured[100, 48:53].any()
-    assert not drawn[60:140, 60:140].any()
-    assert not picture.any(), "the picture given is left alone"
-
-
 def test_boxes_are_drawn_where_they_lie_and_labelled_outside() -> None:
     from widgets import viewer
 

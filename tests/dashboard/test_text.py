@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from apps import opened, refused, said
+from apps import opened, refused, said, shown_in_viewer
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
@@ -86,9 +86,12 @@ def test_heatmaps_before_and_after_are_shown_on_request(trained: Run) -> None:
     app = opened("text")
     app.toggle(key="text:heatmaps").set_value(True).run()
     assert not app.exception
-    captions = [caption for image in app.image for caption in image.captions]
-    assert any(caption.startswith("Before: red speaks for") for caption in captions)
-    assert any(caption.startswith("Text masked: red speaks for") for caption in captions)
+    shown = shown_in_viewer(app)
+    titles = [pane["title"] for pane in shown["panes"]]
+    assert titles[:2] == ["Before", "Text masked"]
+    assert [title.split(": logit of ")[0] for title in titles[2:]] == titles[:2]
+    assert len({image["url"] for image in shown["images"]}) == 2
+    assert len({known["url"] for known in shown["maps"]}) == 2
 
 
 def test_a_split_without_an_experiment_says_how_to_start_one(trained: Run) -> None:

@@ -8,11 +8,11 @@ import streamlit as st
 from cxr.data import Manifest
 from cxr.errors import CxrError
 
-from services import load
+from services import explaining
 from widgets import address, page, pages, pick, viewer
+from widgets.panes import component, scenes
 
 _KEY = "data:image"
-_SIDE = 640
 
 
 def open_it(image_id: str) -> None:
@@ -37,13 +37,11 @@ def show(name: str, data: Manifest) -> None:
 
 def _picture(data: Manifest, image_id: str) -> None:
     try:
-        pixels = load.xray(data, image_id)
+        xray = explaining.of_manifest(data, image_id)
     except (CxrError, OSError) as error:
         st.error(address.plain(page.sentence(error)), icon=":material/broken_image:")
         return
-    height, width = pixels.shape
-    caption = f"{width} x {height} pixels, 8-bit grey"
-    st.image(viewer.at_display_size(pixels, _SIDE), caption=caption, alt=image_id, width="stretch")
+    component.show(scenes.alone(xray), key="data:viewer")
 
 
 def _known(name: str, data: Manifest, image_id: str) -> None:

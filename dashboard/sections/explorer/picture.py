@@ -18,13 +18,12 @@ from sections.explorer.beside import Beside, Neighbour
 from services import explaining, load, regions
 from services.explaining import Xray
 from widgets import browse, page
-from widgets.panes import component, look
-from widgets.panes.component import ClassRow, Pane, Prediction, Region, Scene, Thumb
+from widgets.panes import component, look, scenes
+from widgets.panes.component import Pane, Region, Scene, Thumb
 from widgets.subject import Subject
 
 KEY = "viewer"
 _REGION, _LEAVE = "viewer:region", "viewer:leave"
-MOST_PANES = 12
 
 
 @dataclass(frozen=True)
@@ -109,11 +108,7 @@ def scene(explained: Explanation, chosen: Subject | None, listed: browse.Listed 
     """Return what the viewer shows."""
     xray, first = explained.xray, explained.heatmaps[0]
     images, maps = [(xray.stamp, xray.pixels)], [("first", first.relevance)]
-    panes = [
-        Pane("xray", "X-ray", base=True),
-        Pane("heatmap", f"Heatmap: {first.target}", map=0, base=True),
-        Pane("overlay", "Overlay", map=0, base=True),
-    ]
+    panes = scenes.base_panes(first.target)
     for heatmap in explained.heatmaps[1:]:
         panes.append(Pane("overlay", f"{heatmap.target} · logit {heatmap.logit:+.3f}", map=len(maps)))
         maps.append(("first", heatmap.relevance))
@@ -124,55 +119,24 @@ def scene(explained: Explanation, chosen: Subject | None, listed: browse.Listed 
             stamps.append(other.xray.stamp)
         panes.append(Pane("overlay", other.title, stamps.index(other.xray.stamp), len(maps)))
         maps.append((other.made_by, other.heatmap.relevance))
-    said = prediction(explained)
+    said = scenes.prediction(explained.network, xray, explained.logits, first.target)
     names = safe_names([xray.id, *explained.network.classes])
     return Scene(
         subject=_subject(explained),
         images=images,
         maps=maps,
-        panes=panes[:MOST_PANES],
+        panes=panes,
         prediction=said,
         outlines=xray.masks,
         position=listed.place + 1 if listed else 0,
         total=len(listed.ids) if listed else 0,
         strip=_strip(chosen, listed) if chosen and listed else (),
-        sentence=_sentence(explained, said),
+        sentence=scenes.sentence(first.target),
         legend=[f"{xray.id} · {said['verdict']} · {said['truth']}", *legend.lines(first)],
         name=f"{names[xray.id]}_{first.composite}_{names[first.target]}",
         extras=beside.extras(explained.beside, chosen),
         region=region,
     )
-
-
-def prediction(explained: Explanation) -> Prediction:
-    """Return the network's answer, the likeliest class first, with what is true and how near the second class is."""
-    network, xray = explained.network, explained.xray
-    table = explaining.scores(network, explained.logits)
-    of_findings = explaining.is_of_findings(network)
-    target = explained.heatmaps[0].target
-    rows: list[ClassRow] = [
-        {"name": name, "probability": float(chance), "logit": float(logit), "explained": name == target}
-        for name, chance, logit in table.itertuples(index=False)
-    ]
-    best = rows[0]
-    return {
-        "verdict": f"{'Most probable' if of_findings else 'Predicted'} {best['name']} {best['probability']:.2f}",
-        "truth": xray.truth_in_words(network),
-        "doubt": "" if of_findings or len(rows) < 2 else _doubt(rows),
-        "right": None if of_findings or xray.label not in network.classes else xray.label == best["name"],
-        "classes": rows,
-    }
-
-
-def _doubt(rows: Sequence[ClassRow]) -> str:
-    ahead = rows[0]["probability"] - rows[1]["probability"]
-    return f"{ahead:.2f} ahead of {rows[1]['name']}"
-
-
-def _sentence(explained: Explanation, said: Prediction) -> str:
-    """Return the one sentence of the presentation."""
-    heatmap = explained.heatmaps[0]
-    return f"Red speaks for {heatmap.target}, blue against it: what this network used, not where disease is."
 
 
 def _strip(chosen: Subject, listed: browse.Listed) -> list[Thumb]:

@@ -14,12 +14,14 @@ from streamlit.delta_generator import DeltaGenerator
 from cxr.evaluation import predict
 from cxr.experiments.masking.one_image import CONDITIONS, masked_versions
 from cxr.experiments.masking.settings import Setting
+from cxr.explain.heatmap import Method
 from cxr.models import XrayClassifier
 from cxr.text import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, Reviews, TextBox, detect_cached, mask_text, tokens_of
 
 from services import computing, explaining, load
 from services.explaining import Xray
 from widgets import page, pick, viewer
+from widgets.panes import component, scenes
 from widgets.subject import Subject
 
 CONDITION_TITLES = dict(zip(CONDITIONS, ("before", "text masked", "random boxes"), strict=True))
@@ -163,6 +165,8 @@ def show_pictures(xray: Xray, boxes: Sequence[TextBox], how: MaskedBy) -> None:
 
 def show_heatmaps(subject: Subject, xray: Xray, boxes: Sequence[TextBox], how: MaskedBy, target: str) -> None:
     """Show what speaks for ``target`` before and after masking, in one colour scale."""
-    pictures = (xray, masked(xray, boxes, how))
-    maps = [explaining.relevance_of(subject.network_ref, picture, target) for picture in pictures]
-    viewer.show_overlays([p.pixels for p in pictures], maps, ["Before", "Text masked"], target)
+    versions = []
+    for title, picture in (("Before", xray), ("Text masked", masked(xray, boxes, how))):
+        explained = explaining.heatmaps(subject.network_ref, picture, Method.of(), [target])
+        versions.append((title, picture, explained.heatmaps[target]))
+    component.show(scenes.before_and_after(versions), key="text:viewer")

@@ -20,7 +20,7 @@ from widgets.panes import look, media
 from widgets.panes.look import Look
 
 _HERE = Path(__file__).parent
-SCRIPTS = ("colours.js", "raster.js", "panes.js", "controls.js", "export.js", "viewer.js")
+SCRIPTS = ("colours.js", "raster.js", "panes.js", "controls.js", "export.js", "hearing.js", "elements.js", "viewer.js")
 """Parts of one module, in the order in which they are joined."""
 _mount = st.components.v2.component(
     "cxr_viewer",
@@ -121,7 +121,7 @@ class Scene:
     images: Sequence[tuple[str, np.ndarray]]
     maps: Sequence[tuple[str, np.ndarray]]
     panes: Sequence[Pane]
-    prediction: Prediction
+    prediction: Prediction | None = None
     outlines: Mapping[str, Path] = field(default_factory=dict)
     position: int = 0
     total: int = 0
@@ -137,17 +137,17 @@ class Scene:
 Act = Callable[[Mapping[str, object]], None]
 
 
-def show(scene: Scene, drawn: Look, *, key: str, on_act: Act | None = None) -> None:
+def show(scene: Scene, drawn: Look | None = None, *, key: str, on_act: Act | None = None) -> None:
     """Show the viewer.
 
-    ``drawn`` are the settings from the address. ``on_act`` is told what the user wants of the page: ``what`` is
-    ``step`` (``by``), ``go`` (``id``), ``explain`` (``name``), ``extra`` (``name``), ``region`` (``kind``, ``points``)
-    or ``forget``.
+    ``drawn`` are the settings from the address; without it they are the browser's alone. ``on_act`` is told what the
+    user wants of the page: ``what`` is ``step`` (``by``), ``go`` (``id``), ``explain`` (``name``), ``extra``
+    (``name``), ``region`` (``kind``, ``points``) or ``forget``.
     """
 
     def heard_look() -> None:
         values = st.session_state[key].get("look")
-        if isinstance(values, Mapping) and values.get("arrival") == address.arrival():
+        if drawn is not None and isinstance(values, Mapping) and values.get("arrival") == address.arrival():
             look.changed(values, list(scene.outlines))
 
     def heard_act() -> None:
@@ -155,7 +155,7 @@ def show(scene: Scene, drawn: Look, *, key: str, on_act: Act | None = None) -> N
         if on_act is not None and isinstance(values, Mapping) and values.get("subject") == scene.subject:
             on_act(values)
 
-    _mount(key=key, data=_data(scene, drawn, key), on_look_change=heard_look, on_act_change=heard_act)
+    _mount(key=key, data=_data(scene, drawn or look.DEFAULT, key), on_look_change=heard_look, on_act_change=heard_act)
 
 
 def _data(scene: Scene, drawn: Look, key: str) -> dict[str, object]:

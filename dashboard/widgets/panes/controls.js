@@ -67,10 +67,10 @@ function slider(label, low, high, step, write, act) {
 }
 
 function choice(label, options, act) {
-  const select = make("select", { "aria-label": label });
+  const select = make("select", { "aria-label": label, title: label });
   for (const [value, text] of options) select.append(make("option", { value }, text));
   select.addEventListener("change", () => act(select.value));
-  return { root: make("label", { class: "choice" }, make("span", {}, label), select), select };
+  return { root: select, select };
 }
 
 const KEYS = [
