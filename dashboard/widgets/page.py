@@ -86,6 +86,14 @@ def refreshed(every: float | None) -> Callable[[Callable[P, None]], Callable[P, 
     return decorate
 
 
+def rerun_when_other(key: str, value: object) -> None:
+    """Run the whole page once when ``value``, which a part of it shows, is another than at the last look."""
+    before = st.session_state.get(key, value)
+    st.session_state[key] = value
+    if before != value:
+        st.rerun()
+
+
 def estimate(cell: Any, label: str, value: formatting.Estimate | None, *, percent: bool = True, help: str = "") -> None:
     """Show an estimate as a large figure with its 95 % interval below it."""
     point, limits = formatting.point_and_interval(value, percent=percent)
