@@ -64,6 +64,7 @@ def show(runs: Sequence[Run]) -> None:
     st.dataframe(
         table(runs, statuses),
         hide_index=True,
+        height="content",
         column_config={
             "page": st.column_config.LinkColumn("page", display_text="Open", width=60),
             "name": st.column_config.TextColumn("name", width=210),
