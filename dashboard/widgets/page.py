@@ -19,6 +19,7 @@ from widgets import address
 
 _log = logging.getLogger(__name__)
 P = ParamSpec("P")
+_SHORT = 5000  # rows of a table that take no time to write
 
 
 def header(title: str, lead: str) -> None:
@@ -103,10 +104,10 @@ def estimate(cell: Any, label: str, value: formatting.Estimate | None, *, percen
 
 
 def csv_button(label: str, table: pd.DataFrame, name: str) -> None:
-    """Offer a table as ``name``.csv."""
+    """Offer a table as ``name``.csv; a long one is written when it is asked for, not at every look at the page."""
     st.download_button(
         label,
-        table.to_csv(index=False),
+        table.to_csv(index=False) if len(table) <= _SHORT else lambda: table.to_csv(index=False),
         f"{name}.csv",
         "text/csv",
         icon=":material/download:",
