@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--enable-precise-memory-info"]
-PORT = 8697
 WAIT_MS = 240_000
 PAGES: tuple[str, ...] = (
     "home",
@@ -72,9 +71,10 @@ PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startT
 class Server:
     """The dashboard of a checkout on an installation."""
 
-    def __init__(self, checkout: Path, folder: Path) -> None:
+    def __init__(self, checkout: Path, folder: Path, port: int) -> None:
         environment = os.environ | {"CXR_DATA": str(folder / "data"), "CXR_RUNS": str(folder / "runs")}
-        command = [sys.executable, "-m", "streamlit", "run", "dashboard/Home.py", f"--server.port={PORT}"]
+        command = [sys.executable, "-m", "streamlit", "run", "dashboard/Home.py", f"--server.port={port}"]
+        self.url = f"http://127.0.0.1:{port}"
         self.process = subprocess.Popen(
             [*command, "--server.headless=true"],
             cwd=checkout,
@@ -83,7 +83,7 @@ class Server:
         )
         for _ in range(480):
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{PORT}/_stcore/health", timeout=1)
+                urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=1)
                 return
             except OSError:
                 time.sleep(0.25)
@@ -116,10 +116,10 @@ def new_tab(opened: Browser) -> tuple[BrowserContext, Page]:
     return context, context.new_page()
 
 
-def visit(tab: Page, address: str) -> float:
+def visit(server: Server, tab: Page, address: str) -> float:
     """Open an address and return the seconds until the page stands."""
     began = time.perf_counter()
-    tab.goto(f"http://127.0.0.1:{PORT}/{address}", timeout=WAIT_MS)
+    tab.goto(f"{server.url}/{address}", timeout=WAIT_MS)
     tab.wait_for_function(SETTLED, timeout=WAIT_MS)
     return time.perf_counter() - began
 
@@ -133,13 +133,16 @@ def openings(opened: Browser, server: Server, run: str, rounds: int) -> None:
         for _ in range(rounds + 1):
             before = server.cpu_s()
             context, tab = new_tab(opened)
-            settled.append(visit(tab, page.format(run=run)))
+            settled.append(visit(server, tab, page.format(run=run)))
             paints.append((tab.evaluate(PAINT) or 0) / 1000)
             context.close()
             cpu.append(server.cpu_s() - before)
         later = [statistics.median(values[1:]) for values in (paints, settled, cpu)]
-        name = page.partition("?")[0]
-        print(f"| {name} | {settled[0]:.1f} | {later[0]:.2f} | {later[1]:.2f} | {later[2]:.2f} |", flush=True)
+        print(f"| {named(page)} | {settled[0]:.1f} | {later[0]:.2f} | {later[1]:.2f} | {later[2]:.2f} |", flush=True)
+
+
+def named(page: str) -> str:
+    return page.partition("?")[0] or "home"
 
 
 def sidebar(name: str) -> Callable[[Page], None]:
@@ -151,7 +154,7 @@ def text(words: str) -> Callable[[Page], None]:
 
 
 def next_page(tab: Page) -> None:
-    tab.locator("[class$='-page'] [data-testid=stNumberInputStepUp]").first.click()
+    tab.locator("[class*='-page'] [data-testid=stNumberInputStepUp]:not([inert] *)").first.click()
 
 
 def smoother(tab: Page) -> None:
@@ -161,7 +164,7 @@ def smoother(tab: Page) -> None:
 
 
 ACTIONS: dict[str, Sequence[tuple[str, Callable[[Page], None]]]] = {
-    "home": [("next page of the runs", next_page)] * 4,
+    "": [("next page of the runs", next_page)] * 4,
     "live?run={run}": [
         ("axis of the curves", text("Epochs")),
         ("axis of the curves", text("Time")),
@@ -177,13 +180,13 @@ ACTIONS: dict[str, Sequence[tuple[str, Callable[[Page], None]]]] = {
 }
 
 
-def interactions(opened: Browser, run: str, rounds: int) -> None:
+def interactions(opened: Browser, server: Server, run: str, rounds: int) -> None:
     """Print how long the page takes to answer a user who is there already."""
     took: dict[str, list[float]] = {}
     context, tab = new_tab(opened)
     for page, actions in ACTIONS.items():
         for number in range(rounds + 1):
-            visit(tab, page.format(run=run))
+            visit(server, tab, page.format(run=run))
             for name, act in actions:
                 tab.evaluate(LISTEN)
                 act(tab)
@@ -191,7 +194,7 @@ def interactions(opened: Browser, run: str, rounds: int) -> None:
                 milliseconds = tab.evaluate("window.took")
                 tab.wait_for_function(SETTLED, timeout=WAIT_MS)
                 if number:  # the first round reads what is then kept
-                    took.setdefault(f"{page.partition('?')[0]}: {name}", []).append(milliseconds)
+                    took.setdefault(f"{named(page)}: {name}", []).append(milliseconds)
     context.close()
     print("\n| interaction | times | median, ms | 95th percentile, ms |\n|---|---|---|---|")
     took["all"] = [value for values in took.values() for value in values]
@@ -212,7 +215,7 @@ def memory(opened: Browser, server: Server, run: str, sessions: int) -> None:
         context, tab = new_tab(opened)
         contexts.append(context)
         for page in PAGES:
-            visit(tab, page.format(run=run))
+            visit(server, tab, page.format(run=run))
         sizes.append(server.megabytes())
         print(f"| {number} | {sizes[-1]:,.0f} |", flush=True)
     if sessions > 1:
@@ -248,7 +251,7 @@ def soak(opened: Browser, server: Server, folder: Path, minutes: float, faster: 
     thread = threading.Thread(target=train, daemon=True)
     thread.start()
     context, tab = new_tab(opened)
-    visit(tab, f"live?run={run.id}")
+    visit(server, tab, f"live?run={run.id}")
     tools = context.new_cdp_session(tab)
     tools.send("Performance.enable")
     print(f"\n{minutes:g} minutes, rows {faster} times as fast as in a training of five steps a second\n")
@@ -277,6 +280,7 @@ def main() -> None:
     parser.add_argument("--soak", type=float, default=0, help="minutes of one tab on a running training, alone")
     parser.add_argument("--checkout", type=Path, default=PROJECT, help="whose pages")
     parser.add_argument("--folder", type=Path, help="an installation that is there, or where to make one that stays")
+    parser.add_argument("--port", type=int, default=8697)
     parser.add_argument("--only", default="openings,interactions,memory")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
@@ -286,7 +290,7 @@ def main() -> None:
             run = installation(folder, args.images, args.runs, args.rows)
             known.write_text(json.dumps({"run": run}))
         run = json.loads(known.read_text())["run"]
-        server = Server(args.checkout.resolve(), folder)
+        server = Server(args.checkout.resolve(), folder, args.port)
         print(f"{args.images:,} X-rays, {args.runs:,} runs, {args.rows:,} rows of metrics.")
         print(f"Load {os.getloadavg()[0]:.1f} at the start.\n")
         try:
@@ -297,7 +301,7 @@ def main() -> None:
                 if "openings" in args.only:
                     openings(opened, server, run, args.rounds)
                 if "interactions" in args.only:
-                    interactions(opened, run, args.rounds)
+                    interactions(opened, server, run, args.rounds)
                 if "memory" in args.only:
                     memory(opened, server, run, args.sessions)
         finally:
