@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from cxr.errors import RunError
 from cxr.files import replacing
 from cxr.runs.kinds import Params, kind_of
-from cxr.runs.metrics.metrics_file import MetricsReader, MetricsRow, ends_in_half_a_line, parse_lines
+from cxr.runs.metrics.metrics_file import MetricsReader, MetricsRow, ends_in_half_a_line, parse_lines, read_block
 from cxr.runs.spec import Spec, new_run_id, new_spec
 from cxr.runs.status import Status, StatusFields
 from cxr.runs.storage import DiskFullError, create_json, disk_full, explaining_full_disk, locked, to_json, write_json
@@ -296,19 +296,9 @@ class RunFolder:
 
     def read_metrics(self, since: int, most_bytes: int = -1) -> tuple[list[MetricsRow], int, int]:
         """Return the rows after byte ``since``, where the next begin, and how many lines are damaged."""
-        try:
-            with (self.path / METRICS).open("rb") as source:
-                size = source.seek(0, os.SEEK_END)
-                start = since if 0 <= since <= size else 0
-                source.seek(start)
-                block = source.read(most_bytes)
-                if len(block) == most_bytes:
-                    block += source.readline()  # a line longer than the block must not stop the reading
-        except FileNotFoundError:
-            return [], 0, 0
-        end = block.rfind(b"\n") + 1
-        rows, damaged = parse_lines(block[:end])
-        return rows, start + end, damaged
+        block, offset = read_block(self.path / METRICS, since, most_bytes)
+        rows, damaged = parse_lines(block)
+        return rows, offset, damaged
 
     # results
 

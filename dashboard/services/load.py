@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from cxr.data import Manifest, read_xray
 from cxr.errors import CxrError
 from cxr.formatting import duration as duration
 from cxr.runs import Run, RunFolder
+from cxr.runs.folder import RESULTS
+from cxr.runs.index import FileContents
 from cxr.runs.metrics.metrics_table import Metrics, MetricsTable
 
 if TYPE_CHECKING:
@@ -164,6 +167,28 @@ def _metrics(folder: str) -> MetricsTable:
 def metrics(run: Run) -> Metrics:
     """Return a run's metrics as columns; all sessions share them, and only what was added is read."""
     return _metrics(str(run.folder.path)).refresh()
+
+
+def headline(run: Run) -> str:
+    """Return in words the most important figure of a run's results.json, "" where it has none."""
+    try:
+        return _HEADLINES.read(str(run.folder.path / RESULTS))
+    except OSError:
+        return ""
+
+
+def _headline(path: str, content: bytes) -> str:
+    try:
+        splits = json.loads(content)["splits"]
+        name = "test" if "test" in splits else next(iter(splits))
+        multi_label = "accuracy" not in splits[name]
+        value = splits[name]["auc" if multi_label else "accuracy"]["value"]
+        return f"{name}: AUC {value:.3f}" if multi_label else f"{name}: {100 * value:.1f} % right"
+    except (ValueError, TypeError, LookupError, StopIteration):  # of a kind without figures, or damaged
+        return ""
+
+
+_HEADLINES = FileContents(_headline)
 
 
 def local_time(value: object) -> str:

@@ -41,13 +41,13 @@ def counts(table: pd.DataFrame, by: str) -> pd.DataFrame:
     crossed = pd.crosstab(named["label"], named[by], margins=True, margins_name="all")
     if by != "split":
         return crossed
-    return crossed[[name or "(none)" for name in in_order(set(table["split"]))] + ["all"]]
+    return crossed[[name or "(none)" for name in in_order(set(table["split"].unique()))] + ["all"]]
 
 
 def one_source_each(table: pd.DataFrame) -> bool:
     """Tell whether some class shares no source with any other class, the worst confounding there is."""
     labelled = table[(table["label"] != "") & (table["source"] != "") & table["split"].isin(["train", ""])]
-    sources = labelled.groupby("label")["source"].agg(set)
+    sources = labelled[["label", "source"]].drop_duplicates().groupby("label")["source"].agg(set)
     return any(
         not (own & set().union(*(other for name, other in sources.items() if name != label)))
         for label, own in sources.items()
@@ -183,15 +183,14 @@ def show_images(name: str, data: Manifest) -> None:
     table = data.table
     cells = st.columns([3, 3, 3, 2])
     for cell, column in zip(cells[:3], ("label", "source", "split"), strict=True):
-        options, key = sorted(set(table[column])), f"data:{column}"
+        options, key = sorted(table[column].unique()), f"data:{column}"
         pick.arrive_some(key, column, options)
         values = cell.multiselect(column.capitalize(), options, format_func=lambda v: v or "(none)", key=key)
         pick.leave_some(column, values)
         table = table[table[column].isin(values)] if values else table
-    by_id = table.set_index("image_id")
 
     def caption(image_id: str) -> str:
-        row = by_id.loc[image_id]
+        row = data.row(image_id)
         return " · ".join(str(v) for v in (row["label"] or row["findings"], row["source"], row["view"]) if v)
 
     ids = table["image_id"].tolist()

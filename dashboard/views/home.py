@@ -9,29 +9,13 @@ from cxr.errors import CxrError
 from cxr.paths import data_root
 from cxr.runs import Slurm, list_runs, start
 
+from sections.home import runs_table
+from sections.home.next_step import OTHER_STEPS, best_step
 from widgets import address, page, pages, where
 from widgets import run_state as run_parts
 
 REFRESH_S = 3
-
-
-def next_steps(sets: list, runs: list) -> list[tuple[str, str, str]]:
-    """Return (page, link, why) of what a researcher would do now."""
-    steps = []
-    finished = [r for r in runs if r.kind == "train" and r.status()["state"] == "finished"]
-    if not sets:
-        steps.append((pages.DATA, "Get a data set", "Make the synthetic X-rays or import your own."))
-    elif not any(d.kind != "synthetic" for d in sets):
-        steps.append((pages.DATA, "Import your own X-rays", "A folder per class, a CSV, DICOM or a public data set."))
-    if sets and not finished:
-        steps.append((pages.TRAIN, "Train a network", "Or use the button on the right for a small one."))
-    if finished:
-        steps.append((pages.RESULTS, "Read the results", "Confusion matrix, intervals, the images behind each cell."))
-    steps.append(
-        (pages.EXPLORER, "Look at heatmaps", "Which pixels spoke for a class? Works with the shipped network.")
-    )
-    steps.append((pages.TEXT, "Mask the text", "Does the prediction depend on burned-in text?"))
-    return steps
+SHOWN = 5  # of the runs that are not over
 
 
 def train_demo(place: Slurm | None) -> None:
@@ -50,42 +34,58 @@ page.header(
 with page.told_in_one_line():
     sets, runs = list_data_sets(), list_runs()
 
+step = best_step(sets, runs)
 left, right = st.columns([3, 2], gap="large")
 with left:
-    st.subheader("What to do next", anchor=False)
-    for target, label, why in next_steps(sets, runs):
-        with st.container(border=True):
-            st.page_link(target, label=f"**{label}**", icon=":material/arrow_forward:")
-            st.caption(why)
+    st.subheader("Next step", anchor=False)
+    with st.container(border=True):
+        st.page_link(step.page, label=f"**{step.label}**", icon=":material/arrow_forward:", query_params=step.query)
+        st.caption(address.plain(step.why))
+    st.caption("Or:")
+    for cell, other in zip(st.columns(len(OTHER_STEPS)), OTHER_STEPS, strict=True):
+        cell.page_link(other.page, label=other.label, help=other.why)
 with right:
     st.subheader("Try it now", anchor=False)
-    st.write("A small DenseNet on the synthetic X-rays trains in under three minutes on two processor cores.")
+    st.write("A small DenseNet on the synthetic X-rays trains in under three minutes on two free processor cores.")
     with page.told_in_one_line():
         pressed = st.button("Train a fresh demo network", type="primary", icon=":material/play_arrow:")
         place = where.choose("train", "home")
         if pressed:
             train_demo(place)
-    st.subheader("Data sets", anchor=False)
-    if sets:
-        st.dataframe([{"name": d.name, "X-rays": d.n, "from": d.kind} for d in sets], hide_index=True)
-    else:
-        st.caption("None yet.")
-    st.info(
-        "Reported figures fall outside the hospital they were trained in: the paper's own test set gave 100 %, an "
-        "outside test of a plain DenseNet201 by the same authors 71.7 % (95 % HDI 64.6 to 78.6).",
-        icon=":material/warning:",
-    )
 
 
-@page.refreshed(REFRESH_S if any(r.status()["state"] in run_parts.ACTIVE for r in runs) else None)
-def recent() -> None:
+@page.refreshed(REFRESH_S if any(run.active for run in runs) else None)
+def running() -> None:
+    """Show what is not over; the whole page follows where that changes."""
+    active = [run for run in list_runs() if run.active]
+    page.rerun_when_other("home:active", [run.id for run in active])
+    if not active:
+        return
+    st.subheader("Running", anchor=False)
+    for run in active[:SHOWN]:
+        name, line = st.columns([2, 5], vertical_alignment="center")
+        name.markdown(f"**{address.plain(run.name)}** · {run.kind}")
+        with line:
+            run_parts.state_line(run, run.status())
+    if len(active) > SHOWN:
+        st.caption(f"and {len(active) - SHOWN} more, see the table")
+
+
+running()
+with page.told_in_one_line():
     st.subheader("Runs", anchor=False)
-    newest = list_runs()[:15]
-    if newest:
-        run_parts.show_table(newest)
+    if runs:
+        runs_table.show(runs_table.choose(runs))
     else:
         st.caption("No run yet. Trainings, evaluations and text experiments appear here.")
-
-
-recent()
+st.subheader("Data sets", anchor=False)
+if sets:
+    st.dataframe([{"name": d.name, "X-rays": d.n, "from": d.kind or "–"} for d in sets], hide_index=True)
+else:
+    st.caption("None yet.")
+st.info(
+    "Reported figures fall outside the hospital they were trained in: the paper's own test set gave 100 %, an "
+    "outside test of a plain DenseNet201 by the same authors 71.7 % (95 % HDI 64.6 to 78.6).",
+    icon=":material/warning:",
+)
 page.command("cxr", "train", "demo", "--data", "demo", *where.words(place))

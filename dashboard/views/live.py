@@ -62,7 +62,7 @@ def figures(status: Status, own: Metrics) -> None:
     epochs, steps = own.of_kind("epoch"), own.steps["step"]
     cells = st.columns(5)
     cells[0].metric("Epochs done", len(epochs))
-    cells[1].metric("Steps", int(steps[-1]) if len(steps) else 0)
+    cells[1].metric("Steps", f"{steps[-1]:,}" if len(steps) else "0")
     help_ = f"{waited(own)} of the last steps' time was spent waiting for data"
     cells[2].metric("Images per second", throughput(own), help=help_)
     if status["state"] in run_parts.ACTIVE:

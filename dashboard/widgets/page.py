@@ -19,6 +19,7 @@ from widgets import address
 
 _log = logging.getLogger(__name__)
 P = ParamSpec("P")
+_SHORT = 5000  # rows of a table that take no time to write
 # Captions at their own opacity are hard to read on a projector.
 _STYLE = """[data-testid=stMainBlockContainer] {padding: 2.2rem 3rem 4rem}
 [data-testid=stCaptionContainer] {opacity: .8}
@@ -98,6 +99,14 @@ def refreshed(every: float | None) -> Callable[[Callable[P, None]], Callable[P, 
     return decorate
 
 
+def rerun_when_other(key: str, value: object) -> None:
+    """Run the whole page once when ``value``, which a part of it shows, is another than at the last look."""
+    before = st.session_state.get(key, value)
+    st.session_state[key] = value
+    if before != value:
+        st.rerun()
+
+
 def estimate(cell: Any, label: str, value: formatting.Estimate | None, *, percent: bool = True, help: str = "") -> None:
     """Show an estimate as a large figure with its 95 % interval below it."""
     point, limits = formatting.point_and_interval(value, percent=percent)
@@ -107,10 +116,10 @@ def estimate(cell: Any, label: str, value: formatting.Estimate | None, *, percen
 
 
 def csv_button(label: str, table: pd.DataFrame, name: str) -> None:
-    """Offer a table as ``name``.csv."""
+    """Offer a table as ``name``.csv; a long one is written when it is asked for, not at every look at the page."""
     st.download_button(
         label,
-        table.to_csv(index=False),
+        table.to_csv(index=False) if len(table) <= _SHORT else lambda: table.to_csv(index=False),
         f"{name}.csv",
         "text/csv",
         icon=":material/download:",

@@ -51,7 +51,7 @@ _BROWSE = {
     "errors": Parameter("switch"),
 }
 PARAMETERS: dict[str, dict[str, Parameter]] = {
-    "home": {},
+    "home": {"kind": Parameter("kind of run"), "page": _PAGE},
     "data": {
         "tab": Parameter("tab"),
         "data": _DATA,

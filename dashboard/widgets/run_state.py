@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-import pandas as pd
 import streamlit as st
 
 from cxr.runs import ACTIVE, Run, Status, list_runs
@@ -104,33 +103,3 @@ def rerun_when_gone(*runs: Run) -> None:
     """
     if not all(run.folder.path.is_dir() for run in runs):
         st.rerun()
-
-
-def table(runs: Sequence[Run]) -> pd.DataFrame:
-    """Return one row per run for ``st.dataframe``."""
-    rows = []
-    for run in runs:
-        status, spec = run.status(), run.spec
-        rows.append(
-            {
-                "name": spec.get("name") or run.id,
-                "kind": spec["kind"],
-                "state": status["state"],
-                "progress": status["progress"],
-                "created": load.local_time(spec["created"]),
-                "message": status["error"] or status["message"],
-                "id": run.id,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def show_table(runs: Sequence[Run]) -> None:
-    """Show runs as a table with progress bars, newest first."""
-    st.dataframe(
-        table(runs),
-        hide_index=True,
-        column_config={
-            "progress": st.column_config.ProgressColumn("progress", min_value=0, max_value=1, format="percent")
-        },
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from cxr.paths import runs_root
 from cxr.runs import RunFolder
-from cxr.runs.metrics import metrics_table
+from cxr.runs.metrics import metrics_file, metrics_table
 from cxr.runs.metrics.metrics_table import COLUMNS, Metrics, MetricsTable
 
 
@@ -41,15 +42,15 @@ def test_only_what_was_added_is_read_again_and_what_was_given_out_stays_as_it_wa
     first = table.refresh()
     folder.append_metrics([step(n) for n in range(3, 50)])
     read = []
-    monkeypatch.setattr(RunFolder, "read_metrics", record(read, RunFolder.read_metrics))
+    monkeypatch.setattr(metrics_file, "read_block", record(read, metrics_file.read_block))
     second = table.refresh()
-    assert [len(rows) for rows in read] == [47, 0]
+    assert [block.count(b"\n") for block in read] == [47, 0]
     assert (first.steps["step"].tolist(), second.steps["step"].tolist()) == ([0, 1, 2], list(range(50)))
 
 
 def record(read: list, original):
-    def reading(self, *arguments):
-        result = original(self, *arguments)
+    def reading(*arguments):
+        result = original(*arguments)
         read.append(result[0])
         return result
 
@@ -60,7 +61,7 @@ def test_a_long_file_is_read_in_blocks_and_no_row_is_lost_between_them(folder, m
     folder.append_metrics([step(n) for n in range(500)])
     read = []
     monkeypatch.setattr(metrics_table, "_BLOCK_BYTES", 1000)
-    monkeypatch.setattr(RunFolder, "read_metrics", record(read, RunFolder.read_metrics))
+    monkeypatch.setattr(metrics_file, "read_block", record(read, metrics_file.read_block))
     assert MetricsTable(folder).refresh().steps["step"].tolist() == list(range(500))
     assert len(read) > 20
     monkeypatch.setattr(metrics_table, "_BLOCK_BYTES", 10)  # shorter than a line
@@ -107,3 +108,60 @@ def test_a_step_takes_tens_of_bytes_not_a_dictionary():
     assert sum(np.dtype(kind).itemsize for kind in COLUMNS.values()) <= 40
     metrics = Metrics.of_rows(step(n) for n in range(10_000))
     assert sum(values.nbytes for values in metrics.steps.values()) <= 40 * 10_000
+
+
+def as_read(block: bytes) -> tuple[dict[str, list], list[dict]]:
+    columns = metrics_table._Columns()
+    columns.add(metrics_file.parse_lines(block)[0])
+    view = columns.view()
+    return {name: values.tolist() for name, values in view.steps.items()}, list(view.others)
+
+
+ODD_LINES = {
+    "of other kinds": [{"kind": "epoch", "step": 1, "neurons": {"größe": {"kept": None}}}, {"time": 1}],
+    "without values": [{"kind": "step"}, {"kind": "step", "loss": None, "stage_index": None}],
+    "of whole numbers": [{"kind": "step", "step": 7, "loss": 2, "time": 3, "wait_s": 0}],
+    "with keys of later versions": [{"kind": "step", "step": 1, "more": [1, {"a": 2}], "text": 'a "b" \\n'}],
+}
+DAMAGED_LINES = {
+    "cut": b'{"kind": "step", "st',
+    "no object": b"[1, 2]",
+    "of a kind without a name": b'{"kind": 3}',
+    "two in one": b'{"kind": "step", "step": 1}{"kind": "step", "step": 2}',
+    "of another type": b'{"kind": "step", "step": 1, "loss": "high"}',
+    "zeros": b"\0" * 30,
+}
+
+
+@pytest.mark.parametrize("name", ODD_LINES)
+def test_columns_read_at_once_are_those_of_each_line(name):
+    rows = [step(n, lr=1e-3, wait_s=0.1) for n in range(50)]
+    rows[25:25] = ODD_LINES[name]
+    block = "".join(json.dumps(row) + "\n" for row in rows).encode() + b"\n"
+    columns, others = metrics_table.read_columns(block)
+    expected, expected_others = as_read(block)
+    assert others == expected_others
+    for column, values in columns.items():
+        np.testing.assert_array_equal(values.astype(COLUMNS[column]), np.array(expected[column], COLUMNS[column]))
+
+
+@pytest.mark.parametrize("name", DAMAGED_LINES)
+def test_a_damaged_line_is_left_out_and_no_other(name, folder, monkeypatch):
+    monkeypatch.setattr(metrics_table, "_FEW_BYTES", 0)
+    lines = [json.dumps(step(n)).encode() for n in range(50)]
+    lines[25:25] = [DAMAGED_LINES[name]]
+    (folder.path / "metrics.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    if name == "of another type":
+        assert metrics_table.read_columns(b"\n".join(lines)) is None
+        return
+    assert MetricsTable(folder).refresh().steps["step"].tolist() == list(range(50))
+
+
+def test_a_long_run_is_read_the_same_in_either_way(folder, monkeypatch):
+    folder.append_metrics([step(n, lr=1 / (n + 1)) for n in range(3000)] + [{"kind": "epoch", "step": 3000}])
+    fast = MetricsTable(folder).refresh()
+    monkeypatch.setattr(metrics_table, "read_columns", lambda block: None)
+    slow = MetricsTable(folder).refresh()
+    assert fast.others == slow.others
+    for name in COLUMNS:
+        np.testing.assert_array_equal(fast.steps[name], slow.steps[name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxr.json_types import JsonObject
@@ -40,13 +41,38 @@ class MetricsReader:
 
         With ``most_bytes`` about so many bytes of them are read, and the next call goes on there.
         """
+        rows, damaged = parse_lines(self.read_block(most_bytes))
+        self.damaged += damaged
+        return rows
+
+    def read_block(self, most_bytes: int = -1) -> bytes:
+        """Do the same for the whole lines of the file as they are; what is damaged of them is not counted."""
         generation = int(self.folder.read_status()["metrics_generation"])
         since = self.offset if generation == self._generation else 0
-        rows, offset, damaged = self.folder.read_metrics(since, most_bytes)
+        block, offset = read_block(self.folder.path / "metrics.jsonl", since, most_bytes)
         self.reset = self._generation is not None and (generation != self._generation or offset < self.offset)
-        self.damaged = damaged + (0 if self.reset else self.damaged)
+        self.damaged = 0 if self.reset else self.damaged
         self.offset, self._generation = offset, generation
-        return rows
+        return block
+
+
+def read_block(path: Path, since: int, most_bytes: int = -1) -> tuple[bytes, int]:
+    """Return the whole lines after byte ``since``, about ``most_bytes`` of them, and where the next begin.
+
+    They are those from the beginning where the file is shorter than ``since``.
+    """
+    try:
+        with path.open("rb") as source:
+            size = source.seek(0, os.SEEK_END)
+            start = since if 0 <= since <= size else 0
+            source.seek(start)
+            block = source.read(most_bytes)
+            if len(block) == most_bytes:
+                block += source.readline()  # a line longer than the block must not stop the reading
+    except FileNotFoundError:
+        return b"", 0
+    end = block.rfind(b"\n") + 1
+    return block[:end], start + end
 
 
 def parse_lines(block: bytes) -> tuple[list[MetricsRow], int]:

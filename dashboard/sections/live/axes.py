@@ -100,6 +100,8 @@ def _steps_per_epoch(metrics: Metrics, ends: Sequence[float]) -> float:
 def _times(metrics: Metrics) -> Floats:
     others = [float(row["time"]) for row in metrics.others if row.get("time") is not None]
     steps = metrics.steps["time"]
+    if len(steps) and not np.isfinite(steps[[0, -1]]).all():  # rows without a time: an earlier version's
+        steps = steps[np.isfinite(steps)]
     edges = np.array([*steps[:1], *steps[-1:], *others[:1], *others[-1:]], dtype=float)
     return edges[np.isfinite(edges)]
 

@@ -76,7 +76,9 @@ def rate_curves(runs: Mapping[str, Metrics], view: View = DEFAULT) -> go.Figure:
     figure = _figure("Learning rate", "learning rate", view, log=view.log)
     for number, (name, metrics) in enumerate(runs.items()):
         _add(figure, column_curve(metrics, "lr", view), name, _colour(number))
-    figure.update_yaxes(exponentformat="e" if not view.log else "power")
+    figure.update_yaxes(exponentformat="e")
+    if not view.log:
+        figure.update_yaxes(rangemode="tozero")
     return figure
 
 

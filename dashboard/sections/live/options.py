@@ -32,7 +32,7 @@ def choose_view(n_seeds: int) -> tuple[View, bool]:
 
     ``n_seeds`` is how many runs that differ in their seed alone there are; with one there is no such choice.
     """
-    axis_box, smoothing_box, switches = st.columns([2, 3, 3], vertical_alignment="bottom", gap="medium")
+    axis_box, smoothing_box, switches = st.columns([3, 4, 4], vertical_alignment="bottom", gap="medium")
     pick.arrive("live:x", "x", "step", str, AXES)
     axis = axis_box.segmented_control(
         "From left to right", AXES, format_func=_AXIS_TITLES.__getitem__, key="live:x", required=True

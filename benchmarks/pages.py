@@ -1,0 +1,313 @@
+"""How fast the pages are on a large installation, and what the server's memory grows by.
+
+An installation of ``--runs`` runs, one of them with ``--rows`` rows of metrics, and a data set of ``--images`` X-rays
+(the files are not there). Chromium opens each page as a new visitor, then works in one tab, then many visitors stay.
+
+    python benchmarks/pages.py                       # a table of openings, of interactions and of memory
+    python benchmarks/pages.py --checkout PATH       # the pages of another checkout
+    python benchmarks/pages.py --soak 10             # minutes of one tab on a running training
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+from dashboard_memory import PROJECT, installation
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--enable-precise-memory-info"]
+WAIT_MS = 240_000
+PAGES: tuple[str, ...] = (
+    "home",
+    "data?data=large",
+    "train?data=large",
+    "live?run={run}",
+    "study",
+    "results?run={run}",
+    "compare",
+)
+PAGES += ("trust", "explorer?data=large", "text?data=large", "weights")
+SETTLED = """() => {
+    const app = document.querySelector('[data-testid=stApp]');
+    return app && app.getAttribute('data-test-script-state') === 'notRunning' && document.querySelector('h1')
+        && !document.querySelector('[data-testid=stSkeleton]') && [...document.images].every(i => i.complete);
+}"""
+# From the user's key or pointer to the end of the script that it starts, by the browser's own clock.
+LISTEN = """() => {
+    const app = document.querySelector('[data-testid=stApp]');
+    let began = null, ran = false;
+    window.took = null;
+    const begin = () => { if (began === null) began = performance.now(); };
+    addEventListener('pointerdown', begin, {capture: true, once: true});
+    addEventListener('keydown', begin, {capture: true, once: true});
+    const observer = new MutationObserver(() => {
+        if (app.getAttribute('data-test-script-state') !== 'notRunning') { ran = true; return; }
+        if (!ran || window.took !== null) return;
+        window.took = performance.now() - (began === null ? performance.now() : began);
+        observer.disconnect();
+    });
+    observer.observe(app, {attributes: true, attributeFilter: ['data-test-script-state']});
+}"""
+PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
+
+
+class Server:
+    """The dashboard of a checkout on an installation."""
+
+    def __init__(self, checkout: Path, folder: Path, port: int) -> None:
+        environment = os.environ | {"CXR_DATA": str(folder / "data"), "CXR_RUNS": str(folder / "runs")}
+        command = [sys.executable, "-m", "streamlit", "run", "dashboard/Home.py", f"--server.port={port}"]
+        self.url = f"http://127.0.0.1:{port}"
+        self.process = subprocess.Popen(
+            [*command, "--server.headless=true"],
+            cwd=checkout,
+            env=environment | {"PYTHONPATH": str(checkout)},
+            stdout=subprocess.DEVNULL,
+        )
+        for _ in range(480):
+            try:
+                urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=1)
+                return
+            except OSError:
+                time.sleep(0.25)
+        raise SystemExit("the dashboard did not start")
+
+    def megabytes(self) -> float:
+        return psutil.Process(self.process.pid).memory_info().rss / 1e6
+
+    def cpu_s(self) -> float:
+        times = psutil.Process(self.process.pid).cpu_times()
+        return times.user + times.system
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        yield opened
+        opened.close()
+
+
+def new_tab(opened: Browser) -> tuple[BrowserContext, Page]:
+    context = opened.new_context(viewport={"width": 1280, "height": 720})
+    return context, context.new_page()
+
+
+def visit(server: Server, tab: Page, address: str) -> float:
+    """Open an address and return the seconds until the page stands."""
+    began = time.perf_counter()
+    tab.goto(f"{server.url}/{address}", timeout=WAIT_MS)
+    tab.wait_for_function(SETTLED, timeout=WAIT_MS)
+    return time.perf_counter() - began
+
+
+def openings(opened: Browser, server: Server, run: str, rounds: int) -> None:
+    """Print of each page the first paint and when it stands, as a new visitor; the first visit by itself."""
+    print("| page | first visit after the start, s | first paint, s | stands, s | processor of the server, s |")
+    print("|---|---|---|---|---|")
+    for page in PAGES:
+        settled, paints, cpu = [], [], []
+        for _ in range(rounds + 1):
+            before = server.cpu_s()
+            context, tab = new_tab(opened)
+            settled.append(visit(server, tab, page.format(run=run)))
+            paints.append((tab.evaluate(PAINT) or 0) / 1000)
+            context.close()
+            cpu.append(server.cpu_s() - before)
+        later = [statistics.median(values[1:]) for values in (paints, settled, cpu)]
+        print(f"| {named(page)} | {settled[0]:.1f} | {later[0]:.2f} | {later[1]:.2f} | {later[2]:.2f} |", flush=True)
+
+
+def named(page: str) -> str:
+    return page.partition("?")[0] or "home"
+
+
+def sidebar(name: str) -> Callable[[Page], None]:
+    return lambda tab: tab.get_by_test_id("stSidebarNav").get_by_role("link", name=name, exact=True).click()
+
+
+def text(words: str) -> Callable[[Page], None]:
+    return lambda tab: tab.get_by_text(words, exact=True).first.click()
+
+
+def next_page(tab: Page) -> None:
+    tab.locator("[class*='-page'] [data-testid=stNumberInputStepUp]:not([inert] *)").first.click()
+
+
+def smoother(tab: Page) -> None:
+    slider = tab.get_by_role("slider").first
+    slider.focus()
+    slider.press("ArrowRight")
+
+
+ACTIONS: dict[str, Sequence[tuple[str, Callable[[Page], None]]]] = {
+    "": [("next page of the runs", next_page)] * 4,
+    "live?run={run}": [
+        ("axis of the curves", text("Epochs")),
+        ("axis of the curves", text("Time")),
+        ("axis of the curves", text("Steps")),
+        ("log scale", text("Log scale")),
+        ("log scale", text("Log scale")),
+        ("smoothing", smoother),
+        ("smoothing", smoother),
+    ],
+    "data?data=large": [("next page of the X-rays", next_page)] * 4,
+    "results?run={run}": [("next page of the X-rays", next_page)] * 4,
+    "weights": [("another page by the sidebar", sidebar(name)) for name in ("Home", "Live", "Studies", "Home", "Live")],
+}
+
+
+def interactions(opened: Browser, server: Server, run: str, rounds: int) -> None:
+    """Print how long the page takes to answer a user who is there already."""
+    took: dict[str, list[float]] = {}
+    context, tab = new_tab(opened)
+    for page, actions in ACTIONS.items():
+        for number in range(rounds + 1):
+            visit(server, tab, page.format(run=run))
+            for name, act in actions:
+                tab.evaluate(LISTEN)
+                act(tab)
+                tab.wait_for_function("() => window.took !== null", timeout=WAIT_MS)
+                milliseconds = tab.evaluate("window.took")
+                tab.wait_for_function(SETTLED, timeout=WAIT_MS)
+                if number:  # the first round reads what is then kept
+                    took.setdefault(f"{named(page)}: {name}", []).append(milliseconds)
+    context.close()
+    print("\n| interaction | times | median, ms | 95th percentile, ms |\n|---|---|---|---|")
+    took["all"] = [value for values in took.values() for value in values]
+    for name, values in took.items():
+        print(f"| {name} | {len(values)} | {statistics.median(values):.0f} | {_p95(values):.0f} |", flush=True)
+
+
+def _p95(values: Sequence[float]) -> float:
+    return sorted(values)[min(len(values) - 1, int(0.95 * len(values)))]
+
+
+def memory(opened: Browser, server: Server, run: str, sessions: int) -> None:
+    """Print the server's memory while one visitor after the other opens every page and stays."""
+    print("\n| visitors who stay | MB of the server |\n|---|---|")
+    print(f"| 0, after the openings above | {server.megabytes():,.0f} |", flush=True)
+    sizes, contexts = [], []
+    for number in range(1, sessions + 1):
+        context, tab = new_tab(opened)
+        contexts.append(context)
+        for page in PAGES:
+            visit(server, tab, page.format(run=run))
+        sizes.append(server.megabytes())
+        print(f"| {number} | {sizes[-1]:,.0f} |", flush=True)
+    if sessions > 1:
+        print(f"\nGrowth: {(sizes[-1] - sizes[0]) / (sessions - 1):.1f} MB a visitor.")
+    for context in contexts:
+        context.close()
+
+
+def soak(opened: Browser, server: Server, folder: Path, minutes: float, faster: int = 12) -> None:
+    """Print what one tab on a running training takes, while rows come ``faster`` times as fast as one a 0.2 s."""
+    from cxr.runs import RunFolder
+
+    params = {"manifest": str(folder / "data" / "large" / "manifest.csv"), "recipe": {"stages": [{}]}}
+    run = RunFolder.create(folder / "runs", "train", params, "soak")
+    running = {"state": "running", "pid": 1, "pid_started": 1.0, "host": "elsewhere", "started": time.time()}
+    done = threading.Event()
+
+    def train() -> None:
+        step = 0
+        while not done.wait(1.0):
+            rows = []
+            for _ in range(5 * faster):
+                step += 1
+                row = {"kind": "step", "stage": "final", "stage_index": 0, "epoch": step // 600 + 1, "step": step}
+                row |= {"lr": 1e-3, "loss": 1 / step, "images_per_s": 80.0, "wait_s": 0.0, "time": time.time()}
+                rows.append(row)
+                if step % 600 == 0:
+                    rows.append(row | {"kind": "epoch", "val_loss": 1 / step, "val_accuracy": 0.9})
+            run.append_metrics(rows)
+            run.update_status(**running, heartbeat=time.time(), progress=0.5, message=f"step {step}", eta_s=60.0)
+
+    run.update_status(**running, heartbeat=time.time())
+    thread = threading.Thread(target=train, daemon=True)
+    thread.start()
+    context, tab = new_tab(opened)
+    visit(server, tab, f"live?run={run.id}")
+    tools = context.new_cdp_session(tab)
+    tools.send("Performance.enable")
+    print(f"\n{minutes:g} minutes, rows {faster} times as fast as in a training of five steps a second\n")
+    print("| minute | rows | MB of the server | MB of JavaScript | nodes of the page |\n|---|---|---|---|---|")
+    began = time.monotonic()
+    while (passed := (time.monotonic() - began) / 60) < minutes:
+        tab.wait_for_timeout(60_000)
+        tools.send("HeapProfiler.collectGarbage")
+        found = {entry["name"]: entry["value"] for entry in tools.send("Performance.getMetrics")["metrics"]}
+        rows = (run.path / "metrics.jsonl").read_bytes().count(b"\n")
+        numbers = f"{server.megabytes():,.0f} | {found['JSHeapUsedSize'] / 1e6:.1f} | {found['Nodes']:.0f}"
+        print(f"| {passed + 1:.0f} | {rows:,} | {numbers} |", flush=True)
+    done.set()
+    thread.join()
+    run.update_status(state="finished", ended=time.time())
+    context.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--images", type=int, default=112_000)
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sessions", type=int, default=10)
+    parser.add_argument("--soak", type=float, default=0, help="minutes of one tab on a running training, alone")
+    parser.add_argument("--checkout", type=Path, default=PROJECT, help="whose pages")
+    parser.add_argument("--folder", type=Path, help="an installation that is there, or where to make one that stays")
+    parser.add_argument("--port", type=int, default=8697)
+    parser.add_argument("--only", default="openings,interactions,memory")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as work:
+        folder = args.folder or Path(work)
+        known = folder / "installation.json"
+        if not known.is_file():
+            run = installation(folder, args.images, args.runs, args.rows)
+            known.write_text(json.dumps({"run": run}))
+        run = json.loads(known.read_text())["run"]
+        server = Server(args.checkout.resolve(), folder, args.port)
+        print(f"{args.images:,} X-rays, {args.runs:,} runs, {args.rows:,} rows of metrics.")
+        print(f"Load {os.getloadavg()[0]:.1f} at the start.\n")
+        try:
+            with browser() as opened:
+                if args.soak:
+                    soak(opened, server, folder, args.soak)
+                    return
+                if "openings" in args.only:
+                    openings(opened, server, run, args.rounds)
+                if "interactions" in args.only:
+                    interactions(opened, server, run, args.rounds)
+                if "memory" in args.only:
+                    memory(opened, server, run, args.sessions)
+        finally:
+            print(f"\nLoad {os.getloadavg()[0]:.1f} at the end, on {os.cpu_count()} cores.")
+            server.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""The table of runs: what each was, how it stands, what came of it, and where its page is."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlencode
+
+import pandas as pd
+import streamlit as st
+
+from cxr.runs import ACTIVE, Run, Status
+
+from services import load
+from widgets import address, pick
+
+PER_PAGE = 12
+_ALL = "all"
+_PAGES: Mapping[str, tuple[str, str]] = {
+    "train": ("results", "run"),
+    "evaluate": ("results", "run"),
+    "evaluate-predictions": ("results", "run"),
+    "study": ("study", "study"),
+    "demo": ("data", ""),
+    "import": ("data", ""),
+    "check-data": ("data", ""),
+    "audit-data": ("data", ""),
+    "probe-data": ("data", ""),
+    "explain": ("explorer", ""),
+    "cluster-heatmaps": ("trust", ""),
+    "relevance-regions": ("trust", ""),
+    "audit-network": ("trust", ""),
+    "text-experiment": ("text", ""),
+    "text-stamping": ("text", ""),
+    "text-vocabulary": ("text", ""),
+}
+"""The page of each kind of run, and the parameter of its address that names the run, where it has one."""
+
+
+def choose(runs: Sequence[Run]) -> list[Run]:
+    """Let the user choose a kind and a page of the list; returns the runs of that page."""
+    counts = Counter(run.kind for run in runs)
+    kinds = [_ALL, *sorted(counts)]
+    left, right = st.columns([5, 1], vertical_alignment="bottom")
+    pick.arrive("home:kind", "kind", _ALL, str, kinds)
+    kind = left.pills(
+        "Kind of run",
+        kinds,
+        key="home:kind",
+        required=True,
+        format_func=lambda name: f"{name} ({counts[name] if name != _ALL else len(runs)})",
+    )
+    pick.leave("kind", kind, _ALL)
+    chosen = [run for run in runs if kind in (_ALL, run.kind)]
+    with right:
+        number = pick.page_number(-(-len(chosen) // PER_PAGE), key="home:page")
+    return chosen[(number - 1) * PER_PAGE : number * PER_PAGE]
+
+
+def show(runs: Sequence[Run]) -> None:
+    """Show runs as a table, and below it in full why some have failed."""
+    statuses = {run.id: run.status() for run in runs}
+    st.dataframe(
+        table(runs, statuses),
+        hide_index=True,
+        height="content",
+        column_config={
+            "page": st.column_config.LinkColumn("page", display_text="Open", width=60),
+            "name": st.column_config.TextColumn("name", width=210),
+            "kind": st.column_config.TextColumn("kind", width=115),
+            "state": st.column_config.TextColumn("state", width=75),
+            "progress": st.column_config.ProgressColumn(
+                "progress", min_value=0, max_value=1, format="percent", width=95
+            ),
+            "result": st.column_config.TextColumn("result", width=150),
+            "started": st.column_config.TextColumn("started", width=95),
+            "took": st.column_config.TextColumn("took", width=85),
+        },
+    )
+    for run in runs:
+        if error := statuses[run.id].error:
+            st.caption(f":red[**{address.plain(run.name)}** failed:] {address.plain(error)}")
+
+
+def table(runs: Sequence[Run], statuses: Mapping[str, Status]) -> pd.DataFrame:
+    """Return one row per run; only what is not over, or was stopped on its way, has a progress."""
+    return pd.DataFrame(
+        {
+            "page": address_of(run, statuses[run.id]),
+            "name": run.name,
+            "kind": run.kind,
+            "state": statuses[run.id].state,
+            "progress": statuses[run.id].progress if statuses[run.id].state in (*ACTIVE, "stopped") else None,
+            "result": load.headline(run),
+            "started": load.local_time(statuses[run.id].started or run.created),
+            "took": load.duration(took(statuses[run.id])),
+        }
+        for run in runs
+    )
+
+
+def took(status: Status) -> float | None:
+    """Return for how many seconds a run has run, or ran; None before it has begun."""
+    if status.started is None:
+        return None
+    end = status.ended if status.state not in ACTIVE else time.time()
+    return None if end is None else max(0.0, end - status.started)
+
+
+def address_of(run: Run, status: Status) -> str | None:
+    """Return the address of the page that shows a run, None for a kind that no page shows."""
+    if run.kind == "train" and status.state != "finished":
+        return f"live?{urlencode({'run': run.id})}"
+    page, param = _PAGES.get(run.kind, ("", ""))
+    if not page:
+        return None
+    return f"{page}?{urlencode({param: run.id})}" if param else page

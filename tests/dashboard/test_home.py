@@ -1,0 +1,137 @@
+"""Home: the one next step, what runs, and the table of runs."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pandas as pd
+import pytest
+from apps import opened, refused, said
+
+from cxr.data import Manifest
+from cxr.paths import runs_root
+from cxr.runs import Run, RunFolder
+from cxr.runs.kinds import KINDS
+from tests.dashboard.conftest import DASHBOARD
+
+from sections.home import runs_table  # isort: skip  - found through the path that conftest sets
+from sections.home.next_step import best_step  # isort: skip
+from widgets import pages  # isort: skip
+
+assert DASHBOARD
+LONG = "no group of class 'Büschel' is left for split 'test', which is said here as a whole and is never cut off" * 2
+
+
+def made(kind: str, name: str, state: str = "finished", **status: Any) -> Run:
+    folder = RunFolder.create(runs_root(), kind, {"manifest": "m.csv", "recipe": {"seed": 0}}, name)
+    folder.update_status(state=state, started=1000.0, ended=4000.0, progress=1.0, **status)
+    return Run(folder)
+
+
+def active(name: str, **status: Any) -> Run:
+    """As a run of another machine that was heard a moment ago."""
+    run = made("train", name)
+    here = {"state": "running", "pid": 1, "pid_started": 1.0, "host": "elsewhere", "heartbeat": time.time()}
+    run.folder.update_status(**(here | {"started": time.time() - 600, "ended": None, "progress": 0.25} | status))
+    return run
+
+
+def runs_shown(app: Any) -> pd.DataFrame:
+    assert not app.exception
+    assert not app.error
+    return next(frame.value for frame in app.dataframe if "kind" in frame.value.columns)
+
+
+def test_the_table_tells_kind_result_duration_and_leads_to_the_page(private_folders: None) -> None:
+    single, multi, study = made("train", "Größe"), made("evaluate", "b"), made("study", "c")
+    value = {"value": 0.9312, "low": None, "high": None}
+    single.folder.write_json("results.json", {"splits": {"val": {"accuracy": value}, "test": {"accuracy": value}}})
+    multi.folder.write_json("results.json", {"splits": {"all": {"auc": value}}})
+    study.folder.write_json("results.json", {"members": []})
+    failed = made("import", "d", "failed", error=LONG)
+    running = active("e")
+    app = opened("home")
+    table = runs_shown(app).set_index("name")
+    assert table["result"].to_dict() == {
+        "Größe": "test: 93.1 % right",
+        "b": "all: AUC 0.931",
+        "c": "",
+        "d": "",
+        "e": "",
+    }
+    assert table.loc["Größe", "took"] == "50 min"
+    assert table.loc["e", "took"] == "10 min"
+    assert table.loc["Größe", "page"] == f"results?run={single.id}"
+    assert table.loc["c", "page"] == f"study?study={study.id}"
+    assert table.loc["e", "page"] == f"live?run={running.id}"
+    assert table["progress"].dropna().to_dict() == {"e": 0.25}, "a failed run has no bar"
+    assert LONG in said(app), "an error is shown whole"
+    assert failed.name in said(app)
+
+
+def test_the_table_is_narrowed_to_a_kind_and_paged_and_the_address_says_so(private_folders: None) -> None:
+    for n in range(runs_table.PER_PAGE + 2):
+        made("train", f"t{n}")
+    made("evaluate", "only")
+    app = opened("home", page="2")
+    assert len(runs_shown(app)) == 3
+    app.pills(key="home:kind").set_value("evaluate").run()
+    assert runs_shown(app)["name"].tolist() == ["only"]
+    assert {k: v[-1] for k, v in app.session_state["address"].shown.items()} == {"kind": "evaluate"}
+    assert runs_shown(opened("home", kind="evaluate"))["name"].tolist() == ["only"]
+    refused(opened("home"), {}, "kind", "page")
+
+
+def test_what_runs_is_shown_and_only_then_the_page_asks_again(
+    private_folders: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import widgets.page
+
+    intervals: list[float | None] = []
+    original = widgets.page.refreshed
+    monkeypatch.setattr(widgets.page, "refreshed", lambda every: (intervals.append(every), original(every))[1])
+    made("train", "over")
+    assert "Running" not in [s.value for s in opened("home").subheader]
+    assert intervals[-1] is None
+    for n in range(7):
+        active(f"a{n}", message=f"epoch {n}")
+    app = opened("home")
+    assert "Running" in [s.value for s in app.subheader]
+    assert intervals[-1] is not None
+    assert "and 2 more" in said(app)
+
+
+def test_every_kind_of_run_has_a_page(private_folders: None) -> None:
+    for kind in KINDS:
+        run = made(kind, "x")
+        page = runs_table.address_of(run, run.status())
+        assert page is not None, kind
+        assert (DASHBOARD / "views" / f"{page.partition('?')[0]}.py").is_file()
+    stranger = RunFolder.create(runs_root(), "from-the-future", {}, "y")
+    assert runs_table.address_of(Run(stranger), Run(stranger).status()) is None
+    assert "from-the-future" in runs_shown(opened("home"))["kind"].tolist()
+
+
+def test_the_next_step_follows_from_what_there_is(demo: Manifest) -> None:
+    from cxr.data.library import list_data_sets
+
+    sets = list_data_sets()
+    assert best_step([], []).page == pages.DATA
+    assert best_step(sets, []).page == pages.TRAIN
+    run = made("train", "t")
+    assert (best_step(sets, [run]).page, best_step(sets, [run]).query) == (pages.TRUST, {"model": run.id})
+    audit = made("audit-network", "a")
+    assert best_step(sets, [audit, run]).query == {"run": run.id}
+    watched = active("now")
+    assert (best_step(sets, [watched, run]).page, best_step(sets, [watched]).query) == (pages.LIVE, {"run": watched.id})
+    assert not opened("home").exception
+
+
+@pytest.mark.parametrize(
+    ("started", "ended", "state", "seconds"), [(None, None, "queued", None), (5.0, 8.0, "failed", 3)]
+)
+def test_how_long_a_run_took(started: Any, ended: Any, state: str, seconds: Any) -> None:
+    from cxr.runs import Status
+
+    assert runs_table.took(Status(state=state, started=started, ended=ended)) == seconds
