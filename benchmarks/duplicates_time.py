@@ -23,8 +23,21 @@ from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
-from duplicates import TUNED_ON, Image, Pairs, Rng, brightness, contrast, cropped, fillers, inverted, same, table
-from duplicates import turned, wilson
+from duplicates import (
+    TUNED_ON,
+    Image,
+    Pairs,
+    Rng,
+    brightness,
+    contrast,
+    cropped,
+    fillers,
+    inverted,
+    same,
+    table,
+    turned,
+    wilson,
+)
 from numpy.typing import NDArray
 from seen_before import jpeg_80
 
