@@ -152,8 +152,8 @@ def near(path: Path, n_listed: int, most: int, n_copies: int) -> list[str]:
     drawn = [fingerprints_of(fillers(np.stack(list(pictures.values())), 1000, rng)) for _ in range(0, n_listed, 1000)]
     return [
         f"Patients are drawn by lot: {len(halves[0])} X-rays of one half stand for the training. The projection was "
-        f"learnt from other X-rays; the threshold ({THRESHOLD}) was set with a look at these, and nothing since. X-rays "
-        "are brought to 512 pixels before they are changed. Intervals (95 %, Wilson) are over copies.",
+        f"learnt from other X-rays; the threshold ({THRESHOLD}) was set with a look at these, and nothing since. "
+        "X-rays are brought to 512 pixels before they are changed. Intervals (95 %, Wilson) are over copies.",
         "",
         *_recall(manifest, halves[0][:n_copies], halves[0], np.concatenate([lists[0], *drawn]), pictures, rng),
         "",
