@@ -135,6 +135,7 @@ def import_data_set(
     find_duplicates: bool = False,
     run: str = "",
     search_progress: Progress | None = None,
+    search_folder: Path | None = None,
     **options: Any,
 ) -> Imported:
     """Read a data set, keep it in the library, then make its splits and keep it with them.
@@ -155,7 +156,8 @@ def import_data_set(
         Replace a data set of this name.
     find_duplicates
         Also find X-rays that are there twice in different pictures, and group them, so that splits keep them together;
-        ``search_progress`` is called with the share that is done, and a text.
+        ``search_progress`` is called with the share that is done, and a text; what is done of the search is kept in
+        ``search_folder``.
     run
         The run that imports; it may replace what it kept itself before it was killed.
 
@@ -189,7 +191,7 @@ def import_data_set(
         about["split_reason"] = "they have not been made yet"
     folder = save_data_set(kept_as, result, overwrite=overwrite, **about)
     if find_duplicates:
-        notes += _grouped_duplicates(kept_as, search_progress)
+        notes += _grouped_duplicates(kept_as, search_progress, search_folder)
         add_facts(kept_as, notes=notes)
     result = result.with_manifest(Manifest.load(folder / "manifest.csv"))
     return _with_splits(kept_as, folder, result, splits, seed, notes)
@@ -253,6 +255,7 @@ def run_import(folder: RunFolder, params: ImportParams, progress: Progress) -> N
         overwrite=params.overwrite,
         find_duplicates=params.find_duplicates,
         search_progress=progress,
+        search_folder=folder.path / "parts",
         run=folder.id,
         progress=lambda done, total: progress(done / max(total, 1), f"{done} of {total} files read"),
         **given_options((source.options for source in SOURCES.values()), params.options),
@@ -295,12 +298,12 @@ def _with_splits(name: str, folder: Path, result: ImportResult, splits: str, see
     return Imported(name, folder, result.with_manifest(manifest), reason, (*notes, *split_sentences))
 
 
-def _grouped_duplicates(name: str, progress: Progress | None) -> list[str]:
+def _grouped_duplicates(name: str, progress: Progress | None, folder: Path | None) -> list[str]:
     """Find and group the duplicates of a data set that has just been imported; return what is to be known of them."""
     from cxr.data.audit.duplicates.data_set import duplicate_notes, search_data_set
 
     try:
-        duplicates, file = search_data_set(name, group=True, progress=progress)
+        duplicates, file = search_data_set(name, group=True, progress=progress, folder=folder)
     except CxrError as error:  # the import itself is whole
         return [f"Duplicates were not looked for: {error}. `cxr data duplicates {name} --group` tries again."]
     found = duplicate_notes(duplicates, conflicts_only=True)

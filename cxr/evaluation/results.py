@@ -87,14 +87,16 @@ class Brief(TypedDict):
 class SeenSplit(TypedDict):
     """How many X-rays of a split a network has seen, whether they are left out, and if not why.
 
-    ``near`` of those that were trained or chosen on are near-duplicates, not equal; ``patients`` counts other X-rays of
-    patients that were seen. ``with_them`` and ``without_them`` are the figures that would be measured otherwise.
+    ``near`` of those that were trained or chosen on are near-duplicates, not equal, ``confirmed`` of them on the X-ray
+    of the training itself; ``patients`` counts other X-rays of patients that were seen. ``with_them`` and
+    ``without_them`` are the figures that would be measured otherwise.
     """
 
     of: int
     trained: int
     chosen: int
     near: NotRequired[int]
+    confirmed: NotRequired[int]
     patients: NotRequired[int]
     left_out: bool
     why: NotRequired[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import pandas as pd
 import pytest
 
 from cxr.errors import CxrError
+from cxr.experiments.audit.job import run as network_audit
 from cxr.experiments.audit.part_names import PARTS
 from cxr.experiments.audit.results import NetworkAuditResults, so_far
+from cxr.experiments.audit.settings import NetworkAuditParams
 from cxr.reports import audit as report
-from cxr.runs import KINDS, get_run, list_runs, local, members_of, start
+from cxr.runs import KINDS, RunFolder, get_run, list_runs, local, members_of, start
+from cxr.runs.folder import Stopped
 from tests.audits import slow_evaluation
 from tests.audits.finished import audited, finished, part
 from tests.configurations import CONFIGURATIONS, ODD_NAMES, THREE, TWO, Configuration, write_network, write_xrays
@@ -203,6 +207,38 @@ def test_copies_and_patients_on_both_sides_are_found_once_and_remembered(tmp_pat
     assert of_rule(results, "patients-in-classes")[0]["sentence"].startswith("1 patient has X-rays of more than one")
     again = audited(**asked, quick=True)
     assert again["findings"] == results["findings"]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_search_for_duplicates_that_was_done_is_used_and_one_that_was_stopped_goes_on(tmp_path: Path, channels: int):
+    manifest = write_xrays(
+        tmp_path / "elsewhere" / "theirs", Configuration(channels, "single-label", TWO), n=20, side=64
+    )
+    (manifest.parent / "19.png").write_bytes((manifest.parent / "0.png").read_bytes())
+    data = pd.read_csv(manifest).assign(split=["train"] * 10 + ["test"] * 10)
+    data.to_csv(manifest, index=False)
+    predictions(TWO, 20, np.zeros(20, bool)).to_csv(tmp_path / "theirs.csv", index=False)
+    table = finished("evaluate-predictions", {"predictions": str(tmp_path / "theirs.csv"), "manifest": str(manifest)})
+    asked = {"predictions": table.id, "split": "test", "parts": ("duplicates",), "workers": 0}
+    params = NetworkAuditParams.of(asked)
+    audit = RunFolder.create(tmp_path / "others", "audit-network", params.stored())
+
+    def stop_once_described(fraction: float, message: str = "") -> None:
+        if "described" in message:
+            audit.request_stop()
+
+    with pytest.raises(Stopped):
+        network_audit(audit, params, progress=stop_once_described)
+    assert (audit.path / "duplicates-parts" / "describe-0.npz").is_file()
+    search = finished("find-duplicates", {"manifest": str(manifest), "workers": 0})
+    results = audited(**asked, quick=True)
+    (copies,) = of_rule(results, "copies-in-training")
+    assert copies["sentence"].startswith("1 of 10 X-rays")
+    shutil.rmtree(search.folder.path)
+    audit.clear_stop()
+    network_audit(audit, params, progress=lambda fraction, message="": None)
+    assert audit.read_json("results.json")["findings"] == results["findings"]
+    assert not (audit.path / "duplicates-parts").exists()
 
 
 # what a planted mark does

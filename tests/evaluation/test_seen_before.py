@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,11 +16,11 @@ from configurations import CONFIGURATIONS, every_configuration, make_network, wr
 from PIL import Image
 
 from cxr.data import ImageCache, Manifest
-from cxr.data.fingerprints import WIDTH
+from cxr.data.fingerprints import WIDTH, Match
 from cxr.data.phantom.demo import write_demo
 from cxr.evaluation.job import evaluate
-from cxr.evaluation.results import EvaluationResults
-from cxr.evaluation.seen import marked, marked_in_words, measured_rows, seen_among, seen_in_words
+from cxr.evaluation.results import EvaluationResults, SeenRecord
+from cxr.evaluation.seen import comparing, marked, marked_in_words, measured_rows, seen_among, seen_in_words
 from cxr.models import save_model
 from cxr.models.export import export
 from cxr.models.imports.conversion import import_weights
@@ -294,6 +295,63 @@ def test_near_duplicates_in_another_data_set_are_found_and_others_are_not(tmp_pa
     stages = {stage for row in results["seen"]["images"] for stage in row["stages"]}
     assert stages == {f"a near-duplicate: {use} on in stage only of run 20261128-a" for use in ("trained", "chosen")}
     assert any(f"; {len(named)} of them as near-duplicates" in note for note in results["notes"])
+
+
+def measured_copy(data: Manifest, folder: Path, change: str) -> Manifest:
+    copy = elsewhere(data, folder, ".png")
+    for path in copy.image_paths().values():
+        change_picture(path, change)
+    return copy
+
+
+@pytest.mark.parametrize("configuration", [CONFIGURATIONS[2], CONFIGURATIONS[4]], ids=str)
+def test_near_duplicates_are_confirmed_on_the_x_rays_of_the_training_while_these_are_at_hand(
+    tmp_path, phantoms, monkeypatch, configuration
+):
+    shutil.copytree(phantoms.parent, tmp_path / "own")
+    table = with_labels(Manifest.load(phantoms), configuration).table.drop(columns=["findings", "label"])
+    values = with_labels(Manifest.load(phantoms), configuration).table[["label", "findings"]]
+    table.assign(**values).to_csv(tmp_path / "own" / phantoms.name, index=False)
+    data = Manifest.load(tmp_path / "own" / phantoms.name)
+    run = RunFolder.create(runs_root(), "train", {"manifest": str(data.path), "recipe": {}})
+    seen = Seen(seen_in_stage(run.id, "only", stage_data(data, data.ids[:16], data.ids[16:20])))
+    copy = measured_copy(data, tmp_path / "copy", "jpeg")
+    told = marked(seen, copy, SIZE)
+    counts = told["splits"]["test"]
+    assert list(misfits(told, SeenRecord)) == []
+    assert counts["near"] == counts["confirmed"] >= 19
+    assert "near-duplicates, confirmed on the X-rays of the training" in marked_in_words(told)
+    # A fingerprint that agrees by chance: the X-rays themselves tell the two apart, once they are gone nothing does.
+    innocent = copy.ids[39]
+
+    def all_the_same(pictures, listed, progress=None):
+        return [Match(0, 0.9) for _ in pictures]
+
+    monkeypatch.setattr(comparing, "nearest_fingerprints", all_the_same)
+    told = marked(seen, copy.select(ids=[innocent]), SIZE)
+    assert (told["splits"]["test"]["trained"], told["splits"]["test"].get("near")) == (0, None)
+    shutil.rmtree(tmp_path / "own")
+    told = marked(seen, copy.select(ids=[innocent]), SIZE)
+    assert (told["splits"]["test"]["near"], told["splits"]["test"]["confirmed"]) == (1, 0)
+    assert "1 of them as near-duplicates, by their fingerprints alone" in marked_in_words(told)
+
+
+def test_a_training_in_the_measured_data_set_is_at_hand_without_its_run(tmp_path, phantoms):
+    data = Manifest.load(phantoms)
+    folder = tmp_path / "both"
+    copy = measured_copy(data.select(ids=data.ids[:6]), folder, "brighter")
+    for name, path in data.image_paths().items():
+        shutil.copy(path, folder / f"{name}.png")
+    own = pd.DataFrame({"image": [f"{name}.png" for name in data.ids], "split": "train"})
+    pd.concat([own, copy.table[["image", "split"]]]).to_csv(folder / "both.csv", index=False)
+    both = Manifest.load(folder / "both.csv")
+    trained = both.ids[: len(data)]
+    seen = Seen(seen_in_stage("20261128-gone", "only", stage_data(both, trained, [])))
+    told = marked(seen, both.select("test"), SIZE)
+    assert told["splits"]["test"]["near"] == told["splits"]["test"]["confirmed"] == 6
+    mixed = {"of": 9, "trained": 5, "chosen": 0, "near": 3, "confirmed": 1, "left_out": True}
+    words = marked_in_words(told | {"splits": {"test": mixed}})
+    assert "3 of them as near-duplicates, 1 confirmed on the X-rays of the training, 2 by their fingerprints" in words
 
 
 @pytest.mark.parametrize("configuration", [CONFIGURATIONS[0], CONFIGURATIONS[4]], ids=str)

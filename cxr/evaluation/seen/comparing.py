@@ -2,8 +2,8 @@
 
 Files of the same bytes and pictures of the same pixels (at the network's size) are the same X-ray, so neither a new
 name, nor another split, data set or kind of file makes it new. Near-duplicates (another size, JPEG, a crop, another
-brightness) are found by fingerprints, other X-rays of a patient by source and patient id. X-rays of one single grey are
-not compared.
+brightness) are found by fingerprints, and confirmed on the X-rays of the training where these are at hand. Other X-rays
+of a patient are found by source and patient id. X-rays of one single grey are not compared.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from cxr.data import ImageCache, Manifest
 from cxr.data.fingerprints import FORM, LEAST_SIDE, nearest_fingerprints
 from cxr.errors import CxrError
+from cxr.evaluation.seen.confirming import Near, near_duplicates
 from cxr.models.seen_images import CHOSEN, TRAINED, Seen, SeenImages, patient_digests
 
 SAME_PATIENT = "patient"
@@ -44,6 +45,8 @@ class SeenAmong:
         What the list does not tell, in words; empty where it tells everything.
     near
         Ids of those that were found as near-duplicates, not as equal.
+    confirmed
+        Those of ``near`` that were laid over the X-ray of the training itself; of the others the fingerprint decided.
     no_near
         With what near-duplicates were not looked for, in words.
     no_patient
@@ -56,6 +59,7 @@ class SeenAmong:
     blank: frozenset[str] = frozenset()
     unknown: tuple[str, ...] = ()
     near: frozenset[str] = frozenset()
+    confirmed: frozenset[str] = frozenset()
     no_near: tuple[str, ...] = ()
     no_patient: frozenset[str] = frozenset()
 
@@ -95,9 +99,11 @@ def seen_among(seen: Seen | None, manifest: Manifest, cache: ImageCache) -> Seen
             )
         equal.append(seen_ids)
     blank = frozenset(cache.ids[k] for k in np.flatnonzero(pictures == 0))
-    near, no_near = _near(seen, manifest, cache, equal, blank)
+    near_by_entry, no_near = _near(seen, manifest, cache, equal, blank)
+    near = [own.ids for own in near_by_entry]
+    like = frozenset[str]().union(*near) - frozenset[str]().union(*equal)
     of_patients, no_patient = _of_patients(seen, manifest, cache.ids)
-    matches = [(entry, same | like) for entry, same, like in zip(seen.images, equal, near, strict=True)]
+    matches = [(entry, same | close) for entry, same, close in zip(seen.images, equal, near, strict=True)]
     uses = {i: use for use in (CHOSEN, TRAINED) for entry, ids in matches if entry.use == use for i in sorted(ids)}
     patients = [(entry, ids - uses.keys()) for entry, ids in zip(seen.images, of_patients, strict=True)]
     return SeenAmong(
@@ -106,7 +112,8 @@ def seen_among(seen: Seen | None, manifest: Manifest, cache: ImageCache) -> Seen
         compared_with=seen.count(),
         blank=blank,
         unknown=tuple(dict.fromkeys(unknown)),
-        near=frozenset[str]().union(*near) - frozenset[str]().union(*equal),
+        near=like,
+        confirmed=like & frozenset[str]().union(*(own.confirmed for own in near_by_entry)),
         no_near=no_near,
         no_patient=no_patient - uses.keys(),
     )
@@ -114,7 +121,7 @@ def seen_among(seen: Seen | None, manifest: Manifest, cache: ImageCache) -> Seen
 
 def _near(
     seen: Seen, manifest: Manifest, cache: ImageCache, equal: Sequence[set[str]], blank: frozenset[str]
-) -> tuple[list[set[str]], tuple[str, ...]]:
+) -> tuple[list[Near], tuple[str, ...]]:
     """Return for each entry the near-duplicates among images that are not equal to one that was trained on.
 
     With them what could not be compared, in words.
@@ -127,7 +134,7 @@ def _near(
     ]
     trained = set[str]().union(*(ids for entry, ids in zip(seen.images, equal, strict=True) if entry.use == TRAINED))
     ids = [image_id for image_id in cache.ids if image_id not in trained | blank]
-    near: list[set[str]] = [set() for _ in seen.images]
+    near = [Near(set(), set()) for _ in seen.images]
     if not ids or not any(comparable):
         return near, tuple(dict.fromkeys(without))
     try:
@@ -139,7 +146,8 @@ def _near(
     for k, entry in enumerate(seen.images):
         if comparable[k]:
             found = nearest_fingerprints(pictures, entry.fingerprints)
-            near[k] = {i for i, match in zip(shown, found, strict=True) if match.same} - equal[k]
+            matches = {i: match for i, match in zip(shown, found, strict=True) if i not in equal[k]}
+            near[k] = near_duplicates(matches, entry, manifest)
     return near, tuple(dict.fromkeys(without))
 
 

@@ -39,9 +39,9 @@ def facts(among: SeenAmong, by_split: Mapping[str, Sequence[str]], whole: Mappin
     Returns
     -------
     ``compared_with``, ``unknown``, ``blank`` (how many), ``no_near`` and ``no_patient`` where something was not
-    compared, ``splits`` (of each ``of``, ``trained``, ``chosen``, ``near`` and ``patients`` where there are any,
-    ``left_out`` and, where nothing is left out, ``why``) and ``images``: rows of ``split``, ``use``, ``stages`` and
-    ``ids``, so that every X-ray that was seen is named.
+    compared, ``splits`` (of each ``of``, ``trained``, ``chosen``, ``near``, ``confirmed`` and ``patients`` where there
+    are any, ``left_out`` and, where nothing is left out, ``why``) and ``images``: rows of ``split``, ``use``,
+    ``stages`` and ``ids``, so that every X-ray that was seen is named.
     """
     splits: dict[str, SeenSplit] = {}
     images: list[SeenImagesRow] = []
@@ -55,6 +55,7 @@ def facts(among: SeenAmong, by_split: Mapping[str, Sequence[str]], whole: Mappin
         }
         if near := sum(image_id in among.near for image_id in ids):
             splits[split]["near"] = near
+            splits[split]["confirmed"] = sum(image_id in among.confirmed for image_id in ids)
         if patients := uses.count(SAME_PATIENT):
             splits[split]["patients"] = patients
         if whole.get(split):

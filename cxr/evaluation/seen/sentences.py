@@ -87,7 +87,16 @@ def _uses(*splits: SeenSplit) -> str:
     near, patients = sum(of.get("near", 0) for of in splits), sum(of.get("patients", 0) for of in splits)
     parts = ((trained, _TRAINED), (chosen, _CHOSEN), (patients, _OF_PATIENT))
     words = ", ".join(f"{n} {words}" for n, words in parts if n)
-    return f"{words}; {near} of them as near-duplicates" if near else words
+    confirmed = sum(of.get("confirmed", 0) for of in splits)
+    return f"{words}; {near} of them as near-duplicates, {_how(near, confirmed)}" if near else words
+
+
+def _how(near: int, confirmed: int) -> str:
+    """Return in words by what near-duplicates were found."""
+    on_training, alone = "confirmed on the X-rays of the training", "by their fingerprints alone"
+    if confirmed in (0, near):
+        return on_training if confirmed else alone
+    return f"{confirmed} {on_training}, {near - confirmed} {alone}"
 
 
 def _figures(counts: SeenSplit) -> str:

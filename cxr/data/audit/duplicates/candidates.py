@@ -32,8 +32,8 @@ class Candidate(NamedTuple):
 def nearest_rows(descriptors: Descriptors, start: int, stop: int, neighbours: int = NEIGHBOURS) -> Rows:
     """Return for rows ``start`` to ``stop`` those whose whole is most like one of their views: (row, nearest), (M, 2).
 
-    Descriptors are (views, N, D) of length 1; the first view is the whole. The work of all N rows grows with the square of N: 2 * views * D * N * N floating point operations, in blocks of
-    1 MB.
+    Descriptors are (views, N, D) of length 1; the first view is the whole. The work of all N rows grows with the square
+    of N: 2 * views * D * N * N floating point operations, in blocks of 1 MB.
     """
     starts = range(start, stop, _ROWS)
     k = min(neighbours, descriptors.shape[1] - 1)

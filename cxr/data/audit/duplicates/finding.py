@@ -138,12 +138,12 @@ def _described(thumbnails: Images, rows: NDArray[np.int64], parts: Parts, report
         with ThreadPoolExecutor(cores()) as pool:
             done = pool.map(lambda batch: describer.describe([thumbnails[int(row)] for row in batch]), batches)
             of_views, of_polarity = zip(*done, strict=True)
-        return {"descriptors": np.concatenate(of_views, axis=1), "polarity": np.concatenate(of_polarity)}
+        return np.concatenate(of_views, axis=1), np.concatenate(of_polarity)
 
     starts = range(0, n, _PART)
     for start, part in zip(starts, parts.of("describe", starts, describe), strict=True):
         end = min(start + _PART, n)
-        descriptors[:, start:end], polarity[start:end] = part["descriptors"], part["polarity"]
+        descriptors[:, start:end], polarity[start:end] = part
         report(_DESCRIBED * end / n, f"{end} of {n} X-rays described")
     return _Described(descriptors, polarity)
 
@@ -153,11 +153,11 @@ def _candidates(described: _Described, neighbours: int, parts: Parts, report: Pr
     descriptors, n = described.descriptors, len(described.polarity)
 
     def nearest(start: int) -> Arrays:
-        return {"pairs": nearest_rows(descriptors, start, min(start + _PART, n), neighbours)}
+        return (nearest_rows(descriptors, start, min(start + _PART, n), neighbours),)
 
     starts, pairs = range(0, n, _PART), [np.zeros((0, 2), np.int64)]
     for start, part in zip(starts, parts.of("nearest", starts, nearest), strict=True):
-        pairs.append(part["pairs"])
+        pairs.append(part[0])
         end = min(start + _PART, n)
         share = _DESCRIBED + (_MATCHED - _DESCRIBED) * end / n
         report(share, f"{end} of {n} X-rays: looking for those most like them")
@@ -175,17 +175,17 @@ def _near(pictures: _Pictures, candidates: list[Candidate], parts: Parts, report
     def compare_part(start: int) -> Arrays:
         with ThreadPoolExecutor(cores()) as pool:
             found = [pair for near in pool.map(compare, groups[start : start + _PART]) for pair in near]
-        return {
-            "rows": np.array([(a, b) for a, b, *_ in found], np.int64).reshape(-1, 2),
-            "words": np.array([words for *_, words, _ in found], np.str_),
-            "scores": np.array([score for *_, score in found], np.float64),
-        }
+        return (
+            np.array([(a, b) for a, b, *_ in found], np.int64).reshape(-1, 2),
+            np.array([words for *_, words, _ in found], np.str_),
+            np.array([score for *_, score in found], np.float64),
+        )
 
     pairs: list[_Pair] = []
     starts = range(0, len(groups), _PART)
-    for start, part in zip(starts, parts.of("compare", starts, compare_part), strict=True):
-        for (a, b), words, score in zip(part["rows"].tolist(), part["words"], part["scores"].tolist(), strict=True):
-            pairs.append((a, b, "near", str(words), score))
+    for start, (rows, words, scores) in zip(starts, parts.of("compare", starts, compare_part), strict=True):
+        for (a, b), text, score in zip(rows.tolist(), words.tolist(), scores.tolist(), strict=True):
+            pairs.append((a, b, "near", text, score))
         end = min(start + _PART, len(groups))
         text = f"{end} of {len(groups)} X-rays compared with those most like them"
         report(_MATCHED + (1 - _MATCHED) * end / len(groups), text)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +16,8 @@ from cxr.files import replacing
 
 _INPUTS = "inputs.txt"
 
-Arrays = dict[str, NDArray]
-"""The result of a part: arrays of numbers or texts by name."""
+Arrays: TypeAlias = tuple[NDArray, ...]
+"""The result of a part: arrays of numbers or texts."""
 
 
 class Parts:
@@ -45,7 +47,7 @@ class Parts:
         Whoever ends between two parts, with an exception say, loses none that was yielded.
         """
         for start in starts:
-            yield self._kept(f"{stage}-{start}", lambda start=start: make(start))
+            yield self._kept(f"{stage}-{start}", partial(make, start))
 
     def _kept(self, name: str, make: Callable[[], Arrays]) -> Arrays:
         if self._folder is None:
@@ -53,11 +55,11 @@ class Parts:
         file = self._folder / f"{name}.npz"
         try:
             with np.load(file, allow_pickle=False) as arrays:
-                return dict(arrays)
-        except (OSError, ValueError, zipfile.BadZipFile):  # not there, or damaged
+                return tuple(arrays[f"arr_{k}"] for k in range(len(arrays.files)))
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # not there, or damaged
             made = make()
         with replacing(file) as draft, draft.open("wb") as stream:
-            np.savez(stream, **made)
+            np.savez(stream, *made)
         return made
 
     def remove(self) -> None:

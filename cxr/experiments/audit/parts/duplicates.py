@@ -20,13 +20,15 @@ from cxr.evaluation.selection import EVERYTHING
 from cxr.experiments.audit.context import Context, Need, Part, Progress
 from cxr.experiments.audit.findings import Collected, Finding, Link, Weight
 from cxr.experiments.audit.parts.seen import share_of
+from cxr.experiments.duplicates.results import KIND as SEARCH
+from cxr.experiments.duplicates.results import pairs_of, search_results
 from cxr.files import replacing
 from cxr.formatting import patients, percent, xrays
 from cxr.networks import network_card
 from cxr.runs import list_runs
 
 KIND = "audit-network"
-FACTS = "duplicates.json"
+FACTS, PARTS = "duplicates.json", "duplicates-parts"
 _IMAGES = ("image_id_a", "image_id_b")
 _FITTED_ON = ("train", "val")
 _MOST_MISSING = 0.01  # of X-rays that could not be read in an earlier search
@@ -181,7 +183,8 @@ def _at_most(context: Context) -> Weight | None:
 
 
 def _search(context: Context, manifest: Manifest, progress: Progress) -> _Search:
-    duplicates = search_manifest(manifest, progress, context.params.workers)
+    kept = None if context.folder is None else context.folder / PARTS  # a stopped audit goes on from there
+    duplicates = search_manifest(manifest, progress, context.params.workers, kept)
     search = _Search(duplicates.pairs, duplicates.n)
     if context.folder is not None:
         with replacing(context.folder / PAIRS_FILE) as draft:
@@ -192,7 +195,7 @@ def _search(context: Context, manifest: Manifest, progress: Progress) -> _Search
 
 
 def _earlier(context: Context) -> _Search | None:
-    """Return the pairs that an earlier search of the same X-rays found: the library's, or those of an audit."""
+    """Return the pairs that an earlier search of the same X-rays found: the library's, or those of a run."""
     manifest = context.subject.manifest
     assert manifest is not None  # it needs images
     assert manifest.path is not None
@@ -208,6 +211,10 @@ def _earlier(context: Context) -> _Search | None:
         if run.spec.get("manifest_hash") == context.subject.manifest_hash:
             with contextlib.suppress(OSError, ValueError, CxrError):
                 return _read(run.folder.path)
+    for run in list_runs(root, kind=SEARCH):
+        if run.spec.get("manifest_hash") == context.subject.manifest_hash:
+            with contextlib.suppress(OSError, ValueError, CxrError):
+                return _Search(pairs_of(run), search_results(run)["counts"]["compared"])
     return None
 
 
