@@ -64,6 +64,9 @@ def _class_sentence(entry: ClassEntry, of: ClassClusters) -> str:
     p = f"p {p_value(entry['p_corrected'])}"
     if entry["n_clusters"] < 2:
         return f"{n}, one cluster: they are not shown to be more than gradual change ({p})."
+    if of.gradual:
+        agreement = f"adjusted Rand index {entry['agreement']:.2f}"
+        return f"{n}, no separate clusters ({p}), but two ends of what may be a gradual change, stable ({agreement})."
     beyond = "" if entry["shown"] else ", not beyond chance once corrected for all classes"
     if entry["stable"]:
         how = "stable"
@@ -193,7 +196,7 @@ def _cluster_sentence(entry: ClusterEntry, several: bool) -> str:
         if entry["shown"]
         else " It is unstable."
         if not entry["stable"]
-        else " The clusters of its class may be gradual change."
+        else " It may be one end of a gradual change."
     )
     return f"{what} {uses}.{doubt}"
 
@@ -211,6 +214,8 @@ def finding(classes: Sequence[ClassEntry], clusters: Sequence[ClusterEntry], n_i
     if not shown:
         few = len(classes) - len(clustered)
         left_out = f" {few} had too few patients." if few else ""
+        halves = [e["sentence"] for e in clusters if e["stable"] and e["region"] in ("text", "border")]
+        doubt += f" {halves[0]}" if halves else ""
         return (
             f"No stable clusters are shown among the heatmaps of {n}, in {len(clustered)} of {len(classes)} explained "
             f"classes.{left_out} That is no proof that the network uses the same everywhere.{doubt}"

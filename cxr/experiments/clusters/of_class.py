@@ -7,7 +7,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from cxr.experiments.clusters.groups.partition import STABLE, Stability, by_k_means, coordinates, placed, stability
+from cxr.experiments.clusters.groups.partition import (
+    STABLE,
+    Stability,
+    by_k_means,
+    coordinates,
+    ends,
+    placed,
+    stability,
+)
 from cxr.experiments.clusters.groups.spectral import components
 from cxr.experiments.clusters.groups.structure import Structure, structure
 from cxr.experiments.clusters.limits import FEWEST_PATIENTS
@@ -62,6 +70,11 @@ class ClassClusters:
         return int(self.labels.max()) + 1 if len(self.labels) else 0
 
     @property
+    def gradual(self) -> bool:
+        """Whether the clusters are no groups for all that is shown, but perhaps the ends of a gradual change."""
+        return self.structure is not None and self.structure.n_clusters < self.n_clusters
+
+    @property
     def is_stable(self) -> bool:
         """Whether the clusters as a whole come again in halves of the patients."""
         return self.stability is not None and self.stability.agreement >= STABLE
@@ -93,18 +106,19 @@ def clusters_of_class(
     own = points[sample]
     divided = np.sort(np.random.default_rng(seed).permutation(len(own))[:_DIVIDED])
     found = structure(own[divided], draws, seed, lambda done: step(0.7 * done))
-    embedding = coordinates(own[divided], found.n_clusters)
-    labels, embedding_of_all = placed(points, sample[divided], found.labels, embedding)
+    cut = ends(own[divided], seed) if found.n_clusters == 1 else None
+    of_divided, n = (cut[0], 2) if cut else (found.labels, found.n_clusters)
+    embedding = coordinates(own[divided], n)
+    labels, embedding_of_all = placed(points, sample[divided], of_divided, embedding)
     flat_of_all = placed(points, sample, labels[sample], layout(own, seed))[1]
     step(0.8)
     of = ClassClusters(target, rows, sample, labels, embedding_of_all, flat_of_all, divided, found)
-    if found.n_clusters == 1:
+    if n == 1:
         return of
-    halves = stability(own[divided], found, seed)
+    halves = cut[1] if cut else stability(own[divided], found, seed)
     step(0.9)
-    apart = separateness(embedding, found.labels, np.arange(len(divided)))
-    chance = _by_chance(own[divided], found.n_clusters, seed)
-    return replace(of, stability=halves, separateness=apart, by_chance=chance)
+    apart = separateness(embedding, of_divided, np.arange(len(divided)))
+    return replace(of, stability=halves, separateness=apart, by_chance=_by_chance(own[divided], n, seed))
 
 
 def layout(points: np.ndarray, seed: int) -> np.ndarray:

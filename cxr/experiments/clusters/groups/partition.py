@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,16 +74,34 @@ def placed(
 
 def stability(points: np.ndarray, found: Structure, seed: int = 0, halves: int = HALVES) -> Stability:
     """Return how far the clusters of independent points (N, D) come again in random halves of them."""
+    return _stability(len(points), found.labels, lambda rows: divided_again(points[rows], found), seed, halves)
+
+
+def _stability(
+    n: int, labels: np.ndarray, again: Callable[[np.ndarray], np.ndarray], seed: int, halves: int
+) -> Stability:
     from sklearn.metrics import adjusted_rand_score
 
-    labels, k, rng = found.labels, found.n_clusters, np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     agreements, jaccards = [], []
     for _ in range(halves):
-        rows = np.sort(rng.permutation(len(points))[: (len(points) + 1) // 2])
-        again, own = divided_again(points[rows], found), labels[rows]
-        agreements.append(adjusted_rand_score(own, again))
-        jaccards.append([_most_similar(own == c, again) for c in range(k)])
+        rows = np.sort(rng.permutation(n)[: (n + 1) // 2])
+        alone, own = again(rows), labels[rows]
+        agreements.append(adjusted_rand_score(own, alone))
+        jaccards.append([_most_similar(own == c, alone) for c in range(int(labels.max()) + 1)])
     return Stability(float(np.mean(agreements)), np.asarray(np.nanmean(np.array(jaccards), axis=0)))
+
+
+def ends(points: np.ndarray, seed: int) -> tuple[np.ndarray, Stability] | None:
+    """Return two halves that points (N, D) without groups are cut into, and how far they come again.
+
+    None where halves of the points are cut otherwise. They are the ends of a gradual change, or groups that too few
+    points show.
+    """
+    labels = by_k_means(points, 2, seed)
+    labels = labels if labels.mean() <= 0.5 else 1 - labels  # the larger one first
+    found = _stability(len(points), labels, lambda rows: by_k_means(points[rows], 2, seed), seed, HALVES)
+    return (labels, found) if found.agreement >= STABLE else None
 
 
 def _most_similar(own: np.ndarray, again: np.ndarray) -> float:

@@ -7,7 +7,7 @@ gradually, so that this choice is part of the test.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +20,7 @@ SIGNIFICANT = 0.05
 
 _EMBEDDED = (6, 3)  # coordinates: more tell many groups apart, fewer have less noise
 _LEAST_DEVIATION = 0.1  # of depths by chance: many are 0
+_FEW_DRAWS, _CLEARLY_CHANCE = 39, 0.2  # after so few, a p as large ends the drawing
 _NEIGHBOURS = 5  # that label a point between groups
 _FEWEST = 3  # neighbours that density is measured with, in halves
 
@@ -69,17 +70,44 @@ def structure(
     """
     spaces = _spaces(points)
     own = np.stack([space.depths() for space in spaces])
-    without = _by_chance(len(points), spaces[0].dimension(), draws, seed, step)
-    mean, deviation = without.mean(0), np.maximum(without.std(0), _LEAST_DEVIATION)
-    beyond, largest = (own - mean) / deviation, ((without - mean) / deviation).max((1, 2))
-    p = float((1 + (largest >= beyond.max()).sum()) / (1 + draws))
+    drawn: list[np.ndarray] = []
+    for depths in _without_clusters(len(points), spaces[0].dimension(), draws, seed):
+        drawn.append(depths)
+        step(len(drawn) / draws)
+        if len(drawn) == _FEW_DRAWS and _compared(own, drawn)[0] >= _CLEARLY_CHANCE:
+            break  # more draws would not make it small
+    p, mean, deviation, least_z = _compared(own, drawn)
+    beyond = (own - mean) / deviation
     space, k = (int(i) for i in np.unravel_index(beyond.argmax(), beyond.shape))
     labels = np.zeros(len(points), np.int64)
     if p < SIGNIFICANT:
-        least = mean[space, k] + deviation[space, k] * np.quantile(largest, 1 - SIGNIFICANT)
-        groups = divided(spaces[space].tree(SMOOTHINGS[k]), float(least))
+        groups, space, k = _most_groups(spaces, mean + deviation * least_z, beyond)
         labels = labels_of(groups, spaces[space].points, _NEIGHBOURS)
     return Structure(labels, p, float(np.exp(own[space, k])), gaps(points), space, SMOOTHINGS[k])
+
+
+def _most_groups(spaces: list[Neighbours], least: np.ndarray, beyond: np.ndarray) -> tuple[list[np.ndarray], int, int]:
+    """Return the groups where there are most, the space and the number of the smoothing.
+
+    Of equally many, those with the valley that is furthest ``beyond`` (spaces, smoothings) chance.
+    """
+    best: tuple[int, float, list[np.ndarray], int, int] | None = None
+    for space, k in zip(*np.nonzero(beyond > 0), strict=True):
+        if SMOOTHINGS[k] in spaces[space].smoothings():
+            groups = divided(spaces[space].tree(SMOOTHINGS[k]), float(least[space, k]))
+            if best is None or (len(groups), beyond[space, k]) > best[:2]:
+                best = len(groups), float(beyond[space, k]), groups, int(space), int(k)
+    assert best is not None  # p is small only where some valley is beyond chance
+    return best[2:]
+
+
+def _compared(own: np.ndarray, drawn: list[np.ndarray]) -> tuple[float, np.ndarray, np.ndarray, float]:
+    """Return p of the deepest valley, the drawn depths' mean and deviation, and the largest in deviations by chance."""
+    without = np.array(drawn)
+    mean, deviation = without.mean(0), np.maximum(without.std(0), _LEAST_DEVIATION)
+    largest = ((without - mean) / deviation).max((1, 2))
+    p = float((1 + (largest >= ((own - mean) / deviation).max()).sum()) / (1 + len(largest)))
+    return p, mean, deviation, float(np.quantile(largest, 1 - SIGNIFICANT))
 
 
 def divided_again(points: np.ndarray, like: Structure) -> np.ndarray:
@@ -90,14 +118,17 @@ def divided_again(points: np.ndarray, like: Structure) -> np.ndarray:
 
 
 def _spaces(points: np.ndarray) -> list[Neighbours]:
-    return [Neighbours(points), *(Neighbours(embedding(points, most)) for most in _EMBEDDED)]
+    embedded = embedding(points, max(_EMBEDDED))
+    return [Neighbours(points, by_distance=True), *(Neighbours(embedded[:, :most]) for most in _EMBEDDED)]
 
 
-def _by_chance(n: int, dimension: float, draws: int, seed: int, step: Callable[[float], object]) -> np.ndarray:
-    """Return the depths (draws, spaces, smoothings) of the deepest valleys of maps that change gradually."""
+def _depths(points: np.ndarray) -> np.ndarray:
+    """Return the depths (spaces, smoothings) of the deepest valleys of points."""
+    return np.stack([space.depths() for space in _spaces(points)])
+
+
+def _without_clusters(n: int, dimension: float, draws: int, seed: int) -> Iterator[np.ndarray]:
+    """Draw maps that change gradually; yield the depths (spaces, smoothings) of their deepest valleys."""
     rng, noise = np.random.default_rng([seed, n]), noise_for(n, dimension)
-    drawn = []
-    for draw in range(draws):
-        drawn.append([space.depths() for space in _spaces(components(gradual_points(rng, n, noise)))])
-        step((draw + 1) / draws)
-    return np.array(drawn)
+    for _ in range(draws):
+        yield _depths(components(gradual_points(rng, n, noise)))

@@ -42,12 +42,15 @@ class Neighbours:
     ----------
     points
         (N, D), as given.
+
+    ``by_distance``: an empty gap counts by its width too, not only by the neighbours that it would hold; as if points
+    filled one dimension, the fewest that there can be.
     """
 
-    def __init__(self, points: np.ndarray) -> None:
+    def __init__(self, points: np.ndarray, by_distance: bool = False) -> None:
         from scipy.spatial.distance import pdist, squareform
 
-        self.points = points
+        self.points, self._by_distance = points, by_distance
         self._condensed = pdist(points)
         self._sorted = np.sort(squareform(self._condensed), axis=1)
         self._typical = np.median(self._sorted, axis=0)
@@ -81,19 +84,29 @@ class Neighbours:
         joins = linkage(np.maximum(self._condensed, np.maximum(radius[first], radius[second])), "single")
         n, rising = self.n, self._typical + np.arange(self.n) * 1e-12
         counts = np.interp(joins[:, 2], rising, np.log(np.maximum(np.arange(n), 0.5)))
-        began, sizes, depths = np.full(2 * n - 1, np.inf), np.ones(2 * n - 1, np.int64), np.zeros(n - 1)
-        for k, (a, b) in enumerate(joins[:, :2].astype(int)):
-            sizes[n + k] = sizes[a] + sizes[b]
-            if min(sizes[a], sizes[b]) >= smoothing:
-                depths[k] = counts[k] - max(began[a], began[b])
-            earliest = min(began[a], began[b])
-            began[n + k] = counts[k] if earliest == np.inf and sizes[n + k] >= smoothing else earliest
+        levels = [counts.tolist()]  # lists: many times faster than arrays, number by number
+        if self._by_distance:
+            levels.append(np.log(np.maximum(joins[:, 2], 1e-12)).tolist())
+        depths = np.max([_depths(joins, level, smoothing) for level in levels], axis=0)
         return _Tree(joins[:, :2].astype(int), depths, smoothing)
 
     def depths(self) -> np.ndarray:
         """Return the depth of the deepest valley for each of :data:`SMOOTHINGS`, 0 where points are too few for it."""
         own = self.smoothings()
         return np.array([self.tree(k).depths.max(initial=0.0) if k in own else 0.0 for k in SMOOTHINGS])
+
+
+def _depths(joins: np.ndarray, levels: list[float], smoothing: int) -> list[float]:
+    """Return how far the level of each join is above that at which the later of its two sides began."""
+    n = len(joins) + 1
+    began, sizes, depths = [np.inf] * (2 * n - 1), [1] * (2 * n - 1), [0.0] * (n - 1)
+    for k, (a, b) in enumerate(joins[:, :2].astype(int).tolist()):
+        sizes[n + k] = sizes[a] + sizes[b]
+        if min(sizes[a], sizes[b]) >= smoothing:
+            depths[k] = levels[k] - max(began[a], began[b])
+        earliest = min(began[a], began[b])
+        began[n + k] = levels[k] if earliest == np.inf and sizes[n + k] >= smoothing else earliest
+    return depths
 
 
 def divided(tree: _Tree, least: float) -> list[np.ndarray]:
