@@ -21,7 +21,7 @@ from cxr.experiments.clusters.maps import PooledMaps, pooled
 from cxr.experiments.clusters.of_class import clusters_of_class
 from cxr.experiments.clusters.results import ClusterResults, cluster_results
 from cxr.experiments.clusters.scores import corrected_p, largest_by_chance, separateness, t_values
-from cxr.runs import Run, get_run, start
+from cxr.runs import Run, get_run, list_runs, start
 from cxr.runs.folder import RunFolder
 from cxr.text.corrections import Reviews
 from tests.typed_results import misfits
@@ -258,3 +258,39 @@ def test_a_recipe_that_masks_text_masks_an_exported_region(tmp_path: Path):
     changed = (masked.rows(["x0"])[0] != plain.rows(["x0"])[0]).astype(float)
     assert changed[:16, 48:].mean() > 0.8
     assert changed[32:, :32].mean() == 0
+
+
+def test_composites_options_and_biases_go_with_a_network_alone(tmp_path: Path, cxr, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("cxr.runs.starting.launch", lambda folder: None)
+    heatmaps = write_heatmaps(tmp_path, CONFIGURATIONS[1])
+    params = heatmaps.spec["params"]
+    network = ["clusters", params["model"], "--data", params["manifest"], "--composite", "epsilon-alpha2-beta1-flat"]
+    code, _, err = cxr(*network, "--option", "epsilon=1e-4", "--bias", "absorb", "--detach")
+    assert code == 0, err
+    (started,) = list_runs(kind="cluster-heatmaps")
+    own = started.spec["params"]
+    assert (own["options"], own["bias"]) == ({"epsilon": 1e-4}, "absorb")
+    code, _, err = cxr(*network, "--option", "epsilom=1", "--detach")
+    assert code == 2
+    assert "epsilom" in err
+    assert cxr("clusters", heatmaps.id, "--bias", "absorb")[0] == 2
+
+
+def test_ends_of_a_gradual_change_are_shown_with_a_doubt():
+    rng = np.random.default_rng(0)
+    maps = drawn(90).maps.copy()
+    rows, columns = np.mgrid[:20, :20]
+    for k in range(90):  # one spot that moves from left to right
+        spot = np.exp(-((rows - 10) ** 2 + (columns - 2 - 15 * rng.random()) ** 2) / 18) + 0.01 * rng.random((20, 20))
+        maps[k] = spot / spot.sum()
+    moving = PooledMaps(drawn(90).table, maps)
+    of = clusters_of_class(moving, "hernia", DRAWS, 0)
+    assert of.gradual
+    assert of.n_clusters == 2
+    measured = RegionShares(np.zeros(0, np.int64), ("lungs",), np.zeros((0, 1)), np.zeros((0, 1)), {})
+    (entry,) = classes = class_entries(moving, [of], 0)
+    assert "two ends of what may be a gradual change" in entry["sentence"]
+    assert not entry["shown"]
+    clusters = cluster_entries(moving, [of], classes, measured, 0)
+    assert not any(cluster["shown"] for cluster in clusters)
+    assert "one end of a gradual change" in clusters[0]["sentence"]
