@@ -28,21 +28,28 @@ import pandas as pd
 from cxr.data import Manifest
 from cxr.data.phantom import write_demo
 from cxr.evaluation.intervals import wilson
-from cxr.experiments.clusters.maps import PooledMaps
-from cxr.experiments.clusters.of_class import ClassClusters, clusters_of_class
+from cxr.experiments.clusters.groups.partition import STABLE, ends, stability
+from cxr.experiments.clusters.groups.spectral import components
+from cxr.experiments.clusters.groups.structure import SIGNIFICANT, structure
+from cxr.experiments.clusters.maps import PooledMaps, features
+from cxr.experiments.clusters.of_class import ALONE_STABLE
 from cxr.experiments.clusters.results import ClusterResults, cluster_results
 from cxr.models import build, save_model
 from cxr.runs import start
 
 RESULTS = Path(__file__).with_name("results") / "clusters.md"
-DRAWS = 99
+DRAWS = 39
 GRID = 20
-SIZES = (60, 200)
-WITHOUT = ("noise", "skewed noise", "blobs anywhere", "one blob anywhere")
+WITHOUT = (
+    "noise",
+    "skewed noise",
+    "blobs anywhere",
+    "one blob anywhere",
+    "one blob along a line",
+    "a mark of any strength",
+)
 N_PLANTED = 200
-SHARES = (0.1, 0.3)
-STRENGTHS = (0.2, 0.5)
-"""Of a map's relevance, what lies on the planted mark."""
+SHARES = (0.05, 0.1, 0.2)
 N_PHANTOMS, SIDE = 330, 96
 MARKED = "pneumonia"
 RECIPE: dict[str, Any] = {
@@ -73,6 +80,11 @@ def map_without(rng: np.random.Generator, name: str) -> np.ndarray:
     else:
         cells = np.exp(0.8 * rng.normal(size=(GRID, GRID)))
     cells = cells / cells.sum()
+    if name == "a mark of any strength":
+        own = rng.uniform(0, 0.5)
+        return np.asarray((1 - own) * cells + own * blob(1.5 + rng.normal(0, 0.5), 2 + rng.normal(0, 0.5), 1.5))
+    if name == "one blob along a line":
+        cells = 0.4 * cells + 0.6 * blob(10, rng.uniform(3, 17), 2)
     if name in ("blobs anywhere", "one blob anywhere"):
         n = 3 if name == "blobs anywhere" else 1
         spots = [rng.gamma(2) * blob(rng.uniform(5, 15), rng.uniform(4, 16), rng.uniform(1.5, 3)) for _ in range(n)]
@@ -91,39 +103,46 @@ def drawn_maps(rng: np.random.Generator, n: int, name: str, share: float = 0.0, 
     return PooledMaps(table, maps.astype(np.float32))
 
 
-def shown(of: ClassClusters) -> list[int]:
-    """Return the clusters that a run would show as stable."""
-    return [k for k in range(of.n_clusters) if of.n_clusters > 1 and of.stable(k)]
+def divided(maps: PooledMaps, seed: int) -> tuple[np.ndarray, list[int], bool]:
+    """Return labels of maps, the clusters that a run would show as stable, and whether they are ends without groups."""
+    points = components(features(maps.maps))
+    found = structure(points, DRAWS, seed)
+    if found.n_clusters == 1:
+        cut = ends(points, seed)
+        return (cut[0], [], True) if cut else (found.labels, [], False)
+    halves = stability(points, found, seed)
+    least = STABLE if halves.agreement >= STABLE else ALONE_STABLE
+    return found.labels, [k for k in range(found.n_clusters) if halves.by_cluster[k] >= least], False
 
 
-def most_alike(of: ClassClusters, planted: np.ndarray, clusters: Sequence[int]) -> float:
+def most_alike(labels: np.ndarray, planted: np.ndarray, clusters: Sequence[int]) -> float:
     """Return the Jaccard similarity of the planted X-rays and of the cluster most like them; 0 without any."""
-    own = [of.labels == k for k in clusters]
+    own = [labels == k for k in clusters]
     return max((float((o & planted).sum() / (o | planted).sum()) for o in own), default=0.0)
 
 
-def part_without(work: Path, sets: int) -> list[list[str]]:
+def part_without(work: Path, sets: int, sizes: Sequence[int]) -> list[list[str]]:
     """Return rows: how often clusters are claimed where there are none."""
     rows = []
     for name in WITHOUT:
-        for n in SIZES:
+        for n in sizes:
             found = [kept(work, f"without-{name}-{n}-{s}", partial(one_without, name, n, s)) for s in range(sets)]
             rows.append([name, str(n), *(of_sets(sum(own[k] for own in found), sets) for k in range(3))])
     return rows
 
 
 def one_without(name: str, n: int, seed: int) -> list[bool]:
-    """Return whether a gap is beyond chance, its clusters are stable as a whole, and some are shown."""
-    of = clusters_of_class(drawn_maps(np.random.default_rng([1, n, seed]), n, name), "a", DRAWS, seed)
-    return [of.n_clusters > 1, of.n_clusters > 1 and of.is_stable, bool(shown(of))]
+    """Return whether groups are beyond gradual change, some are shown, and ends of a gradual change are offered."""
+    labels, shown, gradual = divided(drawn_maps(np.random.default_rng([1, n, seed]), n, name), seed)
+    return [bool(labels.max() > 0 and not gradual), bool(shown), gradual]
 
 
-def part_planted(work: Path, sets: int) -> list[list[str]]:
+def part_planted(work: Path, sets: int, strengths: Sequence[float]) -> list[list[str]]:
     """Return rows: how often a planted cluster is found."""
     rows = []
     for name in ("noise", "blobs anywhere"):
         for share in SHARES:
-            for strength in STRENGTHS:
+            for strength in strengths:
                 own = [
                     kept(work, f"planted-{name}-{share}-{strength}-{s}", partial(one_planted, name, share, strength, s))
                     for s in range(sets)
@@ -137,9 +156,9 @@ def one_planted(name: str, share: float, strength: float, seed: int) -> list[flo
     """Return how like the planted X-rays the cluster is that is most like them, of all clusters and of those shown."""
     planted = np.arange(N_PLANTED) < round(share * N_PLANTED)
     maps = drawn_maps(np.random.default_rng([2, N_PLANTED, seed]), N_PLANTED, name, share, strength)
-    of = clusters_of_class(maps, "a", DRAWS, seed)
-    every = range(of.n_clusters) if of.n_clusters > 1 else ()
-    return [most_alike(of, planted, every), most_alike(of, planted, shown(of))]
+    labels, shown, gradual = divided(maps, seed)
+    every = range(labels.max() + 1) if labels.max() > 0 and not gradual else ()
+    return [most_alike(labels, planted, every), most_alike(labels, planted, shown)]
 
 
 def of_sets(k: int, n: int) -> str:
@@ -172,12 +191,17 @@ def phantoms(folder: Path, seed: int, planted: bool) -> Manifest:
 
 
 def one_network(work: Path, seed: int, planted: bool) -> dict[str, Any]:
-    """Train, explain, cluster; return what the clusters of the marked class are, and of all."""
+    """Train, explain, cluster; return what :func:`clusters_of` does."""
     name = f"{'planted' if planted else 'plain'}-{seed}"
     manifest = phantoms(work / "data" / name, seed, planted)
     trained = finished(start("train", {"recipe": RECIPE | {"seed": seed}, "manifest": manifest.path}, detached=False))
     explained = finished(start("explain", {"model": trained.id, "manifest": manifest.path}, detached=False))
-    run = finished(start("cluster-heatmaps", {"heatmaps": explained.id, "text": False}, detached=False))
+    return clusters_of(explained.id)
+
+
+def clusters_of(explained: str) -> dict[str, Any]:
+    """Cluster finished heatmaps; return what the clusters of the marked class are, and of all."""
+    run = finished(start("cluster-heatmaps", {"heatmaps": explained, "text": False}, detached=False))
     results = cluster_results(run)
     table = pd.read_parquet(run.folder.path / "clusters.parquet")
     own = table[table["target"] == MARKED]
@@ -194,7 +218,7 @@ def one_network(work: Path, seed: int, planted: bool) -> dict[str, Any]:
                 "alike": float((inside & with_mark).sum() / union) if union and entry["target"] == MARKED else 0.0,
             }
         )
-    classes = [{"target": of["target"], "k": of["n_clusters"], "p": of["p"]} for of in results["classes"]]
+    classes = [{"target": of["target"], "k": of["n_clusters"], "p": of["p_corrected"]} for of in results["classes"]]
     return {"clusters": named, "classes": classes, "marked": int(with_mark.sum()), "of": len(own)}
 
 
@@ -221,7 +245,7 @@ def part_networks(work: Path, networks: int) -> list[list[str]]:
                     "mark in a corner" if planted else "none",
                     str(seed),
                     f"{own['marked']} of {own['of']}" if planted else "–",
-                    str(sum(of["k"] > 1 for of in own["classes"])),
+                    str(sum(of["k"] > 1 and of["p"] >= SIGNIFICANT for of in own["classes"])),
                     str(len(shown_ones)),
                     "; ".join(f"{entry['target']}: {entry['title']}" for entry in shown_ones) or "–",
                     (found + (", shown" if best and best["shown"] else ", not shown")) if planted else "–",
@@ -274,12 +298,12 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def drawn_in_words(without: list[list[str]], planted: list[list[str]]) -> list[str]:
     """Return the sections on drawn maps."""
     return [
-        "## Maps without clusters",
-        f"Drawn maps of {GRID} x {GRID} cells, one of each patient. *Gap*: the largest gap has p < 0.05. *Stable*: the "
-        "clusters come again in halves of the patients as a whole (adjusted Rand index 0.75). *Shown*: at least one "
-        "cluster is shown as stable. Blobs are at places drawn evenly: maps that change gradually.",
-        table(["maps", "patients", "gap", "stable", "shown"], without),
-        "## A planted cluster",
+        "## Maps without groups",
+        f"Drawn maps of {GRID} x {GRID} cells, one of each patient, at places or strengths drawn evenly: they differ, "
+        "but by all steps in between. *Groups*: the deepest valley has p < 0.05. *Shown*: at least one of them is "
+        "shown as a stable cluster. *Ends*: no groups, but a stable cut, shown as the ends of a gradual change.",
+        table(["maps", "patients", "groups", "shown", "ends"], without),
+        "## A planted group",
         f"{N_PLANTED} patients; on some of them a part of the relevance lies on a mark in a corner. *Found*: a "
         "cluster whose Jaccard similarity with the planted X-rays is 0.5 or more; the last column is its median.",
         table(["other relevance", "X-rays", "on the mark", "found", "found and shown", "similarity"], planted),
@@ -295,7 +319,15 @@ def networks_in_words(rows: list[list[str]]) -> list[str]:
         f"The last column is the cluster of {MARKED} most like the X-rays with the mark, and "
         "its Jaccard similarity with them.",
         table(
-            ["planted", "seed", "marked", "classes with several clusters", "shown clusters", "which", "most alike"],
+            [
+                "planted",
+                "seed",
+                "marked",
+                "classes with ends of a gradual change",
+                "shown clusters",
+                "which",
+                "most alike",
+            ],
             rows,
         ),
     ]
@@ -315,6 +347,8 @@ def main() -> None:
     """Draw, train, measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", type=int, default=20)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[60, 200], help="patients of maps without groups")
+    parser.add_argument("--strengths", type=float, nargs="+", default=[0.2, 0.5], help="share of relevance on the mark")
     parser.add_argument("--networks", type=int, default=4)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--parts", default="networks,drawn,time", help="some of networks, drawn, time")
@@ -326,13 +360,16 @@ def main() -> None:
     os.environ |= {"CXR_DATA": str(work / "data"), "CXR_RUNS": str(work / "runs")}
     parts = [
         "# Clusters of heatmaps",
-        f"`python benchmarks/clusters.py --sets {args.sets} --networks {args.networks} --images {args.images} --parts "
-        f"{args.parts}`, fixed seeds, {platform.machine()}, Python {platform.python_version()}. Intervals are Wilson's "
+        f"`python benchmarks/clusters.py --sets {args.sets} --sizes {' '.join(map(str, args.sizes))} --strengths "
+        f"{' '.join(map(str, args.strengths))} --networks {args.networks} --images {args.images} --parts {args.parts}`, "
+        f"fixed seeds, {platform.machine()}, Python {platform.python_version()}. Intervals are Wilson's "
         "at 95 %.",
     ]
     written = {
         "networks": lambda: networks_in_words(part_networks(work, args.networks)),
-        "drawn": lambda: drawn_in_words(part_without(work, args.sets), part_planted(work, args.sets)),
+        "drawn": lambda: drawn_in_words(
+            part_without(work, args.sets, args.sizes), part_planted(work, args.sets, args.strengths)
+        ),
         "time": lambda: time_in_words(kept(work, f"time-{args.images}", lambda: part_time(work, args.images))),
     }
     for part in args.parts.split(","):

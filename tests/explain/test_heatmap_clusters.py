@@ -12,15 +12,16 @@ from configurations import CONFIGURATIONS, FOURTEEN, ODD_NAMES, Configuration, w
 
 from cxr.errors import CxrError
 from cxr.experiments.clusters.entries import class_entries, cluster_entries
+from cxr.experiments.clusters.groups.partition import placed
+from cxr.experiments.clusters.groups.spectral import components
+from cxr.experiments.clusters.groups.structure import structure
 from cxr.experiments.clusters.in_regions import RegionShares
 from cxr.experiments.clusters.job import HEATMAPS, MAPS, TABLE, drawn_rows, run
 from cxr.experiments.clusters.maps import PooledMaps, pooled
 from cxr.experiments.clusters.of_class import clusters_of_class
-from cxr.experiments.clusters.partition import placed
 from cxr.experiments.clusters.results import ClusterResults, cluster_results
 from cxr.experiments.clusters.scores import corrected_p, largest_by_chance, separateness, t_values
-from cxr.experiments.clusters.spectral import components, structure
-from cxr.runs import Run, get_run, start
+from cxr.runs import Run, get_run, list_runs, start
 from cxr.runs.folder import RunFolder
 from cxr.text.corrections import Reviews
 from tests.typed_results import misfits
@@ -63,9 +64,8 @@ def test_a_planted_cluster_is_found_and_stable_and_maps_without_one_give_one():
     planted = np.arange(80) < 24
     assert np.array_equal(of.labels == 1, planted)
     assert all((entry["value"] or 0) > of.by_chance > 0 for entry in of.separateness)
-    rng = np.random.default_rng(3)
-    alone = [structure(components(rng.normal(size=(60, 40)) * np.linspace(3, 0.3, 40)), DRAWS, k) for k in range(4)]
-    assert [found.n_clusters for found in alone] == [1, 1, 1, 1]
+    alone = np.random.default_rng(3).normal(size=(60, 40)) * np.linspace(3, 0.3, 40)
+    assert structure(components(alone), DRAWS).n_clusters == 1
 
 
 def test_x_rays_of_one_patient_are_no_cluster():
@@ -83,7 +83,9 @@ def test_equal_seeds_give_equal_clusters_and_other_seeds_the_same_planted_one():
     first, again, other = (clusters_of_class(maps, "hernia", DRAWS, seed) for seed in (3, 3, 4))
     for name in ("labels", "embedding", "layout", "sample"):
         assert np.array_equal(getattr(first, name), getattr(again, name)), name
-    assert first.structure == again.structure
+    assert first.structure is not None
+    assert again.structure is not None
+    assert (first.structure.p, first.structure.valley) == (again.structure.p, again.structure.valley)
     assert first.stability is not None
     assert again.stability is not None
     assert first.stability.agreement == again.stability.agreement
@@ -256,3 +258,39 @@ def test_a_recipe_that_masks_text_masks_an_exported_region(tmp_path: Path):
     changed = (masked.rows(["x0"])[0] != plain.rows(["x0"])[0]).astype(float)
     assert changed[:16, 48:].mean() > 0.8
     assert changed[32:, :32].mean() == 0
+
+
+def test_composites_options_and_biases_go_with_a_network_alone(tmp_path: Path, cxr, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("cxr.runs.starting.launch", lambda folder: None)
+    heatmaps = write_heatmaps(tmp_path, CONFIGURATIONS[1])
+    params = heatmaps.spec["params"]
+    network = ["clusters", params["model"], "--data", params["manifest"], "--composite", "epsilon-alpha2-beta1-flat"]
+    code, _, err = cxr(*network, "--option", "epsilon=1e-4", "--bias", "absorb", "--detach")
+    assert code == 0, err
+    (started,) = list_runs(kind="cluster-heatmaps")
+    own = started.spec["params"]
+    assert (own["options"], own["bias"]) == ({"epsilon": 1e-4}, "absorb")
+    code, _, err = cxr(*network, "--option", "epsilom=1", "--detach")
+    assert code == 2
+    assert "epsilom" in err
+    assert cxr("clusters", heatmaps.id, "--bias", "absorb")[0] == 2
+
+
+def test_ends_of_a_gradual_change_are_shown_with_a_doubt():
+    rng = np.random.default_rng(0)
+    maps = drawn(90).maps.copy()
+    rows, columns = np.mgrid[:20, :20]
+    for k in range(90):  # one spot that moves from left to right
+        spot = np.exp(-((rows - 10) ** 2 + (columns - 2 - 15 * rng.random()) ** 2) / 18) + 0.01 * rng.random((20, 20))
+        maps[k] = spot / spot.sum()
+    moving = PooledMaps(drawn(90).table, maps)
+    of = clusters_of_class(moving, "hernia", DRAWS, 0)
+    assert of.gradual
+    assert of.n_clusters == 2
+    measured = RegionShares(np.zeros(0, np.int64), ("lungs",), np.zeros((0, 1)), np.zeros((0, 1)), {})
+    (entry,) = classes = class_entries(moving, [of], 0)
+    assert "two ends of what may be a gradual change" in entry["sentence"]
+    assert not entry["shown"]
+    clusters = cluster_entries(moving, [of], classes, measured, 0)
+    assert not any(cluster["shown"] for cluster in clusters)
+    assert "one end of a gradual change" in clusters[0]["sentence"]

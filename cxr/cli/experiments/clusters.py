@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cxr.cli.explaining import numbers
 from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.models import Device
 from cxr.cli.output import Json, WrongUse, bar, emit, say, show_table
+from cxr.explain.composites import BIASES
 from cxr.json_types import JsonObject
 from cxr.runs import is_run_id
 from cxr.text.mask_modes import DEFAULT_MODE
@@ -36,6 +38,17 @@ def clusters(
     target: Annotated[
         str, typer.Option(help="Of a network: class to explain, or all; by default the predicted class.")
     ] = "",
+    bias: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(BIASES),
+            help="Of a network: biases in alpha-beta rules; default: the composite's.",
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Of a network: an option of the composite, such as epsilon=1e-4."),
+    ] = None,
     grid: Annotated[int, typer.Option(min=8, max=32, help="Side of the pooled maps, in cells.")] = 20,
     text: Annotated[
         bool, typer.Option("--text/--no-text", help="Search for burned-in text, to name clusters that are about it.")
@@ -76,9 +89,12 @@ def clusters(
         if old is not None:
             if data is not None:
                 raise WrongUse(f"--data {data} goes with a network: run {run} has its X-rays already")
+            if bias is not None or option:
+                raise WrongUse(f"--bias and --option go with a network: run {run} has its heatmaps already")
             params |= {"heatmaps": run}
         else:
             params |= _of_network(run, data, split) | {"composite": composite, "targets": target}
+            params |= {"options": numbers(option)} | ({"bias": bias} if bias else {})
         follow_or_leave(start(KIND, params, where=slurm), detach, as_json, lambda done: _shown(done, as_json))
         return
     if len(actions) > 1:

@@ -9,8 +9,8 @@ import pandas as pd
 
 from cxr.data.audit.contingency import cramers_v, permutation_test
 from cxr.evaluation.tests import holm
+from cxr.experiments.clusters.groups.structure import SIGNIFICANT
 from cxr.experiments.clusters.results import Association
-from cxr.experiments.clusters.spectral import SIGNIFICANT
 from cxr.formatting import p_value
 
 COLUMNS = ("label", "source", "view")

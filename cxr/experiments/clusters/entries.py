@@ -8,6 +8,7 @@ import numpy as np
 
 from cxr.evaluation.tests import holm
 from cxr.experiments.clusters.associations import associations, corrected, counts_of
+from cxr.experiments.clusters.groups.structure import SIGNIFICANT
 from cxr.experiments.clusters.in_regions import RegionShares
 from cxr.experiments.clusters.limits import FEWEST_PATIENTS
 from cxr.experiments.clusters.maps import PooledMaps
@@ -15,7 +16,6 @@ from cxr.experiments.clusters.of_class import ClassClusters
 from cxr.experiments.clusters.region import places
 from cxr.experiments.clusters.results import ClassEntry, ClusterEntry, ClusterRegion
 from cxr.experiments.clusters.scores import RegionGain, corrected_p, largest_by_chance, region_gains
-from cxr.experiments.clusters.spectral import SIGNIFICANT
 from cxr.formatting import Estimate, p_value, times, xrays
 from cxr.formatting import patients as n_patients
 
@@ -42,10 +42,11 @@ def _class_entry(maps: PooledMaps, of: ClassClusters, p: float | None, seed: int
         target=of.target,
         n_images=len(table),
         n_patients=int(table["patient"].nunique()),
-        n_clustered=len(of.sample) if of.structure else 0,
+        n_clustered=len(of.divided),
         n_clusters=of.n_clusters if of.structure else 0,
         p=of.structure.p if of.structure else None,
         p_corrected=p,
+        valley=of.structure.valley if of.structure else None,
         gaps={str(k): gap for k, gap in of.structure.gaps.items()} if of.structure else {},
         agreement=of.stability.agreement if of.stability else None,
         stable=of.is_stable,
@@ -62,7 +63,10 @@ def _class_sentence(entry: ClassEntry, of: ClassClusters) -> str:
         return f"{n}, {entry['reason']}: not clustered."
     p = f"p {p_value(entry['p_corrected'])}"
     if entry["n_clusters"] < 2:
-        return f"{n}, one cluster: no gap is beyond chance ({p})."
+        return f"{n}, one cluster: they are not shown to be more than gradual change ({p})."
+    if of.gradual:
+        agreement = f"adjusted Rand index {entry['agreement']:.2f}"
+        return f"{n}, no separate clusters ({p}), but two ends of what may be a gradual change, stable ({agreement})."
     beyond = "" if entry["shown"] else ", not beyond chance once corrected for all classes"
     if entry["stable"]:
         how = "stable"
@@ -188,7 +192,11 @@ def _cluster_sentence(entry: ClusterEntry, several: bool) -> str:
     else:
         uses = f"differs from the others of its class{place}, and is not shown to use one region more than they do"
     doubt = (
-        "" if entry["shown"] else " It is unstable." if not entry["stable"] else " The gaps of its class may be chance."
+        ""
+        if entry["shown"]
+        else " It is unstable."
+        if not entry["stable"]
+        else " It may be one end of a gradual change."
     )
     return f"{what} {uses}.{doubt}"
 
@@ -206,6 +214,8 @@ def finding(classes: Sequence[ClassEntry], clusters: Sequence[ClusterEntry], n_i
     if not shown:
         few = len(classes) - len(clustered)
         left_out = f" {few} had too few patients." if few else ""
+        halves = [e["sentence"] for e in clusters if e["stable"] and e["region"] in ("text", "border")]
+        doubt += f" {halves[0]}" if halves else ""
         return (
             f"No stable clusters are shown among the heatmaps of {n}, in {len(clustered)} of {len(classes)} explained "
             f"classes.{left_out} That is no proof that the network uses the same everywhere.{doubt}"

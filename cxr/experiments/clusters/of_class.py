@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from cxr.experiments.clusters.groups.partition import (
+    STABLE,
+    Stability,
+    by_k_means,
+    coordinates,
+    ends,
+    placed,
+    stability,
+)
+from cxr.experiments.clusters.groups.spectral import components
+from cxr.experiments.clusters.groups.structure import Structure, structure
 from cxr.experiments.clusters.limits import FEWEST_PATIENTS
 from cxr.experiments.clusters.maps import PooledMaps, features, one_of_each_patient
-from cxr.experiments.clusters.partition import STABLE, Stability, partition, placed, stability
 from cxr.experiments.clusters.scores import separateness
-from cxr.experiments.clusters.spectral import Structure, components, structure
 from cxr.formatting import Estimate
 
 MOST_CLUSTERED = 2000
-"""X-rays, one of each patient, that are clustered; the others are placed by their neighbours."""
+"""X-rays, one of each patient, that have a place of their own on the map; the others are placed by their neighbours."""
 ALONE_STABLE = 0.85
 """Similarity from which a cluster counts as stable although the others of its class are not."""
 
-_TESTED = 1000  # X-rays that the gaps are tested on
+_DIVIDED = 400  # of them, by lot, that are divided into clusters; the others go with their neighbours
 _BY_CHANCE = 10  # partitions of maps without clusters
 
 
@@ -34,11 +43,13 @@ class ClassClusters:
     rows
         (N,) numbers of its maps.
     sample
-        (M,) places among ``rows`` of the X-rays that were clustered, one of each patient.
+        (M,) places among ``rows`` of one X-ray of each patient.
+    divided
+        (K,) places among ``sample`` of those that were divided into clusters.
     labels, embedding, layout
         (N,) clusters from 0, their coordinates in the embedding (N, ...), and on the map (N, 2) that people see.
     structure, stability
-        Of the sample; None where there are too few patients, or one cluster.
+        Of the divided ones; None where there are too few patients, or one cluster.
     """
 
     target: str
@@ -47,6 +58,7 @@ class ClassClusters:
     labels: np.ndarray
     embedding: np.ndarray
     layout: np.ndarray
+    divided: np.ndarray
     structure: Structure | None = None
     stability: Stability | None = None
     separateness: list[Estimate] = field(default_factory=list)
@@ -56,6 +68,11 @@ class ClassClusters:
     def n_clusters(self) -> int:
         """How many clusters there are."""
         return int(self.labels.max()) + 1 if len(self.labels) else 0
+
+    @property
+    def gradual(self) -> bool:
+        """Whether the clusters are no groups for all that is shown, but perhaps the ends of a gradual change."""
+        return self.structure is not None and self.structure.n_clusters < self.n_clusters
 
     @property
     def is_stable(self) -> bool:
@@ -77,7 +94,7 @@ def clusters_of_class(
     Parameters
     ----------
     draws
-        Of maps without clusters, see :func:`cxr.experiments.clusters.spectral.structure`.
+        Of maps that change gradually, see :func:`cxr.experiments.clusters.groups.structure.structure`.
     """
     rows = maps.rows_of(target)
     patients = maps.table["patient"].to_numpy(dtype=object)[rows]
@@ -85,32 +102,23 @@ def clusters_of_class(
     points = components(features(maps.maps[rows]))
     if len(sample) < FEWEST_PATIENTS:
         nothing = np.zeros((len(rows), 2))
-        return ClassClusters(target, rows, sample, np.zeros(len(rows), np.int64), nothing, nothing)
+        return ClassClusters(target, rows, sample, np.zeros(len(rows), np.int64), nothing, nothing, np.arange(0))
     own = points[sample]
-    tested = np.sort(np.random.default_rng(seed).permutation(len(own))[:_TESTED])
-    gaps = structure(own[tested], draws, seed, lambda done: step(0.6 * done))
-    divided = partition(own, gaps.n_clusters, seed)
-    labels, embedding = placed(points, sample, divided.labels, divided.embedding)
-    step(0.65)
-    flat = layout(own, seed)
-    _, flat_of_all = placed(points, sample, divided.labels, flat)
+    divided = np.sort(np.random.default_rng(seed).permutation(len(own))[:_DIVIDED])
+    found = structure(own[divided], draws, seed, lambda done: step(0.7 * done))
+    cut = ends(own[divided], seed) if found.n_clusters == 1 else None
+    of_divided, n = (cut[0], 2) if cut else (found.labels, found.n_clusters)
+    embedding = coordinates(own[divided], n)
+    labels, embedding_of_all = placed(points, sample[divided], of_divided, embedding)
+    flat_of_all = placed(points, sample, labels[sample], layout(own, seed))[1]
     step(0.8)
-    if gaps.n_clusters == 1:
-        return ClassClusters(target, rows, sample, labels, embedding, flat_of_all, gaps)
-    halves = stability(own, divided.labels, seed)
+    of = ClassClusters(target, rows, sample, labels, embedding_of_all, flat_of_all, divided, found)
+    if n == 1:
+        return of
+    halves = cut[1] if cut else stability(own[divided], found, seed)
     step(0.9)
-    return ClassClusters(
-        target,
-        rows,
-        sample,
-        labels,
-        embedding,
-        flat_of_all,
-        gaps,
-        halves,
-        separateness(divided.embedding, divided.labels, np.arange(len(sample))),
-        _by_chance(own, gaps.n_clusters, seed),
-    )
+    apart = separateness(embedding, of_divided, np.arange(len(divided)))
+    return replace(of, stability=halves, separateness=apart, by_chance=_by_chance(own[divided], n, seed))
 
 
 def layout(points: np.ndarray, seed: int) -> np.ndarray:
@@ -127,7 +135,7 @@ def _by_chance(points: np.ndarray, k: int, seed: int) -> float:
     """Return the mean separateness of the most separate of ``k`` clusters of maps that have none."""
     rng, largest = np.random.default_rng([seed, k]), []
     for draw in range(_BY_CHANCE):
-        divided = partition(rng.normal(size=points.shape) * points.std(0), k, seed + draw)
-        values = separateness(divided.embedding, divided.labels, np.zeros(len(points)))
+        drawn = rng.normal(size=points.shape) * points.std(0)
+        values = separateness(coordinates(drawn, k), by_k_means(drawn, k, seed + draw), np.zeros(len(points)))
         largest.append(max(value["value"] or 0.0 for value in values))
     return float(np.mean(largest))

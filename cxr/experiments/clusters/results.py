@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 
 from cxr.errors import RunError, unknown, wrong_use
 from cxr.formatting import Estimate
@@ -16,10 +16,9 @@ NOTES = (
     "A cluster says that the network's decisions on these X-rays rest on the same part of the picture. It does not say "
     "that this is wrong, nor that the others are right. Measure what happens to the predictions when the part is "
     "hidden before you conclude anything.",
-    "Number of clusters: the largest gap between eigenvalues of the graph of nearest neighbours, with one X-ray of "
-    "each patient. p compares it with maps that have no clusters (one normal distribution of the same covariance), "
-    "corrected for the explained classes (Holm). Maps that change gradually have gaps too. Their clusters "
-    "mostly do not come again in halves of the patients, and count as unstable, but some do.",
+    "Clusters are groups with a valley between them: where they meet, X-rays are sparser than within, counting one "
+    "X-ray of each patient. p compares the deepest valley with those of maps that change gradually and fill as many "
+    "dimensions, corrected for the explained classes (Holm). Gaps between eigenvalues decide nothing.",
     "Stable: halves of the patients, clustered alone, give the same clusters (adjusted Rand index 0.75 or more and a "
     "mean Jaccard similarity of 0.75 or more), or this one cluster (0.85 or more).",
     "Regions: the share of positive relevance in text, lungs, border (8 % of the sides) and elsewhere. p of a "
@@ -92,7 +91,8 @@ class Association(TypedDict):
 class ClassEntry(TypedDict):
     """Whether the heatmaps of an explained class form clusters.
 
-    ``reason`` says why they were not clustered, "" where they were.
+    ``reason`` says why they were not clustered, "" where they were. ``valley`` says by what factor X-rays are sparser
+    where the clusters meet than within them; ``p`` compares it with maps that change gradually.
     """
 
     target: str
@@ -102,6 +102,7 @@ class ClassEntry(TypedDict):
     n_clusters: int
     p: float | None
     p_corrected: float | None
+    valley: NotRequired[float | None]
     gaps: dict[str, float]
     agreement: float | None
     stable: bool

@@ -7,10 +7,10 @@ from pathlib import Path
 import streamlit as st
 
 from cxr.experiments.clusters.results import KIND
-from cxr.explain.composites import DEFAULT_COMPOSITE
 from cxr.explain.heatmap import Method
 from cxr.runs import Run, Slurm, list_runs, start
 
+from sections.explorer import heatmap_facts
 from sections.trust import clusters
 from services import load
 from widgets import address, page, pick, where
@@ -53,7 +53,7 @@ def section(chosen: Subject, method: Method, target: str) -> None:
             address.ask(clusters=_start(chosen, method, target, place).id)
             st.rerun()
         words = ["--split", chosen.split] if chosen.split else ["--split", ""]
-        words += ["--composite", method.composite] if method.composite != DEFAULT_COMPOSITE else []
+        words += heatmap_facts.command_words(method)
         words += ["--target", target] if target else []
         page.command("cxr", "clusters", chosen.network_ref, "--data", chosen.command_data, *words, *where.words(place))
 
@@ -64,6 +64,8 @@ def _start(chosen: Subject, method: Method, target: str, place: Slurm | None) ->
         "manifest": chosen.manifest_path,
         "split": chosen.split or None,
         "composite": method.composite,
+        "options": dict(method.options),
+        "bias": method.bias or None,
         "targets": target or None,
     }
     return start(KIND, params, where=place)

@@ -1,12 +1,14 @@
-"""Dividing maps into a given number of clusters, and how well halves of the patients agree on them."""
+"""Coordinates of clustered maps, where maps that were not clustered belong, and how well halves agree on clusters."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from cxr.experiments.clusters.spectral import spectrum
+from cxr.experiments.clusters.groups.spectral import spectrum
+from cxr.experiments.clusters.groups.structure import Structure, divided_again
 
 STABLE = 0.75
 """Mean Jaccard similarity from which a cluster counts as stable (Hennig 2007, *Comput Stat Data Anal* 52)."""
@@ -14,22 +16,6 @@ HALVES = 20
 
 _STARTS = 10  # of k-means
 _NEIGHBOURS = 5  # that place a map which was not clustered itself
-
-
-@dataclass(frozen=True)
-class Partition:
-    """Maps divided into clusters.
-
-    Attributes
-    ----------
-    labels
-        (N,) from 0, the largest cluster first.
-    embedding
-        (N, max(2, k - 1)) coordinates: eigenvectors of the graph, without the constant one.
-    """
-
-    labels: np.ndarray
-    embedding: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -48,23 +34,16 @@ class Stability:
     by_cluster: np.ndarray
 
 
-def partition(points: np.ndarray, k: int, seed: int = 0) -> Partition:
-    """Divide points (N, D) into ``k`` clusters."""
-    vectors = spectrum(points, max(k, 3))[1][:, 1:]
-    embedding = vectors[:, : max(2, k - 1)]
-    if k < 2:
-        return Partition(np.zeros(len(points), np.int64), embedding)
-    return Partition(_k_means(embedding[:, : k - 1], k, seed), embedding)
+def coordinates(points: np.ndarray, k: int) -> np.ndarray:
+    """Return coordinates (N, max(2, k - 1)) of points in ``k`` clusters: eigenvectors, without the constant one."""
+    return spectrum(points, max(k, 3))[1][:, 1:][:, : max(2, k - 1)]
 
 
-def _k_means(points: np.ndarray, k: int, seed: int) -> np.ndarray:
+def by_k_means(points: np.ndarray, k: int, seed: int) -> np.ndarray:
+    """Return labels (N,) of points that are cut into ``k`` clusters in any case, by k-means on their coordinates."""
     from sklearn.cluster import KMeans
 
-    labels = KMeans(k, n_init=_STARTS, random_state=seed).fit_predict(points)
-    sizes = np.bincount(labels, minlength=k)
-    first = np.array([np.flatnonzero(labels == c)[0] if sizes[c] else len(labels) for c in range(k)])
-    order = np.lexsort((first, -sizes))  # of equal sizes, whichever has the first map
-    return np.argsort(order)[labels]
+    return np.asarray(KMeans(k, n_init=_STARTS, random_state=seed).fit_predict(coordinates(points, k)[:, : k - 1]))
 
 
 def placed(
@@ -93,18 +72,36 @@ def placed(
     return all_labels, all_coordinates
 
 
-def stability(points: np.ndarray, labels: np.ndarray, seed: int = 0, halves: int = HALVES) -> Stability:
-    """Return how far the clusters ``labels`` (N,) of independent points (N, D) come again in random halves of them."""
+def stability(points: np.ndarray, found: Structure, seed: int = 0, halves: int = HALVES) -> Stability:
+    """Return how far the clusters of independent points (N, D) come again in random halves of them."""
+    return _stability(len(points), found.labels, lambda rows: divided_again(points[rows], found), seed, halves)
+
+
+def _stability(
+    n: int, labels: np.ndarray, again: Callable[[np.ndarray], np.ndarray], seed: int, halves: int
+) -> Stability:
     from sklearn.metrics import adjusted_rand_score
 
-    k, rng = int(labels.max()) + 1, np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     agreements, jaccards = [], []
-    for half in range(halves):
-        rows = np.sort(rng.permutation(len(points))[: (len(points) + 1) // 2])
-        again, own = partition(points[rows], k, seed + half).labels, labels[rows]
-        agreements.append(adjusted_rand_score(own, again))
-        jaccards.append([_most_similar(own == c, again) for c in range(k)])
+    for _ in range(halves):
+        rows = np.sort(rng.permutation(n)[: (n + 1) // 2])
+        alone, own = again(rows), labels[rows]
+        agreements.append(adjusted_rand_score(own, alone))
+        jaccards.append([_most_similar(own == c, alone) for c in range(int(labels.max()) + 1)])
     return Stability(float(np.mean(agreements)), np.asarray(np.nanmean(np.array(jaccards), axis=0)))
+
+
+def ends(points: np.ndarray, seed: int) -> tuple[np.ndarray, Stability] | None:
+    """Return two halves that points (N, D) without groups are cut into, and how far they come again.
+
+    None where halves of the points are cut otherwise. They are the ends of a gradual change, or groups that too few
+    points show.
+    """
+    labels = by_k_means(points, 2, seed)
+    labels = labels if labels.mean() <= 0.5 else 1 - labels  # the larger one first
+    found = _stability(len(points), labels, lambda rows: by_k_means(points[rows], 2, seed), seed, HALVES)
+    return (labels, found) if found.agreement >= STABLE else None
 
 
 def _most_similar(own: np.ndarray, again: np.ndarray) -> float:

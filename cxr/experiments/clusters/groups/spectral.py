@@ -1,18 +1,12 @@
-"""Spectral clustering of pooled maps: how many clusters there are, if any, and which X-ray is in which.
+"""The graph of pooled maps, its eigenvectors as coordinates, and the gaps between its eigenvalues.
 
 Lapuschkin et al. 2019 (*Nature Communications* 10, 1096), "spectral relevance analysis": a graph of nearest neighbours,
-the eigenvectors of its normalised Laplacian with the smallest eigenvalues as coordinates, the gap between consecutive
-eigenvalues for the number of clusters, and k-means on the coordinates.
-
-A gap is always somewhere. So each is compared with the gaps of maps without clusters: drawn from one normal
-distribution with the same covariance (as in SigClust, Liu et al. 2008, *JASA* 103). Where the largest is not beyond
-chance, the answer is one cluster.
+and the eigenvectors of its normalised Laplacian with the smallest eigenvalues as coordinates. A gap between consecutive
+eigenvalues is always somewhere, with and without clusters, so that gaps are shown but decide nothing: see
+:mod:`cxr.experiments.clusters.groups.structure`.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import eigh
@@ -21,32 +15,10 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackError, eigsh
 
 MOST_CLUSTERS = 12
-FEWEST_SAMPLES = 30
-SIGNIFICANT = 0.05
 
 _DIMENSIONS = 50  # principal components that distances are measured in
 FLOOR = 1e-3
 _DENSE = 400  # up to as many samples, all eigenvalues at once are faster than some
-_STARTS = 10  # of k-means
-
-
-@dataclass(frozen=True)
-class Structure:
-    """Whether maps form clusters, and how many.
-
-    Attributes
-    ----------
-    n_clusters
-        1 where none are shown.
-    p
-        Of the largest gap, against maps without clusters.
-    gaps
-        By number of clusters, from 2: the gap between eigenvalues, in standard deviations of those without clusters.
-    """
-
-    n_clusters: int
-    p: float
-    gaps: dict[int, float]
 
 
 def components(features: np.ndarray, most: int = _DIMENSIONS) -> np.ndarray:
@@ -102,34 +74,15 @@ def _largest(matrix: csr_matrix, wanted: int) -> tuple[np.ndarray, np.ndarray] |
     return values - 1, vectors
 
 
-def structure(
-    points: np.ndarray, draws: int, seed: int = 0, step: Callable[[float], object] = lambda done: None
-) -> Structure:
-    """Return whether maps form clusters, and how many.
-
-    Parameters
-    ----------
-    points
-        (N, D) components of independent maps: one of each patient.
-    draws
-        How often maps without clusters are drawn. The smallest possible p is 1 / (draws + 1).
-    """
-    most = min(MOST_CLUSTERS, len(points) // 5)
-    gaps = _gaps(spectrum(points, most)[0])
-    rng = np.random.default_rng(seed)
-    spread = points.std(0)
-    without = []
-    for draw in range(draws):
-        without.append(_gaps(spectrum(rng.normal(size=points.shape) * spread, most)[0]))
-        step((draw + 1) / draws)
-    drawn = np.array(without)
-    mean, deviation = drawn.mean(0), np.maximum(drawn.std(0), 1e-9)
-    own, largest = (gaps - mean) / deviation, ((drawn - mean) / deviation).max(1)
-    p = float((1 + (largest >= own.max()).sum()) / (1 + draws))
-    chosen = 2 + int(own.argmax())
-    return Structure(chosen if p < SIGNIFICANT else 1, p, {2 + k: float(gap) for k, gap in enumerate(own)})
+def embedding(points: np.ndarray, most: int) -> np.ndarray:
+    """Return coordinates (N, most) of points (N, D) whose distances are those of walks on the graph (commute times)."""
+    values, vectors = spectrum(points, most)
+    own = vectors[:, 1:] / np.maximum(np.sqrt((vectors[:, 1:] ** 2).mean(0)), 1e-12)
+    return np.asarray(own / np.sqrt(np.maximum(values[1:], FLOOR)))
 
 
-def _gaps(values: np.ndarray) -> np.ndarray:
-    """Return the gaps that speak for 2, 3, ... clusters."""
-    return np.diff(np.log(np.maximum(values, FLOOR)))[1:]
+def gaps(points: np.ndarray) -> dict[int, float]:
+    """Return by number of clusters, from 2, the gap between the logarithms of the eigenvalues that speaks for it."""
+    values = spectrum(points, min(MOST_CLUSTERS, len(points) // 5))[0]
+    own = np.diff(np.log(np.maximum(values, FLOOR)))[1:]
+    return {2 + k: float(gap) for k, gap in enumerate(own)}
