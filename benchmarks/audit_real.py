@@ -4,6 +4,7 @@ The data set ``--data`` has one source for each class, patients in two classes, 
 own source (split ``probe``) and X-rays from elsewhere (split ``external``). Measured are, by commands:
 
 - ``cxr data audit`` and ``cxr audit`` of the network, whole, with seconds, processor seconds and memory;
+- ``cxr slices`` of the splits test and probe by source: which slice explains what is lost;
 - ``cxr audit --part duplicates`` of the same network on the data with ``PLANTED`` copies of X-rays of the split test,
   which were cropped, scaled and saved again, and put into the split train under patients of their own;
 - ``cxr audit`` of the table of the network's predictions, without the network.
@@ -34,12 +35,15 @@ import pandas as pd
 
 from cxr.data import Manifest
 from cxr.data.library import resolve_manifest
+from cxr.evaluation.slices import SliceResults
+from cxr.evaluation.slices.wording import where_in_words, with_interval
 from cxr.experiments.audit.findings import Finding, written
 from cxr.experiments.audit.results import NetworkAuditResults
 from cxr.experiments.data_audit.results import AuditResults, entry_cells
 from cxr.json_types import JsonObject
 from cxr.runs import get_run
 
+NAMES = ("data", "network", "slices", "table", "planted")
 PLANTED = 12
 DUPLICATES_FILE = "duplicates.csv"
 
@@ -163,6 +167,17 @@ def page(kept: dict[str, Measured], n_found: int | None) -> Iterator[str]:
         yield from ("| " + " | ".join(map(_cell, row.values())) + " |" for row in rows)
         shown = [entry for entry in data["properties"] if entry["shown"]]
         yield from ("", f"{len(shown)} properties are shown; the first 12 of {len(data['properties'])} stand here.")
+    if "slices" in kept:
+        slices = cast(SliceResults, kept["slices"]["results"])
+        yield from ("", "## Test and probe by source", "", took(kept["slices"]), "")
+        yield from (f"- {line}" for line in slices["conclusions"])
+        yield ""
+        yield "| slice | " + " | ".join(f"recall of {name}" for name in slices["classes"]) + " |"
+        yield "|---" * (len(slices["classes"]) + 1) + "|"
+        for entry in slices["slices"]:
+            recalls = (entry["per_class"].get(name) for name in slices["classes"])
+            cells = [with_interval(r, "accuracy", f"n = {r['n']}") if r else "–" for r in recalls]
+            yield f"| {where_in_words(entry['where'])} | " + " | ".join(cells) + " |"
     for name, title in (("network", "The network"), ("table", "Its predictions as a table")):
         if name in kept:
             audit = cast(NetworkAuditResults, kept[name]["results"])
@@ -183,20 +198,24 @@ def main() -> None:
     parser.add_argument("--data", default="real")
     parser.add_argument("--network", required=True, help="the training's run")
     parser.add_argument("--kept", type=Path, default=Path("audit_real"), help="folder for what was measured")
-    parser.add_argument("--part", action="append", choices=["data", "network", "table", "planted"])
+    parser.add_argument("--part", action="append", choices=NAMES)
+    parser.add_argument("--audit", default="", help="a finished audit of the network, which is shown instead")
     parser.add_argument("--no-text", action="store_true", help="the data are audited without the search for text")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     args.kept.mkdir(parents=True, exist_ok=True)
     planted, pairs = plant(args.data, args.kept / "planted")
     kept: dict[str, Measured] = {}
-    for name in args.part or ("data", "network", "table", "planted"):
+    for name in args.part or NAMES:
         file = args.kept / f"{name}.json"
         if not file.exists():
             if name == "data":
                 words = ["data", "audit", args.data, *(["--no-text"] if args.no_text else [])]
             elif name == "network":
-                words = ["audit", args.network, "--data", args.data, "--fail-on", "serious"]
+                audited = [args.audit] if args.audit else [args.network, "--data", args.data]
+                words = ["audit", *audited, "--fail-on", "serious"]
+            elif name == "slices":
+                words = ["slices", args.network, "--split", "test", "--split", "probe", "--by", "source", "--no-pairs"]
             elif name == "table":
                 theirs = measured(
                     "evaluate", "--predictions", str(as_theirs(args.network, args.kept)), "--data", args.data
