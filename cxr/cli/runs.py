@@ -90,8 +90,8 @@ def resume(
 ) -> None:
     """Resume a stopped or failed run, where it ran before or elsewhere.
 
-    Trainings, studies, heatmaps and searches for text continue from where they stopped, others restart from the
-    beginning.
+    Trainings, studies, audits, probes, checks, heatmaps, clusters and searches for text continue from where they
+    stopped, others restart from the beginning.
     """
     if here and slurm is not None:
         raise WrongUse("--here and --slurm name two places: give one of them")

@@ -159,6 +159,8 @@ def test_runs_are_compared_with_the_x_rays_on_which_they_disagree(tmp_path: Path
     (choice,) = app.get("button_group")
     assert choice.options[0] == f"Only theirs 3 is right ({alone})"
     assert len(app.dataframe[0].value) == alone
+    (same,) = opened("compare", runs=f"{first.id},{second.id}", list="both").get("button_group")
+    assert same.value == "both"
     tests = next(frame.value for frame in app.dataframe if "test" in frame.value)
     assert {"McNemar", "DeLong", "paired bootstrap"} == set(tests["test"])
     assert any("always" in str(name) for name in app.dataframe[1].value.columns)

@@ -116,6 +116,7 @@ def test_a_slice_and_its_rest_are_one_comparison(classes: list[str]):
     view, device, source = (one(results, **where) for where in ({"view": "PA"}, {"device": "mobile"}, {"source": "b"}))
     assert source["difference"]["p_holm"] == pytest.approx(2 * source["difference"]["p"])
     assert view["difference"]["p_holm"] == device["difference"]["p_holm"] == pytest.approx(view["difference"]["p"])
+    assert [line.startswith(source["sentence"]) for line in results["conclusions"]] == [True]  # not its rest again
     assert results["conclusions"][0].endswith("corrected for 2 comparisons (Holm).")
     with_pairs = slice_predictions(table, classes)
     # Of the pairs of source and view four are questions of their own; those with the device repeat them.

@@ -61,7 +61,7 @@ def stands_out(entry: Slice) -> bool:
 def conclusions(results: SliceResults) -> list[str]:
     """Return what stands out, the worst first; or that nothing does."""
     compared = [entry for entry in results["slices"] if not entry["too_small"]]
-    out = _ranked([entry for entry in compared if stands_out(entry)])
+    out = _without_rests(_ranked([entry for entry in compared if stands_out(entry)]))
     pairs = [entry for entry in results["pairs"] if stands_out(entry)]
     n_tests = results.get("tests", len(compared))
     n_all = results.get("tests_with_pairs", len(compared) + results["pairs_compared"])
@@ -82,6 +82,20 @@ def conclusions(results: SliceResults) -> list[str]:
 
 def _ranked(entries: Sequence[Slice]) -> list[Slice]:
     return sorted(entries, key=lambda entry: entry["difference"]["value"] or 0.0)
+
+
+def _without_rests(entries: Sequence[Slice]) -> list[Slice]:
+    """Leave out what is the rest of a slice before it: of two groups of a column the first says it all."""
+    kept: list[Slice] = []
+    for entry in entries:
+        is_rest = any(
+            set(entry["where"]) == set(other["where"])
+            and (entry["rest_n"], entry["rest"]) == (other["n"], other["figure"])
+            for other in kept
+        )
+        if not is_rest:
+            kept.append(entry)
+    return kept
 
 
 def _corrected(entry: Slice, n: int) -> str:

@@ -41,7 +41,8 @@ def show(
         BOTH: f"Both are wrong ({n[BOTH]:,})",
     }
     offered = [FIRST, SECOND] if paired.task == MULTI_LABEL else list(titles)
-    pick.arrive(_LIST, "list", FIRST, allowed=offered)
+    default = next((who for who in offered if n[who]), FIRST)  # an empty list shows nothing
+    pick.arrive(_LIST, "list", default, allowed=offered)
     who = st.segmented_control(
         "List",
         offered,
@@ -51,7 +52,7 @@ def show(
         label_visibility="collapsed",
         wrap=True,
     )
-    pick.leave("list", who, FIRST)
+    pick.leave("list", who, default)
     shown = rows[rows["right"] == who]
     n_patients = len(set(rows["patient"]))
     st.caption(
