@@ -70,8 +70,8 @@ def numbered(groups: Groups) -> np.ndarray:
 def effective_patients(groups: Groups, chosen: np.ndarray | None = None) -> float:
     """Return for how many independent images the ``chosen`` (N,) ones stand if those of a patient are all alike.
 
-    Kish 1965: the square of the number of images over the sum of the squares by patient. 0 without an image. ``groups``
-    that :func:`numbered` returned are taken as they are, which is quicker where it is asked for several figures.
+    Kish 1965: the square of the number of images over the sum of the squares by patient; 0 without one. ``groups`` may
+    be what :func:`numbered` returned.
     """
     weights = None if chosen is None else np.asarray(chosen, np.float64)
     numbers = groups if isinstance(groups, np.ndarray) and groups.dtype.kind == "i" else numbered(groups)
@@ -112,11 +112,11 @@ class Jackknife:
 
     def quantile(self, level: float = LEVEL) -> float:
         """Return Student's quantile."""
-        return _student_quantile(0.5 + level / 2, self.freedom)
+        return _student(0.5 + level / 2, self.freedom)
 
 
 @cache
-def _student_quantile(probability: float, freedom: int) -> float:
+def _student(probability: float, freedom: int) -> float:
     return float(student.ppf(probability, freedom))
 
 
@@ -372,8 +372,7 @@ def _signs(n: int, seed: int) -> Iterator[tuple[slice, np.ndarray]]:
         yield slice(n), (np.arange(2**n)[:, None] >> np.arange(n) & 1) * 2.0 - 1
         return
     rng, step = np.random.default_rng(seed), _CHUNK // N_FLIPS
-    for start in range(0, n, step):
-        part = slice(start, min(start + step, n))
+    for part in (slice(start, min(start + step, n)) for start in range(0, n, step)):
         yield part, rng.integers(0, 2, (N_FLIPS, part.stop - start), dtype=np.int8) * 2.0 - 1
 
 
