@@ -11,6 +11,7 @@ An installation of ``--runs`` runs, one of them with ``--rows`` rows of metrics,
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -34,38 +35,16 @@ if TYPE_CHECKING:
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--enable-precise-memory-info"]
 WAIT_MS = 240_000
-PAGES: tuple[str, ...] = (
-    "home",
+PAGES = (
+    "",
     "data?data=large",
     "train?data=large",
     "live?run={run}",
-    "study",
     "results?run={run}",
-    "compare",
+    "explorer?data=large",
+    "text?data=large",
 )
-PAGES += ("trust", "explorer?data=large", "text?data=large", "weights")
-SETTLED = """() => {
-    const app = document.querySelector('[data-testid=stApp]');
-    return app && app.getAttribute('data-test-script-state') === 'notRunning' && document.querySelector('h1')
-        && !document.querySelector('[data-testid=stSkeleton]') && [...document.images].every(i => i.complete);
-}"""
-# From the user's key or pointer to the end of the script that it starts, by the browser's own clock.
-LISTEN = """() => {
-    const app = document.querySelector('[data-testid=stApp]');
-    let began = null, ran = false;
-    window.took = null;
-    const begin = () => { if (began === null) began = performance.now(); };
-    addEventListener('pointerdown', begin, {capture: true, once: true});
-    addEventListener('keydown', begin, {capture: true, once: true});
-    const observer = new MutationObserver(() => {
-        if (app.getAttribute('data-test-script-state') !== 'notRunning') { ran = true; return; }
-        if (!ran || window.took !== null) return;
-        window.took = performance.now() - (began === null ? performance.now() : began);
-        observer.disconnect();
-    });
-    observer.observe(app, {attributes: true, attributeFilter: ['data-test-script-state']});
-}"""
-PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
+IN_THE_PAGE = PROJECT / "benchmarks" / "pages.js"
 
 
 class Server:
@@ -113,6 +92,7 @@ def browser() -> Iterator[Browser]:
 
 def new_tab(opened: Browser) -> tuple[BrowserContext, Page]:
     context = opened.new_context(viewport={"width": 1280, "height": 720})
+    context.add_init_script(path=IN_THE_PAGE)
     return context, context.new_page()
 
 
@@ -120,25 +100,37 @@ def visit(server: Server, tab: Page, address: str) -> float:
     """Open an address and return the seconds until the page stands."""
     began = time.perf_counter()
     tab.goto(f"{server.url}/{address}", timeout=WAIT_MS)
-    tab.wait_for_function(SETTLED, timeout=WAIT_MS)
+    tab.wait_for_function("cxrPages.settled()", timeout=WAIT_MS)
     return time.perf_counter() - began
 
 
 def openings(opened: Browser, server: Server, run: str, rounds: int) -> None:
     """Print of each page the first paint and when it stands, as a new visitor; the first visit by itself."""
-    print("| page | first visit after the start, s | first paint, s | stands, s | processor of the server, s |")
-    print("|---|---|---|---|---|")
+    print("| page | first visit, s | first paint, s | stands, s | processor of the server, s | of the browser, s |")
+    print("|---|---|---|---|---|---|")
     for page in PAGES:
-        settled, paints, cpu = [], [], []
+        rows = []
         for _ in range(rounds + 1):
-            before = server.cpu_s()
+            before = server.cpu_s(), browser_cpu_s(server)
             context, tab = new_tab(opened)
-            settled.append(visit(server, tab, page.format(run=run)))
-            paints.append((tab.evaluate(PAINT) or 0) / 1000)
+            stands = visit(server, tab, page.format(run=run))
+            paint = (tab.evaluate("cxrPages.paint()") or 0) / 1000
+            rows.append((paint, stands, server.cpu_s() - before[0], browser_cpu_s(server) - before[1]))
             context.close()
-            cpu.append(server.cpu_s() - before)
-        later = [statistics.median(values[1:]) for values in (paints, settled, cpu)]
-        print(f"| {named(page)} | {settled[0]:.1f} | {later[0]:.2f} | {later[1]:.2f} | {later[2]:.2f} |", flush=True)
+        paint, stands, of_server, of_browser = (statistics.median(column) for column in zip(*rows[1:], strict=True))
+        numbers = f"{rows[0][1]:.1f} | {paint:.2f} | {stands:.2f} | {of_server:.2f} | {of_browser:.2f}"
+        print(f"| {named(page)} | {numbers} |", flush=True)
+
+
+def browser_cpu_s(server: Server) -> float:
+    """Return the processor time that the browser's processes have taken."""
+    seconds = 0.0
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if process.pid != server.process.pid:
+                times = process.cpu_times()
+                seconds += times.user + times.system
+    return seconds
 
 
 def named(page: str) -> str:
@@ -188,11 +180,11 @@ def interactions(opened: Browser, server: Server, run: str, rounds: int) -> None
         for number in range(rounds + 1):
             visit(server, tab, page.format(run=run))
             for name, act in actions:
-                tab.evaluate(LISTEN)
+                tab.evaluate("cxrPages.listen()")
                 act(tab)
-                tab.wait_for_function("() => window.took !== null", timeout=WAIT_MS)
-                milliseconds = tab.evaluate("window.took")
-                tab.wait_for_function(SETTLED, timeout=WAIT_MS)
+                tab.wait_for_function("cxrPages.took !== null", timeout=WAIT_MS)
+                milliseconds = tab.evaluate("cxrPages.took")
+                tab.wait_for_function("cxrPages.settled()", timeout=WAIT_MS)
                 if number:  # the first round reads what is then kept
                     took.setdefault(f"{named(page)}: {name}", []).append(milliseconds)
     context.close()

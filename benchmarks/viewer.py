@@ -1,8 +1,7 @@
-"""Speed of the viewer in Chromium: milliseconds a frame, and from a key to the next X-ray whose heatmap is stored.
+"""Speed of the viewer in Chromium: milliseconds a frame, while the view moves and the window changes at each frame.
 
-Makes ``--images`` synthetic X-rays of ``--size`` pixels, opens the explorer with the shipped network and six panes
-(X-ray, heatmap, overlay, the two other classes, another composite), moves and enlarges the view and changes the window
-at each frame, then steps through the X-rays twice: the second time every heatmap is stored.
+The panes are an X-ray of ``--size`` pixels, a heatmap and four overlays of 224 x 224 values. Processor time is that of
+the browser's main thread, which does all the drawing here: other programs on the same cores do not add to it.
 
     python benchmarks/viewer.py
 """
@@ -10,79 +9,82 @@ at each frame, then steps through the X-rays twice: the second time every heatma
 from __future__ import annotations
 
 import argparse
-import os
+import base64
 import shutil
-import socket
-import subprocess
-import sys
-import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import CDPSession, Page, sync_playwright
 
-PROJECT = Path(__file__).resolve().parents[1]
+from cxr.explain.render import COLOUR_STOPS
+
+PANES = Path(__file__).resolve().parents[1] / "dashboard" / "widgets" / "panes"
+SCRIPTS = ("colours", "raster", "panes", "controls", "export", "hearing", "elements", "viewer")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
 SCREENS = {"laptop": (1280, 720), "desktop": (1920, 1080)}
-SETTLED = "document.querySelector('[data-testid=stApp]').dataset.testScriptState == 'notRunning'"
-QUERY = "model=demo&data=large&split=test&classes=all&beside=gradient"
+LOOK = {"opacity": 0.8, "percentile": 99.5, "threshold": 0, "colours": "red-blue", "scale": "row", "fixed": 0}
+LOOK |= {"centre": 127.5, "width": 255, "invert": False, "shown": ["xray", "heatmap", "overlay"], "outlines": []}
+MOUNT = (
+    "(root, data) => globalThis.mount({parentElement: root, data: data, setStateValue: Boolean, "
+    "setTriggerValue: Boolean})"
+)
 
 
-@contextmanager
-def dashboard(folder: Path) -> Iterator[str]:
-    """Start a dashboard over a folder's data, and end it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    places = {"CXR_DATA": str(folder / "data"), "CXR_RUNS": str(folder / "runs"), "CXR_CACHE": str(folder / "cache")}
-    command = [sys.executable, "-m", "streamlit", "run", "dashboard/Home.py", f"--server.port={port}"]
-    environment = os.environ | places | {"PYTHONPATH": str(PROJECT)}
-    server = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(400):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1)
-                break
-            except OSError:
-                time.sleep(0.25)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait()
+def address(content: bytes, mimetype: str) -> str:
+    return f"data:{mimetype};base64,{base64.b64encode(content).decode()}"
 
 
-def enlarge(folder: Path, size: int) -> None:
-    """Bring every picture and mask below a folder to ``size`` pixels."""
-    for file in folder.rglob("*.png"):
-        pixels = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
-        assert pixels is not None
-        cv2.imwrite(str(file), cv2.resize(pixels, (size, size), interpolation=cv2.INTER_LINEAR))
+def scene(size: int) -> dict[str, object]:
+    """Return what the viewer is given: a smooth random X-ray, and six panes of it."""
+    rng = np.random.default_rng(0)
+    pixels = cv2.GaussianBlur(rng.integers(0, 256, (size, size), np.uint8), (0, 0), 4)
+    maps = rng.normal(size=(5, 224, 224)).astype("<f4")
+    kinds = ["xray", "heatmap", *["overlay"] * 4]
+    return {
+        "arrival": "once",
+        "subject": "one",
+        "look": LOOK,
+        "defaults": LOOK,
+        "stops": COLOUR_STOPS,
+        "images": [{"url": address(cv2.imencode(".png", pixels)[1].tobytes(), "image/png")}],
+        "maps": [
+            {"url": address(flat.tobytes(), "application/octet-stream"), "width": 224, "height": 224, "group": "first"}
+            for flat in maps
+        ],
+        "panes": [
+            {"kind": kind, "title": f"{kind} {k}", "image": 0, "map": k - 1 if k else None, "base": False}
+            for k, kind in enumerate(kinds)
+        ],
+        "outlines": [],
+        "prediction": None,
+        "list": {"position": 0, "total": 0},
+        "strip": [],
+        "extras": [],
+        "sentence": "",
+        "legend": [],
+        "name": "figure",
+        "region": None,
+        "regions": False,
+    }
 
 
-def frames(tab: Page, count: int) -> list[float]:
-    """Return milliseconds of each frame; the first ones, in which the browser compiles the scripts, are left out."""
-    times: list[float] = tab.locator(".viewer").evaluate(f"root => root.viewer.timeFrames({count + 20})")
-    return times[20:]
+def script_seconds(session: CDPSession) -> float:
+    """Return the processor time that scripts of the page have taken."""
+    found = session.send("Performance.getMetrics")["metrics"]
+    return float(next(metric["value"] for metric in found if metric["name"] == "ScriptDuration"))
 
 
-def steps(tab: Page, keys: Sequence[str]) -> list[float]:
-    """Return milliseconds from each key to the picture of the X-ray that it leads to."""
-    waited = []
+def frames(tab: Page, session: CDPSession, count: int) -> tuple[list[float], list[float]]:
+    """Return milliseconds of each frame, by the clock and of the processor; the first ones compile the scripts."""
     viewer = tab.locator(".viewer")
-    for key in keys:
-        before = viewer.get_attribute("data-subject")
-        tab.keyboard.press(key)
-        while viewer.get_attribute("data-subject") == before or viewer.get_attribute("data-busy") == "true":
-            tab.wait_for_timeout(20)
-        tab.wait_for_function(SETTLED, timeout=300_000)
-        tab.wait_for_timeout(200)
-        waited.append(float(viewer.get_attribute("data-waited") or "nan"))
-    return waited
+    clock, processor = [], []
+    for k in range(count + 20):
+        before = script_seconds(session)
+        clock += viewer.evaluate(f"root => root.viewer.timeFrames(1, {k})")
+        processor.append(1000 * (script_seconds(session) - before))
+    return clock[20:], processor[20:]
 
 
 def row(what: str, times: Sequence[float]) -> str:
@@ -92,39 +94,29 @@ def row(what: str, times: Sequence[float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--size", type=int, default=2048, help="side of the X-rays in pixels")
-    parser.add_argument("--images", type=int, default=60)
+    parser.add_argument("--size", type=int, default=2048, help="side of the X-ray in pixels")
     parser.add_argument("--frames", type=int, default=200)
-    parser.add_argument("--steps", type=int, default=5)
     args = parser.parse_args()
-    from cxr.data.phantom import write_demo
-    from cxr.data.phantom.phantom import MAX_SIZE
-
-    with tempfile.TemporaryDirectory() as work:
-        folder = Path(work)
-        write_demo(folder / "data" / "large", n=args.images, size=min(args.size, MAX_SIZE), seed=0)
-        enlarge(folder / "data" / "large", args.size)
-        print("| what | n | median, ms | 95th percentile, ms |\n|---|---|---|---|")
-        with dashboard(folder) as url, sync_playwright() as driver:
-            browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-            for name, (width, height) in SCREENS.items():
-                tab = browser.new_page(viewport={"width": width, "height": height})
-                tab.set_default_timeout(300_000)
-                tab.goto(f"{url}/explorer?{QUERY}")
-                tab.locator(".pane").nth(5).wait_for()
-                tab.wait_for_function(SETTLED)
-                n = tab.locator(".pane").count()
-                box = tab.locator(".pane").first.bounding_box()
-                assert box is not None
-                size = f"{n} panes of {box['width']:.0f} x {box['height']:.0f}, {name} {width} x {height}"
-                print(row(f"frame, {size}", frames(tab, args.frames)), flush=True)
-                if name == "laptop":
-                    fresh = steps(tab, ["ArrowRight"] * args.steps)
-                    stored = steps(tab, ["ArrowLeft"] * args.steps + ["ArrowRight"] * args.steps)
-                    print(row("key to picture, heatmaps computed", fresh), flush=True)
-                    print(row("key to picture, heatmaps stored", stored), flush=True)
-                tab.close()
-            browser.close()
+    script = "\n".join((PANES / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
+    script = script.replace("export default function", "globalThis.mount = function")
+    print("| panes | frames | median, ms | 95th percentile, ms |\n|---|---|---|---|")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        for name, (width, height) in SCREENS.items():
+            tab = browser.new_page(viewport={"width": width, "height": height})
+            tab.add_style_tag(path=PANES / "viewer.css")
+            tab.add_script_tag(content=script, type="module")
+            tab.locator("body").evaluate(MOUNT, scene(args.size))
+            tab.locator(".pane").nth(5).wait_for()
+            box = tab.locator(".pane").first.bounding_box()
+            assert box is not None
+            session = tab.context.new_cdp_session(tab)
+            session.send("Performance.enable", {"timeDomain": "threadTicks"})
+            clock, processor = frames(tab, session, args.frames)
+            size = f"6 of {box['width']:.0f} x {box['height']:.0f}, {name} {width} x {height}"
+            print(row(f"{size}, processor", processor), flush=True)
+            print(row(f"{size}, clock", clock), flush=True)
+        browser.close()
 
 
 if __name__ == "__main__":

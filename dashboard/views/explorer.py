@@ -38,8 +38,9 @@ page.header(
     dense=True,
 )
 with page.told_in_one_line():
-    row = st.columns([6, 5, 9, 8, 4, 7, 4], vertical_alignment="bottom")
-    for_network, for_filters, for_image, for_rule, for_options, for_class, for_beside = row
+    # Two rows without labels: what is chosen says what it is, and the picture stays on the first screen.
+    for_network, for_filters, for_image, for_beside = st.columns([5, 4, 18, 5])
+    for_rule, for_options, for_class = st.columns([12, 5, 10])
     with for_network.popover("Network", width="stretch"):
         network_ref = subject.network(st.container())
         pick.arrive("explorer:source", "source", FROM_DATA, {"upload": UPLOAD}.__getitem__, accepted="upload")
@@ -64,15 +65,18 @@ with page.told_in_one_line():
     values = explaining.logits(network_ref, xray)
     ranked = [network.classes[k] for k in (-values).argsort(kind="stable")]
     predicted = ranked[0]
-    options = for_options.popover("", icon=":material/tune:", width="stretch", help="Options of the composite")
+    options = for_options.popover("Options", width="stretch")
     method = heatmap_facts.choose_method(for_rule, options, options)
     with for_class:
         follow = explaining.predicted_option(network.classes)
         word = "most probable" if explaining.is_of_findings(network) else "predicted"
         labels = {follow: f"{word}: {predicted}"}
-        chosen_class = pick.from_url("Class to explain", [follow, *network.classes], labels, "target")
+        options_of_class = [follow, *network.classes]
+        chosen_class = pick.from_url(
+            "Class to explain", options_of_class, labels, "target", label_visibility="collapsed"
+        )
     target = predicted if chosen_class == follow else chosen_class
-    with for_beside.popover("", icon=":material/compare:", width="stretch", help="Show beside it"):
+    with for_beside.popover("Beside it", width="stretch"):
         also = beside.choose(chosen, network_ref, method.composite, listed.ids if listed else [], xray.id)
     others = [name for name in ranked if name != target][: beside.MOST_CLASSES - 1] if also.all_classes else []
     explained = explaining.heatmaps(network_ref, xray, method, [target, *others])

@@ -160,7 +160,12 @@ def _chosen(
     with cells[len(cells) // 2]:
         label = f"X-ray (of {len(ids)})"
         chosen = pick.from_url(
-            label, ids, captions, "image", missing=lambda image_id: _missing(data, split, every, image_id)
+            label,
+            ids,
+            captions,
+            "image",
+            missing=lambda image_id: _missing(data, split, every, image_id),
+            label_visibility="collapsed" if len(cells) == 1 else "visible",
         )
     found = Listed(ids, captions, chosen)
     if len(cells) == 3:

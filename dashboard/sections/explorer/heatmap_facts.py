@@ -28,7 +28,9 @@ def choose_method(for_composite: DeltaGenerator, for_options: DeltaGenerator, fo
     ranked = [*names_of(LRP), *names_of(COMPARISON)]
     with for_composite:
         labels = {name: COMPOSITES[name].label for name in ranked}
-        name = pick.from_url("Composite", ranked, labels, "composite", resets=option_names())
+        name = pick.from_url(
+            "Composite", ranked, labels, "composite", resets=option_names(), label_visibility="collapsed"
+        )
     options = composite_options.choose(name, for_options)
     composite = composite_of(name)
     bias = None

@@ -265,11 +265,12 @@ class Viewer {
     for (const pane of this.panes) drawMarks(pane, this.view, this.drawn, drawn);
   }
 
-  /** Milliseconds that each of `count` frames takes, while the view moves and the window changes. */
-  timeFrames(count) {
+  /** Milliseconds of each of `count` frames, from frame `first` of a walk in which view and window change. */
+  timeFrames(count, first = 0) {
     const before = { ...this.view };
+    const { greys } = this.drawn;
     const times = [];
-    for (let k = 0; k < count; k++) {
+    for (let k = first; k < first + count; k++) {
       this.view.zoom = 1 + 2 * Math.abs(Math.sin(k / 10));
       this.view.u = 0.5 + 0.1 * Math.sin(k / 7);
       this.view.v = 0.5 + 0.1 * Math.cos(k / 7);
@@ -279,7 +280,7 @@ class Viewer {
       times.push(performance.now() - start);
     }
     Object.assign(this.view, before);
-    this.refresh();
+    this.drawn.greys = greys;
     return times;
   }
 
