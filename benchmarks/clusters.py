@@ -361,8 +361,8 @@ def main() -> None:
     parts = [
         "# Clusters of heatmaps",
         f"`python benchmarks/clusters.py --sets {args.sets} --sizes {' '.join(map(str, args.sizes))} --strengths "
-        f"{' '.join(map(str, args.strengths))} --networks {args.networks} --images {args.images} --parts {args.parts}`, "
-        f"fixed seeds, {platform.machine()}, Python {platform.python_version()}. Intervals are Wilson's "
+        f"{' '.join(map(str, args.strengths))} --networks {args.networks} --images {args.images} --parts "
+        f"{args.parts}`, fixed seeds, {platform.machine()}, Python {platform.python_version()}. Intervals are Wilson's "
         "at 95 %.",
     ]
     written = {

@@ -11,10 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import tempfile
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,24 +84,19 @@ def trained(manifest: Path) -> str:
 
 
 def clustered(network: str, manifest: Path, split: str) -> dict[str, Any]:
-    """Explain a split, cluster; return what is found, and the seconds that clustering took."""
+    """Explain a split, cluster; return what is found."""
     explained = start("explain", {"model": network, "manifest": manifest, "split": split}, detached=False)
     return of_heatmaps(finished(explained).id, split)
 
 
 def of_heatmaps(explained: str, split: str) -> dict[str, Any]:
-    """Cluster finished heatmaps; return what is found, the seconds and the memory that it took."""
-    begun = time.perf_counter()
+    """Cluster finished heatmaps; return what is found."""
     run = finished(start("cluster-heatmaps", {"heatmaps": explained}, detached=False))
-    took = time.perf_counter() - begun
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     results: ClusterResults = cluster_results(run)
     table = pd.read_parquet(run.folder.path / "clusters.parquet")
     return {
         "run": run.id,
         "split": split,
-        "seconds": took,
-        "gigabytes": memory,
         "finding": results["finding"],
         "classes": [entry["sentence"] for entry in results["classes"]],
         "clusters": [
@@ -141,7 +135,6 @@ def in_words(title: str, about: str, found: Sequence[dict[str, Any]]) -> list[st
         for entry in of["clusters"]:
             word = f" Similarity (Jaccard) with the X-rays that carry the word: {entry['alike']:.2f}."
             lines.append(f"- {entry['sentence']}{word if 'with the word' in str(entry['views']) else ''}")
-        lines.append(f"- {of['seconds']:.0f} s after the heatmaps, text searched for where clusters were found.")
         parts += [lines[0], "\n".join(lines[1:])]
     return parts
 
@@ -166,7 +159,7 @@ def main() -> None:
         path = work / "plain" / "manifest.csv"
         path.parent.mkdir(exist_ok=True)
         network = kept(work, "plain-network", lambda: trained(manifest.save(path).path or path))
-        found = [kept(work, f"plain-{s}", lambda s=s: clustered(network, path, s)) for s in ("test", "train")]
+        found = [kept(work, f"plain-{s}", partial(clustered, network, path, s)) for s in ("test", "train")]
         about = "Three classes; one of them is from another source than the other two."
         page += in_words("X-rays as they are", about, found)
     if "stamped" in args.parts:

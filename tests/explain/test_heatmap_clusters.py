@@ -265,15 +265,15 @@ def test_composites_options_and_biases_go_with_a_network_alone(tmp_path: Path, c
     heatmaps = write_heatmaps(tmp_path, CONFIGURATIONS[1])
     params = heatmaps.spec["params"]
     network = ["clusters", params["model"], "--data", params["manifest"], "--composite", "epsilon-alpha2-beta1-flat"]
-    code, _, err = cxr(*network, "--option", "epsilon=1e-4", "--bias", "absorb", "--detach")
+    code, _, err = cxr(*network, "--option", "epsilon=1e-4", "--bias", "keep", "--detach")
     assert code == 0, err
     (started,) = list_runs(kind="cluster-heatmaps")
     own = started.spec["params"]
-    assert (own["options"], own["bias"]) == ({"epsilon": 1e-4}, "absorb")
+    assert (own["options"], own["bias"]) == ({"epsilon": 1e-4}, "keep")
     code, _, err = cxr(*network, "--option", "epsilom=1", "--detach")
     assert code == 2
     assert "epsilom" in err
-    assert cxr("clusters", heatmaps.id, "--bias", "absorb")[0] == 2
+    assert cxr("clusters", heatmaps.id, "--bias", "keep")[0] == 2
 
 
 def test_ends_of_a_gradual_change_are_shown_with_a_doubt():
