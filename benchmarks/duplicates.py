@@ -290,7 +290,8 @@ def on_the_whole(manifest: Manifest) -> list[str]:
     others = sorted(" and ".join(sorted(Path(names[i]).name for i in pair)) for pair in pairs - known)
     return [
         f"{len(known & pairs)} of the {len(known)} pairs of `dup_group` were found, among {len(manifest)} X-rays, and "
-        f"{len(others)} more:",
+        f"{len(others)} more. These were looked at when this table was made: each pair shows one X-ray, under two "
+        "patients:",
         "",
         *(f"- {text}" for text in others),
     ]

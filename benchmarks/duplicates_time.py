@@ -54,6 +54,7 @@ RESULTS = Path(__file__).parent / "results" / "duplicates_time.md"
 SHARE = 0.02  # of a set that are copies
 COPIES: tuple[Callable[[Image, Rng], Image], ...] = (same, jpeg_80, cropped, brightness, contrast, inverted, turned)
 _ALL = 10**6
+FULL = 112_000  # X-rays of ChestX-ray14
 STAGES = {"describe": 0.35, "similar": 0.7, "compare": 1.0}  # and the progress at which each ends
 
 
@@ -224,8 +225,26 @@ def report(arguments: argparse.Namespace, results: dict[int, Measured], n_real: 
         "",
         *growth(results),
         "",
+        *_at(FULL, results),
     ]
     return "\n".join(lines)
+
+
+def _at(n: int, results: dict[int, Measured]) -> list[str]:
+    """Return what a search of ``n`` X-rays would take, where none of that size was measured."""
+    size = max((size for size, own in results.items() if own["done"]["compare"] == 1), default=0)
+    if not size or n in results:
+        return []
+    cpu = results[size]["cpu"]
+    powers = {"describe": 1, "similar": 2, "compare": 1}
+    seconds = {stage: cpu[stage] * (n / size) ** power for stage, power in powers.items()}
+    words = ", ".join(f"{stage} {value:.0f}" for stage, value in seconds.items())
+    return [
+        f"{n:,} X-rays were not measured. From {size:,}, if describe and compare grow in proportion and similar with "
+        f"the square: {words}; {sum(seconds.values()):.0f} s of processor time, which is "
+        f"{sum(seconds.values()) / 60 / 2:.1f} minutes on two cores that have nothing else to do.",
+        "",
+    ]
 
 
 def _not_done(results: dict[int, Measured]) -> list[str]:
