@@ -200,6 +200,7 @@ def main() -> None:
     parser.add_argument("--kept", type=Path, default=Path("audit_real"), help="folder for what was measured")
     parser.add_argument("--part", action="append", choices=NAMES)
     parser.add_argument("--audit", default="", help="a finished audit of the network, which is shown instead")
+    parser.add_argument("--quick", action="store_true", help="the network's audit does what takes seconds")
     parser.add_argument("--no-text", action="store_true", help="the data are audited without the search for text")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
@@ -213,7 +214,7 @@ def main() -> None:
                 words = ["data", "audit", args.data, *(["--no-text"] if args.no_text else [])]
             elif name == "network":
                 audited = [args.audit] if args.audit else [args.network, "--data", args.data]
-                words = ["audit", *audited, "--fail-on", "serious"]
+                words = ["audit", *audited, *(["--quick"] if args.quick else []), "--fail-on", "serious"]
             elif name == "slices":
                 words = ["slices", args.network, "--split", "test", "--split", "probe", "--by", "source", "--no-pairs"]
             elif name == "table":
