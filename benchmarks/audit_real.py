@@ -200,11 +200,13 @@ def main() -> None:
     parser.add_argument("--kept", type=Path, default=Path("audit_real"), help="folder for what was measured")
     parser.add_argument("--part", action="append", choices=NAMES)
     parser.add_argument("--audit", default="", help="a finished audit of the network, which is shown instead")
+    parser.add_argument("--quick", action="store_true", help="audits of network and table only do what takes seconds")
     parser.add_argument("--no-text", action="store_true", help="the data are audited without the search for text")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     args.kept.mkdir(parents=True, exist_ok=True)
     planted, pairs = plant(args.data, args.kept / "planted")
+    quick = ["--quick"] if args.quick else []
     kept: dict[str, Measured] = {}
     for name in args.part or NAMES:
         file = args.kept / f"{name}.json"
@@ -213,14 +215,14 @@ def main() -> None:
                 words = ["data", "audit", args.data, *(["--no-text"] if args.no_text else [])]
             elif name == "network":
                 audited = [args.audit] if args.audit else [args.network, "--data", args.data]
-                words = ["audit", *audited, "--fail-on", "serious"]
+                words = ["audit", *audited, *quick, "--fail-on", "serious"]
             elif name == "slices":
                 words = ["slices", args.network, "--split", "test", "--split", "probe", "--by", "source", "--no-pairs"]
             elif name == "table":
                 theirs = measured(
                     "evaluate", "--predictions", str(as_theirs(args.network, args.kept)), "--data", args.data
                 )
-                words = ["audit", str(theirs["results"]["run"]), "--fail-on", "serious"]
+                words = ["audit", str(theirs["results"]["id"]), *quick, "--fail-on", "serious"]
             else:
                 words = ["audit", args.network, "--data", str(planted), "--part", "duplicates"]
             file.write_text(json.dumps(measured(*words), indent=1), encoding="utf-8")

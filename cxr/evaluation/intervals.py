@@ -31,8 +31,7 @@ FEWEST_PATIENTS = 6
 _CHUNK = 4_000_000  # weights at once, to bound the memory
 _MOST_LEFT_OUT = 250  # times that something is left out; more patients than that are left out in groups
 _ALL_FLIPS = 13
-_DOUBT = 0.75
-"""How much a variance that rests on one patient alone is doubted; see ``benchmarks/intervals.py``."""
+_DOUBT = 0.75  # of a variance that rests on one patient alone; see ``benchmarks/intervals.py``
 
 Groups = Sequence[object] | np.ndarray
 Limits = tuple[float, float]
@@ -70,12 +69,12 @@ def numbered(groups: Groups) -> np.ndarray:
 def effective_patients(groups: Groups, chosen: np.ndarray | None = None) -> float:
     """Return for how many independent images the ``chosen`` (N,) ones stand if those of a patient are all alike.
 
-    Kish 1965: the square of the number of images over the sum of the squares by patient; 0 without one. ``groups`` may
-    be what :func:`numbered` returned.
+    Kish 1965: the square of the number of images over the sum of the squares by patient. 0 without an image. Numbers
+    of :func:`numbered` are taken as they are, which is quicker.
     """
     weights = None if chosen is None else np.asarray(chosen, np.float64)
     numbers = groups if isinstance(groups, np.ndarray) and groups.dtype.kind == "i" else numbered(groups)
-    images = np.bincount(numbers, weights=weights) if len(groups) else np.zeros(1)
+    images = np.bincount(numbers, weights) if len(groups) else np.zeros(1)
     squares = float((images**2).sum())
     return float(images.sum()) ** 2 / squares if squares else 0.0
 
@@ -112,11 +111,11 @@ class Jackknife:
 
     def quantile(self, level: float = LEVEL) -> float:
         """Return Student's quantile."""
-        return _student(0.5 + level / 2, self.freedom)
+        return _quantile(0.5 + level / 2, self.freedom)
 
 
 @cache
-def _student(probability: float, freedom: int) -> float:
+def _quantile(probability: float, freedom: int) -> float:
     return float(student.ppf(probability, freedom))
 
 
@@ -254,7 +253,7 @@ def difference_tests(
             tests.append(Paired(float("nan"), None, None, 1.0))
             continue
         half = (wilson(0, n, quantile=quantile) or (0.0, 1.0))[1]
-        # The quantile at which 0 is an end of the interval: half = quantile² / (n + quantile²) solved for it.
+        # The quantile where 0 is an end of the interval: half = quantile² / (n + quantile²) solved for it.
         reached = float(np.sqrt(n * abs(value) / (1 - abs(value)))) if abs(value) < 1 else float("inf")
         if variance > 0 and np.isfinite(variance):
             error = np.sqrt(variance) * (1 + _DOUBT / carriers)
@@ -372,7 +371,8 @@ def _signs(n: int, seed: int) -> Iterator[tuple[slice, np.ndarray]]:
         yield slice(n), (np.arange(2**n)[:, None] >> np.arange(n) & 1) * 2.0 - 1
         return
     rng, step = np.random.default_rng(seed), _CHUNK // N_FLIPS
-    for part in (slice(start, min(start + step, n)) for start in range(0, n, step)):
+    for start in range(0, n, step):
+        part = slice(start, min(start + step, n))
         yield part, rng.integers(0, 2, (N_FLIPS, part.stop - start), dtype=np.int8) * 2.0 - 1
 
 

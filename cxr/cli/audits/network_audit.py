@@ -103,7 +103,8 @@ def audit(
     from cxr.experiments.audit.results import network_audit_results
     from cxr.runs import start
 
-    ending = {"code": 0}
+    # Until its findings are known, an audit that a script relies on has not passed: it may have been stopped.
+    ending = {"code": int(fail_on != "never" and not detach)}
 
     def show_finished(audited: Run) -> None:
         results = network_audit_results(audited)
