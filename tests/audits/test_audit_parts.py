@@ -181,6 +181,24 @@ def test_a_source_of_one_class_and_the_strongest_property_of_each_group_are_find
     assert share["value"] == pytest.approx(25 / 30)
 
 
+def test_a_held_out_split_does_not_hide_that_the_training_has_one_source_a_class(tmp_path: Path):
+    configuration = CONFIGURATIONS[1]
+    manifest = write_xrays(tmp_path / "data" / "own", configuration, n=60, side=32)
+    table = pd.read_csv(manifest)
+    first = table["label"] == configuration.classes[0]
+    table["split"] = ["train" if k < 40 else "probe" for k in range(60)]
+    table["source"] = ["A" if one else "B" for one in first]
+    table.loc[40:, "source"] = "A"  # both classes from one source, but only where the network is measured
+    table.to_csv(manifest, index=False)
+    network = write_network(configuration, tmp_path / "network.safetensors", size=32)
+    params = NetworkAuditParams.of({"model": str(network), "manifest": str(manifest), "split": "probe"})
+    result = collected(Context(params, subject_of(params)), "data", {"properties": [], "by_class": {}})
+    assert {name: f for name, f in weights(result).items() if "class-is-source" in name} == {
+        "class-is-source:hernia": "serious",
+        "class-is-source:no hernia": "serious",
+    }
+
+
 def test_the_networks_that_were_measured_on_the_split_are_counted(context):
     manifest, part = context.subject.manifest, BY_NAME["openings"]
     first = part.collect(context, lambda fraction, message="": None)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr.cli.audits import network_audit
+from cxr.cli.audits import network_audit as commands
 from cxr.errors import CxrError
 from cxr.experiments.audit.job import run as network_audit
 from cxr.experiments.audit.part_names import PARTS
@@ -285,9 +285,9 @@ def test_a_network_that_reads_a_mark_is_caught_and_a_clean_one_is_not(tmp_path: 
 
 
 def test_an_audit_that_was_stopped_has_not_passed(monkeypatch, cxr):
-    monkeypatch.setattr(network_audit, "follow_or_leave", lambda *arguments: None)  # as of a run that was stopped
+    monkeypatch.setattr(commands, "follow_or_leave", lambda *arguments: None)  # as of a run that was stopped
     monkeypatch.setattr("cxr.runs.start", lambda *arguments, **options: None)
-    monkeypatch.setattr(network_audit, "_params", lambda *arguments: {})
+    monkeypatch.setattr(commands, "_params", lambda *arguments: {})
     for options, code in ((["--fail-on", "serious"], 1), (["--fail-on", "serious", "--detach"], 0), ([], 0)):
         assert cxr("audit", "somebody", *options)[0] == code, options
 

@@ -61,10 +61,10 @@ class DataAudit(OfDataSet):
         )
 
     def _one_class_sources(self, context: Context) -> list[Finding | None]:
-        """Return for each class how much of it comes from sources that hold no other class."""
+        """Return for each class how much of what can be learnt from comes from sources that hold no other class."""
         manifest = context.subject.manifest
         assert manifest is not None  # it needs images
-        table = manifest.table[manifest.table["source"] != ""].reset_index(drop=True)
+        table = _learnt_from(manifest.table[manifest.table["source"] != ""]).reset_index(drop=True)
         if context.multi_label:
             names = [
                 {name for name in finding_names(text) if not name.startswith(UNCERTAIN)} for text in table["findings"]
@@ -105,6 +105,15 @@ class DataAudit(OfDataSet):
                 )
             )
         return findings
+
+
+def _learnt_from(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that a training learns from, all where none is set apart for it.
+
+    A held-out split with another mixture of classes and sources would hide that the training has one source a class.
+    """
+    learnt = table[table["split"].isin(["train", ""])]
+    return learnt if len(learnt) else table
 
 
 def strongest_by_group(entries: list[Entry]) -> list[Entry]:
