@@ -82,7 +82,7 @@ def frames(tab: Page, session: CDPSession, count: int) -> tuple[list[float], lis
     clock, processor = [], []
     for k in range(count + 20):
         before = script_seconds(session)
-        clock += viewer.evaluate(f"root => root.viewer.timeFrames(1, {k})")
+        clock.append(float(viewer.evaluate(f"root => root.viewer.walk({k})")))
         processor.append(1000 * (script_seconds(session) - before))
     return clock[20:], processor[20:]
 

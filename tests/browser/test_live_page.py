@@ -34,7 +34,7 @@ def training(root: Path, name: str, n: int, **status: Any) -> RunFolder:
 def shown(tab: Any) -> list[str]:
     """Titles of the axes from left to right, of all charts."""
     tab.wait_for_function("() => document.querySelectorAll('.js-plotly-plot .xtitle').length >= 4")
-    return [text.strip() for text in tab.locator(".js-plotly-plot .xtitle").all_inner_texts()]
+    return [text.strip() for text in tab.locator(".js-plotly-plot .xtitle").all_text_contents()]
 
 
 def test_choices_change_the_curves_and_a_link_with_them_shows_the_same(dashboard: Any, tab: Any) -> None:
@@ -54,7 +54,7 @@ def test_choices_change_the_curves_and_a_link_with_them_shows_the_same(dashboard
     tab.goto(link)
     tab.wait_for_function(SETTLED)
     assert shown(tab) == ["minutes since the start"] * 4
-    names = set(tab.locator(".js-plotly-plot .legendtext").all_inner_texts())
+    names = set(tab.locator(".js-plotly-plot .legendtext").all_text_contents())
     assert {"Übung · training", "Übung · validation", "ein Lauf · training", "Übung · accuracy"} <= names
     assert tab.get_by_test_id("stException").count() == 0
 

@@ -28,12 +28,19 @@ function colourTables(stops) {
   return { heat, negative: colourAt(stops, -0.7), positive: colourAt(stops, 0.7), zero: colourAt(stops, 0) };
 }
 
-/** How much of the X-ray each relevance covers, 0 to 1: the square root lets weak relevance tint it visibly. */
-function coverTable(opacity, threshold) {
-  const cover = new Float32Array(2 * STEPS + 1);
-  for (let index = 0; index < cover.length; index++) {
+/**
+ * What each relevance does to a shade of grey, in parts of 256: `(shade * keep + add) >> 8` is a channel of the overlay.
+ * The square root lets weak relevance tint the X-ray visibly.
+ */
+function coverTables(opacity, threshold, { negative, positive }) {
+  const size = 2 * STEPS + 1;
+  const cover = { keep: new Int32Array(size), add: [0, 1, 2].map(() => new Int32Array(size)) };
+  for (let index = 0; index < size; index++) {
     const strength = Math.abs(index - ZERO) / STEPS;
-    cover[index] = strength < threshold ? 0 : opacity * Math.sqrt(strength);
+    const part = strength < threshold ? 0 : Math.round(256 * opacity * Math.sqrt(strength));
+    const colour = index >= ZERO ? positive : negative;
+    cover.keep[index] = 256 - part;
+    cover.add.forEach((channel, k) => (channel[index] = colour[k] * part + 128));
   }
   return cover;
 }

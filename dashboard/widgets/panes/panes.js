@@ -123,7 +123,7 @@ function drawPane(pane, view, look, samples) {
       return { buffer: out, axes: sampleRelevance(map, place, width, height, out) };
     });
     drawOverlay(
-      pixels, width, grey.buffer, relevance.buffer, grey.axes, look.greys, look.tables, look.cover, BACKGROUND,
+      pixels, width, grey.buffer, relevance.buffer, grey.axes, look.greys, look.cover, BACKGROUND,
     );
   }
   pane.context.putImageData(pane.data, 0, 0);

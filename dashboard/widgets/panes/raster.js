@@ -178,20 +178,17 @@ function withThreshold(tables, threshold) {
 }
 
 /** Draw relevance over an X-ray: where it is zero, the X-ray shows unchanged. */
-function drawOverlay(pixels, width, grey, index, { xs, ys }, table, tables, cover, background) {
+function drawOverlay(pixels, width, grey, index, { xs, ys }, table, cover, background) {
   pixels.fill(background);
-  const [lessRed, lessGreen, lessBlue] = tables.negative;
-  const [moreRed, moreGreen, moreBlue] = tables.positive;
+  const { keep } = cover;
+  const [addRed, addGreen, addBlue] = cover.add;
   for (let y = ys.first; y < ys.last; y++) {
-    const row = y * width;
-    for (let x = xs.first; x < xs.last; x++) {
-      const at = row + x;
-      const shade = table[grey[at]];
-      const part = cover[index[at]];
-      const up = index[at] >= ZERO;
-      const red = (shade + ((up ? moreRed : lessRed) - shade) * part + 0.5) | 0;
-      const green = (shade + ((up ? moreGreen : lessGreen) - shade) * part + 0.5) | 0;
-      const blue = (shade + ((up ? moreBlue : lessBlue) - shade) * part + 0.5) | 0;
+    for (let at = y * width + xs.first, end = y * width + xs.last; at < end; at++) {
+      const place = index[at];
+      const shade = table[grey[at]] * keep[place];
+      const red = (shade + addRed[place]) >> 8;
+      const green = (shade + addGreen[place]) >> 8;
+      const blue = (shade + addBlue[place]) >> 8;
       pixels[at] = LITTLE_ENDIAN
         ? (255 << 24) | (blue << 16) | (green << 8) | red
         : (red << 24) | (green << 16) | (blue << 8) | 255;

@@ -210,10 +210,11 @@ class Viewer {
     });
     this.firstScale = relevant.length ? relevant[0].scale : 0;
     const stops = this.data.stops[look.colours];
+    const tables = colourTables(stops);
     this.drawn = {
       stops,
-      tables: colourTables(stops),
-      cover: coverTable(look.opacity, look.threshold),
+      tables,
+      cover: coverTables(look.opacity, look.threshold, tables),
       greys: windowTable(look.centre, look.width, look.invert),
       threshold: look.threshold,
     };
@@ -249,6 +250,7 @@ class Viewer {
 
   frame() {
     if (!this.drawn) return;
+    const began = performance.now();
     for (const pane of this.panes) drawPane(pane, this.view, this.drawn, this.samples);
     this.marks();
     if (this.askedAt && this.root.dataset.busy === "false") {
@@ -257,6 +259,7 @@ class Viewer {
     }
     this.root.dataset.zoom = this.view.zoom.toFixed(3);
     this.zoomed.textContent = `${Math.round(100 * this.view.zoom)} %`;
+    this.frameMs = performance.now() - began;
   }
 
   marks() {
@@ -265,23 +268,14 @@ class Viewer {
     for (const pane of this.panes) drawMarks(pane, this.view, this.drawn, drawn);
   }
 
-  /** Milliseconds of each of `count` frames, from frame `first` of a walk in which view and window change. */
-  timeFrames(count, first = 0) {
-    const before = { ...this.view };
-    const { greys } = this.drawn;
-    const times = [];
-    for (let k = first; k < first + count; k++) {
-      this.view.zoom = 1 + 2 * Math.abs(Math.sin(k / 10));
-      this.view.u = 0.5 + 0.1 * Math.sin(k / 7);
-      this.view.v = 0.5 + 0.1 * Math.cos(k / 7);
-      this.drawn.greys = windowTable(127.5 + (k % 20), 255 - (k % 40), false);
-      const start = performance.now();
-      this.frame();
-      times.push(performance.now() - start);
-    }
-    Object.assign(this.view, before);
-    this.drawn.greys = greys;
-    return times;
+  /** Ask for frame `k` of a walk in which view and window change, and return when it is drawn: for measuring. */
+  walk(k) {
+    this.view.zoom = 1 + 2 * Math.abs(Math.sin(k / 10));
+    this.view.u = 0.5 + 0.1 * Math.sin(k / 7);
+    this.view.v = 0.5 + 0.1 * Math.cos(k / 7);
+    this.drawn.greys = windowTable(127.5 + (k % 20), 255 - (k % 40), false);
+    this.draw();
+    return new Promise((done) => requestAnimationFrame(() => done(this.frameMs)));
   }
 
   // --- what the page is told ---------------------------------------------------------------------------------------
