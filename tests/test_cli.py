@@ -202,7 +202,7 @@ def test_what_fails_though_it_was_called_rightly_exits_with_1(cxr, manifest, tmp
         (["recipe", "show", tmp_path / "recipe.yaml"], "size: 0 is not allowed"),
         (
             ["data", "import", "manifest", tmp_path / "nowhere.csv", "--name", "x"],
-            "nowhere.csv is not there. Accepted: the path of table",
+            "nowhere.csv is not there. Accepted: the path of a table",
         ),
     ):
         code, _, err = cxr(*arguments)

@@ -48,10 +48,10 @@ FORMS = [
     Form(
         "text", "text-vocabulary", "text-vocabulary", "Search the text", "cxr text voc", TEXT | {"look": "Vocabulary"}
     ),
-    Form("data", "check-data", "check-data", "Check these", "cxr data check", {"data": "demo"}),
-    Form("data", "find-duplicates", "find-duplicates", "Look for", "cxr data dupl", {"data": "demo"}),
-    Form("data", "audit-data", "audit-data", "Audit these", "cxr data audit", {"data": "demo"}),
-    Form("data", "probe-data", "probe-data", "Probe these", "cxr data probe", {"data": "demo"}),
+    Form("data", "check-data", "check-data", "Check these", "cxr data check", {"data": "demo", "look": "check"}),
+    Form("data", "find-duplicates", "find-duplicates", "Look for", "cxr data dupl", {"data": "demo", "look": "check"}),
+    Form("data", "audit-data", "audit-data", "Audit these", "cxr data audit", {"data": "demo", "look": "audit"}),
+    Form("data", "probe-data", "probe-data", "Probe these", "cxr data probe", {"data": "demo", "look": "audit"}),
     Form("explorer", "explain", "explain", "Explain", "cxr explain demo --data", TEXT),
     Form("explorer", "relevance-regions", "relevance-regions", "Measure regions", "cxr relevance demo --data", TEXT),
     Form("explorer", "cluster-heatmaps", "cluster-heatmaps", "Cluster the heatmaps", "cxr clusters demo --data", TEXT),
