@@ -186,6 +186,7 @@ def test_an_upload_is_never_shown_under_the_address_of_another_xray(
     arrive(tab, measured.url)
     open_page(tab, "LRP explorer")
     assert "image" in query(tab)
+    tab.get_by_role("button", name="Network", exact=True).click()
     tab.get_by_role("radio", name="Upload").click()
     tab.wait_for_url(re.compile("source=upload"))
     tab.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(own)
