@@ -125,6 +125,7 @@ def lasting(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)  # fifty starts of a process, on a machine that does other things beside
 def test_a_training_killed_at_fifty_random_moments_ends_as_one_that_was_left_alone(demo, warm):
     params = {"recipe": EVERYTHING, "manifest": str(demo.path)}
     whole = start("train", params, name="whole")

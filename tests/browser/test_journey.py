@@ -44,7 +44,7 @@ def steps(tab) -> int:
 def points_of_loss_curve(tab) -> int:
     return tab.evaluate(
         "() => { const plot = document.querySelector('.js-plotly-plot');"
-        "return plot && plot.data ? Math.max(0, ...plot.data.map(t => (t.x || []).length)) : 0 }"
+        "return plot && plot._fullData ? Math.max(0, ...plot._fullData.map(t => (t.x || []).length)) : 0 }"
     )
 
 

@@ -96,11 +96,11 @@ def test_an_xray_of_a_data_set_opens_large_with_what_is_known_of_it(dashboard, t
     settled(tab)
     name = picture.get_attribute("title")
     picture.click()
-    dialog = tab.get_by_role("dialog")
-    dialog.locator(".viewer canvas").first.wait_for()
-    assert dialog.locator(".pane").count() == 1
-    assert not dialog.get_by_label("Opacity", exact=True).is_visible()
-    dialog.get_by_text(name, exact=True).first.wait_for()
+    tab.locator(".viewer canvas").first.wait_for()
+    assert tab.locator(".pane").count() == 1
+    assert not tab.get_by_label("Opacity", exact=True).is_visible()
+    tab.get_by_text(name, exact=True).first.wait_for()
+    assert f"image={name}" in tab.evaluate("location.search")
     has_no_traceback(tab)
 
 

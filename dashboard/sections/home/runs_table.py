@@ -27,6 +27,7 @@ _PAGES: Mapping[str, tuple[str, str]] = {
     "check-data": ("data", ""),
     "audit-data": ("data", ""),
     "probe-data": ("data", ""),
+    "find-duplicates": ("data", ""),
     "explain": ("explorer", ""),
     "cluster-heatmaps": ("trust", ""),
     "relevance-regions": ("trust", ""),
