@@ -19,6 +19,14 @@ import numpy as np
 Row = tuple[str | int | float, ...]
 
 
+def write_page(lines: Sequence[str], out: Path | None) -> None:
+    """Write a table's page to a file, or print it."""
+    if out:
+        out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    else:
+        print("\n".join(lines))
+
+
 @dataclass
 class Counts:
     """What drawn sets gave: of each name how often it was looked at, how often it held, a sum, and the least number."""

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from blocks import Blocks, Counts, Row
+from blocks import Blocks, Counts, Row, write_page
 from intervals import findings_drawn, noise, patients
 
 from cxr.evaluation.comparison import Predictions, compare_predictions
@@ -118,10 +118,7 @@ def main() -> None:
         "",
         f"{sum(blocks.counts(row).seconds for row in ROWS):.0f} s of one core.",
     ]
-    if args.out:
-        args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    else:
-        print("\n".join(lines))
+    write_page(lines, args.out)
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def openings(checkout: Path, folder: Path, run: str, rounds: int) -> list[tuple[
     )
     found = []
     try:
-        _wait_for_server()
+        wait_for_server(PORT)
         with sync_playwright() as driver:
             flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
             browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
@@ -114,10 +114,11 @@ def openings(checkout: Path, folder: Path, run: str, rounds: int) -> list[tuple[
     return found
 
 
-def _wait_for_server() -> None:
-    for _ in range(240):
+def wait_for_server(port: int) -> None:
+    """Wait until a dashboard answers, two minutes at the most."""
+    for _ in range(480):
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{PORT}/_stcore/health", timeout=1)
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1)
             return
         except OSError:
             time.sleep(0.25)

@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from blocks import Blocks, Counts, Row
+from blocks import Blocks, Counts, Row, write_page
 from scipy.stats import binomtest
 
 from cxr.evaluation.intervals import mean_intervals, numbered, sign_flips, wilson
@@ -353,10 +353,7 @@ def main() -> None:
         lines += ["", f"## {title}", "", *table(blocks)]
         seconds += sum(blocks.counts(row).seconds for row in rows)
     lines += ["", f"{seconds:.0f} s of one core."]
-    if args.out:
-        args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    else:
-        print("\n".join(lines))
+    write_page(lines, args.out)
 
 
 if __name__ == "__main__":

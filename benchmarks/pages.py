@@ -21,14 +21,13 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
-from dashboard_memory import PROJECT, installation
+from dashboard_memory import PROJECT, installation, wait_for_server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -60,13 +59,7 @@ class Server:
             env=environment | {"PYTHONPATH": str(checkout)},
             stdout=subprocess.DEVNULL,
         )
-        for _ in range(480):
-            try:
-                urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=1)
-                return
-            except OSError:
-                time.sleep(0.25)
-        raise SystemExit("the dashboard did not start")
+        wait_for_server(port)
 
     def megabytes(self) -> float:
         return psutil.Process(self.process.pid).memory_info().rss / 1e6

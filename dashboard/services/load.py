@@ -16,6 +16,7 @@ from pyarrow.lib import ArrowException
 from cxr.data import Manifest, read_xray
 from cxr.errors import CxrError
 from cxr.formatting import duration as duration
+from cxr.formatting import number, percent
 from cxr.runs import Run, RunFolder
 from cxr.runs.folder import RESULTS
 from cxr.runs.index import FileContents
@@ -170,7 +171,7 @@ def metrics(run: Run) -> Metrics:
 
 
 def headline(run: Run) -> str:
-    """Return in words the most important figure of a run's results.json, "" where it has none."""
+    """Return in words the most important figure of a run's results.json with its interval, "" where it has none."""
     try:
         return _HEADLINES.read(str(run.folder.path / RESULTS))
     except OSError:
@@ -182,9 +183,9 @@ def _headline(path: str, content: bytes) -> str:
         splits = json.loads(content)["splits"]
         name = "test" if "test" in splits else next(iter(splits))
         multi_label = "accuracy" not in splits[name]
-        value = splits[name]["auc" if multi_label else "accuracy"]["value"]
-        return f"{name}: AUC {value:.3f}" if multi_label else f"{name}: {100 * value:.1f} % right"
-    except (ValueError, TypeError, LookupError, StopIteration):  # of a kind without figures, or damaged
+        estimate = splits[name]["auc" if multi_label else "accuracy"]
+        return f"{name}: AUC {number(estimate)}" if multi_label else f"{name}: {percent(estimate)} right"
+    except (ValueError, TypeError, LookupError, AttributeError, StopIteration):  # of a kind without figures, or damaged
         return ""
 
 

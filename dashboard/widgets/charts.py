@@ -39,6 +39,24 @@ def empty_figure(title: str, x: str, y: str, height: int = _HEIGHT) -> go.Figure
     return figure
 
 
+def add_band(
+    figure: go.Figure, x: Sequence[float], low: Sequence[float], high: Sequence[float], colour: str, name: str = ""
+) -> None:
+    """Fill what lies between two curves over ``x``, behind the lines and without an entry in the legend."""
+    figure.add_scatter(
+        x=[*x, *reversed(x)],
+        y=[*high, *reversed(low)],
+        mode="lines",
+        fill="toself",
+        fillcolor=colour,
+        opacity=0.18,
+        line={"width": 0},
+        hoverinfo="skip",
+        showlegend=False,
+        name=name,
+    )
+
+
 def class_colour(name: str, classes: Sequence[str]) -> str:
     """Return the colour of a class: the same on every page, also where a network has its classes in another order."""
     return CLASS_COLOURS[sorted(classes).index(name) % len(CLASS_COLOURS)]

@@ -45,7 +45,7 @@ def runs_shown(app: Any) -> pd.DataFrame:
 
 def test_the_table_tells_kind_result_duration_and_leads_to_the_page(private_folders: None) -> None:
     single, multi, study = made("train", "Größe"), made("evaluate", "b"), made("study", "c")
-    value = {"value": 0.9312, "low": None, "high": None}
+    value = {"value": 0.9312, "low": 0.85, "high": 0.98}
     single.folder.write_json("results.json", {"splits": {"val": {"accuracy": value}, "test": {"accuracy": value}}})
     multi.folder.write_json("results.json", {"splits": {"all": {"auc": value}}})
     study.folder.write_json("results.json", {"members": []})
@@ -54,8 +54,8 @@ def test_the_table_tells_kind_result_duration_and_leads_to_the_page(private_fold
     app = opened("home")
     table = runs_shown(app).set_index("name")
     assert table["result"].to_dict() == {
-        "Größe": "test: 93.1 % right",
-        "b": "all: AUC 0.931",
+        "Größe": "test: 93.1 % [85.0, 98.0] right",
+        "b": "all: AUC 0.931 [0.850, 0.980]",
         "c": "",
         "d": "",
         "e": "",

@@ -74,7 +74,7 @@ def show(runs: Sequence[Run]) -> None:
             "progress": st.column_config.ProgressColumn(
                 "progress", min_value=0, max_value=1, format="percent", width=95
             ),
-            "result": st.column_config.TextColumn("result", width=150),
+            "result": st.column_config.TextColumn("result", width=225),
             "started": st.column_config.TextColumn("started", width=95),
             "took": st.column_config.TextColumn("took", width=85),
         },

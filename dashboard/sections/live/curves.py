@@ -13,7 +13,7 @@ from cxr.runs.metrics.metrics_table import Metrics
 
 from sections.live import axes
 from sections.live.axes import Floats, View
-from widgets.charts import COLOURS, GREY, class_colour, empty_figure, thinned
+from widgets.charts import COLOURS, GREY, add_band, class_colour, empty_figure, thinned
 
 VALIDATED = ("start", "epoch")  # kinds of rows with figures on validation images: before the first step, and after
 MOST_POINTS = 1500  # of a curve: more than a chart has pixels
@@ -191,17 +191,7 @@ def _add_band(figure: go.Figure, curves: Sequence[Curve], name: str, colour: str
     grid, mean, low, high = band(curves)
     if not len(grid):
         return
-    figure.add_scatter(
-        x=np.concatenate([grid, grid[::-1]]),
-        y=np.concatenate([high, low[::-1]]),
-        fill="toself",
-        fillcolor=colour,
-        opacity=0.2,
-        line={"width": 0},
-        hoverinfo="skip",
-        showlegend=False,
-        name=f"{name}, range",
-    )
+    add_band(figure, grid.tolist(), low.tolist(), high.tolist(), colour, f"{name}, range")
     _add(figure, (grid, mean), f"{name}, mean of {len(curves)}", colour, dash)
 
 

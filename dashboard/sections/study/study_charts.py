@@ -58,24 +58,13 @@ def _seeds(figure: go.Figure, report: Report, label: str, colour: str) -> None:
 
 
 def _band(figure: go.Figure, curve: Mapping[int, Mean], colour: str, *, bounded: bool) -> None:
-    epochs = [epoch for epoch, mean in curve.items() if mean.low is not None]
-    if not epochs:
-        return
-    limits = [curve[e].high for e in epochs] + [curve[e].low for e in reversed(epochs)]
-    around = [value for value in limits if value is not None]  # both are there where the lower one is
-    if bounded:  # no accuracy lies beyond 0 and 1, though an interval of few seeds may
-        around = [min(1.0, max(0.0, value)) for value in around]
-    figure.add_scatter(
-        x=epochs + epochs[::-1],
-        y=around,
-        fill="toself",
-        fillcolor=colour,
-        opacity=0.15,
-        line={"width": 0},
-        mode="lines",
-        showlegend=False,
-        hoverinfo="skip",
-    )
+    # Both ends are there where one is. No accuracy lies beyond 0 and 1, though an interval of few seeds may.
+    known = [(epoch, mean.low, mean.high) for epoch, mean in curve.items() if None not in (mean.low, mean.high)]
+    low, high = ([row[end] or 0.0 for row in known] for end in (1, 2))
+    if bounded:
+        low, high = [max(0.0, value) for value in low], [min(1.0, value) for value in high]
+    if known:
+        charts.add_band(figure, [epoch for epoch, *_ in known], low, high, colour)
 
 
 def _spread(mean: Mean) -> str:
