@@ -56,7 +56,7 @@ def test_the_page_looks_for_them_shows_them_and_keeps_them_together(
     assert [run.params.group for run in list_runs(kind=KIND)] == [False]
     assert "2 of 4 X-rays are here more than once: 1 pair in 1 group, 0 with the same pixels." in said(app)
     (pairs,) = (frame.value for frame in app.dataframe if "agreement" in frame.value.columns)
-    assert pairs[["label a", "label b", "how b differs from a"]].to_numpy().tolist() == [["Größe", "well", "inverted"]]
+    assert pairs[["label", "how b differs from a"]].to_numpy().tolist() == [["Größe / well", "inverted"]]
     assert "cxr data duplicates films --group" in commands(app)
     app = press(app, "Keep them together in new splits")
     assert not app.exception

@@ -60,7 +60,7 @@ def _show_found(chosen: DataSet, facts: DuplicateFacts, data: Manifest) -> None:
     elif apart := len(data.straddling()["duplicate group"]):
         st.warning(
             f"{page.counted(apart, 'group')} {'is' if apart == 1 else 'are'} in more than one split: make the splits "
-            "again (above).",
+            "again, under *Counts and splits*.",
             icon=":material/call_split:",
         )
 
@@ -89,5 +89,10 @@ def _pairs(chosen: DataSet) -> pd.DataFrame | None:
         return None
     together = table["split_a"].eq(table["split_b"]).astype(int), table["label_a"].eq(table["label_b"]).astype(int)
     order = pd.DataFrame(dict(enumerate(together))).sort_values([0, 1], kind="stable").index
-    titles = {name: name.replace("_id", "").replace("_", " ") for name in columns} | _REST
-    return table.loc[order, columns].rename(columns=titles)
+    shown = table.loc[order, [*images, *_REST]].rename(
+        columns=dict(zip(images, ("image a", "image b"), strict=True)) | _REST
+    )
+    for name, (one, other) in zip(_SIDES[1:], others, strict=True):
+        both = zip(table.loc[order, one], table.loc[order, other], strict=True)
+        shown[name.removesuffix("_id")] = [a if a == b else f"{a or '(none)'} / {b or '(none)'}" for a, b in both]
+    return shown
