@@ -320,7 +320,7 @@ def test_a_stopped_audit_stops_its_run_and_goes_on_with_it(tmp_path: Path, monke
     monkeypatch.setattr(local, "worker_command", slow_evaluation.command)
     network, manifest = network_and_xrays(tmp_path, CONFIGURATIONS[1])
     audit = start("audit-network", {"model": network, "manifest": manifest, "parts": ["evaluation", "seen"]})
-    until(lambda: any(run.status()["state"] == "running" for run in members_of(audit)), 60)
+    until(lambda: any(run.status()["state"] == "running" for run in members_of(audit)), 240)
     assert so_far(audit.folder) == ([], [])
     audit.stop()
     assert audit.wait(60)["state"] == "stopped"
@@ -337,7 +337,7 @@ def test_a_killed_audit_takes_its_run_along(tmp_path: Path, monkeypatch, until):
     monkeypatch.setattr(local, "worker_command", slow_evaluation.command)
     network, manifest = network_and_xrays(tmp_path, CONFIGURATIONS[1])
     audit = start("audit-network", {"model": network, "manifest": manifest, "parts": ["evaluation"]})
-    until(lambda: any(run.status()["state"] == "running" for run in members_of(audit)), 60)
+    until(lambda: any(run.status()["state"] == "running" for run in members_of(audit)), 240)
     audit.kill()
     (evaluation,) = members_of(audit)
     assert (audit.status()["state"], evaluation.status()["state"]) == ("stopped", "stopped")

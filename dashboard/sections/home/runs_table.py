@@ -67,16 +67,16 @@ def show(runs: Sequence[Run]) -> None:
         hide_index=True,
         height="content",
         column_config={
-            "page": st.column_config.LinkColumn("page", display_text="Open", width=60),
-            "name": st.column_config.TextColumn("name", width=210),
-            "kind": st.column_config.TextColumn("kind", width=115),
+            "page": st.column_config.LinkColumn("page", display_text="Open", width=55),
+            "name": st.column_config.TextColumn("name", width=200),
+            "kind": st.column_config.TextColumn("kind", width=110),
             "state": st.column_config.TextColumn("state", width=75),
             "progress": st.column_config.ProgressColumn(
-                "progress", min_value=0, max_value=1, format="percent", width=95
+                "progress", min_value=0, max_value=1, format="percent", width=90
             ),
-            "result": st.column_config.TextColumn("result", width=225),
-            "started": st.column_config.TextColumn("started", width=95),
-            "took": st.column_config.TextColumn("took", width=85),
+            "result": st.column_config.TextColumn("result", width=220),
+            "started": st.column_config.TextColumn("started", width=90),
+            "took": st.column_config.TextColumn("took", width=80),
         },
     )
     for run in runs:
