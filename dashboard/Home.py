@@ -8,6 +8,7 @@ import streamlit as st
 
 from cxr.permission import guard_with
 
+from sections.home import tour
 from services import people
 from widgets import pages
 from widgets.access import sign_in
@@ -18,4 +19,4 @@ st.set_page_config(
 )
 guard_with(people.refuse_viewers)
 sign_in.gate()
-pages.show(pages.navigate())
+pages.show(pages.navigate(), above=tour.banner)

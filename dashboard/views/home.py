@@ -9,7 +9,7 @@ from cxr.errors import CxrError
 from cxr.paths import data_root
 from cxr.runs import Slurm, list_runs, start
 
-from sections.home import runs_table
+from sections.home import runs_table, tour
 from sections.home.next_step import OTHER_STEPS, best_step
 from widgets import address, page, pages, where
 from widgets import run_state as run_parts
@@ -42,6 +42,7 @@ with left:
     with st.container(border=True):
         st.page_link(step.page, label=f"**{step.label}**", icon=":material/arrow_forward:", query_params=step.query)
         st.caption(address.plain(step.why))
+    tour.link("New here? Take the tour: six stops, a few minutes, nothing to install or train")
     st.caption("Or:")
     for cell, other in zip(st.columns(len(OTHER_STEPS)), OTHER_STEPS, strict=True):
         cell.page_link(other.page, label=other.label, help=other.why)

@@ -170,7 +170,7 @@ def _images(of: Clustered, data: Manifest, places: Sequence[int]) -> None:
                     "target": row["target"],
                 }
                 own = {key: str(value) for key, value in query.items() if value}
-                st.page_link(pages.EXPLORER, label="Explain", query_params=own)
+                pages.link(pages.EXPLORER, "Explain", own, key=f"clusters:explain:{place}")
 
 
 def _turn(total: int) -> int:
