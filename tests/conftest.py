@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import cxr  # noqa: F401 - before any test imports torch: it sets how threads wait
+from tests import warm
 from tests.must_run import pytest_runtest_logreport, pytest_sessionfinish  # noqa: F401 - hooks
 
 # The same examples each time: a run that fails can be done again, and one that is green says the same tomorrow.
@@ -44,6 +45,19 @@ def command_line(
         return int(left.value.code or 0), *capsys.readouterr()
 
     return command
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_workers() -> Iterator[None]:
+    """Processes of runs are forked from one that has everything imported (see ``tests/warm.py``)."""
+    with warm.warm_workers():
+        yield
+
+
+@pytest.fixture
+def cold_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start processes of runs as users do: these tests ask how such a process begins, or what it imports."""
+    monkeypatch.setenv(warm.COLD, "1")
 
 
 @pytest.fixture

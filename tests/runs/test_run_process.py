@@ -20,7 +20,7 @@ from cxr.runs import Run, RunFolder, get_run, list_runs, local, process, start
 from cxr.runs.slurm.job import Task
 
 PROJECT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.usefixtures("job_kinds")
+pytestmark = pytest.mark.usefixtures("job_kinds", "cold_workers")
 
 
 def kill_process(run: Run) -> None:

@@ -14,7 +14,7 @@ from cxr.runs import DeviceQueue, Run, RunFolder, local, start
 from tests.runs.conftest import WORKER
 
 PROJECT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.usefixtures("job_kinds")
+pytestmark = pytest.mark.usefixtures("job_kinds", "cold_workers")
 
 
 def as_rank(folder: RunFolder, rank: str) -> subprocess.Popen[str]:
