@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from cxr.data import Manifest
 from cxr.data.phantom import write_demo
-from cxr.runs import ENDED, Run, RunFolder, get_run, list_runs, local, start
+from cxr.runs import ENDED, Run, get_run, list_runs, start
 
 PROJECT = Path(__file__).resolve().parents[1]
 KILLS = int(os.environ.get("CXR_TEST_KILLS", "15"))  # every phase is hit by fifteen; more of them take longer

@@ -62,13 +62,13 @@ def test_it_is_killed_and_its_end_is_seen_while_others_live():
     assert [process.stdout.readline() for process in processes] == [b"here\n"] * 2
     assert [process.poll() for process in processes] == [None, None]
     os.kill(processes[0].pid, signal.SIGKILL)
-    assert processes[0].wait(60) == -signal.SIGKILL
+    assert processes[0].wait(300) == -signal.SIGKILL
     assert processes[0].poll() == -signal.SIGKILL
     assert not psutil.pid_exists(processes[0].pid)
     with pytest.raises(subprocess.TimeoutExpired):
         processes[1].wait(0.05)
     processes[1].terminate()
-    assert processes[1].wait(60) == -signal.SIGTERM
+    assert processes[1].wait(300) == -signal.SIGTERM
     for process in processes:
         process.stdout.close()
 
@@ -96,3 +96,14 @@ def test_what_python_reads_as_it_begins_needs_a_process_that_begins():
         text=True,
     )
     assert done.stdout == "False 1\n"
+
+
+def test_a_command_that_asks_for_it_is_forked_be_it_a_module_or_a_file(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("import sys\nif __name__ == '__main__':\n    print(sys.argv[1:], 'torch' in sys.modules)\n")
+    environment = {**os.environ, warm.WARM: "1"}
+    for command in ([str(script)], ["-m", "script"]):
+        done = subprocess.run(
+            [sys.executable, *command, "a", "b"], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.stdout == "['a', 'b'] True\n", done.stderr

@@ -5,9 +5,9 @@ ask about these seconds. While :func:`warm_workers` lasts, ``subprocess.Popen`` 
 and has it forked from a server (one for each process of pytest, started when the first one is needed). What comes of it
 is a process as any other: with its own id, session, environment (also in ``/proc``), folder, files and exit code.
 
-Every other command is started as always; so is a worker whose environment asks for it (:data:`COLD`, which the fixture
-``cold_workers`` sets), one that sets what Python or torch read as they begin, and a helper or shard of a worker, which
-belongs to its group.
+A command whose environment asks for it (:data:`WARM`) is forked as well. Every other one is started as always; so is a
+worker whose environment asks for that (:data:`COLD`, which the fixture ``cold_workers`` sets), one that sets what
+Python or torch read as they begin, and a helper or shard of a worker, which belongs to its group.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 COLD = "CXR_TESTS_COLD_WORKERS"
+WARM = "CXR_TESTS_WARM"
 WORKER = "cxr.runs.worker"
 READ_AT_THE_BEGINNING = ("PYTHON", "OMP_", "MKL_", "OPENBLAS_", "TORCH", "LD_", "CUDA")
 FOLLOWED = ("PYTHONUNBUFFERED", "PYTHONFAULTHANDLER")
@@ -134,12 +135,12 @@ class _WarmPopen(subprocess.Popen):
 
 def _is_warm(args: object, rest: tuple[object, ...]) -> bool:
     executable, preexec, _, pass_fds, _, env, _, _, shell = rest[:9]
-    if not isinstance(args, list) or len(args) < 3 or args[0] != sys.executable or shell or preexec or pass_fds:
+    if not isinstance(args, list) or len(args) < 2 or args[0] != sys.executable or shell or preexec or pass_fds:
         return False
-    is_worker = args[1:3] == ["-m", WORKER] or (args[1] == "-c" and WORKER in args[2])
     environment = os.environ if env is None else env
+    is_worker = args[1:3] == ["-m", WORKER] or (args[1] == "-c" and WORKER in args[2])
     return (
-        is_worker
+        (is_worker or bool(environment.get(WARM)))
         and executable in (None, sys.executable)
         and not environment.get(COLD)
         and (bool(rest[20]) or not _in_worker)
@@ -273,9 +274,9 @@ def _take_environment(environment: dict[str, str]) -> None:
 
 
 def _take_files() -> None:
-    sys.stdin = sys.__stdin__ = open(0, closefd=False)  # noqa: SIM115, PTH123
+    sys.stdin = sys.__stdin__ = open(0, closefd=False)  # noqa: SIM115
     for number, name in ((1, "stdout"), (2, "stderr")):
-        raw = open(number, "wb", 0, closefd=False)  # noqa: SIM115, PTH123
+        raw = open(number, "wb", 0, closefd=False)  # noqa: SIM115
         file = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", write_through=True)
         setattr(sys, name, file)
         setattr(sys, f"__{name}__", file)
@@ -284,12 +285,14 @@ def _take_files() -> None:
 
 
 def _exit_code(command: list[str], cwd: str) -> int:
-    _, flag, what, *arguments = command
-    sys.orig_argv, sys.argv = command, [flag, *arguments]
-    sys.path[0] = cwd if flag == "-m" else ""
+    flag, what, *arguments = command[1:] if command[1].startswith("-") else ("", *command[1:])
+    sys.orig_argv, sys.argv = command, [flag or what, *arguments]
+    sys.path[0] = {"-m": cwd, "-c": ""}.get(flag, str(Path(what).parent))
     importlib.import_module("numpy").random.seed()
     try:
-        if flag == "-m":
+        if not flag:
+            runpy.run_path(what, run_name="__main__")
+        elif flag == "-m":
             sys.modules.pop(what, None)
             runpy.run_module(what, run_name="__main__", alter_sys=True)
         else:
