@@ -71,7 +71,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what drives a browser or a cluster by the fixture that brings it; leave the slow ones for those who ask."""
+    """Mark what drives a browser or a cluster by the fixture that brings it; leave the slow ones for those who ask.
+
+    Files with such tests come first: one that began last would keep a single process busy while the others wait.
+    """
     if not config.getoption("--slow"):
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
@@ -81,6 +84,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for fixture, kind in (("browser", "browser"), ("loopback", "slurm")):
             if fixture in names:
                 item.add_marker(kind)
+    heavy = {item.path for item in items if any(map(item.get_closest_marker, ("slow", "browser", "slurm")))}
+    items.sort(key=lambda item: item.path not in heavy)  # the order within each half stays
 
 
 @pytest.fixture(autouse=True)
