@@ -1,9 +1,10 @@
 """Processes of runs that are forked from one that has everything imported already.
 
 A process that imports torch and the rest costs seven seconds of processor time before it begins its work, and few tests
-ask about these seconds. While :func:`warm_workers` lasts, ``subprocess.Popen`` recognises the command of a run's worker
-and has it forked from a server (one for each process of pytest, started when the first one is needed). What comes of it
-is a process as any other: with its own id, session, environment (also in ``/proc``), folder, files and exit code.
+ask about these seconds. While :func:`warm_workers` lasts, ``subprocess.Popen`` recognises the command of a run's worker,
+and of a process that decodes, and has it forked from a server (one for each process of pytest, started when the first
+one is needed). What comes of it is a process as any other: with its own id, session, environment (also in ``/proc``),
+folder, files and exit code.
 
 A command whose environment asks for it (:data:`WARM`) is forked as well. Every other one is started as always; so is a
 worker whose environment asks for that (:data:`COLD`, which the fixture ``cold_workers`` sets), one that sets what
@@ -40,8 +41,10 @@ PROJECT = Path(__file__).resolve().parents[1]
 COLD = "CXR_TESTS_COLD_WORKERS"
 WARM = "CXR_TESTS_WARM"
 WORKER = "cxr.runs.worker"
+POOL = "from cxr.data.images.pool import"
 READ_AT_THE_BEGINNING = ("PYTHON", "OMP_", "MKL_", "OPENBLAS_", "TORCH", "LD_", "CUDA")
-FOLLOWED = ("PYTHONUNBUFFERED", "PYTHONFAULTHANDLER")
+FOLLOWED = ("PYTHONUNBUFFERED", "PYTHONFAULTHANDLER", "PYTHONPATH", "OPENBLAS_NUM_THREADS")
+"""Of these, what a forked process follows or what makes no difference to it."""
 LAZY = ("timm", "torch._dynamo", "torch.optim", "lightning.fabric", "sklearn.metrics", "pandas", "pyarrow.parquet")
 """What jobs import only when they need it."""
 _ROOM = "CXR_TESTS_ROOM"  # a variable that is long enough to make room for any environment
@@ -138,12 +141,13 @@ def _is_warm(args: object, rest: tuple[object, ...]) -> bool:
     if not isinstance(args, list) or len(args) < 2 or args[0] != sys.executable or shell or preexec or pass_fds:
         return False
     environment = os.environ if env is None else env
+    is_pool = args[1] == "-c" and args[2].startswith(POOL)  # ends as its input is closed, whoever is in its group
     is_worker = args[1:3] == ["-m", WORKER] or (args[1] == "-c" and WORKER in args[2])
     return (
-        (is_worker or bool(environment.get(WARM)))
+        (is_pool or is_worker or bool(environment.get(WARM)))
         and executable in (None, sys.executable)
         and not environment.get(COLD)
-        and (bool(rest[20]) or not _in_worker)
+        and (is_pool or bool(rest[20]) or not _in_worker)
         and _of_the_beginning(environment) == _reached().environment
     )
 
@@ -194,7 +198,7 @@ def main(address: str) -> None:
     while True:
         ready, _, _ = select.select([listener, sys.stdin], [], [])
         if sys.stdin in ready:  # closed: the tests are over
-            return
+            os._exit(0)
         line, _ = listener.accept()
         if os.fork() == 0:
             listener.close()
@@ -288,6 +292,7 @@ def _exit_code(command: list[str], cwd: str) -> int:
     flag, what, *arguments = command[1:] if command[1].startswith("-") else ("", *command[1:])
     sys.orig_argv, sys.argv = command, [flag or what, *arguments]
     sys.path[0] = {"-m": cwd, "-c": ""}.get(flag, str(Path(what).parent))
+    sys.path[1:1] = [f for f in os.environ.get("PYTHONPATH", "").split(os.pathsep) if f and f not in sys.path]
     importlib.import_module("numpy").random.seed()
     try:
         if not flag:
