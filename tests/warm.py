@@ -1,8 +1,8 @@
 """Processes of runs that are forked from one that has everything imported already.
 
 A process that imports torch and the rest costs seven seconds of processor time before it begins its work, and few tests
-ask about these seconds. While :func:`warm_workers` lasts, ``subprocess.Popen`` recognises the command of a run's worker,
-and of a process that decodes, and has it forked from a server (one for each process of pytest, started when the first
+ask about these seconds. While :func:`warm_workers` lasts, ``subprocess.Popen`` recognises the command of a worker
+of a run or of a decoding one, and has it forked from a server (one for each process of pytest, started when the first
 one is needed). What comes of it is a process as any other: with its own id, session, environment (also in ``/proc``),
 folder, files and exit code.
 
