@@ -50,7 +50,8 @@ def test_it_has_its_words_folder_environment_input_and_session(tmp_path, monkeyp
     [("", 0), ("import sys; sys.exit(3)", 3), ("raise ValueError('no')", 1), ("import sys; sys.exit('no')", 1)],
 )
 def test_it_has_its_exit_code_and_its_last_words(code, expected):
-    done = subprocess.run([sys.executable, "-c", NAMED + code], capture_output=True, text=True)
+    command = [sys.executable, "-c", NAMED + code]
+    done = subprocess.run(command, capture_output=True, text=True, start_new_session=True)
     assert done.returncode == expected
     assert ("no" in done.stderr) == ("no" in code)
 
@@ -92,6 +93,7 @@ def test_what_python_reads_as_it_begins_needs_a_process_that_begins():
     done = subprocess.run(
         [sys.executable, "-c", NAMED + "import sys; print('torch' in sys.modules, sys.flags.optimize)"],
         env={**os.environ, "PYTHONOPTIMIZE": "1"},
+        start_new_session=True,
         capture_output=True,
         text=True,
     )
@@ -107,3 +109,10 @@ def test_a_command_that_asks_for_it_is_forked_be_it_a_module_or_a_file(tmp_path)
             [sys.executable, *command, "a", "b"], cwd=tmp_path, env=environment, capture_output=True, text=True
         )
         assert done.stdout == "['a', 'b'] True\n", done.stderr
+
+
+def test_a_worker_without_a_session_of_its_own_is_a_child_of_who_starts_it():
+    done = subprocess.run(
+        [sys.executable, "-c", NAMED + "import os; print(os.getppid())"], capture_output=True, text=True
+    )
+    assert done.stdout == f"{os.getpid()}\n"

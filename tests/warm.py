@@ -8,7 +8,8 @@ folder, files and exit code.
 
 A command whose environment asks for it (:data:`WARM`) is forked as well. Every other one is started as always; so is a
 worker whose environment asks for that (:data:`COLD`, which the fixture ``cold_workers`` sets), one that sets what
-Python or torch read as they begin, and a helper or shard of a worker, which belongs to its group.
+Python or torch read as they begin, and one without a session of its own, which knows its parent or belongs to its
+group: a helper of a training, and a shard.
 """
 
 from __future__ import annotations
@@ -143,11 +144,12 @@ def _is_warm(args: object, rest: tuple[object, ...]) -> bool:
     environment = os.environ if env is None else env
     is_pool = args[1] == "-c" and args[2].startswith(POOL)  # ends as its input is closed, whoever is in its group
     is_worker = args[1:3] == ["-m", WORKER] or (args[1] == "-c" and WORKER in args[2])
+    has_session = bool(rest[20])
     return (
-        (is_pool or is_worker or bool(environment.get(WARM)))
+        (is_pool or (is_worker and has_session) or bool(environment.get(WARM)))
         and executable in (None, sys.executable)
         and not environment.get(COLD)
-        and (is_pool or bool(rest[20]) or not _in_worker)
+        and (is_pool or has_session or not _in_worker)
         and _of_the_beginning(environment) == _reached().environment
     )
 

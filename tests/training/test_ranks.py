@@ -17,6 +17,7 @@ from cxr.errors import RecipeError
 from cxr.runs import local
 from cxr.runs import start as start_run
 from cxr.training.ranks import together
+from tests import warm
 from tests.training.running import assert_same, best, furthest, interrupted, last, rows, run, start
 
 # Plain gradient descent: Adam's first steps turn rounding of gradients near 0 into whole steps.
@@ -181,7 +182,8 @@ def test_norms_over_two_processes_are_those_of_the_whole_batch_and_so_are_their_
     x, w = torch.randn(5, 3, 4, 4) * 3 + 7, torch.randn(5, 3, 4, 4)
     path, port = tmp_path / "given.pt", str(_free_port())
     torch.save({"state": network.state_dict(), "x": x, "w": w}, path)
-    ranks = [subprocess.Popen([sys.executable, "-c", NORMS, str(rank), port, str(path)]) for rank in range(2)]
+    commands = [[sys.executable, "-c", NORMS, str(rank), port, str(path)] for rank in range(2)]
+    ranks = [subprocess.Popen(command, env=os.environ | {warm.WARM: "1"}) for command in commands]
     assert [process.wait(300) for process in ranks] == [0, 0]
     parts = [torch.load(f"{path}.{rank}", weights_only=True) for rank in range(2)]
 
