@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import cxr  # noqa: F401 - before any test imports torch: it sets how threads wait
+from tests import warm
 from tests.must_run import pytest_runtest_logreport, pytest_sessionfinish  # noqa: F401 - hooks
 
 # The same examples each time: a run that fails can be done again, and one that is green says the same tomorrow.
@@ -46,6 +47,19 @@ def command_line(
     return command
 
 
+@pytest.fixture(scope="session", autouse=True)
+def warm_workers() -> Iterator[None]:
+    """Processes of runs are forked from one that has everything imported (see ``tests/warm.py``)."""
+    with warm.warm_workers():
+        yield
+
+
+@pytest.fixture
+def cold_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start processes of runs as users do: these tests ask how such a process begins, or what it imports."""
+    monkeypatch.setenv(warm.COLD, "1")
+
+
 @pytest.fixture
 def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables that commands print keep their lines whole."""
@@ -57,7 +71,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what drives a browser or a cluster by the fixture that brings it; leave the slow ones for those who ask."""
+    """Mark what drives a browser or a cluster by the fixture that brings it; leave the slow ones for those who ask.
+
+    Files with such tests come first: one that began last would keep a single process busy while the others wait.
+    """
     if not config.getoption("--slow"):
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
@@ -67,6 +84,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for fixture, kind in (("browser", "browser"), ("loopback", "slurm")):
             if fixture in names:
                 item.add_marker(kind)
+    heavy = {item.path for item in items if any(map(item.get_closest_marker, ("slow", "browser", "slurm")))}
+    items.sort(key=lambda item: item.path not in heavy)  # the order within each half stays
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
+
 TRAINING = Path(__file__).resolve().parent.parent / "benchmarks" / "training.py"
 TINY = ["--backbone", "densenet-small", "--size", "32", "--batch", "4", "--rounds", "1", "--quick"]
 
@@ -14,7 +16,7 @@ TINY = ["--backbone", "densenet-small", "--size", "32", "--batch", "4", "--round
 def benchmark(*words: object) -> str:
     """Run it with one thread, so that other busy processes do not slow it many times over; return what it printed."""
     command = [sys.executable, str(TRAINING), *map(str, words)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", warm.WARM: "1"}
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
 

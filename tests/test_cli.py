@@ -442,7 +442,7 @@ def test_the_dashboard_answers_on_this_machine_alone_and_its_address_is_printed(
         assert {c.laddr.ip for c in listening if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(300)
         server.stdout.close()
 
 

@@ -38,7 +38,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Run:
         patch.setenv("CXR_DATA", str(folder / "data"))
         patch.setenv("CXR_RUNS", str(folder / "runs"))
         run = start("train", params(demo), name="undisturbed")
-        status = run.wait(120)
+        status = run.wait(300)
         assert status["state"] == "finished", status["error"]
     return run
 
@@ -124,7 +124,7 @@ def test_a_training_whose_disk_fills_up_fails_in_one_line_and_goes_on_to_the_sam
         before = pointer.read_text() if pointer.exists() else ""
         wait_until(lambda before=before: pointer.exists() and pointer.read_text() != before)
         filler = fill(small_disk)
-        status = run.wait(60)
+        status = run.wait(300)
         assert status["state"] == "failed"
         assert status["error"].startswith("the disk is full (")
         assert status["error"].endswith("): free some disk space, then resume the run")
@@ -137,7 +137,7 @@ def test_a_training_whose_disk_fills_up_fails_in_one_line_and_goes_on_to_the_sam
         assert run.status()["state"] == "failed"
         filler.unlink()
         run.resume()
-    status = run.wait(120)
+    status = run.wait(300)
     assert (status["state"], status["resumes"]) == ("finished", 2), status["error"]
     assert_same_training(run, undisturbed)
     assert [path.name for path in run.folder.path.rglob(".*") if path.suffix in (".tmp", ".reserve")] == []
@@ -153,7 +153,7 @@ def test_a_run_that_finds_no_room_to_begin_is_refused_and_leaves_no_folder(demo,
         start("train", params(demo))
     assert list((small_disk / "runs").iterdir()) == []
     filler.unlink()
-    assert start("train", params(demo)).wait(60)["state"] == "finished"
+    assert start("train", params(demo)).wait(300)["state"] == "finished"
 
 
 def test_a_process_that_could_not_even_write_its_last_word_is_said_to_have_met_a_full_disk(small_disk):
@@ -266,7 +266,7 @@ def test_a_machine_without_memory_is_reported_with_what_to_change():
 
 
 def assert_fails_with(run: Run, *words: str) -> None:
-    status = run.wait(60)
+    status = run.wait(300)
     assert status["state"] == "failed"
     assert "\n" not in status["error"]
     for word in words:
@@ -282,7 +282,7 @@ def test_a_manifest_that_vanished_is_named_and_the_training_begins_once_it_is_ba
     run = start("train", params(demo), manifest_hash="")  # as if it had vanished just after the start
     assert_fails_with(run, str(demo.path))
     away.rename(demo.path)
-    assert run.resume().wait(120)["state"] == "finished"
+    assert run.resume().wait(300)["state"] == "finished"
 
 
 @pytest.mark.slow
@@ -292,7 +292,7 @@ def test_images_that_vanished_before_they_were_decoded_are_named_and_the_trainin
     run = start("train", params(demo))
     assert_fails_with(run, str(images))
     away.rename(images)
-    assert run.resume().wait(120)["state"] == "finished"
+    assert run.resume().wait(300)["state"] == "finished"
 
 
 @pytest.mark.parametrize("gone", ["manifest", "images", "cache"])
@@ -308,10 +308,10 @@ def test_a_training_whose_data_vanish_on_the_way_ends_as_if_they_had_stayed(demo
     wait_until(lambda: len(steps(run)) > seen or not run.active)
     assert run.active, run.status()["error"]  # decoded images stay open
     run.stop()
-    assert run.wait(60)["state"] == "stopped"
+    assert run.wait(300)["state"] == "stopped"
     if gone != "cache":
         assert_fails_with(run.resume(), str(place))
         assert Checkpoints(run.folder.checkpoints).load() is not None
         away.rename(place)
-    assert get_run(run.id).resume().wait(120)["state"] == "finished", run.status()["error"]
+    assert get_run(run.id).resume().wait(300)["state"] == "finished", run.status()["error"]
     assert_same_training(run, undisturbed)

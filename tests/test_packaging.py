@@ -117,7 +117,7 @@ def test_the_dashboard_of_an_installed_package_answers_and_keeps_to_the_users_fo
             assert Path(f"/proc/{server.pid}/cwd").resolve() == tmp_path.resolve()
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(300)
 
 
 def _healthy(port: int) -> bool:

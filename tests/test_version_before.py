@@ -147,6 +147,6 @@ def test_a_training_resumes_from_the_checkpoint(recorded: Path):
     run.folder.update_status(state="stopped")
     epochs = [row for row in run.metrics()[0] if row["kind"] == "epoch"]
     resumed = run.resume()
-    resumed.wait(timeout=120)
+    resumed.wait(timeout=300)
     assert resumed.status()["state"] == "finished", "\n".join(resumed.folder.log_tail())
     assert [row for row in resumed.metrics()[0] if row["kind"] == "epoch"] == epochs

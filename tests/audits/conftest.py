@@ -15,7 +15,7 @@ from cxr.runs import list_runs
 def until() -> Callable[..., None]:
     """Wait until a condition holds."""
 
-    def wait(condition: Callable[[], object], timeout: float = 30.0) -> None:
+    def wait(condition: Callable[[], object], timeout: float = 300.0) -> None:
         deadline = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < deadline, "it did not come about in time"

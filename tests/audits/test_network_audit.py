@@ -320,14 +320,14 @@ def test_a_stopped_audit_stops_its_run_and_goes_on_with_it(tmp_path: Path, monke
     monkeypatch.setattr(local, "worker_command", slow_evaluation.command)
     network, manifest = network_and_xrays(tmp_path, CONFIGURATIONS[1])
     audit = start("audit-network", {"model": network, "manifest": manifest, "parts": ["evaluation", "seen"]})
-    until(lambda: any(run.status()["state"] == "running" for run in members_of(audit)), 240)
+    until(lambda: any(run.status()["state"] == "running" for run in members_of(audit)))
     assert so_far(audit.folder) == ([], [])
     audit.stop()
-    assert audit.wait(60)["state"] == "stopped"
+    assert audit.wait(300)["state"] == "stopped"
     (evaluation,) = members_of(audit)
     assert evaluation.status()["state"] == "stopped"
     (Path(manifest).parent / "hurry").touch()
-    assert audit.resume().wait(120)["state"] == "finished", audit.status()["error"]
+    assert audit.resume().wait(300)["state"] == "finished", audit.status()["error"]
     assert [run.id for run in members_of(audit)] == [evaluation.id]
     assert part(audit.results(), "evaluation")["started"] == [evaluation.id]
 
@@ -337,7 +337,7 @@ def test_a_killed_audit_takes_its_run_along(tmp_path: Path, monkeypatch, until):
     monkeypatch.setattr(local, "worker_command", slow_evaluation.command)
     network, manifest = network_and_xrays(tmp_path, CONFIGURATIONS[1])
     audit = start("audit-network", {"model": network, "manifest": manifest, "parts": ["evaluation"]})
-    until(lambda: any(run.status()["state"] == "running" for run in members_of(audit)), 240)
+    until(lambda: any(run.status()["state"] == "running" for run in members_of(audit)))
     audit.kill()
     (evaluation,) = members_of(audit)
     assert (audit.status()["state"], evaluation.status()["state"]) == ("stopped", "stopped")

@@ -1,7 +1,13 @@
-"""A real Chromium in front of a real dashboard over a small set of synthetic X-rays."""
+"""A real Chromium in front of a real dashboard over a small set of synthetic X-rays.
+
+The X-rays and an evaluation of the shipped network on them are made once for all processes of pytest. A module has a
+dashboard of its own on a copy of them (``dashboard``, ``measured``), or shares one with others of its process that
+leave everything as it is (``shared_dashboard``).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -15,6 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from cxr.locks import FileLock
+from tests import warm
 
 PROJECT = Path(__file__).resolve().parents[2]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
@@ -38,7 +47,8 @@ class Dashboard:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "CXR_DATA": str(self.folder / "data"), "CXR_RUNS": str(self.folder / "runs")}
+        folders = {"CXR_DATA": str(self.folder / "data"), "CXR_RUNS": str(self.folder / "runs")}
+        return {**os.environ, **folders, warm.WARM: "1"}
 
     def cxr(self, *words: str) -> str:
         done = subprocess.run(
@@ -47,7 +57,7 @@ class Dashboard:
             cwd=PROJECT,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -58,13 +68,17 @@ class Dashboard:
             self.process = subprocess.Popen(
                 command, cwd=PROJECT, env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
-        for _ in range(120):
+        for _ in range(600):
             try:
                 urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=1)
                 return
             except OSError:
+                assert self.process.poll() is None, self._log()
                 time.sleep(0.5)
-        raise AssertionError(f"no dashboard after 60 s: {(self.folder / 'dashboard.log').read_text()[-2000:]}")
+        raise AssertionError(f"no dashboard after 300 s: {self._log()}")
+
+    def _log(self) -> str:
+        return (self.folder / "dashboard.log").read_text()[-2000:]
 
     def kill(self) -> None:
         """Kill the dashboard and whatever shares its process group, as a logout or a crash does."""
@@ -80,18 +94,63 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.fixture(scope="module")
-def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
-    here = Dashboard(tmp_path_factory.mktemp("dashboard"), free_port())
-    here.cxr("demo", "--n", "120", "--size", "192", "--correlation", "1")
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A folder with ``data/demo`` and ``runs`` with one evaluation, made by the first process that needs it."""
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if hasattr(request.config, "workerinput") else base
+    done, folder = root / "prepared.done", root / "prepared"
+    lock = FileLock(root / "prepared.lock")
+    assert lock.acquire(timeout=600)
+    if not done.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "runs").mkdir(parents=True)
+        maker = Dashboard(folder, 0)
+        maker.cxr("demo", "--n", "120", "--size", "192", "--correlation", "1")
+        maker.cxr("evaluate", "demo", "--data", "demo")
+        done.touch()
+    lock.release()
+    return folder
+
+
+@contextlib.contextmanager
+def running(folder: Path, prepared: Path, evaluated: bool) -> Iterator[Dashboard]:
+    """A dashboard on a copy of what was prepared; the runs that are left at its end are ended."""
+    shutil.copytree(prepared / "data", folder / "data")
+    if evaluated:
+        shutil.copytree(prepared / "runs", folder / "runs")
+        for file in (folder / "runs").glob("*/*.json"):  # they name files by their whole path
+            file.write_text(file.read_text().replace(str(prepared), str(folder)))
+    here = Dashboard(folder, free_port())
     here.start()
     yield here
     here.kill()
     from cxr.runs import list_runs
 
-    for run in list_runs(here.folder / "runs"):
+    for run in list_runs(folder / "runs"):
         if run.status()["state"] in ("queued", "running", "stopping"):
             run.kill()
+
+
+@pytest.fixture(scope="module")
+def dashboard(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Iterator[Dashboard]:
+    """This module's own dashboard, without any run."""
+    with running(tmp_path_factory.mktemp("dashboard"), prepared, evaluated=False) as here:
+        yield here
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Iterator[Dashboard]:
+    """This module's own dashboard, with an evaluation of the shipped network."""
+    with running(tmp_path_factory.mktemp("dashboard"), prepared, evaluated=True) as here:
+        yield here
+
+
+@pytest.fixture(scope="session")
+def shared_dashboard(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Iterator[Dashboard]:
+    """The dashboard of modules that change neither data nor runs, with an evaluation of the shipped network."""
+    with running(tmp_path_factory.mktemp("dashboard"), prepared, evaluated=True) as here:
+        yield here
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +171,6 @@ def browser() -> Iterator[object]:
 def tab(browser: object) -> Iterator[object]:
     context = browser.new_context(viewport={"width": 1400, "height": 1000}, accept_downloads=True)
     opened = context.new_page()
-    opened.set_default_timeout(60_000)
+    opened.set_default_timeout(180_000)
     yield opened
     context.close()

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from test_journey import has_no_traceback, settled, wait_until
+from test_journey import WAIT_MS, has_no_traceback, settled, wait_until
 
 SIDE = 192  # of the demo's X-rays
 
@@ -29,7 +29,7 @@ def test_a_box_that_is_drawn_is_saved_in_pixels_of_the_file(dashboard, tab) -> N
     tab.set_viewport_size({"width": 1400, "height": 1500})
     tab.goto(f"{dashboard.url}/text?data=demo&look=Correct+boxes")
     canvas = tab.locator("canvas.upper-canvas")
-    canvas.wait_for(timeout=120_000)
+    canvas.wait_for(timeout=WAIT_MS)
     settled(tab)
     at = canvas.bounding_box()
     corners = [(0.30, 0.40), (0.45, 0.50), (0.55, 0.60)]
@@ -44,7 +44,7 @@ def test_a_box_that_is_drawn_is_saved_in_pixels_of_the_file(dashboard, tab) -> N
     tab.get_by_role("button", name="Save", exact=True).click()
     manifest = dashboard.folder / "data" / "demo" / "manifest.csv"
     saved = manifest.with_name(f"{manifest.name}.boxes.json")
-    wait_until(saved.exists, 60, "the boxes are saved")
+    wait_until(saved.exists, "the boxes are saved")
     (entry,) = json.loads(saved.read_text(encoding="utf-8"))["images"].values()
     assert entry["shape"] == [SIDE, SIDE]
     wanted = [SIDE * share for share in (0.30, 0.40, 0.55, 0.60)]

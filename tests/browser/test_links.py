@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import cv2
 import numpy as np
 import pytest
+from test_journey import WAIT_MS
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -40,13 +41,6 @@ ANSWERS_COME_LATE = """(() => {
     };
 })();"""
 """What the server sends reaches the page half a second later, as from far away or from a busy machine."""
-
-
-@pytest.fixture(scope="module")
-def measured(dashboard: Any) -> Any:
-    """The dashboard with an evaluation of the shipped network, so that every page but Live has something to show."""
-    dashboard.cxr("evaluate", "demo", "--data", "demo")
-    return dashboard
 
 
 @pytest.fixture(autouse=True)
@@ -171,7 +165,7 @@ def test_the_cell_that_was_clicked_is_in_the_address_and_opens_elsewhere(measure
     context = browser.new_context()
     elsewhere = context.new_page()
     elsewhere.goto(tab.url)
-    elsewhere.get_by_role("heading", name=title, exact=True).wait_for(timeout=60_000)
+    elsewhere.get_by_role("heading", name=title, exact=True).wait_for(timeout=WAIT_MS)
     context.close()
     tab.go_back()
     tab.get_by_role("heading", name=re.compile("Errors, the most confident first")).wait_for()
@@ -195,7 +189,7 @@ def test_an_upload_is_never_shown_under_the_address_of_another_xray(
     context = browser.new_context()
     elsewhere = context.new_page()
     elsewhere.goto(tab.url)
-    elsewhere.get_by_text("A link to this page does not hold it").wait_for(timeout=60_000)
+    elsewhere.get_by_text("A link to this page does not hold it").wait_for(timeout=WAIT_MS)
     assert elsewhere.locator(".pane").count() == 0
     context.close()
 

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from test_journey import click_largest_cell, has_no_traceback, settled
+from test_journey import WAIT_MS, click_largest_cell, has_no_traceback, settled
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -24,12 +24,6 @@ def overlay(tab: Any) -> Any:
     return tab.locator(".viewer figcaption").get_by_text("Overlay", exact=True)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def measured(dashboard: Any) -> None:
-    """The results that the pages show."""
-    dashboard.cxr("evaluate", "demo", "--data", "demo")
-
-
 @pytest.fixture
 def counted(tab: Any) -> Any:
     """A tab of a small laptop that counts the clicks in it."""
@@ -42,9 +36,9 @@ def counted(tab: Any) -> Any:
 
 
 @pytest.mark.slow
-def test_a_cell_leads_to_heatmaps_with_and_without_text_in_three_clicks(dashboard, counted) -> None:
+def test_a_cell_leads_to_heatmaps_with_and_without_text_in_three_clicks(shared_dashboard, counted) -> None:
     tab = counted
-    tab.goto(f"{dashboard.url}/results")
+    tab.goto(f"{shared_dashboard.url}/results")
     tab.locator(".js-plotly-plot .textpoint").first.wait_for()
     settled(tab)
     pictures = tab.locator(".gallery img")
@@ -61,36 +55,36 @@ def test_a_cell_leads_to_heatmaps_with_and_without_text_in_three_clicks(dashboar
     assert "cell" in query(tab)
 
     pictures.first.click()  # 2
-    overlay(tab).wait_for(timeout=120_000)
+    overlay(tab).wait_for(timeout=WAIT_MS)
 
     tab.get_by_role("button", name="Without text").click()  # 3
-    tab.get_by_text(re.compile(r"^Text masked: logit of")).wait_for(timeout=120_000)
+    tab.get_by_text(re.compile(r"^Text masked: logit of")).wait_for(timeout=WAIT_MS)
     assert clicks(tab) <= 3
     has_no_traceback(tab)
     assert urlsplit(tab.url).path == "/results", "all of it on the page that it began on"
 
 
 @pytest.mark.slow
-def test_a_picture_opens_in_place_with_its_neighbours_and_leads_to_the_explorer(dashboard, tab) -> None:
-    tab.goto(f"{dashboard.url}/results?cell=normal,normal")
+def test_a_picture_opens_in_place_with_its_neighbours_and_leads_to_the_explorer(shared_dashboard, tab) -> None:
+    tab.goto(f"{shared_dashboard.url}/results?cell=normal,normal")
     pictures = tab.locator(".gallery button")
     pictures.first.wait_for()
     settled(tab)
     first, second = (pictures.nth(k).get_attribute("title") for k in (0, 1))
     pictures.first.click()
     viewer = tab.get_by_role("dialog").locator(".viewer")
-    overlay(tab).wait_for(timeout=120_000)
+    overlay(tab).wait_for(timeout=WAIT_MS)
     assert f":{first}:" in viewer.get_attribute("data-subject")
     tab.keyboard.press("ArrowRight")
     tab.get_by_role("dialog").get_by_text(second, exact=True).first.wait_for()
     tab.get_by_role("link", name="Explain", exact=True).click()
     tab.wait_for_url(re.compile(rf"/explorer\?.*image={second}"))
-    overlay(tab).wait_for(timeout=120_000)
+    overlay(tab).wait_for(timeout=WAIT_MS)
 
 
 @pytest.mark.slow
-def test_an_xray_of_a_data_set_opens_large_with_what_is_known_of_it(dashboard, tab) -> None:
-    tab.goto(f"{dashboard.url}/data?data=demo")
+def test_an_xray_of_a_data_set_opens_large_with_what_is_known_of_it(shared_dashboard, tab) -> None:
+    tab.goto(f"{shared_dashboard.url}/data?data=demo")
     picture = tab.locator(".gallery button").first
     picture.wait_for()
     settled(tab)
@@ -105,8 +99,8 @@ def test_an_xray_of_a_data_set_opens_large_with_what_is_known_of_it(dashboard, t
 
 
 @pytest.mark.slow
-def test_the_threshold_and_the_curve_are_in_the_address_and_come_back(dashboard, tab) -> None:
-    tab.goto(f"{dashboard.url}/results?tab=curves&curve=scores&threshold=0.25&prevalence=5")
+def test_the_threshold_and_the_curve_are_in_the_address_and_come_back(shared_dashboard, tab) -> None:
+    tab.goto(f"{shared_dashboard.url}/results?tab=curves&curve=scores&threshold=0.25&prevalence=5")
     tab.get_by_text("A threshold of 0.25").wait_for()
     tab.get_by_text(re.compile(r"Where 5 % of X-rays have it")).wait_for()
     settled(tab)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 from PIL import Image
-from test_journey import has_no_traceback, settled
+from test_journey import WAIT_MS, has_no_traceback, settled
 
 from cxr.data import Manifest, read_xray
 from cxr.data.images.resize import fit_square
@@ -52,13 +52,13 @@ def frame(tab: Any) -> None:
 
 
 @pytest.fixture
-def opened(dashboard: Any, tab: Any) -> Opened:
+def opened(shared_dashboard: Any, tab: Any) -> Opened:
     """Open the explorer as on a small laptop."""
     tab.set_viewport_size({"width": 1280, "height": 720})
 
     def open_it(more: str = "") -> Any:
-        tab.goto(f"{dashboard.url}/explorer?{IMAGE}{more}")
-        tab.locator(".viewer canvas").first.wait_for(timeout=120_000)
+        tab.goto(f"{shared_dashboard.url}/explorer?{IMAGE}{more}")
+        tab.locator(".viewer canvas").first.wait_for(timeout=WAIT_MS)
         settled(tab)
         return tab
 
@@ -66,8 +66,8 @@ def opened(dashboard: Any, tab: Any) -> Opened:
 
 
 @pytest.fixture
-def demo(dashboard: Any) -> Manifest:
-    return Manifest.load(dashboard.folder / "data" / "demo" / "manifest.csv")
+def demo(shared_dashboard: Any) -> Manifest:
+    return Manifest.load(shared_dashboard.folder / "data" / "demo" / "manifest.csv")
 
 
 def test_picture_prediction_and_truth_stand_on_the_first_screen_of_a_small_laptop(opened: Opened) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_journey import has_no_traceback, settled, wait_until
+from test_journey import WAIT_MS, has_no_traceback, settled, wait_until
 
 CUT = """() => [...document.querySelectorAll('[data-testid=stMain] *')].filter(e => {
     const takes_part = e.tagName == 'INPUT' ? e.type != 'file' : getComputedStyle(e).overflowX != 'visible';
@@ -14,9 +14,11 @@ TEXT = "model=demo&data=demo&split=test"
 
 
 @pytest.fixture(scope="module")
-def evaluated(dashboard):
-    dashboard.cxr("evaluate", "demo", "--data", "demo")
-    return dashboard
+def context(browser):
+    """One for all pages: what they load they load once."""
+    opened = browser.new_context(viewport={"width": 1280, "height": 3000})
+    yield opened
+    opened.close()
 
 
 @pytest.mark.slow
@@ -38,11 +40,13 @@ def evaluated(dashboard):
         "weights?look=Import",
     ],
 )
-def test_nothing_is_cut_on_a_page_of_1280_pixels(evaluated, tab, address: str) -> None:
-    tab.set_viewport_size({"width": 1280, "height": 3000})
-    tab.goto(f"{evaluated.url}/{address}")
+def test_nothing_is_cut_on_a_page_of_1280_pixels(shared_dashboard, context, address: str) -> None:
+    tab = context.new_page()
+    tab.set_default_timeout(WAIT_MS)
+    tab.goto(f"{shared_dashboard.url}/{address}")
     tab.locator("h1").first.wait_for()
     settled(tab)
     has_no_traceback(tab)
-    wait_until(lambda: tab.locator("[data-testid=stSkeleton]").count() == 0, 60, "tables and charts are drawn")
+    wait_until(lambda: tab.locator("[data-testid=stSkeleton]").count() == 0, "tables and charts are drawn")
     assert tab.evaluate(CUT) == []
+    tab.close()

@@ -14,7 +14,7 @@ HOME = Path(__file__).resolve().parents[2] / "dashboard" / "Home.py"
 
 def opened(page: str, /, **query: str) -> AppTest:
     """Open a page as a link with these query parameters does."""
-    app = AppTest.from_file(str(HOME), default_timeout=180)
+    app = AppTest.from_file(str(HOME), default_timeout=300)
     app.run()
     for name, value in query.items():
         app.query_params[name] = value

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import CodeType
+from typing import Any, ClassVar
 
 import pytest
+import streamlit
+from streamlit.runtime.scriptrunner.script_cache import ScriptCache
 
 from cxr.data import Manifest
 from cxr.data.phantom import write_demo
@@ -26,6 +31,29 @@ RECIPE: dict[str, Any] = {
     "seed": 1,
     "stages": [{"name": "final", "epochs": 2, "batch": 16, "augment": {"rotate": 5}, "monitor": "val_loss"}],
 }
+
+
+class KeptScripts(ScriptCache):
+    """Pages that are compiled once for all tests, as a running dashboard does, and not at each run of each test."""
+
+    codes: ClassVar[dict[tuple[str, int, int], CodeType]] = {}
+
+    def get_bytecode(self, script_path: str) -> CodeType:
+        state = os.stat(script_path)  # noqa: PTH116
+        key = (script_path, state.st_mtime_ns, state.st_size)
+        if key not in self.codes:
+            self.codes[key] = super().get_bytecode(script_path)
+        return self.codes[key]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_pages() -> Iterator[None]:
+    """Pages are compiled once, and Streamlit counts nothing for its statistics, as ``dashboard/.streamlit`` says."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("app_test", "local_script_runner"):
+            patch.setattr(f"streamlit.testing.v1.{module}.ScriptCache", KeptScripts)
+        streamlit.config.set_option("browser.gatherUsageStats", False)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ def test_a_button_starts_an_audit_and_its_findings_are_shown(demo: Manifest) -> 
     assert not app.exception, app.exception
     (run,) = list_runs(kind=KIND)
     assert run.spec["params"]["text"] is False
-    assert run.wait(timeout=120)["state"] == "finished", run.status()["error"]
+    assert run.wait(timeout=300)["state"] == "finished", run.status()["error"]
     app = opened("data", data="demo", look="audit")
     assert not app.exception, app.exception
     assert run.results()["finding"] in said(app)

@@ -24,7 +24,7 @@ def test_a_button_starts_a_check_and_its_pictures_are_shown_by_kind(demo: Manife
     app.button(key="check:start").click().run()
     assert not app.exception, app.exception
     (run,) = list_runs(kind=KIND)
-    assert run.wait(timeout=120)["state"] == "finished", run.status()["error"]
+    assert run.wait(timeout=300)["state"] == "finished", run.status()["error"]
     app = opened("data", data="demo", look="check", flag="rotated-180")
     assert not app.exception, app.exception
     results = run.results()

@@ -105,7 +105,7 @@ def test_data_imports_a_folder_in_the_background_and_lists_what_was_left_out(dem
     assert not app.exception
     assert not app.error
     (run,) = list_runs(kind="import")
-    assert run.wait(120)["state"] == "finished", run.status()
+    assert run.wait(300)["state"] == "finished", run.status()
     assert len(open_data_set("mine")) == 16
     assert "broken.png" in read_excluded("mine")["file"].tolist()[0]
 
@@ -135,7 +135,7 @@ def test_data_keeps_an_import_that_is_too_small_to_split_and_offers_to_replace_i
     assert list_runs(kind="import") == [], "a field alone imports nothing"
     button(app, "Import").click().run()
     (run,) = list_runs(kind="import")
-    assert run.wait(120)["state"] == "finished", run.status()
+    assert run.wait(300)["state"] == "finished", run.status()
     assert run.results()["splits"] is None
     app = opened("data", data="mine")
     assert any("Imported without splits: class 'covid19' has 2 groups" in box.value for box in app.info)
@@ -151,7 +151,7 @@ def test_data_keeps_an_import_that_is_too_small_to_split_and_offers_to_replace_i
     assert not app.error
     assert not next(t for t in app.text_input if t.label == "Folder or file on this machine").value, "the form is empty"
     newest = list_runs(kind="import")[0]
-    assert newest.wait(120)["state"] == "finished", newest.status()
+    assert newest.wait(300)["state"] == "finished", newest.status()
     assert len(open_data_set("mine")) == 8
 
 
@@ -278,7 +278,7 @@ def test_live_lets_a_stopped_training_go_on(demo: Manifest) -> None:
         time.sleep(0.2)
     app = opened("live", run=run.id)
     button(app, "Stop").click().run()
-    assert run.wait(60)["state"] == "stopped"
+    assert run.wait(300)["state"] == "stopped"
     app = opened("live", run=run.id)
     button(app, "Resume").click().run()
     assert run.active
@@ -324,7 +324,7 @@ def test_results_measure_the_network_on_another_data_set_in_a_run_of_its_own(tra
     button(app, "Measure").click().run()
     assert not app.exception
     (run,) = list_runs(kind="evaluate")
-    assert run.wait(120)["state"] == "finished", run.status()
+    assert run.wait(300)["state"] == "finished", run.status()
     app = opened("results", run=run.id, split="test")
     assert not app.exception
     assert metric(app, "Accuracy") == f"{trained.results()['splits']['test']['accuracy']['value']:.1%}".replace(

@@ -320,4 +320,4 @@ def test_a_table_is_measured_from_the_form_and_what_is_wrong_with_it_is_one_line
     app.button(key="predictions:start").click().run()
     (run,) = list_runs()
     assert (run.kind, run.params.scale) == ("evaluate-predictions", "logits")
-    run.wait(timeout=60)
+    run.wait(timeout=300)

@@ -163,7 +163,7 @@ def test_a_run_started_on_the_page_has_its_settings(trained: Run, demo: Manifest
     (run,) = list_runs(kind="text-stamping")
     wanted = {"model": trained.id, "word": "L", "towards": "pneumonia", "avoid": False, "control": "shuffled"}
     assert wanted.items() <= run.spec["params"].items()
-    assert run.wait(timeout=180)["state"] == "finished", run.status()["error"]
+    assert run.wait(timeout=300)["state"] == "finished", run.status()["error"]
     app = without_search(stamp(stamping=run.id, split="test", word="L", towards="pneumonia"))
     assert run.results()["finding"] in said(app)
     assert run.results()["onto"] == ["covid19", "normal"]

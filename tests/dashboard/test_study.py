@@ -52,7 +52,7 @@ def test_without_studies_and_data_the_page_says_what_to_do_next() -> None:
 @pytest.mark.usefixtures("quick_members")
 def test_a_finished_study_shows_its_members_differences_and_what_they_do_not_tell(demo: Manifest) -> None:
     done = study(demo)
-    assert done.wait(60)["state"] == "finished", done.status()
+    assert done.wait(300)["state"] == "finished", done.status()
     app = opened("study", study=done.id)
     assert not app.exception
     assert not app.error
@@ -68,7 +68,7 @@ def test_a_finished_study_shows_its_members_differences_and_what_they_do_not_tel
 @pytest.mark.usefixtures("quick_members")
 def test_the_beginning_and_the_level_can_be_moved(demo: Manifest) -> None:
     done = study(demo)
-    done.wait(60)
+    done.wait(300)
     app = opened("study", study=done.id)
     field(app.slider, "The beginning (first epochs)").set_value(4)
     field(app.slider, "Level to reach").set_value(0.5)
@@ -85,7 +85,7 @@ def test_the_beginning_and_the_level_can_be_moved(demo: Manifest) -> None:
 @pytest.mark.usefixtures("quick_members")
 def test_what_an_address_names_of_a_study_comes_back_or_is_reported(demo: Manifest) -> None:
     done = study(demo)
-    done.wait(60)
+    done.wait(300)
     query = {"study": done.id}
     app = opened("study", **query, first="4", level="0.5", measure="epochs to the level")
     assert not app.error
@@ -103,7 +103,7 @@ def test_a_running_study_is_stopped_and_resumed_from_the_page(demo: Manifest, un
     assert not app.exception
     assert "running" in app.dataframe[0].value.loc["a", "seed 0"]
     button(app, "Stop").click().run()
-    assert running.wait(60)["state"] == "stopped"
+    assert running.wait(300)["state"] == "stopped"
     app = opened("study", study=running.id)
     assert "stopped" in app.dataframe[0].value.loc["a", "seed 0"]
     assert app.dataframe[0].value.loc["b", "seed 1"] == ""
@@ -115,14 +115,14 @@ def test_a_running_study_is_stopped_and_resumed_from_the_page(demo: Manifest, un
 @pytest.mark.usefixtures("quick_members")
 def test_a_failed_member_is_named_and_can_be_tried_again(demo: Manifest) -> None:
     failed = study(demo, "fails once")
-    assert failed.wait(60)["state"] == "finished"
+    assert failed.wait(300)["state"] == "finished"
     app = opened("study", study=failed.id)
     assert not app.exception
     assert "a seed 0 failed (" in app.warning[0].value
     assert "failed" in app.dataframe[0].value.loc["a", "seed 0"]
     (demo.path.parent / "mended").touch()
     button(app, "Try again").click().run()
-    assert [m.run.wait(60)["state"] for m in members(failed)] == ["finished"] * 4
+    assert [m.run.wait(300)["state"] for m in members(failed)] == ["finished"] * 4
 
 
 @pytest.mark.usefixtures("quick_members")
@@ -174,7 +174,7 @@ def test_what_a_member_would_fail_with_is_reported_before_anything_starts(demo: 
 @pytest.mark.slow
 def test_real_members_are_shown_with_their_real_curves(demo: Manifest, tmp_path: Path) -> None:
     done = start_study(parse_plan({"recipes": {"only": {"recipe": RECIPE}}, "seeds": 1}), str(demo.path))
-    assert done.wait(120)["state"] == "finished", done.status()
+    assert done.wait(300)["state"] == "finished", done.status()
     app = opened("study", study=done.id)
     assert not app.exception
     assert "epoch%202/2" in app.dataframe[0].value.loc["only", "seed 0"]

@@ -215,7 +215,7 @@ def test_an_experiment_started_on_the_page_can_be_stopped_and_says_what_is_missi
     (run,) = list_runs(kind="text-experiment")
     wanted = {"model": trained.id, "split": "test", "modes": ["inpaint"], "margin": 0.1, "draws": 5}
     assert wanted.items() <= run.spec["params"].items()
-    assert run.wait(timeout=120)["state"] == "stopped"
+    assert run.wait(timeout=300)["state"] == "stopped"
     deadline = time.monotonic() + 10
     app = whole_split(run=run.id)
     while "ended without results" not in said(app) and time.monotonic() < deadline:
@@ -231,7 +231,7 @@ def test_a_failed_experiment_shows_its_error_in_one_line(trained: Run, demo: Man
     app = whole_split()
     app.button(key="text:start").click().run()
     (run,) = list_runs(kind="text-experiment")
-    run.wait(timeout=120)
+    run.wait(timeout=300)
     app = whole_split(run=run.id)
     assert not app.exception
     assert "none of the" in app.error[0].value

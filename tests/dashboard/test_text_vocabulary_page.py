@@ -63,7 +63,7 @@ def test_without_a_search_the_section_offers_one_and_starts_it_in_the_background
     assert not app.exception, app.exception
     (run,) = list_runs(kind=KIND)
     assert run.spec["params"]["split"] == "test"
-    assert run.wait(timeout=180)["state"] == "finished", run.status()["error"]
+    assert run.wait(timeout=300)["state"] == "finished", run.status()["error"]
     images, _ = read_tables(run.folder.path)
     assert images["image_id"].tolist() == demo.select(split="test").ids
     assert run.results()["finding"] in said(section(split="test"))
@@ -103,7 +103,7 @@ def test_corrections_after_the_search_are_reported_and_counted_by_the_next(searc
     assert "Corrected by hand since: 1." in said(app)
     app.button(key="vocabulary:start").click().run()
     (run,) = (r for r in list_runs(kind=KIND) if r.id != searched.id)
-    assert run.wait(timeout=180)["state"] == "finished"
+    assert run.wait(timeout=300)["state"] == "finished"
     assert run.results()["n_reviewed"] == 1
     images, _ = read_tables(run.folder.path)
     assert images.set_index("image_id").loc[image_id, "n_tokens"] == 0
@@ -116,7 +116,7 @@ def test_a_failed_search_says_why_in_one_line(trained: Run, demo: Manifest) -> N
     app = section(split="test")
     app.button(key="vocabulary:start").click().run()
     (run,) = list_runs(kind=KIND)
-    run.wait(timeout=120)
+    run.wait(timeout=300)
     app = section(split="test")
     assert "none of the" in app.error[0].value
     assert "\n" not in app.error[0].value

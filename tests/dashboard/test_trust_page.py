@@ -32,7 +32,7 @@ def test_a_quick_look_is_started_and_its_findings_are_shown(trained: Run, demo: 
     assert not app.exception
     (run,) = list_runs(kind="audit-network")
     assert run.spec["params"]["quick"] is True
-    assert run.wait(120)["state"] == "finished", run.status()["error"]
+    assert run.wait(300)["state"] == "finished", run.status()["error"]
     app = opened("trust", audit=run.id)
     assert not app.exception
     assert app.selectbox(key="pick:model").value == trained.id

@@ -29,8 +29,8 @@ def build(files: Path, seeds: Any, **options: Any) -> ImageCache:
     return ImageCache.build(chosen(files, seeds), SIDE, workers=0, **options)
 
 
-def builds(pipe: Connection, files: Path, root: Path, seeds: list[int], dies_in: str = "") -> None:
-    """Build, tell each step and what was decoded, and hold the cache open until told to end; or die on the way."""
+def builds(pipe: Connection, files: Path, root: Path, seeds: list[int], dies_in: str = "", waits_at: int = 0) -> None:
+    """Build, tell each step and what was decoded, hold the cache open until told to end; or die or wait on the way."""
     cv2.setNumThreads(1)
     image_store._COMMIT_BYTES = 5 * ROW
     decoded: list[str] = []
@@ -47,6 +47,12 @@ def builds(pipe: Connection, files: Path, root: Path, seeds: list[int], dies_in:
     if dies_in:
         setattr(os if hasattr(os, dies_in) else store_index, dies_in, die)
     pipe.recv()
-    cache = build(files, seeds, root=root, progress=lambda done, total: pipe.send(done))
+
+    def tell(done: int, total: int) -> None:
+        pipe.send(done)
+        if done == waits_at:
+            pipe.recv()
+
+    cache = build(files, seeds, root=root, progress=tell)
     pipe.send((decoded, cache.images.copy(), cache.ids))
     pipe.recv()

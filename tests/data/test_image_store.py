@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import multiprocessing
-import os
 import pickle
 import random
 import signal
@@ -92,10 +91,10 @@ def start(files: Path, tmp_path: Path) -> Iterator[Any]:
     """Start a process that builds; give it and its pipe."""
     processes = []
 
-    def begin(seeds: Any = range(IMAGES), dies_in: str = "") -> tuple[Any, Connection]:
+    def begin(seeds: Any = range(IMAGES), dies_in: str = "", waits_at: int = 0) -> tuple[Any, Connection]:
         ours, theirs = context().Pipe()
         process = context().Process(
-            target=building.builds, args=(theirs, files, tmp_path / "root", list(seeds), dies_in)
+            target=building.builds, args=(theirs, files, tmp_path / "root", list(seeds), dies_in, waits_at)
         )
         process.start()
         theirs.close()
@@ -175,11 +174,10 @@ def test_a_builder_killed_between_any_two_steps_leaves_nothing_behind_that_lasts
 def test_a_builder_waits_for_another_one_s_images_and_decodes_them_itself_once_that_is_dead(
     start, folder, files, tmp_path
 ):
-    process, pipe = start()
+    process, pipe = start(waits_at=6)
     pipe.send("go")
     for _ in range(6):
         pipe.recv()
-    os.kill(process.pid, signal.SIGSTOP)
     waited = []
 
     def kill_it(done: int, total: int) -> None:

@@ -71,7 +71,7 @@ def test_a_function_that_raises_is_a_fault_of_the_program_and_says_on_what():
         list(map_in_order(fail_on_three, range(10), 1))
 
 
-def test_no_process_stays_when_the_caller_gives_up():
+def test_no_process_stays_when_the_caller_gives_up(cold_workers):
     results = map_in_order(square, range(500), 2)
     assert next(results) == 0
     results.close()

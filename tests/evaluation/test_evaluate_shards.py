@@ -133,5 +133,5 @@ def test_real_processes_make_the_same(tmp_path: Path, monkeypatch: pytest.Monkey
     manifest = write_xrays(tmp_path / "xrays", CONFIGURATIONS[4], n=70)
     params = {"weights": str(weights), "manifest": str(manifest), "splits": ["test"]}
     run = start("evaluate", params, shards=2)
-    assert run.wait(180).state == "finished", run.status().error
+    assert run.wait(300).state == "finished", run.status().error
     check_same(run.folder, start("evaluate", params, detached=False).folder)

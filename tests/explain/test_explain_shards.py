@@ -194,7 +194,7 @@ def test_real_processes_make_the_same(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     params = params_of(tmp_path, CONFIGURATIONS[4])
     run = start("explain", params, shards=2)
-    assert run.wait(120).state == "finished", run.status().error
+    assert run.wait(300).state == "finished", run.status().error
     clear()
     one_piece = start("explain", params, detached=False)
     check_same(run.folder, one_piece.folder)

@@ -19,6 +19,7 @@ from strangers import CLASSES, by_imagenet, grey, perturbed, saved
 
 from cxr.cli import main
 from cxr.models import build, load_model, save_model
+from tests import warm
 
 TOLD = ["--classes", ",".join(CLASSES), "--task", "single-label", "--size", "64", "--mean", "imagenet"]
 TOLD += ["--std", "imagenet"]
@@ -44,7 +45,8 @@ def file(theirs, tmp_path):
 def cxr(*arguments):
     """Run the command line in a process of its own and return (exit code, stdout, stderr)."""
     command = [sys.executable, "-m", "cxr", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    environment = os.environ | {warm.WARM: "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -150,7 +152,7 @@ def test_at_a_terminal_it_asks_for_what_is_lacking(theirs, file, weights):
             seen += _until(leader, question)
             os.write(leader, f"{answer}\n".encode())
         seen += _until(leader, "next:")
-        assert process.wait(30) == 0, seen
+        assert process.wait(300) == 0, seen
     finally:
         process.kill()
         os.close(leader)

@@ -114,10 +114,10 @@ def test_a_run_that_waits_for_two_gpus_is_not_kept_waiting_by_pages(gpus) -> Non
 
         waits = threading.Thread(target=pair)
         waits.start()
-        assert came.wait(20)
+        assert came.wait(300)
         assert where() == "on the processor (in use: cuda:0, cuda:1 by training, pair)"
         held.pop_all().close()
-        assert has_both.wait(20)
+        assert has_both.wait(300)
         waits.join(20)
 
 
@@ -143,7 +143,7 @@ def test_a_training_that_comes_meanwhile_waits_for_the_computation_alone(gpus) -
     assert compute_on_free_device(NETWORK, computation).value == (
         f"on the processor (in use: cuda:0 by {queue.NO_RUN}, training)"
     )
-    assert began.wait(20)
+    assert began.wait(300)
     thread.join(20)
     assert said == [f"waiting for cuda:0, behind {queue.NO_RUN}"]
 

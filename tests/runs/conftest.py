@@ -86,7 +86,7 @@ def work_as(monkeypatch: pytest.MonkeyPatch, train: str) -> None:
 def until() -> Callable[..., None]:
     """Wait for a condition, fail after some seconds."""
 
-    def wait(condition: Callable[[], object], timeout: float = 20.0) -> None:
+    def wait(condition: Callable[[], object], timeout: float = 300.0) -> None:
         deadline = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < deadline, "waited in vain"

@@ -40,7 +40,7 @@ class TestArrays:
         assert jobs == [f"{array}_{k}" for k in range(3)] == [folder.read_status().job for folder in three]
         endless = Run(three[1])
         has_rows(endless)
-        assert [Run(three[k]).wait(60)["state"] for k in (0, 2)] == ["finished", "finished"]
+        assert [Run(three[k]).wait(300)["state"] for k in (0, 2)] == ["finished", "finished"]
         assert endless.status()["state"] == "running"
         assert client.ask(jobs[1], fresh=True).state == "RUNNING"
         endless.kill()
@@ -71,7 +71,7 @@ class TestArrays:
     def test_an_element_whose_time_is_over_is_queued_again_alone(self, tmp_path, has_rows, until):
         two = folders(3, 100_000)
         jobs = submit_array(two, DEBUG, tmp_path / "study", "a study", restarts=False)
-        assert Run(two[0]).wait(60)["state"] == "finished"
+        assert Run(two[0]).wait(300)["state"] == "finished"
         has_rows(Run(two[1]))
         subprocess.run(["scancel", "--signal=USR2", jobs[1]], check=True)
         until(lambda: two[1].read_status()["requeues"] == 1)
@@ -105,14 +105,14 @@ class TestShards:
         (array,) = {job.partition("_")[0] for job in jobs}
         assert jobs == [f"{array}_{k}" for k in range(3)]
         assert run.folder.read_status().job not in (*jobs, array)
-        assert run.wait(60).state == "finished", run.status().error
+        assert run.wait(300).state == "finished", run.status().error
         assert run.results() == {"sum": SUM_OF_30, "own": []}
         assert states(run) == ["finished"] * 3
 
     @pytest.mark.slow
     def test_a_shard_that_failed_is_named_and_a_resume_submits_it_alone(self):
         run = start("squares", {"n": 30, "pause": 0.01, "how": "fail at 12"}, shards=3, where=DEBUG)
-        assert run.wait(60).state == "failed"
+        assert run.wait(300).state == "failed"
         assert run.status().error.startswith("shard 2 of 3 failed: 12.png is not an image")
         assert "2 of 3 are done" in run.status().error
         assert states(run) == ["finished", "failed", "finished"]
@@ -120,7 +120,7 @@ class TestShards:
         (run.folder.path / "mended").touch()
         run = get_run(run.id)
         run.resume()
-        assert run.wait(60).state == "finished", run.status().error
+        assert run.wait(300).state == "finished", run.status().error
         assert run.results() == {"sum": SUM_OF_30, "own": []}
         again = [shard.read_status().job for shard in shards_of(run.folder)]
         assert [before == after for before, after in zip(done, again, strict=True)] == [True, False, True]
@@ -145,14 +145,14 @@ class TestShards:
         run = start("squares", {"n": 60, "pause": 0.2}, shards=2, where=DEBUG)
         until(lambda: any(numbers_of(run)))
         run.stop()
-        assert run.wait(30).state == "stopped"
+        assert run.wait(300).state == "stopped"
         until(lambda: not subprocess.run(["squeue", "-h", "-r"], capture_output=True, text=True).stdout.strip())
         before = numbers_of(run)
         assert sum(map(len, before)) < 60
         (run.folder.path / "spec.json").write_text((run.folder.path / "spec.json").read_text().replace("0.2", "0.001"))
         run = get_run(run.id)
         run.resume()
-        assert run.wait(60).state == "finished", run.status().error
+        assert run.wait(300).state == "finished", run.status().error
         assert run.results() == {"sum": sum(number**2 for number in range(60)), "own": []}
 
     def test_a_refusal_leaves_nothing_in_the_queue(self):

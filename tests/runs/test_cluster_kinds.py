@@ -152,19 +152,19 @@ def test_a_stopped_run_goes_on_here_or_there(has_rows):
     run = start("count", {"n": 5}, where=WAITS)
     run.stop()
     run.resume("here")
-    assert run.wait(30)["state"] == "finished"
+    assert run.wait(300)["state"] == "finished"
     assert (run.spec.get("slurm"), run.status()["job"]) == (None, None)
 
     run = start("train", {"n": 100, "pause": 0.02, "recipe": {"devices": 1}})
     has_rows(run)
     run.stop()
-    run.wait(30)
+    run.wait(300)
     with pytest.raises(RunError, match="invalid partition"):
         run.resume(Slurm(partition="gpu"))
     assert (run.status()["state"], "slurm" in run.folder.spec) == ("stopped", False)
     with pytest.raises(RunError, match="several processes"):
         run.resume(Slurm(gpus=2))
-    assert run.resume(DEBUG).wait(60)["state"] == "finished"
+    assert run.resume(DEBUG).wait(300)["state"] == "finished"
     assert (run.folder.spec["slurm"], run.status()["resumes"]) == (DEBUG.stored(), 1)
     assert [row["step"] for row in run.metrics()[0]] == list(range(100))
 
@@ -181,7 +181,7 @@ def test_evaluating_and_explaining_give_on_a_cluster_what_they_give_here(tmp_pat
         for kind, changes in {"evaluate": {"splits": ["test"]}, "explain": {"split": "test", "n": 5}}.items()
     }
     for kind, run in runs.items():
-        assert run.wait(120)["state"] == "finished", (run.status()["error"], run.folder.log_tail())
+        assert run.wait(300)["state"] == "finished", (run.status()["error"], run.folder.log_tail())
         assert run.status()["job"]
         here = RunFolder.create(tmp_path / "here", kind, run.spec["params"])
         KINDS[kind].load_job()(here, here.params, progress=lambda fraction, message="": None)
@@ -224,11 +224,11 @@ class TestStudies:
     def test_members_are_one_array_and_one_that_fails_is_said(self, two_classes: Path, until: Callable[..., None]):
         recipes = {"good": "demo", "bad": {"recipe": "demo", "set": {"description": "fails once"}}}
         study = start_study(plan(recipes, seeds=[3]), str(two_classes), where=Slurm("debug", 5, cpus=1, at_once=1))
-        until(lambda: len(jobs(study)) == 2, 60)
+        until(lambda: len(jobs(study)) == 2)
         (array,) = {job.partition("_")[0] for job in jobs(study)}
         shown = subprocess.run(["scontrol", "show", "job", f"{array}_0"], capture_output=True, text=True, check=True)
         assert "ArrayTaskThrottle=1" in shown.stdout
-        status = study.wait(120)
+        status = study.wait(300)
         assert (status["state"], status["job"], status["host"]) == ("finished", None, local.host()), status
         assert states(study) == ["finished", "failed"]
         assert "bad seed 3 failed" in study.results()["failures"][0]
@@ -236,13 +236,13 @@ class TestStudies:
         assert rows_of(study)[0] == [1, 2, 3]
         (two_classes.parent / "mended").touch()
         (again,) = retry(study)
-        assert again.wait(60)["state"] == "finished"
+        assert again.wait(300)["state"] == "finished"
         assert again.status()["job"] not in (None, f"{array}_0", f"{array}_1")
 
     def test_whatever_becomes_of_the_study_nothing_is_trained_twice(self, two_classes: Path, until):
         recipes = {name: {"recipe": "demo", "set": {"description": "slow"}} for name in ("first", "second")}
         study = start_study(plan(recipes, seeds=[0]), str(two_classes), where=Slurm("debug", 5, cpus=1, at_once=1))
-        until(lambda: states(study) == ["running", "queued"] and rows_of(study)[0], 60)
+        until(lambda: states(study) == ["running", "queued"] and rows_of(study)[0])
         before = jobs(study)
         os.kill(study.status()["pid"], signal.SIGKILL)
         until(lambda: not study.active)
@@ -253,12 +253,12 @@ class TestStudies:
         assert (states(study), jobs(study)) == (["running", "queued"], before)  # adopted as they are
 
         study.stop()
-        assert study.wait(60)["state"] == "stopped"
+        assert study.wait(300)["state"] == "stopped"
         assert states(study) == ["stopped"] * 2
         (two_classes.parent / "hurry").touch()
-        members(study)[0].run.resume("here").wait(60)
+        members(study)[0].run.resume("here").wait(300)
         assert states(study) == ["finished", "stopped"]
-        assert study.resume().wait(120)["state"] == "finished", study.status()["error"]
+        assert study.resume().wait(300)["state"] == "finished", study.status()["error"]
         first, second = (member.run for member in members(study))
         assert (first.status()["job"], first.status()["resumes"]) == (None, 1)
         assert second.status()["job"] not in (None, *before)

@@ -242,7 +242,7 @@ def test_its_command_and_its_section_start_the_same_run():
     assert not page.exception
     newest = list_runs(kind="brightness")[0]
     assert newest.id != by_command["id"]
-    assert newest.wait(60).state == "finished"
+    assert newest.wait(300).state == "finished"
     assert (newest.name, newest.results(), newest.spec["params"]) == (
         by_command["name"],
         by_command["results"],
@@ -259,7 +259,7 @@ def test_its_command_and_its_section_start_the_same_run():
 def test_a_run_of_the_version_before_is_resumed_from_the_beginning_where_its_kind_does_not_resume(tmp_path, manifest):
     run = write_spec(tmp_path / "runs", "brightness", {"manifest": str(manifest)})
     run.folder.append_metrics([{"kind": "image", "image_id": "x", "value": 1.0}])
-    assert run.resume().wait(60).state == "finished", run.status().error
+    assert run.resume().wait(300).state == "finished", run.status().error
     assert len(run.metrics()[0]) == 12
     assert run.status().resumes == 2
 

@@ -337,7 +337,7 @@ def test_a_run_that_was_first_and_is_resumed_stands_behind_those_that_came_meanw
     three = line_up("one", "two", "three")[-1]
     DeviceQueue().move(three.id)
     three.stop()
-    three.wait(20)
+    three.wait(300)
     line_up("four")
     three.resume()
     until(lambda: order() == ["two", "four", "three"])

@@ -20,7 +20,7 @@ from cxr.runs import Run, RunFolder, get_run, list_runs, local, process, start
 from cxr.runs.slurm.job import Task
 
 PROJECT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.usefixtures("job_kinds")
+pytestmark = pytest.mark.usefixtures("job_kinds", "cold_workers")
 
 
 def kill_process(run: Run) -> None:
@@ -36,7 +36,7 @@ def kill_process(run: Run) -> None:
 def test_a_run_goes_from_queued_to_finished_and_leaves_rows_results_and_a_log():
     run = start("count", {"n": 5}, name="five")
     assert run.status()["state"] in ("queued", "running", "finished")
-    status = run.wait(20)
+    status = run.wait(300)
     assert (status["state"], status["progress"], status["error"]) == ("finished", 1.0, None)
     assert status["started"] <= status["ended"]
     assert [row["step"] for row in run.metrics()[0]] == [0, 1, 2, 3, 4]
@@ -82,7 +82,7 @@ def test_a_running_job_is_stopped_and_keeps_what_it_has(kind, until):
     until(lambda: run.status()["state"] == "running")
     run.stop()
     assert run.status()["state"] in ("stopping", "stopped")
-    assert run.wait(20)["state"] == "stopped"
+    assert run.wait(300)["state"] == "stopped"
     with pytest.raises(RunError, match="is stopped already"):
         run.stop()
 
@@ -91,13 +91,13 @@ def test_sigterm_alone_stops_a_job_as_the_button_does(has_rows):
     run = start("count", {"n": 100_000})
     has_rows(run)
     os.kill(run.status()["pid"], signal.SIGTERM)
-    assert run.wait(20)["state"] == "stopped"
+    assert run.wait(300)["state"] == "stopped"
 
 
 def test_a_run_stopped_before_its_process_is_up_never_works():
     run = start("count", {"n": 100_000})
     run.stop()
-    assert run.wait(20)["state"] == "stopped"
+    assert run.wait(300)["state"] == "stopped"
     assert len(run.metrics()[0]) < 100
 
 
@@ -105,8 +105,8 @@ def test_a_stopped_training_resumes_where_it_was_and_keeps_its_first_start(has_r
     run = start("train", {"n": 60, "pause": 0.02})
     has_rows(run, 5)
     run.stop()
-    before = run.wait(20)
-    assert run.resume().wait(20)["state"] == "finished"
+    before = run.wait(300)
+    assert run.resume().wait(300)["state"] == "finished"
     status = run.status()
     assert (status["started"], status["resumes"]) == (before["started"], 1)
     assert [row["step"] for row in run.metrics()[0]] == list(range(60))
@@ -117,8 +117,8 @@ def test_other_kinds_begin_anew(has_rows):
     run = start("count", {"n": 60, "pause": 0.02})
     has_rows(run, 5)
     run.stop()
-    run.wait(20)
-    run.resume().wait(20)
+    run.wait(300)
+    run.resume().wait(300)
     assert [row["step"] for row in run.metrics()[0]] == list(range(60))
     assert len({row["pid"] for row in run.metrics()[0]}) == 1
 
@@ -132,7 +132,7 @@ def test_a_killed_process_is_shown_as_failed_by_whoever_looks_and_can_be_resumed
     assert "vanished" in status["error"]
     assert "\n" not in status["error"]
     assert run.folder.read_status()["state"] == "running"  # looking writes nothing
-    assert run.resume().wait(20)["state"] == "finished"
+    assert run.resume().wait(300)["state"] == "finished"
 
 
 def test_a_pid_that_was_given_to_another_process_is_not_taken_for_the_run(has_rows):
@@ -157,7 +157,7 @@ def test_setting_the_clock_does_not_make_a_living_run_a_failed_one(has_rows):
     run.folder.update_status(pid_started=run.status()["pid_started"] + 3600)
     assert run.status()["state"] == "running"
     run.stop()
-    assert run.wait(20)["state"] == "stopped"
+    assert run.wait(300)["state"] == "stopped"
 
 
 def test_a_zombie_counts_as_gone(tmp_path):
@@ -176,7 +176,7 @@ def test_ended_workers_leave_no_zombies_behind(until):
     runs = [start("count", {"n": 1}) for _ in range(2)]
     pids = [run.status()["pid"] for run in runs]
     for run in runs:
-        run.wait(20)
+        run.wait(300)
     until(lambda: not any(psutil.pid_exists(pid) for pid in pids if pid))
 
 
@@ -211,24 +211,24 @@ def test_the_heartbeat_goes_on_while_the_job_works(has_rows, until):
 )
 def test_a_failing_job_says_why_in_one_line_and_the_traceback_is_in_the_log(how, message):
     run = start("fail", {"how": how})
-    status = run.wait(20)
+    status = run.wait(300)
     assert (status["state"], status["error"]) == ("failed", message)
     assert any("Traceback" in line for line in run.folder.log_tail())
 
 
 def test_a_process_that_dies_without_a_word_is_failed():
     run = start("fail", {"how": "exit"})
-    assert run.wait(20)["state"] == "failed"
+    assert run.wait(300)["state"] == "failed"
 
 
 def test_a_job_that_cannot_be_imported_is_failed_with_the_reason():
-    assert "no_such_module" in start("missing", {}).wait(20)["error"]
+    assert "no_such_module" in start("missing", {}).wait(300)["error"]
 
 
 def test_a_worker_that_does_not_start_is_failed_with_the_log_s_last_line(monkeypatch):
     command = [sys.executable, "-c", "import a_module_that_is_not_there"]
     monkeypatch.setattr(local, "worker_command", lambda folder: command)
-    status = start("count", {}).wait(20)
+    status = start("count", {}).wait(300)
     assert status["state"] == "failed"
     assert status["error"].startswith("its process did not start: ModuleNotFoundError: No module named 'a_module")
 
@@ -245,13 +245,13 @@ def test_of_two_resumes_at_once_one_wins(has_rows):
     run = start("train", {"n": 100_000})
     has_rows(run)
     run.stop()
-    run.wait(20)
+    run.wait(300)
     run.resume()
     with pytest.raises(RunError, match="only a stopped or failed run can be resumed"):
         get_run(run.id).resume()
     has_rows(run, 5)
     run.stop()
-    run.wait(20)
+    run.wait(300)
 
 
 def test_a_second_worker_on_the_same_run_leaves_it_alone(has_rows, monkeypatch):
@@ -264,14 +264,14 @@ def test_a_second_worker_on_the_same_run_leaves_it_alone(has_rows, monkeypatch):
 
 def test_a_worker_refuses_a_run_that_is_over():
     run = start("count", {"n": 1})
-    run.wait(20)
+    run.wait(300)
     assert cxr.runs.worker.main(run.folder.path) == 2
     assert run.status()["state"] == "finished"
 
 
 def test_a_finished_run_is_neither_resumed_nor_stopped_but_deleted():
     run = start("count", {"n": 1})
-    run.wait(20)
+    run.wait(300)
     with pytest.raises(RunError, match="is finished: only a stopped or failed run can be resumed"):
         run.resume()
     with pytest.raises(RunError, match="is finished already"):
@@ -319,16 +319,16 @@ def test_two_trainings_on_one_device_follow_each_other(has_rows, until):
     assert second.status()["message"] == f"waiting for cpu, behind {first.id}"
     assert third.status()["message"] == f"waiting for cpu, behind {first.id}, {second.id}"
     third.stop()
-    assert third.wait(20)["state"] == "stopped"
+    assert third.wait(300)["state"] == "stopped"
     assert third.metrics()[0] == []
     kill_process(first)  # whatever the end, the next one's turn comes
-    assert second.wait(20)["state"] == "finished"
+    assert second.wait(300)["state"] == "finished"
 
 
 def test_trainings_on_two_devices_do_not_wait_for_each_other(has_rows):
     start("train", {"n": 100_000, "recipe": {"device": "cpu"}})
     other = start("train", {"n": 3, "recipe": {"device": "cuda:1"}})
-    assert other.wait(20)["state"] == "finished"
+    assert other.wait(300)["state"] == "finished"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
@@ -358,7 +358,7 @@ time.sleep(60)
     has_rows(run, seen + 20)
     assert run.status()["state"] == "running"
     run.stop()
-    assert run.wait(20)["state"] == "stopped"
+    assert run.wait(300)["state"] == "stopped"
 
 
 def test_waiting_too_long_says_so_and_leaves_the_run_alone(has_rows):
@@ -377,7 +377,7 @@ def test_the_worker_s_usage_is_reported():
 
 def test_the_status_file_is_plain_json_for_other_tools():
     run = start("count", {"n": 1})
-    run.wait(20)
+    run.wait(300)
     assert json.loads((run.folder.path / "status.json").read_text())["state"] == "finished"
 
 

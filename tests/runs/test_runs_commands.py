@@ -64,7 +64,7 @@ def test_a_resume_in_the_foreground_follows_to_the_end(cxr, has_rows):
     run = start("train", {"n": 40, "pause": 0.03})
     has_rows(run)
     run.stop()
-    run.wait(20)
+    run.wait(300)
     code, out, _ = cxr("runs", "resume", run.id)
     assert (code, f"{run.id} finished after" in out) == (0, True)
     assert [row["step"] for row in run.metrics()[0]] == list(range(40))
@@ -73,7 +73,7 @@ def test_a_resume_in_the_foreground_follows_to_the_end(cxr, has_rows):
 @pytest.mark.usefixtures("job_kinds")
 def test_a_run_that_fails_while_it_is_followed_is_an_error(cxr, has_rows):
     run = start("fail", {"how": "user"})
-    run.wait(20)
+    run.wait(300)
     code, out, err = cxr("runs", "resume", run.id, "--json")
     assert code == 1
     assert err.endswith(f"error: run {run.id} failed: x.png is not an image: it holds text\n")

@@ -51,7 +51,7 @@ def test_a_shard_is_known_by_its_folder_and_asks_for_what_its_run_asks_for(tmp_p
 
 def test_the_shards_are_processes_with_slices_and_the_run_merges_them():
     run = start("squares", {"n": 30, "pause": 0.001}, shards=3)
-    status = run.wait(30)
+    status = run.wait(300)
     assert (status.state, status.progress, status.error) == ("finished", 1.0, None)
     assert run.spec["shards"] == 3
     assert run.results() == {"sum": SUM_OF_30, "own": []}
@@ -69,7 +69,7 @@ def test_the_shards_are_processes_with_slices_and_the_run_merges_them():
 
 def test_a_failing_shard_is_named_the_others_end_and_a_resume_does_it_alone(until):
     run = start("squares", {"n": 30, "pause": 0.001, "how": "fail at 15"}, shards=3)
-    status = run.wait(30)
+    status = run.wait(300)
     assert status.state == "failed"
     assert status.error == (
         "shard 2 of 3 failed: 15.png is not an image: it holds text (2 of 3 are done; resume does the others)"
@@ -103,7 +103,7 @@ def test_a_killed_shard_is_reported_and_a_resume_goes_on_where_it_was(until):
     until(lambda: first.read_status().state == "failed")
     assert run.status().state == "running"  # the other one goes on
     run.stop()
-    assert run.wait(30).state == "stopped"
+    assert run.wait(300).state == "stopped"
     kept = [numbers_of(first), numbers_of(second)]
     assert all(kept)
     rows = [row for shard in (first, second) for row in shard.metrics()[0]]
@@ -111,7 +111,7 @@ def test_a_killed_shard_is_reported_and_a_resume_goes_on_where_it_was(until):
     run.resume()
     until(lambda: len(numbers_of(first)) > len(kept[0]) and len(numbers_of(second)) > len(kept[1]))
     run.stop()
-    assert run.wait(30).state == "stopped"
+    assert run.wait(300).state == "stopped"
     for shard, before in zip((first, second), kept, strict=True):
         assert numbers_of(shard) == sorted(set(numbers_of(shard)))
         assert numbers_of(shard)[: len(before)] == before
@@ -121,7 +121,7 @@ def test_a_killed_shard_fails_the_run_with_the_signal(until):
     run = start("squares", {"n": 200, "pause": 0.002}, shards=2)
     until(lambda: numbers_of(shards_of(run.folder)[1]))
     os.kill(shards_of(run.folder)[1].read_status().pid, signal.SIGKILL)
-    error = run.wait(30).error
+    error = run.wait(300).error
     assert error.startswith("shard 2 of 2 failed: its process was ended by signal 9 (out of memory?); see ")
     assert error.endswith("002-of-002/log.txt (1 of 2 are done; resume does the others)")
 
@@ -132,7 +132,7 @@ def test_a_stop_ends_all_shards_and_begins_no_other_and_a_kill_leaves_no_process
     until(lambda: sum(bool(numbers_of(shard)) for shard in shards_of(run.folder)) == 2)
     until(lambda: run.status().message == "0 of 3 shards done, 2 at work")
     run.stop()
-    assert run.wait(30).state == "stopped"
+    assert run.wait(300).state == "stopped"
     kept = [numbers_of(shard) for shard in shards_of(run.folder)]
     assert [bool(numbers) for numbers in kept] == [True, True, False]
     run.resume()

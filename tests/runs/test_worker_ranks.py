@@ -14,7 +14,7 @@ from cxr.runs import DeviceQueue, Run, RunFolder, local, start
 from tests.runs.conftest import WORKER
 
 PROJECT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.usefixtures("job_kinds")
+pytestmark = pytest.mark.usefixtures("job_kinds", "cold_workers")
 
 
 def as_rank(folder: RunFolder, rank: str) -> subprocess.Popen[str]:
@@ -31,7 +31,7 @@ def test_a_helper_works_beside_the_run_s_own_process_and_touches_neither_status_
     assert helper["pid"] != run.status()["pid"]
     assert [ticket.pid for ticket in DeviceQueue().tickets()] == []  # this kind needs no device, nor does its helper
     run.stop()
-    assert run.wait(20)["state"] == "stopped"
+    assert run.wait(300)["state"] == "stopped"
     until(lambda: local.start_time(helper["pid"]) is None)
     log = run.folder.log_tail()
     assert any("rank 1 INFO helping" in line for line in log)
@@ -60,8 +60,8 @@ def test_a_helper_of_a_training_takes_no_place_in_the_queue(has_rows, until):
         assert run.folder.read_status()["pid"] == before["pid"]
     finally:
         helper.send_signal(signal.SIGTERM)
-    assert helper.wait(20) == 0
-    assert run.wait(20)["state"] == "stopped"  # the signal became the request to stop, which all obey
+    assert helper.wait(300) == 0
+    assert run.wait(300)["state"] == "stopped"  # the signal became the request to stop, which all obey
 
 
 def test_a_run_of_rank_0_is_like_any_other(tmp_path):
@@ -113,4 +113,4 @@ def test_helpers_of_a_killed_run_are_swept_away(until):
 def test_a_run_started_by_one_of_several_ranks_is_a_run_of_its_own(monkeypatch):
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
-    assert start("count", {"n": 2}).wait(20)["state"] == "finished"
+    assert start("count", {"n": 2}).wait(300)["state"] == "finished"

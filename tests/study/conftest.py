@@ -52,7 +52,7 @@ def end_all_runs(private_folders: None):
 def until() -> Callable[..., None]:
     """Wait for a condition, fail after some time."""
 
-    def wait(condition: Callable[[], object], timeout: float = 120.0) -> None:
+    def wait(condition: Callable[[], object], timeout: float = 300.0) -> None:
         deadline = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < deadline, "waited in vain"

@@ -58,7 +58,7 @@ def test_the_same_by_its_whole_name_detached_in_json_then_stopped_listed_and_res
 
 def test_reports_are_printed_written_and_reported_in_json(cxr, tiny, tmp_path):
     study = start_study(plan(), str(tiny))
-    assert study.wait(60)["state"] == "finished"
+    assert study.wait(300)["state"] == "finished"
     code, out, _ = cxr("study", "report", study.id)
     assert code == 0
     assert "best validation accuracy" in out
@@ -77,7 +77,7 @@ def test_reports_are_printed_written_and_reported_in_json(cxr, tiny, tmp_path):
 
 def test_a_study_whose_results_were_written_by_the_version_before_is_opened_and_compared_anew(cxr, tiny):
     study = start_study(plan(), str(tiny))
-    assert study.wait(60)["state"] == "finished"
+    assert study.wait(300)["state"] == "finished"
     results = study.results()
     for measure in results["report"]["measures"]:
         for difference in measure["differences"]:
@@ -123,7 +123,7 @@ def test_wrong_use_is_reported_in_one_line(cxr, words, message):
 
 def test_a_training_is_no_study(cxr, tiny):
     study = start_study(plan(), str(tiny))
-    study.wait(60)
+    study.wait(300)
     code, _, err = cxr("study", "report", members(study)[0].run.id)
     assert code == 1
     assert "is of the kind train, not a study" in err

@@ -51,7 +51,7 @@ def kill_process(run: Run) -> None:
 
 def test_members_are_all_pairs_seed_by_seed_and_each_names_its_study(data):
     study = start_study(plan(), str(data))
-    assert study.wait(60)["state"] == "finished", study.status()
+    assert study.wait(300)["state"] == "finished", study.status()
     found = members(study)
     assert [(m.recipe, m.seed) for m in found] == [("plain", 0), ("slow", 0), ("plain", 1), ("slow", 1)]
     assert states(study) == ["finished"] * 4
@@ -84,11 +84,11 @@ def test_one_member_runs_at_a_time_unless_more_are_requested(data, until):
     goes_on_for_a_while([running_member(study)], until)  # the other one waits for the processor
     assert len(members_of(study)) == 2
     study.stop()
-    assert study.wait(60)["state"] == "stopped"
+    assert study.wait(300)["state"] == "stopped"
     assert states(study)[:3] == ["stopped", "stopped", "not started"]
 
 
-def test_a_waiting_study_is_light(data, until):
+def test_a_waiting_study_is_light(data, until, cold_workers):
     study = start_study(plan(SLOW), str(data))
     until(lambda: running_member(study))
     process = psutil.Process(study.status()["pid"])
@@ -102,13 +102,13 @@ def test_a_stopped_study_stops_its_running_member_starts_none_and_goes_on_when_r
     study = start_study(plan(SLOW), str(data))
     until(lambda: running_member(study))
     study.stop()
-    assert study.wait(60)["state"] == "stopped"
+    assert study.wait(300)["state"] == "stopped"
     assert states(study) == ["stopped"] + ["not started"] * 3
     (stopped,) = members_of(study)
     done = len(stopped.metrics()[0])
     (data.parent / "hurry").touch()
     study.resume()
-    assert study.wait(60)["state"] == "finished", study.status()
+    assert study.wait(300)["state"] == "finished", study.status()
     assert states(study) == ["finished"] * 4
     assert stopped.status()["resumes"] == 1
     assert len(stopped.metrics()[0]) >= done
@@ -129,8 +129,8 @@ def test_a_study_whose_process_was_killed_leaves_its_member_alive_and_takes_it_u
     assert (len(members_of(study)), alive.status()["resumes"]) == (1, 0)
     (data.parent / "hurry").touch()
     alive.stop()
-    alive.wait(20)
-    assert study.wait(60)["state"] == "finished", study.status()
+    alive.wait(300)
+    assert study.wait(300)["state"] == "finished", study.status()
     assert states(study)[1:] == ["finished"] * 3
 
 
@@ -142,10 +142,10 @@ def test_a_finished_member_is_never_done_again(data, until):
     first = members(study)[0].run
     ended = first.status()["ended"]
     study.stop()
-    study.wait(60)
+    study.wait(300)
     (data.parent / "hurry").touch()
     study.resume()
-    assert study.wait(60)["state"] == "finished"
+    assert study.wait(300)["state"] == "finished"
     assert (first.status()["ended"], first.status()["resumes"]) == (ended, 0)
 
 
@@ -166,7 +166,7 @@ def test_a_member_left_by_a_dead_study_can_be_stopped_through_it(data, until, ki
     member = running_member(study)
     kill_process(study)
     stop_study(study, kill=kill)
-    assert member.wait(20)["state"] == "stopped"
+    assert member.wait(300)["state"] == "stopped"
     with pytest.raises(RunError, match="nothing to stop"):
         stop_study(study)
 
@@ -174,7 +174,7 @@ def test_a_member_left_by_a_dead_study_can_be_stopped_through_it(data, until, ki
 def test_a_member_that_fails_is_named_and_does_not_end_the_others(data):
     recipes = {"good": "demo", "bad": {"recipe": "demo", "set": {"description": "fails once"}}}
     study = start_study(plan(recipes), str(data))
-    assert study.wait(60)["state"] == "finished"
+    assert study.wait(300)["state"] == "finished"
     assert states(study) == ["finished", "failed", "finished", "failed"]
     failures = study.results()["failures"]
     assert len(failures) == 2
@@ -183,26 +183,26 @@ def test_a_member_that_fails_is_named_and_does_not_end_the_others(data):
     assert failures[0] in study.results()["finding"]
     (data.parent / "mended").touch()
     assert len(retry(study)) == 2
-    assert [m.run.wait(60)["state"] for m in members(study)] == ["finished"] * 4
+    assert [m.run.wait(300)["state"] for m in members(study)] == ["finished"] * 4
 
 
 def test_a_study_may_stop_at_the_first_failure_and_tries_it_again_when_resumed(data):
     recipes = {"bad": {"recipe": "demo", "set": {"description": "fails once"}}, "good": "demo"}
     study = start_study(plan(recipes, on_failure="stop"), str(data))
-    status = study.wait(60)
+    status = study.wait(300)
     assert status["state"] == "failed"
     assert status["error"].startswith("bad seed 0 failed (")
     assert "on a disk that is gone" in status["error"]
     assert states(study) == ["failed"] + ["not started"] * 3
     (data.parent / "mended").touch()
     study.resume()
-    assert study.wait(60)["state"] == "finished"
+    assert study.wait(300)["state"] == "finished"
     assert states(study) == ["finished"] * 4
 
 
 def test_a_study_without_any_finished_member_has_failed(data):
     study = start_study(plan({"bad": {"recipe": "demo", "set": {"description": "fails"}}}), str(data))
-    assert study.wait(60)["state"] == "failed"
+    assert study.wait(300)["state"] == "failed"
     assert study.status()["error"].startswith("no training of the study finished; bad seed 0 failed (")
 
 
@@ -210,7 +210,7 @@ def test_a_member_stopped_by_hand_is_left_alone_and_reported(data, until):
     study = start_study(plan(SLOW, seeds=[3]), str(data))
     until(lambda: running_member(study))
     running_member(study).stop()
-    assert study.wait(60)["state"] == "finished"
+    assert study.wait(300)["state"] == "finished"
     assert states(study) == ["stopped", "finished"]
     assert "first seed 3 was stopped" in study.results()["finding"]
 
@@ -221,12 +221,12 @@ def test_a_manifest_that_changes_in_between_ends_the_study(data, until):
     original = data.read_text()
     data.write_text(original + "\n")
     running_member(study).stop()
-    assert study.wait(60)["state"] == "failed"
+    assert study.wait(300)["state"] == "failed"
     assert "has changed since the study began" in study.status()["error"]
     data.write_text(original)
     (data.parent / "hurry").touch()
     study.resume()
-    assert study.wait(60)["state"] == "finished"
+    assert study.wait(300)["state"] == "finished"
 
 
 @pytest.mark.parametrize(

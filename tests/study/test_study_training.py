@@ -25,14 +25,14 @@ def test_a_study_that_was_stopped_and_killed_equals_its_members_run_alone(tiny, 
     study = start_study(plan(), str(tiny))
     until(lambda: members_of(study) and members_of(study)[0].metrics()[0])
     study.stop()
-    assert study.wait(60)["state"] == "stopped"
+    assert study.wait(300)["state"] == "stopped"
     assert members(study)[0].state in ("stopped", "finished")
     study.resume()
     until(lambda: len(members_of(study)) == 2)
     os.kill(study.status()["pid"], signal.SIGKILL)
     until(lambda: study.status()["state"] == "failed")
     study.resume()
-    assert study.wait(180)["state"] == "finished", study.status()
+    assert study.wait(300)["state"] == "finished", study.status()
 
     found = members(study)
     assert [m.state for m in found] == ["finished"] * 4

@@ -17,6 +17,7 @@ from cxr.errors import RecipeError
 from cxr.runs import local
 from cxr.runs import start as start_run
 from cxr.training.ranks import together
+from tests import warm
 from tests.training.running import assert_same, best, furthest, interrupted, last, rows, run, start
 
 # Plain gradient descent: Adam's first steps turn rounding of gradients near 0 into whole steps.
@@ -91,7 +92,7 @@ def helpers_of(folder) -> list[psutil.Process]:
     return found
 
 
-def wait_until(condition, timeout: float = 60.0) -> None:
+def wait_until(condition, timeout: float = 300.0) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -114,14 +115,14 @@ def long_run(tiny):
 def test_a_helper_that_is_killed_fails_the_run_with_a_line_and_resuming_goes_on(long_run):
     (helper,) = helpers_of(long_run.folder.path)
     helper.send_signal(signal.SIGKILL)
-    status = long_run.wait(60)
+    status = long_run.wait(300)
     assert status["state"] == "failed"
     assert "process 1 of this training was killed by signal 9" in status["error"]
     before = len(rows(long_run.folder, "step"))
     long_run.resume()
     wait_until(lambda: len(rows(long_run.folder, "step")) > before + 10 or not long_run.active)
     long_run.stop()
-    assert long_run.wait(60)["state"] == "stopped"
+    assert long_run.wait(300)["state"] == "stopped"
     steps = [r["step"] for r in rows(long_run.folder, "step")]
     assert steps == list(range(1, len(steps) + 1))
 
@@ -181,8 +182,9 @@ def test_norms_over_two_processes_are_those_of_the_whole_batch_and_so_are_their_
     x, w = torch.randn(5, 3, 4, 4) * 3 + 7, torch.randn(5, 3, 4, 4)
     path, port = tmp_path / "given.pt", str(_free_port())
     torch.save({"state": network.state_dict(), "x": x, "w": w}, path)
-    ranks = [subprocess.Popen([sys.executable, "-c", NORMS, str(rank), port, str(path)]) for rank in range(2)]
-    assert [process.wait(60) for process in ranks] == [0, 0]
+    commands = [[sys.executable, "-c", NORMS, str(rank), port, str(path)] for rank in range(2)]
+    ranks = [subprocess.Popen(command, env=os.environ | {warm.WARM: "1"}) for command in commands]
+    assert [process.wait(300) for process in ranks] == [0, 0]
     parts = [torch.load(f"{path}.{rank}", weights_only=True) for rank in range(2)]
 
     x.requires_grad_()
