@@ -281,6 +281,10 @@ def test_a_network_that_reads_a_mark_is_caught_and_a_clean_one_is_not(tmp_path: 
     assert results["findings"][0]["rule"] == "text-moves"
     assert results["findings"][0]["weight"] in ("serious", "warning")
     assert results["findings"][0]["images"]
+    sentence, detail = results["findings"][0]["sentence"], results["findings"][0]["detail"]
+    assert len(sentence) < 200 < len(detail)
+    assert detail == get_run(results["findings"][0]["command"][-1]).results()["finding"]
+    assert "- More: Masking" in report.to_markdown(get_run(results["run"]))
     assert cxr("audit", results["run"], "--fail-on", "never")[0] == 0
 
 

@@ -204,7 +204,7 @@ def predict_conditions(
                     lines.write(json.dumps([f"{basis} {start}", answers]) + "\n")
                     lines.flush()
             predictor.take(range(start, end), answers)
-            progress(end / len(predictor.ids), f"{end} of {len(predictor.ids)} images predicted")
+            progress(end / len(predictor.ids), f"{end:,} of {len(predictor.ids):,} images predicted")
     return predictor.result()
 
 

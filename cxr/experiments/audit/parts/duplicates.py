@@ -79,7 +79,7 @@ class DuplicatesPart(Part):
             reach = "" if upper is None else f" A share of {100 * upper:.1f} % cannot be excluded for data like these."
             result.looked.append(
                 f"No copy and no patient of the measured split is in train or val, and no X-ray has two labels; "
-                f"{search.compared} X-rays were compared.{reach}"
+                f"{search.compared:,} X-rays were compared.{reach}"
             )
         return result
 
@@ -94,7 +94,7 @@ class DuplicatesPart(Part):
         return context.finding(
             "copies-in-training",
             "copies-in-training",
-            f"{len(ids)} of {xrays(len(rows), len(set(patients_of(rows))))} of split {own} have a copy in train or "
+            f"{len(ids):,} of {xrays(len(rows), len(set(patients_of(rows))))} of split {own} have a copy in train or "
             f"val: {percent(share)}.",
             share,
             figure_name=f"share of split {own} with a copy in train or val",
@@ -159,7 +159,7 @@ class DuplicatesPart(Part):
         return context.finding(
             "labels-conflict",
             "labels-conflict",
-            f"{len(conflicts.labels)} pairs of one X-ray are under two labels ({len(ids)} of {xrays(len(table))}).",
+            f"{len(conflicts.labels):,} pairs of one X-ray are under two labels ({len(ids):,} of {xrays(len(table))}).",
             share,
             figure_name="share of X-rays with a contradicting copy",
             form="percent",
