@@ -110,8 +110,8 @@ def after_scaling(scores: FurtherScores) -> str:
         return f"Temperature scaling: {fitted}{scaled['why']}."
     return (
         f"After temperature scaling (logits divided by {scaled['temperature']:.2f}, fitted on "
-        f"{xrays(scaled['n_fitted'])} of split {scaled['fitted_on']}): calibration error {number(scaled['ece'])}, Brier "
-        f"score {number(scaled['brier'])}, log loss {number(scaled['log_loss'])}."
+        f"{xrays(scaled['n_fitted'])} of split {scaled['fitted_on']}): calibration error {number(scaled['ece'])}, "
+        f"Brier score {number(scaled['brier'])}, log loss {number(scaled['log_loss'])}."
     )
 
 
