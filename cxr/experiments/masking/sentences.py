@@ -93,7 +93,7 @@ def _of_predictions(results: Numbers, first: Effect) -> Iterator[str]:
 
 def _masking(results: Numbers) -> str:
     with_text, of = results.get("n_patients_with_text"), results.get("n_patients")
-    of_patients = "" if of is None else f" ({with_text:,} of {patients(of)})"
+    of_patients = "" if of is None or with_text is None else f" ({with_text:,} of {patients(of)})"
     on = f"{results['n_with_text']:,} of {results['n_images']:,} images{of_patients}"
     return f"Masking {results['n_tokens']:,} tokens on {on}"
 
