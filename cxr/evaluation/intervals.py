@@ -32,7 +32,6 @@ _CHUNK = 4_000_000  # weights at once, to bound the memory
 _MOST_LEFT_OUT = 250  # times that something is left out; more patients than that are left out in groups
 _ALL_FLIPS = 13
 _DOUBT = 0.75  # of a variance that rests on one patient alone; see ``benchmarks/intervals.py``
-_FREEDOM = 4.0  # degrees, over those of c of n carriers, n c / (n - c); Satterthwaite's (1946) 2 is wider than need be
 
 Groups = Sequence[object] | np.ndarray
 Limits = tuple[float, float]
@@ -110,16 +109,13 @@ class Jackknife:
     carriers: np.ndarray
     freedom: int
 
-    def quantile(self, level: float = LEVEL, of: int | None = None) -> float:
-        """Return Student's quantile; for the statistic ``of``, one of fewer degrees if few carry its variance."""
-        freedom, parts = float(self.freedom), self.freedom + 1
-        if of is not None and (c := float(self.carriers[of])) < parts:
-            freedom = min(freedom, max(1.5, round(_FREEDOM * parts * c / (parts - c), 1)))
-        return _quantile(0.5 + level / 2, freedom)
+    def quantile(self, level: float = LEVEL) -> float:
+        """Return Student's quantile."""
+        return _quantile(0.5 + level / 2, self.freedom)
 
 
 @cache
-def _quantile(probability: float, freedom: float) -> float:
+def _quantile(probability: float, freedom: int) -> float:
     return float(student.ppf(probability, freedom))
 
 
@@ -212,8 +208,9 @@ def share_interval(estimate: Jackknife, k: int, patients: float, level: float = 
         own = spread / variance
         trust = carriers / (carriers + _DOUBT)
         n = own**trust * min(own, patients) ** (1 - trust)
-        return wilson(value * n, n, quantile=estimate.quantile(level, k))
-    return wilson(value * patients, patients, quantile=estimate.quantile(level))  # nothing differs, or one alone has it
+    else:  # nothing differs, or a class that one patient alone has
+        n = patients
+    return wilson(value * n, n, quantile=estimate.quantile(level))
 
 
 def difference_intervals(
@@ -310,6 +307,9 @@ def mean_intervals(
         (float(v - h), float(v + h)) if h > 0 else None  # nothing differs: what else there is, is not known
         for v, h in zip(estimate.value, half, strict=True)
     ]
+
+
+# --- paired differences --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

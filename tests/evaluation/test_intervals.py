@@ -5,7 +5,6 @@ from scipy.stats import t as student
 
 from cxr.evaluation.intervals import (
     FEWEST_PATIENTS,
-    Jackknife,
     difference_intervals,
     effective_patients,
     jackknife,
@@ -80,15 +79,6 @@ def test_an_error_of_one_patient_alone_is_not_taken_for_a_known_variance():
     right[0] = 0
     (low, _) = share_intervals(mean_of(right), groups, [effective_patients(groups)])[0]
     assert low < wilson(599, 600)[0]
-
-
-def test_a_variance_that_few_patients_carry_has_few_degrees_of_freedom():
-    known = Jackknife(np.full(3, 0.5), np.ones(3), np.array([100.0, 3.0, np.nan]), freedom=99)
-    assert known.quantile(of=0) == known.quantile() == pytest.approx(student.ppf(0.975, 99))
-    assert known.quantile(of=1) == pytest.approx(student.ppf(0.975, 12.4))  # 4 * 100 * 3 / 97
-    assert known.quantile(of=2) == known.quantile()
-    alone = Jackknife(np.full(1, 0.5), np.ones(1), np.array([1.0]), freedom=1)
-    assert alone.quantile(of=0) == alone.quantile()  # never more than there are
 
 
 def test_patients_stand_for_fewer_images_where_some_have_many():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from cxr.evaluation.intervals import wilson
 from cxr.experiments.audit.context import Context, Progress
 from cxr.experiments.audit.findings import Collected
@@ -26,9 +24,7 @@ class Clusters(OnSplit):
         result, results = Collected(), results_of(context.runs[self.name])
         n = results.get("n_images"), results.get("n_patients")
         silent = []
-        clusters = results.get("clusters") or []
-        of_class = Counter(cluster.get("target") for cluster in clusters)
-        for cluster in clusters:
+        for cluster in results.get("clusters") or []:
             outside = cluster.get("region", "") in OUTSIDE and cluster.get("shown", True)
             found = outside and result.add(
                 context.finding(
@@ -47,7 +43,7 @@ class Clusters(OnSplit):
                     at_most="note" if cluster["region"] == "elsewhere" else None,
                 )
             )
-            if not found and of_class[cluster.get("target")] > 1:  # else all maps of the class are alike
+            if not found:
                 silent.append(f"{cluster['title']} ({xrays(cluster['size'])})")
         if silent:
             result.looked.append(
