@@ -205,7 +205,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     args.kept.mkdir(parents=True, exist_ok=True)
-    planted, pairs = plant(args.data, args.kept / "planted")
+    planted, pairs = plant(args.data, args.kept.resolve() / "planted")  # paths of a manifest are from its own folder
     quick = ["--quick"] if args.quick else []
     kept: dict[str, Measured] = {}
     for name in args.part or NAMES:
