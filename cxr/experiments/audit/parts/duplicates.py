@@ -63,6 +63,8 @@ class DuplicatesPart(Part):
         result, manifest = Collected(), context.subject.manifest
         assert manifest is not None  # it needs images
         search = _earlier(context) or _search(context, manifest, progress)
+        if (missing := len(manifest) - search.compared) > 0:
+            result.looked.append(f"Could not be read, and so not compared: {xrays(missing)}.")
         conflicts = find_conflicts(manifest, search.pairs)
         of_split = manifest.table["split"] == context.subject.split
         rows = manifest.table[of_split].reset_index(drop=True)
