@@ -148,7 +148,7 @@ def _cell(text: str) -> str:
 def took(of: Measured) -> str:
     """Return a command with what it took."""
     return (
-        f"`{of['command']}`: exit code {of['code']}, {of['seconds']:.0f} s, {of['processor_seconds']:.0f} s of "
+        f"`{of['command'].replace(f'{Path.cwd()}/', '')}`: exit code {of['code']}, {of['seconds']:.0f} s, {of['processor_seconds']:.0f} s of "
         f"processors, at most {of['gib']:.1f} GiB in one process."
     )
 
