@@ -149,8 +149,8 @@ def took(of: Measured) -> str:
     """Return a command with what it took; paths are from where the benchmark was started."""
     command = of["command"].replace(f"{Path.cwd()}/", "")
     return (
-        f"`{command}`: exit code {of['code']}, {of['seconds']:.0f} s, {of['processor_seconds']:.0f} s of processors, at "
-        f"most {of['gib']:.1f} GiB in one process."
+        f"`{command}`: exit code {of['code']}, {of['seconds']:.0f} s, {of['processor_seconds']:.0f} s of processors, "
+        f"at most {of['gib']:.1f} GiB in one process."
     )
 
 
