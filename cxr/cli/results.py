@@ -44,7 +44,7 @@ def show_results(results: Any) -> None:
 
 def show_comparison(comparison: ComparisonResults) -> None:
     """Print a comparison of runs: who is in it, their figures beside the baselines, the differences, references."""
-    splits = ", ".join(f"{n} of {name}" for name, n in comparison["splits"].items())
+    splits = ", ".join(f"{n:,} of {name}" for name, n in comparison["splits"].items())
     say(f"{xrays(comparison['n'], comparison['n_patients'])} are compared ({splits})")
     for run in comparison["runs"]:
         reasons = "; ".join(f"{n} {reason}" for reason, n in run["left_out"].items())
@@ -115,7 +115,7 @@ def _show_further(name: str, scores: FurtherScores | None) -> None:
     if "why" in scaled:
         say(f"Temperature scaling: {scaled['why']}.")
     else:
-        say(f"Temperature {scaled['temperature']:.3f}, fitted on {scaled['n_fitted']} X-rays of {scaled['fitted_on']}.")
+        say(f"Temperature {scaled['temperature']:.3f}, fitted on {xrays(scaled['n_fitted'])} of {scaled['fitted_on']}.")
     columns = {"specificity": "specificity", "average_precision": "average precision"}
     columns |= {"sensitivity_at_90": "sensitivity at 90 % spec.", "sensitivity_at_95": "at 95 % spec."}
     by_class = [[c, *(_interval(entry[key]) for key in columns)] for c, entry in scores["per_class"].items()]
@@ -135,7 +135,7 @@ def _show_scores(summaries: list[tuple[str, Summary]], titles: dict[_Score, str]
 def _finding_row(finding: str, scores: ClassScores) -> dict[str, str]:
     return {
         "finding": finding,
-        "positive of known": f"{scores['positive']} of {scores['known']}",
+        "positive of known": f"{scores['positive']:,} of {scores['known']:,}",
         "AUC": _interval(scores["auc"]),
         "average precision": _interval(scores["average_precision"]),
         "threshold": f"{scores['threshold']:.3g}{'' if scores['published'] else ' *'}",

@@ -252,7 +252,7 @@ def import_summary(results: dict | None) -> str:
     n = len(results.get("notes", ()))
     notes = f" · {page.counted(n, 'note')}" if n else ""
     return (
-        f": {results['images']} X-rays, {results['left_out']} left out{notes}{without} · "
+        f": {results['images']:,} X-rays, {results['left_out']:,} left out{notes}{without} · "
         f"[look at {name}](data?data={name})"
     )
 

@@ -90,7 +90,7 @@ else:
         params |= locked.choose_open(chosen.manifest_path, [chosen.split] if chosen.split else [], "text")
         place = where.choose(experiments.KIND)
         if acts.button(
-            f"Mask the text of all {n} X-rays", icon=":material/play_arrow:", type="primary", key="text:start"
+            f"Mask the text of all {n:,} X-rays", icon=":material/play_arrow:", type="primary", key="text:start"
         ):
             experiments.begin(chosen, params, place)
         page.command(

@@ -33,7 +33,7 @@ def show(chosen: DataSet, data: Manifest) -> None:
     running = run is not None and run.status()["state"] in ACTIVE
     pictures = st.container()  # above the form: whoever comes back wants to see them
     place = where.choose_with_shards(KIND)
-    label = f"Check these {len(data)} X-rays" if run is None else "Check again"
+    label = f"Check these {len(data):,} X-rays" if run is None else "Check again"
     kind: Literal["primary", "secondary"] = "primary" if run is None else "secondary"
     if not running and acts.button(label, icon=":material/frame_inspect:", type=kind, key="check:start"):
         start(KIND, {"manifest": chosen.manifest_path}, where=place.slurm, shards=place.shards)

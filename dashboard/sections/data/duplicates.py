@@ -34,7 +34,7 @@ def show(chosen: DataSet, data: Manifest) -> None:
     else:
         _show_found(chosen, facts, data)
     place = where.choose(KIND)
-    label = f"Look for duplicates among these {len(data)} X-rays" if facts is None else "Look for duplicates again"
+    label = f"Look for duplicates among these {len(data):,} X-rays" if facts is None else "Look for duplicates again"
     kind: Literal["primary", "secondary"] = "primary" if facts is None else "secondary"
     if state not in ACTIVE and acts.button(label, icon=":material/content_copy:", type=kind, key="duplicates:start"):
         start(KIND, {"manifest": chosen.manifest_path}, where=place)

@@ -54,7 +54,7 @@ def show(chosen: DataSet, data: Manifest) -> None:
     running = run is not None and run.status()["state"] in ACTIVE
     masks, text = _options(data, running=running)
     place = where.choose_with_shards(KIND)
-    label = f"Probe these {len(data)} X-rays" if run is None else "Probe again"
+    label = f"Probe these {len(data):,} X-rays" if run is None else "Probe again"
     kind: Literal["primary", "secondary"] = "primary" if run is None else "secondary"
     if not running and acts.button(label, icon=":material/experiment:", type=kind, key="probes:start"):
         params = {"manifest": chosen.manifest_path, "masks": masks, "text": text}

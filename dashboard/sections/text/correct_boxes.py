@@ -286,7 +286,7 @@ def _save(reviews: Reviews, xray: Xray, draft: Draft, boxes: list[TextBox], onwa
 
 
 def _counted(boxes: Sequence[TextBox]) -> str:
-    return {0: "no text", 1: "1 box"}.get(len(boxes), f"{len(boxes)} boxes")
+    return {0: "no text", 1: "1 box"}.get(len(boxes), f"{len(boxes):,} boxes")
 
 
 def _tried(action: Any) -> Path | bool | None:

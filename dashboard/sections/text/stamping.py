@@ -61,7 +61,7 @@ def show(chosen: Subject, network_ref: str) -> None:
     opened = locked.choose_open(chosen.manifest_path, [chosen.split] if chosen.split else [], "stamping")
     place = where.choose(KIND)
     n = len(choice.images)
-    label = f"Stamp all {n} X-rays" if choice.setting.onto else f"Stamp all {n} X-rays of the split"
+    label = f"Stamp all {n:,} X-rays" if choice.setting.onto else f"Stamp all {n:,} X-rays of the split"
     if acts.button(label, icon=":material/play_arrow:", type="primary", key="stamping:start"):
         address.ask(stamping=start(KIND, choice.params | opened, where=place).id)
         st.rerun()

@@ -229,4 +229,4 @@ def _show_classes(results: ClusterResults) -> None:
                 if association["shown"]:
                     st.caption(viewer.plain(association["sentence"]))
         st.caption("\n".join(f"- {viewer.plain(note)}" for note in results["notes"]))
-        st.caption(f"Regions were measured on {results['in_regions']} of {results['n_maps']} heatmaps.")
+        st.caption(f"Regions were measured on {results['in_regions']:,} of {results['n_maps']:,} heatmaps.")

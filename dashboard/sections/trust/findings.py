@@ -66,6 +66,9 @@ def _card(number: int, finding: Finding, data: Manifest | None) -> None:
             not_shown = f"Not shown: {finding['not_shown']}" if finding["not_shown"] else ""
             st.markdown(viewer.plain(finding["sentence"]))
             st.caption(viewer.plain(f"{of}{not_shown}"))
+            if detail := finding.get("detail"):
+                with st.expander("More"):
+                    st.markdown(viewer.plain(detail))
         with right:
             present = set(data.ids) if data is not None else set()
             ids = [image_id for image_id in finding["images"] if image_id in present]

@@ -47,7 +47,7 @@ def chips(parts: Sequence[PartStatus]) -> None:
         ending = "" if state == "done" else f" · {STATES[state]}"
         words.append(f":{COLOURS[state]}-badge[{ICONS[state]} {viewer.plain(part['title'])}{ending}]")
     if apart:
-        words.append(f":gray-badge[{ICONS['left-out']} {len(apart)} left out: {viewer.plain(', '.join(apart))}]")
+        words.append(f":gray-badge[{ICONS['left-out']} {len(apart):,} left out: {viewer.plain(', '.join(apart))}]")
     st.markdown(" ".join(words))
 
 
