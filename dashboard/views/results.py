@@ -21,7 +21,7 @@ from cxr.networks import training_of
 from cxr.runs import Run, start
 from cxr.training.results import StageOutcome, training_results
 
-from sections.results import by_finding, curves, further, matrix, slices, table_form
+from sections.results import by_finding, curves, further, matrix, report, slices, table_form
 from sections.results.evaluated import Evaluated
 from services import load
 from widgets import address, charts, locked, measured, page, pages, pick, subject, where
@@ -162,6 +162,7 @@ def link_to(run: Run) -> dict[str, str]:
 def at_the_end(run: Run, stages: list[StageOutcome], link: dict[str, str], split: str) -> None:
     """Show what stands below the figures of either task: what they rest on, stages, other X-rays, the command."""
     measured.rests_on(run)
+    report.show(run, split, explains=bool(link))
     if isinstance(run.params, PredictionsParams):
         page.command(*table_form.words(run.params))
         return

@@ -150,6 +150,8 @@ def test_a_training_shows_recipe_curves_and_its_own_hashes(tmp_path):
     content = repr(document)
     assert "Curves of the training" in titles(document)
     assert "'stages.0.batch', '6'" in content
+    (limits,) = [section for section in document.sections if section.title == "Limits"]
+    assert repr(limits).count("Figures hold for images like those it was trained on") == 1
     assert "'seed', '5'" in content
     assert "metrics.jsonl, sha256" in content
     assert "Loss of the training" in content
@@ -179,6 +181,14 @@ def test_a_run_that_measured_nothing_is_refused_in_one_line(tmp_path):
         write(Run(folder), tmp_path / "r.html")
     with pytest.raises(CxrError, match="does not exist"):
         write(Run(folder), tmp_path / "no" / "r.html")
+
+
+def test_an_xray_that_has_gone_is_said_to_have_gone_unless_it_was_named(run, tmp_path):
+    for file in (tmp_path / "xrays").glob("*.png"):
+        file.unlink()
+    assert "X-ray 1 could not be read any more." in repr(document_of(run, Choices(heatmaps=1)))
+    with pytest.raises(CxrError):
+        document_of(run, Choices(images=["secret-0020"]))
 
 
 def test_heatmaps_are_chosen_by_turns_of_classes_right_and_wrong():

@@ -25,7 +25,7 @@ SCORES = {
 _VALIDATED = ("start", "epoch")
 _POINTS = 400  # of the training's loss: more would be a file of megabytes and look the same
 _MOST_CLASSES = 20
-_HEIGHT = 290
+_HEIGHT, _SQUARE = 290, 520
 
 
 def training_curves(metrics: Metrics) -> list[Drawing]:
@@ -130,10 +130,10 @@ def _square(title: str, series: Mapping[str, Points], names: tuple[str, str], *,
             )
         axes.set_xlim(-0.01, 1.01)
         axes.set_ylim(-0.01, 1.01)
-        axes.set_aspect("equal", adjustable="datalim" if len(series) > 8 else "box")
+        axes.set_aspect("equal")
         axes.grid(True)
         axes.set_xlabel(names[0])
         axes.set_ylabel(names[1])
         legend_above(axes, drawn)
 
-    return Drawing(title, paint, 400 + legend_height(list(series)))
+    return Drawing(title, paint, 400 + legend_height(list(series)), width=_SQUARE)

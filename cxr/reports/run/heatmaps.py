@@ -10,7 +10,7 @@ import pandas as pd
 
 from cxr.data import read_xray
 from cxr.data.images.resize import fit_square
-from cxr.errors import RunError
+from cxr.errors import ImageError, RunError
 from cxr.evaluation import predict
 from cxr.evaluation.metrics import probabilities
 from cxr.evaluation.truth import finding_names
@@ -44,7 +44,12 @@ def heatmaps(subject: Subject, choices: Choices, identities: Identities) -> Sect
     ids = list(dict.fromkeys([*choices.images, *chosen]))
     blocks: list[Block] = [Text(f"{_intro(choices)} Red speaks for the explained class, blue against it.")]
     for image_id in ids:
-        blocks.append(_picture(subject, network, method, image_id, choices, identities))
+        try:
+            blocks.append(_picture(subject, network, method, image_id, choices, identities))
+        except (ImageError, OSError):
+            if image_id in choices.images:
+                raise
+            blocks.append(Text(f"{identities.name(image_id)} could not be read any more."))
     return Section("Heatmaps", blocks)
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from cxr.evaluation.curves import classes_of
 from cxr.evaluation.multilabel import THRESHOLD
 from cxr.evaluation.results import ClassScores, Summary
+from cxr.evaluation.scores.results import FURTHER
 from cxr.evaluation.seen import measured_rows
 from cxr.evaluation.selection import sentences
 from cxr.formatting import number, percent, xrays
@@ -19,20 +20,6 @@ from cxr.reports.run.choices import Choices
 from cxr.reports.run.document import Block, Bullets, Figure, Section, Table, Text
 from cxr.reports.run.figures import class_curves, confusion
 from cxr.reports.run.identities import Identities
-
-FURTHER = {
-    "balanced_accuracy": "balanced accuracy",
-    "macro_recall": "macro recall",
-    "macro_precision": "macro precision",
-    "macro_f1": "macro F1",
-    "macro_specificity": "macro specificity",
-    "mean_average_precision": "mean average precision",
-    "mean_sensitivity_at_90": "mean sensitivity at 90 % specificity",
-    "mean_sensitivity_at_95": "mean sensitivity at 95 % specificity",
-    "brier": "Brier score",
-    "log_loss": "log loss",
-    "ece": "calibration error (ECE)",
-}
 
 
 def metrics(subject: Subject, choices: Choices, identities: Identities) -> Section:

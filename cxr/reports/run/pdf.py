@@ -110,6 +110,8 @@ class _Pages(FPDF):
         if not block.rows:
             return
         if block.title:
+            if self.will_page_break(25):  # so that it does not stand alone at the end of a page
+                self.add_page()
             self.set_font(_FONT, "B", _SIZES["text"])
             self.set_text_color(*_INK)
             self._paragraph(block.title, _LINE)

@@ -52,7 +52,7 @@ def recipe(subject: Subject, choices: Choices, identities: Identities) -> Sectio
     blocks: list[Block] = [_said(subject, _RECIPE)]
     values = list(_flat(subject.card.recipe))
     if values:
-        blocks.append(Table(("value", "setting"), values, "All values of the recipe"))
+        blocks.append(_two_abreast(values, "All values of the recipe"))
     return Section("Recipe", blocks)
 
 
@@ -67,6 +67,13 @@ def _flat(value: object, name: str = "") -> Iterator[list[str]]:
     elif name:
         listed = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         yield [name, listed]
+
+
+def _two_abreast(rows: Sequence[Sequence[str]], title: str) -> Table:
+    """Return rows of two short cells as a table of half as many rows."""
+    half = (len(rows) + 1) // 2
+    right = [*rows[half:], ("", "")]
+    return Table(("value", "setting") * 2, [[*rows[k], *right[k]] for k in range(half)], title)
 
 
 def curves(subject: Subject, choices: Choices, identities: Identities) -> Section | None:
@@ -125,7 +132,8 @@ def limits(subject: Subject, choices: Choices, identities: Identities) -> Sectio
     said = [card.limits if card is not None else LIMITS, *subject.results.get("notes", [])]
     makers: tuple[Callable[[Subject], str], ...] = (TOPICS["limitations"], TOPICS["failures"])
     said += [text for make in makers if (text := make(subject))]
-    return Section("Limits", [Bullets(list(dict.fromkeys(said)))])
+    told = [text for k, text in enumerate(said) if not any(text in later for later in said[k + 1 :])]
+    return Section("Limits", [Bullets(told)])
 
 
 def versions(subject: Subject, choices: Choices, identities: Identities) -> Section:
