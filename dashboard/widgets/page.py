@@ -14,6 +14,7 @@ from pyarrow.lib import ArrowException
 
 from cxr import formatting
 from cxr.errors import CxrError, system_error
+from cxr.reports.notebooks import NotebookFinding, notebook_bytes
 
 from widgets import address
 
@@ -137,6 +138,20 @@ def command(*words: object) -> None:
 def command_line(*words: object) -> None:
     """Show a command that does the same as the form that it stands in."""
     st.code(shlex.join(str(word) for word in words), language="bash", wrap_lines=True)
+
+
+def notebook(finding: NotebookFinding, name: str) -> None:
+    """Offer what the page shows as ``name``.ipynb: the Python calls that make it again. It is made on a click."""
+    st.download_button(
+        "Open as notebook",
+        lambda: notebook_bytes(finding.cells()),
+        f"{name}.ipynb",
+        "application/x-ipynb+json",
+        icon=":material/code_blocks:",
+        on_click="ignore",
+        key=f"notebook:{name}",
+        help="A Jupyter notebook with the Python calls that make this again, and its number to compare with",
+    )
 
 
 def nothing_yet(text: str, page: str | None = None, label: str = "") -> NoReturn:
