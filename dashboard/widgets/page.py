@@ -6,7 +6,7 @@ import logging
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 import pandas as pd
 import streamlit as st
@@ -14,9 +14,11 @@ from pyarrow.lib import ArrowException
 
 from cxr import formatting
 from cxr.errors import CxrError, system_error
-from cxr.reports.notebooks import NotebookFinding, notebook_bytes
 
 from widgets import address
+
+if TYPE_CHECKING:
+    from cxr.reports.notebooks import NotebookFinding
 
 _log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -142,9 +144,15 @@ def command_line(*words: object) -> None:
 
 def notebook(finding: NotebookFinding, name: str) -> None:
     """Offer what the page shows as ``name``.ipynb: the Python calls that make it again. It is made on a click."""
+
+    def content() -> bytes:
+        from cxr.reports.notebooks import notebook_bytes  # loads the networks, which most pages do not need
+
+        return notebook_bytes(finding.cells())
+
     st.download_button(
         "Open as notebook",
-        lambda: notebook_bytes(finding.cells()),
+        content,
         f"{name}.ipynb",
         "application/x-ipynb+json",
         icon=":material/code_blocks:",
