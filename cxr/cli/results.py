@@ -89,28 +89,15 @@ def _show_findings(summaries: list[tuple[str, Summary]]) -> None:
         show_table(f"{name}, by finding (* no published threshold)", columns, [list(row.values()) for row in rows])
 
 
-_FURTHER = {
-    "balanced_accuracy": "balanced accuracy",
-    "macro_recall": "macro recall",
-    "macro_precision": "macro precision",
-    "macro_f1": "macro F1",
-    "macro_specificity": "macro specificity",
-    "mean_average_precision": "mean average precision",
-    "mean_sensitivity_at_90": "mean sensitivity at 90 % specificity",
-    "mean_sensitivity_at_95": "mean sensitivity at 95 % specificity",
-    "brier": "Brier score",
-    "log_loss": "log loss",
-    "ece": "calibration error (ECE)",
-}
-
-
 def _show_further(name: str, scores: FurtherScores | None) -> None:
     """Print the further scores of a split: those of all classes together, of each class, and why some are missing."""
+    from cxr.evaluation.scores.results import FURTHER
+
     if scores is None:
         return
     scaled = scores["scaled"]
     after = {key: _interval(scaled.get(key)) for key in ("brier", "log_loss", "ece")}
-    rows = [[title, _interval(scores["overall"].get(key)), after.get(key, "")] for key, title in _FURTHER.items()]
+    rows = [[title, _interval(scores["overall"].get(key)), after.get(key, "")] for key, title in FURTHER.items()]
     show_table(f"{name}: {scores['errors']}", ["score", "value", "after temperature scaling"], rows)
     if "why" in scaled:
         say(f"Temperature scaling: {scaled['why']}.")

@@ -64,7 +64,7 @@ def show_results(run: Run, chosen: choice.Choice, external: list[str], place: wh
     box = st.warning if number["serious"] or number["warning"] else st.info
     box(viewer.plain(results["finding"]), icon=icon)
     parts.chips(results["parts"])
-    findings.show(results["findings"], chosen.data, link_of(chosen))
+    findings.show(results["findings"], chosen.data, link_of(chosen), run)
     if not results["findings"]:
         st.caption("No findings. What each part looked at, and what it could not see, stands below.")
     done = [part["name"] for part in results["parts"] if part["state"] == "done"]

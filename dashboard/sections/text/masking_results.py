@@ -17,6 +17,7 @@ from cxr.experiments.masking.settings import Setting
 from cxr.experiments.masking.shapes import MaskingResults, masking_results
 from cxr.explain import render
 from cxr.reports import masking, masking_tables
+from cxr.reports.notebooks import TextFinding
 from cxr.runs import ACTIVE, Run
 from cxr.text import TextBox, mask_text
 
@@ -176,7 +177,9 @@ def _show_exports(run: Run, table: pd.DataFrame) -> None:
     )
     with third:
         page.csv_button("Predictions before and after as CSV", table, run.id)
-    page.command("cxr", "text", "report", run.id, "--out", "text.html")
+    command = ["cxr", "text", "report", run.id, "--out", "text.html"]
+    page.command(*command)
+    page.notebook(TextFinding(command, run), run.id)
 
 
 def _show_counts(results: MaskingResults) -> None:
