@@ -24,6 +24,7 @@ TEXT = "views/text.py"
 WEIGHTS = "views/weights.py"
 GLOSSARY = "views/glossary.py"
 
+_SHOWN = "pages:shown"
 _SECTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "": ((HOME, "Home", "home"),),
     "Experiment": (
@@ -51,6 +52,7 @@ def show(chosen: st.Page, above: Callable[[str], object]) -> None:
     """
     name = chosen.url_path or "home"
     with address.in_step(name), told_in_one_line():
+        st.session_state[_SHOWN] = name
         above(name)
         chosen.run()
 
@@ -61,7 +63,7 @@ def link(page: str, label: str, query: Mapping[str, str], *, key: str, icon: str
     Streamlit's own link to the page that is shown leaves the browser's address as it was, and with the next message of
     the browser the page goes back to it. So a link within a page is a button.
     """
-    if PurePath(page).stem == address.page_shown():
+    if PurePath(page).stem == st.session_state.get(_SHOWN):
         st.button(label, icon=icon, key=key, type="tertiary", on_click=address.ask, kwargs=dict(query))
     else:
         st.page_link(page, label=label, icon=icon, query_params=query)
