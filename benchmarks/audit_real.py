@@ -146,10 +146,11 @@ def _cell(text: str) -> str:
 
 
 def took(of: Measured) -> str:
-    """Return a command with what it took."""
+    """Return a command with what it took; paths are from where the benchmark was started."""
+    command = of["command"].replace(f"{Path.cwd()}/", "")
     return (
-        f"`{of['command']}`: exit code {of['code']}, {of['seconds']:.0f} s, {of['processor_seconds']:.0f} s of "
-        f"processors, at most {of['gib']:.1f} GiB in one process."
+        f"`{command}`: exit code {of['code']}, {of['seconds']:.0f} s, {of['processor_seconds']:.0f} s of processors, "
+        f"at most {of['gib']:.1f} GiB in one process."
     )
 
 
@@ -205,7 +206,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     args.kept.mkdir(parents=True, exist_ok=True)
-    planted, pairs = plant(args.data, args.kept / "planted")
+    planted, pairs = plant(args.data, args.kept.resolve() / "planted")  # paths of a manifest are from its own folder
     quick = ["--quick"] if args.quick else []
     kept: dict[str, Measured] = {}
     for name in args.part or NAMES:

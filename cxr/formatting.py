@@ -49,17 +49,22 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def counted(n: int, noun: str) -> str:
+    """Return a count with its noun, in the plural unless it is one: ``25,000 tokens``, ``1 token``."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def xrays(n: int, n_patients: int | None = None, noun: str = "X-ray") -> str:
-    """Return what a figure is of: ``120 X-rays of 96 patients``, without patients where they were not counted.
+    """Return what a figure is of: ``1,200 X-rays of 960 patients``, without patients where they were not counted.
 
     An X-ray without a patient's id counts as a patient of its own, as it does in the intervals.
     """
-    return f"{n} {noun}{'' if n == 1 else 's'}" + ("" if n_patients is None else f" of {patients(n_patients)}")
+    return counted(n, noun) + ("" if n_patients is None else f" of {patients(n_patients)}")
 
 
 def patients(n: int) -> str:
     """Return ``96 patients``, or ``1 patient``."""
-    return f"{n} patient{'' if n == 1 else 's'}"
+    return counted(n, "patient")
 
 
 def p_value(p: float | None) -> str:

@@ -14,7 +14,7 @@ import typer
 
 from cxr import __version__
 from cxr.cli import app_dashboard, audits, cache, data, explaining, models, runs, text, training, weights
-from cxr.cli.evaluation import checklist, slices
+from cxr.cli.evaluation import checklist, report, slices
 from cxr.cli.experiments import clusters, study
 from cxr.cli.output import fail
 from cxr.errors import CxrError, system_error
@@ -55,6 +55,7 @@ app.command("slices")(slices.slices)
 app.command("audit")(audits.audit_network)
 app.command("compare")(models.compare)
 app.command("checklist")(checklist.checklist)
+app.command("report")(report.report)
 app.command("explain")(explaining.explain)
 app.command("composites")(explaining.composites)
 app.command("heatmaps")(explaining.heatmaps)

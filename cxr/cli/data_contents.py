@@ -67,7 +67,7 @@ def _counts(table: pd.DataFrame) -> list[Count]:
 
 def show_contents(contents: Contents) -> None:
     """Print the counts."""
-    say(f"{contents['n']} X-rays, {contents['manifest']}")
+    say(f"{contents['n']:,} X-rays, {contents['manifest']}")
     rows = [[row["label"] or "-", row["split"] or "-", row["source"] or "-", row["n"]] for row in contents["counts"]]
     show_table("", ["class", "split", "source", "images"], rows)
 
@@ -86,7 +86,7 @@ def show_import(contents: Contents) -> None:
     show_known(contents)
     excluded = contents["excluded"]
     if excluded:
-        say(f"{len(excluded)} left out:")
+        say(f"{len(excluded):,} left out:")
         for row in excluded[:SHOWN_REASONS]:
             say(f"  {row['file']}: {row['reason']}")
         if len(excluded) > SHOWN_REASONS:

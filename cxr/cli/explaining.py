@@ -148,7 +148,7 @@ def heatmaps(
 
     stored = store.clear() if clear else store.usage()
     counts = {"networks": stored.networks, "maps": stored.maps, "bytes": stored.bytes, "cleared": clear}
-    text = f"{stored.maps} heatmaps ({stored.bytes / 1e6:.1f} MB, networks: {stored.networks})"
+    text = f"{stored.maps:,} heatmaps ({stored.bytes / 1e6:.1f} MB, networks: {stored.networks})"
     emit(counts, as_json, lambda _: say(f"deleted {text}" if clear else f"{text} in {store.heatmaps_root()}"))
 
 

@@ -44,7 +44,7 @@ def show_results(results: Any) -> None:
 
 def show_comparison(comparison: ComparisonResults) -> None:
     """Print a comparison of runs: who is in it, their figures beside the baselines, the differences, references."""
-    splits = ", ".join(f"{n} of {name}" for name, n in comparison["splits"].items())
+    splits = ", ".join(f"{n:,} of {name}" for name, n in comparison["splits"].items())
     say(f"{xrays(comparison['n'], comparison['n_patients'])} are compared ({splits})")
     for run in comparison["runs"]:
         reasons = "; ".join(f"{n} {reason}" for reason, n in run["left_out"].items())
@@ -89,33 +89,20 @@ def _show_findings(summaries: list[tuple[str, Summary]]) -> None:
         show_table(f"{name}, by finding (* no published threshold)", columns, [list(row.values()) for row in rows])
 
 
-_FURTHER = {
-    "balanced_accuracy": "balanced accuracy",
-    "macro_recall": "macro recall",
-    "macro_precision": "macro precision",
-    "macro_f1": "macro F1",
-    "macro_specificity": "macro specificity",
-    "mean_average_precision": "mean average precision",
-    "mean_sensitivity_at_90": "mean sensitivity at 90 % specificity",
-    "mean_sensitivity_at_95": "mean sensitivity at 95 % specificity",
-    "brier": "Brier score",
-    "log_loss": "log loss",
-    "ece": "calibration error (ECE)",
-}
-
-
 def _show_further(name: str, scores: FurtherScores | None) -> None:
     """Print the further scores of a split: those of all classes together, of each class, and why some are missing."""
+    from cxr.evaluation.scores.results import FURTHER
+
     if scores is None:
         return
     scaled = scores["scaled"]
     after = {key: _interval(scaled.get(key)) for key in ("brier", "log_loss", "ece")}
-    rows = [[title, _interval(scores["overall"].get(key)), after.get(key, "")] for key, title in _FURTHER.items()]
+    rows = [[title, _interval(scores["overall"].get(key)), after.get(key, "")] for key, title in FURTHER.items()]
     show_table(f"{name}: {scores['errors']}", ["score", "value", "after temperature scaling"], rows)
     if "why" in scaled:
         say(f"Temperature scaling: {scaled['why']}.")
     else:
-        say(f"Temperature {scaled['temperature']:.3f}, fitted on {scaled['n_fitted']} X-rays of {scaled['fitted_on']}.")
+        say(f"Temperature {scaled['temperature']:.3f}, fitted on {xrays(scaled['n_fitted'])} of {scaled['fitted_on']}.")
     columns = {"specificity": "specificity", "average_precision": "average precision"}
     columns |= {"sensitivity_at_90": "sensitivity at 90 % spec.", "sensitivity_at_95": "at 95 % spec."}
     by_class = [[c, *(_interval(entry[key]) for key in columns)] for c, entry in scores["per_class"].items()]
@@ -135,7 +122,7 @@ def _show_scores(summaries: list[tuple[str, Summary]], titles: dict[_Score, str]
 def _finding_row(finding: str, scores: ClassScores) -> dict[str, str]:
     return {
         "finding": finding,
-        "positive of known": f"{scores['positive']} of {scores['known']}",
+        "positive of known": f"{scores['positive']:,} of {scores['known']:,}",
         "AUC": _interval(scores["auc"]),
         "average precision": _interval(scores["average_precision"]),
         "threshold": f"{scores['threshold']:.3g}{'' if scores['published'] else ' *'}",

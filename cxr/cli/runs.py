@@ -104,7 +104,7 @@ def delete(runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids
     chosen = [get_run(run) for run in runs]
     for run in chosen:
         run.delete()
-    emit({"deleted": runs}, as_json, lambda _: say(f"{len(runs)} deleted"))
+    emit({"deleted": runs}, as_json, lambda _: say(f"{len(runs):,} deleted"))
 
 
 @app.command()

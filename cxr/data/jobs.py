@@ -257,13 +257,13 @@ def run_import(folder: RunFolder, params: ImportParams, progress: Progress) -> N
         search_progress=progress,
         search_folder=folder.path / "parts",
         run=folder.id,
-        progress=lambda done, total: progress(done / max(total, 1), f"{done} of {total} files read"),
+        progress=lambda done, total: progress(done / max(total, 1), f"{done:,} of {total:,} files read"),
         **given_options((source.options for source in SOURCES.values()), params.options),
     )
     n, left_out = len(imported.result.manifest), len(imported.result.excluded)
     folder.write_json("results.json", {"data": imported.name, "images": n, "left_out": left_out} | imported.as_dict())
     without = f"; kept without splits: {imported.split_reason}" if imported.split_reason else ""
-    progress(1.0, f"{n} X-rays imported, {left_out} left out{without}")
+    progress(1.0, f"{n:,} X-rays imported, {left_out:,} left out{without}")
 
 
 def run_demo(folder: RunFolder, params: DemoParams, progress: Progress) -> None:
@@ -276,11 +276,11 @@ def run_demo(folder: RunFolder, params: DemoParams, progress: Progress) -> None:
         params.seed,
         params.size,
         params.workers,
-        progress=lambda done, total: progress(done / max(total, 1), f"{done} of {total} X-rays made"),
+        progress=lambda done, total: progress(done / max(total, 1), f"{done:,} of {total:,} X-rays made"),
     )
     describe_data_set(name, DEMO)
     folder.write_json("results.json", {"data": name, "images": len(manifest), "left_out": 0})
-    progress(1.0, f"{len(manifest)} synthetic X-rays made")
+    progress(1.0, f"{len(manifest):,} synthetic X-rays made")
 
 
 def _with_splits(name: str, folder: Path, result: ImportResult, splits: str, seed: int, notes: list[str]) -> Imported:

@@ -174,7 +174,7 @@ class Manifest:
     def row(self, image_id: str) -> pd.Series:
         """Return the row of an image; a ManifestError names an id that is not there."""
         if image_id not in self._positions:
-            raise wrong_use(ManifestError(f"image_id {image_id!r} is not in the manifest of {len(self)} images"))
+            raise wrong_use(ManifestError(f"image_id {image_id!r} is not in the manifest of {len(self):,} images"))
         return self.table.iloc[self._positions[image_id]]
 
     def resolve(self, path: str) -> Path:

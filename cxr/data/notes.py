@@ -43,7 +43,7 @@ def split_notes(manifest: Manifest, set_aside: pd.DataFrame, source_splits: Coll
     table = manifest.table
     groups = pd.Series(connected_groups(table, ("patient_id", "dup_group")), index=table.index)
     sizes = table.assign(group=groups).groupby("split")["group"].agg(["size", "nunique"])
-    words = [f"{s} {sizes.at[s, 'size']} ({sizes.at[s, 'nunique']})" for s in in_order(manifest.splits)]
+    words = [f"{s} {sizes.at[s, 'size']:,} ({sizes.at[s, 'nunique']:,})" for s in in_order(manifest.splits)]
     notes = [f"X-rays (groups): {', '.join(words)}. A group is a patient, or one picture in several files."]
     if source_splits:
         notes.append(
@@ -86,14 +86,14 @@ def _double_notes(doubles: pd.DataFrame) -> Iterator[str]:
     n = doubles["picture"].nunique() - len(pairs)
     if n:
         files = len(doubles) - sum(len(doubles[doubles["picture"] == rows["picture"].iloc[0]]) for rows in pairs)
-        subject = "1 picture is" if n == 1 else f"{n} pictures are"
-        yield f"{subject} there more than once under the same label ({files} files). Each stays in one split."
+        subject = "1 picture is" if n == 1 else f"{n:,} pictures are"
+        yield f"{subject} there more than once under the same label ({files:,} files). Each stays in one split."
 
 
 def _set_aside_notes(set_aside: pd.DataFrame) -> Iterator[str]:
     if len(set_aside):
         examples = "; ".join(f"{row.image}: {row.reason}" for row in set_aside.head(_SHOWN).itertuples())
-        rows = "1 row is" if len(set_aside) == 1 else f"{len(set_aside)} rows are"
+        rows = "1 row is" if len(set_aside) == 1 else f"{len(set_aside):,} rows are"
         reasons = _and_more(examples, len(set_aside), "; ")
         yield f"{rows} in no split, because the patient or the picture is in another: {reasons}."
 
@@ -102,8 +102,8 @@ def _unsplit_notes(table: pd.DataFrame, set_aside: pd.DataFrame) -> Iterator[str
     unsplit = table[(table["split"] == "") & ~table["image_id"].isin(set_aside["image_id"])]
     if len(unsplit) and len(unsplit) < len(table):
         reasons = unsplit["role"].where(unsplit["role"] != "", "no role").where(unsplit["label"] != "", "no label")
-        counts = ", ".join(f"{reason} {n}" for reason, n in reasons.value_counts().sort_index().items())
-        yield f"{len(unsplit)} of {len(table)} X-rays have no split ({counts})."
+        counts = ", ".join(f"{reason} {n:,}" for reason, n in reasons.value_counts().sort_index().items())
+        yield f"{len(unsplit):,} of {len(table):,} X-rays have no split ({counts})."
 
 
 def _missing_classes(manifest: Manifest) -> Iterator[str]:

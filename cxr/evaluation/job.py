@@ -219,7 +219,7 @@ def about_patients(table: pd.DataFrame) -> list[str]:
     n = int((table["patient_id"] == "").sum())
     if not n:
         return []
-    of = "of any X-ray" if n == len(table) else f"of {n} of {len(table)} X-rays"
+    of = "of any X-ray" if n == len(table) else f"of {n:,} of {len(table):,} X-rays"
     return [
         f"No patient is known {of}: each of them counts as a patient of its own. "
         "Where some belong together, the intervals are too narrow."

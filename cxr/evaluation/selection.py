@@ -13,6 +13,7 @@ from cxr.data import Manifest
 from cxr.errors import ManifestError, wrong_use
 from cxr.evaluation.results import EvaluationResults, LeftOut, Measured, SelectionRecord
 from cxr.evaluation.truth import UNCERTAIN, finding_names, is_normal, likely_classes, usable
+from cxr.formatting import xrays
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 
 EVERYTHING = "all"
@@ -191,7 +192,7 @@ def left_out_in_words(left_out: LeftOut) -> list[str]:
     reasons, lines = left_out["by_reason"], []
     if n := reasons.get("unknown-label"):
         lines.append(
-            f"Left out: {_xrays(n)} whose label is not a class of the network ({listed(left_out['by_label'])})."
+            f"Left out: {xrays(n)} whose label is not a class of the network ({listed(left_out['by_label'])})."
         )
     if findings := left_out["findings"]:
         lines.append(f"Findings that are not classes of the network are not measured: {listed(findings)}.")
@@ -200,21 +201,17 @@ def left_out_in_words(left_out: LeftOut) -> list[str]:
         for label, name in left_out["likely"].items()
     ]
     if n := reasons.get("no-label"):
-        lines.append(f"Left out: {_xrays(n)} without a label.")
+        lines.append(f"Left out: {xrays(n)} without a label.")
     if n := reasons.get("unreadable"):
-        lines.append(f"Left out: {_xrays(n)} whose file cannot be read.")
+        lines.append(f"Left out: {xrays(n)} whose file cannot be read.")
     return lines
 
 
 def listed(counts: Mapping[str, int], at_most: int = 12) -> str:
     """Return ``covid 8, tuberculosis 2``; only the first ``at_most`` by name."""
-    parts = [f"{name or 'no split'} {n}" for name, n in counts.items()]
+    parts = [f"{name or 'no split'} {n:,}" for name, n in counts.items()]
     more = f" and {len(parts) - at_most} more" if len(parts) > at_most else ""
     return ", ".join(parts[:at_most]) + more
-
-
-def _xrays(n: int) -> str:
-    return f"{n} X-ray{'' if n == 1 else 's'}"
 
 
 def _measured_in_words(measured: Measured, left_out: LeftOut, listed_all: bool) -> Iterator[str]:
@@ -222,18 +219,18 @@ def _measured_in_words(measured: Measured, left_out: LeftOut, listed_all: bool) 
     why, splits, others = measured["why"], measured["splits"], left_out["by_split"]
     n = sum(splits.values())
     if why == "no-splits":
-        yield f"The data have no splits: all {_xrays(n)} with a known label are measured."
+        yield f"The data have no splits: all {xrays(n)} with a known label are measured."
     elif why == EXTERNAL:
         yield (
             "No patient and no image file of these data was in the training, so every split is measured: "
-            f"{_xrays(n)} with a known label."
+            f"{xrays(n)} with a known label."
         )
     elif EVERYTHING in splits:
         warning = "" if listed_all else " The figures are too good if the network was trained on some of them."
-        yield f"Every split is measured: {_xrays(n)} with a known label.{warning}"
+        yield f"Every split is measured: {xrays(n)} with a known label.{warning}"
     if others and why == NOT_KNOWN:
         yield (
-            f"Only {', '.join(splits)} {'is' if len(splits) == 1 else 'are'} measured ({_xrays(n)}). "
+            f"Only {', '.join(splits)} {'is' if len(splits) == 1 else 'are'} measured ({xrays(n)}). "
             f"Not measured: {listed(others)}. `--split all` measures them too"
             + (
                 ", without those that the network has seen."

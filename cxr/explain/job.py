@@ -151,14 +151,14 @@ def explain_run(folder: RunFolder, params: ExplainParams, progress: Progress) ->
 def _in_words(n: int, label_unknown: Mapping[str, int]) -> str:
     instead = sum(label_unknown.values())
     other = f", {instead} of them for the predicted class: their label is none of the network's" if instead else ""
-    return f"{n} images explained{other}"
+    return f"{n:,} images explained{other}"
 
 
 def _explained_in_words(job: _Job, table: pd.DataFrame) -> str:
     """Return how many maps there are, of how many X-rays and patients, and how many are not to be trusted."""
     rows = job.manifest.select(ids=list(dict.fromkeys(table["image_id"]))).table
     doubtful = int((table["concerns"] != "").sum()) or "none"
-    maps = f"{len(table)} map{'' if len(table) == 1 else 's'} ({job.method.composite})"
+    maps = f"{len(table):,} map{'' if len(table) == 1 else 's'} ({job.method.composite})"
     of = xrays(len(rows), len(set(patients_of(rows))))
     return f"{maps} of {of}, {doubtful} of them with concerns (see `concerns` in {INDEX})."
 
@@ -217,8 +217,8 @@ def _run_notes(job: _Job, table: pd.DataFrame, first: Heatmap | None) -> list[st
     if unknown_labels:
         n, named = sum(unknown_labels.values()), ", ".join(f"{k or 'no label'}: {v}" for k, v in unknown_labels.items())
         notes.append(
-            f"{n} X-ray{'s have' if n > 1 else ' has'} a label that the network does not know ({named}): the predicted "
-            "class is explained there."
+            f"{n:,} X-ray{'s have' if n > 1 else ' has'} a label that the network does not know ({named}): the "
+            "predicted class is explained there."
         )
     return notes
 
@@ -258,7 +258,7 @@ def _stream(job: _Job, progress: Progress) -> tuple[pd.DataFrame, Heatmap | None
             write_index(job.folder, maps, rows)
             written = time.monotonic()
         n = len(done) + min(start + job.batch, len(todo))
-        progress(0.99 * n / len(job.ids), f"{n} of {len(job.ids)} images explained")
+        progress(0.99 * n / len(job.ids), f"{n:,} of {len(job.ids):,} images explained")
     _draw_missing_previews(job, rows)
     table = write_index(job.folder, maps, rows)
     return table, first or _first_of(job, rows)

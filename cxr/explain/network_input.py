@@ -175,7 +175,7 @@ def names_per_image(
         entries = [tuple(entry) if isinstance(entry, list | tuple) else (entry,) for entry in listed]
     names = tuple(tuple(_name(target, classes, bare) for target in entry) for entry in entries)
     if len(names) != n or len({len(entry) for entry in names}) > 1 or not all(names):
-        raise ExplainError(f"{len(names)} targets for {n} images. Accepted: one name, {n} names, or {n} equal lists")
+        raise ExplainError(f"{len(names)} targets for {n:,} images. Accepted: one name, {n} names, or {n} equal lists")
     return names, per_image
 
 

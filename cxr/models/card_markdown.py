@@ -136,7 +136,7 @@ def _figures(metrics: JsonObject) -> list[str]:
 def _of(values: JsonObject) -> str:
     """Return how many images figures are of, and of how many patients where that was counted."""
     patients = values.get("n_patients")
-    return f"{values.get('n', '')}" + ("" if patients is None else f" ({patients} patients)")
+    return f"{values.get('n', '')}" + ("" if patients is None else f" ({patients:,} patients)")
 
 
 def _per_class(split: str, per_class: Any) -> list[str]:

@@ -37,7 +37,7 @@ _PER_INCH, _POINT = 96, 72 / 96  # pixels of a page; points in such a pixel
 _PNG_DPI = 200
 _CAPTION_LETTERS, _CAPTION_LINE, _LEGEND_ROW = 125, 15, 18
 # Names of classes and recipes may be in any script. Families that are not installed are left out.
-_OTHER_SCRIPTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC")
+OTHER_SCRIPTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC")
 _STYLE = {
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],  # the first comes with matplotlib
     "font.size": 12 * _POINT,
@@ -152,7 +152,7 @@ def _style() -> Iterator[None]:
 
     with _DRAWING:
         installed = set(font_manager.get_font_names())
-        fonts = {"font.family": ["sans-serif", *(name for name in _OTHER_SCRIPTS if name in installed)]}
+        fonts = {"font.family": ["sans-serif", *(name for name in OTHER_SCRIPTS if name in installed)]}
         with style.context(["default", _STYLE | fonts]), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from")  # the figure shows it, and SVG has the letter
             yield

@@ -235,7 +235,7 @@ def _basis(run: Run) -> str:
 def _how(run: Run, results: MaskingResults) -> str:
     manifest = Setting.of(run.params).manifest
     modes = ", ".join(MASK_MODES[mode].title.lower() for mode in results["mask_modes"])
-    reviewed = f" Boxes of {results['n_reviewed']} X-rays were corrected by hand." if results["n_reviewed"] else ""
+    reviewed = f" Boxes of {results['n_reviewed']:,} X-rays were corrected by hand." if results["n_reviewed"] else ""
     return (
         f"{xrays(results['n_images'], results.get('n_patients'))}, of the data set "
         f"{manifest.parent.name or manifest}, {results['split'] or 'all splits'}; masked by "

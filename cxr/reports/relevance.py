@@ -78,7 +78,7 @@ def how(run: Run, results: RelevanceResults) -> str:
     split = f", split {results['split']}" if results["split"] else ""
     text = "" if results["text"] else " Burned-in text was not searched for."
     nothing = results["without_relevance"]
-    without = f" {nothing} maps without positive relevance are left out." if nothing else ""
+    without = f" {nothing:,} maps without positive relevance are left out." if nothing else ""
     return (
         f"Data set {data_set_of(run)}{split}: {n}{drawn}. Composite "
         f"{results['composite']}. Lungs: {results['lungs']} ("

@@ -241,6 +241,7 @@ KINDS: dict[str, Kind] = {
             "accuracy before and after masking burned-in text",
             job="cxr.experiments.masking.job:run",
             params="cxr.experiments.masking.settings:Setting",
+            resumes=True,
             device="queued",
         ),
         Kind(

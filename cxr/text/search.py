@@ -57,7 +57,7 @@ def search(
         {"image_id": image_id, "reason": result} for image_id, result in results.items() if isinstance(result, str)
     ]
     if not found and len(results) == len(manifest):
-        raise TextError(f"none of the {len(manifest)} images can be read; the first: {left_out[0]['reason']}")
+        raise TextError(f"none of the {len(manifest):,} images can be read; the first: {left_out[0]['reason']}")
     return found, left_out
 
 
@@ -93,7 +93,7 @@ def search_each(
         for done, image_id in enumerate(ids, 1):
             result = known[image_id] if image_id in known else next(new)
             results[image_id] = _DIED if isinstance(result, WorkerDied) else result
-            progress(done / len(ids), f"text searched on {done} of {len(ids)} images")
+            progress(done / len(ids), f"text searched on {done:,} of {len(ids):,} images")
             if stopped():
                 break
     return results

@@ -216,7 +216,7 @@ def box_for(
     for token in tokens:
         free &= (grid_x >= token.x1) | (grid_x + w <= token.x0) | (grid_y >= token.y1) | (grid_y + h <= token.y0)
     if not free.any():
-        raise TextError(f"{name} at this size has no room beside the {len(tokens)} tokens of {image}")
+        raise TextError(f"{name} at this size has no room beside the {len(tokens):,} tokens of {image}")
     distance = np.where(free, (grid_x - want_x) ** 2 + (grid_y - want_y) ** 2, np.inf)
     x, y = int(grid_x[distance.argmin()]), int(grid_y[distance.argmin()])
     return TextBox(x, y, x + w, y + h, patch.text, kind=kind_of(patch.text))

@@ -232,7 +232,7 @@ class Training:
         model.card = dataclasses.replace(
             model.card,
             name=self.recipe.name,
-            trained_on=f"{len(trained)} X-rays of {name}{_and_masked(self.recipe)}",
+            trained_on=f"{len(trained):,} X-rays of {name}{_and_masked(self.recipe)}",
             recipe=self.recipe.model_dump(mode="json"),
             stages=[self.folder.read_json(stage_file(index)) for index in range(self.place.stage)],
             metrics={},
@@ -346,7 +346,7 @@ def _refuse_another_origin(saved: Origin, current: Origin) -> None:
     if gone:
         more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
         raise RunError(
-            f"{len(gone)} images that the run began with cannot be read now ({', '.join(gone[:3])}{more}): put them "
+            f"{len(gone):,} images that the run began with cannot be read now ({', '.join(gone[:3])}{more}): put them "
             "back, then resume the run"
         )
     if saved.images != current.images:

@@ -266,7 +266,7 @@ def predictions(subject: Subject, *, wait: bool = True) -> pd.DataFrame | None:
 
 def _offer(n: int, flag: str) -> None:
     st.caption("The network has no predictions for these X-rays yet. Sorting by error and confidence needs them.")
-    if st.button(f"Predict all {n} X-rays", icon=":material/calculate:"):
+    if st.button(f"Predict all {n:,} X-rays", icon=":material/calculate:"):
         st.session_state[flag] = True
 
 

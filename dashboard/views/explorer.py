@@ -9,6 +9,7 @@ import streamlit as st
 from cxr.explain import legend
 from cxr.explain.render import colour_scale, figure, to_png
 from cxr.explain.run_files import safe_names
+from cxr.reports.notebooks import ExplainedXray
 
 from sections.explorer import beside, faithfulness, heatmap_facts, masked_text, picture, whole_split
 from sections.trust import cluster_runs, relevance
@@ -167,7 +168,11 @@ heatmap_facts.show_stored()
 where = ["--data", chosen.command_data] if chosen else []
 goal_word = "all" if also.all_classes else target
 words = heatmap_facts.command_words(method)
-page.command("cxr", "explain", network_ref, xray.id if chosen else "IMAGE", *where, "--target", goal_word, *words)
+command = ["cxr", "explain", network_ref, xray.id if chosen else "IMAGE", *where, "--target", goal_word, *words]
+page.command(*command)
+if chosen is not None:
+    shown = ExplainedXray(command, network_ref, chosen.manifest_path, xray.id, target, method, heatmap.logit)
+    page.notebook(shown, name)
 if chosen is not None and predictions is None and not needed:
     with filters:
         late = explaining.predictions(chosen)

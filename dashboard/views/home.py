@@ -9,10 +9,11 @@ from cxr.errors import CxrError
 from cxr.paths import data_root
 from cxr.runs import Slurm, list_runs, start
 
-from sections.home import runs_table
+from sections.home import runs_table, tour
 from sections.home.next_step import OTHER_STEPS, best_step
 from widgets import address, page, pages, where
 from widgets import run_state as run_parts
+from widgets.access import acts
 
 REFRESH_S = 3
 SHOWN = 5  # of the runs that are not over
@@ -41,6 +42,7 @@ with left:
     with st.container(border=True):
         st.page_link(step.page, label=f"**{step.label}**", icon=":material/arrow_forward:", query_params=step.query)
         st.caption(address.plain(step.why))
+    tour.link("New here? Take the tour: six stops, a few minutes, nothing to install or train")
     st.caption("Or:")
     for cell, other in zip(st.columns(len(OTHER_STEPS)), OTHER_STEPS, strict=True):
         cell.page_link(other.page, label=other.label, help=other.why)
@@ -48,7 +50,7 @@ with right:
     st.subheader("Try it now", anchor=False)
     st.write("A small DenseNet on the synthetic X-rays trains in under three minutes on two free processor cores.")
     with page.told_in_one_line():
-        pressed = st.button("Train a fresh demo network", type="primary", icon=":material/play_arrow:")
+        pressed = acts.button("Train a fresh demo network", type="primary", icon=":material/play_arrow:")
         place = where.choose("train", "home")
         if pressed:
             train_demo(place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,14 +19,16 @@ from cxr.evaluation.tables.settings import PredictionsParams
 from cxr.json_types import JsonObject
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 from cxr.networks import training_of
+from cxr.reports.notebooks import MeasuredSplit
 from cxr.runs import Run, start
 from cxr.training.results import StageOutcome, training_results
 
-from sections.results import by_finding, curves, further, matrix, slices, table_form
+from sections.results import by_finding, curves, further, matrix, report, slices, table_form
 from sections.results.evaluated import Evaluated
 from services import load
 from widgets import address, charts, locked, measured, page, pages, pick, subject, where
 from widgets import run_state as run_parts
+from widgets.access import acts
 
 PAPER = (
     "The paper reports 100 % test accuracy on its own test set. Tested on outside data by the same authors, a plain "
@@ -137,7 +140,7 @@ def measure_elsewhere(run: Run, network: str) -> None:
         words = ["--include-seen"] * include_seen + [*locked.words(opened), *where.words(place)]
         page.command_line("cxr", "evaluate", network, "--data", name or "DATA", *words)
         # Its own for each run: a press on the page of a deleted run must not measure the one that takes its place.
-        if start_it.button("Measure", icon=":material/play_arrow:", key=f"results:measure:{run.id}") and name:
+        if acts.button("Measure", at=start_it, icon=":material/play_arrow:", key=f"results:measure:{run.id}") and name:
             params: JsonObject = {**as_params(network), "manifest": str(sets[name].manifest_path), **opened}
             if include_seen:
                 params["include_seen"] = True
@@ -159,11 +162,13 @@ def link_to(run: Run) -> dict[str, str]:
     return {"model": network_of(run), "data": subject.name_of(Path(run.spec["params"]["manifest"]))}
 
 
-def at_the_end(run: Run, stages: list[StageOutcome], link: dict[str, str], split: str) -> None:
+def at_the_end(evaluated: Evaluated, stages: list[StageOutcome]) -> None:
     """Show what stands below the figures of either task: what they rest on, stages, other X-rays, the command."""
+    run, split, link = evaluated.run, evaluated.split, evaluated.link
     measured.rests_on(run)
+    report.show(run, split, explains=bool(link))
     if isinstance(run.params, PredictionsParams):
-        page.command(*table_form.words(run.params))
+        command_and_notebook(evaluated, table_form.words(run.params))
         return
     if stages:
         st.subheader("Stages", anchor=False)
@@ -178,7 +183,15 @@ def at_the_end(run: Run, stages: list[StageOutcome], link: dict[str, str], split
     if isinstance(run.params, EvaluationParams):
         options += [word for label, name in run.params.aliases.items() for word in ("--alias", f"{label}={name}")]
         options += ["--include-seen"] * run.params.include_seen
-    page.command("cxr", "evaluate", link["model"], "--data", data_ref, "--split", split, *options)
+    command = ["cxr", "evaluate", link["model"], "--data", data_ref, "--split", split, *options]
+    command_and_notebook(evaluated, command)
+
+
+def command_and_notebook(evaluated: Evaluated, command: Sequence[str]) -> None:
+    """Show the command that measures the same, and offer the figures as a notebook."""
+    page.command(*command)
+    shown = MeasuredSplit(command, evaluated.run, evaluated.split, evaluated.result)
+    page.notebook(shown, f"results-{evaluated.run.id}")
 
 
 def headline(evaluated: Evaluated) -> None:
@@ -265,5 +278,5 @@ if not several:
     st.caption(PAPER)
 stages = results.get("stages", [])
 show_section(evaluated, finding)
-at_the_end(run, stages, link, split)
+at_the_end(evaluated, stages)
 table_form.show()

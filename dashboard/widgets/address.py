@@ -217,6 +217,11 @@ def _encoded(query: Query) -> str:
     return urlencode(query, doseq=True)
 
 
+def page_shown() -> str:
+    """Return the name of the page that is shown, as its address has it."""
+    return _state().page
+
+
 def arrival() -> str:
     """Return what tells the arrival of this address from every other one."""
     return _state().arrival

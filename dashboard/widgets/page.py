@@ -6,7 +6,7 @@ import logging
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 import pandas as pd
 import streamlit as st
@@ -16,6 +16,9 @@ from cxr import formatting
 from cxr.errors import CxrError, system_error
 
 from widgets import address
+
+if TYPE_CHECKING:
+    from cxr.reports.notebooks import NotebookFinding
 
 _log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -139,6 +142,26 @@ def command_line(*words: object) -> None:
     st.code(shlex.join(str(word) for word in words), language="bash", wrap_lines=True)
 
 
+def notebook(finding: NotebookFinding, name: str) -> None:
+    """Offer what the page shows as ``name``.ipynb: the Python calls that make it again. It is made on a click."""
+
+    def content() -> bytes:
+        from cxr.reports.notebooks import notebook_bytes  # loads the networks, which most pages do not need
+
+        return notebook_bytes(finding.cells())
+
+    st.download_button(
+        "Open as notebook",
+        content,
+        f"{name}.ipynb",
+        "application/x-ipynb+json",
+        icon=":material/code_blocks:",
+        on_click="ignore",
+        key=f"notebook:{name}",
+        help="A Jupyter notebook with the Python calls that make this again, and its number to compare with",
+    )
+
+
 def nothing_yet(text: str, page: str | None = None, label: str = "") -> NoReturn:
     """Say why the page is empty and link to the page that fills it; the script ends here."""
     st.info(text, icon=":material/lightbulb:")
@@ -149,4 +172,4 @@ def nothing_yet(text: str, page: str | None = None, label: str = "") -> NoReturn
 
 def counted(n: int, noun: str) -> str:
     """Return a number with its noun, in the plural unless it is one."""
-    return f"{n} {noun}{'s' * (n != 1)}"
+    return formatting.counted(n, noun)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+
 import streamlit as st
 
 from widgets import address
+from widgets.access import sign_in
 from widgets.page import told_in_one_line
 
 HOME = "views/home.py"
@@ -40,10 +44,27 @@ _SECTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
 }
 
 
-def show(chosen: st.Page) -> None:
-    """Run a page. What goes wrong there is told in one line; the address names what it shows."""
-    with address.in_step(chosen.url_path or "home"), told_in_one_line():
+def show(chosen: st.Page, above: Callable[[str], object]) -> None:
+    """Run a page. What goes wrong there is told in one line; the address names what it shows.
+
+    ``above`` draws what stands above the page; it is given the page's name in the address.
+    """
+    name = chosen.url_path or "home"
+    with address.in_step(name), told_in_one_line():
+        above(name)
         chosen.run()
+
+
+def link(page: str, label: str, query: Mapping[str, str], *, key: str, icon: str | None = None) -> None:
+    """Link to what a page shows under an address, be it this page or another.
+
+    Streamlit's own link to the page that is shown leaves the browser's address as it was, and with the next message of
+    the browser the page goes back to it. So a link within a page is a button.
+    """
+    if PurePath(page).stem == address.page_shown():
+        st.button(label, icon=icon, key=key, type="tertiary", on_click=address.ask, kwargs=dict(query))
+    else:
+        st.page_link(page, label=label, icon=icon, query_params=query)
 
 
 def navigate() -> st.Page:
@@ -62,5 +83,6 @@ def navigate() -> st.Page:
                 st.caption(title)
             for entry in entries:
                 st.page_link(entry, width="stretch")
+    sign_in.who()
     st.sidebar.caption("For research on classifiers. Not a medical device.")
     return page

@@ -24,6 +24,7 @@ class Parameter:
 _RUN, _SPLIT = Parameter("run", always=True), Parameter("split", always=True)
 _MODEL, _DATA = Parameter("network", always=True), Parameter("data set", always=True)
 _IMAGE, _PAGE = Parameter("X-ray", always=True), Parameter("page of the list")
+_TOUR = Parameter("stop of the tour")
 CLUSTERS = {
     "clusters": Parameter("run of clusters", always=True),
     "group": Parameter("explained class"),
@@ -53,6 +54,7 @@ _BROWSE = {
 PARAMETERS: dict[str, dict[str, Parameter]] = {
     "home": {"kind": Parameter("kind of run"), "page": _PAGE},
     "data": {
+        "tour": _TOUR,
         "tab": Parameter("tab"),
         "data": _DATA,
         "look": Parameter("section"),
@@ -64,7 +66,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "flag": Parameter("kind of flag"),
         "flags-page": Parameter("page of the flags"),
     },
-    "train": {"data": _DATA, "recipe": Parameter("recipe", always=True)},
+    "train": {"tour": _TOUR, "data": _DATA, "recipe": Parameter("recipe", always=True)},
     "live": {
         "run": _RUN,
         "compare": Parameter("training to compare with"),
@@ -108,6 +110,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "page": _PAGE,
     },
     "trust": {
+        "tour": _TOUR,
         "model": _MODEL,
         "data": _DATA,
         "split": _SPLIT,
@@ -119,6 +122,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "rank": Parameter("region"),
     },
     "explorer": {
+        "tour": _TOUR,
         "model": _MODEL,
         "source": Parameter("source of the X-ray"),
         "data": _DATA,
@@ -140,6 +144,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         **CLUSTERS,
     },
     "text": {
+        "tour": _TOUR,
         "look": Parameter("section"),
         "model": _MODEL,
         "data": _DATA,

@@ -239,7 +239,7 @@ def data_set(*, label: str = "Data set") -> DataSet:
     sets = {d.name: d for d in list_data_sets()}
     if not sets and not address.asks("data"):
         page.nothing_yet("No data set yet. Make the synthetic X-rays or import your own.", pages.DATA, "Go to Data")
-    labels = {name: " · ".join(filter(None, (name, f"{d.n} X-rays", d.kind))) for name, d in sets.items()}
+    labels = {name: " · ".join(filter(None, (name, f"{d.n:,} X-rays", d.kind))) for name, d in sets.items()}
     return sets[from_url(label, list(sets), labels, "data", stays=True)]
 
 

@@ -80,7 +80,7 @@ def _data_for(network_ref: str) -> tuple[dict[str, Path], dict[str, str]]:
     """Return manifests and labels of the data sets by name, those of the run itself first."""
     sets = list_data_sets()
     paths = {d.name: d.manifest_path for d in sets}
-    labels = {d.name: f"{d.name} · {d.n} X-rays" for d in sets}
+    labels = {d.name: f"{d.name} · {d.n:,} X-rays" for d in sets}
     own = own_manifest(network_ref)
     if own is None:
         return paths, labels

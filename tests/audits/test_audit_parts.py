@@ -121,6 +121,8 @@ def test_clusters_are_at_most_a_warning_and_those_of_the_chest_a_note(context):
     assert result.findings[0]["figure"]["value"] == 0.5  # 6 of 12 patients
     assert "lungs, upper left" in result.looked[0]
     assert collected(context, "clusters", {"clusters": []}).looked == ["The heatmaps form no clusters: "]
+    whole = [cluster(1, "") | {"target": "flu"}, cluster(2, "") | {"target": "cold"}]  # all maps of a class are alike
+    assert collected(context, "clusters", {"clusters": whole}).looked == ["The heatmaps form no clusters: "]
 
 
 def test_x_rays_that_are_not_what_they_seem_are_counted_once_and_the_surest_come_first(context):

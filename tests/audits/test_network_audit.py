@@ -193,6 +193,7 @@ def test_copies_and_patients_on_both_sides_are_found_once_and_remembered(tmp_pat
     data.to_csv(manifest, index=False)
     for k in (20, 21, 22, 23):  # copies of X-rays of train, two of them under the other label
         (manifest.parent / f"{k}.png").write_bytes((manifest.parent / f"{k - 19}.png").read_bytes())
+    (manifest.parent / "15.png").write_bytes(b"no picture")
     table = predictions(TWO, 40, np.zeros(40, bool))
     table.to_csv(tmp_path / "theirs.csv", index=False)
     run = finished("evaluate-predictions", {"predictions": str(tmp_path / "theirs.csv"), "manifest": str(manifest)})
@@ -208,6 +209,8 @@ def test_copies_and_patients_on_both_sides_are_found_once_and_remembered(tmp_pat
     assert of_rule(results, "patients-in-classes")[0]["sentence"].startswith("1 patient has X-rays of more than one")
     again = audited(**asked, quick=True)
     assert again["findings"] == results["findings"]
+    (part,) = [part for part in again["parts"] if part["name"] == "duplicates"]
+    assert part["looked"] == ["Could not be read, and so not compared: 1 X-ray."]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -281,6 +284,10 @@ def test_a_network_that_reads_a_mark_is_caught_and_a_clean_one_is_not(tmp_path: 
     assert results["findings"][0]["rule"] == "text-moves"
     assert results["findings"][0]["weight"] in ("serious", "warning")
     assert results["findings"][0]["images"]
+    sentence, detail = results["findings"][0]["sentence"], results["findings"][0]["detail"]
+    assert len(sentence) < 200 < len(detail)
+    assert detail == get_run(results["findings"][0]["command"][-1]).results()["finding"]
+    assert "- More: Masking" in report.to_markdown(get_run(results["run"]))
     assert cxr("audit", results["run"], "--fail-on", "never")[0] == 0
 
 

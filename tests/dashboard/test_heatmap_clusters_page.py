@@ -51,6 +51,11 @@ def test_clusters_are_shown_named_measured_and_made_a_data_set(configuration: Co
     assert len(app.selectbox(key="pick:cluster").options) == 2
     assert "upper right corner" in " ".join(app.selectbox(key="pick:cluster").options)
 
+    before = dict(app.query_params).get("image")
+    others = [button for button in app.button if button.label == "Explain"]
+    others[1].click().run()
+    assert not app.exception
+    assert dict(app.query_params)["image"] not in (None, before), "a link within the page changes its address"
     app.selectbox(key="pick:cluster").set_value("2").run()
     assert dict(app.query_params)["cluster"] in ("2", ["2"])
     name = next(field for field in app.text_input if field.label == "Name of this cluster")

@@ -105,6 +105,7 @@ def test_a_finished_experiment_shows_what_it_found(experiment: Run) -> None:
     results, table = experiment.results(), experiment.predictions()
     app = whole_split(run=experiment.id)
     assert not app.exception, app.exception
+    assert "Open as notebook" in [button.label for button in app.get("download_button")]
     assert results["finding"] in said(app)
     assert "only a very small effect on accuracy" in said(app)
     metrics = {metric.label: metric.value for metric in app.metric}

@@ -12,6 +12,7 @@ from apps import opened, refused, said
 from cxr.data import Manifest
 from cxr.reports import audit as report
 from cxr.runs import Run, list_runs
+from dashboard.widgets import viewer
 from tests.audits.finished import finished
 
 QUICK = {"quick": True}
@@ -41,6 +42,23 @@ def test_a_quick_look_is_started_and_its_findings_are_shown(trained: Run, demo: 
     for finding in results["findings"]:
         assert finding["sentence"] in said(app)
         assert finding["not_shown"] in said(app)
+
+
+def test_what_more_there_is_to_say_of_a_finding_stands_below_it_and_in_every_report(audit: Run):
+    results = audit.results()
+    assert results is not None
+    assert len(results["findings"]) > 1
+    for finding in results["findings"]:
+        del finding["detail"]  # as in audits of before
+    results["findings"][0]["detail"] = "Masking 25,000 tokens changes <4> of the predictions."
+    audit.folder.write_json("results.json", results)
+    app = opened("trust", audit=audit.id)
+    assert not app.exception
+    (more,) = [box for box in app.expander if box.label == "More"]
+    assert [text.value for text in more.markdown] == [viewer.plain(results["findings"][0]["detail"])]
+    assert "<details><summary>More</summary><p>Masking 25,000 tokens changes &lt;4&gt; of" in report.to_html(audit)
+    assert report.to_markdown(audit).count("- More: Masking 25,000 tokens") == 1
+    assert report.findings_table(results["findings"])["detail"].tolist().count("") == len(results["findings"]) - 1
 
 
 def test_parts_are_shown_as_looked_at_or_missing_and_one_can_be_done_alone(audit: Run, monkeypatch):

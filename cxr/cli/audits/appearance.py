@@ -103,7 +103,7 @@ def _show(run: Run, results: CheckResults, files: dict[str, str]) -> None:
     say(alarms_in_words(results["false_alarms"]))
     if results["left_out"]:
         first = results["left_out"][0]
-        say(f"{len(results['left_out'])} images could not be read, the first: {first['image_id']}: {first['reason']}")
+        say(f"{len(results['left_out']):,} images could not be read, the first: {first['image_id']}: {first['reason']}")
     for line in results["notes"]:
         say(line)
     if "file" in files:

@@ -84,7 +84,7 @@ def _show(run: Run, results: AuditResults) -> None:
     _table("Metadata that are missing", [missing_cells(row) for row in results["missing"] if row["missing"]])
     if results["left_out"]:
         first = results["left_out"][0]
-        say(f"{len(results['left_out'])} images could not be read, the first: {first['image_id']}: {first['reason']}")
+        say(f"{len(results['left_out']):,} images could not be read, the first: {first['image_id']}: {first['reason']}")
     for line in results["notes"]:
         say(line)
     say(f"run {run.id}; `cxr data report {run.id}` writes it as a page")

@@ -200,6 +200,8 @@ def _show(run: Run, results: NetworkAuditResults, out: Path | None) -> None:
         say(f"\n{number}. {finding['weight'].upper()}: {finding['sentence']}")
         if figure:
             say(f"   {finding['figure_name']}: {figure}")
+        if finding.get("detail"):
+            say(f"   more: {finding['detail']}")
         if finding["not_shown"]:
             say(f"   not shown: {finding['not_shown']}")
         if finding["next_step"]:

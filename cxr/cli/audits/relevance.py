@@ -144,7 +144,7 @@ def _show(run: Run, results: RelevanceResults, out: Path | None) -> None:
         show_table("", list(rows[0]), [list(row.values()) for row in rows])
     if results["left_out"]:
         first = results["left_out"][0]
-        say(f"{len(results['left_out'])} images could not be read, the first: {first['image_id']}: {first['reason']}")
+        say(f"{len(results['left_out']):,} images could not be read, the first: {first['image_id']}: {first['reason']}")
     for line in results["notes"]:
         say(line)
     say(f"report: {out}" if out else f"run {run.id}; `cxr relevance {run.id} --out FILE` writes its report")

@@ -55,14 +55,14 @@ def _show(results: SliceResults) -> None:
         show_table("", _columns(results), [_row(entry, results["figure"]) for entry in compared])
         _show_classes(results, compared)
     if results["pairs"]:
-        title = f"Two columns: lowest {results['figure']} of {results['pairs_compared']} pairs compared"
+        title = f"Two columns: lowest {results['figure']} of {results['pairs_compared']:,} pairs compared"
         rows = [_row(entry, results["figure"]) for entry in results["pairs"][:_WORST]]
         show_table(title, _columns(results), rows)
     for entry in results["slices"]:
         if entry["too_small"]:
             say(entry["sentence"])
     if results["pairs_too_small"]:
-        say(f"{results['pairs_too_small']} more pairs hold too few patients to compare.")
+        say(f"{results['pairs_too_small']:,} more pairs hold too few patients to compare.")
     for name, column in results["columns"].items():
         if column["edges"]:
             say(f"{name} is cut at {', '.join(f'{edge:g}' for edge in column['edges'])}.")

@@ -169,11 +169,11 @@ def _export(run: Run, number: int, out: Path, with_text: bool, as_json: bool) ->
 
     def show(_: object) -> None:
         area = f"{100 * done['area']:.0f} % of the picture"
-        say(f"{done['manifest']}: {done['n_images']} X-rays with the region ({area}) as boxes to mask")
+        say(f"{done['manifest']}: {done['n_images']:,} X-rays with the region ({area}) as boxes to mask")
         say(f"{out / MASK}: the region, white")
         if done["left_out"]:
             first = done["left_out"][0]
-            say(f"{len(done['left_out'])} could not be read, the first: {first['image_id']}: {first['reason']}")
+            say(f"{len(done['left_out']):,} could not be read, the first: {first['image_id']}: {first['reason']}")
         say(f"`cxr train RECIPE --data {done['manifest']} --set text=mask` trains without it")
 
     emit(done, as_json, show)

@@ -55,7 +55,7 @@ def _write_csv(path: Path, results: VocabularyResults) -> None:
             flat(results["vocabulary"]).to_csv(draft, index=False)
     except OSError as error:
         raise TextError(f"{path} cannot be written: {error.strerror or error}") from None
-    note(f"{len(results['vocabulary'])} tokens written to {path}")
+    note(f"{len(results['vocabulary']):,} tokens written to {path}")
 
 
 def _show(run: Run, results: VocabularyResults) -> None:
@@ -77,7 +77,7 @@ def _show(run: Run, results: VocabularyResults) -> None:
         say("within sources: the same test among X-rays of the same source, corrected in the same way")
     if results["left_out"]:
         first = results["left_out"][0]
-        say(f"{len(results['left_out'])} images could not be read, the first: {first['image_id']}: {first['reason']}")
+        say(f"{len(results['left_out']):,} images could not be read, the first: {first['image_id']}: {first['reason']}")
     say(f"run {run.id}")
 
 

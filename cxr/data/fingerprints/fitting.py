@@ -62,7 +62,7 @@ def main() -> None:
     arrays = {name: getattr(learnt, name).astype(np.float16) for name in ("mean", "directions", "common")}
     with replacing(Path(__file__).with_name("projection.npz")) as draft, draft.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
-    print(f"learnt from {len(files)} X-rays")
+    print(f"learnt from {len(files):,} X-rays")
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def _decode_image(path: Path, head: bytes, max_pixels: int, notes: list[str]) ->
         check_size(*image.size, max_pixels)
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and image.format != "MPO":  # an MPO is a photograph with its own thumbnails
-            raise Refusal(f"holds {frames} images; an X-ray file holds one")
+            raise Refusal(f"holds {frames:,} images; an X-ray file holds one")
         image.load()
         pixels = _grey(image, notes)
         return _upright(pixels, _orientation(image))

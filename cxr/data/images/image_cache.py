@@ -174,7 +174,7 @@ class ImageCache:
         if not row_of:
             gone = missing.iloc[0]
             raise NothingReadableError(
-                f"none of the {len(manifest)} images can be read; the first: {gone.file} {gone.reason}"
+                f"none of the {len(manifest):,} images can be read; the first: {gone.file} {gone.reason}"
             )
         images = contents.images.select(np.fromiter(row_of.values(), np.int64, len(row_of)))
         digests = np.fromiter((short_digest(files.known[image_id]) for image_id in row_of), np.uint64, len(row_of))
@@ -230,7 +230,7 @@ def first_readable(manifest: Manifest, size: int) -> NDArray[np.uint8]:
     for image_id in manifest.ids:
         with contextlib.suppress(NothingReadableError):
             return ImageCache.build(manifest.select(ids=[image_id]), size).rows([image_id])
-    raise NothingReadableError(f"none of the {len(manifest)} images can be read")
+    raise NothingReadableError(f"none of the {len(manifest):,} images can be read")
 
 
 @dataclass(frozen=True)

@@ -191,7 +191,7 @@ class ImageStore:
         gigabytes, free = cache_limit.gigabytes, shutil.disk_usage(self.root).free
         if n_images * self.size**2 > limit:
             raise ImageError(
-                f"{n_images} images of {self.size} px take {gigabytes(n_images * self.size**2)} in the image cache, "
+                f"{n_images:,} images of {self.size} px take {gigabytes(n_images * self.size**2)} in the image cache, "
                 f"which may take {gigabytes(limit)}: set {cache_limit.VARIABLE} to more GB ({gigabytes(free)} are free "
                 "on its disk), or choose a smaller size"
             )
@@ -203,7 +203,7 @@ class ImageStore:
             )
         if n_new * self.size**2 > free:
             raise ImageError(
-                f"{n_new} images of {self.size} px need {gigabytes(n_new * self.size**2)} for the image cache "
+                f"{n_new:,} images of {self.size} px need {gigabytes(n_new * self.size**2)} for the image cache "
                 f"{self.root}, {gigabytes(free)} are free: free some disk space, or set CXR_DATA to a folder elsewhere"
             )
 

@@ -198,7 +198,7 @@ def _notes(places: Sequence[_Place], levels: Sequence[int], above: bool, options
     if n:
         side = "above" if above else "below"
         patients = listed(sorted(from_folders), 3)
-        notes.append(f"patient_id: from the folder {side} the class for {n} X-rays ({patients})")
+        notes.append(f"patient_id: from the folder {side} the class for {n:,} X-rays ({patients})")
     several = sorted(name for name, classes in from_folders.items() if len(classes) > 1)
     if several:
         notes.append(

@@ -130,7 +130,7 @@ def import_data(
     table, pictures = _filled(pd.DataFrame(usable), listing.root)
     table, notes = _read_values(table, listing, read_with.source)
     manifest = Manifest.from_table(with_source_split(table), listing.root)
-    on_files = [f"{n} X-ray{'s' * (n != 1)}: {note}" for note, n in count_notes(manifest).items()]
+    on_files = [f"{n:,} X-ray{'s' * (n != 1)}: {note}" for note, n in count_notes(manifest).items()]
     result = ImportResult(manifest, excluded, kind, doubles=_doubles(manifest.table, pictures))
     return result.with_notes(*listing.notes, *notes, *on_files, *notes_on(manifest))
 
@@ -160,7 +160,7 @@ def unknown_sources(manifest: Manifest) -> str:
 
 def _those_without(manifest: Manifest, column: str) -> str:
     n, unknown = len(manifest), int((manifest.table[column] == "").sum())
-    return f"all {n} X-rays" if unknown == n else f"{unknown} of {n} X-rays" if unknown else ""
+    return f"all {n:,} X-rays" if unknown == n else f"{unknown:,} of {n:,} X-rays" if unknown else ""
 
 
 def inspect(path: Path) -> _Decoded | str:
@@ -263,4 +263,4 @@ def _nothing_usable(folder: Path, kind: str, excluded: pd.DataFrame) -> str:
     if excluded.empty:
         return f"{folder} holds no file for the importer {kind!r}"
     first = "; ".join(f"{row.file} {row.reason}" for row in excluded.head(_REASONS_SHOWN).itertuples())
-    return f"{folder} has no usable X-ray for the importer {kind!r}: {len(excluded)} left out, first: {first}"
+    return f"{folder} has no usable X-ray for the importer {kind!r}: {len(excluded):,} left out, first: {first}"

@@ -219,7 +219,7 @@ def _located(table: pd.DataFrame, files: Files, listing: Listing) -> pd.DataFram
     for name, reason in reasons.items():
         listing.leave_out(name or "row without a name", reason)
     ways = Counter(matches[name].how for name in names if name not in reasons and matches[name].how)
-    listing.notes += [f"paths: {n} found {how}" for how, n in ways.items()]
+    listing.notes += [f"paths: {n:,} found {how}" for how, n in ways.items()]
     is_located = [name not in reasons for name in names]
     return table[is_located].assign(image=[str(matches[name].file) for name in names if name not in reasons])
 
@@ -245,7 +245,7 @@ def _joined(table: pd.DataFrame, listing: Listing) -> list[TableRow]:
             several, n_rows = several + 1, n_rows + len(rows)
         joined.append(_joined_row(rows))
     if several:
-        listing.notes.append(f"rows: {n_rows} rows of {several} images that have several, joined to one each")
+        listing.notes.append(f"rows: {n_rows:,} rows of {several:,} images that have several, joined to one each")
     return joined
 
 
@@ -253,7 +253,7 @@ def _conflict(rows: Sequence[TableRow]) -> str:
     for column in _MUST_AGREE:
         values = sorted({row[column] for row in rows if row.get(column)})
         if len(values) > 1:
-            return f"has {len(rows)} rows that disagree: {column} {' and '.join(map(repr, values))}"
+            return f"has {len(rows):,} rows that disagree: {column} {' and '.join(map(repr, values))}"
     return ""
 
 

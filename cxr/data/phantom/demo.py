@@ -89,7 +89,7 @@ def write_demo(
     CxrError : a number out of range, or a folder that cannot be written.
     """
     if n < MIN_IMAGES:
-        raise CxrError(f"{n} synthetic X-rays are too few for three splits: at least {MIN_IMAGES}")
+        raise CxrError(f"{n:,} synthetic X-rays are too few for three splits: at least {MIN_IMAGES}")
     check_choices(CLASSES[0], size, correlation)
     root = Path(folder).expanduser().absolute()
     _prepare(root)

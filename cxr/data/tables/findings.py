@@ -184,7 +184,7 @@ class PublicSet:
         listing, options = self.listing, self.options
         if n_uncertain:
             listing.notes.append(
-                f"findings: {n_uncertain} uncertain, taken as {_SAID_UNCERTAIN[self.uncertain]} (see --uncertain)"
+                f"findings: {n_uncertain:,} uncertain, taken as {_SAID_UNCERTAIN[self.uncertain]} (see --uncertain)"
             )
         listing.notes.append(f"patient_id: {patients}")
         if labels:

@@ -77,7 +77,7 @@ class Files:
             exact = [path for path in best if path.name == parts[-1]]
             if len(exact) != 1:
                 places = ", ".join(path.as_posix() for path in best[:2])
-                return Match(None, f"does not exist, and {len(best)} files have its name ({places})")
+                return Match(None, f"does not exist, and {len(best):,} files have its name ({places})")
             best = exact
         if self._is_elsewhere(best[0], folded, shared[best[0]]):
             return Match(None, f"does not exist ({best[0].as_posix()} has its name, but lies in another folder)")

@@ -288,7 +288,7 @@ def _label_notes(
     missing = sum(counts[label] for label, name in classes.items() if not name)
     if missing and any(classes.values()):
         words = sorted({label.strip() for label, name in classes.items() if not name} - {""})
-        yield f"labels: {missing} missing" + (f" (written {', '.join(words)})" if words else "")
+        yield f"labels: {missing:,} missing" + (f" (written {', '.join(words)})" if words else "")
     if apart:
         names = [label.strip() for label in sorted(counts) if _compact(label) in apart and label not in aliases]
         yield f"labels: {', '.join(names)} stay classes of their own (to join them: --alias '{names[0]}=pneumonia')"

@@ -185,7 +185,7 @@ def _from_zip(path: Path) -> bytes:
             raise _NoTableError(_WORKBOOK)
         if len(names) != 1:
             raise _NoTableError(
-                f"holds {len(names)} files ({', '.join(names[:_ROWS_NAMED])}...): a .zip of one CSV is needed"
+                f"holds {len(names):,} files ({', '.join(names[:_ROWS_NAMED])}...): a .zip of one CSV is needed"
             )
         if packed.getinfo(names[0]).flag_bits & 1:
             raise _NoTableError("is locked by a password: unpack it and give the CSV")
@@ -282,14 +282,14 @@ def _too_long(longer: Sequence[tuple[int, int, list[str]]], header: Sequence[str
     number, line, row = longer[0]
     others = [str(n) for n, _, _ in longer[1 : 1 + _ROWS_NAMED]]
     more = (
-        f"; the same in {len(longer) - 1} more rows ({', '.join(others)}{', ...' if len(longer) > 4 else ''})"
+        f"; the same in {len(longer) - 1:,} more rows ({', '.join(others)}{', ...' if len(longer) > 4 else ''})"
         if others
         else ""
     )
     name = {"\t": "a tab", ",": "a comma", ";": "a semicolon"}.get(separator, repr(separator))
     values = f"{separator} ".join(row) if separator != "\t" else " | ".join(row)
     return (
-        f"row {number} (line {line}): {len(row)} values for {len(header)} columns ({', '.join(header)}): "
+        f"row {number} (line {line}): {len(row):,} values for {len(header)} columns ({', '.join(header)}): "
         f'{values[:120]!r}. A value that holds {name} needs quotes, as in "COVID-19, ARDS"{more}'
     )
 

@@ -75,7 +75,7 @@ def normalise_paths(paths: Sequence[str], root: Path) -> tuple[list[str], list[s
         for path in paths
     ]
     n = sum(a != b for a, b in zip(paths, normalised, strict=True))
-    return normalised, [f"paths: {n} written with back slashes or a drive, read with /"] if n else []
+    return normalised, [f"paths: {n:,} written with back slashes or a drive, read with /"] if n else []
 
 
 def _value_or_blank(text: str) -> str:
@@ -95,7 +95,7 @@ def _column_notes(column: str, changed: Counter[tuple[str, str]]) -> list[str]:
     other = {key: n for key, n in changed.items() if key not in missing}
     notes = []
     if missing:
-        notes.append(f"{column}: {sum(missing.values())} missing (written {listed(sorted(a for a, _ in missing))})")
+        notes.append(f"{column}: {sum(missing.values()):,} missing (written {listed(sorted(a for a, _ in missing))})")
     if other and column == "patient_id":
         (old, new), _ = min(other.items())
         notes.append(f"patient_id: {sum(other.values())} with a decimal point, {old} read as {new}")
@@ -111,7 +111,7 @@ def _patient_doubts(patients: pd.Series) -> list[str]:
     if rounded := sorted(name for name in counts if _ROUNDED.fullmatch(name)):
         n = sum(counts[name] for name in rounded)
         notes.append(
-            f"patient_id: {n} written as a spreadsheet rounds numbers ({listed(rounded, 3)}): several patients may "
+            f"patient_id: {n:,} written as a spreadsheet rounds numbers ({listed(rounded, 3)}): several patients may "
             "have become one; export the column as text"
         )
     plain = {name for name in counts if name.isdecimal()}
@@ -140,5 +140,5 @@ def _read_ages(values: pd.Series) -> tuple[pd.Series, list[str]]:
         notes.append(f"age: {listed(readings)}")
     if wrong:
         wrong_texts = listed(sorted(repr(t.strip()) for t in wrong))
-        notes.append(f"age: {sum(wrong.values())} unknown (written {wrong_texts})")
+        notes.append(f"age: {sum(wrong.values()):,} unknown (written {wrong_texts})")
     return pd.Series([ages[str(v)] for v in values], index=values.index, dtype="float64"), notes

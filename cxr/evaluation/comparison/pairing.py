@@ -169,7 +169,7 @@ def pair(runs: Sequence[Predictions]) -> Paired:
     )
     if not measured.any():
         reasons = "; ".join(f"{n} {reason}" for reason, n in of_all.items() if n)
-        raise RunError(f"none of the {len(keys)} X-rays that the runs share can be compared: {reasons}")
+        raise RunError(f"none of the {len(keys):,} X-rays that the runs share can be compared: {reasons}")
     rows = [table[measured] for table in shared]
     truth, contradicted = (_targets if task == MULTI_LABEL else _labels)(rows, classes)
     return Paired(

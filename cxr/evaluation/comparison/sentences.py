@@ -64,7 +64,7 @@ def notes_of(paired: Paired, runs: Sequence[Predictions], data_hashes: set[str])
     notes = []
     if paired.all_seen:
         notes.append(
-            f"All {len(paired.patients)} X-rays were seen in training by one of the networks: nothing here is about "
+            f"All {len(paired.patients):,} X-rays were seen in training by one of the networks: nothing here is about "
             "new X-rays."
         )
     unknown = [run.run for run in runs if not run.seen_known]
@@ -78,7 +78,7 @@ def notes_of(paired: Paired, runs: Sequence[Predictions], data_hashes: set[str])
     elif len(data_hashes) > 1 or "" in data_hashes:
         notes.append("The runs may be of different data and not all files can be read: X-rays are paired by image id.")
     if paired.contradicted:
-        notes.append(f"{paired.contradicted} findings are stated differently by the runs' data and count as unknown.")
+        notes.append(f"{paired.contradicted:,} findings are stated differently by the runs' data and count as unknown.")
     of_one = sum(patient.startswith("image ") for patient in paired.patients)
     if of_one:
         notes.append(

@@ -133,8 +133,8 @@ def point_in_words(point: OperatingPoint) -> list[str]:
     name, share = point.name, f"{100 * point.prevalence:.3g} %"
     with_it, without = xrays(tp + fn, point.n_positive_patients), xrays(tn + fp, point.n_negative_patients)
     called, not_called = tp + fp, tn + fn
-    first = f"{tp} of {with_it} with {name} lie above it: sensitivity {percent(point.sensitivity)}."
-    second = f"{tn} of {without} without it do not: specificity {percent(point.specificity)}."
+    first = f"{tp:,} of {with_it} with {name} lie above it: sensitivity {percent(point.sensitivity)}."
+    second = f"{tn:,} of {without} without it do not: specificity {percent(point.specificity)}."
     third = f"Where {share} of X-rays have it, "
     third += (
         f"{percent(point.ppv)} of those above have it (positive predictive value)"

@@ -6,6 +6,21 @@ from typing import NotRequired, TypedDict
 
 from cxr.formatting import Estimate
 
+FURTHER = {
+    "balanced_accuracy": "balanced accuracy",
+    "macro_recall": "macro recall",
+    "macro_precision": "macro precision",
+    "macro_f1": "macro F1",
+    "macro_specificity": "macro specificity",
+    "mean_average_precision": "mean average precision",
+    "mean_sensitivity_at_90": "mean sensitivity at 90 % specificity",
+    "mean_sensitivity_at_95": "mean sensitivity at 95 % specificity",
+    "brier": "Brier score",
+    "log_loss": "log loss",
+    "ece": "calibration error (ECE)",
+}
+"""What people read for the scores of :attr:`FurtherScores.overall`, in the order in which they are shown."""
+
 
 class Calibration(TypedDict):
     """Expected calibration error, Brier score and log loss with probabilities of logits divided by a temperature.

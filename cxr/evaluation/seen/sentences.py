@@ -19,8 +19,8 @@ def seen_in_words(seen: SeenRecord | None, split: str | None = None) -> list[str
     n = sum(counts["of"] for counts in splits.values())
     if not lines and seen["compared_with"]:
         lines.append(
-            f"None of the {n} X-rays is one of the {seen['compared_with']:,} that the network was trained or selected "
-            f"on ({_compared(seen)})."
+            f"None of the {n:,} X-rays is one of the {seen['compared_with']:,} that the network was trained or "
+            f"selected on ({_compared(seen)})."
         )
     lines += [
         f"Not known: {subject}. X-rays that it has seen may be among those measured." for subject in seen["unknown"]
@@ -45,7 +45,9 @@ def _not_compared(seen: SeenRecord) -> list[str]:
             "pictures were not at hand."
         )
     if n := seen.get("no_patient"):
-        lines.append(f"Patients were not compared for {n} X-rays: here or in the training, source or id is not known.")
+        lines.append(
+            f"Patients were not compared for {n:,} X-rays: here or in the training, source or id is not known."
+        )
     return lines
 
 
@@ -56,13 +58,13 @@ def marked_in_words(seen: SeenRecord) -> str:
     if n := n_seen(seen, left_out=True):
         of = sum(counts["of"] for counts in out)
         lines.append(
-            f"{n} of {of} X-rays are left out: they are not new to the network ({_uses(*out)}). `--include-seen` keeps "
-            "them."
+            f"{n:,} of {of:,} X-rays are left out: they are not new to the network ({_uses(*out)}). `--include-seen` "
+            "keeps them."
         )
     kept = [of for of in seen["splits"].values() if not of["left_out"]]
     if n := sum(map(n_seen_of, kept)):
         of = sum(counts["of"] for counts in kept)
-        lines.append(f"{n} of the {of} X-rays are not new to the network ({_uses(*kept)}).")
+        lines.append(f"{n:,} of the {of:,} X-rays are not new to the network ({_uses(*kept)}).")
     if not lines and seen["unknown"]:
         lines.append(f"Not known: {'; '.join(seen['unknown'])}.")
     return " ".join(lines)
@@ -74,8 +76,8 @@ def _split_in_words(split: str, counts: SeenSplit, rest: str) -> str:
     seen = f"not new to the network ({_uses(counts)})"
     why = counts.get("why")
     if why == ALL_SEEN:
-        return f"All {of} X-rays of {where} are {seen}: its figures say nothing about new X-rays."
-    these = f"{n} of the {of} X-rays of {where} are {seen}"
+        return f"All {of:,} X-rays of {where} are {seen}: its figures say nothing about new X-rays."
+    these = f"{n:,} of the {of:,} X-rays of {where} are {seen}"
     other = _figures(counts)
     if why:
         return f"{these} and are measured with the others: its figures are not those of new X-rays.{other}"
@@ -86,9 +88,9 @@ def _uses(*splits: SeenSplit) -> str:
     trained, chosen = sum(of["trained"] for of in splits), sum(of["chosen"] for of in splits)
     near, patients = sum(of.get("near", 0) for of in splits), sum(of.get("patients", 0) for of in splits)
     parts = ((trained, _TRAINED), (chosen, _CHOSEN), (patients, _OF_PATIENT))
-    words = ", ".join(f"{n} {words}" for n, words in parts if n)
+    words = ", ".join(f"{n:,} {words}" for n, words in parts if n)
     confirmed = sum(of.get("confirmed", 0) for of in splits)
-    return f"{words}; {near} of them as near-duplicates, {_how(near, confirmed)}" if near else words
+    return f"{words}; {near:,} of them as near-duplicates, {_how(near, confirmed)}" if near else words
 
 
 def _how(near: int, confirmed: int) -> str:
@@ -96,7 +98,7 @@ def _how(near: int, confirmed: int) -> str:
     on_training, alone = "confirmed on the X-rays of the training", "by their fingerprints alone"
     if confirmed in (0, near):
         return on_training if confirmed else alone
-    return f"{confirmed} {on_training}, {near - confirmed} {alone}"
+    return f"{confirmed:,} {on_training}, {near - confirmed:,} {alone}"
 
 
 def _figures(counts: SeenSplit) -> str:

@@ -165,7 +165,7 @@ def _reason(division: Division, *, named: bool) -> str:
     if n < 2:
         return f"all X-rays have the same value, {division.names[0]}"
     if n > MOST_GROUPS and not named:
-        return f"{n} values, more than {MOST_GROUPS}: name it with --by to compare them all"
+        return f"{n:,} values, more than {MOST_GROUPS}: name it with --by to compare them all"
     return ""
 
 

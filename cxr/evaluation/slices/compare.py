@@ -78,7 +78,7 @@ def slices_of(
     seen = results.get("seen")
     if seen is not None and (left_out := n_seen(seen, left_out=True)):
         notes.append(
-            f"{left_out} X-rays of all splits are left out, as in the run's figures: the network has seen them."
+            f"{left_out:,} X-rays of all splits are left out, as in the run's figures: the network has seen them."
         )
     task, classes = results.get("task", SINGLE_LABEL), results["classes"]
     found = slice_predictions(measured, classes, task, rows, by, pairs=pairs, progress=progress)
@@ -278,10 +278,10 @@ def _manifest_rows(run: Run) -> tuple[pd.DataFrame | None, list[str]]:
 def _notes(table: pd.DataFrame, known: pd.DataFrame, rows: pd.DataFrame | None) -> list[str]:
     notes = []
     if rows is not None and (gone := int((~known["image_id"].isin(rows["image_id"])).sum())):
-        notes.append(f"{gone} X-rays are no longer in the manifest: they have no value in its columns.")
+        notes.append(f"{gone:,} X-rays are no longer in the manifest: they have no value in its columns.")
     if without := int((table["patient_id"] == "").sum()):
         notes.append(
-            f"No patient is known of {without} of {len(table)} X-rays: each counts as a patient of its own. "
+            f"No patient is known of {without:,} of {len(table):,} X-rays: each counts as a patient of its own. "
             "Where some belong together, the intervals are too narrow."
         )
     return notes

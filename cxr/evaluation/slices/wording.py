@@ -71,8 +71,8 @@ def conclusions(results: SliceResults) -> list[str]:
         return lines
     if not compared and not results["pairs_compared"]:
         return ["Nothing can be compared: no slice has enough patients on both sides."]
-    looked = f"{len(compared)} slices" + (
-        f" and {results['pairs_compared']} pairs of them" if results["pairs_compared"] else ""
+    looked = f"{len(compared):,} slices" + (
+        f" and {results['pairs_compared']:,} pairs of them" if results["pairs_compared"] else ""
     )
     return [
         f"Nothing stands out among {looked}. That does not show that the network does equally well everywhere: the "

@@ -83,7 +83,7 @@ def read_predictions(params: PredictionsParams, table: pd.DataFrame | None = Non
     keep = rows["in_data"] & ~rows["label"].isin(list(params.ignored_labels))
     keep &= _labelled(table, rows, roles, task)
     if not keep.any():
-        raise wrong(f"none of the {len(table)} rows is of an X-ray with a label: {_where_labels(params)}")
+        raise wrong(f"none of the {len(table):,} rows is of an X-ray with a label: {_where_labels(params)}")
     if task == SINGLE_LABEL:
         _refuse_unknown_labels(table, rows[keep], classes, roles)
     used = list(roles.classes.values())
@@ -201,9 +201,9 @@ def _refuse_unknown_labels(table: pd.DataFrame, rows: pd.DataFrame, classes: Seq
     alias = shlex.quote(f"{label}={likely or 'CLASS'}")
     more = names.other_numbers(table, roles.used) if roles.classes else []
     raise wrong(
-        f"row {bad.index[0] + 1}: label {label!r} ({int((bad['label'] == label).sum())} X-rays) is none of the classes "
-        f"{shown(classes)}. Accepted: `--alias {alias}`, `--ignore-label {shlex.quote(label)}` to leave them out, or "
-        f"`--column {shlex.quote(f'{label}=COLUMN')}` for every class"
+        f"row {bad.index[0] + 1}: label {label!r} ({int((bad['label'] == label).sum()):,} X-rays) is none of the "
+        f"classes {shown(classes)}. Accepted: `--alias {alias}`, `--ignore-label {shlex.quote(label)}` to leave them "
+        f"out, or `--column {shlex.quote(f'{label}=COLUMN')}` for every class"
         + (f" (further columns of numbers: {shown(more)})" if more else "")
     )
 
@@ -321,12 +321,14 @@ def _notes(
         gone = rows[~rows["in_data"]]
         if len(gone):
             notes.append(
-                f"Left out: {len(gone)} of {len(table)} rows whose image is not in the data, such as "
+                f"Left out: {len(gone):,} of {len(table):,} rows whose image is not in the data, such as "
                 f"{gone['image_id'].iloc[0]!r}."
             )
         without = len(data) - int(rows["in_data"].sum())
         if without:
-            notes.append(f"{without} of the {len(data)} X-rays of the data have no prediction: they are in no figure.")
+            notes.append(
+                f"{without:,} of the {len(data):,} X-rays of the data have no prediction: they are in no figure."
+            )
     if task == MULTI_LABEL and not roles.truth and (roles.label or roles.findings):
         notes.append("A finding that the table does not name for an X-ray counts as absent.")
     return notes

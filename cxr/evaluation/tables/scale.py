@@ -41,7 +41,7 @@ def numbers_of(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
     if len(bad):
         row, k = bad[0]
         text = one_text(table[columns[k]].iloc[row])
-        more = f" ({len(bad)} values are like that)" if len(bad) > 1 else ""
+        more = f" ({len(bad):,} values are like that)" if len(bad) > 1 else ""
         raise wrong(
             f"row {table.index[row] + 1}, column {columns[k]!r}: {text!r} is not a finite number{more}. Accepted: a "
             "probability or a logit in every row"
@@ -104,7 +104,7 @@ def _not_one(
     values = " + ".join(f"{value:.3g}" for value in chances[row][:6]) + (" + ..." if chances.shape[1] > 6 else "")
     return (
         f"row {rows[row]}: the probabilities of {shown(columns)} sum to {sums[row]:.3g}, not 1 ({values}; {len(far)} "
-        f"of {len(sums)} rows). Accepted: sums within {ROUNDING:g} of 1; `--scale logits`; `--task multi-label` for "
+        f"of {len(sums):,} rows). Accepted: sums within {ROUNDING:g} of 1; `--scale logits`; `--task multi-label` for "
         "findings that do not exclude each other"
     )
 

@@ -59,7 +59,7 @@ def _check_images(images: pd.Series) -> None:
         first = int(np.flatnonzero((images == images.iloc[again[0]]).to_numpy())[0])
         raise wrong(
             f"row {again[0] + 1}: image {images.iloc[again[0]]!r} is in row {first + 1} already "
-            f"({len(again)} rows name an image again). Accepted: one row for each image"
+            f"({len(again):,} rows name an image again). Accepted: one row for each image"
         )
 
 
@@ -80,7 +80,7 @@ def _ids_in(images: pd.Series, data: Manifest) -> pd.Series:
     ]
     if not any(ids):
         raise wrong(
-            f"none of the {len(images)} images is in the data: the table has {images.iloc[0]!r}, the manifest "
+            f"none of the {len(images):,} images is in the data: the table has {images.iloc[0]!r}, the manifest "
             f"{known[0]!r} ({files[0]!r}). Accepted: ids or files of the manifest"
         )
     again = [name for name, n in Counter(filter(None, ids)).items() if n > 1]

@@ -62,7 +62,7 @@ def run(folder: RunFolder, params: CheckParams, progress: Progress) -> None:
     if folder.stop_requested():
         return
     if not looks:
-        raise ManifestError(f"none of the {len(manifest)} X-rays can be read; the first: {left_out[0]['reason']}")
+        raise ManifestError(f"none of the {len(manifest):,} X-rays can be read; the first: {left_out[0]['reason']}")
     readable = manifest.select(ids=list(looks))
     ages = children(readable.table)
     flags = _flags(readable, looks, flag_children=ages["flagged"])
@@ -118,7 +118,7 @@ def look_at_all(
         for image_id, answer in _appearing(todo, answers):
             done[image_id] = answer
             lines.write(json.dumps([image_id, answer]) + "\n")
-            progress(0.98 * len(done) / len(manifest), f"{len(done)} of {len(manifest)} X-rays looked at")
+            progress(0.98 * len(done) / len(manifest), f"{len(done):,} of {len(manifest):,} X-rays looked at")
             if folder.stop_requested():
                 break
     answered = [(image_id, done[image_id]) for image_id in manifest.ids if image_id in done]

@@ -99,7 +99,7 @@ def finding(flags: Sequence[FlaggedImage], images: pd.DataFrame, children: Child
     else:
         kinds = [(kind, sum(flag["kind"] == kind for flag in pictures)) for kind in KINDS]
         each = ", ".join(f"{IN_WORDS[kind].lower()} {count}" for kind, count in kinds if count)
-        first = f"{flagged} of {n} may not be what they seem: {each}."
+        first = f"{flagged:,} of {n} may not be what they seem: {each}."
     return f"{first} {children['sentence']}"
 
 
@@ -143,5 +143,5 @@ def remaining(results: CheckResults, manifest: Manifest, kinds: Sequence[str] = 
     flagged = {flag["image_id"] for flag in results["flags"] if not kinds or flag["kind"] in kinds}
     rest = [image_id for image_id in manifest.ids if image_id not in flagged]
     if not rest:
-        raise CxrError(f"all {len(manifest)} X-rays are flagged: none would be left")
+        raise CxrError(f"all {len(manifest):,} X-rays are flagged: none would be left")
     return manifest.select(ids=rest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from cxr.formatting import Estimate, number, percent, points
 
@@ -35,8 +35,8 @@ class Finding(TypedDict):
     weight, score
         How much it weighs, and how large it is: from 0 (no effect) to 1 (the largest possible), by the end of the
         interval that is nearer to no effect.
-    sentence
-        What was found.
+    sentence, detail
+        What was found, in one sentence, and what more there is to say of it. Older audits have no detail.
     figure, figure_name, form
         The number with its interval over patients, what it is, and how it is written.
     n_images, n_patients
@@ -57,6 +57,7 @@ class Finding(TypedDict):
     weight: Weight
     score: float
     sentence: str
+    detail: NotRequired[str]
     figure: Estimate
     figure_name: str
     form: Form

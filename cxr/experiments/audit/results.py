@@ -10,6 +10,7 @@ from cxr.experiments.audit.findings import WEIGHTS, Finding, PartStatus, Weight,
 from cxr.experiments.audit.part_names import PARTS
 from cxr.experiments.audit.rules import RULES, rule_named
 from cxr.experiments.audit.subject import Subject
+from cxr.formatting import counted
 
 if TYPE_CHECKING:
     from cxr.runs import Run, RunFolder
@@ -148,4 +149,4 @@ def part_file(name: str) -> str:
 
 def _counted(n: int, weight: Weight) -> str:
     noun = {"serious": "serious finding", "warning": "warning", "note": "note"}[weight]
-    return f"{n} {noun}{'' if n == 1 else 's'}"
+    return counted(n, noun)

@@ -17,7 +17,6 @@ from cxr.experiments.clusters.region import places
 from cxr.experiments.clusters.results import ClassEntry, ClusterEntry, ClusterRegion
 from cxr.experiments.clusters.scores import RegionGain, corrected_p, largest_by_chance, region_gains
 from cxr.formatting import Estimate, p_value, times, xrays
-from cxr.formatting import patients as n_patients
 
 _EXAMPLES = 60
 _NOTHING = Estimate(value=None, low=None, high=None)
@@ -206,7 +205,7 @@ _NOUNS = {"text": "burned-in text", "lungs": "the lungs", "border": "the border"
 
 def finding(classes: Sequence[ClassEntry], clusters: Sequence[ClusterEntry], n_images: int, n_people: int) -> str:
     """Return what clusters were found in a few sentences."""
-    n = f"{n_images} X-ray{'s' * (n_images != 1)} of {n_patients(n_people)}"
+    n = xrays(n_images, n_people)
     shown = [entry for entry in clusters if entry["shown"]]
     clustered = [entry for entry in classes if not entry["reason"]]
     unstable = [entry["target"] for entry in clustered if entry["n_clusters"] > 1 and not entry["stable"]]

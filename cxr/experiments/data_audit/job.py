@@ -64,7 +64,7 @@ def run(folder: RunFolder, params: AuditParams, progress: Progress) -> None:
     if folder.stop_requested():
         return
     if not measured:
-        raise ManifestError(f"none of the {len(manifest)} X-rays can be read; the first: {left_out[0]['reason']}")
+        raise ManifestError(f"none of the {len(manifest):,} X-rays can be read; the first: {left_out[0]['reason']}")
     readable = manifest.select(ids=list(measured))
     tokens: dict[str, FileTokens] = {}
     if params.text:
@@ -156,7 +156,7 @@ def measure_all(
         for image_id, answer in zip(todo, answers, strict=True):
             done[image_id] = "the decoder ended without an answer" if isinstance(answer, WorkerDied) else answer
             lines.write(json.dumps([image_id, done[image_id]]) + "\n")
-            progress(len(done) / len(manifest), f"{len(done)} of {len(manifest)} X-rays measured")
+            progress(len(done) / len(manifest), f"{len(done):,} of {len(manifest):,} X-rays measured")
             if folder.stop_requested():
                 answers.close()
                 break

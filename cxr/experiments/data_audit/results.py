@@ -223,11 +223,11 @@ def finding(entries: Sequence[Entry], images: pd.DataFrame, classes: Classes) ->
     if not shown:
         enough = "" if any(entry["auc"]["value"] is not None for entry in tested) else " There are too few patients."
         return (
-            f"None of {len(tested)} properties is shown to predict the class, on {n}. That is no proof that none does."
-            f"{enough}"
+            f"None of {len(tested):,} properties is shown to predict the class, on {n}. That is no proof that none "
+            f"does. {enough}"
         )
     some = " ".join(entry["sentence"] for entry in shown[:3])
-    return f"{len(shown)} of {len(tested)} properties predict the class without a look at the chest, on {n}. {some}"
+    return f"{len(shown):,} of {len(tested):,} properties predict the class without a look at the chest, on {n}. {some}"
 
 
 def bar_of(own: Estimate) -> tuple[float, float, float]:
@@ -254,8 +254,8 @@ def entry_cells(entry: Entry) -> dict[str, str]:
 def missing_cells(row: MissingColumn) -> dict[str, str]:
     """Return a row of the table of missing metadata, by its columns: on how many X-rays of each class."""
     counts = {name: own for name, own in row["by_class"].items() if own["of"]}
-    return {"": row["title"], "every X-ray": f"{row['missing']} of {row['of']}"} | {
-        name: f"{own['missing']} of {own['of']}" for name, own in counts.items()
+    return {"": row["title"], "every X-ray": f"{row['missing']:,} of {row['of']:,}"} | {
+        name: f"{own['missing']:,} of {own['of']:,}" for name, own in counts.items()
     }
 
 

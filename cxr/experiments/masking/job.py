@@ -14,6 +14,7 @@ Files in the run folder
   absolute change of grey of the network's picture
 - ``boxes.parquet`` and ``control_boxes.parquet`` (every mode and draw, and the borrowed ones): pixels of the file
 - ``results.json``: the numbers (:mod:`cxr.experiments.masking.results`)
+- ``predicted.jsonl``, while the run works: what was predicted so far, for a run that is resumed
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from cxr.experiments.masking.results import results_of
 from cxr.experiments.masking.sentences import finding
 from cxr.experiments.masking.settings import Setting
 from cxr.experiments.masking.shapes import MaskingNumbers, MaskingResults, Settings
+from cxr.explain.store import weights_digest
 from cxr.files import replacing
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 from cxr.text.corrections import FileTokens
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 Progress = Callable[[float, str], None]
 
 BOXES, CONTROL_BOXES, ALL_CONDITIONS = "boxes.parquet", "control_boxes.parquet", "conditions.parquet"
+_JOURNAL = "predicted.jsonl"
 _SEARCHED, _PREDICTED = 0.6, 0.9  # of the whole time, when nothing is cached
 
 
@@ -62,6 +65,7 @@ def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
     from cxr.networks import load_network, resolve_device, seen_by
 
     progress(0.0, "loading")
+    digest = weights_digest(setting.model)  # before the weights: should they change meanwhile, nothing is taken over
     model, description = load_network(setting.model)
     model.to(resolve_device(setting.device))
     manifest, whole_manifest = _images_of(setting, model)
@@ -75,7 +79,14 @@ def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
         return
     rests_on = with_opening(rests_on, whole_manifest, list(file_tokens), folder.id, "text-experiment")
     predictions = predict_conditions(
-        model, manifest, file_tokens, setting.masking, _between(progress, _SEARCHED, _PREDICTED), folder.stop_requested
+        model,
+        manifest,
+        file_tokens,
+        setting.masking,
+        _between(progress, _SEARCHED, _PREDICTED),
+        folder.stop_requested,
+        folder.path / _JOURNAL,
+        digest,
     )
     if predictions is None:
         return
@@ -114,6 +125,7 @@ def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
         "provenance": rests_on,
     }
     folder.write_json("results.json", results)
+    (folder.path / _JOURNAL).unlink(missing_ok=True)
     progress(1.0, results["finding"])
 
 

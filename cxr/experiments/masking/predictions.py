@@ -1,16 +1,26 @@
-"""A network's answers about every X-ray under every condition of :mod:`cxr.experiments.masking.conditions`."""
+"""A network's answers about every X-ray under every condition of :mod:`cxr.experiments.masking.conditions`.
+
+They are made for a few X-rays at a time. A journal keeps each such batch once it is done, one line each, so that an
+experiment that was stopped goes on after the last one. A batch is kept whole: pictures are then computed beside the
+same others as in an experiment that was never stopped, and give the same numbers to the last bit.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import pandas as pd
 
 from cxr.data import Manifest, read_xray
+from cxr.data.audit.journal import read_journal
 from cxr.data.images.resize import fit_square
 from cxr.evaluation.metrics import patients_of, probabilities
 from cxr.evaluation.predict import predict
@@ -143,6 +153,22 @@ class ConditionPredictions:
         return pd.concat(parts, ignore_index=True)
 
 
+_BoxFields = tuple[int, int, int, int, str, float, str]
+
+
+class _Answer(TypedDict):
+    """What the network said of one X-ray, as a line of the journal holds it.
+
+    ``logits`` are by condition (its fields first), ``changes`` in the same order (None where none is measured), and
+    ``controls`` by mask mode: the boxes of each random draw, and the borrowed ones last.
+    """
+
+    conditions: list[tuple[str, str, int, str]]
+    logits: list[list[float]]
+    changes: list[float | None]
+    controls: dict[str, list[list[_BoxFields]]]
+
+
 def predict_conditions(
     model: XrayClassifier,
     manifest: Manifest,
@@ -150,16 +176,51 @@ def predict_conditions(
     masking: Masking,
     progress: Progress = lambda fraction, text: None,
     stopped: Callable[[], bool] = lambda: False,
+    journal: Path | None = None,
+    network: str = "",
 ) -> ConditionPredictions | None:
-    """Return predictions for every image of ``file_tokens`` (by id) under every condition; None when stopped."""
+    """Return predictions for every image of ``file_tokens`` (by id) under every condition; None when stopped.
+
+    Parameters
+    ----------
+    journal
+        File that keeps what is predicted. What it holds already is not predicted again, as long as it was made by the
+        same network, of the same images and tokens, masked in the same way.
+    network
+        Digest of the network's weights, for the journal.
+    """
     predictor = _Predictor(model, manifest, file_tokens, masking)
-    for start in range(0, len(predictor.ids), _CHUNK):
-        if stopped():
-            return None
-        predictor.chunk(range(start, min(start + _CHUNK, len(predictor.ids))))
-        done = min(start + _CHUNK, len(predictor.ids))
-        progress(done / len(predictor.ids), f"{done} of {len(predictor.ids)} images predicted")
+    basis = _basis(network, file_tokens, masking)
+    done = read_journal(journal) if journal else {}
+    with journal.open("a", encoding="utf-8") if journal else contextlib.nullcontext() as lines:
+        for start in range(0, len(predictor.ids), _CHUNK):
+            end = min(start + _CHUNK, len(predictor.ids))
+            answers: list[_Answer] | None = done.get(f"{basis} {start}")
+            if answers is None:
+                if stopped():
+                    return None
+                answers = predictor.predicted(range(start, end))
+                if lines is not None:
+                    lines.write(json.dumps([f"{basis} {start}", answers]) + "\n")
+                    lines.flush()
+            predictor.take(range(start, end), answers)
+            progress(end / len(predictor.ids), f"{end:,} of {len(predictor.ids):,} images predicted")
     return predictor.result()
+
+
+def _basis(network: str, file_tokens: Mapping[str, FileTokens], masking: Masking) -> str:
+    """Return a digest of all that predictions depend on: lenders and frequent words make each depend on all tokens."""
+    tokens = [(i, of.content_hash, of.shape, _fields(of.boxes)) for i, of in file_tokens.items()]
+    return hashlib.sha256(json.dumps([network, astuple(masking), tokens]).encode()).hexdigest()[:16]
+
+
+def _fields(boxes: Iterable[TextBox]) -> list[_BoxFields]:
+    return [(box.x0, box.y0, box.x1, box.y1, box.text, box.score, box.kind) for box in boxes]
+
+
+def _controls(drawn: Sequence[Sequence[_BoxFields]]) -> Controls:
+    *random, other = (tuple(TextBox(*fields) for fields in boxes) for boxes in drawn)
+    return Controls(tuple(random), other)
 
 
 class _Predictor:
@@ -180,40 +241,59 @@ class _Predictor:
         self._controls: dict[str, dict[str, Controls]] = {}
         self._changes = {condition: np.zeros(len(self.ids)) for condition in masking.conditions}
 
-    def chunk(self, rows: range) -> None:
-        """Ask about some images."""
-        queue: list[tuple[int, Condition]] = []
+    def predicted(self, rows: range) -> list[_Answer]:
+        """Ask the network about some images."""
+        answers: list[_Answer] = []
         pictures: list[np.ndarray] = []
-        groups = {row: groups_of(self._boxes[self.ids[row]], self._words) for row in rows}
-        for row in rows:
-            for condition, picture in self._pictures(self.ids[row], groups[row]):
-                queue.append((row, condition))
+        for image_id in (self.ids[row] for row in rows):
+            conditions: list[tuple[str, str, int, str]] = []
+            changes: list[float | None] = []
+            image = read_xray(self._manifest.image_path(image_id))
+            controls = self._controls_of(image_id, image)
+            for condition, picture in self._pictures(image_id, image, controls):
+                conditions.append(condition)
                 pictures.append(fit_square(picture, self._model.card.size))
                 if condition == BEFORE:
                     before_picture = pictures[-1].astype(np.int16)
-                elif condition in self._changes:
-                    self._changes[condition][row] = np.abs(pictures[-1] - before_picture).mean()
-        logits = dict(zip(queue, predict(self._model, np.stack(pictures)), strict=True))
-        for row, boxes_by_name in groups.items():
-            before = logits[row, BEFORE]
-            for condition in self._masking.conditions:
-                self._logits[condition][row] = logits.get((row, condition), before)  # nothing masked: the same picture
-            for name, boxes in boxes_by_name.items():
-                condition = Condition("kept", self._masking.modes[0], kept=name)
-                self._kept.setdefault(name, []).append((row, logits.get((row, condition), before)))
-                self._counts[name] += len(boxes)
+                measured = condition in self._changes
+                changes.append(float(np.abs(pictures[-1] - before_picture).mean()) if measured else None)
+            boxes = {mode: [_fields(drawn) for drawn in (*of.random, of.other)] for mode, of in controls.items()}
+            answers.append({"conditions": conditions, "logits": [], "changes": changes, "controls": boxes})
+        logits = iter(predict(self._model, np.stack(pictures)).tolist())
+        for answer in answers:
+            answer["logits"] = [next(logits) for _ in answer["conditions"]]
+        return answers
 
-    def _pictures(
-        self, image_id: str, groups: Mapping[str, Sequence[TextBox]]
-    ) -> Iterator[tuple[Condition, np.ndarray]]:
+    def take(self, rows: range, answers: Sequence[_Answer]) -> None:
+        """Take over what the network said about some images."""
+        for row, answer in zip(rows, answers, strict=True):
+            conditions = [Condition(*fields) for fields in answer["conditions"]]
+            logits = dict(zip(conditions, np.array(answer["logits"], np.float32), strict=True))
+            before = logits[BEFORE]
+            for condition in self._masking.conditions:
+                self._logits[condition][row] = logits.get(condition, before)  # nothing masked: the same picture
+            for condition, change in zip(conditions, answer["changes"], strict=True):
+                if change is not None:
+                    self._changes[condition][row] = change
+            for name, boxes in groups_of(self._boxes[self.ids[row]], self._words).items():
+                condition = Condition("kept", self._masking.modes[0], kept=name)
+                self._kept.setdefault(name, []).append((row, logits.get(condition, before)))
+                self._counts[name] += len(boxes)
+            self._controls[self.ids[row]] = {mode: _controls(drawn) for mode, drawn in answer["controls"].items()}
+
+    def _controls_of(self, image_id: str, image: np.ndarray) -> dict[str, Controls]:
         of, masking = self._found[image_id], self._masking
         ids = lenders_of(image_id, self._patients, self._boxes, masking) if of.boxes else []
         lenders = [(self._found[i].boxes, self._found[i].shape) for i in ids]
-        image = read_xray(self._manifest.image_path(image_id))
-        size = self._model.card.size
-        controls = self._controls[image_id] = controls_of(image_id, image, of.boxes, masking, size, lenders)
+        return controls_of(image_id, image, of.boxes, masking, self._model.card.size, lenders)
+
+    def _pictures(
+        self, image_id: str, image: np.ndarray, controls: Mapping[str, Controls]
+    ) -> Iterator[tuple[Condition, np.ndarray]]:
+        boxes = self._boxes[image_id]
         yield BEFORE, image
-        yield from versions(image, of.boxes, controls, masking, size, groups)
+        groups = groups_of(boxes, self._words)
+        yield from versions(image, boxes, controls, self._masking, self._model.card.size, groups)
 
     def result(self) -> ConditionPredictions:
         """Return all answers."""

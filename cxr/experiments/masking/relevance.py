@@ -70,7 +70,7 @@ def relevance_in_tokens(
         except ExplainError as error:
             return {**results, "note": str(error)}
         done = min(start + _BATCH, len(ids))
-        progress(done / len(ids), f"{done} of {len(ids)} heatmaps measured")
+        progress(done / len(ids), f"{done:,} of {len(ids):,} heatmaps measured")
     results["n"] = len(results["images"])
     if not results["n"]:
         return {**results, "note": "no token is left at the network's size"}

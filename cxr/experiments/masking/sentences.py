@@ -26,6 +26,25 @@ def finding(results: MaskingNumbers) -> str:
     return " ".join(_sentences(results))
 
 
+def headline(results: Numbers) -> str:
+    """Return the result in one sentence, for a list of many results: what masking changes, and random boxes change."""
+    effect = next(iter(results["modes"].values()))
+    concluded = conclusion(effect, results.get("task") == MULTI_LABEL)
+    if concluded == "less":
+        return f"Random boxes move predictions more than burned-in text does ({_looked_at(results)})."
+    if concluded == "weak":
+        return (
+            f"Whether burned-in text matters is not clear: random boxes are too weak a control ({_looked_at(results)})."
+        )
+    if concluded == "predictions":
+        masked, random = (percent(effect["changed"][name]) for name in ("tokens", "random"))
+        what = f"changes {masked} of the predictions"
+    else:
+        masked, random = (number(effect["moved"][name]) for name in ("tokens", "random"))
+        what = f"moves probabilities by {masked}"
+    return f"Masking burned-in text {what}, masking random boxes {random} ({_looked_at(results)})."
+
+
 def _sentences(results: MaskingNumbers) -> Iterator[str]:
     first = next(iter(results["modes"].values()))
     if results.get("task") == MULTI_LABEL:
@@ -49,7 +68,7 @@ def _sentences(results: MaskingNumbers) -> Iterator[str]:
 def relevance_of(relevance: Relevance) -> str:
     """Return which X-rays the relevance in tokens is of: ``50 of the 120 X-rays with text, 41 patients``."""
     of = "" if "n_patients" not in relevance else f", {patients(relevance['n_patients'])}"
-    return f"{relevance['n']} of the {relevance['of']} X-rays with text{of}"
+    return f"{relevance['n']:,} of the {relevance['of']:,} X-rays with text{of}"
 
 
 def _of_predictions(results: Numbers, first: Effect) -> Iterator[str]:
@@ -74,10 +93,9 @@ def _of_predictions(results: Numbers, first: Effect) -> Iterator[str]:
 
 def _masking(results: Numbers) -> str:
     with_text, of = results.get("n_patients_with_text"), results.get("n_patients")
-    of_patients = "" if of is None else f" ({with_text} of {patients(of)})"
-    return (
-        f"Masking {results['n_tokens']} tokens on {results['n_with_text']} of {results['n_images']} images{of_patients}"
-    )
+    of_patients = "" if of is None or with_text is None else f" ({with_text:,} of {patients(of)})"
+    on = f"{results['n_with_text']:,} of {results['n_images']:,} images{of_patients}"
+    return f"Masking {results['n_tokens']:,} tokens on {on}"
 
 
 def _looked_at(results: Numbers) -> str:
@@ -98,7 +116,7 @@ def _of_findings(results: Numbers, first: Effect) -> Iterator[str]:
         yield _single_findings(first, n * len(results["modes"]), _looked_at(results))
     crossing = "at least one finding crosses" if n > 1 else "it crosses"
     yield (
-        f"On {percent(first['changed']['tokens'])} of the {results['n_images']} images {crossing} "
+        f"On {percent(first['changed']['tokens'])} of the {results['n_images']:,} images {crossing} "
         f"{threshold_in_words(results)}, under random boxes on {percent(first['changed']['random'])}."
     )
     difference = first["auc"]["tokens"]

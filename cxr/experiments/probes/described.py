@@ -125,7 +125,7 @@ def describe_all(
                 records.flush()
                 lines.write(json.dumps([image_id, answer[1]]) + "\n")
                 lines.flush()
-            progress(number / len(manifest), f"{number} of {len(manifest)} X-rays described")
+            progress(number / len(manifest), f"{number:,} of {len(manifest):,} X-rays described")
             if folder.stop_requested():
                 answers.close()
                 break

@@ -53,7 +53,7 @@ def run(folder: RunFolder, params: ProbeParams, progress: Progress) -> None:
         return
     if not described.by_image:
         first = described.left_out[0]["reason"] if described.left_out else "no answer"
-        raise ManifestError(f"none of the {len(manifest)} X-rays can be read; the first: {first}")
+        raise ManifestError(f"none of the {len(manifest):,} X-rays can be read; the first: {first}")
     readable = manifest.select(ids=[image_id for image_id in manifest.ids if image_id in described.by_image])
     questions = questions_of(readable.table, params.by, params.seed)
     groups = groups_of(readable.table)

@@ -83,8 +83,8 @@ def check_masks(manifest: Manifest, masks: str) -> None:
     if len(named) < len(manifest):
         raise wrong_use(
             ManifestError(
-                f"masks is 'manifest', but {len(named)} of {len(manifest)} X-rays have a lung mask: masks that some "
-                "sources have and others not would give the source away. Use segmentation, or box"
+                f"masks is 'manifest', but {len(named):,} of {len(manifest):,} X-rays have a lung mask: masks that "
+                "some sources have and others not would give the source away. Use segmentation, or box"
             )
         )
 

@@ -240,7 +240,7 @@ def lungs_in_words(results: ProbeResults) -> str:
 def sampled_in_words(results: ProbeResults) -> str:
     """Return how many X-rays were drawn of how many, "" if all of them were probed."""
     n, available = results["n_images"] + len(results["left_out"]), results["n_available"]
-    return "" if n == available else f"{n} of {xrays(available)} were drawn by lot, by patient."
+    return "" if n == available else f"{n:,} of {xrays(available)} were drawn by lot, by patient."
 
 
 def not_probed(entries: Sequence[ProbeEntry]) -> list[str]:

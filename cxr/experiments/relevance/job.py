@@ -175,7 +175,7 @@ def _measured(
             for subject in subjects:
                 lines.write(json.dumps([asdict(row) for row in done[subject.image_id]]) + "\n")
             lines.flush()
-            progress(len(done) / len(manifest), f"{len(done)} of {len(manifest)} X-rays measured")
+            progress(len(done) / len(manifest), f"{len(done):,} of {len(manifest):,} X-rays measured")
     return [row for image_id in manifest.ids for row in done[image_id]]
 
 

@@ -156,11 +156,11 @@ def finding(results: DoseResponse) -> str:
     stamped, control = (percent(dose["turned"][name]) for name in ("stamped", "control"))
     if results["task"] == MULTI_LABEL:
         threshold = f"{results['threshold']:.3g}"
-        on = f"{dose['n']} images" + (f" without {towards}" if results["onto"] else "")
+        on = f"{dose['n']:,} images" + (f" without {towards}" if results["onto"] else "")
         turns = f"takes the probability of {towards} above {threshold} on {stamped}"
         turns += f", the same patch without letters on {control}"
     else:
-        on = f"{dose['n']} images" + (f" of {_listed(results['onto'])}" if results["onto"] else "")
+        on = f"{dose['n']:,} images" + (f" of {_listed(results['onto'])}" if results["onto"] else "")
         turns = f"moves {stamped} of predictions to {towards}, the same patch without letters {control}"
     of_patients = "" if "n_patients" not in dose else f"{patients(dose['n_patients'])}, "
     first = (

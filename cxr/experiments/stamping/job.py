@@ -191,9 +191,9 @@ def _ask(
         if len(waiting) >= _AT_ONCE or (done == len(ids) and waiting):
             logits.append(predict(model, np.stack(waiting)))
             waiting = []
-        progress(begun + (0.99 - begun) * done / len(ids), f"{done} of {len(ids)} images stamped")
+        progress(begun + (0.99 - begun) * done / len(ids), f"{done:,} of {len(ids):,} images stamped")
     if not any(row["condition"] == "stamped" for row in rows):
-        raise TextError(f"none of the {len(ids)} images can be stamped; the first: {left_out[0]['reason']}")
+        raise TextError(f"none of the {len(ids):,} images can be stamped; the first: {left_out[0]['reason']}")
     return _table(chosen, rows, np.concatenate(logits), model), left_out
 
 

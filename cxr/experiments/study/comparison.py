@@ -144,7 +144,7 @@ def _ending(split: str, numbers: set[tuple[int, int]]) -> str:
     if len(numbers) == 1:
         return f" ({_SPLITS[split]}: {xrays(*next(iter(numbers)))})"
     (few, _), (many, _) = min(numbers), max(numbers)
-    return f" ({_SPLITS[split]}: {few} to {many} X-rays, not the same in all trainings)"
+    return f" ({_SPLITS[split]}: {few:,} to {many:,} X-rays, not the same in all trainings)"
 
 
 _SPLITS = {"val": "validation", "test": "test"}

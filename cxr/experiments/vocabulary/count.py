@@ -342,7 +342,7 @@ def finding(images: pd.DataFrame, tokens: pd.DataFrame, entries: Sequence[Entry]
     tokens are chosen and looked at, 5 % of such intervals miss on average, and none of them holds 1.
     """
     with_text = tokens["image_id"].nunique()
-    begin = f"{with_text} of {xrays(len(images), len(set(patients_of(images))))} carry text."
+    begin = f"{with_text:,} of {xrays(len(images), len(set(patients_of(images))))} carry text."
     words = [e for e in entries if e["group"] == "token"]
     if not words:
         return f"{begin} No token is on enough of them to be counted."
@@ -359,9 +359,9 @@ def finding(images: pd.DataFrame, tokens: pd.DataFrame, entries: Sequence[Entry]
     lot = " Each patient is counted with one randomly drawn X-ray." if (images["label"] != "").sum() > units else ""
     within = odds_in_words(best["within_sources"]) if "low" in best.get("within_sources", {}) else ""
     return (
-        f"{begin} {best['token']} predicts the class best: it is on {counts['units']} of {counts['of']} patients of "
-        f"class {name} and on {cells[2]} of the {cells[3]} others (odds ratio {odds}, q = {q_of(best):.2g}, chosen "
-        f"among {len(entries)} tokens, kinds and places).{lot}{sentence(best, within)}"
+        f"{begin} {best['token']} predicts the class best: it is on {counts['units']:,} of {counts['of']:,} patients "
+        f"of class {name} and on {cells[2]} of the {cells[3]} others (odds ratio {odds}, q = {q_of(best):.2g}, chosen "
+        f"among {len(entries):,} tokens, kinds and places).{lot}{sentence(best, within)}"
     )
 
 

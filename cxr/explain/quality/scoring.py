@@ -72,7 +72,9 @@ class Scorer:
             for start in range(0, len(holes), self.batch):
                 batch = torch.from_numpy(holes[start : start + self.batch]).to(self.input.device)
                 parts.append(self._forward(apply(self.input, batch, seed)))
-                progress(min(1.0, (start + self.batch) / len(holes)), f"{start + len(batch)} of {len(holes)} pictures")
+                progress(
+                    min(1.0, (start + self.batch) / len(holes)), f"{start + len(batch):,} of {len(holes):,} pictures"
+                )
         return np.concatenate(parts)
 
     def _forward(self, inputs: torch.Tensor) -> np.ndarray:

@@ -64,6 +64,7 @@ class Row:
     number: int
     weight: str
     sentence: str
+    detail: str
     figure: str
     of: str
     not_shown: str
@@ -124,6 +125,7 @@ def row_of(number: int, finding: Finding) -> Row:
         number=number,
         weight=finding["weight"],
         sentence=finding["sentence"],
+        detail=finding.get("detail", ""),
         figure=f"{finding['figure_name']}: {figure}" if figure else "",
         of="" if n is None else xrays(n, finding["n_patients"]),
         not_shown=finding["not_shown"],
@@ -152,6 +154,7 @@ def findings_table(findings: Sequence[Finding]) -> pd.DataFrame:
             "rule": finding["rule"],
             "name": finding["name"],
             "sentence": finding["sentence"],
+            "detail": finding.get("detail", ""),
             "figure": finding["figure_name"],
             **finding["figure"],
             "images": finding["n_images"],

@@ -20,7 +20,8 @@ def _lines(contents: Contents) -> Iterator[str]:
         yield from ("None. What was looked at is listed below.", "")
     for row in contents.rows:
         yield from (f"### {row.number}. {row.weight.capitalize()}", "", _plain(row.sentence), "")
-        for title, text in (("Figure", row.figure), ("Of", row.of), ("Not shown", row.not_shown)):
+        about = (("Figure", row.figure), ("Of", row.of), ("More", row.detail), ("Not shown", row.not_shown))
+        for title, text in about:
             if text:
                 yield f"- {title}: {_plain(text)}"
         if row.next_step:

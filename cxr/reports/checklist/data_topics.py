@@ -52,7 +52,7 @@ def subsets(subject: Subject) -> str:
     measured = subject.results.get("measured")
     stages = subject.trained.get("stages") or []
     used = [
-        f"stage {stage['name']}: {stage['n_train']} X-rays to train, {stage['n_val']} to validate" for stage in stages
+        f"stage {stage['name']}: {stage['n_train']:,} X-rays to train, {stage['n_val']} to validate" for stage in stages
     ]
     parts = [f"Measured: {listed(f'{split} {n}' for split, n in measured['splits'].items())}."] if measured else []
     return " ".join([*parts, sentence("; ".join(used)) if used else ""]).strip()
@@ -65,8 +65,8 @@ def missing(subject: Subject) -> str:
         return ""
     said = [f"{name} {n}" for name in _METADATA if (n := _missing(table[name]))]
     return (
-        f"Missing values of {len(table)} X-rays: {listed(said) or 'none'}. X-rays without a label are not measured; a "
-        "finding that is not stated or uncertain counts as unknown, not as absent; an X-ray without a patient counts "
+        f"Missing values of {len(table):,} X-rays: {listed(said) or 'none'}. X-rays without a label are not measured; "
+        "a finding that is not stated or uncertain counts as unknown, not as absent; an X-ray without a patient counts "
         "as a patient of its own."
     )
 

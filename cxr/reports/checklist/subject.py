@@ -172,7 +172,7 @@ def _is_on_network(run: Run) -> bool:
 def counts_in_words(table: pd.DataFrame, column: str, at_most: int = 12) -> str:
     """Return ``cohen 343, nih 1000`` of a column's values, the commonest first; "not stated" for empty ones."""
     counts = table[column].replace("", NOT_STATED).value_counts()
-    return listed(f"{name} {n}" for name, n in counts.items()) if len(counts) <= at_most else f"{len(counts)} values"
+    return listed(f"{name} {n}" for name, n in counts.items()) if len(counts) <= at_most else f"{len(counts):,} values"
 
 
 def sentence(text: str) -> str:

@@ -163,7 +163,7 @@ def explainability(subject: Subject) -> str:
     for run in runs[:3]:
         results = run.results() or {}
         lines.append(
-            f"Layer-wise relevance propagation ({results.get('composite')}) of {results.get('n')} X-rays "
+            f"Layer-wise relevance propagation ({results.get('composite')}) of {xrays(results.get('n', 0))} "
             f"(run {run.id})."
         )
     lines += subject.findings_of("cluster-heatmaps", "relevance-regions")[:3]

@@ -139,7 +139,7 @@ def _refuse_shared(rows: pd.DataFrame, shared: pd.Series, index: int) -> None:
         )
         more = f" and {len(patients) - 10} more" if len(patients) > 10 else ""
         raise RecipeError(
-            f"stages.{index}.use_splits: {len(shared_rows)} images of these splits are of patients (or duplicates of "
+            f"stages.{index}.use_splits: {len(shared_rows):,} images of these splits are of patients (or duplicates of "
             f"images) that the last stage holds out: {', '.join(patients[:10])}{more}. Allowed: false, which leaves "
             "them out, or splits without them"
         )
@@ -231,7 +231,7 @@ def check_enough(train: pd.DataFrame, val: pd.DataFrame, index: int, parts: int)
     """Raise RecipeError if there are too few images to train in ``parts`` pieces a batch, or none to validate."""
     if len(train) < max(2, parts) or len(val) < 1:
         raise RecipeError(
-            f"stages.{index}: {len(train)} images to train and {len(val)} to validate are left. "
+            f"stages.{index}: {len(train):,} images to train and {len(val)} to validate are left. "
             f"Allowed: {max(2, parts)} or more, and 1 or more"
         )
 

@@ -28,6 +28,7 @@ from cxr.runs import ACTIVE, Run, start
 from services import load
 from widgets import charts, page, pick, viewer, where
 from widgets import run_state as run_parts
+from widgets.access import acts
 
 _IN_CHART = 25
 
@@ -49,9 +50,9 @@ def show(chosen: DataSet, data: Manifest) -> None:
         help="Takes most of the time, less than a second for each X-ray. Those searched before are not searched again.",
     )
     place = where.choose_with_shards(KIND)
-    label = f"Audit these {len(data)} X-rays" if run is None else "Audit again"
+    label = f"Audit these {len(data):,} X-rays" if run is None else "Audit again"
     kind: Literal["primary", "secondary"] = "primary" if run is None else "secondary"
-    if not running and st.button(label, icon=":material/troubleshoot:", type=kind, key="audit:start"):
+    if not running and acts.button(label, icon=":material/troubleshoot:", type=kind, key="audit:start"):
         start(KIND, {"manifest": chosen.manifest_path, "text": text}, where=place.slurm, shards=place.shards)
         st.rerun()
     page.command("cxr", "data", "audit", chosen.name, *["--no-text"] * (not text), *where.words(place))

@@ -9,7 +9,7 @@ import streamlit as st
 
 from cxr.evaluation.scores.further import further_scores, temperature_of
 from cxr.evaluation.scores.results import FurtherScores
-from cxr.formatting import Estimate, number, percent
+from cxr.formatting import Estimate, number, percent, xrays
 
 from sections.results.evaluated import Evaluated
 from widgets import viewer
@@ -109,9 +109,9 @@ def after_scaling(scores: FurtherScores) -> str:
         fitted = f"{scaled['temperature']:.2f}, " if "temperature" in scaled else ""
         return f"Temperature scaling: {fitted}{scaled['why']}."
     return (
-        f"After temperature scaling (logits divided by {scaled['temperature']:.2f}, fitted on the {scaled['n_fitted']} "
-        f"X-rays of split {scaled['fitted_on']}): calibration error {number(scaled['ece'])}, Brier score "
-        f"{number(scaled['brier'])}, log loss {number(scaled['log_loss'])}."
+        f"After temperature scaling (logits divided by {scaled['temperature']:.2f}, fitted on "
+        f"{xrays(scaled['n_fitted'])} of split {scaled['fitted_on']}): calibration error {number(scaled['ece'])}, "
+        f"Brier score {number(scaled['brier'])}, log loss {number(scaled['log_loss'])}."
     )
 
 

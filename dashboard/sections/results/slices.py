@@ -61,7 +61,7 @@ def show(evaluated: Evaluated) -> None:
         figure = curve_charts.forest(rows, results["overall"]["value"], figure_name=results["figure"], percent=is_share)
         st.plotly_chart(figure, key=f"slices:{column}", config={"displayModeBar": False})
         st.caption(ABOUT)
-    small = [f"{where_in_words(e['where'])} ({e['n']} X-rays; {e['too_small']})" for e in entries if e["too_small"]]
+    small = [f"{where_in_words(e['where'])} ({e['n']:,} X-rays; {e['too_small']})" for e in entries if e["too_small"]]
     if small:
         st.caption(viewer.plain(f"Too small to compare: {'; '.join(small)}."))
     skipped = [f"{name} ({reason})" for name, reason in results["skipped"].items()]

@@ -17,6 +17,7 @@ from cxr.experiments.masking.settings import Setting
 from cxr.experiments.masking.shapes import MaskingResults, masking_results
 from cxr.explain import render
 from cxr.reports import masking, masking_tables
+from cxr.reports.notebooks import TextFinding
 from cxr.runs import ACTIVE, Run
 from cxr.text import TextBox, mask_text
 
@@ -176,7 +177,9 @@ def _show_exports(run: Run, table: pd.DataFrame) -> None:
     )
     with third:
         page.csv_button("Predictions before and after as CSV", table, run.id)
-    page.command("cxr", "text", "report", run.id, "--out", "text.html")
+    command = ["cxr", "text", "report", run.id, "--out", "text.html"]
+    page.command(*command)
+    page.notebook(TextFinding(command, run), run.id)
 
 
 def _show_counts(results: MaskingResults) -> None:
@@ -185,7 +188,7 @@ def _show_counts(results: MaskingResults) -> None:
     cells[0].metric("Images", n)
     if "n_patients" in results:
         cells[0].caption(f"of {page.counted(results['n_patients'], 'patient')}")
-    cells[1].metric("With text", f"{with_text} ({with_text / n:.0%})", help=f"{results['n_tokens']} tokens in all")
+    cells[1].metric("With text", f"{with_text} ({with_text / n:.0%})", help=f"{results['n_tokens']:,} tokens in all")
     changed = "A finding crosses its threshold" if masking_tables.is_of_findings(results) else "Predictions changed"
     cells[2].metric(changed, f"{results['n_changed']} ({results['n_changed'] / n:.1%})")
     control = next(iter(results["modes"].values()))["changed"]["random"]["value"] or 0.0
@@ -196,7 +199,7 @@ def _show_counts(results: MaskingResults) -> None:
 def _show_left_out(results: MaskingResults) -> None:
     left_out = results.get("left_out") or []
     if left_out:
-        with st.expander(f"{len(left_out)} images could not be read", icon=":material/warning:"):
+        with st.expander(f"{len(left_out):,} images could not be read", icon=":material/warning:"):
             st.dataframe(pd.DataFrame(left_out), hide_index=True)
 
 

@@ -18,7 +18,7 @@ def choose(chosen: Subject, split_ids: list[str], reviewed: frozenset[str]) -> s
     if _GO in st.session_state:
         st.session_state["pick:image"] = st.session_state.pop(_GO)
     done = sum(i in reviewed for i in split_ids)
-    st.progress(done / len(split_ids), f"{done} of {len(split_ids)} X-rays of this split reviewed")
+    st.progress(done / len(split_ids), f"{done:,} of {len(split_ids):,} X-rays of this split reviewed")
     which, picker, following = st.columns([9, 8, 4], vertical_alignment="bottom")
     counts = {ALL: len(split_ids), OPEN: len(split_ids) - done, DONE: done}
     pick.arrive("reviewing:filter", "reviewed", ALL, allowed=(ALL, OPEN, DONE))

@@ -32,6 +32,7 @@ from sections.text import experiments, stamping_results, tokens
 from services import explaining, load
 from services.explaining import Xray
 from widgets import address, browse, locked, page, pick, viewer, where
+from widgets.access import acts
 from widgets.subject import Subject
 
 WRITTEN, CUT = "a word", "cut from an X-ray"
@@ -60,8 +61,8 @@ def show(chosen: Subject, network_ref: str) -> None:
     opened = locked.choose_open(chosen.manifest_path, [chosen.split] if chosen.split else [], "stamping")
     place = where.choose(KIND)
     n = len(choice.images)
-    label = f"Stamp all {n} X-rays" if choice.setting.onto else f"Stamp all {n} X-rays of the split"
-    if st.button(label, icon=":material/play_arrow:", type="primary", key="stamping:start"):
+    label = f"Stamp all {n:,} X-rays" if choice.setting.onto else f"Stamp all {n:,} X-rays of the split"
+    if acts.button(label, icon=":material/play_arrow:", type="primary", key="stamping:start"):
         address.ask(stamping=start(KIND, choice.params | opened, where=place).id)
         st.rerun()
     sizes, contrasts = (", ".join(f"{dose:g}" for dose in doses) for doses in (SIZES, CONTRASTS))

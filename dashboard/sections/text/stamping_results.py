@@ -57,9 +57,9 @@ def show(run: Run) -> None:
     st.plotly_chart(dose_curves(results, shown), key=f"stamping:chart:{run.id}", config={"displaylogo": False})
     tables.show_wide(doses(results), n_keys=2)
     st.caption(
-        f"{results['n_images']} X-rays, {results['n_there']} of them {_predicted(results)} without any stamp. “Beyond” "
-        "is stamped minus control, paired by X-ray, with 95 % intervals over patients. p values come from a sign-flip "
-        "test over patients, corrected over the doses (Holm)."
+        f"{results['n_images']:,} X-rays, {results['n_there']} of them {_predicted(results)} without any stamp. "
+        "“Beyond” is stamped minus control, paired by X-ray, with 95 % intervals over patients. p values come from a "
+        "sign-flip test over patients, corrected over the doses (Holm)."
     )
     table = load.table(run.folder.path / STAMPED)
     page.csv_button("All predictions as CSV", table, run.id)

@@ -26,7 +26,7 @@ def show(chosen: Subject, tables: tuple[pd.DataFrame, pd.DataFrame], entry: Entr
     ids_of_data = set(chosen.data.ids)
     ids = [i for i in boxes["image_id"].unique() if i in ids_of_data]
     hint = "" if picked else " · the first row; click another one to see its X-rays"
-    st.markdown(f"**{viewer.plain(entry['token'])}** on {len(ids)} X-rays{hint}")
+    st.markdown(f"**{viewer.plain(entry['token'])}** on {len(ids):,} X-rays{hint}")
     key = f"vocabulary:page:{entry['group']}:{entry['token']}"
     number = pick.page_number(-(-len(ids) // _PER_PAGE), key=key)
     shown = ids[(number - 1) * _PER_PAGE : number * _PER_PAGE]

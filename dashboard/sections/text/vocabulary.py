@@ -28,6 +28,7 @@ from cxr.text import Reviews
 from sections.text import experiments, token_images
 from services import load
 from widgets import charts, page, pick, where
+from widgets.access import acts
 from widgets.subject import Subject
 
 EVERY = "all splits"
@@ -80,9 +81,9 @@ def show(chosen: Subject) -> None:
 def _search(chosen: Subject, split: str, n: int, place: where.Place) -> Run | None:
     """Offer to search these ``n`` X-rays, show the newest search that holds them, and return it."""
     run = newest(chosen.manifest_path, split)
-    label = f"Search the text of {n} X-rays" if run is None else "Search again"
+    label = f"Search the text of {n:,} X-rays" if run is None else "Search again"
     active = run is not None and run.status()["state"] in ACTIVE
-    if not active and st.button(
+    if not active and acts.button(
         label, icon=":material/search:", type="primary" if run is None else "secondary", key="vocabulary:start"
     ):
         start(KIND, {"manifest": chosen.manifest_path, "split": split}, where=place.slurm, shards=place.shards)
@@ -154,7 +155,7 @@ def _entries(run_id: str, stamp: int, split: str, min_images: int, join: bool, _
 def _show_left_out(run: Run) -> None:
     left_out = (run.results() or {}).get("left_out") or []
     if left_out:
-        with st.expander(f"{len(left_out)} images could not be read", icon=":material/warning:"):
+        with st.expander(f"{len(left_out):,} images could not be read", icon=":material/warning:"):
             st.dataframe(pd.DataFrame(left_out), hide_index=True)
 
 
@@ -227,7 +228,11 @@ def table(listed: list[Entry]) -> pd.DataFrame:
 def _columns(listed: list[Entry]) -> dict[str, Any]:
     shares = {
         name: st.column_config.ProgressColumn(
-            name, min_value=0, max_value=1, format="percent", help=f"Share of the {counts['of']} patients of this class"
+            name,
+            min_value=0,
+            max_value=1,
+            format="percent",
+            help=f"Share of the {counts['of']:,} patients of this class",
         )
         for name, counts in listed[0]["by_class"].items()
     }

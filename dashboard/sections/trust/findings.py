@@ -11,6 +11,8 @@ import streamlit as st
 from cxr.data import Manifest
 from cxr.experiments.audit.findings import Finding, Link, Weight, written
 from cxr.formatting import xrays
+from cxr.reports.notebooks import finding_of
+from cxr.runs import Run
 
 from services import load
 from widgets import gallery, page, pages, pick, viewer
@@ -32,8 +34,8 @@ _PAGES = {
 _FEW = 3  # pictures on a card
 
 
-def show(findings: Sequence[Finding], data: Manifest | None, link: dict[str, str]) -> None:
-    """Show findings, and the X-rays behind the one that the user chose."""
+def show(findings: Sequence[Finding], data: Manifest | None, link: dict[str, str], finished: Run | None = None) -> None:
+    """Show findings, and the X-rays behind the one that the user chose; those of a ``finished`` audit as notebooks."""
     with_images = [str(number) for number, finding in enumerate(findings, 1) if finding["images"]]
     numbers = {number: number for number in with_images}
     accepted = f"the number of a finding that has X-rays ({', '.join(with_images) or 'none has'})"
@@ -41,7 +43,7 @@ def show(findings: Sequence[Finding], data: Manifest | None, link: dict[str, str
     if st.session_state["trust:finding"] not in ("", *with_images):  # of an audit that was shown before
         st.session_state["trust:finding"] = ""
     for number, finding in enumerate(findings, 1):
-        _card(number, finding, data)
+        _card(number, finding, data, finished)
     chosen = st.session_state["trust:finding"]
     pick.leave("finding", chosen, "")
     if chosen and data is not None:
@@ -53,7 +55,7 @@ def show(findings: Sequence[Finding], data: Manifest | None, link: dict[str, str
         gallery.grid(data, ids, lambda i: str(data.row(i)["label"]), key=f"trust:images:{chosen}", link=link or None)
 
 
-def _card(number: int, finding: Finding, data: Manifest | None) -> None:
+def _card(number: int, finding: Finding, data: Manifest | None, finished: Run | None) -> None:
     weight = finding["weight"]
     with st.container(border=True, gap="small"):
         left, right = st.columns([7, 3], vertical_alignment="center")
@@ -66,6 +68,9 @@ def _card(number: int, finding: Finding, data: Manifest | None) -> None:
             not_shown = f"Not shown: {finding['not_shown']}" if finding["not_shown"] else ""
             st.markdown(viewer.plain(finding["sentence"]))
             st.caption(viewer.plain(f"{of}{not_shown}"))
+            if detail := finding.get("detail"):
+                with st.expander("More"):
+                    st.markdown(viewer.plain(detail))
         with right:
             present = set(data.ids) if data is not None else set()
             ids = [image_id for image_id in finding["images"] if image_id in present]
@@ -83,7 +88,7 @@ def _card(number: int, finding: Finding, data: Manifest | None) -> None:
                         args=(str(number),),
                         help="Shows them below, or hides them again",
                     )
-                _next(finding)
+                _next(finding, number, finished)
 
 
 def _choose(number: str) -> None:
@@ -91,13 +96,15 @@ def _choose(number: str) -> None:
     st.session_state["trust:finding"] = "" if st.session_state.get("trust:finding") == number else number
 
 
-def _next(finding: Finding) -> None:
+def _next(finding: Finding, number: int, finished: Run | None) -> None:
     with st.popover("Next", icon=":material/arrow_forward:"):
         if finding["next_step"]:
             st.markdown(viewer.plain(finding["next_step"]))
         if finding["command"]:
             st.code(shlex.join(finding["command"]), language="bash", wrap_lines=True)
         link_to(finding["link"], "See it there")
+        if finished is not None:
+            page.notebook(finding_of(finished, number=number), f"finding-{number}-{finished.id}")
 
 
 def link_to(link: Link, label: str) -> None:

@@ -16,6 +16,7 @@ from cxr.runs import get_run
 
 from sections.trust.findings import link_to
 from widgets import page, viewer
+from widgets.access import acts
 
 COLOURS: dict[State, Literal["blue", "orange", "red", "gray"]] = {
     "done": "blue",  # no green: that a part was looked at is no praise
@@ -46,7 +47,7 @@ def chips(parts: Sequence[PartStatus]) -> None:
         ending = "" if state == "done" else f" · {STATES[state]}"
         words.append(f":{COLOURS[state]}-badge[{ICONS[state]} {viewer.plain(part['title'])}{ending}]")
     if apart:
-        words.append(f":gray-badge[{ICONS['left-out']} {len(apart)} left out: {viewer.plain(', '.join(apart))}]")
+        words.append(f":gray-badge[{ICONS['left-out']} {len(apart):,} left out: {viewer.plain(', '.join(apart))}]")
     st.markdown(" ".join(words))
 
 
@@ -85,6 +86,6 @@ def _part(part: PartStatus, findings: Sequence[Finding], do: Callable[[str], Non
     if part["state"] == "done":
         link_to(part["link"], "See it on its page")
     if part["state"] in ("missing", "failed"):
-        if st.button("Do this part", key=f"trust:do:{part['name']}", icon=":material/play_arrow:"):
+        if acts.button("Do this part", key=f"trust:do:{part['name']}", icon=":material/play_arrow:"):
             do(part["name"])
         st.code(shlex.join(part["command"]), language="bash", wrap_lines=True)

@@ -70,12 +70,12 @@ def _classes(table: pd.DataFrame) -> dict[str, np.ndarray]:
 def _sentence(n: int, known: int, of: int, by_class: dict[str, ClassChildren]) -> str:
     if not known:
         return "No age is known, so that children cannot be looked for."
-    unknown = f" The age of {of - known} is unknown." if known < of else ""
+    unknown = f" The age of {of - known:,} is unknown." if known < of else ""
     if not n:
-        return f"None of {known} X-rays with a known age is of a child below {CHILD} years.{unknown}"
+        return f"None of {known:,} X-rays with a known age is of a child below {CHILD} years.{unknown}"
     if n >= _MOST * known:
-        most = f"{n} of {known} X-rays with a known age are of children below {CHILD} years"
+        most = f"{n:,} of {known:,} X-rays with a known age are of children below {CHILD} years"
         return f"{most}: not flagged one by one.{unknown}"
-    counts = [f"{name} {own['children']} of {own['known']}" for name, own in by_class.items() if own["known"]]
+    counts = [f"{name} {own['children']:,} of {own['known']:,}" for name, own in by_class.items() if own["known"]]
     each = f" By class: {', '.join(counts[:8])}{' and others' if len(counts) > 8 else ''}." if len(counts) > 1 else ""
-    return f"{n} of {known} X-rays with a known age are of children below {CHILD} years.{each}{unknown}"
+    return f"{n:,} of {known:,} X-rays with a known age are of children below {CHILD} years.{each}{unknown}"

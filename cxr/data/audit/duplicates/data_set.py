@@ -24,6 +24,7 @@ from cxr.data.library import (
 from cxr.data.manifest import Manifest
 from cxr.errors import ManifestError, wrong_use
 from cxr.files import replacing
+from cxr.formatting import counted
 
 PAIRS_FILE = "duplicates.csv"
 _COLUMNS = ("image", "label", "split", "patient_id", "source")
@@ -95,7 +96,7 @@ def search_manifest(
         manifest,
         SIDE,
         workers=workers,
-        progress=lambda done, total: report(_DECODED * done / max(total, 1), f"{done} of {total} X-rays decoded"),
+        progress=lambda done, total: report(_DECODED * done / max(total, 1), f"{done:,} of {total:,} X-rays decoded"),
     )
     table = manifest.table.set_index("image_id").loc[cache.ids]
     sizes = list(zip(table["width"].astype(int), table["height"].astype(int), strict=True))
@@ -217,29 +218,26 @@ def duplicate_notes(duplicates: Duplicates, *, conflicts_only: bool = False) -> 
     """
     facts, conflicts = duplicates.facts(grouped=False), duplicates.conflicts
     if not facts["pairs"]:
-        notes = [f"No X-ray is there twice, of {facts['compared']} compared."]
+        notes = [f"No X-ray is there twice, of {facts['compared']:,} compared."]
     else:
         notes = [
-            f"{_n(facts['images'], 'X-ray')} of {facts['compared']} {_are(facts['images'])} there more than once: "
-            f"{_n(facts['groups'], 'group')}, {_n(facts['pairs'], 'pair')}, {facts['exact']} with the same pixels."
+            f"{counted(facts['images'], 'X-ray')} of {facts['compared']:,} {_are(facts['images'])} there more than "
+            f"once: {counted(facts['groups'], 'group')}, {counted(facts['pairs'], 'pair')}, {facts['exact']:,} with "
+            "the same pixels."
         ]
     if n := len(conflicts.labels):
-        notes.append(f"{_n(n, 'pair')} of one X-ray {_are(n)} under two labels.")
+        notes.append(f"{counted(n, 'pair')} of one X-ray {_are(n)} under two labels.")
     if n := len(conflicts.patients_in_classes):
-        notes.append(f"{_n(n, 'patient')} {_has(n)} X-rays of more than one class.")
+        notes.append(f"{counted(n, 'patient')} {_has(n)} X-rays of more than one class.")
     if n := len(duplicates.missing):
-        notes.append(f"{_n(n, 'X-ray')} could not be read and {'was' if n == 1 else 'were'} left out.")
+        notes.append(f"{counted(n, 'X-ray')} could not be read and {'was' if n == 1 else 'were'} left out.")
     if conflicts_only:
         return notes
     if n := len(conflicts.splits):
-        notes.append(f"{_n(n, 'pair')} of one X-ray {_are(n)} in two splits.")
+        notes.append(f"{counted(n, 'pair')} of one X-ray {_are(n)} in two splits.")
     if n := len(conflicts.patients_in_splits):
-        notes.append(f"{_n(n, 'patient')} {_has(n)} X-rays in more than one split.")
+        notes.append(f"{counted(n, 'patient')} {_has(n)} X-rays in more than one split.")
     return notes
-
-
-def _n(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _are(count: int) -> str:

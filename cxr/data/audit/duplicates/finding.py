@@ -80,7 +80,7 @@ def find_duplicates(
     pairs += _near(_Pictures(thumbnails, known, first, described.polarity), candidates, parts, report)
     rows = [(ids[a], ids[b], kind, words, score) for a, b, kind, words, score in sorted(pairs)]
     parts.remove()
-    report(1.0, f"{len(rows)} pairs found")
+    report(1.0, f"{len(rows):,} pairs found")
     return pd.DataFrame(rows, columns=list(PAIR_COLUMNS))
 
 
@@ -144,7 +144,7 @@ def _described(thumbnails: Images, rows: NDArray[np.int64], parts: Parts, report
     for start, part in zip(starts, parts.of("describe", starts, describe), strict=True):
         end = min(start + _PART, n)
         descriptors[:, start:end], polarity[start:end] = part
-        report(_DESCRIBED * end / n, f"{end} of {n} X-rays described")
+        report(_DESCRIBED * end / n, f"{end:,} of {n:,} X-rays described")
     return _Described(descriptors, polarity)
 
 
@@ -160,7 +160,7 @@ def _candidates(described: _Described, neighbours: int, parts: Parts, report: Pr
         pairs.append(part[0])
         end = min(start + _PART, n)
         share = _DESCRIBED + (_MATCHED - _DESCRIBED) * end / n
-        report(share, f"{end} of {n} X-rays: looking for those most like them")
+        report(share, f"{end:,} of {n:,} X-rays: looking for those most like them")
     return candidates_of(descriptors, np.concatenate(pairs))
 
 
@@ -187,7 +187,7 @@ def _near(pictures: _Pictures, candidates: list[Candidate], parts: Parts, report
         for (a, b), text, score in zip(rows.tolist(), words.tolist(), scores.tolist(), strict=True):
             pairs.append((a, b, "near", text, score))
         end = min(start + _PART, len(groups))
-        text = f"{end} of {len(groups)} X-rays compared with those most like them"
+        text = f"{end:,} of {len(groups):,} X-rays compared with those most like them"
         report(_MATCHED + (1 - _MATCHED) * end / len(groups), text)
     return pairs
 

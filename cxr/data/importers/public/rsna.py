@@ -72,7 +72,9 @@ def read(path: Path, options: TableOptions) -> Listing:
         rows.add(name, raw, _states(raw), row, yes_or_no(raw.get("Target", ""), "Pneumonia") if by_rule else None)
     if n_rows > len(values_of):
         n_xrays = len(values_of)
-        rows.listing.notes.append(f"rows: {n_rows} rows of {n_xrays} X-rays (several boxes each), joined to one each")
+        rows.listing.notes.append(
+            f"rows: {n_rows:,} rows of {n_xrays:,} X-rays (several boxes each), joined to one each"
+        )
     add_dicom_facts(rows.listing)
     label_states = "pneumonia where Target is 1, no pneumonia where it is 0" if by_target else ""
     return rows.finish(0, _patient_note(bool(patients)), label_states)

@@ -79,7 +79,7 @@ def read(path: Path, options: FindingOptions) -> Listing:
         uncertain += count_uncertain([states])
         _add(rows, name, states)
     rows.listing.notes.append(
-        f"rows: {n_rows} rows of {len(readings)} X-rays (boxes and readers), joined; "
+        f"rows: {n_rows:,} rows of {len(readings):,} X-rays (boxes and readers), joined; "
         "a finding counts if more than half of the readers saw it"
     )
     add_dicom_facts(rows.listing)

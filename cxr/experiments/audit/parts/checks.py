@@ -33,7 +33,7 @@ class Checks(OfDataSet):
             context.finding(
                 "not-what-they-seem",
                 "not-what-they-seem",
-                f"{len(ids)} of {xrays(len(table))} may be something else than an upright frontal X-ray of an adult "
+                f"{len(ids):,} of {xrays(len(table))} may be something else than an upright frontal X-ray of an adult "
                 f"({kinds}): {percent(share)}; {percent(alarms)} of X-rays that were taken as they are get a flag too.",
                 share,
                 figure_name="share of X-rays that may not be what they seem",
@@ -50,7 +50,7 @@ class Checks(OfDataSet):
         if not found:
             reach = "" if share["high"] is None else f" A share of {100 * share['high']:.1f} % cannot be excluded."
             result.looked.append(
-                f"{len(ids)} of {xrays(len(table))} may not be what they seem: no more than false alarms make.{reach}"
+                f"{len(ids):,} of {xrays(len(table))} may not be what they seem: no more than false alarms make.{reach}"
             )
         return result
 

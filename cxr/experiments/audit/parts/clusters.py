@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from cxr.evaluation.intervals import wilson
 from cxr.experiments.audit.context import Context, Progress
 from cxr.experiments.audit.findings import Collected
@@ -24,7 +26,9 @@ class Clusters(OnSplit):
         result, results = Collected(), results_of(context.runs[self.name])
         n = results.get("n_images"), results.get("n_patients")
         silent = []
-        for cluster in results.get("clusters") or []:
+        clusters = results.get("clusters") or []
+        of_class = Counter(cluster.get("target") for cluster in clusters)
+        for cluster in clusters:
             outside = cluster.get("region", "") in OUTSIDE and cluster.get("shown", True)
             found = outside and result.add(
                 context.finding(
@@ -43,7 +47,7 @@ class Clusters(OnSplit):
                     at_most="note" if cluster["region"] == "elsewhere" else None,
                 )
             )
-            if not found:
+            if not found and of_class[cluster.get("target")] > 1:  # else all maps of the class are alike
                 silent.append(f"{cluster['title']} ({xrays(cluster['size'])})")
         if silent:
             result.looked.append(

@@ -41,7 +41,8 @@ class DataAudit(OfDataSet):
             highs = [high for entry in silent if (high := entry["auc"]["high"]) is not None]
             reach = f" An AUC of {max(highs):.2f} cannot be excluded for each of them." if highs else ""
             result.looked.append(
-                f"{len(silent)} of {len(tested)} properties are not shown to predict the class, on {xrays(*n)}.{reach}"
+                f"{len(silent):,} of {len(tested):,} properties are not shown to predict the class, "
+                f"on {xrays(*n)}.{reach}"
             )
         return result
 

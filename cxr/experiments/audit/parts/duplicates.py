@@ -63,6 +63,8 @@ class DuplicatesPart(Part):
         result, manifest = Collected(), context.subject.manifest
         assert manifest is not None  # it needs images
         search = _earlier(context) or _search(context, manifest, progress)
+        if (missing := len(manifest) - search.compared) > 0:
+            result.looked.append(f"Could not be read, and so not compared: {xrays(missing)}.")
         conflicts = find_conflicts(manifest, search.pairs)
         of_split = manifest.table["split"] == context.subject.split
         rows = manifest.table[of_split].reset_index(drop=True)
@@ -79,7 +81,7 @@ class DuplicatesPart(Part):
             reach = "" if upper is None else f" A share of {100 * upper:.1f} % cannot be excluded for data like these."
             result.looked.append(
                 f"No copy and no patient of the measured split is in train or val, and no X-ray has two labels; "
-                f"{search.compared} X-rays were compared.{reach}"
+                f"{search.compared:,} X-rays were compared.{reach}"
             )
         return result
 
@@ -94,7 +96,7 @@ class DuplicatesPart(Part):
         return context.finding(
             "copies-in-training",
             "copies-in-training",
-            f"{len(ids)} of {xrays(len(rows), len(set(patients_of(rows))))} of split {own} have a copy in train or "
+            f"{len(ids):,} of {xrays(len(rows), len(set(patients_of(rows))))} of split {own} have a copy in train or "
             f"val: {percent(share)}.",
             share,
             figure_name=f"share of split {own} with a copy in train or val",
@@ -159,7 +161,7 @@ class DuplicatesPart(Part):
         return context.finding(
             "labels-conflict",
             "labels-conflict",
-            f"{len(conflicts.labels)} pairs of one X-ray are under two labels ({len(ids)} of {xrays(len(table))}).",
+            f"{len(conflicts.labels):,} pairs of one X-ray are under two labels ({len(ids):,} of {xrays(len(table))}).",
             share,
             figure_name="share of X-rays with a contradicting copy",
             form="percent",

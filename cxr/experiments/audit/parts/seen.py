@@ -47,8 +47,8 @@ class SeenPart(Part):
         n = len(rows), len(set(patients_of(rows)))
         n_seen = n_seen_of(of_split)
         ids = [i for row in seen["images"] if row["split"] == split for i in row["ids"]]
-        where = f"{n_seen} of {xrays(*n)} ({of_split['trained']} trained on, {of_split['chosen']} chosen on"
-        where += f", {of_split['patients']} of patients that it has seen)" if of_split.get("patients") else ")"
+        where = f"{n_seen:,} of {xrays(*n)} ({of_split['trained']:,} trained on, {of_split['chosen']:,} chosen on"
+        where += f", {of_split['patients']:,} of patients that it has seen)" if of_split.get("patients") else ")"
         if n_seen and not of_split["left_out"]:
             result.add(
                 context.finding(

@@ -38,7 +38,7 @@ class SlicesPart(Part):
         slices = slices_of(
             context.evaluation,
             splits=[context.subject.split],
-            progress=lambda done, total: progress(done / max(1, total), f"{done} of {total} slices compared"),
+            progress=lambda done, total: progress(done / max(1, total), f"{done:,} of {total:,} slices compared"),
         )
         single = [entry for entry in slices["slices"] if stands_out(entry)]
         pairs = [entry for entry in slices["pairs"] if stands_out(entry)]
@@ -48,13 +48,13 @@ class SlicesPart(Part):
             result.add(self._finding(context, slices, entry))
         compared = [entry for entry in slices["slices"] if not entry["too_small"]]
         small = len(slices["slices"]) - len(compared)
-        n_all = f"{len(compared)} slices and {slices['pairs_compared']} pairs"
+        n_all = f"{len(compared):,} slices and {slices['pairs_compared']:,} pairs"
         if not result.findings:
             lows = [-low for entry in compared if (low := entry["difference"]["low"]) is not None]
             reach = f" A slice that is {_size(max(lows), slices)} worse cannot be excluded." if lows else ""
             result.looked.append(f"No slice is shown to be worse than the rest, of {n_all} compared.{reach}")
         if small:
-            result.looked.append(f"{small} slices hold too few patients to compare.")
+            result.looked.append(f"{small:,} slices hold too few patients to compare.")
         return result
 
     def _finding(self, context: Context, slices: SliceResults, entry: Slice) -> Finding | None:

@@ -10,6 +10,7 @@ from cxr.experiments.audit.context import Context, Need, Part, Progress
 from cxr.experiments.audit.findings import NOTHING, Collected, Link
 from cxr.experiments.audit.requests import Fits, Request
 from cxr.experiments.masking.conclusions import CLAIMS, conclusion
+from cxr.experiments.masking.sentences import headline
 from cxr.experiments.masking.shapes import MaskingResults, masking_results
 from cxr.experiments.stamping.dose_response import strongest
 from cxr.experiments.stamping.results import stamping_results
@@ -79,8 +80,9 @@ class TextPart(Part):
                 context.finding(
                     "text-moves",
                     "text-moves",
-                    results["finding"],
+                    headline(results),
                     {"value": figure["value"], "low": figure["low"], "high": figure["high"]},
+                    detail=results["finding"],
                     figure_name=f"{what}, beyond random boxes",
                     form="points" if share else "number",
                     n=n,
@@ -96,8 +98,9 @@ class TextPart(Part):
                 context.finding(
                     "text-unclear",
                     "text-unclear",
-                    results["finding"],
+                    headline(results),
                     NOTHING,
+                    detail=results["finding"],
                     n=n,
                     not_shown="Whether the text matters.",
                     next_step="Repeat it with another way of masking.",
@@ -109,7 +112,7 @@ class TextPart(Part):
             moved = first["moved_beyond_random"]
             upper = "" if moved["high"] is None else f" Moves of up to {moved['high']:.3f} cannot be excluded."
             result.looked.append(
-                f"Masking {results['n_tokens']} tokens on {results['n_with_text']} of {xrays(*n)} is not shown to "
+                f"Masking {results['n_tokens']:,} tokens on {results['n_with_text']:,} of {xrays(*n)} is not shown to "
                 f"matter: probabilities move by {number(first['moved']['tokens'])}, under random boxes by "
                 f"{number(first['moved']['random'])}.{upper}"
             )
@@ -189,7 +192,7 @@ class StampingPart(Part):
             upper = "" if figure["high"] is None else f" Up to {100 * figure['high']:.1f} points cannot be excluded."
             of = "" if n[1] is None else f" of {patients(n[1])}"
             result.looked.append(
-                f"Stamping {results['token']} turns {percent(dose['turned']['stamped'])} of {n[0]} X-rays{of} to "
+                f"Stamping {results['token']} turns {percent(dose['turned']['stamped'])} of {n[0]:,} X-rays{of} to "
                 f"{towards}, the same patch without letters {percent(dose['turned']['control'])} "
                 f"(p {p_value(p)}).{upper}"
             )

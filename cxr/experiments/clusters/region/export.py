@@ -79,7 +79,7 @@ def export_mask(
     manifest = params_of(run).data
     pixels, left_out = _pixels(manifest, with_text, progress, workers)
     if not pixels:
-        raise RunError(f"none of the {len(manifest)} X-rays can be read; the first: {left_out[0]['reason']}")
+        raise RunError(f"none of the {len(manifest):,} X-rays can be read; the first: {left_out[0]['reason']}")
     saved = manifest.select(ids=list(pixels)).save(file)
     boxes = {i: [*in_pixels(entry["boxes"], of.shape), *of.boxes] for i, of in pixels.items()}
     Reviews.beside(file).save_many({i: replace(of, boxes=boxes[i], reviewed=True) for i, of in pixels.items()})
@@ -118,7 +118,7 @@ def _pixels(
             pixels[image_id] = answer
         else:
             left_out.append({"image_id": image_id, "reason": str(answer)})
-        _report(progress, done / len(paths), f"{done} of {len(paths)} X-rays read")
+        _report(progress, done / len(paths), f"{done:,} of {len(paths):,} X-rays read")
     return pixels, left_out
 
 

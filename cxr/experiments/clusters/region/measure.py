@@ -99,7 +99,7 @@ def measure_cluster(
         before = len(parts[0]) * k
 
         def step(done: int, before: int = before) -> None:
-            progress((before + done) / total, f"{before + done} of {total} X-rays masked")
+            progress((before + done) / total, f"{before + done:,} of {total:,} X-rays masked")
 
         changes.append(_changes(network, manifest, part, entry, controls, mode, step) if len(part) > 1 else None)
     if changes[0] is None:
