@@ -16,7 +16,7 @@ OF_DEMO = {"explorer": "explorer?model=demo", "text": "text?model=demo&data=demo
 
 def all_is_drawn(tab) -> None:
     settled(tab)
-    wait_until(lambda: tab.locator("[data-testid=stSkeleton]").count() == 0, "all is drawn")
+    wait_until(lambda: tab.locator("[data-testid=stSkeleton]").count() == 0, 60, "all is drawn")
     has_no_traceback(tab)
 
 
@@ -39,7 +39,7 @@ def test_axe_finds_nothing_serious_on_any_page_in_the_light_and_in_the_dark_them
             tab.goto(f"{shared_dashboard.url}/{OF_DEMO.get(page, page)}")
             tab.locator("h1").first.wait_for()
             all_is_drawn(tab)
-            wait_until(is_shown, f"the {theme} theme of {page or 'the first page'}")
+            wait_until(is_shown, 60, f"the {theme} theme of {page or 'the first page'}")
             faults[page, theme] = [
                 (fault["id"], [node["html"][:120] for node in fault["nodes"][:3]])
                 for fault in axe.run(tab).response["violations"]

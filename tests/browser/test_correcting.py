@@ -44,7 +44,7 @@ def test_a_box_that_is_drawn_is_saved_in_pixels_of_the_file(dashboard, tab) -> N
     tab.get_by_role("button", name="Save", exact=True).click()
     manifest = dashboard.folder / "data" / "demo" / "manifest.csv"
     saved = manifest.with_name(f"{manifest.name}.boxes.json")
-    wait_until(saved.exists, "the boxes are saved")
+    wait_until(saved.exists, 60, "the boxes are saved")
     (entry,) = json.loads(saved.read_text(encoding="utf-8"))["images"].values()
     assert entry["shape"] == [SIDE, SIDE]
     wanted = [SIDE * share for share in (0.30, 0.40, 0.55, 0.60)]

@@ -47,6 +47,6 @@ def test_nothing_is_cut_on_a_page_of_1280_pixels(shared_dashboard, context, addr
     tab.locator("h1").first.wait_for()
     settled(tab)
     has_no_traceback(tab)
-    wait_until(lambda: tab.locator("[data-testid=stSkeleton]").count() == 0, "tables and charts are drawn")
+    wait_until(lambda: tab.locator("[data-testid=stSkeleton]").count() == 0, 60, "tables and charts are drawn")
     assert tab.evaluate(CUT) == []
     tab.close()

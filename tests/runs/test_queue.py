@@ -344,7 +344,7 @@ def test_a_run_that_was_first_and_is_resumed_stands_behind_those_that_came_meanw
 
 
 @pytest.mark.usefixtures("job_kinds")
-def test_a_waiting_process_has_not_imported_torch(line_up):
+def test_a_waiting_process_has_not_imported_torch(line_up, cold_workers):
     _, two = line_up("one", "two", recipe={"device": "auto"})
     process = psutil.Process(two.status()["pid"])
     assert not [part.path for part in process.memory_maps() if "libtorch" in part.path]
