@@ -119,7 +119,11 @@ def clusters_table(by_try: dict[Try, Tried]) -> Iterator[str]:
     yield "| heatmaps of | composite | explained | cells | blur | X-rays | clusters | about text or border |"
     yield "|---" * 8 + "|"
     for of, result in by_try.items():
-        said = [f"{entry['target']}: {', '.join(entry['titles'])}" for entry in result["classes"] if entry["titles"]]
+        said = [
+            f"{entry['target']}: {' and '.join(map(repr, entry['titles']))}"
+            for entry in result["classes"]
+            if entry["titles"]
+        ]
         least = min((entry["p"] for entry in result["classes"] if entry["p"] is not None), default=None)
         none = f"none (smallest p {least:.2g})" if least is not None else "none"
         n_about = sum(len(entry["about"]) for entry in result["classes"])
@@ -130,7 +134,7 @@ def clusters_table(by_try: dict[Try, Tried]) -> Iterator[str]:
             str(of.grid),
             f"{of.smooth:g}",
             xrays(result["n_images"], result["n_patients"]),
-            "; ".join(said) or none,
+            f"{'; '.join(said)} (smallest p {least:.2g})" if said and least is not None else none,
             str(n_about),
         )
         yield "| " + " | ".join(cells) + " |"
@@ -172,6 +176,8 @@ def page(by_try: dict[Try, Tried], network: str) -> Iterator[str]:
     yield "Clusters with a `?` are not stable, or may be the ends of a gradual change. *Cells*: side of the pooled"
     yield "maps, *blur*: of these, in cells."
     yield from ("", "## What was tried", "", *clusters_table(by_try))
+    yield ""
+    yield f"p is corrected for the explained classes of one row, not for the {len(by_try)} rows."
     yield from ("", "## How much of an X-ray's relevance lies in text", "")
     yield f"Positive relevance of the explained class inside of the tokens (`{relevance.id}`). A map differs from the"
     yield f"others by its text where much of its relevance lies there: the last column counts more than {LARGE:.0%}."
