@@ -1,6 +1,7 @@
-# Two commands do all the set-up: `make dashboard` and `make test`. `make test SLOW=1` runs the longest tests too
-# and measures the coverage. `make docs` builds the documentation into site/. `make lock` renews the exact versions in
-# requirements.txt and requirements-dev.txt; `make floors` tests with the lowest versions that pyproject.toml allows.
+# Two commands do all the set-up: `make dashboard` and `make test`. `make test SLOW=1` runs the longest tests too,
+# `make test SLOW=1 COVERAGE=1` also measures the coverage (half as long again). `make docs` builds the documentation into
+# site/. `make lock` renews the exact versions in requirements.txt and requirements-dev.txt; `make floors` tests with the
+# lowest versions that pyproject.toml allows.
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8501
@@ -13,7 +14,7 @@ dashboard: $(VENV)/.core data/demo/manifest.csv
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 15 \
-	  $(if $(SLOW),--slow --cov --cov-report=term:skip-covered --cov-fail-under=95)
+	  $(if $(SLOW),--slow) $(if $(COVERAGE),--cov --cov-report=term:skip-covered --cov-fail-under=95)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
