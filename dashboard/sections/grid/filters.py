@@ -43,7 +43,7 @@ def ordered(rows: pd.DataFrame, for_order: DeltaGenerator, for_direction: DeltaG
     order = str(for_order.selectbox("Sort by", columns, key="grid:order", label_visibility="collapsed"))
     pick.leave("order", order, _DATA_ORDER)
     pick.arrive("grid:down", "down", False, pick.switched, accepted="0, 1")
-    down = for_direction.toggle("Highest first", key="grid:down")
+    down = for_direction.toggle("Descending", key="grid:down")
     pick.leave("down", str(int(down)), "0")
     if order == _DATA_ORDER:
         return rows.iloc[::-1] if down else rows
