@@ -110,3 +110,19 @@ def test_axe_finds_nothing_serious_in_the_grid(dashboard: Any, browser: Any, the
     context.close()
     grave = [(fault["id"], fault["nodes"][0]["html"][:160]) for fault in faults if fault["impact"] in AXE_LIMITS]
     assert grave == []
+
+
+def test_the_text_page_has_its_pictures_on_the_first_screen(dashboard: Any, tab: Any) -> None:
+    tab.set_viewport_size({"width": 1280, "height": 720})
+    tab.goto(f"{dashboard.url}/text?model=demo&data=demo&split=test")
+    picture = tab.locator("[data-testid=stImage] img").first
+    picture.wait_for(timeout=120_000)
+    settled(tab)
+    box = picture.bounding_box()
+    assert box["y"] < 260
+    assert box["y"] + box["height"] <= 720, box
+    assert (
+        tab.get_by_text("when the text is masked").or_(tab.get_by_text("Masking the text")).first.bounding_box()["y"]
+        < 300
+    )
+    has_no_traceback(tab)
