@@ -166,7 +166,7 @@ def test_killed_before_any_change_of_the_search_for_duplicates_the_list_never_st
     for die_at in range(1, changes + 1):
         shutil.rmtree(data_root() / "mine", ignore_errors=True)
         if server("import", die_at=die_at, **arguments) != "killed":
-            assert die_at > changes - 5, "the first time, folders were made besides"
+            assert die_at > changes // 2, "fewer changes than the first time, when images were decoded besides"
             break
         if not list_data_sets():
             continue
