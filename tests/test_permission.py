@@ -14,6 +14,7 @@ from cxr.data.jobs import split_data_set
 from cxr.data.library import save_data_set, update_data_set
 from cxr.data.openings import set_locked
 from cxr.data.phantom import write_demo
+from cxr.data.removing import delete_data_set
 from cxr.errors import CxrError
 from cxr.experiments.clusters.names import name_cluster
 from cxr.models.imports.conversion import import_weights
@@ -61,6 +62,7 @@ CHANGES: dict[str, tuple[str, Callable[[Manifest, Path], Any]]] = {
     "split anew": ("keep a data set", lambda *_: split_data_set("films", name="others")),
     "save": ("keep a data set", lambda data, _: save_data_set("new", data)),
     "overwrite": ("change a data set", lambda data, _: update_data_set("films", data)),
+    "delete data": ("delete a data set", lambda *_: delete_data_set("films")),
     "lock": ("lock or unlock a split", lambda *_: set_locked("films", ["test"])),
     "boxes": (
         "change text boxes",

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from cxr import __version__
-from cxr.cli import app_dashboard, audits, cache, data, explaining, models, runs, text, training, weights
+from cxr.cli import app_dashboard, audits, cache, data, data_sets, explaining, models, runs, text, training, weights
 from cxr.cli.evaluation import checklist, report, slices
 from cxr.cli.experiments import clusters, study
 from cxr.cli.output import fail
@@ -45,6 +45,7 @@ def _root(
 
 app.command("demo")(data.demo)
 audits.add_to(data.app)
+data_sets.add_to(data.app)
 app.add_typer(data.app, name="data")
 app.command("train")(training.train)
 app.add_typer(training.recipes, name="recipe")

@@ -177,6 +177,12 @@ def import_(
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set of this name.")] = False,
     find_duplicates: FindDuplicates = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what the import would give; nothing is kept.")
+    ] = False,
+    checked: Annotated[
+        int, typer.Option(min=0, help="Images that a dry run decodes, evenly spread; 0 for all of them.")
+    ] = 100,
     slurm: SlurmOption = None,
     detach: Detach = False,
     as_json: Json = False,
@@ -190,6 +196,11 @@ def import_(
     if splits not in SPLITS:
         raise typer.BadParameter(f"{splits!r} is none of {', '.join(SPLITS)}", param_hint="'--splits'")
     splits = "keep" if no_split else splits
+    if dry_run:
+        if slurm is not None or detach or find_duplicates:
+            raise WrongUse("--dry-run works here and now: leave out --slurm, --detach and --find-duplicates")
+        _dry_run(kind, path, name, splits, seed, checked, _given_options(ctx), as_json)
+        return
     if slurm is not None or detach:
         params = {"kind": kind, "path": path, "name": name, "splits": splits, "seed": seed, "overwrite": overwrite}
         params |= {"find_duplicates": True} if find_duplicates else {}
@@ -216,6 +227,25 @@ def import_(
         "excluded": result.excluded.to_dict("records"),
     }
     emit(contents, as_json, show_import)
+
+
+def _dry_run(
+    kind: str, path: Path, name: str, splits: str, seed: int, checked: int, options: JsonObject, as_json: bool
+) -> None:
+    from cxr.cli.data_sets.dry_run import tell
+    from cxr.data.dry_run import dry_run
+
+    with bar("files read") as move:
+        result = dry_run(
+            kind,
+            path,
+            checked=checked or None,
+            splits=splits,
+            seed=seed,
+            progress=lambda done, total: move(done / max(total, 1), f"files read {done}/{total}"),
+            **options,
+        )
+    tell(result, name, as_json)
 
 
 def _in_a_run(

@@ -189,10 +189,12 @@ def import_data_set(
     }
     if splits in ("make", "new") and not official:
         about["split_reason"] = "they have not been made yet"
+    if find_duplicates:
+        about["unfinished"] = _unfinished_search(kept_as, run)
     folder = save_data_set(kept_as, result, overwrite=overwrite, **about)
     if find_duplicates:
-        notes += _grouped_duplicates(kept_as, search_progress, search_folder)
-        add_facts(kept_as, notes=notes)
+        notes += _grouped_duplicates(kept_as, search_progress, search_folder, options.get("workers"))
+        add_facts(kept_as, notes=notes, unfinished="")
     result = result.with_manifest(Manifest.load(folder / "manifest.csv"))
     return _with_splits(kept_as, folder, result, splits, seed, notes)
 
@@ -238,6 +240,7 @@ def split_data_set(
     manifest, set_aside = split_manifest(before, fractions, seed=seed, keep=keep)
     official = [split for split in facts.get("source_splits", ()) if split in keep]
     notes = [*split_notes(manifest, set_aside, keep), *_replaced_notes(facts.get("source_splits", ()), keep)]
+    notes += [facts["unfinished"]] if facts.get("unfinished") else []
     about: DataSetFacts = {"split_notes": notes, "split_reason": "", "source_splits": official}
     folder = save_data_set(name, manifest, **about) if name else update_data_set(str(data), manifest, **about)
     patients = unknown_patients(manifest)
@@ -298,12 +301,22 @@ def _with_splits(name: str, folder: Path, result: ImportResult, splits: str, see
     return Imported(name, folder, result.with_manifest(manifest), reason, (*notes, *split_sentences))
 
 
-def _grouped_duplicates(name: str, progress: Progress | None, folder: Path | None) -> list[str]:
+def _unfinished_search(name: str, run: str) -> str:
+    """Return what is said of a data set for as long as the search for its duplicates has not come to its end."""
+    again = f"`cxr runs resume {run}` goes on with the import, " if run else ""
+    return (
+        "The search for duplicates, which the import was asked for, has not come to its end: splits that are made now "
+        f"do not keep them together. {again}{'or ' if again else ''}`cxr data duplicates {name} --group` finds and "
+        "groups them."
+    )
+
+
+def _grouped_duplicates(name: str, progress: Progress | None, folder: Path | None, workers: int | None) -> list[str]:
     """Find and group the duplicates of a data set that has just been imported; return what is to be known of them."""
     from cxr.data.audit.duplicates.data_set import duplicate_notes, search_data_set
 
     try:
-        duplicates, file = search_data_set(name, group=True, progress=progress, folder=folder)
+        duplicates, file = search_data_set(name, group=True, progress=progress, workers=workers, folder=folder)
     except CxrError as error:  # the import itself is whole
         return [f"Duplicates were not looked for: {error}. `cxr data duplicates {name} --group` tries again."]
     found = duplicate_notes(duplicates, conflicts_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -20,6 +21,7 @@ from cxr.errors import ManifestError, wrong_use
 from cxr.files import replacing, replacing_together, settle
 from cxr.paths import check_root, data_root
 
+EXCLUDED_FILE = "excluded.csv"
 _NOTHING_EXCLUDED = pd.DataFrame(columns=["file", "reason"])
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -77,6 +79,8 @@ class DataSetFacts(TypedDict, total=False):
         What the last search for duplicates found.
     run
         The run that imported it, if one did.
+    unfinished
+        What an import that was killed has not done of what it was asked for, one sentence; "" for nothing.
     n, stamp
         Number of rows of the manifest, and what changes when it is edited by hand.
     """
@@ -91,6 +95,7 @@ class DataSetFacts(TypedDict, total=False):
     locked: list[str]
     duplicates: DuplicateFacts
     run: str
+    unfinished: str
     n: int
     stamp: str
 
@@ -134,15 +139,24 @@ def save_data_set(
         "notes": list(result.notes),
     }
     folder = data_root() / name
-    _write(folder, result.manifest, {**stored, **facts}, result.excluded)
+    _write(folder, result.manifest, {**stored, **facts}, {EXCLUDED_FILE: result.excluded})
     return folder
 
 
-def update_data_set(name: str, manifest: Manifest, **facts: Unpack[DataSetFacts]) -> Path:
-    """Replace the manifest of a data set, as new splits do, and keep what else is known of it; return its folder."""
+def update_data_set(
+    name: str,
+    manifest: Manifest,
+    *,
+    tables: Mapping[str, pd.DataFrame] | None = None,
+    **facts: Unpack[DataSetFacts],
+) -> Path:
+    """Replace the manifest of a data set, as new splits do, and keep what else is known of it; return its folder.
+
+    ``tables`` are other files of the data set by name, which are replaced together with the manifest.
+    """
     permission.ask("change a data set")
     folder = resolve_manifest(check_name(name)).parent
-    _write(folder, manifest, {**_with_stored_facts(folder), **facts})
+    _write(folder, manifest, {**_with_stored_facts(folder), **facts}, tables or {})
     return folder
 
 
@@ -184,9 +198,9 @@ def open_data_set(name: str) -> Manifest:
 
 def read_excluded(name: str) -> pd.DataFrame:
     """Return ``file, reason`` of what an import left out; empty for a data set that was not imported."""
-    if not _NAME.fullmatch(name) or not (_settled(data_root() / name) / "excluded.csv").is_file():
+    if not _NAME.fullmatch(name) or not (_settled(data_root() / name) / EXCLUDED_FILE).is_file():
         return _NOTHING_EXCLUDED.copy()
-    file = data_root() / name / "excluded.csv"
+    file = data_root() / name / EXCLUDED_FILE
     return pd.read_csv(file, dtype=str, keep_default_na=False)
 
 
@@ -236,12 +250,12 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _write(folder: Path, manifest: Manifest, facts: DataSetFacts, excluded: pd.DataFrame | None = None) -> None:
+def _write(folder: Path, manifest: Manifest, facts: DataSetFacts, tables: Mapping[str, pd.DataFrame]) -> None:
     """Replace the files of a data set together."""
     with replacing_together(folder) as draft:
         write_table(manifest.table_seen_from(folder), draft / "manifest.csv")
-        if excluded is not None:
-            excluded.to_csv(draft / "excluded.csv", index=False)
+        for file, table in tables.items():
+            table.to_csv(draft / file, index=False)
         _write_facts(draft / "data.json", draft / "manifest.csv", facts)
 
 

@@ -139,6 +139,11 @@ def thumbnail(data: Manifest, image_id: str, side: int = 192) -> np.ndarray:
     return _thumbnail(str(path), _stamp(path), side)
 
 
+def thumbnail_of(file: Path, side: int = 192) -> np.ndarray:
+    """Return the image of a file fitted into a black square; raises what reading it raises."""
+    return _thumbnail(str(file), _stamp(file), side)
+
+
 # Of cache_data every session would get a copy of its own at every run of the script.
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _table(path: str, stamp: int) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 import streamlit as st
@@ -16,7 +16,7 @@ from cxr.data.splits import in_order
 from cxr.errors import CxrError
 from cxr.runs import ENDED, list_runs, start
 
-from sections.data import appearance, data_audit, duplicates, import_form, one_xray, openings, probes
+from sections.data import appearance, data_audit, duplicates, import_form, keeping, one_xray, openings, probes
 from services import load
 from widgets import address, gallery, page, pick, viewer, where
 from widgets import run_state as run_parts
@@ -72,7 +72,11 @@ def show_set() -> None:
         )
     show_notes(chosen, data)
     show_split_notes(chosen, data)
+    facts = facts_beside(chosen.manifest_path)
+    if facts.get("unfinished"):
+        st.warning(viewer.as_markdown(facts["unfinished"]), icon=":material/warning:")
     look = which_look()
+    also: list[Sequence[object]] = []
     if look == "xrays":
         show_images(chosen.name, data)
     elif look == "splits":
@@ -80,9 +84,8 @@ def show_set() -> None:
     elif look == "audit":
         show_audits(chosen, data)
     else:
-        appearance.show(chosen, data)
-        duplicates.show(chosen, data)
-    page.command("cxr", "data", "show", chosen.name)
+        also = [appearance.show(chosen, data), duplicates.show(chosen, data)]
+    page.commands(*also, ("cxr", "data", "show", chosen.name))
 
 
 def which_look() -> str:
@@ -114,6 +117,7 @@ def show_splits(chosen: DataSet, data: Manifest) -> None:
         make_splits(chosen, data)
     openings.show(chosen, data)
     show_left_out(chosen)
+    keeping.show(chosen)
 
 
 def show_audits(chosen: DataSet, data: Manifest) -> None:

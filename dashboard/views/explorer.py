@@ -12,6 +12,7 @@ from cxr.explain.run_files import safe_names
 from cxr.reports.notebooks import ExplainedXray
 
 from sections.explorer import beside, faithfulness, heatmap_facts, masked_text, picture, whole_split
+from sections.grid import actions, grid
 from sections.trust import cluster_runs, relevance
 from services import computing, explaining, load
 from widgets import address, browse, page, pages, pick, subject, viewer
@@ -40,7 +41,11 @@ page.header(
 )
 with page.told_in_one_line():
     # Two rows without labels: what is chosen says what it is, and the picture stays on the first screen.
-    for_network, for_filters, for_image, for_beside = st.columns([5, 4, 18, 5])
+    if actions.tell_look():
+        grid.section()
+        raise address.Ended
+    for_network, for_filters, for_image, for_beside, for_grid = st.columns([5, 4, 16, 5, 4])
+    for_grid.button("Grid", icon=":material/grid_view:", key="grid:enter", on_click=actions.show_grid, width="stretch")
     for_rule, for_options, for_class = st.columns([12, 5, 10])
     with for_network.popover("Network", width="stretch"):
         network_ref = subject.network(st.container())

@@ -9,7 +9,7 @@ from cxr.text import DEFAULT_MARGIN
 
 from sections.text import correct_boxes, experiments, masking_results, stamping, tokens, vocabulary
 from services import computing, explaining, load
-from widgets import browse, locked, page, pages, pick, subject, where
+from widgets import browse, locked, page, pages, pick, subject, viewer, where
 from widgets.access import acts
 
 ONE, SPLIT = "One image", "Whole split"
@@ -20,15 +20,19 @@ SECTIONS = (ONE, SPLIT, STAMP, VOCABULARY, BOXES)
 page.header(
     "Text tokens",
     "Finds words, letters and numbers burned into X-rays, masks them, and compares the network's predictions.",
+    dense=True,
 )
 with page.told_in_one_line():
     experiments.complete_address(SPLIT)
-    first, second, third, mode, margin = st.columns([4, 3, 2, 2, 2], vertical_alignment="top")
-    network_ref = subject.network(first)
-    chosen = subject.choose(network_ref, second, third)
-    how = tokens.masking(mode, margin)
+    # What is chosen once stands in two popovers: the picture stays on the first screen.
+    for_network, for_masking, for_look = st.columns([4, 4, 18])
+    with for_network.popover("Network", width="stretch"):
+        network_ref = subject.network(st.container())
+        chosen = subject.choose(network_ref, st.container(), st.container())
+    with for_masking.popover("Masking", width="stretch"):
+        how = tokens.masking(st.container(), st.container())
     pick.arrive("text:section", "look", ONE, allowed=SECTIONS)
-    section = st.segmented_control(
+    section = for_look.segmented_control(
         "Look at",
         SECTIONS,
         required=True,
@@ -41,7 +45,14 @@ options = ["--mode", how["mode"]] + (["--margin", how["margin"]] if how["margin"
 if section == ONE:
     with page.told_in_one_line():
         network, description = load.model(network_ref)
-        image_id = browse.image(chosen.data, chosen.split, explaining.predictions(chosen), network)
+        for_filters, before, for_image, after = st.columns([4, 1, 20, 1], vertical_alignment="bottom")
+        filters = for_filters.popover("Filter", width="stretch")
+        with filters:
+            predictions = explaining.predictions(chosen)
+        listed = browse.listed(
+            chosen.data, chosen.split, predictions, network, filters=filters, where=[before, for_image, after]
+        )
+        image_id = listed.chosen
         xray = explaining.of_manifest(chosen.data, image_id)
         boxes, by_hand = tokens.corrected_or_found(chosen, xray)
         if not boxes:
@@ -49,10 +60,11 @@ if section == ONE:
                 "No text was found on this X-ray, so masking changes nothing. Try another X-ray or the whole split.",
                 icon=":material/text_fields:",
             )
+        verdict = st.empty()  # above the picture, on the first screen with it
         tokens.show_pictures(xray, boxes, how)
         if boxes:
             logits = tokens.logits(chosen, xray, boxes, how)
-            st.markdown(f"{tokens.verdict(network, logits)} {xray.truth(network)}.")
+            verdict.markdown(f"{tokens.verdict(network, logits)} {xray.truth(network)}.")
             st.dataframe(tokens.changes(network, logits), hide_index=True, column_config=tokens.CHANGES_FORMAT)
             st.caption(
                 "Control: random boxes of the same areas, off the text and as far from the frame, where masking "
@@ -65,7 +77,9 @@ if section == ONE:
             pick.leave("heatmaps", str(int(heatmaps)), "0")
             if heatmaps:
                 tokens.show_heatmaps(chosen, xray, boxes, how, tokens.target_of(network, logits))
-        st.caption(computing.device_caption())
+        with st.expander("X-rays beside it in the list", icon=":material/view_carousel:"):
+            browse.strip(chosen.data, listed)
+        st.caption(f"{viewer.plain(description)}. {computing.device_caption()}")
         st.page_link(
             pages.EXPLORER,
             label="Open in the explorer",

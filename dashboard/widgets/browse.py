@@ -120,7 +120,7 @@ def image(data: Manifest, split: str, predictions: pd.DataFrame | None, network:
     listed = _chosen(
         data, split, every, _filtered(every, of_findings), st.columns([1, 10, 1], vertical_alignment="bottom")
     )
-    _strip(data, listed)
+    strip(data, listed)
     return listed.chosen
 
 
@@ -131,13 +131,15 @@ def listed(
     network: XrayClassifier,
     *,
     filters: DeltaGenerator,
-    where: DeltaGenerator,
+    where: DeltaGenerator | Sequence[DeltaGenerator],
 ) -> Listed:
-    """Do the same in two places of a row: ``filters``, and the list itself without buttons and strip."""
+    """Do the same in two places of a row: ``filters``, and the list itself, between its buttons where there are three
+    cells for it; without strip.
+    """
     every, of_findings = _every(data, split, predictions, network)
     with filters:
         rows = _filtered(every, of_findings, stacked=True)
-    return _chosen(data, split, every, rows, [where])
+    return _chosen(data, split, every, rows, where if isinstance(where, Sequence) else [where], compact=True)
 
 
 def _every(
@@ -150,7 +152,12 @@ def _every(
 
 
 def _chosen(
-    data: Manifest, split: str, every: pd.DataFrame, rows: pd.DataFrame, cells: Sequence[DeltaGenerator]
+    data: Manifest,
+    split: str,
+    every: pd.DataFrame,
+    rows: pd.DataFrame,
+    cells: Sequence[DeltaGenerator],
+    compact: bool = False,
 ) -> Listed:
     """Let the user choose one of ``rows`` in one cell, or between two cells for the buttons before and after."""
     if rows.empty and not address.asks("image"):
@@ -165,7 +172,7 @@ def _chosen(
             captions,
             "image",
             missing=lambda image_id: _missing(data, split, every, image_id),
-            label_visibility="collapsed" if len(cells) == 1 else "visible",
+            label_visibility="collapsed" if compact else "visible",
         )
     found = Listed(ids, captions, chosen)
     if len(cells) == 3:
@@ -265,7 +272,7 @@ def go(image_id: str) -> None:
     st.session_state["pick:image"] = image_id
 
 
-def _strip(data: Manifest, listed: Listed) -> None:
+def strip(data: Manifest, listed: Listed) -> None:
     """Show the neighbours of the chosen X-ray, each with a button that chooses it."""
     for place, (cell, image_id) in enumerate(zip(st.columns(STRIP), listed.neighbours(), strict=False)):
         with cell:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
@@ -135,6 +135,13 @@ def command(*words: object) -> None:
     """Show the command that does the same as this page."""
     with st.expander("The same on the command line", icon=":material/terminal:"):
         command_line(*words)
+
+
+def commands(*lines: Sequence[object]) -> None:
+    """Show the commands that do the same as a page of several parts."""
+    with st.expander("The same on the command line", icon=":material/terminal:"):
+        for words in lines:
+            command_line(*words)
 
 
 def command_line(*words: object) -> None:

@@ -32,6 +32,20 @@ CLUSTERS = {
     "turn": Parameter("page of a cluster's X-rays"),
 }
 """What a page has that shows clusters of heatmaps."""
+GRID = {
+    "heatmaps": Parameter("run of heatmaps"),
+    "shown": Parameter("kind of picture"),
+    "order": Parameter("order"),
+    "down": Parameter("switch"),
+    "outcome": Parameter("outcome"),
+    "confidence": Parameter("range of confidence", in_place=True),
+    "from": Parameter("source"),
+    "text": Parameter("choice"),
+    "share": Parameter("range of shares", in_place=True),
+    "column": Parameter("column"),
+    "values": Parameter("value"),
+}
+"""What the explorer's grid is filtered and sorted by."""
 LOOK = {
     "opacity": Parameter("opacity", in_place=True),
     "percentile": Parameter("colour percentile", in_place=True),
@@ -139,6 +153,8 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "other": Parameter("second X-ray"),
         **{name: Parameter(f"value of the option {name}") for name in option_names()},
         "maps": Parameter("run of heatmaps"),
+        "look": Parameter("section"),
+        **GRID,
         "regions": Parameter("relevance budget"),
         "rank": Parameter("region"),
         **CLUSTERS,

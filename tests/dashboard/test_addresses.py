@@ -20,6 +20,7 @@ from cxr.runs import Run, get_run
 from tests.dashboard.conftest import DASHBOARD
 
 from widgets import address, pages  # isort: skip  - found through the path that conftest sets
+from widgets.parameters import GRID  # isort: skip
 
 STAMP, CUT = {"look": "Stamp"}, {"look": "Stamp", "token": "cut from an X-ray"}
 WHOLE, WORDS, BOXES = {"look": "Whole split"}, {"look": "Vocabulary"}, {"look": "Correct boxes"}
@@ -59,6 +60,8 @@ def needed(page: str, param: str) -> dict[str, str]:
     """What else an address must name so that a parameter is read."""
     if page == "explorer" and param in option_names():
         return {"composite": next(name for name, known in COMPOSITES.items() if param in known.options)}
+    if page == "explorer" and param in GRID:
+        return {"look": "grid"}
     if page == "results":
         return {"tab": tab} if (tab := TABS.get(param)) else {}
     return NEEDED.get(param, {}) if page == "text" else {}
@@ -103,6 +106,7 @@ LATER |= {("data", name) for name in ("flag", "flags-page")}
 LATER |= {("results", name) for name in ("finding", "outcome")}  # of networks of several findings alone
 LATER |= {("trust", name) for name in ("finding", "checklist", "rank", "group", "turn", "page")}  # of a made audit
 LATER |= {("explorer", name) for name in ("rank", "page", "group", "cluster", "turn")}  # of what was made
+LATER |= {("explorer", name) for name in ("heatmaps", "text", "share", "values")}  # of what was made or chosen
 LATER |= {("text", "seen")}  # of a whole split alone
 LATER |= {("results", "slice-page")}  # of a slice that was chosen
 LATER |= {("compare", name) for name in address.PARAMETERS["compare"] if name != "runs"}  # of two runs

@@ -86,10 +86,9 @@ def test_groups_that_stand_in_two_splits_are_named_and_a_stopped_search_can_be_r
 def test_an_import_looks_for_them_if_it_is_ticked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cxr.runs.starting.launch", lambda folder: None)
     app = opened("data")
-    key = next(box.key for box in app.checkbox if str(box.key).endswith(":duplicates")).removesuffix(":duplicates")
-    app.text_input(key=f"{key}:path").set_value(str(films(tmp_path / "in", 1)))
-    app.text_input(key=f"{key}:name").set_value("films")
-    app.checkbox(key=f"{key}:duplicates").check().run()
+    app.text_input(key="import:0:path").set_value(str(films(tmp_path / "in", 1)))
+    app.text_input(key="import:0:name").set_value("films").run()
+    next(box for box in app.checkbox if str(box.key).endswith(":duplicates")).check().run()
     assert any("--find-duplicates" in command for command in commands(app))
     next(button for button in app.button if button.label == "Import").click().run()
     assert not app.exception

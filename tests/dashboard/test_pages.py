@@ -98,8 +98,8 @@ def test_data_imports_a_folder_in_the_background_and_lists_what_was_left_out(dem
             (folder / label / Path(row).name).symlink_to(demo.root / row)
     (folder / "NORMAL" / "broken.png").write_text("no image")
     app = opened("data")
-    field(app.selectbox, "What it is").select("image-folder").run()
-    field(app.text_input, "Folder or file on this machine").input(str(folder))
+    field(app.text_input, "Folder or file on this machine").input(str(folder)).run()
+    assert field(app.selectbox, "What it is").value == "image-folder", "guessed from its files"
     next(t for t in app.text_input if t.label == "Name of the data set" and "import" in t.key).input("mine")
     button(app, "Import").click().run()
     assert not app.exception
@@ -120,8 +120,7 @@ def class_folders(demo: Manifest, folder: Path, n: int = 3) -> Path:
 
 
 def fill_import(app: AppTest, folder: Path, name: str) -> None:
-    field(app.selectbox, "What it is").select("image-folder").run()
-    field(app.text_input, "Folder or file on this machine").input(str(folder))
+    field(app.text_input, "Folder or file on this machine").input(str(folder)).run()
     next(t for t in app.text_input if t.label == "Name of the data set" and "import" in t.key).input(name)
 
 
@@ -155,7 +154,7 @@ def test_data_keeps_an_import_that_is_too_small_to_split_and_offers_to_replace_i
     assert len(open_data_set("mine")) == 8
 
 
-def test_data_forgets_path_and_name_when_another_kind_is_chosen_and_shows_the_sets_beside_an_error(
+def test_data_forgets_the_kind_when_another_path_is_given_and_shows_the_sets_beside_an_error(
     demo: Manifest, tmp_path: Path
 ) -> None:
     app = opened("data", data="demo")
@@ -164,8 +163,10 @@ def test_data_forgets_path_and_name_when_another_kind_is_chosen_and_shows_the_se
     assert "nowhere" in app.error[0].value
     assert metric(app, "X-rays") == "60", "the tab with the data sets is there all the same"
     field(app.selectbox, "What it is").select("montgomery").run()
-    assert not field(app.text_input, "Folder or file on this machine").value
-    assert not next(t for t in app.text_input if t.label == "Name of the data set" and "import" in t.key).value
+    assert field(app.text_input, "Folder or file on this machine").value == str(tmp_path / "nowhere")
+    folder = class_folders(demo, tmp_path / "mine")
+    field(app.text_input, "Folder or file on this machine").input(str(folder)).run()
+    assert field(app.selectbox, "What it is").value == "image-folder", "not the kind of another folder"
 
 
 def test_data_dismisses_an_attempt_that_failed(demo: Manifest, tmp_path: Path) -> None:

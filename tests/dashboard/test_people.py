@@ -24,7 +24,8 @@ ROLES = {"researcher": ["ana@example.org", "*@lab.example.org"], "viewer": "*@ex
 PAGES = ("home", "data", "train", "live", "study", "results", "trust", "compare", "explorer", "text", "weights")
 # What looks, computes for the one who looks, or only changes what is shown.
 FOR_ALL = re.compile(
-    "Sign out|Next|Previous|Predict all|Close|Show|Measure the map|Make |X-ray|Reset|Read text|Discard|^$"
+    "Sign out|Next|Previous|Predict all|Close|Show|Measure the map|Make |Reset|Read text|Discard|Grid|One X-ray|"
+    r"Select|Try it|Look for text|^\d+ X-rays?$|^$"
 )
 
 

@@ -213,8 +213,8 @@ def test_what_slurm_refuses_is_reported_in_one_line_and_what_was_typed_stays(dem
 
 def test_an_import_s_command_has_the_options_that_were_given(demo: Manifest, slurm: Path):
     app = opened("data", tab="Import")
+    app.text_input(key="import:0:path").input("/xrays").run()
     next(box for box in app.selectbox if box.label == "What it is").select("image-folder").run()
-    app.text_input(key="import:0:image-folder:path").input("/xrays")
-    app.text_input(key="import:0:image-folder:name").input("mine").run()
+    app.text_input(key="import:0:name").input("mine").run()
     given = "image-folder /xrays --name mine --splits make"
     assert command_line(app, "cxr data import").startswith(f"cxr data import {given}")

@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 from data_samples import write_png
+from PIL import Image
 
-from cxr.data import Manifest, import_data
-from cxr.data.jobs import import_data_set
+from cxr.data import Manifest, import_data, open_data_set
+from cxr.data.jobs import import_data_set, split_data_set
 from cxr.data.library import facts_beside, list_data_sets, read_excluded
+from cxr.data.phantom import write_demo
 from cxr.paths import data_root
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -141,3 +143,58 @@ def test_killed_at_random_moments_the_data_set_stays_readable_and_the_next_impor
     assert server("import", path=str(second), name="mine", overwrite=True).startswith("ended")
     n, splits, left_out = state() or (0, "", 0)
     assert (n, left_out, bool(splits)) == (10, 2, True)
+
+
+@pytest.mark.slow
+def test_killed_before_any_change_of_the_search_for_duplicates_the_list_never_stands_without_its_groups(
+    server, tmp_path
+):
+    made = write_demo(tmp_path / "made", n=12, size=160, workers=0)
+    for number, file in enumerate(made.image_paths().values()):
+        folder = tmp_path / "set" / ("hernia" if number % 2 else "none")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, folder / f"{number}.png")
+    Image.open(tmp_path / "set" / "hernia" / "1.png").convert("L").save(
+        tmp_path / "set" / "hernia" / "copy.jpg", quality=80
+    )
+    data_root().mkdir()
+    arguments = {"path": str(tmp_path / "set"), "name": "mine", "find_duplicates": True}
+    changes = int(server("import", **arguments).removeprefix("ended "))
+    grouped = Manifest.load(data_root() / "mine" / "manifest.csv")
+    assert (grouped.table["dup_group"] != "").sum() == 2
+    ends = set()
+    for die_at in range(1, changes + 1):
+        shutil.rmtree(data_root() / "mine", ignore_errors=True)
+        if server("import", die_at=die_at, **arguments) != "killed":
+            assert die_at > changes // 2, "fewer changes than the first time, when images were decoded besides"
+            break
+        if not list_data_sets():
+            continue
+        manifest, facts = open_data_set("mine"), facts_beside(data_root() / "mine" / "manifest.csv")
+        has_groups = bool((manifest.table["dup_group"] != "").any())
+        assert (data_root() / "mine" / "duplicates.csv").is_file() == has_groups == bool(facts.get("duplicates"))
+        assert has_groups or "has not come to its end" in facts["unfinished"]
+        ends.add((has_groups, bool(manifest.splits)))
+    assert ends >= {(False, False), (True, False), (True, True)}
+    divided = split_data_set("mine", fractions={"train": 0.5, "test": 0.5})
+    assert not any("come to its end" in note for note in divided.notes), "the last death was after the search"
+
+
+def test_an_import_that_ended_within_its_search_says_so_until_it_is_resumed(tmp_path, monkeypatch):
+    for seed in range(6):
+        write_png(tmp_path / ("hernia" if seed % 2 else "none") / f"{seed}.png", seed, height=96, width=96)
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cxr.data.audit.duplicates.data_set.search_manifest", killed)
+        with pytest.raises(KeyboardInterrupt):
+            import_data_set("image-folder", tmp_path, "mine", find_duplicates=True, run="r1", workers=0)
+    assert "`cxr runs resume r1`" in facts_beside(data_root() / "mine" / "manifest.csv")["unfinished"]
+    divided = split_data_set("mine", fractions={"train": 0.5, "test": 0.5})
+    assert "do not keep them together" in " ".join(divided.notes)
+    import_data_set("image-folder", tmp_path, "mine", find_duplicates=True, run="r1", workers=0)
+    facts = facts_beside(data_root() / "mine" / "manifest.csv")
+    assert facts["unfinished"] == ""
+    assert facts["duplicates"]["compared"] == 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cxr.data.images.base import Refusal
 from cxr.data.images.decode import decode_with_notes
 from cxr.data.images.pool import map_in_order
-from cxr.data.importers.import_options import read_options
+from cxr.data.importers.import_options import Options, read_options
 from cxr.data.importers.listing import Listing, relative
 from cxr.data.importers.registry import SOURCES
 from cxr.data.importers.rows import FILE_NOTES, SOURCE_SPLIT
@@ -117,22 +117,40 @@ def import_data(
         For an unknown kind, an option that it does not have, a folder that is not of this kind, or not one usable
         image.
     """
+    listing, read_with = read_listing(kind, path, options)
+    usable = decoded_rows(listing, progress, workers)
+    excluded = pd.DataFrame(listing.excluded, columns=["file", "reason"])
+    if not usable:
+        raise ManifestError(nothing_usable(listing, kind))
+    manifest, pictures, notes = manifest_of(usable, listing, read_with.source)
+    on_files = [f"{n:,} X-ray{'s' * (n != 1)}: {note}" for note, n in count_notes(manifest).items()]
+    result = ImportResult(manifest, excluded, kind, doubles=_doubles(manifest.table, pictures))
+    return result.with_notes(*listing.notes, *notes, *on_files, *notes_on(manifest))
+
+
+def read_listing(kind: str, path: str | Path, options: Mapping[str, Any]) -> tuple[Listing, Options]:
+    """Return what an importer finds below a path, not one image decoded, and the options that it was read with.
+
+    Raises
+    ------
+    ManifestError
+        For an unknown kind, an option that it does not have, or a folder that is not of this kind.
+    """
     if kind not in SOURCES:
         raise wrong_use(ManifestError(unknown("kind of data set", kind, SOURCES)))
     importer = SOURCES[kind]
     read_with = read_options(kind, importer.options, options)
     folder = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - resolve() would follow links
-    listing = importer.read(folder, read_with)
-    usable = _decoded(listing, progress, workers)
-    excluded = pd.DataFrame(listing.excluded, columns=["file", "reason"])
-    if not usable:
-        raise ManifestError(_nothing_usable(folder, kind, excluded))
+    return importer.read(folder, read_with), read_with
+
+
+def manifest_of(
+    usable: Sequence[Mapping[str, object]], listing: Listing, source: str
+) -> tuple[Manifest, NDArray[np.int64], list[str]]:
+    """Return the manifest of rows as :func:`decoded_rows` gives them, each row's picture, and notes."""
     table, pictures = _filled(pd.DataFrame(usable), listing.root)
-    table, notes = _read_values(table, listing, read_with.source)
-    manifest = Manifest.from_table(with_source_split(table), listing.root)
-    on_files = [f"{n:,} X-ray{'s' * (n != 1)}: {note}" for note, n in count_notes(manifest).items()]
-    result = ImportResult(manifest, excluded, kind, doubles=_doubles(manifest.table, pictures))
-    return result.with_notes(*listing.notes, *notes, *on_files, *notes_on(manifest))
+    table, notes = _read_values(table, listing, source)
+    return Manifest.from_table(with_source_split(table), listing.root), pictures, notes
 
 
 def notes_on(manifest: Manifest) -> list[str]:
@@ -176,7 +194,7 @@ def inspect(path: Path) -> _Decoded | str:
     return _Decoded(pixels.shape[1], pixels.shape[0], digest.hexdigest(), notes)
 
 
-def _decoded(listing: Listing, progress: Progress | None, workers: int | None) -> list[dict[str, object]]:
+def decoded_rows(listing: Listing, progress: Progress | None, workers: int | None) -> list[dict[str, object]]:
     """Return the rows whose image decodes, with size and digest; the others are left out by name."""
     usable = []
     images = [Path(row.image) for row in listing.rows]
@@ -259,8 +277,10 @@ def _doubles(table: pd.DataFrame, pictures: NDArray[np.int64]) -> pd.DataFrame:
     return rows[several].sort_values(["picture", "image"], ignore_index=True)
 
 
-def _nothing_usable(folder: Path, kind: str, excluded: pd.DataFrame) -> str:
-    if excluded.empty:
-        return f"{folder} holds no file for the importer {kind!r}"
-    first = "; ".join(f"{row.file} {row.reason}" for row in excluded.head(_REASONS_SHOWN).itertuples())
-    return f"{folder} has no usable X-ray for the importer {kind!r}: {len(excluded):,} left out, first: {first}"
+def nothing_usable(listing: Listing, kind: str) -> str:
+    """Return why a listing gives no data set: what was left out first, with the reasons."""
+    if not listing.excluded:
+        return f"{listing.root} holds no file for the importer {kind!r}"
+    first = "; ".join(f"{left_out.file} {left_out.reason}" for left_out in listing.excluded[:_REASONS_SHOWN])
+    n = len(listing.excluded)
+    return f"{listing.root} has no usable X-ray for the importer {kind!r}: {n:,} left out, first: {first}"

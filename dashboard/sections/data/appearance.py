@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import pandas as pd
@@ -22,8 +23,8 @@ from widgets.access import acts
 ALL = "all"
 
 
-def show(chosen: DataSet, data: Manifest) -> None:
-    """Show the section: what the newest check of this data set flagged, or how to start one."""
+def show(chosen: DataSet, data: Manifest) -> Sequence[object]:
+    """Show what the newest check of this data set flagged, or how to start one; return the command that does it."""
     st.subheader("Not what they seem", anchor=False)
     st.caption(
         "Are some X-rays inverted, turned, mirrored, lateral, not of a chest, of children among adults, empty or cut? "
@@ -38,14 +39,15 @@ def show(chosen: DataSet, data: Manifest) -> None:
     if not running and acts.button(label, icon=":material/frame_inspect:", type=kind, key="check:start"):
         start(KIND, {"manifest": chosen.manifest_path}, where=place.slurm, shards=place.shards)
         st.rerun()
-    page.command("cxr", "data", "check", chosen.name, *where.words(place))
+    command = ("cxr", "data", "check", chosen.name, *where.words(place))
     if run is None:
-        return
+        return command
     with pictures:
         if run.status()["state"] != "finished":
             run_parts.watch(run, key="check")
         else:
             _show_results(chosen, run, check_results(run), data)
+    return command
 
 
 def _show_results(chosen: DataSet, run: Run, results: CheckResults, data: Manifest) -> None:

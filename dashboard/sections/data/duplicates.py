@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import pandas as pd
@@ -20,8 +21,8 @@ _SIDES = ("image_id", "label", "split", "patient_id")
 _REST = {"transform": "how b differs from a", "score": "agreement"}
 
 
-def show(chosen: DataSet, data: Manifest) -> None:
-    """Show the section of a data set: what the last search found, and how to look or to group."""
+def show(chosen: DataSet, data: Manifest) -> Sequence[object]:
+    """Show what the last search of a data set found, and how to look or to group; return the command that does it."""
     st.subheader("Duplicates", anchor=False)
     facts = facts_beside(chosen.manifest_path).get("duplicates")
     run = run_state.newest_of_whole(KIND, chosen.manifest_path)
@@ -42,7 +43,7 @@ def show(chosen: DataSet, data: Manifest) -> None:
     if run is not None and state != "finished":
         run_state.watch(run, key="duplicates")
     group = bool(facts and facts["pairs"] and not facts["grouped"])
-    page.command("cxr", "data", "duplicates", chosen.name, *["--group"] * group, *where.words(place))
+    return ("cxr", "data", "duplicates", chosen.name, *["--group"] * group, *where.words(place))
 
 
 def _show_found(chosen: DataSet, facts: DuplicateFacts, data: Manifest) -> None:

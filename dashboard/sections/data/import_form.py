@@ -15,6 +15,7 @@ from cxr.data.library import is_taken
 from cxr.errors import CxrError
 from cxr.runs import start
 
+from sections.data import import_guess, try_out
 from widgets import page, where
 from widgets.access import acts
 
@@ -31,25 +32,33 @@ def mapping(text: str, option_name: str) -> dict[str, str]:
 
 
 def show() -> None:
-    """Ask what to import and start it. No ``st.form``: there, Enter in a field would import at once."""
-    kind = st.selectbox("What it is", list(SOURCES), format_func=lambda k: SOURCES[k].title)
-    st.caption(SOURCES[kind].description)
-    # Fields of their own for every kind, and new ones after an import: nothing of another data set is left in them.
-    key = f"import:{st.session_state.setdefault('import:number', 0)}:{kind}"
+    """Ask what to import, show what it is, and start it. No ``st.form``: there, Enter in a field would import."""
+    form = key = f"import:{st.session_state.setdefault('import:number', 0)}"  # new fields after an import
     path = st.text_input(
         "Folder or file on this machine", placeholder="/home/me/covid-chestxray-dataset", key=f"{key}:path"
-    )
-    name = st.text_input("Name of the data set", placeholder="letters, digits, - and _", key=f"{key}:name").strip()
-    overwrite = _overwrite(name, key)
+    ).strip()
+    guesses = import_guess.looked_at(path)
+    kind, path, made = import_guess.choose(path, guesses, key)
+    key = f"{key}:{kind}"  # fields of their own for every kind
     declared = declarations(SOURCES[kind].options)
-    options = {name: option_field(option, key) for name, option in declared.items()}
+    mapped: dict[str, dict[str, str]] = {}
+    if made is not None:
+        import_guess.show_previews(made)
+        mapped = import_guess.mapping(made, declared, key)
+    with st.expander("Options", icon=":material/tune:", expanded=made is None):
+        fields = {name: option_field(option, key) for name, option in declared.items()}
+    options = {name: _with_mapping(read, mapped.get(name, {})) for name, read in fields.items()}
     splits = st.selectbox(
         "Splits",
         list(SPLITS),
         format_func=lambda choice: SPLITS[choice].capitalize(),
-        help="The column source_split keeps the splits that came with the data, whatever you choose here.",
+        help="The column source_split keeps the splits that came with the data, whatever you choose here. Splits can "
+        "also be made later, under *Counts and splits*.",
         key=f"{key}:splits",
     )
+    try_out.show(kind, path, splits, options, key)
+    name = st.text_input("Name of the data set", placeholder="letters, digits, - and _", key=f"{form}:name").strip()
+    overwrite = _overwrite(name, key)
     find_duplicates = st.checkbox(
         "Find X-rays that are there more than once",
         key=f"{key}:duplicates",
@@ -60,15 +69,15 @@ def show() -> None:
     with contextlib.suppress(CxrError):  # what cannot be read yet is said when it is to start
         words = [word for name, read in options.items() for word in option_words(declared[name], read())]
         words += ["--find-duplicates"] * find_duplicates + ["--overwrite"] * overwrite + [*where.words(place)]
-        arguments = (path.strip() or "FOLDER", "--name", name or "NAME", "--splits", splits)
-        page.command("cxr", "data", "import", kind, *arguments, *words)
+        arguments = (path or "FOLDER", "--name", name or "NAME", "--splits", splits)
+        page.commands(("cxr", "data", "guess", path or "FOLDER"), ("cxr", "data", "import", kind, *arguments, *words))
     if not pressed:
         return
-    if not path.strip():
+    if not path:
         raise CxrError("no folder or file given: enter its full path")
     params = {
         "kind": kind,
-        "path": path.strip(),
+        "path": path,
         "name": name,
         **{name: read() for name, read in options.items()},
         "splits": splits,
@@ -78,6 +87,11 @@ def show() -> None:
     start("import", params, where=place)
     st.session_state["import:number"] += 1
     st.rerun()
+
+
+def _with_mapping(read: Callable[[], Any], mapped: dict[str, str]) -> Callable[[], Any]:
+    """Return what reads a field of pairs together with those that were chosen from what was found."""
+    return (lambda: {**mapped, **read()}) if mapped else read
 
 
 def option_words(option: Declaration, value: Any) -> list[str]:

@@ -29,7 +29,7 @@ def section(chosen: Subject, network: XrayClassifier, method: Method, target: st
 
     ``target`` is a class, ``all``, or "" for the predicted class, as :class:`cxr.explain.settings.Targets` reads it.
     """
-    runs = {run.id: run for run in list_runs(kind=KIND) if _concerns(run, chosen)}
+    runs = runs_of(chosen)
     opened = address.asks("maps") is not None or any(run.active or run.id in _started_here() for run in runs.values())
     with st.expander("Heatmaps of a whole split", icon=":material/burst_mode:", expanded=opened):
         n = len(chosen.data.select(split=chosen.split))
@@ -41,12 +41,12 @@ def section(chosen: Subject, network: XrayClassifier, method: Method, target: st
         look = locked.choose_open(chosen.manifest_path, [chosen.split] if chosen.split else [], "split")
         place = where.choose_with_shards(KIND)
         if acts.button(f"Explain {page.counted(n, 'X-ray')}", icon=":material/play_arrow:", key="split:start"):
-            run = _start(chosen, method, target, place, look)
+            run = begin(chosen, method, target, place, look)
             _started_here().add(run.id)
             address.ask(maps=run.id)
             st.rerun()
         if runs or address.asks("maps") is not None:
-            labels = {run_id: _describe(run) for run_id, run in runs.items()}
+            labels = {run_id: describe(run) for run_id, run in runs.items()}
             _show(runs[pick.from_url("Run", list(runs), labels, "maps", missing=_missing)])
         goal = ["--target", target] if target else []
         words = [*goal, *heatmap_facts.command_words(method), *locked.words(look), *where.words(place)]
@@ -60,7 +60,13 @@ def _started_here() -> set[str]:
     return started
 
 
-def _start(chosen: Subject, method: Method, target: str, place: where.Place, opened: JsonObject) -> Run:
+def runs_of(chosen: Subject) -> dict[str, Run]:
+    """Return the explaining runs of a network on these X-rays by id, the newest first."""
+    return {run.id: run for run in list_runs(kind=KIND) if _concerns(run, chosen)}
+
+
+def begin(chosen: Subject, method: Method, target: str, place: where.Place, opened: JsonObject) -> Run:
+    """Start a run that explains the X-rays of the split."""
     params = {
         **opened,
         "model": chosen.network_ref,
@@ -107,7 +113,8 @@ def _concerns(run: Run, chosen: Subject) -> bool:
     return same_data and params.get("model") == chosen.network_ref and (params.get("split") or "") == chosen.split
 
 
-def _describe(run: Run) -> str:
+def describe(run: Run) -> str:
+    """Return what a list calls a run: its method, its target, when it was started."""
     params = run.spec["params"]
     target = params.get("targets") or "predicted"
     return f"{params.get('composite') or 'default composite'} · {target} · {load.local_time(run.spec['created'])}"

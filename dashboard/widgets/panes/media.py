@@ -27,6 +27,11 @@ def map_url(relevance: np.ndarray, place: str) -> str:
     return _url(np.ascontiguousarray(relevance, "<f4").tobytes(), "application/octet-stream", place)
 
 
+def picture_url(jpeg: bytes, place: str) -> str:
+    """Return where the browser finds a small picture, a JPEG file."""
+    return _url(jpeg, "image/jpeg", place)
+
+
 def _url(content: bytes, mimetype: str, place: str) -> str:
     """Return an address of this server, which the browser may keep; ``place`` says which part of the page it is for."""
     if not runtime.exists():  # pages under test have no server

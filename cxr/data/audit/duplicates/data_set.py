@@ -149,13 +149,18 @@ def search_data_set(
     path = resolve_manifest(data)
     duplicates = search_manifest(Manifest.load(path), progress, workers, folder)
     file = out or (path.parent / PAIRS_FILE if name is not None else None)
-    if file is not None:
+    together = group and name is not None and out is None  # a list without its groups would be half of the work
+    if file is not None and not together:
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as draft:
             duplicates.table().to_csv(draft, index=False)
     if group and name is not None:
         update_data_set(
-            name, with_groups(duplicates.manifest, duplicates.pairs), duplicates=duplicates.facts(grouped=True)
+            name,
+            with_groups(duplicates.manifest, duplicates.pairs),
+            tables={PAIRS_FILE: duplicates.table()} if together else {},
+            duplicates=duplicates.facts(grouped=True),
+            unfinished="",
         )
         duplicates = replace(duplicates, manifest=Manifest.load(path))
     elif name is not None:
@@ -202,7 +207,7 @@ def group_found(name: str) -> None:
             f"the list of duplicates of {name!r} is missing or of other X-rays: look for them again with "
             f"`cxr data duplicates {name} --group`"
         )
-    update_data_set(name, with_groups(manifest, pairs), duplicates={**facts, "grouped": True})
+    update_data_set(name, with_groups(manifest, pairs), duplicates={**facts, "grouped": True}, unfinished="")
 
 
 def _are_grouped(duplicates: Duplicates) -> bool:
