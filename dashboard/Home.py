@@ -6,10 +6,14 @@ from pathlib import Path
 
 import streamlit as st
 
+from services import warm_up
 from widgets import pages
 
 # A file of our own: an icon by its name would be fetched from a host of fonts.
 st.set_page_config(
     page_title="cxr", page_icon=Path(__file__).with_name("icon.png"), layout="wide", initial_sidebar_state=250
 )
-pages.show(pages.navigate())
+try:
+    pages.show(pages.navigate())
+finally:
+    warm_up.start()

@@ -22,6 +22,8 @@ from cxr.runs.folder import RESULTS
 from cxr.runs.index import FileContents
 from cxr.runs.metrics.metrics_table import Metrics, MetricsTable
 
+from services import warm_up
+
 if TYPE_CHECKING:
     from cxr.models import XrayClassifier
     from cxr.training.planning.plan import StagePlan
@@ -84,6 +86,7 @@ def manifest_of(run: Run) -> Manifest:
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the network …")
 def _model(network_ref: str, stamp: int) -> tuple[XrayClassifier, str]:
+    warm_up.hurry()
     from cxr.networks import load_network
 
     return load_network(network_ref)
