@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -13,13 +14,25 @@ from types import ModuleType
 
 import streamlit as st
 from streamlit import runtime
+from streamlit.runtime import Runtime
 
-MODULES = ("torch", "timm", "cxr.models.weights", "cxr.explain.explainer", "cxr.explain.lrp.densenet.sweeps")
-"""What the first network that a page shows would load."""
+MODULES = (
+    "cxr.reports.slider",
+    "cxr.evaluation.metrics",
+    "cxr.experiments.masking.job",
+    "cxr.experiments.vocabulary.count",
+    "torch",
+    "timm",
+    "cxr.models.weights",
+    "cxr.explain.explainer",
+    "cxr.explain.lrp.densenet.sweeps",
+)
+"""What the first page with a network would load, what loads fast first."""
 AFTER_S = 1.0
 """Seconds from the first page to the beginning: the browser first gets its pictures."""
 PAUSE_S = 0.001
 """Seconds between two modules, in which pages can go on."""
+VARIABLE, OFF = "CXR_WARM_UP", "off"
 
 _hurry = threading.Event()
 _log = logging.getLogger(__name__)
@@ -67,6 +80,7 @@ def _started() -> threading.Timer:
 
 
 def start() -> None:
-    """Begin once in a server, when its first page stands. Pages under test have no server."""
-    if runtime.exists():
+    """Begin once in a server, when its first page stands, unless ``CXR_WARM_UP=off`` says to save the memory."""
+    # Pages under test have no server, but something in its place.
+    if os.environ.get(VARIABLE) != OFF and runtime.exists() and type(runtime.get_instance()) is Runtime:
         _started()

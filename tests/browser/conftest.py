@@ -38,7 +38,8 @@ class Dashboard:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "CXR_DATA": str(self.folder / "data"), "CXR_RUNS": str(self.folder / "runs")}
+        folders = {"CXR_DATA": str(self.folder / "data"), "CXR_RUNS": str(self.folder / "runs")}
+        return {**os.environ, **folders, "CXR_WARM_UP": "off"}
 
     def cxr(self, *words: str) -> str:
         done = subprocess.run(
