@@ -54,12 +54,12 @@ def xrays(n: int, n_patients: int | None = None, noun: str = "X-ray") -> str:
 
     An X-ray without a patient's id counts as a patient of its own, as it does in the intervals.
     """
-    return f"{n} {noun}{'' if n == 1 else 's'}" + ("" if n_patients is None else f" of {patients(n_patients)}")
+    return f"{n:,} {noun}{'' if n == 1 else 's'}" + ("" if n_patients is None else f" of {patients(n_patients)}")
 
 
 def patients(n: int) -> str:
     """Return ``96 patients``, or ``1 patient``."""
-    return f"{n} patient{'' if n == 1 else 's'}"
+    return f"{n:,} patient{'' if n == 1 else 's'}"
 
 
 def p_value(p: float | None) -> str:

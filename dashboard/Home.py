@@ -6,13 +6,18 @@ from pathlib import Path
 
 import streamlit as st
 
-from services import warm_up
+from cxr.permission import guard_with
+
+from services import people, warm_up
 from widgets import pages
+from widgets.access import sign_in
 
 # A file of our own: an icon by its name would be fetched from a host of fonts.
 st.set_page_config(
     page_title="cxr", page_icon=Path(__file__).with_name("icon.png"), layout="wide", initial_sidebar_state=250
 )
+guard_with(people.refuse_viewers)
+sign_in.gate()
 try:
     pages.show(pages.navigate())
 finally:

@@ -16,7 +16,7 @@ from tools import code_imports
 PACKAGE = Path(__file__).resolve().parents[1] / "cxr"
 LAYERS = (
     {"errors", "files", "json_types", "validation", "formatting", "lazy", "earlier_names", "cores"},
-    {"locks", "paths"},
+    {"locks", "paths", "permission"},
     {"models", "runs"},
     {"data"},
     {"networks"},

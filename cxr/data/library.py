@@ -13,6 +13,7 @@ from typing import TypedDict, Unpack, cast
 
 import pandas as pd
 
+from cxr import permission
 from cxr.data.importers.importing import ImportResult
 from cxr.data.manifest import Manifest, write_table
 from cxr.errors import ManifestError, wrong_use
@@ -122,6 +123,7 @@ def save_data_set(
     ManifestError
         For a name that is not letters, digits, ``.``, ``_`` and ``-``, or one that is taken.
     """
+    permission.ask("keep a data set")
     if is_taken(name) and not overwrite:
         raise ManifestError(f"a data set called {name!r} already exists; choose another name or overwrite it")
     result = ImportResult(data, _NOTHING_EXCLUDED, "") if isinstance(data, Manifest) else data
@@ -138,6 +140,7 @@ def save_data_set(
 
 def update_data_set(name: str, manifest: Manifest, **facts: Unpack[DataSetFacts]) -> Path:
     """Replace the manifest of a data set, as new splits do, and keep what else is known of it; return its folder."""
+    permission.ask("change a data set")
     folder = resolve_manifest(check_name(name)).parent
     _write(folder, manifest, {**_with_stored_facts(folder), **facts})
     return folder

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cxr import permission
 from cxr.data.library import add_facts, facts_beside, open_data_set
 from cxr.data.manifest import Manifest
 from cxr.errors import ManifestError, unknown, wrong_use
@@ -191,6 +192,7 @@ def set_locked(data_set: str, splits: Sequence[str], *, locked: bool = True) -> 
     ManifestError
         If the data set or a split does not exist.
     """
+    permission.ask("lock or unlock a split")
     manifest = open_data_set(data_set)
     for split in splits:
         if split not in manifest.splits:

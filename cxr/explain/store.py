@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cxr import permission
 from cxr.data.digests import file_digests
 from cxr.explain.explanation import BATCH
 from cxr.explain.heatmap import Heatmap, Method, heatmaps_of
@@ -247,6 +248,7 @@ def usage(root: Path | None = None) -> Usage:
 
 def clear(root: Path | None = None) -> Usage:
     """Delete all stored heatmaps and return how much there was. Maps that are needed again are computed again."""
+    permission.ask("delete stored heatmaps")
     root = root or heatmaps_root()
     if not root.exists():
         return Usage(0, 0, 0)

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from cxr import paths
+from cxr import paths, permission
 from cxr.errors import RunError
 from cxr.json_types import JsonObject
 from cxr.locks import FileLock, is_held
@@ -180,6 +180,7 @@ class DeviceQueue:
         RunError
             If one of the two does not wait.
         """
+        permission.ask("change the order of waiting runs")
         with self._queue_locked():
             tickets = self._living()
             waiting = {ticket.run: ticket for ticket in tickets if not ticket.holds}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-from cxr import paths
+from cxr import paths, permission
 from cxr.errors import RunError, wrong_use
 from cxr.json_types import JsonObject
 from cxr.runs import kinds, local
@@ -150,6 +150,7 @@ class Run:
         RunError
             If it is over already.
         """
+        permission.ask("stop a run")
         with self.folder.status_transaction() as stored:
             status = current_status(self.folder, Status(**stored))
             if status["state"] in ENDED:
@@ -172,6 +173,7 @@ class Run:
         RunError
             If it is over already.
         """
+        permission.ask("stop a run")
         status = self.status()
         if status["state"] in ENDED:
             raise RunError(f"run {self.id} is {status['state']} already: there is nothing to kill")
@@ -213,6 +215,7 @@ class Run:
 
         A RunError inside leaves the run as it was. Arguments and errors as for :meth:`resume`.
         """
+        permission.ask("resume a run")
         spec = self.folder.spec
         moved = spec if where is None else _moved(spec, where)
         restarts = not kind_of(self.kind).resumes
@@ -257,6 +260,7 @@ class Run:
         RunError
             If it is active.
         """
+        permission.ask("delete a run")
         status = self.status()
         if status["state"] in ACTIVE:
             raise RunError(f"run {self.id} is {status['state']}: stop it before deleting it")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cxr import paths
+from cxr import paths, permission
 from cxr.errors import CxrError, RunError, wrong_use
 from cxr.runs.folder import RunFolder
 from cxr.runs.kinds import Params, kind_of
@@ -113,6 +113,7 @@ def prepare(
     CxrError
         As :func:`start` does.
     """
+    permission.ask("start a run")
     request = _request(kind, params, name, where, shards)
     check_shards(kind_of(request.kind), request.shards)
     checked = _checked(request)

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from cxr import permission
 from cxr.data import read_xray
 from cxr.errors import ImageError, TextError, unknown
 from cxr.files import replacing
@@ -167,6 +168,7 @@ class Reviews:
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Review]]:
         """Give the entries as they are now to be changed; another writer waits until they are written."""
+        permission.ask("change text boxes")
         lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
         try:
             if not lock.acquire(timeout=_WAIT_S):

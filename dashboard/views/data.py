@@ -20,6 +20,7 @@ from sections.data import appearance, data_audit, duplicates, import_form, one_x
 from services import load
 from widgets import address, gallery, page, pick, viewer, where
 from widgets import run_state as run_parts
+from widgets.access import acts
 
 REFRESH_S = 1.0
 SHOWN_RUNS = 5
@@ -158,7 +159,7 @@ def make_splits(chosen: DataSet, data: Manifest) -> None:
         }
         shares = {name: share for name, share in shares.items() if name not in keep}
         seed = cells[2].number_input("Seed", 0, 10_000, 0)
-        if cells[3].button("Split", icon=":material/call_split:"):
+        if acts.button("Split", at=cells[3], icon=":material/call_split:"):
             fractions = _fractions(shares, keep)
             divided = split_data_set(chosen.name, fractions=fractions, seed=int(seed), keep=keep)
             st.toast(f"Splits made; {page.counted(len(divided.set_aside), 'row')} left out of the splits")
@@ -228,7 +229,7 @@ def demo_form() -> None:
     seed = st.number_input("Seed", 0, 10_000, 0, key="demo:seed")
     name = st.text_input("Name of the data set", "demo" if not _name_is_taken("demo") else f"demo-{correlation:.2f}")
     place = where.choose("demo")
-    made = st.button("Make synthetic X-rays", type="primary", icon=":material/auto_awesome:")
+    made = acts.button("Make synthetic X-rays", type="primary", icon=":material/auto_awesome:")
     params = {"n": int(n), "correlation": correlation, "seed": int(seed), "name": name}
     page.command("cxr", "demo", *(word for k, v in params.items() for word in (f"--{k}", v)), *where.words(place))
     if made:
@@ -265,7 +266,7 @@ def running(kind: str) -> None:
         line, dismiss = st.columns([7, 1], vertical_alignment="center")
         line.markdown(f"**{viewer.plain(run.name)}**{import_summary(run.results())}")
         help_ = "Deletes this entry and its log. A data set that was imported stays."
-        if status["state"] in ENDED and dismiss.button("Dismiss", key=f"dismiss:{run.id}", help=help_):
+        if status["state"] in ENDED and acts.button("Dismiss", at=dismiss, key=f"dismiss:{run.id}", help=help_):
             run.delete()
             st.rerun()
         run_parts.state_line(run, status)

@@ -13,6 +13,7 @@ from sections.home import runs_table
 from sections.home.next_step import OTHER_STEPS, best_step
 from widgets import address, page, pages, where
 from widgets import run_state as run_parts
+from widgets.access import acts
 
 REFRESH_S = 3
 SHOWN = 5  # of the runs that are not over
@@ -48,7 +49,7 @@ with right:
     st.subheader("Try it now", anchor=False)
     st.write("A small DenseNet on the synthetic X-rays trains in under three minutes on two free processor cores.")
     with page.told_in_one_line():
-        pressed = st.button("Train a fresh demo network", type="primary", icon=":material/play_arrow:")
+        pressed = acts.button("Train a fresh demo network", type="primary", icon=":material/play_arrow:")
         place = where.choose("train", "home")
         if pressed:
             train_demo(place)

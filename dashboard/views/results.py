@@ -26,6 +26,7 @@ from sections.results.evaluated import Evaluated
 from services import load
 from widgets import address, charts, locked, measured, page, pages, pick, subject, where
 from widgets import run_state as run_parts
+from widgets.access import acts
 
 PAPER = (
     "The paper reports 100 % test accuracy on its own test set. Tested on outside data by the same authors, a plain "
@@ -137,7 +138,7 @@ def measure_elsewhere(run: Run, network: str) -> None:
         words = ["--include-seen"] * include_seen + [*locked.words(opened), *where.words(place)]
         page.command_line("cxr", "evaluate", network, "--data", name or "DATA", *words)
         # Its own for each run: a press on the page of a deleted run must not measure the one that takes its place.
-        if start_it.button("Measure", icon=":material/play_arrow:", key=f"results:measure:{run.id}") and name:
+        if acts.button("Measure", at=start_it, icon=":material/play_arrow:", key=f"results:measure:{run.id}") and name:
             params: JsonObject = {**as_params(network), "manifest": str(sets[name].manifest_path), **opened}
             if include_seen:
                 params["include_seen"] = True

@@ -18,6 +18,7 @@ from cxr.runs import Run, list_runs
 from sections.study import study_charts, study_form, study_state
 from widgets import address, page, pages, pick, where
 from widgets import run_state as run_parts
+from widgets.access import acts
 
 REFRESH_S = 2.0
 TABS = ("Compare", "New study")
@@ -148,7 +149,7 @@ def new_study() -> None:
         plan = study_form.study_form()
         place = where.choose("study")
         n = len(plan.recipes) * len(plan.seeds)
-        if st.button(
+        if acts.button(
             f"Start {n} training{'s' * (n != 1)}", type="primary", icon=":material/play_arrow:", key="study:start"
         ):
             with st.spinner("Checking all trainings …"):

@@ -10,6 +10,7 @@ from cxr.text import DEFAULT_MARGIN
 from sections.text import correct_boxes, experiments, masking_results, stamping, tokens, vocabulary
 from services import computing, explaining, load
 from widgets import browse, locked, page, pages, pick, subject, where
+from widgets.access import acts
 
 ONE, SPLIT = "One image", "Whole split"
 VOCABULARY, BOXES = "Vocabulary", "Correct boxes"
@@ -88,7 +89,7 @@ else:
         params = experiments.settings(how)
         params |= locked.choose_open(chosen.manifest_path, [chosen.split] if chosen.split else [], "text")
         place = where.choose(experiments.KIND)
-        if st.button(
+        if acts.button(
             f"Mask the text of all {n} X-rays", icon=":material/play_arrow:", type="primary", key="text:start"
         ):
             experiments.begin(chosen, params, place)

@@ -17,6 +17,7 @@ from sections.train import device_queue, recipe_form, what_will_happen
 from services import load
 from widgets import address, page, pages, pick, viewer, where
 from widgets import run_state as run_parts
+from widgets.access import acts
 
 REFRESH_S = 1.5
 MOST_COMMANDS = 3
@@ -47,7 +48,7 @@ def offer_validation(data_set: DataSet, data: Manifest) -> None:
         "of the train split can become the validation split. The test split stays as it is.",
         icon=":material/call_split:",
     )
-    if st.button("Take validation from train", icon=":material/call_split:"):
+    if acts.button("Take validation from train", icon=":material/call_split:"):
         split_data_set(data_set.name, fractions=VALIDATION, keep=["test"])
         st.rerun()
 
@@ -104,7 +105,7 @@ with page.told_in_one_line():
         for line in load.label_warnings(recipe, data):
             st.warning(line, icon=":material/rule:")
     place = where.choose("train")
-    if st.button("Start training", type="primary", icon=":material/play_arrow:"):
+    if acts.button("Start training", type="primary", icon=":material/play_arrow:"):
         with st.spinner("Looking for the weights to start from" if recipe.weights else "Starting"):
             runs = [
                 start(

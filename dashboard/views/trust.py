@@ -14,6 +14,7 @@ from cxr.runs import ACTIVE, Run, start
 from sections.trust import checklists, choice, findings, parts
 from widgets import address, measured, page, viewer, where
 from widgets import run_state as run_parts
+from widgets.access import acts
 
 REFRESH_S = 2.0
 
@@ -125,7 +126,7 @@ with page.told_in_one_line():
     missing = missing_parts(audits)
     buttons, which = st.columns([7, 4], vertical_alignment="bottom")
     with buttons.container(horizontal=True, vertical_alignment="bottom"):
-        whole = st.button(
+        whole = acts.button(
             f"Do the {page.counted(missing, 'missing part')}" if missing else "Audit again" if audits else "Audit",
             icon=":material/policy:",
             type="primary" if missing or not audits else "secondary",
@@ -133,7 +134,7 @@ with page.told_in_one_line():
             disabled=running,
             help="Uses the runs that exist and starts the others, one after another.",
         )
-        quick = st.button(
+        quick = acts.button(
             "Quick look",
             icon=":material/bolt:",
             key="trust:quick",

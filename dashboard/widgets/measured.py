@@ -14,6 +14,7 @@ from cxr.evaluation.selection import EVERYTHING, NOT_KNOWN
 from cxr.runs import Run, start
 
 from widgets import address, page, viewer, where
+from widgets.access import acts
 
 OLD_FINDINGS = (
     "This is a multi-label network, but an older version evaluated this run as if its findings excluded each other. "
@@ -64,14 +65,14 @@ def show(run: Run, network: Mapping[str, str], split: str) -> None:
     with for_place:
         place = where.choose_with_shards("evaluate", "measured")
     with for_buttons.container(horizontal=True):
-        if likely and st.button(_as_words(likely), icon=":material/sync_alt:", key=f"measured:alias:{run.id}"):
+        if likely and acts.button(_as_words(likely), icon=":material/sync_alt:", key=f"measured:alias:{run.id}"):
             _measure_again(run, network, place, aliases={**(results.get("aliases") or {}), **likely})
         words = f"Measure the other {page.counted(elsewhere, 'X-ray')} too"
-        if elsewhere and st.button(words, icon=":material/select_all:", key=f"measured:all:{run.id}"):
+        if elsewhere and acts.button(words, icon=":material/select_all:", key=f"measured:all:{run.id}"):
             _measure_again(run, network, place, splits=[EVERYTHING])
         included = bool(run.spec["params"].get("include_seen"))
         words = f"Measure {'without' if included else 'also'} the {page.counted(n_seen, 'X-ray')} seen before"
-        if n_seen and st.button(words, icon=":material/visibility:", key=f"measured:seen:{run.id}"):
+        if n_seen and acts.button(words, icon=":material/visibility:", key=f"measured:seen:{run.id}"):
             _measure_again(run, network, place, include_seen=not included)
 
 
@@ -124,7 +125,7 @@ def of_an_older_version(run: Run, network: Mapping[str, str]) -> None:
     """Say that a run's figures do not hold, and offer to measure again; ends the page."""
     st.warning(OLD_FINDINGS, icon=":material/history:")
     place = where.choose_with_shards("evaluate", "measured")
-    if st.button("Measure it again", icon=":material/play_arrow:", key=f"measured:again:{run.id}"):
+    if acts.button("Measure it again", icon=":material/play_arrow:", key=f"measured:again:{run.id}"):
         _measure_again(run, network, place)
     raise address.Ended
 

@@ -149,4 +149,4 @@ def nothing_yet(text: str, page: str | None = None, label: str = "") -> NoReturn
 
 def counted(n: int, noun: str) -> str:
     """Return a number with its noun, in the plural unless it is one."""
-    return f"{n} {noun}{'s' * (n != 1)}"
+    return f"{n:,} {noun}{'s' * (n != 1)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from widgets import address
+from widgets.access import sign_in
 from widgets.page import told_in_one_line
 
 HOME = "views/home.py"
@@ -62,5 +63,6 @@ def navigate() -> st.Page:
                 st.caption(title)
             for entry in entries:
                 st.page_link(entry, width="stretch")
+    sign_in.who()
     st.sidebar.caption("For research on classifiers. Not a medical device.")
     return page

@@ -13,6 +13,7 @@ from cxr.runs.kinds import KINDS
 
 from services import load
 from widgets import address, page
+from widgets.access import acts
 
 REFRESH_S = 1.5
 COLOURS: dict[str, Literal["gray", "blue", "orange", "yellow", "green", "red"]] = {
@@ -43,14 +44,14 @@ def controls(run: Run, status: Status, *, key: str) -> None:
     state = status["state"]
     if state in ("queued", "running"):
         help_ = "Stops after the current step, with a checkpoint to resume from"
-        if st.button("Stop", icon=":material/stop_circle:", key=f"{key}:stop", help=help_):
+        if acts.button("Stop", icon=":material/stop_circle:", key=f"{key}:stop", help=help_):
             _do(run.stop)
     elif state == "stopping":
         st.button("Stopping …", disabled=True, key=f"{key}:stopping")
     elif state in ("stopped", "failed"):
         resumes = run.kind in KINDS and KINDS[run.kind].resumes
         help_ = "Continues from where it stopped" if resumes else "Restarts from the beginning"
-        if st.button("Resume", icon=":material/play_circle:", key=f"{key}:resume", type="primary", help=help_):
+        if acts.button("Resume", icon=":material/play_circle:", key=f"{key}:resume", type="primary", help=help_):
             _do(run.resume)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
+from cxr import permission
 from cxr.errors import RunError
 from cxr.experiments.clusters.results import cluster_of, cluster_results
 from cxr.runs.storage import locked, write_json
@@ -33,6 +34,7 @@ def name_cluster(run: Run, number: int, name: str) -> None:
     RunError
         For a number that no cluster has, or a name that is too long.
     """
+    permission.ask("name a cluster")
     cluster_of(cluster_results(run), number)
     name = " ".join(name.split())
     if len(name) > LONGEST:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from cxr import permission
 from cxr.errors import WeightsError, wrong_use
 from cxr.models.backbones import BackboneArgs, make_network
 from cxr.models.card import LIMITS, ModelCard
@@ -291,6 +292,7 @@ def import_weights(
     WeightsError
         If a tensor does not fit, something is unknown, or the file already exists.
     """
+    permission.ask("import weights")
     inspected = source if isinstance(source, InspectedWeights) else look_at(source)
     inspected.check()
     card = card_of(inspected, **card_values)

@@ -17,6 +17,7 @@ from cxr.runs import ACTIVE, Run, start
 from services import load
 from widgets import gallery, page, pick, viewer, where
 from widgets import run_state as run_parts
+from widgets.access import acts
 
 ALL = "all"
 
@@ -34,7 +35,7 @@ def show(chosen: DataSet, data: Manifest) -> None:
     place = where.choose_with_shards(KIND)
     label = f"Check these {len(data)} X-rays" if run is None else "Check again"
     kind: Literal["primary", "secondary"] = "primary" if run is None else "secondary"
-    if not running and st.button(label, icon=":material/frame_inspect:", type=kind, key="check:start"):
+    if not running and acts.button(label, icon=":material/frame_inspect:", type=kind, key="check:start"):
         start(KIND, {"manifest": chosen.manifest_path}, where=place.slurm, shards=place.shards)
         st.rerun()
     page.command("cxr", "data", "check", chosen.name, *where.words(place))

@@ -28,6 +28,7 @@ from cxr.runs import ACTIVE, Run, start
 from services import load
 from widgets import charts, page, pick, viewer, where
 from widgets import run_state as run_parts
+from widgets.access import acts
 
 _IN_CHART = 25
 
@@ -51,7 +52,7 @@ def show(chosen: DataSet, data: Manifest) -> None:
     place = where.choose_with_shards(KIND)
     label = f"Audit these {len(data)} X-rays" if run is None else "Audit again"
     kind: Literal["primary", "secondary"] = "primary" if run is None else "secondary"
-    if not running and st.button(label, icon=":material/troubleshoot:", type=kind, key="audit:start"):
+    if not running and acts.button(label, icon=":material/troubleshoot:", type=kind, key="audit:start"):
         start(KIND, {"manifest": chosen.manifest_path, "text": text}, where=place.slurm, shards=place.shards)
         st.rerun()
     page.command("cxr", "data", "audit", chosen.name, *["--no-text"] * (not text), *where.words(place))

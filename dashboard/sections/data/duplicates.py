@@ -14,6 +14,7 @@ from cxr.experiments.duplicates.results import KIND
 from cxr.runs import ACTIVE, start
 
 from widgets import page, run_state, where
+from widgets.access import acts
 
 _SIDES = ("image_id", "label", "split", "patient_id")
 _REST = {"transform": "how b differs from a", "score": "agreement"}
@@ -35,7 +36,7 @@ def show(chosen: DataSet, data: Manifest) -> None:
     place = where.choose(KIND)
     label = f"Look for duplicates among these {len(data)} X-rays" if facts is None else "Look for duplicates again"
     kind: Literal["primary", "secondary"] = "primary" if facts is None else "secondary"
-    if state not in ACTIVE and st.button(label, icon=":material/content_copy:", type=kind, key="duplicates:start"):
+    if state not in ACTIVE and acts.button(label, icon=":material/content_copy:", type=kind, key="duplicates:start"):
         start(KIND, {"manifest": chosen.manifest_path}, where=place)
         st.rerun()
     if run is not None and state != "finished":
@@ -54,7 +55,7 @@ def _show_found(chosen: DataSet, facts: DuplicateFacts, data: Manifest) -> None:
         return
     if not facts["grouped"]:
         st.warning("New splits do not keep them together yet.", icon=":material/call_split:")
-        if st.button("Keep them together in new splits", icon=":material/link:", key="duplicates:keep"):
+        if acts.button("Keep them together in new splits", icon=":material/link:", key="duplicates:keep"):
             group_found(chosen.name)
             st.rerun()
     elif apart := len(data.straddling()["duplicate group"]):

@@ -16,6 +16,7 @@ from cxr.errors import CxrError
 from cxr.runs import start
 
 from widgets import page, where
+from widgets.access import acts
 
 
 def mapping(text: str, option_name: str) -> dict[str, str]:
@@ -55,7 +56,7 @@ def show() -> None:
         help="Also cropped, turned a little, inverted, brightened or saved again. Splits then keep them together.",
     )
     place = where.choose("import")
-    pressed = st.button("Import", type="primary", icon=":material/download:")
+    pressed = acts.button("Import", type="primary", icon=":material/download:")
     with contextlib.suppress(CxrError):  # what cannot be read yet is said when it is to start
         words = [word for name, read in options.items() for word in option_words(declared[name], read())]
         words += ["--find-duplicates"] * find_duplicates + ["--overwrite"] * overwrite + [*where.words(place)]

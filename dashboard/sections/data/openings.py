@@ -10,6 +10,7 @@ from cxr.data.library import DataSet
 from cxr.data.openings import ALL, held_out_ids, in_words, locked_splits, openings_of, rows_of, set_locked
 
 from widgets import page, viewer
+from widgets.access import acts
 
 _COLUMNS = {"date": "date", "run": "run", "kind": "kind", "network": "of", "of_these": "X-rays"}
 
@@ -35,7 +36,7 @@ def show(chosen: DataSet, data: Manifest) -> None:
         if name != ALL and name in data.splits:
             verb = "Unlock" if name in locked else "Lock"
             help_ = "Trainings, measures and experiments leave a locked split alone unless they are told to open it."
-            if button.button(verb, key=f"openings:{verb}:{chosen.name}:{name}", help=help_):
+            if acts.button(verb, at=button, key=f"openings:{verb}:{chosen.name}:{name}", help=help_):
                 set_locked(chosen.name, [name], locked=verb == "Lock")
                 st.rerun()
     if rows:

@@ -33,6 +33,7 @@ from cxr.runs import ACTIVE, Run, start
 from services import load
 from widgets import charts, page, pick, viewer, where
 from widgets import run_state as run_parts
+from widgets.access import acts
 
 _WARNING, _SHOWN = charts.COLOURS[1], charts.COLOURS[0]
 _MASKS = {
@@ -55,7 +56,7 @@ def show(chosen: DataSet, data: Manifest) -> None:
     place = where.choose_with_shards(KIND)
     label = f"Probe these {len(data)} X-rays" if run is None else "Probe again"
     kind: Literal["primary", "secondary"] = "primary" if run is None else "secondary"
-    if not running and st.button(label, icon=":material/experiment:", type=kind, key="probes:start"):
+    if not running and acts.button(label, icon=":material/experiment:", type=kind, key="probes:start"):
         params = {"manifest": chosen.manifest_path, "masks": masks, "text": text}
         start(KIND, params, where=place.slurm, shards=place.shards)
         st.rerun()

@@ -16,6 +16,7 @@ from cxr.explain.store import clear, usage
 
 from sections.explorer import composite_options
 from widgets import page, pick, viewer
+from widgets.access import acts
 
 TOP_LAYERS = 8
 
@@ -105,7 +106,7 @@ def show_stored() -> None:
             f"{page.counted(stored.maps, 'heatmap')} of {page.counted(stored.networks, 'network')}, "
             f"{stored.bytes / 1e6:.1f} MB. Deleted heatmaps are computed again when needed."
         )
-        st.button(
+        acts.button(
             "Delete stored heatmaps",
             icon=":material/delete:",
             on_click=_clear,

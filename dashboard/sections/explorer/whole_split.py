@@ -18,6 +18,7 @@ from sections.explorer import composite_options, heatmap_facts
 from services import explaining, load
 from widgets import address, locked, page, pick, viewer, where
 from widgets import run_state as run_parts
+from widgets.access import acts
 from widgets.subject import Subject, name_of
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def section(chosen: Subject, network: XrayClassifier, method: Method, target: st
         )
         look = locked.choose_open(chosen.manifest_path, [chosen.split] if chosen.split else [], "split")
         place = where.choose_with_shards(KIND)
-        if st.button(f"Explain {page.counted(n, 'X-ray')}", icon=":material/play_arrow:", key="split:start"):
+        if acts.button(f"Explain {page.counted(n, 'X-ray')}", icon=":material/play_arrow:", key="split:start"):
             run = _start(chosen, method, target, place, look)
             _started_here().add(run.id)
             address.ask(maps=run.id)

@@ -17,6 +17,7 @@ from cxr.paths import cache_root
 from cxr.runs import Slurm, list_runs, start
 
 from widgets import address, page, pick, where
+from widgets.access import acts
 
 _KIND = "evaluate-predictions"
 _NO_DATA = "none"
@@ -61,7 +62,7 @@ def show() -> None:
         }
         command = [*words(PredictionsParams.of(params), name if name in sets else ""), *where.words(place)]
         st.code(shlex.join(command), language="bash", wrap_lines=True)
-        if st.button("Measure the predictions", icon=":material/play_arrow:", key="predictions:start"):
+        if acts.button("Measure the predictions", icon=":material/play_arrow:", key="predictions:start"):
             if upload is not None:
                 params["predictions"] = str(_kept(upload.name, upload.getvalue()))
             _start(params, place, given=upload is not None or bool(path.strip()))

@@ -21,6 +21,7 @@ from cxr.training.recipe import Recipe
 
 from widgets import page
 from widgets import run_state as run_parts
+from widgets.access import acts
 
 MARKS = {"finished": "✓", "failed": "✗", "stopped": "◼", "running": "▶", "queued": "…", "stopping": "◻"}
 
@@ -69,11 +70,11 @@ def state(study: Run, trainings: Sequence[Member]) -> None:
 def _more_buttons(study: Run, state: str, states: Sequence[str]) -> None:
     """Offer what only a study has: stopping members that its dead process left, trying failed ones again."""
     if state not in run_parts.ACTIVE and any(s in run_parts.ACTIVE for s in states):
-        if st.button("Stop its trainings", icon=":material/stop_circle:", key="study:stop-members"):
+        if acts.button("Stop its trainings", icon=":material/stop_circle:", key="study:stop-members"):
             _do(lambda: stop_study(study))
     elif state == "finished" and any(s in ("failed", "stopped") for s in states):
         help_ = "Failed or stopped trainings continue from their checkpoints"
-        if st.button("Try again", icon=":material/replay:", key="study:retry", help=help_):
+        if acts.button("Try again", icon=":material/replay:", key="study:retry", help=help_):
             _do(lambda: retry(study))
 
 

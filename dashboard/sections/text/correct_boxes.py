@@ -21,6 +21,7 @@ from services import explaining
 from services.box_coordinates import SIDES, canvas_size, from_canvas, from_table, to_canvas, to_table
 from services.explaining import Xray
 from widgets import address, page, pages, pick
+from widgets.access import acts
 from widgets.subject import Subject
 
 ZOOMS = (1.0, 1.5, 2.0, 3.0)
@@ -217,16 +218,27 @@ def _buttons(
     image_id = xray.id
     onward = review_queue.next_open(split_ids, image_id, reviews.reviewed)
     first, second = st.columns(2)
-    if first.button(
-        "Save", icon=":material/save:", type="primary", key="reviewing:save", disabled=not fine, width="stretch"
+    if acts.button(
+        "Save",
+        at=first,
+        icon=":material/save:",
+        type="primary",
+        key="reviewing:save",
+        disabled=not fine,
+        width="stretch",
     ):
         _save(reviews, xray, draft, draft.current)
-    if second.button(
-        "Save, next", icon=":material/skip_next:", key="reviewing:save-next", disabled=not fine, width="stretch"
+    if acts.button(
+        "Save, next",
+        at=second,
+        icon=":material/skip_next:",
+        key="reviewing:save-next",
+        disabled=not fine,
+        width="stretch",
     ):
         _save(reviews, xray, draft, draft.current, onward)
     help_ = "Saves this X-ray as free of text"
-    if first.button("No text", icon=":material/block:", key="reviewing:none", help=help_, width="stretch"):
+    if acts.button("No text", at=first, icon=":material/block:", key="reviewing:none", help=help_, width="stretch"):
         _save(reviews, xray, draft, [])
     unread = [box for box in draft.current if not box.text]
     if second.button(
@@ -240,8 +252,9 @@ def _buttons(
         draft.restart([read.get(box, box) for box in draft.current])
         st.rerun()
     help_ = "Deletes the saved boxes of this X-ray, so that the detected ones are used again"
-    if first.button(
+    if acts.button(
         "Back to detected",
+        at=first,
         icon=":material/undo:",
         key="reviewing:back",
         help=help_,

@@ -31,6 +31,7 @@ from sections.text import experiments, stamping_results, tokens
 from services import explaining, load
 from services.explaining import Xray
 from widgets import address, browse, locked, page, pick, viewer, where
+from widgets.access import acts
 from widgets.subject import Subject
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def show(chosen: Subject, network_ref: str) -> None:
     place = where.choose(KIND)
     n = len(choice.images)
     label = f"Stamp all {n} X-rays" if choice.setting.onto else f"Stamp all {n} X-rays of the split"
-    if st.button(label, icon=":material/play_arrow:", type="primary", key="stamping:start"):
+    if acts.button(label, icon=":material/play_arrow:", type="primary", key="stamping:start"):
         address.ask(stamping=start(KIND, choice.params | opened, where=place).id)
         st.rerun()
     sizes, contrasts = (", ".join(f"{dose:g}" for dose in doses) for doses in (SIZES, CONTRASTS))

@@ -28,6 +28,7 @@ from cxr.text import Reviews
 from sections.text import experiments, token_images
 from services import load
 from widgets import charts, page, pick, where
+from widgets.access import acts
 from widgets.subject import Subject
 
 EVERY = "all splits"
@@ -82,7 +83,7 @@ def _search(chosen: Subject, split: str, n: int, place: where.Place) -> Run | No
     run = newest(chosen.manifest_path, split)
     label = f"Search the text of {n} X-rays" if run is None else "Search again"
     active = run is not None and run.status()["state"] in ACTIVE
-    if not active and st.button(
+    if not active and acts.button(
         label, icon=":material/search:", type="primary" if run is None else "secondary", key="vocabulary:start"
     ):
         start(KIND, {"manifest": chosen.manifest_path, "split": split}, where=place.slurm, shards=place.shards)

@@ -13,6 +13,7 @@ from cxr.runs.queue import QueueRow
 
 from services import load
 from widgets import page, pages, viewer
+from widgets.access import acts
 
 REFRESH_S = 1.5
 _WIDTHS = (1, 5, 3, 2, 3)
@@ -68,7 +69,7 @@ def _buttons(row: QueueRow, waiting: list[QueueRow]) -> None:
         ("arrow_downward", "One place down", at + 1 < len(rivals), later, later is None),
     )
     for icon, help_, possible, before, last in moves:
-        st.button(
+        acts.button(
             f":material/{icon}:",
             key=f"queue:{row['id']}:{icon}",
             help=help_,

@@ -12,6 +12,7 @@ from cxr.training.recipe import Recipe
 
 from services import load
 from widgets import page, viewer
+from widgets.access import acts
 
 if TYPE_CHECKING:
     from cxr.training.planning.plan import StagePlan
@@ -33,7 +34,7 @@ def show(recipe: Recipe, base: Recipe, data: Manifest) -> None:
         trials = st.session_state.setdefault(_KEY, {})
         key = (recipe.to_yaml(), len(plans[-1].classes))
         help_ = "Trains one step in a process of its own and says how long all will take, and with how much memory."
-        if button.button("Estimate", icon=":material/timer:", help=help_):
+        if acts.button("Estimate", at=button, icon=":material/timer:", help=help_):
             _try(recipe, key)
         text.markdown(viewer.plain(_timeline(recipe, plans) + in_words(plans, trials.get(key))))
         changes = changes_from(recipe, base)

@@ -17,6 +17,7 @@ from cxr.runs import Run
 
 from services import computing
 from widgets import page, pages, viewer
+from widgets.access import acts
 
 _SIDE = 512
 
@@ -33,7 +34,7 @@ def show(run: Run, entry: ClusterEntry, data: Manifest, measured: Measurement | 
     with st.container(horizontal=True):
         label = "Mask it and measure" if measured is None else "Measure again"
         kind: Literal["primary", "secondary"] = "primary" if measured is None else "secondary"
-        if st.button(label, icon=":material/straighten:", type=kind, key=f"clusters:measure:{run.id}"):
+        if acts.button(label, icon=":material/straighten:", type=kind, key=f"clusters:measure:{run.id}"):
             _measure(run, entry)
         st.download_button(
             "Mask as a picture",
@@ -45,7 +46,7 @@ def show(run: Run, entry: ClusterEntry, data: Manifest, measured: Measurement | 
             key=f"clusters:mask:{run.id}",
         )
         there = (data_root() / name / "manifest.csv").exists()
-        if not there and st.button(
+        if not there and acts.button(
             "Data set to train without it", icon=":material/masked_transitions:", key="clusters:export"
         ):
             _export(run, entry, name)

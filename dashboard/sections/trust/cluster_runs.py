@@ -15,6 +15,7 @@ from sections.trust import clusters
 from services import load
 from widgets import address, page, pick, where
 from widgets import run_state as run_parts
+from widgets.access import acts
 from widgets.subject import Subject, name_of
 
 
@@ -49,7 +50,7 @@ def section(chosen: Subject, method: Method, target: str) -> None:
                 run_parts.watch(run, key=f"clusters:{run.id}")
         place = where.choose(KIND)
         label = f"Cluster the heatmaps of {page.counted(n, 'X-ray')}"
-        if st.button(label, icon=":material/scatter_plot:", key="clusters:start"):
+        if acts.button(label, icon=":material/scatter_plot:", key="clusters:start"):
             address.ask(clusters=_start(chosen, method, target, place).id)
             st.rerun()
         words = ["--split", chosen.split] if chosen.split else ["--split", ""]

@@ -22,6 +22,7 @@ from services import clusters as pictures
 from services import load
 from services.clusters import Clustered
 from widgets import charts, page, pages, pick, viewer
+from widgets.access import acts
 from widgets.subject import name_of
 
 _COLUMNS, _ROWS, _PER_ROW = 6, 2, 6
@@ -214,7 +215,7 @@ def _about(run: Run, entry: ClusterEntry, names: dict[int, str]) -> None:
         key = f"clusters:name:{run.id}:{entry['number']}"
         pick.remember(key, names.get(entry["number"], ""))
         name = st.text_input("Name of this cluster", key=key, placeholder=entry["title"], max_chars=LONGEST)
-        if st.button("Save the name", icon=":material/label:", key=f"{key}:save") and page.tried(
+        if acts.button("Save the name", icon=":material/label:", key=f"{key}:save") and page.tried(
             lambda: name_cluster(run, entry["number"], name)
         ):
             st.rerun()

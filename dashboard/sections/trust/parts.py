@@ -16,6 +16,7 @@ from cxr.runs import get_run
 
 from sections.trust.findings import link_to
 from widgets import page, viewer
+from widgets.access import acts
 
 COLOURS: dict[State, Literal["blue", "orange", "red", "gray"]] = {
     "done": "blue",  # no green: that a part was looked at is no praise
@@ -85,6 +86,6 @@ def _part(part: PartStatus, findings: Sequence[Finding], do: Callable[[str], Non
     if part["state"] == "done":
         link_to(part["link"], "See it on its page")
     if part["state"] in ("missing", "failed"):
-        if st.button("Do this part", key=f"trust:do:{part['name']}", icon=":material/play_arrow:"):
+        if acts.button("Do this part", key=f"trust:do:{part['name']}", icon=":material/play_arrow:"):
             do(part["name"])
         st.code(shlex.join(part["command"]), language="bash", wrap_lines=True)

@@ -27,6 +27,7 @@ from sections.trust import relevance_charts
 from services import load
 from widgets import address, measured, page, pages, pick, tables, viewer, where
 from widgets import run_state as run_parts
+from widgets.access import acts
 from widgets.subject import Subject, name_of
 
 _IN_ORDER = ("text", "border", "devices", "elsewhere", "lesion", "lungs")
@@ -50,7 +51,7 @@ def section(chosen: Subject, method: Method, target: str) -> None:
         pick.remember("regions:text", True)
         text = st.toggle("Search for burned-in text", key="regions:text")
         slurm = where.choose(KIND)
-        if st.button("Measure regions", icon=":material/play_arrow:", key="regions:start"):
+        if acts.button("Measure regions", icon=":material/play_arrow:", key="regions:start"):
             run = _start(chosen, method, target, text, slurm)
             address.ask(regions=run.id)
             st.rerun()

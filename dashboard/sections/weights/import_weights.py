@@ -18,6 +18,7 @@ from cxr.models.weights import read_card
 from cxr.paths import weights_root
 
 from widgets import address, page, pick
+from widgets.access import acts
 
 if TYPE_CHECKING:
     from cxr.models.imports.conversion import InspectedWeights
@@ -185,7 +186,7 @@ def ask(candidate: InspectedWeights, file_name: str) -> dict[str, str] | None:
         if note := sharing_note(candidate.licence):
             st.caption(f"{candidate.licence}: {note}")
         force = st.checkbox("Replace weights of this name", key=f"{key}:force")
-        sent = st.form_submit_button("Import", type="primary", icon=":material/download:")
+        sent = acts.submit("Import", type="primary", icon=":material/download:")
     answers["classes"] = ",".join(name.strip() for name in classes.split(",") if name.strip())
     st.session_state["weights:told"] = {k: v for k, v in answers.items() if v} | ({"force": True} if force else {})
     return st.session_state["weights:told"] if sent else None

@@ -1,0 +1,1 @@
+"""Who may press what, and the sign-in."""
