@@ -1,7 +1,8 @@
 """How fast the pages are on a large installation, and what the server's memory grows by.
 
-An installation of ``--runs`` runs, one of them with ``--rows`` rows of metrics, and a data set of ``--images`` X-rays
-(the files are not there). Chromium opens each page as a new visitor, then works in one tab, then many visitors stay.
+An installation of ``--runs`` runs, one of them with ``--rows`` rows of metrics, a data set of ``--images`` X-rays (the
+files are not there), 120 synthetic X-rays for the shipped network, and two tables of 25,000 predictions. Chromium
+opens each page as a new visitor, then works in one tab, then many visitors stay.
 
     python benchmarks/pages.py                       # a table of openings, of interactions and of memory
     python benchmarks/pages.py --checkout PATH       # the pages of another checkout
@@ -40,9 +41,12 @@ PAGES = (
     "train?data=large",
     "live?run={run}",
     "results?run={run}",
-    "explorer?data=large",
-    "text?data=large",
+    "compare?runs={first},{second}",
+    "explorer?data=pictures&model=demo",
+    "text?data=pictures&model=demo",
+    "data?data=pictures",
 )
+PREDICTIONS = 25_000
 IN_THE_PAGE = PROJECT / "benchmarks" / "pages.js"
 
 
@@ -61,8 +65,20 @@ class Server:
         )
         wait_for_server(port)
 
-    def megabytes(self) -> float:
-        return psutil.Process(self.process.pid).memory_info().rss / 1e6
+    def megabytes(self, what: str = "Rss") -> float:
+        """Return the memory that is in use: ``Rss`` with the libraries' files, ``Anonymous`` without."""
+        lines = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:")) * 1024 / 1e6
+
+    def wait_for_torch(self, longest_s: float = 120.0) -> float:
+        """Return the seconds until torch has been loaded in the background: no work for a second, torch in memory."""
+        began = time.perf_counter()
+        while time.perf_counter() - began < longest_s:
+            before = self.cpu_s()
+            time.sleep(1.0)
+            if self.cpu_s() - before < 0.05 and "libtorch" in Path(f"/proc/{self.process.pid}/maps").read_text():
+                break
+        return time.perf_counter() - began
 
     def cpu_s(self) -> float:
         times = psutil.Process(self.process.pid).cpu_times()
@@ -97,22 +113,47 @@ def visit(server: Server, tab: Page, address: str) -> float:
     return time.perf_counter() - began
 
 
-def openings(opened: Browser, server: Server, run: str, rounds: int) -> None:
+def further_runs(folder: Path) -> dict[str, str]:
+    """Make X-rays that can be shown, and two tables of predictions of several X-rays a patient; return the runs."""
+    import numpy as np
+    import pandas as pd
+
+    from cxr.data.phantom import write_demo
+    from cxr.runs import start
+
+    write_demo(folder / "data" / "pictures", n=120, size=512, correlation=1.0, seed=5)
+    rng, names, ids = np.random.default_rng(0), ("cats", "dogs", "birds"), {}
+    truth = rng.integers(0, 3, PREDICTIONS)
+    about = {"image": [f"{k}.png" for k in range(PREDICTIONS)], "patient": [f"p{k // 3}" for k in range(PREDICTIONS)]}
+    for place in ("first", "second"):
+        scores = np.exp(rng.normal(size=(PREDICTIONS, 3)) + 1.2 * (truth[:, None] == np.arange(3)))
+        table = pd.DataFrame(about | {"split": "test", "label": np.array(names)[truth]})
+        table[list(names)] = scores / scores.sum(1, keepdims=True)
+        file = folder / f"{place}.csv"
+        table.to_csv(file, index=False)
+        ids[place] = start("evaluate-predictions", {"predictions": file}, name=place, detached=False).id
+    return ids
+
+
+def openings(opened: Browser, server: Server, ids: dict[str, str], rounds: int) -> None:
     """Print of each page the first paint and when it stands, as a new visitor; the first visit by itself."""
     print("| page | first visit, s | first paint, s | stands, s | processor of the server, s | of the browser, s |")
     print("|---|---|---|---|---|---|")
-    for page in PAGES:
+    for number, page in enumerate(PAGES):
+        if number == 1:
+            ready = server.wait_for_torch()
         rows = []
         for _ in range(rounds + 1):
             before = server.cpu_s(), browser_cpu_s(server)
             context, tab = new_tab(opened)
-            stands = visit(server, tab, page.format(run=run))
+            stands = visit(server, tab, page.format(**ids))
             paint = (tab.evaluate("cxrPages.paint()") or 0) / 1000
             rows.append((paint, stands, server.cpu_s() - before[0], browser_cpu_s(server) - before[1]))
             context.close()
         paint, stands, of_server, of_browser = (statistics.median(column) for column in zip(*rows[1:], strict=True))
         numbers = f"{rows[0][1]:.1f} | {paint:.2f} | {stands:.2f} | {of_server:.2f} | {of_browser:.2f}"
         print(f"| {named(page)} | {numbers} |", flush=True)
+    print(f"\ntorch was loaded {ready:.0f} s after the first page.")
 
 
 def browser_cpu_s(server: Server) -> float:
@@ -138,6 +179,10 @@ def text(words: str) -> Callable[[Page], None]:
     return lambda tab: tab.get_by_text(words, exact=True).first.click()
 
 
+def button(name: str) -> Callable[[Page], None]:
+    return lambda tab: tab.get_by_role("button", name=name).first.click()
+
+
 def next_page(tab: Page) -> None:
     tab.locator("[class*='-page'] [data-testid=stNumberInputStepUp]:not([inert] *)").first.click()
 
@@ -161,17 +206,22 @@ ACTIONS: dict[str, Sequence[tuple[str, Callable[[Page], None]]]] = {
     ],
     "data?data=large": [("next page of the X-rays", next_page)] * 4,
     "results?run={run}": [("next page of the X-rays", next_page)] * 4,
+    "explorer?data=pictures&model=demo": [
+        ("next X-ray, its heatmap is stored", button("Next X-ray")),
+        ("next X-ray, its heatmap is stored", button("Next X-ray")),
+        ("the X-ray before", button("Previous X-ray")),
+    ],
     "weights": [("another page by the sidebar", sidebar(name)) for name in ("Home", "Live", "Studies", "Home", "Live")],
 }
 
 
-def interactions(opened: Browser, server: Server, run: str, rounds: int) -> None:
+def interactions(opened: Browser, server: Server, ids: dict[str, str], rounds: int) -> None:
     """Print how long the page takes to answer a user who is there already."""
     took: dict[str, list[float]] = {}
     context, tab = new_tab(opened)
     for page, actions in ACTIONS.items():
         for number in range(rounds + 1):
-            visit(server, tab, page.format(run=run))
+            visit(server, tab, page.format(**ids))
             for name, act in actions:
                 tab.evaluate("cxrPages.listen()")
                 act(tab)
@@ -191,18 +241,19 @@ def _p95(values: Sequence[float]) -> float:
     return sorted(values)[min(len(values) - 1, int(0.95 * len(values)))]
 
 
-def memory(opened: Browser, server: Server, run: str, sessions: int) -> None:
+def memory(opened: Browser, server: Server, ids: dict[str, str], sessions: int) -> None:
     """Print the server's memory while one visitor after the other opens every page and stays."""
-    print("\n| visitors who stay | MB of the server |\n|---|---|")
-    print(f"| 0, after the openings above | {server.megabytes():,.0f} |", flush=True)
+    print("\n| visitors who stay | MB of the server | without the files of libraries |\n|---|---|---|")
+    cells = f"{server.megabytes():,.0f} | {server.megabytes('Anonymous'):,.0f}"
+    print(f"| 0, after the openings above | {cells} |", flush=True)
     sizes, contexts = [], []
     for number in range(1, sessions + 1):
         context, tab = new_tab(opened)
         contexts.append(context)
         for page in PAGES:
-            visit(server, tab, page.format(run=run))
+            visit(server, tab, page.format(**ids))
         sizes.append(server.megabytes())
-        print(f"| {number} | {sizes[-1]:,.0f} |", flush=True)
+        print(f"| {number} | {sizes[-1]:,.0f} | {server.megabytes('Anonymous'):,.0f} |", flush=True)
     if sessions > 1:
         print(f"\nGrowth: {(sizes[-1] - sizes[0]) / (sessions - 1):.1f} MB a visitor.")
     for context in contexts:
@@ -272,9 +323,10 @@ def main() -> None:
         folder = args.folder or Path(work)
         known = folder / "installation.json"
         if not known.is_file():
+            os.environ |= {"CXR_DATA": str(folder / "data"), "CXR_RUNS": str(folder / "runs")}
             run = installation(folder, args.images, args.runs, args.rows)
-            known.write_text(json.dumps({"run": run}))
-        run = json.loads(known.read_text())["run"]
+            known.write_text(json.dumps({"run": run} | further_runs(folder)))
+        ids = json.loads(known.read_text())
         server = Server(args.checkout.resolve(), folder, args.port)
         print(f"{args.images:,} X-rays, {args.runs:,} runs, {args.rows:,} rows of metrics.")
         print(f"Load {os.getloadavg()[0]:.1f} at the start.\n")
@@ -284,11 +336,11 @@ def main() -> None:
                     soak(opened, server, folder, args.soak)
                     return
                 if "openings" in args.only:
-                    openings(opened, server, run, args.rounds)
+                    openings(opened, server, ids, args.rounds)
                 if "interactions" in args.only:
-                    interactions(opened, server, run, args.rounds)
+                    interactions(opened, server, ids, args.rounds)
                 if "memory" in args.only:
-                    memory(opened, server, run, args.sessions)
+                    memory(opened, server, ids, args.sessions)
         finally:
             print(f"\nLoad {os.getloadavg()[0]:.1f} at the end, on {os.cpu_count()} cores.")
             server.stop()

@@ -9,7 +9,7 @@ import streamlit as st
 from cxr.permission import guard_with
 
 from sections.home import tour
-from services import people
+from services import people, warm_up
 from widgets import pages
 from widgets.access import sign_in
 
@@ -19,4 +19,7 @@ st.set_page_config(
 )
 guard_with(people.refuse_viewers)
 sign_in.gate()
-pages.show(pages.navigate(), above=tour.banner)
+try:
+    pages.show(pages.navigate(), above=tour.banner)
+finally:
+    warm_up.start()

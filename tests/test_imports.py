@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
 
 from cxr.data import Manifest
 from cxr.models.backbones import NAMES, installed_backbones
+from cxr.runs import start
 
 PROJECT = Path(__file__).resolve().parents[1]
 NETWORKS = {"torch", "timm", "torchvision", "zennit", "lightning_fabric", "sklearn", "onnxruntime", "openvino"}
@@ -40,6 +44,23 @@ for data, recipe in (("two", "scratch"), ("findings", "twice-keep")):
     app.run()
     assert not app.exception and not app.error, app.error
     assert "densenet121" in {box.value for box in app.selectbox if box.label == "Backbone"}
+print(json.dumps(sorted(sys.modules)))
+"""
+
+EVERY_PAGE = """
+import json, sys
+from urllib.parse import parse_qs
+from streamlit.testing.v1 import AppTest
+app = AppTest.from_file(sys.argv[1], default_timeout=60)
+for address in sys.argv[2:]:
+    page, _, query = address.partition("?")
+    app.query_params.clear()
+    app.query_params.update(parse_qs(query))
+    app.switch_page(f"views/{page}.py")
+    app.run()
+    assert not app.exception and not app.error, (address, app.exception, app.error)
+    slow = sorted({"torch", "timm", "sklearn", "scipy.stats"} & set(sys.modules))
+    assert not slow, f"{address} loads {', '.join(slow)}"
 print(json.dumps(sorted(sys.modules)))
 """
 
@@ -77,6 +98,34 @@ def test_the_first_page_and_the_form_of_a_recipe_load_no_networks(tmp_path: Path
     modules = loaded(PAGES, str(PROJECT / "dashboard" / "Home.py"))
     assert "cxr.training.recipe" in modules
     assert not modules & NETWORKS
+
+
+def predictions_of_somebody_else(folder: Path, name: str, targets: pd.DataFrame, classes: Sequence[str]) -> str:
+    """Measure a table with the columns ``targets`` and random probabilities; return the run's id."""
+    chances = np.random.default_rng(0).dirichlet(np.ones(len(classes)), len(targets))
+    about = pd.DataFrame({"image": [f"{n}.png" for n in range(len(targets))]})
+    table = pd.concat([about, targets, pd.DataFrame(chances, columns=list(classes))], axis=1)
+    table.to_csv(folder / f"{name}.csv", index=False)
+    run = start("evaluate-predictions", {"predictions": folder / f"{name}.csv"}, name=name, detached=False)
+    assert run.status()["state"] == "finished", run.status()
+    return run.id
+
+
+def test_no_page_loads_networks_before_it_shows_what_one_says(tmp_path: Path):
+    n, labels = 24, ("cats", "dogs", "birds")
+    table = pd.DataFrame({"image": [f"{k}.png" for k in range(n)], "label": [labels[k % 3] for k in range(n)]})
+    for image in table["image"]:
+        cv2.imwrite(str(tmp_path / image), np.full((40, 40), 100, np.uint8))
+    folder = tmp_path / "data" / "pets"
+    Manifest.from_table(table.assign(split="test", source="home"), tmp_path).save(folder / "manifest.csv")
+    findings = pd.DataFrame({"findings": [("Mass", "Hernia", "Mass|Hernia")[k % 3] for k in range(n)]})
+    one = predictions_of_somebody_else(tmp_path, "labels", table[["label"]], labels)
+    shutil.copytree(tmp_path / "runs" / one, tmp_path / "runs" / f"{one}-again")
+    several = predictions_of_somebody_else(tmp_path, "findings", findings, ("Mass", "Hernia"))
+    looks = [f"data?data=pets&look={look}" for look in ("xrays", "splits", "audit", "check")]
+    results = [f"results?run={one}", f"results?run={several}", f"compare?runs={one},{one}-again"]
+    rest = ["home", "live", "study", "weights", "glossary", "trust", "data?tab=Import"]
+    loaded(EVERY_PAGE, str(PROJECT / "dashboard" / "Home.py"), *looks, *results, *rest)
 
 
 @pytest.mark.parametrize("package", LAZY)

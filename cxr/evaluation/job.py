@@ -35,7 +35,7 @@ from cxr.evaluation.selection import EXTERNAL, NOT_KNOWN, Selection, select, sen
 from cxr.evaluation.settings import EvaluationParams
 from cxr.evaluation.shards import BATCH, logits_of, write_logits
 from cxr.evaluation.summary import summarise_predictions, with_targets
-from cxr.evaluation.truth import renamed
+from cxr.evaluation.truth import annotated_in_training, renamed
 from cxr.models.card import MULTI_LABEL, ModelCard
 from cxr.models.checksums import sha256_of
 from cxr.networks import load_network, network_file, resolve_device, seen_by
@@ -154,12 +154,6 @@ def table_of(
     if card.task != MULTI_LABEL:
         return table
     return with_targets(table, manifest.table, card.classes, annotated_in_training(card))
-
-
-def annotated_in_training(card: ModelCard) -> dict[str, list[str]]:
-    """Return ``{source: findings that it labels}`` as the recipe of a network's training states it."""
-    stages = [stage for stage in card.recipe.get("stages") or [] if isinstance(stage, dict)]
-    return {source: list(names) for stage in stages for source, names in (stage.get("annotated") or {}).items()}
 
 
 def results(

@@ -7,7 +7,6 @@ from typing import TypedDict
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cxr.evaluation.intervals import LEVEL, effective_patients, mean_of_patients, numbered, patients_of_pairs
 from cxr.evaluation.metrics import estimates_of, ratio, weighted_auc
@@ -25,6 +24,8 @@ def multilabel_metrics(targets: np.ndarray, logits: np.ndarray) -> dict[str, flo
     Means are over the classes with both values; for F1 a class is said to be there above logit 0. There is no accuracy:
     most findings are absent in most X-rays, so the share of right entries is high for any network.
     """
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     stated, true, predicted = np.isfinite(targets), targets == 1, logits > 0
     both = _with_both_values(stated, true)
     hits = (predicted & true).sum(0)

@@ -10,7 +10,7 @@ import pandas as pd
 from cxr.data import Manifest
 from cxr.data.importers.listing import known_class
 from cxr.errors import ManifestError, unknown, wrong_use
-from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
+from cxr.models.card import MULTI_LABEL, SINGLE_LABEL, ModelCard
 
 NO_FINDING = "No Finding"
 UNCERTAIN = "?"  # before the name of a finding: it may be there or not
@@ -132,3 +132,9 @@ def _from_label(label: str, classes: Sequence[str]) -> np.ndarray:
 def _spelling(name: str) -> str:
     """Return what the spellings of one name share, such as ``COVID-19`` and ``covid``."""
     return known_class(name) or "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def annotated_in_training(card: ModelCard) -> dict[str, list[str]]:
+    """Return ``{source: findings that it labels}`` as the recipe of a network's training states it."""
+    stages = [stage for stage in card.recipe.get("stages") or [] if isinstance(stage, dict)]
+    return {source: list(names) for stage in stages for source, names in (stage.get("annotated") or {}).items()}

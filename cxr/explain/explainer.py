@@ -21,19 +21,14 @@ from cxr.errors import ExplainError, unknown, wrong_use
 from cxr.explain import gradients
 from cxr.explain.composites import COMPOSITES, DEFAULT_COMPOSITE, Composite, composite_of
 from cxr.explain.composites.composite import Settings
-from cxr.explain.explanation import Explanation, joined
+from cxr.explain.explanation import BATCH, Explanation, joined
 from cxr.explain.frozen import borrowed, prepared
 from cxr.explain.lrp.propagator import PROPAGATORS, LayerRules, Propagated, Propagator, as_numpy
 from cxr.explain.network_input import Subject, check_classes, check_logits, input_that_fits, names_per_image, numbers_of
-from cxr.explain.precision import Trial, try_bfloat16
+from cxr.explain.precision import PRECISIONS, Trial, try_bfloat16
 
 Target = str | int
 Targets = Target | Sequence[Target] | Sequence[Sequence[Target]]
-
-BATCH = 4
-"""Images explained at once by default: relevance takes about 65 MB an image for densenet121 at 224 px."""
-
-PRECISIONS = ("bfloat16",)
 
 
 class Explainable(Protocol):

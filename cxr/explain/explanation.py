@@ -12,6 +12,9 @@ from cxr.explain.composites.composite import Settings
 from cxr.explain.lrp.propagator import Propagated
 from cxr.explain.precision import Trial
 
+BATCH = 4
+"""Images explained at once by default: relevance takes about 65 MB an image for densenet121 at 224 px."""
+
 
 @dataclass(frozen=True)
 class Explanation:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cxr.errors import ExplainError, unknown, wrong_use
 from cxr.explain.composites import DEFAULT_COMPOSITE, composite_of
 from cxr.explain.composites.composite import Settings
-from cxr.explain.explainer import BATCH, PRECISIONS, Explainable, Explanation, explain
-from cxr.explain.precision import Trial
+from cxr.explain.explanation import BATCH, Explanation
+from cxr.explain.precision import PRECISIONS, Trial
 from cxr.explain.render import relevance_2d
+
+if TYPE_CHECKING:
+    from cxr.explain.explainer import Explainable
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Method:
         self, model: Explainable, images: Any, targets: Any, batch: int = BATCH, trial: bool | Trial = True
     ) -> Explanation:
         """Explain images by this method; arguments and errors as :func:`cxr.explain.explain`."""
+        from cxr.explain.explainer import explain  # maps that are stored are read without torch
+
         return explain(
             model,
             images,

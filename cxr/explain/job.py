@@ -36,7 +36,7 @@ from cxr.data.images.image_cache import NothingReadableError, first_readable
 from cxr.errors import ExplainError
 from cxr.evaluation.metrics import patients_of
 from cxr.explain import legend
-from cxr.explain.explainer import BATCH
+from cxr.explain.explanation import BATCH
 from cxr.explain.heatmap import Heatmap, Method, picture_digest
 from cxr.explain.precision import Trial
 from cxr.explain.render import figure, to_png

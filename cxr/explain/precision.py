@@ -13,6 +13,8 @@ from typing import NotRequired, TypedDict
 
 import numpy as np
 
+PRECISIONS = ("bfloat16",)
+"""What may be asked for beside float32."""
 LEAST_COSINE = 0.999
 """Between the map in bfloat16 and the one in float32, channels summed: below it the map is another one. A cosine of
 0.999 is a difference of 4.5 % of the map's length."""

@@ -29,7 +29,7 @@ import numpy as np
 
 from cxr import permission
 from cxr.data.digests import file_digests
-from cxr.explain.explainer import BATCH
+from cxr.explain.explanation import BATCH
 from cxr.explain.heatmap import Heatmap, Method, heatmaps_of
 from cxr.files import sync_folder
 from cxr.networks import network_file

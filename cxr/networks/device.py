@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-
-import torch
+from typing import TYPE_CHECKING
 
 from cxr.errors import RecipeError, wrong_use
 from cxr.runs.devices import CHOSEN_VARIABLE
+
+if TYPE_CHECKING:
+    import torch
 
 DEVICE_TYPES = ("cpu", "cuda")
 """The types of the devices that networks work on."""
@@ -29,6 +31,8 @@ def resolve_device(name: str = "auto", count: int = 1) -> torch.device:
     RecipeError
         If it, or one of the ``count`` GPUs from it on, is not there.
     """
+    import torch
+
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         name = (os.environ.get(CHOSEN_VARIABLE) or "cuda") if there else "cpu"

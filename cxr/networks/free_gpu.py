@@ -16,14 +16,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-import torch
-
 from cxr.errors import CxrError
 from cxr.networks.device import resolve_device
 from cxr.runs import DeviceQueue
 from cxr.runs.devices import device_options, gpus_are_shared, names_gpu
 
 if TYPE_CHECKING:
+    import torch
+
     from cxr.models.classifier import XrayClassifier
 
 T = TypeVar("T")
@@ -80,7 +80,7 @@ def compute_on_free_device(
     with free_gpu(device) as (gpu, reason):
         if gpu is not None:
             try:
-                return Computed(_on_gpu(network, compute, torch.device(gpu)), gpu)
+                return Computed(_on_gpu(network, compute, gpu), gpu)
             except CxrError:
                 raise
             except RuntimeError as error:  # so torch reports whatever goes wrong on a GPU
@@ -116,6 +116,8 @@ def free_gpu(device: str = "auto") -> Iterator[tuple[str | None, str]]:
 
 @functools.cache
 def _gpus_here() -> int:
+    import torch
+
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
@@ -124,8 +126,10 @@ def _shared() -> bool:
     return gpus_are_shared()
 
 
-def _on_gpu(network: XrayClassifier, compute: Callable[[XrayClassifier], T], gpu: torch.device) -> T:
-    twin = _copy_on(network, gpu)
+def _on_gpu(network: XrayClassifier, compute: Callable[[XrayClassifier], T], gpu: str) -> T:
+    import torch
+
+    twin = _copy_on(network, torch.device(gpu))
     try:
         return compute(twin)
     finally:
@@ -138,12 +142,16 @@ def _copy_on(network: XrayClassifier, gpu: torch.device) -> XrayClassifier:
 
 def _give_memory_back() -> None:
     """Let other processes have the memory that torch keeps for later."""
+    import torch
+
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def _failure(gpu: str, error: RuntimeError) -> str:
+    import torch
+
     if isinstance(error, torch.OutOfMemoryError):
         return f"the memory of {gpu} is too small for this"
     return f"{gpu} failed: {' '.join(str(error).split())[:120]}"

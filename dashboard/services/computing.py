@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import streamlit as st
 
-from cxr.models import XrayClassifier
 from cxr.networks import Computed, compute_on_free_device, usual_device
 
 from services import load
+
+if TYPE_CHECKING:
+    from cxr.models import XrayClassifier
 
 T = TypeVar("T")
 _LAST = "computed:where"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -20,19 +21,20 @@ from cxr.data.images.resize import fit_square
 from cxr.data.manifest import MASKS
 from cxr.errors import ImageError
 from cxr.evaluation import predict, predictions_table
-from cxr.evaluation.job import annotated_in_training
 from cxr.evaluation.metrics import probabilities as chances_of
 from cxr.evaluation.summary import with_targets
-from cxr.evaluation.truth import finding_names
+from cxr.evaluation.truth import annotated_in_training, finding_names
 from cxr.explain.heatmap import Heatmap, Method, heatmaps_of, picture_digest
 from cxr.explain.store import HeatmapStore, weights_digest
-from cxr.models import XrayClassifier
 from cxr.models.card import MULTI_LABEL
 from cxr.networks import compute_on_free_device
 
 from services import computing, load
 from widgets import viewer
 from widgets.subject import Subject, stored_predictions
+
+if TYPE_CHECKING:
+    from cxr.models import XrayClassifier
 
 PREDICTED = "predicted"
 """The target that follows the network's decision."""

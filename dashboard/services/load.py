@@ -13,7 +13,7 @@ import pandas as pd
 import streamlit as st
 from pyarrow.lib import ArrowException
 
-from cxr.data import Manifest, read_xray
+from cxr.data import Manifest
 from cxr.errors import CxrError
 from cxr.formatting import duration as duration
 from cxr.formatting import number, percent
@@ -21,6 +21,8 @@ from cxr.runs import Run, RunFolder
 from cxr.runs.folder import RESULTS
 from cxr.runs.index import FileContents
 from cxr.runs.metrics.metrics_table import Metrics, MetricsTable
+
+from services import pixels, warm_up
 
 if TYPE_CHECKING:
     from cxr.models import XrayClassifier
@@ -84,6 +86,7 @@ def manifest_of(run: Run) -> Manifest:
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the network …")
 def _model(network_ref: str, stamp: int) -> tuple[XrayClassifier, str]:
+    warm_up.hurry()
     from cxr.networks import load_network
 
     return load_network(network_ref)
@@ -101,13 +104,17 @@ def model_stamp(network_ref: str) -> int:
     return _stamp(network_file(network_ref))
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_resource(show_spinner=False)
+def _pixels() -> pixels.Pixels:
+    return pixels.Pixels()
+
+
 def _xray(path: str, stamp: int) -> np.ndarray:
-    return read_xray(path)
+    return _pixels().get(path, stamp)
 
 
 def xray(data: Manifest, image_id: str) -> np.ndarray:
-    """Return an X-ray at its own size, uint8 (H, W)."""
+    """Return an X-ray at its own size, uint8 (H, W), read-only: all sessions share it."""
     path = data.image_path(image_id)
     if not path.exists():
         raise CxrError(f"the image {path} is missing")
@@ -115,7 +122,7 @@ def xray(data: Manifest, image_id: str) -> np.ndarray:
 
 
 def mask(path: Path) -> np.ndarray:
-    """Return a mask's file, uint8 (H, W)."""
+    """Return a mask's file, uint8 (H, W), read-only."""
     return _xray(str(path), _stamp(path))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +11,7 @@ import streamlit as st
 from cxr.data import Manifest
 from cxr.errors import CxrError
 from cxr.evaluation.comparison import ComparisonResults, Predictions, compare_predictions
-from cxr.evaluation.comparison.compare import shared_predictions
+from cxr.evaluation.comparison.compare import published_tests, shared_predictions
 from cxr.evaluation.comparison.pairing import Paired, pair
 from cxr.evaluation.comparison.results import Reference
 from cxr.evaluation.comparison.seeds import seed_notes
@@ -35,9 +35,15 @@ def compared(
 ) -> tuple[ComparisonResults, Paired]:
     """Return the comparison of runs, and the X-rays that they share."""
     predictions: list[Predictions] = shared_predictions(_runs, split or None)
-    results = compare_predictions(predictions)
+    results = compare_predictions(predictions, with_references=False)
     results["notes"] = [*seed_notes(_runs), *results["notes"]]
     return results, pair(predictions)
+
+
+@st.cache_resource(max_entries=16, show_spinner="Testing …")
+def references(ids: tuple[str, ...], stamps: tuple[int, ...], split: str, _runs: Sequence[Run]) -> list[Reference]:
+    """Return the published tests, which take longer than all the rest."""
+    return published_tests(shared_predictions(_runs, split or None))
 
 
 def stamp_of(run: Run) -> int:
@@ -96,8 +102,8 @@ def show_figures(results: ComparisonResults) -> None:
         )
 
 
-def show_details(results: ComparisonResults) -> None:
-    """Show all figures, the published tests, and what was left out."""
+def show_details(results: ComparisonResults, tests: Callable[[], list[Reference]]) -> None:
+    """Show all figures, the published tests once they are opened, and what was left out."""
     names = {run["run"]: run["name"] for run in results["runs"]}
     with st.expander("All figures, and what was left out", icon=":material/table:"):
         entries = [(run["name"], {m: number(e) for m, e in run["figures"].items()}) for run in results["runs"]]
@@ -109,8 +115,12 @@ def show_details(results: ComparisonResults) -> None:
         for run in results["runs"]:
             reasons = "; ".join(f"{n:,} {reason}" for reason, n in run["left_out"].items())
             st.caption(viewer.plain(f"{run['name']}: {xrays(run['n'])} predicted; left out: {reasons or 'none'}."))
-    with st.expander("Published tests, for reference", icon=":material/menu_book:"):
-        st.dataframe(pd.DataFrame([reference_row(row, names) for row in results["references"]]), hide_index=True)
+    part = st.expander(
+        "Published tests, for reference", icon=":material/menu_book:", key="compare:tests", on_change="rerun"
+    )
+    with part:
+        if part.open:
+            st.dataframe(pd.DataFrame([reference_row(row, names) for row in tests()]), hide_index=True)
         st.caption(
             "Not corrected. McNemar's and DeLong's tests count each X-ray as independent: where patients have several, "
             "their p values are too small. The paired bootstrap draws patients 2,000 times; with few patients its "
@@ -187,7 +197,7 @@ with page.told_in_one_line():
         for run in chosen
     ]
     disagree.show(paired, between, names, limits, data, link and {**link, "split": split or "test"})
-    show_details(results)
+    show_details(results, lambda: references(ids, stamps, split, chosen))
     st.caption(
         "This compares these trained networks. Whether one recipe is better than another is seen over several seeds."
     )

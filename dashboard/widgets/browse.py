@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,13 @@ from streamlit.delta_generator import DeltaGenerator
 from cxr.data import Manifest
 from cxr.evaluation.multilabel import THRESHOLD
 from cxr.evaluation.truth import finding_names
-from cxr.models import XrayClassifier
 from cxr.models.card import MULTI_LABEL
 
 from services import load
 from widgets import address, page, pick, viewer
+
+if TYPE_CHECKING:
+    from cxr.models import XrayClassifier
 
 STRIP = 8
 

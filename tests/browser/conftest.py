@@ -48,7 +48,7 @@ class Dashboard:
     @property
     def environment(self) -> dict[str, str]:
         folders = {"CXR_DATA": str(self.folder / "data"), "CXR_RUNS": str(self.folder / "runs")}
-        return {**os.environ, **folders, warm.WARM: "1"}
+        return {**os.environ, **folders, "CXR_WARM_UP": "off", warm.WARM: "1"}
 
     def cxr(self, *words: str) -> str:
         done = subprocess.run(

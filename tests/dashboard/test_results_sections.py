@@ -161,6 +161,9 @@ def test_runs_are_compared_with_the_x_rays_on_which_they_disagree(tmp_path: Path
     assert len(app.dataframe[0].value) == alone
     (same,) = opened("compare", runs=f"{first.id},{second.id}", list="both").get("button_group")
     assert same.value == "both"
+    assert not any("test" in frame.value for frame in app.dataframe)  # they take longest, and are not opened yet
+    app.session_state["compare:tests"] = True
+    app.run()
     tests = next(frame.value for frame in app.dataframe if "test" in frame.value)
     assert {"McNemar", "DeLong", "paired bootstrap"} == set(tests["test"])
     assert any("always" in str(name) for name in app.dataframe[1].value.columns)

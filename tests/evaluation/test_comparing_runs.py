@@ -15,6 +15,8 @@ from cxr.cli import main
 from cxr.data import Manifest
 from cxr.errors import RunError
 from cxr.evaluation.comparison import ComparisonResults, Predictions, compare, compare_predictions
+from cxr.evaluation.comparison.compare import published_tests
+from cxr.evaluation.comparison.measures import Measures
 from cxr.evaluation.comparison.pairing import NO_LABEL, NOT_SHARED, OTHER_LABEL, SEEN, pair
 from cxr.evaluation.comparison.references import delong, mcnemar
 from cxr.evaluation.intervals import difference_intervals, difference_tests
@@ -214,6 +216,35 @@ def test_delong_agrees_with_the_test_over_patients_where_each_has_one_x_ray():
     assert row["value"] == pytest.approx(reference["value"])
     assert [row["low"], row["high"]] == pytest.approx([reference["low"], reference["high"]], abs=0.01)
     assert any("No patient is known of 200" in note for note in results["notes"])
+
+
+@pytest.mark.parametrize("task", ["single-label", "multi-label"])
+def test_measures_without_a_part_of_the_x_rays_are_those_of_weights_of_0(task: str):
+    rng = np.random.default_rng(2)
+    chances, part = rng.dirichlet(np.ones(3), 60), rng.integers(0, 5, 60)
+    part[0] = 6  # no X-ray is of part 5, one alone of part 6
+    if task == "single-label":
+        truth = np.where(part == 4, 2, rng.integers(0, 2, 60))  # one part has all of a class
+        run = single("a", truth, rng.integers(0, 3, 60), classes=("cat", "dog", "cow"))
+    else:
+        targets = np.where(rng.random((60, 3)) < 0.2, np.nan, rng.integers(0, 2, (60, 3)))
+        run = several("a", targets, chances, findings=("Mass", "Hernia", "Nodule/2"))
+    measures = Measures(pair([run, replace(run, run="b")]))
+    weights = (part != np.arange(7)[:, None]).astype(float)
+    np.testing.assert_allclose(measures.without(0, part, 7), measures.values(0, weights), rtol=1e-12)
+    if task == "single-label":
+        figures, by_weights = measures.by_run[0].without(part, 7), measures.by_run[0].values(weights)
+        assert figures.keys() == by_weights.keys()
+        for name, values in figures.items():
+            np.testing.assert_allclose(values, by_weights[name], rtol=1e-12, err_msg=name)
+
+
+def test_the_published_tests_alone_are_those_of_the_whole_comparison():
+    truth = np.arange(40) % 2
+    runs = [single("a", truth, flipped(truth, np.arange(40) < 4)), single("b", truth, flipped(truth, truth == 1))]
+    whole, short = compare_predictions(runs), compare_predictions(runs, with_references=False)
+    assert published_tests(runs) == whole["references"]
+    assert short == whole | {"references": []}
 
 
 def test_p_values_are_corrected_over_all_pairs_and_measures():

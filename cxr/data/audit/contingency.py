@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import random_table
 
 FEWEST_TABLES = 1999
 _DOUBTLESS = 0.025  # a p above it is not made more precise
@@ -63,6 +62,8 @@ def permutation_test(table: ArrayLike, n_tests: int = 1, seed: int = 0) -> tuple
     -------
     None where the property or the class has one value alone.
     """
+    from scipy.stats import random_table  # takes a second to load
+
     counts = without_empty(table)
     if min(counts.shape) < 2:
         return None

@@ -16,7 +16,7 @@ from cxr.evaluation.comparison.seeds import seed_notes
 from cxr.evaluation.comparison.sentences import notes_of, sentence_of
 from cxr.evaluation.intervals import LEVEL, difference_tests, sign_flips
 from cxr.evaluation.intervals import Paired as Test
-from cxr.evaluation.metrics import estimates_of
+from cxr.evaluation.metrics import FastStatistic, estimates_of
 from cxr.evaluation.tests import holm
 from cxr.models.card import MULTI_LABEL
 from cxr.runs import Run
@@ -76,9 +76,18 @@ def compare_predictions(
         "runs": [_compared(measures, index, run, names[index], seed) for index, run in enumerate(runs)],
         "baselines": list(_baselines(measures)),
         "differences": differences,
-        "references": [*_references(measures, runs), *_resampled(measures, runs, seed)] if with_references else [],
+        "references": _published_tests(measures, runs, seed) if with_references else [],
         "notes": notes_of(paired, runs, {run.data_hash for run in runs}),
     }
+
+
+def published_tests(runs: Sequence[Predictions], seed: int = 0) -> list[Reference]:
+    """Return the tests for reference alone, which :func:`compare_predictions` may leave out."""
+    return _published_tests(Measures(pair(runs)), runs, seed)
+
+
+def _published_tests(measures: Measures, runs: Sequence[Predictions], seed: int) -> list[Reference]:
+    return [*_references(measures, runs), *_resampled(measures, runs, seed)]
 
 
 def _names(runs: Sequence[Predictions]) -> list[str]:
@@ -89,7 +98,13 @@ def _names(runs: Sequence[Predictions]) -> list[str]:
 
 def _compared(measures: Measures, index: int, run: Predictions, name: str, seed: int) -> Compared:
     patients = {measure: [n] for measure, n in zip(measures.names, measures.patients(), strict=True)}
-    estimates = estimates_of(lambda weights: measures.named(index, weights), patients, measures.paired.patients, seed)
+    estimates = estimates_of(
+        lambda weights: measures.named(measures.values(index, weights)),
+        patients,
+        measures.paired.patients,
+        seed,
+        lambda part, n_parts: measures.named(measures.without(index, part, n_parts)),
+    )
     return {
         "run": run.run,
         "name": name,
@@ -102,10 +117,13 @@ def _compared(measures: Measures, index: int, run: Predictions, name: str, seed:
 def _differences(measures: Measures, runs: Sequence[Predictions], names: Sequence[str], seed: int) -> list[Difference]:
     pairs, paired = list(combinations(range(len(runs)), 2)), measures.paired
 
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        values = [measures.values(index, weights) for index in range(len(runs))]
+    def apart(values: Sequence[np.ndarray]) -> np.ndarray:
         return np.hstack([values[first] - values[second] for first, second in pairs])
 
+    statistic = FastStatistic(
+        lambda weights: apart([measures.values(index, weights) for index in range(len(runs))]),
+        lambda part, n_parts: apart([measures.without(index, part, n_parts) for index in range(len(runs))]),
+    )
     tests = difference_tests(statistic, paired.patients, measures.patients() * len(pairs), seed)
     labelled = [(*of_pair, measure) for of_pair in pairs for measure in measures.names]
     for k, (first, second, measure) in enumerate(labelled):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from cxr.evaluation.comparison.pairing import Paired
 from cxr.evaluation.intervals import effective_patients, mean_of_patients, patients_of_pairs
-from cxr.evaluation.metrics import Figures, weighted_auc
+from cxr.evaluation.metrics import Figures, auc_without, weighted_auc
 from cxr.models.card import MULTI_LABEL
 
 ACCURACY, BALANCED, MACRO_AUC, MEAN_AUC = "accuracy", "balanced accuracy", "macro AUC", "mean AUC"
@@ -40,15 +40,29 @@ class Measures:
     def values(self, run: int, weights: np.ndarray) -> np.ndarray:
         """Return (B, M) for weights (B, N), in the order of ``names``; NaN where a measure is not defined."""
         if self.several:
-            return self._aucs(run, weights)
-        figures = self.by_run[run]
-        values = figures.values(weights)
-        recalls = values["recall"][:, figures.present].mean(1, keepdims=True)
+            return self._aucs(
+                run, lambda k, score: weighted_auc(self.positive[:, k], score, weights * self.known[:, k]), len(weights)
+            )
+        return self._of_classes(run, self.by_run[run].values(weights))
+
+    def without(self, run: int, part: np.ndarray, n_parts: int) -> np.ndarray:
+        """Return (P, M) without the X-rays of each part; ``part`` (N,) is the part of each."""
+        if not self.several:
+            return self._of_classes(run, self.by_run[run].without(part, n_parts))
+
+        def auc(k: int, score: np.ndarray) -> np.ndarray:
+            known = self.known[:, k]
+            return auc_without(self.positive[known, k], score[known], part[known], n_parts)
+
+        return self._aucs(run, auc, n_parts)
+
+    def _of_classes(self, run: int, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        recalls = values["recall"][:, self.by_run[run].present].mean(1, keepdims=True)
         return np.hstack([values["accuracy"], recalls, values["auc"]])
 
-    def named(self, run: int, weights: np.ndarray) -> Mapping[str, np.ndarray]:
-        """Return (B, 1) of each measure by its name."""
-        return {name: column[:, None] for name, column in zip(self.names, self.values(run, weights).T, strict=True)}
+    def named(self, values: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Return (B, 1) of each measure by its name, of (B, M)."""
+        return {name: column[:, None] for name, column in zip(self.names, values.T, strict=True)}
 
     def patients(self) -> list[float]:
         """Return for each measure for how many independent X-rays its own stand at the least."""
@@ -70,11 +84,10 @@ class Measures:
         positive, negative = self.positive[:, k], self.known[:, k] & ~self.positive[:, k]
         return patients_of_pairs(effective_patients(groups, positive), effective_patients(groups, negative))
 
-    def _aucs(self, run: int, weights: np.ndarray) -> np.ndarray:
-        values = np.full((len(weights), 1 + self.known.shape[1]), np.nan)
+    def _aucs(self, run: int, auc: Callable[[int, np.ndarray], np.ndarray], n: int) -> np.ndarray:
+        values = np.full((n, 1 + self.known.shape[1]), np.nan)
         for k in self.findings:
-            score = self.paired.scores[run][:, k]
-            values[:, 1 + k] = weighted_auc(self.positive[:, k], score, weights * self.known[:, k])
+            values[:, 1 + k] = auc(k, self.paired.scores[run][:, k])
         if self.findings:
             values[:, 0] = values[:, [1 + k for k in self.findings]].mean(1)
         return values

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest, norm, rankdata
+from scipy.special import bdtr, ndtr, ndtri  # the same functions in scipy.stats take a second to load
 
 from cxr.evaluation.intervals import LEVEL
 
@@ -23,7 +23,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
         How many X-rays one of the two alone has right.
     """
     n = only_first + only_second
-    return float(binomtest(only_first, n).pvalue) if n else 1.0
+    return min(1.0, 2 * float(bdtr(min(only_first, only_second), n, 0.5))) if n else 1.0
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def delong(positive: np.ndarray, first: np.ndarray, second: np.ndarray, level: f
     if variance <= 0:  # nothing differs, or all of it alike
         return AucDifference(aucs[0], aucs[1], None, None, None if value else 1.0)
     error = float(np.sqrt(variance))
-    half = float(norm.ppf(0.5 + level / 2)) * error
-    return AucDifference(aucs[0], aucs[1], value - half, value + half, float(2 * norm.sf(abs(value) / error)))
+    half = float(ndtri(0.5 + level / 2)) * error
+    return AucDifference(aucs[0], aucs[1], value - half, value + half, float(2 * ndtr(-abs(value) / error)))
 
 
 def placements(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -78,6 +78,12 @@ def placements(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.
     Ties count half. The mean of either is the AUC.
     """
     positives, negatives = score[positive], score[~positive]
-    ranks = rankdata(np.concatenate([positives, negatives]))
+    ranks = _midranks(np.concatenate([positives, negatives]))
     m, n = len(positives), len(negatives)
-    return (ranks[:m] - rankdata(positives)) / n, 1 - (ranks[m:] - rankdata(negatives)) / m
+    return (ranks[:m] - _midranks(positives)) / n, 1 - (ranks[m:] - _midranks(negatives)) / m
+
+
+def _midranks(values: np.ndarray) -> np.ndarray:
+    """Return ranks from 1 on; values that are equal share the mean of theirs."""
+    ordered = np.sort(values)
+    return (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right") + 1) / 2

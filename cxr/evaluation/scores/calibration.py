@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from cxr.evaluation.intervals import Groups, Limits, effective_patients, jackknife, wilson
 from cxr.evaluation.metrics import probabilities, ratio
@@ -99,6 +98,8 @@ def fit_temperature(logits: np.ndarray, true: np.ndarray, known: np.ndarray, tas
 
     ``true`` and ``known`` are (N, K), as the logits. One temperature for all classes (Guo et al. 2017).
     """
+    from scipy.optimize import minimize_scalar
+
     entries = known if task == MULTI_LABEL else known[:, :1]
 
     def loss(log_temperature: float) -> float:

@@ -13,7 +13,7 @@ import pandas as pd
 from cxr.data import Manifest, read_xray
 from cxr.data.images.resize import fit_square
 from cxr.errors import ExplainError
-from cxr.explain import DEFAULT_COMPOSITE, explain
+from cxr.explain import DEFAULT_COMPOSITE
 from cxr.explain.render import relevance_2d
 from cxr.files import replacing
 from cxr.text.boxes import TextBox
@@ -73,6 +73,8 @@ def explain_example(
     folder: Path,
 ) -> None:
     """Explain the chosen image before and after masking and keep it as ``story.npz``; without text do nothing."""
+    from cxr.explain import explain
+
     image_id = choose(table)
     if image_id is None:
         return

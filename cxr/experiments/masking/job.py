@@ -27,12 +27,12 @@ import numpy as np
 import pandas as pd
 
 from cxr.data import Manifest
-from cxr.evaluation.job import annotated_in_training
 from cxr.evaluation.predict import predictions_table
 from cxr.evaluation.provenance import provenance, with_opening
 from cxr.evaluation.relation import is_own, refuse_new_splits
 from cxr.evaluation.seen import marked_in_words, new_to
 from cxr.evaluation.summary import with_targets
+from cxr.evaluation.truth import annotated_in_training
 from cxr.experiments.masking import example
 from cxr.experiments.masking.conditions import BEFORE, Condition, Masking
 from cxr.experiments.masking.effects import decisions_differ, limits_of, moved

@@ -20,7 +20,7 @@ from cxr.evaluation.metrics import patients_of
 from cxr.evaluation.predict import predict
 from cxr.experiments.masking.conditions import Controls, Masking
 from cxr.experiments.masking.shapes import InsideMeasure, Relevance, RelevanceInside, RelevanceRow
-from cxr.explain import DEFAULT_COMPOSITE, explain
+from cxr.explain import DEFAULT_COMPOSITE
 from cxr.explain.quality.localisation import localise
 from cxr.explain.quality.region_shares import MEASURES, mean_gains, mean_shares
 from cxr.text.boxes import coverage
@@ -85,6 +85,8 @@ def _measured(
     controls: Mapping[str, Mapping[str, Controls]],
     masking: Masking,
 ) -> list[RelevanceRow]:
+    from cxr.explain import explain
+
     size = model.card.size
     pictures = np.stack([fit_square(read_xray(manifest.image_path(i)), size) for i in ids])
     predicted = [model.classes[k] for k in predict(model, pictures).argmax(1)]

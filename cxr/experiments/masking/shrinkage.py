@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from cxr.evaluation.intervals import LEVEL, numbered
 from cxr.formatting import Estimate
@@ -51,7 +51,7 @@ def shrunken_means(
     shrinkage = between / (between + errors)
     values = centre + shrinkage * (logs - centre)
     widths = np.sqrt(shrinkage * errors + (1 - shrinkage) ** 2 / weights.sum())
-    widths *= student.ppf(0.5 + level / 2, _PRIOR_FREEDOM + freedom)
+    widths *= stdtrit(_PRIOR_FREEDOM + freedom, 0.5 + level / 2)
     for place, k in enumerate(used):
         ends = values[place] + widths[place] * np.array([0.0, -1.0, 1.0])
         value, low, high = np.maximum(np.exp(ends) - _SMALLEST, 0).tolist()

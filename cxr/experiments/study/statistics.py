@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 LEVEL = 0.95
 _TIE = 1e-12  # sums of the same numbers in another order differ by rounding
@@ -76,7 +76,7 @@ def mean_over_seeds(values: Sequence[float], level: float = LEVEL) -> Mean:
     mean, smallest, largest = float(x.mean()), float(x.min()), float(x.max())
     if len(x) < 2 or _alike(x):
         return Mean(mean, None, None, len(x), smallest, largest)
-    half = float(stats.t.ppf(0.5 + level / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
+    half = float(stdtrit(len(x) - 1, 0.5 + level / 2) * x.std(ddof=1) / np.sqrt(len(x)))
     return Mean(mean, mean - half, mean + half, len(x), smallest, largest)
 
 
@@ -130,7 +130,7 @@ def paired(
 
 def half_width(n_seeds: int, n_comparisons: int = 1) -> float:
     """Return how many standard errors an interval that holds for ``n_comparisons`` at once reaches to each side."""
-    return float(stats.t.ppf(1 - (1 - LEVEL) / (2 * n_comparisons), n_seeds - 1))
+    return float(stdtrit(n_seeds - 1, 1 - (1 - LEVEL) / (2 * n_comparisons)))
 
 
 def area(curve: Mapping[int, float], k: int, *, start: bool) -> float | None:

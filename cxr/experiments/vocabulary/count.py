@@ -19,7 +19,6 @@ from hashlib import blake2b
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
 
 from cxr.evaluation.metrics import patients_of
 from cxr.experiments.vocabulary.association import LEVEL, exact_p, expected_information, mutual_information, odds_ratio
@@ -164,6 +163,8 @@ def vocabulary(
     facts["drawn"] = one_per_patient(facts, seed)
     table = occurrences(tokens, join).merge(facts, on="image_id")
     once = table.drop_duplicates(["group", "token", "image_id"])
+    from scipy.stats import false_discovery_control  # takes a second to load
+
     by_class = _drawn_by_class(facts)
     entries = [_associated(entry) for entry in _counted(table, by_class) if entry["images"] >= min_images]
     add_within_sources(entries, once, facts, n_tests(by_class))

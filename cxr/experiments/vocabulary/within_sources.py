@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
 
 from cxr.experiments.vocabulary.association import Strata, exact_p_of_strata, is_informative, odds_ratio_of_strata
 from cxr.experiments.vocabulary.entries import Entry, WithinSources
@@ -26,6 +25,8 @@ def add_within_sources(entries: Sequence[Entry], once: pd.DataFrame, facts: pd.D
     n_tests
         How many different tests of one class against the rest there are.
     """
+    from scipy.stats import false_discovery_control  # takes a second to load
+
     drawn = facts[facts["drawn"]]
     classes, sources = sorted(set(drawn["label"])), sorted(set(drawn["source"]))
     if len(classes) < 2 or len(sources) < 2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
@@ -11,15 +12,17 @@ import streamlit as st
 from cxr.data import read_xray
 from cxr.explain.composites import composite_of
 from cxr.explain.heatmap import Heatmap, Method
-from cxr.explain.quality.faithfulness import Faithfulness, measure_faithfulness
 from cxr.explain.quality.localisation import localise
-from cxr.explain.quality.perturbation import Curve, Perturbation
-from cxr.explain.quality.randomisation import Randomisation
 
 from services import computing, explaining, load
 from services.explaining import Xray
 from widgets import viewer
 from widgets.charts import COLOURS, GREY, empty_figure
+
+if TYPE_CHECKING:
+    from cxr.explain.quality.faithfulness import Faithfulness
+    from cxr.explain.quality.perturbation import Curve, Perturbation
+    from cxr.explain.quality.randomisation import Randomisation
 
 MOST_KEPT = 8
 """As many measurements are kept while a page is open."""
@@ -50,6 +53,8 @@ def section(network_ref: str, xray: Xray, method: Method, target: str) -> None:
 
 def _measured(network_ref: str, xray: Xray, method: Method, target: str) -> tuple[Faithfulness, str]:
     """Return what was measured, and on which device."""
+    from cxr.explain.quality.faithfulness import measure_faithfulness
+
     bar = st.progress(0.0, "starting")
 
     def show(share: float, text: str) -> None:

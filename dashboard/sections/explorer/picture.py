@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import streamlit as st
@@ -11,7 +12,6 @@ import streamlit as st
 from cxr.explain import legend
 from cxr.explain.heatmap import Heatmap
 from cxr.explain.run_files import safe_names
-from cxr.models import XrayClassifier
 
 from sections.explorer import beside
 from sections.explorer.beside import Beside, Neighbour
@@ -21,6 +21,9 @@ from widgets import browse, page
 from widgets.panes import component, look, scenes
 from widgets.panes.component import Pane, Region, Scene, Thumb
 from widgets.subject import Subject
+
+if TYPE_CHECKING:
+    from cxr.models import XrayClassifier
 
 KEY = "viewer"
 _REGION, _LEAVE = "viewer:region", "viewer:leave"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
@@ -11,7 +12,6 @@ from cxr.explain.heatmap import Method
 from cxr.explain.run_files import INDEX
 from cxr.explain.settings import ALL, Targets
 from cxr.json_types import JsonObject
-from cxr.models import XrayClassifier
 from cxr.runs import Run, list_runs, start
 
 from sections.explorer import composite_options, heatmap_facts
@@ -20,6 +20,9 @@ from widgets import address, locked, page, pick, viewer, where
 from widgets import run_state as run_parts
 from widgets.access import acts
 from widgets.subject import Subject, name_of
+
+if TYPE_CHECKING:
+    from cxr.models import XrayClassifier
 
 KIND = "explain"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,6 @@ from cxr.experiments.stamping.settings import (
     patch_of,
 )
 from cxr.json_types import JsonObject
-from cxr.models import XrayClassifier
 from cxr.runs import Run, list_runs, start
 from cxr.text import TextBox
 from cxr.text.stamp import COLOURS, CONTROLS, FONTS, LONGEST_WORD, PLACES, TAKES
@@ -34,6 +33,9 @@ from services.explaining import Xray
 from widgets import address, browse, locked, page, pick, viewer, where
 from widgets.access import acts
 from widgets.subject import Subject
+
+if TYPE_CHECKING:
+    from cxr.models import XrayClassifier
 
 WRITTEN, CUT = "a word", "cut from an X-ray"
 PLACES_OF_ALL = ("top-right", *(name for name in PLACES if name != "top-right"))

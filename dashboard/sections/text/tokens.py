@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,6 @@ from cxr.evaluation import predict
 from cxr.experiments.masking.one_image import CONDITIONS, masked_versions
 from cxr.experiments.masking.settings import Setting
 from cxr.explain.heatmap import Method
-from cxr.models import XrayClassifier
 from cxr.text import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, Reviews, TextBox, detect_cached, mask_text, tokens_of
 
 from services import computing, explaining, load
@@ -23,6 +22,9 @@ from services.explaining import Xray
 from widgets import page, pick, viewer
 from widgets.panes import component, scenes
 from widgets.subject import Subject
+
+if TYPE_CHECKING:
+    from cxr.models import XrayClassifier
 
 CONDITION_TITLES = dict(zip(CONDITIONS, ("before", "text masked", "random boxes"), strict=True))
 """What the page calls the conditions of :data:`cxr.experiments.masking.one_image.CONDITIONS`."""

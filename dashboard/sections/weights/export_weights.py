@@ -6,13 +6,16 @@ import io
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from cxr.models.export import Exported, export
 from cxr.networks import seen_by
 
 from services import load
+
+if TYPE_CHECKING:
+    from cxr.models.export import Exported
 
 ONNX, TIMM = "onnx", "timm"
 _TITLES = {ONNX: "ONNX", TIMM: "timm folder (zip)"}
@@ -20,6 +23,8 @@ _TITLES = {ONNX: "ONNX", TIMM: "timm folder (zip)"}
 
 @st.cache_data(max_entries=3, show_spinner="Exporting and checking …")
 def _bytes(network_ref: str, stamp: int, format: str) -> tuple[bytes, float, float]:
+    from cxr.models.export import export
+
     network, _ = load.model(network_ref)
     with tempfile.TemporaryDirectory(prefix="cxr-export-") as folder:
         done = export(network, Path(folder) / "exported", format, seen=seen_by(network_ref))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
@@ -12,14 +13,15 @@ import streamlit as st
 from cxr.errors import WeightsError
 from cxr.files import replacing
 from cxr.models.card import TASKS
-from cxr.models.imports.conversion import InspectedWeights, import_weights, look_at
-from cxr.models.imports.recognise import UnknownBackboneError
 from cxr.models.licences import sharing_note
 from cxr.models.weights import read_card
 from cxr.paths import weights_root
 
 from widgets import address, page, pick
 from widgets.access import acts
+
+if TYPE_CHECKING:
+    from cxr.models.imports.conversion import InspectedWeights
 
 ENDINGS = ("pth", "pt", "bin", "tar", "safetensors", "ckpt", "pkl")
 # Files of other programs may be given too: they are named for what they are, with what to do.
@@ -92,11 +94,15 @@ def _has_card(path: Path) -> bool:
 
 @st.cache_resource(max_entries=2, show_spinner="Reading the tensors …")
 def _look(path: str, stamp: int, backbone: str | None) -> InspectedWeights:
+    from cxr.models.imports.conversion import look_at
+
     return look_at(path, backbone)
 
 
 def look(path: Path) -> InspectedWeights:
     """Return what a file holds; asks for the backbone where its tensors do not tell it."""
+    from cxr.models.imports.recognise import UnknownBackboneError
+
     stamp = path.stat().st_mtime_ns
     try:
         return _look(str(path), stamp, None)
@@ -195,6 +201,8 @@ def _numbers(values: tuple[float, ...] | None) -> str:
 
 def save(candidate: InspectedWeights, form: dict) -> str:
     """Import and return the name of the new weights."""
+    from cxr.models.imports.conversion import import_weights
+
     answers = {key: value for key, value in form.items() if key not in ("classes", "force")}
     classes = tuple(filter(None, form.get("classes", "").split(",")))
     path, _ = import_weights(candidate, classes=classes, force=bool(form.get("force")), **answers)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cxr.explain import legend
 from cxr.explain.heatmap import Heatmap, Method
 from cxr.explain.run_files import safe_names
-from cxr.models import XrayClassifier
 
 from services import explaining, load
 from services.explaining import Xray
 from widgets.panes.component import ClassRow, Pane, Prediction, Scene
+
+if TYPE_CHECKING:
+    from cxr.models import XrayClassifier
 
 
 def prediction(network: XrayClassifier, xray: Xray, logits: np.ndarray, target: str) -> Prediction:

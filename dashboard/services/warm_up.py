@@ -1,0 +1,86 @@
+"""Loading torch and what belongs to it in the background, so that the first heatmap need not wait for it."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+import streamlit as st
+from streamlit import runtime
+from streamlit.runtime import Runtime
+
+MODULES = (
+    "cxr.reports.slider",
+    "cxr.evaluation.metrics",
+    "cxr.experiments.masking.job",
+    "cxr.experiments.vocabulary.count",
+    "torch",
+    "timm",
+    "cxr.models.weights",
+    "cxr.explain.explainer",
+    "cxr.explain.lrp.densenet.sweeps",
+)
+"""What the first page with a network would load, what loads fast first."""
+AFTER_S = 1.0
+"""Seconds from the first page to the beginning: the browser first gets its pictures."""
+PAUSE_S = 0.001
+"""Seconds between two modules, in which pages can go on."""
+VARIABLE, OFF = "CXR_WARM_UP", "off"
+
+_hurry = threading.Event()
+_log = logging.getLogger(__name__)
+
+
+class _Pauses(MetaPathFinder):
+    """Finds nothing, but lets the threads of the pages go on before each module that this thread imports.
+
+    Importing holds the interpreter's lock: without pauses each step of a page waits 5 ms for it.
+    """
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if threading.get_ident() == self.thread:
+            _hurry.wait(PAUSE_S)
+        return None
+
+
+def import_all() -> None:
+    """Import the modules; one that cannot be imported is told of by the page that needs it."""
+    pauses = _Pauses()
+    sys.meta_path.insert(0, pauses)
+    try:
+        for name in MODULES:
+            importlib.import_module(name)
+    except Exception:
+        _log.warning("%s cannot be loaded ahead", name, exc_info=True)
+    finally:
+        sys.meta_path.remove(pauses)
+
+
+def hurry() -> None:
+    """End the pauses: a page waits for a network."""
+    _hurry.set()
+
+
+@st.cache_resource(show_spinner=False)
+def _started() -> threading.Timer:
+    timer = threading.Timer(AFTER_S, import_all)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def start() -> None:
+    """Begin once in a server, when its first page stands, unless ``CXR_WARM_UP=off`` says to save the memory."""
+    # Pages under test have no server, but something in its place.
+    if os.environ.get(VARIABLE) != OFF and runtime.exists() and type(runtime.get_instance()) is Runtime:
+        _started()

@@ -1,0 +1,101 @@
+"""Loading networks' libraries in the background: all of them, once in a server, and not at a page's cost."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from apps import opened
+from streamlit import runtime
+from streamlit.runtime import Runtime
+
+from services import warm_up
+
+PROJECT = Path(__file__).resolve().parents[2]
+LIBRARIES = """
+import json, sys
+sys.path.insert(0, "dashboard")
+from services import warm_up
+warm_up.hurry()
+warm_up.import_all()
+before = set(sys.modules)
+from cxr.explain.heatmap import Method
+from cxr.networks import load_network
+import numpy as np
+network, _ = load_network("demo")
+Method.of().explain(network, np.full((1, network.card.size, network.card.size), 90, np.uint8), [[network.classes[0]]])
+print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - before})))
+"""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch):
+    """A server in which nothing has been started yet."""
+    real = object.__new__(Runtime)
+    monkeypatch.delenv("CXR_WARM_UP", raising=False)
+    monkeypatch.setattr(runtime, "exists", lambda: True)
+    monkeypatch.setattr(runtime, "get_instance", lambda: real)
+    monkeypatch.setattr(warm_up, "AFTER_S", 0.0)
+    warm_up._started.clear()
+    yield
+    warm_up._started.clear()
+
+
+def test_modules_are_imported_and_one_that_is_missing_is_told_to_the_log(monkeypatch, caplog):
+    monkeypatch.delitem(sys.modules, "wave", raising=False)
+    monkeypatch.setattr(warm_up, "MODULES", ("wave", "there_is_no_such_module"))
+    finders = list(sys.meta_path)
+    with caplog.at_level(logging.WARNING):
+        warm_up.import_all()
+    assert "wave" in sys.modules
+    assert "there_is_no_such_module cannot be loaded ahead" in caplog.text
+    assert sys.meta_path == finders
+
+
+def test_only_the_thread_that_loads_pauses_and_not_once_a_page_waits(monkeypatch):
+    waited: list[float] = []
+
+    class Hurry(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waited.append(timeout or 0)
+            return super().wait(timeout)
+
+    monkeypatch.setattr(warm_up, "_hurry", Hurry())
+    pauses = warm_up._Pauses()
+    assert pauses.find_spec("anything", None) is None
+    other = threading.Thread(target=pauses.find_spec, args=("anything", None))
+    other.start()
+    other.join()
+    assert waited == [warm_up.PAUSE_S]
+    warm_up.hurry()
+    assert warm_up._hurry.is_set()
+
+
+@pytest.mark.parametrize("chosen", ["", "off"])
+def test_a_server_begins_once_unless_it_is_told_not_to(server, monkeypatch, chosen):
+    begun: list[str] = []
+    done = threading.Event()
+    monkeypatch.setattr(warm_up, "import_all", lambda: (begun.append("all"), done.set()))
+    monkeypatch.setenv("CXR_WARM_UP", chosen)
+    warm_up.start()
+    warm_up.start()
+    assert done.wait(30) is True if chosen != "off" else not done.is_set()
+    assert begun == ([] if chosen == "off" else ["all"])
+
+
+def test_pages_under_test_load_nothing_ahead(monkeypatch):
+    monkeypatch.setattr(warm_up, "_started", lambda: pytest.fail("loading has begun"))
+    assert not opened("glossary").exception
+
+
+@pytest.mark.slow
+def test_what_a_network_needs_has_all_been_loaded():
+    done = subprocess.run([sys.executable, "-c", LIBRARIES], cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    more = set(json.loads(done.stdout.splitlines()[-1])) & {"torch", "timm", "torchvision", "scipy", "sklearn"}
+    assert not more
