@@ -27,10 +27,11 @@ from clusters_real import finished, kept
 
 from cxr.data.library import resolve_manifest
 from cxr.evaluation.intervals import mean_intervals
+from cxr.experiments.clusters.region.measure import measurements_of
 from cxr.experiments.clusters.results import cluster_results
 from cxr.experiments.relevance.results import IMAGES
 from cxr.formatting import percent, xrays
-from cxr.runs import Run, list_runs, start
+from cxr.runs import Run, get_run, list_runs, start
 
 LARGE = 0.2
 """A share of an X-ray's relevance that would make its map unlike the others'."""
@@ -164,7 +165,17 @@ def _large(own: pd.DataFrame) -> str:
     return f"{int(large.sum())}, {percent({'value': value, 'low': low, 'high': high})}"
 
 
-def page(by_try: dict[Try, Tried], network: str) -> Iterator[str]:
+def measured(run: Run) -> Iterator[str]:
+    """Yield the clusters of a run that are about text or the border, and what masking them did."""
+    changes = measurements_of(run)
+    yield from ("", "## Clusters that were found, and what masking them does", "", f"`{run.id}`:", "")
+    for entry in cluster_results(run)["clusters"]:
+        if entry["shown"] and entry["region"] in ABOUT:
+            change = changes.get(entry["number"])
+            yield f"- {entry['sentence']} {change['sentence'] if change else 'Not masked.'}"
+
+
+def page(by_try: dict[Try, Tried], network: str, found: str) -> Iterator[str]:
     """Yield the lines of the page."""
     relevance, masking, stamping = (
         newest(kind, network) for kind in ("relevance-regions", "text-experiment", "text-stamping")
@@ -178,6 +189,7 @@ def page(by_try: dict[Try, Tried], network: str) -> Iterator[str]:
     yield from ("", "## What was tried", "", *clusters_table(by_try))
     yield ""
     yield f"p is corrected for the explained classes of one row, not for the {len(by_try)} rows."
+    yield from measured(get_run(found)) if found else ()
     yield from ("", "## How much of an X-ray's relevance lies in text", "")
     yield f"Positive relevance of the explained class inside of the tokens (`{relevance.id}`). A map differs from the"
     yield f"others by its text where much of its relevance lies there: the last column counts more than {LARGE:.0%}."
@@ -196,6 +208,7 @@ def main() -> None:
     parser.add_argument("--data", default="real")
     parser.add_argument("--kept", type=Path, default=Path("clusters_tried"), help="folder for what was done")
     parser.add_argument("--tries", type=int, default=len(TRIES), help="only the first so many")
+    parser.add_argument("--found", default="", help="a run of clusters, of which some were masked with --measure")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     args.kept.mkdir(parents=True, exist_ok=True)
@@ -206,7 +219,7 @@ def main() -> None:
         explained = kept(args.kept, f"maps-{maps}", partial(heatmaps, args.network, manifest, of))
         by_try[of] = kept(args.kept, f"clusters-{maps}-{of.grid}-{of.smooth:g}", partial(tried, explained, of))
         print(json.dumps([*of, by_try[of]]), file=sys.stderr, flush=True)
-    write_page(list(page(by_try, args.network)), args.out)
+    write_page(list(page(by_try, args.network, args.found)), args.out)
 
 
 if __name__ == "__main__":
