@@ -149,7 +149,9 @@ def imported(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("part", "extras"), [("cxr", ("text", "slurm", "export", "tracking")), ("dashboard", ("dashboard",))], ids=["cxr", "dashboard"]
+    ("part", "extras"),
+    [("cxr", ("text", "slurm", "export", "tracking")), ("dashboard", ("dashboard",))],
+    ids=["cxr", "dashboard"],
 )
 def test_every_package_that_is_imported_is_declared(part: str, extras: tuple[str, ...]):
     there = packages_distributions()
