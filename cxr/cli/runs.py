@@ -1,9 +1,10 @@
-"""``cxr runs``: list, show, queue, move, stop, resume, delete, log."""
+"""``cxr runs``: list, show, queue, move, stop, resume, delete, log, export."""
 
 from __future__ import annotations
 
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, TypedDict
 
 import typer
@@ -116,6 +117,35 @@ def log(
     """Print the end of a run's log."""
     lines = get_run(run).folder.log_tail(n)
     emit(lines, as_json, lambda _: say("\n".join(lines)))
+
+
+@app.command()
+def export(
+    run: RunId,
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write event files for TensorBoard into FOLDER/RUN.")
+    ] = None,
+    mlflow: Annotated[
+        str | None, typer.Option(metavar="URI", help="Log it in MLflow: a folder, or the address of a server.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Hand a run to TensorBoard or MLflow: settings, curves, figures, drawings, and to MLflow the network.
+
+    No picture of an X-ray and no id of one goes out.
+    """
+    if tensorboard is None and mlflow is None:
+        raise WrongUse("give --tensorboard FOLDER or --mlflow URI")
+    chosen, written = get_run(run), dict[str, str]()
+    if tensorboard is not None:
+        from cxr.reports.exports.tensorboard import to_tensorboard
+
+        written["tensorboard"] = str(to_tensorboard(chosen, tensorboard))
+    if mlflow is not None:
+        from cxr.reports.exports.mlflow import to_mlflow
+
+        written["mlflow"] = to_mlflow(chosen, mlflow)
+    emit(written, as_json, lambda _: say("\n".join(f"{name}: {place}" for name, place in written.items())))
 
 
 class RunRow(TypedDict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -16,7 +17,6 @@ from cxr.evaluation.metrics import probabilities
 from cxr.evaluation.truth import finding_names
 from cxr.explain import legend, render
 from cxr.explain.heatmap import Heatmap, Method, heatmaps_of
-from cxr.models import XrayClassifier
 from cxr.models.card import MULTI_LABEL
 from cxr.networks import compute_on_free_device, load_network
 from cxr.reports.checklist.subject import Subject
@@ -24,6 +24,9 @@ from cxr.reports.run.choices import Choices
 from cxr.reports.run.document import Block, Picture, Section, Text
 from cxr.reports.run.identities import Identities
 from cxr.reports.run.metrics import measured_table
+
+if TYPE_CHECKING:  # it brings torch, and a page offers the report before anybody asks for it
+    from cxr.models import XrayClassifier
 
 RULE = (
     "Chosen by a rule, not by hand: by turns of each predicted class (of findings: the most probable one) the most "

@@ -27,7 +27,7 @@ def metrics(subject: Subject, choices: Choices, identities: Identities) -> Secti
     blocks: list[Block] = [_overall(subject.results["splits"])]
     for split, summary in subject.results["splits"].items():
         blocks += _of_split(split, summary)
-    blocks += [Figure(drawing) for drawing in _drawings(subject, choices.split)]
+    blocks += [Figure(drawing) for drawing in drawings(subject, choices.split)]
     said = sentences(subject.results)
     return Section("Figures", [*blocks, *([Bullets(said)] if said else [])])
 
@@ -87,7 +87,8 @@ def _finding_row(name: str, scores: ClassScores) -> dict[str, str]:
     }
 
 
-def _drawings(subject: Subject, split: str) -> Iterator[Drawing]:
+def drawings(subject: Subject, split: str) -> Iterator[Drawing]:
+    """Yield the drawings of a split: confusion matrix, ROC and calibration, where they are defined."""
     summary, table = subject.results["splits"][split], measured_table(subject, split)
     matrix = confusion(summary)
     if matrix is not None:

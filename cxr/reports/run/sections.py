@@ -50,23 +50,23 @@ def recipe(subject: Subject, choices: Choices, identities: Identities) -> Sectio
     if subject.card is None:
         return None
     blocks: list[Block] = [_said(subject, _RECIPE)]
-    values = list(_flat(subject.card.recipe))
+    values = list(flat(subject.card.recipe))
     if values:
         blocks.append(_two_abreast(values, "All values of the recipe"))
     return Section("Recipe", blocks)
 
 
-def _flat(value: object, name: str = "") -> Iterator[list[str]]:
+def flat(value: object, name: str = "") -> Iterator[tuple[str, str]]:
     """Yield the values of nested settings with their names, such as ``stages.0.epochs``."""
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
-            yield from _flat(item, f"{name}.{key}" if name else str(key))
+            yield from flat(item, f"{name}.{key}" if name else str(key))
     elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
         for index, item in enumerate(value):
-            yield from _flat(item, f"{name}.{index}")
+            yield from flat(item, f"{name}.{index}")
     elif name:
         listed = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-        yield [name, listed]
+        yield name, listed
 
 
 def _two_abreast(rows: Sequence[Sequence[str]], title: str) -> Table:

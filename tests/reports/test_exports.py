@@ -1,0 +1,112 @@
+"""A run in the files of TensorBoard and in MLflow: read back by these programs, it holds what the run holds."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from configurations import CONFIGURATIONS, Configuration, write_network, write_xrays
+
+from cxr.errors import MissingPackageError, RunError
+from cxr.paths import runs_root
+from cxr.reports.exports.mlflow import to_mlflow
+from cxr.reports.exports.tensorboard import to_tensorboard
+from cxr.reports.exports.tracked import plain_name, tracked
+from cxr.runs import Run
+from cxr.runs.folder import RunFolder
+from cxr.training import load_recipe, train
+from tests.audits.finished import finished
+
+
+@pytest.fixture
+def trained(tmp_path) -> Run:
+    manifest = write_xrays(tmp_path / "xrays", CONFIGURATIONS[0], n=18)
+    table = manifest.read_text().splitlines()
+    rows = [line.replace(",test,", f",{('train', 'val', 'test')[k // 6]},") for k, line in enumerate(table[1:])]
+    manifest.write_text("\n".join([table[0], *rows]))
+    tiny = {"backbone_args": {"block_config": [1, 1, 1, 1]}, "size": 32, "weights": None, "device": "cpu", "seed": 5}
+    tiny |= {"stages.*.epochs": 2, "stages.*.batch": 3, "stages.*.classes": list(CONFIGURATIONS[0].classes)}
+    recipe = load_recipe("demo").changed(tiny).model_dump(mode="json")
+    folder = RunFolder.create(runs_root(), "train", {"recipe": recipe, "manifest": str(manifest), "data_name": "own"})
+    train(folder, folder.params)
+    folder.update_status(state="finished")
+    return Run(folder)
+
+
+def test_what_is_told_of_a_training_is_what_its_folder_holds(trained) -> None:
+    content, (rows, _) = tracked(trained), trained.metrics()
+    assert content.settings["stages.0.batch"] == "3"
+    told = [(point.step, pytest.approx(point.value)) for point in content.points if point.name == "loss/training"]
+    assert told == [(row["step"], row["loss"]) for row in rows if row["kind"] == "step"]
+    accuracy = trained.results()["splits"]["test"]["accuracy"]
+    assert content.figures["test/accuracy"] == accuracy["value"]
+    assert content.figures["test/accuracy_high"] == accuracy["high"]
+    assert content.files[-1].suffix == ".safetensors"
+    assert "Loss_of_the_training" in content.drawings
+
+
+@pytest.mark.parametrize("configuration", [CONFIGURATIONS[1], CONFIGURATIONS[3]], ids=str)
+def test_an_evaluation_has_figures_by_class_and_no_curves(tmp_path, configuration: Configuration) -> None:
+    network = write_network(configuration, tmp_path / "net.safetensors")
+    manifest = write_xrays(tmp_path / "xrays", configuration, n=16)
+    run = finished("evaluate", {"weights": str(network), "manifest": str(manifest)})
+    content = tracked(run)
+    assert not content.points
+    name = configuration.classes[0]
+    assert content.figures[f"test/{name}/auc"] == run.results()["splits"]["test"]["per_class"][name]["auc"]["value"]
+
+
+def test_tensorboard_reads_the_curves_again(trained, tmp_path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for _ in range(2):  # a second export takes the place of the first
+        folder = to_tensorboard(trained, tmp_path / "tb")
+    assert folder == tmp_path / "tb" / trained.id
+    events = EventAccumulator(str(folder)).Reload()
+    rows = [row for row in trained.metrics()[0] if row["kind"] == "step"]
+    assert [event.step for event in events.Scalars("loss/training")] == [row["step"] for row in rows]
+    assert [event.value for event in events.Scalars("loss/training")] == pytest.approx([row["loss"] for row in rows])
+    accuracy = trained.results()["splits"]["test"]["accuracy"]["value"]
+    assert events.Scalars("figures/test/accuracy")[0].value == pytest.approx(accuracy)
+    assert "Loss_of_the_training" in events.Tags()["images"]
+    (folder / "other.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"holds other\.txt"):
+        to_tensorboard(trained, tmp_path / "tb")
+
+
+def test_mlflow_reads_the_run_again(trained, tmp_path, monkeypatch) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    uri = (tmp_path / "mlruns").as_uri()
+    made = to_mlflow(trained, uri)
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    run = client.get_run(made)
+    assert run.data.params["stages.0.batch"] == "3"
+    assert run.data.tags["cxr.run"] == trained.id
+    assert run.data.metrics["test/accuracy"] == trained.results()["splits"]["test"]["accuracy"]["value"]
+    assert len(client.get_metric_history(made, "loss/training")) == len(
+        [row for row in trained.metrics()[0] if row["kind"] == "step"]
+    )
+    (model,) = client.list_artifacts(made, "model")
+    assert model.path.endswith(".safetensors")
+    assert client.list_artifacts(made, "figures")
+    with pytest.raises(RunError, match=rf"is in MLflow at .* already, as {made}"):
+        to_mlflow(trained, uri)
+
+
+@pytest.mark.parametrize(("package", "write"), [("tensorboard", to_tensorboard), ("mlflow", to_mlflow)])
+def test_a_package_that_is_missing_is_named_with_its_extra(trained, tmp_path, monkeypatch, package, write) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(
+        MissingPackageError, match=rf"^{package} is not installed: pip install 'cxr\[tracking\]' brings"
+    ):
+        write(trained, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_wants_a_place(trained, cxr, tmp_path) -> None:
+    code, _, error = cxr("runs", "export", trained.id)
+    assert code == 2
+    assert "--tensorboard FOLDER or --mlflow URI" in error
+    assert plain_name("a b/*c*") == "a_b/_c"
