@@ -54,6 +54,11 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
+def verb(n: int) -> str:
+    """Return ``is`` for one, else ``are``."""
+    return "is" if n == 1 else "are"
+
+
 def xrays(n: int, n_patients: int | None = None, noun: str = "X-ray") -> str:
     """Return what a figure is of: ``1,200 X-rays of 960 patients``, without patients where they were not counted.
 

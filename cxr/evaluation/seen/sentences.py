@@ -5,6 +5,7 @@ from __future__ import annotations
 from cxr.evaluation.metrics import headline
 from cxr.evaluation.results import SeenRecord, SeenSplit
 from cxr.evaluation.seen.records import ALL_SEEN, n_seen, n_seen_of
+from cxr.formatting import verb
 
 _TRAINED, _CHOSEN, _OF_PATIENT = "trained on", "chosen on", "of patients that it has seen"
 
@@ -58,13 +59,13 @@ def marked_in_words(seen: SeenRecord) -> str:
     if n := n_seen(seen, left_out=True):
         of = sum(counts["of"] for counts in out)
         lines.append(
-            f"{n:,} of {of:,} X-rays are left out: they are not new to the network ({_uses(*out)}). `--include-seen` "
-            "keeps them."
+            f"{n:,} of {of:,} X-rays {verb(n)} left out: {'it is' if n == 1 else 'they are'} not new to the network "
+            f"({_uses(*out)}). `--include-seen` keeps {'it' if n == 1 else 'them'}."
         )
     kept = [of for of in seen["splits"].values() if not of["left_out"]]
     if n := sum(map(n_seen_of, kept)):
         of = sum(counts["of"] for counts in kept)
-        lines.append(f"{n:,} of the {of:,} X-rays are not new to the network ({_uses(*kept)}).")
+        lines.append(f"{n:,} of the {of:,} X-rays {verb(n)} not new to the network ({_uses(*kept)}).")
     if not lines and seen["unknown"]:
         lines.append(f"Not known: {'; '.join(seen['unknown'])}.")
     return " ".join(lines)
