@@ -18,8 +18,8 @@ st.set_page_config(
     page_title="cxr", page_icon=Path(__file__).with_name("icon.png"), layout="wide", initial_sidebar_state=250
 )
 guard_with(people.refuse_viewers)
-sign_in.gate()
 try:
-    pages.show(pages.navigate(), above=tour.banner)
+    if sign_in.gate():
+        pages.show(pages.navigate(), above=tour.banner)
 finally:
     warm_up.start()

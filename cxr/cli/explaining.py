@@ -179,7 +179,7 @@ def _explain_one(
 
     store = HeatmapStore.of(model)
     network, description = load_network(model)
-    path = _image_path(model, image, data)
+    path = image_path(model, image, data)
     pixels, file_notes = read_with_notes(path)
     seen = fit_square(pixels, network.card.size)  # shrunk as training and evaluation do it
     every = target == ALL and ALL not in network.classes  # a class of that name goes first
@@ -266,7 +266,8 @@ def _map(
     }
 
 
-def _image_path(model: str, image: str, data: str | None) -> Path:
+def image_path(model: str, image: str, data: str | None) -> Path:
+    """Return an image file, or the file of the X-ray of this id in a data set, by default the network's own."""
     path = Path(image).expanduser()
     if path.exists():
         return path

@@ -13,9 +13,10 @@ from cxr.cli.models import DataOption, Device, Model, check_split, manifest_of
 from cxr.cli.output import Json, emit, say, show_table
 from cxr.json_types import JsonObject
 from cxr.runs import start
-from cxr.text.mask_modes import MOST_MARGIN
+from cxr.text.mask_modes import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, MOST_MARGIN
 
 if TYPE_CHECKING:
+    from cxr.cli.text_of_one import MaskedReport
     from cxr.text.boxes import BoxValues
 
 app = typer.Typer(help="Burned-in text: find it, mask it, measure its effect.", no_args_is_help=True)
@@ -46,6 +47,24 @@ def detect(
         {"image": str(path), "boxes": [box.to_dict() for box in detect_in(read_xray(path))]} for path in images
     ]
     emit(entries, as_json, _show_boxes)
+
+
+@app.command()
+def mask(
+    model: Model,
+    image: Annotated[str, typer.Argument(help="An image id of the data set, or an image file.")],
+    data: DataOption = None,
+    mode: Annotated[str, typer.Option(help=f"How text is masked: {', '.join(MASK_MODES)}.")] = DEFAULT_MODE,
+    margin: Annotated[
+        float, typer.Option(min=0, max=MOST_MARGIN, help="How far each box is enlarged, as for `cxr text experiment`.")
+    ] = DEFAULT_MARGIN,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Mask the text of one X-ray: what the network says before, after, and with random boxes masked instead."""
+    from cxr.cli.text_of_one import mask_one
+
+    emit(mask_one(model, image, data, mode, margin, device), as_json, _show_masked)
 
 
 @app.command()
@@ -189,6 +208,23 @@ def stamp(
     params |= {"open_locked": True} if open_locked else {}
     params |= {"include_seen": True} if include_seen else {}
     stamp_and_tell(params, data, where=slurm, detach=detach, as_json=as_json)
+
+
+def _show_masked(report: MaskedReport) -> None:
+    _show_boxes([{"image": report["image"], "boxes": report["boxes"]}])
+    if not report["boxes"]:
+        return
+    rows = [
+        [name, *(f"{chance:.3f}" for chance in row["probability"].values()), *map(_signed, row["logit_moves"].values())]
+        for name, row in report["classes"].items()
+    ]
+    moved = ["logit moves, text", "random"]
+    show_table(report["model"], ["class", "before", "text masked", "random masked", *moved], rows)
+    say(f"{report['masked_share']:.1%} of the picture masked. {report['computed']}")
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}"
 
 
 class _Found(TypedDict):

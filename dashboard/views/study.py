@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from cxr.data.library import list_data_sets
 from cxr.experiments.study import members, start_study
 from cxr.experiments.study.comparison import Report
 from cxr.experiments.study.curves import to_table
@@ -16,7 +15,7 @@ from cxr.reports.study import COLOURED, measure_tables, to_html
 from cxr.runs import Run, list_runs
 
 from sections.study import study_charts, study_form, study_state
-from widgets import address, page, pages, pick, where
+from widgets import address, page, pick, where
 from widgets import run_state as run_parts
 from widgets.access import acts
 
@@ -140,13 +139,11 @@ def show(study: Run) -> None:
 
 
 def new_study() -> None:
-    names = [data_set.name for data_set in list_data_sets()]
-    if not names:
-        page.nothing_yet("A study needs a data set. Make or import one first.", pages.DATA, "Go to Data")
     st.caption(CLAIM)
-    data = st.selectbox("Data set", names, key="study:data")
+    data_set = pick.data_set()
+    data = data_set.name
     with page.told_in_one_line():
-        plan = study_form.study_form()
+        plan = study_form.study_form(data_set)
         place = where.choose("study")
         n = len(plan.recipes) * len(plan.seeds)
         if acts.button(

@@ -86,7 +86,7 @@ if section == ONE:
             icon=":material/radiology:",
             query_params={**chosen.link, "image": image_id},
         )
-    page.command("cxr", "text", "detect", chosen.data.image_path(image_id))
+    page.command("cxr", "text", "mask", network_ref, image_id, "--data", chosen.command_data, *options)
 elif section == STAMP:
     with page.told_in_one_line():
         stamping.show(chosen, network_ref)

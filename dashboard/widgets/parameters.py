@@ -90,6 +90,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "seeds": Parameter("switch"),
     },
     "study": {
+        "data": Parameter("data set"),
         "tab": Parameter("tab"),
         "study": Parameter("study", always=True),
         "first": Parameter("length of the beginning"),

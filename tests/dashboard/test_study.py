@@ -46,7 +46,7 @@ def test_without_studies_and_data_the_page_says_what_to_do_next() -> None:
     app = opened("study")
     assert not app.exception
     assert "No study yet" in app.info[0].value
-    assert "A study needs a data set" in app.info[1].value
+    assert "No data set yet" in app.info[1].value
 
 
 @pytest.mark.usefixtures("quick_members")

@@ -50,7 +50,7 @@ def builds(pipe: Connection, files: Path, root: Path, seeds: list[int], dies_in:
 
     def tell(done: int, total: int) -> None:
         pipe.send(done)
-        if done == waits_at:
+        if waits_at and done == waits_at:  # it may begin with telling 0
             pipe.recv()
 
     cache = build(files, seeds, root=root, progress=tell)

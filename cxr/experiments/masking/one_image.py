@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,9 +13,6 @@ from cxr.experiments.masking.conditions import Masking, controls_of, versions
 from cxr.experiments.masking.settings import Setting
 from cxr.text.boxes import TextBox, coverage
 from cxr.text.mask import grown_boxes
-
-if TYPE_CHECKING:
-    pass
 
 CONDITIONS = ("before", "after", "control")
 """What ``predictions.parquet`` holds of each image: nothing, tokens, random boxes (the first draw) masked."""
@@ -35,7 +31,11 @@ def masked_versions(
     manifest: Manifest, image_id: str, boxes: Sequence[TextBox], setting: Setting, size: int
 ) -> Versions:
     """Decode one image, mask it at its own size, and bring every version to the network's size as the cache does."""
-    image = read_xray(manifest.image_path(image_id))
+    return versions_of(read_xray(manifest.image_path(image_id)), image_id, boxes, setting, size)
+
+
+def versions_of(image: np.ndarray, image_id: str, boxes: Sequence[TextBox], setting: Setting, size: int) -> Versions:
+    """Do the same with an image (uint8 (H, W)) that is decoded; the id and the setting's seed place the controls."""
     masking = Masking(setting.masking.modes[:1], setting.masking.margin, 1, setting.masking.seed)
     controls = controls_of(image_id, image, boxes, masking, size)
     names = {"tokens": "after", "random": "control"}

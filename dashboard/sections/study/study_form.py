@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 
 import streamlit as st
 
+from cxr.data.library import DataSet
 from cxr.errors import CxrError
 from cxr.experiments.study import EXAMPLES, METRICS, Plan, parse_plan
 from cxr.experiments.study.plan import MOST_SEEDS, parse_text
@@ -13,25 +14,51 @@ from cxr.json_types import JsonObject
 from cxr.training.recipe import PRESETS, load_recipe
 
 from sections.train.recipe_form import BACKBONES
+from services import load
+from widgets import address
 
 AS_IN_THE_RECIPES = "as in the recipes"
 RANDOM = "random (no ImageNet)"
+CLAIMED = ("scratch", "twice", "twice-keep")
+"""The recipes whose order the paper claims."""
 _TEXT = "study:yaml"
 
 
-def study_form() -> Plan:
-    """Show the form and return the plan; what cannot be a plan raises a CxrError and keeps what was typed."""
+def study_form(data_set: DataSet) -> Plan:
+    """Show the form for a data set and return the plan.
+
+    What cannot be a plan raises a CxrError and keeps what was typed.
+    """
     if st.toggle("Write the YAML myself", key="study:by-hand"):
         return _by_hand()
     name = st.text_input("Name of the study", "study", key="study:name")
+    fitting, why_not = recipes_that_fit(data_set)
     chosen = st.multiselect(
-        "Recipes, the first one is the baseline", list(PRESETS), ["scratch", "twice", "twice-keep"], key="study:recipes"
+        "Recipes, the first one is the baseline",
+        list(PRESETS),
+        [preset for preset in CLAIMED if preset in fitting] or fitting[:1],
+        key=f"study:recipes:{data_set.name}",
     )
+    if missing := [preset for preset in CLAIMED if preset in why_not]:
+        st.caption(address.plain(f"{' and '.join(missing)} cannot learn from {data_set.name}: {why_not[missing[0]]}"))
     first, second = _settings(), _comparison()
     if not chosen:
         raise CxrError("choose one recipe or more")
     recipes = {preset: {"recipe": preset, "set": _own_changes(preset, first)} for preset in chosen}
     return parse_plan({"name": name.strip(), "recipes": recipes, "set": _common_changes(first)} | second)
+
+
+def recipes_that_fit(data_set: DataSet) -> tuple[list[str], dict[str, str]]:
+    """Return the presets all of whose stages find labels in a data set, and of the others why not."""
+    data = load.manifest(data_set.manifest_path)
+    fitting, why_not = [], {}
+    for preset in PRESETS:
+        try:
+            load.label_warnings(load_recipe(preset), data)
+            fitting.append(preset)
+        except CxrError as error:
+            why_not[preset] = str(error)
+    return fitting, why_not
 
 
 def _by_hand() -> Plan:

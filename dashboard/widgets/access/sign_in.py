@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 import streamlit as st
 
 from cxr.errors import MissingPackageError, require
@@ -25,15 +23,18 @@ _GO_ON = """<script>
 </script>"""
 
 
-def gate() -> None:
-    """Let everybody on who may look; otherwise show how to sign in, and end the script there."""
+def gate() -> bool:
+    """Return whether this person may look; where not, show how to sign in, or who may help."""
     if not people.asks_for_sign_in():
-        return
+        return True
     if not people.is_signed_in():
         _sign_in()
-    if people.role() is None:
+    elif people.role() is None:
         _no_role()
-    st.html(_GO_ON, unsafe_allow_javascript=True)
+    else:
+        st.html(_GO_ON, unsafe_allow_javascript=True)
+        return True
+    return False
 
 
 def who() -> None:
@@ -43,20 +44,19 @@ def who() -> None:
         st.sidebar.button("Sign out", icon=":material/logout:", key="people:out", on_click=st.logout)
 
 
-def _sign_in() -> NoReturn:
+def _sign_in() -> None:
     st.title("cxr", anchor=False)
     st.write("Chest X-ray classifiers, and what they look at. Sign in to open this dashboard.")
     try:
         require("authlib", extra="sign-in")
     except MissingPackageError as error:
         st.error(address.plain(str(error)), icon=":material/error:")
-        st.stop()
+        return
     st.button("Sign in", icon=":material/login:", type="primary", key="people:in", on_click=st.login)
     st.html(_REMEMBER, unsafe_allow_javascript=True)
-    st.stop()
 
 
-def _no_role() -> NoReturn:
+def _no_role() -> None:
     st.title("cxr", anchor=False)
     st.error(
         f"{address.plain(people.name())} is signed in, but has no role here. Whoever runs this dashboard can add the "
@@ -64,4 +64,3 @@ def _no_role() -> NoReturn:
         icon=":material/person_off:",
     )
     st.button("Sign out", icon=":material/logout:", key="people:out", on_click=st.logout)
-    st.stop()
