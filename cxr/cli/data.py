@@ -341,24 +341,6 @@ def show(data: Data, as_json: Json = False) -> None:
     emit(contents, as_json, show_known)
 
 
-@app.command("export")
-def export(
-    data: Data,
-    croissant: Annotated[Path, typer.Option(metavar="FILE", help="Write a description in Croissant: .json, .jsonld.")],
-    as_json: Json = False,
-) -> None:
-    """Describe a data set for other programs: columns, splits, checksums, known biases and limitations.
-
-    The description holds no row of the table.
-    """
-    from cxr.data import Manifest
-    from cxr.data.library import resolve_manifest
-    from cxr.reports.exports.croissant import write
-
-    path = write(Manifest.load(resolve_manifest(data)), croissant)
-    emit({"data": data, "croissant": str(path)}, as_json, lambda _: say(str(path)))
-
-
 def _fractions(shares: list[str] | None) -> dict[str, float] | None:
     """Return the shares of the splits, None for the default ones."""
     try:

@@ -48,6 +48,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages |= {page: (ROOT / path).read_text(encoding="utf-8") for path, page in repository_pages().items()}
     for page, content in pages.items():
         files.append(File.generated(config, page, content=content))
+    files.append(File.generated(config, "images/icon.png", abs_src_path=str(ROOT / "dashboard" / "icon.png")))
     return files
 
 

@@ -85,6 +85,10 @@ def test_the_command_writes_the_file(tmp_path, cxr) -> None:
     code, _, error = cxr("data", "export", "own", "--croissant", tmp_path / "own.txt")
     assert code == 2
     assert ".json, .jsonld" in error
+    for both_or_neither in ((), (tmp_path / "out", "--croissant", tmp_path / "own.json")):
+        code, _, error = cxr("data", "export", "own", *both_or_neither)
+        assert code == 2
+        assert "give either OUT" in error
 
 
 def test_a_table_that_lies_in_no_file_is_refused(tmp_path) -> None:

@@ -37,13 +37,39 @@ def delete(
 
 def export(
     data: Annotated[str, typer.Argument(metavar="DATA", help="A data set's name or the path of a manifest.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder, or a new file that ends in .zip.")],
+    out: Annotated[
+        Path | None, typer.Argument(metavar="OUT", help="A new folder, or a new file that ends in .zip.")
+    ] = None,
     images: Annotated[
         bool, typer.Option("--images", help="Also copy images and masks, so that it can be imported elsewhere.")
     ] = False,
+    croissant: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a description in Croissant: .json, .jsonld.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a data set's manifest, what was left out and what is known of it to a folder or a ZIP."""
+    """Write a data set's manifest, what was left out and what is known of it to a folder or a ZIP.
+
+    Or describe it for other programs (--croissant): columns, splits, checksums, known biases and limitations, no row.
+    """
+    if (out is None) == (croissant is None):
+        raise WrongUse("give either OUT, a new folder or .zip, or --croissant FILE")
+    if croissant is not None:
+        _describe(data, croissant, as_json)
+    elif out is not None:
+        _hand_on(data, out, images, as_json)
+
+
+def _describe(data: str, croissant: Path, as_json: bool) -> None:
+    from cxr.data import Manifest
+    from cxr.data.library import resolve_manifest
+    from cxr.reports.exports.croissant import write
+
+    path = write(Manifest.load(resolve_manifest(data)), croissant)
+    emit({"data": data, "croissant": str(path)}, as_json, lambda _: say(str(path)))
+
+
+def _hand_on(data: str, out: Path, images: bool, as_json: bool) -> None:
     from cxr.data.exporting import export_data_set
 
     if out.suffix and out.suffix.lower() != ".zip":
