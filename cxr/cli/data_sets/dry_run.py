@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cxr.cli.output import emit, say, show_table
+from cxr.formatting import counted, patients, xrays
 
 if TYPE_CHECKING:
     from cxr.data.dry_run import DryRun
@@ -22,8 +23,9 @@ def tell(result: DryRun, name: str, as_json: bool) -> None:
 
 
 def _show(result: DryRun, name: str) -> None:
-    say(f"Dry run, nothing is kept: {result.n} X-rays of {result.patients or 'unknown'} patients, as {name}")
-    say(f"{result.checked} images were decoded, {result.unreadable} of them cannot be used")
+    of = patients(result.patients) if result.patients else "unknown patients"
+    say(f"Dry run, nothing is kept: {xrays(result.n)} of {of}, as {name}")
+    say(f"{counted(result.checked, 'image')} decoded, {result.unreadable:,} of them cannot be used")
     show_table("", ["class", "X-rays"], list(result.counts.items())[:_SHOWN])
     if result.splits:
         say("splits: " + ", ".join(f"{split} {n}" for split, n in result.splits.items()))

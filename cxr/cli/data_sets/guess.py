@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxr.cli.output import Json, emit, say, show_table
+from cxr.formatting import xrays
 
 if TYPE_CHECKING:
     from cxr.data.importers.guessing import Guesses
@@ -36,7 +37,7 @@ def _show(guesses: Guesses) -> None:
     if not guesses.guesses:
         say("No importer fits. `cxr data kinds` lists them.")
     for made in guesses.guesses:
-        of = "" if made.n is None else f": {made.n} X-rays, {made.left_out} left out"
+        of = "" if made.n is None else f": {xrays(made.n)}, {made.left_out:,} left out"
         say(f"{made.kind}{of}. Why: {made.reason}")
     for name, reason in guesses.refused.items() if not guesses.guesses else ():
         say(f"not {name}: {reason}")

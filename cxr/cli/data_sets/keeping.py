@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cxr.cli.output import Json, WrongUse, bar, emit, say
+from cxr.formatting import counted, xrays
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set's name.")]
 
@@ -80,7 +81,7 @@ def _hand_on(data: str, out: Path, images: bool, as_json: bool) -> None:
         )
 
     def show(_: object) -> None:
-        say(f"{exported.n} X-rays, {exported.copied} files copied: {exported.path}")
+        say(f"{xrays(exported.n)}, {counted(exported.copied, 'file')} copied: {exported.path}")
         for file in exported.missing[:10]:
             say(f"  not there: {file}")
 

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from cxr.formatting import xrays
 from cxr.models import XrayClassifier
 from cxr.runs import ACTIVE, Run
 from cxr.text.corrections import FileTokens
@@ -123,7 +124,7 @@ def _say_what_is_missing(chosen: Subject, rows: pd.DataFrame, run: Run | None) -
     if run is None:
         st.caption("These are X-rays alone. *Explain* above makes their heatmaps in the background.")
     elif len(rows) < n:
-        st.caption(f"The chosen run holds heatmaps of {len(rows)} of {n} X-rays; the others are not shown.")
+        st.caption(f"The chosen run holds heatmaps of {len(rows):,} of {xrays(n)}; the others are not shown.")
     doubtful = int((rows["concerns"].fillna("") != "").sum()) if "concerns" in rows else 0
     scaled = "Each map has its own colour scale. " if run is not None else ""
     concerns = f"{page.counted(doubtful, 'map')} with concerns (column *concerns*)." if doubtful else ""
