@@ -144,7 +144,8 @@ with right:
         key="explorer:png",
         width="stretch",
     )
-    capture.button(network_ref, xray, heatmap, scale, drawn.opacity, chosen, name)
+    xray_file = chosen.data.image_path(xray.id) if chosen else None
+    capture.button(network_ref, xray, heatmap, scale, drawn.opacity, xray_file, name)
     st.download_button(
         "Relevance of every input value (.npy)",
         partial(explaining.relevance_npy, network, explaining.network_picture(network_ref, xray), method, target),
