@@ -204,7 +204,7 @@ def _capture(picture: np.ndarray, lines: Sequence[str], target: str, study: str,
     )
     capture.SpecificCharacterSet = "ISO_IR 192"  # UTF-8: names of classes are in any language
     # Bars and text have no side of the body, and whether the X-ray hangs the usual way is not known.
-    capture.PatientOrientation = None
+    capture.PatientOrientation = []
     capture.BodyPartExamined = "CHEST"  # which is not paired, so that it needs no Laterality
     capture.SeriesDescription = _shortened(f"{HEATMAP_SERIES}: {target}", _LONG_STRING)
     capture.DerivationDescription = _shortened(
