@@ -211,8 +211,6 @@ def _capture(picture: np.ndarray, lines: Sequence[str], target: str, study: str,
         f"Heatmap of a neural network laid over a chest X-ray, {NOT_FOR_DIAGNOSIS}. {'. '.join(lines[1:])}", _SHORT_TEXT
     )
     capture.ImageComments = NOT_FOR_DIAGNOSIS
-    if len(capture.PixelData) % 2:
-        capture.PixelData += b"\0"
     return capture
 
 
