@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cxr.explain.composites.catalogue import CompositeSummary
     from cxr.explain.composites.composite import Settings
     from cxr.explain.heatmap import Heatmap, Method
+    from cxr.reports.exports.secondary_capture import CaptureFile
 
 ALL = "all"
 
@@ -63,8 +64,20 @@ def explain(
     split: Annotated[str, typer.Option(help="Without IMAGE: the split to explain.")] = "test",
     n: Annotated[int | None, typer.Option(min=1, help="Without IMAGE: number of X-rays; by default all.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="With IMAGE: folder for the PNG files and the array; by default this one.")
+        Path | None,
+        typer.Option(
+            help=(
+                "With IMAGE: folder for the PNG files and the array; by default this one. A name that ends in .dcm: "
+                "a DICOM secondary capture in their place."
+            )
+        ),
     ] = None,
+    keep_patient: Annotated[
+        bool, typer.Option("--keep-patient", help="With --out x.dcm: keep patient and study of a DICOM IMAGE.")
+    ] = False,
+    reference_source: Annotated[
+        bool, typer.Option("--reference-source", help="With --out x.dcm: name the DICOM IMAGE as the source.")
+    ] = False,
     open_locked: OpenLocked = False,
     device: Device = "auto",
     slurm: SlurmOption = None,
@@ -76,6 +89,10 @@ def explain(
     from cxr.explain.heatmap import Method
 
     method = Method.of(composite, bias, precision, numbers(option))
+    as_capture = image is not None and out is not None and out.suffix.lower() == ".dcm"
+    if (keep_patient or reference_source) and not as_capture:
+        flag = "--keep-patient" if keep_patient else "--reference-source"
+        raise WrongUse(f"{flag} is for a secondary capture of one IMAGE: add --out x.dcm")
     if image is None:
         if out is not None:
             raise WrongUse(
@@ -103,7 +120,12 @@ def explain(
             f"{option_name} is for the X-rays of a split: one IMAGE is explained at once. Leave one of them out"
         )
     # One image is explained at once, without a turn: on a GPU if it is free, else on the processor.
-    _explain_one(model, image, method, target, data, out or Path(), device, as_json)
+    place: Path | CaptureFile = out or Path()
+    if as_capture and out is not None:
+        from cxr.reports.exports.secondary_capture import CaptureFile
+
+        place = CaptureFile(out, keep_patient, reference_source)
+    _explain_one(model, image, method, target, data, place, device, as_json)
 
 
 def composites(
@@ -167,7 +189,14 @@ def _number(value: str) -> int | float | str:
 
 
 def _explain_one(
-    model: str, image: str, method: Method, target: str, data: str | None, out: Path, device: str, as_json: bool
+    model: str,
+    image: str,
+    method: Method,
+    target: str,
+    data: str | None,
+    out: Path | CaptureFile,
+    device: str,
+    as_json: bool,
 ) -> None:
     from cxr.data.images.decode import read_with_notes
     from cxr.data.images.resize import fit_square
@@ -175,11 +204,13 @@ def _explain_one(
     from cxr.explain.legend import rules, title
     from cxr.explain.run_files import safe_names
     from cxr.explain.store import HeatmapStore
-    from cxr.networks import compute_on_free_device, load_network
+    from cxr.networks import compute_on_free_device, load_network, network_title
 
     store = HeatmapStore.of(model)
     network, description = load_network(model)
     path = image_path(model, image, data)
+    if not isinstance(out, Path):
+        out.check(path)
     pixels, file_notes = read_with_notes(path)
     seen = fit_square(pixels, network.card.size)  # shrunk as training and evaluation do it
     every = target == ALL and ALL not in network.classes  # a class of that name goes first
@@ -196,8 +227,12 @@ def _explain_one(
     (heatmaps,) = heatmaps_of(result)
     store.put(method, [(picture_digest(seen), heatmap) for heatmap in heatmaps])
     names = safe_names(network.classes)
-    stems = [f"{path.stem}-{names[heatmap.target]}-{method.composite}" for heatmap in heatmaps]
-    maps = [_map(result, t, heatmaps, pixels, out, stem) for t, stem in enumerate(stems)]
+    if isinstance(out, Path):
+        stems = [f"{path.stem}-{names[heatmap.target]}-{method.composite}" for heatmap in heatmaps]
+        files = _write(out, stems, pixels, result, heatmaps)
+    else:
+        files = out.write(path, pixels, heatmaps, network_title(model))
+    maps = [_map(result, t, heatmap, files[t]) for t, heatmap in enumerate(heatmaps)]
     report: _Report = {
         "model": description,
         "image": str(path),
@@ -242,15 +277,10 @@ class _Report(TypedDict):
     maps: list[_MapReport]
 
 
-def _map(
-    result: Explanation, t: int, heatmaps: list[Heatmap], pixels: np.ndarray, folder: Path, stem: str
-) -> _MapReport:
-    """Write one map's files and return what is told of it; all maps of a call share one colour scale."""
+def _map(result: Explanation, t: int, entry: Heatmap, files: dict[str, str]) -> _MapReport:
+    """Return what is told of one map."""
     from cxr.explain.diagnostics import concerns
-    from cxr.explain.render import colour_scale
 
-    entry = heatmaps[t]
-    scale = max(colour_scale(heatmap.relevance) for heatmap in heatmaps)
     return {
         "target": entry.target,
         "logit": entry.logit,
@@ -262,7 +292,7 @@ def _map(
         "residual": entry.residual if entry.has_ledger else None,
         "not_finite": entry.not_finite,
         "concerns": concerns(entry),
-        "files": _write(folder, stem, pixels, result.relevance[0, t], entry, scale),
+        "files": files,
     }
 
 
@@ -293,24 +323,29 @@ def _scores(network: Any, pixels: np.ndarray) -> dict[str, dict[str, float]]:
 
 
 def _write(
-    folder: Path, stem: str, pixels: np.ndarray, relevance: np.ndarray, heatmap: Heatmap, scale: float
-) -> dict[str, str]:
+    folder: Path, stems: list[str], pixels: np.ndarray, result: Explanation, heatmaps: list[Heatmap]
+) -> list[dict[str, str]]:
+    """Write the files of each map and return them by kind; all maps of a call share one colour scale."""
     import numpy as np
 
     from cxr.explain import legend, render
 
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = {
-        "heatmap": render.heatmap_rgb(heatmap.relevance, scale),
-        "overlay": render.overlay(pixels, heatmap.relevance, scale=scale),
-        "figure": render.figure(pixels, heatmap.relevance, legend=legend.lines(heatmap), scale=scale, height=512),
-    }
-    files = {kind: str(folder / f"{stem}-{kind}.png") for kind in pictures}
-    for kind, picture in pictures.items():
-        Path(files[kind]).write_bytes(render.to_png(picture))
-    files["relevance"] = str(folder / f"{stem}.npy")
-    np.save(files["relevance"], np.asarray(relevance, dtype=np.float32))
-    return files
+    scale = max(render.colour_scale(heatmap.relevance) for heatmap in heatmaps)
+    written = []
+    for stem, heatmap, relevance in zip(stems, heatmaps, result.relevance[0], strict=True):
+        pictures = {
+            "heatmap": render.heatmap_rgb(heatmap.relevance, scale),
+            "overlay": render.overlay(pixels, heatmap.relevance, scale=scale),
+            "figure": render.figure(pixels, heatmap.relevance, legend=legend.lines(heatmap), scale=scale, height=512),
+        }
+        files = {kind: str(folder / f"{stem}-{kind}.png") for kind in pictures}
+        for kind, picture in pictures.items():
+            Path(files[kind]).write_bytes(render.to_png(picture))
+        files["relevance"] = str(folder / f"{stem}.npy")
+        np.save(files["relevance"], np.asarray(relevance, dtype=np.float32))
+        written.append(files)
+    return written
 
 
 def _show(report: _Report) -> None:

@@ -159,6 +159,7 @@ def figure(
     alpha: float = 0.7,
     height: int = 320,
     scale: float | None = None,
+    overlay_alone: bool = False,
 ) -> np.ndarray:
     """Return one uint8 RGB picture: X-ray, heatmap, overlay and colour bar, under them the legend.
 
@@ -168,13 +169,16 @@ def figure(
         Lines under the pictures, such as :func:`cxr.explain.legend.lines`; the colour scale is added to them.
     scale
         Relevance at full colour; by default the percentile of this map.
+    overlay_alone
+        Leave out X-ray and heatmap beside the overlay.
     """
     image, flat = _picture(image), relevance_2d(relevance)
     scale = colour_scale(flat, percentile) if scale is None else scale
     width = max(1, round(height * image.shape[1] / image.shape[0]))
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     heat = cv2.resize(heatmap_rgb(flat, scale), (width, height), interpolation=cv2.INTER_NEAREST)
-    pictures = [_grey_rgb(small), heat, overlay(small, flat, alpha, scale), colourbar(scale, height)]
+    beside = [] if overlay_alone else [_grey_rgb(small), heat]
+    pictures = [*beside, overlay(small, flat, alpha, scale), colourbar(scale, height)]
     gap = np.full((height, _GAP, 3), 255, np.uint8)
     row = np.concatenate([part for picture in pictures for part in (picture, gap)][:-1], axis=1)
     return np.concatenate([row, _legend([*legend, scale_line(flat, scale)], row.shape[1])])

@@ -11,7 +11,7 @@ from cxr.explain.render import colour_scale, figure, to_png
 from cxr.explain.run_files import safe_names
 from cxr.reports.notebooks import ExplainedXray
 
-from sections.explorer import beside, faithfulness, heatmap_facts, masked_text, picture, whole_split
+from sections.explorer import beside, capture, faithfulness, heatmap_facts, masked_text, picture, whole_split
 from sections.grid import actions, grid
 from sections.trust import cluster_runs, relevance
 from services import computing, explaining, load
@@ -144,6 +144,8 @@ with right:
         key="explorer:png",
         width="stretch",
     )
+    xray_file = chosen.data.image_path(xray.id) if chosen else None
+    capture.button(network_ref, xray, heatmap, scale, drawn.opacity, xray_file, name)
     st.download_button(
         "Relevance of every input value (.npy)",
         partial(explaining.relevance_npy, network, explaining.network_picture(network_ref, xray), method, target),

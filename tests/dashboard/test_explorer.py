@@ -62,9 +62,11 @@ def test_a_heatmap_of_the_predicted_class_is_there_at_once(trained: Run) -> None
     assert [pane["title"] for pane in shown["panes"]] == ["X-ray", f"Heatmap: {predicted}", "Overlay"]
     assert shown["prediction"]["verdict"].startswith(f"Predicted {predicted} ")
     assert f"Red speaks for {predicted}, blue against it" in shown["sentence"]
-    assert {"Picture with legend (PNG)", "Relevance of every input value (.npy)"} <= {
-        button.label for button in app.download_button
-    }
+    assert {
+        "Picture with legend (PNG)",
+        "Secondary capture (DICOM)",
+        "Relevance of every input value (.npy)",
+    } <= {button.label for button in app.download_button}
 
 
 def test_the_predictions_shown_are_those_of_the_evaluation(trained: Run) -> None:

@@ -12,6 +12,7 @@ from data_samples import chest, dicom, save_dicom
 from pydicom.dataset import Dataset
 
 from cxr.data import Manifest, import_data
+from cxr.data.images.dicom import HEATMAP_SERIES
 from cxr.data.images.dicom_values import WINDOW_LEFT_OUT
 from cxr.data.importers.dicom_folder import NO_MODALITY
 from cxr.data.importers.import_options import DicomOptions
@@ -77,7 +78,11 @@ LEFT_OUT = {
     "knee": ({"SeriesDescription": "Knee AP"}, "body part Knee AP (description) is not the chest"),
     "capture": (
         {"Modality": "SC"},
-        "modality SC is not CR, DX, DR, RG or XR (`--allow-modality SC` takes it)",
+        "modality SC is not CR, DX, DR, RG or XR (a secondary capture: `--secondary-captures` takes it)",
+    ),
+    "other": (
+        {"Modality": "OT"},
+        "modality OT is not CR, DX, DR, RG or XR (`--allow-modality OT` takes it)",
     ),
 }
 
@@ -109,6 +114,41 @@ def test_secondary_captures_are_taken_on_request(tmp_path: Path):
         import_data("image-folder", tmp_path, modalities=["SC"])
 
 
+CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+
+
+def test_the_kind_of_object_says_what_a_secondary_capture_is(tmp_path: Path):
+    scan = dicom(np.repeat(chest()[..., None], 3, axis=2), 8, Modality="OT", SOPClassUID=CAPTURE)
+    save_dicom(tmp_path / "colour_scan.dcm", scan)
+    write(tmp_path / "bare.dcm", "Modality", SOPClassUID=CAPTURE, seed=1)
+    write(tmp_path / "sc.dcm", Modality="SC", seed=2)
+    write(tmp_path / "xray.dcm", seed=3)
+    write(tmp_path / "other.dcm", Modality="OT", seed=4)
+    write(tmp_path / "ct.dcm", Modality="CT", SOPClassUID=CAPTURE, seed=5)
+    write(tmp_path / "frames.dcm", Modality="OT", SOPClassUID=CAPTURE, NumberOfFrames=2, seed=6)
+    write(tmp_path / "lateral.dcm", Modality="OT", SOPClassUID=CAPTURE, ViewPosition="LL", seed=7)
+    asked = import_data("dicom", tmp_path, secondary_captures=True)
+    assert set(asked.manifest.table["image"]) == {"colour_scan.dcm", "bare.dcm", "sc.dcm", "xray.dcm"}
+    reasons = dict(zip(asked.excluded["file"], asked.excluded["reason"], strict=True))
+    assert reasons["frames.dcm"] == "holds 2 frames; an X-ray file holds one"
+    assert reasons.keys() == {"other.dcm", "ct.dcm", "frames.dcm", "lateral.dcm"}
+    silent = import_data("dicom", tmp_path)
+    assert set(silent.manifest.table["image"]) == {"bare.dcm", "xray.dcm"}
+    reasons = dict(zip(silent.excluded["file"], silent.excluded["reason"], strict=True))
+    assert "`--secondary-captures` takes it" in reasons["colour_scan.dcm"]
+    assert "takes it" not in reasons["ct.dcm"]
+
+
+def test_heatmaps_that_cxr_wrote_are_never_taken_for_xrays(tmp_path: Path):
+    write(tmp_path / "xray.dcm", seed=1)
+    series = f"{HEATMAP_SERIES}: oedema"
+    write(tmp_path / "heatmap.dcm", Modality="OT", SOPClassUID=CAPTURE, SeriesDescription=series)
+    options = {"secondary_captures": True, "modalities": ["OT", "SC"]}
+    result = import_data("dicom", tmp_path, **options)
+    assert result.manifest.table["image"].tolist() == ["xray.dcm"]
+    assert result.excluded["reason"].tolist() == ["is a heatmap that cxr wrote, not an X-ray"]
+
+
 def test_a_file_without_a_modality_is_taken_if_nothing_speaks_against_an_xray(tmp_path: Path):
     bare = ("Modality", "SOPClassUID")
     write(tmp_path / "bare.dcm", *bare, ViewPosition="", seed=1)
@@ -137,7 +177,7 @@ def test_a_file_without_a_modality_is_taken_if_nothing_speaks_against_an_xray(tm
 def test_the_command_counts_what_was_not_followed_and_takes_other_modalities(tmp_path: Path):
     write(tmp_path / "in" / "a.dcm", Modality="SC", WindowCenter=60000, WindowWidth=10)
     command = [sys.executable, "-m", "cxr", "data", "import", "dicom", str(tmp_path / "in"), "--name", "noted"]
-    done = subprocess.run([*command, "--allow-modality", "SC"], capture_output=True, text=True, check=True)
+    done = subprocess.run([*command, "--secondary-captures"], capture_output=True, text=True, check=True)
     assert f"1 X-ray: {WINDOW_LEFT_OUT}" in " ".join(done.stdout.split())
 
 

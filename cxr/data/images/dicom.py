@@ -7,6 +7,7 @@ optional packages of :data:`DECODER_PACKAGES`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -56,6 +57,10 @@ _TEXTS = {
 }
 _UPPER = frozenset({"modality", "view", "body_part", "burned_in_annotation", "photometric"})
 _SLICE_SIGNS = ("SliceThickness", "ImageOrientationPatient", "EchoTime", "RadiopharmaceuticalInformationSequence")
+HEATMAP_SERIES = "Heatmap by cxr"
+"""How the series of the captures that cxr writes are called, which are no X-rays to learn from."""
+SECONDARY_CAPTURE = "Secondary Capture"
+"""In the names of the kinds of object that hold a picture of another device's screen or film."""
 _HEADER_TAGS = [
     *_TEXTS.values(),
     *_CODES,
@@ -115,6 +120,17 @@ def read_header(path: Path) -> DicomHeader | str:
             return _header(_read(path, tags=_HEADER_TAGS))
     except Refusal as refusal:
         return str(refusal)
+
+
+def read_attributes(path: Path, names: Sequence[str]) -> Dataset | None:
+    """Return the attributes of these names of a DICOM file, None for a file of another kind or none at all."""
+    try:
+        if not looks_like_dicom(path, read_head(path)):
+            return None
+        with quiet():
+            return _read(path, tags=[*names, *_SURE_SIGNS])
+    except Refusal:
+        return None
 
 
 def decode_dicom(path: Path, max_pixels: int, notes: list[str]) -> NDArray[np.uint8]:

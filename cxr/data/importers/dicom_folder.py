@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cxr.data.images.dicom import DicomHeader, read_header
+from cxr.data.images.dicom import HEATMAP_SERIES, SECONDARY_CAPTURE, DicomHeader, read_header
 from cxr.data.images.pool import map_in_order
 from cxr.data.importers.import_options import DicomOptions, Options
 from cxr.data.importers.listing import Listing, Source, existing_folder, known_class, walk, with_folder_splits
@@ -22,7 +22,8 @@ from cxr.data.tables.xray_views import (
 
 # DR, RG and XR are what scanners and archives write for CR and DX.
 MODALITIES = ("CR", "DX", "DR", "RG", "XR")
-_XRAY_OBJECTS = ("Computed Radiography", "Digital X-Ray", "Secondary Capture")
+_XRAY_OBJECTS = ("Computed Radiography", "Digital X-Ray", SECONDARY_CAPTURE)
+_OF_CAPTURES = ("SC", "OT", "")
 _WIDEST = 2.5  # longer side by shorter side; a scout view or a strip is longer
 NO_MODALITY = "no modality in the file: taken for an X-ray by its header"
 
@@ -30,11 +31,12 @@ NO_MODALITY = "no modality in the file: taken for an X-ray by its header"
 def read(path: Path, options: DicomOptions) -> Listing:
     """Take the frontal chest X-rays among all DICOM files below a folder.
 
-    Modality CR, DX, DR, RG or XR, and those of ``options.modalities`` (SC, OT). A file without a modality, as some
-    public sets strip it, is taken if nothing in its header speaks against an X-ray, and its row says so. A file that is
-    silent about its view or body part is kept. View and body part are looked for in their own attributes, then in the
-    coded ones, then in the descriptions. The label is that of the innermost folder whose name stands for a class, else
-    "".
+    Modality CR, DX, DR, RG or XR, and those of ``options.modalities`` (SC, OT). With ``options.secondary_captures``
+    also secondary captures, in grey or colour, whose modality is SC, OT or not stated. The heatmaps that cxr itself
+    writes are left out. A file without a modality, as some public sets strip it, is taken if nothing in its header
+    speaks against an X-ray, and its row says so. A file that is silent about its view or body part is kept. View and
+    body part are looked for in their own attributes, then in the coded ones, then in the descriptions. The label is
+    that of the innermost folder whose name stands for a class, else "".
     """
     listing = Listing(existing_folder(path))
     files = list(walk(listing.root, listing))
@@ -42,7 +44,7 @@ def read(path: Path, options: DicomOptions) -> Listing:
     for file, header in zip(files, map_in_order(read_header, files), strict=True):
         if not isinstance(header, DicomHeader):
             listing.leave_out(file, str(header))
-        elif reason := _reason_against(header, allowed):
+        elif reason := _reason_against(header, allowed, options.secondary_captures):
             listing.leave_out(file, reason)
         else:
             listing.rows.append(_row(file, header, listing.root, options))
@@ -50,8 +52,19 @@ def read(path: Path, options: DicomOptions) -> Listing:
     return listing
 
 
-def _reason_against(header: DicomHeader, allowed: tuple[str, ...]) -> str:
-    return _wrong_modality(header, allowed) or _wrong_view(header) or _wrong_body_part(header)
+def _reason_against(header: DicomHeader, allowed: tuple[str, ...], captures: bool) -> str:
+    if header.series.startswith(HEATMAP_SERIES):
+        return "is a heatmap that cxr wrote, not an X-ray"
+    if captures and _is_capture(header):
+        reason = f"holds {header.frames} frames; an X-ray file holds one" if header.frames > 1 else ""
+    else:
+        reason = _wrong_modality(header, allowed)
+    return reason or _wrong_view(header) or _wrong_body_part(header)
+
+
+def _is_capture(header: DicomHeader) -> bool:
+    """Return whether a file is a secondary capture, by its kind of object or its modality, and not of a CT."""
+    return header.modality in _OF_CAPTURES and (SECONDARY_CAPTURE in header.sop_class or header.modality == "SC")
 
 
 def _wrong_modality(header: DicomHeader, allowed: tuple[str, ...]) -> str:
@@ -59,6 +72,8 @@ def _wrong_modality(header: DicomHeader, allowed: tuple[str, ...]) -> str:
         return ""
     if header.modality:
         hint = f" (`--allow-modality {header.modality}` takes it)" if header.modality in ("SC", "OT") else ""
+        if _is_capture(header):
+            hint = " (a secondary capture: `--secondary-captures` takes it)"
         return f"modality {header.modality} is not {', '.join(allowed[:-1])} or {allowed[-1]}{hint}"
     if against := _not_plausible(header):
         return f"has no modality, and {against}"

@@ -174,6 +174,8 @@ class DicomOptions(Options):
     ----------
     modalities
         DICOM modalities to take besides those of X-rays, such as ``SC``.
+    secondary_captures
+        Whether to take secondary captures, such as films that were scanned.
     """
 
     modalities: Sequence[str] = option(
@@ -182,6 +184,12 @@ class DicomOptions(Options):
         "Modalities besides those of X-rays",
         "DICOM modality to take besides X-rays', such as SC.",
         placeholder="SC, OT",
+    )
+    secondary_captures: bool = option(
+        "flag",
+        "--secondary-captures",
+        "Take secondary captures, such as scanned films",
+        "Take secondary captures of modality SC, OT or none, such as scanned films.",
     )
 
 
