@@ -36,7 +36,7 @@ def study_form(data_set: DataSet) -> Plan:
     chosen = st.multiselect(
         "Recipes, the first one is the baseline",
         list(PRESETS),
-        [preset for preset in CLAIMED if preset in fitting] or fitting[:1],
+        [preset for preset in CLAIMED if preset in fitting] or fitting[:1] or [CLAIMED[0]],
         key=f"study:recipes:{data_set.name}",
     )
     if missing := [preset for preset in CLAIMED if preset in why_not]:
