@@ -26,9 +26,9 @@ from sections.live.axes import View  # isort: skip
 assert DASHBOARD
 
 
-def training(manifest: Path, xrays: list[dict[str, Any]], **worst: Any) -> Run:
+def training(data: Path, xrays: list[dict[str, Any]], **worst: Any) -> Run:
     recipe = {"stages": [{"name": "own"}], "seed": 0}
-    folder = RunFolder.create(runs_root(), "train", {"recipe": recipe, "manifest": str(manifest)}, "watched")
+    folder = RunFolder.create(runs_root(), "train", {"recipe": recipe, "manifest": str(data)}, "watched")
     folder.update_status(state="finished", started=1000.0, ended=4000.0, launched=1000.0)
     place = {"stage": "own", "stage_index": 0, "epoch": 2, "n_val": 9, "manifest": None, "masked": False}
     folder.write_json(WORST, place | worst | {"xrays": xrays})
