@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import psutil
 import torch
 
+from cxr.networks.gpu_use import GpuUse
 from cxr.runs.folder import RunFolder
 from cxr.runs.metrics.usage_file import USAGE, UsageRow
 
@@ -28,11 +29,10 @@ class Usage:
     """Looks at this process, the processes that it started, and its GPU; ``device`` is where the training works."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
+        self._gpu = GpuUse(device)
         self._process = psutil.Process()
         self._seconds: dict[tuple[int, float], float] = {}
         self._looked = time.monotonic()
-        self._knows_gpu = device.type == "cuda"
         self._look()
 
     def row(self) -> UsageRow:
@@ -43,11 +43,10 @@ class Usage:
         used = sum(max(0.0, now - seconds_before.get(key, 0.0)) for key, now in self._seconds.items())
         elapsed = max(1e-3, self._looked - before)
         row = UsageRow(time=round(time.time(), 2), cores=round(used / elapsed, 2), memory_mb=round(memory / _MB))
-        if self._device.type == "cuda" and torch.cuda.is_initialized():
-            row["gpu_mb"] = round(torch.cuda.max_memory_allocated(self._device) / _MB)
-            torch.cuda.reset_peak_memory_stats(self._device)
-            if (share := self._gpu_share()) is not None:
-                row["gpu"] = share
+        if (gpu_mb := self._gpu.memory_mb()) is not None:
+            row["gpu_mb"] = gpu_mb
+        if (share := self._gpu.share()) is not None:
+            row["gpu"] = share
         return row
 
     def _look(self) -> int:
@@ -60,15 +59,6 @@ class Usage:
                 memory += process.memory_info().rss
         self._seconds, self._looked = seconds, time.monotonic()
         return memory
-
-    def _gpu_share(self) -> int | None:
-        if not self._knows_gpu:
-            return None
-        try:
-            return int(torch.cuda.utilization(self._device))
-        except Exception:  # NVIDIA's library is absent or has an error of its own: it will not come
-            self._knows_gpu = False
-            return None
 
 
 @contextlib.contextmanager
