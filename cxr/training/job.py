@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import logging
@@ -38,6 +39,7 @@ from cxr.training.report import Progress, Report
 from cxr.training.results import StageOutcome, TrainingResults
 from cxr.training.seen_in_stage import seen_in_stage
 from cxr.training.settings import TrainingParams
+from cxr.training.watching.usage import recorded
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +64,9 @@ def train(folder: RunFolder, params: TrainingParams | Mapping[str, Any], *, prog
     params = params if isinstance(params, TrainingParams) else TrainingParams.of(params.get("params", params))
     recipe = params.recipe
     with numerics(recipe.deterministic), together(recipe.devices, folder) as ranks:
-        Training(folder, params, ranks, progress).run()
+        training = Training(folder, params, ranks, progress)
+        with recorded(folder, training.fabric.device) if ranks.is_main else contextlib.nullcontext():
+            training.run()
 
 
 class Training:

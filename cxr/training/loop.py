@@ -37,6 +37,7 @@ from cxr.training.optim import learning_rate, make_optimiser
 from cxr.training.ranks import Ranks, split_evenly
 from cxr.training.recipe import LOWER_IS_BETTER, Recipe, Stage
 from cxr.training.report import ADVICE, Report
+from cxr.training.watching.worst import worst_xrays
 
 log = logging.getLogger(__name__)
 
@@ -255,10 +256,27 @@ class StageLoop:
         if not np.isfinite(logits).all():
             self.report.flush()  # which says it of a loss with its learning rate, if one was already infinite
             raise RunError(f"the network's outputs became infinite by step {self.place.step}: {ADVICE}")
+        if self.ranks.is_main:
+            self._report_worst(logits)
         with torch.no_grad():
             loss = self.loss.mean(torch.from_numpy(logits).to(self.fabric.device), targets).item()
         measure = multilabel_metrics if self.stage.task == "multi-label" else point_metrics
         return {"val_loss": loss} | {f"val_{name}": value for name, value in measure(targets, logits).items()}
+
+    def _report_worst(self, logits: np.ndarray) -> None:
+        data, place, stage = self.data, self.place, self.stage
+        ids = [data.cache.ids[row] for row in data.val_rows]
+        self.report.worst(
+            {
+                "stage": stage.name,
+                "stage_index": place.stage,
+                "epoch": place.epoch + 1 if place.begun else 0,
+                "n_val": len(ids),
+                "manifest": None if stage.data is None else str(data.manifest.path),
+                "masked": self.recipe.text.is_masked,
+                "xrays": worst_xrays(ids, data.classes, data.val_targets, logits),
+            }
+        )
 
     def _set_learning_rate(self, step: int, steps_per_epoch: int) -> float:
         settings = self.stage.optimiser

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cxr.errors import RunError
 from cxr.runs.folder import RunFolder
 from cxr.runs.metrics.metrics_file import MetricsRow
+from cxr.training.watching.worst import WorstOfValidation, write_worst
 
 if TYPE_CHECKING:
     import torch
@@ -68,6 +69,11 @@ class Report:
         """Add a row about an epoch: ``epoch`` its metrics, ``start`` those before the first, ``neurons`` the head's."""
         self._rows.append({"kind": kind, **row, "time": time.time()})
         self.flush()
+
+    def worst(self, worst: WorstOfValidation) -> None:
+        """Keep the X-rays that the last validation got most wrong, in the place of those of the one before."""
+        if self._folder is not None:
+            write_worst(self._folder, worst)
 
     def flush(self) -> None:
         """Write all rows.

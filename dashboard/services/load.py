@@ -21,6 +21,7 @@ from cxr.runs import Run, RunFolder
 from cxr.runs.folder import RESULTS
 from cxr.runs.index import FileContents
 from cxr.runs.metrics.metrics_table import Metrics, MetricsTable
+from cxr.runs.metrics.usage_file import Usage, UsageTable
 
 from services import pixels, warm_up
 
@@ -180,6 +181,16 @@ def _metrics(folder: str) -> MetricsTable:
 def metrics(run: Run) -> Metrics:
     """Return a run's metrics as columns; all sessions share them, and only what was added is read."""
     return _metrics(str(run.folder.path)).refresh()
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _usage(folder: str) -> UsageTable:
+    return UsageTable(Path(folder))
+
+
+def usage(run: Run) -> Usage:
+    """Return what a training took of its machine as columns; all sessions share them."""
+    return _usage(str(run.folder.path)).refresh()
 
 
 def headline(run: Run) -> str:

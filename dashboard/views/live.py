@@ -11,7 +11,7 @@ import streamlit as st
 from cxr.runs import Run, Status, list_runs
 from cxr.runs.metrics.metrics_table import Metrics
 
-from sections.live import curves, options, seeds
+from sections.live import curves, options, seeds, usage, worst
 from sections.live.axes import unit_for
 from services import load
 from widgets import page, pages, pick
@@ -114,6 +114,7 @@ def live() -> None:
     right.plotly_chart(curves.score_curves(metrics, drawn, of_seeds), key="live:score")
     left.plotly_chart(curves.rate_curves(metrics, drawn), key="live:rate")
     right.plotly_chart(curves.speed_curves(metrics, drawn), key="live:speed")
+    usage.show(load.usage(chosen), own, drawn)
     neurons = own.of_kind("neurons")
     neurons = [row for row in neurons if row["stage"] == neurons[-1]["stage"]]
     if neurons and any(n["kept"] for n in neurons[-1]["neurons"].values()):
@@ -122,9 +123,13 @@ def live() -> None:
         st.caption("The first point appears once the images are decoded and the first steps are done.")
     with st.expander("Log", expanded=status["state"] == "failed"):
         st.code("\n".join(chosen.folder.log_tail(40)) or "empty so far", language=None, wrap_lines=True)
+    worst.follow(chosen)
 
 
+worst_now = worst.read(chosen)
 live()
+with page.told_in_one_line(below_heading=False):
+    worst.show(chosen, worst_now)
 if chosen.status()["state"] == "queued":
     st.page_link(pages.TRAIN, label="See the queue and change its order", icon=":material/format_list_numbered:")
 if chosen.status()["state"] == "finished":

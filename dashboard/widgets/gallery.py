@@ -81,6 +81,16 @@ def grid(
         _open(data, ids, caption, link)
 
 
+def opened() -> str:
+    """Return the X-ray that was opened last, "" if none was or :func:`forget_opened` was called since."""
+    return str(st.session_state.get(_OPEN, ""))
+
+
+def forget_opened() -> None:
+    """Forget which X-ray was opened last; it stays closed."""
+    st.session_state.pop(_OPEN, None)
+
+
 def without_marks(caption: str) -> str:
     """Return a caption as it reads, without the signs of Markdown."""
     return re.sub(r"\\([\\`*_{}\[\]()#+!|~$:<>-])", r"\1", caption.replace("**", "").replace("  \n", " "))

@@ -88,6 +88,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "smooth": Parameter("smoothing"),
         "log": Parameter("switch"),
         "seeds": Parameter("switch"),
+        "page": _PAGE,
     },
     "study": {
         "data": Parameter("data set"),
@@ -110,6 +111,8 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "class": Parameter("class"),
         "threshold": Parameter("threshold"),
         "prevalence": Parameter("prevalence"),
+        "range": Parameter("range of probabilities"),
+        "range-page": _PAGE,
         "column": Parameter("column"),
         "pairs": Parameter("switch"),
         "slice": Parameter("slice"),

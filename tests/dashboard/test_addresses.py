@@ -67,7 +67,7 @@ def needed(page: str, param: str) -> dict[str, str]:
     return NEEDED.get(param, {}) if page == "text" else {}
 
 
-TABS = dict.fromkeys(("curve", "class", "threshold", "prevalence"), "curves")
+TABS = dict.fromkeys(("curve", "class", "threshold", "prevalence", "range"), "curves")
 TABS |= dict.fromkeys(("column", "pairs", "slice"), "slices")
 """The section of the Results page that has a parameter."""
 
@@ -108,7 +108,7 @@ LATER |= {("trust", name) for name in ("finding", "checklist", "rank", "group", 
 LATER |= {("explorer", name) for name in ("rank", "page", "group", "cluster", "turn")}  # of what was made
 LATER |= {("explorer", name) for name in ("heatmaps", "text", "share", "values")}  # of what was made or chosen
 LATER |= {("text", "seen")}  # of a whole split alone
-LATER |= {("results", "slice-page")}  # of a slice that was chosen
+LATER |= {("results", "slice-page"), ("results", "range-page")}  # of a slice or a range that was chosen
 LATER |= {("compare", name) for name in address.PARAMETERS["compare"] if name != "runs"}  # of two runs
 """Parameters of what is not there or not looked at: a warning says that they are not shown."""
 

@@ -73,6 +73,18 @@ def of_rows(rows: Sequence[MetricsRow], metrics: Metrics, view: View) -> Floats:
     return epochs_at(metrics)(steps) if view.axis == "epoch" else steps
 
 
+def of_times(times: Floats, metrics: Metrics, view: View) -> Floats:
+    """Return where moments (seconds since 1970) lie on the axis; NaN where there is no step to tell it by."""
+    if view.axis == "time":
+        return (times - (_began(metrics) if len(_times(metrics)) else times.min(initial=np.inf))) / view.unit_s
+    known, steps = metrics.steps["time"], metrics.steps["step"].astype(float)
+    finite = np.isfinite(known)
+    if not finite.any():
+        return np.full(len(times), np.nan)
+    at = np.interp(times, known[finite], steps[finite], left=0.0)
+    return epochs_at(metrics)(at) if view.axis == "epoch" else at
+
+
 def epochs_at(metrics: Metrics) -> Callable[[Floats], Floats]:
     """Return what turns steps into epochs, counted over all stages: 2.5 is the middle of the third."""
     ends = [float(row["step"]) for row in metrics.of_kind("epoch")]

@@ -90,7 +90,7 @@ def images(evaluated: Evaluated) -> str:
     names = sorted(per_class, key=lambda name: -per_class[name]["positive"])
     with left:
         labels = {name: f"{name} ({per_class[name]['positive']:,} positive)" for name in names}
-        name = pick.from_url("Finding", names, labels, "finding", resets=("threshold", "prevalence"))
+        name = pick.from_url("Finding", names, labels, "finding", resets=("threshold", "prevalence", "range"))
         limit = per_class[name]["threshold"]
         targets, chances = (rows[prefix + name].to_numpy(float) for prefix in (TARGET, "prob_"))
         came_of_it = outcomes(targets, chances, limit).to_numpy()

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from cxr.evaluation.curves import Curve, Histogram, ReliabilityBin
 from cxr.formatting import Estimate
 
+from sections.results.brush import WITH, WITHOUT, bar_ends
 from widgets.charts import GREY, NOTABLE, ORDINARY, class_colour, class_dash, empty_figure
 
 _HEIGHT = 400
@@ -116,7 +117,11 @@ def calibration(bins: Sequence[ReliabilityBin], scaled: Sequence[ReliabilityBin]
                 name=name,
                 line={"color": colour, "width": 2.5 if dash == "solid" else 1.5, "dash": dash},
                 marker={"size": 8, "symbol": symbol},
-                customdata=[[entry.n, entry.n_patients] for entry in entries],
+                customdata=[
+                    # After scaling a bin's ends are no probabilities of the network itself: it is not selected by them.
+                    [entry.n, entry.n_patients, *((entry.low, entry.high, "") if entries is bins else ())]
+                    for entry in entries
+                ],
                 hovertemplate="%{y:.3f} of %{customdata[0]} X-rays of %{customdata[1]} patients",
             )
     return figure
@@ -127,9 +132,9 @@ def scores(bars: Histogram, name: str, colour: str, threshold: float) -> go.Figu
     figure = empty_figure("", f"probability of {name}", "X-rays", _HEIGHT)
     middles = (bars.edges[:-1] + bars.edges[1:]) / 2
     width = bars.edges[1] - bars.edges[0]
-    for title, counts, sign, fill in (
-        (f"with {name}", bars.with_class, 1, colour),
-        ("without", bars.without, -1, GREY),
+    for title, counts, sign, fill, side in (
+        (f"with {name}", bars.with_class, 1, colour, WITH),
+        ("without", bars.without, -1, GREY, WITHOUT),
     ):
         figure.add_bar(
             x=middles,
@@ -137,8 +142,8 @@ def scores(bars: Histogram, name: str, colour: str, threshold: float) -> go.Figu
             width=width * 0.92,
             name=title,
             marker={"color": fill},
-            customdata=counts,
-            hovertemplate="%{customdata}",
+            customdata=[[int(n), *ends, side] for n, ends in zip(counts, bar_ends(bars.edges), strict=True)],
+            hovertemplate="%{customdata[0]}",
         )
     figure.add_vline(x=threshold, line={"color": "white", "width": 2}, annotation={"text": f"threshold {threshold:g}"})
     most = max(1, int(max(bars.with_class.max(initial=0), bars.without.max(initial=0))))

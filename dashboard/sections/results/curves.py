@@ -9,7 +9,7 @@ import streamlit as st
 from cxr.evaluation.curves import histogram, operating_point, point_in_words
 from cxr.evaluation.multilabel import THRESHOLD
 
-from sections.results import curve_charts
+from sections.results import brush, curve_charts
 from sections.results.evaluated import PRECISION_RECALL, ROC, Evaluated
 from widgets import charts, page, pick, viewer
 
@@ -24,8 +24,9 @@ _ABOUT = {
     PRECISION_RECALL: "Precision depends on how common the class is in these X-rays. The band is pointwise: at each "
     "recall it is a 95 % interval over patients.",
     CALIBRATION: "Bins hold about equal numbers of X-rays. On the diagonal, probabilities mean what they say. The band "
-    "is the 95 % interval of each bin over patients.",
-    SCORES: "X-rays with the class stand above the axis, the others below it.",
+    "is the 95 % interval of each bin over patients. Click a point, or draw a frame, to see the X-rays of its bin.",
+    SCORES: "X-rays with the class stand above the axis, the others below it. Click a bar, or draw a frame, to see its "
+    "X-rays.",
 }
 
 
@@ -61,18 +62,22 @@ def _show(evaluated: Evaluated, finding: str) -> None:
             "Intervals are over patients. The prevalence is taken as known. A threshold chosen on these X-rays "
             "does better on them than on others: choose it on the validation split."
         )
+    stretch = brush.chosen(name)
     with left:
         colour = charts.class_colour(name, evaluated.classes)
         if kind == CALIBRATION:
             bins, scaled = evaluated.calibration(name)
-            st.plotly_chart(curve_charts.calibration(bins, scaled, colour), key="results:calibration")
+            figure = curve_charts.calibration(bins, scaled, colour)
+            brush.chart(figure, name, stretch, key="results:calibration")
             if not scaled:
                 st.caption("Not shown after temperature scaling: that needs a validation split, and other X-rays here.")
         elif kind == SCORES:
-            st.plotly_chart(curve_charts.scores(histogram(one), name, colour, threshold), key="results:scores")
+            figure = curve_charts.scores(histogram(one), name, colour, threshold)
+            brush.chart(figure, name, stretch, key="results:scores")
         else:
             _show_curves(evaluated, kind, name, _place(kind, point.counts))
         st.caption(viewer.plain(f"{name}: {one.in_words}. {_ABOUT[kind]}"))
+    brush.show(evaluated, name, stretch)
 
 
 def _kind() -> str:
@@ -88,7 +93,7 @@ def _class(evaluated: Evaluated) -> str:
     counts = {name: scores.get("support", 0) for name, scores in evaluated.result["per_class"].items()}
     ranked = sorted(evaluated.classes, key=lambda name: not counts[name])  # those that are there first
     labels = {name: f"{name} ({counts[name]:,})" for name in ranked}
-    return pick.from_url("Class", ranked, labels, "class", resets=("threshold", "prevalence"))
+    return pick.from_url("Class", ranked, labels, "class", resets=("threshold", "prevalence", "range"))
 
 
 def _threshold(evaluated: Evaluated, name: str) -> float:
