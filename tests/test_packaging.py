@@ -150,7 +150,7 @@ def imported(folder: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     ("part", "extras"),
-    [("cxr", ("text", "slurm", "export", "tracking")), ("dashboard", ("dashboard", "sign-in"))],
+    [("cxr", ("text", "slurm", "export", "tracking", "dicom-out")), ("dashboard", ("dashboard", "sign-in"))],
     ids=["cxr", "dashboard"],
 )
 def test_every_package_that_is_imported_is_declared(part: str, extras: tuple[str, ...]):
