@@ -27,7 +27,7 @@ _TOKENS = "grid:tokens"
 
 def section() -> None:
     """Ask whose X-rays are shown, and show the grid."""
-    row = st.columns([4, 3, 6, 3, 5, 5, 4], vertical_alignment="center")
+    row = st.columns([4, 3, 6, 4, 5, 4, 4], vertical_alignment="center")
     with row[0].popover("Network", width="stretch"):
         network_ref = subject.network(st.container())
         chosen = subject.choose(network_ref, st.container(), st.container())
