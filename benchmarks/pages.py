@@ -172,7 +172,7 @@ def named(page: str) -> str:
 
 
 def sidebar(name: str) -> Callable[[Page], None]:
-    return lambda tab: tab.get_by_test_id("stSidebarNav").get_by_role("link", name=name, exact=True).click()
+    return lambda tab: tab.get_by_test_id("stSidebar").get_by_role("link", name=name, exact=True).click()
 
 
 def text(words: str) -> Callable[[Page], None]:
