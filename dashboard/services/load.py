@@ -64,6 +64,22 @@ def label_warnings(recipe: Recipe, data: Manifest) -> list[str]:
     return _label_warnings(recipe, data, recipe.to_yaml(), str(data.path), _stamp(data.path))
 
 
+@st.cache_data(max_entries=64, show_spinner=False)
+def _why_untrainable(_recipe: Recipe, _data: Manifest, recipe: str, path: str, stamp: int) -> str:
+    from cxr.training import check
+
+    try:
+        check(_recipe, _data)
+    except CxrError as error:
+        return str(error)
+    return ""
+
+
+def why_untrainable(recipe: Recipe, data: Manifest) -> str:
+    """Return why some stage of a recipe cannot be trained on the labels and splits of a data set, "" where all can."""
+    return _why_untrainable(recipe, data, recipe.to_yaml(), str(data.path), _stamp(data.path) if data.path else 0)
+
+
 @st.cache_data(max_entries=20, show_spinner=False)
 def _plan(_recipe: Recipe, _data: Manifest, recipe_text: str, path: str, stamp: int) -> list[StagePlan]:
     from cxr.training.planning.plan import plan_stages

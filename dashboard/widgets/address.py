@@ -181,8 +181,8 @@ _COMPLETE = """<script>
     for (const value of own.getAll(name)) embed.append(name, value);
   own.delete("embed"); own.delete("embed_options");
   if (path.split("/").pop() !== PAGE || own.toString() !== new URLSearchParams(FROM).toString()) return;
-  const rest = embed.toString();
-  history.replaceState(history.state, "", path + "?" + TO + (rest ? "&" + rest : ""));
+  const query = [TO, embed.toString()].filter(Boolean).join("&");
+  history.replaceState(history.state, "", path + (query ? "?" + query : ""));
 })();
 </script>"""
 

@@ -16,8 +16,8 @@ CLASS_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#9678ff", "#785a78", "#f0004b
 ground; ``tests/dashboard/test_colours.py`` measures both."""
 NOTABLE, ORDINARY = "#d55e00", "#0072b2"
 """Of marks in a list: what differs or stands out, and the rest."""
-MATRIX_COLOURS = ((0, "#1f2a34"), (1, "#63c7d3"))
-"""From no to all X-rays of a row; the cells are a ground of their own, so it is one on light and dark pages."""
+MATRIX_COLOURS = {"light": ("#eaf1f3", "#0b5560"), "dark": ("#1f2a34", "#63c7d3")}
+"""From no to all X-rays of a row, away from the page's ground."""
 CLASS_DASHES = ("solid", "dash", "dot", "dashdot")
 GREY = "#808c99"
 _HEIGHT = 340
@@ -81,19 +81,30 @@ def thinned(values: np.ndarray, most: int) -> np.ndarray:
     return np.union1d(spikes, shape).astype(np.intp)
 
 
+def ink_on(share: float, theme: str) -> str:
+    """Return black or white, whichever is easier to read on a cell of a matrix that holds a share of its row."""
+    ends = np.array([[int(end[k : k + 2], 16) / 255 for k in (1, 3, 5)] for end in MATRIX_COLOURS[theme]])
+    rgb = ends[0] + share * (ends[1] - ends[0])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ [0.2126, 0.7152, 0.0722])  # WCAG 2
+    return "#000000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#ffffff"
+
+
 def confusion(
     counts: Sequence[Sequence[float]] | np.ndarray,
     classes: Sequence[str],
     chosen: tuple[str, str] | None = None,
     texts: Sequence[Sequence[str]] | None = None,
     below: Sequence[Sequence[str]] | None = None,
+    *,
+    theme: str = "dark",
 ) -> go.Figure:
     """Confusion matrix as clickable squares: rows are the true class, columns the predicted one.
 
     The cell ``chosen``, (true class, predicted class), has a frame; the others stay as legible as they were.
     Squares are scatter markers because heat map cells return no selection. A point's ``customdata`` is
     ``[true class, predicted class]``. ``texts`` stand large in the cells (the counts by default), ``below`` small
-    (the share of the row by default).
+    (the share of the row by default). ``theme`` is that of the page, light or dark.
     """
     matrix = np.asarray(counts)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1e-9)
@@ -106,7 +117,7 @@ def confusion(
         "symbol": "square",
         "size": side,
         "color": share.ravel(),
-        "colorscale": MATRIX_COLOURS,
+        "colorscale": list(enumerate(MATRIX_COLOURS[theme])),
         "cmin": 0,
         "cmax": 1,
         "line": {
@@ -120,7 +131,7 @@ def confusion(
             y=[classes[true] for true, _ in cells],
             mode="markers+text",
             text=[f"<b>{large[true][predicted]}</b><br>{small[true][predicted]}" for true, predicted in cells],
-            textfont={"size": 13, "color": ["white" if share[cell] < 0.6 else "#08222a" for cell in cells]},
+            textfont={"size": 13, "color": [ink_on(share[cell], theme) for cell in cells]},
             customdata=[[classes[true], classes[predicted]] for true, predicted in cells],
             hovertemplate="true %{y}, predicted %{x}<extra>click to see the images</extra>",
             marker=marker,

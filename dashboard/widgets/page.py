@@ -36,9 +36,14 @@ _DENSE = """[data-testid=stMainBlockContainer] {padding: 1rem 1.5rem 4rem}
 """
 
 
+def theme() -> str:
+    """Return whether the page is light or dark; light before the browser has said so, as a print is."""
+    return st.context.theme.type or "light"
+
+
 def header(title: str, lead: str, *, dense: bool = False) -> None:
     """Write the page's heading and one sentence that says what it is for; ``dense`` leaves most room to a picture."""
-    dark = _DARK_STYLE if st.context.theme.type == "dark" else ""
+    dark = _DARK_STYLE if theme() == "dark" else ""
     st.html(f"<style>{_STYLE}{_DENSE if dense else ''}{dark}</style>")
     st.title(title, anchor=False)
     st.caption(lead)

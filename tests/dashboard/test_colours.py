@@ -72,3 +72,15 @@ def test_classes_are_told_apart(people: str):
 
 def test_the_colours_of_the_theme_are_those_of_the_charts():
     assert tomllib.loads(CONFIG.read_text())["theme"]["chartCategoricalColors"] == [*charts.COLOURS]
+
+
+@pytest.mark.parametrize("name", ["light", "dark"])
+def test_numbers_are_read_in_every_cell_of_a_matrix_and_few_are_nearest_to_the_page(name: str):
+    none, every = (_rgb(end) for end in charts.MATRIX_COLOURS[name])
+    for share in np.linspace(0, 1, 41):
+        cell = "#" + "".join(f"{round(255 * part):02x}" for part in none + share * (every - none))
+        assert _contrast(charts.ink_on(share, name), cell) >= 4.5, share
+    ground = _themes()[name]["backgroundColor"]
+    assert (
+        _contrast(charts.MATRIX_COLOURS[name][0], ground) < 1.3 < 4 < _contrast(charts.MATRIX_COLOURS[name][1], ground)
+    )

@@ -11,6 +11,7 @@ from apps import opened, refused, said
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
+from cxr.data.library import save_data_set
 from cxr.experiments.study import members, parse_plan, start_study
 from cxr.runs import Run, list_runs, local, members_of
 from tests.dashboard.conftest import RECIPE
@@ -47,6 +48,18 @@ def test_without_studies_and_data_the_page_says_what_to_do_next() -> None:
     assert not app.exception
     assert "No study yet" in app.info[0].value
     assert "No data set yet" in app.info[1].value
+
+
+def test_the_form_begins_with_recipes_that_can_be_trained_on_the_data(demo: Manifest, tmp_path: Path) -> None:
+    app = opened("study", data="demo")
+    recipes = field(app.multiselect, "Recipes, the first one is the baseline")
+    assert recipes.value == ["scratch", "demo"]
+    assert "twice and twice-keep cannot be trained on demo. stages.0.label: 'findings' finds nothing" in said(app)
+    every = demo.table.assign(findings=["No Finding" if k % 2 else "Effusion" for k in range(len(demo.table))])
+    save_data_set("found", Manifest.from_table(every, demo.root))
+    app = opened("study", data="found")
+    assert field(app.multiselect, "Recipes, the first one is the baseline").value == ["scratch", "twice", "twice-keep"]
+    assert "cannot be trained on" not in said(app)
 
 
 @pytest.mark.usefixtures("quick_members")

@@ -26,7 +26,7 @@ def test_every_stop_says_where_it_is_and_shows_what_its_address_names(number: in
     app = opened(stop.page.removeprefix("views/").removesuffix(".py"), **stop.query, tour=str(number))
     assert not app.exception
     assert not app.error, said(app)
-    assert f"{number} of {len(STOPS)} · {stop.title}" in said(app)
+    assert f"{number} of {len(STOPS)} · {stop.label}" in said(app)
     shown = dict(app.query_params)
     assert {name: shown[name] for name in (*stop.query, "tour")} == {**stop.query, "tour": str(number)}
 

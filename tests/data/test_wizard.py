@@ -18,7 +18,7 @@ from cxr.data import open_data_set
 from cxr.data.dry_run import dry_run
 from cxr.data.exporting import export_data_set, manifest_zip
 from cxr.data.importers.guessing import guess
-from cxr.data.jobs import import_data_set
+from cxr.data.jobs import import_data_set, split_data_set
 from cxr.data.library import list_data_sets
 from cxr.data.phantom import write_demo
 from cxr.data.removing import delete_data_set, what_would_be_lost
@@ -203,6 +203,23 @@ def test_images_in_the_folder_of_a_data_set_are_said_to_be_lost(tmp_path: Path) 
     loss = what_would_be_lost("demo")
     assert loss.images == 12
     assert loss.in_words()[0].startswith("12 images in its folder will be deleted")
+    assert loss.files == ("tokens.csv", "masks/ (36 files)")
+
+
+def test_a_data_set_whose_images_another_one_shows_is_not_deleted_before_that_one(tmp_path: Path) -> None:
+    write_demo(data_root() / "demo", n=12, size=96, workers=0)
+    split_data_set("demo", name="other-splits")
+    loss = what_would_be_lost("demo")
+    assert loss.needed_by == ("other-splits",)
+    said = "images of 'other-splits' lie in its folder. Delete that data set first."
+    assert loss.in_words()[0] == f"It cannot be deleted: {said}"
+    with pytest.raises(CxrError, match="lie in its folder"):
+        delete_data_set("demo")
+    assert open_data_set("other-splits").image_paths()
+    assert what_would_be_lost("other-splits").needed_by == ()
+    delete_data_set("other-splits")
+    delete_data_set("demo")
+    assert list_data_sets() == []
 
 
 @pytest.mark.parametrize("packed", [False, True])

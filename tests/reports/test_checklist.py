@@ -11,6 +11,7 @@ import shutil
 import pandas as pd
 import pytest
 from configurations import CONFIGURATIONS, every_configuration, write_network, write_xrays
+from runs_made import measured, trained
 
 from cxr.data import Manifest
 from cxr.data.library import save_data_set
@@ -22,16 +23,8 @@ from cxr.reports.checklist.items import CARD_ITEMS, CLAIM_ITEMS, ITEMS, TRIPOD_I
 from cxr.reports.checklist.topics import TOPICS
 from cxr.runs import Run
 from cxr.runs.folder import RunFolder
-from cxr.training import load_recipe, train
 
 pytestmark = pytest.mark.usefixtures("wide_terminal")
-
-
-def measured(network, manifest, **params):
-    folder = RunFolder.create(runs_root(), "evaluate", {"weights": str(network), "manifest": str(manifest), **params})
-    evaluate(folder, folder.params)
-    folder.update_status(state="finished")
-    return Run(folder)
 
 
 def data_of(tmp_path, configuration, n=24):
@@ -89,19 +82,14 @@ def test_patients_on_both_sides_are_counted_and_not_taken_on_trust(tmp_path):
 
 def test_a_training_tells_its_recipe_and_another_data_set_is_external(tmp_path):
     manifest = data_of(tmp_path, CONFIGURATIONS[0])
-    tiny = {"backbone_args": {"block_config": [1, 1, 1, 1]}, "size": 32, "weights": None, "device": "cpu", "seed": 5}
-    tiny |= {"stages.*.epochs": 1, "stages.*.batch": 6, "stages.*.classes": list(CONFIGURATIONS[0].classes)}
-    recipe = load_recipe("demo").changed(tiny).model_dump(mode="json")
-    folder = RunFolder.create(runs_root(), "train", {"recipe": recipe, "manifest": str(manifest), "data_name": "own"})
-    train(folder, folder.params)
-    folder.update_status(state="finished")
-    assert item(fill(Run(folder)), "33")["state"] == "not recorded"
+    run = trained(manifest)
+    assert item(fill(run), "33")["state"] == "not recorded"
     shutil.copytree(tmp_path / "xrays", tmp_path / "other")
     other = write_xrays(tmp_path / "hospital", CONFIGURATIONS[0], n=8, side=80)
-    elsewhere = RunFolder.create(runs_root(), "evaluate", {"run": folder.id, "manifest": str(other)})
+    elsewhere = RunFolder.create(runs_root(), "evaluate", {"run": run.id, "manifest": str(other)})
     evaluate(elsewhere, elsewhere.params)
     elsewhere.update_status(state="finished")
-    checklist = fill(Run(folder))
+    checklist = fill(run)
     assert "1 epochs of batches of 6" in item(checklist, "25")["text"]
     assert "Seed 5" in item(checklist, "25")["text"]
     assert item(checklist, "24")["text"].startswith("Began with random weights")

@@ -5,16 +5,14 @@ from __future__ import annotations
 import sys
 
 import pytest
+import runs_made as made
 from configurations import CONFIGURATIONS, Configuration, write_network, write_xrays
 
 from cxr.errors import MissingPackageError, RunError
-from cxr.paths import runs_root
 from cxr.reports.exports.mlflow import to_mlflow
 from cxr.reports.exports.tensorboard import to_tensorboard
 from cxr.reports.exports.tracked import plain_name, tracked
 from cxr.runs import Run
-from cxr.runs.folder import RunFolder
-from cxr.training import load_recipe, train
 from tests.audits.finished import finished
 
 
@@ -24,13 +22,7 @@ def trained(tmp_path) -> Run:
     table = manifest.read_text().splitlines()
     rows = [line.replace(",test,", f",{('train', 'val', 'test')[k // 6]},") for k, line in enumerate(table[1:])]
     manifest.write_text("\n".join([table[0], *rows]))
-    tiny = {"backbone_args": {"block_config": [1, 1, 1, 1]}, "size": 32, "weights": None, "device": "cpu", "seed": 5}
-    tiny |= {"stages.*.epochs": 2, "stages.*.batch": 3, "stages.*.classes": list(CONFIGURATIONS[0].classes)}
-    recipe = load_recipe("demo").changed(tiny).model_dump(mode="json")
-    folder = RunFolder.create(runs_root(), "train", {"recipe": recipe, "manifest": str(manifest), "data_name": "own"})
-    train(folder, folder.params)
-    folder.update_status(state="finished")
-    return Run(folder)
+    return made.trained(manifest, epochs=2, batch=3)
 
 
 def test_what_is_told_of_a_training_is_what_its_folder_holds(trained) -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from configurations import CONFIGURATIONS, ODD_NAMES, Configuration, every_configuration, write_network, write_xrays
+from runs_made import measured, trained
 
 from cxr.data import Manifest
 from cxr.data.library import save_data_set
 from cxr.errors import CxrError, RunError
-from cxr.evaluation.job import evaluate
 from cxr.paths import data_root, runs_root
 from cxr.reports.run import Choices, document_of, to_html, to_pdf, write
 from cxr.reports.run.document import Figure, Picture, Table
@@ -22,7 +22,6 @@ from cxr.reports.run.heatmaps import most_certain
 from cxr.reports.run.identities import Identities
 from cxr.runs import Run
 from cxr.runs.folder import RunFolder
-from cxr.training import load_recipe, train
 
 
 def data_of(tmp_path, configuration, n=24, name="own"):
@@ -33,13 +32,6 @@ def data_of(tmp_path, configuration, n=24, name="own"):
     table["split"] = (["train"] * (n // 2) + ["val"] * (n // 4) + ["test"] * n)[:n]
     save_data_set(name, Manifest.from_table(table, tmp_path / "xrays"))
     return data_root() / name / "manifest.csv"
-
-
-def measured(network, manifest):
-    folder = RunFolder.create(runs_root(), "evaluate", {"weights": str(network), "manifest": str(manifest)}, name="own")
-    evaluate(folder, folder.params)
-    folder.update_status(state="finished")
-    return Run(folder)
 
 
 @pytest.fixture
@@ -140,13 +132,8 @@ def test_classes_with_odd_names_are_written_as_they_are(tmp_path, configuration:
 
 def test_a_training_shows_recipe_curves_and_its_own_hashes(tmp_path):
     manifest = data_of(tmp_path, CONFIGURATIONS[0])
-    tiny = {"backbone_args": {"block_config": [1, 1, 1, 1]}, "size": 32, "weights": None, "device": "cpu", "seed": 5}
-    tiny |= {"stages.*.epochs": 1, "stages.*.batch": 6, "stages.*.classes": list(CONFIGURATIONS[0].classes)}
-    recipe = load_recipe("demo").changed(tiny).model_dump(mode="json")
-    folder = RunFolder.create(runs_root(), "train", {"recipe": recipe, "manifest": str(manifest), "data_name": "own"})
-    train(folder, folder.params)
-    folder.update_status(state="finished")
-    document = document_of(Run(folder), Choices())
+    run = trained(manifest)
+    document = document_of(run, Choices())
     content = repr(document)
     assert "Curves of the training" in titles(document)
     assert "'stages.0.batch', '6'" in content

@@ -42,8 +42,11 @@ def _deleting(chosen: DataSet) -> None:
         st.markdown(viewer.plain(sentence))
     if loss.runs:
         st.dataframe([{"run": run_id, "kind": kind} for run_id, kind in loss.runs], height=140)
+    stuck = bool(loss.needed_by or loss.active)
     typed = st.text_input("Type its name to delete it", key=f"keeping:name:{chosen.name}").strip()
-    if acts.button("Delete for good", icon=":material/delete:", key="keeping:go", disabled=typed != chosen.name):
+    if acts.button(
+        "Delete for good", icon=":material/delete:", key="keeping:go", disabled=stuck or typed != chosen.name
+    ):
         delete_data_set(chosen.name)
         address.forget("data", "image")
         st.toast(f"{chosen.name} is deleted")

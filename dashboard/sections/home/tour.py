@@ -2,60 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import PurePath
 
 import streamlit as st
 
+from sections.home.next_step import Step
 from widgets import address, pages, pick
 
 _PARAM, _KEY = "tour", "tour:stop"
 _DEMO = {"model": "demo", "data": "demo", "split": "test"}
 
 
-@dataclass(frozen=True)
-class Stop:
-    """A page as the tour shows it: its title, what to do there, and the rest of its address."""
-
-    page: str
-    title: str
-    text: str
-    query: Mapping[str, str] = field(default_factory=dict)
-
-
-STOPS: tuple[Stop, ...] = (
-    Stop(
+STOPS: tuple[Step, ...] = (
+    Step(
         pages.DATA,
         "Look at the X-rays.",
         "Each class has words burned in that the others seldom have. Click on an X-ray to see it large.",
         {"data": "demo"},
     ),
-    Stop(
+    Step(
         pages.EXPLORER,
         "Look at a heatmap.",
         "Red speaks for the class, blue against it. How much lies on the letters, not the lungs?",
         _DEMO,
     ),
-    Stop(
+    Step(
         pages.TEXT,
         "Take its text away.",
         "The same X-ray with its text filled in, and what the network says then.",
         _DEMO,
     ),
-    Stop(
+    Step(
         pages.TEXT,
         "Do that to all of them.",
         "One X-ray proves little. Press the button: the text of a whole split against random boxes.",
         _DEMO | {"look": "Whole split"},
     ),
-    Stop(
+    Step(
         pages.TRUST,
         "Can this be trusted?",
         "Quick look gathers what is known of this network, the weightiest finding first.",
         _DEMO,
     ),
-    Stop(
+    Step(
         pages.TRAIN,
         "Train your own.",
         "Choose a recipe and start. Your own X-rays come in on the page Data, under Import.",
@@ -88,7 +77,7 @@ def banner(page: str) -> None:
     stop = STOPS[number - 1]
     with st.container(border=True, key="tour"):
         words, ways = st.columns([5, 2], vertical_alignment="center")
-        words.markdown(f"**{number} of {len(STOPS)} · {stop.title}** {stop.text}")
+        words.markdown(f"**{number} of {len(STOPS)} · {stop.label}** {stop.why}")
         with ways.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"):
             if number > 1:
                 _way(number, number - 1, "Back", "arrow_back")
@@ -109,10 +98,10 @@ def _way(here: int, there: int, label: str, icon: str) -> None:
     if stop.page == STOPS[here - 1].page:
         # Streamlit's link to the page that is shown leaves the browser's address as it was.
         key = f"tour:{label}"
-        help_ = stop.title
+        help_ = stop.label
         st.button(label, icon=f":material/{icon}:", key=key, type="tertiary", help=help_, on_click=_turn, args=(there,))
     else:
-        st.page_link(stop.page, label=label, icon=f":material/{icon}:", query_params=_query(there), help=stop.title)
+        st.page_link(stop.page, label=label, icon=f":material/{icon}:", query_params=_query(there), help=stop.label)
 
 
 def _turn(number: int) -> None:

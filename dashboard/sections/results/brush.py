@@ -82,9 +82,7 @@ def show(evaluated: Evaluated, name: str, stretch: Stretch | None) -> None:
     words.markdown(f"##### {viewer.plain(f'{stretch.title(name)}: {counted_xrays(len(shown))}')}")
     back.button("Show none", icon=":material/close:", key="results:range:none", on_click=_clear, args=(name,))
     by_id = shown.set_index("image_id")
-    truth = by_id["label"]
-    if evaluated.several and "findings" in by_id:
-        truth = by_id["findings"].where(by_id["findings"] != "", truth).str.replace("|", ", ")
+    truth = xrays.stated(shown) if evaluated.several else by_id["label"]
     xrays.show(
         evaluated.data,
         shown,

@@ -99,7 +99,7 @@ def images(evaluated: Evaluated) -> str:
         shown = rows[came_of_it == outcome].sort_values(f"prob_{name}", ascending=outcome in MISSED)
         st.markdown(f"##### {viewer.plain(f'{OUTCOMES[outcome]} of {name} ({len(shown):,})')}")
         by_id = shown.set_index("image_id")
-        stated = by_id["findings"].where(by_id["findings"] != "", by_id["label"]).str.replace("|", ", ")
+        stated = xrays.stated(shown)
         xrays.show(
             evaluated.data,
             shown,

@@ -91,7 +91,7 @@ def chart(
     """Show a matrix whose cells can be clicked; ``take`` gets the chart's key then."""
     shares = [["–" if np.isnan(share) else f"{share:.0%}" for share in row] for row in row_shares(matrix)]
     below = [[f"{n:,} X-rays" for n in row] for row in counts.tolist()] if unit != UNITS[0] else shares
-    figure = charts.confusion(matrix, names, cell, texts_of(matrix, unit), below)
+    figure = charts.confusion(matrix, names, cell, texts_of(matrix, unit), below, theme=page.theme())
     key = f"confusion:{evaluated.run.id}:{evaluated.split}:{cell}:{unit}"
     st.plotly_chart(
         figure,

@@ -19,6 +19,14 @@ NO_PICTURES = (
 )
 
 
+def stated(rows: pd.DataFrame) -> pd.Series:
+    """Return what is known of each X-ray by its id: its findings, or its label where it has none."""
+    by_id = rows.set_index("image_id")
+    if "findings" not in by_id:
+        return by_id["label"]
+    return by_id["findings"].where(by_id["findings"] != "", by_id["label"]).str.replace("|", ", ")
+
+
 def show(
     data: Manifest | None,
     rows: pd.DataFrame,

@@ -21,6 +21,8 @@ AS_IN_THE_RECIPES = "as in the recipes"
 RANDOM = "random (no ImageNet)"
 CLAIMED = ("scratch", "twice", "twice-keep")
 """The recipes whose order the paper claims."""
+INSTEAD = "demo"
+"""What a recipe is compared with where the others cannot be trained."""
 _TEXT = "study:yaml"
 
 
@@ -32,15 +34,12 @@ def study_form(data_set: DataSet) -> Plan:
     if st.toggle("Write the YAML myself", key="study:by-hand"):
         return _by_hand()
     name = st.text_input("Name of the study", "study", key="study:name")
-    fitting, why_not = recipes_that_fit(data_set)
+    presets, reason = first_recipes(data_set)
     chosen = st.multiselect(
-        "Recipes, the first one is the baseline",
-        list(PRESETS),
-        [preset for preset in CLAIMED if preset in fitting] or fitting[:1] or [CLAIMED[0]],
-        key=f"study:recipes:{data_set.name}",
+        "Recipes, the first one is the baseline", list(PRESETS), presets, key=f"study:recipes:{data_set.name}"
     )
-    if missing := [preset for preset in CLAIMED if preset in why_not]:
-        st.caption(address.plain(f"{' and '.join(missing)} cannot learn from {data_set.name}: {why_not[missing[0]]}"))
+    if reason:
+        st.caption(address.plain(reason))
     first, second = _settings(), _comparison()
     if not chosen:
         raise CxrError("choose one recipe or more")
@@ -48,17 +47,19 @@ def study_form(data_set: DataSet) -> Plan:
     return parse_plan({"name": name.strip(), "recipes": recipes, "set": _common_changes(first)} | second)
 
 
-def recipes_that_fit(data_set: DataSet) -> tuple[list[str], dict[str, str]]:
-    """Return the presets all of whose stages find labels in a data set, and of the others why not."""
+def first_recipes(data_set: DataSet) -> tuple[list[str], str]:
+    """Return the recipes that the form begins with, and why they are not those of the paper's claim, "" if they are.
+
+    These are the ones that can be trained on the data set; where fewer than two can, the demo recipe takes the place.
+    """
     data = load.manifest(data_set.manifest_path)
-    fitting, why_not = [], {}
-    for preset in PRESETS:
-        try:
-            load.label_warnings(load_recipe(preset), data)
-            fitting.append(preset)
-        except CxrError as error:
-            why_not[preset] = str(error)
-    return fitting, why_not
+    why_not = {preset: load.why_untrainable(load_recipe(preset), data) for preset in CLAIMED}
+    refused = [preset for preset in CLAIMED if why_not[preset]]
+    fitting = [preset for preset in CLAIMED if not why_not[preset]]
+    if len(refused) == len(CLAIMED) or not refused:  # to leave all of them there says why when it is to start
+        return list(CLAIMED), ""
+    reason = f"{' and '.join(refused)} cannot be trained on {data_set.name}. {why_not[refused[0]]}"
+    return fitting if len(fitting) > 1 else [*fitting, INSTEAD], reason
 
 
 def _by_hand() -> Plan:

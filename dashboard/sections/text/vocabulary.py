@@ -201,8 +201,10 @@ def _show_entries(chosen: Subject, run: Run, tables: Tables, entries: list[Entry
     pick.leave("entry", st.session_state["vocabulary:entry"], "")
     token_images.show(chosen, tables, entry, join, picked=bool(rows))
     left, right = st.columns(2)
-    left.plotly_chart(heat(listed, "class"), key="vocabulary:by-class", theme="streamlit")
-    right.plotly_chart(heat(listed, "source", tables[0]), key="vocabulary:by-source", theme="streamlit")
+    left.plotly_chart(heat(listed, "class", theme=page.theme()), key="vocabulary:by-class", theme="streamlit")
+    right.plotly_chart(
+        heat(listed, "source", tables[0], theme=page.theme()), key="vocabulary:by-source", theme="streamlit"
+    )
 
 
 def table(listed: list[Entry]) -> pd.DataFrame:
@@ -256,7 +258,7 @@ def _explanation(listed: list[Entry]) -> str:
     )
 
 
-def heat(listed: list[Entry], by: str, images: pd.DataFrame | None = None) -> go.Figure:
+def heat(listed: list[Entry], by: str, images: pd.DataFrame | None = None, *, theme: str = "dark") -> go.Figure:
     """Return counts of X-rays by token and class, or source, as squares; the colour is the share of that column."""
     shown = listed[:_IN_CHART]
     if by == "class" or images is None:
@@ -278,7 +280,7 @@ def heat(listed: list[Entry], by: str, images: pd.DataFrame | None = None) -> go
             text=counts.astype(int),
             texttemplate="%{text}",
             hovertemplate="%{y}: %{text} (%{z:.0%})<extra></extra>",
-            colorscale=charts.MATRIX_COLOURS,
+            colorscale=list(enumerate(charts.MATRIX_COLOURS[theme])),
             zmin=0,
             zmax=1,
             xgap=2,
