@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
@@ -25,6 +26,21 @@ from cxr.runs import Run, list_runs
 from cxr.runs.folder import RunFolder
 
 SINGLE, SEVERAL = CONFIGURATIONS[0], CONFIGURATIONS[4]
+
+
+def lowest_share_simulated() -> float:
+    """Return in how many of 100 drawn sets the worst interval of an AUC or average precision holds, as measured."""
+    table = Path(__file__).parents[2] / "benchmarks" / "results" / "intervals.md"
+    shares, columns = [], []
+    for line in table.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if not line.startswith("|"):
+            columns = []
+        elif not columns:
+            columns = [k for k, name in enumerate(cells) if "auc" in name or "average_precision" in name]
+        else:
+            shares += [float(cells[k]) for k in columns if cells[k].replace(".", "").isdigit()]
+    return min(shares)
 
 
 def measured(tmp_path: Path, configuration: Configuration, changes: dict | None = None, **params: object) -> Run:
@@ -134,7 +150,8 @@ def test_each_network_has_the_figures_of_its_task(tmp_path: Path, configuration:
     assert not app.exception
     assert not app.error
     assert metrics(app)["Images"] == "12"
-    assert "as few as 85 of 100 data sets" in plain(app)  # where intervals are too short, it is said beside them
+    lowest = math.floor(lowest_share_simulated())
+    assert f"as few as {lowest} of 100 data sets" in plain(app)  # where intervals are too short, it is said beside them
     table = app.dataframe[0].value
     assert sorted(table.index) == sorted(configuration.classes)
     if configuration.multi_label:
