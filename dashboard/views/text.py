@@ -100,13 +100,15 @@ elif section == BOXES:
 else:
     n = len(chosen.data.select(split=chosen.split))
     with page.told_in_one_line():
-        params = experiments.settings(how)
+        row = st.container(horizontal=True)
+        with row.popover("Options", icon=":material/tune:"):
+            params = experiments.settings(how)
+            place = where.choose(experiments.KIND)
         params |= locked.choose_open(chosen.manifest_path, [chosen.split] if chosen.split else [], "text")
-        place = where.choose(experiments.KIND)
-        if acts.button(
-            f"Mask the text of all {n:,} X-rays", icon=":material/play_arrow:", type="primary", key="text:start"
-        ):
+        label = f"Mask the text of all {n:,} X-rays"
+        if acts.button(label, at=row, icon=":material/play_arrow:", type="primary", key="text:start"):
             experiments.begin(chosen, params, place)
+        results = st.container()  # what was found comes before the command
         page.command(
             "cxr",
             "text",
@@ -123,6 +125,7 @@ else:
             *locked.words(params),
             *where.words(place),
         )
-        run = experiments.choose(chosen)
-        experiments.watch(run)
-        masking_results.show(run)
+        with results:
+            run = experiments.choose(chosen)
+            experiments.watch(run)
+            masking_results.show(run)
