@@ -30,9 +30,9 @@ _SIDE = 384
 def show(chosen: Subject, rows: pd.DataFrame, selected: tuple[str, ...], run: Run | None) -> None:
     """Show the row of buttons above the grid; they work on the selected X-rays, or on all that are shown."""
     of = rows[rows["image_id"].isin(selected)] if selected else rows
-    words = f"{len(selected)} selected" if selected else f"all {len(rows)}"
+    words = f"{len(selected):,} selected" if selected else f"all {len(rows):,}"
     cells = st.columns([5, 3, 4, 3, 3, 4, 4], vertical_alignment="center")
-    cells[0].markdown(f"**{page.counted(len(rows), 'X-ray')}** · {len(selected)} selected")
+    cells[0].markdown(f"**{page.counted(len(rows), 'X-ray')}** · {len(selected):,} selected")
     if selected:
         cells[1].button("Select none", key="grid:none", on_click=tiles.select, args=((),), width="stretch")
     else:

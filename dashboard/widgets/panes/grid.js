@@ -45,7 +45,7 @@ class Grid {
     this.stamp = data.stamp;
     this.turn = data.turn;
     this.total = data.total;
-    this.root.setAttribute("aria-label", `${data.total} X-rays; arrow keys move, space selects, enter opens`);
+    this.root.setAttribute("aria-label", `${data.total.toLocaleString("en")} X-rays; arrow keys move, space selects, enter opens`);
     for (const tile of data.tiles) {
       this.tiles.set(tile.at, tile);
       this.cells.get(tile.at)?.remove();
