@@ -18,6 +18,7 @@ from cxr.errors import CxrError, system_error
 from widgets import address
 
 if TYPE_CHECKING:
+    from cxr.reports.identities import Privacy
     from cxr.reports.notebooks import NotebookFinding
 
 _log = logging.getLogger(__name__)
@@ -134,6 +135,20 @@ def csv_button(label: str, table: pd.DataFrame, name: str) -> None:
         on_click="ignore",
         key=f"csv:{name}",
     )
+
+
+def privacy(key: str, *, images: bool = True) -> Privacy:
+    """Let the user choose what a report that is downloaded shows of single X-rays: by default nothing."""
+    from cxr.reports.identities import Privacy
+
+    with_images = images and st.checkbox("Show the X-rays themselves", key=f"{key}:images")
+    help_ = "Without, X-rays have running numbers. Ids of patients never go in."
+    return Privacy(with_images, st.checkbox("Call X-rays by their ids", key=f"{key}:ids", help=help_))
+
+
+def privacy_words(privacy: Privacy) -> list[str]:
+    """Return what the command line takes for the same."""
+    return ["--with-images"] * privacy.with_images + ["--with-ids"] * privacy.with_ids
 
 
 def command(*words: object) -> None:

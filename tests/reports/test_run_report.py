@@ -16,10 +16,10 @@ from cxr.data import Manifest
 from cxr.data.library import save_data_set
 from cxr.errors import CxrError, RunError
 from cxr.paths import data_root, runs_root
+from cxr.reports.identities import Identities
 from cxr.reports.run import Choices, document_of, to_html, to_pdf, write
 from cxr.reports.run.document import Figure, Picture, Table
 from cxr.reports.run.heatmaps import most_certain
-from cxr.reports.run.identities import Identities
 from cxr.runs import Run
 from cxr.runs.folder import RunFolder
 

@@ -16,7 +16,7 @@ from cxr.experiments.masking.sentences import relevance_of
 from cxr.experiments.masking.settings import Setting
 from cxr.experiments.masking.shapes import MaskingResults, masking_results
 from cxr.explain import render
-from cxr.reports import masking, masking_tables
+from cxr.reports import masking, masking_tables, masking_xrays
 from cxr.reports.notebooks import TextFinding
 from cxr.runs import ACTIVE, Run
 from cxr.text import TextBox, mask_text
@@ -82,7 +82,7 @@ def _show_example(run: Run, results: MaskingResults, table: pd.DataFrame) -> Non
     masked = mask_text(image, boxes, results["mode"], results["margin"])
     st.markdown(
         viewer.plain(
-            masking.in_words(table.set_index("image_id").loc[shown_example.image_id], results["classes"], boxes)
+            masking_xrays.in_words(table.set_index("image_id").loc[shown_example.image_id], results["classes"], boxes)
         )
     )
     left, right = st.columns(2)
@@ -158,10 +158,12 @@ def _frame(rows: pd.DataFrame, nothing: str) -> None:
 
 def _show_exports(run: Run, table: pd.DataFrame) -> None:
     st.markdown("**Downloads**")
+    with st.container(horizontal=True):
+        privacy = page.privacy(f"experiments:{run.id}")
     first, second, third = st.columns(3)
     first.download_button(
         "Report (one HTML file)",
-        lambda: masking.to_html(run).encode(),
+        lambda: masking.to_html(run, privacy).encode(),
         f"{run.id}.html",
         "text/html",
         icon=":material/description:",
@@ -169,7 +171,7 @@ def _show_exports(run: Run, table: pd.DataFrame) -> None:
     )
     second.download_button(
         "All tables (CSV in a ZIP file)",
-        lambda: masking.to_zip(run),
+        lambda: masking.to_zip(run, privacy),
         f"{run.id}.zip",
         "application/zip",
         icon=":material/folder_zip:",
@@ -177,7 +179,7 @@ def _show_exports(run: Run, table: pd.DataFrame) -> None:
     )
     with third:
         page.csv_button("Predictions before and after as CSV", table, run.id)
-    command = ["cxr", "text", "report", run.id, "--out", "text.html"]
+    command = ["cxr", "text", "report", run.id, "--out", "text.html", *page.privacy_words(privacy)]
     page.command(*command)
     page.notebook(TextFinding(command, run), run.id)
 
@@ -249,7 +251,7 @@ def _show_pair(data: Manifest, entry: Mapping[str, Any], boxes: list[TextBox], s
     for column, picture, state in zip(st.columns(2), pair, ("as it is", "text masked"), strict=True):
         column.image(picture, alt=f"{image_id}, {state}", width="stretch")
     tokens = page.counted(entry["n_boxes"], "token")
-    st.markdown(f"**{viewer.plain(_change(entry))}** · {viewer.plain(masking.known_of(entry))} · {tokens}")
+    st.markdown(f"**{viewer.plain(_change(entry))}** · {viewer.plain(masking_xrays.known_of(entry))} · {tokens}")
     where = {"model": setting.model, "data": name_of(setting.manifest), "split": entry["split"]}
     st.page_link(pages.EXPLORER, label="Explain", icon=":material/radiology:", query_params=where | {"image": image_id})
 
@@ -258,7 +260,7 @@ def _change(entry: Mapping[str, Any]) -> str:
     """Return the prediction before and after, with its confidence; of several findings the one that moves most."""
     if "predicted_before" not in entry:
         classes = [c.removeprefix("prob_").removesuffix("_before") for c in entry if _is_chance_before(c)]
-        return masking.change_of(entry, example.most_moved(entry, classes)[0])
+        return masking_xrays.change_of(entry, example.most_moved(entry, classes)[0])
     before, after = (f"{entry[f'predicted_{c}']} {entry[f'confidence_{c}']:.0%}" for c in ("before", "after"))
     return f"{before} → {after}"
 
