@@ -171,7 +171,7 @@ def at_the_end(evaluated: Evaluated, stages: list[StageOutcome]) -> None:
         command_and_notebook(evaluated, table_form.words(run.params))
         return
     if stages:
-        st.subheader("Stages", anchor=False)
+        st.header("Stages", anchor=False)
         st.dataframe(stage_table(stages), hide_index=True, width="stretch")
         for stage in stages[:-1]:
             with st.expander(f"{stage['name']}: each class on its validation images", icon=":material/stacks:"):

@@ -27,6 +27,7 @@ _SHORT = 5000  # rows of a table that take no time to write
 # Captions at their own opacity are hard to read on a projector.
 _STYLE = """[data-testid=stMainBlockContainer] {padding: 2.2rem 3rem 4rem}
 [data-testid=stCaptionContainer] {opacity: .8}
+[data-testid=stMain] h2 {padding: .5rem 0 .75rem}
 [data-testid=stMain] pre, [data-testid=stMain] pre * {white-space: pre-wrap; overflow-wrap: anywhere}
 """
 # White letters on the light colour of the dark theme have less than half the contrast that small text needs.

@@ -19,6 +19,7 @@ from cxr.data import Manifest
 from cxr.errors import TextError
 from cxr.experiments.masking.results import condition_table
 from cxr.reports import masking
+from cxr.reports.identities import Privacy
 from cxr.runs import Run, get_run, list_runs, start
 
 
@@ -119,7 +120,7 @@ def test_a_finished_experiment_shows_what_it_found(experiment: Run) -> None:
     for name in by_class:  # three classes, so that each is a column
         change = table[f"logit_{name}_after"] - table[f"logit_{name}_before"]
         assert by_class.loc["logit, text masked", name].startswith(f"{change.mean():+.3f} [")
-    assert "One X-ray" in [heading.value for heading in app.subheader]
+    assert "One X-ray" in [heading.value for heading in app.header]
     app.segmented_control(key=f"experiments:shown:{experiment.id}").set_value("largest moves").run()
     assert not app.exception
     assert any(" token" in m.value and "→" in m.value for m in app.markdown)
@@ -167,7 +168,8 @@ def test_what_an_address_names_of_an_experiment_comes_back_or_is_reported(experi
 
 
 def test_the_report_is_one_file_with_the_finding_pictures_and_tables(experiment: Run, tmp_path: Path) -> None:
-    page = masking.write(experiment, tmp_path / "text.html").read_text(encoding="utf-8")
+    shown = Privacy(with_images=True)
+    page = masking.write(experiment, tmp_path / "text.html", shown).read_text(encoding="utf-8")
     results = experiment.results()
     assert results["finding"] in html.unescape(page)
     assert re.findall(r"""(?:src|href)=["'](?!data:)([^"']+)""", page) == []

@@ -36,7 +36,7 @@ _IN_CHART = 25
 
 def show(chosen: DataSet, data: Manifest) -> None:
     """Show the section: what the newest audit of this data set found, or how to start one."""
-    st.subheader("Audit", anchor=False)
+    st.header("Audit", anchor=False)
     st.caption(
         "What tells the classes apart without a look at the chest? Source, view, sex, age, size, file format, borders, "
         "grey values and burned-in text are each compared with the class."

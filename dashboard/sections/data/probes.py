@@ -46,7 +46,7 @@ _MASKS = {
 
 def show(chosen: DataSet, data: Manifest) -> None:
     """Show the section: what the newest probes of this data set found, or how to start them."""
-    st.subheader("Protocol probes", anchor=False)
+    st.header("Protocol probes", anchor=False)
     st.caption(
         "Can a simple classifier tell the source, or the class, from the X-ray without its lungs, from its border or "
         "from its text alone? If so, a network can too, without a look at the disease."

@@ -53,7 +53,7 @@ def show(run: Run) -> None:
     _show_counts(results)
     with page.told_in_one_line():
         _show_example(run, results, table)
-    st.subheader("The whole set", anchor=False)
+    st.header("The whole set", anchor=False)
     st.dataframe(masking_tables.accuracies(results), hide_index=True)
     titles = masking.titles(results)
     st.markdown(f"**{titles['classes']}**")
@@ -75,7 +75,7 @@ def _show_example(run: Run, results: MaskingResults, table: pd.DataFrame) -> Non
     data = load.manifest_of(run)
     if shown_example is None or not data.image_path(shown_example.image_id).is_file():
         return
-    st.subheader("One X-ray", anchor=False)
+    st.header("One X-ray", anchor=False)
     st.caption("The X-ray whose probabilities change most when its text is masked, beyond random boxes.")
     image = read_xray(data.image_path(shown_example.image_id))
     boxes = boxes_by_image(run).get(shown_example.image_id, [])
@@ -206,7 +206,7 @@ def _show_left_out(results: MaskingResults) -> None:
 
 
 def _show_images(run: Run, results: MaskingResults, table: pd.DataFrame) -> None:
-    st.subheader("Images", anchor=False)
+    st.header("Images", anchor=False)
     by = "moved" if masking_tables.is_of_findings(results) else "confidence_before"
     changed = table[table["changed"]].sort_values(by, ascending=False)
     most = table[table["moved"] > 0]

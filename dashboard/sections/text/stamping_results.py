@@ -197,7 +197,7 @@ def most_affected(table: pd.DataFrame, towards: str, size: float, contrast: floa
 
 
 def _show_images(run: Run, results: StampingResults, table: pd.DataFrame) -> None:
-    st.subheader("Most affected X-rays", anchor=False)
+    st.header("Most affected X-rays", anchor=False)
     doses = [(dose["size"], dose["contrast"]) for dose in results["doses"]]
     doses.sort(reverse=True)
     key = f"stamping:dose:{run.id}"

@@ -12,7 +12,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from cxr.evaluation import predict
-from cxr.experiments.masking.one_image import CONDITIONS, masked_versions
+from cxr.experiments.masking.one_image import CONDITIONS, before_and_after, masked_versions
 from cxr.experiments.masking.settings import Setting
 from cxr.explain.heatmap import Method
 from cxr.text import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, Reviews, TextBox, detect_cached, mask_text, tokens_of
@@ -85,6 +85,30 @@ def corrected_or_found(subject: Subject, xray: Xray) -> tuple[list[TextBox], boo
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
+def _before_and_after(
+    network_ref: str,
+    model_stamp: int,
+    image_id: str,
+    stamp: str,
+    how: MaskedBy,
+    _pixels: np.ndarray,
+    boxes: list[TextBox],
+) -> dict[str, np.ndarray]:
+    network, _ = load.model(network_ref)
+    setting = Setting.of({"model": network_ref, "manifest": "", **how})
+    pictures = np.stack(before_and_after(_pixels, boxes, setting, network.card.size))
+    logits = computing.compute(network_ref, lambda on_device: predict(on_device, pictures)).value
+    return dict(zip(CONDITIONS, logits, strict=False))
+
+
+def before_and_masked(subject: Subject, xray: Xray, boxes: Sequence[TextBox], how: MaskedBy) -> dict[str, np.ndarray]:
+    """Return logits (K,) before and with the text masked, without the search for controls."""
+    network_ref = subject.network_ref
+    stamp = load.model_stamp(network_ref)
+    return _before_and_after(network_ref, stamp, xray.id, xray.stamp, how, xray.pixels, list(boxes))
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
 def _logits(
     network_ref: str,
     model_stamp: int,
@@ -117,17 +141,26 @@ def changes(network: XrayClassifier, by_condition: dict[str, np.ndarray]) -> pd.
     return pd.DataFrame({"class": network.classes, **dict(columns)})
 
 
+def show_control(place: DeltaGenerator, network: XrayClassifier, by_condition: dict[str, np.ndarray]) -> None:
+    """Show every class before, with the text masked, and under the control."""
+    place.dataframe(changes(network, by_condition), hide_index=True, column_config=CHANGES_FORMAT)
+    place.caption(
+        "Control: random boxes of the same areas, off the text and as far from the frame, where masking changes the "
+        "picture as much. They show what masking alone does."
+    )
+
+
 def verdict(network: XrayClassifier, by_condition: dict[str, np.ndarray]) -> str:
     """Return the decision before and after in one sentence; of several findings the one that moves most."""
     if explaining.is_of_findings(network):
         name = target_of(network, by_condition)
-        chances = explaining.probabilities(network, np.stack([by_condition[c] for c in CONDITIONS]))
-        before, after, control = (row[network.classes.index(name)] for row in chances)
+        chances = explaining.probabilities(network, np.stack([by_condition[c] for c in CONDITIONS[:2]]))
+        before, after = (row[network.classes.index(name)] for row in chances)
         return (
             f"Masking the text moves **{viewer.plain(name)}** most: its probability goes from {before:.3f} to "
-            f"{after:.3f}, under random boxes to {control:.3f}."
+            f"{after:.3f}."
         )
-    names = {name: viewer.plain(network.classes[int(values.argmax())]) for name, values in by_condition.items()}
+    names = {name: viewer.plain(network.classes[int(by_condition[name].argmax())]) for name in CONDITIONS[:2]}
     if names["before"] != names["after"]:
         return f"Masking the text changes the prediction from **{names['before']}** to **{names['after']}**."
     return f"The prediction stays **{names['before']}** when the text is masked."

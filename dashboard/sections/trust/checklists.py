@@ -21,7 +21,7 @@ _FORMS: dict[str, tuple[str, str, Callable[[Run, Checklist], str]]] = {
 
 def show(measured: Run) -> None:
     """Show the checklists of a training, an evaluation or a table of predictions once they are wanted."""
-    st.subheader("Checklists", anchor=False)
+    st.header("Checklists", anchor=False)
     pick.arrive("trust:checklist", "checklist", False, pick.switched, accepted="0, 1")
     wanted = st.toggle(
         "Fill in CLAIM 2024, TRIPOD+AI and the model card",
