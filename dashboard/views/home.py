@@ -11,7 +11,7 @@ from cxr.runs import Slurm, list_runs, start
 
 from sections.home import runs_table, tour
 from sections.home.next_step import OTHER_STEPS, best_step
-from widgets import address, page, pages, where
+from widgets import address, page, pages, tables, where
 from widgets import run_state as run_parts
 from widgets.access import acts
 
@@ -82,7 +82,8 @@ with page.told_in_one_line():
         st.caption("No run yet. Trainings, evaluations and text experiments appear here.")
 st.header("Data sets", anchor=False)
 if sets:
-    st.dataframe([{"name": d.name, "X-rays": d.n, "from": d.kind or "–"} for d in sets], hide_index=True)
+    rows = [{"name": d.name, "X-rays": d.n, "from": d.kind or "–"} for d in sets]
+    st.dataframe(rows, hide_index=True, column_config={"X-rays": tables.COUNT})
 else:
     st.caption("None yet.")
 st.info(

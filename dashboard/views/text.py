@@ -68,7 +68,7 @@ if section == ONE:
             with_control = st.empty()  # filled at the end: places for random boxes are searched for seconds
             with_control.caption("Searching places for random boxes, the control …")
             st.markdown(f"Tokens, in pixels of the file{' (corrected by hand)' if by_hand else ''}")
-            st.dataframe(tokens.table(boxes), hide_index=True, column_config=tokens.TABLE_FORMAT)
+            st.dataframe(tokens.table(xray, boxes, by_hand=by_hand), hide_index=True, column_config=tokens.TABLE_FORMAT)
             pick.arrive("text:heatmaps", "heatmaps", False, pick.switched, accepted="0, 1")
             heatmaps = st.toggle("Heatmaps before and after", key="text:heatmaps")
             pick.leave("heatmaps", str(int(heatmaps)), "0")

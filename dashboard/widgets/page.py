@@ -152,10 +152,12 @@ def privacy_words(privacy: Privacy) -> list[str]:
     return ["--with-images"] * privacy.with_images + ["--with-ids"] * privacy.with_ids
 
 
-def command(*words: object) -> None:
-    """Show the command that does the same as this page."""
+def command(*words: object, writes: str = "") -> None:
+    """Show the command that does the same as this page, and which files it writes, where it does."""
     with st.expander("The same on the command line", icon=":material/terminal:"):
         command_line(*words)
+        if writes:
+            st.caption(writes)
 
 
 def commands(*lines: Sequence[object]) -> None:

@@ -64,6 +64,8 @@ def test_one_image_shows_its_tokens_and_the_prediction_before_and_after(trained:
     assert not app.exception, app.exception
     changes, found = (app.dataframe[i].value for i in (0, 1))
     assert len(found), "every phantom of full correlation carries text"
+    assert found["reading"].str.fullmatch(r"(doubtful, )?[01]\.\d\d|not read").all()
+    assert (found["reading"] == "not read").equals(found["text"] == "")
     for name, row in changes.set_index("class").iterrows():
         assert row["prob. before"] == pytest.approx(table.at[image_id, f"prob_{name}"], abs=1e-4)
     assert changes["prob. masked"].sum() == pytest.approx(1, abs=1e-6)

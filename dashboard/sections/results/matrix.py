@@ -55,7 +55,7 @@ def show(evaluated: Evaluated) -> None:
             columns=4,
             rows_of_pictures=2,
         )
-        with st.container(horizontal=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
             page.csv_button(
                 "Predictions as CSV",
                 evaluated.every[evaluated.every["split"] == evaluated.split],

@@ -15,7 +15,17 @@ from cxr.evaluation import predict
 from cxr.experiments.masking.one_image import CONDITIONS, before_and_after, masked_versions
 from cxr.experiments.masking.settings import Setting
 from cxr.explain.heatmap import Method
-from cxr.text import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, Reviews, TextBox, detect_cached, mask_text, tokens_of
+from cxr.text import (
+    DEFAULT_MARGIN,
+    DEFAULT_MODE,
+    MASK_MODES,
+    Reviews,
+    TextBox,
+    detect_cached,
+    mask_text,
+    reading_scores,
+    tokens_of,
+)
 
 from services import computing, explaining, load
 from services.explaining import Xray
@@ -36,8 +46,15 @@ CHANGES_FORMAT = {
     **{name: st.column_config.NumberColumn(name, format="%.3f") for name in _CHANCES},
     **{name: st.column_config.NumberColumn(name, format="%+.3f") for name in _MOVES},
 }
+_SURE = 0.9
 TABLE_FORMAT = {
-    "score": st.column_config.NumberColumn(format="%.2f", help="How sure the detector is that this is text, 0 to 1")
+    "reading": st.column_config.TextColumn(
+        help=f"How sure the reading is, 0 to 1. Below {_SURE:g} it is marked: compare it with the picture."
+    ),
+    "score": st.column_config.NumberColumn(
+        format="%.2f",
+        help="How sure the detector is that there is text, 0 to 1. It does not say that the text was read rightly.",
+    ),
 }
 
 
@@ -174,10 +191,29 @@ def target_of(network: XrayClassifier, by_condition: dict[str, np.ndarray]) -> s
     return network.classes[int(np.abs(after - before).argmax())]
 
 
-def table(boxes: Sequence[TextBox]) -> pd.DataFrame:
-    """Return the tokens as a table in reading order."""
-    rows = [(b.text, b.kind, b.score, f"{b.width} × {b.height} at {b.x0}, {b.y0}") for b in boxes]
-    return pd.DataFrame(rows, columns=["text", "kind", "score", "box"])
+@st.cache_data(max_entries=256, show_spinner=False)
+def _reading_scores(image_id: str, stamp: str, _pixels: np.ndarray, boxes: list[TextBox]) -> list[float | None]:
+    return reading_scores(_pixels, boxes)
+
+
+def table(xray: Xray, boxes: Sequence[TextBox], *, by_hand: bool) -> pd.DataFrame:
+    """Return the tokens as a table in reading order; a reading that is not sure is marked."""
+    if by_hand:
+        readings = ["by hand"] * len(boxes)
+    else:
+        readings = [reading(score) for score in _reading_scores(xray.id, xray.stamp, xray.pixels, list(boxes))]
+    rows = [
+        (b.text, read, b.kind, b.score, f"{b.width} × {b.height} at {b.x0}, {b.y0}")
+        for b, read in zip(boxes, readings, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["text", "reading", "kind", "score", "box"])
+
+
+def reading(score: float | None) -> str:
+    """Return how sure a reading is, as the table has it."""
+    if score is None:
+        return "not read"
+    return f"{score:.2f}" if score >= _SURE else f"doubtful, {score:.2f}"
 
 
 def masked(xray: Xray, boxes: Sequence[TextBox], how: MaskedBy) -> Xray:
