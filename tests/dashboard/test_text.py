@@ -123,6 +123,10 @@ def test_a_finished_experiment_shows_what_it_found(experiment: Run) -> None:
         change = table[f"logit_{name}_after"] - table[f"logit_{name}_before"]
         assert by_class.loc["logit, text masked", name].startswith(f"{change.mean():+.3f} [")
     assert "One X-ray" in [heading.value for heading in app.header]
+    command = f"cxr text report {experiment.id} --out text.html"
+    assert command in [code.value for code in app.code]  # neither pictures nor ids go out unless asked for
+    app.checkbox(key=f"experiments:{experiment.id}:images").check().run()
+    assert f"{command} --with-images" in [code.value for code in app.code]
     app.segmented_control(key=f"experiments:shown:{experiment.id}").set_value("largest moves").run()
     assert not app.exception
     assert any(" token" in m.value and "→" in m.value for m in app.markdown)

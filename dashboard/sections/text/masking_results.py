@@ -187,15 +187,15 @@ def _show_exports(run: Run, table: pd.DataFrame) -> None:
 def _show_counts(results: MaskingResults) -> None:
     cells = st.columns(4)
     n, with_text = results["n_images"], results["n_with_text"]
-    cells[0].metric("Images", n)
+    cells[0].metric("Images", f"{n:,}")
     if "n_patients" in results:
         cells[0].caption(f"of {page.counted(results['n_patients'], 'patient')}")
-    cells[1].metric("With text", f"{with_text} ({with_text / n:.0%})", help=f"{results['n_tokens']:,} tokens in all")
+    cells[1].metric("With text", f"{with_text:,} ({with_text / n:.0%})", help=f"{results['n_tokens']:,} tokens in all")
     changed = "A finding crosses its threshold" if masking_tables.is_of_findings(results) else "Predictions changed"
-    cells[2].metric(changed, f"{results['n_changed']} ({results['n_changed'] / n:.1%})")
+    cells[2].metric(changed, f"{results['n_changed']:,} ({results['n_changed'] / n:.1%})")
     control = next(iter(results["modes"].values()))["changed"]["random"]["value"] or 0.0
     help_ = f"Control: same sizes, off the text; mean of {results['draws']} draws"
-    cells[3].metric("… by random boxes", f"{control * n:.1f} ({control:.1%})", help=help_)
+    cells[3].metric("… by random boxes", f"{control * n:,.1f} ({control:.1%})", help=help_)
 
 
 def _show_left_out(results: MaskingResults) -> None:
