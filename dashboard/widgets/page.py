@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 P = ParamSpec("P")
 _SHORT = 5000  # rows of a table that take no time to write
+# Colours of words in code have too little contrast on a light ground.
 # Captions at their own opacity are hard to read on a projector.
 _STYLE = """[data-testid=stMainBlockContainer] {padding: 2.2rem 3rem 4rem}
 [data-testid=stCaptionContainer] {opacity: .8}
 [data-testid=stMain] h2 {padding: .5rem 0 .75rem}
 [data-testid=stMain] pre, [data-testid=stMain] pre * {white-space: pre-wrap; overflow-wrap: anywhere}
+[data-testid=stMain] pre .token {color: inherit !important}
 """
 # White letters on the light colour of the dark theme have less than half the contrast that small text needs.
 _DARK_STYLE = "[data-testid=stBaseButton-primary], [data-testid=stMultiSelect] span[title] {color: #08222a !important}"

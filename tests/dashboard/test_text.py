@@ -73,6 +73,21 @@ def test_one_image_shows_its_tokens_and_the_prediction_before_and_after(trained:
     assert "when the text is masked" in said(app) or "Masking the text changes" in said(app)
 
 
+def test_the_picture_and_the_prediction_do_not_wait_for_the_search_of_controls(
+    trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def search(*_: object) -> None:
+        raise TextError("no place was found")
+
+    monkeypatch.setattr("sections.text.tokens.masked_versions", search)
+    app = opened("text", margin="0.35")
+    assert not app.exception, app.exception
+    assert "when the text is masked" in said(app) or "Masking the text changes" in said(app)
+    assert "token" in app.get("imgs")[0].proto.imgs[0].caption
+    assert [error.value for error in app.error] == ["no place was found"]
+    assert any("cxr text mask" in code.value for code in app.code)
+
+
 def test_mask_mode_and_margin_change_what_the_network_sees(trained: Run) -> None:
     app = opened("text", mode="black")
     assert app.selectbox(key="pick:mode").value == "black"
