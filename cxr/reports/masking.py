@@ -16,7 +16,7 @@ from cxr.evaluation.provenance import in_words as in_words_of
 from cxr.evaluation.provenance import provenance_of, written_in_words
 from cxr.experiments.masking.effects import SMALLEST_EFFECT
 from cxr.experiments.masking.matched_controls import LARGEST_GAIN
-from cxr.experiments.masking.sentences import relevance_of
+from cxr.experiments.masking.sentences import relevance_of, selection_in_words
 from cxr.experiments.masking.settings import Setting
 from cxr.experiments.masking.shapes import MaskingResults, masking_results
 from cxr.experiments.masking.shrinkage import FEWEST_PATIENTS
@@ -245,8 +245,9 @@ def _how(run: Run, results: MaskingResults) -> str:
     manifest = Setting.of(run.params).manifest
     modes = ", ".join(MASK_MODES[mode].title.lower() for mode in results["mask_modes"])
     reviewed = f" Boxes of {results['n_reviewed']:,} X-rays were corrected by hand." if results["n_reviewed"] else ""
+    part = selection_in_words(results.get("selection"), results, results["split"])
     return (
-        f"{xrays(results['n_images'], results.get('n_patients'))}, of the data set "
+        f"{part + ' ' if part else ''}{xrays(results['n_images'], results.get('n_patients'))}, of the data set "
         f"{manifest.parent.name or manifest}, {results['split'] or 'all splits'}; masked by "
         f"{modes}; margin {results['margin']:g}; "
         f"{results['draws']} draws of random boxes, seed {results['seed']}.{reviewed}"

@@ -47,13 +47,17 @@ def show(run: Run) -> None:
             "This experiment was made by an older version, without controls for each way of masking. Start it again."
         )
         return
+    selection = results.get("selection")
+    if selection is not None:
+        part = page.counted(results["n_images"], "X-ray")
+        st.warning(f"{part} of {selection['of']:,}: not the result of the split.", icon=":material/filter_alt:")
     st.info(viewer.plain(results["finding"]), icon=":material/lightbulb:")
     measured.rests_on(run)
     st.caption(PAPER)
     _show_counts(results)
     with page.told_in_one_line():
         _show_example(run, results, table)
-    st.header("The whole set", anchor=False)
+    st.header("The whole set" if selection is None else "The X-rays of the selection", anchor=False)
     st.dataframe(masking_tables.accuracies(results), hide_index=True)
     titles = masking.titles(results)
     st.markdown(f"**{titles['classes']}**")
