@@ -149,10 +149,14 @@ def floor(opened: Browser, folder: Path, port: int, rounds: int) -> None:
             context.close()
     finally:
         server.stop()
-    print("| a plain app | first visit, s | first paint, s | stands, s | its button, median, ms | 95th percentile, ms |")
+    print(
+        "| a plain app | first visit, s | first paint, s | stands, s | its button, median, ms | 95th percentile, ms |"
+    )
     print("|---|---|---|---|---|---|")
     opening = f"{stands[0]:.1f} | {statistics.median(paints[1:]):.2f} | {statistics.median(stands[1:]):.2f}"
-    print(f"| title, table, button | {opening} | {statistics.median(answers):.0f} | {_p95(answers):.0f} |\n", flush=True)
+    print(
+        f"| title, table, button | {opening} | {statistics.median(answers):.0f} | {_p95(answers):.0f} |\n", flush=True
+    )
 
 
 def openings(opened: Browser, server: Server, ids: dict[str, str], rounds: int) -> None:
