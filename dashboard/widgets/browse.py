@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,6 +111,15 @@ class Listed:
     def place(self) -> int:
         """Where in the list the chosen X-ray stands."""
         return self.ids.index(self.chosen)
+
+    @cached_property
+    def digest(self) -> str:
+        """What changes with the X-rays, their order and their captions."""
+        return hashlib.blake2b("\n".join(self.captions.values()).encode(), digest_size=8).hexdigest()
+
+    def at(self, position: int) -> Listed | None:
+        """Return the same list with the X-ray at a place chosen, counted from 1 on; None where there is no such."""
+        return replace(self, chosen=self.ids[position - 1]) if 1 <= position <= len(self.ids) else None
 
     def neighbours(self) -> list[str]:
         """Return the ids around the chosen one, as many as a strip shows."""

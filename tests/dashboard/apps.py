@@ -73,8 +73,20 @@ def change_look(app: AppTest, **values: Any) -> AppTest:
 
 def act_in_viewer(app: AppTest, what: str, **values: Any) -> AppTest:
     """Do as the viewer does when it wants something of the page."""
-    value = {"what": what, "subject": shown_in_viewer(app)["subject"], **values}
+    given = shown_in_viewer(app)
+    value = {"what": what, "subject": given["subject"], **values}
+    if what in ("step", "go"):
+        value = {"number": given["heard"] + 1, "context": given["context"], **value}
     return _heard(app, "cxr_viewer", json_trigger_value=json.dumps([{"event": "act", "value": value}]))
+
+
+def ask_ahead(app: AppTest, position: int) -> dict[str, Any] | None:
+    """Ask what the viewer would be given at another place in the list, as it does when the page stands."""
+    value = {"context": shown_in_viewer(app)["context"], "position": position}
+    _heard(app, "cxr_viewer", json_trigger_value=json.dumps([{"event": "ahead", "value": value}]))
+    answer = shown_in_viewer(app)["ahead"]
+    assert answer["position"] == position
+    return answer["data"]
 
 
 def _heard(app: AppTest, name: str, **value: str) -> AppTest:
