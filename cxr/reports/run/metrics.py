@@ -61,7 +61,16 @@ def _of_split(split: str, summary: Summary) -> Iterator[Block]:
         if key in further["overall"]
     ]
     yield Table(("score", "value", "after temperature scaling"), cells, f"{split}: further scores")
-    yield Text(" ".join([f"{further['errors']}.", *(f"{c}: {why}." for c, why in further["undefined"].items())]), True)
+    yield Text(
+        " ".join(
+            [
+                f"{further['errors']}.",
+                *([f"Temperature scaling: {scaled['why']}."] if "why" in scaled else []),
+                *(f"{c}: {why}." for c, why in further["undefined"].items()),
+            ]
+        ),
+        True,
+    )
 
 
 def _class_row(name: str, scores: ClassScores) -> dict[str, str]:

@@ -51,16 +51,17 @@ const AHEAD = {
     for (const by of [way, -way, 2 * way]) {
       const position = list.position + by;
       const inside = position >= 1 && position <= list.total;
-      if (!inside || this.found({ position }) || this.asked.has(position)) continue;
-      this.asked.add(position);
+      if (!inside || this.found({ position }) || this.askedAhead.has(position)) continue;
+      this.askedAhead.add(position);
       this.trigger("ahead", { context, position });
       return;
     }
   },
 
   /** Load what the page answered; it is shown only when all of it is there. */
-  async take({ context, position, data }) {
-    if (!data) return;
+  async take({ context, position, data: given }) {
+    if (!given) return;
+    const { ahead, ...data } = given;
     try {
       const loaded = await this.load(data);
       for (const thumb of data.strip) new Image().src = thumb.url;

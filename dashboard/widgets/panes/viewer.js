@@ -50,7 +50,7 @@ class Viewer {
     this.pointers = new Map();
     this.tool = "pan";
     this.ahead = [];
-    this.asked = new Set();
+    this.askedAhead = new Set();
     this.build();
     parent.append(this.root);
     this.watchPage();
@@ -82,10 +82,10 @@ class Viewer {
 
   // --- what is shown -----------------------------------------------------------------------------------------------
 
-  async update({ data, setStateValue, setTriggerValue }) {
+  async update({ data: { ahead, ...data }, setStateValue, setTriggerValue }) {
     this.tell = setStateValue;
     this.trigger = setTriggerValue;
-    if (data.ahead) this.take(data.ahead);
+    if (ahead) this.take(ahead);
     if (this.isWaiting() && data.heard < this.number) return; // of an X-ray that was left
     const turn = (this.turn = (this.turn ?? 0) + 1);
     try {
@@ -114,7 +114,7 @@ class Viewer {
       this.shapes = [];
       this.cursor = null;
     }
-    if (fresh || this.data?.context !== data.context) this.asked.clear();
+    if (fresh || this.data?.context !== data.context) this.askedAhead.clear();
     this.data = data;
     // Panes that show the same as before stay: one may be drawn in just now.
     const before = new Map((this.every ?? []).map((pane) => [pane.key, pane]));
