@@ -46,7 +46,7 @@ CHANGES_FORMAT = {
     **{name: st.column_config.NumberColumn(name, format="%.3f") for name in _CHANCES},
     **{name: st.column_config.NumberColumn(name, format="%+.3f") for name in _MOVES},
 }
-_SURE = 0.9
+_SURE = 0.95
 TABLE_FORMAT = {
     "reading": st.column_config.TextColumn(
         help=f"How sure the reading is, 0 to 1. Below {_SURE:g} it is marked: compare it with the picture."
