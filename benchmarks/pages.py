@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -179,8 +180,14 @@ def text(words: str) -> Callable[[Page], None]:
     return lambda tab: tab.get_by_text(words, exact=True).first.click()
 
 
-def button(name: str) -> Callable[[Page], None]:
-    return lambda tab: tab.get_by_role("button", name=name).first.click()
+@dataclass(frozen=True)
+class Step:
+    """A key that leads to another X-ray of the list, which the browser has fetched by then if it ever does."""
+
+    by: int
+
+    def __call__(self, tab: Page) -> None:
+        tab.keyboard.press("ArrowRight" if self.by > 0 else "ArrowLeft")
 
 
 def next_page(tab: Page) -> None:
@@ -207,9 +214,9 @@ ACTIONS: dict[str, Sequence[tuple[str, Callable[[Page], None]]]] = {
     "data?data=large": [("next page of the X-rays", next_page)] * 4,
     "results?run={run}": [("next page of the X-rays", next_page)] * 4,
     "explorer?data=pictures&model=demo": [
-        ("next X-ray, its heatmap is stored", button("Next X-ray")),
-        ("next X-ray, its heatmap is stored", button("Next X-ray")),
-        ("the X-ray before", button("Previous X-ray")),
+        ("next X-ray, its heatmap is stored", Step(1)),
+        ("next X-ray, its heatmap is stored", Step(1)),
+        ("the X-ray before", Step(-1)),
     ],
     "weights": [("another page by the sidebar", sidebar(name)) for name in ("Home", "Live", "Studies", "Home", "Live")],
 }
@@ -218,22 +225,28 @@ ACTIONS: dict[str, Sequence[tuple[str, Callable[[Page], None]]]] = {
 def interactions(opened: Browser, server: Server, ids: dict[str, str], rounds: int) -> None:
     """Print how long the page takes to answer a user who is there already."""
     took: dict[str, list[float]] = {}
+    pictures: dict[str, list[float]] = {}
     context, tab = new_tab(opened)
     for page, actions in ACTIONS.items():
         for number in range(rounds + 1):
             visit(server, tab, page.format(**ids))
             for name, act in actions:
+                if number and isinstance(act, Step):
+                    tab.wait_for_function("by => cxrPages.holds(by)", arg=act.by, timeout=WAIT_MS)
+                    tab.wait_for_function("cxrPages.settled()", timeout=WAIT_MS)
                 tab.evaluate("cxrPages.listen()")
                 act(tab)
                 tab.wait_for_function("cxrPages.took !== null", timeout=WAIT_MS)
-                milliseconds = tab.evaluate("cxrPages.took")
+                milliseconds, picture = tab.evaluate("[cxrPages.took, cxrPages.picture]")
                 tab.wait_for_function("cxrPages.settled()", timeout=WAIT_MS)
                 if number:  # the first round reads what is then kept
                     took.setdefault(f"{named(page)}: {name}", []).append(milliseconds)
+                    if picture is not None:
+                        pictures.setdefault(f"{named(page)}: {name}, picture", []).append(picture)
     context.close()
     print("\n| interaction | times | median, ms | 95th percentile, ms |\n|---|---|---|---|")
     took["all"] = [value for values in took.values() for value in values]
-    for name, values in took.items():
+    for name, values in [*took.items(), *pictures.items()]:
         print(f"| {name} | {len(values)} | {statistics.median(values):.0f} | {_p95(values):.0f} |", flush=True)
 
 

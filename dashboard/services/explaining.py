@@ -190,9 +190,7 @@ def stored_classes(network_ref: str, xray: Xray, method: Method) -> list[str]:
     return store.targets(picture_digest(network_picture(network_ref, xray)), method)
 
 
-def _kept(
-    network_ref: str, xray: Xray, method: Method, targets: Sequence[str], *, compute: bool
-) -> Explained | None:
+def _kept(network_ref: str, xray: Xray, method: Method, targets: Sequence[str], *, compute: bool) -> Explained | None:
     stamp = load.model_stamp(network_ref)
     key = (network_ref, stamp, xray.id, xray.stamp, method.key, tuple(targets))
     held: dict[tuple, Explained] = st.session_state.setdefault("explained", {})
