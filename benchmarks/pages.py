@@ -2,9 +2,10 @@
 
 An installation of ``--runs`` runs, one of them with ``--rows`` rows of metrics, a data set of ``--images`` X-rays (the
 files are not there), 120 synthetic X-rays for the shipped network, and two tables of 25,000 predictions. Chromium
-opens each page as a new visitor, then works in one tab, then many visitors stay.
+opens each page as a new visitor, then works in one tab, then many visitors stay. The floor is what Streamlit itself
+takes for an app of a title, a table and a button, plain_app.py.
 
-    python benchmarks/pages.py                       # a table of openings, of interactions and of memory
+    python benchmarks/pages.py                       # tables of the floor, openings, interactions and memory
     python benchmarks/pages.py --checkout PATH       # the pages of another checkout
     python benchmarks/pages.py --soak 10             # minutes of one tab on a running training
 """
@@ -24,6 +25,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,14 +53,14 @@ IN_THE_PAGE = PROJECT / "benchmarks" / "pages.js"
 
 
 class Server:
-    """The dashboard of a checkout on an installation."""
+    """The dashboard of a checkout on an installation, or another ``script`` with the same options."""
 
-    def __init__(self, checkout: Path, folder: Path, port: int) -> None:
+    def __init__(self, checkout: Path, folder: Path, port: int, script: Path = Path("dashboard", "Home.py")) -> None:
         environment = os.environ | {"CXR_DATA": str(folder / "data"), "CXR_RUNS": str(folder / "runs")}
-        command = [sys.executable, "-m", "streamlit", "run", "dashboard/Home.py", f"--server.port={port}"]
+        command = [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}"]
         self.url = f"http://127.0.0.1:{port}"
         self.process = subprocess.Popen(
-            [*command, "--server.headless=true"],
+            [*command, "--server.headless=true", "--server.fileWatcherType=none", "--browser.gatherUsageStats=false"],
             cwd=checkout,
             env=environment | {"PYTHONPATH": str(checkout)},
             stdout=subprocess.DEVNULL,
@@ -135,6 +137,29 @@ def further_runs(folder: Path) -> dict[str, str]:
     return ids
 
 
+def floor(opened: Browser, folder: Path, port: int, rounds: int) -> None:
+    """Print the same of the smallest app: what Streamlit and the browser take of the figures below."""
+    server = Server(PROJECT, folder, port, PROJECT / "benchmarks" / "plain_app.py")
+    paints, stands, answers = [], [], []
+    try:
+        for _ in range(rounds + 1):
+            context, tab = new_tab(opened)
+            stands.append(visit(server, tab, ""))
+            paints.append((tab.evaluate("cxrPages.paint()") or 0) / 1000)
+            answers += [interaction(tab, button("Press"))[0] for _ in range(4)]
+            context.close()
+    finally:
+        server.stop()
+    print(
+        "| a plain app | first visit, s | first paint, s | stands, s | its button, median, ms | 95th percentile, ms |"
+    )
+    print("|---|---|---|---|---|---|")
+    opening = f"{stands[0]:.1f} | {statistics.median(paints[1:]):.2f} | {statistics.median(stands[1:]):.2f}"
+    print(
+        f"| title, table, button | {opening} | {statistics.median(answers):.0f} | {_p95(answers):.0f} |\n", flush=True
+    )
+
+
 def openings(opened: Browser, server: Server, ids: dict[str, str], rounds: int) -> None:
     """Print of each page the first paint and when it stands, as a new visitor; the first visit by itself."""
     print("| page | first visit, s | first paint, s | stands, s | processor of the server, s | of the browser, s |")
@@ -183,6 +208,16 @@ def button(name: str) -> Callable[[Page], None]:
     return lambda tab: tab.get_by_role("button", name=name).first.click()
 
 
+@dataclass(frozen=True)
+class Step:
+    """A key that leads to another X-ray of the list, which the browser has fetched by then if it ever does."""
+
+    by: int
+
+    def __call__(self, tab: Page) -> None:
+        tab.keyboard.press("ArrowRight" if self.by > 0 else "ArrowLeft")
+
+
 def next_page(tab: Page) -> None:
     tab.locator("[class*='-page'] [data-testid=stNumberInputStepUp]:not([inert] *)").first.click()
 
@@ -207,9 +242,9 @@ ACTIONS: dict[str, Sequence[tuple[str, Callable[[Page], None]]]] = {
     "data?data=large": [("next page of the X-rays", next_page)] * 4,
     "results?run={run}": [("next page of the X-rays", next_page)] * 4,
     "explorer?data=pictures&model=demo": [
-        ("next X-ray, its heatmap is stored", button("Next X-ray")),
-        ("next X-ray, its heatmap is stored", button("Next X-ray")),
-        ("the X-ray before", button("Previous X-ray")),
+        ("next X-ray, its heatmap is stored", Step(1)),
+        ("next X-ray, its heatmap is stored", Step(1)),
+        ("the X-ray before", Step(-1)),
     ],
     "weights": [("another page by the sidebar", sidebar(name)) for name in ("Home", "Live", "Studies", "Home", "Live")],
 }
@@ -218,23 +253,35 @@ ACTIONS: dict[str, Sequence[tuple[str, Callable[[Page], None]]]] = {
 def interactions(opened: Browser, server: Server, ids: dict[str, str], rounds: int) -> None:
     """Print how long the page takes to answer a user who is there already."""
     took: dict[str, list[float]] = {}
+    pictures: dict[str, list[float]] = {}
     context, tab = new_tab(opened)
     for page, actions in ACTIONS.items():
         for number in range(rounds + 1):
             visit(server, tab, page.format(**ids))
             for name, act in actions:
-                tab.evaluate("cxrPages.listen()")
-                act(tab)
-                tab.wait_for_function("cxrPages.took !== null", timeout=WAIT_MS)
-                milliseconds = tab.evaluate("cxrPages.took")
-                tab.wait_for_function("cxrPages.settled()", timeout=WAIT_MS)
+                if number and isinstance(act, Step):
+                    tab.wait_for_function("by => cxrPages.holds(by)", arg=act.by, timeout=WAIT_MS)
+                    tab.wait_for_function("cxrPages.settled()", timeout=WAIT_MS)
+                milliseconds, picture = interaction(tab, act)
                 if number:  # the first round reads what is then kept
                     took.setdefault(f"{named(page)}: {name}", []).append(milliseconds)
+                    if picture is not None:
+                        pictures.setdefault(f"{named(page)}: {name}, picture", []).append(picture)
     context.close()
     print("\n| interaction | times | median, ms | 95th percentile, ms |\n|---|---|---|---|")
     took["all"] = [value for values in took.values() for value in values]
-    for name, values in took.items():
+    for name, values in [*took.items(), *pictures.items()]:
         print(f"| {name} | {len(values)} | {statistics.median(values):.0f} | {_p95(values):.0f} |", flush=True)
+
+
+def interaction(tab: Page, act: Callable[[Page], None]) -> tuple[float, float | None]:
+    """Do something on a page; return the milliseconds until it has answered, and until another X-ray was drawn."""
+    tab.evaluate("cxrPages.listen()")
+    act(tab)
+    tab.wait_for_function("cxrPages.took !== null", timeout=WAIT_MS)
+    milliseconds, picture = tab.evaluate("[cxrPages.took, cxrPages.picture]")
+    tab.wait_for_function("cxrPages.settled()", timeout=WAIT_MS)
+    return float(milliseconds), None if picture is None else float(picture)
 
 
 def _p95(values: Sequence[float]) -> float:
@@ -317,7 +364,7 @@ def main() -> None:
     parser.add_argument("--checkout", type=Path, default=PROJECT, help="whose pages")
     parser.add_argument("--folder", type=Path, help="an installation that is there, or where to make one that stays")
     parser.add_argument("--port", type=int, default=8697)
-    parser.add_argument("--only", default="openings,interactions,memory")
+    parser.add_argument("--only", default="floor,openings,interactions,memory")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         folder = args.folder or Path(work)
@@ -327,9 +374,12 @@ def main() -> None:
             run = installation(folder, args.images, args.runs, args.rows)
             known.write_text(json.dumps({"run": run} | further_runs(folder)))
         ids = json.loads(known.read_text())
-        server = Server(args.checkout.resolve(), folder, args.port)
         print(f"{args.images:,} X-rays, {args.runs:,} runs, {args.rows:,} rows of metrics.")
         print(f"Load {os.getloadavg()[0]:.1f} at the start.\n")
+        if "floor" in args.only and not args.soak:
+            with browser() as opened:
+                floor(opened, folder, args.port, args.rounds)
+        server = Server(args.checkout.resolve(), folder, args.port)
         try:
             with browser() as opened:
                 if args.soak:

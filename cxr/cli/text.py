@@ -10,7 +10,7 @@ import typer
 from cxr.cli.audits.openings import OpenLocked
 from cxr.cli.follow import Detach, ShardsOption, SlurmOption, follow_or_leave
 from cxr.cli.models import DataOption, Device, IdsOption, Model, check_split, manifest_of, read_ids
-from cxr.cli.output import Json, emit, say, show_table
+from cxr.cli.output import Json, WithIds, WithImages, emit, say, show_table
 from cxr.json_types import JsonObject
 from cxr.runs import start
 from cxr.text.mask_modes import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, MOST_MARGIN
@@ -127,12 +127,18 @@ def report(
             help=("File to write: .html (self-contained), .md or .zip (CSV tables); .svg, .png or .pdf for the figure.")
         ),
     ] = Path("text.html"),
+    with_images: WithImages = False,
+    with_ids: WithIds = False,
 ) -> None:
-    """Write the report of a text experiment: conclusion, pictures, figures and tables."""
+    """Write the report of a text experiment: conclusion, heatmaps, figures and tables.
+
+    Neither pictures nor ids of X-rays go in, nor what was read on a single one, unless asked for.
+    """
+    from cxr.reports.identities import Privacy
     from cxr.reports.masking import write
     from cxr.runs import get_run
 
-    say(str(write(get_run(run), out)))
+    say(str(write(get_run(run), out, Privacy(with_images, with_ids))))
 
 
 @app.command()

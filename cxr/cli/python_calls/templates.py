@@ -131,13 +131,16 @@ def _of_a_run(module: str, function: str, arguments: Callable[[Values], str], re
 
 
 def _text_report(values: Values) -> list[str]:
+    choices = ", ".join(f"{name}={values[name]}" for name in ("with_images", "with_ids") if values.given(name))
+    privacy = f", Privacy({choices})" if choices else ""
     return [
         "from pathlib import Path",
         "",
+        *(["from cxr.reports.identities import Privacy"] if choices else []),
         "from cxr.reports.masking import write",
         "from cxr.runs import get_run",
         "",
-        f"write(get_run({values['run']}), Path({values['out']}))",
+        f"write(get_run({values['run']}), Path({values['out']}){privacy})",
     ]
 
 

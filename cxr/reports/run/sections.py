@@ -18,13 +18,13 @@ from cxr.reports.checklist.filling import fill
 from cxr.reports.checklist.subject import Subject
 from cxr.reports.checklist.topics import TOPICS
 from cxr.reports.checklist.write import COLUMNS, parts_of
+from cxr.reports.identities import Identities
 from cxr.reports.masking import notes, rests_on, titles
 from cxr.reports.masking_figures import changed
 from cxr.reports.masking_tables import TABLES
 from cxr.reports.run.choices import Choices
 from cxr.reports.run.document import Block, Bullets, Figure, Section, Table, Text
 from cxr.reports.run.figures import training_curves
-from cxr.reports.run.identities import Identities
 from cxr.runs.metrics.metrics_table import MetricsTable
 
 _DATA = (
