@@ -17,7 +17,7 @@ from widgets import page, viewer
 
 _PER_ROW = 5
 _MOST_LABELS = 12
-_SIDE = 128
+_SIDE = 176
 _NOT_THERE = ""
 _SHORT = {"patient_id": "patient"}
 
@@ -83,9 +83,9 @@ def _explain(guesses: Guesses, guess: Guess | None) -> None:
 
 def show_previews(guess: Guess) -> None:
     """Show some of the X-rays, of as many classes and sources as fit, and below each what would be imported of it."""
-    for start in range(0, len(guess.previews), _PER_ROW * 2):
-        cells = st.columns(_PER_ROW * 2)
-        for cell, preview in zip(cells, guess.previews[start : start + _PER_ROW * 2], strict=False):
+    for start in range(0, len(guess.previews), _PER_ROW):
+        cells = st.columns(_PER_ROW)
+        for cell, preview in zip(cells, guess.previews[start : start + _PER_ROW], strict=False):
             file, label = preview["image"], preview["label"]
             with cell:
                 try:
