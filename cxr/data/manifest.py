@@ -168,14 +168,15 @@ class Manifest:
         return tuple(sorted(set(self.table["split"].unique()) - {""}))
 
     @cached_property
-    def _positions(self) -> dict[str, int]:
+    def positions(self) -> dict[str, int]:
+        """In which row each image id stands."""
         return {image_id: position for position, image_id in enumerate(self.ids)}
 
     def row(self, image_id: str) -> pd.Series:
         """Return the row of an image; a ManifestError names an id that is not there."""
-        if image_id not in self._positions:
+        if image_id not in self.positions:
             raise wrong_use(ManifestError(f"image_id {image_id!r} is not in the manifest of {len(self):,} images"))
-        return self.table.iloc[self._positions[image_id]]
+        return self.table.iloc[self.positions[image_id]]
 
     def resolve(self, path: str) -> Path:
         """Return a path of the table as a path of this machine."""
@@ -227,7 +228,7 @@ class Manifest:
         for image_id in ids:
             self.row(image_id)
         present = set(table["image_id"])
-        return self.table.iloc[[self._positions[image_id] for image_id in ids if image_id in present]]
+        return self.table.iloc[[self.positions[image_id] for image_id in ids if image_id in present]]
 
     def with_table(self, table: pd.DataFrame) -> Manifest:
         """Return a manifest of other rows or values with the same root."""

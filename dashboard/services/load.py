@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,24 @@ def manifest(path: Path | str) -> Manifest:
     if not file.exists():
         raise CxrError(f"the manifest {file} is missing; import the data set again or put the file back")
     return _manifest(str(file), _stamp(file))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _one_source_each(_data: Manifest, path: str, stamp: int) -> bool:
+    table = _data.table
+    labelled = table[(table["label"] != "") & (table["source"] != "") & table["split"].isin(["train", ""])]
+    sources = labelled[["label", "source"]].drop_duplicates().groupby("label")["source"].agg(set)
+    return any(
+        not (own & set().union(*(other for name, other in sources.items() if name != label)))
+        for label, own in sources.items()
+        if len(sources) > 1
+    )
+
+
+def one_source_each(data: Manifest) -> bool:
+    """Tell whether some class of a stored data set shares no source with any other class, the worst confounding."""
+    assert data.path is not None
+    return _one_source_each(data, str(data.path), _stamp(data.path))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -235,5 +254,10 @@ def local_time(value: object) -> str:
     """Return a time of a spec or status (seconds since 1970 or ISO text) as local ``month-day hour:minute``."""
     if value in (None, ""):
         return ""
+    return _local_time(value)
+
+
+@lru_cache(maxsize=10_000)  # lists name the times of a thousand runs at every look
+def _local_time(value: object) -> str:
     moment = datetime.fromtimestamp(value) if isinstance(value, int | float) else datetime.fromisoformat(str(value))
     return moment.astimezone().strftime("%m-%d %H:%M")

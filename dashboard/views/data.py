@@ -42,17 +42,6 @@ def counts(table: pd.DataFrame, by: str) -> pd.DataFrame:
     return crossed[[name or "(none)" for name in in_order(set(table["split"].unique()))] + ["all"]]
 
 
-def one_source_each(table: pd.DataFrame) -> bool:
-    """Tell whether some class shares no source with any other class, the worst confounding there is."""
-    labelled = table[(table["label"] != "") & (table["source"] != "") & table["split"].isin(["train", ""])]
-    sources = labelled[["label", "source"]].drop_duplicates().groupby("label")["source"].agg(set)
-    return any(
-        not (own & set().union(*(other for name, other in sources.items() if name != label)))
-        for label, own in sources.items()
-        if len(sources) > 1
-    )
-
-
 def show_set() -> None:
     """Ask which data set is shown, and show it."""
     cells = st.columns([5, 2, 2, 2, 2], vertical_alignment="bottom")
@@ -65,7 +54,7 @@ def show_set() -> None:
     cells[2].metric("Patients", f"{n_patients:,}" if n_patients else "unknown")
     cells[3].metric("Sources", table.loc[table["source"] != "", "source"].nunique())
     cells[4].metric("Splits", len(data.splits) or "none yet", help=", ".join(in_order(data.splits)) or None)
-    if one_source_each(table):
+    if load.one_source_each(data):
         st.warning(
             "One class comes only from sources that no other class has. A network can then tell the classes apart by "
             "the look of the hospital's images. A high score on a split proves little.",
@@ -278,7 +267,7 @@ def running(kind: str) -> None:
 
 
 def show_latest(kind: str, title: str) -> None:
-    if list_runs(kind=kind):
+    if any(run.kind == kind for run in every_run):
         with st.container(border=True):
             st.markdown(f"**{title}**")
             running(kind)
@@ -298,7 +287,7 @@ page.header(
 )
 with page.told_in_one_line():
     pick.arrive("data:tab", "tab", TABS[0], allowed=TABS)
-    sets = list_data_sets()
+    sets, every_run = list_data_sets(), list_runs()
 sets_tab, import_tab, demo_tab = st.tabs(TABS, key="data:tab", on_change="rerun")
 pick.leave("tab", st.session_state["data:tab"], TABS[0])
 with demo_tab:

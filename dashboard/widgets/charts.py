@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -23,20 +23,24 @@ GREY = "#808c99"
 _HEIGHT = 340
 
 
-def empty_figure(title: str, x: str, y: str, height: int = _HEIGHT) -> go.Figure:
-    """Return an empty figure in the layout of all charts."""
-    figure = go.Figure()
-    figure.update_layout(
-        title={"text": title, "font": {"size": 16}},
-        height=height,
-        margin={"l": 50, "r": 10, "t": 60, "b": 46},
-        xaxis_title=x,
-        yaxis_title=y,
-        hovermode="x unified",
-        legend={"orientation": "h", "y": 1.0, "x": 1, "xanchor": "right", "yanchor": "bottom"},
-        uirevision="keep",  # zoom and hidden lines survive the next refresh
-    )
-    return figure
+def empty_figure(
+    title: str, x: str, y: str, height: int = _HEIGHT, *, y_axis: Mapping[str, object] | None = None, **layout: object
+) -> go.Figure:
+    """Return an empty figure in the layout of all charts; ``y_axis`` and ``layout`` change parts of it.
+
+    Plotly takes a fifth of the time for a layout that a figure begins with, compared with one that is given later.
+    """
+    common: dict[str, object] = {
+        "title": {"text": title, "font": {"size": 16}},
+        "height": height,
+        "margin": {"l": 50, "r": 10, "t": 60, "b": 46},
+        "xaxis": {"title": {"text": x}},
+        "yaxis": {"title": {"text": y}, **(y_axis or {})},
+        "hovermode": "x unified",
+        "legend": {"orientation": "h", "y": 1.0, "x": 1, "xanchor": "right", "yanchor": "bottom"},
+        "uirevision": "keep",  # zoom and hidden lines survive the next refresh
+    }
+    return go.Figure(layout=common | layout)
 
 
 def add_band(

@@ -14,6 +14,7 @@ from pyarrow.lib import ArrowException
 
 from cxr import formatting
 from cxr.errors import CxrError, system_error
+from cxr.paths import data_root, runs_root
 
 from widgets import address
 
@@ -155,7 +156,7 @@ def privacy_words(privacy: Privacy) -> list[str]:
 
 
 def command(*words: object, writes: str = "") -> None:
-    """Show the command that does the same as this page, and which files it writes, where it does."""
+    """Show the command that does the same as this page and the Python calls, and which files they write."""
     with st.expander("The same on the command line", icon=":material/terminal:"):
         command_line(*words)
         if writes:
@@ -170,8 +171,18 @@ def commands(*lines: Sequence[object]) -> None:
 
 
 def command_line(*words: object) -> None:
-    """Show a command that does the same as the form that it stands in."""
-    st.code(shlex.join(str(word) for word in words), language="bash", wrap_lines=True)
+    """Show a command that does the same as the form that it stands in, and below it the same in Python."""
+    written = tuple(str(word) for word in words)
+    st.code(shlex.join(written), language="bash", wrap_lines=True)
+    if lines := _python_call(written, (str(runs_root()), str(data_root()))):
+        st.code(lines, language="python", wrap_lines=True)
+
+
+@st.cache_data(max_entries=256, ttl=60, show_spinner=False)
+def _python_call(words: tuple[str, ...], folders: tuple[str, str]) -> str:
+    from cxr.cli.python_calls import python_call
+
+    return python_call(words)
 
 
 def notebook(finding: NotebookFinding, name: str) -> None:

@@ -148,7 +148,7 @@ def test_an_earlier_answer_does_not_bring_back_the_xray_that_was_left(stored: An
     tab = tab_on_first
     tab.locator(".viewer").evaluate(
         "root => { const v = root.viewer, apply = v.apply; v.seen = [];"
-        " v.apply = function (data, ...more) { v.seen.push(data.list.position); return apply.call(v, data, ...more); } }"
+        " v.apply = (data, ...more) => { v.seen.push(data.list.position); apply.call(v, data, ...more); }; }"
     )
     tab.keyboard.press("ArrowRight")
     until(tab, "v.data.list.position === 2")

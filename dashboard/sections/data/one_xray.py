@@ -22,7 +22,8 @@ def open_it(image_id: str) -> None:
 
 def show(name: str, data: Manifest) -> None:
     """Show the X-ray of the data set ``name`` that was asked for, if one was."""
-    pick.arrive(_KEY, "image", "", allowed={"": None} | dict.fromkeys(data.ids))
+    wanted = address.asks("image") or st.session_state.get(_KEY)
+    pick.arrive(_KEY, "image", "", allowed=data.positions if wanted else ("",))
     image_id = str(st.session_state[_KEY])
     pick.leave("image", image_id, "")
     if not image_id:

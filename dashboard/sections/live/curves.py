@@ -35,7 +35,7 @@ def loss_curves(runs: Mapping[str, Metrics], view: View = DEFAULT, seeds: Sequen
     Of ``seeds``, further runs of the first one's recipe, the mean is drawn and the range from the lowest to the
     highest as a band.
     """
-    figure = _figure("Loss", "loss", view, log=view.log)
+    figure = _figure("Loss", "loss", view, **_scale(view))
     for number, (name, metrics) in enumerate(runs.items()):
         colour, before = _colour(number), _before(name, runs)
         if number == 0 and seeds:
@@ -56,8 +56,7 @@ def score_curves(runs: Mapping[str, Metrics], view: View = DEFAULT, seeds: Seque
 
     A dash for each score; a colour for each run, or for each score where there is one run.
     """
-    figure = _figure("Validation", "score", view)
-    figure.update_yaxes(range=[0, 1.02])
+    figure = _figure("Validation", "score", view, range=[0, 1.02])
     for number, (name, metrics) in enumerate(runs.items()):
         for key, label, dash, own_colour in _SCORES:
             colour = own_colour if len(runs) == 1 else _colour(number)
@@ -73,21 +72,18 @@ def score_curves(runs: Mapping[str, Metrics], view: View = DEFAULT, seeds: Seque
 
 def rate_curves(runs: Mapping[str, Metrics], view: View = DEFAULT) -> go.Figure:
     """The learning rate of each step."""
-    figure = _figure("Learning rate", "learning rate", view, log=view.log)
+    scale = _scale(view) or {"rangemode": "tozero"}
+    figure = _figure("Learning rate", "learning rate", view, exponentformat="e", **scale)
     for number, (name, metrics) in enumerate(runs.items()):
         _add(figure, column_curve(metrics, "lr", view), name, _colour(number))
-    figure.update_yaxes(exponentformat="e")
-    if not view.log:
-        figure.update_yaxes(rangemode="tozero")
     return figure
 
 
 def speed_curves(runs: Mapping[str, Metrics], view: View = DEFAULT) -> go.Figure:
     """Images per second, smoothed as the loss is."""
-    figure = _figure("Images per second", "images per second", view)
+    figure = _figure("Images per second", "images per second", view, rangemode="tozero")
     for number, (name, metrics) in enumerate(runs.items()):
         _add(figure, column_curve(metrics, "images_per_s", view, smoothed=True), name, _colour(number))
-    figure.update_yaxes(rangemode="tozero")
     return figure
 
 
@@ -212,14 +208,21 @@ def _add(
     figure.add_scatter(x=curve[0], y=curve[1], name=name, mode=mode, line=line, **options)
 
 
-def _figure(title: str, y: str, view: View, *, log: bool = False) -> go.Figure:
-    figure = empty_figure(title, view.title, y, height=370)
-    # Below the chart: the names of several runs are longer than the room beside the title.
-    figure.update_layout(legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -0.22, "yanchor": "top"})
-    figure.update_layout(uirevision=f"{view.axis} {view.log} {view.unit_s}")  # another axis: the zoom means nothing
-    if log:
-        figure.update_yaxes(type="log")
-    return figure
+def _figure(title: str, y: str, view: View, **y_axis: object) -> go.Figure:
+    return empty_figure(
+        title,
+        view.title,
+        y,
+        height=370,
+        y_axis=y_axis,
+        # Below the chart: the names of several runs are longer than the room beside the title.
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -0.22, "yanchor": "top"},
+        uirevision=f"{view.axis} {view.log} {view.unit_s}",  # another axis: the zoom means nothing
+    )
+
+
+def _scale(view: View) -> dict[str, object]:
+    return {"type": "log"} if view.log else {}
 
 
 def _colour(number: int) -> str:

@@ -43,12 +43,17 @@ def charts_of(usage: Usage, metrics: Metrics, view: View) -> dict[str, go.Figure
         if not placed.any():
             continue
         shown = np.flatnonzero(placed)[thinned(values[placed], MOST_POINTS)]
-        figure = empty_figure(f"{title}: {words.format(last[0])}", view.title, unit, _HEIGHT)
+        figure = empty_figure(
+            f"{title}: {words.format(last[0])}",
+            view.title,
+            unit,
+            _HEIGHT,
+            y_axis={"rangemode": "tozero"},
+            uirevision=f"{view.axis} {view.unit_s}",
+        )
         line = {"color": COLOURS[0], "width": 2}
         # A first row alone is a point, and no line.
         mode = "lines" if len(shown) > 1 else "markers"
         figure.add_scatter(x=x[shown], y=values[shown], mode=mode, line=line, name=unit, showlegend=False)
-        figure.update_yaxes(rangemode="tozero")
-        figure.update_layout(uirevision=f"{view.axis} {view.unit_s}")
         charts[name] = figure
     return charts

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import shlex
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -88,4 +87,4 @@ def _part(part: PartStatus, findings: Sequence[Finding], do: Callable[[str], Non
     if part["state"] in ("missing", "failed"):
         if acts.button("Do this part", key=f"trust:do:{part['name']}", icon=":material/play_arrow:"):
             do(part["name"])
-        st.code(shlex.join(part["command"]), language="bash", wrap_lines=True)
+        page.command_line(*part["command"])

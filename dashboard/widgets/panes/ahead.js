@@ -22,8 +22,6 @@ const AHEAD = {
   },
 
   watchPage() {
-    // The picture does not fade while the page runs: what it shows is never of another X-ray than it says.
-    this.root.getRootNode().host?.closest("[data-testid=stElementContainer]")?.setAttribute(STAYS, "");
     this.app = document.querySelector("[data-test-script-state]");
     if (!this.app) return;
     this.pageWatcher = new MutationObserver(() => this.pageChanged());
@@ -46,13 +44,18 @@ const AHEAD = {
   /** Ask for one neighbour that is not held, the one in the direction of the last step first. */
   askAhead() {
     const { context, list, region } = this.data ?? {};
-    if (!context || region || this.isWaiting() || this.pageRuns() || this.pointers.size || document.hidden) return;
+    if (!context || region || this.isWaiting() || this.pageRuns() || document.hidden) return;
+    if (this.pointers.size) {
+      this.asking = setTimeout(() => this.askAhead(), ASK_AFTER_MS);
+      return;
+    }
     const way = this.way ?? 1;
     for (const by of [way, -way, 2 * way]) {
       const position = list.position + by;
       const inside = position >= 1 && position <= list.total;
       if (!inside || this.found({ position }) || this.askedAhead.has(position)) continue;
       this.askedAhead.add(position);
+      this.stays(true);
       this.trigger("ahead", { context, position });
       return;
     }
@@ -89,6 +92,7 @@ const AHEAD = {
   // --- steps -------------------------------------------------------------------------------------------------------
 
   step(by, repeated = false) {
+    if (!this.data) return;
     const { position, total } = this.data.list;
     const goal = this.goal ?? position;
     if (repeated && goal !== position) return; // a held key waits for the X-ray that it has asked for
@@ -97,6 +101,7 @@ const AHEAD = {
   },
 
   go(id) {
+    if (id === this.data.strip.find((xray) => xray.here)?.id && !this.isWaiting()) return;
     const entry = this.found({ id });
     this.lead({ what: "go", id }, entry, entry?.position ?? null);
   },
@@ -144,8 +149,14 @@ const AHEAD = {
     if (!this.pageRuns()) this.pageChanged();
   },
 
+  /** Streamlit fades what it is about to send again; the picture does not, while it will be the same. */
+  stays(on) {
+    this.root.getRootNode().host?.closest("[data-testid=stElementContainer]")?.toggleAttribute(STAYS, on);
+  },
+
   /** Dim the rest of the page while it is of the X-ray before. */
   markOthers(on) {
+    this.stays(on);
     for (const element of document.querySelectorAll(`[${OF_ANOTHER}]`)) element.removeAttribute(OF_ANOTHER);
     if (!on) return;
     let here = this.root.getRootNode().host;
