@@ -105,9 +105,9 @@ class Identities:
         """Return how an X-ray is called in the report: ``X-ray 3``, or its id where ids are wanted."""
         return image_id if self.with_ids else f"X-ray {self._number(image_id)}"
 
-    def left_out(self, row: Mapping[str, str]) -> str:
+    def left_out(self, row: Mapping[str, object]) -> str:
         """Return which X-ray could not be read, and why: a row of ``image_id, reason``."""
-        return f"{self.name(row['image_id'])}: {self.hidden(row['reason'])}"
+        return f"{self.name(str(row['image_id']))}: {self.hidden(str(row['reason']))}"
 
     def without_ids(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return a table with running numbers in place of its ids; those of patients are hidden in any case."""
