@@ -2,9 +2,10 @@
 
 An installation of ``--runs`` runs, one of them with ``--rows`` rows of metrics, a data set of ``--images`` X-rays (the
 files are not there), 120 synthetic X-rays for the shipped network, and two tables of 25,000 predictions. Chromium
-opens each page as a new visitor, then works in one tab, then many visitors stay.
+opens each page as a new visitor, then works in one tab, then many visitors stay. The floor is what Streamlit itself
+takes for an app of a title, a table and a button, plain_app.py.
 
-    python benchmarks/pages.py                       # a table of openings, of interactions and of memory
+    python benchmarks/pages.py                       # tables of the floor, openings, interactions and memory
     python benchmarks/pages.py --checkout PATH       # the pages of another checkout
     python benchmarks/pages.py --soak 10             # minutes of one tab on a running training
 """
@@ -52,14 +53,14 @@ IN_THE_PAGE = PROJECT / "benchmarks" / "pages.js"
 
 
 class Server:
-    """The dashboard of a checkout on an installation."""
+    """The dashboard of a checkout on an installation, or another ``script`` with the same options."""
 
-    def __init__(self, checkout: Path, folder: Path, port: int) -> None:
+    def __init__(self, checkout: Path, folder: Path, port: int, script: Path = Path("dashboard", "Home.py")) -> None:
         environment = os.environ | {"CXR_DATA": str(folder / "data"), "CXR_RUNS": str(folder / "runs")}
-        command = [sys.executable, "-m", "streamlit", "run", "dashboard/Home.py", f"--server.port={port}"]
+        command = [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}"]
         self.url = f"http://127.0.0.1:{port}"
         self.process = subprocess.Popen(
-            [*command, "--server.headless=true"],
+            [*command, "--server.headless=true", "--server.fileWatcherType=none", "--browser.gatherUsageStats=false"],
             cwd=checkout,
             env=environment | {"PYTHONPATH": str(checkout)},
             stdout=subprocess.DEVNULL,
@@ -134,6 +135,29 @@ def further_runs(folder: Path) -> dict[str, str]:
         table.to_csv(file, index=False)
         ids[place] = start("evaluate-predictions", {"predictions": file}, name=place, detached=False).id
     return ids
+
+
+def floor(opened: Browser, folder: Path, port: int, rounds: int) -> None:
+    """Print the same of the smallest app: what Streamlit and the browser take of the figures below."""
+    server = Server(PROJECT, folder, port, PROJECT / "benchmarks" / "plain_app.py")
+    paints, stands, answers = [], [], []
+    try:
+        for _ in range(rounds + 1):
+            context, tab = new_tab(opened)
+            stands.append(visit(server, tab, ""))
+            paints.append((tab.evaluate("cxrPages.paint()") or 0) / 1000)
+            answers += [interaction(tab, button("Press")) for _ in range(4)]
+            context.close()
+    finally:
+        server.stop()
+    print(
+        "| a plain app | first visit, s | first paint, s | stands, s | its button, median, ms | 95th percentile, ms |"
+    )
+    print("|---|---|---|---|---|---|")
+    opening = f"{stands[0]:.1f} | {statistics.median(paints[1:]):.2f} | {statistics.median(stands[1:]):.2f}"
+    print(
+        f"| title, table, button | {opening} | {statistics.median(answers):.0f} | {_p95(answers):.0f} |\n", flush=True
+    )
 
 
 def openings(opened: Browser, server: Server, ids: dict[str, str], rounds: int) -> None:
@@ -234,11 +258,8 @@ def interactions(opened: Browser, server: Server, ids: dict[str, str], rounds: i
                 if number and isinstance(act, Step):
                     tab.wait_for_function("by => cxrPages.holds(by)", arg=act.by, timeout=WAIT_MS)
                     tab.wait_for_function("cxrPages.settled()", timeout=WAIT_MS)
-                tab.evaluate("cxrPages.listen()")
-                act(tab)
-                tab.wait_for_function("cxrPages.took !== null", timeout=WAIT_MS)
-                milliseconds, picture = tab.evaluate("[cxrPages.took, cxrPages.picture]")
-                tab.wait_for_function("cxrPages.settled()", timeout=WAIT_MS)
+                milliseconds = interaction(tab, act)
+                picture = tab.evaluate("cxrPages.picture")
                 if number:  # the first round reads what is then kept
                     took.setdefault(f"{named(page)}: {name}", []).append(milliseconds)
                     if picture is not None:
@@ -248,6 +269,16 @@ def interactions(opened: Browser, server: Server, ids: dict[str, str], rounds: i
     took["all"] = [value for values in took.values() for value in values]
     for name, values in [*took.items(), *pictures.items()]:
         print(f"| {name} | {len(values)} | {statistics.median(values):.0f} | {_p95(values):.0f} |", flush=True)
+
+
+def interaction(tab: Page, act: Callable[[Page], None]) -> float:
+    """Do something on a page and return the milliseconds until it has answered."""
+    tab.evaluate("cxrPages.listen()")
+    act(tab)
+    tab.wait_for_function("cxrPages.took !== null", timeout=WAIT_MS)
+    milliseconds = tab.evaluate("cxrPages.took")
+    tab.wait_for_function("cxrPages.settled()", timeout=WAIT_MS)
+    return float(milliseconds)
 
 
 def _p95(values: Sequence[float]) -> float:
@@ -330,7 +361,7 @@ def main() -> None:
     parser.add_argument("--checkout", type=Path, default=PROJECT, help="whose pages")
     parser.add_argument("--folder", type=Path, help="an installation that is there, or where to make one that stays")
     parser.add_argument("--port", type=int, default=8697)
-    parser.add_argument("--only", default="openings,interactions,memory")
+    parser.add_argument("--only", default="floor,openings,interactions,memory")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         folder = args.folder or Path(work)
@@ -340,9 +371,12 @@ def main() -> None:
             run = installation(folder, args.images, args.runs, args.rows)
             known.write_text(json.dumps({"run": run} | further_runs(folder)))
         ids = json.loads(known.read_text())
-        server = Server(args.checkout.resolve(), folder, args.port)
         print(f"{args.images:,} X-rays, {args.runs:,} runs, {args.rows:,} rows of metrics.")
         print(f"Load {os.getloadavg()[0]:.1f} at the start.\n")
+        if "floor" in args.only and not args.soak:
+            with browser() as opened:
+                floor(opened, folder, args.port, args.rounds)
+        server = Server(args.checkout.resolve(), folder, args.port)
         try:
             with browser() as opened:
                 if args.soak:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import logging
 import os
@@ -64,11 +66,28 @@ def import_all() -> None:
         _log.warning("%s cannot be loaded ahead", name, exc_info=True)
     finally:
         sys.meta_path.remove(pauses)
+        settle()
+
+
+def settle() -> None:
+    """Leave out of every later garbage collection what there is now: modules, which stay for good.
+
+    Streamlit collects at the end of each run of a script, before the browser is told of that end. With PyTorch loaded
+    a collection looks at half a million objects of modules, which takes longer than most pages.
+    """
+    gc.collect()
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # what libraries free at the end they free then too
 
 
 def hurry() -> None:
     """End the pauses: a page waits for a network."""
     _hurry.set()
+
+
+@st.cache_resource(show_spinner=False)
+def _settled(torch_is_loaded: bool) -> None:
+    settle()
 
 
 @st.cache_resource(show_spinner=False)
@@ -82,5 +101,7 @@ def _started() -> threading.Timer:
 def start() -> None:
     """Begin once in a server, when its first page stands, unless ``CXR_WARM_UP=off`` says to save the memory."""
     # Pages under test have no server, but something in its place.
-    if os.environ.get(VARIABLE) != OFF and runtime.exists() and type(runtime.get_instance()) is Runtime:
-        _started()
+    if runtime.exists() and type(runtime.get_instance()) is Runtime:
+        _settled("torch" in sys.modules)  # once more when a page has loaded it
+        if os.environ.get(VARIABLE) != OFF:
+            _started()

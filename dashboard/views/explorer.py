@@ -177,7 +177,8 @@ where = ["--data", chosen.command_data] if chosen else []
 goal_word = "all" if also.all_classes else target
 words = heatmap_facts.command_words(method)
 command = ["cxr", "explain", network_ref, xray.id if chosen else "IMAGE", *where, "--target", goal_word, *words]
-page.command(*command)
+written = "Writes three pictures and the map as an array into the folder where it is run. `--out FOLDER` names another."
+page.command(*command, writes=written)
 if chosen is not None:
     shown = ExplainedXray(command, network_ref, chosen.manifest_path, xray.id, target, method, heatmap.logit)
     page.notebook(shown, name)

@@ -41,7 +41,7 @@ def refused(app: AppTest, query: dict[str, str], *params: str) -> None:
 
 def said(app: AppTest) -> str:
     """Return all that a page says in words, without the signs that keep Markdown from reading names as its own."""
-    elements = [*app.info, *app.warning, *app.error, *app.success, *app.caption, *app.markdown, *app.text]
+    elements = [*app.info, *app.warning, *app.error, *app.success, *app.caption, *app.header, *app.markdown, *app.text]
     return re.sub(r"\\([^\w\s])", r"\1", "\n".join(str(element.value) for element in elements))
 
 

@@ -15,7 +15,7 @@ from cxr.experiments.masking.example import most_moved
 from cxr.experiments.masking.job import run as run_masking
 from cxr.experiments.stamping.job import run as run_stamping
 from cxr.explain.store import usage
-from cxr.reports.masking import change_of
+from cxr.reports.masking_xrays import change_of
 from cxr.runs.folder import RunFolder
 
 any_network = pytest.mark.parametrize("configuration", [*CONFIGURATIONS, *ODD_NAMES, ONE_FINDING], ids=str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import subprocess
@@ -17,6 +18,22 @@ from streamlit.runtime import Runtime
 from services import warm_up
 
 PROJECT = Path(__file__).resolve().parents[2]
+COLLECTED = """
+import gc, sys
+sys.path.insert(0, "dashboard")
+import pandas, streamlit
+from services import warm_up
+class Noisy:
+    def __del__(self): print("freed at the end")
+warm_up.MODULES = ("sqlite3",)
+before = len(gc.get_objects())
+noisy = Noisy(); noisy.itself = noisy
+warm_up.import_all()
+print("sqlite3" in sys.modules, len(gc.get_objects()) < 0.05 * before)
+garbage = Noisy(); garbage.itself = garbage; del garbage
+gc.collect()
+print("collected")
+"""
 LIBRARIES = """
 import json, sys
 sys.path.insert(0, "dashboard")
@@ -42,8 +59,11 @@ def server(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(runtime, "get_instance", lambda: real)
     monkeypatch.setattr(warm_up, "AFTER_S", 0.0)
     warm_up._started.clear()
+    warm_up._settled.clear()
     yield
     warm_up._started.clear()
+    warm_up._settled.clear()
+    gc.unfreeze()
 
 
 def test_modules_are_imported_and_one_that_is_missing_is_told_to_the_log(monkeypatch, caplog):
@@ -86,6 +106,27 @@ def test_a_server_begins_once_unless_it_is_told_not_to(server, monkeypatch, chos
     warm_up.start()
     assert done.wait(30) is True if chosen != "off" else not done.is_set()
     assert begun == ([] if chosen == "off" else ["all"])
+
+
+def test_the_first_page_and_then_the_loaded_libraries_are_left_out_of_collections_once(server, monkeypatch):
+    monkeypatch.setenv("CXR_WARM_UP", "off")
+    settled: list[bool] = []
+    monkeypatch.setattr(warm_up, "settle", lambda: settled.append("torch" in sys.modules))
+    monkeypatch.setitem(sys.modules, "torch", sys)
+    monkeypatch.delitem(sys.modules, "torch")
+    for _ in range(3):
+        warm_up.start()
+    monkeypatch.setitem(sys.modules, "torch", sys)
+    for _ in range(3):
+        warm_up.start()
+    assert settled == [False, True]
+
+
+def test_a_collection_passes_over_what_was_loaded_but_not_over_what_came_later():
+    done = subprocess.run([sys.executable, "-c", COLLECTED], cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    # What later became garbage goes in the collection; the rest at the end of the process, as without freezing.
+    assert done.stdout.splitlines() == ["True True", "freed at the end", "collected", "freed at the end"]
 
 
 def test_pages_under_test_load_nothing_ahead(monkeypatch):

@@ -50,7 +50,7 @@ def show(findings: Sequence[Finding], data: Manifest | None, link: dict[str, str
         finding = findings[int(chosen) - 1]
         present = set(data.ids)
         ids = [image_id for image_id in finding["images"] if image_id in present]
-        st.subheader(f"The X-rays behind finding {chosen}", anchor=False)
+        st.header(f"The X-rays behind finding {chosen}", anchor=False)
         st.caption(viewer.plain(finding["sentence"]))
         gallery.grid(data, ids, lambda i: str(data.row(i)["label"]), key=f"trust:images:{chosen}", link=link or None)
 

@@ -53,7 +53,7 @@ def chips(parts: Sequence[PartStatus]) -> None:
 
 def show(parts: Sequence[PartStatus], findings: Sequence[Finding], do: Callable[[str], None]) -> None:
     """Show each part: what it found or looked at, its runs, and a button where it is missing."""
-    st.subheader("Part by part", anchor=False)
+    st.header("Part by part", anchor=False)
     for part in parts:
         own = [finding for finding in findings if finding["part"] == part["name"]]
         word = page.counted(len(own), "finding") if own else "looked at, no finding"
