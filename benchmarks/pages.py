@@ -204,6 +204,10 @@ def text(words: str) -> Callable[[Page], None]:
     return lambda tab: tab.get_by_text(words, exact=True).first.click()
 
 
+def button(name: str) -> Callable[[Page], None]:
+    return lambda tab: tab.get_by_role("button", name=name).first.click()
+
+
 @dataclass(frozen=True)
 class Step:
     """A key that leads to another X-ray of the list, which the browser has fetched by then if it ever does."""
