@@ -263,10 +263,9 @@ def interactions(opened: Browser, server: Server, ids: dict[str, str], rounds: i
                     tab.wait_for_function("by => cxrPages.holds(by)", arg=act.by, timeout=WAIT_MS)
                     tab.wait_for_function("cxrPages.settled()", timeout=WAIT_MS)
                 milliseconds = interaction(tab, act)
-                picture = tab.evaluate("cxrPages.picture")
                 if number:  # the first round reads what is then kept
                     took.setdefault(f"{named(page)}: {name}", []).append(milliseconds)
-                    if picture is not None:
+                    if (picture := tab.evaluate("cxrPages.picture")) is not None:
                         pictures.setdefault(f"{named(page)}: {name}, picture", []).append(picture)
     context.close()
     print("\n| interaction | times | median, ms | 95th percentile, ms |\n|---|---|---|---|")
