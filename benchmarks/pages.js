@@ -28,16 +28,29 @@ window.cxrPages = {
     return !viewer.found || Boolean(viewer.found({position: viewer.data.list.position + by}));
   },
   // From the user's next key or pointer to the end of the script that it starts, as the page shows it, in `took`, in
-  // milliseconds; where a viewer then shows another X-ray, to the frame in which it is drawn, in `picture`. A script may
-  // be so short that the page never says it runs: its end is seen in the server's message.
+  // milliseconds. A script may be so short that the page never says it runs: its end is seen in the server's message.
+  // Where a viewer then shows another X-ray, to the frame in which that is drawn, in `picture`.
   listen() {
-    const before = this.ended, viewer = this.viewer();
+    const endedBefore = this.ended;
     let began = null, frames = 0;
     this.took = this.picture = null;
-    if (viewer) this.watchPicture(viewer, () => began);
+    const viewer = this.viewer();
+    if (viewer) {
+      const before = viewer.dataset.subject;
+      const drawn = new MutationObserver(() => {
+        if (viewer.dataset.subject === before) return;
+        drawn.disconnect();
+        // The viewer draws in the next frame; the message comes when that frame is done.
+        requestAnimationFrame(() => {
+          const {port1, port2} = new MessageChannel();
+          port1.onmessage = () => { this.picture = performance.now() - began; };
+          port2.postMessage(null);
+        });
+      });
+      drawn.observe(viewer, {attributes: true, attributeFilter: ["data-subject"]});
+    }
     const look = () => {
-      const ended = this.ended > before && this.through() && !viewer?.viewer.isWaiting?.();
-      frames = ended ? frames + 1 : 0;
+      frames = this.ended > endedBefore && this.through() && !viewer?.viewer.isWaiting?.() ? frames + 1 : 0;
       if (frames === 2) this.took = performance.now() - began;  // the first may not show yet what has come
       else requestAnimationFrame(look);
     };
@@ -48,20 +61,6 @@ window.cxrPages = {
     };
     addEventListener("pointerdown", begin, {capture: true, once: true});
     addEventListener("keydown", begin, {capture: true, once: true});
-  },
-  watchPicture(viewer, began) {
-    const before = viewer.dataset.subject;
-    const drawn = new MutationObserver(() => {
-      if (viewer.dataset.subject === before) return;
-      drawn.disconnect();
-      // The viewer draws in the next frame; the message comes when that frame is done.
-      requestAnimationFrame(() => {
-        const {port1, port2} = new MessageChannel();
-        port1.onmessage = () => { this.picture = performance.now() - began(); };
-        port2.postMessage(null);
-      });
-    });
-    drawn.observe(viewer, {attributes: true, attributeFilter: ["data-subject"]});
   },
   // Whether a message says that a script has ended, and not to begin again: its field 6, which then stands last.
   saysEnd(data) {

@@ -146,7 +146,7 @@ def floor(opened: Browser, folder: Path, port: int, rounds: int) -> None:
             context, tab = new_tab(opened)
             stands.append(visit(server, tab, ""))
             paints.append((tab.evaluate("cxrPages.paint()") or 0) / 1000)
-            answers += [interaction(tab, button("Press"))[0] for _ in range(4)]
+            answers += [interaction(tab, button("Press")) for _ in range(4)]
             context.close()
     finally:
         server.stop()
@@ -262,10 +262,10 @@ def interactions(opened: Browser, server: Server, ids: dict[str, str], rounds: i
                 if number and isinstance(act, Step):
                     tab.wait_for_function("by => cxrPages.holds(by)", arg=act.by, timeout=WAIT_MS)
                     tab.wait_for_function("cxrPages.settled()", timeout=WAIT_MS)
-                milliseconds, picture = interaction(tab, act)
+                milliseconds = interaction(tab, act)
                 if number:  # the first round reads what is then kept
                     took.setdefault(f"{named(page)}: {name}", []).append(milliseconds)
-                    if picture is not None:
+                    if (picture := tab.evaluate("cxrPages.picture")) is not None:
                         pictures.setdefault(f"{named(page)}: {name}, picture", []).append(picture)
     context.close()
     print("\n| interaction | times | median, ms | 95th percentile, ms |\n|---|---|---|---|")
@@ -274,14 +274,14 @@ def interactions(opened: Browser, server: Server, ids: dict[str, str], rounds: i
         print(f"| {name} | {len(values)} | {statistics.median(values):.0f} | {_p95(values):.0f} |", flush=True)
 
 
-def interaction(tab: Page, act: Callable[[Page], None]) -> tuple[float, float | None]:
-    """Do something on a page; return the milliseconds until it has answered, and until another X-ray was drawn."""
+def interaction(tab: Page, act: Callable[[Page], None]) -> float:
+    """Do something on a page and return the milliseconds until it has answered."""
     tab.evaluate("cxrPages.listen()")
     act(tab)
     tab.wait_for_function("cxrPages.took !== null", timeout=WAIT_MS)
-    milliseconds, picture = tab.evaluate("[cxrPages.took, cxrPages.picture]")
+    milliseconds = tab.evaluate("cxrPages.took")
     tab.wait_for_function("cxrPages.settled()", timeout=WAIT_MS)
-    return float(milliseconds), None if picture is None else float(picture)
+    return float(milliseconds)
 
 
 def _p95(values: Sequence[float]) -> float:
