@@ -20,6 +20,7 @@ COPY --chown=researcher:researcher pyproject.toml setup.py README.md LICENSE ./
 COPY --chown=researcher:researcher cxr cxr
 COPY --chown=researcher:researcher dashboard dashboard
 COPY --chown=researcher:researcher weights weights
+COPY container.sh /usr/local/bin/cxr-container
 COPY --chown=researcher:researcher docs/glossary.md docs/glossary.md
 RUN pip install --no-cache-dir --no-deps --editable .
 
@@ -27,7 +28,7 @@ USER researcher
 ENV CXR_DATA=/data CXR_RUNS=/runs CXR_WEIGHTS=/weights PYTHONUNBUFFERED=1
 VOLUME ["/data", "/runs", "/weights"]
 EXPOSE 8501
-HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
+HEALTHCHECK --interval=30s --timeout=5s --start-period=180s \
     CMD python -c "import os, urllib.request as u; base = os.environ.get('STREAMLIT_SERVER_BASE_URL_PATH', '').strip('/'); u.urlopen('/'.join(filter(None, ('http://127.0.0.1:8501', base, '_stcore/health'))), timeout=4)"
-# The synthetic X-rays are made on the first start, so that every page has something to show.
-CMD ["sh", "-c", "[ -f /data/demo/manifest.csv ] || cxr demo; exec streamlit run dashboard/Home.py --server.address=0.0.0.0 --server.port=8501"]
+# As the container's first process, without `--init`: it has every run save before the container stops.
+CMD ["cxr-container"]

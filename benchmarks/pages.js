@@ -2,6 +2,7 @@
 window.cxrPages = {
   took: null,
   ended: 0,
+  picture: null,
   // Whether the script is through, and nothing is still to come.
   settled() {
     return this.through() && Boolean(document.querySelector("h1")) && !document.querySelector("[data-testid=stSkeleton]")
@@ -16,14 +17,27 @@ window.cxrPages = {
     const entry = performance.getEntriesByName("first-contentful-paint")[0];
     return entry ? entry.startTime : null;
   },
+  // The viewer of X-rays, which stands in a shadow tree; null on a page without one.
+  viewer() {
+    const host = [...document.querySelectorAll("*")].find((element) => element.shadowRoot?.querySelector(".viewer"));
+    return host ? host.shadowRoot.querySelector(".viewer") : null;
+  },
+  // Whether the browser holds the X-ray so many places from the one shown; true where it fetches none ahead.
+  holds(by) {
+    const {viewer} = this.viewer();
+    return !viewer.found || Boolean(viewer.found({position: viewer.data.list.position + by}));
+  },
   // From the user's next key or pointer to the end of the script that it starts, as the page shows it, in `took`, in
-  // milliseconds. A script may be so short that the page never says it runs: its end is seen in the server's message.
+  // milliseconds; where a viewer then shows another X-ray, to the frame in which it is drawn, in `picture`. A script may
+  // be so short that the page never says it runs: its end is seen in the server's message.
   listen() {
-    const before = this.ended;
+    const before = this.ended, viewer = this.viewer();
     let began = null, frames = 0;
-    this.took = null;
+    this.took = this.picture = null;
+    if (viewer) this.watchPicture(viewer, () => began);
     const look = () => {
-      frames = this.ended > before && this.through() ? frames + 1 : 0;
+      const ended = this.ended > before && this.through() && !viewer?.viewer.isWaiting?.();
+      frames = ended ? frames + 1 : 0;
       if (frames === 2) this.took = performance.now() - began;  // the first may not show yet what has come
       else requestAnimationFrame(look);
     };
@@ -34,6 +48,20 @@ window.cxrPages = {
     };
     addEventListener("pointerdown", begin, {capture: true, once: true});
     addEventListener("keydown", begin, {capture: true, once: true});
+  },
+  watchPicture(viewer, began) {
+    const before = viewer.dataset.subject;
+    const drawn = new MutationObserver(() => {
+      if (viewer.dataset.subject === before) return;
+      drawn.disconnect();
+      // The viewer draws in the next frame; the message comes when that frame is done.
+      requestAnimationFrame(() => {
+        const {port1, port2} = new MessageChannel();
+        port1.onmessage = () => { this.picture = performance.now() - began(); };
+        port2.postMessage(null);
+      });
+    });
+    drawn.observe(viewer, {attributes: true, attributeFilter: ["data-subject"]});
   },
   // Whether a message says that a script has ended, and not to begin again: its field 6, which then stands last.
   saysEnd(data) {

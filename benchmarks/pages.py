@@ -25,6 +25,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -145,7 +146,7 @@ def floor(opened: Browser, folder: Path, port: int, rounds: int) -> None:
             context, tab = new_tab(opened)
             stands.append(visit(server, tab, ""))
             paints.append((tab.evaluate("cxrPages.paint()") or 0) / 1000)
-            answers += [interaction(tab, button("Press")) for _ in range(4)]
+            answers += [interaction(tab, button("Press"))[0] for _ in range(4)]
             context.close()
     finally:
         server.stop()
@@ -207,6 +208,16 @@ def button(name: str) -> Callable[[Page], None]:
     return lambda tab: tab.get_by_role("button", name=name).first.click()
 
 
+@dataclass(frozen=True)
+class Step:
+    """A key that leads to another X-ray of the list, which the browser has fetched by then if it ever does."""
+
+    by: int
+
+    def __call__(self, tab: Page) -> None:
+        tab.keyboard.press("ArrowRight" if self.by > 0 else "ArrowLeft")
+
+
 def next_page(tab: Page) -> None:
     tab.locator("[class*='-page'] [data-testid=stNumberInputStepUp]:not([inert] *)").first.click()
 
@@ -231,9 +242,9 @@ ACTIONS: dict[str, Sequence[tuple[str, Callable[[Page], None]]]] = {
     "data?data=large": [("next page of the X-rays", next_page)] * 4,
     "results?run={run}": [("next page of the X-rays", next_page)] * 4,
     "explorer?data=pictures&model=demo": [
-        ("next X-ray, its heatmap is stored", button("Next X-ray")),
-        ("next X-ray, its heatmap is stored", button("Next X-ray")),
-        ("the X-ray before", button("Previous X-ray")),
+        ("next X-ray, its heatmap is stored", Step(1)),
+        ("next X-ray, its heatmap is stored", Step(1)),
+        ("the X-ray before", Step(-1)),
     ],
     "weights": [("another page by the sidebar", sidebar(name)) for name in ("Home", "Live", "Studies", "Home", "Live")],
 }
@@ -242,29 +253,35 @@ ACTIONS: dict[str, Sequence[tuple[str, Callable[[Page], None]]]] = {
 def interactions(opened: Browser, server: Server, ids: dict[str, str], rounds: int) -> None:
     """Print how long the page takes to answer a user who is there already."""
     took: dict[str, list[float]] = {}
+    pictures: dict[str, list[float]] = {}
     context, tab = new_tab(opened)
     for page, actions in ACTIONS.items():
         for number in range(rounds + 1):
             visit(server, tab, page.format(**ids))
             for name, act in actions:
-                milliseconds = interaction(tab, act)
+                if number and isinstance(act, Step):
+                    tab.wait_for_function("by => cxrPages.holds(by)", arg=act.by, timeout=WAIT_MS)
+                    tab.wait_for_function("cxrPages.settled()", timeout=WAIT_MS)
+                milliseconds, picture = interaction(tab, act)
                 if number:  # the first round reads what is then kept
                     took.setdefault(f"{named(page)}: {name}", []).append(milliseconds)
+                    if picture is not None:
+                        pictures.setdefault(f"{named(page)}: {name}, picture", []).append(picture)
     context.close()
     print("\n| interaction | times | median, ms | 95th percentile, ms |\n|---|---|---|---|")
     took["all"] = [value for values in took.values() for value in values]
-    for name, values in took.items():
+    for name, values in [*took.items(), *pictures.items()]:
         print(f"| {name} | {len(values)} | {statistics.median(values):.0f} | {_p95(values):.0f} |", flush=True)
 
 
-def interaction(tab: Page, act: Callable[[Page], None]) -> float:
-    """Do something on a page and return the milliseconds until it has answered."""
+def interaction(tab: Page, act: Callable[[Page], None]) -> tuple[float, float | None]:
+    """Do something on a page; return the milliseconds until it has answered, and until another X-ray was drawn."""
     tab.evaluate("cxrPages.listen()")
     act(tab)
     tab.wait_for_function("cxrPages.took !== null", timeout=WAIT_MS)
-    milliseconds = tab.evaluate("cxrPages.took")
+    milliseconds, picture = tab.evaluate("[cxrPages.took, cxrPages.picture]")
     tab.wait_for_function("cxrPages.settled()", timeout=WAIT_MS)
-    return float(milliseconds)
+    return float(milliseconds), None if picture is None else float(picture)
 
 
 def _p95(values: Sequence[float]) -> float:

@@ -24,6 +24,7 @@ from cxr.explain.job import explain_run
 from cxr.explain.run_files import read_map
 from cxr.models import load_model
 from cxr.reports import masking
+from cxr.reports.identities import Privacy
 from cxr.runs import get_run
 from cxr.runs.folder import RunFolder
 from cxr.training import train
@@ -142,7 +143,9 @@ def test_the_network_is_measured_explained_asked_stamped_reported_and_shown(
     asked = _done("text-experiment", run_masking, shared | {"draws": 1, "explained": 3}, home)
     results = asked.read_json("results.json")
     assert (results["n_images"], results["n_with_text"], results["relevance"]["n"]) == (6, 3, 3)
-    page = masking.write(get_run(asked.id), tmp_path / "text.html").read_text(encoding="utf-8")
+    page = masking.write(get_run(asked.id), tmp_path / "text.html", Privacy(with_images=True)).read_text(
+        encoding="utf-8"
+    )
     assert page.count('<input type="range"') == 2
     assert all(f"<td>{name}</td>" in page for name in classes)
 

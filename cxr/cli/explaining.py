@@ -9,7 +9,7 @@ import typer
 
 from cxr.cli.audits.openings import OpenLocked
 from cxr.cli.follow import Detach, ShardsOption, SlurmOption, follow_or_leave
-from cxr.cli.models import DataOption, Device, Model, check_split, is_training, manifest_of
+from cxr.cli.models import DataOption, Device, IdsOption, Model, check_split, is_training, manifest_of, read_ids
 from cxr.cli.output import Json, WrongUse, assignments, emit, note, percent, say, show_table
 from cxr.errors import ImageError, unknown, wrong_use
 from cxr.explain.composites import BIASES, COMPOSITES, DEFAULT_COMPOSITE, choices_in_words, summary
@@ -62,6 +62,7 @@ def explain(
     ] = None,
     data: DataOption = None,
     split: Annotated[str, typer.Option(help="Without IMAGE: the split to explain.")] = "test",
+    ids: IdsOption = None,
     n: Annotated[int | None, typer.Option(min=1, help="Without IMAGE: number of X-rays; by default all.")] = None,
     out: Annotated[
         Path | None,
@@ -107,11 +108,14 @@ def explain(
             ("bias", bias),
             ("precision", precision),
             ("n", n),
+            ("ids", read_ids(ids) if ids else None),
             ("open_locked", open_locked),
         )
         params |= {key: value for key, value in choices if value}
         follow_or_leave(start("explain", params, where=slurm, shards=shards), detach, as_json)
         return
+    if ids is not None:
+        raise WrongUse(f"--ids {ids} goes without an IMAGE: it lists the X-rays of a split to explain")
     if shards > 1:
         raise WrongUse("--shards goes without an IMAGE: one X-ray is explained at once")
     if slurm is not None or detach:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 from cxr.cli.audits.openings import OpenLocked
 from cxr.cli.follow import Detach, ShardsOption, SlurmOption, follow_or_leave
 from cxr.cli.output import Json, WrongUse, assignments, emit
-from cxr.errors import unknown
+from cxr.errors import system_error, unknown
 from cxr.json_types import JsonObject
 from cxr.runs import get_run, is_run_id, start
 
@@ -63,6 +64,46 @@ def manifest_of(model: str, data: str | None) -> str:
     from cxr.training.settings import TrainingParams
 
     return str(TrainingParams.of(get_run(model).params).manifest)
+
+
+IdsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ids",
+        metavar="FILE",
+        help="Only these X-rays of the split: a CSV table with a column image_id, such as the grid of the explorer "
+        "gives, or a text file with an id on each line.",
+    ),
+]
+
+
+def read_ids(file: Path) -> list[str]:
+    """Return the image ids that a file lists, each once, in its order.
+
+    Raises
+    ------
+    WrongUse
+        If it cannot be read, is a table without a column ``image_id``, or holds none.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongUse(
+            f"--ids {file}: cannot be read ({system_error(error) if isinstance(error, OSError) else 'not UTF-8 text'})"
+        ) from None
+    rows = list(csv.reader(lines))
+    header = rows[0] if rows else []
+    if "image_id" in header:
+        at = header.index("image_id")
+        ids = [row[at].strip() for row in rows[1:] if len(row) > at]
+    elif any(len(row) > 1 for row in rows):
+        raise WrongUse(f"--ids {file}: no column image_id. Its columns: {', '.join(header)}")
+    else:
+        ids = [line.strip() for line in lines]
+    ids = list(dict.fromkeys(filter(None, ids)))
+    if not ids:
+        raise WrongUse(f"--ids {file}: lists no X-ray. Accepted: a column image_id, or an id on each line")
+    return ids
 
 
 def is_training(model: str) -> bool:

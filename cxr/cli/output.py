@@ -18,6 +18,8 @@ from cxr.errors import CxrError
 from cxr.runs.storage import to_json
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value to stdout instead of text.")]
+WithImages = Annotated[bool, typer.Option("--with-images", help="Show the X-rays themselves, not only their heatmaps.")]
+WithIds = Annotated[bool, typer.Option("--with-ids", help="Call X-rays by their ids in place of running numbers.")]
 
 
 def stdout() -> Console:

@@ -9,8 +9,8 @@ import typer
 
 from cxr.cli.audits.openings import OpenLocked
 from cxr.cli.follow import Detach, ShardsOption, SlurmOption, follow_or_leave
-from cxr.cli.models import DataOption, Device, Model, check_split, manifest_of
-from cxr.cli.output import Json, emit, say, show_table
+from cxr.cli.models import DataOption, Device, IdsOption, Model, check_split, manifest_of, read_ids
+from cxr.cli.output import Json, WithIds, WithImages, emit, say, show_table
 from cxr.json_types import JsonObject
 from cxr.runs import start
 from cxr.text.mask_modes import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, MOST_MARGIN
@@ -72,6 +72,7 @@ def experiment(
     model: Model,
     data: DataOption = None,
     split: Annotated[str, typer.Option(help="The split to measure on.")] = "test",
+    ids: IdsOption = None,
     mode: Annotated[
         list[str] | None,
         typer.Option(
@@ -99,13 +100,17 @@ def experiment(
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
-    """Compare a network's predictions before and after masking the text of a split, and under controls."""
+    """Compare a network's predictions before and after masking the text of a split, and under controls.
+
+    With --ids the result is of these X-rays alone and says so: no report of the network takes it for the split's.
+    """
     from cxr.experiments.masking.settings import Setting
 
     values = {"modes": mode or [], "margin": margin, "draws": draws, "explained": explained, "seed": seed}
     chosen = {name: value for name, value in values.items() if value is not None}
     chosen |= {"open_locked": True} if open_locked else {}
     chosen |= {"include_seen": True} if include_seen else {}
+    chosen |= {"ids": read_ids(ids)} if ids else {}
     Setting.of({"model": model, "manifest": ""} | chosen)  # before the data are looked at
     manifest = manifest_of(model, data)
     check_split(manifest, split)
@@ -122,12 +127,18 @@ def report(
             help=("File to write: .html (self-contained), .md or .zip (CSV tables); .svg, .png or .pdf for the figure.")
         ),
     ] = Path("text.html"),
+    with_images: WithImages = False,
+    with_ids: WithIds = False,
 ) -> None:
-    """Write the report of a text experiment: conclusion, pictures, figures and tables."""
+    """Write the report of a text experiment: conclusion, heatmaps, figures and tables.
+
+    Neither pictures nor ids of X-rays go in, nor what was read on a single one, unless asked for.
+    """
+    from cxr.reports.identities import Privacy
     from cxr.reports.masking import write
     from cxr.runs import get_run
 
-    say(str(write(get_run(run), out)))
+    say(str(write(get_run(run), out, Privacy(with_images, with_ids))))
 
 
 @app.command()

@@ -9,7 +9,6 @@ from typing import Any, TypedDict
 
 import pandas as pd
 
-from cxr.data.importers.guessing import spread
 from cxr.data.importers.importing import (
     Progress,
     decoded_rows,
@@ -20,6 +19,7 @@ from cxr.data.importers.importing import (
     source_splits,
 )
 from cxr.data.importers.listing import Listing
+from cxr.data.importers.previews import spread
 from cxr.data.importers.rows import FILE_NOTES
 from cxr.data.manifest import Manifest
 from cxr.data.splits import in_order, split_manifest

@@ -59,11 +59,14 @@ def split_notes(manifest: Manifest, set_aside: pd.DataFrame, source_splits: Coll
 
 
 def straddling_notes(manifest: Manifest) -> list[str]:
-    """Return one sentence for patients, and one for duplicates, that stand in several splits."""
+    """Return one sentence for patients, and one for duplicates, that stand in several splits.
+
+    Their ids stand in quotes, by which reports without ids find them.
+    """
     notes = []
     for group, names in manifest.straddling().items():
         if names:
-            examples = ", ".join(f"{name} ({' and '.join(splits)})" for name, splits in list(names.items())[:_SHOWN])
+            examples = ", ".join(f"{name!r} ({' and '.join(splits)})" for name, splits in list(names.items())[:_SHOWN])
             notes.append(
                 f"{len(names)} {group}{'s' * (len(names) > 1)} in more than one split: "
                 f"{_and_more(examples, len(names))}. Training refuses such splits. "

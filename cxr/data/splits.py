@@ -383,5 +383,5 @@ def _hold_out(
 
 def _shares(row: pd.Series, kind: str, owner: str, suffix: str = "") -> str:
     keys = (("patient_id", row["patient_id"]), ("dup_group", row["dup_group"]))
-    groups = ", ".join(f"{column} {value}" for column, value in keys if value)
+    groups = ", ".join(f"{column} {value!r}" for column, value in keys if value)
     return f"{kind or 'unsplit'} row that shares a patient or duplicate ({groups}) with a {owner} row{suffix}"

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
 from cxr.data.settings import OnManifest
-from cxr.errors import RunError
+from cxr.errors import ManifestError, RunError, wrong_use
 from cxr.networks import training_of
 from cxr.runs.kinds import DeviceName, NameOrFile
+
+if TYPE_CHECKING:
+    from cxr.data.manifest import Manifest
 
 
 def network_name(network_ref: str) -> str:
     """Return how people call a network: its training's name, or that of its weights."""
     training = training_of(network_ref)
     return training.name if training else Path(network_ref).stem
+
+
+def check_ids(manifest: Manifest, ids: Sequence[str], split: str = "") -> None:
+    """Raise a ManifestError for the first of ``ids`` that is not in ``manifest``, the X-rays of ``split`` ("": all)."""
+    known = set(manifest.ids) if ids else set()
+    missing = next((image_id for image_id in ids if image_id not in known), None)
+    if missing is None:
+        return
+    among = f"the split {split!r}" if split else f"{manifest.path or 'the manifest'}"
+    other = " Accepted: ids of this split, or the split '' for those of every split." if split else ""
+    raise wrong_use(ManifestError(f"ids: {missing!r} is none of the {len(manifest):,} X-rays of {among}.{other}"))
 
 
 class OnNetwork(OnManifest):

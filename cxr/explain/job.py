@@ -233,8 +233,9 @@ def _label_unknown(job: _Job, table: pd.DataFrame) -> dict[str, int]:
 
 def _selected(manifest: Manifest, params: ExplainParams) -> Manifest:
     if params.ids:
-        return manifest.select(ids=list(params.ids))
-    chosen = manifest.select(split=params.split) if params.split else manifest
+        chosen = manifest.select(ids=list(params.ids))
+    else:
+        chosen = manifest.select(split=params.split) if params.split else manifest
     if params.n:
         chosen = chosen.select(ids=chosen.ids[: params.n])
     if not len(chosen):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from cxr.errors import ExplainError, unknown, wrong_use
-from cxr.evaluation.settings import OnNetwork
+from cxr.evaluation.settings import OnNetwork, check_ids
 from cxr.json_types import JsonObject
 from cxr.models.card import MULTI_LABEL
 
@@ -25,7 +25,7 @@ class ExplainParams(OnNetwork):
     Attributes
     ----------
     ids
-        The images; without them those of ``split``, or of the whole manifest.
+        Only these images of ``split``, or of the whole manifest; None for all.
     n
         The first n of them.
     targets
@@ -61,11 +61,13 @@ class ExplainParams(OnNetwork):
         return Method.of(self.composite or DEFAULT_COMPOSITE, self.bias, self.precision, self.options)
 
     def check(self) -> list[str]:
-        """Raise a CxrError if the network cannot be loaded, or the way of explaining or the target is unknown."""
+        """Raise a CxrError if the network cannot be loaded, or the method, the target or one of ``ids`` is unknown."""
         from cxr.networks import load_network
 
         self.method()
         Targets.of(self.targets, load_network(self.network)[0])
+        if self.ids:
+            check_ids(self.data.select(split=self.split or None), self.ids, self.split or "")
         self.refuse_locked()
         return []
 

@@ -98,6 +98,17 @@ class HeatmapStore:
         heatmaps = {row["target"]: self._read(row, method) for row in rows}
         return {target: heatmap for target, heatmap in heatmaps.items() if heatmap is not None}
 
+    def targets(self, picture: str, method: Method) -> list[str]:
+        """Return the classes that maps of a picture are stored for."""
+        if not (self.folder / _INDEX).exists():
+            return []
+        query = "SELECT target FROM maps WHERE picture = ? AND way = ?"
+        try:
+            with closing(self._open()) as index:
+                return [str(name) for (name,) in index.execute(query, (picture, _key(method)))]
+        except sqlite3.Error:
+            return []
+
     def put(self, method: Method, entries: Sequence[tuple[str, Heatmap]]) -> int:
         """Store heatmaps by the digest of their picture and return how many were added.
 

@@ -21,6 +21,7 @@ _FIGURES = (
     ("average_precision", "average precision"),
 )
 _BY_CLASS = ("recall", "precision", "f1", "auc")
+_TITLES = {"auc": "AUC", "f1": "F1"}
 _BY_FINDING = ("auc", "average_precision", "threshold", "sensitivity", "specificity", "precision")
 
 
@@ -147,7 +148,7 @@ def _per_class(split: str, per_class: Any) -> list[str]:
     keys = [key for key in names if any(key in values for values in per_class.values())]
     rows = [(name, _images(values), *(interval(values.get(key)) for key in keys)) for name, values in per_class.items()]
     columns = ("finding", "positive of known images") if of_findings else ("class", "images")
-    titles = (key.replace("_", " ") for key in keys)
+    titles = (_TITLES.get(key, key.replace("_", " ")) for key in keys)
     return [f"By {columns[0]}, {split}:", table((*columns, *titles), rows)]
 
 

@@ -22,6 +22,7 @@ from cxr.models.card import MULTI_LABEL
 from cxr.reports.figures import COLOURS, GREY, INK, Drawing
 from cxr.reports.forms import columns_and_rows, data_set_of, write_report
 from cxr.reports.html_page import page
+from cxr.reports.identities import PRIVATE, Identities, Privacy
 from cxr.runs import Run
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _IN_FIGURE, _ROW, _LETTERS = 30, 24, 44
 
 
-def write(run: Run, path: Path) -> Path:
+def write(run: Run, path: Path, privacy: Privacy = PRIVATE) -> Path:
     """Write the report in the form that the name asks for and return the file: .html, .csv, .svg, .png or .pdf.
 
     Raises
@@ -41,13 +42,17 @@ def write(run: Run, path: Path) -> Path:
     results = audit_results(run)
     caption = f"{how(run, results)} {in_words(provenance_of(run))}"
     return write_report(
-        path, lambda: to_html(run), lambda: flat(results["properties"]), lambda: areas(results["properties"], caption)
+        path,
+        lambda: to_html(run, privacy),
+        lambda: flat(results["properties"]),
+        lambda: areas(results["properties"], caption),
     )
 
 
-def to_html(run: Run) -> str:
+def to_html(run: Run, privacy: Privacy = PRIVATE) -> str:
     """Return the report of a finished audit as a page."""
     results = audit_results(run)
+    identities = Identities.of_run(run, with_ids=privacy.with_ids)
     return page(
         "data_audit.html",
         title=f"Audit: {data_set_of(run)}",
@@ -59,7 +64,7 @@ def to_html(run: Run) -> str:
         properties=columns_and_rows([entry_cells(entry) for entry in results["properties"] if entry["p"] is not None]),
         missing=columns_and_rows([missing_cells(row) for row in results["missing"]]),
         not_compared=[f"{entry['title']}: {entry['reason']}." for entry in results["properties"] if entry["reason"]],
-        left_out=[f"{row['image_id']}: {row['reason']}" for row in results["left_out"]],
+        left_out=[identities.left_out(row) for row in results["left_out"]],
         notes=results["notes"],
     )
 

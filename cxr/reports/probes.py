@@ -26,6 +26,7 @@ from cxr.formatting import xrays
 from cxr.reports.figures import COLOURS, GREY, INK, Drawing
 from cxr.reports.forms import columns_and_rows, data_set_of, write_report
 from cxr.reports.html_page import page
+from cxr.reports.identities import PRIVATE, Identities, Privacy
 from cxr.runs import Run
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ __all__ = ["KIND", "how", "probes_drawing", "to_html", "write"]
 _ROW, _LETTERS = 24, 56
 
 
-def write(run: Run, path: Path) -> Path:
+def write(run: Run, path: Path, privacy: Privacy = PRIVATE) -> Path:
     """Write the report in the form that the name asks for and return the file: .html, .csv, .svg, .png or .pdf.
 
     Raises
@@ -48,16 +49,17 @@ def write(run: Run, path: Path) -> Path:
     caption = f"{how(run, results)} {in_words(provenance_of(run))}"
     return write_report(
         path,
-        lambda: to_html(run),
+        lambda: to_html(run, privacy),
         lambda: flat(results["probes"]),
         lambda: probes_drawing(results["probes"], caption),
     )
 
 
-def to_html(run: Run) -> str:
+def to_html(run: Run, privacy: Privacy = PRIVATE) -> str:
     """Return the report of finished probes as a page."""
     results = probe_results(run)
     entries = results["probes"]
+    identities = Identities.of_run(run, with_ids=privacy.with_ids)
     return page(
         "probes.html",
         title=f"Protocol probes: {data_set_of(run)}",
@@ -69,7 +71,7 @@ def to_html(run: Run) -> str:
         figure=probes_drawing(entries),
         probes=columns_and_rows([probe_cells(entry) for entry in entries if entry["p"] is not None]),
         not_probed=not_probed(entries),
-        left_out=[f"{row['image_id']}: {row['reason']}" for row in results["left_out"]],
+        left_out=[identities.left_out(row) for row in results["left_out"]],
         notes=results["notes"],
     )
 

@@ -21,6 +21,7 @@ from cxr.formatting import Estimate, xrays
 from cxr.reports.figures import COLOURS, GREY, INK, Drawing
 from cxr.reports.forms import columns_and_rows, data_set_of, write_report
 from cxr.reports.html_page import page
+from cxr.reports.identities import PRIVATE, Identities, Privacy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +34,7 @@ MOST_CLASSES = 6
 _ROW, _LETTERS, _MOST_IMAGES = 22, 40, 20
 
 
-def write(run: Run, path: Path) -> Path:
+def write(run: Run, path: Path, privacy: Privacy = PRIVATE) -> Path:
     """Write the report in the form that the name asks for and return the file: .html, .csv, .svg, .png or .pdf.
 
     Raises
@@ -43,14 +44,23 @@ def write(run: Run, path: Path) -> Path:
     """
     results = relevance_regions_results(run)
     caption = f"{how(run, results)} {in_words(provenance_of(run))}"
-    return write_report(path, lambda: to_html(run), lambda: flat(results["regions"]), lambda: gains(results, caption))
+    return write_report(
+        path, lambda: to_html(run, privacy), lambda: flat(results["regions"]), lambda: gains(results, caption)
+    )
 
 
-def to_html(run: Run) -> str:
+def to_html(run: Run, privacy: Privacy = PRIVATE) -> str:
     """Return the report of a finished relevance budget as a page."""
     results = relevance_regions_results(run)
     cells = [entry_cells(entry) for entry in results["regions"]]
-    ranked = {name: ranked_cells(images_table(run), name)[:_MOST_IMAGES] for name in ("text", "border")}
+    identities = Identities.of_run(run, with_ids=privacy.with_ids)
+    ranked = {
+        region: [
+            cells | {"X-ray": identities.name(cells["X-ray"])}
+            for cells in ranked_cells(images_table(run), region)[:_MOST_IMAGES]
+        ]
+        for region in ("text", "border")
+    }
     return page(
         "relevance.html",
         title=f"Where the relevance lies: {results['model']}",
@@ -66,7 +76,7 @@ def to_html(run: Run) -> str:
             for name, rows in ranked.items()
             if rows
         ],
-        left_out=[f"{row['image_id']}: {row['reason']}" for row in results["left_out"]],
+        left_out=[identities.left_out(row) for row in results["left_out"]],
         notes=results["notes"],
     )
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,38 @@ from cxr.runs.run import Run
 from cxr.runs.shards.folders import check_shards
 from cxr.runs.slurm import submit
 from cxr.runs.slurm.settings import Slurm
+
+
+@dataclass(frozen=True)
+class Call:
+    """What :func:`start` was asked for, in a place where nothing is started."""
+
+    kind: str
+    params: Mapping[str, Any]
+    name: str
+    where: Slurm | None
+    shards: int
+
+
+class NotStarted(Exception):
+    """Ends whoever asks for a run where nothing is started (:func:`nothing_started`)."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(f"a run of kind {call.kind!r} was asked for where nothing is started")
+        self.call = call
+
+
+_nothing_started: ContextVar[bool] = ContextVar("nothing_started", default=False)
+
+
+@contextmanager
+def nothing_started() -> Iterator[None]:
+    """Have :func:`start` raise :class:`NotStarted` with what it is asked for; in this thread alone."""
+    token = _nothing_started.set(True)
+    try:
+        yield
+    finally:
+        _nothing_started.reset(token)
 
 
 def start(
@@ -73,6 +107,10 @@ def start(
         If the kind or a parameter is unknown or not allowed, the data or the network cannot be used, or Slurm is not
         here or refuses. No folder is left then.
     """
+    if _nothing_started.get():
+        asked = _request(kind, params, name, where, shards)
+        values = asked.params.stored() if isinstance(asked.params, Params) else asked.params
+        raise NotStarted(Call(asked.kind, values, asked.name, asked.where, asked.shards))
     run = prepare(
         kind,
         params,

@@ -25,6 +25,7 @@ from cxr.models.seen_images import Seen
 from cxr.models.weights import read_seen
 from cxr.networks import BEST
 from cxr.runs.storage import write_json
+from cxr.training.engine import Arithmetic
 
 POINTER, PUBLISHED = "last.json", ".published"
 WEIGHTS, STATE = "last.safetensors", "last.state.pt"
@@ -115,7 +116,10 @@ class Pointer(TypedDict):
 
 @dataclass
 class Saved:
-    """A checkpoint as it was read; ``loop`` is the state of the stage's loop, ``seen`` None in an older one."""
+    """A checkpoint as it was read; ``loop`` is the state of the stage's loop.
+
+    ``seen`` and ``arithmetic`` are None in an older one.
+    """
 
     place: Place
     model: XrayClassifier
@@ -123,6 +127,7 @@ class Saved:
     metrics_offset: int
     origin: Origin
     seen: Seen | None = None
+    arithmetic: Arithmetic | None = None
 
 
 class Checkpoints:
@@ -172,6 +177,7 @@ class Checkpoints:
             "loop": loop,
             "metrics_offset": metrics_offset,
             "origin": vars(origin),
+            "arithmetic": vars(Arithmetic.now()),
         }
         with replacing(target / STATE) as draft, draft.open("wb") as file:
             torch.save(state, file)  # to a file, whose errors say what is wrong: a path would hide a full disk
@@ -198,13 +204,15 @@ class Checkpoints:
             state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
             model = load_model(folder / WEIGHTS)
             place, origin = Place(**state.pop("place")), Origin(**state.pop("origin"))
+            arithmetic = Arithmetic(**state.pop("arithmetic")) if "arithmetic" in state else None
         except (CxrError, OSError, RuntimeError, TypeError, KeyError, EOFError) as error:
             raise RunError(
                 f"the checkpoint {folder} is damaged ({error}): restart the training from the beginning"
             ) from None
         if publish:
             self._publish_best(place.best_file)
-        return Saved(place=place, model=model, origin=origin, seen=read_seen(folder / WEIGHTS), **state)
+        seen = read_seen(folder / WEIGHTS)
+        return Saved(place=place, model=model, origin=origin, seen=seen, arithmetic=arithmetic, **state)
 
     def load_best(self, place: Place) -> XrayClassifier:
         """Return the best weights of the present stage."""

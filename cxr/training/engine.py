@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import os
 import shutil
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow
@@ -16,10 +18,50 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 
+from cxr.cores import cores
 from cxr.errors import RecipeError
 from cxr.networks import resolve_device
 from cxr.training.ranks import Ranks
 from cxr.training.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What, besides recipe, data and versions, decides the last bits of what a processor computes.
+
+    Attributes
+    ----------
+    threads
+        That share the sums of one process: another number adds up in another order.
+    instructions
+        Of the processor that torch uses, such as ``AVX2``; vectors of another length add up in another order.
+    """
+
+    threads: int
+    instructions: str
+
+    @classmethod
+    def now(cls) -> Arithmetic:
+        """Return how this process computes."""
+        return cls(torch.get_num_threads(), torch.backends.cpu.get_cpu_capability())
+
+    def go_on(self) -> None:
+        """Have this process compute so, as far as it can; what is another now is logged."""
+        now = Arithmetic.now()
+        if now.threads != self.threads:
+            log.info("going on with %d threads, as before (%d here)", self.threads, now.threads)
+            torch.set_num_threads(self.threads)
+        if self.threads > cores():
+            log.warning("%d threads share %d cores, which is slow: the weights stay exact", self.threads, cores())
+        if now.instructions != self.instructions:
+            log.warning(
+                "another processor (%s, before %s): the weights will differ in their last digits from those of a "
+                "training that was not interrupted",
+                now.instructions,
+                self.instructions,
+            )
 
 
 def make_fabric(recipe: Recipe, ranks: Ranks) -> Fabric:
@@ -103,7 +145,7 @@ _threads: int | None = None
 def numerics(deterministic: bool) -> Iterator[None]:
     """Have the same numbers each time, or the fastest kernels, and afterwards what was before.
 
-    On the CPU both are deterministic.
+    On the CPU both are deterministic, for one number of threads (see :class:`Arithmetic`).
     """
     before = (
         torch.are_deterministic_algorithms_enabled(),

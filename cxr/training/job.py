@@ -31,7 +31,7 @@ from cxr.networks import BEST
 from cxr.runs.folder import RunFolder, Stopped
 from cxr.training.checkpoint import Checkpoints, LoopState, Origin, Place, seed_everything
 from cxr.training.data.stages import StageData, derived_seed, prepare
-from cxr.training.engine import give_back_memory, make_fabric, numerics
+from cxr.training.engine import Arithmetic, give_back_memory, make_fabric, numerics
 from cxr.training.loop import Hooks, StageLoop
 from cxr.training.ranks import Ranks, together
 from cxr.training.recipe import Recipe
@@ -103,7 +103,9 @@ class Training:
             self._measure()
 
     def _device_text(self) -> str:
-        return f"{self.ranks.world} x {self.fabric.device.type}" if self.ranks.world > 1 else str(self.fabric.device)
+        device, now = self.fabric.device, Arithmetic.now()
+        name = f"{self.ranks.world} x {device.type}" if self.ranks.world > 1 else str(device)
+        return f"{name} ({now.threads} threads, {now.instructions})"
 
     def _reading(self, fraction: float, message: str) -> None:
         if self.folder.stop_requested():
@@ -119,6 +121,8 @@ class Training:
             self.folder.truncate_metrics(saved.metrics_offset if saved else 0)
         if saved is None:
             return None, None
+        if saved.arithmetic is not None:
+            saved.arithmetic.go_on()
         self.place = saved.place
         if saved.seen is None:  # a checkpoint of an older version: the data are the same, so the list can be made
             self._begin_seen()
@@ -284,6 +288,7 @@ class Training:
             "best": {"stage": stages[-1]["name"], **stages[-1]["best"]},
             "kept_neurons": place.kept_neurons,
             "seconds": round(place.seconds, 1),
+            "arithmetic": {"device": self.fabric.device.type, **dataclasses.asdict(Arithmetic.now())},
             "stages": stages,
         }
         if data.text:

@@ -1,7 +1,8 @@
 """The loop of one stage: from rows of the cache to the optimiser's step, on Lightning Fabric.
 
 Everything random in a step is seeded by (seed, stage, epoch, step), so on the CPU a training that was stopped or killed
-and resumed ends with the same weights, bit for bit, as one that ran through. Several ranks do each step together: each
+and resumed ends with the same weights, bit for bit, as one that ran through (with its threads, see
+:class:`cxr.training.engine.Arithmetic`). Several ranks do each step together: each
 computes its share of the batch, and the sum of the gradients is that of the whole batch.
 """
 

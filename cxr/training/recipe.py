@@ -228,7 +228,13 @@ class Recipe(_Part):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     compile: bool = Field(default=False, description="torch.compile: slower to start, faster steps on a GPU")
     deterministic: bool = Field(default=False, description="the same numbers each time on a GPU, at some cost")
-    threads: int | None = Field(default=None, ge=1, le=1024, description="null: as many as torch takes")
+    threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="of each process on the processor; null: as many as torch takes, by OMP_NUM_THREADS and the cores "
+        "that the process may use. Another number gives weights with other last digits",
+    )
     checkpoint_every_steps: int | None = Field(default=None, ge=1, description="null: by time alone")
     checkpoint_every_seconds: float = Field(default=60.0, gt=0)
     stages: list[Stage] = Field(default_factory=lambda: [Stage()], min_length=1, max_length=10)

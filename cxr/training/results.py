@@ -36,12 +36,15 @@ class TrainingResults(EvaluationResults, total=False):
     """Results of a training: the evaluation of its network, and how it came about.
 
     ``kept_neurons`` are those of each stage, ``best`` is that of the last one with its name as ``stage``.
+    ``arithmetic`` says what decides the last bits of the weights: ``device`` (``cpu`` or ``cuda``), ``threads`` of a
+    process, and ``instructions`` of the processor.
     """
 
     text: TextSummary
     best: dict[str, str | float | None]
     kept_neurons: dict[str, dict[str, str]] | None
     seconds: float
+    arithmetic: dict[str, str | int]
     stages: list[StageOutcome]
 
 

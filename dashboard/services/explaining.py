@@ -174,22 +174,46 @@ class Explained:
 
 def heatmaps(network_ref: str, xray: Xray, method: Method, targets: Sequence[str]) -> Explained:
     """Return the heatmaps of some classes on one X-ray: those stored are read, the others computed in one sweep."""
+    explained = _kept(network_ref, xray, method, targets, compute=True)
+    assert explained is not None  # whatever was missing has been computed
+    return explained
+
+
+def stored_heatmaps(network_ref: str, xray: Xray, method: Method, targets: Sequence[str]) -> Explained | None:
+    """Return the same without computing a map: None unless all of them are held or stored."""
+    return _kept(network_ref, xray, method, targets, compute=False)
+
+
+def stored_classes(network_ref: str, xray: Xray, method: Method) -> list[str]:
+    """Return the classes that maps of an X-ray are stored for."""
+    store = HeatmapStore(_weights(network_ref, load.model_stamp(network_ref)))
+    return store.targets(picture_digest(network_picture(network_ref, xray)), method)
+
+
+def _kept(network_ref: str, xray: Xray, method: Method, targets: Sequence[str], *, compute: bool) -> Explained | None:
     stamp = load.model_stamp(network_ref)
     key = (network_ref, stamp, xray.id, xray.stamp, method.key, tuple(targets))
     held: dict[tuple, Explained] = st.session_state.setdefault("explained", {})
     if key not in held:
-        held[key] = _explained(network_ref, stamp, xray, method, targets)
+        explained = _explained(network_ref, stamp, xray, method, targets, compute)
+        if explained is None:
+            return None
+        held[key] = explained
         for oldest in list(held)[:-HELD]:
             del held[oldest]
     return held[key]
 
 
-def _explained(network_ref: str, model_stamp: int, xray: Xray, method: Method, targets: Sequence[str]) -> Explained:
+def _explained(
+    network_ref: str, model_stamp: int, xray: Xray, method: Method, targets: Sequence[str], compute: bool
+) -> Explained | None:
     store, picture = HeatmapStore(_weights(network_ref, model_stamp)), network_picture(network_ref, xray)
     digest = picture_digest(picture)
     began = time.perf_counter()
     heatmaps = store.get(digest, method, targets)
     missing, where = [name for name in targets if name not in heatmaps], ""
+    if missing and not compute:
+        return None
     if missing:
         with st.spinner("Explaining …"):
             computed = computing.compute(

@@ -49,8 +49,9 @@ def show_set() -> None:
         chosen = pick.data_set()
     data = load.manifest(chosen.manifest_path)
     table = data.table
-    cells[1].metric("X-rays", len(data))
-    cells[2].metric("Patients", table.loc[table["patient_id"] != "", "patient_id"].nunique() or "unknown")
+    cells[1].metric("X-rays", f"{len(data):,}")
+    n_patients = table.loc[table["patient_id"] != "", "patient_id"].nunique()
+    cells[2].metric("Patients", f"{n_patients:,}" if n_patients else "unknown")
     cells[3].metric("Sources", table.loc[table["source"] != "", "source"].nunique())
     cells[4].metric("Splits", len(data.splits) or "none yet", help=", ".join(in_order(data.splits)) or None)
     if load.one_source_each(data):

@@ -12,6 +12,7 @@ from cxr.explain.run_files import safe_names
 from cxr.reports.notebooks import ExplainedXray
 
 from sections.explorer import beside, capture, faithfulness, heatmap_facts, masked_text, picture, whole_split
+from sections.explorer.choice import Choice
 from sections.grid import actions, grid
 from sections.trust import cluster_runs, relevance
 from services import computing, explaining, load
@@ -69,8 +70,7 @@ with page.told_in_one_line():
         xray = explaining.of_manifest(chosen.data, listed.chosen)
 
     values = explaining.logits(network_ref, xray)
-    ranked = [network.classes[k] for k in (-values).argsort(kind="stable")]
-    predicted = ranked[0]
+    predicted = network.classes[int((-values).argsort(kind="stable")[0])]
     options = for_options.popover("Options", width="stretch")
     method = heatmap_facts.choose_method(for_rule, options, options)
     with for_class:
@@ -81,10 +81,10 @@ with page.told_in_one_line():
         chosen_class = pick.from_url(
             "Class to explain", options_of_class, labels, "target", label_visibility="collapsed"
         )
-    target = predicted if chosen_class == follow else chosen_class
     with for_beside.popover("Beside it", width="stretch"):
         also = beside.choose(chosen, network_ref, method.composite, listed.ids if listed else [], xray.id)
-    others = [name for name in ranked if name != target][: beside.MOST_CLASSES - 1] if also.all_classes else []
+    choice = Choice(network_ref, method, "" if chosen_class == follow else chosen_class, also)
+    target, *others = choice.targets(values)
     explained = explaining.heatmaps(network_ref, xray, method, [target, *others])
     heatmap, maps = explained.heatmaps[target], list(explained.heatmaps.values())
     neighbours = beside.neighbours(also, chosen, network_ref, xray, method, target)
@@ -92,7 +92,8 @@ with page.told_in_one_line():
     if without is not None:
         title = f"Text masked: logit of {target} {without.heatmap.logit:+.2f}"
         neighbours.append(beside.Neighbour(title, without.xray, without.heatmap))
-    picture.section(picture.Explanation(network_ref, xray, values, maps, also, neighbours), chosen, listed)
+    explanation = picture.Explanation(network_ref, xray, values, maps, also, neighbours)
+    picture.section(explanation, chosen, listed, choice)
     drawn = look.arrive(list(xray.masks))
 
 scale = max(colour_scale(shown_map.relevance, drawn.percentile) for shown_map in maps)
@@ -176,7 +177,8 @@ where = ["--data", chosen.command_data] if chosen else []
 goal_word = "all" if also.all_classes else target
 words = heatmap_facts.command_words(method)
 command = ["cxr", "explain", network_ref, xray.id if chosen else "IMAGE", *where, "--target", goal_word, *words]
-page.command(*command)
+written = "Writes three pictures and the map as an array into the folder where it is run. `--out FOLDER` names another."
+page.command(*command, writes=written)
 if chosen is not None:
     shown = ExplainedXray(command, network_ref, chosen.manifest_path, xray.id, target, method, heatmap.logit)
     page.notebook(shown, name)

@@ -19,7 +19,7 @@ with page.told_in_one_line():
         st.markdown(f"**{terms[chosen].word}:** {terms[chosen].meaning}")
     else:
         for title, section in sections.items():
-            st.subheader(title, anchor=False)
+            st.header(title, anchor=False)
             left, right = st.columns(2, gap="large")
             for place, term in enumerate(section.values()):
                 (left if place < (len(section) + 1) // 2 else right).markdown(f"**{term.word}:** {term.meaning}")

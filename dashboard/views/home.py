@@ -11,7 +11,7 @@ from cxr.runs import Slurm, list_runs, start
 
 from sections.home import runs_table, tour
 from sections.home.next_step import OTHER_STEPS, best_step
-from widgets import address, page, pages, where
+from widgets import address, page, pages, tables, where
 from widgets import run_state as run_parts
 from widgets.access import acts
 
@@ -38,7 +38,7 @@ with page.told_in_one_line():
 step = best_step(sets, runs)
 left, right = st.columns([3, 2], gap="large")
 with left:
-    st.subheader("Next step", anchor=False)
+    st.header("Next step", anchor=False)
     with st.container(border=True):
         st.page_link(step.page, label=f"**{step.label}**", icon=":material/arrow_forward:", query_params=step.query)
         st.caption(address.plain(step.why))
@@ -47,7 +47,7 @@ with left:
     for cell, other in zip(st.columns(len(OTHER_STEPS)), OTHER_STEPS, strict=True):
         cell.page_link(other.page, label=other.label, help=other.why)
 with right:
-    st.subheader("Try it now", anchor=False)
+    st.header("Try it now", anchor=False)
     st.write("A small DenseNet on the synthetic X-rays trains in under three minutes on two free processor cores.")
     with page.told_in_one_line():
         pressed = acts.button("Train a fresh demo network", type="primary", icon=":material/play_arrow:")
@@ -63,7 +63,7 @@ def running() -> None:
     page.rerun_when_other("home:active", [run.id for run in active])
     if not active:
         return
-    st.subheader("Running", anchor=False)
+    st.header("Running", anchor=False)
     for run in active[:SHOWN]:
         name, line = st.columns([2, 5], vertical_alignment="center")
         name.markdown(f"**{address.plain(run.name)}** · {run.kind}")
@@ -75,14 +75,15 @@ def running() -> None:
 
 running()
 with page.told_in_one_line():
-    st.subheader("Runs", anchor=False)
+    st.header("Runs", anchor=False)
     if runs:
         runs_table.show(runs_table.choose(runs))
     else:
         st.caption("No run yet. Trainings, evaluations and text experiments appear here.")
-st.subheader("Data sets", anchor=False)
+st.header("Data sets", anchor=False)
 if sets:
-    st.dataframe([{"name": d.name, "X-rays": d.n, "from": d.kind or "–"} for d in sets], hide_index=True)
+    rows = [{"name": d.name, "X-rays": d.n, "from": d.kind or "–"} for d in sets]
+    st.dataframe(rows, hide_index=True, column_config={"X-rays": tables.COUNT})
 else:
     st.caption("None yet.")
 st.info(

@@ -26,7 +26,7 @@ from cxr.training.results import StageOutcome, training_results
 from sections.results import by_finding, curves, further, matrix, report, slices, table_form
 from sections.results.evaluated import Evaluated
 from services import load
-from widgets import address, charts, locked, measured, page, pages, pick, subject, where
+from widgets import address, charts, locked, measured, page, pages, pick, subject, tables, where
 from widgets import run_state as run_parts
 from widgets.access import acts
 
@@ -171,11 +171,13 @@ def at_the_end(evaluated: Evaluated, stages: list[StageOutcome]) -> None:
         command_and_notebook(evaluated, table_form.words(run.params))
         return
     if stages:
-        st.subheader("Stages", anchor=False)
+        st.header("Stages", anchor=False)
         st.dataframe(stage_table(stages), hide_index=True, width="stretch")
         for stage in stages[:-1]:
             with st.expander(f"{stage['name']}: each class on its validation images", icon=":material/stacks:"):
-                st.dataframe(stage_classes(stage["validation"]), width="stretch")
+                st.dataframe(
+                    stage_classes(stage["validation"]), width="stretch", column_config={"images": tables.COUNT}
+                )
     with page.told_in_one_line():
         measure_elsewhere(run, link["model"])
     data_ref = link["data"] if link["data"] != subject.OWN else run.spec["params"]["manifest"]
@@ -227,7 +229,7 @@ def show_section(evaluated: Evaluated, finding: str) -> None:
         if evaluated.several:
             by_finding.table(evaluated.result)
         else:
-            st.dataframe(per_class(evaluated.result), height="content")
+            st.dataframe(per_class(evaluated.result), height="content", column_config={"images": tables.COUNT})
             st.caption(measured.REACH)
         further.show(more)
 

@@ -120,7 +120,7 @@ def show(study: Run) -> None:
             "Thick lines: mean over seeds, with the 95 % t interval of the mean at each epoch. Thin lines: single "
             "seeds. Shaded: the beginning."
         )
-        st.subheader("Mainly in the beginning?", anchor=False)
+        st.header("Mainly in the beginning?", anchor=False)
         for verdict in report.verdicts:
             st.markdown(f"- {plain(verdict.sentence)}")
         if report.verdicts:

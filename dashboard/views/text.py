@@ -63,15 +63,12 @@ if section == ONE:
         verdict = st.empty()  # above the picture, on the first screen with it
         tokens.show_pictures(xray, boxes, how)
         if boxes:
-            logits = tokens.logits(chosen, xray, boxes, how)
+            logits = tokens.before_and_masked(chosen, xray, boxes, how)
             verdict.markdown(f"{tokens.verdict(network, logits)} {xray.truth(network)}.")
-            st.dataframe(tokens.changes(network, logits), hide_index=True, column_config=tokens.CHANGES_FORMAT)
-            st.caption(
-                "Control: random boxes of the same areas, off the text and as far from the frame, where masking "
-                "changes the picture as much. They show what masking alone does."
-            )
+            with_control = st.empty()  # filled at the end: places for random boxes are searched for seconds
+            with_control.caption("Searching places for random boxes, the control …")
             st.markdown(f"Tokens, in pixels of the file{' (corrected by hand)' if by_hand else ''}")
-            st.dataframe(tokens.table(boxes), hide_index=True, column_config=tokens.TABLE_FORMAT)
+            st.dataframe(tokens.table(xray, boxes, by_hand=by_hand), hide_index=True, column_config=tokens.TABLE_FORMAT)
             pick.arrive("text:heatmaps", "heatmaps", False, pick.switched, accepted="0, 1")
             heatmaps = st.toggle("Heatmaps before and after", key="text:heatmaps")
             pick.leave("heatmaps", str(int(heatmaps)), "0")
@@ -87,6 +84,9 @@ if section == ONE:
             query_params={**chosen.link, "image": image_id},
         )
     page.command("cxr", "text", "mask", network_ref, image_id, "--data", chosen.command_data, *options)
+    if boxes:
+        with page.told_in_one_line(below_heading=False):
+            tokens.show_control(with_control.container(), network, tokens.logits(chosen, xray, boxes, how))
 elif section == STAMP:
     with page.told_in_one_line():
         stamping.show(chosen, network_ref)

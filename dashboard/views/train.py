@@ -128,5 +128,5 @@ for number, one in enumerate(recipes[:MOST_COMMANDS]):
     page.command("cxr", "train", file, "--data", data_set.name, *seed, *where.words(place))
 if list_runs(kind="train"):
     device_queue.section()
-    st.subheader("Trainings", anchor=False)
+    st.header("Trainings", anchor=False)
     trainings()

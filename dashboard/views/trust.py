@@ -5,10 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from cxr.experiments.audit.part_names import PARTS
-from cxr.experiments.audit.results import KIND, NetworkAuditResults, network_audit_results, so_far
+from cxr.experiments.audit.results import KIND, network_audit_results, so_far
 from cxr.json_types import JsonObject
 from cxr.reports import audit as report
 from cxr.reports.checklist import measured_run
+from cxr.reports.identities import Privacy
 from cxr.runs import ACTIVE, Run, start
 
 from sections.trust import checklists, choice, findings, parts
@@ -30,15 +31,17 @@ def begin(chosen: choice.Choice, external: list[str], place: where.Slurm | None,
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def html_of(run_id: str, folder: str) -> str:
-    return report.to_html(Run(folder))
+def html_of(run_id: str, folder: str, privacy: Privacy) -> str:
+    return report.to_html(Run(folder), privacy)
 
 
-def downloads(run: Run, results: NetworkAuditResults) -> None:
+def downloads(run: Run) -> None:
+    with st.container(horizontal=True):
+        privacy = page.privacy(f"trust:{run.id}")
     with st.container(horizontal=True):
         st.download_button(
             "Report as one HTML file",
-            lambda: html_of(run.id, str(run.folder.path)).encode(),  # made when it is wanted
+            lambda: html_of(run.id, str(run.folder.path), privacy).encode(),  # made when it is wanted
             f"{run.id}.html",
             "text/html",
             icon=":material/download:",
@@ -47,14 +50,22 @@ def downloads(run: Run, results: NetworkAuditResults) -> None:
         )
         st.download_button(
             "As Markdown",
-            lambda: report.to_markdown(run).encode(),
+            lambda: report.to_markdown(run, privacy).encode(),
             f"{run.id}.md",
             "text/markdown",
             icon=":material/download:",
             on_click="ignore",
             key="trust:md",
         )
-        page.csv_button("Findings as CSV", report.findings_table(results["findings"]), run.id)
+        st.download_button(
+            "Findings as CSV",
+            lambda: report.to_table(run, privacy).to_csv(index=False),
+            f"{run.id}.csv",
+            "text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+            key=f"csv:{run.id}",
+        )
 
 
 def show_results(run: Run, chosen: choice.Choice, external: list[str], place: where.Slurm | None) -> None:
@@ -80,7 +91,7 @@ def show_results(run: Run, chosen: choice.Choice, external: list[str], place: wh
     if of is not None:
         checklists.show(of)
     measured.rests_on(run)
-    downloads(run, results)
+    downloads(run)
 
 
 def watch(run: Run, chosen: choice.Choice) -> None:

@@ -54,7 +54,7 @@ def show_networks() -> None:
     name = card.name or network_ref
     left, right = st.columns([3, 1], gap="large")
     with left, st.container(border=True):
-        st.markdown(re.sub(r"^#", "####", card.to_markdown(), flags=re.MULTILINE))  # it is a part of this page
+        st.markdown(re.sub(r"^#", "##", card.to_markdown(), flags=re.MULTILINE))  # it is a part of this page
     with right:
         export_weights.card_button(card.to_markdown(), name)
         with page.told_in_one_line():

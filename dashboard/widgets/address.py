@@ -27,10 +27,8 @@ from cxr.errors import CxrError
 
 from widgets.parameters import PARAMETERS
 
-_LONGEST = 80
-"""As many letters of a value are repeated in a message."""
-_IN_FLIGHT_S = 2.0
-"""As long after a step the browser may still send the address from before it."""
+_LONGEST = 80  # letters of a value that a message repeats
+_IN_FLIGHT_S = 2.0  # as long after a step the browser may still send the address from before it
 _STATE, _HANDED = "address", "address:handed"
 
 
@@ -65,10 +63,10 @@ class _State:
     """What the address names and no widget has taken yet."""
     shown: Query | None = None
     """The address of what is shown; None until a run has been through."""
-    completed: bool = False
-    """Whether the browser was told to complete the address."""
-    before: Query | None = None
+    completed: bool = False  # whether the browser was told to complete the address
+    before: tuple[Query, ...] = ()  # what the browser may have sent as the address before the last step
     stepped: float = 0.0
+    in_flight: bool = False  # whether a part of the page has just run with one of these
     declared: dict[str, str | None] = field(default_factory=dict)
     refused: Query = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
@@ -105,6 +103,7 @@ def in_step_in_fragment() -> Iterator[None]:
     if state.open:
         yield
         return
+    state.in_flight = _query() in state.before
     with contextlib.suppress(Ended):
         yield
     _write(state)
@@ -120,6 +119,7 @@ def _arrive(page: str) -> _State:
         query_of_page = query
     else:
         state.query = query if query == state.shown else state.query
+        state.in_flight = False
         return state
     for key in state.keys.values() if state else ():
         st.session_state.pop(key, None)
@@ -131,7 +131,7 @@ def _is_new(state: _State, page: str, query: Query) -> bool:
     context = get_script_run_ctx()
     if state.page != page or (context is not None and context.is_history_navigation):
         return True
-    in_flight = query == state.before and time.monotonic() - state.stepped < _IN_FLIGHT_S
+    in_flight = query in state.before and (state.in_flight or time.monotonic() - state.stepped < _IN_FLIGHT_S)
     return query not in (state.query, state.shown) and not in_flight
 
 
@@ -150,7 +150,7 @@ def _write(state: _State) -> None:
         return
     address = state.pending | {name: [value] for name, value in state.declared.items() if value is not None}
     if state.shown is not None and address != state.shown:
-        state.before, state.stepped = state.shown, time.monotonic()
+        state.before, state.stepped = (state.shown, state.query), time.monotonic()
         if _changes_in_place(state, address):
             _complete(state.page, state.shown, address)
             state.shown = address

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,20 +112,19 @@ class Listed:
         """Where in the list the chosen X-ray stands."""
         return self.ids.index(self.chosen)
 
+    @cached_property
+    def digest(self) -> str:
+        """What changes with the X-rays, their order and their captions."""
+        return hashlib.blake2b("\n".join(self.captions.values()).encode(), digest_size=8).hexdigest()
+
+    def at(self, position: int) -> Listed | None:
+        """Return the same list with the X-ray at a place chosen, counted from 1 on; None where there is no such."""
+        return replace(self, chosen=self.ids[position - 1]) if 1 <= position <= len(self.ids) else None
+
     def neighbours(self) -> list[str]:
         """Return the ids around the chosen one, as many as a strip shows."""
         start = max(0, min(self.place - STRIP // 2, len(self.ids) - STRIP))
         return self.ids[start : start + STRIP]
-
-
-def image(data: Manifest, split: str, predictions: pd.DataFrame | None, network: XrayClassifier | None = None) -> str:
-    """Let the user choose an X-ray of a split and return its id; where the filters leave none, say so and end there."""
-    every, of_findings = _every(data, split, predictions, network)
-    listed = _chosen(
-        data, split, every, _filtered(every, of_findings), st.columns([1, 10, 1], vertical_alignment="bottom")
-    )
-    strip(data, listed)
-    return listed.chosen
 
 
 def listed(
@@ -135,13 +136,14 @@ def listed(
     filters: DeltaGenerator,
     where: DeltaGenerator | Sequence[DeltaGenerator],
 ) -> Listed:
-    """Do the same in two places of a row: ``filters``, and the list itself, between its buttons where there are three
-    cells for it; without strip.
+    """Let the user choose an X-ray of a split; where the filters leave none, say so and end there.
+
+    ``filters`` takes the filters, ``where`` the list itself, between its buttons where there are three cells for it.
     """
     every, of_findings = _every(data, split, predictions, network)
     with filters:
-        rows = _filtered(every, of_findings, stacked=True)
-    return _chosen(data, split, every, rows, where if isinstance(where, Sequence) else [where], compact=True)
+        rows = _filtered(every, of_findings)
+    return _chosen(data, split, every, rows, where if isinstance(where, Sequence) else [where])
 
 
 def _every(
@@ -159,7 +161,6 @@ def _chosen(
     every: pd.DataFrame,
     rows: pd.DataFrame,
     cells: Sequence[DeltaGenerator],
-    compact: bool = False,
 ) -> Listed:
     """Let the user choose one of ``rows`` in one cell, or between two cells for the buttons before and after."""
     if rows.empty and not address.asks("image"):
@@ -174,7 +175,7 @@ def _chosen(
             captions,
             "image",
             missing=lambda image_id: _missing(data, split, every, image_id),
-            label_visibility="collapsed" if compact else "visible",
+            label_visibility="collapsed",
         )
     found = Listed(ids, captions, chosen)
     if len(cells) == 3:
@@ -213,7 +214,7 @@ def _missing(data: Manifest, split: str, rows: pd.DataFrame, image_id: str) -> s
     )
 
 
-def _filtered(rows: pd.DataFrame, of_findings: bool, stacked: bool = False) -> pd.DataFrame:
+def _filtered(rows: pd.DataFrame, of_findings: bool) -> pd.DataFrame:
     measured = "predicted" in rows
     every = ORDERS_OF_FINDINGS if of_findings else ORDERS
     orders = list(every) if measured else [next(name for name, order in every.items() if order is _BY_TRUTH)]
@@ -227,15 +228,11 @@ def _filtered(rows: pd.DataFrame, of_findings: bool, stacked: bool = False) -> p
     pick.arrive(
         "browse:errors", "errors", False, pick.switched, (False, True) if measured else (False,), accepted="0, 1"
     )
-    cells = [st.container()] * 4 if stacked else st.columns([2, 2, 2, 1], vertical_alignment="bottom")
-    sort, label, predicted, errors = cells
-    order = sort.selectbox("Sort by", orders, key=key)
+    order = st.selectbox("Sort by", orders, key=key)
     titles = ("Findings", "Above threshold") if of_findings else ("True class", "Predicted")
-    wanted_labels = label.multiselect(titles[0], labels, key="browse:label", placeholder="any")
-    wanted_names = predicted.multiselect(
-        titles[1], names, key="browse:predicted", placeholder="any", disabled=not measured
-    )
-    only = errors.toggle("Only errors", key="browse:errors", disabled=not measured) and measured
+    wanted_labels = st.multiselect(titles[0], labels, key="browse:label", placeholder="any")
+    wanted_names = st.multiselect(titles[1], names, key="browse:predicted", placeholder="any", disabled=not measured)
+    only = st.toggle("Only errors", key="browse:errors", disabled=not measured) and measured
     pick.leave("sort", order, orders[0])
     pick.leave_some("label", wanted_labels)
     pick.leave_some("predicted", wanted_names)

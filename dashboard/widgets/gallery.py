@@ -119,15 +119,17 @@ def _show(data: Manifest, ids: Sequence[str], caption: Callable[[str], str], lin
         scene = _with_masked(scene, network_ref, data, xray)
 
     def act(values: Mapping[str, object]) -> None:
-        by = values.get("by")
+        to = values.get("to")
         if values.get("what") == "extra":
             st.session_state[_MASKED] = not st.session_state.get(_MASKED, False)
         elif values.get("what") == "explain":
             st.session_state[_TARGET] = (image_id, values.get("name"))
-        elif isinstance(by, int) and 0 <= place + by < len(ids):
-            st.session_state[_OPEN] = ids[place + by]
+        elif isinstance(to, int) and 1 <= to <= len(ids):
+            st.session_state[_OPEN] = ids[to - 1]
 
-    component.show(replace(scene, position=place + 1, total=len(ids)), key="gallery:viewer", on_act=act)
+    key = "gallery:viewer"
+    scene = replace(scene, position=place + 1, total=len(ids), heard=component.heard(key))
+    component.show(scene, key=key, on_act=act)
     facts = {str(name): str(value) for name, value in data.row(image_id).items() if str(value) not in ("", "nan")}
     with st.expander("What the data set says of it"):
         st.table(facts, border="horizontal")

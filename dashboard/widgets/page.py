@@ -14,19 +14,24 @@ from pyarrow.lib import ArrowException
 
 from cxr import formatting
 from cxr.errors import CxrError, system_error
+from cxr.paths import data_root, runs_root
 
 from widgets import address
 
 if TYPE_CHECKING:
+    from cxr.reports.identities import Privacy
     from cxr.reports.notebooks import NotebookFinding
 
 _log = logging.getLogger(__name__)
 P = ParamSpec("P")
 _SHORT = 5000  # rows of a table that take no time to write
+# Colours of words in code have too little contrast on a light ground.
 # Captions at their own opacity are hard to read on a projector.
 _STYLE = """[data-testid=stMainBlockContainer] {padding: 2.2rem 3rem 4rem}
 [data-testid=stCaptionContainer] {opacity: .8}
+[data-testid=stMain] h2 {padding: .5rem 0 .75rem}
 [data-testid=stMain] pre, [data-testid=stMain] pre * {white-space: pre-wrap; overflow-wrap: anywhere}
+[data-testid=stMain] pre .token {color: inherit !important}
 """
 # White letters on the light colour of the dark theme have less than half the contrast that small text needs.
 _DARK_STYLE = "[data-testid=stBaseButton-primary], [data-testid=stMultiSelect] span[title] {color: #08222a !important}"
@@ -136,10 +141,26 @@ def csv_button(label: str, table: pd.DataFrame, name: str) -> None:
     )
 
 
-def command(*words: object) -> None:
-    """Show the command that does the same as this page."""
+def privacy(key: str, *, images: bool = True) -> Privacy:
+    """Let the user choose what a report that is downloaded shows of single X-rays: by default nothing."""
+    from cxr.reports.identities import Privacy
+
+    with_images = images and st.checkbox("Show the X-rays themselves", key=f"{key}:images")
+    help_ = "Without, X-rays have running numbers. Ids of patients never go in."
+    return Privacy(with_images, st.checkbox("Call X-rays by their ids", key=f"{key}:ids", help=help_))
+
+
+def privacy_words(privacy: Privacy) -> list[str]:
+    """Return what the command line takes for the same."""
+    return ["--with-images"] * privacy.with_images + ["--with-ids"] * privacy.with_ids
+
+
+def command(*words: object, writes: str = "") -> None:
+    """Show the command that does the same as this page and the Python calls, and which files they write."""
     with st.expander("The same on the command line", icon=":material/terminal:"):
         command_line(*words)
+        if writes:
+            st.caption(writes)
 
 
 def commands(*lines: Sequence[object]) -> None:
@@ -150,8 +171,18 @@ def commands(*lines: Sequence[object]) -> None:
 
 
 def command_line(*words: object) -> None:
-    """Show a command that does the same as the form that it stands in."""
-    st.code(shlex.join(str(word) for word in words), language="bash", wrap_lines=True)
+    """Show a command that does the same as the form that it stands in, and below it the same in Python."""
+    written = tuple(str(word) for word in words)
+    st.code(shlex.join(written), language="bash", wrap_lines=True)
+    if lines := _python_call(written, (str(runs_root()), str(data_root()))):
+        st.code(lines, language="python", wrap_lines=True)
+
+
+@st.cache_data(max_entries=256, ttl=60, show_spinner=False)
+def _python_call(words: tuple[str, ...], folders: tuple[str, str]) -> str:
+    from cxr.cli.python_calls import python_call
+
+    return python_call(words)
 
 
 def notebook(finding: NotebookFinding, name: str) -> None:

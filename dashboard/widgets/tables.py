@@ -1,4 +1,4 @@
-"""Tables of more columns than a page of a laptop shows."""
+"""What tables of several pages have in common."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import streamlit as st
 
 _MOST_TURNED = 4
 """So many columns, besides the one with what they hold, fit a page."""
+COUNT = st.column_config.NumberColumn(format="localized")
+"""A column of counts, with separators of thousands."""
 
 
 def show_wide(frame: pd.DataFrame, n_keys: int = 1) -> None:

@@ -18,6 +18,7 @@ from cxr.experiments.audit.part_names import PARTS
 from cxr.experiments.audit.results import NetworkAuditResults, so_far
 from cxr.experiments.audit.settings import NetworkAuditParams
 from cxr.reports import audit as report
+from cxr.reports.identities import Privacy
 from cxr.runs import KINDS, RunFolder, get_run, list_runs, local, members_of, start
 from cxr.runs.folder import Stopped
 from tests.audits import slow_evaluation
@@ -79,6 +80,13 @@ def test_every_network_is_audited_and_the_results_are_what_their_type_says(tmp_p
     (audit,) = list_runs(kind="audit-network")
     page = report.to_html(audit)
     assert "Traceback" not in page
+    assert "This file holds no picture of an X-ray" in page
+    assert "<img" not in page
+    behind = [image_id for finding in results["findings"][:3] for image_id in finding["images"]]
+    if behind:
+        asked = report.to_html(audit, Privacy(with_images=True))
+        assert 'alt="X-ray 1"' in asked
+        assert f'alt="{behind[0]}"' in report.to_html(audit, Privacy(with_images=True, with_ids=True))
     assert all(len(row.sentence) for row in report.contents.contents_of(audit).rows)
 
 

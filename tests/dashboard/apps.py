@@ -41,7 +41,7 @@ def refused(app: AppTest, query: dict[str, str], *params: str) -> None:
 
 def said(app: AppTest) -> str:
     """Return all that a page says in words, without the signs that keep Markdown from reading names as its own."""
-    elements = [*app.info, *app.warning, *app.error, *app.success, *app.caption, *app.markdown, *app.text]
+    elements = [*app.info, *app.warning, *app.error, *app.success, *app.caption, *app.header, *app.markdown, *app.text]
     return re.sub(r"\\([^\w\s])", r"\1", "\n".join(str(element.value) for element in elements))
 
 
@@ -73,8 +73,20 @@ def change_look(app: AppTest, **values: Any) -> AppTest:
 
 def act_in_viewer(app: AppTest, what: str, **values: Any) -> AppTest:
     """Do as the viewer does when it wants something of the page."""
-    value = {"what": what, "subject": shown_in_viewer(app)["subject"], **values}
+    given = shown_in_viewer(app)
+    value = {"what": what, "subject": given["subject"], **values}
+    if what in ("step", "go"):
+        value = {"number": given["heard"] + 1, "context": given["context"], **value}
     return _heard(app, "cxr_viewer", json_trigger_value=json.dumps([{"event": "act", "value": value}]))
+
+
+def ask_ahead(app: AppTest, position: int) -> dict[str, Any] | None:
+    """Ask what the viewer would be given at another place in the list, as it does when the page stands."""
+    value = {"context": shown_in_viewer(app)["context"], "position": position}
+    _heard(app, "cxr_viewer", json_trigger_value=json.dumps([{"event": "ahead", "value": value}]))
+    answer = shown_in_viewer(app)["ahead"]
+    assert answer["position"] == position
+    return answer["data"]
 
 
 def _heard(app: AppTest, name: str, **value: str) -> AppTest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from apps import opened, said, shown_in_viewer
+from apps import act_in_viewer, ask_ahead, opened, said, shown_in_viewer
 from configurations import CONFIGURATIONS, ODD_NAMES, ONE_FINDING, Configuration, write_network, write_xrays
 
 from cxr.data import Manifest
@@ -14,7 +14,8 @@ from cxr.evaluation.metrics import probabilities
 from cxr.experiments.masking.example import most_moved
 from cxr.experiments.masking.job import run as run_masking
 from cxr.experiments.stamping.job import run as run_stamping
-from cxr.reports.masking import change_of
+from cxr.explain.store import usage
+from cxr.reports.masking_xrays import change_of
 from cxr.runs.folder import RunFolder
 
 any_network = pytest.mark.parametrize("configuration", [*CONFIGURATIONS, *ODD_NAMES, ONE_FINDING], ids=str)
@@ -100,6 +101,34 @@ def test_the_explorer_shows_one_kind_of_probability(configuration: Configuration
     else:
         assert set(labels) == {name}
     assert app.selectbox(key="browse:order").options[0] == ("findings" if configuration.multi_label else "errors first")
+
+
+@few_networks
+@pytest.mark.parametrize("classes", ["one", "all"])
+def test_what_is_fetched_ahead_is_what_the_page_shows_there(
+    configuration: Configuration, where: dict[str, str], classes: str
+) -> None:
+    app = opened("explorer", **where, classes=classes)
+    assert ask_ahead(app, 2) is None, "its heatmap is not stored, and was not computed"
+    assert usage().maps == len(shown_in_viewer(app)["maps"])
+    for position in (2, 3, 2, 1):
+        act_in_viewer(app, "step", to=position)
+    app = opened("explorer", **where, classes=classes)  # a visitor who has not been there
+    ahead = {}
+    for position in (2, 3):
+        ahead[position] = ask_ahead(app, position)
+        assert shown_in_viewer(app)["list"]["position"] == 1
+    subjects = set()
+    for position, other in ahead.items():
+        act_in_viewer(app, "step", to=position)
+        assert not app.exception, app.exception
+        shown = shown_in_viewer(app)
+        assert other is not None
+        assert other | {"heard": shown["heard"]} == shown
+        assert shown["ahead"] is None
+        subjects.add(shown["subject"])
+    assert len(subjects) == 2
+    assert ask_ahead(app, 99) is None
 
 
 @few_networks

@@ -131,6 +131,32 @@ def test_selected_x_rays_stand_side_by_side_and_are_exported_with_their_rows(
     assert not {"names", "row", "scale"} & set(table.columns)
 
 
+def test_the_text_of_selected_x_rays_is_masked_and_the_text_page_does_not_take_it_for_the_split(
+    trained: Run, demo: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = grid(trained)
+    chosen = ids(app)[:3]
+    app = _heard(app, "cxr_grid", json_value=json.dumps({"selected": chosen}))
+    assert app.button(key="grid:mask").label == "Mask the text of 3 X-rays"
+    commands = [block.value for block in app.code]
+    assert f"cxr text experiment {trained.id} --data demo --split test --ids demo_test.csv" in commands
+    assert any(line.startswith("cxr explain") and "--ids demo_test.csv" in line for line in commands)
+    app.button(key="grid:mask").click().run()
+    assert not app.exception, app.exception
+    (run,) = list_runs(kind="text-experiment")
+    assert (run.params.ids, run.params.split) == (tuple(chosen), "test")
+    run.wait()
+    assert run.status()["state"] == "finished", run.folder.log_tail()
+    words = said(opened("text", model=trained.id, data="demo", split="test", look="Whole split"))
+    assert f"3 X-rays of {len(demo.select(split='test'))}: not the result of the split." in words
+    assert "This rests on 3 X-rays" in words
+    monkeypatch.setattr("cxr.runs.starting.launch", lambda folder: None)
+    whole = start("text-experiment", {"model": trained.id, "manifest": demo.path, "split": "test"})
+    start("text-experiment", {"model": trained.id, "manifest": demo.path, "split": "test", "ids": chosen})
+    app = opened("text", model=trained.id, data="demo", split="test", look="Whole split")
+    assert app.selectbox(key="pick:run").value == whole.id  # not the newest, which is of three X-rays
+
+
 def test_select_all_takes_all_that_the_filters_leave(trained: Run) -> None:
     app = grid(trained, outcome="right")
     n = shown(app)["total"]

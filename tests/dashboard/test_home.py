@@ -92,12 +92,12 @@ def test_what_runs_is_shown_and_only_then_the_page_asks_again(
     original = widgets.page.refreshed
     monkeypatch.setattr(widgets.page, "refreshed", lambda every: (intervals.append(every), original(every))[1])
     made("train", "over")
-    assert "Running" not in [s.value for s in opened("home").subheader]
+    assert "Running" not in [s.value for s in opened("home").header]
     assert intervals[-1] is None
     for n in range(7):
         active(f"a{n}", message=f"epoch {n}")
     app = opened("home")
-    assert "Running" in [s.value for s in app.subheader]
+    assert "Running" in [s.value for s in app.header]
     assert intervals[-1] is not None
     assert "and 2 more" in said(app)
 

@@ -28,6 +28,8 @@ def test_results_offers_the_report_and_makes_none_before_it_is_asked_for(
     assert not app.exception
     command = f"cxr report {trained.id} --out report.html --heatmaps 2 --with-images --split test"
     assert command in [code.value for code in app.code]
+    app.checkbox(key="results:report:ids").check().run()
+    assert command.replace("--split", "--with-ids --split") in [code.value for code in app.code]
 
 
 def test_the_page_and_its_command_write_the_same_report(trained: Run, tmp_path, monkeypatch) -> None:

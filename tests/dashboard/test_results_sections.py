@@ -134,7 +134,7 @@ def test_the_x_rays_of_a_slice_are_those_of_its_column_with_the_wrong_ones_first
     west = table[(table["source"] == "west") & (table["view"] == "PA")]
     app = opened("results", run=run.id, tab="slices", slice="source,west,view,PA")
     assert not app.exception
-    assert f"source west and view PA: {len(west)} X-rays" in app.subheader[0].value.replace("\\", "")
+    assert f"source west and view PA: {len(west)} X-rays" in said(app).replace("\\", "")
     shown = app.dataframe[-1].value
     assert set(shown["image_id"]) == set(west["image_id"])
     assert not shown["correct"].iloc[0]

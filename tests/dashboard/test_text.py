@@ -19,6 +19,7 @@ from cxr.data import Manifest
 from cxr.errors import TextError
 from cxr.experiments.masking.results import condition_table
 from cxr.reports import masking
+from cxr.reports.identities import Privacy
 from cxr.runs import Run, get_run, list_runs, start
 
 
@@ -63,11 +64,28 @@ def test_one_image_shows_its_tokens_and_the_prediction_before_and_after(trained:
     assert not app.exception, app.exception
     changes, found = (app.dataframe[i].value for i in (0, 1))
     assert len(found), "every phantom of full correlation carries text"
+    assert found["reading"].str.fullmatch(r"(doubtful, )?[01]\.\d\d|not read").all()
+    assert (found["reading"] == "not read").equals(found["text"] == "")
     for name, row in changes.set_index("class").iterrows():
         assert row["prob. before"] == pytest.approx(table.at[image_id, f"prob_{name}"], abs=1e-4)
     assert changes["prob. masked"].sum() == pytest.approx(1, abs=1e-6)
     assert (changes["Δ logit masked"] != 0).any()
     assert "when the text is masked" in said(app) or "Masking the text changes" in said(app)
+
+
+def test_the_picture_and_the_prediction_do_not_wait_for_the_search_of_controls(
+    trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def search(*_: object) -> None:
+        raise TextError("no place was found")
+
+    monkeypatch.setattr("sections.text.tokens.masked_versions", search)
+    app = opened("text", margin="0.35")
+    assert not app.exception, app.exception
+    assert "when the text is masked" in said(app) or "Masking the text changes" in said(app)
+    assert "token" in app.get("imgs")[0].proto.imgs[0].caption
+    assert [error.value for error in app.error] == ["no place was found"]
+    assert any("cxr text mask" in code.value for code in app.code)
 
 
 def test_mask_mode_and_margin_change_what_the_network_sees(trained: Run) -> None:
@@ -119,7 +137,11 @@ def test_a_finished_experiment_shows_what_it_found(experiment: Run) -> None:
     for name in by_class:  # three classes, so that each is a column
         change = table[f"logit_{name}_after"] - table[f"logit_{name}_before"]
         assert by_class.loc["logit, text masked", name].startswith(f"{change.mean():+.3f} [")
-    assert "One X-ray" in [heading.value for heading in app.subheader]
+    assert "One X-ray" in [heading.value for heading in app.header]
+    command = f"cxr text report {experiment.id} --out text.html"
+    assert command in [code.value for code in app.code]  # neither pictures nor ids go out unless asked for
+    app.checkbox(key=f"experiments:{experiment.id}:images").check().run()
+    assert f"{command} --with-images" in [code.value for code in app.code]
     app.segmented_control(key=f"experiments:shown:{experiment.id}").set_value("largest moves").run()
     assert not app.exception
     assert any(" token" in m.value and "→" in m.value for m in app.markdown)
@@ -167,7 +189,8 @@ def test_what_an_address_names_of_an_experiment_comes_back_or_is_reported(experi
 
 
 def test_the_report_is_one_file_with_the_finding_pictures_and_tables(experiment: Run, tmp_path: Path) -> None:
-    page = masking.write(experiment, tmp_path / "text.html").read_text(encoding="utf-8")
+    shown = Privacy(with_images=True)
+    page = masking.write(experiment, tmp_path / "text.html", shown).read_text(encoding="utf-8")
     results = experiment.results()
     assert results["finding"] in html.unescape(page)
     assert re.findall(r"""(?:src|href)=["'](?!data:)([^"']+)""", page) == []

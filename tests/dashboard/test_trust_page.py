@@ -130,13 +130,13 @@ def test_the_x_rays_behind_a_finding_are_one_click_away_and_stand_in_the_address
     app.button(key=f"trust:see:{number}").click().run()
     assert not app.exception
     assert app.query_params["finding"] in (str(number), [str(number)])
-    assert [head.value for head in app.subheader if "X-rays behind" in head.value] == [
+    assert [head.value for head in app.header if "X-rays behind" in head.value] == [
         f"The X-rays behind finding {number}"
     ]
     again = opened("trust", model=measured.id, split=split, audit=audit.id, finding=str(number))
-    assert any("X-rays behind" in head.value for head in again.subheader)
+    assert any("X-rays behind" in head.value for head in again.header)
     app.button(key=f"trust:see:{number}").click().run()
-    assert not any("X-rays behind" in head.value for head in app.subheader)
+    assert not any("X-rays behind" in head.value for head in app.header)
 
 
 def test_what_an_address_names_and_is_not_there_is_told(audit: Run, trained: Run):

@@ -210,8 +210,8 @@ def test_patients_that_a_spreadsheet_rounded_or_padded_are_warned_of(tmp_path: P
         write_png(tmp_path / f"{n}.png", n)
     (tmp_path / "t.csv").write_text("image,label,patient\n0.png,a,1.00E+03\n1.png,b,1.00E+03\n2.png,a,001\n3.png,b,1\n")
     result = import_data("manifest", tmp_path / "t.csv", workers=0)
-    assert any("2 written as a spreadsheet rounds numbers (1.00E+03)" in note for note in result.notes)
-    assert any("001 and 1 differ by leading zeros alone" in note for note in result.notes)
+    assert any("2 written as a spreadsheet rounds numbers ('1.00E+03')" in note for note in result.notes)
+    assert any("'001' and '1' differ by leading zeros alone" in note for note in result.notes)
     assert result.manifest.table["patient_id"].tolist() == ["1.00E+03", "1.00E+03", "001", "1"]
     (tmp_path / "t.csv").write_text("image,label,patient\n0.png,a,10\n1.png,b,002\n2.png,a,001\n3.png,b,E12\n")
     assert not any(

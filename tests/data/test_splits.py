@@ -115,7 +115,7 @@ def test_probe_rows_that_share_a_patient_with_a_trainable_row_are_set_aside_with
     split, aside = split_manifest(manifest)
     ids = manifest.ids
     assert aside["image_id"].tolist() == [ids[7]]
-    assert aside["reason"][0] == "probe row that shares a patient or duplicate (patient_id 0) with a train row"
+    assert aside["reason"][0] == "probe row that shares a patient or duplicate (patient_id '0') with a train row"
     assert [split.row(i)["split"] for i in ids[7:]] == ["", "probe", "external"]
     split.check_splits()
 
@@ -150,7 +150,7 @@ def test_a_patient_of_several_kept_splits_stays_in_test_and_of_the_others_in_val
     assert (
         aside["reason"]
         .tolist()[0]
-        .endswith("row that shares a patient or duplicate (patient_id p) with a test row that is kept")
+        .endswith("row that shares a patient or duplicate (patient_id 'p') with a test row that is kept")
     )
     assert sorted(aside["image"]) == ["0.png", "1.png", "3.png"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from cxr.data import open_data_set
 from cxr.data.dry_run import dry_run
 from cxr.data.exporting import export_data_set, manifest_zip
 from cxr.data.importers.guessing import guess
+from cxr.data.importers.previews import previews_of, varied
+from cxr.data.importers.rows import Row
 from cxr.data.jobs import import_data_set, split_data_set
 from cxr.data.library import list_data_sets
 from cxr.data.phantom import write_demo
@@ -84,7 +87,7 @@ def test_the_importer_that_fits_a_folder_is_guessed_from_its_files(
     assert (best.kind, best.n) == (kind, n)
     assert {(found["label"], found["becomes"]) for found in best.labels} == labels
     assert len(best.previews) == min(n, 10)
-    assert all(Path(file).is_file() for file in best.previews)
+    assert all(Path(preview["image"]).is_file() for preview in best.previews)
     imported = import_data_set(best.kind, best.path, "mine", workers=0)  # what is guessed can be imported as it is
     assert len(imported.result.manifest) == n
 
@@ -105,6 +108,56 @@ def test_each_of_several_tables_is_a_guess_and_what_does_not_fit_says_why(tmp_pa
     with pytest.raises(ManifestError, match="does not exist"):
         guess(tmp_path / "gone")
     assert guess(tmp_path / "films.csv").guesses[0].n == 12
+
+
+def test_previews_are_of_as_many_classes_and_sources_as_fit_and_always_the_same(tmp_path: Path) -> None:
+    rows = [Row(f"{k:03}.png", label="hernia", source="ab"[k > 400]) for k in range(500)]
+    rows += [Row("x.png", label="flu", source="c", patient_id="p1"), Row("y.png", findings="mass", view="PA")]
+    chosen = varied(rows, 10)
+    assert chosen == varied(rows, 10)
+    assert chosen == sorted(chosen, key=rows.index)
+    assert Counter((row.label or row.findings, row.source) for row in chosen) == {
+        ("hernia", "a"): 4,
+        ("hernia", "b"): 4,
+        ("flu", "c"): 1,
+        ("mass", ""): 1,
+    }
+    assert varied(rows[:3], 10) == rows[:3]
+    assert varied([], 10) == []
+    assert previews_of(rows[-2:])[0] == {"image": "x.png", "label": "flu", "known": {"patient_id": "p1", "source": "c"}}
+    for k in range(40):  # sorted by class, as folders are: the first ten are of one
+        write_png(tmp_path / ("a" if k < 38 else "b") / f"{k:02}.png", k)
+    labels = [preview["label"] for preview in guess(tmp_path).guesses[0].previews]
+    assert (labels.count("a"), labels.count("b")) == (8, 2)
+
+
+def test_a_table_of_words_or_of_files_that_are_elsewhere_is_none_of_x_rays(tmp_path: Path) -> None:
+    table_of_findings(tmp_path)
+    words = [{"image": f"films/{k}.png", "x0": word, "text": "PA"} for k in range(12) for word in range(3)]
+    pd.DataFrame(words).to_csv(tmp_path / "tokens.csv", index=False)
+    pd.DataFrame({"image": ["of", "another", "place"], "label": "x"}).to_csv(tmp_path / "moved.csv", index=False)
+    pd.DataFrame({"Film": [f"films/{k}.png" for k in range(5)]}).to_csv(tmp_path / "odd.csv", index=False)
+    pd.DataFrame({"image": ["films/0.png"], "label": "x"}).to_csv(tmp_path / "few.csv", index=False)
+    half = [f"films/{k}.png" for k in range(12)] + [f"gone/g{k}.png" for k in range(12)]
+    pd.DataFrame({"image": half, "label": "x"}).to_csv(tmp_path / "a_half.csv", index=False)
+    guesses = guess(tmp_path)
+    ranked = [(made.kind, Path(made.path).name) for made in guesses.guesses]
+    assert ranked == [
+        ("manifest", "films.csv"),
+        ("manifest", "a_half.csv"),
+        ("image-folder", tmp_path.name),
+        ("manifest", "few.csv"),
+    ]
+    assert [round(made.resolved, 2) for made in guesses.guesses if made.resolved is not None] == [0.92, 0.5, 1.0]
+    refused = guesses.refused_tables
+    assert set(refused) == {"tokens.csv", "moved.csv", "odd.csv"}
+    assert "36 rows on 12 images and no column of labels" in refused["tokens.csv"]
+    assert refused["moved.csv"] == "column 'image' names 3 images: 0 are here"
+    assert "column 'Film' names images: --column image='Film'" in refused["odd.csv"]
+    done = CliRunner().invoke(app, ["data", "guess", str(tmp_path)])
+    assert "not tokens.csv: 36 rows on 12 images" in done.stdout
+    named = guess(tmp_path / "tokens.csv").guesses  # what a user names is taken
+    assert [made.n for made in named] == [12]
 
 
 def test_a_folder_without_x_rays_has_no_guess(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from sklearn import metrics as sk
 
 from cxr.evaluation.metrics import probabilities
-from cxr.evaluation.scores.calibration import BINS, fit_temperature
+from cxr.evaluation.scores.calibration import BINS, NoTemperature, Temperature, fit_temperature
 from cxr.evaluation.scores.further import NOT_FITTED, OWN_SPLIT, further_scores, temperature_of
 
 
@@ -114,11 +114,11 @@ def test_temperature_scaling_undoes_logits_that_are_too_large(task):
     table = predictions(task, classes, n=1200)
     logits = [f"logit_{c}" for c in classes]
     fitted = temperature_of(table, classes, task)
-    assert fitted is not None
+    assert isinstance(fitted, Temperature)
     larger = table.assign(**{name: 3 * table[name] for name in logits})
     larger[[f"prob_{c}" for c in classes]] = probabilities(larger[logits].to_numpy(), task)
     again = temperature_of(larger, classes, task)
-    assert again is not None
+    assert isinstance(again, Temperature)
     assert again.value == pytest.approx(3 * fitted.value, rel=1e-3)
     assert again.n == 600
     test, validation = (larger[larger["split"] == name] for name in ("test", "val"))
@@ -127,17 +127,72 @@ def test_temperature_scaling_undoes_logits_that_are_too_large(task):
     assert value(scores["scaled"]["log_loss"]) < scores["overall"]["log_loss"]["value"]
     assert further_scores(validation, classes, task, again)["scaled"]["why"] == OWN_SPLIT
     assert further_scores(test, classes, task)["scaled"] == {"why": NOT_FITTED}
-    assert temperature_of(test, classes, task) is None
+    assert temperature_of(test, classes, task) == NoTemperature(NOT_FITTED)
 
 
 def test_the_fitted_temperature_is_that_of_a_search_over_many():
     table = predictions("single-label", ("a", "b"), n=300)
     logits = table[["logit_a", "logit_b"]].to_numpy()
     true = np.column_stack([(table["label"] == c).to_numpy() for c in "ab"])
-    fitted = fit_temperature(logits, true, np.ones_like(true), "single-label", "val")
+    fitted = fit_temperature(logits, true, np.ones_like(true), "single-label", "val", np.arange(len(true)))
+    assert isinstance(fitted, Temperature)
     grid = np.exp(np.linspace(-2, 2, 2001))
     losses = [sk.log_loss(table["label"], probabilities(logits / t)) for t in grid]
     assert fitted.value == pytest.approx(grid[int(np.argmin(losses))], rel=0.01)
+
+
+def of_validation(task: str, logits: list[list[float]], true: list[int], n_patients: int = 40) -> pd.DataFrame:
+    """X-rays of the split val with these logits of two classes, again and again, and one X-ray of test."""
+    n = 80
+    values = np.array([logits[k % len(logits)] for k in range(n)])
+    labels = np.array([true[k % len(true)] for k in range(n)])
+    table = pd.DataFrame({f"logit_{name}": values[:, k] for k, name in enumerate("ab")})
+    table[["prob_a", "prob_b"]] = probabilities(values, task)
+    table["label"] = [("a", "b")[k] for k in labels]
+    table["predicted"] = [("a", "b")[k] for k in values.argmax(1)]
+    for k, name in enumerate("ab"):
+        table[f"target_{name}"] = (labels == k).astype(float)
+    rows = table.assign(image_id=[f"i{k}" for k in range(n)], patient_id=[f"p{k % n_patients}" for k in range(n)])
+    return rows.assign(split=["test", *["val"] * (n - 1)])
+
+
+@pytest.mark.parametrize("task", ["single-label", "multi-label"])
+@pytest.mark.parametrize(
+    ("logits", "true", "n_patients", "said"),
+    [
+        ([[2.0, -1.0], [-1.0, 3.0]], [0, 1], 40, "all of the 79 X-rays of 40 patients in the split val are right"),
+        ([[2.0, -1.0], [-1.0, 3.0]], [1, 0], 40, "the outputs are no better than equal probabilities"),
+        (
+            [[2.0, -1.0], [-1.0, 3.0], [0.5, -0.5]],
+            [0, 1, 1],
+            4,
+            "only 79 X-rays of 4 patients in the split val, and at",
+        ),
+        ([[0.0, 0.0]], [0, 1], 40, "the outputs are no better than equal probabilities"),
+    ],
+)
+def test_a_temperature_that_runs_to_the_end_of_any_search_is_not_fitted_and_the_reason_is_said(
+    task, logits, true, n_patients, said
+):
+    table = of_validation(task, logits, true, n_patients)
+    temperature = temperature_of(table, ("a", "b"), task)
+    assert isinstance(temperature, NoTemperature)
+    assert temperature.why.startswith("cannot be fitted: ")
+    assert said in temperature.why
+    for split in ("val", "test"):
+        rows = table[table["split"] == split]
+        assert further_scores(rows, ("a", "b"), task, temperature)["scaled"] == {"why": temperature.why}
+
+
+@pytest.mark.parametrize("task", ["single-label", "multi-label"])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_a_temperature_is_found_whatever_the_scale_of_the_logits(task, scale):
+    logits = [[2.0 * scale, -2.0 * scale]] * 4
+    fitted = temperature_of(of_validation(task, logits, [0, 0, 0, 1]), ("a", "b"), task)
+    assert isinstance(fitted, Temperature)
+    odds = 59 / 20  # of 79, the first being of test
+    difference = 4 * scale if task == "single-label" else 2 * scale
+    assert fitted.value == pytest.approx(difference / np.log(odds))
 
 
 def test_a_class_without_an_xray_is_in_no_mean_and_the_reason_is_said():

@@ -50,7 +50,7 @@ def test_the_page_of_a_network_of_findings_has_the_figures_of_each():
     card = dataclasses.replace(full_card(), metrics={"val": summary | {"per_class": {"Mass": finding}}})
     page = card.to_markdown()
     assert "| split | images | AUC | average precision |" in page
-    assert "| finding | positive of known images | auc | average precision | threshold | sensitivity |" in page
+    assert "| finding | positive of known images | AUC | average precision | threshold | sensitivity |" in page
     assert "| Mass | 7 of 90 | 0.850 [0.800, 0.890] |" in page
     assert "accuracy" not in page
 

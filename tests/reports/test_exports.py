@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import socket
+import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import runs_made as made
@@ -85,6 +94,84 @@ def test_mlflow_reads_the_run_again(trained, tmp_path, monkeypatch) -> None:
     assert client.list_artifacts(made, "figures")
     with pytest.raises(RunError, match=rf"is in MLflow at .* already, as {made}"):
         to_mlflow(trained, uri)
+
+
+@pytest.fixture
+def mlflow_server(tmp_path: Path) -> Iterator[str]:
+    """The address of a server of MLflow that keeps runs in a database and files in a folder of its own."""
+    pytest.importorskip("mlflow.server", reason="needs all of mlflow, which has the server")
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+    place = (
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path}/mlflow.db",
+        "--artifacts-destination",
+        str(tmp_path / "kept"),
+    )
+    words = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        *place,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+    uri, log = f"http://127.0.0.1:{port}", (tmp_path / "server.log").open("wb")
+    with log, subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True) as server:
+        try:
+            deadline = time.monotonic() + 240
+            while not _answers(f"{uri}/health"):
+                assert server.poll() is None, (tmp_path / "server.log").read_text()
+                assert time.monotonic() < deadline, (tmp_path / "server.log").read_text()
+                time.sleep(0.5)
+            yield uri
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+def test_a_server_of_mlflow_holds_the_run_with_its_files(trained, mlflow_server: str, tmp_path: Path, cxr) -> None:
+    import mlflow
+
+    code, out, error = cxr("runs", "export", trained.id, "--mlflow", mlflow_server, "--json")
+    assert code == 0, error
+    made_there = json.loads(out)["mlflow"]
+    client = mlflow.MlflowClient(tracking_uri=mlflow_server)
+    run = client.get_run(made_there)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["stages.0.batch"] == "3"
+    assert run.data.metrics["test/accuracy"] == trained.results()["splits"]["test"]["accuracy"]["value"]
+    (model,) = client.list_artifacts(made_there, "model")
+    fetched = Path(client.download_artifacts(made_there, model.path, str(tmp_path)))
+    assert fetched.read_bytes() == tracked(trained).files[-1].read_bytes()
+    assert {Path(entry.path).suffix for entry in client.list_artifacts(made_there, "figures")} == {".png"}
+    with pytest.raises(RunError, match="already"):
+        to_mlflow(trained, mlflow_server)
+
+
+def test_a_server_of_mlflow_that_does_not_answer_is_told_in_one_line(trained, monkeypatch) -> None:
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+    with pytest.raises(RunError, match=rf"MLflow at http://127\.0\.0\.1:{port}: ") as error:
+        to_mlflow(trained, f"http://127.0.0.1:{port}")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(("package", "write"), [("tensorboard", to_tensorboard), ("mlflow", to_mlflow)])

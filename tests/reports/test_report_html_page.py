@@ -48,6 +48,19 @@ def test_whatever_it_is_given_is_text() -> None:
         assert text in words
 
 
+def test_a_command_in_backticks_is_code_and_an_attribute_is_not() -> None:
+    values = STUDY | {"notes": ["`cxr <audit> x` says more; a`b"], "sentences": ["`one` and `two`"]}
+
+    class Named(NoFigure):
+        title = "`cxr x`"
+
+    whole = page("study.html", **values | {"curves": Named(), "title": "`t`"})
+    assert "<code>cxr &lt;audit&gt; x</code> says more; a`b" in whole
+    assert "<code>one</code> and <code>two</code>" in whole
+    assert 'alt="`cxr x`"' in whole
+    assert "<title>`t`</title>" in whole
+
+
 def test_a_value_that_nobody_gave_is_an_error() -> None:
     without = {name: value for name, value in STUDY.items() if name != "basis"}
     with pytest.raises(UndefinedError, match="basis"):

@@ -14,12 +14,13 @@ from runs_made import measured, trained
 
 from cxr.data import Manifest
 from cxr.data.library import save_data_set
+from cxr.data.notes import straddling_notes
 from cxr.errors import CxrError, RunError
 from cxr.paths import data_root, runs_root
+from cxr.reports.identities import Identities
 from cxr.reports.run import Choices, document_of, to_html, to_pdf, write
 from cxr.reports.run.document import Figure, Picture, Table
 from cxr.reports.run.heatmaps import most_certain
-from cxr.reports.run.identities import Identities
 from cxr.runs import Run
 from cxr.runs.folder import RunFolder
 
@@ -194,6 +195,35 @@ def test_ids_and_paths_are_hidden_and_other_words_stay():
     said = "X-ray 1, and X-ray 2. 7 of 8 normal; X-ray 3 of (a patient) in x.png at 3/4, https://a.org/b/c"
     assert names.hidden(text) == said
     assert Identities({"img-1"}, {"p-9"}, with_ids=True).hidden("img-1 of p-9") == "img-1 of (a patient)"
+
+
+def test_short_numbers_are_hidden_where_a_sentence_names_a_patient_and_nowhere_else():
+    names = Identities({"scan (1).png", "12"}, {"12", "1234", "Jane Doe", "Smith", "12.0"}, vocabulary={"normal"})
+    for text, hidden in {
+        "1,234 X-rays of 12 patients, 12 % and 1234 bins": "1,234 X-rays of 12 patients, 12 % and 1234 bins",
+        "in more than one split: '1234' (train and val)": "in more than one split: (a patient) (train and val)",
+        "in more than one split: 1234 (train and val), and 12 more": (
+            "in more than one split: (a patient) (train and val), and 12 more"
+        ),
+        "patient_id: from the folder for 12 X-rays (1234, Smith)": (
+            "patient_id: from the folder for 12 X-rays ((a patient), (a patient))"
+        ),
+        "scan (1).png: broken. Jane Doe is 'class '12''": "X-ray 1: broken. (a patient) is 'class '12''",
+        "seed 12, 1 of 12": "seed 12, 1 of 12",
+    }.items():
+        assert names.hidden(text) == hidden
+
+
+def test_no_note_of_an_import_or_a_split_names_a_patient_in_a_report(tmp_path):
+    manifest = write_xrays(tmp_path / "numbers", CONFIGURATIONS[0], n=12)
+    table = pd.read_csv(manifest).assign(patient_id=[f"{k % 4}" for k in range(12)], split=["train", "val", "test"] * 4)
+    table.to_csv(manifest, index=False)
+    data = Manifest.load(manifest)
+    (note, *_) = straddling_notes(data)
+    assert "'0' (" in note
+    hidden = Identities.of([data.table]).hidden(note)
+    assert "4 patients in more than one split: (a patient) (" in hidden
+    assert not re.search(r"'\d'", hidden)
 
 
 def test_a_pdf_of_a_long_table_breaks_over_pages_and_keeps_its_columns(run):

@@ -16,6 +16,7 @@ from cxr.experiments.masking.job import run as run_masking
 from cxr.files import replacing
 from cxr.models.checksums import sha256_of
 from cxr.paths import runs_root
+from cxr.reports.identities import Privacy
 from cxr.reports.masking import to_html, to_markdown, to_zip
 from cxr.runs import Run
 from cxr.runs.folder import RunFolder
@@ -82,3 +83,26 @@ def test_of_an_older_run_what_is_not_recorded_is_said_to_be_so(finished):
 def test_figures_of_data_alone_name_no_network(finished):
     _, _, data = finished
     assert "Network" not in in_words(provenance(data))
+
+
+def words_of(page: str) -> set[str]:
+    """Return the words that a reader of a page sees, and those behind its pictures."""
+    return set(re.findall(r"[\w-]+", re.sub(r"data:[^\"]+|<style>.*?</style>", "", page, flags=re.S)))
+
+
+def test_no_form_of_the_report_names_or_shows_an_xray_unless_asked_to(finished):
+    run, _, data = finished
+    ids, patients = set(data.ids), set(data.table["patient_id"])
+    with zipfile.ZipFile(BytesIO(to_zip(run))) as archive:
+        tables = "\n".join(archive.read(name).decode() for name in archive.namelist())
+    for text in (to_html(run), to_markdown(run), tables):
+        assert not words_of(text) & (ids | patients)
+    page = to_html(run)
+    assert page.count("data:image/png") == 2  # the heatmap of one X-ray, before and after
+    assert "This file holds no picture of an X-ray" in page
+    assert "PORTABLE" not in re.findall(r"X-ray 1, .*? carries .*?\.", page)[0]
+    asked = to_html(run, Privacy(with_images=True, with_ids=True))
+    assert asked.count("data:image/png") > 4
+    assert words_of(asked) & ids
+    assert not words_of(asked) & patients
+    assert "carries “PORTABLE”" in asked

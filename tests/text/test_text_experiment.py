@@ -29,6 +29,7 @@ from cxr.experiments.masking.shapes import MaskingResults
 from cxr.models import build, save_model
 from cxr.paths import cache_root
 from cxr.reports import masking
+from cxr.reports.identities import Privacy
 from cxr.runs import get_run
 from cxr.runs.folder import RunFolder
 from cxr.text.boxes import TextBox
@@ -369,7 +370,7 @@ def test_the_report_of_any_network_has_every_class_in_every_form(configured, mon
     configuration, folder = configured
     monkeypatch.setenv("CXR_RUNS", str(folder.path.parent))
     run = get_run(folder.id)
-    page = masking.write(run, tmp_path / "text.html").read_text(encoding="utf-8")
+    page = masking.write(run, tmp_path / "text.html", Privacy(with_images=True)).read_text(encoding="utf-8")
     plain = masking.write(run, tmp_path / "text.md").read_text(encoding="utf-8")
     results = folder.read_json("results.json")
     assert results["finding"] in plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,13 @@ def last(folder: RunFolder) -> dict[str, torch.Tensor]:
 
 def last_state(folder: RunFolder) -> dict[str, Any]:
     return torch.load(_last_folder(folder) / "last.state.pt", weights_only=True)
+
+
+def change_last_state(folder: RunFolder, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change what the last checkpoint holds, as if another version or machine had written it."""
+    state = last_state(folder)
+    change(state)
+    torch.save(state, _last_folder(folder) / "last.state.pt")
 
 
 def _last_folder(folder: RunFolder) -> Path:

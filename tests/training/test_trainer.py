@@ -1,20 +1,40 @@
 import dataclasses
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from cxr.cores import cores
 from cxr.data import Manifest
 from cxr.errors import RecipeError, RunError
 from cxr.models import build, load_model, save_model
 from cxr.models.weights import read_card
 from cxr.networks import load_network, resolve_device
 from cxr.runs.folder import RunFolder, Stopped
-from cxr.training import checkpoint, train
+from cxr.training import checkpoint, engine, train
 from cxr.training.results import TrainingResults
-from tests.training.running import SMALL, STEPS, StopsAt, assert_same, best, interrupted, rows, run, start
+from tests.training.running import (
+    SMALL,
+    STEPS,
+    StopsAt,
+    assert_same,
+    best,
+    change_last_state,
+    interrupted,
+    last,
+    last_state,
+    rows,
+    run,
+    start,
+)
 from tests.typed_results import misfits
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 class Killed(BaseException):
@@ -122,6 +142,78 @@ def test_a_run_killed_between_any_two_files_of_a_checkpoint_loses_and_doubles_no
     folder.append_metrics([{"kind": "step", "step": 999}])  # what was told after the last checkpoint
     assert_same(run(folder), whole)
     assert not list(folder.checkpoints.rglob("*.tmp"))
+
+
+def test_a_training_goes_on_with_the_threads_that_it_began_with_whatever_the_process_has_now(tiny, monkeypatch, caplog):
+    """Where OMP_NUM_THREADS or the number of cores is another when a run is resumed: see _default_threads."""
+    before = torch.get_num_threads()
+    monkeypatch.setattr(engine, "_threads", 2)
+    caplog.set_level(logging.INFO, logger="cxr")
+    try:
+        unbroken, folder = run(start(tiny)), interrupted(start(tiny), 7)
+        monkeypatch.setattr(engine, "_threads", 1)
+        assert_same(run(folder), unbroken)
+        assert torch.get_num_threads() == 2
+        other = run(start(tiny))
+    finally:
+        torch.set_num_threads(before)
+    assert "going on with 2 threads, as before (1 here)" in caplog.text
+    assert folder.read_json("results.json")["arithmetic"] == {
+        "device": "cpu",
+        "threads": 2,
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    }
+    assert other.read_json("results.json")["arithmetic"]["threads"] == 1
+    ours, theirs = last(unbroken), last(other)
+    assert any(not torch.equal(ours[name], theirs[name]) for name in ours), "threads do not matter: say so in the docs"
+
+
+def test_a_checkpoint_that_records_no_threads_is_resumed_with_those_of_now(tiny):
+    unbroken, folder = run(start(tiny)), interrupted(start(tiny), 7)
+    assert last_state(folder)["arithmetic"]["threads"] == torch.get_num_threads()
+    change_last_state(folder, lambda state: state.pop("arithmetic"))
+    assert_same(run(folder), unbroken)
+
+
+def test_another_processor_is_said_when_a_training_goes_on(tiny, caplog):
+    folder = interrupted(start(tiny), 7)
+    change_last_state(folder, lambda state: state["arithmetic"].update(instructions="ANOTHER"))
+    run(folder)
+    assert "another processor" in caplog.text
+    assert "before ANOTHER" in caplog.text
+
+
+def test_more_threads_than_cores_are_said(caplog):
+    before = torch.get_num_threads()
+    try:
+        engine.Arithmetic(cores() + 1, torch.backends.cpu.get_cpu_capability()).go_on()
+        assert torch.get_num_threads() == cores() + 1
+    finally:
+        torch.set_num_threads(before)
+    assert f"{cores() + 1} threads share {cores()} cores" in caplog.text
+
+
+@pytest.mark.slow
+def test_one_recipe_with_its_threads_named_gives_the_same_weights_whatever_the_process_inherits(tiny, tmp_path):
+    """Hash seeds, OMP_NUM_THREADS, and a cache that is made or found decide nothing."""
+    code = (
+        "import sys; from pathlib import Path; from tests.training.running import run, start; "
+        "print(run(start(Path(sys.argv[1]), changes={'threads': 2})).path)"
+    )
+    folders = []
+    for number, threads in enumerate(("1", "2", "3")):
+        environment = os.environ | {
+            "PYTHONHASHSEED": str(number),
+            "OMP_NUM_THREADS": threads,
+            "CXR_DATA": str(tmp_path / ("cold" if number == 1 else "found")),
+            "CXR_RUNS": str(tmp_path / "runs"),
+        }
+        command = [sys.executable, "-c", code, str(tiny)]
+        done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        folders.append(RunFolder(done.stdout.splitlines()[-1]))
+    assert_same(folders[1], folders[0])
+    assert_same(folders[2], folders[0])
 
 
 def test_how_often_it_is_saved_changes_nothing(whole, tiny):

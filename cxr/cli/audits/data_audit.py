@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxr.cli.follow import Detach, ShardsOption, SlurmOption, follow_or_leave
-from cxr.cli.output import Json, emit, say, show_table
+from cxr.cli.output import Json, WithIds, emit, say, show_table
 
 if TYPE_CHECKING:
     from cxr.experiments.data_audit.results import AuditResults
@@ -57,14 +57,16 @@ def report(
             ".pdf for the figure."
         ),
     ] = None,
+    with_ids: WithIds = False,
 ) -> None:
     """Write the report of an audit or of probes: conclusion, figure, the whole table."""
     from cxr.reports import data_audit, probes
+    from cxr.reports.identities import Privacy
     from cxr.runs import get_run
 
     finished = get_run(run)
     write, name = (probes.write, "probes.html") if finished.kind == probes.KIND else (data_audit.write, "audit.html")
-    say(str(write(finished, out or Path(name))))
+    say(str(write(finished, out or Path(name), Privacy(with_ids=with_ids))))
 
 
 def _show(run: Run, results: AuditResults) -> None:

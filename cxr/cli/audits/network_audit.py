@@ -11,7 +11,7 @@ import typer
 from cxr.cli.audits.openings import OpenLocked
 from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.models import DataOption, Device
-from cxr.cli.output import Json, WrongUse, assignments, emit, say
+from cxr.cli.output import Json, WithIds, WithImages, WrongUse, assignments, emit, say
 from cxr.errors import unknown
 from cxr.experiments.audit.part_names import PARTS
 from cxr.json_types import JsonObject
@@ -88,6 +88,8 @@ def audit(
     out: Annotated[
         Path | None, typer.Option(help="Also write the report: .html (self-contained), .md or .csv.")
     ] = None,
+    with_images: WithImages = False,
+    with_ids: WithIds = False,
     open_locked: OpenLocked = False,
     device: Device = "auto",
     slurm: SlurmOption = None,
@@ -110,8 +112,9 @@ def audit(
         results = network_audit_results(audited)
         if out is not None:
             from cxr.reports.audit import write
+            from cxr.reports.identities import Privacy
 
-            write(audited, out)
+            write(audited, out, Privacy(with_images, with_ids))
         emit({"run": audited.id, **results}, as_json, lambda _: _show(audited, results, out))
         ending["code"] = int(fails(results["findings"], fail_on))
 

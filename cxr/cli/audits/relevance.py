@@ -12,7 +12,7 @@ from cxr.cli.audits.openings import OpenLocked
 from cxr.cli.explaining import numbers
 from cxr.cli.follow import Detach, SlurmOption, follow_or_leave
 from cxr.cli.models import DataOption, Device, check_split, manifest_of
-from cxr.cli.output import Json, emit, say, show_table
+from cxr.cli.output import Json, WithIds, emit, say, show_table
 from cxr.errors import RunError
 from cxr.explain.composites import BIASES, DEFAULT_COMPOSITE, choices_in_words
 from cxr.json_types import JsonObject
@@ -73,6 +73,7 @@ def relevance(
         Path | None,
         typer.Option(help="Also write a report: .html (self-contained), .csv; .svg, .png or .pdf for the figure."),
     ] = None,
+    with_ids: WithIds = False,
     open_locked: OpenLocked = False,
     device: Device = "auto",
     slurm: SlurmOption = None,
@@ -94,9 +95,10 @@ def relevance(
 
         results = relevance_regions_results(run)
         if out is not None:
+            from cxr.reports.identities import Privacy
             from cxr.reports.relevance import write
 
-            write(run, out)
+            write(run, out, Privacy(with_ids=with_ids))
         emit({"run": run.id, **results}, as_json, lambda _: _show(run, results, out))
 
     finished = _finished(model)

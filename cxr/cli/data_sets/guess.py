@@ -39,7 +39,8 @@ def _show(guesses: Guesses) -> None:
     for made in guesses.guesses:
         of = "" if made.n is None else f": {xrays(made.n)}, {made.left_out:,} left out"
         say(f"{made.kind}{of}. Why: {made.reason}")
-    for name, reason in guesses.refused.items() if not guesses.guesses else ():
+    refused = guesses.refused_tables if guesses.guesses else guesses.refused
+    for name, reason in refused.items():
         say(f"not {name}: {reason}")
     if not guesses.guesses:
         return

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cxr.cli.output import Json, emit, say
+from cxr.cli.output import Json, WithIds, WithImages, emit, say
 from cxr.explain.composites import DEFAULT_COMPOSITE
 from cxr.runs import get_run
 
@@ -22,12 +22,8 @@ def report(
     composite: Annotated[
         str, typer.Option(help="How they are explained; `cxr composites` lists the ways.")
     ] = DEFAULT_COMPOSITE,
-    with_images: Annotated[
-        bool, typer.Option("--with-images", help="Show the X-rays themselves beside their heatmaps.")
-    ] = False,
-    with_ids: Annotated[
-        bool, typer.Option("--with-ids", help="Call X-rays by their ids in place of running numbers.")
-    ] = False,
+    with_images: WithImages = False,
+    with_ids: WithIds = False,
     split: Annotated[str, typer.Option(help="Whose figures are drawn; by default the test split.")] = "",
     finding: Annotated[int, typer.Option(min=1, help="Of an audit, as a notebook: the number of the finding.")] = 1,
     as_json: Json = False,

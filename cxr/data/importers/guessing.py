@@ -5,31 +5,34 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TypedDict, TypeVar
+from typing import TypedDict
 
 import pandas as pd
 
 from cxr.data.images.base import IMAGE_SUFFIXES
-from cxr.data.importers.import_options import declarations
+from cxr.data.importers.import_options import FindingOptions, declarations
 from cxr.data.importers.importing import read_listing
 from cxr.data.importers.listing import Listing
+from cxr.data.importers.previews import Preview, previews_of, spread
 from cxr.data.importers.registry import PUBLIC_SETS, SOURCES
+from cxr.data.importers.rows import Row
 from cxr.data.importers.table import TABLES
+from cxr.data.importers.table_check import check_table
 from cxr.data.manifest import COLUMNS
 from cxr.data.tables.columns import guess_columns
+from cxr.data.tables.known_sets import recognise
 from cxr.data.tables.normalise import map_labels
 from cxr.data.tables.text_table import read_text_table
 from cxr.errors import CxrError, ManifestError
 
-PREVIEWS = 10
 _MOST_FILES = 20_000  # looked at to tell what a folder holds
 _MOST_TABLES = 12
 _SAMPLE = 40
 _EXAMPLES = 3
 _PREAMBLE = 128
-_Thing = TypeVar("_Thing")
+_MOST_OF_A_LIST = 0.5  # of the folder's X-rays: a table of fewer is a list of some of them
 MAPPED = ("image", "label", "findings", "patient_id", "split", "source", "view", "sex", "age", "lung_mask")
 """Columns of a manifest that a user may be asked to find in a table."""
 
@@ -68,9 +71,9 @@ class Guess:
     columns
         Of the table that it reads, where columns can be mapped.
     previews
-        Some of its X-rays, evenly spread.
-    preview_labels
-        The class of each of them.
+        Some of its X-rays, of as many classes and sources as fit, with what would be imported of each.
+    resolved
+        Of a table, the share of the names in its column of images that are files here.
     """
 
     kind: str
@@ -80,8 +83,8 @@ class Guess:
     reason: str
     labels: tuple[FoundLabel, ...] = ()
     columns: tuple[ColumnFacts, ...] = ()
-    previews: tuple[str, ...] = ()
-    preview_labels: tuple[str, ...] = ()
+    previews: tuple[Preview, ...] = ()
+    resolved: float | None = None
 
     @property
     def mapping(self) -> dict[str, str]:
@@ -93,7 +96,7 @@ class Guess:
 class Guesses:
     """What a path holds: files by their ending, and the ways to import it, the surest first.
 
-    ``refused`` says of the kinds that were tried in vain why they do not fit.
+    ``refused`` says of the kinds and tables that were tried in vain why they do not fit.
     """
 
     path: str
@@ -101,6 +104,11 @@ class Guesses:
     complete: bool
     guesses: tuple[Guess, ...]
     refused: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def refused_tables(self) -> dict[str, str]:
+        """Tables that were looked at and are none of X-rays, and why."""
+        return {name: reason for name, reason in self.refused.items() if name not in SOURCES}
 
     def as_dict(self) -> dict[str, object]:
         """Return the same in plain values."""
@@ -122,7 +130,7 @@ def guess(path: str | Path) -> Guesses:
         raise ManifestError(f"path: {str(place)!r} does not exist. Give the full path of a folder or file")
     if place.is_file():
         refused: dict[str, str] = {}
-        found = [made for made in (_tried("manifest", place, "a table", refused),) if made]
+        found = [made for made in (_table(place, refused, named=True),) if made]
         return Guesses(str(place), {place.suffix.lower(): 1}, True, tuple(found), refused)
     files, complete = _files(place)
     return _of_folder(place, files, complete)
@@ -139,17 +147,57 @@ def _of_folder(folder: Path, files: Sequence[Path], complete: bool) -> Guesses:
     tables = [file for file in files if file.parent == folder and file.name.lower().endswith(TABLES)]
     known = bool(found)
     for table in () if known else tables[:_MOST_TABLES]:
-        made = _tried("manifest", table, f"{table.name} is a table of X-rays", refused)
+        made = _table(table, refused)
         found += [made] if made and made.n else []
+    for table in () if known else tables[_MOST_TABLES:]:
+        refused[table.name] = f"not looked at: only the first {_MOST_TABLES} tables of a folder are"
     share = _dicom_share(files)
     if share > 0.5:
         found.append(_of_dicom(folder, files, complete, share))
     if any(file.suffix.lower() in IMAGE_SUFFIXES for file in files) and share < 1:
         made = _tried("image-folder", folder, "images lie in folders, which may be classes", refused)
         found += [made] if made and made.n else []
-    if not known:  # a table of a few rows beside a folder of thousands of images is a list of something else
-        found.sort(key=lambda made: -(made.n or 0))
-    return Guesses(str(folder), endings, complete, tuple(found), refused)
+    return Guesses(str(folder), endings, complete, tuple(found if known else _in_order(found)), refused)
+
+
+def _in_order(found: Sequence[Guess]) -> list[Guess]:
+    """Return the guesses of a folder that is no public set, the surest first.
+
+    First the tables of half of its X-rays or more, by the share of their names that are files here; then what reads
+    files alone, and last the tables of fewer: beside a folder of thousands of images such a table is a list of some.
+    """
+    most = max((made.n or 0 for made in found), default=0)
+
+    def rank(made: Guess) -> tuple[int, float, int]:
+        whole = made.resolved is not None and (made.n or 0) >= _MOST_OF_A_LIST * most
+        place = 0 if whole else 1 if made.resolved is None else 2
+        return place, -(made.resolved or 0.0), -(made.n or 0)
+
+    return sorted(found, key=rank)
+
+
+def _table(file: Path, refused: dict[str, str], named: bool = False) -> Guess | None:
+    """Return what a table is as one of X-rays, None where it is none; why stands in ``refused``.
+
+    A table that was ``named`` may also be a list of what is on X-rays.
+    """
+    fits = f"{file.name} is a table of X-rays"
+    try:
+        table = read_text_table(file).table
+        public_set = recognise(table.columns, FindingOptions(), PUBLIC_SETS)
+        if public_set is not None:  # which has a way of its own to name its images
+            made = _tried("manifest", file, f"{fits}: columns of {public_set.title}", refused)
+            return replace(made, columns=()) if made else None
+        check = check_table(table, file.parent)
+    except (CxrError, OSError, ValueError) as error:
+        refused[file.name] = str(error)
+        return None
+    reason = check.refusal()
+    if reason and not (named and check.resolved):
+        refused[file.name] = reason
+        return None
+    made = _tried("manifest", file, f"{fits}: {check.in_words()}", refused)
+    return replace(made, resolved=check.share) if made else None
 
 
 def _files(folder: Path) -> tuple[list[Path], bool]:
@@ -189,15 +237,12 @@ def _of_dicom(folder: Path, files: Sequence[Path], complete: bool, share: float)
     """Return the guess for DICOM files, of whose headers only the import reads all: some are looked at here."""
     dicom = [file for file in spread(files, _SAMPLE) if _is_dicom(file)]
     reason = f"{min(100, round(100 * share))} % of the files that may be images are DICOM"
-    shown = spread(dicom, PREVIEWS)
-    n = None
-    left_out = 0
-    labels: tuple[FoundLabel, ...] = ()
     if complete and len(files) <= 10 * _SAMPLE:  # few enough to read every header now
         listing, _ = read_listing("dicom", folder, {})
         n, left_out, labels = len(listing.rows), len(listing.excluded), _labels("dicom", folder, listing)
-        shown = spread([Path(row.image) for row in listing.rows], PREVIEWS)
-    return Guess("dicom", str(folder), n, left_out, reason, labels, previews=tuple(map(str, shown)))
+        return Guess("dicom", str(folder), n, left_out, reason, labels, previews=previews_of(listing.rows))
+    rows = [Row(str(file)) for file in dicom]
+    return Guess("dicom", str(folder), None, 0, reason, previews=previews_of(rows))
 
 
 def _tried(kind: str, path: Path, reason: str, refused: dict[str, str]) -> Guess | None:
@@ -208,10 +253,6 @@ def _tried(kind: str, path: Path, reason: str, refused: dict[str, str]) -> Guess
     except (CxrError, OSError, ValueError) as error:
         refused[kind if path.is_dir() else path.name] = str(error)
         return None
-    known = next((n.rpartition("`")[0].rpartition("`")[2] for n in listing.notes if "read as kind `" in n), "")
-    if known:
-        reason, columns = f"{reason}: columns of {SOURCES[known].title}", ()
-    shown = spread(listing.rows, PREVIEWS)
     return Guess(
         kind,
         str(path),
@@ -220,8 +261,7 @@ def _tried(kind: str, path: Path, reason: str, refused: dict[str, str]) -> Guess
         reason,
         _labels(kind, path, listing),
         columns,
-        tuple(row.image for row in shown),
-        tuple(row.label for row in shown),
+        previews_of(listing.rows),
     )
 
 
@@ -249,10 +289,3 @@ def _columns(file: Path) -> tuple[ColumnFacts, ...]:
 
 def _examples(values: pd.Series) -> list[str]:
     return [str(value)[:60] for value in values[values != ""].drop_duplicates().head(_EXAMPLES)]
-
-
-def spread(things: Sequence[_Thing], n: int) -> list[_Thing]:
-    """Return at most ``n`` of some things, evenly spread and in their order."""
-    if len(things) <= n:
-        return list(things)
-    return [things[k * len(things) // n] for k in range(n)]

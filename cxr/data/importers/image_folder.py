@@ -197,12 +197,12 @@ def _notes(places: Sequence[_Place], levels: Sequence[int], above: bool, options
             from_folders.setdefault(folder, set()).add(place.folders[level])
     if n:
         side = "above" if above else "below"
-        patients = listed(sorted(from_folders), 3)
+        patients = listed(map(repr, sorted(from_folders)), 3)
         notes.append(f"patient_id: from the folder {side} the class for {n:,} X-rays ({patients})")
     several = sorted(name for name, classes in from_folders.items() if len(classes) > 1)
     if several:
         notes.append(
-            f"patient_id: {len(several)} folders of one name are in several classes ({listed(several, 3)}); "
+            f"patient_id: {len(several)} folders of one name are in several classes ({listed(map(repr, several), 3)}); "
             "taken as the same patients"
         )
     return notes

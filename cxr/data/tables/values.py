@@ -98,7 +98,7 @@ def _column_notes(column: str, changed: Counter[tuple[str, str]]) -> list[str]:
         notes.append(f"{column}: {sum(missing.values()):,} missing (written {listed(sorted(a for a, _ in missing))})")
     if other and column == "patient_id":
         (old, new), _ = min(other.items())
-        notes.append(f"patient_id: {sum(other.values())} with a decimal point, {old} read as {new}")
+        notes.append(f"patient_id: {sum(other.values())} with a decimal point, {old!r} read as {new!r}")
     elif other:
         notes.append(f"{column}: {pairs(other, 4 if column == 'findings' else _SHOWN)}")
     return notes
@@ -111,13 +111,13 @@ def _patient_doubts(patients: pd.Series) -> list[str]:
     if rounded := sorted(name for name in counts if _ROUNDED.fullmatch(name)):
         n = sum(counts[name] for name in rounded)
         notes.append(
-            f"patient_id: {n:,} written as a spreadsheet rounds numbers ({listed(rounded, 3)}): several patients may "
-            "have become one; export the column as text"
+            f"patient_id: {n:,} written as a spreadsheet rounds numbers ({listed(map(repr, rounded), 3)}): several "
+            "patients may have become one; export the column as text"
         )
     plain = {name for name in counts if name.isdecimal()}
     padded = sorted(name for name in plain if name != (short := name.lstrip("0") or "0") and short in plain)
     if padded:
-        examples = listed([f"{name} and {name.lstrip('0') or '0'}" for name in padded], 3)
+        examples = listed([f"{name!r} and {name.lstrip('0') or '0'!r}" for name in padded], 3)
         notes.append(f"patient_id: {examples} differ by leading zeros alone; taken as different patients")
     return notes
 

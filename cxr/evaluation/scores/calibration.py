@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cxr.evaluation.intervals import Groups, Limits, effective_patients, jackknife, wilson
+from cxr.evaluation.intervals import FEWEST_PATIENTS, Groups, Limits, effective_patients, jackknife, wilson
 from cxr.evaluation.metrics import probabilities, ratio
+from cxr.formatting import counted, patients, verb
 from cxr.models.card import MULTI_LABEL
 
 BINS = 15
 """Of equal width, as Guo et al. 2017 take them."""
 _LEAST = float(np.finfo(np.float64).eps)
-_LOG_RANGE = (-4.0, 4.0)  # of the temperature's logarithm
+_DOUBLINGS = 40  # of the scale of logits, until it is too large
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,15 @@ class Temperature:
     value: float
     split: str
     n: int
+
+
+@dataclass(frozen=True)
+class NoTemperature:
+    """That no temperature is fitted, and why; ``n`` X-rays of a split were there for it."""
+
+    why: str
+    split: str = ""
+    n: int = 0
 
 
 def log_losses(chances: np.ndarray, true: np.ndarray, task: str) -> np.ndarray:
@@ -93,18 +103,58 @@ def expected_calibration_error(
     return value, (max(0.0, value - by_chance - half), min(1.0, value + half))
 
 
-def fit_temperature(logits: np.ndarray, true: np.ndarray, known: np.ndarray, task: str, split: str) -> Temperature:
-    """Return the temperature with the least log loss of the known entries, from e**-4 to e**4.
+def fit_temperature(
+    logits: np.ndarray, true: np.ndarray, known: np.ndarray, task: str, split: str, groups: Groups
+) -> Temperature | NoTemperature:
+    """Return the temperature with the least log loss of the known entries, or why there is none.
 
-    ``true`` and ``known`` are (N, K), as the logits. One temperature for all classes (Guo et al. 2017).
+    ``true`` and ``known`` are (N, K), as the logits; ``groups`` are the patients (N,). One temperature for all classes
+    (Guo et al. 2017). The log loss is convex in the factor 1 / temperature, so the best one is where its slope is 0.
+    There is no such place where every entry is right, which ever larger logits make look better still, or where the
+    logits are against the truth on average, so that none at all (the same probability for everything) is best.
     """
-    from scipy.optimize import minimize_scalar
+    from scipy.optimize import brentq
 
-    entries = known if task == MULTI_LABEL else known[:, :1]
+    n, n_patients = len(logits), len(set(np.asarray(groups).tolist()))
+    of = f"{counted(n, 'X-ray')} of {patients(n_patients)} in the split {split}"
+    if n_patients < FEWEST_PATIENTS:
+        why = f"cannot be fitted: only {of}, and at least {FEWEST_PATIENTS} patients are needed"
+        return NoTemperature(why, split, n)
+    use = known if task == MULTI_LABEL else known[:, :1]
 
-    def loss(log_temperature: float) -> float:
-        losses = log_losses(probabilities(logits / np.exp(log_temperature), task), true, task)
-        return float(losses[entries].mean())
+    def slope(factor: float) -> float:
+        """Return the derivative of the mean log loss by the factor of the logits."""
+        chances = probabilities(logits * factor, task)
+        each = (chances - true) * logits
+        return float((each if task == MULTI_LABEL else each.sum(1, keepdims=True))[use].mean())
 
-    best = minimize_scalar(loss, bounds=_LOG_RANGE, method="bounded", options={"xatol": 1e-5})
-    return Temperature(float(np.exp(best.x)), split, len(logits))
+    if slope(0.0) >= 0:
+        return NoTemperature(
+            f"cannot be fitted: on the {of} the outputs are no better than equal probabilities, at any temperature",
+            split,
+            n,
+        )
+    if _all_right(logits, true, use, task):
+        return NoTemperature(
+            f"cannot be fitted: all of the {of} {verb(n)} right, so that the lower the temperature, the better",
+            split,
+            n,
+        )
+    factor = 1.0 / max(float(np.abs(logits[known]).max()), _LEAST)
+    low = 0.0
+    for _ in range(_DOUBLINGS):
+        if slope(factor) >= 0:
+            return Temperature(1.0 / float(brentq(slope, low, factor, rtol=1e-8)), split, n)
+        low, factor = factor, 2 * factor
+    return NoTemperature(
+        f"cannot be fitted: nearly all of the {of} are right, so that the lower the temperature, the better", split, n
+    )
+
+
+def _all_right(logits: np.ndarray, true: np.ndarray, use: np.ndarray, task: str) -> bool:
+    """Return whether each known entry has its logit on its side, or each image that of its class above all others."""
+    if task == MULTI_LABEL:
+        return bool((np.where(true, logits, -logits)[use] > 0).all())
+    own = np.where(true, logits, -np.inf).max(1)
+    others = np.where(true, -np.inf, logits).max(1)
+    return bool((own > others)[use[:, 0]].all())

@@ -18,6 +18,7 @@ from cxr.evaluation.intervals import (
 from cxr.evaluation.metrics import estimate, estimates_of, patients_of, probabilities, ratio
 from cxr.evaluation.multilabel import THRESHOLD, weighted_average_precision
 from cxr.evaluation.scores.calibration import (
+    NoTemperature,
     Temperature,
     brier_scores,
     expected_calibration_error,
@@ -79,19 +80,19 @@ class Entries:
 
 def temperature_of(
     table: pd.DataFrame, classes: Sequence[str], task: str, thresholds: Mapping[str, float] | None = None
-) -> Temperature | None:
-    """Return the temperature fitted on a table's split ``val``, None where it has no labelled X-ray there."""
+) -> Temperature | NoTemperature:
+    """Return the temperature fitted on a table's split ``val``, or why there is none."""
     entries = Entries.of(table[table["split"] == VALIDATION], classes, task, thresholds or {})
     if not len(entries.groups) or not entries.known.any():
-        return None
-    return fit_temperature(entries.logits, entries.true, entries.known, task, VALIDATION)
+        return NoTemperature(NOT_FITTED)
+    return fit_temperature(entries.logits, entries.true, entries.known, task, VALIDATION, entries.groups)
 
 
 def further_scores(
     table: pd.DataFrame,
     classes: Sequence[str],
     task: str,
-    temperature: Temperature | None = None,
+    temperature: Temperature | NoTemperature = NoTemperature(NOT_FITTED),  # noqa: B008 - it cannot change
     thresholds: Mapping[str, float] | None = None,
 ) -> FurtherScores:
     """Return the further scores of predictions of one split.
@@ -108,9 +109,11 @@ def further_scores(
     """
     entries = Entries.of(table, classes, task, thresholds or {})
     both = [c for c in range(len(classes)) if (entries.true & entries.known)[:, c].any() and _negatives(entries)[c]]
-    own = temperature is not None and set(table["split"]) == {temperature.split}
-    scaled: Calibration = {"why": NOT_FITTED}
-    if temperature is not None:
+    scaled: Calibration
+    if isinstance(temperature, NoTemperature):
+        scaled = {"why": temperature.why}
+    else:
+        own = set(table["split"]) == {temperature.split}
         scaled = {"temperature": temperature.value, "fitted_on": temperature.split, "n_fitted": temperature.n}
         scaled |= {"why": OWN_SPLIT} if own else _calibration(entries, entries.at(temperature))
     shares = _shares(entries, both)

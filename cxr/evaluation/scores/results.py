@@ -25,7 +25,8 @@ FURTHER = {
 class Calibration(TypedDict):
     """Expected calibration error, Brier score and log loss with probabilities of logits divided by a temperature.
 
-    ``why`` says why there are none: no temperature was fitted, or it was fitted on these X-rays.
+    ``why`` says why there are none: no temperature could be fitted (there is no ``temperature`` then), or it was fitted
+    on these X-rays.
     """
 
     temperature: NotRequired[float]

@@ -40,9 +40,9 @@ from cxr.experiments.masking.one_image import CONDITIONS, masked_share
 from cxr.experiments.masking.predictions import ConditionPredictions, predict_conditions
 from cxr.experiments.masking.relevance import relevance_in_tokens
 from cxr.experiments.masking.results import results_of
-from cxr.experiments.masking.sentences import finding
+from cxr.experiments.masking.sentences import finding, selection_in_words
 from cxr.experiments.masking.settings import Setting
-from cxr.experiments.masking.shapes import MaskingNumbers, MaskingResults, Settings
+from cxr.experiments.masking.shapes import MaskingNumbers, MaskingResults, Selection, Settings
 from cxr.explain.store import weights_digest
 from cxr.files import replacing
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
@@ -117,13 +117,17 @@ def run(folder: RunFolder, setting: Setting, progress: Progress) -> None:
         model, manifest, table, file_tokens, setting.masking.modes[0], setting.masking.margin, folder.path
     )
     measured: MaskingNumbers = {**numbers, "relevance": relevance}
+    selection = _selection(setting)
+    in_words = (selection_in_words(selection, measured, setting.split), finding(measured), marked_in_words(seen))
     results: MaskingResults = {
         **_settings_in_words(setting, description, left_out),
         **measured,
-        "finding": " ".join(filter(None, (finding(measured), marked_in_words(seen)))),
+        "finding": " ".join(filter(None, in_words)),
         "seen": seen,
         "provenance": rests_on,
     }
+    if selection is not None:
+        results["selection"] = selection
     folder.write_json("results.json", results)
     (folder.path / _JOURNAL).unlink(missing_ok=True)
     progress(1.0, results["finding"])
@@ -138,7 +142,18 @@ def _images_of(setting: Setting, model: XrayClassifier) -> tuple[Manifest, Manif
     manifest = setting.data
     refuse_new_splits(setting.model, model, manifest)
     chosen = in_split(manifest, setting.split)
+    if setting.ids is not None:
+        picked = set(setting.ids)
+        chosen = chosen.select(ids=[image_id for image_id in chosen.ids if image_id in picked])
     return chosen.select(ids=chosen.ids[: setting.n]) if setting.n else chosen, manifest
+
+
+def _selection(setting: Setting) -> Selection | None:
+    """Return which X-rays of the split were chosen; None for all of it."""
+    whole = len(in_split(setting.data, setting.split))
+    if setting.ids is not None:
+        return {"how": "picked", "n": min(len(setting.ids), setting.n or whole), "of": whole}
+    return {"how": "first", "n": min(setting.n, whole), "of": whole} if setting.n else None
 
 
 # --- one image, for pages ------------------------------------------------------------------------------------------

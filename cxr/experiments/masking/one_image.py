@@ -12,7 +12,7 @@ from cxr.data.images.resize import fit_square
 from cxr.experiments.masking.conditions import Masking, controls_of, versions
 from cxr.experiments.masking.settings import Setting
 from cxr.text.boxes import TextBox, coverage
-from cxr.text.mask import grown_boxes
+from cxr.text.mask import grown_boxes, mask_text
 
 CONDITIONS = ("before", "after", "control")
 """What ``predictions.parquet`` holds of each image: nothing, tokens, random boxes (the first draw) masked."""
@@ -44,6 +44,18 @@ def versions_of(image: np.ndarray, image_id: str, boxes: Sequence[TextBox], sett
         pictures[names[condition.name]] = fit_square(picture, size)
     random = controls[masking.modes[0]].random[0]
     return Versions(pictures, masked_share(boxes, masking, image.shape), list(random))
+
+
+def before_and_after(
+    image: np.ndarray, boxes: Sequence[TextBox], setting: Setting, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first two of :func:`versions_of`, as it is and with its tokens masked, which take no search.
+
+    Controls are searched among hundreds of places, so a page shows these two first.
+    """
+    masking = setting.masking
+    masked = mask_text(image, boxes, masking.modes[0], masking.margin) if boxes else image
+    return fit_square(image, size), fit_square(masked, size)
 
 
 def masked_share(boxes: Sequence[TextBox], masking: Masking, shape: Sequence[int]) -> float:

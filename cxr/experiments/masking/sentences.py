@@ -10,7 +10,7 @@ from cxr.experiments.masking.conclusions import CLAIMS, SIGNIFICANT, Conclusion,
 from cxr.experiments.masking.effects import SMALLEST_EFFECT, TOO_FEW_PATIENTS
 from cxr.experiments.masking.effects_by_finding import standing_out
 from cxr.experiments.masking.matched_controls import MARKS
-from cxr.experiments.masking.shapes import Comparison, Effect, MaskingNumbers, Numbers, Relevance
+from cxr.experiments.masking.shapes import Comparison, Effect, MaskingNumbers, Numbers, Relevance, Selection
 from cxr.formatting import Estimate, number, patients, percent, points, times, xrays
 from cxr.models.card import MULTI_LABEL
 
@@ -24,6 +24,20 @@ def finding(results: MaskingNumbers) -> str:
         of = xrays(results["n_images"], results.get("n_patients"), "image")
         return f"No text was found on the {of}, so there is nothing to mask."
     return " ".join(_sentences(results))
+
+
+def selection_in_words(selection: Selection | None, results: Numbers, split: str) -> str:
+    """Return that an experiment is of a part of its split, and of how many X-rays; "" of a whole split."""
+    if selection is None:
+        return ""
+    measured = xrays(results["n_images"], results.get("n_patients"))
+    whole = f"the split {split}" if split else "the data set"
+    how = "picked by hand" if selection["how"] == "picked" else "the first"
+    fewer = f" ({selection['n']:,} were chosen)" if selection["n"] != results["n_images"] else ""
+    return (
+        f"This rests on {measured}{fewer}, {how} of the {selection['of']:,} of {whole}. It does not stand for "
+        "the others."
+    )
 
 
 def headline(results: Numbers) -> str:

@@ -233,8 +233,19 @@ class MaskingNumbers(Numbers):
     relevance: NotRequired[Relevance]
 
 
+class Selection(TypedDict):
+    """Which part of the split an experiment is of: ``n`` ``picked`` X-rays or the ``first``, of ``of``."""
+
+    how: Literal["picked", "first"]
+    n: int
+    of: int
+
+
 class Settings(TypedDict):
-    """How an experiment was done, and which X-rays could not be read; ``mode`` is the first of ``mask_modes``."""
+    """How an experiment was done, and which X-rays could not be read; ``mode`` is the first of ``mask_modes``.
+
+    ``selection`` is there only where the experiment is of a part of its split.
+    """
 
     model: str
     split: str
@@ -244,6 +255,7 @@ class Settings(TypedDict):
     draws: int
     seed: int
     left_out: NotRequired[list[LeftOutImage]]
+    selection: NotRequired[Selection]
 
 
 class MaskingResults(Settings, MaskingNumbers):

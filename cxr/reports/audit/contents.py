@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
+from cxr.data import Manifest
+from cxr.data.library import resolve_manifest
+from cxr.errors import CxrError
 from cxr.evaluation.provenance import in_words, written_in_words
 from cxr.experiments.audit.findings import Finding, PartStatus, written
 from cxr.experiments.audit.results import NetworkAuditResults, network_audit_results
 from cxr.formatting import xrays
 from cxr.reports.checklist import fill, measured_run
-from cxr.runs import Run
+from cxr.reports.identities import Identities, Privacy
+from cxr.runs import Run, get_run
 
 STATES = {
     "done": "done",
@@ -102,6 +107,19 @@ def contents_of(run: Run) -> Contents:
         sections=[section for section in sections if section is not None],
         notes=results["notes"],
     )
+
+
+def identities_of(run: Run, privacy: Privacy) -> Identities:
+    """Return the identities of all X-rays that the report of an audit may name."""
+    subject = network_audit_results(run)["subject"]
+    tables = [run.predictions()]
+    for manifest in [subject["manifest"], *(name.partition(":")[0] for name in subject["external"])]:
+        with contextlib.suppress(CxrError, OSError):
+            tables.append(Manifest.load(resolve_manifest(manifest)).table if manifest else None)
+    if subject["table"]:
+        with contextlib.suppress(CxrError, OSError):
+            tables.append(get_run(subject["table"]).predictions())
+    return Identities.of(tables, with_ids=privacy.with_ids)
 
 
 def how(results: NetworkAuditResults) -> str:

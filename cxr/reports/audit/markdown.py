@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cxr.reports.audit.contents import PART_COLUMNS, Contents, contents_of
-from cxr.runs import Run
+from cxr.reports.audit.contents import PART_COLUMNS, Contents
 
 
-def to_markdown(run: Run) -> str:
-    """Return the report of a finished audit as Markdown."""
-    return "\n".join(_lines(contents_of(run))) + "\n"
+def in_markdown(contents: Contents) -> str:
+    """Return the contents of an audit's report as Markdown."""
+    return "\n".join(_lines(contents)) + "\n"
 
 
 def _lines(contents: Contents) -> Iterator[str]:

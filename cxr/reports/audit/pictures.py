@@ -13,6 +13,7 @@ import numpy as np
 from cxr.data import Manifest, read_xray
 from cxr.errors import CxrError
 from cxr.experiments.audit.results import NetworkAuditResults
+from cxr.reports.identities import Identities
 
 _SIDE, _QUALITY = 160, 80
 _FINDINGS, _EACH = 3, 6
@@ -20,13 +21,13 @@ _FINDINGS, _EACH = 3, 6
 
 @dataclass(frozen=True)
 class Picture:
-    """A small copy of an X-ray as a data URL."""
+    """A small copy of an X-ray as a data URL, and how the X-ray is called."""
 
-    image_id: str
+    name: str
     data_url: str
 
 
-def pictures_of(results: NetworkAuditResults) -> dict[str, list[Picture]]:
+def pictures_of(results: NetworkAuditResults, identities: Identities) -> dict[str, list[Picture]]:
     """Return by the names of findings up to 6 X-rays of each of the first 3 that have any."""
     path = results["subject"]["manifest"]
     if not path or not Path(path).is_file():
@@ -36,12 +37,14 @@ def pictures_of(results: NetworkAuditResults) -> dict[str, list[Picture]]:
         manifest = Manifest.load(path)
         for number, finding in enumerate(results["findings"], 1):
             if finding["images"] and len(pictures) < _FINDINGS:
-                own = [_picture(manifest, image_id) for image_id in finding["images"][:_EACH]]
+                own = [
+                    _picture(manifest, image_id, identities.name(image_id)) for image_id in finding["images"][:_EACH]
+                ]
                 pictures[str(number)] = [picture for picture in own if picture is not None]
     return pictures
 
 
-def _picture(manifest: Manifest, image_id: str) -> Picture | None:
+def _picture(manifest: Manifest, image_id: str, name: str) -> Picture | None:
     """Return a small copy, None where the X-ray is not there any more."""
     try:
         image = read_xray(manifest.image_path(image_id))
@@ -53,4 +56,4 @@ def _picture(manifest: Manifest, image_id: str) -> Picture | None:
     done, encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     if not done:
         return None
-    return Picture(image_id, "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode())
+    return Picture(name, "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode())

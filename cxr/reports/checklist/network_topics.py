@@ -145,6 +145,10 @@ def imbalance(subject: Subject) -> str:
         and "temperature" in further["scaled"]
     ]
     recalibrated = f" Temperature scaling, fitted on the validation split: {listed(scaled)}." if scaled else ""
+    if not scaled:
+        summaries = (subject.results.get("splits") or {}).values()
+        reasons = {further["scaled"]["why"] for summary in summaries if (further := summary.get("further"))}
+        recalibrated = f" Temperature scaling: {listed(sorted(reasons))}." if reasons else ""
     return f"Class weights: {recipe.stages[-1].class_weights or 'none'}.{recalibrated}"
 
 

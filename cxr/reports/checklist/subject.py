@@ -111,13 +111,17 @@ class Subject:
         return self.training.id if self.training else _network_of(self.run) or self.run.id
 
     def findings_of(self, *kinds: str) -> list[str]:
-        """Return a line for each other run of these kinds: its conclusion and its id, the newest of each kind first."""
+        """Return a line for each other run of these kinds: its conclusion and its id, the newest of each kind first.
+
+        Those of X-rays that were picked by hand stand for nothing else and are left out.
+        """
         runs = [run for run in (*self.on_network, *self.on_data) if run.kind in kinds]
         unique = {run.id: run for run in runs}.values()
         lines = []
         for run in unique:
-            finding = (run.results() or {}).get("finding")
-            if isinstance(finding, str) and finding:
+            results = run.results() or {}
+            finding = results.get("finding")
+            if isinstance(finding, str) and finding and "selection" not in results:
                 lines.append(f"{finding} (run {run.id})")
         return lines
 

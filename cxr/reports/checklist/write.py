@@ -14,6 +14,7 @@ from cxr.models.card_markdown import table
 from cxr.reports.checklist.filling import Checklist, Entry, fill
 from cxr.reports.forms import form_for
 from cxr.reports.html_page import page
+from cxr.reports.identities import Identities
 from cxr.runs import Run
 
 COLUMNS = ("item", "asks for", "state", "what the run says", "left to the author")
@@ -28,14 +29,19 @@ def write(run: Run, path: Path, names: Sequence[str] = ()) -> Path:
         For another ending, a folder that is not there, an unknown checklist, or a run without figures.
     """
     forms: dict[str, Callable[[], str]] = {
-        ".html": lambda: to_html(run, fill(run, names)),
-        ".md": lambda: to_markdown(run, fill(run, names)),
-        ".csv": lambda: to_table(fill(run, names)["entries"]).to_csv(index=False),
+        ".html": lambda: to_html(run, filled_without_ids(run, names)),
+        ".md": lambda: to_markdown(run, filled_without_ids(run, names)),
+        ".csv": lambda: to_table(filled_without_ids(run, names)["entries"]).to_csv(index=False),
     }
     form = form_for(path, forms, RunError)
     with replacing(path) as draft:
         draft.write_text(form(), encoding="utf-8")
     return path
+
+
+def filled_without_ids(run: Run, names: Sequence[str] = ()) -> Checklist:
+    """Return the checklists of a run, filled in, as they are published: without ids of X-rays and patients."""
+    return Identities.of_run(run).all_hidden(fill(run, names))
 
 
 def to_table(entries: Sequence[Entry]) -> pd.DataFrame:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from cxr.errors import RunError, require
@@ -34,7 +36,8 @@ def to_mlflow(run: Run, uri: str) -> str:
 
     content = tracked(run)
     try:
-        return _log(content, uri if ":" in uri else Path(uri).absolute().as_uri())
+        with redirect_stdout(sys.stderr):  # MLflow prints the run's address, which is no part of a command's answer
+            return _log(content, uri if ":" in uri else Path(uri).absolute().as_uri())
     except (MlflowException, OSError) as error:
         raise RunError(f"MLflow at {uri}: {' '.join(str(error).split())[:300]}") from None
 

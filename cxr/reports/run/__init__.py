@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +12,13 @@ from cxr.reports.forms import form_for
 from cxr.reports.html_page import page
 from cxr.reports.run.choices import Choices
 from cxr.reports.run.contents import document_of
-from cxr.reports.run.document import Document
+from cxr.reports.run.document import Document, with_words
 from cxr.runs import Run
 
 __all__ = ["Choices", "check_form", "document_of", "to_html", "to_pdf", "write"]
+
+
+_CODE = re.compile(r"`([^`\n]+)`")
 
 
 def to_html(document: Document) -> bytes:
@@ -23,10 +27,10 @@ def to_html(document: Document) -> bytes:
 
 
 def to_pdf(document: Document) -> bytes:
-    """Return a report as a PDF of pages of A4."""
+    """Return a report as a PDF of pages of A4, with commands in quotation marks."""
     from cxr.reports.run.pdf import pdf_of
 
-    return pdf_of(document)
+    return pdf_of(with_words(document, lambda text: _CODE.sub(r"“\1”", text)))
 
 
 FORMS: dict[str, Callable[[Document], bytes]] = {".html": to_html, ".pdf": to_pdf}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cxr.errors import RunError, unknown, wrong_use
 from cxr.evaluation.provenance import in_words, provenance_of, written_in_words
@@ -12,13 +12,16 @@ from cxr.evaluation.results import Summary
 from cxr.formatting import number, percent, xrays
 from cxr.models.card import MULTI_LABEL
 from cxr.reports.checklist.subject import Subject
+from cxr.reports.identities import Identities, Privacy, holds
 from cxr.reports.run import sections
 from cxr.reports.run.choices import Choices
 from cxr.reports.run.document import Document, Section, Text, with_words
 from cxr.reports.run.heatmaps import heatmaps
-from cxr.reports.run.identities import Identities
 from cxr.reports.run.metrics import metrics
 from cxr.runs import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SECTIONS: tuple[Callable[[Subject, Choices, Identities], Section | None], ...] = (
     sections.data_card,
@@ -48,7 +51,7 @@ def document_of(run: Run, choices: Choices) -> Document:
     subject = Subject.of(run)
     split = measured_split(subject, choices.split)
     choices = replace(choices, split=split)
-    identities = Identities(*_ids(subject), with_ids=choices.with_ids)
+    identities = Identities.of(_tables(subject), with_ids=choices.with_ids)
     made = (make(subject, choices, identities) for make in SECTIONS)
     document = Document(
         title=f"Report: {run.name}",
@@ -67,17 +70,13 @@ def measured_split(subject: Subject, wanted: str) -> str:
     return wanted or ("test" if "test" in splits else splits[-1])
 
 
-def _ids(subject: Subject) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the ids of X-rays, with the names of their files, and those of patients, of all data that may be named."""
-    tables = [table for table in (subject.run.predictions(), subject.training_table) if table is not None]
-    tables += [] if subject.manifest is None else [subject.manifest.table]
-    columns = {
-        column: {str(value) for table in tables if column in table for value in table[column]}
-        for column in ("image_id", "image", "patient_id")
-    }
-    files = {Path(file).name for file in columns["image"]}
-    images = columns["image_id"] | columns["image"] | files
-    return frozenset(images - {""}), frozenset(columns["patient_id"] - {""})
+def _tables(subject: Subject) -> list[pd.DataFrame | None]:
+    """Return the tables of all X-rays that a report may name."""
+    return [
+        subject.run.predictions(),
+        subject.training_table,
+        None if subject.manifest is None else subject.manifest.table,
+    ]
 
 
 def _finding(split: str, summary: Summary) -> str:
@@ -88,7 +87,5 @@ def _finding(split: str, summary: Summary) -> str:
 
 
 def _holds(choices: Choices) -> Section:
-    pictures = "pictures of X-rays" if choices.with_images else "no picture of an X-ray"
-    ids = "ids of X-rays" if choices.with_ids else "no id of an X-ray (they have running numbers)"
-    text = f"This file holds {pictures}, {ids}, and no id of a patient. In brackets: 95 % intervals over patients."
+    text = f"{holds(Privacy(choices.with_images, choices.with_ids))} In brackets: 95 % intervals over patients."
     return Section("About this report", [Text(f"{text} For research. Not a medical device, not for diagnosis.")])

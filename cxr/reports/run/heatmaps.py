@@ -20,9 +20,9 @@ from cxr.explain.heatmap import Heatmap, Method, heatmaps_of
 from cxr.models.card import MULTI_LABEL
 from cxr.networks import compute_on_free_device, load_network
 from cxr.reports.checklist.subject import Subject
+from cxr.reports.identities import Identities
 from cxr.reports.run.choices import Choices
 from cxr.reports.run.document import Block, Picture, Section, Text
-from cxr.reports.run.identities import Identities
 from cxr.reports.run.metrics import measured_table
 
 if TYPE_CHECKING:  # it brings torch, and a page offers the report before anybody asks for it

@@ -16,10 +16,10 @@ from cxr.formatting import number, percent, xrays
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 from cxr.reports.checklist.subject import Subject
 from cxr.reports.figures import Drawing
+from cxr.reports.identities import Identities
 from cxr.reports.run.choices import Choices
 from cxr.reports.run.document import Block, Bullets, Figure, Section, Table, Text
 from cxr.reports.run.figures import class_curves, confusion
-from cxr.reports.run.identities import Identities
 
 
 def metrics(subject: Subject, choices: Choices, identities: Identities) -> Section:
@@ -61,7 +61,16 @@ def _of_split(split: str, summary: Summary) -> Iterator[Block]:
         if key in further["overall"]
     ]
     yield Table(("score", "value", "after temperature scaling"), cells, f"{split}: further scores")
-    yield Text(" ".join([f"{further['errors']}.", *(f"{c}: {why}." for c, why in further["undefined"].items())]), True)
+    yield Text(
+        " ".join(
+            [
+                f"{further['errors']}.",
+                *([f"Temperature scaling: {scaled['why']}."] if "why" in scaled else []),
+                *(f"{c}: {why}." for c, why in further["undefined"].items()),
+            ]
+        ),
+        True,
+    )
 
 
 def _class_row(name: str, scores: ClassScores) -> dict[str, str]:

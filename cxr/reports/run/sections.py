@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cxr.evaluation.provenance import provenance_of
 from cxr.experiments.audit.results import network_audit_results
+from cxr.experiments.masking.settings import is_of_whole_split
 from cxr.experiments.masking.shapes import masking_results
 from cxr.json_types import JsonObject
 from cxr.models.card import LIMITS
@@ -17,13 +18,13 @@ from cxr.reports.checklist.filling import fill
 from cxr.reports.checklist.subject import Subject
 from cxr.reports.checklist.topics import TOPICS
 from cxr.reports.checklist.write import COLUMNS, parts_of
+from cxr.reports.identities import Identities
 from cxr.reports.masking import notes, rests_on, titles
 from cxr.reports.masking_figures import changed
 from cxr.reports.masking_tables import TABLES
 from cxr.reports.run.choices import Choices
 from cxr.reports.run.document import Block, Bullets, Figure, Section, Table, Text
 from cxr.reports.run.figures import training_curves
-from cxr.reports.run.identities import Identities
 from cxr.runs.metrics.metrics_table import MetricsTable
 
 _DATA = (
@@ -85,9 +86,10 @@ def curves(subject: Subject, choices: Choices, identities: Identities) -> Sectio
 
 
 def text_experiment(subject: Subject, choices: Choices, identities: Identities) -> Section:
-    """Return the newest experiment on burned-in text of the network, or how to do one."""
+    """Return the newest experiment on burned-in text of the network and a whole split, or how to do one."""
     title = "Burned-in text"
-    run = next((run for run in subject.on_network if run.kind == "text-experiment"), None)
+    runs = (run for run in subject.on_network if run.kind == "text-experiment")
+    run = next((run for run in runs if is_of_whole_split(run.spec["params"])), None)
     results = masking_results(run) if run is not None else None
     if run is None or results is None:
         if subject.card is None:

@@ -136,6 +136,17 @@ class Detector:
         text_of = dict(zip(legible, self._engine.read(image, legible), strict=True))
         return [_with_text(box, text_of.get(box, "")) for box in boxes]
 
+    def reading_scores(self, image: np.ndarray, boxes: Sequence[TextBox]) -> list[float | None]:
+        """Return how sure RapidOCR is of what it reads in each box, 0 to 1; None where nothing is read.
+
+        A box's own ``score`` says how sure it is that there is text, not that it was read rightly.
+        """
+        image = checked_xray(image, "text is found")
+        legible = [box for box in boxes if box.kind != "scale"]
+        read = dict(zip(legible, self._engine.read_with_scores(image, legible), strict=True))
+        scores = (read.get(box, ("", 0.0)) for box in boxes)
+        return [score if text else None for text, score in scores]
+
     def __call__(self, image: np.ndarray) -> list[TextBox]:
         """Detect, then read."""
         return self.recognise(image, self.detect_boxes(image))
@@ -246,6 +257,11 @@ def shared_detector(threads: int | None = None, operating_point: str = "careful"
 def detect_boxes(image: np.ndarray) -> list[TextBox]:
     """Return the tokens of ``image`` (uint8, (H, W)) in its own pixels, unread. Raises TextError for other arrays."""
     return shared_detector().detect_boxes(image)
+
+
+def reading_scores(image: np.ndarray, boxes: Sequence[TextBox]) -> list[float | None]:
+    """Return how sure the reading of each box is, 0 to 1; None where nothing is read."""
+    return shared_detector().reading_scores(image, boxes)
 
 
 def recognise(image: np.ndarray, boxes: Sequence[TextBox]) -> list[TextBox]:

@@ -53,13 +53,17 @@ class Engine:
 
     def read(self, image: np.ndarray, boxes: Sequence[TextBox]) -> list[str]:
         """Return the transcription of each box, "" where it cannot be read."""
+        return [text for text, _ in self.read_with_scores(image, boxes)]
+
+    def read_with_scores(self, image: np.ndarray, boxes: Sequence[TextBox]) -> list[tuple[str, float]]:
+        """Return the transcription of each box and how sure RapidOCR is of it, 0 to 1; "" where it cannot be read."""
         if not boxes:
             return []
         crops = [_crop(image, box) for box in boxes]
         with self._lock:
             texts = self._loaded().recognize_txt(crops)
         pairs = zip(texts.txts or (), texts.scores or (), strict=True)
-        return [text.strip() if score >= MIN_READ_SCORE else "" for text, score in pairs]
+        return [(text.strip() if score >= MIN_READ_SCORE else "", float(score)) for text, score in pairs]
 
     def _loaded(self) -> RapidOCR:
         with self._lock:

@@ -29,7 +29,7 @@ def show(
 ) -> None:
     """Show the X-rays of which two runs say different things, by who is right."""
     first, second = (names[k] for k in pair)
-    st.subheader("X-rays on which they disagree", anchor=False)
+    st.header("X-rays on which they disagree", anchor=False)
     finding = ""
     if paired.task == MULTI_LABEL:
         finding = pick.from_url("Finding", paired.classes, {}, "finding", width=320)

@@ -25,7 +25,7 @@ ALL = "all"
 
 def show(chosen: DataSet, data: Manifest) -> Sequence[object]:
     """Show what the newest check of this data set flagged, or how to start one; return the command that does it."""
-    st.subheader("Not what they seem", anchor=False)
+    st.header("Not what they seem", anchor=False)
     st.caption(
         "Are some X-rays inverted, turned, mirrored, lateral, not of a chest, of children among adults, empty or cut? "
         "A small model and a few rules look at each picture and list what to look at yourself."

@@ -23,6 +23,7 @@ from cxr.experiments.data_audit.results import (
     missing_cells,
 )
 from cxr.reports import data_audit as report
+from cxr.reports.identities import Privacy
 from cxr.runs import ACTIVE, Run, start
 
 from services import load
@@ -35,7 +36,7 @@ _IN_CHART = 25
 
 def show(chosen: DataSet, data: Manifest) -> None:
     """Show the section: what the newest audit of this data set found, or how to start one."""
-    st.subheader("Audit", anchor=False)
+    st.header("Audit", anchor=False)
     st.caption(
         "What tells the classes apart without a look at the chest? Source, view, sex, age, size, file format, borders, "
         "grey values and burned-in text are each compared with the class."
@@ -91,10 +92,11 @@ def _show_results(run: Run, results: AuditResults, *, changed: bool) -> None:
     if results["left_out"]:
         with st.expander(f"{page.counted(len(results['left_out']), 'image')} could not be read"):
             st.dataframe(pd.DataFrame(results["left_out"]), hide_index=True)
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
+        privacy = page.privacy("audit", images=False)
         st.download_button(
             "Report as a page",
-            _html(run.id, str(run.folder.path)),
+            lambda: _html(run.id, str(run.folder.path), privacy).encode(),
             f"audit_{run.id}.html",
             "text/html",
             icon=":material/download:",
@@ -105,8 +107,8 @@ def _show_results(run: Run, results: AuditResults, *, changed: bool) -> None:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def _html(run_id: str, folder: str) -> str:
-    return report.to_html(Run(folder))
+def _html(run_id: str, folder: str, privacy: Privacy) -> str:
+    return report.to_html(Run(folder), privacy)
 
 
 def forest(entries: Sequence[Entry]) -> go.Figure:

@@ -23,7 +23,7 @@ _REST = {"transform": "how b differs from a", "score": "agreement"}
 
 def show(chosen: DataSet, data: Manifest) -> Sequence[object]:
     """Show what the last search of a data set found, and how to look or to group; return the command that does it."""
-    st.subheader("Duplicates", anchor=False)
+    st.header("Duplicates", anchor=False)
     facts = facts_beside(chosen.manifest_path).get("duplicates")
     run = run_state.newest_of_whole(KIND, chosen.manifest_path)
     state = run.status()["state"] if run is not None else ""

@@ -19,6 +19,7 @@ _PER_ROW = 5
 _MOST_LABELS = 12
 _SIDE = 128
 _NOT_THERE = ""
+_SHORT = {"patient_id": "patient"}
 
 
 @st.cache_data(max_entries=8, ttl=60, show_spinner="Looking at the files …")
@@ -75,15 +76,17 @@ def _explain(guesses: Guesses, guess: Guess | None) -> None:
     elif guess is not None:
         left_out = f", {page.counted(guess.left_out, 'file')} left out" if guess.left_out else ""
         st.caption(viewer.plain(f"Files: {endings}{among}{left_out}. Why this: {guess.reason}."))
+        if guesses.refused_tables:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in guesses.refused_tables.items())
+            st.caption(viewer.plain(f"Looked at too, no table of X-rays: {reasons}"))
 
 
 def show_previews(guess: Guess) -> None:
-    """Show some of the X-rays, each with its class."""
-    labels = guess.preview_labels or ("",) * len(guess.previews)
-    shown = list(zip(guess.previews, labels, strict=True))
-    for start in range(0, len(shown), _PER_ROW * 2):
+    """Show some of the X-rays, of as many classes and sources as fit, and below each what would be imported of it."""
+    for start in range(0, len(guess.previews), _PER_ROW * 2):
         cells = st.columns(_PER_ROW * 2)
-        for cell, (file, label) in zip(cells, shown[start : start + _PER_ROW * 2], strict=False):
+        for cell, preview in zip(cells, guess.previews[start : start + _PER_ROW * 2], strict=False):
+            file, label = preview["image"], preview["label"]
             with cell:
                 try:
                     picture = load.thumbnail_of(Path(file), _SIDE)
@@ -91,7 +94,9 @@ def show_previews(guess: Guess) -> None:
                     st.caption(viewer.plain(f"{Path(file).name}: {page.sentence(error)}"))
                     continue
                 st.image(picture, alt=f"{Path(file).name} {label}".strip(), width="stretch")
-                st.caption(viewer.plain(label or Path(file).name))
+                known = [f"{_SHORT.get(name, name)} {value}" for name, value in preview["known"].items()]
+                st.markdown(f"**{viewer.plain(label or 'no class')}**")
+                st.caption(viewer.plain(" · ".join(known) or Path(file).name))
 
 
 def mapping(guess: Guess, declared: Mapping[str, Declaration], key: str) -> dict[str, dict[str, str]]:

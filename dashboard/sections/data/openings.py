@@ -18,7 +18,7 @@ _COLUMNS = {"date": "date", "run": "run", "kind": "kind", "network": "of", "of_t
 def show(chosen: DataSet, data: Manifest) -> None:
     """Show the section of a data set."""
     groups = held_out_ids(data, data.ids)
-    st.subheader("Held-out splits", anchor=False)
+    st.header("Held-out splits", anchor=False)
     if not groups:
         st.caption("Every X-ray is in train or val. Make a test split above, so that a figure says something.")
         return

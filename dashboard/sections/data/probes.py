@@ -28,6 +28,7 @@ from cxr.experiments.probes.results import (
 )
 from cxr.experiments.probes.settings import MASKS
 from cxr.reports import probes as report
+from cxr.reports.identities import Privacy
 from cxr.runs import ACTIVE, Run, start
 
 from services import load
@@ -45,7 +46,7 @@ _MASKS = {
 
 def show(chosen: DataSet, data: Manifest) -> None:
     """Show the section: what the newest probes of this data set found, or how to start them."""
-    st.subheader("Protocol probes", anchor=False)
+    st.header("Protocol probes", anchor=False)
     st.caption(
         "Can a simple classifier tell the source, or the class, from the X-ray without its lungs, from its border or "
         "from its text alone? If so, a network can too, without a look at the disease."
@@ -116,10 +117,11 @@ def _show_results(run: Run, results: ProbeResults, *, changed: bool) -> None:
     if results["left_out"]:
         with st.expander(f"{page.counted(len(results['left_out']), 'image')} could not be read"):
             st.dataframe(pd.DataFrame(results["left_out"]), hide_index=True)
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
+        privacy = page.privacy("probes", images=False)
         st.download_button(
             "Report as a page",
-            _html(run.id, str(run.folder.path)),
+            lambda: _html(run.id, str(run.folder.path), privacy).encode(),
             f"probes_{run.id}.html",
             "text/html",
             icon=":material/download:",
@@ -130,8 +132,8 @@ def _show_results(run: Run, results: ProbeResults, *, changed: bool) -> None:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def _html(run_id: str, folder: str) -> str:
-    return report.to_html(Run(folder))
+def _html(run_id: str, folder: str, privacy: Privacy) -> str:
+    return report.to_html(Run(folder), privacy)
 
 
 def figure(entries: Sequence[ProbeEntry]) -> go.Figure:

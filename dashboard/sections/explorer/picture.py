@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import streamlit as st
 
+from cxr.errors import CxrError
 from cxr.explain import legend
 from cxr.explain.heatmap import Heatmap
 from cxr.explain.run_files import safe_names
 
 from sections.explorer import beside
 from sections.explorer.beside import Beside, Neighbour
+from sections.explorer.choice import Choice
 from services import explaining, load, regions
 from services.explaining import Xray
 from widgets import browse, page
@@ -46,13 +49,15 @@ class Explanation:
         return load.model(self.network_ref)[0]
 
 
-def section(explained: Explanation, chosen: Subject | None, listed: browse.Listed | None) -> None:
+def section(explained: Explanation, chosen: Subject | None, listed: browse.Listed | None, choice: Choice) -> None:
     """Show the viewer; what is done in it runs this part of the page alone, unless another X-ray or class is wanted."""
-    _part(explained, chosen, listed)
+    _part(explained, chosen, listed, choice, component.heard(KEY))
 
 
 @page.refreshed(None)
-def _part(explained: Explanation, chosen: Subject | None, listed: browse.Listed | None) -> None:
+def _part(
+    explained: Explanation, chosen: Subject | None, listed: browse.Listed | None, choice: Choice, heard: int
+) -> None:
     if st.session_state.pop(_LEAVE, False):
         st.rerun()
     xray = explained.xray
@@ -61,7 +66,13 @@ def _part(explained: Explanation, chosen: Subject | None, listed: browse.Listed 
     region = None
     if drawn_region.get("of") == _subject(explained):
         region = _region(explained, drawn_region["kind"], drawn_region["points"])
-    component.show(scene(explained, chosen, listed, region), drawn, key=KEY, on_act=_hearing(explained, listed))
+    shown = scene(explained, chosen, listed, region)
+    ahead = None
+    if chosen is not None and listed is not None:
+        shown = replace(shown, context=choice.digest(chosen, listed, repr(drawn_region)))
+        ahead = partial(_ahead, choice, chosen, listed, shown.context)
+    hearing = _hearing(explained, listed, shown.context)
+    component.show(replace(shown, heard=heard), drawn, key=KEY, on_act=hearing, ahead=ahead)
     look.leave(look.arrive(list(xray.masks)))
 
 
@@ -69,7 +80,27 @@ def _subject(explained: Explanation) -> str:
     return f"{explained.network_ref}:{explained.xray.id}:{explained.xray.stamp}"
 
 
-def _hearing(explained: Explanation, listed: browse.Listed | None) -> Callable[[Mapping[str, object]], None]:
+def _ahead(choice: Choice, chosen: Subject, listed: browse.Listed, context: str, position: int) -> Scene | None:
+    """Return what would be shown of another place in the list, None where its maps are not stored."""
+    there = listed.at(position)
+    if there is None:
+        return None
+    try:
+        xray = explaining.of_manifest(chosen.data, there.chosen)
+        stored = choice.stored(xray)
+    except (CxrError, OSError):  # told when somebody goes there
+        return None
+    if stored is None:
+        return None
+    explained = Explanation(choice.network_ref, xray, *stored, choice.beside, [])
+    if st.session_state.get(_REGION, {}).get("of") == _subject(explained):  # its region is asked for anew there
+        return None
+    return replace(scene(explained, chosen, there, None, f"{KEY}:ahead:{position}"), context=context)
+
+
+def _hearing(
+    explained: Explanation, listed: browse.Listed | None, context: str
+) -> Callable[[Mapping[str, object]], None]:
     """Return what does as the viewer asks."""
 
     def act(values: Mapping[str, object]) -> None:
@@ -87,13 +118,13 @@ def _hearing(explained: Explanation, listed: browse.Listed | None) -> Callable[[
             beside.turn(values.get("name"), explained.beside)
             st.session_state[_LEAVE] = True
         elif what in ("step", "go") and listed is not None:
-            wanted = values.get("id")
-            by = values.get("by")
-            if what == "step" and isinstance(by, int) and 0 <= listed.place + by < len(listed.ids):
-                wanted = listed.ids[listed.place + by]
+            wanted, to = values.get("id"), values.get("to")
+            if what == "step" and isinstance(to, int) and values.get("context") == context:
+                there = listed.at(to)
+                wanted = there.chosen if there else None
             if isinstance(wanted, str) and wanted in listed.ids:
                 browse.go(wanted)
-                st.session_state[_LEAVE] = True
+            st.session_state[_LEAVE] = True  # also where it led nowhere: the viewer waits for what is shown then
 
     return act
 
@@ -107,8 +138,14 @@ def _points(given: object) -> list[tuple[int, int]]:
 # --- what the viewer shows -----------------------------------------------------------------------------------------
 
 
-def scene(explained: Explanation, chosen: Subject | None, listed: browse.Listed | None, region: Region | None) -> Scene:
-    """Return what the viewer shows."""
+def scene(
+    explained: Explanation,
+    chosen: Subject | None,
+    listed: browse.Listed | None,
+    region: Region | None,
+    place: str = KEY,
+) -> Scene:
+    """Return what the viewer shows; small pictures are for this ``place`` of the page."""
     xray, first = explained.xray, explained.heatmaps[0]
     images, maps = [(xray.stamp, xray.pixels)], [("first", first.relevance)]
     panes = scenes.base_panes(first.target)
@@ -133,7 +170,7 @@ def scene(explained: Explanation, chosen: Subject | None, listed: browse.Listed 
         outlines=xray.masks,
         position=listed.place + 1 if listed else 0,
         total=len(listed.ids) if listed else 0,
-        strip=_strip(chosen, listed) if chosen and listed else (),
+        strip=_strip(chosen, listed, place) if chosen and listed else (),
         sentence=scenes.sentence(first.target),
         legend=[f"{xray.id} · {said['verdict']} · {said['truth']}", *legend.lines(first)],
         name=f"{names[xray.id]}_{first.composite}_{names[first.target]}",
@@ -142,7 +179,7 @@ def scene(explained: Explanation, chosen: Subject | None, listed: browse.Listed 
     )
 
 
-def _strip(chosen: Subject, listed: browse.Listed) -> list[Thumb]:
+def _strip(chosen: Subject, listed: browse.Listed, place: str) -> list[Thumb]:
     """Return the neighbours in the list."""
     thumbs: list[Thumb] = []
     for image_id in listed.neighbours():
@@ -150,7 +187,7 @@ def _strip(chosen: Subject, listed: browse.Listed) -> list[Thumb]:
         thumbs.append(
             {
                 "id": image_id,
-                "url": component.thumb_url(chosen.data, image_id, f"{KEY}:thumb:{len(thumbs)}"),
+                "url": component.thumb_url(chosen.data, image_id, f"{place}:thumb:{len(thumbs)}"),
                 "caption": caption,
                 "here": image_id == listed.chosen,
                 "wrong": caption.endswith("✗"),

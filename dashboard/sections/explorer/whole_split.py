@@ -120,7 +120,9 @@ def describe(run: Run) -> str:
     """Return what a list calls a run: its method, its target, when it was started."""
     params = run.spec["params"]
     target = params.get("targets") or "predicted"
-    return f"{params.get('composite') or 'default composite'} · {target} · {load.local_time(run.spec['created'])}"
+    picked = f"{page.counted(len(params['ids']), 'picked X-ray')} · " if params.get("ids") else ""
+    composite = params.get("composite") or "default composite"
+    return f"{picked}{composite} · {target} · {load.local_time(run.spec['created'])}"
 
 
 def _missing(run_id: str) -> str:

@@ -10,17 +10,14 @@ import pandas as pd
 import streamlit as st
 
 from cxr.data.images.resize import fit_square
-from cxr.explain.heatmap import Method
 from cxr.explain.render import overlay, to_png
 from cxr.explain.run_files import safe_names
-from cxr.explain.settings import ExplainParams
-from cxr.runs import Run, start
+from cxr.runs import Run
 
-from sections.grid import tiles
+from sections.grid import starting, tiles
 from sections.grid.rows import caption, read_map
 from services import explaining, load
-from widgets import browse, locked, page, pages, pick, where
-from widgets.access import acts
+from widgets import browse, page, pick
 from widgets.panes import component
 from widgets.panes.component import Pane, Scene
 from widgets.subject import Subject
@@ -34,7 +31,7 @@ def show(chosen: Subject, rows: pd.DataFrame, selected: tuple[str, ...], run: Ru
     """Show the row of buttons above the grid; they work on the selected X-rays, or on all that are shown."""
     of = rows[rows["image_id"].isin(selected)] if selected else rows
     words = f"{len(selected)} selected" if selected else f"all {len(rows)}"
-    cells = st.columns([4, 3, 4, 3, 3, 4], vertical_alignment="center")
+    cells = st.columns([5, 3, 4, 3, 3, 4, 4], vertical_alignment="center")
     cells[0].markdown(f"**{page.counted(len(rows), 'X-ray')}** · {len(selected)} selected")
     if selected:
         cells[1].button("Select none", key="grid:none", on_click=tiles.select, args=((),), width="stretch")
@@ -53,7 +50,7 @@ def show(chosen: Subject, rows: pd.DataFrame, selected: tuple[str, ...], run: Ru
     cells[3].download_button(
         "CSV",
         partial(_csv, of),
-        f"{chosen.data_name}_{chosen.split or 'all'}.csv",
+        _csv_name(chosen),
         "text/csv",
         icon=":material/download:",
         on_click="ignore",
@@ -72,43 +69,12 @@ def show(chosen: Subject, rows: pd.DataFrame, selected: tuple[str, ...], run: Ru
         help=f"Pictures (PNG) and rows of {words}, at most {MOST_PICTURES}.",
         width="stretch",
     )
+    for_run = starting.Selection(chosen, tuple(of["image_id"]), bool(selected), _csv_name(chosen))
     with cells[5].popover("Explain", width="stretch"):
-        _explain(chosen, of["image_id"].tolist(), bool(selected), run)
-
-
-def _explain(chosen: Subject, ids: list[str], some: bool, run: Run | None) -> None:
-    """Offer to explain the X-rays: the selected ones, those that the filters leave, or the whole split."""
-    whole = len(ids) == len(chosen.data.select(split=chosen.split))
-    which = "the selected X-rays" if some else "the whole split" if whole else "the X-rays that are shown"
-    method = method_of(run)
-    st.caption(f"Heatmaps of {which}, by {method.composite}. The grid shows them once they are there.")
-    look = locked.choose_open(chosen.manifest_path, [chosen.split] if chosen.split else [], "grid")
-    place = where.choose("explain", key="grid")
-    params = {
-        **look,
-        "model": chosen.network_ref,
-        "manifest": chosen.manifest_path,
-        "split": chosen.split or None,
-        "ids": None if whole and not some else ids,
-        "composite": method.composite,
-        "bias": method.bias,
-        "options": dict(method.options),
-    }
-    if acts.button(f"Explain {page.counted(len(ids), 'X-ray')}", icon=":material/play_arrow:", key="grid:explain"):
-        start("explain", params, where=place)
-        st.rerun()
-    one = len(ids) == 1
-    st.page_link(
-        pages.TEXT,
-        label="Mask its text" if one else "Mask the text of the split",
-        icon=":material/text_fields:",
-        query_params={**chosen.link, **({"image": ids[0]} if one else {"look": "Whole split"})},
-    )
-
-
-def method_of(run: Run | None) -> Method:
-    """Return how a run explains, the default without one."""
-    return ExplainParams.of(run.spec["params"]).method() if run is not None else Method.of()
+        starting.explain(for_run, starting.method_of(run))
+    with cells[6].popover("Mask text", width="stretch"):
+        starting.mask_text(for_run)
+    starting.watch_masking(chosen)
 
 
 @st.dialog("Side by side", width="large")
@@ -142,6 +108,10 @@ def scene(chosen: Subject, rows: pd.DataFrame, run: Run | None) -> Scene:
 def _columns(rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows as a table for others: without lists and places in files."""
     return rows.drop(columns=["names", "said", "row", "scale"], errors="ignore")
+
+
+def _csv_name(chosen: Subject) -> str:
+    return f"{chosen.data_name}_{chosen.split or 'all'}.csv"
 
 
 def _csv(rows: pd.DataFrame) -> str:

@@ -92,7 +92,7 @@ def table(runs: Sequence[Run], statuses: Mapping[str, Status]) -> pd.DataFrame:
             "name": run.name,
             "kind": run.kind,
             "state": statuses[run.id].state,
-            "progress": statuses[run.id].progress if statuses[run.id].state in (*ACTIVE, "stopped") else None,
+            "progress": round(statuses[run.id].progress, 2) if statuses[run.id].state in (*ACTIVE, "stopped") else None,
             "result": load.headline(run),
             "started": load.local_time(statuses[run.id].started or run.created),
             "took": load.duration(took(statuses[run.id])),

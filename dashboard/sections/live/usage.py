@@ -15,7 +15,7 @@ from sections.live.curves import MOST_POINTS
 from widgets.charts import COLOURS, empty_figure, thinned
 
 _CHARTS = (
-    ("cores", "Processor", "cores busy", 1.0, "{:.1f} cores"),
+    ("cores", "Processor", "cores busy", 1.0, "{:.2g} cores"),
     ("memory_mb", "Memory", "GB", 1e-3, "{:.1f} GB"),
     ("gpu", "GPU", "% busy", 1.0, "{:.0f} %"),
     ("gpu_mb", "GPU memory", "GB", 1e-3, "{:.1f} GB"),

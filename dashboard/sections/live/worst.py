@@ -35,7 +35,7 @@ def show(run: Run, worst: WorstOfValidation | None) -> None:
     known = set(data.table["image_id"])
     by_id = {xray["image_id"]: xray for xray in worst["xrays"] if xray["image_id"] in known}
     link = _link(run, worst, data, list(by_id))
-    st.markdown(f"##### {viewer.plain(title(worst))}")
+    st.header(viewer.plain(title(worst)), anchor=False)
     gallery.grid(
         data,
         list(by_id),

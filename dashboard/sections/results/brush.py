@@ -79,7 +79,7 @@ def show(evaluated: Evaluated, name: str, stretch: Stretch | None) -> None:
         return
     shown = rows_of(evaluated, name, stretch)
     words, back = st.columns([8, 3], vertical_alignment="center")
-    words.markdown(f"##### {viewer.plain(f'{stretch.title(name)}: {counted_xrays(len(shown))}')}")
+    words.header(viewer.plain(f"{stretch.title(name)}: {counted_xrays(len(shown))}"), anchor=False)
     back.button("Show none", icon=":material/close:", key="results:range:none", on_click=_clear, args=(name,))
     by_id = shown.set_index("image_id")
     truth = xrays.stated(shown) if evaluated.several else by_id["label"]

@@ -97,7 +97,7 @@ def images(evaluated: Evaluated) -> str:
         outcome = _matrix(evaluated, name, came_of_it)
     with right:
         shown = rows[came_of_it == outcome].sort_values(f"prob_{name}", ascending=outcome in MISSED)
-        st.markdown(f"##### {viewer.plain(f'{OUTCOMES[outcome]} of {name} ({len(shown):,})')}")
+        st.header(viewer.plain(f"{OUTCOMES[outcome]} of {name} ({len(shown):,})"), anchor=False)
         by_id = shown.set_index("image_id")
         stated = xrays.stated(shown)
         xrays.show(

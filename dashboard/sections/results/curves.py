@@ -70,7 +70,7 @@ def _show(evaluated: Evaluated, finding: str) -> None:
             figure = curve_charts.calibration(bins, scaled, colour)
             brush.chart(figure, name, stretch, key="results:calibration")
             if not scaled:
-                st.caption("Not shown after temperature scaling: that needs a validation split, and other X-rays here.")
+                st.caption(viewer.plain(f"Not shown after temperature scaling: {evaluated.why_not_scaled()}."))
         elif kind == SCORES:
             figure = curve_charts.scores(histogram(one), name, colour, threshold)
             brush.chart(figure, name, stretch, key="results:scores")

@@ -11,8 +11,8 @@ import streamlit as st
 from cxr.data import Manifest
 from cxr.evaluation.curves import Curve, OneClass, ReliabilityBin, classes_of, precision_recall, reliability, roc
 from cxr.evaluation.results import Summary
-from cxr.evaluation.scores.calibration import Temperature
-from cxr.evaluation.scores.further import temperature_of
+from cxr.evaluation.scores.calibration import NoTemperature, Temperature
+from cxr.evaluation.scores.further import OWN_SPLIT, temperature_of
 from cxr.models.card import MULTI_LABEL
 from cxr.runs import Run
 
@@ -77,9 +77,14 @@ class Evaluated:
     def scaled(self) -> dict[str, OneClass]:
         """Return the same after temperature scaling; empty where no temperature was fitted on other X-rays."""
         temperature = _temperature(*self._parameters(), self.every, self.classes)
-        if temperature is None or temperature.split == self.split:
+        if isinstance(temperature, NoTemperature) or temperature.split == self.split:
             return {}
         return _by_class(*self._parameters(), temperature, self.rows, self.classes, self.thresholds)
+
+    def why_not_scaled(self) -> str:
+        """Return why nothing is shown after temperature scaling."""
+        temperature = _temperature(*self._parameters(), self.every, self.classes)
+        return temperature.why if isinstance(temperature, NoTemperature) else OWN_SPLIT
 
     def curve(self, kind: str, name: str, *, band: bool) -> Curve:
         """Return the ROC or precision-recall curve of a class."""
@@ -119,7 +124,7 @@ def _by_class(
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _temperature(
     run_id: str, stamp: int, split: str, task: str, _every: pd.DataFrame, _classes: Sequence[str]
-) -> Temperature | None:
+) -> Temperature | NoTemperature:
     return temperature_of(_every, _classes, task)
 
 

@@ -55,7 +55,7 @@ def show(evaluated: Evaluated) -> None:
             columns=4,
             rows_of_pictures=2,
         )
-        with st.container(horizontal=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
             page.csv_button(
                 "Predictions as CSV",
                 evaluated.every[evaluated.every["split"] == evaluated.split],
@@ -122,7 +122,7 @@ def _take_cell(key: str) -> None:
 
 def _heading(title: str, chosen: bool) -> None:
     words, back = st.columns([5, 3] if chosen else [8, 1], vertical_alignment="center")
-    words.markdown(f"##### {viewer.plain(title)}")
+    words.header(viewer.plain(title), anchor=False)
     if chosen:
         back.button("Show all errors", icon=":material/undo:", key="results:all", on_click=_all_errors)
 

@@ -23,14 +23,16 @@ def show(run: Run, split: str, *, explains: bool) -> None:
     with st.expander("Report of this run", icon=":material/description:"):
         st.caption(
             "Data card, recipe, curves, figures, burned-in text, audit, limits, versions and hashes, checklists. "
-            "X-rays get running numbers, and ids of patients never go in. It takes some seconds from the click."
+            "X-rays get running numbers unless you choose otherwise, and ids of patients never go in. "
+            "It takes some seconds from the click."
         )
         row = st.container(horizontal=True, vertical_alignment="bottom")
         n = 0
         if explains:
             n = int(row.number_input("Heatmaps", 0, _MOST, 0, key="results:report:heatmaps", width=110))
         with_images = row.checkbox("Show the X-rays themselves", key="results:report:images", disabled=not n)
-        choices = Choices(heatmaps=n, with_images=with_images and n > 0, split=split)
+        with_ids = row.checkbox("Call X-rays by their ids", key="results:report:ids")
+        choices = Choices(heatmaps=n, with_images=with_images and n > 0, with_ids=with_ids, split=split)
         for ending, (label, mime) in _FILES.items():
             row.download_button(
                 label,
@@ -53,4 +55,5 @@ def words(choices: Choices) -> list[str]:
     """Return what the command line takes for the same report."""
     heatmaps = ["--heatmaps", str(choices.heatmaps)] if choices.heatmaps else []
     images = ["--with-images"] if choices.with_images else []
-    return [*heatmaps, *images, "--split", choices.split]
+    ids = ["--with-ids"] if choices.with_ids else []
+    return [*heatmaps, *images, *ids, "--split", choices.split]

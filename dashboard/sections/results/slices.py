@@ -169,7 +169,7 @@ def _show_xrays(evaluated: Evaluated) -> None:
     words, back = st.columns([6, 2], vertical_alignment="center")
     n_patients = len(set(rows["patient_id"]) - {""}) + int((rows["patient_id"] == "").sum())
     wrong = f", {int((~rows['correct'].astype(bool)).sum()):,} wrong, these first" if "correct" in rows else ""
-    words.subheader(
+    words.header(
         viewer.plain(f"{where_in_words(where)}: {len(rows):,} X-rays of {patients(n_patients)}{wrong}"), anchor=False
     )
     back.button("Close", icon=":material/close:", key="results:slice:close", on_click=_leave)

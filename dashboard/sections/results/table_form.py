@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -61,7 +60,7 @@ def show() -> None:
             "task": task if task != "auto" else None,
         }
         command = [*words(PredictionsParams.of(params), name if name in sets else ""), *where.words(place)]
-        st.code(shlex.join(command), language="bash", wrap_lines=True)
+        page.command_line(*command)
         if acts.button("Measure the predictions", icon=":material/play_arrow:", key="predictions:start"):
             if upload is not None:
                 params["predictions"] = str(_kept(upload.name, upload.getvalue()))

@@ -68,7 +68,7 @@ def show(chosen: Subject) -> None:
     boxes, by_hand = tokens_of(xray.pixels, image_id, reviews, lambda _: tokens.boxes_of(xray))
     draft = _draft(chosen, xray, boxes)
     state = st.container()
-    left, right = st.columns(2, gap="small")
+    left, right = st.columns([9, 11], gap="small")
     with left:
         _draw(xray, draft, image_id)
     with right:
@@ -180,7 +180,7 @@ def _edit(xray: Xray, draft: Draft, image_id: str) -> bool:
         num_rows="dynamic",
         column_config={
             "box": st.column_config.TextColumn("box", disabled=True, width=36),
-            "text": st.column_config.TextColumn("text", default="", width=88),
+            "text": st.column_config.TextColumn("text", default="", width=140),
             "kind": st.column_config.SelectboxColumn("kind", options=list(KINDS), width=66),
             **{
                 side: st.column_config.NumberColumn(

@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from cxr.experiments.masking.conditions import DEFAULT_DRAWS, MOST_DRAWS
-from cxr.experiments.masking.settings import Setting
+from cxr.experiments.masking.settings import Setting, is_of_whole_split
 from cxr.json_types import JsonObject
 from cxr.runs import Run, Slurm, list_runs, start
 from cxr.text import DEFAULT_MODE, MASK_MODES
@@ -100,6 +100,7 @@ def choose(subject: Subject) -> Run:
     if not listed and not address.asks("run"):
         more = f" {n_others} on other networks or data: use the switch above to list them." if n_others else ""
         page.nothing_yet(f"No experiment on this network and split yet. Start one: it runs in the background.{more}")
+    listed = sorted(listed, key=lambda run: not is_of_whole_split(run.spec["params"]))  # the split's own result first
     labels = {run.id: _describe(run, named=show_all) for run in listed}
     by_id = {run.id: run for run in listed}
     with left:
@@ -134,7 +135,14 @@ def _describe(run: Run, *, named: bool) -> str:
     mode = MASK_MODES[named_modes[0]].title + (f" + {len(named_modes) - 1}" if len(named_modes) > 1 else "")
     margin = f"margin {params['margin']:g} · " if "margin" in params else ""
     # The state stands below: a label that changes while its entry is chosen stays as it was in the browser.
-    return f"{where}{mode} · {margin}{load.local_time(run.spec['created'])}"
+    return f"{where}{_part(params)}{mode} · {margin}{load.local_time(run.spec['created'])}"
+
+
+def _part(params: JsonObject) -> str:
+    """Return of how many X-rays an experiment is that is not of its whole split."""
+    if params.get("ids"):
+        return f"{page.counted(len(params['ids']), 'picked X-ray')} · "
+    return "" if is_of_whole_split(params) else f"first {page.counted(params['n'], 'X-ray')} · "
 
 
 def watch(run: Run) -> None:

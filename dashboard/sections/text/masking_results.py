@@ -16,7 +16,7 @@ from cxr.experiments.masking.sentences import relevance_of
 from cxr.experiments.masking.settings import Setting
 from cxr.experiments.masking.shapes import MaskingResults, masking_results
 from cxr.explain import render
-from cxr.reports import masking, masking_tables
+from cxr.reports import masking, masking_tables, masking_xrays
 from cxr.reports.notebooks import TextFinding
 from cxr.runs import ACTIVE, Run
 from cxr.text import TextBox, mask_text
@@ -47,13 +47,17 @@ def show(run: Run) -> None:
             "This experiment was made by an older version, without controls for each way of masking. Start it again."
         )
         return
+    selection = results.get("selection")
+    if selection is not None:
+        part = page.counted(results["n_images"], "X-ray")
+        st.warning(f"{part} of {selection['of']:,}: not the result of the split.", icon=":material/filter_alt:")
     st.info(viewer.plain(results["finding"]), icon=":material/lightbulb:")
     measured.rests_on(run)
     st.caption(PAPER)
     _show_counts(results)
     with page.told_in_one_line():
         _show_example(run, results, table)
-    st.subheader("The whole set", anchor=False)
+    st.header("The whole set" if selection is None else "The X-rays of the selection", anchor=False)
     st.dataframe(masking_tables.accuracies(results), hide_index=True)
     titles = masking.titles(results)
     st.markdown(f"**{titles['classes']}**")
@@ -75,14 +79,14 @@ def _show_example(run: Run, results: MaskingResults, table: pd.DataFrame) -> Non
     data = load.manifest_of(run)
     if shown_example is None or not data.image_path(shown_example.image_id).is_file():
         return
-    st.subheader("One X-ray", anchor=False)
+    st.header("One X-ray", anchor=False)
     st.caption("The X-ray whose probabilities change most when its text is masked, beyond random boxes.")
     image = read_xray(data.image_path(shown_example.image_id))
     boxes = boxes_by_image(run).get(shown_example.image_id, [])
     masked = mask_text(image, boxes, results["mode"], results["margin"])
     st.markdown(
         viewer.plain(
-            masking.in_words(table.set_index("image_id").loc[shown_example.image_id], results["classes"], boxes)
+            masking_xrays.in_words(table.set_index("image_id").loc[shown_example.image_id], results["classes"], boxes)
         )
     )
     left, right = st.columns(2)
@@ -158,10 +162,12 @@ def _frame(rows: pd.DataFrame, nothing: str) -> None:
 
 def _show_exports(run: Run, table: pd.DataFrame) -> None:
     st.markdown("**Downloads**")
+    with st.container(horizontal=True):
+        privacy = page.privacy(f"experiments:{run.id}")
     first, second, third = st.columns(3)
     first.download_button(
         "Report (one HTML file)",
-        lambda: masking.to_html(run).encode(),
+        lambda: masking.to_html(run, privacy).encode(),
         f"{run.id}.html",
         "text/html",
         icon=":material/description:",
@@ -169,7 +175,7 @@ def _show_exports(run: Run, table: pd.DataFrame) -> None:
     )
     second.download_button(
         "All tables (CSV in a ZIP file)",
-        lambda: masking.to_zip(run),
+        lambda: masking.to_zip(run, privacy),
         f"{run.id}.zip",
         "application/zip",
         icon=":material/folder_zip:",
@@ -177,7 +183,7 @@ def _show_exports(run: Run, table: pd.DataFrame) -> None:
     )
     with third:
         page.csv_button("Predictions before and after as CSV", table, run.id)
-    command = ["cxr", "text", "report", run.id, "--out", "text.html"]
+    command = ["cxr", "text", "report", run.id, "--out", "text.html", *page.privacy_words(privacy)]
     page.command(*command)
     page.notebook(TextFinding(command, run), run.id)
 
@@ -185,15 +191,15 @@ def _show_exports(run: Run, table: pd.DataFrame) -> None:
 def _show_counts(results: MaskingResults) -> None:
     cells = st.columns(4)
     n, with_text = results["n_images"], results["n_with_text"]
-    cells[0].metric("Images", n)
+    cells[0].metric("Images", f"{n:,}")
     if "n_patients" in results:
         cells[0].caption(f"of {page.counted(results['n_patients'], 'patient')}")
-    cells[1].metric("With text", f"{with_text} ({with_text / n:.0%})", help=f"{results['n_tokens']:,} tokens in all")
+    cells[1].metric("With text", f"{with_text:,} ({with_text / n:.0%})", help=f"{results['n_tokens']:,} tokens in all")
     changed = "A finding crosses its threshold" if masking_tables.is_of_findings(results) else "Predictions changed"
-    cells[2].metric(changed, f"{results['n_changed']} ({results['n_changed'] / n:.1%})")
+    cells[2].metric(changed, f"{results['n_changed']:,} ({results['n_changed'] / n:.1%})")
     control = next(iter(results["modes"].values()))["changed"]["random"]["value"] or 0.0
     help_ = f"Control: same sizes, off the text; mean of {results['draws']} draws"
-    cells[3].metric("… by random boxes", f"{control * n:.1f} ({control:.1%})", help=help_)
+    cells[3].metric("… by random boxes", f"{control * n:,.1f} ({control:.1%})", help=help_)
 
 
 def _show_left_out(results: MaskingResults) -> None:
@@ -204,7 +210,7 @@ def _show_left_out(results: MaskingResults) -> None:
 
 
 def _show_images(run: Run, results: MaskingResults, table: pd.DataFrame) -> None:
-    st.subheader("Images", anchor=False)
+    st.header("Images", anchor=False)
     by = "moved" if masking_tables.is_of_findings(results) else "confidence_before"
     changed = table[table["changed"]].sort_values(by, ascending=False)
     most = table[table["moved"] > 0]
@@ -249,7 +255,7 @@ def _show_pair(data: Manifest, entry: Mapping[str, Any], boxes: list[TextBox], s
     for column, picture, state in zip(st.columns(2), pair, ("as it is", "text masked"), strict=True):
         column.image(picture, alt=f"{image_id}, {state}", width="stretch")
     tokens = page.counted(entry["n_boxes"], "token")
-    st.markdown(f"**{viewer.plain(_change(entry))}** · {viewer.plain(masking.known_of(entry))} · {tokens}")
+    st.markdown(f"**{viewer.plain(_change(entry))}** · {viewer.plain(masking_xrays.known_of(entry))} · {tokens}")
     where = {"model": setting.model, "data": name_of(setting.manifest), "split": entry["split"]}
     st.page_link(pages.EXPLORER, label="Explain", icon=":material/radiology:", query_params=where | {"image": image_id})
 
@@ -258,7 +264,7 @@ def _change(entry: Mapping[str, Any]) -> str:
     """Return the prediction before and after, with its confidence; of several findings the one that moves most."""
     if "predicted_before" not in entry:
         classes = [c.removeprefix("prob_").removesuffix("_before") for c in entry if _is_chance_before(c)]
-        return masking.change_of(entry, example.most_moved(entry, classes)[0])
+        return masking_xrays.change_of(entry, example.most_moved(entry, classes)[0])
     before, after = (f"{entry[f'predicted_{c}']} {entry[f'confidence_{c}']:.0%}" for c in ("before", "after"))
     return f"{before} → {after}"
 

@@ -189,8 +189,20 @@ def _tokens(chosen: Subject, xray: Xray) -> list[TextBox]:
 
 
 def _preview(chosen: Subject, choice: Choice, network: Any) -> None:
-    predictions = explaining.predictions(chosen)
-    image_id = browse.image(choice.images, chosen.split, predictions, network)
+    for_filters, before, for_image, after = st.columns([4, 1, 20, 1], vertical_alignment="bottom")
+    filters = for_filters.popover("Filter", width="stretch")
+    with filters:
+        predictions = explaining.predictions(chosen)
+    listed = browse.listed(
+        choice.images, chosen.split, predictions, network, filters=filters, where=[before, for_image, after]
+    )
+    _stamped(chosen, choice, network, listed.chosen)
+    with st.expander("X-rays beside it in the list", icon=":material/view_carousel:"):
+        browse.strip(choice.images, listed)
+
+
+def _stamped(chosen: Subject, choice: Choice, network: Any, image_id: str) -> None:
+    """Show an X-ray as it is, stamped and with the control, and what the network says of each."""
     xray = explaining.of_manifest(choice.images, image_id)
     setting = choice.setting.model_copy(update={"sizes": choice.dose[:1], "contrasts": choice.dose[1:]})
     drawn_versions = list(

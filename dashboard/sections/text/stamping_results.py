@@ -18,7 +18,7 @@ from cxr.experiments.stamping.results import Dose, StampingResults, stamping_res
 from cxr.experiments.stamping.settings import Setting, patch_of
 from cxr.formatting import Estimate, p_value, percent, points
 from cxr.models.card import MULTI_LABEL
-from cxr.reports import masking
+from cxr.reports import masking_xrays
 from cxr.runs import ACTIVE, Run
 from cxr.text import TextBox
 from cxr.text.stamp import stamp_patch
@@ -197,7 +197,7 @@ def most_affected(table: pd.DataFrame, towards: str, size: float, contrast: floa
 
 
 def _show_images(run: Run, results: StampingResults, table: pd.DataFrame) -> None:
-    st.subheader("Most affected X-rays", anchor=False)
+    st.header("Most affected X-rays", anchor=False)
     doses = [(dose["size"], dose["contrast"]) for dose in results["doses"]]
     doses.sort(reverse=True)
     key = f"stamping:dose:{run.id}"
@@ -228,7 +228,7 @@ def _show_image(run: Run, results: StampingResults, row: Mapping[str, Any], cont
     if "predicted" in row:
         turned = f"{viewer.plain(row['predicted'])} → {viewer.plain(row['predicted_stamped'])}"
         change = f"**{turned}** · {change}"
-    st.markdown(f"{change} · {viewer.plain(masking.known_of(row))}")
+    st.markdown(f"{change} · {viewer.plain(masking_xrays.known_of(row))}")
     where = {"model": setting.model, "data": name_of(setting.manifest), "split": setting.split}
     link = where | {"image": row["image_id"]}
     st.page_link(pages.EXPLORER, label="Explain", icon=":material/radiology:", query_params=link)

@@ -12,10 +12,20 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from cxr.evaluation import predict
-from cxr.experiments.masking.one_image import CONDITIONS, masked_versions
+from cxr.experiments.masking.one_image import CONDITIONS, before_and_after, masked_versions
 from cxr.experiments.masking.settings import Setting
 from cxr.explain.heatmap import Method
-from cxr.text import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, Reviews, TextBox, detect_cached, mask_text, tokens_of
+from cxr.text import (
+    DEFAULT_MARGIN,
+    DEFAULT_MODE,
+    MASK_MODES,
+    Reviews,
+    TextBox,
+    detect_cached,
+    mask_text,
+    reading_scores,
+    tokens_of,
+)
 
 from services import computing, explaining, load
 from services.explaining import Xray
@@ -36,8 +46,15 @@ CHANGES_FORMAT = {
     **{name: st.column_config.NumberColumn(name, format="%.3f") for name in _CHANCES},
     **{name: st.column_config.NumberColumn(name, format="%+.3f") for name in _MOVES},
 }
+_SURE = 0.95
 TABLE_FORMAT = {
-    "score": st.column_config.NumberColumn(format="%.2f", help="How sure the detector is that this is text, 0 to 1")
+    "reading": st.column_config.TextColumn(
+        help=f"How sure the reading is, 0 to 1. Below {_SURE:g} it is marked: compare it with the picture."
+    ),
+    "score": st.column_config.NumberColumn(
+        format="%.2f",
+        help="How sure the detector is that there is text, 0 to 1. It does not say that the text was read rightly.",
+    ),
 }
 
 
@@ -85,6 +102,30 @@ def corrected_or_found(subject: Subject, xray: Xray) -> tuple[list[TextBox], boo
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
+def _before_and_after(
+    network_ref: str,
+    model_stamp: int,
+    image_id: str,
+    stamp: str,
+    how: MaskedBy,
+    _pixels: np.ndarray,
+    boxes: list[TextBox],
+) -> dict[str, np.ndarray]:
+    network, _ = load.model(network_ref)
+    setting = Setting.of({"model": network_ref, "manifest": "", **how})
+    pictures = np.stack(before_and_after(_pixels, boxes, setting, network.card.size))
+    logits = computing.compute(network_ref, lambda on_device: predict(on_device, pictures)).value
+    return dict(zip(CONDITIONS, logits, strict=False))
+
+
+def before_and_masked(subject: Subject, xray: Xray, boxes: Sequence[TextBox], how: MaskedBy) -> dict[str, np.ndarray]:
+    """Return logits (K,) before and with the text masked, without the search for controls."""
+    network_ref = subject.network_ref
+    stamp = load.model_stamp(network_ref)
+    return _before_and_after(network_ref, stamp, xray.id, xray.stamp, how, xray.pixels, list(boxes))
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
 def _logits(
     network_ref: str,
     model_stamp: int,
@@ -117,17 +158,26 @@ def changes(network: XrayClassifier, by_condition: dict[str, np.ndarray]) -> pd.
     return pd.DataFrame({"class": network.classes, **dict(columns)})
 
 
+def show_control(place: DeltaGenerator, network: XrayClassifier, by_condition: dict[str, np.ndarray]) -> None:
+    """Show every class before, with the text masked, and under the control."""
+    place.dataframe(changes(network, by_condition), hide_index=True, column_config=CHANGES_FORMAT)
+    place.caption(
+        "Control: random boxes of the same areas, off the text and as far from the frame, where masking changes the "
+        "picture as much. They show what masking alone does."
+    )
+
+
 def verdict(network: XrayClassifier, by_condition: dict[str, np.ndarray]) -> str:
     """Return the decision before and after in one sentence; of several findings the one that moves most."""
     if explaining.is_of_findings(network):
         name = target_of(network, by_condition)
-        chances = explaining.probabilities(network, np.stack([by_condition[c] for c in CONDITIONS]))
-        before, after, control = (row[network.classes.index(name)] for row in chances)
+        chances = explaining.probabilities(network, np.stack([by_condition[c] for c in CONDITIONS[:2]]))
+        before, after = (row[network.classes.index(name)] for row in chances)
         return (
             f"Masking the text moves **{viewer.plain(name)}** most: its probability goes from {before:.3f} to "
-            f"{after:.3f}, under random boxes to {control:.3f}."
+            f"{after:.3f}."
         )
-    names = {name: viewer.plain(network.classes[int(values.argmax())]) for name, values in by_condition.items()}
+    names = {name: viewer.plain(network.classes[int(by_condition[name].argmax())]) for name in CONDITIONS[:2]}
     if names["before"] != names["after"]:
         return f"Masking the text changes the prediction from **{names['before']}** to **{names['after']}**."
     return f"The prediction stays **{names['before']}** when the text is masked."
@@ -141,10 +191,29 @@ def target_of(network: XrayClassifier, by_condition: dict[str, np.ndarray]) -> s
     return network.classes[int(np.abs(after - before).argmax())]
 
 
-def table(boxes: Sequence[TextBox]) -> pd.DataFrame:
-    """Return the tokens as a table in reading order."""
-    rows = [(b.text, b.kind, b.score, f"{b.width} × {b.height} at {b.x0}, {b.y0}") for b in boxes]
-    return pd.DataFrame(rows, columns=["text", "kind", "score", "box"])
+@st.cache_data(max_entries=256, show_spinner=False)
+def _reading_scores(image_id: str, stamp: str, _pixels: np.ndarray, boxes: list[TextBox]) -> list[float | None]:
+    return reading_scores(_pixels, boxes)
+
+
+def table(xray: Xray, boxes: Sequence[TextBox], *, by_hand: bool) -> pd.DataFrame:
+    """Return the tokens as a table in reading order; a reading that is not sure is marked."""
+    if by_hand:
+        readings = ["by hand"] * len(boxes)
+    else:
+        readings = [reading(score) for score in _reading_scores(xray.id, xray.stamp, xray.pixels, list(boxes))]
+    rows = [
+        (b.text, read, b.kind, b.score, f"{b.width} × {b.height} at {b.x0}, {b.y0}")
+        for b, read in zip(boxes, readings, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["text", "reading", "kind", "score", "box"])
+
+
+def reading(score: float | None) -> str:
+    """Return how sure a reading is, as the table has it."""
+    if score is None:
+        return "not read"
+    return f"{score:.2f}" if score >= _SURE else f"doubtful, {score:.2f}"
 
 
 def masked(xray: Xray, boxes: Sequence[TextBox], how: MaskedBy) -> Xray:

@@ -25,7 +25,7 @@ _PAGES = {"train": pages.LIVE, "evaluate": pages.RESULTS, "text-experiment": pag
 def section() -> None:
     """Show the queue as it is now."""
     rows = DeviceQueue().rows()
-    st.subheader("Queue", anchor=False)
+    st.header("Queue", anchor=False)
     if not rows:
         st.caption(
             "No run uses a device of this machine or waits for one. Each device works on one run at a time; the others "

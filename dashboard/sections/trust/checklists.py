@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
-from cxr.reports.checklist import Checklist, fill
-from cxr.reports.checklist.write import COLUMNS, parts_of, to_html, to_markdown, to_table
+from cxr.reports.checklist import Checklist
+from cxr.reports.checklist.write import COLUMNS, filled_without_ids, parts_of, to_html, to_markdown, to_table
 from cxr.runs import Run
 
 from widgets import page, pick, viewer
@@ -21,7 +21,7 @@ _FORMS: dict[str, tuple[str, str, Callable[[Run, Checklist], str]]] = {
 
 def show(measured: Run) -> None:
     """Show the checklists of a training, an evaluation or a table of predictions once they are wanted."""
-    st.subheader("Checklists", anchor=False)
+    st.header("Checklists", anchor=False)
     pick.arrive("trust:checklist", "checklist", False, pick.switched, accepted="0, 1")
     wanted = st.toggle(
         "Fill in CLAIM 2024, TRIPOD+AI and the model card",
@@ -62,4 +62,4 @@ def _others() -> list[Run]:
 
 @st.cache_data(max_entries=8, show_spinner="Filling in …")
 def _filled(run_id: str, folder: str, n_runs: int) -> Checklist:
-    return fill(Run(folder))
+    return filled_without_ids(Run(folder))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from typing import Literal
 
@@ -50,7 +49,7 @@ def show(findings: Sequence[Finding], data: Manifest | None, link: dict[str, str
         finding = findings[int(chosen) - 1]
         present = set(data.ids)
         ids = [image_id for image_id in finding["images"] if image_id in present]
-        st.subheader(f"The X-rays behind finding {chosen}", anchor=False)
+        st.header(f"The X-rays behind finding {chosen}", anchor=False)
         st.caption(viewer.plain(finding["sentence"]))
         gallery.grid(data, ids, lambda i: str(data.row(i)["label"]), key=f"trust:images:{chosen}", link=link or None)
 
@@ -101,7 +100,7 @@ def _next(finding: Finding, number: int, finished: Run | None) -> None:
         if finding["next_step"]:
             st.markdown(viewer.plain(finding["next_step"]))
         if finding["command"]:
-            st.code(shlex.join(finding["command"]), language="bash", wrap_lines=True)
+            page.command_line(*finding["command"])
         link_to(finding["link"], "See it there")
         if finished is not None:
             page.notebook(finding_of(finished, number=number), f"finding-{number}-{finished.id}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import shlex
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -53,7 +52,7 @@ def chips(parts: Sequence[PartStatus]) -> None:
 
 def show(parts: Sequence[PartStatus], findings: Sequence[Finding], do: Callable[[str], None]) -> None:
     """Show each part: what it found or looked at, its runs, and a button where it is missing."""
-    st.subheader("Part by part", anchor=False)
+    st.header("Part by part", anchor=False)
     for part in parts:
         own = [finding for finding in findings if finding["part"] == part["name"]]
         word = page.counted(len(own), "finding") if own else "looked at, no finding"
@@ -88,4 +87,4 @@ def _part(part: PartStatus, findings: Sequence[Finding], do: Callable[[str], Non
     if part["state"] in ("missing", "failed"):
         if acts.button("Do this part", key=f"trust:do:{part['name']}", icon=":material/play_arrow:"):
             do(part["name"])
-        st.code(shlex.join(part["command"]), language="bash", wrap_lines=True)
+        page.command_line(*part["command"])

@@ -20,6 +20,7 @@ from cxr.experiments.relevance.results import (
 from cxr.experiments.relevance.sentences import entry_cells
 from cxr.explain.heatmap import Method
 from cxr.reports import relevance as report
+from cxr.reports.identities import Privacy
 from cxr.runs import ACTIVE, Run, Slurm, list_runs, start
 
 from sections.explorer import composite_options, heatmap_facts
@@ -137,10 +138,11 @@ def _link(run: Run) -> dict[str, str]:
 
 
 def _show_exports(run: Run, results: RelevanceResults) -> None:
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
+        privacy = page.privacy(f"regions:{run.id}", images=False)
         st.download_button(
             "Report as a page",
-            _html(run.id, str(run.folder.path)),
+            lambda: _html(run.id, str(run.folder.path), privacy).encode(),
             f"relevance_{run.id}.html",
             "text/html",
             icon=":material/download:",
@@ -152,8 +154,8 @@ def _show_exports(run: Run, results: RelevanceResults) -> None:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def _html(run_id: str, folder: str) -> str:
-    return report.to_html(Run(folder))
+def _html(run_id: str, folder: str, privacy: Privacy) -> str:
+    return report.to_html(Run(folder), privacy)
 
 
 def _start(chosen: Subject, method: Method, target: str, text: bool, slurm: Slurm | None) -> Run:

@@ -20,7 +20,17 @@ from widgets.panes import look, media
 from widgets.panes.look import Look
 
 _HERE = Path(__file__).parent
-SCRIPTS = ("colours.js", "raster.js", "panes.js", "controls.js", "export.js", "hearing.js", "elements.js", "viewer.js")
+SCRIPTS = (
+    "colours.js",
+    "raster.js",
+    "panes.js",
+    "controls.js",
+    "export.js",
+    "hearing.js",
+    "elements.js",
+    "ahead.js",
+    "viewer.js",
+)
 """Parts of one module, in the order in which they are joined."""
 _mount = st.components.v2.component(
     "cxr_viewer",
@@ -115,6 +125,11 @@ class Scene:
         Lines below a picture that is copied.
     name
         Of files that are saved.
+    context
+        Changes with all that decides what an X-ray of the list looks like but the X-ray itself: network, method, class,
+        list. "" where no X-ray is fetched ahead.
+    heard
+        Number of the last step that the page had heard of when it made this scene, see :func:`heard`.
     """
 
     subject: str
@@ -132,17 +147,30 @@ class Scene:
     extras: Sequence[Extra] = ()
     region: Region | None = None
     regions: bool = True
+    context: str = ""
+    heard: int = 0
 
 
 Act = Callable[[Mapping[str, object]], None]
 
 
-def show(scene: Scene, drawn: Look | None = None, *, key: str, on_act: Act | None = None) -> None:
+def show(
+    scene: Scene,
+    drawn: Look | None = None,
+    *,
+    key: str,
+    on_act: Act | None = None,
+    ahead: Callable[[int], Scene | None] | None = None,
+) -> None:
     """Show the viewer.
 
     ``drawn`` are the settings from the address; without it they are the browser's alone. ``on_act`` is told what the
-    user wants of the page: ``what`` is ``step`` (``by``), ``go`` (``id``), ``explain`` (``name``), ``extra``
-    (``name``), ``region`` (``kind``, ``points``) or ``forget``.
+    user wants of the page: ``what`` is ``step`` (``to``, a place in the list from 1 on), ``go`` (``id``), ``explain``
+    (``name``), ``extra`` (``name``), ``region`` (``kind``, ``points``) or ``forget``. A step has a ``number``, and the
+    viewer passes over what was made before the page heard of it.
+
+    ``ahead`` returns what would be shown of a place in the list, None where that is not stored: the browser asks for
+    the neighbours when the page stands, and shows them at once when a step leads there.
     """
 
     def heard_look() -> None:
@@ -152,10 +180,45 @@ def show(scene: Scene, drawn: Look | None = None, *, key: str, on_act: Act | Non
 
     def heard_act() -> None:
         values = st.session_state[key].get("act")
-        if on_act is not None and isinstance(values, Mapping) and values.get("subject") == scene.subject:
+        if on_act is None or not isinstance(values, Mapping):
+            return
+        number = values.get("number")
+        if isinstance(number, int):  # where a step leads does not depend on what is shown meanwhile
+            st.session_state[_heard_key(key)] = number
+            on_act(values)
+        elif values.get("subject") == scene.subject:
             on_act(values)
 
-    _mount(key=key, data=_data(scene, drawn or look.DEFAULT, key), on_look_change=heard_look, on_act_change=heard_act)
+    def heard_ahead() -> None:
+        values = st.session_state[key].get("ahead")
+        if isinstance(values, Mapping) and values.get("context") == scene.context:
+            st.session_state[_asked_key(key)] = values.get("position")
+
+    drawn = drawn or look.DEFAULT
+    data = _data(scene, drawn, key)
+    position = st.session_state.pop(_asked_key(key), None)
+    if ahead is not None and isinstance(position, int):
+        other = ahead(position)
+        place = f"{key}:ahead:{position - scene.position}"
+        data["ahead"] = {
+            "context": scene.context,
+            "position": position,
+            "data": None if other is None else _data(other, drawn, place),
+        }
+    _mount(key=key, data=data, on_look_change=heard_look, on_act_change=heard_act, on_ahead_change=heard_ahead)
+
+
+def heard(key: str) -> int:
+    """Return the number of the last step that a viewer has told, 0 before there was any."""
+    return int(st.session_state.get(_heard_key(key), 0))
+
+
+def _heard_key(key: str) -> str:
+    return f"{key}:heard"
+
+
+def _asked_key(key: str) -> str:
+    return f"{key}:asked"
 
 
 def _data(scene: Scene, drawn: Look, key: str) -> dict[str, object]:
@@ -194,6 +257,9 @@ def _data(scene: Scene, drawn: Look, key: str) -> dict[str, object]:
         "extras": list(scene.extras),
         "region": scene.region,
         "regions": scene.regions,
+        "context": scene.context,
+        "heard": scene.heard,
+        "ahead": None,
     }
 
 

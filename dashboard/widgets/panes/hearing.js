@@ -193,20 +193,20 @@ const HEARING = {
     if (this.help.open && event.key !== "?") return;
     const range = path[0].tagName === "INPUT" && path[0].type === "range";
     if (takesKeys(path[0]) && !(range && !event.key.startsWith("Arrow"))) return;
-    const act = this.keys()[event.key];
+    const act = this.keys(event.repeat)[event.key];
     if (!act || act() === false) return;
     event.preventDefault();
     event.stopPropagation();
   },
 
-  keys() {
+  keys(repeated) {
     const look = this.look;
     const opacity = (by) => this.change({ opacity: Math.round(20 * Math.max(0, Math.min(1, look.opacity + by))) / 20 });
     return {
-      ArrowRight: () => this.step(1),
-      n: () => this.step(1),
-      ArrowLeft: () => this.step(-1),
-      p: () => this.step(-1),
+      ArrowRight: () => this.step(1, repeated),
+      n: () => this.step(1, repeated),
+      ArrowLeft: () => this.step(-1, repeated),
+      p: () => this.step(-1, repeated),
       k: () => this.stepClass(1),
       j: () => this.stepClass(-1),
       1: () => this.turnKind("xray"),

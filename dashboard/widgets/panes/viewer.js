@@ -49,8 +49,11 @@ class Viewer {
     this.shapes = [];
     this.pointers = new Map();
     this.tool = "pan";
+    this.ahead = [];
+    this.askedAhead = new Set();
     this.build();
     parent.append(this.root);
+    this.watchPage();
     this.root.viewer = this;
     this.watcher = new ResizeObserver(() => this.layout());
     this.watcher.observe(this.root);
@@ -69,25 +72,37 @@ class Viewer {
     removeEventListener("resize", this.onWindow);
     document.removeEventListener("keydown", this.onKey, true);
     document.removeEventListener("fullscreenchange", this.onFull);
+    this.pageWatcher?.disconnect();
+    clearTimeout(this.asking);
+    clearTimeout(this.again);
+    this.markOthers(false);
     if (active === this) active = null;
     this.root.remove();
   }
 
   // --- what is shown -----------------------------------------------------------------------------------------------
 
-  async update({ data, setStateValue, setTriggerValue }) {
+  async update({ data: { ahead, ...data }, setStateValue, setTriggerValue }) {
     this.tell = setStateValue;
     this.trigger = setTriggerValue;
+    if (ahead) this.take(ahead);
+    if (this.isWaiting() && data.heard < this.number) return; // of an X-ray that was left
     const turn = (this.turn = (this.turn ?? 0) + 1);
     try {
-      const loaded = await Promise.all([
-        Promise.all(data.images.map(({ url }) => held(pictures, HELD_PICTURES, url, loadPicture))),
-        Promise.all(data.maps.map((map) => held(maps, HELD_MAPS, map.url, () => loadMap(map)))),
-      ]);
-      if (turn === this.turn) this.apply(data, ...loaded);
+      const loaded = await this.load(data);
+      if (turn !== this.turn) return;
+      this.apply(data, ...loaded);
+      this.confirmed(loaded);
     } catch (error) {
       if (turn === this.turn) this.say(`The picture could not be loaded (${error.message}). Reload the page.`);
     }
+  }
+
+  load(data) {
+    return Promise.all([
+      Promise.all(data.images.map(({ url }) => held(pictures, HELD_PICTURES, url, loadPicture))),
+      Promise.all(data.maps.map((map) => held(maps, HELD_MAPS, map.url, () => loadMap(map)))),
+    ]);
   }
 
   apply(data, loadedPictures, loadedMaps) {
@@ -99,6 +114,7 @@ class Viewer {
       this.shapes = [];
       this.cursor = null;
     }
+    if (fresh || this.data?.context !== data.context) this.askedAhead.clear();
     this.data = data;
     // Panes that show the same as before stay: one may be drawn in just now.
     const before = new Map((this.every ?? []).map((pane) => [pane.key, pane]));
@@ -118,7 +134,7 @@ class Viewer {
     this.shapes.forEach((shape) => (shape.pending = false));
     this.prediction.hidden = !data.prediction;
     if (data.prediction) showPrediction(this.prediction, data.prediction, (name) => this.act({ what: "explain", name }));
-    showStrip(this.strip, data.strip, (id) => this.act({ what: "go", id }));
+    showStrip(this.strip, data.strip, (id) => this.go(id));
     showRegion(this.region, data.region, () => this.forget());
     this.sentence.textContent = data.sentence;
     this.position.textContent = data.list.total ? `${data.list.position} of ${data.list.total}` : "";
@@ -145,7 +161,6 @@ class Viewer {
         return shown;
       }),
     );
-    this.root.dataset.busy = "false";
     this.root.dataset.subject = data.subject;
     this.arrange();
   }
@@ -253,7 +268,7 @@ class Viewer {
     const began = performance.now();
     for (const pane of this.panes) drawPane(pane, this.view, this.drawn, this.samples);
     this.marks();
-    if (this.askedAt && this.root.dataset.busy === "false") {
+    if (this.askedAt && (this.root.dataset.busy === "false" || this.data.list.position === this.goal)) {
       this.root.dataset.waited = (performance.now() - this.askedAt).toFixed(1); // from the click to the picture
       this.askedAt = null;
     }
@@ -284,14 +299,21 @@ class Viewer {
     Object.assign(this.look, values);
     this.refresh();
     clearTimeout(this.waiting);
-    this.waiting = setTimeout(() => this.tell("look", { ...this.look, arrival: this.data.arrival }), TELL_AFTER_MS);
+    this.waiting = setTimeout(() => this.tellLook(), TELL_AFTER_MS);
+  }
+
+  tellLook() {
+    if (this.isWaiting()) this.waiting = setTimeout(() => this.tellLook(), TELL_AFTER_MS);
+    else this.tell("look", { ...this.look, arrival: this.data.arrival });
   }
 
   act(what) {
     if (!this.trigger || !this.data) return;
     this.root.dataset.busy = "true";
     this.askedAt = performance.now();
-    this.trigger("act", { ...what, subject: this.data.subject });
+    const told = { subject: this.data.subject, ...what };
+    if (this.isWaiting()) this.later = told; // the page is still on its way to this X-ray
+    else this.trigger("act", told);
   }
 
   turnKind(kind) {
@@ -318,11 +340,6 @@ class Viewer {
     const here = classes.findIndex((row) => row.explained);
     const to = classes[(here + by + classes.length) % classes.length];
     if (to && !to.explained) this.act({ what: "explain", name: to.name });
-  }
-
-  step(by) {
-    const to = this.data.list.position + by;
-    if (to >= 1 && to <= this.data.list.total) this.act({ what: "step", by });
   }
 
   say(text) {
@@ -394,7 +411,7 @@ class Viewer {
   }
 }
 
-Object.assign(Viewer.prototype, HEARING, ELEMENTS);
+Object.assign(Viewer.prototype, HEARING, ELEMENTS, AHEAD);
 
 function pathOf(polygons, picture) {
   const path = new Path2D();

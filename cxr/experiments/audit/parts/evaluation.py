@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from cxr.evaluation.metrics import headline, patients_of
+from cxr.evaluation.scores.calibration import NoTemperature
 from cxr.evaluation.scores.further import further_scores
 from cxr.evaluation.scores.results import FurtherScores
 from cxr.evaluation.selection import EVERYTHING
@@ -83,7 +84,8 @@ def _further(context: Context) -> FurtherScores:
     stored = context.summary.get("further")
     if stored is not None:
         return stored
-    return further_scores(context.rows, context.summary["classes"], context.subject.task, None, {})
+    older = NoTemperature("not fitted: the measure is of an older version")
+    return further_scores(context.rows, context.summary["classes"], context.subject.task, older)
 
 
 def _against_chance(context: Context, further: FurtherScores, link: Link) -> Iterator[Finding | None]:
@@ -194,6 +196,8 @@ def _small_classes(context: Context) -> Iterator[tuple[str, int, int, str]]:
 def _calibration(context: Context, ece: Estimate, further: FurtherScores) -> Finding | None:
     scaled = further["scaled"].get("ece")
     after = f" After temperature scaling it is {number(scaled)}." if scaled and scaled["value"] is not None else ""
+    why = further["scaled"].get("why")
+    after = f" Temperature scaling: {why}." if why else after
     return context.finding(
         "calibration",
         "calibration",

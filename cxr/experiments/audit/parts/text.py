@@ -11,6 +11,7 @@ from cxr.experiments.audit.findings import NOTHING, Collected, Link
 from cxr.experiments.audit.requests import Fits, Request
 from cxr.experiments.masking.conclusions import CLAIMS, conclusion
 from cxr.experiments.masking.sentences import headline
+from cxr.experiments.masking.settings import is_of_whole_split
 from cxr.experiments.masking.shapes import MaskingResults, masking_results
 from cxr.experiments.stamping.dose_response import strongest
 from cxr.experiments.stamping.results import stamping_results
@@ -203,7 +204,7 @@ def _of_split(split: str) -> Fits:
     """Return what accepts experiments on all X-rays of a split."""
 
     def fits(params: JsonObject, results: JsonObject | None) -> bool:
-        return params.get("split", "test") == split and params.get("n") is None
+        return params.get("split", "test") == split and is_of_whole_split(params)
 
     return fits
 
