@@ -24,7 +24,8 @@ window.cxrPages = {
   },
   // Whether the browser holds the X-ray so many places from the one shown; true where it fetches none ahead.
   holds(by) {
-    const {viewer} = this.viewer();
+    const viewer = this.viewer()?.viewer;
+    if (!viewer?.data) return false;
     return !viewer.found || Boolean(viewer.found({position: viewer.data.list.position + by}));
   },
   // From the user's next key or pointer to the end of the script that it starts, as the page shows it, in `took`, in

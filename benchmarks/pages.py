@@ -259,8 +259,8 @@ def interactions(opened: Browser, server: Server, ids: dict[str, str], rounds: i
         for number in range(rounds + 1):
             visit(server, tab, page.format(**ids))
             for name, act in actions:
-                if number and isinstance(act, Step):
-                    tab.wait_for_function("by => cxrPages.holds(by)", arg=act.by, timeout=WAIT_MS)
+                if isinstance(act, Step):  # in the first round heatmaps are not stored: the X-ray that is shown will do
+                    tab.wait_for_function("by => cxrPages.holds(by)", arg=act.by if number else 0, timeout=WAIT_MS)
                     tab.wait_for_function("cxrPages.settled()", timeout=WAIT_MS)
                 milliseconds = interaction(tab, act)
                 if number:  # the first round reads what is then kept
