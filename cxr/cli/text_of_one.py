@@ -55,9 +55,10 @@ def mask_one(model: str, image: str, data: str | None, mode: str, margin: float,
     boxes, by_hand = tokens_of(pixels, image, reviews, detect_cached)
     setting = Setting.of({"model": model, "manifest": str(manifest or ""), "modes": [mode], "margin": margin})
     versions = versions_of(pixels, image, boxes, setting, network.card.size)
-    pictures = np.stack([versions.images[condition] for condition in CONDITIONS])
+    # Equal pictures are predicted once: at another place of a batch the last bit of a logit may differ.
+    pictures, which = np.unique([versions.images[condition] for condition in CONDITIONS], axis=0, return_inverse=True)
     computed = compute_on_free_device(network, lambda on_device: predict(on_device, pictures), device)
-    logits = computed.value
+    logits = computed.value[which.ravel()]
     chances = probabilities(logits, network.card.task)
     return {
         "model": description,

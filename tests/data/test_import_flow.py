@@ -209,7 +209,7 @@ def test_a_patient_of_the_official_test_split_is_taken_out_of_train_and_reported
     patients = ["p0", "p1", "p2", "p3", "p4", "p5", "p0", "p7"]
     imported = importing(label=["a", "b"] * 4, patient_id=patients, split=["train"] * 6 + ["test"] * 2)
     assert splits_by_row("mine") == ["", *["train"] * 5, "test", "test"]
-    assert any("1 row is in no split" in note and "patient_id p0" in note for note in imported.notes)
+    assert any("1 row is in no split" in note and "patient_id 'p0'" in note for note in imported.notes)
     kept = importing(
         name="as-is", splits="keep", label=["a", "b"] * 4, patient_id=patients, split=["train"] * 6 + ["test"] * 2
     )

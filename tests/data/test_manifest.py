@@ -133,7 +133,7 @@ def test_a_table_of_others_is_read_as_an_import_reads_it_and_each_change_is_logg
         "Train -> train (1)",
         "'>89' read as 89 (1)",
         "(written 'old')",
-        "1000.0 read as 1000",
+        "'1000.0' read as '1000'",
         "Covid -> covid19 (1), covid -> covid19 (1) by `cxr data import manifest`, not here",
         "labels: 1 missing (written NA)",
         "paths: 1 written with back slashes",

@@ -242,7 +242,7 @@ def test_folders_below_a_class_are_patients_and_not_classes(tmp_path: Path):
     notes = "\n".join(result.notes)
     assert "classes: the folders COVID, Normal" in notes
     assert "patient_id: from the folder below the class for 4 X-rays" in notes
-    assert "2 folders of one name are in several classes (patient0, patient1); taken as the same patients" in notes
+    assert "2 folders of one name are in several classes ('patient0', 'patient1'); taken as the same patients" in notes
 
 
 @pytest.mark.parametrize(

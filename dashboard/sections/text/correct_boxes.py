@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from cxr.errors import CxrError, TextError, require
 from cxr.text import KINDS, Reviews, TextBox, recognise, tokens_of
@@ -67,14 +68,16 @@ def show(chosen: Subject) -> None:
     xray = explaining.of_manifest(chosen.data, image_id)
     boxes, by_hand = tokens_of(xray.pixels, image_id, reviews, lambda _: tokens.boxes_of(xray))
     draft = _draft(chosen, xray, boxes)
-    state = st.container()
+    state, zooms = st.columns([7, 3], vertical_alignment="center")
+    _choose_zoom(draft, zooms)
     left, right = st.columns([9, 11], gap="small")
     with left:
         _draw(xray, draft, image_id)
     with right:
         fine = _edit(xray, draft, image_id)
     with state:
-        _show_state(reviews, image_id, by_hand, changed=draft.changed or not fine)
+        changed = draft.changed or not fine
+        _show_state(reviews, image_id, by_hand, changed=changed, progress=_progress(split_ids, reviews))
     with right:
         _buttons(reviews, xray, draft, split_ids, fine=fine, by_hand=by_hand)
     st.page_link(
@@ -98,16 +101,20 @@ def _draft(chosen: Subject, xray: Xray, boxes: list[TextBox]) -> Draft:
     return draft
 
 
-def _show_state(reviews: Reviews, image_id: str, by_hand: bool, *, changed: bool) -> None:
+def _progress(split_ids: Sequence[str], reviews: Reviews) -> str:
+    return f"{sum(i in reviews.reviewed for i in split_ids):,} of {len(split_ids):,} X-rays of this split reviewed"
+
+
+def _show_state(reviews: Reviews, image_id: str, by_hand: bool, *, changed: bool, progress: str) -> None:
     review = reviews.entry(image_id)
-    cells = st.columns([1, 8], vertical_alignment="center")
+    cells = st.columns([1, 6], vertical_alignment="center")
     if by_hand and review is not None:
         cells[0].badge("reviewed", icon=":material/check:", color="green")
         state = f"{_counted(review.boxes)}, saved {review.saved[:16].replace('T', ' ')} UTC in {reviews.path}"
     else:
         cells[0].badge("detected", icon=":material/text_fields:", color="gray")
         state = "as detected; experiments use these boxes until you save corrected ones"
-    cells[1].caption(f"{state}{' · **unsaved changes**' if changed else ''}")
+    cells[1].caption(f"{state}{' · **unsaved changes**' if changed else ''} · {progress}")
     if review is not None and not by_hand:
         st.warning(
             "The file of this X-ray has changed since its boxes were corrected, so they are not used. Detected boxes "
@@ -119,18 +126,29 @@ def _show_state(reviews: Reviews, image_id: str, by_hand: bool, *, changed: bool
 # --- the canvas ----------------------------------------------------------------------------------------------------
 
 
-def _draw(xray: Xray, draft: Draft, image_id: str) -> None:
-    require("streamlit_drawable_canvas", extra="dashboard")
-    from streamlit_drawable_canvas import boxes_to_drawing, st_canvas  # needs a Streamlit that runs
-
+def _choose_zoom(draft: Draft, at: DeltaGenerator) -> None:
     zooms = ", ".join(f"{zoom:g}" for zoom in ZOOMS)
     pick.arrive("reviewing:zoom", "zoom", ZOOMS[0], float, ZOOMS, accepted=zooms)
-    chosen = st.segmented_control("Zoom", ZOOMS, required=True, format_func=lambda z: f"{z:g} ×", key="reviewing:zoom")
+    chosen = at.segmented_control(
+        "Zoom",
+        ZOOMS,
+        required=True,
+        format_func=lambda z: f"{z:g} ×",
+        key="reviewing:zoom",
+        label_visibility="collapsed",
+    )
     zoom = chosen or ZOOMS[0]
     pick.leave("zoom", f"{zoom:g}", f"{ZOOMS[0]:g}")
     if zoom != draft.zoom:
         draft.zoom = zoom
         draft.restart(draft.current)
+
+
+def _draw(xray: Xray, draft: Draft, image_id: str) -> None:
+    require("streamlit_drawable_canvas", extra="dashboard")
+    from streamlit_drawable_canvas import boxes_to_drawing, st_canvas  # needs a Streamlit that runs
+
+    zoom = draft.zoom
     if _canvas_key(image_id, draft) not in st.session_state and draft.current != draft.start:
         draft.restart(draft.current)  # the canvas was left in between, which forgets what was drawn on it
     shape, size = xray.pixels.shape, canvas_size(xray.pixels.shape, zoom)

@@ -18,8 +18,8 @@ def choose(chosen: Subject, split_ids: list[str], reviewed: frozenset[str]) -> s
     if _GO in st.session_state:
         st.session_state["pick:image"] = st.session_state.pop(_GO)
     done = sum(i in reviewed for i in split_ids)
-    st.progress(done / len(split_ids), f"{done:,} of {len(split_ids):,} X-rays of this split reviewed")
-    which, picker, following = st.columns([9, 8, 4], vertical_alignment="bottom")
+    # Rows without labels: what is chosen says what it is, and the picture fits the window.
+    which, picker, following = st.columns([9, 9, 3], vertical_alignment="bottom")
     counts = {ALL: len(split_ids), OPEN: len(split_ids) - done, DONE: done}
     pick.arrive("reviewing:filter", "reviewed", ALL, allowed=(ALL, OPEN, DONE))
     with which:
@@ -27,8 +27,9 @@ def choose(chosen: Subject, split_ids: list[str], reviewed: frozenset[str]) -> s
             "Show",
             [ALL, OPEN, DONE],
             required=True,
-            format_func=lambda name: f"{name} ({counts[name]})",
+            format_func=lambda name: f"{name} ({counts[name]:,})",
             key="reviewing:filter",
+            label_visibility="collapsed",
         )
     pick.leave("reviewed", shown, ALL)
     ids = [i for i in split_ids if shown == ALL or (i in reviewed) == (shown == DONE)]
@@ -46,7 +47,12 @@ def choose(chosen: Subject, split_ids: list[str], reviewed: frozenset[str]) -> s
 
     with picker:
         image_id = pick.from_url(
-            f"X-ray (of {len(ids)}; ✓ reviewed, ○ not yet)", ids, captions, "image", missing=missing
+            f"X-ray (of {len(ids):,}; ✓ reviewed, ○ not yet)",
+            ids,
+            captions,
+            "image",
+            missing=missing,
+            label_visibility="collapsed",
         )
     target = next_open(split_ids, image_id, reviewed)
     following.button(
