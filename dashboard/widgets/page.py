@@ -120,6 +120,15 @@ def rerun_when_other(key: str, value: object) -> None:
         st.rerun()
 
 
+def selected(key: str, kind: str) -> list[Any] | None:
+    """Return what is selected in a chart or table, ``points`` or ``rows``, for the callback that hears of it.
+
+    None where its page has been left by the time that the server hears of it.
+    """
+    state = st.session_state.get(key)
+    return None if state is None else list(state["selection"][kind])
+
+
 def estimate(cell: Any, label: str, value: formatting.Estimate | None, *, percent: bool = True, help: str = "") -> None:
     """Show an estimate as a large figure with its 95 % interval below it."""
     point, limits = formatting.point_and_interval(value, percent=percent)

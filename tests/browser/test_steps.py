@@ -157,3 +157,15 @@ def test_an_earlier_answer_does_not_bring_back_the_xray_that_was_left(stored: An
     followed(tab, 3)
     assert viewer(tab, "v.seen")[:2] == [2, 3]
     assert set(viewer(tab, "v.seen")[2:]) == {3}
+
+
+def test_what_a_viewer_says_after_its_page_was_left_changes_nothing(stored: Any, tab_on_first: Any) -> None:
+    tab = tab_on_first
+    with paused(stored) as go_on:
+        tab.get_by_test_id("stSidebar").get_by_role("link", name="Text tokens", exact=True).click()
+        viewer(tab, "v.trigger('ahead', { context: v.data.context, position: 2 })")
+        go_on()
+        tab.get_by_role("heading", name="Text tokens", exact=True, level=1).wait_for()
+        settled(tab)
+    has_no_traceback(tab)
+    assert tab.get_by_test_id("stException").count() == 0

@@ -17,7 +17,7 @@ from cxr.formatting import xrays as counted_xrays
 
 from sections.results import xrays
 from sections.results.evaluated import Evaluated
-from widgets import address, pick, viewer
+from widgets import address, page, pick, viewer
 from widgets.charts import GREY
 
 WITH, WITHOUT = "with", "without"
@@ -127,7 +127,7 @@ def _key(name: str) -> str:
 
 
 def _take(key: str, name: str) -> None:
-    stretch = of_points(st.session_state[key]["selection"]["points"])
+    stretch = of_points(page.selected(key, "points") or [])
     if stretch is not None:
         st.session_state[_key(name)] = stretch
 

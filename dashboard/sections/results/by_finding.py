@@ -135,7 +135,7 @@ def _matrix(evaluated: Evaluated, name: str, came_of_it: np.ndarray) -> str:
 
 
 def _take(key: str) -> None:
-    points = st.session_state[key]["selection"]["points"]
+    points = page.selected(key, "points")
     if points:
         chosen = tuple(points[0]["customdata"])
         st.session_state[_OUTCOME] = next(name for name, cell in CELLS.items() if cell == chosen)

@@ -115,7 +115,9 @@ def cell_of(names: Sequence[str]) -> tuple[str, str] | None:
 
 def _take_cell(key: str) -> None:
     """Show the images of the cell that was clicked; a second click shows all errors again."""
-    points = st.session_state[key]["selection"]["points"]
+    points = page.selected(key, "points")
+    if points is None:
+        return
     name = address.joined(points[0]["customdata"]) if points else ""
     st.session_state[CELL] = "" if name == st.session_state.get(CELL) else name
 

@@ -127,7 +127,9 @@ def _table(entries: Sequence[Slice], name: str, evaluated: Evaluated, figure: st
 
 
 def _take(key: str, choices: Sequence[str]) -> None:
-    chosen = st.session_state[key]["selection"]["rows"]
+    chosen = page.selected(key, "rows")
+    if chosen is None:
+        return
     st.session_state[_SLICE] = choices[chosen[0]] if chosen else ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import cv2
 import numpy as np
@@ -173,13 +173,17 @@ def show(
     the neighbours when the page stands, and shows them at once when a step leads there.
     """
 
+    def asked(name: str) -> Any:
+        # A viewer speaks of itself, and its page may be left by the time that the server hears of it.
+        return (st.session_state.get(key) or {}).get(name)
+
     def heard_look() -> None:
-        values = st.session_state[key].get("look")
+        values = asked("look")
         if drawn is not None and isinstance(values, Mapping) and values.get("arrival") == address.arrival():
             look.changed(values, list(scene.outlines))
 
     def heard_act() -> None:
-        values = st.session_state[key].get("act")
+        values = asked("act")
         if on_act is None or not isinstance(values, Mapping):
             return
         number = values.get("number")
@@ -190,7 +194,7 @@ def show(
             on_act(values)
 
     def heard_ahead() -> None:
-        values = st.session_state[key].get("ahead")
+        values = asked("ahead")
         if isinstance(values, Mapping) and values.get("context") == scene.context:
             st.session_state[_asked_key(key)] = values.get("position")
 
