@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
-import ctypes
 import gc
 import importlib
 import logging
@@ -36,7 +34,6 @@ AFTER_S = 1.0
 """Seconds from the first page to the beginning: the browser first gets its pictures."""
 PAUSE_S = 0.001
 """Seconds between two modules, in which pages can go on."""
-_M_ARENA_MAX = -8  # of malloc.h
 VARIABLE, OFF = "CXR_WARM_UP", "off"
 
 _hurry = threading.Event()
@@ -83,16 +80,6 @@ def settle() -> None:
     atexit.register(gc.unfreeze)  # what libraries free at the end they free then too
 
 
-def share_memory() -> None:
-    """Have the threads of scripts take memory from two pools of the C library, where it is glibc.
-
-    Each run of a script is a thread of its own. By default glibc keeps eight pools for each processor, and what is
-    freed in one is of no use to the others.
-    """
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
-
-
 def hurry() -> None:
     """End the pauses: a page waits for a network."""
     _hurry.set()
@@ -100,7 +87,6 @@ def hurry() -> None:
 
 @st.cache_resource(show_spinner=False)
 def _settled(torch_is_loaded: bool) -> None:
-    share_memory()
     settle()
 
 

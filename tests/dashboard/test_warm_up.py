@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import logging
-import platform
 import subprocess
 import sys
 import threading
@@ -34,25 +33,6 @@ print("sqlite3" in sys.modules, len(gc.get_objects()) < 0.05 * before)
 garbage = Noisy(); garbage.itself = garbage; del garbage
 gc.collect()
 print("collected")
-"""
-POOLS = """
-import sys, threading
-sys.path.insert(0, "dashboard")
-from services import warm_up
-if sys.argv[1] == "shared":
-    warm_up.share_memory()
-held, together = [], threading.Barrier(12)
-def script():
-    together.wait()
-    held.append([bytes(60_000) for _ in range(100)])
-    together.wait()
-threads = [threading.Thread(target=script) for _ in range(12)]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
-# A pool begins at a multiple of 64 MB.
-lines = [line.split() for line in open("/proc/self/maps")]
-starts = [int(line[0].split("-")[0], 16) for line in lines if line[1] == "rw-p" and len(line) == 5]
-print(sum(start % (64 << 20) == 0 for start in starts))
 """
 LIBRARIES = """
 import json, sys
@@ -147,15 +127,6 @@ def test_a_collection_passes_over_what_was_loaded_but_not_over_what_came_later()
     assert done.returncode == 0, done.stderr
     # What later became garbage goes in the collection; the rest at the end of the process, as without freezing.
     assert done.stdout.splitlines() == ["True True", "freed at the end", "collected", "freed at the end"]
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
-def test_threads_of_scripts_share_their_memory():
-    def pools(how: str) -> int:
-        command = [sys.executable, "-c", POOLS, how]
-        return int(subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=True).stdout)
-
-    assert pools("shared") < pools("as it is")
 
 
 def test_pages_under_test_load_nothing_ahead(monkeypatch):
