@@ -54,6 +54,11 @@ def nothing_started() -> Iterator[None]:
         _nothing_started.reset(token)
 
 
+def starts_nothing() -> bool:
+    """Return whether this is within :func:`nothing_started`, where what takes long need not be checked."""
+    return _nothing_started.get()
+
+
 def start(
     kind: str | Mapping[str, Any],
     params: Mapping[str, Any] | Params | None = None,
