@@ -5,10 +5,12 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import itertools
 import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -32,6 +34,8 @@ MODULES = (
 """What the first page with a network would load, what loads fast first."""
 AFTER_S = 1.0
 """Seconds from the first page to the beginning: the browser first gets its pictures."""
+AGAIN_S, EVERY_S = (5.0, 15.0, 60.0), 600.0
+"""Seconds from one settling (:func:`settle`) to the next, at the beginning and later."""
 PAUSE_S = 0.001
 """Seconds between two modules, in which pages can go on."""
 VARIABLE, OFF = "CXR_WARM_UP", "off"
@@ -74,10 +78,21 @@ def settle() -> None:
 
     Streamlit collects at the end of each run of a script, before the browser is told of that end. With PyTorch loaded
     a collection looks at half a million objects of modules, which takes longer than most pages.
+
+    What a script holds at that moment is left out too and would stay, so what earlier calls left out is looked at anew.
     """
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
+    atexit.unregister(gc.unfreeze)
     atexit.register(gc.unfreeze)  # what libraries free at the end they free then too
+
+
+def settle_again() -> None:
+    """Settle once the first pages are through, and from time to time after that, without an end."""
+    for seconds in itertools.chain(AGAIN_S, itertools.repeat(EVERY_S)):
+        time.sleep(seconds)
+        settle()
 
 
 def hurry() -> None:
@@ -88,6 +103,13 @@ def hurry() -> None:
 @st.cache_resource(show_spinner=False)
 def _settled(torch_is_loaded: bool) -> None:
     settle()
+
+
+@st.cache_resource(show_spinner=False)
+def _settling() -> threading.Thread:
+    thread = threading.Thread(target=settle_again, daemon=True)
+    thread.start()
+    return thread
 
 
 @st.cache_resource(show_spinner=False)
@@ -102,6 +124,7 @@ def start() -> None:
     """Begin once in a server, when its first page stands, unless ``CXR_WARM_UP=off`` says to save the memory."""
     # Pages under test have no server, but something in its place.
     if runtime.exists() and type(runtime.get_instance()) is Runtime:
+        _settling()
         _settled("torch" in sys.modules)  # once more when a page has loaded it
         if os.environ.get(VARIABLE) != OFF:
             _started()

@@ -8,6 +8,7 @@ import logging
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,8 @@ def server(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(warm_up, "AFTER_S", 0.0)
     warm_up._started.clear()
     warm_up._settled.clear()
+    warm_up._settling.clear()
+    monkeypatch.setattr(warm_up, "settle_again", lambda: None)
     yield
     warm_up._started.clear()
     warm_up._settled.clear()
@@ -127,6 +130,25 @@ def test_a_collection_passes_over_what_was_loaded_but_not_over_what_came_later()
     assert done.returncode == 0, done.stderr
     # What later became garbage goes in the collection; the rest at the end of the process, as without freezing.
     assert done.stdout.splitlines() == ["True True", "freed at the end", "collected", "freed at the end"]
+
+
+def test_what_a_script_held_at_the_first_settling_is_freed_by_the_next(monkeypatch):
+    class Held:
+        pass
+
+    held = Held()
+    held.itself, freed = held, weakref.ref(held)
+    monkeypatch.setattr(warm_up, "AGAIN_S", (0.0, 0.0))
+    times = iter([None, None])
+    monkeypatch.setattr(warm_up.time, "sleep", lambda _: next(times))
+    warm_up.settle()
+    del held
+    gc.collect()
+    assert freed() is not None
+    with pytest.raises(StopIteration):
+        warm_up.settle_again()
+    gc.unfreeze()
+    assert freed() is None
 
 
 def test_pages_under_test_load_nothing_ahead(monkeypatch):
