@@ -138,6 +138,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "finding": Parameter("finding"),
         "page": _PAGE,
         "rank": Parameter("region"),
+        **{name: parameter for name, parameter in CLUSTERS.items() if name != "clusters"},  # the audit says which run
     },
     "explorer": {
         "tour": _TOUR,

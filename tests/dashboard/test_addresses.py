@@ -104,7 +104,9 @@ def test_nonsense_in_any_parameter_is_named_and_the_address_stays(page: str, tra
 LATER = {("study", name) for name in ("first", "level", "measure")} | {("weights", "from")}
 LATER |= {("data", name) for name in ("flag", "flags-page")}
 LATER |= {("results", name) for name in ("finding", "outcome")}  # of networks of several findings alone
-LATER |= {("trust", name) for name in ("finding", "checklist", "rank", "group", "turn", "page")}  # of a made audit
+LATER |= {
+    ("trust", name) for name in ("finding", "checklist", "rank", "group", "cluster", "turn", "page")
+}  # of an audit
 LATER |= {("explorer", name) for name in ("rank", "page", "group", "cluster", "turn")}  # of what was made
 LATER |= {("explorer", name) for name in ("heatmaps", "text", "share", "values")}  # of what was made or chosen
 LATER |= {("text", "seen")}  # of a whole split alone

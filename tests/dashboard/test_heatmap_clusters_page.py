@@ -16,6 +16,7 @@ from cxr.experiments.clusters.job import run as cluster
 from cxr.experiments.clusters.names import names_of
 from cxr.runs import Run, get_run, list_runs
 from cxr.runs.folder import RunFolder
+from tests.audits.finished import finished
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "explain"))
 from cluster_maps import write_heatmaps
@@ -94,3 +95,18 @@ def test_a_button_starts_the_run_that_the_command_starts(tmp_path: Path, monkeyp
     assert [error.value for error in app.error] == []
     params = list_runs(kind="cluster-heatmaps")[0].params
     assert (params.network, params.split, params.targets, params.heatmaps) == ("net", "test", "hernia", "")
+
+
+@pytest.mark.parametrize("configuration", [ODD_NAMES[1]], ids=str)
+def test_an_audit_shows_the_clusters_that_it_rests_on(configuration: Configuration, tmp_path: Path):
+    run, _ = prepared(tmp_path, configuration)
+    params = {"model": "net", "manifest": str(run.params.manifest), "split": "test", "quick": True}
+    audit = finished("audit-network", params)
+    results = audit.results()
+    (part,) = [part for part in results["parts"] if part["name"] == "clusters"]
+    part |= {"state": "done", "runs": [run.id]}
+    audit.folder.write_json("results.json", results)
+    app = opened("trust", audit=audit.id, cluster="2")
+    assert not app.exception, app.exception
+    assert run.results()["finding"].split(".")[0] in said(app)
+    assert app.selectbox(key="pick:cluster").value == "2"
