@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from test_journey import WAIT_MS, has_no_traceback, settled
+from test_links import ANSWERS_COME_LATE, open_page
 from test_viewer import frame, pixels, query, viewer
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
@@ -169,3 +170,23 @@ def test_what_a_viewer_says_after_its_page_was_left_changes_nothing(stored: Any,
         settled(tab)
     has_no_traceback(tab)
     assert tab.get_by_test_id("stException").count() == 0
+
+
+def test_a_page_is_not_emptied_by_what_is_asked_of_the_one_that_was_left(stored: Any, tab_on_first: Any) -> None:
+    tab = tab_on_first
+    explorer = tab.url
+    open_page(tab, "Text tokens")  # what is loaded once would hold up the server's ears later
+    tab.context.add_init_script(ANSWERS_COME_LATE)  # so that the page that was left goes on for half a second
+    tab.goto(explorer)
+    until(tab, "[2, 3].every(position => v.found({ position }))")
+    settled(tab)
+    ask = "(asks = 0, setInterval(() => { v.trigger('ahead', { context: v.data.context, position: 2 }); asks += 1 }, 10))"
+    tab.get_by_test_id("stSidebar").get_by_role("link", name="Text tokens", exact=True).click()
+    viewer(tab, ask)
+    heading = tab.get_by_role("heading", name="Text tokens", exact=True, level=1)
+    heading.wait_for()
+    assert tab.evaluate("asks") > 5
+    settled(tab)
+    tab.get_by_text("tokens found").wait_for(timeout=30_000)
+    assert heading.is_visible()
+    has_no_traceback(tab)
