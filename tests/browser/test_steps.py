@@ -180,7 +180,8 @@ def test_a_page_is_not_emptied_by_what_is_asked_of_the_one_that_was_left(stored:
     tab.goto(explorer)
     until(tab, "[2, 3].every(position => v.found({ position }))")
     settled(tab)
-    ask = "(asks = 0, setInterval(() => { v.trigger('ahead', { context: v.data.context, position: 2 }); asks += 1 }, 10))"
+    question = "v.trigger('ahead', { context: v.data.context, position: 2 }); asks += 1"
+    ask = f"(asks = 0, setInterval(() => {{ {question} }}, 10))"
     tab.get_by_test_id("stSidebar").get_by_role("link", name="Text tokens", exact=True).click()
     viewer(tab, ask)
     heading = tab.get_by_role("heading", name="Text tokens", exact=True, level=1)
