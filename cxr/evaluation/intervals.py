@@ -3,9 +3,10 @@
 Images of a patient resemble each other, so the unit of every interval is the patient. The variance of a figure comes
 from leaving out one patient at a time (the jackknife; Miller 1974, *Biometrika* 61). A variance has its own
 uncertainty: where few patients carry all of it, it is drawn towards that of images which resemble each other
-completely, and where nothing differs it is that. A share's interval is then Wilson's, for the number of independent
-images that has this variance (Korn and Graubard 1998, *Survey Methodology* 24, with Wilson's interval), with Student's
-quantile for as many patients as there are. No interval here has a width of zero.
+completely, and where nothing differs it is that. A mean over classes is drawn as far as its class that the fewest
+patients carry. A share's interval is then Wilson's, for the number of independent images that has this variance (Korn
+and Graubard 1998, *Survey Methodology* 24, with Wilson's interval), with Student's quantile for as many patients as
+there are. No interval here has a width of zero.
 
 An image without a patient counts as a patient of its own (:func:`cxr.evaluation.metrics.patients_of`): then no figure
 knows of images that belong together.
@@ -13,8 +14,8 @@ knows of images that belong together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Protocol, runtime_checkable
 
@@ -40,14 +41,8 @@ def wilson(k: float, n: float, level: float = LEVEL, quantile: float | None = No
     """Return Wilson's score interval of the proportion ``k`` of ``n`` (no continuity correction), None for n = 0.
 
     Wilson 1927. Unlike the normal approximation it says something at 0 and 100 %: 0 errors in 20 are 83 % or more.
-    It is about independent trials; images of patients are not, see :func:`share_intervals`.
-
-    Parameters
-    ----------
-    k, n
-        Need not be whole: an effective number of trials will do.
-    quantile
-        Instead of the normal distribution's at ``level``.
+    It is about independent trials; images of patients are not, see :func:`share_intervals`. Both numbers need not be
+    whole: an effective number of trials will do. ``quantile`` stands for the normal distribution's at ``level``.
     """
     if n <= 0:
         return None
@@ -112,6 +107,16 @@ class Jackknife:
         """Return Student's quantile."""
         return _quantile(0.5 + level / 2, self.freedom)
 
+    def with_means(self, parts: Mapping[int, Sequence[int]]) -> Jackknife:
+        """Return this with each mean carried by as few patients as that of its ``parts`` which the fewest carry.
+
+        One patient is the least: where nothing differs in a part, the next one that differs would carry it alone.
+        """
+        carriers = self.carriers.copy()
+        for mean, of in parts.items():
+            carriers[mean] = np.nan_to_num(self.carriers[list(of)], nan=1.0).min()
+        return replace(self, carriers=carriers)
+
 
 @cache
 def _quantile(probability: float, freedom: int) -> float:
@@ -175,24 +180,23 @@ def share_intervals(
     patients: Sequence[float],
     seed: int = 0,
     level: float = LEVEL,
+    means: Mapping[int, Sequence[int]] | None = None,
 ) -> list[Limits | None]:
-    """Return intervals of statistics that lie in [0, 1]: shares, F1, AUC, means of them.
+    """Return intervals (low, high) in [0, 1] of statistics that lie there: shares, F1, AUC, means of them.
+
+    None where a statistic is not defined, or with fewer than two patients. Parameters as :func:`jackknife`, and:
 
     Parameters
     ----------
-    statistic, groups
-        As :func:`jackknife`.
     patients
-        (S,) for how many independent images those of each statistic stand at the least
-        (:func:`effective_patients`).
-
-    Returns
-    -------
-    One (low, high) for each statistic, in [0, 1]; None where it is not defined, or with fewer than two patients.
+        (S,) for how many independent images those of each statistic stand at the least (:func:`effective_patients`).
+    means
+        Which statistics are means of which others (:meth:`Jackknife.with_means`).
     """
     estimate = jackknife(statistic, groups, seed)
     if estimate is None:
         return [None] * len(patients)
+    estimate = estimate.with_means(means or {})
     return [share_interval(estimate, k, n, level) for k, n in enumerate(patients)]
 
 
@@ -221,9 +225,8 @@ def difference_intervals(
 ) -> list[Limits | None]:
     """Return intervals of statistics in [-1, 1] that are differences of two shares of the same images.
 
-    Student's interval with the jackknife's variance, wider where few patients carry it. Where no patient makes a
-    difference, both sides are those of a share of 0 among ``patients``. Parameters and None as in
-    :func:`share_intervals`.
+    Student's interval with the jackknife's variance, wider where few patients carry it; of a share of 0 among
+    ``patients`` to both sides where none makes a difference. Parameters and None as in :func:`share_intervals`.
     """
     tests = difference_tests(statistic, groups, patients, seed, level)
     return [None if test.low is None or test.high is None else (test.low, test.high) for test in tests]
@@ -299,13 +302,10 @@ def mean_intervals(
     estimate = jackknife(means, groups, seed)
     if estimate is None:
         return [None] * values.shape[1]
-    half = (
-        estimate.quantile(level) * np.sqrt(estimate.variance) * (1 + _DOUBT / np.nan_to_num(estimate.carriers, nan=1.0))
-    )
-    return [
-        (float(v - h), float(v + h)) if h > 0 else None  # nothing differs: what else there is, is not known
-        for v, h in zip(estimate.value, half, strict=True)
-    ]
+    doubt = 1 + _DOUBT / np.nan_to_num(estimate.carriers, nan=1.0)
+    half = estimate.quantile(level) * np.sqrt(estimate.variance) * doubt
+    pairs = zip(estimate.value, half, strict=True)
+    return [(float(v - h), float(v + h)) if h > 0 else None for v, h in pairs]  # None: what else there is, is not known
 
 
 # --- paired differences --------------------------------------------------------------------------------------------

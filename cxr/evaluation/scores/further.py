@@ -168,7 +168,8 @@ def _shares(entries: Entries, both: list[int]) -> dict[str, list[Estimate]]:
             **ranked,
         }
 
-    return estimates_of(values, _patients(entries, present, both), entries.groups, 0)
+    means = {"mean_average_precision": ("average_precision", both)}
+    return estimates_of(values, _patients(entries, present, both), entries.groups, 0, means=means)
 
 
 def _cells(entries: Entries) -> list[np.ndarray]:
