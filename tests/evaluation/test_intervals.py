@@ -14,6 +14,7 @@ from cxr.evaluation.intervals import (
     sign_flips,
     wilson,
 )
+from cxr.evaluation.multilabel import multilabel_metrics, summarise_findings
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 1), (0, 20), (1, 7), (50, 100), (99, 100), (20, 20), (713, 1000)])
@@ -109,6 +110,50 @@ def test_a_difference_of_nothing_has_an_interval_to_both_sides():
     assert 0.03 < high < 0.1
     (_, of_fewer) = difference_intervals(mean_of(np.zeros(60)), np.arange(60), [10.0])[0]
     assert of_fewer > 2 * high
+
+
+# --- means ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_mean_is_carried_by_no_more_patients_than_each_of_its_parts():
+    values = np.column_stack([np.random.default_rng(0).random(30), np.arange(30) == 0, np.ones(30)])
+    statistic = lambda weights: weights @ np.column_stack([values, values.mean(1)]) / weights.sum(1)[:, None]  # noqa: E731
+    found = jackknife(statistic, np.arange(30))
+    assert found.carriers[0] > 10
+    assert found.carriers[1] == pytest.approx(1, abs=0.1)
+    assert np.isnan(found.carriers[2])
+    assert found.with_means({3: [0]}).carriers[3] == found.carriers[0]
+    assert found.with_means({3: [0, 1]}).carriers[3] == found.carriers[1]
+    assert found.with_means({3: [0, 2]}).carriers[3] == 1
+    assert found.with_means({}).carriers == pytest.approx(found.carriers, nan_ok=True)
+    assert found.with_means({3: [0, 2]}).carriers[:3] == pytest.approx(found.carriers[:3], nan_ok=True)
+
+
+def findings_drawn(rng, n):
+    """Return targets (n, 3), probabilities and patients of 1 to 10 X-rays; the third finding is rare."""
+    patient = np.repeat(np.arange(n), rng.integers(1, 11, n))[:n]
+    targets = (rng.random((n, 3)) < [0.3, 0.5, 0.1]).astype(float)
+    return targets, 1 / (1 + np.exp(-(rng.normal(size=(n, 3)) + 3.6 * (targets - 0.5)))), patient.astype(str)
+
+
+def test_a_mean_over_findings_holds_where_a_rare_one_has_no_error_by_chance():
+    rng, names = np.random.default_rng(0), ["a", "b", "c"]
+    targets, chances, _ = findings_drawn(rng, 200_000)
+    truth = multilabel_metrics(targets, chances)["average_precision"]
+    found = []
+    while len(found) < 300:
+        targets, chances, patient = findings_drawn(rng, 60)
+        if targets.any(0).all():
+            found.append(summarise_findings(targets, chances, names, patient)["average_precision"])
+    held = np.mean([mean["low"] <= truth <= mean["high"] for mean in found])
+    assert held >= 0.96  # 0.94 if the findings with errors speak for the one without
+
+
+def test_the_mean_of_one_finding_has_the_interval_of_it():
+    targets, chances, patient = findings_drawn(np.random.default_rng(1), 60)
+    summary = summarise_findings(targets[:, :1], chances[:, :1], ["a"], patient)
+    for name in ("auc", "average_precision"):
+        assert summary[name] == summary["per_class"]["a"][name]
 
 
 # --- flipped signs -------------------------------------------------------------------------------------------------
