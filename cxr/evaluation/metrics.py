@@ -204,7 +204,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class FastStatistic:
-    """Statistics of weights and without parts, as :class:`cxr.evaluation.intervals.LeavesOut` asks for them."""
+    """Statistics of weights and without parts (:class:`cxr.evaluation.resampling.leaving_out.LeavesOut`)."""
 
     of_weights: Callable[[np.ndarray], np.ndarray]
     of_rest: Callable[[np.ndarray, int], np.ndarray]
@@ -225,6 +225,7 @@ def estimates_of(
     seed: int,
     without: Callable[[np.ndarray, int], Mapping[str, np.ndarray]] | None = None,
     means: Mapping[str, tuple[str, Sequence[int]]] | None = None,
+    stabilised: Sequence[str] = (),
 ) -> dict[str, list[Estimate]]:
     """Return figures in [0, 1] as lists of ``{value, low, high}``.
 
@@ -237,7 +238,9 @@ def estimates_of(
     without
         Returns (P, S) of each figure without the images of each of P parts, where there is a faster way than weights.
     means
-        By the name of a mean of ranking figures the name of these, and of which of their columns it is.
+        By the name of a mean of AUC or average precision the name of these, and of which of their columns it is.
+    stabilised
+        Figures that are not linear in the images: average precision and means of it.
     """
 
     def stacked(figures: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -254,7 +257,8 @@ def estimates_of(
         starts[mean]: [starts[name] + c for c in columns] for mean, (name, columns) in (means or {}).items() if columns
     }
     numbers = [n for each in patients.values() for n in each]
-    limits = iter(share_intervals(statistic, groups, numbers, seed, means=parts))
+    scaled = [starts[name] + k for name in stabilised for k in range(len(patients[name]))]
+    limits = iter(share_intervals(statistic, groups, numbers, seed, means=parts, stabilised=scaled))
     whole = values(np.ones((1, len(groups))))
     return {name: [estimate(value, next(limits)) for value in whole[name][0]] for name in patients}
 

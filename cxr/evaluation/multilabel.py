@@ -214,7 +214,10 @@ def _estimates(
         return means | figures
 
     parts = {f"mean {name}": (name, entries.both) for name in RANKED}
-    estimates = estimates_of(means_and_figures, entries.patients(patients), patients, seed, means=parts)
+    scaled = ("average_precision", "mean average_precision")
+    estimates = estimates_of(
+        means_and_figures, entries.patients(patients), patients, seed, means=parts, stabilised=scaled
+    )
     means = {name: estimates.pop(f"mean {name}")[0] for name in RANKED}
     return means, [{name: values[c] for name, values in estimates.items()} for c in range(entries.known.shape[1])]
 

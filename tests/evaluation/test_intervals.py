@@ -115,18 +115,46 @@ def test_a_difference_of_nothing_has_an_interval_to_both_sides():
 # --- means ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_mean_is_carried_by_no_more_patients_than_each_of_its_parts():
+def test_a_mean_is_as_uncertain_of_its_variance_as_its_parts():
     values = np.column_stack([np.random.default_rng(0).random(30), np.arange(30) == 0, np.ones(30)])
     statistic = lambda weights: weights @ np.column_stack([values, values.mean(1)]) / weights.sum(1)[:, None]  # noqa: E731
     found = jackknife(statistic, np.arange(30))
-    assert found.carriers[0] > 10
-    assert found.carriers[1] == pytest.approx(1, abs=0.1)
-    assert np.isnan(found.carriers[2])
-    assert found.with_means({3: [0]}).carriers[3] == found.carriers[0]
-    assert found.with_means({3: [0, 1]}).carriers[3] == found.carriers[1]
-    assert found.with_means({3: [0, 2]}).carriers[3] == 1
-    assert found.with_means({}).carriers == pytest.approx(found.carriers, nan_ok=True)
-    assert found.with_means({3: [0, 2]}).carriers[:3] == pytest.approx(found.carriers[:3], nan_ok=True)
+    many, one, none, _ = found.carriers
+    assert many > 10
+    assert one == pytest.approx(1, abs=0.1)
+    assert np.isnan(none)
+
+    def carriers(parts, patients=(30.0, 30.0, 30.0, 30.0)):
+        changed = found.with_means({3: parts}, patients).carriers
+        assert changed[:3] == pytest.approx(found.carriers[:3], nan_ok=True)
+        return changed[3]
+
+    assert carriers([0]) == pytest.approx(many)
+    assert carriers([0, 1]) == pytest.approx(2 / (1 / many + 1 / one))
+    assert carriers([0, 2]) == pytest.approx(2 / (1 / many + 1))
+    # A part of few patients is most of the mean's variance.
+    assert carriers([0, 2], (300.0, 0.0, 3.0, 0.0)) == pytest.approx(1, abs=0.02)
+
+
+def test_a_stabilised_variance_is_that_of_the_arcsine_of_the_root():
+    right = np.r_[np.zeros(3), np.ones(57)]
+    plain, stabilised = (jackknife(mean_of(right), np.arange(60), stabilised=columns) for columns in ((), (0,)))
+    angle = jackknife(lambda weights: np.arcsin(np.sqrt(mean_of(right)(weights))), np.arange(60))
+    assert stabilised.variance[0] == pytest.approx(4 * 0.95 * 0.05 * angle.variance[0])
+    assert plain.variance[0] < stabilised.variance[0] < 1.3 * plain.variance[0]
+    # Where much is wrong and nobody stands out, both are the same.
+    halves = np.arange(60) % 2.0
+    plain, stabilised = (jackknife(mean_of(halves), np.arange(60), stabilised=columns) for columns in ((), (0,)))
+    assert stabilised.variance[0] == pytest.approx(plain.variance[0], rel=0.01)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_stabilised_figure_at_an_end_has_the_interval_of_its_patients(value):
+    statistic = mean_of(np.full(20, value))
+    plain, stabilised = (
+        share_intervals(statistic, np.arange(20), [20.0], stabilised=columns)[0] for columns in ((), (0,))
+    )
+    assert stabilised == plain
 
 
 def findings_drawn(rng, n):

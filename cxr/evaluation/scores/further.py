@@ -169,7 +169,8 @@ def _shares(entries: Entries, both: list[int]) -> dict[str, list[Estimate]]:
         }
 
     means = {"mean_average_precision": ("average_precision", both)}
-    return estimates_of(values, _patients(entries, present, both), entries.groups, 0, means=means)
+    numbers, scaled = _patients(entries, present, both), ("average_precision", "mean_average_precision")
+    return estimates_of(values, numbers, entries.groups, 0, means=means, stabilised=scaled)
 
 
 def _cells(entries: Entries) -> list[np.ndarray]:
