@@ -1,11 +1,12 @@
 """Intervals over patients.
 
 Images of a patient resemble each other, so the unit of every interval is the patient. The variance of a figure comes
-from leaving out one patient at a time (the jackknife; Miller 1974, *Biometrika* 61). A variance has its own
-uncertainty: where few patients carry all of it, it is drawn towards that of images which resemble each other
-completely, and where nothing differs it is that. A share's interval is then Wilson's, for the number of independent
-images that has this variance (Korn and Graubard 1998, *Survey Methodology* 24, with Wilson's interval), with Student's
-quantile for as many patients as there are. No interval here has a width of zero.
+from leaving out one patient at a time (the jackknife; Miller 1974, *Biometrika* 61), that of an average precision on
+the scale of the arcsine of its root. A variance has its own uncertainty: where few patients carry all of it, it is
+drawn towards that of images which resemble each other completely, and where nothing differs it is that. A mean over
+classes is as uncertain of its variance as its classes are of theirs. A share's interval is then Wilson's, for the
+number of independent images that has this variance (Korn and Graubard 1998, *Survey Methodology* 24, with Wilson's
+interval), with Student's quantile for as many patients as there are. No interval here has a width of zero.
 
 An image without a patient counts as a patient of its own (:func:`cxr.evaluation.metrics.patients_of`): then no figure
 knows of images that belong together.
@@ -13,13 +14,14 @@ knows of images that belong together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from scipy.special import ndtri, stdtr, stdtrit  # the same functions in scipy.stats take a second to load
+
+from cxr.evaluation.resampling.leaving_out import changes, values_without
 
 LEVEL = 0.95
 N_FLIPS = 10_000
@@ -27,7 +29,7 @@ N_FLIPS = 10_000
 FEWEST_PATIENTS = 6
 """With fewer, no flip of signs gives p < 0.05, so that differences have no 95 % interval."""
 
-_CHUNK = 4_000_000  # weights at once, to bound the memory
+_CHUNK = 4_000_000  # signs at once, to bound the memory
 _MOST_LEFT_OUT = 250  # times that something is left out; more patients than that are left out in groups
 _ALL_FLIPS = 13
 _DOUBT = 0.75  # of a variance that rests on one patient alone; see ``benchmarks/intervals.py``
@@ -40,14 +42,8 @@ def wilson(k: float, n: float, level: float = LEVEL, quantile: float | None = No
     """Return Wilson's score interval of the proportion ``k`` of ``n`` (no continuity correction), None for n = 0.
 
     Wilson 1927. Unlike the normal approximation it says something at 0 and 100 %: 0 errors in 20 are 83 % or more.
-    It is about independent trials; images of patients are not, see :func:`share_intervals`.
-
-    Parameters
-    ----------
-    k, n
-        Need not be whole: an effective number of trials will do.
-    quantile
-        Instead of the normal distribution's at ``level``.
+    It is about independent trials; images of patients are not, see :func:`share_intervals`. Both numbers need not be
+    whole: an effective number of trials will do. ``quantile`` stands for the normal distribution's at ``level``.
     """
     if n <= 0:
         return None
@@ -112,24 +108,28 @@ class Jackknife:
         """Return Student's quantile."""
         return _quantile(0.5 + level / 2, self.freedom)
 
+    def with_means(self, parts: Mapping[int, Sequence[int]], patients: Sequence[float]) -> Jackknife:
+        """Return this with each mean as uncertain of its variance as its ``parts`` are of theirs.
+
+        How uncertain is 1 / carriers: of a mean the mean over its parts, weighted as their variances add up at the most
+        (1 / ``patients``). Parts with many carriers say little about one with few. Where nothing differs in a part, one
+        patient counts as its carrier: the next one that differs would carry it alone.
+        """
+        carriers = self.carriers.copy()
+        for mean, of in parts.items():
+            weights = 1 / np.array([patients[part] for part in of])
+            carriers[mean] = weights.sum() / (weights / np.nan_to_num(self.carriers[list(of)], nan=1.0)).sum()
+        return replace(self, carriers=carriers)
+
 
 @cache
 def _quantile(probability: float, freedom: int) -> float:
     return float(stdtrit(freedom, probability))
 
 
-@runtime_checkable
-class LeavesOut(Protocol):
-    """Statistics that know a faster way to their values without a part of the images than weights of 0."""
-
-    def __call__(self, weights: np.ndarray) -> np.ndarray:
-        """Return (B, S) for weights (B, N)."""
-
-    def without(self, part: np.ndarray, n_parts: int) -> np.ndarray:
-        """Return (P, S): the statistics without the images of each part; ``part`` (N,) is that of each image."""
-
-
-def jackknife(statistic: Callable[[np.ndarray], np.ndarray], groups: Groups, seed: int = 0) -> Jackknife | None:
+def jackknife(
+    statistic: Callable[[np.ndarray], np.ndarray], groups: Groups, seed: int = 0, stabilised: Sequence[int] = ()
+) -> Jackknife | None:
     """Return statistics and their variances over patients, None with fewer than two patients.
 
     Parameters
@@ -140,6 +140,9 @@ def jackknife(statistic: Callable[[np.ndarray], np.ndarray], groups: Groups, see
         (N,) the patient of each image.
     seed
         Of the groups in which patients are left out where there are more than 250.
+    stabilised
+        Statistics whose changes are measured on a scale that stabilises their variance
+        (:func:`cxr.evaluation.resampling.leaving_out.changes`).
     """
     patient = numbered(groups) if len(groups) else np.zeros(0, np.int64)
     n_patients = int(patient.max(initial=-1)) + 1
@@ -149,24 +152,10 @@ def jackknife(statistic: Callable[[np.ndarray], np.ndarray], groups: Groups, see
     if parts < n_patients:
         patient = np.random.default_rng(seed).permutation(np.arange(n_patients) % parts)[patient]
     value = statistic(np.ones((1, len(patient))))[0]
-    without = values_without(statistic, patient, parts)
-    squares = (without - value) ** 2
+    squares = changes(value, values_without(statistic, patient, parts), stabilised) ** 2
     with np.errstate(invalid="ignore", divide="ignore"):
         carriers = squares.sum(0) ** 2 / (squares**2).sum(0)
     return Jackknife(value, (parts - 1) / parts * squares.sum(0), carriers, parts - 1)
-
-
-def values_without(statistic: Callable[[np.ndarray], np.ndarray], part: np.ndarray, n_parts: int) -> np.ndarray:
-    """Return (P, S): statistics without the images of each part, of which ``part`` (N,) is the number."""
-    if isinstance(statistic, LeavesOut):
-        return statistic.without(part, n_parts)
-    return np.concatenate([statistic(weights) for weights in _leaving_out(part, n_parts)])
-
-
-def _leaving_out(patient: np.ndarray, parts: int) -> Iterator[np.ndarray]:
-    step = max(1, _CHUNK // len(patient))
-    for start in range(0, parts, step):
-        yield (patient[None] != np.arange(start, min(start + step, parts))[:, None]).astype(np.float64)
 
 
 def share_intervals(
@@ -175,24 +164,30 @@ def share_intervals(
     patients: Sequence[float],
     seed: int = 0,
     level: float = LEVEL,
+    means: Mapping[int, Sequence[int]] | None = None,
+    stabilised: Sequence[int] = (),
 ) -> list[Limits | None]:
     """Return intervals of statistics that lie in [0, 1]: shares, F1, AUC, means of them.
 
     Parameters
     ----------
-    statistic, groups
+    statistic, groups, seed, stabilised
         As :func:`jackknife`.
     patients
         (S,) for how many independent images those of each statistic stand at the least
         (:func:`effective_patients`).
+    means
+        Which statistics are means of which others, whose numbers of patients are above 0
+        (:meth:`Jackknife.with_means`).
 
     Returns
     -------
     One (low, high) for each statistic, in [0, 1]; None where it is not defined, or with fewer than two patients.
     """
-    estimate = jackknife(statistic, groups, seed)
+    estimate = jackknife(statistic, groups, seed, stabilised)
     if estimate is None:
         return [None] * len(patients)
+    estimate = estimate.with_means(means or {}, patients)
     return [share_interval(estimate, k, n, level) for k, n in enumerate(patients)]
 
 
@@ -221,9 +216,8 @@ def difference_intervals(
 ) -> list[Limits | None]:
     """Return intervals of statistics in [-1, 1] that are differences of two shares of the same images.
 
-    Student's interval with the jackknife's variance, wider where few patients carry it. Where no patient makes a
-    difference, both sides are those of a share of 0 among ``patients``. Parameters and None as in
-    :func:`share_intervals`.
+    Student's interval with the jackknife's variance, wider where few patients carry it; of a share of 0 among
+    ``patients`` to both sides where none makes a difference. Parameters and None as in :func:`share_intervals`.
     """
     tests = difference_tests(statistic, groups, patients, seed, level)
     return [None if test.low is None or test.high is None else (test.low, test.high) for test in tests]
@@ -299,13 +293,10 @@ def mean_intervals(
     estimate = jackknife(means, groups, seed)
     if estimate is None:
         return [None] * values.shape[1]
-    half = (
-        estimate.quantile(level) * np.sqrt(estimate.variance) * (1 + _DOUBT / np.nan_to_num(estimate.carriers, nan=1.0))
-    )
-    return [
-        (float(v - h), float(v + h)) if h > 0 else None  # nothing differs: what else there is, is not known
-        for v, h in zip(estimate.value, half, strict=True)
-    ]
+    doubt = 1 + _DOUBT / np.nan_to_num(estimate.carriers, nan=1.0)
+    half = estimate.quantile(level) * np.sqrt(estimate.variance) * doubt
+    pairs = zip(estimate.value, half, strict=True)
+    return [(float(v - h), float(v + h)) if h > 0 else None for v, h in pairs]  # None: what else there is, is not known
 
 
 # --- paired differences --------------------------------------------------------------------------------------------

@@ -198,12 +198,13 @@ class Figures:
         if not len(self.truth):
             nothing = _interval(None, None)
             return {name: [nothing] for name in _OVERALL} | {name: [nothing] * self.n for name in _BY_CLASS}
-        return estimates_of(self.values, self.patients(groups), groups, seed, self.without)
+        means = {"auc": ("auc_by_class", self.ranked)}
+        return estimates_of(self.values, self.patients(groups), groups, seed, self.without, means)
 
 
 @dataclass(frozen=True)
 class FastStatistic:
-    """Statistics of weights and without parts, as :class:`cxr.evaluation.intervals.LeavesOut` asks for them."""
+    """Statistics of weights and without parts (:class:`cxr.evaluation.resampling.leaving_out.LeavesOut`)."""
 
     of_weights: Callable[[np.ndarray], np.ndarray]
     of_rest: Callable[[np.ndarray, int], np.ndarray]
@@ -223,6 +224,8 @@ def estimates_of(
     groups: Sequence[str],
     seed: int,
     without: Callable[[np.ndarray, int], Mapping[str, np.ndarray]] | None = None,
+    means: Mapping[str, tuple[str, Sequence[int]]] | None = None,
+    stabilised: Sequence[str] = (),
 ) -> dict[str, list[Estimate]]:
     """Return figures in [0, 1] as lists of ``{value, low, high}``.
 
@@ -234,6 +237,10 @@ def estimates_of(
         As many numbers of each figure (:func:`cxr.evaluation.intervals.share_intervals`).
     without
         Returns (P, S) of each figure without the images of each of P parts, where there is a faster way than weights.
+    means
+        By the name of a mean of AUC or average precision the name of these, and of which of their columns it is.
+    stabilised
+        Figures that are not linear in the images: average precision and means of it.
     """
 
     def stacked(figures: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -245,7 +252,13 @@ def estimates_of(
     statistic: Callable[[np.ndarray], np.ndarray] = of_weights
     if without is not None:
         statistic = FastStatistic(of_weights, lambda part, n_parts: stacked(without(part, n_parts)))
-    limits = iter(share_intervals(statistic, groups, [n for each in patients.values() for n in each], seed))
+    starts = dict(zip(patients, np.cumsum([0, *map(len, patients.values())]).tolist(), strict=False))
+    parts = {
+        starts[mean]: [starts[name] + c for c in columns] for mean, (name, columns) in (means or {}).items() if columns
+    }
+    numbers = [n for each in patients.values() for n in each]
+    scaled = [starts[name] + k for name in stabilised for k in range(len(patients[name]))]
+    limits = iter(share_intervals(statistic, groups, numbers, seed, means=parts, stabilised=scaled))
     whole = values(np.ones((1, len(groups))))
     return {name: [estimate(value, next(limits)) for value in whole[name][0]] for name in patients}
 

@@ -213,7 +213,11 @@ def _estimates(
         }
         return means | figures
 
-    estimates = estimates_of(means_and_figures, entries.patients(patients), patients, seed)
+    parts = {f"mean {name}": (name, entries.both) for name in RANKED}
+    scaled = ("average_precision", "mean average_precision")
+    estimates = estimates_of(
+        means_and_figures, entries.patients(patients), patients, seed, means=parts, stabilised=scaled
+    )
     means = {name: estimates.pop(f"mean {name}")[0] for name in RANKED}
     return means, [{name: values[c] for name, values in estimates.items()} for c in range(entries.known.shape[1])]
 

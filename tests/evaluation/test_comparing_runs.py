@@ -20,7 +20,8 @@ from cxr.evaluation.comparison.measures import Measures
 from cxr.evaluation.comparison.pairing import NO_LABEL, NOT_SHARED, OTHER_LABEL, SEEN, pair
 from cxr.evaluation.comparison.references import delong, mcnemar
 from cxr.evaluation.intervals import difference_intervals, difference_tests
-from cxr.evaluation.metrics import weighted_auc
+from cxr.evaluation.metrics import summarise, weighted_auc
+from cxr.evaluation.multilabel import summarise_findings
 from cxr.evaluation.tests import holm
 from cxr.paths import runs_root
 from cxr.runs import Run
@@ -169,6 +170,29 @@ def test_networks_that_differ_are_said_to_differ_and_the_better_one_comes_first(
     assert row["low"] < row["value"] < row["high"] < 0
     assert row["sentence"].startswith("The accuracy of net b is 0.283 higher than that of net w (0.")
     assert "120 X-rays of 120 patients): they differ (p 0.0001, corrected for 3 comparisons)." in row["sentence"]
+
+
+@pytest.mark.parametrize("task", ["single-label", "multi-label"])
+def test_a_runs_figures_are_those_of_its_evaluation(task: str):
+    rng = np.random.default_rng(6)
+    if task == "single-label":
+        truth = rng.integers(0, 3, 90)
+        first, second = (
+            single(run, truth, flipped(truth, (rng.random(90) < 0.05) & (truth != 2), 3), ODD, np.arange(90) // 3)
+            for run in "ab"
+        )
+        own = summarise(first.table, ODD)
+        expected = {"accuracy": own["accuracy"], "macro AUC": own["auc"]}
+    else:
+        targets = (rng.random((90, 2)) < [0.5, 0.1]).astype(float)
+        chances = np.column_stack([rng.random(90), 0.1 + 0.8 * targets[:, 1]])  # no error in the second
+        first, second = (several(run, targets, chances) for run in "ab")
+        own = summarise_findings(targets, chances, ["Mass", "Nodule/2"], first.table["patient_id"])
+        expected = {"mean AUC": own["auc"]}
+        expected |= {f"AUC of {name}": scores["auc"] for name, scores in own["per_class"].items()}
+    figures = compare_predictions([first, second])["runs"][0]["figures"]
+    for name, value in expected.items():
+        assert figures[name] == pytest.approx(value), name
 
 
 def test_networks_that_cannot_be_told_apart_are_said_to_be_so_with_the_interval():

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import binomtest
 from scipy.stats import t as student
@@ -9,11 +10,16 @@ from cxr.evaluation.intervals import (
     effective_patients,
     jackknife,
     mean_intervals,
+    mean_of_patients,
+    patients_of_pairs,
     ratio_intervals,
     share_intervals,
     sign_flips,
     wilson,
 )
+from cxr.evaluation.metrics import softmax, summarise, weighted_auc
+from cxr.evaluation.multilabel import multilabel_metrics, summarise_findings, weighted_average_precision
+from cxr.evaluation.scores.further import further_scores
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 1), (0, 20), (1, 7), (50, 100), (99, 100), (20, 20), (713, 1000)])
@@ -109,6 +115,131 @@ def test_a_difference_of_nothing_has_an_interval_to_both_sides():
     assert 0.03 < high < 0.1
     (_, of_fewer) = difference_intervals(mean_of(np.zeros(60)), np.arange(60), [10.0])[0]
     assert of_fewer > 2 * high
+
+
+# --- means ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_mean_is_as_uncertain_of_its_variance_as_its_parts():
+    values = np.column_stack([np.random.default_rng(0).random(30), np.arange(30) == 0, np.ones(30)])
+    statistic = lambda weights: weights @ np.column_stack([values, values.mean(1)]) / weights.sum(1)[:, None]  # noqa: E731
+    found = jackknife(statistic, np.arange(30))
+    many, one, none, _ = found.carriers
+    assert many > 10
+    assert one == pytest.approx(1, abs=0.1)
+    assert np.isnan(none)
+
+    def carriers(parts, patients=(30.0, 30.0, 30.0, 30.0)):
+        changed = found.with_means({3: parts}, patients).carriers
+        assert changed[:3] == pytest.approx(found.carriers[:3], nan_ok=True)
+        return changed[3]
+
+    assert carriers([0]) == pytest.approx(many)
+    assert carriers([0, 1]) == pytest.approx(2 / (1 / many + 1 / one))
+    assert carriers([0, 2]) == pytest.approx(2 / (1 / many + 1))
+    # A part of few patients is most of the mean's variance.
+    assert carriers([0, 2], (300.0, 0.0, 3.0, 0.0)) == pytest.approx(1, abs=0.02)
+
+
+def test_a_stabilised_variance_is_that_of_the_arcsine_of_the_root():
+    right = np.r_[np.zeros(3), np.ones(57)]
+    plain, stabilised = (jackknife(mean_of(right), np.arange(60), stabilised=columns) for columns in ((), (0,)))
+    angle = jackknife(lambda weights: np.arcsin(np.sqrt(mean_of(right)(weights))), np.arange(60))
+    assert stabilised.variance[0] == pytest.approx(4 * 0.95 * 0.05 * angle.variance[0])
+    assert plain.variance[0] < stabilised.variance[0] < 1.3 * plain.variance[0]
+    # Where much is wrong and nobody stands out, both are the same.
+    halves = np.arange(60) % 2.0
+    plain, stabilised = (jackknife(mean_of(halves), np.arange(60), stabilised=columns) for columns in ((), (0,)))
+    assert stabilised.variance[0] == pytest.approx(plain.variance[0], rel=0.01)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_stabilised_figure_at_an_end_has_the_interval_of_its_patients(value):
+    statistic = mean_of(np.full(20, value))
+    plain, stabilised = (
+        share_intervals(statistic, np.arange(20), [20.0], stabilised=columns)[0] for columns in ((), (0,))
+    )
+    assert stabilised == plain
+
+
+def findings_drawn(rng, n):
+    """Return targets (n, 3), probabilities and patients of 1 to 10 X-rays; the third finding is rare."""
+    patient = np.repeat(np.arange(n), rng.integers(1, 11, n))[:n]
+    targets = (rng.random((n, 3)) < [0.3, 0.5, 0.1]).astype(float)
+    return targets, 1 / (1 + np.exp(-(rng.normal(size=(n, 3)) + 3.6 * (targets - 0.5)))), patient.astype(str)
+
+
+def test_a_mean_over_findings_holds_where_a_rare_one_has_no_error_by_chance():
+    rng, names = np.random.default_rng(0), ["a", "b", "c"]
+    targets, chances, _ = findings_drawn(rng, 200_000)
+    truth = multilabel_metrics(targets, chances)["average_precision"]
+    found = []
+    while len(found) < 300:
+        targets, chances, patient = findings_drawn(rng, 60)
+        if targets.any(0).all():
+            found.append(summarise_findings(targets, chances, names, patient)["average_precision"])
+    held = np.mean([mean["low"] <= truth <= mean["high"] for mean in found])
+    assert held >= 0.96  # 0.94 with the variance of the mean as it is
+
+
+def test_the_mean_of_one_finding_has_the_interval_of_it():
+    targets, chances, patient = findings_drawn(np.random.default_rng(1), 60)
+    summary = summarise_findings(targets[:, :1], chances[:, :1], ["a"], patient)
+    for name in ("auc", "average_precision"):
+        assert summary[name] == summary["per_class"]["a"][name]
+
+
+def ranked_by(measure, targets, chances):
+    """Return a statistic (B, 4) of weights: a measure of three columns, and its mean."""
+
+    def statistic(weights):
+        columns = [measure(targets[:, k] == 1, chances[:, k], weights) for k in range(3)]
+        return np.column_stack([*columns, np.mean(columns, axis=0)])
+
+    return statistic
+
+
+def limits_of(estimate):
+    return pytest.approx((estimate["low"], estimate["high"]), abs=1e-12)
+
+
+def test_an_evaluation_has_its_means_as_uncertain_as_their_parts_and_stabilises_average_precision():
+    targets, chances, patient = findings_drawn(np.random.default_rng(3), 120)
+    chances[:, 2] = 0.1 + 0.8 * targets[:, 2]  # a rare finding without an error
+    positive, negative = ([effective_patients(patient, targets[:, k] == value) for k in range(3)] for value in (1, 0))
+    pairs = [patients_of_pairs(*pair) for pair in zip(positive, negative, strict=True)]
+    summary = summarise_findings(targets, chances, ["a", "b", "c"], patient)
+    for name, measure, patients, stabilised in (
+        ("auc", weighted_auc, pairs, []),
+        ("average_precision", weighted_average_precision, positive, [0, 1, 2, 3]),
+    ):
+        arguments = ranked_by(measure, targets, chances), patient, [*patients, mean_of_patients(patients)]
+        plain = share_intervals(*arguments)
+        own = share_intervals(*arguments, means={3: [0, 1, 2]}, stabilised=stabilised)
+        assert own == [*(limits_of(summary["per_class"][c][name]) for c in "abc"), limits_of(summary[name])]
+        assert width(own[3]) > 1.03 * width(plain[3])
+    table = pd.DataFrame({"image_id": [str(k) for k in range(120)], "patient_id": patient})
+    for k, name in enumerate("abc"):
+        table[f"target_{name}"], table[f"prob_{name}"] = targets[:, k], chances[:, k]
+        table[f"logit_{name}"] = np.log(chances[:, k] / (1 - chances[:, k]))
+    further = further_scores(table, ["a", "b", "c"], "multi-label")["overall"]["mean_average_precision"]
+    assert further == pytest.approx(summary["average_precision"])
+
+
+def test_the_mean_auc_of_classes_is_as_uncertain_as_their_aucs():
+    rng = np.random.default_rng(4)
+    truth, patient = np.repeat([0, 1, 2], [80, 80, 6]), np.arange(166).astype(str)
+    logits = rng.normal(size=(166, 3)) + 2 * np.eye(3)[truth]
+    logits[:, 2] = 20 * (truth == 2) - 10  # a rare class without an error
+    chances = softmax(logits)
+    table = pd.DataFrame({"image_id": patient, "patient_id": patient})
+    table["label"], table["predicted"] = np.array(list("abc"))[truth], np.array(list("abc"))[chances.argmax(1)]
+    table[["prob_a", "prob_b", "prob_c"]] = chances
+    pairs = [patients_of_pairs((truth == k).sum(), (truth != k).sum()) for k in range(3)]
+    arguments = ranked_by(weighted_auc, np.eye(3)[truth], chances), patient, [*pairs, mean_of_patients(pairs)]
+    plain, own = share_intervals(*arguments)[3], share_intervals(*arguments, means={3: [0, 1, 2]})[3]
+    assert own == limits_of(summarise(table, list("abc"))["auc"])
+    assert width(own) > 1.03 * width(plain)
 
 
 # --- flipped signs -------------------------------------------------------------------------------------------------

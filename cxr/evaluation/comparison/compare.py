@@ -16,7 +16,7 @@ from cxr.evaluation.comparison.seeds import seed_notes
 from cxr.evaluation.comparison.sentences import notes_of, sentence_of
 from cxr.evaluation.intervals import LEVEL, difference_tests, sign_flips
 from cxr.evaluation.intervals import Paired as Test
-from cxr.evaluation.metrics import FastStatistic, estimates_of
+from cxr.evaluation.metrics import FastStatistic
 from cxr.evaluation.tests import holm
 from cxr.models.card import MULTI_LABEL
 from cxr.runs import Run
@@ -97,20 +97,12 @@ def _names(runs: Sequence[Predictions]) -> list[str]:
 
 
 def _compared(measures: Measures, index: int, run: Predictions, name: str, seed: int) -> Compared:
-    patients = {measure: [n] for measure, n in zip(measures.names, measures.patients(), strict=True)}
-    estimates = estimates_of(
-        lambda weights: measures.named(measures.values(index, weights)),
-        patients,
-        measures.paired.patients,
-        seed,
-        lambda part, n_parts: measures.named(measures.without(index, part, n_parts)),
-    )
     return {
         "run": run.run,
         "name": name,
         "n": len(run.table),
         "left_out": measures.paired.left_out[index],
-        "figures": {measure: values[0] for measure, values in estimates.items()},
+        "figures": measures.estimates(index, seed),
     }
 
 

@@ -8,10 +8,12 @@ import numpy as np
 
 from cxr.evaluation.comparison.pairing import Paired
 from cxr.evaluation.intervals import effective_patients, mean_of_patients, patients_of_pairs
-from cxr.evaluation.metrics import Figures, auc_without, weighted_auc
+from cxr.evaluation.metrics import Figures, auc_without, estimates_of, weighted_auc
+from cxr.formatting import Estimate
 from cxr.models.card import MULTI_LABEL
 
 ACCURACY, BALANCED, MACRO_AUC, MEAN_AUC = "accuracy", "balanced accuracy", "macro AUC", "mean AUC"
+_BY_CLASS = "AUC by class"
 
 
 class Measures:
@@ -60,9 +62,37 @@ class Measures:
         recalls = values["recall"][:, self.by_run[run].present].mean(1, keepdims=True)
         return np.hstack([values["accuracy"], recalls, values["auc"]])
 
-    def named(self, values: np.ndarray) -> Mapping[str, np.ndarray]:
-        """Return (B, 1) of each measure by its name, of (B, M)."""
-        return {name: column[:, None] for name, column in zip(self.names, values.T, strict=True)}
+    def estimates(self, run: int, seed: int) -> dict[str, Estimate]:
+        """Return each measure of a run as ``{value, low, high}``, with the intervals that an evaluation gives it."""
+        groups, numbers = self.paired.patients, self.patients()
+        if self.several:
+            found = estimates_of(
+                lambda weights: self._split(self.values(run, weights)),
+                {MEAN_AUC: numbers[:1], _BY_CLASS: numbers[1:]},
+                groups,
+                seed,
+                lambda part, n_parts: self._split(self.without(run, part, n_parts)),
+                {MEAN_AUC: (_BY_CLASS, self.findings)},
+            )
+            return dict(zip(self.names, [*found[MEAN_AUC], *found[_BY_CLASS]], strict=True))
+        figures = self.by_run[run]
+        found = estimates_of(
+            lambda weights: self._named(run, figures.values(weights)),
+            {name: [n] for name, n in zip(self.names, numbers, strict=True)}
+            | {_BY_CLASS: figures.patients(groups)["auc_by_class"]},
+            groups,
+            seed,
+            lambda part, n_parts: self._named(run, figures.without(part, n_parts)),
+            {MACRO_AUC: (_BY_CLASS, figures.ranked)},
+        )
+        return {name: found[name][0] for name in self.names}
+
+    def _split(self, aucs: np.ndarray) -> dict[str, np.ndarray]:
+        return {MEAN_AUC: aucs[:, :1], _BY_CLASS: aucs[:, 1:]}
+
+    def _named(self, run: int, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        columns = self._of_classes(run, values).T[..., None]
+        return dict(zip(self.names, columns, strict=True)) | {_BY_CLASS: values["auc_by_class"]}
 
     def patients(self) -> list[float]:
         """Return for each measure for how many independent X-rays its own stand at the least."""

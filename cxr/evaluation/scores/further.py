@@ -168,7 +168,9 @@ def _shares(entries: Entries, both: list[int]) -> dict[str, list[Estimate]]:
             **ranked,
         }
 
-    return estimates_of(values, _patients(entries, present, both), entries.groups, 0)
+    parts_of_means = {"mean_average_precision": ("average_precision", both)}
+    numbers, scaled = _patients(entries, present, both), ("average_precision", "mean_average_precision")
+    return estimates_of(values, numbers, entries.groups, 0, means=parts_of_means, stabilised=scaled)
 
 
 def _cells(entries: Entries) -> list[np.ndarray]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cxr.evaluation.intervals import LEVEL, Groups, Jackknife, Limits, jackknife, share_interval, values_without
+from cxr.evaluation.intervals import LEVEL, Groups, Jackknife, Limits, jackknife, share_interval
+from cxr.evaluation.resampling.leaving_out import values_without
 
 _SMALLEST_P = 1e-6
 _HALVINGS = 20
