@@ -1,10 +1,11 @@
-# CPU and GPU alike: the wheels of torch on the package index carry CUDA. With a GPU, start with `--gpus all`
-# (needs the NVIDIA container toolkit on the host).
+# CPU and GPU alike: the wheels of torch on the package index carry CUDA.
 #
-#   docker build -t cxr .
-#   docker run --rm -p 127.0.0.1:8501:8501 -v cxr-data:/data -v cxr-runs:/runs -v cxr-weights:/weights cxr
-#   docker run --rm --gpus all --shm-size 2g -p 127.0.0.1:8501:8501 -v cxr-data:/data -v cxr-runs:/runs cxr
+#   docker build -t cxr .          (podman build --format docker -t cxr . : without it the health check is left out)
+#   docker run --rm --hostname cxr --stop-timeout 30 -p 127.0.0.1:8501:8501 \
+#     -v cxr-data:/data -v cxr-runs:/runs -v cxr-weights:/weights cxr
 #
+# With a GPU, add `--gpus all` (needs the NVIDIA container toolkit on the host), with several also `--shm-size 2g`. A
+# recipe with `compile: true` is refused: no compiler is inside.
 # Behind a proxy that serves it under a path, add `-e STREAMLIT_SERVER_BASE_URL_PATH=cxr`; the health check follows.
 FROM python:3.11-slim
 
@@ -22,7 +23,8 @@ COPY --chown=researcher:researcher dashboard dashboard
 COPY --chown=researcher:researcher weights weights
 COPY container.sh /usr/local/bin/cxr-container
 COPY --chown=researcher:researcher docs/glossary.md docs/glossary.md
-RUN pip install --no-cache-dir --no-deps --editable .
+# With the locked setuptools of requirements.txt: nothing is fetched here.
+RUN pip install --no-cache-dir --no-deps --no-build-isolation --editable .
 
 USER researcher
 ENV CXR_DATA=/data CXR_RUNS=/runs CXR_WEIGHTS=/weights PYTHONUNBUFFERED=1

@@ -12,10 +12,12 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from cxr.data.phantom import write_demo
 
@@ -96,6 +98,41 @@ def test_compose_and_image_agree_on_volumes_and_port():
     assert service["ports"] == ["127.0.0.1:8501:8501"]
     assert service["hostname"]
     assert not service.get("init"), "the signal to end goes to the first process, which must be container.sh"
+
+
+def test_the_build_takes_only_what_is_locked():
+    """A build in isolation would fetch the newest setuptools, which no lock names."""
+    installs = re.findall(r"pip install (.+)$", DOCKERFILE, flags=re.MULTILINE)
+    assert len(installs) == 2
+    assert all({"--no-cache-dir", "--no-deps"} <= set(words.split()) for words in installs)
+    assert "-r requirements.txt" in installs[0]
+    assert "--no-build-isolation" in installs[1]
+    locked = dict(re.findall(r"^([\w.-]+)==([\w.]+)", (PROJECT / "requirements.txt").read_text(), flags=re.MULTILINE))
+    build = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
+    for requirement in map(Requirement, build):
+        assert requirement.specifier.contains(locked[requirement.name]), requirement
+
+
+def test_the_container_starts_with_a_program_that_it_has():
+    (command,) = json.loads(re.search(r"^CMD (\[.+\])$", DOCKERFILE, flags=re.MULTILINE)[1])
+    (source,) = [source for source, target in copied() if target == f"/usr/local/bin/{command}"]
+    assert os.access(PROJECT / source, os.X_OK)
+
+
+@pytest.mark.parametrize("file", ["Dockerfile", "README.md"])
+def test_what_is_told_of_starting_the_image_agrees_with_compose(file: str):
+    text = re.sub(r"\\\n#?", " ", (PROJECT / file).read_text(encoding="utf-8"))
+    (line,) = re.findall(r"^[# ]*(docker run .+)$", text, flags=re.MULTILINE)
+    words = shlex.split(line)
+    given = [(words[k], words[k + 1]) for k in range(len(words) - 1)]
+    compose = yaml.safe_load((PROJECT / "compose.yaml").read_text(encoding="utf-8"))
+    service = compose["services"]["dashboard"]
+    assert ("--hostname", service["hostname"]) in given
+    assert ("--stop-timeout", service["stop_grace_period"].removesuffix("s")) in given
+    assert [("-p", port) for port in service["ports"]] == [pair for pair in given if pair[0] == "-p"]
+    assert [("-v", f"cxr-{volume}") for volume in service["volumes"]] == [pair for pair in given if pair[0] == "-v"]
+    assert set(compose["volumes"]) == {volume.partition(":")[0] for volume in service["volumes"]}
+    assert words[-1] == service["image"]
 
 
 @pytest.fixture

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 from streamlit.testing.v1 import AppTest
+
+from cxr.cli.python_calls import python_call
 
 HOME = Path(__file__).resolve().parents[2] / "dashboard" / "Home.py"
 
@@ -20,6 +24,16 @@ def opened(page: str, /, **query: str) -> AppTest:
         app.query_params[name] = value
     app.switch_page(f"views/{page}.py")
     return app.run()
+
+
+def done_by_call(*words: object) -> str:
+    """Do what the Python lines beside a command say, with no name but their own, and return what they print."""
+    lines = python_call(["cxr", *words])
+    assert lines, f"no call of {words}"
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(lines, "page", "exec"), {})
+    return printed.getvalue()
 
 
 def open_address(app: AppTest, query: dict[str, Any]) -> AppTest:

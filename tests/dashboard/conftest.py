@@ -6,12 +6,14 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import CodeType
 from typing import Any, ClassVar
 
 import pytest
 import streamlit
+from streamlit.components.v2 import manifest_scanner
 from streamlit.runtime.scriptrunner.script_cache import ScriptCache
 
 from cxr.data import Manifest
@@ -48,8 +50,12 @@ class KeptScripts(ScriptCache):
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_pages() -> Iterator[None]:
-    """Pages are compiled once, and Streamlit counts nothing for its statistics, as ``dashboard/.streamlit`` says."""
+    """Pages are compiled and installed packages searched for components once, as a running dashboard does.
+
+    Streamlit counts nothing for its statistics, as ``dashboard/.streamlit`` says.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
         for module in ("app_test", "local_script_runner"):
             patch.setattr(f"streamlit.testing.v1.{module}.ScriptCache", KeptScripts)
         streamlit.config.set_option("browser.gatherUsageStats", False)

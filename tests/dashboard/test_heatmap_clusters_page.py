@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from apps import opened, said
+from apps import done_by_call, opened, said
 from configurations import CONFIGURATIONS, ODD_NAMES, Configuration
 from streamlit.testing.v1 import AppTest
 
@@ -14,6 +16,7 @@ from cxr.data import Manifest
 from cxr.data.library import save_data_set
 from cxr.experiments.clusters.job import run as cluster
 from cxr.experiments.clusters.names import names_of
+from cxr.experiments.clusters.region.export import MASK
 from cxr.runs import Run, get_run, list_runs
 from cxr.runs.folder import RunFolder
 from tests.audits.finished import finished
@@ -95,6 +98,24 @@ def test_a_button_starts_the_run_that_the_command_starts(tmp_path: Path, monkeyp
     assert [error.value for error in app.error] == []
     params = list_runs(kind="cluster-heatmaps")[0].params
     assert (params.network, params.split, params.targets, params.heatmaps) == ("net", "test", "hernia", "")
+
+
+def test_the_python_calls_name_measure_and_export_a_cluster_as_the_commands_do(tmp_path: Path, cxr: Callable):
+    run, _ = prepared(tmp_path, ODD_NAMES[0])
+    title = 'mark\'s "corner"'
+    done_by_call("clusters", run.id, "--name", 1, title)
+    assert names_of(run) == {1: title}
+
+    status, printed, _ = cxr("clusters", run.id, "--measure", 1, "--mode", "mean", "--json")
+    assert status == 0
+    assert done_by_call("clusters", run.id, "--measure", 1, "--mode", "mean").strip() == json.loads(printed)["sentence"]
+
+    by_command, by_call = tmp_path / "by-command", tmp_path / "by-call"
+    assert cxr("clusters", run.id, "--export-mask", 1, "--out", by_command)[0] == 0
+    done_by_call("clusters", run.id, "--export-mask", 1, "--out", by_call)
+    assert {path.name for path in by_call.iterdir()} == {path.name for path in by_command.iterdir()}
+    for file in ("manifest.csv", MASK):
+        assert (by_call / file).read_bytes() == (by_command / file).read_bytes(), file
 
 
 @pytest.mark.parametrize("configuration", [ODD_NAMES[1]], ids=str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -9,13 +10,20 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import pytest
-from apps import opened
+import torch
+import torchvision
+from apps import done_by_call, opened
 
 from cxr.cli.python_calls import python_call
 from cxr.data import Manifest
+from cxr.errors import WeightsError
+from cxr.models import load_model
+from cxr.paths import shipped_weights, weights_root
 from cxr.runs import Run, list_runs
 from cxr.runs.starting import NotStarted, nothing_started, start
+from tests.reports.runs_made import measured
 
 RUNS = (
     "cxr evaluate {run} --data demo --split test --include-seen",
@@ -101,7 +109,7 @@ def test_calls_that_are_done_at_once_work_as_they_stand(trained: Run, demo: Mani
     calls = [python_call(filled(line, trained, demo, tmp_path / "files")) for line in DONE_HERE]
     assert all(calls), [line for line, call in zip(DONE_HERE, calls, strict=True) if not call]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    script = "\n".join(calls)
+    script = "\n".join(f"exec({call!r}, {{}})" for call in calls)  # none sees what another has imported
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
@@ -109,6 +117,82 @@ def test_calls_that_are_done_at_once_work_as_they_stand(trained: Run, demo: Mani
     written = {path.name for path in (tmp_path / "files").iterdir()}
     assert {"demo.zip", "report.html", "card.md"} <= written
     assert "finished" in done.stdout
+
+
+def test_the_call_of_compare_prints_the_differences_that_the_command_finds(
+    trained: Run, demo: Manifest, cxr: Callable
+) -> None:
+    own = measured(shipped_weights() / "demo.safetensors", demo.path, splits=["test"], include_seen=True)
+    for words in ((trained.id, own.id), (own.id, trained.id, "--split", "test")):
+        status, printed, _ = cxr("compare", *words, "--json")
+        assert status == 0
+        sentences = [difference["sentence"] for difference in json.loads(printed)["differences"]]
+        assert len(sentences) == 3
+        assert done_by_call("compare", *words).splitlines() == sentences
+
+
+def test_the_calls_of_a_data_set_write_and_print_what_the_commands_do(
+    demo: Manifest, tmp_path: Path, cxr: Callable
+) -> None:
+    by_command, by_call = tmp_path / "command.json", tmp_path / "call.json"
+    assert cxr("data", "export", "demo", "--croissant", by_command)[0] == 0
+    done_by_call("data", "export", "demo", "--croissant", by_call)
+    assert by_call.read_bytes() == by_command.read_bytes()
+    for words in ([], ["--split", "test"]):
+        status, printed, _ = cxr("data", "openings", "demo", *words, "--json")
+        assert status == 0
+        assert done_by_call("data", "openings", "demo", *words).splitlines() == [
+            entry["sentence"] for entry in json.loads(printed)
+        ]
+
+
+def test_the_call_of_a_check_writes_flags_and_what_is_left_of_a_split(
+    demo: Manifest, tmp_path: Path, cxr: Callable
+) -> None:
+    ids = demo.select(split="test").ids
+    path = demo.image_path(ids[0])
+    cv2.imwrite(str(path), 255 - cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
+    for kind, left in (("inverted", ids[1:]), ("lateral", ids)):
+        flags, rest = ([tmp_path / f"{kind}-{what}-{k}.csv" for k in range(2)] for what in ("flags", "rest"))
+        for k, done in enumerate((cxr, done_by_call)):
+            done("data", "check", "demo", "--split", "test", "--out", flags[k], "--without", rest[k], "--kind", kind)
+        assert flags[0].read_bytes() == flags[1].read_bytes()
+        assert [Manifest.load(file).ids for file in rest] == [left, left]
+
+
+def test_the_call_of_an_import_makes_the_weights_that_the_command_makes(tmp_path: Path, cxr: Callable) -> None:
+    torch.manual_seed(0)
+    file = tmp_path / "theirs.pth"
+    torch.save({"state_dict": torchvision.models.resnet18(num_classes=2).state_dict()}, file)
+    words = ["weights", "import", file, "--classes", "left, right,", "--task", "single-label", "--size", "224"]
+    words += ["--mean", "imagenet", "--std", "0.2,0.3,0.4", "--licence", "MIT", "--origin", "a friend"]
+    assert cxr(*words, "--name", "by-command")[0] == 0
+    printed = done_by_call(*words, "--name", "by-call")
+    by_command, by_call = (load_model(f"{name}") for name in ("by-command", "by-call"))
+    assert Path(printed.strip()) == weights_root() / "by-call.safetensors"
+    own = {"name": "by-call", "created": by_call.card.created}
+    assert by_call.card.to_dict() == by_command.card.to_dict() | own
+    state = by_command.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in by_call.state_dict().items())
+    with pytest.raises(WeightsError, match="exists"):
+        done_by_call(*words, "--name", "by-call")
+    done_by_call(*words, "--name", "by-call", "--force")
+
+
+def test_a_checklist_and_a_notebook_are_written_by_their_calls_too(
+    trained: Run, demo: Manifest, tmp_path: Path, cxr: Callable
+) -> None:
+    for words in (("checklist", trained.id, "--which", "claim", "--which", "card"), ("report", trained.id)):
+        ending = ".md" if words[0] == "checklist" else ".ipynb"
+        files = [tmp_path / f"command{ending}", tmp_path / f"call{ending}"]
+        assert cxr(*words, "--out", files[0])[0] == 0
+        done_by_call(*words, "--out", files[1])
+        assert files[0].read_text() == files[1].read_text()
+
+
+def test_a_plan_alone_has_no_call_since_its_lines_would_train(demo: Manifest) -> None:
+    assert python_call(["cxr", "train", "demo", "--data", "demo"])
+    assert python_call(["cxr", "train", "demo", "--data", "demo", "--plan"]) == ""
 
 
 def test_nothing_is_started_or_written_while_a_call_is_made(trained: Run, demo: Manifest, tmp_path: Path) -> None:

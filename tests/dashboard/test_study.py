@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from apps import opened, refused, said
+from apps import done_by_call, opened, refused, said
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
@@ -76,6 +78,28 @@ def test_a_finished_study_shows_its_members_differences_and_what_they_do_not_tel
     assert "finished" in table.loc["a", "seed 0"]
     assert "Seeds are not patients" in said(app)
     assert any("b against a" in text.value for text in app.markdown)
+
+
+@pytest.mark.usefixtures("quick_members")
+def test_the_python_calls_run_a_study_and_report_it_as_the_commands_do(
+    demo: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cxr: Callable
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipes = {"a": {"recipe": RECIPE}, "b": {"recipe": RECIPE, "set": {"stages.0.epochs": 6}}}
+    plan = {"name": "mine", "recipes": recipes, "seeds": 2, "first_epochs": 2, "set": {"stages.0.epochs": 6}}
+    Path("mine.yaml").write_text(yaml.safe_dump(plan))
+    assert done_by_call("study", "mine.yaml", "--data", "demo") == "finished\n"
+    (done,) = list_runs(kind="study")
+    assert [member.state for member in members(done)] == ["finished"] * 4
+
+    levels = ["--first", 4, "--accuracy", 0.5]
+    for ending, options in ((".csv", []), (".md", []), (".md", levels)):
+        assert cxr("study", "report", done.id, "--out", f"command{ending}", *options)[0] == 0
+        done_by_call("study", "report", done.id, "--out", f"call{ending}", *options)
+        assert Path(f"call{ending}").read_text() == Path(f"command{ending}").read_text().replace("command-", "call-")
+    assert "over the first 4 epochs" in Path("call.md").read_text()
+    sentences = json.loads(cxr("study", "report", done.id, "--json", *levels)[1])["sentences"]
+    assert done_by_call("study", "report", done.id, *levels).splitlines() == sentences
 
 
 @pytest.mark.usefixtures("quick_members")

@@ -8,11 +8,12 @@ import re
 import shutil
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from apps import opened, refused, said, shown_in_viewer
+from apps import done_by_call, opened, refused, said, shown_in_viewer
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
@@ -212,6 +213,20 @@ def test_the_report_is_one_file_with_the_finding_pictures_and_tables(experiment:
         conditions = pd.read_csv(archive.open("conditions.csv"))
     assert len(predictions) == results["n_images"]
     assert {"before", "tokens", "random", "other"} <= set(conditions["condition"])
+
+
+def test_the_python_call_writes_the_report_that_the_command_writes(
+    experiment: Run, tmp_path: Path, cxr: Callable
+) -> None:
+    words = ["text", "report", experiment.id, "--out"]
+    contents = []
+    for ending, options in ((".md", []), (".html", []), (".html", ["--with-ids", "--with-images"])):
+        by_command, by_call = tmp_path / f"by-command{ending}", tmp_path / f"by-call{ending}"
+        assert cxr(*words, by_command, *options)[0] == 0
+        done_by_call(*words, by_call, *options)
+        assert by_call.read_text() == by_command.read_text()
+        contents.append(by_call.read_text())
+    assert len(set(contents)) == 3
 
 
 def test_a_report_that_cannot_be_written_is_reported_in_one_line(experiment: Run, trained: Run, tmp_path: Path) -> None:

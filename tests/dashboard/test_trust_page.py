@@ -12,8 +12,9 @@ from apps import opened, refused, said
 from cxr.data import Manifest
 from cxr.reports import audit as report
 from cxr.runs import Run, list_runs
-from dashboard.widgets import viewer
 from tests.audits.finished import finished
+
+from widgets import viewer  # isort: skip  - found through the path that conftest sets
 
 QUICK = {"quick": True}
 

@@ -76,6 +76,9 @@ def _text_mask(values: Values) -> list[str]:
 
 
 def _train(values: Values) -> list[str]:
+    """Return the lines that train; none for a plan alone, which starts nothing."""
+    if values.given("plan"):
+        return []
     changes = values.given("changes") or ()
     changed = f".changed({_yaml(changes)!r})" if changes else ""
     where = values.given("slurm")
@@ -110,12 +113,25 @@ def _study(values: Values) -> list[str]:
 
 
 def _study_report(values: Values) -> list[str]:
+    named = {"first_epochs": values.given("first"), "accuracy": values.given("accuracy")}
+    options = "".join(f", {name}={list(levels)!r}" for name, levels in named.items() if levels)
+    report = f"report(get_run({values['study']}){options})"
+    if values.given("out") is None:
+        return [
+            "from cxr.experiments.study.comparison import report",
+            "from cxr.runs import get_run",
+            "",
+            f"for sentence in {report}.sentences:",
+            "    print(sentence)",
+        ]
     return [
+        "from pathlib import Path",
+        "",
         "from cxr.experiments.study.comparison import report",
         "from cxr.reports.study import write",
         "from cxr.runs import get_run",
         "",
-        f"write(report(get_run({values['study']})), {values['out']})",
+        f"write({report}, Path({values['out']}).expanduser())",
     ]
 
 
@@ -144,7 +160,25 @@ def _text_report(values: Values) -> list[str]:
     ]
 
 
+def _checklist(values: Values) -> list[str]:
+    names = f", {list(values.params['which'])!r}" if values.given("which") else ""
+    if values.given("out") is None:
+        return _of_a_run("cxr.reports.checklist", "fill", lambda _: names, '["finding"]')(values)
+    written = _of_a_run("cxr.reports.checklist", "write", lambda _: f", Path({values['out']}){names}")
+    return ["from pathlib import Path", "", *written(values)]
+
+
 def _report(values: Values) -> list[str]:
+    if values.params["out"].suffix.lower() == ".ipynb":
+        chosen = "".join(f", {name}={values[param]}" for param, name in (("split", "split"), ("finding", "number")))
+        return [
+            "from pathlib import Path",
+            "",
+            "from cxr.reports.notebooks import finding_of, write",
+            "from cxr.runs import get_run",
+            "",
+            f"write(finding_of(get_run({values['run']}){chosen}), Path({values['out']}))",
+        ]
     given = [("heatmaps", "heatmaps"), ("image", "images"), ("with_images", "with_images"), ("with_ids", "with_ids")]
     choices = [f"{name}={values[param]}" for param, name in [*given, ("split", "split")] if values.given(param)]
     if values.given("heatmaps") or values.given("image"):
@@ -212,7 +246,8 @@ def _data_export(values: Values) -> list[str]:
     if values.given("croissant") is not None:
         module = "from cxr.reports.exports.croissant import write"
         first, *rest = _manifest(values, "data")
-        return [first, *rest[:1], module, *rest[1:], f"write(manifest, {values['croissant']})"]
+        written = f"write(manifest, Path({values['croissant']}))"
+        return ["from pathlib import Path", "", first, *rest[:1], module, *rest[1:], written]
     return [
         "from pathlib import Path",
         "",
@@ -229,8 +264,9 @@ def _data_openings(values: Values) -> list[str]:
         "from cxr.data.openings import held_out_ids, in_words, openings_of",
         "",
         f"manifest = Manifest.load(resolve_manifest({values['data']}))",
-        "for split, ids in held_out_ids(manifest, manifest.ids).items():",
-        "    print(in_words(openings_of(manifest, ids, split)))",
+        "groups = held_out_ids(manifest, manifest.ids)",
+        f"for split in {list(values.params['split']) if values.given('split') else 'groups'}:",
+        "    print(in_words(openings_of(manifest, groups[split], split)))",
     ]
 
 
@@ -244,22 +280,36 @@ def _data_guess(values: Values) -> list[str]:
 
 
 def _data_check(values: Values) -> list[str]:
-    """Return the lines that also write what is left; none for a check alone, which is a run."""
-    if values.given("without") is None:
+    """Return the lines that also write flags or what is left; none for a check alone, which is a run."""
+    flags, rest = values.given("out") is not None, values.given("without") is not None
+    if not (flags or rest):
         return []
-    return [
+    more = f", shards={values['shards']}" if values.params["shards"] > 1 else ""
+    lines = [
+        *(["import shutil", ""] if flags else []),
         "import cxr",
-        "from cxr.experiments.appearance.results import check_results, remaining",
+        *(["from cxr.experiments.appearance.job import TABLE"] if flags else []),
+        *(["from cxr.experiments.appearance.results import check_results, remaining"] if rest else []),
+        *(["from cxr.text.search import images_of"] if rest else []),
         "",
         f'params = {{"manifest": {values["data"]}, "split": {values["split"]}}}',
-        'run = cxr.runs.start("check-data", params, detached=False)',
-        f"rest = remaining(check_results(run), run.params.data, {list(values.given('kind') or ())!r})",
-        f"rest.save({values['without']})",
+        f'run = cxr.runs.start("check-data", params{more}, detached=False)',
     ]
+    if flags:
+        lines.append(f"shutil.copy(run.folder.path / TABLE, {values['out']})")
+    if rest:
+        kinds = f", {list(values.params['kind'])!r}" if values.given("kind") else ""
+        lines.append(f"manifest = images_of({values['data']}, {values['split']})")
+        lines.append(f"remaining(check_results(run), manifest{kinds}).save({values['without']})")
+    return lines
 
 
 def _clusters(values: Values) -> list[str]:
     """Return the lines for a cluster of a run; none for a network, whose clusters a run looks for."""
+    if values.given("name") is not None:
+        number, title = values.params["name"]
+        named = _of_a_run("cxr.experiments.clusters.names", "name_cluster", lambda _: f", {number}, {title!r}")
+        return named(values)
     number = values.given("measure")
     if number is not None:
         return [
@@ -298,7 +348,7 @@ def _weights_export(values: Values) -> list[str]:
 def _weights_import(values: Values) -> list[str]:
     known = ("task", "size", "mean", "std", "channels", "name", "licence", "origin")
     names = values.given("classes")
-    classes = f", classes={tuple(name.strip() for name in names.split(','))!r}" if names else ""
+    classes = f", classes={tuple(filter(None, map(str.strip, names.split(','))))!r}" if names else ""
     return [
         "from cxr.models.imports.conversion import import_weights, look_at",
         "",
@@ -317,7 +367,7 @@ TEMPLATES: Mapping[tuple[str, ...], Template] = {
     ("study", "run"): _study,
     ("study", "report"): _study_report,
     ("text", "report"): _text_report,
-    ("checklist",): _of_a_run("cxr.reports.checklist", "fill", lambda values: "", '["finding"]'),
+    ("checklist",): _checklist,
     ("slices",): _of_a_run(
         "cxr.evaluation.slices",
         "slices_of",
