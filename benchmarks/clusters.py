@@ -336,8 +336,8 @@ def time_in_words(rows: list[list[str]]) -> list[str]:
     """Return the section on time."""
     return [
         "## Time",
-        f"Seconds after the heatmaps, by the clock, on {os.cpu_count()} cores. Text was never searched for on these X-rays "
-        "before.",
+        f"Seconds after the heatmaps, by the clock, on {os.cpu_count()} cores. Text was never searched for on these "
+        "X-rays before.",
         table(["X-rays", "run", "seconds"], rows),
     ]
 
