@@ -283,7 +283,9 @@ def errors_here() -> Iterator[None]:
 
 
 page.header(
-    "Data", ("Your X-rays by class and source. Import your own: nothing is copied, the files stay where they are.")
+    "Data",
+    ("Your X-rays by class and source. Import your own: nothing is copied, the files stay where they are."),
+    dense=True,
 )
 with page.told_in_one_line():
     pick.arrive("data:tab", "tab", TABS[0], allowed=TABS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 import streamlit as st
 
 from cxr.data.library import list_data_sets
@@ -82,8 +84,12 @@ with page.told_in_one_line():
         st.caption("No run yet. Trainings, evaluations and text experiments appear here.")
 st.header("Data sets", anchor=False)
 if sets:
-    rows = [{"name": d.name, "X-rays": d.n, "from": d.kind or "–"} for d in sets]
-    st.dataframe(rows, hide_index=True, column_config={"X-rays": tables.COUNT})
+    rows = [
+        {"page": f"data?{urlencode({'data': d.name})}", "name": d.name, "X-rays": d.n, "from": d.kind or "–"}
+        for d in sets
+    ]
+    page_of_set = st.column_config.LinkColumn("page", display_text="Open", width=55)
+    st.dataframe(rows, hide_index=True, column_config={"page": page_of_set, "X-rays": tables.COUNT})
 else:
     st.caption("None yet.")
 st.info(

@@ -155,6 +155,19 @@ def as_params(network: str) -> dict[str, str]:
     return {"run" if training_of(network) else "weights": network}
 
 
+def say_of_which_network(run: Run) -> None:
+    """Say that an evaluation is not the training that it measures, and lead to that one's own results."""
+    if not isinstance(run.params, EvaluationParams):
+        return
+    training = training_of(network_of(run))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        named = f"the training {training.name}" if training else f"the network {network_of(run)}"
+        st.caption(address.plain(f"An evaluation of {named} on {run.params.data_set}."), width="content")
+        if training is not None:
+            query = {"run": training.id}
+            pages.link(pages.RESULTS, "Results of the training", query, key="results:training", icon=":material/undo:")
+
+
 def link_to(run: Run) -> dict[str, str]:
     """Return the query parameters of a run's network and data; empty for predictions without a network."""
     if isinstance(run.params, PredictionsParams):
@@ -234,12 +247,13 @@ def show_section(evaluated: Evaluated, finding: str) -> None:
         further.show(more)
 
 
-page.header("Results", "Every figure with its 95 % interval. Choose a cell or a finding to see its images.")
+page.header("Results", "Every figure with its 95 % interval. Choose a cell or a finding to see its images.", dense=True)
 with page.told_in_one_line():
     table_form.show_where_nothing_is(MEASURED)
     for_run, for_split, for_more = st.columns([6, 2, 2], vertical_alignment="bottom")
     with for_run:
-        run = pick.run(*MEASURED, empty="No training has been run yet, so there are no results.")
+        nothing = "No training has been run yet, so there are no results."
+        run = pick.run(*MEASURED, empty=nothing, first=lambda run: load.predictions_file(run).is_file())
     table = load.predictions(run)
     if table is None or ("predicted" not in table and not run.results()):
         wait_for(run)
@@ -250,13 +264,14 @@ with page.told_in_one_line():
     for_more.page_link(
         pages.COMPARE, label="Compare runs", icon=":material/compare_arrows:", query_params={"runs": run.id}
     )
+    say_of_which_network(run)
     network = as_params(link["model"]) if link else {}
     if network and measured.is_of_an_older_version(run, network):
         measured.of_an_older_version(run, network)
     results = training_results(run)
     several = results.get("task") == MULTI_LABEL
     new = measured_rows(table, results)
-    stamp = (run.folder.path / "predictions.parquet").stat().st_mtime_ns
+    stamp = load.predictions_file(run).stat().st_mtime_ns
     classes = [c.removeprefix("logit_") for c in table.columns if c.startswith("logit_")]
     stored = (results.get("splits") or {}).get(split)
     result = stored if stored and "n_patients" in stored else summary(run.id, stamp, split, new, classes)

@@ -129,6 +129,7 @@ def missing_parts(audits: list[Run]) -> int:
 page.header(
     "Can this be trusted?",
     "What speaks against a network, or a table of predictions, the heaviest first; and what nobody has looked at.",
+    dense=True,
 )
 with page.told_in_one_line():
     chosen = choice.choose()

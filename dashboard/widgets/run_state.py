@@ -36,7 +36,9 @@ def state_line(run: Run, status: Status) -> None:
     elif status["state"] == "failed":
         right.error(address.plain(status["error"] or "failed without a message; see the log"))
     else:
-        right.caption(f"{status['message']} · ended {load.local_time(status['ended'])}")
+        # Beside the badge the same word would stand twice.
+        message = "" if status["message"] == status["state"] else f"{status['message']} · "
+        right.caption(f"{address.plain(message)}ended {load.local_time(status['ended'])}")
 
 
 def controls(run: Run, status: Status, *, key: str) -> None:

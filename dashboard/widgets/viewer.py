@@ -77,7 +77,9 @@ def show_slider(before: np.ndarray, after: np.ndarray, titles: tuple[str, str]) 
     height, width = before.shape[:2]
     colour = "#16202a" if st.context.theme.type == "light" else "#e6ebef"  # a frame does not inherit the theme's
     figure = slider_html(before, after, titles, round(_SLIDER_SIDE * width / max(height, width)))
-    st.iframe(f"<div style='color:{colour};font-family:sans-serif'>{figure}</div>", alt=" / ".join(titles))
+    # The frame has a margin of its own, with which the picture would be smaller than one beside it.
+    style = f"<style>body {{margin: 0}}</style><div style='color:{colour};font-family:Source Sans,sans-serif'>"
+    st.iframe(f"{style}{figure}</div>", alt=" / ".join(titles))
 
 
 def mask_colour(name: str) -> str:

@@ -15,7 +15,7 @@ from cxr.runs import Run, RunFolder
 from cxr.runs.kinds import KINDS
 from tests.dashboard.conftest import DASHBOARD
 
-from sections.home import runs_table  # isort: skip  - found through the path that conftest sets
+from sections.home import run_address, runs_table  # isort: skip  - found through the path that conftest sets
 from sections.home.next_step import best_step  # isort: skip
 from widgets import pages  # isort: skip
 
@@ -76,7 +76,7 @@ def test_the_table_is_narrowed_to_a_kind_and_paged_and_the_address_says_so(priva
     made("evaluate", "only")
     app = opened("home", page="2")
     assert len(runs_shown(app)) == 3
-    app.pills(key="home:kind").set_value("evaluate").run()
+    app.selectbox(key="home:kind").set_value("evaluate").run()
     assert runs_shown(app)["name"].tolist() == ["only"]
     assert {k: v[-1] for k, v in app.session_state["address"].shown.items()} == {"kind": "evaluate"}
     assert runs_shown(opened("home", kind="evaluate"))["name"].tolist() == ["only"]
@@ -105,11 +105,11 @@ def test_what_runs_is_shown_and_only_then_the_page_asks_again(
 def test_every_kind_of_run_has_a_page(private_folders: None) -> None:
     for kind in KINDS:
         run = made(kind, "x")
-        page = runs_table.address_of(run, run.status())
+        page = run_address.address_of(run, run.status(), {})
         assert page is not None, kind
         assert (DASHBOARD / "views" / f"{page.partition('?')[0]}.py").is_file()
     stranger = RunFolder.create(runs_root(), "from-the-future", {}, "y")
-    assert runs_table.address_of(Run(stranger), Run(stranger).status()) is None
+    assert run_address.address_of(Run(stranger), Run(stranger).status(), {}) is None
     assert "from-the-future" in runs_shown(opened("home"))["kind"].tolist()
 
 

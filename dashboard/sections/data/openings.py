@@ -43,4 +43,4 @@ def show(chosen: DataSet, data: Manifest) -> None:
         with st.expander(f"All {page.counted(len(rows), 'look')}"):
             table = pd.DataFrame(rows)[["split", *_COLUMNS]].rename(columns=_COLUMNS)
             st.dataframe(table, hide_index=True, height=min(320, 38 + 35 * len(table)))
-    page.command_line("cxr", "data", "openings", chosen.name)
+    page.command("cxr", "data", "openings", chosen.name)
