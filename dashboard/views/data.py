@@ -14,13 +14,14 @@ from cxr.data.jobs import split_data_set
 from cxr.data.library import DataSet, facts_beside, list_data_sets, read_excluded, read_notes
 from cxr.data.splits import in_order
 from cxr.errors import CxrError
-from cxr.runs import ENDED, list_runs, start
+from cxr.runs import ENDED, list_runs
 
 from sections.data import appearance, data_audit, duplicates, import_form, keeping, one_xray, openings, probes
 from services import load
 from widgets import address, gallery, page, pick, viewer, where
 from widgets import run_state as run_parts
 from widgets.access import acts
+from widgets.run_state import start
 
 REFRESH_S = 1.0
 SHOWN_RUNS = 5
@@ -177,7 +178,9 @@ def show_images(name: str, data: Manifest) -> None:
     for cell, column in zip(cells[:3], ("label", "source", "split"), strict=True):
         options, key = sorted(table[column].unique()), f"data:{column}"
         pick.arrive_some(key, column, options)
-        values = cell.multiselect(column.capitalize(), options, format_func=lambda v: v or "(none)", key=key)
+        values = cell.multiselect(
+            column.capitalize(), options, format_func=lambda v: v or "(none)", key=key, placeholder="any"
+        )
         pick.leave_some(column, values)
         table = table[table[column].isin(values)] if values else table
 

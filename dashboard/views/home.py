@@ -9,13 +9,14 @@ import streamlit as st
 from cxr.data.library import list_data_sets
 from cxr.errors import CxrError
 from cxr.paths import data_root
-from cxr.runs import Slurm, list_runs, start
+from cxr.runs import Slurm, list_runs
 
 from sections.home import runs_table, tour
 from sections.home.next_step import OTHER_STEPS, best_step
 from widgets import address, page, pages, tables, where
 from widgets import run_state as run_parts
 from widgets.access import acts
+from widgets.run_state import start
 
 REFRESH_S = 3
 SHOWN = 5  # of the runs that are not over

@@ -20,7 +20,7 @@ from cxr.json_types import JsonObject
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 from cxr.networks import training_of
 from cxr.reports.notebooks import MeasuredSplit
-from cxr.runs import Run, start
+from cxr.runs import Run
 from cxr.training.results import StageOutcome, training_results
 
 from sections.results import by_finding, curves, further, matrix, report, slices, table_form
@@ -29,6 +29,7 @@ from services import load
 from widgets import address, charts, locked, measured, page, pages, pick, subject, tables, where
 from widgets import run_state as run_parts
 from widgets.access import acts
+from widgets.run_state import start
 
 PAPER = (
     "The paper reports 100 % test accuracy on its own test set. Tested on outside data by the same authors, a plain "

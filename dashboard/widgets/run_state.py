@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import streamlit as st
 
+from cxr import runs
 from cxr.runs import ACTIVE, Run, Status, list_runs
 from cxr.runs.kinds import KINDS
 
@@ -24,6 +25,12 @@ COLOURS: dict[str, Literal["gray", "blue", "orange", "yellow", "green", "red"]] 
     "finished": "green",
     "failed": "red",
 }
+
+
+def start(kind: str, params: Mapping[str, Any], **more: Any) -> Run:
+    """Start a run as :func:`cxr.runs.start` does, and say so meanwhile: reading and checking the data takes seconds."""
+    with st.spinner("Starting …"):
+        return runs.start(kind, params, **more)
 
 
 def state_line(run: Run, status: Status) -> None:

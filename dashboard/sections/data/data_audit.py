@@ -24,12 +24,13 @@ from cxr.experiments.data_audit.results import (
 )
 from cxr.reports import data_audit as report
 from cxr.reports.identities import Privacy
-from cxr.runs import ACTIVE, Run, start
+from cxr.runs import ACTIVE, Run
 
 from services import load
 from widgets import charts, page, pick, viewer, where
 from widgets import run_state as run_parts
 from widgets.access import acts
+from widgets.run_state import start
 
 _IN_CHART = 25
 

@@ -29,12 +29,13 @@ from cxr.experiments.probes.results import (
 from cxr.experiments.probes.settings import MASKS
 from cxr.reports import probes as report
 from cxr.reports.identities import Privacy
-from cxr.runs import ACTIVE, Run, start
+from cxr.runs import ACTIVE, Run
 
 from services import load
 from widgets import charts, page, pick, viewer, where
 from widgets import run_state as run_parts
 from widgets.access import acts
+from widgets.run_state import start
 
 _WARNING, _SHOWN = charts.COLOURS[1], charts.COLOURS[0]
 _MASKS = {

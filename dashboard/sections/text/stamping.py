@@ -24,7 +24,7 @@ from cxr.experiments.stamping.settings import (
     patch_of,
 )
 from cxr.json_types import JsonObject
-from cxr.runs import Run, list_runs, start
+from cxr.runs import Run, list_runs
 from cxr.text import TextBox
 from cxr.text.stamp import COLOURS, CONTROLS, FONTS, LONGEST_WORD, PLACES, TAKES
 
@@ -33,6 +33,7 @@ from services import explaining, load
 from services.explaining import Xray
 from widgets import address, browse, locked, page, pick, viewer, where
 from widgets.access import acts
+from widgets.run_state import start
 from widgets.subject import Subject
 
 if TYPE_CHECKING:
