@@ -22,7 +22,7 @@ MASK_COLOURS: dict[str, tuple[int, int, int]] = {
 }
 """Outline colour (RGB) of each ground-truth mask: neither red nor blue, which speak of relevance."""
 
-_SLIDER_SIDE = 560
+_SLIDER_SIDE = 900  # as wide as a picture beside it, on screens up to full HD
 BOX_COLOUR = (255, 176, 32)
 _PLATE = (20, 24, 30)
 _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pandas as pd
 import pytest
@@ -111,6 +112,42 @@ def test_every_kind_of_run_has_a_page(private_folders: None) -> None:
     stranger = RunFolder.create(runs_root(), "from-the-future", {}, "y")
     assert run_address.address_of(Run(stranger), Run(stranger).status(), {}) is None
     assert "from-the-future" in runs_shown(opened("home"))["kind"].tolist()
+
+
+def test_a_run_opens_with_its_network_and_its_x_rays(demo: Manifest) -> None:
+    from cxr.data.library import list_data_sets
+
+    names = run_address.data_set_names()
+    file = list_data_sets()[0].manifest_path
+    data = names[file.resolve()]
+
+    def opens(kind: str, **params: Any) -> tuple[str, dict[str, list[str]]]:
+        run = Run(RunFolder.create(runs_root(), kind, {"manifest": str(file), **params}, "x"))
+        address = urlsplit(run_address.address_of(run, run.status(), names) or "")
+        return address.path, {k: v for k, v in parse_qs(address.query).items() if v != [run.id]}
+
+    of_network = {"model": "demo", "split": "test"}
+    shown = {"model": ["demo"], "data": [data], "split": ["test"]}
+    assert opens("text-experiment", **of_network) == ("text", {"look": ["Whole split"], **shown})
+    assert opens("text-stamping", **of_network) == ("text", {"look": ["Stamp"], **shown})
+    assert opens("cluster-heatmaps", **of_network) == ("explorer", shown)
+    assert opens("audit-data") == ("data", {"look": ["audit"], "data": [data]})
+    assert opens("find-duplicates") == ("data", {"look": ["check"], "data": [data]})
+    assert opens("audit-network", **of_network) == ("trust", {})
+    assert opens("audit-data", manifest="/gone/manifest.csv") == ("data", {})
+    made_here = Run(RunFolder.create(runs_root(), "demo", {"name": data}, "y"))
+    assert run_address.address_of(made_here, made_here.status(), names) == f"data?data={data}"
+
+
+def test_the_overview_leads_to_each_data_set_and_says_what_came_of_audits(demo: Manifest) -> None:
+    audit, text = made("audit-network", "a"), made("text-experiment", "t")
+    audit.folder.write_json("results.json", {"findings": [], "counts": {"serious": 1, "warning": 2, "note": 0}})
+    text.folder.write_json("results.json", {"n_changed": 3, "n_images": 1200})
+    app = opened("home")
+    results = runs_shown(app).set_index("name")["result"]
+    assert (results["a"], results["t"]) == ("1 serious, 2 warnings", "3 of 1,200 predictions changed")
+    sets = next(frame.value for frame in app.dataframe if "from" in frame.value.columns)
+    assert sets["page"].tolist() == [f"data?data={name}" for name in sets["name"]]
 
 
 def test_the_next_step_follows_from_what_there_is(demo: Manifest) -> None:
