@@ -22,7 +22,7 @@ def tab(browser, measured):
 @pytest.mark.parametrize(
     ("address", "shown"),
     [
-        ("trust?model=demo&data=demo", "[data-testid=stMarkdown]:has(.stMarkdownBadge) >> nth=-1"),
+        ("trust?model=demo&data=demo", '[data-testid=stMarkdown]:has(.stMarkdownBadge):has-text("1.") >> nth=0'),
         ("results", ".js-plotly-plot >> nth=0"),
         ("explorer?model=demo&data=demo&split=test", ".pane canvas >> nth=0"),
         ("data?data=demo", ".gallery button >> nth=0"),
