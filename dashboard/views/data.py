@@ -18,7 +18,7 @@ from cxr.runs import ENDED, list_runs
 
 from sections.data import appearance, data_audit, duplicates, import_form, keeping, one_xray, openings, probes
 from services import load
-from widgets import address, gallery, page, pick, viewer, where
+from widgets import address, gallery, page, pick, tables, viewer, where
 from widgets import run_state as run_parts
 from widgets.access import acts
 from widgets.run_state import start
@@ -53,7 +53,7 @@ def show_set() -> None:
     cells[1].metric("X-rays", f"{len(data):,}")
     n_patients = table.loc[table["patient_id"] != "", "patient_id"].nunique()
     cells[2].metric("Patients", f"{n_patients:,}" if n_patients else "unknown")
-    cells[3].metric("Sources", table.loc[table["source"] != "", "source"].nunique())
+    cells[3].metric("Sources", table.loc[table["source"] != "", "source"].nunique() or "unknown")
     cells[4].metric("Splits", len(data.splits) or "none yet", help=", ".join(in_order(data.splits)) or None)
     if load.one_source_each(data):
         st.warning(
@@ -103,7 +103,8 @@ def show_splits(chosen: DataSet, data: Manifest) -> None:
     left, right = st.columns(2)
     for cell, by, title in ((left, "split", "Class by split"), (right, "source", "Class by source")):
         cell.markdown(f"**{title}**")
-        cell.dataframe(counts(data.table, by))
+        crossed = counts(data.table, by)
+        cell.dataframe(crossed, column_config=tables.counts_of(crossed))
     if is_labelled(data):
         make_splits(chosen, data)
     openings.show(chosen, data)

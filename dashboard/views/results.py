@@ -99,7 +99,7 @@ def stage_table(stages: list[StageOutcome]) -> pd.DataFrame:
             {
                 "stage": stage["name"],
                 "task": stage["task"],
-                "X-rays": f"{stage['n_train']} + {stage['n_val']} validation",
+                "X-rays": f"{stage['n_train']:,} + {stage['n_val']:,} validation",
                 "epochs": stage["epochs"],
                 "best epoch": stage["best"]["epoch"],
                 "validation": f"{'mean AUC' if several else 'accuracy'} {charts.interval(score, percent=not several)}",

@@ -59,7 +59,8 @@ def show(run: Run) -> None:
     with page.told_in_one_line():
         _show_example(run, results, table)
     st.header("The whole set" if selection is None else "The X-rays of the selection", anchor=False)
-    st.dataframe(masking_tables.accuracies(results), hide_index=True)
+    accuracies = masking_tables.accuracies(results)
+    st.dataframe(accuracies, hide_index=True, column_config=tables.counts_of(accuracies))
     titles = masking.titles(results)
     st.markdown(f"**{titles['classes']}**")
     tables.show_wide(masking_tables.by_class(results))
@@ -158,7 +159,7 @@ def _frame(rows: pd.DataFrame, nothing: str) -> None:
     if rows.empty:
         st.caption(nothing)
     else:
-        st.dataframe(rows, hide_index=True)
+        st.dataframe(rows, hide_index=True, column_config=tables.counts_of(rows))
 
 
 def _show_exports(run: Run, table: pd.DataFrame) -> None:
