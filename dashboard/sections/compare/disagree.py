@@ -74,4 +74,4 @@ def show(
 def _caption(row: pd.Series) -> str:
     label, one, other = (viewer.plain(str(row[name])) for name in ("label", "first", "second"))
     first, second = (formatting.share(row[name]) for name in ("prob_first", "prob_second"))
-    return f"true: {label}  \n{one} {first} · {other} {second}"
+    return f"true: {label}  \n{one} {first}  \n{other} {second}"

@@ -105,7 +105,7 @@ def _show_images(run: Run) -> None:
         return
     first = rows.head(_LISTED)
     captions = {
-        row["image_id"]: f"{100 * row[f'share_{name}']:.0f} % on {100 * row[f'area_{name}']:.1f} % of the area"
+        row["image_id"]: f"{100 * row[f'share_{name}']:.0f} % on  \n{100 * row[f'area_{name}']:.1f} % of the area"
         for row in first.iloc[::-1].to_dict("records")
     }
     shown = list(dict.fromkeys(first["image_id"]))[:_SHOWN_IMAGES]
