@@ -19,6 +19,7 @@ from cxr.runs import Run, get_run, is_run_id, list_runs
 from services import load
 from widgets import address, page, pages
 
+_LAST_DATA = "pick:last-data"
 _RUN_ID = re.compile(r"\d{8}-\d{6}-([0-9a-f]{6})(?:-.*)?")
 
 Sentence = Callable[[str], str]
@@ -85,7 +86,7 @@ def from_url(
     first = ids[0] if default is None else default
     remember(key, first, ids)
     chosen = st.selectbox(**draw)
-    address.say(param, chosen, first)
+    address.say(param, chosen, ids[0])
     return chosen
 
 
@@ -243,12 +244,15 @@ def missing_run(run_id: str, kinds: Collection[str]) -> str:
 
 
 def data_set(*, label: str = "Data set") -> DataSet:
-    """Let the user choose a data set; without one, say what to do and end the page."""
+    """Let the user choose a data set, at first the one chosen last; without any, say what to do and end the page."""
     sets = {d.name: d for d in list_data_sets()}
     if not sets and not address.asks("data"):
         page.nothing_yet("No data set yet. Make the synthetic X-rays or import your own.", pages.DATA, "Go to Data")
     labels = {name: " · ".join(filter(None, (name, f"{d.n:,} X-rays", d.kind))) for name, d in sets.items()}
-    return sets[from_url(label, list(sets), labels, "data", stays=True)]
+    last = st.session_state.get(_LAST_DATA)
+    chosen = from_url(label, list(sets), labels, "data", stays=True, default=last if last in sets else None)
+    st.session_state[_LAST_DATA] = chosen
+    return sets[chosen]
 
 
 def model(*, label: str = "Network", where: DeltaGenerator | None = None, resets: Sequence[str] = ()) -> str:
