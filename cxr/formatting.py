@@ -24,6 +24,11 @@ def percent(share: Estimate | None) -> str:
     return _written(share, "z.1f", 100, " %")
 
 
+def share(value: float, digits: int = 0) -> str:
+    """Return a share without an interval: ``81 %``."""
+    return f"{100 * value:z.{digits}f} %"
+
+
 def points(difference: Estimate | None) -> str:
     """Return a difference of shares: ``-2.0 points [-4.1, +0.3]``."""
     return _written(difference, "+z.1f", 100, " points")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import cxr
-from cxr.formatting import counted, patients, xrays
+from cxr.formatting import counted, patients, share, xrays
 
 ROOT = Path(cxr.__file__).parents[1]
 COUNTED = re.compile(
@@ -23,6 +23,9 @@ COUNTED = re.compile(
         (xrays(25_000, 12_345), "25,000 X-rays of 12,345 patients"),
         (xrays(1_200, noun="image"), "1,200 images"),
         (patients(999), "999 patients"),
+        (share(0.814), "81 %"),
+        (share(0.0121, 1), "1.2 %"),
+        (share(-0.0001), "0 %"),
     ],
 )
 def test_a_count_has_a_thousands_separator_and_its_noun(written, expected):
@@ -46,3 +49,18 @@ def test_counts_in_the_sentences_of_every_module_have_a_thousands_separator():
     words = ("has", "_has")  # "3 patients have X-rays of ..."
     assert [entry for entry in bare if not entry[1].startswith(words) and "'has'" not in entry[1]] == []
     assert list(_bare_counts("f'{n} X-rays'")) == [("n", " X-rays")]
+
+
+def _bare_shares(text):
+    """Yield the shares that an f-string writes without a space before the sign."""
+    for node in ast.walk(ast.parse(text)):
+        form = ast.unparse(node.format_spec) if isinstance(node, ast.FormattedValue) and node.format_spec else ""
+        if form.rstrip("'\"").endswith("%"):
+            yield ast.unparse(node.value)
+
+
+def test_shares_of_every_module_are_written_in_one_way():
+    modules = [path for name in ("cxr", "dashboard") for path in sorted((ROOT / name).rglob("*.py"))]
+    bare = [(str(path), found) for path in modules for found in _bare_shares(path.read_text(encoding="utf-8"))]
+    assert bare == []
+    assert list(_bare_shares("f'{n:.1%} of them'")) == ["n"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
+from cxr import formatting
 from cxr.cli.audits.openings import OpenLocked
 from cxr.cli.follow import Detach, ShardsOption, SlurmOption, follow_or_leave
 from cxr.cli.models import DataOption, Device, IdsOption, Model, check_split, manifest_of, read_ids
@@ -231,7 +232,7 @@ def _show_masked(report: MaskedReport) -> None:
     ]
     moved = ["logit moves, text", "random"]
     show_table(report["model"], ["class", "before", "text masked", "random masked", *moved], rows)
-    say(f"{report['masked_share']:.1%} of the picture masked. {report['computed']}")
+    say(f"{formatting.share(report['masked_share'], 1)} of the picture masked. {report['computed']}")
 
 
 def _signed(value: float) -> str:

@@ -22,6 +22,7 @@ from cxr.experiments.masking.shapes import MaskingResults, masking_results
 from cxr.experiments.masking.shrinkage import FEWEST_PATIENTS
 from cxr.files import replacing
 from cxr.formatting import xrays
+from cxr.networks import training_of
 from cxr.reports.figures import FORMS, Form
 from cxr.reports.forms import form_for
 from cxr.reports.html_page import page
@@ -100,6 +101,7 @@ def to_html(run: Run, privacy: Privacy = PRIVATE) -> str:
     identities = Identities.of_run(run, with_ids=privacy.with_ids)
     words = {
         "title": f"Burned-in text: {run.name}",
+        "network": _network(run),
         "model": results["model"],
         "holds": holds(privacy),
         "finding": results["finding"],
@@ -123,6 +125,13 @@ def to_html(run: Run, privacy: Privacy = PRIVATE) -> str:
         most_affected=list(most_affected(run, results, table, privacy, identities)),
         notes=notes(results),
     )
+
+
+def _network(run: Run) -> str:
+    """Return in a few words which network was measured on what: ``short on demo, test``."""
+    setting = Setting.of(run.params)
+    training = training_of(setting.model)
+    return f"{training.name if training else setting.model} on {setting.data_set}, {setting.split or 'every X-ray'}"
 
 
 def _tables(results: MaskingResults) -> dict[str, pd.DataFrame]:
@@ -164,7 +173,7 @@ def to_markdown(run: Run, privacy: Privacy = PRIVATE) -> str:
     results, _ = _results(run)
     hidden = Identities.of_run(run, with_ids=privacy.with_ids).hidden
     parts = [_plain(hidden(text)) for text in (results["finding"], _how(run, results), _basis(run))]
-    parts = [f"# Burned-in text: {_plain(results['model'])}", *parts]
+    parts = [f"# Burned-in text: {_plain(hidden(_network(run)))}", _plain(results["model"]), *parts]
     for name, rows in _tables(results).items():
         lines = ["| " + " | ".join(map(_plain, row)) + " |" for row in [list(rows.columns), *_cells(rows, hidden)]]
         lines.insert(1, "|" + " --- |" * len(rows.columns))

@@ -25,6 +25,9 @@ from cxr.text.mask import mask_text
 
 _SWAYED, _THUMB, _WIDE = 8, 220, 520
 _MOST_CHANCES = 6
+_BOX_COLOUR = (255, 176, 32)
+_COLOURS = f"linear-gradient(90deg, {', '.join(f'rgb{tuple(stop)}' for stop in render.COLOUR_STOPS['red-blue'])})"
+"""The colours of relevance from negative to positive, as CSS writes them."""
 
 
 class Shown(TypedDict):
@@ -33,6 +36,8 @@ class Shown(TypedDict):
     sentences: str
     sliders: list[Pair]
     explained_class: str
+    scale: str
+    colours: str
 
 
 class Affected(TypedDict):
@@ -59,7 +64,9 @@ def example_of(
     sliders = []
     if privacy.with_images:
         pictures.append(_small(mask_text(image, boxes, results["mode"], results["margin"]), _WIDE))
-        sliders.append(pair_of(pictures[0], pictures[1], ("as it is", "text masked"), _WIDE))
+        shown_pictures = [_outlined(picture, boxes, image) for picture in pictures]
+        sliders.append(pair_of(shown_pictures[0], shown_pictures[1], ("as it is", "text masked"), _WIDE))
+    scale = 0.0
     explained = shown.before is not None and shown.after is not None
     if shown.before is not None and shown.after is not None:
         scale = max(render.colour_scale(relevance, 99.5) for relevance in (shown.before, shown.after))
@@ -72,13 +79,27 @@ def example_of(
                 cv2.resize(render.heatmap_rgb(relevance, scale), size, interpolation=cv2.INTER_NEAREST)
                 for relevance in (shown.before, shown.after)
             )
+        before, after = (_outlined(picture, boxes, image) for picture in (before, after))
         sliders.append(pair_of(before, after, (f"for {shown.target}: as it is", "text masked"), _WIDE))
     named = boxes if privacy.with_images else [replace(box, text="") for box in boxes]
     return {
         "sentences": in_words(row.rename(identities.name(shown.image_id)), results["classes"], named),
         "sliders": sliders,
         "explained_class": shown.target if explained else "",
+        "scale": f"{scale:.2g}",
+        "colours": _COLOURS,
     }
+
+
+def _outlined(picture: np.ndarray, boxes: Sequence[TextBox], image: np.ndarray) -> np.ndarray:
+    """Return a picture of ``image`` (H, W), grey or RGB of any size, as RGB with an outline around each box."""
+    drawn = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB) if picture.ndim == 2 else picture.copy()
+    across, down = drawn.shape[1] / image.shape[1], drawn.shape[0] / image.shape[0]
+    for box in boxes:
+        first = (round(box.x0 * across) - 2, round(box.y0 * down) - 2)
+        last = (round(box.x1 * across) + 1, round(box.y1 * down) + 1)
+        cv2.rectangle(drawn, first, last, _BOX_COLOUR, 2, cv2.LINE_AA)
+    return drawn
 
 
 def in_words(row: pd.Series, classes: Sequence[str], boxes: Sequence[TextBox]) -> str:

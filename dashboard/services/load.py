@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -16,8 +17,8 @@ from pyarrow.lib import ArrowException
 
 from cxr.data import Manifest
 from cxr.errors import CxrError
+from cxr.formatting import counted, number, percent
 from cxr.formatting import duration as duration
-from cxr.formatting import number, percent
 from cxr.runs import Run, RunFolder
 from cxr.runs.folder import RESULTS
 from cxr.runs.index import FileContents
@@ -202,9 +203,14 @@ def table(file: Path) -> pd.DataFrame:
     return _table(str(file), _stamp(file))
 
 
+def predictions_file(run: Run) -> Path:
+    """Return where a run's predictions are, or will be."""
+    return run.folder.path / "predictions.parquet"
+
+
 def predictions(run: Run) -> pd.DataFrame | None:
     """Return a run's predictions, one row per X-ray, or ``None`` before there are any."""
-    file = run.folder.path / "predictions.parquet"
+    file = predictions_file(run)
     return table(file) if file.exists() else None
 
 
@@ -238,13 +244,24 @@ def headline(run: Run) -> str:
 
 def _headline(path: str, content: bytes) -> str:
     try:
-        splits = json.loads(content)["splits"]
+        results = json.loads(content)
+        if "n_changed" in results:
+            return f"{results['n_changed']:,} of {counted(results['n_images'], 'prediction')} changed"
+        if "findings" in results and "counts" in results:
+            return _weights(results["counts"])
+        splits = results["splits"]
         name = "test" if "test" in splits else next(iter(splits))
         multi_label = "accuracy" not in splits[name]
         estimate = splits[name]["auc" if multi_label else "accuracy"]
         return f"{name}: AUC {number(estimate)}" if multi_label else f"{name}: {percent(estimate)} right"
     except (ValueError, TypeError, LookupError, AttributeError, StopIteration):  # of a kind without figures, or damaged
         return ""
+
+
+def _weights(counts: Mapping[str, int]) -> str:
+    """Return how many findings of each weight an audit has: ``1 serious, 2 warnings``."""
+    named = [f"{n:,} serious" if weight == "serious" else counted(n, weight) for weight, n in counts.items() if n]
+    return ", ".join(named) or "no findings"
 
 
 _HEADLINES = FileContents(_headline)

@@ -48,7 +48,7 @@ def references(ids: tuple[str, ...], stamps: tuple[int, ...], split: str, _runs:
 
 def stamp_of(run: Run) -> int:
     """Return what changes when a run's predictions do."""
-    return (run.folder.path / "predictions.parquet").stat().st_mtime_ns
+    return load.predictions_file(run).stat().st_mtime_ns
 
 
 def choose(runs: dict[str, Run]) -> list[Run]:
@@ -160,13 +160,9 @@ def pictures_of(run: Run) -> tuple[Manifest | None, dict[str, str]]:
     return data, {"model": network, "data": subject.name_of(Path(manifest))}
 
 
-page.header("Compare", "Is one network better than another on the same X-rays, or can nobody tell?")
+page.header("Compare", "Is one network better than another on the same X-rays, or can nobody tell?", dense=True)
 with page.told_in_one_line():
-    runs = {
-        run.id: run
-        for run in list_runs()
-        if run.kind in MEASURED and (run.folder.path / "predictions.parquet").exists()
-    }
+    runs = {run.id: run for run in list_runs() if run.kind in MEASURED and load.predictions_file(run).exists()}
     if not runs:
         page.nothing_yet("No run has predictions yet.", pages.TRAIN, "Start a training")
     for_runs, for_split = st.columns([6, 2], vertical_alignment="bottom")

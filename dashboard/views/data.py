@@ -14,13 +14,14 @@ from cxr.data.jobs import split_data_set
 from cxr.data.library import DataSet, facts_beside, list_data_sets, read_excluded, read_notes
 from cxr.data.splits import in_order
 from cxr.errors import CxrError
-from cxr.runs import ENDED, list_runs, start
+from cxr.runs import ENDED, list_runs
 
 from sections.data import appearance, data_audit, duplicates, import_form, keeping, one_xray, openings, probes
 from services import load
-from widgets import address, gallery, page, pick, viewer, where
+from widgets import address, gallery, page, pick, tables, viewer, where
 from widgets import run_state as run_parts
 from widgets.access import acts
+from widgets.run_state import start
 
 REFRESH_S = 1.0
 SHOWN_RUNS = 5
@@ -52,7 +53,7 @@ def show_set() -> None:
     cells[1].metric("X-rays", f"{len(data):,}")
     n_patients = table.loc[table["patient_id"] != "", "patient_id"].nunique()
     cells[2].metric("Patients", f"{n_patients:,}" if n_patients else "unknown")
-    cells[3].metric("Sources", table.loc[table["source"] != "", "source"].nunique())
+    cells[3].metric("Sources", table.loc[table["source"] != "", "source"].nunique() or "unknown")
     cells[4].metric("Splits", len(data.splits) or "none yet", help=", ".join(in_order(data.splits)) or None)
     if load.one_source_each(data):
         st.warning(
@@ -102,7 +103,8 @@ def show_splits(chosen: DataSet, data: Manifest) -> None:
     left, right = st.columns(2)
     for cell, by, title in ((left, "split", "Class by split"), (right, "source", "Class by source")):
         cell.markdown(f"**{title}**")
-        cell.dataframe(counts(data.table, by))
+        crossed = counts(data.table, by)
+        cell.dataframe(crossed, column_config=tables.counts_of(crossed))
     if is_labelled(data):
         make_splits(chosen, data)
     openings.show(chosen, data)
@@ -177,7 +179,9 @@ def show_images(name: str, data: Manifest) -> None:
     for cell, column in zip(cells[:3], ("label", "source", "split"), strict=True):
         options, key = sorted(table[column].unique()), f"data:{column}"
         pick.arrive_some(key, column, options)
-        values = cell.multiselect(column.capitalize(), options, format_func=lambda v: v or "(none)", key=key)
+        values = cell.multiselect(
+            column.capitalize(), options, format_func=lambda v: v or "(none)", key=key, placeholder="any"
+        )
         pick.leave_some(column, values)
         table = table[table[column].isin(values)] if values else table
 
@@ -283,7 +287,9 @@ def errors_here() -> Iterator[None]:
 
 
 page.header(
-    "Data", ("Your X-rays by class and source. Import your own: nothing is copied, the files stay where they are.")
+    "Data",
+    ("Your X-rays by class and source. Import your own: nothing is copied, the files stay where they are."),
+    dense=True,
 )
 with page.told_in_one_line():
     pick.arrive("data:tab", "tab", TABS[0], allowed=TABS)

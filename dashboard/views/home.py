@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 import streamlit as st
 
 from cxr.data.library import list_data_sets
 from cxr.errors import CxrError
 from cxr.paths import data_root
-from cxr.runs import Slurm, list_runs, start
+from cxr.runs import Slurm, list_runs
 
 from sections.home import runs_table, tour
 from sections.home.next_step import OTHER_STEPS, best_step
 from widgets import address, page, pages, tables, where
 from widgets import run_state as run_parts
 from widgets.access import acts
+from widgets.run_state import start
 
 REFRESH_S = 3
 SHOWN = 5  # of the runs that are not over
@@ -82,8 +85,12 @@ with page.told_in_one_line():
         st.caption("No run yet. Trainings, evaluations and text experiments appear here.")
 st.header("Data sets", anchor=False)
 if sets:
-    rows = [{"name": d.name, "X-rays": d.n, "from": d.kind or "–"} for d in sets]
-    st.dataframe(rows, hide_index=True, column_config={"X-rays": tables.COUNT})
+    rows = [
+        {"page": f"data?{urlencode({'data': d.name})}", "name": d.name, "X-rays": d.n, "from": d.kind or "–"}
+        for d in sets
+    ]
+    page_of_set = st.column_config.LinkColumn("page", display_text="Open", width=55)
+    st.dataframe(rows, hide_index=True, column_config={"page": page_of_set, "X-rays": tables.COUNT})
 else:
     st.caption("None yet.")
 st.info(

@@ -75,7 +75,9 @@ def figures(status: Status, own: Metrics) -> None:
     cells[4].metric(label, best)
 
 
-page.header("Live", "Loss and validation curves as they grow. Closing this page does not stop the training.")
+page.header(
+    "Live", "Loss and validation curves as they grow. Closing this page does not stop the training.", dense=True
+)
 with page.told_in_one_line():
     left, right = st.columns(2)
     with left:

@@ -20,7 +20,7 @@ from cxr.json_types import JsonObject
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 from cxr.networks import training_of
 from cxr.reports.notebooks import MeasuredSplit
-from cxr.runs import Run, start
+from cxr.runs import Run
 from cxr.training.results import StageOutcome, training_results
 
 from sections.results import by_finding, curves, further, matrix, report, slices, table_form
@@ -29,6 +29,7 @@ from services import load
 from widgets import address, charts, locked, measured, page, pages, pick, subject, tables, where
 from widgets import run_state as run_parts
 from widgets.access import acts
+from widgets.run_state import start
 
 PAPER = (
     "The paper reports 100 % test accuracy on its own test set. Tested on outside data by the same authors, a plain "
@@ -98,7 +99,7 @@ def stage_table(stages: list[StageOutcome]) -> pd.DataFrame:
             {
                 "stage": stage["name"],
                 "task": stage["task"],
-                "X-rays": f"{stage['n_train']} + {stage['n_val']} validation",
+                "X-rays": f"{stage['n_train']:,} + {stage['n_val']:,} validation",
                 "epochs": stage["epochs"],
                 "best epoch": stage["best"]["epoch"],
                 "validation": f"{'mean AUC' if several else 'accuracy'} {charts.interval(score, percent=not several)}",
@@ -153,6 +154,19 @@ def measure_elsewhere(run: Run, network: str) -> None:
 def as_params(network: str) -> dict[str, str]:
     """Return how a run's parameters name a network: as a training's run or as weights."""
     return {"run" if training_of(network) else "weights": network}
+
+
+def say_of_which_network(run: Run) -> None:
+    """Say that an evaluation is not the training that it measures, and lead to that one's own results."""
+    if not isinstance(run.params, EvaluationParams):
+        return
+    training = training_of(network_of(run))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        named = f"the training {training.name}" if training else f"the network {network_of(run)}"
+        st.caption(address.plain(f"An evaluation of {named} on {run.params.data_set}."), width="content")
+        if training is not None:
+            query = {"run": training.id}
+            pages.link(pages.RESULTS, "Results of the training", query, key="results:training", icon=":material/undo:")
 
 
 def link_to(run: Run) -> dict[str, str]:
@@ -234,12 +248,13 @@ def show_section(evaluated: Evaluated, finding: str) -> None:
         further.show(more)
 
 
-page.header("Results", "Every figure with its 95 % interval. Choose a cell or a finding to see its images.")
+page.header("Results", "Every figure with its 95 % interval. Choose a cell or a finding to see its images.", dense=True)
 with page.told_in_one_line():
     table_form.show_where_nothing_is(MEASURED)
     for_run, for_split, for_more = st.columns([6, 2, 2], vertical_alignment="bottom")
     with for_run:
-        run = pick.run(*MEASURED, empty="No training has been run yet, so there are no results.")
+        nothing = "No training has been run yet, so there are no results."
+        run = pick.run(*MEASURED, empty=nothing, first=lambda run: load.predictions_file(run).is_file())
     table = load.predictions(run)
     if table is None or ("predicted" not in table and not run.results()):
         wait_for(run)
@@ -250,13 +265,14 @@ with page.told_in_one_line():
     for_more.page_link(
         pages.COMPARE, label="Compare runs", icon=":material/compare_arrows:", query_params={"runs": run.id}
     )
+    say_of_which_network(run)
     network = as_params(link["model"]) if link else {}
     if network and measured.is_of_an_older_version(run, network):
         measured.of_an_older_version(run, network)
     results = training_results(run)
     several = results.get("task") == MULTI_LABEL
     new = measured_rows(table, results)
-    stamp = (run.folder.path / "predictions.parquet").stat().st_mtime_ns
+    stamp = load.predictions_file(run).stat().st_mtime_ns
     classes = [c.removeprefix("logit_") for c in table.columns if c.startswith("logit_")]
     stored = (results.get("splits") or {}).get(split)
     result = stored if stored and "n_patients" in stored else summary(run.id, stamp, split, new, classes)

@@ -160,7 +160,9 @@ def new_study() -> None:
 
 
 page.header(
-    "Studies", "Compare several recipes over the same seeds. Their trainings are queued, stopped and compared together."
+    "Studies",
+    "Compare several recipes over the same seeds. Their trainings are queued, stopped and compared together.",
+    dense=True,
 )
 studies = list_runs(kind="study")
 first_tab = TABS[0 if studies or address.asks("study") else 1]

@@ -25,7 +25,7 @@ page.header(
 with page.told_in_one_line():
     experiments.complete_address(SPLIT)
     # What is chosen once stands in two popovers: the picture stays on the first screen.
-    for_network, for_masking, for_look = st.columns([4, 4, 18])
+    for_network, for_masking, for_look = st.columns([4, 4, 18], vertical_alignment="center")
     with for_network.popover("Network", width="stretch"):
         network_ref = subject.network(st.container())
         chosen = subject.choose(network_ref, st.container(), st.container())

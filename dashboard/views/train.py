@@ -10,7 +10,7 @@ import yaml
 from cxr.data import DataSet, Manifest
 from cxr.data.jobs import VALIDATION, split_data_set
 from cxr.errors import CxrError
-from cxr.runs import list_runs, start
+from cxr.runs import list_runs
 from cxr.training.recipe import PRESETS, load_recipe, parse_recipe
 
 from sections.train import device_queue, recipe_form, what_will_happen
@@ -18,6 +18,7 @@ from services import load
 from widgets import address, page, pages, pick, viewer, where
 from widgets import run_state as run_parts
 from widgets.access import acts
+from widgets.run_state import start
 
 REFRESH_S = 1.5
 MOST_COMMANDS = 3

@@ -10,12 +10,13 @@ from cxr.json_types import JsonObject
 from cxr.reports import audit as report
 from cxr.reports.checklist import measured_run
 from cxr.reports.identities import Privacy
-from cxr.runs import ACTIVE, Run, start
+from cxr.runs import ACTIVE, Run
 
 from sections.trust import checklists, choice, findings, parts
 from widgets import address, measured, page, viewer, where
 from widgets import run_state as run_parts
 from widgets.access import acts
+from widgets.run_state import start
 
 REFRESH_S = 2.0
 
@@ -129,16 +130,20 @@ def missing_parts(audits: list[Run]) -> int:
 page.header(
     "Can this be trusted?",
     "What speaks against a network, or a table of predictions, the heaviest first; and what nobody has looked at.",
+    dense=True,
 )
 with page.told_in_one_line():
     chosen = choice.choose()
     audits = choice.audits_of(chosen)
     running = any(run.status()["state"] in ACTIVE for run in audits)
     missing = missing_parts(audits)
+    label = "Audit again" if audits else "Audit"
+    if missing:
+        label = "Do the missing part" if missing == 1 else f"Do the {page.counted(missing, 'missing part')}"
     buttons, which = st.columns([7, 4], vertical_alignment="bottom")
     with buttons.container(horizontal=True, vertical_alignment="bottom"):
         whole = acts.button(
-            f"Do the {page.counted(missing, 'missing part')}" if missing else "Audit again" if audits else "Audit",
+            label,
             icon=":material/policy:",
             type="primary" if missing or not audits else "secondary",
             key="trust:start",

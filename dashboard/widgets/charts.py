@@ -114,7 +114,7 @@ def confusion(
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1e-9)
     cells = list(np.ndindex(*matrix.shape))
     large = texts if texts is not None else [[f"{value:g}" for value in row] for row in matrix]
-    small = below if below is not None else [[f"{value:.0%}" for value in row] for row in share]
+    small = below if below is not None else [[formatting.share(value) for value in row] for row in share]
     framed = (classes.index(chosen[0]), classes.index(chosen[1])) if chosen else None
     side = max(46, min(80, 216 // len(classes)))
     marker = {

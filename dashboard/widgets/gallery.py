@@ -92,8 +92,8 @@ def forget_opened() -> None:
 
 
 def without_marks(caption: str) -> str:
-    """Return a caption as it reads, without the signs of Markdown."""
-    return re.sub(r"\\([\\`*_{}\[\]()#+!|~$:<>-])", r"\1", caption.replace("**", "").replace("  \n", " "))
+    """Return a caption as it reads, without the signs of Markdown; its lines stay."""
+    return re.sub(r"\\([\\`*_{}\[\]()#+!|~$:<>-])", r"\1", caption.replace("**", "").replace("  \n", "\n"))
 
 
 @st.dialog("X-ray", width="large")

@@ -11,10 +11,11 @@ from cxr.evaluation.provenance import in_words, provenance_of
 from cxr.evaluation.results import SeenRecord, evaluation_results
 from cxr.evaluation.seen import ALL_SEEN, OWN_SPLIT, n_seen_of, seen_in_words
 from cxr.evaluation.selection import EVERYTHING, NOT_KNOWN
-from cxr.runs import Run, start
+from cxr.runs import Run
 
 from widgets import address, page, viewer, where
 from widgets.access import acts
+from widgets.run_state import start
 
 OLD_FINDINGS = (
     "This is a multi-label network, but an older version evaluated this run as if its findings excluded each other. "

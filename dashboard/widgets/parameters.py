@@ -91,7 +91,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "page": _PAGE,
     },
     "study": {
-        "data": Parameter("data set"),
+        "data": _DATA,
         "tab": Parameter("tab"),
         "study": Parameter("study", always=True),
         "first": Parameter("length of the beginning"),

@@ -19,6 +19,7 @@ from cxr.runs import Run, get_run, is_run_id, list_runs
 from services import load
 from widgets import address, page, pages
 
+_LAST_DATA = "pick:last-data"
 _RUN_ID = re.compile(r"\d{8}-\d{6}-([0-9a-f]{6})(?:-.*)?")
 
 Sentence = Callable[[str], str]
@@ -34,6 +35,7 @@ def from_url(
     missing: Sentence | None = None,
     stays: bool = False,
     resets: Sequence[str] = (),
+    default: str | None = None,
     **options: Any,
 ) -> str:
     """Return the chosen id of ``ids``; the choice and the URL's ``param`` follow each other.
@@ -46,6 +48,8 @@ def from_url(
         An id that was chosen and is gone from ``ids`` is refused too; else the first one takes its place.
     resets
         Parameters that get their defaults when another id is chosen.
+    default
+        What is shown at first, the first of ``ids`` by default.
 
     Raises
     ------
@@ -79,7 +83,8 @@ def from_url(
         text = missing(value) if missing else address.unknown(param, value, ids)
         instead = f"Show {labels.get(ids[0], ids[0])} instead" if ids else "Show the page without it"
         address.refuse(param, text, instead, value=value)
-    remember(key, ids[0], ids)
+    first = ids[0] if default is None else default
+    remember(key, first, ids)
     chosen = st.selectbox(**draw)
     address.say(param, chosen, ids[0])
     return chosen
@@ -212,14 +217,18 @@ def describe_run(run: Run) -> str:
     return f"{run.name} · {load.local_time(run.created)}"
 
 
-def run(*kinds: str, label: str = "Run", empty: str = "") -> Run:
-    """Let the user choose a run of one of ``kinds``; without one, say what to do and end the page."""
+def run(*kinds: str, label: str = "Run", empty: str = "", first: Callable[[Run], bool] | None = None) -> Run:
+    """Let the user choose a run of one of ``kinds``; without one, say what to do and end the page.
+
+    The newest run is shown at first, or the newest for which ``first`` is true, where there is one.
+    """
     by_id = {r.id: r for r in list_runs() if r.kind in kinds}
     if not by_id and not address.asks("run"):
         page.nothing_yet(empty or "No training has been run yet.", pages.TRAIN, "Start a training")
     labels = {i: describe_run(r) for i, r in by_id.items()}
-    chosen = from_url(label, list(by_id), labels, "run", missing=lambda i: missing_run(i, kinds), stays=True)
-    return by_id[chosen]
+    default = next((i for i, r in by_id.items() if first(r)), None) if first else None
+    missing = lambda i: missing_run(i, kinds)  # noqa: E731
+    return by_id[from_url(label, list(by_id), labels, "run", missing=missing, stays=True, default=default)]
 
 
 def missing_run(run_id: str, kinds: Collection[str]) -> str:
@@ -235,12 +244,15 @@ def missing_run(run_id: str, kinds: Collection[str]) -> str:
 
 
 def data_set(*, label: str = "Data set") -> DataSet:
-    """Let the user choose a data set; without one, say what to do and end the page."""
+    """Let the user choose a data set, at first the one chosen last; without any, say what to do and end the page."""
     sets = {d.name: d for d in list_data_sets()}
     if not sets and not address.asks("data"):
         page.nothing_yet("No data set yet. Make the synthetic X-rays or import your own.", pages.DATA, "Go to Data")
     labels = {name: " · ".join(filter(None, (name, f"{d.n:,} X-rays", d.kind))) for name, d in sets.items()}
-    return sets[from_url(label, list(sets), labels, "data", stays=True)]
+    last = st.session_state.get(_LAST_DATA)
+    chosen = from_url(label, list(sets), labels, "data", stays=True, default=last if last in sets else None)
+    st.session_state[_LAST_DATA] = chosen
+    return sets[chosen]
 
 
 def model(*, label: str = "Network", where: DeltaGenerator | None = None, resets: Sequence[str] = ()) -> str:

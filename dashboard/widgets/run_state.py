@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import streamlit as st
 
+from cxr import runs
 from cxr.runs import ACTIVE, Run, Status, list_runs
 from cxr.runs.kinds import KINDS
 
@@ -26,6 +27,12 @@ COLOURS: dict[str, Literal["gray", "blue", "orange", "yellow", "green", "red"]] 
 }
 
 
+def start(kind: str, params: Mapping[str, Any], **more: Any) -> Run:
+    """Start a run as :func:`cxr.runs.start` does, and say so meanwhile: reading and checking the data takes seconds."""
+    with st.spinner("Starting …"):
+        return runs.start(kind, params, **more)
+
+
 def state_line(run: Run, status: Status) -> None:
     """Show a run's state, progress, ETA and error."""
     left, right = st.columns([1, 5], vertical_alignment="center")
@@ -36,7 +43,9 @@ def state_line(run: Run, status: Status) -> None:
     elif status["state"] == "failed":
         right.error(address.plain(status["error"] or "failed without a message; see the log"))
     else:
-        right.caption(f"{status['message']} · ended {load.local_time(status['ended'])}")
+        # Beside the badge the same word would stand twice.
+        message = "" if status["message"] == status["state"] else f"{status['message']} · "
+        right.caption(f"{address.plain(message)}ended {load.local_time(status['ended'])}")
 
 
 def controls(run: Run, status: Status, *, key: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
@@ -9,6 +11,11 @@ _MOST_TURNED = 4
 """So many columns, besides the one with what they hold, fit a page."""
 COUNT = st.column_config.NumberColumn(format="localized")
 """A column of counts, with separators of thousands."""
+
+
+def counts_of(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return the configuration of a table whose whole numbers are counts, each with separators of thousands."""
+    return {str(name): COUNT for name in frame if pd.api.types.is_integer_dtype(frame[name])}
 
 
 def show_wide(frame: pd.DataFrame, n_keys: int = 1) -> None:

@@ -22,7 +22,7 @@ MASK_COLOURS: dict[str, tuple[int, int, int]] = {
 }
 """Outline colour (RGB) of each ground-truth mask: neither red nor blue, which speak of relevance."""
 
-_SLIDER_SIDE = 560
+_SLIDER_SIDE = 900  # as wide as a picture beside it, on screens up to full HD
 BOX_COLOUR = (255, 176, 32)
 _PLATE = (20, 24, 30)
 _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.5
@@ -77,7 +77,9 @@ def show_slider(before: np.ndarray, after: np.ndarray, titles: tuple[str, str]) 
     height, width = before.shape[:2]
     colour = "#16202a" if st.context.theme.type == "light" else "#e6ebef"  # a frame does not inherit the theme's
     figure = slider_html(before, after, titles, round(_SLIDER_SIDE * width / max(height, width)))
-    st.iframe(f"<div style='color:{colour};font-family:sans-serif'>{figure}</div>", alt=" / ".join(titles))
+    # The frame has a margin of its own, with which the picture would be smaller than one beside it.
+    style = f"<style>body {{margin: 0}}</style><div style='color:{colour};font-family:Source Sans,sans-serif'>"
+    st.iframe(f"{style}{figure}</div>", alt=" / ".join(titles))
 
 
 def mask_colour(name: str) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 from test_journey import WAIT_MS, has_no_traceback, settled, wait_until
 
-CUT = """() => [...document.querySelectorAll('[data-testid=stMain] *')].filter(e => {
+# Also within the viewers, which have documents of their own.
+CUT = """() => {
+const within = root => [...root.querySelectorAll('*')].flatMap(e => e.shadowRoot ? [e, ...within(e.shadowRoot)] : [e]);
+return within(document.querySelector('[data-testid=stMain]')).filter(e => {
     const takes_part = e.tagName == 'INPUT' ? e.type != 'file' : getComputedStyle(e).overflowX != 'visible';
     const folded = e.closest('details:not([open])');
     return takes_part && !folded && e.clientWidth > 4 && e.clientHeight > 4 && e.scrollWidth > e.clientWidth + 1;
-}).map(e => `${e.tagName} ${e.className} ${e.value || e.innerText || ''}`.slice(0, 120))"""
+}).map(e => `${e.tagName} ${e.className} ${e.value || e.innerText || ''}`.slice(0, 120))}"""
 TEXT = "model=demo&data=demo&split=test"
 
 
@@ -34,8 +37,13 @@ def context(browser):
         "compare",
         "explorer?model=demo",
         "explorer?model=demo&masked=1",
+        f"explorer?{TEXT}&look=grid",
+        "data?data=demo",
+        "data?data=demo&look=splits",
+        "trust?model=demo",
         f"text?{TEXT}",
         f"text?{TEXT}&look=Stamp",
+        f"text?{TEXT}&look=Whole+split",
         f"text?{TEXT}&look=Correct+boxes",
         "weights?look=Import",
     ],

@@ -334,11 +334,23 @@ def test_faithfulness_is_measured_on_a_press_and_kept(trained: Run) -> None:
     assert not app.exception, app.exception
     (area,) = [metric for metric in app.metric if "Removal" in metric.label]
     assert area.value.endswith(" logits")
+    assert "With all weights random the map still has a rank correlation of" in said(app)
     assert "Measured in" in said(app)
     change_look(app, opacity=0.5)
     assert "Measured in" in said(app)
     app.selectbox(key="pick:composite").select("epsilon").run()
     assert "Measured in" not in said(app)
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [(0.52, "0.52 with this one: much of it does not"), (0.3, "part of it does not"), (-0.1, "it depends on")],
+)
+def test_what_random_weights_leave_of_a_map_is_said_in_a_sentence(last: float, words: str) -> None:
+    from sections.explorer.faithfulness import randomisation_verdict
+
+    assert words in randomisation_verdict(last)
+    assert "no relevance" in randomisation_verdict(float("nan"))
 
 
 def test_a_map_is_compared_with_every_mask_that_there_is(trained: Run, demo: Manifest) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pandas as pd
 import pytest
@@ -15,7 +16,7 @@ from cxr.runs import Run, RunFolder
 from cxr.runs.kinds import KINDS
 from tests.dashboard.conftest import DASHBOARD
 
-from sections.home import runs_table  # isort: skip  - found through the path that conftest sets
+from sections.home import run_address, runs_table  # isort: skip  - found through the path that conftest sets
 from sections.home.next_step import best_step  # isort: skip
 from widgets import pages  # isort: skip
 
@@ -76,7 +77,7 @@ def test_the_table_is_narrowed_to_a_kind_and_paged_and_the_address_says_so(priva
     made("evaluate", "only")
     app = opened("home", page="2")
     assert len(runs_shown(app)) == 3
-    app.pills(key="home:kind").set_value("evaluate").run()
+    app.selectbox(key="home:kind").set_value("evaluate").run()
     assert runs_shown(app)["name"].tolist() == ["only"]
     assert {k: v[-1] for k, v in app.session_state["address"].shown.items()} == {"kind": "evaluate"}
     assert runs_shown(opened("home", kind="evaluate"))["name"].tolist() == ["only"]
@@ -105,12 +106,48 @@ def test_what_runs_is_shown_and_only_then_the_page_asks_again(
 def test_every_kind_of_run_has_a_page(private_folders: None) -> None:
     for kind in KINDS:
         run = made(kind, "x")
-        page = runs_table.address_of(run, run.status())
+        page = run_address.address_of(run, run.status(), {})
         assert page is not None, kind
         assert (DASHBOARD / "views" / f"{page.partition('?')[0]}.py").is_file()
     stranger = RunFolder.create(runs_root(), "from-the-future", {}, "y")
-    assert runs_table.address_of(Run(stranger), Run(stranger).status()) is None
+    assert run_address.address_of(Run(stranger), Run(stranger).status(), {}) is None
     assert "from-the-future" in runs_shown(opened("home"))["kind"].tolist()
+
+
+def test_a_run_opens_with_its_network_and_its_x_rays(demo: Manifest) -> None:
+    from cxr.data.library import list_data_sets
+
+    names = run_address.data_set_names()
+    file = list_data_sets()[0].manifest_path
+    data = names[file.resolve()]
+
+    def opens(kind: str, **params: Any) -> tuple[str, dict[str, list[str]]]:
+        run = Run(RunFolder.create(runs_root(), kind, {"manifest": str(file), **params}, "x"))
+        address = urlsplit(run_address.address_of(run, run.status(), names) or "")
+        return address.path, {k: v for k, v in parse_qs(address.query).items() if v != [run.id]}
+
+    of_network = {"model": "demo", "split": "test"}
+    shown = {"model": ["demo"], "data": [data], "split": ["test"]}
+    assert opens("text-experiment", **of_network) == ("text", {"look": ["Whole split"], **shown})
+    assert opens("text-stamping", **of_network) == ("text", {"look": ["Stamp"], **shown})
+    assert opens("cluster-heatmaps", **of_network) == ("explorer", shown)
+    assert opens("audit-data") == ("data", {"look": ["audit"], "data": [data]})
+    assert opens("find-duplicates") == ("data", {"look": ["check"], "data": [data]})
+    assert opens("audit-network", **of_network) == ("trust", {})
+    assert opens("audit-data", manifest="/gone/manifest.csv") == ("data", {})
+    made_here = Run(RunFolder.create(runs_root(), "demo", {"name": data}, "y"))
+    assert run_address.address_of(made_here, made_here.status(), names) == f"data?data={data}"
+
+
+def test_the_overview_leads_to_each_data_set_and_says_what_came_of_audits(demo: Manifest) -> None:
+    audit, text = made("audit-network", "a"), made("text-experiment", "t")
+    audit.folder.write_json("results.json", {"findings": [], "counts": {"serious": 1, "warning": 2, "note": 0}})
+    text.folder.write_json("results.json", {"n_changed": 3, "n_images": 1200})
+    app = opened("home")
+    results = runs_shown(app).set_index("name")["result"]
+    assert (results["a"], results["t"]) == ("1 serious, 2 warnings", "3 of 1,200 predictions changed")
+    sets = next(frame.value for frame in app.dataframe if "from" in frame.value.columns)
+    assert sets["page"].tolist() == [f"data?data={name}" for name in sets["name"]]
 
 
 def test_the_next_step_follows_from_what_there_is(demo: Manifest) -> None:

@@ -45,7 +45,7 @@ def test_live_shows_the_xrays_of_the_last_validation_and_opens_them_in_place(tra
     first, shown = worst["xrays"][0], shown_in_gallery(app)
     assert [picture["id"] for picture in shown] == [xray["image_id"] for xray in worst["xrays"]][:8]
     assert shown[0]["caption"].startswith(f"{first['truth']} → {first['predicted']}")
-    assert f"{first['confidence']:.0%}, loss {first['loss']:.2f}" in shown[0]["caption"]
+    assert f"{100 * first['confidence']:.0f} %, loss {first['loss']:.2f}" in shown[0]["caption"]
     open_in_gallery(app, first["image_id"])
     assert not app.exception
     assert first["image_id"] in json.dumps(shown_in_viewer(app))

@@ -107,6 +107,20 @@ def test_a_measure_on_other_xrays_can_include_what_was_seen_and_the_command_foll
     assert new.params == run.params.model_copy(update={"include_seen": True})
 
 
+def test_an_evaluation_says_so_and_leads_to_its_training(trained: Run) -> None:
+    named = {"run": trained.id, "manifest": trained.spec["params"]["manifest"]}
+    folder = RunFolder.create(runs_root(), "evaluate", named)
+    evaluate(folder, folder.params)
+    waiting = RunFolder.create(runs_root(), "train", trained.spec["params"])
+    app = opened("results")
+    assert app.selectbox(key="pick:run").value == folder.path.name, "not the newest, which has no predictions yet"
+    assert len(app.selectbox(key="pick:run").options) == 3, waiting
+    assert f"An evaluation of the training {trained.name} on demo." in said(app)
+    pressed(app, "Results of the training")
+    assert app.selectbox(key="pick:run").value == trained.id
+    assert "An evaluation of" not in said(app)
+
+
 def test_two_runs_of_one_name_and_minute_are_told_apart(tmp_path: Path) -> None:
     run = measured(tmp_path, SINGLE)
     other = run.folder.path.with_name("20260101-000000-abcdef-evaluate")

@@ -126,7 +126,7 @@ def test_a_finished_run_shows_its_sentence_curves_table_and_images(finished: Run
     first = moved.idxmax()
     cards = [m.value.replace("\\", "") for m in app.markdown if "control" in m.value and "→" in m.value]
     chance = largest.set_index("image_id").at[first, "prob_covid19"]
-    assert f"covid19 {before[first]:.0%} → {chance:.0%}" in cards[0]
+    assert f"covid19 {100 * before[first]:.0f} % → {100 * chance:.0f} %" in cards[0]
 
 
 def test_what_an_address_names_of_a_stamping_comes_back_or_is_reported(finished: Run) -> None:

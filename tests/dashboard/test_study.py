@@ -64,6 +64,16 @@ def test_the_form_begins_with_recipes_that_can_be_trained_on_the_data(demo: Mani
     assert "cannot be trained on" not in said(app)
 
 
+def test_the_data_set_chosen_last_is_that_of_the_next_page(demo: Manifest) -> None:
+    save_data_set("a-first", Manifest.from_table(demo.table, demo.root))
+    assert field(opened("study").selectbox, "Data set").value == "a-first"
+    app = opened("train", data="demo")
+    app.switch_page("views/study.py").run()
+    assert not app.exception
+    assert field(app.selectbox, "Data set").value == "demo"
+    assert app.session_state["address"].shown["data"] == ["demo"]
+
+
 @pytest.mark.usefixtures("quick_members")
 def test_a_finished_study_shows_its_members_differences_and_what_they_do_not_tell(demo: Manifest) -> None:
     done = study(demo)

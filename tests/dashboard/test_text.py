@@ -201,6 +201,8 @@ def test_the_report_is_one_file_with_the_finding_pictures_and_tables(experiment:
     assert page.count("data:image/png;base64,") >= 4
     assert page.count("data:image/svg+xml;base64,") == 1
     assert '<input type="range"' in page
+    assert f"<h1>Burned-in text: {get_run(experiment.params.model).name} on demo, test</h1>" in page
+    assert page.count("linear-gradient(90deg, rgb(5, 48, 97)") == 1, "the scale of the heatmaps"
     for title in ("One X-ray", "By class", "Every way of masking", "Relevance inside tokens", "How to read this"):
         assert f">{title}</h" in page
     plain = masking.write(experiment, tmp_path / "text.md").read_text(encoding="utf-8")

@@ -151,7 +151,7 @@ def test_a_picture_of_a_list_opens_large_and_leads_to_its_neighbours(trained: Ru
     assert {outline["name"] for outline in shown["outlines"]} >= {"lung"}
 
 
-def test_captions_lose_the_signs_of_markdown() -> None:
+def test_captions_lose_the_signs_of_markdown_and_keep_their_lines() -> None:
     from widgets import gallery
 
-    assert gallery.without_marks(r"**a\_b** → c\*  " + "\nd") == "a_b → c* d"
+    assert gallery.without_marks(r"**a\_b** → c\*  " + "\nd") == "a_b → c*\nd"

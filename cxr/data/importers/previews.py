@@ -29,10 +29,18 @@ def previews_of(rows: Sequence[Row], n: int = PREVIEWS) -> tuple[Preview, ...]:
         {
             "image": row.image,
             "label": row.label or row.findings,
-            "known": {name: value for name in _KNOWN if (value := str(getattr(row, name)))},
+            "known": {name: value for name in _KNOWN if (value := _written(row, name))},
         }
         for row in varied(rows, n)
     )
+
+
+def _written(row: Row, name: str) -> str:
+    """Return what is known of a row as people write it: an age of whole years without decimals, "" for none."""
+    value = str(getattr(row, name))
+    if name == "age":
+        return "" if value.lower() == "nan" else value.removesuffix(".0")
+    return value
 
 
 def varied(rows: Sequence[Row], n: int) -> list[Row]:

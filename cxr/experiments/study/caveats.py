@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cxr import formatting
 from cxr.experiments.study.curves import LearningCurve
 from cxr.experiments.study.measures import Compared, epochs_text, seeds_text
 from cxr.experiments.study.plan import Plan
@@ -21,10 +22,11 @@ def notes_of(data: Compared, learning_curves: Sequence[LearningCurve], planned: 
         The study's own plan, beside which other beginnings or levels were chosen later.
     """
     plan, n, horizon = data.plan, len(data.plan.seeds), data.horizon
+    level = formatting.share(LEVEL)
     notes = [
         f"Differences are paired by seed. Intervals in sentences and in colour hold for all {_comparisons(data)} "
-        f"together: in {LEVEL:.0%} of studies all of them contain the true difference. {_reach_of_intervals(data)}",
-        f"Tables also list each comparison alone: Student's t interval at {LEVEL:.0%} over {seeds_text(n)}, and p from "
+        f"together: in {level} of studies all of them contain the true difference. {_reach_of_intervals(data)}",
+        f"Tables also list each comparison alone: Student's t interval at {level} over {seeds_text(n)}, and p from "
         f"all 2^{n} flips of signs. One in twenty such intervals excludes 0 even if there is no difference.",
         f"With {seeds_text(n)} the smallest p there can be is {smallest_p(n):.3g}"
         + (", so no p can fall below 0.05: read the intervals." if smallest_p(n) >= 0.05 else "."),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import streamlit as st
 
+from cxr import formatting
 from cxr.data import Manifest
 from cxr.evaluation.comparison.disagreement import BOTH, FIRST, SECOND, disagreements
 from cxr.evaluation.comparison.pairing import Paired
@@ -72,4 +73,5 @@ def show(
 
 def _caption(row: pd.Series) -> str:
     label, one, other = (viewer.plain(str(row[name])) for name in ("label", "first", "second"))
-    return f"true: {label}  \n{one} {row['prob_first']:.0%} · {other} {row['prob_second']:.0%}"
+    first, second = (formatting.share(row[name]) for name in ("prob_first", "prob_second"))
+    return f"true: {label}  \n{one} {first}  \n{other} {second}"

@@ -13,12 +13,13 @@ from cxr.data.audit.appearance.flags import IN_WORDS, KINDS, FlaggedImage
 from cxr.data.library import DataSet
 from cxr.experiments.appearance.job import KIND
 from cxr.experiments.appearance.results import CheckResults, alarms_in_words, alarms_table, check_results, table_of
-from cxr.runs import ACTIVE, Run, start
+from cxr.runs import ACTIVE, Run
 
 from services import load
 from widgets import gallery, page, pick, viewer, where
 from widgets import run_state as run_parts
 from widgets.access import acts
+from widgets.run_state import start
 
 ALL = "all"
 

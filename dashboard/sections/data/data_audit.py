@@ -24,12 +24,13 @@ from cxr.experiments.data_audit.results import (
 )
 from cxr.reports import data_audit as report
 from cxr.reports.identities import Privacy
-from cxr.runs import ACTIVE, Run, start
+from cxr.runs import ACTIVE, Run
 
 from services import load
-from widgets import charts, page, pick, viewer, where
+from widgets import charts, page, pick, tables, viewer, where
 from widgets import run_state as run_parts
 from widgets.access import acts
+from widgets.run_state import start
 
 _IN_CHART = 25
 
@@ -77,7 +78,9 @@ def _show_results(run: Run, results: AuditResults, *, changed: bool) -> None:
             st.markdown("\n".join(f"- {viewer.plain(entry['sentence'])}" for entry in shown))
     compared = [entry_cells(entry) for entry in entries if entry["p"] is not None]
     if compared:
-        st.dataframe(pd.DataFrame(compared), hide_index=True, height=min(420, 38 + 35 * len(compared)))
+        frame = pd.DataFrame(compared)
+        height = min(420, 38 + 35 * len(frame))
+        st.dataframe(frame, hide_index=True, height=height, column_config=tables.counts_of(frame))
     with st.expander("How to read this"):
         st.caption("\n".join(f"- {viewer.plain(note)}" for note in results["notes"]))
     missing = [missing_cells(row) for row in results["missing"]]

@@ -12,10 +12,11 @@ from cxr.data import Manifest
 from cxr.data.audit.duplicates.data_set import PAIRS_FILE, group_found
 from cxr.data.library import DataSet, DuplicateFacts, facts_beside
 from cxr.experiments.duplicates.results import KIND
-from cxr.runs import ACTIVE, start
+from cxr.runs import ACTIVE
 
 from widgets import page, run_state, where
 from widgets.access import acts
+from widgets.run_state import start
 
 _SIDES = ("image_id", "label", "split", "patient_id")
 _REST = {"transform": "how b differs from a", "score": "agreement"}

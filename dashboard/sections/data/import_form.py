@@ -13,11 +13,11 @@ from cxr.data.importers.registry import SOURCES
 from cxr.data.jobs import SPLITS
 from cxr.data.library import is_taken
 from cxr.errors import CxrError
-from cxr.runs import start
 
 from sections.data import import_guess, try_out
 from widgets import page, where
 from widgets.access import acts
+from widgets.run_state import start
 
 
 def mapping(text: str, option_name: str) -> dict[str, str]:

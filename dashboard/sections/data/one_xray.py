@@ -50,7 +50,8 @@ def _known(name: str, data: Manifest, image_id: str) -> None:
     heading, close = st.columns([5, 1], vertical_alignment="center")
     heading.markdown(f"**{viewer.plain(image_id)}**")
     close.button("Close", on_click=address.forget, args=("image",))
-    known = {column: str(value) for column, value in row.items() if str(value) not in ("", "nan")}
+    written = {column: f"{value:g}" if isinstance(value, float) else str(value) for column, value in row.items()}
+    known = {column: value for column, value in written.items() if value not in ("", "nan")}
     table = pd.DataFrame({"column": known.keys(), "value": known.values()})
     st.dataframe(table, hide_index=True, height=min(420, 38 + 35 * len(table)))
     query = {"data": name, "image": image_id} | ({"split": row["split"]} if row["split"] else {})

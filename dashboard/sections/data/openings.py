@@ -9,7 +9,7 @@ from cxr.data import Manifest
 from cxr.data.library import DataSet
 from cxr.data.openings import ALL, held_out_ids, in_words, locked_splits, openings_of, rows_of, set_locked
 
-from widgets import page, viewer
+from widgets import page, tables, viewer
 from widgets.access import acts
 
 _COLUMNS = {"date": "date", "run": "run", "kind": "kind", "network": "of", "of_these": "X-rays"}
@@ -42,5 +42,7 @@ def show(chosen: DataSet, data: Manifest) -> None:
     if rows:
         with st.expander(f"All {page.counted(len(rows), 'look')}"):
             table = pd.DataFrame(rows)[["split", *_COLUMNS]].rename(columns=_COLUMNS)
-            st.dataframe(table, hide_index=True, height=min(320, 38 + 35 * len(table)))
-    page.command_line("cxr", "data", "openings", chosen.name)
+            st.dataframe(
+                table, hide_index=True, column_config=tables.counts_of(table), height=min(320, 38 + 35 * len(table))
+            )
+    page.command("cxr", "data", "openings", chosen.name)

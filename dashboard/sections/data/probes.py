@@ -29,12 +29,13 @@ from cxr.experiments.probes.results import (
 from cxr.experiments.probes.settings import MASKS
 from cxr.reports import probes as report
 from cxr.reports.identities import Privacy
-from cxr.runs import ACTIVE, Run, start
+from cxr.runs import ACTIVE, Run
 
 from services import load
-from widgets import charts, page, pick, viewer, where
+from widgets import charts, page, pick, tables, viewer, where
 from widgets import run_state as run_parts
 from widgets.access import acts
+from widgets.run_state import start
 
 _WARNING, _SHOWN = charts.COLOURS[1], charts.COLOURS[0]
 _MASKS = {
@@ -107,7 +108,9 @@ def _show_results(run: Run, results: ProbeResults, *, changed: bool) -> None:
         st.plotly_chart(figure(entries), key="probes:figure", theme="streamlit")
     compared = [probe_cells(entry) for entry in entries if entry["p"] is not None]
     if compared:
-        st.dataframe(pd.DataFrame(compared), hide_index=True, height=min(420, 38 + 35 * len(compared)))
+        frame = pd.DataFrame(compared)
+        height = min(420, 38 + 35 * len(frame))
+        st.dataframe(frame, hide_index=True, height=height, column_config=tables.counts_of(frame))
     with st.expander("How to read this"):
         st.caption("\n".join(f"- {viewer.plain(note)}" for note in results["notes"]))
     reasons = [f"- {viewer.plain(line)}" for line in not_probed(entries)]

@@ -12,7 +12,7 @@ from cxr.data.importers.import_options import given_options
 from cxr.data.importers.registry import SOURCES
 from cxr.errors import CxrError
 
-from widgets import page, viewer
+from widgets import page, tables, viewer
 
 
 def show(kind: str, path: str, splits: str, options: Mapping[str, Callable[[], object]], key: str) -> None:
@@ -54,11 +54,16 @@ def _show(result: DryRun) -> None:
         cells[2].metric("Left out", f"{len(result.excluded):,}")
         cells[3].metric("Images decoded", f"{result.checked:,}", help=f"{result.unreadable} of them cannot be used.")
         left, right = st.columns(2)
-        left.dataframe(pd.DataFrame({"class": list(result.counts), "X-rays": list(result.counts.values())}),
-                       hide_index=True, height=min(250, 38 + 35 * len(result.counts)))  # fmt: skip
+        of_classes = pd.DataFrame({"class": list(result.counts), "X-rays": list(result.counts.values())})
+        left.dataframe(
+            of_classes,
+            hide_index=True,
+            height=min(250, 38 + 35 * len(of_classes)),
+            column_config=tables.counts_of(of_classes),
+        )
         with right:
             if result.splits:
-                sizes = ", ".join(f"{name} {n}" for name, n in result.splits.items())
+                sizes = ", ".join(f"{name} {n:,}" for name, n in result.splits.items())
                 st.markdown(viewer.plain(f"Splits: {sizes}"))
             else:
                 st.info(viewer.plain(f"No splits: {result.split_reason}."), icon=":material/call_split:")

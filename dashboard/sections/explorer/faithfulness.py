@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MOST_KEPT = 8
 """As many measurements are kept while a page is open."""
 
+_SIMILAR, _UNLIKE = 0.5, 0.2  # rank correlations; conventions, no tests
+
 
 def section(network_ref: str, xray: Xray, method: Method, target: str) -> None:
     """Offer to measure the map of one class, and show what was found."""
@@ -172,10 +174,23 @@ def _show_randomisation(randomisation: Randomisation | None) -> None:
         st.caption("Parameters were not randomised: this method takes too long for that on a page.")
         return
     st.plotly_chart(randomisation_curve(randomisation), width="stretch", key="faithful:randomisation")
+    st.caption(randomisation_verdict(float(randomisation.table()["spearman"].iloc[-1])))
     st.caption(
         "Similarity to this map while weights are randomised, from the classifier down to the stem. For a map that "
         "shows what the network learnt it falls towards 0 at the end. Similar maps at the first stages prove little."
     )
+
+
+def randomisation_verdict(last: float) -> str:
+    """Return in a sentence what the rank correlation with a network without learnt weights says of the map."""
+    if not np.isfinite(last):
+        return "With all weights random there is no relevance to compare with."
+    figure = f"With all weights random the map still has a rank correlation of {last:.2f} with this one"
+    if last > _SIMILAR:
+        return f"{figure}: much of it does not depend on what was learnt."
+    if last > _UNLIKE:
+        return f"{figure}: part of it does not depend on what was learnt."
+    return f"{figure}: it depends on what was learnt."
 
 
 def randomisation_curve(randomisation: Randomisation) -> go.Figure:

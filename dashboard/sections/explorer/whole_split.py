@@ -12,13 +12,14 @@ from cxr.explain.heatmap import Method
 from cxr.explain.run_files import INDEX
 from cxr.explain.settings import ALL, Targets
 from cxr.json_types import JsonObject
-from cxr.runs import Run, list_runs, start
+from cxr.runs import Run, list_runs
 
 from sections.explorer import composite_options, heatmap_facts
 from services import explaining, load
 from widgets import address, locked, page, pick, viewer, where
 from widgets import run_state as run_parts
 from widgets.access import acts
+from widgets.run_state import start
 from widgets.subject import Subject, name_of
 
 if TYPE_CHECKING:

@@ -27,12 +27,14 @@ _TOKENS = "grid:tokens"
 
 def section() -> None:
     """Ask whose X-rays are shown, and show the grid."""
-    row = st.columns([4, 3, 6, 4, 5, 4, 4], vertical_alignment="center")
+    row = st.columns([4, 3, 9, 4, 3, 4], vertical_alignment="center")
     with row[0].popover("Network", width="stretch"):
         network_ref = subject.network(st.container())
         chosen = subject.choose(network_ref, st.container(), st.container())
     row[-1].button("One X-ray", icon=":material/image:", key="grid:leave", on_click=actions.show_one, width="stretch")
-    show(chosen, load.model(network_ref)[0], row[1:-1])
+    with row[4].popover("Sort", width="stretch"):
+        ordering = [st.container(), st.container()]
+    show(chosen, load.model(network_ref)[0], [*row[1:4], *ordering])
 
 
 def show(chosen: Subject, network: XrayClassifier, cells: list[DeltaGenerator]) -> None:

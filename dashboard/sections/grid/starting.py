@@ -10,11 +10,12 @@ from cxr.explain.heatmap import Method
 from cxr.explain.settings import ExplainParams
 from cxr.formatting import xrays
 from cxr.json_types import JsonObject
-from cxr.runs import Run, list_runs, start
+from cxr.runs import Run, list_runs
 
 from sections.explorer import heatmap_facts
 from widgets import locked, page, pages, run_state, where
 from widgets.access import acts
+from widgets.run_state import start
 from widgets.subject import Subject
 
 _MASKED = "grid:masked"  # the experiment that was started here

@@ -5,51 +5,31 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from urllib.parse import urlencode
 
 import pandas as pd
 import streamlit as st
 
 from cxr.runs import ACTIVE, Run, Status
 
+from sections.home import run_address
 from services import load
 from widgets import address, pick
 
 PER_PAGE = 12
 _ALL = "all"
-_PAGES: Mapping[str, tuple[str, str]] = {
-    "train": ("results", "run"),
-    "evaluate": ("results", "run"),
-    "evaluate-predictions": ("results", "run"),
-    "study": ("study", "study"),
-    "demo": ("data", ""),
-    "import": ("data", ""),
-    "check-data": ("data", ""),
-    "audit-data": ("data", ""),
-    "probe-data": ("data", ""),
-    "find-duplicates": ("data", ""),
-    "explain": ("explorer", ""),
-    "cluster-heatmaps": ("trust", ""),
-    "relevance-regions": ("trust", ""),
-    "audit-network": ("trust", ""),
-    "text-experiment": ("text", ""),
-    "text-stamping": ("text", ""),
-    "text-vocabulary": ("text", ""),
-}
-"""The page of each kind of run, and the parameter of its address that names the run, where it has one."""
 
 
 def choose(runs: Sequence[Run]) -> list[Run]:
     """Let the user choose a kind and a page of the list; returns the runs of that page."""
     counts = Counter(run.kind for run in runs)
     kinds = [_ALL, *sorted(counts)]
-    left, right = st.columns([5, 1], vertical_alignment="bottom")
+    left, right = st.columns([2, 4], vertical_alignment="bottom")
     pick.arrive("home:kind", "kind", _ALL, str, kinds)
-    kind = left.pills(
+    # Pills of all kinds do not fit a row.
+    kind = left.selectbox(
         "Kind of run",
         kinds,
         key="home:kind",
-        required=True,
         format_func=lambda name: f"{name} ({counts[name] if name != _ALL else len(runs)})",
     )
     pick.leave("kind", kind, _ALL)
@@ -68,8 +48,8 @@ def show(runs: Sequence[Run]) -> None:
         height="content",
         column_config={
             "page": st.column_config.LinkColumn("page", display_text="Open", width=55),
-            "name": st.column_config.TextColumn("name", width=200),
-            "kind": st.column_config.TextColumn("kind", width=110),
+            "name": st.column_config.TextColumn("name", width=180),
+            "kind": st.column_config.TextColumn("kind", width=130),
             "state": st.column_config.TextColumn("state", width=75),
             "progress": st.column_config.ProgressColumn(
                 "progress", min_value=0, max_value=1, format="percent", width=90
@@ -86,9 +66,10 @@ def show(runs: Sequence[Run]) -> None:
 
 def table(runs: Sequence[Run], statuses: Mapping[str, Status]) -> pd.DataFrame:
     """Return one row per run; only what is not over, or was stopped on its way, has a progress."""
+    names = run_address.data_set_names()
     return pd.DataFrame(
         {
-            "page": address_of(run, statuses[run.id]),
+            "page": run_address.address_of(run, statuses[run.id], names),
             "name": run.name,
             "kind": run.kind,
             "state": statuses[run.id].state,
@@ -107,13 +88,3 @@ def took(status: Status) -> float | None:
         return None
     end = status.ended if status.state not in ACTIVE else time.time()
     return None if end is None else max(0.0, end - status.started)
-
-
-def address_of(run: Run, status: Status) -> str | None:
-    """Return the address of the page that shows a run, None for a kind that no page shows."""
-    if run.kind == "train" and status.state != "finished":
-        return f"live?{urlencode({'run': run.id})}"
-    page, param = _PAGES.get(run.kind, ("", ""))
-    if not page:
-        return None
-    return f"{page}?{urlencode({param: run.id})}" if param else page

@@ -26,6 +26,7 @@ _SCORES = (
 )
 Curve = tuple[Floats, Floats]
 """Positions on the axis and values; NaN where the line is broken."""
+_HEIGHT, _NAME_HEIGHT, _NAMES_WITHIN = 370, 20, 4  # pixels; so many names take no room from the lines
 DEFAULT = View()
 
 
@@ -35,7 +36,7 @@ def loss_curves(runs: Mapping[str, Metrics], view: View = DEFAULT, seeds: Sequen
     Of ``seeds``, further runs of the first one's recipe, the mean is drawn and the range from the lowest to the
     highest as a band.
     """
-    figure = _figure("Loss", "loss", view, **_scale(view))
+    figure = _figure("Loss", "loss", view, 2 * len(runs), **_scale(view))
     for number, (name, metrics) in enumerate(runs.items()):
         colour, before = _colour(number), _before(name, runs)
         if number == 0 and seeds:
@@ -56,7 +57,7 @@ def score_curves(runs: Mapping[str, Metrics], view: View = DEFAULT, seeds: Seque
 
     A dash for each score; a colour for each run, or for each score where there is one run.
     """
-    figure = _figure("Validation", "score", view, range=[0, 1.02])
+    figure = _figure("Validation", "score", view, 2 * len(runs), range=[0, 1.02])
     for number, (name, metrics) in enumerate(runs.items()):
         for key, label, dash, own_colour in _SCORES:
             colour = own_colour if len(runs) == 1 else _colour(number)
@@ -73,7 +74,7 @@ def score_curves(runs: Mapping[str, Metrics], view: View = DEFAULT, seeds: Seque
 def rate_curves(runs: Mapping[str, Metrics], view: View = DEFAULT) -> go.Figure:
     """The learning rate of each step."""
     scale = _scale(view) or {"rangemode": "tozero"}
-    figure = _figure("Learning rate", "learning rate", view, exponentformat="e", **scale)
+    figure = _figure("Learning rate", "learning rate", view, len(runs), exponentformat="e", **scale)
     for number, (name, metrics) in enumerate(runs.items()):
         _add(figure, column_curve(metrics, "lr", view), name, _colour(number))
     return figure
@@ -81,7 +82,7 @@ def rate_curves(runs: Mapping[str, Metrics], view: View = DEFAULT) -> go.Figure:
 
 def speed_curves(runs: Mapping[str, Metrics], view: View = DEFAULT) -> go.Figure:
     """Images per second, smoothed as the loss is."""
-    figure = _figure("Images per second", "images per second", view, rangemode="tozero")
+    figure = _figure("Images per second", "images per second", view, len(runs), rangemode="tozero")
     for number, (name, metrics) in enumerate(runs.items()):
         _add(figure, column_curve(metrics, "images_per_s", view, smoothed=True), name, _colour(number))
     return figure
@@ -208,12 +209,13 @@ def _add(
     figure.add_scatter(x=curve[0], y=curve[1], name=name, mode=mode, line=line, **options)
 
 
-def _figure(title: str, y: str, view: View, **y_axis: object) -> go.Figure:
+def _figure(title: str, y: str, view: View, n_names: int, **y_axis: object) -> go.Figure:
+    """Return a figure without lines, as high as the names of ``n_names`` lines below it need."""
     return empty_figure(
         title,
         view.title,
         y,
-        height=370,
+        height=_HEIGHT + _NAME_HEIGHT * max(0, n_names - _NAMES_WITHIN),
         y_axis=y_axis,
         # Below the chart: the names of several runs are longer than the room beside the title.
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -0.22, "yanchor": "top"},

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from cxr import formatting
 from cxr.data import Manifest
 from cxr.networks import has_network
 from cxr.runs import Run
@@ -69,7 +70,7 @@ def title(worst: WorstOfValidation) -> str:
 def caption(xray: WorstXray) -> str:
     """Return truth, prediction and how sure the network was of it."""
     truth, predicted = viewer.plain(xray["truth"]), viewer.plain(xray["predicted"])
-    return f"{truth} → {predicted}  \n{xray['confidence']:.0%}, loss {xray['loss']:.2f}"
+    return f"{truth} → {predicted}  \n{formatting.share(xray['confidence'])}, loss {xray['loss']:.2f}"
 
 
 def _about(worst: WorstOfValidation, *, explains: bool) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from cxr import formatting
 from cxr.evaluation.summary import TARGET
 from cxr.formatting import xrays as counted_xrays
 
@@ -86,7 +87,7 @@ def show(evaluated: Evaluated, name: str, stretch: Stretch | None) -> None:
     xrays.show(
         evaluated.data,
         shown,
-        lambda i: f"{by_id.at[i, f'prob_{name}']:.0%}  \n{viewer.plain(truth[i])}",
+        lambda i: f"{formatting.share(by_id.at[i, f'prob_{name}'])}  \n{viewer.plain(truth[i])}",
         key=f"{evaluated.key}:{name}:range",
         link=evaluated.gallery_link,
         rows_of_pictures=2,

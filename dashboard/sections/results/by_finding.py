@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from cxr import formatting
 from cxr.evaluation.curves import confusion_matrix
 from cxr.evaluation.curves.confusion import UNITS
 from cxr.evaluation.metrics import patients_of
@@ -103,7 +104,7 @@ def images(evaluated: Evaluated) -> str:
         xrays.show(
             evaluated.data,
             shown,
-            lambda i: f"{by_id.at[i, f'prob_{name}']:.0%}  \n{viewer.plain(stated[i])}",
+            lambda i: f"{formatting.share(by_id.at[i, f'prob_{name}'])}  \n{viewer.plain(stated[i])}",
             key=f"{evaluated.key}:{name}:{outcome}",
             link=evaluated.gallery_link,
             columns=4,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from cxr import formatting
 from cxr.evaluation.curves import confusion_matrix
 from cxr.evaluation.curves.confusion import UNITS, Unit, row_shares, texts_of
 from cxr.evaluation.metrics import patients_of
@@ -48,7 +49,7 @@ def show(evaluated: Evaluated) -> None:
             shown,
             lambda i: (
                 f"{viewer.plain(by_id.at[i, 'label'])} → {viewer.plain(by_id.at[i, 'predicted'])}  \n"
-                f"{by_id.at[i, 'confidence']:.0%}"
+                f"{formatting.share(by_id.at[i, 'confidence'])}"
             ),
             key=f"results:{evaluated.split}:{cell}",
             link=evaluated.gallery_link,
@@ -89,7 +90,7 @@ def chart(
     take: Callable[[str], None] | None = None,
 ) -> None:
     """Show a matrix whose cells can be clicked; ``take`` gets the chart's key then."""
-    shares = [["–" if np.isnan(share) else f"{share:.0%}" for share in row] for row in row_shares(matrix)]
+    shares = [["–" if np.isnan(share) else formatting.share(share) for share in row] for row in row_shares(matrix)]
     below = [[f"{n:,} X-rays" for n in row] for row in counts.tolist()] if unit != UNITS[0] else shares
     figure = charts.confusion(matrix, names, cell, texts_of(matrix, unit), below, theme=page.theme())
     key = f"confusion:{evaluated.run.id}:{evaluated.split}:{cell}:{unit}"

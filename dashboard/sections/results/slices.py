@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import streamlit as st
 
+from cxr import formatting
 from cxr.errors import CxrError
 from cxr.evaluation.slices import Slice, SliceResults, slices_of
 from cxr.evaluation.slices.columns import joined, slice_rows
@@ -181,7 +182,7 @@ def _show_xrays(evaluated: Evaluated) -> None:
         if "correct" not in by_id:
             return viewer.plain(str(by_id.at[image_id, "findings"] or by_id.at[image_id, "label"]).replace("|", ", "))
         label, predicted = (viewer.plain(str(by_id.at[image_id, name])) for name in ("label", "predicted"))
-        return f"{label} → {predicted}  \n{by_id.at[image_id, 'confidence']:.0%}"
+        return f"{label} → {predicted}  \n{formatting.share(by_id.at[image_id, 'confidence'])}"
 
     xrays.show(
         evaluated.data, rows, caption, key=f"results:slice:{text}", link=evaluated.gallery_link, param="slice-page"

@@ -13,10 +13,11 @@ from cxr.errors import CxrError
 from cxr.evaluation.tables.settings import PredictionsParams
 from cxr.files import replacing
 from cxr.paths import cache_root
-from cxr.runs import Slurm, list_runs, start
+from cxr.runs import Slurm, list_runs
 
 from widgets import address, page, pick, where
 from widgets.access import acts
+from widgets.run_state import start
 
 _KIND = "evaluate-predictions"
 _NO_DATA = "none"

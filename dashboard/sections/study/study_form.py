@@ -9,6 +9,7 @@ import streamlit as st
 from cxr.data.library import DataSet
 from cxr.errors import CxrError
 from cxr.experiments.study import EXAMPLES, METRICS, Plan, parse_plan
+from cxr.experiments.study.measures import METRIC_TITLES
 from cxr.experiments.study.plan import MOST_SEEDS, parse_text
 from cxr.json_types import JsonObject
 from cxr.training.recipe import PRESETS, load_recipe
@@ -89,7 +90,7 @@ def _settings() -> _Settings:
     backbones = [AS_IN_THE_RECIPES, *BACKBONES]
     return {
         "backbone": cells[0].selectbox("Backbone", backbones, key="study:backbone"),
-        "weights": cells[1].selectbox("First weights", [AS_IN_THE_RECIPES, RANDOM], key="study:weights"),
+        "weights": cells[1].selectbox("Initial weights", [AS_IN_THE_RECIPES, RANDOM], key="study:weights"),
         "size": cells[2].number_input("Image size (pixels)", 32, 1024, step=32, key="study:size", **own),
         "epochs": cells[3].number_input("Epochs, last stage", 1, 1000, key="study:epochs", **own),
         "before": cells[4].number_input("Epochs, stages before", 1, 1000, key="study:before", **own),
@@ -100,9 +101,24 @@ def _comparison() -> JsonObject:
     cells = st.columns(5)
     return {
         "seeds": cells[0].number_input("Seeds", 1, MOST_SEEDS, 3, key="study:seeds", help="The same for all recipes"),
-        "metric": cells[1].selectbox("Compared by", METRICS, key="study:metric"),
-        "first_epochs": cells[2].number_input("The beginning (epochs)", 1, 1000, 5, key="study:first"),
-        "accuracy": cells[3].number_input("Level to reach", 0.01, 10.0, 0.7, 0.05, key="study:level"),
+        "metric": cells[1].selectbox("Compared by", METRICS, format_func=METRIC_TITLES.__getitem__, key="study:metric"),
+        "first_epochs": cells[2].number_input(
+            "The beginning (epochs)",
+            1,
+            1000,
+            5,
+            key="study:first",
+            help="The mean over so many first epochs is compared, beside the best epoch",
+        ),
+        "accuracy": cells[3].number_input(
+            "Level to reach",
+            0.01,
+            10.0,
+            0.7,
+            0.05,
+            key="study:level",
+            help="How many epochs a training takes to reach this value of the measure is compared",
+        ),
         "parallel": cells[4].number_input("Trainings at once", 1, 64, 1, key="study:parallel", help="On this machine"),
     }
 

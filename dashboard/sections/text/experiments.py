@@ -9,13 +9,14 @@ import streamlit as st
 from cxr.experiments.masking.conditions import DEFAULT_DRAWS, MOST_DRAWS
 from cxr.experiments.masking.settings import Setting, is_of_whole_split
 from cxr.json_types import JsonObject
-from cxr.runs import Run, Slurm, list_runs, start
+from cxr.runs import Run, Slurm, list_runs
 from cxr.text import DEFAULT_MODE, MASK_MODES
 
 from sections.text.tokens import MaskedBy
 from services import load
 from widgets import address, page, pick
 from widgets import run_state as run_parts
+from widgets.run_state import start
 from widgets.subject import Subject, name_of
 
 KIND = "text-experiment"

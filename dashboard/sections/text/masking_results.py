@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from cxr import formatting
 from cxr.data import Manifest, read_xray
 from cxr.experiments.masking import example
 from cxr.experiments.masking.job import BOXES
@@ -58,7 +59,8 @@ def show(run: Run) -> None:
     with page.told_in_one_line():
         _show_example(run, results, table)
     st.header("The whole set" if selection is None else "The X-rays of the selection", anchor=False)
-    st.dataframe(masking_tables.accuracies(results), hide_index=True)
+    accuracies = masking_tables.accuracies(results)
+    st.dataframe(accuracies, hide_index=True, column_config=tables.counts_of(accuracies))
     titles = masking.titles(results)
     st.markdown(f"**{titles['classes']}**")
     tables.show_wide(masking_tables.by_class(results))
@@ -157,7 +159,7 @@ def _frame(rows: pd.DataFrame, nothing: str) -> None:
     if rows.empty:
         st.caption(nothing)
     else:
-        st.dataframe(rows, hide_index=True)
+        st.dataframe(rows, hide_index=True, column_config=tables.counts_of(rows))
 
 
 def _show_exports(run: Run, table: pd.DataFrame) -> None:
@@ -194,12 +196,13 @@ def _show_counts(results: MaskingResults) -> None:
     cells[0].metric("Images", f"{n:,}")
     if "n_patients" in results:
         cells[0].caption(f"of {page.counted(results['n_patients'], 'patient')}")
-    cells[1].metric("With text", f"{with_text:,} ({with_text / n:.0%})", help=f"{results['n_tokens']:,} tokens in all")
+    share = formatting.share(with_text / n)
+    cells[1].metric("With text", f"{with_text:,} ({share})", help=f"{results['n_tokens']:,} tokens in all")
     changed = "A finding crosses its threshold" if masking_tables.is_of_findings(results) else "Predictions changed"
-    cells[2].metric(changed, f"{results['n_changed']:,} ({results['n_changed'] / n:.1%})")
+    cells[2].metric(changed, f"{results['n_changed']:,} ({formatting.share(results['n_changed'] / n, 1)})")
     control = next(iter(results["modes"].values()))["changed"]["random"]["value"] or 0.0
     help_ = f"Control: same sizes, off the text; mean of {results['draws']} draws"
-    cells[3].metric("… by random boxes", f"{control * n:,.1f} ({control:.1%})", help=help_)
+    cells[3].metric("… by random boxes", f"{control * n:,.1f} ({formatting.share(control, 1)})", help=help_)
 
 
 def _show_left_out(results: MaskingResults) -> None:
@@ -265,7 +268,9 @@ def _change(entry: Mapping[str, Any]) -> str:
     if "predicted_before" not in entry:
         classes = [c.removeprefix("prob_").removesuffix("_before") for c in entry if _is_chance_before(c)]
         return masking_xrays.change_of(entry, example.most_moved(entry, classes)[0])
-    before, after = (f"{entry[f'predicted_{c}']} {entry[f'confidence_{c}']:.0%}" for c in ("before", "after"))
+    before, after = (
+        f"{entry[f'predicted_{c}']} {formatting.share(entry[f'confidence_{c}'])}" for c in ("before", "after")
+    )
     return f"{before} → {after}"
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from cxr import formatting
 from cxr.data import Manifest
 from cxr.errors import TextError
 from cxr.experiments.stamping.job import KIND, Refused, Version, versions_of
@@ -23,7 +24,7 @@ from cxr.experiments.stamping.settings import (
     patch_of,
 )
 from cxr.json_types import JsonObject
-from cxr.runs import Run, list_runs, start
+from cxr.runs import Run, list_runs
 from cxr.text import TextBox
 from cxr.text.stamp import COLOURS, CONTROLS, FONTS, LONGEST_WORD, PLACES, TAKES
 
@@ -32,6 +33,7 @@ from services import explaining, load
 from services.explaining import Xray
 from widgets import address, browse, locked, page, pick, viewer, where
 from widgets.access import acts
+from widgets.run_state import start
 from widgets.subject import Subject
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ def show(chosen: Subject, network_ref: str) -> None:
     if acts.button(label, icon=":material/play_arrow:", type="primary", key="stamping:start"):
         address.ask(stamping=start(KIND, choice.params | opened, where=place).id)
         st.rerun()
-    sizes, contrasts = (", ".join(f"{dose:g}" for dose in doses) for doses in (SIZES, CONTRASTS))
+    sizes, contrasts = (", ".join(map(formatting.share, doses)) for doses in (SIZES, CONTRASTS))
     st.caption(f"Sizes: {sizes} of the image's height. Contrasts: {contrasts}. Each is compared with its control.")
     page.command(*_command(chosen, choice.params), *locked.words(opened), *where.words(place))
     run = _choose(chosen)
@@ -165,7 +167,7 @@ def _ranked(doses: tuple[float, ...], first: float) -> list[str]:
 
 
 def _percents(doses: tuple[float, ...], unit: str = "") -> dict[str, str]:
-    return {f"{dose:g}": f"{dose:.0%}{unit}" for dose in doses}
+    return {f"{dose:g}": f"{formatting.share(dose)}{unit}" for dose in doses}
 
 
 def _command(chosen: Subject, params: JsonObject) -> list[str]:

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 import streamlit as st
 from plotly.subplots import make_subplots
 
+from cxr import formatting
 from cxr.data import read_xray
 from cxr.experiments.stamping.job import STAMPED
 from cxr.experiments.stamping.results import Dose, StampingResults, stamping_results
@@ -223,8 +224,10 @@ def _show_image(run: Run, results: StampingResults, row: Mapping[str, Any], cont
     sides = (int(row["x0"]), int(row["y0"]), int(row["x1"]), int(row["y1"]))
     picture = _stamped(str(path), path.stat().st_mtime_ns, run.id, sides, contrast, run)
     st.image(picture, alt=f"{row['image_id']} with its stamp", width="stretch")
-    chances = [row[f"prob_{towards}{ending}"] for ending in ("", "_stamped", "_control")]
-    change = f"{viewer.plain(towards)} {chances[0]:.0%} → {chances[1]:.0%}, control {chances[2]:.0%}"
+    before, after, control = (
+        formatting.share(row[f"prob_{towards}{ending}"]) for ending in ("", "_stamped", "_control")
+    )
+    change = f"{viewer.plain(towards)} {before} → {after}, control {control}"
     if "predicted" in row:
         turned = f"{viewer.plain(row['predicted'])} → {viewer.plain(row['predicted_stamped'])}"
         change = f"**{turned}** · {change}"

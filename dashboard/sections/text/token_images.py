@@ -11,7 +11,7 @@ from cxr.experiments.vocabulary.count import boxes_with
 from cxr.experiments.vocabulary.entries import Entry
 from cxr.text import TextBox
 
-from widgets import pages, pick, viewer
+from widgets import page, pages, pick, viewer
 from widgets.subject import Subject
 
 _BOX_COLUMNS = ("x0", "y0", "x1", "y1", "text", "score", "kind")
@@ -26,7 +26,7 @@ def show(chosen: Subject, tables: tuple[pd.DataFrame, pd.DataFrame], entry: Entr
     ids_of_data = set(chosen.data.ids)
     ids = [i for i in boxes["image_id"].unique() if i in ids_of_data]
     hint = "" if picked else " · the first row; click another one to see its X-rays"
-    st.markdown(f"**{viewer.plain(entry['token'])}** on {len(ids):,} X-rays{hint}")
+    st.markdown(f"**{viewer.plain(entry['token'])}** on {page.counted(len(ids), 'X-ray')}{hint}")
     key = f"vocabulary:page:{entry['group']}:{entry['token']}"
     number = pick.page_number(-(-len(ids) // _PER_PAGE), key=key)
     shown = ids[(number - 1) * _PER_PAGE : number * _PER_PAGE]
@@ -36,7 +36,8 @@ def show(chosen: Subject, tables: tuple[pd.DataFrame, pd.DataFrame], entry: Entr
             with cell:
                 picture = _picture(chosen.data, image_id, by_image[image_id])
                 st.image(picture, alt=f"{image_id} with its tokens in boxes", width="stretch")
-                st.caption(f"{labels[image_id] or 'unlabelled'} · {image_id}")
+                # Two lines below each picture, so that the links below them stand in line.
+                st.caption(f"{viewer.plain(labels[image_id] or 'unlabelled')}  \n{viewer.plain(image_id)}")
                 link = {**chosen.link, "split": _split_of(chosen, image_id), "image": image_id}
                 st.page_link(pages.EXPLORER, label="Explain", icon=":material/radiology:", query_params=link)
 

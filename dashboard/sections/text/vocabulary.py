@@ -22,13 +22,14 @@ from cxr.experiments.vocabulary.count import (
 from cxr.experiments.vocabulary.entries import Entry
 from cxr.experiments.vocabulary.job import IMAGES, KIND, TOKENS, read_tables
 from cxr.experiments.vocabulary.within_sources import in_words
-from cxr.runs import ACTIVE, Run, list_runs, start
+from cxr.runs import ACTIVE, Run, list_runs
 from cxr.text import Reviews
 
 from sections.text import experiments, token_images
 from services import load
 from widgets import charts, page, pick, where
 from widgets.access import acts
+from widgets.run_state import start
 from widgets.subject import Subject
 
 EVERY = "all splits"
@@ -234,6 +235,7 @@ def _columns(listed: list[Entry]) -> dict[str, Any]:
             min_value=0,
             max_value=1,
             format="percent",
+            width=95,
             help=f"Share of the {counts['of']:,} patients of this class",
         )
         for name, counts in listed[0]["by_class"].items()
@@ -288,10 +290,12 @@ def heat(listed: list[Entry], by: str, images: pd.DataFrame | None = None, *, th
             showscale=False,
         )
     )
+    title = "Patients by class" if by == "class" else "X-rays by source"
     figure.update_layout(
-        title={"text": "Patients by class" if by == "class" else "X-rays by source", "font": {"size": 16}},
-        height=110 + 26 * len(shown),
-        margin={"l": 10, "r": 10, "t": 80, "b": 10},
+        # At the very top: two lines of names stand between it and the squares.
+        title={"text": title, "font": {"size": 16}, "yref": "container", "y": 1, "yanchor": "top", "pad": {"t": 4}},
+        height=126 + 26 * len(shown),
+        margin={"l": 10, "r": 10, "t": 96, "b": 10},
     )
     figure.update_xaxes(side="top", type="category", fixedrange=True)
     figure.update_yaxes(autorange="reversed", type="category", automargin=True, fixedrange=True)

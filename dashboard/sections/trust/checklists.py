@@ -18,6 +18,10 @@ _FORMS: dict[str, tuple[str, str, Callable[[Run, Checklist], str]]] = {
     "As Markdown": ("md", "text/markdown", to_markdown),
 }
 
+_WIDTHS = {
+    name: st.column_config.Column(width=width) for name, width in zip(COLUMNS, (130, 230, 70, 320, 220), strict=True)
+}
+
 
 def show(measured: Run) -> None:
     """Show the checklists of a training, an evaluation or a table of predictions once they are wanted."""
@@ -35,7 +39,8 @@ def show(measured: Run) -> None:
     st.markdown(viewer.plain(filled["finding"]))
     parts = parts_of(filled)
     for tab, (_, rows) in zip(st.tabs([name for name, _ in parts]), parts, strict=True):
-        tab.dataframe(pd.DataFrame(rows, columns=list(COLUMNS)), hide_index=True, row_height=70)
+        frame = pd.DataFrame(rows, columns=list(COLUMNS))
+        tab.dataframe(frame, hide_index=True, row_height=70, column_config=_WIDTHS)
     with st.container(horizontal=True):
         for label, (ending, mime, make) in _FORMS.items():
             st.download_button(
@@ -50,7 +55,7 @@ def show(measured: Run) -> None:
         page.csv_button("As CSV", to_table(filled["entries"]), f"checklist-{measured.id}")
     for note in filled["notes"]:
         st.caption(note)
-    page.command_line("cxr", "checklist", measured.id)
+    page.command("cxr", "checklist", measured.id)
 
 
 def _others() -> list[Run]:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from cxr.experiments.clusters.results import KIND
 from cxr.explain.heatmap import Method
-from cxr.runs import Run, Slurm, list_runs, start
+from cxr.runs import Run, Slurm, list_runs
 
 from sections.explorer import heatmap_facts
 from sections.trust import clusters
@@ -16,6 +16,7 @@ from services import load
 from widgets import address, page, pick, where
 from widgets import run_state as run_parts
 from widgets.access import acts
+from widgets.run_state import start
 from widgets.subject import Subject, name_of
 
 

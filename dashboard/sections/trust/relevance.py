@@ -21,7 +21,7 @@ from cxr.experiments.relevance.sentences import entry_cells
 from cxr.explain.heatmap import Method
 from cxr.reports import relevance as report
 from cxr.reports.identities import Privacy
-from cxr.runs import ACTIVE, Run, Slurm, list_runs, start
+from cxr.runs import ACTIVE, Run, Slurm, list_runs
 
 from sections.explorer import composite_options, heatmap_facts
 from sections.trust import relevance_charts
@@ -29,6 +29,7 @@ from services import load
 from widgets import address, measured, page, pages, pick, tables, viewer, where
 from widgets import run_state as run_parts
 from widgets.access import acts
+from widgets.run_state import start
 from widgets.subject import Subject, name_of
 
 _IN_ORDER = ("text", "border", "devices", "elsewhere", "lesion", "lungs")
@@ -104,7 +105,7 @@ def _show_images(run: Run) -> None:
         return
     first = rows.head(_LISTED)
     captions = {
-        row["image_id"]: f"{100 * row[f'share_{name}']:.0f} % on {100 * row[f'area_{name}']:.1f} % of the area"
+        row["image_id"]: f"{100 * row[f'share_{name}']:.0f} % on  \n{100 * row[f'area_{name}']:.1f} % of the area"
         for row in first.iloc[::-1].to_dict("records")
     }
     shown = list(dict.fromkeys(first["image_id"]))[:_SHOWN_IMAGES]

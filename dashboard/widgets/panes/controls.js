@@ -157,7 +157,7 @@ function showStrip(root, strip, choose) {
           onclick: () => choose(xray.id),
         },
         make("img", { src: xray.url, alt: xray.id, loading: "lazy" }),
-        make("span", {}, xray.caption),
+        make("span", {}, xray.caption.replace(" ✗", "\u00a0✗")),
       ),
     ),
   );

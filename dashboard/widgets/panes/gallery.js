@@ -13,7 +13,7 @@ function drawGallery(root, { pictures, columns }, open) {
     const image = document.createElement("img");
     Object.assign(image, { src: url, alt: id, loading: "lazy" });
     const words = document.createElement("span");
-    words.textContent = caption;
+    words.textContent = caption.replaceAll(" %", "\u00a0%");
     button.append(image, words);
     grid.append(button);
   }

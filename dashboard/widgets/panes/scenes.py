@@ -40,7 +40,7 @@ def prediction(network: XrayClassifier, xray: Xray, logits: np.ndarray, target: 
 
 def _doubt(rows: Sequence[ClassRow]) -> str:
     ahead = rows[0]["probability"] - rows[1]["probability"]
-    return f"{ahead:.2f} ahead of {rows[1]['name']}"
+    return f"{ahead:.3f} ahead of {rows[1]['name']}"
 
 
 def sentence(target: str) -> str:

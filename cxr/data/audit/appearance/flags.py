@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict
 
+from cxr import formatting
 from cxr.data.audit.appearance.children import CHILD
 from cxr.data.audit.appearance.model import Appearance
 from cxr.data.audit.appearance.picture import Picture
@@ -126,16 +127,18 @@ def _empty(look: Look) -> tuple[float, str] | None:
     if look["spread"] < LEAST_SPREAD:
         return 1 - look["spread"] / (2 * LEAST_SPREAD), f"Empty: its grey values differ by {look['spread']:.0f} of 255."
     if look["blank"] > MOST_BLANK_EMPTY:
-        return look["blank"], f"Empty: {look['blank']:.0%} of the picture is of one grey."
+        return look["blank"], f"Empty: {formatting.share(look['blank'])} of the picture is of one grey."
     return None
 
 
 def _cut(look: Look) -> tuple[float, str] | None:
     aspect = look["width"] / look["height"]
     if look["border"] > MOST_BORDER:
-        return 0.5 + look["border"], f"Cut: a blank border covers {look['border']:.0%} of it from the {look['side']}."
+        return 0.5 + look[
+            "border"
+        ], f"Cut: a blank border covers {formatting.share(look['border'])} of it from the {look['side']}."
     if look["blank"] > MOST_BLANK_CUT:
-        return look["blank"], f"Cut: {look['blank']:.0%} of the picture is of one grey."
+        return look["blank"], f"Cut: {formatting.share(look['blank'])} of the picture is of one grey."
     if not ASPECTS[0] <= aspect <= ASPECTS[1]:
         strange = max(aspect, 1 / aspect)
         return 1 - 1 / strange, f"Cut: {look['width']} x {look['height']} pixels, {strange:.1f} times as long as wide."

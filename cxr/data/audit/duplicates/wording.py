@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr import formatting
 from cxr.data.audit.duplicates.pictures import SIDE, shrink
 from cxr.data.audit.duplicates.registration import Registration, overlap, overlay
 
@@ -40,7 +41,7 @@ def _crops(registration: Registration) -> list[str]:
     """Return which of the two shows less than the other, by the larger share of a side."""
     shares = np.linalg.norm(registration.matrix[:, :2].astype(np.float64), axis=0)
     cuts = {"b": 1 - float(shares.min()), "a": 1 - 1 / float(shares.max())}
-    return [f"{name} cropped by {cut:.0%}".replace("%", " %") for name, cut in cuts.items() if cut >= _LEAST_CROP]
+    return [f"{name} cropped by {formatting.share(cut)}" for name, cut in cuts.items() if cut >= _LEAST_CROP]
 
 
 def _turn(registration: Registration, sizes: tuple[Size, Size]) -> list[str]:
