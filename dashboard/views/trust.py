@@ -120,11 +120,14 @@ def link_of(chosen: choice.Choice) -> dict[str, str]:
 
 
 def missing_parts(audits: list[Run]) -> int:
-    """Return how many parts the newest finished audit has not done and could do."""
+    """Return how many parts the newest finished audit has not tried yet and could do.
+
+    What has failed would most likely fail again: it is offered where it says why.
+    """
     finished = next((run for run in audits if run.status()["state"] == "finished"), None)
     if finished is None:
         return 0
-    return sum(part["state"] in ("missing", "failed", "not-asked") for part in network_audit_results(finished)["parts"])
+    return sum(part["state"] in ("missing", "not-asked") for part in network_audit_results(finished)["parts"])
 
 
 page.header(

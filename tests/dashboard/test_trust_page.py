@@ -81,6 +81,22 @@ def test_parts_are_shown_as_looked_at_or_missing_and_one_can_be_done_alone(audit
     assert newest.spec["params"]["parts"] == ["evaluation", "seen", "external", "slices", "text", "openings"]
 
 
+def test_a_part_that_failed_is_offered_where_it_says_why_and_not_as_the_next_step(audit: Run):
+    results = audit.results()
+    assert results is not None
+    (text,) = [status for status in results["parts"] if status["name"] == "text"]
+    for status in results["parts"]:
+        if status["state"] in ("missing", "not-asked"):
+            status["state"] = "left-out"
+    text |= {"state": "failed", "reason": "no class has 30 patients"}
+    audit.folder.write_json("results.json", results)
+    app = opened("trust", audit=audit.id)
+    assert not app.exception
+    assert app.button(key="trust:start").label == "Audit again"
+    assert "Failed: no class has 30 patients." in said(app)
+    assert app.button(key="trust:do:text").label == "Do this part"
+
+
 def test_the_checklists_are_filled_in_when_they_are_wanted_and_the_report_says_how_far(audit: Run):
     app = opened("trust", audit=audit.id)
     assert not app.exception

@@ -134,9 +134,8 @@ def _empty(look: Look) -> tuple[float, str] | None:
 def _cut(look: Look) -> tuple[float, str] | None:
     aspect = look["width"] / look["height"]
     if look["border"] > MOST_BORDER:
-        return 0.5 + look[
-            "border"
-        ], f"Cut: a blank border covers {formatting.share(look['border'])} of it from the {look['side']}."
+        covers = formatting.share(look["border"])
+        return 0.5 + look["border"], f"Cut: a blank border covers {covers} of it from the {look['side']}."
     if look["blank"] > MOST_BLANK_CUT:
         return look["blank"], f"Cut: {formatting.share(look['blank'])} of the picture is of one grey."
     if not ASPECTS[0] <= aspect <= ASPECTS[1]:
