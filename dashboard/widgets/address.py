@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlencode
 
@@ -91,7 +92,7 @@ def in_step(page: str) -> Iterator[None]:
         if not state.refused:  # a page that refuses its address stops reading it there
             _tell_what_is_left(state)
         _write(state)
-        st.html(_KEEP_BACK, unsafe_allow_javascript=True)
+        st.html(_ONCE, unsafe_allow_javascript=True)
     finally:
         state.open = False
 
@@ -187,22 +188,7 @@ _COMPLETE = """<script>
 </script>"""
 
 
-_KEEP_BACK = """<script>
-(() => {
-  if (window.cxrKeepsBack) return;
-  window.cxrKeepsBack = true;
-  let back = false;
-  addEventListener("popstate", () => { back = true; }, true);
-  addEventListener("pointerdown", () => { back = false; }, true);
-  addEventListener("keydown", (event) => { if (!event.altKey) back = false; }, true);
-  const push = history.pushState;
-  history.pushState = function (state, title, url) {
-    if (back && url && new URL(url, location.href).pathname !== location.pathname) return;
-    return push.apply(this, arguments);
-  };
-})();
-</script>"""
-"""Back pressed twice before the page between has begun: Streamlit would enter that page again when it begins."""
+_ONCE = f"<script>{Path(__file__).with_name('once.js').read_text(encoding='utf-8')}</script>"
 
 
 def _complete(page: str, query: Query, address: Query) -> None:

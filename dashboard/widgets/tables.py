@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
+
+if TYPE_CHECKING:
+    from streamlit.elements.lib.column_types import ColumnConfig
 
 _MOST_TURNED = 4
 """So many columns, besides the one with what they hold, fit a page."""
@@ -13,7 +16,7 @@ COUNT = st.column_config.NumberColumn(format="localized")
 """A column of counts, with separators of thousands."""
 
 
-def counts_of(frame: pd.DataFrame) -> dict[str, Any]:
+def counts_of(frame: pd.DataFrame) -> dict[str, ColumnConfig]:
     """Return the configuration of a table whose whole numbers are counts, each with separators of thousands."""
     return {str(name): COUNT for name in frame if pd.api.types.is_integer_dtype(frame[name])}
 

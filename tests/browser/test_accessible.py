@@ -49,6 +49,20 @@ def test_axe_finds_nothing_serious_on_any_page_in_the_light_and_in_the_dark_them
     assert {page: found for page, found in faults.items() if found} == {}
 
 
+@pytest.mark.slow
+def test_the_first_stop_of_the_keyboard_leads_past_the_sidebar(shared_dashboard, tab):
+    tab.goto(f"{shared_dashboard.url}/explorer?model=demo")
+    tab.locator(".viewer canvas").first.wait_for(timeout=WAIT_MS)
+    all_is_drawn(tab)
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.textContent") == "Skip to the page"
+    assert tab.evaluate("document.activeElement.getBoundingClientRect().top") >= 0
+    tab.keyboard.press("Enter")
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.closest('[data-testid=stMain]') !== null")
+    assert tab.get_by_role("button", name="Skip to the page").bounding_box()["y"] < 0
+
+
 def test_every_picture_has_an_alternative_text():
     without = []
     for path in DASHBOARD.rglob("*.py"):
