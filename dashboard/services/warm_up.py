@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import ctypes
 import gc
 import importlib
 import itertools
@@ -74,7 +76,7 @@ def import_all() -> None:
 
 
 def settle() -> None:
-    """Leave out of every later garbage collection what there is now: modules, which stay for good.
+    """Leave out of every later garbage collection what there is now: modules, which stay for good; give back the rest.
 
     Streamlit collects at the end of each run of a script, before the browser is told of that end. With PyTorch loaded
     a collection looks at half a million objects of modules, which takes longer than most pages.
@@ -84,6 +86,8 @@ def settle() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
+    with contextlib.suppress(AttributeError):  # of the GNU C library alone
+        ctypes.CDLL(None).malloc_trim(0)
     atexit.unregister(gc.unfreeze)
     atexit.register(gc.unfreeze)  # what libraries free at the end they free then too
 
