@@ -25,12 +25,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.cores import cores
 from cxr.data import Manifest
 from cxr.data.audit.duplicates import find_duplicates
 from cxr.data.audit.duplicates.pictures import SIDE
 from cxr.data.images.decode import decode
 from cxr.data.images.resize import fit_square
+from cxr.machine import cores
 
 RESULTS = Path(__file__).parent / "results" / "duplicates.md"
 TUNED_ON = 600  # rows of the manifest on which thresholds were set; planted copies are of other patients

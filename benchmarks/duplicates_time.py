@@ -43,12 +43,12 @@ from duplicates import (
 from numpy.typing import NDArray
 from seen_before import jpeg_80
 
-from cxr.cores import cores
 from cxr.data import Manifest
 from cxr.data.audit.duplicates import find_duplicates
 from cxr.data.audit.duplicates.pictures import SIDE
 from cxr.data.images.decode import decode
 from cxr.data.images.resize import fit_square
+from cxr.machine import cores
 
 RESULTS = Path(__file__).parent / "results" / "duplicates_time.md"
 SHARE = 0.02  # of a set that are copies

@@ -30,9 +30,9 @@ from cxr.data.digests import _remember, _stat
 from cxr.data.images.cache_limit import RECIPE
 from cxr.data.images.image_cache import _Recipe
 from cxr.data.images.store_index import connect, row_start, shard_path
+from cxr.machine import give_back_memory
 from cxr.paths import cache_root
 from cxr.runs import Run, start
-from cxr.training.engine import give_back_memory
 
 IMAGES, SIDE = 112_000, 256
 CLASSES = ("covid19", "normal", "pneumonia")

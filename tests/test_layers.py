@@ -15,7 +15,7 @@ from tools import code_imports
 
 PACKAGE = Path(__file__).resolve().parents[1] / "cxr"
 LAYERS = (
-    {"errors", "files", "json_types", "validation", "formatting", "lazy", "earlier_names", "cores"},
+    {"errors", "files", "json_types", "validation", "formatting", "lazy", "earlier_names", "machine"},
     {"locks", "paths", "permission"},
     {"models", "runs"},
     {"data"},

@@ -12,14 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 
-from cxr.cores import cores
 from cxr.errors import RecipeError
+from cxr.machine import cores
 from cxr.networks import resolve_device
 from cxr.training.ranks import Ranks
 from cxr.training.recipe import Recipe
@@ -114,13 +113,6 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
         mallopt(_M_MMAP_MAX, 0)  # no block on a mapping of its own, which ends with it
         mallopt(_M_TRIM_THRESHOLD, -1)  # no giving back at the end of the heap
-
-
-def give_back_memory() -> None:
-    """Return to the system what reading tables has left behind, before a long training begins."""
-    pyarrow.default_memory_pool().release_unused()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h

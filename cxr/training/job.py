@@ -23,6 +23,7 @@ from cxr.evaluation.provenance import provenance, with_opening
 from cxr.evaluation.seen import SeenAmong, seen_among
 from cxr.evaluation.selection import OWN, Selection, select
 from cxr.evaluation.summary import validation_summary
+from cxr.machine import give_back_memory
 from cxr.models import XrayClassifier, build, save_model, with_classes
 from cxr.models.licences import joined_licences
 from cxr.models.seen_images import Seen, SeenImages
@@ -31,7 +32,7 @@ from cxr.networks import BEST
 from cxr.runs.folder import RunFolder, Stopped
 from cxr.training.checkpoint import Checkpoints, LoopState, Origin, Place, seed_everything
 from cxr.training.data.stages import StageData, derived_seed, prepare
-from cxr.training.engine import Arithmetic, give_back_memory, make_fabric, numerics
+from cxr.training.engine import Arithmetic, make_fabric, numerics
 from cxr.training.loop import Hooks, StageLoop
 from cxr.training.ranks import Ranks, together
 from cxr.training.recipe import Recipe

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
-import ctypes
 import gc
 import importlib
 import itertools
@@ -21,6 +19,8 @@ from types import ModuleType
 import streamlit as st
 from streamlit import runtime
 from streamlit.runtime import Runtime
+
+from cxr.machine import give_back_memory
 
 MODULES = (
     "cxr.reports.slider",
@@ -86,8 +86,7 @@ def settle() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
-    with contextlib.suppress(AttributeError):  # of the GNU C library alone
-        ctypes.CDLL(None).malloc_trim(0)
+    give_back_memory()
     atexit.unregister(gc.unfreeze)
     atexit.register(gc.unfreeze)  # what libraries free at the end they free then too
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import ConfigDict
 
-from cxr.cores import cores
 from cxr.errors import ImageError
+from cxr.machine import cores
 from cxr.runs import Kind, Params, RunFolder, Stopped, kinds
 from cxr.runs.kinds import AbsolutePath, NameOrFile
 from cxr.runs.shards.folders import finished_shards, own_slice

@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
-from cxr.cores import CORES, cores
 from cxr.errors import RunError
+from cxr.machine import CORES, cores
 from cxr.runs import RunFolder, devices, kinds, list_runs, local, start
 from cxr.runs.shards.folders import Shard, ShardFolder, folder_at, own_slice, shards_of
 

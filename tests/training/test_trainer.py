@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from cxr.cores import cores
 from cxr.data import Manifest
 from cxr.errors import RecipeError, RunError
+from cxr.machine import cores
 from cxr.models import build, load_model, save_model
 from cxr.models.weights import read_card
 from cxr.networks import load_network, resolve_device

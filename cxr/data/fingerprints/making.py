@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.cores import cores
 from cxr.data.audit.duplicates.descriptors import Matrix, Plane, View, features_of, polarity_of, source_of
 from cxr.data.audit.duplicates.pictures import local_contrast, shrink
+from cxr.machine import cores
 
 FORM = "1"
 """Fingerprints of different forms cannot be compared: they are made in another way."""

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from cxr.cores import cores
 from cxr.data.audit.duplicates.descriptors import Matrix, Plane, View, source_of
 from cxr.data.fingerprints.making import (
     GRID,
@@ -25,6 +24,7 @@ from cxr.data.fingerprints.making import (
     sketches_of,
     warped,
 )
+from cxr.machine import cores
 
 THRESHOLD = 0.8
 """Least agreement of a picture's details with a sketch that counts as one X-ray, see benchmarks/seen_before.py."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from cxr.cores import cores
+from cxr.machine import cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

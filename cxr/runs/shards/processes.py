@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cxr import paths
-from cxr.cores import CORES, cores
+from cxr.machine import CORES, cores
 from cxr.runs import devices, local
 from cxr.runs.folder import RunFolder
 from cxr.runs.shards.folders import ShardFolder, failure, shards_of, summary

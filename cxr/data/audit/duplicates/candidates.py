@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from cxr.cores import cores
+from cxr.machine import cores
 
 NEIGHBOURS = 5
 _ROWS, _COLUMNS = 256, 1024  # of a block: 1 MB, which stays in the processor's own memory

@@ -14,7 +14,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxr import __version__
-from cxr.cores import cores
 from cxr.data.audit.duplicates.candidates import NEIGHBOURS, Candidate, candidates_of, grouped, nearest_rows
 from cxr.data.audit.duplicates.descriptors import DIMENSIONS, VIEWS, Describer, sampled
 from cxr.data.audit.duplicates.parts import Arrays, Parts
@@ -23,6 +22,7 @@ from cxr.data.audit.duplicates.registration import Registration, register
 from cxr.data.audit.duplicates.wording import Size, describe_change, describe_sizes
 from cxr.data.digests import picture_digest
 from cxr.data.images.stored_images import Images
+from cxr.machine import cores
 
 PAIR_COLUMNS = ("image_id_a", "image_id_b", "kind", "transform", "score")
 Progress = Callable[[float, str], None]
