@@ -39,7 +39,9 @@ def test_copies_in_a_folder_are_found_grouped_and_kept_in_one_split(dashboard: A
     path.press("Enter")
     tab.get_by_text("images lie in folders, which may be classes").wait_for()
     settled(tab)
-    assert tab.locator("[data-testid=stTabs] img:visible").count() == 10, "ten of its X-rays are shown"
+    shown = tab.locator("[data-testid=stTabs] img:visible")
+    shown.nth(9).wait_for()  # a picture is in sight once the browser has it
+    assert shown.count() == 10, "ten of its X-rays are shown"
     tab.get_by_role("button", name="Try it, keep nothing").click()
     tab.get_by_text("Splits: train").wait_for(timeout=120_000)
     name = tab.locator("input[aria-label='Name of the data set']:visible")
