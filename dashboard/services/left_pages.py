@@ -29,6 +29,9 @@ def _is_of_left_page(request: ScriptRequest) -> bool:
 
 
 def ignore_questions_of_left_pages() -> None:
-    """Have every session do so from its next run of a page on."""
-    # Streamlit has no setting for this. Its name of the class is looked up whenever a runner of scripts is made.
+    """Have every session do so from its next run of a page on; calling it again changes nothing.
+
+    Streamlit has no setting for this. It makes what takes a session's questions anew for each run, by the name of the
+    class, which stands for ours from here on. mypy lets no class be assigned.
+    """
     script_runner.ScriptRequests = _Requests  # type: ignore[misc]

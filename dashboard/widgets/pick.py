@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -227,7 +228,7 @@ def run(*kinds: str, label: str = "Run", empty: str = "", first: Callable[[Run],
         page.nothing_yet(empty or "No training has been run yet.", pages.TRAIN, "Start a training")
     labels = {i: describe_run(r) for i, r in by_id.items()}
     default = next((i for i, r in by_id.items() if first(r)), None) if first else None
-    missing = lambda i: missing_run(i, kinds)  # noqa: E731
+    missing = partial(missing_run, kinds=kinds)
     return by_id[from_url(label, list(by_id), labels, "run", missing=missing, stays=True, default=default)]
 
 

@@ -50,11 +50,15 @@ def _known(name: str, data: Manifest, image_id: str) -> None:
     heading, close = st.columns([5, 1], vertical_alignment="center")
     heading.markdown(f"**{viewer.plain(image_id)}**")
     close.button("Close", on_click=address.forget, args=("image",))
-    written = {column: f"{value:g}" if isinstance(value, float) else str(value) for column, value in row.items()}
-    known = {column: value for column, value in written.items() if value not in ("", "nan")}
+    known = {column: _written(value) for column, value in row.items() if str(value) not in ("", "nan")}
     table = pd.DataFrame({"column": known.keys(), "value": known.values()})
     st.dataframe(table, hide_index=True, height=min(420, 38 + 35 * len(table)))
     query = {"data": name, "image": image_id} | ({"split": row["split"]} if row["split"] else {})
     with st.container(horizontal=True):
         st.page_link(pages.EXPLORER, label="Explain", icon=":material/radiology:", query_params=query)
         st.page_link(pages.TEXT, label="Its burned-in text", icon=":material/text_fields:", query_params=query)
+
+
+def _written(value: object) -> str:
+    """Return a value as people write it: an age of whole years without decimals."""
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
