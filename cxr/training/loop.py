@@ -38,7 +38,8 @@ from cxr.training.optim import learning_rate, make_optimiser
 from cxr.training.ranks import Ranks, split_evenly
 from cxr.training.recipe import LOWER_IS_BETTER, Recipe, Stage
 from cxr.training.report import ADVICE, Report
-from cxr.training.watching.worst import worst_xrays
+from cxr.training.watching.heatmaps import MOST, HeatmapDrawer
+from cxr.training.watching.worst import WorstOfValidation, worst_xrays
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ class StageLoop:
         self.fabric, self.ranks, self.recipe, self.place = fabric, ranks, recipe, place
         self.data, self.report = data, report
         self.stage: Stage = recipe.stages[place.stage]
+        self.drawer = HeatmapDrawer(report.folder, model if recipe.heatmaps_every and ranks.world > 1 else None)
         # Convolutions are a quarter to a half faster with channels last, on processors as on GPUs.
         self.model = model.to(fabric.device).to(memory_format=torch.channels_last)
         if ranks.world > 1:
@@ -102,6 +104,7 @@ class StageLoop:
         self.reader = Reader(data.cache.images, data.train_rows, self.stage.augment, fabric.device)
         self._network: Any = None  # the network as it is trained: wrapped for ranks and precision, perhaps compiled
         self._trained = ""
+        self._worst: WorstOfValidation | None = None  # of the last validation
         self._loss_sum = torch.tensor(place.loss_sum, dtype=torch.float64, device=fabric.device)
         self._saved = time.monotonic()
 
@@ -232,6 +235,7 @@ class StageLoop:
         metrics = {"train_loss": self._loss_sum.item() / place.images_seen} | self.validate()
         self.report.epoch(self._row() | metrics)
         self.report.epoch(self._row() | {"neurons": self.neurons.changes()}, kind="neurons")
+        self._draw_heatmaps()
         value = metrics[self.stage.monitor]
         log.info("%s", self._titled(f"epoch {place.epoch + 1}/{self.stage.epochs}: {_in_words(metrics)}"))
         if place.best_file is None or is_better(value, place.best_value, self.stage.monitor):
@@ -267,17 +271,24 @@ class StageLoop:
     def _report_worst(self, logits: np.ndarray) -> None:
         data, place, stage = self.data, self.place, self.stage
         ids = [data.cache.ids[row] for row in data.val_rows]
-        self.report.worst(
-            {
-                "stage": stage.name,
-                "stage_index": place.stage,
-                "epoch": place.epoch + 1 if place.begun else 0,
-                "n_val": len(ids),
-                "manifest": None if stage.data is None else str(data.manifest.path),
-                "masked": self.recipe.text.is_masked,
-                "xrays": worst_xrays(ids, data.classes, data.val_targets, logits),
-            }
-        )
+        self._worst = {
+            "stage": stage.name,
+            "stage_index": place.stage,
+            "epoch": place.epoch + 1 if place.begun else 0,
+            "n_val": len(ids),
+            "manifest": None if stage.data is None else str(data.manifest.path),
+            "masked": self.recipe.text.is_masked,
+            "xrays": worst_xrays(ids, data.classes, data.val_targets, logits),
+        }
+        self.report.worst(self._worst)
+
+    def _draw_heatmaps(self) -> None:
+        every, worst = self.recipe.heatmaps_every, self._worst
+        if every is None or worst is None or worst["epoch"] % every or not worst["xrays"]:
+            return
+        row_of = {self.data.cache.ids[row]: row for row in self.data.val_rows}
+        rows = [row_of[xray["image_id"]] for xray in worst["xrays"][:MOST]]
+        self.drawer.draw(self.validated, np.stack([self.data.cache.images[row] for row in rows]), worst)
 
     def _set_learning_rate(self, step: int, steps_per_epoch: int) -> float:
         settings = self.stage.optimiser

@@ -237,6 +237,12 @@ class Recipe(_Part):
     )
     checkpoint_every_steps: int | None = Field(default=None, ge=1, description="null: by time alone")
     checkpoint_every_seconds: float = Field(default=60.0, gt=0)
+    heatmaps_every: int | None = Field(
+        default=None,
+        ge=1,
+        description="epochs from one drawing of heatmaps to the next, of the X-rays that the validation got most "
+        "wrong; null: none",
+    )
     stages: list[Stage] = Field(default_factory=lambda: [Stage()], min_length=1, max_length=10)
 
     @field_validator("text", mode="before")

@@ -35,7 +35,7 @@ class Report:
     """
 
     def __init__(self, folder: RunFolder | None, progress: Progress | None, total_steps: int = 1) -> None:
-        self._folder = folder
+        self.folder = folder
         self._progress = progress or (lambda fraction, message: None)
         self.total_steps = total_steps
         self._rows: list[MetricsRow] = []
@@ -72,8 +72,8 @@ class Report:
 
     def worst(self, worst: WorstOfValidation) -> None:
         """Keep the X-rays that the last validation got most wrong, in the place of those of the one before."""
-        if self._folder is not None:
-            write_worst(self._folder, worst)
+        if self.folder is not None:
+            write_worst(self.folder, worst)
 
     def flush(self) -> None:
         """Write all rows.
@@ -90,8 +90,8 @@ class Report:
             losses = torch.stack([row["loss"] for row in steps]).float().tolist()
             for row, value in zip(steps, losses, strict=True):
                 row["loss"] = value
-        if self._folder is not None:
-            self._folder.append_metrics(self._rows)
+        if self.folder is not None:
+            self.folder.append_metrics(self._rows)
         self._rows, self._written = [], time.monotonic()
         for row in steps:
             if not math.isfinite(row["loss"]):

@@ -11,7 +11,7 @@ import streamlit as st
 from cxr.runs import Run, Status, list_runs
 from cxr.runs.metrics.metrics_table import Metrics
 
-from sections.live import curves, options, seeds, usage, worst
+from sections.live import curves, drawn, options, seeds, usage, worst
 from sections.live.axes import unit_for
 from services import load
 from widgets import page, pages, pick
@@ -109,14 +109,14 @@ def live() -> None:
     for run in compared:
         metrics[label_of(run, metrics)] = load.metrics(run)
     of_seeds = [load.metrics(run) for run in banded]
-    drawn = replace(view, unit_s=unit_for([*metrics.values(), *of_seeds]))
+    scaled = replace(view, unit_s=unit_for([*metrics.values(), *of_seeds]))
     figures(status, own)
     left, right = st.columns(2)
-    left.plotly_chart(curves.loss_curves(metrics, drawn, of_seeds), key="live:loss")
-    right.plotly_chart(curves.score_curves(metrics, drawn, of_seeds), key="live:score")
-    left.plotly_chart(curves.rate_curves(metrics, drawn), key="live:rate")
-    right.plotly_chart(curves.speed_curves(metrics, drawn), key="live:speed")
-    usage.show(load.usage(chosen), own, drawn)
+    left.plotly_chart(curves.loss_curves(metrics, scaled, of_seeds), key="live:loss")
+    right.plotly_chart(curves.score_curves(metrics, scaled, of_seeds), key="live:score")
+    left.plotly_chart(curves.rate_curves(metrics, scaled), key="live:rate")
+    right.plotly_chart(curves.speed_curves(metrics, scaled), key="live:speed")
+    usage.show(load.usage(chosen), own, scaled)
     neurons = own.of_kind("neurons")
     neurons = [row for row in neurons if row["stage"] == neurons[-1]["stage"]]
     if neurons and any(n["kept"] for n in neurons[-1]["neurons"].values()):
@@ -132,6 +132,7 @@ worst_now = worst.read(chosen)
 live()
 with page.told_in_one_line(below_heading=False):
     worst.show(chosen, worst_now)
+    drawn.show(chosen)
 if chosen.status()["state"] == "queued":
     st.page_link(pages.TRAIN, label="See the queue and change its order", icon=":material/format_list_numbered:")
 if chosen.status()["state"] == "finished":

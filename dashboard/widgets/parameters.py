@@ -89,6 +89,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "log": Parameter("switch"),
         "seeds": Parameter("switch"),
         "page": _PAGE,
+        "drawn": Parameter("epoch with heatmaps", in_place=True),
     },
     "study": {
         "data": _DATA,

@@ -59,6 +59,11 @@ def said(app: AppTest) -> str:
     return re.sub(r"\\([^\w\s])", r"\1", "\n".join(str(element.value) for element in elements))
 
 
+def shown(app: AppTest) -> dict[str, str]:
+    """The address that the browser has after a page ran: Streamlit's, or the one that it was completed to."""
+    return {name: values[-1] for name, values in app.session_state["address"].shown.items()}
+
+
 def shown_in_viewer(app: AppTest) -> dict[str, Any]:
     """Return what the viewer was given to show."""
     return json.loads(_component(app, "cxr_viewer").json)

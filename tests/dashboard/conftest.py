@@ -31,6 +31,7 @@ RECIPE: dict[str, Any] = {
     "device": "cpu",
     "threads": 1,
     "seed": 1,
+    "heatmaps_every": 1,
     "stages": [{"name": "final", "epochs": 2, "batch": 16, "augment": {"rotate": 5}, "monitor": "val_loss"}],
 }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apps import change_look, open_address, opened, said, shown_in_viewer
+from apps import change_look, open_address, opened, said, shown, shown_in_viewer
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
@@ -40,11 +40,6 @@ TOO_LONG = "nope" * 30
 
 def told(app: AppTest) -> str:
     return "\n".join(box.value for box in [*app.error, *app.warning])
-
-
-def shown(app: AppTest) -> dict[str, str]:
-    """The address that the browser has after a page ran: Streamlit's, or the one that it was completed to."""
-    return {name: values[-1] for name, values in app.session_state["address"].shown.items()}
 
 
 def copied(run: Run, name: str, **changes: Any) -> Run:

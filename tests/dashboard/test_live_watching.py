@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from apps import open_in_gallery, opened, said, shown_in_gallery, shown_in_viewer
+from apps import open_in_gallery, opened, said, shown, shown_in_gallery, shown_in_viewer
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
@@ -17,6 +18,7 @@ from cxr.paths import runs_root
 from cxr.runs import Run, RunFolder
 from cxr.runs.metrics.metrics_table import MetricsTable
 from cxr.runs.metrics.usage_file import USAGE, UsageTable
+from cxr.training.watching.heatmaps import FOLDER, read_heatmaps
 from cxr.training.watching.worst import WORST, read_worst
 from tests.dashboard.conftest import DASHBOARD
 
@@ -49,6 +51,49 @@ def test_live_shows_the_xrays_of_the_last_validation_and_opens_them_in_place(tra
     open_in_gallery(app, first["image_id"])
     assert not app.exception
     assert first["image_id"] in json.dumps(shown_in_viewer(app))
+
+
+def test_live_shows_the_heatmaps_that_were_drawn_and_a_link_those_of_an_earlier_epoch(trained: Run) -> None:
+    app = opened("live", run=trained.id)
+    assert not app.exception
+    slider = app.select_slider(key=f"live:drawn:{trained.id}")
+    assert (slider.options, slider.value) == (["stage 1, epoch 1", "stage 1, epoch 2"], "0-2")
+    newest = read_heatmaps(trained, 0, 2)
+    assert newest is not None
+    assert captions_of_pictures(app)[0].startswith(f"{newest.xrays[0]['truth']} → {newest.xrays[0]['predicted']}")
+    assert len(captions_of_pictures(app)) == len(newest.xrays) == 6
+    assert "drawn" not in shown(app)
+    slider.set_value("0-1").run()
+    earlier = read_heatmaps(trained, 0, 1)
+    assert earlier is not None
+    assert "after epoch 1 of stage final" in said(app)
+    expected = [f"Logit of {t}: {v:+.2f}" for t, v in zip(earlier.targets, earlier.logits, strict=True)]
+    assert [caption.split("\n")[2] for caption in captions_of_pictures(app)] == expected
+    link = shown(app)
+    assert link["drawn"] == "0-1"
+    assert "after epoch 1 of stage final" in said(opened("live", **link))
+    assert "'0-9'" in opened("live", run=trained.id, drawn="0-9").error[0].value
+
+
+def test_whoever_looks_at_the_newest_heatmaps_sees_the_next_and_who_looks_at_others_stays(trained: Run) -> None:
+    app = opened("live", run=trained.id)
+    folder, key = trained.folder.path / FOLDER, f"live:drawn:{trained.id}"
+    shutil.copy(folder / "0-00002.npz", folder / "0-00003.npz")
+    app.run()
+    assert app.select_slider(key=key).value == "0-3"
+    app.select_slider(key=key).set_value("0-1").run()
+    shutil.copy(folder / "0-00002.npz", folder / "0-00004.npz")
+    app.run()
+    assert app.select_slider(key=key).value == "0-1"
+    (folder / "0-00001.npz").write_bytes(b"PK")
+    assert "their file is damaged" in said(app.run())
+    assert not app.exception
+
+
+def captions_of_pictures(app: AppTest) -> list[str]:
+    """Return what stands below the pictures, as it reads."""
+    captions = [picture.caption for element in app.get("image") for picture in element.proto.imgs]
+    return [caption.replace("\\", "").replace("  \n", "\n") for caption in captions]
 
 
 def test_findings_of_a_stage_with_data_of_its_own_are_shown_from_there_and_are_not_explained(

@@ -14,9 +14,10 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 
 from cxr.errors import RecipeError
-from cxr.runs import local
+from cxr.runs import Run, local
 from cxr.runs import start as start_run
 from cxr.training.ranks import together
+from cxr.training.watching.heatmaps import drawn_epochs, read_heatmaps
 from tests import warm
 from tests.training.running import assert_same, best, furthest, interrupted, last, rows, run, start
 
@@ -74,10 +75,17 @@ def test_processes_that_were_stopped_together_go_on_exactly(together_and_alone, 
 def test_stages_parts_mean_and_kept_neurons_work_with_two_processes(tiny):
     changes = {"stages.*.epochs": 2, "stages.*.accumulate": 2, "stages.1.ema": 0.9}
     changes |= {"stages.1.train": "head", "stages.1.unfreeze": {2: "all"}, "stages.*.early_stop": 5}
+    changes |= {"heatmaps_every": 2}
     two, one = (run(start(tiny, "twice-keep", base | changes)) for base in (TWO, STILL))
     assert two.read_json("results.json")["kept_neurons"] == one.read_json("results.json")["kept_neurons"]
     assert [r["kind"] for r in rows(two)] == [r["kind"] for r in rows(one)]
     assert_same(run(interrupted(start(tiny, "twice-keep", TWO | changes), 11)), two)
+    assert drawn_epochs(Run(two)) == drawn_epochs(Run(one)) == [(0, 2), (1, 2)]
+    drawn = read_heatmaps(Run(two), 0, 2)
+    assert drawn is not None
+    # The network that is explained is the one whose validation it was.
+    confidences = [1 / (1 + np.exp(-abs(logit))) for logit in drawn.logits]
+    assert confidences == pytest.approx([xray["confidence"] for xray in drawn.xrays], abs=1e-4)
 
 
 def helpers_of(folder) -> list[psutil.Process]:

@@ -25,7 +25,8 @@ class WorstXray(TypedDict):
     """An X-ray of a validation.
 
     ``loss`` is its cross entropy, not weighted by class; of findings the mean over those that are known.
-    ``truth``, ``predicted`` and ``confidence`` are of its class, or of the finding with the largest loss.
+    ``truth``, ``predicted`` and ``confidence`` are of its class, or of the finding with the largest loss. ``target`` is
+    the predicted class, or that finding: what a heatmap of the mistake explains.
     """
 
     image_id: str
@@ -33,6 +34,7 @@ class WorstXray(TypedDict):
     truth: str
     predicted: str
     confidence: float
+    target: str
 
 
 class WorstOfValidation(TypedDict):
@@ -65,7 +67,7 @@ def worst_xrays(
     """
     logits = logits.astype(np.float64)
     describe = _of_class if targets.ndim == 1 else _of_finding
-    losses, truth, predicted, confidence = describe(classes, targets, logits)
+    losses, truth, predicted, confidence, target = describe(classes, targets, logits)
     ranked = np.argsort(-losses, kind="stable")[:most]  # NaN last
     return [
         {
@@ -74,13 +76,14 @@ def worst_xrays(
             "truth": truth[k],
             "predicted": predicted[k],
             "confidence": round(float(confidence[k]), 5),
+            "target": target[k],
         }
         for k in ranked
         if np.isfinite(losses[k])
     ]
 
 
-_Described = tuple[np.ndarray, list[str], list[str], np.ndarray]
+_Described = tuple[np.ndarray, list[str], list[str], np.ndarray, list[str]]
 
 
 def _of_class(classes: Sequence[str], targets: np.ndarray, logits: np.ndarray) -> _Described:
@@ -88,7 +91,7 @@ def _of_class(classes: Sequence[str], targets: np.ndarray, logits: np.ndarray) -
     predicted = logits.argmax(axis=1)
     rows = np.arange(len(targets))
     names = [classes[k] for k in targets], [classes[k] for k in predicted]
-    return -log_p[rows, targets], *names, np.exp(log_p[rows, predicted])
+    return -log_p[rows, targets], *names, np.exp(log_p[rows, predicted]), names[1]
 
 
 def _of_finding(classes: Sequence[str], targets: np.ndarray, logits: np.ndarray) -> _Described:
@@ -99,7 +102,7 @@ def _of_finding(classes: Sequence[str], targets: np.ndarray, logits: np.ndarray)
     means = losses.sum(axis=1) / np.where(known.any(axis=1), known.sum(axis=1), np.nan)
     truth = [_in_words(classes[k], there) for k, there in zip(finding, present, strict=True)]
     predicted = [_in_words(classes[k], value > 0) for k, value in zip(finding, margin, strict=True)]
-    return means, truth, predicted, np.exp(-np.logaddexp(0, -np.abs(margin)))
+    return means, truth, predicted, np.exp(-np.logaddexp(0, -np.abs(margin))), [classes[k] for k in finding]
 
 
 def _in_words(finding: str, present: bool) -> str:

@@ -11,6 +11,7 @@ from cxr import formatting
 from cxr.data import Manifest
 from cxr.networks import has_network
 from cxr.runs import Run
+from cxr.training.watching.heatmaps import FOLDER as HEATMAPS
 from cxr.training.watching.worst import WORST, WorstOfValidation, WorstXray, read_worst
 
 from services import load
@@ -52,7 +53,7 @@ def show(run: Run, worst: WorstOfValidation | None) -> None:
 
 def follow(run: Run) -> None:
     """Draw the page again when there has been a validation; not under an X-ray that somebody has opened."""
-    run_id, stamp, ids = st.session_state.get(_DRAWN, ("", 0, []))
+    run_id, stamp, ids = st.session_state.get(_DRAWN, ("", (), []))
     if run_id != run.id or stamp == _stamp(run):
         return
     if gallery.opened() in ids:
@@ -91,8 +92,12 @@ def _link(run: Run, worst: WorstOfValidation, data: Manifest, ids: Sequence[str]
     return {"model": run.id, "data": subject.name_of(Path(run.spec["params"]["manifest"])), "split": ""}
 
 
-def _stamp(run: Run) -> int:
-    try:
-        return (run.folder.path / WORST).stat().st_mtime_ns
-    except OSError:
-        return 0
+def _stamp(run: Run) -> tuple[int, ...]:
+    """Return when each of what a page shows of the validations was written, 0 for what is not there."""
+    stamps = []
+    for name in (WORST, HEATMAPS):
+        try:
+            stamps.append((run.folder.path / name).stat().st_mtime_ns)
+        except OSError:
+            stamps.append(0)
+    return tuple(stamps)

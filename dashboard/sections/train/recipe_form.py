@@ -60,7 +60,7 @@ def recipe_form(base: JsonObject, *, key: str) -> JsonObject:
     for index, (tab, stage) in enumerate(zip(tabs, stages, strict=True)):
         with tab:
             _stage(stage, f"{key}:stage{index}", has_neurons=index > 0 or recipe["weights"] not in (None, "imagenet"))
-    with st.expander("Burned-in text, device and precision", icon=":material/tune:"):
+    with st.expander("Burned-in text, device, precision and heatmaps", icon=":material/tune:"):
         _text(recipe["text"], f"{key}:text")
         _engine(recipe, key)
     return recipe
@@ -149,6 +149,17 @@ def _engine(recipe: JsonObject, key: str) -> None:
         recipe["deterministic"],
         key=f"{key}:deterministic",
         help=("The same numbers in every run on a GPU"),
+    )
+    recipe["heatmaps_every"] = _number(
+        st.columns(5)[0],
+        "Heatmaps every (epochs)",
+        recipe["heatmaps_every"],
+        f"{key}:heatmaps",
+        "While it trains, heatmaps are drawn of the eight X-rays that the last validation got most wrong; the page "
+        "Live shows them. Empty: none.",
+        min_value=1,
+        max_value=10000,
+        step=1,
     )
 
 
