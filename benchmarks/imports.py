@@ -28,7 +28,7 @@ COMMANDS = {
 _PAGE = """
 import sys
 from streamlit.testing.v1 import AppTest
-app = AppTest.from_file("dashboard/Home.py", default_timeout=120).run()
+app = AppTest.from_file("dashboard/every_page.py", default_timeout=120).run()
 if sys.argv[1:]:
     app.switch_page(sys.argv[1]).run()
 assert not app.exception and not app.error

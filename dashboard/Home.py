@@ -1,26 +1,12 @@
-"""Entry of the dashboard: ``streamlit run dashboard/Home.py``. Routes to the pages in ``views/``."""
+"""Entry of the dashboard: ``streamlit run dashboard/Home.py`` serves this app; its pages begin in ``every_page.py``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import streamlit as st
+from starlette.middleware import Middleware
 
-from cxr.permission import guard_with
+from first_paint import FirstPaint
 
-from sections.home import tour
-from services import left_pages, people, warm_up
-from widgets import pages
-from widgets.access import sign_in
-
-# A file of our own: an icon by its name would be fetched from a host of fonts.
-st.set_page_config(
-    page_title="cxr", page_icon=Path(__file__).with_name("icon.png"), layout="wide", initial_sidebar_state=250
-)
-guard_with(people.refuse_viewers)
-left_pages.ignore_questions_of_left_pages()
-try:
-    if sign_in.gate():
-        pages.show(pages.navigate(), above=tour.banner)
-finally:
-    warm_up.start()
+app = st.App(Path(__file__).with_name("every_page.py"), middleware=[Middleware(FirstPaint)])

@@ -95,7 +95,7 @@ def test_the_first_page_and_the_form_of_a_recipe_load_no_networks(tmp_path: Path
         folder = tmp_path / "data" / name
         table = pd.DataFrame(columns | {"findings": [findings] * len(rows)})
         Manifest.from_table(table, folder).save(folder / "manifest.csv")
-    modules = loaded(PAGES, str(PROJECT / "dashboard" / "Home.py"))
+    modules = loaded(PAGES, str(PROJECT / "dashboard" / "every_page.py"))
     assert "cxr.training.recipe" in modules
     assert not modules & NETWORKS
 
@@ -125,7 +125,7 @@ def test_no_page_loads_networks_before_it_shows_what_one_says(tmp_path: Path):
     looks = [f"data?data=pets&look={look}" for look in ("xrays", "splits", "audit", "check")]
     results = [f"results?run={one}", f"results?run={several}", f"compare?runs={one},{one}-again"]
     rest = ["home", "live", "study", "weights", "glossary", "trust", "data?tab=Import"]
-    loaded(EVERY_PAGE, str(PROJECT / "dashboard" / "Home.py"), *looks, *results, *rest)
+    loaded(EVERY_PAGE, str(PROJECT / "dashboard" / "every_page.py"), *looks, *results, *rest)
 
 
 @pytest.mark.parametrize("package", LAZY)

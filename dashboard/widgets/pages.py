@@ -1,4 +1,4 @@
-"""The pages of the dashboard, in the order of a researcher's work, and the sidebar that leads to them."""
+"""The pages of the dashboard, and the sidebar that leads to them."""
 
 from __future__ import annotations
 
@@ -7,42 +7,44 @@ from pathlib import PurePath
 
 import streamlit as st
 
+from services.page_list import (
+    COMPARE,
+    DATA,
+    EXPLORER,
+    GLOSSARY,
+    HOME,
+    LIVE,
+    RESULTS,
+    SECTIONS,
+    STUDY,
+    TEXT,
+    TRAIN,
+    TRUST,
+    WEIGHTS,
+)
 from widgets import address
 from widgets.access import sign_in
 from widgets.page import told_in_one_line
 
-HOME = "views/home.py"
-DATA = "views/data.py"
-TRAIN = "views/train.py"
-LIVE = "views/live.py"
-STUDY = "views/study.py"
-RESULTS = "views/results.py"
-TRUST = "views/trust.py"
-COMPARE = "views/compare.py"
-EXPLORER = "views/explorer.py"
-TEXT = "views/text.py"
-WEIGHTS = "views/weights.py"
-GLOSSARY = "views/glossary.py"
+__all__ = (
+    "COMPARE",
+    "DATA",
+    "EXPLORER",
+    "GLOSSARY",
+    "HOME",
+    "LIVE",
+    "RESULTS",
+    "STUDY",
+    "TEXT",
+    "TRAIN",
+    "TRUST",
+    "WEIGHTS",
+    "link",
+    "navigate",
+    "show",
+)
 
 _SHOWN = "pages:shown"
-_SECTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
-    "": ((HOME, "Home", "home"),),
-    "Experiment": (
-        (DATA, "Data", "photo_library"),
-        (TRAIN, "Train", "model_training"),
-        (LIVE, "Live", "show_chart"),
-        (STUDY, "Studies", "science"),
-    ),
-    "Findings": (
-        (RESULTS, "Results", "grid_on"),
-        (TRUST, "Can this be trusted?", "policy"),
-        (COMPARE, "Compare", "compare_arrows"),
-        (EXPLORER, "LRP explorer", "radiology"),
-        (TEXT, "Text tokens", "text_fields"),
-    ),
-    "Networks": ((WEIGHTS, "Weights", "deployed_code"),),
-    "Help": ((GLOSSARY, "Glossary", "menu_book"),),
-}
 
 
 def show(chosen: st.Page, above: Callable[[str], object]) -> None:
@@ -75,7 +77,7 @@ def navigate() -> st.Page:
         title: [
             st.Page(path, title=name, icon=f":material/{icon}:", default=path == HOME) for path, name, icon in entries
         ]
-        for title, entries in _SECTIONS.items()
+        for title, entries in SECTIONS.items()
     }
     # Streamlit's own list of pages is no list to a screen reader: its items stand outside of any.
     page = st.navigation(sections, position="hidden")

@@ -13,12 +13,12 @@ from streamlit.testing.v1 import AppTest
 
 from cxr.cli.python_calls import python_call
 
-HOME = Path(__file__).resolve().parents[2] / "dashboard" / "Home.py"
+EVERY_PAGE = Path(__file__).resolve().parents[2] / "dashboard" / "every_page.py"
 
 
 def opened(page: str, /, **query: str) -> AppTest:
     """Open a page as a link with these query parameters does."""
-    app = AppTest.from_file(str(HOME), default_timeout=300)
+    app = AppTest.from_file(str(EVERY_PAGE), default_timeout=300)
     app.run()
     for name, value in query.items():
         app.query_params[name] = value

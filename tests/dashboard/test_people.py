@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from apps import HOME, said
+from apps import EVERY_PAGE, said
 from streamlit.testing.v1 import AppTest
 
 from cxr import permission
@@ -36,7 +36,7 @@ def no_guard_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def opened_by(email: str | None, page: str = "home", roles: dict[str, Any] = ROLES, **facts: Any) -> AppTest:
-    app = AppTest.from_file(str(HOME), default_timeout=180)
+    app = AppTest.from_file(str(EVERY_PAGE), default_timeout=180)
     app.secrets["auth"], app.secrets["roles"] = AUTH, roles
     app.user = {"is_logged_in": email is not None, **({"email": email} if email else {}), **facts}
     app.run()
@@ -143,7 +143,7 @@ def test_without_sign_in_everybody_is_a_researcher_and_work_outside_of_pages_is_
     private_folders: None,
 ) -> None:
     people.refuse_viewers("start a run")
-    app = AppTest.from_file(str(HOME), default_timeout=180).run()
+    app = AppTest.from_file(str(EVERY_PAGE), default_timeout=180).run()
     assert not app.exception
     assert "Sign" not in str([button.label for button in app.button])
     assert issubclass(NotAllowedError, PermissionError)

@@ -1,0 +1,143 @@
+"""The frame of a page, which a browser shows before Streamlit's scripts have run, and what it fetches meanwhile.
+
+Streamlit sends every visitor the same page without content, which fetches a script for each kind of part when the first
+part of that kind arrives. Here that page is sent with the sidebar and the title in it, which are on screen at once, and
+with the names of the scripts that it is going to need. Streamlit's own drawing takes the place of the frame.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from functools import cache
+from html import escape
+from pathlib import Path, PurePosixPath
+from string import Template
+
+import streamlit
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit import config
+
+from services.page_list import SECTIONS, TITLES, name_in_address
+
+SCRIPTS = Path(streamlit.__file__).parent / "static" / "static" / "js"
+ON_EVERY_PAGE = ("PageLink", "Html", "Selectbox", "Button", "StreamlitSyntaxHighlighter")
+ON_PAGES = {
+    "": ("DataFrame", "Radio"),
+    "data": ("BidiComponent", "ButtonGroup", "Metric", "NumberInput", "TextInput"),
+    "train": ("Checkbox", "DownloadButton", "NumberInput", "TextInput"),
+    "live": ("PlotlyChart", "ButtonGroup", "Metric", "Multiselect", "Slider"),
+    "study": ("Checkbox", "Multiselect", "NumberInput", "TextInput"),
+    "results": ("PlotlyChart", "DataFrame", "BidiComponent", "ButtonGroup", "Metric"),
+    "compare": ("PlotlyChart", "DataFrame", "Multiselect"),
+    "explorer": ("BidiComponent", "DataFrame"),
+    "text": ("BidiComponent", "DataFrame", "ButtonGroup"),
+    "weights": ("DataFrame", "ButtonGroup"),
+}
+"""Kinds of parts by the names of Streamlit's scripts for them: of all pages, and those that a page has besides."""
+
+_ROOT = '<div id="root"></div>'
+_NO_PAGE = re.compile(r"\.\w+$|/_stcore/|/media/|/component/")
+_ABOUT_A_COPY = (b"accept-encoding", b"if-none-match", b"if-modified-since", b"range")
+_FRAME = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
+
+
+class FirstPaint:
+    """Adds the frame to the page that Streamlit sends; everything else passes as it is."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, which ASGI gives as ``scope`` and ``receive``, by messages to ``send``."""
+        if scope["type"] != "http" or scope["method"] != "GET" or _NO_PAGE.search(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        # The whole page, uncompressed, also for a browser that has it without the frame.
+        asked = [(name, value) for name, value in scope["headers"] if name not in _ABOUT_A_COPY]
+        await self.app({**scope, "headers": asked}, receive, _Framing(scope["path"], send))
+
+
+class _Framing:
+    """Passes messages of an answer on; those of a page are held until it is whole."""
+
+    def __init__(self, path: str, send: Send) -> None:
+        self.path, self.send = path, send
+        self.held: Message | None = None
+        self.page = b""
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(raw=message["headers"])
+            if headers.get("content-type", "").startswith("text/html"):
+                self.held = message
+                return
+        if self.held is None:
+            await self.send(message)
+            return
+        self.page += message.get("body", b"")
+        if message.get("more_body"):
+            return
+        page = framed(self.page.decode("utf-8"), self.path).encode("utf-8")
+        headers = MutableHeaders(raw=self.held["headers"])
+        headers["content-length"] = str(len(page))
+        for name in ("etag", "last-modified"):  # of the page without the frame
+            del headers[name]
+        await self.send(self.held)
+        await self.send({"type": "http.response.body", "body": page})
+
+
+def framed(page: str, path: str) -> str:
+    """Return Streamlit's page with the frame of what stands at ``path``, and with the scripts that this needs.
+
+    A page of a Streamlit that looks otherwise comes back as it is.
+    """
+    if page.count(_ROOT) != 1 or page.count("</head>") != 1:
+        return page
+    last = PurePosixPath(path).name
+    name = last if last in TITLES else ""
+    links = [
+        f'<link rel="modulepreload" crossorigin href="./static/js/{escape(file)}">'
+        for file in scripts((*ON_EVERY_PAGE, *ON_PAGES.get(name, ())))
+        if file not in page
+    ]
+    return page.replace("</head>", f"{''.join(links)}</head>").replace(_ROOT, f'<div id="root">{_frame(name)}</div>')
+
+
+@cache
+def scripts(kinds: Collection[str]) -> tuple[str, ...]:
+    """Return the files of Streamlit's scripts for kinds of parts, with what these import; an unknown kind has none."""
+    files = {path.name: path for path in SCRIPTS.glob("*.js")}
+    waiting = [file for kind in kinds for file in sorted(files) if file.split(".", 1)[0] == kind]
+    found: dict[str, None] = {}
+    while waiting:
+        file = waiting.pop(0)
+        if file in files and file not in found:
+            found[file] = None
+            waiting += _imported(files[file])
+    return tuple(found)
+
+
+def _imported(script: Path) -> list[str]:
+    with script.open(encoding="utf-8") as file:
+        beginning = file.read(20_000)  # what is imported stands first, and the largest script has 5 MB
+    return re.findall(r'(?:from|import)"\./([^"]+\.js)"', beginning)
+
+
+@cache
+def _frame(name: str) -> str:
+    rows = []
+    for heading, entries in SECTIONS.items():
+        if heading:
+            rows.append(f"<p>{escape(heading)}</p>")
+        for page, title, _ in entries:
+            own = name_in_address(page)
+            rows.append(f'<a href="./{own}"{" aria-current=page" if own == name else ""}>{escape(title)}</a>')
+    parts = {"page": "backgroundColor", "side": "secondaryBackgroundColor", "text": "textColor"}
+    colours = {
+        f"{theme}_{part}": config.get_option(f"theme.{theme}.{option}")
+        for theme in ("light", "dark")
+        for part, option in parts.items()
+    }
+    return _FRAME.substitute(colours, rows="".join(rows), title=escape(TITLES[name]))
