@@ -223,3 +223,11 @@ def test_a_training_tells_how_many_steps_an_epoch_has(trained: Run, tmp_path: Pa
     (start,) = [row for row in rows if row["kind"] == "start"]
     steps = [row for row in rows if row["kind"] == "step"]
     assert start["steps_per_epoch"] * 2 == len(steps)
+
+
+def test_no_chart_measures_its_labels_which_would_draw_it_twice() -> None:
+    runs = {"a": Metrics.of_rows(rows_of(2))}
+    for draw in (curves.loss_curves, curves.score_curves, curves.rate_curves, curves.speed_curves):
+        layout = draw(runs, View(log=True)).layout
+        for axis in (layout.xaxis, layout.yaxis):
+            assert (axis.automargin, axis.ticklabeloverflow) == (False, "allow")

@@ -29,6 +29,9 @@ Curve = tuple[Floats, Floats]
 """Positions on the axis and values; NaN where the line is broken."""
 _HEIGHT, _NAME_HEIGHT, _NAMES_WITHIN = 370, 20, 4  # pixels; so many names take no room from the lines
 DEFAULT = View()
+_FIXED: dict[str, object] = {"automargin": False, "ticklabeloverflow": "allow"}
+"""Of both axes: Plotly draws a chart a second time when it has to measure labels to find its margins."""
+_MARGIN = {"l": 62, "r": 10, "t": 60, "b": 46}  # pixels, enough for ticks such as 0.0001
 
 
 def loss_curves(runs: Mapping[str, Metrics], view: View = DEFAULT, seeds: Sequence[Metrics] = ()) -> go.Figure:
@@ -218,7 +221,9 @@ def _figure(title: str, y: str, view: View, n_names: int, **y_axis: object) -> g
         view.title,
         y,
         height=_HEIGHT + _NAME_HEIGHT * max(0, n_names - _NAMES_WITHIN),
-        y_axis=y_axis,
+        x_axis=_FIXED,
+        y_axis=_FIXED | y_axis,
+        margin=_MARGIN,
         # Below the chart: the names of several runs are longer than the room beside the title.
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -0.22, "yanchor": "top"},
         uirevision=f"{view.axis} {view.log} {view.unit_s}",  # another axis: the zoom means nothing
