@@ -9,7 +9,7 @@ import streamlit as st
 from cxr.permission import guard_with
 
 from sections.home import tour
-from services import left_pages, people, warm_up
+from services import people, warm_up
 from widgets import pages
 from widgets.access import sign_in
 
@@ -18,7 +18,6 @@ st.set_page_config(
     page_title="cxr", page_icon=Path(__file__).with_name("icon.png"), layout="wide", initial_sidebar_state=250
 )
 guard_with(people.refuse_viewers)
-left_pages.ignore_questions_of_left_pages()
 try:
     if sign_in.gate():
         pages.show(pages.navigate(), above=tour.banner)

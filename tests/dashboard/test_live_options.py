@@ -202,13 +202,17 @@ def test_thinning_keeps_ends_and_every_spike_up_and_down(n: int, dtype: type) ->
     assert {0, n - 1} | set(spikes.tolist()) <= set(shown.tolist())
 
 
-def test_sessions_share_what_is_made_of_the_columns_until_rows_are_added(private_folders: None) -> None:
+def test_sessions_and_axes_share_what_is_made_of_the_columns_until_rows_are_added(private_folders: None) -> None:
     from services import load
 
     run = training(rows_of(1))
     first, again = load.metrics(run), load.metrics(Run(run.folder))
     assert first is again
-    assert curves.loss_curve(first, View())[0] is curves.loss_curve(again, View())[0]
+    curves.loss_curve(first, View())
+    made = curves._thinned_stages.cache_info().misses
+    for axis in axes.AXES:
+        curves.loss_curve(again, View(axis, log=True, unit_s=1.0))
+    assert curves._thinned_stages.cache_info().misses == made
     run.folder.append_metrics([{"kind": "step", "step": 61, "stage_index": 0, "loss": 7.0}])
     later = load.metrics(run)
     assert curves.loss_curve(later, View())[0][1][-1] == 7.0
@@ -219,3 +223,11 @@ def test_a_training_tells_how_many_steps_an_epoch_has(trained: Run, tmp_path: Pa
     (start,) = [row for row in rows if row["kind"] == "start"]
     steps = [row for row in rows if row["kind"] == "step"]
     assert start["steps_per_epoch"] * 2 == len(steps)
+
+
+def test_no_chart_measures_its_labels_which_would_draw_it_twice() -> None:
+    runs = {"a": Metrics.of_rows(rows_of(2))}
+    for draw in (curves.loss_curves, curves.score_curves, curves.rate_curves, curves.speed_curves):
+        layout = draw(runs, View(log=True)).layout
+        for axis in (layout.xaxis, layout.yaxis):
+            assert (axis.automargin, axis.ticklabeloverflow) == (False, "allow")

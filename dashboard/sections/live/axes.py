@@ -56,11 +56,11 @@ def unit_for(metrics: Sequence[Metrics]) -> float:
     return 1.0 if longest < 3 * _MINUTE else _MINUTE if longest < 3 * _HOUR else _HOUR
 
 
-def of_steps(metrics: Metrics, view: View) -> Floats:
-    """Return where each step lies on the axis, (N,); NaN where its row has no time."""
+def of_steps(metrics: Metrics, view: View, rows: NDArray[np.intp] | slice = slice(None)) -> Floats:
+    """Return where the steps of ``rows``, or all, lie on the axis; NaN where one has no time."""
     if view.axis == "time":
-        return (metrics.steps["time"] - _began(metrics)) / view.unit_s
-    steps = metrics.steps["step"].astype(float)
+        return (metrics.steps["time"][rows] - _began(metrics)) / view.unit_s
+    steps = metrics.steps["step"][rows].astype(float)
     return epochs_at(metrics)(steps) if view.axis == "epoch" else steps
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from cxr.runs.metrics.metrics_table import Metrics
 
@@ -28,6 +29,9 @@ Curve = tuple[Floats, Floats]
 """Positions on the axis and values; NaN where the line is broken."""
 _HEIGHT, _NAME_HEIGHT, _NAMES_WITHIN = 370, 20, 4  # pixels; so many names take no room from the lines
 DEFAULT = View()
+_FIXED: dict[str, object] = {"automargin": False, "ticklabeloverflow": "allow"}
+"""Of both axes: Plotly draws a chart a second time when it has to measure labels to find its margins."""
+_MARGIN = {"l": 62, "r": 10, "t": 60, "b": 46}  # pixels, enough for ticks such as 0.0001
 
 
 def loss_curves(runs: Mapping[str, Metrics], view: View = DEFAULT, seeds: Sequence[Metrics] = ()) -> go.Figure:
@@ -110,39 +114,40 @@ def smooth(values: Floats, span: int) -> Floats:
     return values if span <= 1 else pd.Series(values, dtype=float).ewm(span=span).mean().to_numpy()
 
 
-# Sessions that look at one training share what is made of its columns, until rows are added.
-@lru_cache(maxsize=16)
 def loss_curve(metrics: Metrics, view: View, most_points: int = MOST_POINTS) -> tuple[Curve, Curve]:
     """Return the raw and the smoothed training loss, thinned to ``most_points`` each, with a gap between stages."""
-    raw, smoothed = [], []
-    for x, losses, room in _stages(metrics, "loss", view, most_points):
-        shown = thinned(losses, room)
-        raw.append((x[shown], losses[shown]))
-        line = smooth(losses, view.smoothing)
-        shown = thinned(line, room)
-        smoothed.append((x[shown], line[shown]))
-    return _broken(raw), _broken(smoothed)
+    return _curve(metrics, "loss", view, 1, most_points), _curve(metrics, "loss", view, view.smoothing, most_points)
 
 
-@lru_cache(maxsize=16)
 def column_curve(metrics: Metrics, column: str, view: View, *, smoothed: bool = False) -> Curve:
     """Return a column of the steps as a curve, thinned, with a gap between stages."""
+    return _curve(metrics, column, view, view.smoothing if smoothed else 1, MOST_POINTS)
+
+
+def _curve(metrics: Metrics, column: str, view: View, span: int, most_points: int) -> Curve:
+    lacks_times = view.axis == "time" and not np.isfinite(metrics.steps["time"]).all()
+    stages = _thinned_stages(metrics, column, span, most_points, timed_alone=lacks_times)
+    return _broken([(axes.of_steps(metrics, view, rows), line) for rows, line in stages])
+
+
+# Sessions that look at one training share what is made of its columns, until rows are added. Neither the axis nor the
+# scale is part of the key: which rows are drawn does not depend on them.
+@lru_cache(maxsize=32)
+def _thinned_stages(
+    metrics: Metrics, column: str, span: int, most_points: int, *, timed_alone: bool
+) -> tuple[tuple[NDArray[np.intp], Floats], ...]:
+    """Return the rows of each stage that are drawn and their smoothed values, without those that are not finite."""
+    finite = np.isfinite(metrics.steps[column])
+    if timed_alone:
+        finite &= np.isfinite(metrics.steps["time"])
+    rows = np.flatnonzero(finite)
+    values, stages = metrics.steps[column][rows].astype(float), metrics.steps["stage_index"][rows]
     parts = []
-    for x, values, room in _stages(metrics, column, view, MOST_POINTS):
-        line = smooth(values, view.smoothing) if smoothed else values
-        shown = thinned(line, room)
-        parts.append((x[shown], line[shown]))
-    return _broken(parts)
-
-
-def _stages(metrics: Metrics, column: str, view: View, most_points: int) -> Iterator[tuple[Floats, Floats, int]]:
-    """Yield positions and values of each stage, without those that are not finite, and how many may be drawn."""
-    x, values, stages = axes.of_steps(metrics, view), metrics.steps[column], metrics.steps["stage_index"]
-    finite = np.isfinite(values) & np.isfinite(x)
-    x, values, stages = x[finite], values[finite].astype(float), stages[finite]
-    ends = np.flatnonzero(np.diff(stages)) + 1
-    for part in np.split(np.arange(len(values)), ends):
-        yield x[part], values[part], max(4, most_points * len(part) // max(1, len(values)))
+    for part in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(stages)) + 1):
+        line = smooth(values[part], span)
+        shown = thinned(line, max(4, most_points * len(part) // max(1, len(rows))))
+        parts.append((rows[part][shown], line[shown]))
+    return tuple(parts)
 
 
 def _of_validation(metrics: Metrics, key: str, view: View) -> Curve:
@@ -216,7 +221,9 @@ def _figure(title: str, y: str, view: View, n_names: int, **y_axis: object) -> g
         view.title,
         y,
         height=_HEIGHT + _NAME_HEIGHT * max(0, n_names - _NAMES_WITHIN),
-        y_axis=y_axis,
+        x_axis=_FIXED,
+        y_axis=_FIXED | y_axis,
+        margin=_MARGIN,
         # Below the chart: the names of several runs are longer than the room beside the title.
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -0.22, "yanchor": "top"},
         uirevision=f"{view.axis} {view.log} {view.unit_s}",  # another axis: the zoom means nothing
