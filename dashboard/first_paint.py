@@ -1,41 +1,23 @@
-"""The frame of a page, which a browser shows before Streamlit's scripts have run, and what it fetches meanwhile.
+"""The frame of a page, which a browser shows before Streamlit's scripts have run.
 
-Streamlit sends every visitor the same page without content, which fetches a script for each kind of part when the first
-part of that kind arrives. Here that page is sent with the sidebar and the title in it, which are on screen at once, and
-with the names of the scripts that it is going to need. Streamlit's own drawing takes the place of the frame.
+Streamlit sends every visitor the same empty page, on which nothing is to be seen until its scripts are loaded and the
+first parts have arrived. Here that page is sent with the sidebar and the title in it, which are on screen at once, and
+whose links work. Streamlit's own drawing takes the place of the frame.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from functools import cache
 from html import escape
 from pathlib import Path, PurePosixPath
 from string import Template
 
-import streamlit
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import config
 
 from services.page_list import SECTIONS, TITLES, name_in_address
-
-SCRIPTS = Path(streamlit.__file__).parent / "static" / "static" / "js"
-ON_EVERY_PAGE = ("PageLink", "Html", "Selectbox", "Button", "StreamlitSyntaxHighlighter")
-ON_PAGES = {
-    "": ("DataFrame", "Radio"),
-    "data": ("BidiComponent", "ButtonGroup", "Metric", "NumberInput", "TextInput"),
-    "train": ("Checkbox", "DownloadButton", "NumberInput", "TextInput"),
-    "live": ("PlotlyChart", "ButtonGroup", "Metric", "Multiselect", "Slider"),
-    "study": ("Checkbox", "Multiselect", "NumberInput", "TextInput"),
-    "results": ("PlotlyChart", "DataFrame", "BidiComponent", "ButtonGroup", "Metric"),
-    "compare": ("PlotlyChart", "DataFrame", "Multiselect"),
-    "explorer": ("BidiComponent", "DataFrame"),
-    "text": ("BidiComponent", "DataFrame", "ButtonGroup"),
-    "weights": ("DataFrame", "ButtonGroup"),
-}
-"""Kinds of parts by the names of Streamlit's scripts for them: of all pages, and those that a page has besides."""
 
 _ROOT = '<div id="root"></div>'
 _NO_PAGE = re.compile(r"\.\w+$|/_stcore/|/media/|/component/")
@@ -89,40 +71,12 @@ class _Framing:
 
 
 def framed(page: str, path: str) -> str:
-    """Return Streamlit's page with the frame of what stands at ``path``, and with the scripts that this needs.
-
-    A page of a Streamlit that looks otherwise comes back as it is.
-    """
-    if page.count(_ROOT) != 1 or page.count("</head>") != 1:
+    """Return Streamlit's page with the frame of what stands at ``path``; another one comes back as it is."""
+    if page.count(_ROOT) != 1:
         return page
     last = PurePosixPath(path).name
     name = last if last in TITLES else ""
-    links = [
-        f'<link rel="modulepreload" crossorigin href="./static/js/{escape(file)}">'
-        for file in scripts((*ON_EVERY_PAGE, *ON_PAGES.get(name, ())))
-        if file not in page
-    ]
-    return page.replace("</head>", f"{''.join(links)}</head>").replace(_ROOT, f'<div id="root">{_frame(name)}</div>')
-
-
-@cache
-def scripts(kinds: Collection[str]) -> tuple[str, ...]:
-    """Return the files of Streamlit's scripts for kinds of parts, with what these import; an unknown kind has none."""
-    files = {path.name: path for path in SCRIPTS.glob("*.js")}
-    waiting = [file for kind in kinds for file in sorted(files) if file.split(".", 1)[0] == kind]
-    found: dict[str, None] = {}
-    while waiting:
-        file = waiting.pop(0)
-        if file in files and file not in found:
-            found[file] = None
-            waiting += _imported(files[file])
-    return tuple(found)
-
-
-def _imported(script: Path) -> list[str]:
-    with script.open(encoding="utf-8") as file:
-        beginning = file.read(20_000)  # what is imported stands first, and the largest script has 5 MB
-    return re.findall(r'(?:from|import)"\./([^"]+\.js)"', beginning)
+    return page.replace(_ROOT, f'<div id="root">{_frame(name)}</div>')
 
 
 @cache
