@@ -16,7 +16,7 @@ import streamlit as st
 from pyarrow.lib import ArrowException
 
 from cxr.data import Manifest
-from cxr.errors import CxrError
+from cxr.errors import CxrError, RecipeError
 from cxr.formatting import counted, number, percent
 from cxr.formatting import duration as duration
 from cxr.runs import Run, RunFolder
@@ -90,6 +90,8 @@ def _why_untrainable(_recipe: Recipe, _data: Manifest, recipe: str, path: str, s
 
     try:
         check(_recipe, _data)
+    except RecipeError as error:
+        return error.reason
     except CxrError as error:
         return str(error)
     return ""
