@@ -283,14 +283,16 @@ if several:
     by_finding.headline(result)
 else:
     headline(evaluated)
-if measured.warns(run, split):
+measured.warn_of_seen(run, split)
+# What was left out stands below the matrix, but for labels that a press of a button would count in.
+if measured.unknown_labels(run):
     measured.show(run, network, split)
 finding = ""
 if several:
     finding = by_finding.images(evaluated)
 else:
     matrix.show(evaluated)
-if not measured.warns(run, split):
+if not measured.unknown_labels(run):
     measured.show(run, network, split)
 if not several:
     st.caption(PAPER)
