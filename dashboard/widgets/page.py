@@ -27,8 +27,10 @@ P = ParamSpec("P")
 _SHORT = 5000  # rows of a table that take no time to write
 # Colours of words in code have too little contrast on a light ground.
 # Captions at their own opacity are hard to read on a projector.
+# On a wide screen a line of text would have two hundred letters and more.
 _STYLE = """[data-testid=stMainBlockContainer] {padding: 2.2rem 3rem 4rem}
 [data-testid=stCaptionContainer] {opacity: .8}
+[data-testid=stMain] [data-testid=stMarkdownContainer] :is(p, li) {max-width: 64rem}
 [data-testid=stMain] h2 {padding: .5rem 0 .75rem}
 [data-testid=stMain] pre, [data-testid=stMain] pre * {white-space: pre-wrap; overflow-wrap: anywhere}
 [data-testid=stMain] pre .token {color: inherit !important}
