@@ -72,7 +72,10 @@ def network_of(run: Run) -> str:
 def wait_for(run: Run) -> NoReturn:
     """Say how far a run without predictions is, go on by itself when it has them; ends the page."""
     if run.kind == "train":
-        text = f"This training ({run.status()['state']}) has no predictions yet. They are made at its end."
+        status = run.status()
+        text = f"This training ({status['state']}) has no predictions yet. They are made at its end."
+        if status["state"] == "failed" and status["error"]:
+            text = f"This training failed, so it has no predictions: {address.plain(status['error'])}"
         page.nothing_yet(text, pages.LIVE, "Watch it")
 
     @page.refreshed(1.5)

@@ -67,6 +67,9 @@ def told_in_one_line(*, below_heading: bool = True) -> Iterator[None]:
     """
     try:
         yield
+    except _NothingYet as nothing:
+        nothing.show()
+        raise address.Ended from None
     except address.AddressError as error:
         _log.info("%s", error)
         with (address.notice_place() if below_heading else None) or st.container():
@@ -216,12 +219,22 @@ def notebook(finding: NotebookFinding, name: str) -> None:
     )
 
 
+class _NothingYet(address.Ended):
+    """Ends a page that has nothing to show; it is said where the page catches it, never in a popover that is shut."""
+
+    def __init__(self, text: str, page: str | None, label: str) -> None:
+        super().__init__(text)
+        self.text, self.page, self.label = text, page, label
+
+    def show(self) -> None:
+        st.info(self.text, icon=":material/lightbulb:")
+        if self.page:
+            st.page_link(self.page, label=self.label, icon=":material/arrow_forward:")
+
+
 def nothing_yet(text: str, page: str | None = None, label: str = "") -> NoReturn:
     """Say why the page is empty and link to the page that fills it; the script ends here."""
-    st.info(text, icon=":material/lightbulb:")
-    if page:
-        st.page_link(page, label=label, icon=":material/arrow_forward:")
-    raise address.Ended
+    raise _NothingYet(text, page, label)
 
 
 def counted(n: int, noun: str) -> str:
