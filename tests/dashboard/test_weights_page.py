@@ -64,6 +64,9 @@ def test_networks_at_hand_are_listed_and_the_chosen_one_s_card_is_readable(train
     table = app.dataframe[0].value
     assert set(table["from"]) == {"training here", "file"}
     assert "demo" in table["network"].tolist()
+    assert f"## {table.set_index('from').at['training here', 'network']}" in said(app), (
+        "the run's name, not its recipe's"
+    )
     assert "# Figures" in said(app)
     assert "| test |" in said(app)
     assert f"cxr weights export {trained.id} --format onnx" in commands(app)
