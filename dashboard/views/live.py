@@ -75,13 +75,13 @@ def figures(status: Status, own: Metrics) -> None:
     cells[4].metric(label, best)
 
 
-def charts(metrics: dict[str, Metrics], of_seeds: list[Metrics], drawn: View) -> None:
+def charts(metrics: dict[str, Metrics], of_seeds: list[Metrics], scaled: View) -> None:
     """Draw loss, scores, learning rate and speed; the first of ``metrics`` is of the run that was chosen."""
     left, right = st.columns(2)
-    left.plotly_chart(curves.loss_curves(metrics, drawn, of_seeds), key="live:loss")
-    right.plotly_chart(curves.score_curves(metrics, drawn, of_seeds), key="live:score")
-    left.plotly_chart(curves.rate_curves(metrics, drawn), key="live:rate")
-    right.plotly_chart(curves.speed_curves(metrics, drawn), key="live:speed")
+    left.plotly_chart(curves.loss_curves(metrics, scaled, of_seeds), key="live:loss")
+    right.plotly_chart(curves.score_curves(metrics, scaled, of_seeds), key="live:score")
+    left.plotly_chart(curves.rate_curves(metrics, scaled), key="live:rate")
+    right.plotly_chart(curves.speed_curves(metrics, scaled), key="live:speed")
 
 
 page.header(
