@@ -36,7 +36,17 @@ class ImageError(CxrError, ValueError):
 
 
 class RecipeError(CxrError, ValueError):
-    """A recipe with an unknown key or a value out of range; the text names the key and what is allowed."""
+    """A recipe with an unknown key or a value out of range; the text names the key and what is allowed.
+
+    Attributes
+    ----------
+    reason
+        What is wrong without the key, for a page whose form has no keys; the whole text where nothing shorter is given.
+    """
+
+    def __init__(self, text: str, *, reason: str = "") -> None:
+        super().__init__(text)
+        self.reason = reason or text
 
 
 class WeightsError(CxrError, ValueError):

@@ -140,7 +140,7 @@ def validation_command(manifest: Manifest) -> str:
 
 
 def _times(n: int) -> str:
-    return "once" if n == 1 else f"{n} times"
+    return "once" if n == 1 else f"{n:,} times"
 
 
 def _and_more(examples: str, n: int, separator: str = ", ") -> str:

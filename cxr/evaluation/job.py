@@ -193,7 +193,8 @@ def results(
     }
     for name, summary in splits.items():
         log.info("%s: %s", name, headline(summary))
-    notes = [*sentences(record), *seen_in_words(seen)]
+    record["seen_notes"] = seen_in_words(seen)
+    notes = [*sentences(record), *record["seen_notes"]]
     if card.task == MULTI_LABEL and splits:
         notes.append(thresholds_in_words(next(iter(splits.values()))))
     notes += about_patients(table)

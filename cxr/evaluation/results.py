@@ -160,6 +160,7 @@ class EvaluationResults(TypedDict, total=False):
     measured: Measured
     left_out: LeftOut
     seen: SeenRecord
+    seen_notes: list[str]
     notes: list[str]
     network: str
     provenance: dict[str, str]

@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import Any
 
 from cxr.errors import WeightsError
+from cxr.formatting import counted
 from cxr.json_types import JsonObject
 from cxr.models.backbones import BackboneArgs
 
@@ -91,9 +92,8 @@ class ModelCard:
         if not 16 <= int(self.size) <= 2048:
             raise WeightsError(f"size {self.size} is not a number of pixels from 16 to 2048")
         if len(self.mean) != self.channels or len(self.std) != self.channels or min(self.std) <= 0:
-            raise WeightsError(
-                f"mean {self.mean} and std {self.std} are not usable: {self.channels} number(s) each, std above 0"
-            )
+            numbers = counted(self.channels, "number")
+            raise WeightsError(f"mean {self.mean} and std {self.std} are not usable: {numbers} each, std above 0")
 
     def to_dict(self) -> JsonObject:
         """Return plain values that JSON can hold."""

@@ -12,7 +12,7 @@ from cxr.models.card import ModelCard
 from cxr.models.seen_images import Seen
 from cxr.models.weights import find_weights, list_weights, load_model, read_card, read_seen
 from cxr.paths import runs_root
-from cxr.runs import Run, RunFolder, list_runs
+from cxr.runs import ACTIVE, Run, RunFolder, list_runs
 
 if TYPE_CHECKING:
     from cxr.models.classifier import XrayClassifier
@@ -60,7 +60,7 @@ def network_file(network_ref: str | Path) -> Path:
     if folder is not None and has_network(folder):
         return _best(folder)
     if folder is not None and (folder.path / "spec.json").is_file():
-        raise WeightsError(f"run {folder.path.name} has no checkpoint yet: wait for the end of its first epoch")
+        raise _without_network(Run(folder))
     try:
         return find_weights(text)
     except WeightsError:
@@ -130,6 +130,16 @@ def list_networks(*, finished: bool = False) -> list[TrainedNetwork]:
     if finished:
         trainings = [run for run in trainings if run.status()["state"] == "finished"]
     return [TrainedNetwork(run.id, run) for run in trainings] + [TrainedNetwork(name) for name, _, _ in list_weights()]
+
+
+def _without_network(run: Run) -> WeightsError:
+    """Return the error for a run that has no network (yet)."""
+    if run.kind != _TRAINING:
+        of_kind = f"run {run.id} is of the kind {run.kind!r} and has no network of its own"
+        return wrong_use(WeightsError(f"{of_kind}. Accepted: a training's id, a .safetensors file or a name"))
+    state = run.status()["state"]
+    mend = "wait for the end of its first epoch" if state in ACTIVE else f"it is {state}. Resume it, or train another"
+    return WeightsError(f"run {run.id} has no checkpoint yet: {mend}")
 
 
 def _run_folder(network_ref: str | Path) -> RunFolder | None:

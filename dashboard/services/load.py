@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +16,7 @@ import streamlit as st
 from pyarrow.lib import ArrowException
 
 from cxr.data import Manifest
-from cxr.errors import CxrError
+from cxr.errors import CxrError, RecipeError
 from cxr.formatting import counted, number, percent
 from cxr.formatting import duration as duration
 from cxr.runs import Run, RunFolder
@@ -90,6 +90,8 @@ def _why_untrainable(_recipe: Recipe, _data: Manifest, recipe: str, path: str, s
 
     try:
         check(_recipe, _data)
+    except RecipeError as error:
+        return error.reason
     except CxrError as error:
         return str(error)
     return ""
@@ -176,11 +178,24 @@ def _thumbnail(path: str, stamp: int, side: int) -> np.ndarray:
 
 
 def thumbnail(data: Manifest, image_id: str, side: int = 192) -> np.ndarray:
-    """Return an X-ray fitted into a black square of ``side`` pixels."""
+    """Return an X-ray fitted into a black square of ``side`` pixels; a crossed grey one where it cannot be read."""
     path = data.image_path(image_id)
-    if not path.exists():
-        return np.zeros((side, side), np.uint8)
-    return _thumbnail(str(path), _stamp(path), side)
+    try:
+        return _thumbnail(str(path), _stamp(path), side)
+    except (CxrError, OSError):
+        return _crossed(side)
+
+
+def _crossed(side: int) -> np.ndarray:
+    square = np.full((side, side), 110, np.uint8)
+    for start, end in (((0, 0), (side, side)), ((0, side), (side, 0))):
+        cv2.line(square, start, end, 160, 2, cv2.LINE_AA)
+    return square
+
+
+def missing_files(data: Manifest, image_ids: Sequence[str]) -> list[Path]:
+    """Return the files of these X-rays that are not there."""
+    return [path for path in map(data.image_path, image_ids) if not path.exists()]
 
 
 def thumbnail_of(file: Path, side: int = 192) -> np.ndarray:

@@ -207,7 +207,7 @@ def show_notes(chosen: DataSet, data: Manifest) -> None:
 
 def show_left_out(chosen: DataSet) -> None:
     excluded = read_excluded(chosen.name)
-    with st.expander(f"Left out ({len(excluded)})"):
+    with st.expander(f"Left out ({len(excluded):,})"):
         if excluded.empty:
             st.caption("Nothing was left out.")
         else:

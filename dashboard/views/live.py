@@ -12,7 +12,7 @@ from cxr.runs import Run, Status, list_runs
 from cxr.runs.metrics.metrics_table import Metrics
 
 from sections.live import curves, drawn, options, seeds, usage, worst
-from sections.live.axes import unit_for
+from sections.live.axes import View, unit_for
 from services import load
 from widgets import page, pages, pick
 from widgets import run_state as run_parts
@@ -75,6 +75,15 @@ def figures(status: Status, own: Metrics) -> None:
     cells[4].metric(label, best)
 
 
+def charts(metrics: dict[str, Metrics], of_seeds: list[Metrics], scaled: View) -> None:
+    """Draw loss, scores, learning rate and speed; the first of ``metrics`` is of the run that was chosen."""
+    left, right = st.columns(2)
+    left.plotly_chart(curves.loss_curves(metrics, scaled, of_seeds), key="live:loss")
+    right.plotly_chart(curves.score_curves(metrics, scaled, of_seeds), key="live:score")
+    left.plotly_chart(curves.rate_curves(metrics, scaled), key="live:rate")
+    right.plotly_chart(curves.speed_curves(metrics, scaled), key="live:speed")
+
+
 page.header(
     "Live", "Loss and validation curves as they grow. Closing this page does not stop the training.", dense=True
 )
@@ -111,18 +120,17 @@ def live() -> None:
     of_seeds = [load.metrics(run) for run in banded]
     scaled = replace(view, unit_s=unit_for([*metrics.values(), *of_seeds]))
     figures(status, own)
-    left, right = st.columns(2)
-    left.plotly_chart(curves.loss_curves(metrics, scaled, of_seeds), key="live:loss")
-    right.plotly_chart(curves.score_curves(metrics, scaled, of_seeds), key="live:score")
-    left.plotly_chart(curves.rate_curves(metrics, scaled), key="live:rate")
-    right.plotly_chart(curves.speed_curves(metrics, scaled), key="live:speed")
+    if any(map(len, [*metrics.values(), *of_seeds])):
+        charts(metrics, of_seeds, scaled)
+    elif status["state"] in run_parts.ACTIVE:
+        st.caption("Curves begin once the images are decoded and the first steps are done.")
+    else:
+        st.caption("It ended before its first step, so there are no curves.")
     usage.show(load.usage(chosen), own, scaled)
     neurons = own.of_kind("neurons")
     neurons = [row for row in neurons if row["stage"] == neurons[-1]["stage"]]
     if neurons and any(n["kept"] for n in neurons[-1]["neurons"].values()):
         st.plotly_chart(curves.neuron_curves(neurons), key="live:neurons")
-    if not len(own):
-        st.caption("The first point appears once the images are decoded and the first steps are done.")
     with st.expander("Log", expanded=status["state"] == "failed"):
         st.code("\n".join(chosen.folder.log_tail(40)) or "empty so far", language=None, wrap_lines=True)
     worst.follow(chosen)

@@ -72,7 +72,10 @@ def network_of(run: Run) -> str:
 def wait_for(run: Run) -> NoReturn:
     """Say how far a run without predictions is, go on by itself when it has them; ends the page."""
     if run.kind == "train":
-        text = f"This training ({run.status()['state']}) has no predictions yet. They are made at its end."
+        status = run.status()
+        text = f"This training ({status['state']}) has no predictions yet. They are made at its end."
+        if status["state"] == "failed" and status["error"]:
+            text = f"This training failed, so it has no predictions: {address.plain(status['error'])}"
         page.nothing_yet(text, pages.LIVE, "Watch it")
 
     @page.refreshed(1.5)
@@ -283,14 +286,16 @@ if several:
     by_finding.headline(result)
 else:
     headline(evaluated)
-if measured.warns(run, split):
+measured.warn_of_seen(run, split)
+# What was left out stands below the matrix, but for labels that a press of a button would count in.
+if measured.unknown_labels(run):
     measured.show(run, network, split)
 finding = ""
 if several:
     finding = by_finding.images(evaluated)
 else:
     matrix.show(evaluated)
-if not measured.warns(run, split):
+if not measured.unknown_labels(run):
     measured.show(run, network, split)
 if not several:
     st.caption(PAPER)

@@ -63,11 +63,15 @@ def show_differences(report: Report) -> None:
     chosen = st.segmented_control("Compare by", names, required=True, key="study:measure") or names[0]
     pick.leave("measure", chosen, names[0])
     measure = by_name[chosen]
-    if measure.differences:
+    any_mean = any(mean.n for mean in measure.means.values())
+    any_difference = any(difference.mean.n for difference in measure.differences.values())
+    if any_difference:
         st.plotly_chart(study_charts.forest(measure), key="study:forest")
         st.caption(COLOURED)
-    for _, columns, rows in measure_tables(report, measure):
-        st.dataframe(pd.DataFrame(rows, columns=columns), hide_index=True)
+    # What no training has reached yet would be a table of dashes.
+    for (_, columns, rows), known in zip(measure_tables(report, measure), (any_mean, any_difference), strict=False):
+        if known:
+            st.dataframe(pd.DataFrame(rows, columns=columns), hide_index=True)
     for sentence in report.by_measure[measure.key]:
         st.markdown(f"- {plain(sentence)}")
 
@@ -115,15 +119,18 @@ def show(study: Run) -> None:
         study_state.show_members(study, plan, trainings, curves)
         k, level = settings(study)
         report = study_state.report(study, plan, curves, k, level)
-        st.plotly_chart(study_charts.mean_curves(report, k, level), key="study:curves")
-        st.caption(
-            "Thick lines: mean over seeds, with the 95 % t interval of the mean at each epoch. Thin lines: single "
-            "seeds. Shaded: the beginning."
-        )
+        if any(report.curves.values()):
+            st.plotly_chart(study_charts.mean_curves(report, k, level), key="study:curves")
+            st.caption(
+                "Thick lines: mean over seeds, with the 95 % t interval of the mean at each epoch. Thin lines: single "
+                "seeds. Shaded: the beginning."
+            )
+        else:
+            st.caption("No epoch has been validated yet. Curves begin with the first one.")
         st.header("Mainly in the beginning?", anchor=False)
         for verdict in report.verdicts:
             st.markdown(f"- {plain(verdict.sentence)}")
-        if report.verdicts:
+        if any(verdict.gap.together for verdict in report.verdicts):
             st.caption(f"These intervals hold for all {report.n_comparisons} comparisons of the study together.")
         if not report.verdicts:
             st.caption("The beginning is as long as the training: choose fewer epochs to compare it with the end.")
@@ -140,10 +147,12 @@ def show(study: Run) -> None:
 
 def new_study() -> None:
     st.caption(CLAIM)
-    data_set = pick.data_set()
+    left, right = st.columns(2)
+    with left:
+        data_set = pick.data_set()
     data = data_set.name
     with page.told_in_one_line():
-        plan = study_form.study_form(data_set)
+        plan = study_form.study_form(data_set, right)
         place = where.choose("study")
         n = len(plan.recipes) * len(plan.seeds)
         if acts.button(

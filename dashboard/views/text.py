@@ -86,7 +86,9 @@ if section == ONE:
     page.command("cxr", "text", "mask", network_ref, image_id, "--data", chosen.command_data, *options)
     if boxes:
         with page.told_in_one_line(below_heading=False):
-            tokens.show_control(with_control.container(), network, tokens.logits(chosen, xray, boxes, how))
+            logits = tokens.logits(chosen, xray, boxes, how)
+            verdict.markdown(f"{tokens.verdict(network, logits)} {xray.truth(network)}.")
+            tokens.show_control(with_control.container(), network, logits)
 elif section == STAMP:
     with page.told_in_one_line():
         stamping.show(chosen, network_ref)

@@ -68,7 +68,11 @@ def trainings() -> None:
             run_parts.state_line(run, status)
 
 
-page.header("Train", "Train a network from a recipe. The training goes on when you close this page or the dashboard.")
+page.header(
+    "Train",
+    "Train a network from a recipe. The training goes on when you close this page or the dashboard.",
+    dense=True,
+)
 with page.told_in_one_line():
     left, right = st.columns(2)
     with left:
@@ -84,9 +88,14 @@ with page.told_in_one_line():
             f"{data_set.name} has no splits yet; make them on the Data page.", pages.DATA, "Make the splits"
         )
     offer_validation(data_set, data)
-    recipe = parse_recipe(edited(base.model_dump(mode="json"), preset))
+
+# What will happen, and the button that lets it, stand on the first screen; the fields that change it come below.
+to_start, fields = st.container(border=True, key="train:start"), st.container()
+with to_start, page.told_in_one_line():
+    with fields:
+        recipe = parse_recipe(edited(base.model_dump(mode="json"), preset))
     what_will_happen.show(recipe, base, data)
-    for_name, for_seeds = st.columns([4, 1])
+    for_name, for_seeds, for_button = st.columns([6, 2, 2], vertical_alignment="bottom")
     name = for_name.text_input(
         "Name of the run", f"{recipe.name} on {data_set.name}", key=f"train:name:{preset}:{data_set.name}"
     )
@@ -97,16 +106,19 @@ with page.told_in_one_line():
             20,
             1,
             key=f"train:seeds:{preset}",
-            help="One training each, from the seed above on. They wait for the device one after the other. A study "
+            help="One training each, from the seed below on. They wait for the device one after the other. A study "
             "also compares recipes over seeds.",
         )
     )
     recipes = [recipe.changed({"seed": recipe.seed + k}) for k in range(n_seeds)]
+    pressed = acts.button(
+        "Start training", at=for_button, type="primary", icon=":material/play_arrow:", width="stretch"
+    )
     with contextlib.suppress(CxrError):  # what cannot be trained at all is said when it is to start
         for line in load.label_warnings(recipe, data):
             st.warning(line, icon=":material/rule:")
     place = where.choose("train")
-    if acts.button("Start training", type="primary", icon=":material/play_arrow:"):
+    if pressed:
         with st.spinner("Looking for the weights to start from" if recipe.weights else "Starting"):
             runs = [
                 start(

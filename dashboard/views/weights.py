@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import streamlit as st
 
@@ -54,7 +55,9 @@ def show_networks() -> None:
     name = card.name or network_ref
     left, right = st.columns([3, 1], gap="large")
     with left, st.container(border=True):
-        st.markdown(re.sub(r"^#", "##", card.to_markdown(), flags=re.MULTILINE))  # it is a part of this page
+        # A part of this page, so below its heading; trainings of one recipe have cards of one name.
+        titled = replace(card, name=labels.get(network_ref, name))
+        st.markdown(re.sub(r"^#", "##", titled.to_markdown(), flags=re.MULTILINE))
     with right:
         export_weights.card_button(card.to_markdown(), name)
         with page.told_in_one_line():

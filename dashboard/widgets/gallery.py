@@ -14,7 +14,7 @@ from streamlit.delta_generator import DeltaGenerator
 from cxr.data import Manifest
 from cxr.text import Reviews, detect_cached, mask_text, tokens_of
 
-from services import explaining
+from services import explaining, load
 from services.explaining import Xray
 from widgets import address, page, pages, pick, viewer
 from widgets.panes import component, scenes
@@ -58,6 +58,12 @@ def grid(
         page_number = pick.page_number(pages_total, key=f"{key}:page", param=param) - 1
     shown = ids[page_number * per_page : (page_number + 1) * per_page]
     with pictures or contextlib.nullcontext():
+        if missing := load.missing_files(data, shown):
+            st.warning(
+                f"The files of {len(missing)} of these {page.counted(len(shown), 'X-ray')} are missing, the first: "
+                f"{viewer.plain(str(missing[0]))}. Put them back, or import the X-rays from where they are now.",
+                icon=":material/broken_image:",
+            )
         told = _mount(
             key=f"gallery:{key}",
             data={

@@ -30,12 +30,17 @@ REACH = (
 )
 
 
-def warns(run: Run, split: str) -> bool:
-    """Return whether :func:`show` has to warn of something, which then stands above what rests on the figures."""
-    results = evaluation_results(run)
-    left_out, seen = results.get("left_out"), results.get("seen")
-    strange = left_out["by_reason"].get("unknown-label", 0) if left_out else 0
-    return bool(strange or (seen and any(row["split"] == split for row in seen["images"])))
+def unknown_labels(run: Run) -> int:
+    """Return how many X-rays were left out for a label that the network does not know."""
+    left_out = evaluation_results(run).get("left_out")
+    return left_out["by_reason"].get("unknown-label", 0) if left_out else 0
+
+
+def warn_of_seen(run: Run, split: str) -> None:
+    """Warn of X-rays of a split that are not new to the network."""
+    seen = evaluation_results(run).get("seen")
+    if seen and _rows_of_seen(seen, split):
+        st.warning("  \n".join(map(viewer.as_markdown, seen_in_words(seen, split))), icon=":material/visibility:")
 
 
 def show(run: Run, network: Mapping[str, str], split: str) -> None:
@@ -47,11 +52,11 @@ def show(run: Run, network: Mapping[str, str], split: str) -> None:
     results = evaluation_results(run)
     left_out, seen = results.get("left_out"), results.get("seen")
     if seen:
-        _show_seen(seen, split)
-    sentences = seen_in_words(seen)
+        _list_seen(seen, split)
+    # Stored with the wording of the version that measured; where it is not, today's is the best guess.
+    sentences = results.get("seen_notes") or seen_in_words(seen)
     notes = [viewer.as_markdown(line) for line in results.get("notes") or () if line not in sentences]
-    strange = left_out["by_reason"].get("unknown-label", 0) if left_out else 0
-    if strange:
+    if unknown_labels(run):
         st.warning("  \n".join(notes), icon=":material/rule:")
     elif notes:
         st.caption("  \n".join(notes))
@@ -85,22 +90,24 @@ def _seen_in_split(seen: SeenRecord | None, split: str) -> int:
     return n_seen_of(counts)
 
 
-def _show_seen(seen: SeenRecord, split: str) -> None:
-    """Say which X-rays of a split are not new to the network, and list them; of old results nothing is known."""
-    lines = [viewer.as_markdown(line) for line in seen_in_words(seen, split)]
-    rows = [
+def _rows_of_seen(seen: SeenRecord, split: str) -> list[dict[str, str]]:
+    return [
         {"image": image_id, "seen": "; ".join(row["stages"])}
         for row in seen["images"]
         if row["split"] == split
         for image_id in row["ids"]
     ]
-    if not rows:
-        if lines:
-            st.caption("  \n".join(lines))
-        return
-    st.warning("  \n".join(lines), icon=":material/visibility:")
-    with st.expander(f"The {page.counted(len(rows), 'X-ray')} that the network has seen", icon=":material/list:"):
-        st.dataframe(rows, hide_index=True)
+
+
+def _list_seen(seen: SeenRecord, split: str) -> None:
+    """List the X-rays of a split that are not new to the network, or say that none is."""
+    rows = _rows_of_seen(seen, split)
+    lines = seen_in_words(seen, split)
+    if rows:
+        with st.expander(f"The {page.counted(len(rows), 'X-ray')} that the network has seen", icon=":material/list:"):
+            st.dataframe(rows, hide_index=True)
+    elif lines:
+        st.caption("  \n".join(map(viewer.as_markdown, lines)))
 
 
 def rests_on(run: Run) -> None:

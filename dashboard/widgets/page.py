@@ -27,8 +27,10 @@ P = ParamSpec("P")
 _SHORT = 5000  # rows of a table that take no time to write
 # Colours of words in code have too little contrast on a light ground.
 # Captions at their own opacity are hard to read on a projector.
+# On a wide screen a line of text would have two hundred letters and more.
 _STYLE = """[data-testid=stMainBlockContainer] {padding: 2.2rem 3rem 4rem}
 [data-testid=stCaptionContainer] {opacity: .8}
+[data-testid=stMain] [data-testid=stMarkdownContainer] :is(p, li) {max-width: 64rem}
 [data-testid=stMain] h2 {padding: .5rem 0 .75rem}
 [data-testid=stMain] pre, [data-testid=stMain] pre * {white-space: pre-wrap; overflow-wrap: anywhere}
 [data-testid=stMain] pre .token {color: inherit !important}
@@ -65,6 +67,9 @@ def told_in_one_line(*, below_heading: bool = True) -> Iterator[None]:
     """
     try:
         yield
+    except _NothingYet as nothing:
+        nothing.show()
+        raise address.Ended from None
     except address.AddressError as error:
         _log.info("%s", error)
         with (address.notice_place() if below_heading else None) or st.container():
@@ -214,12 +219,22 @@ def notebook(finding: NotebookFinding, name: str) -> None:
     )
 
 
+class _NothingYet(address.Ended):
+    """Ends a page that has nothing to show; it is said where the page catches it, never in a popover that is shut."""
+
+    def __init__(self, text: str, page: str | None, label: str) -> None:
+        super().__init__(text)
+        self.text, self.page, self.label = text, page, label
+
+    def show(self) -> None:
+        st.info(self.text, icon=":material/lightbulb:")
+        if self.page:
+            st.page_link(self.page, label=self.label, icon=":material/arrow_forward:")
+
+
 def nothing_yet(text: str, page: str | None = None, label: str = "") -> NoReturn:
     """Say why the page is empty and link to the page that fills it; the script ends here."""
-    st.info(text, icon=":material/lightbulb:")
-    if page:
-        st.page_link(page, label=label, icon=":material/arrow_forward:")
-    raise address.Ended
+    raise _NothingYet(text, page, label)
 
 
 def counted(n: int, noun: str) -> str:

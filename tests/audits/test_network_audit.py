@@ -121,6 +121,20 @@ def test_x_rays_that_were_seen_and_are_in_the_figures_are_serious(tmp_path: Path
     assert set(finding["images"]) <= set(row["ids"])
 
 
+def test_one_x_ray_that_was_seen_is_said_in_the_singular(tmp_path: Path):
+    network, manifest = network_and_xrays(tmp_path, CONFIGURATIONS[1], n=40)
+    run = finished("evaluate", {"model": network, "manifest": manifest, "splits": ["test"]})
+    table, stored = run.predictions(), run.results()
+    table["seen"] = np.where(np.arange(40) < 1, "trained", "")
+    run.folder.write_predictions(table)
+    counts = {"of": 40, "trained": 1, "chosen": 0, "left_out": True}
+    row = {"split": "test", "use": "trained", "stages": ["trained on in x"], "ids": table["image_id"][:1].tolist()}
+    stored["seen"] = {"compared_with": 30, "unknown": [], "blank": 0, "splits": {"test": counts}, "images": [row]}
+    run.folder.write_json("results.json", stored)
+    (finding,) = of_rule(audited(model=network, manifest=manifest, quick=True, parts=("seen",)), "seen-left-out")
+    assert finding["sentence"].endswith(" It is left out of every figure.")
+
+
 # from elsewhere
 
 

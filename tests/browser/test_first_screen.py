@@ -6,6 +6,7 @@ import pytest
 from test_journey import WAIT_MS, has_no_traceback, settled
 
 WIDTH, HEIGHT = 1280, 720
+START = '[data-testid=stBaseButton-primary]:has-text("{}")'
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,9 @@ def tab(browser, measured):
         ("results", ".js-plotly-plot >> nth=0"),
         ("explorer?model=demo&data=demo&split=test", ".pane canvas >> nth=0"),
         ("data?data=demo", ".gallery button >> nth=0"),
+        ("train?data=demo&recipe=demo", START.format("Start training")),
+        ("train?data=demo&recipe=twice-keep", START.format("Start training")),
+        ("study?data=demo", START.format("Start 6 trainings")),
     ],
 )
 def test_what_a_page_is_for_stands_on_the_first_screen(measured, tab, address: str, shown: str) -> None:

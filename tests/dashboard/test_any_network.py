@@ -144,6 +144,7 @@ def test_the_text_page_of_one_image_speaks_of_the_network_as_it_is(
     moved = (changes["prob. masked"] - changes["prob. before"]).abs().idxmax()
     if configuration.multi_label:
         assert f"Masking the text moves **{moved}** most" in said(app)
+        assert f"with random boxes masked instead to {changes['prob. random'][moved]:.3f}." in said(app)
         assert any(p["title"].startswith(f"Before: logit of {moved} ") for p in shown_in_viewer(app)["panes"])
     else:
         assert "prediction" in said(app)

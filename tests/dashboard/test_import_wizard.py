@@ -128,3 +128,11 @@ def test_tables_of_a_data_set_imported_are_offered_as_zip(demo: Manifest, tmp_pa
     import_data_set("manifest", demo.path, "copy", workers=0)
     app = opened("data", data="copy", look="splits")
     assert any(button.label == "Tables as ZIP" for button in app.get("download_button"))
+
+
+def test_a_path_that_is_not_there_is_named_before_anything_is_pressed() -> None:
+    app = opened("data", tab="Import")
+    assert not app.warning
+    field(app.text_input, "Folder or file on this machine").input("/nowhere/at-all").run()
+    assert not app.exception
+    assert "There is no file or folder /nowhere/at-all on this machine." in said(app)

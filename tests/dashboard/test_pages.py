@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from apps import open_in_gallery, opened, said
+from apps import open_in_gallery, opened, said, shown_in_gallery
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import ImportResult, Manifest, split_manifest
@@ -42,6 +42,16 @@ def test_a_page_with_nothing_to_show_tells_the_next_step(page: str) -> None:
     assert not app.exception
     assert app.title[0].value
     assert len(app.info) + len(app.warning) > 0
+
+
+@pytest.mark.parametrize("page", ["explorer", "text"])
+def test_what_a_page_lacks_is_said_on_the_page_and_not_in_a_popover_that_is_shut(page: str) -> None:
+    app = opened(page, model="demo")
+    assert not app.exception
+    assert "No X-rays yet" in app.info[0].value
+    popovers = app.get("popover")
+    assert popovers
+    assert not any(popover.get("info") for popover in popovers)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -376,3 +386,30 @@ def test_data_says_which_file_of_a_large_xray_is_missing(demo: Manifest) -> None
     assert not app.exception
     assert len(app.error) == 1
     assert demo.image_path(demo.ids[0]).name in app.error[0].value
+
+
+def test_data_says_how_many_files_of_the_xrays_shown_are_missing(demo: Manifest) -> None:
+    app = opened("data", data="demo")
+    assert "are missing" not in said(app)
+    first, second = (demo.image_path(picture["id"]) for picture in shown_in_gallery(app)[:2])
+    first.unlink()
+    second.write_bytes(b"no picture")
+    app = opened("data", data="demo")
+    assert not app.exception
+    assert not app.error
+    pictures = [picture["url"] for picture in shown_in_gallery(app)]
+    assert f"The files of 1 of these {len(pictures)} X-rays are missing" in said(app)
+    assert first.name in said(app)
+    assert pictures[0] == pictures[1] != pictures[2], "what cannot be read is crossed, not black as an X-ray may be"
+
+
+def test_a_training_that_failed_before_its_first_step_has_no_empty_charts(demo: Manifest) -> None:
+    for image_id in demo.ids:
+        demo.image_path(image_id).unlink()
+    run = start("train", {"recipe": "demo", "manifest": demo.path, "data_name": "demo"})
+    assert run.wait(120)["state"] == "failed"
+    app = opened("live", run=run.id)
+    assert not app.exception
+    assert not app.get("plotly_chart")
+    assert "It ended before its first step" in said(app)
+    assert "This training failed, so it has no predictions: none of the" in said(opened("results", run=run.id))

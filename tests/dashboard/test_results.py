@@ -70,6 +70,21 @@ def measured_after_seeing(tmp_path: Path, configuration: Configuration, n: int) 
     return Run(folder)
 
 
+def test_what_was_seen_is_said_once_whatever_the_version_called_it(tmp_path) -> None:
+    run = measured_after_seeing(tmp_path, SINGLE, 1)
+    said_of_it = "1 of the 12 X-rays of split test is not new to the network (1 trained on): every figure is without it"
+    app = opened("results", run=run.id)
+    assert not app.exception
+    assert said(app).replace("\\", "").count(said_of_it) == 1
+    results = run.results()
+    for key in ("notes", "seen_notes"):
+        results[key] = [line.replace("not new to the network", "in other words") for line in results[key]]
+    run.folder.write_json("results.json", results)
+    app = opened("results", run=run.id)
+    assert said(app).replace("\\", "").count(said_of_it) == 1
+    assert "in other words" not in said(app)
+
+
 @pytest.mark.parametrize("configuration", [SINGLE, SEVERAL], ids=str)
 def test_xrays_that_the_network_has_seen_are_in_no_figure_and_are_listed(tmp_path, configuration) -> None:
     run = measured_after_seeing(tmp_path, configuration, 9)
@@ -80,7 +95,7 @@ def test_xrays_that_the_network_has_seen_are_in_no_figure_and_are_listed(tmp_pat
     assert "9 of the 12 X-rays of split test are not new to the network (9 trained on)" in notice.value.replace(
         "\\", ""
     )
-    listed = app.dataframe[0].value
+    listed = next(table.value for table in app.dataframe if "seen" in table.value)
     assert sorted(listed["image"]) == sorted(run.results()["seen"]["images"][0]["ids"])
     assert set(listed["seen"]) == {"trained on in stage only of run a"}
     pressed(app, "Measure also the 9 X-rays seen before")

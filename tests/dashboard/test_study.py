@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
 from cxr.data.library import save_data_set
-from cxr.experiments.study import members, parse_plan, start_study
+from cxr.experiments.study import Member, members, parse_plan, start_study
 from cxr.runs import Run, list_runs, local, members_of
 from tests.dashboard.conftest import RECIPE
 from tests.study import quick
@@ -56,7 +56,11 @@ def test_the_form_begins_with_recipes_that_can_be_trained_on_the_data(demo: Mani
     app = opened("study", data="demo")
     recipes = field(app.multiselect, "Recipes, the first one is the baseline")
     assert recipes.value == ["scratch", "demo"]
-    assert "twice and twice-keep cannot be trained on demo. stages.0.label: 'findings' finds nothing" in said(app)
+    assert (
+        "twice and twice-keep cannot be trained on demo: stage 1 (findings) has nothing to learn from, since no X-ray "
+        "has a value in the column 'findings'."
+    ) in said(app)
+    assert str(demo.path) not in said(app)
     every = demo.table.assign(findings=["No Finding" if k % 2 else "Effusion" for k in range(len(demo.table))])
     save_data_set("found", Manifest.from_table(every, demo.root))
     app = opened("study", data="found")
@@ -140,6 +144,26 @@ def test_what_an_address_names_of_a_study_comes_back_or_is_reported(demo: Manife
     assert field(app.slider, "Level to reach").value == 0.5
     assert app.button_group[0].value == "epochs to the level"
     refused(app, query, "first", "level", "measure")
+
+
+@pytest.mark.usefixtures("quick_members")
+def test_a_study_before_its_first_epoch_shows_no_empty_chart_or_table(
+    demo: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = study(demo)
+    done.wait(300)
+    with_curves = opened("study", study=done.id)
+    assert len(with_curves.get("plotly_chart")) == 2
+    assert "An empty cell has not started" not in said(with_curves)
+    nothing = [Member(member.recipe, member.seed, None) for member in members(done)]
+    monkeypatch.setattr("cxr.experiments.study.members", lambda _: nothing)
+    app = opened("study", study=done.id)
+    assert not app.exception
+    assert not app.get("plotly_chart")
+    assert len(app.dataframe) == 1, "the members alone"
+    assert "No epoch has been validated yet" in said(app)
+    assert "An empty cell has not started" in said(app)
+    assert "These intervals hold" not in said(app)
 
 
 @pytest.mark.usefixtures("quick_members")

@@ -58,6 +58,16 @@ def test_without_a_network_the_text_page_leads_to_training_or_data() -> None:
     assert app.info
 
 
+def control_in_words(before: str, masked: str, random: str) -> str:
+    """Return how the verdict about one X-ray ends, by the class that is predicted in each condition."""
+    if before != masked:
+        verb = "leaves" if random == before else "gives"
+        return f"to **{masked}**; masking random boxes instead {verb} **{random}**."
+    if random == before:
+        return "when the text is masked or random boxes instead."
+    return f"when the text is masked; with random boxes masked it is **{random}**."
+
+
 def test_one_image_shows_its_tokens_and_the_prediction_before_and_after(trained: Run, demo: Manifest) -> None:
     table = trained.predictions().query("split == 'test'").set_index("image_id")
     image_id = table.index[0]
@@ -72,6 +82,8 @@ def test_one_image_shows_its_tokens_and_the_prediction_before_and_after(trained:
     assert changes["prob. masked"].sum() == pytest.approx(1, abs=1e-6)
     assert (changes["Δ logit masked"] != 0).any()
     assert "when the text is masked" in said(app) or "Masking the text changes" in said(app)
+    predicted = [changes.set_index("class")[f"prob. {name}"].idxmax() for name in ("before", "masked", "random")]
+    assert control_in_words(*predicted) in said(app)
 
 
 def test_the_picture_and_the_prediction_do_not_wait_for_the_search_of_controls(

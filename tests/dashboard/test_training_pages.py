@@ -165,7 +165,7 @@ def test_a_recipe_that_finds_nothing_to_learn_from_is_refused_before_it_starts(d
     app = opened("train", recipe="twice-keep")
     widget(app.selectbox, "Initial weights").select("none (random)").run()
     widget(app.button, "Start training").click().run()
-    assert "'findings' finds nothing to learn from" in app.error[0].value
+    assert "stage 1 (findings) has nothing to learn from" in app.error[0].value
     assert list_runs() == []
     assert not app.exception
 

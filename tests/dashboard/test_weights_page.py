@@ -64,6 +64,9 @@ def test_networks_at_hand_are_listed_and_the_chosen_one_s_card_is_readable(train
     table = app.dataframe[0].value
     assert set(table["from"]) == {"training here", "file"}
     assert "demo" in table["network"].tolist()
+    assert f"## {table.set_index('from').at['training here', 'network']}" in said(app), (
+        "the run's name, not its recipe's"
+    )
     assert "# Figures" in said(app)
     assert "| test |" in said(app)
     assert f"cxr weights export {trained.id} --format onnx" in commands(app)
@@ -94,7 +97,7 @@ def test_the_zip_of_a_timm_folder_holds_its_three_files(tmp_path: Path, weights:
 def test_an_upload_becomes_weights_once_its_classes_are_named(weights: Path) -> None:
     app = uploaded(resnet_bytes())
     assert not app.exception
-    assert "resnet18, 3 channel(s), 3 outputs" in said(app)
+    assert "resnet18, 3 channels, 3 outputs" in said(app)
     assert "The file does not state: classes" in said(app)
     field(app.text_area, "Names of the 3 outputs").input("covid19, normal, pneumonia")
     field(app.selectbox, "Task").select("single-label")
@@ -201,7 +204,7 @@ def test_tensors_beside_the_network_are_named(weights: Path) -> None:
     torch.save({"state_dict": state | {"criterion.pos_weight": torch.ones(3)}}, held)
     app = uploaded(held.getvalue(), "lightning.ckpt")
     assert not app.error
-    assert "1 tensor(s) do not belong to the network and are ignored: criterion.pos_weight." in said(app)
+    assert "The network has no place for 1 tensor of the file, ignored here: criterion.pos_weight." in said(app)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +253,7 @@ def test_a_backbone_that_the_tensors_do_not_tell_has_to_be_named(weights: Path) 
     assert not app.exception
     app.text_input(key="weights:backbone").input("mobilenetv3_small_050").run()
     assert not app.error
-    assert "mobilenetv3_small_050, 1 channel(s), 2 outputs" in said(app)
+    assert "mobilenetv3_small_050, 1 channel, 2 outputs" in said(app)
     app.text_input(key="weights:backbone").input("mobilenet9").run()
     assert "'mobilenet9' is not known" in app.error[0].value
     assert app.text_input(key="weights:backbone").value == "mobilenet9"

@@ -125,8 +125,8 @@ def test_previews_are_of_as_many_classes_and_sources_as_fit_and_always_the_same(
     }
     assert varied(rows[:3], 10) == rows[:3]
     assert varied([], 10) == []
-    ages = [dataclasses.replace(rows[-1], age=age) for age in ("55.0", "0.5", "nan", "")]
-    assert [preview["known"].get("age") for preview in previews_of(ages)] == ["55", "0.5", None, None]
+    ages = [dataclasses.replace(rows[-1], age=age) for age in ("55.0", "0.5", "045Y", "nan", "")]
+    assert [preview["known"].get("age") for preview in previews_of(ages)] == ["55", "0.5", "45", None, None]
     assert previews_of(rows[-2:])[0] == {"image": "x.png", "label": "flu", "known": {"patient_id": "p1", "source": "c"}}
     for k in range(40):  # sorted by class, as folders are: the first ten are of one
         write_png(tmp_path / ("a" if k < 38 else "b") / f"{k:02}.png", k)

@@ -166,6 +166,7 @@ def test_matrices_count_x_rays_or_each_patient_once() -> None:
     np.testing.assert_allclose(by_patient, [[2 / 3, 1 / 3, 0], [0, 0.5, 0], [0, 0.5, 0]])
     assert by_patient.sum() == pytest.approx(2)
     assert texts_of(by_patient, "patients")[0] == ["0.7", "0.3", "0"]
+    assert texts_of(np.array([[6469, 3]]), "X-rays")[0] == ["6,469", "3"]
     assert texts_of(matrix, "% of row")[0] == ["67 %", "33 %", "0 %"]
     assert texts_of(np.zeros((2, 2)), "% of row")[0] == ["–", "–"]
 

@@ -404,3 +404,9 @@ def test_the_shipped_network_knows_what_it_has_seen():
     assert [(entry.use, entry.n) for entry in seen.images] == [("trained", 1680), ("chosen", 240)]
     assert seen.count() == 1920
     assert not seen.unknown
+
+
+def test_the_shipped_network_says_on_how_many_x_rays_it_was_trained_as_pages_write_counts():
+    file = shipped_weights() / "demo.safetensors"
+    said = [load_model(file).card.trained_on, json.loads(file.with_suffix(".json").read_text())["trained_on"]]
+    assert said == [f"{read_seen(file).images[0].n:,} X-rays of demo-training"] * 2

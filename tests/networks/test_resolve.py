@@ -20,6 +20,7 @@ from cxr.networks import (
     training_of,
 )
 from cxr.paths import runs_root
+from cxr.runs import Run
 from cxr.runs.folder import RunFolder
 
 
@@ -67,7 +68,7 @@ def test_a_training_goes_before_weights_of_its_name_and_a_file_before_both(tmp_p
     assert network_file(training.id) == Path(training.id)
 
 
-def test_lists_hold_what_can_be_loaded_and_nothing_else(names) -> None:
+def test_lists_hold_what_can_be_loaded_and_nothing_else(names, monkeypatch) -> None:
     _, training = names(Configuration(3, "multi-label", ("x", "y", "z")))
     empty = RunFolder.create(runs_root(), "train", {"manifest": "m.csv"})
     other = RunFolder.create(runs_root(), "evaluate", {"manifest": "m.csv"})
@@ -79,8 +80,15 @@ def test_lists_hold_what_can_be_loaded_and_nothing_else(names) -> None:
     assert [has_network(folder) for folder in (training, empty)] == [True, False]
     for entry in listed:
         assert network_file(entry.ref).is_file()
-    with pytest.raises(WeightsError, match=f"run {empty.id} has no checkpoint yet: wait for the end of its first"):
+    with pytest.raises(WeightsError, match=f"run {empty.id} has no checkpoint yet: it is failed. Resume it"):
         network_file(empty.id)
+    monkeypatch.setattr(Run, "status", lambda _: {"state": "running"})
+    with pytest.raises(WeightsError, match="has no checkpoint yet: wait for the end of its first"):
+        network_file(empty.id)
+    audit = RunFolder.create(runs_root(), "audit-network", {"manifest": "m.csv"})
+    with pytest.raises(WeightsError, match="is of the kind 'audit-network' and has no network of its own") as raised:
+        network_file(audit.id)
+    assert raised.value.wrong_use
     assert training_of(other.id) is None
 
 

@@ -223,6 +223,12 @@ def test_before_the_first_epoch_there_is_a_report_that_says_so():
     assert len(figures(to_html(found))) == 1 + len(found.measures)
 
 
+def test_no_interval_of_an_accuracy_lies_beyond_0_and_1():
+    rows = [learning_curve(name, s, [v] * 3, test=TEST) for name in ("twice", "keep") for s, v in ((0, 0.3), (1, 0.9))]
+    means = measure(compare(PLAN.model_copy(update={"seeds": [0, 1]}), rows), "best").means
+    assert [(mean.low, mean.high) for mean in means.values()] == [(0, 1)] * 2
+
+
 def test_one_seed_gives_no_interval_and_no_verdict():
     rows = [c for c in study([0.4, 0.6, 0.8], [0.5, 0.8, 0.8]) if c.seed == 0]
     found = compare(PLAN.model_copy(update={"seeds": [0]}), rows)

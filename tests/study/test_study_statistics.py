@@ -86,6 +86,7 @@ def test_the_interval_for_all_comparisons_is_the_paired_t_test_s_at_bonferroni_s
 def test_an_interval_ends_at_the_largest_difference_that_there_can_be():
     found = s.paired(by_seed([0.9, 0.1]), by_seed([0.1, 0.2]), 10, largest=1.0)
     assert found.together == (-1.0, 1.0)
+    assert (found.mean.low, found.mean.high) == (-1.0, 1.0)
     assert not found.shown
 
 

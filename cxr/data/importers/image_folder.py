@@ -202,8 +202,8 @@ def _notes(places: Sequence[_Place], levels: Sequence[int], above: bool, options
     several = sorted(name for name, classes in from_folders.items() if len(classes) > 1)
     if several:
         notes.append(
-            f"patient_id: {len(several)} folders of one name are in several classes ({listed(map(repr, several), 3)}); "
-            "taken as the same patients"
+            f"patient_id: {len(several):,} folders of one name are in several classes "
+            f"({listed(map(repr, several), 3)}); taken as the same patients"
         )
     return notes
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import TypedDict, TypeVar
 
 from cxr.data.importers.rows import Row
+from cxr.data.tables.normalise import normalise_age
 
 PREVIEWS = 10
 _Thing = TypeVar("_Thing")
@@ -36,10 +38,11 @@ def previews_of(rows: Sequence[Row], n: int = PREVIEWS) -> tuple[Preview, ...]:
 
 
 def _written(row: Row, name: str) -> str:
-    """Return what is known of a row as people write it: an age of whole years without decimals, "" for none."""
+    """Return what is known of a row as people write it: an age in years without needless decimals, "" for none."""
     value = str(getattr(row, name))
     if name == "age":
-        return "" if value.lower() == "nan" else value.removesuffix(".0")
+        years = normalise_age(value)
+        return "" if math.isnan(years) else f"{years:.3g}"
     return value
 
 

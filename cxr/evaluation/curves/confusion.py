@@ -41,7 +41,7 @@ def row_shares(matrix: np.ndarray) -> np.ndarray:
 
 
 def texts_of(matrix: np.ndarray, unit: Unit) -> list[list[str]]:
-    """Return what stands in each cell, such as ``12``, ``57 %`` or ``3.5``."""
+    """Return what stands in each cell, such as ``1,200``, ``57 %`` or ``3.5``."""
     if unit == "% of row":
         return [["–" if np.isnan(share) else f"{100 * share:.0f} %" for share in row] for row in row_shares(matrix)]
-    return [[f"{value:.1f}".removesuffix(".0") for value in row] for row in matrix]
+    return [[f"{value:,.1f}".removesuffix(".0") for value in row] for row in matrix]

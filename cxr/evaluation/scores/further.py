@@ -27,7 +27,7 @@ from cxr.evaluation.scores.calibration import (
 )
 from cxr.evaluation.scores.operating_points import weighted_sensitivity_at
 from cxr.evaluation.scores.results import Calibration, FurtherScores
-from cxr.formatting import Estimate, patients, xrays
+from cxr.formatting import Estimate, counted, patients, xrays
 from cxr.models.card import MULTI_LABEL
 
 VALIDATION = "val"
@@ -257,6 +257,6 @@ def _undefined(entries: Entries, classes: Sequence[str]) -> dict[str, str]:
 def _errors(entries: Entries) -> str:
     wrong = ((entries.predicted != entries.true) & entries.known).any(1)
     n = int(wrong.sum())
-    return f"{n} error{'' if n == 1 else 's'} in {xrays(len(wrong), len(set(entries.groups)))}" + (
+    return f"{counted(n, 'error')} in {xrays(len(wrong), len(set(entries.groups)))}" + (
         f" ({patients(len({g for g, bad in zip(entries.groups, wrong, strict=True) if bad}))} with one)" if n else ""
     )

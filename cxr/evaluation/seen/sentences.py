@@ -78,11 +78,12 @@ def _split_in_words(split: str, counts: SeenSplit, rest: str) -> str:
     why = counts.get("why")
     if why == ALL_SEEN:
         return f"All {of:,} X-rays of {where} are {seen}: its figures say nothing about new X-rays."
-    these = f"{n:,} of the {of:,} X-rays of {where} are {seen}"
-    other = _figures(counts)
+    these = f"{n:,} of the {of:,} X-rays of {where} {verb(n)} {seen}"
+    them = "it" if n == 1 else "them"
+    other = _figures(counts, them)
     if why:
-        return f"{these} and are measured with the others: its figures are not those of new X-rays.{other}"
-    return f"{these}: every figure is without them (`--include-seen` measures them too).{rest}{other}"
+        return f"{these} and {verb(n)} measured with the others: its figures are not those of new X-rays.{other}"
+    return f"{these}: every figure is without {them} (`--include-seen` measures {them} too).{rest}{other}"
 
 
 def _uses(*splits: SeenSplit) -> str:
@@ -102,6 +103,6 @@ def _how(near: int, confirmed: int) -> str:
     return f"{confirmed:,} {on_training}, {near - confirmed:,} {alone}"
 
 
-def _figures(counts: SeenSplit) -> str:
-    pairs = (("With them", counts.get("with_them")), ("Without them", counts.get("without_them")))
+def _figures(counts: SeenSplit, them: str) -> str:
+    pairs = ((f"With {them}", counts.get("with_them")), (f"Without {them}", counts.get("without_them")))
     return "".join(f" {words}: {headline(figures)}." for words, figures in pairs if figures)

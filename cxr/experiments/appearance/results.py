@@ -98,7 +98,7 @@ def finding(flags: Sequence[FlaggedImage], images: pd.DataFrame, children: Child
         first = f"None of {n} is flagged by its picture."
     else:
         kinds = [(kind, sum(flag["kind"] == kind for flag in pictures)) for kind in KINDS]
-        each = ", ".join(f"{IN_WORDS[kind].lower()} {count}" for kind, count in kinds if count)
+        each = ", ".join(f"{IN_WORDS[kind].lower()} {count:,}" for kind, count in kinds if count)
         first = f"{flagged:,} of {n} may not be what they seem: {each}."
     return f"{first} {children['sentence']}"
 

@@ -97,7 +97,7 @@ def _of_predictions(results: Numbers, first: Effect) -> Iterator[str]:
         n, of = results["before"].get("n"), results["n_images"]
         labelled = xrays(n or of, results["before"].get("n_patients"), "image")
         labelled_part = (
-            f" on {labelled}" if n in (None, of) else f" on the {labelled} whose label the network knows (of {of})"
+            f" on {labelled}" if n in (None, of) else f" on the {labelled} whose label the network knows (of {of:,})"
         )
         yield (
             f"Accuracy{labelled_part} goes from {before:.1f} % to {after:.1f} % (difference {points(difference)}, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -116,7 +117,8 @@ def _measure(
     plan = data.plan
     lower = plan.lower_is_better if lower is None else lower
     values = {label: values.get(label, {}) for label in plan.labels}
-    means = {label: mean_over_seeds(list(by_seed.values())) for label, by_seed in values.items()}
+    limits = (0.0, math.inf if largest is None else largest)  # no measure is negative
+    means = {label: mean_over_seeds(list(by_seed.values()), limits=limits) for label, by_seed in values.items()}
     differences = {(a, b): paired(values[a], values[b], data.n_comparisons, largest) for a, b in plan.pairs}
     return Measure(key, title, lower, values, means, differences, not_reached or {})
 

@@ -68,8 +68,13 @@ class Difference:
         return self.together is not None and not self.together[0] <= 0 <= self.together[1]
 
 
-def mean_over_seeds(values: Sequence[float], level: float = LEVEL) -> Mean:
-    """Return the mean of ``values`` (n,) with Student's t interval of the mean, n - 1 degrees of freedom."""
+def mean_over_seeds(
+    values: Sequence[float], level: float = LEVEL, *, limits: tuple[float, float] = (-math.inf, math.inf)
+) -> Mean:
+    """Return the mean of ``values`` (n,) with Student's t interval of the mean, n - 1 degrees of freedom.
+
+    The interval ends at ``limits``, the smallest and the largest value that there can be.
+    """
     x = np.asarray(values, dtype=float)
     if not len(x):
         return Mean(None, None, None, 0, None, None)
@@ -77,7 +82,7 @@ def mean_over_seeds(values: Sequence[float], level: float = LEVEL) -> Mean:
     if len(x) < 2 or _alike(x):
         return Mean(mean, None, None, len(x), smallest, largest)
     half = float(stdtrit(len(x) - 1, 0.5 + level / 2) * x.std(ddof=1) / np.sqrt(len(x)))
-    return Mean(mean, mean - half, mean + half, len(x), smallest, largest)
+    return Mean(mean, max(limits[0], mean - half), min(limits[1], mean + half), len(x), smallest, largest)
 
 
 def _alike(x: np.ndarray) -> bool:
@@ -120,12 +125,11 @@ def paired(
         The largest difference that there can be; the interval ends there.
     """
     differences = [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
-    together = mean_over_seeds(differences, 1 - (1 - LEVEL) / n_comparisons)
     end = math.inf if largest is None else largest
-    limits = (
-        None if together.low is None or together.high is None else (max(-end, together.low), min(end, together.high))
-    )
-    return Difference(mean_over_seeds(differences), sign_flip_p(differences), limits)
+    alone = mean_over_seeds(differences, limits=(-end, end))
+    together = mean_over_seeds(differences, 1 - (1 - LEVEL) / n_comparisons, limits=(-end, end))
+    interval = None if together.low is None or together.high is None else (together.low, together.high)
+    return Difference(alone, sign_flip_p(differences), interval)
 
 
 def half_width(n_seeds: int, n_comparisons: int = 1) -> float:

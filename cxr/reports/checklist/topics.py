@@ -147,7 +147,7 @@ def _confused(summary: Summary) -> str:
         return ""
     pairs = [(counts[i][j], a, b) for i, a in enumerate(classes) for j, b in enumerate(classes) if i != j]
     n, true, predicted = max(pairs)
-    return f"; the most frequent: {true} taken for {predicted}, {n}" if n else ""
+    return f"; the most frequent: {true} taken for {predicted}, {n:,}" if n else ""
 
 
 def robustness(subject: Subject) -> str:

@@ -88,7 +88,7 @@ def confusion(summary: Summary) -> Drawing | None:
         axes.pcolormesh(shares, cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=1)
         for row, column in np.ndindex(*matrix.shape):
             ink = "white" if shares[row, column] > 0.55 else INK
-            axes.text(column + 0.5, row + 0.5, str(matrix[row, column]), ha="center", va="center", color=ink)
+            axes.text(column + 0.5, row + 0.5, f"{matrix[row, column]:,}", ha="center", va="center", color=ink)
         places = np.arange(len(classes)) + 0.5
         axes.set_xticks(places, classes)
         if max(map(len, classes)) * len(classes) > 60:

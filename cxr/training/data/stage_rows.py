@@ -115,11 +115,16 @@ def _intermediate(
     table = manifest.table[manifest.table[stage.label] != ""]
     table = table[table["source"].isin(_sources(table, stage))]
     if table.empty:
-        sources = f" (sources {', '.join(stage.sources)})" if stage.sources else ""
+        of_data = "" if stage.data is None else f" of {stage.data}"
+        of_sources = f" of {', '.join(stage.sources)}" if stage.sources else ""
+        reason = (
+            f"stage {index + 1} ({stage.name}) has nothing to learn from, since no X-ray{of_sources}{of_data} has a "
+            f"value in the column {stage.label!r}"
+        )
         raise RecipeError(
-            f"stages.{index}.label: {stage.label!r} finds nothing to learn from in "
-            f"{manifest.path or 'the manifest'}{sources}. Allowed: a manifest whose column `{stage.label}` is filled "
-            "(`data` of the stage), or a recipe without it"
+            f"stages.{index}.label: {reason}. Allowed: data where that column is filled, for the training or for this "
+            "stage alone (`data` of the stage), or a recipe without the stage",
+            reason=reason,
         )
     shared = _shares_a_group(table, manifest, final)
     if stage.use_splits:
@@ -231,7 +236,7 @@ def check_enough(train: pd.DataFrame, val: pd.DataFrame, index: int, parts: int)
     """Raise RecipeError if there are too few images to train in ``parts`` pieces a batch, or none to validate."""
     if len(train) < max(2, parts) or len(val) < 1:
         raise RecipeError(
-            f"stages.{index}: {len(train):,} images to train and {len(val)} to validate are left. "
+            f"stages.{index}: {len(train):,} images to train and {len(val):,} to validate are left. "
             f"Allowed: {max(2, parts)} or more, and 1 or more"
         )
 

@@ -141,7 +141,7 @@ def forest(entries: Sequence[Entry]) -> go.Figure:
             hovertemplate="%{y}: %{x:.2f} (%{customdata[0]:.2f} to %{customdata[1]:.2f})<extra></extra>",
         )
     figure.add_vline(x=0.5, line_width=1, line_color=charts.GREY)
-    more = f" (first {len(rows)} of {len(known)})" if len(known) > len(rows) else ""
+    more = f" (first {len(rows):,} of {len(known):,})" if len(known) > len(rows) else ""
     figure.update_layout(
         title={"text": f"Each property alone{more}; 0.5 is chance", "font": {"size": 16}},
         height=150 + 24 * len(rows),

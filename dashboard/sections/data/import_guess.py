@@ -28,11 +28,13 @@ def _guess(path: str, stamp: int) -> Guesses:
 
 
 def looked_at(path: str) -> Guesses | None:
-    """Return what is guessed of a path, None where there is nothing; what cannot be listed is said."""
+    """Return what is guessed of a path, None where there is nothing; what is not there or cannot be listed is said."""
     place = Path(path).expanduser()
     try:
-        if not path or not place.exists():
+        if not path:
             return None
+        if not place.exists():
+            raise CxrError(f"There is no file or folder {path} on this machine.")
         return _guess(path, place.stat().st_mtime_ns)
     except (CxrError, OSError) as error:
         st.warning(viewer.plain(page.sentence(error)), icon=":material/warning:")

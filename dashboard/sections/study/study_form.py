@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from cxr.data.library import DataSet
 from cxr.errors import CxrError
@@ -27,14 +28,14 @@ INSTEAD = "demo"
 _TEXT = "study:yaml"
 
 
-def study_form(data_set: DataSet) -> Plan:
-    """Show the form for a data set and return the plan.
+def study_form(data_set: DataSet, for_name: DeltaGenerator) -> Plan:
+    """Show the form for a data set, its first field in the cell ``for_name``, and return the plan.
 
     What cannot be a plan raises a CxrError and keeps what was typed.
     """
     if st.toggle("Write the YAML myself", key="study:by-hand"):
         return _by_hand()
-    name = st.text_input("Name of the study", "study", key="study:name")
+    name = for_name.text_input("Name of the study", "study", key="study:name")
     presets, reason = first_recipes(data_set)
     chosen = st.multiselect(
         "Recipes, the first one is the baseline", list(PRESETS), presets, key=f"study:recipes:{data_set.name}"
@@ -59,7 +60,7 @@ def first_recipes(data_set: DataSet) -> tuple[list[str], str]:
     fitting = [preset for preset in CLAIMED if not why_not[preset]]
     if len(refused) == len(CLAIMED) or not refused:  # to leave all of them there says why when it is to start
         return list(CLAIMED), ""
-    reason = f"{' and '.join(refused)} cannot be trained on {data_set.name}. {why_not[refused[0]]}"
+    reason = f"{' and '.join(refused)} cannot be trained on {data_set.name}: {why_not[refused[0]]}."
     return fitting if len(fitting) > 1 else [*fitting, INSTEAD], reason
 
 

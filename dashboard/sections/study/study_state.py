@@ -111,5 +111,5 @@ def show_members(study: Run, plan: Plan, trainings: Sequence[Member], curves: Se
     st.dataframe(table, column_config=link, width="stretch")
     st.caption(
         f"State, epoch of the last stage, best {METRIC_TITLES[plan.metric]}. Click one to see its curves on the Live "
-        "page."
+        "page." + (" An empty cell has not started." if any(member.run is None for member in trainings) else "")
     )

@@ -260,7 +260,7 @@ def _buttons(
         _save(reviews, xray, draft, [])
     unread = [box for box in draft.current if not box.text]
     if second.button(
-        f"Read text ({len(unread)})",
+        f"Read text ({len(unread):,})",
         icon=":material/document_scanner:",
         key="reviewing:read",
         disabled=not unread,

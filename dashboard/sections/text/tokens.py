@@ -168,19 +168,29 @@ def show_control(place: DeltaGenerator, network: XrayClassifier, by_condition: d
 
 
 def verdict(network: XrayClassifier, by_condition: dict[str, np.ndarray]) -> str:
-    """Return the decision before and after in one sentence; of several findings the one that moves most."""
+    """Return the decision before and after in one sentence; of several findings the one that moves most.
+
+    Once the control has been computed, the sentence ends with it.
+    """
+    with_control = "control" in by_condition
     if explaining.is_of_findings(network):
         name = target_of(network, by_condition)
-        chances = explaining.probabilities(network, np.stack([by_condition[c] for c in CONDITIONS[:2]]))
-        before, after = (row[network.classes.index(name)] for row in chances)
-        return (
-            f"Masking the text moves **{viewer.plain(name)}** most: its probability goes from {before:.3f} to "
-            f"{after:.3f}."
+        at = network.classes.index(name)
+        chances = {c: explaining.probabilities(network, values)[at] for c, values in by_condition.items()}
+        sentence = (
+            f"Masking the text moves **{viewer.plain(name)}** most: its probability goes from {chances['before']:.3f} "
+            f"to {chances['after']:.3f}"
         )
-    names = {name: viewer.plain(network.classes[int(by_condition[name].argmax())]) for name in CONDITIONS[:2]}
-    if names["before"] != names["after"]:
-        return f"Masking the text changes the prediction from **{names['before']}** to **{names['after']}**."
-    return f"The prediction stays **{names['before']}** when the text is masked."
+        return sentence + (f", with random boxes masked instead to {chances['control']:.3f}." if with_control else ".")
+    names = {c: f"**{viewer.plain(network.classes[int(values.argmax())])}**" for c, values in by_condition.items()}
+    before, after, control = (names.get(c) for c in CONDITIONS)
+    if before != after:
+        sentence = f"Masking the text changes the prediction from {before} to {after}"
+        with_boxes = f"; masking random boxes instead {'leaves' if control == before else 'gives'} {control}"
+    else:
+        sentence = f"The prediction stays {before} when the text is masked"
+        with_boxes = " or random boxes instead" if control == before else f"; with random boxes masked it is {control}"
+    return f"{sentence}{with_boxes if with_control else ''}."
 
 
 def target_of(network: XrayClassifier, by_condition: dict[str, np.ndarray]) -> str:

@@ -24,22 +24,21 @@ def show(recipe: Recipe, base: Recipe, data: Manifest) -> None:
     """Say in a few sentences what the recipe will do on these X-rays; one press measures a step."""
     from cxr.training.planning.plan import changes_from, in_words
 
-    with st.container(border=True):
-        text, button = st.columns([6, 1], vertical_alignment="center")
-        try:
-            plans = load.plan(recipe, data)
-        except CxrError as error:  # the start would refuse it with the same words
-            text.caption(viewer.plain(page.sentence(error)))
-            return
-        trials = st.session_state.setdefault(_KEY, {})
-        key = (recipe.to_yaml(), len(plans[-1].classes))
-        help_ = "Trains one step in a process of its own and says how long all will take, and with how much memory."
-        if acts.button("Estimate", at=button, icon=":material/timer:", help=help_):
-            _try(recipe, key)
-        text.markdown(viewer.plain(_timeline(recipe, plans) + in_words(plans, trials.get(key))))
-        changes = changes_from(recipe, base)
-        if changes:
-            text.caption(viewer.plain(f"Changed from {base.name}: {', '.join(changes)}."))
+    text, button = st.columns([8, 2], vertical_alignment="center")
+    try:
+        plans = load.plan(recipe, data)
+    except CxrError as error:  # the start would refuse it with the same words
+        text.caption(viewer.plain(page.sentence(error)))
+        return
+    trials = st.session_state.setdefault(_KEY, {})
+    key = (recipe.to_yaml(), len(plans[-1].classes))
+    help_ = "Trains one step in a process of its own and says how long all will take, and with how much memory."
+    if acts.button("Estimate", at=button, icon=":material/timer:", help=help_, width="stretch"):
+        _try(recipe, key)
+    text.markdown(viewer.plain(_timeline(recipe, plans) + in_words(plans, trials.get(key))))
+    changes = changes_from(recipe, base)
+    if changes:
+        text.caption(viewer.plain(f"Changed from {base.name}: {', '.join(changes)}."))
 
 
 def _try(recipe: Recipe, key: tuple[str, int]) -> None:

@@ -56,8 +56,10 @@ def show(findings: Sequence[Finding], data: Manifest | None, link: dict[str, str
 
 def _card(number: int, finding: Finding, data: Manifest | None, finished: Run | None) -> None:
     weight = finding["weight"]
+    present = set(data.ids) if data is not None else set()
+    ids = [image_id for image_id in finding["images"] if image_id in present]
     with st.container(border=True, gap="small"):
-        left, right = st.columns([7, 3], vertical_alignment="center")
+        left, right = st.columns([7, 3] if ids else [17, 3], vertical_alignment="center")
         with left:
             figure = written(finding)
             bold = f" **{viewer.plain(figure)}** {viewer.plain(finding['figure_name'])}" if figure else ""
@@ -71,8 +73,6 @@ def _card(number: int, finding: Finding, data: Manifest | None, finished: Run | 
                 with st.expander("More"):
                     st.markdown(viewer.plain(detail))
         with right:
-            present = set(data.ids) if data is not None else set()
-            ids = [image_id for image_id in finding["images"] if image_id in present]
             if data is not None and ids:
                 row = st.container(horizontal=True, gap="small")
                 for image_id in ids[:_FEW]:

@@ -117,8 +117,9 @@ def look(path: Path) -> InspectedWeights:
 def show_found(candidate: InspectedWeights) -> None:
     """Show what was found and, where tensors do not fit, which."""
     family = candidate.known
+    channels, outputs = page.counted(candidate.channels, "channel"), page.counted(candidate.outputs, "output")
     st.markdown(
-        f"**{family.title}**: {candidate.backbone}, {candidate.channels} channel(s), {candidate.outputs} outputs. "
+        f"**{family.title}**: {candidate.backbone}, {channels}, {outputs}. "
         f"{len(candidate.report.matched)} tensors match. Checksum: {candidate.checked}."
     )
     for line in candidate.described():
@@ -133,7 +134,8 @@ def show_found(candidate: InspectedWeights) -> None:
     elif candidate.report.ignored:
         names = [name for name, _ in candidate.report.ignored]
         listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        st.caption(f"{len(names)} tensor(s) do not belong to the network and are ignored: {listed}.")
+        n = page.counted(len(names), "tensor")
+        st.caption(f"The network has no place for {n} of the file, ignored here: {listed}.")
     with st.expander(f"All {len(rows)} tensors"):
         st.dataframe(rows, hide_index=True)
 

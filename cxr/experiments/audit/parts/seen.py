@@ -71,7 +71,7 @@ class SeenPart(Part):
                 context.finding(
                     "seen-left-out",
                     "seen-left-out",
-                    f"The network has seen {where}. They are left out of every figure.",
+                    f"The network has seen {where}. {'It is' if n_seen == 1 else 'They are'} left out of every figure.",
                     share,
                     figure_name="share of the split that was seen",
                     form="percent",
