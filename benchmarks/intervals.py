@@ -47,6 +47,7 @@ SHARES, PREVALENCE = np.array([0.5, 0.3, 0.2]), np.array([0.3, 0.5, 0.1])
 # Accuracies of ``classes``; ``findings`` have the same signals.
 ACCURACIES, CORRELATIONS, SIZES = (0.6, 0.9, 0.99, 1.0), (0.0, 0.2, 0.5, 0.9), (60, 600)
 OVERALL = ("accuracy", "macro_f1", "auc", "average_precision")
+HEADLINE = ("accuracy", *(f"mean {name}" for name in OVERALL[1:]))
 BY_CLASS = ("recall", "precision", "f1", "auc", "sensitivity", "specificity", "average_precision")
 DRAWS = 300
 
@@ -168,6 +169,9 @@ def summary_drawn(row: Row, rng: np.random.Generator, sets: int) -> Counts:
         counts.sets += 1
         for name, value in found.items():
             counts.add_interval(name, (value["low"], value["high"]), truth[name])
+            if name in HEADLINE and kind in ("classes", "findings"):
+                counts.add(f"{name}: too high", value["low"] > truth[name] + 1e-9)
+                counts.add(f"{name}: 1", value["value"] == 1)
         if kind == "classes":
             counts.add("accuracy before", _holds(wilson(n * found["accuracy"]["value"], n), truth["accuracy"]))
     return counts
@@ -189,7 +193,7 @@ def summary_table(kind: str, blocks: Blocks) -> Iterator[str]:
     shown = [*names, "accuracy before"] if kind == "classes" else names
     yield "| X-rays | accuracy | correlation | sets | " + " | ".join(shown) + " | narrowest |"
     yield "|---" * (len(shown) + 5) + "|"
-    low, high, held = [], [], 0
+    low, high, held, headline = [], [], 0, []
     for row in summary_rows(kind):
         counts = blocks.counts(row)
         at = f"{row[2]:g}" if kind in ("classes", "further") else f"signal {signal_of(float(row[2])):.1f}"
@@ -200,9 +204,19 @@ def summary_table(kind: str, blocks: Blocks) -> Iterator[str]:
             low += [(counts.share(name), place)] if counts.share(name) < 0.93 else []
             high += [place] if counts.share(name) > 0.98 else []
             held += 0.93 <= counts.share(name) <= 0.98
+            if name in HEADLINE and kind in ("classes", "findings"):
+                ends = [_percent(counts.share(f"{name}: {what}")) for what in ("too high", "1")]
+                headline += [(counts.share(name), f"{place} (low end above {ends[0]}, figure 1 {ends[1]})")]
     yield ""
     yield "Where every prediction is right, so is every interval: those rows are not counted here."
     yield f"Of {held + len(low) + len(high)} cells {held} hold in 93 to 98 %, {len(high)} in more, {len(low)} in less."
+    if headline:
+        shares, above = [share for share, _ in headline], [place for share, place in headline if share > 0.98]
+        yield (
+            f"Of {len(headline)} cells of {', '.join(name for name in HEADLINE if name in names)} the least is "
+            f"{_percent(min(shares))} %; {len(above)} hold in more than 98 %. Beside those stands how often even the "
+            f"low end lies above the true figure, and how often the figure is 1: {'; '.join(above)}."
+        )
     if low:
         yield "Less than 93 %: " + "; ".join(place for _, place in sorted(low)) + "."
 

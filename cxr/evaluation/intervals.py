@@ -6,7 +6,10 @@ the scale of the arcsine of its root. A variance has its own uncertainty: where 
 drawn towards that of images which resemble each other completely, and where nothing differs it is that. A mean over
 classes is as uncertain of its variance as its classes are of theirs. A share's interval is then Wilson's, for the
 number of independent images that has this variance (Korn and Graubard 1998, *Survey Methodology* 24, with Wilson's
-interval), with Student's quantile for as many patients as there are. No interval here has a width of zero.
+interval), with Student's quantile for as many patients as there are. Near 0 and 1 figures are skewed: one that is too
+good comes with a variance that is too small. Both uncertainties then lengthen the far end alone, the near one only by
+the odds of the figure (Johnson 1978, *Journal of the American Statistical Association* 73). No interval here has a
+width of zero.
 
 An image without a patient counts as a patient of its own (:func:`cxr.evaluation.metrics.patients_of`): then no figure
 knows of images that belong together.
@@ -32,7 +35,8 @@ FEWEST_PATIENTS = 6
 _CHUNK = 4_000_000  # signs at once, to bound the memory
 _MOST_LEFT_OUT = 250  # times that something is left out; more patients than that are left out in groups
 _ALL_FLIPS = 13
-_DOUBT = 0.75  # of a variance that rests on one patient alone; see ``benchmarks/intervals.py``
+_DOUBT = 0.75  # by how much an error that rests on one patient alone is larger; see ``benchmarks/intervals.py``
+_ROUNDING = 1e-24  # a share's variance below is that of rounding errors
 
 Groups = Sequence[object] | np.ndarray
 Limits = tuple[float, float]
@@ -197,14 +201,18 @@ def share_interval(estimate: Jackknife, k: int, patients: float, level: float = 
     if not np.isfinite(value) or patients <= 0:
         return None
     variance, carriers = float(estimate.variance[k]), float(estimate.carriers[k])
-    spread = value * (1 - value)
-    if spread > 0 and variance > 0 and np.isfinite(variance):
-        own = spread / variance
-        trust = carriers / (carriers + _DOUBT)
+    spread, student = value * (1 - value), estimate.quantile(level)
+    if not (spread > 0 and _ROUNDING < variance < np.inf):  # nothing differs, or one patient alone has the class
+        return wilson(value * patients, patients, quantile=student)
+    own, normal = spread / variance, float(ndtri(0.5 + level / 2))
+
+    def limits(odds: float) -> Limits:
+        uncertain = min(1.0, odds)  # 1 at the end away from the nearest of 0 and 1
+        trust = carriers / (carriers + uncertain)  # one half where one patient carries the variance
         n = own**trust * min(own, patients) ** (1 - trust)
-    else:  # nothing differs, or a class that one patient alone has
-        n = patients
-    return wilson(value * n, n, quantile=estimate.quantile(level))
+        return wilson(value * n, n, quantile=normal + uncertain * (student - normal)) or (0.0, 1.0)
+
+    return limits(value / (1 - value))[0], limits((1 - value) / value)[1]
 
 
 def difference_intervals(

@@ -15,6 +15,7 @@ from cxr.cli import app
 from cxr.data import Manifest, read_xray
 from cxr.data.audit import properties as measuring
 from cxr.errors import CxrError
+from cxr.evaluation.intervals import Jackknife
 from cxr.experiments.data_audit import job
 from cxr.experiments.data_audit.classes import Classes, classes_of
 from cxr.experiments.data_audit.job import KIND, MEASURED
@@ -70,6 +71,21 @@ def test_the_area_is_scikit_learn_s_over_the_pairs_of_each_fold():
     weights = np.stack([np.ones(n), np.repeat([1.0, 0.0], n // 2)])
     assert area(weights)[0] == pytest.approx(np.average(own, weights=pairs))
     assert area(weights)[1] != area(weights)[0]
+
+
+def test_the_mean_area_is_as_uncertain_of_its_variance_as_the_areas_of_its_classes(monkeypatch: pytest.MonkeyPatch):
+    images, classes, label, _ = units(60, names=("a", "b", "c"))
+    codes = (label == 2).astype(np.int64)  # gives c away without an error
+    facts = Units(images, classes)
+    by_class, mean = facts.association(codes, 1).by_class, facts.association(codes, 1).mean
+    assert by_class["c"]["value"] == 1
+    monkeypatch.setattr(Jackknife, "with_means", lambda self, parts, patients: self)
+    plain = facts.association(codes, 1)
+    assert plain.by_class == by_class
+    assert plain.mean["value"] == mean["value"]
+    assert mean["low"] is not None
+    assert plain.mean["low"] is not None
+    assert mean["low"] < plain.mean["low"]
 
 
 def test_a_value_that_only_one_patient_has_tells_nothing_of_other_patients():

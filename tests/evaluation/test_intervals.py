@@ -6,6 +6,7 @@ from scipy.stats import t as student
 
 from cxr.evaluation.intervals import (
     FEWEST_PATIENTS,
+    Jackknife,
     difference_intervals,
     effective_patients,
     jackknife,
@@ -13,6 +14,7 @@ from cxr.evaluation.intervals import (
     mean_of_patients,
     patients_of_pairs,
     ratio_intervals,
+    share_interval,
     share_intervals,
     sign_flips,
     wilson,
@@ -85,6 +87,49 @@ def test_an_error_of_one_patient_alone_is_not_taken_for_a_known_variance():
     right[0] = 0
     (low, _) = share_intervals(mean_of(right), groups, [effective_patients(groups)])[0]
     assert low < wilson(599, 600)[0]
+
+
+def limits_at(value, carriers=2.0):
+    """Return the interval of a share of 11 patients with the variance of 60 independent images."""
+    found = Jackknife(np.array([value]), np.array([value * (1 - value) / 60]), np.array([carriers]), 10)
+    return share_interval(found, 0, 8.0)
+
+
+@pytest.mark.parametrize("value", [0.6, 0.9, 0.99])
+def test_an_uncertain_variance_lengthens_the_far_end_and_hardly_the_near_one(value):
+    n, quantile = 60 ** (2 / 3) * 8 ** (1 / 3), student.ppf(0.975, 10)
+    far, most = wilson(value * n, n, quantile=quantile)
+    low, high = limits_at(value)
+    assert low == pytest.approx(far)
+    assert wilson(value * 60, 60)[1] < high < most
+    # The nearer the figure is to its end, the less is added there.
+    added = (high - wilson(value * 60, 60)[1]) / (most - wilson(value * 60, 60)[1])
+    assert added == pytest.approx((1 - value) / value, abs=0.1)
+    assert limits_at(1 - value) == pytest.approx((1 - high, 1 - low))
+
+
+def test_at_one_half_both_ends_are_alike():
+    low, high = limits_at(0.5)
+    assert high - 0.5 == pytest.approx(0.5 - low)
+    assert limits_at(0.5 + 1e-9) == pytest.approx((low, high), abs=1e-7)
+
+
+def test_intervals_of_few_patients_miss_as_often_as_they_say():
+    rng, missed = np.random.default_rng(0), []
+    for _ in range(1500):
+        patients = np.repeat(np.arange(60), rng.integers(1, 11, 60))[:60]
+        right = (rng.random(60) < 0.9).astype(float)
+        ((low, high),) = share_intervals(mean_of(right), patients, [effective_patients(patients)])
+        missed.append([high < 0.9, low > 0.9])
+    below, above = np.mean(missed, axis=0)
+    assert 0.02 < below < 0.05  # 0.015 where the near end is as long as the far one
+    assert above < 0.01  # 60 of 60 are not surely more than 0.9
+
+
+def test_rounding_errors_are_no_variance():
+    patients = np.repeat(np.arange(10), 6)
+    (low, high) = share_intervals(mean_of(np.full(60, 0.3)), patients, [10.0])[0]
+    assert (low, high) == pytest.approx(wilson(3, 10, quantile=student.ppf(0.975, 9)))
 
 
 def test_patients_stand_for_fewer_images_where_some_have_many():

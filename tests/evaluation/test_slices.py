@@ -14,10 +14,12 @@ from cxr.cli import main
 from cxr.data import Manifest
 from cxr.errors import ManifestError, RunError
 from cxr.evaluation.intervals import FEWEST_PATIENTS, jackknife
-from cxr.evaluation.metrics import auc_without, summarise, weighted_auc
+from cxr.evaluation.metrics import auc_without, patients_of, summarise, weighted_auc
+from cxr.evaluation.multilabel import summarise_findings
 from cxr.evaluation.slices import SliceResults, slice_predictions, slices_of
 from cxr.evaluation.slices.columns import divided
 from cxr.evaluation.slices.differences import Side, difference_limits, difference_p
+from cxr.evaluation.slices.figures import MeanAuc
 from cxr.paths import runs_root
 from cxr.runs import get_run
 from cxr.runs.folder import RunFolder
@@ -187,6 +189,20 @@ def test_findings_are_compared_by_the_mean_auc_over_those_that_both_sides_have()
     assert "mean AUC over mass > 3 cm, ünklar is 0." in entry["sentence"]
     assert entry["difference"]["p_holm"] < 0.01
     assert entry["per_class"]["label"]["too_small"] == f"0 patients with it; {FEWEST_PATIENTS} are needed"
+
+
+def test_a_mean_auc_of_all_x_rays_has_the_interval_of_their_evaluation():
+    table = findings(60)
+    table[f"prob_{ODD[1]}"] = np.where(table[f"target_{ODD[1]}"] == 1, 0.9, 0.1)  # no error: its mean is less certain
+    figure, everything = MeanAuc(table, ODD), np.ones(60, bool)
+    targets, chances = (table[[prefix + name for name in ODD]].to_numpy() for prefix in ("target_", "prob_"))
+    whole = summarise_findings(targets, chances, ODD, patients_of(table))["auc"]
+    own = figure.side(everything, [0, 1, 2])
+    assert own.value == pytest.approx(whole["value"])
+    assert own.limits() == pytest.approx((whole["low"], whole["high"]))
+    alone = Side.of(figure.statistic(everything, [0, 1, 2]), figure.patients, own.patients).limits()
+    assert alone is not None
+    assert alone[0] > own.limits()[0] + 0.001
 
 
 def test_bands_of_numbers_state_their_edges_and_a_value_on_an_edge_lies_above_it():

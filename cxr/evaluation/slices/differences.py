@@ -7,7 +7,7 @@ sides that go together). So a side without an error still counts as uncertain.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,9 +38,15 @@ class Side:
     patients: float
 
     @classmethod
-    def of(cls, statistic: Statistic, groups: Groups, patients: float) -> Side:
-        """Return the figure that ``statistic`` gives for images of the patients ``groups`` (N,)."""
+    def of(cls, statistic: Statistic, groups: Groups, patients: float, parts: Sequence[float] = ()) -> Side:
+        """Return the figure that ``statistic`` gives for images of the patients ``groups`` (N,).
+
+        With ``parts`` it gives (B, 1 + K): a mean and what it is a mean of, which stand for so many independent images
+        each (:meth:`cxr.evaluation.intervals.Jackknife.with_means`).
+        """
         estimate = jackknife(statistic, groups)
+        if estimate is not None and parts and min(parts) > 0:
+            estimate = estimate.with_means({0: range(1, 1 + len(parts))}, [patients, *parts])
         value = statistic(np.ones((1, len(groups))))[0, 0] if len(groups) else np.nan
         return cls(float(value), estimate, patients)
 

@@ -142,7 +142,8 @@ class MeanAuc:
             )
             for k in findings
         ]
-        return Side.of(_MeanAucOf(true, known, chances, findings), groups, mean_of_patients(sizes))
+        statistic = _MeanAucOf(true, known, chances, findings, with_parts=True)
+        return Side.of(statistic, groups, mean_of_patients(sizes), sizes)
 
     def only_class(self, rows: np.ndarray) -> str:
         """Return "": an X-ray has several findings."""
@@ -154,24 +155,37 @@ class MeanAuc:
 
 
 class _MeanAucOf:
-    """The mean AUC over findings as a statistic of weights, which is also fast in leaving out patients."""
+    """The mean AUC over findings as a statistic of weights, which is also fast in leaving out patients.
 
-    def __init__(self, true: np.ndarray, known: np.ndarray, chances: np.ndarray, findings: Sequence[int]) -> None:
+    With ``with_parts`` the AUC of each finding stands beside it, (B, 1 + K) instead of (B, 1).
+    """
+
+    def __init__(
+        self,
+        true: np.ndarray,
+        known: np.ndarray,
+        chances: np.ndarray,
+        findings: Sequence[int],
+        with_parts: bool = False,
+    ) -> None:
         self.true, self.known, self.chances, self.findings = true, known, chances, findings
+        self.with_parts = with_parts
 
     def __call__(self, weights: np.ndarray) -> np.ndarray:
         """Return (B, 1) for weights (B, N)."""
-        if not self.findings:
-            return np.full((len(weights), 1), np.nan)
         aucs = [weighted_auc(self.true[:, k], self.chances[:, k], weights * self.known[:, k]) for k in self.findings]
-        return np.asarray(np.mean(aucs, axis=0)[:, None])
+        return self._mean(aucs, len(weights))
 
     def without(self, part: np.ndarray, n_parts: int) -> np.ndarray:
         """Return (P, 1) without the images of each part (N,)."""
-        if not self.findings:
-            return np.full((n_parts, 1), np.nan)
         aucs = []
         for k in self.findings:
             known = self.known[:, k]
             aucs.append(auc_without(self.true[known, k], self.chances[known, k], part[known], n_parts))
-        return np.asarray(np.mean(aucs, axis=0)[:, None])
+        return self._mean(aucs, n_parts)
+
+    def _mean(self, aucs: Sequence[np.ndarray], n: int) -> np.ndarray:
+        if not len(aucs):
+            return np.full((n, 1), np.nan)
+        mean = np.mean(aucs, axis=0)
+        return np.column_stack([mean, *aucs] if self.with_parts else [mean])

@@ -177,7 +177,8 @@ class Units:
             return np.column_stack([columns, columns.mean(1)])
 
         effective = [self.effective[k] for k in self.ranked]
-        limits = share_intervals(statistic, self.groups, [*effective, mean_of_patients(effective)], self.seed)
+        patients, parts = [*effective, mean_of_patients(effective)], {len(effective): range(len(effective))}
+        limits = share_intervals(statistic, self.groups, patients, self.seed, means=parts)
         values = statistic(np.ones((1, len(codes))))[0]
         estimates = [estimate(value, interval) for value, interval in zip(values, limits, strict=True)]
         return dict(zip(self.ranked, estimates[:-1], strict=True)), estimates[-1]
