@@ -132,7 +132,7 @@ def live() -> None:
     if neurons and any(n["kept"] for n in neurons[-1]["neurons"].values()):
         st.plotly_chart(curves.neuron_curves(neurons), key="live:neurons")
     with st.expander("Log", expanded=status["state"] == "failed"):
-        st.code("\n".join(chosen.folder.log_tail(40)) or "empty so far", language=None, wrap_lines=True)
+        page.code("\n".join(chosen.folder.log_tail(40)) or "empty so far")
     worst.follow(chosen)
 
 

@@ -163,7 +163,7 @@ def new_study() -> None:
             address.ask(study=run.id, tab=TABS[0])  # where the new study is seen
             st.rerun()
     with st.expander("This study as YAML", icon=":material/description:"):
-        st.code(plan.to_yaml(), language="yaml")
+        page.code(plan.to_yaml())
         st.download_button("Download", plan.to_yaml(), f"{plan.name}.yaml", "text/yaml", on_click="ignore")
     page.command("cxr", "study", f"{plan.name}.yaml", "--data", data, *where.words(place))
 

@@ -133,7 +133,7 @@ with to_start, page.told_in_one_line():
         address.switch(pages.LIVE, run=runs[0].id, **others)
 
 with st.expander("This recipe as YAML", icon=":material/description:"):
-    st.code(recipe.to_yaml(), language="yaml")
+    page.code(recipe.to_yaml())
     st.download_button("Download", recipe.to_yaml(), f"{recipe.name}.yaml", "text/yaml", on_click="ignore")
 file = f"{recipe.name}.yaml" if recipe != base else preset
 for number, one in enumerate(recipes[:MOST_COMMANDS]):

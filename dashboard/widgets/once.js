@@ -14,6 +14,21 @@
     return push.apply(this, arguments);
   };
 
+  // The button of a command copies it; without a secure connection a browser copies only what is selected.
+  addEventListener("click", async (event) => {
+    const button = event.target instanceof Element ? event.target.closest(".code > button") : null;
+    if (!button) return;
+    const pre = button.parentElement.querySelector("pre");
+    try {
+      await navigator.clipboard.writeText(pre.textContent);
+    } catch {
+      getSelection().selectAllChildren(pre);
+      document.execCommand("copy");
+    }
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  });
+
   // The first stop of the keyboard leads past the sidebar.
   const skip = document.createElement("button");
   skip.textContent = "Skip to the page";

@@ -6,6 +6,7 @@ import logging
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from html import escape
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 import pandas as pd
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 P = ParamSpec("P")
 _SHORT = 5000  # rows of a table that take no time to write
-# Colours of words in code have too little contrast on a light ground.
+# Colours of words in Streamlit's code have too little contrast on a light ground.
 # Captions at their own opacity are hard to read on a projector.
 # On a wide screen a line of text would have two hundred letters and more.
 _STYLE = """[data-testid=stMainBlockContainer] {padding: 2.2rem 3rem 4rem}
@@ -34,6 +35,12 @@ _STYLE = """[data-testid=stMainBlockContainer] {padding: 2.2rem 3rem 4rem}
 [data-testid=stMain] h2 {padding: .5rem 0 .75rem}
 [data-testid=stMain] pre, [data-testid=stMain] pre * {white-space: pre-wrap; overflow-wrap: anywhere}
 [data-testid=stMain] pre .token {color: inherit !important}
+.code {position: relative; border-radius: .5rem; background: color-mix(in srgb, currentColor 6%, transparent)}
+.code pre {margin: 0; padding: .75rem 4.5rem .75rem 1rem; max-height: 40rem; overflow: auto; font-size: .875rem}
+.code button {position: absolute; top: .4rem; right: .5rem; padding: .15rem .6rem; border: 1px solid currentColor;
+  border-radius: .4rem; background: none; color: inherit; font: inherit; font-size: .8rem; opacity: .75;
+  cursor: pointer}
+.code button:is(:hover, :focus-visible) {opacity: 1}
 """
 # White letters on the light colour of the dark theme have less than half the contrast that small text needs.
 _DARK_STYLE = "[data-testid=stBaseButton-primary], [data-testid=stMultiSelect] span[title] {color: #08222a !important}"
@@ -187,9 +194,19 @@ def commands(*lines: Sequence[object]) -> None:
 def command_line(*words: object) -> None:
     """Show a command that does the same as the form that it stands in, and below it the same in Python."""
     written = tuple(str(word) for word in words)
-    st.code(shlex.join(written), language="bash", wrap_lines=True)
+    code(shlex.join(written))
     if lines := _python_call(written, (str(runs_root()), str(data_root()))):
-        st.code(lines, language="python", wrap_lines=True)
+        code(lines)
+
+
+def code(text: str) -> None:
+    """Show text as it is typed, with a button that copies it.
+
+    For the colours of its own element Streamlit fetches a script of 1.6 MB, also where that is folded away.
+    """
+    st.html(
+        f'<div class="code"><pre>{escape(text)}</pre><button aria-label="Copy to the clipboard">Copy</button></div>'
+    )
 
 
 @st.cache_data(max_entries=256, ttl=60, show_spinner=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import io
 import json
 import re
@@ -51,6 +52,12 @@ def refused(app: AppTest, query: dict[str, str], *params: str) -> None:
         assert len(app.error) == 1, (param, said(app))
         assert "'nope'" in app.error[0].value, param
         assert dict(app.query_params) == query | {param: "nope"}
+
+
+def codes(app: AppTest) -> list[str]:
+    """Return the commands and other text that a page shows as it is typed, in their order."""
+    pages = "\n".join(element.proto.body for element in app.get("html"))
+    return [html.unescape(text) for text in re.findall(r'<div class="code"><pre>(.*?)</pre>', pages, re.DOTALL)]
 
 
 def said(app: AppTest) -> str:

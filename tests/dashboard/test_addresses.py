@@ -19,7 +19,8 @@ from cxr.explain.composites import COMPOSITES, option_names
 from cxr.runs import Run, get_run
 from tests.dashboard.conftest import DASHBOARD
 
-from widgets import address, pages  # isort: skip  - found through the path that conftest sets
+from services import page_list  # isort: skip  - found through the path that conftest sets
+from widgets import address  # isort: skip
 from widgets.parameters import GRID  # isort: skip
 
 STAMP, CUT = {"look": "Stamp"}, {"look": "Stamp", "token": "cut from an X-ray"}
@@ -68,7 +69,7 @@ TABS |= dict.fromkeys(("column", "pairs", "slice"), "slices")
 
 
 def test_every_page_lists_its_parameters_and_no_other_module_touches_the_address() -> None:
-    listed = {Path(path).stem for entries in pages._SECTIONS.values() for path, *_ in entries}
+    listed = {Path(path).stem for entries in page_list.SECTIONS.values() for path, *_ in entries}
     assert set(address.PARAMETERS) == listed
     for file in DASHBOARD.rglob("*.py"):
         text = file.read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from apps import act_in_viewer, ask_ahead, opened, said, shown_in_viewer
+from apps import act_in_viewer, ask_ahead, codes, opened, said, shown_in_viewer
 from configurations import CONFIGURATIONS, ODD_NAMES, ONE_FINDING, Configuration, write_network, write_xrays
 
 from cxr.data import Manifest
@@ -69,7 +69,7 @@ def test_the_explorer_shows_one_kind_of_probability(configuration: Configuration
     first = table.iloc[0]
     words = said(app)
     assert "gamma 0.5 (default 0.25) · low -3 (not the default) · computed in" in words
-    assert "--option gamma=0.5 --option low=-3" in app.code[0].value
+    assert "--option gamma=0.5 --option low=-3" in codes(app)[0]
     seen = shown_in_viewer(app)
     assert [row["name"] for row in seen["prediction"]["classes"]] == table["class"].tolist()
     assert len(seen["maps"]) == min(12, len(configuration.classes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from apps import opened, said
+from apps import codes, opened, said
 
 from cxr.data import Manifest
 from cxr.experiments.data_audit.job import KIND
@@ -15,7 +15,7 @@ def test_a_button_starts_an_audit_and_its_findings_are_shown(demo: Manifest) -> 
     app = opened("data", data="demo", look="audit")
     assert app.button(key="audit:start").label == f"Audit these {len(demo)} X-rays"
     app.toggle(key="audit:text").set_value(False).run()
-    assert "cxr data audit demo --no-text" in [code.value for code in app.code]
+    assert "cxr data audit demo --no-text" in codes(app)
     app.button(key="audit:start").click().run()
     assert not app.exception, app.exception
     (run,) = list_runs(kind=KIND)

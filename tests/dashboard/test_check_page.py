@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from apps import opened, said
+from apps import codes, opened, said
 from PIL import Image
 
 from cxr.data import Manifest
@@ -20,7 +20,7 @@ def test_a_button_starts_a_check_and_its_pictures_are_shown_by_kind(demo: Manife
         Image.fromarray(np.ascontiguousarray(change(np.asarray(Image.open(path).convert("L"))))).save(path)
     app = opened("data", data="demo", look="check")
     assert app.button(key="check:start").label == f"Check these {len(demo)} X-rays"
-    assert "cxr data check demo" in [code.value for code in app.code]
+    assert "cxr data check demo" in codes(app)
     app.button(key="check:start").click().run()
     assert not app.exception, app.exception
     (run,) = list_runs(kind=KIND)
@@ -38,7 +38,7 @@ def test_a_button_starts_a_check_and_its_pictures_are_shown_by_kind(demo: Manife
     app.selectbox(key="check:kind").set_value("inverted").run()
     tables = [table.value for table in app.dataframe if "what was seen" in table.value]
     assert inverted in tables[0]["X-ray"].tolist()
-    assert "cxr data check demo --without demo-checked.csv" in [code.value for code in app.code]
+    assert "cxr data check demo --without demo-checked.csv" in codes(app)
 
 
 def test_a_check_that_was_stopped_can_be_resumed_here(demo: Manifest, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from apps import opened, said
+from apps import codes, opened, said
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -31,7 +31,7 @@ def films(folder: Path, channels: int) -> Path:
 
 
 def commands(app: AppTest) -> list[str]:
-    return [code.value for code in app.code]
+    return codes(app)
 
 
 def press(app: AppTest, label: str) -> AppTest:

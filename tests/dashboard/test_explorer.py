@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from apps import act_in_viewer, change_look, opened, said, shown_in_viewer
+from apps import act_in_viewer, change_look, codes, opened, said, shown_in_viewer
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest, read_xray
@@ -295,18 +295,18 @@ def test_all_classes_stand_side_by_side_at_one_colour_scale(trained: Run) -> Non
     assert sum(" · logit " in pane["title"] for pane in shown["panes"]) == 2
     assert shown["look"]["scale"] == "row"
     assert app.query_params["classes"] in ("all", ["all"])
-    assert "--target all" in app.code[0].value
+    assert "--target all" in codes(app)[0]
 
 
 def test_biases_are_a_choice_only_where_the_rules_leave_one(trained: Run) -> None:
     app = opened("explorer", bias="keep")
     assert picked(app, "bias") == "keep"
     assert "biases kept" in said(app)
-    assert "--bias keep" in app.code[0].value
+    assert "--bias keep" in codes(app)[0]
     app.selectbox(key="pick:composite").select("epsilon").run()
     assert not [box for box in app.selectbox if box.key == "pick:bias"]
     assert any(box.disabled and box.value == "always kept" for box in app.selectbox)
-    assert "--bias" not in app.code[0].value
+    assert "--bias" not in codes(app)[0]
     app.selectbox(key="pick:composite").select("grad-cam").run()
     assert not app.exception
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from apps import open_address, opened, said
+from apps import codes, open_address, opened, said
 from streamlit.testing.v1 import AppTest
 
 from cxr.cli import explaining as command
@@ -65,7 +65,7 @@ def test_a_link_with_options_shows_their_map_and_the_command_makes_it(trained: R
     method, heatmap = explained(app)
     assert dict(method.options) == wanted
     assert {name: "".join(app.query_params[name]) for name in known} == {name: query[name] for name in known}
-    words = app.code[0].value.split()
+    words = codes(app)[0].split()
     options = [words[k + 1] for k, word in enumerate(words) if word == "--option"]
     assert Method.of(composite, options=command.numbers(options)).key == Method.of(composite, options=wanted).key
     assert Method.of(composite).key != method.key

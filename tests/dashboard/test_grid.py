@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from apps import _component, _heard, opened, said, shown_in_viewer
+from apps import _component, _heard, codes, opened, said, shown_in_viewer
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
@@ -138,7 +138,7 @@ def test_the_text_of_selected_x_rays_is_masked_and_the_text_page_does_not_take_i
     chosen = ids(app)[:3]
     app = _heard(app, "cxr_grid", json_value=json.dumps({"selected": chosen}))
     assert app.button(key="grid:mask").label == "Mask the text of 3 X-rays"
-    commands = [block.value for block in app.code]
+    commands = codes(app)
     assert f"cxr text experiment {trained.id} --data demo --split test --ids demo_test.csv" in commands
     assert any(line.startswith("cxr explain") and "--ids demo_test.csv" in line for line in commands)
     app.button(key="grid:mask").click().run()

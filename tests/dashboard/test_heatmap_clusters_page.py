@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from apps import done_by_call, opened, said
+from apps import codes, done_by_call, opened, said
 from configurations import CONFIGURATIONS, ODD_NAMES, Configuration
 from streamlit.testing.v1 import AppTest
 
@@ -92,7 +92,7 @@ def test_a_button_starts_the_run_that_the_command_starts(tmp_path: Path, monkeyp
     monkeypatch.setattr("cxr.runs.starting.launch", lambda folder: None)
     _, link = prepared(tmp_path, CONFIGURATIONS[1])
     app = opened("explorer", **{key: link[key] for key in ("model", "data", "split")}, target="hernia")
-    commands = [code.value for code in app.code]
+    commands = codes(app)
     assert "cxr clusters net --data drawn --split test --target hernia" in commands
     press(app, "Cluster the heatmaps of 44 X-rays")
     assert [error.value for error in app.error] == []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from apps import opened, said
+from apps import codes, opened, said
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
@@ -78,7 +78,7 @@ def test_a_label_is_mapped_to_another_class(demo: Manifest, tmp_path: Path, monk
     app = give(opened("data", tab="Import"), tmp_path / "in")
     field(app.text_input, "Class of Rib fracture").input("fracture").run()
     app.text_input(key="import:0:name").input("bones").run()
-    assert any("--alias 'Rib fracture=fracture'" in code.value for code in app.code)
+    assert any("--alias 'Rib fracture=fracture'" in code for code in codes(app))
     field(app.button, "Try it, keep nothing").click().run()
     shown = next(box.value for box in app.dataframe if "class" in box.value)
     assert set(shown["class"]) == {"Hernia", "fracture"}
@@ -119,7 +119,7 @@ def test_an_import_that_did_not_come_to_its_end_is_told_above_the_data_set(demo:
 def test_one_expander_has_the_commands_of_what_they_seem(demo: Manifest) -> None:
     app = opened("data", data="demo", look="check")
     titles = [box.label for box in app.expander if box.label == "The same on the command line"]
-    here = [code.value for code in app.code]
+    here = codes(app)
     assert {"cxr data check demo", "cxr data duplicates demo", "cxr data show demo"} <= set(here)
     assert len(titles) == 3, "one of each tab: the sets, the import, the synthetic ones"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from apps import opened, said
+from apps import codes, opened, said
 from configurations import CONFIGURATIONS, write_network, write_xrays
 
 from cxr.data import Manifest
@@ -31,7 +31,7 @@ def test_looks_are_listed_and_a_split_is_locked_and_unlocked(own: Manifest) -> N
     assert looks[["split", "run", "kind", "of", "X-rays"]].to_numpy().tolist() == [
         ["test", "20260101-000000-aaaaaa-mine", "evaluate", "mine", len(own)]
     ]
-    assert "cxr data openings own" in [code.value for code in app.code]
+    assert "cxr data openings own" in codes(app)
     app.button(key="openings:Lock:own:test").click().run()
     assert locked_splits(own) == ("test",)
     assert "**Locked.**" in said(app)
@@ -51,4 +51,4 @@ def test_a_form_offers_to_open_a_locked_split_and_otherwise_shows_nothing(own: M
     app.button(key="split:start").click().run()
     assert "is locked" in " ".join(error.value for error in app.error)
     app.checkbox(key=key).check().run()
-    assert any("--open-locked" in code.value for code in app.code)
+    assert any("--open-locked" in code for code in codes(app))

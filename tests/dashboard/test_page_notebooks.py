@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 import pytest
-from apps import opened
+from apps import codes, opened
 from typer.testing import CliRunner
 
 import cxr.cli
@@ -37,7 +37,7 @@ def test_the_explorers_notebook_and_its_command_give_the_logit_of_the_page(train
     assert "Open as notebook" in [button.label for button in app.get("download_button")]
     (finding,) = offered
     assert isinstance(finding, ExplainedXray)
-    assert shlex.join(finding.command) in [code.value for code in app.code]
+    assert shlex.join(finding.command) in codes(app)
     values, printed = executed(finding)
     assert "as shown" in printed
     words = [*finding.command[1:], "--out", str(tmp_path), "--json"]

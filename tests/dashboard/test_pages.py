@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from apps import open_in_gallery, opened, said, shown_in_gallery
+from apps import codes, open_in_gallery, opened, said, shown_in_gallery
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import ImportResult, Manifest, split_manifest
@@ -196,7 +196,7 @@ def test_data_lists_splits_in_the_order_of_a_training_and_keeps_an_official_test
     app = opened("data", data="official", look="splits")
     assert list(app.dataframe[0].value.columns) == ["train", "test", "all"]
     assert field(app.multiselect, "Splits that stay as they are").value == ["test"]
-    assert any("--keep test" in code.value for code in app.code)
+    assert any("--keep test" in code for code in codes(app))
     button(app, "Split").click().run()
     now = open_data_set("official").table
     assert set(now["split"]) == {"train", "val", "test"}
@@ -253,7 +253,7 @@ def test_train_starts_what_the_form_says_and_shows_it_as_yaml(demo: Manifest) ->
     field(app.number_input, "Epochs").set_value(2)
     field(app.number_input, "Image size (pixels)").set_value(64)
     app.run()
-    assert any("size: 64" in code.value for code in app.code)
+    assert any("size: 64" in code for code in codes(app))
     button(app, "Start training").click().run()
     (run,) = list_runs(kind="train")
     recipe = run.spec["params"]["recipe"]

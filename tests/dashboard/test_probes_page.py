@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from apps import opened, said
+from apps import codes, opened, said
 
 from cxr.data import Manifest
 from cxr.experiments.probes.results import KIND
@@ -16,7 +16,7 @@ def test_a_button_starts_probes_and_what_they_found_is_shown(demo: Manifest) -> 
     assert app.button(key="probes:start").label == f"Probe these {len(demo)} X-rays"
     app.toggle(key="probes:text").set_value(False).run()
     app.selectbox(key="probes:masks").set_value("box").run()
-    assert "cxr data probe demo --masks box --no-text" in [code.value for code in app.code]
+    assert "cxr data probe demo --masks box --no-text" in codes(app)
     app.button(key="probes:start").click().run()
     assert not app.exception, app.exception
     (run,) = list_runs(kind=KIND)

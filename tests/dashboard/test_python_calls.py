@@ -14,7 +14,7 @@ import cv2
 import pytest
 import torch
 import torchvision
-from apps import done_by_call, opened
+from apps import codes, done_by_call, opened
 
 from cxr.cli.python_calls import python_call
 from cxr.data import Manifest
@@ -217,7 +217,7 @@ def test_every_page_that_shows_a_command_shows_its_call(
     asks_for_a_network = page in ("explorer", "text", "trust")
     app = opened(page, **({"model": trained.id} if asks_for_a_network else {}), **query)
     assert not app.exception, app.exception
-    blocks = [block.value for block in app.code]
+    blocks = codes(app)
     commands = [block for block in blocks if block.startswith("cxr ")]
     assert commands
     for command in commands:

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from apps import opened, said
+from apps import codes, opened, said
 from configurations import CONFIGURATIONS, ODD_NAMES, Configuration, write_network, write_xrays
 from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
@@ -48,7 +48,7 @@ def do(run: Run) -> None:
 
 
 def command_of(app: AppTest) -> str:
-    return next(code.value for code in app.code if code.value.startswith("cxr relevance"))
+    return next(code for code in codes(app) if code.startswith("cxr relevance"))
 
 
 @pytest.mark.parametrize("configuration", [CONFIGURATIONS[1], ODD_NAMES[1]], ids=str)

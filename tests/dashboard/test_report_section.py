@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 import pytest
-from apps import opened
+from apps import codes, opened
 from typer.testing import CliRunner
 
 import cxr.cli
@@ -27,9 +27,9 @@ def test_results_offers_the_report_and_makes_none_before_it_is_asked_for(
     app.checkbox(key="results:report:images").check().run()
     assert not app.exception
     command = f"cxr report {trained.id} --out report.html --heatmaps 2 --with-images --split test"
-    assert command in [code.value for code in app.code]
+    assert command in codes(app)
     app.checkbox(key="results:report:ids").check().run()
-    assert command.replace("--split", "--with-ids --split") in [code.value for code in app.code]
+    assert command.replace("--split", "--with-ids --split") in codes(app)
 
 
 def test_the_page_and_its_command_write_the_same_report(trained: Run, tmp_path, monkeypatch) -> None:

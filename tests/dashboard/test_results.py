@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from apps import open_in_gallery, opened, said, shown_in_gallery
+from apps import codes, open_in_gallery, opened, said, shown_in_gallery
 from configurations import CONFIGURATIONS, Configuration, every_configuration, write_network, write_xrays
 from streamlit.testing.v1 import AppTest
 
@@ -105,7 +105,7 @@ def test_xrays_that_the_network_has_seen_are_in_no_figure_and_are_listed(tmp_pat
     again = opened("results", run=folder.id)
     assert metrics(again)["Images"] == "12"
     assert any("Without them:" in warning.value.replace("\\", "") for warning in again.warning)
-    assert any(code.value.startswith("cxr evaluate") and "--include-seen" in code.value for code in again.code)
+    assert any(code.startswith("cxr evaluate") and "--include-seen" in code for code in codes(again))
     pressed(again, "Measure without the 9 X-rays seen before")
     assert list_runs(kind="evaluate")[0].params == run.params
 
@@ -114,9 +114,9 @@ def test_a_measure_on_other_xrays_can_include_what_was_seen_and_the_command_foll
     run = measured(tmp_path, SINGLE)
     app = opened("results", run=run.id)
     command = "cxr evaluate net --data xrays"
-    assert command in [code.value for code in app.code]
+    assert command in codes(app)
     app.checkbox(key="results:include-seen").check().run()
-    assert f"{command} --include-seen" in [code.value for code in app.code]
+    assert f"{command} --include-seen" in codes(app)
     pressed(app, "Measure")
     (new,) = (r for r in list_runs(kind="evaluate") if r.id != run.id)
     assert new.params == run.params.model_copy(update={"include_seen": True})
@@ -263,7 +263,7 @@ def test_an_evaluation_of_everything_opens_and_leads_to_each_xrays_own_split(tmp
     app = opened("results", run=run.id)
     assert not app.exception
     assert metrics(app)["Images"] == "12"
-    assert any("--split all" in code.value for code in app.code)
+    assert any("--split all" in code for code in codes(app))
     own = Manifest.load(run.spec["params"]["manifest"])
     for picture in shown_in_gallery(app)[:3]:
         open_in_gallery(app, picture["id"])
@@ -347,7 +347,7 @@ def test_predictions_of_somebody_else_have_the_same_figures_without_what_needs_t
     links = [link.proto.label for link in app.get("page_link")]
     assert not {"Explain", "Explain its images"} & set(links)
     assert ("to see the X-rays themselves" in page) != with_data or configuration.multi_label
-    assert any(code.value.startswith("cxr evaluate --predictions") for code in app.code)
+    assert any(code.startswith("cxr evaluate --predictions") for code in codes(app))
 
 
 def test_a_table_is_measured_from_the_form_and_what_is_wrong_with_it_is_one_line(tmp_path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from apps import opened, said
+from apps import codes, opened, said
 from streamlit.testing.v1 import AppTest
 
 from cxr.evaluation.metrics import probabilities
@@ -121,7 +121,7 @@ def test_slices_stand_in_a_forest_plot_and_small_ones_are_said_to_be_small(tmp_p
     assert "In X-rays with source west" in page
     assert "Too small to compare: source tiny (4 X-rays; 2 patients in it; 6 are needed)" in page
     assert "The worst pairs of columns" in page
-    assert any(code.value == f"cxr slices {run.id} --split test" for code in app.code)
+    assert any(code == f"cxr slices {run.id} --split test" for code in codes(app))
     assert "source west" in charts_of(app)[1]
     only = opened("results", run=run.id, tab="slices", column="view")
     assert "source west" not in charts_of(only)[1]
@@ -167,7 +167,7 @@ def test_runs_are_compared_with_the_x_rays_on_which_they_disagree(tmp_path: Path
     tests = next(frame.value for frame in app.dataframe if "test" in frame.value)
     assert {"McNemar", "DeLong", "paired bootstrap"} == set(tests["test"])
     assert any("always" in str(name) for name in app.dataframe[1].value.columns)
-    assert f"cxr compare {first.id} {second.id} --split test" in [code.value for code in app.code]
+    assert f"cxr compare {first.id} {second.id} --split test" in codes(app)
     choice.set_value("second").run()
     assert app.query_params["list"] == "second"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from apps import opened, refused, said
+from apps import codes, opened, refused, said
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest, read_xray
@@ -61,7 +61,7 @@ def test_settings_stand_in_the_url_and_the_command(trained: Run) -> None:
     app.selectbox(key="pick:place").select("bottom-left").run()
     assert app.query_params["word"] == "OSP 7"
     assert app.query_params["place"] == "bottom-left"
-    command = next(code.value for code in app.code if "text stamp" in code.value)
+    command = next(code for code in codes(app) if "text stamp" in code)
     assert f"cxr text stamp {trained.id} --word 'OSP 7'" in command
     assert "--place bottom-left" in command
     assert "--cover" in command
@@ -96,7 +96,7 @@ def test_a_token_of_another_xray_is_cut_and_stamped(trained: Run, demo: Manifest
     assert not app.exception, app.exception
     assert app.selectbox(key="pick:from").value == source
     sides = app.selectbox(key="pick:box").value
-    command = next(code.value for code in app.code if "text stamp" in code.value)
+    command = next(code for code in codes(app) if "text stamp" in code)
     assert f"--from {source}:{sides}" in command
     assert f"token of {source}" in said(app).replace("\\", "")
 

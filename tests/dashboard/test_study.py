@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from apps import done_by_call, opened, refused, said
+from apps import codes, done_by_call, opened, refused, said
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
@@ -205,7 +205,7 @@ def test_the_form_starts_what_it_says(demo: Manifest) -> None:
     field(app.number_input, "Epochs, last stage").set_value(2)
     field(app.number_input, "Seeds").set_value(2)
     app.run()
-    assert any("stages.-1.epochs: 2" in code.value for code in app.code)
+    assert any("stages.-1.epochs: 2" in code for code in codes(app))
     button(app, "Start 4 trainings").click().run()
     assert not app.exception
     assert not app.error

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from apps import done_by_call, opened, refused, said, shown_in_viewer
+from apps import codes, done_by_call, opened, refused, said, shown_in_viewer
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
@@ -99,7 +99,7 @@ def test_the_picture_and_the_prediction_do_not_wait_for_the_search_of_controls(
     assert app.get("image")
     assert app.get("iframe")  # as it is and masked, with a slider between
     assert [error.value for error in app.error] == ["no place was found"]
-    assert any("cxr text mask" in code.value for code in app.code)
+    assert any("cxr text mask" in code for code in codes(app))
 
 
 def test_mask_mode_and_margin_change_what_the_network_sees(trained: Run) -> None:
@@ -153,9 +153,9 @@ def test_a_finished_experiment_shows_what_it_found(experiment: Run) -> None:
         assert by_class.loc["logit, text masked", name].startswith(f"{change.mean():+.3f} [")
     assert "One X-ray" in [heading.value for heading in app.header]
     command = f"cxr text report {experiment.id} --out text.html"
-    assert command in [code.value for code in app.code]  # neither pictures nor ids go out unless asked for
+    assert command in codes(app)  # neither pictures nor ids go out unless asked for
     app.checkbox(key=f"experiments:{experiment.id}:images").check().run()
-    assert f"{command} --with-images" in [code.value for code in app.code]
+    assert f"{command} --with-images" in codes(app)
     app.segmented_control(key=f"experiments:shown:{experiment.id}").set_value("largest moves").run()
     assert not app.exception
     assert any(" token" in m.value and "→" in m.value for m in app.markdown)
@@ -181,7 +181,7 @@ def test_every_setting_stands_in_the_url(trained: Run) -> None:
     assert not app.exception, app.exception
     assert app.slider(key="tokens:margin").value == 0.25
     assert app.number_input(key="experiments:draws").value == 3
-    command = app.code[0].value
+    command = codes(app)[0]
     assert "--mode black --margin 0.25 --mode noise --mode swap --draws 3" in command
     app.slider(key="tokens:margin").set_value(0.4).run()
     assert app.query_params["margin"] in ("0.4", ["0.4"])

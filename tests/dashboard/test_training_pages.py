@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from apps import opened, said
+from apps import codes, opened, said
 
 from cxr.data import Manifest
 from cxr.paths import runs_root
@@ -189,7 +189,7 @@ def test_several_seeds_start_as_many_trainings_and_live_shows_them_together(
     monkeypatch.setattr("cxr.runs.starting.launch", lambda folder: None)
     app = opened("train", recipe="demo")
     widget(app.number_input, "Number of seeds").set_value(3).run()
-    assert sum("--set seed=" in code.value for code in app.code) == 2
+    assert sum("--set seed=" in code for code in codes(app)) == 2
     widget(app.button, "Start training").click().run()
     assert not app.exception
     runs = list_runs(kind="train")

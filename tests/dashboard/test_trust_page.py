@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from apps import opened, refused, said
+from apps import codes, opened, refused, said
 
 from cxr.data import Manifest
 from cxr.reports import audit as report
@@ -29,7 +29,7 @@ def test_a_quick_look_is_started_and_its_findings_are_shown(trained: Run, demo: 
     app = opened("trust")
     assert not app.exception
     assert app.button(key="trust:start").label == "Audit"
-    assert any(code.value == f"cxr audit {trained.id} --data demo --split test" for code in app.code)
+    assert any(code == f"cxr audit {trained.id} --data demo --split test" for code in codes(app))
     app.button(key="trust:quick").click().run()
     assert not app.exception
     (run,) = list_runs(kind="audit-network")
@@ -169,13 +169,13 @@ def test_x_rays_from_elsewhere_are_chosen_and_stand_in_the_address_and_in_the_co
     app = opened("trust", model=trained.id, data="demo", split="test")
     key = f"trust:external:{trained.id}:demo"
     assert app.multiselect(key=key).value == ["demo:hospital"]
-    assert any(code.value.endswith("--external demo:hospital") for code in app.code)
+    assert any(code.endswith("--external demo:hospital") for code in codes(app))
     app.multiselect(key=key).set_value([]).run()
     assert not app.exception
     assert app.query_params["external"] in ("none", ["none"])
     again = opened("trust", model=trained.id, data="demo", split="test", external="none")
     assert again.multiselect(key=key).value == []
-    assert not any("--external" in code.value for code in again.code)
+    assert not any("--external" in code for code in codes(again))
 
 
 def test_without_a_network_the_page_says_what_to_do(tmp_path: Path, monkeypatch):

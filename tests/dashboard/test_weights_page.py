@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from apps import opened, said
+from apps import codes, opened, said
 from streamlit.testing.v1 import AppTest
 
 from cxr.models import build, load_model, save_model
@@ -54,7 +54,7 @@ def send(app: AppTest) -> AppTest:
 
 
 def commands(app: AppTest) -> str:
-    return "\n".join(code.value for code in app.code)
+    return "\n".join(code for code in codes(app))
 
 
 def test_networks_at_hand_are_listed_and_the_chosen_one_s_card_is_readable(trained: Run, weights: Path) -> None:

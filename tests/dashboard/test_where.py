@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from apps import opened, said
+from apps import codes, opened, said
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
@@ -88,7 +88,7 @@ def button(app: AppTest, label: str):
 
 
 def command_line(app: AppTest, command: str = "cxr train") -> str:
-    return next(code.value for code in app.code if code.value.startswith(command))
+    return next(code for code in codes(app) if code.startswith(command))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from apps import opened, said
+from apps import codes, opened, said
 from configurations import CONFIGURATIONS, ODD_NAMES, Configuration, write_network, write_xrays
 from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
@@ -56,7 +56,7 @@ def started(app: AppTest) -> Run:
 
 
 def of_split(app: AppTest) -> str:
-    return next(code.value for code in app.code if "--split" in code.value)
+    return next(code for code in codes(app) if "--split" in code)
 
 
 @pytest.mark.parametrize("configuration", [CONFIGURATIONS[0], CONFIGURATIONS[4]], ids=str)
