@@ -124,9 +124,8 @@ def slice_predictions(
         of_pairs.append(compared(figure, where, part, classes))
         tell(len(single) + done + 1, len(single) + len(double))
     enough = [entry for entry in of_pairs if not entry["too_small"]]
-    tests, tests_with_pairs = _correct(
-        list(zip(slices, (part for _, part in single), strict=True)),
-        list(zip(of_pairs, (part for _, part in double), strict=True)),
+    tests = _correct(
+        [(entry, part) for entry, (_, part) in zip([*slices, *of_pairs], [*single, *double], strict=True)],
     )
     for entry in (*slices, *enough):
         entry["sentence"] = sentence_of(entry, figure.name)
@@ -149,7 +148,6 @@ def slice_predictions(
         "pairs_compared": len(enough),
         "pairs_too_small": len(of_pairs) - len(enough),
         "tests": tests,
-        "tests_with_pairs": tests_with_pairs,
         "conclusions": [],
         "notes": _notes(table, known, rows),
     }
@@ -227,18 +225,16 @@ def _pairs(columns: Sequence[Division]) -> Iterator[tuple[Where, np.ndarray]]:
                     yield {first.column: one, second.column: other}, both
 
 
-def _correct(slices: Sequence[_Part], pairs: Sequence[_Part]) -> tuple[int, int]:
-    """Correct slices for their number, and pairs for that of slices and pairs: all were looked at to find them.
+def _correct(entries: Sequence[_Part]) -> int:
+    """Correct slices and pairs for their number: all were looked at to find what stands out. Returns the number.
 
     A slice and its rest are one question, whichever of the two is named, so that a column of two groups is counted
-    once, and so are columns that divide the X-rays alike. Returns both numbers.
+    once, and so are columns that divide the X-rays alike.
     """
-    of_slices = _corrected(slices)
-    of_all = _corrected([*slices, *pairs])
-    for corrected, entries in ((of_slices, slices), (of_all, pairs)):
-        for entry, part in entries:
-            entry["difference"]["p_holm"] = corrected.get(_question(part))
-    return len(of_slices), len(of_all)
+    corrected = _corrected(entries)
+    for entry, part in entries:
+        entry["difference"]["p_holm"] = corrected.get(_question(part))
+    return len(corrected)
 
 
 def _corrected(entries: Sequence[_Part]) -> dict[bytes, float | None]:

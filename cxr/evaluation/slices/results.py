@@ -8,7 +8,7 @@ from cxr.formatting import Estimate
 
 
 class Difference(Estimate):
-    """A slice's figure less that of the rest; ``p_holm`` is ``p`` corrected for all slices that were compared."""
+    """A slice's figure less that of the rest; ``p_holm`` is ``p`` corrected for all that was compared."""
 
     p: float | None
     p_holm: float | None
@@ -84,9 +84,9 @@ class SliceResults(TypedDict):
         Slices of two columns that do worse than the rest, the lowest figure first.
     pairs_compared, pairs_too_small
         How many there were to choose from, and how many more hold too few patients.
-    tests, tests_with_pairs
-        For how many comparisons p values of slices, and of pairs, are corrected: a slice and its rest count once.
-        Older results lack them.
+    tests
+        For how many comparisons p values are corrected, those of pairs among them: a slice and its rest count once.
+        Older results lack it.
     conclusions
         What stands out, in sentences.
     notes
@@ -107,6 +107,5 @@ class SliceResults(TypedDict):
     pairs_compared: int
     pairs_too_small: int
     tests: NotRequired[int]
-    tests_with_pairs: NotRequired[int]
     conclusions: list[str]
     notes: list[str]

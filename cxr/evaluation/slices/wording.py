@@ -63,10 +63,8 @@ def conclusions(results: SliceResults) -> list[str]:
     compared = [entry for entry in results["slices"] if not entry["too_small"]]
     out = _without_rests(_ranked([entry for entry in compared if stands_out(entry)]))
     pairs = [entry for entry in results["pairs"] if stands_out(entry)]
-    n_tests = results.get("tests", len(compared))
-    n_all = results.get("tests_with_pairs", len(compared) + results["pairs_compared"])
-    lines = [f"{entry['sentence']} {_corrected(entry, n_tests)}" for entry in out]
-    lines += [f"{entry['sentence']} {_corrected(entry, n_all)}" for entry in pairs[:3]]
+    n_tests = results.get("tests", len(compared) + results["pairs_compared"])
+    lines = [f"{entry['sentence']} {_corrected(entry, n_tests)}" for entry in (*out, *pairs[:3])]
     if lines:
         return lines
     if not compared and not results["pairs_compared"]:
