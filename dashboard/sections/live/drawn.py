@@ -33,7 +33,8 @@ def show(run: Run) -> None:
         for cell, k in zip(st.columns(_COLUMNS), row, strict=False):
             target = viewer.plain(drawn.targets[k])
             told = f"{worst.caption(drawn.xrays[k])}  \nLogit of {target}: {drawn.logits[k]:+.2f}"
-            cell.image(overlay(drawn.pictures[k], drawn.relevance[k]), caption=told, width="stretch")
+            alt = f"{drawn.xrays[k]['image_id']} with its heatmap for {drawn.targets[k]}"
+            cell.image(overlay(drawn.pictures[k], drawn.relevance[k]), caption=told, alt=alt, width="stretch")
 
 
 def _choose(run: Run, epochs: list[str]) -> str:
