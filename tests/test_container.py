@@ -172,7 +172,7 @@ def test_stopping_the_container_ends_the_dashboard_and_leaves_a_training_stopped
         )
     try:
         _wait(lambda: any(path.stat().st_size for path in tmp_path.glob("runs/*/metrics.jsonl")), outside, tmp_path)
-        _wait(lambda: "server started" in (tmp_path / "log.txt").read_text(), outside, tmp_path)
+        _wait(lambda: "You can now view" in (tmp_path / "log.txt").read_text(), outside, tmp_path)
         first = int(Path(f"/proc/{outside.pid}/task/{outside.pid}/children").read_text().split()[0])
         os.kill(first, signal.SIGTERM)
         assert outside.wait(120) == 0

@@ -25,7 +25,7 @@ OLD_FINDINGS = (
 
 REACH = (
     "Intervals are over patients. Where few patients have a class and their X-rays resemble each other, those of AUC "
-    "and average precision are too short: in simulations they contained the true value in as few as 90 of 100 data "
+    "and average precision are too short: in simulations they contained the true value in as few as 91 of 100 data "
     "sets."
 )
 

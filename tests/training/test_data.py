@@ -62,7 +62,7 @@ def test_named_sources_choose_the_rows_of_the_findings_stage(tiny, recipe):
 def test_a_manifest_without_findings_is_refused_with_a_way_out(tiny, recipe):
     manifest = Manifest.load(tiny)
     bare = manifest.with_table(manifest.table.assign(findings=""))
-    with pytest.raises(RecipeError, match="whose column `findings` is filled"):
+    with pytest.raises(RecipeError, match="data where that column is filled"):
         prepare(recipe, bare, quiet)
 
 
