@@ -1,7 +1,7 @@
 """Loading timm and torchvision without PyTorch's compiler, which no page uses.
 
-Both import it for a decorator each. It brings 1,300 modules along, of SymPy and Triton too: 165 MB that a server would
-hold, and a third of the time that loading takes. Whoever asks for the compiler later gets it as usual.
+Both import it for a decorator each. It brings more than a thousand modules along, of SymPy and Triton too, which a
+server would hold. Whoever asks for the compiler later gets it as usual.
 """
 
 from __future__ import annotations
