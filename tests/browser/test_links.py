@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import cv2
 import numpy as np
 import pytest
-from test_journey import WAIT_MS
+from test_journey import WAIT_MS, settled
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -180,6 +180,7 @@ def test_an_upload_is_never_shown_under_the_address_of_another_xray(
     arrive(tab, measured.url)
     open_page(tab, "LRP explorer")
     assert "image" in query(tab)
+    settled(tab)  # a step of the page that ends now would close the fields again
     tab.get_by_role("button", name="Network", exact=True).click()
     tab.get_by_role("radio", name="Upload").click()
     tab.wait_for_url(re.compile("source=upload"))
