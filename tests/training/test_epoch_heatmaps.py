@@ -66,8 +66,17 @@ def test_drawing_changes_nothing_of_the_training_stopped_or_not(tiny: Path) -> N
     assert drawn_epochs(Run(drawing)) == [(0, 1), (0, 2), (0, 3)]
 
 
-@pytest.mark.parametrize("error", [ExplainError("this network has no rules"), RuntimeError("out of memory\nat 0x1")])
-def test_what_cannot_be_drawn_is_told_in_one_line_and_ends_nothing(tiny: Path, monkeypatch, error, caplog) -> None:
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ExplainError("this network has no rules"), "this network has no rules"),
+        (RuntimeError("out of memory\nat 0x1"), "out of memory"),
+        (OSError(), "OSError"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told_in_one_line_and_ends_nothing(
+    tiny: Path, monkeypatch, error, reason, caplog
+) -> None:
     def fails(*_: object, **__: object) -> None:
         raise error
 
@@ -76,7 +85,7 @@ def test_what_cannot_be_drawn_is_told_in_one_line_and_ends_nothing(tiny: Path, m
     assert folder.predictions() is not None
     assert drawn_epochs(Run(folder)) == []
     (line,) = [record.getMessage() for record in caplog.records if "no heatmaps" in record.getMessage()]
-    assert line == f"no heatmaps are drawn after epoch 1: {str(error).splitlines()[0]}"
+    assert line == f"no heatmaps are drawn after epoch 1: {reason}"
 
 
 def test_a_file_that_is_no_drawing_is_none(tiny: Path) -> None:

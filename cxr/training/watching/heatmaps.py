@@ -104,9 +104,9 @@ class HeatmapDrawer:
         if self._folder is None:
             return
         xrays = worst["xrays"][: len(pictures)]
-        if self._plain is not None:
-            self._plain.network.load_state_dict(model.network.state_dict())
         try:
+            if self._plain is not None:
+                self._plain.network.load_state_dict(model.network.state_dict())
             targets = [xray["target"] for xray in xrays]
             explanation = Method.of().explain(self._plain or model, pictures, targets)
             maps = [heatmaps[0] for heatmaps in heatmaps_of(explanation)]
@@ -125,7 +125,8 @@ class HeatmapDrawer:
             _write(self._folder.path, facts, pictures, np.stack([values for values, _ in packed]))
         # RuntimeError: a GPU whose memory the training itself needs.
         except (CxrError, OSError, RuntimeError) as error:
-            log.warning("no heatmaps are drawn after epoch %d: %s", worst["epoch"], str(error).splitlines()[0])
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            log.warning("no heatmaps are drawn after epoch %d: %s", worst["epoch"], reason)
 
 
 def _write(run: Path, facts: _Facts, pictures: np.ndarray, maps: np.ndarray) -> None:
