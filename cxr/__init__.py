@@ -9,6 +9,17 @@ from types import ModuleType
 # It is read when torch is first imported, so it must stand here.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
+# Some libraries report to their makers how they are used, ONNX Runtime's wheel the names and the hashes of models too.
+# This tool works in hospitals: it sends nothing. Each reads its variable when it is first imported or used.
+TOLD_TO_SEND_NOTHING = (
+    "ORT_DISABLE_TELEMETRY",
+    "MLFLOW_DISABLE_TELEMETRY",
+    "HF_HUB_DISABLE_TELEMETRY",
+    "DO_NOT_TRACK",
+)
+for _variable in TOLD_TO_SEND_NOTHING:
+    os.environ.setdefault(_variable, "1")
+
 __version__ = "0.1.0"
 
 _PARTS = (
