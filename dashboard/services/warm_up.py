@@ -38,6 +38,8 @@ AFTER_S = 1.0
 """Seconds from the first page to the beginning: the browser first gets its pictures."""
 AGAIN_S, EVERY_S = (5.0, 15.0, 60.0), 600.0
 """Seconds from one settling (:func:`settle`) to the next, at the beginning and later."""
+IDLE_LOOK_S = 10.0
+"""Seconds from one look for text detectors that nobody uses to the next."""
 PAUSE_S = 0.001
 """Seconds between two modules, in which pages can go on."""
 VARIABLE, OFF = "CXR_WARM_UP", "off"
@@ -94,8 +96,18 @@ def settle() -> None:
 def settle_again() -> None:
     """Settle once the first pages are through, and from time to time after that, without an end."""
     for seconds in itertools.chain(AGAIN_S, itertools.repeat(EVERY_S)):
-        time.sleep(seconds)
+        end = time.monotonic() + seconds
+        while (left_s := end - time.monotonic()) > 0:
+            time.sleep(min(left_s, IDLE_LOOK_S))
+            give_back_text_detectors()
         settle()
+
+
+def give_back_text_detectors() -> None:
+    """Give back the memory of text detectors that nobody has used for a while; without one, import nothing."""
+    loaded = sys.modules.get("cxr.text.detection.ocr")
+    if loaded is not None and loaded.give_back_idle():
+        give_back_memory()
 
 
 def hurry() -> None:

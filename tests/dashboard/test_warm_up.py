@@ -11,11 +11,15 @@ import threading
 import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 from apps import opened
 from streamlit import runtime
 from streamlit.runtime import Runtime
 
+from cxr.text.boxes import TextBox
+from cxr.text.detection import ocr
+from cxr.text.detection.ocr import shared_engine
 from services import warm_up
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -149,6 +153,26 @@ def test_what_a_script_held_at_the_first_settling_is_freed_by_the_next(monkeypat
         warm_up.settle_again()
     gc.unfreeze()
     assert freed() is None
+
+
+def test_between_two_settlings_text_detectors_that_nobody_uses_give_their_memory_back(monkeypatch):
+    engine = shared_engine(1)
+    engine.read(np.full((40, 90), 128, np.uint8), [TextBox(5, 5, 80, 30)])
+    slept = []
+
+    def sleep(seconds):
+        slept.append(seconds)
+        if len(slept) == 3:
+            raise StopIteration
+
+    monkeypatch.setattr(ocr, "give_back_idle", lambda: engine.give_back(0, 0))
+    monkeypatch.setattr(warm_up, "AGAIN_S", ())
+    monkeypatch.setattr(warm_up.time, "sleep", sleep)
+    monkeypatch.setattr(warm_up, "settle", lambda: pytest.fail("ten minutes are not over"))
+    with pytest.raises(StopIteration):
+        warm_up.settle_again()
+    assert slept == [warm_up.IDLE_LOOK_S] * 3
+    assert not engine.give_back(0, 0)  # it is done
 
 
 def test_pages_under_test_load_nothing_ahead(monkeypatch):

@@ -1,5 +1,6 @@
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from cxr.text import detect_boxes, detect_text
 from cxr.text.boxes import TextBox, iou
 from cxr.text.detection import detector
 from cxr.text.detection.detector import MAX_AREA, OPERATING_POINTS, Detector, _worth_a_second_search, shared_detector
+from cxr.text.detection.ocr import Engine, give_back_idle
 from cxr.text.detection.views import VIEWS
 
 
@@ -62,6 +64,47 @@ def test_flags_that_another_call_left_behind_in_the_engine_do_no_harm():
     engine = shared_detector()._engine._loaded()
     engine(np.repeat(image[..., None], 3, axis=2), use_det=False, use_cls=True, use_rec=True)
     assert detect_text(image) == before
+
+
+def test_a_process_has_one_engine_however_it_asks_for_a_detector():
+    detectors = [shared_detector(), shared_detector(None), shared_detector(operating_point="careful")]
+    assert len({id(detector) for detector in detectors}) == 1
+    engines = {id(shared_detector(operating_point=point)._engine) for point in OPERATING_POINTS}
+    assert engines == {id(detectors[0]._engine)}
+    assert shared_detector(1)._engine is not detectors[0]._engine  # so many cores a call
+
+
+def test_an_engine_that_gave_its_memory_back_finds_the_same():
+    image, _ = write_text(chest_like(220, 260), "SUPINE 2020", 120, 12, 18)
+    engine = shared_detector()._engine
+    before = detect_text(image)
+    assert not give_back_idle(buffers_for_s=60, models_for_s=60)  # just used
+    assert give_back_idle(buffers_for_s=0, models_for_s=60)
+    assert not give_back_idle(buffers_for_s=0, models_for_s=60)  # nothing is left to give back
+    assert engine._engine is not None
+    assert detect_text(image) == before
+    assert give_back_idle(buffers_for_s=0, models_for_s=0)
+    assert engine._engine is None
+    assert not give_back_idle(buffers_for_s=0, models_for_s=0)
+    assert detect_text(image) == before
+
+
+def test_an_engine_that_has_only_read_gives_its_memory_back_too():
+    engine = Engine(threads=1)
+    image, ink = write_text(chest_like(220, 260), "SUPINE", 120, 12, 18)
+    box = TextBox(*ink)
+    before = engine.read(image, [box])
+    assert not engine.give_back(buffers_for_s=0, models_for_s=60)
+    assert engine.give_back(buffers_for_s=0, models_for_s=0)
+    assert engine.read(image, [box]) == before
+
+
+def test_an_engine_at_work_is_left_alone():
+    engine = shared_detector()._engine
+    detect_text(write_text(chest_like(220, 260), "SUPINE 2020", 120, 12, 18)[0])
+    with engine._lock, ThreadPoolExecutor(1) as another:  # a call holds the lock as long as it lasts
+        assert not another.submit(give_back_idle, 0, 0).result()
+    assert engine._engine is not None
 
 
 def test_threads_share_one_detector_and_get_the_boxes_of_one_after_the_other():

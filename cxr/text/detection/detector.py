@@ -25,7 +25,7 @@ import numpy as np
 from cxr.errors import TextError, unknown, wrong_use
 from cxr.text.boxes import TextBox, checked_xray, grow, intersection, iou, kind_of, merge
 from cxr.text.detection.components import components
-from cxr.text.detection.ocr import Engine
+from cxr.text.detection.ocr import shared_engine
 from cxr.text.detection.scale_bars import scale_bars
 from cxr.text.detection.token_classifier import TokenScore, shared_classifier
 from cxr.text.detection.views import LONG_SIDE, VIEWS, resized, view_of
@@ -100,7 +100,7 @@ class Detector:
             if name not in VIEWS:
                 raise wrong_use(TextError(unknown("view", name, VIEWS)))
         self._threads = threads
-        self._engine = Engine(threads)
+        self._engine = shared_engine(threads)
 
     def detect_boxes(self, image: np.ndarray) -> list[TextBox]:
         """Return the tokens of a uint8 image (H, W) unread: text "", kind from the token classifier."""
@@ -248,9 +248,14 @@ def _sharpness(image: np.ndarray) -> Callable[[TextBox], float]:
     return sharp
 
 
-@lru_cache(maxsize=8)
 def shared_detector(threads: int | None = None, operating_point: str = "careful") -> Detector:
     """Return this process's detector; the models are loaded at its first use."""
+    return _shared_detector(threads, operating_point)
+
+
+@lru_cache(maxsize=8)
+def _shared_detector(threads: int | None, operating_point: str) -> Detector:
+    # lru_cache holds f(), f(None) and f(threads=None) for three calls, so it is asked in one way alone.
     return Detector(threads, operating_point=operating_point)
 
 
