@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from streamlit.runtime import Runtime
 from cxr.text.boxes import TextBox
 from cxr.text.detection import ocr
 from cxr.text.detection.ocr import shared_engine
+
 from services import warm_up
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -178,6 +180,15 @@ def test_between_two_settlings_text_detectors_that_nobody_uses_give_their_memory
 def test_pages_under_test_load_nothing_ahead(monkeypatch):
     monkeypatch.setattr(warm_up, "_started", lambda: pytest.fail("loading has begun"))
     assert not opened("glossary").exception
+
+
+def test_what_no_page_needs_at_first_is_not_loaded_with_the_rest():
+    program = "import importlib, sys; from services.warm_up import MODULES\n"
+    program += "for name in MODULES: importlib.import_module(name)\n"
+    program += "print(sorted({'pydicom', 'scipy.optimize', 'scipy.stats', 'sklearn.metrics'} & set(sys.modules)))"
+    command, path = [sys.executable, "-c", program], {"PYTHONPATH": f"{PROJECT}{os.pathsep}{PROJECT / 'dashboard'}"}
+    done = subprocess.run(command, env=os.environ | path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from data_samples import chest, dicom, save_dicom
 from pydicom.dataset import Dataset
 
 from cxr.data import Manifest, import_data
-from cxr.data.images.dicom import HEATMAP_SERIES
+from cxr.data.images.dicom_header import HEATMAP_SERIES
 from cxr.data.images.dicom_values import WINDOW_LEFT_OUT
 from cxr.data.importers.dicom_folder import NO_MODALITY
 from cxr.data.importers.import_options import DicomOptions

@@ -17,7 +17,7 @@ from configurations import CONFIGURATIONS, ODD_NAMES, Configuration, write_netwo
 from PIL import Image
 
 from cxr.data import import_data
-from cxr.data.images.dicom import read_attributes
+from cxr.data.images.dicom_header import read_attributes
 from cxr.errors import ExplainError, MissingPackageError
 from cxr.explain.heatmap import Heatmap
 from cxr.explain.render import colour_scale, colourbar, figure, overlay

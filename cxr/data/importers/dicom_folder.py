@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cxr.data.images.dicom import HEATMAP_SERIES, SECONDARY_CAPTURE, DicomHeader, read_header
+from cxr.data.images.dicom_header import HEATMAP_SERIES, SECONDARY_CAPTURE, DicomHeader, read_header
 from cxr.data.images.pool import map_in_order
 from cxr.data.importers.import_options import DicomOptions, Options
 from cxr.data.importers.listing import Listing, Source, existing_folder, known_class, walk, with_folder_splits

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import pandas as pd
 
-from cxr.data.images.dicom import DicomHeader, read_header
+from cxr.data.images.dicom_header import DicomHeader, read_header
 from cxr.data.images.pool import map_in_order
 from cxr.data.importers.import_options import FindingOptions, TableOptions, Uncertain
 from cxr.data.importers.listing import Listing

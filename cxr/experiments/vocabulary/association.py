@@ -12,7 +12,6 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import gammaln
 
 LEVEL = 0.95
@@ -140,6 +139,8 @@ def _shares(weights: np.ndarray) -> np.ndarray:
 
 def _root(rising: Callable[[float], float]) -> float:
     """Return where a rising function is 0; it is looked for in ever wider surroundings of 0."""
+    from scipy.optimize import brentq  # 144 modules, which no page without a table of words needs
+
     reach = 1.0
     while rising(-reach) > 0 or rising(reach) < 0:
         reach *= 2

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from cxr.errors import ExplainError
 from cxr.explain.render import relevance_2d
@@ -22,7 +21,7 @@ def cosine(first: np.ndarray, second: np.ndarray) -> float:
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:
     """Return Spearman's rank correlation, -1 to 1 (equal values share their mean rank); NaN if one is constant."""
-    a, b = (rankdata(np.ravel(values)) for values in (first, second))
+    a, b = (pd.Series(np.ravel(values)).rank().to_numpy() for values in (first, second))
     return cosine(a - a.mean(), b - b.mean())
 
 

@@ -18,7 +18,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from cxr import __version__
 from cxr.data.images.base import quiet
-from cxr.data.images.dicom import HEATMAP_SERIES, read_attributes
+from cxr.data.images.dicom_header import HEATMAP_SERIES, read_attributes
 from cxr.errors import ExplainError, require, wrong_use
 from cxr.explain import legend
 from cxr.explain.heatmap import Heatmap

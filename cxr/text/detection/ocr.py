@@ -118,7 +118,8 @@ def give_back_idle(buffers_for_s: float = BUFFERS_FOR_S, models_for_s: float = M
 
     Reading one X-ray of 1,024 pixels leaves about 350 MB in the process, of which this gives back two thirds.
     """
-    return any([engine.give_back(buffers_for_s, models_for_s) for engine in list(_engines)])
+    given_back = [engine.give_back(buffers_for_s, models_for_s) for engine in list(_engines)]
+    return any(given_back)
 
 
 def _new_engine(threads: int | None) -> RapidOCR:
