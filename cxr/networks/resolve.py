@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from cxr.models.seen_images import Seen
 from cxr.models.weights import find_weights, list_weights, load_model, read_card, read_seen
 from cxr.paths import runs_root
 from cxr.runs import ACTIVE, Run, RunFolder, list_runs
+from cxr.runs.folder import CHECKPOINTS
 
 if TYPE_CHECKING:
     from cxr.models.classifier import XrayClassifier
@@ -118,7 +120,8 @@ def training_of(network_ref: str | Path) -> Run | None:
 
 def has_network(run: Run | RunFolder) -> bool:
     """Return whether a run has a network that can be loaded."""
-    return _best(run.folder if isinstance(run, Run) else run).is_file()
+    folder = run.folder if isinstance(run, Run) else run
+    return os.path.isfile(f"{folder.path}{os.sep}{CHECKPOINTS}{os.sep}{BEST}")  # noqa: PTH113 - a thousand at once
 
 
 def list_networks(*, finished: bool = False) -> list[TrainedNetwork]:

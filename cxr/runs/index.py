@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -35,7 +37,16 @@ class _Stamp(NamedTuple):
 
     @classmethod
     def of(cls, handle: int) -> _Stamp:
-        info = os.fstat(handle)
+        """Return the stamp of an opened file."""
+        return cls._from(os.fstat(handle))
+
+    @classmethod
+    def at(cls, folder: Path) -> _Stamp:
+        """Return the stamp of a folder, which is another one when something in it came, went or was renamed."""
+        return cls._from(folder.stat())
+
+    @classmethod
+    def _from(cls, info: os.stat_result) -> _Stamp:
         return cls(info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
 
     def is_settled(self, now: float) -> bool:
@@ -133,6 +144,27 @@ def _json(content: bytes) -> Any:
 
 _SPECS = FileContents(_facts)
 _STATUSES = FileContents(_status)
+_seen: ContextVar[dict[str, tuple[_Stamp, list[RunFacts]]] | None] = ContextVar("seen", default=None)
+
+
+@contextmanager
+def one_look() -> Iterator[None]:
+    """Let this thread, until the end, look once at a folder of runs in which no run came or went meanwhile.
+
+    For what asks for lists of runs again and again within a moment, such as the parts of a page.
+    """
+    before = _seen.set({})
+    try:
+        yield
+    finally:
+        _seen.reset(before)
+
+
+def look_again() -> None:
+    """Forget what was seen within :func:`one_look`: a spec was written anew."""
+    seen = _seen.get()
+    if seen is not None:
+        seen.clear()
 
 
 def stored_status(folder: Path) -> Status:
@@ -145,6 +177,23 @@ def stored_status(folder: Path) -> Status:
 
 def facts_of_runs(root: Path) -> list[RunFacts]:
     """Return of each run below ``root`` what its spec says, the newest first; other folders are passed over."""
+    seen = _seen.get()
+    if seen is None:
+        return _facts_of_runs(root)
+    try:
+        stamp, now = _Stamp.at(root), time.time()
+    except OSError:
+        return _facts_of_runs(root)
+    known = seen.get(os.fspath(root))
+    if known is not None and known[0] == stamp:
+        return list(known[1])
+    facts = _facts_of_runs(root)
+    if stamp.is_settled(now):
+        seen[os.fspath(root)] = (stamp, facts)
+    return list(facts)
+
+
+def _facts_of_runs(root: Path) -> list[RunFacts]:
     found, place = [], os.fspath(root)
     for name in _folders(root):
         try:

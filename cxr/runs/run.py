@@ -17,7 +17,7 @@ from cxr.errors import RunError, wrong_use
 from cxr.json_types import JsonObject
 from cxr.runs import kinds, local
 from cxr.runs.folder import RESULTS, SPEC, RunFolder
-from cxr.runs.index import RunFacts, facts_of_runs, stored_status
+from cxr.runs.index import RunFacts, facts_of_runs, look_again, stored_status
 from cxr.runs.kinds import Params, kind_of
 from cxr.runs.metrics.metrics_file import MetricsRow
 from cxr.runs.process import current_status, launch
@@ -243,6 +243,7 @@ class Run:
     def _rewrite(self, before: Spec, after: Spec) -> None:
         if after != before:
             self.folder.write_json(SPEC, after)
+            look_again()
             self._spec = self._facts = None
 
     def _leave_slurms_queue(self, job: str) -> None:

@@ -16,6 +16,7 @@ from pyarrow.lib import ArrowException
 from cxr import formatting
 from cxr.errors import CxrError, system_error
 from cxr.paths import data_root, runs_root
+from cxr.runs.index import one_look
 
 from widgets import address
 
@@ -116,7 +117,7 @@ def refreshed(every: float | None) -> Callable[[Callable[P, None]], Callable[P, 
     def decorate(body: Callable[P, None]) -> Callable[P, None]:
         @st.fragment(run_every=every)
         def part(*args: P.args, **options: P.kwargs) -> None:
-            with address.in_step_in_fragment(), told_in_one_line(below_heading=False):
+            with address.in_step_in_fragment(), told_in_one_line(below_heading=False), one_look():
                 body(*args, **options)
 
         return part

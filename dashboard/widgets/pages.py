@@ -7,6 +7,8 @@ from pathlib import PurePath
 
 import streamlit as st
 
+from cxr.runs.index import one_look
+
 from services.page_list import (
     COMPARE,
     DATA,
@@ -53,7 +55,7 @@ def show(chosen: st.Page, above: Callable[[str], object]) -> None:
     ``above`` draws what stands above the page; it is given the page's name in the address.
     """
     name = chosen.url_path or "home"
-    with address.in_step(name), told_in_one_line():
+    with address.in_step(name), told_in_one_line(), one_look():
         st.session_state[_SHOWN] = name
         above(name)
         chosen.run()

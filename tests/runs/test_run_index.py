@@ -105,6 +105,68 @@ def test_a_run_that_is_made_deleted_or_renamed_is_seen(root: Path, settled_at_on
     assert {run.id: run.name for run in list_runs(root)} == {"elsewhere": "b", b.id: "c"}
 
 
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Each look at a folder of runs."""
+    seen: list[Path] = []
+    looking = index._folders
+
+    def record(root: Path) -> list[str]:
+        seen.append(root)
+        return looking(root)
+
+    monkeypatch.setattr(index, "_folders", record)
+    return seen
+
+
+def test_within_one_look_a_folder_in_which_no_run_came_or_went_is_listed_once(
+    root: Path, looks: list[Path], settled_at_once: None
+) -> None:
+    a = finished(root, "a")
+    with index.one_look():
+        first = list_runs(root)
+        assert [run.id for run in list_runs(root)] == [run.id for run in first] == [a.id]
+        assert [run.id for run in list_runs(root, kind="import")] == []
+        assert looks == [root]
+        a.update_status(state="failed")
+        assert states(root) == {"a": "failed"}, "a status is asked for each time"
+        b = finished(root, "b")
+        assert [run.name for run in list_runs(root)] == ["b", "a"]
+        Run(a).delete()
+        assert [run.name for run in list_runs(root)] == ["b"]
+        list_runs(root).clear()
+        assert [run.id for run in list_runs(root)] == [b.id]
+    before = len(looks)
+    list_runs(root), list_runs(root)
+    assert len(looks) == before + 2, "after it each list looks"
+
+
+def test_within_one_look_a_run_that_came_a_moment_ago_keeps_nothing(root: Path, looks: list[Path]) -> None:
+    """What comes within one tick of the file system's clock may leave the folder's times as they are."""
+    finished(root, "a")
+    with index.one_look():
+        list_runs(root), list_runs(root)
+    assert len(looks) == 2
+
+
+def test_a_run_resumed_elsewhere_within_one_look_is_seen(root: Path, settled_at_once: None) -> None:
+    run = Run(finished(root, "a"))
+    with index.one_look():
+        list_runs(root)
+        run._rewrite(run.spec, run.spec | {"slurm": {"gpus": 1}})
+        assert "slurm" in list_runs(root)[0].spec
+
+
+def test_each_thread_looks_for_itself(root: Path, looks: list[Path], settled_at_once: None) -> None:
+    finished(root, "a")
+    with index.one_look():
+        list_runs(root)
+        other = threading.Thread(target=list_runs, args=(root,))
+        other.start()
+        other.join()
+    assert len(looks) == 2
+
+
 def test_a_half_written_status_is_a_run_without_one_and_is_read_once_it_is_whole(
     root: Path, settled_at_once: None
 ) -> None:
