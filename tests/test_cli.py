@@ -425,12 +425,18 @@ def test_ctrl_c_saves_and_stops_and_the_run_can_be_resumed(value):
         time.sleep(0.05)
 
 
-def test_the_dashboard_answers_on_this_machine_alone_and_its_address_is_printed():
+def test_the_dashboard_answers_on_this_machine_alone_and_its_address_is_printed_and_ctrl_c_is_no_failure():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "cxr", "dashboard", "--port", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    server = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         assert server.stdout.readline() == f"dashboard at http://127.0.0.1:{port}\n"
         deadline = time.monotonic() + 60
@@ -440,8 +446,11 @@ def test_the_dashboard_answers_on_this_machine_alone_and_its_address_is_printed(
             time.sleep(0.2)
         listening = psutil.Process(server.pid).net_connections("tcp")
         assert {c.laddr.ip for c in listening if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+        server.send_signal(signal.SIGINT)
+        last_words = server.stdout.read()
+        assert (server.wait(300), "Aborted" in last_words, "Traceback" in last_words) == (0, False, False), last_words
     finally:
-        server.terminate()
+        server.kill()
         server.wait(300)
         server.stdout.close()
 
