@@ -18,8 +18,11 @@ import psutil
 import pytest
 from PIL import Image
 
+from cxr.cli.output import show_table
+from cxr.cli.results import show_results
 from cxr.data.library import resolve_manifest
 from cxr.errors import ExplainError, ManifestError, RecipeError, RunError
+from cxr.evaluation.metrics import summarise
 from cxr.explain.composites import composite_of
 from cxr.runs import get_run, list_runs
 from cxr.training import load_recipe
@@ -327,6 +330,24 @@ def test_on_a_narrow_terminal_a_table_becomes_lines_that_fit(capsys):
         assert any("│" in line for line in lines) == has_borders
         assert " ".join(done.stdout.replace("│", " ").split()).count("a message") == 6
         assert row[0] in done.stdout
+
+
+def test_counts_have_separators_in_tables_and_confusion_matrices(capsys):
+    truth = np.repeat(["a", "b"], [1683, 1240])
+    predicted = np.where(np.arange(len(truth)) < 3, "b", truth)
+    table = pd.DataFrame({"label": truth, "predicted": predicted, "patient_id": "", "image_id": np.arange(len(truth))})
+    show_results({"splits": {"test": summarise(table.astype(str), ["a", "b"])}})
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in capsys.readouterr().out.splitlines()]
+    assert ["a", "1,680", "3"] in cells
+    assert ["b", "0", "1,240"] in cells
+    assert ["test", "2,923", "2,923"] in [row[:3] for row in cells]
+
+
+def test_numbers_stand_right_and_what_is_no_count_comes_as_text(capsys):
+    show_table("", ["what", "size", "images", "is"], [["a", "1024", 1680, True], ["b", "96", 2, None]])
+    rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if "│" in line]
+    assert [cell.strip() for cell in rows[0][1:-1]] == ["a", "1024", "1,680", "True"]
+    assert [cell[-2] for cell in rows[1][2:4]] == ["6", "2"]
 
 
 def test_a_recipe_that_was_shown_can_be_trained_from(cxr, value, tmp_path):
