@@ -18,8 +18,11 @@ import psutil
 import pytest
 from PIL import Image
 
+from cxr.cli.output import show_table
+from cxr.cli.results import show_results
 from cxr.data.library import resolve_manifest
 from cxr.errors import ExplainError, ManifestError, RecipeError, RunError
+from cxr.evaluation.metrics import summarise
 from cxr.explain.composites import composite_of
 from cxr.runs import get_run, list_runs
 from cxr.training import load_recipe
@@ -329,6 +332,24 @@ def test_on_a_narrow_terminal_a_table_becomes_lines_that_fit(capsys):
         assert row[0] in done.stdout
 
 
+def test_counts_have_separators_in_tables_and_confusion_matrices(capsys):
+    truth = np.repeat(["a", "b"], [1683, 1240])
+    predicted = np.where(np.arange(len(truth)) < 3, "b", truth)
+    table = pd.DataFrame({"label": truth, "predicted": predicted, "patient_id": "", "image_id": np.arange(len(truth))})
+    show_results({"splits": {"test": summarise(table.astype(str), ["a", "b"])}})
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in capsys.readouterr().out.splitlines()]
+    assert ["a", "1,680", "3"] in cells
+    assert ["b", "0", "1,240"] in cells
+    assert ["test", "2,923", "2,923"] in [row[:3] for row in cells]
+
+
+def test_numbers_stand_right_and_what_is_no_count_comes_as_text(capsys):
+    show_table("", ["what", "size", "images", "is"], [["a", "1024", 1680, True], ["b", "96", 2, None]])
+    rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if "│" in line]
+    assert [cell.strip() for cell in rows[0][1:-1]] == ["a", "1024", "1,680", "True"]
+    assert [cell[-2] for cell in rows[1][2:4]] == ["6", "2"]
+
+
 def test_a_recipe_that_was_shown_can_be_trained_from(cxr, value, tmp_path):
     code, text, _ = cxr("recipe", "show", "demo", "--set", "stages.0.epochs=3")
     assert code == 0
@@ -425,12 +446,18 @@ def test_ctrl_c_saves_and_stops_and_the_run_can_be_resumed(value):
         time.sleep(0.05)
 
 
-def test_the_dashboard_answers_on_this_machine_alone_and_its_address_is_printed():
+def test_the_dashboard_answers_on_this_machine_alone_and_its_address_is_printed_and_ctrl_c_is_no_failure():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "cxr", "dashboard", "--port", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    server = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         assert server.stdout.readline() == f"dashboard at http://127.0.0.1:{port}\n"
         deadline = time.monotonic() + 60
@@ -440,8 +467,11 @@ def test_the_dashboard_answers_on_this_machine_alone_and_its_address_is_printed(
             time.sleep(0.2)
         listening = psutil.Process(server.pid).net_connections("tcp")
         assert {c.laddr.ip for c in listening if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+        server.send_signal(signal.SIGINT)
+        last_words = server.stdout.read()
+        assert (server.wait(300), "Aborted" in last_words, "Traceback" in last_words) == (0, False, False), last_words
     finally:
-        server.terminate()
+        server.kill()
         server.wait(300)
         server.stdout.close()
 

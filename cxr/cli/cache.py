@@ -52,7 +52,7 @@ def _row(store: Any) -> list[Any]:
 
     used = datetime.fromtimestamp(store.used).strftime("%Y-%m-%d %H:%M") if store.used else ""
     state = "in use" if store.in_use else "" if store.is_current else "from another version"
-    sizes = [store.size, store.treatment, store.images, store.unreadable]
+    sizes = [str(store.size), store.treatment, store.images, store.unreadable]
     return [store.name, *sizes, gigabytes(store.bytes), used, state]
 
 

@@ -217,7 +217,7 @@ def import_(
             overwrite=overwrite,
             find_duplicates=find_duplicates,
             search_progress=move,
-            progress=lambda done, total: move(done / max(total, 1), f"files read {done}/{total}"),
+            progress=lambda done, total: move(done / max(total, 1), f"files read {done:,}/{total:,}"),
             **_given_options(ctx),
         )
     result = imported.result
@@ -242,7 +242,7 @@ def _dry_run(
             checked=checked or None,
             splits=splits,
             seed=seed,
-            progress=lambda done, total: move(done / max(total, 1), f"files read {done}/{total}"),
+            progress=lambda done, total: move(done / max(total, 1), f"files read {done:,}/{total:,}"),
             **options,
         )
     tell(result, name, as_json)

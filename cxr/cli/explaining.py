@@ -160,7 +160,7 @@ def _show_composite(row: CompositeSummary) -> None:
         say(f"Biases: {' or '.join(row['bias_modes'])} (--bias; the first is the default)")
     columns = ["option", "default", "accepted", "meaning"]
     declared = row["options"].items()
-    options = [[name, option["default"], option["accepted"], option["meaning"]] for name, option in declared]
+    options = [[name, str(option["default"]), option["accepted"], option["meaning"]] for name, option in declared]
     if options:
         show_table("Options (--option NAME=VALUE):", columns, options)
 

@@ -74,12 +74,13 @@ _NEVER_NARROWER = 10  # columns of a terminal
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print a table; numbers stand right, text left; the first column is never broken.
 
+    A whole number is a count and gets its separators, ``1,680``; what is none, as a place in pixels, comes as text.
     On a terminal too narrow for that, each row becomes a few lines of its own.
     """
     rows = [list(row) for row in rows]
     table, needed = Table(header_style="bold"), 1
     for index, column in enumerate(columns):
-        numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
         widest = max(len(line) for cell in (column, *(row[index] for row in rows)) for line in _text(cell).split("\n"))
         # A long text gives way, not the short columns beside it.
         least = widest if index == 0 else min(widest, _NEVER_NARROWER)
@@ -102,7 +103,13 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
         say(textwrap.indent("\n".join(lines), "  "))
 
 
+def _is_number(cell: Any) -> bool:
+    return cell.replace(",", "").isdecimal() if isinstance(cell, str) else isinstance(cell, int | float)
+
+
 def _text(cell: Any) -> str:
+    if isinstance(cell, int) and not isinstance(cell, bool):
+        return f"{cell:,}"
     return "" if cell is None else str(cell)
 
 
@@ -124,7 +131,7 @@ def bar(title: str) -> Iterator[Callable[[float, str], None]]:
 def counted(title: str) -> Iterator[Callable[[int, int], None]]:
     """As :func:`bar`, for work that reports (done, total)."""
     with bar(title) as move:
-        yield lambda done, total: move(done / max(total, 1), f"{title} {done}/{total}")
+        yield lambda done, total: move(done / max(total, 1), f"{title} {done:,}/{total:,}")
 
 
 def assignments(values: Sequence[str] | None, option: str) -> dict[str, str]:

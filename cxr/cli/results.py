@@ -47,7 +47,7 @@ def show_comparison(comparison: ComparisonResults) -> None:
     splits = ", ".join(f"{n:,} of {name}" for name, n in comparison["splits"].items())
     say(f"{xrays(comparison['n'], comparison['n_patients'])} are compared ({splits})")
     for run in comparison["runs"]:
-        reasons = "; ".join(f"{n} {reason}" for reason, n in run["left_out"].items())
+        reasons = "; ".join(f"{n:,} {reason}" for reason, n in run["left_out"].items())
         say(f"{run['run']}  {run['name']}: {xrays(run['n'])} predicted" + (f"; left out: {reasons}" if reasons else ""))
     measures = list(comparison["runs"][0]["figures"])
     entries: list[tuple[str, Mapping[str, object]]] = [(run["name"], run["figures"]) for run in comparison["runs"]]
@@ -67,7 +67,7 @@ def show_comparison(comparison: ComparisonResults) -> None:
 def _reference_row(reference: Reference) -> list[str]:
     difference = _interval({key: reference.get(key) for key in ("value", "low", "high")})
     if "only_run" in reference:
-        difference = f"only one is right: {reference['only_run']} and {reference['only_against']}"
+        difference = f"only one is right: {reference['only_run']:,} and {reference['only_against']:,}"
     names = [reference["test"], reference["measure"], reference["run"], reference["against"]]
     return [*names, difference, p_value(reference["p"])]
 

@@ -250,7 +250,12 @@ def _show_boxes(entries: list[_Found]) -> None:
             say(f"{entry['image']}: no text found")
             continue
         rows = [
-            [box["text"], box["kind"], *(round(box[key]) for key in ("x0", "y0", "x1", "y1")), f"{box['score']:.2f}"]
+            [
+                box["text"],
+                box["kind"],
+                *(str(round(box[key])) for key in ("x0", "y0", "x1", "y1")),
+                f"{box['score']:.2f}",
+            ]
             for box in entry["boxes"]
         ]
         show_table(entry["image"], ["text", "kind", "x0", "y0", "x1", "y1", "score"], rows)

@@ -28,7 +28,7 @@ def list_(as_json: Json = False) -> None:
             say("no weights found")
             return
         columns = ["name", "backbone", "size", "classes", "path"]
-        cells = [[row[key] if key != "classes" else ", ".join(row[key]) for key in columns] for row in rows]
+        cells = [[", ".join(row[key]) if key == "classes" else str(row[key]) for key in columns] for row in rows]
         show_table("", columns, cells)
 
     emit(rows, as_json, show)
@@ -114,7 +114,7 @@ def import_(
     }
 
     def told_to_people(_: Any) -> None:
-        say(f"{len(candidate.report.matched)} tensors, all of {candidate.backbone}, saved as {path}")
+        say(f"{len(candidate.report.matched):,} tensors, all of {candidate.backbone}, saved as {path}")
         say(f"checksum: {candidate.checked}")
         say(licence_line(model.card, candidate.licence_from if licence is None else "--licence"))
         say(f"next: `cxr evaluate {called} --data ...` measures it, `cxr weights show {called}` prints its card")

@@ -67,7 +67,8 @@ def test_biases_and_limits_are_what_is_known_of_the_data(tmp_path) -> None:
 
 
 def test_the_loader_of_croissant_takes_the_description_and_reads_the_rows(tmp_path) -> None:
-    mlcroissant = pytest.importorskip("mlcroissant")
+    import mlcroissant
+
     manifest = data_of(tmp_path, CONFIGURATIONS[1])
     file = write(manifest, manifest.path.parent / "croissant.json")
     dataset = mlcroissant.Dataset(str(file))

@@ -58,7 +58,6 @@ def test_an_evaluation_has_figures_by_class_and_no_curves(tmp_path, configuratio
 
 
 def test_tensorboard_reads_the_curves_again(trained, tmp_path) -> None:
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for _ in range(2):  # a second export takes the place of the first
@@ -77,7 +76,8 @@ def test_tensorboard_reads_the_curves_again(trained, tmp_path) -> None:
 
 
 def test_mlflow_reads_the_run_again(trained, tmp_path, monkeypatch) -> None:
-    mlflow = pytest.importorskip("mlflow")
+    import mlflow
+
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     uri = (tmp_path / "mlruns").as_uri()
     made = to_mlflow(trained, uri)
@@ -96,10 +96,34 @@ def test_mlflow_reads_the_run_again(trained, tmp_path, monkeypatch) -> None:
         to_mlflow(trained, uri)
 
 
+OF_NO_TEST = """
+import socket, sys
+asked, resolve = [], socket.getaddrinfo
+socket.getaddrinfo = lambda host, *others, **more: asked.append(host) or resolve(host, *others, **more)
+from cxr.reports.exports.mlflow import to_mlflow
+from cxr.runs import Run
+to_mlflow(Run(sys.argv[1]), sys.argv[2])
+from mlflow.telemetry.utils import is_telemetry_disabled
+print(asked, is_telemetry_disabled())
+"""
+
+
+def test_mlflow_tells_its_makers_nothing(trained, tmp_path) -> None:
+    """In a process that it cannot take for a test or for continuous integration, where it is silent by itself."""
+    unlike = {"DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "PYTEST_CURRENT_TEST", "CI", "GITHUB_ACTIONS", "GITLAB_CI"}
+    environment = {name: value for name, value in os.environ.items() if name not in unlike}
+    done = subprocess.run(
+        [sys.executable, "-c", OF_NO_TEST, trained.folder.path, (tmp_path / "mlruns").as_uri()],
+        env=environment | {"MLFLOW_ALLOW_FILE_STORE": "true"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "[] True\n"), done.stderr
+
+
 @pytest.fixture
 def mlflow_server(tmp_path: Path) -> Iterator[str]:
     """The address of a server of MLflow that keeps runs in a database and files in a folder of its own."""
-    pytest.importorskip("mlflow.server", reason="needs all of mlflow, which has the server")
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         port = held.getsockname()[1]
@@ -123,7 +147,16 @@ def mlflow_server(tmp_path: Path) -> Iterator[str]:
         "1",
     ]
     uri, log = f"http://127.0.0.1:{port}", (tmp_path / "server.log").open("wb")
-    with log, subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True) as server:
+    with (
+        log,
+        subprocess.Popen(
+            words,
+            env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        ) as server,
+    ):
         try:
             deadline = time.monotonic() + 240
             while not _answers(f"{uri}/health"):
@@ -164,7 +197,6 @@ def test_a_server_of_mlflow_holds_the_run_with_its_files(trained, mlflow_server:
 
 
 def test_a_server_of_mlflow_that_does_not_answer_is_told_in_one_line(trained, monkeypatch) -> None:
-    pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))

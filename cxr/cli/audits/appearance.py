@@ -99,7 +99,7 @@ def _show(run: Run, results: CheckResults, files: dict[str, str]) -> None:
     if rows:
         show_table("", ["X-ray", "kind", "score", "what was seen"], rows[:_SHOWN])
     if len(rows) > _SHOWN:
-        say(f"and {len(rows) - _SHOWN} more" + ("" if "file" in files else ": --out FILE writes all of them"))
+        say(f"and {len(rows) - _SHOWN:,} more" + ("" if "file" in files else ": --out FILE writes all of them"))
     say(alarms_in_words(results["false_alarms"]))
     if results["left_out"]:
         first = results["left_out"][0]

@@ -80,7 +80,7 @@ def _show(run: Run, results: AuditResults) -> None:
     for sentence in more[:_MOST]:
         say(f"- {sentence}")
     if len(more) > _MOST:
-        say(f"- and {len(more) - _MOST} more, see the table")
+        say(f"- and {len(more) - _MOST:,} more, see the table")
     for reason in sorted({entry["reason"] for entry in entries if entry["reason"]}):
         say(f"{reason}: {', '.join(entry['title'] for entry in entries if entry['reason'] == reason)}")
     _table("Metadata that are missing", [missing_cells(row) for row in results["missing"] if row["missing"]])

@@ -85,7 +85,7 @@ def _show(value: JsonObject) -> None:
     if rows:
         show_table("", ["a", "b", "kind", "difference", "agreement"], rows[:_SHOWN])
     if len(rows) > _SHOWN:
-        say(f"and {len(rows) - _SHOWN} more" + ("" if value["file"] else ": --out FILE writes all of them"))
+        say(f"and {len(rows) - _SHOWN:,} more" + ("" if value["file"] else ": --out FILE writes all of them"))
     if value["file"]:
         say(f"all pairs: {value['file']}")
     if rows and value["grouped"]:

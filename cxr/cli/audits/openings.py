@@ -79,7 +79,7 @@ def _show(entries: list[_SplitOpenings]) -> None:
     for entry in entries:
         say(entry["sentence"] + (" It is locked." if entry["locked"] else ""))
         rows = [
-            [str(run["date"])[:16], str(run["run"]), str(run["kind"]), str(run["network"]), str(run["of_these"])]
+            [str(run["date"])[:16], str(run["run"]), str(run["kind"]), str(run["network"]), f"{run['of_these']:,}"]
             for run in entry["runs"]
         ]
         if rows:

@@ -28,7 +28,7 @@ def _show(result: DryRun, name: str) -> None:
     say(f"{counted(result.checked, 'image')} decoded, {result.unreadable:,} of them cannot be used")
     show_table("", ["class", "X-rays"], list(result.counts.items())[:_SHOWN])
     if result.splits:
-        say("splits: " + ", ".join(f"{split} {n}" for split, n in result.splits.items()))
+        say("splits: " + ", ".join(f"{split} {n:,}" for split, n in result.splits.items()))
     else:
         say(f"no splits: {result.split_reason}")
     if result.left_out:

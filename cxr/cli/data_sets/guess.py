@@ -32,7 +32,7 @@ def guess(
 
 
 def _show(guesses: Guesses) -> None:
-    endings = ", ".join(f"{n} {ending or 'without ending'}" for ending, n in list(guesses.endings.items())[:6])
+    endings = ", ".join(f"{n:,} {ending or 'without ending'}" for ending, n in list(guesses.endings.items())[:6])
     say(f"{guesses.path}: {endings or 'no file'}{'' if guesses.complete else ' among the first 20,000 files'}")
     if not guesses.guesses:
         say("No importer fits. `cxr data kinds` lists them.")

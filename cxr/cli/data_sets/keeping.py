@@ -77,7 +77,10 @@ def _hand_on(data: str, out: Path, images: bool, as_json: bool) -> None:
         raise WrongUse(f"{out}: give a new folder, or a file that ends in .zip")
     with bar("files copied") as move:
         exported = export_data_set(
-            data, out, images=images, progress=lambda done, total: move(done / total, f"files copied {done}/{total}")
+            data,
+            out,
+            images=images,
+            progress=lambda done, total: move(done / total, f"files copied {done:,}/{total:,}"),
         )
 
     def show(_: object) -> None:

@@ -102,7 +102,7 @@ def _show_classes(results: SliceResults, compared: list[Slice]) -> None:
     rows = [
         [
             where_in_words(entry["where"]),
-            *(of["too_small"] or f"{written(of)}, n = {of['n']}" for of in entry["per_class"].values()),
+            *(of["too_small"] or f"{written(of)}, n = {of['n']:,}" for of in entry["per_class"].values()),
         ]
         for entry in compared
     ]

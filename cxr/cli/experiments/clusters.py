@@ -234,4 +234,4 @@ def _row(entry: ClusterEntry, names: dict[int, str]) -> dict[str, str | int]:
 
 
 def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {n}" for name, n in list(counts.items())[:4])
+    return ", ".join(f"{name} {n:,}" for name, n in list(counts.items())[:4])

@@ -85,7 +85,9 @@ _COLUMNS = ("token", "images", "points to", "odds ratio", "bits", "q")
 
 
 def _title(title: str, listed: list[Entry]) -> str:
-    return title if len(listed) <= _SHOWN else f"{title}: the first {_SHOWN} of {len(listed)}, all with --csv or --json"
+    return (
+        title if len(listed) <= _SHOWN else f"{title}: the first {_SHOWN} of {len(listed):,}, all with --csv or --json"
+    )
 
 
 def _classes(listed: list[Entry]) -> list[str]:
@@ -96,7 +98,7 @@ def _row(entry: Entry) -> list[str | int]:
     from cxr.experiments.vocabulary.count import odds_in_words, points_in_words
     from cxr.experiments.vocabulary.within_sources import in_words
 
-    shares = [f"{counts['units']} of {counts['of']}" for counts in entry["by_class"].values()]
+    shares = [f"{counts['units']:,} of {counts['of']:,}" for counts in entry["by_class"].values()]
     shares += [in_words(entry)] if "within_sources" in entry else []
     if entry["points_to"] is None:
         return [entry["token"], entry["images"], "", "", "", "", *shares]

@@ -247,7 +247,7 @@ def entry_cells(entry: Entry) -> dict[str, str]:
         "V": NOTHING if entry["v"] is None else f"{entry['v']:.2f}",
         "bits": NOTHING if entry["bits"] is None else f"{entry['bits'] - (entry['chance'] or 0):.3f}",
         "p": p_value(entry["p_corrected"]),
-        "unknown": str(entry["missing"] or ""),
+        "unknown": f"{entry['missing']:,}" if entry["missing"] else "",
     }
 
 

@@ -207,8 +207,8 @@ def probe_cells(entry: ProbeEntry) -> dict[str, str]:
         "chance": NOTHING if entry["chance"] is None else f"{entry['chance']:.2f}",
         "AUC": interval_in_words(entry["auc"]),
         "p": p_value(entry["p_corrected"]),
-        "X-rays": str(entry["n_images"]),
-        "patients": str(entry["n_patients"]),
+        "X-rays": f"{entry['n_images']:,}",
+        "patients": f"{entry['n_patients']:,}",
     }
 
 

@@ -152,7 +152,7 @@ def entry_cells(entry: RegionEntry) -> dict[str, str]:
     return {
         "of": "all X-rays" if entry["every"] else f"explained for {entry['group']}",
         "region": entry["title"] + ("" if entry["shown"] else " ?"),
-        "X-rays": str(entry["n"]),
+        "X-rays": f"{entry['n']:,}",
         "share": percent(entry["share"]),
         "area": f"{100 * entry['area']:.1f} %",
         "gain": _plain_times(entry["gain"]),
