@@ -49,6 +49,8 @@ PAGES = (
     "data?data=pictures",
 )
 PREDICTIONS = 25_000
+IDLE_S = 60.0
+"""Seconds after which the server has given back what reads text in X-rays."""
 IN_THE_PAGE = PROJECT / "benchmarks" / "pages.js"
 
 
@@ -161,9 +163,12 @@ def floor(opened: Browser, folder: Path, port: int, rounds: int) -> None:
 
 
 def openings(opened: Browser, server: Server, ids: dict[str, str], rounds: int) -> None:
-    """Print of each page the first paint and when it stands, as a new visitor; the first visit by itself."""
-    print("| page | first visit, s | first paint, s | stands, s | processor of the server, s | of the browser, s |")
-    print("|---|---|---|---|---|---|")
+    """Print of each page the first paint and when it stands, for a browser that never had a page and for one that had.
+
+    The first visit since the start of the server stands by itself.
+    """
+    print("| page | first visit, s | first paint, s | stands in a new browser, s | in one that was here, s | ", end="")
+    print("processor of the server, s | of the browser, s |\n|---|---|---|---|---|---|---|")
     ready = 0.0
     for page in PAGES:
         rows = []
@@ -172,12 +177,15 @@ def openings(opened: Browser, server: Server, ids: dict[str, str], rounds: int) 
             context, tab = new_tab(opened)
             stands = visit(server, tab, page.format(**ids))
             paint = (tab.evaluate("cxrPages.paint()") or 0) / 1000
-            rows.append((paint, stands, server.cpu_s() - before[0], browser_cpu_s(server) - before[1]))
+            took = server.cpu_s() - before[0], browser_cpu_s(server) - before[1]
+            tab.close()
+            again = visit(server, context.new_page(), page.format(**ids))
+            rows.append((paint, stands, again, *took))
             context.close()
             if not ready:  # what the first visit started is none of the others' work
                 ready = server.wait_for_torch()
-        paint, stands, of_server, of_browser = (statistics.median(column) for column in zip(*rows[1:], strict=True))
-        numbers = f"{rows[0][1]:.1f} | {paint:.2f} | {stands:.2f} | {of_server:.2f} | {of_browser:.2f}"
+        medians = [statistics.median(column) for column in zip(*rows[1:], strict=True)]
+        numbers = f"{rows[0][1]:.1f} | " + " | ".join(f"{median:.2f}" for median in medians)
         print(f"| {named(page)} | {numbers} |", flush=True)
     print(f"\ntorch was loaded {ready:.0f} s after the first page.")
 
@@ -302,6 +310,8 @@ def memory(opened: Browser, server: Server, ids: dict[str, str], sessions: int) 
             visit(server, tab, page.format(**ids))
         sizes.append(server.megabytes())
         print(f"| {number} | {sizes[-1]:,.0f} | {server.megabytes('Anonymous'):,.0f} |", flush=True)
+    time.sleep(IDLE_S)
+    print(f"| {sessions}, {IDLE_S:.0f} s later | {server.megabytes():,.0f} | {server.megabytes('Anonymous'):,.0f} |")
     if sessions > 1:
         print(f"\nGrowth: {(sizes[-1] - sizes[0]) / (sessions - 1):.1f} MB a visitor.")
     for context in contexts:
