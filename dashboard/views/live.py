@@ -95,29 +95,37 @@ with page.told_in_one_line():
     with right:
         compared = options.choose_runs(chosen, others)
     same_recipe = seeds.siblings(chosen, others)
-    view, as_band = options.choose_view(len(same_recipe))
-    banded = same_recipe if as_band else []
-    watched = [chosen, *compared, *banded]
 
 
-@page.refreshed(REFRESH_S if any(run.active for run in watched) else None)
+was_band = options.is_band_chosen(len(same_recipe))
+
+
+def watched(as_band: bool) -> list[Run]:
+    return [chosen, *compared, *(same_recipe if as_band else [])]
+
+
+@page.refreshed(REFRESH_S if any(run.active for run in watched(was_band)) else None)
 def live() -> None:
-    run_parts.rerun_when_gone(*watched)
-    statuses = {run.id: run.status() for run in watched}
+    """How curves are drawn is chosen in here: the rest of the page stays as it is."""
+    view, as_band = options.choose_view(len(same_recipe))
+    if as_band != was_band:
+        st.rerun()  # whether it refreshes itself may change
+    run_parts.rerun_when_gone(*watched(as_band))
+    statuses = {run.id: run.status() for run in watched(as_band)}
     status = statuses[chosen.id]
     top, buttons = st.columns([6, 1], vertical_alignment="center")
     with top:
         run_parts.state_line(chosen, status)
     with buttons:
         run_parts.controls(chosen, status, key=f"live:{chosen.id}")
-    for run in watched:
+    for run in watched(as_band):
         run_parts.rerun_when_changed(run, statuses[run.id])
 
     own = load.metrics(chosen)
     metrics = {chosen.name: own}
     for run in compared:
         metrics[label_of(run, metrics)] = load.metrics(run)
-    of_seeds = [load.metrics(run) for run in banded]
+    of_seeds = [load.metrics(run) for run in same_recipe] if as_band else []
     scaled = replace(view, unit_s=unit_for([*metrics.values(), *of_seeds]))
     figures(status, own)
     if any(map(len, [*metrics.values(), *of_seeds])):

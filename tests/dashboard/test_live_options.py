@@ -105,18 +105,24 @@ def test_runs_of_one_name_are_overlaid_with_a_colour_each(private_folders: None)
 
 @pytest.mark.parametrize("state", ["finished", "stopped", "failed", "running"])
 def test_only_a_page_with_an_active_run_asks_again(private_folders: None, state: str, monkeypatch: Any) -> None:
-    """Also where the active one is only compared with."""
+    """Also where the active one is only compared with, or a seed of the band."""
     import widgets.page
 
     intervals: list[float | None] = []
     original = widgets.page.refreshed
     monkeypatch.setattr(widgets.page, "refreshed", lambda every: (intervals.append(every), original(every))[1])
-    run, other = training(rows_of(1), state="finished"), training(rows_of(1), state=state)
+    place = {"study": "20260101-000000-abcdef", "study_recipe": "twice"}
+    run, other = (training(rows_of(1), seed=k, state=s, **place) for k, s in enumerate(("finished", state)))
     if state == "running":  # as a run of another machine that was heard a moment ago
         import time
 
         other.folder.update_status(state="running", pid=1, pid_started=1.0, host="elsewhere", heartbeat=time.time())
-    for query in ({"run": other.id}, {"run": run.id, "compare": other.id}):
+    queries: list[dict[str, str]] = [
+        {"run": other.id},
+        {"run": run.id, "compare": other.id},
+        {"run": run.id, "seeds": "1"},
+    ]
+    for query in queries:
         intervals.clear()
         assert not opened("live", **query).exception
         assert (intervals[-1] is not None) == (state == "running")

@@ -54,6 +54,11 @@ def choose_view(n_seeds: int) -> tuple[View, bool]:
     return View(cast(Axis, axis), smoothing, log), seeds
 
 
+def is_band_chosen(n_seeds: int) -> bool:
+    """Return whether the band over that many seeds was chosen when the page last ran."""
+    return n_seeds > 1 and bool(st.session_state.get("live:seeds"))
+
+
 def _choose_band(n_seeds: int) -> bool:
     pick.arrive("live:seeds", "seeds", False, pick.switched, None if n_seeds > 1 else (False,))
     if n_seeds < 2:
