@@ -154,6 +154,18 @@ def test_what_is_lost_elsewhere_is_measured_over_the_classes_that_both_have(lost
     assert drop_between(own, elsewhere[:0], THREE, "single-label") is None
 
 
+def test_a_mean_recall_is_as_uncertain_as_that_of_a_class_that_few_patients_have():
+    from cxr.experiments.audit.parts.external import mean_recall
+
+    label = np.repeat(["often", "rarely"], [600, 8])
+    predicted = np.where(np.arange(608) % 10 == 0, "rarely", label)  # of the eight all are right
+    rows = pd.DataFrame({"label": label, "predicted": predicted, "patient_id": "", "image_id": np.arange(608)})
+    side = mean_recall(rows.astype(str), ["often", "rarely"])
+    assert side.value == pytest.approx(0.95)
+    low, high = side.limits()
+    assert low < 0.93 < side.value < high < 0.98  # eight of eight are 68 % or more
+
+
 def _as_rows(table: pd.DataFrame) -> pd.DataFrame:
     predicted = table[list(THREE)].idxmax(axis=1)
     return table.rename(columns={"patient": "patient_id", "image": "image_id"}).assign(predicted=predicted)

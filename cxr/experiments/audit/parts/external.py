@@ -171,7 +171,7 @@ def drop_between(own: pd.DataFrame, elsewhere: pd.DataFrame, classes: Sequence[s
         names = [name for name in classes if name in present[0] & present[1]]
         if not names:
             return None
-        sides = _mean_recall(own, names), _mean_recall(elsewhere, names)
+        sides = mean_recall(own, names), mean_recall(elsewhere, names)
     limits = difference_limits(*sides)
     one, other = (estimate(side.value, side.limits()) for side in sides)
     return Drop(one, other, estimate(sides[0].value - sides[1].value, limits), names)
@@ -183,8 +183,11 @@ def _enough(rows: pd.DataFrame) -> set[str]:
     return {str(name) for name, n in groups.items() if n >= FEWEST_PATIENTS}
 
 
-def _mean_recall(rows: pd.DataFrame, classes: Sequence[str]) -> Side:
-    """Return the mean recall over classes, of their X-rays alone, over patients."""
+def mean_recall(rows: pd.DataFrame, classes: Sequence[str]) -> Side:
+    """Return the mean recall over classes, of their X-rays alone; each of them needs two patients.
+
+    It is as uncertain of its variance as the recalls are of theirs, foremost that of the rarest class.
+    """
     rows = rows[rows["label"].isin(list(classes))]
     of_class = np.column_stack([(rows["label"] == name).to_numpy(np.float64) for name in classes])
     hits = of_class * (rows["label"] == rows["predicted"]).to_numpy(np.float64)[:, None]
@@ -192,9 +195,10 @@ def _mean_recall(rows: pd.DataFrame, classes: Sequence[str]) -> Side:
     numbers = [effective_patients(groups, column) for column in of_class.T]
 
     def statistic(weights: np.ndarray) -> np.ndarray:
-        return ratio(weights @ hits, weights @ of_class).mean(1, keepdims=True)
+        recalls = ratio(weights @ hits, weights @ of_class)
+        return np.column_stack([recalls.mean(1), recalls])
 
-    return Side.of(statistic, groups, mean_of_patients(numbers))
+    return Side.of(statistic, groups, mean_of_patients(numbers), numbers)
 
 
 def _missing(
