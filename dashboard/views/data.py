@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 import pandas as pd
 import streamlit as st
@@ -270,6 +271,16 @@ def running(kind: str) -> None:
         run_parts.state_line(run, status)
 
 
+def show_ways_to_the_first() -> NoReturn:
+    """Lead to the tabs that make the first data set, and end the page."""
+    st.info("No data set yet. Make the synthetic X-rays or import your own.", icon=":material/lightbulb:")
+    with st.container(horizontal=True):
+        for tab, label, icon in ((TABS[2], "Make synthetic X-rays", "auto_awesome"), (TABS[1], "Import", "download")):
+            key = f"data:first:{tab}"
+            st.button(label, icon=f":material/{icon}:", key=key, on_click=address.ask, kwargs={"tab": tab})
+    raise address.Ended
+
+
 def show_latest(kind: str, title: str) -> None:
     if any(run.kind == kind for run in every_run):
         with st.container(border=True):
@@ -304,8 +315,7 @@ with import_tab:
     show_latest("import", "Latest imports")
     with errors_here():
         import_form.show()
-with sets_tab:
+with sets_tab, page.told_in_one_line():
     if not sets and not address.asks("data"):
-        page.nothing_yet("No data set yet. Make the synthetic X-rays or import your own in the tabs above.")
-    with page.told_in_one_line():
-        show_set()
+        show_ways_to_the_first()
+    show_set()

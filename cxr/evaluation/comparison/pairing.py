@@ -99,6 +99,13 @@ class Paired:
     contradicted: int = 0
 
 
+def names_of(runs: Sequence[Predictions] | Sequence[Run]) -> list[str]:
+    """Return the names of the runs, with their ids where two are called alike."""
+    ids = [run.run if isinstance(run, Predictions) else run.id for run in runs]
+    names = [run.name for run in runs]
+    return [name if names.count(name) == 1 else f"{name} ({i})" for name, i in zip(names, ids, strict=True)]
+
+
 def predictions_of(run: Run, split: str | None = None) -> Predictions:
     """Return what a finished training or evaluation has predicted, of one split or of all.
 
@@ -189,26 +196,24 @@ def pair(runs: Sequence[Predictions]) -> Paired:
 
 
 def _check(runs: Sequence[Predictions]) -> None:
-    ids = [run.run for run in runs]
+    ids, names = [run.run for run in runs], names_of(runs)
     if len(ids) < 2:
         raise wrong_use(RunError(f"{len(ids)} run given: a comparison needs two or more"))
     twice = sorted({run for run in ids if ids.count(run) > 1})
     if twice:
         raise wrong_use(RunError(f"run {twice[0]!r} is given twice: a comparison needs different runs"))
     first = runs[0]
-    for other in runs[1:]:
+    for name, other in zip(names[1:], runs[1:], strict=True):
         if other.task != first.task:
             raise wrong_use(
-                RunError(
-                    f"run {first.run!r} is {first.task}, run {other.run!r} is {other.task}: they cannot be compared"
-                )
+                RunError(f"run {names[0]!r} is {first.task}, run {name!r} is {other.task}: they cannot be compared")
             )
         only = [sorted(set(a.classes) - set(b.classes)) for a, b in ((first, other), (other, first))]
         if any(only):
             parts = [
-                f"only {run.run!r} has {', '.join(names)}"
-                for run, names in zip((first, other), only, strict=True)
-                if names
+                f"only {run!r} has {', '.join(classes)}"
+                for run, classes in zip((names[0], name), only, strict=True)
+                if classes
             ]
             raise wrong_use(RunError(f"the runs' classes differ: {'; '.join(parts)}. Needed: the same class names"))
 
@@ -221,8 +226,8 @@ def _keyed(run: Predictions, paired_by: str) -> pd.DataFrame:
 
 
 def _nothing_shared(runs: Sequence[Predictions], paired_by: str) -> str:
-    names = ", ".join(f"{run.run!r} ({xrays(len(run.table))})" for run in runs)
-    return f"no X-ray is shared by all runs, compared by {paired_by}: {names}. Needed: runs measured on the same X-rays"
+    each = ", ".join(f"{name!r} ({xrays(len(run.table))})" for name, run in zip(names_of(runs), runs, strict=True))
+    return f"no X-ray is shared by all runs, compared by {paired_by}: {each}. Needed: runs measured on the same X-rays"
 
 
 def _excluded(rows: Sequence[pd.DataFrame], classes: Sequence[str], task: str) -> tuple[dict[str, np.ndarray], bool]:
