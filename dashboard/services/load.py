@@ -15,7 +15,7 @@ import pandas as pd
 import streamlit as st
 from pyarrow.lib import ArrowException
 
-from cxr.data import Manifest
+from cxr.data import Manifest, notes
 from cxr.errors import CxrError, RecipeError
 from cxr.formatting import counted, number, percent
 from cxr.formatting import duration as duration
@@ -66,6 +66,17 @@ def one_source_each(data: Manifest) -> bool:
     """Tell whether some class of a stored data set shares no source with any other class, the worst confounding."""
     assert data.path is not None
     return _one_source_each(data, str(data.path), _stamp(data.path))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _straddling_notes(_data: Manifest, path: str, stamp: int) -> list[str]:
+    return notes.straddling_notes(_data)
+
+
+def straddling_notes(data: Manifest) -> list[str]:
+    """Say which patients and duplicates of a stored data set are in several splits."""
+    assert data.path is not None
+    return _straddling_notes(data, str(data.path), _stamp(data.path))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

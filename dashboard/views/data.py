@@ -62,9 +62,12 @@ def show_set() -> None:
             "the look of the hospital's images. A high score on a split proves little.",
             icon=":material/warning:",
         )
+    for note in load.straddling_notes(data):
+        st.warning(viewer.as_markdown(note), icon=":material/call_split:")
     show_notes(chosen, data)
-    show_split_notes(chosen, data)
     facts = facts_beside(chosen.manifest_path)
+    if facts.get("split_reason") and not data.splits:
+        st.info(f"Imported without splits: {facts['split_reason']}", icon=":material/call_split:")
     if facts.get("unfinished"):
         st.warning(viewer.as_markdown(facts["unfinished"]), icon=":material/warning:")
     look = which_look()
@@ -106,6 +109,9 @@ def show_splits(chosen: DataSet, data: Manifest) -> None:
         cell.markdown(f"**{title}**")
         crossed = counts(data.table, by)
         cell.dataframe(crossed, column_config=tables.counts_of(crossed))
+    warned = load.straddling_notes(data)
+    notes = [note for note in facts_beside(chosen.manifest_path).get("split_notes", ()) if note not in warned]
+    st.caption("\n".join(f"- {viewer.plain(note)}" for note in notes))
     if is_labelled(data):
         make_splits(chosen, data)
     openings.show(chosen, data)
@@ -121,16 +127,6 @@ def show_audits(chosen: DataSet, data: Manifest) -> None:
         probes.show(chosen, data)
     else:
         page.nothing_yet("Without classes, findings or several sources there is nothing that could be told apart.")
-
-
-def show_split_notes(chosen: DataSet, data: Manifest) -> None:
-    """Say what the last splitting had to tell, or why there are no splits."""
-    facts = facts_beside(chosen.manifest_path)
-    if facts.get("split_reason") and not data.splits:
-        st.info(f"Imported without splits: {facts['split_reason']}", icon=":material/call_split:")
-    notes = [viewer.plain(str(text)) for text in facts.get("split_notes", ())]
-    if notes:
-        st.caption("\n".join(f"- {text}" for text in notes))
 
 
 def make_splits(chosen: DataSet, data: Manifest) -> None:

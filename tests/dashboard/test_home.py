@@ -135,6 +135,9 @@ def test_a_run_opens_with_its_network_and_its_x_rays(demo: Manifest) -> None:
     assert opens("find-duplicates") == ("data", {"look": ["check"], "data": [data]})
     assert opens("audit-network", **of_network) == ("trust", {})
     assert opens("audit-data", manifest="/gone/manifest.csv") == ("data", {})
+    table = runs_shown(opened("home"))
+    assert set(table.loc[table["kind"] != "audit-data", "data"]) == {data}
+    assert sorted(table.loc[table["kind"] == "audit-data", "data"]) == ["", data], "its X-rays are not there any more"
     made_here = Run(RunFolder.create(runs_root(), "demo", {"name": data}, "y"))
     assert run_address.address_of(made_here, made_here.status(), names) == f"data?data={data}"
 

@@ -235,6 +235,18 @@ def test_data_lists_splits_in_the_order_of_a_training_and_keeps_an_official_test
     ]
 
 
+def test_data_warns_of_patients_in_two_splits_above_the_x_rays_and_tells_the_rest_beside_the_splits(
+    demo: Manifest,
+) -> None:
+    apart = demo.table.assign(patient_id=["p" if k < 60 else f"q{k}" for k in range(len(demo.table))])
+    save_data_set("apart", demo.with_table(apart), split_notes=["Each class has as many X-rays."])
+    app = opened("data", data="apart")
+    assert any("1 patient in more than one split" in box.value for box in app.warning)
+    assert "as many X-rays" not in said(app), "the X-rays are on the first screen"
+    assert "as many X-rays" in said(opened("data", data="apart", look="splits"))
+    assert not any("in more than one split" in box.value for box in opened("data", data="demo").warning)
+
+
 def test_train_takes_validation_from_train_where_test_came_with_the_data(demo: Manifest) -> None:
     table = demo.table.assign(split=demo.table["split"].replace("val", "train"))
     save_data_set("official", demo.with_table(table))

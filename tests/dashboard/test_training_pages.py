@@ -163,6 +163,7 @@ def test_what_does_not_go_together_is_reported_in_one_line_and_starts_nothing(de
 
 def test_a_recipe_that_finds_nothing_to_learn_from_is_refused_before_it_starts(demo: Manifest) -> None:
     app = opened("train", recipe="twice-keep")
+    assert "stage 1 (findings) has nothing to learn from" in app.warning[0].value, "before anything is pressed"
     widget(app.selectbox, "Initial weights").select("none (random)").run()
     widget(app.button, "Start training").click().run()
     assert "stage 1 (findings) has nothing to learn from" in app.error[0].value

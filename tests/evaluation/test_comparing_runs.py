@@ -397,7 +397,7 @@ TRUTH = np.arange(8) % 2
         (single("a", TRUTH, TRUTH), "run 'a' is given twice"),
         (
             replace(single("b", TRUTH, TRUTH), table=single("b", TRUTH, TRUTH).table.assign(image_id=list("stuvwxyz"))),
-            "no X-ray is shared by all runs, compared by image_id: 'net a' (8 X-rays), 'net b' (8 X-rays)",
+            "no X-ray is shared by all runs, compared by their ids: 'net a' (8 X-rays), 'net b' (8 X-rays)",
         ),
     ],
 )

@@ -18,7 +18,7 @@ from cxr.evaluation.summary import TARGET
 from cxr.formatting import xrays
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 from cxr.paths import cache_root
-from cxr.runs import Run
+from cxr.runs import Run, told_apart
 
 PROBABILITY = "prob_"
 BY_ID, BY_FILE = "image_id", "file"
@@ -100,10 +100,9 @@ class Paired:
 
 
 def names_of(runs: Sequence[Predictions] | Sequence[Run]) -> list[str]:
-    """Return the names of the runs, with their ids where two are called alike."""
-    ids = [run.run if isinstance(run, Predictions) else run.id for run in runs]
-    names = [run.name for run in runs]
-    return [name if names.count(name) == 1 else f"{name} ({i})" for name, i in zip(names, ids, strict=True)]
+    """Return the names of different runs, with a part of their ids where two are called alike."""
+    names = {run.run if isinstance(run, Predictions) else run.id: run.name for run in runs}
+    return list(told_apart(names).values())
 
 
 def predictions_of(run: Run, split: str | None = None) -> Predictions:
@@ -196,13 +195,13 @@ def pair(runs: Sequence[Predictions]) -> Paired:
 
 
 def _check(runs: Sequence[Predictions]) -> None:
-    ids, names = [run.run for run in runs], names_of(runs)
+    ids = [run.run for run in runs]
     if len(ids) < 2:
         raise wrong_use(RunError(f"{len(ids)} run given: a comparison needs two or more"))
     twice = sorted({run for run in ids if ids.count(run) > 1})
     if twice:
         raise wrong_use(RunError(f"run {twice[0]!r} is given twice: a comparison needs different runs"))
-    first = runs[0]
+    first, names = runs[0], names_of(runs)
     for name, other in zip(names[1:], runs[1:], strict=True):
         if other.task != first.task:
             raise wrong_use(
@@ -227,7 +226,8 @@ def _keyed(run: Predictions, paired_by: str) -> pd.DataFrame:
 
 def _nothing_shared(runs: Sequence[Predictions], paired_by: str) -> str:
     each = ", ".join(f"{name!r} ({xrays(len(run.table))})" for name, run in zip(names_of(runs), runs, strict=True))
-    return f"no X-ray is shared by all runs, compared by {paired_by}: {each}. Needed: runs measured on the same X-rays"
+    by = "their files" if paired_by == BY_FILE else "their ids"
+    return f"no X-ray is shared by all runs, compared by {by}: {each}. Needed: runs measured on the same X-rays"
 
 
 def _excluded(rows: Sequence[pd.DataFrame], classes: Sequence[str], task: str) -> tuple[dict[str, np.ndarray], bool]:

@@ -48,15 +48,16 @@ def show(runs: Sequence[Run]) -> None:
         height="content",
         column_config={
             "page": st.column_config.LinkColumn("page", display_text="Open", width=55),
-            "name": st.column_config.TextColumn("name", width=180),
-            "kind": st.column_config.TextColumn("kind", width=130),
-            "state": st.column_config.TextColumn("state", width=75),
+            "name": st.column_config.TextColumn("name", width=150),
+            "data": st.column_config.TextColumn("data", width=80),
+            "kind": st.column_config.TextColumn("kind", width=115),
+            "state": st.column_config.TextColumn("state", width=70),
             "progress": st.column_config.ProgressColumn(
-                "progress", min_value=0, max_value=1, format="percent", width=90
+                "progress", min_value=0, max_value=1, format="percent", width=75
             ),
-            "result": st.column_config.TextColumn("result", width=220),
+            "result": st.column_config.TextColumn("result", width=205),
             "started": st.column_config.TextColumn("started", width=90),
-            "took": st.column_config.TextColumn("took", width=80),
+            "took": st.column_config.TextColumn("took", width=65),
         },
     )
     for run in runs:
@@ -71,6 +72,7 @@ def table(runs: Sequence[Run], statuses: Mapping[str, Status]) -> pd.DataFrame:
         {
             "page": run_address.address_of(run, statuses[run.id], names),
             "name": run.name,
+            "data": run_address.data_set_of(run.spec["params"], names) or "",
             "kind": run.kind,
             "state": statuses[run.id].state,
             "progress": round(statuses[run.id].progress, 2) if statuses[run.id].state in (*ACTIVE, "stopped") else None,
