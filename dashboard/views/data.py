@@ -77,7 +77,7 @@ def show_set() -> None:
     elif look == "splits":
         show_splits(chosen, data)
     elif look == "audit":
-        show_audits(chosen, data)
+        also = show_audits(chosen, data)
     else:
         also = [appearance.show(chosen, data), duplicates.show(chosen, data)]
     page.commands(*also, ("cxr", "data", "show", chosen.name))
@@ -119,14 +119,12 @@ def show_splits(chosen: DataSet, data: Manifest) -> None:
     keeping.show(chosen)
 
 
-def show_audits(chosen: DataSet, data: Manifest) -> None:
-    has_probes = is_labelled(data) or data.table["source"].nunique() > 1
-    if is_labelled(data):
-        data_audit.show(chosen, data)
-    if has_probes:
-        probes.show(chosen, data)
-    else:
+def show_audits(chosen: DataSet, data: Manifest) -> list[Sequence[object]]:
+    """Show what tells classes and sources apart; return the commands that do the same."""
+    commands = [data_audit.show(chosen, data)] if is_labelled(data) else []
+    if not commands and data.table["source"].nunique() < 2:
         page.nothing_yet("Without classes, findings or several sources there is nothing that could be told apart.")
+    return [*commands, probes.show(chosen, data)]
 
 
 def make_splits(chosen: DataSet, data: Manifest) -> None:
@@ -271,7 +269,8 @@ def show_ways_to_the_first() -> NoReturn:
     """Lead to the tabs that make the first data set, and end the page."""
     st.info("No data set yet. Make the synthetic X-rays or import your own.", icon=":material/lightbulb:")
     with st.container(horizontal=True):
-        for tab, label, icon in ((TABS[2], "Make synthetic X-rays", "auto_awesome"), (TABS[1], "Import", "download")):
+        ways = ((TABS[2], "Get synthetic X-rays", "auto_awesome"), (TABS[1], "Import X-rays", "download"))
+        for tab, label, icon in ways:
             key = f"data:first:{tab}"
             st.button(label, icon=f":material/{icon}:", key=key, on_click=address.ask, kwargs={"tab": tab})
     raise address.Ended

@@ -224,7 +224,7 @@ def run(*kinds: str, label: str = "Run", empty: str = "", first: Callable[[Run],
     by_id = {r.id: r for r in list_runs() if r.kind in kinds}
     if not by_id and not address.asks("run"):
         page.nothing_yet(empty or "No training has been run yet.", pages.TRAIN, "Start a training")
-    labels = {i: describe_run(r) for i, r in by_id.items()}
+    labels = describe_runs(list(by_id.values()))
     default = next((i for i, r in by_id.items() if first(r)), None) if first else None
     missing = partial(missing_run, kinds=kinds)
     return by_id[from_url(label, list(by_id), labels, "run", missing=missing, stays=True, default=default)]

@@ -300,15 +300,15 @@ def test_a_cut_file_of_a_run_is_reported_in_one_line_and_never_a_traceback(page:
 
 
 @pytest.fixture
-def locked(trained: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def locked(trained: Run) -> Iterator[None]:
     """Every read of a run's status is refused by the system."""
 
     def refuse(self: object) -> None:
         raise PermissionError(13, "Permission denied", str(trained.folder.path / "status.json"))
 
-    monkeypatch.setattr(Run, "status", refuse)
-    yield
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "status", refuse)
+        yield
 
 
 @pytest.mark.usefixtures("locked")
