@@ -284,6 +284,28 @@ def _headline(path: str, content: bytes) -> str:
         return ""
 
 
+def figures(run: Run) -> dict[str, str | float | None]:
+    """Return the figures of a run's results.json as numbers, None where it has none, and the split they are of."""
+    try:
+        return dict(_FIGURES.read(str(run.folder.path / RESULTS)))
+    except OSError:
+        return _figures_of("", {})
+
+
+def _figures(path: str, content: bytes) -> dict[str, str | float | None]:
+    try:
+        splits = json.loads(content)["splits"]
+        name = "test" if "test" in splits else next(iter(splits))
+        return _figures_of(name, splits[name])
+    except (ValueError, TypeError, LookupError, AttributeError, StopIteration):
+        return _figures_of("", {})
+
+
+def _figures_of(split: str, scores: Mapping[str, Mapping[str, float | None]]) -> dict[str, str | float | None]:
+    named = {"accuracy": "accuracy", "AUC": "auc"}
+    return {"split": split, **{title: (scores.get(key) or {}).get("value") for title, key in named.items()}}
+
+
 def _weights(counts: Mapping[str, int]) -> str:
     """Return how many findings of each weight an audit has: ``1 serious, 2 warnings``."""
     named = [f"{n:,} serious" if weight == "serious" else counted(n, weight) for weight, n in counts.items() if n]
@@ -291,6 +313,7 @@ def _weights(counts: Mapping[str, int]) -> str:
 
 
 _HEADLINES = FileContents(_headline)
+_FIGURES = FileContents(_figures)
 
 
 def local_time(value: object) -> str:

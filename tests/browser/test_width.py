@@ -29,6 +29,7 @@ def context(browser):
     "address",
     [
         "",
+        "?kind=train",
         "train?data=demo&recipe=demo",
         "study?tab=New+study",
         "results",

@@ -175,3 +175,40 @@ def test_how_long_a_run_took(started: Any, ended: Any, state: str, seconds: Any)
     from cxr.runs import Status
 
     assert runs_table.took(Status(state=state, started=started, ended=ended)) == seconds
+
+
+def test_trainings_can_be_sorted_by_parameters_and_figures_and_compared_from_there(private_folders: None) -> None:
+    runs = []
+    for seed, value in ((1, 0.5), (2, 0.9), (3, None)):
+        recipe = {"backbone": "densenet-small", "size": 96, "seed": seed}
+        recipe["stages"] = [{"epochs": 2}, {"epochs": 3, "optimiser": {"lr": 0.01 * seed}}]
+        folder = RunFolder.create(runs_root(), "train", {"manifest": "m.csv", "recipe": recipe}, f"Größe {seed}")
+        folder.update_status(state="finished", started=1000.0, ended=4000.0)
+        if value is not None:
+            scores = {"accuracy": {"value": value, "low": 0.1, "high": 1.0}, "auc": {"value": 0.7}}
+            folder.write_json("results.json", {"splits": {"val": {}, "test": scores}})
+        runs.append(Run(folder))
+    multi_label = made("train", "findings of before", "failed", error=LONG)
+    multi_label.folder.write_json("results.json", {"splits": {"all": {"auc": {"value": 0.8}}}})
+    made("evaluate", "no training")
+    app = opened("home", kind="train")
+    table = next(frame.value for frame in app.dataframe if "seed" in frame.value.columns).set_index("name")
+    assert not app.exception
+    assert set(table.index) == {"Größe 1", "Größe 2", "Größe 3", "findings of before"}
+    assert table.loc["Größe 2", ["split", "accuracy", "AUC", "size", "epochs", "learning rate"]].tolist() == [
+        *("test", 0.9, 0.7, 96, 5, 0.02)
+    ]
+    assert table["accuracy"].isna().tolist() == [name in ("Größe 3", "findings of before") for name in table.index]
+    assert table.loc["findings of before", ["split", "AUC"]].tolist() == ["all", 0.8]
+    assert LONG in said(app)
+    assert "Tick two or more" in said(app)
+    rows = [list(table.index).index(name) for name in ("Größe 2", "Größe 1")]
+    app.session_state["home:trainings"] = {"selection": {"rows": rows, "columns": [], "cells": []}}
+    app.run()
+    links = {link.proto.label: parse_qs(link.proto.query_string) for link in app.get("page_link")}
+    assert "Compare on the same X-rays" not in links, "they have predicted none"
+    for run in runs[:2]:
+        run.folder.write_predictions(pd.DataFrame({"image_id": ["a"]}))
+    links = {link.proto.label: parse_qs(link.proto.query_string) for link in app.run().get("page_link")}
+    assert links["Compare on the same X-rays"] == {"runs": [f"{runs[1].id},{runs[0].id}"]}
+    assert links["Compare their curves"] == {"run": [runs[1].id], "compare": [runs[0].id]}
