@@ -275,6 +275,8 @@ def _headline(path: str, content: bytes) -> str:
             return f"{results['n_changed']:,} of {counted(results['n_images'], 'prediction')} changed"
         if "findings" in results and "counts" in results:
             return _weights(results["counts"])
+        if isinstance(results.get("finding"), str):  # begins with what counts most; a click on its cell shows all of it
+            return results["finding"]
         splits = results["splits"]
         name = "test" if "test" in splits else next(iter(splits))
         multi_label = "accuracy" not in splits[name]
