@@ -29,7 +29,6 @@ def context(browser):
     "address",
     [
         "",
-        "?kind=train",
         "train?data=demo&recipe=demo",
         "study?tab=New+study",
         "results",

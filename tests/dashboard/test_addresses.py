@@ -98,7 +98,7 @@ def test_nonsense_in_any_parameter_is_named_and_the_address_stays(page: str, tra
 
 
 LATER = {("study", name) for name in ("first", "level", "measure")} | {("weights", "from")}
-LATER |= {("data", name) for name in ("flag", "flags-page")}
+LATER |= {("data", name) for name in ("flag", "flags-page", "pairs-page")}
 LATER |= {("results", name) for name in ("finding", "outcome")}  # of networks of several findings alone
 LATER |= {
     ("trust", name) for name in ("finding", "checklist", "rank", "group", "cluster", "turn", "page")

@@ -62,6 +62,8 @@ def test_the_page_looks_for_them_shows_them_and_keeps_them_together(
     assert "2 of 4 X-rays are here more than once: 1 pair in 1 group, 0 with the same pixels." in said(app)
     pictures = shown_in_gallery(app)
     assert [picture["caption"].split(" · ")[:2] for picture in pictures] == [["group 1", "Größe"], ["group 1", "well"]]
+    beyond = opened("data", data="films", look="check", **{"pairs-page": "2"})
+    assert "page of the duplicates '2'" in beyond.error[0].value
     (pairs,) = (frame.value for frame in app.dataframe if "agreement" in frame.value.columns)
     assert pairs[["label", "how b differs from a"]].to_numpy().tolist() == [["Größe / well", "inverted"]]
     assert "cxr data duplicates films --group" in commands(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -21,6 +22,7 @@ from sections.home.next_step import best_step  # isort: skip
 from widgets import pages  # isort: skip
 
 assert DASHBOARD
+ROOM = 1280 - 250 - 2 * 48 - 36  # pixels, without the sidebar, the margins and the boxes to tick
 LONG = "no group of class 'Büschel' is left for split 'test', which is said here as a whole and is never cut off" * 2
 
 
@@ -195,7 +197,11 @@ def test_trainings_can_be_sorted_by_parameters_and_figures_and_compared_from_the
     multi_label.folder.write_json("results.json", {"splits": {"all": {"auc": {"value": 0.8}}}})
     made("evaluate", "no training")
     app = opened("home", kind="train")
-    table = next(frame.value for frame in app.dataframe if "seed" in frame.value.columns).set_index("name")
+    shown = next(frame for frame in app.dataframe if "seed" in frame.value.columns)
+    widths = [column["width"] for column in json.loads(shown.proto.columns).values() if "width" in column]
+    assert len(widths) == len(shown.value.columns)
+    assert sum(widths) <= ROOM, "no column is out of sight at 1280 pixels"
+    table = shown.value.set_index("name")
     assert not app.exception
     assert set(table.index) == {"Größe 1", "Größe 2", "Größe 3", "findings of before"}
     assert table.loc["Größe 2", ["split", "accuracy", "AUC", "size", "epochs", "learning rate"]].tolist() == [
