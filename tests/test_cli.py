@@ -51,9 +51,9 @@ def value(cxr):
 
 
 @pytest.fixture(autouse=True)
-def end_everything():
+def end_everything(tmp_path):
     yield
-    for run in list_runs():
+    for run in list_runs(tmp_path / "runs"):
         if run.active:
             run.kill()
 

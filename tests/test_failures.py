@@ -52,9 +52,9 @@ def demo(undisturbed: Run, tmp_path: Path) -> Manifest:
 
 
 @pytest.fixture(autouse=True)
-def end_everything():
+def end_everything(tmp_path):
     yield
-    for run in list_runs():
+    for run in list_runs(tmp_path / "runs"):
         if run.active:
             run.kill()
 

@@ -54,9 +54,9 @@ def demo(tmp_path: Path) -> Manifest:
 
 
 @pytest.fixture(autouse=True)
-def end_everything():
+def end_everything(tmp_path):
     yield
-    for run in list_runs():
+    for run in list_runs(tmp_path / "runs"):
         if run.active:
             run.kill()
 

@@ -6,7 +6,7 @@ from cxr.runs.metrics.metrics_file import MetricsReader
 from cxr.runs.queue import DeviceQueue
 from cxr.runs.run import Run, get_run, list_runs, members_of
 from cxr.runs.slurm.settings import Slurm
-from cxr.runs.spec import is_run_id, new_run_id
+from cxr.runs.spec import is_run_id, mark_of, new_run_id, told_apart
 from cxr.runs.starting import start
 from cxr.runs.status import ACTIVE, ENDED, Status
 
@@ -26,7 +26,9 @@ __all__ = [
     "get_run",
     "is_run_id",
     "list_runs",
+    "mark_of",
     "members_of",
     "new_run_id",
     "start",
+    "told_apart",
 ]

@@ -7,6 +7,7 @@ import re
 import secrets
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
@@ -15,6 +16,7 @@ from typing import Any, NotRequired, TypedDict
 from cxr.json_types import JsonObject
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,119}")
+_MADE = re.compile(r"\d{8}-\d{6}-([0-9a-f]{6})(?:-.*)?")
 _VERSIONED = ("cxr", "torch", "timm", "zennit", "numpy")
 
 
@@ -63,6 +65,22 @@ def new_run_id(name: str = "") -> str:
 def is_run_id(text: object) -> bool:
     """Return whether ``text`` has the form of an id: letters, digits, ``-`` and ``_``, nothing that leads elsewhere."""
     return isinstance(text, str) and _ID.fullmatch(text) is not None
+
+
+def mark_of(run_id: str) -> str:
+    """Return of a run's id the part that tells it from others of the same second, of another text all of it."""
+    parts = _MADE.fullmatch(run_id)
+    return parts[1] if parts else run_id
+
+
+def told_apart(names: Mapping[str, str]) -> dict[str, str]:
+    """Return the names of runs by their ids, with a part of the id behind those that several have."""
+    count = Counter(names.values())
+    marks = Counter(mark_of(i) for i, name in names.items() if count[name] > 1)
+    return {
+        i: name if count[name] == 1 else f"{name} ({mark_of(i) if marks[mark_of(i)] == 1 else i})"
+        for i, name in names.items()
+    }
 
 
 def new_spec(

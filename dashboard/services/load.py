@@ -15,7 +15,7 @@ import pandas as pd
 import streamlit as st
 from pyarrow.lib import ArrowException
 
-from cxr.data import Manifest
+from cxr.data import Manifest, notes
 from cxr.errors import CxrError, RecipeError
 from cxr.formatting import counted, number, percent
 from cxr.formatting import duration as duration
@@ -66,6 +66,17 @@ def one_source_each(data: Manifest) -> bool:
     """Tell whether some class of a stored data set shares no source with any other class, the worst confounding."""
     assert data.path is not None
     return _one_source_each(data, str(data.path), _stamp(data.path))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _straddling_notes(_data: Manifest, path: str, stamp: int) -> list[str]:
+    return notes.straddling_notes(_data)
+
+
+def straddling_notes(data: Manifest) -> list[str]:
+    """Say which patients and duplicates of a stored data set are in several splits."""
+    assert data.path is not None
+    return _straddling_notes(data, str(data.path), _stamp(data.path))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -264,6 +275,8 @@ def _headline(path: str, content: bytes) -> str:
             return f"{results['n_changed']:,} of {counted(results['n_images'], 'prediction')} changed"
         if "findings" in results and "counts" in results:
             return _weights(results["counts"])
+        if isinstance(results.get("finding"), str):  # begins with what counts most; a click on its cell shows all of it
+            return results["finding"]
         splits = results["splits"]
         name = "test" if "test" in splits else next(iter(splits))
         multi_label = "accuracy" not in splits[name]
@@ -273,6 +286,28 @@ def _headline(path: str, content: bytes) -> str:
         return ""
 
 
+def figures(run: Run) -> dict[str, str | float | None]:
+    """Return the figures of a run's results.json as numbers, None where it has none, and the split they are of."""
+    try:
+        return dict(_FIGURES.read(str(run.folder.path / RESULTS)))
+    except OSError:
+        return _figures_of("", {})
+
+
+def _figures(path: str, content: bytes) -> dict[str, str | float | None]:
+    try:
+        splits = json.loads(content)["splits"]
+        name = "test" if "test" in splits else next(iter(splits))
+        return _figures_of(name, splits[name])
+    except (ValueError, TypeError, LookupError, AttributeError, StopIteration):
+        return _figures_of("", {})
+
+
+def _figures_of(split: str, scores: Mapping[str, Mapping[str, float | None]]) -> dict[str, str | float | None]:
+    named = {"accuracy": "accuracy", "AUC": "auc"}
+    return {"split": split, **{title: (scores.get(key) or {}).get("value") for title, key in named.items()}}
+
+
 def _weights(counts: Mapping[str, int]) -> str:
     """Return how many findings of each weight an audit has: ``1 serious, 2 warnings``."""
     named = [f"{n:,} serious" if weight == "serious" else counted(n, weight) for weight, n in counts.items() if n]
@@ -280,6 +315,7 @@ def _weights(counts: Mapping[str, int]) -> str:
 
 
 _HEADLINES = FileContents(_headline)
+_FIGURES = FileContents(_figures)
 
 
 def local_time(value: object) -> str:

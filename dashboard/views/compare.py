@@ -53,7 +53,7 @@ def stamp_of(run: Run) -> int:
 
 def choose(runs: dict[str, Run]) -> list[Run]:
     """Let the user choose two runs or more; says what to do with fewer, and ends the page."""
-    labels = pick.distinct({i: pick.describe_run(run) for i, run in runs.items()})
+    labels = pick.describe_runs(list(runs.values()))
     pick.arrive_some(_RUNS, "runs", list(runs))
     chosen = st.multiselect(
         "Runs", list(runs), format_func=labels.__getitem__, key=_RUNS, placeholder="Choose two runs or more"
@@ -96,9 +96,11 @@ def show_figures(results: ComparisonResults) -> None:
         st.plotly_chart(
             charts.differences(rows, names), key=f"compare:apart:{measure}", config={"displayModeBar": False}
         )
+        right_of_0 = f"Right of 0: {results['runs'][0]['name']} is better. " if len(names) == 2 else ""
         st.caption(
-            f"Orange: they differ after correction for {results['n_comparisons']} comparisons (Holm). Blue: they "
-            "cannot be told apart. Intervals are over patients, each alone."
+            f"{viewer.plain(right_of_0)}"
+            f"Orange: they differ after correction for {results['n_comparisons']} comparisons (Holm). "
+            "Blue: they cannot be told apart. Intervals are over patients, each alone."
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 import pandas as pd
 import streamlit as st
@@ -61,9 +62,12 @@ def show_set() -> None:
             "the look of the hospital's images. A high score on a split proves little.",
             icon=":material/warning:",
         )
+    for note in load.straddling_notes(data):
+        st.warning(viewer.as_markdown(note), icon=":material/call_split:")
     show_notes(chosen, data)
-    show_split_notes(chosen, data)
     facts = facts_beside(chosen.manifest_path)
+    if facts.get("split_reason") and not data.splits:
+        st.info(f"Imported without splits: {facts['split_reason']}", icon=":material/call_split:")
     if facts.get("unfinished"):
         st.warning(viewer.as_markdown(facts["unfinished"]), icon=":material/warning:")
     look = which_look()
@@ -73,7 +77,7 @@ def show_set() -> None:
     elif look == "splits":
         show_splits(chosen, data)
     elif look == "audit":
-        show_audits(chosen, data)
+        also = show_audits(chosen, data)
     else:
         also = [appearance.show(chosen, data), duplicates.show(chosen, data)]
     page.commands(*also, ("cxr", "data", "show", chosen.name))
@@ -105,6 +109,9 @@ def show_splits(chosen: DataSet, data: Manifest) -> None:
         cell.markdown(f"**{title}**")
         crossed = counts(data.table, by)
         cell.dataframe(crossed, column_config=tables.counts_of(crossed))
+    warned = load.straddling_notes(data)
+    notes = [note for note in facts_beside(chosen.manifest_path).get("split_notes", ()) if note not in warned]
+    st.caption("\n".join(f"- {viewer.plain(note)}" for note in notes))
     if is_labelled(data):
         make_splits(chosen, data)
     openings.show(chosen, data)
@@ -112,24 +119,12 @@ def show_splits(chosen: DataSet, data: Manifest) -> None:
     keeping.show(chosen)
 
 
-def show_audits(chosen: DataSet, data: Manifest) -> None:
-    has_probes = is_labelled(data) or data.table["source"].nunique() > 1
-    if is_labelled(data):
-        data_audit.show(chosen, data)
-    if has_probes:
-        probes.show(chosen, data)
-    else:
+def show_audits(chosen: DataSet, data: Manifest) -> list[Sequence[object]]:
+    """Show what tells classes and sources apart; return the commands that do the same."""
+    commands = [data_audit.show(chosen, data)] if is_labelled(data) else []
+    if not commands and data.table["source"].nunique() < 2:
         page.nothing_yet("Without classes, findings or several sources there is nothing that could be told apart.")
-
-
-def show_split_notes(chosen: DataSet, data: Manifest) -> None:
-    """Say what the last splitting had to tell, or why there are no splits."""
-    facts = facts_beside(chosen.manifest_path)
-    if facts.get("split_reason") and not data.splits:
-        st.info(f"Imported without splits: {facts['split_reason']}", icon=":material/call_split:")
-    notes = [viewer.plain(str(text)) for text in facts.get("split_notes", ())]
-    if notes:
-        st.caption("\n".join(f"- {text}" for text in notes))
+    return [*commands, probes.show(chosen, data)]
 
 
 def make_splits(chosen: DataSet, data: Manifest) -> None:
@@ -270,6 +265,17 @@ def running(kind: str) -> None:
         run_parts.state_line(run, status)
 
 
+def show_ways_to_the_first() -> NoReturn:
+    """Lead to the tabs that make the first data set, and end the page."""
+    st.info("No data set yet. Make the synthetic X-rays or import your own.", icon=":material/lightbulb:")
+    with st.container(horizontal=True):
+        ways = ((TABS[2], "Get synthetic X-rays", "auto_awesome"), (TABS[1], "Import X-rays", "download"))
+        for tab, label, icon in ways:
+            key = f"data:first:{tab}"
+            st.button(label, icon=f":material/{icon}:", key=key, on_click=address.ask, kwargs={"tab": tab})
+    raise address.Ended
+
+
 def show_latest(kind: str, title: str) -> None:
     if any(run.kind == kind for run in every_run):
         with st.container(border=True):
@@ -304,8 +310,7 @@ with import_tab:
     show_latest("import", "Latest imports")
     with errors_here():
         import_form.show()
-with sets_tab:
+with sets_tab, page.told_in_one_line():
     if not sets and not address.asks("data"):
-        page.nothing_yet("No data set yet. Make the synthetic X-rays or import your own in the tabs above.")
-    with page.told_in_one_line():
-        show_set()
+        show_ways_to_the_first()
+    show_set()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlencode
 
 import streamlit as st
 
 from cxr.data.library import list_data_sets
-from cxr.errors import CxrError
 from cxr.paths import data_root
-from cxr.runs import Slurm, list_runs
+from cxr.runs import Run, list_runs
 
 from sections.home import runs_table, tour
 from sections.home.next_step import OTHER_STEPS, best_step
@@ -22,13 +22,24 @@ REFRESH_S = 3
 SHOWN = 5  # of the runs that are not over
 
 
-def train_demo(place: Slurm | None) -> None:
-    """Start a training on the synthetic X-rays and go to its curves."""
+def try_it(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Offer a training on the synthetic X-rays, or to make these first; return the command that does it."""
     manifest = data_root() / "demo" / "manifest.csv"
-    if not manifest.exists():
-        raise CxrError("the synthetic X-rays are missing; make them on the Data page or with `cxr demo`")
-    run = start("train", {"recipe": "demo", "manifest": manifest, "data_name": "demo"}, where=place)
-    address.switch(pages.LIVE, run=run.id)
+    if manifest.exists():
+        st.write("A small DenseNet on the synthetic X-rays trains in under three minutes on two free processor cores.")
+        pressed = acts.button("Train a fresh demo network", type="primary", icon=":material/play_arrow:")
+        place = where.choose("train", "home")
+        if pressed:
+            run = start("train", {"recipe": "demo", "manifest": manifest, "data_name": "demo"}, where=place)
+            address.switch(pages.LIVE, run=run.id)
+        return ("cxr", "train", "demo", "--data", "demo", *where.words(place))
+    st.write("Make the synthetic X-rays, which takes a minute. A small DenseNet learns from them in three more.")
+    if any(run.kind == "demo" and run.active for run in runs):
+        st.caption("They are being made, see below.")
+    elif acts.button("Make the synthetic X-rays", type="primary", icon=":material/auto_awesome:"):
+        start("demo", {})
+        st.rerun()
+    return ("cxr", "demo")
 
 
 page.header(
@@ -45,18 +56,17 @@ with left:
     with st.container(border=True):
         st.page_link(step.page, label=f"**{step.label}**", icon=":material/arrow_forward:", query_params=step.query)
         st.caption(address.plain(step.why))
-    tour.link("New here? Take the tour: six stops, a few minutes, nothing to install or train")
+    if any(data_set.name == "demo" for data_set in sets):
+        tour.link("New here? Take the tour: six stops, a few minutes, nothing to install or train")
+    else:
+        st.caption("A tour leads through the tool as soon as the synthetic X-rays are there.")
     st.caption("Or:")
     for cell, other in zip(st.columns(len(OTHER_STEPS)), OTHER_STEPS, strict=True):
-        cell.page_link(other.page, label=other.label, help=other.why)
+        cell.page_link(other.page, label=other.label, help=other.why, query_params=other.query)
 with right:
     st.header("Try it now", anchor=False)
-    st.write("A small DenseNet on the synthetic X-rays trains in under three minutes on two free processor cores.")
     with page.told_in_one_line():
-        pressed = acts.button("Train a fresh demo network", type="primary", icon=":material/play_arrow:")
-        place = where.choose("train", "home")
-        if pressed:
-            train_demo(place)
+        command = try_it(runs)
 
 
 @page.refreshed(REFRESH_S if any(run.active for run in runs) else None)
@@ -98,4 +108,4 @@ st.info(
     "outside test of a plain DenseNet201 by the same authors 71.7 % (95 % HDI 64.6 to 78.6).",
     icon=":material/warning:",
 )
-page.command("cxr", "train", "demo", "--data", "demo", *where.words(place))
+page.command(*command)

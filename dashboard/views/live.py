@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
 import streamlit as st
 
-from cxr.runs import Run, Status, list_runs
+from cxr.runs import Run, Status, list_runs, told_apart
 from cxr.runs.metrics.metrics_table import Metrics
 
 from sections.live import curves, drawn, options, seeds, usage, worst
@@ -50,11 +49,6 @@ def waited(metrics: Metrics) -> str:
     if len(times) < 2 or times[-1] <= times[0]:
         return "–"
     return f"{100 * wait[1:].sum() / (times[-1] - times[0]):.1f} %"
-
-
-def label_of(run: Run, taken: Collection[str]) -> str:
-    """Return the name of a run in the charts, with a part of its id where another is called so too."""
-    return run.name if run.name not in taken else f"{run.name} ({run.id[-9:]})"
 
 
 def figures(status: Status, own: Metrics) -> None:
@@ -122,9 +116,8 @@ def live() -> None:
         run_parts.rerun_when_changed(run, statuses[run.id])
 
     own = load.metrics(chosen)
-    metrics = {chosen.name: own}
-    for run in compared:
-        metrics[label_of(run, metrics)] = load.metrics(run)
+    names = told_apart({run.id: run.name for run in [chosen, *compared]})
+    metrics = {names[chosen.id]: own} | {names[run.id]: load.metrics(run) for run in compared}
     of_seeds = [load.metrics(run) for run in same_recipe] if as_band else []
     scaled = replace(view, unit_s=unit_for([*metrics.values(), *of_seeds]))
     figures(status, own)

@@ -55,6 +55,27 @@ def settings(study: Run) -> tuple[int, float]:
     return k, level
 
 
+def show_curves(report: Report, k: int, level: float) -> None:
+    if not any(report.curves.values()):
+        st.caption("No epoch has been validated yet. Curves begin with the first one.")
+        return
+    st.plotly_chart(study_charts.mean_curves(report, k, level), key="study:curves")
+    st.caption(
+        "Thick lines: mean over seeds, with the 95 % t interval of the mean at each epoch. Thin lines: single seeds. "
+        "Shaded: the beginning."
+    )
+
+
+def show_verdicts(report: Report) -> None:
+    st.header("Mainly in the beginning?", anchor=False)
+    for verdict in report.verdicts:
+        st.markdown(f"- {plain(verdict.sentence)}")
+    if any(verdict.gap.together for verdict in report.verdicts):
+        st.caption(f"These intervals hold for all {report.n_comparisons} comparisons of the study together.")
+    if not report.verdicts:
+        st.caption("The beginning is as long as the training: choose fewer epochs to compare it with the end.")
+
+
 def show_differences(report: Report) -> None:
     # Short names, since titles change with the sliders and the choice should not.
     by_name = {short_name(measure): measure for measure in report.measures}
@@ -116,24 +137,19 @@ def show(study: Run) -> None:
         plan, trainings = plan_of(study), members(study)
         curves = study_state.learning_curves(study, trainings)
         study_state.state(study, trainings)
-        study_state.show_members(study, plan, trainings, curves)
-        k, level = settings(study)
+        if active:
+            study_state.show_members(study, plan, trainings, curves)
+        answer = st.container()
+        k, level = settings(study)  # below the curves that they change
         report = study_state.report(study, plan, curves, k, level)
-        if any(report.curves.values()):
-            st.plotly_chart(study_charts.mean_curves(report, k, level), key="study:curves")
-            st.caption(
-                "Thick lines: mean over seeds, with the 95 % t interval of the mean at each epoch. Thin lines: single "
-                "seeds. Shaded: the beginning."
-            )
-        else:
-            st.caption("No epoch has been validated yet. Curves begin with the first one.")
-        st.header("Mainly in the beginning?", anchor=False)
-        for verdict in report.verdicts:
-            st.markdown(f"- {plain(verdict.sentence)}")
-        if any(verdict.gap.together for verdict in report.verdicts):
-            st.caption(f"These intervals hold for all {report.n_comparisons} comparisons of the study together.")
-        if not report.verdicts:
-            st.caption("The beginning is as long as the training: choose fewer epochs to compare it with the end.")
+        with answer:
+            if active:
+                show_curves(report, k, level)
+            show_verdicts(report)
+            if not active:  # of a study that is over, the answer comes first
+                show_curves(report, k, level)
+        if not active:
+            study_state.show_members(study, plan, trainings, curves)
         show_differences(report)
         st.caption(plain(report.basis))
         with st.expander("How to read this", icon=":material/help:"):

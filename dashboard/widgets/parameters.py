@@ -79,6 +79,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "page": _PAGE,
         "flag": Parameter("kind of flag"),
         "flags-page": Parameter("page of the flags"),
+        "pairs-page": Parameter("page of the duplicates"),
     },
     "train": {"tour": _TOUR, "data": _DATA, "recipe": Parameter("recipe", always=True)},
     "live": {

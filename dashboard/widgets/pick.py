@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
@@ -15,13 +14,12 @@ from cxr.data.library import DataSet, list_data_sets
 from cxr.errors import CxrError
 from cxr.networks import list_networks
 from cxr.paths import runs_root
-from cxr.runs import Run, get_run, is_run_id, list_runs
+from cxr.runs import Run, get_run, is_run_id, list_runs, mark_of, told_apart
 
 from services import load
 from widgets import address, page, pages
 
 _LAST_DATA = "pick:last-data"
-_RUN_ID = re.compile(r"\d{8}-\d{6}-([0-9a-f]{6})(?:-.*)?")
 
 Sentence = Callable[[str], str]
 """Returns why an id is not offered; may itself refuse it, with a button of its own."""
@@ -94,13 +92,7 @@ def from_url(
 def distinct(labels: Mapping[str, str]) -> dict[str, str]:
     """Return labels by id with a part of the id behind those that several have: a picker knows its choice by them."""
     count = Counter(labels.values())
-    return {i: label if count[label] == 1 else f"{label} · {_short(i)}" for i, label in labels.items()}
-
-
-def _short(any_id: str) -> str:
-    """Return of a run's id what tells it from others of the same second, of another id all of it."""
-    run_id = _RUN_ID.fullmatch(any_id)
-    return run_id[1] if run_id else any_id
+    return {i: label if count[label] == 1 else f"{label} · {mark_of(i)}" for i, label in labels.items()}
 
 
 def arrive(
@@ -218,6 +210,12 @@ def describe_run(run: Run) -> str:
     return f"{run.name} · {load.local_time(run.created)}"
 
 
+def describe_runs(runs: Sequence[Run]) -> dict[str, str]:
+    """Return the labels of runs that are shown together, by their ids: each has the name that it has in the charts."""
+    names = told_apart({run.id: run.name for run in runs})
+    return {run.id: f"{names[run.id]} · {load.local_time(run.created)}" for run in runs}
+
+
 def run(*kinds: str, label: str = "Run", empty: str = "", first: Callable[[Run], bool] | None = None) -> Run:
     """Let the user choose a run of one of ``kinds``; without one, say what to do and end the page.
 
@@ -226,7 +224,7 @@ def run(*kinds: str, label: str = "Run", empty: str = "", first: Callable[[Run],
     by_id = {r.id: r for r in list_runs() if r.kind in kinds}
     if not by_id and not address.asks("run"):
         page.nothing_yet(empty or "No training has been run yet.", pages.TRAIN, "Start a training")
-    labels = {i: describe_run(r) for i, r in by_id.items()}
+    labels = describe_runs(list(by_id.values()))
     default = next((i for i, r in by_id.items() if first(r)), None) if first else None
     missing = partial(missing_run, kinds=kinds)
     return by_id[from_url(label, list(by_id), labels, "run", missing=missing, stays=True, default=default)]

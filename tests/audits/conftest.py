@@ -31,8 +31,8 @@ def no_weights_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture(autouse=True)
-def end_all_runs(private_folders: None) -> Iterator[None]:
+def end_all_runs(tmp_path: Path) -> Iterator[None]:
     yield
-    for run in list_runs():
+    for run in list_runs(tmp_path / "runs"):
         if run.active:
             run.kill()

@@ -66,6 +66,12 @@ def said(app: AppTest) -> str:
     return re.sub(r"\\([^\w\s])", r"\1", "\n".join(str(element.value) for element in elements))
 
 
+def first_place(app: AppTest, kind: str, label: str = "") -> int:
+    """Return the place, from the top of the page, of the first element of a kind, with this label where it has one."""
+    elements = [(e.type, getattr(e, "label", "")) for e in app.main]
+    return next(k for k, (found, named) in enumerate(elements) if found == kind and named.startswith(label))
+
+
 def shown(app: AppTest) -> dict[str, str]:
     """The address that the browser has after a page ran: Streamlit's, or the one that it was completed to."""
     return {name: values[-1] for name, values in app.session_state["address"].shown.items()}

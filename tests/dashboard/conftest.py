@@ -101,8 +101,9 @@ def no_weights_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture(autouse=True)
-def end_all_runs(private_folders: None):
+def end_all_runs(tmp_path: Path) -> Iterator[None]:
+    """End the runs of this test, and no others: its folders may not be those of the environment any more."""
     yield
-    for run in list_runs():
+    for run in list_runs(tmp_path / "runs"):
         if run.active:
             run.kill()

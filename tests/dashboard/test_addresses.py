@@ -98,7 +98,7 @@ def test_nonsense_in_any_parameter_is_named_and_the_address_stays(page: str, tra
 
 
 LATER = {("study", name) for name in ("first", "level", "measure")} | {("weights", "from")}
-LATER |= {("data", name) for name in ("flag", "flags-page")}
+LATER |= {("data", name) for name in ("flag", "flags-page", "pairs-page")}
 LATER |= {("results", name) for name in ("finding", "outcome")}  # of networks of several findings alone
 LATER |= {
     ("trust", name) for name in ("finding", "checklist", "rank", "group", "cluster", "turn", "page")
@@ -300,15 +300,15 @@ def test_a_cut_file_of_a_run_is_reported_in_one_line_and_never_a_traceback(page:
 
 
 @pytest.fixture
-def locked(trained: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def locked(trained: Run) -> Iterator[None]:
     """Every read of a run's status is refused by the system."""
 
     def refuse(self: object) -> None:
         raise PermissionError(13, "Permission denied", str(trained.folder.path / "status.json"))
 
-    monkeypatch.setattr(Run, "status", refuse)
-    yield
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "status", refuse)
+        yield
 
 
 @pytest.mark.usefixtures("locked")

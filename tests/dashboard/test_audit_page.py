@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from apps import codes, opened, said
+from apps import codes, first_place, opened, said
 
 from cxr.data import Manifest
 from cxr.experiments.data_audit.job import KIND
@@ -25,6 +25,7 @@ def test_a_button_starts_an_audit_and_its_findings_are_shown(demo: Manifest) -> 
     assert not app.exception, app.exception
     assert run.results()["finding"] in said(app)
     assert app.button(key="audit:start").label == "Audit again"
+    assert first_place(app, "info") < first_place(app, "toggle", "Search for burned-in text"), "what was found is first"
     tables = [table.value for table in app.dataframe]
     assert any(
         "mean AUC" in table and "Source" in table["property"].str.removesuffix(" ?").tolist() for table in tables

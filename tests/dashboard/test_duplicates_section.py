@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from apps import codes, opened, said
+from apps import codes, opened, said, shown_in_gallery
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -17,6 +17,11 @@ from cxr.data.library import update_data_set
 from cxr.experiments.duplicates.job import run as search_run
 from cxr.experiments.duplicates.results import KIND
 from cxr.runs import RunFolder, list_runs
+from tests.dashboard.conftest import DASHBOARD
+
+from sections.data.duplicates import groups_of  # isort: skip  - found through the path that conftest sets
+
+assert DASHBOARD
 
 
 def films(folder: Path, channels: int) -> Path:
@@ -55,6 +60,10 @@ def test_the_page_looks_for_them_shows_them_and_keeps_them_together(
     assert not app.exception
     assert [run.params.group for run in list_runs(kind=KIND)] == [False]
     assert "2 of 4 X-rays are here more than once: 1 pair in 1 group, 0 with the same pixels." in said(app)
+    pictures = shown_in_gallery(app)
+    assert [picture["caption"].split(" · ")[:2] for picture in pictures] == [["group 1", "Größe"], ["group 1", "well"]]
+    beyond = opened("data", data="films", look="check", **{"pairs-page": "2"})
+    assert "page of the duplicates '2'" in beyond.error[0].value
     (pairs,) = (frame.value for frame in app.dataframe if "agreement" in frame.value.columns)
     assert pairs[["label", "how b differs from a"]].to_numpy().tolist() == [["Größe / well", "inverted"]]
     assert "cxr data duplicates films --group" in commands(app)
@@ -66,6 +75,10 @@ def test_the_page_looks_for_them_shows_them_and_keeps_them_together(
     app = opened("data", data="films", look="check")
     assert "New splits keep each group together." in said(app)
     assert "cxr data duplicates films" in commands(app)
+
+
+def test_pictures_of_a_group_follow_each_other_also_where_a_late_pair_joins_two() -> None:
+    assert groups_of([("a", "b"), ("x", "y"), ("c", "d"), ("d", "b")]) == [["c", "d", "a", "b"], ["x", "y"]]
 
 
 def test_groups_that_stand_in_two_splits_are_named_and_a_stopped_search_can_be_resumed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -21,6 +22,7 @@ from sections.home.next_step import best_step  # isort: skip
 from widgets import pages  # isort: skip
 
 assert DASHBOARD
+ROOM = 1280 - 250 - 2 * 48 - 36  # pixels, without the sidebar, the margins and the boxes to tick
 LONG = "no group of class 'Büschel' is left for split 'test', which is said here as a whole and is never cut off" * 2
 
 
@@ -135,6 +137,9 @@ def test_a_run_opens_with_its_network_and_its_x_rays(demo: Manifest) -> None:
     assert opens("find-duplicates") == ("data", {"look": ["check"], "data": [data]})
     assert opens("audit-network", **of_network) == ("trust", {})
     assert opens("audit-data", manifest="/gone/manifest.csv") == ("data", {})
+    table = runs_shown(opened("home"))
+    assert set(table.loc[table["kind"] != "audit-data", "data"]) == {data}
+    assert sorted(table.loc[table["kind"] == "audit-data", "data"]) == ["", data], "its X-rays are not there any more"
     made_here = Run(RunFolder.create(runs_root(), "demo", {"name": data}, "y"))
     assert run_address.address_of(made_here, made_here.status(), names) == f"data?data={data}"
 
@@ -143,8 +148,11 @@ def test_the_overview_leads_to_each_data_set_and_says_what_came_of_audits(demo: 
     audit, text = made("audit-network", "a"), made("text-experiment", "t")
     audit.folder.write_json("results.json", {"findings": [], "counts": {"serious": 1, "warning": 2, "note": 0}})
     text.folder.write_json("results.json", {"n_changed": 3, "n_images": 1200})
+    check = made("check-data", "c")
+    check.folder.write_json("results.json", {"finding": "25 of 60 X-rays may not be what they seem: cut 25."})
     app = opened("home")
     results = runs_shown(app).set_index("name")["result"]
+    assert results["c"] == "25 of 60 X-rays may not be what they seem: cut 25."
     assert (results["a"], results["t"]) == ("1 serious, 2 warnings", "3 of 1,200 predictions changed")
     sets = next(frame.value for frame in app.dataframe if "from" in frame.value.columns)
     assert sets["page"].tolist() == [f"data?data={name}" for name in sets["name"]]
@@ -172,3 +180,44 @@ def test_how_long_a_run_took(started: Any, ended: Any, state: str, seconds: Any)
     from cxr.runs import Status
 
     assert runs_table.took(Status(state=state, started=started, ended=ended)) == seconds
+
+
+def test_trainings_can_be_sorted_by_parameters_and_figures_and_compared_from_there(private_folders: None) -> None:
+    runs = []
+    for seed, value in ((1, 0.5), (2, 0.9), (3, None)):
+        recipe = {"backbone": "densenet-small", "size": 96, "seed": seed}
+        recipe["stages"] = [{"epochs": 2}, {"epochs": 3, "optimiser": {"lr": 0.01 * seed}}]
+        folder = RunFolder.create(runs_root(), "train", {"manifest": "m.csv", "recipe": recipe}, f"Größe {seed}")
+        folder.update_status(state="finished", started=1000.0, ended=4000.0)
+        if value is not None:
+            scores = {"accuracy": {"value": value, "low": 0.1, "high": 1.0}, "auc": {"value": 0.7}}
+            folder.write_json("results.json", {"splits": {"val": {}, "test": scores}})
+        runs.append(Run(folder))
+    multi_label = made("train", "findings of before", "failed", error=LONG)
+    multi_label.folder.write_json("results.json", {"splits": {"all": {"auc": {"value": 0.8}}}})
+    made("evaluate", "no training")
+    app = opened("home", kind="train")
+    shown = next(frame for frame in app.dataframe if "seed" in frame.value.columns)
+    widths = [column["width"] for column in json.loads(shown.proto.columns).values() if "width" in column]
+    assert len(widths) == len(shown.value.columns)
+    assert sum(widths) <= ROOM, "no column is out of sight at 1280 pixels"
+    table = shown.value.set_index("name")
+    assert not app.exception
+    assert set(table.index) == {"Größe 1", "Größe 2", "Größe 3", "findings of before"}
+    assert table.loc["Größe 2", ["split", "accuracy", "AUC", "size", "epochs", "learning rate"]].tolist() == [
+        *("test", 0.9, 0.7, 96, 5, 0.02)
+    ]
+    assert table["accuracy"].isna().tolist() == [name in ("Größe 3", "findings of before") for name in table.index]
+    assert table.loc["findings of before", ["split", "AUC"]].tolist() == ["all", 0.8]
+    assert LONG in said(app)
+    assert "Tick two or more" in said(app)
+    rows = [list(table.index).index(name) for name in ("Größe 2", "Größe 1")]
+    app.session_state["home:trainings"] = {"selection": {"rows": rows, "columns": [], "cells": []}}
+    app.run()
+    links = {link.proto.label: parse_qs(link.proto.query_string) for link in app.get("page_link")}
+    assert "Compare on the same X-rays" not in links, "they have predicted none"
+    for run in runs[:2]:
+        run.folder.write_predictions(pd.DataFrame({"image_id": ["a"]}))
+    links = {link.proto.label: parse_qs(link.proto.query_string) for link in app.run().get("page_link")}
+    assert links["Compare on the same X-rays"] == {"runs": [f"{runs[1].id},{runs[0].id}"]}
+    assert links["Compare their curves"] == {"run": [runs[1].id], "compare": [runs[0].id]}

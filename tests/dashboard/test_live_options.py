@@ -16,7 +16,7 @@ from cxr.runs import Run, RunFolder
 from cxr.runs.metrics.metrics_table import Metrics
 from tests.dashboard.conftest import DASHBOARD
 
-from sections.live import axes, curves, seeds  # isort: skip  - found through the path that conftest sets
+from sections.live import axes, curves, seeds, usage  # isort: skip  - found through the path that conftest sets
 from sections.live.axes import View  # isort: skip
 from widgets import charts  # isort: skip
 
@@ -233,7 +233,12 @@ def test_a_training_tells_how_many_steps_an_epoch_has(trained: Run, tmp_path: Pa
 
 def test_no_chart_measures_its_labels_which_would_draw_it_twice() -> None:
     runs = {"a": Metrics.of_rows(rows_of(2))}
-    for draw in (curves.loss_curves, curves.score_curves, curves.rate_curves, curves.speed_curves):
-        layout = draw(runs, View(log=True)).layout
-        for axis in (layout.xaxis, layout.yaxis):
+    drawn = (curves.loss_curves, curves.score_curves, curves.rate_curves, curves.speed_curves)
+    figures = [draw(runs, View(log=True)) for draw in drawn]
+    figures.append(curves.neuron_curves([{"epoch": 1, "neurons": {"ill": {"kept": "", "change": 0.1}}}]))
+    used = {name: np.array([1.0, 2.0]) for name in ("cores", "memory_mb", "gpu", "gpu_mb")}
+    figures += usage.charts_of(used | {"time": np.array([1.0, 2.0])}, runs["a"], View("time")).values()
+    assert len(figures) == 9
+    for figure in figures:
+        for axis in (figure.layout.xaxis, figure.layout.yaxis):
             assert (axis.automargin, axis.ticklabeloverflow) == (False, "allow")

@@ -69,11 +69,37 @@ def test_home_starts_a_demo_training_with_one_button(demo: Manifest) -> None:
     assert Path(run.spec["params"]["manifest"]) == demo.path
 
 
-def test_home_without_synthetic_xrays_says_how_to_make_them() -> None:
+def test_home_without_synthetic_xrays_makes_them_first_and_then_offers_the_tour(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cxr.runs.starting.launch", lambda folder: None)
     app = opened("home")
-    button(app, "Train a fresh demo network").click().run()
-    assert "cxr demo" in app.error[0].value
-    assert list_runs() == []
+    assert "cxr demo" in codes(app)
+    assert not [link for link in app.get("page_link") if "Take the tour" in link.proto.label]
+    assert "Train a fresh demo network" not in [b.label for b in app.button]
+    button(app, "Make the synthetic X-rays").click().run()
+    assert not app.exception
+    (run,) = list_runs(kind="demo")
+    assert run.params.name == "demo"
+    assert "They are being made" in said(app)
+    assert "Make the synthetic X-rays" not in [b.label for b in app.button], "once is enough"
+
+
+def test_home_with_synthetic_xrays_offers_the_tour_and_leads_to_the_import(demo: Manifest) -> None:
+    links = {link.proto.label: link.proto.query_string for link in opened("home").get("page_link")}
+    assert any(label.startswith("New here? Take the tour") for label in links)
+    assert links["Import X-rays"] == "tab=Import"
+
+
+@pytest.mark.parametrize("tab", ["Synthetic X-rays", "Import"])
+def test_data_without_a_set_leads_to_the_tabs_that_make_one_and_says_so_there_alone(tab: str) -> None:
+    app = opened("data")
+    assert "No data set yet" in app.tabs[0].info[0].value
+    assert [len(part.info) for part in app.tabs] == [1, 0, 0]
+    assert len(app.info) == 1
+    app.button(key=f"data:first:{tab}").click().run()
+    assert not app.exception
+    assert app.session_state["data:tab"] == tab
 
 
 def test_data_counts_the_xrays_by_class_split_and_source(demo: Manifest) -> None:
@@ -207,6 +233,18 @@ def test_data_lists_splits_in_the_order_of_a_training_and_keeps_an_official_test
         "test",
         "all",
     ]
+
+
+def test_data_warns_of_patients_in_two_splits_above_the_x_rays_and_tells_the_rest_beside_the_splits(
+    demo: Manifest,
+) -> None:
+    apart = demo.table.assign(patient_id=["p" if k < 60 else f"q{k}" for k in range(len(demo.table))])
+    save_data_set("apart", demo.with_table(apart), split_notes=["Each class has as many X-rays."])
+    app = opened("data", data="apart")
+    assert any("1 patient in more than one split" in box.value for box in app.warning)
+    assert "as many X-rays" not in said(app), "the X-rays are on the first screen"
+    assert "as many X-rays" in said(opened("data", data="apart", look="splits"))
+    assert not any("in more than one split" in box.value for box in opened("data", data="demo").warning)
 
 
 def test_train_takes_validation_from_train_where_test_came_with_the_data(demo: Manifest) -> None:

@@ -145,7 +145,9 @@ def test_two_runs_of_one_name_and_minute_are_told_apart(tmp_path: Path) -> None:
         app.checkbox(key="results:include-seen").check().run()
         assert app.query_params["run"] == chosen
     first, second = app.selectbox(key="pick:run").options
-    assert {first[-9:], second[-9:]} == {" · abcdef", f" · {run.id.split('-')[2]}"}
+    assert {label.split(" · ")[0] for label in (first, second)} == {
+        f"{run.name} ({mark})" for mark in ("abcdef", run.id.split("-")[2])
+    }
 
 
 def pressed(app: AppTest, label: str) -> None:

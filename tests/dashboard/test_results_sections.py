@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 from cxr.evaluation.metrics import probabilities
 from cxr.evaluation.tables.job import evaluate_table
 from cxr.paths import runs_root
-from cxr.runs import Run
+from cxr.runs import Run, mark_of
 from cxr.runs.folder import RunFolder
 
 NAMES = ("no finding", "TB|old", "*flu*")
@@ -170,6 +171,28 @@ def test_runs_are_compared_with_the_x_rays_on_which_they_disagree(tmp_path: Path
     assert f"cxr compare {first.id} {second.id} --split test" in codes(app)
     choice.set_value("second").run()
     assert app.query_params["list"] == "second"
+
+
+def test_runs_of_one_long_name_are_told_apart_and_their_names_leave_room_for_the_marks(tmp_path: Path) -> None:
+    name = "twice transfer learning that keeps neurons, on X-rays of 2 hospitals & more"
+    runs = [measured(tmp_path, "single-label", seed=seed) for seed in (3, 4)]
+    for run in runs:
+        spec = json.loads((run.folder.path / "spec.json").read_text()) | {"name": name}
+        (run.folder.path / "spec.json").write_text(json.dumps(spec))
+    marks = [mark_of(run.id) for run in runs]
+    app = opened("compare", runs=",".join(run.id for run in runs), split="test")
+    assert not app.exception
+    chosen = app.multiselect(key="compare:runs")
+    assert [label.split(" · ")[0] for label in chosen.options] == [f"{name} ({mark})" for mark in reversed(marks)]
+    figures, differences = (json.loads(chart.proto.spec)["layout"] for chart in app.get("plotly_chart"))
+    for label, mark in zip(figures["yaxis"]["ticktext"], marks, strict=False):
+        lines = label.split("<br>")
+        assert html.unescape(" ".join(lines)) == f"{name} ({mark})"
+        assert max(map(len, lines)) <= 26
+        assert figures["height"] >= 4 * 17 * len(lines)
+    assert figures["yaxis"]["ticktext"][2].startswith("always '")
+    assert differences["xaxis"]["title"]["text"] == "difference", "a long name would be cut off there"
+    assert f"Right of 0: {name} ({marks[0]}) is better." in said(app)
 
 
 def test_three_runs_of_findings_are_compared_two_by_two(tmp_path: Path) -> None:

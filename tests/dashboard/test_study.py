@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from apps import codes, done_by_call, opened, refused, said
+from apps import codes, done_by_call, first_place, opened, refused, said
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
@@ -92,6 +92,8 @@ def test_a_finished_study_shows_its_members_differences_and_what_they_do_not_tel
     assert "finished" in table.loc["a", "seed 0"]
     assert "Seeds are not patients" in said(app)
     assert any("b against a" in text.value for text in app.markdown)
+    order = [first_place(app, kind) for kind in ("header", "plotly_chart", "slider", "dataframe")]
+    assert order == sorted(order), "the answer, its curves, what changes them, and then the members"
 
 
 @pytest.mark.usefixtures("quick_members")

@@ -163,6 +163,8 @@ def test_what_does_not_go_together_is_reported_in_one_line_and_starts_nothing(de
 
 def test_a_recipe_that_finds_nothing_to_learn_from_is_refused_before_it_starts(demo: Manifest) -> None:
     app = opened("train", recipe="twice-keep")
+    assert len(app.warning) == 1, "before anything is pressed"
+    assert "stage 1 (findings) has nothing to learn from" in said(app)
     widget(app.selectbox, "Initial weights").select("none (random)").run()
     widget(app.button, "Start training").click().run()
     assert "stage 1 (findings) has nothing to learn from" in app.error[0].value

@@ -392,12 +392,12 @@ TRUTH = np.arange(8) % 2
 @pytest.mark.parametrize(
     ("other", "error"),
     [
-        (single("b", TRUTH, TRUTH, ("a", "ill")), "only 'a' has b; only 'b' has ill. Needed: the same class names"),
-        (several("b", np.ones((8, 2)), np.ones((8, 2))), "run 'a' is single-label, run 'b' is multi-label"),
+        (single("b", TRUTH, TRUTH, ("a", "ill")), "only 'net a' has b; only 'net b' has ill. Needed: the same class"),
+        (several("b", np.ones((8, 2)), np.ones((8, 2))), "run 'net a' is single-label, run 'b' is multi-label"),
         (single("a", TRUTH, TRUTH), "run 'a' is given twice"),
         (
             replace(single("b", TRUTH, TRUTH), table=single("b", TRUTH, TRUTH).table.assign(image_id=list("stuvwxyz"))),
-            "no X-ray is shared by all runs, compared by image_id: 'a' (8 X-rays), 'b' (8 X-rays)",
+            "no X-ray is shared by all runs, compared by their ids: 'net a' (8 X-rays), 'net b' (8 X-rays)",
         ),
     ],
 )
@@ -405,6 +405,14 @@ def test_runs_that_cannot_be_compared_are_refused_by_name(other: Predictions, er
     with pytest.raises(RunError) as refused:
         compare_predictions([single("a", TRUTH, TRUTH), other])
     assert error in str(refused.value)
+
+
+def test_only_runs_that_share_a_name_are_told_apart_by_their_ids():
+    elsewhere = single("b", TRUTH, TRUTH).table.assign(image_id=list("stuvwxyz"))
+    twin = replace(single("b", TRUTH, TRUTH), name="net a", table=elsewhere)
+    with pytest.raises(RunError) as refused:
+        compare_predictions([single("a", TRUTH, TRUTH), twin])
+    assert "'net a (a)' (8 X-rays), 'net a (b)' (8 X-rays)" in str(refused.value)
 
 
 def test_x_rays_under_other_names_in_other_data_are_paired_by_their_files(tmp_path):
@@ -449,7 +457,7 @@ def test_trainings_of_one_recipe_with_several_seeds_are_named_and_a_study_is_the
     elsewhere = training("other data", scratch | {"seed": 5}, "another")
     notes = [note for note in compare([first, second, larger])["notes"] if "of one recipe" in note]
     assert len(notes) == 1
-    assert f"{first.id} (seed 0), {second.id} (seed 7). They are not pooled here" in notes[0]
+    assert "one (seed 0), two (seed 7). They are not pooled here" in notes[0]
     assert "`cxr study show claim`" in notes[0]
     for runs in ([first, again], [first, larger], [first, elsewhere]):
         assert not [note for note in compare(runs)["notes"] if "of one recipe" in note]

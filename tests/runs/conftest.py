@@ -35,12 +35,12 @@ sys.exit(cxr.runs.worker.main(sys.argv[1]))
 
 
 @pytest.fixture
-def job_kinds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def job_kinds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Make the kinds of ``tests.runs.jobs`` startable; whatever still runs afterwards is ended."""
     monkeypatch.setattr(kinds, "KINDS", jobs.KINDS)
     monkeypatch.setattr(local, "worker_command", lambda folder: [sys.executable, "-c", WORKER, str(folder)])
     yield
-    for run in list_runs():
+    for run in list_runs(tmp_path / "runs"):
         if run.active:
             run.kill()
 
@@ -56,13 +56,13 @@ def loopback() -> Iterator[Path]:
 
 
 @pytest.fixture
-def real_slurm(loopback: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def real_slurm(loopback: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """The Slurm, for this test and its processes; whatever still runs or waits afterwards is cancelled."""
     monkeypatch.setenv("SLURM_CONF", str(loopback))
     monkeypatch.setattr(client, "CACHE_S", 0.3)
     monkeypatch.setattr(client, "_cache", {})
     yield
-    for run in list_runs():
+    for run in list_runs(tmp_path / "runs"):
         if run.active:
             run.kill()
     subprocess.run(["scancel", "--user=root"], check=True)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from cxr.errors import RunError
-from cxr.runs import RunFolder, is_run_id, new_run_id
+from cxr.runs import RunFolder, is_run_id, mark_of, new_run_id, told_apart
 
 
 @pytest.fixture
@@ -34,6 +34,18 @@ def test_ids_sort_by_time_and_are_safe_in_paths_and_urls():
     ids = [new_run_id("Übung/../x y"), new_run_id(""), new_run_id("a" * 300)]
     assert all(is_run_id(run_id) and len(run_id) < 80 for run_id in ids)
     assert len({new_run_id("x") for _ in range(100)}) == 100
+
+
+def test_only_runs_that_share_a_name_have_a_part_of_their_id_behind_it() -> None:
+    first, second, other = "20261130-225525-995480-demo", "20261130-225918-41c9ed-demo", new_run_id("Größe")
+    assert [mark_of(i) for i in (first, second, "of somebody else")] == ["995480", "41c9ed", "of somebody else"]
+    names = {first: "demo", second: "demo", other: "Größe"}
+    assert told_apart(names) == {first: "demo (995480)", second: "demo (41c9ed)", other: "Größe"}
+    of_another_day = "20261201-225525-995480-demo"
+    assert told_apart({first: "demo", of_another_day: "demo"}) == {
+        first: f"demo ({first})",
+        of_another_day: f"demo ({of_another_day})",
+    }
 
 
 @pytest.mark.parametrize(

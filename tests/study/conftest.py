@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,10 +41,10 @@ def plan(recipes: Any = None, **changes: Any) -> Plan:
 
 
 @pytest.fixture(autouse=True)
-def end_all_runs(private_folders: None):
+def end_all_runs(tmp_path: Path) -> Iterator[None]:
     yield
     for kind in ("study", "train"):
-        for run in list_runs(kind=kind):
+        for run in list_runs(tmp_path / "runs", kind=kind):
             if run.active:
                 run.kill()
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from cxr.evaluation.comparison.bootstrap import paired_bootstrap
 from cxr.evaluation.comparison.measures import ACCURACY, BALANCED, Measures
-from cxr.evaluation.comparison.pairing import Paired, Predictions, pair, predictions_of, with_files
+from cxr.evaluation.comparison.pairing import Paired, Predictions, names_of, pair, predictions_of, with_files
 from cxr.evaluation.comparison.references import delong, mcnemar
 from cxr.evaluation.comparison.results import Baseline, Compared, ComparisonResults, Difference, Reference
 from cxr.evaluation.comparison.seeds import seed_notes
@@ -62,7 +62,7 @@ def compare_predictions(
     0.05.
     """
     paired = pair(runs)
-    measures, names = Measures(paired), _names(runs)
+    measures, names = Measures(paired), names_of(runs)
     differences = _differences(measures, runs, names, seed)
     return {
         "task": paired.task,
@@ -88,12 +88,6 @@ def published_tests(runs: Sequence[Predictions], seed: int = 0) -> list[Referenc
 
 def _published_tests(measures: Measures, runs: Sequence[Predictions], seed: int) -> list[Reference]:
     return [*_references(measures, runs), *_resampled(measures, runs, seed)]
-
-
-def _names(runs: Sequence[Predictions]) -> list[str]:
-    """Return the names of the runs, with their ids where two are called alike."""
-    names = [run.name for run in runs]
-    return [run.name if names.count(run.name) == 1 else f"{run.name} ({run.run})" for run in runs]
 
 
 def _compared(measures: Measures, index: int, run: Predictions, name: str, seed: int) -> Compared:

@@ -18,7 +18,7 @@ from cxr.evaluation.summary import TARGET
 from cxr.formatting import xrays
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 from cxr.paths import cache_root
-from cxr.runs import Run
+from cxr.runs import Run, told_apart
 
 PROBABILITY = "prob_"
 BY_ID, BY_FILE = "image_id", "file"
@@ -97,6 +97,12 @@ class Paired:
     paired_by: str = BY_ID
     all_seen: bool = False
     contradicted: int = 0
+
+
+def names_of(runs: Sequence[Predictions] | Sequence[Run]) -> list[str]:
+    """Return the names of different runs, with a part of their ids where two are called alike."""
+    names = {run.run if isinstance(run, Predictions) else run.id: run.name for run in runs}
+    return list(told_apart(names).values())
 
 
 def predictions_of(run: Run, split: str | None = None) -> Predictions:
@@ -195,20 +201,18 @@ def _check(runs: Sequence[Predictions]) -> None:
     twice = sorted({run for run in ids if ids.count(run) > 1})
     if twice:
         raise wrong_use(RunError(f"run {twice[0]!r} is given twice: a comparison needs different runs"))
-    first = runs[0]
-    for other in runs[1:]:
+    first, names = runs[0], names_of(runs)
+    for name, other in zip(names[1:], runs[1:], strict=True):
         if other.task != first.task:
             raise wrong_use(
-                RunError(
-                    f"run {first.run!r} is {first.task}, run {other.run!r} is {other.task}: they cannot be compared"
-                )
+                RunError(f"run {names[0]!r} is {first.task}, run {name!r} is {other.task}: they cannot be compared")
             )
         only = [sorted(set(a.classes) - set(b.classes)) for a, b in ((first, other), (other, first))]
         if any(only):
             parts = [
-                f"only {run.run!r} has {', '.join(names)}"
-                for run, names in zip((first, other), only, strict=True)
-                if names
+                f"only {run!r} has {', '.join(classes)}"
+                for run, classes in zip((names[0], name), only, strict=True)
+                if classes
             ]
             raise wrong_use(RunError(f"the runs' classes differ: {'; '.join(parts)}. Needed: the same class names"))
 
@@ -221,8 +225,9 @@ def _keyed(run: Predictions, paired_by: str) -> pd.DataFrame:
 
 
 def _nothing_shared(runs: Sequence[Predictions], paired_by: str) -> str:
-    names = ", ".join(f"{run.run!r} ({xrays(len(run.table))})" for run in runs)
-    return f"no X-ray is shared by all runs, compared by {paired_by}: {names}. Needed: runs measured on the same X-rays"
+    each = ", ".join(f"{name!r} ({xrays(len(run.table))})" for name, run in zip(names_of(runs), runs, strict=True))
+    by = "their files" if paired_by == BY_FILE else "their ids"
+    return f"no X-ray is shared by all runs, compared by {by}: {each}. Needed: runs measured on the same X-rays"
 
 
 def _excluded(rows: Sequence[pd.DataFrame], classes: Sequence[str], task: str) -> tuple[dict[str, np.ndarray], bool]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import textwrap
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
@@ -10,6 +12,9 @@ from cxr.evaluation.comparison import ComparisonResults
 from cxr.evaluation.comparison.results import Difference
 
 from widgets.charts import COLOURS, GREY, NOTABLE, ORDINARY
+
+_WIDEST = 26  # letters of a line of a label
+_ROW, _LINE = 34, 17  # pixels
 
 
 def figures(results: ComparisonResults, measure: str) -> go.Figure:
@@ -41,9 +46,7 @@ def differences(rows: Sequence[Difference], names: dict[str, str]) -> go.Figure:
             colour = NOTABLE if row["different"] else ORDINARY
             figure.add_scatter(**_point(place, row["value"], row["low"], row["high"], colour, "square"))
     figure.add_vline(x=0, line={"color": GREY, "width": 1, "dash": "dot"})
-    first = names[rows[0]["run"]]
-    title = f"difference (right of 0: {first} better)" if len(names) == 2 else "difference"
-    return _laid_out(figure, labels, title)
+    return _laid_out(figure, labels, "difference")
 
 
 def _point(
@@ -62,11 +65,13 @@ def _point(
 
 
 def _laid_out(figure: go.Figure, labels: Sequence[str], title: str) -> go.Figure:
-    figure.update_layout(height=64 + 34 * len(labels), margin={"l": 10, "r": 10, "t": 6, "b": 44}, hovermode="closest")
+    lines = [textwrap.wrap(html.escape(label, quote=False), _WIDEST) for label in labels]
+    row = max([_ROW, *(_LINE * len(of_label) for of_label in lines)])
+    figure.update_layout(height=64 + row * len(labels), margin={"l": 10, "r": 10, "t": 6, "b": 44}, hovermode="closest")
     figure.update_xaxes(title=title)
     figure.update_yaxes(
         tickvals=list(range(len(labels))),
-        ticktext=list(labels),
+        ticktext=["<br>".join(of_label) for of_label in lines],
         range=[len(labels) - 0.5, -0.5],
         automargin=True,
         showgrid=False,

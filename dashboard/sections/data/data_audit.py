@@ -35,8 +35,8 @@ from widgets.run_state import start
 _IN_CHART = 25
 
 
-def show(chosen: DataSet, data: Manifest) -> None:
-    """Show the section: what the newest audit of this data set found, or how to start one."""
+def show(chosen: DataSet, data: Manifest) -> Sequence[object]:
+    """Show what the newest audit of this data set found, or how to start one; return the command that does it."""
     st.header("Audit", anchor=False)
     st.caption(
         "What tells the classes apart without a look at the chest? Source, view, sex, age, size, file format, borders, "
@@ -44,6 +44,7 @@ def show(chosen: DataSet, data: Manifest) -> None:
     )
     run = run_parts.newest_of_whole(KIND, chosen.manifest_path)
     running = run is not None and run.status()["state"] in ACTIVE
+    found = st.container()  # above the form: whoever comes back wants to see it
     pick.remember("audit:text", True)
     text = st.toggle(
         "Search for burned-in text",
@@ -57,13 +58,12 @@ def show(chosen: DataSet, data: Manifest) -> None:
     if not running and acts.button(label, icon=":material/troubleshoot:", type=kind, key="audit:start"):
         start(KIND, {"manifest": chosen.manifest_path, "text": text}, where=place.slurm, shards=place.shards)
         st.rerun()
-    page.command("cxr", "data", "audit", chosen.name, *["--no-text"] * (not text), *where.words(place))
-    if run is None:
-        return
-    if run.status()["state"] != "finished":
-        run_parts.watch(run, key="audit")
-        return
-    _show_results(run, audit_results(run), changed=run.spec.get("manifest_hash") not in ("", data.hash()))
+    with found:
+        if run is not None and run.status()["state"] != "finished":
+            run_parts.watch(run, key="audit")
+        elif run is not None:
+            _show_results(run, audit_results(run), changed=run.spec.get("manifest_hash") not in ("", data.hash()))
+    return ("cxr", "data", "audit", chosen.name, *["--no-text"] * (not text), *where.words(place))
 
 
 def _show_results(run: Run, results: AuditResults, *, changed: bool) -> None:

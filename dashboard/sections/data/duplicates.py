@@ -14,7 +14,7 @@ from cxr.data.library import DataSet, DuplicateFacts, facts_beside
 from cxr.experiments.duplicates.results import KIND
 from cxr.runs import ACTIVE
 
-from widgets import page, run_state, where
+from widgets import gallery, page, run_state, viewer, where
 from widgets.access import acts
 from widgets.run_state import start
 
@@ -52,6 +52,7 @@ def _show_found(chosen: DataSet, facts: DuplicateFacts, data: Manifest) -> None:
     st.caption(in_words(facts))
     pairs = _pairs(chosen)
     if pairs is not None and len(pairs):
+        _pictures(groups_of(pairs.iloc[:, :2].to_numpy().tolist()), data)
         st.dataframe(pairs, hide_index=True, height=min(320, 38 + 35 * len(pairs)))
     if not facts["pairs"]:
         return
@@ -66,6 +67,29 @@ def _show_found(chosen: DataSet, facts: DuplicateFacts, data: Manifest) -> None:
             "again, under *Counts and splits*.",
             icon=":material/call_split:",
         )
+
+
+def groups_of(pairs: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return the X-rays that pairs join, group by group, in the order in which the pairs name them."""
+    groups: dict[str, list[str]] = {}
+    for a, b in pairs:
+        one, other = groups.setdefault(a, [a]), groups.setdefault(b, [b])
+        if one is not other:
+            one += other
+            groups.update(dict.fromkeys(other, one))
+    return list({id(group): group for group in groups.values()}.values())
+
+
+def _pictures(groups: Sequence[Sequence[str]], data: Manifest) -> None:
+    """Show the X-rays of each group beside each other, as far as they are still in the data set."""
+    number = {i: n for n, group in enumerate(groups, 1) for i in group if i in data.positions}
+
+    def caption(image_id: str) -> str:
+        row = data.row(image_id)
+        parts = (f"group {number[image_id]}", row["label"], row["split"])
+        return viewer.plain(" · ".join(str(part) for part in parts if part))
+
+    gallery.grid(data, list(number), caption, key="duplicates", rows=2, picker_below=True, param="pairs-page")
 
 
 def in_words(facts: DuplicateFacts) -> str:

@@ -45,7 +45,7 @@ def show() -> None:
     if made is not None:
         import_guess.show_previews(made)
         mapped = import_guess.mapping(made, declared, key)
-    with st.expander("Options", icon=":material/tune:", expanded=made is None):
+    with st.expander("Options", icon=":material/tune:", expanded=bool(path) and made is None):
         fields = {name: option_field(option, key) for name, option in declared.items()}
     options = {name: _with_mapping(read, mapped.get(name, {})) for name, read in fields.items()}
     splits = st.selectbox(

@@ -9,13 +9,13 @@ import streamlit as st
 
 from cxr.data.importers.guessing import MAPPED, Guess, Guesses, guess
 from cxr.data.importers.import_options import Declaration
+from cxr.data.importers.previews import Preview
 from cxr.data.importers.registry import SOURCES
 from cxr.errors import CxrError
 
 from services import load
 from widgets import page, viewer
 
-_PER_ROW = 5
 _MOST_LABELS = 12
 _SIDE = 176
 _NOT_THERE = ""
@@ -85,20 +85,23 @@ def _explain(guesses: Guesses, guess: Guess | None) -> None:
 
 def show_previews(guess: Guess) -> None:
     """Show some of the X-rays, of as many classes and sources as fit, and below each what would be imported of it."""
-    for start in range(0, len(guess.previews), _PER_ROW):
-        cells = st.columns(_PER_ROW)
-        for cell, preview in zip(cells, guess.previews[start : start + _PER_ROW], strict=False):
-            file, label = preview["image"], preview["label"]
-            with cell:
-                try:
-                    picture = load.thumbnail_of(Path(file), _SIDE)
-                except (CxrError, OSError) as error:
-                    st.caption(viewer.plain(f"{Path(file).name}: {page.sentence(error)}"))
-                    continue
-                st.image(picture, alt=f"{Path(file).name} {label}".strip(), width="stretch")
-                known = [f"{_SHORT.get(name, name)} {value}" for name, value in preview["known"].items()]
-                st.markdown(f"**{viewer.plain(label or 'no class')}**")
-                st.caption(viewer.plain(" · ".join(known) or Path(file).name))
+    with st.container(horizontal=True):  # as many beside each other as the window is wide
+        for preview in guess.previews:
+            with st.container(width=_SIDE, gap="xsmall"):
+                _show_preview(preview)
+
+
+def _show_preview(preview: Preview) -> None:
+    file, label = preview["image"], preview["label"].replace("|", ", ")
+    try:
+        picture = load.thumbnail_of(Path(file), _SIDE)
+    except (CxrError, OSError) as error:
+        st.caption(viewer.plain(page.sentence(error)))  # which names the file
+        return
+    st.image(picture, alt=f"{Path(file).name} {label}".strip(), width="stretch")
+    known = [f"{_SHORT.get(name, name)} {value}" for name, value in preview["known"].items()]
+    st.markdown(f"**{viewer.plain(label or 'no class')}**")
+    st.caption(viewer.plain(" · ".join(known) or Path(file).name))
 
 
 def mapping(guess: Guess, declared: Mapping[str, Declaration], key: str) -> dict[str, dict[str, str]]:

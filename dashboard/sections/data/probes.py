@@ -45,8 +45,8 @@ _MASKS = {
 }
 
 
-def show(chosen: DataSet, data: Manifest) -> None:
-    """Show the section: what the newest probes of this data set found, or how to start them."""
+def show(chosen: DataSet, data: Manifest) -> Sequence[object]:
+    """Show what the newest probes of this data set found, or how to start them; return the command that does it."""
     st.header("Protocol probes", anchor=False)
     st.caption(
         "Can a simple classifier tell the source, or the class, from the X-ray without its lungs, from its border or "
@@ -54,6 +54,7 @@ def show(chosen: DataSet, data: Manifest) -> None:
     )
     run = run_parts.newest_of_whole(KIND, chosen.manifest_path)
     running = run is not None and run.status()["state"] in ACTIVE
+    found = st.container()  # above the form: whoever comes back wants to see it
     masks, text = _options(data, running=running)
     place = where.choose_with_shards(KIND)
     label = f"Probe these {len(data):,} X-rays" if run is None else "Probe again"
@@ -63,13 +64,12 @@ def show(chosen: DataSet, data: Manifest) -> None:
         start(KIND, params, where=place.slurm, shards=place.shards)
         st.rerun()
     words = [*["--masks", masks][: 2 * (masks != MASKS[0])], *["--no-text"] * (not text)]
-    page.command("cxr", "data", "probe", chosen.name, *words, *where.words(place))
-    if run is None:
-        return
-    if run.status()["state"] != "finished":
-        run_parts.watch(run, key="probes")
-        return
-    _show_results(run, probe_results(run), changed=run.spec.get("manifest_hash") not in ("", data.hash()))
+    with found:
+        if run is not None and run.status()["state"] != "finished":
+            run_parts.watch(run, key="probes")
+        elif run is not None:
+            _show_results(run, probe_results(run), changed=run.spec.get("manifest_hash") not in ("", data.hash()))
+    return ("cxr", "data", "probe", chosen.name, *words, *where.words(place))
 
 
 def _options(data: Manifest, *, running: bool) -> tuple[str, bool]:

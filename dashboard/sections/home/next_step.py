@@ -41,7 +41,7 @@ def best_step(sets: Sequence[DataSet], runs: Sequence[Run]) -> Step:
 
 
 OTHER_STEPS = (
-    Step(pages.DATA, "Import X-rays", "A folder per class, a table, DICOM or a public data set."),
+    Step(pages.DATA, "Import X-rays", "A folder per class, a table, DICOM or a public data set.", {"tab": "Import"}),
     Step(pages.EXPLORER, "Look at heatmaps", "Which pixels speak for a class? Works with the shipped network."),
     Step(pages.TEXT, "Mask the text", "Does the prediction depend on burned-in text?"),
 )

@@ -54,6 +54,13 @@ def data_set_names() -> dict[Path, str]:
     return {data.manifest_path.resolve(): data.name for data in list_data_sets()}
 
 
+def data_set_of(params: Mapping[str, Any], names: Mapping[Path, str]) -> str | None:
+    """Return the data set of the library that a run with these parameters reads or made, None where there is none."""
+    if params.get("manifest"):
+        return names.get(Path(params["manifest"]).resolve())
+    return params.get("name") if params.get("name") in names.values() else None
+
+
 def address_of(run: Run, status: Status, names: Mapping[Path, str]) -> str | None:
     """Return the address of the page that shows a run, None for a kind that no page shows.
 
@@ -75,9 +82,7 @@ def _subject(place: Place, params: Mapping[str, Any], names: Mapping[Path, str])
     """Return what an address names besides the run; None where that cannot be shown."""
     if not (place.of_network or place.of_data):
         return {}
-    file = params.get("manifest")
-    made = params.get("name") if params.get("name") in names.values() else None
-    data = names.get(Path(file).resolve()) if file else made
+    data = data_set_of(params, names)
     if data is None:
         return None
     split = {"split": params["split"]} if params.get("split") and place.page != "data" else {}

@@ -11,11 +11,12 @@ import streamlit as st
 
 from cxr.runs import ACTIVE, Run, Status
 
-from sections.home import run_address
+from sections.home import run_address, trainings
 from services import load
 from widgets import address, pick
 
 PER_PAGE = 12
+TRAININGS_PER_PAGE = 200  # they can be sorted, which pages would cut in pieces
 _ALL = "all"
 
 
@@ -34,34 +35,43 @@ def choose(runs: Sequence[Run]) -> list[Run]:
     )
     pick.leave("kind", kind, _ALL)
     chosen = [run for run in runs if kind in (_ALL, run.kind)]
+    per_page = TRAININGS_PER_PAGE if kind == "train" else PER_PAGE
     with right:
-        number = pick.page_number(-(-len(chosen) // PER_PAGE), key="home:page")
-    return chosen[(number - 1) * PER_PAGE : number * PER_PAGE]
+        number = pick.page_number(-(-len(chosen) // per_page), key="home:page")
+    return chosen[(number - 1) * per_page : number * per_page]
 
 
 def show(runs: Sequence[Run]) -> None:
-    """Show runs as a table, and below it in full why some have failed."""
+    """Show runs as a table, trainings alone with their parameters, and below it in full why some have failed."""
     statuses = {run.id: run.status() for run in runs}
+    if st.session_state.get("home:kind") == "train":
+        trainings.show(runs, statuses)
+    else:
+        _show_table(runs, statuses)
+    for run in runs[:PER_PAGE]:
+        if error := statuses[run.id].error:
+            st.caption(f":red[**{address.plain(run.name)}** failed:] {address.plain(error)}")
+
+
+def _show_table(runs: Sequence[Run], statuses: Mapping[str, Status]) -> None:
     st.dataframe(
         table(runs, statuses),
         hide_index=True,
         height="content",
         column_config={
             "page": st.column_config.LinkColumn("page", display_text="Open", width=55),
-            "name": st.column_config.TextColumn("name", width=180),
-            "kind": st.column_config.TextColumn("kind", width=130),
-            "state": st.column_config.TextColumn("state", width=75),
+            "name": st.column_config.TextColumn("name", width=150),
+            "data": st.column_config.TextColumn("data", width=80),
+            "kind": st.column_config.TextColumn("kind", width=115),
+            "state": st.column_config.TextColumn("state", width=70),
             "progress": st.column_config.ProgressColumn(
-                "progress", min_value=0, max_value=1, format="percent", width=90
+                "progress", min_value=0, max_value=1, format="percent", width=75
             ),
-            "result": st.column_config.TextColumn("result", width=220),
+            "result": st.column_config.TextColumn("result", width=205),
             "started": st.column_config.TextColumn("started", width=90),
-            "took": st.column_config.TextColumn("took", width=80),
+            "took": st.column_config.TextColumn("took", width=65),
         },
     )
-    for run in runs:
-        if error := statuses[run.id].error:
-            st.caption(f":red[**{address.plain(run.name)}** failed:] {address.plain(error)}")
 
 
 def table(runs: Sequence[Run], statuses: Mapping[str, Status]) -> pd.DataFrame:
@@ -71,6 +81,7 @@ def table(runs: Sequence[Run], statuses: Mapping[str, Status]) -> pd.DataFrame:
         {
             "page": run_address.address_of(run, statuses[run.id], names),
             "name": run.name,
+            "data": run_address.data_set_of(run.spec["params"], names) or "",
             "kind": run.kind,
             "state": statuses[run.id].state,
             "progress": round(statuses[run.id].progress, 2) if statuses[run.id].state in (*ACTIVE, "stopped") else None,

@@ -29,9 +29,6 @@ Curve = tuple[Floats, Floats]
 """Positions on the axis and values; NaN where the line is broken."""
 _HEIGHT, _NAME_HEIGHT, _NAMES_WITHIN = 370, 20, 4  # pixels; so many names take no room from the lines
 DEFAULT = View()
-_FIXED: dict[str, object] = {"automargin": False, "ticklabeloverflow": "allow"}
-"""Of both axes: Plotly draws a chart a second time when it has to measure labels to find its margins."""
-_MARGIN = {"l": 62, "r": 10, "t": 60, "b": 46}  # pixels, enough for ticks such as 0.0001
 
 
 def loss_curves(runs: Mapping[str, Metrics], view: View = DEFAULT, seeds: Sequence[Metrics] = ()) -> go.Figure:
@@ -94,7 +91,7 @@ def speed_curves(runs: Mapping[str, Metrics], view: View = DEFAULT) -> go.Figure
 
 def neuron_curves(rows: Sequence[Mapping]) -> go.Figure:
     """How far each output neuron has moved since its stage began, per epoch; kept neurons solid, new ones dashed."""
-    figure = empty_figure("Output neurons: change since the stage began", "epoch", "|w − w₀| / |w₀|")
+    figure = empty_figure("Output neurons: change since the stage began", "epoch", "|w − w₀| / |w₀|", fixed=True)
     figure.update_xaxes(dtick=max(1, len(rows) // 10))  # no ticks between epochs
     names = list(rows[-1]["neurons"])
     for name in names:
@@ -221,9 +218,8 @@ def _figure(title: str, y: str, view: View, n_names: int, **y_axis: object) -> g
         view.title,
         y,
         height=_HEIGHT + _NAME_HEIGHT * max(0, n_names - _NAMES_WITHIN),
-        x_axis=_FIXED,
-        y_axis=_FIXED | y_axis,
-        margin=_MARGIN,
+        y_axis=y_axis,
+        fixed=True,
         # Below the chart: the names of several runs are longer than the room beside the title.
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -0.22, "yanchor": "top"},
         uirevision=f"{view.axis} {view.log} {view.unit_s}",  # another axis: the zoom means nothing

@@ -18,7 +18,8 @@ _AXIS_TITLES = {"step": "Steps", "epoch": "Epochs", "time": "Time"}
 def choose_runs(chosen: Run, others: Sequence[Run]) -> list[Run]:
     """Let the user choose trainings to be drawn beside the chosen one."""
     by_id = {run.id: run for run in others}
-    labels = pick.distinct({run.id: pick.describe_run(run) for run in others})
+    labels = pick.describe_runs([chosen, *others])
+    del labels[chosen.id]
     pick.arrive_some("live:compare", "compare", list(labels))
     compared = st.multiselect(
         "Compare with", list(labels), format_func=labels.__getitem__, placeholder="other trainings", key="live:compare"

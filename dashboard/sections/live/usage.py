@@ -49,6 +49,7 @@ def charts_of(usage: Usage, metrics: Metrics, view: View) -> dict[str, go.Figure
             unit,
             _HEIGHT,
             y_axis={"rangemode": "tozero"},
+            fixed=True,
             uirevision=f"{view.axis} {view.unit_s}",
         )
         line = {"color": COLOURS[0], "width": 2}

@@ -23,7 +23,7 @@ def mean_curves(report: Report, k: int, level: float) -> go.Figure:
     The first ``k`` epochs are shaded, ``level`` is a dashed line.
     """
     title = METRIC_TITLES[report.plan.metric]
-    figure = charts.empty_figure(title[0].upper() + title[1:], "epoch of the last stage", "", height=420)
+    figure = charts.empty_figure(title[0].upper() + title[1:], "epoch of the last stage", "", height=370, fixed=True)
     last = max((learning_curve.epochs for learning_curve in report.learning_curves), default=1)
     figure.update_xaxes(dtick=max(1, last // 10))  # no ticks between epochs
     figure.add_vrect(x0=0 if report.start else 1, x1=k, fillcolor=charts.GREY, opacity=0.12, line_width=0)

@@ -28,7 +28,7 @@ def show(recipe: Recipe, base: Recipe, data: Manifest) -> None:
     try:
         plans = load.plan(recipe, data)
     except CxrError as error:  # the start would refuse it with the same words
-        text.caption(viewer.plain(page.sentence(error)))
+        text.warning(viewer.plain(page.sentence(error)), icon=":material/block:")
         return
     trials = st.session_state.setdefault(_KEY, {})
     key = (recipe.to_yaml(), len(plans[-1].classes))
