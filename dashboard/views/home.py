@@ -36,10 +36,13 @@ def try_it(runs: Sequence[Run]) -> tuple[str, ...]:
     st.write("Make the synthetic X-rays, which takes a minute. A small DenseNet learns from them in three more.")
     if any(run.kind == "demo" and run.active for run in runs):
         st.caption("They are being made, see below.")
-    elif acts.button("Make the synthetic X-rays", type="primary", icon=":material/auto_awesome:"):
-        start("demo", {})
+        return ("cxr", "demo")
+    pressed = acts.button("Make the synthetic X-rays", type="primary", icon=":material/auto_awesome:")
+    place = where.choose("demo", "home:demo")
+    if pressed:
+        start("demo", {}, where=place)
         st.rerun()
-    return ("cxr", "demo")
+    return ("cxr", "demo", *where.words(place))
 
 
 page.header(
