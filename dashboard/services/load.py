@@ -17,7 +17,7 @@ from pyarrow.lib import ArrowException
 
 from cxr.data import Manifest, notes
 from cxr.errors import CxrError, RecipeError
-from cxr.formatting import counted, number, percent
+from cxr.formatting import Estimate, counted, number, percent
 from cxr.formatting import duration as duration
 from cxr.runs import Run, RunFolder
 from cxr.runs.folder import RESULTS
@@ -286,26 +286,21 @@ def _headline(path: str, content: bytes) -> str:
         return ""
 
 
-def figures(run: Run) -> dict[str, str | float | None]:
-    """Return the figures of a run's results.json as numbers, None where it has none, and the split they are of."""
+def figures(run: Run) -> tuple[str, dict[str, Estimate | None]]:
+    """Return the split that a run's results.json is of first, "" where it has none, and accuracy and AUC there."""
     try:
-        return dict(_FIGURES.read(str(run.folder.path / RESULTS)))
+        return _FIGURES.read(str(run.folder.path / RESULTS))
     except OSError:
-        return _figures_of("", {})
+        return "", {}
 
 
-def _figures(path: str, content: bytes) -> dict[str, str | float | None]:
+def _figures(path: str, content: bytes) -> tuple[str, dict[str, Estimate | None]]:
     try:
         splits = json.loads(content)["splits"]
         name = "test" if "test" in splits else next(iter(splits))
-        return _figures_of(name, splits[name])
+        return name, {title: splits[name].get(key) for title, key in (("accuracy", "accuracy"), ("AUC", "auc"))}
     except (ValueError, TypeError, LookupError, AttributeError, StopIteration):
-        return _figures_of("", {})
-
-
-def _figures_of(split: str, scores: Mapping[str, Mapping[str, float | None]]) -> dict[str, str | float | None]:
-    named = {"accuracy": "accuracy", "AUC": "auc"}
-    return {"split": split, **{title: (scores.get(key) or {}).get("value") for title, key in named.items()}}
+        return "", {}
 
 
 def _weights(counts: Mapping[str, int]) -> str:

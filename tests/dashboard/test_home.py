@@ -204,11 +204,11 @@ def test_trainings_can_be_sorted_by_parameters_and_figures_and_compared_from_the
     table = shown.value.set_index("name")
     assert not app.exception
     assert set(table.index) == {"Größe 1", "Größe 2", "Größe 3", "findings of before"}
-    assert table.loc["Größe 2", ["split", "accuracy", "AUC", "size", "epochs", "learning rate"]].tolist() == [
-        *("test", 0.9, 0.7, 96, 5, 0.02)
+    assert table.loc["Größe 2", ["data", "accuracy", "AUC", "size", "epochs", "learning rate"]].tolist() == [
+        *("test", "0.900 [0.100, 1.000]", "0.700", 96, 5, 0.02)
     ]
     assert table["accuracy"].isna().tolist() == [name in ("Größe 3", "findings of before") for name in table.index]
-    assert table.loc["findings of before", ["split", "AUC"]].tolist() == ["all", 0.8]
+    assert table.loc["findings of before", ["data", "AUC"]].tolist() == ["all", "0.800"]
     assert LONG in said(app)
     assert "Tick two or more" in said(app)
     rows = [list(table.index).index(name) for name in ("Größe 2", "Größe 1")]

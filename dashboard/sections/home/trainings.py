@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from cxr import formatting
 from cxr.runs import Run, Status
 
 from sections.home import run_address
@@ -15,10 +16,10 @@ from services import load
 from widgets import address, page, pages
 
 _KEY = "home:trainings"
+# As text, with its interval: three decimals sort as numbers do.
 _FIGURES = {
-    "split": st.column_config.TextColumn("split", width=45, help="The X-rays that the figures are of"),
-    "accuracy": st.column_config.NumberColumn("accuracy", format="%.3f", width=65),
-    "AUC": st.column_config.NumberColumn("AUC", format="%.3f", width=52, help="Macro mean over classes or findings"),
+    "accuracy": st.column_config.TextColumn("accuracy", width=130, help="With its 95 % interval"),
+    "AUC": st.column_config.TextColumn("AUC", width=130, help="Macro mean over classes or findings, 95 % interval"),
 }
 _PARAMETERS = {
     "backbone": st.column_config.TextColumn("backbone", width=100),
@@ -41,10 +42,9 @@ def show(runs: Sequence[Run], statuses: Mapping[str, Status]) -> None:
         placeholder="–",
         column_config={
             "page": st.column_config.LinkColumn("page", display_text="Open", width=45),
-            "name": st.column_config.TextColumn("name", width=150),
-            "data": st.column_config.TextColumn("data", width=65),
-            "state": st.column_config.TextColumn("state", width=65),
-            "started": st.column_config.TextColumn("started", width=85),
+            "name": st.column_config.TextColumn("name", width=146),
+            "data": st.column_config.TextColumn("data", width=85, help="And the split that the figures are of"),
+            "state": st.column_config.TextColumn("state", width=62),
             **_FIGURES,
             **_PARAMETERS,
         },
@@ -69,18 +69,20 @@ def show(runs: Sequence[Run], statuses: Mapping[str, Status]) -> None:
 def table(runs: Sequence[Run], statuses: Mapping[str, Status]) -> pd.DataFrame:
     """Return one row per training: what came of it, and its parameters."""
     names = run_address.data_set_names()
-    return pd.DataFrame(
-        {
+    rows = []
+    for run in runs:
+        split, figures = load.figures(run)
+        data = run_address.data_set_of(run.spec["params"], names) or ""
+        row = {
             "page": run_address.address_of(run, statuses[run.id], names),
             "name": run.name,
-            "data": run_address.data_set_of(run.spec["params"], names) or "",
-            **load.figures(run),
+            "data": " · ".join(part for part in (data, split) if part),
+            **{title: formatting.number(figures.get(title)) if figures.get(title) else None for title in _FIGURES},
             **_parameters(run.spec["params"].get("recipe")),
             "state": statuses[run.id].state,
-            "started": load.local_time(statuses[run.id].started or run.created),
         }
-        for run in runs
-    )
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def _parameters(recipe: Any) -> dict[str, object]:
