@@ -156,7 +156,7 @@ def test_a_study_before_its_first_epoch_shows_no_empty_chart_or_table(
     done.wait(300)
     with_curves = opened("study", study=done.id)
     assert len(with_curves.get("plotly_chart")) == 2
-    assert "An empty cell has not started" not in said(with_curves)
+    assert "An empty cell" not in said(with_curves)
     nothing = [Member(member.recipe, member.seed, None) for member in members(done)]
     monkeypatch.setattr("cxr.experiments.study.members", lambda _: nothing)
     app = opened("study", study=done.id)
@@ -164,7 +164,7 @@ def test_a_study_before_its_first_epoch_shows_no_empty_chart_or_table(
     assert not app.get("plotly_chart")
     assert len(app.dataframe) == 1, "the members alone"
     assert "No epoch has been validated yet" in said(app)
-    assert "An empty cell has not started" in said(app)
+    assert "An empty cell has no training: it was not started, or it has been deleted" in said(app)
     assert "These intervals hold" not in said(app)
 
 
@@ -175,6 +175,7 @@ def test_a_running_study_is_stopped_and_resumed_from_the_page(demo: Manifest, un
     app = opened("study", study=running.id)
     assert not app.exception
     assert "running" in app.dataframe[0].value.loc["a", "seed 0"]
+    assert "An empty cell has not started" in said(app)
     button(app, "Stop").click().run()
     assert running.wait(300)["state"] == "stopped"
     app = opened("study", study=running.id)

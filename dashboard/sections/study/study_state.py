@@ -111,5 +111,11 @@ def show_members(study: Run, plan: Plan, trainings: Sequence[Member], curves: Se
     st.dataframe(table, column_config=link, width="stretch")
     st.caption(
         f"State, epoch of the last stage, best {METRIC_TITLES[plan.metric]}. Click one to see its curves on the Live "
-        "page." + (" An empty cell has not started." if any(member.run is None for member in trainings) else "")
+        f"page.{_about_empty_cells(study) if any(member.run is None for member in trainings) else ''}"
     )
+
+
+def _about_empty_cells(study: Run) -> str:
+    if study.active:
+        return " An empty cell has not started."
+    return " An empty cell has no training: it was not started, or it has been deleted."
