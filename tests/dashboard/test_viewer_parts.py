@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +14,7 @@ from apps import act_in_viewer, change_look, open_in_gallery, opened, shown_in_g
 
 from cxr.data import Manifest, read_xray
 from cxr.data.images.resize import fit_square
+from cxr.data.library import save_data_set
 from cxr.evaluation import predict
 from cxr.networks import load_network
 from cxr.runs import Run
@@ -155,3 +158,25 @@ def test_captions_lose_the_signs_of_markdown_and_keep_their_lines() -> None:
     from widgets import gallery
 
     assert gallery.without_marks(r"**a\_b** → c\*  " + "\nd") == "a_b → c*\nd"
+
+
+def test_a_data_set_that_is_deleted_while_the_viewer_is_drawn_is_named_as_gone(
+    trained: Run, demo: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sections.explorer import picture
+
+    another = save_data_set("another", demo)
+    app = opened("explorer", model=trained.id, data="another")
+    assert not app.error
+    real = picture.scene
+
+    def deleted_meanwhile(*args: Any, **options: Any) -> Any:
+        shutil.rmtree(another, ignore_errors=True)
+        return real(*args, **options)
+
+    monkeypatch.setattr(picture, "scene", deleted_meanwhile)
+    app.run()
+    assert not app.exception
+    assert [error.value for error in app.error] == [
+        "The address names the data set 'another', which is not here. Available: 'demo'."
+    ]

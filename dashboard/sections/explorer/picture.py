@@ -69,6 +69,8 @@ def _part(
     shown = scene(explained, chosen, listed, region)
     ahead = None
     if chosen is not None and listed is not None:
+        if not chosen.manifest_path.is_file():  # deleted since: the whole page says so
+            st.rerun()
         shown = replace(shown, context=choice.digest(chosen, listed, repr(drawn_region)))
         ahead = partial(_ahead, choice, chosen, listed, shown.context)
     hearing = _hearing(explained, listed, shown.context)
