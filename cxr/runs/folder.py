@@ -110,11 +110,13 @@ class RunFolder:
         Raises
         ------
         RunError
-            If the folder is no run's: ``spec.json`` is missing or is not JSON.
+            If the folder is no run's: ``spec.json`` is missing or damaged.
         """
         spec = self.read_json(SPEC)
         if not isinstance(spec, dict):
-            raise RunError(f"{self.path} is not the folder of a run: it has no {SPEC}")
+            there = (self.path / SPEC).exists()
+            why = f"{SPEC} is damaged" if there else f"it has no {SPEC}"
+            raise RunError(f"{self.path} is not the folder of a run: {why}")
         return cast(Spec, spec)
 
     @property

@@ -49,6 +49,10 @@ def launch(folder: RunFolder) -> None:
             status.update(pid=pid, pid_started=local.start_time(pid) or 0.0, host=local.host())
 
 
+_NEVER_STARTED = "its process was never started; resume it to try again"
+_STATUS_LOST = "its status.json is missing or damaged, so that nobody knows how it ended; its log tells what it did"
+
+
 def current_status(folder: RunFolder, stored: Status) -> Status:
     """Return the status as it is now: what is stored, corrected by what became of the process. Reads only."""
     if not stored.active:
@@ -58,8 +62,8 @@ def current_status(folder: RunFolder, stored: Status) -> Status:
     if stored.pid is None:
         if time.time() - (stored.launched or 0) <= NO_PROCESS_S:
             return stored
-        never = "its process was never started; resume it to try again"
-        return stored.replace(state="failed", eta_s=None, error=disk_full(folder.path) if _is_full(folder) else never)
+        why = _NEVER_STARTED if not folder.log_tail(1) else _STATUS_LOST
+        return stored.replace(state="failed", eta_s=None, error=disk_full(folder.path) if _is_full(folder) else why)
     if _has_process(folder, stored):
         silent = _silence(stored)
         return stored.replace(message=f"no sign of life for {silent:.0f} s") if silent > SILENCE_S else stored

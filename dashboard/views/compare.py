@@ -54,7 +54,7 @@ def stamp_of(run: Run) -> int:
 def choose(runs: dict[str, Run]) -> list[Run]:
     """Let the user choose two runs or more; says what to do with fewer, and ends the page."""
     labels = pick.describe_runs(list(runs.values()))
-    pick.arrive_some(_RUNS, "runs", list(runs))
+    pick.arrive_some(_RUNS, "runs", list(runs), gone=pick.gone_run)
     chosen = st.multiselect(
         "Runs", list(runs), format_func=labels.__getitem__, key=_RUNS, placeholder="Choose two runs or more"
     )

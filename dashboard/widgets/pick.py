@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -32,7 +32,7 @@ def from_url(
     param: str,
     *,
     missing: Sentence | None = None,
-    stays: bool = False,
+    stays: bool | Callable[[str], bool] = False,
     resets: Sequence[str] = (),
     default: str | None = None,
     **options: Any,
@@ -44,7 +44,8 @@ def from_url(
     missing
         Says why an id that the URL names is not among ``ids``.
     stays
-        An id that was chosen and is gone from ``ids`` is refused too; else the first one takes its place.
+        An id that was chosen and is gone from ``ids`` is refused too, or those for which this is true; else the first
+        one takes its place.
     resets
         Parameters that get their defaults when another id is chosen.
     default
@@ -65,8 +66,8 @@ def from_url(
     elif value in ids:
         address.accept(param)
         st.session_state[key], value = value, None
-    elif value is None and stays and current is not None and current not in ids:
-        value = current
+    elif value is None and current is not None and current not in ids:
+        value = current if (stays(current) if callable(stays) else stays) else None
     draw: dict[str, Any] = {
         "label": label,
         "options": ids,
@@ -134,18 +135,41 @@ def leave(param: str, value: str | None, default: str) -> None:
     address.say(param, default if value is None else value, default)
 
 
-def arrive_some(key: str, param: str, options: Sequence[str], default: Sequence[str] = ()) -> None:
-    """Do as :func:`arrive` for a widget of several choices among ``options``."""
+def arrive_some(
+    key: str, param: str, options: Sequence[str], default: Sequence[str] = (), gone: Callable[[str], str] | None = None
+) -> None:
+    """Do as :func:`arrive` for a widget of several choices among ``options``.
+
+    What was chosen and is no option any more is dropped without a word, unless ``gone`` says why it is not there.
+    """
     text = address.take(param, key)
     if text is not None:
         values = address.parted(text)
         strangers = [value for value in values if value not in options]
         if strangers:
+            if gone and (why := gone(strangers[0])):
+                _refuse_gone(param, values, options, why)
             address.refuse(param, address.unknown(param, strangers[0], options))
         address.accept(param)
         st.session_state[key] = list(dict.fromkeys(values))
     st.session_state.setdefault(key, list(default))
+    before = st.session_state[key]
     remember_some(key, options)
+    lost = [why for value in before if value not in options and gone and (why := gone(value))]
+    if lost:
+        _refuse_gone(param, before, options, lost[0])
+
+
+def _refuse_gone(param: str, values: Sequence[str], options: Collection[str], why: str) -> NoReturn:
+    """Say why one of several is gone; the button goes on with the rest of them."""
+    rest = [value for value in values if value in options]
+    act = partial(address.ask, **{param: address.joined(rest)}) if rest else None
+    address.refuse(param, why, "Go on without it", act, value=address.joined(values))
+
+
+def gone_run(run_id: str) -> str:
+    """Return why there is no such run any more, "" if there is."""
+    return "" if is_run_id(run_id) and (runs_root() / run_id).is_dir() else missing_run(run_id, ())
 
 
 def leave_some(param: str, values: Sequence[str]) -> None:
@@ -239,6 +263,8 @@ def missing_run(run_id: str, kinds: Collection[str]) -> str:
         kind = get_run(run_id).spec.get("kind")
     except (CxrError, OSError) as error:
         return f"The run {short} cannot be read: {error}"
+    if kind in kinds:
+        return f"The run {short} cannot be read: its spec.json is damaged."
     return f"The run {short} is of the kind {kind!r}; here are runs of the kind {', '.join(kinds)}."
 
 
@@ -277,6 +303,8 @@ def missing_network(network_ref: str) -> str:
         run = get_run(network_ref)
         kind, state = run.spec.get("kind"), run.status()["state"]
     except (CxrError, OSError):
+        if is_run_id(network_ref) and (runs_root() / network_ref).is_dir():
+            return f"The run {short} cannot be read: its spec.json is damaged or missing."
         return f"There is no network {short} here: neither a run nor weights have this name."
     if kind != "train":
         return f"{short} is a run of the kind {kind!r}, which has no network of its own."

@@ -93,8 +93,8 @@ def newest_of_whole(kind: str, manifest: Path) -> Run | None:
 
 
 def _do(action: Callable[[], object]) -> None:
-    if page.tried(action):
-        st.rerun()
+    page.tried(action)
+    st.rerun()  # also where it was refused: somebody else has done something to the run since it was drawn
 
 
 def rerun_when_changed(run: Run, status: Status) -> None:

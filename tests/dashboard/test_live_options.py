@@ -91,6 +91,61 @@ def test_what_an_address_asks_and_live_has_not_is_refused_in_one_line(private_fo
     refused(opened("live", run=run.id), {"run": run.id}, "x", "smooth", "log", "seeds", "compare")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"smooth": "7"}, f"the smoothing '7', which is not here. Accepted: {', '.join(map(str, axes.SMOOTHINGS))}."),
+        ({"log": "yes"}, "the log scale 'yes', which is not here. Accepted: 0, 1."),
+        (
+            {"seeds": "1"},
+            "the band over seeds '1', which is not here. Accepted: 0, since no other run differs in its seed",
+        ),
+    ],
+)
+def test_a_refused_value_is_named_with_what_would_be_accepted(
+    private_folders: None, wrong: dict[str, str], said: str
+) -> None:
+    (error,) = opened("live", run=training(rows_of(1)).id, **wrong).error
+    assert said in error.value
+
+
+def test_a_deleted_run_that_was_compared_with_is_said_to_be_gone_and_the_rest_stays_chosen(
+    private_folders: None,
+) -> None:
+    run, kept, deleted = (training(rows_of(1), name) for name in ("a", "b", "c"))
+    app = opened("live", run=run.id, compare=f"{deleted.id},{kept.id}")
+    deleted.delete()
+    app.run()
+    for _ in range(2):  # until the user does what the button says
+        (error,) = app.error
+        assert f"There is no run '{deleted.id}' here: it has been deleted" in error.value
+        assert not app.get("plotly_chart")
+        app.run()
+    next(button for button in app.button if button.label == "Go on without it").click().run()
+    assert not app.error
+    assert app.multiselect(key="live:compare").value == [kept.id]
+    assert len(app.get("plotly_chart")) == 4
+    (error,) = opened("live", run=run.id, compare=deleted.id).error
+    assert "it has been deleted" in error.value
+
+
+def test_a_run_that_is_chosen_itself_is_no_more_compared_with_without_a_word(private_folders: None) -> None:
+    run, other = training(rows_of(1), "a"), training(rows_of(1), "b")
+    app = opened("live", run=run.id, compare=other.id)
+    app.selectbox(key="pick:run").set_value(other.id).run()
+    assert not app.error
+    assert app.multiselect(key="live:compare").value == []
+
+
+def test_a_refused_resume_shows_what_the_run_does_now(private_folders: None) -> None:
+    run = training(rows_of(1), state="stopped")
+    app = opened("live", run=run.id)
+    run.folder.update_status(state="finished")  # somebody else has resumed it meanwhile
+    next(button for button in app.button if button.label == "Resume").click().run()
+    assert not app.exception
+    assert "Resume" not in [button.label for button in app.button]
+
+
 def test_runs_of_one_name_are_overlaid_with_a_colour_each(private_folders: None) -> None:
     runs = [training(rows_of(1), "same"), training(rows_of(2, task="multi"), "same"), training(rows_of(1), "other")]
     app = opened("live", run=runs[0].id, compare=",".join(run.id for run in runs[1:]))

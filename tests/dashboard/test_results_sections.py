@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from apps import codes, opened, said
+from apps import codes, opened, said, shown
 from streamlit.testing.v1 import AppTest
 
 from cxr.evaluation.metrics import probabilities
@@ -203,6 +203,17 @@ def test_three_runs_of_findings_are_compared_two_by_two(tmp_path: Path) -> None:
     assert not app.error
     assert "Only theirs 4 is right" in app.get("button_group")[0].options[0]
     assert {"pair", "finding", "measure"} <= set(app.query_params)
+
+
+def test_a_deleted_run_that_is_compared_is_said_to_be_gone(tmp_path: Path) -> None:
+    runs = [measured(tmp_path, "single-label", seed=seed) for seed in (3, 4, 5)]
+    app = opened("compare", runs=",".join(run.id for run in runs), split="test")
+    runs[1].delete()
+    (error,) = app.run().error
+    assert f"There is no run '{runs[1].id}' here: it has been deleted" in error.value
+    next(button for button in app.button if button.label == "Go on without it").click().run()
+    assert not app.error
+    assert shown(app)["runs"] == f"{runs[0].id},{runs[2].id}"
 
 
 def test_the_compare_page_asks_for_two_runs_and_refuses_what_cannot_be_compared(tmp_path: Path) -> None:

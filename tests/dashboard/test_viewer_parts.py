@@ -140,6 +140,20 @@ def test_what_stands_beside_the_picture_is_chosen_in_the_viewer_and_in_the_addre
     assert text_masked["image"] == 2
 
 
+def test_a_second_network_that_is_deleted_is_said_to_be_gone_and_one_that_becomes_the_first_is_not(
+    trained: Run, demo: Manifest
+) -> None:
+    app = opened("explorer", model="demo", second=trained.id, split="test")
+    assert not app.error
+    app.selectbox(key="pick:model").set_value(trained.id).run()
+    assert not app.error, "it is the first network now"
+    app.selectbox(key="pick:model").set_value("demo").run()
+    app.selectbox(key="pick:second").set_value(trained.id).run()
+    trained.delete()
+    (error,) = app.run().error
+    assert trained.id in error.value
+
+
 def test_a_picture_of_a_list_opens_large_and_leads_to_its_neighbours(trained: Run, demo: Manifest) -> None:
     app = opened("results")
     ids = [picture["id"] for picture in shown_in_gallery(app)]

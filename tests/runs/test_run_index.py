@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cxr import paths
+from cxr.errors import RunError
 from cxr.runs import Run, RunFolder, get_run, index, list_runs
 from cxr.runs.index import FileContents
 from cxr.runs.kinds import KINDS
@@ -181,6 +182,24 @@ def test_a_half_written_status_is_a_run_without_one_and_is_read_once_it_is_whole
         assert states(root) == {"a": "finished"}
     path.unlink()
     assert states(root) == {"a": "failed"}
+
+
+@pytest.mark.parametrize("damaged", ["", "null", "[1]", '{"state": "no such state"}'])
+def test_a_run_that_has_worked_and_lost_its_status_is_not_said_to_have_never_started(root: Path, damaged: str) -> None:
+    never, worked = finished(root, "never"), finished(root, "worked")
+    worked.log_path.write_text("epoch 3/3\n")
+    for folder in (never, worked):
+        (folder.path / "status.json").write_text(damaged)
+    assert Run(never).status().error == "its process was never started; resume it to try again"
+    assert "status.json is missing or damaged" in (Run(worked).status().error or "")
+
+
+@pytest.mark.parametrize(("content", "said"), [("[]", "spec.json is damaged"), (None, "it has no spec.json")])
+def test_a_spec_that_is_damaged_is_not_said_to_be_missing(root: Path, content: str | None, said: str) -> None:
+    path = finished(root, "a").path / "spec.json"
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(RunError, match=said):
+        RunFolder(path.parent).spec  # noqa: B018 - reading it is what is tested
 
 
 def test_a_damaged_spec_leaves_the_list_and_comes_back_repaired(root: Path, settled_at_once: None) -> None:

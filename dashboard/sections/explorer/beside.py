@@ -66,12 +66,9 @@ def choose(chosen: Subject | None, network_ref: str, composite: str, ids: Sequen
         placeholder="none",
     )
     pick.leave_some("beside", composites)
-    networks = {
-        known.ref: pick.describe_run(known.run) if known.run else known.ref
-        for known in list_networks()
-        if known.ref != network_ref
-    }
-    second = pick.from_url("Second network", [NOTHING, *networks], networks, "second")
+    networks = {known.ref: pick.describe_run(known.run) if known.run else known.ref for known in list_networks()}
+    offered = [NOTHING, *(ref for ref in networks if ref != network_ref)]
+    second = pick.from_url("Second network", offered, networks, "second", stays=lambda ref: ref not in networks)
     others = [image_id for image_id in ids if image_id != here]
     other = pick.from_url("Second X-ray", [NOTHING, *others], {}, "other") if chosen else NOTHING
     second, other = ("" if choice == NOTHING else choice for choice in (second, other))

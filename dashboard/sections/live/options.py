@@ -20,7 +20,7 @@ def choose_runs(chosen: Run, others: Sequence[Run]) -> list[Run]:
     by_id = {run.id: run for run in others}
     labels = pick.describe_runs([chosen, *others])
     del labels[chosen.id]
-    pick.arrive_some("live:compare", "compare", list(labels))
+    pick.arrive_some("live:compare", "compare", list(labels), gone=pick.gone_run)
     compared = st.multiselect(
         "Compare with", list(labels), format_func=labels.__getitem__, placeholder="other trainings", key="live:compare"
     )
@@ -39,7 +39,7 @@ def choose_view(n_seeds: int) -> tuple[View, bool]:
         "From left to right", AXES, format_func=_AXIS_TITLES.__getitem__, key="live:x", required=True
     )
     pick.leave("x", axis, "step")
-    pick.arrive("live:smooth", "smooth", SMOOTHING, int, SMOOTHINGS)
+    pick.arrive("live:smooth", "smooth", SMOOTHING, int, SMOOTHINGS, accepted=", ".join(map(str, SMOOTHINGS)))
     smoothing = smoothing_box.select_slider(
         "Smoothing, in steps",
         SMOOTHINGS,
@@ -48,7 +48,7 @@ def choose_view(n_seeds: int) -> tuple[View, bool]:
     )
     pick.leave("smooth", str(smoothing), str(SMOOTHING))
     with switches.container(horizontal=True, gap="medium"):
-        pick.arrive("live:log", "log", False, pick.switched)
+        pick.arrive("live:log", "log", False, pick.switched, accepted="0, 1")
         log = st.toggle("Log scale", key="live:log", help="Of losses and learning rates")
         pick.leave("log", "1" if log else "0", "0")
         seeds = _choose_band(n_seeds)
@@ -61,7 +61,9 @@ def is_band_chosen(n_seeds: int) -> bool:
 
 
 def _choose_band(n_seeds: int) -> bool:
-    pick.arrive("live:seeds", "seeds", False, pick.switched, None if n_seeds > 1 else (False,))
+    alone = "" if n_seeds > 1 else ", since no other run differs in its seed alone"
+    allowed = (False,) if alone else (False, True)
+    pick.arrive("live:seeds", "seeds", False, pick.switched, allowed, accepted=f"0{alone}" if alone else "0, 1")
     if n_seeds < 2:
         return False
     seeds = st.toggle(
