@@ -139,6 +139,16 @@ def test_select_all_and_none_overrule_a_selection_that_is_on_its_way(grid: Any) 
     assert not of_grid(grid, "[...g.cells.values()].some(cell => cell.querySelector('input').checked)")
 
 
+def test_how_sure_the_network_was_is_not_cut_by_long_names_of_classes(grid: Any) -> None:
+    words = grid.locator(".xgrid-tile .xgrid-words").first
+    words.locator(".classes").evaluate("part => { part.textContent = 'Pleural_Thickening → Consolidation'; }")
+    sure = words.locator(".sure").bounding_box()
+    room = words.bounding_box()
+    assert sure["width"] > 20
+    assert sure["x"] + sure["width"] <= room["x"] + room["width"]
+    assert words.locator(".classes").evaluate("part => part.scrollWidth > part.clientWidth"), "the name is cut instead"
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious_in_the_grid(dashboard: Any, browser: Any, theme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()

@@ -16,7 +16,7 @@ from cxr.data.images.resize import fit_square
 from cxr.explain.render import heatmap_rgb, overlay
 from cxr.runs import Run
 
-from sections.grid.rows import caption, read_map
+from sections.grid.rows import caption, caption_parts, read_map
 from services import load
 from widgets import panes
 from widgets.panes import media
@@ -41,6 +41,8 @@ class Tile(TypedDict):
     id: str
     url: str
     caption: str
+    classes: str
+    sure: str
     alt: str
     wrong: bool
 
@@ -112,7 +114,8 @@ def _window(asked: object, stamp: str, total: int) -> tuple[int, int]:
 def _tiles(data: Manifest, rows: pd.DataFrame, first: int, run: Run | None, picture: str) -> list[Tile]:
     tiles: list[Tile] = []
     for place, row in enumerate(rows.to_dict("records"), first):
-        words = caption({str(name): value for name, value in row.items()})
+        of_row = {str(name): value for name, value in row.items()}
+        words, (classes, sure) = caption(of_row), caption_parts(of_row)
         drawn = run if run is not None and picture != XRAY else None
         content = _picture(data, str(row["image_id"]), drawn, row.get("row"), row.get("scale"), picture)
         of = f"heatmap of {row['target']} on " if drawn is not None else ""
@@ -122,6 +125,8 @@ def _tiles(data: Manifest, rows: pd.DataFrame, first: int, run: Run | None, pict
                 "id": str(row["image_id"]),
                 "url": media.picture_url(content, f"grid:{place}"),
                 "caption": words,
+                "classes": classes,
+                "sure": sure,
                 "alt": f"{of}{row['image_id']}: {words}",
                 "wrong": row.get("outcome") == "wrong",
             }

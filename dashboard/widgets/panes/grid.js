@@ -147,7 +147,12 @@ class Grid {
     image.addEventListener("error", () => this.forget(place), { once: true });
     const words = document.createElement("span");
     words.className = "xgrid-words";
-    words.textContent = tile.caption;
+    for (const part of ["classes", "sure"]) {
+      const span = document.createElement("span");
+      span.className = part;
+      span.textContent = tile[part];
+      words.append(span);
+    }
     words.setAttribute("aria-hidden", "true");
     button.append(image, words);
     button.addEventListener("click", () => this.open(tile.id));
