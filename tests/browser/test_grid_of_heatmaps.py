@@ -101,6 +101,54 @@ def test_a_click_on_a_box_selects_and_with_shift_a_row_of_them(grid: Any) -> Non
     assert lines[0].startswith("image_id,label")
 
 
+def test_a_file_saved_right_after_a_selection_is_of_that_selection(grid: Any) -> None:
+    """The two clicks come within one task of the browser: no page could have heard of the first between them."""
+    for at in (0, 5, 9):
+        chosen = grid.locator(".xgrid-tile").nth(at)
+        wanted = chosen.locator("button").get_attribute("title").split(":")[0]
+        if of_grid(grid, "g.selected.size"):
+            grid.get_by_role("button", name="Select none").click()
+            knows_of(grid, 0)
+            settled(grid)
+        with grid.expect_download() as download:
+            chosen.evaluate(
+                "tile => { tile.querySelector('input').click();"
+                "document.querySelector('.st-key-grid-csv button').click(); }"
+            )
+        lines = download.value.path().read_text().splitlines()
+        assert [line.split(",")[0] for line in lines[1:]] == [wanted]
+    has_no_traceback(grid)
+
+
+def test_select_all_and_none_overrule_a_selection_that_is_on_its_way(grid: Any) -> None:
+    total = of_grid(grid, "g.total")
+    grid.locator(".xgrid-tile").first.evaluate(
+        "tile => { tile.querySelector('input').click(); document.querySelector('.st-key-grid-all button').click(); }"
+    )
+    knows_of(grid, total)
+    settled(grid)
+    assert of_grid(grid, "g.selected.size") == total
+    assert of_grid(grid, "[...g.cells.values()].every(cell => cell.querySelector('input').checked)")
+    knows_of(grid, total)
+    grid.locator(".xgrid-tile").first.evaluate(
+        "tile => { tile.querySelector('input').click(); document.querySelector('.st-key-grid-none button').click(); }"
+    )
+    knows_of(grid, 0)
+    settled(grid)
+    assert of_grid(grid, "g.selected.size") == 0
+    assert not of_grid(grid, "[...g.cells.values()].some(cell => cell.querySelector('input').checked)")
+
+
+def test_how_sure_the_network_was_is_not_cut_by_long_names_of_classes(grid: Any) -> None:
+    words = grid.locator(".xgrid-tile .xgrid-words").first
+    words.locator(".classes").evaluate("part => { part.textContent = 'Pleural_Thickening → Consolidation'; }")
+    sure = words.locator(".sure").bounding_box()
+    room = words.bounding_box()
+    assert sure["width"] > 20
+    assert sure["x"] + sure["width"] <= room["x"] + room["width"]
+    assert words.locator(".classes").evaluate("part => part.scrollWidth > part.clientWidth"), "the name is cut instead"
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious_in_the_grid(dashboard: Any, browser: Any, theme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()

@@ -82,6 +82,64 @@ def test_picture_prediction_and_truth_stand_on_the_first_screen_of_a_small_lapto
     has_no_traceback(tab)
 
 
+FOURTEEN = [
+    "Atelectasis",
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Fibrosis",
+    "Pleural_Thickening",
+    "Hernia",
+]
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (1920, 1080)])
+def test_fourteen_findings_stand_above_the_pictures_in_full(opened: Opened, size: tuple[int, int]) -> None:
+    tab = opened()
+    tab.set_viewport_size({"width": size[0], "height": size[1]})
+    classes = [{"name": name, "probability": 0.5, "logit": 0.0, "explained": False} for name in FOURTEEN]
+    tab.locator(".viewer").evaluate(
+        """async (root, classes) => {
+            const v = root.viewer, prediction = {...v.data.prediction, classes};
+            await v.update({data: {...v.data, prediction}, setStateValue: v.tell, setTriggerValue: v.trigger});
+        }""",
+        classes,
+    )
+    tab.locator(".class").nth(13).wait_for()
+    frame(tab)
+    assert tab.locator(".stage").get_attribute("data-prediction") == "top"
+    cut = "names => names.filter(name => name.scrollWidth > name.clientWidth).map(name => name.textContent)"
+    assert tab.locator(".class .name").evaluate_all(cut) == []
+    room, picture = tab.locator(".prediction").bounding_box(), pane_box(tab)
+    for box in tab.locator(".class").all():
+        at = box.bounding_box()
+        assert at["y"] + at["height"] <= room["y"] + room["height"]
+    assert room["y"] + room["height"] <= picture["y"]
+    assert picture["y"] + picture["height"] <= size[1]
+
+
+def test_words_on_a_picture_are_read_on_any_ground(opened: Opened) -> None:
+    tab = opened()
+    box = pane_box(tab)
+    tab.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
+    frame(tab)
+    for part in (".pane figcaption", ".pane .value"):
+        ground = tab.locator(part).first.evaluate("part => getComputedStyle(part).backgroundColor")
+        *_, alpha = map(float, re.findall(r"[\d.]+", ground))
+        assert alpha >= 0.6, (part, ground)
+    # White on black of this strength, over a white picture: 4.5 to 1 is what a small text needs.
+    grey = 1 - alpha + alpha * 10 / 255
+    luminance = ((grey + 0.055) / 1.055) ** 2.4
+    assert 1.05 / (luminance + 0.05) >= 4.5
+
+
 def test_the_numbers_under_the_cursor_are_those_that_are_stored(opened: Opened, demo: Manifest) -> None:
     tab = opened()
     xray = read_xray(demo.image_path(query(tab)["image"]))

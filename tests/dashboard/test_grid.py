@@ -114,7 +114,7 @@ def test_selected_x_rays_stand_side_by_side_and_are_exported_with_their_rows(
 ) -> None:
     app = grid(trained)
     chosen = ids(app)[:3]
-    app = _heard(app, "cxr_grid", json_value=json.dumps({"selected": chosen}))
+    app = _heard(app, "cxr_grid", json_value=json.dumps({"selected": {"number": 1, "turn": 0, "ids": chosen}}))
     assert "3 selected" in said(app)
     app.button(key="grid:beside:button").click().run()
     assert not app.exception
@@ -136,7 +136,7 @@ def test_the_text_of_selected_x_rays_is_masked_and_the_text_page_does_not_take_i
 ) -> None:
     app = grid(trained)
     chosen = ids(app)[:3]
-    app = _heard(app, "cxr_grid", json_value=json.dumps({"selected": chosen}))
+    app = _heard(app, "cxr_grid", json_value=json.dumps({"selected": {"number": 1, "turn": 0, "ids": chosen}}))
     assert app.button(key="grid:mask").label == "Mask the text of 3 X-rays"
     commands = codes(app)
     assert f"cxr text experiment {trained.id} --data demo --split test --ids demo_test.csv" in commands

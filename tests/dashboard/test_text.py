@@ -152,6 +152,7 @@ def test_a_finished_experiment_shows_what_it_found(experiment: Run) -> None:
         change = table[f"logit_{name}_after"] - table[f"logit_{name}_before"]
         assert by_class.loc["logit, text masked", name].startswith(f"{change.mean():+.3f} [")
     assert "One X-ray" in [heading.value for heading in app.header]
+    assert any("as it was read by the program, which may be wrong" in caption.value for caption in app.caption)
     command = f"cxr text report {experiment.id} --out text.html"
     assert command in codes(app)  # neither pictures nor ids go out unless asked for
     app.checkbox(key=f"experiments:{experiment.id}:images").check().run()

@@ -67,12 +67,10 @@ def show(chosen: Subject, network: XrayClassifier, cells: list[DeltaGenerator]) 
 @page.refreshed(None)
 def _part(chosen: Subject, rows: pd.DataFrame, run: Run | None, picture: str) -> None:
     """Show the buttons and the grid; scrolling and selecting run this part of the page alone."""
-    buttons = st.container()
-    told = tiles.show(chosen.data, rows, run, picture, _stamp(chosen, rows, run, picture))
-    with buttons:
-        actions.show(chosen, rows, told.selected, run)
-    if told.opened:
-        actions.open_one(told.opened)
+    actions.show(chosen, rows, tiles.selected_of(rows), run)
+    opened = tiles.show(chosen.data, rows, run, picture, _stamp(chosen, rows, run, picture))
+    if opened:
+        actions.open_one(opened)
         st.rerun()
 
 

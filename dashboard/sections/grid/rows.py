@@ -130,10 +130,15 @@ def sortable(rows: pd.DataFrame) -> list[str]:
 
 def caption(row: Mapping[str, object]) -> str:
     """Return what stands below a picture: truth, what the network said, and how sure it is."""
+    return " ".join(filter(None, caption_parts(row)))
+
+
+def caption_parts(row: Mapping[str, object]) -> tuple[str, str]:
+    """Return a caption's classes, which may be cut where there is no room, and how sure the network was of its own."""
     label = str(row.get("label") or "") or "unlabelled"
     if not row.get("predicted"):
-        return label
+        return label, ""
     confidence = row.get("confidence")
-    sure = f" {confidence:.2f}" if isinstance(confidence, float) and confidence == confidence else ""
-    wrong = " ✗" if row.get("outcome") == WRONG else ""
-    return f"{label} → {row['predicted']}{sure}{wrong}"
+    sure = f"{confidence:.2f}" if isinstance(confidence, float) and confidence == confidence else ""
+    wrong = "✗" if row.get("outcome") == WRONG else ""
+    return f"{label} → {row['predicted']}", " ".join(filter(None, [sure, wrong]))

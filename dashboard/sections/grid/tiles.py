@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
@@ -17,7 +16,7 @@ from cxr.data.images.resize import fit_square
 from cxr.explain.render import heatmap_rgb, overlay
 from cxr.runs import Run
 
-from sections.grid.rows import caption, read_map
+from sections.grid.rows import caption, caption_parts, read_map
 from services import load
 from widgets import panes
 from widgets.panes import media
@@ -42,53 +41,63 @@ class Tile(TypedDict):
     id: str
     url: str
     caption: str
+    classes: str
+    sure: str
     alt: str
     wrong: bool
 
 
-@dataclass(frozen=True)
-class Told:
-    """What the grid tells: the X-ray that was opened, and those that are selected."""
-
-    opened: str
-    selected: tuple[str, ...]
+def selected_of(rows: pd.DataFrame) -> tuple[str, ...]:
+    """Return which of these X-rays are selected; the selection is kept by id, so that it outlives another order."""
+    ids = set(rows["image_id"])
+    return tuple(image_id for image_id in st.session_state.get("grid:selected", ()) if image_id in ids)
 
 
-def show(data: Manifest, rows: pd.DataFrame, run: Run | None, picture: str, stamp: str) -> Told:
-    """Show the grid. ``stamp`` changes with rows, order and kind of picture: what the browser holds is then forgotten.
+def show(data: Manifest, rows: pd.DataFrame, run: Run | None, picture: str, stamp: str) -> str:
+    """Show the grid; returns the X-ray that was opened, or "".
 
-    The selection is kept by id, so that it outlives another order.
+    ``stamp`` changes with rows, order and kind of picture: what the browser holds is then forgotten. What works on the
+    selection is shown before: the grid lets a click on a file wait until it hears that its selection has arrived.
     """
     state = st.session_state.get("grid:tiles")
     window = _window(state.get("window") if isinstance(state, Mapping) else None, stamp, len(rows))
-    ids = set(rows["image_id"])
-    selected = [image_id for image_id in st.session_state.get("grid:selected", ()) if image_id in ids]
     told = _mount(
         key="grid:tiles",
         data={
             "stamp": stamp,
             "total": len(rows),
             "tiles": _tiles(data, rows.iloc[window[0] : window[1]], window[0], run, picture),
-            "selected": selected,
-            "turn": st.session_state.get("grid:turn", 0),
+            "selected": list(selected_of(rows)),
+            "turn": _turn(),
+            "heard": st.session_state.get("grid:heard", 0),
         },
         on_window_change=lambda: None,
         on_selected_change=_heard,
         on_open_change=lambda: None,
     )
-    return Told(told.open if told.open in ids else "", tuple(selected))
+    return str(told.open) if told.open in set(rows["image_id"]) else ""
 
 
 def select(ids: Sequence[str]) -> None:
     """Select these X-rays and no others: for use in a callback."""
     st.session_state["grid:selected"] = list(ids)
-    st.session_state["grid:turn"] = st.session_state.get("grid:turn", 0) + 1
+    st.session_state["grid:turn"] = _turn() + 1
+
+
+def _turn() -> int:
+    """Return how often the page has changed the selection: what the browser selected before that is over."""
+    return int(st.session_state.get("grid:turn", 0))
 
 
 def _heard() -> None:
     state = st.session_state.get("grid:tiles")
-    ids = state.get("selected") if isinstance(state, Mapping) else None
-    if isinstance(ids, list):
+    told = state.get("selected") if isinstance(state, Mapping) else None
+    if not isinstance(told, Mapping):
+        return
+    number, turn, ids = told.get("number"), told.get("turn"), told.get("ids")
+    if isinstance(number, int):
+        st.session_state["grid:heard"] = number
+    if isinstance(ids, list) and turn == _turn():
         st.session_state["grid:selected"] = [str(image_id) for image_id in ids]
 
 
@@ -105,7 +114,8 @@ def _window(asked: object, stamp: str, total: int) -> tuple[int, int]:
 def _tiles(data: Manifest, rows: pd.DataFrame, first: int, run: Run | None, picture: str) -> list[Tile]:
     tiles: list[Tile] = []
     for place, row in enumerate(rows.to_dict("records"), first):
-        words = caption({str(name): value for name, value in row.items()})
+        of_row = {str(name): value for name, value in row.items()}
+        words, (classes, sure) = caption(of_row), caption_parts(of_row)
         drawn = run if run is not None and picture != XRAY else None
         content = _picture(data, str(row["image_id"]), drawn, row.get("row"), row.get("scale"), picture)
         of = f"heatmap of {row['target']} on " if drawn is not None else ""
@@ -115,6 +125,8 @@ def _tiles(data: Manifest, rows: pd.DataFrame, first: int, run: Run | None, pict
                 "id": str(row["image_id"]),
                 "url": media.picture_url(content, f"grid:{place}"),
                 "caption": words,
+                "classes": classes,
+                "sure": sure,
                 "alt": f"{of}{row['image_id']}: {words}",
                 "wrong": row.get("outcome") == "wrong",
             }

@@ -82,7 +82,10 @@ def _show_example(run: Run, results: MaskingResults, table: pd.DataFrame) -> Non
     if shown_example is None or not data.image_path(shown_example.image_id).is_file():
         return
     st.header("One X-ray", anchor=False)
-    st.caption("The X-ray whose probabilities change most when its text is masked, beyond random boxes.")
+    st.caption(
+        "The X-ray whose probabilities change most when its text is masked, beyond random boxes. Its text is given as "
+        "it was read by the program, which may be wrong."
+    )
     image = read_xray(data.image_path(shown_example.image_id))
     boxes = boxes_by_image(run).get(shown_example.image_id, [])
     masked = mask_text(image, boxes, results["mode"], results["margin"])

@@ -4,6 +4,9 @@ const TILE_PX = 148; // the least width of a tile
 const WORDS_PX = 26; // below its picture, with the tile's padding
 const BESIDE = 1; // rows drawn above and below those in sight
 const ASK_AFTER_MS = 90;
+const TELL_AFTER_MS = 250; // many boxes are ticked one after the other
+const OUTSIDE = ["pointerdown", "keydown", "click"];
+const DOWNLOAD = "[data-testid=stDownloadButton] button";
 
 class Grid {
   constructor(parent) {
@@ -24,11 +27,21 @@ class Grid {
     this.at = 0; // the place that has the focus
     this.last = null; // of the last click on a box, for Shift
     this.asks = 0;
+    this.number = 0; // of the last selection
     this.root.addEventListener("scroll", () => this.draw(), { passive: true });
     this.root.addEventListener("keydown", (event) => this.key(event));
     this.watcher = new ResizeObserver(() => this.draw());
     this.watcher.observe(this.root);
     this.root.grid = this;
+    this.onOutside = (event) => this.outside(event);
+    for (const type of OUTSIDE) document.addEventListener(type, this.onOutside, true); // before the page hears of it
+  }
+
+  remove() {
+    for (const type of OUTSIDE) document.removeEventListener(type, this.onOutside, true);
+    this.watcher.disconnect();
+    clearTimeout(this.timer);
+    clearTimeout(this.choosing);
   }
 
   update(data, tell, open) {
@@ -41,9 +54,11 @@ class Grid {
       this.last = null;
       if (this.stamp !== undefined) this.root.scrollTop = 0;
     }
-    if (data.turn !== this.turn || this.turn === undefined) this.selected = new Set(data.selected);
+    if (data.turn !== this.turn) this.selectOnly(data.selected);
     this.stamp = data.stamp;
     this.turn = data.turn;
+    this.heard = data.heard;
+    this.number = Math.max(this.number, data.heard);
     this.total = data.total;
     this.root.setAttribute("aria-label", `${data.total.toLocaleString("en")} X-rays; arrow keys move, space selects, enter opens`);
     for (const tile of data.tiles) {
@@ -52,6 +67,7 @@ class Grid {
       this.cells.delete(tile.at);
     }
     this.draw();
+    if (this.held && this.heard >= this.number) this.release();
   }
 
   clear() {
@@ -131,7 +147,12 @@ class Grid {
     image.addEventListener("error", () => this.forget(place), { once: true });
     const words = document.createElement("span");
     words.className = "xgrid-words";
-    words.textContent = tile.caption;
+    for (const part of ["classes", "sure"]) {
+      const span = document.createElement("span");
+      span.className = part;
+      span.textContent = tile[part];
+      words.append(span);
+    }
     words.setAttribute("aria-hidden", "true");
     button.append(image, words);
     button.addEventListener("click", () => this.open(tile.id));
@@ -167,6 +188,17 @@ class Grid {
     if (now) now.tabIndex = 0;
   }
 
+  selectOnly(ids) {
+    this.selected = new Set(ids);
+    for (const [place, cell] of this.cells) this.mark(cell, this.selected.has(this.tiles.get(place)?.id));
+  }
+
+  mark(cell, on) {
+    cell.classList.toggle("selected", on);
+    const box = cell.querySelector("input");
+    if (box) box.checked = on;
+  }
+
   choose(place, on, range) {
     const from = range && this.last !== null ? Math.min(place, this.last) : place;
     const to = range && this.last !== null ? Math.max(place, this.last) : place;
@@ -176,14 +208,40 @@ class Grid {
       if (on) this.selected.add(tile.id);
       else this.selected.delete(tile.id);
       const cell = this.cells.get(at);
-      cell?.classList.toggle("selected", on);
-      const box = cell?.querySelector("input");
-      if (box) box.checked = on;
+      if (cell) this.mark(cell, on);
     }
     this.last = place;
     this.words.textContent = `${this.selected.size} selected`;
+    this.number += 1;
     clearTimeout(this.choosing);
-    this.choosing = setTimeout(() => this.tell("selected", [...this.selected]), 250);
+    this.choosing = setTimeout(() => this.tellSelected(), TELL_AFTER_MS);
+  }
+
+  tellSelected() {
+    clearTimeout(this.choosing);
+    this.choosing = null;
+    this.tell("selected", { number: this.number, turn: this.turn, ids: [...this.selected] });
+  }
+
+  /** What is done elsewhere is done with what is selected here: the page hears of it first. */
+  outside(event) {
+    const path = event.composedPath();
+    if (path.includes(this.root)) return;
+    if (this.choosing) this.tellSelected();
+    // A file is of what was selected when its button was made, so its click waits for the button to be made anew.
+    const button = event.type === "click" && path.find((part) => part.matches?.(DOWNLOAD));
+    if (!button || this.heard >= this.number) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    this.held = button;
+    this.words.textContent = `${this.selected.size} selected: the file is being made`;
+  }
+
+  release() {
+    const button = this.held;
+    this.held = null;
+    this.words.textContent = `${this.selected.size} selected`;
+    setTimeout(() => button.click());
   }
 
   key(event) {
@@ -226,4 +284,8 @@ export default function ({ parentElement, data, setStateValue, setTriggerValue }
   const grid = (parentElement.grid ??= new Grid(parentElement));
   grid.update(data, (name, value) => setStateValue(name, value), (id) => setTriggerValue("open", id));
   if (grid.wanted !== null && grid.wanted !== undefined && grid.tiles.has(grid.wanted)) grid.go(grid.wanted);
+  return () => {
+    parentElement.grid?.remove();
+    delete parentElement.grid;
+  };
 }

@@ -197,9 +197,11 @@ function cornersOf([[u0, v0], [u1, v1]]) {
   return [[u0, v0], [u1, v0], [u1, v1], [u0, v1]];
 }
 
-function label(pen, text, x, y, ratio, align = "left") {
-  pen.font = `${11 * ratio}px system-ui, sans-serif`;
-  pen.textAlign = align;
+const fontOf = (ratio) => `${11 * ratio}px system-ui, sans-serif`;
+
+function label(pen, text, x, y, ratio) {
+  pen.font = fontOf(ratio);
+  pen.textAlign = "left";
   pen.textBaseline = "middle";
   pen.lineWidth = 3 * ratio;
   pen.strokeStyle = "rgba(0,0,0,0.75)";
@@ -214,6 +216,11 @@ function drawBar(pen, pane, look) {
   const long = Math.min(width * 0.5, 160 * ratio);
   const left = (width - long) / 2;
   const top = height - 13 * ratio;
+  const ends = [signed(-map.scale), signed(map.scale)];
+  pen.font = fontOf(ratio);
+  const [less, more] = ends.map((text) => pen.measureText(text).width + 10 * ratio);
+  pen.fillStyle = "rgba(8,10,13,0.66)";
+  pen.fillRect(left - less, top - 4 * ratio, long + less + more, 15 * ratio);
   const gradient = pen.createLinearGradient(left, 0, left + long, 0);
   for (let k = 0; k <= 10; k++) {
     gradient.addColorStop(k / 10, `rgb(${colourAt(look.stops, k / 5 - 1).join(",")})`);
@@ -223,6 +230,10 @@ function drawBar(pen, pane, look) {
   pen.lineWidth = ratio;
   pen.strokeStyle = "rgba(0,0,0,0.6)";
   pen.strokeRect(left, top, long, 7 * ratio);
-  label(pen, signed(-map.scale), left - 5 * ratio, top + 4 * ratio, ratio, "right");
-  label(pen, signed(map.scale), left + long + 5 * ratio, top + 4 * ratio, ratio);
+  pen.fillStyle = "#fff";
+  pen.textBaseline = "middle";
+  pen.textAlign = "right";
+  pen.fillText(ends[0], left - 5 * ratio, top + 4 * ratio);
+  pen.textAlign = "left";
+  pen.fillText(ends[1], left + long + 5 * ratio, top + 4 * ratio);
 }

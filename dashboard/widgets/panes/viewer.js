@@ -187,7 +187,9 @@ class Viewer {
     const height = this.roomFor(covers);
     const told = Boolean(this.data.prediction);
     const beside = told ? 204 : 0;
-    const above = told ? (this.root.classList.contains("present") ? 78 : 58) : 0;
+    const more = told ? rowsOfClasses(this.data.prediction.classes.length, width) - 1 : 0;
+    this.stage.style.setProperty("--more-rows", more);
+    const above = told ? (this.root.classList.contains("present") ? 78 : 58) + 24 * more : 0;
     const side = bestGrid(this.panes, width - beside, height);
     const top = bestGrid(this.panes, width, height - above);
     const stands = side.area > top.area ? "side" : "top";
@@ -420,6 +422,11 @@ function pathOf(polygons, picture) {
     path.closePath();
   }
   return path;
+}
+
+/** Rows that so many classes take above the pictures, at most three: the rest is scrolled. Widths are those of .class. */
+function rowsOfClasses(count, width) {
+  return Math.min(3, Math.ceil(count / Math.max(1, Math.floor((width + 6) / 196))));
 }
 
 /** The number of columns that gives panes most room, with the size of a pane. */
