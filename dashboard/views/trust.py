@@ -5,14 +5,14 @@ from __future__ import annotations
 import streamlit as st
 
 from cxr.experiments.audit.part_names import PARTS
-from cxr.experiments.audit.results import KIND, network_audit_results, so_far
+from cxr.experiments.audit.results import KIND, conclusion, network_audit_results, so_far
 from cxr.json_types import JsonObject
 from cxr.reports import audit as report
 from cxr.reports.checklist import measured_run
 from cxr.reports.identities import Privacy
 from cxr.runs import ACTIVE, Run
 
-from sections.trust import checklists, choice, findings, parts
+from sections.trust import checklists, choice, findings, parts, since
 from widgets import address, measured, page, viewer, where
 from widgets import run_state as run_parts
 from widgets.access import acts
@@ -74,8 +74,11 @@ def show_results(run: Run, chosen: choice.Choice, external: list[str], place: wh
     number = results["counts"]
     icon = ":material/error:" if number["serious"] else ":material/lightbulb:"
     box = st.warning if number["serious"] or number["warning"] else st.info
-    box(viewer.plain(results["finding"]), icon=icon)
-    parts.chips(results["parts"])
+    newer = since.of(run)
+    said = [part for part in results["parts"] if part["state"] == "done" or part["name"] not in newer]
+    box(viewer.plain(conclusion(results["findings"], said)), icon=icon)
+    parts.chips(results["parts"], newer)
+    since.show(results["parts"], newer, lambda: begin(chosen, external, place, quick=True))
     findings.show(results["findings"], chosen.data, link_of(chosen), run)
     if not results["findings"]:
         st.caption("No findings. What each part looked at, and what it could not see, stands below.")
@@ -84,6 +87,7 @@ def show_results(run: Run, chosen: choice.Choice, external: list[str], place: wh
         results["parts"],
         results["findings"],
         lambda name: begin(chosen, external, place, parts=[part for part in PARTS if part in (*done, name)]),
+        newer,
     )
     with st.expander("How to read this", icon=":material/help:"):
         for note in results["notes"]:
@@ -122,12 +126,18 @@ def link_of(chosen: choice.Choice) -> dict[str, str]:
 def missing_parts(audits: list[Run]) -> int:
     """Return how many parts the newest finished audit has not tried yet and could do.
 
-    What has failed would most likely fail again: it is offered where it says why.
+    What was done since is not counted: it is there to be taken in. What has failed would most likely fail again: it is
+    offered where it says why.
     """
     finished = next((run for run in audits if run.status()["state"] == "finished"), None)
     if finished is None:
         return 0
-    return sum(part["state"] in ("missing", "not-asked") for part in network_audit_results(finished)["parts"])
+    newer = since.of(finished)
+    return sum(
+        part["state"] in ("missing", "not-asked")
+        and not (part["name"] in newer and newer[part["name"]].state == "finished")
+        for part in network_audit_results(finished)["parts"]
+    )
 
 
 page.header(

@@ -183,3 +183,37 @@ def test_without_a_network_the_page_says_what_to_do(tmp_path: Path, monkeypatch)
     app = opened("trust")
     assert not app.exception
     assert "No trained network yet, and no table of predictions." in said(app)
+
+
+def test_what_was_run_since_the_audit_stands_there_as_newer_and_not_as_missing(audit: Run, demo: Manifest):
+    results = audit.results()
+    assert results is not None
+    assert "not what they seem" in results["finding"]
+    check = finished("check-data", {"manifest": str(demo.path)})
+    app = opened("trust", audit=audit.id)
+    assert not app.exception
+    text = said(app)
+    assert "Newer than this audit, and not in its findings" in text
+    assert check.results()["finding"][:100] in text
+    assert "Not what they seem · not in this audit, done since" in text
+    assert "Not what they seem · not done" not in text
+    assert "not what they seem" not in next(box.value for box in (*app.warning, *app.info))
+    missing = sum(status["state"] == "missing" for status in results["parts"])
+    assert app.button(key="trust:start").label == f"Do the {missing - 1} missing parts"
+    app.button(key="trust:take-in").click().run()
+    assert not app.exception
+    newest = list_runs(kind="audit-network")[0]
+    assert newest.wait(300)["state"] == "finished"
+    assert next(status for status in newest.results()["parts"] if status["name"] == "checks")["state"] == "done"
+    assert "Newer than this audit" not in said(opened("trust", audit=newest.id))
+
+
+def test_a_later_run_that_failed_says_why_beside_the_part(audit: Run, demo: Manifest):
+    failed = finished("check-data", {"manifest": str(demo.path)})
+    (failed.folder.path / "results.json").unlink()
+    failed.folder.update_status(state="failed", error="the X-rays could not be read")
+    app = opened("trust", audit=audit.id)
+    assert not app.exception
+    assert "Not what they seem · not in this audit, failed since" in said(app)
+    assert "The X-rays could not be read" in said(app)
+    assert not [button for button in app.button if button.key == "trust:take-in"]

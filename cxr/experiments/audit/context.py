@@ -49,6 +49,11 @@ class Context:
     runs: dict[str, Run] = field(default_factory=dict)
 
     @property
+    def root(self) -> Path | None:
+        """Where the audit's run and others lie; None where nothing is kept."""
+        return self.folder.parent if self.folder is not None else None
+
+    @property
     def on_network(self) -> JsonObject:
         """The parameters that all runs with the network share."""
         subject, params = self.subject, self.params
@@ -167,6 +172,10 @@ class Part(ABC):
     def slow(self, context: Context) -> str:
         """Return why its own work, besides its runs, takes more than seconds; "" where it does not."""
         return ""
+
+    def further_runs(self, context: Context) -> list[Run]:
+        """Return finished runs that it can use without asking for any, the newest first."""
+        return []
 
     @abstractmethod
     def collect(self, context: Context, progress: Progress) -> Collected:

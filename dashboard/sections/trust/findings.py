@@ -23,12 +23,10 @@ ICONS: dict[Weight, str] = {
     "note": ":material/info:",
 }
 _PAGES = {
-    "home": pages.HOME,
     "data": pages.DATA,
     "results": pages.RESULTS,
     "explorer": pages.EXPLORER,
     "text": pages.TEXT,
-    "trust": pages.TRUST,
 }
 _FEW = 3  # pictures on a card
 
@@ -107,7 +105,7 @@ def _next(finding: Finding, number: int, finished: Run | None) -> None:
 
 
 def link_to(link: Link, label: str) -> None:
-    """Show a link to a page, if there is one to show."""
-    if link["page"] in _PAGES and link["page"] != "home":
+    """Show a link to another page, if there is one to show."""
+    if link["page"] in _PAGES:
         parameters = {name: value for name, value in link["parameters"].items() if value}
         st.page_link(_PAGES[link["page"]], label=label, icon=":material/open_in_new:", query_params=parameters)

@@ -19,7 +19,7 @@ class Clusters(OnSplit):
     """Clusters of heatmaps whose title names something outside of the lungs."""
 
     name = "clusters"
-    kind, verb, page = "cluster-heatmaps", "clusters", "trust"
+    kind, verb, page, names_run = "cluster-heatmaps", "clusters", "explorer", "clusters"
 
     def collect(self, context: Context, progress: Progress) -> Collected:
         """Return the clusters that use something outside of the lungs."""

@@ -25,7 +25,7 @@ from cxr.experiments.duplicates.results import pairs_of, search_results
 from cxr.files import replacing
 from cxr.formatting import patients, percent, xrays
 from cxr.networks import network_card
-from cxr.runs import list_runs
+from cxr.runs import Run, list_runs
 
 KIND = "audit-network"
 FACTS, PARTS = "duplicates.json", "duplicates-parts"
@@ -49,6 +49,14 @@ class DuplicatesPart(Part):
     def slow(self, context: Context) -> str:
         """Return that the X-rays have to be compared, where nobody has done that yet."""
         return "" if _earlier(context) else "the X-rays have not been compared with each other yet"
+
+    def further_runs(self, context: Context) -> list[Run]:
+        """Return the searches of the same X-rays."""
+        return [
+            run
+            for run in list_runs(context.root, kind=SEARCH)
+            if run.spec.get("manifest_hash") == context.subject.manifest_hash and run.status()["state"] == "finished"
+        ]
 
     def command(self, context: Context) -> list[str]:
         """Return the command that looks for duplicates."""
@@ -208,12 +216,11 @@ def _earlier(context: Context) -> _Search | None:
             pairs = pd.read_csv(file, dtype=dict.fromkeys(_IMAGES, str))
             if set(_IMAGES) <= set(pairs.columns) and all(pairs[column].isin(manifest.ids).all() for column in _IMAGES):
                 return _Search(pairs, facts["compared"])
-    root = context.folder.parent if context.folder is not None else None
-    for run in list_runs(root, kind=KIND):
+    for run in list_runs(context.root, kind=KIND):
         if run.spec.get("manifest_hash") == context.subject.manifest_hash:
             with contextlib.suppress(OSError, ValueError, CxrError):
                 return _read(run.folder.path)
-    for run in list_runs(root, kind=SEARCH):
+    for run in list_runs(context.root, kind=SEARCH):
         if run.spec.get("manifest_hash") == context.subject.manifest_hash:
             with contextlib.suppress(OSError, ValueError, CxrError):
                 return _Search(pairs_of(run), search_results(run)["counts"]["compared"])

@@ -71,11 +71,13 @@ class OfDataSet(OfOneRun):
 class OnSplit(OfOneRun):
     """A part that rests on a run with the network on the measured split.
 
-    ``verb`` is its command, ``page`` the page that shows it, ``default_split`` what a run is on that names none.
+    ``verb`` is its command, ``page`` the page that shows it, ``names_run`` the parameter by which that page's address
+    names a run, ``default_split`` what a run is on that names none.
     """
 
     needs = frozenset[Need]({"network", "images"})
     page: str
+    names_run: str
     default_split: str = ""
 
     def requests(self, context: Context) -> list[Request]:
@@ -91,8 +93,10 @@ class OnSplit(OfOneRun):
         return ["cxr", self.verb, subject.network, "--data", subject.data, *subject.split_words]
 
     def link(self, context: Context) -> Link:
-        """Return the page that shows it."""
-        return {"page": self.page, "parameters": context.subject.link}
+        """Return the page that shows it, with the run where there is one."""
+        run = context.runs.get(self.name)
+        of_run = {self.names_run: run.id} if run is not None else {}
+        return {"page": self.page, "parameters": {**context.subject.link, **of_run}}
 
 
 def _is_on(split: str, default: str, stored: JsonObject, results: JsonObject | None) -> bool:

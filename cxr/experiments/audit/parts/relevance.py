@@ -16,7 +16,7 @@ class RelevancePart(OnSplit):
     """The share of relevance in each region over its area, and what removing the region does."""
 
     name = "relevance"
-    kind, verb, page = "relevance-regions", "relevance", "explorer"
+    kind, verb, page, names_run = "relevance-regions", "relevance", "explorer", "regions"
     default_split = "test"
 
     def collect(self, context: Context, progress: Progress) -> Collected:
