@@ -89,7 +89,7 @@ def test_a_stored_heatmap_is_shown_before_the_server_answers_and_stays_as_it_is(
         assert tab.locator(".viewer").get_attribute("data-busy") == "true"
         given = viewer(tab, "({...v.data, heard: 0})")
         tab.keyboard.press("+")
-        viewer(tab, "v.panes.forEach(pane => { pane.root.dataset.same = '1'; })")
+        viewer(tab, "v.panes.forEach(pane => { pane.frame.dataset.same = '1'; })")
         frame(tab)
         enlarged = [pixels(tab, pane) for pane in range(3)]
         go_on()

@@ -130,14 +130,33 @@ def test_words_on_a_picture_are_read_on_any_ground(opened: Opened) -> None:
     box = pane_box(tab)
     tab.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
     frame(tab)
-    for part in (".pane figcaption", ".pane .value"):
-        ground = tab.locator(part).first.evaluate("part => getComputedStyle(part).backgroundColor")
-        *_, alpha = map(float, re.findall(r"[\d.]+", ground))
-        assert alpha >= 0.6, (part, ground)
+    ground = tab.locator(".pane .value").first.evaluate("part => getComputedStyle(part).backgroundColor")
+    *_, alpha = map(float, re.findall(r"[\d.]+", ground))
+    assert alpha >= 0.6, ground
     # White on black of this strength, over a white picture: 4.5 to 1 is what a small text needs.
     grey = 1 - alpha + alpha * 10 / 255
     luminance = ((grey + 0.055) / 1.055) ** 2.4
     assert 1.05 / (luminance + 0.05) >= 4.5
+
+
+def test_the_title_of_a_picture_covers_none_of_it(opened: Opened) -> None:
+    tab = opened()
+    titles, pictures = tab.locator(".viewer figcaption"), tab.locator(".pane")
+    assert titles.count() == pictures.count() == 3
+    for k in range(3):
+        title, picture = titles.nth(k).bounding_box(), pictures.nth(k).bounding_box()
+        assert title
+        assert picture
+        assert title["y"] + title["height"] <= picture["y"] + 0.5
+        assert title["x"] == pytest.approx(picture["x"], abs=3)
+    for end in tab.locator(".titled .scale .end").all():
+        box = end.bounding_box()
+        assert box
+        assert box["y"] + box["height"] <= picture["y"] + 0.5
+    numbers = [float(end.inner_text().replace("−", "-")) for end in tab.locator(".titled .scale .end").all()]
+    assert len(numbers) == 4
+    assert numbers[0] == -numbers[1]
+    assert numbers[1] > 0
 
 
 def test_the_numbers_under_the_cursor_are_those_that_are_stored(opened: Opened, demo: Manifest) -> None:
@@ -319,7 +338,7 @@ def test_a_measure_tells_pixels_and_pictures_can_be_taken_away(opened: Opened) -
 
 def test_classes_composites_and_the_masked_version_stand_beside_it(opened: Opened) -> None:
     tab = opened("&classes=all&beside=gradient,epsilon")
-    titles = tab.locator(".pane figcaption").all_inner_texts()
+    titles = tab.locator(".viewer figcaption").all_inner_texts()
     assert titles[:3] == ["X-ray", f"Heatmap: {tab.locator('.class .name').first.inner_text()}", "Overlay"]
     assert sum(" · logit " in title for title in titles) == 2
     assert titles[-2:] == ["gradient", "epsilon"]

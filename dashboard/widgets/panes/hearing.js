@@ -57,7 +57,7 @@ const HEARING = {
   // --- mouse and fingers -------------------------------------------------------------------------------------------
 
   paneOf(event) {
-    return this.panes.find((pane) => event.composedPath().includes(pane.root));
+    return this.panes.find((pane) => event.composedPath().includes(pane.frame));
   },
 
   pointerDown(event) {

@@ -40,21 +40,21 @@ class Pane {
     Object.assign(this, { spec, picture, map });
     this.image = make("canvas", { class: "image" });
     this.marks = make("canvas", { class: "marks" });
-    this.title = make("figcaption", {}, spec.title);
+    this.title = make("figcaption", { title: spec.title }, spec.title);
     this.value = make("div", { class: "value" });
-    this.root = make(
-      "figure",
-      { class: "pane", "data-kind": spec.kind, "aria-label": spec.title },
-      this.image,
-      this.marks,
-      this.title,
-      this.value,
-    );
+    this.frame = make("div", { class: "pane", "data-kind": spec.kind }, this.image, this.marks, this.value);
+    // Title and colour scale stand above the picture: on it, they would cover what hospitals write at its edges.
+    this.less = make("span", { class: "end" });
+    this.bar = make("i", {});
+    this.more = make("span", { class: "end" });
+    const scale = map ? [make("span", { class: "scale" }, this.less, this.bar, this.more)] : [];
+    const head = make("div", { class: "head" }, this.title, ...scale);
+    this.root = make("figure", { class: "titled", "aria-label": spec.title }, head, this.frame);
   }
 
   resize(width, height, ratio) {
     this.root.style.width = `${width}px`;
-    this.root.style.height = `${height}px`;
+    this.frame.style.height = `${height}px`;
     this.ratio = ratio;
     this.width = Math.round(width * ratio);
     this.height = Math.round(height * ratio);
@@ -129,7 +129,7 @@ function drawPane(pane, view, look, samples) {
   pane.context.putImageData(pane.data, 0, 0);
 }
 
-/** Draw what lies over a pane's picture: outlines, the tool's shape, the cursor and the scale. */
+/** Draw what lies over a pane's picture: outlines, the tool's shape and the cursor; and its colour scale. */
 function drawMarks(pane, view, look, marks) {
   const { pen, width, height, picture, ratio } = pane;
   pen.setTransform(1, 0, 0, 1, 0, 0);
@@ -142,7 +142,7 @@ function drawMarks(pane, view, look, marks) {
   }
   for (const shape of marks.shapes) drawShape(pen, shape, across, down, ratio, picture);
   if (marks.cursor) drawCross(pen, across(marks.cursor.u), down(marks.cursor.v), width, height, ratio);
-  if (pane.map) drawBar(pen, pane, look);
+  if (pane.map) showScale(pane, look);
 }
 
 function drawOutline(pen, outline, place, ratio) {
@@ -197,10 +197,8 @@ function cornersOf([[u0, v0], [u1, v1]]) {
   return [[u0, v0], [u1, v0], [u1, v1], [u0, v1]];
 }
 
-const fontOf = (ratio) => `${11 * ratio}px system-ui, sans-serif`;
-
 function label(pen, text, x, y, ratio) {
-  pen.font = fontOf(ratio);
+  pen.font = `${11 * ratio}px system-ui, sans-serif`;
   pen.textAlign = "left";
   pen.textBaseline = "middle";
   pen.lineWidth = 3 * ratio;
@@ -210,30 +208,13 @@ function label(pen, text, x, y, ratio) {
   pen.fillText(text, x, y);
 }
 
-/** The colour scale with its numbers at the lower edge of a pane that shows relevance. */
-function drawBar(pen, pane, look) {
-  const { width, height, ratio, map } = pane;
-  const long = Math.min(width * 0.5, 160 * ratio);
-  const left = (width - long) / 2;
-  const top = height - 13 * ratio;
-  const ends = [signed(-map.scale), signed(map.scale)];
-  pen.font = fontOf(ratio);
-  const [less, more] = ends.map((text) => pen.measureText(text).width + 10 * ratio);
-  pen.fillStyle = "rgba(8,10,13,0.66)";
-  pen.fillRect(left - less, top - 4 * ratio, long + less + more, 15 * ratio);
-  const gradient = pen.createLinearGradient(left, 0, left + long, 0);
-  for (let k = 0; k <= 10; k++) {
-    gradient.addColorStop(k / 10, `rgb(${colourAt(look.stops, k / 5 - 1).join(",")})`);
-  }
-  pen.fillStyle = gradient;
-  pen.fillRect(left, top, long, 7 * ratio);
-  pen.lineWidth = ratio;
-  pen.strokeStyle = "rgba(0,0,0,0.6)";
-  pen.strokeRect(left, top, long, 7 * ratio);
-  pen.fillStyle = "#fff";
-  pen.textBaseline = "middle";
-  pen.textAlign = "right";
-  pen.fillText(ends[0], left - 5 * ratio, top + 4 * ratio);
-  pen.textAlign = "left";
-  pen.fillText(ends[1], left + long + 5 * ratio, top + 4 * ratio);
+/** The colour scale with its numbers, of a pane that shows relevance. */
+function showScale(pane, look) {
+  const key = `${pane.map.scale} ${look.stops}`;
+  if (pane.scaled === key) return;
+  pane.scaled = key;
+  pane.less.textContent = signed(-pane.map.scale);
+  pane.more.textContent = signed(pane.map.scale);
+  const stops = Array.from({ length: 11 }, (_, k) => `rgb(${colourAt(look.stops, k / 5 - 1).join(",")})`);
+  pane.bar.style.background = `linear-gradient(to right, ${stops.join(",")})`;
 }

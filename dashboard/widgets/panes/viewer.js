@@ -429,6 +429,8 @@ function rowsOfClasses(count, width) {
   return Math.min(3, Math.ceil(count / Math.max(1, Math.floor((width + 6) / 196))));
 }
 
+const TITLE_PX = 18; // above each pane, as in viewer.css
+
 /** The number of columns that gives panes most room, with the size of a pane. */
 function bestGrid(panes, width, height) {
   const gap = 6;
@@ -437,7 +439,7 @@ function bestGrid(panes, width, height) {
   for (let columns = 1; columns <= panes.length; columns++) {
     const rows = Math.ceil(panes.length / columns);
     const wide = Math.floor((width - gap * (columns - 1)) / columns);
-    const tall = Math.floor((height - gap * (rows - 1)) / rows);
+    const tall = Math.floor((height - gap * (rows - 1)) / rows) - TITLE_PX;
     const across = Math.min(wide, tall * shape);
     const area = across * (across / shape);
     if (area > best.area && wide > 0 && tall > 0) {
