@@ -16,7 +16,7 @@ from sections.explorer.choice import Choice
 from sections.grid import actions, grid
 from sections.trust import cluster_runs, relevance
 from services import computing, explaining, load
-from widgets import address, browse, page, pages, pick, subject, viewer
+from widgets import address, browse, page, pages, pick, subject, tables, viewer
 from widgets.panes import look
 
 FROM_DATA, UPLOAD = "Data set", "Upload"
@@ -117,9 +117,11 @@ with page.told_in_one_line():
 left, right = st.columns([3, 2])
 with left:
     st.markdown(f"{explaining.verdict(network, values)} · {xray.truth(network)}")
+    scores = explaining.scores(network, values)
     st.dataframe(
-        explaining.scores(network, values),
+        scores,
         hide_index=True,
+        height=tables.height_of(len(scores)),
         column_config={
             "probability": st.column_config.ProgressColumn("probability", min_value=0, max_value=1, format="%.3f"),
             "logit": st.column_config.NumberColumn("logit", format="%+.3f"),

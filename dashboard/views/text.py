@@ -9,7 +9,7 @@ from cxr.text import DEFAULT_MARGIN
 
 from sections.text import correct_boxes, experiments, masking_results, stamping, tokens, vocabulary
 from services import computing, explaining, load
-from widgets import browse, locked, page, pages, pick, subject, viewer, where
+from widgets import browse, locked, page, pages, pick, subject, tables, viewer, where
 from widgets.access import acts
 
 ONE, SPLIT = "One image", "Whole split"
@@ -68,7 +68,8 @@ if section == ONE:
             with_control = st.empty()  # filled at the end: places for random boxes are searched for seconds
             with_control.caption("Searching places for random boxes, the control …")
             st.markdown(f"Tokens, in pixels of the file{' (corrected by hand)' if by_hand else ''}")
-            st.dataframe(tokens.table(xray, boxes, by_hand=by_hand), hide_index=True, column_config=tokens.TABLE_FORMAT)
+            table = tokens.table(xray, boxes, by_hand=by_hand)
+            st.dataframe(table, hide_index=True, column_config=tokens.TABLE_FORMAT, height=tables.height_of(len(table)))
             pick.arrive("text:heatmaps", "heatmaps", False, pick.switched, accepted="0, 1")
             heatmaps = st.toggle("Heatmaps before and after", key="text:heatmaps")
             pick.leave("heatmaps", str(int(heatmaps)), "0")

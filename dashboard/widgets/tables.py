@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 import streamlit as st
@@ -14,6 +14,14 @@ _MOST_TURNED = 4
 """So many columns, besides the one with what they hold, fit a page."""
 COUNT = st.column_config.NumberColumn(format="localized")
 """A column of counts, with separators of thousands."""
+
+
+_WHOLE = 30  # rows of a table that is shown without a scroll bar of its own
+
+
+def height_of(n_rows: int) -> Literal["content", "auto"]:
+    """Return the height of a table: one of classes or tokens is seen whole, one of hundreds of rows is scrolled."""
+    return "content" if n_rows <= _WHOLE else "auto"
 
 
 def counts_of(frame: pd.DataFrame) -> dict[str, ColumnConfig]:
@@ -32,4 +40,4 @@ def show_wide(frame: pd.DataFrame, n_keys: int = 1) -> None:
         st.dataframe(frame.set_index(keys[0]).astype(str).T, height="content")
     else:
         pinned = {name: st.column_config.Column(pinned=True) for name in keys}
-        st.dataframe(frame, hide_index=True, column_config=pinned)
+        st.dataframe(frame, hide_index=True, column_config=pinned, height=height_of(len(frame)))

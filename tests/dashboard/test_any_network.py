@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 from apps import act_in_viewer, ask_ahead, codes, opened, said, shown_in_viewer
 from configurations import CONFIGURATIONS, ODD_NAMES, ONE_FINDING, Configuration, write_network, write_xrays
+from streamlit.delta_generator import DeltaGenerator
 
 from cxr.data import Manifest
 from cxr.data.library import save_data_set
@@ -101,6 +104,30 @@ def test_the_explorer_shows_one_kind_of_probability(configuration: Configuration
     else:
         assert set(labels) == {name}
     assert app.selectbox(key="browse:order").options[0] == ("findings" if configuration.multi_label else "errors first")
+
+
+@pytest.mark.parametrize("configuration", [CONFIGURATIONS[-1]], ids=str)
+def test_a_table_of_fourteen_findings_is_shown_whole(
+    configuration: Configuration, where: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heights: dict[str, list[object]] = {}
+    enqueue = DeltaGenerator._enqueue
+
+    def noted(self: DeltaGenerator, kind: str, proto: Any, *args: Any, **options: Any) -> DeltaGenerator:
+        if kind == "dataframe":
+            rows = pa.ipc.open_stream(proto.arrow_data.data).read_all().num_rows
+            if rows == len(configuration.classes):
+                heights[page].append(options["layout_config"].height)
+        return enqueue(self, kind, proto, *args, **options)
+
+    monkeypatch.setattr(DeltaGenerator, "_enqueue", noted)
+    ids = Manifest.load(params_of(where)["manifest"]).select(split="test").ids
+    for page, image in (("explorer", ids[0]), *(("text", image) for image in ids)):
+        heights.setdefault(page, [])
+        app = opened(page, **where, image=image)
+        assert not app.exception, app.exception
+    assert all(heights.values()), "a text page without text has no such table"
+    assert {height for of_page in heights.values() for height in of_page} == {"content"}
 
 
 @few_networks

@@ -62,6 +62,7 @@ def test_networks_at_hand_are_listed_and_the_chosen_one_s_card_is_readable(train
     assert not app.exception
     assert not app.error
     table = app.dataframe[0].value
+    assert list(table.columns)[-2:] == ["licence", "classes"], "what is widest comes last"
     assert set(table["from"]) == {"training here", "file"}
     assert "demo" in table["network"].tolist()
     assert f"## {table.set_index('from').at['training here', 'network']}" in said(app), (

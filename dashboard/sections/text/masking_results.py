@@ -162,7 +162,7 @@ def _frame(rows: pd.DataFrame, nothing: str) -> None:
     if rows.empty:
         st.caption(nothing)
     else:
-        st.dataframe(rows, hide_index=True, column_config=tables.counts_of(rows))
+        st.dataframe(rows, hide_index=True, column_config=tables.counts_of(rows), height=tables.height_of(len(rows)))
 
 
 def _show_exports(run: Run, table: pd.DataFrame) -> None:

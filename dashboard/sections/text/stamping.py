@@ -31,7 +31,7 @@ from cxr.text.stamp import COLOURS, CONTROLS, FONTS, LONGEST_WORD, PLACES, TAKES
 from sections.text import experiments, stamping_results, tokens
 from services import explaining, load
 from services.explaining import Xray
-from widgets import address, browse, locked, page, pick, viewer, where
+from widgets import address, browse, locked, page, pick, tables, viewer, where
 from widgets.access import acts
 from widgets.run_state import start
 from widgets.subject import Subject
@@ -234,7 +234,8 @@ def _stamped(chosen: Subject, choice: Choice, network: Any, image_id: str) -> No
         for name, version in versions.items()
     }
     st.markdown(f"{_verdict(network, answers, setting)} {xray.truth(network)}.")
-    st.dataframe(_changes(network, answers), hide_index=True, column_config=_FORMAT)
+    rows = _changes(network, answers)
+    st.dataframe(rows, hide_index=True, column_config=_FORMAT, height=tables.height_of(len(rows)))
 
 
 def _close_up(picture: np.ndarray, box: TextBox) -> np.ndarray:

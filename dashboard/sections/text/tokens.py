@@ -29,7 +29,7 @@ from cxr.text import (
 
 from services import computing, explaining, load
 from services.explaining import Xray
-from widgets import page, pick, viewer
+from widgets import page, pick, tables, viewer
 from widgets.panes import component, scenes
 from widgets.subject import Subject
 
@@ -160,7 +160,8 @@ def changes(network: XrayClassifier, by_condition: dict[str, np.ndarray]) -> pd.
 
 def show_control(place: DeltaGenerator, network: XrayClassifier, by_condition: dict[str, np.ndarray]) -> None:
     """Show every class before, with the text masked, and under the control."""
-    place.dataframe(changes(network, by_condition), hide_index=True, column_config=CHANGES_FORMAT)
+    rows = changes(network, by_condition)
+    place.dataframe(rows, hide_index=True, column_config=CHANGES_FORMAT, height=tables.height_of(len(rows)))
     place.caption(
         "Control: random boxes of the same areas, off the text and as far from the frame, where masking changes the "
         "picture as much. They show what masking alone does."
