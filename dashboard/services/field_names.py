@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-_OPTION = r"(--[a-z][a-z-]*)(?: ((?:[\w|-]+=)?'[^']*'|[\w|-]+=[\w|-]+|[A-Z]+\b|\w+(?=`|\))))?"
+_OPTION = r"(--[a-z][a-z-]*)(?: ((?:[\w|-]+=)?'[^']*'|[\w|-]+=[\w|-]+|[A-Z]+\b|[\w-]+(?=`|\))))?"
 _NAMED = re.compile(rf"`{_OPTION}`|{_OPTION}")
 EVALUATION: Mapping[str, str] = MappingProxyType(
     {
@@ -30,8 +30,8 @@ PREDICTIONS: Mapping[str, str] = MappingProxyType(
 @functools.cache
 def of_import() -> Mapping[str, str]:
     """Return what the form of an import calls its fields, by the options of ``cxr data import``."""
-    from cxr.data.importers.registry import SOURCES
     from cxr.data.importers.import_options import all_declarations
+    from cxr.data.importers.registry import SOURCES
 
     options = all_declarations({name: importer.options for name, importer in SOURCES.items()})
     fields = {option.flag: f"“{option.title}”" for option, _ in options.values()}

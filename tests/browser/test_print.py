@@ -29,13 +29,13 @@ def test_both_pictures_of_a_slider_are_whole_in_print(browser) -> None:
 
 
 @pytest.mark.slow
-def test_a_table_of_ten_columns_has_its_place_on_a_page_and_on_a_screen(browser) -> None:
+def test_a_table_of_thirteen_columns_has_its_place_on_a_page_and_on_a_screen(browser) -> None:
     style = (Path(reports.__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
     columns = ["mask", "changed, text masked", "changed, random boxes", "changed, boxes of another image",
                "beyond random boxes", "p (random)", "p (another image)", "probabilities moved", "… random boxes",
-               "p (moved)"]  # fmt: skip
+               "p (moved)", "accuracy", "macro F1", "AUC"]  # fmt: skip
     cells = ["Inpainting", *["6.7 % [4.3, 10.5]"] * 3, "+4.1 points [+0.8, +7.3]", "0.026", "0.0096",
-             *["0.030 [0.024, 0.040]"] * 2, "0.0001"]  # fmt: skip
+             *["0.030 [0.024, 0.040]"] * 2, "0.0001", *["+0.013 [-0.025, +0.051]"] * 3]  # fmt: skip
     rows = (("th", columns), ("td", cells))
     table = "".join(f"<tr>{''.join(f'<{tag}>{cell}</{tag}>' for cell in row)}</tr>" for tag, row in rows)
     for media, width in (("screen", 1280), ("print", 718)):  # A4 less Chromium's margins
