@@ -18,7 +18,7 @@ from cxr.errors import CxrError
 from cxr.runs import ENDED, list_runs
 
 from sections.data import appearance, data_audit, duplicates, import_form, keeping, one_xray, openings, probes
-from services import load
+from services import field_names, load
 from widgets import address, gallery, page, pick, tables, viewer, where
 from widgets import run_state as run_parts
 from widgets.access import acts
@@ -194,7 +194,7 @@ def show_notes(chosen: DataSet, data: Manifest) -> None:
     if notes:
         with st.expander(f"Notes of the import ({len(notes)})"):
             for note in notes:
-                st.text(note)
+                st.text(field_names.on_page(note, field_names.of_import()))
             if FILE_NOTES in data.table:
                 table = data.table[data.table[FILE_NOTES].fillna("") != ""]
                 st.dataframe(table[["image_id", "image", FILE_NOTES]], hide_index=True)
@@ -289,7 +289,8 @@ def errors_here() -> Iterator[None]:
     try:
         yield
     except (CxrError, OSError) as error:
-        st.error(address.plain(page.sentence(error)), icon=":material/error:")
+        sentence = field_names.on_page(page.sentence(error), field_names.of_import())
+        st.error(address.plain(sentence), icon=":material/error:")
 
 
 page.header(

@@ -49,6 +49,7 @@ def per_class(result: Summary) -> pd.DataFrame:
             "recall": charts.interval(values["recall"]),
             "precision": charts.interval(values["precision"]),
             "F1": charts.interval(values["f1"], percent=False),
+            "AUC": charts.interval(values["auc"], percent=False),
         }
         for name, values in result["per_class"].items()
     }

@@ -13,6 +13,7 @@ from cxr.evaluation.seen import ALL_SEEN, OWN_SPLIT, n_seen_of, seen_in_words
 from cxr.evaluation.selection import EVERYTHING, NOT_KNOWN
 from cxr.runs import Run
 
+from services import field_names
 from widgets import address, page, viewer, where
 from widgets.access import acts
 from widgets.run_state import start
@@ -40,7 +41,7 @@ def warn_of_seen(run: Run, split: str) -> None:
     """Warn of X-rays of a split that are not new to the network."""
     seen = evaluation_results(run).get("seen")
     if seen and _rows_of_seen(seen, split):
-        st.warning("  \n".join(map(viewer.as_markdown, seen_in_words(seen, split))), icon=":material/visibility:")
+        st.warning("  \n".join(map(_said, seen_in_words(seen, split))), icon=":material/visibility:")
 
 
 def show(run: Run, network: Mapping[str, str], split: str) -> None:
@@ -55,7 +56,7 @@ def show(run: Run, network: Mapping[str, str], split: str) -> None:
         _list_seen(seen, split)
     # Stored with the wording of the version that measured; where it is not, today's is the best guess.
     sentences = results.get("seen_notes") or seen_in_words(seen)
-    notes = [viewer.as_markdown(line) for line in results.get("notes") or () if line not in sentences]
+    notes = [_said(line) for line in results.get("notes") or () if line not in sentences]
     if unknown_labels(run):
         st.warning("  \n".join(notes), icon=":material/rule:")
     elif notes:
@@ -107,7 +108,12 @@ def _list_seen(seen: SeenRecord, split: str) -> None:
         with st.expander(f"The {page.counted(len(rows), 'X-ray')} that the network has seen", icon=":material/list:"):
             st.dataframe(rows, hide_index=True)
     elif lines:
-        st.caption("  \n".join(map(viewer.as_markdown, lines)))
+        st.caption("  \n".join(map(_said, lines)))
+
+
+def _said(line: str) -> str:
+    """Return a sentence of a measure as Markdown, with the names of this page's buttons."""
+    return viewer.as_markdown(field_names.on_page(line, field_names.EVALUATION))
 
 
 def rests_on(run: Run) -> None:

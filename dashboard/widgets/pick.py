@@ -124,7 +124,7 @@ def arrive(
         if value is None or (allowed is not None and value not in allowed):
             few = allowed if allowed is not None and all(isinstance(name, str) for name in allowed) else ()
             more = f" Accepted: {accepted}." if accepted else ""
-            address.refuse(param, address.unknown(param, text, [*few]) + more)
+            address.refuse(param, address.unknown(param, text, [name for name in few if name]) + more)
         address.accept(param)
         st.session_state[key] = value
     remember(key, default, allowed)

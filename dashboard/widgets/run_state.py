@@ -12,7 +12,7 @@ from cxr import runs
 from cxr.runs import ACTIVE, Run, Status, list_runs
 from cxr.runs.kinds import KINDS
 
-from services import load
+from services import field_names, load
 from widgets import address, page
 from widgets.access import acts
 
@@ -41,7 +41,8 @@ def state_line(run: Run, status: Status) -> None:
         eta = f" · {load.duration(status['eta_s'])} left" if status.get("eta_s") is not None else ""
         right.progress(min(1.0, status["progress"]), f"{address.plain(status['message'] or 'starting …')}{eta}")
     elif status["state"] == "failed":
-        right.error(address.plain(status["error"] or "failed without a message; see the log"))
+        error = status["error"] or "failed without a message; see the log"
+        right.error(address.plain(field_names.on_page(error, field_names.of_kind(run.kind))))
     else:
         # Beside the badge the same word would stand twice.
         message = "" if status["message"] == status["state"] else f"{status['message']} · "

@@ -95,6 +95,8 @@ def test_xrays_that_the_network_has_seen_are_in_no_figure_and_are_listed(tmp_pat
     assert "9 of the 12 X-rays of split test are not new to the network (9 trained on)" in notice.value.replace(
         "\\", ""
     )
+    assert "“Measure also the X-rays seen before” measures them too" in notice.value.replace("\\", "")
+    assert "include-seen" not in notice.value.replace("\\", "")
     listed = next(table.value for table in app.dataframe if "seen" in table.value)
     assert sorted(listed["image"]) == sorted(run.results()["seen"]["images"][0]["ids"])
     assert set(listed["seen"]) == {"trained on in stage only of run a"}
@@ -195,6 +197,9 @@ def test_each_network_has_the_figures_of_its_task(tmp_path: Path, configuration:
         assert len(app.get("plotly_chart")) == 1  # the matrix of a finding
     else:
         assert metrics(app)["Accuracy"] == f"{summary['accuracy']['value'] * 100:.1f} %"
+        for name, found in summary["per_class"].items():
+            value = found["auc"]["value"]
+            assert table.loc[name, "AUC"].startswith("–" if value is None else f"{value:.3f}")
         assert len(app.get("plotly_chart")) == 1
 
 
@@ -249,7 +254,9 @@ def test_names_that_markdown_would_read_are_shown_as_they_are(tmp_path: Path) ->
     app = opened("results", run=run.id, finding="$x$ <b>")
     assert not app.exception
     assert sorted(app.dataframe[0].value.index) == sorted(odd.classes)
-    assert "a*b*: never predicted" in said(app)
+    reasons = [line for line in said(app).splitlines() if ": never predicted" in line]
+    assert len(reasons) == 1, "one line for all classes of one reason"
+    assert "a*b*" in reasons[0]
     assert not [element.value for element in (*app.caption, *app.markdown, *app.info) if "a*b*" in element.value]
 
 

@@ -63,6 +63,9 @@ def test_the_matrix_counts_x_rays_shares_and_patients_and_its_unit_is_in_the_add
     assert f"{confusion[0][0]} X-rays" in charts_of(app)[0]
     assert app.query_params["unit"] == "patients"
     assert "'nope', which is not here" in opened("results", run=run.id, unit="nope").error[0].value
+    refusal = opened("results", run=run.id, cell="nope").error[0].value
+    assert "'nope', which is not here" in refusal
+    assert "''" not in refusal, "no cell is no name to choose"
 
 
 @pytest.mark.parametrize("task", ["single-label", "multi-label"])

@@ -232,3 +232,21 @@ def test_a_pdf_of_a_long_table_breaks_over_pages_and_keeps_its_columns(run):
     rows = [[f"row {k}", "word " * 40] for k in range(120)]
     pdf = to_pdf(Document("A title", "finding", "basis", [Section("Long", [Table(("name", "text"), rows)])]))
     assert pdf.count(b"/Type /Page\n") >= 4 or len(re.findall(rb"/Type /Page\b(?!s)", pdf)) >= 4
+
+
+@pytest.mark.parametrize("text", ["word " * 3000, "字" * 6000, "one\ntwo\n" * 200, "x" * 9000], ids=len)
+def test_a_cell_that_is_longer_than_a_page_goes_on_in_the_next_row(run, text):
+    from cxr.reports.run.document import Document, Section
+
+    columns = ("item", "asks for", "state", "what the run says", "left to the author")
+    rows = [["38", "Diagnostic performance", "filled", text, text[:20]]]
+    pdf = to_pdf(Document("A title", "finding", "basis", [Section("Long", [Table(columns, rows)])]))
+    assert len(re.findall(rb"/Type /Page\b(?!s)", pdf)) >= 3
+
+
+def test_splits_stand_in_the_order_in_which_people_list_them(run):
+    results = run.results()
+    results["splits"] = dict.fromkeys(("external", "test", "val"), results["splits"]["test"])
+    run.folder.write_json("results.json", results)
+    (figures,) = [section for section in document_of(run, Choices()).sections if section.title == "Figures"]
+    assert [row[0] for row in figures.blocks[0].rows] == ["val", "test", "external"]

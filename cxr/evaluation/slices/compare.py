@@ -19,7 +19,7 @@ from cxr.evaluation.slices.results import ClassFigure, Slice, SliceResults
 from cxr.evaluation.slices.wording import conclusions, sentence_of
 from cxr.evaluation.summary import summarise_predictions
 from cxr.evaluation.tests import holm
-from cxr.formatting import Estimate
+from cxr.formatting import Estimate, verb, xrays
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 from cxr.runs import Run
 
@@ -78,7 +78,8 @@ def slices_of(
     seen = results.get("seen")
     if seen is not None and (left_out := n_seen(seen, left_out=True)):
         notes.append(
-            f"{left_out:,} X-rays of all splits are left out, as in the run's figures: the network has seen them."
+            f"{xrays(left_out)} of all splits {verb(left_out)} left out, as in the run's figures: the network has seen "
+            f"{'it' if left_out == 1 else 'them'}."
         )
     task, classes = results.get("task", SINGLE_LABEL), results["classes"]
     found = slice_predictions(measured, classes, task, rows, by, pairs=pairs, progress=progress)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from cxr.data.splits import in_order
 from cxr.evaluation.curves import classes_of
 from cxr.evaluation.multilabel import THRESHOLD
 from cxr.evaluation.results import ClassScores, Summary
@@ -24,8 +25,9 @@ from cxr.reports.run.figures import class_curves, confusion
 
 def metrics(subject: Subject, choices: Choices, identities: Identities) -> Section:
     """Return every figure of all splits, and the drawings of one."""
-    blocks: list[Block] = [_overall(subject.results["splits"])]
-    for split, summary in subject.results["splits"].items():
+    splits = {name: subject.results["splits"][name] for name in in_order(subject.results["splits"])}
+    blocks: list[Block] = [_overall(splits)]
+    for split, summary in splits.items():
         blocks += _of_split(split, summary)
     blocks += [Figure(drawing) for drawing in drawings(subject, choices.split)]
     said = sentences(subject.results)

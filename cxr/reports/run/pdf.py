@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import logging
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from functools import singledispatchmethod
+from itertools import zip_longest
 from pathlib import Path
 
 import matplotlib
@@ -21,6 +23,7 @@ from cxr.reports.run.document import Bullets, Document, Figure, Picture, Section
 _FONT = "DejaVu Sans"  # it comes with matplotlib, and is the one that figures are drawn with
 _TO_MM = 25.4 / 96  # pixels of a figure
 _MARGIN, _LINE = 18.0, 4.9
+_PADDING, _MOST_LINES = 1, 40  # of cells; a page has 70 of their lines
 _SIZES = {"title": 17.0, "heading": 12.5, "text": 9.2, "small": 7.6, "cell": 7.2}
 _INK, _SMALL_INK = (36, 41, 47), (87, 96, 106)
 _PX = re.compile(r"(font: (?:[\w ]* )?[\d.]+)px")
@@ -118,19 +121,35 @@ class _Pages(FPDF):
         self.set_font(_FONT, "", _SIZES["cell"])
         self.set_text_color(*_INK)
         self.set_draw_color(208, 215, 222)
+        widths = _widths(block)
         with self.table(
-            col_widths=_widths(block),
+            col_widths=widths,
             text_align="LEFT",
             line_height=3.7,
-            padding=(0.7, 1),
+            padding=(0.7, _PADDING),
             borders_layout="HORIZONTAL_LINES",
             headings_style=FontFace(emphasis="BOLD"),
         ) as table:
-            for cells in (block.columns, *block.rows):
+            for cells in (block.columns, *(part for row in block.rows for part in self._parts_of_row(row, widths))):
                 row = table.row()
                 for cell in cells:
                     row.cell(cell)
         self.ln(3)
+
+    def _parts_of_row(self, cells: Sequence[str], widths: Sequence[int]) -> Iterator[tuple[str, ...]]:
+        """Yield a row as rows of which each has its place on a page; what is long goes on in the next one."""
+        share = self.epw / sum(widths)
+        parts = [self._parts_of_cell(cell, share * width) for cell, width in zip(cells, widths, strict=True)]
+        yield from zip_longest(*parts, fillvalue="")
+
+    def _parts_of_cell(self, text: str, width: float) -> list[str]:
+        inner = 0.8 * (width - 2 * _PADDING - 2 * self.c_margin)  # lines break at words, and so are not full
+        letters = max(1, int(inner / (self.get_string_width(text) / max(1, len(text)) or inner)))
+        lines = [part for line in text.split("\n") for part in textwrap.wrap(line, letters) or [""]]
+        if len(lines) <= _MOST_LINES:
+            return [text]
+        between = "\n" if "\n" in text else " "
+        return [between.join(lines[start : start + _MOST_LINES]) for start in range(0, len(lines), _MOST_LINES)]
 
     @block.register
     def _(self, block: Figure) -> None:

@@ -12,6 +12,7 @@ from cxr.data.importers.import_options import given_options
 from cxr.data.importers.registry import SOURCES
 from cxr.errors import CxrError
 
+from services import field_names
 from widgets import page, tables, viewer
 
 
@@ -68,7 +69,7 @@ def _show(result: DryRun) -> None:
             else:
                 st.info(viewer.plain(f"No splits: {result.split_reason}."), icon=":material/call_split:")
             for note in result.notes:
-                st.caption(viewer.plain(note))
+                st.caption(viewer.plain(field_names.on_page(note, field_names.of_import())))
         if result.left_out:
             st.markdown("Left out, by reason")
             st.dataframe(pd.DataFrame(result.left_out), hide_index=True)

@@ -76,8 +76,12 @@ def _scores(
 
 def show(scores: FurtherScores) -> None:
     """Show the scores in an expander, with what is not defined and why."""
+    by_reason: dict[str, list[str]] = {}
     for name, reason in scores["undefined"].items():
-        st.caption(viewer.plain(f"{name}: {reason}."))
+        by_reason.setdefault(reason, []).append(name)
+    lines = [viewer.plain(f"{', '.join(names)}: {reason}.") for reason, names in by_reason.items()]
+    if lines:
+        st.caption("  \n".join(lines))
     with st.expander(f"More scores · {scores['errors']}", icon=":material/query_stats:"):
         left, right = st.columns([4, 5])
         left.dataframe(overall(scores), hide_index=True, height="content")
