@@ -167,35 +167,24 @@ def main() -> None:
         f"Command: `python benchmarks/rare_classes.py --sets {args.sets} --out benchmarks/results/rare_classes.md`.",
         f"Per cent of {args.sets} drawn sets whose 95 % interval holds the truth. What was drawn is at the top of the",
         "script.",
-        "",
-        "## Mean recall, and what is lost elsewhere",
-        "",
-        "| X-rays | shares of classes | true recall | correlation | mean, before | mean | lost, before | lost |",
-        "|---" * 8 + "|",
     ]
-    for line in recall_rows(args.sets):
-        print(line, flush=True)
-        lines.append(line)
-    lines += [
-        "",
-        "## Macro F1",
-        "",
-        "| X-rays | shares of classes | true macro F1 | correlation | holds |",
-        "|---" * 5 + "|",
-    ]
-    for line in f1_rows(args.sets):
-        print(line, flush=True)
-        lines.append(line)
-    lines += [
-        "",
-        "## Protocol probes",
-        "",
-        "| patients | classes | share of each but the first | correlation | mean score | holds | mean AUC | holds |",
-        "|---" * 8 + "|",
-    ]
-    for line in probe_rows(args.sets):
-        print(line, flush=True)
-        lines.append(line)
+    for title, head, rows in (
+        (
+            "Mean recall, and what is lost elsewhere",
+            "X-rays | shares of classes | true recall | correlation | mean, before | mean | lost, before | lost",
+            recall_rows,
+        ),
+        ("Macro F1", "X-rays | shares of classes | true macro F1 | correlation | holds", f1_rows),
+        (
+            "Protocol probes",
+            "patients | classes | share of each but the first | correlation | mean score | holds | mean AUC | holds",
+            probe_rows,
+        ),
+    ):
+        lines += ["", f"## {title}", "", f"| {head} |", "|---" * len(head.split("|")) + "|"]
+        for line in rows(args.sets):
+            print(line, flush=True)
+            lines.append(line)
     write_page(lines, args.out)
 
 
