@@ -7,6 +7,7 @@ before any gets its second.
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 import zlib
@@ -17,6 +18,14 @@ from pathlib import Path
 import numpy as np
 
 Row = tuple[str | int | float, ...]
+
+
+def sets_and_out(about: str | None, sets: int = 200) -> argparse.Namespace:
+    """Read the options of a simulation: how many sets are drawn for a row, and the file of its page."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", type=int, default=sets)
+    parser.add_argument("--out", type=Path)
+    return parser.parse_args()
 
 
 def write_page(lines: Sequence[str], out: Path | None) -> None:

@@ -8,13 +8,12 @@ patient's own. Timed is what ``cxr compare`` does with a pair of runs: every mea
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from blocks import sets_and_out, write_page
 
 from cxr.evaluation.comparison import Predictions, compare_predictions
 from cxr.evaluation.comparison.bootstrap import N_DRAWS, paired_bootstrap
@@ -83,10 +82,7 @@ def claims(sets: int) -> Iterator[str]:
 
 def main() -> None:
     """Measure and write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", type=int, default=200)
-    parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = sets_and_out(__doc__)
     lines = [
         "# The paired bootstrap over patients",
         "",
@@ -104,8 +100,7 @@ def main() -> None:
     for line in claims(args.sets):
         print(line, flush=True)
         lines.append(line)
-    if args.out:
-        args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(lines, args.out)
 
 
 if __name__ == "__main__":

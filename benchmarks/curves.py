@@ -9,12 +9,11 @@ band holds at a place where its interval there does: the table has the mean over
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
+from blocks import sets_and_out, write_page
 from scipy.special import expit
 from scipy.stats import norm
 
@@ -102,10 +101,7 @@ def row(n: int, correlation: float, sets: int) -> str:
 
 def main() -> None:
     """Draw, measure, and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", type=int, default=200)
-    parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = sets_and_out(__doc__)
     lines = [
         "# Do bands of curves hold the true curve?",
         "",
@@ -120,8 +116,7 @@ def main() -> None:
         for correlation in CORRELATIONS:
             lines.append(row(n, correlation, args.sets))
             print(lines[-1], flush=True)
-    if args.out:
-        args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(lines, args.out)
 
 
 if __name__ == "__main__":

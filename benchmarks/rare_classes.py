@@ -13,13 +13,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from blocks import write_page
+from blocks import sets_and_out, write_page
 from intervals import CLASSES, noise, patients, signal_of
 
 from cxr.evaluation.intervals import FEWEST_PATIENTS, Limits, effective_patients, mean_of_patients
@@ -157,10 +155,7 @@ def probe_rows(sets: int) -> Iterator[str]:
 
 def main() -> None:
     """Draw, measure, and write both tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", type=int, default=200)
-    parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = sets_and_out(__doc__)
     lines = [
         "# Means over classes of which few patients have one",
         "",

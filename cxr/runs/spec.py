@@ -74,7 +74,7 @@ def mark_of(run_id: str) -> str:
 
 
 def told_apart(names: Mapping[str, str]) -> dict[str, str]:
-    """Return the names of runs by their ids, with a part of the id behind those that several have."""
+    """Return names by their ids, with the id behind those that several have, of a run's a part."""
     count = Counter(names.values())
     marks = Counter(mark_of(i) for i, name in names.items() if count[name] > 1)
     return {

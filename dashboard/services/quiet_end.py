@@ -6,6 +6,7 @@ Streamlit's command would print "Aborted!" and exit with 1.
 
 from __future__ import annotations
 
+import logging
 import signal
 from types import FrameType
 
@@ -31,4 +32,6 @@ class _Ending:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.server.should_exit and number == signal.SIGINT:
             self.server.force_exit = True
+            # The app's end is then broken off, which uvicorn would tell with a traceback.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         self.server.should_exit = True

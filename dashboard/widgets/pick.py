@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
@@ -14,7 +13,7 @@ from cxr.data.library import DataSet, list_data_sets
 from cxr.errors import CxrError
 from cxr.networks import list_networks
 from cxr.paths import runs_root
-from cxr.runs import Run, get_run, is_run_id, list_runs, mark_of, told_apart
+from cxr.runs import Run, get_run, is_run_id, list_runs, told_apart
 
 from services import load
 from widgets import address, page, pages
@@ -56,7 +55,7 @@ def from_url(
     AddressError
         If the URL names what is not among ``ids``. The picker is then there without a choice.
     """
-    labels = distinct({i: labels.get(i, i) for i in ids} | dict(labels))
+    labels = told_apart({i: labels.get(i, i) for i in ids} | dict(labels))  # a picker knows its choice by its label
     key = f"pick:{param}"
     value = address.take(param, key)
     current = st.session_state.get(key)
@@ -88,12 +87,6 @@ def from_url(
     chosen = st.selectbox(**draw)
     address.say(param, chosen, ids[0])
     return chosen
-
-
-def distinct(labels: Mapping[str, str]) -> dict[str, str]:
-    """Return labels by id with a part of the id behind those that several have: a picker knows its choice by them."""
-    count = Counter(labels.values())
-    return {i: label if count[label] == 1 else f"{label} · {mark_of(i)}" for i, label in labels.items()}
 
 
 def arrive(

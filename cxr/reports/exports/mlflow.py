@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from contextlib import redirect_stdout
@@ -15,13 +14,12 @@ from cxr.runs import Run
 EXPERIMENT, TAG = "cxr", "cxr.run"
 _AT_ONCE = {"params": 100, "metrics": 1000}  # as many as MLflow takes in one call
 _LONGEST = 6000  # letters of a value
-_SILENT = "MLFLOW_DISABLE_TELEMETRY"  # else MLflow tells its makers that and where it is used, from its import on
 
 
 def to_mlflow(run: Run, uri: str) -> str:
     """Log settings, curves, figures, drawings and the network of a run, and return the id that MLflow gave it.
 
-    MLflow's own telemetry is switched off for this process.
+    MLflow is told to report nothing to its makers, as every library is (:data:`cxr.TOLD_TO_SEND_NOTHING`).
 
     Parameters
     ----------
@@ -36,7 +34,6 @@ def to_mlflow(run: Run, uri: str) -> str:
         For a run without figures, one that is there already, or a place that cannot be written to.
     """
     require("mlflow", extra="tracking")
-    os.environ[_SILENT] = "true"
     from mlflow.exceptions import MlflowException
 
     content = tracked(run)

@@ -85,8 +85,8 @@ class Engine:
     def give_back(self, buffers_for_s: float, models_for_s: float) -> bool:
         """Give back what the last call has left if it is that long ago; return whether anything was.
 
-        The detector's buffers come again with its next call, which then takes a third longer; the models are loaded
-        again in half a second. An engine at work is left alone.
+        Buffers come again, and models are loaded again, with the next call, which takes longer for it
+        (benchmarks/results/text_memory.md). An engine at work is left alone.
         """
         if not self._lock.acquire(blocking=False):
             return False
@@ -109,15 +109,12 @@ class Engine:
 
 @lru_cache(maxsize=8)
 def shared_engine(threads: int | None) -> Engine:
-    """Return this process's engine for so many cores a call: its models take 150 MB, its buffers more."""
+    """Return this process's engine for so many cores a call: each holds models and buffers of its own."""
     return Engine(threads)
 
 
 def give_back_idle(buffers_for_s: float = BUFFERS_FOR_S, models_for_s: float = MODELS_FOR_S) -> bool:
-    """Give back the memory of this process's engines that have not been used for so long; return whether any was.
-
-    Reading one X-ray of 1,024 pixels leaves about 350 MB in the process, of which this gives back two thirds.
-    """
+    """Give back the memory of this process's engines that have not been used for so long; return whether any was."""
     given_back = [engine.give_back(buffers_for_s, models_for_s) for engine in list(_engines)]
     return any(given_back)
 

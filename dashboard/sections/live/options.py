@@ -61,11 +61,11 @@ def is_band_chosen(n_seeds: int) -> bool:
 
 
 def _choose_band(n_seeds: int) -> bool:
-    alone = "" if n_seeds > 1 else ", since no other run differs in its seed alone"
-    allowed = (False,) if alone else (False, True)
-    pick.arrive("live:seeds", "seeds", False, pick.switched, allowed, accepted=f"0{alone}" if alone else "0, 1")
     if n_seeds < 2:
+        why = "0, since no other run differs in its seed alone"
+        pick.arrive("live:seeds", "seeds", False, pick.switched, (False,), accepted=why)
         return False
+    pick.arrive("live:seeds", "seeds", False, pick.switched, accepted="0, 1")
     seeds = st.toggle(
         f"Band over {n_seeds} seeds",
         key="live:seeds",
