@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -27,6 +28,7 @@ RANK_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_
 RANK_0_VARIABLE = "CXR_RANK_0"
 JOB_VARIABLE = "CXR_SLURM_JOB"  # the number of the Slurm job whose process a worker is
 _SAME_START_S = 2.0  # a start time is reckoned from the boot time, which moves a little when the clock is set
+_POLL_S = 0.01
 
 
 def worker_command(folder: Path) -> list[str]:
@@ -87,6 +89,18 @@ def send_signal(status: Status, number: signal.Signals) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def kill(folder: RunFolder, status: Status, timeout: float = 5.0) -> None:
+    """Kill the process that ``status`` names and what it started, and return once it is gone.
+
+    A process takes a moment to die, the longer the more memory it has; until then it holds its device and its locks.
+    """
+    sent = send_signal(status, signal.SIGKILL)
+    kill_group(folder, status.pid, timeout)
+    deadline = time.monotonic() + timeout
+    while sent and is_alive(status.pid, status.pid_started) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
 
 
 def kill_group(folder: RunFolder, pid: int | None, timeout: float = 5.0) -> int:

@@ -181,8 +181,7 @@ class Run:
             client.cancel(status["job"])
             shard_jobs.cancel(self.folder)
         else:
-            local.send_signal(status, signal.SIGKILL)
-            local.kill_group(self.folder, status["pid"])
+            local.kill(self.folder, status)
         with self.folder.status_transaction() as stored:
             if stored["state"] in ACTIVE:  # else it came to its own end just before
                 stored.update(state="stopped", message="killed", ended=time.time(), eta_s=None)

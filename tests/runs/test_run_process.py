@@ -289,6 +289,18 @@ def test_an_active_run_is_not_deleted(has_rows):
     assert run.folder.path.exists()
 
 
+def test_a_killed_run_has_no_process_left_however_long_it_takes_to_die(until, tmp_path, monkeypatch):
+    # The system takes a while to take a gigabyte back; of a process with threads the first is gone before that.
+    ready = tmp_path / "ready"
+    large = f"import pathlib, time; held = b'1' * (1 << 30); pathlib.Path({str(ready)!r}).touch(); time.sleep(300)"
+    monkeypatch.setattr(local, "worker_command", lambda folder: [sys.executable, "-c", large])
+    run = start("count", {})
+    until(ready.exists)
+    pid = run.status()["pid"]
+    run.kill()
+    assert local.start_time(pid) is None
+
+
 def test_killing_a_run_ends_its_children_too(until):
     run = start("nested", {"n": 100_000})
     until(lambda: run.folder.read_json("child.json"))
