@@ -99,79 +99,25 @@ def thinned(values: np.ndarray, most: int) -> np.ndarray:
     return np.union1d(spikes, shape).astype(np.intp)
 
 
+def ground_of(share: float, theme: str) -> str:
+    """Return the colour, ``#rrggbb``, of a cell of a matrix that holds a share of its row, 0 to 1.
+
+    ``theme`` is that of the page, light or dark.
+    """
+    return "#" + "".join(f"{round(255 * part):02x}" for part in _ground(share, theme))
+
+
 def ink_on(share: float, theme: str) -> str:
     """Return black or white, whichever is easier to read on a cell of a matrix that holds a share of its row."""
-    ends = np.array([[int(end[k : k + 2], 16) / 255 for k in (1, 3, 5)] for end in MATRIX_COLOURS[theme]])
-    rgb = ends[0] + share * (ends[1] - ends[0])
+    rgb = _ground(share, theme)
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     luminance = float(linear @ [0.2126, 0.7152, 0.0722])  # WCAG 2
     return "#000000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#ffffff"
 
 
-def confusion(
-    counts: Sequence[Sequence[float]] | np.ndarray,
-    classes: Sequence[str],
-    chosen: tuple[str, str] | None = None,
-    texts: Sequence[Sequence[str]] | None = None,
-    below: Sequence[Sequence[str]] | None = None,
-    *,
-    theme: str = "dark",
-) -> go.Figure:
-    """Confusion matrix as clickable squares: rows are the true class, columns the predicted one.
-
-    The cell ``chosen``, (true class, predicted class), has a frame; the others stay as legible as they were.
-    Squares are scatter markers because heat map cells return no selection. A point's ``customdata`` is
-    ``[true class, predicted class]``. ``texts`` stand large in the cells (the counts by default), ``below`` small
-    (the share of the row by default). ``theme`` is that of the page, light or dark.
-    """
-    matrix = np.asarray(counts)
-    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1e-9)
-    cells = list(np.ndindex(*matrix.shape))
-    large = texts if texts is not None else [[f"{value:g}" for value in row] for row in matrix]
-    small = below if below is not None else [[formatting.share(value) for value in row] for row in share]
-    framed = (classes.index(chosen[0]), classes.index(chosen[1])) if chosen else None
-    side = max(46, min(80, 216 // len(classes)))
-    marker = {
-        "symbol": "square",
-        "size": side,
-        "color": share.ravel(),
-        "colorscale": list(enumerate(MATRIX_COLOURS[theme])),
-        "cmin": 0,
-        "cmax": 1,
-        "line": {
-            "width": [4 if cell == framed else 1 for cell in cells],
-            "color": [COLOURS[1] if cell == framed else "#2c3742" for cell in cells],
-        },
-    }
-    figure = go.Figure(
-        go.Scatter(
-            x=[classes[predicted] for _, predicted in cells],
-            y=[classes[true] for true, _ in cells],
-            mode="markers+text",
-            text=[f"<b>{large[true][predicted]}</b><br>{small[true][predicted]}" for true, predicted in cells],
-            textfont={"size": 13, "color": [ink_on(share[cell], theme) for cell in cells]},
-            customdata=[[classes[true], classes[predicted]] for true, predicted in cells],
-            hovertemplate="true %{y}, predicted %{x}<extra>click to see the images</extra>",
-            marker=marker,
-            # The frame says which cell is chosen; Plotly would fade all others.
-            selected={"marker": {"opacity": 1}},
-            unselected={"marker": {"opacity": 1}},
-        )
-    )
-    span = len(classes) * (side + 6)
-    figure.update_layout(
-        height=span + 58,
-        width=span + 110,
-        margin={"l": 100, "r": 6, "t": 46, "b": 6},
-        clickmode="event+select",
-        dragmode=False,
-        showlegend=False,
-    )
-    common = {"showgrid": False, "zeroline": False, "fixedrange": True, "categoryarray": list(classes)}
-    ends = [-0.55, len(classes) - 0.45]
-    figure.update_xaxes(title={"text": "predicted", "standoff": 4}, side="top", range=ends, **common)
-    figure.update_yaxes(title={"text": "true", "standoff": 4}, range=ends[::-1], **common)
-    return figure
+def _ground(share: float, theme: str) -> np.ndarray:
+    ends = np.array([[int(end[k : k + 2], 16) / 255 for k in (1, 3, 5)] for end in MATRIX_COLOURS[theme]])
+    return np.asarray(ends[0] + share * (ends[1] - ends[0]))
 
 
 def interval(estimate: formatting.Estimate | None, *, percent: bool = True) -> str:

@@ -24,7 +24,7 @@ def tab(browser, measured):
     ("address", "shown"),
     [
         ("trust?model=demo&data=demo", '[data-testid=stMarkdown]:has(.stMarkdownBadge):has-text("1.") >> nth=0'),
-        ("results", ".js-plotly-plot >> nth=0"),
+        ("results", ".matrix table >> nth=0"),
         ("explorer?model=demo&data=demo&split=test", ".pane canvas >> nth=0"),
         ("data?data=demo", ".gallery button >> nth=0"),
         ("train?data=demo&recipe=demo", START.format("Start training")),

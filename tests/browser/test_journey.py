@@ -81,12 +81,10 @@ def start_training(tab, url: str, *, epochs: str, name: str) -> None:
 
 def click_largest_cell(tab) -> str:
     """Click the confusion matrix where most images are and return their number."""
-    squares = tab.locator(".js-plotly-plot .textpoint")
-    squares.first.wait_for()
-    texts = tab.evaluate("() => Array.from(document.querySelector('.js-plotly-plot').data[0].text)")
-    counts = [int(re.search(r"<b>(\d+)</b>", text).group(1)) for text in texts]
-    at = squares.nth(counts.index(max(counts))).bounding_box()
-    tab.mouse.click(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
+    cells = tab.locator(".matrix button")
+    cells.first.wait_for()
+    counts = [int(text) for text in cells.locator("b").all_text_contents()]
+    cells.nth(counts.index(max(counts))).click()
     return str(max(counts))
 
 

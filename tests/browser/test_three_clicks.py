@@ -39,11 +39,11 @@ def counted(tab: Any) -> Any:
 def test_a_cell_leads_to_heatmaps_with_and_without_text_in_three_clicks(shared_dashboard, counted) -> None:
     tab = counted
     tab.goto(f"{shared_dashboard.url}/results")
-    tab.locator(".js-plotly-plot .textpoint").first.wait_for()
+    tab.locator(".matrix button").first.wait_for()
     settled(tab)
     pictures = tab.locator(".gallery img")
     accuracy = tab.get_by_test_id("stMetric").filter(has_text="Accuracy")
-    for shown in (accuracy, tab.locator(".js-plotly-plot .textpoint").first):
+    for shown in (accuracy, tab.locator(".matrix button").first):
         box = shown.bounding_box()
         assert box["y"] + box["height"] <= 720, "figures and matrix stand on the first screen"
 

@@ -92,6 +92,17 @@ def open_in_gallery(app: AppTest, image_id: str) -> AppTest:
     return _heard(app, "cxr_gallery", json_trigger_value=json.dumps([{"event": "open", "value": image_id}]))
 
 
+def matrix_of(app: AppTest) -> dict[str, Any]:
+    """Return what the confusion matrix shows: its classes, the texts of its cells, the chosen cell."""
+    return json.loads(_component(app, "cxr_matrix").json)
+
+
+def click_cell(app: AppTest, true: str, predicted: str) -> AppTest:
+    """Click on a cell of the confusion matrix."""
+    value = json.dumps([{"event": "cell", "value": [true, predicted]}])
+    return _heard(app, "cxr_matrix", json_trigger_value=value)
+
+
 def _component(app: AppTest, name: str) -> Any:
     return next(part.proto for part in app.get("bidi_component") if part.proto.component_name == name)
 

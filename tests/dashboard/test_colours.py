@@ -76,10 +76,9 @@ def test_the_colours_of_the_theme_are_those_of_the_charts():
 
 @pytest.mark.parametrize("name", ["light", "dark"])
 def test_numbers_are_read_in_every_cell_of_a_matrix_and_few_are_nearest_to_the_page(name: str):
-    none, every = (_rgb(end) for end in charts.MATRIX_COLOURS[name])
     for share in np.linspace(0, 1, 41):
-        cell = "#" + "".join(f"{round(255 * part):02x}" for part in none + share * (every - none))
-        assert _contrast(charts.ink_on(share, name), cell) >= 4.5, share
+        assert _contrast(charts.ink_on(share, name), charts.ground_of(share, name)) >= 4.5, share
+    assert (charts.ground_of(0, name), charts.ground_of(1, name)) == charts.MATRIX_COLOURS[name]
     ground = _themes()[name]["backgroundColor"]
     assert (
         _contrast(charts.MATRIX_COLOURS[name][0], ground) < 1.3 < 4 < _contrast(charts.MATRIX_COLOURS[name][1], ground)

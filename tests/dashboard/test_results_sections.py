@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from apps import codes, opened, said, shown
+from apps import click_cell, codes, matrix_of, opened, said, shown
 from streamlit.testing.v1 import AppTest
 
+from cxr import formatting
 from cxr.evaluation.metrics import probabilities
 from cxr.evaluation.tables.job import evaluate_table
 from cxr.paths import runs_root
@@ -56,16 +57,41 @@ def test_the_matrix_counts_x_rays_shares_and_patients_and_its_unit_is_in_the_add
     run = measured(tmp_path, "single-label")
     confusion = np.array(run.results()["splits"]["test"]["confusion"])
     app = opened("results", run=run.id)
-    assert json.loads(charts_of(app)[0])["data"][0]["text"][0].startswith(f"<b>{confusion[0][0]}</b>")
+    assert matrix_of(app)["texts"] == [[str(n) for n in row] for row in confusion.tolist()]
+    assert matrix_of(app)["chosen"] is None
+    of_row = (confusion / confusion.sum(1, keepdims=True)).tolist()
+    assert matrix_of(app)["below"] == [[formatting.share(share) for share in row] for row in of_row]
     app = opened("results", run=run.id, unit="patients")
     assert not app.exception
     assert "Each patient counts once" in said(app)
-    assert f"{confusion[0][0]} X-rays" in charts_of(app)[0]
+    assert matrix_of(app)["below"] == [[f"{n} X-rays" for n in row] for row in confusion.tolist()]
     assert app.query_params["unit"] == "patients"
     assert "'nope', which is not here" in opened("results", run=run.id, unit="nope").error[0].value
     refusal = opened("results", run=run.id, cell="nope").error[0].value
     assert "'nope', which is not here" in refusal
     assert "''" not in refusal, "no cell is no name to choose"
+
+
+def test_a_click_on_a_cell_shows_its_x_rays_and_a_second_one_all_errors(tmp_path: Path) -> None:
+    run = measured(tmp_path, "single-label")
+    true, predicted = NAMES[1], NAMES[2]
+    (row, column), n = (1, 2), run.results()["splits"]["test"]["confusion"][1][2]
+    app = click_cell(opened("results", run=run.id), true, predicted)
+    assert f"True {true}, predicted {predicted} ({n})" in said(app)
+    assert matrix_of(app)["chosen"] == [row, column]
+    app = click_cell(app, true, predicted)
+    assert "Errors, the most confident first" in said(app)
+    assert matrix_of(app)["chosen"] is None
+    app = click_cell(app, "nobody", predicted)  # what a browser sends is not believed
+    assert not app.exception
+    assert matrix_of(app)["chosen"] is None
+
+
+def test_a_click_on_a_cell_of_a_finding_shows_what_came_of_it(tmp_path: Path) -> None:
+    run = measured(tmp_path, "multi-label")
+    app = click_cell(opened("results", run=run.id), "present", "present")
+    assert matrix_of(app)["chosen"] == [1, 1]
+    assert app.query_params["outcome"] == "true positive"
 
 
 @pytest.mark.parametrize("task", ["single-label", "multi-label"])
@@ -87,7 +113,7 @@ def test_every_curve_is_shown_with_what_it_is_of_and_the_threshold_is_said_in_wo
         assert "A threshold of 0.35" in page
         assert "Where 2.5 % of X-rays have it" in page
         assert "of 120 patients with" in page or "patients with" in page
-        assert len(charts_of(app)) == 2
+        assert len(charts_of(app)) == 1
         assert {"tab", "threshold", "prevalence"} <= set(app.query_params)
 
 
@@ -126,9 +152,9 @@ def test_slices_stand_in_a_forest_plot_and_small_ones_are_said_to_be_small(tmp_p
     assert "Too small to compare: source tiny (4 X-rays; 2 patients in it; 6 are needed)" in page
     assert "The worst pairs of columns" in page
     assert any(code == f"cxr slices {run.id} --split test" for code in codes(app))
-    assert "source west" in charts_of(app)[1]
+    assert "source west" in charts_of(app)[0]
     only = opened("results", run=run.id, tab="slices", column="view")
-    assert "source west" not in charts_of(only)[1]
+    assert "source west" not in charts_of(only)[0]
     assert only.query_params["column"] == "view"
 
 

@@ -135,8 +135,5 @@ def _matrix(evaluated: Evaluated, name: str, came_of_it: np.ndarray) -> str:
     return outcome
 
 
-def _take(key: str) -> None:
-    points = page.selected(key, "points")
-    if points:
-        chosen = tuple(points[0]["customdata"])
-        st.session_state[_OUTCOME] = next(name for name, cell in CELLS.items() if cell == chosen)
+def _take(cell: tuple[str, str]) -> None:
+    st.session_state[_OUTCOME] = next(name for name, of_outcome in CELLS.items() if of_outcome == cell)

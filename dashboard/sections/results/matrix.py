@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,9 +13,9 @@ from cxr.evaluation.curves import confusion_matrix
 from cxr.evaluation.curves.confusion import UNITS, Unit, row_shares, texts_of
 from cxr.evaluation.metrics import patients_of
 
-from sections.results import xrays
+from sections.results import cells, xrays
 from sections.results.evaluated import Evaluated
-from widgets import address, charts, page, pages, pick, viewer
+from widgets import address, page, pages, pick, viewer
 
 CELL, _UNIT = "results:cell", "results:unit"
 _IN_ADDRESS: dict[str, Unit] = {"percent": UNITS[1], "patients": UNITS[2]}
@@ -38,7 +37,7 @@ def show(evaluated: Evaluated) -> None:
             rows = evaluated.labelled()
             truth, said = (pd.Categorical(rows[name], evaluated.classes).codes for name in ("label", "predicted"))
             matrix = confusion_matrix(truth, said, len(counts), patients_of(rows))
-        chart(counts, matrix, evaluated.classes, unit, cell, evaluated)
+        chart(counts, matrix, evaluated.classes, unit, cell, evaluated, _take_cell)
         st.caption(BY_PATIENT if unit == UNITS[2] else "Click a cell to see its X-rays.")
     with right:
         shown, title = _chosen(evaluated.rows, cell)
@@ -87,21 +86,13 @@ def chart(
     unit: Unit,
     cell: tuple[str, str] | None,
     evaluated: Evaluated,
-    take: Callable[[str], None] | None = None,
+    take: Callable[[tuple[str, str]], None],
 ) -> None:
-    """Show a matrix whose cells can be clicked; ``take`` gets the chart's key then."""
+    """Show a matrix whose cells can be clicked; ``take`` gets the cell, true and predicted class, then."""
     shares = [["–" if np.isnan(share) else formatting.share(share) for share in row] for row in row_shares(matrix)]
     below = [[f"{n:,} X-rays" for n in row] for row in counts.tolist()] if unit != UNITS[0] else shares
-    figure = charts.confusion(matrix, names, cell, texts_of(matrix, unit), below, theme=page.theme())
-    key = f"confusion:{evaluated.run.id}:{evaluated.split}:{cell}:{unit}"
-    st.plotly_chart(
-        figure,
-        key=key,
-        on_select=partial(take or _take_cell, key),
-        selection_mode="points",
-        width="content",
-        config={"displayModeBar": False},
-    )
+    key = f"confusion:{evaluated.run.id}:{evaluated.split}"
+    cells.show(matrix, list(names), cell, texts_of(matrix, unit), below, key=key, take=take)
 
 
 def cell_of(names: Sequence[str]) -> tuple[str, str] | None:
@@ -114,12 +105,9 @@ def cell_of(names: Sequence[str]) -> tuple[str, str] | None:
     return (true, predicted) if name else None
 
 
-def _take_cell(key: str) -> None:
+def _take_cell(cell: tuple[str, str]) -> None:
     """Show the images of the cell that was clicked; a second click shows all errors again."""
-    points = page.selected(key, "points")
-    if points is None:
-        return
-    name = address.joined(points[0]["customdata"]) if points else ""
+    name = address.joined(cell)
     st.session_state[CELL] = "" if name == st.session_state.get(CELL) else name
 
 
