@@ -192,7 +192,7 @@ def show_notes(chosen: DataSet, data: Manifest) -> None:
     """Show what the import read otherwise than written, and what of the files was not followed."""
     notes = read_notes(chosen.name)
     if notes:
-        with st.expander(f"Notes of the import ({len(notes)})"):
+        with st.expander(f"Notes of the import ({len(notes):,})"):
             for note in notes:
                 st.text(field_names.on_page(note, field_names.of_import()))
             if FILE_NOTES in data.table:

@@ -353,7 +353,7 @@ def test_a_press_on_the_page_of_a_deleted_run_touches_no_other_run(demo: Manifes
 def test_results_show_every_figure_with_its_interval(trained: Run) -> None:
     app = opened("results", run=trained.id, split="test")
     summary = trained.results()["splits"]["test"]
-    assert metric(app, "Images") == str(summary["n"])
+    assert metric(app, "X-rays") == str(summary["n"])
     assert metric(app, "Accuracy") == f"{summary['accuracy']['value']:.1%}".replace("%", " %")
     assert f"{summary['accuracy']['low'] * 100:.1f} to" in said(app)
     assert "71.7 %" in said(app), "the paper's figure never stands alone"

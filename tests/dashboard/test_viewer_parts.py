@@ -136,7 +136,7 @@ def test_what_stands_beside_the_picture_is_chosen_in_the_viewer_and_in_the_addre
     act_in_viewer(app, "extra", name="masked")
     assert app.selectbox(key="pick:classes").value == "one"
     assert app.toggle(key="explorer:masked").value
-    (text_masked,) = [p for p in shown_in_viewer(app)["panes"] if p["title"].startswith("Text masked: logit of")]
+    (text_masked,) = [p for p in shown_in_viewer(app)["panes"] if p["title"].startswith("Text masked: logit ")]
     assert text_masked["image"] == 2
 
 
