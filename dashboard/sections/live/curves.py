@@ -213,7 +213,7 @@ def _add(
 
 def _figure(title: str, y: str, view: View, n_names: int, **y_axis: object) -> go.Figure:
     """Return a figure without lines, as high as the names of ``n_names`` lines below it need."""
-    return empty_figure(
+    figure = empty_figure(
         title,
         view.title,
         y,
@@ -224,6 +224,7 @@ def _figure(title: str, y: str, view: View, n_names: int, **y_axis: object) -> g
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -0.22, "yanchor": "top"},
         uirevision=f"{view.axis} {view.log} {view.unit_s}",  # another axis: the zoom means nothing
     )
+    return figure.update_xaxes(rangemode="nonnegative")  # one point alone would begin at step -1
 
 
 def _scale(view: View) -> dict[str, object]:
