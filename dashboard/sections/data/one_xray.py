@@ -53,7 +53,7 @@ def _known(name: str, data: Manifest, image_id: str) -> None:
     known = {column: _written(value) for column, value in row.items() if str(value) not in ("", "nan")}
     table = pd.DataFrame({"column": known.keys(), "value": known.values()})
     # Paths are long: the names of the columns take no more room than they need.
-    widths = {"column": st.column_config.TextColumn(width=110)}
+    widths = {"column": st.column_config.TextColumn(width=110), "value": st.column_config.TextColumn(width=390)}
     st.dataframe(table, hide_index=True, height=min(420, 38 + 35 * len(table)), column_config=widths)
     query = {"data": name, "image": image_id} | ({"split": row["split"]} if row["split"] else {})
     with st.container(horizontal=True):
