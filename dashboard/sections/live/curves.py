@@ -208,7 +208,8 @@ def _add(
     # Few points carry marks; of many these would be one thick line.
     mode = "lines+markers" if marks and len(curve[0]) <= 200 else "lines"
     line = {"color": colour, "width": width, "dash": dash}
-    figure.add_scatter(x=curve[0], y=curve[1], name=name, mode=mode, line=line, **options)
+    # A mark at step 0 stands on the axis: whole, not cut in half.
+    figure.add_scatter(x=curve[0], y=curve[1], name=name, mode=mode, line=line, cliponaxis=False, **options)
 
 
 def _figure(title: str, y: str, view: View, n_names: int, **y_axis: object) -> go.Figure:
