@@ -72,6 +72,11 @@ def xrays(n: int, n_patients: int | None = None, noun: str = "X-ray") -> str:
     return counted(n, noun) + ("" if n_patients is None else f" of {patients(n_patients)}")
 
 
+def within_sentence(title: str) -> str:
+    """Return a title as it stands within a sentence: ``Seen before`` becomes ``seen before``, ``X-rays`` stays."""
+    return title[:1].lower() + title[1:] if title[1:2].islower() else title
+
+
 def patients(n: int) -> str:
     """Return ``96 patients``, or ``1 patient``."""
     return counted(n, "patient")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import cxr
-from cxr.formatting import counted, patients, share, xrays
+from cxr.formatting import counted, patients, share, within_sentence, xrays
 
 ROOT = Path(cxr.__file__).parents[1]
 COUNTED = re.compile(
@@ -41,6 +41,14 @@ def _bare_counts(text):
                     name = value.value.id if isinstance(value.value, ast.Name) else ""
                     if value.format_spec is None and COUNTED.search(after.value) and not name.isupper():
                         yield ast.unparse(value.value), after.value
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [("Seen before", "seen before"), ("X-rays from elsewhere", "X-rays from elsewhere"), ("AUC", "AUC"), ("", "")],
+)
+def test_a_title_within_a_sentence_keeps_the_capitals_of_an_abbreviation(title, expected):
+    assert within_sentence(title) == expected
 
 
 def test_counts_in_the_sentences_of_every_module_have_a_thousands_separator():

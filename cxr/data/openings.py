@@ -23,6 +23,7 @@ import numpy as np
 from cxr import permission
 from cxr.data.library import add_facts, facts_beside, open_data_set
 from cxr.data.manifest import Manifest
+from cxr.data.splits import in_order
 from cxr.errors import ManifestError, unknown, wrong_use
 from cxr.files import replacing
 from cxr.formatting import xrays
@@ -103,13 +104,17 @@ class Openings:
 
 
 def held_out_ids(manifest: Manifest, ids: Sequence[str]) -> dict[str, list[str]]:
-    """Return the image ids by split, without those that are there to train on; ``all`` are those without a split."""
+    """Return the image ids by split, in the order of :func:`cxr.data.splits.in_order`, without those to train on.
+
+    ``all`` are those without a split; they come last.
+    """
     splits = dict(zip(manifest.ids, manifest.table["split"].tolist(), strict=True))
     groups: dict[str, list[str]] = {}
     for image_id in ids:
         if splits[image_id] not in FOR_TRAINING:
             groups.setdefault(splits[image_id] or ALL, []).append(image_id)
-    return groups
+    names = in_order("" if name == ALL else name for name in groups)
+    return {name or ALL: groups[name or ALL] for name in names}
 
 
 def openings_of(manifest: Manifest, ids: Sequence[str], split: str = "", until: str = "") -> Openings:
@@ -160,7 +165,9 @@ def note_opening(manifest: Manifest, ids: Sequence[str], *, run: str, kind: str,
 def in_words(openings: Openings) -> str:
     """Return how often the X-rays of a split were looked at, as results and pages say it."""
     times, n = len(openings.earlier), openings.n
-    what = f"Split {openings.split} ({xrays(n)})" if openings.split not in ("", ALL) else f"These {xrays(n)}"
+    what = f"Split {openings.split} ({xrays(n)})" if openings.split else f"These {xrays(n)}"
+    if openings.split == ALL:
+        what = f"{xrays(n)} without a split"
     if not times:
         return f"{what}: not looked at yet."
     if times == 1:

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from cxr.data import Manifest
 from cxr.data.importers.rows import FILE_NOTES
@@ -56,6 +57,7 @@ def show_set() -> None:
     cells[2].metric("Patients", f"{n_patients:,}" if n_patients else "unknown")
     cells[3].metric("Sources", table.loc[table["source"] != "", "source"].nunique() or "unknown")
     cells[4].metric("Splits", len(data.splits) or "none yet", help=", ".join(in_order(data.splits)) or None)
+    for_one = st.container()  # an X-ray that is opened stands on the first screen, above what is said of the data set
     if load.one_source_each(data):
         st.warning(
             "One class comes only from sources that no other class has. A network can then tell the classes apart by "
@@ -73,7 +75,7 @@ def show_set() -> None:
     look = which_look()
     also: list[Sequence[object]] = []
     if look == "xrays":
-        show_images(chosen.name, data)
+        show_images(chosen.name, data, for_one)
     elif look == "splits":
         show_splits(chosen, data)
     elif look == "audit":
@@ -167,8 +169,9 @@ def _fractions(shares: dict[str, float], keep: list[str]) -> dict[str, float]:
     return {name: share / sum(shares.values()) for name, share in shares.items()}
 
 
-def show_images(name: str, data: Manifest) -> None:
-    one_xray.show(name, data)
+def show_images(name: str, data: Manifest, for_one: DeltaGenerator) -> None:
+    with for_one:
+        one_xray.show(name, data)
     table = data.table
     cells = st.columns([3, 3, 3, 2])
     for cell, column in zip(cells[:3], ("label", "source", "split"), strict=True):
@@ -192,7 +195,7 @@ def show_notes(chosen: DataSet, data: Manifest) -> None:
     """Show what the import read otherwise than written, and what of the files was not followed."""
     notes = read_notes(chosen.name)
     if notes:
-        with st.expander(f"Notes of the import ({len(notes)})"):
+        with st.expander(f"Notes of the import ({len(notes):,})"):
             for note in notes:
                 st.text(field_names.on_page(note, field_names.of_import()))
             if FILE_NOTES in data.table:

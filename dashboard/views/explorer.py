@@ -90,7 +90,7 @@ with page.told_in_one_line():
     neighbours = beside.neighbours(also, chosen, network_ref, xray, method, target)
     without = masked_text.masked(chosen, xray, method, target) if also.masked and chosen is not None else None
     if without is not None:
-        title = f"Text masked: logit of {target} {without.heatmap.logit:+.2f}"
+        title = f"Text masked: logit {without.heatmap.logit:+.2f}"
         neighbours.append(beside.Neighbour(title, without.xray, without.heatmap))
     explanation = picture.Explanation(network_ref, xray, values, maps, also, neighbours)
     picture.section(explanation, chosen, listed, choice)

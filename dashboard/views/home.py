@@ -65,7 +65,7 @@ with left:
         st.caption("A tour leads through the tool as soon as the synthetic X-rays are there.")
     st.caption("Or:")
     for cell, other in zip(st.columns(len(OTHER_STEPS)), OTHER_STEPS, strict=True):
-        cell.page_link(other.page, label=other.label, help=other.why, query_params=other.query)
+        cell.page_link(other.page, label=other.label, icon=other.icon, help=other.why, query_params=other.query)
 with right:
     st.header("Try it now", anchor=False)
     with page.told_in_one_line():

@@ -66,7 +66,8 @@ def figures(status: Status, own: Metrics) -> None:
         help_ = "With the time that it stood still, if it was stopped and resumed"
         cells[3].metric("From start to end", load.duration(took), help=help_)
     label, best = best_score(chosen, epochs)
-    cells[4].metric(label, best)
+    help_ = "The highest of all epochs so far, which is too good as an estimate. Results show figures with intervals."
+    cells[4].metric(label, best, help=help_)
 
 
 def charts(metrics: dict[str, Metrics], of_seeds: list[Metrics], scaled: View) -> None:
@@ -107,11 +108,14 @@ def live() -> None:
     run_parts.rerun_when_gone(*watched(as_band))
     statuses = {run.id: run.status() for run in watched(as_band)}
     status = statuses[chosen.id]
-    top, buttons = st.columns([6, 1], vertical_alignment="center")
+    top, buttons = st.columns([5, 1], vertical_alignment="center")
     with top:
         run_parts.state_line(chosen, status)
     with buttons:
         run_parts.controls(chosen, status, key=f"live:{chosen.id}")
+        if status["state"] == "finished":  # the next step, which nobody would look for below the curves
+            to_results = {"run": chosen.id}
+            st.page_link(pages.RESULTS, label="See its results", icon=":material/grid_on:", query_params=to_results)
     for run in watched(as_band):
         run_parts.rerun_when_changed(run, statuses[run.id])
 
@@ -144,6 +148,4 @@ with page.told_in_one_line(below_heading=False):
     drawn.show(chosen)
 if chosen.status()["state"] == "queued":
     st.page_link(pages.TRAIN, label="See the queue and change its order", icon=":material/format_list_numbered:")
-if chosen.status()["state"] == "finished":
-    st.page_link(pages.RESULTS, label="See its results", icon=":material/grid_on:", query_params={"run": chosen.id})
 page.command("cxr", "runs", "show", chosen.id)

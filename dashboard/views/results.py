@@ -218,8 +218,8 @@ def headline(evaluated: Evaluated) -> None:
     """Show the overall figures of classes, each with its interval."""
     result = evaluated.result
     cells = st.columns(4)
-    cells[0].metric("Images", f"{result['n']:,}", help="X-rays whose label is one of the network's classes")
-    cells[0].caption(f"of {page.counted(result['n_patients'], 'patient')}")
+    of_patients = f"of {page.counted(result['n_patients'], 'patient')}"
+    page.figure(cells[0], "X-rays", f"{result['n']:,}", of_patients, help="Their label is one of the network's classes")
     help_ = "Share of X-rays whose predicted class is the label; interval over patients"
     page.estimate(cells[1], "Accuracy", result["accuracy"], help=help_)
     help_ = "Mean over the classes present; interval over patients"

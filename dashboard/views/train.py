@@ -64,7 +64,7 @@ def trainings() -> None:
             name.markdown(f"**{viewer.plain(run.spec['name'])}** · {load.local_time(run.spec['created'])}")
             with buttons.container(horizontal=True, vertical_alignment="center"):
                 run_parts.controls(run, status, key=f"train:{run.id}")
-                st.page_link(pages.LIVE, label="Curves", query_params={"run": run.id})
+                st.page_link(pages.LIVE, label="Curves", icon=":material/show_chart:", query_params={"run": run.id})
             run_parts.state_line(run, status)
 
 

@@ -168,7 +168,7 @@ def _chosen(
     captions = dict(zip(rows["image_id"], map(_caption, rows.to_dict("records")), strict=True))
     ids = rows["image_id"].tolist()
     with cells[len(cells) // 2]:
-        label = f"X-ray (of {len(ids)})"
+        label = f"X-ray (of {len(ids):,})"
         chosen = pick.from_url(
             label,
             ids,

@@ -145,9 +145,15 @@ def selected(key: str, kind: str) -> list[Any] | None:
 def estimate(cell: Any, label: str, value: formatting.Estimate | None, *, percent: bool = True, help: str = "") -> None:
     """Show an estimate as a large figure with its 95 % interval below it."""
     point, limits = formatting.point_and_interval(value, percent=percent)
-    cell.metric(label, point, help=help or None)
-    if limits:
-        cell.caption(f"95 % interval {limits[0]} to {limits[1]}")
+    figure(cell, label, point, f"95 % interval {limits[0]} to {limits[1]}" if limits else "", help=help)
+
+
+def figure(cell: Any, label: str, value: str, below: str, *, help: str = "") -> None:
+    """Show a large figure with what belongs to it close below."""
+    close = cell.container(gap=None)
+    close.metric(label, value, help=help or None)
+    if below:
+        close.caption(below)
 
 
 def csv_button(label: str, table: pd.DataFrame, name: str) -> None:

@@ -176,7 +176,7 @@ def page_number(total: int, *, key: str, param: str = "page") -> int:
     arrive(key, param, 1, int, range(1, last + 1), accepted=f"1 to {last}")
     number = 1
     if last > 1:
-        number = int(st.number_input(f"Page (of {last})", 1, last, key=key, width=140))
+        number = int(st.number_input(f"Page (of {last:,})", 1, last, key=key, width=140))
     leave(param, str(number), "1")
     return number
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from html import escape
 
 import cv2
 import numpy as np
@@ -75,11 +76,17 @@ def as_markdown(line: str) -> str:
 def show_slider(before: np.ndarray, after: np.ndarray, titles: tuple[str, str]) -> None:
     """Show two pictures of one shape in one place, with a slider that wipes from the first to the second."""
     height, width = before.shape[:2]
-    colour = "#16202a" if st.context.theme.type == "light" else "#e6ebef"  # a frame does not inherit the theme's
     figure = slider_html(before, after, titles, round(_SLIDER_SIDE * width / max(height, width)))
-    # The frame has a margin of its own, with which the picture would be smaller than one beside it.
-    style = f"<style>body {{margin: 0}}</style><div style='color:{colour};font-family:Source Sans,sans-serif'>"
-    st.iframe(f"{style}{figure}</div>", alt=" / ".join(titles))
+    # The frame has a margin of its own, with which the picture would be smaller than one beside it. It inherits neither
+    # the page's letters nor its colours: the titles stand outside.
+    style = "<style>body {margin: 0} figcaption {display: none !important}</style>"
+    with st.container(gap="xxsmall"):
+        st.iframe(f"{style}{figure}", alt=" / ".join(titles))
+        left, right = (escape(title) for title in titles)
+        st.html(
+            f"<div style='display: flex; justify-content: space-between; font-size: .875rem'><span>◀ {left}</span>"
+            f"<span>{right} ▶</span></div>"
+        )
 
 
 def mask_colour(name: str) -> str:

@@ -108,7 +108,7 @@ def test_from_a_click_on_train_to_the_effect_of_text(dashboard, tab) -> None:
 
     tab.get_by_role("link", name="See its results").click()
     tab.wait_for_url(re.compile(r"/results\?"))
-    wait_until(lambda: metric(tab, "Images") == "24", 30, "the results of the 24 test images")
+    wait_until(lambda: metric(tab, "X-rays") == "24", 30, "the results of the 24 test images")
     count = click_largest_cell(tab)
     tab.get_by_role("heading", name=re.compile(rf"True \w+, predicted \w+ \({count}\)")).wait_for()
     settled(tab)  # the list of the cell is there, not the one before it

@@ -191,7 +191,7 @@ def test_a_finished_experiment_is_shown_on_the_page(
     few = len(configuration.classes) <= 4  # a table of few rows is turned
     assert list(by_class.columns if few else by_class.iloc[:, 0]) == list(configuration.classes)
     metrics = {metric.label: metric.value for metric in app.metric}
-    assert metrics["Images"] == "8"
+    assert metrics["X-rays"] == "8"
     assert ("A finding crosses its threshold" in metrics) == configuration.multi_label
     assert ("Predictions changed" in metrics) == (not configuration.multi_label)
     app.segmented_control(key=f"experiments:shown:{folder.id}").set_value("largest moves").run()

@@ -26,8 +26,9 @@ ROOM = 1280 - 250 - 2 * 48 - 36  # pixels, without the sidebar, the margins and 
 LONG = "no group of class 'Büschel' is left for split 'test', which is said here as a whole and is never cut off" * 2
 
 
-def made(kind: str, name: str, state: str = "finished", **status: Any) -> Run:
-    folder = RunFolder.create(runs_root(), kind, {"manifest": "m.csv", "recipe": {"seed": 0}}, name)
+def made(kind: str, name: str, state: str = "finished", model: str = "", **status: Any) -> Run:
+    params = {"manifest": "m.csv", "recipe": {"seed": 0}} | ({"model": model} if model else {})
+    folder = RunFolder.create(runs_root(), kind, params, name)
     folder.update_status(state=state, started=1000.0, ended=4000.0, progress=1.0, **status)
     return Run(folder)
 
@@ -166,7 +167,9 @@ def test_the_next_step_follows_from_what_there_is(demo: Manifest) -> None:
     assert best_step(sets, []).page == pages.TRAIN
     run = made("train", "t")
     assert (best_step(sets, [run]).page, best_step(sets, [run]).query) == (pages.TRUST, {"model": run.id})
-    audit = made("audit-network", "a")
+    of_another = made("audit-network", "o", model="demo")
+    assert best_step(sets, [of_another, run]).page == pages.TRUST
+    audit = made("audit-network", "a", model=run.id)
     assert best_step(sets, [audit, run]).query == {"run": run.id}
     watched = active("now")
     assert (best_step(sets, [watched, run]).page, best_step(sets, [watched]).query) == (pages.LIVE, {"run": watched.id})

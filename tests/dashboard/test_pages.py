@@ -353,7 +353,7 @@ def test_a_press_on_the_page_of_a_deleted_run_touches_no_other_run(demo: Manifes
 def test_results_show_every_figure_with_its_interval(trained: Run) -> None:
     app = opened("results", run=trained.id, split="test")
     summary = trained.results()["splits"]["test"]
-    assert metric(app, "Images") == str(summary["n"])
+    assert metric(app, "X-rays") == str(summary["n"])
     assert metric(app, "Accuracy") == f"{summary['accuracy']['value']:.1%}".replace("%", " %")
     assert f"{summary['accuracy']['low'] * 100:.1f} to" in said(app)
     assert "71.7 %" in said(app), "the paper's figure never stands alone"
@@ -408,6 +408,8 @@ def test_data_shows_one_xray_large_with_what_is_known_of_it(demo: Manifest) -> N
     (known,) = (frame.value for frame in app.dataframe if "value" in frame.value.columns)
     row = demo.row(image_id)
     assert dict(zip(known["column"], known["value"], strict=True))["label"] == row["label"]
+    labels = [getattr(element, "label", "") for element in app.main]
+    assert labels.index("Close") < labels.index("Look at"), "the X-ray is on the first screen"
     links = [link.proto.query_string for link in app.get("page_link") if link.proto.label == "Explain"]
     assert links == [f"data=demo&image={image_id}&split={row['split']}"]
     next(b for b in app.button if b.label == "Close").click().run()

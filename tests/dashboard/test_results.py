@@ -90,7 +90,7 @@ def test_xrays_that_the_network_has_seen_are_in_no_figure_and_are_listed(tmp_pat
     run = measured_after_seeing(tmp_path, configuration, 9)
     app = opened("results", run=run.id)
     assert not app.exception
-    assert metrics(app)["Images"] == "3"
+    assert metrics(app)["X-rays"] == "3"
     (notice,) = app.warning
     assert "9 of the 12 X-rays of split test are not new to the network (9 trained on)" in notice.value.replace(
         "\\", ""
@@ -105,7 +105,7 @@ def test_xrays_that_the_network_has_seen_are_in_no_figure_and_are_listed(tmp_pat
     assert folder.params == run.params.model_copy(update={"include_seen": True})
     evaluate(folder, folder.params)
     again = opened("results", run=folder.id)
-    assert metrics(again)["Images"] == "12"
+    assert metrics(again)["X-rays"] == "12"
     assert any("Without them:" in warning.value.replace("\\", "") for warning in again.warning)
     assert any(code.startswith("cxr evaluate") and "--include-seen" in code for code in codes(again))
     pressed(again, "Measure without the 9 X-rays seen before")
@@ -182,7 +182,7 @@ def test_each_network_has_the_figures_of_its_task(tmp_path: Path, configuration:
     app = opened("results", run=run.id)
     assert not app.exception
     assert not app.error
-    assert metrics(app)["Images"] == "12"
+    assert metrics(app)["X-rays"] == "12"
     lowest = math.floor(lowest_share_simulated())
     assert f"as few as {lowest} of 100 data sets" in plain(app)  # where intervals are too short, it is said beside them
     table = app.dataframe[0].value
@@ -271,7 +271,7 @@ def test_an_evaluation_of_everything_opens_and_leads_to_each_xrays_own_split(tmp
     run = measured(tmp_path, SINGLE, {"split": ["train", "test", "test"] * 4}, splits=["all"])
     app = opened("results", run=run.id)
     assert not app.exception
-    assert metrics(app)["Images"] == "12"
+    assert metrics(app)["X-rays"] == "12"
     assert any("--split all" in code for code in codes(app))
     own = Manifest.load(run.spec["params"]["manifest"])
     for picture in shown_in_gallery(app)[:3]:
@@ -349,7 +349,7 @@ def test_predictions_of_somebody_else_have_the_same_figures_without_what_needs_t
     app = opened("results", run=run.id)
     assert not app.exception
     assert not app.error
-    assert metrics(app)["Images"] == "12"
+    assert metrics(app)["X-rays"] == "12"
     page = plain(app)
     assert "Not here, because they need the network: heatmaps" in page
     assert "Predictions: theirs.csv (sha256" in page

@@ -153,6 +153,9 @@ def test_slices_stand_in_a_forest_plot_and_small_ones_are_said_to_be_small(tmp_p
     assert "The worst pairs of columns" in page
     assert any(code == f"cxr slices {run.id} --split test" for code in codes(app))
     assert "source west" in charts_of(app)[0]
+    for frame in app.dataframe:
+        if "X-rays" in frame.value.columns:
+            assert json.loads(frame.proto.columns)["X-rays"]["type_config"]["format"] == "localized"
     only = opened("results", run=run.id, tab="slices", column="view")
     assert "source west" not in charts_of(only)[0]
     assert only.query_params["column"] == "view"

@@ -141,7 +141,7 @@ def test_a_finished_experiment_shows_what_it_found(experiment: Run) -> None:
     assert results["finding"] in said(app)
     assert "only a very small effect on accuracy" in said(app)
     metrics = {metric.label: metric.value for metric in app.metric}
-    assert metrics["Images"] == str(len(table))
+    assert metrics["X-rays"] == str(len(table))
     assert metrics["Predictions changed"].startswith(str(int(table["changed"].sum())))
     accuracies, by_class = (app.dataframe[i].value for i in (0, 1))
     assert accuracies["condition"].tolist() == ["before", "text masked", "random boxes"]

@@ -94,6 +94,8 @@ def test_curves_of_two_stages_are_not_joined_and_each_beginning_carries_its_name
     ]
     metrics = Metrics.of_rows(rows)
     score = curves.score_curves({"x": metrics})
+    assert score.layout.xaxis.rangemode == "nonnegative"  # one point alone would begin at step -1
+    assert not any(trace.cliponaxis for trace in score.data)
     np.testing.assert_array_equal(score.data[0].x, [0, 2, np.nan, 2])
     assert [note.text for note in score.layout.annotations] == ["findings", "final"]
     training = next(trace for trace in curves.loss_curves({"x": metrics}).data if trace.name == "training")

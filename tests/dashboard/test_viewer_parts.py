@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from apps import act_in_viewer, change_look, open_in_gallery, opened, shown_in_gallery, shown_in_viewer
+from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest, read_xray
 from cxr.data.images.resize import fit_square
@@ -33,6 +34,24 @@ def test_pixels_and_relevance_reach_the_browser_without_loss() -> None:
     sent = cv2.imdecode(np.frombuffer(bytes_of(media.xray_url(pixels, "a stamp", "x")), np.uint8), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(sent, pixels)
     np.testing.assert_array_equal(np.frombuffer(bytes_of(media.map_url(relevance, "x")), "<f4"), relevance.ravel())
+
+
+def test_the_titles_of_two_pictures_stand_outside_their_frame_which_inherits_neither_letters_nor_colours() -> None:
+    def page() -> None:
+        import numpy as np
+
+        from widgets import viewer
+
+        grey = np.zeros((8, 8), np.uint8)
+        viewer.show_slider(grey, grey, ("as it <is>", "masked"))
+
+    app = AppTest.from_function(page).run()
+    assert not app.exception
+    (titles,) = (part.proto.body for part in app.get("html"))
+    assert "◀ as it &lt;is&gt;" in titles
+    assert "masked ▶" in titles
+    (frame,) = (part.proto.srcdoc for part in app.get("iframe"))
+    assert "figcaption {display: none !important}" in frame
 
 
 @pytest.mark.parametrize("fill", ["mean", "inpaint"])
@@ -136,7 +155,7 @@ def test_what_stands_beside_the_picture_is_chosen_in_the_viewer_and_in_the_addre
     act_in_viewer(app, "extra", name="masked")
     assert app.selectbox(key="pick:classes").value == "one"
     assert app.toggle(key="explorer:masked").value
-    (text_masked,) = [p for p in shown_in_viewer(app)["panes"] if p["title"].startswith("Text masked: logit of")]
+    (text_masked,) = [p for p in shown_in_viewer(app)["panes"] if p["title"].startswith("Text masked: logit ")]
     assert text_masked["image"] == 2
 
 

@@ -221,5 +221,5 @@ def test_errors_are_counted_by_patient_and_no_interval_of_a_perfect_network_has_
         assert entry["high"] - entry["low"] > 0.05, name
     table.loc[0, "predicted"] = "b" if table.loc[0, "label"] == "a" else "a"
     assert further_scores(table, ("a", "b"), "single-label")["errors"].endswith(
-        "1 error in 60 X-rays of 20 patients (1 patient with one)"
+        "1 error in 60 X-rays of 20 patients (1 patient with at least one)"
     )

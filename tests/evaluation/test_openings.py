@@ -11,7 +11,15 @@ from configurations import CONFIGURATIONS, every_configuration, write_network, w
 
 from cxr.data import Manifest
 from cxr.data.library import add_facts, save_data_set
-from cxr.data.openings import ids_of_split, in_words, locked_splits, note_opening, openings_of, set_locked
+from cxr.data.openings import (
+    held_out_ids,
+    ids_of_split,
+    in_words,
+    locked_splits,
+    note_opening,
+    openings_of,
+    set_locked,
+)
 from cxr.evaluation.job import evaluate
 from cxr.evaluation.provenance import in_words as provenance_in_words
 from cxr.experiments.masking.job import run as mask
@@ -56,6 +64,17 @@ def test_each_run_that_measures_a_split_is_counted_once_and_its_results_say_so(t
     (entry,) = [entry for entry in json.loads(out) if entry["split"] == "test"]
     assert (entry["openings"], entry["networks"], entry["locked"]) == (2, 1, False)
     assert [run["kind"] for run in entry["runs"]] == ["evaluate"] * 2
+
+
+def test_held_out_splits_are_listed_in_order_and_those_without_a_split_last_and_by_that_name(tmp_path):
+    manifest = Manifest.load(write_xrays(tmp_path / "xrays", CONFIGURATIONS[0]))
+    table = manifest.table.copy()
+    table["split"] = (["probe", "", "external", "test", "train"] * len(table))[: len(table)]
+    mixed = Manifest.from_table(table, manifest.root)
+    groups = held_out_ids(mixed, mixed.ids)
+    assert list(groups) == ["test", "external", "probe", "all"]
+    n = (table["split"] == "").sum()
+    assert in_words(openings_of(mixed, groups["all"], "all")) == f"{n} X-rays without a split: not looked at yet."
 
 
 def test_new_names_of_data_set_and_split_hide_no_look_and_other_x_rays_have_none(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -17,10 +18,12 @@ from cxr.data.library import save_data_set
 from cxr.data.notes import straddling_notes
 from cxr.errors import CxrError, RunError
 from cxr.paths import data_root, runs_root
+from cxr.reports.checklist.subject import Subject
 from cxr.reports.identities import Identities
 from cxr.reports.run import Choices, document_of, to_html, to_pdf, write
 from cxr.reports.run.document import Figure, Picture, Table
 from cxr.reports.run.heatmaps import most_certain
+from cxr.reports.run.sections import newest_experiment
 from cxr.runs import Run
 from cxr.runs.folder import RunFolder
 
@@ -144,6 +147,18 @@ def test_a_training_shows_recipe_curves_and_its_own_hashes(tmp_path):
     assert "metrics.jsonl, sha256" in content
     assert "Loss of the training" in content
     assert "Scores on the validation X-rays" in content
+
+
+def test_a_text_experiment_on_the_same_xrays_comes_before_a_newer_one_on_others(run):
+    subject = Subject.of(run)
+    params = {"model": "n", "mode": ["mean"], "split": "test"}
+    same, other = (
+        Run(RunFolder.create(runs_root(), "text-experiment", params | {"manifest": str(manifest)}, name))
+        for name, manifest in (("same", subject.manifest.path), ("other", "elsewhere.csv"))
+    )
+    assert newest_experiment(replace(subject, on_network=[other, same])) == (same, True)
+    assert newest_experiment(replace(subject, on_network=[other])) == (other, False)
+    assert newest_experiment(replace(subject, on_network=[])) == (None, False)
 
 
 def test_the_command_writes_the_file_and_says_which(run, cxr, tmp_path):

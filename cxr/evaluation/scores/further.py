@@ -257,6 +257,6 @@ def _undefined(entries: Entries, classes: Sequence[str]) -> dict[str, str]:
 def _errors(entries: Entries) -> str:
     wrong = ((entries.predicted != entries.true) & entries.known).any(1)
     n = int(wrong.sum())
-    return f"{counted(n, 'error')} in {xrays(len(wrong), len(set(entries.groups)))}" + (
-        f" ({patients(len({g for g, bad in zip(entries.groups, wrong, strict=True) if bad}))} with one)" if n else ""
-    )
+    n_with_error = len({group for group, bad in zip(entries.groups, wrong, strict=True) if bad})
+    of_them = f" ({patients(n_with_error)} with at least one)" if n else ""
+    return f"{counted(n, 'error')} in {xrays(len(wrong), len(set(entries.groups)))}{of_them}"

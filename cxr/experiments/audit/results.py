@@ -10,7 +10,7 @@ from cxr.experiments.audit.findings import WEIGHTS, Finding, PartStatus, Weight,
 from cxr.experiments.audit.part_names import PARTS
 from cxr.experiments.audit.rules import RULES, rule_named
 from cxr.experiments.audit.subject import Subject
-from cxr.formatting import counted
+from cxr.formatting import counted, within_sentence
 
 if TYPE_CHECKING:
     from cxr.runs import Run, RunFolder
@@ -122,7 +122,7 @@ def conclusion(findings: Sequence[Finding], parts: Sequence[PartStatus]) -> str:
             f"{len(looked)} {'part' if len(looked) == 1 else 'parts'} found nothing serious and nothing to warn of. "
             "That is no proof that it can be trusted: each part says what it could not see."
         )
-    open_parts = [part["title"].lower() for part in parts if part["state"] in ("missing", "failed")]
+    open_parts = [within_sentence(part["title"]) for part in parts if part["state"] in ("missing", "failed")]
     more = f" Not done: {', '.join(open_parts)}." if open_parts else ""
     return f"{first}{more}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from cxr.evaluation.provenance import provenance_of
+from cxr.evaluation.provenance import in_words, provenance_of
 from cxr.experiments.audit.results import network_audit_results
 from cxr.experiments.masking.settings import is_of_whole_split
 from cxr.experiments.masking.shapes import masking_results
@@ -25,6 +25,7 @@ from cxr.reports.masking_tables import TABLES
 from cxr.reports.run.choices import Choices
 from cxr.reports.run.document import Block, Bullets, Figure, Section, Table, Text
 from cxr.reports.run.figures import training_curves
+from cxr.runs import Run
 from cxr.runs.metrics.metrics_table import MetricsTable
 
 _DATA = (
@@ -85,18 +86,33 @@ def curves(subject: Subject, choices: Choices, identities: Identities) -> Sectio
     return Section("Curves of the training", [Figure(drawing) for drawing in drawings]) if drawings else None
 
 
+def newest_experiment(subject: Subject) -> tuple[Run | None, bool]:
+    """Return the newest text experiment on the network and a whole split, and whether it is on the report's data.
+
+    One on the same data comes before newer ones on others.
+    """
+    of_text = (run for run in subject.on_network if run.kind == "text-experiment")
+    runs = [run for run in of_text if is_of_whole_split(run.spec["params"])]
+    manifest = subject.manifest.path if subject.manifest is not None else None
+    for run in runs:
+        if manifest is not None and Path(str(run.spec["params"].get("manifest"))).resolve() == manifest.resolve():
+            return run, True
+    return (runs[0] if runs else None), False
+
+
 def text_experiment(subject: Subject, choices: Choices, identities: Identities) -> Section:
     """Return the newest experiment on burned-in text of the network and a whole split, or how to do one."""
     title = "Burned-in text"
-    runs = (run for run in subject.on_network if run.kind == "text-experiment")
-    run = next((run for run in runs if is_of_whole_split(run.spec["params"])), None)
+    run, is_on_these = newest_experiment(subject)
     results = masking_results(run) if run is not None else None
     if run is None or results is None:
         if subject.card is None:
             return Section(title, [Text("Not examined: these predictions come without a network.")])
         command = f"cxr text experiment {subject.network_ref}"
         return Section(title, [Text(f"Not examined. `{command}` masks it and measures what changes.")])
-    blocks: list[Block] = [Text(results["finding"]), Text(f"Run {run.id}.", small=True), Figure(changed(results))]
+    others = [] if is_on_these else [Text("These are other X-rays than those of the figures above.")]
+    basis = Text(f"{in_words(provenance_of(run))} Run {run.id}.", small=True)
+    blocks: list[Block] = [*others, Text(results["finding"]), basis, Figure(changed(results))]
     for name, make in TABLES.items():
         rows = make(results)
         if len(rows):

@@ -84,7 +84,7 @@ def _pictures(flags: list[FlaggedImage], data: Manifest) -> None:
 
     def named(kind: str) -> str:
         n = len({flag["image_id"] for flag in flags}) if kind == ALL else counts[kind]
-        return f"{'All' if kind == ALL else IN_WORDS[kind]} ({n})"
+        return f"{'All' if kind == ALL else IN_WORDS[kind]} ({n:,})"
 
     kind = str(st.selectbox("Flag", options, format_func=named, key="check:kind", width=260))
     pick.leave("flag", kind, ALL)

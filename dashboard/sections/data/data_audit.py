@@ -74,7 +74,7 @@ def _show_results(run: Run, results: AuditResults, *, changed: bool) -> None:
     st.caption(audited + (" Labels, splits or patients have changed since: audit again." if changed else ""))
     st.plotly_chart(forest(entries), key="audit:forest", theme="streamlit")
     if len(shown) > 3:
-        with st.expander(f"All {len(shown)} in sentences"):
+        with st.expander(f"All {len(shown):,} in sentences"):
             st.markdown("\n".join(f"- {viewer.plain(entry['sentence'])}" for entry in shown))
     compared = [entry_cells(entry) for entry in entries if entry["p"] is not None]
     if compared:

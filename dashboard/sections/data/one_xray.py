@@ -52,7 +52,9 @@ def _known(name: str, data: Manifest, image_id: str) -> None:
     close.button("Close", on_click=address.forget, args=("image",))
     known = {column: _written(value) for column, value in row.items() if str(value) not in ("", "nan")}
     table = pd.DataFrame({"column": known.keys(), "value": known.values()})
-    st.dataframe(table, hide_index=True, height=min(420, 38 + 35 * len(table)))
+    # Paths are long: the names of the columns take no more room than they need.
+    widths = {"column": st.column_config.TextColumn(width=110), "value": st.column_config.TextColumn(width=390)}
+    st.dataframe(table, hide_index=True, height=min(420, 38 + 35 * len(table)), column_config=widths)
     query = {"data": name, "image": image_id} | ({"split": row["split"]} if row["split"] else {})
     with st.container(horizontal=True):
         st.page_link(pages.EXPLORER, label="Explain", icon=":material/radiology:", query_params=query)

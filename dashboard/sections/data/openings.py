@@ -40,7 +40,7 @@ def show(chosen: DataSet, data: Manifest) -> None:
                 set_locked(chosen.name, [name], locked=verb == "Lock")
                 st.rerun()
     if rows:
-        with st.expander(f"All {page.counted(len(rows), 'look')}"):
+        with st.expander(f"Looks ({len(rows):,})"):
             table = pd.DataFrame(rows)[["split", *_COLUMNS]].rename(columns=_COLUMNS)
             st.dataframe(
                 table, hide_index=True, column_config=tables.counts_of(table), height=min(320, 38 + 35 * len(table))

@@ -19,6 +19,7 @@ class Step:
     label: str
     why: str
     query: dict[str, str] = field(default_factory=dict)
+    icon: str | None = None
 
 
 def best_step(sets: Sequence[DataSet], runs: Sequence[Run]) -> Step:
@@ -33,15 +34,19 @@ def best_step(sets: Sequence[DataSet], runs: Sequence[Run]) -> Step:
         return Step(pages.LIVE, "Watch the training", why, {"run": active.id})
     if finished is None:
         return Step(pages.TRAIN, "Train a network", "Choose a recipe and a data set, or train the small network here.")
-    if not any(run.kind == "audit-network" and run.created > finished.created for run in runs):
+    audits = (run for run in runs if run.kind == "audit-network" and run.created > finished.created)
+    if not any(audit.spec["params"].get("model") == finished.id for audit in audits):
         why = f"What do the results of {finished.name} rest on: the chest, or the text and the source of an X-ray?"
         return Step(pages.TRUST, "Check whether it can be trusted", why, {"model": finished.id})
     why = f"{finished.name}: confusion matrix, intervals, and the X-rays behind each cell."
     return Step(pages.RESULTS, "Read the results", why, {"run": finished.id})
 
 
+_IMPORT = "A folder per class, a table, DICOM or a public data set."
+_HEATMAPS = "Which pixels speak for a class? Works with the shipped network."
+_TEXT = "Does the prediction depend on burned-in text?"
 OTHER_STEPS = (
-    Step(pages.DATA, "Import X-rays", "A folder per class, a table, DICOM or a public data set.", {"tab": "Import"}),
-    Step(pages.EXPLORER, "Look at heatmaps", "Which pixels speak for a class? Works with the shipped network."),
-    Step(pages.TEXT, "Mask the text", "Does the prediction depend on burned-in text?"),
+    Step(pages.DATA, "Import X-rays", _IMPORT, {"tab": "Import"}, ":material/photo_library:"),
+    Step(pages.EXPLORER, "Look at heatmaps", _HEATMAPS, icon=":material/radiology:"),
+    Step(pages.TEXT, "Mask the text", _TEXT, icon=":material/text_fields:"),
 )

@@ -208,12 +208,13 @@ def _add(
     # Few points carry marks; of many these would be one thick line.
     mode = "lines+markers" if marks and len(curve[0]) <= 200 else "lines"
     line = {"color": colour, "width": width, "dash": dash}
-    figure.add_scatter(x=curve[0], y=curve[1], name=name, mode=mode, line=line, **options)
+    # A mark at step 0 stands on the axis: whole, not cut in half.
+    figure.add_scatter(x=curve[0], y=curve[1], name=name, mode=mode, line=line, cliponaxis=False, **options)
 
 
 def _figure(title: str, y: str, view: View, n_names: int, **y_axis: object) -> go.Figure:
     """Return a figure without lines, as high as the names of ``n_names`` lines below it need."""
-    return empty_figure(
+    figure = empty_figure(
         title,
         view.title,
         y,
@@ -224,6 +225,7 @@ def _figure(title: str, y: str, view: View, n_names: int, **y_axis: object) -> g
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -0.22, "yanchor": "top"},
         uirevision=f"{view.axis} {view.log} {view.unit_s}",  # another axis: the zoom means nothing
     )
+    return figure.update_xaxes(rangemode="nonnegative")  # one point alone would begin at step -1
 
 
 def _scale(view: View) -> dict[str, object]:

@@ -47,8 +47,8 @@ DEFAULT = "false negative"
 def headline(result: Summary) -> None:
     """Show how many X-rays were measured and the mean figures of a summary of findings."""
     cells = st.columns(4)
-    cells[0].metric("Images", f"{result['n']:,}", help="X-rays with at least one known finding")
-    cells[0].caption(f"of {page.counted(result['n_patients'], 'patient')}")
+    of_patients = f"of {page.counted(result['n_patients'], 'patient')}"
+    page.figure(cells[0], "X-rays", f"{result['n']:,}", of_patients, help="At least one of their findings is known")
     page.estimate(cells[1], "Mean AUC", result["auc"], percent=False, help="Mean over findings; interval over patients")
     help_ = "Mean over findings; interval over patients. Guessing reaches the share of positives."
     page.estimate(cells[2], "Mean average precision", result["average_precision"], percent=False, help=help_)

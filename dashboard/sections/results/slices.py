@@ -16,7 +16,7 @@ from cxr.formatting import number, p_value, patients, percent, points
 
 from sections.results import curve_charts, xrays
 from sections.results.evaluated import Evaluated
-from widgets import address, page, pick, viewer
+from widgets import address, page, pick, tables, viewer
 
 _SLICE, _PAIRS = "results:slice", "results:pairs"
 _ALL = "all columns"
@@ -51,7 +51,7 @@ def show(evaluated: Evaluated) -> None:
         st.markdown(viewer.plain(line))
     others = results["conclusions"][_MOST_SENTENCES:]
     if others:
-        with st.expander(f"{len(others)} more that stand out", icon=":material/expand_more:"):
+        with st.expander(f"{len(others):,} more that stand out", icon=":material/expand_more:"):
             for line in others:
                 st.markdown(viewer.plain(line))
     entries = [entry for entry in results["slices"] if column == _ALL or column in entry["where"]]
@@ -117,9 +117,11 @@ def _table(entries: Sequence[Slice], name: str, evaluated: Evaluated, figure: st
     ]
     key = f"{evaluated.key}:{name}:{len(rows)}"
     choices = [joined_where(entry["where"]) for entry in entries]
+    frame = pd.DataFrame(rows)
     st.dataframe(
-        pd.DataFrame(rows),
+        frame,
         hide_index=True,
+        column_config=tables.counts_of(frame),
         key=key,
         on_select=lambda: _take(key, choices),
         selection_mode="single-row",

@@ -196,9 +196,8 @@ def _show_exports(run: Run, table: pd.DataFrame) -> None:
 def _show_counts(results: MaskingResults) -> None:
     cells = st.columns(4)
     n, with_text = results["n_images"], results["n_with_text"]
-    cells[0].metric("Images", f"{n:,}")
-    if "n_patients" in results:
-        cells[0].caption(f"of {page.counted(results['n_patients'], 'patient')}")
+    of_patients = f"of {page.counted(results['n_patients'], 'patient')}" if "n_patients" in results else ""
+    page.figure(cells[0], "X-rays", f"{n:,}", of_patients)
     share = formatting.share(with_text / n)
     cells[1].metric("With text", f"{with_text:,} ({share})", help=f"{results['n_tokens']:,} tokens in all")
     changed = "A finding crosses its threshold" if masking_tables.is_of_findings(results) else "Predictions changed"

@@ -223,7 +223,7 @@ def table(listed: list[Entry]) -> pd.DataFrame:
             row["bits"] = entry["bits"] - entry["chance"]
         row["times"] = entry["times"]
         if any(e["spellings"] for e in listed):
-            row["read as"] = ", ".join(f"{text} ({n})" for text, n in list(entry["spellings"].items())[:6])
+            row["read as"] = ", ".join(f"{text} ({n:,})" for text, n in list(entry["spellings"].items())[:6])
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -273,7 +273,7 @@ def heat(listed: list[Entry], by: str, images: pd.DataFrame | None = None, *, th
         counts = np.array([[e["by_source"].get(s, 0) for s in names] for e in shown], float).reshape(len(shown), -1)
         totals = sizes.to_numpy()
     share = counts / np.maximum(totals, 1)
-    labels = [f"{name or '(none)'}<br>of {n}" for name, n in zip(names, totals, strict=True)]
+    labels = [f"{name or '(none)'}<br>of {n:,}" for name, n in zip(names, totals, strict=True)]
     figure = go.Figure(
         go.Heatmap(
             z=share,

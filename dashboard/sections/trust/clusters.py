@@ -179,7 +179,7 @@ def _turn(total: int) -> int:
     pick.arrive("clusters:turn", "turn", 1, int, range(1, last + 1), accepted=f"1 to {last}")
     chosen = 1
     if last > 1:
-        chosen = int(st.number_input(f"Page (of {last})", 1, last, key="clusters:turn", width=140))
+        chosen = int(st.number_input(f"Page (of {last:,})", 1, last, key="clusters:turn", width=140))
     pick.leave("turn", str(chosen), "1")
     return chosen
 
@@ -202,7 +202,7 @@ def _about(run: Run, entry: ClusterEntry, names: dict[int, str]) -> None:
         counts = {"class": entry["classes"], "source": entry["sources"], "view": entry["views"]}
         st.caption(
             " · ".join(
-                f"{name}: {viewer.plain(', '.join(f'{value} {n}' for value, n in list(of.items())[:5]))}"
+                f"{name}: {viewer.plain(', '.join(f'{value} {n:,}' for value, n in list(of.items())[:5]))}"
                 for name, of in counts.items()
             )
         )

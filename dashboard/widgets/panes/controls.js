@@ -112,7 +112,7 @@ function helpDialog() {
 /** The prediction: what the network says, what is true, and each class with its probability. */
 function showPrediction(root, prediction, explain) {
   const right = prediction.right === null ? "" : prediction.right ? "right" : "wrong";
-  const mark = { right: " ✓", wrong: " ✗", "": "" }[right];
+  const mark = { right: "\u00a0✓", wrong: "\u00a0✗", "": "" }[right]; // no line for itself
   root.replaceChildren(
     make(
       "div",

@@ -120,7 +120,7 @@ def with_masked(scene: Scene, network_ref: str, xray: Xray, masked: np.ndarray) 
     target = next(row["name"] for row in scene.prediction["classes"] if row["explained"])
     without = replace(xray, stamp=f"{xray.stamp}:masked", pixels=masked)
     heatmap = explaining.heatmaps(network_ref, without, Method.of(), [target]).heatmaps[target]
-    title = f"Text masked: logit of {target} {heatmap.logit:+.2f}"
+    title = f"Text masked: logit {heatmap.logit:+.2f}"
     return replace(
         scene,
         images=[*scene.images, (without.stamp, masked)],

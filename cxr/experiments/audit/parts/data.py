@@ -11,7 +11,7 @@ from cxr.experiments.audit.findings import Collected, Finding
 from cxr.experiments.audit.parts.of_one_run import OfDataSet
 from cxr.experiments.audit.parts.seen import share_of
 from cxr.experiments.data_audit.results import AuditResults, Entry, audit_results
-from cxr.formatting import percent, xrays
+from cxr.formatting import percent, within_sentence, xrays
 from cxr.json_types import JsonObject
 
 _GROUP_TITLES = {"file": "the file", "border": "the border", "grey values": "grey values"}
@@ -53,7 +53,7 @@ class DataAudit(OfDataSet):
             "class-by-property",
             entry["sentence"],
             own or entry["auc"],
-            figure_name=f"AUC of {entry['best'] or 'the class'} from {entry['title'].lower()} alone",
+            figure_name=f"AUC of {entry['best'] or 'the class'} from {within_sentence(entry['title'])} alone",
             n=(None, None) if context.multi_label else _compared(results, entry),
             not_shown="That the network uses it. Text and grey values may differ because the illness does.",
             next_step="Compare the network within one value of this property, and balance the classes over it.",

@@ -31,7 +31,7 @@ class Openings(Part):
             result.left_out = f"split {split} is there to train and to choose on"
             return result
         ids = ids_of_split(manifest, split)
-        looks = openings_of(manifest, ids, split)
+        looks = openings_of(manifest, ids, split if split in manifest.splits else "")
         figure: Estimate = {"value": float(looks.networks), "low": None, "high": None}
         locked = " It is locked." if split in locked_splits(manifest) else ""
         found = result.add(
