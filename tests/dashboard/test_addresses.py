@@ -339,3 +339,27 @@ def test_a_page_that_waits_for_an_upload_says_what_of_its_address_is_not_shown(t
     app = opened("explorer", model=trained.id, source="upload", image="phantom-00001")
     assert not app.exception
     assert "X-ray 'phantom-00001': not part of what is shown here" in said(app)
+
+
+def test_a_page_that_an_error_ends_says_nothing_of_what_it_has_not_read_of_its_address(
+    trained: Run, demo: Manifest
+) -> None:
+    image_id = demo.select(split="test").ids[0]
+    demo.image_path(image_id).unlink()
+    query = {"model": trained.id, "data": "demo", "split": "test", "image": image_id, "composite": "gradient"}
+    app = opened("explorer", **query)
+    assert len(app.error) == 1
+    assert not app.warning
+    assert app.query_params == query, "the address stays, for when the file is back"
+    app = opened("explorer", **query, nonsense="1")
+    (warning,) = app.warning
+    assert warning.value == "The address also names 'nonsense': unknown to this page."
+    app = opened("explorer", **query | {"image": "nope"})
+    assert len(app.error) == 1
+    assert not app.warning
+
+
+def test_a_page_without_x_rays_says_nothing_of_what_it_has_not_read_of_its_address() -> None:
+    app = opened("explorer", model="demo", composite="gradient")
+    assert "No X-rays yet" in said(app)
+    assert not app.warning
