@@ -245,9 +245,9 @@ def notice_place() -> DeltaGenerator | None:
 
 
 def _tell_what_is_left(state: _State, was_read: bool) -> None:
-    if state.notice is None:
-        return
     parameters = PARAMETERS[state.page]
+    if state.notice is None or not parameters:  # what stands where there is no page has none
+        return
     foreign = [_short(name) for name in state.pending if name not in parameters]
     unseen = [f"{parameters[n].noun} {_short(v[-1])}" for n, v in state.pending.items() if n in parameters and was_read]
     parts = [f"{', '.join(unseen)}: not part of what is shown here"] if unseen else []
