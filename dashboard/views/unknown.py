@@ -8,9 +8,8 @@ from services.page_list import SECTIONS
 from widgets import address, page, pages
 
 page.header("No such page", "The pages that there are stand below, and in the sidebar.")
-st.error(
-    address.plain(f"The address names the page {pages.asked_name()!r}, which is not here."), icon=":material/link_off:"
-)
+refusal = f"The address names the page {pages.unknown_name()!r}, which is not here."
+st.error(address.plain(refusal), icon=":material/link_off:")
 for title, entries in SECTIONS.items():
     if title:
         st.caption(title)

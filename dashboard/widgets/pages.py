@@ -49,9 +49,10 @@ __all__ = (
     "link",
     "navigate",
     "show",
+    "unknown_name",
 )
 
-_SHOWN = "pages:shown"
+_SHOWN, _UNKNOWN = "pages:shown", "pages:unknown"
 
 
 def show(chosen: st.Page, above: Callable[[str], object]) -> None:
@@ -70,6 +71,11 @@ def asked_name() -> str:
     """Return what the browser's address names as the page, "" for the first one."""
     path = urlsplit(st.context.url or "").path
     return unquote(path.rpartition("/")[2]).strip()
+
+
+def unknown_name() -> str:
+    """Return the last name of a page that an address named and that is none."""
+    return str(st.session_state[_UNKNOWN])
 
 
 def link(page: str, label: str, query: Mapping[str, str], *, key: str, icon: str | None = None) -> None:
@@ -92,9 +98,11 @@ def navigate() -> st.Page:
         ]
         for title, entries in SECTIONS.items()
     }
-    asked = asked_name()
+    if (asked := asked_name()) not in TITLES:
+        st.session_state[_UNKNOWN] = asked  # stays, for Back to lead to it
     # A page of that very name: for one that it does not know Streamlit shows the first, below a dialog.
-    unknown = [] if asked in TITLES else [st.Page(UNKNOWN, title="No such page", url_path=asked, visibility="hidden")]
+    names = [st.session_state[_UNKNOWN]] if _UNKNOWN in st.session_state else []
+    unknown = [st.Page(UNKNOWN, title="No such page", url_path=name, visibility="hidden") for name in names]
     # Streamlit's own list of pages is no list to a screen reader: its items stand outside of any.
     page = st.navigation({**sections, "": [*sections[""], *unknown]}, position="hidden")
     with st.sidebar.container(key="pages", gap="xxsmall"):
