@@ -1,11 +1,11 @@
 """How often is a reading of burned-in text right, below and above a limit of its score?
 
 ``--data`` is a folder with ``boxes.csv`` (image, x0, y0, x1, y1, kind, transcription, difficult), tokens boxed and read
-by hand, and the images that it names. Each X-ray is searched and read as the page *Text tokens* does. The truth of a box
-that was read are the transcriptions of the tokens whose centres lie in it, joined by x, by y, or line by line; where
-none does, the reading of what is no text is wrong. A reading is right if its letters and digits are those of the truth,
-whatever their case. Left out are boxes that hold a token which is difficult or has no transcription (arrows, symbols),
-and boxes that hold no token's centre but lie in one.
+by hand, and the images that it names. Each X-ray is searched and read as the page *Text tokens* does. The truth of a
+box that was read are the transcriptions of the tokens whose centres lie in it, joined by x, by y, or line by line;
+where none does, the reading of what is no text is wrong. A reading is right if its letters and digits are those of the
+truth, whatever their case. Left out are boxes that hold a token which is difficult or has no transcription (arrows,
+symbols), and boxes that hold no token's centre but lie in one.
 
 Intervals are those of shares over patients (``cxr.evaluation.intervals``); ids of patients are read from the names of
 files where they hold any, else each X-ray is a patient.
@@ -147,17 +147,16 @@ def main() -> None:
         marked = f"{int((wrong & below).sum())} of {int(wrong.sum())}"
         lines.append(f"| {limit:g} | {share(table[below])} | {share(table[~below])} | {marked} |")
     no_text = table[~table["is_text"]]
-    words = [
-        "FOLDER" if word == str(args.data) else word for word in sys.argv[1:]
-    ]  # where it lies elsewhere says nothing
+    words = ["FOLDER" if word == str(args.data) else word for word in sys.argv[1:]]
+    n_images, n_patients = table["image"].nunique(), table["patient"].nunique()
+    scores = ", ".join(f"{score:.2f}" for score in sorted(no_text["score"]))
     text = f"""# How often a reading of burned-in text is right, by its score
 
 Command: `python benchmarks/reading_scores.py {shlex.join(words)}`; {machine()}.
 
-{len(table)} boxes that were read on {table["image"].nunique()} X-rays of {table["patient"].nunique()} patients, and whose
-text is known; {len(every) - len(table)} others hold an arrow, a symbol or what could not be read by hand, and are left
-out. All: {share(table)} right. On {len(no_text)} of them is no text: their readings are wrong, with scores of
-{", ".join(f"{score:.2f}" for score in sorted(no_text["score"])) or "none"}.
+{len(table)} boxes that were read on {n_images} X-rays of {n_patients} patients, and whose text is known;
+{len(every) - len(table)} others hold an arrow, a symbol or what could not be read by hand, and are left out.
+All of them: {share(table)} right. {len(no_text)} hold no text{f", with scores of {scores}" if scores else ""}.
 In brackets: 95 % intervals over patients.
 
 {chr(10).join(lines)}

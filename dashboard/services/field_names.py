@@ -73,15 +73,15 @@ def of_import() -> Mapping[str, str]:
 def of_kind(kind: str) -> Mapping[str, str]:
     """Return what pages call the options of the command of a kind of run."""
     if kind == "import":
-        return of_import() | EVERYWHERE
-    return _OF_KINDS.get(kind, {}) | EVERYWHERE
+        return {**of_import(), **EVERYWHERE}
+    return {**_OF_KINDS.get(kind, {}), **EVERYWHERE}
 
 
 def of_page(name: str) -> Mapping[str, str]:
     """Return what a page, by its name in the address, calls the options in the errors of what it starts."""
     if name == "data":
-        return of_import() | SPLITTING | EVERYWHERE
-    return _OF_PAGES.get(name, {}) | EVERYWHERE
+        return {**of_import(), **SPLITTING, **EVERYWHERE}
+    return {**_OF_PAGES.get(name, {}), **EVERYWHERE}
 
 
 _OF_KINDS: Mapping[str, Mapping[str, str]] = {
