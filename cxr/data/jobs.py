@@ -354,5 +354,5 @@ def _replaced_notes(source_splits: Collection[str], keep: Collection[str]) -> li
         return []
     return [
         "The test split that came with the data was replaced: figures on the new one cannot be compared with others'. "
-        "Import the data set again to get it back; --keep test leaves it as it is."
+        "Import the data set again to get it back; `--keep test` leaves it as it is."
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +24,8 @@ from cxr.paths import check_root, data_root
 
 EXCLUDED_FILE = "excluded.csv"
 _NOTHING_EXCLUDED = pd.DataFrame(columns=["file", "reason"])
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LONGEST = 64
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{_LONGEST - 1}}}")
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,20 @@ def check_name(name: str) -> str:
             ManifestError(f"{name!r} is not a valid name of a data set: use 1 to 64 letters, digits, '.', '_' or '-'")
         )
     return name
+
+
+def proposed_name(source: Path) -> str:
+    """Return a name for what is imported from a folder, or from a file in it: the folder's, as far as it can be a name.
+
+    It is valid and not taken; "" where nothing can be made of the folder's name.
+    """
+    place = source.expanduser().absolute()
+    folder = place.parent if place.is_file() else place
+    ascii_name = unicodedata.normalize("NFKD", folder.name).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", ascii_name).strip("._-")[:_LONGEST].rstrip("._-")
+    endings = ("", *(f"-{n}" for n in range(2, 1000)))
+    names = (name[: _LONGEST - len(ending)] + ending for ending in endings if name)
+    return next((free for free in names if not is_taken(free)), "")
 
 
 def is_taken(name: str) -> bool:

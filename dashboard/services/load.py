@@ -25,7 +25,7 @@ from cxr.runs.index import FileContents
 from cxr.runs.metrics.metrics_table import Metrics, MetricsTable
 from cxr.runs.metrics.usage_file import Usage, UsageTable
 
-from services import pixels, warm_up
+from services import field_names, pixels, warm_up
 
 if TYPE_CHECKING:
     from cxr.models import XrayClassifier
@@ -263,7 +263,8 @@ def usage(run: Run) -> Usage:
 def headline(run: Run) -> str:
     """Return in words the most important figure of a run's results.json with its interval, "" where it has none."""
     try:
-        return _HEADLINES.read(str(run.folder.path / RESULTS))
+        text = _HEADLINES.read(str(run.folder.path / RESULTS))
+        return field_names.on_page(text, field_names.of_kind(run.kind))
     except OSError:
         return ""
 

@@ -17,6 +17,8 @@ EXPLORER = "views/explorer.py"
 TEXT = "views/text.py"
 WEIGHTS = "views/weights.py"
 GLOSSARY = "views/glossary.py"
+UNKNOWN = "views/unknown.py"
+"""What stands where an address names none of them."""
 
 SECTIONS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "": ((HOME, "Home", "home"),),

@@ -166,7 +166,8 @@ page.header("Compare", "Is one network better than another on the same X-rays, o
 with page.told_in_one_line():
     runs = {run.id: run for run in list_runs() if run.kind in MEASURED and load.predictions_file(run).exists()}
     if not runs:
-        page.nothing_yet("No run has predictions yet.", pages.TRAIN, "Start a training")
+        nothing = "No run has predictions yet. Measure a network on the page Results, or train one first."
+        page.nothing_yet(nothing, pages.RESULTS, "Go to Results")
     for_runs, for_split = st.columns([6, 2], vertical_alignment="bottom")
     with for_runs:
         chosen = choose(runs)

@@ -113,6 +113,7 @@ def show_splits(chosen: DataSet, data: Manifest) -> None:
         cell.dataframe(crossed, column_config=tables.counts_of(crossed))
     warned = load.straddling_notes(data)
     notes = [note for note in facts_beside(chosen.manifest_path).get("split_notes", ()) if note not in warned]
+    notes = [field_names.on_page(note, field_names.of_page("data")) for note in notes]
     st.caption("\n".join(f"- {viewer.plain(note)}" for note in notes))
     if is_labelled(data):
         make_splits(chosen, data)
@@ -292,7 +293,7 @@ def errors_here() -> Iterator[None]:
     try:
         yield
     except (CxrError, OSError) as error:
-        sentence = field_names.on_page(page.sentence(error), field_names.of_import())
+        sentence = field_names.on_page(page.sentence(error), field_names.of_page("data"))
         st.error(address.plain(sentence), icon=":material/error:")
 
 

@@ -188,4 +188,4 @@ if chosen is not None and predictions is None and not needed:
     with filters:
         late = explaining.predictions(chosen)
     if late is not None:
-        st.rerun()  # with the list in its order
+        st.rerun()  # with what the network said in the list

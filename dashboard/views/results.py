@@ -9,27 +9,23 @@ from typing import NoReturn
 import pandas as pd
 import streamlit as st
 
-from cxr.data.library import list_data_sets
 from cxr.evaluation.metrics import summarise
 from cxr.evaluation.results import Summary
 from cxr.evaluation.seen import measured_rows
 from cxr.evaluation.selection import listed
 from cxr.evaluation.settings import EvaluationParams, OnNetwork
 from cxr.evaluation.tables.settings import PredictionsParams
-from cxr.json_types import JsonObject
 from cxr.models.card import MULTI_LABEL, SINGLE_LABEL
 from cxr.networks import training_of
 from cxr.reports.notebooks import MeasuredSplit
 from cxr.runs import Run
 from cxr.training.results import StageOutcome, training_results
 
-from sections.results import by_finding, curves, further, matrix, report, slices, table_form
+from sections.results import by_finding, curves, further, matrix, measuring, report, slices, table_form
 from sections.results.evaluated import Evaluated
 from services import load
-from widgets import address, charts, locked, measured, page, pages, pick, subject, tables, where
+from widgets import address, charts, measured, page, pages, pick, subject, tables
 from widgets import run_state as run_parts
-from widgets.access import acts
-from widgets.run_state import start
 
 PAPER = (
     "The paper reports 100 % test accuracy on its own test set. Tested on outside data by the same authors, a plain "
@@ -59,10 +55,6 @@ def per_class(result: Summary) -> pd.DataFrame:
 MEASURED = ("train", "evaluate", "evaluate-predictions")
 BY_CLASS, CURVES, SLICES = "figures", "curves", "slices"
 TABS = {BY_CLASS: "By class", CURVES: "Curves and thresholds", SLICES: "Slices"}
-# What a new run is not asked for.
-FORGOTTEN = (
-    "split", "finding", "outcome", "cell", "page", "class", "threshold", "prevalence", "column", "slice", "slice-page",
-)  # fmt: skip
 
 
 def network_of(run: Run) -> str:
@@ -128,38 +120,6 @@ def stage_classes(summary_of_stage: Summary) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def measure_elsewhere(run: Run, network: str) -> None:
-    """Let the user measure the network on another data set: a run of its own, shown here when it is done."""
-    with st.expander("Evaluate this network on other X-rays", icon=":material/travel_explore:"):
-        st.caption("A high figure on a split of the training data proves little. X-rays of another hospital say more.")
-        sets = {d.name: d for d in list_data_sets()}
-        field, start_it = st.columns([3, 1], vertical_alignment="bottom")
-        name = field.selectbox("Data set", list(sets), key="results:elsewhere")
-        include_seen = st.checkbox(
-            "Include X-rays that the network has seen",
-            key="results:include-seen",
-            help="X-rays that it was trained or chosen on are left out of every figure, unless you include them here.",
-        )
-        opened = locked.choose_open(sets[name].manifest_path, (), "results") if name else {}
-        place = where.choose_with_shards("evaluate", "results")
-        words = ["--include-seen"] * include_seen + [*locked.words(opened), *where.words(place)]
-        page.command_line("cxr", "evaluate", network, "--data", name or "DATA", *words)
-        # Its own for each run: a press on the page of a deleted run must not measure the one that takes its place.
-        if acts.button("Measure", at=start_it, icon=":material/play_arrow:", key=f"results:measure:{run.id}") and name:
-            params: JsonObject = {**as_params(network), "manifest": str(sets[name].manifest_path), **opened}
-            if include_seen:
-                params["include_seen"] = True
-            address.forget(*FORGOTTEN)
-            started = start("evaluate", params, name=f"{run.name} on {name}", where=place.slurm, shards=place.shards)
-            address.ask(run=started.id)
-            st.rerun()
-
-
-def as_params(network: str) -> dict[str, str]:
-    """Return how a run's parameters name a network: as a training's run or as weights."""
-    return {"run" if training_of(network) else "weights": network}
-
-
 def say_of_which_network(run: Run) -> None:
     """Say that an evaluation is not the training that it measures, and lead to that one's own results."""
     if not isinstance(run.params, EvaluationParams):
@@ -197,7 +157,7 @@ def at_the_end(evaluated: Evaluated, stages: list[StageOutcome]) -> None:
                     stage_classes(stage["validation"]), width="stretch", column_config={"images": tables.COUNT}
                 )
     with page.told_in_one_line():
-        measure_elsewhere(run, link["model"])
+        measuring.elsewhere(run, link["model"])
     data_ref = link["data"] if link["data"] != subject.OWN else run.spec["params"]["manifest"]
     options: list[str] = []
     if isinstance(run.params, EvaluationParams):
@@ -254,11 +214,10 @@ def show_section(evaluated: Evaluated, finding: str) -> None:
 
 page.header("Results", "Every figure with its 95 % interval. Choose a cell or a finding to see its images.", dense=True)
 with page.told_in_one_line():
-    table_form.show_where_nothing_is(MEASURED)
+    measuring.lead_to_the_first(MEASURED)
     for_run, for_split, for_more = st.columns([6, 2, 2], vertical_alignment="bottom")
     with for_run:
-        nothing = "No training has been run yet, so there are no results."
-        run = pick.run(*MEASURED, empty=nothing, first=lambda run: load.predictions_file(run).is_file())
+        run = pick.run(*MEASURED, first=lambda run: load.predictions_file(run).is_file())
     table = load.predictions(run)
     if table is None or ("predicted" not in table and not run.results()):
         wait_for(run)
@@ -270,7 +229,7 @@ with page.told_in_one_line():
         pages.COMPARE, label="Compare runs", icon=":material/compare_arrows:", query_params={"runs": run.id}
     )
     say_of_which_network(run)
-    network = as_params(link["model"]) if link else {}
+    network = measuring.as_params(link["model"]) if link else {}
     if network and measured.is_of_an_older_version(run, network):
         measured.of_an_older_version(run, network)
     results = training_results(run)

@@ -37,6 +37,10 @@ class Ended(BaseException):
     """Ends a page early, as ``st.stop`` does. After that the address could not be written, which this allows."""
 
 
+class Unfinished(Ended):
+    """Ends a page that could not be shown as far as it would have read its address."""
+
+
 class AddressError(CxrError):
     """What an address names is not there. Carries what the user can do instead."""
 
@@ -86,11 +90,14 @@ def in_step(page: str) -> Iterator[None]:
     """Read the address before a page runs and write it afterwards."""
     state = _arrive(page)
     state.declared, state.open, state.notice = {}, True, None
+    was_read = True
     try:
-        with contextlib.suppress(Ended):
+        try:
             yield
+        except Ended as end:
+            was_read = not isinstance(end, Unfinished)
         if not state.refused:  # a page that refuses its address stops reading it there
-            _tell_what_is_left(state)
+            _tell_what_is_left(state, was_read)
         _write(state)
         st.html(_ONCE, unsafe_allow_javascript=True)
     finally:
@@ -203,6 +210,11 @@ def _encoded(query: Query) -> str:
     return urlencode(query, doseq=True)
 
 
+def page() -> str:
+    """Return what the address calls the page that is shown."""
+    return _state().page
+
+
 def arrival() -> str:
     """Return what tells the arrival of this address from every other one."""
     return _state().arrival
@@ -232,15 +244,16 @@ def notice_place() -> DeltaGenerator | None:
     return _state().notice
 
 
-def _tell_what_is_left(state: _State) -> None:
-    if not state.pending or state.notice is None:
-        return
+def _tell_what_is_left(state: _State, was_read: bool) -> None:
     parameters = PARAMETERS[state.page]
+    if state.notice is None or not parameters:  # what stands where there is no page has none
+        return
     foreign = [_short(name) for name in state.pending if name not in parameters]
-    unseen = [f"{parameters[n].noun} {_short(v[-1])}" for n, v in state.pending.items() if n in parameters]
+    unseen = [f"{parameters[n].noun} {_short(v[-1])}" for n, v in state.pending.items() if n in parameters and was_read]
     parts = [f"{', '.join(unseen)}: not part of what is shown here"] if unseen else []
     parts += [f"{', '.join(foreign)}: unknown to this page"] if foreign else []
-    state.notice.warning(plain(f"The address also names {'; '.join(parts)}."), icon=":material/link_off:")
+    if parts:
+        state.notice.warning(plain(f"The address also names {'; '.join(parts)}."), icon=":material/link_off:")
 
 
 # --- of a parameter ------------------------------------------------------------------------------------------------

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 STRIP = 8
 
 _Order = Callable[[pd.DataFrame], pd.DataFrame]
-_BY_TRUTH: _Order = lambda t: t.sort_values("label", kind="stable")  # noqa: E731
+_BY_TRUTH: _Order = lambda t: t.sort_values(["apart", "label"], kind="stable")  # noqa: E731
+# The first of each is what a page begins with: it needs no prediction, so that one address always shows one X-ray.
 ORDERS: dict[str, _Order] = {
-    "errors first": lambda t: t.sort_values(["correct", "confidence"], ascending=[True, False], kind="stable"),
     "class": _BY_TRUTH,
+    "errors first": lambda t: t.sort_values(["correct", "confidence"], ascending=[True, False], kind="stable"),
     "confidence, lowest first": lambda t: t.sort_values("confidence", kind="stable"),
     "confidence, highest first": lambda t: t.sort_values("confidence", ascending=False, kind="stable"),
 }
@@ -149,10 +150,15 @@ def listed(
 def _every(
     data: Manifest, split: str, predictions: pd.DataFrame | None, network: XrayClassifier | None
 ) -> tuple[pd.DataFrame, bool]:
-    """Return all rows of a split, and whether they are of a network of several findings."""
+    """Return all rows of a split, and whether they are of a network of several findings.
+
+    Those that are ``apart``, to be listed last, may have no prediction: the network does not know what the data say.
+    """
     if network is not None and network.card.task == MULTI_LABEL:
-        return rows_of_findings(data, split, predictions, network), True
-    return rows_of(data, split, predictions), False
+        rows = rows_of_findings(data, split, predictions, network)
+        return rows.assign(apart=rows["label"] == ""), True
+    rows = rows_of(data, split, predictions)
+    return rows.assign(apart=~rows["label"].isin(network.classes if network is not None else data.classes)), False
 
 
 def _chosen(
@@ -217,7 +223,7 @@ def _missing(data: Manifest, split: str, rows: pd.DataFrame, image_id: str) -> s
 def _filtered(rows: pd.DataFrame, of_findings: bool) -> pd.DataFrame:
     measured = "predicted" in rows
     every = ORDERS_OF_FINDINGS if of_findings else ORDERS
-    orders = list(every) if measured else [next(name for name, order in every.items() if order is _BY_TRUTH)]
+    orders = list(every)[: None if measured else 1]
     labels = sorted({name for names_of_row in rows["names"] for name in names_of_row} - {""})
     names = sorted({name for names_of_row in rows["said"] for name in names_of_row}) if measured else []
     # Before the split is predicted there is less to sort by; what was chosen then is no choice among all orders.

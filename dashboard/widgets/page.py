@@ -18,6 +18,7 @@ from cxr.errors import CxrError, system_error
 from cxr.paths import data_root, runs_root
 from cxr.runs.index import one_look
 
+from services import field_names
 from widgets import address
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def told_in_one_line(*, below_heading: bool = True) -> Iterator[None]:
         yield
     except _NothingYet as nothing:
         nothing.show()
-        raise address.Ended from None
+        raise address.Unfinished from None
     except address.AddressError as error:
         _log.info("%s", error)
         with (address.notice_place() if below_heading else None) or st.container():
@@ -86,8 +87,8 @@ def told_in_one_line(*, below_heading: bool = True) -> Iterator[None]:
         raise address.Ended from None
     except (CxrError, OSError, ArrowException) as error:
         _log.warning("%s", error, exc_info=not isinstance(error, CxrError))
-        st.error(address.plain(sentence(error)), icon=":material/error:")
-        raise address.Ended from None
+        st.error(address.plain(_named(sentence(error))), icon=":material/error:")
+        raise address.Unfinished from None
 
 
 def sentence(error: Exception) -> str:
@@ -97,13 +98,18 @@ def sentence(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def _named(text: str) -> str:
+    """Return a sentence with the page's own names of its fields."""
+    return field_names.on_page(text, field_names.of_page(address.page()))
+
+
 def tried(action: Callable[[], object]) -> bool:
     """Do what a button asks for and return whether it went well; an error is told in one line in a corner."""
     try:
         action()
     except (CxrError, OSError) as error:
         _log.warning("%s", error)
-        st.toast(address.plain(sentence(error)), icon=":material/error:")
+        st.toast(address.plain(_named(sentence(error))), icon=":material/error:")
         return False
     return True
 

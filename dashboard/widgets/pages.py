@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
+from urllib.parse import unquote, urlsplit
 
 import streamlit as st
 
@@ -20,9 +21,12 @@ from services.page_list import (
     SECTIONS,
     STUDY,
     TEXT,
+    TITLES,
     TRAIN,
     TRUST,
+    UNKNOWN,
     WEIGHTS,
+    name_in_address,
 )
 from widgets import address
 from widgets.access import sign_in
@@ -41,12 +45,14 @@ __all__ = (
     "TRAIN",
     "TRUST",
     "WEIGHTS",
+    "asked_name",
     "link",
     "navigate",
     "show",
+    "unknown_name",
 )
 
-_SHOWN = "pages:shown"
+_SHOWN, _UNKNOWN = "pages:shown", "pages:unknown"
 
 
 def show(chosen: st.Page, above: Callable[[str], object]) -> None:
@@ -54,11 +60,22 @@ def show(chosen: st.Page, above: Callable[[str], object]) -> None:
 
     ``above`` draws what stands above the page; it is given the page's name in the address.
     """
-    name = chosen.url_path or "home"
+    name = (chosen.url_path if chosen.url_path in TITLES else name_in_address(UNKNOWN)) or "home"
     with address.in_step(name), told_in_one_line(), one_look():
         st.session_state[_SHOWN] = name
         above(name)
         chosen.run()
+
+
+def asked_name() -> str:
+    """Return what the browser's address names as the page, "" for the first one."""
+    path = urlsplit(st.context.url or "").path
+    return unquote(path.rpartition("/")[2]).strip()
+
+
+def unknown_name() -> str:
+    """Return the last name of a page that an address named and that is none."""
+    return str(st.session_state[_UNKNOWN])
 
 
 def link(page: str, label: str, query: Mapping[str, str], *, key: str, icon: str | None = None) -> None:
@@ -81,8 +98,13 @@ def navigate() -> st.Page:
         ]
         for title, entries in SECTIONS.items()
     }
+    if (asked := asked_name()) not in TITLES:
+        st.session_state[_UNKNOWN] = asked  # stays, for Back to lead to it
+    # A page of that very name: for one that it does not know Streamlit shows the first, below a dialog.
+    names = [st.session_state[_UNKNOWN]] if _UNKNOWN in st.session_state else []
+    unknown = [st.Page(UNKNOWN, title="No such page", url_path=name, visibility="hidden") for name in names]
     # Streamlit's own list of pages is no list to a screen reader: its items stand outside of any.
-    page = st.navigation(sections, position="hidden")
+    page = st.navigation({**sections, "": [*sections[""], *unknown]}, position="hidden")
     with st.sidebar.container(key="pages", gap="xxsmall"):
         for title, entries in sections.items():
             if title:

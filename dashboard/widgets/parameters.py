@@ -215,5 +215,6 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
     },
     "weights": {"look": Parameter("section"), "model": _MODEL, "from": Parameter("place of the file")},
     "glossary": {"term": Parameter("word")},
+    "unknown": {},
 }
 """Every parameter of every page. One that is not listed here cannot be read."""

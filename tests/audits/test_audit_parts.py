@@ -17,6 +17,7 @@ from cxr.experiments.audit.settings import NetworkAuditParams
 from cxr.experiments.audit.subject import subject_of
 from cxr.paths import runs_root
 from cxr.runs import Run, RunFolder
+from tests.audits.finished import audited, part
 from tests.configurations import CONFIGURATIONS, Configuration, write_network, write_xrays
 
 KINDS_OF = {
@@ -123,6 +124,40 @@ def test_clusters_are_at_most_a_warning_and_those_of_the_chest_a_note(context):
     assert collected(context, "clusters", {"clusters": []}).looked == ["The heatmaps form no clusters: "]
     whole = [cluster(1, "") | {"target": "flu"}, cluster(2, "") | {"target": "cold"}]  # all maps of a class are alike
     assert collected(context, "clusters", {"clusters": whole}).looked == ["The heatmaps form no clusters: "]
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_clusters_of_too_few_patients_are_left_out_with_the_numbers(context, quick: bool):
+    params = {"model": context.params.model, "manifest": str(context.subject.manifest.path), "quick": quick}
+    found = part(audited(**params, **({} if quick else {"parts": ["clusters", "openings"]})), "clusters")
+    n = context.subject.manifest.select(split="test").table["patient_id"].nunique()
+    assert found["state"] == "left-out"
+    assert found["reason"] == f"the X-rays are of {n} patients, and clusters need 30 or more of one class"
+    assert found["runs"] == []
+
+
+def test_clusters_are_left_out_where_a_run_found_too_few_patients_of_each_class(context, monkeypatch):
+    monkeypatch.setattr("cxr.experiments.audit.parts.clusters.FEWEST_PATIENTS", 2)
+    (request,) = BY_NAME["clusters"].requests(context)
+    assert BY_NAME["clusters"].cannot(context) == ""
+    root = Path(runs_root())
+    root.mkdir(parents=True, exist_ok=True)
+    folder = RunFolder.create(root, request.kinds[0], request.params, manifest_hash=context.subject.manifest_hash)
+    folder.update_status(state="failed", error="no room on the disk")
+    assert BY_NAME["clusters"].cannot(context) == "", "it may go well the next time"
+    folder.write_json("too_few.json", {"most_patients": 1})
+    assert BY_NAME["clusters"].cannot(context) == (
+        "no class is explained on X-rays of more than 1 patient, and clusters need 2"
+    )
+
+
+def test_what_tells_classes_apart_is_left_out_where_there_is_one(context):
+    table = context.subject.manifest.table
+    table["findings"] = ""
+    table["label"] = ["flu", "cold"] * (len(table) // 2)
+    assert BY_NAME["data"].cannot(context) == ""
+    table["label"] = "flu"
+    assert BY_NAME["data"].cannot(context).startswith("the X-rays have one label, 'flu'")
 
 
 def test_x_rays_that_are_not_what_they_seem_are_counted_once_and_the_surest_come_first(context):

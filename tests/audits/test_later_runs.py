@@ -46,6 +46,19 @@ def test_runs_that_an_audit_used_are_not_newer_and_those_since_are(tmp_path: Pat
     assert all(newer.complete for newer in later_runs(audit).values())
 
 
+def test_duplicates_that_a_later_audit_has_compared_are_newer(tmp_path: Path):
+    before, network, manifest = audited(tmp_path, CONFIGURATIONS[1])
+    params = {"model": str(network), "manifest": str(manifest.path)}
+    compared = finished("audit-network", params | {"parts": ["duplicates"]})
+    assert ids(before) == {"duplicates": [compared.id]}
+    assert later_runs(before)["duplicates"].complete
+    assert later_runs(compared) == {}
+    searched = finished("find-duplicates", {"manifest": str(manifest.path)})
+    assert ids(before) == {"duplicates": [searched.id]}, "the newest"
+    finished("audit-network", params | {"quick": True})
+    assert ids(before) == {"duplicates": [searched.id]}, "an audit that compared nothing is none"
+
+
 def test_runs_on_other_x_rays_are_of_no_part(tmp_path: Path):
     audit, _, manifest = audited(tmp_path, CONFIGURATIONS[1])
     other = tmp_path / "data" / "other" / "manifest.csv"

@@ -209,3 +209,15 @@ def test_icon_and_canvas_come_from_this_machine_too(measured: Any, tab: Any) -> 
     tab.locator("canvas.upper-canvas").wait_for()
     icon = tab.evaluate("document.querySelector(\"link[rel~='icon']\").href")
     assert urlsplit(icon).hostname == "127.0.0.1"
+
+
+def test_an_address_without_a_page_leads_on_to_the_pages_that_exist(stored: Any, tab: Any) -> None:
+    tab.goto(f"{stored.url}/nonsense?run=x")
+    settled(tab)
+    tab.get_by_text("The address names the page 'nonsense', which is not here.").wait_for(timeout=WAIT_MS)
+    assert tab.get_by_role("dialog").count() == 0
+    tab.get_by_test_id("stMain").get_by_role("link", name="Data").click()
+    tab.get_by_role("heading", name="Data", exact=True).wait_for(timeout=WAIT_MS)
+    assert urlsplit(tab.url).path == "/data"
+    tab.go_back()
+    tab.get_by_text("The address names the page 'nonsense', which is not here.").wait_for(timeout=WAIT_MS)

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -70,7 +71,7 @@ TABS |= dict.fromkeys(("column", "pairs", "slice"), "slices")
 
 def test_every_page_lists_its_parameters_and_no_other_module_touches_the_address() -> None:
     listed = {Path(path).stem for entries in page_list.SECTIONS.values() for path, *_ in entries}
-    assert set(address.PARAMETERS) == listed
+    assert set(address.PARAMETERS) == listed | {Path(page_list.UNKNOWN).stem}
     for file in DASHBOARD.rglob("*.py"):
         text = file.read_text(encoding="utf-8")
         if file.name != "address.py":
@@ -79,7 +80,7 @@ def test_every_page_lists_its_parameters_and_no_other_module_touches_the_address
             assert "st.fragment" not in text, f"{file}: a part that runs by itself goes through page.refreshed"
 
 
-@pytest.mark.parametrize("page", sorted(set(address.PARAMETERS) - {"home"}))
+@pytest.mark.parametrize("page", sorted(set(address.PARAMETERS) - {"home", "unknown"}))
 def test_nonsense_in_any_parameter_is_named_and_the_address_stays(page: str, trained: Run) -> None:
     app = opened(page)
     for param in address.PARAMETERS[page]:
@@ -339,3 +340,57 @@ def test_a_page_that_waits_for_an_upload_says_what_of_its_address_is_not_shown(t
     app = opened("explorer", model=trained.id, source="upload", image="phantom-00001")
     assert not app.exception
     assert "X-ray 'phantom-00001': not part of what is shown here" in said(app)
+
+
+def test_a_page_that_an_error_ends_says_nothing_of_what_it_has_not_read_of_its_address(
+    trained: Run, demo: Manifest
+) -> None:
+    image_id = demo.select(split="test").ids[0]
+    demo.image_path(image_id).unlink()
+    query = {"model": trained.id, "data": "demo", "split": "test", "image": image_id, "composite": "gradient"}
+    app = opened("explorer", **query)
+    assert len(app.error) == 1
+    assert not app.warning
+    assert app.query_params == query, "the address stays, for when the file is back"
+    app = opened("explorer", **query, nonsense="1")
+    (warning,) = app.warning
+    assert warning.value == "The address also names 'nonsense': unknown to this page."
+    app = opened("explorer", **query | {"image": "nope"})
+    assert len(app.error) == 1
+    assert not app.warning
+
+
+def test_a_page_without_x_rays_says_nothing_of_what_it_has_not_read_of_its_address() -> None:
+    app = opened("explorer", model="demo", composite="gradient")
+    assert "No X-rays yet" in said(app)
+    assert not app.warning
+
+
+def test_an_address_without_a_page_says_which_it_names_and_links_to_those_that_exist(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("widgets.pages.asked_name", lambda: "unknown")
+    app = opened("unknown", run="x")
+    assert not app.exception
+    assert [error.value for error in app.error] == ["The address names the page 'unknown', which is not here."]
+    assert not app.warning
+    links = [link.proto.page for link in app.main.get("page_link")]
+    assert links == list(page_list.TITLES)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("http://localhost:8501/", ""),
+        ("http://localhost:8501/results?run=a/b", "results"),
+        ("https://host/cxr/results", "results"),
+        ("https://host/cxr/", ""),
+        ("http://localhost:8501/no%20such", "no such"),
+        (None, ""),
+    ],
+)
+def test_the_page_is_the_last_part_of_the_address(url: str | None, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from widgets import pages
+
+    monkeypatch.setattr(pages.st, "context", SimpleNamespace(url=url))
+    assert pages.asked_name() == name

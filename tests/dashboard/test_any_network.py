@@ -103,7 +103,7 @@ def test_the_explorer_shows_one_kind_of_probability(configuration: Configuration
         assert len(labels) == sum(name in text.split("|") for text in findings)
     else:
         assert set(labels) == {name}
-    assert app.selectbox(key="browse:order").options[0] == ("findings" if configuration.multi_label else "errors first")
+    assert app.selectbox(key="browse:order").options[0] == ("findings" if configuration.multi_label else "class")
 
 
 @pytest.mark.parametrize("configuration", [CONFIGURATIONS[-1]], ids=str)

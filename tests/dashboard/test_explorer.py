@@ -105,6 +105,29 @@ def test_a_large_split_is_measured_only_on_request(weights: str, monkeypatch: py
     assert "errors first" in app.selectbox(key="browse:order").options
 
 
+@pytest.mark.parametrize("page", ["explorer", "text"])
+def test_the_first_x_ray_is_the_same_before_and_after_the_split_is_predicted(
+    page: str, trained: Run, weights: str, demo: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from services import explaining
+
+    table = pd.read_csv(demo.path, keep_default_na=False)
+    first = table.index[table["split"] == "test"][0]
+    table.loc[first, "label"] = "a disease that the network does not know"
+    table.to_csv(demo.path, index=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(explaining, "AT_ONCE", 3)
+        before = opened(page, model=weights, split="test")
+        assert before.selectbox(key="browse:order:before").options == ["class"]
+    after = opened(page, model=weights, split="test")
+    measured = trained.predictions()
+    trained.folder.write_predictions(measured[measured["image_id"] != table.loc[first, "image_id"]])
+    of_run = opened(page, model=trained.id, split="test")
+    for app in (after, of_run):
+        assert "errors first" in app.selectbox(key="browse:order").options
+        assert picked(app, "image") == picked(before, "image") == shown_ids(app)[0]
+
+
 def test_choosing_another_network_begins_with_its_own_data(trained: Run, weights: str, demo: Manifest) -> None:
     save_data_set("another", demo)
     app = opened("explorer", model=weights, data="another")

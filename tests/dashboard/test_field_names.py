@@ -53,3 +53,47 @@ def test_options_of_a_measure_are_called_as_the_buttons_and_fields_that_stand_fo
     table = "Accepted: `--scale logits`; `--task multi-label`; `--positive CLASS`"
     said = field_names.on_page(table, field_names.of_kind("evaluate-predictions"))
     assert said == "Accepted: “Values”: logits; “Task”: multi-label; `--positive CLASS`"
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence", "on_page"),
+    [
+        (
+            "audit-network",
+            "Import X-rays of another hospital and audit again with --external.",
+            "Import X-rays of another hospital and audit again with “X-rays from elsewhere” (under “Options”).",
+        ),
+        (
+            "text-experiment",
+            "(trained on). `--include-seen` keeps it.",
+            "(trained on). “Include X-rays that the network has seen” keeps it.",
+        ),
+        ("explain", "`--include-seen` keeps them.", "`--include-seen` on the command line keeps them."),
+        ("study", "--open-locked looks at it", "“Open the locked split” looks at it"),
+    ],
+)
+def test_options_in_what_a_run_says_are_called_as_its_page_s_fields(kind: str, sentence: str, on_page: str) -> None:
+    assert field_names.on_page(sentence, field_names.of_kind(kind)) == on_page
+
+
+@pytest.mark.parametrize(
+    ("page", "sentence", "on_page"),
+    [
+        (
+            "weights",
+            "give it with --backbone (DenseNets, ResNets and VGGs are recognised)",
+            "give it with “Backbone (timm's name)” (DenseNets, ResNets and VGGs are recognised)",
+        ),
+        (
+            "weights",
+            "x already exists: give --force to replace it, or another --name",
+            "x already exists: give “Replace weights of this name” to replace it, or another “Name”",
+        ),
+        ("weights", "give --size (side of the input)", "give “Image size (pixels)” (side of the input)"),
+        ("data", "`--keep test` leaves it as it is.", "“Splits that stay as they are”: test leaves it as it is."),
+        ("home", "no Slurm here; leave --slurm away", "no Slurm here; leave “Where it runs”: Slurm away"),
+        ("data", "run `cxr data split x --name y --keep test`", "run `cxr data split x --name y --keep test`"),
+    ],
+)
+def test_options_in_the_errors_of_a_page_are_called_as_its_fields(page: str, sentence: str, on_page: str) -> None:
+    assert field_names.on_page(sentence, field_names.of_page(page)) == on_page

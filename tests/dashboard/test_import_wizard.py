@@ -69,6 +69,23 @@ def test_a_folder_s_importer_pictures_columns_and_labels_are_shown_and_what_is_m
     assert run.params.path == table / "films.csv"
 
 
+def test_the_folder_s_name_is_proposed_until_the_user_types_another(table: Path, tmp_path: Path) -> None:
+    def name() -> str:
+        return app.text_input(key="import:0:name").value
+
+    app = give(opened("data", tab="Import"), table)
+    assert name() == "films"
+    assert any("--name films" in code for code in codes(app))
+    app = give(app, tmp_path / "data" / "demo")
+    assert name() == "demo-2", "demo is taken"
+    app = give(app, tmp_path / "nowhere")
+    assert name() == ""
+    app = give(app, table)
+    app.text_input(key="import:0:name").input("mine").run()
+    app = give(app, tmp_path / "data" / "demo")
+    assert name() == "mine"
+
+
 def test_a_label_is_mapped_to_another_class(demo: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cxr.runs.starting.launch", lambda folder: None)
     for k, path in enumerate(list(demo.image_paths().values())[:6]):

@@ -381,6 +381,31 @@ def test_results_measure_the_network_on_another_data_set_in_a_run_of_its_own(tra
     )
 
 
+def test_results_of_an_empty_installation_name_the_shipped_network_and_lead_to_x_rays_for_it() -> None:
+    app = opened("results")
+    assert not app.exception
+    assert "The small network demo comes with this tool" in said(app)
+    assert [link.proto.page for link in app.main.get("page_link")] == ["data", "train"]
+    assert not any(b.label == "Measure" for b in app.button)
+
+
+def test_results_without_a_run_measure_the_shipped_network(demo: Manifest) -> None:
+    app = opened("results")
+    assert "it can be measured without a training" in said(app)
+    assert "cxr evaluate demo --data demo" in codes(app)
+    button(app, "Measure").click().run()
+    assert not app.exception
+    (run,) = list_runs(kind="evaluate")
+    assert run.wait(300)["state"] == "finished", run.status()
+    assert metric(opened("results", run=run.id), "Accuracy").endswith("%")
+
+
+def test_compare_without_predictions_leads_to_where_a_network_is_measured() -> None:
+    app = opened("compare")
+    assert "Measure a network on the page Results" in said(app)
+    assert [link.proto.page for link in app.main.get("page_link")] == ["results"]
+
+
 @pytest.mark.parametrize("kind", ["evaluate", pytest.param("text-experiment", marks=pytest.mark.slow)])
 def test_what_a_network_has_seen_is_reported_once_the_splits_of_its_data_were_made_again(
     kind: str, trained: Run, demo: Manifest

@@ -157,14 +157,14 @@ def test_a_study_before_its_first_epoch_shows_no_empty_chart_or_table(
     with_curves = opened("study", study=done.id)
     assert len(with_curves.get("plotly_chart")) == 2
     assert "An empty cell" not in said(with_curves)
-    nothing = [Member(member.recipe, member.seed, None) for member in members(done)]
+    nothing = [Member(member.recipe, member.seed, None, deleted=k == 0) for k, member in enumerate(members(done))]
     monkeypatch.setattr("cxr.experiments.study.members", lambda _: nothing)
     app = opened("study", study=done.id)
     assert not app.exception
     assert not app.get("plotly_chart")
     assert len(app.dataframe) == 1, "the members alone"
     assert "No epoch has been validated yet" in said(app)
-    assert "An empty cell has no training: it was not started, or it has been deleted" in said(app)
+    assert "Empty cells: 1 training was deleted, 3 were not started." in said(app)
     assert "These intervals hold" not in said(app)
 
 

@@ -22,6 +22,7 @@ from cxr.experiments.masking.results import condition_table
 from cxr.reports import masking
 from cxr.reports.identities import Privacy
 from cxr.runs import Run, get_run, list_runs, start
+from tests.dashboard.conftest import DASHBOARD
 
 
 def whole_split(**query: str) -> AppTest:
@@ -50,6 +51,19 @@ def experiment(trained: Run, master: Path, finished: Path, tmp_path: Path) -> Ru
     spec = copy / "spec.json"
     spec.write_text(spec.read_text().replace(str(master), str(tmp_path)))
     return get_run(finished.name)
+
+
+@pytest.mark.parametrize(
+    ("score", "shown"), [(None, "not read"), (0.89, "doubtful, 0.89"), (0.9, "0.90"), (0.99, "0.99")]
+)
+def test_a_reading_is_doubtful_below_the_limit_that_was_measured(score: float | None, shown: str) -> None:
+    from sections.text.tokens import TABLE_FORMAT, reading
+
+    measured = (DASHBOARD.parent / "benchmarks" / "results" / "reading_scores.md").read_text(encoding="utf-8")
+    (row,) = [line for line in measured.splitlines() if line.startswith("| 0.9 |")]
+    assert reading(score) == shown
+    assert "8 of 25, 32% (19% to 50%) | 30 of 30, 100% (77% to 100%)" in row
+    assert "32 % of the doubtful readings were right (95 % interval 19 to 50)" in str(TABLE_FORMAT["reading"])
 
 
 def test_without_a_network_the_text_page_leads_to_training_or_data() -> None:

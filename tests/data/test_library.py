@@ -9,7 +9,7 @@ import pytest
 from data_samples import manifest_of, write_png
 
 from cxr.data import import_data, list_data_sets, open_data_set, resolve_manifest, save_data_set
-from cxr.data.library import read_excluded
+from cxr.data.library import check_name, proposed_name, read_excluded
 from cxr.errors import ManifestError
 from cxr.paths import data_root
 
@@ -72,3 +72,31 @@ def test_an_unknown_name_is_answered_with_the_names_there_are(folder: Path):
     save_data_set("mine", import_data("image-folder", folder))
     with pytest.raises(ManifestError, match=r"'yours' is neither a data set \(mine\)"):
         open_data_set("yours")
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("covid-chestxray", "covid-chestxray"),
+        ("My X-rays (2024)", "My-X-rays-2024"),
+        ("Röntgen Köln", "Rontgen-Koln"),
+        (".hidden_", "hidden"),
+        ("胸部", ""),
+        ("x" * 80, "x" * 64),
+    ],
+)
+def test_a_folder_s_name_is_proposed_as_far_as_it_is_a_valid_one(folder: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "films.csv").write_text("image")
+    for source in (tmp_path / folder, tmp_path / folder / "films.csv"):
+        assert proposed_name(source) == name
+    assert not name or check_name(name) == name
+    assert proposed_name(Path("/")) == ""
+
+
+@pytest.mark.parametrize("name", ["films", "x" * 64])
+def test_a_name_that_is_taken_is_proposed_with_a_number(name: str, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    for taken in (name, f"{name[:62]}-2"):
+        save_data_set(taken, manifest_of([{"image": "a.png"}], folder))
+    assert proposed_name(tmp_path / name) == check_name(f"{name[:62]}-3")

@@ -23,7 +23,7 @@ from cxr.data.importers.guessing import guess
 from cxr.data.importers.previews import previews_of, varied
 from cxr.data.importers.rows import Row
 from cxr.data.jobs import import_data_set, split_data_set
-from cxr.data.library import list_data_sets
+from cxr.data.library import list_data_sets, proposed_name
 from cxr.data.phantom import write_demo
 from cxr.data.removing import delete_data_set, what_would_be_lost
 from cxr.errors import CxrError, ManifestError
@@ -159,6 +159,7 @@ def test_a_table_of_words_or_of_files_that_are_elsewhere_is_none_of_x_rays(tmp_p
     assert "column 'Film' names images: --column image='Film'" in refused["odd.csv"]
     done = CliRunner().invoke(app, ["data", "guess", str(tmp_path)])
     assert "not tokens.csv: 36 rows on 12 images" in done.stdout
+    assert f"--name {proposed_name(tmp_path)} --dry-run" in " ".join(done.stdout.split())
     named = guess(tmp_path / "tokens.csv").guesses  # what a user names is taken
     assert [made.n for made in named] == [12]
 

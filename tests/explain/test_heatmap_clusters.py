@@ -17,6 +17,7 @@ from cxr.experiments.clusters.groups.spectral import components
 from cxr.experiments.clusters.groups.structure import structure
 from cxr.experiments.clusters.in_regions import RegionShares
 from cxr.experiments.clusters.job import HEATMAPS, MAPS, TABLE, drawn_rows, run
+from cxr.experiments.clusters.limits import FEWEST_PATIENTS, TOO_FEW
 from cxr.experiments.clusters.maps import PooledMaps, pooled
 from cxr.experiments.clusters.of_class import clusters_of_class
 from cxr.experiments.clusters.results import ClusterResults, cluster_results
@@ -200,6 +201,7 @@ def test_few_x_rays_are_refused_with_a_sentence(by_network: bool, tmp_path: Path
         folder = RunFolder.create(tmp_path / "runs", "cluster-heatmaps", params)
         with pytest.raises(CxrError, match=r"too few heatmaps to cluster: .* Accepted: 30 patients or more"):
             run(folder, folder.params, quiet)
+        assert folder.read_json(TOO_FEW)["most_patients"] < FEWEST_PATIENTS
         return
     heatmaps = write_heatmaps(tmp_path, CONFIGURATIONS[1], n=20)
     with pytest.raises(CxrError, match="no class is explained on X-rays of more than 20 patients"):

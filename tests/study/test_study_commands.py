@@ -56,6 +56,22 @@ def test_the_same_by_its_whole_name_detached_in_json_then_stopped_listed_and_res
     assert (code, err) == (1, f"error: study {study.id} is stopped already: there is nothing to stop\n")
 
 
+def test_a_report_calls_a_training_deleted_that_was_deleted_and_one_that_never_began_not_started(cxr, tiny):
+    study = start_study(plan(), str(tiny))
+    assert study.wait(300)["state"] == "finished"
+    first, *_, last = members(study)
+    first.run.delete()
+    last.run.delete()
+    rows = study.folder.read_json("members.json")
+    study.folder.write_json("members.json", [*rows[:-1], rows[-1] | {"run": None, "state": "not started"}])
+    assert [m.state for m in members(study)] == ["deleted", "finished", "finished", "not started"]
+    code, out, _ = cxr("study", "report", study.id)
+    assert code == 0
+    report = " ".join(out.split())
+    assert "plain seed 0 (deleted)" in report
+    assert "slow seed 1 (not started)" in report
+
+
 def test_reports_are_printed_written_and_reported_in_json(cxr, tiny, tmp_path):
     study = start_study(plan(), str(tiny))
     assert study.wait(300)["state"] == "finished"

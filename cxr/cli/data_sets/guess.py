@@ -51,4 +51,7 @@ def _show(guesses: Guesses) -> None:
     if best.labels:
         labels = [[found["label"] or "-", found["becomes"] or "-", found["n"]] for found in best.labels[:_SHOWN]]
         show_table("", ["label", "class", "X-rays"], labels)
-    say(f"try it: cxr data import {best.kind} {shlex.quote(best.path)} --name NAME --dry-run")
+    from cxr.data.library import proposed_name
+
+    name = proposed_name(Path(guesses.path)) or "NAME"
+    say(f"try it: cxr data import {best.kind} {shlex.quote(best.path)} --name {name} --dry-run")

@@ -173,6 +173,13 @@ class Part(ABC):
         """Return why its own work, besides its runs, takes more than seconds; "" where it does not."""
         return ""
 
+    def cannot(self, context: Context) -> str:
+        """Return why these X-rays do not allow it, in words that go on a sentence; "" where nothing is known of that.
+
+        It is asked before a run is looked for or started, and again when one has failed.
+        """
+        return ""
+
     def further_runs(self, context: Context) -> list[Run]:
         """Return finished runs that it can use without asking for any, the newest first."""
         return []

@@ -116,6 +116,8 @@ class Auditor:
                 state, reason = "left-out", collected.left_out
         except _NotDone as ending:
             state, reason = ending.state, ending.reason
+            if state == "failed" and (why := part.cannot(self.context)):
+                state, reason = "left-out", why
         except (CxrError, OSError) as error:
             log.warning("%s: %s", name, error)
             state, reason = "failed", " ".join(str(error).split())
@@ -137,6 +139,8 @@ class Auditor:
             raise _NotDone("left-out", NEEDS_NETWORK)
         if "images" in part.needs and self.subject.manifest is None:
             raise _NotDone("left-out", NEEDS_IMAGES)
+        if why := part.cannot(self.context):
+            raise _NotDone("left-out", why)
 
     def _ensure(self, request: Request, tell: Progress) -> None:
         """Have a finished run for a request: one that is there, or one that is started and waited for."""

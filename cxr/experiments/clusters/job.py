@@ -10,6 +10,7 @@ Files in the run folder
 - ``results.json``: :mod:`cxr.experiments.clusters.results`
 - ``heatmaps/``: the heatmaps, as a run of ``explain`` keeps them, where no finished run was given; a stopped run goes
   on from there
+- ``too_few.json``: of how many patients the heatmaps are at most, where that is too few to cluster
 - ``names.json``, ``measured.json``: names that people gave, and what masking a cluster's region did; written later
 """
 
@@ -25,7 +26,8 @@ import pandas as pd
 from cxr.evaluation.provenance import provenance
 from cxr.experiments.clusters.entries import class_entries, cluster_entries, finding
 from cxr.experiments.clusters.in_regions import RegionShares, region_shares
-from cxr.experiments.clusters.maps import PooledMaps, check_enough, finished_heatmaps, pooled_maps
+from cxr.experiments.clusters.limits import FEWEST_PATIENTS, TOO_FEW
+from cxr.experiments.clusters.maps import PooledMaps, check_enough, finished_heatmaps, most_patients, pooled_maps
 from cxr.experiments.clusters.of_class import ClassClusters, clusters_of_class
 from cxr.experiments.clusters.results import KIND, NOTES, ClusterResults
 from cxr.explain.run_files import STORE
@@ -86,7 +88,10 @@ def run(folder: RunFolder, params: ClusterParams, progress: Progress) -> None:
         _explain(heatmaps, params, lambda done, text: progress(began * done, text))
         if folder.stop_requested():
             return
-    check_enough(heatmaps.path, params.data)
+    most = most_patients(heatmaps.path, params.data)
+    if most < FEWEST_PATIENTS:
+        folder.write_json(TOO_FEW, {"most_patients": most})
+    check_enough(most)
 
     def step(fraction: float, text: str) -> None:
         progress(began + (1 - began) * fraction, text)

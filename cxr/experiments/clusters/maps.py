@@ -69,10 +69,14 @@ def finished_heatmaps(run_id: str) -> RunFolder:
     return run.folder
 
 
-def check_enough(folder: Path, manifest: Manifest) -> None:
-    """Raise an ExplainError unless some class is explained on X-rays of enough patients."""
+def most_patients(folder: Path, manifest: Manifest) -> int:
+    """Return of how many patients' X-rays the class is explained that has most of them."""
     table = _with_patients(pd.read_parquet(folder / INDEX, columns=["image_id", "target"]), manifest)
-    most = int(table.groupby("target")["patient"].nunique().max()) if len(table) else 0
+    return int(table.groupby("target")["patient"].nunique().max()) if len(table) else 0
+
+
+def check_enough(most: int) -> None:
+    """Raise an ExplainError unless some class is explained on X-rays of enough patients."""
     if most < FEWEST_PATIENTS:
         raise ExplainError(
             f"too few heatmaps to cluster: no class is explained on X-rays of more than {n_patients(most)}. "

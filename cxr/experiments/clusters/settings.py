@@ -63,10 +63,10 @@ class ClusterParams(ExplainParams):
 
     def check(self) -> list[str]:
         """Raise a CxrError if there are no finished heatmaps or too few X-rays, or the network cannot be loaded."""
-        from cxr.experiments.clusters.maps import check_enough, finished_heatmaps
+        from cxr.experiments.clusters.maps import check_enough, finished_heatmaps, most_patients
 
         if self.heatmaps:
-            check_enough(finished_heatmaps(self.heatmaps).path, self.data)
+            check_enough(most_patients(finished_heatmaps(self.heatmaps).path, self.data))
             return []
         super().check()
         return []

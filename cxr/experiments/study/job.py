@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from cxr.errors import RunError
-from cxr.experiments.study.members import Member, member_rows, members
+from cxr.experiments.study.members import MEMBERS, NOT_STARTED, Member, member_rows, members
 from cxr.experiments.study.settings import StudyParams
 from cxr.experiments.study.start import file_hash
 from cxr.runs import ACTIVE, Run, RunFolder, Slurm, Status, Stopped, start
@@ -25,7 +25,6 @@ from cxr.runs.slurm.member_jobs import submit_members
 from cxr.runs.starting import prepare
 from cxr.training.settings import TrainingParams
 
-MEMBERS = "members.json"
 _POLL_S = 0.5
 _MOST_BEFORE_END = 0.99  # of the progress: the comparison is still to be made
 
@@ -143,7 +142,7 @@ class Orchestrator:
     def _look(self) -> None:
         """Read the members' states, and write them down where they have changed."""
         statuses = [member.run.status() if member.run else None for member in self.members]
-        states = [status["state"] if status else "not started" for status in statuses]
+        states = [status["state"] if status else NOT_STARTED for status in statuses]
         rows = [
             {"kind": "member", "recipe": m.recipe, "seed": m.seed, "run": m.run.id, "state": state, "time": time.time()}
             for m, state, before in zip(self.members, states, self.states, strict=True)

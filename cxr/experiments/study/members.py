@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from cxr.errors import RunError
 from cxr.experiments.study.plan import Plan, parse_plan
 from cxr.runs import Run, Slurm, members_of
 from cxr.runs.slurm.member_jobs import submit_members
 
-NOT_STARTED = "not started"
+NOT_STARTED, DELETED = "not started", "deleted"
+MEMBERS = "members.json"
+"""Which training each member had at the last look of the study's process."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """One training of a study; ``run`` is None before it is started."""
+    """One training of a study; ``run`` is None before it is started, and once it has been deleted."""
 
     recipe: str
     seed: int
     run: Run | None
+    deleted: bool = False
 
     @property
     def state(self) -> str:
-        """The run's state, or ``not started``."""
-        return NOT_STARTED if self.run is None else str(self.run.status()["state"])
+        """The run's state, ``not started`` or ``deleted``."""
+        if self.run is None:
+            return DELETED if self.deleted else NOT_STARTED
+        return str(self.run.status()["state"])
 
     @property
     def title(self) -> str:
@@ -53,11 +58,24 @@ def members(study: Run) -> list[Member]:
     for run in reversed(members_of(study)):  # the oldest, should there be two
         params = run.spec["params"]
         runs.setdefault((str(params["study_recipe"]), int(params["recipe"]["seed"])), run)
-    return [Member(label, seed, runs.get((label, seed))) for seed in plan.seeds for label in plan.labels]
+    begun = _begun(study)
+    return [
+        Member(label, seed, runs.get((label, seed)), deleted=(label, seed) in begun and (label, seed) not in runs)
+        for seed in plan.seeds
+        for label in plan.labels
+    ]
+
+
+def _begun(study: Run) -> set[tuple[str, int]]:
+    """Return recipe and seed of the members that had a training when the study's process last looked."""
+    with contextlib.suppress(KeyError, TypeError):  # of another version, or damaged
+        rows = cast("list[MemberRow]", study.folder.read_json(MEMBERS) or [])
+        return {(row["recipe"], row["seed"]) for row in rows if row["run"] or row["state"] == DELETED}
+    return set()
 
 
 class MemberRow(TypedDict):
-    """A training of a study; ``run`` is None before it has been started."""
+    """A training of a study; ``run`` is None before it has been started, and once it has been deleted."""
 
     recipe: str
     seed: int
@@ -70,14 +88,14 @@ def member_rows(study_members: list[Member]) -> list[MemberRow]:
     """Return what ``members.json`` and the results tell of the members."""
     rows: list[MemberRow] = []
     for member in study_members:
-        status = member.run.status() if member.run else None
+        state = member.state
         rows.append(
             {
                 "recipe": member.recipe,
                 "seed": member.seed,
                 "run": member.run.id if member.run else None,
-                "state": status["state"] if status else NOT_STARTED,
-                "error": status["error"] if status else None,
+                "state": state,
+                "error": member.run.status()["error"] if member.run else None,
             }
         )
     return rows

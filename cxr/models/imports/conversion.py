@@ -300,7 +300,7 @@ def import_weights(
     if target.suffix != SAFETENSORS:
         raise wrong_use(WeightsError(f"{target} cannot hold weights: the name must end in {SAFETENSORS}"))
     if target.exists() and not force:
-        raise WeightsError(f"{target} already exists: give --force to replace it, or another --name or --out")
+        raise WeightsError(f"{target} already exists: give --force to replace it, or another --name")
     network = make_network(card.backbone, len(card.classes), card.channels, card.backbone_args)
     network.load_state_dict({name: inspected.renamed.state[name] for name in inspected.report.matched}, strict=False)
     model = XrayClassifier(network, card).eval()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -11,7 +12,7 @@ import streamlit as st
 from cxr.data.importers.import_options import Declaration, declarations
 from cxr.data.importers.registry import SOURCES
 from cxr.data.jobs import SPLITS
-from cxr.data.library import is_taken
+from cxr.data.library import is_taken, proposed_name
 from cxr.errors import CxrError
 
 from sections.data import import_guess, try_out
@@ -57,7 +58,7 @@ def show() -> None:
         key=f"{key}:splits",
     )
     try_out.show(kind, path, splits, options, key)
-    name = st.text_input("Name of the data set", placeholder="letters, digits, - and _", key=f"{form}:name").strip()
+    name = _ask_name(path if guesses else "", f"{form}:name")
     overwrite = _overwrite(name, key)
     find_duplicates = st.checkbox(
         "Find X-rays that are there more than once",
@@ -118,6 +119,15 @@ def option_field(option: Declaration, key: str) -> Callable[[], Any]:
         return lambda: mapping(lines, option.name)
     text = st.text_input(option.title, placeholder=option.placeholder, help=option.help, key=field_key)
     return lambda: text.replace(",", " ").split() if option.form == "words" else text.strip()
+
+
+def _ask_name(path: str, key: str) -> str:
+    """Ask for the data set's name; the folder's is there until the user types another."""
+    before = st.session_state.get(f"{key}:proposed", "")
+    if st.session_state.get(key, "") == before:
+        proposed = proposed_name(Path(path)) if path else ""
+        st.session_state[key] = st.session_state[f"{key}:proposed"] = proposed
+    return st.text_input("Name of the data set", placeholder="letters, digits, - and _", key=key).strip()
 
 
 def _overwrite(name: str, key: str) -> bool:

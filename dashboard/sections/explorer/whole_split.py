@@ -15,7 +15,7 @@ from cxr.json_types import JsonObject
 from cxr.runs import Run, list_runs
 
 from sections.explorer import composite_options, heatmap_facts
-from services import explaining, load
+from services import explaining, field_names, load
 from widgets import address, locked, page, pick, viewer, where
 from widgets import run_state as run_parts
 from widgets.access import acts
@@ -98,7 +98,8 @@ def _show(run: Run) -> None:
     results = run.results()
     if results is None:
         return
-    st.info(viewer.as_markdown(results["finding"]), icon=":material/burst_mode:")
+    finding = field_names.on_page(results["finding"], field_names.WITHOUT_FIELD)
+    st.info(viewer.as_markdown(finding), icon=":material/burst_mode:")
     if results["left_out"]:
         first = results["left_out"][0]
         text = f"{page.counted(len(results['left_out']), 'X-ray')} could not be read, the first: "

@@ -16,6 +16,7 @@ from cxr.formatting import number, p_value, patients, percent, points
 
 from sections.results import curve_charts, xrays
 from sections.results.evaluated import Evaluated
+from services import field_names
 from widgets import address, page, pick, tables, viewer
 
 _SLICE, _PAIRS = "results:slice", "results:pairs"
@@ -67,7 +68,8 @@ def show(evaluated: Evaluated) -> None:
         st.caption(viewer.plain(f"Too small to compare: {'; '.join(small)}."))
     skipped = [f"{name} ({reason})" for name, reason in results["skipped"].items()]
     if skipped:
-        st.caption(viewer.plain(f"Not compared: {'; '.join(skipped)}."))
+        line = field_names.on_page(f"Not compared: {'; '.join(skipped)}.", field_names.SLICES)
+        st.caption(viewer.as_markdown(line))
     worst = results["pairs"][:_MOST_PAIRS]
     _table(entries, "slices", evaluated, results["figure"])
     if pairs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import streamlit as st
@@ -13,7 +13,7 @@ from cxr.errors import CxrError
 from cxr.evaluation.tables.settings import PredictionsParams
 from cxr.files import replacing
 from cxr.paths import cache_root
-from cxr.runs import Slurm, list_runs
+from cxr.runs import Slurm
 
 from widgets import address, page, pick, where
 from widgets.access import acts
@@ -29,12 +29,6 @@ FORMAT = (
     "column of probabilities or logits for each class, named after it. A column `patient_id` makes patients the units "
     "of the intervals; without it each image counts as a patient of its own. Other columns are kept."
 )
-
-
-def show_where_nothing_is(kinds: Collection[str]) -> None:
-    """Show the form on a page that has no run of these kinds to show."""
-    if not address.asks("run") and not any(run.kind in kinds for run in list_runs()):
-        show()
 
 
 def show() -> None:

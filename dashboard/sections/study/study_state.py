@@ -111,11 +111,15 @@ def show_members(study: Run, plan: Plan, trainings: Sequence[Member], curves: Se
     st.dataframe(table, column_config=link, width="stretch")
     st.caption(
         f"State, epoch of the last stage, best {METRIC_TITLES[plan.metric]}. Click one to see its curves on the Live "
-        f"page.{_about_empty_cells(study) if any(member.run is None for member in trainings) else ''}"
+        f"page.{_about_empty_cells(trainings)}"
     )
 
 
-def _about_empty_cells(study: Run) -> str:
-    if study.active:
-        return " An empty cell has not started."
-    return " An empty cell has no training: it was not started, or it has been deleted."
+def _about_empty_cells(trainings: Sequence[Member]) -> str:
+    empty = [member for member in trainings if member.run is None]
+    deleted = sum(member.deleted for member in empty)
+    if not deleted:
+        return " An empty cell has not started." if empty else ""
+    others = len(empty) - deleted
+    rest = f", {others:,} {'was' if others == 1 else 'were'} not started" if others else ""
+    return f" Empty cells: {page.counted(deleted, 'training')} {'was' if deleted == 1 else 'were'} deleted{rest}."

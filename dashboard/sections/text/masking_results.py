@@ -23,7 +23,7 @@ from cxr.runs import ACTIVE, Run
 from cxr.text import TextBox, mask_text
 
 from sections.text import masking_charts
-from services import load
+from services import field_names, load
 from widgets import measured, page, pages, pick, tables, viewer
 from widgets.subject import name_of
 
@@ -52,7 +52,8 @@ def show(run: Run) -> None:
     if selection is not None:
         part = page.counted(results["n_images"], "X-ray")
         st.warning(f"{part} of {selection['of']:,}: not the result of the split.", icon=":material/filter_alt:")
-    st.info(viewer.plain(results["finding"]), icon=":material/lightbulb:")
+    finding = field_names.on_page(results["finding"], field_names.TEXT_EXPERIMENT)
+    st.info(viewer.as_markdown(finding), icon=":material/lightbulb:")
     measured.rests_on(run)
     st.caption(PAPER)
     _show_counts(results)

@@ -24,7 +24,7 @@ from cxr.runs import ACTIVE, Run
 from cxr.text import TextBox
 from cxr.text.stamp import stamp_patch
 
-from services import load
+from services import field_names, load
 from widgets import charts, measured, page, pages, pick, tables, viewer
 from widgets.subject import name_of
 
@@ -39,7 +39,8 @@ def show(run: Run) -> None:
         if run.status()["state"] not in ACTIVE:
             st.info("This run ended without results. Resume it or start another one.", icon=":material/info:")
         return
-    st.info(viewer.plain(results["finding"]), icon=":material/lightbulb:")
+    finding = field_names.on_page(results["finding"], field_names.TEXT_EXPERIMENT)
+    st.info(viewer.as_markdown(finding), icon=":material/lightbulb:")
     measured.rests_on(run)
     towards = results["towards"]
     measures = {_turned(results): "turned", f"probability of {towards}": "probability"}

@@ -9,11 +9,12 @@ import streamlit as st
 
 from cxr.data import Manifest
 from cxr.experiments.audit.findings import Finding, Link, Weight, written
+from cxr.experiments.audit.results import KIND
 from cxr.formatting import xrays
 from cxr.reports.notebooks import finding_of
 from cxr.runs import Run
 
-from services import load
+from services import field_names, load
 from widgets import gallery, page, pages, pick, viewer
 
 COLOURS: dict[Weight, Literal["red", "orange", "gray"]] = {"serious": "red", "warning": "orange", "note": "gray"}
@@ -96,7 +97,7 @@ def _choose(number: str) -> None:
 def _next(finding: Finding, number: int, finished: Run | None) -> None:
     with st.popover("Next", icon=":material/arrow_forward:"):
         if finding["next_step"]:
-            st.markdown(viewer.plain(finding["next_step"]))
+            st.markdown(viewer.as_markdown(field_names.on_page(finding["next_step"], field_names.of_kind(KIND))))
         if finding["command"]:
             page.command_line(*finding["command"])
         link_to(finding["link"], "See it there")

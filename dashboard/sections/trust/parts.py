@@ -11,11 +11,13 @@ from typing import Literal
 import streamlit as st
 
 from cxr.experiments.audit.findings import Finding, PartStatus, State
+from cxr.experiments.audit.results import KIND
 from cxr.reports.audit.contents import STATES
 from cxr.runs import get_run
 
 from sections.trust.findings import link_to
 from sections.trust.since import Since, line
+from services import field_names
 from widgets import page, viewer
 from widgets.access import acts
 
@@ -98,13 +100,19 @@ def _render(part: PartStatus, newer: Since | None) -> None:
         importlib.import_module(name).render(get_run(part["runs"][-1]))
 
 
+def _said(line: str) -> str:
+    """Return a sentence as Markdown; what this page has no field for is an option of a command."""
+    names = {**field_names.of_kind(KIND), **field_names.WITHOUT_FIELD}
+    return viewer.as_markdown(field_names.on_page(line, names))
+
+
 def _part(part: PartStatus, findings: Sequence[Finding], do: Callable[[str], None], newer: Since | None) -> None:
     for finding in findings:
         st.markdown(f"- {viewer.plain(finding['sentence'])}")
     for sentence in part["looked"]:
-        st.markdown(f"- {viewer.plain(sentence)}")
+        st.markdown(f"- {_said(sentence)}")
     if part["reason"] and newer is None:
-        st.markdown(viewer.plain(f"{STATES[part['state']].capitalize()}: {part['reason']}."))
+        st.markdown(_said(f"{STATES[part['state']].capitalize()}: {part['reason']}."))
     if part["runs"]:
         whose = " (started by this audit)" if part["started"] else ""
         st.caption(viewer.plain(f"Rests on {', '.join(part['runs'])}{whose}."))

@@ -25,7 +25,7 @@ from cxr.runs import ACTIVE, Run, Slurm, list_runs
 
 from sections.explorer import composite_options, heatmap_facts
 from sections.trust import relevance_charts
-from services import load
+from services import field_names, load
 from widgets import address, measured, page, pages, pick, tables, viewer, where
 from widgets import run_state as run_parts
 from widgets.access import acts
@@ -72,7 +72,8 @@ def section(chosen: Subject, method: Method, target: str) -> None:
 def render(run: Run) -> None:
     """Show what a finished run found: conclusion, chart, table, and the X-rays with the most relevance in a region."""
     results = relevance_regions_results(run)
-    st.info(viewer.plain(results["finding"]), icon=":material/lightbulb:")
+    finding = field_names.on_page(results["finding"], field_names.WITHOUT_FIELD)
+    st.info(viewer.as_markdown(finding), icon=":material/lightbulb:")
     if not results["regions"]:
         return
     st.plotly_chart(relevance_charts.regions(results), key=f"regions:chart:{run.id}", theme="streamlit")

@@ -15,7 +15,7 @@ from cxr.runs import ACTIVE, Run, get_run, list_runs
 
 from sections.home.run_address import address_of, data_set_names
 from sections.trust.findings import link_to
-from services import load
+from services import field_names, load
 from widgets import page, viewer
 from widgets import run_state as run_parts
 from widgets.access import acts
@@ -82,7 +82,8 @@ def line(run: Run, title: str = "") -> None:
     status = run.status()
     state = status["state"]
     result = load.headline(run) if state == "finished" else status["error"] if state == "failed" else status["message"]
-    short = textwrap.shorten(result or "", _LONGEST, placeholder=" …")
+    result = field_names.on_page(result or "", field_names.of_kind(run.kind))
+    short = textwrap.shorten(result, _LONGEST, placeholder=" …")
     badge = f":{run_parts.COLOURS[state]}-badge[{state}]"
     of = f"**{viewer.plain(title)}** " if title else ""
     left, right = st.columns([17, 3], vertical_alignment="center")

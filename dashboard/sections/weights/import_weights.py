@@ -17,7 +17,8 @@ from cxr.models.licences import sharing_note
 from cxr.models.weights import read_card
 from cxr.paths import weights_root
 
-from widgets import address, page, pick
+from services import field_names
+from widgets import address, page, pick, viewer
 from widgets.access import acts
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def look(path: Path) -> InspectedWeights:
     try:
         return _look(str(path), stamp, None)
     except UnknownBackboneError as error:
-        st.info(str(error).replace("--backbone", "its name below"), icon=":material/help:")
+        st.info(viewer.plain(field_names.on_page(str(error), field_names.WEIGHTS)), icon=":material/help:")
         backbone = st.text_input("Backbone (timm's name)", key="weights:backbone").strip()
         if not backbone:
             raise address.Ended from None

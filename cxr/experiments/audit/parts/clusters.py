@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import Counter
 
 from cxr.evaluation.intervals import wilson
+from cxr.evaluation.metrics import patients_of
 from cxr.experiments.audit.context import Context, Progress
 from cxr.experiments.audit.findings import Collected
 from cxr.experiments.audit.parts.new_results import results_of
 from cxr.experiments.audit.parts.of_one_run import OnSplit
-from cxr.formatting import Estimate, xrays
+from cxr.experiments.audit.requests import fitting
+from cxr.experiments.clusters.limits import FEWEST_PATIENTS, TOO_FEW
+from cxr.formatting import Estimate, patients, xrays
 from cxr.json_types import JsonObject
+from cxr.paths import runs_root
 
 OUTSIDE = ("text", "border", "devices", "elsewhere")
 
@@ -20,6 +24,22 @@ class Clusters(OnSplit):
 
     name = "clusters"
     kind, verb, page, names_run = "cluster-heatmaps", "clusters", "explorer", "clusters"
+
+    def cannot(self, context: Context) -> str:
+        """Return how few patients there are, of the split or, where a run has found that out, of every class."""
+        manifest = context.subject.manifest
+        assert manifest is not None  # it needs images
+        rows = manifest.select(split=context.subject.manifest_split or None)
+        n = len(set(patients_of(rows.table)))
+        if n < FEWEST_PATIENTS:
+            return f"the X-rays are of {patients(n)}, and clusters need {FEWEST_PATIENTS} or more of one class"
+        (request,) = self.requests(context)
+        run = fitting(request, context.root or runs_root())
+        refused = fitting(request, context.root or runs_root(), ("failed",)) if run is None else None
+        most = (refused.folder.read_json(TOO_FEW) or {}).get("most_patients") if refused is not None else None
+        if most is None:
+            return ""
+        return f"no class is explained on X-rays of more than {patients(most)}, and clusters need {FEWEST_PATIENTS}"
 
     def collect(self, context: Context, progress: Progress) -> Collected:
         """Return the clusters that use something outside of the lungs."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from cxr.errors import ManifestError
 from cxr.evaluation.truth import UNCERTAIN, finding_names
 from cxr.experiments.audit.context import EVALUATION, Context, Progress
 from cxr.experiments.audit.findings import Collected, Finding
 from cxr.experiments.audit.parts.of_one_run import OfDataSet
 from cxr.experiments.audit.parts.seen import share_of
+from cxr.experiments.data_audit.classes import classes_of
 from cxr.experiments.data_audit.results import AuditResults, Entry, audit_results
 from cxr.formatting import percent, within_sentence, xrays
 from cxr.json_types import JsonObject
@@ -26,6 +28,16 @@ class DataAudit(OfDataSet):
     def more_params(self, context: Context) -> JsonObject:
         """Return how many processes measure."""
         return {"workers": context.params.workers}
+
+    def cannot(self, context: Context) -> str:
+        """Return that there are no classes to compare."""
+        manifest = context.subject.manifest
+        assert manifest is not None  # it needs images
+        try:
+            classes_of(manifest.table)
+        except ManifestError as error:
+            return str(error)
+        return ""
 
     def collect(self, context: Context, progress: Progress) -> Collected:
         """Return the strongest property of each group, and sources that hold one class."""

@@ -51,11 +51,13 @@ class DuplicatesPart(Part):
         return "" if _earlier(context) else "the X-rays have not been compared with each other yet"
 
     def further_runs(self, context: Context) -> list[Run]:
-        """Return the searches of the same X-rays."""
+        """Return the searches of the same X-rays, and the audits that compared them."""
         return [
             run
-            for run in list_runs(context.root, kind=SEARCH)
-            if run.spec.get("manifest_hash") == context.subject.manifest_hash and run.status()["state"] == "finished"
+            for run in list_runs(context.root)
+            if (run.kind == SEARCH or (run.kind == KIND and (run.folder.path / FACTS).is_file()))
+            and run.spec.get("manifest_hash") == context.subject.manifest_hash
+            and run.status()["state"] == "finished"
         ]
 
     def command(self, context: Context) -> list[str]:
