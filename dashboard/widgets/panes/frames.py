@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import secrets
 import struct
 from collections.abc import Callable, Mapping
@@ -117,8 +118,14 @@ def _session_id() -> str:
 
 def routes() -> list[BaseRoute]:
     """Return what the server answers by itself."""
+    logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context").addFilter(_is_of_a_page)
     at = f"{media.prefix()}/{_PATH}/{{token}}"
     return [Route(f"{at}/{_SHOWN}", _shown), Route(f"{at}/{_SMALL}", _small)]
+
+
+def _is_of_a_page(record: logging.LogRecord) -> bool:
+    """Leave out of the log that an answer is made outside of a page, which Streamlit warns of at each file."""
+    return not (record.threadName or "").startswith("AnyIO")
 
 
 def answer(token: str, wish: Wish, held: frozenset[str] = frozenset()) -> bytes | None:

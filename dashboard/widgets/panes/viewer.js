@@ -166,6 +166,7 @@ class Viewer {
       }),
     );
     this.root.dataset.subject = data.subject;
+    this.root.dataset.context = data.context;
     this.arrange();
   }
 
