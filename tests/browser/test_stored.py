@@ -133,7 +133,8 @@ def test_clicks_one_after_the_other_end_where_all_of_them_lead(explorer: Any) ->
     tab = explorer
     tab.locator(".viewer").evaluate(
         "root => { const v = root.viewer, apply = v.apply; v.seen = [];"
-        " v.apply = (data, ...more) => { apply.call(v, data, ...more); v.seen.push(data.panes[1].title + data.subject); }; }"
+        " v.apply = (data, ...more) => { apply.call(v, data, ...more);"
+        " v.seen.push(data.panes[1].title + data.subject); }; }"
     )
     wanted = second_class(tab)
     until(tab, "v.isWaiting() && v.leads")
