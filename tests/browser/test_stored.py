@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from test_journey import WAIT_MS, has_no_traceback, settled
-from test_links import ANSWERS_COME_LATE
 from test_steps import DIMMED, until
 from test_viewer import frame, pixels, query, viewer
 
@@ -19,10 +18,26 @@ OTHER, OTHER_LABEL = "epsilon", "LRP: epsilon everywhere"
 AT = "model=demo&data=demo&split=test&sort=class"
 
 
+HOLD = """(() => {
+    const listen = WebSocket.prototype.addEventListener, waiting = [];
+    window.held = false;
+    WebSocket.prototype.addEventListener = function (name, hear, ...rest) {
+        const hold = (event) => window.held ? waiting.push(() => hear.call(this, event)) : hear.call(this, event);
+        return listen.call(this, name, name === "message" ? hold : hear, ...rest);
+    };
+    window.letGo = () => { window.held = false; while (waiting.length) waiting.shift()(); };
+})();"""
+"""While ``held`` is true the page hears nothing of its script; ``letGo`` ends that."""
+
+
 @pytest.fixture(scope="module")
-def stored(dashboard: Any) -> Any:
-    """A dashboard whose heatmaps of the test split are stored, of the predicted class by the default composite."""
+def stored(dashboard: Any, browser: Any) -> Any:
+    """Maps of the test split are stored of the predicted class; of its first X-ray all classes and a second composite."""
     dashboard.cxr("explain", "demo", "--data", "demo", "--split", "test")
+    context = browser.new_context()
+    for more in ("&classes=all", f"&composite={OTHER}"):
+        opened(dashboard, context.new_page(), more)
+    context.close()
     return dashboard
 
 
@@ -34,13 +49,10 @@ def opened(stored: Any, tab: Any, more: str = "") -> None:
 
 @pytest.fixture
 def explorer(stored: Any, tab: Any) -> Any:
-    """The explorer on an X-ray whose maps of all classes and by another composite are stored; the server seems slow."""
+    """The explorer on the first X-ray."""
     tab.set_viewport_size({"width": 1280, "height": 720})
-    opened(stored, tab, "&classes=all")
-    opened(stored, tab, f"&composite={OTHER}")
-    tab.context.add_init_script(ANSWERS_COME_LATE)
+    tab.context.add_init_script(HOLD)
     opened(stored, tab)
-    until(tab, "[2, 3].every(position => v.found({ position }))")
     return tab
 
 
@@ -108,6 +120,7 @@ def test_what_is_stored_is_on_screen_before_the_page_has_followed_and_is_what_th
 ) -> None:
     tab = explorer
     before = tab.url
+    tab.evaluate("held = true")
     wanted = click(tab)
     until(tab, "v.isWaiting() && v.leads")
     frame(tab)
@@ -116,8 +129,9 @@ def test_what_is_stored_is_on_screen_before_the_page_has_followed_and_is_what_th
     given = viewer(tab, "({...v.data, heard: 0})")
     words = tab.locator(".viewer .stage").inner_text()
     viewer(tab, "v.panes.forEach(pane => { pane.frame.dataset.same = '1'; })")
-    assert tab.url == before, "the page has followed already"
+    assert tab.url == before
     assert tab.evaluate(DIMMED) > 2
+    tab.evaluate("letGo()")
     until(tab, f"!v.isWaiting() && !{DIMMED}")
     settled(tab)
     assert wanted.items() <= query(tab).items()
@@ -136,10 +150,12 @@ def test_clicks_one_after_the_other_end_where_all_of_them_lead(explorer: Any) ->
         " v.apply = (data, ...more) => { apply.call(v, data, ...more);"
         " v.seen.push(data.panes[1].title + data.subject); }; }"
     )
+    tab.evaluate("held = true")
     wanted = second_class(tab)
     until(tab, "v.isWaiting() && v.leads")
     second = viewer(tab, "v.data.strip[1].id")
     tab.keyboard.press("ArrowRight")  # its map of this class is not stored
+    tab.evaluate("letGo()")
     until(tab, f"!v.isWaiting() && v.data.list.position === 2 && !{DIMMED}")
     settled(tab)
     assert query(tab)["image"] == second
