@@ -32,7 +32,7 @@ HOLD = """(() => {
 
 @pytest.fixture(scope="module")
 def stored(dashboard: Any, browser: Any) -> Any:
-    """Maps of the test split are stored of the predicted class; of its first X-ray all classes and a second composite."""
+    """Stored are maps of the predicted class, and of the first X-ray those of all classes and of a second composite."""
     dashboard.cxr("explain", "demo", "--data", "demo", "--split", "test")
     context = browser.new_context()
     for more in ("&classes=all", f"&composite={OTHER}"):
